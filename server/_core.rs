@@ -1,0 +1,14 @@
+//! The words of the program: what every other part may use, and which uses none of them.
+
+pub mod assignment;
+pub mod auth;
+pub mod config;
+pub mod context;
+pub mod errors;
+pub mod feature_flags;
+pub mod logging;
+pub mod procedure;
+pub mod registry;
+pub mod shape;
+pub mod tasks;
+pub mod units;

@@ -1,0 +1,219 @@
+//! Every setting of the server, read once at start from defaults, a file and the environment.
+//!
+//! One struct per area holds what that area needs, typed and with units. The table in `settings`
+//! names every variable once and feeds the loader, both templates, `schema/settings.md` and a test.
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+
+use secrecy::SecretString;
+
+use super::{assignment::Subject, units::Percent};
+
+/// All settings.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the server runs.
+    pub environment: Environment,
+    /// Listening and limits of all wires.
+    pub server: ServerConfig,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// The tRPC wire.
+    pub trpc: TrpcConfig,
+    /// The JSON-RPC wire.
+    pub jsonrpc: JsonRpcConfig,
+    /// Where data is kept.
+    pub database: DatabaseConfig,
+    /// Sessions and the owner.
+    pub auth: AuthConfig,
+    /// Flags and the share at start.
+    pub flags: FlagsConfig,
+    /// The catalogue and its deadlines.
+    pub models: ModelsConfig,
+    /// Keys and addresses of providers.
+    pub providers: ProvidersConfig,
+    /// Windows and subscriptions.
+    pub metrics: MetricsConfig,
+    /// The chat procedures.
+    pub chat: ChatConfig,
+}
+
+/// `APP_ENV`, else `NODE_ENV`, else development.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// A developer's machine: loopback, sandbox provider, a secret made once.
+    Development,
+    /// Automated tests.
+    Test,
+    /// As production, for trying out.
+    Staging,
+    /// Real users.
+    Production,
+}
+
+impl Environment {
+    /// Whether the sandbox and a home-made secret are acceptable.
+    pub fn is_local(self) -> bool {
+        matches!(self, Self::Development | Self::Test)
+    }
+}
+
+/// Listening and limits of all wires.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// `HOST`.
+    pub host: IpAddr,
+    /// `PORT`; 0 takes a free one.
+    pub port: u16,
+    /// `CORS_ALLOWED_ORIGINS`: exact origins, comma separated.
+    pub allowed_origins: Vec<String>,
+    /// `MAX_BODY_BYTES`.
+    pub max_body_bytes: usize,
+    /// `SHUTDOWN_TIMEOUT`: how long a stop waits for what runs.
+    pub shutdown_timeout: Duration,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// `LOG_LEVEL`: a `tracing` filter.
+    pub filter: String,
+    /// `LOG_FORMAT`: `json` rather than text.
+    pub json: bool,
+}
+
+/// `TRPC_TRANSFORMER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transformer {
+    /// superjson 2.
+    Superjson,
+    /// Plain JSON.
+    None,
+}
+
+/// The tRPC wire.
+#[derive(Clone, Debug)]
+pub struct TrpcConfig {
+    /// `TRPC_TRANSFORMER`.
+    pub transformer: Transformer,
+    /// `TRPC_METHOD_OVERRIDE`: queries may be POSTed.
+    pub method_override: bool,
+    /// `TRPC_MAX_BATCH`: calls in one request.
+    pub max_batch: usize,
+    /// `TRPC_PING_INTERVAL`: pings on SSE streams, protocol pings on sockets.
+    pub ping_interval: Duration,
+}
+
+/// The JSON-RPC wire.
+#[derive(Clone, Debug)]
+pub struct JsonRpcConfig {
+    /// `JSONRPC_MAX_BATCH`: calls in one request.
+    pub max_batch: usize,
+    /// `JSONRPC_BATCH_CONCURRENCY`: calls of one batch that run at once.
+    pub batch_concurrency: usize,
+    /// `JSONRPC_MAX_CONNECTIONS`: open sockets and requests under way.
+    pub max_connections: u32,
+}
+
+/// Where data is kept.
+#[derive(Clone, Debug)]
+pub struct DatabaseConfig {
+    /// `DATABASE_URL`: `sqlite://path`; the file is created.
+    pub url: String,
+}
+
+/// Sessions and the owner.
+#[derive(Clone, Debug)]
+pub struct AuthConfig {
+    /// `JWT_SECRET`: at least 32 bytes where it is required.
+    pub jwt_secret: Option<SecretString>,
+    /// `OWNER_OPEN_ID`: this user is admin.
+    pub owner_open_id: Option<String>,
+    /// `VITE_APP_ID`: the `appId` claim of new sessions.
+    pub app_id: String,
+    /// `SESSION_TTL`: how long a new session lasts.
+    pub session_ttl: Duration,
+}
+
+/// How a subject becomes a bucket; kept with a rollout and never changed in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Salted murmur3 into 100,000 buckets.
+    Murmur3,
+    /// `id % 100`, as the TypeScript server did.
+    LegacyModulo,
+}
+
+/// Flags and the share at start.
+#[derive(Clone, Debug)]
+pub struct FlagsConfig {
+    /// `OPENROUTER_ROLLOUT_PERCENTAGE`.
+    pub percentage: Percent,
+    /// `FORCE_OPENROUTER`: everybody is in.
+    pub force_openrouter: bool,
+    /// `FORCE_SERVER_SIDE_CHAT`.
+    pub force_server_side_chat: bool,
+    /// `FORCE_STREAMING`.
+    pub force_streaming: bool,
+    /// `FORCE_MODEL_ROUTING`.
+    pub force_model_routing: bool,
+    /// `FORCE_UTCP`.
+    pub force_utcp: bool,
+    /// `MODEL_ROUTING`: tasks choose their model.
+    pub model_routing: bool,
+    /// `ASSIGNMENT_ALGORITHM`: `murmur3-100k` or `legacy-modulo`.
+    pub algorithm: Algorithm,
+    /// `ASSIGNMENT_SALT`.
+    pub salt: String,
+    /// `FORCED_ON_USERS`: comma separated ids.
+    pub forced_on: Vec<Subject>,
+    /// `FORCED_OFF_USERS`: comma separated ids.
+    pub forced_off: Vec<Subject>,
+}
+
+/// The catalogue and its deadlines.
+#[derive(Clone, Debug)]
+pub struct ModelsConfig {
+    /// `MODEL_CATALOGUE`: a TOML file that replaces the embedded one.
+    pub catalogue: Option<PathBuf>,
+    /// `ATTEMPT_TIMEOUT`: the longest that one attempt may take.
+    pub attempt_timeout: Duration,
+    /// `OPENROUTER_MODEL`: what `system.aiConfig` reports.
+    pub openrouter_model: String,
+}
+
+/// Keys and addresses of providers.
+#[derive(Clone, Debug)]
+pub struct ProvidersConfig {
+    /// `OPENROUTER_API_KEY`.
+    pub openrouter_api_key: Option<SecretString>,
+    /// `OPENROUTER_BASE_URL`.
+    pub openrouter_base_url: String,
+    /// `OLLAMA_BASE_URL`, reported by `system.aiConfig`.
+    pub ollama_base_url: Option<String>,
+    /// `OLLAMA_MODEL`, reported by `system.aiConfig`.
+    pub ollama_model: String,
+    /// `GEMINI_API_KEY`, which `system.aiConfig` looks at.
+    pub gemini_api_key: Option<SecretString>,
+    /// All variables of the environment and the `.env` files whose names end in `_API_KEY`, for the
+    /// `api_key_env` of a catalogue.
+    pub api_keys: BTreeMap<String, SecretString>,
+}
+
+/// Windows and subscriptions.
+#[derive(Clone, Debug)]
+pub struct MetricsConfig {
+    /// `SUMMARY_INTERVAL`: between two events of `aiMetrics.onSummary`.
+    pub summary_interval: Duration,
+}
+
+/// The chat procedures.
+#[derive(Clone, Debug)]
+pub struct ChatConfig {
+    /// `CHAT_DEADLINE`: for one message, all attempts together.
+    pub deadline: Duration,
+    /// `CHAT_HISTORY_TOKENS`: how much of a conversation is sent along, at most.
+    pub history_tokens: usize,
+    /// `CHAT_RATE_LIMIT`: accepted messages per user and minute.
+    pub rate_limit: usize,
+}

@@ -1,0 +1,365 @@
+//! All procedures by name: written once here, served by every wire.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, Location},
+    sync::Arc,
+    time::Instant,
+};
+
+use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
+use schemars::{JsonSchema, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    context::{Caller, Context},
+    errors::{ErrorCode, RpcError},
+    procedure::{
+        self, Access, Call, Event, Handler, Input, Kind, Procedure, ProcedureInput, Reply,
+        SchemaFn, SubscriptionItem,
+    },
+    shape::Shape,
+    tasks::Tasks,
+};
+
+/// The procedures of a running server.
+#[derive(Default)]
+pub struct Registry {
+    procedures: BTreeMap<&'static str, Procedure>,
+    tasks: Tasks,
+}
+
+impl Registry {
+    /// An empty registry whose mutations are tracked by `tasks`.
+    pub fn new(tasks: Tasks) -> Self {
+        Self {
+            procedures: BTreeMap::new(),
+            tasks,
+        }
+    }
+
+    /// Registers procedures below `namespace`, each of which gets a clone of `state`.
+    pub fn router<S: Clone + Send + Sync + 'static>(
+        &mut self,
+        namespace: &'static str,
+        state: S,
+    ) -> Router<'_, S> {
+        Router {
+            registry: self,
+            namespace,
+            state,
+        }
+    }
+
+    /// The procedure of this name.
+    pub fn get(&self, path: &str) -> Option<&Procedure> {
+        self.procedures.get(path)
+    }
+
+    /// The procedure of this name, or tRPC's error.
+    pub fn find(&self, path: &str) -> Result<&Procedure, RpcError> {
+        self.get(path)
+            .ok_or_else(|| RpcError::not_found(format!("No procedure found on path \"{path}\"")))
+    }
+
+    /// All procedures, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Procedure> {
+        self.procedures.values()
+    }
+
+    /// Schemas of one side of the contract: each procedure's, and the definitions they share.
+    pub fn schemas(&self, side: Side) -> Schemas {
+        let mut generator = side.settings().into_generator();
+        let of = side.of();
+        let procedures = self
+            .iter()
+            .map(|p| (p.path, of(p)(&mut generator).to_value()))
+            .collect();
+        Schemas {
+            procedures,
+            definitions: generator.take_definitions(true),
+        }
+    }
+
+    /// Runs a query or a mutation: access, input, handler, one line in the log.
+    ///
+    /// A query ends when the returned future is dropped; a mutation runs on and is waited for at
+    /// shutdown. A panic becomes an internal error.
+    pub async fn call(
+        &self,
+        procedure: &Procedure,
+        context: Context,
+        input: Input,
+    ) -> Result<Reply, RpcError> {
+        let Call::Unary(call) = &procedure.call else {
+            return Err(RpcError::internal(anyhow::anyhow!(
+                "a subscription was called as a query"
+            )));
+        };
+        let log = CallLog::start(procedure, &context);
+        let result = match procedure.access.check(&context) {
+            Err(error) => Err(error),
+            Ok(()) => {
+                let work = AssertUnwindSafe(call(context, input)).catch_unwind();
+                let outcome = match procedure.kind {
+                    Kind::Mutation => self.tasks.spawn(work).await.map_err(|_| {
+                        RpcError::new(ErrorCode::ServiceUnavailable, "the server is stopping")
+                    })?,
+                    Kind::Query | Kind::Subscription => work.await,
+                };
+                outcome.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
+            }
+        };
+        log.finish(result.as_ref().err());
+        result
+    }
+
+    /// Opens a subscription; the stream ends when the server stops or it is dropped.
+    pub async fn subscribe(
+        &self,
+        procedure: &Procedure,
+        context: Context,
+        input: Input,
+    ) -> Result<BoxStream<'static, Result<Event, RpcError>>, RpcError> {
+        let Call::Streaming(call) = &procedure.call else {
+            return Err(RpcError::internal(anyhow::anyhow!("not a subscription")));
+        };
+        let log = CallLog::start(procedure, &context);
+        let result = match procedure.access.check(&context) {
+            Err(error) => Err(error),
+            Ok(()) => AssertUnwindSafe(call(context, input))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic)))),
+        };
+        log.finish(result.as_ref().err());
+        let stopping = self.tasks.stopping();
+        result.map(|events| {
+            AssertUnwindSafe(events)
+                .catch_unwind()
+                .map(|event| {
+                    event.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
+                })
+                .take_until(stopping)
+                .boxed()
+        })
+    }
+
+    fn insert(&mut self, procedure: Procedure) {
+        let path = procedure.path;
+        let here = procedure.registered_at;
+        if let Some(first) = self.procedures.insert(path, procedure) {
+            panic!(
+                "procedure `{path}` is registered twice: at {} and at {here}",
+                first.registered_at
+            );
+        }
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown panic");
+    anyhow::anyhow!("handler panicked: {text}")
+}
+
+/// Which side of the contract a schema describes; a type may look different on the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// What callers send.
+    Input,
+    /// What they get.
+    Output,
+}
+
+impl Side {
+    /// The generator's settings for this side.
+    pub fn settings(self) -> SchemaSettings {
+        let settings = SchemaSettings::draft2020_12();
+        match self {
+            Self::Input => settings.for_deserialize(),
+            Self::Output => settings.for_serialize(),
+        }
+    }
+
+    fn of(self) -> fn(&Procedure) -> SchemaFn {
+        match self {
+            Self::Input => |p| p.input_schema,
+            Self::Output => |p| p.output_schema,
+        }
+    }
+
+    fn compile(self, schema: SchemaFn) -> Arc<Shape> {
+        let mut generator = self.settings().into_generator();
+        let root = schema(&mut generator).to_value();
+        Arc::new(Shape::compile(&root, &generator.take_definitions(true)))
+    }
+}
+
+/// The schemas of one side.
+#[derive(Debug)]
+pub struct Schemas {
+    /// By procedure.
+    pub procedures: BTreeMap<&'static str, Value>,
+    /// By type name, as `$defs`.
+    pub definitions: Map<String, Value>,
+}
+
+/// Registers the procedures of one namespace; see [`procedures!`](crate::procedures).
+pub struct Router<'a, S> {
+    registry: &'a mut Registry,
+    namespace: &'static str,
+    state: S,
+}
+
+impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
+    /// Adds a query or a mutation.
+    #[track_caller]
+    pub fn unary<M, H>(
+        &mut self,
+        kind: Kind,
+        access: Access,
+        name: &str,
+        docs: &'static str,
+        handler: H,
+    ) where
+        H: Handler<S, M>,
+        H::Output: Serialize + JsonSchema + Sync,
+    {
+        let input = Side::Input.compile(H::Input::schema);
+        let output_schema: SchemaFn = |generator| generator.subschema_for::<H::Output>();
+        self.registry.insert(Procedure {
+            path: self.path(name),
+            kind,
+            access,
+            docs: docs.trim(),
+            accepts: H::Input::ACCEPTS,
+            tracked: false,
+            input_schema: H::Input::schema,
+            output_schema,
+            output: Side::Output.compile(output_schema),
+            registered_at: Location::caller(),
+            call: procedure::unary(handler, self.state.clone(), input.clone()),
+            input,
+        });
+    }
+
+    /// Adds a subscription.
+    #[track_caller]
+    pub fn streaming<M, H, T>(&mut self, access: Access, name: &str, docs: &'static str, handler: H)
+    where
+        H: Handler<S, M>,
+        H::Output: Stream<Item = Result<T, RpcError>>,
+        T: SubscriptionItem,
+    {
+        let input = Side::Input.compile(H::Input::schema);
+        let output_schema: SchemaFn = |generator| generator.subschema_for::<T::Data>();
+        self.registry.insert(Procedure {
+            path: self.path(name),
+            kind: Kind::Subscription,
+            access,
+            docs: docs.trim(),
+            accepts: H::Input::ACCEPTS,
+            tracked: T::TRACKED,
+            input_schema: H::Input::schema,
+            output_schema,
+            output: Side::Output.compile(output_schema),
+            registered_at: Location::caller(),
+            call: procedure::streaming(handler, self.state.clone(), input.clone()),
+            input,
+        });
+    }
+
+    /// Names live as long as the process: jsonrpsee asks for `&'static str`, and they are few.
+    fn path(&self, name: &str) -> &'static str {
+        Box::leak(format!("{}.{name}", self.namespace).into_boxed_str())
+    }
+}
+
+/// One line per call, with what an operator asks for and nothing secret.
+struct CallLog {
+    path: &'static str,
+    user: Option<i64>,
+    request_id: Arc<str>,
+    started: Instant,
+    finished: bool,
+}
+
+impl CallLog {
+    fn start(procedure: &Procedure, context: &Context) -> Self {
+        Self {
+            path: procedure.path,
+            user: match &context.caller {
+                Caller::User(user) => Some(user.id),
+                Caller::Anonymous => None,
+            },
+            request_id: context.request_id.clone(),
+            started: Instant::now(),
+            finished: false,
+        }
+    }
+
+    fn finish(mut self, error: Option<&RpcError>) {
+        self.finished = true;
+        let code = error.map_or("OK", RpcError::data_code);
+        match error.and_then(RpcError::cause) {
+            Some(cause) => self.write(code, Some(&format!("{cause:#}"))),
+            None => self.write(code, None),
+        }
+    }
+
+    fn write(&self, code: &str, cause: Option<&str>) {
+        let duration_us = self.started.elapsed().as_micros() as u64;
+        let Self {
+            path,
+            user,
+            request_id,
+            ..
+        } = self;
+        match cause {
+            Some(cause) => {
+                tracing::error!(target: "call", path, code, duration_us, user, %request_id, cause, "call failed");
+            }
+            None => {
+                tracing::info!(target: "call", path, code, duration_us, user, %request_id, "call")
+            }
+        }
+    }
+}
+
+impl Drop for CallLog {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.write("CANCELLED", None);
+        }
+    }
+}
+
+/// Registers procedures with their docs: `/// What it does.` then `kind Access name = handler;`.
+///
+/// ```ignore
+/// procedures!(registry.router("aiMetrics", metrics);
+///     /// Requests, failures and latency over the last minutes.
+///     query SignedIn getSummary = get_summary;
+/// );
+/// ```
+#[macro_export]
+macro_rules! procedures {
+    ($router:expr; $($(#[doc = $docs:literal])+ $kind:ident $access:ident $name:ident = $handler:expr;)*) => {{
+        let mut router = $router;
+        $($crate::procedures!(@one router, concat!($($docs, "\n"),+), $kind, $access, $name, $handler);)*
+    }};
+    (@one $router:ident, $docs:expr, query, $access:ident, $name:ident, $handler:expr) => {
+        $router.unary($crate::_core::procedure::Kind::Query, $crate::_core::procedure::Access::$access, stringify!($name), $docs, $handler)
+    };
+    (@one $router:ident, $docs:expr, mutation, $access:ident, $name:ident, $handler:expr) => {
+        $router.unary($crate::_core::procedure::Kind::Mutation, $crate::_core::procedure::Access::$access, stringify!($name), $docs, $handler)
+    };
+    (@one $router:ident, $docs:expr, subscription, $access:ident, $name:ident, $handler:expr) => {
+        $router.streaming($crate::_core::procedure::Access::$access, stringify!($name), $docs, $handler)
+    };
+}

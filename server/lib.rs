@@ -1,0 +1,15 @@
+//! modelramp answers AI requests and moves users to new models a few percent at a time.
+//!
+//! ARCHITECTURE.md tells which folder holds what, and who may import whom.
+
+pub mod _core;
+pub mod ai_metrics;
+pub mod app;
+pub mod chat;
+pub mod cli;
+pub mod model_router;
+pub mod providers;
+pub mod routers;
+pub mod schema;
+pub mod storage;
+pub mod transport;

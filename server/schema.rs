@@ -1,0 +1,1 @@
+//! Writes the contract in `schema/` from the registry and the settings table.

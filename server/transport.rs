@@ -1,0 +1,6 @@
+//! One port, all wires.
+
+pub mod gate;
+pub mod jsonrpc;
+pub mod operations;
+pub mod trpc;

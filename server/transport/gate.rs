@@ -1,0 +1,106 @@
+//! What every wire asks of a request before it runs anything: who calls, and from where.
+//!
+//! A browser sends cookies wherever a page points it, so a request that brings a cookie and an
+//! `Origin` is only taken from our own origin or a listed one; so are WebSocket upgrades, which no
+//! CORS preflight protects.
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use http::{HeaderMap, header};
+
+use crate::_core::{
+    auth::Authenticator,
+    context::{Caller, Context},
+    errors::RpcError,
+};
+
+/// Finds callers and refuses foreign origins; shared by all wires.
+pub struct Gate {
+    authenticator: Arc<Authenticator>,
+    allowed_origins: Vec<String>,
+}
+
+impl Gate {
+    /// A gate that also lets in the listed origins (exact, such as `https://app.example`).
+    pub fn new(authenticator: Arc<Authenticator>, allowed_origins: Vec<String>) -> Self {
+        Self {
+            authenticator,
+            allowed_origins,
+        }
+    }
+
+    /// The circumstances of a request that has just arrived.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge where requests get their time"
+    )]
+    pub async fn context(&self, headers: &HeaderMap) -> Context {
+        let now = Utc::now();
+        let mut context = Context::new(self.authenticator.caller(headers, now).await, now);
+        context.secure = forwarded_proto(headers) == Some("https");
+        context
+    }
+
+    /// The caller that a token names, for wires that get it after the upgrade.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge where requests get their time"
+    )]
+    pub async fn caller_of_token(&self, token: &str) -> Caller {
+        self.authenticator.caller_of_token(token, Utc::now()).await
+    }
+
+    /// Whether an `Origin` may bring cookies or open a socket: none, our own, or a listed one.
+    pub fn check_origin(&self, headers: &HeaderMap) -> Result<(), RpcError> {
+        let Some(origin) = headers.get(header::ORIGIN) else {
+            return Ok(());
+        };
+        let origin = origin.to_str().unwrap_or("");
+        if self.is_allowed(origin) || is_own(origin, headers) {
+            return Ok(());
+        }
+        Err(RpcError::forbidden(format!(
+            "origin `{origin}` is not allowed; list it in CORS_ALLOWED_ORIGINS"
+        )))
+    }
+
+    /// Whether an origin is on the list.
+    pub fn is_allowed(&self, origin: &str) -> bool {
+        self.allowed_origins.iter().any(|allowed| allowed == origin)
+    }
+}
+
+fn is_own(origin: &str, headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    match (origin.split_once("://"), host) {
+        (Some((_, origin_host)), Some(host)) => origin_host.eq_ignore_ascii_case(host),
+        _ => false,
+    }
+}
+
+fn forwarded_proto(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get("x-forwarded-proto")?.to_str().ok()?;
+    value.split(',').next().map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(origin: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, "app.example:8080".parse().unwrap());
+        headers.insert(header::ORIGIN, origin.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn an_origin_is_our_own_by_host_and_port() {
+        assert!(is_own("http://app.example:8080", &headers("x")));
+        assert!(!is_own("http://app.example", &headers("x")));
+        assert!(!is_own("null", &headers("x")));
+    }
+}
