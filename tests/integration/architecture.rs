@@ -1,0 +1,118 @@
+//! Holds the `crate::` paths of the server to the table of who may import whom.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Module → the modules it may import. ARCHITECTURE.md explains the table.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("_core", &[]),
+    ("providers", &["_core"]),
+    ("ai_metrics", &["_core", "providers"]),
+    ("model_router", &["_core", "providers", "ai_metrics"]),
+    ("chat", &["_core", "model_router", "providers"]),
+    ("storage", &["_core", "ai_metrics", "chat", "providers"]),
+    ("routers", &["_core", "ai_metrics", "model_router", "chat", "providers"]),
+    ("transport", &["_core", "model_router", "providers", "ai_metrics", "schema"]),
+    ("schema", &["_core"]),
+];
+
+/// These put everything together.
+const ROOTS: &[&str] = &["app", "cli", "lib", "main"];
+
+#[test]
+fn modules_import_only_what_the_architecture_allows() {
+    let allowed: BTreeMap<_, BTreeSet<_>> = MAY_IMPORT
+        .iter()
+        .map(|(module, imports)| (*module, imports.iter().copied().collect()))
+        .collect();
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("server");
+    let mut faults = Vec::new();
+    for file in rust_files(&server) {
+        let relative = file.strip_prefix(&server).unwrap();
+        let module = module_of(relative);
+        if ROOTS.contains(&module.as_str()) {
+            continue;
+        }
+        let Some(allowed) = allowed.get(module.as_str()) else {
+            faults.push(format!("{}: `{module}` is not in the table", relative.display()));
+            continue;
+        };
+        for import in imports(&fs::read_to_string(&file).unwrap()) {
+            if import != module && !allowed.contains(import.as_str()) {
+                faults.push(format!("{}: `{module}` imports `{import}`", relative.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn an_import_in_braces_is_seen() {
+    let text = "use crate::{\n    _core::{auth::User, errors},\n    chat::send,\n};\nfn f() { crate::storage::x() }";
+    assert_eq!(imports(text), ["_core", "chat", "storage"].map(String::from).into());
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+fn module_of(relative: &Path) -> String {
+    let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.strip_suffix(".rs").map(String::from).unwrap_or(first)
+}
+
+/// The top-level modules that a source file names by `crate::`, doc comments left out.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code: String = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let mut found = BTreeSet::new();
+    for (position, _) in code.match_indices("crate::") {
+        let rest = &code[position + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(list) => found.extend(top_level_names(list)),
+            None => found.extend(identifier(rest)),
+        }
+    }
+    // Macros are exported at the root of the crate, whichever module they stand in.
+    found.remove("procedures");
+    found
+}
+
+/// The first name of each item of a `{…}` list, whose opening brace is already read.
+fn top_level_names(list: &str) -> Vec<String> {
+    let (mut depth, mut at_start, mut names) = (0, true, Vec::new());
+    for (position, character) in list.char_indices() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => at_start = true,
+            c if at_start && !c.is_whitespace() => {
+                names.extend(identifier(&list[position..]));
+                at_start = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn identifier(text: &str) -> Option<String> {
+    let name: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    (!name.is_empty()).then_some(name)
+}
