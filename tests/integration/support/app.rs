@@ -1,0 +1,206 @@
+//! The whole application on a free port, with a database of its own and a scripted upstream.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, Router, response::IntoResponse, routing::post};
+use http::StatusCode;
+use modelramp::{
+    _core::{
+        assignment::Variant,
+        auth::{Claims, SessionKey},
+        config::{Config, Sources},
+        units::Microdollars,
+    },
+    ai_metrics::{AiMetrics, Event, Outcome},
+    app::App,
+    providers::fault::FaultKind,
+};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+/// At least 32 bytes, for tests only.
+const SECRET: &str = "a secret for tests, long enough for HS256";
+
+/// A running application; stops with the test.
+pub(crate) struct TestApp {
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) base: String,
+    /// Follows no redirects and keeps no cookies.
+    pub(crate) http: reqwest::Client,
+    metrics: Arc<AiMetrics>,
+    key: SessionKey,
+    stop: Option<oneshot::Sender<()>>,
+    _server: JoinHandle<()>,
+    _folder: tempfile::TempDir,
+}
+
+/// Who calls, by the names that the recordings use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Session<'a> {
+    /// `user`, `owner`, `other`, `new`, `noname`, `expired`, `soon` or `garbage`.
+    Named(&'a str),
+}
+
+impl TestApp {
+    /// Starts with these settings above those of tests.
+    pub(crate) async fn start(settings: &BTreeMap<String, String>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let upstream = start_upstream().await;
+        let database = format!("sqlite://{}", folder.path().join("test.db").display());
+        let mut environment: BTreeMap<String, String> = [
+            ("APP_ENV", "test"),
+            ("PORT", "0"),
+            ("DATABASE_URL", &database),
+            ("JWT_SECRET", SECRET),
+            ("OWNER_OPEN_ID", "owner-1"),
+            ("OPENROUTER_API_KEY", "test-key"),
+            ("OPENROUTER_BASE_URL", &upstream),
+            ("ASSIGNMENT_ALGORITHM", "legacy-modulo"),
+            ("MODEL_ROUTING", "false"),
+            ("TRPC_METHOD_OVERRIDE", "false"),
+            ("CHAT_RATE_LIMIT", "1000"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        environment.extend(settings.clone());
+        let config = Config::load(&Sources {
+            environment,
+            working_dir: folder.path().to_owned(),
+            config_file: None,
+        })
+        .unwrap();
+        let app = App::build(config).await.unwrap();
+        let key = SessionKey::new(&SECRET.into());
+        seed_users(&database).await;
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let metrics = app.metrics.clone();
+        let server = tokio::spawn(app.serve(listener, async {
+            let _ = stopped.await;
+        }));
+        let http =
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { base, http, metrics, key, stop: Some(stop), _server: server, _folder: folder }
+    }
+
+    /// The cookie header of a session.
+    pub(crate) fn cookie(&self, session: Session<'_>) -> String {
+        let Session::Named(name) = session;
+        let now = jsonwebtoken::get_current_timestamp();
+        let day = 24 * 60 * 60;
+        let (open_id, claimed, exp) = match name {
+            "user" => ("user-1", "Bo", now + 300 * day),
+            "owner" => ("owner-1", "Ejer", now + 300 * day),
+            "other" => ("other-1", "Anden", now + 300 * day),
+            "new" => ("brand-new", "Ny", now + 300 * day),
+            "noname" => ("user-1", "", now + 300 * day),
+            "expired" => ("user-1", "Bo", now - day),
+            "soon" => ("user-1", "Bo", now + 3 * day),
+            "garbage" => return "app_session_id=garbage".into(),
+            _ => panic!("the recording names a session that the test does not know: `{name}`"),
+        };
+        let claims = Claims {
+            open_id: open_id.into(),
+            app_id: "test".into(),
+            name: claimed.into(),
+            exp,
+        };
+        format!("app_session_id={}", self.key.sign(&claims).unwrap())
+    }
+
+    /// Records what a recording says, in words, had been recorded before it.
+    pub(crate) fn record_prior(&self, prior: Option<&str>) {
+        let Some(prior) = prior else { return };
+        let numbers: Vec<f64> = prior
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let count = numbers[0] as usize;
+        for index in 0..count {
+            let steps = prior.contains(" in steps of ");
+            let latency_ms =
+                if steps { numbers[1] + index as f64 * numbers[3] } else { numbers[1] };
+            let failed = prior.contains("failed") && index < numbers[2] as usize;
+            let third = prior.contains("every third one") && index % 3 == 0;
+            let model = if third { "gpt-oss-20b-free" } else { "glm-4.5-air-free" };
+            self.record(model, latency_ms, !failed);
+        }
+    }
+
+    fn record(&self, model: &str, latency_ms: f64, success: bool) {
+        self.metrics.record(Event {
+            at_ms: chrono::Utc::now().timestamp_millis(),
+            request_id: "prior".into(),
+            user_id: Some(1),
+            model: model.into(),
+            task: "chat".into(),
+            variant: Variant::Candidate,
+            position: 0,
+            latency_ms,
+            first_token_ms: None,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            cost: Microdollars(0),
+            outcome: if success { Outcome::Success } else { Outcome::Fault(FaultKind::Upstream) },
+        });
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// The users of the recordings, as their database had them.
+async fn seed_users(database: &str) {
+    let pool = sqlx::SqlitePool::connect(database).await.unwrap();
+    for (id, open_id, name, email) in [
+        (1, "user-1", "Bo", "bo@example.dk"),
+        (2, "owner-1", "Ejer", "ejer@example.dk"),
+        (3, "other-1", "Anden", "anden@example.dk"),
+    ] {
+        sqlx::query(
+            "INSERT INTO users (id, open_id, name, email, login_method, role, created_at, updated_at, last_signed_in) \
+             VALUES ($1, $2, $3, $4, 'dev', 'user', 0, 0, 0)",
+        )
+        .bind(id)
+        .bind(open_id)
+        .bind(name)
+        .bind(email)
+        .execute(&pool)
+        .await
+        .unwrap();
+    }
+    pool.close().await;
+}
+
+/// A model that always says the same, and fails where the last message asks it to (`fejl`).
+async fn start_upstream() -> String {
+    async fn complete(Json(body): Json<Value>) -> impl IntoResponse {
+        let last = body["messages"].as_array().and_then(|all| all.last());
+        if last.is_some_and(|message| message["content"] == "fejl") {
+            return (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": "boom" })));
+        }
+        let answer = json!({
+            "id": "gen-1",
+            "model": body["model"],
+            "choices": [{
+                "index": 0,
+                "message": { "role": "assistant", "content": "Hej fra modellen" },
+                "finish_reason": "stop",
+            }],
+            "usage": { "prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5 },
+        });
+        (StatusCode::OK, Json(answer))
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/v1/chat/completions", post(complete));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}/v1")
+}
