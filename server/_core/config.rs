@@ -2,11 +2,25 @@
 //!
 //! One struct per area holds what that area needs, typed and with units. The table in `settings`
 //! names every variable once and feeds the loader, both templates, `schema/settings.md` and a test.
+//! `formats` says what a value may look like, `sources` which of several values counts, `load` which
+//! settings must agree.
+
+mod faults;
+mod formats;
+mod load;
+mod render;
+mod settings;
+mod sources;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use secrecy::SecretString;
 
+pub use self::{
+    faults::{ConfigFault, ConfigFaults},
+    render::{settings_markdown, templates},
+    sources::Sources,
+};
 use super::{assignment::Subject, units::Percent};
 
 /// All settings.
@@ -36,6 +50,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The chat procedures.
     pub chat: ChatConfig,
+    /// What is odd about the settings but does not hinder a start; for the log.
+    pub warnings: Vec<String>,
 }
 
 /// `APP_ENV`, else `NODE_ENV`, else development.
