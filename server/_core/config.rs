@@ -14,7 +14,9 @@ mod sources;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
+use schemars::JsonSchema;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 pub use self::{
     faults::{ConfigFault, ConfigFaults},
@@ -152,12 +154,24 @@ pub struct AuthConfig {
 }
 
 /// How a subject becomes a bucket; kept with a rollout and never changed in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     /// Salted murmur3 into 100,000 buckets.
+    #[serde(rename = "murmur3-100k")]
     Murmur3,
     /// `id % 100`, as the TypeScript server did.
+    #[serde(rename = "legacy-modulo")]
     LegacyModulo,
+}
+
+impl Algorithm {
+    /// As in settings and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Murmur3 => "murmur3-100k",
+            Self::LegacyModulo => "legacy-modulo",
+        }
+    }
 }
 
 /// Flags and the share at start.

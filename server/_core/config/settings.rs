@@ -227,8 +227,8 @@ settings! {
         /// How a user becomes a bucket. `legacy-modulo` leaves users where the TypeScript server
         /// had them.
         ASSIGNMENT_ALGORITHM: OneOf<Algorithm> = OneOf(&[
-            ("murmur3-100k", Algorithm::Murmur3),
-            ("legacy-modulo", Algorithm::LegacyModulo),
+            (Algorithm::Murmur3.name(), Algorithm::Murmur3),
+            (Algorithm::LegacyModulo.name(), Algorithm::LegacyModulo),
         ]), "murmur3-100k";
         /// Mixed into `murmur3-100k`; another salt puts other users first. The same on all replicas.
         ASSIGNMENT_SALT: Text = Text, "modelramp";
