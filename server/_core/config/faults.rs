@@ -108,14 +108,17 @@ impl ConfigFault {
     }
 }
 
-/// A value without what may be a password in a URL, on one line, and not too long.
+/// A value on one line and not too long, without what may be a password in a URL or in its query.
 fn shown(text: &str) -> String {
-    let masked = match (text.split_once("://"), text.rfind('@')) {
-        (Some((scheme, _)), Some(at)) if at > scheme.len() => {
-            format!("{scheme}://…{}", &text[at..])
-        }
-        _ => text.to_owned(),
+    let (text, query) = match text.split_once('?') {
+        Some((text, _)) => (text, "?…"),
+        None => (text, ""),
     };
+    let user = text.rfind('@').and_then(|at| {
+        let colon = text[..at].find(':')?;
+        Some(format!("{}:…{}", &text[..colon], &text[at..]))
+    });
+    let masked = user.unwrap_or_else(|| text.to_owned()) + query;
     let cut: String = masked.chars().take(SHOWN).collect();
     let more = if cut.len() < masked.len() { "…" } else { "" };
     format!("{}{more}", cut.escape_debug())
@@ -127,8 +130,11 @@ mod tests {
 
     #[test]
     fn a_shown_value_has_no_password_no_line_break_and_an_end() {
-        assert_eq!(shown("postgres://me:pw@host/db"), "postgres://…@host/db");
-        assert_eq!(shown("https://a@b, https://c:d@e"), "https://…@e");
+        assert_eq!(shown("postgres://me:pw@host/db"), "postgres:…@host/db");
+        assert_eq!(shown("me:pw@host"), "me:…@host");
+        assert_eq!(shown("https://a@b, https://c:d@e"), "https:…@e");
+        assert_eq!(shown("https://host/?key=secret"), "https://host/?…");
+        assert_eq!(shown("7, a@b.example"), "7, a@b.example");
         assert_eq!(shown("a\nb"), "a\\nb");
         assert_eq!(shown(&"x".repeat(500)).chars().count(), SHOWN + 1);
     }

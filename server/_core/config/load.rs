@@ -74,7 +74,11 @@ impl Values<'_> {
             faults.push(ConfigFault::new(
                 HOST.row.name,
                 format!("is `{host}` although `{}` is not set", APP_ENV.row.name),
-                format!("a loopback address, or {}", APP_ENV.expected()),
+                format!(
+                    "a loopback address, or `{}` set to {}",
+                    APP_ENV.row.name,
+                    APP_ENV.expected()
+                ),
             ));
         }
         if let Ok(environment) = self.environment() {

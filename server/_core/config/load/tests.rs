@@ -348,3 +348,19 @@ fn secrets_are_shown_neither_in_a_config_nor_in_faults() {
     assert_eq!(faults.iter().count(), 5, "{faults}");
     assert!(!format!("{faults}{faults:?}").contains("hush"), "{faults}");
 }
+
+proptest::proptest! {
+    /// Whatever the texts are, there is a configuration or a list of faults.
+    #[test]
+    fn no_text_makes_the_loader_panic(
+        texts in proptest::collection::vec(".{0,30}|[0-9a-z:/@?.,=*-]{0,30}", settings::all().count()),
+        toml in ".{0,60}|([a-z_]{1,8} = [0-9a-z\"\\[\\]]{0,8}\n){0,5}",
+        env in ".{0,60}|([A-Z_]{1,8}=[0-9a-z\"'$]{0,8}\n){0,5}",
+    ) {
+        let folder = Folder::new(&[("s.toml", &toml), (".env", &env)]);
+        let names = settings::all().map(|setting| setting.row().name);
+        let environment: Vec<_> = names.zip(texts.iter().map(String::as_str)).collect();
+        let _ = folder.load(&environment).map_err(|faults| faults.to_string());
+        let _ = folder.load(&[("MODELRAMP_CONFIG", "s.toml")]).map_err(|faults| faults.to_string());
+    }
+}
