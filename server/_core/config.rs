@@ -2,11 +2,27 @@
 //!
 //! One struct per area holds what that area needs, typed and with units. The table in `settings`
 //! names every variable once and feeds the loader, both templates, `schema/settings.md` and a test.
+//! `formats` says what a value may look like, `sources` which of several values counts, `load` which
+//! settings must agree.
+
+mod faults;
+mod formats;
+mod load;
+mod render;
+mod settings;
+mod sources;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
+use schemars::JsonSchema;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
+pub use self::{
+    faults::{ConfigFault, ConfigFaults},
+    render::{settings_markdown, templates},
+    sources::Sources,
+};
 use super::{assignment::Subject, units::Percent};
 
 /// All settings.
@@ -36,6 +52,8 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The chat procedures.
     pub chat: ChatConfig,
+    /// What is odd about the settings but does not hinder a start; for the log.
+    pub warnings: Vec<String>,
 }
 
 /// `APP_ENV`, else `NODE_ENV`, else development.
@@ -136,12 +154,24 @@ pub struct AuthConfig {
 }
 
 /// How a subject becomes a bucket; kept with a rollout and never changed in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     /// Salted murmur3 into 100,000 buckets.
+    #[serde(rename = "murmur3-100k")]
     Murmur3,
     /// `id % 100`, as the TypeScript server did.
+    #[serde(rename = "legacy-modulo")]
     LegacyModulo,
+}
+
+impl Algorithm {
+    /// As in settings and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Murmur3 => "murmur3-100k",
+            Self::LegacyModulo => "legacy-modulo",
+        }
+    }
 }
 
 /// Flags and the share at start.

@@ -1,1 +1,119 @@
+//! The log: entries of `tracing`, filtered and formatted as configured, to standard error.
+//!
+//! Standard output stays free for what commands answer. Lines are handed to a thread of their own
+//! ([`lines`]), so that a reader who is slow, or stops reading, does not hold up requests.
 
+mod lines;
+
+use std::io::IsTerminal;
+
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use self::lines::Lines;
+pub use self::lines::LogGuard;
+use super::config::LogConfig;
+
+/// Starts the log of this process; fails where there is one already.
+///
+/// Dropping the guard writes what is still waiting, so it is kept until the process ends.
+pub fn init(config: &LogConfig) -> anyhow::Result<LogGuard> {
+    let (lines, guard) = Lines::to(std::io::stderr())?;
+    let colours = !config.json && std::io::stderr().is_terminal();
+    subscriber(config, colours, lines)?.try_init()?;
+    Ok(guard)
+}
+
+fn subscriber<W>(
+    config: &LogConfig,
+    colours: bool,
+    writer: W,
+) -> anyhow::Result<Box<dyn Subscriber + Send + Sync>>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let filter = EnvFilter::builder().parse(&config.filter)?;
+    let layer = fmt::layer().with_writer(writer).with_ansi(colours);
+    let registry = tracing_subscriber::registry();
+    Ok(if config.json {
+        let json = layer.json().flatten_event(true).with_span_list(false);
+        Box::new(registry.with(json).with(filter))
+    } else {
+        Box::new(registry.with(layer).with(filter))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// What is logged under these settings.
+    fn logged(filter: &str, json: bool) -> String {
+        let config = LogConfig {
+            filter: filter.into(),
+            json,
+        };
+        let text = Captured::default();
+        let writer = text.clone();
+        let subscriber = subscriber(&config, false, move || writer.clone()).expect("a filter");
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(target: "call", path = "system.health", user = Some(7_i64), "call");
+            tracing::debug!(target: "detail", "more");
+        });
+        let bytes = text.0.lock().clone();
+        String::from_utf8(bytes).expect("a log is text")
+    }
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_filter_chooses_what_is_logged() {
+        assert_eq!(logged("info", false).lines().count(), 1);
+        assert_eq!(logged("info,detail=debug", false).lines().count(), 2);
+        assert_eq!(logged("warn", false), "");
+        assert_eq!(logged("off", false), "");
+    }
+
+    #[test]
+    fn an_entry_is_one_json_object_with_its_fields_on_top() {
+        let entry: Value = serde_json::from_str(&logged("info", true)).expect("JSON");
+        assert_eq!(entry["level"], "INFO");
+        assert_eq!(entry["target"], "call");
+        assert_eq!(entry["message"], "call");
+        assert_eq!(entry["path"], "system.health");
+        assert_eq!(entry["user"], 7);
+        assert!(entry["timestamp"].is_string());
+    }
+
+    #[test]
+    fn an_entry_is_one_line_of_text_without_colours() {
+        let line = logged("info", false);
+        assert!(
+            line.contains("INFO call: call path=\"system.health\" user=7"),
+            "{line}"
+        );
+        assert!(!line.contains('\u{1b}'));
+    }
+}

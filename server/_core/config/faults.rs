@@ -1,0 +1,141 @@
+//! What is wrong with the settings, all of it at once.
+
+use std::fmt;
+
+use super::settings::AnySetting;
+
+/// Longer values are cut where they are shown.
+const SHOWN: usize = 100;
+
+/// Everything that is wrong with the settings; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFaults(Vec<ConfigFault>);
+
+/// One setting, or one file of settings, that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigFault {
+    /// The variable, or the file.
+    pub name: String,
+    /// What it was, unless that is a secret, and where that came from.
+    pub found: String,
+    /// What would have been right.
+    pub expected: String,
+}
+
+impl ConfigFaults {
+    /// `Err` if there are any.
+    pub(super) fn check(faults: Vec<ConfigFault>) -> Result<(), Self> {
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Self(faults))
+        }
+    }
+
+    /// In the order of the table; files come first.
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigFault> {
+        self.0.iter()
+    }
+}
+
+impl From<ConfigFault> for ConfigFaults {
+    fn from(fault: ConfigFault) -> Self {
+        Self(vec![fault])
+    }
+}
+
+impl fmt::Display for ConfigFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [fault] => fault.fmt(f),
+            faults => {
+                write!(f, "{} settings cannot be used:", faults.len())?;
+                faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigFaults {}
+
+impl fmt::Display for ConfigFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            found,
+            expected,
+        } = self;
+        write!(f, "`{name}` {found}; expected {expected}")
+    }
+}
+
+impl ConfigFault {
+    /// A fault in free words.
+    pub(super) fn new(
+        name: impl Into<String>,
+        found: impl Into<String>,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            found: found.into(),
+            expected: expected.into(),
+        }
+    }
+
+    /// A value that its setting does not take.
+    pub(super) fn value(
+        setting: &dyn AnySetting,
+        text: &str,
+        wrong: &str,
+        origin: Option<&str>,
+    ) -> Self {
+        let from = origin.map(|o| format!(", from {o},")).unwrap_or_default();
+        let found = match (setting.secret(), wrong == text) {
+            (true, _) => format!("holds a secret{from} that does not fit"),
+            (false, true) => format!("is `{}`{from}", shown(text)),
+            (false, false) => format!(
+                "is `{}`{from} where `{}` does not fit",
+                shown(text),
+                shown(wrong)
+            ),
+        };
+        Self::new(
+            setting.row().name,
+            found.trim_end_matches(','),
+            setting.expected(),
+        )
+    }
+}
+
+/// A value on one line and not too long, without what may be a password in a URL or in its query.
+fn shown(text: &str) -> String {
+    let (text, query) = match text.split_once('?') {
+        Some((text, _)) => (text, "?…"),
+        None => (text, ""),
+    };
+    let user = text.rfind('@').and_then(|at| {
+        let colon = text[..at].find(':')?;
+        Some(format!("{}:…{}", &text[..colon], &text[at..]))
+    });
+    let masked = user.unwrap_or_else(|| text.to_owned()) + query;
+    let cut: String = masked.chars().take(SHOWN).collect();
+    let more = if cut.len() < masked.len() { "…" } else { "" };
+    format!("{}{more}", cut.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_value_has_no_password_no_line_break_and_an_end() {
+        assert_eq!(shown("postgres://me:pw@host/db"), "postgres:…@host/db");
+        assert_eq!(shown("me:pw@host"), "me:…@host");
+        assert_eq!(shown("https://a@b, https://c:d@e"), "https:…@e");
+        assert_eq!(shown("https://host/?key=secret"), "https://host/?…");
+        assert_eq!(shown("7, a@b.example"), "7, a@b.example");
+        assert_eq!(shown("a\nb"), "a\\nb");
+        assert_eq!(shown(&"x".repeat(500)).chars().count(), SHOWN + 1);
+    }
+}

@@ -1,0 +1,206 @@
+//! From texts to a [`Config`]: first every setting is checked alone, then together, then it is built.
+
+use super::{
+    AuthConfig, ChatConfig, Config, DatabaseConfig, Environment, FlagsConfig, JsonRpcConfig,
+    LogConfig, MetricsConfig, ModelsConfig, ProvidersConfig, ServerConfig, TrpcConfig,
+    faults::{ConfigFault, ConfigFaults},
+    formats::Format,
+    settings::{self, *},
+    sources::{Merged, Sources, profile_file},
+};
+
+/// The shortest `JWT_SECRET` of staging and production: as long as what HS256 makes of it.
+const MIN_SECRET_BYTES: usize = 32;
+
+impl Config {
+    /// Reads all settings; every fault there is comes back in one error.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigFaults> {
+        let mut faults = Vec::new();
+        let merged = Merged::read(sources, &mut faults);
+        faults.extend(settings::all().filter_map(|setting| {
+            let given = merged.get(setting.row().name)?;
+            let wrong = setting.check(&given.text).err()?;
+            Some(ConfigFault::value(
+                setting,
+                &given.text,
+                &wrong,
+                Some(&given.origin),
+            ))
+        }));
+        let values = Values(&merged);
+        faults.extend(values.faults_together());
+        ConfigFaults::check(faults)?;
+        values.build(sources)
+    }
+}
+
+/// Typed values by their settings.
+struct Values<'a>(&'a Merged);
+
+impl Values<'_> {
+    /// The value given, or the default.
+    fn get<F: Format>(&self, setting: &Setting<F>) -> Result<F::Value, ConfigFault> {
+        let row = &setting.row;
+        let given = self.0.get(row.name);
+        let text = given.map_or(row.default, |given| &given.text);
+        if text.is_empty() {
+            let missing = || ConfigFault::new(row.name, "is not set", setting.expected());
+            return setting.format.unset().ok_or_else(missing);
+        }
+        let origin = given.map(|given| given.origin.as_str());
+        let parsed = setting.format.parse(text);
+        parsed.map_err(|wrong| ConfigFault::value(setting, text, &wrong, origin))
+    }
+
+    fn is_given<F>(&self, setting: &Setting<F>) -> bool {
+        self.0.get(setting.row.name).is_some()
+    }
+
+    /// `APP_ENV`, else `NODE_ENV`, else development.
+    fn environment(&self) -> Result<Environment, ConfigFault> {
+        Ok(match (self.get(&APP_ENV)?, self.get(&NODE_ENV)?) {
+            (Some(environment), _) | (None, Some(environment)) => environment,
+            (None, None) => Environment::Development,
+        })
+    }
+
+    /// Rules about more than one setting. A setting that is wrong by itself breaks none.
+    fn faults_together(&self) -> Vec<ConfigFault> {
+        let mut faults = Vec::new();
+        if !self.is_given(&APP_ENV)
+            && let Ok(host) = self.get(&HOST)
+            && !host.to_canonical().is_loopback()
+        {
+            faults.push(ConfigFault::new(
+                HOST.row.name,
+                format!("is `{host}` although `{}` is not set", APP_ENV.row.name),
+                format!(
+                    "a loopback address, or `{}` set to {}",
+                    APP_ENV.row.name,
+                    APP_ENV.expected()
+                ),
+            ));
+        }
+        if let Ok(environment) = self.environment() {
+            if profile_file(environment) != self.0.profile {
+                faults.push(ConfigFault::new(
+                    self.0.profile,
+                    format!(
+                        "names an environment for which `{}` is read",
+                        profile_file(environment)
+                    ),
+                    format!("`{}` in the environment or in `.env`", APP_ENV.row.name),
+                ));
+            }
+            if !environment.is_local() {
+                faults.extend(self.missing_secrets());
+            }
+        }
+        faults
+    }
+
+    fn missing_secrets(&self) -> Vec<ConfigFault> {
+        let required = settings::all().filter(|setting| {
+            let named_elsewhere = setting.row().name == OPENROUTER_API_KEY.row.name
+                && self.is_given(&MODEL_CATALOGUE);
+            setting.row().required && !named_elsewhere
+        });
+        let mut faults: Vec<_> = required
+            .filter(|setting| self.0.get(setting.row().name).is_none())
+            .map(|setting| {
+                let found = "is not set, which only development and test allow";
+                ConfigFault::new(setting.row().name, found, setting.expected())
+            })
+            .collect();
+        if let Some(secret) = self.0.get(JWT_SECRET.row.name)
+            && secret.text.len() < MIN_SECRET_BYTES
+        {
+            faults.push(ConfigFault::new(
+                JWT_SECRET.row.name,
+                format!("has {} bytes", secret.text.len()),
+                format!("at least {MIN_SECRET_BYTES} bytes, such as `openssl rand -hex 32` prints"),
+            ));
+        }
+        faults
+    }
+
+    fn build(&self, sources: &Sources) -> Result<Config, ConfigFaults> {
+        let api_keys = self.0.api_keys();
+        Ok(Config {
+            environment: self.environment()?,
+            server: ServerConfig {
+                host: self.get(&HOST)?,
+                port: self.get(&PORT)?,
+                allowed_origins: self.get(&CORS_ALLOWED_ORIGINS)?,
+                max_body_bytes: self.get(&MAX_BODY_BYTES)?,
+                shutdown_timeout: self.get(&SHUTDOWN_TIMEOUT)?,
+            },
+            log: LogConfig {
+                filter: self.get(&LOG_LEVEL)?,
+                json: self.get(&LOG_FORMAT)?,
+            },
+            trpc: TrpcConfig {
+                transformer: self.get(&TRPC_TRANSFORMER)?,
+                method_override: self.get(&TRPC_METHOD_OVERRIDE)?,
+                max_batch: self.get(&TRPC_MAX_BATCH)?,
+                ping_interval: self.get(&TRPC_PING_INTERVAL)?,
+            },
+            jsonrpc: JsonRpcConfig {
+                max_batch: self.get(&JSONRPC_MAX_BATCH)?,
+                batch_concurrency: self.get(&JSONRPC_BATCH_CONCURRENCY)?,
+                max_connections: self.get(&JSONRPC_MAX_CONNECTIONS)?,
+            },
+            database: DatabaseConfig {
+                url: self.get(&DATABASE_URL)?,
+            },
+            auth: AuthConfig {
+                jwt_secret: self.get(&JWT_SECRET)?,
+                owner_open_id: self.get(&OWNER_OPEN_ID)?,
+                app_id: self.get(&VITE_APP_ID)?,
+                session_ttl: self.get(&SESSION_TTL)?,
+            },
+            flags: FlagsConfig {
+                percentage: self.get(&OPENROUTER_ROLLOUT_PERCENTAGE)?,
+                force_openrouter: self.get(&FORCE_OPENROUTER)?,
+                force_server_side_chat: self.get(&FORCE_SERVER_SIDE_CHAT)?,
+                force_streaming: self.get(&FORCE_STREAMING)?,
+                force_model_routing: self.get(&FORCE_MODEL_ROUTING)?,
+                force_utcp: self.get(&FORCE_UTCP)?,
+                model_routing: self.get(&MODEL_ROUTING)?,
+                algorithm: self.get(&ASSIGNMENT_ALGORITHM)?,
+                salt: self.get(&ASSIGNMENT_SALT)?,
+                forced_on: self.get(&FORCED_ON_USERS)?,
+                forced_off: self.get(&FORCED_OFF_USERS)?,
+            },
+            models: ModelsConfig {
+                catalogue: self
+                    .get(&MODEL_CATALOGUE)?
+                    .map(|path| sources.working_dir.join(path)),
+                attempt_timeout: self.get(&ATTEMPT_TIMEOUT)?,
+                openrouter_model: self.get(&OPENROUTER_MODEL)?,
+            },
+            providers: ProvidersConfig {
+                openrouter_api_key: self.get(&OPENROUTER_API_KEY)?,
+                openrouter_base_url: self.get(&OPENROUTER_BASE_URL)?,
+                ollama_base_url: self.get(&OLLAMA_BASE_URL)?,
+                ollama_model: self.get(&OLLAMA_MODEL)?,
+                gemini_api_key: self.get(&GEMINI_API_KEY)?,
+                api_keys: api_keys
+                    .map(|(name, key)| (name.to_owned(), key.into()))
+                    .collect(),
+            },
+            metrics: MetricsConfig {
+                summary_interval: self.get(&SUMMARY_INTERVAL)?,
+            },
+            chat: ChatConfig {
+                deadline: self.get(&CHAT_DEADLINE)?,
+                history_tokens: self.get(&CHAT_HISTORY_TOKENS)?,
+                rate_limit: self.get(&CHAT_RATE_LIMIT)?,
+            },
+            warnings: self.0.warnings.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! The table of settings: each variable once, with its format, default and meaning.
+//!
+//! Everything else is made from it: the loader reads by these constants, and the templates and
+//! `schema/settings.md` list [`SECTIONS`]. A setting's doc comment is its text there.
+
+use std::time::Duration;
+
+use super::{
+    Algorithm, Environment, Transformer,
+    formats::{
+        Address, ApiKey, BaseUrl, DatabaseUrl, FilePath, Format, LogFilter, OneOf, Optional,
+        Origins, Secret, Share, Span, Subjects, Switch, Text, Whole,
+    },
+};
+
+/// One row of the table.
+pub(super) struct Setting<F> {
+    pub row: Row,
+    pub format: F,
+}
+
+/// What does not depend on the format.
+pub(super) struct Row {
+    /// The variable.
+    pub name: &'static str,
+    /// Empty where there is none.
+    pub default: &'static str,
+    /// For people, as written above the setting.
+    pub meaning: &'static str,
+    /// In `.env.dev.template`, where it is not the default.
+    pub dev: Option<&'static str>,
+    /// In `.env.prod.template`, where it is not the default.
+    pub prod: Option<&'static str>,
+    /// Whether staging and production refuse to start without it.
+    pub required: bool,
+}
+
+/// A row whatever its format.
+pub(super) trait AnySetting: Sync {
+    fn row(&self) -> &Row;
+    fn secret(&self) -> bool;
+    fn expected(&self) -> String;
+    fn unit(&self) -> &'static str;
+    /// The part of the text that is wrong.
+    fn check(&self, text: &str) -> Result<(), String>;
+}
+
+impl<F: Format> AnySetting for Setting<F> {
+    fn row(&self) -> &Row {
+        &self.row
+    }
+
+    fn secret(&self) -> bool {
+        F::SECRET
+    }
+
+    fn expected(&self) -> String {
+        self.format.expected()
+    }
+
+    fn unit(&self) -> &'static str {
+        self.format.unit()
+    }
+
+    fn check(&self, text: &str) -> Result<(), String> {
+        self.format.parse(text).map(|_| ())
+    }
+}
+
+/// Settings that belong together.
+pub(super) struct Section {
+    pub title: &'static str,
+    pub settings: &'static [&'static dyn AnySetting],
+}
+
+/// Every setting, in the order of the templates.
+pub(super) fn all() -> impl Iterator<Item = &'static dyn AnySetting> {
+    SECTIONS
+        .iter()
+        .flat_map(|section| section.settings.iter().copied())
+}
+
+/// The setting of this name.
+pub(super) fn find(name: &str) -> Option<&'static dyn AnySetting> {
+    all().find(|setting| setting.row().name == name)
+}
+
+macro_rules! settings {
+    ($($title:literal { $(
+        $(#[doc = $meaning:literal])+
+        $name:ident: $format:ty = $value:expr, $default:literal
+        $(, dev $dev:literal)? $(, prod $prod:literal)? $(=> $required:ident)?;
+    )+ })+) => {
+        $($(
+            $(#[doc = $meaning])+
+            pub(super) const $name: Setting<$format> = Setting {
+                row: Row {
+                    name: stringify!($name),
+                    default: $default,
+                    meaning: concat!($($meaning),+),
+                    dev: settings!(@option $($dev)?),
+                    prod: settings!(@option $($prod)?),
+                    required: settings!(@flag $($required)?),
+                },
+                format: $value,
+            };
+        )+)+
+
+        /// The table.
+        pub(super) static SECTIONS: &[Section] = &[
+            $(Section { title: $title, settings: &[$(&$name),+] }),+
+        ];
+    };
+    (@option) => { None };
+    (@option $value:literal) => { Some($value) };
+    (@flag) => { false };
+    (@flag required) => { true };
+}
+
+const SECOND: u64 = 1;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+const fn span(min_ms: u64, max_seconds: u64) -> Span {
+    Span {
+        min: Duration::from_millis(min_ms),
+        max: Duration::from_secs(max_seconds),
+    }
+}
+
+const fn whole<T>(unit: &'static str, min: T, max: T) -> Whole<T>
+where
+    T: Copy,
+{
+    Whole { unit, min, max }
+}
+
+const ENVIRONMENTS: OneOf<Environment> = OneOf(&[
+    ("development", Environment::Development),
+    ("test", Environment::Test),
+    ("staging", Environment::Staging),
+    ("production", Environment::Production),
+]);
+
+/// The environment of this name.
+pub(super) fn environment(text: &str) -> Option<Environment> {
+    ENVIRONMENTS.parse(text).ok()
+}
+
+settings! {
+    "Environment" {
+        /// Where the server runs. Without it the server is in development and listens on loopback
+        /// addresses only.
+        APP_ENV: Optional<OneOf<Environment>> = Optional(ENVIRONMENTS), "",
+            dev "development", prod "production";
+        /// Read where `APP_ENV` is not set.
+        NODE_ENV: Optional<OneOf<Environment>> = Optional(ENVIRONMENTS), "";
+        /// A TOML file of settings, below the `.env` files and the environment; `--config` wins over
+        /// it. Keys are the names of this list, in either case.
+        MODELRAMP_CONFIG: Optional<FilePath> = Optional(FilePath), "";
+    }
+    "Server" {
+        /// Address to listen on.
+        HOST: Address = Address, "127.0.0.1", prod "0.0.0.0";
+        /// Port to listen on; 0 takes a free one.
+        PORT: Whole<u16> = whole("", 0, u16::MAX), "3000";
+        /// Origins of browsers that may call with credentials, besides the server's own.
+        CORS_ALLOWED_ORIGINS: Origins = Origins, "", dev "http://localhost:5173";
+        /// The largest body of a request, on all wires.
+        MAX_BODY_BYTES: Whole<usize> = whole("bytes", 65_536, 1 << 30), "4194304";
+        /// How long a stop waits for what runs; more than `CHAT_DEADLINE` loses no answer.
+        SHUTDOWN_TIMEOUT: Span = span(1, HOUR), "45s";
+    }
+    "Log" {
+        /// What is logged, to standard error.
+        LOG_LEVEL: LogFilter = LogFilter, "info";
+        /// One line of text or one JSON object per entry.
+        LOG_FORMAT: OneOf<bool> = OneOf(&[("text", false), ("json", true)]), "text", prod "json";
+    }
+    "tRPC" {
+        /// How values travel that JSON lacks. Clients must be set the same.
+        TRPC_TRANSFORMER: OneOf<Transformer> = OneOf(&[
+            ("superjson", Transformer::Superjson),
+            ("none", Transformer::None),
+        ]), "superjson";
+        /// Whether queries may be sent by POST.
+        TRPC_METHOD_OVERRIDE: Switch = Switch, "true";
+        /// The most calls in one request.
+        TRPC_MAX_BATCH: Whole<usize> = whole("calls", 1, 100_000), "1000";
+        /// Between two signs of life on event streams and sockets.
+        TRPC_PING_INTERVAL: Span = span(100, HOUR), "15s";
+    }
+    "JSON-RPC" {
+        /// The most calls in one request.
+        JSONRPC_MAX_BATCH: Whole<usize> = whole("calls", 1, 100_000), "100";
+        /// Calls of one batch that run at once.
+        JSONRPC_BATCH_CONCURRENCY: Whole<usize> = whole("calls", 1, 10_000), "16";
+        /// Open sockets and requests under way, together.
+        JSONRPC_MAX_CONNECTIONS: Whole<u32> = whole("connections", 1, 1_000_000), "10000";
+    }
+    "Database" {
+        /// Where data is kept; a file that does not exist is created.
+        DATABASE_URL: DatabaseUrl = DatabaseUrl, "sqlite://data/modelramp.db";
+    }
+    "Sign-in" {
+        /// Signs sessions; at least 32 bytes in staging and production. Development without one
+        /// makes one and keeps it beside the database.
+        JWT_SECRET: Optional<Secret> = Optional(Secret), "" => required;
+        /// The user with this open id is always admin.
+        OWNER_OPEN_ID: Optional<Text> = Optional(Text), "";
+        /// The `appId` claim of new sessions.
+        VITE_APP_ID: Text = Text, "modelramp";
+        /// How long a new session lasts.
+        SESSION_TTL: Span = span(1_000 * MINUTE, 400 * DAY), "7d";
+    }
+    "Rollout" {
+        /// The share of users that get the candidate models when the server starts; admins change
+        /// it while the server runs.
+        OPENROUTER_ROLLOUT_PERCENTAGE: Share = Share, "0", dev "100";
+        /// Gives everybody the candidate models, but for `FORCED_OFF_USERS` and the kill switch.
+        FORCE_OPENROUTER: Switch = Switch, "false";
+        /// These always get the candidate models.
+        FORCED_ON_USERS: Subjects = Subjects, "";
+        /// These never get the candidate models; wins over `FORCED_ON_USERS`.
+        FORCED_OFF_USERS: Subjects = Subjects, "";
+        /// How a user becomes a bucket. `legacy-modulo` leaves users where the TypeScript server
+        /// had them.
+        ASSIGNMENT_ALGORITHM: OneOf<Algorithm> = OneOf(&[
+            (Algorithm::Murmur3.name(), Algorithm::Murmur3),
+            (Algorithm::LegacyModulo.name(), Algorithm::LegacyModulo),
+        ]), "murmur3-100k";
+        /// Mixed into `murmur3-100k`; another salt puts other users first. The same on all replicas.
+        ASSIGNMENT_SALT: Text = Text, "modelramp";
+        /// Lets each task choose its model.
+        MODEL_ROUTING: Switch = Switch, "true";
+        /// `true` switches `MODEL_ROUTING` on as well; `false` changes nothing.
+        FORCE_MODEL_ROUTING: Switch = Switch, "false";
+        /// Reported to clients as `useServerSideChat`.
+        FORCE_SERVER_SIDE_CHAT: Switch = Switch, "false";
+        /// Reported to clients as `enableStreaming`.
+        FORCE_STREAMING: Switch = Switch, "false";
+        /// Reported to clients as `enableUTCP`.
+        FORCE_UTCP: Switch = Switch, "false";
+    }
+    "Models" {
+        /// A TOML file that replaces the built-in catalogue of providers, models and tasks.
+        MODEL_CATALOGUE: Optional<FilePath> = Optional(FilePath), "";
+        /// The longest that one attempt at one model may take.
+        ATTEMPT_TIMEOUT: Span = span(10, HOUR), "20s";
+        /// The key for OpenRouter. Not needed with a `MODEL_CATALOGUE`, which names its own
+        /// variables; without one, development answers from a built-in sandbox.
+        OPENROUTER_API_KEY: Optional<ApiKey> = Optional(ApiKey), "" => required;
+        /// Where OpenRouter, or any server that speaks the same, is; `/chat/completions` is appended.
+        OPENROUTER_BASE_URL: BaseUrl = BaseUrl, "https://openrouter.ai/api/v1";
+        /// Reported by `system.aiConfig`.
+        OPENROUTER_MODEL: Text = Text, "z-ai/glm-4.5-air:free";
+        /// Reported by `system.aiConfig`.
+        OLLAMA_BASE_URL: Optional<BaseUrl> = Optional(BaseUrl), "";
+        /// Reported by `system.aiConfig`.
+        OLLAMA_MODEL: Text = Text, "gemma3:9b";
+        /// `system.aiConfig` reports whether it is set.
+        GEMINI_API_KEY: Optional<ApiKey> = Optional(ApiKey), "";
+    }
+    "Metrics" {
+        /// Between two events of `aiMetrics.onSummary`.
+        SUMMARY_INTERVAL: Span = span(100, HOUR), "1s";
+    }
+    "Chat" {
+        /// The longest that one message may take, all attempts together.
+        CHAT_DEADLINE: Span = span(100, HOUR), "40s";
+        /// How much of a conversation is sent along with a message.
+        CHAT_HISTORY_TOKENS: Whole<usize> = whole("tokens", 0, 1_000_000), "8000";
+        /// Messages of one user that are accepted in one minute.
+        CHAT_RATE_LIMIT: Whole<usize> = whole("messages", 1, 1_000_000), "10";
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_for_an_environment() {
+        let mut seen = BTreeSet::new();
+        for setting in all() {
+            let name = setting.row().name;
+            assert!(seen.insert(name), "{name} is listed twice");
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_'),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn defaults_and_template_values_fit_their_formats() {
+        for setting in all() {
+            let row = setting.row();
+            let values = [Some(row.default), row.dev, row.prod];
+            for value in values.into_iter().flatten().filter(|v| !v.is_empty()) {
+                assert_eq!(setting.check(value), Ok(()), "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn secrets_have_no_default() {
+        for setting in all().filter(|setting| setting.secret()) {
+            assert_eq!(setting.row().default, "", "{}", setting.row().name);
+        }
+    }
+}
