@@ -52,8 +52,8 @@ pub fn routes(trpc: Arc<Trpc>) -> Router {
 
 /// Ticks every `period`, first after one, and never in bursts.
 fn ticks(period: Duration) -> Interval {
-    // A period of zero would panic.
-    let period = period.max(Duration::from_millis(1));
+    // Periods of zero and of centuries would panic.
+    let period = period.clamp(Duration::from_millis(1), Duration::from_secs(86_400));
     let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks

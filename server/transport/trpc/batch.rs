@@ -146,11 +146,7 @@ async fn run(
     });
     match ready {
         Ok((procedure, input)) => trpc.call(procedure, context, input).await,
-        Err(error) => Err(Failure {
-            error,
-            path: Some(name),
-            request_id,
-        }),
+        Err(error) => Err(Failure::report(error, Some(&name), request_id)),
     }
 }
 

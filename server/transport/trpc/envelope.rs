@@ -26,12 +26,13 @@ pub(super) struct Payload {
     undefined: bool,
 }
 
-/// An error with what it needs to be sent; the path is absent where the request names none.
+/// An error with what it needs to be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
-    pub(super) error: RpcError,
-    pub(super) path: Option<String>,
-    pub(super) request_id: Arc<str>,
+    error: RpcError,
+    /// Absent where the request names none.
+    path: Option<String>,
+    request_id: Arc<str>,
 }
 
 /// What came of one call.
@@ -65,7 +66,7 @@ impl Payload {
         };
         let mut encoded = match catch_unwind(AssertUnwindSafe(encode)) {
             Ok(Ok(encoded)) => encoded,
-            Ok(Err(error)) => return Err(unserialisable(error.into())),
+            Ok(Err(error)) => return Err(unserialisable(error)),
             Err(_) => return Err(unserialisable(anyhow::anyhow!("its serialiser panicked"))),
         };
         remove_line_breaks(&mut encoded.json);
@@ -128,6 +129,32 @@ impl Payload {
 }
 
 impl Failure {
+    /// An error of the registry, which has logged it.
+    pub(super) fn reported(error: RpcError, path: &str, request_id: Arc<str>) -> Self {
+        Self {
+            error,
+            path: Some(path.to_owned()),
+            request_id,
+        }
+    }
+
+    /// An error from before or after the registry's part; written to the log here.
+    pub(super) fn report(error: RpcError, path: Option<&str>, request_id: Arc<str>) -> Self {
+        let code = error.data_code();
+        match error.cause() {
+            Some(cause) => {
+                let cause = format!("{cause:#}");
+                tracing::error!(target: "call", path, code, %request_id, cause, "call failed");
+            }
+            None => tracing::info!(target: "call", path, code, %request_id, "call refused"),
+        }
+        Self {
+            error,
+            path: path.map(str::to_owned),
+            request_id,
+        }
+    }
+
     /// tRPC's error object, transformed as a whole.
     pub(super) fn write(&self, transformer: Transformer, buffer: &mut Vec<u8>) {
         match transformer {
@@ -206,12 +233,8 @@ pub(super) fn write_string(buffer: &mut Vec<u8>, text: &str) {
     debug_assert!(written.is_ok());
 }
 
-fn unserialisable(cause: anyhow::Error) -> RpcError {
-    tracing::error!(
-        error = format!("{cause:#}"),
-        "an output cannot be serialised"
-    );
-    RpcError::internal(cause)
+fn unserialisable(cause: impl Into<anyhow::Error>) -> RpcError {
+    RpcError::internal(cause.into().context("the output cannot be serialised"))
 }
 
 /// Only white space between tokens can be a line break in JSON text, and only where an output
@@ -240,11 +263,7 @@ mod tests {
     }
 
     fn failure() -> Failure {
-        Failure {
-            error: RpcError::not_found("no"),
-            path: Some("b".into()),
-            request_id: "r".into(),
-        }
+        Failure::reported(RpcError::not_found("no"), "b", "r".into())
     }
 
     fn number(transformer: Transformer) -> Answer {

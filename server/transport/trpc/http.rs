@@ -54,11 +54,7 @@ impl From<RpcError> for Refused {
 
 impl Refused {
     fn into_response(self, transformer: Transformer) -> Response {
-        let answer = Err(Failure {
-            error: self.error,
-            path: None,
-            request_id: new_request_id(),
-        });
+        let answer = Err(Failure::report(self.error, None, new_request_id()));
         single(&answer, transformer, self.allow)
     }
 }
@@ -104,28 +100,26 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         batch::check_kinds(names.iter().filter_map(|name| trpc.registry.get(name)))?;
         let context = trpc.gate.context(&headers).await;
         let inputs = match parts.method {
-            Method::GET => Ok(bytes::Bytes::copy_from_slice(
-                query.input.as_deref().unwrap_or_default().as_bytes(),
-            )),
-            _ => input::read_body(body, trpc.max_body_bytes).await,
+            Method::GET => {
+                input::BatchInputs::parse(query.input.as_deref().unwrap_or_default().as_bytes())
+            }
+            _ => input::read_body(body, trpc.max_body_bytes)
+                .await
+                .and_then(|text| input::BatchInputs::parse(&text)),
         };
         let calls = batch::Calls {
             trpc,
             names: &names,
             method: &parts.method,
             context,
-            inputs: inputs.and_then(|text| input::BatchInputs::parse(&text)),
+            inputs,
         };
         return Ok(calls.respond(delivery).await);
     }
 
     let context = trpc.gate.context(&headers).await;
     let request_id = context.request_id.clone();
-    let fail = |error| Failure {
-        error,
-        path: Some(path.clone().into_owned()),
-        request_id: request_id.clone(),
-    };
+    let fail = |error| Failure::report(error, Some(&path), request_id.clone());
     let transformer = trpc.config.transformer;
     let procedure = match trpc.procedure(&path, &parts.method) {
         Ok(procedure) => procedure,
@@ -180,17 +174,11 @@ impl Trpc {
         input: Input,
     ) -> Answer {
         let request_id = context.request_id.clone();
-        self.registry
-            .call(procedure, context, input)
-            .await
-            .and_then(|output| {
-                Payload::encode(self.config.transformer, &procedure.output, &*output)
-            })
-            .map_err(|error| Failure {
-                error,
-                path: Some(procedure.path.to_owned()),
-                request_id,
-            })
+        match self.registry.call(procedure, context, input).await {
+            Ok(output) => Payload::encode(self.config.transformer, &procedure.output, &*output)
+                .map_err(|error| Failure::report(error, Some(procedure.path), request_id)),
+            Err(error) => Err(Failure::reported(error, procedure.path, request_id)),
+        }
     }
 
     async fn read_input(

@@ -20,6 +20,7 @@ use crate::_core::{
     context::Context,
     errors::RpcError,
     procedure::{Event, Input},
+    shape::Shape,
 };
 
 /// Compression would hold events back.
@@ -64,7 +65,11 @@ fn events(
         yield Ok(frame(Some("connected"), None, options.as_bytes()));
 
         let request_id = context.request_id.clone();
-        let fail = |error| failed(&trpc, path, &request_id, error);
+        let failed = |failure: Failure| {
+            let mut data = Vec::with_capacity(256);
+            failure.write(trpc.config.transformer, &mut data);
+            frame(Some("serialized-error"), None, &data)
+        };
         let opened = match trpc.registry.find(path) {
             Ok(procedure) => trpc
                 .registry
@@ -76,7 +81,7 @@ fn events(
         let (procedure, mut events) = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                yield Ok(fail(error));
+                yield Ok(failed(Failure::reported(error, path, request_id)));
                 return;
             }
         };
@@ -91,7 +96,7 @@ fn events(
                             yield Ok(message);
                         }
                         Err(error) => {
-                            yield Ok(fail(error));
+                            yield Ok(failed(Failure::report(error, Some(path), request_id)));
                             return;
                         }
                     },
@@ -106,27 +111,12 @@ fn events(
     }
 }
 
-fn message(
-    trpc: &Trpc,
-    shape: &crate::_core::shape::Shape,
-    event: &Event,
-) -> Result<Bytes, RpcError> {
+fn message(trpc: &Trpc, shape: &Shape, event: &Event) -> Result<Bytes, RpcError> {
     let transformer = trpc.config.transformer;
     let payload = Payload::encode(transformer, shape, &*event.data)?;
     let mut data = Vec::with_capacity(512);
     payload.write(transformer, &mut data);
     Ok(frame(None, event.id.as_deref(), &data))
-}
-
-fn failed(trpc: &Trpc, path: &str, request_id: &Arc<str>, error: RpcError) -> Bytes {
-    let failure = Failure {
-        error,
-        path: Some(path.to_owned()),
-        request_id: request_id.clone(),
-    };
-    let mut data = Vec::with_capacity(256);
-    failure.write(trpc.config.transformer, &mut data);
-    frame(Some("serialized-error"), None, &data)
 }
 
 /// One event. `data` holds no line breaks; those of an id are left out, and an empty id, which would

@@ -139,7 +139,7 @@ impl Connection {
                     }
                 }
                 _ = ping.tick() => {
-                    if heard.elapsed() > period * SILENT_PINGS {
+                    if heard.elapsed() > period.saturating_mul(SILENT_PINGS) {
                         return Err(Closed);
                     }
                     self.write(Message::Ping(Default::default())).await?;
@@ -244,22 +244,14 @@ impl Connection {
 
     /// Answers a call that was not started.
     async fn reject(&mut self, call: &Call, error: RpcError) -> Result<(), Closed> {
-        let failure = Failure {
-            error,
-            path: Some(call.path.clone()),
-            request_id: new_request_id(),
-        };
+        let failure = Failure::report(error, Some(&call.path), new_request_id());
         let frame = call.head.error(&failure, self.trpc.config.transformer);
         self.send(frame).await
     }
 
     /// Answers a frame that names no call; one that should have brought `connectionParams` is fatal.
     async fn refuse(&mut self, error: RpcError) -> Result<(), Closed> {
-        let failure = Failure {
-            error,
-            path: None,
-            request_id: new_request_id(),
-        };
+        let failure = Failure::report(error, None, new_request_id());
         let frame = Head::none().error(&failure, self.trpc.config.transformer);
         self.send(frame).await?;
         if self.expects_params {
@@ -313,11 +305,7 @@ async fn answer(trpc: Arc<Trpc>, headers: Arc<HeaderMap>, call: Call) -> Vec<u8>
         .and_then(|procedure| Ok((procedure, read_input(&trpc, call.input, None)?)));
     let answer = match ready {
         Ok((procedure, input)) => trpc.call(procedure, context, input).await,
-        Err(error) => Err(Failure {
-            error,
-            path: Some(call.path),
-            request_id,
-        }),
+        Err(error) => Err(Failure::report(error, Some(&call.path), request_id)),
     };
     match &answer {
         Ok(payload) => call.head.data(payload, None, transformer),
@@ -337,11 +325,8 @@ fn steps(
         let step = |frame, ended| Step { id: head.id.clone(), frame, ended };
         let context = trpc.gate.context(&headers).await;
         let request_id = context.request_id.clone();
-        let failed = |error| {
-            let path = Some(path.clone());
-            let failure = Failure { error, path, request_id: request_id.clone() };
-            Some(head.error(&failure, transformer))
-        };
+        let failed = |failure: Failure| Some(head.error(&failure, transformer));
+        let report = |error| Failure::report(error, Some(&path), request_id.clone());
         let ready = trpc
             .procedure_of_kind(&path, Kind::Subscription)
             .and_then(|procedure| Ok((procedure, read_input(&trpc, input, last_event_id)?)));
@@ -350,13 +335,14 @@ fn steps(
                 .registry
                 .subscribe(procedure, context, input)
                 .await
-                .map(|events| (procedure, events)),
-            Err(error) => Err(error),
+                .map(|events| (procedure, events))
+                .map_err(|error| Failure::reported(error, &path, request_id.clone())),
+            Err(error) => Err(report(error)),
         };
         let (procedure, mut events) = match opened {
             Ok(opened) => opened,
-            Err(error) => {
-                yield step(failed(error), true);
+            Err(failure) => {
+                yield step(failed(failure), true);
                 return;
             }
         };
@@ -365,7 +351,7 @@ fn steps(
             match event.and_then(|event| data(&trpc, procedure, &head, &event)) {
                 Ok(frame) => yield step(Some(frame), false),
                 Err(error) => {
-                    yield step(failed(error), false);
+                    yield step(failed(report(error)), false);
                     break;
                 }
             }
