@@ -139,9 +139,9 @@ impl<T: DeserializeOwned + JsonSchema + Send + 'static> ProcedureInput for T {
                 serde_json::to_string_pretty(&issues).map_err(RpcError::internal)?,
             ));
         }
-        // An absent input that passed the check is one whose fields are all optional.
-        serde_json::from_value(value.unwrap_or_else(|| Value::Object(serde_json::Map::new())))
-            .map_err(|error| RpcError::bad_request(error.to_string()))
+        let mut value = value.unwrap_or_else(|| shape.undefined());
+        shape.settle_integers(&mut value);
+        serde_json::from_value(value).map_err(|error| RpcError::bad_request(error.to_string()))
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
-use schemars::{JsonSchema, generate::SchemaSettings};
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings, transform::Transform};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -19,7 +19,7 @@ use super::{
         self, Access, Call, Event, Handler, Input, Kind, Procedure, ProcedureInput, Reply,
         SchemaFn, SubscriptionItem,
     },
-    shape::Shape,
+    shape::{OptionalFields, Shape},
     tasks::Tasks,
 };
 
@@ -74,7 +74,7 @@ impl Registry {
         let of = side.of();
         let procedures = self
             .iter()
-            .map(|p| (p.path, of(p)(&mut generator).to_value()))
+            .map(|p| (p.path, root_schema(of(p), &mut generator)))
             .collect();
         Schemas {
             procedures,
@@ -179,7 +179,7 @@ pub enum Side {
 impl Side {
     /// The generator's settings for this side.
     pub fn settings(self) -> SchemaSettings {
-        let settings = SchemaSettings::draft2020_12();
+        let settings = SchemaSettings::draft2020_12().with_transform(OptionalFields);
         match self {
             Self::Input => settings.for_deserialize(),
             Self::Output => settings.for_serialize(),
@@ -195,9 +195,16 @@ impl Side {
 
     fn compile(self, schema: SchemaFn) -> Arc<Shape> {
         let mut generator = self.settings().into_generator();
-        let root = schema(&mut generator).to_value();
+        let root = root_schema(schema, &mut generator);
         Arc::new(Shape::compile(&root, &generator.take_definitions(true)))
     }
+}
+
+/// The generator transforms definitions only, not what it returns.
+fn root_schema(schema: SchemaFn, generator: &mut SchemaGenerator) -> Value {
+    let mut schema = schema(generator);
+    OptionalFields.transform(&mut schema);
+    schema.to_value()
 }
 
 /// The schemas of one side.

@@ -1,0 +1,374 @@
+//! Checks a value: every fault at once, and nothing allocated where there is none.
+
+use chrono::DateTime;
+use serde_json::{Map, Number, Value};
+
+use super::{
+    Bound, Field, Length, NumberRule, Shape,
+    issue::{Issue, MAX_SAFE_INTEGER, Path, is_email},
+};
+
+impl Shape {
+    /// Every fault of `value`; `None` is JavaScript's `undefined`.
+    pub fn check(&self, value: Option<&Value>) -> Vec<Issue> {
+        if value.is_none() && self.takes_undefined() {
+            return Vec::new();
+        }
+        self.faults(value, &Path::Root)
+    }
+
+    /// Whether `value` has no fault.
+    pub fn accepts(&self, value: &Value) -> bool {
+        let mut verdict = Verdict::Fits;
+        self.visit(Some(value), &Path::Root, &mut verdict);
+        matches!(verdict, Verdict::Fits)
+    }
+
+    fn faults(&self, value: Option<&Value>, path: &Path<'_>) -> Vec<Issue> {
+        let mut issues = Vec::new();
+        self.visit(value, path, &mut issues);
+        issues
+    }
+
+    fn visit<S: Sink>(&self, value: Option<&Value>, path: &Path<'_>, sink: &mut S) {
+        let wrong = |expected: &'static str| move || Issue::wrong_type(path, expected, value);
+        match (self, value) {
+            (Self::Any, _)
+            | (Self::Null, Some(Value::Null))
+            | (Self::Boolean, Some(Value::Bool(_)))
+            | (Self::SpecialNumber, Some(Value::Number(_)))
+            | (Self::UndefinedOr(_), None | Some(Value::Null)) => {}
+            (Self::Never, _) => sink.add(wrong("never")),
+            (Self::Null, _) => sink.add(wrong("null")),
+            (Self::Boolean, _) => sink.add(wrong("boolean")),
+            (Self::Number(rule), Some(Value::Number(number))) => rule.visit(number, path, sink),
+            (Self::Number(_), Some(Value::String(text))) if is_special_number(text) => {
+                sink.add(|| Issue::not_finite(path, text));
+            }
+            (Self::SpecialNumber, Some(Value::String(text)))
+                if text == "-0" || is_special_number(text) => {}
+            (Self::Number(_) | Self::SpecialNumber, _) => sink.add(wrong("number")),
+            (Self::Text(rule), Some(Value::String(text))) => {
+                rule.length.visit("string", || utf16_length(text), path, sink);
+                if rule.email && !is_email(text) {
+                    sink.add(|| Issue::not_email(path));
+                }
+            }
+            (Self::Text(_), _) => sink.add(wrong("string")),
+            (Self::Date, Some(Value::String(text))) => {
+                if DateTime::parse_from_rfc3339(text).is_err() {
+                    sink.add(|| Issue::invalid_date(path));
+                }
+            }
+            (Self::Date, _) => sink.add(wrong("date")),
+            (Self::BigInt, Some(Value::String(text))) if text.parse::<i128>().is_ok() => {}
+            (Self::BigInt, Some(Value::Number(number))) if !number.is_f64() => {}
+            (Self::BigInt, _) => sink.add(wrong("bigint")),
+            (Self::Literal(values), value) => {
+                if !value.is_some_and(|value| values.iter().any(|known| same(known, value))) {
+                    sink.add(|| Issue::not_one_of(path, values));
+                }
+            }
+            (Self::Array { items, length, set }, Some(Value::Array(list))) => {
+                for (index, item) in list.iter().enumerate() {
+                    items.visit(Some(item), &Path::Index(path, index), sink);
+                }
+                let what = if *set { "set" } else { "array" };
+                length.visit(what, || list.len(), path, sink);
+            }
+            (Self::Array { set: true, .. }, _) => sink.add(wrong("set")),
+            (Self::Array { .. }, _) => sink.add(wrong("array")),
+            (Self::Tuple(shapes), Some(Value::Array(list))) => {
+                let count = shapes.len();
+                if list.len() < count {
+                    sink.add(|| Issue::too_small(path, "array", count as f64, true, None));
+                } else if list.len() > count {
+                    sink.add(|| Issue::too_big(path, "array", count as f64, true, None));
+                } else {
+                    for (index, (shape, item)) in shapes.iter().zip(list).enumerate() {
+                        shape.visit(Some(item), &Path::Index(path, index), sink);
+                    }
+                }
+            }
+            (Self::Tuple(_), _) => sink.add(wrong("tuple")),
+            (Self::Object { fields, additional }, Some(Value::Object(object))) => {
+                visit_object(fields, additional.as_deref(), object, path, sink);
+            }
+            (Self::Object { fields, additional }, _) => {
+                let record = fields.is_empty() && additional.is_some();
+                sink.add(wrong(if record { "record" } else { "object" }));
+            }
+            (Self::Map { key, value }, Some(Value::Array(pairs))) => {
+                for (index, pair) in pairs.iter().enumerate() {
+                    match pair.as_array().map(Vec::as_slice) {
+                        Some([first, second]) => {
+                            let entry = Path::Entry(path, first);
+                            key.visit(Some(first), &entry, sink);
+                            value.visit(Some(second), &entry, sink);
+                        }
+                        _ => sink.add(|| {
+                            Issue::wrong_type(&Path::Index(path, index), "tuple", Some(pair))
+                        }),
+                    }
+                }
+            }
+            (Self::Map { .. }, _) => sink.add(wrong("map")),
+            (Self::UndefinedOr(shape), value) => shape.visit(value, path, sink),
+            (Self::Union(branches), value) => {
+                if !value.is_some_and(|value| branches.iter().any(|b| b.accepts(value))) {
+                    sink.add_all(|| union_faults(branches, value, path));
+                }
+            }
+            (Self::All(shapes), value) => {
+                for shape in shapes {
+                    shape.visit(value, path, sink);
+                }
+            }
+            (Self::Reference(reference), value) => reference.shape().visit(value, path, sink),
+        }
+    }
+
+    /// The field of that name, in an object or in what makes one up.
+    fn field(&self, name: &str) -> Option<&Field> {
+        match self.resolve() {
+            Self::Object { fields, .. } => fields.iter().find(|field| field.name == name),
+            Self::All(shapes) => shapes.iter().find_map(|shape| shape.field(name)),
+            _ => None,
+        }
+    }
+
+    /// Names of the fields that hold one constant.
+    fn tags(&self) -> Vec<&str> {
+        match self.resolve() {
+            Self::Object { fields, .. } => fields
+                .iter()
+                .filter(|field| field.constant().is_some())
+                .map(|field| field.name.as_str())
+                .collect(),
+            Self::All(shapes) => shapes.iter().flat_map(Self::tags).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Field {
+    fn constant(&self) -> Option<&Value> {
+        match self.shape.resolve() {
+            Shape::Literal(values) if self.required => match values.as_slice() {
+                [only] => Some(only),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Where faults go: into a list, or into a mere yes or no that never builds their texts.
+trait Sink {
+    fn add(&mut self, issue: impl FnOnce() -> Issue);
+    fn add_all(&mut self, issues: impl FnOnce() -> Vec<Issue>);
+}
+
+impl Sink for Vec<Issue> {
+    fn add(&mut self, issue: impl FnOnce() -> Issue) {
+        let issue = issue();
+        // Parts of one whole that agree about a fault report it once.
+        if !self.contains(&issue) {
+            self.push(issue);
+        }
+    }
+
+    fn add_all(&mut self, issues: impl FnOnce() -> Vec<Issue>) {
+        self.extend(issues());
+    }
+}
+
+enum Verdict {
+    Fits,
+    Faulty,
+}
+
+impl Sink for Verdict {
+    fn add(&mut self, _: impl FnOnce() -> Issue) {
+        *self = Self::Faulty;
+    }
+
+    fn add_all(&mut self, _: impl FnOnce() -> Vec<Issue>) {
+        *self = Self::Faulty;
+    }
+}
+
+fn visit_object<S: Sink>(
+    fields: &[Field],
+    additional: Option<&Shape>,
+    object: &Map<String, Value>,
+    path: &Path<'_>,
+    sink: &mut S,
+) {
+    for field in fields {
+        match object.get(&field.name) {
+            None if !field.required => {}
+            value => field
+                .shape
+                .visit(value, &Path::Key(path, &field.name), sink),
+        }
+    }
+    let others = || {
+        object
+            .iter()
+            .filter(|(name, _)| !fields.iter().any(|field| field.name == **name))
+    };
+    match additional {
+        None => {}
+        Some(Shape::Never) => {
+            if others().next().is_some() {
+                sink.add(|| {
+                    let names: Vec<&str> = others().map(|(name, _)| name.as_str()).collect();
+                    Issue::unknown_keys(path, &names)
+                });
+            }
+        }
+        Some(shape) => {
+            for (name, value) in others() {
+                shape.visit(Some(value), &Path::Key(path, name), sink);
+            }
+        }
+    }
+}
+
+impl NumberRule {
+    fn visit<S: Sink>(&self, number: &Number, path: &Path<'_>, sink: &mut S) {
+        let Some(value) = number.as_f64() else {
+            return;
+        };
+        if self.integer && number.is_f64() && value.fract() != 0.0 {
+            return sink.add(|| Issue::not_integer(path));
+        }
+        let below = |bound: &Bound| value < bound.value || (value == bound.value && !bound.inclusive);
+        let above = |bound: &Bound| value > bound.value || (value == bound.value && !bound.inclusive);
+        if let Some(bound) = self.min.filter(below) {
+            let message = self.messages.too_small.as_deref();
+            sink.add(|| Issue::too_small(path, "number", bound.value, bound.inclusive, message));
+        } else if let Some(bound) = self.max.filter(above) {
+            let message = self.messages.too_big.as_deref();
+            sink.add(|| Issue::too_big(path, "number", bound.value, bound.inclusive, message));
+        } else if self.integer && number.is_f64() && value.abs() > MAX_SAFE_INTEGER {
+            sink.add(|| Issue::unsafe_integer(path, value > 0.0));
+        }
+    }
+}
+
+impl Length {
+    fn visit<S: Sink>(
+        &self,
+        what: &'static str,
+        length: impl FnOnce() -> usize,
+        path: &Path<'_>,
+        sink: &mut S,
+    ) {
+        if self.min.is_none() && self.max.is_none() {
+            return;
+        }
+        let length = length();
+        if let Some(min) = self.min.filter(|min| length < *min) {
+            let message = self.messages.too_small.as_deref();
+            sink.add(|| Issue::too_small(path, what, min as f64, true, message));
+        }
+        if let Some(max) = self.max.filter(|max| length > *max) {
+            let message = self.messages.too_big.as_deref();
+            sink.add(|| Issue::too_big(path, what, max as f64, true, message));
+        }
+    }
+}
+
+/// What no branch would take. As in zod, a branch that can be told to be the one meant speaks for
+/// itself: the only one beside `null`, the one with the value's tag, or the only one whose type fits.
+fn union_faults(branches: &[Shape], value: Option<&Value>, path: &Path<'_>) -> Vec<Issue> {
+    let branches: Vec<&Shape> = branches
+        .iter()
+        .filter(|branch| !matches!(branch.resolve(), Shape::Null))
+        .collect();
+    if let [only] = branches.as_slice() {
+        return only.faults(value, path);
+    }
+    if let Some(tag) = common_tag(&branches) {
+        let Some(Value::Object(object)) = value else {
+            return vec![Issue::wrong_type(path, "object", value)];
+        };
+        return match with_tag(&branches, tag, object) {
+            Some(branch) => branch.faults(value, path),
+            None => {
+                let options: Vec<&Value> = branches
+                    .iter()
+                    .filter_map(|branch| branch.field(tag)?.constant())
+                    .collect();
+                vec![Issue::unknown_tag(path, tag, &options)]
+            }
+        };
+    }
+    let mut errors: Vec<Vec<Issue>> = branches
+        .iter()
+        .map(|branch| branch.faults(value, &Path::Root))
+        .collect();
+    let mut meant = errors
+        .iter()
+        .enumerate()
+        .filter(|(_, issues)| issues.iter().all(Issue::is_about_bounds));
+    if let (Some((index, _)), None) = (meant.next(), meant.next()) {
+        return errors
+            .swap_remove(index)
+            .into_iter()
+            .map(|issue| issue.below(path))
+            .collect();
+    }
+    vec![Issue::no_branch(path, &errors)]
+}
+
+/// The branch of a tagged union that has the value's tag, whatever else is in it.
+pub(super) fn tagged_branch<'a>(branches: &'a [Shape], value: &Value) -> Option<&'a Shape> {
+    let branches: Vec<&Shape> = branches.iter().collect();
+    with_tag(&branches, common_tag(&branches)?, value.as_object()?)
+}
+
+fn common_tag<'a>(branches: &[&'a Shape]) -> Option<&'a str> {
+    let (first, others) = branches.split_first()?;
+    first.tags().into_iter().find(|tag| {
+        others
+            .iter()
+            .all(|branch| branch.field(tag).is_some_and(|f| f.constant().is_some()))
+    })
+}
+
+fn with_tag<'a>(
+    branches: &[&'a Shape],
+    tag: &str,
+    object: &Map<String, Value>,
+) -> Option<&'a Shape> {
+    let value = object.get(tag)?;
+    branches.iter().copied().find(|branch| {
+        branch
+            .field(tag)
+            .and_then(Field::constant)
+            .is_some_and(|constant| same(constant, value))
+    })
+}
+
+/// Equal as JavaScript sees it: 1 and 1.0 are the same number.
+fn same(known: &Value, value: &Value) -> bool {
+    match (known, value) {
+        (Value::Number(known), Value::Number(value)) => known.as_f64() == value.as_f64(),
+        _ => known == value,
+    }
+}
+
+fn is_special_number(text: &str) -> bool {
+    matches!(text, "NaN" | "Infinity" | "-Infinity")
+}
+
+fn utf16_length(text: &str) -> usize {
+    if text.is_ascii() {
+        text.len()
+    } else {
+        text.encode_utf16().count()
+    }
+}

@@ -1,0 +1,312 @@
+//! Undoes an envelope that superjson wrote, or somebody who claims to.
+
+use chrono::{DateTime, NaiveDate, SecondsFormat};
+use serde_json::{Map, Value};
+
+use super::path::{self, Rule};
+
+/// Why an envelope cannot be undone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum DecodeError {
+    /// `null` where the envelope belongs.
+    #[error("the input is `null`, not `{{\"json\": …}}`")]
+    Null,
+    /// A node of `meta.values` that is neither a note nor an object of them.
+    #[error("`meta.values` holds `{found}` at `{path}`, where a list or an object belongs")]
+    BadNote {
+        /// The place, in superjson's form.
+        path: String,
+        /// What is there.
+        found: String,
+    },
+    /// A `\` that escapes nothing.
+    #[error("the path `{path}` of `meta.values` has a `\\` that is followed by neither `\\` nor `.`")]
+    BadEscape {
+        /// As it came.
+        path: String,
+    },
+    /// A key that would lead out of the value in JavaScript.
+    #[error("`{key}` is not allowed in the path `{path}` of `meta.values`")]
+    ForbiddenKey {
+        /// As it came.
+        path: String,
+        /// The one that is refused.
+        key: String,
+    },
+    /// A type that superjson does not have, or that means nothing here.
+    #[error("`{kind}` at `{path}` is not a type that the server reads")]
+    UnknownType {
+        /// The place.
+        path: String,
+        /// As it came.
+        kind: String,
+    },
+    /// A value that cannot be of the type it is noted as.
+    #[error("the value at `{path}` is not a `{kind}`: {expected} was expected")]
+    BadValue {
+        /// The place.
+        path: String,
+        /// As noted.
+        kind: &'static str,
+        /// What such a value looks like.
+        expected: &'static str,
+    },
+}
+
+/// Undoes an envelope `{json, meta?}`; `None` is `undefined`. The error says what was wrong.
+///
+/// Dates, sets, maps, bigints and special numbers stay as JSON has them, which is how the types of
+/// `_core::js` and chrono read them, but what is noted as one must look like one. An item of a list
+/// that is `undefined` stays `null`. As with superjson itself, what is no envelope is `undefined`,
+/// and `referentialEqualities` may be ignored, since the writer repeats the value.
+pub fn decode(envelope: Value) -> Result<Option<Value>, String> {
+    read(envelope).map_err(|error| error.to_string())
+}
+
+fn read(envelope: Value) -> Result<Option<Value>, DecodeError> {
+    let mut envelope = match envelope {
+        Value::Object(envelope) => envelope,
+        Value::Null => return Err(DecodeError::Null),
+        _ => return Ok(None),
+    };
+    let Some(json) = envelope.remove("json") else {
+        return Ok(None);
+    };
+    let Some(Value::Object(meta)) = envelope.get("meta") else {
+        return Ok(Some(json));
+    };
+    let rule = match meta.get("v") {
+        Some(version) if version.as_f64().is_some_and(|v| v >= 1.0) => Rule::V1,
+        _ => Rule::Legacy,
+    };
+    let mut reader = Reader {
+        rule,
+        root: Some(json),
+    };
+    if let Some(values) = meta.get("values").filter(|values| !values.is_null()) {
+        reader.node(values, &mut Vec::new())?;
+    }
+    Ok(reader.root)
+}
+
+struct Reader {
+    rule: Rule,
+    root: Option<Value>,
+}
+
+impl Reader {
+    /// What lies below comes first, as superjson has it: a set's items are read before the set is.
+    fn node(&mut self, node: &Value, at: &mut Vec<String>) -> Result<(), DecodeError> {
+        match node {
+            Value::Object(children) => self.children(children, at),
+            Value::Array(note) => {
+                match note.get(1) {
+                    None | Some(Value::Null) => {}
+                    Some(Value::Object(children)) => self.children(children, at)?,
+                    Some(other) => return Err(bad_note(at, other)),
+                }
+                let kind = note.first().ok_or_else(|| bad_note(at, node))?;
+                self.apply(kind, at)
+            }
+            other => Err(bad_note(at, other)),
+        }
+    }
+
+    fn children(
+        &mut self,
+        children: &Map<String, Value>,
+        at: &mut Vec<String>,
+    ) -> Result<(), DecodeError> {
+        for (path, child) in children {
+            let depth = at.len();
+            path::split(path, self.rule, at)?;
+            self.node(child, at)?;
+            at.truncate(depth);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, kind: &Value, at: &[String]) -> Result<(), DecodeError> {
+        let kind = Kind::of(kind).ok_or_else(|| DecodeError::UnknownType {
+            path: show(at),
+            kind: kind.as_str().map_or_else(|| kind.to_string(), str::to_owned),
+        })?;
+        let Some((last, parents)) = at.split_last() else {
+            return match (&mut self.root, kind) {
+                (root, Kind::Undefined) => {
+                    *root = None;
+                    Ok(())
+                }
+                (Some(root), kind) => kind.read(root, at),
+                (None, _) => Ok(()),
+            };
+        };
+        let parent = parents
+            .iter()
+            .try_fold(self.root.as_mut(), |value, key| Some(step(value?, key)))
+            .flatten();
+        match (parent, kind) {
+            // superjson ignores a parent that is not there, too.
+            (None, _) => Ok(()),
+            (Some(Value::Object(object)), Kind::Undefined) => {
+                object.shift_remove(last);
+                Ok(())
+            }
+            (Some(parent), Kind::Undefined) => {
+                if let Some(value) = step(parent, last) {
+                    *value = Value::Null;
+                }
+                Ok(())
+            }
+            (Some(parent), kind) => match step(parent, last) {
+                Some(value) => kind.read(value, at),
+                None => Err(kind.refuse(at)),
+            },
+        }
+    }
+}
+
+fn step<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+    match value {
+        Value::Object(object) => object.get_mut(key),
+        Value::Array(list) => list.get_mut(key.parse::<usize>().ok()?),
+        _ => None,
+    }
+}
+
+/// The types that are read.
+#[derive(Clone, Copy)]
+enum Kind {
+    Undefined,
+    Date,
+    BigInt,
+    Number,
+    Set,
+    Map,
+    RegExp,
+    Url,
+    Error,
+    TypedArray,
+}
+
+impl Kind {
+    fn of(kind: &Value) -> Option<Self> {
+        Some(match kind {
+            Value::String(name) => match name.as_str() {
+                "undefined" => Self::Undefined,
+                "Date" => Self::Date,
+                "bigint" => Self::BigInt,
+                "number" => Self::Number,
+                "set" => Self::Set,
+                "map" => Self::Map,
+                "regexp" => Self::RegExp,
+                "URL" => Self::Url,
+                "Error" => Self::Error,
+                _ => return None,
+            },
+            // `["typed-array", "Uint8Array"]`; the classes and symbols that also come as lists are
+            // objects of the client's program.
+            Value::Array(parts) if parts.first().is_some_and(|name| name == "typed-array") => {
+                Self::TypedArray
+            }
+            _ => return None,
+        })
+    }
+
+    const fn name_and_form(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Undefined => ("undefined", "anything"),
+            Self::Date => ("Date", "an ISO 8601 text"),
+            Self::BigInt => ("bigint", "a text of decimal digits"),
+            Self::Number => ("number", "`NaN`, `Infinity`, `-Infinity` or `-0`"),
+            Self::Set => ("set", "a list"),
+            Self::Map => ("map", "a list of pairs"),
+            Self::RegExp => ("regexp", "a text"),
+            Self::Url => ("URL", "a text"),
+            Self::Error => ("Error", "an object"),
+            Self::TypedArray => ("typed-array", "a list of numbers"),
+        }
+    }
+
+    fn refuse(self, at: &[String]) -> DecodeError {
+        let (kind, expected) = self.name_and_form();
+        DecodeError::BadValue {
+            path: show(at),
+            kind,
+            expected,
+        }
+    }
+
+    fn read(self, value: &mut Value, at: &[String]) -> Result<(), DecodeError> {
+        let fits = match (self, &*value) {
+            (Self::Date, Value::String(text)) => {
+                // One that is no date goes on, so that the check of the input reports its field.
+                if let Some(text) = whole_date(text) {
+                    *value = text.into();
+                }
+                true
+            }
+            (Self::Date, Value::Number(number)) => {
+                match number.as_i64().and_then(DateTime::from_timestamp_millis) {
+                    Some(date) => {
+                        *value = date.to_rfc3339_opts(SecondsFormat::Millis, true).into();
+                        true
+                    }
+                    None => false,
+                }
+            }
+            // An invalid date of JavaScript's is written as null.
+            (Self::Date, Value::Null) => true,
+            (Self::BigInt, Value::String(text)) => is_bigint(text),
+            (Self::BigInt, Value::Number(number)) => !number.is_f64(),
+            (Self::Number, Value::String(text)) => {
+                matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") || {
+                    text == "-0" && {
+                        *value = Value::from(-0.0);
+                        true
+                    }
+                }
+            }
+            (Self::Number, Value::Number(_)) => true,
+            (Self::Map, Value::Array(pairs)) => pairs
+                .iter()
+                .all(|pair| pair.as_array().is_some_and(|pair| pair.len() == 2)),
+            (Self::Set, Value::Array(_)) => true,
+            (Self::TypedArray, Value::Array(items)) => {
+                items.iter().all(|item| item.is_number() || item.is_string())
+            }
+            (Self::RegExp | Self::Url, Value::String(_)) | (Self::Error, Value::Object(_)) => true,
+            _ => false,
+        };
+        if fits { Ok(()) } else { Err(self.refuse(at)) }
+    }
+}
+
+/// A day alone is midnight UTC, as in JavaScript.
+fn whole_date(text: &str) -> Option<String> {
+    let day: NaiveDate = text.parse().ok()?;
+    Some(format!("{day}T00:00:00.000Z"))
+}
+
+fn is_bigint(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn bad_note(at: &[String], found: &Value) -> DecodeError {
+    DecodeError::BadNote {
+        path: show(at),
+        found: found.to_string().chars().take(40).collect(),
+    }
+}
+
+fn show(at: &[String]) -> String {
+    let mut path = String::new();
+    for (index, key) in at.iter().enumerate() {
+        if index > 0 {
+            path.push('.');
+        }
+        path::escape_into(key, &mut path);
+    }
+    path
+}

@@ -1,0 +1,59 @@
+//! Paths of superjson: keys joined by `.`, in which `\` and `.` are escaped.
+
+use super::decode::DecodeError;
+
+/// How a writer escaped: with `v: 1` both `\` and `.`, before that only `.`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    Legacy,
+    V1,
+}
+
+/// Names that lead out of an object in JavaScript; superjson refuses them in paths.
+pub(super) fn is_forbidden(key: &str) -> bool {
+    matches!(key, "__proto__" | "prototype" | "constructor")
+}
+
+pub(super) fn escape_into(key: &str, path: &mut String) {
+    for char in key.chars() {
+        if matches!(char, '.' | '\\') {
+            path.push('\\');
+        }
+        path.push(char);
+    }
+}
+
+/// The keys of a path, appended to `keys`.
+pub(super) fn split(path: &str, rule: Rule, keys: &mut Vec<String>) -> Result<(), DecodeError> {
+    let mut key = String::new();
+    let mut chars = path.chars().peekable();
+    while let Some(char) = chars.next() {
+        match (char, chars.peek().copied(), rule) {
+            ('\\', Some('.'), _) => {
+                key.push('.');
+                chars.next();
+            }
+            ('\\', Some('\\'), Rule::V1) => {
+                key.push('\\');
+                chars.next();
+            }
+            ('\\', _, Rule::V1) => {
+                return Err(DecodeError::BadEscape { path: path.into() });
+            }
+            ('.', _, _) => keys.push(checked(std::mem::take(&mut key), path)?),
+            (char, _, _) => key.push(char),
+        }
+    }
+    keys.push(checked(key, path)?);
+    Ok(())
+}
+
+fn checked(key: String, path: &str) -> Result<String, DecodeError> {
+    if is_forbidden(&key) {
+        return Err(DecodeError::ForbiddenKey {
+            path: path.into(),
+            key,
+        });
+    }
+    Ok(key)
+}
