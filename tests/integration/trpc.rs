@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use modelramp::_core::config::{Transformer, TrpcConfig};
+use modelramp::_core::{
+    config::{Transformer, TrpcConfig},
+    tasks::Tasks,
+};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -127,7 +130,8 @@ async fn a_stopping_server_moves_sockets_and_lets_calls_finish() {
     while hear(&mut socket).await.unwrap()["id"] != 3 {}
 
     let tasks = server.tasks.clone();
-    let stopped = tokio::spawn(async move { tasks.shutdown(Duration::from_secs(9)).await });
+    let stopped =
+        Tasks::default().spawn(async move { tasks.shutdown(Duration::from_secs(9)).await });
     let mut frames = Vec::new();
     while let Some(frame) = hear(&mut socket).await {
         frames.push(frame);

@@ -53,17 +53,8 @@ impl Payload {
         shape: &Shape,
         output: &dyn Output,
     ) -> Result<Self, RpcError> {
-        let encode = || match transformer {
-            Transformer::Superjson => superjson::encode(shape, output),
-            Transformer::None => {
-                let mut json = Vec::with_capacity(256);
-                output.write_json(&mut json)?;
-                Ok(Encoded {
-                    json,
-                    meta: superjson::Meta::default(),
-                })
-            }
-        };
+        // Plain JSON has no notes, but its dates are JavaScript's as well.
+        let encode = || superjson::encode(shape, output);
         let mut encoded = match catch_unwind(AssertUnwindSafe(encode)) {
             Ok(Ok(encoded)) => encoded,
             Ok(Err(error)) => return Err(unserialisable(error)),
@@ -71,7 +62,7 @@ impl Payload {
         };
         remove_line_breaks(&mut encoded.json);
         let undefined = transformer == Transformer::None
-            && matches!(shape, Shape::UndefinedOr(_))
+            && matches!(shape.resolve(), Shape::UndefinedOr(_))
             && encoded.json == b"null";
         Ok(Self { encoded, undefined })
     }

@@ -56,7 +56,9 @@ pub(super) fn parse(text: &[u8]) -> Result<Option<Value>, RpcError> {
     if text.is_empty() {
         return Ok(None);
     }
-    serde_json::from_slice(text).map(Some).map_err(not_json)
+    serde_json::from_slice(text)
+        .map(Some)
+        .map_err(|error| RpcError::bad_request(format!("input is not valid JSON: {error}")))
 }
 
 /// Undoes the transformer of one input.
@@ -71,10 +73,6 @@ pub(super) fn decode(transformer: Transformer, value: Value) -> Result<Input, Rp
             ))),
         },
     }
-}
-
-fn not_json(error: serde_json::Error) -> RpcError {
-    RpcError::bad_request(format!("input is not valid JSON: {error}"))
 }
 
 /// The inputs of a batch: one object, by decimal index.
@@ -146,18 +144,17 @@ pub(super) fn from_parameters(shape: &Shape, query: &str) -> Input {
 }
 
 fn object_fields(shape: &Shape) -> Option<&[Field]> {
-    match shape {
+    match shape.resolve() {
         Shape::Object { fields, .. } => Some(fields),
         Shape::UndefinedOr(inner) => object_fields(inner),
         Shape::Union(shapes) => shapes.iter().find_map(object_fields),
-        Shape::Reference(definition) => object_fields(definition.get()?),
         _ => None,
     }
 }
 
 fn parameter(shape: &Shape, text: Cow<'_, str>) -> Value {
     let parsed = || serde_json::from_str::<Value>(&text).ok();
-    let value = match shape {
+    let value = match shape.resolve() {
         Shape::Number(_) | Shape::SpecialNumber => parsed().filter(Value::is_number),
         Shape::Boolean => parsed().filter(Value::is_boolean),
         Shape::Literal(constants) => parsed().filter(|value| constants.contains(value)),
@@ -166,10 +163,6 @@ fn parameter(shape: &Shape, text: Cow<'_, str>) -> Value {
             .iter()
             .map(|shape| parameter(shape, text.clone()))
             .find(|value| !value.is_string()),
-        Shape::Reference(definition) => match definition.get() {
-            Some(shape) => return parameter(shape, text),
-            None => None,
-        },
         _ => None,
     };
     value.unwrap_or_else(|| Value::String(text.into_owned()))
@@ -205,24 +198,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::_core::shape::NumberRule;
 
     fn shape() -> Shape {
-        let field = |name: &str, shape| Field {
-            name: name.into(),
-            required: false,
-            shape,
-        };
-        let number = || Shape::Number(NumberRule::default());
-        Shape::Object {
-            fields: vec![
-                field("lastMinutes", number()),
-                field("verbose", Shape::Boolean),
-                field("task", Shape::Text(Default::default())),
-                field("limit", Shape::Union(vec![number(), Shape::Null])),
-            ],
-            additional: None,
-        }
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "lastMinutes": {"type": "number"},
+                "verbose": {"type": "boolean"},
+                "task": {"type": "string"},
+                "limit": {"anyOf": [{"$ref": "#/$defs/Limit"}, {"type": "null"}]},
+                "order": {"enum": ["1", 2]},
+            },
+        });
+        let definitions = json!({"Limit": {"type": "integer"}});
+        Shape::compile(&schema, definitions.as_object().unwrap())
     }
 
     fn parameters(query: &str) -> Option<Value> {
@@ -236,8 +225,8 @@ mod tests {
     #[test]
     fn parameters_become_fields_by_their_shape() {
         assert_eq!(
-            parameters("lastMinutes=60&verbose=true&task=7&limit=5&x=1&lastMinutes=9"),
-            Some(json!({"lastMinutes": 60, "verbose": true, "task": "7", "limit": 5}))
+            parameters("lastMinutes=60&verbose=true&task=7&limit=5&order=2&x=1&lastMinutes=9"),
+            Some(json!({"lastMinutes": 60, "verbose": true, "task": "7", "limit": 5, "order": 2}))
         );
         assert_eq!(parameters("x=1"), None);
         assert_eq!(parameters(""), None);
@@ -285,11 +274,11 @@ mod tests {
         assert_eq!(read_body(Body::from("12345"), 5).await.unwrap(), "12345");
         let error = read_body(Body::from("123456"), 5).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::PayloadTooLarge);
-        let chunks = ["123", "45", "6", "7"].map(|c| Ok::<_, std::convert::Infallible>(c));
+        let chunks = ["123", "45", "6", "7"].map(Ok::<_, std::convert::Infallible>);
         let chunked = Body::from_stream(futures::stream::iter(chunks));
         let error = read_body(chunked, 5).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::PayloadTooLarge);
-        let chunks = ["123", "45"].map(|c| Ok::<_, std::convert::Infallible>(c));
+        let chunks = ["123", "45"].map(Ok::<_, std::convert::Infallible>);
         let chunked = Body::from_stream(futures::stream::iter(chunks));
         assert_eq!(read_body(chunked, 5).await.unwrap(), "12345");
     }

@@ -56,7 +56,7 @@ impl TrpcServer {
         }
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let serving = tokio::spawn(async move {
+        let serving = Tasks::default().spawn(async move {
             axum::serve(listener, router).await.unwrap();
         });
         Self {
