@@ -1,3 +1,7 @@
 //! What several integration tests share.
 
+pub(crate) mod conformance;
+pub(crate) mod sessions;
+pub(crate) mod trpc_procedures;
+pub(crate) mod trpc_server;
 pub(crate) mod vectors;

@@ -1,0 +1,395 @@
+//! Queries, mutations and subscriptions over one WebSocket, for `wsLink` of versions 10 and 11.
+//!
+//! One task owns a socket and everything that runs for it: it reads a frame, or takes the next
+//! result of a call or event of a subscription, and writes it before it does anything else. So there
+//! is no queue that could grow: while a client does not read, its subscriptions are not asked for
+//! more, and its frames wait in the kernel. It also keeps frames in order, which version 11 relies
+//! on when it moves subscriptions to a new socket and waits for the answer to its `PING`. Dropping
+//! the task drops all of it; only mutations live on, because the registry runs them elsewhere.
+//!
+//! Callers are looked up anew for each call, so a session that ends while a socket is open ends.
+//!
+//! We never send `PING` as text, as the reference server can: version 10 does not know it and breaks.
+//! Pings of the WebSocket protocol do the same for all clients.
+
+pub mod frame;
+
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{
+        FromRequestParts,
+        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
+    },
+    response::Response,
+};
+use futures::{
+    Stream, StreamExt,
+    future::BoxFuture,
+    stream::{AbortHandle, Abortable, BoxStream, FuturesUnordered, SelectAll},
+};
+use http::{HeaderMap, request::Parts};
+use tokio::time::Instant;
+
+use self::frame::{Call, Head, Incoming, Request};
+use super::{
+    Trpc,
+    envelope::{Failure, Payload},
+    input, request,
+};
+use crate::_core::{
+    context::new_request_id,
+    errors::{ErrorCode, RpcError},
+    procedure::{Event, Input, Kind, Procedure},
+};
+
+/// Live subscriptions of one socket; the next one is refused.
+const MAX_SUBSCRIPTIONS: usize = 1024;
+/// Queries and mutations under way on one socket; the next one is refused.
+const MAX_CALLS: usize = 1024;
+/// How long a client may take to make room for one frame.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client from which nothing came for this many ping intervals is gone.
+const SILENT_PINGS: u32 = 3;
+/// How long clients have, when the server stops, to move to another one.
+const MOVE_TIME: Duration = Duration::from_secs(2);
+/// Per socket; the library's default would be 128 KiB each.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Turns the request into a socket, if its origin is allowed.
+pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Response, RpcError> {
+    trpc.gate.check_origin(&parts.headers)?;
+    let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
+        .await
+        .map_err(|rejection| RpcError::bad_request(rejection.body_text()))?;
+    let query = request::Query::parse(parts.uri.query().unwrap_or_default());
+    let expects_params = query.connection_params.as_deref() == Some("1");
+    let headers = Arc::new(parts.headers.clone());
+    let trpc = trpc.clone();
+    Ok(upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(trpc.max_body_bytes)
+        .max_frame_size(trpc.max_body_bytes)
+        .on_upgrade(move |socket| async move {
+            let tasks = trpc.tasks.clone();
+            let connection = Connection {
+                trpc,
+                socket,
+                headers,
+                expects_params,
+                calls: FuturesUnordered::new(),
+                subscriptions: SelectAll::new(),
+                live: HashMap::new(),
+            };
+            // Spawned, so that a stopping server waits for it. A panic has been reported by then.
+            let _ = tasks.spawn(connection.run()).await;
+        }))
+}
+
+/// The socket is no longer of use.
+struct Closed;
+
+/// What a subscription has to say; after `ended` its id is free again.
+struct Step {
+    id: Arc<str>,
+    frame: Option<Vec<u8>>,
+    ended: bool,
+}
+
+struct Connection {
+    trpc: Arc<Trpc>,
+    socket: WebSocket,
+    /// Of the upgrade, with what `connectionParams` added.
+    headers: Arc<HeaderMap>,
+    /// Whether the first frame is to bring `connectionParams`.
+    expects_params: bool,
+    calls: FuturesUnordered<BoxFuture<'static, Vec<u8>>>,
+    subscriptions: SelectAll<BoxStream<'static, Step>>,
+    live: HashMap<Arc<str>, AbortHandle>,
+}
+
+impl Connection {
+    async fn run(mut self) {
+        // Either way the socket is dropped, and with it all that runs for it.
+        let _: Result<(), Closed> = self.serve().await;
+    }
+
+    async fn serve(&mut self) -> Result<(), Closed> {
+        let period = self.trpc.config.ping_interval;
+        let mut ping = super::ticks(period);
+        let mut heard = Instant::now();
+        let mut stopping = pin!(self.trpc.tasks.stopping());
+        let mut leave_at: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                message = self.socket.next() => {
+                    let Some(Ok(message)) = message else { return Err(Closed) };
+                    heard = Instant::now();
+                    self.receive(message).await?;
+                }
+                Some(answer) = self.calls.next(), if !self.calls.is_empty() => {
+                    self.send(answer).await?;
+                }
+                Some(step) = self.subscriptions.next(), if !self.subscriptions.is_empty() => {
+                    if step.ended {
+                        self.live.remove(&step.id);
+                    }
+                    if let Some(frame) = step.frame {
+                        self.send(frame).await?;
+                    }
+                }
+                _ = ping.tick() => {
+                    if heard.elapsed() > period.saturating_mul(SILENT_PINGS) {
+                        return Err(Closed);
+                    }
+                    self.write(Message::Ping(Default::default())).await?;
+                }
+                () = &mut stopping, if leave_at.is_none() => {
+                    leave_at = Some(Instant::now() + MOVE_TIME);
+                    self.send(frame::RECONNECT.to_vec()).await?;
+                }
+                () = tokio::time::sleep_until(leave_at.unwrap_or(heard)),
+                    if leave_at.is_some() && self.calls.is_empty() =>
+                {
+                    return self.close(Some(CloseFrame {
+                        code: close_code::RESTART,
+                        reason: "the server is stopping".into(),
+                    })).await;
+                }
+            }
+        }
+    }
+
+    async fn receive(&mut self, message: Message) -> Result<(), Closed> {
+        let incoming = match &message {
+            Message::Text(text) => frame::parse(text, self.expects_params),
+            Message::Binary(_) => Err(RpcError::new(
+                ErrorCode::ParseError,
+                "binary frames are not supported",
+            )),
+            // The library answers pings itself, and closes.
+            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+            Message::Close(_) => return Err(Closed),
+        };
+        match incoming {
+            Ok(Incoming::Ping) => self.send(b"PONG".to_vec()).await,
+            Ok(Incoming::Pong) => Ok(()),
+            Ok(Incoming::ConnectionParams(params)) => {
+                match request::with_connection_params(&self.headers, params.as_ref()) {
+                    Ok(headers) => {
+                        self.headers = Arc::new(headers.into_owned());
+                        self.expects_params = false;
+                        Ok(())
+                    }
+                    Err(error) => self.refuse(error).await,
+                }
+            }
+            Ok(Incoming::Requests(requests)) => {
+                let too_many = requests.len() > self.trpc.config.max_batch;
+                for request in requests {
+                    match request {
+                        Request::Stop(head) => self.stop(&head).await?,
+                        Request::Call(call) if too_many => {
+                            let error = RpcError::bad_request("Batch call exceeds maximum size");
+                            self.reject(&call, error).await?;
+                        }
+                        Request::Call(call) => self.start(call).await?,
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => self.refuse(error).await,
+        }
+    }
+
+    async fn start(&mut self, call: Call) -> Result<(), Closed> {
+        if call.kind != Kind::Subscription {
+            if self.calls.len() >= MAX_CALLS {
+                let error = format!("more than {MAX_CALLS} calls at once on one socket");
+                let error = RpcError::new(ErrorCode::TooManyRequests, error);
+                return self.reject(&call, error).await;
+            }
+            let answer = answer(self.trpc.clone(), self.headers.clone(), call);
+            self.calls.push(Box::pin(answer));
+            return Ok(());
+        }
+        if self.live.contains_key(&call.head.id) {
+            let error = RpcError::bad_request(format!("Duplicate id {}", call.head.id));
+            return self.reject(&call, error).await;
+        }
+        if self.live.len() >= MAX_SUBSCRIPTIONS {
+            let error = format!("more than {MAX_SUBSCRIPTIONS} subscriptions on one socket");
+            let error = RpcError::new(ErrorCode::TooManyRequests, error);
+            return self.reject(&call, error).await;
+        }
+        let id = call.head.id.clone();
+        let (handle, registration) = AbortHandle::new_pair();
+        let steps = steps(self.trpc.clone(), self.headers.clone(), call);
+        self.subscriptions
+            .push(Abortable::new(steps, registration).boxed());
+        self.live.insert(id, handle);
+        Ok(())
+    }
+
+    /// An aborted stream says nothing more, so `stopped` is the last that the client hears of it.
+    async fn stop(&mut self, head: &Head) -> Result<(), Closed> {
+        match self.live.remove(&head.id) {
+            Some(subscription) => {
+                subscription.abort();
+                self.send(head.stopped()).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Answers a call that was not started.
+    async fn reject(&mut self, call: &Call, error: RpcError) -> Result<(), Closed> {
+        let failure = Failure::report(error, Some(&call.path), new_request_id());
+        let frame = call.head.error(&failure, self.trpc.config.transformer);
+        self.send(frame).await
+    }
+
+    /// Answers a frame that names no call; one that should have brought `connectionParams` is fatal.
+    async fn refuse(&mut self, error: RpcError) -> Result<(), Closed> {
+        let failure = Failure::report(error, None, new_request_id());
+        let frame = Head::none().error(&failure, self.trpc.config.transformer);
+        self.send(frame).await?;
+        if self.expects_params {
+            return self.close(None).await;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, frame: Vec<u8>) -> Result<(), Closed> {
+        let text = String::from_utf8(frame)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        self.write(Message::text(text)).await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), Closed> {
+        match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Closed),
+        }
+    }
+
+    /// Says goodbye and waits, not for long, until the client has said so, too.
+    async fn close(&mut self, reason: Option<CloseFrame>) -> Result<(), Closed> {
+        self.write(Message::Close(reason)).await?;
+        let goodbye = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        let _ = tokio::time::timeout(MOVE_TIME, goodbye).await;
+        Err(Closed)
+    }
+}
+
+impl Trpc {
+    /// The procedure of a call over a socket, where a wrong kind is as good as no procedure.
+    fn procedure_of_kind(&self, path: &str, kind: Kind) -> Result<&Procedure, RpcError> {
+        self.registry
+            .get(path)
+            .filter(|procedure| procedure.kind == kind)
+            .ok_or_else(|| {
+                let kind = kind.name();
+                RpcError::not_found(format!("No \"{kind}\"-procedure on path \"{path}\""))
+            })
+    }
+}
+
+/// Runs a query or a mutation to its frame.
+async fn answer(trpc: Arc<Trpc>, headers: Arc<HeaderMap>, call: Call) -> Vec<u8> {
+    let transformer = trpc.config.transformer;
+    let context = trpc.gate.context(&headers).await;
+    let request_id = context.request_id.clone();
+    let ready = trpc
+        .procedure_of_kind(&call.path, call.kind)
+        .and_then(|procedure| Ok((procedure, read_input(&trpc, call.input, None)?)));
+    let answer = match ready {
+        Ok((procedure, input)) => trpc.call(procedure, context, input).await,
+        Err(error) => Err(Failure::report(error, Some(&call.path), request_id)),
+    };
+    match &answer {
+        Ok(payload) => call.head.data(payload, None, transformer),
+        Err(failure) => call.head.error(failure, transformer),
+    }
+}
+
+/// Runs a subscription. A fault while it is set up is one `error`; later ones come with `stopped`.
+fn steps(
+    trpc: Arc<Trpc>,
+    headers: Arc<HeaderMap>,
+    call: Call,
+) -> impl Stream<Item = Step> + Send + 'static {
+    async_stream::stream! {
+        let Call { head, path, input, last_event_id, .. } = call;
+        let transformer = trpc.config.transformer;
+        let step = |frame, ended| Step { id: head.id.clone(), frame, ended };
+        let context = trpc.gate.context(&headers).await;
+        let request_id = context.request_id.clone();
+        let failed = |failure: Failure| Some(head.error(&failure, transformer));
+        let report = |error| Failure::report(error, Some(&path), request_id.clone());
+        let ready = trpc
+            .procedure_of_kind(&path, Kind::Subscription)
+            .and_then(|procedure| Ok((procedure, read_input(&trpc, input, last_event_id)?)));
+        let opened = match ready {
+            Ok((procedure, input)) => trpc
+                .registry
+                .subscribe(procedure, context, input)
+                .await
+                .map(|events| (procedure, events))
+                .map_err(|error| Failure::reported(error, &path, request_id.clone())),
+            Err(error) => Err(report(error)),
+        };
+        let (procedure, mut events) = match opened {
+            Ok(opened) => opened,
+            Err(failure) => {
+                yield step(failed(failure), true);
+                return;
+            }
+        };
+        yield step(Some(head.started()), false);
+        while let Some(event) = events.next().await {
+            match event.and_then(|event| data(&trpc, procedure, &head, &event)) {
+                Ok(frame) => yield step(Some(frame), false),
+                Err(error) => {
+                    yield step(failed(report(error)), false);
+                    break;
+                }
+            }
+        }
+        // The producer is gone before the client may use the id again.
+        drop(events);
+        // A client that is told `stopped` does not resume elsewhere.
+        let stopped = (!trpc.tasks.is_stopping()).then(|| head.stopped());
+        yield step(stopped, true);
+    }
+}
+
+fn data(
+    trpc: &Trpc,
+    procedure: &Procedure,
+    head: &Head,
+    event: &Event,
+) -> Result<Vec<u8>, RpcError> {
+    let transformer = trpc.config.transformer;
+    let id = event.id.as_deref().filter(|id| !id.is_empty());
+    let payload = match id {
+        Some(id) => Payload::encode_tracked(transformer, &procedure.output, id, event)?,
+        None => Payload::encode(transformer, &procedure.output, &*event.data)?,
+    };
+    Ok(head.data(&payload, id, transformer))
+}
+
+fn read_input(
+    trpc: &Trpc,
+    input: Option<serde_json::Value>,
+    last_event_id: Option<String>,
+) -> Result<Input, RpcError> {
+    let mut input = match input {
+        Some(value) => input::decode(trpc.config.transformer, value)?,
+        None => Input::Absent,
+    };
+    if let Some(id) = last_event_id {
+        input::add_last_event_id(&mut input, id);
+    }
+    Ok(input)
+}
