@@ -49,12 +49,11 @@ pub struct Parts {
 /// Fails where a procedure has a name that JSON-RPC needs for itself.
 pub fn router(parts: Parts) -> Result<Router, NameTaken> {
     let cors = cors::layer(&parts.server.allowed_origins);
-    let operations = operations::routes(parts.readiness.clone(), parts.tasks.clone());
-    let trpc = parts.trpc.clone();
+    let jsonrpc = jsonrpc::routes(&parts)?;
     Ok(Router::new()
-        .nest("/api/trpc", trpc)
-        .merge(jsonrpc::routes(&parts)?)
-        .merge(operations)
+        .nest("/api/trpc", parts.trpc)
+        .merge(jsonrpc)
+        .merge(operations::routes(parts.readiness, parts.tasks))
         .fallback(operations::unknown_path)
         .layer(cors))
 }

@@ -224,54 +224,41 @@ impl Types {
         let Some(schema) = self.input.procedures.get(procedure.path) else {
             return ("either", Vec::new());
         };
-        match self.properties(schema) {
-            Some((object, properties)) => {
-                let required = object.get("required").and_then(Value::as_array);
-                let params = properties.iter().map(|(name, schema)| {
-                    let is_required =
-                        required.is_some_and(|r| r.iter().any(|required| required == name));
-                    let schema = self.placed(schema, Side::Input);
-                    param(name, is_required, schema)
-                });
-                ("by-name", params.collect())
-            }
-            None => {
-                let schema = self.placed(schema, Side::Input);
-                (
-                    "by-position",
-                    vec![param("input", !is_optional(&schema), schema)],
-                )
-            }
-        }
+        let Some(object) = self.listable(schema) else {
+            let schema = self.placed(schema, Side::Input);
+            let input = param("input", !is_optional(&schema), schema);
+            return ("by-position", vec![input]);
+        };
+        let required = object.get("required").and_then(Value::as_array);
+        let properties = object.get("properties").and_then(Value::as_object);
+        let params = properties.into_iter().flatten().map(|(name, schema)| {
+            let is_required = required.is_some_and(|names| names.iter().any(|n| n == name));
+            param(name, is_required, self.placed(schema, Side::Input))
+        });
+        ("by-name", params.collect())
     }
 
-    /// The properties of an input that is an object and nothing else, or such an object or nothing.
-    fn properties<'a>(
-        &'a self,
-        schema: &'a Value,
-    ) -> Option<(&'a Map<String, Value>, &'a Map<String, Value>)> {
+    /// The object that an input is, where its properties are all there is to it; also where the
+    /// input may be `null` instead.
+    fn listable<'a>(&'a self, schema: &'a Value) -> Option<&'a Map<String, Value>> {
         let object = schema.as_object()?;
         if let Some(Value::String(target)) = object.get("$ref") {
             let name = target.strip_prefix(DEFINITIONS)?;
-            return self.properties(self.input.definitions.get(name)?);
+            return self.listable(self.input.definitions.get(name)?);
         }
-        if let Some([inner, null]) = object
-            .get("anyOf")
-            .and_then(Value::as_array)
-            .map(Vec::as_slice)
-            && null.get("type").is_some_and(|t| t == "null")
+        let any_of = object.get("anyOf").and_then(Value::as_array);
+        if let Some([inner, null]) = any_of.map(Vec::as_slice)
+            && is_null(null)
         {
-            return self.properties(inner);
+            return self.listable(inner);
         }
-        // What is composed, or takes any name, cannot be listed.
-        let is_plain = ["oneOf", "anyOf", "allOf"]
+        let is_composed = ["oneOf", "anyOf", "allOf"]
             .iter()
-            .all(|k| !object.contains_key(*k))
-            && object
-                .get("additionalProperties")
-                .is_none_or(|additional| additional == false);
-        let properties = object.get("properties")?.as_object()?;
-        is_plain.then_some((object, properties))
+            .any(|key| object.contains_key(*key));
+        let is_closed = object
+            .get("additionalProperties")
+            .is_none_or(|additional| additional == false);
+        (object.contains_key("properties") && !is_composed && is_closed).then_some(object)
     }
 
     /// A schema with its references turned to where the document keeps them.
@@ -320,11 +307,14 @@ fn param(name: &str, required: bool, schema: Value) -> Value {
 
 /// Whether a lone input may be left out, as far as its schema tells.
 fn is_optional(schema: &Value) -> bool {
-    let null = |schema: &Value| schema.get("type").is_some_and(|t| t == "null");
     let any_of = schema.get("anyOf").and_then(Value::as_array);
     let types = schema.get("type").and_then(Value::as_array);
-    any_of.is_some_and(|schemas| schemas.iter().any(null))
+    any_of.is_some_and(|schemas| schemas.iter().any(is_null))
         || types.is_some_and(|types| types.iter().any(|t| t == "null"))
+}
+
+fn is_null(schema: &Value) -> bool {
+    schema.get("type").is_some_and(|t| t == "null")
 }
 
 /// Names that both sides know with a different meaning, be it by what they refer to.

@@ -40,7 +40,7 @@ use tower::{
     layer::util::{Identity, Stack},
 };
 
-use self::calls::{CallsLayer, Silent};
+use self::calls::{CallsLayer, MAX_ANSWER_BYTES, Silent};
 use super::{Parts, gate::Gate};
 use crate::_core::{
     context::{Context, new_request_id},
@@ -72,6 +72,7 @@ pub fn routes(parts: &Parts) -> Result<Router, NameTaken> {
     let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
     let mut config = ServerConfig::builder()
         .max_request_body_size(limit(max_body_bytes))
+        .max_response_body_size(MAX_ANSWER_BYTES)
         .max_connections(parts.jsonrpc.max_connections)
         .set_batch_request_config(BatchRequestConfig::Limit(limit(parts.jsonrpc.max_batch)))
         .set_id_provider(RandomStringIdProvider::new(SUBSCRIPTION_ID_LENGTH));

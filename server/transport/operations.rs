@@ -64,3 +64,36 @@ pub async fn unknown_path(uri: Uri) -> Response {
 fn uncached(status: StatusCode, body: serde_json::Value) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, extract::Request};
+    use futures::{FutureExt, future};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn status(routes: Router, path: &str) -> StatusCode {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        routes.oneshot(request).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_is_alive_but_not_ready() {
+        let tasks = Tasks::default();
+        let readiness: Readiness = Arc::new(|| future::ready(Vec::new()).boxed());
+        let routes = routes(readiness, tasks.clone());
+        assert_eq!(status(routes.clone(), "/readyz").await, StatusCode::OK);
+        tasks.stop();
+        let ready = status(routes.clone(), "/readyz").await;
+        assert_eq!(ready, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(routes, "/healthz").await, StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_that_hangs_is_a_reason_of_its_own() {
+        let readiness: Readiness = Arc::new(|| future::pending().boxed());
+        let ready = status(routes(readiness, Tasks::default()), "/readyz").await;
+        assert_eq!(ready, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

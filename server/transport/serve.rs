@@ -15,6 +15,7 @@ use std::{
 };
 
 use axum::Router;
+use http::{HeaderValue, header, uri::Authority};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -71,12 +72,24 @@ pub async fn serve(
     tasks.shutdown(patience).await
 }
 
+/// HTTP/2 names the host in the target alone; whoever compares origins looks at the header.
+fn name_host(request: &mut hyper::Request<Incoming>) {
+    if request.headers().contains_key(header::HOST) {
+        return;
+    }
+    let authority = request.uri().authority().map(Authority::as_str);
+    if let Some(Ok(host)) = authority.map(HeaderValue::from_str) {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
 async fn connection(stream: TcpStream, router: Router, stopping: impl Future<Output = ()>) {
     let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let asked = asked.clone();
-        move |request: hyper::Request<Incoming>| {
+        move |mut request: hyper::Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
+            name_host(&mut request);
             router.clone().call(request)
         }
     });

@@ -28,8 +28,8 @@ use crate::_core::{
     errors::{ErrorCode, RpcError},
 };
 
-/// Bytes of one answer to a batch; jsonrpsee's own limit for single answers.
-const MAX_ANSWER_BYTES: usize = 10 * 1024 * 1024;
+/// Bytes of one answer, single or batch; more is an error of jsonrpsee's (−32008, −32011).
+pub(super) const MAX_ANSWER_BYTES: u32 = 10 * 1024 * 1024;
 
 /// Marks the answer to notifications alone: over HTTP it has no body.
 #[derive(Clone, Copy)]
@@ -119,24 +119,27 @@ where
             .enumerate()
             .map(|(index, entry)| {
                 let has_id = with_id.get(index).copied().unwrap_or(false);
-                self.clone().entry(entry, has_id).boxed()
+                let answer = self.clone().entry(entry, has_id);
+                answer.map(move |answer| (index, answer)).boxed()
             })
             .collect();
         async move {
-            let mut running = stream::iter(calls).buffered(concurrency);
-            let mut answers = BatchResponseBuilder::new_with_limit(MAX_ANSWER_BYTES);
-            while let Some(answer) = running.next().await {
-                if let Some(answer) = answer
-                    && let Err(too_large) = answers.append(answer)
-                {
+            // Sorted afterwards: kept in order, one slow call would hold back those behind it.
+            let running = stream::iter(calls).buffer_unordered(concurrency);
+            let mut answers: Vec<(usize, Option<MethodResponse>)> = running.collect().await;
+            answers.sort_by_key(|(index, _)| *index);
+
+            let mut batch = BatchResponseBuilder::new_with_limit(MAX_ANSWER_BYTES as usize);
+            for answer in answers.into_iter().filter_map(|(_, answer)| answer) {
+                if let Err(too_large) = batch.append(answer) {
                     return too_large;
                 }
             }
-            if answers.is_empty() && !is_empty {
+            if batch.is_empty() && !is_empty {
                 return silent();
             }
             // An empty batch becomes “invalid request” here.
-            MethodResponse::from_batch(answers.finish())
+            MethodResponse::from_batch(batch.finish())
         }
     }
 }

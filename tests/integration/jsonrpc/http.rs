@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{MEETING, TestServer, read};
+use super::support::{Limits, MEETING, TestServer, read};
 
 #[tokio::test]
 async fn params_are_by_name_or_one_element_or_absent() {
@@ -212,6 +212,28 @@ async fn a_batch_runs_concurrently_and_keeps_its_order() {
         assert_eq!(answers[n]["id"], n);
         assert_eq!(answers[n]["result"], n.to_string());
     }
+}
+
+#[tokio::test]
+async fn no_more_calls_of_a_batch_run_at_once_than_allowed() {
+    let length = 2 * MEETING;
+    let server = TestServer::with(Limits {
+        max_batch: length,
+        ..Limits::default()
+    })
+    .await;
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "stub.slowQuery" });
+    let ((_, answers), ()) =
+        tokio::join!(server.post(json!(vec![call; length]).to_string()), async {
+            for finished in 0..length {
+                let allowed = (finished + MEETING).min(length);
+                let seen = server.stubs.until(|seen| seen.started >= allowed).await;
+                assert_eq!((seen.started, seen.finished), (allowed, finished));
+                server.stubs.release.add_permits(1);
+                server.stubs.until(|seen| seen.finished > finished).await;
+            }
+        });
+    assert_eq!(answers.as_array().unwrap().len(), length);
 }
 
 #[tokio::test]

@@ -128,6 +128,9 @@ async fn http_2_without_tls_is_spoken_too() {
         .post(server.url("/rpc"))
         .header("content-type", "application/json")
         .header("x-long", "a".repeat(70_000))
+        // Which origin is our own is known there too.
+        .header("origin", server.url(""))
+        .header("cookie", "a=b")
         .body(CALL)
         .send()
         .await

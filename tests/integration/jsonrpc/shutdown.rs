@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{
     socket::Socket,
@@ -75,17 +78,24 @@ async fn a_stop_waits_no_longer_than_it_was_told() {
 }
 
 #[tokio::test]
-async fn readiness_ends_before_the_server_does() {
+async fn clients_that_take_too_long_over_a_request_are_hung_up_on() {
     let server = TestServer::start().await;
-    let ready = |client: &reqwest::Client| read(client.get(server.url("/readyz")));
-    assert_eq!(ready(&server.client).await.0, 200);
-    let (_, ()) = tokio::join!(read(server.request(SLOW)), async {
-        server.stubs.until(|seen| seen.started == 1).await;
-        server.stop();
-        server.stubs.release.add_permits(1);
-    });
-    assert!(
-        tokio::time::timeout(SOON, server.served()).await.unwrap(),
-        "everything was finished"
-    );
+    let mut streams = Vec::new();
+    // Nothing; what may become HTTP/2; a head without an end.
+    for begun in ["", "P", "POST /rpc HTTP/1.1\r\nhost: x\r\n"] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    // Whoever is served now is served after them.
+    assert_eq!(server.post("[]").await.0, 200);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(76)).await;
+    tokio::time::resume();
+    for mut stream in streams {
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await;
+        let _ = closed.expect("the connection is closed");
+    }
+    assert_eq!(server.post("[]").await.0, 200);
 }

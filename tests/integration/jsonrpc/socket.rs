@@ -66,7 +66,7 @@ impl Socket {
     }
 }
 
-fn event(method: &str, subscription: &Value, result: Value) -> Value {
+fn event(method: &str, subscription: &Value, result: &Value) -> Value {
     let params = json!({ "subscription": subscription, "result": result });
     json!({ "jsonrpc": "2.0", "method": method, "params": params })
 }
@@ -127,7 +127,7 @@ async fn a_subscription_sends_its_events_and_says_that_it_ended() {
     let id = socket.expect().await["result"].clone();
     assert!(id.is_string());
     for n in 0..2 {
-        assert_eq!(socket.expect().await, event("stub.onTick", &id, json!(n)));
+        assert_eq!(socket.expect().await, event("stub.onTick", &id, &json!(n)));
     }
     let end = json!({ "subscription": id, "error": null });
     assert_eq!(socket.expect().await["params"], end);
@@ -139,7 +139,10 @@ async fn tracked_events_bring_their_id_and_failures_their_data() {
     let mut socket = Socket::open(&server, None).await;
     let id = socket.subscribe("stub.onTracked").await;
     let tracked = json!({ "id": "first", "data": 1 });
-    assert_eq!(socket.expect().await, event("stub.onTracked", &id, tracked));
+    assert_eq!(
+        socket.expect().await,
+        event("stub.onTracked", &id, &tracked)
+    );
     let error = socket.expect().await["params"]["error"].clone();
     assert_eq!(error["code"], -32009);
     assert_eq!(error["message"], "overtaken");
@@ -169,9 +172,9 @@ async fn unsubscribing_ends_the_stream() {
     let server = TestServer::start().await;
     let mut socket = Socket::open(&server, None).await;
     let id = socket.subscribe("stub.onLive").await;
-    assert_eq!(socket.expect().await, event("stub.onLive", &id, json!(0)));
+    assert_eq!(socket.expect().await, event("stub.onLive", &id, &json!(0)));
     server.stubs.ticks.send_replace(1);
-    assert_eq!(socket.expect().await, event("stub.onLive", &id, json!(1)));
+    assert_eq!(socket.expect().await, event("stub.onLive", &id, &json!(1)));
     socket.call(2, "stub.onLive.unsubscribe", json!([id])).await;
     assert_eq!(socket.expect().await["result"], true);
     server.stubs.until(|seen| seen.dropped == 1).await;
