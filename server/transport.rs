@@ -1,6 +1,59 @@
-//! One port, all wires.
+//! One port, all wires: tRPC below `/api/trpc`, JSON-RPC at `/rpc`, and what operators ask.
 
+pub mod cors;
 pub mod gate;
 pub mod jsonrpc;
 pub mod operations;
+pub mod plain;
+pub mod serve;
 pub mod trpc;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use serde_json::Value;
+
+use self::{gate::Gate, operations::Readiness};
+use crate::_core::{
+    config::{JsonRpcConfig, ServerConfig},
+    registry::Registry,
+    tasks::Tasks,
+};
+
+pub use self::{jsonrpc::NameTaken, serve::serve};
+
+/// Everything that the wires need.
+pub struct Parts {
+    /// What can be called.
+    pub registry: Arc<Registry>,
+    /// Who calls, and from where.
+    pub gate: Arc<Gate>,
+    /// Says when the server stops; sockets are tracked here.
+    pub tasks: Tasks,
+    /// Limits of all wires, and the origins that browsers may call from.
+    pub server: ServerConfig,
+    /// Limits of JSON-RPC.
+    pub jsonrpc: JsonRpcConfig,
+    /// Between two pings on a JSON-RPC socket; zero sends none.
+    pub ping_interval: Duration,
+    /// What `rpc.discover` answers.
+    pub openrpc: Value,
+    /// What `/readyz` asks.
+    pub readiness: Readiness,
+    /// The routes of tRPC, relative to `/api/trpc`.
+    pub trpc: Router,
+}
+
+/// All routes of the port.
+///
+/// Fails where a procedure has a name that JSON-RPC needs for itself.
+pub fn router(parts: Parts) -> Result<Router, NameTaken> {
+    let cors = cors::layer(&parts.server.allowed_origins);
+    let jsonrpc = jsonrpc::routes(&parts)?;
+    Ok(Router::new()
+        .nest("/api/trpc", parts.trpc)
+        .merge(jsonrpc)
+        .merge(operations::routes(parts.readiness, parts.tasks))
+        .fallback(operations::unknown_path)
+        .layer(cors))
+}

@@ -62,6 +62,17 @@ error_codes! {
     GatewayTimeout        "GATEWAY_TIMEOUT"         -32603 504;
 }
 
+impl ErrorCode {
+    /// The number in `error.code` on the JSON-RPC wire: −32600 means a broken envelope there, so a
+    /// bad input is −32602.
+    pub const fn json_rpc_number(self) -> i32 {
+        match self {
+            Self::BadRequest => -32602,
+            code => code.number(),
+        }
+    }
+}
+
 /// An error as a client will see it, with its private cause.
 #[derive(Clone, Debug)]
 pub struct RpcError {

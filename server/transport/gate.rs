@@ -88,19 +88,79 @@ fn forwarded_proto(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use async_trait::async_trait;
+    use chrono::DateTime;
 
-    fn headers(origin: &str) -> HeaderMap {
+    use super::*;
+    use crate::_core::{
+        auth::{SessionKey, User, UserStore},
+        errors::ErrorCode,
+    };
+
+    struct Nobody;
+
+    #[async_trait]
+    impl UserStore for Nobody {
+        async fn user_of_session(
+            &self,
+            _: &str,
+            _: &str,
+            _: DateTime<Utc>,
+        ) -> anyhow::Result<Option<User>> {
+            Ok(None)
+        }
+    }
+
+    fn check(origin: Option<&str>) -> Result<(), RpcError> {
+        let key = SessionKey::new(&"0123456789abcdef0123456789abcdef".into());
+        let authenticator = Authenticator::new(key, None, Arc::new(Nobody));
+        let gate = Gate::new(Arc::new(authenticator), vec!["https://web.example".into()]);
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "app.example:8080".parse().unwrap());
-        headers.insert(header::ORIGIN, origin.parse().unwrap());
-        headers
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        }
+        gate.check_origin(&headers)
     }
 
     #[test]
-    fn an_origin_is_our_own_by_host_and_port() {
-        assert!(is_own("http://app.example:8080", &headers("x")));
-        assert!(!is_own("http://app.example", &headers("x")));
-        assert!(!is_own("null", &headers("x")));
+    fn no_origin_our_own_and_listed_ones_pass() {
+        for origin in [
+            None,
+            Some("http://app.example:8080"),
+            Some("https://APP.example:8080"),
+            Some("https://web.example"),
+        ] {
+            assert!(check(origin).is_ok(), "{origin:?}");
+        }
+    }
+
+    #[test]
+    fn any_other_origin_is_forbidden_and_named() {
+        for origin in [
+            "null",
+            "",
+            // The same host, another port.
+            "http://app.example",
+            "http://app.example:8081",
+            // Listed by another scheme, as a part, or with more behind it.
+            "http://web.example",
+            "https://web.example:444",
+            "https://web.example.evil.example",
+            "https://web.example/",
+            "app.example:8080",
+            "http://user@app.example:8080",
+            "http://evil.example/?http://app.example:8080",
+        ] {
+            let error = check(Some(origin)).expect_err(origin);
+            assert_eq!(error.code, ErrorCode::Forbidden, "{origin}");
+            assert!(error.message.contains(origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn without_a_host_no_origin_is_our_own() {
+        assert!(!is_own("http://app.example:8080", &HeaderMap::new()));
+        assert!(!is_own("http://", &HeaderMap::new()));
     }
 }

@@ -1,0 +1,262 @@
+//! The registry's procedures as jsonrpsee's methods, under the same names.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{StreamExt, stream::BoxStream};
+use jsonrpsee::{
+    Extensions, PendingSubscriptionSink, RpcModule, SubscriptionCloseResponse, SubscriptionSink,
+    core::{SubscriptionError, server::Methods},
+    server::RegisterMethodError,
+    types::{ErrorObjectOwned, Params},
+};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
+use tokio::time::Instant;
+
+use super::{Peer, failure};
+use crate::{
+    _core::{
+        context::Context,
+        errors::RpcError,
+        procedure::{Event, Input, Kind, Procedure},
+        registry::Registry,
+    },
+    transport::{gate::Gate, plain::Plain},
+};
+
+/// How long a subscription may go on before it is asked again whether its caller may have it.
+const RECHECK_AFTER: Duration = Duration::from_secs(5);
+
+/// One procedure, and what serves it.
+struct Method {
+    procedure: Procedure,
+    output: Plain,
+    registry: Arc<Registry>,
+    gate: Arc<Gate>,
+}
+
+/// Every procedure, `<path>.unsubscribe` for subscriptions, and `rpc.discover`.
+pub(super) fn build(
+    registry: &Arc<Registry>,
+    gate: &Arc<Gate>,
+    openrpc: &Value,
+) -> Result<Methods, RegisterMethodError> {
+    let mut module = RpcModule::new(());
+    for procedure in registry.iter() {
+        let path = procedure.path;
+        let method = Arc::new(Method {
+            procedure: procedure.clone(),
+            output: Plain::new(procedure.output.clone()),
+            registry: registry.clone(),
+            gate: gate.clone(),
+        });
+        if procedure.kind == Kind::Subscription {
+            // jsonrpsee wants names that live as long as the process; they are few.
+            let unsubscribe = Box::leak(format!("{path}.unsubscribe").into_boxed_str());
+            module.register_subscription(
+                path,
+                path,
+                unsubscribe,
+                move |params, pending, _, extensions| {
+                    let method = method.clone();
+                    async move { method.stream(params, pending, extensions).await }
+                },
+            )?;
+        } else {
+            module.register_async_method(path, move |params, _, extensions| {
+                let method = method.clone();
+                async move { method.call(params, extensions).await }
+            })?;
+        }
+    }
+    let document = openrpc.clone();
+    module.register_method("rpc.discover", move |_, _, _| document.clone())?;
+    Ok(module.into())
+}
+
+impl Method {
+    async fn call(
+        &self,
+        params: Params<'static>,
+        extensions: Extensions,
+    ) -> Result<Box<RawValue>, ErrorObjectOwned> {
+        let context = self.context(&extensions).await;
+        let request_id = context.request_id.clone();
+        let outcome = async {
+            let input = self.input(&params, &context)?;
+            let reply = self.registry.call(&self.procedure, context, input).await?;
+            self.output.encode(&*reply).map_err(|error| {
+                let path = self.procedure.path;
+                tracing::error!(path, %request_id, %error, "cannot write an output as JSON");
+                RpcError::internal(error)
+            })
+        }
+        .await;
+        outcome.map_err(|error| failure::of_call(&error, self.procedure.path, &request_id))
+    }
+
+    async fn stream(
+        &self,
+        params: Params<'static>,
+        pending: PendingSubscriptionSink,
+        extensions: Extensions,
+    ) -> SubscriptionCloseResponse {
+        let context = self.context(&extensions).await;
+        let request_id = context.request_id.clone();
+        let opened = async {
+            let input = self.input(&params, &context)?;
+            self.registry
+                .subscribe(&self.procedure, context, input)
+                .await
+        }
+        .await;
+        let events = match opened {
+            Ok(events) => events,
+            Err(error) => {
+                let error = failure::of_call(&error, self.procedure.path, &request_id);
+                pending.reject(error).await;
+                return SubscriptionCloseResponse::None;
+            }
+        };
+        // Fails where the client has left already.
+        let Ok(sink) = pending.accept().await else {
+            return SubscriptionCloseResponse::None;
+        };
+        match self.forward(events, &sink, &extensions).await {
+            Ok(Ended::ByClient) => SubscriptionCloseResponse::None,
+            // JSON-RPC has no word for the end of a stream, and clients should not wait for ever.
+            // This is jsonrpsee's notification of the end, saying that there was no error.
+            Ok(Ended::ByServer) => closing(RawValue::NULL.to_owned()),
+            Err(error) => {
+                let error = failure::of_call(&error, self.procedure.path, &request_id);
+                closing(to_raw_value(&error).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+            }
+        }
+    }
+
+    /// Sends events until the stream ends, the client leaves, or the caller may no longer have them.
+    async fn forward(
+        &self,
+        mut events: BoxStream<'static, Result<Event, RpcError>>,
+        sink: &SubscriptionSink,
+        extensions: &Extensions,
+    ) -> Result<Ended, RpcError> {
+        let mut checked_at = Instant::now();
+        loop {
+            let event = tokio::select! {
+                () = sink.closed() => return Ok(Ended::ByClient),
+                event = events.next() => event,
+            };
+            let Some(event) = event.transpose()? else {
+                return Ok(Ended::ByServer);
+            };
+            if checked_at.elapsed() >= RECHECK_AFTER {
+                let context = self.context(extensions).await;
+                self.procedure.access.check(&context)?;
+                checked_at = Instant::now();
+            }
+            if sink.send(self.encode(&event)?).await.is_err() {
+                return Ok(Ended::ByClient);
+            }
+        }
+    }
+
+    /// Tracked events keep their id: `{id, data}`.
+    fn encode(&self, event: &Event) -> Result<Box<RawValue>, RpcError> {
+        let data = self.output.encode(&*event.data);
+        let event = data.and_then(|data| match &event.id {
+            None => Ok(data),
+            Some(id) => to_raw_value(&Tracked { id, data: &data }),
+        });
+        event.map_err(|error| {
+            let path = self.procedure.path;
+            tracing::error!(path, %error, "cannot write an event as JSON");
+            RpcError::internal(error)
+        })
+    }
+
+    async fn context(&self, extensions: &Extensions) -> Context {
+        match extensions.get::<Peer>() {
+            Some(Peer::Request { context, .. }) => context.clone(),
+            Some(Peer::Socket(headers)) => self.gate.context(headers).await,
+            // Does not happen; nobody is who calls then.
+            None => self.gate.context(&Default::default()).await,
+        }
+    }
+
+    /// Faults of `params` as a whole are told only to those who may call.
+    fn input(&self, params: &Params<'_>, context: &Context) -> Result<Input, RpcError> {
+        let input = input(params);
+        if input.is_err() {
+            self.procedure.access.check(context)?;
+        }
+        input
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Tracked<'a> {
+    id: &'a str,
+    data: &'a RawValue,
+}
+
+enum Ended {
+    ByClient,
+    ByServer,
+}
+
+fn closing(error: Box<RawValue>) -> SubscriptionCloseResponse {
+    SubscriptionCloseResponse::NotifErr(SubscriptionError::from_json(error))
+}
+
+/// The input in `params`: the object itself, or the one element of a list.
+fn input(params: &Params<'_>) -> Result<Input, RpcError> {
+    let Some(text) = params.as_str() else {
+        return Ok(Input::Absent);
+    };
+    let params = serde_json::from_str(text)
+        .map_err(|error| RpcError::bad_request(format!("`params` cannot be read: {error}")))?;
+    match params {
+        Value::Null => Ok(Input::Absent),
+        Value::Object(_) => Ok(Input::Json(params)),
+        Value::Array(mut list) if list.len() <= 1 => {
+            Ok(list.pop().map_or(Input::Absent, Input::Json))
+        }
+        Value::Array(list) => Err(RpcError::bad_request(format!(
+            "`params` has {} elements; a procedure takes one at most",
+            list.len()
+        ))),
+        _ => Err(RpcError::bad_request(format!(
+            "`params` is `{text}`; it must be an object, or a list with one element"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(params: &str) -> Option<String> {
+        match input(&Params::new(Some(params))).unwrap() {
+            Input::Json(value) => Some(value.to_string()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn params_are_an_object_or_one_element() {
+        assert_eq!(json(r#"{"a":1}"#).as_deref(), Some(r#"{"a":1}"#));
+        assert_eq!(json(r#"[{"a":1}]"#).as_deref(), Some(r#"{"a":1}"#));
+        assert_eq!(json("[[1,2]]").as_deref(), Some("[1,2]"));
+        assert_eq!(json("[null]").as_deref(), Some("null"));
+        assert_eq!(json("[]"), None);
+        assert_eq!(json("null"), None);
+        assert!(matches!(input(&Params::new(None)), Ok(Input::Absent)));
+        let too_deep = "[".repeat(1000) + &"]".repeat(1000);
+        for wrong in [r#""a""#, "7", "true", "[1,2]", &too_deep] {
+            assert!(input(&Params::new(Some(wrong))).is_err(), "{wrong}");
+        }
+    }
+}

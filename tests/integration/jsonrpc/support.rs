@@ -1,0 +1,510 @@
+//! A server with stub procedures on a free port, and what it takes to talk to it.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use axum::{Router, body::Body, routing::get};
+use chrono::{DateTime, Utc};
+use futures::{FutureExt, Stream, StreamExt, future, stream};
+use http::HeaderValue;
+use modelramp::{
+    _core::{
+        auth::{Authenticator, Claims, Role, SESSION_COOKIE, SessionKey, User, UserStore},
+        config::{JsonRpcConfig, ServerConfig},
+        context::Context,
+        errors::{ErrorCode, RpcError},
+        procedure::{Plain, Tracked},
+        registry::Registry,
+        tasks::Tasks,
+    },
+    procedures,
+    schema::openrpc,
+    transport::{self, Parts, gate::Gate},
+};
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::{Barrier, Semaphore, watch},
+    task::JoinHandle,
+};
+
+/// Nothing in these tests takes longer, however busy the machine.
+pub(super) const SOON: Duration = Duration::from_secs(20);
+pub(super) const LISTED_ORIGIN: &str = "https://app.example";
+/// Calls that [`meet`] waits for.
+pub(super) const MEETING: usize = 3;
+
+/// What the stub procedures did.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Seen {
+    pub(super) started: usize,
+    pub(super) finished: usize,
+    pub(super) dropped: usize,
+    pub(super) counted: usize,
+}
+
+pub(super) struct Stubs {
+    seen: watch::Sender<Seen>,
+    /// Slow procedures take one permit to finish.
+    pub(super) release: Semaphore,
+    pub(super) ticks: watch::Sender<u32>,
+    meeting: Barrier,
+}
+
+impl Stubs {
+    fn note(&self, change: impl FnOnce(&mut Seen)) {
+        self.seen.send_modify(change);
+    }
+
+    pub(super) async fn until(&self, reached: impl FnMut(&Seen) -> bool) -> Seen {
+        let mut seen = self.seen.subscribe();
+        let seen = tokio::time::timeout(SOON, seen.wait_for(reached)).await;
+        *seen.expect("the state is reached").expect("the stubs live")
+    }
+}
+
+/// Notes whether a call was dropped before its end.
+struct Running(Arc<Stubs>, bool);
+
+impl Running {
+    fn start(stubs: &Arc<Stubs>) -> Self {
+        stubs.note(|seen| seen.started += 1);
+        Self(stubs.clone(), false)
+    }
+
+    fn finish(mut self) {
+        self.1 = true;
+        self.0.note(|seen| seen.finished += 1);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.note(|seen| seen.dropped += 1);
+        }
+    }
+}
+
+/// What to say, and how often.
+#[derive(Deserialize, Serialize, JsonSchema)]
+struct Echo {
+    /// The text.
+    text: String,
+    #[serde(default = "once")]
+    times: u32,
+    part: Option<Part>,
+}
+
+fn once() -> u32 {
+    1
+}
+
+/// Looks different to the two sides: `size` may be left out of what is sent.
+#[derive(Deserialize, Serialize, JsonSchema)]
+struct Part {
+    #[serde(default)]
+    size: u32,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Fail {
+    code: String,
+    #[serde(default)]
+    rate_limited: bool,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Ticks {
+    #[serde(default)]
+    count: u32,
+}
+
+type State = Arc<Stubs>;
+
+async fn echo(_: State, _: Context, input: Echo) -> Result<Echo, RpcError> {
+    Ok(input)
+}
+
+async fn nothing(_: State, _: Context) -> Result<&'static str, RpcError> {
+    Ok("nothing")
+}
+
+async fn sum(_: State, _: Context, numbers: Vec<u32>) -> Result<u32, RpcError> {
+    Ok(numbers.iter().sum())
+}
+
+async fn who_am_i(_: State, context: Context) -> Result<String, RpcError> {
+    let user = context.user()?;
+    Ok(format!("{} {}", user.open_id, user.role.name()))
+}
+
+async fn fail(_: State, _: Context, input: Fail) -> Result<(), RpcError> {
+    if input.rate_limited {
+        return Err(RpcError::rate_limited("wait", DateTime::UNIX_EPOCH));
+    }
+    let code = ErrorCode::ALL
+        .iter()
+        .find(|code| code.name() == input.code)
+        .copied();
+    Err(RpcError::new(
+        code.unwrap_or(ErrorCode::ParseError),
+        "as asked for",
+    ))
+}
+
+async fn panics(_: State, _: Context) -> Result<(), RpcError> {
+    panic!("on purpose");
+}
+
+async fn count(stubs: State, _: Context) -> Result<usize, RpcError> {
+    stubs.note(|seen| seen.counted += 1);
+    Ok(stubs.seen.borrow().counted)
+}
+
+async fn slow(stubs: State, _: Context) -> Result<&'static str, RpcError> {
+    let running = Running::start(&stubs);
+    stubs.release.acquire().await.unwrap().forget();
+    running.finish();
+    Ok("done")
+}
+
+async fn meet(stubs: State, _: Context, input: Echo) -> Result<String, RpcError> {
+    stubs.meeting.wait().await;
+    Ok(input.text)
+}
+
+async fn sign_in(_: State, context: Context) -> Result<(), RpcError> {
+    let cookie = HeaderValue::from_static("app_session_id=x; HttpOnly");
+    context.cookies.push(cookie);
+    Ok(())
+}
+
+async fn ticks(
+    _: State,
+    _: Context,
+    input: Ticks,
+) -> Result<impl Stream<Item = Result<Plain<u32>, RpcError>>, RpcError> {
+    if input.count > 100 {
+        return Err(RpcError::bad_request("`count` is over 100"));
+    }
+    Ok(stream::iter(0..input.count).map(|n| Ok(Plain(n))))
+}
+
+async fn tracked(
+    _: State,
+    _: Context,
+) -> Result<impl Stream<Item = Result<Tracked<u32>, RpcError>>, RpcError> {
+    let first = Tracked {
+        id: "first".into(),
+        data: 1,
+    };
+    let failure = RpcError::new(ErrorCode::Conflict, "overtaken");
+    Ok(stream::iter([Ok(first), Err(failure)]))
+}
+
+async fn live(
+    stubs: State,
+    _: Context,
+) -> Result<impl Stream<Item = Result<Plain<u32>, RpcError>>, RpcError> {
+    let running = Running::start(&stubs);
+    let ticks = tokio_stream::wrappers::WatchStream::new(stubs.ticks.subscribe());
+    Ok(ticks.map(move |n| {
+        let _ = &running;
+        Ok(Plain(n))
+    }))
+}
+
+fn registry(stubs: &Arc<Stubs>, tasks: &Tasks) -> Registry {
+    let mut registry = Registry::new(tasks.clone());
+    procedures!(registry.router("stub", stubs.clone());
+        /// Says what it was told.
+        ///
+        /// As often as it was told.
+        query Public echo = echo;
+        /// Takes nothing.
+        query Public nothing = nothing;
+        /// Adds up.
+        query Public sum = sum;
+        /// Who calls.
+        query SignedIn whoAmI = who_am_i;
+        /// For admins.
+        query Admin secret = nothing;
+        /// Fails as asked for.
+        query Public fail = fail;
+        /// Panics.
+        query Public panics = panics;
+        /// Counts its calls.
+        mutation Public count = count;
+        /// Waits to be released.
+        query Public slowQuery = slow;
+        /// Waits to be released.
+        mutation Public slowMutation = slow;
+        /// Waits for others.
+        query Public meet = meet;
+        /// Sets a cookie.
+        mutation Public signIn = sign_in;
+        /// Counts, then ends.
+        subscription Public onTick = ticks;
+        /// One event, then an error.
+        subscription Public onTracked = tracked;
+        /// Goes on until it is stopped.
+        subscription Public onLive = live;
+        /// The same for admins.
+        subscription Admin onSecret = live;
+    );
+    registry
+}
+
+/// Users by open id.
+#[derive(Default)]
+pub(super) struct Users(pub(super) Mutex<HashMap<String, Role>>);
+
+#[async_trait]
+impl UserStore for Users {
+    async fn user_of_session(
+        &self,
+        open_id: &str,
+        _: &str,
+        _: DateTime<Utc>,
+    ) -> anyhow::Result<Option<User>> {
+        let role = self.0.lock().get(open_id).copied();
+        Ok(role.map(|role| User {
+            id: 1,
+            open_id: open_id.into(),
+            name: None,
+            email: None,
+            login_method: None,
+            role,
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+            last_signed_in: DateTime::UNIX_EPOCH,
+        }))
+    }
+}
+
+/// Small limits, so that tests can reach them.
+pub(super) struct Limits {
+    pub(super) max_batch: usize,
+    pub(super) max_connections: u32,
+    pub(super) ping_interval: Duration,
+    pub(super) patience: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_batch: MEETING,
+            max_connections: 100,
+            ping_interval: Duration::from_secs(30),
+            patience: SOON,
+        }
+    }
+}
+
+pub(super) const MAX_BODY_BYTES: usize = 4096;
+
+pub(super) struct TestServer {
+    pub(super) address: SocketAddr,
+    pub(super) stubs: Arc<Stubs>,
+    pub(super) users: Arc<Users>,
+    pub(super) obstacles: Arc<Mutex<Vec<String>>>,
+    pub(super) client: reqwest::Client,
+    tasks: Tasks,
+    served: JoinHandle<bool>,
+}
+
+fn key() -> SessionKey {
+    SessionKey::new(&"0123456789abcdef0123456789abcdef".into())
+}
+
+impl TestServer {
+    pub(super) async fn start() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub(super) async fn with(limits: Limits) -> Self {
+        let tasks = Tasks::default();
+        let stubs = Arc::new(Stubs {
+            seen: watch::Sender::default(),
+            release: Semaphore::new(0),
+            ticks: watch::Sender::default(),
+            meeting: Barrier::new(MEETING),
+        });
+        let users = Arc::new(Users::default());
+        users.0.lock().insert("ann".into(), Role::Admin);
+        users.0.lock().insert("bo".into(), Role::User);
+        let obstacles = Arc::new(Mutex::new(Vec::<String>::new()));
+        let registry = Arc::new(registry(&stubs, &tasks));
+        let authenticator = Authenticator::new(key(), None, users.clone());
+        let gate = Gate::new(Arc::new(authenticator), vec![LISTED_ORIGIN.into()]);
+        let router = transport::router(Parts {
+            openrpc: openrpc::document(&registry),
+            registry,
+            gate: Arc::new(gate),
+            tasks: tasks.clone(),
+            server: ServerConfig {
+                host: [127, 0, 0, 1].into(),
+                port: 0,
+                allowed_origins: vec![LISTED_ORIGIN.into()],
+                max_body_bytes: MAX_BODY_BYTES,
+                shutdown_timeout: limits.patience,
+            },
+            jsonrpc: JsonRpcConfig {
+                max_batch: limits.max_batch,
+                batch_concurrency: MEETING,
+                max_connections: limits.max_connections,
+            },
+            ping_interval: limits.ping_interval,
+            readiness: Arc::new({
+                let obstacles = obstacles.clone();
+                move || future::ready(obstacles.lock().clone()).boxed()
+            }),
+            trpc: events_until_stop(&tasks),
+        })
+        .unwrap();
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        // Not on the server's own tasks, which it waits for.
+        let served = Tasks::default().spawn({
+            let tasks = tasks.clone();
+            async move {
+                transport::serve(listener, router, &tasks, future::pending(), limits.patience).await
+            }
+        });
+        // Where another test was first, its provider serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self {
+            address,
+            stubs,
+            users,
+            obstacles,
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            tasks,
+            served,
+        }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A session that lasts an hour.
+    pub(super) fn token(open_id: &str) -> String {
+        let claims = Claims {
+            open_id: open_id.into(),
+            app_id: "app".into(),
+            name: "Name".into(),
+            exp: jsonwebtoken::get_current_timestamp() + 3600,
+        };
+        key().sign(&claims).unwrap()
+    }
+
+    pub(super) fn cookie(open_id: &str) -> String {
+        format!("{SESSION_COOKIE}={}", Self::token(open_id))
+    }
+
+    pub(super) fn request(&self, body: impl Into<String>) -> reqwest::RequestBuilder {
+        self.client
+            .post(self.url("/rpc"))
+            .header("content-type", "application/json")
+            .body(body.into())
+    }
+
+    /// Status and body; the body is `null` where it is empty.
+    pub(super) async fn post(&self, body: impl Into<String>) -> (u16, Value) {
+        read(self.request(body)).await
+    }
+
+    /// The one answer to a call.
+    pub(super) async fn call(&self, method: &str, params: Value) -> Value {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        self.post(body.to_string()).await.1
+    }
+
+    /// Asks the server to stop.
+    pub(super) fn stop(&self) {
+        self.tasks.stop();
+    }
+
+    /// Waits for its end; whether everything was finished.
+    pub(super) async fn served(self) -> bool {
+        tokio::time::timeout(SOON, self.served)
+            .await
+            .expect("the server ends")
+            .unwrap()
+    }
+}
+
+pub(super) async fn read(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let response = tokio::time::timeout(SOON, request.send())
+        .await
+        .expect("an answer comes")
+        .unwrap();
+    let status = response.status().as_u16();
+    let body = response.bytes().await.unwrap();
+    let body = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&body).unwrap()
+    };
+    (status, body)
+}
+
+/// Stands where tRPC will be: a stream like server-sent events, which ends with the server.
+fn events_until_stop(tasks: &Tasks) -> Router {
+    let tasks = tasks.clone();
+    Router::new().route(
+        "/events",
+        get(move || {
+            let first = stream::iter([Ok::<_, std::io::Error>("data: hello\n\n")]);
+            let events = first.chain(stream::pending()).take_until(tasks.stopping());
+            future::ready(Body::from_stream(events))
+        }),
+    )
+}
+
+/// Runs a script of a folder below `tests/` with Node, after `npm ci` where that has not been done.
+///
+/// The output is the script's; it fails the test where the script fails.
+pub(super) async fn node(folder: &str, script: &str, arguments: &[&str]) -> String {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(folder);
+    let command = |program: &str| {
+        let mut command = Command::new(program);
+        command.current_dir(&folder);
+        command
+    };
+    if !folder.join("node_modules").exists() {
+        let mut install = command("npm");
+        install.args(["ci", "--no-audit", "--no-fund"]);
+        output(install, &folder).await;
+    }
+    let mut run = command("node");
+    run.arg(script).args(arguments);
+    output(run, &folder).await
+}
+
+async fn output(mut command: Command, folder: &Path) -> String {
+    let label = format!("{command:?} in {}", folder.display());
+    let output = tokio::task::spawn_blocking(move || command.output());
+    let output = output.await.unwrap();
+    let output = output.unwrap_or_else(|error| panic!("{label}: {error}; Node 20 is needed"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{label}:\n{text}\n{errors}");
+    text
+}
