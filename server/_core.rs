@@ -6,6 +6,7 @@ pub mod config;
 pub mod context;
 pub mod errors;
 pub mod feature_flags;
+pub mod iso_text;
 pub mod logging;
 pub mod procedure;
 pub mod registry;
