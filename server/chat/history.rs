@@ -65,3 +65,56 @@ impl History {
             .map(|(role, content)| providers::Message::text(role.name(), content))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn message(id: i64, content: String) -> Message {
+        Message {
+            id,
+            conversation_id: 1,
+            role: MessageRole::User,
+            content,
+            created_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_history_is_the_longest_end_of_the_conversation_that_fits(
+            contents in proptest::collection::vec("[a-zæ€😀]{1,40}", 1..30),
+            budget in 0_usize..400,
+        ) {
+            let messages: Vec<_> = contents.iter().cloned().zip(0..).map(|(c, id)| message(id, c)).collect();
+            let (last, older) = messages.split_last().unwrap();
+            let mut history = History::ending_with(last, budget);
+            let mut older = older.iter().rev().cloned();
+            while older.next().is_some_and(|message| history.prepend(message)) {}
+            let sent: Vec<_> = history
+                .into_messages()
+                .map(|message| message.content.as_str().unwrap().to_owned())
+                .collect();
+
+            let tokens = |texts: &[String]| texts.iter().map(|t| estimate_tokens(t)).sum::<usize>();
+            let left_out = contents.len() - sent.len();
+            prop_assert_eq!(&sent[..], &contents[left_out..]);
+            prop_assert!(sent.len() == 1 || tokens(&sent) <= budget);
+            if left_out > 0 {
+                prop_assert!(tokens(&contents[left_out - 1..]) > budget);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_put_before_a_message_that_did_not_fit() {
+        let mut history = History::ending_with(&message(3, "abc".into()), 5 + 6);
+        assert!(history.prepend(message(2, String::new())));
+        assert!(!history.prepend(message(1, "a long one that does not fit".into())));
+        assert!(!history.prepend(message(0, "a".into())));
+        assert_eq!(history.into_messages().count(), 1);
+    }
+}

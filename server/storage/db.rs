@@ -19,12 +19,16 @@ use sqlx::{
     },
 };
 
+use tokio::time::Instant;
+
 use super::StorageError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/sqlite");
 
 /// How long a write waits for other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two tries where SQLite itself does not wait.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// Connections that read.
 const READERS: u32 = 4;
 
@@ -51,17 +55,7 @@ impl Db {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true);
-        let pool = |size| {
-            SqlitePoolOptions::new()
-                .min_connections(1)
-                .max_connections(size)
-                .idle_timeout(None)
-                .max_lifetime(None)
-        };
-        let write = pool(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(cannot_open)?;
+        let write = connect_writer(&options).await.map_err(cannot_open)?;
         let mut connection = write.acquire().await.map_err(cannot_open)?;
         migrate(&mut connection, &path).await?;
         drop(connection);
@@ -128,6 +122,37 @@ fn parse(url: &str) -> Result<(PathBuf, SqliteConnectOptions), StorageError> {
             source,
         })?;
     Ok((options.get_filename().to_owned(), options))
+}
+
+fn pool(size: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .min_connections(1)
+        .max_connections(size)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// The first connection turns a fresh file's write-ahead log on. SQLite does not wait for that but
+/// fails at once where another process is about to do the same, so here we wait in its place.
+async fn connect_writer(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
+    let patience = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match pool(1).connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && Instant::now() < patience => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    /// `SQLITE_BUSY`, the low byte of all codes of its kind.
+    const BUSY: u32 = 5;
+    error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == BUSY)
 }
 
 /// In one transaction that holds the write lock from the start, so that of two processes that begin

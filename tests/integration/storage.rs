@@ -17,6 +17,7 @@ use modelramp::{
 };
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 fn at(seconds: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(1_762_637_400 + seconds, 0).unwrap()
@@ -68,16 +69,15 @@ async fn file_and_folder_are_created_and_data_outlives_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn programs_that_open_a_fresh_file_at_once_all_succeed() {
-    for _ in 0..10 {
+    for _ in 0..20 {
         let folder = TempDir::new().unwrap();
-        let url = url(folder.path());
-        let opened = futures::future::join_all((0..8).map(|_| {
-            let url = url.clone();
-            async move { tokio::task::spawn(async move { Storage::open(&url).await }).await }
-        }))
-        .await;
-        for storage in opened {
-            storage.unwrap().unwrap().close().await;
+        let mut openings = JoinSet::new();
+        for _ in 0..8 {
+            let url = url(folder.path());
+            openings.spawn(async move { Storage::open(&url).await });
+        }
+        while let Some(opened) = openings.join_next().await {
+            opened.unwrap().unwrap().close().await;
         }
     }
 }
@@ -86,20 +86,19 @@ async fn programs_that_open_a_fresh_file_at_once_all_succeed() {
 async fn two_programs_write_the_same_file_at_once() {
     let (folder, first) = storage().await;
     let second = Storage::open(&url(folder.path())).await.unwrap();
-    let mut writes = Vec::new();
+    let mut writes = JoinSet::new();
     for id in 1..=100 {
-        let storage = if id % 2 == 0 { &first } else { &second };
-        let storage = storage.clone();
-        writes.push(tokio::task::spawn(async move {
+        let storage = if id % 2 == 0 { &first } else { &second }.clone();
+        writes.spawn(async move {
             storage
                 .ensure_local_user(id, Role::User, at(0))
                 .await
                 .unwrap();
             storage.append(&[event(id), event(id)]).await.unwrap();
-        }));
+        });
     }
-    for write in writes {
-        write.await.unwrap();
+    while let Some(written) = writes.join_next().await {
+        written.unwrap();
     }
     for storage in [&first, &second] {
         assert!(storage.find_user(99).await.unwrap().is_some());
