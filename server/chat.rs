@@ -1,1 +1,174 @@
 //! Conversations and their messages: where they are kept, and how much of one is sent to a model.
+//!
+//! Every call about a conversation first asks whose it is. Nothing here acts on what a message says:
+//! a text is stored, sent to a model, and answered by a text.
+
+pub mod history;
+pub mod prompt;
+pub mod rate_limit;
+pub mod send;
+pub mod store;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use self::{
+    rate_limit::RateLimiter,
+    store::{Conversation, ConversationStore, ConversationSummary, Message},
+};
+use crate::{
+    _core::{
+        assignment::Subject,
+        auth::User,
+        config::ChatConfig,
+        errors::{ErrorCode, RpcError},
+    },
+    model_router::{Answer, Call, RouteError},
+};
+
+/// Whoever finds a model and gets its answer.
+#[async_trait]
+pub trait Answerer: Send + Sync {
+    /// Refuses a model that the catalogue does not have, before anything is stored.
+    fn check_model(&self, model: &str) -> Result<(), RouteError>;
+    /// Tokens that every model which may answer `task` can read and write together; `None` where
+    /// that is not known.
+    fn context_tokens(&self, task: &str, subject: &Subject, model: Option<&str>) -> Option<u32>;
+    /// The answer, before the call's deadline.
+    async fn complete(&self, call: Call) -> Result<Answer, RouteError>;
+}
+
+/// The chat procedures' work.
+pub struct Chat {
+    store: Arc<dyn ConversationStore>,
+    answerer: Arc<dyn Answerer>,
+    limiter: RateLimiter,
+    config: ChatConfig,
+}
+
+impl Chat {
+    /// A chat over a store and a source of answers.
+    pub fn new(
+        store: Arc<dyn ConversationStore>,
+        answerer: Arc<dyn Answerer>,
+        config: ChatConfig,
+    ) -> Self {
+        Self {
+            store,
+            answerer,
+            limiter: RateLimiter::per_minute(config.rate_limit),
+            config,
+        }
+    }
+
+    /// A user's conversations, the latest first.
+    pub async fn conversations(&self, user: &User) -> Result<Vec<ConversationSummary>, ChatError> {
+        Ok(self.store.conversations_of(user.id).await?)
+    }
+
+    /// A new, empty conversation.
+    pub async fn create(
+        &self,
+        user: &User,
+        title: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<Conversation, ChatError> {
+        Ok(self.store.create_conversation(user.id, title, now).await?)
+    }
+
+    /// Up to `limit` messages after the first `skip`, oldest first, and whether there are more.
+    pub async fn messages(
+        &self,
+        user: &User,
+        conversation_id: i64,
+        skip: i64,
+        limit: i64,
+    ) -> Result<(Vec<Message>, bool), ChatError> {
+        self.check_owner(user, conversation_id).await?;
+        let one_more = limit.saturating_add(1);
+        let mut messages = self.store.messages(conversation_id, skip, one_more).await?;
+        let wanted = usize::try_from(limit).unwrap_or(0);
+        let has_more = messages.len() > wanted;
+        messages.truncate(wanted);
+        Ok((messages, has_more))
+    }
+
+    /// Deletes a conversation with its messages; a send that is under way there still ends well.
+    pub async fn delete(&self, user: &User, conversation_id: i64) -> Result<(), ChatError> {
+        self.check_owner(user, conversation_id).await?;
+        Ok(self.store.delete_conversation(conversation_id).await?)
+    }
+
+    async fn check_owner(&self, user: &User, conversation_id: i64) -> Result<(), ChatError> {
+        match self.store.conversation(conversation_id).await? {
+            None => Err(ChatError::NotFound),
+            Some(conversation) if conversation.user_id != user.id => Err(ChatError::NotOwner {
+                id: conversation_id,
+            }),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// Why a chat procedure failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChatError {
+    /// No such conversation, or no longer.
+    #[error("no such conversation")]
+    NotFound,
+    /// Somebody else's.
+    #[error("conversation `{id}` belongs to another user")]
+    NotOwner {
+        /// What was asked for.
+        id: i64,
+    },
+    /// Too many messages within a minute.
+    #[error("too many messages; the window frees at {frees_at}")]
+    RateLimited {
+        /// When it was asked.
+        now: DateTime<Utc>,
+        /// When the oldest counted message leaves the window.
+        frees_at: DateTime<Utc>,
+    },
+    /// The catalogue does not have the model that was asked for.
+    #[error(transparent)]
+    UnknownModel(RouteError),
+    /// The message is stored, but no model answered it.
+    #[error("no answer")]
+    NoAnswer(#[source] RouteError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] anyhow::Error),
+}
+
+impl From<ChatError> for RpcError {
+    fn from(error: ChatError) -> Self {
+        match error {
+            ChatError::NotFound => Self::not_found("Conversation not found"),
+            ChatError::NotOwner { id } => Self::forbidden(format!(
+                "You don't have permission to access this conversation (ID: {id})"
+            )),
+            ChatError::RateLimited { now, frees_at } => {
+                let wait_ms = (frees_at - now).num_milliseconds().max(1);
+                let seconds = wait_ms.saturating_add(999) / 1000;
+                // A message that is exactly a minute old still counts.
+                let retry_after = frees_at + TimeDelta::milliseconds(1);
+                Self::rate_limited(
+                    format!(
+                        "Rate limit exceeded. Please wait {seconds}s before sending more messages."
+                    ),
+                    retry_after,
+                )
+            }
+            ChatError::UnknownModel(error) => Self::bad_request(error.to_string()),
+            ChatError::NoAnswer(error) => Self::new(
+                ErrorCode::InternalServerError,
+                "No model could answer. The message was saved; please try again.",
+            )
+            .with_cause(error),
+            ChatError::Store(error) => Self::internal(error),
+        }
+    }
+}

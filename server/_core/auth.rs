@@ -8,6 +8,8 @@
 //! A token that does not hold makes its bearer anonymous, as in the original: public procedures
 //! still work, all others answer 401.
 
+pub mod cookie;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -18,6 +20,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, header};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use parking_lot::Mutex;
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +38,8 @@ const CACHE_LIMIT: usize = 10_000;
 const LEEWAY_SECONDS: u64 = 60;
 
 /// What a user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Uses the application.
     User,
@@ -126,6 +130,26 @@ impl SessionKey {
             decoding: DecodingKey::from_secret(bytes),
             validation,
         }
+    }
+
+    /// A session token of this user, good for `ttl` from now.
+    pub fn issue(
+        &self,
+        user: &User,
+        app_id: &str,
+        ttl: Duration,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
+        let name = user.name.as_deref().filter(|name| !name.is_empty());
+        let exp = u64::try_from(now.timestamp())
+            .unwrap_or(0)
+            .saturating_add(ttl.as_secs());
+        self.sign(&Claims {
+            open_id: user.open_id.clone(),
+            app_id: app_id.to_owned(),
+            name: name.unwrap_or(&user.open_id).to_owned(),
+            exp,
+        })
     }
 
     /// A token with these claims.

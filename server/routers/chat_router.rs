@@ -1,1 +1,168 @@
+//! `chat`: conversations with a model, each open to its owner only.
 
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    _core::{context::Context, errors::RpcError, registry::Registry},
+    chat::{
+        Chat,
+        prompt::ChatContext,
+        send::Outgoing,
+        store::{Conversation, ConversationSummary, Message},
+    },
+    procedures,
+};
+
+/// Registers `chat.*`.
+pub fn register(registry: &mut Registry, chat: Arc<Chat>) {
+    procedures!(registry.router("chat", chat);
+        /// The caller's conversations, the latest first, each with the beginning of its newest message.
+        query SignedIn getConversations = get_conversations;
+        /// Messages of a conversation, oldest first, a page at a time.
+        query SignedIn getMessages = get_messages;
+        /// Begins a conversation.
+        mutation SignedIn createConversation = create_conversation;
+        /// Sends a message and waits until its answer is stored; returns the message that was sent.
+        ///
+        /// The message stays when no model answers. At most ten a minute are accepted from one user.
+        mutation SignedIn sendMessage = send_message;
+        /// Deletes a conversation with all its messages.
+        mutation SignedIn deleteConversation = delete_conversation;
+    );
+}
+
+async fn get_conversations(
+    chat: Arc<Chat>,
+    context: Context,
+) -> Result<Vec<ConversationSummary>, RpcError> {
+    Ok(chat.conversations(context.user()?).await?)
+}
+
+/// Which messages.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct GetMessages {
+    /// The conversation.
+    conversation_id: i64,
+    /// How many messages to skip: `nextCursor` of the page before.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    cursor: Option<i64>,
+    /// Messages of a page.
+    #[serde(default = "default_limit")]
+    #[schemars(range(min = 1, max = 50))]
+    limit: i64,
+}
+
+fn default_limit() -> i64 {
+    20
+}
+
+/// A page of messages.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct MessagePage {
+    /// Oldest first.
+    messages: Vec<Message>,
+    /// Whether another page follows.
+    has_more: bool,
+    /// The cursor of the next page, where there is one.
+    #[schemars(extend("x-superjson" = "undefined"))]
+    next_cursor: Option<i64>,
+}
+
+async fn get_messages(
+    chat: Arc<Chat>,
+    context: Context,
+    input: GetMessages,
+) -> Result<MessagePage, RpcError> {
+    let skip = input.cursor.unwrap_or(0);
+    let (messages, has_more) = chat
+        .messages(context.user()?, input.conversation_id, skip, input.limit)
+        .await?;
+    Ok(MessagePage {
+        messages,
+        has_more,
+        next_cursor: has_more.then(|| skip.saturating_add(input.limit)),
+    })
+}
+
+/// A conversation to begin.
+#[derive(Deserialize, JsonSchema)]
+struct CreateConversation {
+    /// Up to 255 characters.
+    #[serde(default)]
+    #[schemars(length(max = 255))]
+    title: Option<String>,
+}
+
+async fn create_conversation(
+    chat: Arc<Chat>,
+    context: Context,
+    input: CreateConversation,
+) -> Result<Conversation, RpcError> {
+    Ok(chat
+        .create(context.user()?, input.title.as_deref(), context.received_at)
+        .await?)
+}
+
+/// A message to send.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct SendMessage {
+    /// Where to.
+    conversation_id: i64,
+    /// The text, 1 to 10,000 characters.
+    #[schemars(length(min = 1, max = 10_000), extend("x-messages" = {
+        "tooSmall": "Message cannot be empty",
+        "tooBig": "Message too long (max 10,000 characters)"
+    }))]
+    content: String,
+    /// A model of the catalogue to answer it; empty is the same as absent.
+    #[serde(default)]
+    model: Option<String>,
+    /// What the user is looking at.
+    #[serde(default)]
+    context: Option<ChatContext>,
+}
+
+async fn send_message(
+    chat: Arc<Chat>,
+    context: Context,
+    input: SendMessage,
+) -> Result<Message, RpcError> {
+    let outgoing = Outgoing {
+        conversation_id: input.conversation_id,
+        content: input.content,
+        model: input.model,
+        context: input.context,
+    };
+    Ok(chat.send(context.user()?, &context, outgoing).await?)
+}
+
+/// Which conversation.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct DeleteConversation {
+    /// The conversation.
+    conversation_id: i64,
+}
+
+/// That it was done.
+#[derive(Serialize, JsonSchema)]
+struct Deleted {
+    /// Always `true`.
+    success: bool,
+}
+
+async fn delete_conversation(
+    chat: Arc<Chat>,
+    context: Context,
+    input: DeleteConversation,
+) -> Result<Deleted, RpcError> {
+    chat.delete(context.user()?, input.conversation_id).await?;
+    Ok(Deleted { success: true })
+}

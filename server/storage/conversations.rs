@@ -1,0 +1,186 @@
+//! Conversations and their messages, in the order in which they were stored.
+
+use anyhow::Context;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::{Storage, time};
+use crate::chat::store::{
+    Conversation, ConversationStore, ConversationSummary, Message, MessageRole,
+};
+
+#[derive(sqlx::FromRow)]
+struct ConversationRow {
+    id: i64,
+    user_id: i64,
+    title: Option<String>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+impl From<ConversationRow> for Conversation {
+    fn from(row: ConversationRow) -> Self {
+        Self {
+            id: row.id,
+            user_id: row.user_id,
+            title: row.title,
+            created_at: time(row.created_at),
+            updated_at: time(row.updated_at),
+        }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct SummaryRow {
+    #[sqlx(flatten)]
+    conversation: ConversationRow,
+    last_message: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct MessageRow {
+    id: i64,
+    conversation_id: i64,
+    role: String,
+    content: String,
+    created_at: i64,
+}
+
+impl From<MessageRow> for Message {
+    fn from(row: MessageRow) -> Self {
+        Self {
+            id: row.id,
+            conversation_id: row.conversation_id,
+            role: match row.role.as_str() {
+                "assistant" => MessageRole::Assistant,
+                "system" => MessageRole::System,
+                _ => MessageRole::User,
+            },
+            content: row.content,
+            created_at: time(row.created_at),
+        }
+    }
+}
+
+#[async_trait]
+impl ConversationStore for Storage {
+    async fn conversations_of(&self, user_id: i64) -> anyhow::Result<Vec<ConversationSummary>> {
+        let rows: Vec<SummaryRow> = sqlx::query_as(
+            "SELECT c.*, (SELECT SUBSTR(m.content, 1, 40) FROM messages m \
+                          WHERE m.conversation_id = c.id ORDER BY m.id DESC LIMIT 1) AS last_message \
+             FROM conversations c WHERE c.user_id = $1 ORDER BY c.updated_at DESC, c.id DESC",
+        )
+        .bind(user_id)
+        .fetch_all(&self.db.read)
+        .await
+        .with_context(|| format!("cannot list the conversations of user `{user_id}`"))?;
+        Ok(rows
+            .into_iter()
+            .map(|row| ConversationSummary {
+                conversation: row.conversation.into(),
+                last_message: row.last_message,
+            })
+            .collect())
+    }
+
+    async fn conversation(&self, id: i64) -> anyhow::Result<Option<Conversation>> {
+        let row: Option<ConversationRow> =
+            sqlx::query_as("SELECT * FROM conversations WHERE id = $1")
+                .bind(id)
+                .fetch_optional(&self.db.read)
+                .await
+                .with_context(|| format!("cannot look up conversation `{id}`"))?;
+        Ok(row.map(Conversation::from))
+    }
+
+    async fn create_conversation(
+        &self,
+        user_id: i64,
+        title: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Conversation> {
+        let row: ConversationRow = sqlx::query_as(
+            "INSERT INTO conversations (user_id, title, created_at, updated_at) \
+             VALUES ($1, $2, $3, $3) RETURNING *",
+        )
+        .bind(user_id)
+        .bind(title)
+        .bind(now.timestamp_millis())
+        .fetch_one(&self.db.write)
+        .await
+        .with_context(|| format!("cannot create a conversation of user `{user_id}`"))?;
+        Ok(row.into())
+    }
+
+    async fn delete_conversation(&self, id: i64) -> anyhow::Result<()> {
+        // The messages go with it, by the foreign key.
+        sqlx::query("DELETE FROM conversations WHERE id = $1")
+            .bind(id)
+            .execute(&self.db.write)
+            .await
+            .with_context(|| format!("cannot delete conversation `{id}`"))?;
+        Ok(())
+    }
+
+    async fn messages(
+        &self,
+        conversation_id: i64,
+        skip: i64,
+        limit: i64,
+    ) -> anyhow::Result<Vec<Message>> {
+        let rows: Vec<MessageRow> = sqlx::query_as(
+            "SELECT * FROM messages WHERE conversation_id = $1 ORDER BY id LIMIT $2 OFFSET $3",
+        )
+        .bind(conversation_id)
+        .bind(limit)
+        .bind(skip)
+        .fetch_all(&self.db.read)
+        .await
+        .with_context(|| format!("cannot read the messages of conversation `{conversation_id}`"))?;
+        Ok(rows.into_iter().map(Message::from).collect())
+    }
+
+    async fn messages_before(
+        &self,
+        conversation_id: i64,
+        before: i64,
+        limit: i64,
+    ) -> anyhow::Result<Vec<Message>> {
+        let rows: Vec<MessageRow> = sqlx::query_as(
+            "SELECT * FROM messages WHERE conversation_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
+        )
+        .bind(conversation_id)
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&self.db.read)
+        .await
+        .with_context(|| format!("cannot read the history of conversation `{conversation_id}`"))?;
+        Ok(rows.into_iter().map(Message::from).collect())
+    }
+
+    async fn add_message(
+        &self,
+        conversation_id: i64,
+        role: MessageRole,
+        content: &str,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<Message>> {
+        let added: sqlx::Result<MessageRow> = sqlx::query_as(
+            "INSERT INTO messages (conversation_id, role, content, created_at) \
+             VALUES ($1, $2, $3, $4) RETURNING *",
+        )
+        .bind(conversation_id)
+        .bind(role.name())
+        .bind(content)
+        .bind(now.timestamp_millis())
+        .fetch_one(&self.db.write)
+        .await;
+        match added {
+            Ok(row) => Ok(Some(row.into())),
+            // Deleted meanwhile, which no look-up beforehand could rule out.
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => Ok(None),
+            Err(error) => Err(error)
+                .with_context(|| format!("cannot add to conversation `{conversation_id}`")),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The signing secret of a developer's machine: made once, kept beside the database.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use rand::Rng;
+use secrecy::SecretString;
+
+use super::db;
+
+const SECRET_BYTES: usize = 32;
+
+/// The secret beside the database of this URL, made on first use, readable by its owner only.
+///
+/// Sessions so outlive a restart, and `modelramp token` signs with the secret that the server
+/// checks with. Processes that start at once agree on one: the file appears whole or not at all, and
+/// never replaces another.
+pub fn secret_for_development(database_url: &str) -> io::Result<SecretString> {
+    let database = db::path(database_url).map_err(io::Error::other)?;
+    db::create_parent(&database).map_err(io::Error::other)?;
+    let mut path = database.into_os_string();
+    path.push(".jwt-secret");
+    let path = Path::new(&path);
+    match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
+        found => found,
+    }
+}
+
+fn read(path: &Path) -> io::Result<SecretString> {
+    let text = std::fs::read_to_string(path).map_err(|error| named(path, &error))?;
+    let secret = text.trim();
+    if secret.len() < SECRET_BYTES {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "the secret in `{}` is shorter than {SECRET_BYTES} bytes; delete the file to get a new one",
+                path.display()
+            ),
+        ));
+    }
+    Ok(secret.into())
+}
+
+fn create(path: &Path) -> io::Result<SecretString> {
+    let mut secret = String::with_capacity(2 * SECRET_BYTES);
+    for byte in rand::rng().random::<[u8; SECRET_BYTES]>() {
+        // Writing to a `String` cannot fail.
+        let _ = write!(secret, "{byte:02x}");
+    }
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    // Such files have mode 0600 from the start.
+    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    writeln!(file, "{secret}")?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => Ok(secret.into()),
+        Err(lost) if lost.error.kind() == io::ErrorKind::AlreadyExists => read(path),
+        Err(failed) => Err(named(path, &failed.error)),
+    }
+}
+
+fn named(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(
+        error.kind(),
+        format!("the secret file `{}`: {error}", path.display()),
+    )
+}

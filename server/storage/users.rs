@@ -1,0 +1,194 @@
+//! Users: who may call, and what they may do.
+
+use anyhow::Context;
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Storage, time};
+use crate::_core::auth::{LOCAL_PREFIX, Role, User, UserStore};
+
+/// `last_signed_in` is kept to the minute, so that calls do not cost a write each.
+const SIGNED_IN_PRECISION: TimeDelta = TimeDelta::minutes(1);
+/// The greatest id that can be asked for; what the original's column could hold.
+const MAX_LOCAL_ID: i64 = i32::MAX as i64;
+
+/// Why there is no such user.
+#[derive(Debug, thiserror::Error)]
+pub enum UserError {
+    /// Ids are positive integers.
+    #[error("`{id}` is not a user id; expected a whole number from 1 to {MAX_LOCAL_ID}")]
+    InvalidId {
+        /// What was asked for.
+        id: i64,
+    },
+    /// Deleted users stay deleted.
+    #[error("user `{id}` was deleted")]
+    Deleted {
+        /// What was asked for.
+        id: i64,
+    },
+    /// The database failed.
+    #[error("cannot write user `{id}`")]
+    Database {
+        /// What was asked for.
+        id: i64,
+        /// Why not.
+        source: sqlx::Error,
+    },
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    open_id: String,
+    name: Option<String>,
+    email: Option<String>,
+    login_method: Option<String>,
+    role: String,
+    created_at: i64,
+    updated_at: i64,
+    last_signed_in: i64,
+    deleted_at: Option<i64>,
+}
+
+impl From<Row> for User {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id,
+            open_id: row.open_id,
+            name: row.name,
+            email: row.email,
+            login_method: row.login_method,
+            role: if row.role == Role::Admin.name() {
+                Role::Admin
+            } else {
+                Role::User
+            },
+            created_at: time(row.created_at),
+            updated_at: time(row.updated_at),
+            last_signed_in: time(row.last_signed_in),
+        }
+    }
+}
+
+impl Storage {
+    /// Makes user `id` with the open id `local:<id>`, or gives the existing user of that id the role.
+    ///
+    /// Ids that are handed out later go on above the greatest one so far.
+    pub async fn ensure_local_user(
+        &self,
+        id: i64,
+        role: Role,
+        now: DateTime<Utc>,
+    ) -> Result<User, UserError> {
+        if !(1..=MAX_LOCAL_ID).contains(&id) {
+            return Err(UserError::InvalidId { id });
+        }
+        let row: Option<Row> = sqlx::query_as(
+            "INSERT INTO users (id, open_id, name, login_method, role, created_at, updated_at, last_signed_in) \
+             VALUES ($1, $2, $3, 'local', $4, $5, $5, $5) \
+             ON CONFLICT (id) DO UPDATE SET role = excluded.role, updated_at = excluded.updated_at \
+             WHERE users.deleted_at IS NULL \
+             RETURNING *",
+        )
+        .bind(id)
+        .bind(format!("{LOCAL_PREFIX}{id}"))
+        .bind(format!("Local user {id}"))
+        .bind(role.name())
+        .bind(now.timestamp_millis())
+        .fetch_optional(&self.db.write)
+        .await
+        .map_err(|source| UserError::Database { id, source })?;
+        row.map(User::from).ok_or(UserError::Deleted { id })
+    }
+
+    /// The user of this id, unless deleted.
+    pub async fn find_user(&self, id: i64) -> anyhow::Result<Option<User>> {
+        let row: Option<Row> =
+            sqlx::query_as("SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL")
+                .bind(id)
+                .fetch_optional(&self.db.read)
+                .await
+                .with_context(|| format!("cannot look up user `{id}`"))?;
+        Ok(row.map(User::from))
+    }
+
+    /// Deletes a user, whose sessions are refused from then on; `false` if there was none.
+    pub async fn delete_user(&self, id: i64, now: DateTime<Utc>) -> anyhow::Result<bool> {
+        let done = sqlx::query(
+            "UPDATE users SET deleted_at = $2, updated_at = $2 WHERE id = $1 AND deleted_at IS NULL",
+        )
+        .bind(id)
+        .bind(now.timestamp_millis())
+        .execute(&self.db.write)
+        .await
+        .with_context(|| format!("cannot delete user `{id}`"))?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn user_by_open_id(&self, open_id: &str) -> sqlx::Result<Option<Row>> {
+        sqlx::query_as("SELECT * FROM users WHERE open_id = $1")
+            .bind(open_id)
+            .fetch_optional(&self.db.read)
+            .await
+    }
+
+    async fn create_user(&self, open_id: &str, name: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
+        sqlx::query(
+            "INSERT INTO users (open_id, name, login_method, role, created_at, updated_at, last_signed_in) \
+             VALUES ($1, $2, 'dev', 'user', $3, $3, $3) \
+             ON CONFLICT (open_id) DO NOTHING",
+        )
+        .bind(open_id)
+        .bind(name)
+        .bind(now.timestamp_millis())
+        .execute(&self.db.write)
+        .await
+        .map(|_| ())
+    }
+
+    async fn touch(&self, user: &mut User, now: DateTime<Utc>) {
+        let written = sqlx::query("UPDATE users SET last_signed_in = $2 WHERE id = $1")
+            .bind(user.id)
+            .bind(now.timestamp_millis())
+            .execute(&self.db.write)
+            .await;
+        match written {
+            Ok(_) => user.last_signed_in = time(now.timestamp_millis()),
+            // Who called when is not worth refusing the call for.
+            Err(error) => tracing::warn!(%error, user = user.id, "cannot note that a user called"),
+        }
+    }
+}
+
+#[async_trait]
+impl UserStore for Storage {
+    async fn user_of_session(
+        &self,
+        open_id: &str,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<User>> {
+        let mut row = self
+            .user_by_open_id(open_id)
+            .await
+            .context("cannot look up the user of a session")?;
+        if row.is_none() && !open_id.starts_with(LOCAL_PREFIX) {
+            self.create_user(open_id, name, now)
+                .await
+                .context("cannot create the user of a session")?;
+            row = self
+                .user_by_open_id(open_id)
+                .await
+                .context("cannot look up the user of a session")?;
+        }
+        let Some(row) = row.filter(|row| row.deleted_at.is_none()) else {
+            return Ok(None);
+        };
+        let mut user = User::from(row);
+        if now - user.last_signed_in >= SIGNED_IN_PRECISION {
+            self.touch(&mut user, now).await;
+        }
+        Ok(Some(user))
+    }
+}
