@@ -1,7 +1,15 @@
 //! Speaks to language models over HTTP, and says what kind of fault it was when that fails.
+//!
+//! There is one dialect, OpenAI's `chat/completions`; whatever speaks it is a provider. A request
+//! goes through [`request`], a reply through [`reply`], and every way to fail ends in a [`fault`].
 
 pub mod fault;
 pub mod openai_compatible;
+pub mod openrouter;
+mod reply;
+pub mod request;
+pub mod sandbox;
+pub mod sse;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,7 +21,8 @@ use crate::_core::units::Microdollars;
 pub struct Message {
     /// `system`, `user`, `assistant` or `tool`.
     pub role: String,
-    /// Text, or a list of parts.
+    /// Text, or a list of parts; null where an assistant only called tools.
+    #[serde(default)]
     pub content: Value,
     /// Whatever else came with it (`name`, `tool_calls`, `tool_call_id`), passed on as it is.
     #[serde(flatten)]
@@ -68,4 +77,24 @@ pub struct Usage {
     pub completion_tokens: u32,
     /// What the provider says it charges; `None` where it does not say.
     pub cost: Option<Microdollars>,
+}
+
+/// One step of a streamed answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delta {
+    /// The text it adds; often empty.
+    pub content: String,
+    /// Parts of tool calls, as the provider sent them.
+    pub tool_calls: Option<Value>,
+    /// Set towards the end.
+    pub finish_reason: Option<String>,
+    /// Set at the end, where the provider says.
+    pub usage: Option<Usage>,
+    /// The model that answers, as the provider names it.
+    pub model: Option<String>,
+    /// Whether it brings part of the answer: text, reasoning or a tool call. Until the first such
+    /// step nothing of the answer has been seen.
+    pub is_token: bool,
+    /// The step as it was received.
+    pub raw: Value,
 }

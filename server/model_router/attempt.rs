@@ -1,1 +1,290 @@
+//! One attempt at one model and its event, and what to try when it failed.
+//!
+//! Every attempt leaves exactly one event, whatever becomes of it: an [`Attempt`] that is dropped
+//! without a word was cancelled by its caller, and says so.
 
+use std::{sync::Arc, time::Duration};
+
+use chrono::Utc;
+use tokio::time::Instant;
+
+use super::{Call, catalog::Model, selection::Selection};
+use crate::{
+    _core::assignment::Subject,
+    ai_metrics::{AiMetrics, Event, Outcome},
+    providers::{
+        Usage,
+        fault::{Fault, FaultKind},
+    },
+};
+
+/// An attempt under way; recorded when it ends or is dropped.
+pub(super) struct Attempt {
+    metrics: Arc<AiMetrics>,
+    model: Arc<Model>,
+    started: Instant,
+    event: Option<Event>,
+}
+
+impl Attempt {
+    pub(super) fn start(
+        metrics: &Arc<AiMetrics>,
+        call: &Call,
+        selection: &Selection,
+        model: &Arc<Model>,
+        position: usize,
+    ) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            model: model.clone(),
+            started: Instant::now(),
+            event: Some(Event {
+                at_ms: 0,
+                request_id: call.request_id.clone(),
+                user_id: match call.subject {
+                    Some(Subject::User(id)) => Some(id),
+                    _ => None,
+                },
+                model: model.name.clone(),
+                task: selection.task.clone(),
+                variant: selection.variant,
+                position: u8::try_from(position).unwrap_or(u8::MAX),
+                latency_ms: 0.0,
+                first_token_ms: None,
+                prompt_tokens: 0,
+                completion_tokens: 0,
+                cost: Default::default(),
+                outcome: Outcome::Cancelled,
+            }),
+        }
+    }
+
+    /// The first part of the answer is here.
+    pub(super) fn first_token(&mut self) {
+        let elapsed = self.started.elapsed().as_secs_f64() * 1e3;
+        if let Some(event) = &mut self.event {
+            event.first_token_ms.get_or_insert(elapsed);
+        }
+    }
+
+    /// The provider told how much it took; also counts if the attempt fails or is cancelled later.
+    pub(super) fn used(&mut self, usage: &Usage) {
+        if let Some(event) = &mut self.event {
+            event.prompt_tokens = usage.prompt_tokens;
+            event.completion_tokens = usage.completion_tokens;
+            event.cost = self.model.prices.cost(usage);
+        }
+    }
+
+    pub(super) fn succeed(mut self) {
+        self.record(Outcome::Success);
+    }
+
+    pub(super) fn fail(mut self, fault: &Fault) {
+        let (model, provider) = (&*self.model.name, &*self.model.provider);
+        let (kind, status) = (fault.kind.name(), fault.status);
+        let request_id = self.event.as_ref().map(|event| &*event.request_id);
+        tracing::warn!(target: "attempt", model, provider, kind, status, request_id, "attempt failed");
+        // What a provider wrote may repeat what a user wrote, so it is not for everyday logs.
+        tracing::debug!(target: "attempt", model, request_id, detail = fault.detail(), "attempt failed");
+        self.record(Outcome::Fault(fault.kind));
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an attempt is an edge: it ends when the network says so"
+    )]
+    fn record(&mut self, outcome: Outcome) {
+        if let Some(event) = self.event.take() {
+            self.metrics.record(Event {
+                at_ms: Utc::now().timestamp_millis(),
+                latency_ms: self.started.elapsed().as_secs_f64() * 1e3,
+                outcome,
+                ..event
+            });
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.record(Outcome::Cancelled);
+    }
+}
+
+/// A failed attempt, as far as the next step depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed {
+    pub(super) position: usize,
+    pub(super) kind: FaultKind,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Try the model at this position of the route, after a pause.
+    Try { position: usize, after: Duration },
+    /// Nothing can help, or there is no time left.
+    Stop,
+}
+
+/// Chooses the next step from what failed so far and the time that is left.
+///
+/// Another model is tried at once where it can help: one that was not tried, whose provider has not
+/// refused our account, and whose context is larger if the last ones were too small. Only when none
+/// is left and a provider asked us to come back within half of the remaining time, the model that
+/// may be asked soonest gets one second chance.
+pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration) -> Next {
+    let now = |position| Next::Try {
+        position,
+        after: Duration::ZERO,
+    };
+    if remaining.is_zero() {
+        return Next::Stop;
+    }
+    let Some(last) = failed.last() else {
+        return if route.is_empty() { Next::Stop } else { now(0) };
+    };
+    if !last.kind.helps_elsewhere() {
+        return Next::Stop;
+    }
+    let may_help = |model: &Model| {
+        failed.iter().all(|failed| {
+            let Some(other) = route.get(failed.position) else {
+                return true;
+            };
+            let same_account = failed.kind.is_accounts() && other.provider == model.provider;
+            let as_small =
+                failed.kind == FaultKind::ContextLength && model.context <= other.context;
+            !same_account && !as_small
+        })
+    };
+    let is_untried = |position| failed.iter().all(|failed| failed.position != position);
+    let untried = route
+        .iter()
+        .enumerate()
+        .find(|(position, model)| is_untried(*position) && may_help(model));
+    if let Some((position, _)) = untried {
+        return now(position);
+    }
+    let tried_twice = failed.iter().enumerate().any(|(index, one)| {
+        let before = failed.iter().take(index);
+        before
+            .into_iter()
+            .any(|other| other.position == one.position)
+    });
+    let soonest = failed
+        .iter()
+        .filter_map(|failed| Some((failed.retry_after?, failed.position)))
+        .min()
+        .filter(|(after, _)| *after <= remaining / 2);
+    match soonest {
+        Some((after, position)) if !tried_twice => Next::Try { position, after },
+        _ => Next::Stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model_router::catalog::Catalog;
+
+    const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+    fn route(models: &[(&str, u32)]) -> Vec<Arc<Model>> {
+        let mut text = String::new();
+        for (position, (provider, context)) in models.iter().enumerate() {
+            text += &format!(
+                "[models.m{position}]\nprovider = \"{provider}\"\nid = \"x\"\ncontext = {context}\n"
+            );
+        }
+        for provider in ["a", "b"] {
+            text += &format!("[providers.{provider}]\nbase_url = \"http://{provider}/v1\"\n");
+        }
+        text += "[tasks.chat]\ncandidate = [\"m0\"]\ncontrol = [\"m0\"]\n";
+        Catalog::parse(&text).unwrap().models
+    }
+
+    fn failed(position: usize, kind: FaultKind) -> Failed {
+        Failed {
+            position,
+            kind,
+            retry_after: None,
+        }
+    }
+
+    fn at(position: usize) -> Next {
+        Next::Try {
+            position,
+            after: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn the_primary_comes_first_and_then_each_fallback_once() {
+        let route = route(&[("a", 1), ("a", 1), ("a", 1)]);
+        let mut so_far = Vec::new();
+        for position in 0..3 {
+            assert_eq!(next(&route, &so_far, TEN_SECONDS), at(position));
+            so_far.push(failed(position, FaultKind::Upstream));
+        }
+        assert_eq!(next(&route, &so_far, TEN_SECONDS), Next::Stop);
+    }
+
+    #[test]
+    fn what_cannot_be_cured_is_not_tried_elsewhere() {
+        let route = route(&[("a", 1), ("b", 1)]);
+        for kind in FaultKind::ALL {
+            let step = next(&route, &[failed(0, kind)], TEN_SECONDS);
+            let is_final = matches!(
+                kind,
+                FaultKind::BadRequest
+                    | FaultKind::Authentication
+                    | FaultKind::Refused
+                    | FaultKind::ContextLength
+            );
+            assert_eq!(step == Next::Stop, is_final, "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_accounts_fault_needs_another_provider() {
+        let route = route(&[("a", 1), ("a", 1), ("b", 1)]);
+        for kind in [FaultKind::Payment, FaultKind::RateLimited] {
+            assert_eq!(next(&route, &[failed(0, kind)], TEN_SECONDS), at(2));
+        }
+    }
+
+    #[test]
+    fn a_context_that_is_too_small_needs_a_larger_one() {
+        let route = route(&[("a", 8), ("a", 8), ("a", 32)]);
+        let so_far = [failed(0, FaultKind::ContextLength)];
+        assert_eq!(next(&route, &so_far, TEN_SECONDS), at(2));
+    }
+
+    #[test]
+    fn a_wait_that_fits_gives_one_second_chance_when_no_model_is_left() {
+        let route = route(&[("a", 1), ("a", 1)]);
+        let after = Duration::from_secs(2);
+        let busy = Failed {
+            retry_after: Some(after),
+            ..failed(0, FaultKind::ProviderRateLimited)
+        };
+        let mut so_far = vec![busy];
+        assert_eq!(next(&route, &so_far, TEN_SECONDS), at(1));
+        so_far.push(failed(1, FaultKind::Upstream));
+        assert_eq!(
+            next(&route, &so_far, TEN_SECONDS),
+            Next::Try { position: 0, after }
+        );
+        assert_eq!(next(&route, &so_far, Duration::from_secs(3)), Next::Stop);
+        so_far.push(busy);
+        assert_eq!(next(&route, &so_far, TEN_SECONDS), Next::Stop);
+    }
+
+    #[test]
+    fn nothing_is_tried_without_time() {
+        assert_eq!(next(&route(&[("a", 1)]), &[], Duration::ZERO), Next::Stop);
+    }
+}

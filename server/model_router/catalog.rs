@@ -1,1 +1,300 @@
+//! The catalogue: providers, their models, and which models serve which task, in TOML.
+//!
+//! It is read once, at start. Whatever is wrong with it is reported at once, each fault naming the
+//! key, the value and what was expected, so that a file is mended in one go.
 
+mod parse;
+
+use std::{fmt, fs, sync::Arc};
+
+use schemars::JsonSchema;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+
+use crate::{
+    _core::{
+        assignment::Variant,
+        config::{Environment, ModelsConfig, ProvidersConfig},
+        units::Microdollars,
+    },
+    providers::{Usage, openrouter},
+};
+
+/// The catalogue that is built in.
+pub const EMBEDDED: &str = include_str!("catalogue.toml");
+
+/// Providers, models and tasks, each in the file's order.
+#[derive(Clone, Debug)]
+pub struct Catalog {
+    /// Who is called.
+    pub providers: Vec<Provider>,
+    /// What can be asked for.
+    pub models: Vec<Arc<Model>>,
+    /// What they are for.
+    pub tasks: Vec<Task>,
+    /// Starts every candidate route while `MODEL_ROUTING` is off.
+    pub unrouted: Option<Arc<Model>>,
+}
+
+/// A server that speaks OpenAI's `chat/completions`.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Where it is, without `/chat/completions`.
+    pub base_url: String,
+    /// The environment variable with its key; `None` for servers that need none.
+    pub api_key_env: Option<String>,
+    /// Further headers of every request.
+    pub headers: Vec<(String, String)>,
+    /// How it is called in this process.
+    pub access: Access,
+}
+
+/// How a provider is called.
+#[derive(Clone, Debug, Default)]
+pub enum Access {
+    /// Without a key.
+    #[default]
+    Open,
+    /// With this key.
+    Key(SecretString),
+    /// Not at all: its key is missing, so the sandbox answers in its place.
+    Sandbox,
+}
+
+/// A model of the catalogue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Its name in the catalogue, in events and in `models.list`.
+    pub name: Arc<str>,
+    /// The provider's name in the catalogue.
+    pub provider: String,
+    /// Its name at the provider.
+    pub id: String,
+    /// Tokens that fit in, question and answer together; at least 1.
+    pub context: u32,
+    /// What it costs where the provider does not say.
+    pub prices: Prices,
+    /// Tokens an answer may have where the caller does not say.
+    pub max_tokens: Option<u32>,
+    /// Its name for people.
+    pub display_name: String,
+    /// Who made it.
+    pub vendor: String,
+    /// What it is good at.
+    pub specialization: String,
+    /// How well it did, where it was tried.
+    pub accuracy: Option<String>,
+    /// Whether it costs anything.
+    pub tier: Tier,
+}
+
+/// US dollars per million tokens, which is the same as microdollars per token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Prices {
+    /// For tokens read.
+    pub prompt: f64,
+    /// For tokens written.
+    pub completion: f64,
+}
+
+impl Prices {
+    /// What a call cost: the provider's word, else tokens times price.
+    pub fn cost(&self, usage: &Usage) -> Microdollars {
+        usage.cost.unwrap_or_else(|| {
+            let read = f64::from(usage.prompt_tokens) * self.prompt;
+            let written = f64::from(usage.completion_tokens) * self.completion;
+            Microdollars((read + written).round() as i64)
+        })
+    }
+}
+
+/// Whether a model costs anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    /// Nothing to pay.
+    Free,
+    /// By the token.
+    Paid,
+}
+
+/// What a task costs, roughly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum CostLevel {
+    /// Nothing.
+    Free,
+    /// Little.
+    Low,
+    /// Noticeable.
+    Medium,
+    /// Much.
+    High,
+}
+
+/// A kind of request, and the models that serve it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// Its name in the catalogue, in events and in calls.
+    pub name: Arc<str>,
+    /// For users in the rollout; the first is the primary. Never empty, no model twice.
+    pub candidate: Vec<Arc<Model>>,
+    /// For everybody else; the same holds.
+    pub control: Vec<Arc<Model>>,
+    /// Why these models.
+    pub reasoning: String,
+    /// What it costs, where the file says.
+    pub cost_level: Option<CostLevel>,
+    /// What its models must be able to do.
+    pub capabilities: Vec<String>,
+}
+
+impl Task {
+    /// The route of a variant.
+    pub fn route(&self, variant: Variant) -> &[Arc<Model>] {
+        match variant {
+            Variant::Control => &self.control,
+            Variant::Candidate => &self.candidate,
+        }
+    }
+}
+
+/// Everything that is wrong with a catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogError {
+    /// The file, or what stands for it.
+    pub origin: String,
+    /// Never empty; in the file's order as far as that is known.
+    pub faults: Vec<CatalogFault>,
+}
+
+/// One thing that is wrong with a catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogFault {
+    /// Where, as `models.gpt-4o-mini.context`; empty for the file as a whole.
+    pub key: String,
+    /// The value, and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for CatalogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the model catalogue {} cannot be used:", self.origin)?;
+        for CatalogFault { key, message } in &self.faults {
+            let key = if key.is_empty() {
+                String::new()
+            } else {
+                format!("`{key}` ")
+            };
+            write!(f, "\n  {key}{message}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for CatalogError {}
+
+impl Catalog {
+    /// The configured catalogue, with each provider's address and key as the settings have them.
+    ///
+    /// A key that is missing is a fault, except in development and tests, where the provider gets
+    /// [`Access::Sandbox`]. There `OPENROUTER_BASE_URL` alone is enough: whoever names a server
+    /// wants that one, with or without a key.
+    pub fn load(
+        models: &ModelsConfig,
+        providers: &ProvidersConfig,
+        environment: Environment,
+    ) -> Result<Self, CatalogError> {
+        let (text, origin) = match &models.catalogue {
+            None => (EMBEDDED.to_owned(), "(embedded)".to_owned()),
+            Some(path) => {
+                let origin = format!("`{}`", path.display());
+                let text = fs::read_to_string(path).map_err(|error| CatalogError {
+                    origin: origin.clone(),
+                    faults: vec![CatalogFault {
+                        key: String::new(),
+                        message: format!("cannot be read (MODEL_CATALOGUE): {error}"),
+                    }],
+                })?;
+                (text, origin)
+            }
+        };
+        parse::catalog(&text, &origin, &|provider| {
+            grant(provider, providers, environment)
+        })
+    }
+
+    /// A catalogue alone, without keys; providers that need one get [`Access::Sandbox`].
+    pub fn parse(text: &str) -> Result<Self, CatalogError> {
+        parse::catalog(text, "(text)", &|provider| {
+            if provider.api_key_env.is_some() {
+                provider.access = Access::Sandbox;
+            }
+            Ok(())
+        })
+    }
+
+    /// Whether some provider lacks its key, so that the sandbox has to answer.
+    pub fn needs_sandbox(&self) -> bool {
+        self.providers
+            .iter()
+            .any(|provider| matches!(provider.access, Access::Sandbox))
+    }
+
+    /// The model of this name.
+    pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
+        self.models.iter().find(|model| &*model.name == name)
+    }
+
+    /// The task of this name.
+    pub fn task(&self, name: &str) -> Option<&Task> {
+        self.tasks.iter().find(|task| &*task.name == name)
+    }
+
+    /// Models that cost nothing.
+    pub fn free_models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.iter().filter(|model| model.tier == Tier::Free)
+    }
+
+    /// Models whose specialization contains `word`, whatever the case.
+    pub fn models_for(&self, word: &str) -> impl Iterator<Item = &Arc<Model>> {
+        let word = word.to_lowercase();
+        self.models
+            .iter()
+            .filter(move |model| model.specialization.to_lowercase().contains(&word))
+    }
+}
+
+/// Gives a provider its address and its key; the error is what is missing.
+fn grant(
+    provider: &mut Provider,
+    settings: &ProvidersConfig,
+    environment: Environment,
+) -> Result<(), String> {
+    let is_openrouter = provider.name == openrouter::NAME;
+    let is_redirected = is_openrouter && settings.openrouter_base_url != openrouter::BASE_URL;
+    if is_redirected {
+        provider.base_url.clone_from(&settings.openrouter_base_url);
+    }
+    let Some(variable) = &provider.api_key_env else {
+        return Ok(());
+    };
+    let key = if variable == "OPENROUTER_API_KEY" {
+        settings.openrouter_api_key.as_ref()
+    } else {
+        settings.api_keys.get(variable)
+    };
+    provider.access = match key.filter(|key| !key.expose_secret().trim().is_empty()) {
+        Some(key) => Access::Key(key.clone()),
+        None if !environment.is_local() => {
+            return Err(format!(
+                "= \"{variable}\", which is not set; expected the key of this provider in that variable"
+            ));
+        }
+        None if is_redirected => Access::Open,
+        None => Access::Sandbox,
+    };
+    Ok(())
+}

@@ -1,1 +1,357 @@
+//! A client of one provider that speaks OpenAI's `chat/completions`.
+//!
+//! A deadline covers the whole exchange, from the connection to the last byte: a server that sends
+//! its headers and then nothing is as dead as one that does not answer. Bodies are read up to a
+//! limit, redirects are not followed (the key would go along), and proxies of the environment are
+//! not used.
 
+use std::{fmt, time::Duration};
+
+use async_stream::try_stream;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+use reqwest::{Response, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    ChatRequest, Completion, Delta,
+    fault::{Fault, FaultKind},
+    reply,
+    sse::{Item, Reader, TooLong},
+};
+
+/// The longest reply that is read, in bytes.
+const MAX_REPLY_BYTES: usize = 8 * 1024 * 1024;
+/// As much of an error's body as is worth reading, in bytes.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// A connection is made within this, or the provider counts as down.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Steps of a streamed answer; dropping it closes the connection.
+pub type DeltaStream = BoxStream<'static, Result<Delta, Fault>>;
+
+/// Why a provider cannot be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The HTTP client does not start, most likely for want of root certificates.
+    #[error("cannot set up the HTTP client; are root certificates (`ca-certificates`) installed?")]
+    Http(#[source] reqwest::Error),
+    /// Not an absolute `http` or `https` URL.
+    #[error("`{url}` is not a base URL; expected such as `https://openrouter.ai/api/v1`")]
+    BaseUrl {
+        /// What was given.
+        url: String,
+    },
+    /// A key that cannot be sent as a header.
+    #[error("the provider's key holds characters that no HTTP header can carry")]
+    Key,
+    /// A header that cannot be sent.
+    #[error("`{name}` cannot be sent as a header")]
+    Header {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// The HTTP client that all providers share, so that connections are.
+pub fn http_client() -> Result<reqwest::Client, ClientError> {
+    // Another part of the process may have installed one already; any will do.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .user_agent(concat!("modelramp/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .map_err(ClientError::Http)
+}
+
+/// One provider; cheap to clone.
+#[derive(Clone)]
+pub struct OpenAiCompatible {
+    http: reqwest::Client,
+    endpoint: Url,
+    headers: HeaderMap,
+    key: Option<SecretString>,
+}
+
+impl OpenAiCompatible {
+    /// A client for `base_url`, to which `/chat/completions` is appended. `headers` go with every
+    /// request, such as OpenRouter's `X-Title`.
+    pub fn new<'a>(
+        http: reqwest::Client,
+        base_url: &str,
+        key: Option<SecretString>,
+        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, ClientError> {
+        let mut all = HeaderMap::new();
+        for (name, value) in headers {
+            let refuse = || ClientError::Header { name: name.into() };
+            let value = HeaderValue::from_str(value).map_err(|_| refuse())?;
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse())?;
+            all.insert(name, value);
+        }
+        if let Some(key) = &key {
+            let bearer = format!("Bearer {}", key.expose_secret());
+            let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| ClientError::Key)?;
+            bearer.set_sensitive(true);
+            all.insert(AUTHORIZATION, bearer);
+        }
+        Ok(Self {
+            http,
+            endpoint: endpoint(base_url).ok_or_else(|| ClientError::BaseUrl {
+                url: base_url.into(),
+            })?,
+            headers: all,
+            key,
+        })
+    }
+
+    /// Asks for an answer and waits for the whole of it, until `deadline` at the latest.
+    pub async fn complete(
+        &self,
+        request: &ChatRequest,
+        deadline: Instant,
+    ) -> Result<Completion, Fault> {
+        let exchange = async {
+            let mut response = self.send(&body(request, false)).await?;
+            reply::completion(&read(&mut response, MAX_REPLY_BYTES).await?)
+        };
+        timeout_at(deadline, exchange)
+            .await
+            .unwrap_or_else(|_| Err(timed_out("the whole answer")))
+            .map_err(|fault| self.redact(fault))
+    }
+
+    /// Asks for an answer step by step. The headers must come, and each sign of life after them,
+    /// within `idle`; comments count. The last step must come before `deadline`.
+    pub async fn stream(
+        &self,
+        request: &ChatRequest,
+        deadline: Instant,
+        idle: Duration,
+    ) -> Result<DeltaStream, Fault> {
+        let body = body(request, true);
+        let response = timeout_at(soonest(deadline, idle), self.send(&body))
+            .await
+            .unwrap_or_else(|_| Err(timed_out("the start of a stream")))
+            .map_err(|fault| self.redact(fault))?;
+        let this = self.clone();
+        Ok(deltas(response, deadline, idle)
+            .map_err(move |fault| this.redact(fault))
+            .boxed())
+    }
+
+    /// The response, if its status is a success.
+    async fn send(&self, body: &Value) -> Result<Response, Fault> {
+        let request = self.http.post(self.endpoint.clone());
+        let mut response = request
+            .headers(self.headers.clone())
+            .json(body)
+            .send()
+            .await
+            .map_err(transport)?;
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        // The status is known; a body that breaks off or goes on for ever adds nothing to it.
+        let body = read(&mut response, MAX_ERROR_BYTES)
+            .await
+            .unwrap_or_default();
+        Err(Fault::of_response(status, &headers, &body))
+    }
+
+    fn redact(&self, fault: Fault) -> Fault {
+        match &self.key {
+            Some(key) => fault.without(key.expose_secret()),
+            None => fault,
+        }
+    }
+}
+
+impl fmt::Debug for OpenAiCompatible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAiCompatible")
+            .field("endpoint", &self.endpoint.as_str())
+            .field("has_key", &self.key.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// `base_url` with `/chat/completions`; `None` if it is no base URL, or carries a password, a query
+/// or a fragment, which would end up in logs or be lost.
+pub fn endpoint(base_url: &str) -> Option<Url> {
+    let url = Url::parse(&format!(
+        "{}/chat/completions",
+        base_url.trim_end_matches('/')
+    ))
+    .ok()?;
+    let is_plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    is_plain.then_some(url)
+}
+
+/// The body of a request; plain and streamed ones differ only in what asks for the stream.
+fn body(request: &ChatRequest, stream: bool) -> Value {
+    let mut body = request.rest.clone();
+    body.insert("model".into(), json!(request.model));
+    body.insert("messages".into(), json!(request.messages));
+    if let Some(max_tokens) = request.max_tokens {
+        body.insert("max_tokens".into(), json!(max_tokens));
+    }
+    if stream {
+        body.insert("stream".into(), json!(true));
+        // Without it most servers do not say how many tokens a streamed answer took.
+        body.insert("stream_options".into(), json!({"include_usage": true}));
+    } else {
+        body.shift_remove("stream");
+        body.shift_remove("stream_options");
+    }
+    Value::Object(body)
+}
+
+fn deltas(
+    mut response: Response,
+    deadline: Instant,
+    idle: Duration,
+) -> impl futures::Stream<Item = Result<Delta, Fault>> {
+    try_stream! {
+        if is_json(&response) {
+            // A server that does not stream, or an error under a 200.
+            let whole = timeout_at(soonest(deadline, idle), read(&mut response, MAX_REPLY_BYTES));
+            let whole = whole.await.map_err(|_| timed_out("the answer"))??;
+            let answer = reply::completion(&whole)?;
+            yield Delta {
+                is_token: true,
+                tool_calls: answer.raw.pointer("/choices/0/message/tool_calls").cloned(),
+                content: answer.content,
+                finish_reason: answer.finish_reason,
+                usage: answer.usage,
+                model: Some(answer.model),
+                raw: answer.raw,
+            };
+            return;
+        }
+        let mut reader = Some(Reader::default());
+        let mut has_choice = false;
+        'events: while let Some(reading) = &mut reader {
+            let chunk = timeout_at(soonest(deadline, idle), response.chunk()).await;
+            let items = match chunk.map_err(|_| timed_out("the next step"))?.map_err(transport)? {
+                Some(bytes) => reading.push(&bytes).map_err(too_long)?,
+                None => match reader.take() {
+                    Some(reader) => reader.finish().map_err(too_long)?.into_iter().collect(),
+                    None => Vec::new(),
+                },
+            };
+            for item in items {
+                let Item::Data(data) = item else { continue };
+                if data.trim() == "[DONE]" {
+                    break 'events;
+                }
+                if let Some(delta) = reply::delta(&data)? {
+                    has_choice |= delta.raw.pointer("/choices/0").is_some();
+                    yield delta;
+                }
+            }
+        }
+        if !has_choice {
+            Err(reply::without_choice("the stream"))?;
+        }
+    }
+}
+
+fn is_json(response: &Response) -> bool {
+    let media_type = response.headers().get(CONTENT_TYPE);
+    media_type
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.starts_with("application/json"))
+}
+
+/// The whole body; a fault if it breaks off or is longer than `limit` bytes.
+async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Fault> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(transport)? {
+        if body.len() + chunk.len() > limit {
+            return Err(Fault::new(
+                FaultKind::InvalidReply,
+                format!("the body is longer than {limit} bytes"),
+            ));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn soonest(deadline: Instant, idle: Duration) -> Instant {
+    Instant::now()
+        .checked_add(idle)
+        .map_or(deadline, |soon| soon.min(deadline))
+}
+
+fn timed_out(what: &str) -> Fault {
+    Fault::new(FaultKind::Timeout, format!("{what} did not come in time"))
+}
+
+fn too_long(error: TooLong) -> Fault {
+    Fault::new(FaultKind::InvalidReply, error.to_string())
+}
+
+/// A fault below HTTP. The URL is left out; the chain of causes says what happened.
+fn transport(error: reqwest::Error) -> Fault {
+    let kind = if error.is_timeout() {
+        FaultKind::Timeout
+    } else {
+        FaultKind::Connection
+    };
+    Fault::new(
+        kind,
+        format!("{:#}", anyhow::Error::new(error.without_url())),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_url_is_plain_http() {
+        for url in ["https://openrouter.ai/api/v1", "http://127.0.0.1:8090/v1/"] {
+            assert!(endpoint(url).is_some_and(|url| url.path().ends_with("v1/chat/completions")));
+        }
+        for url in [
+            "",
+            "openrouter.ai",
+            "ftp://x/v1",
+            "http://",
+            "https://u:p@x/v1",
+            "https://x/v1?key=1",
+            "https://x/v1#a",
+        ] {
+            assert_eq!(endpoint(url), None, "{url}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let key = SecretString::from("sk-very-secret");
+        let client =
+            OpenAiCompatible::new(http_client().unwrap(), "http://x/v1", Some(key), []).unwrap();
+        let text = format!("{client:?} {:?}", client.headers);
+        assert!(!text.contains("very-secret"), "{text}");
+        let key = SecretString::from("no\nheader");
+        let refused = OpenAiCompatible::new(http_client().unwrap(), "http://x/v1", Some(key), []);
+        assert!(!format!("{refused:?}").contains("no\nheader"));
+        assert!(refused.is_err());
+    }
+}

@@ -1,0 +1,150 @@
+//! Which models a call will try, and why; decided before anything is sent.
+
+use std::sync::Arc;
+
+use super::{
+    RouteError,
+    catalog::{Catalog, Model},
+};
+use crate::_core::{
+    assignment::{Subject, Variant},
+    feature_flags::{Decision, FeatureFlags, Reason},
+};
+
+/// The models for one call.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// The task's name.
+    pub task: Arc<str>,
+    /// Which of the task's routes; the same as `decision.variant`.
+    pub variant: Variant,
+    /// How that was decided.
+    pub decision: Decision,
+    /// In the order in which they are tried; never empty, no model twice.
+    pub route: Vec<Arc<Model>>,
+    /// Why the first model is the first.
+    pub first: First,
+    subject: Option<Subject>,
+}
+
+/// Why a route starts as it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum First {
+    /// It is the primary of the task's route.
+    Primary,
+    /// `MODEL_ROUTING` is off, so all tasks share one candidate.
+    Unrouted,
+    /// The caller insists on it.
+    Forced,
+}
+
+impl Selection {
+    /// Chooses the route of (variant, task); an empty `forced` is none.
+    pub(super) fn new(
+        catalog: &Catalog,
+        flags: &FeatureFlags,
+        task: &str,
+        subject: Option<&Subject>,
+        forced: Option<&str>,
+        max_fallbacks: usize,
+    ) -> Result<Self, RouteError> {
+        let forced = forced
+            .filter(|name| !name.is_empty())
+            .map(|name| {
+                catalog
+                    .model(name)
+                    .ok_or_else(|| unknown_model(catalog, name))
+            })
+            .transpose()?;
+        let task = catalog
+            .task(task)
+            .ok_or_else(|| unknown_task(catalog, task))?;
+        let decision = flags.decide(subject);
+        let variant = decision.variant;
+        let unrouted = match variant {
+            Variant::Candidate if !flags.model_routing() => catalog.unrouted.as_ref(),
+            _ => None,
+        };
+        let (first, replaced) = match (forced, unrouted) {
+            (Some(model), _) => (First::Forced, Some(model)),
+            (None, Some(model)) => (First::Unrouted, Some(model)),
+            (None, None) => (First::Primary, None),
+        };
+        let route = task.route(variant);
+        let mut models = Vec::with_capacity(route.len());
+        models.extend(replaced.or(route.first()).cloned());
+        for model in route.iter().skip(1) {
+            if !models.contains(model) {
+                models.push(model.clone());
+            }
+        }
+        models.truncate(max_fallbacks.saturating_add(1));
+        Ok(Self {
+            task: task.name.clone(),
+            variant,
+            decision,
+            route: models,
+            first,
+            subject: subject.cloned(),
+        })
+    }
+
+    /// The reasons in words, for people who ask why a user got an answer from this model.
+    pub fn why(&self) -> String {
+        let Decision { bucket, share, .. } = self.decision;
+        let who = match &self.subject {
+            Some(subject) => format!("subject {subject}"),
+            None => "a caller without an id".to_owned(),
+        };
+        let (route, other) = match self.variant {
+            Variant::Candidate => ("candidate", "below"),
+            Variant::Control => ("control", "not below"),
+        };
+        let decided = match self.decision.reason {
+            Reason::KillSwitch => "the kill switch is on".to_owned(),
+            Reason::ForcedOff => format!("{who} is on the forced-off list"),
+            Reason::ForcedOn => format!("{who} is on the forced-on list"),
+            Reason::ForcedForAll => "FORCE_OPENROUTER puts everybody in".to_owned(),
+            Reason::NoSubject => format!("{who} cannot be compared with a share of {share} %"),
+            Reason::Share => match bucket {
+                Some(bucket) => {
+                    format!("bucket {bucket} of {who} is {other} the live share of {share} %")
+                }
+                None => format!("the live share is {share} %"),
+            },
+        };
+        let model = self.route.first().map_or("", |model| &*model.name);
+        let task = &self.task;
+        let first = match self.first {
+            First::Primary => format!("`{model}` is the primary of task `{task}` on that route"),
+            First::Unrouted => {
+                format!("MODEL_ROUTING is off, so every task starts with `{model}`")
+            }
+            First::Forced => format!("the caller insists on `{model}`"),
+        };
+        format!("{decided}, so the route is {route}; {first}")
+    }
+}
+
+fn unknown_task(catalog: &Catalog, task: &str) -> RouteError {
+    RouteError::UnknownTask {
+        task: short(task),
+        known: join(catalog.tasks.iter().map(|task| &*task.name)),
+    }
+}
+
+fn unknown_model(catalog: &Catalog, model: &str) -> RouteError {
+    RouteError::UnknownModel {
+        model: short(model),
+        known: join(catalog.models.iter().map(|model| &*model.name)),
+    }
+}
+
+fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// Names come from clients and are sent back, so only their start is.
+fn short(name: &str) -> String {
+    name.chars().take(100).collect()
+}

@@ -1,0 +1,49 @@
+//! What only OpenRouter does: one limit over all free models, beside the limits of each provider.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use http::HeaderMap;
+use serde_json::Value;
+
+use super::fault;
+
+/// Where OpenRouter is, unless `OPENROUTER_BASE_URL` says otherwise.
+pub const BASE_URL: &str = "https://openrouter.ai/api/v1";
+
+/// The name by which a catalogue refers to it; `OPENROUTER_BASE_URL` applies to this provider.
+pub const NAME: &str = "openrouter";
+
+const LIMIT: &str = "x-ratelimit-limit";
+const RESET: &str = "x-ratelimit-reset";
+
+/// Whether a 429 is the platform's own, which all models of the account share.
+///
+/// The platform sends `X-RateLimit-*`, as headers or inside `metadata.headers`, and names no
+/// provider; a provider's limit is passed on with `provider_code` or `provider_name`.
+pub(super) fn is_platform_limit(error: Option<&Value>, headers: &HeaderMap) -> bool {
+    let metadata = error.and_then(|error| error.get("metadata"));
+    let names_provider = ["provider_code", "provider_name"]
+        .iter()
+        .filter_map(|key| metadata?.get(*key))
+        .any(|value| !value.is_null());
+    !names_provider && (headers.contains_key(LIMIT) || of_metadata(error, LIMIT).is_some())
+}
+
+/// Until `X-RateLimit-Reset` (milliseconds since 1970), by the clock of the server that sent it.
+pub(super) fn until_reset(error: Option<&Value>, headers: &HeaderMap) -> Option<Duration> {
+    let reset = headers
+        .get(RESET)
+        .and_then(|value| value.to_str().ok())
+        .or_else(|| of_metadata(error, RESET))?;
+    let reset: DateTime<Utc> = DateTime::from_timestamp_millis(reset.trim().parse().ok()?)?;
+    (reset - fault::date(headers)?).to_std().ok()
+}
+
+fn of_metadata<'a>(error: Option<&'a Value>, header: &str) -> Option<&'a str> {
+    let headers = error?.pointer("/metadata/headers")?.as_object()?;
+    headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(header))
+        .and_then(|(_, value)| value.as_str())
+}
