@@ -6,11 +6,8 @@ pub mod config;
 pub mod context;
 pub mod errors;
 pub mod feature_flags;
-<<<<<<< HEAD
 pub mod js;
-=======
 pub mod iso_text;
->>>>>>> chat
 pub mod logging;
 pub mod procedure;
 pub mod registry;

@@ -4,7 +4,6 @@ pub mod cors;
 pub mod gate;
 pub mod jsonrpc;
 pub mod operations;
-pub mod plain;
 pub mod serve;
 pub mod trpc;
 
@@ -40,7 +39,7 @@ pub struct Parts {
     pub openrpc: Value,
     /// What `/readyz` asks.
     pub readiness: Readiness,
-    /// The routes of tRPC, relative to `/api/trpc`.
+    /// The routes of tRPC.
     pub trpc: Router,
 }
 

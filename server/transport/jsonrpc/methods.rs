@@ -9,6 +9,7 @@ use jsonrpsee::{
     server::RegisterMethodError,
     types::{ErrorObjectOwned, Params},
 };
+use serde::ser::Error as _;
 use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
@@ -20,10 +21,10 @@ use crate::{
     _core::{
         context::Context,
         errors::RpcError,
-        procedure::{Event, Input, Kind, Procedure},
+        procedure::{Event, Input, Kind, Output, Procedure},
         registry::Registry,
     },
-    transport::{gate::Gate, plain::Plain},
+    transport::gate::Gate,
 };
 
 /// How long a subscription may go on before it is asked again whether its caller may have it.
@@ -32,7 +33,6 @@ const RECHECK_AFTER: Duration = Duration::from_secs(5);
 /// One procedure, and what serves it.
 struct Method {
     procedure: Procedure,
-    output: Plain,
     registry: Arc<Registry>,
     gate: Arc<Gate>,
 }
@@ -48,7 +48,6 @@ pub(super) fn build(
         let path = procedure.path;
         let method = Arc::new(Method {
             procedure: procedure.clone(),
-            output: Plain::new(procedure.output.clone()),
             registry: registry.clone(),
             gate: gate.clone(),
         });
@@ -87,7 +86,7 @@ impl Method {
         let outcome = async {
             let input = self.input(&params, &context)?;
             let reply = self.registry.call(&self.procedure, context, input).await?;
-            self.output.encode(&*reply).map_err(|error| {
+            self.json(&*reply).map_err(|error| {
                 let path = self.procedure.path;
                 tracing::error!(path, %request_id, %error, "cannot write an output as JSON");
                 RpcError::internal(error)
@@ -163,9 +162,16 @@ impl Method {
         }
     }
 
+    /// An output as plain JSON; where it is `undefined` as a whole, JSON-RPC still wants a result.
+    fn json(&self, output: &dyn Output) -> serde_json::Result<Box<RawValue>> {
+        let json = self.procedure.output.plain_json(output)?;
+        let json = json.unwrap_or_else(|| b"null".to_vec());
+        RawValue::from_string(String::from_utf8(json).map_err(serde_json::Error::custom)?)
+    }
+
     /// Tracked events keep their id: `{id, data}`.
     fn encode(&self, event: &Event) -> Result<Box<RawValue>, RpcError> {
-        let data = self.output.encode(&*event.data);
+        let data = self.json(&*event.data);
         let event = data.and_then(|data| match &event.id {
             None => Ok(data),
             Some(id) => to_raw_value(&Tracked { id, data: &data }),

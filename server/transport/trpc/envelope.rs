@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use super::superjson::{self, Encoded};
+use super::superjson::{self, Encoded, Meta};
 use crate::_core::{
     config::Transformer,
     errors::RpcError,
@@ -53,17 +53,24 @@ impl Payload {
         shape: &Shape,
         output: &dyn Output,
     ) -> Result<Self, RpcError> {
-        // Plain JSON has no notes, but its dates are JavaScript's as well.
-        let encode = || superjson::encode(shape, output);
-        let mut encoded = match catch_unwind(AssertUnwindSafe(encode)) {
+        let encode = || match transformer {
+            Transformer::Superjson => superjson::encode(shape, output).map(Some),
+            Transformer::None => Ok(shape.plain_json(output)?.map(|json| Encoded {
+                json,
+                meta: Meta::default(),
+            })),
+        };
+        let encoded = match catch_unwind(AssertUnwindSafe(encode)) {
             Ok(Ok(encoded)) => encoded,
             Ok(Err(error)) => return Err(unserialisable(error)),
             Err(_) => return Err(unserialisable(anyhow::anyhow!("its serialiser panicked"))),
         };
+        let undefined = encoded.is_none();
+        let mut encoded = encoded.unwrap_or_else(|| Encoded {
+            json: b"null".to_vec(),
+            meta: Meta::default(),
+        });
         remove_line_breaks(&mut encoded.json);
-        let undefined = transformer == Transformer::None
-            && matches!(shape.resolve(), Shape::UndefinedOr(_))
-            && encoded.json == b"null";
         Ok(Self { encoded, undefined })
     }
 
