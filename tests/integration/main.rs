@@ -1,3 +1,4 @@
 //! All integration tests in one binary, so that the library is linked once.
 
+mod ai_metrics;
 mod support;
