@@ -1,55 +1,55 @@
 //! One event per attempt at a model, kept in sliding windows, summed up and judged.
+//!
+//! The newest 10,000 events are kept as they are, sorted by time; older ones are counted by second,
+//! minute and hour ([`history`]). A window that starts after the newest counted event is therefore
+//! answered exactly, to the millisecond, and any window of up to 10,000 events is one of those. All
+//! others are read from counts, whose sums are exact and whose quantiles are within a thousandth.
+//!
+//! There are two locks. `recent` is held for as long as it takes to put an event into its place, or
+//! to copy the newest ones, so recording never waits for a reader at work. `history` is held while
+//! old events are counted and while a window is read; recording only ever tries it. Whoever has
+//! `history` may take `recent`, never the other way round but by trying.
+//!
+//! Cancelled attempts are no requests: they are stored and in the counters of [`exposition`], but in
+//! no window. A failure is an attempt that met a fault.
 
-use std::sync::Arc;
+pub mod event;
+pub mod exposition;
+pub mod feed;
+pub mod health;
+pub mod histogram;
+mod history;
+pub mod recorder;
+pub mod summary;
+pub mod window;
 
-use async_trait::async_trait;
-
-use crate::{
-    _core::{assignment::Variant, units::Microdollars},
-    providers::fault::FaultKind,
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
 };
 
-/// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// An answer came.
-    Success,
-    /// The model, its provider or our account failed.
-    Fault(FaultKind),
-    /// The caller went away first.
-    Cancelled,
-}
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
 
-/// One attempt at one model.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// When it ended, in milliseconds since 1970.
-    pub at_ms: i64,
-    /// The call it belongs to.
-    pub request_id: Arc<str>,
-    /// Whose call, where known.
-    pub user_id: Option<i64>,
-    /// The catalogue's name of the model.
-    pub model: Arc<str>,
-    /// The task.
-    pub task: Arc<str>,
-    /// The route it was on.
-    pub variant: Variant,
-    /// 0 for the primary, then the fallbacks.
-    pub position: u8,
-    /// From sending to the whole answer; finite, at least 0.
-    pub latency_ms: f64,
-    /// To the first token, where the answer was streamed.
-    pub first_token_ms: Option<f64>,
-    /// Tokens read.
-    pub prompt_tokens: u32,
-    /// Tokens written.
-    pub completion_tokens: u32,
-    /// What it cost.
-    pub cost: Microdollars,
-    /// How it ended.
-    pub outcome: Outcome,
-}
+pub use self::event::{Event, Outcome};
+use self::{
+    exposition::Exposition,
+    histogram::EXACT_LIMIT,
+    history::{Edge, History},
+    recorder::{Outbox, Recorder},
+    summary::Summary,
+    window::{Builder, Minutes, Sample, Window},
+};
+
+/// Events beyond the newest that may wait to be counted. [`AiMetrics::settle`], which the recorder
+/// calls every second, keeps a busy server below this; without it, every so many events one call
+/// counts them all.
+const UNSETTLED_LIMIT: usize = 8_192;
+/// Models with a name of their own; a catalogue has a dozen.
+const MODELS_LIMIT: usize = 1_000;
+/// The name of all further models.
+const OTHER_MODELS: &str = "(other)";
 
 /// Where events are kept beyond the process.
 #[async_trait]
@@ -61,9 +61,205 @@ pub trait EventStore: Send + Sync {
 }
 
 /// The windows; shared by everything that records or reads.
-pub struct AiMetrics {}
+pub struct AiMetrics {
+    recent: Mutex<Recent>,
+    history: Mutex<History>,
+}
+
+/// What recording touches.
+struct Recent {
+    /// Sorted by time; those that came first, first.
+    samples: VecDeque<Sample>,
+    /// When the newest sample that has been counted happened.
+    counted_until: Option<i64>,
+    models: Models,
+    exposition: Exposition,
+    /// Where there is a recorder.
+    outbox: Option<Outbox>,
+}
 
 impl AiMetrics {
+    /// Windows that end with the process.
+    pub fn new() -> Self {
+        Self::build(None)
+    }
+
+    /// Windows whose events are also kept in a store, by the recorder, which has to be run.
+    pub fn recorded(store: Arc<dyn EventStore>) -> (Arc<Self>, Recorder) {
+        let metrics = Arc::new(Self::build(Some(Outbox::default())));
+        let recorder = Recorder::new(metrics.clone(), store);
+        (metrics, recorder)
+    }
+
+    fn build(outbox: Option<Outbox>) -> Self {
+        Self {
+            recent: Mutex::new(Recent {
+                samples: VecDeque::new(),
+                counted_until: None,
+                models: Models::default(),
+                exposition: Exposition::new(),
+                outbox,
+            }),
+            history: Mutex::new(History::new()),
+        }
+    }
+
     /// Records one attempt. Never waits.
-    pub fn record(&self, _event: Event) {}
+    ///
+    /// An event whose durations are negative or not finite is logged and not recorded.
+    pub fn record(&self, event: Event) {
+        if let Err(error) = event.validate() {
+            tracing::error!(model = &*event.model, %error, "an event is not recorded");
+            return;
+        }
+        event.log();
+        let mut recent = self.recent.lock();
+        recent.exposition.count(&event);
+        recent.insert(&event);
+        if let Some(outbox) = &mut recent.outbox {
+            outbox.push(event);
+        }
+        self.settle_at_limit(recent);
+    }
+
+    /// Fills the windows with events of an earlier process, without storing or logging them again.
+    pub fn restore(&self, events: impl IntoIterator<Item = Event>) {
+        for event in events {
+            if event.validate().is_ok() {
+                let mut recent = self.recent.lock();
+                recent.insert(&event);
+                self.settle_at_limit(recent);
+            }
+        }
+    }
+
+    /// Everything at or after `now` less `minutes`; what lies in the future counts.
+    pub fn window(&self, minutes: Minutes, now: DateTime<Utc>) -> Window {
+        let start_ms = minutes.start(now);
+        let mut history = self.history.lock();
+        self.settle_into(&mut history);
+        let (samples, names, is_exact) = {
+            let recent = self.recent.lock();
+            let first = recent.samples.partition_point(|s| s.at_ms < start_ms);
+            (
+                recent.samples.range(first..).copied().collect::<Vec<_>>(),
+                recent.models.names.clone(),
+                recent.counted_until.is_none_or(|until| start_ms > until),
+            )
+        };
+        let mut window = if is_exact {
+            drop(history);
+            Builder::exact()
+        } else {
+            let mut window = Builder::counted();
+            let edge = if minutes <= Minutes::HOUR {
+                Edge::Second
+            } else {
+                Edge::Minute
+            };
+            history.read(start_ms, edge, &mut window);
+            drop(history);
+            window
+        };
+        for sample in &samples {
+            window.add(sample);
+        }
+        window.finish(&names)
+    }
+
+    /// The window's figures.
+    pub fn summary(&self, minutes: Minutes, now: DateTime<Utc>) -> Summary {
+        Summary::of(&self.window(minutes, now))
+    }
+
+    /// Counts the events that are no longer among the newest.
+    pub fn settle(&self) {
+        self.settle_into(&mut self.history.lock());
+    }
+
+    fn settle_at_limit(&self, recent: MutexGuard<'_, Recent>) {
+        if recent.samples.len() < EXACT_LIMIT + UNSETTLED_LIMIT {
+            return;
+        }
+        drop(recent);
+        // Where a reader is at work, it or a later event will do this.
+        if let Some(mut history) = self.history.try_lock() {
+            self.settle_into(&mut history);
+        }
+    }
+
+    fn settle_into(&self, history: &mut History) {
+        let old = self.recent.lock().take_old();
+        history.add(&old);
+    }
+
+    fn outbox<R>(&self, use_it: impl FnOnce(&mut Outbox) -> R) -> Option<R> {
+        self.recent.lock().outbox.as_mut().map(use_it)
+    }
+}
+
+impl Default for AiMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Recent {
+    fn insert(&mut self, event: &Event) {
+        if event.outcome == Outcome::Cancelled {
+            return;
+        }
+        let sample = Sample {
+            at_ms: event.at_ms,
+            model: self.models.id(&event.model),
+            variant: event.variant,
+            failed: matches!(event.outcome, Outcome::Fault(_)),
+            latency_ms: event.latency_ms,
+            first_token_ms: event.first_token_ms,
+            prompt_tokens: event.prompt_tokens,
+            completion_tokens: event.completion_tokens,
+            cost: event.cost,
+        };
+        if self.samples.back().is_none_or(|s| s.at_ms <= sample.at_ms) {
+            self.samples.push_back(sample);
+        } else {
+            let place = self.samples.partition_point(|s| s.at_ms <= sample.at_ms);
+            self.samples.insert(place, sample);
+        }
+    }
+
+    /// All but the newest.
+    fn take_old(&mut self) -> Vec<Sample> {
+        let count = self.samples.len().saturating_sub(EXACT_LIMIT);
+        let old: Vec<Sample> = self.samples.drain(..count).collect();
+        self.counted_until = self.counted_until.max(old.last().map(|s| s.at_ms));
+        old
+    }
+}
+
+/// Models by a small number.
+#[derive(Default)]
+struct Models {
+    ids: HashMap<Arc<str>, u16>,
+    names: Vec<Arc<str>>,
+}
+
+impl Models {
+    fn id(&mut self, name: &Arc<str>) -> u16 {
+        match self.ids.get(name) {
+            Some(id) => *id,
+            None if self.names.len() < MODELS_LIMIT => self.add(name.clone()),
+            None => match self.ids.get(OTHER_MODELS) {
+                Some(id) => *id,
+                None => self.add(OTHER_MODELS.into()),
+            },
+        }
+    }
+
+    fn add(&mut self, name: Arc<str>) -> u16 {
+        let id = self.names.len() as u16;
+        self.ids.insert(name.clone(), id);
+        self.names.push(name);
+        id
+    }
 }

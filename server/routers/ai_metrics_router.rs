@@ -1,1 +1,253 @@
+//! `aiMetrics`: what people and the front end ask about the attempts at models.
 
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use futures::{Stream, StreamExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    _core::{
+        assignment::Subject,
+        context::{Caller, Context},
+        errors::RpcError,
+        feature_flags::FeatureFlags,
+        procedure::Plain,
+        registry::Registry,
+        units::Percent,
+    },
+    ai_metrics::{
+        AiMetrics,
+        feed::SummaryFeed,
+        health::{Recommendation, Status},
+        summary::{ModelFigures, Summary, VariantFigures},
+        window::{Minutes, PerVariant},
+    },
+    procedures,
+};
+
+/// What the procedures need.
+#[derive(Clone)]
+pub struct State {
+    metrics: Arc<AiMetrics>,
+    flags: Arc<FeatureFlags>,
+    feed: Arc<SummaryFeed>,
+}
+
+impl State {
+    /// State whose subscriptions send a summary every `summary_interval`.
+    pub fn new(
+        metrics: Arc<AiMetrics>,
+        flags: Arc<FeatureFlags>,
+        summary_interval: Duration,
+    ) -> Self {
+        let feed = SummaryFeed::new(metrics.clone(), summary_interval);
+        Self {
+            metrics,
+            flags,
+            feed,
+        }
+    }
+
+    fn last_hour(&self, context: &Context) -> Summary {
+        self.metrics.summary(Minutes::HOUR, context.received_at)
+    }
+
+    fn share(&self) -> Percent {
+        self.flags.live().share
+    }
+}
+
+/// Registers the procedures.
+pub fn register(registry: &mut Registry, state: State) {
+    procedures!(registry.router("aiMetrics", state);
+        /// Requests, failures and latency over the last minutes, in all, by model and by variant.
+        query SignedIn getSummary = get_summary;
+        /// The live share, whether the caller is in, and what the last hour advises.
+        query SignedIn getRolloutStatus = get_rollout_status;
+        /// The last hour by model and by variant.
+        query SignedIn getModelBreakdown = get_model_breakdown;
+        /// Whether the last hour allows to raise the share.
+        query SignedIn checkRolloutHealth = check_rollout_health;
+        /// Writes the last hour's summary to the server's log.
+        mutation Admin logSummary = log_summary;
+        /// A summary at once, then one every second or as `SUMMARY_INTERVAL` says.
+        subscription SignedIn onSummary = on_summary;
+    );
+}
+
+/// Which window.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WindowInput {
+    /// Minutes to look back, fractions allowed.
+    pub last_minutes: Minutes,
+}
+
+/// How far the rollout is.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// The live share, the same for every caller.
+    pub current_percentage: Percent,
+    /// Whether the caller gets the candidate models.
+    pub enabled: bool,
+    /// Attempts of the last hour that were not cancelled.
+    pub total_requests: u64,
+    /// Failures in percent, not rounded.
+    pub error_rate: f64,
+    /// Mean latency in milliseconds, rounded.
+    pub avg_response_time: u64,
+    /// What to do next.
+    pub recommendation: Recommendation,
+    /// By variant.
+    pub variants: PerVariant<VariantFigures>,
+}
+
+impl RolloutStatus {
+    /// The status for a caller who is in (`enabled`) or not.
+    pub fn new(summary: &Summary, current_percentage: Percent, enabled: bool) -> Self {
+        Self {
+            current_percentage,
+            enabled,
+            total_requests: summary.total_requests,
+            error_rate: summary.error_rate,
+            avg_response_time: summary.avg_response_time,
+            recommendation: Recommendation::of(summary, current_percentage),
+            variants: summary.variants,
+        }
+    }
+}
+
+/// The last hour by model and by variant.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelBreakdown {
+    /// By the catalogue's name of the model.
+    pub models: BTreeMap<Arc<str>, ModelFigures>,
+    /// By variant.
+    pub variants: PerVariant<VariantFigures>,
+    /// When this was computed.
+    pub timestamp: DateTime<Utc>,
+}
+
+/// Whether to go on.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutHealth {
+    /// Nothing is critical; also true without data, which `status` tells apart.
+    pub healthy: bool,
+    /// The verdict in one word.
+    pub status: Status,
+    /// Texts of exceeded warning thresholds: error rate, P95, average.
+    pub warnings: Vec<String>,
+    /// Texts of exceeded critical thresholds, in the same order.
+    pub critical: Vec<String>,
+    /// Whether to raise the share now.
+    pub can_proceed: bool,
+    /// Why, for people.
+    pub recommendation: String,
+    /// The figures that were judged.
+    pub metrics: JudgedFigures,
+}
+
+/// The figures that health goes by.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JudgedFigures {
+    /// Attempts of the last hour that were not cancelled.
+    pub total_requests: u64,
+    /// Failures in percent, not rounded.
+    pub error_rate: f64,
+    /// Mean latency in milliseconds, rounded.
+    pub avg_response_time: u64,
+    /// Latency in milliseconds that 95 % do not exceed.
+    pub p95_response_time: f64,
+}
+
+impl RolloutHealth {
+    /// The verdict and the advice at a live share.
+    pub fn new(summary: &Summary, current_percentage: Percent) -> Self {
+        let advice = Recommendation::of(summary, current_percentage);
+        let health = summary.health.clone();
+        Self {
+            healthy: health.healthy,
+            status: health.status,
+            warnings: health.warnings,
+            critical: health.critical,
+            can_proceed: advice.should_proceed,
+            recommendation: advice.reason,
+            metrics: JudgedFigures {
+                total_requests: summary.total_requests,
+                error_rate: summary.error_rate,
+                avg_response_time: summary.avg_response_time,
+                p95_response_time: summary.p95_response_time,
+            },
+        }
+    }
+}
+
+/// That it was done.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Done {
+    /// Always true.
+    pub success: bool,
+}
+
+async fn get_summary(
+    state: State,
+    context: Context,
+    input: WindowInput,
+) -> Result<Summary, RpcError> {
+    Ok(state
+        .metrics
+        .summary(input.last_minutes, context.received_at))
+}
+
+async fn get_rollout_status(state: State, context: Context) -> Result<RolloutStatus, RpcError> {
+    let subject = match &context.caller {
+        Caller::User(user) => Some(Subject::User(user.id)),
+        Caller::Anonymous => None,
+    };
+    let flags = state.flags.flags(subject.as_ref());
+    Ok(RolloutStatus::new(
+        &state.last_hour(&context),
+        state.share(),
+        flags.enable_open_router_models,
+    ))
+}
+
+async fn get_model_breakdown(state: State, context: Context) -> Result<ModelBreakdown, RpcError> {
+    let summary = state.last_hour(&context);
+    Ok(ModelBreakdown {
+        models: summary.model_breakdown,
+        variants: summary.variants,
+        timestamp: context.received_at,
+    })
+}
+
+async fn check_rollout_health(state: State, context: Context) -> Result<RolloutHealth, RpcError> {
+    Ok(RolloutHealth::new(
+        &state.last_hour(&context),
+        state.share(),
+    ))
+}
+
+async fn log_summary(state: State, context: Context) -> Result<Done, RpcError> {
+    for line in state.last_hour(&context).lines() {
+        tracing::info!(target: "ai_metrics", "{line}");
+    }
+    Ok(Done { success: true })
+}
+
+async fn on_summary(
+    state: State,
+    context: Context,
+    input: WindowInput,
+) -> Result<impl Stream<Item = Result<Plain<Arc<Summary>>, RpcError>>, RpcError> {
+    let summaries = state
+        .feed
+        .subscribe(input.last_minutes, context.received_at);
+    Ok(summaries.map(|summary| Ok(Plain(summary))))
+}

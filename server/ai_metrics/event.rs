@@ -1,0 +1,193 @@
+//! One attempt at one model: what is known about it, and what of it deserves a line in the log.
+
+use std::sync::Arc;
+
+use crate::{
+    _core::{assignment::Variant, units::Microdollars},
+    providers::fault::FaultKind,
+};
+
+/// Attempts slower than this are logged as warnings.
+const SLOW_MS: f64 = 5_000.0;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// An answer came.
+    Success,
+    /// The model, its provider or our account failed.
+    Fault(FaultKind),
+    /// The caller went away first.
+    Cancelled,
+}
+
+impl Outcome {
+    /// `success`, `cancelled`, or the kind of fault as it is written everywhere else.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Cancelled => "cancelled",
+            Self::Fault(kind) => match kind {
+                FaultKind::BadRequest => "bad-request",
+                FaultKind::ContextLength => "context-length",
+                FaultKind::Authentication => "authentication",
+                FaultKind::Payment => "payment",
+                FaultKind::Refused => "refused",
+                FaultKind::NotFound => "not-found",
+                FaultKind::RateLimited => "rate-limited",
+                FaultKind::ProviderRateLimited => "provider-rate-limited",
+                FaultKind::Timeout => "timeout",
+                FaultKind::Connection => "connection",
+                FaultKind::Upstream => "upstream",
+                FaultKind::InvalidReply => "invalid-reply",
+            },
+        }
+    }
+}
+
+/// One attempt at one model.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When it ended, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The call it belongs to.
+    pub request_id: Arc<str>,
+    /// Whose call, where known.
+    pub user_id: Option<i64>,
+    /// The catalogue's name of the model.
+    pub model: Arc<str>,
+    /// The task.
+    pub task: Arc<str>,
+    /// The route it was on.
+    pub variant: Variant,
+    /// 0 for the primary, then the fallbacks.
+    pub position: u8,
+    /// From sending to the whole answer; finite, at least 0.
+    pub latency_ms: f64,
+    /// To the first token, where the answer was streamed.
+    pub first_token_ms: Option<f64>,
+    /// Tokens read.
+    pub prompt_tokens: u32,
+    /// Tokens written.
+    pub completion_tokens: u32,
+    /// What it cost.
+    pub cost: Microdollars,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// Why an event is not recorded.
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum InvalidEvent {
+    /// `latency_ms` is negative or not finite.
+    #[error("`latency_ms` is {0}; expected a finite number, at least 0")]
+    Latency(f64),
+    /// `first_token_ms` is negative or not finite.
+    #[error("`first_token_ms` is {0}; expected a finite number, at least 0")]
+    FirstToken(f64),
+}
+
+impl Event {
+    /// Whether the durations can be counted.
+    pub fn validate(&self) -> Result<(), InvalidEvent> {
+        let is_duration = |ms: f64| ms.is_finite() && ms >= 0.0;
+        if !is_duration(self.latency_ms) {
+            return Err(InvalidEvent::Latency(self.latency_ms));
+        }
+        match self.first_token_ms {
+            Some(ms) if !is_duration(ms) => Err(InvalidEvent::FirstToken(ms)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The original's line for a failed attempt; the error is its kind, never the upstream's text.
+    pub fn failure_line(&self) -> Option<String> {
+        matches!(self.outcome, Outcome::Fault(_)).then(|| {
+            format!(
+                "[AI Metrics] Error: Model={}, Task={}, Error={}",
+                self.model,
+                self.task,
+                self.outcome.name()
+            )
+        })
+    }
+
+    /// The original's line for an attempt of more than five seconds.
+    pub fn slow_line(&self) -> Option<String> {
+        (self.latency_ms > SLOW_MS).then(|| {
+            format!(
+                "[AI Metrics] Slow response: {}ms, Model={}, Task={}",
+                self.latency_ms, self.model, self.task
+            )
+        })
+    }
+
+    pub(super) fn log(&self) {
+        if let Some(line) = self.failure_line() {
+            tracing::error!(target: "ai_metrics", request_id = &*self.request_id, "{line}");
+        }
+        if let Some(line) = self.slow_line() {
+            tracing::warn!(target: "ai_metrics", request_id = &*self.request_id, "{line}");
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A successful attempt at `model` on the control route.
+    pub(crate) fn event(at_ms: i64, model: &str, latency_ms: f64) -> Event {
+        Event {
+            at_ms,
+            request_id: "r".into(),
+            user_id: Some(7),
+            model: model.into(),
+            task: "chat".into(),
+            variant: Variant::Control,
+            position: 0,
+            latency_ms,
+            first_token_ms: None,
+            prompt_tokens: 10,
+            completion_tokens: 20,
+            cost: Microdollars(30),
+            outcome: Outcome::Success,
+        }
+    }
+
+    #[test]
+    fn durations_are_finite_and_not_negative() {
+        assert_eq!(event(0, "m", 0.0).validate(), Ok(()));
+        for ms in [-1.0, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(event(0, "m", ms).validate(), Err(InvalidEvent::Latency(ms)));
+        }
+        assert!(event(0, "m", f64::NAN).validate().is_err());
+        let mut streamed = event(0, "m", 1.0);
+        streamed.first_token_ms = Some(-0.5);
+        assert_eq!(streamed.validate(), Err(InvalidEvent::FirstToken(-0.5)));
+    }
+
+    #[test]
+    fn a_slow_failure_deserves_two_lines() {
+        let mut slow = event(0, "glm", 5_000.0);
+        assert_eq!(slow.slow_line(), None);
+        slow.latency_ms = 5_000.5;
+        slow.outcome = Outcome::Fault(FaultKind::Timeout);
+        assert_eq!(
+            slow.failure_line().as_deref(),
+            Some("[AI Metrics] Error: Model=glm, Task=chat, Error=timeout")
+        );
+        assert_eq!(
+            slow.slow_line().as_deref(),
+            Some("[AI Metrics] Slow response: 5000.5ms, Model=glm, Task=chat")
+        );
+    }
+
+    #[test]
+    fn names_of_faults_are_those_of_their_json() {
+        for kind in [FaultKind::BadRequest, FaultKind::ProviderRateLimited] {
+            let json = serde_json::to_value(kind).unwrap();
+            assert_eq!(json, Outcome::Fault(kind).name());
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! How often each duration occurred: exactly for few, to a thousandth for many.
+//!
+//! A duration's *key* is its floating point number cut off after ten bits of mantissa, so a key's
+//! values lie within 2⁻¹⁰ (0.098 %) of each other; whole milliseconds below 2,048 each have a key of
+//! their own. A key stands for the least of its values. Counts by key add up without loss, in any
+//! order and across replicas, which no sketch with moving centroids offers.
+//!
+//! [`Histogram`] is how such counts are stored by the ten thousand: as gaps between keys, one byte
+//! for most of them, with a small unsorted tail so that adding is cheap in whatever order events
+//! come. [`Distribution`] is how they are read.
+
+/// Bits of mantissa that a key keeps.
+const MANTISSA_BITS: u32 = 10;
+/// How far a number's bits are shifted to get its key.
+const SHIFT: u32 = f64::MANTISSA_DIGITS - 1 - MANTISSA_BITS;
+/// The key of 2⁻³² ms, below which everything is 0; keys then reach up to 2³² ms (49 days).
+const LEAST: u64 = (1023 - 32) << MANTISSA_BITS;
+/// Number of keys.
+const KEYS: usize = 1 << 16;
+/// Additions that a histogram keeps unsorted, at least.
+const TAIL: usize = 64;
+/// Values that a [`Distribution`] keeps exactly.
+pub(super) const EXACT_LIMIT: usize = 10_000;
+
+/// The key of a duration that is finite and not negative.
+fn key(value: f64) -> u16 {
+    let key = (value.to_bits() >> SHIFT).saturating_sub(LEAST);
+    u16::try_from(key).unwrap_or(u16::MAX)
+}
+
+/// The least value that has this key.
+fn value(key: u16) -> f64 {
+    match key {
+        0 => 0.0,
+        key => f64::from_bits((u64::from(key) + LEAST) << SHIFT),
+    }
+}
+
+/// Counts by key, as they are kept in a bucket.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Histogram {
+    /// Ascending keys as variable-length integers: twice the gap to the key before, plus one where
+    /// a count other than 1 follows.
+    sorted: Vec<u8>,
+    /// Keys in `sorted`.
+    distinct: usize,
+    /// Keys not yet in `sorted`.
+    tail: Vec<u16>,
+}
+
+impl Histogram {
+    pub(super) fn add(&mut self, value: f64) {
+        self.tail.push(key(value));
+        // Merging costs a step per key; that the tail has as many makes it constant per addition.
+        if self.tail.len() >= self.distinct.max(TAIL) {
+            self.merge_tail();
+        }
+    }
+
+    /// Keys with their counts; a key may come several times.
+    fn iter(&self) -> impl Iterator<Item = (u16, u64)> {
+        Entries::new(&self.sorted).chain(self.tail.iter().map(|&key| (key, 1)))
+    }
+
+    fn merge_tail(&mut self) {
+        let mut tail = std::mem::take(&mut self.tail);
+        tail.sort_unstable();
+        let mut added = tail
+            .chunk_by(|a, b| a == b)
+            .map(|same| (same.first().copied().unwrap_or(0), same.len() as u64))
+            .peekable();
+        let mut merged = Writer::with_capacity(self.sorted.len() + tail.len());
+        for (key, count) in Entries::new(&self.sorted) {
+            while let Some((key, count)) = added.next_if(|(other, _)| *other < key) {
+                merged.write(key, count);
+            }
+            let more = added.next_if(|(other, _)| *other == key);
+            merged.write(key, count + more.map_or(0, |(_, count)| count));
+        }
+        for (key, count) in added {
+            merged.write(key, count);
+        }
+        self.sorted = merged.bytes;
+        self.sorted.shrink_to_fit();
+        self.distinct = merged.distinct;
+        // The tail starts small again: most buckets are never added to once their time is over.
+    }
+}
+
+/// Writes ascending keys.
+struct Writer {
+    bytes: Vec<u8>,
+    last: u16,
+    distinct: usize,
+}
+
+impl Writer {
+    fn with_capacity(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(bytes + 8),
+            last: 0,
+            distinct: 0,
+        }
+    }
+
+    fn write(&mut self, key: u16, count: u64) {
+        let gap = u64::from(key - self.last);
+        self.integer(gap << 1 | u64::from(count != 1));
+        if count != 1 {
+            self.integer(count);
+        }
+        self.last = key;
+        self.distinct += 1;
+    }
+
+    fn integer(&mut self, mut integer: u64) {
+        while integer >= 0x80 {
+            self.bytes.push(integer as u8 | 0x80);
+            integer >>= 7;
+        }
+        self.bytes.push(integer as u8);
+    }
+}
+
+/// Reads what a [`Writer`] wrote.
+struct Entries<'a> {
+    bytes: std::slice::Iter<'a, u8>,
+    key: u16,
+}
+
+impl<'a> Entries<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes: bytes.iter(),
+            key: 0,
+        }
+    }
+
+    fn integer(&mut self) -> Option<u64> {
+        let mut integer = 0;
+        let mut shift = 0;
+        loop {
+            let byte = *self.bytes.next()?;
+            integer |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(integer);
+            }
+            shift += 7;
+        }
+    }
+}
+
+impl Iterator for Entries<'_> {
+    type Item = (u16, u64);
+
+    fn next(&mut self) -> Option<(u16, u64)> {
+        let head = self.integer()?;
+        self.key += (head >> 1) as u16;
+        let count = if head & 1 == 0 { 1 } else { self.integer()? };
+        Some((self.key, count))
+    }
+}
+
+/// Durations of a window, ready to be asked and to be merged with those of other replicas.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Distribution(Values);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Values {
+    /// Every value; sorted but while a window is being built.
+    Exact(Vec<f64>),
+    Counted(Counts),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Counts {
+    /// How often each key occurred. Only pages that are used take memory.
+    by_key: Vec<u64>,
+    /// The least and the greatest key that occurred; the other way round before any did.
+    first: u16,
+    last: u16,
+    total: u64,
+}
+
+impl Distribution {
+    /// For at most [`EXACT_LIMIT`] values.
+    pub(super) fn exact() -> Self {
+        Self(Values::Exact(Vec::new()))
+    }
+
+    /// For any number of values.
+    pub(super) fn counted() -> Self {
+        Self(Values::Counted(Counts::new()))
+    }
+
+    pub(super) fn add(&mut self, value: f64) {
+        match &mut self.0 {
+            Values::Exact(values) => values.push(value),
+            Values::Counted(counts) => counts.add(key(value), 1),
+        }
+    }
+
+    pub(super) fn add_histogram(&mut self, histogram: &Histogram) {
+        for (key, count) in histogram.iter() {
+            match &mut self.0 {
+                Values::Exact(values) => {
+                    values.extend(std::iter::repeat_n(value(key), count as usize));
+                }
+                Values::Counted(counts) => counts.add(key, count),
+            }
+        }
+    }
+
+    /// Has to be called between adding and asking.
+    pub(super) fn sort(&mut self) {
+        if let Values::Exact(values) = &mut self.0 {
+            values.sort_unstable_by(f64::total_cmp);
+        }
+    }
+
+    /// Number of values.
+    pub fn len(&self) -> u64 {
+        match &self.0 {
+            Values::Exact(values) => values.len() as u64,
+            Values::Counted(counts) => counts.total,
+        }
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds the values of another replica. The result is exact as long as it has few enough of them.
+    pub fn merge(self, other: Self) -> Self {
+        Self(match (self.0, other.0) {
+            (Values::Exact(mut a), Values::Exact(b)) if a.len() + b.len() <= EXACT_LIMIT => {
+                a.extend(b);
+                // Stable sorting finds the two sorted runs and merges them.
+                a.sort_by(f64::total_cmp);
+                Values::Exact(a)
+            }
+            (a, b) => {
+                let mut counts = a.counted();
+                counts.merge(&b.counted());
+                Values::Counted(counts)
+            }
+        })
+    }
+
+    /// The least value that at least `percent` of all values do not exceed (nearest rank, as SQL's
+    /// `percentile_disc`); `None` without values.
+    pub fn quantile(&self, percent: u64) -> Option<f64> {
+        let rank = (self.len() * percent.min(100)).div_ceil(100).max(1);
+        match &self.0 {
+            Values::Exact(values) => values.get(usize::try_from(rank).ok()? - 1).copied(),
+            Values::Counted(counts) => counts.ranked(rank),
+        }
+    }
+}
+
+impl Values {
+    fn counted(self) -> Counts {
+        match self {
+            Self::Counted(counts) => counts,
+            Self::Exact(values) => {
+                let mut counts = Counts::new();
+                for value in values {
+                    counts.add(key(value), 1);
+                }
+                counts
+            }
+        }
+    }
+}
+
+impl Counts {
+    fn new() -> Self {
+        Self {
+            by_key: vec![0; KEYS],
+            first: u16::MAX,
+            last: 0,
+            total: 0,
+        }
+    }
+
+    fn add(&mut self, key: u16, count: u64) {
+        if let Some(slot) = self.by_key.get_mut(usize::from(key)) {
+            *slot += count;
+        }
+        self.first = self.first.min(key);
+        self.last = self.last.max(key);
+        self.total += count;
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (ours, theirs) in self.by_key.iter_mut().zip(&other.by_key) {
+            *ours += theirs;
+        }
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.total += other.total;
+    }
+
+    fn ranked(&self, rank: u64) -> Option<f64> {
+        let mut seen = 0;
+        let mut keys = (self.first..=self.last).filter(|key| {
+            seen += self.by_key.get(usize::from(*key)).unwrap_or(&0);
+            seen >= rank
+        });
+        keys.next().map(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_key_stands_for_its_values_within_a_thousandth() {
+        for exponent in -31..32 {
+            for step in 0..1000 {
+                let exact = 2f64.powi(exponent) * (1.0 + f64::from(step) / 1000.0);
+                let kept = value(key(exact));
+                assert!(
+                    kept <= exact && exact - kept < exact * 0.001,
+                    "{exact} {kept}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn whole_milliseconds_below_two_seconds_are_exact() {
+        for ms in (0..2048).map(f64::from) {
+            assert_eq!(value(key(ms)), ms);
+        }
+    }
+
+    #[test]
+    fn the_extremes_have_keys_too() {
+        assert_eq!(value(key(f64::MIN_POSITIVE)), 0.0);
+        assert_eq!(key(f64::MAX), u16::MAX);
+    }
+
+    #[test]
+    fn quantiles_are_nearest_rank() {
+        for mut distribution in [Distribution::exact(), Distribution::counted()] {
+            for ms in (1..=20).rev() {
+                distribution.add(f64::from(ms));
+            }
+            distribution.sort();
+            let ask = |percent| distribution.quantile(percent).unwrap();
+            assert_eq!((ask(50), ask(95), ask(99)), (10.0, 19.0, 20.0));
+            assert_eq!((ask(0), ask(1), ask(100)), (1.0, 1.0, 20.0));
+        }
+    }
+
+    #[test]
+    fn nothing_has_no_quantiles() {
+        assert_eq!(Distribution::exact().quantile(50), None);
+        assert_eq!(Distribution::counted().quantile(50), None);
+    }
+
+    #[test]
+    fn merging_stays_exact_up_to_the_limit() {
+        let of = |n: usize| {
+            let mut d = Distribution::exact();
+            (0..n).for_each(|i| d.add(i as f64 + 0.123));
+            d.sort();
+            d
+        };
+        let few = of(4_000).merge(of(6_000));
+        assert_eq!(few.quantile(100), Some(5_999.123));
+        let many = of(4_000).merge(of(6_001));
+        assert_eq!(many.len(), 10_001);
+        let last = many.quantile(100).unwrap();
+        assert!(
+            last != 6_000.123 && (last - 6_000.123).abs() < 6.0,
+            "{last}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_histogram_counts_in_any_order(values in prop::collection::vec(0.0..100_000f64, 0..2_000)) {
+            let mut histogram = Histogram::default();
+            let mut expected = BTreeMap::new();
+            for &value in &values {
+                histogram.add(value);
+                *expected.entry(key(value)).or_insert(0) += 1;
+            }
+            let mut counted = BTreeMap::new();
+            for (key, count) in histogram.iter() {
+                *counted.entry(key).or_insert(0) += count;
+            }
+            prop_assert_eq!(counted, expected);
+        }
+
+        #[test]
+        fn halves_merge_to_the_whole(values in prop::collection::vec(0.0..1e6f64, 1..500), cut in 0..500usize) {
+            let of = |values: &[f64]| {
+                let mut d = Distribution::counted();
+                values.iter().for_each(|&v| d.add(v));
+                d
+            };
+            let (a, b) = values.split_at(cut.min(values.len()));
+            prop_assert_eq!(of(a).merge(of(b)), of(&values));
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! A window's figures as the front end and the log show them.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    health::{Figures, Health},
+    window::{PerVariant, Totals, Window},
+};
+use crate::_core::{assignment::Variant, units::Microdollars};
+
+/// Width of the rules in the log.
+const RULE_WIDTH: usize = 70;
+
+/// Requests, failures and latency of a window. Cancelled attempts are no requests.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Attempts that were not cancelled.
+    pub total_requests: u64,
+    /// Those that were answered.
+    pub successful_requests: u64,
+    /// Those that met a fault.
+    pub failed_requests: u64,
+    /// Failures in percent, not rounded.
+    pub error_rate: f64,
+    /// Mean latency of all requests in milliseconds, rounded.
+    pub avg_response_time: u64,
+    /// Median latency in milliseconds.
+    pub p50_response_time: f64,
+    /// Latency in milliseconds that 95 % do not exceed.
+    pub p95_response_time: f64,
+    /// Latency in milliseconds that 99 % do not exceed.
+    pub p99_response_time: f64,
+    /// By model; the order is free.
+    pub model_breakdown: BTreeMap<Arc<str>, ModelFigures>,
+    /// By variant.
+    pub variants: PerVariant<VariantFigures>,
+    /// Which thresholds the figures exceed.
+    pub health: Health,
+}
+
+/// One model's share of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelFigures {
+    /// Attempts that were not cancelled.
+    pub requests: u64,
+    /// Mean latency in milliseconds, rounded.
+    pub avg_response_time: u64,
+    /// Failures in percent, not rounded.
+    pub error_rate: f64,
+}
+
+/// One variant's share of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VariantFigures {
+    /// Attempts that were not cancelled.
+    pub requests: u64,
+    /// Those that met a fault.
+    pub failures: u64,
+    /// Failures in percent, not rounded.
+    pub error_rate: f64,
+    /// Mean latency in milliseconds, rounded.
+    pub avg_response_time: u64,
+    /// Median latency in milliseconds.
+    pub p50_response_time: f64,
+    /// Latency in milliseconds that 95 % do not exceed.
+    pub p95_response_time: f64,
+    /// Latency in milliseconds that 99 % do not exceed.
+    pub p99_response_time: f64,
+    /// Median time to the first token in milliseconds; null where nothing was streamed.
+    pub p50_first_token_time: Option<f64>,
+    /// Time to the first token in milliseconds that 95 % do not exceed; null where nothing was streamed.
+    pub p95_first_token_time: Option<f64>,
+    /// Tokens read.
+    pub prompt_tokens: u64,
+    /// Tokens written.
+    pub completion_tokens: u64,
+    /// What it cost, in millionths of a US dollar.
+    pub cost_microdollars: Microdollars,
+}
+
+impl Summary {
+    /// The figures of a window, here or merged from several replicas.
+    pub fn of(window: &Window) -> Self {
+        let mut all = window.totals(Variant::Control);
+        all.merge(&window.totals(Variant::Candidate));
+        let PerVariant { control, candidate } = &window.durations;
+        let latency = control.latency.clone().merge(candidate.latency.clone());
+        let quantile = |percent| latency.quantile(percent).unwrap_or(0.0);
+        let p95_response_time = quantile(95);
+        let figures = Figures {
+            requests: all.requests,
+            error_rate: all.error_rate(),
+            p95_ms: p95_response_time,
+            average_ms: all.average_ms() as f64,
+        };
+        Self {
+            total_requests: all.requests,
+            successful_requests: all.requests - all.failures,
+            failed_requests: all.failures,
+            error_rate: figures.error_rate,
+            avg_response_time: all.average_ms(),
+            p50_response_time: quantile(50),
+            p95_response_time,
+            p99_response_time: quantile(99),
+            model_breakdown: window
+                .models
+                .iter()
+                .map(|(name, totals)| (name.clone(), ModelFigures::of(totals)))
+                .collect(),
+            variants: PerVariant::from_fn(|variant| VariantFigures::of(window, variant)),
+            health: Health::of(&figures),
+        }
+    }
+
+    /// The original's block for the log, one line an element; some begin or end with a line feed.
+    pub fn lines(&self) -> Vec<String> {
+        let rule = "=".repeat(RULE_WIDTH);
+        let share = |count: u64| match self.total_requests {
+            0 => "n/a".to_owned(),
+            total => format!("{}%", one_decimal(count as f64 / total as f64 * 100.0)),
+        };
+        let mut lines = vec![
+            format!("\n{rule}"),
+            "📊 AI METRICS SUMMARY (Last 60 minutes)".to_owned(),
+            rule.clone(),
+            format!("Total Requests:     {}", self.total_requests),
+            format!(
+                "Successful:         {} ({})",
+                self.successful_requests,
+                share(self.successful_requests)
+            ),
+            format!(
+                "Failed:             {} ({})",
+                self.failed_requests,
+                share(self.failed_requests)
+            ),
+            "\nResponse Times:".to_owned(),
+            format!("  Average:          {}ms", self.avg_response_time),
+            format!("  P50 (median):     {}ms", self.p50_response_time),
+            format!("  P95:              {}ms", self.p95_response_time),
+            format!("  P99:              {}ms", self.p99_response_time),
+            "\nModel Breakdown:".to_owned(),
+        ];
+        for (model, figures) in &self.model_breakdown {
+            lines.push(format!("  {model}:"));
+            lines.push(format!("    Requests:       {}", figures.requests));
+            lines.push(format!(
+                "    Avg Time:       {}ms",
+                figures.avg_response_time
+            ));
+            lines.push(format!(
+                "    Error Rate:     {}%",
+                one_decimal(figures.error_rate)
+            ));
+        }
+        let verdict = if self.health.healthy {
+            "✅ HEALTHY"
+        } else {
+            "❌ UNHEALTHY"
+        };
+        lines.push(format!("\nHealth Status: {verdict}"));
+        for (heading, texts) in [
+            ("⚠️  Warnings:", &self.health.warnings),
+            ("🚨 Critical Issues:", &self.health.critical),
+        ] {
+            if !texts.is_empty() {
+                lines.push(heading.to_owned());
+                lines.extend(texts.iter().map(|text| format!("   - {text}")));
+            }
+        }
+        lines.push(format!("{rule}\n"));
+        lines
+    }
+}
+
+impl ModelFigures {
+    fn of(totals: &PerVariant<Totals>) -> Self {
+        let mut sum = totals.control;
+        sum.merge(&totals.candidate);
+        Self {
+            requests: sum.requests,
+            avg_response_time: sum.average_ms(),
+            error_rate: sum.error_rate(),
+        }
+    }
+}
+
+impl VariantFigures {
+    fn of(window: &Window, variant: Variant) -> Self {
+        let totals = window.totals(variant);
+        let durations = window.durations.get(variant);
+        let latency = |percent| durations.latency.quantile(percent).unwrap_or(0.0);
+        Self {
+            requests: totals.requests,
+            failures: totals.failures,
+            error_rate: totals.error_rate(),
+            avg_response_time: totals.average_ms(),
+            p50_response_time: latency(50),
+            p95_response_time: latency(95),
+            p99_response_time: latency(99),
+            p50_first_token_time: durations.first_token.quantile(50),
+            p95_first_token_time: durations.first_token.quantile(95),
+            prompt_tokens: totals.prompt_tokens,
+            completion_tokens: totals.completion_tokens,
+            cost_microdollars: Microdollars(totals.cost),
+        }
+    }
+}
+
+/// One decimal as JavaScript's `toFixed(1)`: ties of the exact double go away from zero, where Rust
+/// rounds them to even. Only numbers that end in .25 or .75 are ties, and .75 goes up either way.
+pub(super) fn one_decimal(number: f64) -> String {
+    let tie = if number.fract().abs() == 0.25 {
+        0.05
+    } else {
+        0.0
+    };
+    format!("{:.1}", number + tie * number.signum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_decimal_rounds_as_javascript_does() {
+        for (number, text) in [
+            (1.25, "1.3"),
+            (1.05, "1.1"),
+            (1.15, "1.1"),
+            (1.35, "1.4"),
+            (2.75, "2.8"),
+            (-1.25, "-1.3"),
+            (5.25, "5.3"),
+            (25.0, "25.0"),
+            (0.0, "0.0"),
+            (99.95, "100.0"),
+            (16.666666666666664, "16.7"),
+        ] {
+            assert_eq!(one_decimal(number), text);
+        }
+    }
+}

@@ -1,0 +1,668 @@
+//! Windows against a plain list of events, the recorder against a store that fails, and the
+//! procedures through the registry.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use futures::{FutureExt, StreamExt};
+use modelramp::{
+    _core::{
+        assignment::Variant,
+        auth::{Role, User},
+        config::{Algorithm, FlagsConfig},
+        context::{Caller, Context},
+        errors::ErrorCode,
+        feature_flags::FeatureFlags,
+        procedure::Input,
+        registry::Registry,
+        tasks::Tasks,
+        units::{Microdollars, Percent},
+    },
+    ai_metrics::{
+        AiMetrics, Event, EventStore, Outcome, health::Status, summary::Summary, window::Minutes,
+    },
+    providers::fault::FaultKind,
+    routers::ai_metrics_router::{self, State},
+};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+const DAY: i64 = 24 * HOUR;
+/// A moment that is on no edge of anything.
+const NOW: i64 = 1_762_637_425_678;
+
+pub(crate) fn event(at_ms: i64, latency_ms: f64) -> Event {
+    Event {
+        at_ms,
+        request_id: "request".into(),
+        user_id: Some(1),
+        model: "glm".into(),
+        task: "chat".into(),
+        variant: Variant::Control,
+        position: 0,
+        latency_ms,
+        first_token_ms: None,
+        prompt_tokens: 1,
+        completion_tokens: 2,
+        cost: Microdollars(3),
+        outcome: Outcome::Success,
+    }
+}
+
+fn minutes(minutes: f64) -> Minutes {
+    Minutes::try_from(minutes).unwrap()
+}
+
+fn time(at_ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(at_ms).unwrap()
+}
+
+fn summary(metrics: &AiMetrics, window: f64) -> Summary {
+    metrics.summary(minutes(window), time(NOW))
+}
+
+/// Nearest rank over a list.
+fn quantile(latencies: &[f64], percent: usize) -> f64 {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() * percent).div_ceil(100);
+    rank.checked_sub(1).map_or(0.0, |index| sorted[index])
+}
+
+mod windows {
+    use super::*;
+
+    #[test]
+    fn the_edge_is_inside_and_the_future_counts() {
+        let metrics = AiMetrics::new();
+        for at in [NOW - HOUR - 1, NOW - HOUR, NOW, NOW + DAY] {
+            metrics.record(event(at, 10.0));
+        }
+        assert_eq!(summary(&metrics, 60.0).total_requests, 3);
+        assert_eq!(summary(&metrics, 59.999).total_requests, 2);
+    }
+
+    #[test]
+    fn ten_thousand_events_are_exact_whatever_happened_before() {
+        let metrics = AiMetrics::new();
+        // Older ones that are counted by now, and the newest one before the window.
+        for i in 0..30_000 {
+            metrics.record(event(NOW - 2 * HOUR + i, 77.7));
+        }
+        metrics.record(event(NOW - HOUR - 1, 99.9));
+        for i in 0..10_000 {
+            metrics.record(event(NOW - HOUR, 1_000.123 + f64::from(i)));
+        }
+        let summary = summary(&metrics, 60.0);
+        assert_eq!(summary.total_requests, 10_000);
+        assert_eq!(summary.p50_response_time, 1_000.123 + 4_999.0);
+        assert_eq!(summary.p99_response_time, 1_000.123 + 9_899.0);
+    }
+
+    #[test]
+    fn larger_windows_keep_sums_exact_and_quantiles_within_a_thousandth() {
+        let metrics = AiMetrics::new();
+        let latencies: Vec<f64> = (0..50_000_u32)
+            .map(|i| 5.0 + f64::from(i.wrapping_mul(2_654_435_761) % 30_000) / 7.0)
+            .collect();
+        for (i, latency) in (0..).zip(&latencies) {
+            let mut event = event(NOW - HOUR + i * 72, *latency);
+            if i % 7 == 0 {
+                event.outcome = Outcome::Fault(FaultKind::Timeout);
+            }
+            metrics.record(event);
+        }
+        let summary = summary(&metrics, 60.0);
+        let mean = latencies.iter().sum::<f64>() / 50_000.0;
+        assert_eq!(summary.total_requests, 50_000);
+        assert_eq!(summary.failed_requests, 7_143);
+        assert_eq!(summary.avg_response_time, mean.round() as u64);
+        for (percent, ours) in [
+            (50, summary.p50_response_time),
+            (95, summary.p95_response_time),
+            (99, summary.p99_response_time),
+        ] {
+            let exact = quantile(&latencies, percent);
+            assert!((ours - exact).abs() <= exact / 1_000.0, "{ours} {exact}");
+        }
+    }
+
+    #[test]
+    fn large_windows_start_within_a_second_up_to_an_hour_and_within_a_minute_beyond() {
+        let metrics = AiMetrics::new();
+        // One event a second, for longer than the newest events reach.
+        for i in 0..20_000 {
+            metrics.record(event(NOW - i * 250, 10.0));
+        }
+        for (window, tolerance) in [(45.0, 4), (60.0, 4), (61.5, 240)] {
+            let exact = (window * 240.0) as u64 + 1;
+            let ours = summary(&metrics, window).total_requests;
+            assert!(
+                ours.abs_diff(exact) <= tolerance,
+                "{window}: {ours} {exact}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_idle_gap_empties_the_window() {
+        let metrics = AiMetrics::new();
+        for i in 0..25_000 {
+            metrics.record(event(NOW - DAY + i, 10.0));
+        }
+        assert_eq!(summary(&metrics, 60.0).total_requests, 0);
+        assert_eq!(summary(&metrics, 60.0).health.status, Status::NoData);
+        assert_eq!(summary(&metrics, 1_440.0).total_requests, 25_000);
+        assert_eq!(
+            metrics
+                .summary(Minutes::WEEK, time(NOW + 7 * DAY))
+                .total_requests,
+            0
+        );
+    }
+
+    #[test]
+    fn an_event_from_the_far_future_spoils_nothing() {
+        let metrics = AiMetrics::new();
+        metrics.record(event(NOW + 100 * 365 * DAY, 10.0));
+        for i in 0..30_000 {
+            metrics.record(event(NOW - 30_000 + i, 10.0));
+        }
+        assert_eq!(summary(&metrics, 60.0).total_requests, 30_001);
+        assert_eq!(summary(&metrics, 10_080.0).total_requests, 30_001);
+    }
+
+    #[test]
+    fn durations_that_are_none_are_refused() {
+        let metrics = AiMetrics::new();
+        for latency in [f64::NAN, f64::INFINITY, -1.0] {
+            metrics.record(event(NOW, latency));
+        }
+        assert_eq!(summary(&metrics, 60.0).total_requests, 0);
+    }
+
+    #[test]
+    fn cancelled_attempts_are_no_requests() {
+        let metrics = AiMetrics::new();
+        let mut cancelled = event(NOW, 10.0);
+        cancelled.outcome = Outcome::Cancelled;
+        metrics.record(cancelled);
+        assert_eq!(summary(&metrics, 60.0).total_requests, 0);
+    }
+
+    #[test]
+    fn variants_and_models_are_told_apart() {
+        let metrics = AiMetrics::new();
+        metrics.record(event(NOW, 100.0));
+        let mut streamed = event(NOW, 300.0);
+        streamed.model = "gpt-oss".into();
+        streamed.variant = Variant::Candidate;
+        streamed.first_token_ms = Some(40.5);
+        metrics.record(streamed.clone());
+        streamed.outcome = Outcome::Fault(FaultKind::Upstream);
+        streamed.first_token_ms = None;
+        metrics.record(streamed);
+
+        let summary = serde_json::to_value(summary(&metrics, 60.0)).unwrap();
+        assert_eq!(
+            summary["variants"]["candidate"],
+            json!({
+                "requests": 2, "failures": 1, "errorRate": 50.0, "avgResponseTime": 300,
+                "p50ResponseTime": 300.0, "p95ResponseTime": 300.0, "p99ResponseTime": 300.0,
+                "p50FirstTokenTime": 40.5, "p95FirstTokenTime": 40.5,
+                "promptTokens": 2, "completionTokens": 4, "costMicrodollars": 6,
+            })
+        );
+        assert_eq!(summary["variants"]["control"]["requests"], 1);
+        assert_eq!(
+            summary["variants"]["control"]["p50FirstTokenTime"],
+            Value::Null
+        );
+        assert_eq!(
+            summary["modelBreakdown"]["gpt-oss"],
+            json!({"requests": 2, "avgResponseTime": 300, "errorRate": 50.0})
+        );
+        assert_eq!(summary["p50ResponseTime"], 300.0);
+        assert_eq!(summary["avgResponseTime"], 233);
+    }
+
+    #[test]
+    fn models_beyond_a_thousand_share_a_name() {
+        let metrics = AiMetrics::new();
+        for i in 0..1_100 {
+            let mut event = event(NOW, 10.0);
+            event.model = format!("model-{i}").into();
+            metrics.record(event);
+        }
+        let summary = summary(&metrics, 60.0);
+        assert_eq!(summary.model_breakdown.len(), 1_001);
+        assert_eq!(summary.model_breakdown["(other)"].requests, 100);
+    }
+
+    #[test]
+    fn recording_goes_on_while_windows_are_read() {
+        let metrics = AiMetrics::new();
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let metrics = &metrics;
+                scope.spawn(move || {
+                    for i in 0..20_000 {
+                        metrics.record(event(NOW - i * 3 - thread, 10.0));
+                    }
+                });
+            }
+            for _ in 0..20 {
+                let _ = summary(&metrics, 10_080.0);
+            }
+        });
+        assert_eq!(summary(&metrics, 10_080.0).total_requests, 40_000);
+    }
+
+    /// Events in any order, some of them long ago.
+    fn events(most: usize) -> impl Strategy<Value = Vec<Event>> {
+        let event = (
+            0..6 * DAY,
+            0.0..20_000f64,
+            0..4_u8,
+            prop::option::of(0.0..500f64),
+        );
+        let event = event.prop_map(|(age, latency_ms, kind, first_token_ms)| Event {
+            // Most are recent, as in life.
+            at_ms: NOW - if kind > 0 { age / 200 } else { age },
+            model: ["glm", "gpt-oss"][usize::from(kind % 2)].into(),
+            variant: [Variant::Control, Variant::Candidate][usize::from(kind / 2)],
+            first_token_ms,
+            outcome: match latency_ms as u64 % 5 {
+                0 => Outcome::Fault(FaultKind::Upstream),
+                _ => Outcome::Success,
+            },
+            ..super::event(NOW, latency_ms)
+        });
+        prop::collection::vec(event, 0..most)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn windows_agree_with_a_plain_list(events in events(300), window in 1.0..10_080f64) {
+            let metrics = AiMetrics::new();
+            for event in &events {
+                metrics.record(event.clone());
+            }
+            let start = minutes(window).start(time(NOW));
+            let inside: Vec<_> = events.iter().filter(|e| e.at_ms >= start).collect();
+            let latencies: Vec<_> = inside.iter().map(|e| e.latency_ms).collect();
+            let failed = inside.iter().filter(|e| e.outcome != Outcome::Success).count();
+            let summary = summary(&metrics, window);
+            prop_assert_eq!(summary.total_requests, inside.len() as u64);
+            prop_assert_eq!(summary.failed_requests, failed as u64);
+            prop_assert_eq!(summary.p50_response_time, quantile(&latencies, 50));
+            prop_assert_eq!(summary.p95_response_time, quantile(&latencies, 95));
+            prop_assert_eq!(summary.p99_response_time, quantile(&latencies, 99));
+        }
+
+        #[test]
+        fn replicas_add_up(events in events(300), cut in 0..300usize) {
+            let (here, there, whole) = (AiMetrics::new(), AiMetrics::new(), AiMetrics::new());
+            for (i, event) in events.into_iter().enumerate() {
+                whole.record(event.clone());
+                if i < cut { &here } else { &there }.record(event);
+            }
+            let of = |metrics: &AiMetrics| metrics.window(Minutes::WEEK, time(NOW));
+            prop_assert_eq!(of(&here).merge(of(&there)), of(&whole));
+        }
+    }
+
+    #[test]
+    fn large_replicas_add_up_too() {
+        let (here, there, whole) = (AiMetrics::new(), AiMetrics::new(), AiMetrics::new());
+        for i in 0..60_000_i64 {
+            let event = event(NOW - HOUR + i * 50, (i * i % 9_973) as f64 / 3.0);
+            whole.record(event.clone());
+            if i % 3 == 0 { &here } else { &there }.record(event);
+        }
+        let of = |metrics: &AiMetrics| metrics.window(minutes(90.0), time(NOW));
+        assert_eq!(of(&here).merge(of(&there)), of(&whole));
+    }
+}
+
+mod recorder {
+    use super::*;
+
+    /// Keeps events in memory, unless it is told to fail.
+    #[derive(Default)]
+    struct MemoryStore {
+        events: Mutex<Vec<Event>>,
+        batches: Mutex<Vec<usize>>,
+        fails: AtomicBool,
+    }
+
+    #[async_trait]
+    impl EventStore for MemoryStore {
+        async fn append(&self, events: &[Event]) -> anyhow::Result<()> {
+            tokio::task::yield_now().await;
+            anyhow::ensure!(!self.fails.load(Ordering::Relaxed), "the disk is full");
+            self.events.lock().extend_from_slice(events);
+            self.batches.lock().push(events.len());
+            Ok(())
+        }
+
+        async fn since(&self, at_ms: i64) -> anyhow::Result<Vec<Event>> {
+            let events = self.events.lock();
+            Ok(events
+                .iter()
+                .filter(|e| e.at_ms >= at_ms)
+                .cloned()
+                .collect())
+        }
+    }
+
+    struct Running {
+        store: Arc<MemoryStore>,
+        metrics: Arc<AiMetrics>,
+        tasks: Tasks,
+    }
+
+    fn start() -> Running {
+        let store = Arc::new(MemoryStore::default());
+        let (metrics, recorder) = AiMetrics::recorded(store.clone());
+        let tasks = Tasks::default();
+        tasks.spawn(recorder.run(tasks.stopping()));
+        Running {
+            store,
+            metrics,
+            tasks,
+        }
+    }
+
+    impl Running {
+        fn record(&self, events: i64) {
+            (0..events).for_each(|i| self.metrics.record(event(NOW + i, 10.0)));
+        }
+
+        fn stored(&self) -> usize {
+            self.store.events.lock().len()
+        }
+
+        async fn pass(&self, time: Duration) {
+            tokio::time::sleep(time).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_is_stored_every_second() {
+        let running = start();
+        running.record(3);
+        running.pass(Duration::from_millis(900)).await;
+        assert_eq!(running.stored(), 0);
+        running.pass(Duration::from_millis(200)).await;
+        running.record(2);
+        running.pass(Duration::from_secs(1)).await;
+        assert_eq!(*running.store.batches.lock(), [3, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_graceful_stop_loses_nothing() {
+        let running = start();
+        running.record(1_234);
+        assert!(running.tasks.shutdown(Duration::from_secs(1)).await);
+        assert_eq!(running.stored(), 1_234);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_store_refuses_is_offered_again_in_order() {
+        let running = start();
+        running.store.fails.store(true, Ordering::Relaxed);
+        running.record(3);
+        running.pass(Duration::from_secs(3)).await;
+        running.record(4);
+        running.store.fails.store(false, Ordering::Relaxed);
+        running.pass(Duration::from_secs(1)).await;
+        assert_eq!(*running.store.batches.lock(), [3, 4]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_recovers_during_the_stop_gets_everything() {
+        let running = start();
+        running.store.fails.store(true, Ordering::Relaxed);
+        running.record(5);
+        running.tasks.stop();
+        running.pass(Duration::from_millis(300)).await;
+        running.store.fails.store(false, Ordering::Relaxed);
+        assert!(running.tasks.shutdown(Duration::from_secs(5)).await);
+        assert_eq!(running.stored(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_never_recovers_does_not_hold_up_the_stop() {
+        let running = start();
+        running.store.fails.store(true, Ordering::Relaxed);
+        running.record(5);
+        assert!(running.tasks.shutdown(Duration::from_secs(2)).await);
+        assert_eq!(running.stored(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_that_wait_for_a_failing_store_are_bounded() {
+        let running = start();
+        running.store.fails.store(true, Ordering::Relaxed);
+        running.record(1);
+        running.pass(Duration::from_secs(2)).await;
+        running.record(100_050);
+        running.store.fails.store(false, Ordering::Relaxed);
+        running.pass(Duration::from_secs(2)).await;
+        assert_eq!(running.stored(), 100_001);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_restores_the_windows_and_stores_nothing_twice() {
+        let first = start();
+        first.record(25_000);
+        assert!(first.tasks.shutdown(Duration::from_secs(1)).await);
+
+        let (metrics, recorder) = AiMetrics::recorded(first.store.clone());
+        metrics.restore(first.store.since(NOW - DAY).await.unwrap());
+        let stop = oneshot::channel::<()>().1;
+        recorder.run(stop.map(|_| ())).await;
+        assert_eq!(summary(&metrics, 60.0).total_requests, 25_000);
+        assert_eq!(first.stored(), 25_000);
+    }
+}
+
+mod procedures {
+    use super::*;
+
+    struct Server {
+        registry: Registry,
+        metrics: Arc<AiMetrics>,
+    }
+
+    fn server() -> Server {
+        let metrics = Arc::new(AiMetrics::new());
+        let flags = Arc::new(FeatureFlags::new(FlagsConfig {
+            percentage: Percent::new(10.0).unwrap(),
+            force_openrouter: false,
+            force_server_side_chat: false,
+            force_streaming: false,
+            force_model_routing: false,
+            force_utcp: false,
+            model_routing: true,
+            algorithm: Algorithm::Murmur3,
+            salt: "salt".into(),
+            forced_on: Vec::new(),
+            forced_off: Vec::new(),
+        }));
+        let mut registry = Registry::new(Tasks::default());
+        let state = State::new(metrics.clone(), flags, Duration::from_secs(1));
+        ai_metrics_router::register(&mut registry, state);
+        Server { registry, metrics }
+    }
+
+    fn context(role: Option<Role>) -> Context {
+        let caller = role.map_or(Caller::Anonymous, |role| {
+            Caller::User(Arc::new(User {
+                id: 7,
+                open_id: "seven".into(),
+                name: None,
+                email: None,
+                login_method: None,
+                role,
+                created_at: time(0),
+                updated_at: time(0),
+                last_signed_in: time(0),
+            }))
+        });
+        Context::new(caller, time(NOW))
+    }
+
+    impl Server {
+        async fn call(
+            &self,
+            path: &str,
+            role: Option<Role>,
+            input: Input,
+        ) -> Result<Value, ErrorCode> {
+            let procedure = self.registry.find(path).unwrap();
+            let reply = self.registry.call(procedure, context(role), input).await;
+            reply
+                .map(|reply| reply.to_value().unwrap())
+                .map_err(|error| error.code)
+        }
+
+        async fn summary_of(&self, input: Input) -> Result<Value, ErrorCode> {
+            self.call("aiMetrics.getSummary", Some(Role::User), input)
+                .await
+        }
+    }
+
+    #[tokio::test]
+    async fn the_window_is_an_hour_where_nothing_is_said() {
+        let server = server();
+        server.metrics.record(event(NOW - 30 * MINUTE, 10.0));
+        for input in [
+            Input::Absent,
+            Input::Json(json!({})),
+            Input::Json(json!({"lastMinutes": 30})),
+        ] {
+            assert_eq!(server.summary_of(input).await.unwrap()["totalRequests"], 1);
+        }
+        let shorter = Input::Json(json!({"lastMinutes": 29.99}));
+        assert_eq!(
+            server.summary_of(shorter).await.unwrap()["totalRequests"],
+            0
+        );
+    }
+
+    #[tokio::test]
+    async fn a_window_out_of_range_or_no_number_is_refused() {
+        let server = server();
+        for input in [
+            json!(null),
+            json!({"lastMinutes": null}),
+            json!({"lastMinutes": "60"}),
+            json!({"lastMinutes": 0.5}),
+            json!({"lastMinutes": 10_080.5}),
+            json!({"lastMinutes": -1}),
+        ] {
+            let refused = server.summary_of(Input::Json(input.clone())).await;
+            assert_eq!(refused, Err(ErrorCode::BadRequest), "{input}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_summary_carries_its_health() {
+        let health = server().summary_of(Input::Absent).await.unwrap()["health"].clone();
+        assert_eq!(
+            health,
+            json!({"healthy": true, "status": "no-data", "warnings": [], "critical": []})
+        );
+    }
+
+    #[tokio::test]
+    async fn a_breakdown_has_the_time_of_the_call() {
+        let server = server();
+        let path = "aiMetrics.getModelBreakdown";
+        let reply = server
+            .call(path, Some(Role::User), Input::Absent)
+            .await
+            .unwrap();
+        assert_eq!(reply["timestamp"], json!(time(NOW)));
+        assert_eq!(reply["models"], json!({}));
+        assert_eq!(reply["variants"]["control"]["requests"], 0);
+    }
+
+    #[tokio::test]
+    async fn health_judges_the_last_hour_at_the_live_share() {
+        let server = server();
+        for i in 0..20 {
+            let mut event = event(NOW, 100.0);
+            if i < 3 {
+                event.outcome = Outcome::Fault(FaultKind::Upstream);
+            }
+            server.metrics.record(event);
+        }
+        let path = "aiMetrics.checkRolloutHealth";
+        let reply = server
+            .call(path, Some(Role::User), Input::Absent)
+            .await
+            .unwrap();
+        assert_eq!(
+            reply,
+            json!({
+                "healthy": false, "status": "critical", "warnings": [],
+                "critical": ["Error rate too high: 15.0% (threshold: 5%)"],
+                "canProceed": false,
+                "recommendation": "Critical issues detected: Error rate too high: 15.0% (threshold: 5%). Recommend rollback.",
+                "metrics": {"totalRequests": 20, "errorRate": 15.0, "avgResponseTime": 100, "p95ResponseTime": 100.0},
+            })
+        );
+    }
+
+    #[tokio::test]
+    async fn the_log_is_for_admins_and_the_rest_for_users() {
+        let server = server();
+        let log = "aiMetrics.logSummary";
+        assert_eq!(
+            server.call(log, Some(Role::Admin), Input::Absent).await,
+            Ok(json!({"success": true}))
+        );
+        assert_eq!(
+            server.call(log, Some(Role::User), Input::Absent).await,
+            Err(ErrorCode::Forbidden)
+        );
+        for procedure in server.registry.iter().map(|p| p.path) {
+            if procedure != "aiMetrics.onSummary" {
+                let anonymous = server.call(procedure, None, Input::Absent).await;
+                assert_eq!(anonymous, Err(ErrorCode::Unauthorized), "{procedure}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscription_sends_at_once_and_then_every_interval() {
+        let server = server();
+        let procedure = server.registry.find("aiMetrics.onSummary").unwrap();
+        let context = context(Some(Role::User));
+        let events = server.registry.subscribe(procedure, context, Input::Absent);
+        let mut events = events.await.unwrap();
+        for expected in 0..3 {
+            let event = events.next().await.unwrap().unwrap();
+            let summary = event.data.to_value().unwrap();
+            assert_eq!(summary["totalRequests"], expected);
+            assert!(events.next().now_or_never().is_none());
+            server.metrics.record(super::event(NOW, 10.0));
+        }
+    }
+}
