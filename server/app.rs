@@ -1,1 +1,273 @@
-//! x
+//! Builds the server from its settings, runs it, and stops it without losing anything.
+
+use std::{future::Future, io::Write, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+
+use crate::{
+    _core::{
+        auth::{Authenticator, Claims, Role, SessionKey},
+        config::{Config, Sources},
+        feature_flags::FeatureFlags,
+        registry::Registry,
+        tasks::Tasks,
+    },
+    ai_metrics::{AiMetrics, EventStore, window::Minutes},
+    chat::Chat,
+    model_router::{Clients, ModelRouter, catalog::Catalog},
+    providers::sandbox::Sandbox,
+    routers, schema,
+    storage::{Storage, secret_for_development},
+    transport::{self, gate::Gate, trpc},
+};
+
+/// A server that is built and not yet listening.
+pub struct App {
+    /// The settings it was built from.
+    pub config: Config,
+    /// The procedures.
+    pub registry: Arc<Registry>,
+    /// The windows, which tests fill.
+    pub metrics: Arc<AiMetrics>,
+    /// The database.
+    pub storage: Storage,
+    /// Where the sandbox answers, if it runs.
+    pub sandbox_url: Option<String>,
+    /// Calls, connections and sockets.
+    tasks: Tasks,
+    /// The recorder, which must outlive all that it records.
+    recording: Tasks,
+    router: axum::Router,
+    _sandbox: Option<Sandbox>,
+}
+
+impl App {
+    /// Opens the database, fills the windows, and wires everything together.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        Self::build_with(config, |_| {}).await
+    }
+
+    /// The same, with further procedures.
+    pub async fn build_with(
+        config: Config,
+        extend: impl FnOnce(&mut Registry),
+    ) -> anyhow::Result<Self> {
+        // A provider that was installed before is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let catalog = Catalog::load(&config.models, &config.providers, config.environment)?;
+        let storage = Storage::open(&config.database.url).await?;
+        let tasks = Tasks::default();
+
+        let flags = Arc::new(FeatureFlags::new(config.flags.clone()));
+        let recording = Tasks::default();
+        let metrics = start_metrics(&storage, &recording).await?;
+        let sandbox = if catalog.needs_sandbox() {
+            Some(Sandbox::start().await.context("cannot start the sandbox provider")?)
+        } else {
+            None
+        };
+        let sandbox_url = sandbox.as_ref().map(|sandbox| sandbox.base_url().to_owned());
+        let clients = Clients::connect(&catalog, sandbox_url.as_deref())?;
+        let models = Arc::new(ModelRouter::new(
+            catalog,
+            clients,
+            flags.clone(),
+            metrics.clone(),
+            config.models.attempt_timeout,
+        ));
+        let store = Arc::new(storage.clone());
+        let chat = Arc::new(Chat::new(store.clone(), models.clone(), config.chat.clone()));
+
+        let mut registry = Registry::new(tasks.clone());
+        routers::register(
+            &mut registry,
+            routers::Parts { config: &config, flags, metrics: metrics.clone(), models, chat },
+        );
+        extend(&mut registry);
+        let registry = Arc::new(registry);
+
+        let authenticator = Authenticator::new(
+            SessionKey::new(&session_secret(&config)?),
+            config.auth.owner_open_id.clone(),
+            store,
+        );
+        let gate =
+            Arc::new(Gate::new(Arc::new(authenticator), config.server.allowed_origins.clone()));
+        let readiness = {
+            let storage = storage.clone();
+            move || {
+                let storage = storage.clone();
+                async move {
+                    match storage.ping().await {
+                        Ok(()) => Vec::new(),
+                        Err(error) => vec![format!("the database does not answer: {error}")],
+                    }
+                }
+            }
+        };
+        let trpc = trpc::routes(Arc::new(trpc::Trpc {
+            registry: registry.clone(),
+            gate: gate.clone(),
+            config: config.trpc.clone(),
+            tasks: tasks.clone(),
+            max_body_bytes: config.server.max_body_bytes,
+        }));
+        let router = transport::router(transport::Parts {
+            openrpc: schema::openrpc::document(&registry),
+            registry: registry.clone(),
+            gate,
+            tasks: tasks.clone(),
+            server: config.server.clone(),
+            jsonrpc: config.jsonrpc.clone(),
+            ping_interval: config.trpc.ping_interval,
+            readiness: Arc::new(move || Box::pin(readiness())),
+            trpc,
+        })?;
+        Ok(Self {
+            config,
+            registry,
+            metrics,
+            storage,
+            sandbox_url,
+            tasks,
+            recording,
+            router,
+            _sandbox: sandbox,
+        })
+    }
+
+    /// Serves until `stop` resolves; then what runs is finished and the last events are written.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let patience = self.config.server.shutdown_timeout;
+        if !transport::serve(listener, self.router, &self.tasks, stop, patience).await {
+            tracing::warn!(?patience, "some work was still running at the end of SHUTDOWN_TIMEOUT");
+        }
+        // Nobody records any more.
+        if !self.recording.shutdown(RECORDING_PATIENCE).await {
+            tracing::error!("the last events could not be written");
+        }
+        self.storage.close().await;
+    }
+}
+
+/// How long the last events may take to be written.
+const RECORDING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves with these settings until the process is told to stop (SIGTERM, ctrl-c).
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    let address = SocketAddr::new(config.server.host, config.server.port);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let app = App::build(config).await?;
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let stop = stop_signal()?;
+    app.introduce(listener.local_addr()?)?;
+    app.serve(listener, stop).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl App {
+    /// Tells a person what runs where, and what to try.
+    fn introduce(&self, address: SocketAddr) -> std::io::Result<()> {
+        let program = std::env::args().next().unwrap_or_else(|| "modelramp".into());
+        let program = if program.ends_with("modelramp") { program } else { "modelramp".into() };
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "modelramp serves on http://{address}")?;
+        writeln!(out, "  tRPC        http://{address}{} (HTTP, SSE, WebSocket)", trpc::MOUNT)?;
+        writeln!(out, "  JSON-RPC    http://{address}/rpc (HTTP, WebSocket)")?;
+        writeln!(out, "  health      http://{address}/healthz, http://{address}/readyz")?;
+        writeln!(out, "  database    {}", self.config.database.url)?;
+        match &self.sandbox_url {
+            Some(url) => {
+                tracing::warn!(url, "no provider key: models are simulated by the sandbox provider");
+                writeln!(out, "  models      SANDBOX at {url}: simulated, as no provider key is set")?;
+            }
+            None => writeln!(out, "  models      {}", self.config.providers.openrouter_base_url)?,
+        }
+        writeln!(out, "Try:")?;
+        writeln!(
+            out,
+            "  curl -H \"Authorization: Bearer $({program} token --user 1 --role admin)\" \\\n    'http://{address}{}/aiMetrics.getSummary?lastMinutes=60'",
+            trpc::MOUNT
+        )?;
+        out.flush()
+    }
+}
+
+/// The windows, filled from the database, and the task that stores what is recorded.
+#[expect(clippy::disallowed_methods, reason = "a start is now")]
+async fn start_metrics(storage: &Storage, recording: &Tasks) -> anyhow::Result<Arc<AiMetrics>> {
+    let store = Arc::new(storage.clone());
+    let (metrics, recorder) = AiMetrics::recorded(store.clone());
+    let events = store.since(Minutes::WEEK.start(Utc::now())).await;
+    metrics.restore(events.context("cannot read the events of the last week")?);
+    recording.spawn(recorder.run(recording.stopping()));
+    Ok(metrics)
+}
+
+/// `JWT_SECRET`, or the one that development keeps beside its database.
+fn session_secret(config: &Config) -> anyhow::Result<SecretString> {
+    match &config.auth.jwt_secret {
+        Some(secret) => Ok(secret.clone()),
+        None => secret_for_development(&config.database.url)
+            .context("cannot keep a secret for development"),
+    }
+}
+
+/// A session token for a local user, who is made or gets this role.
+pub async fn issue_token(
+    config: &Config,
+    user_id: i64,
+    role: Role,
+    ttl: Option<Duration>,
+    now: DateTime<Utc>,
+) -> anyhow::Result<String> {
+    let storage = Storage::open(&config.database.url).await?;
+    let user = storage.ensure_local_user(user_id, role, now).await?;
+    storage.close().await;
+    let expires_at = now + ttl.unwrap_or(config.auth.session_ttl);
+    let claims = Claims {
+        name: user.name.unwrap_or_else(|| user.open_id.clone()),
+        open_id: user.open_id,
+        app_id: config.auth.app_id.clone(),
+        exp: expires_at.timestamp().try_into()?,
+    };
+    SessionKey::new(&session_secret(config)?).sign(&claims)
+}
+
+/// The procedures alone, for the contract: default settings, nothing kept, nothing called.
+pub async fn contract() -> anyhow::Result<Arc<Registry>> {
+    let folder = tempfile::tempdir()?;
+    let database = format!("sqlite://{}", folder.path().join("contract.db").display());
+    let environment = [("APP_ENV", "test"), ("DATABASE_URL", &database)];
+    let config = Config::load(&Sources {
+        environment: environment.map(|(name, value)| (name.into(), value.into())).into(),
+        working_dir: folder.path().to_owned(),
+        config_file: None,
+    })?;
+    let app = App::build(config).await?;
+    app.storage.close().await;
+    Ok(app.registry)
+}
+
+/// Resolves on SIGTERM or ctrl-c.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+    #[cfg(unix)]
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    Ok(async move {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    })
+}

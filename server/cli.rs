@@ -1,4 +1,124 @@
-//! x
-use std::process::ExitCode;
-/// x
-pub fn main() -> ExitCode { ExitCode::SUCCESS }
+//! The command line: `serve`, `token`, `schema`.
+//!
+//! What a command answers goes to standard output, everything else to standard error. The exit code
+//! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
+
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+
+use chrono::Utc;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{
+    _core::{
+        auth::Role,
+        config::{Config, ConfigFaults, Sources},
+        logging,
+    },
+    app, schema,
+};
+
+/// Answers AI requests over tRPC and JSON-RPC, and moves users to new models a few percent at a time.
+#[derive(Debug, Parser)]
+#[command(name = "modelramp", version)]
+struct Arguments {
+    /// A TOML file of settings; the environment wins over it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the server (the default).
+    Serve,
+    /// Makes a local user, or sets its role, and prints a session token for it.
+    Token {
+        /// The user's id, from 1.
+        #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+        user: i64,
+        /// What the user may do.
+        #[arg(long, value_enum, default_value_t = RoleArgument::User)]
+        role: RoleArgument,
+        /// How long the token holds, such as `1h` or `30d`; SESSION_TTL where it is not given.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        ttl: Option<Duration>,
+    },
+    /// Writes the contract into schema/, or checks that it is up to date.
+    Schema {
+        /// Changes nothing; fails where a file differs.
+        #[arg(long)]
+        check: bool,
+        /// The folder.
+        #[arg(long, default_value = "schema")]
+        dir: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleArgument {
+    User,
+    Admin,
+}
+
+impl From<RoleArgument> for Role {
+    fn from(role: RoleArgument) -> Self {
+        match role {
+            RoleArgument::User => Self::User,
+            RoleArgument::Admin => Self::Admin,
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(arguments)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed standard error is no reason to panic.
+            let faults = error.downcast_ref::<ConfigFaults>();
+            let _ = match faults {
+                Some(faults) => writeln!(std::io::stderr(), "{faults}"),
+                None => writeln!(std::io::stderr(), "modelramp: {error:#}"),
+            };
+            ExitCode::from(if faults.is_some() { 64 } else { 1 })
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let load = || -> anyhow::Result<Config> {
+        Ok(Config::load(&Sources::from_process(arguments.config.clone())?)?)
+    };
+    match arguments.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            let config = load()?;
+            // Lines still in its buffer are written when it goes.
+            let _log = logging::init(&config.log)?;
+            app::serve(config).await
+        }
+        Command::Token { user, role, ttl } => token(&load()?, user, role.into(), ttl).await,
+        Command::Schema { check, dir } => {
+            let registry = app::contract().await?;
+            if check { schema::check(&dir, &registry) } else { schema::write(&dir, &registry) }
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command starts now")]
+async fn token(
+    config: &Config,
+    user: i64,
+    role: Role,
+    ttl: Option<Duration>,
+) -> anyhow::Result<()> {
+    let token = app::issue_token(config, user, role, ttl, Utc::now()).await?;
+    writeln!(std::io::stdout(), "{token}")?;
+    Ok(())
+}

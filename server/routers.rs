@@ -6,3 +6,43 @@ pub mod chat_router;
 pub mod feature_flags_router;
 pub mod models_router;
 pub mod system_router;
+
+use std::sync::Arc;
+
+use crate::{
+    _core::{config::Config, feature_flags::FeatureFlags, registry::Registry},
+    ai_metrics::AiMetrics,
+    chat::Chat,
+    model_router::ModelRouter,
+};
+
+/// What the routers need, each its own part.
+pub struct Parts<'a> {
+    /// What is reported, and how often.
+    pub config: &'a Config,
+    /// The live share.
+    pub flags: Arc<FeatureFlags>,
+    /// The windows.
+    pub metrics: Arc<AiMetrics>,
+    /// The catalogue, and who gets what.
+    pub models: Arc<ModelRouter>,
+    /// Conversations.
+    pub chat: Arc<Chat>,
+}
+
+/// Registers every procedure.
+pub fn register(registry: &mut Registry, parts: Parts<'_>) {
+    let Parts { config, flags, metrics, models, chat } = parts;
+    system_router::register(
+        registry,
+        system_router::AiConfig::new(&config.providers, &config.models),
+    );
+    auth_router::register(registry);
+    ai_metrics_router::register(
+        registry,
+        ai_metrics_router::State::new(metrics, flags.clone(), config.metrics.summary_interval),
+    );
+    chat_router::register(registry, chat);
+    feature_flags_router::register(registry, flags);
+    models_router::register(registry, models);
+}
