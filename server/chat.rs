@@ -31,11 +31,14 @@ use crate::{
 /// Whoever finds a model and gets its answer.
 #[async_trait]
 pub trait Answerer: Send + Sync {
-    /// Refuses a model that the catalogue does not have, before anything is stored.
-    fn check_model(&self, model: &str) -> Result<(), RouteError>;
-    /// Tokens that every model which may answer `task` can read and write together; `None` where
-    /// that is not known.
-    fn context_tokens(&self, task: &str, subject: &Subject, model: Option<&str>) -> Option<u32>;
+    /// Tokens that every model which may answer can read and write together. Fails for a model that
+    /// the catalogue does not have, so that nothing is stored for its sake.
+    fn context_tokens(
+        &self,
+        task: &str,
+        subject: &Subject,
+        model: Option<&str>,
+    ) -> Result<u32, RouteError>;
     /// The answer, before the call's deadline.
     async fn complete(&self, call: Call) -> Result<Answer, RouteError>;
 }
@@ -132,9 +135,9 @@ pub enum ChatError {
         /// When the oldest counted message leaves the window.
         frees_at: DateTime<Utc>,
     },
-    /// The catalogue does not have the model that was asked for.
+    /// Nothing was stored, because the catalogue has nobody to answer it.
     #[error(transparent)]
-    UnknownModel(RouteError),
+    Unroutable(RouteError),
     /// The message is stored, but no model answered it.
     #[error("no answer")]
     NoAnswer(#[source] RouteError),
@@ -162,7 +165,10 @@ impl From<ChatError> for RpcError {
                     retry_after,
                 )
             }
-            ChatError::UnknownModel(error) => Self::bad_request(error.to_string()),
+            ChatError::Unroutable(error @ RouteError::UnknownModel { .. }) => {
+                Self::bad_request(error.to_string())
+            }
+            ChatError::Unroutable(error) => Self::internal(error),
             ChatError::NoAnswer(error) => Self::new(
                 ErrorCode::InternalServerError,
                 "No model could answer. The message was saved; please try again.",

@@ -11,6 +11,7 @@
 pub mod cookie;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -173,12 +174,16 @@ impl SessionKey {
     }
 }
 
+/// The answer of a look-up, and when it was asked for.
+type Found = (Instant, Option<Arc<User>>);
+
 /// Finds the caller of a request.
 pub struct Authenticator {
     key: SessionKey,
     owner_open_id: Option<String>,
     users: Arc<dyn UserStore>,
-    cache: Mutex<std::collections::HashMap<String, (Instant, Option<Arc<User>>)>>,
+    /// By open id.
+    cache: Mutex<HashMap<String, Found>>,
 }
 
 impl Authenticator {

@@ -52,11 +52,11 @@ impl Chat {
         let started = Instant::now();
         let now = context.received_at;
         let model = outgoing.model.filter(|model| !model.trim().is_empty());
-        if let Some(model) = &model {
-            self.answerer
-                .check_model(model)
-                .map_err(ChatError::UnknownModel)?;
-        }
+        let subject = Subject::User(user.id);
+        let model_tokens = self
+            .answerer
+            .context_tokens(TASK, &subject, model.as_deref())
+            .map_err(ChatError::Unroutable)?;
         self.check_owner(user, outgoing.conversation_id).await?;
         self.limiter
             .take(user.id, now)
@@ -76,9 +76,8 @@ impl Chat {
             .await?
             .ok_or(ChatError::NotFound)?;
 
-        let subject = Subject::User(user.id);
         let mut messages = Vec::from(system_messages(outgoing.context.as_ref(), now));
-        let budget = self.history_budget(&messages, &subject, model.as_deref());
+        let budget = self.history_budget(&messages, model_tokens);
         messages.extend(self.history(&message, budget).await?.into_messages());
         let answer = self
             .answerer
@@ -108,23 +107,16 @@ impl Chat {
 
     /// Tokens for the conversation: what is configured, or what the smallest model on the route has
     /// left once the instructions are in and a quarter is kept for the answer.
-    fn history_budget(
-        &self,
-        instructions: &[providers::Message],
-        subject: &Subject,
-        model: Option<&str>,
-    ) -> usize {
-        let configured = self.config.history_tokens;
-        let Some(context) = self.answerer.context_tokens(TASK, subject, model) else {
-            return configured;
-        };
-        let context = usize::try_from(context).unwrap_or(usize::MAX);
+    fn history_budget(&self, instructions: &[providers::Message], model_tokens: u32) -> usize {
+        let readable = usize::try_from(model_tokens - model_tokens / 4).unwrap_or(usize::MAX);
         let taken: usize = instructions
             .iter()
             .filter_map(|message| message.content.as_str())
             .map(estimate_tokens)
             .sum();
-        configured.min((context - context / 4).saturating_sub(taken))
+        self.config
+            .history_tokens
+            .min(readable.saturating_sub(taken))
     }
 
     /// As much of the conversation before `last` as fits, in pages from its end.

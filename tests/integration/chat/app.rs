@@ -1,0 +1,218 @@
+//! A chat over a real database file and a scripted source of answers.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use modelramp::{
+    _core::{
+        assignment::{Subject, Variant},
+        auth::Role,
+        config::ChatConfig,
+        context::{Caller, Context},
+        errors::RpcError,
+        procedure::Input,
+        registry::Registry,
+        tasks::Tasks,
+    },
+    chat::{Answerer, Chat},
+    model_router::{Answer, Call, RouteError},
+    providers::{Completion, fault::FaultKind},
+    routers::chat_router,
+    storage::Storage,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+/// Answers in turn what it was given (else `answer`), keeps what it was asked, and waits to be let through.
+pub(crate) struct Scripted {
+    pub(crate) answers: Mutex<VecDeque<Result<&'static str, RouteError>>>,
+    pub(crate) calls: Mutex<Vec<Call>>,
+    pub(crate) asked: Semaphore,
+    pub(crate) gate: Semaphore,
+    pub(crate) context_tokens: u32,
+}
+
+impl Scripted {
+    pub(crate) fn new() -> Self {
+        Self {
+            answers: Mutex::default(),
+            calls: Mutex::default(),
+            asked: Semaphore::new(0),
+            gate: Semaphore::new(Semaphore::MAX_PERMITS),
+            context_tokens: 1_000_000,
+        }
+    }
+
+    /// Roles and contents of one call, without the instructions.
+    pub(crate) fn conversation(&self, call: usize) -> Vec<(String, String)> {
+        self.calls.lock()[call]
+            .messages
+            .iter()
+            .filter(|message| message.role != "system")
+            .map(|m| (m.role.clone(), m.content.as_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    /// Until a call has arrived that nobody waited for yet.
+    pub(crate) async fn until_asked(&self) {
+        self.asked.acquire().await.unwrap().forget();
+    }
+}
+
+#[async_trait]
+impl Answerer for Scripted {
+    fn context_tokens(
+        &self,
+        task: &str,
+        _: &Subject,
+        model: Option<&str>,
+    ) -> Result<u32, RouteError> {
+        assert_eq!(task, "chat");
+        match model {
+            None | Some("gpt-4o-mini") => Ok(self.context_tokens),
+            Some(model) => Err(RouteError::UnknownModel {
+                model: model.into(),
+                known: "gpt-4o-mini".into(),
+            }),
+        }
+    }
+
+    async fn complete(&self, call: Call) -> Result<Answer, RouteError> {
+        self.calls.lock().push(call);
+        self.asked.add_permits(1);
+        let _pass = self.gate.acquire().await.unwrap();
+        let answer = self.answers.lock().pop_front().unwrap_or(Ok("answer"));
+        answer.map(|content| Answer {
+            completion: Completion {
+                content: content.into(),
+                model: "upstream".into(),
+                finish_reason: None,
+                usage: None,
+                raw: Value::Null,
+            },
+            model: "glm-4.5-air-free".into(),
+            variant: Variant::Control,
+            position: 0,
+        })
+    }
+}
+
+pub(crate) struct App {
+    pub(crate) storage: Storage,
+    pub(crate) answerer: Arc<Scripted>,
+    pub(crate) registry: Registry,
+    pub(crate) tasks: Tasks,
+    _folder: TempDir,
+}
+
+pub(crate) fn at(ms: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(1_762_637_400_000 + ms).unwrap()
+}
+
+pub(crate) async fn app() -> App {
+    app_with(Scripted::new(), 8_000).await
+}
+
+pub(crate) async fn app_with(answerer: Scripted, history_tokens: usize) -> App {
+    let folder = TempDir::new().unwrap();
+    let url = format!("sqlite://{}/modelramp.db", folder.path().display());
+    let storage = Storage::open(&url).await.unwrap();
+    for id in [1, 2] {
+        storage
+            .ensure_local_user(id, Role::User, at(0))
+            .await
+            .unwrap();
+    }
+    let answerer = Arc::new(answerer);
+    let config = ChatConfig {
+        deadline: Duration::from_secs(40),
+        history_tokens,
+        rate_limit: 10,
+    };
+    let chat = Chat::new(Arc::new(storage.clone()), answerer.clone(), config);
+    let tasks = Tasks::default();
+    let mut registry = Registry::new(tasks.clone());
+    chat_router::register(&mut registry, Arc::new(chat));
+    App {
+        storage,
+        answerer,
+        registry,
+        tasks,
+        _folder: folder,
+    }
+}
+
+impl App {
+    pub(crate) async fn call_at(
+        &self,
+        ms: i64,
+        user_id: i64,
+        name: &str,
+        input: Value,
+    ) -> Result<Value, RpcError> {
+        let user = self.storage.find_user(user_id).await.unwrap().unwrap();
+        let context = Context::new(Caller::User(Arc::new(user)), at(ms));
+        let procedure = self.registry.find(&format!("chat.{name}")).unwrap();
+        let reply = self
+            .registry
+            .call(procedure, context, Input::Json(input))
+            .await?;
+        Ok(reply.to_value().unwrap())
+    }
+
+    /// As user 1.
+    pub(crate) async fn call(&self, name: &str, input: Value) -> Result<Value, RpcError> {
+        self.call_at(0, 1, name, input).await
+    }
+
+    /// A new conversation of user 1.
+    pub(crate) async fn conversation(&self) -> i64 {
+        let conversation = self.call("createConversation", json!({})).await.unwrap();
+        conversation["id"].as_i64().unwrap()
+    }
+
+    pub(crate) async fn send(&self, conversation: i64, content: &str) -> Result<Value, RpcError> {
+        let input = json!({"conversationId": conversation, "content": content});
+        self.call("sendMessage", input).await
+    }
+
+    /// Roles and contents of what is stored.
+    pub(crate) async fn stored(&self, conversation: i64) -> Vec<(String, String)> {
+        let input = json!({"conversationId": conversation, "limit": 50});
+        let page = self.call("getMessages", input).await.unwrap();
+        page["messages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| {
+                let text = |field: &str| m[field].as_str().unwrap().to_owned();
+                (text("role"), text("content"))
+            })
+            .collect()
+    }
+}
+
+pub(crate) fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    list.iter()
+        .map(|(role, content)| ((*role).into(), (*content).into()))
+        .collect()
+}
+
+pub(crate) fn all_failed() -> RouteError {
+    RouteError::AllFailed {
+        attempts: 3,
+        model: "gemma-3-27b-free".into(),
+        kind: FaultKind::Upstream,
+    }
+}
+
+/// A gate that nobody gets through until permits are added.
+pub(crate) fn gated() -> Scripted {
+    Scripted {
+        gate: Semaphore::new(0),
+        ..Scripted::new()
+    }
+}

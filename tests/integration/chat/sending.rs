@@ -1,0 +1,242 @@
+//! Sending: what is asked of a model, what is stored, and what may happen meanwhile.
+
+use std::{collections::VecDeque, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use modelramp::{_core::assignment::Subject, chat::store::ConversationStore};
+use serde_json::json;
+
+use super::app::{Scripted, all_failed, app, app_with, at, gated, pairs};
+
+#[tokio::test]
+async fn a_model_is_checked_before_anything_is_stored_and_empty_is_absent() {
+    let app = app().await;
+    let id = app.conversation().await;
+    let mut input = json!({"conversationId": id, "content": "x", "model": "nope"});
+    let error = app.call("sendMessage", input.clone()).await.unwrap_err();
+    assert_eq!(error.data_code(), "BAD_REQUEST");
+    assert_eq!(error.message, "unknown model `nope`; known are gpt-4o-mini");
+    assert!(app.stored(id).await.is_empty());
+
+    for (model, asked) in [
+        (json!(""), None),
+        (json!("gpt-4o-mini"), Some("gpt-4o-mini")),
+    ] {
+        input["model"] = model;
+        app.call("sendMessage", input.clone()).await.unwrap();
+        let calls = app.answerer.calls.lock();
+        assert_eq!(calls.last().unwrap().model.as_deref(), asked);
+    }
+}
+
+#[tokio::test]
+async fn a_model_is_asked_with_instructions_history_and_deadline() {
+    let app = app().await;
+    let id = app.conversation().await;
+    app.send(id, "Hvad kan du?").await.unwrap();
+    let input = json!({
+        "conversationId": id, "content": "Og nu?",
+        "context": {"page": "inbox", "selectedEmails": ["a"], "hasEmails": true, "unknown": 1},
+    });
+    app.call("sendMessage", input).await.unwrap();
+    let calls = app.answerer.calls.lock();
+    let call = &calls[1];
+    let roles: Vec<_> = call.messages.iter().map(|m| m.role.as_str()).collect();
+    assert_eq!(roles, ["system", "system", "user", "assistant", "user"]);
+    let instructions = call.messages[0].content.as_str().unwrap();
+    assert!(instructions.contains("- page: \"inbox\"\n- selected e-mails: 1 (\"a\")"));
+    assert_eq!(call.messages[4].content, "Og nu?");
+    assert_eq!(call.task, "chat");
+    assert_eq!(call.subject, Some(Subject::User(1)));
+    let patience = call.deadline - tokio::time::Instant::now();
+    assert!(patience <= Duration::from_secs(40) && patience > Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_message_stays_when_no_model_answers_and_the_error_says_nothing_of_the_upstream() {
+    let app = app().await;
+    let id = app.conversation().await;
+    *app.answerer.answers.lock() = VecDeque::from([Err(all_failed())]);
+    let error = app.send(id, "fejl").await.unwrap_err();
+    assert_eq!(
+        (error.data_code(), error.code.http_status()),
+        ("INTERNAL_SERVER_ERROR", 500)
+    );
+    assert!(!error.message.contains("gemma") && !error.message.contains("Upstream"));
+    let cause = format!("{:#}", error.cause().unwrap());
+    assert!(cause.contains("gemma-3-27b-free"), "{cause}");
+    assert_eq!(app.stored(id).await, pairs(&[("user", "fejl")]));
+    app.send(id, "igen").await.unwrap();
+    assert_eq!(
+        app.answerer.conversation(1),
+        pairs(&[("user", "fejl"), ("user", "igen")])
+    );
+}
+
+#[tokio::test]
+async fn old_messages_are_left_out_when_the_budget_is_used_up() {
+    // Each message of 30 bytes is estimated at 14 tokens.
+    let app = app_with(Scripted::new(), 3 * 14).await;
+    let id = app.conversation().await;
+    for n in 0..4 {
+        *app.answerer.answers.lock() = VecDeque::from([Ok("thirty bytes of an answer, yes")]);
+        app.send(id, &format!("a question of thirty bytes, {n:02}"))
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        app.answerer.conversation(3),
+        pairs(&[
+            ("user", "a question of thirty bytes, 02"),
+            ("assistant", "thirty bytes of an answer, yes"),
+            ("user", "a question of thirty bytes, 03"),
+        ])
+    );
+    // A message is sent even where it alone is too much.
+    let long = "x".repeat(10_000);
+    app.send(id, &long).await.unwrap();
+    assert_eq!(app.answerer.conversation(4), pairs(&[("user", &long)]));
+}
+
+#[tokio::test]
+async fn a_small_context_leaves_room_for_instructions_and_answer() {
+    let answerer = Scripted {
+        context_tokens: 1_000,
+        ..Scripted::new()
+    };
+    let app = app_with(answerer, 1_000_000).await;
+    let id = app.conversation().await;
+    for n in 0..9 {
+        app.send(id, &format!("{n}{}", "x".repeat(599)))
+            .await
+            .unwrap();
+    }
+    let calls = app.answerer.calls.lock();
+    let bytes: usize = calls[8]
+        .messages
+        .iter()
+        .map(|m| m.content.as_str().unwrap().len())
+        .sum();
+    assert!(bytes / 3 <= 750, "{bytes}");
+    assert!(calls[8].messages.len() >= 4);
+}
+
+#[tokio::test]
+async fn long_conversations_are_read_in_pages() {
+    let app = app_with(Scripted::new(), 1_000_000).await;
+    let id = app.conversation().await;
+    for n in 0..70 {
+        let input = json!({"conversationId": id, "content": format!("nr {n}")});
+        app.call_at(n * 10_000, 1, "sendMessage", input)
+            .await
+            .unwrap();
+    }
+    let asked = app.answerer.conversation(69);
+    assert_eq!(asked.len(), 139);
+    let questions: Vec<_> = asked
+        .iter()
+        .step_by(2)
+        .map(|(_, text)| text.clone())
+        .collect();
+    assert_eq!(
+        questions,
+        (0..70).map(|n| format!("nr {n}")).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
+async fn a_send_goes_on_when_its_client_leaves() {
+    let app = app_with(gated(), 8_000).await;
+    let id = app.conversation().await;
+    tokio::select! {
+        _ = app.send(id, "hej") => panic!("nobody has answered yet"),
+        () = app.answerer.until_asked() => {}
+    }
+    app.answerer.gate.add_permits(1);
+    assert!(app.tasks.shutdown(Duration::from_secs(10)).await);
+    let messages = app.storage.messages(id, 0, 9);
+    let contents: Vec<_> = messages
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|m| m.content)
+        .collect();
+    assert_eq!(contents, ["hej", "answer"]);
+}
+
+#[tokio::test]
+async fn a_conversation_deleted_during_a_send_stays_deleted() {
+    let app = app_with(gated(), 8_000).await;
+    let id = app.conversation().await;
+    let delete = async {
+        app.answerer.until_asked().await;
+        let deleted = app
+            .call("deleteConversation", json!({"conversationId": id}))
+            .await;
+        app.answerer.gate.add_permits(1);
+        deleted
+    };
+    let (sent, deleted) = tokio::join!(app.send(id, "hej"), delete);
+    assert_eq!(sent.unwrap()["content"], "hej");
+    deleted.unwrap();
+    let error = app
+        .call("getMessages", json!({"conversationId": id}))
+        .await
+        .unwrap_err();
+    assert_eq!(error.data_code(), "NOT_FOUND");
+    assert_eq!(
+        app.call("getConversations", json!({})).await.unwrap(),
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn of_two_sends_at_once_each_asks_with_its_own_message_last() {
+    let app = app_with(gated(), 8_000).await;
+    let id = app.conversation().await;
+    let release = async {
+        app.answerer.until_asked().await;
+        app.answerer.until_asked().await;
+        app.answerer.gate.add_permits(2);
+    };
+    let (first, second, ()) = tokio::join!(app.send(id, "a"), app.send(id, "b"), release);
+    let mut sent = [first.unwrap(), second.unwrap()];
+    sent.sort_by_key(|message| message["id"].as_i64());
+    let [earlier, later] = sent.map(|message| message["content"].as_str().unwrap().to_owned());
+    let mut asked = [app.answerer.conversation(0), app.answerer.conversation(1)];
+    asked.sort_by_key(Vec::len);
+    assert_eq!(
+        asked,
+        [
+            pairs(&[("user", &earlier)]),
+            pairs(&[("user", &earlier), ("user", &later)])
+        ]
+    );
+    let roles: Vec<_> = app
+        .stored(id)
+        .await
+        .into_iter()
+        .map(|(role, _)| role)
+        .collect();
+    assert_eq!(roles, ["user", "user", "assistant", "assistant"]);
+}
+
+#[tokio::test]
+async fn an_answer_is_dated_after_its_question() {
+    let app = app().await;
+    let id = app.conversation().await;
+    app.send(id, "hej").await.unwrap();
+    let page = app
+        .call("getMessages", json!({"conversationId": id}))
+        .await
+        .unwrap();
+    let time = |n: usize| -> DateTime<Utc> {
+        page["messages"][n]["createdAt"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    assert_eq!(time(0), at(0));
+    assert!(time(1) >= at(0) && time(1) < at(0) + TimeDelta::seconds(30));
+}

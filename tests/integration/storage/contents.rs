@@ -1,0 +1,289 @@
+//! Users, conversations and events as they are stored.
+
+use std::{collections::HashSet, sync::Arc};
+
+use chrono::TimeDelta;
+use modelramp::{
+    _core::{
+        assignment::Variant,
+        auth::{Authenticator, Role, SessionKey, UserStore},
+        context::Caller,
+        units::Microdollars,
+    },
+    ai_metrics::{Event, EventStore, Outcome},
+    chat::store::{ConversationStore, MessageRole},
+    providers::fault::FaultKind,
+    storage::UserError,
+};
+
+use super::{at, storage};
+
+#[tokio::test]
+async fn an_unknown_open_id_becomes_a_user_of_that_name() {
+    let (_folder, storage) = storage().await;
+    let made = storage
+        .user_of_session("brand-new", "Ny", at(0))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(made.id, 1);
+    assert_eq!(made.name.as_deref(), Some("Ny"));
+    assert_eq!(made.email, None);
+    assert_eq!(made.login_method.as_deref(), Some("dev"));
+    assert_eq!(made.role, Role::User);
+    assert_eq!(made.created_at, at(0));
+    let again = storage
+        .user_of_session("brand-new", "Other", at(1))
+        .await
+        .unwrap();
+    assert_eq!(again, Some(made));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn first_calls_at_once_make_one_user() {
+    let (_folder, storage) = storage().await;
+    let ids: HashSet<i64> = futures::future::join_all((0..20).map(|_| {
+        let storage = storage.clone();
+        async move {
+            storage
+                .user_of_session("new", "N", at(0))
+                .await
+                .unwrap()
+                .unwrap()
+                .id
+        }
+    }))
+    .await
+    .into_iter()
+    .collect();
+    assert_eq!(ids.len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_is_noted_once_a_minute() {
+    let (_folder, storage) = storage().await;
+    let mut seen = Vec::new();
+    for seconds in [0, 59, 60, 100, 120, 121] {
+        let user = storage
+            .user_of_session("u", "U", at(seconds))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(user.updated_at, at(0));
+        seen.push((user.last_signed_in - at(0)).num_seconds());
+    }
+    assert_eq!(seen, [0, 0, 60, 60, 120, 120]);
+    let stored = storage.find_user(1).await.unwrap().unwrap();
+    assert_eq!(stored.last_signed_in, at(120));
+}
+
+#[tokio::test]
+async fn local_users_are_made_by_the_command_only() {
+    let (_folder, storage) = storage().await;
+    assert_eq!(
+        storage
+            .user_of_session("local:7", "X", at(0))
+            .await
+            .unwrap(),
+        None
+    );
+    let made = storage
+        .ensure_local_user(7, Role::User, at(0))
+        .await
+        .unwrap();
+    assert_eq!(
+        (made.id, made.open_id.as_str(), made.role),
+        (7, "local:7", Role::User)
+    );
+    let session = storage
+        .user_of_session("local:7", "X", at(1))
+        .await
+        .unwrap();
+    assert_eq!(session, Some(made));
+    let admin = storage
+        .ensure_local_user(7, Role::Admin, at(2))
+        .await
+        .unwrap();
+    assert_eq!((admin.id, admin.role), (7, Role::Admin));
+    assert_eq!((admin.created_at, admin.updated_at), (at(0), at(2)));
+}
+
+#[tokio::test]
+async fn ids_that_were_asked_for_are_not_handed_out_later() {
+    let (_folder, storage) = storage().await;
+    storage
+        .ensure_local_user(3, Role::User, at(0))
+        .await
+        .unwrap();
+    storage
+        .ensure_local_user(1, Role::User, at(0))
+        .await
+        .unwrap();
+    for expected in [4, 5] {
+        let open_id = format!("user-{expected}");
+        let user = storage
+            .user_of_session(&open_id, "N", at(0))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(user.id, expected);
+    }
+}
+
+#[tokio::test]
+async fn the_role_of_a_user_who_came_by_session_can_be_set() {
+    let (_folder, storage) = storage().await;
+    storage.user_of_session("bo", "Bo", at(0)).await.unwrap();
+    let user = storage
+        .ensure_local_user(1, Role::Admin, at(1))
+        .await
+        .unwrap();
+    assert_eq!((user.open_id.as_str(), user.role), ("bo", Role::Admin));
+    assert_eq!(user.name.as_deref(), Some("Bo"));
+}
+
+#[tokio::test]
+async fn ids_are_positive_and_deleted_users_stay_deleted() {
+    let (_folder, storage) = storage().await;
+    for id in [0, -1, i64::MIN, i64::MAX] {
+        let error = storage
+            .ensure_local_user(id, Role::User, at(0))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, UserError::InvalidId { .. }));
+        assert!(error.to_string().contains(&format!("`{id}`")));
+    }
+    storage
+        .ensure_local_user(7, Role::User, at(0))
+        .await
+        .unwrap();
+    assert!(storage.delete_user(7, at(1)).await.unwrap());
+    assert!(!storage.delete_user(7, at(1)).await.unwrap());
+    assert_eq!(storage.find_user(7).await.unwrap(), None);
+    assert_eq!(
+        storage
+            .user_of_session("local:7", "X", at(2))
+            .await
+            .unwrap(),
+        None
+    );
+    let error = storage
+        .ensure_local_user(7, Role::Admin, at(2))
+        .await
+        .unwrap_err();
+    assert_eq!(error.to_string(), "user `7` was deleted");
+
+    storage.user_of_session("bo", "Bo", at(0)).await.unwrap();
+    storage.delete_user(8, at(1)).await.unwrap();
+    assert_eq!(
+        storage.user_of_session("bo", "Bo", at(2)).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn an_issued_token_names_its_user() {
+    let (_folder, storage) = storage().await;
+    let user = storage
+        .ensure_local_user(7, Role::Admin, at(0))
+        .await
+        .unwrap();
+    let secret = "0123456789abcdef0123456789abcdef";
+    // The checker has its own clock, so the token is dated far ahead.
+    let token = SessionKey::new(&secret.into())
+        .issue(
+            &user,
+            "app",
+            TimeDelta::days(36_500).to_std().unwrap(),
+            at(0),
+        )
+        .unwrap();
+    let authenticator =
+        Authenticator::new(SessionKey::new(&secret.into()), None, Arc::new(storage));
+    let Caller::User(caller) = authenticator.caller_of_token(&token, at(1)).await else {
+        panic!("the token names nobody");
+    };
+    assert_eq!(*caller, user);
+}
+
+#[tokio::test]
+async fn messages_go_with_their_conversation_and_cannot_come_back() {
+    let (_folder, storage) = storage().await;
+    storage
+        .ensure_local_user(1, Role::User, at(0))
+        .await
+        .unwrap();
+    let doomed = storage.create_conversation(1, None, at(0)).await.unwrap();
+    let kept = storage.create_conversation(1, None, at(0)).await.unwrap();
+    for conversation in [&doomed, &kept] {
+        storage
+            .add_message(conversation.id, MessageRole::User, "hej", at(1))
+            .await
+            .unwrap();
+    }
+    storage.delete_conversation(doomed.id).await.unwrap();
+    storage.delete_conversation(doomed.id).await.unwrap();
+    let late = storage
+        .add_message(doomed.id, MessageRole::Assistant, "too late", at(2))
+        .await
+        .unwrap();
+    assert_eq!(late, None);
+    assert!(storage.messages(doomed.id, 0, 10).await.unwrap().is_empty());
+    assert_eq!(storage.messages(kept.id, 0, 10).await.unwrap().len(), 1);
+    // Nor is its id handed out again.
+    storage.delete_conversation(kept.id).await.unwrap();
+    let next = storage.create_conversation(1, None, at(3)).await.unwrap();
+    assert_eq!(next.id, kept.id + 1);
+}
+
+pub(super) fn event(at_ms: i64) -> Event {
+    Event {
+        at_ms,
+        request_id: "r".into(),
+        user_id: Some(7),
+        model: "glm-4.5-air-free".into(),
+        task: "chat".into(),
+        variant: Variant::Candidate,
+        position: 1,
+        latency_ms: 12.5,
+        first_token_ms: None,
+        prompt_tokens: u32::MAX,
+        completion_tokens: 3,
+        cost: Microdollars(42),
+        outcome: Outcome::Fault(FaultKind::Timeout),
+    }
+}
+
+#[tokio::test]
+async fn events_come_back_as_they_were_oldest_first() {
+    let (_folder, storage) = storage().await;
+    // More than two inserts of one transaction, the newest first.
+    let events: Vec<_> = (0..1_203).rev().map(event).collect();
+    storage.append(&events).await.unwrap();
+    storage.append(&[]).await.unwrap();
+    let read = storage.since(3).await.unwrap();
+    let times: Vec<_> = read.iter().map(|event| event.at_ms).collect();
+    assert_eq!(times, (3..1_203).collect::<Vec<_>>());
+    assert_eq!(format!("{:?}", read[0]), format!("{:?}", event(3)));
+
+    let other = Event {
+        user_id: None,
+        first_token_ms: Some(1.25),
+        variant: Variant::Control,
+        outcome: Outcome::Success,
+        ..event(5_000)
+    };
+    storage.append(std::slice::from_ref(&other)).await.unwrap();
+    let read = storage.since(5_000).await.unwrap();
+    assert_eq!(format!("{read:?}"), format!("[{other:?}]"));
+}
+
+#[tokio::test]
+async fn events_are_stored_all_or_none() {
+    let (_folder, storage) = storage().await;
+    let mut events: Vec<_> = (0..600).map(event).collect();
+    // SQLite keeps not-a-number as NULL, which the column refuses.
+    events[599].latency_ms = f64::NAN;
+    assert!(storage.append(&events).await.is_err());
+    assert!(storage.since(0).await.unwrap().is_empty());
+}
