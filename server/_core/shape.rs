@@ -260,3 +260,6 @@ impl Shape {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
