@@ -1,8 +1,8 @@
 //! The tRPC wire: what `@trpc/client` 10 and 11 speak, over HTTP, SSE and WebSocket.
 //!
-//! A request is read in four steps, each in its own file: [`request`] takes apart what the URL and
-//! the headers say, [`input`] what was sent along, [`http`] finds the procedures and runs them, and
-//! [`envelope`] writes what came of it. Batches, streamed batches, event streams and sockets differ
+//! A request is read in four steps, each in its own file: `request` takes apart what the URL and
+//! the headers say, `input` what was sent along, `http` finds the procedures and runs them, and
+//! `envelope` writes what came of it. Batches, streamed batches, event streams and sockets differ
 //! only in how many calls there are and how their envelopes are strung together. Every answer below
 //! the mount point is an envelope, because clients cannot read anything else.
 

@@ -215,6 +215,9 @@ test('jsonl: answers come in the order of completion', async () => {
   const r = await http(`/test.wait,test.wait?batch=1&${qs({ 0: wire({ ms: 150 }), 1: wire({ ms: 1 }) })}`, { headers: { 'trpc-accept': 'application/jsonl' } });
   const lines = r.text.trim().split('\n').map((l) => tf.deserialize(JSON.parse(l))); eq(lines.slice(1).map((l) => l[0]), [1, 0], 'chunks');
 });
+test('jsonl: a call that is slower than the keep-alive is answered', async () => {
+  eq(await Promise.all([700, 1].map((ms) => client(c11.httpBatchStreamLink).test.wait.query({ ms }))), [700, 1], 'answers');
+});
 test('batch: calls run at the same time', async () => {
   const t0 = Date.now(); const r = await http('/' + Array(20).fill('test.wait').join(',') + `?batch=1&${qs(Object.fromEntries(Array.from({ length: 20 }, (_, i) => [i, wire({ ms: 100 })])))}`);
   eq(r.status, 200, 'status'); assert(Date.now() - t0 < 1000, `took ${Date.now() - t0} ms`);
@@ -257,4 +260,20 @@ test('every error of a batch has a request id of its own', async () => {
 });
 test('a request line of 60 KiB is read', async () => {
   const r = await http(`/test.counts?pad=${'x'.repeat(60 * 1024)}`); eq(r.status, 200, 'status');
+});
+test('texts are the reference server\'s, the missing quote included', async () => {
+  const message = async (path, init) => { const r = await http(path, init); return [r.status, Array.isArray(r.json), unwrap(Array.isArray(r.json) ? r.json[0] : r.json).error.message]; };
+  for (const [path, init, ...expected] of [
+    ['/test.counts', { method: 'POST', headers: { 'content-type': 'text/plain' }, body: '{}' }, 415, false, 'Unsupported content-type "text/plain'],
+    ['/test.counts', { method: 'PUT' }, 415, false, 'Missing content-type header'],
+    ['/test.counts', { method: 'PUT', headers: J }, 405, false, 'Unsupported PUT-request to query procedure at path "test.counts"'],
+    ['/test.finish', {}, 405, false, 'Unsupported GET-request to mutation procedure at path "test.finish"'],
+    ['/test.finish,test.finish?batch=1', {}, 405, true, 'Unsupported GET-request to mutation procedure at path "test.finish"'],
+    ['/test.counts,test.finish?batch=1', {}, 400, false, 'Cannot mix procedure types in call: query, mutation'],
+    ['/test.onCount?batch=1', {}, 400, true, 'Cannot batch subscription calls'],
+    ['/test.counts,test.counts', {}, 404, false, 'No procedure found on path "test.counts,test.counts"'],
+    ['/', {}, 404, false, 'No procedure found on path ""'],
+    ['/test.counts?batch=1&input=5', {}, 400, true, '"input" needs to be an object when doing a batch call'],
+    ['/test.counts', { headers: { accept: 'application/jsonl' } }, 400, false, 'Streaming requests must be batched (you can do a batch of 1)'],
+  ]) eq(await message(path, init), expected, `${init.method ?? 'GET'} ${path}`);
 });

@@ -33,6 +33,7 @@ async fn conforms(
         ("MAX_BODY".to_owned(), MAX_BODY_BYTES.to_string()),
         ("BATCH_LIMIT".to_owned(), batch_limit),
         ("TEST_PROCEDURES".to_owned(), "1".to_owned()),
+        ("STRICT".to_owned(), "1".to_owned()),
     ];
     environment.extend(mode.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
     let checks = tokio::task::spawn_blocking(move || {
@@ -189,19 +190,43 @@ async fn the_thousand_and_twenty_fifth_subscription_of_a_socket_is_refused() {
     assert_eq!(error["error"]["json"]["data"]["code"], "TOO_MANY_REQUESTS");
 }
 
-#[tokio::test]
-async fn a_client_that_does_not_read_holds_back_its_own_subscription_only() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_does_not_read_is_not_written_for() {
     let server = TrpcServer::start(config(), None).await;
+    let flood =
+        |id| json!({"id": id, "method": "subscription", "params": {"path": "test.onFlood"}});
     let mut deaf = connect(&server).await;
-    let subscriptions: Vec<Value> = (0..300)
-        .map(|id| json!({"id": id, "method": "subscription", "params": {"path": "test.onCount"}}))
-        .collect();
-    say(&mut deaf, Value::Array(subscriptions)).await;
+    say(&mut deaf, json!([flood(1), flood(2), flood(3)])).await;
+    assert_eq!(hear(&mut deaf).await.unwrap()["result"]["type"], "started");
+
     let mut other = connect(&server).await;
-    say(
-        &mut other,
-        json!({"id": 1, "method": "query", "params": {"path": "test.counts"}}),
-    )
-    .await;
-    assert_eq!(hear(&mut other).await.unwrap()["id"], 1);
+    let mut beat = tokio::time::interval(Duration::from_millis(20));
+    let (mut last, mut unchanged) = (0, 0);
+    let standstill = async {
+        while unchanged < 10 {
+            beat.tick().await;
+            say(
+                &mut other,
+                json!({"id": 1, "method": "query", "params": {"path": "test.counts"}}),
+            )
+            .await;
+            let counts = hear(&mut other).await.unwrap();
+            let flooded = counts["result"]["data"]["json"]["flooded"]
+                .as_u64()
+                .unwrap();
+            unchanged = if flooded > 0 && flooded == last {
+                unchanged + 1
+            } else {
+                0
+            };
+            last = flooded;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), standstill)
+        .await
+        .expect("the flood stops when the buffers of the kernel are full");
+    // It goes on where it stood as soon as the client reads.
+    for _ in 0..3 {
+        assert!(hear(&mut deaf).await.is_some());
+    }
 }

@@ -34,6 +34,7 @@ const BEAT: Duration = Duration::from_millis(20);
 pub(crate) struct Counts {
     running: AtomicU64,
     finished: AtomicU64,
+    flooded: AtomicU64,
 }
 
 /// One piece of work under way.
@@ -98,6 +99,8 @@ pub(crate) fn registry(tasks: Tasks) -> Registry {
         mutation Public binary = binary;
         /// Counts on from the last event that was seen.
         subscription Public onCount = on_count;
+        /// Large events as fast as they are taken.
+        subscription Public onFlood = on_flood;
         /// Two events, then a fault.
         subscription Public onFault = on_fault;
         /// Two events, then a panic.
@@ -248,12 +251,14 @@ async fn hang(counts: Arc<Counts>, _: Context) -> Result<(), RpcError> {
 struct CountsNow {
     running: u64,
     finished: u64,
+    flooded: u64,
 }
 
 async fn counts(counts: Arc<Counts>, _: Context) -> Result<CountsNow, RpcError> {
     Ok(CountsNow {
         running: counts.running.load(Ordering::SeqCst),
         finished: counts.finished.load(Ordering::SeqCst),
+        flooded: counts.flooded.load(Ordering::SeqCst),
     })
 }
 
@@ -323,6 +328,17 @@ async fn on_count(
             tokio::time::sleep(BEAT).await;
         }
     })
+}
+
+async fn on_flood(
+    counts: Arc<Counts>,
+    _: Context,
+) -> Result<impl Stream<Item = Result<Plain<String>, RpcError>>, RpcError> {
+    let event = "x".repeat(64 * 1024);
+    Ok(futures::stream::repeat_with(move || {
+        counts.flooded.fetch_add(1, Ordering::SeqCst);
+        Ok(Plain(event.clone()))
+    }))
 }
 
 async fn on_fault(
