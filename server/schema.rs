@@ -1,3 +1,105 @@
 //! Writes the contract in `schema/` from the registry and the settings table.
+//!
+//! The folder is checked in and is an npm package as it lies. Everything in it follows from the
+//! code alone, so that a difference means only that somebody forgot to write it anew.
 
+mod contract;
 pub mod openrpc;
+mod package;
+mod procedures;
+mod router;
+mod typescript;
+
+use std::{fmt, fs, io, path::Path};
+
+pub use contract::{Contract, Entry};
+
+use crate::_core::{config::settings_markdown, registry::Registry};
+
+/// The files of the contract: names within the folder, and texts.
+pub fn files(registry: &Registry) -> Vec<(&'static str, String)> {
+    let contract = Contract::new(registry);
+    vec![
+        ("app-router.ts", router::v11(&contract)),
+        ("app-router.v10.ts", router::v10(&contract)),
+        ("procedures.json", procedures::document(&contract)),
+        ("openrpc.json", pretty(&openrpc::document(registry))),
+        ("settings.md", settings_markdown()),
+        ("package.json", package::manifest()),
+    ]
+}
+
+fn pretty(document: &serde_json::Value) -> String {
+    format!("{document:#}\n")
+}
+
+/// Writes all files into `folder`, which is made where it is missing.
+pub fn write(folder: &Path, registry: &Registry) -> io::Result<()> {
+    write_files(folder, &files(registry))
+}
+
+/// Compares the folder with what [`write`] would write.
+pub fn check(folder: &Path, registry: &Registry) -> Result<(), Vec<Difference>> {
+    check_files(folder, &files(registry))
+}
+
+/// [`write`] for files that were put together already.
+pub fn write_files(folder: &Path, files: &[(&'static str, String)]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    for (name, text) in files {
+        fs::write(folder.join(name), text)?;
+    }
+    Ok(())
+}
+
+/// [`check`] for files that were put together already.
+pub fn check_files(folder: &Path, files: &[(&'static str, String)]) -> Result<(), Vec<Difference>> {
+    let differences: Vec<Difference> = files
+        .iter()
+        .filter_map(|(name, expected)| {
+            let line = match fs::read_to_string(folder.join(name)) {
+                Ok(found) => Some(first_difference(expected, &found)?),
+                Err(_) => None,
+            };
+            Some(Difference { file: name, line })
+        })
+        .collect();
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(differences)
+    }
+}
+
+/// A file that is not as the code has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name in the folder.
+    pub file: &'static str,
+    /// The first line that differs, counted from 1; `None` where the file cannot be read.
+    pub line: Option<usize>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "`{}` differs from the code at line {line}", self.file),
+            None => write!(f, "`{}` cannot be read", self.file),
+        }
+    }
+}
+
+fn first_difference(expected: &str, found: &str) -> Option<usize> {
+    if expected == found {
+        return None;
+    }
+    let same = expected
+        .lines()
+        .zip(found.lines())
+        .take_while(|(expected, found)| expected == found)
+        .count();
+    Some(same + 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,16 @@
 //! All integration tests in one binary, which links once.
 
+mod ai_metrics;
+mod ai_metrics_vectors;
 mod architecture;
 mod chat;
+mod contract;
 mod feature_flags;
 mod feature_flags_vectors;
 mod jsonrpc;
+mod real_models;
 mod server_core_vectors;
 mod storage;
 mod support;
 mod trpc;
+mod wire_vectors;

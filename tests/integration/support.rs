@@ -1,5 +1,6 @@
 //! What several integration tests share.
 
+pub(crate) mod app;
 pub(crate) mod conformance;
 pub(crate) mod sessions;
 pub(crate) mod trpc_procedures;
