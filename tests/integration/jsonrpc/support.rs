@@ -226,7 +226,7 @@ pub(super) async fn read(request: reqwest::RequestBuilder) -> (u16, Value) {
 fn events_until_stop(tasks: &Tasks) -> Router {
     let tasks = tasks.clone();
     Router::new().route(
-        "/events",
+        "/api/trpc/events",
         get(move || {
             let first = stream::iter([Ok::<_, std::io::Error>("data: hello\n\n")]);
             let events = first.chain(stream::pending()).take_until(tasks.stopping());
