@@ -39,7 +39,7 @@ pub struct Parts {
     pub openrpc: Value,
     /// What `/readyz` asks.
     pub readiness: Readiness,
-    /// The routes of tRPC.
+    /// The routes of tRPC, at `/api/trpc`.
     pub trpc: Router,
 }
 
@@ -50,7 +50,7 @@ pub fn router(parts: Parts) -> Result<Router, NameTaken> {
     let cors = cors::layer(&parts.server.allowed_origins);
     let jsonrpc = jsonrpc::routes(&parts)?;
     Ok(Router::new()
-        .nest("/api/trpc", parts.trpc)
+        .merge(parts.trpc)
         .merge(jsonrpc)
         .merge(operations::routes(parts.readiness, parts.tasks))
         .fallback(operations::unknown_path)

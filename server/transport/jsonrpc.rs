@@ -56,6 +56,9 @@ pub struct NameTaken(#[from] RegisterMethodError);
 /// Length of a subscription's id; a text, since JavaScript cannot hold every 64-bit number.
 const SUBSCRIPTION_ID_LENGTH: usize = 16;
 
+/// Pings that are rarer than this find nobody.
+const MAX_PING_INTERVAL: Duration = Duration::from_secs(86_400);
+
 /// The route of the wire.
 pub fn routes(parts: &Parts) -> Result<Router, NameTaken> {
     let methods = methods::build(&parts.registry, &parts.gate, &parts.openrpc)?;
@@ -97,6 +100,8 @@ pub fn routes(parts: &Parts) -> Result<Router, NameTaken> {
 
 /// A socket that missed one pong, and half the time until the next, is given up.
 fn pings(interval: Duration) -> PingConfig {
+    // Centuries would overflow the clock.
+    let interval = interval.min(MAX_PING_INTERVAL);
     PingConfig::new()
         .ping_interval(interval)
         .inactive_limit(interval + interval / 2)

@@ -9,4 +9,5 @@ mod openrpc;
 mod origins;
 mod shutdown;
 mod socket;
+mod stubs;
 mod support;

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Limits, MEETING, TestServer, read};
+use super::{
+    stubs::MEETING,
+    support::{Limits, TestServer, read},
+};
 
 #[tokio::test]
 async fn params_are_by_name_or_one_element_or_absent() {

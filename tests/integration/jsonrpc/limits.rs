@@ -6,7 +6,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::support::{Limits, MAX_BODY_BYTES, MEETING, TestServer, read};
+use super::{
+    stubs::MEETING,
+    support::{Limits, MAX_BODY_BYTES, TestServer, read},
+};
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"stub.nothing"}"#;
 

@@ -99,3 +99,18 @@ async fn clients_that_take_too_long_over_a_request_are_hung_up_on() {
     }
     assert_eq!(server.post("[]").await.0, 200);
 }
+
+#[tokio::test]
+async fn a_stop_waits_for_the_calls_of_sockets_too() {
+    let server = TestServer::with(Limits {
+        patience: Duration::from_millis(50),
+        ..Limits::default()
+    })
+    .await;
+    let mut socket = Socket::open(&server, None).await;
+    // A query: nothing but its socket keeps the server.
+    socket.call(1, "stub.slowQuery", Value::Null).await;
+    server.stubs.until(|seen| seen.started == 1).await;
+    server.stop();
+    assert!(!server.served().await, "the query still runs");
+}
