@@ -8,7 +8,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::summary::{Summary, one_decimal};
+use super::summary::{Summary, number, one_decimal};
 use crate::_core::units::Percent;
 
 /// Fewer requests than this advise nothing.
@@ -79,22 +79,26 @@ impl Health {
         let p95 = figures.p95_ms;
         if p95 > 10_000.0 {
             critical.push(format!(
-                "P95 response time too high: {p95}ms (threshold: 10s)"
+                "P95 response time too high: {}ms (threshold: 10s)",
+                number(p95)
             ));
         } else if p95 > 5_000.0 {
             warnings.push(format!(
-                "P95 response time elevated: {p95}ms (threshold: 5s)"
+                "P95 response time elevated: {}ms (threshold: 5s)",
+                number(p95)
             ));
         }
 
         let average = figures.average_ms;
         if average > 5_000.0 {
             critical.push(format!(
-                "Average response time too high: {average}ms (threshold: 5s)"
+                "Average response time too high: {}ms (threshold: 5s)",
+                number(average)
             ));
         } else if average > 3_000.0 {
             warnings.push(format!(
-                "Average response time elevated: {average}ms (threshold: 3s)"
+                "Average response time elevated: {}ms (threshold: 3s)",
+                number(average)
             ));
         }
 

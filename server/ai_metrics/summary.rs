@@ -215,13 +215,22 @@ impl VariantFigures {
 
 /// One decimal as JavaScript's `toFixed(1)`: ties of the exact double go away from zero, where Rust
 /// rounds them to even. Only numbers that end in .25 or .75 are ties, and .75 goes up either way.
-pub(super) fn one_decimal(number: f64) -> String {
-    let tie = if number.fract().abs() == 0.25 {
-        0.05
-    } else {
-        0.0
-    };
-    format!("{:.1}", number + tie * number.signum())
+pub(super) fn one_decimal(value: f64) -> String {
+    if value.is_infinite() {
+        return number(value);
+    }
+    let is_tie = value.fract().abs() == 0.25;
+    let nudge = if is_tie { 0.05 * value.signum() } else { 0.0 };
+    format!("{:.1}", value + nudge)
+}
+
+/// As JavaScript prints it: integral numbers without a point.
+pub(super) fn number(value: f64) -> String {
+    if value.is_infinite() {
+        let sign = if value < 0.0 { "-" } else { "" };
+        return format!("{sign}Infinity");
+    }
+    value.to_string()
 }
 
 #[cfg(test)]
@@ -242,6 +251,7 @@ mod tests {
             (0.0, "0.0"),
             (99.95, "100.0"),
             (16.666666666666664, "16.7"),
+            (f64::INFINITY, "Infinity"),
         ] {
             assert_eq!(one_decimal(number), text);
         }
