@@ -1,0 +1,4 @@
+//! What several integration tests share.
+
+pub(crate) mod scripted_upstream;
+pub(crate) mod vectors;
