@@ -26,7 +26,7 @@ use crate::{
         errors::{ErrorCode, RpcError},
         feature_flags::FeatureFlags,
     },
-    ai_metrics::AiMetrics,
+    ai_metrics::{AiMetrics, Event},
     providers::{
         ChatRequest, Completion, Delta, Message,
         fault::{Fault, FaultKind},
@@ -129,6 +129,18 @@ impl From<RouteError> for RpcError {
     }
 }
 
+/// Where events of attempts go: the windows of [`AiMetrics`], or whatever wants to see each one.
+pub trait Recorder: Send + Sync {
+    /// Takes one event. Never waits.
+    fn record(&self, event: Event);
+}
+
+impl Recorder for AiMetrics {
+    fn record(&self, event: Event) {
+        Self::record(self, event);
+    }
+}
+
 /// Fallbacks that are tried after the first model, at most, as on the TypeScript server.
 const MAX_FALLBACKS: usize = 2;
 
@@ -173,7 +185,7 @@ pub struct ModelRouter {
     catalog: Catalog,
     clients: Clients,
     flags: Arc<FeatureFlags>,
-    metrics: Arc<AiMetrics>,
+    metrics: Arc<dyn Recorder>,
     attempt_timeout: Duration,
     max_fallbacks: usize,
 }
@@ -185,7 +197,7 @@ impl ModelRouter {
         catalog: Catalog,
         clients: Clients,
         flags: Arc<FeatureFlags>,
-        metrics: Arc<AiMetrics>,
+        metrics: Arc<dyn Recorder>,
         attempt_timeout: Duration,
     ) -> Self {
         Self {

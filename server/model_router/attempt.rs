@@ -8,10 +8,10 @@ use std::{sync::Arc, time::Duration};
 use chrono::Utc;
 use tokio::time::Instant;
 
-use super::{Call, catalog::Model, selection::Selection};
+use super::{Call, Recorder, catalog::Model, selection::Selection};
 use crate::{
     _core::assignment::Subject,
-    ai_metrics::{AiMetrics, Event, Outcome},
+    ai_metrics::{Event, Outcome},
     providers::{
         Usage,
         fault::{Fault, FaultKind},
@@ -20,7 +20,7 @@ use crate::{
 
 /// An attempt under way; recorded when it ends or is dropped.
 pub(super) struct Attempt {
-    metrics: Arc<AiMetrics>,
+    metrics: Arc<dyn Recorder>,
     model: Arc<Model>,
     started: Instant,
     event: Option<Event>,
@@ -28,7 +28,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     pub(super) fn start(
-        metrics: &Arc<AiMetrics>,
+        metrics: &Arc<dyn Recorder>,
         call: &Call,
         selection: &Selection,
         model: &Arc<Model>,

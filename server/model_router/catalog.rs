@@ -298,3 +298,6 @@ fn grant(
     };
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use super::{
     catalog::{Catalog, Model},
 };
 use crate::_core::{
-    assignment::{Subject, Variant},
+    assignment::{BUCKETS, Subject, Variant},
     feature_flags::{Decision, FeatureFlags, Reason},
 };
 
@@ -96,22 +96,20 @@ impl Selection {
             Some(subject) => format!("subject {subject}"),
             None => "a caller without an id".to_owned(),
         };
-        let (route, other) = match self.variant {
+        let (route, relation) = match self.variant {
             Variant::Candidate => ("candidate", "below"),
             Variant::Control => ("control", "not below"),
         };
-        let decided = match self.decision.reason {
-            Reason::KillSwitch => "the kill switch is on".to_owned(),
-            Reason::ForcedOff => format!("{who} is on the forced-off list"),
-            Reason::ForcedOn => format!("{who} is on the forced-on list"),
-            Reason::ForcedForAll => "FORCE_OPENROUTER puts everybody in".to_owned(),
-            Reason::NoSubject => format!("{who} cannot be compared with a share of {share} %"),
-            Reason::Share => match bucket {
-                Some(bucket) => {
-                    format!("bucket {bucket} of {who} is {other} the live share of {share} %")
-                }
-                None => format!("the live share is {share} %"),
-            },
+        let decided = match (self.decision.reason, bucket) {
+            (Reason::KillSwitch, _) => "the kill switch is on".to_owned(),
+            (Reason::ForcedOff, _) => format!("{who} is on the forced-off list"),
+            (Reason::ForcedOn, _) => format!("{who} is on the forced-on list"),
+            (Reason::ForcedForAll, _) => "FORCE_OPENROUTER puts everybody in".to_owned(),
+            (Reason::NoSubject, _) => format!("{who} is in no bucket, and the share is {share} %"),
+            (Reason::Share, None) => format!("the live share is {share} %"),
+            (Reason::Share, Some(bucket)) => format!(
+                "{who} is in bucket {bucket} of {BUCKETS}, {relation} the live share of {share} %"
+            ),
         };
         let model = self.route.first().map_or("", |model| &*model.name);
         let task = &self.task;

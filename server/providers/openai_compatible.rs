@@ -188,17 +188,15 @@ impl fmt::Debug for OpenAiCompatible {
 /// `base_url` with `/chat/completions`; `None` if it is no base URL, or carries a password, a query
 /// or a fragment, which would end up in logs or be lost.
 pub fn endpoint(base_url: &str) -> Option<Url> {
-    let url = Url::parse(&format!(
-        "{}/chat/completions",
-        base_url.trim_end_matches('/')
-    ))
-    .ok()?;
+    let mut url = Url::parse(base_url).ok()?;
     let is_plain = matches!(url.scheme(), "http" | "https")
         && url.has_host()
         && url.username().is_empty()
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
+    let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
+    url.set_path(&path);
     is_plain.then_some(url)
 }
 

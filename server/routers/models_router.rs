@@ -1,1 +1,195 @@
+//! `models.*`: what there is, and why a user gets the model that they get.
 
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    _core::{
+        assignment::{Subject, Variant},
+        auth::Role,
+        context::Context,
+        errors::RpcError,
+        feature_flags::Reason,
+        registry::Registry,
+        units::Percent,
+    },
+    model_router::{
+        ModelRouter,
+        catalog::{CostLevel, Model, Prices, Task, Tier},
+    },
+    procedures,
+};
+
+/// Registers the procedures.
+pub fn register(registry: &mut Registry, models: Arc<ModelRouter>) {
+    procedures!(registry.router("models", models);
+        /// All models and tasks of the catalogue, with prices and routes.
+        query SignedIn list = list;
+        /// Which model a user would get for a task now, and why. Without `userId`, the caller;
+        /// admins may ask about anybody.
+        query SignedIn explain = explain;
+    );
+}
+
+/// The catalogue, as far as it concerns callers.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ModelList {
+    /// In the catalogue's order.
+    pub models: Vec<ModelInfo>,
+    /// In the catalogue's order.
+    pub tasks: Vec<TaskInfo>,
+}
+
+/// One model.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Its name at the provider.
+    pub id: String,
+    /// Who is called for it.
+    pub provider: String,
+    /// Its name for people.
+    pub display_name: String,
+    /// Who made it.
+    pub vendor: String,
+    /// What it is good at.
+    pub specialization: String,
+    /// How well it did, where it was tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<String>,
+    /// Tokens that fit in, question and answer together.
+    pub context_window: u32,
+    /// Whether it costs anything.
+    pub cost_tier: Tier,
+    /// US dollars per million tokens.
+    pub prices: Prices,
+}
+
+/// One task.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskInfo {
+    /// Its name in the catalogue.
+    pub name: String,
+    /// Models for users in the rollout; the first is the primary.
+    pub candidate: Vec<String>,
+    /// Models for everybody else; the first is the primary.
+    pub control: Vec<String>,
+    /// Why these models.
+    pub reasoning: String,
+    /// What it costs, where the catalogue says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_level: Option<CostLevel>,
+    /// What its models must be able to do.
+    pub capabilities: Vec<String>,
+}
+
+/// Whom and what to explain.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Explain {
+    /// A user's id; the caller's own where it is left out.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    pub user_id: Option<i64>,
+    /// A task of the catalogue.
+    pub task: String,
+}
+
+/// Which model a user gets, and why.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The user.
+    pub user_id: i64,
+    /// The task.
+    pub task: String,
+    /// The route the user is on.
+    pub variant: Variant,
+    /// Where the user falls between nobody and everybody.
+    pub bucket: Option<u32>,
+    /// The live share, in percent.
+    pub share: Percent,
+    /// Why the user is on that route.
+    pub reason: Reason,
+    /// The model that is asked first.
+    pub model: String,
+    /// The models that take over, in order.
+    pub fallbacks: Vec<String>,
+    /// All of that in words.
+    pub why: String,
+}
+
+async fn list(models: Arc<ModelRouter>, _: Context) -> Result<ModelList, RpcError> {
+    let catalog = models.catalog();
+    Ok(ModelList {
+        models: catalog.models.iter().map(|model| info(model)).collect(),
+        tasks: catalog.tasks.iter().map(task_info).collect(),
+    })
+}
+
+async fn explain(
+    models: Arc<ModelRouter>,
+    context: Context,
+    input: Explain,
+) -> Result<Explanation, RpcError> {
+    let caller = context.user()?;
+    let user_id = input.user_id.unwrap_or(caller.id);
+    if user_id != caller.id && caller.role != Role::Admin {
+        return Err(RpcError::forbidden(
+            "You do not have required permission (10002)",
+        ));
+    }
+    if user_id < 1 {
+        return Err(RpcError::bad_request(format!(
+            "`userId` = {user_id} is not a user's id; expected a whole number of at least 1"
+        )));
+    }
+    let selection = models.select(&input.task, Some(&Subject::User(user_id)), None)?;
+    let mut route = names(&selection.route).into_iter();
+    Ok(Explanation {
+        user_id,
+        task: selection.task.to_string(),
+        variant: selection.variant,
+        bucket: selection.decision.bucket,
+        share: selection.decision.share,
+        reason: selection.decision.reason,
+        model: route.next().unwrap_or_default(),
+        fallbacks: route.collect(),
+        why: selection.why(),
+    })
+}
+
+fn info(model: &Model) -> ModelInfo {
+    ModelInfo {
+        name: model.name.to_string(),
+        id: model.id.clone(),
+        provider: model.provider.clone(),
+        display_name: model.display_name.clone(),
+        vendor: model.vendor.clone(),
+        specialization: model.specialization.clone(),
+        accuracy: model.accuracy.clone(),
+        context_window: model.context,
+        cost_tier: model.tier,
+        prices: model.prices,
+    }
+}
+
+fn task_info(task: &Task) -> TaskInfo {
+    TaskInfo {
+        name: task.name.to_string(),
+        candidate: names(&task.candidate),
+        control: names(&task.control),
+        reasoning: task.reasoning.clone(),
+        cost_level: task.cost_level,
+        capabilities: task.capabilities.clone(),
+    }
+}
+
+fn names(route: &[Arc<Model>]) -> Vec<String> {
+    route.iter().map(|model| model.name.to_string()).collect()
+}

@@ -1,0 +1,304 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const GOOD: &str = r#"
+[providers.p]
+base_url = "http://127.0.0.1:1/v1"
+[models.m]
+provider = "p"
+id = "x/m"
+context = 8192
+[tasks.chat]
+candidate = ["m"]
+control = ["m"]
+"#;
+
+fn faults(text: &str) -> Vec<String> {
+    let Err(error) = Catalog::parse(text) else {
+        return Vec::new();
+    };
+    let line = |fault: &CatalogFault| format!("{} {}", fault.key, fault.message);
+    error.faults.iter().map(line).collect()
+}
+
+/// The one fault of the good catalogue with one line replaced.
+fn fault(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    let faults = faults(&GOOD.replacen(from, to, 1));
+    assert_eq!(faults.len(), 1, "{from} -> {to}: {faults:#?}");
+    faults.into_iter().next().unwrap_or_default()
+}
+
+#[test]
+fn the_embedded_catalogue_is_the_originals() {
+    let catalog = Catalog::parse(EMBEDDED).unwrap();
+    assert_eq!((catalog.models.len(), catalog.tasks.len()), (11, 10));
+    for task in &catalog.tasks {
+        assert_eq!(&*task.control[0].name, "gemma-3-27b-free", "{}", task.name);
+    }
+    assert_eq!(
+        &*catalog.unrouted.as_ref().unwrap().name,
+        "glm-4.5-air-free"
+    );
+    assert_eq!(catalog.providers[0].base_url, openrouter::BASE_URL);
+    assert!(catalog.needs_sandbox());
+}
+
+#[test]
+fn little_is_required() {
+    let catalog = Catalog::parse(GOOD).unwrap();
+    let model = &catalog.models[0];
+    assert_eq!(
+        (model.display_name.as_str(), model.vendor.as_str()),
+        ("m", "p")
+    );
+    assert_eq!((model.tier, model.prices), (Tier::Free, Prices::default()));
+    assert!(!catalog.needs_sandbox());
+}
+
+#[test]
+fn a_fault_names_key_value_and_expectation() {
+    for (from, to, expected) in [
+        (
+            "context = 8192",
+            "context = 0",
+            "models.m.context = 0; expected a whole number of tokens, at least 1",
+        ),
+        (
+            "context = 8192",
+            "context = -1",
+            "models.m.context = -1; expected a whole number of tokens, at least 1",
+        ),
+        (
+            "context = 8192",
+            "",
+            "models.m.context is missing; expected a whole number of tokens, at least 1",
+        ),
+        (
+            "context = 8192",
+            "context = 1\ncontxt = 2",
+            "models.m.contxt = 2 is not known here; expected one of provider, id, context, max_tokens, prices, display_name, vendor, specialization, accuracy, tier",
+        ),
+        (
+            "context = 8192",
+            "context = 1\nprices = { prompt = -0.5, completion = 1 }",
+            "models.m.prices.prompt = -0.5; expected US dollars per million tokens, a number of at least 0",
+        ),
+        (
+            "context = 8192",
+            "context = 1\nprices = { prompt = nan, completion = 1 }",
+            "models.m.prices.prompt = nan; expected US dollars per million tokens, a number of at least 0",
+        ),
+        (
+            "context = 8192",
+            "context = 1\ntier = \"gold\"",
+            "models.m.tier = \"gold\"; expected `free` or `paid`",
+        ),
+        (
+            "provider = \"p\"",
+            "provider = \"q\"",
+            "models.m.provider = \"q\" is not one of the providers; expected one of p",
+        ),
+        (
+            "candidate = [\"m\"]",
+            "candidate = [\"n\"]",
+            "tasks.chat.candidate = \"n\" is not one of the models; expected one of m",
+        ),
+        (
+            "candidate = [\"m\"]",
+            "candidate = []",
+            "tasks.chat.candidate = []; expected a list of model names with at least one",
+        ),
+        (
+            "candidate = [\"m\"]",
+            "candidate = [\"m\", \"m\"]",
+            "tasks.chat.candidate names `m` twice; expected each model once",
+        ),
+        (
+            "base_url = \"http://127.0.0.1:1/v1\"",
+            "base_url = \"localhost\"",
+            "providers.p.base_url = \"localhost\"; expected an absolute http or https URL without password, query and fragment",
+        ),
+    ] {
+        assert_eq!(fault(from, to), expected);
+    }
+}
+
+#[test]
+fn all_faults_are_reported_at_once() {
+    let text = GOOD
+        .replace("8192", "0")
+        .replace("http://", "gopher://")
+        .replace("control = [\"m\"]", "control = [\"n\"]\nextra = 1");
+    assert_eq!(faults(&text).len(), 4, "{:#?}", faults(&text));
+    let error = Catalog::parse(&text).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 5, "{error}");
+}
+
+#[test]
+fn a_reference_to_a_faulty_model_is_no_second_fault() {
+    assert!(fault("id = \"x/m\"", "id = 5").starts_with("models.m.id = 5"));
+}
+
+#[test]
+fn what_is_no_toml_is_told_by_line() {
+    let told = faults("[providers.p]\nbase_url = \"x\"\nbase_url = \"y\"\n").concat();
+    assert!(told.contains("is not TOML in line 3"), "{told}");
+    assert_eq!(faults("").len(), 3);
+    assert_eq!(faults("providers = 5\nmodels = []\n[tasks]\n").len(), 3);
+}
+
+#[test]
+fn a_key_in_the_wrong_place_is_not_shown() {
+    for line in [
+        "api_key_env = \"sk-secret\"",
+        "api_key = \"sk-secret\"",
+        "headers = { Authorization = 7 }",
+    ] {
+        let to = format!("base_url = \"http://x/v1\"\n{line}");
+        let told = fault("base_url = \"http://127.0.0.1:1/v1\"", &to);
+        assert!(!told.contains("sk-secret"), "{told}");
+    }
+}
+
+fn settings(base_url: &str, keys: &[(&str, &str)]) -> ProvidersConfig {
+    let keys: BTreeMap<String, SecretString> = keys
+        .iter()
+        .map(|(name, key)| ((*name).to_owned(), SecretString::from(*key)))
+        .collect();
+    ProvidersConfig {
+        openrouter_api_key: keys.get("OPENROUTER_API_KEY").cloned(),
+        openrouter_base_url: base_url.to_owned(),
+        ollama_base_url: None,
+        ollama_model: String::new(),
+        gemini_api_key: None,
+        api_keys: keys,
+    }
+}
+
+fn load(
+    text: &str,
+    settings: &ProvidersConfig,
+    environment: Environment,
+) -> Result<Catalog, CatalogError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("models.toml");
+    fs::write(&path, text).unwrap();
+    let models = ModelsConfig {
+        catalogue: Some(path),
+        attempt_timeout: Duration::from_secs(1),
+        openrouter_model: String::new(),
+    };
+    Catalog::load(&models, settings, environment)
+}
+
+const TWO: &str = r#"
+[providers.openrouter]
+base_url = "https://openrouter.ai/api/v1"
+api_key_env = "OPENROUTER_API_KEY"
+[providers.other]
+base_url = "https://other.example/v1"
+api_key_env = "OTHER_API_KEY"
+[models.m]
+provider = "other"
+id = "m"
+context = 1
+[tasks.chat]
+candidate = ["m"]
+control = ["m"]
+"#;
+
+#[test]
+fn keys_come_from_the_variables_that_the_file_names() {
+    let both = [("OPENROUTER_API_KEY", "a"), ("OTHER_API_KEY", "b")];
+    let catalog = load(
+        TWO,
+        &settings(openrouter::BASE_URL, &both),
+        Environment::Production,
+    )
+    .unwrap();
+    assert!(
+        catalog
+            .providers
+            .iter()
+            .all(|p| matches!(p.access, Access::Key(_)))
+    );
+    let error = load(
+        TWO,
+        &settings(openrouter::BASE_URL, &[]),
+        Environment::Production,
+    )
+    .unwrap_err();
+    assert_eq!(error.faults.len(), 2, "{error}");
+    let one = settings(openrouter::BASE_URL, &both[..1]);
+    let catalog = load(TWO, &one, Environment::Development).unwrap();
+    assert!(matches!(catalog.providers[1].access, Access::Sandbox));
+    assert!(catalog.needs_sandbox());
+}
+
+#[test]
+fn another_address_for_openrouter_needs_no_key_in_development() {
+    let settings = |base_url| settings(base_url, &[("OTHER_API_KEY", "b")]);
+    let local = settings("http://127.0.0.1:8090/v1");
+    let catalog = load(TWO, &local, Environment::Development).unwrap();
+    assert!(matches!(catalog.providers[0].access, Access::Open));
+    assert_eq!(catalog.providers[0].base_url, "http://127.0.0.1:8090/v1");
+    assert_eq!(catalog.providers[1].base_url, "https://other.example/v1");
+    assert!(load(TWO, &local, Environment::Production).is_err());
+    let error = load(TWO, &settings("nonsense"), Environment::Development).unwrap_err();
+    assert!(error.to_string().contains("OPENROUTER_BASE_URL"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let models = ModelsConfig {
+        catalogue: Some("/nowhere/models.toml".into()),
+        attempt_timeout: Duration::from_secs(1),
+        openrouter_model: String::new(),
+    };
+    let error = Catalog::load(
+        &models,
+        &settings(openrouter::BASE_URL, &[]),
+        Environment::Test,
+    );
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("`/nowhere/models.toml`") && text.contains("MODEL_CATALOGUE"),
+        "{text}"
+    );
+}
+
+#[test]
+fn prices_are_dollars_per_million_tokens() {
+    let prices = Prices {
+        prompt: 0.15,
+        completion: 0.6,
+    };
+    let usage = Usage {
+        prompt_tokens: 1_000_000,
+        completion_tokens: 10,
+        cost: None,
+    };
+    assert_eq!(prices.cost(&usage), Microdollars(150_006));
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in ".{0,200}") {
+        let _ = Catalog::parse(&text);
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic(at in 0usize..200, length in 0usize..20, with in "[a-z\\[\\]{}=\".,0-9\n-]{0,10}") {
+        let mut text = GOOD.to_owned();
+        let start = at.min(text.len());
+        let end = (start + length).min(text.len());
+        text.replace_range(start..end, &with);
+        if let Err(error) = Catalog::parse(&text) {
+            prop_assert!(!error.faults.is_empty());
+        }
+    }
+}

@@ -1,0 +1,748 @@
+//! Calls through the router against upstreams that misbehave in every known way.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use modelramp::{
+    _core::{
+        assignment::{Subject, Variant},
+        auth::{Role, User},
+        config::{Algorithm, Environment, FlagsConfig, ModelsConfig, ProvidersConfig},
+        context::{Caller, Context},
+        errors::{ErrorCode, RpcError},
+        feature_flags::FeatureFlags,
+        procedure::Input,
+        registry::Registry,
+        tasks::Tasks,
+        units::{Microdollars, Percent},
+    },
+    ai_metrics::{Event, Outcome},
+    model_router::{
+        Call, Clients, ModelRouter, Recorder, RouteError,
+        catalog::{Access, Catalog},
+    },
+    providers::{Message, fault::FaultKind, sandbox::Sandbox},
+    routers::models_router,
+};
+use parking_lot::Mutex;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use crate::support::scripted_upstream::{End, Reply, Upstream, token};
+
+/// Keeps the events, in order.
+#[derive(Default)]
+pub(crate) struct Events(Mutex<Vec<Event>>);
+
+impl Recorder for Events {
+    fn record(&self, event: Event) {
+        self.0.lock().push(event);
+    }
+}
+
+impl Events {
+    pub(crate) fn all(&self) -> Vec<Event> {
+        self.0.lock().clone()
+    }
+
+    fn outcomes(&self) -> Vec<(String, Outcome)> {
+        let events = self.all();
+        let pairs = events.iter().map(|e| (e.model.to_string(), e.outcome));
+        pairs.collect()
+    }
+}
+
+/// Flags with nothing set: everybody is control.
+pub(crate) fn flags() -> FlagsConfig {
+    FlagsConfig {
+        percentage: Percent::ZERO,
+        force_openrouter: false,
+        force_server_side_chat: false,
+        force_streaming: false,
+        force_model_routing: false,
+        force_utcp: false,
+        model_routing: true,
+        algorithm: Algorithm::LegacyModulo,
+        salt: "test".into(),
+        forced_on: vec![],
+        forced_off: vec![],
+    }
+}
+
+pub(crate) fn candidates() -> FlagsConfig {
+    FlagsConfig {
+        force_openrouter: true,
+        ..flags()
+    }
+}
+
+/// A router over a catalogue, with its events.
+pub(crate) fn router(catalog: Catalog, flags: FlagsConfig) -> (ModelRouter, Arc<Events>) {
+    let events = Arc::new(Events::default());
+    let clients = Clients::connect(&catalog, None).unwrap();
+    let router = ModelRouter::new(
+        catalog,
+        clients,
+        Arc::new(FeatureFlags::new(flags)),
+        events.clone(),
+        Duration::from_secs(5),
+    );
+    (router, events)
+}
+
+/// Models `a`, `b` and `c` at one upstream, `d` at another.
+fn catalog(one: &Upstream, other: &Upstream) -> Catalog {
+    let mut text = format!(
+        "[providers.one]\nbase_url = \"{}\"\n[providers.other]\nbase_url = \"{}\"\n",
+        one.base_url, other.base_url
+    );
+    for (name, provider, context) in [
+        ("a", "one", 8000),
+        ("b", "one", 8000),
+        ("c", "one", 32000),
+        ("d", "other", 8000),
+    ] {
+        text += &format!(
+            "[models.{name}]\nprovider = \"{provider}\"\nid = \"id-{name}\"\ncontext = {context}\n\
+             prices = {{ prompt = 10, completion = 100.0 }}\n"
+        );
+    }
+    text += "[tasks.chat]\ncandidate = [\"a\", \"b\", \"c\"]\ncontrol = [\"a\", \"b\"]\n\
+             [tasks.mixed]\ncandidate = [\"a\", \"b\", \"d\"]\ncontrol = [\"a\"]\n";
+    Catalog::parse(&text).unwrap()
+}
+
+pub(crate) fn call(task: &str) -> Call {
+    Call {
+        task: task.into(),
+        subject: Some(Subject::User(5)),
+        request_id: "r1".into(),
+        messages: vec![Message::text("user", "hej")],
+        model: None,
+        max_tokens: None,
+        deadline: Instant::now() + Duration::from_secs(20),
+    }
+}
+
+fn kind(kind: FaultKind) -> Outcome {
+    Outcome::Fault(kind)
+}
+
+/// One call to the candidates of `chat`: who was asked, what was recorded, how it ended.
+async fn run(
+    replies: Vec<Reply>,
+) -> (
+    Vec<String>,
+    Vec<(String, Outcome)>,
+    Result<String, RouteError>,
+) {
+    let upstream = Upstream::start(replies).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let result = router.complete(call("chat")).await;
+    let text = result.map(|answer| answer.completion.content);
+    (upstream.models(), events.outcomes(), text)
+}
+
+#[tokio::test]
+async fn the_chosen_model_is_sent_and_its_event_is_complete() {
+    let upstream = Upstream::start(vec![Reply::ok("hej")]).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let answer = router.complete(call("chat")).await.unwrap();
+    assert_eq!(answer.completion.content, "hej");
+    assert_eq!(
+        (&*answer.model, answer.variant, answer.position),
+        ("a", Variant::Candidate, 0)
+    );
+    assert_eq!(
+        upstream.requests()[0].body,
+        json!({"model": "id-a", "messages": [{"role": "user", "content": "hej"}]})
+    );
+    assert_eq!(upstream.requests()[0].path, "/api/v1/chat/completions");
+    let [event] = &events.all()[..] else { panic!() };
+    assert_eq!(
+        (&*event.model, &*event.task, event.user_id),
+        ("a", "chat", Some(5))
+    );
+    assert_eq!((event.prompt_tokens, event.completion_tokens), (3, 2));
+    assert_eq!(event.cost, Microdollars(3 * 10 + 2 * 100));
+    assert_eq!(
+        (event.outcome, event.first_token_ms),
+        (Outcome::Success, None)
+    );
+    assert!(event.latency_ms > 0.0 && event.at_ms > 1_700_000_000_000);
+}
+
+#[tokio::test]
+async fn the_providers_own_figure_of_the_cost_wins() {
+    let reply = json!({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.0042}});
+    let upstream = Upstream::start(vec![Reply::json(&reply)]).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    router.complete(call("chat")).await.unwrap();
+    assert_eq!(events.all()[0].cost, Microdollars(4200));
+}
+
+#[tokio::test]
+async fn faults_that_another_model_may_not_have_fall_back() {
+    let error = |error: Value| Reply::json(&json!({ "error": error }));
+    let choice = |choice: Value| Reply::json(&json!({ "choices": [choice] }));
+    for (reply, fault) in [
+        (Reply::status(404), FaultKind::NotFound),
+        (Reply::status(408), FaultKind::Timeout),
+        (Reply::status(429), FaultKind::ProviderRateLimited),
+        (Reply::status(500), FaultKind::Upstream),
+        (Reply::status(502), FaultKind::Upstream),
+        (Reply::status(529), FaultKind::Upstream),
+        (Reply::status(302), FaultKind::InvalidReply),
+        (Reply::Cut, FaultKind::Connection),
+        (
+            Reply::Http(200, vec![], "<html>".into()),
+            FaultKind::InvalidReply,
+        ),
+        (
+            Reply::Http(200, vec![], String::new()),
+            FaultKind::InvalidReply,
+        ),
+        (
+            Reply::Http(200, vec![], "{\"choices\":[{".into()),
+            FaultKind::InvalidReply,
+        ),
+        (
+            Reply::Http(200, vec![], "x".repeat(9_000_000)),
+            FaultKind::InvalidReply,
+        ),
+        (
+            error(json!({"code": 429, "message": "x"})),
+            FaultKind::ProviderRateLimited,
+        ),
+        (error(json!({"code": "server_error"})), FaultKind::Upstream),
+        (choice(json!({"error": {"code": 502}})), FaultKind::Upstream),
+        (
+            choice(json!({"finish_reason": "error", "message": {"content": ""}})),
+            FaultKind::Upstream,
+        ),
+        (
+            Reply::json(&json!({"choices": []})),
+            FaultKind::InvalidReply,
+        ),
+    ] {
+        let label = format!("{reply:?}").chars().take(80).collect::<String>();
+        let (asked, events, result) = run(vec![reply, Reply::ok("from b")]).await;
+        assert_eq!(asked, ["id-a", "id-b"], "{label}");
+        let expected = [("a".into(), kind(fault)), ("b".into(), Outcome::Success)];
+        assert_eq!(events, expected, "{label}");
+        assert_eq!(result.unwrap(), "from b", "{label}");
+    }
+}
+
+#[tokio::test]
+async fn faults_that_no_model_cures_end_the_call() {
+    for (status, fault) in [
+        (400, FaultKind::BadRequest),
+        (401, FaultKind::Authentication),
+        (403, FaultKind::Refused),
+        (413, FaultKind::BadRequest),
+        (422, FaultKind::BadRequest),
+    ] {
+        let (asked, events, result) = run(vec![Reply::status(status), Reply::ok("x")]).await;
+        assert_eq!(asked, ["id-a"], "{status}");
+        assert_eq!(events, [("a".into(), kind(fault))]);
+        let error = RpcError::from(result.unwrap_err());
+        assert_eq!(error.code, ErrorCode::InternalServerError);
+        let all = format!("{error} {:?}", error.cause());
+        assert!(!all.contains("upstream words"), "{all}");
+    }
+}
+
+#[tokio::test]
+async fn an_accounts_fault_is_cured_by_another_provider_only() {
+    let limit = vec![("x-ratelimit-limit", "20"), ("x-ratelimit-remaining", "0")];
+    for reply in [Reply::status(402), Reply::Http(429, limit, String::new())] {
+        let one = Upstream::start(vec![reply]).await;
+        let other = Upstream::start(vec![Reply::ok("from d")]).await;
+        let (router, events) = router(catalog(&one, &other), candidates());
+        let answer = router.complete(call("mixed")).await.unwrap();
+        assert_eq!((&*answer.model, answer.position), ("d", 2));
+        assert_eq!(one.models(), ["id-a"]);
+        assert_eq!(
+            events.all().iter().map(|e| e.position).collect::<Vec<_>>(),
+            [0, 2]
+        );
+        assert!(router.complete(call("chat")).await.is_err());
+        assert_eq!(one.models().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_context_that_is_too_small_goes_to_a_larger_one() {
+    let too_long = json!({"error": {"code": 400, "message": "x", "metadata": {"error_type": "context_length_exceeded"}}});
+    let too_long = Reply::Http(400, vec![], too_long.to_string());
+    let (asked, events, _) = run(vec![too_long, Reply::ok("x")]).await;
+    assert_eq!(asked, ["id-a", "id-c"]);
+    assert_eq!(events[0].1, kind(FaultKind::ContextLength));
+}
+
+#[tokio::test]
+async fn when_all_fail_each_distinct_model_was_asked_once() {
+    let (asked, events, result) = run(vec![Reply::status(500)]).await;
+    assert_eq!(asked, ["id-a", "id-b", "id-c"]);
+    assert_eq!(events.len(), 3);
+    let RouteError::AllFailed {
+        attempts,
+        model,
+        kind,
+    } = result.unwrap_err()
+    else {
+        panic!()
+    };
+    assert_eq!((attempts, &*model, kind), (3, "c", FaultKind::Upstream));
+}
+
+#[tokio::test]
+async fn a_short_retry_after_is_respected_once_no_model_is_left() {
+    let busy = || Reply::Http(429, vec![("retry-after", "0.05")], String::new());
+    let (asked, _, result) = run(vec![busy(), busy(), busy(), Reply::ok("late")]).await;
+    assert_eq!(asked, ["id-a", "id-b", "id-c", "id-a"]);
+    assert_eq!(result.unwrap(), "late");
+    let later = || Reply::Http(429, vec![("retry-after", "3600")], String::new());
+    let (asked, _, _) = run(vec![later()]).await;
+    assert_eq!(asked.len(), 3);
+}
+
+#[tokio::test]
+async fn a_refused_connection_falls_back() {
+    let gone = Upstream::start(vec![Reply::Hang]).await;
+    let alive = Upstream::start(vec![Reply::ok("from d")]).await;
+    let catalog = catalog(&gone, &alive);
+    drop(gone);
+    let (router, events) = router(catalog, candidates());
+    let answer = router.complete(call("mixed")).await.unwrap();
+    assert_eq!(&*answer.model, "d");
+    assert_eq!(events.outcomes()[0].1, kind(FaultKind::Connection));
+}
+
+#[tokio::test]
+async fn a_model_that_hangs_is_left_for_the_next() {
+    let upstream = Upstream::start(vec![Reply::Hang, Reply::ok("from b")]).await;
+    let catalog = catalog(&upstream, &upstream);
+    let clients = Clients::connect(&catalog, None).unwrap();
+    let events = Arc::new(Events::default());
+    let flags = Arc::new(FeatureFlags::new(candidates()));
+    let patience = Duration::from_millis(200);
+    let router = ModelRouter::new(catalog, clients, flags, events.clone(), patience);
+    assert_eq!(router.complete(call("chat")).await.unwrap().position, 1);
+    let first = &events.all()[0];
+    assert_eq!(first.outcome, kind(FaultKind::Timeout));
+    assert!(
+        (200.0..2000.0).contains(&first.latency_ms),
+        "{}",
+        first.latency_ms
+    );
+}
+
+#[tokio::test]
+async fn the_deadline_ends_the_call_whatever_is_left_to_try() {
+    let upstream = Upstream::start(vec![Reply::Hang]).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let deadline = Instant::now() + Duration::from_millis(150);
+    let result = router
+        .complete(Call {
+            deadline,
+            ..call("chat")
+        })
+        .await;
+    assert!(matches!(
+        result,
+        Err(RouteError::AllFailed {
+            attempts: 1,
+            kind: FaultKind::Timeout,
+            ..
+        })
+    ));
+    assert_eq!(events.all().len(), 1);
+    let result = router
+        .complete(Call {
+            deadline,
+            ..call("chat")
+        })
+        .await;
+    assert!(matches!(
+        result,
+        Err(RouteError::AllFailed { attempts: 0, .. })
+    ));
+    assert_eq!(upstream.models().len(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_is_recorded_as_cancelled() {
+    let upstream = Upstream::start(vec![Reply::Hang]).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let waiting = router.complete(call("chat"));
+    assert!(timeout(Duration::from_millis(100), waiting).await.is_err());
+    assert_eq!(events.outcomes(), [("a".into(), Outcome::Cancelled)]);
+}
+
+#[tokio::test]
+async fn users_are_split_by_their_bucket() {
+    let upstream = Upstream::start(vec![Reply::ok("x")]).await;
+    let text = format!(
+        "[providers.p]\nbase_url = \"{}\"\n\
+         [models.new]\nprovider = \"p\"\nid = \"new\"\ncontext = 1\n\
+         [models.old]\nprovider = \"p\"\nid = \"old\"\ncontext = 1\n\
+         [tasks.chat]\ncandidate = [\"new\"]\ncontrol = [\"old\"]\n",
+        upstream.base_url
+    );
+    let share = FlagsConfig {
+        percentage: Percent::new(10.0).unwrap(),
+        ..flags()
+    };
+    let (router, events) = router(Catalog::parse(&text).unwrap(), share);
+    for id in 1..=100 {
+        let subject = Some(Subject::User(id));
+        router
+            .complete(Call {
+                subject,
+                ..call("chat")
+            })
+            .await
+            .unwrap();
+    }
+    let asked = upstream.models();
+    assert_eq!(asked.iter().filter(|model| *model == "new").count(), 10);
+    for (id, event) in (1..=100).zip(events.all()) {
+        let is_candidate = event.variant == Variant::Candidate;
+        assert_eq!(is_candidate, id % 100 < 10, "user {id}");
+        assert_eq!(&*event.model, if is_candidate { "new" } else { "old" });
+    }
+}
+
+#[tokio::test]
+async fn a_forced_model_is_checked_and_then_tried_first() {
+    let upstream = Upstream::start(vec![Reply::status(500), Reply::ok("x")]).await;
+    let (router, _) = router(catalog(&upstream, &upstream), flags());
+    let forced = |model: &str| Call {
+        model: Some(model.into()),
+        ..call("chat")
+    };
+    router.complete(forced("c")).await.unwrap();
+    assert_eq!(upstream.models(), ["id-c", "id-b"]);
+    let error = RpcError::from(router.complete(forced("nope")).await.unwrap_err());
+    assert_eq!(error.code, ErrorCode::BadRequest);
+    assert_eq!(error.message, "unknown model `nope`; known are a, b, c, d");
+    let error = RpcError::from(router.complete(call("nope")).await.unwrap_err());
+    assert_eq!(error.message, "unknown task `nope`; known are chat, mixed");
+    router.complete(forced("")).await.unwrap();
+    assert_eq!(upstream.models().last().unwrap(), "id-a");
+}
+
+async fn streamed(
+    replies: Vec<Reply>,
+) -> (Result<(String, Option<RouteError>), RouteError>, Vec<Event>) {
+    let upstream = Upstream::start(replies).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let answer = match router.stream(call("chat")).await {
+        Ok(answer) => answer,
+        Err(error) => return (Err(error), events.all()),
+    };
+    let mut text = String::new();
+    let mut broken = None;
+    let mut deltas = answer.deltas;
+    while let Some(delta) = deltas.next().await {
+        match delta {
+            Ok(delta) => text += &delta.content,
+            Err(error) => broken = Some(error),
+        }
+    }
+    (Ok((text, broken)), events.all())
+}
+
+#[tokio::test]
+async fn a_stream_brings_text_usage_and_the_time_to_the_first_token() {
+    let mut pieces = vec![": OPENROUTER PROCESSING\n\n".to_owned()];
+    pieces.push(
+        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n".into(),
+    );
+    for half in [
+        "data: {\"choices\":[{\"delta\":{\"con",
+        "tent\":\"hej \"}}]}\n",
+        "\n",
+    ] {
+        pieces.push(half.into());
+    }
+    pieces.push(format!("data: {}\n\n", token("dér")));
+    let last = json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "cost": 0.001}});
+    pieces.push(format!("data: {last}"));
+    let (result, events) = streamed(vec![Reply::events(pieces, End::Clean)]).await;
+    assert_eq!(result.unwrap().0, "hej dér");
+    let [event] = &events[..] else { panic!() };
+    assert_eq!((event.outcome, event.prompt_tokens), (Outcome::Success, 7));
+    assert_eq!(event.cost, Microdollars(1000));
+    assert!(event.first_token_ms.unwrap() <= event.latency_ms);
+}
+
+#[tokio::test]
+async fn before_the_first_token_the_next_model_takes_over() {
+    let error = |code: u16| {
+        format!(
+            "data: {}\n\n",
+            json!({"error": {"code": code}, "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]})
+        )
+    };
+    let role = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n".to_owned();
+    for (reply, fault) in [
+        (Reply::status(503), FaultKind::Upstream),
+        (
+            Reply::events(vec![error(502)], End::Clean),
+            FaultKind::Upstream,
+        ),
+        (
+            Reply::events(vec![role.clone(), error(429)], End::Clean),
+            FaultKind::ProviderRateLimited,
+        ),
+        (Reply::events(vec![role], End::Cut), FaultKind::Connection),
+        (
+            Reply::events(vec!["data: [DONE]\n\n".into()], End::Clean),
+            FaultKind::InvalidReply,
+        ),
+        (
+            Reply::events(vec!["data: {oops\n\n".into()], End::Clean),
+            FaultKind::InvalidReply,
+        ),
+        (
+            Reply::json(&json!({"error": {"code": 500}})),
+            FaultKind::Upstream,
+        ),
+        (Reply::Cut, FaultKind::Connection),
+    ] {
+        let label = format!("{reply:?}");
+        let (result, events) = streamed(vec![reply, Reply::tokens(&["from ", "b"])]).await;
+        assert_eq!(result.unwrap().0, "from b", "{label}");
+        assert_eq!(events[0].outcome, kind(fault), "{label}");
+        assert_eq!(
+            (events[1].outcome, events[1].position),
+            (Outcome::Success, 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn after_the_first_token_a_failure_ends_the_stream() {
+    let error = format!(
+        "data: {}\n\n",
+        json!({"error": {"message": "boom", "code": 502}})
+    );
+    let first = format!("data: {}\n\n", token("a"));
+    for (reply, fault) in [
+        (
+            Reply::events(vec![first.clone(), error], End::Clean),
+            FaultKind::Upstream,
+        ),
+        (Reply::events(vec![first], End::Cut), FaultKind::Connection),
+    ] {
+        let (result, events) = streamed(vec![reply, Reply::tokens(&["b"])]).await;
+        let (text, broken) = result.unwrap();
+        assert_eq!(text, "a");
+        let error = RpcError::from(broken.unwrap());
+        assert!(!error.to_string().contains("boom"));
+        let [event] = &events[..] else { panic!() };
+        assert_eq!(event.outcome, kind(fault));
+        assert!(event.first_token_ms.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_is_recorded_as_cancelled() {
+    let first = format!("data: {}\n\n", token("a"));
+    let upstream = Upstream::start(vec![Reply::events(vec![first], End::Hang)]).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let mut answer = router.stream(call("chat")).await.unwrap();
+    assert_eq!(answer.deltas.next().await.unwrap().unwrap().content, "a");
+    assert!(events.all().is_empty());
+    drop(answer);
+    assert_eq!(events.outcomes(), [("a".into(), Outcome::Cancelled)]);
+}
+
+#[tokio::test]
+async fn a_stream_that_falls_silent_times_out() {
+    let comment = ": still here\n\n".to_owned();
+    let upstream = Upstream::start(vec![Reply::events(vec![comment], End::Hang)]).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let deadline = Instant::now() + Duration::from_millis(150);
+    assert!(
+        router
+            .stream(Call {
+                deadline,
+                ..call("chat")
+            })
+            .await
+            .is_err()
+    );
+    assert_eq!(events.outcomes(), [("a".into(), kind(FaultKind::Timeout))]);
+}
+
+fn providers(key: Option<&str>) -> ProvidersConfig {
+    ProvidersConfig {
+        openrouter_api_key: key.map(SecretString::from),
+        openrouter_base_url: "https://openrouter.ai/api/v1".into(),
+        ollama_base_url: None,
+        ollama_model: String::new(),
+        gemini_api_key: None,
+        api_keys: Default::default(),
+    }
+}
+
+fn embedded(key: Option<&str>, environment: Environment) -> Result<Catalog, String> {
+    let models = ModelsConfig {
+        catalogue: None,
+        attempt_timeout: Duration::from_secs(5),
+        openrouter_model: String::new(),
+    };
+    Catalog::load(&models, &providers(key), environment).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn without_a_key_the_sandbox_answers_and_says_so() {
+    let catalog = embedded(None, Environment::Development).unwrap();
+    assert!(catalog.needs_sandbox());
+    let sandbox = Sandbox::start().await.unwrap();
+    let clients = Clients::connect(&catalog, Some(sandbox.base_url())).unwrap();
+    let events = Arc::new(Events::default());
+    let flags = Arc::new(FeatureFlags::new(candidates()));
+    let router = ModelRouter::new(
+        catalog,
+        clients,
+        flags,
+        events.clone(),
+        Duration::from_secs(5),
+    );
+    let answer = router.complete(call("chat")).await.unwrap();
+    assert_eq!(answer.completion.model, "sandbox/z-ai/glm-4.5-air:free");
+    assert!(
+        answer.completion.content.contains("sandbox") && answer.completion.content.contains("hej")
+    );
+    let streamed = router.stream(call("chat")).await.unwrap();
+    let text: Vec<_> = streamed
+        .deltas
+        .map(|delta| delta.unwrap().content)
+        .collect()
+        .await;
+    assert_eq!(text.concat(), answer.completion.content);
+    let [plain, streamed] = &events.all()[..] else {
+        panic!()
+    };
+    assert_eq!(plain.completion_tokens, streamed.completion_tokens);
+    assert!(plain.completion_tokens > 0 && streamed.first_token_ms.unwrap() > 0.0);
+}
+
+#[test]
+fn a_missing_key_refuses_to_start_outside_development() {
+    for key in [None, Some("  ")] {
+        for environment in [Environment::Staging, Environment::Production] {
+            let error = embedded(key, environment).unwrap_err();
+            assert!(
+                error.contains(
+                    "`providers.openrouter.api_key_env` = \"OPENROUTER_API_KEY\", which is not set"
+                ),
+                "{error}"
+            );
+        }
+        assert!(embedded(key, Environment::Test).unwrap().needs_sandbox());
+    }
+    let catalog = embedded(Some("sk-secret"), Environment::Production).unwrap();
+    assert!(matches!(catalog.providers[0].access, Access::Key(_)));
+    assert!(!format!("{catalog:?}").contains("sk-secret"));
+}
+
+#[tokio::test]
+async fn a_provider_that_repeats_the_key_does_not_bring_it_into_a_fault() {
+    let upstream =
+        Upstream::start(vec![Reply::Http(401, vec![], "bad key sk-secret".into())]).await;
+    let key = Some(SecretString::from("sk-secret"));
+    let http = modelramp::providers::openai_compatible::http_client().unwrap();
+    let client = modelramp::providers::openai_compatible::OpenAiCompatible::new(
+        http,
+        &upstream.base_url,
+        key,
+        [],
+    )
+    .unwrap();
+    let request = modelramp::providers::request::Wish::default()
+        .into_request("m")
+        .unwrap();
+    let fault = client
+        .complete(&request, Instant::now() + Duration::from_secs(5))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        upstream.requests()[0].headers["authorization"],
+        "Bearer sk-secret"
+    );
+    assert!(!format!("{fault:?}").contains("sk-secret"));
+}
+
+fn user(id: i64, role: Role) -> Context {
+    let now = chrono::DateTime::UNIX_EPOCH;
+    let user = User {
+        id,
+        open_id: format!("local:{id}"),
+        name: None,
+        email: None,
+        login_method: None,
+        role,
+        created_at: now,
+        updated_at: now,
+        last_signed_in: now,
+    };
+    Context::new(Caller::User(Arc::new(user)), now)
+}
+
+async fn explain(context: Context, input: Value) -> Result<Value, RpcError> {
+    let catalog = embedded(None, Environment::Test).unwrap();
+    let share = FlagsConfig {
+        percentage: Percent::new(10.0).unwrap(),
+        ..flags()
+    };
+    let (router, _) = router(catalog, share);
+    let mut registry = Registry::new(Tasks::default());
+    models_router::register(&mut registry, Arc::new(router));
+    let procedure = registry.find("models.explain").unwrap();
+    let reply = registry
+        .call(procedure, context, Input::Json(input))
+        .await?;
+    Ok(reply.to_value().unwrap())
+}
+
+#[tokio::test]
+async fn a_user_learns_which_model_answers_and_why() {
+    let told = explain(user(7, Role::User), json!({"task": "email-analysis"}))
+        .await
+        .unwrap();
+    assert_eq!(told["variant"], "candidate");
+    assert_eq!(told["model"], "gpt-oss-20b-free");
+    assert_eq!(
+        told["fallbacks"],
+        json!(["glm-4.5-air-free", "claude-3-haiku"])
+    );
+    assert_eq!(told["reason"], "share");
+    assert_eq!(
+        told["why"],
+        "subject 7 is in bucket 7000 of 100000, below the live share of 10 %, so the route is candidate; `gpt-oss-20b-free` is the primary of task `email-analysis` on that route"
+    );
+}
+
+#[tokio::test]
+async fn only_admins_learn_about_others() {
+    let about_9 = json!({"task": "chat", "userId": 9});
+    let error = explain(user(7, Role::User), about_9.clone())
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::Forbidden);
+    assert_eq!(
+        explain(user(7, Role::Admin), about_9).await.unwrap()["userId"],
+        9
+    );
+    let error = explain(user(7, Role::User), json!({"task": "nope"}))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::BadRequest);
+}

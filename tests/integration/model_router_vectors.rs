@@ -1,0 +1,177 @@
+//! The original's choice of models and its look-ups, against the embedded catalogue.
+
+use modelramp::{
+    _core::{
+        assignment::Subject,
+        config::{Environment, FlagsConfig, ModelsConfig, ProvidersConfig},
+        units::Percent,
+    },
+    model_router::catalog::{Catalog, Model, Task},
+    providers::openrouter,
+};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use crate::{
+    model_router::{flags, router},
+    support::vectors::{self, Case, Rules, number, plain},
+};
+
+/// The embedded catalogue, its provider at `base_url`, as if a key were set.
+pub(crate) fn catalog(base_url: &str) -> Catalog {
+    let models = ModelsConfig {
+        catalogue: None,
+        attempt_timeout: std::time::Duration::from_secs(5),
+        openrouter_model: String::new(),
+    };
+    let providers = ProvidersConfig {
+        openrouter_api_key: Some(SecretString::from("k-or")),
+        openrouter_base_url: base_url.to_owned(),
+        ollama_base_url: None,
+        ollama_model: String::new(),
+        gemini_api_key: None,
+        api_keys: Default::default(),
+    };
+    Catalog::load(&models, &providers, Environment::Production).unwrap()
+}
+
+/// The flags of a case, with the settings that the rules name for vectors.
+pub(crate) fn flags_of(case: &Case) -> FlagsConfig {
+    let is_on = |name: &str| case.env.get(name).is_some_and(|value| value == "true");
+    let percentage = case.env.get("OPENROUTER_ROLLOUT_PERCENTAGE");
+    FlagsConfig {
+        percentage: percentage
+            .and_then(|text| Percent::parse(text))
+            .unwrap_or(Percent::ZERO),
+        force_openrouter: is_on("FORCE_OPENROUTER"),
+        force_model_routing: is_on("FORCE_MODEL_ROUTING"),
+        model_routing: false,
+        ..flags()
+    }
+}
+
+/// C1 and C2: settings that are refused at start.
+pub(crate) fn has_refused_settings(case: &Case) -> bool {
+    let percentage = case.env.get("OPENROUTER_ROLLOUT_PERCENTAGE");
+    let is_odd = |text: &String| !text.is_empty() && Percent::parse(text).is_none();
+    percentage.is_some_and(is_odd)
+        || ["FORCE_OPENROUTER", "FORCE_MODEL_ROUTING"]
+            .iter()
+            .filter_map(|name| case.env.get(*name))
+            .any(|value| !matches!(value.as_str(), "true" | "false" | ""))
+}
+
+/// A user id as it counts here; odd ones are refused (C3).
+pub(crate) fn subject(id: &Value) -> Option<Subject> {
+    id.as_i64().and_then(Subject::user)
+}
+
+pub(crate) fn is_odd_id(id: &Value) -> bool {
+    number(id).is_some() && subject(id).is_none()
+}
+
+fn name_of(value: &Value) -> String {
+    plain(value).as_str().unwrap_or("").to_owned()
+}
+
+#[test]
+fn model_router_vectors() {
+    let Some(cases) = vectors::load("model_router.json") else {
+        return;
+    };
+    let mut rules = Rules::new("model_router.json");
+    let catalog = catalog(openrouter::BASE_URL);
+    for case in &cases {
+        match case.function.as_str() {
+            "selectModel" => select(&mut rules, case, &catalog),
+            "getModelConfig" => {
+                let name = name_of(&case.input["taskType"]);
+                let task = catalog.task(&name);
+                let ours = task.map_or(Value::Null, config);
+                let unknown = [("C11", task.is_none())];
+                rules.compare_fields(case, &ours, &case.output, |_| unknown.to_vec());
+            }
+            "getModelId" | "getModelMetadata" => {
+                let model = catalog.model(&name_of(&case.input["model"]));
+                let ours = match case.function.as_str() {
+                    "getModelId" => model.map_or(Value::Null, |model| json!(model.id)),
+                    _ => model.map_or(Value::Null, |model| metadata(model)),
+                };
+                let unknown = [("C11", model.is_none())];
+                rules.compare_fields(case, &ours, &case.output, |_| unknown.to_vec());
+            }
+            "getFreeTierModels" => {
+                let names: Vec<&str> = catalog.free_models().map(|model| &*model.name).collect();
+                rules.compare(case, "(whole)", &json!(names), &case.output, &[]);
+            }
+            "getModelsBySpecialization" => {
+                let word = name_of(&case.input["specialization"]);
+                let names: Vec<&str> = catalog
+                    .models_for(&word)
+                    .map(|model| &*model.name)
+                    .collect();
+                rules.compare(case, "(whole)", &json!(names), &case.output, &[]);
+            }
+            "mapToLiteLLMModel" | "mapToFridayModel" | "getFallbackModels" => {
+                rules.excuse("C25", "LiteLLM names");
+            }
+            other => rules.fail(case, "fn", format_args!("`{other}` is not known")),
+        }
+    }
+    rules.finish();
+}
+
+fn select(rules: &mut Rules, case: &Case, catalog: &Catalog) {
+    let (router, _) = router(catalog.clone(), flags_of(case));
+    let (task, forced) = (
+        name_of(&case.input["taskType"]),
+        name_of(&case.input["forceModel"]),
+    );
+    let id = &case.input["userId"];
+    let selection = router.select(&task, subject(id).as_ref(), Some(&forced));
+    let ours = match &selection {
+        Ok(selection) => json!(selection.route[0].name),
+        Err(error) => json!({ "badRequest": error.to_string() }),
+    };
+    let knows = |name: &str| catalog.model(name).is_some();
+    rules.compare(
+        case,
+        "(whole)",
+        &ours,
+        &case.output,
+        &[
+            (
+                "C11",
+                selection.is_err() && (catalog.task(&task).is_none() || !knows(&forced)),
+            ),
+            ("C10", knows(&forced) && ours == json!(forced)),
+            ("C3", is_odd_id(id)),
+            ("C1/C2", has_refused_settings(case)),
+        ],
+    );
+    if case.rest.get("log").is_some_and(|log| *log != json!([])) {
+        rules.excuse("C28", "log");
+    }
+}
+
+fn config(task: &Task) -> Value {
+    let names: Vec<&str> = task.candidate.iter().map(|model| &*model.name).collect();
+    json!({
+        "primary": names[0],
+        "fallbacks": names[1..],
+        "reasoning": task.reasoning,
+        "costLevel": task.cost_level,
+        "capabilities": task.capabilities,
+    })
+}
+
+fn metadata(model: &Model) -> Value {
+    json!({
+        "displayName": model.display_name,
+        "provider": model.vendor,
+        "accuracy": model.accuracy,
+        "specialization": model.specialization,
+        "contextWindow": model.context,
+        "costTier": model.tier,
+    })
+}
