@@ -1,12 +1,17 @@
 //! The original's choice of models and its look-ups, against the embedded catalogue.
 
+use std::collections::BTreeMap;
+
 use modelramp::{
     _core::{
         assignment::Subject,
         config::{Environment, FlagsConfig, ModelsConfig, ProvidersConfig},
         units::Percent,
     },
-    model_router::catalog::{Catalog, Model, Task},
+    model_router::{
+        ModelRouter,
+        catalog::{Catalog, Model, Task},
+    },
     providers::openrouter,
 };
 use secrecy::SecretString;
@@ -37,7 +42,10 @@ pub(crate) fn catalog(base_url: &str) -> Catalog {
 
 /// The flags of a case, with the settings that the rules name for vectors.
 pub(crate) fn flags_of(case: &Case) -> FlagsConfig {
-    let is_on = |name: &str| case.env.get(name).is_some_and(|value| value == "true");
+    let is_on = |name: &str| {
+        let value = case.env.get(name).map_or("", |value| value.trim());
+        value == "1" || value.eq_ignore_ascii_case("true")
+    };
     let percentage = case.env.get("OPENROUTER_ROLLOUT_PERCENTAGE");
     FlagsConfig {
         percentage: percentage
@@ -50,11 +58,12 @@ pub(crate) fn flags_of(case: &Case) -> FlagsConfig {
     }
 }
 
-/// C1 and C2: settings that are refused at start.
-pub(crate) fn has_refused_settings(case: &Case) -> bool {
+/// C1 and C2: settings that the original read in its own way and that are refused, or mean
+/// something else, here.
+pub(crate) fn has_settings_read_otherwise(case: &Case) -> bool {
     let percentage = case.env.get("OPENROUTER_ROLLOUT_PERCENTAGE");
-    let is_odd = |text: &String| !text.is_empty() && Percent::parse(text).is_none();
-    percentage.is_some_and(is_odd)
+    let is_plain = |text: &String| text.parse().is_ok_and(|percent: u8| percent <= 100);
+    percentage.is_some_and(|text| !text.is_empty() && !is_plain(text))
         || ["FORCE_OPENROUTER", "FORCE_MODEL_ROUTING"]
             .iter()
             .filter_map(|name| case.env.get(*name))
@@ -81,9 +90,16 @@ fn model_router_vectors() {
     };
     let mut rules = Rules::new("model_router.json");
     let catalog = catalog(openrouter::BASE_URL);
+    // Making a router loads root certificates, so there is one for each set of flags.
+    let mut routers = BTreeMap::new();
     for case in &cases {
         match case.function.as_str() {
-            "selectModel" => select(&mut rules, case, &catalog),
+            "selectModel" => {
+                let router = routers
+                    .entry(&case.env)
+                    .or_insert_with(|| router(catalog.clone(), flags_of(case)).0);
+                select(&mut rules, case, router);
+            }
             "getModelConfig" => {
                 let name = name_of(&case.input["taskType"]);
                 let task = catalog.task(&name);
@@ -121,8 +137,8 @@ fn model_router_vectors() {
     rules.finish();
 }
 
-fn select(rules: &mut Rules, case: &Case, catalog: &Catalog) {
-    let (router, _) = router(catalog.clone(), flags_of(case));
+fn select(rules: &mut Rules, case: &Case, router: &ModelRouter) {
+    let catalog = router.catalog();
     let (task, forced) = (
         name_of(&case.input["taskType"]),
         name_of(&case.input["forceModel"]),
@@ -146,7 +162,7 @@ fn select(rules: &mut Rules, case: &Case, catalog: &Catalog) {
             ),
             ("C10", knows(&forced) && ours == json!(forced)),
             ("C3", is_odd_id(id)),
-            ("C1/C2", has_refused_settings(case)),
+            ("C1/C2", has_settings_read_otherwise(case)),
         ],
     );
     if case.rest.get("log").is_some_and(|log| *log != json!([])) {
