@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     _core::{
-        auth::{Authenticator, Claims, Role, SessionKey},
+        auth::{Authenticator, Role, SessionKey},
         config::{Config, Sources},
         feature_flags::FeatureFlags,
         registry::Registry,
@@ -65,11 +65,17 @@ impl App {
         let recording = Tasks::default();
         let metrics = start_metrics(&storage, &recording).await?;
         let sandbox = if catalog.needs_sandbox() {
-            Some(Sandbox::start().await.context("cannot start the sandbox provider")?)
+            Some(
+                Sandbox::start()
+                    .await
+                    .context("cannot start the sandbox provider")?,
+            )
         } else {
             None
         };
-        let sandbox_url = sandbox.as_ref().map(|sandbox| sandbox.base_url().to_owned());
+        let sandbox_url = sandbox
+            .as_ref()
+            .map(|sandbox| sandbox.base_url().to_owned());
         let clients = Clients::connect(&catalog, sandbox_url.as_deref())?;
         let models = Arc::new(ModelRouter::new(
             catalog,
@@ -79,12 +85,22 @@ impl App {
             config.models.attempt_timeout,
         ));
         let store = Arc::new(storage.clone());
-        let chat = Arc::new(Chat::new(store.clone(), models.clone(), config.chat.clone()));
+        let chat = Arc::new(Chat::new(
+            store.clone(),
+            models.clone(),
+            config.chat.clone(),
+        ));
 
         let mut registry = Registry::new(tasks.clone());
         routers::register(
             &mut registry,
-            routers::Parts { config: &config, flags, metrics: metrics.clone(), models, chat },
+            routers::Parts {
+                config: &config,
+                flags,
+                metrics: metrics.clone(),
+                models,
+                chat,
+            },
         );
         extend(&mut registry);
         let registry = Arc::new(registry);
@@ -94,8 +110,10 @@ impl App {
             config.auth.owner_open_id.clone(),
             store,
         );
-        let gate =
-            Arc::new(Gate::new(Arc::new(authenticator), config.server.allowed_origins.clone()));
+        let gate = Arc::new(Gate::new(
+            Arc::new(authenticator),
+            config.server.allowed_origins.clone(),
+        ));
         let readiness = {
             let storage = storage.clone();
             move || {
@@ -143,7 +161,10 @@ impl App {
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let patience = self.config.server.shutdown_timeout;
         if !transport::serve(listener, self.router, &self.tasks, stop, patience).await {
-            tracing::warn!(?patience, "some work was still running at the end of SHUTDOWN_TIMEOUT");
+            tracing::warn!(
+                ?patience,
+                "some work was still running at the end of SHUTDOWN_TIMEOUT"
+            );
         }
         // Nobody records any more.
         if !self.recording.shutdown(RECORDING_PATIENCE).await {
@@ -163,8 +184,9 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let app = App::build(config).await?;
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))?;
     let stop = stop_signal()?;
     app.introduce(listener.local_addr()?)?;
     app.serve(listener, stop).await;
@@ -175,20 +197,43 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 impl App {
     /// Tells a person what runs where, and what to try.
     fn introduce(&self, address: SocketAddr) -> std::io::Result<()> {
-        let program = std::env::args().next().unwrap_or_else(|| "modelramp".into());
-        let program = if program.ends_with("modelramp") { program } else { "modelramp".into() };
+        let program = std::env::args()
+            .next()
+            .unwrap_or_else(|| "modelramp".into());
+        let program = if program.ends_with("modelramp") {
+            program
+        } else {
+            "modelramp".into()
+        };
         let mut out = std::io::stdout().lock();
         writeln!(out, "modelramp serves on http://{address}")?;
-        writeln!(out, "  tRPC        http://{address}{} (HTTP, SSE, WebSocket)", trpc::MOUNT)?;
+        writeln!(
+            out,
+            "  tRPC        http://{address}{} (HTTP, SSE, WebSocket)",
+            trpc::MOUNT
+        )?;
         writeln!(out, "  JSON-RPC    http://{address}/rpc (HTTP, WebSocket)")?;
-        writeln!(out, "  health      http://{address}/healthz, http://{address}/readyz")?;
+        writeln!(
+            out,
+            "  health      http://{address}/healthz, http://{address}/readyz"
+        )?;
         writeln!(out, "  database    {}", self.config.database.url)?;
         match &self.sandbox_url {
             Some(url) => {
-                tracing::warn!(url, "no provider key: models are simulated by the sandbox provider");
-                writeln!(out, "  models      SANDBOX at {url}: simulated, as no provider key is set")?;
+                tracing::warn!(
+                    url,
+                    "no provider key: models are simulated by the sandbox provider"
+                );
+                writeln!(
+                    out,
+                    "  models      SANDBOX at {url}: simulated, as no provider key is set"
+                )?;
             }
-            None => writeln!(out, "  models      {}", self.config.providers.openrouter_base_url)?,
+            None => writeln!(
+                out,
+                "  models      {}",
+                self.config.providers.openrouter_base_url
+            )?,
         }
         writeln!(out, "Try:")?;
         writeln!(
@@ -231,14 +276,8 @@ pub async fn issue_token(
     let storage = Storage::open(&config.database.url).await?;
     let user = storage.ensure_local_user(user_id, role, now).await?;
     storage.close().await;
-    let expires_at = now + ttl.unwrap_or(config.auth.session_ttl);
-    let claims = Claims {
-        name: user.name.unwrap_or_else(|| user.open_id.clone()),
-        open_id: user.open_id,
-        app_id: config.auth.app_id.clone(),
-        exp: expires_at.timestamp().try_into()?,
-    };
-    SessionKey::new(&session_secret(config)?).sign(&claims)
+    let ttl = ttl.unwrap_or(config.auth.session_ttl);
+    SessionKey::new(&session_secret(config)?).issue(&user, &config.auth.app_id, ttl, now)
 }
 
 /// The procedures alone, for the contract: default settings, nothing kept, nothing called.
@@ -247,7 +286,9 @@ pub async fn contract() -> anyhow::Result<Arc<Registry>> {
     let database = format!("sqlite://{}", folder.path().join("contract.db").display());
     let environment = [("APP_ENV", "test"), ("DATABASE_URL", &database)];
     let config = Config::load(&Sources {
-        environment: environment.map(|(name, value)| (name.into(), value.into())).into(),
+        environment: environment
+            .map(|(name, value)| (name.into(), value.into()))
+            .into(),
         working_dir: folder.path().to_owned(),
         config_file: None,
     })?;
@@ -259,8 +300,7 @@ pub async fn contract() -> anyhow::Result<Arc<Registry>> {
 /// Resolves on SIGTERM or ctrl-c.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
-    let mut terminate =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     Ok(async move {
         #[cfg(unix)]
         tokio::select! {

@@ -25,7 +25,7 @@ use crate::{
         config::ChatConfig,
         errors::{ErrorCode, RpcError},
     },
-    model_router::{Answer, Call, RouteError},
+    model_router::{Answer, Call, ModelRouter, RouteError},
 };
 
 /// Whoever finds a model and gets its answer.
@@ -41,6 +41,27 @@ pub trait Answerer: Send + Sync {
     ) -> Result<u32, RouteError>;
     /// The answer, before the call's deadline.
     async fn complete(&self, call: Call) -> Result<Answer, RouteError>;
+}
+
+#[async_trait]
+impl Answerer for ModelRouter {
+    fn context_tokens(
+        &self,
+        task: &str,
+        subject: &Subject,
+        model: Option<&str>,
+    ) -> Result<u32, RouteError> {
+        let route = self.select(task, Some(subject), model)?.route;
+        Ok(route
+            .iter()
+            .map(|model| model.context)
+            .min()
+            .unwrap_or(u32::MAX))
+    }
+
+    async fn complete(&self, call: Call) -> Result<Answer, RouteError> {
+        Self::complete(self, call).await
+    }
 }
 
 /// The chat procedures' work.

@@ -5,6 +5,7 @@
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use chrono::Utc;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -94,7 +95,9 @@ pub fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let load = || -> anyhow::Result<Config> {
-        Ok(Config::load(&Sources::from_process(arguments.config.clone())?)?)
+        Ok(Config::load(&Sources::from_process(
+            arguments.config.clone(),
+        )?)?)
     };
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => {
@@ -106,7 +109,20 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Token { user, role, ttl } => token(&load()?, user, role.into(), ttl).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;
-            if check { schema::check(&dir, &registry) } else { schema::write(&dir, &registry) }
+            if !check {
+                return schema::write(&dir, &registry)
+                    .with_context(|| format!("cannot write into `{}`", dir.display()));
+            }
+            schema::check(&dir, &registry).map_err(|differences| {
+                let lines = differences
+                    .iter()
+                    .map(|difference| format!("\n  {difference}"));
+                let lines: String = lines.collect();
+                anyhow::anyhow!(
+                    "`{}` is out of date; run `modelramp schema`:{lines}",
+                    dir.display()
+                )
+            })
         }
     }
 }

@@ -32,7 +32,13 @@ pub struct Parts<'a> {
 
 /// Registers every procedure.
 pub fn register(registry: &mut Registry, parts: Parts<'_>) {
-    let Parts { config, flags, metrics, models, chat } = parts;
+    let Parts {
+        config,
+        flags,
+        metrics,
+        models,
+        chat,
+    } = parts;
     system_router::register(
         registry,
         system_router::AiConfig::new(&config.providers, &config.models),

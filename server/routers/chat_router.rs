@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    _core::{context::Context, errors::RpcError, registry::Registry},
+    _core::{context::Context, errors::RpcError, js::UndefinedOr, registry::Registry},
     chat::{
         Chat,
         prompt::ChatContext,
@@ -70,8 +70,7 @@ struct MessagePage {
     /// Whether another page follows.
     has_more: bool,
     /// The cursor of the next page, where there is one.
-    #[schemars(extend("x-superjson" = "undefined"))]
-    next_cursor: Option<i64>,
+    next_cursor: UndefinedOr<i64>,
 }
 
 async fn get_messages(
@@ -86,7 +85,7 @@ async fn get_messages(
     Ok(MessagePage {
         messages,
         has_more,
-        next_cursor: has_more.then(|| skip.saturating_add(input.limit)),
+        next_cursor: UndefinedOr(has_more.then(|| skip.saturating_add(input.limit))),
     })
 }
 

@@ -14,8 +14,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model_router", &["_core", "providers", "ai_metrics"]),
     ("chat", &["_core", "model_router", "providers"]),
     ("storage", &["_core", "ai_metrics", "chat", "providers"]),
-    ("routers", &["_core", "ai_metrics", "model_router", "chat", "providers"]),
-    ("transport", &["_core", "model_router", "providers", "ai_metrics", "schema"]),
+    (
+        "routers",
+        &["_core", "ai_metrics", "model_router", "chat", "providers"],
+    ),
+    (
+        "transport",
+        &["_core", "model_router", "providers", "ai_metrics", "schema"],
+    ),
     ("schema", &["_core"]),
 ];
 
@@ -37,12 +43,18 @@ fn modules_import_only_what_the_architecture_allows() {
             continue;
         }
         let Some(allowed) = allowed.get(module.as_str()) else {
-            faults.push(format!("{}: `{module}` is not in the table", relative.display()));
+            faults.push(format!(
+                "{}: `{module}` is not in the table",
+                relative.display()
+            ));
             continue;
         };
         for import in imports(&fs::read_to_string(&file).unwrap()) {
             if import != module && !allowed.contains(import.as_str()) {
-                faults.push(format!("{}: `{module}` imports `{import}`", relative.display()));
+                faults.push(format!(
+                    "{}: `{module}` imports `{import}`",
+                    relative.display()
+                ));
             }
         }
     }
@@ -52,7 +64,10 @@ fn modules_import_only_what_the_architecture_allows() {
 #[test]
 fn an_import_in_braces_is_seen() {
     let text = "use crate::{\n    _core::{auth::User, errors},\n    chat::send,\n};\nfn f() { crate::storage::x() }";
-    assert_eq!(imports(text), ["_core", "chat", "storage"].map(String::from).into());
+    assert_eq!(
+        imports(text),
+        ["_core", "chat", "storage"].map(String::from).into()
+    );
 }
 
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
@@ -69,7 +84,13 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn module_of(relative: &Path) -> String {
-    let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    let first = relative
+        .components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
     first.strip_suffix(".rs").map(String::from).unwrap_or(first)
 }
 
@@ -113,6 +134,9 @@ fn top_level_names(list: &str) -> Vec<String> {
 }
 
 fn identifier(text: &str) -> Option<String> {
-    let name: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let name: String = text
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
     (!name.is_empty()).then_some(name)
 }

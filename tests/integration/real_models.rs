@@ -25,21 +25,41 @@ impl Drop for Process {
 impl Process {
     /// Starts a command and gives the first line of its output that `pick` likes.
     fn start(command: &mut Command, pick: impl Fn(&str) -> Option<String>) -> (Self, String) {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let found = lines.by_ref().map_while(Result::ok).find_map(|line| pick(&line));
+        let found = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| pick(&line));
         // Go on reading, or the process would block on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        (Self(child), found.expect("the process ended before it was ready"))
+        (
+            Self(child),
+            found.expect("the process ended before it was ready"),
+        )
     }
 }
 
 fn real_model(python: &str, name: &str) -> (Process, String) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real_model/server.py");
     let mut command = Command::new(python);
-    command.arg(script).arg(port.to_string()).arg(name).stderr(Stdio::null());
-    Process::start(&mut command, |line| line.starts_with("http://").then(|| line.to_owned()))
+    command
+        .arg(script)
+        .arg(port.to_string())
+        .arg(name)
+        .stderr(Stdio::null());
+    Process::start(&mut command, |line| {
+        line.starts_with("http://").then(|| line.to_owned())
+    })
 }
 
 fn modelramp(folder: &Path) -> Command {
@@ -58,7 +78,11 @@ fn modelramp(folder: &Path) -> Command {
 fn token(folder: &Path, user: u32, role: &str) -> String {
     let arguments = ["token", "--user", &user.to_string(), "--role", role];
     let output = modelramp(folder).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -70,9 +94,10 @@ struct Client {
 
 impl Client {
     async fn query(&self, path: &str, input: &Value) -> Value {
-        let request = self.http.get(format!("{}/api/trpc/{path}", self.base));
-        let request = request.query(&[("input", json!({ "json": input }).to_string())]);
-        self.send(request).await
+        let input = json!({ "json": input }).to_string();
+        let url = format!("{}/api/trpc/{path}", self.base);
+        let url = reqwest::Url::parse_with_params(&url, [("input", input)]).unwrap();
+        self.send(self.http.get(url)).await
     }
 
     async fn mutate(&self, path: &str, input: &Value) -> Value {
@@ -90,9 +115,18 @@ impl Client {
 
 /// Tokens that an upstream says it has written.
 async fn tokens_written(upstream: &str) -> f64 {
-    let text = reqwest::get(format!("{upstream}/metrics")).await.unwrap().text().await.unwrap();
-    let line = text.lines().find(|line| line.starts_with("llamacpp:tokens_predicted_total"));
-    line.and_then(|line| line.rsplit(' ').next()).and_then(|number| number.parse().ok()).unwrap()
+    let text = reqwest::get(format!("{upstream}/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("llamacpp:tokens_predicted_total"));
+    line.and_then(|line| line.rsplit(' ').next())
+        .and_then(|number| number.parse().ok())
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,20 +168,36 @@ async fn users_below_the_share_are_answered_by_the_candidate_and_a_dead_upstream
     command.arg("serve");
     let (_server, base) = Process::start(&mut command, |line| {
         let start = line.find("http://127.0.0.1:")?;
-        let url: String = line[start..].chars().take_while(|c| !c.is_whitespace()).collect();
+        let url: String = line[start..]
+            .chars()
+            .take_while(|c| !c.is_whitespace())
+            .collect();
         Some(url.trim_end_matches('/').to_owned())
     });
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
-    let admin = Client { http: http.clone(), base: base.clone(), token: admin };
+    let http = reqwest::Client::builder()
+        .timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    let admin = Client {
+        http: http.clone(),
+        base: base.clone(),
+        token: admin,
+    };
 
     let (mut candidates, mut last_candidate) = (0, None);
     for user in 1..=8 {
-        let client =
-            Client { http: http.clone(), base: base.clone(), token: token(folder.path(), user, "user") };
-        let explained =
-            admin.query("models.explain", &json!({ "userId": user, "task": "chat" })).await;
-        let (of_candidate, of_control) =
-            (tokens_written(&candidate_url).await, tokens_written(&control_url).await);
+        let client = Client {
+            http: http.clone(),
+            base: base.clone(),
+            token: token(folder.path(), user, "user"),
+        };
+        let explained = admin
+            .query("models.explain", &json!({ "userId": user, "task": "chat" }))
+            .await;
+        let (of_candidate, of_control) = (
+            tokens_written(&candidate_url).await,
+            tokens_written(&control_url).await,
+        );
         chat(&client).await;
         let candidate_wrote = tokens_written(&candidate_url).await > of_candidate;
         let control_wrote = tokens_written(&control_url).await > of_control;
@@ -159,12 +209,17 @@ async fn users_below_the_share_are_answered_by_the_candidate_and_a_dead_upstream
             last_candidate = Some(client);
         }
     }
-    assert!((1..8).contains(&candidates), "{candidates} of 8 users in the candidate at 50 %");
+    assert!(
+        (1..8).contains(&candidates),
+        "{candidates} of 8 users in the candidate at 50 %"
+    );
 
     // The candidate's upstream dies: its users are answered by the fallback, and the failure counts.
     drop(candidate);
     chat(&last_candidate.unwrap()).await;
-    let breakdown = admin.query("aiMetrics.getModelBreakdown", &Value::Null).await;
+    let breakdown = admin
+        .query("aiMetrics.getModelBreakdown", &Value::Null)
+        .await;
     let new = &breakdown["models"]["new"];
     assert_eq!(new["requests"], candidates + 1, "{breakdown}");
     assert!(new["errorRate"].as_f64().unwrap() > 0.0, "{breakdown}");
@@ -177,7 +232,12 @@ async fn chat(client: &Client) {
     let input = json!({ "conversationId": id, "content": "Say hello." });
     let sent = client.mutate("chat.sendMessage", &input).await;
     assert_eq!(sent["role"], "user");
-    let page = client.query("chat.getMessages", &json!({ "conversationId": id })).await;
+    let page = client
+        .query("chat.getMessages", &json!({ "conversationId": id }))
+        .await;
     assert_eq!(page["messages"][1]["role"], "assistant", "{page}");
-    assert!(!page["messages"][1]["content"].as_str().unwrap().is_empty(), "{page}");
+    assert!(
+        !page["messages"][1]["content"].as_str().unwrap().is_empty(),
+        "{page}"
+    );
 }

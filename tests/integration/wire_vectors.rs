@@ -21,14 +21,18 @@ const NOT_YET: &[&str] = &["auth.login", "system.notifyOwner"];
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "a test reports what it compared")]
 async fn wire_vectors_are_answered_as_recorded() {
-    let Some(cases) = vectors::load("wire.json") else { return };
+    let Some(cases) = vectors::load("wire.json") else {
+        return;
+    };
     let mut rules = Rules::new("wire.json");
     let mut apps: BTreeMap<String, TestApp> = BTreeMap::new();
     let mut not_yet: BTreeMap<String, usize> = BTreeMap::new();
     let mut ids = RowIds::default();
     let mut last_numbered = None;
     for case in &cases {
-        let Some(exchange) = Exchange::of(case) else { continue };
+        let Some(exchange) = Exchange::of(case) else {
+            continue;
+        };
         if let Some(namespace) = exchange.not_served() {
             *not_yet.entry(namespace).or_default() += 1;
             continue;
@@ -53,7 +57,12 @@ async fn wire_vectors_are_answered_as_recorded() {
             last_numbered = Some(number);
         }
         let got = exchange.send(app).await;
-        Comparison { rules: &mut rules, ids: &mut ids, case }.compare(&exchange, &got);
+        Comparison {
+            rules: &mut rules,
+            ids: &mut ids,
+            case,
+        }
+        .compare(&exchange, &got);
     }
     println!("wire.json: not served yet: {not_yet:?}");
     rules.finish();
@@ -85,7 +94,9 @@ impl Exchange {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let map = |value: &Value| -> BTreeMap<String, String> {
             let entries = value.as_object().into_iter().flatten();
-            entries.map(|(name, value)| (name.clone(), text(value))).collect()
+            entries
+                .map(|(name, value)| (name.clone(), text(value)))
+                .collect()
         };
         Some(Self {
             method: text(&request["method"]).parse().unwrap(),
@@ -98,7 +109,11 @@ impl Exchange {
                 body => Some(unmask(&body.to_string())),
             },
             environment: case.env.clone(),
-            prior: case.rest.get("prior").and_then(Value::as_str).map(String::from),
+            prior: case
+                .rest
+                .get("prior")
+                .and_then(Value::as_str)
+                .map(String::from),
             output: case.output.clone(),
         })
     }
@@ -107,7 +122,11 @@ impl Exchange {
     fn procedures(&self) -> Vec<&str> {
         let path = self.path.split('?').next().unwrap_or_default();
         let names = path.strip_prefix("/api/trpc/").unwrap_or_default();
-        if self.path.contains("batch=1") { names.split(',').collect() } else { vec![names] }
+        if self.path.contains("batch=1") {
+            names.split(',').collect()
+        } else {
+            vec![names]
+        }
     }
 
     /// The namespace that stands in the way, for a case that belongs to later work.
@@ -128,7 +147,13 @@ impl Exchange {
             let (namespace, _) = name.split_once('.')?;
             let known = SERVED.contains(&namespace) || self.output["status"] != 200;
             let later = NOT_YET.contains(&name) || namespace == "chatStreaming";
-            (!known || later).then(|| if known { name.to_owned() } else { namespace.to_owned() })
+            (!known || later).then(|| {
+                if known {
+                    name.to_owned()
+                } else {
+                    namespace.to_owned()
+                }
+            })
         })
     }
 
@@ -142,7 +167,11 @@ impl Exchange {
     /// The number of a send whose text is `nr <number>`.
     fn numbered_send(&self) -> Option<u64> {
         let body: Value = serde_json::from_str(self.body.as_deref()?).ok()?;
-        body["json"]["content"].as_str()?.strip_prefix("nr ")?.parse().ok()
+        body["json"]["content"]
+            .as_str()?
+            .strip_prefix("nr ")?
+            .parse()
+            .ok()
     }
 
     fn with_number(&self, number: u64) -> Self {
@@ -161,7 +190,9 @@ impl Exchange {
     }
 
     async fn send(&self, app: &TestApp) -> Answer {
-        let mut request = app.http.request(self.method.clone(), format!("{}{}", app.base, self.path));
+        let mut request = app
+            .http
+            .request(self.method.clone(), format!("{}{}", app.base, self.path));
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -188,7 +219,9 @@ impl Exchange {
 fn unmask(text: &str) -> String {
     let mut text = text.to_owned();
     while let Some(start) = text.find("<x*") {
-        let Some(length) = text[start..].find('>') else { break };
+        let Some(length) = text[start..].find('>') else {
+            break;
+        };
         let count = text[start + 3..start + length].parse().unwrap_or(0);
         text.replace_range(start..=start + length, &"x".repeat(count));
     }
@@ -218,7 +251,9 @@ impl Comparison<'_> {
 
     fn compare(&mut self, exchange: &Exchange, got: &Answer) {
         let recorded = &exchange.output;
-        let html = recorded["text"].as_str().is_some_and(|text| text.starts_with("<html-page>"));
+        let html = recorded["text"]
+            .as_str()
+            .is_some_and(|text| text.starts_with("<html-page>"));
         if let Some(rule) = changed_outcome(exchange, got) {
             self.rules.excuse(rule, "status");
             return;
@@ -239,21 +274,32 @@ impl Comparison<'_> {
                 Err(_) => self.fail("body", format_args!("not JSON: {}", got.text)),
             },
             None if recorded["text"] != "" => {
-                self.fail("body", format_args!("a text that is not compared: {}", recorded["text"]));
+                self.fail(
+                    "body",
+                    format_args!("a text that is not compared: {}", recorded["text"]),
+                );
             }
             None if !got.text.is_empty() => self.fail("body", &got.text),
             None => {}
         }
         if recorded.get("json").is_some() && got.headers["content-type"] != "application/json" {
-            self.fail("content-type", format_args!("{:?}", got.headers["content-type"]));
+            self.fail(
+                "content-type",
+                format_args!("{:?}", got.headers["content-type"]),
+            );
         }
     }
 
     /// By name, HttpOnly, Secure, Path, cleared or not.
     fn compare_cookies(&mut self, recorded: &Value, got: &HeaderMap) {
-        let recorded = recorded["headers"]["set-cookie"].as_array().cloned().unwrap_or_default();
-        let recorded: Vec<_> =
-            recorded.iter().map(|cookie| cookie_facts(cookie.as_str().unwrap())).collect();
+        let recorded = recorded["headers"]["set-cookie"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let recorded: Vec<_> = recorded
+            .iter()
+            .map(|cookie| cookie_facts(cookie.as_str().unwrap()))
+            .collect();
         let got: Vec<_> = got
             .get_all("set-cookie")
             .iter()
@@ -262,9 +308,10 @@ impl Comparison<'_> {
         if recorded != got {
             // C21: the later version's flags hold, and it clears a cookie with the flags it was set with.
             if recorded.len() == got.len()
-                && recorded.iter().zip(&got).all(|(a, b)| {
-                    (&a.name, &a.path, a.cleared) == (&b.name, &b.path, b.cleared)
-                })
+                && recorded
+                    .iter()
+                    .zip(&got)
+                    .all(|(a, b)| (&a.name, &a.path, a.cleared) == (&b.name, &b.path, b.cleared))
             {
                 self.rules.excuse("C21", "set-cookie flags");
             } else {
@@ -304,7 +351,10 @@ impl Comparison<'_> {
                 } else {
                     field
                 };
-                if !self.ids.same(field, was.as_i64().unwrap_or(-1), is.as_i64().unwrap_or(-1)) {
+                if !self
+                    .ids
+                    .same(field, was.as_i64().unwrap_or(-1), is.as_i64().unwrap_or(-1))
+                {
                     self.fail(at, format_args!("row {was} is another row, {is}"));
                 }
             }
@@ -326,7 +376,11 @@ impl Comparison<'_> {
         exchange: &Exchange,
     ) {
         for (name, value) in recorded {
-            let at = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
+            let at = if at.is_empty() {
+                name.clone()
+            } else {
+                format!("{at}.{name}")
+            };
             // The version of superjson's note, and where in its code the original failed.
             if at.ends_with("meta.v") || name == "stack" {
                 continue;
@@ -393,24 +447,28 @@ fn changed_outcome(exchange: &Exchange, got: &Answer) -> Option<&'static str> {
     let recorded = exchange.output["status"].as_u64()?;
     match (recorded, got.status) {
         // The input object is optional, and plain query parameters work.
-        (400, 200) if exchange.names("aiMetrics.getSummary") && !exchange.path.contains("input=") => {
+        (400, 200)
+            if exchange.names("aiMetrics.getSummary") && !exchange.path.contains("input=") =>
+        {
             Some("C7")
         }
-        (400, 200)
-            if exchange.names("chat.createConversation") && input == Value::Null =>
-        {
+        (400, 200) if exchange.names("chat.createConversation") && input == Value::Null => {
             Some("C7")
         }
         (200, 400)
             if exchange.names("aiMetrics.getSummary")
-                && minutes.as_f64().is_some_and(|m| !(1.0..=10_080.0).contains(&m)) =>
+                && minutes
+                    .as_f64()
+                    .is_some_and(|m| !(1.0..=10_080.0).contains(&m)) =>
         {
             Some("C7")
         }
         (200, 400)
             if exchange.names("chat.getMessages")
                 && ["cursor", "limit"].iter().any(|field| {
-                    input[*field].as_f64().is_some_and(|n| n < 0.0 || n.fract() != 0.0)
+                    input[*field]
+                        .as_f64()
+                        .is_some_and(|n| n < 0.0 || n.fract() != 0.0)
                 }) =>
         {
             Some("C7")
@@ -454,16 +512,22 @@ impl Exchange {
             None => {
                 let url = reqwest::Url::parse(&format!("http://x{}", self.path)).unwrap();
                 let input = url.query_pairs().find(|(name, _)| name == "input");
-                input.map(|(_, value)| value.into_owned()).unwrap_or_default()
+                input
+                    .map(|(_, value)| value.into_owned())
+                    .unwrap_or_default()
             }
         };
         serde_json::from_str::<Value>(&text).map_or(Value::Null, |value| value["json"].clone())
     }
 
     fn is_on_a_conversation(&self) -> bool {
-        ["chat.sendMessage", "chat.getMessages", "chat.deleteConversation"]
-            .iter()
-            .any(|name| self.names(name))
+        [
+            "chat.sendMessage",
+            "chat.getMessages",
+            "chat.deleteConversation",
+        ]
+        .iter()
+        .any(|name| self.names(name))
     }
 
     fn session_is_owner(&self) -> bool {
@@ -487,16 +551,28 @@ fn fits_mask(mask: &str, got: &Value) -> bool {
 }
 
 fn is_standard_text(message: &str) -> bool {
-    ["Invalid input", "Too small", "Too big", "Invalid option", "Invalid email"]
-        .iter()
-        .any(|start| message.starts_with(start))
+    [
+        "Invalid input",
+        "Too small",
+        "Too big",
+        "Invalid option",
+        "Invalid email",
+    ]
+    .iter()
+    .any(|start| message.starts_with(start))
 }
 
 /// Texts of the JSON and media-type parsers are compared by status and code.
 fn is_parsers_text(message: &str) -> bool {
-    ["Expected property name", "Unexpected", "Unsupported content-type", "Unterminated", "Bad "]
-        .iter()
-        .any(|start| message.starts_with(start))
+    [
+        "Expected property name",
+        "Unexpected",
+        "Unsupported content-type",
+        "Unterminated",
+        "Bad ",
+    ]
+    .iter()
+    .any(|start| message.starts_with(start))
         || message.contains("JSON")
 }
 
@@ -511,13 +587,19 @@ struct CookieFacts {
 
 fn cookie_facts(cookie: &str) -> CookieFacts {
     let mut parts = cookie.split(';').map(str::trim);
-    let (name, value) = parts.next().unwrap_or_default().split_once('=').unwrap_or_default();
+    let (name, value) = parts
+        .next()
+        .unwrap_or_default()
+        .split_once('=')
+        .unwrap_or_default();
     let attributes: Vec<String> = parts.map(str::to_ascii_lowercase).collect();
     CookieFacts {
         name: name.to_owned(),
         http_only: attributes.iter().any(|a| a == "httponly"),
         secure: attributes.iter().any(|a| a == "secure"),
-        path: attributes.iter().find_map(|a| a.strip_prefix("path=").map(String::from)),
+        path: attributes
+            .iter()
+            .find_map(|a| a.strip_prefix("path=").map(String::from)),
         cleared: value.is_empty(),
     }
 }

@@ -80,9 +80,19 @@ impl TestApp {
         let server = tokio::spawn(app.serve(listener, async {
             let _ = stopped.await;
         }));
-        let http =
-            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { base, http, metrics, key, stop: Some(stop), _server: server, _folder: folder }
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap();
+        Self {
+            base,
+            http,
+            metrics,
+            key,
+            stop: Some(stop),
+            _server: server,
+            _folder: folder,
+        }
     }
 
     /// The cookie header of a session.
@@ -120,11 +130,18 @@ impl TestApp {
         let count = numbers[0] as usize;
         for index in 0..count {
             let steps = prior.contains(" in steps of ");
-            let latency_ms =
-                if steps { numbers[1] + index as f64 * numbers[3] } else { numbers[1] };
+            let latency_ms = if steps {
+                numbers[1] + index as f64 * numbers[3]
+            } else {
+                numbers[1]
+            };
             let failed = prior.contains("failed") && index < numbers[2] as usize;
             let third = prior.contains("every third one") && index % 3 == 0;
-            let model = if third { "gpt-oss-20b-free" } else { "glm-4.5-air-free" };
+            let model = if third {
+                "gpt-oss-20b-free"
+            } else {
+                "glm-4.5-air-free"
+            };
             self.record(model, latency_ms, !failed);
         }
     }
@@ -143,7 +160,11 @@ impl TestApp {
             prompt_tokens: 0,
             completion_tokens: 0,
             cost: Microdollars(0),
-            outcome: if success { Outcome::Success } else { Outcome::Fault(FaultKind::Upstream) },
+            outcome: if success {
+                Outcome::Success
+            } else {
+                Outcome::Fault(FaultKind::Upstream)
+            },
         });
     }
 }
@@ -184,7 +205,10 @@ async fn start_upstream() -> String {
     async fn complete(Json(body): Json<Value>) -> impl IntoResponse {
         let last = body["messages"].as_array().and_then(|all| all.last());
         if last.is_some_and(|message| message["content"] == "fejl") {
-            return (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": "boom" })));
+            return (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Json(json!({ "error": "boom" })),
+            );
         }
         let answer = json!({
             "id": "gen-1",
