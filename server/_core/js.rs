@@ -163,7 +163,10 @@ impl<K: JsonSchema, V: JsonSchema> JsonSchema for JsMap<K, V> {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let pair = [generator.subschema_for::<K>(), generator.subschema_for::<V>()];
+        let pair = [
+            generator.subschema_for::<K>(),
+            generator.subschema_for::<V>(),
+        ];
         json_schema!({
             "type": "array",
             "items": { "type": "array", "prefixItems": pair, "minItems": 2, "maxItems": 2 },
@@ -210,4 +213,3 @@ impl<T: JsonSchema> JsonSchema for UndefinedOr<T> {
         json_schema!({ "anyOf": [inner, { "type": "null" }], "x-superjson": "undefined" })
     }
 }
-

@@ -11,12 +11,47 @@ use super::contract::referred;
 
 /// Names that mean something else in the generated files.
 const RESERVED: &[&str] = &[
-    "AppErrorCode", "AppErrorData", "AppErrorShape", "AppRouter", "Array", "AsyncIterable", "Blob",
-    "CombinedDataTransformer", "Config", "Date", "FormData", "Map", "Mutation", "Observable",
-    "Procedure", "ProcedureOf", "Query", "Record", "Root", "Routes", "Router", "Set",
-    "Subscription", "TRPCBuiltRouter", "TRPCMutationProcedure", "TRPCQueryProcedure",
-    "TRPCSubscriptionProcedure", "Uint8Array", "RouterOf", "any", "bigint", "boolean", "never",
-    "null", "number", "object", "string", "symbol", "undefined", "unknown", "void",
+    "AppErrorCode",
+    "AppErrorData",
+    "AppErrorShape",
+    "AppRouter",
+    "Array",
+    "AsyncIterable",
+    "Blob",
+    "CombinedDataTransformer",
+    "Config",
+    "Date",
+    "FormData",
+    "Map",
+    "Mutation",
+    "Observable",
+    "Procedure",
+    "ProcedureOf",
+    "Query",
+    "Record",
+    "Root",
+    "Routes",
+    "Router",
+    "Set",
+    "Subscription",
+    "TRPCBuiltRouter",
+    "TRPCMutationProcedure",
+    "TRPCQueryProcedure",
+    "TRPCSubscriptionProcedure",
+    "Uint8Array",
+    "RouterOf",
+    "any",
+    "bigint",
+    "boolean",
+    "never",
+    "null",
+    "number",
+    "object",
+    "string",
+    "symbol",
+    "undefined",
+    "unknown",
+    "void",
 ];
 
 /// The definitions by the names they have in TypeScript.
@@ -168,8 +203,13 @@ impl<'a> Types<'a> {
             Some("bigint") => Type::atom("bigint"),
             Some("number") => Type::atom("number"),
             Some("map") => {
-                let pair = schema.get("items").map_or(&[][..], |i| list(i, "prefixItems"));
-                let at = |index| pair.get(index).map_or("unknown".into(), |s| self.show(s, indent));
+                let pair = schema
+                    .get("items")
+                    .map_or(&[][..], |i| list(i, "prefixItems"));
+                let at = |index| {
+                    pair.get(index)
+                        .map_or("unknown".into(), |s| self.show(s, indent))
+                };
                 Type::atom(format!("Map<{}, {}>", at(0), at(1)))
             }
             Some("undefined") => {
@@ -198,7 +238,9 @@ impl<'a> Types<'a> {
             parts.push(Type::atom(constant.to_string()));
         } else if schema.contains_key("enum") {
             let constants = list_of(schema, "enum").iter();
-            parts.push(Type::union(constants.map(|c| Type::atom(c.to_string())).collect()));
+            parts.push(Type::union(
+                constants.map(|c| Type::atom(c.to_string())).collect(),
+            ));
         } else {
             let types: Vec<Type> = types(schema)
                 .into_iter()
@@ -269,7 +311,11 @@ impl<'a> Types<'a> {
         let inner = format!("{indent}  ");
         let mut text = String::from("{\n");
         for (name, schema) in properties {
-            let mark = if required.contains(name.as_str()) { "" } else { "?" };
+            let mark = if required.contains(name.as_str()) {
+                ""
+            } else {
+                "?"
+            };
             let _ = writeln!(
                 text,
                 "{}{inner}{}{mark}: {};",

@@ -19,7 +19,11 @@ fn the_sample_of_the_type_tests_is_what_the_code_makes() {
     if std::env::var_os("WRITE_SAMPLE").is_some() {
         schema::write(&folder(), &registry()).unwrap();
     }
-    assert_eq!(schema::check(&folder(), &registry()), Ok(()), "run with WRITE_SAMPLE=1");
+    assert_eq!(
+        schema::check(&folder(), &registry()),
+        Ok(()),
+        "run with WRITE_SAMPLE=1"
+    );
 }
 
 #[test]

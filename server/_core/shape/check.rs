@@ -49,7 +49,8 @@ impl Shape {
                 if text == "-0" || is_special_number(text) => {}
             (Self::Number(_) | Self::SpecialNumber, _) => sink.add(wrong("number")),
             (Self::Text(rule), Some(Value::String(text))) => {
-                rule.length.visit("string", || utf16_length(text), path, sink);
+                rule.length
+                    .visit("string", || utf16_length(text), path, sink);
                 if rule.email && !is_email(text) {
                     sink.add(|| Issue::not_email(path));
                 }
@@ -244,8 +245,10 @@ impl NumberRule {
         if self.integer && number.is_f64() && value.fract() != 0.0 {
             return sink.add(|| Issue::not_integer(path));
         }
-        let below = |bound: &Bound| value < bound.value || (value == bound.value && !bound.inclusive);
-        let above = |bound: &Bound| value > bound.value || (value == bound.value && !bound.inclusive);
+        let below =
+            |bound: &Bound| value < bound.value || (value == bound.value && !bound.inclusive);
+        let above =
+            |bound: &Bound| value > bound.value || (value == bound.value && !bound.inclusive);
         if let Some(bound) = self.min.filter(below) {
             let message = self.messages.too_small.as_deref();
             sink.add(|| Issue::too_small(path, "number", bound.value, bound.inclusive, message));

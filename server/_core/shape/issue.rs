@@ -133,7 +133,11 @@ impl Issue {
 
     pub(super) fn unsafe_integer(path: &Path<'_>, positive: bool) -> Self {
         let note = "Integers must be within the safe integer range.";
-        let limit = number(if positive { MAX_SAFE_INTEGER } else { -MAX_SAFE_INTEGER });
+        let limit = number(if positive {
+            MAX_SAFE_INTEGER
+        } else {
+            -MAX_SAFE_INTEGER
+        });
         if positive {
             Self::new(
                 "too_big",
@@ -165,7 +169,12 @@ impl Issue {
             "too_small",
             path,
             message.map_or_else(
-                || format!("Too small: expected {what} to {}", bound(what, sign, &minimum)),
+                || {
+                    format!(
+                        "Too small: expected {what} to {}",
+                        bound(what, sign, &minimum)
+                    )
+                },
                 str::to_owned,
             ),
             json!({"origin": what, "code": "too_small", "minimum": minimum, "inclusive": inclusive}),
@@ -186,7 +195,12 @@ impl Issue {
             "too_big",
             path,
             message.map_or_else(
-                || format!("Too big: expected {what} to {}", bound(what, sign, &maximum)),
+                || {
+                    format!(
+                        "Too big: expected {what} to {}",
+                        bound(what, sign, &maximum)
+                    )
+                },
                 str::to_owned,
             ),
             json!({"origin": what, "code": "too_big", "maximum": maximum, "inclusive": inclusive}),
@@ -247,7 +261,10 @@ impl Issue {
         Self::new(
             "invalid_union",
             &Path::Key(path, tag),
-            format!("Invalid discriminator value. Expected {}", names.join(" | ")),
+            format!(
+                "Invalid discriminator value. Expected {}",
+                names.join(" | ")
+            ),
             json!({"code": "invalid_union", "errors": [], "note": "No matching discriminator", "discriminator": tag, "options": options}),
         )
     }

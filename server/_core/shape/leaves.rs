@@ -64,11 +64,7 @@ impl Shape {
     }
 
     /// Shows every leaf with the shape that it was found to have.
-    fn leaves(
-        &self,
-        value: &mut Value,
-        leaf: &mut dyn FnMut(&Self, &mut Value) -> Leaf,
-    ) -> Leaf {
+    fn leaves(&self, value: &mut Value, leaf: &mut dyn FnMut(&Self, &mut Value) -> Leaf) -> Leaf {
         match (self, &mut *value) {
             (Self::Array { items, .. }, Value::Array(list)) => {
                 for item in list {

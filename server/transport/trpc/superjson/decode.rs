@@ -20,7 +20,9 @@ pub(super) enum DecodeError {
         found: String,
     },
     /// A `\` that escapes nothing.
-    #[error("the path `{path}` of `meta.values` has a `\\` that is followed by neither `\\` nor `.`")]
+    #[error(
+        "the path `{path}` of `meta.values` has a `\\` that is followed by neither `\\` nor `.`"
+    )]
     BadEscape {
         /// As it came.
         path: String,
@@ -129,7 +131,9 @@ impl Reader {
     fn apply(&mut self, kind: &Value, at: &[String]) -> Result<(), DecodeError> {
         let kind = Kind::of(kind).ok_or_else(|| DecodeError::UnknownType {
             path: show(at),
-            kind: kind.as_str().map_or_else(|| kind.to_string(), str::to_owned),
+            kind: kind
+                .as_str()
+                .map_or_else(|| kind.to_string(), str::to_owned),
         })?;
         let Some((last, parents)) = at.split_last() else {
             return match (&mut self.root, kind) {
@@ -272,9 +276,9 @@ impl Kind {
                 .iter()
                 .all(|pair| pair.as_array().is_some_and(|pair| pair.len() == 2)),
             (Self::Set, Value::Array(_)) => true,
-            (Self::TypedArray, Value::Array(items)) => {
-                items.iter().all(|item| item.is_number() || item.is_string())
-            }
+            (Self::TypedArray, Value::Array(items)) => items
+                .iter()
+                .all(|item| item.is_number() || item.is_string()),
             (Self::RegExp | Self::Url, Value::String(_)) | (Self::Error, Value::Object(_)) => true,
             _ => false,
         };

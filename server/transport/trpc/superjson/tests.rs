@@ -131,7 +131,10 @@ fn a_root_is_marked_by_a_list() {
         json!(["set", {"0": ["Date"]}])
     );
     assert_eq!(envelope(&Some(5)), json!({"json": 5}));
-    assert_eq!(envelope(&vec![at])["meta"]["values"], json!({"0": ["Date"]}));
+    assert_eq!(
+        envelope(&vec![at])["meta"]["values"],
+        json!({"0": ["Date"]})
+    );
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -237,19 +240,39 @@ fn what_is_noted_must_look_like_it() {
             .map(|value| value.map(|mut value| value["v"].take()))
     };
     for (json, note, expected) in [
-        (json!("2026-01-02T03:04:05Z"), json!(["Date"]), json!("2026-01-02T03:04:05Z")),
-        (json!("2026-01-02"), json!(["Date"]), json!("2026-01-02T00:00:00.000Z")),
+        (
+            json!("2026-01-02T03:04:05Z"),
+            json!(["Date"]),
+            json!("2026-01-02T03:04:05Z"),
+        ),
+        (
+            json!("2026-01-02"),
+            json!(["Date"]),
+            json!("2026-01-02T00:00:00.000Z"),
+        ),
         (json!(0), json!(["Date"]), json!("1970-01-01T00:00:00.000Z")),
         (json!("nonsense"), json!(["Date"]), json!("nonsense")),
         (json!("-12"), json!(["bigint"]), json!("-12")),
         (json!("NaN"), json!(["number"]), json!("NaN")),
         (json!("-0"), json!(["number"]), json!(-0.0)),
         (json!([1, 2]), json!(["set"]), json!([1, 2])),
-        (json!([["a", "2026-01-02"]]), json!(["map", {"0.1": ["Date"]}]), json!([["a", "2026-01-02T00:00:00.000Z"]])),
+        (
+            json!([["a", "2026-01-02"]]),
+            json!(["map", {"0.1": ["Date"]}]),
+            json!([["a", "2026-01-02T00:00:00.000Z"]]),
+        ),
         (json!("/a/g"), json!(["regexp"]), json!("/a/g")),
         (json!("http://x/"), json!(["URL"]), json!("http://x/")),
-        (json!({"name": "E", "message": "m"}), json!(["Error"]), json!({"name": "E", "message": "m"})),
-        (json!([1, 2]), json!([["typed-array", "Uint8Array"]]), json!([1, 2])),
+        (
+            json!({"name": "E", "message": "m"}),
+            json!(["Error"]),
+            json!({"name": "E", "message": "m"}),
+        ),
+        (
+            json!([1, 2]),
+            json!([["typed-array", "Uint8Array"]]),
+            json!([1, 2]),
+        ),
     ] {
         assert_eq!(read(json, note), Ok(Some(expected)));
     }
@@ -306,8 +329,16 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         "[a-z.\\\\_0-9]{0,6}".prop_map(Value::from),
-        prop::sample::select(vec!["Date", "set", "map", "undefined", "bigint", "number", "__proto__"])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "Date",
+            "set",
+            "map",
+            "undefined",
+            "bigint",
+            "number",
+            "__proto__"
+        ])
+        .prop_map(Value::from),
     ];
     leaf.prop_recursive(5, 40, 5, |inner| {
         prop_oneof![
