@@ -1,7 +1,5 @@
 //! superjson's `meta.values`: a tree of notes whose edges are whole paths.
 
-use std::fmt::Write as _;
-
 use super::path;
 
 /// superjson's `meta.values`: which paths hold which types.
@@ -119,11 +117,7 @@ impl Notes {
     }
 
     pub(super) fn at_index(&mut self, index: usize, inside: impl FnOnce(&mut Self)) {
-        self.step(
-            // Writing into a `String` cannot fail.
-            |path| drop(write!(path, "{index}")),
-            inside,
-        );
+        self.step(|path| path.push_str(&index.to_string()), inside);
     }
 
     /// The reader refuses a whole value for a note at one of these names, so that one note is left out.
