@@ -7,7 +7,7 @@ use std::path::Path;
 use modelramp::schema::{self, Contract, Difference};
 use serde_json::Value;
 
-pub use sample::{Exotic, registry, sample_exotic};
+pub(crate) use sample::{registry, sample_exotic};
 
 /// The folder that the type tests read.
 fn folder() -> std::path::PathBuf {

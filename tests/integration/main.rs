@@ -14,6 +14,7 @@ mod model_router_vectors;
 mod real_models;
 mod server_core_vectors;
 mod storage;
+mod superjson;
 mod support;
 mod trpc;
 mod wire_vectors;

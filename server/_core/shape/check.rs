@@ -221,14 +221,11 @@ fn visit_object<S: Sink>(
     };
     match additional {
         None => {}
-        Some(Shape::Never) => {
-            if others().next().is_some() {
-                sink.add(|| {
-                    let names: Vec<&str> = others().map(|(name, _)| name.as_str()).collect();
-                    Issue::unknown_keys(path, &names)
-                });
-            }
-        }
+        Some(Shape::Never) if others().next().is_none() => {}
+        Some(Shape::Never) => sink.add(|| {
+            let names: Vec<&str> = others().map(|(name, _)| name.as_str()).collect();
+            Issue::unknown_keys(path, &names)
+        }),
         Some(shape) => {
             for (name, value) in others() {
                 shape.visit(Some(value), &Path::Key(path, name), sink);

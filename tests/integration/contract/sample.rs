@@ -22,7 +22,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A registry of the sample's procedures.
-pub fn registry() -> Registry {
+pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new(Tasks::default());
     procedures!(registry.router("sample", ());
         /// Everything that JavaScript has and JSON has not.
@@ -53,7 +53,7 @@ pub fn registry() -> Registry {
 /// What a note is about.
 #[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Topic {
+pub(crate) enum Topic {
     /// Nothing in particular.
     SmallTalk,
     /// The matter at hand.
@@ -63,7 +63,7 @@ pub enum Topic {
 /// Part of a message.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Part {
+pub(crate) enum Part {
     Text { text: String },
     Image { url: String, taken: DateTime<Utc> },
 }
@@ -71,53 +71,54 @@ pub enum Part {
 /// Goes in and comes out, not quite alike.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Note {
+pub(crate) struct Note {
     /// Who wrote it.
-    pub author_id: i64,
-    pub topic: Topic,
+    pub(crate) author_id: i64,
+    pub(crate) topic: Topic,
     /// Nothing, unless it is said.
     #[serde(default)]
-    pub tags: BTreeSet<String>,
-    pub parts: Vec<Part>,
+    pub(crate) tags: BTreeSet<String>,
+    pub(crate) parts: Vec<Part>,
     /// Left out where it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub due: Option<DateTime<Utc>>,
-    pub reply_to: Option<i64>,
+    pub(crate) due: Option<DateTime<Utc>>,
+    pub(crate) reply_to: Option<i64>,
     #[serde(default)]
-    pub pinned: bool,
+    pub(crate) pinned: bool,
 }
 
 /// A type that holds itself.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Folder {
-    pub name: String,
-    pub changed: DateTime<Utc>,
-    pub folders: Vec<Folder>,
+pub(crate) struct Folder {
+    pub(crate) name: String,
+    pub(crate) changed: DateTime<Utc>,
+    pub(crate) folders: Vec<Folder>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Exotic {
-    pub at: DateTime<Utc>,
-    pub never: Option<DateTime<Utc>>,
-    pub big: BigInt,
-    pub ratios: Vec<Float>,
-    pub missing: UndefinedOr<String>,
-    pub present: UndefinedOr<String>,
-    pub days: BTreeSet<DateTime<Utc>>,
-    pub by_day: JsMap<DateTime<Utc>, BigInt>,
-    pub by_name: BTreeMap<String, DateTime<Utc>>,
-    pub by_id: BTreeMap<u32, Option<Topic>>,
-    pub pair: (String, DateTime<Utc>),
-    pub either: Either,
+pub(crate) struct Exotic {
+    pub(crate) at: DateTime<Utc>,
+    pub(crate) never: Option<DateTime<Utc>>,
+    pub(crate) big: BigInt,
+    pub(crate) ratios: Vec<Float>,
+    pub(crate) missing: UndefinedOr<String>,
+    pub(crate) present: UndefinedOr<String>,
+    pub(crate) days: BTreeSet<DateTime<Utc>>,
+    pub(crate) by_day: JsMap<DateTime<Utc>, BigInt>,
+    pub(crate) by_name: BTreeMap<String, DateTime<Utc>>,
+    pub(crate) by_id: BTreeMap<u32, Option<Topic>>,
+    pub(crate) pair: (String, DateTime<Utc>),
+    pub(crate) either: Either,
+    pub(crate) other: Either,
     #[serde(rename = "not-a-name")]
-    pub quoted: bool,
-    pub anything: serde_json::Value,
+    pub(crate) quoted: bool,
+    pub(crate) anything: serde_json::Value,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Either {
+pub(crate) enum Either {
     One(f64),
     Many(Vec<DateTime<Utc>>),
 }
@@ -125,14 +126,14 @@ pub enum Either {
 /// Where to begin, and how far to go.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Range {
-    pub since: Option<DateTime<Utc>>,
+pub(crate) struct Range {
+    pub(crate) since: Option<DateTime<Utc>>,
     /// At most so many.
     #[schemars(range(min = 1, max = 100))]
     #[serde(default = "ten")]
-    pub limit: u32,
+    pub(crate) limit: u32,
     /// Where the stream broke off.
-    pub last_event_id: Option<String>,
+    pub(crate) last_event_id: Option<String>,
 }
 
 fn ten() -> u32 {
@@ -143,7 +144,7 @@ fn day() -> DateTime<Utc> {
     DateTime::from_timestamp_nanos(1_767_323_045_678_901_234)
 }
 
-pub fn sample_exotic() -> Exotic {
+pub(crate) fn sample_exotic() -> Exotic {
     Exotic {
         at: day(),
         never: None,
@@ -161,6 +162,7 @@ pub fn sample_exotic() -> Exotic {
         by_id: [(7, Some(Topic::Work))].into(),
         pair: ("2026-01-02T03:04:05.678Z".into(), day()),
         either: Either::Many(vec![day()]),
+        other: Either::One(1.5),
         quoted: true,
         anything: serde_json::json!({"at": "2026-01-02T03:04:05.678Z"}),
     }
@@ -189,9 +191,17 @@ async fn tree(_: (), _: Context, folder: Folder) -> Result<Arc<Folder>, RpcError
 async fn on_event(
     _: (),
     _: Context,
-    _: Range,
+    range: Range,
 ) -> Result<impl Stream<Item = Result<Tracked<Part>, RpcError>>, RpcError> {
-    Ok(futures::stream::empty())
+    let first = range.last_event_id.is_none().then(|| {
+        let data = Part::Image {
+            url: "u".into(),
+            taken: range.since.unwrap_or_else(day),
+        };
+        let id = "1".into();
+        Ok(Tracked { id, data })
+    });
+    Ok(futures::stream::iter(first))
 }
 
 async fn upload(_: (), _: Context, _: FormData) -> Result<u32, RpcError> {

@@ -23,6 +23,7 @@ export interface Exotic {
   byId: Record<string, Topic | null>;
   pair: [string, Date];
   either: Either;
+  other: Either;
   "not-a-name": boolean;
   anything: unknown;
 }
