@@ -49,8 +49,7 @@ fn main() {
     );
 }
 
-fn line(what: &str, measured: impl ToString, limit: impl ToString) {
-    let (measured, limit) = (measured.to_string(), limit.to_string());
+fn line(what: &str, measured: &str, limit: &str) {
     println!("{what:<58}{measured:>12}  {limit:>12}");
 }
 
@@ -109,7 +108,7 @@ impl Events {
             prompt_tokens: 300,
             completion_tokens: 120,
             cost: Microdollars(42),
-            outcome: if (random >> 24) % 100 == 0 {
+            outcome: if (random >> 24).is_multiple_of(100) {
                 Outcome::Fault(FaultKind::Upstream)
             } else {
                 Outcome::Success
@@ -149,7 +148,7 @@ fn record() {
     let mean = started.elapsed().as_nanos() / EVENTS as u128;
     line(
         "record, mean, counting included",
-        format!("{mean} ns"),
+        &format!("{mean} ns"),
         "200 ns",
     );
 
@@ -167,11 +166,11 @@ fn record() {
         let nanos = each[EVENTS / 1_000 * place].as_nanos();
         line(
             &format!("record, {name}, clock included"),
-            format!("{nanos} ns"),
+            &format!("{nanos} ns"),
             "",
         );
     }
-    line("record, longest", format!("{:?}", each[EVENTS - 1]), "");
+    line("record, longest", &format!("{:?}", each[EVENTS - 1]), "");
 
     // As in the server: a recorder takes events out and counts them, every second.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -198,7 +197,7 @@ fn record() {
     let mean = busy.as_nanos() / (3 * 6_300);
     line(
         "record, mean, with a recorder, 6,300 a second",
-        format!("{mean} ns"),
+        &format!("{mean} ns"),
         "200 ns",
     );
 }
@@ -222,10 +221,10 @@ fn window(what: &str, events: i64, span: i64, minutes: f64, limit_ms: f64) {
     let first = times[0];
     times.sort_unstable();
     let ms = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1_000.0);
-    line(what, ms(times[10]), format!("{limit_ms} ms"));
-    line("  the first time", ms(first), "");
+    line(what, &ms(times[10]), &format!("{limit_ms} ms"));
+    line("  the first time", &ms(first), "");
     let used = resident_kib().saturating_sub(before) as f64 / 1_024.0;
-    line("  memory", format!("{used:.1} MiB"), "64 MiB");
+    line("  memory", &format!("{used:.1} MiB"), "64 MiB");
 }
 
 /// Resident memory of this process; 0 where there is no /proc.

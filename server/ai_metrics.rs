@@ -34,7 +34,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 pub use self::event::{Event, Outcome};
 use self::{
-    exposition::Exposition,
+    exposition::ModelSeries,
     histogram::EXACT_LIMIT,
     history::{Edge, History},
     recorder::{Outbox, Recorder},
@@ -73,7 +73,6 @@ struct Recent {
     /// When the newest sample that has been counted happened.
     counted_until: Option<i64>,
     models: Models,
-    exposition: Exposition,
     /// Where there is a recorder.
     outbox: Option<Outbox>,
 }
@@ -92,12 +91,12 @@ impl AiMetrics {
     }
 
     fn build(outbox: Option<Outbox>) -> Self {
+        exposition::describe();
         Self {
             recent: Mutex::new(Recent {
                 samples: VecDeque::new(),
                 counted_until: None,
                 models: Models::default(),
-                exposition: Exposition::new(),
                 outbox,
             }),
             history: Mutex::new(History::new()),
@@ -114,8 +113,9 @@ impl AiMetrics {
         }
         event.log();
         let mut recent = self.recent.lock();
-        recent.exposition.count(&event);
-        recent.insert(&event);
+        let model = recent.models.id(&event.model);
+        recent.models.series(model).count(&event);
+        recent.insert(model, &event);
         if let Some(outbox) = &mut recent.outbox {
             outbox.push(event);
         }
@@ -127,7 +127,8 @@ impl AiMetrics {
         for event in events {
             if event.validate().is_ok() {
                 let mut recent = self.recent.lock();
-                recent.insert(&event);
+                let model = recent.models.id(&event.model);
+                recent.insert(model, &event);
                 self.settle_at_limit(recent);
             }
         }
@@ -189,8 +190,9 @@ impl AiMetrics {
     }
 
     fn settle_into(&self, history: &mut History) {
-        let old = self.recent.lock().take_old();
-        history.add(&old);
+        let mut old = history.take_buffer();
+        self.recent.lock().take_old(&mut old);
+        history.add(old);
     }
 
     fn outbox<R>(&self, use_it: impl FnOnce(&mut Outbox) -> R) -> Option<R> {
@@ -205,13 +207,13 @@ impl Default for AiMetrics {
 }
 
 impl Recent {
-    fn insert(&mut self, event: &Event) {
+    fn insert(&mut self, model: u16, event: &Event) {
         if event.outcome == Outcome::Cancelled {
             return;
         }
         let sample = Sample {
             at_ms: event.at_ms,
-            model: self.models.id(&event.model),
+            model,
             variant: event.variant,
             failed: matches!(event.outcome, Outcome::Fault(_)),
             latency_ms: event.latency_ms,
@@ -229,11 +231,10 @@ impl Recent {
     }
 
     /// All but the newest.
-    fn take_old(&mut self) -> Vec<Sample> {
+    fn take_old(&mut self, old: &mut Vec<Sample>) {
         let count = self.samples.len().saturating_sub(EXACT_LIMIT);
-        let old: Vec<Sample> = self.samples.drain(..count).collect();
+        old.extend(self.samples.drain(..count));
         self.counted_until = self.counted_until.max(old.last().map(|s| s.at_ms));
-        old
     }
 }
 
@@ -242,6 +243,7 @@ impl Recent {
 struct Models {
     ids: HashMap<Arc<str>, u16>,
     names: Vec<Arc<str>>,
+    series: Vec<ModelSeries>,
 }
 
 impl Models {
@@ -260,6 +262,11 @@ impl Models {
         let id = self.names.len() as u16;
         self.ids.insert(name.clone(), id);
         self.names.push(name);
+        self.series.push(ModelSeries::default());
         id
+    }
+
+    fn series(&mut self, id: u16) -> &mut ModelSeries {
+        &mut self.series[usize::from(id)]
     }
 }

@@ -11,7 +11,7 @@
 //! Handles are made at a series' first event and kept, so a recorder has to be installed before the
 //! first event. Cancelled attempts are counted here, with their outcome.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use metrics::{Counter, Histogram, SharedString, Unit};
 
@@ -21,18 +21,30 @@ use super::{
 };
 use crate::_core::assignment::Variant;
 
-/// Series beyond which no new ones are made; a catalogue has a few hundred.
-const SERIES_LIMIT: usize = 10_000;
+/// Tasks of a model beyond which no new ones are exposed; a catalogue has a dozen.
+const TASKS_LIMIT: usize = 100;
 const MS_PER_SECOND: f64 = 1_000.0;
 
-/// Handles of all series that have had an event.
-pub(super) struct Exposition {
-    /// By model, then task: two look-ups that need no owned key.
-    models: HashMap<Arc<str>, Tasks>,
-    count: usize,
+/// Tells the installed recorder what the metrics are.
+pub(super) fn describe() {
+    metrics::describe_counter!("ai_attempts_total", "Attempts at a model, by outcome");
+    metrics::describe_histogram!(
+        "ai_attempt_duration_seconds",
+        Unit::Seconds,
+        "From sending a request to the whole answer"
+    );
+    metrics::describe_histogram!(
+        "ai_first_token_seconds",
+        Unit::Seconds,
+        "From sending a request to the first token, of streamed answers"
+    );
+    metrics::describe_counter!("ai_tokens_total", "Tokens read and written");
+    metrics::describe_counter!("ai_cost_microdollars_total", "Millionths of a US dollar");
 }
 
-type Tasks = HashMap<Arc<str>, PerVariant<Option<Series>>>;
+/// Handles of one model's series that have had an event, by task: few enough to go through.
+#[derive(Default)]
+pub(super) struct ModelSeries(Vec<(Arc<str>, PerVariant<Option<Series>>)>);
 
 struct Series {
     labels: [(&'static str, SharedString); 3],
@@ -44,51 +56,21 @@ struct Series {
     cost: Counter,
 }
 
-impl Exposition {
-    pub(super) fn new() -> Self {
-        metrics::describe_counter!("ai_attempts_total", "Attempts at a model, by outcome");
-        metrics::describe_histogram!(
-            "ai_attempt_duration_seconds",
-            Unit::Seconds,
-            "From sending a request to the whole answer"
-        );
-        metrics::describe_histogram!(
-            "ai_first_token_seconds",
-            Unit::Seconds,
-            "From sending a request to the first token, of streamed answers"
-        );
-        metrics::describe_counter!("ai_tokens_total", "Tokens read and written");
-        metrics::describe_counter!("ai_cost_microdollars_total", "Millionths of a US dollar");
-        Self {
-            models: HashMap::new(),
-            count: 0,
-        }
-    }
-
+impl ModelSeries {
+    /// Counts an attempt at this model.
     pub(super) fn count(&mut self, event: &Event) {
-        if let Some(series) = self.series(event) {
-            series.count(event);
-        }
-    }
-
-    fn series(&mut self, event: &Event) -> Option<&mut Series> {
-        // Cloning a name costs more than looking twice, and new names are rare.
-        if !self.models.contains_key(&event.model) {
-            if self.count >= SERIES_LIMIT {
-                return None;
+        let known = self.0.iter().position(|(task, _)| *task == event.task);
+        let place = match known {
+            Some(place) => place,
+            None if self.0.len() < TASKS_LIMIT => {
+                self.0.push((event.task.clone(), PerVariant::default()));
+                self.0.len() - 1
             }
-            self.models.insert(event.model.clone(), Tasks::new());
-        }
-        let tasks = self.models.get_mut(&event.model)?;
-        if !tasks.contains_key(&event.task) {
-            if self.count >= SERIES_LIMIT {
-                return None;
-            }
-            tasks.insert(event.task.clone(), PerVariant::default());
-            self.count += 1;
-        }
-        let slot = tasks.get_mut(&event.task)?.get_mut(event.variant);
-        Some(slot.get_or_insert_with(|| Series::new(event)))
+            None => return,
+        };
+        let series = self.0[place].1.get_mut(event.variant);
+        let series = series.get_or_insert_with(|| Series::new(event));
+        series.count(event);
     }
 }
 

@@ -18,12 +18,14 @@ const LEAST: u64 = (1023 - 32) << MANTISSA_BITS;
 /// Number of keys.
 const KEYS: usize = 1 << 16;
 /// Additions that a histogram keeps unsorted, at least.
-const TAIL: usize = 64;
+const TAIL: usize = 256;
+/// A tail too short to be worth sorting when nothing more is expected.
+const SHORT_TAIL: usize = 32;
 /// Values that a [`Distribution`] keeps exactly.
 pub(super) const EXACT_LIMIT: usize = 10_000;
 
 /// The key of a duration that is finite and not negative.
-fn key(value: f64) -> u16 {
+pub(super) fn key(value: f64) -> u16 {
     let key = (value.to_bits() >> SHIFT).saturating_sub(LEAST);
     u16::try_from(key).unwrap_or(u16::MAX)
 }
@@ -49,12 +51,22 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
-    pub(super) fn add(&mut self, value: f64) {
-        self.tail.push(key(value));
+    /// Counts keys, in any order.
+    pub(super) fn add(&mut self, keys: &[u16]) {
+        self.tail.extend_from_slice(keys);
         // Merging costs a step per key; that the tail has as many makes it constant per addition.
         if self.tail.len() >= self.distinct.max(TAIL) {
             self.merge_tail();
         }
+    }
+
+    /// Takes as little memory as possible; for when little more is expected.
+    pub(super) fn compact(&mut self) {
+        if self.tail.len() > SHORT_TAIL {
+            self.merge_tail();
+        }
+        self.tail.shrink_to_fit();
+        self.sorted.shrink_to_fit();
     }
 
     /// Keys with their counts; a key may come several times.
@@ -63,28 +75,31 @@ impl Histogram {
     }
 
     fn merge_tail(&mut self) {
-        let mut tail = std::mem::take(&mut self.tail);
-        tail.sort_unstable();
-        let mut added = tail
-            .chunk_by(|a, b| a == b)
-            .map(|same| (same.first().copied().unwrap_or(0), same.len() as u64))
-            .peekable();
-        let mut merged = Writer::with_capacity(self.sorted.len() + tail.len());
-        for (key, count) in Entries::new(&self.sorted) {
-            while let Some((key, count)) = added.next_if(|(other, _)| *other < key) {
-                merged.write(key, count);
+        // Stable sorting makes use of runs, and keys mostly come in sorted ones.
+        self.tail.sort();
+        let mut added = self.tail.chunk_by(|a, b| a == b).peekable();
+        let mut merged = Writer::with_capacity(self.sorted.len() + 2 * self.tail.len());
+        for (key, mut count) in Entries::new(&self.sorted) {
+            while let Some(same) = added.next_if(|same| first(same) < key) {
+                merged.write(first(same), same.len() as u64);
             }
-            let more = added.next_if(|(other, _)| *other == key);
-            merged.write(key, count + more.map_or(0, |(_, count)| count));
-        }
-        for (key, count) in added {
+            if let Some(same) = added.next_if(|same| first(same) == key) {
+                count += same.len() as u64;
+            }
             merged.write(key, count);
         }
+        for same in added {
+            merged.write(first(same), same.len() as u64);
+        }
         self.sorted = merged.bytes;
-        self.sorted.shrink_to_fit();
         self.distinct = merged.distinct;
-        // The tail starts small again: most buckets are never added to once their time is over.
+        self.tail.clear();
     }
+}
+
+/// The key of a chunk of equal keys, which is never empty.
+fn first(same: &[u16]) -> u16 {
+    same.first().copied().unwrap_or_default()
 }
 
 /// Writes ascending keys.
@@ -97,7 +112,7 @@ struct Writer {
 impl Writer {
     fn with_capacity(bytes: usize) -> Self {
         Self {
-            bytes: Vec::with_capacity(bytes + 8),
+            bytes: Vec::with_capacity(bytes),
             last: 0,
             distinct: 0,
         }
@@ -137,8 +152,12 @@ impl<'a> Entries<'a> {
     }
 
     fn integer(&mut self) -> Option<u64> {
-        let mut integer = 0;
-        let mut shift = 0;
+        let byte = *self.bytes.next()?;
+        if byte < 0x80 {
+            return Some(byte.into());
+        }
+        let mut integer = u64::from(byte & 0x7f);
+        let mut shift = 7;
         loop {
             let byte = *self.bytes.next()?;
             integer |= u64::from(byte & 0x7f) << shift;
@@ -388,9 +407,12 @@ mod tests {
         fn a_histogram_counts_in_any_order(values in prop::collection::vec(0.0..100_000f64, 0..2_000)) {
             let mut histogram = Histogram::default();
             let mut expected = BTreeMap::new();
-            for &value in &values {
-                histogram.add(value);
+            for (i, &value) in values.iter().enumerate() {
+                histogram.add(&[key(value)]);
                 *expected.entry(key(value)).or_insert(0) += 1;
+                if i % 500 == 499 {
+                    histogram.compact();
+                }
             }
             let mut counted = BTreeMap::new();
             for (key, count) in histogram.iter() {

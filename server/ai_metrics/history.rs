@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    histogram::Histogram,
+    histogram::{self, Histogram},
     window::{Builder, PerVariant, Sample, Totals},
 };
 use crate::_core::assignment::Variant;
@@ -18,6 +18,8 @@ use crate::_core::assignment::Variant;
 const SECOND: i64 = 1_000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
+
+const VARIANTS: [Variant; 2] = [Variant::Control, Variant::Candidate];
 
 /// How finely the start of a window is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,9 @@ pub(super) struct History {
     seconds: Tier,
     minutes: Tier,
     hours: Tier,
+    /// Both are only kept for their memory.
+    run: Run,
+    buffer: Vec<Sample>,
 }
 
 impl History {
@@ -42,16 +47,34 @@ impl History {
             seconds: Tier::new(SECOND, 60 * 60 + 600),
             minutes: Tier::new(MINUTE, 7 * 24 * 60 + 120),
             hours: Tier::new(HOUR, 7 * 24 + 4),
+            run: Run::default(),
+            buffer: Vec::new(),
         }
     }
 
+    /// An empty list to fill and hand to [`History::add`], which keeps its memory.
+    pub(super) fn take_buffer(&mut self) -> Vec<Sample> {
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Counts samples that are sorted by time.
-    pub(super) fn add(&mut self, samples: &[Sample]) {
+    pub(super) fn add(&mut self, mut samples: Vec<Sample>) {
+        self.add_runs(&samples);
+        samples.clear();
+        self.buffer = samples;
+    }
+
+    fn add_runs(&mut self, samples: &[Sample]) {
         let same_second =
             |a: &Sample, b: &Sample| a.at_ms.div_euclid(SECOND) == b.at_ms.div_euclid(SECOND);
-        for run in samples.chunk_by(same_second) {
+        for samples in samples.chunk_by(same_second) {
+            let Some(at_ms) = samples.first().map(|sample| sample.at_ms) else {
+                continue;
+            };
+            // What can be done once is not done for each tier.
+            self.run.collect(samples);
             for tier in [&mut self.seconds, &mut self.minutes, &mut self.hours] {
-                tier.add(run);
+                tier.bucket(at_ms).add(&self.run);
             }
         }
     }
@@ -84,6 +107,8 @@ struct Tier {
     width: i64,
     limit: usize,
     buckets: BTreeMap<i64, Bucket>,
+    /// The bucket that was used last.
+    open: i64,
     /// The first bucket before which none was dropped.
     complete_from: i64,
 }
@@ -94,24 +119,26 @@ impl Tier {
             width,
             limit,
             buckets: BTreeMap::new(),
+            open: i64::MIN,
             complete_from: i64::MIN,
         }
     }
 
-    fn add(&mut self, samples: &[Sample]) {
-        let Some(first) = samples.first() else {
-            return;
-        };
-        let index = first.at_ms.div_euclid(self.width);
-        let bucket = self.buckets.entry(index).or_default();
-        for sample in samples {
-            bucket.add(sample);
-        }
-        while self.buckets.len() > self.limit {
-            if let Some((dropped, _)) = self.buckets.pop_first() {
-                self.complete_from = self.complete_from.max(dropped + 1);
+    /// The bucket of this time, which may be a new one.
+    fn bucket(&mut self, at_ms: i64) -> &mut Bucket {
+        let index = at_ms.div_euclid(self.width);
+        if !self.buckets.contains_key(&index) {
+            if let Some(done) = self.buckets.get_mut(&self.open) {
+                done.compact();
+            }
+            if self.buckets.len() >= self.limit
+                && let Some((oldest, _)) = self.buckets.pop_first()
+            {
+                self.complete_from = self.complete_from.max(oldest + 1);
             }
         }
+        self.open = index;
+        self.buckets.entry(index).or_default()
     }
 
     fn is_complete_since(&self, at_ms: i64) -> bool {
@@ -130,51 +157,98 @@ impl Tier {
     }
 }
 
+/// Sums by model and variant, sorted; mostly there are only a few.
+#[derive(Default)]
+struct Sums(Vec<(SumKey, Totals)>);
+
+/// A model, and whether it served the candidate.
+type SumKey = (u16, bool);
+
+impl Sums {
+    fn get_mut(&mut self, key: SumKey) -> &mut Totals {
+        let place = self.0.binary_search_by_key(&key, |(key, _)| *key);
+        let place = place.unwrap_or_else(|place| {
+            self.0.insert(place, (key, Totals::default()));
+            place
+        });
+        &mut self.0[place].1
+    }
+}
+
+/// Samples of one second on their way into the tiers.
+#[derive(Default)]
+struct Run {
+    sums: Sums,
+    latency: PerVariant<Vec<u16>>,
+    first_token: PerVariant<Vec<u16>>,
+}
+
+impl Run {
+    fn collect(&mut self, samples: &[Sample]) {
+        self.sums.0.clear();
+        for keys in [&mut self.latency, &mut self.first_token] {
+            keys.control.clear();
+            keys.candidate.clear();
+        }
+        for sample in samples {
+            let variant = sample.variant;
+            let key = (sample.model, variant == Variant::Candidate);
+            self.sums.get_mut(key).add(sample);
+            let latency = histogram::key(sample.latency_ms);
+            self.latency.get_mut(variant).push(latency);
+            if let Some(ms) = sample.first_token_ms {
+                self.first_token.get_mut(variant).push(histogram::key(ms));
+            }
+        }
+        for keys in [&mut self.latency, &mut self.first_token] {
+            keys.control.sort_unstable();
+            keys.candidate.sort_unstable();
+        }
+    }
+}
+
 /// What happened in one second, minute or hour.
 #[derive(Default)]
 struct Bucket {
-    /// Sorted by model and variant; most buckets know only a few.
-    totals: Vec<((u16, bool), Totals)>,
+    sums: Sums,
     latency: PerVariant<Histogram>,
     first_token: PerVariant<Histogram>,
 }
 
 impl Bucket {
-    fn add(&mut self, sample: &Sample) {
-        let key = (sample.model, sample.variant == Variant::Candidate);
-        let place = self.totals.binary_search_by_key(&key, |(key, _)| *key);
-        let place = place.unwrap_or_else(|place| {
-            self.totals.insert(place, (key, Totals::default()));
-            place
-        });
-        if let Some((_, totals)) = self.totals.get_mut(place) {
-            totals.add(sample);
+    fn add(&mut self, run: &Run) {
+        for (key, totals) in &run.sums.0 {
+            self.sums.get_mut(*key).merge(totals);
         }
-        self.latency.get_mut(sample.variant).add(sample.latency_ms);
-        if let Some(ms) = sample.first_token_ms {
-            self.first_token.get_mut(sample.variant).add(ms);
+        for variant in VARIANTS {
+            self.latency.get_mut(variant).add(run.latency.get(variant));
+            let first_token = self.first_token.get_mut(variant);
+            first_token.add(run.first_token.get(variant));
+        }
+    }
+
+    fn compact(&mut self) {
+        self.sums.0.shrink_to_fit();
+        for variant in VARIANTS {
+            self.latency.get_mut(variant).compact();
+            self.first_token.get_mut(variant).compact();
         }
     }
 
     fn read(&self, window: &mut Builder) {
-        for ((model, candidate), totals) in &self.totals {
-            let variant = variant(*candidate);
+        for ((model, is_candidate), totals) in &self.sums.0 {
+            let variant = if *is_candidate {
+                Variant::Candidate
+            } else {
+                Variant::Control
+            };
             window.totals(*model).get_mut(variant).merge(totals);
         }
-        for variant in [Variant::Control, Variant::Candidate] {
+        for variant in VARIANTS {
             let durations = window.durations(variant);
             durations.latency.add_histogram(self.latency.get(variant));
-            durations
-                .first_token
-                .add_histogram(self.first_token.get(variant));
+            let first_token = self.first_token.get(variant);
+            durations.first_token.add_histogram(first_token);
         }
-    }
-}
-
-fn variant(candidate: bool) -> Variant {
-    if candidate {
-        Variant::Candidate
-    } else {
-        Variant::Control
     }
 }

@@ -100,9 +100,9 @@ impl Totals {
     pub(super) fn add(&mut self, sample: &Sample) {
         self.requests += 1;
         self.failures += u64::from(sample.failed);
-        // Casting saturates; 2¹²⁸ ns are longer than anything.
-        let latency_ns = (sample.latency_ms * NS_PER_MS).round() as u128;
-        self.latency_ns = self.latency_ns.saturating_add(latency_ns);
+        self.latency_ns = self
+            .latency_ns
+            .saturating_add(nanoseconds(sample.latency_ms));
         self.prompt_tokens += u64::from(sample.prompt_tokens);
         self.completion_tokens += u64::from(sample.completion_tokens);
         self.cost = self.cost.saturating_add(sample.cost.0);
@@ -132,6 +132,16 @@ impl Totals {
             return 0.0;
         }
         self.failures as f64 / self.requests as f64 * 100.0
+    }
+}
+
+fn nanoseconds(ms: f64) -> u128 {
+    let rounded = ms * NS_PER_MS + 0.5;
+    // The shorter cast is many times faster, and enough for 584 years. Both saturate.
+    if rounded < u64::MAX as f64 {
+        u128::from(rounded as u64)
+    } else {
+        rounded as u128
     }
 }
 

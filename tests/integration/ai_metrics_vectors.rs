@@ -51,7 +51,6 @@ fn metrics_vectors() {
 /// One tracked metric of a case.
 struct Entry {
     at_ms: i64,
-    model: String,
     latency_ms: f64,
     event: Event,
 }
@@ -86,7 +85,6 @@ fn entry(at_ms: i64, metric: &Value) -> Entry {
     };
     Entry {
         at_ms,
-        model: text("modelId").to_owned(),
         latency_ms,
         event: Event {
             at_ms,
@@ -217,10 +215,12 @@ fn scenario(case: &Case, rules: &mut Rules) {
                     continue;
                 };
                 let ours = json!(Recommendation::of(&summary, current));
-                let critical = !summary.health.critical.is_empty();
+                let below = [50.0, 10.0].into_iter().find(|rung| *rung < percentage);
+                let to_rung_below = !summary.health.critical.is_empty()
+                    && ours["recommendedPercentage"] == json!(below.unwrap_or(0.0));
                 rules.compare_fields(case, &ours, recorded, |field| {
                     let mut rules = reasons.verdict();
-                    rules.push(("C8", field == "recommendedPercentage" && critical));
+                    rules.push(("C8", field == "recommendedPercentage" && to_rung_below));
                     rules
                 });
             }
