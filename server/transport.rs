@@ -54,5 +54,6 @@ pub fn router(parts: Parts) -> Result<Router, NameTaken> {
         .merge(jsonrpc)
         .merge(operations::routes(parts.readiness, parts.tasks))
         .fallback(operations::unknown_path)
-        .layer(cors))
+        .layer(cors)
+        .layer(axum::middleware::from_fn(cors::empty_preflight)))
 }

@@ -64,6 +64,8 @@ pub enum Shape {
         fields: Vec<Field>,
         /// What the others may be; `None` ignores them.
         additional: Option<Box<Shape>>,
+        /// Whether it must be there even if all its fields are optional (`x-required`).
+        required: bool,
     },
     /// A list of pairs (`x-superjson: map`); a `Map` in JavaScript.
     Map {
@@ -191,7 +193,9 @@ impl Shape {
             Self::Tuple(shapes) | Self::Union(shapes) | Self::All(shapes) => {
                 shapes.iter().any(Self::is_special)
             }
-            Self::Object { fields, additional } => {
+            Self::Object {
+                fields, additional, ..
+            } => {
                 fields.iter().any(|field| field.special)
                     || additional.as_ref().is_some_and(|shape| shape.is_special())
             }
@@ -242,8 +246,13 @@ impl Shape {
     pub fn takes_undefined(&self) -> bool {
         match self.resolve() {
             Self::Any | Self::Null | Self::UndefinedOr(_) => true,
-            Self::Object { fields, additional } => {
-                fields.iter().all(|field| !field.required)
+            Self::Object {
+                fields,
+                additional,
+                required,
+            } => {
+                !required
+                    && fields.iter().all(|field| !field.required)
                     && !(fields.is_empty() && additional.is_some())
             }
             Self::Union(shapes) => shapes

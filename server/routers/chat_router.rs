@@ -91,6 +91,7 @@ async fn get_messages(
 
 /// A conversation to begin.
 #[derive(Deserialize, JsonSchema)]
+#[schemars(extend("x-required" = true))]
 struct CreateConversation {
     /// Up to 255 characters.
     #[serde(default)]

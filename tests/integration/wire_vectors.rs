@@ -452,9 +452,6 @@ fn changed_outcome(exchange: &Exchange, got: &Answer) -> Option<&'static str> {
         {
             Some("C7")
         }
-        (400, 200) if exchange.names("chat.createConversation") && input == Value::Null => {
-            Some("C7")
-        }
         (200, 400)
             if exchange.names("aiMetrics.getSummary")
                 && minutes

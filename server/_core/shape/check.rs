@@ -92,10 +92,20 @@ impl Shape {
                 }
             }
             (Self::Tuple(_), _) => sink.add(wrong("tuple")),
-            (Self::Object { fields, additional }, Some(Value::Object(object))) => {
+            (
+                Self::Object {
+                    fields, additional, ..
+                },
+                Some(Value::Object(object)),
+            ) => {
                 visit_object(fields, additional.as_deref(), object, path, sink);
             }
-            (Self::Object { fields, additional }, _) => {
+            (
+                Self::Object {
+                    fields, additional, ..
+                },
+                _,
+            ) => {
                 let record = fields.is_empty() && additional.is_some();
                 sink.add(wrong(if record { "record" } else { "object" }));
             }

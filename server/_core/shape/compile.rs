@@ -193,6 +193,7 @@ impl<'a> Compiler<'a> {
         Shape::Object {
             fields,
             additional: others.map(|schema| Box::new(self.shape(schema, &mut Vec::new()))),
+            required: schema.get("x-required") == Some(&Value::Bool(true)),
         }
     }
 

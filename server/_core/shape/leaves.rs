@@ -84,7 +84,12 @@ impl Shape {
                     }
                 }
             }
-            (Self::Object { fields, additional }, Value::Object(object)) => {
+            (
+                Self::Object {
+                    fields, additional, ..
+                },
+                Value::Object(object),
+            ) => {
                 for field in fields {
                     if let Some(value) = object.get_mut(&field.name)
                         && let Leaf::Remove = field.shape.leaves(value, leaf)

@@ -93,7 +93,12 @@ fn note(shape: &Shape, value: &mut Value, notes: &mut Notes) {
                 notes.at_index(index, |notes| note(shape, item, notes));
             }
         }
-        (Shape::Object { fields, additional }, Value::Object(object)) => {
+        (
+            Shape::Object {
+                fields, additional, ..
+            },
+            Value::Object(object),
+        ) => {
             for field in fields.iter().filter(|field| field.is_special()) {
                 if let Some(value) = object.get_mut(&field.name) {
                     notes.at_key(&field.name, |notes| note(&field.shape, value, notes));

@@ -117,7 +117,10 @@ impl Notes {
     }
 
     pub(super) fn at_index(&mut self, index: usize, inside: impl FnOnce(&mut Self)) {
-        self.step(|path| path.push_str(itoa::Buffer::new().format(index)), inside);
+        self.step(
+            |path| path.push_str(itoa::Buffer::new().format(index)),
+            inside,
+        );
     }
 
     /// The reader refuses a whole value for a note at one of these names, so that one note is left out.
