@@ -11,8 +11,9 @@ pub(super) fn manifest() -> String {
         "type": "module",
         "types": "./app-router.ts",
         "exports": {
-            ".": { "types": "./app-router.ts" },
-            "./v10": { "types": "./app-router.v10.ts" },
+            // `default` for bundlers that keep an import of which only types are used.
+            ".": { "types": "./app-router.ts", "default": "./app-router.ts" },
+            "./v10": { "types": "./app-router.v10.ts", "default": "./app-router.v10.ts" },
             "./*.json": "./*.json",
         },
         "peerDependencies": { "@trpc/server": "^10.45.0 || ^11.0.0" },

@@ -129,14 +129,19 @@ impl Shape {
 /// Chrono prints nanoseconds, or none; JavaScript prints milliseconds, and years beyond 9999 with a
 /// sign and six digits.
 pub(crate) fn javascript_date(text: &str) -> Option<Option<String>> {
+    if let Some((second, fraction)) = utc_second(text) {
+        return Some(match fraction.len() {
+            3 => None,
+            digits => {
+                let kept = fraction.get(..3.min(digits)).unwrap_or_default();
+                Some(format!("{second}.{kept:0<3}Z"))
+            }
+        });
+    }
     let date = DateTime::parse_from_rfc3339(text)
         .map(|date| date.with_timezone(&Utc))
         .or_else(|_| text.parse::<DateTime<Utc>>())
         .ok()?;
-    let bytes = text.as_bytes();
-    if bytes.len() == 24 && bytes.ends_with(b"Z") && bytes.get(19) == Some(&b'.') {
-        return Some(None);
-    }
     Some(Some(if (0..=9999).contains(&date.year()) {
         date.to_rfc3339_opts(SecondsFormat::Millis, true)
     } else {
@@ -144,6 +149,25 @@ pub(crate) fn javascript_date(text: &str) -> Option<Option<String>> {
         let year = date.year().unsigned_abs();
         format!("{sign}{year:06}{}", date.format("-%m-%dT%H:%M:%S%.3fZ"))
     }))
+}
+
+/// What chrono prints for all but far dates, taken apart without reading it: the part up to the
+/// second, and the digits after it.
+fn utc_second(text: &str) -> Option<(&str, &str)> {
+    let (second, rest) = text.split_at_checked(19)?;
+    let rest = rest.strip_suffix('Z')?;
+    let fraction = match rest.strip_prefix('.') {
+        Some(digits) => digits,
+        None if rest.is_empty() => "",
+        None => return None,
+    };
+    let as_printed = second.bytes().enumerate().all(|(at, byte)| match at {
+        4 | 7 => byte == b'-',
+        10 => byte == b'T',
+        13 | 16 => byte == b':',
+        _ => byte.is_ascii_digit(),
+    });
+    (as_printed && fraction.bytes().all(|b| b.is_ascii_digit())).then_some((second, fraction))
 }
 
 fn holds_float(value: &Value) -> bool {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
+use proptest::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -399,5 +400,85 @@ fn emails_are_judged_as_zod_judges_them() {
         "a@b..co",
     ] {
         assert!(!email.accepts(&json!(bad)), "{bad}");
+    }
+}
+
+/// What serde is given after the check.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[expect(dead_code, reason = "it only has to be read")]
+struct Anything {
+    signed: i64,
+    unsigned: Option<u64>,
+    small: Option<u8>,
+    middle: Option<i32>,
+    float: Option<f64>,
+    special: Option<Float>,
+    big: Option<BigInt>,
+    at: Option<DateTime<Utc>>,
+    text: Option<String>,
+    letter: Option<char>,
+    kind: Option<Kind>,
+    part: Option<Part>,
+    pair: Option<(i8, Option<String>)>,
+    set: Option<BTreeSet<u16>>,
+    map: Option<JsMap<String, i64>>,
+    by_name: Option<BTreeMap<String, i64>>,
+    rest: Option<Value>,
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-3_i64..300).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        any::<i32>().prop_map(|n| Value::from(f64::from(n))),
+        Just(json!(-0.0)),
+        prop::sample::select(vec![
+            "NaN",
+            "-0",
+            "Infinity",
+            "a",
+            "",
+            "plain",
+            "17",
+            "2026-01-02T03:04:05Z",
+            "2026-06-30T23:59:60.5+02:00",
+            "2026-01-02",
+        ])
+        .prop_map(Value::from),
+        Just(json!({"type": "text", "text": "a"})),
+        Just(json!([1.0, null])),
+        Just(json!([["a", 1], ["b", 2.0]])),
+    ];
+    leaf.prop_recursive(2, 10, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::vec(("[a-c]", inner), 0..3)
+                .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+        ]
+    })
+}
+
+const FIELDS: &[&str] = &[
+    "unsigned", "small", "middle", "float", "special", "big", "at", "text", "letter", "kind",
+    "part", "pair", "set", "map", "byName", "rest",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn what_passes_the_check_is_read_by_serde(
+        signed in any_value(),
+        field in prop::sample::select(FIELDS),
+        value in any_value(),
+    ) {
+        let input = json!({"signed": signed, field: value});
+        if let Err(message) = parse::<Anything>(input.clone()) {
+            // The check speaks in lists; anything else is serde, refusing what the check let through.
+            prop_assert!(message.starts_with('['), "{input}: {message}");
+        }
     }
 }
