@@ -16,11 +16,13 @@ fn folder() -> std::path::PathBuf {
 
 #[test]
 fn the_sample_of_the_type_tests_is_what_the_code_makes() {
+    let mut files = schema::files(&registry());
+    files.retain(|(name, _)| name.ends_with(".ts") || *name == "package.json");
     if std::env::var_os("WRITE_SAMPLE").is_some() {
-        schema::write(&folder(), &registry()).unwrap();
+        schema::write_files(&folder(), &files).unwrap();
     }
     assert_eq!(
-        schema::check(&folder(), &registry()),
+        schema::check_files(&folder(), &files),
         Ok(()),
         "run with WRITE_SAMPLE=1"
     );

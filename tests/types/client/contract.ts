@@ -14,7 +14,7 @@ claim<Equal<Out["aiMetrics"]["getSummary"]["health"]["healthy"], boolean>>();
 claim<Equal<Out["aiMetrics"]["getSummary"]["health"]["warnings"], string[]>>();
 claim<Equal<Out["aiMetrics"]["getRolloutStatus"]["currentPercentage"], number>>();
 claim<Equal<Out["aiMetrics"]["checkRolloutHealth"]["canProceed"], boolean>>();
-claim<Equal<Out["chat"]["getMessages"]["messages"][number]["createdAt"], Date>>();
+claim<Equal<Out["chat"]["getMessages"]["messages"][number]["createdAt"], string>>();
 claim<Equal<Out["chat"]["getMessages"]["nextCursor"], number | undefined>>();
 claim<Equal<Out["chat"]["sendMessage"]["role"], "user" | "assistant" | "system">>();
 claim<Equal<Out["chat"]["getConversations"][number]["title"], string | null>>();

@@ -40,7 +40,7 @@ type Out = inferRouterOutputs<AppRouter>;
 claim<Equal<Out["aiMetrics"]["getModelBreakdown"]["timestamp"], Date>>();
 claim<Equal<Out["invoices"]["list"], { id: number; due: Date }[]>>();
 claim<Equal<Out["chat"]["exportAsPdf"], string>>();
-claim<Equal<Out["chat"]["getMessages"]["messages"][number]["createdAt"], Date>>();
+claim<Equal<Out["chat"]["getMessages"]["messages"][number]["createdAt"], string>>();
 // @ts-expect-error a date is no text
 claim<Equal<Out["invoices"]["list"][number]["due"], string>>();
 

@@ -14,7 +14,7 @@ export function Classic({ conversationId }: { conversationId: number }) {
     { conversationId, limit: 20 },
     { getNextPageParam: (page) => page.nextCursor },
   );
-  const send = trpc.chat.sendMessage.useMutation({ onSuccess: (message) => message.createdAt.toISOString() });
+  const send = trpc.chat.sendMessage.useMutation({ onSuccess: (message) => message.createdAt.slice(0, 10) });
   send.mutate({ conversationId, content: "Hello", context: { page: "inbox", hasEmails: true } });
   // @ts-expect-error the content is required
   send.mutate({ conversationId });

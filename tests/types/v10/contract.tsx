@@ -8,7 +8,7 @@ import type { AppRouter } from "modelramp-schema/v10";
 
 type Out = inferRouterOutputs<AppRouter>;
 claim<Equal<Out["aiMetrics"]["getModelBreakdown"]["timestamp"], Date>>();
-claim<Equal<Out["chat"]["getMessages"]["messages"][number]["createdAt"], Date>>();
+claim<Equal<Out["chat"]["getMessages"]["messages"][number]["createdAt"], string>>();
 
 const url = "/api/trpc";
 export const client = createTRPCProxyClient<AppRouter>({
