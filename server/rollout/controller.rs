@@ -1,0 +1,1 @@
+//! Reads, decides, applies, records.

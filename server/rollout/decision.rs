@@ -1,0 +1,1 @@
+//! What follows from plan, status and evidence; pure.

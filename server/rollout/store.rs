@@ -1,0 +1,127 @@
+//! Where rollouts are kept: everything that one decision changes, in one transaction.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use crate::{ai_metrics::Event, alerting::Alert};
+
+/// A rollout as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredRollout {
+    /// UUIDv7 text.
+    pub id: String,
+    /// The plan as it was when the rollout began, as JSON.
+    pub plan: Value,
+    /// `status::Status` as JSON.
+    pub status: Value,
+    /// Counts the changes; what a change is based on.
+    pub version: i64,
+    /// `evidence::Evidence` as JSON; floats are written so that they read back bit-equal.
+    pub evidence: Value,
+    /// The number of the last event that the evidence holds.
+    pub cursor: i64,
+    /// Not one of the final states.
+    pub is_live: bool,
+}
+
+/// One line of a rollout's history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditRow {
+    /// UUIDv7 text.
+    pub id: String,
+    /// The rollout.
+    pub rollout_id: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// `user:7`, `controller`.
+    pub actor: String,
+    /// What was done: `started`, `advanced`, `rolled-back`, …
+    pub action: String,
+    /// Why, in words.
+    pub reason: String,
+    /// State and share before, as JSON.
+    pub before: Value,
+    /// And after.
+    pub after: Value,
+    /// The figures that it was decided on, as JSON.
+    pub evidence: Value,
+    /// The version that this made.
+    pub version: i64,
+}
+
+/// All that one tick changes, written together or not at all.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// Events that are not stored yet, in the order of recording, numbered by [`Event::seq`].
+    pub events: Vec<Event>,
+    /// Rollouts whose evidence or status moved.
+    pub rollouts: Vec<RolloutChange>,
+}
+
+/// What happened to one rollout.
+#[derive(Clone, Debug)]
+pub struct RolloutChange {
+    /// As it is to be stored; `version` is the new one.
+    pub rollout: StoredRollout,
+    /// The version this is based on; `None` makes a new rollout. Equal to the new one where only
+    /// evidence moved.
+    pub based_on: Option<i64>,
+    /// The line of the history, where the status changed.
+    pub audit: Option<AuditRow>,
+    /// What is to be told, in the same transaction.
+    pub alerts: Vec<Alert>,
+}
+
+/// Why a commit was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Somebody else changed the rollout first.
+    #[error("rollout `{rollout_id}` is at version {current}, not {based_on}")]
+    Stale {
+        /// Which.
+        rollout_id: String,
+        /// What the change was based on.
+        based_on: i64,
+        /// What is stored.
+        current: i64,
+    },
+    /// Another process holds the writer's lease.
+    #[error("another process controls the rollouts")]
+    Fenced,
+    /// The database failed.
+    #[error("cannot write: {0}")]
+    Store(#[source] anyhow::Error),
+}
+
+/// The right to write: a number that grows with each holder, so that an old one is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence(pub i64);
+
+/// Where rollouts are kept.
+#[async_trait]
+pub trait RolloutStore: Send + Sync {
+    /// Becomes the single writer, or `None` while another one lives. On SQLite a lock on a file
+    /// beside the database; on PostgreSQL a lease of 15 s, to be renewed every 5 s.
+    async fn acquire(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<Fence>>;
+    /// Prolongs the lease; `false` if it was lost.
+    async fn renew(&self, fence: Fence, now: DateTime<Utc>) -> anyhow::Result<bool>;
+    /// Gives the lease back, at a clean stop.
+    async fn release(&self, fence: Fence) -> anyhow::Result<()>;
+    /// Rollouts, the newest first; only live ones where asked.
+    async fn rollouts(&self, only_live: bool) -> anyhow::Result<Vec<StoredRollout>>;
+    /// One rollout.
+    async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>>;
+    /// Writes all of it, or nothing.
+    async fn commit(&self, fence: Fence, commit: &Commit) -> Result<(), CommitError>;
+    /// A rollout's history, oldest first.
+    async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>>;
+    /// Events of a rollout after this number, in order, at most `limit`.
+    async fn events_of(&self, rollout_id: &str, after: i64, limit: usize)
+    -> anyhow::Result<Vec<Event>>;
+    /// Errors by subject in the time before a rollout, for its strata: (subject hash, errors), of
+    /// every subject that made a request.
+    async fn errors_by_subject(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<(u64, u32)>>;
+    /// The greatest event number so far.
+    async fn last_event(&self) -> anyhow::Result<i64>;
+}
