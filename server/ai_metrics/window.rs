@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::histogram::Distribution;
+use super::distribution::Distribution;
 use crate::_core::{assignment::Variant, units::Microdollars};
 
 /// Nanoseconds in a millisecond.
@@ -147,6 +147,7 @@ fn nanoseconds(ms: f64) -> u128 {
 
 /// One thing for each variant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Variants")]
 pub struct PerVariant<T> {
     /// The models in use so far.
     pub control: T,
