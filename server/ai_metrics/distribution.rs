@@ -26,6 +26,12 @@ struct Counts {
     total: u64,
 }
 
+impl Default for Distribution {
+    fn default() -> Self {
+        Self::exact()
+    }
+}
+
 impl Distribution {
     /// For at most [`EXACT_LIMIT`] values.
     pub(super) fn exact() -> Self {
@@ -45,13 +51,13 @@ impl Distribution {
     }
 
     pub(super) fn add_histogram(&mut self, histogram: &Histogram) {
-        for (key, count) in histogram.iter() {
-            match &mut self.0 {
-                Values::Exact(values) => {
+        match &mut self.0 {
+            Values::Exact(values) => {
+                for (key, count) in histogram.iter() {
                     values.extend(std::iter::repeat_n(value(key), count as usize));
                 }
-                Values::Counted(counts) => counts.add(key, count),
             }
+            Values::Counted(counts) => histogram.iter().for_each(|(key, n)| counts.add(key, n)),
         }
     }
 
@@ -75,9 +81,9 @@ impl Distribution {
         self.len() == 0
     }
 
-    /// Adds the values of another replica. The result is exact as long as it has few enough of them.
-    pub fn merge(self, other: Self) -> Self {
-        Self(match (self.0, other.0) {
+    /// Adds the values of another. The result is exact as long as it has few enough of them.
+    pub fn merge(self, other: &Self) -> Self {
+        Self(match (self.0, &other.0) {
             (Values::Exact(mut a), Values::Exact(b)) if a.len() + b.len() <= EXACT_LIMIT => {
                 a.extend(b);
                 // Stable sorting finds the two sorted runs and merges them.
@@ -85,8 +91,14 @@ impl Distribution {
                 Values::Exact(a)
             }
             (a, b) => {
-                let mut counts = a.counted();
-                counts.merge(&b.counted());
+                let mut counts = match a {
+                    Values::Counted(counts) => counts,
+                    Values::Exact(values) => Counts::of(&values),
+                };
+                match b {
+                    Values::Counted(others) => counts.merge(others),
+                    Values::Exact(values) => counts.merge(&Counts::of(values)),
+                }
                 Values::Counted(counts)
             }
         })
@@ -99,21 +111,6 @@ impl Distribution {
         match &self.0 {
             Values::Exact(values) => values.get(usize::try_from(rank).ok()? - 1).copied(),
             Values::Counted(counts) => counts.ranked(rank),
-        }
-    }
-}
-
-impl Values {
-    fn counted(self) -> Counts {
-        match self {
-            Self::Counted(counts) => counts,
-            Self::Exact(values) => {
-                let mut counts = Counts::new();
-                for value in values {
-                    counts.add(key(value), 1);
-                }
-                counts
-            }
         }
     }
 }
@@ -137,9 +134,21 @@ impl Counts {
         self.total += count;
     }
 
+    fn of(values: &[f64]) -> Self {
+        let mut counts = Self::new();
+        values.iter().for_each(|value| counts.add(key(*value), 1));
+        counts
+    }
+
     fn merge(&mut self, other: &Self) {
-        for (ours, theirs) in self.by_key.iter_mut().zip(&other.by_key) {
-            *ours += theirs;
+        // Only what is used: the rest takes neither memory nor time.
+        let used = usize::from(other.first)..usize::from(other.last) + 1;
+        if let (Some(ours), Some(theirs)) =
+            (self.by_key.get_mut(used.clone()), other.by_key.get(used))
+        {
+            for (ours, theirs) in ours.iter_mut().zip(theirs) {
+                *ours += theirs;
+            }
         }
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
@@ -188,9 +197,9 @@ mod tests {
             d.sort();
             d
         };
-        let few = of(4_000).merge(of(6_000));
+        let few = of(4_000).merge(&of(6_000));
         assert_eq!(few.quantile(100), Some(5_999.123));
-        let many = of(4_000).merge(of(6_001));
+        let many = of(4_000).merge(&of(6_001));
         assert_eq!(many.len(), 10_001);
         let last = many.quantile(100).unwrap();
         assert!(
@@ -208,7 +217,7 @@ mod tests {
                 d
             };
             let (a, b) = values.split_at(cut.min(values.len()));
-            prop_assert_eq!(of(a).merge(of(b)), of(&values));
+            prop_assert_eq!(of(a).merge(&of(b)), of(&values));
         }
     }
 }

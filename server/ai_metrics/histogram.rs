@@ -18,7 +18,9 @@ const LEAST: u64 = (1023 - 32) << MANTISSA_BITS;
 /// Number of keys.
 pub(super) const KEYS: usize = 1 << 16;
 /// Additions that a histogram keeps unsorted, at least.
-const TAIL: usize = 256;
+const TAIL: usize = 1_024;
+/// How many times as many as keys in order, at least, so that merging costs little per addition.
+const TAIL_PER_KEY: usize = 4;
 /// A tail too short to be worth sorting when nothing more is expected.
 const SHORT_TAIL: usize = 32;
 
@@ -52,8 +54,7 @@ impl Histogram {
     /// Counts keys, in any order.
     pub(super) fn add(&mut self, keys: &[u16]) {
         self.tail.extend_from_slice(keys);
-        // Merging costs a step per key; that the tail has as many makes it constant per addition.
-        if self.tail.len() >= self.distinct.max(TAIL) {
+        if self.tail.len() >= TAIL.max(TAIL_PER_KEY * self.distinct) {
             self.merge_tail();
         }
     }

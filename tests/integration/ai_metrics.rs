@@ -330,7 +330,7 @@ mod windows {
                 if i < cut { &here } else { &there }.record(event);
             }
             let of = |metrics: &AiMetrics| metrics.window(Minutes::WEEK, time(NOW));
-            prop_assert_eq!(of(&here).merge(of(&there)), of(&whole));
+            prop_assert_eq!(of(&here).merge(&of(&there)), of(&whole));
         }
     }
 
@@ -343,7 +343,7 @@ mod windows {
             if i % 3 == 0 { &here } else { &there }.record(event);
         }
         let of = |metrics: &AiMetrics| metrics.window(minutes(90.0), time(NOW));
-        assert_eq!(of(&here).merge(of(&there)), of(&whole));
+        assert_eq!(of(&here).merge(&of(&there)), of(&whole));
     }
 }
 
