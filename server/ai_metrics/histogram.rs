@@ -74,8 +74,7 @@ impl Histogram {
     }
 
     fn merge_tail(&mut self) {
-        // Stable sorting makes use of runs, and keys mostly come in sorted ones.
-        self.tail.sort();
+        sort(&mut self.tail);
         let mut added = self.tail.chunk_by(|a, b| a == b).peekable();
         let mut merged = Writer::with_capacity(self.sorted.len() + 2 * self.tail.len());
         for (key, mut count) in Entries::new(&self.sorted) {
@@ -99,6 +98,27 @@ impl Histogram {
 /// The key of a chunk of equal keys, which is never empty.
 fn first(same: &[u16]) -> u16 {
     same.first().copied().unwrap_or_default()
+}
+
+/// Sorts by the low byte, then by the high byte, keeping the order; several times faster than
+/// comparing.
+fn sort(keys: &mut Vec<u16>) {
+    let mut sorted = vec![0; keys.len()];
+    for byte in [|key: u16| key as u8, |key: u16| (key >> 8) as u8] {
+        let mut places = [0; 257];
+        for key in keys.iter() {
+            places[usize::from(byte(*key)) + 1] += 1;
+        }
+        for i in 1..places.len() {
+            places[i] += places[i - 1];
+        }
+        for key in keys.iter() {
+            let place = &mut places[usize::from(byte(*key))];
+            sorted[*place] = *key;
+            *place += 1;
+        }
+        std::mem::swap(keys, &mut sorted);
+    }
 }
 
 /// Writes ascending keys.

@@ -200,10 +200,6 @@ impl Run {
                 self.first_token.get_mut(variant).push(histogram::key(ms));
             }
         }
-        for keys in [&mut self.latency, &mut self.first_token] {
-            keys.control.sort_unstable();
-            keys.candidate.sort_unstable();
-        }
     }
 }
 
