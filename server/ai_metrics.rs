@@ -1,7 +1,7 @@
 //! One event per attempt at a model, kept in sliding windows, summed up and judged.
 //!
 //! The newest 10,000 events are kept as they are, sorted by time; older ones are counted by second,
-//! minute and hour ([`history`]). A window that starts after the newest counted event is therefore
+//! minute and hour. A window that starts after the newest counted event is therefore
 //! answered exactly, to the millisecond, and any window of up to 10,000 events is one of those. All
 //! others are read from counts, whose sums are exact and whose quantiles are within a thousandth.
 //!
@@ -13,6 +13,7 @@
 //! Cancelled attempts are no requests: they are stored and in the counters of [`exposition`], but in
 //! no window. A failure is an attempt that met a fault.
 
+pub mod distribution;
 pub mod event;
 pub mod exposition;
 pub mod feed;
@@ -34,8 +35,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 pub use self::event::{Event, Outcome};
 use self::{
+    distribution::EXACT_LIMIT,
     exposition::ModelSeries,
-    histogram::EXACT_LIMIT,
     history::{Edge, History},
     recorder::{Outbox, Recorder},
     summary::Summary,
@@ -139,17 +140,18 @@ impl AiMetrics {
         let start_ms = minutes.start(now);
         let mut history = self.history.lock();
         self.settle_into(&mut history);
-        let (samples, names, is_exact) = {
+        let mut newest = history.take_buffer();
+        let (names, is_exact) = {
             let recent = self.recent.lock();
             let first = recent.samples.partition_point(|s| s.at_ms < start_ms);
+            newest.extend(recent.samples.range(first..));
+            let counted_until = recent.counted_until;
             (
-                recent.samples.range(first..).copied().collect::<Vec<_>>(),
                 recent.models.names.clone(),
-                recent.counted_until.is_none_or(|until| start_ms > until),
+                counted_until.is_none_or(|until| start_ms > until),
             )
         };
         let mut window = if is_exact {
-            drop(history);
             Builder::exact()
         } else {
             let mut window = Builder::counted();
@@ -159,18 +161,30 @@ impl AiMetrics {
                 Edge::Minute
             };
             history.read(start_ms, edge, &mut window);
-            drop(history);
             window
         };
-        for sample in &samples {
+        for sample in &newest {
             window.add(sample);
         }
+        history.return_buffer(newest);
         window.finish(&names)
     }
 
     /// The window's figures.
     pub fn summary(&self, minutes: Minutes, now: DateTime<Utc>) -> Summary {
         Summary::of(&self.window(minutes, now))
+    }
+
+    /// As [`AiMetrics::summary`], for async code: long windows, which may take tens of milliseconds,
+    /// are read on a thread that may block.
+    pub async fn read_summary(self: &Arc<Self>, minutes: Minutes, now: DateTime<Utc>) -> Summary {
+        if minutes <= Minutes::HOUR {
+            return self.summary(minutes, now);
+        }
+        let metrics = self.clone();
+        let read = tokio::task::spawn_blocking(move || metrics.summary(minutes, now));
+        // Only a runtime that is going away does not run it.
+        read.await.unwrap_or_else(|_| self.summary(minutes, now))
     }
 
     /// Counts the events that are no longer among the newest.
@@ -192,7 +206,8 @@ impl AiMetrics {
     fn settle_into(&self, history: &mut History) {
         let mut old = history.take_buffer();
         self.recent.lock().take_old(&mut old);
-        history.add(old);
+        history.add(&old);
+        history.return_buffer(old);
     }
 
     fn outbox<R>(&self, use_it: impl FnOnce(&mut Outbox) -> R) -> Option<R> {

@@ -66,7 +66,7 @@ impl SummaryFeed {
         match current.get(&window) {
             Some((computed, summary)) if *computed >= tick => summary.clone(),
             _ => {
-                let summary = Arc::new(self.metrics.summary(minutes, now));
+                let summary = Arc::new(self.metrics.read_summary(minutes, now).await);
                 current.retain(|_, (computed, _)| *computed >= tick);
                 current.insert(window, (tick, summary.clone()));
                 summary

@@ -52,19 +52,19 @@ impl History {
         }
     }
 
-    /// An empty list to fill and hand to [`History::add`], which keeps its memory.
+    /// An empty list of samples that has memory already.
     pub(super) fn take_buffer(&mut self) -> Vec<Sample> {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Counts samples that are sorted by time.
-    pub(super) fn add(&mut self, mut samples: Vec<Sample>) {
-        self.add_runs(&samples);
-        samples.clear();
-        self.buffer = samples;
+    /// Keeps the memory of a list for the next time.
+    pub(super) fn return_buffer(&mut self, mut buffer: Vec<Sample>) {
+        buffer.clear();
+        self.buffer = buffer;
     }
 
-    fn add_runs(&mut self, samples: &[Sample]) {
+    /// Counts samples that are sorted by time.
+    pub(super) fn add(&mut self, samples: &[Sample]) {
         let same_second =
             |a: &Sample, b: &Sample| a.at_ms.div_euclid(SECOND) == b.at_ms.div_euclid(SECOND);
         for samples in samples.chunk_by(same_second) {
@@ -199,10 +199,6 @@ impl Run {
             if let Some(ms) = sample.first_token_ms {
                 self.first_token.get_mut(variant).push(histogram::key(ms));
             }
-        }
-        for keys in [&mut self.latency, &mut self.first_token] {
-            keys.control.sort_unstable();
-            keys.candidate.sort_unstable();
         }
     }
 }

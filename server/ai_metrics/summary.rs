@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    distribution::Distribution,
     health::{Figures, Health},
     window::{PerVariant, Totals, Window},
 };
@@ -90,7 +91,9 @@ impl Summary {
         let mut all = window.totals(Variant::Control);
         all.merge(&window.totals(Variant::Candidate));
         let PerVariant { control, candidate } = &window.durations;
-        let latency = control.latency.clone().merge(candidate.latency.clone());
+        let latency = Distribution::default()
+            .merge(&control.latency)
+            .merge(&candidate.latency);
         let quantile = |percent| latency.quantile(percent).unwrap_or(0.0);
         let p95_response_time = quantile(95);
         let figures = Figures {

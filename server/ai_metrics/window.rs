@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::histogram::Distribution;
+use super::distribution::Distribution;
 use crate::_core::{assignment::Variant, units::Microdollars};
 
 /// Nanoseconds in a millisecond.
@@ -147,6 +147,7 @@ fn nanoseconds(ms: f64) -> u128 {
 
 /// One thing for each variant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Variants")]
 pub struct PerVariant<T> {
     /// The models in use so far.
     pub control: T,
@@ -178,14 +179,6 @@ impl<T> PerVariant<T> {
             Variant::Candidate => &mut self.candidate,
         }
     }
-
-    /// Joins two, variant by variant.
-    pub fn zip<U, V>(self, other: PerVariant<U>, mut join: impl FnMut(T, U) -> V) -> PerVariant<V> {
-        PerVariant {
-            control: join(self.control, other.control),
-            candidate: join(self.candidate, other.candidate),
-        }
-    }
 }
 
 /// Durations of one variant.
@@ -198,10 +191,10 @@ pub struct Durations {
 }
 
 impl Durations {
-    fn merge(self, other: Self) -> Self {
+    fn merge(self, other: &Self) -> Self {
         Self {
-            latency: self.latency.merge(other.latency),
-            first_token: self.first_token.merge(other.first_token),
+            latency: self.latency.merge(&other.latency),
+            first_token: self.first_token.merge(&other.first_token),
         }
     }
 }
@@ -217,13 +210,17 @@ pub struct Window {
 
 impl Window {
     /// Adds the window of another replica; nothing is lost.
-    pub fn merge(mut self, other: Self) -> Self {
-        for (model, totals) in other.models {
-            let ours = self.models.entry(model).or_default();
+    pub fn merge(mut self, other: &Self) -> Self {
+        for (model, totals) in &other.models {
+            let ours = self.models.entry(model.clone()).or_default();
             ours.control.merge(&totals.control);
             ours.candidate.merge(&totals.candidate);
         }
-        self.durations = self.durations.zip(other.durations, Durations::merge);
+        let PerVariant { control, candidate } = self.durations;
+        self.durations = PerVariant {
+            control: control.merge(&other.durations.control),
+            candidate: candidate.merge(&other.durations.candidate),
+        };
         self
     }
 

@@ -200,9 +200,8 @@ async fn get_summary(
     context: Context,
     input: WindowInput,
 ) -> Result<Summary, RpcError> {
-    Ok(state
-        .metrics
-        .summary(input.last_minutes, context.received_at))
+    let now = context.received_at;
+    Ok(state.metrics.read_summary(input.last_minutes, now).await)
 }
 
 async fn get_rollout_status(state: State, context: Context) -> Result<RolloutStatus, RpcError> {

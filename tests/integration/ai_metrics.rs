@@ -184,6 +184,15 @@ mod windows {
     }
 
     #[test]
+    fn any_time_that_can_be_written_can_be_recorded() {
+        let metrics = AiMetrics::new();
+        for at_ms in [i64::MIN, i64::MAX, 0, -1].into_iter().cycle().take(30_000) {
+            metrics.record(event(at_ms, 10.0));
+        }
+        assert_eq!(summary(&metrics, 60.0).failed_requests, 0);
+    }
+
+    #[test]
     fn durations_that_are_none_are_refused() {
         let metrics = AiMetrics::new();
         for latency in [f64::NAN, f64::INFINITY, -1.0] {
@@ -321,7 +330,7 @@ mod windows {
                 if i < cut { &here } else { &there }.record(event);
             }
             let of = |metrics: &AiMetrics| metrics.window(Minutes::WEEK, time(NOW));
-            prop_assert_eq!(of(&here).merge(of(&there)), of(&whole));
+            prop_assert_eq!(of(&here).merge(&of(&there)), of(&whole));
         }
     }
 
@@ -334,7 +343,7 @@ mod windows {
             if i % 3 == 0 { &here } else { &there }.record(event);
         }
         let of = |metrics: &AiMetrics| metrics.window(minutes(90.0), time(NOW));
-        assert_eq!(of(&here).merge(of(&there)), of(&whole));
+        assert_eq!(of(&here).merge(&of(&there)), of(&whole));
     }
 }
 
