@@ -95,6 +95,10 @@ impl Events {
             at_ms,
             request_id: self.request_id.clone(),
             user_id: Some(7),
+            seq: 0,
+            subject: None,
+            rollout: None,
+            counted: false,
             model: self.models[random as usize % 4].clone(),
             task: self.tasks[(random >> 8) as usize % 3].clone(),
             variant: if random & 0x1_0000 == 0 {

@@ -81,11 +81,19 @@ pub trait Outbox: Send + Sync {
     /// Adds an alert outside any rollout.
     async fn enqueue(&self, alert: &Alert) -> anyhow::Result<()>;
     /// What is due for these channels, oldest first; each (alert, channel) pair is tracked alone.
-    async fn due(&self, channels: &[String], now: DateTime<Utc>, limit: usize)
-    -> anyhow::Result<Vec<Pending>>;
+    async fn due(
+        &self,
+        channels: &[String],
+        now: DateTime<Utc>,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Pending>>;
     /// A channel has it.
-    async fn delivered(&self, alert_id: &str, channel: &str, at: DateTime<Utc>)
-    -> anyhow::Result<()>;
+    async fn delivered(
+        &self,
+        alert_id: &str,
+        channel: &str,
+        at: DateTime<Utc>,
+    ) -> anyhow::Result<()>;
     /// A channel did not take it; try again then.
     async fn failed(
         &self,

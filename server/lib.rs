@@ -4,11 +4,11 @@
 
 pub mod _core;
 pub mod ai_metrics;
+pub mod alerting;
 pub mod app;
 pub mod chat;
 pub mod cli;
 pub mod model_router;
-pub mod alerting;
 pub mod providers;
 pub mod rollout;
 pub mod routers;

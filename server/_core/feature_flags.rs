@@ -85,6 +85,45 @@ impl Flags {
     }
 }
 
+/// One live rollout, as the data path sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveRollout {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The tasks it covers; none covers all.
+    pub tasks: Vec<String>,
+    /// How subjects become buckets; never changes in flight.
+    pub algorithm: Algorithm,
+    /// Drawn when the rollout began.
+    pub salt: String,
+    /// Subjects below this share get the candidate.
+    pub share: Percent,
+    /// Candidate, whatever the share.
+    pub forced_on: HashSet<Subject>,
+    /// Control, whatever else is set but the kill switch.
+    pub forced_off: HashSet<Subject>,
+    /// Models in place of the catalogue's candidate route.
+    pub candidate: Option<Vec<String>>,
+    /// Models in place of the catalogue's control route.
+    pub control: Option<Vec<String>>,
+}
+
+impl LiveRollout {
+    /// Whether requests for a task are decided by this rollout.
+    pub fn covers(&self, task: &str) -> bool {
+        self.tasks.is_empty() || self.tasks.iter().any(|covered| covered == task)
+    }
+}
+
+/// A decision, and the rollout that made it where one covers the task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assigned {
+    /// What was decided.
+    pub decision: Decision,
+    /// Who decided.
+    pub rollout: Option<Arc<LiveRollout>>,
+}
+
 /// What can change while the server runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Live {
@@ -92,6 +131,8 @@ pub struct Live {
     pub share: Percent,
     /// Sends everybody to control.
     pub killed: bool,
+    /// What the rollouts' controller has published; disjoint in their tasks.
+    pub rollouts: Vec<Arc<LiveRollout>>,
     /// Counts the changes since the start.
     pub version: u64,
     /// The last change; `None` where all is as configured.
@@ -123,6 +164,7 @@ impl FeatureFlags {
         let live = Live {
             share: config.percentage,
             killed: false,
+            rollouts: Vec::new(),
             version: 0,
             last_change: None,
         };
@@ -154,20 +196,44 @@ impl FeatureFlags {
         self.config.model_routing || self.config.force_model_routing
     }
 
-    /// Which variant a subject gets, and why.
-    pub fn decide(&self, subject: Option<&Subject>) -> Decision {
+    /// Which variant a subject gets for a task, and why: by the rollout that covers the task, else
+    /// by the live share.
+    pub fn assign(&self, task: &str, subject: Option<&Subject>) -> Assigned {
         let live = self.live.load();
-        let share = live.share;
-        let bucket = subject
-            .map(|subject| assignment::bucket(self.config.algorithm, &self.config.salt, subject));
+        let rollout = live.rollouts.iter().find(|rollout| rollout.covers(task));
+        Assigned {
+            decision: self.decide_by(&live, rollout.map(Arc::as_ref), subject),
+            rollout: rollout.cloned(),
+        }
+    }
+
+    /// Which variant a subject gets by the live share alone, and why.
+    pub fn decide(&self, subject: Option<&Subject>) -> Decision {
+        self.decide_by(&self.live.load(), None, subject)
+    }
+
+    fn decide_by(
+        &self,
+        live: &Live,
+        rollout: Option<&LiveRollout>,
+        subject: Option<&Subject>,
+    ) -> Decision {
+        let (share, algorithm, salt) = match rollout {
+            Some(rollout) => (rollout.share, rollout.algorithm, &rollout.salt),
+            None => (live.share, self.config.algorithm, &self.config.salt),
+        };
+        let bucket = subject.map(|subject| assignment::bucket(algorithm, salt, subject));
         let is_listed = |list: &HashSet<Subject>| {
             !list.is_empty() && subject.is_some_and(|subject| list.contains(subject))
         };
+        let is_on = |list: fn(&LiveRollout) -> &HashSet<Subject>| {
+            rollout.is_some_and(|rollout| is_listed(list(rollout)))
+        };
         let (is_in, reason) = if live.killed {
             (false, Reason::KillSwitch)
-        } else if is_listed(&self.forced_off) {
+        } else if is_listed(&self.forced_off) || is_on(|rollout| &rollout.forced_off) {
             (false, Reason::ForcedOff)
-        } else if is_listed(&self.forced_on) {
+        } else if is_listed(&self.forced_on) || is_on(|rollout| &rollout.forced_on) {
             (true, Reason::ForcedOn)
         } else if self.config.force_openrouter {
             (true, Reason::ForcedForAll)
@@ -220,6 +286,14 @@ impl FeatureFlags {
     ) -> Live {
         let change = Change::new(reason, by, at);
         self.change(&change, |live| live.share = share)
+    }
+
+    /// Replaces the live rollouts; the next decision goes by them.
+    pub fn publish(&self, rollouts: &[Arc<LiveRollout>]) {
+        self.live.rcu(|live| Live {
+            rollouts: rollouts.to_vec(),
+            ..Live::clone(live)
+        });
     }
 
     /// Turns the kill switch on or off; the share stays what it is. Answers the new state.

@@ -54,6 +54,15 @@ pub struct Event {
     pub request_id: Arc<str>,
     /// Whose call, where known.
     pub user_id: Option<i64>,
+    /// Its number in the log, given when it is taken up for storing; 0 before.
+    pub seq: i64,
+    /// [`Subject::key`](crate::_core::assignment::Subject::key) of whom the variant was decided for.
+    pub subject: Option<u64>,
+    /// The rollout that decided the variant, where one covers the task.
+    pub rollout: Option<Arc<str>>,
+    /// Whether the attempt is one that evidence counts: the first on the primary model of a route
+    /// whose other arm has another primary, for a subject that is on no list and names no model.
+    pub counted: bool,
     /// The catalogue's name of the model.
     pub model: Arc<str>,
     /// The task.
@@ -142,6 +151,10 @@ pub(super) mod tests {
             at_ms,
             request_id: "r".into(),
             user_id: Some(7),
+            seq: 0,
+            subject: None,
+            rollout: None,
+            counted: false,
             model: model.into(),
             task: "chat".into(),
             variant: Variant::Control,

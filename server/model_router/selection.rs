@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::{
     RouteError,
-    catalog::{Catalog, Model},
+    catalog::{Catalog, Model, Task},
 };
 use crate::_core::{
     assignment::{BUCKETS, Subject, Variant},
-    feature_flags::{Decision, FeatureFlags, Reason},
+    feature_flags::{Assigned, Decision, FeatureFlags, LiveRollout, Reason},
 };
 
 /// The models for one call.
@@ -20,6 +20,10 @@ pub struct Selection {
     pub variant: Variant,
     /// How that was decided.
     pub decision: Decision,
+    /// The rollout that decided it, where one covers the task.
+    pub rollout: Option<Arc<LiveRollout>>,
+    /// Whether the other arm starts with another model, so that comparing the two says something.
+    pub(super) arms_differ: bool,
     /// In the order in which they are tried; never empty, no model twice.
     pub route: Vec<Arc<Model>>,
     /// Why the first model is the first.
@@ -59,10 +63,19 @@ impl Selection {
         let task = catalog
             .task(task)
             .ok_or_else(|| unknown_task(catalog, task))?;
-        let decision = flags.decide(subject);
+        let Assigned { decision, rollout } = flags.assign(&task.name, subject);
         let variant = decision.variant;
+        let route = route_of(catalog, task, rollout.as_deref(), variant);
+        let other = match variant {
+            Variant::Control => Variant::Candidate,
+            Variant::Candidate => Variant::Control,
+        };
+        let arms_differ =
+            route.first() != route_of(catalog, task, rollout.as_deref(), other).first();
         let unrouted = match variant {
-            Variant::Candidate if !flags.model_routing() => catalog.unrouted.as_ref(),
+            Variant::Candidate if !flags.model_routing() && rollout.is_none() => {
+                catalog.unrouted.as_ref()
+            }
             _ => None,
         };
         let (first, replaced) = match (forced, unrouted) {
@@ -70,7 +83,6 @@ impl Selection {
             (None, Some(model)) => (First::Unrouted, Some(model)),
             (None, None) => (First::Primary, None),
         };
-        let route = task.route(variant);
         let mut models = Vec::with_capacity(route.len());
         models.extend(replaced.or(route.first()).cloned());
         for model in route.iter().skip(1) {
@@ -83,10 +95,23 @@ impl Selection {
             task: task.name.clone(),
             variant,
             decision,
+            rollout,
+            arms_differ,
             route: models,
             first,
             subject: subject.cloned(),
         })
+    }
+
+    /// Whether evidence may count an attempt at this position of the route: the first on the
+    /// primary, for a subject that the share decided on and that names no model.
+    pub(super) fn is_counted(&self, position: usize) -> bool {
+        position == 0
+            && self.first == First::Primary
+            && self.arms_differ
+            && self.rollout.is_some()
+            && self.subject.is_some()
+            && self.decision.reason == Reason::Share
     }
 
     /// The reasons in words, for people who ask why a user got an answer from this model.
@@ -121,6 +146,30 @@ impl Selection {
             First::Forced => format!("the caller insists on `{model}`"),
         };
         format!("{decided}, so the route is {route}; {first}")
+    }
+}
+
+/// The route that a rollout names, else the catalogue's. Names were checked when the rollout began;
+/// one that a later catalogue lacks is passed over.
+fn route_of(
+    catalog: &Catalog,
+    task: &Task,
+    rollout: Option<&LiveRollout>,
+    variant: Variant,
+) -> Vec<Arc<Model>> {
+    let named = rollout.and_then(|rollout| match variant {
+        Variant::Control => rollout.control.as_ref(),
+        Variant::Candidate => rollout.candidate.as_ref(),
+    });
+    let named: Vec<_> = named
+        .into_iter()
+        .flatten()
+        .filter_map(|name| catalog.model(name).cloned())
+        .collect();
+    if named.is_empty() {
+        task.route(variant).to_vec()
+    } else {
+        named
     }
 }
 

@@ -117,8 +117,12 @@ pub trait RolloutStore: Send + Sync {
     /// A rollout's history, oldest first.
     async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>>;
     /// Events of a rollout after this number, in order, at most `limit`.
-    async fn events_of(&self, rollout_id: &str, after: i64, limit: usize)
-    -> anyhow::Result<Vec<Event>>;
+    async fn events_of(
+        &self,
+        rollout_id: &str,
+        after: i64,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Event>>;
     /// Errors by subject in the time before a rollout, for its strata: (subject hash, errors), of
     /// every subject that made a request.
     async fn errors_by_subject(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<(u64, u32)>>;

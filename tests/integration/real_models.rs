@@ -223,7 +223,11 @@ async fn users_below_the_share_are_answered_by_the_candidate_and_a_dead_upstream
     let new = &breakdown["models"]["new"];
     assert_eq!(new["requests"], candidates + 1, "{breakdown}");
     assert!(new["errorRate"].as_f64().unwrap() > 0.0, "{breakdown}");
-    assert_eq!(breakdown["models"]["old"]["errorRate"].as_f64(), Some(0.0), "{breakdown}");
+    assert_eq!(
+        breakdown["models"]["old"]["errorRate"].as_f64(),
+        Some(0.0),
+        "{breakdown}"
+    );
 }
 
 async fn chat(client: &Client) {

@@ -241,6 +241,10 @@ pub(super) fn event(at_ms: i64) -> Event {
         at_ms,
         request_id: "r".into(),
         user_id: Some(7),
+        seq: 0,
+        subject: None,
+        rollout: None,
+        counted: false,
         model: "glm-4.5-air-free".into(),
         task: "chat".into(),
         variant: Variant::Candidate,
@@ -268,6 +272,10 @@ async fn events_come_back_as_they_were_oldest_first() {
 
     let other = Event {
         user_id: None,
+        seq: 0,
+        subject: None,
+        rollout: None,
+        counted: false,
         first_token_ms: Some(1.25),
         variant: Variant::Control,
         outcome: Outcome::Success,
