@@ -295,7 +295,7 @@ export interface ModelBreakdown {
   /** By the catalogue's name of the model. */
   models: Record<string, ModelFigures>;
   /** By variant. */
-  variants: PerVariant;
+  variants: Variants;
   /** When this was computed. */
   timestamp: Date;
 }
@@ -340,14 +340,6 @@ export interface ModelList {
   models: ModelInfo[];
   /** In the catalogue's order. */
   tasks: TaskInfo[];
-}
-
-/** One thing for each variant. */
-export interface PerVariant {
-  /** The models in use so far. */
-  control: VariantFigures;
-  /** The models being rolled out. */
-  candidate: VariantFigures;
 }
 
 /** A share of users, 0 to 100, decimals allowed. */
@@ -426,7 +418,7 @@ export interface RolloutStatus {
   /** What to do next. */
   recommendation: Recommendation;
   /** By variant. */
-  variants: PerVariant;
+  variants: Variants;
 }
 
 /** A message to send. */
@@ -480,7 +472,7 @@ export interface Summary {
   /** By model; the order is free. */
   modelBreakdown: Record<string, ModelFigures>;
   /** By variant. */
-  variants: PerVariant;
+  variants: Variants;
   /** Which thresholds the figures exceed. */
   health: Health;
 }
@@ -541,6 +533,14 @@ export interface VariantFigures {
   completionTokens: number;
   /** What it cost, in millionths of a US dollar. */
   costMicrodollars: Microdollars;
+}
+
+/** One thing for each variant. */
+export interface Variants {
+  /** The models in use so far. */
+  control: VariantFigures;
+  /** The models being rolled out. */
+  candidate: VariantFigures;
 }
 
 /** Which window. */

@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Requests are made of many small allocations, for which this one is faster (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     modelramp::cli::main()
 }

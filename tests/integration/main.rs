@@ -7,6 +7,7 @@ mod chat;
 mod contract;
 mod feature_flags;
 mod feature_flags_vectors;
+mod front_end;
 mod jsonrpc;
 mod llm_calls_vectors;
 mod model_router;

@@ -35,7 +35,7 @@ impl Shape {
     /// `null`, dates have milliseconds. What that cannot write at all is sent as superjson would,
     /// without a mark: a bigint as text, a map as a list of pairs, a set as a list.
     pub fn plain_json(&self, output: &dyn Output) -> serde_json::Result<Option<Vec<u8>>> {
-        let mut json = Vec::with_capacity(256);
+        let mut json = Vec::with_capacity(1024);
         if !self.is_special() {
             output.write_json(&mut json)?;
             return Ok(Some(json));

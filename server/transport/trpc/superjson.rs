@@ -30,7 +30,7 @@ pub struct Encoded {
 
 /// Encodes an output whose shape is known.
 pub fn encode(shape: &Shape, output: &dyn Output) -> serde_json::Result<Encoded> {
-    let mut json = Vec::with_capacity(256);
+    let mut json = Vec::with_capacity(1024);
     if !shape.is_special() {
         output.write_json(&mut json)?;
         return Ok(Encoded {

@@ -1,6 +1,10 @@
 //! The whole application on a free port, with a database of its own and a scripted upstream.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test is an edge: it has a clock and starts tasks"
+)]
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Json, Router, response::IntoResponse, routing::post};
 use http::StatusCode;
@@ -204,10 +208,14 @@ async fn seed_users(database: &str) {
     pool.close().await;
 }
 
-/// A model that always says the same, and fails where the last message asks it to (`fejl`).
+/// A model that always says the same; where the last message asks it to, it fails (`fejl`) or takes
+/// its time (`slow`).
 async fn start_upstream() -> String {
     async fn complete(Json(body): Json<Value>) -> impl IntoResponse {
         let last = body["messages"].as_array().and_then(|all| all.last());
+        if last.is_some_and(|message| message["content"] == "slow") {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
         if last.is_some_and(|message| message["content"] == "fejl") {
             return (
                 StatusCode::INTERNAL_SERVER_ERROR,

@@ -37,9 +37,6 @@ pub(crate) struct Case {
     /// What was called.
     #[serde(rename = "fn")]
     pub(crate) function: String,
-    /// The original's commit.
-    #[serde(default)]
-    pub(crate) commit: String,
     /// A label, where there is one.
     #[serde(default)]
     pub(crate) name: String,

@@ -1,0 +1,41 @@
+//! The front end's own set-up, with the real client, against the whole application.
+
+use std::{collections::BTreeMap, path::Path, process::Command};
+
+use crate::support::app::{Session, TestApp};
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the runner's closing line is part of the report"
+)]
+async fn a_front_end_of_the_typescript_server_works_unchanged() {
+    let settings = BTreeMap::from([("CHAT_RATE_LIMIT".to_owned(), "10".to_owned())]);
+    let app = TestApp::start(&settings).await;
+    let (base, cookie) = (app.base.clone(), app.cookie(Session::Named("user")));
+    let output = tokio::task::spawn_blocking(move || {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/front_end");
+        if !folder.join("node_modules").exists() {
+            let install = Command::new("npm")
+                .arg("ci")
+                .current_dir(&folder)
+                .status()
+                .unwrap();
+            assert!(install.success(), "npm ci failed");
+        }
+        Command::new("node")
+            .arg("run.mjs")
+            .arg(base)
+            .arg(cookie)
+            .current_dir(folder)
+            .output()
+    });
+    let output = output.await.unwrap().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{}", text.lines().last().unwrap_or_default());
+    assert!(
+        output.status.success(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
