@@ -9,8 +9,10 @@ use std::{
 /// Module → the modules it may import. ARCHITECTURE.md explains the table.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("_core", &[]),
+    ("alerting", &["_core"]),
     ("providers", &["_core"]),
     ("ai_metrics", &["_core", "providers"]),
+    ("rollout", &["_core", "ai_metrics", "alerting", "providers"]),
     ("model_router", &["_core", "providers", "ai_metrics"]),
     ("chat", &["_core", "model_router", "providers"]),
     ("storage", &["_core", "ai_metrics", "chat", "providers"]),
