@@ -7,5 +7,6 @@ pub mod controller;
 pub mod decision;
 pub mod evidence;
 pub mod plan;
+pub mod simulate;
 pub mod status;
 pub mod store;
