@@ -6,8 +6,6 @@
 
 mod hour;
 
-use std::collections::BTreeSet;
-
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,7 +13,7 @@ use serde_json::Value;
 use self::hour::Hour;
 use super::{
     decision::{Arm, Finding},
-    evidence::{Evidence, Level, Observation, Strata},
+    evidence::{Cause, Evidence, Level, Observation, Strata},
     plan::{Judge, Plan},
 };
 use crate::{
@@ -54,6 +52,8 @@ pub fn observe(event: &Event) -> Option<Observation> {
 pub struct Rating {
     /// The last event before it.
     pub after: i64,
+    /// The rollout's version when it came.
+    pub version: i64,
     /// [`Subject::key`](crate::_core::assignment::Subject::key).
     pub subject: u64,
     /// The arm that gave the answer.
@@ -85,7 +85,7 @@ pub enum Step {
 }
 
 /// All that a rollout is judged on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     evidence: Evidence,
     /// Control and candidate since the stage began.
@@ -101,12 +101,11 @@ pub struct Ledger {
     pub ratings_beyond: u64,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Tally {
     requests: u64,
     errors: u64,
     latency_ms: f64,
-    users: BTreeSet<u64>,
 }
 
 impl Ledger {
@@ -135,15 +134,15 @@ impl Ledger {
             return;
         };
         self.last_ms = self.last_ms.max(Some(event.at_ms));
-        self.evidence.advance(event.at_ms, share);
         self.evidence.fold(&observation, share);
         let tally = &mut self.arms[arm(observation.variant)];
         tally.requests += 1;
         tally.errors += u64::from(observation.error);
         tally.latency_ms += observation.latency_ms;
-        tally.users.insert(observation.subject);
         if observation.variant == Variant::Candidate {
-            let Observation { error, latency_ms, .. } = observation;
+            let Observation {
+                error, latency_ms, ..
+            } = observation;
             self.hour.count(event.at_ms, error, latency_ms);
         }
     }
@@ -162,7 +161,13 @@ impl Ledger {
 
     /// Folds a rating.
     pub fn rate(&mut self, rating: Rating) {
-        let Rating { subject, variant, good, at_ms, .. } = rating;
+        let Rating {
+            subject,
+            variant,
+            good,
+            at_ms,
+            ..
+        } = rating;
         self.evidence.feedback(subject, variant, good, at_ms);
         if self.ratings.len() < RATINGS_LIMIT {
             self.ratings.push(rating);
@@ -176,7 +181,6 @@ impl Ledger {
         let verdict = self.evidence.verdict(now_ms);
         let arm = |tally: &Tally| Arm {
             requests: tally.requests,
-            users: tally.users.len() as u64,
             errors: tally.errors,
             average_ms: match tally.requests {
                 0 => 0.0,
@@ -186,12 +190,15 @@ impl Ledger {
         let [control, candidate] = &self.arms;
         let mut finding = Finding {
             level: verdict.level,
-            limit_broken: verdict.limit.broken,
-            control_broken: verdict.limit.control_broken,
+            limit_broken: verdict.level == Level::Rollback
+                && verdict.cause == Some(Cause::AbsoluteLimit),
+            both_failing: verdict.absolute.broken && verdict.absolute.control_broken,
             sample_mismatch: verdict.sample_ratio.mismatch,
             recommended: verdict.promotion.recommended,
             proven: verdict.promotion.proven,
-            why: verdict.promotion.why.clone(),
+            e: verdict.e,
+            why: format!("{}; {}", verdict.why, verdict.promotion.why),
+            users: verdict.promotion.users,
             candidate: arm(candidate),
             control: arm(control),
             last_request_at: self.last_ms.and_then(DateTime::from_timestamp_millis),
@@ -203,7 +210,7 @@ impl Ledger {
         let judged = self.hour.judge(now_ms);
         finding.level = judged.level;
         finding.limit_broken = false;
-        finding.control_broken = false;
+        finding.both_failing = false;
         finding.sample_mismatch = false;
         finding.recommended = judged.is_healthy;
         finding.proven = judged.is_healthy;
@@ -211,7 +218,7 @@ impl Ledger {
         (finding, verdict)
     }
 
-    /// The level alone and what is about the limit, for looks between ticks.
+    /// The strata it began with, for folding the same log again.
     pub fn strata(&self) -> Strata {
         self.evidence.strata()
     }
