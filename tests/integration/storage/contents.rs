@@ -16,11 +16,24 @@ use modelramp::{
     storage::UserError,
 };
 
-use super::{at, storage};
+use super::{at, database::Database};
 
-#[tokio::test]
-async fn an_unknown_open_id_becomes_a_user_of_that_name() {
-    let (_folder, storage) = storage().await;
+on_both!(
+    an_unknown_open_id_becomes_a_user_of_that_name,
+    first_calls_at_once_make_one_user,
+    a_call_is_noted_once_a_minute,
+    local_users_are_made_by_the_command_only,
+    ids_that_were_asked_for_are_not_handed_out_later,
+    the_role_of_a_user_who_came_by_session_can_be_set,
+    ids_are_positive_and_deleted_users_stay_deleted,
+    an_issued_token_names_its_user,
+    messages_go_with_their_conversation_and_cannot_come_back,
+    events_come_back_as_they_were_oldest_first,
+    events_are_stored_all_or_none,
+);
+
+async fn an_unknown_open_id_becomes_a_user_of_that_name(database: Database) {
+    let storage = &database.storage;
     let made = storage
         .user_of_session("brand-new", "Ny", at(0))
         .await
@@ -39,9 +52,8 @@ async fn an_unknown_open_id_becomes_a_user_of_that_name() {
     assert_eq!(again, Some(made));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn first_calls_at_once_make_one_user() {
-    let (_folder, storage) = storage().await;
+async fn first_calls_at_once_make_one_user(database: Database) {
+    let storage = &database.storage;
     let ids: HashSet<i64> = futures::future::join_all((0..20).map(|_| {
         let storage = storage.clone();
         async move {
@@ -59,9 +71,8 @@ async fn first_calls_at_once_make_one_user() {
     assert_eq!(ids.len(), 1);
 }
 
-#[tokio::test]
-async fn a_call_is_noted_once_a_minute() {
-    let (_folder, storage) = storage().await;
+async fn a_call_is_noted_once_a_minute(database: Database) {
+    let storage = &database.storage;
     let mut seen = Vec::new();
     for seconds in [0, 59, 60, 100, 120, 121] {
         let user = storage
@@ -77,9 +88,8 @@ async fn a_call_is_noted_once_a_minute() {
     assert_eq!(stored.last_signed_in, at(120));
 }
 
-#[tokio::test]
-async fn local_users_are_made_by_the_command_only() {
-    let (_folder, storage) = storage().await;
+async fn local_users_are_made_by_the_command_only(database: Database) {
+    let storage = &database.storage;
     assert_eq!(
         storage
             .user_of_session("local:7", "X", at(0))
@@ -108,9 +118,8 @@ async fn local_users_are_made_by_the_command_only() {
     assert_eq!((admin.created_at, admin.updated_at), (at(0), at(2)));
 }
 
-#[tokio::test]
-async fn ids_that_were_asked_for_are_not_handed_out_later() {
-    let (_folder, storage) = storage().await;
+async fn ids_that_were_asked_for_are_not_handed_out_later(database: Database) {
+    let storage = &database.storage;
     storage
         .ensure_local_user(3, Role::User, at(0))
         .await
@@ -130,9 +139,8 @@ async fn ids_that_were_asked_for_are_not_handed_out_later() {
     }
 }
 
-#[tokio::test]
-async fn the_role_of_a_user_who_came_by_session_can_be_set() {
-    let (_folder, storage) = storage().await;
+async fn the_role_of_a_user_who_came_by_session_can_be_set(database: Database) {
+    let storage = &database.storage;
     storage.user_of_session("bo", "Bo", at(0)).await.unwrap();
     let user = storage
         .ensure_local_user(1, Role::Admin, at(1))
@@ -142,9 +150,8 @@ async fn the_role_of_a_user_who_came_by_session_can_be_set() {
     assert_eq!(user.name.as_deref(), Some("Bo"));
 }
 
-#[tokio::test]
-async fn ids_are_positive_and_deleted_users_stay_deleted() {
-    let (_folder, storage) = storage().await;
+async fn ids_are_positive_and_deleted_users_stay_deleted(database: Database) {
+    let storage = &database.storage;
     for id in [0, -1, i64::MIN, i64::MAX] {
         let error = storage
             .ensure_local_user(id, Role::User, at(0))
@@ -181,9 +188,8 @@ async fn ids_are_positive_and_deleted_users_stay_deleted() {
     );
 }
 
-#[tokio::test]
-async fn an_issued_token_names_its_user() {
-    let (_folder, storage) = storage().await;
+async fn an_issued_token_names_its_user(database: Database) {
+    let storage = &database.storage;
     let user = storage
         .ensure_local_user(7, Role::Admin, at(0))
         .await
@@ -198,17 +204,19 @@ async fn an_issued_token_names_its_user() {
             at(0),
         )
         .unwrap();
-    let authenticator =
-        Authenticator::new(SessionKey::new(&secret.into()), None, Arc::new(storage));
+    let authenticator = Authenticator::new(
+        SessionKey::new(&secret.into()),
+        None,
+        Arc::new(storage.clone()),
+    );
     let Caller::User(caller) = authenticator.caller_of_token(&token, at(1)).await else {
         panic!("the token names nobody");
     };
     assert_eq!(*caller, user);
 }
 
-#[tokio::test]
-async fn messages_go_with_their_conversation_and_cannot_come_back() {
-    let (_folder, storage) = storage().await;
+async fn messages_go_with_their_conversation_and_cannot_come_back(database: Database) {
+    let storage = &database.storage;
     storage
         .ensure_local_user(1, Role::User, at(0))
         .await
@@ -258,9 +266,8 @@ pub(super) fn event(at_ms: i64) -> Event {
     }
 }
 
-#[tokio::test]
-async fn events_come_back_as_they_were_oldest_first() {
-    let (_folder, storage) = storage().await;
+async fn events_come_back_as_they_were_oldest_first(database: Database) {
+    let storage = &database.storage;
     // More than two inserts of one transaction, the newest first.
     let events: Vec<_> = (0..1_203).rev().map(event).collect();
     storage.append(&events).await.unwrap();
@@ -287,11 +294,10 @@ async fn events_come_back_as_they_were_oldest_first() {
     assert_eq!(format!("{:?}", read[0]), numbered(other, 1_204));
 }
 
-#[tokio::test]
-async fn events_are_stored_all_or_none() {
-    let (_folder, storage) = storage().await;
+async fn events_are_stored_all_or_none(database: Database) {
+    let storage = &database.storage;
     let mut events: Vec<_> = (0..600).map(event).collect();
-    // SQLite keeps not-a-number as NULL, which the column refuses.
+    // SQLite keeps not-a-number as NULL, which the column refuses, as PostgreSQL's check does.
     events[599].latency_ms = f64::NAN;
     assert!(storage.append(&events).await.is_err());
     assert!(storage.since(0).await.unwrap().is_empty());
