@@ -11,7 +11,7 @@ use modelramp::{
         units::Microdollars,
     },
     ai_metrics::{Event, EventStore, Outcome},
-    chat::store::{ConversationStore, MessageRole},
+    chat::store::{ConversationStore, MessageRole, Origin, Verdict},
     providers::fault::FaultKind,
     storage::UserError,
 };
@@ -19,6 +19,8 @@ use modelramp::{
 use super::{at, database::Database};
 
 on_both!(
+    an_answer_knows_what_wrote_it_and_is_rated_by_its_owner,
+    any_text_can_be_kept,
     an_unknown_open_id_becomes_a_user_of_that_name,
     first_calls_at_once_make_one_user,
     a_call_is_noted_once_a_minute,
@@ -301,4 +303,78 @@ async fn events_are_stored_all_or_none(database: Database) {
     events[599].latency_ms = f64::NAN;
     assert!(storage.append(&events).await.is_err());
     assert!(storage.since(0).await.unwrap().is_empty());
+}
+
+async fn an_answer_knows_what_wrote_it_and_is_rated_by_its_owner(database: Database) {
+    let storage = &database.storage;
+    for user in [1, 2] {
+        storage
+            .ensure_local_user(user, Role::User, at(0))
+            .await
+            .unwrap();
+    }
+    let conversation = storage.create_conversation(1, None, at(0)).await.unwrap();
+    let origin = Origin {
+        request_id: "r-1".into(),
+        model: "glm".into(),
+        task: "chat".into(),
+        variant: Variant::Candidate,
+        rollout: Some("0193".into()),
+        subject: Some(u64::MAX),
+    };
+    let question = storage
+        .add_message(conversation.id, MessageRole::User, "hej", at(1))
+        .await
+        .unwrap()
+        .unwrap();
+    let answer = storage
+        .add_answer(conversation.id, "goddag", &origin, at(2))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer.role, MessageRole::Assistant);
+    let nowhere = storage.add_answer(999, "goddag", &origin, at(2)).await;
+    assert_eq!(nowhere.unwrap(), None);
+
+    let own = async |user, id| storage.message_of(user, id).await.unwrap();
+    assert_eq!(own(1, question.id).await.unwrap().origin, None);
+    let unrated = own(1, answer.id).await.unwrap();
+    assert_eq!((unrated.origin, unrated.verdict), (Some(origin), None));
+    assert_eq!(unrated.message, answer);
+    assert_eq!(own(2, answer.id).await, None);
+    assert_eq!(own(1, 999).await, None);
+
+    for verdict in [Verdict::Good, Verdict::Bad] {
+        let rated = storage.rate_message(1, answer.id, verdict, at(3)).await;
+        assert!(rated.unwrap());
+        assert_eq!(own(1, answer.id).await.unwrap().verdict, Some(verdict));
+    }
+    for (user, message) in [(2, answer.id), (1, 999), (3, answer.id)] {
+        let rated = storage.rate_message(user, message, Verdict::Good, at(4));
+        assert!(!rated.await.unwrap());
+    }
+    let ratings = "SELECT COUNT(*) FROM message_ratings";
+    assert_eq!(database.number(ratings).await, 1);
+    storage.delete_conversation(conversation.id).await.unwrap();
+    assert_eq!(database.number(ratings).await, 0);
+}
+
+/// PostgreSQL's texts know no NUL.
+async fn any_text_can_be_kept(database: Database) {
+    let storage = &database.storage;
+    let user = storage.user_of_session("a\0b", "N\0", at(0)).await;
+    let user = user.unwrap().unwrap();
+    let same = storage.user_of_session("a\0b", "N\0", at(1)).await;
+    assert_eq!(same.unwrap().unwrap().id, user.id);
+    let conversation = storage
+        .create_conversation(user.id, Some("t\0"), at(0))
+        .await
+        .unwrap();
+    let text = "a\0b\u{10ffff}'\"\\\n\u{202e}";
+    let message = storage
+        .add_message(conversation.id, MessageRole::User, text, at(1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(message.content, text.replace('\0', "\u{fffd}"));
 }
