@@ -1,6 +1,9 @@
-//! The database file: opening it, sharing it between processes, and what is kept in it.
+//! The database: opening it, sharing it between processes, and what is kept in it.
 
+#[macro_use]
+mod database;
 mod contents;
+mod rollouts;
 
 use std::{collections::HashSet, path::Path};
 
@@ -122,7 +125,8 @@ async fn what_cannot_be_opened_is_named() {
     let error = open("mysql://root:hunter2@localhost/db".into()).await;
     assert_eq!(
         error.to_string(),
-        "database URLs of kind `mysql` are not supported; use `sqlite://path/to/file.db`"
+        "database URLs of kind `mysql` are not supported; use `sqlite://path/to/file.db` or \
+         `postgres://user@host/database`"
     );
 
     let error = open(format!("sqlite://{}/below/a.db", file.display())).await;
