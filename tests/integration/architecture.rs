@@ -9,6 +9,7 @@ use std::{
 /// Module → the modules it may import. ARCHITECTURE.md explains the table.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("_core", &[]),
+    ("alerting", &["_core"]),
     ("providers", &["_core"]),
     ("ai_metrics", &["_core", "providers"]),
     ("model_router", &["_core", "providers", "ai_metrics"]),
