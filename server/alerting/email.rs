@@ -3,7 +3,7 @@
 //! But on loopback, a password never travels in the clear: with one, a server that offers no TLS gets
 //! neither that nor the message. A certificate that does not hold is refused in any case.
 
-use std::time::SystemTime;
+use std::{net::IpAddr, time::SystemTime};
 
 use anyhow::Context as _;
 use async_trait::async_trait;
@@ -116,32 +116,87 @@ fn body(notice: &Notice<'_>) -> String {
     lines.join("\n") + "\n"
 }
 
+/// When a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encryption {
+    /// From the first byte.
+    FromStart,
+    /// By STARTTLS, or there is no connection.
+    Required,
+    /// By STARTTLS, where the server offers it.
+    Offered,
+}
+
+impl Encryption {
+    fn of(url: &Url, host: &str) -> Self {
+        let address = host.parse::<IpAddr>();
+        let is_loopback =
+            host == "localhost" || address.is_ok_and(|ip| ip.to_canonical().is_loopback());
+        match (url.scheme(), url.password()) {
+            ("smtps", _) => Self::FromStart,
+            (_, Some(_)) if !is_loopback => Self::Required,
+            _ => Self::Offered,
+        }
+    }
+}
+
 fn transport(config: &EmailConfig) -> anyhow::Result<AsyncSmtpTransport<Tokio1Executor>> {
     let url = Url::parse(config.smtp_url.expose_secret()).context("the address is not a URL")?;
-    let host = url.host().context("the address names no host")?;
-    // `smtp` is no scheme of the web, so a host of digits is not yet read as an address.
-    let bare = match &host {
-        Host::Ipv6(address) => address.to_string(),
-        host => host.to_string(),
+    let host = host(&url).context("the address names no host")?;
+    let tls = TlsParameters::new_rustls(host.clone()).context("cannot prepare TLS")?;
+    let (tls, port) = match Encryption::of(&url, &host) {
+        Encryption::FromStart => (Tls::Wrapper(tls), 465),
+        Encryption::Required => (Tls::Required(tls), 587),
+        Encryption::Offered => (Tls::Opportunistic(tls), 587),
     };
-    let is_loopback = bare == "localhost"
-        || bare
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|ip| ip.to_canonical().is_loopback());
-    let tls = TlsParameters::new_rustls(bare.clone()).context("cannot prepare TLS")?;
-    let (tls, port) = match (url.scheme(), url.password()) {
-        ("smtps", _) => (Tls::Wrapper(tls), 465),
-        (_, Some(_)) if !is_loopback => (Tls::Required(tls), 587),
-        _ => (Tls::Opportunistic(tls), 587),
-    };
-    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(bare)
+    let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
         .port(url.port().unwrap_or(port))
         .tls(tls)
         .hello_name(ClientId::Domain(config.from.email.domain().to_owned()))
         .timeout(Some(DELIVERY_TIMEOUT));
     if let Some(password) = url.password() {
         let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        builder = builder.credentials(Credentials::new(decoded(url.username()), decoded(password)));
+        let credentials = Credentials::new(decoded(url.username()), decoded(password));
+        builder = builder.credentials(credentials);
     }
     Ok(builder.build())
+}
+
+/// Without the brackets of an IPv6 address.
+fn host(url: &Url) -> Option<String> {
+    Some(match url.host()? {
+        Host::Ipv6(address) => address.to_string(),
+        host => host.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_travels_encrypted_but_on_loopback() {
+        for (url, encryption) in [
+            ("smtps://mail.example.com", Encryption::FromStart),
+            ("smtps://me:secret@127.0.0.1", Encryption::FromStart),
+            (
+                "smtp://me:secret@mail.example.com:587",
+                Encryption::Required,
+            ),
+            (
+                "smtp://me:secret@127.0.0.1.example.com",
+                Encryption::Required,
+            ),
+            ("smtp://me:secret@10.0.0.1", Encryption::Required),
+            ("smtp://me:secret@[2001:db8::1]", Encryption::Required),
+            ("smtp://mail.example.com:25", Encryption::Offered),
+            ("smtp://me:secret@127.0.0.1", Encryption::Offered),
+            ("smtp://me:secret@[::1]:25", Encryption::Offered),
+            ("smtp://me:secret@localhost", Encryption::Offered),
+        ] {
+            let url = Url::parse(url).expect("a URL");
+            let host = host(&url).expect("a host");
+            assert_eq!(Encryption::of(&url, &host), encryption, "{url}");
+        }
+    }
 }
