@@ -26,7 +26,15 @@ export type Algorithm =
   /** Salted murmur3 into 100,000 buckets. */
   | "murmur3-100k"
   /** `id % 100`, as the TypeScript server did. */
-  | "legacy-modulo";
+  | "legacy-modulo"
+  /** As Unleash's `flexibleRollout`. */
+  | "unleash"
+  /** As flagd's `fractional`, second version. */
+  | "flagd"
+  /** As GrowthBook's hash, version 2. */
+  | "growthbook-v2"
+  /** As LaunchDarkly's percentage rollouts. */
+  | "launchdarkly";
 
 /** What the front end says the user is looking at. */
 export interface ChatContext {

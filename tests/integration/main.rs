@@ -2,6 +2,7 @@
 
 mod ai_metrics;
 mod ai_metrics_vectors;
+mod alerting;
 mod architecture;
 mod chat;
 mod contract;
