@@ -1,5 +1,6 @@
 //! What a rollout's traffic proves, by tests that stay valid however often one looks.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::_core::{assignment::Variant, units::Percent};
@@ -46,7 +47,9 @@ pub struct EvidencePlan {
 }
 
 /// How alarming the evidence is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Nothing speaks against the candidate.
