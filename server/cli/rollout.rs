@@ -282,8 +282,31 @@ fn span(ms: i64) -> String {
 }
 
 fn soaked(rollout: &Value) -> String {
-    let ms = |key: &str| rollout.get(key).and_then(Value::as_i64).unwrap_or(0);
-    format!("{} of {}", span(ms("soakedMs")), span(ms("soakMs")))
+    let ms = |key: &str| rollout.get(key).and_then(Value::as_i64);
+    let soaked = span(ms("soakedMs").unwrap_or(0));
+    match ms("leftMs") {
+        Some(left) => format!("{soaked}, {} left", span(left)),
+        None => soaked,
+    }
+}
+
+/// `holding (watch)`.
+fn state(rollout: &Value) -> String {
+    let state = rollout.get("state").unwrap_or(&Value::Null);
+    let because = state.get("because").and_then(Value::as_str);
+    let recommended = state.get("recommended").and_then(Value::as_bool);
+    let detail = because.or(recommended.map(|yes| {
+        if yes {
+            "recommended"
+        } else {
+            "not recommended"
+        }
+    }));
+    match (state, detail) {
+        (Value::String(name), _) => name.clone(),
+        (state, Some(detail)) => format!("{} ({detail})", text(state, "name")),
+        (state, None) => text(state, "name"),
+    }
 }
 
 fn stage(rollout: &Value) -> String {
@@ -302,8 +325,8 @@ fn show_list(answer: &Value) -> String {
     for rollout in rollouts {
         table.row([
             text(rollout, "id"),
-            text(rollout, "name"),
-            text(rollout, "state"),
+            text(rollout, "plan"),
+            state(rollout),
             stage(rollout),
             format!("{} %", text(rollout, "share")),
             soaked(rollout),
@@ -317,8 +340,8 @@ fn show_list(answer: &Value) -> String {
 fn show_rollout(rollout: &Value) -> String {
     let mut lines = vec![
         ("rollout", text(rollout, "id")),
-        ("plan", text(rollout, "name")),
-        ("state", text(rollout, "state")),
+        ("plan", text(rollout, "plan")),
+        ("state", state(rollout)),
         ("stage", stage(rollout)),
         ("share", format!("{} %", text(rollout, "share"))),
         ("soaked", soaked(rollout)),
@@ -363,7 +386,7 @@ fn show_valid(answer: &Value) -> String {
 fn place(entry: &Value, key: &str) -> String {
     match entry.get(key) {
         Some(place @ Value::Object(_)) => {
-            format!("{} {} %", text(place, "state"), text(place, "share"))
+            format!("{} {} %", state(place), text(place, "share"))
         }
         _ => "–".to_owned(),
     }
@@ -390,20 +413,17 @@ fn show_why(answer: &Value) -> String {
     let mut shown = String::new();
     for entry in answer.as_array().map_or(&[][..], Vec::as_slice) {
         let line = format!(
-            "{}  {} by {}: {} → {}",
+            "{}  {} by {} (version {})",
             moment(entry, "at"),
             text(entry, "action"),
             text(entry, "actor"),
-            place(entry, "before"),
-            place(entry, "after"),
+            text(entry, "version"),
         );
-        shown.push_str(&format!(
-            "{}\n  {}\n",
-            clean(&line),
-            clean(&text(entry, "reason"))
-        ));
-        for line in list(entry, "words").iter().filter_map(Value::as_str) {
-            shown.push_str(&format!("  {}\n", clean(line)));
+        shown.push_str(&format!("{}\n", clean(&line)));
+        for key in ["reason", "text"] {
+            for line in text(entry, key).lines() {
+                shown.push_str(&format!("  {}\n", clean(line)));
+            }
         }
     }
     shown
