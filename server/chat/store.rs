@@ -1,11 +1,13 @@
 //! What a conversation consists of, and what a place to keep it must be able to do.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::_core::iso_text;
+use crate::_core::{assignment::Variant, iso_text};
 
 /// A conversation of one user.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -79,6 +81,54 @@ impl MessageRole {
     }
 }
 
+/// What wrote an answer, and for whom: what a rating of it speaks about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// Finds the attempts in the events.
+    pub request_id: Arc<str>,
+    /// The catalogue's name of the model.
+    pub model: Arc<str>,
+    /// The task.
+    pub task: Arc<str>,
+    /// The route it was on.
+    pub variant: Variant,
+    /// The rollout that decided the variant, where one covered the task.
+    pub rollout: Option<Arc<str>>,
+    /// [`Subject::key`](crate::_core::assignment::Subject::key) of whom it was decided for.
+    pub subject: u64,
+}
+
+/// What a user thinks of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Rating {
+    /// It helped.
+    Good,
+    /// It did not.
+    Bad,
+}
+
+impl Rating {
+    /// As in the database and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// What became of a rating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rated {
+    /// It is this user's first of this message.
+    First,
+    /// It replaced an earlier one.
+    Again,
+    /// The message does not exist, or no longer.
+    Gone,
+}
+
 /// Where conversations are kept. Nothing here checks whose they are.
 #[async_trait]
 pub trait ConversationStore: Send + Sync {
@@ -123,4 +173,25 @@ pub trait ConversationStore: Send + Sync {
         content: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>>;
+
+    /// Adds an answer with what wrote it; `None` where the conversation does not exist, or no longer.
+    async fn add_answer(
+        &self,
+        conversation_id: i64,
+        content: &str,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<Message>>;
+
+    /// One message, and what wrote it where that was kept.
+    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<Origin>)>>;
+
+    /// Keeps what a user thinks of a message; the last rating counts.
+    async fn rate_message(
+        &self,
+        message_id: i64,
+        user_id: i64,
+        rating: Rating,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Rated>;
 }

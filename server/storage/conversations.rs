@@ -5,8 +5,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::{Storage, storable, time};
+use crate::_core::assignment::Variant;
 use crate::chat::store::{
-    Conversation, ConversationStore, ConversationSummary, Message, MessageRole,
+    Conversation, ConversationStore, ConversationSummary, Message, MessageRole, Origin, Rated,
+    Rating,
 };
 
 #[derive(sqlx::FromRow)]
@@ -59,6 +61,40 @@ impl From<MessageRow> for Message {
             content: row.content,
             created_at: time(row.created_at),
         }
+    }
+}
+
+/// A message with what wrote it; `NULL` throughout for what no model wrote.
+#[derive(sqlx::FromRow)]
+struct OriginRow {
+    #[sqlx(flatten)]
+    message: MessageRow,
+    request_id: Option<String>,
+    model: Option<String>,
+    task: Option<String>,
+    variant: Option<String>,
+    rollout: Option<String>,
+    subject: Option<i64>,
+}
+
+impl OriginRow {
+    fn into_parts(self) -> (Message, Option<Origin>) {
+        let variant = self.variant.as_deref().and_then(|name| match name {
+            "control" => Some(Variant::Control),
+            "candidate" => Some(Variant::Candidate),
+            _ => None,
+        });
+        let origin = (|| {
+            Some(Origin {
+                request_id: self.request_id?.into(),
+                model: self.model?.into(),
+                task: self.task?.into(),
+                variant: variant?,
+                rollout: self.rollout.map(Into::into),
+                subject: self.subject?.cast_unsigned(),
+            })
+        })();
+        (self.message.into(), origin)
     }
 }
 
@@ -181,5 +217,96 @@ impl ConversationStore for Storage {
             Err(error) => Err(error)
                 .with_context(|| format!("cannot add to conversation `{conversation_id}`")),
         }
+    }
+
+    async fn add_answer(
+        &self,
+        conversation_id: i64,
+        content: &str,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<Message>> {
+        let variant = match origin.variant {
+            Variant::Control => "control",
+            Variant::Candidate => "candidate",
+        };
+        let added: sqlx::Result<MessageRow> = on!(self.db.write(), pool => sqlx::query_as(
+            "INSERT INTO messages (conversation_id, role, content, created_at, \
+                                   request_id, model, task, variant, rollout, subject) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING *",
+        )
+        .bind(conversation_id)
+        .bind(MessageRole::Assistant.name())
+        .bind(storable(content))
+        .bind(now.timestamp_millis())
+        .bind(&*origin.request_id)
+        .bind(&*origin.model)
+        .bind(&*origin.task)
+        .bind(variant)
+        .bind(origin.rollout.as_deref())
+        .bind(origin.subject.cast_signed())
+        .fetch_one(pool)
+        .await);
+        match added {
+            Ok(row) => Ok(Some(row.into())),
+            // Deleted meanwhile, as with a message.
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => Ok(None),
+            Err(error) => Err(error)
+                .with_context(|| format!("cannot add to conversation `{conversation_id}`")),
+        }
+    }
+
+    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<Origin>)>> {
+        let row: Option<OriginRow> =
+            on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM messages WHERE id = $1")
+                .bind(id)
+                .fetch_optional(pool)
+                .await)
+            .with_context(|| format!("cannot look up message `{id}`"))?;
+        Ok(row.map(OriginRow::into_parts))
+    }
+
+    async fn rate_message(
+        &self,
+        message_id: i64,
+        user_id: i64,
+        rating: Rating,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Rated> {
+        // One statement decides who is first, so two ratings at once are not both told.
+        let added = changed!(self.db.write(), pool => sqlx::query(
+            "INSERT INTO message_ratings (message_id, user_id, verdict, rated_ms) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT (message_id, user_id) DO NOTHING",
+        )
+        .bind(message_id)
+        .bind(user_id)
+        .bind(rating.name())
+        .bind(now.timestamp_millis())
+        .execute(pool));
+        match added {
+            Ok(1) => return Ok(Rated::First),
+            Ok(_) => {}
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {
+                return Ok(Rated::Gone);
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot rate message `{message_id}`"));
+            }
+        }
+        let replaced = changed!(self.db.write(), pool => sqlx::query(
+            "UPDATE message_ratings SET verdict = $3, rated_ms = $4 \
+             WHERE message_id = $1 AND user_id = $2",
+        )
+        .bind(message_id)
+        .bind(user_id)
+        .bind(rating.name())
+        .bind(now.timestamp_millis())
+        .execute(pool))
+        .with_context(|| format!("cannot rate message `{message_id}`"))?;
+        Ok(if replaced == 0 {
+            Rated::Gone
+        } else {
+            Rated::Again
+        })
     }
 }
