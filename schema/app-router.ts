@@ -26,7 +26,15 @@ export type Algorithm =
   /** Salted murmur3 into 100,000 buckets. */
   | "murmur3-100k"
   /** `id % 100`, as the TypeScript server did. */
-  | "legacy-modulo";
+  | "legacy-modulo"
+  /** As Unleash's `flexibleRollout`. */
+  | "unleash"
+  /** As flagd's `fractional`, second version. */
+  | "flagd"
+  /** As GrowthBook's hash, version 2. */
+  | "growthbook-v2"
+  /** As LaunchDarkly's percentage rollouts. */
+  | "launchdarkly";
 
 /** What the front end says the user is looking at. */
 export interface ChatContext {
@@ -299,7 +307,7 @@ export interface ModelBreakdown {
   /** By the catalogue's name of the model. */
   models: Record<string, ModelFigures>;
   /** By variant. */
-  variants: PerVariant;
+  variants: Variants;
   /** When this was computed. */
   timestamp: Date;
 }
@@ -344,14 +352,6 @@ export interface ModelList {
   models: ModelInfo[];
   /** In the catalogue's order. */
   tasks: TaskInfo[];
-}
-
-/** One thing for each variant. */
-export interface PerVariant {
-  /** The models in use so far. */
-  control: VariantFigures;
-  /** The models being rolled out. */
-  candidate: VariantFigures;
 }
 
 /** A share of users, 0 to 100, decimals allowed. */
@@ -430,7 +430,7 @@ export interface RolloutStatus {
   /** What to do next. */
   recommendation: Recommendation;
   /** By variant. */
-  variants: PerVariant;
+  variants: Variants;
 }
 
 /** A message to send. */
@@ -484,7 +484,7 @@ export interface Summary {
   /** By model; the order is free. */
   modelBreakdown: Record<string, ModelFigures>;
   /** By variant. */
-  variants: PerVariant;
+  variants: Variants;
   /** Which thresholds the figures exceed. */
   health: Health;
 }
@@ -545,6 +545,14 @@ export interface VariantFigures {
   completionTokens: number;
   /** What it cost, in millionths of a US dollar. */
   costMicrodollars: Microdollars;
+}
+
+/** One thing for each variant. */
+export interface Variants {
+  /** The models in use so far. */
+  control: VariantFigures;
+  /** The models being rolled out. */
+  candidate: VariantFigures;
 }
 
 /** Which window. */

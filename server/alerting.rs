@@ -1,12 +1,41 @@
 //! Tells people: alerts from an outbox, delivered at least once, each always under the same id.
+//!
+//! An alert is a row that is written in the transaction of its cause, so it is never lost and never
+//! about something that did not happen. The [`Dispatcher`] takes it from there, each [`Channel`] at
+//! its own pace, and nobody waits for it: who decides about a rollout only writes.
+//!
+//! A process that dies between sending and noting that it did, sends again after its next start.
+//! That is why an alert has one id wherever it appears, by which receivers tell a repeat.
+
+mod dispatcher;
+mod email;
+mod escalation;
+mod http;
+mod pagerduty;
+mod retry;
+mod slack;
+mod webhook;
+mod words;
+
+use std::{error::Error as _, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use uuid::Uuid;
+
+pub use self::{
+    dispatcher::{Dispatcher, Lane, TestResult},
+    email::Email,
+    pagerduty::PagerDuty,
+    slack::Slack,
+    webhook::Webhook,
+};
+use crate::_core::config::ChannelName;
 
 /// What an alert is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlertKind {
     /// Evidence reached the level watch.
@@ -64,6 +93,38 @@ pub struct Alert {
     pub at: DateTime<Utc>,
 }
 
+impl Alert {
+    /// An alert that is about nothing, to try the channels with.
+    pub fn test(now: DateTime<Utc>) -> Self {
+        Self {
+            id: Uuid::now_v7().to_string(),
+            kind: AlertKind::Test,
+            severity: Severity::Info,
+            rollout_id: None,
+            title: "A test of modelramp's alerts".into(),
+            text: "Nothing happened. Alerts of rollouts will arrive here.".into(),
+            details: Value::Null,
+            at: now,
+        }
+    }
+
+    /// The ids of earlier alerts that this one makes obsolete: `resolves` in its details.
+    pub fn resolves(&self) -> Vec<String> {
+        let ids = self.details.get(RESOLVES).and_then(Value::as_array);
+        let ids = ids.into_iter().flatten().filter_map(Value::as_str);
+        ids.map(str::to_owned).collect()
+    }
+
+    /// Whether nothing that was said about the rollout before counts any more.
+    fn ends_all_before(&self) -> bool {
+        self.rollout_id.is_some()
+            && matches!(self.kind, AlertKind::Promoted | AlertKind::RolledBack)
+    }
+}
+
+/// The key of [`Alert::resolves`].
+const RESOLVES: &str = "resolves";
+
 /// An alert that one channel has not had yet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
@@ -102,4 +163,93 @@ pub trait Outbox: Send + Sync {
         error: &str,
         retry_at: DateTime<Utc>,
     ) -> anyhow::Result<()>;
+}
+
+/// An alert on its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Notice<'a> {
+    /// As it was written.
+    pub alert: &'a Alert,
+    /// How much it hurts by now: a warning that lasts is critical.
+    pub severity: Severity,
+    /// When it is sent.
+    pub now: DateTime<Utc>,
+}
+
+impl Notice<'_> {
+    /// Whether a warning has become critical.
+    pub fn is_escalated(&self) -> bool {
+        self.severity > self.alert.severity
+    }
+}
+
+/// A way to tell people. A receiver that has taken an alert once may be sent it again.
+#[async_trait]
+pub trait Channel: Send + Sync {
+    /// Which one.
+    fn name(&self) -> ChannelName;
+    /// Hands over one alert.
+    async fn send(&self, notice: &Notice<'_>) -> Result<(), DeliveryError>;
+    /// Says that earlier alerts are over, where the receiver knows such a thing.
+    async fn resolve(&self, _alert_ids: &[String]) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+}
+
+/// Why a receiver did not take an alert. Neither the text nor the sources hold addresses or keys.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// It answered, and not with a success.
+    #[error("the receiver answered {status}{}", said.as_deref().map(|word| format!(" `{word}`")).unwrap_or_default())]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The body, where it is one plain word, such as Slack's.
+        said: Option<String>,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// No answer.
+    #[error("the receiver cannot be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// The mail server did not take it; this error's text holds its source's.
+    #[error("e-mail: {0}")]
+    Mail(lettre::transport::smtp::Error),
+    /// The alert cannot be put into the receiver's form.
+    #[error("the alert cannot be written as a message")]
+    Unwritable(#[source] anyhow::Error),
+    /// No answer in time.
+    #[error("no answer within {} s", .0.as_secs())]
+    Late(Duration),
+}
+
+impl DeliveryError {
+    /// The error with its causes, on one line.
+    fn in_full(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        words::one_line(&text)
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// Why a channel cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up alerts by `{}`", channel.name())]
+pub struct ChannelError {
+    /// Which.
+    pub channel: ChannelName,
+    /// Why; holds no secrets.
+    #[source]
+    pub cause: anyhow::Error,
 }

@@ -3,6 +3,15 @@
 //! Both sides are whole numbers of thousandths of a percent, so the answer is the same on every
 //! machine. A share only moves the limit: whoever is in at 10 % is in at 50 %, and whoever leaves
 //! when it sinks comes back first when it rises.
+//!
+//! Besides its own algorithm there are those of other systems, so that a team that comes from one
+//! keeps its users where they are: the same share takes exactly the same users. What the salt is in
+//! each, and how a system's own comparison becomes `bucket < limit`, is said in its file.
+
+mod flagd;
+mod growthbook;
+mod launchdarkly;
+mod unleash;
 
 use std::{fmt, io::Read};
 
@@ -87,12 +96,25 @@ impl fmt::Display for Subject {
 ///
 /// `murmur3-100k` is `murmur3_x86_32("salt:subject", seed 0) · 100,000 / 2³²`. `legacy-modulo` is
 /// `id mod 100`, in thousandths of a percent; the TypeScript server knew no opaque ids, so these are
-/// hashed there too.
+/// hashed there too. The salt is the group id in `unleash`, the flag key in `flagd`, the seed in
+/// `growthbook-v2`, and in `launchdarkly` the flag key, a dot and the flag's salt, or the rollout's
+/// seed.
 pub fn bucket(algorithm: Algorithm, salt: &str, subject: &Subject) -> u32 {
+    let number;
+    let id = match subject {
+        Subject::User(id) => {
+            number = id.to_string();
+            &number
+        }
+        Subject::Opaque(id) => id,
+    };
     match (algorithm, subject) {
         (Algorithm::LegacyModulo, Subject::User(id)) => id.rem_euclid(100) as u32 * PER_PERCENT,
-        (_, Subject::User(id)) => hashed(salt, &id.to_string()),
-        (_, Subject::Opaque(id)) => hashed(salt, id),
+        (Algorithm::Murmur3 | Algorithm::LegacyModulo, _) => scaled(murmur3_32(salt, ":", id)),
+        (Algorithm::Unleash, _) => unleash::bucket(salt, id),
+        (Algorithm::Flagd, _) => flagd::bucket(salt, id),
+        (Algorithm::GrowthBookV2, _) => growthbook::bucket(salt, id),
+        (Algorithm::LaunchDarkly, _) => launchdarkly::bucket(salt, id),
     }
 }
 
@@ -107,10 +129,15 @@ pub fn threshold(share: Percent) -> u32 {
     (share.get() * f64::from(PER_PERCENT)).round() as u32
 }
 
-fn hashed(salt: &str, id: &str) -> u32 {
-    let mut text = salt.as_bytes().chain(&b":"[..]).chain(id.as_bytes());
+/// `murmur3_x86_32`, seed 0.
+fn murmur3_32(salt: &str, separator: &str, id: &str) -> u32 {
+    let text = salt.as_bytes().chain(separator.as_bytes());
     // Reading from memory cannot fail; if it did, the subject would be the last to come in.
-    let hash = murmur3::murmur3_32(&mut text, 0).unwrap_or(u32::MAX);
+    murmur3::murmur3_32(&mut text.chain(id.as_bytes()), 0).unwrap_or(u32::MAX)
+}
+
+/// A hash as a bucket, all buckets equally likely.
+fn scaled(hash: u32) -> u32 {
     ((u64::from(hash) * u64::from(BUCKETS)) >> 32) as u32
 }
 
@@ -120,10 +147,27 @@ mod tests {
 
     use super::*;
 
-    const ALGORITHMS: [Algorithm; 2] = [Algorithm::Murmur3, Algorithm::LegacyModulo];
-
     fn percent(value: f64) -> Percent {
         Percent::new(value).expect("a percentage")
+    }
+
+    /// The bucket is in at one share and not yet at another.
+    #[track_caller]
+    pub(super) fn takes_exactly(bucket: u32, in_at: f64, out_at: f64) {
+        assert!(
+            is_in(bucket, percent(in_at)),
+            "{bucket} is not in at {in_at} %"
+        );
+        assert!(
+            !is_in(bucket, percent(out_at)),
+            "{bucket} is in at {out_at} %"
+        );
+    }
+
+    /// All that mix a salt in.
+    fn salted() -> impl Iterator<Item = Algorithm> {
+        let all = Algorithm::ALL.into_iter();
+        all.filter(|algorithm| *algorithm != Algorithm::LegacyModulo)
     }
 
     #[test]
@@ -135,18 +179,8 @@ mod tests {
             ("gr1:123", 538_421_172),
             ("groupX:999", 3_843_606_124),
         ] {
-            let computed = murmur3::murmur3_32(&mut text.as_bytes(), 0).expect("no I/O");
-            assert_eq!(computed, hash, "{text}");
-        }
-    }
-
-    #[test]
-    fn hash_agrees_with_unleash() {
-        // n = hash mod 100 + 1, published by Unleash.
-        for (group, id, n) in [("gr1", "123", 73), ("groupX", "999", 25)] {
-            let mut text = group.as_bytes().chain(&b":"[..]).chain(id.as_bytes());
-            let hash = murmur3::murmur3_32(&mut text, 0).expect("no I/O");
-            assert_eq!(hash % 100 + 1, n, "{group}:{id}");
+            let (salt, rest) = text.split_at(text.len() / 2);
+            assert_eq!(murmur3_32("", salt, rest), hash, "{text}");
         }
     }
 
@@ -203,7 +237,7 @@ mod tests {
     proptest! {
         #[test]
         fn nobody_at_0_everybody_at_100(salt in ".{0,20}", id in 1..i64::MAX, text in ".{1,40}") {
-            for algorithm in ALGORITHMS {
+            for algorithm in Algorithm::ALL {
                 for subject in [Subject::User(id), Subject::Opaque(text.clone())] {
                     let bucket = bucket(algorithm, &salt, &subject);
                     prop_assert!(bucket < BUCKETS);
@@ -220,7 +254,7 @@ mod tests {
             mut shares in prop::collection::vec(0.0..=100.0, 2..20),
         ) {
             shares.sort_by(f64::total_cmp);
-            for algorithm in ALGORITHMS {
+            for algorithm in Algorithm::ALL {
                 let bucket = bucket(algorithm, &salt, &Subject::User(id));
                 let ins: Vec<_> = shares.iter().map(|share| is_in(bucket, percent(*share))).collect();
                 prop_assert!(ins.is_sorted(), "{ins:?}");
@@ -230,35 +264,39 @@ mod tests {
 
     #[test]
     fn the_users_of_a_share_are_a_subset_of_those_of_any_larger_one() {
-        let buckets: Vec<_> = (1..=20_000)
-            .map(|id| bucket(Algorithm::Murmur3, "salt", &Subject::User(id)))
-            .collect();
-        let mut before = vec![false; buckets.len()];
-        for tenth in 0..=1000 {
-            let share = percent(f64::from(tenth) / 10.0);
-            for (was_in, bucket) in before.iter_mut().zip(&buckets) {
-                let now_in = is_in(*bucket, share);
-                assert!(now_in || !*was_in, "somebody left at {share} %");
-                *was_in = now_in;
+        for algorithm in Algorithm::ALL {
+            let buckets: Vec<_> = (1..=5_000)
+                .map(|id| bucket(algorithm, "salt", &Subject::User(id)))
+                .collect();
+            let mut before = vec![false; buckets.len()];
+            for tenth in 0..=1000 {
+                let share = percent(f64::from(tenth) / 10.0);
+                for (was_in, bucket) in before.iter_mut().zip(&buckets) {
+                    let now_in = is_in(*bucket, share);
+                    assert!(now_in || !*was_in, "somebody left at {share} %");
+                    *was_in = now_in;
+                }
             }
+            assert!(before.iter().all(|is_in| *is_in));
         }
-        assert!(before.iter().all(|is_in| *is_in));
     }
 
     /// χ² of 100 cells over 100,000 users; 99 degrees of freedom, so 167 is p ≈ 2·10⁻⁵.
     #[test]
     fn users_spread_evenly_over_the_buckets() {
-        for salt in ["modelramp", "", "a", "0193f0c2"] {
-            let mut cells = [0_u32; 100];
-            for id in 1..=100_000 {
-                let bucket = bucket(Algorithm::Murmur3, salt, &Subject::User(id));
-                cells[(bucket / PER_PERCENT) as usize] += 1;
+        for algorithm in salted() {
+            for salt in ["modelramp", "", "a", "0193f0c2"] {
+                let mut cells = [0_u32; 100];
+                for id in 1..=100_000 {
+                    let bucket = bucket(algorithm, salt, &Subject::User(id));
+                    cells[(bucket / PER_PERCENT) as usize] += 1;
+                }
+                let chi: f64 = cells
+                    .iter()
+                    .map(|count| (f64::from(*count) - 1000.0).powi(2) / 1000.0)
+                    .sum();
+                assert!(chi < 167.0, "{algorithm:?}, salt `{salt}`: χ² = {chi}");
             }
-            let chi: f64 = cells
-                .iter()
-                .map(|count| (f64::from(*count) - 1000.0).powi(2) / 1000.0)
-                .sum();
-            assert!((50.0..167.0).contains(&chi), "salt `{salt}`: χ² = {chi}");
         }
     }
 
@@ -267,28 +305,34 @@ mod tests {
     fn two_salts_choose_independently() {
         const USERS: i64 = 5_000;
         const SALTS: usize = 20;
-        let rollouts: Vec<Vec<u32>> = (0..SALTS)
-            .map(|n| {
-                let salt = format!("salt-{n}");
-                let of = |id| bucket(Algorithm::Murmur3, &salt, &Subject::User(id));
-                (1..=USERS).map(of).collect()
-            })
-            .collect();
-        for share in [10.0, 50.0] {
-            let p = share / 100.0;
-            let share = percent(share);
-            for (n, first) in rollouts.iter().enumerate() {
-                for (m, second) in rollouts.iter().enumerate().skip(n + 1) {
-                    let both = first
-                        .iter()
-                        .zip(second)
-                        .filter(|(a, b)| is_in(**a, share) && is_in(**b, share))
-                        .count() as f64;
-                    let mean = USERS as f64 * p * p;
-                    let z = (both - mean) / (mean * (1.0 - p * p)).sqrt();
-                    assert!(z.abs() < 5.0, "salts {n} and {m} at {share} %: z = {z}");
+        for algorithm in salted() {
+            let rollouts: Vec<Vec<u32>> = (0..SALTS)
+                .map(|n| {
+                    let salt = format!("salt-{n}");
+                    let of = |id| bucket(algorithm, &salt, &Subject::User(id));
+                    (1..=USERS).map(of).collect()
+                })
+                .collect();
+            for share in [10.0, 50.0] {
+                for (n, first) in rollouts.iter().enumerate() {
+                    for (m, second) in rollouts.iter().enumerate().skip(n + 1) {
+                        let z = overlap(first, second, percent(share));
+                        assert!(
+                            z.abs() < 5.0,
+                            "{algorithm:?} {n}, {m} at {share} %: z = {z}"
+                        );
+                    }
                 }
             }
         }
+    }
+
+    /// By how many standard errors those who are in both times differ from chance.
+    fn overlap(first: &[u32], second: &[u32], share: Percent) -> f64 {
+        let pairs = first.iter().zip(second);
+        let both = pairs.filter(|(a, b)| is_in(**a, share) && is_in(**b, share));
+        let p = (share.get() / 100.0).powi(2);
+        let mean = first.len() as f64 * p;
+        (both.count() as f64 - mean) / (mean * (1.0 - p)).sqrt()
     }
 }

@@ -15,6 +15,7 @@ mod sources;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
+use lettre::message::{Mailbox, Mailboxes};
 use schemars::JsonSchema;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,12 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// The chat procedures.
     pub chat: ChatConfig,
+    /// Rollout plans.
+    pub rollout: RolloutConfig,
+    /// The sandbox provider.
+    pub sandbox: SandboxConfig,
+    /// Who is told, and how.
+    pub alerts: AlertsConfig,
     /// What is odd about the settings but does not hinder a start; for the log.
     pub warnings: Vec<String>,
 }
@@ -140,6 +147,8 @@ pub struct JsonRpcConfig {
 pub struct DatabaseConfig {
     /// `DATABASE_URL`: `sqlite://path`; the file is created.
     pub url: String,
+    /// `EVENT_RETENTION`: how long single events are kept before only rollups are.
+    pub event_retention: Duration,
 }
 
 /// Sessions and the owner.
@@ -164,14 +173,40 @@ pub enum Algorithm {
     /// `id % 100`, as the TypeScript server did.
     #[serde(rename = "legacy-modulo")]
     LegacyModulo,
+    /// As Unleash's `flexibleRollout`.
+    #[serde(rename = "unleash")]
+    Unleash,
+    /// As flagd's `fractional`, second version.
+    #[serde(rename = "flagd")]
+    Flagd,
+    /// As GrowthBook's hash, version 2.
+    #[serde(rename = "growthbook-v2")]
+    GrowthBookV2,
+    /// As LaunchDarkly's percentage rollouts.
+    #[serde(rename = "launchdarkly")]
+    LaunchDarkly,
 }
 
 impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Murmur3,
+        Self::LegacyModulo,
+        Self::Unleash,
+        Self::Flagd,
+        Self::GrowthBookV2,
+        Self::LaunchDarkly,
+    ];
+
     /// As in settings and on the wire.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Murmur3 => "murmur3-100k",
             Self::LegacyModulo => "legacy-modulo",
+            Self::Unleash => "unleash",
+            Self::Flagd => "flagd",
+            Self::GrowthBookV2 => "growthbook-v2",
+            Self::LaunchDarkly => "launchdarkly",
         }
     }
 }
@@ -193,7 +228,7 @@ pub struct FlagsConfig {
     pub force_utcp: bool,
     /// `MODEL_ROUTING`: tasks choose their model.
     pub model_routing: bool,
-    /// `ASSIGNMENT_ALGORITHM`: `murmur3-100k` or `legacy-modulo`.
+    /// `ASSIGNMENT_ALGORITHM`.
     pub algorithm: Algorithm,
     /// `ASSIGNMENT_SALT`.
     pub salt: String,
@@ -248,4 +283,95 @@ pub struct ChatConfig {
     pub history_tokens: usize,
     /// `CHAT_RATE_LIMIT`: accepted messages per user and minute.
     pub rate_limit: usize,
+}
+
+/// Rollout plans.
+#[derive(Clone, Debug)]
+pub struct RolloutConfig {
+    /// `ROLLOUT_PLANS`: a folder of plans beside the shipped ones.
+    pub plans: Option<PathBuf>,
+}
+
+/// The sandbox provider.
+#[derive(Clone, Debug)]
+pub struct SandboxConfig {
+    /// `SANDBOX_CONFIG`: a TOML file that says how its models behave.
+    pub file: Option<PathBuf>,
+}
+
+/// Who is told, and how. A channel is there if it is set up completely; the loader refuses halves.
+#[derive(Clone, Debug)]
+pub struct AlertsConfig {
+    /// `SLACK_WEBHOOK_URL`, which holds a secret itself.
+    pub slack: Option<SecretString>,
+    /// `ALERT_EMAIL_TO`, `ALERT_EMAIL_FROM` and `SMTP_URL`.
+    pub email: Option<EmailConfig>,
+    /// `ALERT_WEBHOOK_URL` and `ALERT_WEBHOOK_SECRET`.
+    pub webhook: Option<WebhookConfig>,
+    /// `PAGERDUTY_ROUTING_KEY` and `PAGERDUTY_URL`.
+    pub pagerduty: Option<PagerDutyConfig>,
+    /// `ALERT_INFO_CHANNELS`: where alerts of severity info go.
+    pub info_channels: Vec<ChannelName>,
+    /// `ALERT_ESCALATE_AFTER`: a warning that lasts as long is critical.
+    pub escalate_after: Duration,
+}
+
+/// Alerts by e-mail.
+#[derive(Clone, Debug)]
+pub struct EmailConfig {
+    /// `SMTP_URL`: `smtp://` or `smtps://`, with user name and password where they are needed.
+    pub smtp_url: SecretString,
+    /// `ALERT_EMAIL_FROM`.
+    pub from: Mailbox,
+    /// `ALERT_EMAIL_TO`; not empty.
+    pub to: Mailboxes,
+}
+
+/// Alerts as signed HTTP requests.
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// `ALERT_WEBHOOK_URL`, which may hold a secret.
+    pub url: SecretString,
+    /// `ALERT_WEBHOOK_SECRET`: signs requests.
+    pub secret: SecretString,
+}
+
+/// Alerts as PagerDuty incidents.
+#[derive(Clone, Debug)]
+pub struct PagerDutyConfig {
+    /// `PAGERDUTY_ROUTING_KEY`: of an Events API v2 integration.
+    pub routing_key: SecretString,
+    /// `PAGERDUTY_URL`: `/v2/enqueue` is appended.
+    pub url: String,
+}
+
+/// A way to tell people.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelName {
+    /// A Slack incoming webhook.
+    Slack,
+    /// E-mail.
+    Email,
+    /// A signed HTTP request.
+    Webhook,
+    /// PagerDuty Events v2.
+    PagerDuty,
+}
+
+impl ChannelName {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Slack, Self::Email, Self::Webhook, Self::PagerDuty];
+
+    /// As in settings, on the wire and in the outbox.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+            Self::Email => "email",
+            Self::Webhook => "webhook",
+            Self::PagerDuty => "pagerduty",
+        }
+    }
 }

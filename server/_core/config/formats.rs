@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use lettre::message::{Mailbox, Mailboxes};
 use secrecy::SecretString;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use url::Url;
@@ -210,6 +211,28 @@ impl<T: Copy + Sync> Format for OneOf<T> {
     }
 }
 
+/// Some of a few words.
+pub(super) struct List<T: 'static>(pub &'static [(&'static str, T)]);
+
+impl<T: Copy + Sync> Format for List<T> {
+    type Value = Vec<T>;
+
+    fn expected(&self) -> String {
+        format!(
+            "a list, separated by commas, of {}",
+            OneOf(self.0).expected()
+        )
+    }
+
+    fn parse(&self, text: &str) -> Result<Vec<T>, String> {
+        items(text).map(|item| OneOf(self.0).parse(item)).collect()
+    }
+
+    fn unset(&self) -> Option<Vec<T>> {
+        Some(Vec::new())
+    }
+}
+
 /// An IP address, or `localhost`.
 pub(super) struct Address;
 
@@ -369,6 +392,103 @@ impl Format for FilePath {
 
     fn parse(&self, text: &str) -> Result<PathBuf, String> {
         Ok(text.into())
+    }
+}
+
+/// The path of a folder; whether it is there is for its reader to say.
+pub(super) struct FolderPath;
+
+impl Format for FolderPath {
+    type Value = PathBuf;
+
+    fn expected(&self) -> String {
+        "the path of a folder".into()
+    }
+
+    fn parse(&self, text: &str) -> Result<PathBuf, String> {
+        Ok(text.into())
+    }
+}
+
+/// Somebody's e-mail address.
+pub(super) struct MailAddress;
+
+impl Format for MailAddress {
+    type Value = Mailbox;
+
+    fn expected(&self) -> String {
+        "an e-mail address such as `me@example.com` or `Me <me@example.com>`".into()
+    }
+
+    fn parse(&self, text: &str) -> Result<Mailbox, String> {
+        whole_or_wrong(text, text.parse().ok())
+    }
+}
+
+/// E-mail addresses.
+pub(super) struct MailAddresses;
+
+impl Format for MailAddresses {
+    type Value = Mailboxes;
+
+    fn expected(&self) -> String {
+        "e-mail addresses such as `me@example.com` or `Me <me@example.com>`, separated by commas"
+            .into()
+    }
+
+    fn parse(&self, text: &str) -> Result<Mailboxes, String> {
+        let some = text.parse::<Mailboxes>().ok();
+        whole_or_wrong(text, some.filter(|some| some.iter().next().is_some()))
+    }
+}
+
+/// Where e-mails are handed over.
+pub(super) struct SmtpUrl;
+
+impl Format for SmtpUrl {
+    type Value = SecretString;
+    const SECRET: bool = true;
+
+    fn expected(&self) -> String {
+        "`smtp://` or `smtps://`, user name and password where they are needed, host, and port \
+         where it is not the usual one: `smtp://user:password@mail.example.com:587`"
+            .into()
+    }
+
+    fn parse(&self, text: &str) -> Result<SecretString, String> {
+        let fits = |url: &Url| {
+            matches!(url.scheme(), "smtp" | "smtps")
+                && url.host_str().is_some_and(|host| !host.is_empty())
+                && matches!(url.path(), "" | "/")
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty() == url.password().is_none()
+        };
+        let url = Url::parse(text).ok().filter(fits);
+        whole_or_wrong(text, url.map(|_| text.into()))
+    }
+}
+
+/// An address that whoever knows it may use.
+pub(super) struct SecretUrl;
+
+impl Format for SecretUrl {
+    type Value = SecretString;
+    const SECRET: bool = true;
+
+    fn expected(&self) -> String {
+        "an `http` or `https` URL without user name and fragment".into()
+    }
+
+    fn parse(&self, text: &str) -> Result<SecretString, String> {
+        let fits = |url: &Url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.fragment().is_none()
+        };
+        let url = Url::parse(text).ok().filter(fits);
+        whole_or_wrong(text, url.map(|_| text.into()))
     }
 }
 

@@ -1,8 +1,9 @@
 //! From texts to a [`Config`]: first every setting is checked alone, then together, then it is built.
 
 use super::{
-    AuthConfig, ChatConfig, Config, DatabaseConfig, Environment, FlagsConfig, JsonRpcConfig,
-    LogConfig, MetricsConfig, ModelsConfig, ProvidersConfig, ServerConfig, TrpcConfig,
+    AlertsConfig, AuthConfig, ChatConfig, Config, DatabaseConfig, EmailConfig, Environment,
+    FlagsConfig, JsonRpcConfig, LogConfig, MetricsConfig, ModelsConfig, PagerDutyConfig,
+    ProvidersConfig, RolloutConfig, SandboxConfig, ServerConfig, TrpcConfig, WebhookConfig,
     faults::{ConfigFault, ConfigFaults},
     formats::Format,
     settings::{self, *},
@@ -81,6 +82,10 @@ impl Values<'_> {
                 ),
             ));
         }
+        let email: [&Row; 3] = [&ALERT_EMAIL_TO.row, &ALERT_EMAIL_FROM.row, &SMTP_URL.row];
+        let webhook: [&Row; 2] = [&ALERT_WEBHOOK_URL.row, &ALERT_WEBHOOK_SECRET.row];
+        faults.extend(self.missing_among(&email));
+        faults.extend(self.missing_among(&webhook));
         if let Ok(environment) = self.environment() {
             if profile_file(environment) != self.0.profile {
                 faults.push(ConfigFault::new(
@@ -97,6 +102,29 @@ impl Values<'_> {
             }
         }
         faults
+    }
+
+    /// Settings that count only together: what is missing where one of them is there.
+    fn missing_among(&self, rows: &[&Row]) -> Vec<ConfigFault> {
+        let given = |row: &Row| self.0.get(row.name);
+        let is_right = |row: &&&Row| {
+            let setting = settings::find(row.name);
+            let text = given(row).map(|given| &given.text);
+            setting
+                .zip(text)
+                .is_some_and(|(setting, text)| setting.check(text).is_ok())
+        };
+        let Some(first) = rows.iter().find(is_right) else {
+            return Vec::new();
+        };
+        let missing = rows.iter().filter(|row| given(row).is_none());
+        missing
+            .filter_map(|row| {
+                let found = format!("is not set although `{}` is", first.name);
+                let expected = settings::find(row.name)?.expected();
+                Some(ConfigFault::new(row.name, found, expected))
+            })
+            .collect()
     }
 
     fn missing_secrets(&self) -> Vec<ConfigFault> {
@@ -152,6 +180,7 @@ impl Values<'_> {
             },
             database: DatabaseConfig {
                 url: self.get(&DATABASE_URL)?,
+                event_retention: self.get(&EVENT_RETENTION)?,
             },
             auth: AuthConfig {
                 jwt_secret: self.get(&JWT_SECRET)?,
@@ -197,7 +226,50 @@ impl Values<'_> {
                 history_tokens: self.get(&CHAT_HISTORY_TOKENS)?,
                 rate_limit: self.get(&CHAT_RATE_LIMIT)?,
             },
+            rollout: RolloutConfig {
+                plans: self
+                    .get(&ROLLOUT_PLANS)?
+                    .map(|path| sources.working_dir.join(path)),
+            },
+            sandbox: SandboxConfig {
+                file: self
+                    .get(&SANDBOX_CONFIG)?
+                    .map(|path| sources.working_dir.join(path)),
+            },
+            alerts: self.alerts()?,
             warnings: self.0.warnings.clone(),
+        })
+    }
+
+    fn alerts(&self) -> Result<AlertsConfig, ConfigFault> {
+        let email = (
+            self.get(&SMTP_URL)?,
+            self.get(&ALERT_EMAIL_FROM)?,
+            self.get(&ALERT_EMAIL_TO)?,
+        );
+        let webhook = (
+            self.get(&ALERT_WEBHOOK_URL)?,
+            self.get(&ALERT_WEBHOOK_SECRET)?,
+        );
+        let pagerduty_url = self.get(&PAGERDUTY_URL)?;
+        Ok(AlertsConfig {
+            slack: self.get(&SLACK_WEBHOOK_URL)?,
+            email: match email {
+                (Some(smtp_url), Some(from), Some(to)) => Some(EmailConfig { smtp_url, from, to }),
+                _ => None,
+            },
+            webhook: match webhook {
+                (Some(url), Some(secret)) => Some(WebhookConfig { url, secret }),
+                _ => None,
+            },
+            pagerduty: self
+                .get(&PAGERDUTY_ROUTING_KEY)?
+                .map(|routing_key| PagerDutyConfig {
+                    routing_key,
+                    url: pagerduty_url,
+                }),
+            info_channels: self.get(&ALERT_INFO_CHANNELS)?,
+            escalate_after: self.get(&ALERT_ESCALATE_AFTER)?,
         })
     }
 }

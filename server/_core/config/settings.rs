@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use super::{
-    Algorithm, Environment, Transformer,
+    Algorithm, ChannelName, Environment, Transformer,
     formats::{
-        Address, ApiKey, BaseUrl, DatabaseUrl, FilePath, Format, LogFilter, OneOf, Optional,
-        Origins, Secret, Share, Span, Subjects, Switch, Text, Whole,
+        Address, ApiKey, BaseUrl, DatabaseUrl, FilePath, FolderPath, Format, List, LogFilter,
+        MailAddress, MailAddresses, OneOf, Optional, Origins, Secret, SecretUrl, Share, SmtpUrl,
+        Span, Subjects, Switch, Text, Whole,
     },
 };
 
@@ -143,6 +144,26 @@ const ENVIRONMENTS: OneOf<Environment> = OneOf(&[
     ("production", Environment::Production),
 ]);
 
+const ALGORITHMS: [(&str, Algorithm); Algorithm::ALL.len()] = {
+    let mut named = [("", Algorithm::Murmur3); Algorithm::ALL.len()];
+    let mut n = 0;
+    while n < named.len() {
+        named[n] = (Algorithm::ALL[n].name(), Algorithm::ALL[n]);
+        n += 1;
+    }
+    named
+};
+
+const CHANNELS: [(&str, ChannelName); ChannelName::ALL.len()] = {
+    let mut named = [("", ChannelName::Slack); ChannelName::ALL.len()];
+    let mut n = 0;
+    while n < named.len() {
+        named[n] = (ChannelName::ALL[n].name(), ChannelName::ALL[n]);
+        n += 1;
+    }
+    named
+};
+
 /// The environment of this name.
 pub(super) fn environment(text: &str) -> Option<Environment> {
     ENVIRONMENTS.parse(text).ok()
@@ -202,6 +223,9 @@ settings! {
     "Database" {
         /// Where data is kept; a file that does not exist is created.
         DATABASE_URL: DatabaseUrl = DatabaseUrl, "sqlite://data/modelramp.db";
+        /// How long single events are kept; after that only their rollups are. Events of a rollout
+        /// stay until 90 days after its end.
+        EVENT_RETENTION: Span = span(8 * DAY * 1_000, 3_660 * DAY), "14d";
     }
     "Sign-in" {
         /// Signs sessions; at least 32 bytes in staging and production. Development without one
@@ -225,13 +249,14 @@ settings! {
         /// These never get the candidate models; wins over `FORCED_ON_USERS`.
         FORCED_OFF_USERS: Subjects = Subjects, "";
         /// How a user becomes a bucket. `legacy-modulo` leaves users where the TypeScript server
-        /// had them.
-        ASSIGNMENT_ALGORITHM: OneOf<Algorithm> = OneOf(&[
-            (Algorithm::Murmur3.name(), Algorithm::Murmur3),
-            (Algorithm::LegacyModulo.name(), Algorithm::LegacyModulo),
-        ]), "murmur3-100k";
-        /// Mixed into `murmur3-100k`; another salt puts other users first. The same on all replicas.
+        /// had them; `unleash`, `flagd`, `growthbook-v2` and `launchdarkly` where those had them.
+        ASSIGNMENT_ALGORITHM: OneOf<Algorithm> = OneOf(&ALGORITHMS), "murmur3-100k";
+        /// Mixed into every algorithm but `legacy-modulo`; another salt puts other users first. The
+        /// same on all replicas. In the algorithms of other systems it is the flag key, group id or
+        /// seed there.
         ASSIGNMENT_SALT: Text = Text, "modelramp";
+        /// A folder of rollout plans (`*.toml`), beside the shipped ones.
+        ROLLOUT_PLANS: Optional<FolderPath> = Optional(FolderPath), "";
         /// Lets each task choose its model.
         MODEL_ROUTING: Switch = Switch, "true";
         /// `true` switches `MODEL_ROUTING` on as well; `false` changes nothing.
@@ -261,6 +286,8 @@ settings! {
         OLLAMA_MODEL: Text = Text, "gemma3:9b";
         /// `system.aiConfig` reports whether it is set.
         GEMINI_API_KEY: Optional<ApiKey> = Optional(ApiKey), "";
+        /// A TOML file that says how the models of the sandbox behave: latency, errors, faults.
+        SANDBOX_CONFIG: Optional<FilePath> = Optional(FilePath), "";
     }
     "Metrics" {
         /// Between two events of `aiMetrics.onSummary`.
@@ -273,6 +300,31 @@ settings! {
         CHAT_HISTORY_TOKENS: Whole<usize> = whole("tokens", 0, 1_000_000), "8000";
         /// Messages of one user that are accepted in one minute.
         CHAT_RATE_LIMIT: Whole<usize> = whole("messages", 1, 1_000_000), "10";
+    }
+    "Alerts" {
+        /// Sends alerts to a Slack channel, by an incoming webhook.
+        SLACK_WEBHOOK_URL: Optional<SecretUrl> = Optional(SecretUrl), "";
+        /// Sends alerts by e-mail to these; needs `ALERT_EMAIL_FROM` and `SMTP_URL`.
+        ALERT_EMAIL_TO: Optional<MailAddresses> = Optional(MailAddresses), "";
+        /// The sender of these e-mails.
+        ALERT_EMAIL_FROM: Optional<MailAddress> = Optional(MailAddress), "";
+        /// The server that takes these e-mails. `smtps` is encrypted from the start (port 465);
+        /// `smtp` is as soon as the server offers it (port 587), and must be where there is a
+        /// password, but on loopback.
+        SMTP_URL: Optional<SmtpUrl> = Optional(SmtpUrl), "";
+        /// Sends alerts as signed HTTP requests; needs `ALERT_WEBHOOK_SECRET`.
+        ALERT_WEBHOOK_URL: Optional<SecretUrl> = Optional(SecretUrl), "";
+        /// Signs these requests (HMAC-SHA256).
+        ALERT_WEBHOOK_SECRET: Optional<Secret> = Optional(Secret), "";
+        /// Sends alerts to PagerDuty, by an integration of the Events API v2.
+        PAGERDUTY_ROUTING_KEY: Optional<ApiKey> = Optional(ApiKey), "";
+        /// Where PagerDuty is; `/v2/enqueue` is appended.
+        PAGERDUTY_URL: BaseUrl = BaseUrl, "https://events.pagerduty.com";
+        /// The channels that get alerts of severity info; all get the others.
+        ALERT_INFO_CHANNELS: List<ChannelName> = List(&CHANNELS), "slack,email,webhook";
+        /// A warning that was not delivered for as long, or keeps coming back for as long, is
+        /// critical.
+        ALERT_ESCALATE_AFTER: Span = span(1_000, 7 * DAY), "30m";
     }
 }
 

@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::{
-    super::{Algorithm, Environment, Transformer},
+    super::{Algorithm, ChannelName, Environment, Transformer},
     *,
 };
 use crate::_core::{assignment::Subject, units::Percent};
@@ -112,9 +112,12 @@ fn every_setting_refuses_nonsense_or_takes_any_text() {
     let free = [
         "MODELRAMP_CONFIG",
         "MODEL_CATALOGUE",
+        "SANDBOX_CONFIG",
+        "ROLLOUT_PLANS",
         "OWNER_OPEN_ID",
         "VITE_APP_ID",
         "JWT_SECRET",
+        "ALERT_WEBHOOK_SECRET",
         "ASSIGNMENT_SALT",
         "FORCED_ON_USERS",
         "FORCED_OFF_USERS",
@@ -330,22 +333,116 @@ fn catalogue_keys_come_from_environment_and_env_files() {
 }
 
 #[test]
+fn alerts_go_nowhere_unless_a_channel_is_set_up() {
+    let alerts = load(&[]).alerts;
+    assert!(alerts.slack.is_none() && alerts.email.is_none());
+    assert!(alerts.webhook.is_none() && alerts.pagerduty.is_none());
+    assert_eq!(alerts.escalate_after, Duration::from_secs(30 * 60));
+    let info = [ChannelName::Slack, ChannelName::Email, ChannelName::Webhook];
+    assert_eq!(alerts.info_channels, info);
+}
+
+#[test]
+fn every_channel_can_be_set_up() {
+    let alerts = load(&[
+        (
+            "SLACK_WEBHOOK_URL",
+            "https://hooks.slack.com/services/T0/B0/x",
+        ),
+        (
+            "ALERT_EMAIL_TO",
+            "me@example.com, On Call <oncall@example.com>",
+        ),
+        ("ALERT_EMAIL_FROM", "modelramp <ramp@example.com>"),
+        ("SMTP_URL", "smtp://me:secret@mail.example.com:587"),
+        ("ALERT_WEBHOOK_URL", "https://example.com/hook?key=1"),
+        ("ALERT_WEBHOOK_SECRET", "signed"),
+        ("PAGERDUTY_ROUTING_KEY", "0123456789abcdef"),
+        ("PAGERDUTY_URL", "http://127.0.0.1:8080/"),
+        ("ALERT_INFO_CHANNELS", "pagerduty"),
+        ("ALERT_ESCALATE_AFTER", "5m"),
+    ])
+    .alerts;
+    assert!(alerts.slack.is_some() && alerts.webhook.is_some());
+    let email = alerts.email.expect("e-mail is set up");
+    assert_eq!(email.to.iter().count(), 2);
+    assert_eq!(email.from.email.to_string(), "ramp@example.com");
+    let pagerduty = alerts.pagerduty.expect("PagerDuty is set up");
+    assert_eq!(pagerduty.url, "http://127.0.0.1:8080");
+    assert_eq!(alerts.info_channels, [ChannelName::PagerDuty]);
+    assert_eq!(alerts.escalate_after, Duration::from_secs(300));
+}
+
+#[test]
+fn half_a_channel_is_refused() {
+    let faults = faults_of(&Folder::new(&[]), &[("ALERT_EMAIL_TO", "me@example.com")]);
+    assert!(matches!(faults.as_slice(), [from, smtp]
+        if from.starts_with("`ALERT_EMAIL_FROM` is not set although `ALERT_EMAIL_TO` is")
+        && smtp.starts_with("`SMTP_URL` is not set although `ALERT_EMAIL_TO` is")));
+    let unsigned = fault(&[("ALERT_WEBHOOK_URL", "https://example.com/hook")]);
+    assert!(unsigned.starts_with("`ALERT_WEBHOOK_SECRET` is not set"));
+}
+
+#[test]
+fn every_algorithm_is_taken_by_its_name() {
+    for algorithm in Algorithm::ALL {
+        let config = load(&[("ASSIGNMENT_ALGORITHM", algorithm.name())]);
+        assert_eq!(config.flags.algorithm, algorithm);
+        let written = serde_json::to_value(algorithm).expect("JSON");
+        assert_eq!(written, algorithm.name());
+    }
+}
+
+#[test]
+fn files_and_folders_are_found_from_the_working_folder() {
+    let folder = Folder::new(&[]);
+    let given = [
+        ("ROLLOUT_PLANS", "plans"),
+        ("SANDBOX_CONFIG", "sandbox.toml"),
+    ];
+    let config = folder.load(&given).expect("good settings");
+    assert_eq!(config.rollout.plans, Some(folder.0.path().join("plans")));
+    assert_eq!(
+        config.sandbox.file,
+        Some(folder.0.path().join("sandbox.toml"))
+    );
+    assert_eq!(
+        config.database.event_retention,
+        Duration::from_secs(14 * 86_400)
+    );
+}
+
+#[test]
 fn secrets_are_shown_neither_in_a_config_nor_in_faults() {
+    let together = [
+        ("ALERT_EMAIL_TO", "me@example.com"),
+        ("ALERT_EMAIL_FROM", "me@example.com"),
+    ];
+    let secret = |name| match name {
+        "SMTP_URL" => "smtp://me:hush-hush@mail.example.com",
+        "SLACK_WEBHOOK_URL" | "ALERT_WEBHOOK_URL" => "https://example.com/hush-hush",
+        _ => "hush-hush",
+    };
     let names: Vec<_> = settings::all()
         .filter(|setting| setting.secret())
-        .map(|setting| (setting.row().name, "hush-hush"))
+        .map(|setting| (setting.row().name, secret(setting.row().name)))
         .chain([("GLM_API_KEY", "hush-hush")])
+        .chain(together)
         .collect();
-    assert!(names.len() >= 4);
+    assert!(names.len() >= 11);
     assert!(!format!("{:?}", load(&names)).contains("hush"));
 
-    let mut wrong: Vec<_> = names.iter().map(|(name, _)| (*name, "hush hush")).collect();
+    let wrong = |(name, _): &(&'static str, _)| match together.iter().find(|(n, _)| n == name) {
+        Some(right) => *right,
+        None => (*name, "hush hush"),
+    };
+    let mut wrong: Vec<_> = names.iter().map(wrong).collect();
     wrong.push(("APP_ENV", "production"));
     wrong.push(("DATABASE_URL", "postgres://me:hush@host/db"));
     wrong.push(("OPENROUTER_BASE_URL", "https://me:hush@host"));
     let folder = Folder::new(&[]);
     let faults = folder.load(&wrong).expect_err("bad settings");
-    assert_eq!(faults.iter().count(), 5, "{faults}");
+    assert_eq!(faults.iter().count(), 9, "{faults}");
     assert!(!format!("{faults}{faults:?}").contains("hush"), "{faults}");
 }
 

@@ -1,0 +1,288 @@
+//! Takes alerts out of the outbox and hands them over, each channel in a lane of its own.
+//!
+//! A lane offers its alerts one after the other, the oldest first. One that is refused is tried again
+//! later, and the lane's turn ends: the others have a chance at the next turn, a second later, so
+//! that neither an alert that nobody takes nor a receiver that is down costs more than one attempt a
+//! turn. A receiver that asks to be left alone is, with all its alerts.
+
+use std::{collections::HashSet, future::Future, pin::pin, sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::join_all;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    Alert, Channel, ChannelError, DeliveryError, Email, Notice, Outbox, PagerDuty, Pending,
+    Severity, Slack, Webhook, escalation::Streaks, retry,
+};
+use crate::_core::{
+    config::{AlertsConfig, ChannelName},
+    tasks::Tasks,
+};
+
+/// How long a receiver has for one alert.
+pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two looks at the outbox.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Alerts that one look takes.
+const AT_ONCE: usize = 20;
+/// How long the outbox has to recover when it fails.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+
+/// All channels that are set up, and the outbox that they drain.
+pub struct Dispatcher {
+    outbox: Arc<dyn Outbox>,
+    channels: Vec<Arc<dyn Channel>>,
+    info_channels: Vec<ChannelName>,
+    escalate_after: Duration,
+    wake: Arc<Notify>,
+}
+
+/// What one channel made of a test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TestResult {
+    /// Which.
+    pub channel: ChannelName,
+    /// Why it did not arrive; `None` if it did.
+    pub error: Option<String>,
+}
+
+impl Dispatcher {
+    /// The channels of the settings.
+    pub fn new(outbox: Arc<dyn Outbox>, config: &AlertsConfig) -> Result<Self, ChannelError> {
+        let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
+        if let Some(url) = &config.slack {
+            channels.push(Arc::new(Slack::new(url)?));
+        }
+        if let Some(email) = &config.email {
+            channels.push(Arc::new(Email::new(email)?));
+        }
+        if let Some(webhook) = &config.webhook {
+            channels.push(Arc::new(Webhook::new(webhook)?));
+        }
+        if let Some(pagerduty) = &config.pagerduty {
+            channels.push(Arc::new(PagerDuty::new(pagerduty)?));
+        }
+        Ok(Self {
+            outbox,
+            channels,
+            info_channels: config.info_channels.clone(),
+            escalate_after: config.escalate_after,
+            wake: Arc::default(),
+        })
+    }
+
+    /// The channels that are set up.
+    pub fn channels(&self) -> Vec<ChannelName> {
+        self.channels.iter().map(|channel| channel.name()).collect()
+    }
+
+    /// Delivers until the server stops. What is under way then is finished; the rest waits in the
+    /// outbox for the next start.
+    pub fn start(&self, tasks: &Tasks) {
+        for lane in self.lanes() {
+            tasks.spawn(lane.run(tasks.stopping()));
+        }
+    }
+
+    /// There is something new in the outbox. Not needed: lanes look every second.
+    pub fn wake(&self) {
+        self.wake.notify_waiters();
+    }
+
+    /// One for each channel, with nothing delivered yet.
+    pub fn lanes(&self) -> Vec<Lane> {
+        let lane = |channel: &Arc<dyn Channel>| Lane {
+            outbox: self.outbox.clone(),
+            name: channel.name().name().to_owned(),
+            takes_info: self.info_channels.contains(&channel.name()),
+            channel: channel.clone(),
+            streaks: Streaks::new(self.escalate_after),
+            unmarked: HashSet::new(),
+            rests_until: DateTime::UNIX_EPOCH,
+            wake: self.wake.clone(),
+        };
+        self.channels.iter().map(lane).collect()
+    }
+
+    /// Sends one alert to each of these channels at once, past the outbox, whatever its severity.
+    pub async fn send_test(&self, channels: &[ChannelName], now: DateTime<Utc>) -> Vec<TestResult> {
+        let alert = Alert::test(now);
+        let test = async |name: &ChannelName| {
+            let channel = self.channels.iter().find(|channel| channel.name() == *name);
+            let error = match channel {
+                Some(channel) => test(channel.as_ref(), &alert).await.err(),
+                None => Some("it is not set up".to_owned()),
+            };
+            TestResult {
+                channel: *name,
+                error,
+            }
+        };
+        join_all(channels.iter().map(test)).await
+    }
+}
+
+/// A test leaves no incident behind.
+async fn test(channel: &dyn Channel, alert: &Alert) -> Result<(), String> {
+    let notice = Notice {
+        alert,
+        severity: alert.severity,
+        now: alert.at,
+    };
+    let sent = async {
+        channel.send(&notice).await?;
+        channel.resolve(std::slice::from_ref(&alert.id)).await
+    };
+    in_time(sent).await.map_err(|error| error.in_full())
+}
+
+async fn in_time(
+    delivery: impl Future<Output = Result<(), DeliveryError>>,
+) -> Result<(), DeliveryError> {
+    let late = |_| DeliveryError::Late(DELIVERY_TIMEOUT);
+    timeout(DELIVERY_TIMEOUT, delivery).await.map_err(late)?
+}
+
+/// One channel's way through the outbox.
+pub struct Lane {
+    outbox: Arc<dyn Outbox>,
+    channel: Arc<dyn Channel>,
+    name: String,
+    takes_info: bool,
+    streaks: Streaks,
+    /// Sent, but the outbox does not know it yet; to be marked, and not to be sent again.
+    unmarked: HashSet<String>,
+    /// Nothing happens before.
+    rests_until: DateTime<Utc>,
+    wake: Arc<Notify>,
+}
+
+impl Lane {
+    #[expect(clippy::disallowed_methods, reason = "the loop is where time comes in")]
+    async fn run(mut self, stop: impl Future<Output = ()> + Send) {
+        let mut stop = pin!(stop);
+        let mut random = StdRng::from_os_rng();
+        let wake = self.wake.clone();
+        loop {
+            self.turn(Utc::now, &mut random).await;
+            tokio::select! {
+                () = &mut stop => break,
+                () = wake.notified() => {}
+                () = tokio::time::sleep(INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Offers what is due, up to the first failure.
+    pub async fn turn(&mut self, clock: impl Fn() -> DateTime<Utc>, random: &mut impl Rng) {
+        let now = clock();
+        if now < self.rests_until {
+            return;
+        }
+        let channel = std::slice::from_ref(&self.name);
+        let due = match self.outbox.due(channel, now, AT_ONCE).await {
+            Ok(due) => due,
+            Err(error) => return self.outbox_failed(&error, now),
+        };
+        for pending in due {
+            let now = clock();
+            let told = match self.deliver(&pending.alert, now).await {
+                Ok(()) => self.mark(&pending.alert, clock()).await,
+                Err(error) => {
+                    self.put_off(&pending, &error, clock(), random).await;
+                    return;
+                }
+            };
+            if let Err(error) = told {
+                return self.outbox_failed(&error, clock());
+            }
+        }
+    }
+
+    async fn deliver(&mut self, alert: &Alert, now: DateTime<Utc>) -> Result<(), DeliveryError> {
+        if self.unmarked.contains(&alert.id) {
+            return Ok(());
+        }
+        let severity = self.streaks.severity(alert, now);
+        let notice = Notice {
+            alert,
+            severity,
+            now,
+        };
+        let mut over = alert.resolves();
+        over.extend(self.streaks.ended_by(alert));
+        let is_wanted = severity > Severity::Info || self.takes_info;
+        // What is new goes first: a receiver that fails at the old must not keep it from people.
+        in_time(async {
+            if is_wanted {
+                self.channel.send(&notice).await?;
+            }
+            self.channel.resolve(&over).await
+        })
+        .await
+    }
+
+    async fn mark(&mut self, alert: &Alert, now: DateTime<Utc>) -> anyhow::Result<()> {
+        self.streaks.delivered(alert);
+        self.unmarked.insert(alert.id.clone());
+        self.outbox.delivered(&alert.id, &self.name, now).await?;
+        self.unmarked.remove(&alert.id);
+        tracing::info!(
+            channel = self.name,
+            alert = alert.id,
+            kind = alert.kind.name(),
+            "alert delivered"
+        );
+        Ok(())
+    }
+
+    async fn put_off(
+        &mut self,
+        pending: &Pending,
+        error: &DeliveryError,
+        now: DateTime<Utc>,
+        random: &mut impl Rng,
+    ) {
+        let attempts = pending.attempts.saturating_add(1);
+        let pause = retry::pause(attempts, error.retry_after(), random);
+        let id = &pending.alert.id;
+        let text = error.in_full();
+        tracing::warn!(
+            channel = self.name,
+            alert = id,
+            attempts,
+            ?pause,
+            error = text,
+            "alert not delivered"
+        );
+        self.rest(now, retry::asked_for(error.retry_after()));
+        let retry_at = later(now, pause);
+        if let Err(error) = self.outbox.failed(id, &self.name, &text, retry_at).await {
+            self.outbox_failed(&error, now);
+        }
+    }
+
+    fn outbox_failed(&mut self, error: &anyhow::Error, now: DateTime<Utc>) {
+        tracing::error!(
+            channel = self.name,
+            error = format!("{error:#}"),
+            "the outbox fails"
+        );
+        self.rest(now, STORE_PAUSE);
+    }
+
+    fn rest(&mut self, now: DateTime<Utc>, pause: Duration) {
+        self.rests_until = self.rests_until.max(later(now, pause));
+    }
+}
+
+fn later(now: DateTime<Utc>, pause: Duration) -> DateTime<Utc> {
+    let pause = TimeDelta::from_std(pause).unwrap_or(TimeDelta::MAX);
+    now.checked_add_signed(pause)
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

@@ -1,0 +1,106 @@
+//! One HTTP receiver: a JSON body goes there, and anything but a success is an error.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use chrono::DateTime;
+use reqwest::{
+    Client, Response,
+    header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
+    redirect,
+};
+use url::Url;
+
+use super::{DeliveryError, dispatcher::DELIVERY_TIMEOUT};
+
+/// The most of a body that is looked at.
+const MAX_BODY: usize = 64;
+
+/// Where alerts go. Its address is never shown: with Slack whoever knows it may post.
+pub(super) struct Receiver {
+    http: Client,
+    url: Url,
+}
+
+impl Receiver {
+    pub(super) fn new(url: &str) -> anyhow::Result<Self> {
+        // Another part of the process may have installed one already; any will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder()
+            .user_agent(concat!("modelramp/", env!("CARGO_PKG_VERSION")))
+            .timeout(DELIVERY_TIMEOUT)
+            // What is signed for one receiver is not for another.
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        let url = Url::parse(url).context("the address is not a URL")?;
+        Ok(Self { http, url })
+    }
+
+    pub(super) async fn post(&self, headers: HeaderMap, body: String) -> Result<(), DeliveryError> {
+        let request = self
+            .http
+            .post(self.url.clone())
+            .header(CONTENT_TYPE, "application/json")
+            .headers(headers)
+            .body(body);
+        let sent = request.send().await;
+        let response = sent.map_err(|error| DeliveryError::Unreachable(error.without_url()))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let retry_after = retry_after(response.headers());
+        Err(DeliveryError::Refused {
+            status: status.as_u16(),
+            said: word(response).await,
+            retry_after,
+        })
+    }
+}
+
+/// A body of one plain word. Anything else could be our own request, echoed with its keys.
+async fn word(mut response: Response) -> Option<String> {
+    let chunk = response.chunk().await.ok()??;
+    let word = std::str::from_utf8(&chunk).ok()?.trim();
+    let is_plain = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    ((1..=MAX_BODY).contains(&word.len()) && is_plain(word)).then(|| word.to_owned())
+}
+
+/// In seconds, or as a date, which is compared with the response's own.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok();
+    let date = |text| DateTime::parse_from_rfc2822(text).ok();
+    let value = text(RETRY_AFTER)?.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    (date(value)? - date(text(DATE)?)?).to_std().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(headers: &[(&'static str, &'static str)]) -> Option<Duration> {
+        let headers = headers.iter().map(|(name, value)| {
+            let name = reqwest::header::HeaderName::from_static(name);
+            (name, reqwest::header::HeaderValue::from_static(value))
+        });
+        retry_after(&headers.collect())
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let later = ("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT");
+        assert_eq!(
+            asked(&[("retry-after", "30")]),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(asked(&[date, later]), Some(Duration::from_secs(60)));
+        assert_eq!(asked(&[later]), None);
+        assert_eq!(asked(&[("retry-after", "soon")]), None);
+        assert_eq!(asked(&[]), None);
+    }
+}
