@@ -333,6 +333,11 @@ impl Evidence {
         }
     }
 
+    /// The strata it began with, for folding the same log again.
+    pub fn strata(&self) -> Strata {
+        self.users.strata()
+    }
+
     /// What is proven at a moment; changes nothing.
     pub fn verdict(&self, now_ms: i64) -> Verdict {
         if self.hour_at(now_ms) > self.hour {
