@@ -5,6 +5,7 @@
 
 pub mod history;
 pub mod prompt;
+mod rate;
 pub mod rate_limit;
 pub mod send;
 pub mod store;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
+pub use self::rate::RatedAnswer;
 use self::{
     rate_limit::RateLimiter,
     store::{Conversation, ConversationStore, ConversationSummary, Message},
@@ -70,6 +72,7 @@ pub struct Chat {
     answerer: Arc<dyn Answerer>,
     limiter: RateLimiter,
     config: ChatConfig,
+    on_rating: Box<dyn Fn(RatedAnswer) + Send + Sync>,
 }
 
 impl Chat {
@@ -84,7 +87,14 @@ impl Chat {
             answerer,
             limiter: RateLimiter::per_minute(config.rate_limit),
             config,
+            on_rating: Box::new(|_| {}),
         }
+    }
+
+    /// Tells each user's first rating of each answer, for what judges models by it.
+    pub fn on_rating(mut self, tell: impl Fn(RatedAnswer) + Send + Sync + 'static) -> Self {
+        self.on_rating = Box::new(tell);
+        self
     }
 
     /// A user's conversations, the latest first.
@@ -148,6 +158,21 @@ pub enum ChatError {
         /// What was asked for.
         id: i64,
     },
+    /// No such message, or no longer.
+    #[error("no such message")]
+    NoMessage,
+    /// A message of somebody else's conversation.
+    #[error("message `{id}` belongs to another user")]
+    NotOwnerOfMessage {
+        /// What was asked for.
+        id: i64,
+    },
+    /// Only what a model wrote is rated.
+    #[error("message `{id}` is no answer")]
+    NoAnswerToRate {
+        /// What was asked for.
+        id: i64,
+    },
     /// Too many messages within a minute.
     #[error("too many messages; the window frees at {frees_at}")]
     RateLimited {
@@ -173,6 +198,13 @@ impl From<ChatError> for RpcError {
             ChatError::NotFound => Self::not_found("Conversation not found"),
             ChatError::NotOwner { id } => Self::forbidden(format!(
                 "You don't have permission to access this conversation (ID: {id})"
+            )),
+            ChatError::NoMessage => Self::not_found("Message not found"),
+            ChatError::NotOwnerOfMessage { id } => Self::forbidden(format!(
+                "You don't have permission to access this message (ID: {id})"
+            )),
+            ChatError::NoAnswerToRate { id } => Self::bad_request(format!(
+                "Only answers of the assistant can be rated (ID: {id})"
             )),
             ChatError::RateLimited { now, frees_at } => {
                 let wait_ms = (frees_at - now).num_milliseconds().max(1);

@@ -1,7 +1,11 @@
-//! The command line: `serve`, `token`, `schema`.
+//! The command line, one file per group of commands.
 //!
 //! What a command answers goes to standard output, everything else to standard error. The exit code
 //! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
+
+mod client;
+mod rollout;
+mod table;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -45,6 +49,8 @@ enum Command {
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<Duration>,
     },
+    /// Steers the rollouts of a running server, and reads what is kept of them.
+    Rollout(rollout::Arguments),
     /// Writes the contract into schema/, or checks that it is up to date.
     Schema {
         /// Changes nothing; fails where a file differs.
@@ -94,11 +100,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let load = || -> anyhow::Result<Config> {
-        Ok(Config::load(&Sources::from_process(
-            arguments.config.clone(),
-        )?)?)
-    };
+    let sources = || Sources::from_process(arguments.config.clone());
+    let load = || -> anyhow::Result<Config> { Ok(Config::load(&sources()?)?) };
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             let config = load()?;
@@ -107,6 +110,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             app::serve(config).await
         }
         Command::Token { user, role, ttl } => token(&load()?, user, role.into(), ttl).await,
+        Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;
             if !check {

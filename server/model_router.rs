@@ -62,6 +62,8 @@ pub struct Answer {
     pub model: Arc<str>,
     /// The route it was on.
     pub variant: Variant,
+    /// The rollout that decided the variant, where one covers the task.
+    pub rollout: Option<Arc<str>>,
     /// 0 for the primary, then the fallbacks.
     pub position: u8,
 }
@@ -243,10 +245,12 @@ impl ModelRouter {
                     }
                     attempt.succeed();
                     let (model, position) = walk.current();
+                    let selection = &walk.selection;
                     return Ok(Answer {
                         completion,
                         model,
-                        variant: walk.selection.variant,
+                        variant: selection.variant,
+                        rollout: selection.rollout.as_ref().map(|it| it.id.clone()),
                         position,
                     });
                 }

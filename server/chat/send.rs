@@ -15,7 +15,7 @@ use super::{
     Chat, ChatError,
     history::{History, estimate_tokens},
     prompt::{ChatContext, system_messages},
-    store::{Message, MessageRole},
+    store::{Message, MessageRole, Origin},
 };
 use crate::{
     _core::{assignment::Subject, auth::User, context::Context},
@@ -53,6 +53,7 @@ impl Chat {
         let now = context.received_at;
         let model = outgoing.model.filter(|model| !model.trim().is_empty());
         let subject = Subject::User(user.id);
+        let subject_key = subject.key();
         let model_tokens = self
             .answerer
             .context_tokens(TASK, &subject, model.as_deref())
@@ -94,11 +95,19 @@ impl Chat {
             .map_err(ChatError::NoAnswer)?;
 
         let answered_at = now + TimeDelta::from_std(started.elapsed()).unwrap_or_default();
+        let origin = Origin {
+            request_id: context.request_id.clone(),
+            model: answer.model,
+            task: TASK.into(),
+            variant: answer.variant,
+            rollout: answer.rollout,
+            subject: subject_key,
+        };
         self.store
-            .add_message(
+            .add_answer(
                 message.conversation_id,
-                MessageRole::Assistant,
                 &answer.completion.content,
+                &origin,
                 answered_at,
             )
             .await?;

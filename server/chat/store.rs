@@ -1,5 +1,7 @@
 //! What a conversation consists of, and what a place to keep it must be able to do.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -79,42 +81,52 @@ impl MessageRole {
     }
 }
 
-/// What wrote an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What wrote an answer, and for whom: what a rating of it speaks about.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Origin {
-    /// The call that was answered.
-    pub request_id: String,
+    /// Finds the attempts in the events.
+    pub request_id: Arc<str>,
     /// The catalogue's name of the model.
-    pub model: String,
+    pub model: Arc<str>,
     /// The task.
-    pub task: String,
+    pub task: Arc<str>,
     /// The route it was on.
     pub variant: Variant,
-    /// The rollout that decided the variant.
-    pub rollout: Option<String>,
+    /// The rollout that decided the variant, where one covered the task.
+    pub rollout: Option<Arc<str>>,
     /// [`Subject::key`](crate::_core::assignment::Subject::key) of whom it was decided for.
-    pub subject: Option<u64>,
-}
-
-/// A message that a user may rate or read: it is in a conversation of theirs.
-#[derive(Clone, Debug, PartialEq)]
-pub struct OwnMessage {
-    /// The message.
-    pub message: Message,
-    /// What wrote it, where a model did and it was noted.
-    pub origin: Option<Origin>,
-    /// What the user thinks of it so far.
-    pub verdict: Option<Verdict>,
+    pub subject: u64,
 }
 
 /// What a user thinks of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum Rating {
     /// It helped.
     Good,
     /// It did not.
     Bad,
+}
+
+impl Rating {
+    /// As in the database and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// What became of a rating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rated {
+    /// It is this user's first of this message.
+    First,
+    /// It replaced an earlier one.
+    Again,
+    /// The message does not exist, or no longer.
+    Gone,
 }
 
 /// Where conversations are kept. Nothing here checks whose they are.
@@ -162,7 +174,7 @@ pub trait ConversationStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>>;
 
-    /// As [`ConversationStore::add_message`], for what a model wrote.
+    /// Adds an answer with what wrote it; `None` where the conversation does not exist, or no longer.
     async fn add_answer(
         &self,
         conversation_id: i64,
@@ -171,17 +183,15 @@ pub trait ConversationStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>>;
 
-    /// A message; `None` unless it is in a conversation of this user.
-    async fn message_of(&self, user_id: i64, message_id: i64)
-    -> anyhow::Result<Option<OwnMessage>>;
+    /// One message, and what wrote it where that was kept.
+    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<Origin>)>>;
 
-    /// Keeps what a user thinks of a message, in place of what they thought before; `false` unless
-    /// it is in a conversation of theirs.
+    /// Keeps what a user thinks of a message; the last rating counts.
     async fn rate_message(
         &self,
-        user_id: i64,
         message_id: i64,
-        verdict: Verdict,
+        user_id: i64,
+        rating: Rating,
         now: DateTime<Utc>,
-    ) -> anyhow::Result<bool>;
+    ) -> anyhow::Result<Rated>;
 }

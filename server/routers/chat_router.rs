@@ -11,7 +11,7 @@ use crate::{
         Chat,
         prompt::ChatContext,
         send::Outgoing,
-        store::{Conversation, ConversationSummary, Message},
+        store::{Conversation, ConversationSummary, Message, Rating},
     },
     procedures,
 };
@@ -29,6 +29,9 @@ pub fn register(registry: &mut Registry, chat: Arc<Chat>) {
         ///
         /// The message stays when no model answers. At most ten a minute are accepted from one user.
         mutation SignedIn sendMessage = send_message;
+        /// Keeps what the caller thinks of an answer; it speaks for or against the model that wrote
+        /// it. A later rating replaces an earlier one.
+        mutation SignedIn rateMessage = rate_message;
         /// Deletes a conversation with all its messages.
         mutation SignedIn deleteConversation = delete_conversation;
     );
@@ -141,6 +144,34 @@ async fn send_message(
         context: input.context,
     };
     Ok(chat.send(context.user()?, &context, outgoing).await?)
+}
+
+/// What the caller thinks of an answer.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct RateMessage {
+    /// An answer in a conversation of the caller's.
+    message_id: i64,
+    /// Whether it helped.
+    verdict: Rating,
+}
+
+/// That it was kept.
+#[derive(Serialize, JsonSchema)]
+struct Kept {
+    /// Always `true`.
+    success: bool,
+}
+
+async fn rate_message(
+    chat: Arc<Chat>,
+    context: Context,
+    input: RateMessage,
+) -> Result<Kept, RpcError> {
+    let user = context.user()?;
+    chat.rate(user, input.message_id, input.verdict, context.received_at)
+        .await?;
+    Ok(Kept { success: true })
 }
 
 /// Which conversation.

@@ -4,10 +4,11 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Storage, from_name, name, storable, time};
+use super::{Storage, storable, time};
+use crate::_core::assignment::Variant;
 use crate::chat::store::{
-    Conversation, ConversationStore, ConversationSummary, Message, MessageRole, Origin, OwnMessage,
-    Verdict,
+    Conversation, ConversationStore, ConversationSummary, Message, MessageRole, Origin, Rated,
+    Rating,
 };
 
 #[derive(sqlx::FromRow)]
@@ -63,8 +64,9 @@ impl From<MessageRow> for Message {
     }
 }
 
+/// A message with what wrote it; `NULL` throughout for what no model wrote.
 #[derive(sqlx::FromRow)]
-struct OwnMessageRow {
+struct OriginRow {
     #[sqlx(flatten)]
     message: MessageRow,
     request_id: Option<String>,
@@ -73,30 +75,26 @@ struct OwnMessageRow {
     variant: Option<String>,
     rollout: Option<String>,
     subject: Option<i64>,
-    verdict: Option<String>,
 }
 
-impl TryFrom<OwnMessageRow> for OwnMessage {
-    type Error = anyhow::Error;
-
-    fn try_from(row: OwnMessageRow) -> anyhow::Result<Self> {
-        // They are written together.
-        let origin = match (row.request_id, row.model, row.task, row.variant) {
-            (Some(request_id), Some(model), Some(task), Some(variant)) => Some(Origin {
-                request_id,
-                model,
-                task,
-                variant: from_name(&variant)?,
-                rollout: row.rollout,
-                subject: row.subject.map(i64::cast_unsigned),
-            }),
+impl OriginRow {
+    fn into_parts(self) -> (Message, Option<Origin>) {
+        let variant = self.variant.as_deref().and_then(|name| match name {
+            "control" => Some(Variant::Control),
+            "candidate" => Some(Variant::Candidate),
             _ => None,
-        };
-        Ok(Self {
-            message: row.message.into(),
-            origin,
-            verdict: row.verdict.as_deref().map(from_name).transpose()?,
-        })
+        });
+        let origin = (|| {
+            Some(Origin {
+                request_id: self.request_id?.into(),
+                model: self.model?.into(),
+                task: self.task?.into(),
+                variant: variant?,
+                rollout: self.rollout.map(Into::into),
+                subject: self.subject?.cast_unsigned(),
+            })
+        })();
+        (self.message.into(), origin)
     }
 }
 
@@ -202,8 +200,23 @@ impl ConversationStore for Storage {
         content: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>> {
-        self.insert_message(conversation_id, role, content, None, now)
-            .await
+        let added: sqlx::Result<MessageRow> = on!(self.db.write(), pool => sqlx::query_as(
+            "INSERT INTO messages (conversation_id, role, content, created_at) \
+             VALUES ($1, $2, $3, $4) RETURNING *",
+        )
+        .bind(conversation_id)
+        .bind(role.name())
+        .bind(storable(content))
+        .bind(now.timestamp_millis())
+        .fetch_one(pool)
+        .await);
+        match added {
+            Ok(row) => Ok(Some(row.into())),
+            // Deleted meanwhile, which no look-up beforehand could rule out.
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => Ok(None),
+            Err(error) => Err(error)
+                .with_context(|| format!("cannot add to conversation `{conversation_id}`")),
+        }
     }
 
     async fn add_answer(
@@ -213,88 +226,87 @@ impl ConversationStore for Storage {
         origin: &Origin,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>> {
-        let role = MessageRole::Assistant;
-        self.insert_message(conversation_id, role, content, Some(origin), now)
-            .await
-    }
-
-    async fn message_of(
-        &self,
-        user_id: i64,
-        message_id: i64,
-    ) -> anyhow::Result<Option<OwnMessage>> {
-        let row: Option<OwnMessageRow> = on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT m.*, r.verdict FROM messages m \
-                 JOIN conversations c ON c.id = m.conversation_id AND c.user_id = $1 \
-                 LEFT JOIN message_ratings r ON r.message_id = m.id AND r.user_id = $1 \
-                 WHERE m.id = $2",
-            )
-            .bind(user_id)
-            .bind(message_id)
-            .fetch_optional(pool)
-            .await)
-        .with_context(|| format!("cannot look up message `{message_id}`"))?;
-        row.map(TryInto::try_into).transpose()
-    }
-
-    async fn rate_message(
-        &self,
-        user_id: i64,
-        message_id: i64,
-        verdict: Verdict,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<bool> {
-        let rated = changed!(self.db.write(), pool => sqlx::query(
-                "INSERT INTO message_ratings (message_id, user_id, verdict, rated_ms) \
-                 SELECT m.id, c.user_id, $3, $4 FROM messages m \
-                 JOIN conversations c ON c.id = m.conversation_id \
-                 WHERE m.id = $2 AND c.user_id = $1 \
-                 ON CONFLICT (message_id, user_id) DO UPDATE SET \
-                 verdict = excluded.verdict, rated_ms = excluded.rated_ms",
-            )
-            .bind(user_id)
-            .bind(message_id)
-            .bind(name(verdict)?)
-            .bind(now.timestamp_millis())
-            .execute(pool))
-        .with_context(|| format!("cannot keep the rating of message `{message_id}`"))?;
-        Ok(rated > 0)
-    }
-}
-
-impl Storage {
-    async fn insert_message(
-        &self,
-        conversation_id: i64,
-        role: MessageRole,
-        content: &str,
-        origin: Option<&Origin>,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<Option<Message>> {
-        let variant = origin.map(|origin| name(origin.variant)).transpose()?;
+        let variant = match origin.variant {
+            Variant::Control => "control",
+            Variant::Candidate => "candidate",
+        };
         let added: sqlx::Result<MessageRow> = on!(self.db.write(), pool => sqlx::query_as(
-                "INSERT INTO messages (conversation_id, role, content, created_at, request_id, \
-                 model, task, variant, rollout, subject) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING *",
-            )
-            .bind(conversation_id)
-            .bind(role.name())
-            .bind(storable(content))
-            .bind(now.timestamp_millis())
-            .bind(origin.map(|origin| &origin.request_id))
-            .bind(origin.map(|origin| &origin.model))
-            .bind(origin.map(|origin| &origin.task))
-            .bind(variant)
-            .bind(origin.and_then(|origin| origin.rollout.as_ref()))
-            .bind(origin.and_then(|origin| origin.subject.map(u64::cast_signed)))
-            .fetch_one(pool)
-            .await);
+            "INSERT INTO messages (conversation_id, role, content, created_at, \
+                                   request_id, model, task, variant, rollout, subject) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING *",
+        )
+        .bind(conversation_id)
+        .bind(MessageRole::Assistant.name())
+        .bind(storable(content))
+        .bind(now.timestamp_millis())
+        .bind(&*origin.request_id)
+        .bind(&*origin.model)
+        .bind(&*origin.task)
+        .bind(variant)
+        .bind(origin.rollout.as_deref())
+        .bind(origin.subject.cast_signed())
+        .fetch_one(pool)
+        .await);
         match added {
             Ok(row) => Ok(Some(row.into())),
-            // Deleted meanwhile, which no look-up beforehand could rule out.
+            // Deleted meanwhile, as with a message.
             Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => Ok(None),
             Err(error) => Err(error)
                 .with_context(|| format!("cannot add to conversation `{conversation_id}`")),
         }
+    }
+
+    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<Origin>)>> {
+        let row: Option<OriginRow> =
+            on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM messages WHERE id = $1")
+                .bind(id)
+                .fetch_optional(pool)
+                .await)
+            .with_context(|| format!("cannot look up message `{id}`"))?;
+        Ok(row.map(OriginRow::into_parts))
+    }
+
+    async fn rate_message(
+        &self,
+        message_id: i64,
+        user_id: i64,
+        rating: Rating,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Rated> {
+        // One statement decides who is first, so two ratings at once are not both told.
+        let added = changed!(self.db.write(), pool => sqlx::query(
+            "INSERT INTO message_ratings (message_id, user_id, verdict, rated_ms) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT (message_id, user_id) DO NOTHING",
+        )
+        .bind(message_id)
+        .bind(user_id)
+        .bind(rating.name())
+        .bind(now.timestamp_millis())
+        .execute(pool));
+        match added {
+            Ok(1) => return Ok(Rated::First),
+            Ok(_) => {}
+            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {
+                return Ok(Rated::Gone);
+            }
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot rate message `{message_id}`"));
+            }
+        }
+        let replaced = changed!(self.db.write(), pool => sqlx::query(
+            "UPDATE message_ratings SET verdict = $3, rated_ms = $4 \
+             WHERE message_id = $1 AND user_id = $2",
+        )
+        .bind(message_id)
+        .bind(user_id)
+        .bind(rating.name())
+        .bind(now.timestamp_millis())
+        .execute(pool))
+        .with_context(|| format!("cannot rate message `{message_id}`"))?;
+        Ok(if replaced == 0 {
+            Rated::Gone
+        } else {
+            Rated::Again
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Chat through the registry: conversations, messages, who may see them, how many may be sent.
 
 mod app;
+mod ratings;
 mod sending;
 
 use std::collections::VecDeque;

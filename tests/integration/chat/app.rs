@@ -15,7 +15,7 @@ use modelramp::{
         registry::Registry,
         tasks::Tasks,
     },
-    chat::{Answerer, Chat},
+    chat::{Answerer, Chat, RatedAnswer},
     model_router::{Answer, Call, RouteError},
     providers::{Completion, fault::FaultKind},
     routers::chat_router,
@@ -95,6 +95,7 @@ impl Answerer for Scripted {
             },
             model: "glm-4.5-air-free".into(),
             variant: Variant::Control,
+            rollout: Some("rollout-1".into()),
             position: 0,
         })
     }
@@ -117,6 +118,15 @@ pub(crate) async fn app() -> App {
 }
 
 pub(crate) async fn app_with(answerer: Scripted, history_tokens: usize) -> App {
+    app_telling(answerer, history_tokens, |_| {}).await
+}
+
+/// The same, with somebody who is told of ratings.
+pub(crate) async fn app_telling(
+    answerer: Scripted,
+    history_tokens: usize,
+    tell: impl Fn(RatedAnswer) + Send + Sync + 'static,
+) -> App {
     let folder = TempDir::new().unwrap();
     let url = format!("sqlite://{}/modelramp.db", folder.path().display());
     let storage = Storage::open(&url).await.unwrap();
@@ -132,7 +142,7 @@ pub(crate) async fn app_with(answerer: Scripted, history_tokens: usize) -> App {
         history_tokens,
         rate_limit: 10,
     };
-    let chat = Chat::new(Arc::new(storage.clone()), answerer.clone(), config);
+    let chat = Chat::new(Arc::new(storage.clone()), answerer.clone(), config).on_rating(tell);
     let tasks = Tasks::default();
     let mut registry = Registry::new(tasks.clone());
     chat_router::register(&mut registry, Arc::new(chat));

@@ -1,0 +1,72 @@
+//! What users think of answers: stored, and told once to whoever judges models by it.
+//!
+//! A user may change a rating. The last one is what is kept, and only the first is told: what judges
+//! candidates must not be moved by one person who clicks many times.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    Chat, ChatError,
+    store::{MessageRole, Rated, Rating},
+};
+use crate::_core::{
+    assignment::{Subject, Variant},
+    auth::User,
+};
+
+/// A user's first rating of an answer whose origin is known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RatedAnswer {
+    /// Whom the variant was decided for.
+    pub subject: Subject,
+    /// The task that the answer was for.
+    pub task: Arc<str>,
+    /// The rollout that decided the variant, where one covered the task.
+    pub rollout: Option<Arc<str>>,
+    /// The route it was on.
+    pub variant: Variant,
+    /// What the user thinks.
+    pub rating: Rating,
+}
+
+impl Chat {
+    /// Keeps what a user thinks of an answer in a conversation of theirs.
+    pub async fn rate(
+        &self,
+        user: &User,
+        message_id: i64,
+        rating: Rating,
+        now: DateTime<Utc>,
+    ) -> Result<(), ChatError> {
+        let found = self.store.message(message_id).await?;
+        let (message, origin) = found.ok_or(ChatError::NoMessage)?;
+        match self.check_owner(user, message.conversation_id).await {
+            // The conversation's id was not asked for and is not told.
+            Err(ChatError::NotOwner { .. }) => {
+                return Err(ChatError::NotOwnerOfMessage { id: message_id });
+            }
+            Err(ChatError::NotFound) => return Err(ChatError::NoMessage),
+            outcome => outcome?,
+        }
+        if message.role != MessageRole::Assistant {
+            return Err(ChatError::NoAnswerToRate { id: message_id });
+        }
+        let rated = self.store.rate_message(message_id, user.id, rating, now);
+        match (rated.await?, origin) {
+            (Rated::Gone, _) => Err(ChatError::NoMessage),
+            (Rated::First, Some(origin)) => {
+                (self.on_rating)(RatedAnswer {
+                    subject: Subject::User(user.id),
+                    task: origin.task,
+                    rollout: origin.rollout,
+                    variant: origin.variant,
+                    rating,
+                });
+                Ok(())
+            }
+            (Rated::First | Rated::Again, _) => Ok(()),
+        }
+    }
+}

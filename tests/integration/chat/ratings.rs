@@ -1,0 +1,114 @@
+//! `chat.rateMessage`: who may rate what, and who is told.
+
+use std::sync::Arc;
+
+use modelramp::{
+    _core::{
+        assignment::{Subject, Variant},
+        context::{Caller, Context},
+        errors::ErrorCode,
+        procedure::Input,
+    },
+    chat::{
+        RatedAnswer,
+        store::{ConversationStore, MessageRole, Rated, Rating},
+    },
+};
+use parking_lot::Mutex;
+use serde_json::json;
+
+use super::app::{App, Scripted, app_telling, at};
+
+/// An application whose ratings are kept, and a conversation with message 1 and its answer, 2.
+async fn answered() -> (App, Arc<Mutex<Vec<RatedAnswer>>>) {
+    let told = Arc::<Mutex<Vec<_>>>::default();
+    let keep = told.clone();
+    let app = app_telling(Scripted::new(), 8_000, move |rated| keep.lock().push(rated)).await;
+    let conversation = app.conversation().await;
+    app.send(conversation, "Hvad kan du?").await.unwrap();
+    (app, told)
+}
+
+#[tokio::test]
+async fn the_first_rating_of_an_answer_is_told_with_its_origin() {
+    let (app, told) = answered().await;
+    let input = json!({"messageId": 2, "verdict": "bad"});
+    let kept = app.call("rateMessage", input).await.unwrap();
+    assert_eq!(kept, json!({"success": true}));
+    let rated = RatedAnswer {
+        subject: Subject::User(1),
+        task: "chat".into(),
+        rollout: Some("rollout-1".into()),
+        variant: Variant::Control,
+        rating: Rating::Bad,
+    };
+    assert_eq!(*told.lock(), [rated]);
+    for verdict in ["good", "bad", "good"] {
+        let input = json!({"messageId": 2, "verdict": verdict});
+        app.call("rateMessage", input).await.unwrap();
+    }
+    assert_eq!(
+        told.lock().len(),
+        1,
+        "one person who clicks often counts once"
+    );
+}
+
+#[tokio::test]
+async fn only_answers_in_ones_own_conversations_are_rated() {
+    let (app, told) = answered().await;
+    for (user, message, code, text) in [
+        (1, 99, ErrorCode::NotFound, "Message not found"),
+        (
+            2,
+            2,
+            ErrorCode::Forbidden,
+            "You don't have permission to access this message (ID: 2)",
+        ),
+        (
+            1,
+            1,
+            ErrorCode::BadRequest,
+            "Only answers of the assistant can be rated (ID: 1)",
+        ),
+    ] {
+        let input = json!({"messageId": message, "verdict": "good"});
+        let error = app.call_at(0, user, "rateMessage", input).await;
+        let error = error.unwrap_err();
+        assert_eq!((error.code, &*error.message), (code, text));
+    }
+    let input = json!({"messageId": 2, "verdict": "so-so"});
+    let error = app.call("rateMessage", input).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::BadRequest);
+    assert!(told.lock().is_empty());
+}
+
+#[tokio::test]
+async fn nobody_rates_without_a_session() {
+    let (app, _) = answered().await;
+    let procedure = app.registry.find("chat.rateMessage").unwrap();
+    let context = Context::new(Caller::Anonymous, at(0));
+    let input = Input::Json(json!({"messageId": 2, "verdict": "good"}));
+    let error = app.registry.call(procedure, context, input).await.err();
+    assert_eq!(error.map(|error| error.code), Some(ErrorCode::Unauthorized));
+}
+
+#[tokio::test]
+async fn the_store_tells_first_from_later_and_what_is_gone() {
+    let (app, _) = answered().await;
+    let store = &app.storage;
+    let rate = |message, rating| store.rate_message(message, 1, rating, at(5));
+    assert_eq!(rate(2, Rating::Good).await.unwrap(), Rated::First);
+    assert_eq!(rate(2, Rating::Bad).await.unwrap(), Rated::Again);
+    assert_eq!(rate(99, Rating::Bad).await.unwrap(), Rated::Gone);
+
+    let (question, origin) = store.message(1).await.unwrap().unwrap();
+    assert_eq!((question.role, origin), (MessageRole::User, None));
+    let (answer, origin) = store.message(2).await.unwrap().unwrap();
+    let origin = origin.unwrap();
+    assert_eq!(answer.content, "answer");
+    assert_eq!(&*origin.model, "glm-4.5-air-free");
+    assert_eq!(origin.subject, Subject::User(1).key());
+    store.delete_conversation(1).await.unwrap();
+    assert_eq!(store.message(2).await.unwrap(), None);
+}

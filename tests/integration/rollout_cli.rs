@@ -1,0 +1,292 @@
+//! `modelramp rollout …` as a process of its own, against a server that answers as it is told.
+
+use std::{
+    collections::BTreeMap,
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use axum::{Json, Router, extract::State, routing::post};
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+/// What a method answers: a result, or an error's `data.code` and message.
+type Answers = BTreeMap<&'static str, Result<Value, (&'static str, &'static str)>>;
+
+/// A server that keeps what it was asked.
+struct Server {
+    url: String,
+    asked: Arc<Mutex<Vec<(String, Value, Option<String>)>>>,
+}
+
+#[derive(Clone)]
+struct Script {
+    answers: Arc<Answers>,
+    asked: Arc<Mutex<Vec<(String, Value, Option<String>)>>>,
+}
+
+async fn answer(
+    State(script): State<Script>,
+    headers: HeaderMap,
+    Json(call): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    let method = call["method"].as_str().unwrap().to_owned();
+    let bearer = headers
+        .get(AUTHORIZATION)
+        .map(|value| value.to_str().unwrap().to_owned());
+    let answered = match script.answers.get(method.as_str()) {
+        None => json!({"jsonrpc": "2.0", "id": 1, "error": {
+            "code": -32601, "message": "No procedure", "data": {"code": "NOT_FOUND"},
+        }}),
+        Some(Ok(result)) => json!({"jsonrpc": "2.0", "id": 1, "result": result}),
+        Some(Err((code, message))) => json!({"jsonrpc": "2.0", "id": 1, "error": {
+            "code": -32009, "message": message, "data": {"code": code},
+        }}),
+    };
+    script
+        .asked
+        .lock()
+        .push((method, call["params"].clone(), bearer));
+    (StatusCode::OK, Json(answered))
+}
+
+impl Server {
+    async fn start(answers: Answers) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::<Mutex<Vec<_>>>::default();
+        let script = Script {
+            answers: Arc::new(answers),
+            asked: asked.clone(),
+        };
+        let router = Router::new().route("/rpc", post(answer)).with_state(script);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, asked }
+    }
+
+    fn asked(&self) -> Vec<(String, Value)> {
+        let asked = std::mem::take(&mut *self.asked.lock());
+        asked.into_iter().map(|(m, p, _)| (m, p)).collect()
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ran {
+        let mut all = vec!["rollout", "--url", &self.url];
+        all.extend(arguments);
+        run(&all, &[("MODELRAMP_TOKEN", "secret-token")]).await
+    }
+}
+
+/// How a process ended.
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_modelramp"));
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .current_dir(folder.path());
+    let ran = tokio::task::spawn_blocking(move || command.output());
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = ran.await.unwrap().unwrap();
+    Ran {
+        code: status.code(),
+        out: String::from_utf8(stdout).unwrap(),
+        err: String::from_utf8(stderr).unwrap(),
+    }
+}
+
+fn rollout(version: i64) -> Value {
+    json!({
+        "id": "r1", "plan": "standard", "tasks": [], "live": true,
+        "state": {"name": "holding", "because": "watch"},
+        "stage": 2, "stages": 3, "share": 50, "soakedMs": 12_000_000, "leftMs": 60_000,
+        "level": "watch", "version": version, "startedAt": "2026-01-02T03:04:05.678Z",
+        "next": "held until\u{1b}[2J evidence is clear", "words": ["control: fine."],
+    })
+}
+
+#[tokio::test]
+async fn a_list_is_a_table_and_json_where_asked() {
+    let server = Server::start([("rollout.list", Ok(json!([rollout(4)])))].into()).await;
+    let ran = server.run(&["list"]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert_eq!(
+        ran.out,
+        "ID  PLAN      STATE            STAGE  SHARE  SOAKED                     EVIDENCE  STARTED\n\
+         r1  standard  holding (watch)  2/3    50 %   3 h 20 min, 1 min left     watch     2026-01-02 03:04:05\n"
+            .replace("SOAKED                     ", "SOAKED                  ")
+            .replace("left     ", "left  ")
+    );
+    let ran = server.run(&["list", "--all", "--json"]).await;
+    let printed: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(printed, json!([rollout(4)]));
+    assert_eq!(
+        server.asked(),
+        [
+            ("rollout.list".to_owned(), json!({"all": false})),
+            ("rollout.list".to_owned(), json!({"all": true})),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_rollout_is_shown_without_what_would_steer_the_terminal() {
+    let server = Server::start([("rollout.get", Ok(rollout(4)))].into()).await;
+    let ran = server.run(&["get", "r1"]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(
+        ran.out.contains("state     holding (watch)\n"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.out.contains("held until [2J evidence"), "{}", ran.out);
+    assert!(!ran.out.contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn a_change_is_based_on_the_version_of_now_or_the_one_given() {
+    let answers = [
+        "pause", "resume", "advance", "rollback", "approve", "setShare",
+    ]
+    .map(|name| {
+        let path: &'static str = format!("rollout.{name}").leak();
+        (path, Ok(rollout(5)))
+    });
+    let mut answers: Answers = answers.into();
+    answers.insert("rollout.get", Ok(rollout(4)));
+    let server = Server::start(answers).await;
+    for (arguments, method) in [
+        (&["pause", "r1"][..], "rollout.pause"),
+        (&["resume", "r1"], "rollout.resume"),
+        (&["advance", "r1"], "rollout.advance"),
+        (&["rollback", "r1"], "rollout.rollback"),
+        (&["approve", "r1"], "rollout.approve"),
+    ] {
+        let with_reason = [arguments, &["--reason", "seen enough"]].concat();
+        let ran = server.run(&with_reason).await;
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+        let input = json!({"id": "r1", "version": 4, "reason": "seen enough"});
+        let expected = [
+            ("rollout.get".to_owned(), json!({"id": "r1"})),
+            (method.to_owned(), input),
+        ];
+        assert_eq!(server.asked(), expected);
+    }
+    let ran = server
+        .run(&["set-share", "r1", "12.5%", "-r", "x", "--version", "3"])
+        .await;
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let input = json!({"id": "r1", "version": 3, "reason": "x", "percent": 12.5});
+    assert_eq!(server.asked(), [("rollout.setShare".to_owned(), input)]);
+}
+
+#[tokio::test]
+async fn the_token_goes_with_every_call_and_is_never_printed() {
+    let server = Server::start([("rollout.get", Err(("CONFLICT", "no")))].into()).await;
+    let ran = server.run(&["get", "r1"]).await;
+    let bearer = server.asked.lock()[0].2.clone();
+    assert_eq!(bearer.as_deref(), Some("Bearer secret-token"));
+    assert!(!(ran.out + &ran.err).contains("secret-token"));
+}
+
+#[tokio::test]
+async fn a_plan_goes_as_a_name_or_as_the_text_of_its_file() {
+    let answers = [
+        ("rollout.start", Ok(rollout(1))),
+        (
+            "rollout.validate",
+            Ok(json!({"valid": false, "faults": [{"line": 3, "message": "`share` is 101"}]})),
+        ),
+    ];
+    let server = Server::start(answers.into()).await;
+    let ran = server
+        .run(&["start", "standard", "--reason", "go", "--keep-users"])
+        .await;
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let input = json!({"plan": "standard", "reason": "go", "keepUsers": true});
+    assert_eq!(server.asked(), [("rollout.start".to_owned(), input)]);
+
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), "name = \"own\"\n").unwrap();
+    let ran = server
+        .run(&["validate", file.path().to_str().unwrap()])
+        .await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("line 3: `share` is 101"), "{}", ran.err);
+    let input = json!({"plan": "name = \"own\"\n"});
+    assert_eq!(server.asked(), [("rollout.validate".to_owned(), input)]);
+}
+
+#[tokio::test]
+async fn errors_say_what_to_do() {
+    let refusals: Answers = [
+        ("rollout.get", Err(("UNAUTHORIZED", "Please login (10001)"))),
+        (
+            "rollout.list",
+            Err(("FORBIDDEN", "You do not have required permission (10002)")),
+        ),
+        (
+            "rollout.pause",
+            Err(("CONFLICT", "the rollout is at version 5: running at 50 %")),
+        ),
+    ]
+    .into();
+    let server = Server::start(refusals).await;
+    let pause = ["pause", "r1", "-r", "x", "--version", "4"];
+    for (arguments, expected) in [
+        (
+            &["get", "r1"][..],
+            "does not accept the token in `MODELRAMP_TOKEN`",
+        ),
+        (&["list"], "--role admin"),
+        (
+            &pause,
+            "modelramp: the rollout is at version 5: running at 50 %",
+        ),
+        (&["history", "r1"], "does not know `rollout.history`"),
+    ] {
+        let ran = server.run(arguments).await;
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+        assert!(ran.err.contains(expected), "{}", ran.err);
+    }
+    let ran = run(&["rollout", "--url", &server.url, "get", "r1"], &[]).await;
+    assert!(ran.err.contains("export MODELRAMP_TOKEN=$("), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named() {
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port().to_string()
+    };
+    let ran = run(&["rollout", "list"], &[("PORT", &port)]).await;
+    assert_eq!(ran.code, Some(1));
+    let expected = format!("no server answers at http://127.0.0.1:{port}/rpc");
+    assert!(ran.err.contains(&expected), "{}", ran.err);
+    let ran = run(&["rollout", "list"], &[("PORT", "0")]).await;
+    assert_eq!(ran.code, Some(64), "{}", ran.err);
+}
+
+#[tokio::test]
+async fn a_change_without_a_reason_is_not_sent() {
+    let server = Server::start(Answers::new()).await;
+    for arguments in [
+        &["pause", "r1"][..],
+        &["start", "standard"],
+        &["set-share", "r1", "101", "-r", "x"],
+    ] {
+        assert_eq!(server.run(arguments).await.code, Some(2));
+    }
+    assert_eq!(server.asked(), []);
+}
