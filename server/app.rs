@@ -18,7 +18,7 @@ use crate::{
     ai_metrics::{AiMetrics, EventStore, window::Minutes},
     chat::Chat,
     model_router::{Clients, ModelRouter, catalog::Catalog},
-    providers::sandbox::Sandbox,
+    providers::sandbox::{Sandbox, SandboxPlan},
     routers, schema,
     storage::{Storage, secret_for_development},
     transport::{self, gate::Gate, trpc},
@@ -65,11 +65,12 @@ impl App {
         let recording = Tasks::default();
         let metrics = start_metrics(&storage, &recording).await?;
         let sandbox = if catalog.needs_sandbox() {
-            Some(
-                Sandbox::start()
-                    .await
-                    .context("cannot start the sandbox provider")?,
-            )
+            let plan = match &config.models.sandbox {
+                Some(path) => SandboxPlan::load(path)?,
+                None => SandboxPlan::default(),
+            };
+            let sandbox = Sandbox::start_with(&plan).await;
+            Some(sandbox.context("cannot start the sandbox provider")?)
         } else {
             None
         };
@@ -298,7 +299,7 @@ pub async fn contract() -> anyhow::Result<Arc<Registry>> {
 }
 
 /// Resolves on SIGTERM or ctrl-c.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     Ok(async move {

@@ -3,6 +3,8 @@
 //! What a command answers goes to standard output, everything else to standard error. The exit code
 //! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
 
+pub mod sandbox;
+
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
@@ -45,6 +47,8 @@ enum Command {
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<Duration>,
     },
+    /// Runs the simulated provider alone, until it is stopped.
+    Sandbox(sandbox::SandboxArgs),
     /// Writes the contract into schema/, or checks that it is up to date.
     Schema {
         /// Changes nothing; fails where a file differs.
@@ -107,6 +111,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             app::serve(config).await
         }
         Command::Token { user, role, ttl } => token(&load()?, user, role.into(), ttl).await,
+        Command::Sandbox(arguments) => sandbox::run(arguments).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;
             if !check {

@@ -12,6 +12,7 @@ mod llm_calls_vectors;
 mod model_router;
 mod model_router_vectors;
 mod real_models;
+mod sandbox;
 mod server_core_vectors;
 mod storage;
 mod superjson;
