@@ -1,6 +1,8 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
-use std::{future::Future, io::Write, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future, io::Write, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration,
+};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
@@ -279,6 +281,30 @@ pub async fn issue_token(
     storage.close().await;
     let ttl = ttl.unwrap_or(config.auth.session_ttl);
     SessionKey::new(&session_secret(config)?).issue(&user, &config.auth.app_id, ttl, now)
+}
+
+/// Session tokens for local users with these ids, who are made where they are missing.
+///
+/// Users who signed in themselves are not impersonated, and nobody's role changes.
+pub async fn issue_tokens(
+    config: &Config,
+    user_ids: RangeInclusive<i64>,
+    ttl: Duration,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Vec<SecretString>> {
+    let storage = Storage::open(&config.database.url).await?;
+    let key = SessionKey::new(&session_secret(config)?);
+    let mut tokens = Vec::new();
+    for id in user_ids {
+        let user = match storage.find_user(id).await? {
+            Some(user) if user.login_method.as_deref() == Some("local") => user,
+            Some(_) => anyhow::bail!("user `{id}` signed in and is not for tests"),
+            None => storage.ensure_local_user(id, Role::User, now).await?,
+        };
+        tokens.push(key.issue(&user, &config.auth.app_id, ttl, now)?.into());
+    }
+    storage.close().await;
+    Ok(tokens)
 }
 
 /// The procedures alone, for the contract: default settings, nothing kept, nothing called.

@@ -3,6 +3,7 @@
 //! What a command answers goes to standard output, everything else to standard error. The exit code
 //! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
 
+pub mod drive;
 pub mod sandbox;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -47,6 +48,8 @@ enum Command {
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<Duration>,
     },
+    /// Sends bounded traffic of many users through a running server.
+    Drive(drive::DriveArgs),
     /// Runs the simulated provider alone, until it is stopped.
     Sandbox(sandbox::SandboxArgs),
     /// Writes the contract into schema/, or checks that it is up to date.
@@ -98,10 +101,9 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let config_file = arguments.config;
     let load = || -> anyhow::Result<Config> {
-        Ok(Config::load(&Sources::from_process(
-            arguments.config.clone(),
-        )?)?)
+        Ok(Config::load(&Sources::from_process(config_file.clone())?)?)
     };
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => {
@@ -111,6 +113,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             app::serve(config).await
         }
         Command::Token { user, role, ttl } => token(&load()?, user, role.into(), ttl).await,
+        Command::Drive(arguments) => {
+            let sources = Sources::from_process(config_file.clone())?;
+            drive::run(arguments, &sources).await
+        }
         Command::Sandbox(arguments) => sandbox::run(arguments).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;

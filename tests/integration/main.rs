@@ -5,6 +5,7 @@ mod ai_metrics_vectors;
 mod architecture;
 mod chat;
 mod contract;
+mod drive;
 mod feature_flags;
 mod feature_flags_vectors;
 mod jsonrpc;

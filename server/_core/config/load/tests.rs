@@ -112,6 +112,7 @@ fn every_setting_refuses_nonsense_or_takes_any_text() {
     let free = [
         "MODELRAMP_CONFIG",
         "MODEL_CATALOGUE",
+        "SANDBOX_CONFIG",
         "OWNER_OPEN_ID",
         "VITE_APP_ID",
         "JWT_SECRET",
