@@ -32,13 +32,14 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
 
 pub use self::event::{Event, Outcome};
 use self::{
     distribution::EXACT_LIMIT,
     exposition::ModelSeries,
     history::{Edge, History},
-    recorder::{Outbox, Recorder},
+    recorder::{Drained, Outbox, Recorder},
     summary::Summary,
     window::{Builder, Minutes, Sample, Window},
 };
@@ -65,6 +66,8 @@ pub trait EventStore: Send + Sync {
 pub struct AiMetrics {
     recent: Mutex<Recent>,
     history: Mutex<History>,
+    /// Wakes whoever takes events out.
+    arrival: Notify,
 }
 
 /// What recording touches.
@@ -91,6 +94,26 @@ impl AiMetrics {
         (metrics, recorder)
     }
 
+    /// Windows whose events somebody else takes out and stores, by [`AiMetrics::drain`].
+    pub fn drained() -> Self {
+        Self::build(Some(Outbox::default()))
+    }
+
+    /// Takes out the events that were recorded since the last time, in order. What was dropped
+    /// because too many were waiting is told to the log.
+    pub fn drain(&self) -> Vec<Event> {
+        let Drained { events, dropped } = self.outbox(Outbox::drain).unwrap_or_default();
+        if dropped > 0 {
+            tracing::error!(dropped, "events were not stored: too many were waiting");
+        }
+        events
+    }
+
+    /// Resolves when an event waits to be taken out.
+    pub async fn recorded_any(&self) {
+        self.arrival.notified().await;
+    }
+
     fn build(outbox: Option<Outbox>) -> Self {
         exposition::describe();
         Self {
@@ -101,6 +124,7 @@ impl AiMetrics {
                 outbox,
             }),
             history: Mutex::new(History::new()),
+            arrival: Notify::new(),
         }
     }
 
@@ -119,6 +143,7 @@ impl AiMetrics {
         recent.insert(model, &event);
         if let Some(outbox) = &mut recent.outbox {
             outbox.push(event);
+            self.arrival.notify_one();
         }
         self.settle_at_limit(recent);
     }

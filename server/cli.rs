@@ -1,10 +1,13 @@
-//! The command line: `serve`, `token`, `schema`.
+//! The command line, one file per group of commands.
 //!
 //! What a command answers goes to standard output, everything else to standard error. The exit code
 //! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
 
+mod client;
 pub mod drive;
+mod rollout;
 pub mod sandbox;
+mod table;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -48,6 +51,8 @@ enum Command {
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<Duration>,
     },
+    /// Steers the rollouts of a running server, and reads what is kept of them.
+    Rollout(rollout::Arguments),
     /// Sends bounded traffic of many users through a running server.
     Drive(drive::DriveArgs),
     /// Runs the simulated provider alone, until it is stopped.
@@ -101,10 +106,8 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config_file = arguments.config;
-    let load = || -> anyhow::Result<Config> {
-        Ok(Config::load(&Sources::from_process(config_file.clone())?)?)
-    };
+    let sources = || Sources::from_process(arguments.config.clone());
+    let load = || -> anyhow::Result<Config> { Ok(Config::load(&sources()?)?) };
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             let config = load()?;
@@ -113,10 +116,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             app::serve(config).await
         }
         Command::Token { user, role, ttl } => token(&load()?, user, role.into(), ttl).await,
-        Command::Drive(arguments) => {
-            let sources = Sources::from_process(config_file.clone())?;
-            drive::run(arguments, &sources).await
-        }
+        Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,
+        Command::Drive(arguments) => drive::run(arguments, &sources()?).await,
         Command::Sandbox(arguments) => sandbox::run(arguments).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;

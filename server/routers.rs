@@ -5,6 +5,7 @@ pub mod auth_router;
 pub mod chat_router;
 pub mod feature_flags_router;
 pub mod models_router;
+pub mod rollout_router;
 pub mod system_router;
 
 use std::sync::Arc;

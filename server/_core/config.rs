@@ -5,6 +5,7 @@
 //! `formats` says what a value may look like, `sources` which of several values counts, `load` which
 //! settings must agree.
 
+mod client;
 mod faults;
 mod formats;
 mod load;
@@ -19,6 +20,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    client::{ClientConfig, TOKEN_VARIABLE},
     faults::{ConfigFault, ConfigFaults},
     render::{settings_markdown, templates},
     sources::Sources,

@@ -9,6 +9,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use serde_json::Value;
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident $name:literal $number:literal $status:literal;)*) => {
@@ -82,6 +83,8 @@ pub struct RpcError {
     pub message: Cow<'static, str>,
     /// When trying again makes sense; turns `data.code` into `RATE_LIMIT_EXCEEDED` (docs/compatibility.md, C19).
     pub retry_after: Option<DateTime<Utc>>,
+    /// What a program needs beside the text, such as the state that a stale change met.
+    pub details: Option<Arc<Value>>,
     cause: Option<Arc<anyhow::Error>>,
 }
 
@@ -92,6 +95,7 @@ impl RpcError {
             code,
             message: message.into(),
             retry_after: None,
+            details: None,
             cause: None,
         }
     }
@@ -122,6 +126,12 @@ impl RpcError {
             retry_after: Some(retry_after),
             ..Self::new(ErrorCode::TooManyRequests, message)
         }
+    }
+
+    /// Adds what a program needs to go on; the client sees it as `data.details`.
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.details = Some(Arc::new(details));
+        self
     }
 
     /// Adds what only the log may know.
@@ -163,6 +173,7 @@ impl RpcError {
             retry_after: self
                 .retry_after
                 .map(|at| at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+            details: self.details.as_deref(),
         }
     }
 }
@@ -202,4 +213,7 @@ pub struct ErrorData<'a> {
     /// ISO 8601 with milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
+    /// For some errors: what to go on with; its form is told by the procedure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<&'a Value>,
 }

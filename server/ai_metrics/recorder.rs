@@ -1,4 +1,5 @@
-//! Writes recorded events to the store, a second behind.
+//! Writes recorded events to the store, a second behind; where rollouts are controlled, their
+//! controller does this in its stead, because events and evidence are written together.
 //!
 //! [`AiMetrics::record`] puts events into an [`Outbox`]; the recorder takes them out every second and
 //! appends them as one batch. A batch that the store refuses is kept and offered again, while later
@@ -32,6 +33,24 @@ impl Outbox {
             self.events.push(event);
         } else {
             self.dropped += 1;
+        }
+    }
+}
+
+/// Events taken out for storing.
+#[derive(Debug, Default)]
+pub struct Drained {
+    /// In the order of recording.
+    pub events: Vec<Event>,
+    /// How many more there were since the last time: too many were waiting.
+    pub dropped: u64,
+}
+
+impl Outbox {
+    pub(super) fn drain(&mut self) -> Drained {
+        Drained {
+            events: std::mem::take(&mut self.events),
+            dropped: std::mem::take(&mut self.dropped),
         }
     }
 }
@@ -88,13 +107,7 @@ impl Recorder {
     async fn flush(&mut self) -> bool {
         loop {
             if self.batch.is_empty() {
-                let taken = self.metrics.outbox(|outbox| {
-                    std::mem::swap(&mut self.batch, &mut outbox.events);
-                    std::mem::take(&mut outbox.dropped)
-                });
-                if let Some(dropped @ 1..) = taken {
-                    tracing::error!(dropped, "events were not stored: too many were waiting");
-                }
+                self.batch = self.metrics.drain();
                 if self.batch.is_empty() {
                     return true;
                 }

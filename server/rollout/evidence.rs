@@ -1,8 +1,40 @@
 //! What a rollout's traffic proves, by tests that stay valid however often one looks.
+//!
+//! [`Evidence`] is a pure fold: observations in, state out, bit for bit the same whenever the same
+//! observations come in the same order under the same shares. Its clock is the latest arrival it has
+//! seen; asking for a [`Verdict`] at a later moment closes on a copy what that moment closes, and
+//! changes nothing. docs/statistics.md says what is tested and why it stays valid.
 
+mod limit;
+mod mixture;
+mod ratio;
+mod stream;
+mod threshold;
+mod users;
+mod verdict;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::{
+    limit::{LastHour, Limit},
+    mixture::Restarts,
+    ratio::{Direction, Ratio},
+    stream::Stream,
+    threshold::Latencies,
+    users::Users,
+};
+pub use self::{
+    users::Strata,
+    verdict::{
+        AbsoluteLimit, ArmCounts, Cause, Metric, MetricEvidence, Promotion, Reference, SampleRatio,
+        Verdict,
+    },
+};
 use crate::_core::{assignment::Variant, units::Percent};
+
+const HOUR_MS: i64 = 3_600_000;
+const HOURS_PER_DAY: u32 = 24;
 
 /// One counted request: how the first attempt on the primary model of its route ended.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,14 +71,51 @@ pub struct EvidencePlan {
     pub max_error_rate: f64,
     /// The error rate below which a candidate is good enough, however rare errors are.
     pub good_error_rate: f64,
-    /// Counted errors per user, day and metric.
+    /// Counted errors per user, day and metric: 1 to 3.
     pub cap_per_user_day: u32,
     /// Hours that the whole plan is meant to take: over these the restarts are spread.
     pub planned_hours: u32,
 }
 
+impl Default for EvidencePlan {
+    fn default() -> Self {
+        Self {
+            rollback: 100.0,
+            hold: 20.0,
+            watch: 5.0,
+            margin: 1.25,
+            weights: [0.5, 0.3, 0.2, 0.0],
+            max_error_rate: 0.05,
+            good_error_rate: 0.01,
+            cap_per_user_day: users::MOST_COUNTED,
+            planned_hours: 168,
+        }
+    }
+}
+
+impl EvidencePlan {
+    /// The weights, not negative and summing to 1; the default ones where none is positive.
+    pub fn normalised_weights(&self) -> [f64; 4] {
+        let weights = self.weights.map(|weight| {
+            if weight.is_finite() {
+                weight.max(0.0)
+            } else {
+                0.0
+            }
+        });
+        let sum: f64 = weights.iter().sum();
+        if sum > 0.0 && sum.is_finite() {
+            weights.map(|weight| weight / sum)
+        } else {
+            Self::default().weights
+        }
+    }
+}
+
 /// How alarming the evidence is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
     /// Nothing speaks against the candidate.
@@ -60,11 +129,323 @@ pub enum Level {
 }
 
 /// The whole state of a rollout's evidence; folding the same observations in the same order gives
-/// the same state, bit for bit.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Evidence {}
+/// the same state, bit for bit. Its size is bounded, whatever the traffic.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    plan: EvidencePlan,
+    started_at_ms: i64,
+    /// The latest arrival so far; time never goes back.
+    clock_ms: i64,
+    /// Full hours since the start.
+    hour: u32,
+    share: Percent,
+    users: Users,
+    streams: [Stream; 5],
+    latencies: Latencies,
+    crash: Ratio,
+    absolute: Limit,
+    last_hour: LastHour,
+    sample_ratio: Ratio,
+    totals: [Totals; 2],
+    stage: Stage,
+    held: Option<Held>,
+    rollback: Option<Decided>,
+}
+
+/// What an arm has seen, every request counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Totals {
+    users: u64,
+    requests: u64,
+    errors: u64,
+    timeouts: u64,
+    good_ratings: u64,
+    bad_ratings: u64,
+}
+
+/// What belongs to the stage in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Stage {
+    began_at_ms: i64,
+    /// H₀: the candidate is at least `rho_bad` times as bad.
+    dual: Ratio,
+    /// H₀: it fails at least as often as the plan calls good.
+    good: Limit,
+    requests: u64,
+    /// One bit for each of 4,096 groups of the candidate's users.
+    users: Vec<u64>,
+}
+
+/// Evidence has reached the level of hold.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Held {
+    /// Since when E is below watch.
+    calm_since_ms: Option<i64>,
+}
+
+/// The moment of a rollback, which stays.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Decided {
+    at_ms: i64,
+    cause: Cause,
+}
+
+impl Stage {
+    fn new(at_ms: i64, rho_bad: f64, good_error_rate: f64) -> Self {
+        Self {
+            began_at_ms: at_ms,
+            dual: Ratio::new(Direction::Better, rho_bad, Restarts::NEVER),
+            good: Limit::below(good_error_rate, Restarts::NEVER),
+            requests: 0,
+            users: vec![0; 64],
+        }
+    }
+
+    fn see(&mut self, subject: u64) {
+        self.requests += 1;
+        let bit = subject.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+        if let Some(word) = self.users.get_mut((bit / 64) as usize) {
+            *word |= 1 << (bit % 64);
+        }
+    }
+}
 
 impl Evidence {
-    /// Folds one observation, made while `share` was in force.
-    pub fn fold(&mut self, _observation: &Observation, _share: Percent) {}
+    /// Nothing seen yet; begins with a first stage whose ρ_bad is 2.
+    pub fn new(plan: &EvidencePlan, strata: Strata, started_at_ms: i64) -> Self {
+        let restarts = Restarts::over(plan.planned_hours);
+        Self {
+            plan: plan.clone(),
+            started_at_ms,
+            clock_ms: started_at_ms,
+            hour: 0,
+            share: Percent::ZERO,
+            users: strata.into_users(),
+            streams: std::array::from_fn(|_| Stream::new(plan.margin, restarts)),
+            latencies: Latencies::new(),
+            crash: Ratio::new(Direction::Worse, 1.0, restarts),
+            absolute: Limit::above(plan.max_error_rate, restarts),
+            last_hour: LastHour::new(started_at_ms),
+            sample_ratio: Ratio::new(Direction::Either, 1.0, Restarts::NEVER),
+            totals: Default::default(),
+            stage: Stage::new(started_at_ms, 2.0, plan.good_error_rate),
+            held: None,
+            rollback: None,
+        }
+    }
+
+    /// Folds one observation, made while `share` was in force, and says whether a rollback is due.
+    ///
+    /// An arrival earlier than the latest one counts as of now.
+    pub fn fold(&mut self, observation: &Observation, share: Percent) -> Level {
+        self.set_share(share);
+        self.reach(observation.at_ms);
+        let arm = arm(observation.variant);
+        let is_candidate = observation.variant == Variant::Candidate;
+        let is_error = observation.error || observation.timed_out;
+
+        let mut user = self.users.of(observation.subject);
+        let stratum = user.stratum();
+        let is_new = user.is_new();
+        let cap = self.plan.cap_per_user_day;
+        let counts_error = user.counts(stream::ERRORS, is_error, cap);
+        let counts_absolute = user.counts_this_hour(is_error);
+        let slow = self.latencies.thresholds().map(|thresholds| {
+            let is_slow = |ms| observation.latency_ms > ms || observation.timed_out;
+            thresholds.quantiles.map(is_slow)
+        });
+        let counts_slow = slow.map(|slow| {
+            std::array::from_fn::<_, 3, _>(|i| user.counts(stream::P50 + i, slow[i], cap))
+        });
+
+        let totals = &mut self.totals[arm];
+        totals.requests += 1;
+        totals.errors += u64::from(is_error);
+        totals.timeouts += u64::from(observation.timed_out);
+        if is_new {
+            totals.users += 1;
+            let [control, candidate] = if is_candidate { [0.0, 1.0] } else { [1.0, 0.0] };
+            self.sample_ratio
+                .attribute(control, candidate, share.get() / 100.0);
+        }
+        if is_candidate {
+            self.stage.see(observation.subject);
+            self.stage.good.judge(is_error);
+        } else {
+            self.latencies.count(observation.latency_ms);
+        }
+        if counts_absolute {
+            self.last_hour.count(arm, is_error);
+            if is_candidate {
+                self.absolute.judge(is_error);
+            }
+        }
+        let mut has_moved = is_candidate && is_error;
+        if counts_error {
+            has_moved |= self.observe(stream::ERRORS, stratum, arm, is_error);
+        }
+        for (i, (slow, counts)) in slow
+            .into_iter()
+            .flatten()
+            .zip(counts_slow.into_iter().flatten())
+            .enumerate()
+        {
+            if counts {
+                has_moved |= self.observe(stream::P50 + i, stratum, arm, slow);
+            }
+        }
+        if has_moved {
+            self.settle();
+        }
+        self.level_so_far()
+    }
+
+    /// Folds a user's rating of an answer.
+    pub fn feedback(&mut self, subject: u64, variant: Variant, good: bool, at_ms: i64) {
+        self.reach(at_ms);
+        let arm = arm(variant);
+        let totals = &mut self.totals[arm];
+        totals.good_ratings += u64::from(good);
+        totals.bad_ratings += u64::from(!good);
+        let mut user = self.users.of(subject);
+        let stratum = user.stratum();
+        if user.counts(stream::FEEDBACK, !good, self.plan.cap_per_user_day)
+            && self.observe(stream::FEEDBACK, stratum, arm, !good)
+        {
+            self.settle();
+        }
+    }
+
+    /// Puts a share in force from `now_ms` on. Hours are closed by the next observation, and by
+    /// [`verdict`](Self::verdict) for its own use, so that a replay without the ticks gives the same
+    /// state.
+    pub fn advance(&mut self, _now_ms: i64, share: Percent) {
+        self.set_share(share);
+    }
+
+    /// Begins a stage: promotion is proven anew, against a candidate `rho_bad` times as bad. At a
+    /// share of 100 control's rates are frozen, and judge in its place.
+    pub fn begin_stage(&mut self, now_ms: i64, share: Percent, rho_bad: f64) {
+        self.set_share(share);
+        self.stage = Stage::new(now_ms, rho_bad, self.plan.good_error_rate);
+        for stream in &mut self.streams {
+            stream.freeze(share >= Percent::FULL);
+        }
+    }
+
+    /// What is proven at a moment; changes nothing.
+    pub fn verdict(&self, now_ms: i64) -> Verdict {
+        if self.hour_at(now_ms) > self.hour {
+            let mut then = self.clone();
+            then.reach(now_ms);
+            Verdict::of(&then, now_ms)
+        } else {
+            Verdict::of(self, now_ms)
+        }
+    }
+
+    /// Counts a request in its bin; whether that closed it.
+    fn observe(&mut self, stream: usize, stratum: usize, arm: usize, is_bad: bool) -> bool {
+        let share = self.share;
+        let Some(closed) = self
+            .streams
+            .get_mut(stream)
+            .and_then(|stream| stream.observe(stratum, arm, is_bad, share))
+        else {
+            return false;
+        };
+        if stream == stream::ERRORS {
+            self.crash.judge(closed);
+            self.stage.dual.judge(closed);
+        }
+        true
+    }
+
+    /// Closes every open bin.
+    fn close_bins(&mut self) {
+        for (number, stream) in self.streams.iter_mut().enumerate() {
+            for closed in stream.close() {
+                if number == stream::ERRORS {
+                    self.crash.judge(closed);
+                    self.stage.dual.judge(closed);
+                }
+            }
+        }
+        self.settle();
+    }
+
+    fn set_share(&mut self, share: Percent) {
+        if share != self.share {
+            self.close_bins();
+            self.share = share;
+        }
+    }
+
+    fn hour_at(&self, at_ms: i64) -> u32 {
+        let hours = at_ms.saturating_sub(self.started_at_ms) / HOUR_MS;
+        u32::try_from(hours.max(0)).unwrap_or(u32::MAX)
+    }
+
+    /// Moves the clock, and does what full hours do.
+    fn reach(&mut self, at_ms: i64) {
+        if at_ms <= self.clock_ms {
+            return;
+        }
+        self.clock_ms = at_ms;
+        self.last_hour.reach(at_ms);
+        let hour = self.hour_at(at_ms);
+        if hour == self.hour {
+            return;
+        }
+        self.close_bins();
+        let passed = hour - self.hour;
+        let is_new_day = hour / HOURS_PER_DAY > self.hour / HOURS_PER_DAY;
+        self.hour = hour;
+        self.users.begin_hour();
+        if is_new_day {
+            self.users.begin_day();
+        }
+        self.latencies.reach(passed);
+        for stream in &mut self.streams {
+            stream.reach(hour, passed);
+        }
+        self.crash.reach(hour);
+        self.absolute.reach(hour);
+    }
+
+    /// Takes note of what the evidence has reached.
+    fn settle(&mut self) {
+        let at_ms = self.clock_ms;
+        if self.rollback.is_none() {
+            self.rollback = verdict::rollback_cause(self).map(|cause| Decided { at_ms, cause });
+        }
+        let e = verdict::overall(self);
+        if e >= self.plan.hold {
+            self.held = Some(Held {
+                calm_since_ms: None,
+            });
+        } else if let Some(held) = &mut self.held {
+            held.calm_since_ms = match held.calm_since_ms {
+                _ if e >= self.plan.watch => None,
+                Some(since) if at_ms.saturating_sub(since) >= HOUR_MS => {
+                    self.held = None;
+                    return;
+                }
+                since => since.or(Some(at_ms)),
+            };
+        }
+    }
+
+    fn level_so_far(&self) -> Level {
+        match (self.rollback, self.held) {
+            (Some(_), _) => Level::Rollback,
+            (None, Some(_)) => Level::Hold,
+            (None, None) => Level::Clear,
+        }
+    }
+}
+
+/// Control is 0, the candidate 1.
+fn arm(variant: Variant) -> usize {
+    usize::from(variant == Variant::Candidate)
 }

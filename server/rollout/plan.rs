@@ -1,1 +1,201 @@
-//! What is wanted of a rollout.
+//! What is wanted of a rollout: stages, whom they concern, and what judges them.
+//!
+//! A plan is read from TOML by [`Plan::parse`], which reports every fault with its line, and is kept
+//! as JSON with the rollout that it began, so that a later edit of the file changes nothing in flight.
+
+mod library;
+mod parse;
+pub mod span;
+
+use std::{collections::HashSet, fmt, time::Duration};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use self::library::{Library, LibraryError, SHIPPED};
+use super::evidence::EvidencePlan;
+use crate::_core::{assignment::Subject, config::Algorithm, units::Percent};
+
+/// A plan that has been checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// Lower-case letters, digits and hyphens.
+    pub name: String,
+    /// For people; may be empty.
+    pub description: String,
+    /// The tasks it covers; none covers all.
+    pub tasks: Vec<String>,
+    /// Models in place of the catalogue's control route.
+    pub control: Option<Vec<String>>,
+    /// Models in place of the catalogue's candidate route.
+    pub candidate: Option<Vec<String>>,
+    /// At least one; shares never sink.
+    pub stages: Vec<Stage>,
+    /// Ids that get the candidate, whatever the share.
+    pub forced_on: Vec<String>,
+    /// Ids that get control, whatever the share.
+    pub forced_off: Vec<String>,
+    /// How long after its start a rollout that is not complete stops advancing.
+    #[serde(with = "span::optional")]
+    #[schemars(with = "Option<String>")]
+    pub deadline: Option<Duration>,
+    /// What to do when no requests come.
+    pub no_traffic: NoTraffic,
+    /// The share that stays on control at the end, 0 to 5.
+    pub holdout: Percent,
+    /// What judges.
+    pub judge: Judge,
+    /// How subjects become buckets.
+    pub algorithm: Algorithm,
+    /// What evidence is held against.
+    #[schemars(with = "serde_json::Value")]
+    pub evidence: EvidencePlan,
+}
+
+/// One step of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stage {
+    /// Who gets the candidate. The hold-out is taken off at the end of the scale.
+    pub share: Percent,
+    /// How long it lasts at least; pauses and holds do not count.
+    #[serde(with = "span")]
+    #[schemars(with = "String")]
+    pub soak: Duration,
+    /// Who opens the next stage.
+    pub gate: Gate,
+    /// Counted requests of the candidate that the stage needs before it can be judged.
+    pub min_requests: u64,
+    /// Users of the candidate that it needs.
+    pub min_users: u64,
+    /// How long its requests must have come.
+    #[serde(with = "span")]
+    #[schemars(with = "String")]
+    pub min_time: Duration,
+    /// A candidate this many times worse must not pass.
+    pub rho_bad: f64,
+    /// What else stands in the way of the next stage.
+    pub guards: Guards,
+}
+
+/// Who opens the next stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Gate {
+    /// Proof does; without it a person is asked.
+    Automatic,
+    /// A person does.
+    Manual,
+}
+
+/// Figures of the candidate since its stage began above which it does not advance.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Guards {
+    /// Failed requests, 0 to 1.
+    pub max_error_rate: Option<f64>,
+    /// Mean latency.
+    #[serde(with = "span::optional")]
+    #[schemars(with = "Option<String>")]
+    pub max_average: Option<Duration>,
+}
+
+/// What to do when no requests come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NoTraffic {
+    /// Tell people after this long.
+    #[serde(with = "span")]
+    #[schemars(with = "String")]
+    pub alert_after: Duration,
+    /// And hold the rollout until requests come again.
+    pub hold: bool,
+}
+
+/// What judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Judge {
+    /// Tests that stay valid however often one looks.
+    Evidence,
+    /// The original's fixed thresholds over the last hour; docs/statistics.md says why not to.
+    Thresholds,
+}
+
+/// A plan that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct PlanFaults {
+    /// Where the text came from, for people.
+    pub origin: String,
+    /// Every fault, in the order of the lines.
+    pub faults: Vec<PlanFault>,
+}
+
+/// One fault of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct PlanFault {
+    /// Counted from 1.
+    pub line: usize,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for PlanFaults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, PlanFault { line, message }) in self.faults.iter().enumerate() {
+            let separator = if n == 0 { "" } else { "\n" };
+            write!(f, "{separator}{}:{line}: {message}", self.origin)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names that a plan may use; `None` where they are not known and anything goes.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Tasks of the catalogue.
+    pub tasks: Option<Vec<String>>,
+    /// Models of the catalogue.
+    pub models: Option<Vec<String>>,
+}
+
+impl Plan {
+    /// Reads a plan; `origin` names the text in faults.
+    pub fn parse(text: &str, origin: &str, known: &Known) -> Result<Self, PlanFaults> {
+        parse::plan(text, known).map_err(|faults| PlanFaults {
+            origin: origin.to_owned(),
+            faults,
+        })
+    }
+
+    /// The share of a stage with the hold-out taken off: it never falls below what is left out.
+    pub fn share_of(&self, stage: usize) -> Percent {
+        let most = 100.0 - self.holdout.get();
+        let share = self
+            .stages
+            .get(stage)
+            .map_or(0.0, |stage| stage.share.get());
+        Percent::new(share.min(most)).unwrap_or_default()
+    }
+
+    /// Whether this is the last stage, or beyond it.
+    pub fn is_last(&self, stage: usize) -> bool {
+        stage + 1 >= self.stages.len()
+    }
+
+    /// Whether two plans would decide about the same requests.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.tasks.is_empty()
+            || other.tasks.is_empty()
+            || self.tasks.iter().any(|task| other.tasks.contains(task))
+    }
+
+    /// A list of ids as subjects.
+    pub(super) fn subjects(ids: &[String]) -> HashSet<Subject> {
+        ids.iter().filter_map(|id| Subject::parse(id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

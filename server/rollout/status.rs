@@ -1,1 +1,206 @@
 //! Where a rollout is.
+//!
+//! A soak is counted, not computed from a deadline: each tick adds what both clocks agree has passed,
+//! two ticks at most. So a pause shifts the end, time while no process ran does not count, and a
+//! wall clock that jumps neither skips a stage nor repeats one.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{evidence::Level, plan::Plan};
+use crate::_core::{config::Algorithm, units::Percent};
+
+/// Between two ticks.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// Where a rollout is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// UUIDv7 text.
+    pub id: String,
+    /// The plan's name.
+    pub plan: String,
+    /// The tasks it covers; none covers all.
+    pub tasks: Vec<String>,
+    /// What it is doing.
+    pub state: State,
+    /// The stage it is in, counted from 0.
+    pub stage: usize,
+    /// How many there are.
+    pub stages: usize,
+    /// Subjects below this share get the candidate.
+    pub share: Percent,
+    /// Milliseconds of the stage's soak that have passed; pauses and holds do not count.
+    pub soaked_ms: u64,
+    /// Counts the changes; a change names the version it is based on.
+    pub version: i64,
+    /// How subjects become buckets; never changes in flight.
+    pub algorithm: Algorithm,
+    /// Drawn when the rollout began.
+    pub salt: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When its stage began.
+    pub stage_began_at: DateTime<Utc>,
+    /// When it reached a final state.
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Who made the last change: `user:7`, `controller`.
+    pub changed_by: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Since when evidence has been clear, while the rollout holds.
+    pub clear_since: Option<DateTime<Utc>>,
+    /// What people have been told already.
+    pub told: Told,
+}
+
+/// What a rollout is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(
+    tag = "name",
+    rename_all = "kebab-case",
+    rename_all_fields = "camelCase"
+)]
+pub enum State {
+    /// Its stage soaks, or gathers evidence.
+    Running,
+    /// A person stopped its ramp; the share stays, and it is still judged.
+    Paused,
+    /// The stage is over and a person is asked.
+    WaitingAtGate {
+        /// Whether evidence recommends the next stage.
+        recommended: bool,
+    },
+    /// Its ramp is frozen until the cause is gone.
+    Holding {
+        /// The cause.
+        because: Hold,
+    },
+    /// The last stage is over; final, and the share stays.
+    Completed,
+    /// Everybody is back on control; final.
+    RolledBack,
+}
+
+/// Why a ramp is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hold {
+    /// Evidence is at the level watch.
+    Watch,
+    /// Evidence is at the level hold; left after an hour of clear evidence.
+    Evidence,
+    /// The arms' users are not in the ratio of the share.
+    SampleRatio,
+    /// The candidate breaks the absolute limit, and so does control.
+    BothSidesFailing,
+    /// No requests come.
+    NoTraffic,
+    /// The plan's deadline is over.
+    Deadline,
+}
+
+/// What people have been told; each is told once until it is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Told {
+    /// The highest level since evidence was last clear.
+    pub level: Option<Level>,
+    /// That both sides fail.
+    pub both_failing: bool,
+    /// That the sample ratio does not fit.
+    pub sample_ratio: bool,
+    /// That no requests come.
+    pub no_traffic: bool,
+    /// That the provider refuses our account.
+    pub provider_refusing: bool,
+    /// That what is served is not what was decided.
+    pub not_converged: bool,
+}
+
+impl State {
+    /// Whether nothing can follow by itself.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::RolledBack)
+    }
+
+    /// As on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::WaitingAtGate { .. } => "waiting-at-gate",
+            Self::Holding { .. } => "holding",
+            Self::Completed => "completed",
+            Self::RolledBack => "rolled-back",
+        }
+    }
+}
+
+/// Both clocks, read together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// What the wall says; may jump.
+    pub wall: DateTime<Utc>,
+    /// Since some moment of this process; never jumps.
+    pub monotonic: Duration,
+}
+
+impl Moment {
+    /// What both clocks agree has passed since an earlier moment, two ticks at most.
+    pub fn since(self, earlier: Self) -> Duration {
+        let wall = (self.wall - earlier.wall).to_std().unwrap_or_default();
+        let monotonic = self.monotonic.saturating_sub(earlier.monotonic);
+        wall.min(monotonic).min(TICK * 2)
+    }
+}
+
+impl Status {
+    /// Adds to the soak, where the state is one that soaks.
+    pub fn soak(&mut self, passed: Duration) {
+        if self.state == State::Running {
+            let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+            self.soaked_ms = self.soaked_ms.saturating_add(passed);
+        }
+    }
+
+    /// What is left of the soak.
+    pub fn left(&self, plan: &Plan) -> Duration {
+        let soak = plan
+            .stages
+            .get(self.stage)
+            .map_or(Duration::ZERO, |it| it.soak);
+        soak.saturating_sub(Duration::from_millis(self.soaked_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(wall_ms: i64, monotonic_ms: u64) -> Moment {
+        Moment {
+            wall: DateTime::from_timestamp_millis(wall_ms).expect("a time"),
+            monotonic: Duration::from_millis(monotonic_ms),
+        }
+    }
+
+    #[test]
+    fn a_clock_that_jumps_neither_skips_nor_repeats() {
+        let start = moment(1_000_000_000, 5_000);
+        let ms = |now: Moment| now.since(start).as_millis();
+        assert_eq!(ms(moment(1_000_001_000, 6_000)), 1_000);
+        assert_eq!(ms(moment(1_003_600_000, 6_000)), 1_000, "an hour ahead");
+        assert_eq!(ms(moment(996_400_000, 6_000)), 0, "an hour back");
+        assert_eq!(
+            ms(moment(1_003_600_000, 3_605_000)),
+            2_000,
+            "the machine slept"
+        );
+        assert_eq!(ms(moment(1_000_001_000, 0)), 0, "another process");
+    }
+}

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The longest reason, in UTF-16 code units.
-const MAX_REASON: u32 = 1000;
+pub(super) const MAX_REASON: u32 = 1000;
 
 /// Registers the namespace.
 pub fn register(registry: &mut Registry, flags: Arc<FeatureFlags>) {
@@ -125,7 +125,7 @@ async fn kill(
 }
 
 /// The reason without blanks around it; one of blanks only is none.
-fn checked(reason: &str) -> Result<&str, RpcError> {
+pub(super) fn checked(reason: &str) -> Result<&str, RpcError> {
     let reason = reason.trim();
     if reason.is_empty() {
         return Err(RpcError::bad_request(format!(

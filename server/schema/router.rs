@@ -120,6 +120,8 @@ export interface AppErrorData {{
   requestId: string;
   /** When to try again (ISO 8601), with `{RATE_LIMIT}`. */
   retryAfter?: string;
+  /** For some errors what to go on with, such as the state that a stale change met. */
+  details?: unknown;
 }}
 
 /** An error as it comes over the wire: `error.shape`. */

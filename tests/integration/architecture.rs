@@ -11,6 +11,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("_core", &[]),
     ("providers", &["_core"]),
     ("ai_metrics", &["_core", "providers"]),
+    ("alerting", &["_core"]),
+    ("rollout", &["_core", "ai_metrics", "alerting", "providers"]),
     ("model_router", &["_core", "providers", "ai_metrics"]),
     ("chat", &["_core", "model_router", "providers"]),
     ("storage", &["_core", "ai_metrics", "chat", "providers"]),

@@ -35,11 +35,11 @@ impl Config {
 }
 
 /// Typed values by their settings.
-struct Values<'a>(&'a Merged);
+pub(super) struct Values<'a>(pub(super) &'a Merged);
 
 impl Values<'_> {
     /// The value given, or the default.
-    fn get<F: Format>(&self, setting: &Setting<F>) -> Result<F::Value, ConfigFault> {
+    pub(super) fn get<F: Format>(&self, setting: &Setting<F>) -> Result<F::Value, ConfigFault> {
         let row = &setting.row;
         let given = self.0.get(row.name);
         let text = given.map_or(row.default, |given| &given.text);

@@ -1,0 +1,470 @@
+//! `modelramp rollout …`: steers the rollouts of a running server; `replay` and `report` read the database.
+//!
+//! A change names the version it is based on. Where `--version` does not say, it is the one that the
+//! server has now, so two people who act at the same moment are still told of each other only by the
+//! history; a script that has read a state should pass the version it read.
+
+use std::{
+    io::{IsTerminal, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{
+    client::Client,
+    table::{Table, clean},
+};
+use crate::_core::{
+    config::{ClientConfig, Sources},
+    units::Percent,
+};
+
+/// The longest plan that is read from a file or standard input, in bytes.
+const MAX_PLAN_BYTES: u64 = 64 * 1024;
+
+/// Arguments of `modelramp rollout`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The server's address; HOST and PORT of the settings where it is not given.
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// Prints the answer as JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the rollouts that are under way, or all.
+    List {
+        /// Those that have ended, too.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Shows where a rollout is and what its traffic proves.
+    Get {
+        /// The rollout's id.
+        id: String,
+    },
+    /// Checks a plan, and warns of stages that are too short to see anything.
+    Validate {
+        /// A plan's name, a TOML file, or `-` for standard input.
+        plan: String,
+    },
+    /// Starts a rollout.
+    Start {
+        /// A plan's name, a TOML file, or `-` for standard input.
+        plan: String,
+        #[command(flatten)]
+        reason: Reason,
+        /// Puts the same users in that the last rollout of this plan had.
+        #[arg(long)]
+        keep_users: bool,
+    },
+    /// Stops the clock of a rollout; its share stays what it is.
+    Pause(Change),
+    /// Lets it go on.
+    Resume(Change),
+    /// Goes to the next stage now.
+    Advance(Change),
+    /// Moves the share within the stage.
+    SetShare {
+        #[command(flatten)]
+        change: Change,
+        /// 0 to 100.
+        #[arg(value_parser = percent)]
+        percent: Percent,
+    },
+    /// Takes everybody back to control, for good.
+    Rollback(Change),
+    /// Lets a rollout through the gate that it waits at.
+    Approve(Change),
+    /// Lists what was done to a rollout, by whom and why.
+    History {
+        /// The rollout's id.
+        id: String,
+    },
+    /// Tells each decision with its evidence, in words and figures.
+    Why {
+        /// The rollout's id.
+        id: String,
+    },
+    /// Folds the stored events anew and compares what comes out with what was decided on.
+    Replay {
+        /// The rollout's id.
+        id: String,
+    },
+    /// Writes the deployment log of a rollout as Markdown.
+    Report {
+        /// The rollout's id.
+        id: String,
+        /// A file instead of standard output.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Reason {
+    /// Why, for those who look later.
+    #[arg(long, short)]
+    reason: String,
+}
+
+#[derive(Debug, Args)]
+struct Change {
+    /// The rollout's id.
+    id: String,
+    #[command(flatten)]
+    reason: Reason,
+    /// The version that this is based on; refused where the rollout has moved on.
+    #[arg(long)]
+    version: Option<i64>,
+}
+
+fn percent(text: &str) -> Result<Percent, String> {
+    let text = text.trim().trim_end_matches('%');
+    Percent::parse(text).ok_or_else(|| "expected a number from 0 to 100".to_owned())
+}
+
+/// Runs one command.
+pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Result<()> {
+    let Arguments { url, json, command } = arguments;
+
+    let client = Client::new(&ClientConfig::load(sources, url)?)?;
+    let (answer, show) = ask(&client, command).await?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &answer)?;
+        writeln!(out)?;
+    } else {
+        write!(out, "{}", show(&answer))?;
+    }
+    Ok(())
+}
+
+/// How an answer looks to a person.
+type Show = fn(&Value) -> String;
+
+async fn ask(client: &Client, command: Command) -> anyhow::Result<(Value, Show)> {
+    let change = async |name: &str, change: Change, more: Option<(&str, Value)>| {
+        let version = match change.version {
+            Some(version) => json!(version),
+            None => {
+                let rollout = client.call("rollout.get", json!({"id": change.id})).await?;
+                rollout.get("version").cloned().unwrap_or_default()
+            }
+        };
+        let mut input =
+            json!({"id": change.id, "version": version, "reason": change.reason.reason});
+        if let (Some((key, value)), Some(input)) = (more, input.as_object_mut()) {
+            input.insert(key.to_owned(), value);
+        }
+        let answer = client.call(&format!("rollout.{name}"), input).await?;
+        anyhow::Ok((answer, show_rollout as Show))
+    };
+    match command {
+        Command::List { all } => {
+            let answer = client.call("rollout.list", json!({"all": all})).await?;
+            Ok((answer, show_list))
+        }
+        Command::Get { id } => {
+            let answer = client.call("rollout.get", json!({"id": id})).await?;
+            Ok((answer, show_rollout))
+        }
+        Command::Validate { plan } => {
+            let input = json!({"plan": plan_text(&plan)?});
+            let answer = client.call("rollout.validate", input).await?;
+            if answer.get("valid") != Some(&Value::Bool(true)) {
+                anyhow::bail!("the plan cannot be used:\n{}", show_faults(&answer));
+            }
+            Ok((answer, show_valid))
+        }
+        Command::Start {
+            plan,
+            reason,
+            keep_users,
+        } => {
+            let plan = plan_text(&plan)?;
+            let input = json!({"plan": plan, "reason": reason.reason, "keepUsers": keep_users});
+            let answer = client.call("rollout.start", input).await?;
+            Ok((answer, show_rollout))
+        }
+        Command::Pause(input) => change("pause", input, None).await,
+        Command::Resume(input) => change("resume", input, None).await,
+        Command::Advance(input) => change("advance", input, None).await,
+        Command::Rollback(input) => change("rollback", input, None).await,
+        Command::Approve(input) => change("approve", input, None).await,
+        Command::SetShare {
+            change: input,
+            percent,
+        } => change("setShare", input, Some(("percent", json!(percent)))).await,
+        Command::History { id } => {
+            let answer = client.call("rollout.history", json!({"id": id})).await?;
+            Ok((answer, show_history))
+        }
+        Command::Why { id } => {
+            let answer = client.call("rollout.why", json!({"id": id})).await?;
+            Ok((answer, show_why))
+        }
+        Command::Replay { .. } | Command::Report { .. } => {
+            anyhow::bail!("this command needs no server")
+        }
+    }
+}
+
+/// A plan's text where a file is meant, else its name as it is.
+fn plan_text(plan: &str) -> anyhow::Result<String> {
+    let path = Path::new(plan);
+    let (mut source, name): (Box<dyn Read>, _) = if plan == "-" {
+        if std::io::stdin().is_terminal() {
+            anyhow::bail!("`-` reads a plan from standard input, which is a terminal");
+        }
+        (Box::new(std::io::stdin()), "standard input")
+    } else if path.extension().is_some_and(|ending| ending == "toml") || plan.contains('/') {
+        let file = std::fs::File::open(path).with_context(|| format!("cannot read `{plan}`"))?;
+        (Box::new(file), plan)
+    } else {
+        return Ok(plan.to_owned());
+    };
+    let mut text = String::new();
+    let limited = source.by_ref().take(MAX_PLAN_BYTES + 1);
+    let length = { limited }
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read `{name}`"))?;
+    if length as u64 > MAX_PLAN_BYTES {
+        anyhow::bail!("`{name}` is longer than {MAX_PLAN_BYTES} bytes, which no plan is");
+    }
+    Ok(text)
+}
+
+/// The text of a field, `–` where there is none.
+fn text(value: &Value, key: &str) -> String {
+    match value.get(key) {
+        None | Some(Value::Null) => "–".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    let list = value.get(key).and_then(Value::as_array);
+    list.map_or(&[], Vec::as_slice)
+}
+
+/// A time to the second, as an operator compares it with a log.
+fn moment(value: &Value, key: &str) -> String {
+    let text = text(value, key);
+    match text.parse::<DateTime<Utc>>() {
+        Ok(at) => at.format("%Y-%m-%d %H:%M:%S").to_string(),
+        Err(_) => text,
+    }
+}
+
+/// `3 h 20 min`; the two greatest units of a duration.
+fn span(ms: i64) -> String {
+    let seconds = ms.max(0) / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, 0) => format!("{hours} h"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, 0, _) => format!("{days} d"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+fn soaked(rollout: &Value) -> String {
+    let ms = |key: &str| rollout.get(key).and_then(Value::as_i64);
+    let soaked = span(ms("soakedMs").unwrap_or(0));
+    match ms("leftMs") {
+        Some(left) => format!("{soaked}, {} left", span(left)),
+        None => soaked,
+    }
+}
+
+/// `holding (watch)`.
+fn state(rollout: &Value) -> String {
+    let state = rollout.get("state").unwrap_or(&Value::Null);
+    let because = state.get("because").and_then(Value::as_str);
+    let recommended = state.get("recommended").and_then(Value::as_bool);
+    let detail = because.or(recommended.map(|yes| {
+        if yes {
+            "recommended"
+        } else {
+            "not recommended"
+        }
+    }));
+    match (state, detail) {
+        (Value::String(name), _) => name.clone(),
+        (state, Some(detail)) => format!("{} ({detail})", text(state, "name")),
+        (state, None) => text(state, "name"),
+    }
+}
+
+fn stage(rollout: &Value) -> String {
+    format!("{}/{}", text(rollout, "stage"), text(rollout, "stages"))
+}
+
+fn show_list(answer: &Value) -> String {
+    let rollouts = answer.as_array().map_or(&[][..], Vec::as_slice);
+    if rollouts.is_empty() {
+        return "No rollout is under way.\n".to_owned();
+    }
+    let heading = [
+        "ID", "PLAN", "STATE", "STAGE", "SHARE", "SOAKED", "EVIDENCE", "STARTED",
+    ];
+    let mut table = Table::new(&heading);
+    for rollout in rollouts {
+        table.row([
+            text(rollout, "id"),
+            text(rollout, "plan"),
+            state(rollout),
+            stage(rollout),
+            format!("{} %", text(rollout, "share")),
+            soaked(rollout),
+            text(rollout, "level"),
+            moment(rollout, "startedAt"),
+        ]);
+    }
+    table.to_string()
+}
+
+fn show_rollout(rollout: &Value) -> String {
+    let mut lines = vec![
+        ("rollout", text(rollout, "id")),
+        ("plan", text(rollout, "plan")),
+        ("state", state(rollout)),
+        ("stage", stage(rollout)),
+        ("share", format!("{} %", text(rollout, "share"))),
+        ("soaked", soaked(rollout)),
+        ("evidence", text(rollout, "level")),
+        ("version", text(rollout, "version")),
+        ("started", moment(rollout, "startedAt")),
+    ];
+    if rollout.get("next").is_some_and(Value::is_string) {
+        lines.push(("next", text(rollout, "next")));
+    }
+    let mut shown = String::new();
+    for (name, value) in lines {
+        shown.push_str(&format!("{name:<9} {}\n", clean(&value)));
+    }
+    for line in list(rollout, "words").iter().filter_map(Value::as_str) {
+        shown.push_str(&format!("  {}\n", clean(line)));
+    }
+    shown
+}
+
+fn show_faults(answer: &Value) -> String {
+    let line = |fault: &Value| {
+        let text = clean(&text(fault, "message"));
+        match fault.get("line").and_then(Value::as_u64) {
+            Some(line) => format!("  line {line}: {text}"),
+            None => format!("  {text}"),
+        }
+    };
+    let lines: Vec<_> = list(answer, "faults").iter().map(line).collect();
+    lines.join("\n")
+}
+
+fn show_valid(answer: &Value) -> String {
+    let mut shown = "The plan can be used.\n".to_owned();
+    for warning in list(answer, "warnings").iter().filter_map(Value::as_str) {
+        shown.push_str(&format!("warning: {}\n", clean(warning)));
+    }
+    shown
+}
+
+/// `soaking 10 %`.
+fn place(entry: &Value, key: &str) -> String {
+    match entry.get(key) {
+        Some(place @ Value::Object(_)) => {
+            format!("{} {} %", state(place), text(place, "share"))
+        }
+        _ => "–".to_owned(),
+    }
+}
+
+fn show_history(answer: &Value) -> String {
+    let heading = ["AT (UTC)", "VERSION", "WHO", "WHAT", "FROM", "TO", "WHY"];
+    let mut table = Table::new(&heading);
+    for entry in answer.as_array().map_or(&[][..], Vec::as_slice) {
+        table.row([
+            moment(entry, "at"),
+            text(entry, "version"),
+            text(entry, "actor"),
+            text(entry, "action"),
+            place(entry, "before"),
+            place(entry, "after"),
+            text(entry, "reason"),
+        ]);
+    }
+    table.to_string()
+}
+
+fn show_why(answer: &Value) -> String {
+    let mut shown = String::new();
+    for entry in answer.as_array().map_or(&[][..], Vec::as_slice) {
+        let line = format!(
+            "{}  {} by {} (version {})",
+            moment(entry, "at"),
+            text(entry, "action"),
+            text(entry, "actor"),
+            text(entry, "version"),
+        );
+        shown.push_str(&format!("{}\n", clean(&line)));
+        for key in ["reason", "text"] {
+            for line in text(entry, key).lines() {
+                shown.push_str(&format!("  {}\n", clean(line)));
+            }
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_a_name_and_a_file_becomes_its_text() {
+        assert_eq!(plan_text("standard").expect("a name"), "standard");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("own.toml");
+        std::fs::write(&file, "name = \"own\"").expect("a file");
+        let path = file.display().to_string();
+        assert_eq!(plan_text(&path).expect("a text"), "name = \"own\"");
+        std::fs::write(&file, vec![b'#'; 70_000]).expect("a file");
+        let error = plan_text(&path).expect_err("too long");
+        assert!(error.to_string().contains("65536"), "{error}");
+        let error = plan_text("nowhere.toml").expect_err("no file");
+        assert!(error.to_string().contains("nowhere.toml"), "{error}");
+    }
+
+    #[test]
+    fn durations_show_their_two_greatest_units() {
+        for (ms, text) in [
+            (-1, "0 s"),
+            (59_999, "59 s"),
+            (60_000, "1 min"),
+            (12_000_000, "3 h 20 min"),
+            (172_800_000, "2 d"),
+            (187_200_000, "2 d 4 h"),
+        ] {
+            assert_eq!(span(ms), text);
+        }
+    }
+
+    #[test]
+    fn percents_may_carry_their_sign() {
+        assert_eq!(percent("12.5%").map(Percent::get), Ok(12.5));
+        assert!(percent("101").is_err() && percent("-1").is_err());
+    }
+}

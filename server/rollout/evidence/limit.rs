@@ -1,0 +1,137 @@
+//! Whether an error rate is above (or below) a fixed limit, judging every request.
+
+use serde::{Deserialize, Serialize};
+
+use super::mixture::{MOST, Mixture, Restarts};
+
+/// Rates above the limit that are tried, as multiples of it.
+const ABOVE: [f64; 7] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0];
+/// Rates below it.
+const BELOW: [f64; 7] = [0.9, 0.75, 0.6, 0.5, 0.35, 0.2, 0.1];
+/// No alternative claims that more requests than this fail.
+const HIGHEST_RATE: f64 = 0.95;
+
+/// The log evidence of a success and of an error for `ratio` times the limit.
+pub(super) fn steps(limit: f64, ratio: f64) -> [f64; 2] {
+    let limit = limit.clamp(1e-6, 0.9);
+    let rate = (limit * ratio).min(HIGHEST_RATE);
+    [((1.0 - rate) / (1.0 - limit)).ln(), (rate / limit).ln()]
+}
+
+/// A sequential test of one arm's error rate against a limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Limit {
+    is_above: bool,
+    steps: Vec<[f64; 2]>,
+    mixture: Mixture,
+}
+
+impl Limit {
+    /// H₀: the rate is at most the limit.
+    pub(super) fn above(limit: f64, restarts: Restarts) -> Self {
+        Self::new(true, limit, restarts)
+    }
+
+    /// H₀: the rate is at least the limit.
+    pub(super) fn below(limit: f64, restarts: Restarts) -> Self {
+        Self::new(false, limit, restarts)
+    }
+
+    fn new(is_above: bool, limit: f64, restarts: Restarts) -> Self {
+        let ratios = if is_above { ABOVE } else { BELOW };
+        Self {
+            is_above,
+            steps: ratios.map(|ratio| steps(limit, ratio)).to_vec(),
+            mixture: Mixture::new(ratios.len(), restarts),
+        }
+    }
+
+    /// Judges one request.
+    pub(super) fn judge(&mut self, is_error: bool) {
+        self.mixture
+            .add(self.steps.iter().map(|step| step[usize::from(is_error)]));
+    }
+
+    /// Starts the components of all full hours up to this one.
+    pub(super) fn reach(&mut self, hour: u32) {
+        self.mixture.reach(hour);
+    }
+
+    /// The evidence against the null hypothesis.
+    pub(super) fn value(&self) -> f64 {
+        self.mixture.value(std::iter::repeat_n(1.0 / 7.0, 7))
+    }
+
+    /// The evidence that so many requests would have been by themselves.
+    pub(super) fn of(limit: f64, requests: u32, errors: u32) -> f64 {
+        let mean: f64 = ABOVE
+            .iter()
+            .map(|ratio| {
+                let [ok, error] = steps(limit, *ratio);
+                let ok = f64::from(requests.saturating_sub(errors)) * ok;
+                (ok + f64::from(errors) * error).exp() / 7.0
+            })
+            .sum();
+        mean.min(MOST)
+    }
+}
+
+/// Requests and errors of the last hour, in twelve slots of five minutes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct LastHour {
+    /// The number of the newest slot since 1970.
+    newest: i64,
+    slots: [super::ratio::Counts; 12],
+}
+
+impl LastHour {
+    const SLOT_MS: i64 = 5 * 60 * 1_000;
+
+    pub(super) fn new(at_ms: i64) -> Self {
+        Self {
+            newest: at_ms.div_euclid(Self::SLOT_MS),
+            slots: Default::default(),
+        }
+    }
+
+    fn slot(&mut self, number: i64) -> Option<&mut super::ratio::Counts> {
+        let index = number.rem_euclid(12);
+        self.slots.get_mut(usize::try_from(index).ok()?)
+    }
+
+    /// Drops what is older than an hour.
+    pub(super) fn reach(&mut self, at_ms: i64) {
+        let now = at_ms.div_euclid(Self::SLOT_MS);
+        for number in (self.newest.saturating_add(1)..=now).take(12) {
+            // After twelve slots nothing is left, whichever they are.
+            if let Some(slot) = self.slot(number) {
+                *slot = super::ratio::Counts::default();
+            }
+        }
+        self.newest = self.newest.max(now);
+    }
+
+    pub(super) fn count(&mut self, arm: usize, is_error: bool) {
+        let Some(slot) = self.slot(self.newest) else {
+            return;
+        };
+        if let (Some(requests), Some(errors)) =
+            (slot.requests.get_mut(arm), slot.errors.get_mut(arm))
+        {
+            *requests = requests.saturating_add(1);
+            *errors = errors.saturating_add(u32::from(is_error));
+        }
+    }
+
+    /// All of it.
+    pub(super) fn sum(&self) -> super::ratio::Counts {
+        let mut sum = super::ratio::Counts::default();
+        for slot in &self.slots {
+            for arm in 0..2 {
+                sum.requests[arm] = sum.requests[arm].saturating_add(slot.requests[arm]);
+                sum.errors[arm] = sum.errors[arm].saturating_add(slot.errors[arm]);
+            }
+        }
+        sum
+    }
+}

@@ -1,0 +1,177 @@
+//! Whether one arm's error rate is more than ρ₀ times the other's, by where the errors fall.
+//!
+//! Of the errors in a bin, each falls on the candidate with probability θ(ρ) = sρ/(sρ + 1 − s), where
+//! s is the candidate's share of the bin's requests; the common error rate cancels, so neither a
+//! daily cycle nor an outage of both arms moves it (Lindon & Malek 2022). Where errors are frequent
+//! they are drawn without replacement, and the exact distribution of the candidate's part is Fisher's
+//! non-central hypergeometric one, whose ρ is then a ratio of odds.
+
+use serde::{Deserialize, Serialize};
+
+use super::mixture::{Mixture, Restarts};
+
+/// How much worse than ρ₀ the candidate may be, and the weight of each.
+const WORSE: [(f64, f64); 8] = [
+    (1.25, 0.10),
+    (1.5, 0.15),
+    (2.0, 0.20),
+    (3.0, 0.20),
+    (5.0, 0.15),
+    (10.0, 0.10),
+    (20.0, 0.05),
+    (50.0, 0.05),
+];
+/// How much better than ρ₀, each with the same weight.
+const BETTER: [(f64, f64); 7] = {
+    const EACH: f64 = 1.0 / 7.0;
+    [
+        (0.9, EACH),
+        (0.75, EACH),
+        (0.6, EACH),
+        (0.5, EACH),
+        (0.35, EACH),
+        (0.2, EACH),
+        (0.1, EACH),
+    ]
+};
+/// Off by a factor in either direction, each with the same weight.
+const EITHER: [(f64, f64); 8] = [
+    (0.25, 0.125),
+    (0.5, 0.125),
+    (0.7, 0.125),
+    (0.85, 0.125),
+    (1.2, 0.125),
+    (1.5, 0.125),
+    (2.0, 0.125),
+    (4.0, 0.125),
+];
+/// Errors are frequent where more than one request in this many is one.
+const FREQUENT: u64 = 10;
+
+/// Requests and errors of one bin, by arm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Counts {
+    /// Requests of control and candidate.
+    pub requests: [u32; 2],
+    /// Errors among them.
+    pub errors: [u32; 2],
+}
+
+/// What is tested against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Direction {
+    /// H₀: the candidate is at most ρ₀ times as bad.
+    Worse,
+    /// H₀: the candidate is at least ρ₀ times as bad.
+    Better,
+    /// H₀: exactly ρ₀ times.
+    Either,
+}
+
+impl Direction {
+    fn alternatives(self) -> &'static [(f64, f64)] {
+        match self {
+            Self::Worse => &WORSE,
+            Self::Better => &BETTER,
+            Self::Either => &EITHER,
+        }
+    }
+}
+
+/// One sequential test of the ratio of two error rates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Ratio {
+    null: f64,
+    direction: Direction,
+    mixture: Mixture,
+}
+
+impl Ratio {
+    /// A test of H₀ that the ratio is at most, or at least, `null`; `null` is made positive.
+    pub(super) fn new(direction: Direction, null: f64, restarts: Restarts) -> Self {
+        Self {
+            null: if null.is_finite() {
+                null.clamp(0.01, 100.0)
+            } else {
+                1.0
+            },
+            direction,
+            mixture: Mixture::new(direction.alternatives().len(), restarts),
+        }
+    }
+
+    /// Judges a bin; one without errors or with an empty arm says nothing.
+    pub(super) fn judge(&mut self, bin: Counts) {
+        let [control, candidate] = bin.requests.map(u64::from);
+        let [x0, x1] = bin.errors.map(u64::from);
+        if control == 0 || candidate == 0 || x0 + x1 == 0 {
+            return;
+        }
+        let null = self.null;
+        let alternatives = self.direction.alternatives().iter();
+        if (x0 + x1) * FREQUENT > control + candidate {
+            let under_null = log_draws(control, candidate, x0 + x1, null);
+            self.mixture.add(alternatives.map(|(ratio, _)| {
+                let under = log_draws(control, candidate, x0 + x1, null * ratio);
+                x1 as f64 * ratio.ln() + under_null - under
+            }));
+        } else {
+            let share = candidate as f64 / (control + candidate) as f64;
+            self.attribute(x0 as f64, x1 as f64, share);
+        }
+    }
+
+    /// Judges single events of which a known share falls on the candidate; nothing at a share of 0 or 1.
+    pub(super) fn attribute(&mut self, control: f64, candidate: f64, share: f64) {
+        if share <= 0.0 || share >= 1.0 {
+            return;
+        }
+        let null = self.null;
+        let all = |ratio: f64| share * ratio + 1.0 - share;
+        self.mixture
+            .add(self.direction.alternatives().iter().map(|(ratio, _)| {
+                let more = (all(null) / all(null * ratio)).ln();
+                candidate * (ratio.ln() + more) + control * more
+            }));
+    }
+
+    /// Judges candidate requests alone against a rate that the null hypothesis allows it.
+    pub(super) fn against(&mut self, rate: f64, bin: Counts) {
+        let [_, requests] = bin.requests.map(f64::from);
+        let [_, errors] = bin.errors.map(f64::from);
+        self.mixture
+            .add(self.direction.alternatives().iter().map(|(ratio, _)| {
+                let [ok, error] = super::limit::steps(rate, *ratio);
+                errors * error + (requests - errors) * ok
+            }));
+    }
+
+    /// Starts the components of all full hours up to this one.
+    pub(super) fn reach(&mut self, hour: u32) {
+        self.mixture.reach(hour);
+    }
+
+    /// The evidence against the null hypothesis.
+    pub(super) fn value(&self) -> f64 {
+        let weights = self.direction.alternatives().iter();
+        self.mixture.value(weights.map(|(_, weight)| *weight))
+    }
+}
+
+/// ln Σₓ C(candidate, x)·C(control, errors − x)·ωˣ, up to a constant that does not depend on ω.
+fn log_draws(control: u64, candidate: u64, errors: u64, odds: f64) -> f64 {
+    let least = errors.saturating_sub(control);
+    let most = errors.min(candidate);
+    let (mut term, mut sum, mut scale) = (1.0, 1.0, least as f64 * odds.ln());
+    for x in least..most {
+        let ways = ((candidate - x) * (errors - x)) as f64;
+        term *= ways / ((x + 1) * (control + x + 1 - errors)) as f64 * odds;
+        sum += term;
+        if sum > 1e200 {
+            scale += sum.ln();
+            term /= sum;
+            sum = 1.0;
+        }
+    }
+    scale + sum.ln()
+}

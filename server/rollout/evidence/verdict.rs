@@ -1,0 +1,372 @@
+//! What evidence amounts to at one moment.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Evidence, HOUR_MS, Level,
+    limit::Limit,
+    mixture::Restarts,
+    ratio::{Direction, Ratio},
+    stream,
+};
+use crate::_core::units::Percent;
+
+/// The crash detector and the absolute limit may err a tenth as often as the main test.
+const A_TENTH: f64 = 10.0;
+/// At this evidence an arm is failing in itself.
+const FAILING: f64 = 20.0;
+/// The sample ratio's evidence of a mismatch (α = 0.001).
+const MISMATCH: f64 = 1_000.0;
+/// Promotion is recommended at this (α = 0.05).
+const RECOMMENDED: f64 = 20.0;
+/// Promotion is proven at this (α = 0.01).
+const PROVEN: f64 = 100.0;
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// Requests that failed.
+    Errors,
+    /// Requests slower than control's P50, and than its P95.
+    Slow,
+    /// Requests slower than control's P99, and timeouts.
+    VerySlow,
+    /// Answers that users rated bad.
+    Feedback,
+}
+
+/// Which test took a rollout back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The candidate is worse than the margin tolerates, over all metrics.
+    Worse,
+    /// It fails more than control, whatever the margin.
+    Crash,
+    /// It fails more than the plan ever allows, and control does not.
+    AbsoluteLimit,
+}
+
+/// What the candidate is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reference {
+    /// Control's requests of the same time.
+    Running,
+    /// Control's rates as they were when it last had traffic.
+    Frozen,
+}
+
+/// The evidence of one metric.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MetricEvidence {
+    /// Which.
+    pub metric: Metric,
+    /// Its part in the whole, 0 to 1.
+    pub weight: f64,
+    /// The evidence that the candidate is worse in it; 1 says nothing.
+    pub e: f64,
+}
+
+/// Whether the candidate's error rate is above what the plan ever allows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AbsoluteLimit {
+    /// The limit, 0 to 1.
+    pub limit: f64,
+    /// The evidence that the candidate is above it.
+    pub e: f64,
+    /// The same over the last hour alone.
+    pub last_hour: f64,
+    /// The candidate is above it, and still is.
+    pub broken: bool,
+    /// The evidence that control is above it, over the last hour.
+    pub control_last_hour: f64,
+    /// Control is failing as well.
+    pub control_broken: bool,
+    /// The evidence of the last hour that the candidate fails more than control.
+    pub worse_last_hour: f64,
+}
+
+/// Whether users fall on the arms as the share says.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SampleRatio {
+    /// The evidence that they do not.
+    pub e: f64,
+    /// 1/E, at most 1: valid at every moment.
+    pub p: f64,
+    /// They do not.
+    pub mismatch: bool,
+}
+
+/// What is proven for the next stage, since this one began.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Promotion {
+    /// When the stage began, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// The candidate's requests in this stage.
+    pub requests: u64,
+    /// At least so many users made them (exact up to a few hundred).
+    pub users: u64,
+    /// The evidence that the candidate is no worse than the stage tolerates, or good enough anyway.
+    pub e: f64,
+    /// Enough for a person to promote it (α = 0.05).
+    pub recommended: bool,
+    /// Enough to promote it without a person (α = 0.01).
+    pub proven: bool,
+    /// In words.
+    pub why: String,
+}
+
+/// What one arm has seen since the rollout began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmCounts {
+    /// Users, each counted in the arm where it was first seen; a lower bound for many.
+    pub users: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Of them failed, timeouts included.
+    pub errors: u64,
+    /// Of them ended by our own time limit.
+    pub timeouts: u64,
+    /// Answers rated good.
+    pub good_ratings: u64,
+    /// Answers rated bad.
+    pub bad_ratings: u64,
+}
+
+/// What evidence amounts to at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Verdict {
+    /// The moment, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// How alarming it is.
+    pub level: Level,
+    /// Which test took the rollout back, once one has; it stays.
+    pub cause: Option<Cause>,
+    /// When that was, in milliseconds since 1970.
+    pub decided_at_ms: Option<i64>,
+    /// In words.
+    pub why: String,
+    /// The evidence over all metrics that the candidate is worse: rollback at 100 by default.
+    pub e: f64,
+    /// By metric.
+    pub metrics: Vec<MetricEvidence>,
+    /// The evidence that the candidate fails more than control at all; ten times as much is needed.
+    pub crash: f64,
+    /// The absolute limit.
+    pub absolute: AbsoluteLimit,
+    /// Users by arm.
+    pub sample_ratio: SampleRatio,
+    /// What the candidate is compared with.
+    pub reference: Reference,
+    /// For the next stage.
+    pub promotion: Promotion,
+    /// Control's requests.
+    pub control: ArmCounts,
+    /// The candidate's.
+    pub candidate: ArmCounts,
+}
+
+impl Verdict {
+    pub(super) fn of(evidence: &Evidence, now_ms: i64) -> Self {
+        let e = overall(evidence);
+        let absolute = absolute(evidence);
+        let sample_ratio = sample_ratio(evidence);
+        let (level, why) = level(evidence, e, &absolute, &sample_ratio, now_ms);
+        let [control, candidate] = evidence.totals.map(|totals| ArmCounts {
+            users: totals.users,
+            requests: totals.requests,
+            errors: totals.errors,
+            timeouts: totals.timeouts,
+            good_ratings: totals.good_ratings,
+            bad_ratings: totals.bad_ratings,
+        });
+        Self {
+            at_ms: now_ms,
+            level,
+            cause: evidence.rollback.map(|decided| decided.cause),
+            decided_at_ms: evidence.rollback.map(|decided| decided.at_ms),
+            why,
+            e,
+            metrics: metrics(evidence).to_vec(),
+            crash: evidence.crash.value(),
+            absolute,
+            sample_ratio,
+            reference: reference(evidence),
+            promotion: promotion(evidence, level),
+            control,
+            candidate,
+        }
+    }
+}
+
+/// The evidence of each metric.
+fn metrics(evidence: &Evidence) -> [MetricEvidence; 4] {
+    let [errors, p50, p95, p99, feedback] = evidence.streams.each_ref().map(|s| s.value());
+    let values = [errors, (p50 + p95) / 2.0, p99, feedback];
+    let weights = evidence.plan.normalised_weights();
+    let names = [
+        Metric::Errors,
+        Metric::Slow,
+        Metric::VerySlow,
+        Metric::Feedback,
+    ];
+    std::array::from_fn(|i| MetricEvidence {
+        metric: names[i],
+        weight: weights[i],
+        e: values[i],
+    })
+}
+
+/// The evidence over all metrics; their mean, which needs no independence.
+pub(super) fn overall(evidence: &Evidence) -> f64 {
+    metrics(evidence)
+        .iter()
+        .map(|metric| metric.weight * metric.e)
+        .sum()
+}
+
+/// Which test calls for a rollback, if one does.
+pub(super) fn rollback_cause(evidence: &Evidence) -> Option<Cause> {
+    let rollback = evidence.plan.rollback;
+    if evidence.crash.value() >= rollback * A_TENTH {
+        return Some(Cause::Crash);
+    }
+    // The rest of the absolute limit is only worth computing once it is broken.
+    if evidence.absolute.value() >= rollback * A_TENTH {
+        let absolute = absolute(evidence);
+        if absolute.broken
+            && !absolute.control_broken
+            && (absolute.worse_last_hour >= rollback || evidence.share >= Percent::FULL)
+        {
+            return Some(Cause::AbsoluteLimit);
+        }
+    }
+    (overall(evidence) >= rollback).then_some(Cause::Worse)
+}
+
+fn absolute(evidence: &Evidence) -> AbsoluteLimit {
+    let limit = evidence.plan.max_error_rate;
+    let e = evidence.absolute.value();
+    let last_hour = evidence.last_hour.sum();
+    let [control_last_hour, candidate_last_hour] =
+        [0, 1].map(|arm| Limit::of(limit, last_hour.requests[arm], last_hour.errors[arm]));
+    let mut worse = Ratio::new(Direction::Worse, 1.0, Restarts::NEVER);
+    worse.judge(last_hour);
+    AbsoluteLimit {
+        limit,
+        e,
+        last_hour: candidate_last_hour,
+        broken: e >= evidence.plan.rollback * A_TENTH && candidate_last_hour >= FAILING,
+        control_last_hour,
+        control_broken: control_last_hour >= FAILING,
+        worse_last_hour: worse.value(),
+    }
+}
+
+fn sample_ratio(evidence: &Evidence) -> SampleRatio {
+    let e = evidence.sample_ratio.value();
+    SampleRatio {
+        e,
+        p: (1.0 / e).min(1.0),
+        mismatch: e >= MISMATCH,
+    }
+}
+
+fn reference(evidence: &Evidence) -> Reference {
+    if evidence.streams[stream::ERRORS].is_frozen() {
+        Reference::Frozen
+    } else {
+        Reference::Running
+    }
+}
+
+fn level(
+    evidence: &Evidence,
+    e: f64,
+    absolute: &AbsoluteLimit,
+    sample_ratio: &SampleRatio,
+    now_ms: i64,
+) -> (Level, String) {
+    let plan = &evidence.plan;
+    if let Some(decided) = evidence
+        .rollback
+        .map(|decided| decided.cause)
+        .or(rollback_cause(evidence))
+    {
+        let why = match decided {
+            Cause::Worse => "the candidate is worse than the margin tolerates",
+            Cause::Crash => "the candidate fails more often than control",
+            Cause::AbsoluteLimit => "the candidate fails more than ever allowed, control does not",
+        };
+        return (Level::Rollback, why.to_owned());
+    }
+    if absolute.broken {
+        let why = if absolute.control_broken {
+            "both sides are failing"
+        } else {
+            "the candidate fails more than ever allowed; whether control does too is not clear yet"
+        };
+        return (Level::Hold, why.to_owned());
+    }
+    if sample_ratio.mismatch {
+        let why = "users do not fall on the arms as the share says";
+        return (Level::Hold, why.to_owned());
+    }
+    let is_held = evidence.held.is_some_and(|held| {
+        !held
+            .calm_since_ms
+            .is_some_and(|since| now_ms.saturating_sub(since) >= HOUR_MS)
+    });
+    if e >= plan.hold {
+        (Level::Hold, format!("E is {e:.1}, at least {}", plan.hold))
+    } else if is_held {
+        let why = format!("E is {e:.1}, and not yet below {} for an hour", plan.watch);
+        (Level::Hold, why)
+    } else if e >= plan.watch {
+        (
+            Level::Watch,
+            format!("E is {e:.1}, at least {}", plan.watch),
+        )
+    } else {
+        (Level::Clear, format!("E is {e:.1}, below {}", plan.watch))
+    }
+}
+
+fn promotion(evidence: &Evidence, level: Level) -> Promotion {
+    let stage = &evidence.stage;
+    let [dual, good] = [stage.dual.value(), stage.good.value()];
+    // Either is enough; the mean of both is one test at the same error rate.
+    let e = (dual + good) / 2.0;
+    let may = level < Level::Hold;
+    let why = if !may {
+        "no promotion while the evidence says hold"
+    } else if e < RECOMMENDED {
+        "inconclusive: extend the stage, or ask a person"
+    } else if dual >= good {
+        "the candidate is proven no worse than the stage tolerates"
+    } else {
+        "the candidate is proven to fail rarely enough"
+    };
+    Promotion {
+        since_ms: stage.began_at_ms,
+        requests: stage.requests,
+        users: stage
+            .users
+            .iter()
+            .map(|word| u64::from(word.count_ones()))
+            .sum(),
+        e,
+        recommended: may && e >= RECOMMENDED,
+        proven: may && e >= PROVEN,
+        why: why.to_owned(),
+    }
+}

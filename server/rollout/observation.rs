@@ -1,0 +1,225 @@
+//! From recorded events to what a rollout is judged on.
+//!
+//! A [`Ledger`] is fed with nothing but numbered events, ratings, and the changes of share and stage
+//! that the history records, each at its place in the log. Its time is that of the events. So whoever
+//! feeds it the log again gets the same ledger, bit for bit.
+
+mod hour;
+
+use std::collections::BTreeSet;
+
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use self::hour::Hour;
+use super::{
+    decision::{Arm, Finding},
+    evidence::{Evidence, Level, Observation, Strata},
+    plan::{Judge, Plan},
+};
+use crate::{
+    _core::{assignment::Variant, units::Percent},
+    ai_metrics::{Event, Outcome},
+    providers::fault::FaultKind,
+};
+
+/// Ratings that a ledger can repeat; more are counted, but a replay cannot be exact.
+const RATINGS_LIMIT: usize = 10_000;
+
+/// What evidence counts of an event: `None` where it speaks against nobody.
+///
+/// Faults of the client, refusals that concern our whole account, and cancelled attempts count for
+/// neither arm. A timeout is an error, and slow.
+pub fn observe(event: &Event) -> Option<Observation> {
+    let subject = event.subject.filter(|_| event.counted)?;
+    let (error, timed_out) = match event.outcome {
+        Outcome::Success => (false, false),
+        Outcome::Fault(kind) if kind.is_models_fault() => (true, kind == FaultKind::Timeout),
+        Outcome::Fault(_) | Outcome::Cancelled => return None,
+    };
+    Some(Observation {
+        // Events are stamped at their end, observations when the request arrived.
+        at_ms: event.at_ms.saturating_sub(event.latency_ms as i64),
+        subject,
+        variant: event.variant,
+        error,
+        latency_ms: event.latency_ms,
+        timed_out,
+    })
+}
+
+/// A person's judgement of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rating {
+    /// The last event before it.
+    pub after: i64,
+    /// [`Subject::key`](crate::_core::assignment::Subject::key).
+    pub subject: u64,
+    /// The arm that gave the answer.
+    pub variant: Variant,
+    /// Whether it was good.
+    pub good: bool,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
+}
+
+/// A change that the ledger has to know, as the history keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum Step {
+    /// Nothing that it has to know.
+    None,
+    /// A stage begins at a share; a candidate `rho_bad` times worse must not pass it.
+    Stage {
+        /// The new share.
+        share: Percent,
+        /// The plan's.
+        rho_bad: f64,
+    },
+    /// The share moves, or ends at 0.
+    Share {
+        /// The new share.
+        share: Percent,
+    },
+}
+
+/// All that a rollout is judged on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ledger {
+    evidence: Evidence,
+    /// Control and candidate since the stage began.
+    arms: [Tally; 2],
+    /// The candidate's last hour, for fixed thresholds.
+    hour: Hour,
+    /// How many events were folded.
+    pub events: u64,
+    last_ms: Option<i64>,
+    /// In their order.
+    pub ratings: Vec<Rating>,
+    /// How many more there were.
+    pub ratings_beyond: u64,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Tally {
+    requests: u64,
+    errors: u64,
+    latency_ms: f64,
+    users: BTreeSet<u64>,
+}
+
+impl Ledger {
+    /// A ledger without observations.
+    pub fn new(plan: &Plan, strata: Strata, started_at_ms: i64) -> Self {
+        let mut ledger = Self {
+            evidence: Evidence::new(&plan.evidence, strata, started_at_ms),
+            arms: Default::default(),
+            hour: Hour::default(),
+            events: 0,
+            last_ms: None,
+            ratings: Vec::new(),
+            ratings_beyond: 0,
+        };
+        if let Some(stage) = plan.stages.first() {
+            let (share, rho_bad) = (plan.share_of(0), stage.rho_bad);
+            ledger.step(Step::Stage { share, rho_bad }, started_at_ms);
+        }
+        ledger
+    }
+
+    /// Folds an event of this rollout, made while `share` was in force.
+    pub fn fold(&mut self, event: &Event, share: Percent) {
+        self.events += 1;
+        let Some(observation) = observe(event) else {
+            return;
+        };
+        self.last_ms = self.last_ms.max(Some(event.at_ms));
+        self.evidence.advance(event.at_ms, share);
+        self.evidence.fold(&observation, share);
+        let tally = &mut self.arms[arm(observation.variant)];
+        tally.requests += 1;
+        tally.errors += u64::from(observation.error);
+        tally.latency_ms += observation.latency_ms;
+        tally.users.insert(observation.subject);
+        if observation.variant == Variant::Candidate {
+            let Observation { error, latency_ms, .. } = observation;
+            self.hour.count(event.at_ms, error, latency_ms);
+        }
+    }
+
+    /// Takes note of a change.
+    pub fn step(&mut self, step: Step, at_ms: i64) {
+        match step {
+            Step::None => {}
+            Step::Stage { share, rho_bad } => {
+                self.evidence.begin_stage(at_ms, share, rho_bad);
+                self.arms = Default::default();
+            }
+            Step::Share { share } => self.evidence.advance(at_ms, share),
+        }
+    }
+
+    /// Folds a rating.
+    pub fn rate(&mut self, rating: Rating) {
+        let Rating { subject, variant, good, at_ms, .. } = rating;
+        self.evidence.feedback(subject, variant, good, at_ms);
+        if self.ratings.len() < RATINGS_LIMIT {
+            self.ratings.push(rating);
+        } else {
+            self.ratings_beyond += 1;
+        }
+    }
+
+    /// What the plan's judge finds, and the evidence in figures.
+    pub fn judge(&self, plan: &Plan, now_ms: i64) -> (Finding, Value) {
+        let verdict = self.evidence.verdict(now_ms);
+        let arm = |tally: &Tally| Arm {
+            requests: tally.requests,
+            users: tally.users.len() as u64,
+            errors: tally.errors,
+            average_ms: match tally.requests {
+                0 => 0.0,
+                requests => tally.latency_ms / requests as f64,
+            },
+        };
+        let [control, candidate] = &self.arms;
+        let mut finding = Finding {
+            level: verdict.level,
+            limit_broken: verdict.limit.broken,
+            control_broken: verdict.limit.control_broken,
+            sample_mismatch: verdict.sample_ratio.mismatch,
+            recommended: verdict.promotion.recommended,
+            proven: verdict.promotion.proven,
+            why: verdict.promotion.why.clone(),
+            candidate: arm(candidate),
+            control: arm(control),
+            last_request_at: self.last_ms.and_then(DateTime::from_timestamp_millis),
+        };
+        let verdict = serde_json::to_value(&verdict).unwrap_or_default();
+        if plan.judge == Judge::Evidence {
+            return (finding, verdict);
+        }
+        let judged = self.hour.judge(now_ms);
+        finding.level = judged.level;
+        finding.limit_broken = false;
+        finding.control_broken = false;
+        finding.sample_mismatch = false;
+        finding.recommended = judged.is_healthy;
+        finding.proven = judged.is_healthy;
+        finding.why = judged.why;
+        (finding, verdict)
+    }
+
+    /// The level alone and what is about the limit, for looks between ticks.
+    pub fn strata(&self) -> Strata {
+        self.evidence.strata()
+    }
+}
+
+fn arm(variant: Variant) -> usize {
+    match variant {
+        Variant::Control => 0,
+        Variant::Candidate => 1,
+    }
+}

@@ -1,0 +1,94 @@
+//! The plans that can be started by name: those that are shipped, and those of a folder.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use super::{Known, Plan, PlanFaults};
+
+/// Shipped plans: name and text.
+pub const SHIPPED: [(&str, &str); 4] = [
+    ("standard", include_str!("../plans/standard.toml")),
+    ("staging", include_str!("../plans/staging.toml")),
+    ("cautious", include_str!("../plans/cautious.toml")),
+    ("demo", include_str!("../plans/demo.toml")),
+];
+
+/// Plans by name.
+#[derive(Clone, Debug, Default)]
+pub struct Library {
+    plans: BTreeMap<String, Plan>,
+}
+
+/// Why the plans cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// The folder or a file of it cannot be read.
+    #[error("cannot read `{path}`: {source}")]
+    Unreadable {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Plans with faults.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Faulty(Vec<PlanFaults>),
+}
+
+impl Library {
+    /// The shipped plans and those of `ROLLOUT_PLANS`: every `*.toml` of the folder. A plan of the
+    /// folder replaces a shipped one of the same name.
+    pub fn load(folder: Option<&Path>, known: &Known) -> Result<Self, LibraryError> {
+        let mut texts: Vec<(String, String)> = SHIPPED
+            .iter()
+            .map(|(name, text)| (format!("{name}.toml"), (*text).to_owned()))
+            .collect();
+        if let Some(folder) = folder {
+            texts.extend(read(folder)?);
+        }
+        let mut plans = BTreeMap::new();
+        let mut faulty = Vec::new();
+        for (origin, text) in texts {
+            match Plan::parse(&text, &origin, known) {
+                Ok(plan) => {
+                    plans.insert(plan.name.clone(), plan);
+                }
+                Err(faults) => faulty.push(faults),
+            }
+        }
+        if faulty.is_empty() {
+            Ok(Self { plans })
+        } else {
+            Err(LibraryError::Faulty(faulty))
+        }
+    }
+
+    /// The plan of this name.
+    pub fn get(&self, name: &str) -> Option<&Plan> {
+        self.plans.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn plans(&self) -> impl Iterator<Item = &Plan> {
+        self.plans.values()
+    }
+}
+
+fn read(folder: &Path) -> Result<Vec<(String, String)>, LibraryError> {
+    let unreadable = |path: &Path, source| LibraryError::Unreadable {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
+        let path = entry.map_err(|error| unreadable(folder, error))?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
+            texts.push((path.display().to_string(), text));
+        }
+    }
+    texts.sort();
+    Ok(texts)
+}

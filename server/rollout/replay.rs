@@ -1,0 +1,1 @@
+//! Refolds the log of a rollout and compares, bit for bit.

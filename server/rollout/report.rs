@@ -1,0 +1,1 @@
+//! The deployment log of a rollout, as Markdown.

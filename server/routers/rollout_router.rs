@@ -1,0 +1,250 @@
+//! `rollout.*`: what is rolled out, what it proves, and every change a person may make; for admins.
+//!
+//! A change names the version of the state that it is based on. If the rollout has moved on, the
+//! change is refused with CONFLICT, and the error tells the state it met, in words and in
+//! `data.details.current`, so that the caller can look again and decide anew.
+
+mod answers;
+mod updates;
+
+use std::sync::Arc;
+
+use futures::Stream;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::{
+    answers::{Checked, HistoryEntry, RolloutDetails, RolloutState},
+    updates::Update,
+};
+use super::feature_flags_router::{MAX_REASON, checked};
+use crate::{
+    _core::{
+        context::Context, errors::RpcError, procedure::Tracked, registry::Registry, units::Percent,
+    },
+    procedures,
+    rollout::{audit::Explanation, controller::Controller},
+};
+
+/// The longest plan, in UTF-16 code units.
+const MAX_PLAN: u32 = 65_536;
+
+/// Registers the namespace.
+pub fn register(registry: &mut Registry, controller: Arc<Controller>) {
+    procedures!(registry.router("rollout", controller);
+        /// Checks a plan: every fault with its line, or what it says and what is odd about it.
+        query Admin validate = validate;
+        /// Rollouts that are under way, the newest first; all where asked.
+        query Admin list = list;
+        /// One rollout: where it is, its plan, what its traffic proves, and what comes next.
+        query Admin get = get;
+        /// Starts a rollout by a plan's name or by its TOML. It serves control only until the first
+        /// tick has run, which takes about a second.
+        mutation Admin start = start;
+        /// Stops the clock of the stage. The share stays what it is, and the candidate is still
+        /// taken back on evidence.
+        mutation Admin pause = pause;
+        /// Ends a pause.
+        mutation Admin resume = resume;
+        /// Begins the next stage now, whatever its soak and its proof.
+        mutation Admin advance = advance;
+        /// Moves the share within the stage.
+        mutation Admin setShare = set_share;
+        /// Takes everybody back to control, for good.
+        mutation Admin rollback = rollback;
+        /// Opens the gate that the rollout waits at.
+        mutation Admin approve = approve;
+        /// What was done to a rollout, by whom and why, oldest first.
+        query Admin history = history;
+        /// Each decision with its evidence in words and figures, oldest first.
+        query Admin why = why;
+        /// The live rollouts at once, then at each change what changed. An event's id is where to
+        /// resume: changes that were missed are told again from the history.
+        subscription Admin onChange = on_change;
+    );
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct ValidatePlan {
+    /// The name of a plan that is known here, or a plan in TOML.
+    #[schemars(length(min = 1, max = MAX_PLAN))]
+    plan: String,
+}
+
+async fn validate(
+    controller: Arc<Controller>,
+    _: Context,
+    input: ValidatePlan,
+) -> Result<Checked, RpcError> {
+    if answers::is_toml(&input.plan) {
+        return Ok(Checked::new(controller.validate(&input.plan)));
+    }
+    match controller.library().get(&input.plan) {
+        Some(plan) => Ok(Checked::new(Ok(plan.clone()))),
+        None => {
+            let known = controller.library().plans();
+            let known: Vec<_> = known.map(|plan| format!("`{}`", plan.name)).collect();
+            Err(RpcError::not_found(format!(
+                "Unknown plan `{}`; known are {}",
+                input.plan,
+                known.join(", ")
+            )))
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct ListRollouts {
+    /// Those that have ended, too.
+    all: bool,
+}
+
+async fn list(
+    controller: Arc<Controller>,
+    _: Context,
+    input: ListRollouts,
+) -> Result<Vec<RolloutState>, RpcError> {
+    let mut rollouts = controller.list().await.map_err(answers::refusal)?;
+    if !input.all {
+        rollouts.retain(|status| !status.state.is_final());
+    }
+    Ok(rollouts.iter().map(RolloutState::new).collect())
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct WhichRollout {
+    /// The rollout.
+    id: String,
+}
+
+async fn get(
+    controller: Arc<Controller>,
+    _: Context,
+    input: WhichRollout,
+) -> Result<RolloutDetails, RpcError> {
+    let view = controller.get(&input.id).await;
+    Ok(RolloutDetails::new(view.map_err(answers::refusal)?))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct StartRollout {
+    /// The name of a plan that is known here, or a plan in TOML.
+    #[schemars(length(min = 1, max = MAX_PLAN))]
+    plan: String,
+    /// Why, for those who look later; not blank.
+    #[schemars(length(min = 1, max = MAX_REASON))]
+    reason: String,
+    /// Puts the same users in that the last rollout of this plan had.
+    #[serde(default)]
+    keep_users: bool,
+}
+
+async fn start(
+    controller: Arc<Controller>,
+    context: Context,
+    input: StartRollout,
+) -> Result<RolloutState, RpcError> {
+    let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
+    let started = controller
+        .start(&input.plan, reason, &actor, input.keep_users)
+        .await
+        .map_err(answers::refusal)?;
+    tracing::warn!(actor, rollout = started.id, reason, "rollout started");
+    Ok(RolloutState::new(&started))
+}
+
+/// A change to a rollout.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct ChangeRollout {
+    /// The rollout.
+    id: String,
+    /// The version that this is based on.
+    #[schemars(range(min = 0))]
+    version: i64,
+    /// Why, for those who look later; not blank.
+    #[schemars(length(min = 1, max = MAX_REASON))]
+    reason: String,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+struct MoveShare {
+    /// The rollout.
+    id: String,
+    /// The version that this is based on.
+    #[schemars(range(min = 0))]
+    version: i64,
+    /// Why, for those who look later; not blank.
+    #[schemars(length(min = 1, max = MAX_REASON))]
+    reason: String,
+    /// 0 to 100; decimals are allowed.
+    percent: Percent,
+}
+
+/// A procedure that hands its input to the method of its name.
+macro_rules! changes {
+    ($($name:ident),*) => {$(
+        async fn $name(
+            controller: Arc<Controller>,
+            context: Context,
+            input: ChangeRollout,
+        ) -> Result<RolloutState, RpcError> {
+            let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
+            let changed = controller.$name(&input.id, input.version, reason, &actor).await;
+            answers::changed(stringify!($name), changed, reason)
+        }
+    )*};
+}
+changes!(pause, resume, advance, rollback, approve);
+
+async fn set_share(
+    controller: Arc<Controller>,
+    context: Context,
+    input: MoveShare,
+) -> Result<RolloutState, RpcError> {
+    let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
+    let changed = controller
+        .set_share(&input.id, input.version, input.percent, reason, &actor)
+        .await;
+    answers::changed("set-share", changed, reason)
+}
+
+async fn history(
+    controller: Arc<Controller>,
+    _: Context,
+    input: WhichRollout,
+) -> Result<Vec<HistoryEntry>, RpcError> {
+    let rows = controller.history(&input.id).await;
+    let rows = rows.map_err(answers::refusal)?;
+    Ok(rows.into_iter().map(HistoryEntry::new).collect())
+}
+
+async fn why(
+    controller: Arc<Controller>,
+    _: Context,
+    input: WhichRollout,
+) -> Result<Vec<Explanation>, RpcError> {
+    controller.why(&input.id).await.map_err(answers::refusal)
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+struct Resume {
+    /// The id of the last event that arrived, where the connection was lost.
+    last_event_id: Option<String>,
+}
+
+async fn on_change(
+    controller: Arc<Controller>,
+    _: Context,
+    input: Resume,
+) -> Result<impl Stream<Item = Result<Tracked<Update>, RpcError>>, RpcError> {
+    let last = input.last_event_id.as_deref();
+    updates::follow(controller, last).await
+}
+
+/// As the history names who did it.
+fn actor(context: &Context) -> Result<String, RpcError> {
+    Ok(format!("user:{}", context.user()?.id))
+}

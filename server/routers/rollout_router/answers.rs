@@ -1,0 +1,350 @@
+//! What the procedures answer, made from what the controller knows.
+
+use chrono::{DateTime, SubsecRound, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    _core::{
+        config::Algorithm,
+        errors::{ErrorCode, RpcError},
+        units::Percent,
+    },
+    rollout::{
+        controller::{Change, ControlError, View},
+        decision::{Arm, Finding},
+        evidence::Level,
+        plan::{Plan, PlanFault, PlanFaults},
+        status::{State, Status},
+        store::AuditRow,
+    },
+};
+
+/// Where a rollout is.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RolloutState {
+    /// Names it in every other call.
+    pub(super) id: String,
+    /// The plan's name.
+    plan: String,
+    /// The tasks it covers; none covers all.
+    tasks: Vec<String>,
+    /// What it is doing.
+    state: State,
+    /// Whether something can still follow; false once it is completed or rolled back.
+    live: bool,
+    /// The stage it is in, counted from 1.
+    stage: usize,
+    /// How many there are.
+    stages: usize,
+    /// Users below this share get the candidate.
+    share: Percent,
+    /// Milliseconds of the stage's soak that have passed; pauses and holds do not count.
+    soaked_ms: u64,
+    /// The most alarming evidence since it was last clear.
+    level: Level,
+    /// Counts the changes; a change names the version it is based on.
+    pub(super) version: i64,
+    /// How users become buckets.
+    algorithm: Algorithm,
+    /// When it began.
+    started_at: DateTime<Utc>,
+    /// When its stage began.
+    stage_began_at: DateTime<Utc>,
+    /// When it was completed or rolled back.
+    ended_at: Option<DateTime<Utc>>,
+    /// Who made the last change: `user:7`, `controller`.
+    changed_by: String,
+    /// Why.
+    reason: String,
+}
+
+impl RolloutState {
+    pub(super) fn new(status: &Status) -> Self {
+        Self {
+            id: status.id.clone(),
+            plan: status.plan.clone(),
+            tasks: status.tasks.clone(),
+            state: status.state,
+            live: !status.state.is_final(),
+            stage: (status.stage + 1).min(status.stages),
+            stages: status.stages,
+            share: status.share,
+            soaked_ms: status.soaked_ms,
+            level: status.told.level.unwrap_or(Level::Clear),
+            version: status.version,
+            algorithm: status.algorithm,
+            // JavaScript's dates have milliseconds.
+            started_at: status.started_at.trunc_subsecs(3),
+            stage_began_at: status.stage_began_at.trunc_subsecs(3),
+            ended_at: status.ended_at.map(|at| at.trunc_subsecs(3)),
+            changed_by: status.changed_by.clone(),
+            reason: status.reason.clone(),
+        }
+    }
+
+    /// `holding at 10 % in stage 1 of 3`.
+    fn place(&self) -> String {
+        let Self {
+            state,
+            share,
+            stage,
+            stages,
+            ..
+        } = self;
+        let state = state.name();
+        format!("{state} at {share} % in stage {stage} of {stages}")
+    }
+}
+
+/// All about one rollout.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RolloutDetails {
+    /// Where it is.
+    #[serde(flatten)]
+    state: RolloutState,
+    /// What is wanted.
+    wanted: Plan,
+    /// Milliseconds of the stage's soak that are left.
+    left_ms: u64,
+    /// What would follow now, in words.
+    next: String,
+    /// What its traffic proves, a sentence each.
+    words: Vec<String>,
+    /// What the judge finds now.
+    finding: Finding,
+    /// The evidence in figures.
+    verdict: Value,
+}
+
+impl RolloutDetails {
+    pub(super) fn new(view: View) -> Self {
+        Self {
+            state: RolloutState::new(&view.status),
+            left_ms: view.left_seconds.saturating_mul(1000),
+            next: view.next,
+            words: words(&view.finding),
+            wanted: view.plan,
+            finding: view.finding,
+            verdict: view.verdict,
+        }
+    }
+}
+
+/// A finding as a person would say it.
+fn words(finding: &Finding) -> Vec<String> {
+    let level = match finding.level {
+        Level::Clear => "Nothing speaks against the candidate.",
+        Level::Watch => "Something may be wrong with the candidate; the ramp is frozen.",
+        Level::Hold => "The candidate is probably worse than control; it is not promoted.",
+        Level::Rollback => "The candidate is worse than control.",
+    };
+    let mut words = vec![level.to_owned()];
+    match (finding.limit_broken, finding.control_broken) {
+        (true, true) => words.push("Both sides fail more often than the plan allows.".to_owned()),
+        (true, false) => {
+            words.push("The candidate fails more often than the plan allows.".to_owned());
+        }
+        (false, _) => {}
+    }
+    if finding.sample_mismatch {
+        words.push("The arms' users are not in the ratio of the share.".to_owned());
+    }
+    words.push(arm("candidate", &finding.candidate));
+    words.push(arm("control", &finding.control));
+    words.push(
+        match (finding.proven, finding.recommended) {
+            (true, _) => "The next stage is proven safe",
+            (false, true) => "The next stage is recommended",
+            (false, false) => "The next stage is not recommended",
+        }
+        .to_owned()
+            + ": "
+            + &finding.why,
+    );
+    words
+}
+
+fn arm(name: &str, arm: &Arm) -> String {
+    let Arm {
+        requests,
+        users,
+        errors,
+        average_ms,
+    } = arm;
+    if *requests == 0 {
+        return format!("Since the stage began: no counted request of {name}.");
+    }
+    let rate = 100.0 * arm.error_rate();
+    format!(
+        "Since the stage began, {name}: {requests} requests of {users} users, {errors} errors \
+         ({rate:.2} %), {average_ms:.0} ms on average."
+    )
+}
+
+/// Whether a plan can be used.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Checked {
+    /// Whether it can.
+    valid: bool,
+    /// Why it cannot, in the order of its lines.
+    faults: Vec<PlanFault>,
+    /// What does not hinder a start but deserves a look.
+    warnings: Vec<String>,
+    /// The plan with all its defaults, where it can be used.
+    plan: Option<Plan>,
+}
+
+impl Checked {
+    pub(super) fn new(plan: Result<Plan, PlanFaults>) -> Self {
+        match plan {
+            Ok(plan) => Self {
+                valid: true,
+                faults: Vec::new(),
+                warnings: Vec::new(),
+                plan: Some(plan),
+            },
+            Err(faults) => Self {
+                valid: false,
+                faults: faults.faults,
+                warnings: Vec::new(),
+                plan: None,
+            },
+        }
+    }
+}
+
+/// Whether a text is a plan rather than the name of one.
+pub(super) fn is_toml(plan: &str) -> bool {
+    plan.contains(['\n', '='])
+}
+
+/// One line of a rollout's history.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct HistoryEntry {
+    /// When.
+    pub(super) at: DateTime<Utc>,
+    /// Who: `user:7`, `controller`.
+    pub(super) actor: String,
+    /// What was done: `started`, `advanced`, `rolled-back`, …
+    pub(super) action: String,
+    /// Why.
+    pub(super) reason: String,
+    /// State and share before; null at the start.
+    before: Value,
+    /// State and share after.
+    after: Value,
+    /// The version that this made.
+    pub(super) version: i64,
+}
+
+impl HistoryEntry {
+    pub(super) fn new(row: AuditRow) -> Self {
+        Self {
+            at: row.at.trunc_subsecs(3),
+            actor: row.actor,
+            action: row.action,
+            reason: row.reason,
+            before: row.before,
+            after: row.after,
+            version: row.version,
+        }
+    }
+}
+
+impl HistoryEntry {
+    /// A change that is in force and not in the history yet.
+    pub(super) fn of_change(change: &Change) -> Self {
+        let status = &change.status;
+        Self {
+            at: change.at.trunc_subsecs(3),
+            actor: status.changed_by.clone(),
+            action: change.action.clone(),
+            reason: status.reason.clone(),
+            before: Value::Null,
+            after: json!({ "state": status.state, "share": status.share, "stage": status.stage }),
+            version: status.version,
+        }
+    }
+}
+
+/// The new state, with a line in the log; or why not.
+pub(super) fn changed(
+    action: &str,
+    outcome: Result<Status, ControlError>,
+    reason: &str,
+) -> Result<RolloutState, RpcError> {
+    let status = outcome.map_err(refusal)?;
+    let Status {
+        id,
+        changed_by,
+        share,
+        version,
+        ..
+    } = &status;
+    tracing::warn!(actor = changed_by, rollout = id, %share, version, reason, "rollout: {action}");
+    Ok(RolloutState::new(&status))
+}
+
+/// Why a change or a question was refused, for the client.
+pub(super) fn refusal(error: ControlError) -> RpcError {
+    let current = |status: &Status| json!({ "current": RolloutState::new(status) });
+    match error {
+        ControlError::Plan(faults) => {
+            let lines = faults.faults.iter().map(|PlanFault { line, message }| {
+                // A plan that is sent has no file; its lines are enough.
+                format!("\n  line {line}: {message}")
+            });
+            let lines: String = lines.collect();
+            RpcError::bad_request(format!("The plan cannot be used:{lines}"))
+                .with_details(json!({ "faults": faults.faults }))
+        }
+        ControlError::UnknownPlan { name, known } => {
+            RpcError::not_found(format!("Unknown plan `{name}`; known are {known}"))
+        }
+        ControlError::UnknownRollout { id } => {
+            RpcError::not_found(format!("Rollout `{id}` not found"))
+        }
+        ControlError::Overlaps { id, plan } => RpcError::new(
+            ErrorCode::Conflict,
+            format!(
+                "Rollout `{id}` of plan `{plan}` is live and covers some of the same tasks; \
+                 end it first, or name other tasks in the plan"
+            ),
+        )
+        .with_details(json!({ "rolloutId": id })),
+        ControlError::NoReason => RpcError::bad_request("`reason` is blank; say why"),
+        ControlError::Stale {
+            based_on,
+            current: status,
+        } => {
+            let state = RolloutState::new(&status);
+            RpcError::new(
+                ErrorCode::Conflict,
+                format!(
+                    "This is based on version {based_on}, but the rollout is at version {}: {} \
+                     since {} (\"{}\"); look again and decide anew",
+                    state.version,
+                    state.place(),
+                    state.changed_by,
+                    state.reason
+                ),
+            )
+            .with_details(current(&status))
+        }
+        ControlError::Refused {
+            why,
+            current: status,
+        } => RpcError::new(ErrorCode::PreconditionFailed, why).with_details(current(&status)),
+        ControlError::NotInControl => RpcError::new(
+            ErrorCode::ServiceUnavailable,
+            "Another process controls the rollouts, or this one has only begun; try again there",
+        ),
+        ControlError::Store(error) => RpcError::internal(error),
+    }
+}
