@@ -5,15 +5,23 @@
 //! share: `$1` placeholders, `ON CONFLICT`, `RETURNING`, times as integers that Rust supplies. Only
 //! the tables themselves differ (numbered ids), so each database has a folder of migrations.
 
-mod conversations;
+#[macro_use]
 mod db;
+mod conversations;
 mod events;
+mod lease;
+mod outbox;
+mod postgres;
+mod rollouts;
 mod secret;
+mod sqlite;
 mod users;
 
-use std::{io, path::PathBuf};
+use std::{borrow::Cow, io, path::PathBuf};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as ValueError};
+use sqlx::migrate::{MigrateError, Migrator};
 
 use self::db::Db;
 
@@ -21,15 +29,16 @@ pub use self::{secret::secret_for_development, users::UserError};
 
 /// The open database; cheap to clone.
 ///
-/// Another process may have the same file open and write to it.
+/// Another process may have the same one open and write to it.
 #[derive(Clone)]
 pub struct Storage {
     db: Db,
 }
 
 impl Storage {
-    /// Opens `sqlite://path` (relative to the working folder, `sqlite:///path` for an absolute one),
-    /// creates file and folder where they are missing, and brings the tables up to date.
+    /// Opens `sqlite://path` (relative to the working folder, `sqlite:///path` for an absolute one;
+    /// file and folder are created where they are missing) or `postgres://user@host/database`, and
+    /// brings the tables up to date.
     pub async fn open(url: &str) -> Result<Self, StorageError> {
         Db::open(url).await.map(|db| Self { db })
     }
@@ -49,7 +58,10 @@ impl Storage {
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// Only the scheme is named: the rest of a URL may hold a password.
-    #[error("database URLs of kind `{scheme}` are not supported; use `sqlite://path/to/file.db`")]
+    #[error(
+        "database URLs of kind `{scheme}` are not supported; use `sqlite://path/to/file.db` or \
+         `postgres://user@host/database`"
+    )]
     UnsupportedUrl {
         /// What stands before the first colon, or nothing.
         scheme: String,
@@ -60,6 +72,11 @@ pub enum StorageError {
         /// As given.
         url: String,
     },
+    /// Not repeated, as it may hold a password.
+    #[error(
+        "the PostgreSQL URL cannot be read; expected `postgres://user:password@host:port/database`"
+    )]
+    InvalidPostgresUrl,
     /// A parameter that SQLite does not know, or bad encoding.
     #[error("the database URL `{url}` cannot be read")]
     InvalidUrl {
@@ -76,42 +93,76 @@ pub enum StorageError {
         /// Why not.
         source: io::Error,
     },
-    /// The file is no database, or may not be written.
-    #[error("cannot open the database `{}` for writing", path.display())]
+    /// The file is no database or may not be written, or the server refuses us.
+    #[error("cannot open the database `{database}`")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// The file, or server and name without the password.
+        database: String,
         /// Why not.
         source: sqlx::Error,
     },
-    /// The file was written by a newer release.
+    /// The tables were made by a newer release.
     #[error(
-        "the database `{}` is of a newer modelramp (its schema has version {version}, this program \
-         knows up to {known}); use that release or another file",
-        path.display()
+        "the database `{database}` is of a newer modelramp (its schema has version {version}, this \
+         program knows up to {known}); use that release or another database"
     )]
     Newer {
-        /// The file.
-        path: PathBuf,
+        /// The file, or server and name.
+        database: String,
         /// The first version that is unknown here.
         version: i64,
         /// The newest version that is known here.
         known: i64,
     },
     /// The tables could not be brought up to date.
-    #[error("cannot bring the tables of the database `{}` up to date", path.display())]
+    #[error("cannot bring the tables of the database `{database}` up to date")]
     Migrate {
-        /// The file.
-        path: PathBuf,
+        /// The file, or server and name.
+        database: String,
         /// Why not.
-        source: sqlx::migrate::MigrateError,
+        source: MigrateError,
     },
     /// The database does not answer.
     #[error("the database does not answer")]
     Ping(#[source] sqlx::Error),
 }
 
+impl StorageError {
+    fn migrate(database: String, known: &Migrator, source: MigrateError) -> Self {
+        match source {
+            MigrateError::VersionMissing(version) => Self::Newer {
+                database,
+                version,
+                known: known.iter().map(|m| m.version).max().unwrap_or(0),
+            },
+            source => Self::Migrate { database, source },
+        }
+    }
+}
+
 /// A stored time; one that is out of chrono's range, which we never store, becomes 1970.
 fn time(ms: i64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(ms).unwrap_or_default()
+}
+
+/// A plain enum's name as serde has it, which is also its name on the wire.
+fn name(value: impl Serialize) -> anyhow::Result<String> {
+    match serde_json::to_value(value)? {
+        serde_json::Value::String(name) => Ok(name),
+        other => anyhow::bail!("`{other}` is not a name"),
+    }
+}
+
+fn from_name<'de, T: Deserialize<'de>>(name: &'de str) -> anyhow::Result<T> {
+    T::deserialize(IntoDeserializer::<ValueError>::into_deserializer(name)).map_err(Into::into)
+}
+
+/// PostgreSQL keeps any text but the character NUL; so nobody has to know which database it is, both
+/// keep the replacement character in its place.
+fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        text.replace('\0', "\u{fffd}").into()
+    } else {
+        text.into()
+    }
 }

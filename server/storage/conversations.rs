@@ -4,7 +4,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Storage, time};
+use super::{Storage, storable, time};
 use crate::chat::store::{
     Conversation, ConversationStore, ConversationSummary, Message, MessageRole,
 };
@@ -65,14 +65,14 @@ impl From<MessageRow> for Message {
 #[async_trait]
 impl ConversationStore for Storage {
     async fn conversations_of(&self, user_id: i64) -> anyhow::Result<Vec<ConversationSummary>> {
-        let rows: Vec<SummaryRow> = sqlx::query_as(
+        let rows: Vec<SummaryRow> = on!(self.db.read(), pool => sqlx::query_as(
             "SELECT c.*, (SELECT SUBSTR(m.content, 1, 40) FROM messages m \
                           WHERE m.conversation_id = c.id ORDER BY m.id DESC LIMIT 1) AS last_message \
              FROM conversations c WHERE c.user_id = $1 ORDER BY c.updated_at DESC, c.id DESC",
         )
         .bind(user_id)
-        .fetch_all(&self.db.read)
-        .await
+        .fetch_all(pool)
+        .await)
         .with_context(|| format!("cannot list the conversations of user `{user_id}`"))?;
         Ok(rows
             .into_iter()
@@ -85,11 +85,11 @@ impl ConversationStore for Storage {
 
     async fn conversation(&self, id: i64) -> anyhow::Result<Option<Conversation>> {
         let row: Option<ConversationRow> =
-            sqlx::query_as("SELECT * FROM conversations WHERE id = $1")
+            on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM conversations WHERE id = $1")
                 .bind(id)
-                .fetch_optional(&self.db.read)
-                .await
-                .with_context(|| format!("cannot look up conversation `{id}`"))?;
+                .fetch_optional(pool)
+                .await)
+            .with_context(|| format!("cannot look up conversation `{id}`"))?;
         Ok(row.map(Conversation::from))
     }
 
@@ -99,26 +99,25 @@ impl ConversationStore for Storage {
         title: Option<&str>,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Conversation> {
-        let row: ConversationRow = sqlx::query_as(
+        let row: ConversationRow = on!(self.db.write(), pool => sqlx::query_as(
             "INSERT INTO conversations (user_id, title, created_at, updated_at) \
              VALUES ($1, $2, $3, $3) RETURNING *",
         )
         .bind(user_id)
-        .bind(title)
+        .bind(title.map(storable))
         .bind(now.timestamp_millis())
-        .fetch_one(&self.db.write)
-        .await
+        .fetch_one(pool)
+        .await)
         .with_context(|| format!("cannot create a conversation of user `{user_id}`"))?;
         Ok(row.into())
     }
 
     async fn delete_conversation(&self, id: i64) -> anyhow::Result<()> {
         // The messages go with it, by the foreign key.
-        sqlx::query("DELETE FROM conversations WHERE id = $1")
+        changed!(self.db.write(), pool => sqlx::query("DELETE FROM conversations WHERE id = $1")
             .bind(id)
-            .execute(&self.db.write)
-            .await
-            .with_context(|| format!("cannot delete conversation `{id}`"))?;
+            .execute(pool))
+        .with_context(|| format!("cannot delete conversation `{id}`"))?;
         Ok(())
     }
 
@@ -128,14 +127,14 @@ impl ConversationStore for Storage {
         skip: i64,
         limit: i64,
     ) -> anyhow::Result<Vec<Message>> {
-        let rows: Vec<MessageRow> = sqlx::query_as(
+        let rows: Vec<MessageRow> = on!(self.db.read(), pool => sqlx::query_as(
             "SELECT * FROM messages WHERE conversation_id = $1 ORDER BY id LIMIT $2 OFFSET $3",
         )
         .bind(conversation_id)
         .bind(limit)
         .bind(skip)
-        .fetch_all(&self.db.read)
-        .await
+        .fetch_all(pool)
+        .await)
         .with_context(|| format!("cannot read the messages of conversation `{conversation_id}`"))?;
         Ok(rows.into_iter().map(Message::from).collect())
     }
@@ -146,14 +145,14 @@ impl ConversationStore for Storage {
         before: i64,
         limit: i64,
     ) -> anyhow::Result<Vec<Message>> {
-        let rows: Vec<MessageRow> = sqlx::query_as(
+        let rows: Vec<MessageRow> = on!(self.db.read(), pool => sqlx::query_as(
             "SELECT * FROM messages WHERE conversation_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3",
         )
         .bind(conversation_id)
         .bind(before)
         .bind(limit)
-        .fetch_all(&self.db.read)
-        .await
+        .fetch_all(pool)
+        .await)
         .with_context(|| format!("cannot read the history of conversation `{conversation_id}`"))?;
         Ok(rows.into_iter().map(Message::from).collect())
     }
@@ -165,16 +164,16 @@ impl ConversationStore for Storage {
         content: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>> {
-        let added: sqlx::Result<MessageRow> = sqlx::query_as(
+        let added: sqlx::Result<MessageRow> = on!(self.db.write(), pool => sqlx::query_as(
             "INSERT INTO messages (conversation_id, role, content, created_at) \
              VALUES ($1, $2, $3, $4) RETURNING *",
         )
         .bind(conversation_id)
         .bind(role.name())
-        .bind(content)
+        .bind(storable(content))
         .bind(now.timestamp_millis())
-        .fetch_one(&self.db.write)
-        .await;
+        .fetch_one(pool)
+        .await);
         match added {
             Ok(row) => Ok(Some(row.into())),
             // Deleted meanwhile, which no look-up beforehand could rule out.

@@ -1,225 +1,93 @@
-//! Opens the database file and keeps its connections.
+//! Either database, so that a query is written once.
 //!
-//! SQLite lets one connection write at a time and makes the others poll. So writes of this process
-//! queue, fairly and without polling, for the one connection of their own pool; the busy timeout is
-//! only for other processes. A transaction begins with the statement that writes, because one that
-//! first reads and then writes fails at once, whatever the timeout, if somebody wrote in between.
+//! sqlx ties a query to its database by type. [`on!`] names the pool or transaction of whichever is
+//! open and compiles the same expression for both; only what differs is written twice.
 
-use std::{
-    path::{Path, PathBuf},
-    str::FromStr,
-    time::Duration,
-};
+use sqlx::{PgPool, Postgres, Sqlite as SqliteDriver, SqlitePool, Transaction};
 
-use sqlx::{
-    Connection, SqliteConnection,
-    migrate::{MigrateError, Migrator},
-    sqlite::{
-        SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-    },
-};
+use super::{StorageError, postgres, sqlite::Sqlite};
 
-use tokio::time::Instant;
-
-use super::StorageError;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/sqlite");
-
-/// How long a write waits for other processes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two tries where SQLite itself does not wait.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
-/// Connections that read.
-const READERS: u32 = 4;
-
-/// Connections to read and one to write.
-#[derive(Clone)]
-pub(super) struct Db {
-    /// For single `SELECT`s.
-    pub(super) read: SqlitePool,
-    /// For everything that changes something.
-    pub(super) write: SqlitePool,
+/// `on!(self.db.read(), pool => sqlx::query("SELECT 1").execute(pool).await)`
+macro_rules! on {
+    ($either:expr, $name:ident => $body:expr) => {
+        match $either {
+            $crate::storage::db::Either::Sqlite($name) => $body,
+            $crate::storage::db::Either::Postgres($name) => $body,
+        }
+    };
 }
+
+/// The same for a statement that gives no rows: how many it changed.
+macro_rules! changed {
+    ($either:expr, $name:ident => $statement:expr) => {
+        on!($either, $name => $statement.await.map(|done| done.rows_affected()))
+    };
+}
+
+/// One thing of SQLite or its like of PostgreSQL.
+#[derive(Clone)]
+pub(super) enum Either<S, P> {
+    Sqlite(S),
+    Postgres(P),
+}
+
+/// The open database.
+pub(super) type Db = Either<Sqlite, PgPool>;
+/// Where queries go.
+pub(super) type Pool<'a> = Either<&'a SqlitePool, &'a PgPool>;
+/// A transaction that will write; dropping it undoes it.
+pub(super) type Write = Either<Transaction<'static, SqliteDriver>, Transaction<'static, Postgres>>;
 
 impl Db {
     pub(super) async fn open(url: &str) -> Result<Self, StorageError> {
-        let (path, options) = parse(url)?;
-        create_parent(&path)?;
-        let cannot_open = |source| StorageError::Open {
-            path: path.clone(),
-            source,
-        };
-        let options = options
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true);
-        let write = connect_writer(&options).await.map_err(cannot_open)?;
-        let mut connection = write.acquire().await.map_err(cannot_open)?;
-        migrate(&mut connection, &path).await?;
-        drop(connection);
-        let read = pool(READERS)
-            .connect_with(options)
-            .await
-            .map_err(cannot_open)?;
-        Ok(Self { read, write })
+        if postgres::is_url(url) {
+            postgres::open(url).await.map(Self::Postgres)
+        } else {
+            Sqlite::open(url).await.map(Self::Sqlite)
+        }
+    }
+
+    /// For single `SELECT`s.
+    pub(super) fn read(&self) -> Pool<'_> {
+        match self {
+            Self::Sqlite(sqlite) => Either::Sqlite(&sqlite.read),
+            Self::Postgres(pool) => Either::Postgres(pool),
+        }
+    }
+
+    /// For single statements that change something.
+    pub(super) fn write(&self) -> Pool<'_> {
+        match self {
+            Self::Sqlite(sqlite) => Either::Sqlite(&sqlite.write),
+            Self::Postgres(pool) => Either::Postgres(pool),
+        }
+    }
+
+    /// For several of them. On SQLite it holds the write lock from here on, so that reading first
+    /// and then writing is safe; on PostgreSQL only what is locked is safe.
+    pub(super) async fn begin(&self) -> sqlx::Result<Write> {
+        Ok(match self {
+            Self::Sqlite(sqlite) => {
+                Either::Sqlite(sqlite.write.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            Self::Postgres(pool) => Either::Postgres(pool.begin().await?),
+        })
     }
 
     pub(super) async fn ping(&self) -> sqlx::Result<()> {
-        sqlx::query("SELECT 1")
-            .execute(&self.read)
-            .await
-            .map(|_| ())
+        on!(self.read(), pool => sqlx::query("SELECT 1").execute(pool).await.map(|_| ()))
     }
 
     pub(super) async fn close(&self) {
-        // The writer last: whoever closes last folds the log into the file.
-        self.read.close().await;
-        self.write.close().await;
-    }
-}
-
-/// The file that a URL names.
-pub(super) fn path(url: &str) -> Result<PathBuf, StorageError> {
-    parse(url).map(|(path, _)| path)
-}
-
-/// Creates the folder of a file.
-pub(super) fn create_parent(path: &Path) -> Result<(), StorageError> {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => {
-            std::fs::create_dir_all(folder).map_err(|source| StorageError::Folder {
-                path: folder.to_owned(),
-                source,
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn parse(url: &str) -> Result<(PathBuf, SqliteConnectOptions), StorageError> {
-    let (scheme, rest) = url.split_once(':').unwrap_or_default();
-    if scheme != "sqlite" {
-        return Err(StorageError::UnsupportedUrl {
-            scheme: scheme.into(),
-        });
-    }
-    let (file, parameters) = rest.split_once('?').unwrap_or((rest, ""));
-    let is_memory = file.ends_with(":memory:")
-        || parameters.split('&').any(|p| {
-            matches!(
-                p,
-                "mode=memory" | "mode=ro" | "immutable=true" | "immutable=1"
-            )
-        });
-    if is_memory || file.trim_start_matches('/').is_empty() || file.ends_with('/') {
-        return Err(StorageError::NotAFile { url: url.into() });
-    }
-    let options =
-        SqliteConnectOptions::from_str(url).map_err(|source| StorageError::InvalidUrl {
-            url: url.into(),
-            source,
-        })?;
-    Ok((options.get_filename().to_owned(), options))
-}
-
-fn pool(size: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new()
-        .min_connections(1)
-        .max_connections(size)
-        .idle_timeout(None)
-        .max_lifetime(None)
-}
-
-/// The first connection turns a fresh file's write-ahead log on. SQLite does not wait for that but
-/// fails at once where another process is about to do the same, so here we wait in its place.
-async fn connect_writer(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
-    let patience = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match pool(1).connect_with(options.clone()).await {
-            Err(error) if is_busy(&error) && Instant::now() < patience => {
-                tokio::time::sleep(BUSY_PAUSE).await;
-            }
-            connected => return connected,
+        match self {
+            Self::Sqlite(sqlite) => sqlite.close().await,
+            Self::Postgres(pool) => pool.close().await,
         }
     }
 }
 
-fn is_busy(error: &sqlx::Error) -> bool {
-    /// `SQLITE_BUSY`, the low byte of all codes of its kind.
-    const BUSY: u32 = 5;
-    error
-        .as_database_error()
-        .and_then(|error| error.code()?.parse::<u32>().ok())
-        .is_some_and(|code| code & 0xff == BUSY)
-}
-
-/// In one transaction that holds the write lock from the start, so that of two processes that begin
-/// with a fresh file the second finds the work done.
-async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StorageError> {
-    let failed = |source| match source {
-        MigrateError::VersionMissing(version) => StorageError::Newer {
-            path: path.to_owned(),
-            version,
-            known: MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0),
-        },
-        source => StorageError::Migrate {
-            path: path.to_owned(),
-            source,
-        },
-    };
-    let work = async {
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        MIGRATIONS
-            .run_direct(None, &mut *transaction, false)
-            .await?;
-        Ok(transaction.commit().await?)
-    };
-    work.await.map_err(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_name_files_relative_to_the_working_folder_or_absolute() {
-        for (url, file) in [
-            ("sqlite://data/modelramp.db", "data/modelramp.db"),
-            ("sqlite:modelramp.db", "modelramp.db"),
-            ("sqlite:///var/lib/m.db", "/var/lib/m.db"),
-            ("sqlite://with%20space.db?mode=rwc", "with space.db"),
-        ] {
-            assert_eq!(path(url).unwrap(), Path::new(file), "{url}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_file_is_refused_and_passwords_are_not_repeated() {
-        for url in [
-            "sqlite::memory:",
-            "sqlite://:memory:",
-            "sqlite://",
-            "sqlite:",
-            "sqlite://folder/",
-            "sqlite://a.db?mode=memory",
-            "sqlite://a.db?mode=ro",
-        ] {
-            assert!(
-                matches!(path(url), Err(StorageError::NotAFile { .. })),
-                "{url}"
-            );
-        }
-        for url in ["", "data/modelramp.db", "postgres://u:hunter2@host/db"] {
-            let error = path(url).unwrap_err();
-            assert!(
-                matches!(error, StorageError::UnsupportedUrl { .. }),
-                "{url}"
-            );
-            assert!(!format!("{error} {error:?}").contains("hunter2"));
-        }
-        let error = path("sqlite://a.db?colour=red").unwrap_err();
-        assert!(matches!(error, StorageError::InvalidUrl { .. }));
+impl Write {
+    pub(super) async fn commit(self) -> sqlx::Result<()> {
+        on!(self, transaction => transaction.commit().await)
     }
 }

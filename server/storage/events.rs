@@ -1,28 +1,48 @@
-//! The events of `ai_metrics`, appended in batches and read back at start.
+//! The events of `ai_metrics`, appended in batches and read back in pages.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as ValueError};
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use sqlx::QueryBuilder;
-use uuid::Uuid;
 
-use super::Storage;
+use super::{Storage, db::Write, from_name, name};
 use crate::{
-    _core::units::Microdollars,
+    _core::{assignment::Subject, units::Microdollars},
     ai_metrics::{Event, EventStore, Outcome},
     providers::fault::FaultKind,
 };
 
 /// Rows of one `INSERT`: many enough to be fast, few enough for the limit on bound values (32,766).
 const ROWS_PER_INSERT: usize = 500;
+/// Events that are read at once.
+const PAGE: i64 = 5_000;
+
+/// What [`Row`] reads.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT seq, at_ms, request_id, user_id, subject, rollout, counted, model, task, variant, \
+             position, latency_ms, first_token_ms, prompt_tokens, completion_tokens, \
+             cost_microdollars, outcome FROM ai_events ",
+            $rest
+        )
+    };
+}
 
 #[derive(sqlx::FromRow)]
 struct Row {
+    seq: i64,
     at_ms: i64,
     request_id: String,
     user_id: Option<i64>,
+    subject: Option<i64>,
+    rollout: Option<String>,
+    counted: bool,
     model: String,
     task: String,
     variant: String,
@@ -41,10 +61,10 @@ impl Row {
             at_ms: self.at_ms,
             request_id: self.request_id.into(),
             user_id: self.user_id,
-            seq: 0,
-            subject: None,
-            rollout: None,
-            counted: false,
+            seq: self.seq,
+            subject: self.subject.map(i64::cast_unsigned),
+            rollout: self.rollout.map(|id| names.shared(&id)),
+            counted: self.counted,
             model: names.shared(&self.model),
             task: names.shared(&self.task),
             variant: from_name(&self.variant)?,
@@ -57,33 +77,8 @@ impl Row {
             outcome: outcome(&self.outcome)?,
         })
     }
-}
 
-#[async_trait]
-impl EventStore for Storage {
-    async fn append(&self, events: &[Event]) -> anyhow::Result<()> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        let write = async {
-            let mut transaction = self.db.write.begin().await?;
-            for chunk in events.chunks(ROWS_PER_INSERT) {
-                insert(chunk)?.build().execute(&mut *transaction).await?;
-            }
-            anyhow::Ok(transaction.commit().await?)
-        };
-        write
-            .await
-            .with_context(|| format!("cannot store {} events", events.len()))
-    }
-
-    async fn since(&self, at_ms: i64) -> anyhow::Result<Vec<Event>> {
-        let rows: Vec<Row> =
-            sqlx::query_as("SELECT * FROM ai_events WHERE at_ms >= $1 ORDER BY at_ms, id")
-                .bind(at_ms)
-                .fetch_all(&self.db.read)
-                .await
-                .context("cannot read events")?;
+    fn events(rows: Vec<Self>) -> anyhow::Result<Vec<Event>> {
         let mut names = Names::default();
         rows.into_iter()
             .map(|row| row.event(&mut names))
@@ -92,38 +87,190 @@ impl EventStore for Storage {
     }
 }
 
-fn insert(events: &[Event]) -> anyhow::Result<QueryBuilder<sqlx::Sqlite>> {
-    let rows = events
-        .iter()
-        .map(|event| Ok((event, name(event.variant)?, outcome_name(event.outcome)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let mut query = QueryBuilder::new(
-        "INSERT INTO ai_events (id, at_ms, request_id, user_id, model, task, variant, position, \
-         latency_ms, first_token_ms, prompt_tokens, completion_tokens, cost_microdollars, outcome) ",
-    );
-    query.push_values(rows, |mut row, (event, variant, outcome)| {
-        // Ids of version 7 grow, so events of one millisecond keep their order.
-        row.push_bind(Uuid::now_v7().simple().to_string())
-            .push_bind(event.at_ms)
-            .push_bind(event.request_id.to_string())
-            .push_bind(event.user_id)
-            .push_bind(event.model.to_string())
-            .push_bind(event.task.to_string())
-            .push_bind(variant)
-            .push_bind(i64::from(event.position))
-            .push_bind(event.latency_ms)
-            .push_bind(event.first_token_ms)
-            .push_bind(i64::from(event.prompt_tokens))
-            .push_bind(i64::from(event.completion_tokens))
-            .push_bind(event.cost.0)
-            .push_bind(outcome);
-    });
-    Ok(query)
+#[async_trait]
+impl EventStore for Storage {
+    /// Numbers the events that have no number yet.
+    async fn append(&self, events: &[Event]) -> anyhow::Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let write = async {
+            let mut transaction = self.db.begin().await?;
+            if let Write::Postgres(transaction) = &mut transaction {
+                // Nobody else may number events meanwhile; readers go on.
+                sqlx::query("LOCK TABLE ai_events IN SHARE ROW EXCLUSIVE MODE")
+                    .execute(&mut **transaction)
+                    .await?;
+            }
+            let mut last = last_seq(&mut transaction).await?;
+            let mut events = events.to_vec();
+            for event in events.iter_mut().filter(|event| event.seq == 0) {
+                last += 1;
+                event.seq = last;
+            }
+            insert(&mut transaction, &events).await?;
+            anyhow::Ok(transaction.commit().await?)
+        };
+        write
+            .await
+            .with_context(|| format!("cannot store {} events", events.len()))
+    }
+
+    async fn since(&self, at_ms: i64) -> anyhow::Result<Vec<Event>> {
+        self.events_between(at_ms, i64::MAX).try_concat().await
+    }
+}
+
+impl Storage {
+    /// Events from the first of these times to before the second (milliseconds since 1970), oldest
+    /// first, in pages, so that neither memory nor the writer has to bear them all at once.
+    pub fn events_between(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> BoxStream<'_, anyhow::Result<Vec<Event>>> {
+        let pages = futures::stream::try_unfold(Some((from_ms, 0)), move |start| async move {
+            let Some((at_ms, seq)) = start else {
+                return Ok(None);
+            };
+            let page = self
+                .page(at_ms, seq, to_ms)
+                .await
+                .context("cannot read events")?;
+            let next = page
+                .last()
+                .filter(|_| page.len() as i64 == PAGE)
+                .map(|last| (last.at_ms, last.seq + 1));
+            anyhow::Ok((!page.is_empty()).then_some((page, next)))
+        });
+        pages.boxed()
+    }
+
+    /// Events in the order of time and number, from this time and number on.
+    async fn page(&self, at_ms: i64, seq: i64, to_ms: i64) -> anyhow::Result<Vec<Event>> {
+        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(
+                "WHERE (at_ms, seq) >= ($1, $2) AND at_ms < $3 ORDER BY at_ms, seq LIMIT $4"
+            ))
+            .bind(at_ms)
+            .bind(seq)
+            .bind(to_ms)
+            .bind(PAGE)
+            .fetch_all(pool)
+            .await)?;
+        Row::events(rows)
+    }
+
+    pub(super) async fn rollout_events(
+        &self,
+        rollout: &str,
+        after: i64,
+        limit: i64,
+    ) -> anyhow::Result<Vec<Event>> {
+        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(
+                "WHERE seq > $1 AND rollout = $2 ORDER BY seq LIMIT $3"
+            ))
+            .bind(after)
+            .bind(rollout)
+            .bind(limit)
+            .fetch_all(pool)
+            .await)?;
+        Row::events(rows)
+    }
+
+    /// Every subject that made a request in this time, by its hash, with its errors: how often the
+    /// first model that was tried, or its provider, failed.
+    pub(super) async fn subjects_with_errors(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> anyhow::Result<Vec<(u64, u32)>> {
+        let rows: Vec<SubjectRow> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT subject, user_id, outcome, COUNT(*) AS attempts FROM ai_events \
+                 WHERE at_ms >= $1 AND at_ms < $2 AND position = 0 \
+                 AND (subject IS NOT NULL OR user_id IS NOT NULL) \
+                 GROUP BY subject, user_id, outcome",
+            )
+            .bind(from_ms)
+            .bind(to_ms)
+            .fetch_all(pool)
+            .await)?;
+        let mut errors = BTreeMap::<u64, u32>::new();
+        for row in rows {
+            // Events of the first release know the user only.
+            let of_user = || row.user_id.and_then(Subject::user).map(|user| user.key());
+            let Some(subject) = row.subject.map(i64::cast_unsigned).or_else(of_user) else {
+                continue;
+            };
+            let count = errors.entry(subject).or_default();
+            if let Outcome::Fault(kind) = outcome(&row.outcome)?
+                && kind.is_models_fault()
+            {
+                *count = count.saturating_add(row.attempts.try_into().unwrap_or(u32::MAX));
+            }
+        }
+        Ok(errors.into_iter().collect())
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct SubjectRow {
+    subject: Option<i64>,
+    user_id: Option<i64>,
+    outcome: String,
+    attempts: i64,
+}
+
+/// The greatest number so far; 0 without events.
+pub(super) async fn last_seq(transaction: &mut Write) -> sqlx::Result<i64> {
+    on!(transaction, t => sqlx::query_scalar(LAST_SEQ).fetch_one(&mut **t).await)
+}
+
+/// The newest event is never pruned, so numbers are not used twice.
+pub(super) const LAST_SEQ: &str = "SELECT COALESCE(MAX(seq), 0) FROM ai_events";
+
+/// Adds numbered events. One whose number is taken is there already: its batch was written, and the
+/// answer was lost.
+pub(super) async fn insert(transaction: &mut Write, events: &[Event]) -> anyhow::Result<()> {
+    for chunk in events.chunks(ROWS_PER_INSERT) {
+        let rows = chunk
+            .iter()
+            .map(|event| Ok((event, name(event.variant)?)))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        on!(transaction, transaction => {
+            let mut query = QueryBuilder::new(
+                "INSERT INTO ai_events (seq, at_ms, request_id, user_id, subject, rollout, counted, \
+                 model, task, variant, position, latency_ms, first_token_ms, prompt_tokens, \
+                 completion_tokens, cost_microdollars, outcome) ",
+            );
+            query.push_values(rows, |mut row, (event, variant)| {
+                row.push_bind(event.seq)
+                    .push_bind(event.at_ms)
+                    .push_bind(event.request_id.to_string())
+                    .push_bind(event.user_id)
+                    .push_bind(event.subject.map(u64::cast_signed))
+                    .push_bind(event.rollout.as_deref().map(str::to_owned))
+                    .push_bind(event.counted)
+                    .push_bind(event.model.to_string())
+                    .push_bind(event.task.to_string())
+                    .push_bind(variant)
+                    .push_bind(i64::from(event.position))
+                    .push_bind(event.latency_ms)
+                    .push_bind(event.first_token_ms)
+                    .push_bind(i64::from(event.prompt_tokens))
+                    .push_bind(i64::from(event.completion_tokens))
+                    .push_bind(event.cost.0)
+                    .push_bind(event.outcome.name());
+            });
+            query.push(" ON CONFLICT (seq) DO NOTHING");
+            query.build().execute(&mut **transaction).await?;
+        });
+    }
+    Ok(())
 }
 
 /// Names of models and tasks repeat in every row; they are kept once.
 #[derive(Default)]
-struct Names(std::collections::HashSet<Arc<str>>);
+struct Names(HashSet<Arc<str>>);
 
 impl Names {
     fn shared(&mut self, name: &str) -> Arc<str> {
@@ -136,35 +283,12 @@ impl Names {
     }
 }
 
-const SUCCESS: &str = "success";
-const CANCELLED: &str = "cancelled";
-
-fn outcome_name(outcome: Outcome) -> anyhow::Result<String> {
-    match outcome {
-        Outcome::Success => Ok(SUCCESS.into()),
-        Outcome::Cancelled => Ok(CANCELLED.into()),
-        Outcome::Fault(kind) => name(kind),
-    }
-}
-
 fn outcome(name: &str) -> anyhow::Result<Outcome> {
     match name {
-        SUCCESS => Ok(Outcome::Success),
-        CANCELLED => Ok(Outcome::Cancelled),
+        "success" => Ok(Outcome::Success),
+        "cancelled" => Ok(Outcome::Cancelled),
         kind => from_name::<FaultKind>(kind).map(Outcome::Fault),
     }
-}
-
-/// A plain enum's name as serde has it, which is also its name on the wire.
-fn name(value: impl Serialize) -> anyhow::Result<String> {
-    match serde_json::to_value(value)? {
-        serde_json::Value::String(name) => Ok(name),
-        other => anyhow::bail!("`{other}` is not a name"),
-    }
-}
-
-fn from_name<'de, T: Deserialize<'de>>(name: &'de str) -> anyhow::Result<T> {
-    T::deserialize(IntoDeserializer::<ValueError>::into_deserializer(name)).map_err(Into::into)
 }
 
 /// The names in the table are part of the file's format.
@@ -184,7 +308,7 @@ mod tests {
                 "provider-rate-limited",
             ),
         ] {
-            assert_eq!(outcome_name(value).unwrap(), text);
+            assert_eq!(value.name(), text);
             assert_eq!(outcome(text).unwrap(), value);
         }
         assert_eq!(name(Variant::Candidate).unwrap(), "candidate");

@@ -9,7 +9,7 @@ use std::{
 use rand::Rng;
 use secrecy::SecretString;
 
-use super::db;
+use super::{postgres, sqlite};
 
 const SECRET_BYTES: usize = 32;
 
@@ -19,8 +19,13 @@ const SECRET_BYTES: usize = 32;
 /// checks with. Processes that start at once agree on one: the file appears whole or not at all, and
 /// never replaces another.
 pub fn secret_for_development(database_url: &str) -> io::Result<SecretString> {
-    let database = db::path(database_url).map_err(io::Error::other)?;
-    db::create_parent(&database).map_err(io::Error::other)?;
+    if postgres::is_url(database_url) {
+        return Err(io::Error::other(
+            "with PostgreSQL there is no file to keep a secret beside; set `JWT_SECRET`",
+        ));
+    }
+    let database = sqlite::path(database_url).map_err(io::Error::other)?;
+    sqlite::create_parent(&database).map_err(io::Error::other)?;
     let mut path = database.into_os_string();
     path.push(".jwt-secret");
     let path = Path::new(&path);

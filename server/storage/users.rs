@@ -4,7 +4,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Storage, time};
+use super::{Storage, db::Write, storable, time};
 use crate::_core::auth::{LOCAL_PREFIX, Role, User, UserStore};
 
 /// `last_signed_in` is kept to the minute, so that calls do not cost a write each.
@@ -84,75 +84,101 @@ impl Storage {
         if !(1..=MAX_LOCAL_ID).contains(&id) {
             return Err(UserError::InvalidId { id });
         }
-        let row: Option<Row> = sqlx::query_as(
-            "INSERT INTO users (id, open_id, name, login_method, role, created_at, updated_at, last_signed_in) \
-             VALUES ($1, $2, $3, 'local', $4, $5, $5, $5) \
-             ON CONFLICT (id) DO UPDATE SET role = excluded.role, updated_at = excluded.updated_at \
-             WHERE users.deleted_at IS NULL \
-             RETURNING *",
-        )
-        .bind(id)
-        .bind(format!("{LOCAL_PREFIX}{id}"))
-        .bind(format!("Local user {id}"))
-        .bind(role.name())
-        .bind(now.timestamp_millis())
-        .fetch_optional(&self.db.write)
-        .await
-        .map_err(|source| UserError::Database { id, source })?;
+        let row = self
+            .upsert_local_user(id, role, now)
+            .await
+            .map_err(|source| UserError::Database { id, source })?;
         row.map(User::from).ok_or(UserError::Deleted { id })
+    }
+
+    async fn upsert_local_user(
+        &self,
+        id: i64,
+        role: Role,
+        now: DateTime<Utc>,
+    ) -> sqlx::Result<Option<Row>> {
+        let mut transaction = self.db.begin().await?;
+        if let Write::Postgres(transaction) = &mut transaction {
+            // So that nobody is handed an id while the sequence is moved.
+            sqlx::query("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
+                .execute(&mut **transaction)
+                .await?;
+        }
+        let row = on!(&mut transaction, transaction => sqlx::query_as(
+                "INSERT INTO users (id, open_id, name, login_method, role, created_at, updated_at, last_signed_in) \
+                 VALUES ($1, $2, $3, 'local', $4, $5, $5, $5) \
+                 ON CONFLICT (id) DO UPDATE SET role = excluded.role, updated_at = excluded.updated_at \
+                 WHERE users.deleted_at IS NULL \
+                 RETURNING *",
+            )
+            .bind(id)
+            .bind(format!("{LOCAL_PREFIX}{id}"))
+            .bind(format!("Local user {id}"))
+            .bind(role.name())
+            .bind(now.timestamp_millis())
+            .fetch_optional(&mut **transaction)
+            .await)?;
+        if let Write::Postgres(transaction) = &mut transaction {
+            // SQLite goes on above the greatest id by itself.
+            sqlx::query(
+                "SELECT SETVAL('users_id_seq', GREATEST((SELECT MAX(id) FROM users), \
+                 (SELECT last_value FROM users_id_seq)))",
+            )
+            .execute(&mut **transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(row)
     }
 
     /// The user of this id, unless deleted.
     pub async fn find_user(&self, id: i64) -> anyhow::Result<Option<User>> {
         let row: Option<Row> =
-            sqlx::query_as("SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL")
+            on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL")
                 .bind(id)
-                .fetch_optional(&self.db.read)
-                .await
+                .fetch_optional(pool)
+                .await)
                 .with_context(|| format!("cannot look up user `{id}`"))?;
         Ok(row.map(User::from))
     }
 
     /// Deletes a user, whose sessions are refused from then on; `false` if there was none.
     pub async fn delete_user(&self, id: i64, now: DateTime<Utc>) -> anyhow::Result<bool> {
-        let done = sqlx::query(
+        let done = changed!(self.db.write(), pool => sqlx::query(
             "UPDATE users SET deleted_at = $2, updated_at = $2 WHERE id = $1 AND deleted_at IS NULL",
         )
         .bind(id)
         .bind(now.timestamp_millis())
-        .execute(&self.db.write)
-        .await
+        .execute(pool))
         .with_context(|| format!("cannot delete user `{id}`"))?;
-        Ok(done.rows_affected() > 0)
+        Ok(done > 0)
     }
 
     async fn user_by_open_id(&self, open_id: &str) -> sqlx::Result<Option<Row>> {
-        sqlx::query_as("SELECT * FROM users WHERE open_id = $1")
-            .bind(open_id)
-            .fetch_optional(&self.db.read)
-            .await
+        on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM users WHERE open_id = $1")
+            .bind(storable(open_id))
+            .fetch_optional(pool)
+            .await)
     }
 
     async fn create_user(&self, open_id: &str, name: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
-        sqlx::query(
+        changed!(self.db.write(), pool => sqlx::query(
             "INSERT INTO users (open_id, name, login_method, role, created_at, updated_at, last_signed_in) \
              VALUES ($1, $2, 'dev', 'user', $3, $3, $3) \
              ON CONFLICT (open_id) DO NOTHING",
         )
-        .bind(open_id)
-        .bind(name)
+        .bind(storable(open_id))
+        .bind(storable(name))
         .bind(now.timestamp_millis())
-        .execute(&self.db.write)
-        .await
+        .execute(pool))
         .map(|_| ())
     }
 
     async fn touch(&self, user: &mut User, now: DateTime<Utc>) {
-        let written = sqlx::query("UPDATE users SET last_signed_in = $2 WHERE id = $1")
+        let written = changed!(self.db.write(), pool => sqlx::query("UPDATE users SET last_signed_in = $2 WHERE id = $1")
             .bind(user.id)
             .bind(now.timestamp_millis())
-            .execute(&self.db.write)
-            .await;
+            .execute(pool));
         match written {
             Ok(_) => user.last_signed_in = time(now.timestamp_millis()),
             // Who called when is not worth refusing the call for.

@@ -9,16 +9,36 @@ use std::{
 /// Module → the modules it may import. ARCHITECTURE.md explains the table.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("_core", &[]),
+    ("alerting", &["_core"]),
     ("providers", &["_core"]),
     ("ai_metrics", &["_core", "providers"]),
     ("alerting", &["_core"]),
     ("rollout", &["_core", "ai_metrics", "alerting", "providers"]),
     ("model_router", &["_core", "providers", "ai_metrics"]),
     ("chat", &["_core", "model_router", "providers"]),
-    ("storage", &["_core", "ai_metrics", "chat", "providers"]),
+    ("rollout", &["_core", "ai_metrics", "alerting", "providers"]),
+    (
+        "storage",
+        &[
+            "_core",
+            "ai_metrics",
+            "alerting",
+            "chat",
+            "providers",
+            "rollout",
+        ],
+    ),
     (
         "routers",
-        &["_core", "ai_metrics", "model_router", "chat", "providers"],
+        &[
+            "_core",
+            "ai_metrics",
+            "alerting",
+            "chat",
+            "model_router",
+            "providers",
+            "rollout",
+        ],
     ),
     (
         "transport",

@@ -122,7 +122,8 @@ async fn what_cannot_be_opened_is_named() {
     let error = open("mysql://root:hunter2@localhost/db".into()).await;
     assert_eq!(
         error.to_string(),
-        "database URLs of kind `mysql` are not supported; use `sqlite://path/to/file.db`"
+        "database URLs of kind `mysql` are not supported; use `sqlite://path/to/file.db` or \
+         `postgres://user@host/database`"
     );
 
     let error = open(format!("sqlite://{}/below/a.db", file.display())).await;

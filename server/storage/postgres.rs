@@ -1,0 +1,54 @@
+//! Opens a PostgreSQL database.
+
+use std::{str::FromStr, time::Duration};
+
+use sqlx::{
+    PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+use super::StorageError;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/postgres");
+
+/// Connections of one process.
+const CONNECTIONS: u32 = 8;
+/// How long a query waits for a connection, and so a start for the server.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) fn is_url(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+pub(super) async fn open(url: &str) -> Result<PgPool, StorageError> {
+    // Its own words could repeat the password.
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|_| StorageError::InvalidPostgresUrl)?
+        .application_name("modelramp");
+    let database = name(&options);
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await
+        .map_err(|source| StorageError::Open {
+            database: database.clone(),
+            source,
+        })?;
+    // Programs that start at once wait for each other here.
+    MIGRATIONS
+        .run(&pool)
+        .await
+        .map_err(|source| StorageError::migrate(database, &MIGRATIONS, source))?;
+    Ok(pool)
+}
+
+/// Server and database, without user and password.
+fn name(options: &PgConnectOptions) -> String {
+    let host = options
+        .get_socket()
+        .map_or_else(|| options.get_host().into(), |path| path.to_string_lossy());
+    let database = options.get_database().unwrap_or_default();
+    format!("postgres://{host}:{}/{database}", options.get_port())
+}

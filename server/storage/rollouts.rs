@@ -1,0 +1,283 @@
+//! Rollouts, their history, and the transaction that one decision is.
+
+use anyhow::Context;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::{
+    Storage,
+    db::Write,
+    events::{self, LAST_SEQ},
+    lease, outbox, storable, time,
+};
+use crate::{
+    ai_metrics::Event,
+    rollout::store::{
+        AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
+    },
+};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    plan: String,
+    status: String,
+    version: i64,
+    evidence: String,
+    event_cursor: i64,
+    is_live: bool,
+}
+
+impl TryFrom<Row> for StoredRollout {
+    type Error = anyhow::Error;
+
+    fn try_from(row: Row) -> anyhow::Result<Self> {
+        let read = |text: &str| {
+            serde_json::from_str::<Value>(text)
+                .with_context(|| format!("rollout `{}` is damaged", row.id))
+        };
+        Ok(Self {
+            plan: read(&row.plan)?,
+            status: read(&row.status)?,
+            evidence: read(&row.evidence)?,
+            id: row.id,
+            version: row.version,
+            cursor: row.event_cursor,
+            is_live: row.is_live,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct AuditTableRow {
+    id: String,
+    rollout_id: String,
+    version: i64,
+    at_ms: i64,
+    actor: String,
+    action: String,
+    reason: String,
+    state_before: String,
+    state_after: String,
+    evidence: String,
+}
+
+impl TryFrom<AuditTableRow> for AuditRow {
+    type Error = anyhow::Error;
+
+    fn try_from(row: AuditTableRow) -> anyhow::Result<Self> {
+        let read = |text: &str| {
+            serde_json::from_str::<Value>(text)
+                .with_context(|| format!("audit row `{}` is damaged", row.id))
+        };
+        Ok(Self {
+            before: read(&row.state_before)?,
+            after: read(&row.state_after)?,
+            evidence: read(&row.evidence)?,
+            id: row.id,
+            rollout_id: row.rollout_id,
+            at: time(row.at_ms),
+            actor: row.actor,
+            action: row.action,
+            reason: row.reason,
+            version: row.version,
+        })
+    }
+}
+
+#[async_trait]
+impl RolloutStore for Storage {
+    async fn acquire(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<Fence>> {
+        self.acquire_lease(holder, now)
+            .await
+            .context("cannot become the writer of rollouts")
+    }
+
+    async fn renew(&self, fence: Fence, now: DateTime<Utc>) -> anyhow::Result<bool> {
+        self.renew_lease(fence, now)
+            .await
+            .context("cannot prolong the lease on rollouts")
+    }
+
+    async fn release(&self, fence: Fence) -> anyhow::Result<()> {
+        self.release_lease(fence)
+            .await
+            .context("cannot give back the lease on rollouts")
+    }
+
+    async fn rollouts(&self, only_live: bool) -> anyhow::Result<Vec<StoredRollout>> {
+        // Ids of version 7 grow with time.
+        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT * FROM rollouts WHERE is_live OR NOT $1 ORDER BY id DESC",
+            )
+            .bind(only_live)
+            .fetch_all(pool)
+            .await)
+        .context("cannot list the rollouts")?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>> {
+        let row: Option<Row> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT * FROM rollouts WHERE id = $1",
+            )
+            .bind(id)
+            .fetch_optional(pool)
+            .await)
+        .with_context(|| format!("cannot look up rollout `{id}`"))?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    /// A commit whose answer was lost may be repeated: what is stored already is left as it is.
+    async fn commit(&self, fence: Fence, commit: &Commit) -> Result<(), CommitError> {
+        let mut transaction = self.db.begin().await.map_err(store)?;
+        if !lease::check(&mut transaction, fence).await.map_err(store)? {
+            return Err(CommitError::Fenced);
+        }
+        events::insert(&mut transaction, &commit.events)
+            .await
+            .map_err(CommitError::Store)?;
+        for change in &commit.rollouts {
+            apply(&mut transaction, change).await?;
+        }
+        transaction.commit().await.map_err(store)
+    }
+
+    async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>> {
+        let rows: Vec<AuditTableRow> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT * FROM rollout_audit WHERE rollout_id = $1 ORDER BY version",
+            )
+            .bind(rollout_id)
+            .fetch_all(pool)
+            .await)
+        .with_context(|| format!("cannot read the history of rollout `{rollout_id}`"))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn events_of(
+        &self,
+        rollout_id: &str,
+        after: i64,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Event>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.rollout_events(rollout_id, after, limit)
+            .await
+            .with_context(|| format!("cannot read the events of rollout `{rollout_id}`"))
+    }
+
+    async fn errors_by_subject(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<(u64, u32)>> {
+        self.subjects_with_errors(from_ms, to_ms)
+            .await
+            .context("cannot count the errors of each subject")
+    }
+
+    async fn last_event(&self) -> anyhow::Result<i64> {
+        on!(self.db.read(), pool => sqlx::query_scalar(LAST_SEQ).fetch_one(pool).await)
+            .context("cannot read the number of the last event")
+    }
+}
+
+fn store(error: sqlx::Error) -> CommitError {
+    CommitError::Store(error.into())
+}
+
+async fn apply(transaction: &mut Write, change: &RolloutChange) -> Result<(), CommitError> {
+    if !write(transaction, change).await.map_err(store)? {
+        let current = current_version(transaction, &change.rollout.id)
+            .await
+            .map_err(store)?;
+        let is_ours = current == Some(change.rollout.version)
+            && is_audited(transaction, change).await.map_err(store)?;
+        return if is_ours {
+            Ok(())
+        } else {
+            Err(CommitError::Stale {
+                rollout_id: change.rollout.id.clone(),
+                based_on: change.based_on.unwrap_or(0),
+                current: current.unwrap_or(0),
+            })
+        };
+    }
+    if let Some(row) = &change.audit {
+        insert_audit(transaction, row).await.map_err(store)?;
+    }
+    for alert in &change.alerts {
+        outbox::insert(transaction, alert)
+            .await
+            .map_err(CommitError::Store)?;
+    }
+    Ok(())
+}
+
+/// Whether the rollout was at the version that the change is based on, and now is at the next.
+async fn write(transaction: &mut Write, change: &RolloutChange) -> sqlx::Result<bool> {
+    let rollout = &change.rollout;
+    // What ends it says when; the upkeep helps out where nothing does.
+    let ended_ms = change
+        .audit
+        .as_ref()
+        .filter(|_| !rollout.is_live)
+        .map(|row| row.at.timestamp_millis());
+    let sql = if change.based_on.is_some() {
+        "UPDATE rollouts SET plan = $2, status = $3, version = $4, evidence = $5, \
+         event_cursor = $6, is_live = $7, ended_ms = COALESCE(ended_ms, $8) \
+         WHERE id = $1 AND version = $9"
+    } else {
+        "INSERT INTO rollouts (id, plan, status, version, evidence, event_cursor, is_live, ended_ms, \
+         events_released) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9 > 0) ON CONFLICT (id) DO NOTHING"
+    };
+    let written = changed!(transaction, transaction => sqlx::query(sql)
+        .bind(&rollout.id)
+        .bind(rollout.plan.to_string())
+        .bind(rollout.status.to_string())
+        .bind(rollout.version)
+        .bind(rollout.evidence.to_string())
+        .bind(rollout.cursor)
+        .bind(rollout.is_live)
+        .bind(ended_ms)
+        .bind(change.based_on.unwrap_or(0))
+        .execute(&mut **transaction))?;
+    Ok(written > 0)
+}
+
+async fn current_version(transaction: &mut Write, id: &str) -> sqlx::Result<Option<i64>> {
+    on!(transaction, transaction => sqlx::query_scalar("SELECT version FROM rollouts WHERE id = $1")
+        .bind(id)
+        .fetch_optional(&mut **transaction)
+        .await)
+}
+
+/// Whether the change's line of the history is stored, so that the change is.
+async fn is_audited(transaction: &mut Write, change: &RolloutChange) -> sqlx::Result<bool> {
+    let Some(row) = &change.audit else {
+        return Ok(false);
+    };
+    let found: Option<i64> = on!(transaction, transaction => sqlx::query_scalar(
+            "SELECT version FROM rollout_audit WHERE id = $1",
+        )
+        .bind(&row.id)
+        .fetch_optional(&mut **transaction)
+        .await)?;
+    Ok(found.is_some())
+}
+
+async fn insert_audit(transaction: &mut Write, row: &AuditRow) -> sqlx::Result<()> {
+    changed!(transaction, transaction => sqlx::query(
+            "INSERT INTO rollout_audit (id, rollout_id, version, at_ms, actor, action, reason, \
+             state_before, state_after, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(&row.id)
+        .bind(&row.rollout_id)
+        .bind(row.version)
+        .bind(row.at.timestamp_millis())
+        .bind(storable(&row.actor))
+        .bind(storable(&row.action))
+        .bind(storable(&row.reason))
+        .bind(row.before.to_string())
+        .bind(row.after.to_string())
+        .bind(row.evidence.to_string())
+        .execute(&mut **transaction))
+    .map(|_| ())
+}

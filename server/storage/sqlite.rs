@@ -1,0 +1,268 @@
+//! Opens a database file and keeps its connections.
+//!
+//! SQLite lets one connection write at a time and makes the others poll. So writes of this process
+//! queue, fairly and without polling, for the one connection of their own pool; the busy timeout is
+//! only for other processes. A transaction begins with the statement that writes, because one that
+//! first reads and then writes fails at once, whatever the timeout, if somebody wrote in between.
+
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use sqlx::{
+    Connection, SqliteConnection,
+    migrate::Migrator,
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    },
+};
+use tokio::time::Instant;
+
+use super::StorageError;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/sqlite");
+
+/// How long a write waits for other processes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between two tries where SQLite itself does not wait.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// Connections that read.
+const READERS: u32 = 4;
+
+/// Connections to read and one to write.
+#[derive(Clone)]
+pub(super) struct Sqlite {
+    /// For single `SELECT`s.
+    pub(super) read: SqlitePool,
+    /// For everything that changes something.
+    pub(super) write: SqlitePool,
+    pub(super) writer_lock: Arc<WriterLock>,
+}
+
+impl Sqlite {
+    pub(super) async fn open(url: &str) -> Result<Self, StorageError> {
+        let (path, options) = parse(url)?;
+        create_parent(&path)?;
+        let cannot_open = |source| StorageError::Open {
+            database: path.display().to_string(),
+            source,
+        };
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true);
+        let write = connect_writer(&options).await.map_err(cannot_open)?;
+        let mut connection = write.acquire().await.map_err(cannot_open)?;
+        migrate(&mut connection, &path).await?;
+        drop(connection);
+        let read = pool(READERS)
+            .connect_with(options)
+            .await
+            .map_err(cannot_open)?;
+        Ok(Self {
+            read,
+            write,
+            writer_lock: Arc::new(WriterLock::beside(&path)),
+        })
+    }
+
+    pub(super) async fn close(&self) {
+        // The writer last: whoever closes last folds the log into the file.
+        self.read.close().await;
+        self.write.close().await;
+        self.writer_lock.free();
+    }
+}
+
+/// The right to control rollouts: a lock of the operating system on a file beside the database,
+/// which a process that dies gives back at once.
+pub(super) struct WriterLock {
+    path: PathBuf,
+    /// While it is ours, with the name it was taken under.
+    held: Mutex<Option<(File, String)>>,
+}
+
+impl WriterLock {
+    fn beside(database: &Path) -> Self {
+        let mut path = database.as_os_str().to_owned();
+        path.push(".writer-lock");
+        Self {
+            path: path.into(),
+            held: Mutex::new(None),
+        }
+    }
+
+    /// Whether it is now held under this name; a holder may take it again.
+    pub(super) fn take(&self, holder: &str) -> io::Result<bool> {
+        let mut held = self.held.lock();
+        if let Some((_, by)) = &*held {
+            return Ok(by == holder);
+        }
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&self.path)?;
+        match file.try_lock() {
+            Ok(()) => {
+                *held = Some((file, holder.to_owned()));
+                Ok(true)
+            }
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Whether it is held by this process.
+    pub(super) fn is_held(&self) -> bool {
+        self.held.lock().is_some()
+    }
+
+    /// Gives it back.
+    pub(super) fn free(&self) {
+        // Closing the file unlocks it.
+        *self.held.lock() = None;
+    }
+}
+
+/// The file that a URL names.
+pub(super) fn path(url: &str) -> Result<PathBuf, StorageError> {
+    parse(url).map(|(path, _)| path)
+}
+
+/// Creates the folder of a file.
+pub(super) fn create_parent(path: &Path) -> Result<(), StorageError> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => {
+            std::fs::create_dir_all(folder).map_err(|source| StorageError::Folder {
+                path: folder.to_owned(),
+                source,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parse(url: &str) -> Result<(PathBuf, SqliteConnectOptions), StorageError> {
+    let (scheme, rest) = url.split_once(':').unwrap_or_default();
+    if scheme != "sqlite" {
+        return Err(StorageError::UnsupportedUrl {
+            scheme: scheme.into(),
+        });
+    }
+    let (file, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let is_memory = file.ends_with(":memory:")
+        || parameters.split('&').any(|p| {
+            matches!(
+                p,
+                "mode=memory" | "mode=ro" | "immutable=true" | "immutable=1"
+            )
+        });
+    if is_memory || file.trim_start_matches('/').is_empty() || file.ends_with('/') {
+        return Err(StorageError::NotAFile { url: url.into() });
+    }
+    let options =
+        SqliteConnectOptions::from_str(url).map_err(|source| StorageError::InvalidUrl {
+            url: url.into(),
+            source,
+        })?;
+    Ok((options.get_filename().to_owned(), options))
+}
+
+fn pool(size: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .min_connections(1)
+        .max_connections(size)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// The first connection turns a fresh file's write-ahead log on. SQLite does not wait for that but
+/// fails at once where another process is about to do the same, so here we wait in its place.
+async fn connect_writer(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
+    let patience = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match pool(1).connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && Instant::now() < patience => {
+                tokio::time::sleep(BUSY_PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+fn is_busy(error: &sqlx::Error) -> bool {
+    /// `SQLITE_BUSY`, the low byte of all codes of its kind.
+    const BUSY: u32 = 5;
+    error
+        .as_database_error()
+        .and_then(|error| error.code()?.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == BUSY)
+}
+
+/// In one transaction that holds the write lock from the start, so that of two processes that begin
+/// with a fresh file the second finds the work done.
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), StorageError> {
+    let failed = |source| StorageError::migrate(path.display().to_string(), &MIGRATIONS, source);
+    let work = async {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        MIGRATIONS
+            .run_direct(None, &mut *transaction, false)
+            .await?;
+        Ok(transaction.commit().await?)
+    };
+    work.await.map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_files_relative_to_the_working_folder_or_absolute() {
+        for (url, file) in [
+            ("sqlite://data/modelramp.db", "data/modelramp.db"),
+            ("sqlite:modelramp.db", "modelramp.db"),
+            ("sqlite:///var/lib/m.db", "/var/lib/m.db"),
+            ("sqlite://with%20space.db?mode=rwc", "with space.db"),
+        ] {
+            assert_eq!(path(url).unwrap(), Path::new(file), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_passwords_are_not_repeated() {
+        for url in [
+            "sqlite::memory:",
+            "sqlite://:memory:",
+            "sqlite://",
+            "sqlite:",
+            "sqlite://folder/",
+            "sqlite://a.db?mode=memory",
+            "sqlite://a.db?mode=ro",
+        ] {
+            assert!(
+                matches!(path(url), Err(StorageError::NotAFile { .. })),
+                "{url}"
+            );
+        }
+        for url in ["", "data/modelramp.db", "postgres://u:hunter2@host/db"] {
+            let error = path(url).unwrap_err();
+            assert!(
+                matches!(error, StorageError::UnsupportedUrl { .. }),
+                "{url}"
+            );
+            assert!(!format!("{error} {error:?}").contains("hunter2"));
+        }
+        let error = path("sqlite://a.db?colour=red").unwrap_err();
+        assert!(matches!(error, StorageError::InvalidUrl { .. }));
+    }
+}
