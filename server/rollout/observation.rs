@@ -143,7 +143,9 @@ impl Ledger {
         tally.latency_ms += observation.latency_ms;
         tally.users.insert(observation.subject);
         if observation.variant == Variant::Candidate {
-            let Observation { error, latency_ms, .. } = observation;
+            let Observation {
+                error, latency_ms, ..
+            } = observation;
             self.hour.count(event.at_ms, error, latency_ms);
         }
     }
@@ -162,7 +164,13 @@ impl Ledger {
 
     /// Folds a rating.
     pub fn rate(&mut self, rating: Rating) {
-        let Rating { subject, variant, good, at_ms, .. } = rating;
+        let Rating {
+            subject,
+            variant,
+            good,
+            at_ms,
+            ..
+        } = rating;
         self.evidence.feedback(subject, variant, good, at_ms);
         if self.ratings.len() < RATINGS_LIMIT {
             self.ratings.push(rating);

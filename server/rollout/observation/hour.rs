@@ -72,7 +72,10 @@ impl Hour {
             return Judged {
                 level: Level::Clear,
                 is_healthy: false,
-                why: format!("{} requests in the last hour; {ENOUGH} are needed", sum.requests),
+                why: format!(
+                    "{} requests in the last hour; {ENOUGH} are needed",
+                    sum.requests
+                ),
             };
         }
         let requests = sum.requests as f64;
@@ -120,8 +123,16 @@ mod tests {
 
     #[test]
     fn thresholds_are_the_originals() {
-        assert_eq!(level(&[100.0; 9], 9), Level::Clear, "too few to say anything");
-        assert_eq!(level(&[100.0; 100], 1), Level::Clear, "1 % is not above 1 %");
+        assert_eq!(
+            level(&[100.0; 9], 9),
+            Level::Clear,
+            "too few to say anything"
+        );
+        assert_eq!(
+            level(&[100.0; 100], 1),
+            Level::Clear,
+            "1 % is not above 1 %"
+        );
         assert_eq!(level(&[100.0; 100], 2), Level::Watch);
         assert_eq!(level(&[100.0; 100], 5), Level::Watch);
         assert_eq!(level(&[100.0; 100], 6), Level::Rollback);
