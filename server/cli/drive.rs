@@ -23,7 +23,7 @@ use url::{Host, Url};
 
 use self::traffic::{Pace, Progress, Traffic};
 use crate::{
-    _core::config::{Config, Sources},
+    _core::config::{Config, Sources, TOKEN_VARIABLE},
     app,
 };
 
@@ -33,8 +33,6 @@ const MAX_RATE: f64 = 1_000.0;
 const MAX_DURATION: Duration = Duration::from_secs(60 * 60);
 /// The most users.
 const MAX_USERS: i64 = 100_000;
-/// The token of a server's user.
-const TOKEN_VARIABLE: &str = "MODELRAMP_TOKEN";
 
 /// Sends bounded traffic of many users through a running server, and prints what it saw.
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! The whole application with its sandbox on a free port, set up as a person would on a laptop.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path};
 
 use modelramp::{
     _core::{
@@ -12,7 +12,7 @@ use modelramp::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-/// A running application; stops when it is told to, or with the test.
+/// A running application; stops with the test.
 pub(crate) struct LocalServer {
     /// `http://127.0.0.1:PORT`.
     pub(crate) url: String,
@@ -23,18 +23,25 @@ pub(crate) struct LocalServer {
     admin: String,
     http: reqwest::Client,
     stop: Option<oneshot::Sender<()>>,
-    server: Option<JoinHandle<()>>,
+    _server: JoinHandle<()>,
     folder: tempfile::TempDir,
 }
 
 impl LocalServer {
     /// Starts with these settings above those of tests.
     pub(crate) async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_with(settings, &[]).await
+    }
+
+    /// The same, with these files (name and text) in its folder.
+    pub(crate) async fn start_with(settings: &[(&str, &str)], files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
         let mut environment: BTreeMap<String, String> = [
             ("APP_ENV", "test"),
             ("PORT", "0"),
-            ("DATABASE_URL", "sqlite://test.db"),
             ("CHAT_RATE_LIMIT", "100000"),
             ("LOG_LEVEL", "warn"),
         ]
@@ -68,7 +75,7 @@ impl LocalServer {
             admin,
             http: reqwest::Client::new(),
             stop: Some(stop),
-            server: Some(server),
+            _server: server,
             folder,
         }
     }
@@ -115,18 +122,12 @@ impl LocalServer {
             .unwrap();
         stats["models"][model]["requests"].as_u64().unwrap_or(0)
     }
+}
 
-    /// Stops as on SIGTERM, and waits for it.
-    pub(crate) async fn stop(&mut self) {
+impl Drop for LocalServer {
+    fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
-        }
-        if let Some(server) = self.server.take() {
-            let patience = Duration::from_secs(20);
-            tokio::time::timeout(patience, server)
-                .await
-                .unwrap()
-                .unwrap();
         }
     }
 }
