@@ -1,6 +1,8 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
-use std::{future::Future, io::Write, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future, io::Write, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration,
+};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
@@ -18,7 +20,7 @@ use crate::{
     ai_metrics::{AiMetrics, EventStore, window::Minutes},
     chat::Chat,
     model_router::{Clients, ModelRouter, catalog::Catalog},
-    providers::sandbox::Sandbox,
+    providers::sandbox::{Sandbox, SandboxPlan},
     routers, schema,
     storage::{Storage, secret_for_development},
     transport::{self, gate::Gate, trpc},
@@ -65,11 +67,12 @@ impl App {
         let recording = Tasks::default();
         let metrics = start_metrics(&storage, &recording).await?;
         let sandbox = if catalog.needs_sandbox() {
-            Some(
-                Sandbox::start()
-                    .await
-                    .context("cannot start the sandbox provider")?,
-            )
+            let plan = match &config.models.sandbox {
+                Some(path) => SandboxPlan::load(path)?,
+                None => SandboxPlan::default(),
+            };
+            let sandbox = Sandbox::start_with(&plan).await;
+            Some(sandbox.context("cannot start the sandbox provider")?)
         } else {
             None
         };
@@ -280,6 +283,30 @@ pub async fn issue_token(
     SessionKey::new(&session_secret(config)?).issue(&user, &config.auth.app_id, ttl, now)
 }
 
+/// Session tokens for local users with these ids, who are made where they are missing.
+///
+/// Users who signed in themselves are not impersonated, and nobody's role changes.
+pub async fn issue_tokens(
+    config: &Config,
+    user_ids: RangeInclusive<i64>,
+    ttl: Duration,
+    now: DateTime<Utc>,
+) -> anyhow::Result<Vec<SecretString>> {
+    let storage = Storage::open(&config.database.url).await?;
+    let key = SessionKey::new(&session_secret(config)?);
+    let mut tokens = Vec::new();
+    for id in user_ids {
+        let user = match storage.find_user(id).await? {
+            Some(user) if user.login_method.as_deref() == Some("local") => user,
+            Some(_) => anyhow::bail!("user `{id}` signed in and is not for tests"),
+            None => storage.ensure_local_user(id, Role::User, now).await?,
+        };
+        tokens.push(key.issue(&user, &config.auth.app_id, ttl, now)?.into());
+    }
+    storage.close().await;
+    Ok(tokens)
+}
+
 /// The procedures alone, for the contract: default settings, nothing kept, nothing called.
 pub async fn contract() -> anyhow::Result<Arc<Registry>> {
     let folder = tempfile::tempdir()?;
@@ -298,7 +325,7 @@ pub async fn contract() -> anyhow::Result<Arc<Registry>> {
 }
 
 /// Resolves on SIGTERM or ctrl-c.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     Ok(async move {

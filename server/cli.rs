@@ -4,7 +4,10 @@
 //! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
 
 mod client;
+pub mod demo;
+pub mod drive;
 mod rollout;
+pub mod sandbox;
 mod table;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -51,6 +54,12 @@ enum Command {
     },
     /// Steers the rollouts of a running server, and reads what is kept of them.
     Rollout(rollout::Arguments),
+    /// Sends bounded traffic of many users through a running server.
+    Drive(drive::DriveArgs),
+    /// Shows a rollout that completes and one that is taken back; takes less than three minutes.
+    Demo(demo::DemoArgs),
+    /// Runs the simulated provider alone, until it is stopped.
+    Sandbox(sandbox::SandboxArgs),
     /// Writes the contract into schema/, or checks that it is up to date.
     Schema {
         /// Changes nothing; fails where a file differs.
@@ -111,6 +120,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Token { user, role, ttl } => token(&load()?, user, role.into(), ttl).await,
         Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,
+        Command::Drive(arguments) => drive::run(arguments, &sources()?).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Sandbox(arguments) => sandbox::run(arguments).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;
             if !check {

@@ -1,0 +1,212 @@
+//! What is shown, and what must come of it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use url::Url;
+
+use super::say;
+use crate::cli::{client::Client, drive::traffic::Progress};
+
+/// The shipped plan, to which each rollout adds its models.
+const PLAN: &str = include_str!("../../rollout/plans/demo.toml");
+/// Between two looks at a rollout.
+const GLANCE: Duration = Duration::from_millis(250);
+/// Between two lines while nothing changes.
+const REMINDER: Duration = Duration::from_secs(5);
+/// How long the bad model still does well, in the second rollout.
+const GOOD_TIME: Duration = Duration::from_secs(8);
+/// From then on nobody may get it any more.
+const MUST_BE_GONE: Duration = Duration::from_secs(2);
+/// How long it is then watched.
+const AFTERMATH: Duration = Duration::from_secs(2);
+
+/// The demo, as one who steers sees it.
+pub(super) struct Story<'a> {
+    client: Client,
+    http: reqwest::Client,
+    /// Where the sandbox's `/control` is.
+    sandbox: Url,
+    progress: &'a Mutex<Progress>,
+    began: Instant,
+}
+
+impl<'a> Story<'a> {
+    pub(super) fn new(
+        client: Client,
+        sandbox: &str,
+        progress: &'a Mutex<Progress>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            client,
+            http: reqwest::Client::builder().no_proxy().build()?,
+            sandbox: sandbox.parse().context("the sandbox has no address")?,
+            progress,
+            began: Instant::now(),
+        })
+    }
+
+    /// Both rollouts.
+    pub(super) async fn tell(&self) -> anyhow::Result<()> {
+        say("200 users chat with the model `trusty`, 40 messages a second.\n")?;
+        say("1. A better model, `swift`, is rolled out: 10 %, 50 %, then everybody.")?;
+        let id = self
+            .start("trusty", "swift", "swift answers sooner and as well")
+            .await?;
+        let end = self.follow(&id, None).await?;
+        ensure!(
+            state(&end) == "completed",
+            "the first rollout should have completed, but it is {}: {}",
+            state(&end),
+            end["reason"]
+        );
+
+        say(
+            "\n2. Another model, `shiny`, replaces `swift` in the same way. At first it does well.",
+        )?;
+        let id = self
+            .start("swift", "shiny", "shiny is all the rage")
+            .await?;
+        let until = Instant::now() + GOOD_TIME;
+        let still = self.follow(&id, Some(until)).await?;
+        ensure!(
+            still["live"] == true,
+            "the second rollout ended too early: {}",
+            still["reason"]
+        );
+        self.spoil("shiny").await?;
+        self.narrate("`shiny` turns bad: from now on, two of three requests to it fail")?;
+        let broke = Instant::now();
+        let end = self.follow(&id, None).await?;
+        ensure!(
+            state(&end) == "rolled-back",
+            "the second rollout should have been rolled back, but it is {}: {}",
+            state(&end),
+            end["reason"]
+        );
+        let took = broke.elapsed().as_secs_f64();
+        self.narrate(&format!("taken back {took:.1} s after it turned bad"))?;
+        sleep(MUST_BE_GONE).await;
+        let before = self.requests_to("shiny").await?;
+        sleep(AFTERMATH).await;
+        let after = self.requests_to("shiny").await?;
+        ensure!(
+            before == after,
+            "`shiny` still got {} requests after it was taken back",
+            after - before
+        );
+        self.narrate(&format!(
+            "`shiny` got {after} requests in all, and none since it was taken back"
+        ))?;
+        self.history(&id).await
+    }
+
+    /// Starts a rollout of the shipped plan with these models; its id.
+    async fn start(&self, control: &str, candidate: &str, why: &str) -> anyhow::Result<String> {
+        let routes = format!(
+            "tasks = [\"chat\"]\ncontrol = [\"{control}\"]\ncandidate = [\"{candidate}\", \"{control}\"]\n"
+        );
+        let params = json!({"plan": routes + PLAN, "reason": why});
+        let started = self.client.call("rollout.start", params).await?;
+        let id = started["id"].as_str().context("a rollout without an id")?;
+        Ok(id.to_owned())
+    }
+
+    /// Narrates until the rollout ends, or until then; where it was at last.
+    async fn follow(&self, id: &str, until: Option<Instant>) -> anyhow::Result<Value> {
+        let (mut version, mut told) = (Value::Null, Instant::now());
+        loop {
+            let now = self.client.call("rollout.get", json!({"id": id})).await?;
+            if now["version"] != version {
+                version = now["version"].clone();
+                let (share, reason) = (&now["share"], now["reason"].as_str());
+                let reason = reason.unwrap_or_default();
+                self.narrate(&format!("{} at {share} %: {reason}", state(&now)))?;
+                told = Instant::now();
+            } else if told.elapsed() > REMINDER {
+                self.narrate(&self.figures(&now))?;
+                told = Instant::now();
+            }
+            if now["live"] == false || until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(now);
+            }
+            if state(&now) == "waiting-at-gate" {
+                bail!("the rollout asks a person: {}", now["reason"]);
+            }
+            sleep(GLANCE).await;
+        }
+    }
+
+    fn figures(&self, now: &Value) -> String {
+        let Progress {
+            answered,
+            failed,
+            candidate_share,
+            ..
+        } = *self.progress.lock();
+        let arm = |name: &str| {
+            let arm = &now["finding"][name];
+            format!("{} of {} failed", arm["errors"], arm["requests"])
+        };
+        format!(
+            "   candidate {}, control {}; of the latest messages {:.0} % went to the candidate; {answered} answered, {failed} not",
+            arm("candidate"),
+            arm("control"),
+            candidate_share * 100.0
+        )
+    }
+
+    /// Lets a model fail.
+    async fn spoil(&self, model: &str) -> anyhow::Result<()> {
+        let url = self.sandbox.join(&format!("/control/models/{model}"))?;
+        let wanted = json!({"latency_ms": 40, "error_rate": 0.67, "fault": "503"});
+        let response = self.http.put(url).json(&wanted).send().await?;
+        response.error_for_status()?;
+        Ok(())
+    }
+
+    async fn requests_to(&self, model: &str) -> anyhow::Result<u64> {
+        let response = self.http.get(self.sandbox.join("/control/stats")?).send();
+        let stats: Value = response.await?.json().await?;
+        Ok(stats["models"][model]["requests"].as_u64().unwrap_or(0))
+    }
+
+    /// The last word of a rollout's history, as anybody can read it later.
+    async fn history(&self, id: &str) -> anyhow::Result<()> {
+        let rows = self
+            .client
+            .call("rollout.history", json!({"id": id}))
+            .await?;
+        let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+        say("\nIts history, as `modelramp rollout history` shows it:")?;
+        for row in rows {
+            say(&format!(
+                "  {} {} by {}: {}",
+                row["at"].as_str().unwrap_or_default(),
+                row["action"].as_str().unwrap_or_default(),
+                row["actor"].as_str().unwrap_or_default(),
+                row["reason"].as_str().unwrap_or_default()
+            ))?;
+        }
+        let ended = rows.iter().filter(|row| row["action"] == "rolled-back");
+        ensure!(
+            ended.count() == 1,
+            "the history should tell of one rollback"
+        );
+        Ok(())
+    }
+
+    fn narrate(&self, line: &str) -> anyhow::Result<()> {
+        say(&format!(
+            "  {:>5.1} s  {line}",
+            self.began.elapsed().as_secs_f64()
+        ))
+    }
+}
+
+fn state(rollout: &Value) -> &str {
+    rollout["state"]["name"].as_str().unwrap_or("unknown")
+}

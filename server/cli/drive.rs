@@ -1,0 +1,234 @@
+//! `modelramp drive`: bounded traffic of many users through a running server.
+//!
+//! Users are local ones of the same settings, as `modelramp token` makes them, or those of a file of
+//! tokens. Nothing but loopback is driven unless it is said that it may be; rate and duration have
+//! limits that no flag lifts. The conversations that it begins are deleted at the end.
+
+mod report;
+pub mod traffic;
+
+use std::{
+    fs,
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail, ensure};
+use chrono::Utc;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use secrecy::SecretString;
+use url::{Host, Url};
+
+use self::traffic::{Pace, Progress, Traffic};
+use crate::{
+    _core::config::{Config, Sources, TOKEN_VARIABLE},
+    app,
+};
+
+/// The most requests a second.
+const MAX_RATE: f64 = 1_000.0;
+/// The longest run.
+const MAX_DURATION: Duration = Duration::from_secs(60 * 60);
+/// The most users.
+const MAX_USERS: i64 = 100_000;
+
+/// Sends bounded traffic of many users through a running server, and prints what it saw.
+#[derive(Debug, Args)]
+pub struct DriveArgs {
+    /// The server; the local one of the settings where it is not given.
+    #[arg(long)]
+    url: Option<Url>,
+    /// How many users take turns.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=MAX_USERS))]
+    users: i64,
+    /// The id of the first of them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..))]
+    first_user: i64,
+    /// Requests a second, all users together; at most 1,000.
+    #[arg(long, default_value_t = 5.0)]
+    rate: f64,
+    /// How long, such as `30s`; at most an hour.
+    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    duration: Duration,
+    /// What the users do.
+    #[arg(long, value_enum, default_value_t = Task::Chat)]
+    task: Task,
+    /// A file of tokens, one a line, instead of local users.
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Allows a server that is not on this machine.
+    #[arg(long)]
+    yes_remote: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Task {
+    /// `chat.sendMessage`.
+    Chat,
+}
+
+impl Task {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+        }
+    }
+}
+
+/// Drives, shows how it goes on standard error, and prints the result.
+pub async fn run(arguments: DriveArgs, sources: &Sources) -> anyhow::Result<()> {
+    ensure!(
+        arguments.rate > 0.0 && arguments.rate <= MAX_RATE,
+        "`--rate` is {}; expected more than 0 and at most {MAX_RATE} requests a second",
+        arguments.rate
+    );
+    ensure!(
+        !arguments.duration.is_zero() && arguments.duration <= MAX_DURATION,
+        "`--duration` is {}; expected at most 1h",
+        humantime::format_duration(arguments.duration)
+    );
+    let (url, tokens) = target(&arguments, sources).await?;
+    let pace = Pace {
+        rate: arguments.rate,
+        duration: arguments.duration,
+    };
+    let traffic = Traffic::new(&url, tokens, arguments.task.name())?;
+    let bar = Bar::new(&pace);
+    let stop = app::stop_signal()?;
+    let tally = traffic.run(pace, stop, |progress| bar.show(progress)).await;
+    bar.finish();
+    let mut out = std::io::stdout().lock();
+    write!(out, "{}", report::table(&tally))?;
+    drop(out);
+    ensure!(
+        tally.requests() > 0,
+        "nothing was sent; is the server at {url} running?"
+    );
+    Ok(())
+}
+
+/// Whom to call, in whose names.
+async fn target(
+    arguments: &DriveArgs,
+    sources: &Sources,
+) -> anyhow::Result<(Url, Vec<SecretString>)> {
+    let is_local = arguments.url.as_ref().is_none_or(is_loopback);
+    if !is_local && !arguments.yes_remote {
+        bail!("`--url` is not on this machine; add `--yes-remote` if its owner agrees");
+    }
+    if let (Some(url), Some(path)) = (&arguments.url, &arguments.tokens) {
+        return Ok((url.clone(), read_tokens(path)?));
+    }
+    if !is_local {
+        let token = sources.environment.get(TOKEN_VARIABLE);
+        let (Some(url), Some(token)) = (&arguments.url, token) else {
+            bail!("users of another machine need tokens: `--tokens FILE`, or {TOKEN_VARIABLE}");
+        };
+        return Ok((url.clone(), vec![token.clone().into()]));
+    }
+    let config = Config::load(sources)?;
+    let url = match &arguments.url {
+        Some(url) => url.clone(),
+        None => format!("http://127.0.0.1:{}", config.server.port).parse()?,
+    };
+    let tokens = match &arguments.tokens {
+        Some(path) => read_tokens(path)?,
+        None => local_tokens(&config, arguments).await?,
+    };
+    let each = arguments.rate * 60.0 / arguments.users as f64;
+    if each > config.chat.rate_limit as f64 {
+        let mut err = std::io::stderr().lock();
+        writeln!(
+            err,
+            "note: each of {} users sends {each:.0} messages a minute, and CHAT_RATE_LIMIT accepts {}",
+            arguments.users, config.chat.rate_limit
+        )?;
+    }
+    Ok((url, tokens))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command starts now")]
+async fn local_tokens(config: &Config, arguments: &DriveArgs) -> anyhow::Result<Vec<SecretString>> {
+    /// Beyond the longest run, for what is cleared up at its end.
+    const MARGIN: Duration = Duration::from_secs(60 * 60);
+    let last = arguments.first_user.saturating_add(arguments.users - 1);
+    let ids = arguments.first_user..=last;
+    app::issue_tokens(config, ids, arguments.duration + MARGIN, Utc::now())
+        .await
+        .context("cannot make tokens for local users; `--first-user` starts elsewhere")
+}
+
+fn read_tokens(path: &PathBuf) -> anyhow::Result<Vec<SecretString>> {
+    let text = fs::read_to_string(path)
+        .with_context(|| format!("cannot read the tokens in `{}`", path.display()))?;
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let tokens: Vec<SecretString> = lines.map(SecretString::from).collect();
+    ensure!(!tokens.is_empty(), "`{}` holds no token", path.display());
+    Ok(tokens)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
+}
+
+/// The progress bar, on a terminal only.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new(pace: &Pace) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}");
+        let bar = ProgressBar::new(pace.requests());
+        Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    }
+
+    fn show(&self, progress: Progress) {
+        self.0.set_position(progress.due);
+        self.0.set_message(format!(
+            "{} answered, {} failed, candidate {:.1} %",
+            progress.answered,
+            progress.failed,
+            progress.candidate_share * 100.0
+        ));
+    }
+
+    fn finish(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_local() {
+        for url in [
+            "http://127.0.0.1:3000",
+            "http://localhost",
+            "http://[::1]:1/x",
+            "http://127.9.9.9",
+        ] {
+            assert!(is_loopback(&url.parse().unwrap()), "{url}");
+        }
+        for url in [
+            "http://10.0.0.1",
+            "https://example.com",
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+            "http://0.0.0.0",
+            "http://[::]",
+        ] {
+            assert!(!is_loopback(&url.parse().unwrap()), "{url}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The real binary, killed again and again while rollouts run under traffic.
+//!
+//! Nothing in the server knows of these tests, so the kills are aimed by time: each process lives for
+//! another, seeded span, so that over many kills every step of a transition is hit. What must come
+//! out is what comes out without kills.
+
+mod ledger;
+mod process;
+
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::{Value, json};
+
+use self::{
+    ledger::{Ledger, Rollout},
+    process::Server,
+};
+
+/// Kills in one test run; `scripts/campaign` asks for more.
+const KILLS: u32 = 50;
+/// How many kills; only `scripts/campaign` sets it.
+const VARIABLE: &str = "MODELRAMP_CAMPAIGN_KILLS";
+/// A process lives for so many milliseconds after it listens: from before its first tick until
+/// after its second.
+const LIFE_MS: std::ops::Range<u64> = 20..2_200;
+/// Processes that one rollout may take.
+const PATIENCE: u32 = 60;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a campaign is, is the caller's"
+)]
+fn kills() -> u32 {
+    let given = std::env::var(VARIABLE).ok();
+    given.map_or(KILLS, |text| text.parse().unwrap())
+}
+
+/// A plan whose stages last a second.
+fn plan(candidate: &str) -> String {
+    let stage = |share| {
+        format!(
+            "[[stages]]\nshare = {share}\nsoak = \"1s\"\nmin_requests = 8\nmin_users = 2\nmin_time = \"1s\"\n"
+        )
+    };
+    format!(
+        "name = \"quick-{candidate}\"\ntasks = [\"chat\"]\ndeadline = \"1h\"\nholdout = 0\n\
+         control = [\"trusty\"]\ncandidate = [\"{candidate}\", \"trusty\"]\n\
+         [no_traffic]\nalert_after = \"10m\"\nhold = false\n\
+         [evidence]\ngood_error_rate = 0.4\nmax_error_rate = 0.6\ncap_per_user_day = 1000\n{}{}",
+        stage(50),
+        stage(100)
+    )
+}
+
+/// Starts a rollout; a server that was killed may have done so without telling.
+async fn start(server: &Server, candidate: &str) -> Option<String> {
+    let params = json!({"plan": plan(candidate), "reason": "a crash test"});
+    match server.call("rollout.start", params).await? {
+        Ok(started) => Some(started["id"].as_str().unwrap().to_owned()),
+        Err(error) => {
+            let list = server.call("rollout.list", json!({})).await?.unwrap();
+            let live = list.as_array().unwrap().first().cloned();
+            let live = live.unwrap_or_else(|| panic!("{error}"));
+            Some(live["id"].as_str().unwrap().to_owned())
+        }
+    }
+}
+
+async fn is_over(server: &Server, id: &str) -> Option<bool> {
+    let get = server.call("rollout.get", json!({"id": id})).await?;
+    Some(get.unwrap()["live"] == Value::Bool(false))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_moment_a_rollout_ends_as_it_would_have() {
+    let wanted = kills();
+    let mut draws = StdRng::seed_from_u64(3);
+    let ledger = Ledger::new().await;
+
+    let mut expected = Vec::new();
+    for candidate in ["good", "bad"] {
+        let server = ledger.serve().await;
+        let id = start(&server, candidate).await.unwrap();
+        while !is_over(&server, &id).await.unwrap() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        server.terminate().await;
+        expected.push(ledger.rollout(&id).await);
+    }
+    assert_eq!(expected[0].state, "completed", "{:?}", expected[0]);
+    assert_eq!(expected[1].state, "rolled-back", "{:?}", expected[1]);
+
+    let (mut killed, mut round) = (0, 0);
+    while killed < wanted {
+        let candidate = ["good", "bad"][round % 2];
+        let mut id = None;
+        for process in 0.. {
+            assert!(process < PATIENCE, "`{candidate}` does not come to an end");
+            let server = ledger.serve().await;
+            let life = Duration::from_millis(draws.random_range(LIFE_MS));
+            let driven = async {
+                let id: &mut Option<String> = &mut id;
+                if id.is_none() {
+                    *id = start(&server, candidate).await;
+                }
+                let Some(id) = id else {
+                    return std::future::pending().await;
+                };
+                while is_over(&server, id).await != Some(true) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let is_over = tokio::time::timeout(life, driven).await.is_ok();
+            server.kill().await;
+            killed += 1;
+            ledger.check_what_was_acknowledged().await;
+            if is_over {
+                break;
+            }
+        }
+        let seen = ledger.rollout(&id.unwrap()).await;
+        expected[round % 2].check(&seen);
+        round += 1;
+    }
+    println!("{killed} kills over {round} rollouts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_loses_nothing() {
+    let ledger = Ledger::new().await;
+    let server = ledger.serve().await;
+    let id = start(&server, "good").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2_300)).await;
+    server.terminate().await;
+    ledger.check_that_every_answer_has_its_event().await;
+    let Rollout { versions, .. } = ledger.rollout(&id).await;
+    let counted: Vec<i64> = (versions[0]..).take(versions.len()).collect();
+    assert_eq!(versions, counted);
+}

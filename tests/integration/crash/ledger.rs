@@ -1,0 +1,214 @@
+//! The database that outlives the processes, and what must be in it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use modelramp::{
+    _core::{
+        auth::Role,
+        config::{Config, Sources},
+    },
+    app,
+};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use sqlx::SqlitePool;
+
+use super::process::{Lives, Server};
+
+const CATALOGUE: &str = r#"
+[providers.test]
+base_url = "http://127.0.0.1:9/v1"
+api_key_env = "CRASH_TEST_API_KEY"
+[models.trusty]
+provider = "test"
+id = "trusty"
+context = 32000
+[models.good]
+provider = "test"
+id = "good"
+context = 32000
+[models.bad]
+provider = "test"
+id = "bad"
+context = 32000
+[tasks.chat]
+control = ["trusty"]
+candidate = ["good", "trusty"]
+"#;
+const SANDBOX: &str = "[default]\nlatency_ms = 3\n[models.bad]\nerror_rate = 1\n";
+/// Users who chat.
+const USERS: i64 = 12;
+/// Events of the last second before a kill may be lost, and a write takes a moment.
+const MAY_BE_LOST_MS: i64 = 1_000 + 400;
+
+/// How a rollout ended, as the database has it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rollout {
+    pub(super) state: String,
+    share: Value,
+    /// What was done, with the share after it.
+    actions: Vec<(String, String)>,
+    pub(super) versions: Vec<i64>,
+    /// Alerts by kind.
+    alerts: BTreeMap<String, i64>,
+}
+
+impl Rollout {
+    /// Whether another one, with kills, is what this is without.
+    pub(super) fn check(&self, other: &Self) {
+        let both = || format!("without kills {self:#?}\nwith kills {other:#?}");
+        assert_eq!(self.state, other.state, "{}", both());
+        assert_eq!(self.share, other.share, "{}", both());
+        assert_eq!(self.actions, other.actions, "{}", both());
+        assert_eq!(self.versions, other.versions, "{}", both());
+        assert_eq!(self.alerts, other.alerts, "{}", both());
+    }
+}
+
+/// The database and all who write into it.
+pub(super) struct Ledger {
+    folder: tempfile::TempDir,
+    environment: BTreeMap<String, String>,
+    admin: String,
+    users: Vec<String>,
+    lives: Lives,
+    database: String,
+}
+
+impl Ledger {
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let database = format!("sqlite://{}", folder.path().join("crash.db").display());
+        let environment: BTreeMap<String, String> = [
+            ("APP_ENV", "test".to_owned()),
+            ("PORT", "0".to_owned()),
+            ("DATABASE_URL", database.clone()),
+            ("MODEL_CATALOGUE", write("catalogue.toml", CATALOGUE)),
+            ("SANDBOX_CONFIG", write("sandbox.toml", SANDBOX)),
+            ("CHAT_RATE_LIMIT", "100000".to_owned()),
+            ("LOG_LEVEL", "warn".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let config = Config::load(&Sources {
+            environment: environment.clone(),
+            working_dir: folder.path().to_owned(),
+            config_file: None,
+        })
+        .unwrap();
+        let (now, ttl) = (chrono::Utc::now(), Duration::from_secs(24 * 3_600));
+        let admin = app::issue_token(&config, 1_000, Role::Admin, Some(ttl), now);
+        let admin = admin.await.unwrap();
+        let users = app::issue_tokens(&config, 1..=USERS, ttl, now).await;
+        let users = users
+            .unwrap()
+            .iter()
+            .map(|it| it.expose_secret().to_owned());
+        Self {
+            users: users.collect(),
+            folder,
+            environment,
+            admin,
+            lives: Lives::default(),
+            database,
+        }
+    }
+
+    /// Another process over the same database.
+    pub(super) async fn serve(&self) -> Server {
+        let folder = self.folder.path();
+        Server::start(
+            &self.environment,
+            folder,
+            &self.admin,
+            &self.users,
+            &self.lives,
+        )
+        .await
+    }
+
+    /// What came of a rollout.
+    pub(super) async fn rollout(&self, id: &str) -> Rollout {
+        let pool = SqlitePool::connect(&self.database).await.unwrap();
+        let status: String = sqlx::query_scalar("SELECT status FROM rollouts WHERE id = $1")
+            .bind(id)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let audit: Vec<(i64, String, String)> = sqlx::query_as(
+            "SELECT version, action, state_after FROM rollout_audit WHERE rollout_id = $1 ORDER BY version",
+        )
+        .bind(id)
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+        let alerts: Vec<(String, i64)> =
+            sqlx::query_as("SELECT kind, COUNT(*) FROM alerts WHERE rollout_id = $1 GROUP BY kind")
+                .bind(id)
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+        pool.close().await;
+        let share = |after: &str| {
+            let after: Value = serde_json::from_str(after).unwrap();
+            after["share"].to_string()
+        };
+        Rollout {
+            state: status["state"]["name"].as_str().unwrap().to_owned(),
+            share: status["share"].clone(),
+            versions: audit.iter().map(|(version, ..)| *version).collect(),
+            actions: audit
+                .into_iter()
+                .map(|(_, action, after)| (action, share(&after)))
+                .collect(),
+            alerts: alerts.into_iter().collect(),
+        }
+    }
+
+    /// Every message that was acknowledged is there with its answer, and all events but those of
+    /// the last second.
+    pub(super) async fn check_what_was_acknowledged(&self) {
+        self.check(MAY_BE_LOST_MS).await;
+    }
+
+    /// And no event is missing at all.
+    pub(super) async fn check_that_every_answer_has_its_event(&self) {
+        self.check(0).await;
+    }
+
+    async fn check(&self, may_be_lost_ms: i64) {
+        let life = self.lives.lock().last().cloned().unwrap();
+        let pool = SqlitePool::connect(&self.database).await.unwrap();
+        for sent in &life.acknowledged {
+            let content: Option<String> =
+                sqlx::query_scalar("SELECT content FROM messages WHERE id = $1")
+                    .bind(sent.message_id)
+                    .fetch_optional(&pool)
+                    .await
+                    .unwrap();
+            assert_eq!(content.as_deref(), Some(sent.content.as_str()), "{sent:?}");
+        }
+        let until = life.to_ms.unwrap() - may_be_lost_ms;
+        let events: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM ai_events WHERE at_ms BETWEEN $1 AND $2 AND outcome = 'success'",
+        )
+        .bind(life.from_ms)
+        .bind(until)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        pool.close().await;
+        let answered = life.acknowledged.iter().filter(|sent| sent.at_ms <= until);
+        let answered = i64::try_from(answered.count()).unwrap();
+        assert!(
+            events >= answered,
+            "{answered} were answered, {events} events are stored"
+        );
+    }
+}

@@ -1,0 +1,192 @@
+//! `modelramp serve` as a process of its own, with traffic through it.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    task::JoinHandle,
+};
+
+/// Between two messages of one user.
+const PAUSE: Duration = Duration::from_millis(40);
+/// A process that does not listen by then is broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A message whose answer was acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Acknowledged {
+    pub(super) message_id: i64,
+    pub(super) content: String,
+    /// When the acknowledgement arrived, in milliseconds since 1970.
+    pub(super) at_ms: i64,
+}
+
+/// One process: since when it served, until when, and what it acknowledged.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    pub(super) from_ms: i64,
+    pub(super) to_ms: Option<i64>,
+    pub(super) acknowledged: Vec<Acknowledged>,
+}
+
+pub(super) type Lives = Arc<Mutex<Vec<Life>>>;
+
+/// The running process and the users who chat through it.
+pub(super) struct Server {
+    child: Child,
+    url: String,
+    admin: String,
+    http: reqwest::Client,
+    users: Vec<JoinHandle<()>>,
+    lives: Lives,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "events are stored with the time of the wall"
+)]
+pub(super) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    i64::try_from(since.unwrap().as_millis()).unwrap()
+}
+
+impl Server {
+    /// Starts it and waits until it listens; then the users begin.
+    pub(super) async fn start(
+        environment: &BTreeMap<String, String>,
+        folder: &Path,
+        admin: &str,
+        users: &[String],
+        lives: &Lives,
+    ) -> Self {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join("server.log"))
+            .unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_modelramp"))
+            .arg("serve")
+            .env_clear()
+            .envs(environment)
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let Ok(Ok(Some(line))) = line else {
+            let log = std::fs::read_to_string(folder.join("server.log"));
+            panic!("the server does not start: {}", log.unwrap());
+        };
+        let url = line.split_whitespace().last().unwrap().to_owned();
+        // Whatever else it says must not block it.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let http = reqwest::Client::new();
+        let life = lives.lock().len();
+        lives.lock().push(Life {
+            from_ms: now_ms(),
+            to_ms: None,
+            acknowledged: Vec::new(),
+        });
+        let users = users.iter().map(|token| {
+            let (http, url, token) = (http.clone(), url.clone(), token.clone());
+            tokio::spawn(chat(http, url, token, lives.clone(), life))
+        });
+        Self {
+            child,
+            users: users.collect(),
+            admin: admin.to_owned(),
+            url,
+            http,
+            lives: lives.clone(),
+        }
+    }
+
+    /// Calls a procedure as an admin; `None` where the process is gone.
+    pub(super) async fn call(&self, method: &str, params: Value) -> Option<Result<Value, Value>> {
+        call(&self.http, &self.url, &self.admin, method, params).await
+    }
+
+    /// SIGKILL.
+    pub(super) async fn kill(mut self) {
+        self.end(now_ms());
+        self.child.kill().await.unwrap();
+        self.leave().await;
+    }
+
+    /// SIGTERM, and waits until it has stopped.
+    pub(super) async fn terminate(mut self) {
+        let id = self.child.id().unwrap().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().await;
+        assert!(sent.unwrap().success());
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        assert!(status.unwrap().unwrap().success());
+        self.end(now_ms());
+        self.leave().await;
+    }
+
+    fn end(&self, at_ms: i64) {
+        if let Some(life) = self.lives.lock().last_mut() {
+            life.to_ms = Some(at_ms);
+        }
+    }
+
+    /// The users notice that it is gone.
+    async fn leave(self) {
+        for user in self.users {
+            user.await.unwrap();
+        }
+    }
+}
+
+/// One user, until the process is gone.
+async fn chat(http: reqwest::Client, url: String, token: String, lives: Lives, life: usize) {
+    let call = async |method: &str, params: Value| call(&http, &url, &token, method, params).await;
+    let Some(Ok(conversation)) = call("chat.createConversation", json!({})).await else {
+        return;
+    };
+    for n in 0.. {
+        let content = format!("{n} in life {life}");
+        let params = json!({"conversationId": conversation["id"], "content": content});
+        match call("chat.sendMessage", params).await {
+            None => return,
+            // While it stops, what is new is refused.
+            Some(Err(_)) => {}
+            Some(Ok(message)) => lives.lock()[life].acknowledged.push(Acknowledged {
+                message_id: message["id"].as_i64().unwrap(),
+                content,
+                at_ms: now_ms(),
+            }),
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn call(
+    http: &reqwest::Client,
+    url: &str,
+    token: &str,
+    method: &str,
+    params: Value,
+) -> Option<Result<Value, Value>> {
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let request = http.post(format!("{url}/rpc")).bearer_auth(token);
+    let response = request.json(&call).send().await.ok()?;
+    let mut reply: Value = response.json().await.ok()?;
+    Some(match reply.get_mut("result") {
+        Some(result) => Ok(result.take()),
+        None => Err(reply["error"].take()),
+    })
+}

@@ -1,0 +1,151 @@
+//! From a model that turns bad to nobody getting it, through the whole server.
+
+use std::time::{Duration, Instant};
+
+use modelramp::{
+    _core::config::Config,
+    app,
+    cli::drive::traffic::{Pace, Traffic},
+};
+use serde_json::{Value, json};
+use sqlx::SqlitePool;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::local_server::LocalServer;
+
+const CATALOGUE: &str = r#"
+[providers.test]
+base_url = "http://127.0.0.1:9/v1"
+api_key_env = "ROLLBACK_TEST_API_KEY"
+[models.trusty]
+provider = "test"
+id = "trusty"
+context = 32000
+[models.shiny]
+provider = "test"
+id = "shiny"
+context = 32000
+[tasks.chat]
+control = ["trusty"]
+candidate = ["shiny", "trusty"]
+"#;
+/// Requests a second, all users together.
+const RATE: f64 = 60.0;
+/// After the deciding event.
+const MUST_BE_GONE: Duration = Duration::from_secs(2);
+/// Until there is a deciding event: requests that prove what all of them show.
+const MAY_DECIDE: Duration = Duration::from_secs(1);
+
+/// A plan of one stage that does not end by itself.
+fn plan(soak: &str, gate: &str) -> String {
+    format!(
+        "name = \"slow\"\ntasks = [\"chat\"]\ndeadline = \"30days\"\n\
+         [evidence]\ncap_per_user_day = 1000\n\
+         [[stages]]\nshare = 50\nsoak = \"{soak}\"\ngate = \"{gate}\"\nmin_requests = 10\nmin_users = 2\nmin_time = \"1s\"\n\
+         [[stages]]\nshare = 100\nsoak = \"1h\"\n"
+    )
+}
+
+async fn server() -> LocalServer {
+    let files = [
+        ("catalogue.toml", CATALOGUE),
+        ("sandbox.toml", "[default]\nlatency_ms = 5\n"),
+    ];
+    let settings = [
+        ("MODEL_CATALOGUE", "catalogue.toml"),
+        ("SANDBOX_CONFIG", "sandbox.toml"),
+    ];
+    LocalServer::start_with(&settings, &files).await
+}
+
+/// Waits for a state and gives the rollout in it.
+async fn reach(server: &LocalServer, id: &str, state: &str, patience: Duration) -> Value {
+    let since = Instant::now();
+    loop {
+        let rollout = server.call("rollout.get", json!({"id": id})).await.unwrap();
+        if rollout["state"]["name"] == state && rollout["share"] != 0 {
+            return rollout;
+        }
+        if rollout["state"]["name"] == state && state == "rolled-back" {
+            return rollout;
+        }
+        assert!(since.elapsed() < patience, "not `{state}`: {rollout:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Runs a rollout into a state, lets its candidate fail, and measures how long users still get it.
+async fn candidate_fails_while(state: &str, plan: &str, pause: bool) {
+    let server = server().await;
+    let config = Config::load(&server.sources).unwrap();
+    let hour = Duration::from_secs(3_600);
+    let tokens = app::issue_tokens(&config, 10..=69, hour, chrono::Utc::now());
+    let url = server.url.parse().unwrap();
+    let traffic = Traffic::new(&url, tokens.await.unwrap(), "chat").unwrap();
+    let pace = Pace {
+        rate: RATE,
+        duration: Duration::from_secs(60),
+    };
+    let over = CancellationToken::new();
+    let story = async {
+        let params = json!({"plan": plan, "reason": "a test"});
+        let started = server.call("rollout.start", params).await.unwrap();
+        let id = started["id"].as_str().unwrap().to_owned();
+        if pause {
+            let running = reach(&server, &id, "running", Duration::from_secs(10)).await;
+            let params = json!({"id": id, "version": running["version"], "reason": "a test"});
+            server.call("rollout.pause", params).await.unwrap();
+        }
+        reach(&server, &id, state, Duration::from_secs(20)).await;
+        while server.requests_to("shiny").await < 50 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let spoiled_ms = chrono::Utc::now().timestamp_millis();
+        server
+            .set_model("shiny", json!({"error_rate": 1, "latency_ms": 5}))
+            .await;
+        reach(&server, &id, "rolled-back", Duration::from_secs(20)).await;
+        // Long enough for a request that should not be.
+        tokio::time::sleep(MUST_BE_GONE).await;
+        over.cancel();
+        (id, spoiled_ms)
+    };
+    let driven = traffic.run(pace, over.cancelled(), |_| {});
+    let ((id, spoiled_ms), tally) = tokio::join!(story, driven);
+    assert_eq!(tally.outcomes.len(), 2, "users noticed: {tally:?}");
+
+    let database = server.sources.environment["DATABASE_URL"].as_str();
+    let pool = SqlitePool::connect(database).await.unwrap();
+    let last_ms: f64 =
+        sqlx::query_scalar("SELECT MAX(at_ms - latency_ms) FROM ai_events WHERE model = 'shiny'")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    let rollbacks: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM rollout_audit WHERE rollout_id = $1 AND action = 'rolled-back'",
+    )
+    .bind(id)
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    pool.close().await;
+    assert_eq!(rollbacks, 1);
+    let took_ms = last_ms - spoiled_ms as f64;
+    let limit = MAY_DECIDE + MUST_BE_GONE;
+    assert!(took_ms <= limit.as_secs_f64() * 1_000.0, "{took_ms} ms");
+}
+
+#[tokio::test]
+async fn a_candidate_that_fails_is_gone_in_two_seconds() {
+    candidate_fails_while("running", &plan("1h", "automatic"), false).await;
+}
+
+#[tokio::test]
+async fn the_same_while_paused() {
+    candidate_fails_while("paused", &plan("1h", "automatic"), true).await;
+}
+
+#[tokio::test]
+async fn the_same_while_waiting_at_a_gate() {
+    candidate_fails_while("waiting-at-gate", &plan("1s", "manual"), false).await;
+}

@@ -1,0 +1,169 @@
+//! The sandbox as our own client of providers sees it, and its control interface.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use http::StatusCode;
+use modelramp::providers::{
+    ChatRequest, Message,
+    fault::FaultKind,
+    openai_compatible::{OpenAiCompatible, http_client},
+    sandbox::{Sandbox, SandboxPlan},
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+fn request(model: &str) -> ChatRequest {
+    ChatRequest {
+        model: model.into(),
+        messages: vec![Message::text("user", "What can you do for me today?")],
+        max_tokens: None,
+        rest: Default::default(),
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(300)
+}
+
+struct Running {
+    sandbox: Sandbox,
+    client: OpenAiCompatible,
+    http: reqwest::Client,
+}
+
+async fn sandbox(plan: &str) -> Running {
+    let plan = SandboxPlan::parse(plan).unwrap();
+    let sandbox = Sandbox::start_with(&plan).await.unwrap();
+    let http = http_client().unwrap();
+    let client = OpenAiCompatible::new(http.clone(), sandbox.base_url(), None, []).unwrap();
+    Running {
+        sandbox,
+        client,
+        http,
+    }
+}
+
+impl Running {
+    async fn put(&self, model: &str, wanted: Value) -> (StatusCode, Value) {
+        let url = format!("{}/control/models/{model}", self.sandbox.origin());
+        let response = self.http.put(url).json(&wanted).send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.sandbox.origin());
+        let response = self.http.get(url).send().await.unwrap();
+        response.json().await.unwrap()
+    }
+
+    /// How a streamed answer ends: its text, or the fault.
+    async fn stream(&self, model: &str) -> Result<String, FaultKind> {
+        let idle = Duration::from_millis(300);
+        let asked = request(model);
+        let opened = self.client.stream(&asked, soon(), idle).await;
+        let mut deltas = opened.map_err(|fault| fault.kind)?;
+        let mut text = String::new();
+        while let Some(delta) = deltas.next().await {
+            text += &delta.map_err(|fault| fault.kind)?.content;
+        }
+        Ok(text)
+    }
+}
+
+#[tokio::test]
+async fn every_fault_is_what_our_client_takes_it_for() {
+    let running = sandbox("[default]\nlatency_ms = 1\nword_ms = 0").await;
+    for (fault, kind) in [
+        ("429", FaultKind::ProviderRateLimited),
+        ("500", FaultKind::Upstream),
+        ("502", FaultKind::Upstream),
+        ("503", FaultKind::Upstream),
+        ("hang", FaultKind::Timeout),
+        ("cut", FaultKind::Connection),
+        ("error-in-200", FaultKind::Upstream),
+        ("no-choices", FaultKind::InvalidReply),
+        ("malformed-json", FaultKind::InvalidReply),
+        ("mid-stream", FaultKind::Upstream),
+        ("slow-stream", FaultKind::Timeout),
+    ] {
+        let wanted = json!({"error_rate": 1, "fault": fault, "latency_ms": 1});
+        let (status, _) = running.put(fault, wanted).await;
+        assert_eq!(status, StatusCode::OK, "{fault}");
+        let whole = running.client.complete(&request(fault), soon()).await;
+        assert_eq!(whole.map_err(|fault| fault.kind), Err(kind), "{fault}");
+        assert_eq!(running.stream(fault).await, Err(kind), "{fault}, streamed");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_its_usage_whole_and_streamed() {
+    let running = sandbox("[default]\nlatency_ms = 1\nword_ms = 0").await;
+    let asked = request("vendor/model:free");
+    let whole = running.client.complete(&asked, soon()).await.unwrap();
+    assert_eq!(whole.model, "sandbox/vendor/model:free");
+    let usage = whole.usage.unwrap();
+    assert_eq!((usage.prompt_tokens, usage.completion_tokens), (7, 17));
+    let streamed = running.stream("vendor/model:free").await;
+    assert_eq!(streamed, Ok(whole.content));
+}
+
+#[tokio::test]
+async fn models_change_while_it_runs_and_each_is_counted() {
+    let running = sandbox("[default]\nlatency_ms = 1\n[models.\"a/b:free\"]\nspread = 0.5").await;
+    let asked = request("a/b:free");
+    running.client.complete(&asked, soon()).await.unwrap();
+    let before = running.get("/control/models/a/b:free").await;
+    assert_eq!(
+        (&before["spread"], &before["error_rate"]),
+        (&json!(0.5), &json!(0.0))
+    );
+
+    let (status, now) = running
+        .put("a/b:free", json!({"error_rate": 1.0, "fault": "503"}))
+        .await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(now, running.get("/control/models/a/b:free").await);
+    assert_eq!(
+        (&now["spread"], &now["latency_ms"]),
+        (&json!(0.0), &json!(1.0))
+    );
+    running.client.complete(&asked, soon()).await.unwrap_err();
+    assert_eq!(
+        running.get("/control/stats").await,
+        json!({"models": {"a/b:free": {"requests": 2, "answered": 1, "faults": {"503": 1}}}})
+    );
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_cannot_control_it() {
+    let running = sandbox("").await;
+    let url = format!("{}/control/models/a", running.sandbox.origin());
+    let plain = running.http.put(&url).body(r#"{"error_rate": 1}"#);
+    assert_eq!(
+        plain.send().await.unwrap().status(),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE
+    );
+    let wanted = json!({"error_rate": 1});
+    let rebound = running.http.put(&url).header("host", "evil.example");
+    assert_eq!(
+        rebound.json(&wanted).send().await.unwrap().status(),
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(running.get("/control/models/a").await["error_rate"], 0.0);
+}
+
+#[tokio::test]
+async fn what_is_no_behaviour_is_refused() {
+    let running = sandbox("").await;
+    for (wanted, says) in [
+        (json!({"error_rate": 2}), "`2` is out of range"),
+        (json!({"errorRate": 1}), "unknown field `errorRate`"),
+        (json!({"fault": "fire"}), "unknown variant `fire`"),
+    ] {
+        let (status, body) = running.put("a", wanted).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(message.contains(says), "{message}");
+    }
+}
