@@ -509,3 +509,49 @@ async fn ratings_are_folded_and_replayed() {
     let replay = rig.controller.replay(&id).await.expect("a replay");
     assert!(replay.is_identical && replay.ratings == 200, "{replay:?}");
 }
+
+#[tokio::test]
+async fn the_loop_takes_back_within_two_seconds_of_the_deciding_event() {
+    let rig = Rig::new().await;
+    rig.started().await;
+    rig.second(200, |_| false).await;
+    let tasks = crate::_core::tasks::Tasks::default();
+    tasks.spawn(rig.controller.clone().run(tasks.stopping()));
+    for _ in 0..300 {
+        rig.request(candidate_fails);
+    }
+    let start = Instant::now();
+    while rig.serves() > 0.0 && start.elapsed() < Duration::from_secs(10) {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    rig.request(|_| false);
+    assert!(tasks.shutdown(Duration::from_secs(5)).await);
+    let db = rig.store.0.lock();
+    assert_eq!(db.events.len(), 501, "a stop loses nothing");
+    assert_eq!(db.rollouts[0].status["state"]["name"], "rolled-back");
+}
+
+#[tokio::test]
+async fn fixed_thresholds_judge_where_the_plan_says_so() {
+    let rig = Rig::new().await;
+    rig.controller.tick().await;
+    let plan = FAST.replace("tasks =", "judge = \"thresholds\"\ntasks =");
+    let status = rig
+        .controller
+        .start(&plan, "as before", "user:1", false)
+        .await;
+    let id = status.expect("a rollout").id;
+    rig.second(0, |_| false).await;
+    rig.second(200, |_| false).await;
+    rig.second(50, candidate_fails).await;
+    rig.clock.pass(1_000);
+    rig.controller.tick().await;
+    assert_eq!(rig.status(&id).await.state, State::RolledBack);
+    let replay = rig.controller.replay(&id).await.expect("a replay");
+    assert!(replay.is_identical, "{replay:?}");
+}
