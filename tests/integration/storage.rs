@@ -3,7 +3,9 @@
 #[macro_use]
 mod database;
 mod contents;
+mod migrations;
 mod rollouts;
+mod upkeep;
 
 use std::{collections::HashSet, path::Path};
 
