@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("ai_metrics", &["_core", "providers"]),
     ("model_router", &["_core", "providers", "ai_metrics"]),
     ("chat", &["_core", "model_router", "providers"]),
+    ("rollout", &["_core", "ai_metrics", "alerting", "providers"]),
     ("storage", &["_core", "ai_metrics", "chat", "providers"]),
     (
         "routers",
