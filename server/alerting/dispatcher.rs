@@ -1,11 +1,11 @@
 //! Takes alerts out of the outbox and hands them over, each channel in a lane of its own.
 //!
 //! A lane offers its alerts one after the other, the oldest first. One that is refused is tried again
-//! later, and the lane's turn ends: the others have a chance at the next turn, a second later, so
-//! that neither an alert that nobody takes nor a receiver that is down costs more than one attempt a
-//! turn. A receiver that asks to be left alone is, with all its alerts.
+//! later, and the lane waits a second before it offers the next: an alert that nobody takes holds up
+//! no other, and a receiver that is down is not flooded. One that asks to be left alone is, with all
+//! its alerts.
 
-use std::{collections::HashSet, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
@@ -27,8 +27,6 @@ use crate::_core::{
 pub(super) const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at the outbox.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Alerts that one look takes.
-const AT_ONCE: usize = 20;
 /// How long the outbox has to recover when it fails.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
 
@@ -85,7 +83,7 @@ impl Dispatcher {
     /// outbox for the next start.
     pub fn start(&self, tasks: &Tasks) {
         for lane in self.lanes() {
-            tasks.spawn(lane.run(tasks.stopping()));
+            tasks.spawn(lane.run(tasks.clone()));
         }
     }
 
@@ -164,44 +162,52 @@ pub struct Lane {
 
 impl Lane {
     #[expect(clippy::disallowed_methods, reason = "the loop is where time comes in")]
-    async fn run(mut self, stop: impl Future<Output = ()> + Send) {
-        let mut stop = pin!(stop);
+    async fn run(mut self, tasks: Tasks) {
         let mut random = StdRng::from_os_rng();
         let wake = self.wake.clone();
-        loop {
-            self.turn(Utc::now, &mut random).await;
+        while !tasks.is_stopping() {
+            if self.turn(Utc::now, &mut random).await {
+                continue;
+            }
             tokio::select! {
-                () = &mut stop => break,
+                () = tasks.stopping() => {}
                 () = wake.notified() => {}
                 () = tokio::time::sleep(INTERVAL) => {}
             }
         }
     }
 
-    /// Offers what is due, up to the first failure.
-    pub async fn turn(&mut self, clock: impl Fn() -> DateTime<Utc>, random: &mut impl Rng) {
+    /// Offers the oldest alert that is due. `true` if it was taken, so that there may be more.
+    pub async fn turn(&mut self, clock: impl Fn() -> DateTime<Utc>, random: &mut impl Rng) -> bool {
         let now = clock();
         if now < self.rests_until {
-            return;
+            return false;
         }
-        let channel = std::slice::from_ref(&self.name);
-        let due = match self.outbox.due(channel, now, AT_ONCE).await {
-            Ok(due) => due,
-            Err(error) => return self.outbox_failed(&error, now),
-        };
-        for pending in due {
-            let now = clock();
-            let told = match self.deliver(&pending.alert, now).await {
-                Ok(()) => self.mark(&pending.alert, clock()).await,
+        let told = match self.next(now).await {
+            Ok(None) => return false,
+            Ok(Some(pending)) => match self.deliver(&pending.alert, now).await {
+                Ok(()) => self.mark(&pending.alert, clock()).await.map(|()| true),
                 Err(error) => {
-                    self.put_off(&pending, &error, clock(), random).await;
-                    return;
+                    let put_off = self.put_off(&pending, &error, clock(), random).await;
+                    put_off.map(|()| false)
                 }
-            };
-            if let Err(error) = told {
-                return self.outbox_failed(&error, clock());
-            }
-        }
+            },
+            Err(error) => Err(error),
+        };
+        told.unwrap_or_else(|error| {
+            tracing::error!(
+                channel = self.name,
+                error = format!("{error:#}"),
+                "the outbox of alerts fails"
+            );
+            self.rest(clock(), STORE_PAUSE);
+            false
+        })
+    }
+
+    async fn next(&self, now: DateTime<Utc>) -> anyhow::Result<Option<Pending>> {
+        let channel = std::slice::from_ref(&self.name);
+        Ok(self.outbox.due(channel, now, 1).await?.into_iter().next())
     }
 
     async fn deliver(&mut self, alert: &Alert, now: DateTime<Utc>) -> Result<(), DeliveryError> {
@@ -247,7 +253,7 @@ impl Lane {
         error: &DeliveryError,
         now: DateTime<Utc>,
         random: &mut impl Rng,
-    ) {
+    ) -> anyhow::Result<()> {
         let attempts = pending.attempts.saturating_add(1);
         let pause = retry::pause(attempts, error.retry_after(), random);
         let id = &pending.alert.id;
@@ -262,18 +268,7 @@ impl Lane {
         );
         self.rest(now, retry::asked_for(error.retry_after()));
         let retry_at = later(now, pause);
-        if let Err(error) = self.outbox.failed(id, &self.name, &text, retry_at).await {
-            self.outbox_failed(&error, now);
-        }
-    }
-
-    fn outbox_failed(&mut self, error: &anyhow::Error, now: DateTime<Utc>) {
-        tracing::error!(
-            channel = self.name,
-            error = format!("{error:#}"),
-            "the outbox fails"
-        );
-        self.rest(now, STORE_PAUSE);
+        self.outbox.failed(id, &self.name, &text, retry_at).await
     }
 
     fn rest(&mut self, now: DateTime<Utc>, pause: Duration) {

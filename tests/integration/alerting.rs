@@ -125,9 +125,10 @@ impl Bench {
         }
     }
 
+    /// All turns that follow each other at once.
     async fn turn(&mut self) {
         let now = self.now;
-        self.lane.turn(|| now, &mut self.random).await;
+        while self.lane.turn(|| now, &mut self.random).await {}
     }
 
     async fn turn_after(&mut self, seconds: i64) {
