@@ -3,8 +3,11 @@
 //! What a command answers goes to standard output, everything else to standard error. The exit code
 //! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
 
+mod alert;
 mod client;
+mod offline;
 mod rollout;
+mod simulate;
 mod table;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -51,6 +54,10 @@ enum Command {
     },
     /// Steers the rollouts of a running server, and reads what is kept of them.
     Rollout(rollout::Arguments),
+    /// Tries the channels of alerts.
+    Alert(alert::Arguments),
+    /// Tells what would happen, before anybody's traffic is at stake.
+    Simulate(simulate::Arguments),
     /// Writes the contract into schema/, or checks that it is up to date.
     Schema {
         /// Changes nothing; fails where a file differs.
@@ -111,6 +118,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Command::Token { user, role, ttl } => token(&load()?, user, role.into(), ttl).await,
         Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,
+        Command::Alert(arguments) => alert::run(arguments, &load()?).await,
+        Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;
             if !check {
