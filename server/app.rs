@@ -67,7 +67,7 @@ impl App {
         let recording = Tasks::default();
         let metrics = start_metrics(&storage, &recording).await?;
         let sandbox = if catalog.needs_sandbox() {
-            let plan = match &config.models.sandbox {
+            let plan = match &config.sandbox.file {
                 Some(path) => SandboxPlan::load(path)?,
                 None => SandboxPlan::default(),
             };

@@ -3,11 +3,14 @@
 //! What a command answers goes to standard output, everything else to standard error. The exit code
 //! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
 
+mod alert;
 mod client;
-pub mod demo;
-pub mod drive;
+mod demo;
+mod drive;
+mod offline;
 mod rollout;
-pub mod sandbox;
+mod sandbox;
+mod simulate;
 mod table;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
@@ -22,7 +25,9 @@ use crate::{
         config::{Config, ConfigFaults, Sources},
         logging,
     },
-    app, schema,
+    app,
+    model_router::catalog::CatalogError,
+    schema,
 };
 
 /// Answers AI requests over tRPC and JSON-RPC, and moves users to new models a few percent at a time.
@@ -60,6 +65,10 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Runs the simulated provider alone, until it is stopped.
     Sandbox(sandbox::SandboxArgs),
+    /// Tries the channels of alerts.
+    Alert(alert::Arguments),
+    /// Tells what would happen, before anybody's traffic is at stake.
+    Simulate(simulate::Arguments),
     /// Writes the contract into schema/, or checks that it is up to date.
     Schema {
         /// Changes nothing; fails where a file differs.
@@ -103,7 +112,9 @@ pub fn main() -> ExitCode {
                 Some(faults) => writeln!(std::io::stderr(), "{faults}"),
                 None => writeln!(std::io::stderr(), "modelramp: {error:#}"),
             };
-            ExitCode::from(if faults.is_some() { 64 } else { 1 })
+            // The catalogue is a setting too, in a file of its own.
+            let is_setting = faults.is_some() || error.is::<CatalogError>();
+            ExitCode::from(if is_setting { 64 } else { 1 })
         }
     }
 }
@@ -123,6 +134,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Drive(arguments) => drive::run(arguments, &sources()?).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Sandbox(arguments) => sandbox::run(arguments).await,
+        Command::Alert(arguments) => alert::run(arguments, &load()?).await,
+        Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;
             if !check {

@@ -243,8 +243,6 @@ pub struct FlagsConfig {
 pub struct ModelsConfig {
     /// `MODEL_CATALOGUE`: a TOML file that replaces the embedded one.
     pub catalogue: Option<PathBuf>,
-    /// `SANDBOX_CONFIG`: a TOML file that says how the sandbox's models behave.
-    pub sandbox: Option<PathBuf>,
     /// `ATTEMPT_TIMEOUT`: the longest that one attempt may take.
     pub attempt_timeout: Duration,
     /// `OPENROUTER_MODEL`: what `system.aiConfig` reports.

@@ -11,20 +11,15 @@ use super::{
     Chat, ChatError,
     store::{MessageRole, Rated, Rating},
 };
-use crate::_core::{
-    assignment::{Subject, Variant},
-    auth::User,
-};
+use crate::_core::{assignment::Variant, auth::User};
 
-/// A user's first rating of an answer whose origin is known.
+/// A user's first rating of an answer that a rollout's arm gave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RatedAnswer {
-    /// Whom the variant was decided for.
-    pub subject: Subject,
-    /// The task that the answer was for.
-    pub task: Arc<str>,
-    /// The rollout that decided the variant, where one covered the task.
-    pub rollout: Option<Arc<str>>,
+    /// The rollout that decided the variant.
+    pub rollout: Arc<str>,
+    /// [`Subject::key`](crate::_core::assignment::Subject::key) of whom it was decided for.
+    pub subject: u64,
     /// The route it was on.
     pub variant: Variant,
     /// What the user thinks.
@@ -57,13 +52,14 @@ impl Chat {
         match (rated.await?, origin) {
             (Rated::Gone, _) => Err(ChatError::NoMessage),
             (Rated::First, Some(origin)) => {
-                (self.on_rating)(RatedAnswer {
-                    subject: Subject::User(user.id),
-                    task: origin.task,
-                    rollout: origin.rollout,
-                    variant: origin.variant,
-                    rating,
-                });
+                if let Some(rollout) = origin.rollout {
+                    (self.on_rating)(RatedAnswer {
+                        rollout,
+                        subject: origin.subject,
+                        variant: origin.variant,
+                        rating,
+                    });
+                }
                 Ok(())
             }
             (Rated::First | Rated::Again, _) => Ok(()),

@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 
 use super::{
     client::Client,
+    offline,
     table::{Table, clean},
 };
 use crate::_core::{
-    config::{ClientConfig, Sources},
+    config::{ClientConfig, Config, Sources},
     units::Percent,
 };
 
@@ -137,6 +138,13 @@ fn percent(text: &str) -> Result<Percent, String> {
 pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Result<()> {
     let Arguments { url, json, command } = arguments;
 
+    let command = match command {
+        Command::Replay { id } => return offline::replay(&Config::load(sources)?, &id, json).await,
+        Command::Report { id, output } => {
+            return offline::report(&Config::load(sources)?, &id, output.as_deref()).await;
+        }
+        command => command,
+    };
     let client = Client::new(&ClientConfig::load(sources, url)?)?;
     let (answer, show) = ask(&client, command).await?;
     let mut out = std::io::stdout().lock();
@@ -220,7 +228,7 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<(Value, Show)>
 }
 
 /// A plan's text where a file is meant, else its name as it is.
-fn plan_text(plan: &str) -> anyhow::Result<String> {
+pub(super) fn plan_text(plan: &str) -> anyhow::Result<String> {
     let path = Path::new(plan);
     let (mut source, name): (Box<dyn Read>, _) = if plan == "-" {
         if std::io::stdin().is_terminal() {

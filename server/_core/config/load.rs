@@ -205,9 +205,6 @@ impl Values<'_> {
                 catalogue: self
                     .get(&MODEL_CATALOGUE)?
                     .map(|path| sources.working_dir.join(path)),
-                sandbox: self
-                    .get(&SANDBOX_CONFIG)?
-                    .map(|path| sources.working_dir.join(path)),
                 attempt_timeout: self.get(&ATTEMPT_TIMEOUT)?,
                 openrouter_model: self.get(&OPENROUTER_MODEL)?,
             },

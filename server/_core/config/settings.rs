@@ -271,8 +271,6 @@ settings! {
     "Models" {
         /// A TOML file that replaces the built-in catalogue of providers, models and tasks.
         MODEL_CATALOGUE: Optional<FilePath> = Optional(FilePath), "";
-        /// A TOML file that says how fast and how faulty each model of the built-in sandbox is.
-        SANDBOX_CONFIG: Optional<FilePath> = Optional(FilePath), "";
         /// The longest that one attempt at one model may take.
         ATTEMPT_TIMEOUT: Span = span(10, HOUR), "20s";
         /// The key for OpenRouter. Not needed with a `MODEL_CATALOGUE`, which names its own

@@ -36,9 +36,8 @@ async fn the_first_rating_of_an_answer_is_told_with_its_origin() {
     let kept = app.call("rateMessage", input).await.unwrap();
     assert_eq!(kept, json!({"success": true}));
     let rated = RatedAnswer {
-        subject: Subject::User(1),
-        task: "chat".into(),
-        rollout: Some("rollout-1".into()),
+        rollout: "rollout-1".into(),
+        subject: Subject::User(1).key(),
         variant: Variant::Control,
         rating: Rating::Bad,
     };

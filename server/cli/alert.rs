@@ -1,0 +1,98 @@
+//! `modelramp alert test`: one alert to each channel that is set up, past the outbox.
+
+use std::{io::Write, sync::Arc};
+
+use anyhow::bail;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+
+use super::table::clean;
+use crate::{
+    _core::config::{ChannelName, Config},
+    alerting::{Alert, Dispatcher, Outbox, Pending},
+};
+
+/// Arguments of `modelramp alert`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Sends a test to each channel of the settings; fails where one does not arrive.
+    Test {
+        /// This channel only: slack, email, webhook or pagerduty.
+        #[arg(long, value_parser = channel)]
+        channel: Option<ChannelName>,
+    },
+}
+
+fn channel(text: &str) -> Result<ChannelName, String> {
+    let named = |name: &&ChannelName| name.name() == text;
+    let channel = ChannelName::ALL.iter().find(named).copied();
+    channel.ok_or_else(|| {
+        let names = ChannelName::ALL.map(ChannelName::name);
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+/// Runs one command.
+#[expect(clippy::disallowed_methods, reason = "a command starts now")]
+pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
+    let Command::Test { channel } = arguments.command;
+    // A provider that was installed before is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dispatcher = Dispatcher::new(Arc::new(Nothing), &config.alerts)?;
+    let channels = match channel {
+        Some(channel) => vec![channel],
+        None => dispatcher.channels(),
+    };
+    if channels.is_empty() {
+        bail!("no channel is set up; `SLACK_WEBHOOK_URL` and others in schema/settings.md do that");
+    }
+    let results = dispatcher.send_test(&channels, Utc::now()).await;
+    let mut out = std::io::stdout().lock();
+    let mut failed = 0;
+    for result in &results {
+        let name = result.channel.name();
+        match &result.error {
+            None => writeln!(out, "{name:<10} has it")?,
+            Some(error) => {
+                failed += 1;
+                writeln!(out, "{name:<10} failed: {}", clean(error))?;
+            }
+        }
+    }
+    if failed > 0 {
+        bail!(
+            "{failed} of {} channels did not take the test",
+            results.len()
+        );
+    }
+    Ok(())
+}
+
+/// No outbox: a test is for those who are there to see it.
+struct Nothing;
+
+#[async_trait]
+impl Outbox for Nothing {
+    async fn enqueue(&self, _: &Alert) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn due(&self, _: &[String], _: DateTime<Utc>, _: usize) -> anyhow::Result<Vec<Pending>> {
+        Ok(Vec::new())
+    }
+
+    async fn delivered(&self, _: &str, _: &str, _: DateTime<Utc>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn failed(&self, _: &str, _: &str, _: &str, _: DateTime<Utc>) -> anyhow::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,248 @@
+//! `modelramp simulate …`: what would happen, before anybody's traffic is at stake. Needs no settings.
+
+use std::{
+    io::{IsTerminal, Write},
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use chrono::{SecondsFormat, Utc};
+use clap::{Args, Subcommand};
+
+use super::rollout::plan_text;
+use crate::rollout::{
+    plan::{Known, Library, Plan},
+    simulate::{
+        certify::{self, Options, Progress},
+        planner::{self, PlannedStage, Traffic},
+    },
+};
+
+/// Where `--write` puts the figures.
+const FIGURES: &str = "docs/certification.md";
+/// Between two looks of the progress line.
+const STEPS: usize = 1_000;
+
+/// Arguments of `modelramp simulate`.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tells how long each stage of a plan needs to see a candidate that is worse; fails where a
+    /// stage is too short to see even one ten times worse.
+    Plan {
+        /// Requests that the plan's tasks get, such as `10000/day`, `500/hour` or `20/minute`.
+        #[arg(long, value_parser = traffic)]
+        traffic: f64,
+        /// How many of control's requests fail, such as `2%`.
+        #[arg(long, value_parser = percentage)]
+        baseline: f64,
+        /// A shipped plan's name, a TOML file, or `-` for standard input.
+        #[arg(long, default_value = "standard")]
+        plan: String,
+    },
+    /// Holds the evidence to its goals by campaigns of simulated traffic; fails where one is missed
+    /// beyond its own error. Takes minutes.
+    Certify {
+        /// Another seed gives other traffic; the same one the same figures.
+        #[arg(long, default_value_t = Options::default().seed)]
+        seed: u64,
+        /// 10,000 runs a cell, which takes hours.
+        #[arg(long)]
+        full: bool,
+        /// Only goals whose name begins so, such as `G1`.
+        #[arg(long, value_name = "GOAL")]
+        only: Option<String>,
+        /// Writes the figures into a file, too.
+        #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = FIGURES)]
+        write: Option<PathBuf>,
+    },
+}
+
+/// Requests a day.
+fn traffic(text: &str) -> Result<f64, String> {
+    let (number, unit) = text.split_once('/').unwrap_or((text, "day"));
+    let per_day = match unit.trim() {
+        "day" | "d" => 1.0,
+        "hour" | "h" => 24.0,
+        "minute" | "min" => 24.0 * 60.0,
+        "second" | "s" => 24.0 * 60.0 * 60.0,
+        _ => return Err("expected `/day`, `/hour`, `/minute` or `/second`".to_owned()),
+    };
+    let number = number.trim().replace(['_', ','], "").parse::<f64>();
+    let requests = number.ok().map(|number| number * per_day);
+    requests
+        .filter(|requests| requests.is_finite() && *requests > 0.0)
+        .ok_or_else(|| "expected a number above 0 and a unit, such as `10000/day`".to_owned())
+}
+
+/// `2%` as 0.02.
+fn percentage(text: &str) -> Result<f64, String> {
+    let number = text
+        .trim()
+        .strip_suffix('%')
+        .map(|text| text.trim().parse());
+    match number {
+        Some(Ok(percent @ 0.0..=100.0)) if percent > 0.0 => Ok(percent / 100.0),
+        _ => Err("expected a percentage above 0, such as `2%`".to_owned()),
+    }
+}
+
+/// Runs one command.
+pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.command {
+        Command::Plan {
+            traffic,
+            baseline,
+            plan,
+        } => see(&plan, traffic, baseline),
+        Command::Certify {
+            seed,
+            full,
+            only,
+            write,
+        } => {
+            // The simulation wants a name that lives as long as it does; there is one a process.
+            let only = only.map(|only| &*only.leak());
+            let options = Options { seed, full, only };
+            let work = tokio::task::spawn_blocking(move || certified(options));
+            let report = work.await.context("the simulation failed")?;
+            if let Some(file) = write {
+                keep(&file, &report, full)?;
+            }
+            writeln!(std::io::stdout(), "{report}")?;
+            if !report.passed() {
+                bail!("a goal is missed beyond its own error");
+            }
+            Ok(())
+        }
+    }
+}
+
+fn see(plan: &str, requests_per_day: f64, baseline: f64) -> anyhow::Result<()> {
+    let text = plan_text(plan)?;
+    let plan = if text.trim().contains('\n') {
+        Plan::parse(&text, plan, &Known::default())?
+    } else {
+        let shipped = Library::load(None, &Known::default())?;
+        let found = shipped.get(text.trim()).cloned();
+        found.with_context(|| {
+            let known: Vec<_> = shipped.plans().map(|plan| plan.name.as_str()).collect();
+            format!("unknown plan `{text}`; known are {}", known.join(", "))
+        })?
+    };
+    let traffic = Traffic {
+        requests_per_day,
+        baseline,
+        margin: plan.evidence.margin,
+    };
+    let stages = (0..plan.stages.len()).zip(&plan.stages);
+    let stages = stages.map(|(n, stage)| PlannedStage {
+        name: format!("{}", n + 1),
+        share: plan.share_of(n).get(),
+        hours: stage.soak.as_secs_f64() / 3600.0,
+    });
+    let sight = planner::plan(traffic, stages);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{sight}")?;
+    let blind = |it: &&planner::StageSight| it.sees().is_none() && it.stage.share < 100.0;
+    match sight.stages.iter().filter(blind).count() {
+        0 => Ok(writeln!(
+            out,
+            "every stage is long enough to see something"
+        )?),
+        blind => bail!(
+            "{blind} of {} stages are too short to see anything",
+            sight.stages.len()
+        ),
+    }
+}
+
+/// Certifies, with a line on the terminal that tells how far it is.
+fn certified(options: Options) -> certify::Report {
+    let started = Instant::now();
+    let shown = AtomicUsize::new(0);
+    let is_terminal = std::io::stderr().is_terminal();
+    let report = certify::certify(options, &|Progress { done, total }| {
+        let step = done * STEPS / total.max(1);
+        // Called from every thread; one of them shows each step.
+        if is_terminal && shown.fetch_max(step, Ordering::Relaxed) < step {
+            let left = started
+                .elapsed()
+                .mul_f64((total - done) as f64 / done.max(1) as f64);
+            let left = humantime::format_duration(Duration::from_secs(left.as_secs()));
+            let percent = done * 100 / total.max(1);
+            // A closed standard error is no reason to stop.
+            let _ = write!(
+                std::io::stderr(),
+                "\r\u{1b}[K{} {percent:>3} %, {done} of {total} runs, {left} left",
+                bar(done, total)
+            );
+        }
+    });
+    if is_terminal {
+        let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+    }
+    report
+}
+
+/// `[#####.....]`
+fn bar(done: usize, total: usize) -> String {
+    const WIDTH: usize = 30;
+    let filled = (done * WIDTH / total.max(1)).min(WIDTH);
+    format!("[{}{}]", "#".repeat(filled), ".".repeat(WIDTH - filled))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command ends now")]
+fn keep(file: &PathBuf, report: &certify::Report, full: bool) -> anyhow::Result<()> {
+    let at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let option = if full { " --full" } else { "" };
+    let text = format!(
+        "# Certification\n\n`modelramp simulate certify --seed {}{option}`, {at}\n\n```text\n{report}\n```\n",
+        report.seed
+    );
+    std::fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traffic_is_told_by_any_unit_and_counted_by_the_day() {
+        for (text, per_day) in [
+            ("10000/day", 10_000.0),
+            ("10_000", 10_000.0),
+            ("500/hour", 12_000.0),
+            ("1 / minute", 1_440.0),
+            ("0.5/s", 43_200.0),
+        ] {
+            assert_eq!(traffic(text), Ok(per_day), "{text}");
+        }
+        for text in ["", "0/day", "-1/day", "10/week", "NaN/day", "many/day"] {
+            assert!(traffic(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_baseline_is_a_percentage() {
+        assert_eq!(percentage("2%"), Ok(0.02));
+        assert_eq!(percentage("0.5 %"), Ok(0.005));
+        for text in ["2", "0%", "101%", "-1%", "x%", "NaN%"] {
+            assert!(percentage(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bar_fills_up() {
+        assert_eq!(bar(0, 10), format!("[{}]", ".".repeat(30)));
+        assert_eq!(bar(10, 10), format!("[{}]", "#".repeat(30)));
+        assert_eq!(bar(0, 0), bar(0, 1));
+    }
+}
