@@ -1,11 +1,13 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
 use std::{
-    future::Future, io::Write, net::SocketAddr, ops::RangeInclusive, sync::Arc, time::Duration,
+    future::Future, io::Write, net::SocketAddr, ops::RangeInclusive, pin::pin, sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::StreamExt;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 
@@ -17,10 +19,15 @@ use crate::{
         registry::Registry,
         tasks::Tasks,
     },
-    ai_metrics::{AiMetrics, EventStore, window::Minutes},
-    chat::Chat,
+    ai_metrics::{AiMetrics, window::Minutes},
+    alerting::Dispatcher,
+    chat::{Chat, store::Rating},
     model_router::{Clients, ModelRouter, catalog::Catalog},
     providers::sandbox::{Sandbox, SandboxPlan},
+    rollout::{
+        controller::{self, Controller, World},
+        plan::{Known, Library},
+    },
     routers, schema,
     storage::{Storage, secret_for_development},
     transport::{self, gate::Gate, trpc},
@@ -40,8 +47,11 @@ pub struct App {
     pub sandbox_url: Option<String>,
     /// Calls, connections and sockets.
     tasks: Tasks,
-    /// The recorder, which must outlive all that it records.
+    /// The rollouts.
+    pub controller: Arc<Controller>,
+    /// The rollouts' controller, which stores what is recorded and so outlives all that records.
     recording: Tasks,
+    dispatcher: Dispatcher,
     router: axum::Router,
     _sandbox: Option<Sandbox>,
 }
@@ -64,8 +74,7 @@ impl App {
         let tasks = Tasks::default();
 
         let flags = Arc::new(FeatureFlags::new(config.flags.clone()));
-        let recording = Tasks::default();
-        let metrics = start_metrics(&storage, &recording).await?;
+        let metrics = restored_metrics(&storage).await?;
         let sandbox = if catalog.needs_sandbox() {
             let plan = match &config.sandbox.file {
                 Some(path) => SandboxPlan::load(path)?,
@@ -88,12 +97,33 @@ impl App {
             config.models.attempt_timeout,
         ));
         let store = Arc::new(storage.clone());
-        let chat = Arc::new(Chat::new(
-            store.clone(),
-            models.clone(),
-            config.chat.clone(),
-        ));
+        let known = Known {
+            tasks: Some(names(models.catalog().tasks.iter().map(|task| &*task.name))),
+            models: Some(names(
+                models.catalog().models.iter().map(|model| &*model.name),
+            )),
+        };
+        let controller = Controller::open(controller::Parts {
+            store: store.clone(),
+            flags: flags.clone(),
+            metrics: metrics.clone(),
+            library: Library::load(config.rollout.plans.as_deref(), &known)?,
+            known,
+            world: World::real(),
+            holder: format!("process {}", std::process::id()),
+        })
+        .await
+        .context("cannot read the rollouts")?;
+        let chat = Chat::new(store.clone(), models.clone(), config.chat.clone());
+        let chat = Arc::new(chat.on_rating({
+            let controller = controller.clone();
+            move |rated| {
+                let good = rated.rating == Rating::Good;
+                controller.feedback(&rated.rollout, rated.subject, rated.variant, good);
+            }
+        }));
 
+        let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
         let mut registry = Registry::new(tasks.clone());
         routers::register(
             &mut registry,
@@ -103,6 +133,7 @@ impl App {
                 metrics: metrics.clone(),
                 models,
                 chat,
+                controller: controller.clone(),
             },
         );
         extend(&mut registry);
@@ -153,8 +184,10 @@ impl App {
             metrics,
             storage,
             sandbox_url,
+            controller,
             tasks,
-            recording,
+            recording: Tasks::default(),
+            dispatcher,
             router,
             _sandbox: sandbox,
         })
@@ -162,6 +195,14 @@ impl App {
 
     /// Serves until `stop` resolves; then what runs is finished and the last events are written.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let recording = &self.recording;
+        recording.spawn(self.controller.clone().run(recording.stopping()));
+        self.tasks.spawn(keep_small(
+            self.storage.clone(),
+            self.config.database.event_retention,
+            self.tasks.stopping(),
+        ));
+        self.dispatcher.start(&self.tasks);
         let patience = self.config.server.shutdown_timeout;
         if !transport::serve(listener, self.router, &self.tasks, stop, patience).await {
             tracing::warn!(
@@ -170,7 +211,7 @@ impl App {
             );
         }
         // Nobody records any more.
-        if !self.recording.shutdown(RECORDING_PATIENCE).await {
+        if !recording.shutdown(RECORDING_PATIENCE).await {
             tracing::error!("the last events could not be written");
         }
         self.storage.close().await;
@@ -248,15 +289,47 @@ impl App {
     }
 }
 
-/// The windows, filled from the database, and the task that stores what is recorded.
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    names.map(str::to_owned).collect()
+}
+
+/// The windows, filled from the database.
 #[expect(clippy::disallowed_methods, reason = "a start is now")]
-async fn start_metrics(storage: &Storage, recording: &Tasks) -> anyhow::Result<Arc<AiMetrics>> {
-    let store = Arc::new(storage.clone());
-    let (metrics, recorder) = AiMetrics::recorded(store.clone());
-    let events = store.since(Minutes::WEEK.start(Utc::now())).await;
-    metrics.restore(events.context("cannot read the events of the last week")?);
-    recording.spawn(recorder.run(recording.stopping()));
+async fn restored_metrics(storage: &Storage) -> anyhow::Result<Arc<AiMetrics>> {
+    let metrics = Arc::new(AiMetrics::drained());
+    let mut pages = storage.events_between(Minutes::WEEK.start(Utc::now()), i64::MAX);
+    while let Some(page) = pages.next().await {
+        metrics.restore(page.context("cannot read the events of the last week")?);
+    }
     Ok(metrics)
+}
+
+/// Between two upkeeps of the database.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Counts events by the hour and deletes old ones, every hour until the server stops.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a loop's edge: it works at the time it is"
+)]
+async fn keep_small(storage: Storage, retention: Duration, stopping: impl Future<Output = ()>) {
+    let mut stopping = pin!(stopping);
+    let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+    loop {
+        tokio::select! {
+            () = &mut stopping => return,
+            () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
+        }
+        tokio::select! {
+            () = &mut stopping => return,
+            result = storage.prune(retention, Utc::now()) => match result {
+                Ok(upkeep) => tracing::debug!(?upkeep, "upkeep of the database"),
+                Err(error) => {
+                    tracing::error!(error = format!("{error:#}"), "upkeep of the database failed");
+                }
+            },
+        }
+    }
 }
 
 /// `JWT_SECRET`, or the one that development keeps beside its database.

@@ -15,6 +15,7 @@ use crate::{
     ai_metrics::AiMetrics,
     chat::Chat,
     model_router::ModelRouter,
+    rollout::controller::Controller,
 };
 
 /// What the routers need, each its own part.
@@ -29,6 +30,8 @@ pub struct Parts<'a> {
     pub models: Arc<ModelRouter>,
     /// Conversations.
     pub chat: Arc<Chat>,
+    /// The rollouts.
+    pub controller: Arc<Controller>,
 }
 
 /// Registers every procedure.
@@ -39,6 +42,7 @@ pub fn register(registry: &mut Registry, parts: Parts<'_>) {
         metrics,
         models,
         chat,
+        controller,
     } = parts;
     system_router::register(
         registry,
@@ -52,4 +56,5 @@ pub fn register(registry: &mut Registry, parts: Parts<'_>) {
     chat_router::register(registry, chat);
     feature_flags_router::register(registry, flags);
     models_router::register(registry, models);
+    rollout_router::register(registry, controller);
 }

@@ -15,9 +15,33 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rollout", &["_core", "ai_metrics", "alerting", "providers"]),
     ("model_router", &["_core", "providers", "ai_metrics"]),
     ("chat", &["_core", "model_router", "providers"]),
-    ("storage", &["_core", "ai_metrics", "alerting", "chat", "providers", "rollout"]),
-    ("routers", &["_core", "ai_metrics", "alerting", "chat", "model_router", "providers", "rollout"]),
-    ("transport", &["_core", "model_router", "providers", "ai_metrics", "schema"]),
+    (
+        "storage",
+        &[
+            "_core",
+            "ai_metrics",
+            "alerting",
+            "chat",
+            "providers",
+            "rollout",
+        ],
+    ),
+    (
+        "routers",
+        &[
+            "_core",
+            "ai_metrics",
+            "alerting",
+            "chat",
+            "model_router",
+            "providers",
+            "rollout",
+        ],
+    ),
+    (
+        "transport",
+        &["_core", "model_router", "providers", "ai_metrics", "schema"],
+    ),
     ("schema", &["_core"]),
 ];
 

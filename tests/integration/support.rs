@@ -2,8 +2,8 @@
 
 pub(crate) mod app;
 pub(crate) mod conformance;
-pub(crate) mod postgres;
 pub(crate) mod local_server;
+pub(crate) mod postgres;
 pub(crate) mod scripted_upstream;
 pub(crate) mod sessions;
 pub(crate) mod trpc_procedures;
