@@ -137,10 +137,12 @@ fn one_user_gives_at_most_three_errors_a_day() {
 
 #[test]
 fn users_are_compared_within_their_stratum() {
-    let strata = Strata::new([(1, 0), (2, 2), (3, 5), (4, 9)]);
+    let strata = Strata::new([(1, 0), (2, 2), (3, 5), (4, 9), (6, 13), (7, 99)]);
     let mut users = strata.into_users();
-    let of: Vec<_> = [1, 2, 3, 4, 5].map(|user| users.of(user).stratum()).into();
-    assert_eq!(of, [1, 2, 3, 4, 0]);
+    let of: Vec<_> = [1, 2, 3, 4, 5, 6, 7]
+        .map(|user| users.of(user).stratum())
+        .into();
+    assert_eq!(of, [1, 2, 3, 4, 0, 5, 6]);
 }
 
 #[test]

@@ -27,8 +27,8 @@ const HOURLY: u16 = 0b11 << HOURLY_SHIFT;
 pub struct Strata(Users);
 
 impl Strata {
-    /// How many there are: no history, 0–1 errors, 2–3, 4–6, 7 and more.
-    pub const COUNT: usize = 5;
+    /// How many there are: no history, 0–1 errors, 2–3, 4–6, 7–12, 13–24, 25 and more.
+    pub const COUNT: usize = 7;
 
     /// From every subject that made a request in the seven days before, with its errors; the order
     /// does not matter.
@@ -40,7 +40,9 @@ impl Strata {
                 0..=1 => 1,
                 2..=3 => 2,
                 4..=6 => 3,
-                _ => 4,
+                7..=12 => 4,
+                13..=24 => 5,
+                _ => 6,
             };
             if let Some(slot) = users.slot_mut(subject) {
                 *slot = (*slot).max(stratum);

@@ -1,0 +1,60 @@
+//! How many observations a second evidence takes on one core, and what saving it costs, against the
+//! limits of the project: `cargo bench --bench evidence`.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::{hint::black_box, time::Instant};
+
+use modelramp::{
+    _core::{assignment::Variant, units::Percent},
+    rollout::evidence::{Evidence, EvidencePlan, Observation, Strata},
+};
+
+const BEGIN: i64 = 1_762_637_425_678;
+const COUNT: u64 = 5_000_000;
+
+fn main() {
+    let share = Percent::new(10.0).unwrap_or_default();
+    let mut evidence = Evidence::new(&EvidencePlan::default(), Strata::default(), BEGIN);
+    let begin = Instant::now();
+    for i in 0..COUNT {
+        let subject = (i % 20_011).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        evidence.fold(
+            &Observation {
+                at_ms: BEGIN + i as i64 * 100,
+                subject,
+                variant: if subject % 10 == 0 {
+                    Variant::Candidate
+                } else {
+                    Variant::Control
+                },
+                error: i % 51 == 0,
+                latency_ms: 300.0 + (i * 7_919 % 3_000) as f64,
+                timed_out: false,
+            },
+            share,
+        );
+    }
+    let rate = COUNT as f64 / begin.elapsed().as_secs_f64();
+    println!("fold       {rate:>12.0} observations/s, limit 1000000");
+
+    let begin = Instant::now();
+    for _ in 0..1_000 {
+        black_box(evidence.verdict(black_box(BEGIN)));
+    }
+    println!(
+        "verdict    {:>12.2} µs",
+        begin.elapsed().as_secs_f64() * 1e3
+    );
+
+    let begin = Instant::now();
+    let bytes = (0..100)
+        .filter_map(|_| serde_json::to_string(&evidence).ok())
+        .map(|text| text.len())
+        .sum::<usize>();
+    println!(
+        "as JSON    {:>12.2} µs, {} bytes",
+        begin.elapsed().as_secs_f64() * 1e4,
+        bytes / 100
+    );
+}
