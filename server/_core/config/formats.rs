@@ -1,6 +1,8 @@
 //! What a setting's text may look like: one type per kind of value, which both parses it and says
 //! in words what it takes. The words go into faults, templates and docs, so they cannot disagree.
 
+mod contacts;
+
 use std::{
     fmt::Display,
     net::{IpAddr, Ipv4Addr},
@@ -9,11 +11,11 @@ use std::{
     time::Duration,
 };
 
-use lettre::message::{Mailbox, Mailboxes};
 use secrecy::SecretString;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use url::Url;
 
+pub(super) use self::contacts::{MailAddress, MailAddresses, SecretUrl, SmtpUrl};
 use super::super::{assignment::Subject, units::Percent};
 
 /// A kind of value.
@@ -407,88 +409,6 @@ impl Format for FolderPath {
 
     fn parse(&self, text: &str) -> Result<PathBuf, String> {
         Ok(text.into())
-    }
-}
-
-/// Somebody's e-mail address.
-pub(super) struct MailAddress;
-
-impl Format for MailAddress {
-    type Value = Mailbox;
-
-    fn expected(&self) -> String {
-        "an e-mail address such as `me@example.com` or `Me <me@example.com>`".into()
-    }
-
-    fn parse(&self, text: &str) -> Result<Mailbox, String> {
-        whole_or_wrong(text, text.parse().ok())
-    }
-}
-
-/// E-mail addresses.
-pub(super) struct MailAddresses;
-
-impl Format for MailAddresses {
-    type Value = Mailboxes;
-
-    fn expected(&self) -> String {
-        "e-mail addresses such as `me@example.com` or `Me <me@example.com>`, separated by commas"
-            .into()
-    }
-
-    fn parse(&self, text: &str) -> Result<Mailboxes, String> {
-        let some = text.parse::<Mailboxes>().ok();
-        whole_or_wrong(text, some.filter(|some| some.iter().next().is_some()))
-    }
-}
-
-/// Where e-mails are handed over.
-pub(super) struct SmtpUrl;
-
-impl Format for SmtpUrl {
-    type Value = SecretString;
-    const SECRET: bool = true;
-
-    fn expected(&self) -> String {
-        "`smtp://` or `smtps://`, user name and password where they are needed, host, and port \
-         where it is not the usual one: `smtp://user:password@mail.example.com:587`"
-            .into()
-    }
-
-    fn parse(&self, text: &str) -> Result<SecretString, String> {
-        let fits = |url: &Url| {
-            matches!(url.scheme(), "smtp" | "smtps")
-                && url.host_str().is_some_and(|host| !host.is_empty())
-                && matches!(url.path(), "" | "/")
-                && url.query().is_none()
-                && url.fragment().is_none()
-                && url.username().is_empty() == url.password().is_none()
-        };
-        let url = Url::parse(text).ok().filter(fits);
-        whole_or_wrong(text, url.map(|_| text.into()))
-    }
-}
-
-/// An address that whoever knows it may use.
-pub(super) struct SecretUrl;
-
-impl Format for SecretUrl {
-    type Value = SecretString;
-    const SECRET: bool = true;
-
-    fn expected(&self) -> String {
-        "an `http` or `https` URL without user name and fragment".into()
-    }
-
-    fn parse(&self, text: &str) -> Result<SecretString, String> {
-        let fits = |url: &Url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url.fragment().is_none()
-        };
-        let url = Url::parse(text).ok().filter(fits);
-        whole_or_wrong(text, url.map(|_| text.into()))
     }
 }
 
