@@ -13,6 +13,7 @@ mod model_router;
 mod model_router_vectors;
 mod real_models;
 mod rollout_cli;
+mod rollout_procedures;
 mod server_core_vectors;
 mod storage;
 mod superjson;
