@@ -19,6 +19,7 @@ mod model_router_vectors;
 mod real_models;
 mod rollback;
 mod rollout_cli;
+mod rollout_procedures;
 mod sandbox;
 mod server_core_vectors;
 mod storage;

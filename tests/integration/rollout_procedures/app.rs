@@ -1,0 +1,204 @@
+//! A server with a controller that ticks when it is told to, and its procedures.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use modelramp::{
+    _core::{
+        auth::{Role, User},
+        config::{Config, Sources},
+        context::{Caller, Context},
+        errors::RpcError,
+        feature_flags::FeatureFlags,
+        procedure::{Event, Input},
+        registry::Registry,
+        tasks::Tasks,
+    },
+    ai_metrics::AiMetrics,
+    rollout::{
+        controller::{Controller, Parts, World},
+        plan::{Known, Library},
+    },
+    routers::rollout_router,
+    storage::Storage,
+};
+use futures::stream::BoxStream;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use crate::support::sessions;
+
+pub(super) const USER: i64 = 1;
+pub(super) const ADMIN: i64 = 2;
+
+/// Two stages; the first waits for a person.
+pub(super) const PLAN: &str = r#"name = "own"
+
+[[stages]]
+share = 10
+soak = "1h"
+gate = "manual"
+
+[[stages]]
+share = 50
+soak = "1h"
+"#;
+
+pub(super) struct App {
+    pub(super) registry: Arc<Registry>,
+    pub(super) controller: Arc<Controller>,
+    pub(super) database: String,
+    pub(super) storage: Storage,
+    pub(super) folder: TempDir,
+    tasks: Tasks,
+}
+
+impl App {
+    pub(super) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite://{}/modelramp.db", folder.path().display());
+        let storage = Storage::open(&database).await.unwrap();
+        let config = Config::load(&Sources {
+            environment: [("DATABASE_URL".to_owned(), database.clone())].into(),
+            working_dir: folder.path().to_owned(),
+            config_file: None,
+        })
+        .unwrap();
+        let controller = Controller::open(Parts {
+            store: Arc::new(storage.clone()),
+            flags: Arc::new(FeatureFlags::new(config.flags)),
+            metrics: Arc::new(AiMetrics::drained()),
+            library: Library::load(None, &Known::default()).unwrap(),
+            known: Known::default(),
+            world: World::real(),
+            holder: "test".into(),
+        })
+        .await
+        .unwrap();
+        let tasks = Tasks::default();
+        let mut registry = Registry::new(tasks.clone());
+        rollout_router::register(&mut registry, controller.clone());
+        let app = Self {
+            registry: Arc::new(registry),
+            controller,
+            database,
+            storage,
+            folder,
+            tasks,
+        };
+        // From here on it ticks as it does in production.
+        let stopping = app.tasks.stopping();
+        app.tasks.spawn(app.controller.clone().run(stopping));
+        app
+    }
+
+    /// Calls as a user, an admin, or nobody.
+    pub(super) async fn call(
+        &self,
+        user: Option<i64>,
+        name: &str,
+        input: Value,
+    ) -> Result<Value, RpcError> {
+        let procedure = self.registry.find(&format!("rollout.{name}"))?;
+        let input = if input.is_null() {
+            Input::Absent
+        } else {
+            Input::Json(input)
+        };
+        let context = Context::new(caller(user), now());
+        let reply = self.registry.call(procedure, context, input).await?;
+        Ok(reply.to_value().unwrap())
+    }
+
+    pub(super) async fn admin(&self, name: &str, input: Value) -> Result<Value, RpcError> {
+        self.call(Some(ADMIN), name, input).await
+    }
+
+    /// A rollout by this plan.
+    pub(super) async fn begin(&self, plan: &str) -> Value {
+        let input = json!({"plan": plan, "reason": " try the new one "});
+        self.admin("start", input).await.unwrap()
+    }
+
+    pub(super) async fn subscribe(
+        &self,
+        user: Option<i64>,
+        input: Value,
+    ) -> Result<BoxStream<'static, Result<Event, RpcError>>, RpcError> {
+        let procedure = self.registry.find("rollout.onChange")?;
+        let context = Context::new(caller(user), now());
+        let input = Input::Json(input);
+        self.registry.subscribe(procedure, context, input).await
+    }
+
+    /// Serves both wires; the users are those of [`sessions`].
+    pub(super) async fn listen(&self) -> SocketAddr {
+        use modelramp::{
+            schema::openrpc,
+            transport::{self, gate::Gate, trpc},
+        };
+        let config = Config::load(&Sources {
+            environment: [("DATABASE_URL".to_owned(), self.database.clone())].into(),
+            working_dir: self.folder.path().to_owned(),
+            config_file: None,
+        })
+        .unwrap();
+        let gate = Arc::new(Gate::new(Arc::new(sessions::authenticator()), Vec::new()));
+        let trpc = trpc::routes(Arc::new(trpc::Trpc {
+            registry: self.registry.clone(),
+            gate: gate.clone(),
+            config: config.trpc.clone(),
+            tasks: self.tasks.clone(),
+            max_body_bytes: config.server.max_body_bytes,
+        }));
+        let router = transport::router(transport::Parts {
+            openrpc: openrpc::document(&self.registry),
+            registry: self.registry.clone(),
+            gate,
+            tasks: self.tasks.clone(),
+            server: config.server.clone(),
+            jsonrpc: config.jsonrpc,
+            ping_interval: config.trpc.ping_interval,
+            readiness: Arc::new(|| Box::pin(async { Vec::new() })),
+            trpc,
+        })
+        .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tasks, patience) = (self.tasks.clone(), config.server.shutdown_timeout);
+        tokio::spawn(async move {
+            let stop = tasks.stopping();
+            transport::serve(listener, router, &tasks, stop, patience).await
+        });
+        address
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the controller's clock is real")]
+fn now() -> DateTime<Utc> {
+    Utc::now()
+}
+
+fn caller(user: Option<i64>) -> Caller {
+    let Some(id) = user else {
+        return Caller::Anonymous;
+    };
+    Caller::User(Arc::new(User {
+        id,
+        open_id: format!("user-{id}"),
+        name: None,
+        email: None,
+        login_method: None,
+        role: if id == ADMIN { Role::Admin } else { Role::User },
+        created_at: DateTime::UNIX_EPOCH,
+        updated_at: DateTime::UNIX_EPOCH,
+        last_signed_in: DateTime::UNIX_EPOCH,
+    }))
+}
