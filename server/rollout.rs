@@ -13,5 +13,6 @@ pub mod observation;
 pub mod plan;
 pub mod replay;
 pub mod report;
+pub mod simulate;
 pub mod status;
 pub mod store;

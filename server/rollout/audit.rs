@@ -5,6 +5,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::{
+    decision::{Decision, Stay},
+    store::AuditRow,
+};
+
 /// One decision with its evidence in words and figures.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -23,4 +28,100 @@ pub struct Explanation {
     pub text: String,
     /// The figures it was decided on.
     pub figures: Value,
+}
+
+/// A line of the history in words and figures.
+pub fn explain(row: &AuditRow) -> Explanation {
+    let from = place(&row.before).map_or_else(String::new, |place| format!("from {place} "));
+    let to = place(&row.after).map_or_else(String::new, |place| format!("to {place} "));
+    let mut text = format!(
+        "{} by {} {from}{to}(version {}): {}.",
+        capital(&row.action),
+        row.actor,
+        row.version,
+        row.reason
+    );
+    let finding = &row.evidence["finding"];
+    if let Some(why) = finding["why"].as_str() {
+        text.push_str(&format!(
+            " E was {} ({why}). Since the stage began the candidate had {}, control {}.",
+            figure(&finding["e"]),
+            arm(&finding["candidate"]),
+            arm(&finding["control"]),
+        ));
+    }
+    for metric in row.evidence["verdict"]["metrics"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let name = metric["metric"].as_str().unwrap_or_default();
+        let (e, weight) = (figure(&metric["e"]), figure(&metric["weight"]));
+        text.push_str(&format!(" E of {name}: {e}, weight {weight}."));
+    }
+    if let Some(cursor) = row.evidence["cursor"].as_i64() {
+        text.push_str(&format!(" The log up to event {cursor} was known."));
+    }
+    Explanation {
+        at: row.at,
+        actor: row.actor.clone(),
+        action: row.action.clone(),
+        reason: row.reason.clone(),
+        version: row.version,
+        text,
+        figures: row.evidence.clone(),
+    }
+}
+
+/// What would follow now, in words.
+pub fn what_follows(decision: &Decision) -> String {
+    match decision {
+        Decision::RollBack(cause) => format!("rollback: {cause}"),
+        Decision::Stay(stay) => match stay {
+            Stay::Ended => "nothing: it has ended",
+            Stay::Paused => "nothing: it is paused",
+            Stay::AtGate => "nothing: a person is asked",
+            Stay::Held => "nothing: the cause of the hold is still there",
+            Stay::TooLittleEvidence => "nothing: there is too little evidence",
+            Stay::Guarded => "nothing: a figure of the candidate is above the stage's guard",
+            Stay::Soaking => "nothing: the stage is not over",
+        }
+        .to_owned(),
+        Decision::Hold(because) => format!("hold: {because}"),
+        Decision::Resume => "resume: the cause of the hold is gone".to_owned(),
+        Decision::Ask { .. } => "ask a person".to_owned(),
+        Decision::Advance(stage) => format!("advance to stage {}", stage + 1),
+        Decision::Complete => "complete".to_owned(),
+    }
+}
+
+/// `running, stage 1, 10 %`.
+pub(super) fn place(place: &Value) -> Option<String> {
+    let state = place["state"]["name"].as_str()?;
+    let stage = place["stage"].as_u64()? + 1;
+    let share = figure(&place["share"]);
+    Some(format!("{state}, stage {stage}, {share} %"))
+}
+
+fn arm(arm: &Value) -> String {
+    let requests = arm["requests"].as_u64().unwrap_or(0);
+    let errors = arm["errors"].as_u64().unwrap_or(0);
+    let average = arm["averageMs"].as_f64().unwrap_or(0.0);
+    format!("{requests} requests, {errors} errors, {average:.0} ms on average")
+}
+
+fn figure(value: &Value) -> String {
+    let number = value.as_f64().unwrap_or(0.0);
+    if number != 0.0 && !(0.001..1e6).contains(&number.abs()) {
+        format!("{number:.3e}")
+    } else {
+        let text = format!("{number:.3}");
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+}
+
+pub(super) fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
 }

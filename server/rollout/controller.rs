@@ -1,24 +1,67 @@
 //! Reads, decides, applies, records.
+//!
+//! One loop takes the recorded events out of [`AiMetrics`], numbers and folds them, decides, and
+//! writes all of it in one transaction: events, evidence, statuses, history, alerts. Two rules keep
+//! people safe whatever the disk does:
+//!
+//! - *Lowering* is in force at once: it is applied in memory and published, then written, and written
+//!   again until that succeeds; until then it is *owed*.
+//! - *Raising* is written first and published when that has succeeded. A start, of a rollout or of the
+//!   process, serves control until the first tick has written.
+//!
+//! There are two locks. `writer` is held for as long as something is written, so writes follow one
+//! another. `inner` is held only to read and change memory, never while waiting, so a lowering gets
+//! through while a write hangs. Whoever needs both takes `writer` first.
+//!
+//! A write that fails is in doubt: it may have happened. So before the next one the rollouts are read
+//! again ([`memory`]), and events that are stored are not stored, nor folded, twice.
 
-use std::sync::Arc;
+mod entry;
+mod memory;
+mod notices;
+mod probe;
+mod steer;
+mod tick;
+mod world;
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::broadcast;
+use tokio::{
+    sync::{Notify, broadcast},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
 
+use self::memory::Memory;
+pub use self::world::World;
 use super::{
-    audit::Explanation,
+    audit::{self, Explanation},
     decision::Finding,
-    plan::{Library, Plan, PlanFaults},
-    status::Status,
-    store::AuditRow,
+    plan::{Known, Library, Plan, PlanFaults},
+    replay::{self, Replay},
+    report,
+    status::{Moment, Status, TICK},
+    store::{AuditRow, Fence, RolloutStore, StoredRollout},
 };
-use crate::_core::{
-    assignment::{Subject, Variant},
-    units::Percent,
+use crate::{
+    _core::{assignment::Variant, feature_flags::FeatureFlags},
+    ai_metrics::AiMetrics,
 };
+
+/// The actor of what the controller does by itself.
+pub(crate) const SELF: &str = "controller";
+/// Between two looks at new events, at least.
+const GAP: Duration = Duration::from_millis(100);
+/// How often the last write is tried at a stop.
+const LAST_ATTEMPTS: u32 = 5;
+/// Between two of those.
+const LAST_ATTEMPTS_PAUSE: Duration = Duration::from_millis(200);
+/// Changes that a slow listener may be behind.
+const CHANGES: usize = 256;
 
 /// Why a change or a question was refused.
 #[derive(Debug, thiserror::Error)]
@@ -105,126 +148,195 @@ pub struct Change {
     pub status: Status,
 }
 
+/// What a controller works with.
+pub struct Parts {
+    /// Where rollouts and events are kept.
+    pub store: Arc<dyn RolloutStore>,
+    /// Where shares are published.
+    pub flags: Arc<FeatureFlags>,
+    /// Where events come from; made by [`AiMetrics::drained`].
+    pub metrics: Arc<AiMetrics>,
+    /// Plans by name.
+    pub library: Library,
+    /// Names that plans may use.
+    pub known: Known,
+    /// The clocks and the dice.
+    pub world: World,
+    /// Names this process to others that want to write.
+    pub holder: String,
+}
+
 /// Moves rollouts; shared by all who steer or ask.
 pub struct Controller {
-    changes: broadcast::Sender<Arc<Change>>,
+    store: Arc<dyn RolloutStore>,
+    flags: Arc<FeatureFlags>,
+    metrics: Arc<AiMetrics>,
     library: Library,
+    known: Known,
+    world: World,
+    holder: String,
+    inner: Mutex<Memory>,
+    writer: tokio::sync::Mutex<Writer>,
+    changes: broadcast::Sender<Arc<Change>>,
+    /// Asks for a tick before its time.
+    hurry: Notify,
+}
+
+/// The right to write, and what is known of the last one.
+#[derive(Default)]
+struct Writer {
+    fence: Option<Fence>,
+    renewed_at: Option<Moment>,
+    /// The last write may or may not have happened.
+    in_doubt: bool,
+    /// Whether the log has been told that writes fail.
+    is_failing: bool,
 }
 
 impl Controller {
-    /// Checks a plan's text against the names that are known here.
-    pub fn validate(&self, _text: &str) -> Result<Plan, PlanFaults> {
-        unimplemented!()
+    /// Reads the rollouts and publishes control for all that they cover. [`Controller::run`], or
+    /// ticks, then open them.
+    pub async fn open(parts: Parts) -> anyhow::Result<Arc<Self>> {
+        let stored = parts.store.rollouts(false).await?;
+        let controller = Self {
+            store: parts.store,
+            flags: parts.flags,
+            metrics: parts.metrics,
+            library: parts.library,
+            known: parts.known,
+            world: parts.world,
+            holder: parts.holder,
+            inner: Mutex::new(Memory::of(&stored)?),
+            writer: tokio::sync::Mutex::default(),
+            changes: broadcast::Sender::new(CHANGES),
+            hurry: Notify::new(),
+        };
+        controller.publish(&controller.inner.lock());
+        Ok(Arc::new(controller))
     }
+
+    /// Ticks every second, and looks at events as they come, until `stop` resolves; then writes the
+    /// rest. Nothing that is recorded later is stored, so this belongs to `Tasks` that are shut down
+    /// after those of the calls.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
+        let mut stop = pin!(stop);
+        let mut ticks = interval_at(Instant::now(), TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let is_due = tokio::select! {
+                () = &mut stop => break,
+                _ = ticks.tick() => true,
+                () = self.hurry.notified() => true,
+                () = self.metrics.recorded_any() => false,
+            };
+            if is_due || self.look() {
+                self.metrics.settle();
+                self.tick().await;
+            }
+            tokio::select! {
+                () = &mut stop => break,
+                () = sleep(GAP) => {}
+            }
+        }
+        for attempt in 1..=LAST_ATTEMPTS {
+            if self.tick().await {
+                break;
+            }
+            if attempt == LAST_ATTEMPTS {
+                let lost = self.inner.lock().pending.len();
+                tracing::error!(lost, "events could not be stored before the stop");
+            }
+            sleep(LAST_ATTEMPTS_PAUSE).await;
+        }
+        let fence = self.writer.lock().await.fence.take();
+        if let Some(fence) = fence
+            && let Err(error) = self.store.release(fence).await
+        {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "the lease could not be given back");
+        }
+    }
+
+    /// Checks a plan's text against the names that are known here.
+    pub fn validate(&self, text: &str) -> Result<Plan, PlanFaults> {
+        Plan::parse(text, "plan", &self.known)
+    }
+
     /// The plans that can be started by name.
     pub fn library(&self) -> &Library {
         &self.library
     }
-    /// All rollouts, the newest first.
-    pub async fn list(&self) -> Result<Vec<Status>, ControlError> {
-        unimplemented!()
-    }
-    /// One rollout with its plan and evidence.
-    pub async fn get(&self, _id: &str) -> Result<View, ControlError> {
-        unimplemented!()
-    }
-    /// Begins a rollout with a plan of the library, or one given as TOML (a text with a line break
-    /// or `=`). `keep_users` takes over the salt of the newest rollout of the same plan.
-    pub async fn start(
-        &self,
-        _plan: &str,
-        _reason: &str,
-        _actor: &str,
-        _keep_users: bool,
-    ) -> Result<Status, ControlError> {
-        unimplemented!()
-    }
-    /// Stops the ramp; the share stays, and the rollout is still judged.
-    pub async fn pause(
-        &self,
-        _id: &str,
-        _based_on: i64,
-        _reason: &str,
-        _actor: &str,
-    ) -> Result<Status, ControlError> {
-        unimplemented!()
-    }
-    /// Ends a pause.
-    pub async fn resume(
-        &self,
-        _id: &str,
-        _based_on: i64,
-        _reason: &str,
-        _actor: &str,
-    ) -> Result<Status, ControlError> {
-        unimplemented!()
-    }
-    /// Begins the next stage before its time.
-    pub async fn advance(
-        &self,
-        _id: &str,
-        _based_on: i64,
-        _reason: &str,
-        _actor: &str,
-    ) -> Result<Status, ControlError> {
-        unimplemented!()
-    }
-    /// Moves the share within the stage.
-    pub async fn set_share(
-        &self,
-        _id: &str,
-        _based_on: i64,
-        _share: Percent,
-        _reason: &str,
-        _actor: &str,
-    ) -> Result<Status, ControlError> {
-        unimplemented!()
-    }
-    /// Sends everybody back to control, for good.
-    pub async fn rollback(
-        &self,
-        _id: &str,
-        _based_on: i64,
-        _reason: &str,
-        _actor: &str,
-    ) -> Result<Status, ControlError> {
-        unimplemented!()
-    }
-    /// Opens the gate that the rollout waits at.
-    pub async fn approve(
-        &self,
-        _id: &str,
-        _based_on: i64,
-        _reason: &str,
-        _actor: &str,
-    ) -> Result<Status, ControlError> {
-        unimplemented!()
-    }
-    /// Its history, oldest first.
-    pub async fn history(&self, _id: &str) -> Result<Vec<AuditRow>, ControlError> {
-        unimplemented!()
-    }
-    /// Each decision with its evidence in words and figures, oldest first.
-    pub async fn why(&self, _id: &str) -> Result<Vec<Explanation>, ControlError> {
-        unimplemented!()
-    }
-    /// The deployment log, as Markdown.
-    pub async fn report(&self, _id: &str) -> Result<String, ControlError> {
-        unimplemented!()
-    }
-    /// A person's judgement of an answer. `variant` is the arm that gave it, where known; else the
-    /// one that the subject is in now.
-    pub fn feedback(
-        &self,
-        _task: &str,
-        _subject: &Subject,
-        _variant: Option<Variant>,
-        _good: bool,
-    ) {
-        unimplemented!()
-    }
+
     /// Changes from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Change>> {
         self.changes.subscribe()
     }
+
+    /// All rollouts, the newest first.
+    pub async fn list(&self) -> Result<Vec<Status>, ControlError> {
+        let stored = self.store.rollouts(false).await;
+        let stored = stored.map_err(ControlError::Store)?;
+        let inner = self.inner.lock();
+        stored
+            .iter()
+            .map(|stored| match inner.get(&stored.id) {
+                Some(entry) => Ok(entry.status.clone()),
+                None => memory::status(stored).map_err(ControlError::Store),
+            })
+            .collect()
+    }
+
+    /// One rollout with its plan and evidence.
+    pub async fn get(&self, id: &str) -> Result<View, ControlError> {
+        let now = self.world.now();
+        if let Some(entry) = self.inner.lock().get(id) {
+            return Ok(entry.view(now));
+        }
+        let stored = self.stored(id).await?;
+        let entry = entry::Entry::from_stored(&stored).map_err(ControlError::Store)?;
+        Ok(entry.view(now))
+    }
+
+    /// Its history, oldest first.
+    pub async fn history(&self, id: &str) -> Result<Vec<AuditRow>, ControlError> {
+        self.stored(id).await?;
+        self.store.audit(id).await.map_err(ControlError::Store)
+    }
+
+    /// Each decision with its evidence in words and figures, oldest first.
+    pub async fn why(&self, id: &str) -> Result<Vec<Explanation>, ControlError> {
+        let rows = self.history(id).await?;
+        Ok(rows.iter().map(audit::explain).collect())
+    }
+
+    /// The deployment log, as Markdown.
+    pub async fn report(&self, id: &str) -> Result<String, ControlError> {
+        let view = self.get(id).await?;
+        let rows = self.history(id).await?;
+        Ok(report::markdown(&view, &rows))
+    }
+
+    /// Folds the log of a rollout again, and compares.
+    pub async fn replay(&self, id: &str) -> Result<Replay, ControlError> {
+        let replay = replay::replay(&*self.store, id).await;
+        let unknown = || ControlError::UnknownRollout { id: id.to_owned() };
+        replay.map_err(ControlError::Store)?.ok_or_else(unknown)
+    }
+
+    /// A person's judgement of an answer that a rollout's arm gave; `subject` is
+    /// [`Subject::key`](crate::_core::assignment::Subject::key). Never waits; without effect where
+    /// the rollout is not live.
+    pub fn feedback(&self, rollout: &str, subject: u64, variant: Variant, good: bool) {
+        let at_ms = self.world.now().wall.timestamp_millis();
+        let mut inner = self.inner.lock();
+        inner.rate(rollout, subject, variant, good, at_ms);
+    }
+
+    async fn stored(&self, id: &str) -> Result<StoredRollout, ControlError> {
+        let stored = self.store.rollout(id).await.map_err(ControlError::Store)?;
+        stored.ok_or_else(|| ControlError::UnknownRollout { id: id.to_owned() })
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::_core::units::Percent;
 
-/// How long evidence has to be clear before the level hold is left.
-const CALM: TimeDelta = TimeDelta::hours(1);
+/// How long evidence has to be clear before a hold at the level watch is left. (The level hold is left
+/// by the evidence itself, after an hour.)
+const CALM: TimeDelta = TimeDelta::minutes(5);
 
 /// What the judge found, whichever judge the plan chose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,18 +28,22 @@ const CALM: TimeDelta = TimeDelta::hours(1);
 pub struct Finding {
     /// How alarming it is.
     pub level: Level,
-    /// The candidate breaks the absolute limit.
+    /// The candidate breaks the absolute limit, and control does not.
     pub limit_broken: bool,
-    /// Control breaks it too.
-    pub control_broken: bool,
+    /// Both break it.
+    pub both_failing: bool,
     /// The arms' users are not in the ratio of the share.
     pub sample_mismatch: bool,
     /// Evidence recommends the next stage.
     pub recommended: bool,
     /// Evidence is strong enough for the next stage without a person.
     pub proven: bool,
+    /// The evidence over all metrics that the candidate is worse.
+    pub e: f64,
     /// Why, in words.
     pub why: String,
+    /// The candidate's users since its stage began.
+    pub users: u64,
     /// The candidate since its stage began.
     pub candidate: Arm,
     /// Control since the stage began.
@@ -53,8 +58,6 @@ pub struct Finding {
 pub struct Arm {
     /// Counted requests.
     pub requests: u64,
-    /// Users who made them.
-    pub users: u64,
     /// Those that failed by the model's or its provider's fault.
     pub errors: u64,
     /// Mean latency in milliseconds; 0 without requests.
@@ -127,7 +130,7 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
     if status.state.is_final() {
         return Decision::Stay(Stay::Ended);
     }
-    if finding.limit_broken && !finding.control_broken {
+    if finding.limit_broken {
         return Decision::RollBack(Cause::LimitBroken);
     }
     if finding.level == Level::Rollback {
@@ -178,7 +181,7 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
 
 /// Why a person may not raise the share now, if so: nothing is promoted while evidence holds.
 pub fn forbids_raising(finding: &Finding) -> Option<&'static str> {
-    if finding.limit_broken {
+    if finding.both_failing || finding.limit_broken {
         Some("the candidate breaks the absolute limit")
     } else if finding.level >= Level::Hold {
         Some("evidence is at the level hold")
@@ -196,13 +199,13 @@ fn hold(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> 
         _ => None,
     };
     let is_calm = status.clear_since.is_some_and(|since| now - since >= CALM);
-    if finding.limit_broken && finding.control_broken {
+    if finding.both_failing {
         Some(Hold::BothSidesFailing)
     } else if finding.sample_mismatch {
         Some(Hold::SampleRatio)
-    } else if finding.level >= Level::Hold || (was == Some(Hold::Evidence) && !is_calm) {
+    } else if finding.level >= Level::Hold {
         Some(Hold::Evidence)
-    } else if finding.level >= Level::Watch {
+    } else if finding.level >= Level::Watch || (was == Some(Hold::Watch) && !is_calm) {
         Some(Hold::Watch)
     } else if is_overdue(plan, status, now) {
         Some(Hold::Deadline)
@@ -228,7 +231,7 @@ pub fn is_silent(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<
 fn is_enough(stage: &Stage, status: &Status, finding: &Finding, now: DateTime<Utc>) -> bool {
     let age = (now - status.stage_began_at).to_std().unwrap_or_default();
     finding.candidate.requests >= stage.min_requests.max(1)
-        && finding.candidate.users >= stage.min_users
+        && finding.users >= stage.min_users
         && age >= stage.min_time
 }
 
@@ -266,3 +269,6 @@ impl fmt::Display for Hold {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

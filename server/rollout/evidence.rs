@@ -223,7 +223,7 @@ impl Evidence {
             users: strata.into_users(),
             streams: std::array::from_fn(|_| Stream::new(plan.margin, restarts)),
             latencies: Latencies::new(),
-            crash: Ratio::new(Direction::Worse, 1.0, restarts),
+            crash: Ratio::new(Direction::Crashing, 1.0, restarts),
             absolute: Limit::above(plan.max_error_rate, restarts),
             last_hour: LastHour::new(started_at_ms),
             sample_ratio: Ratio::new(Direction::Either, 1.0, Restarts::NEVER),
@@ -331,6 +331,11 @@ impl Evidence {
         for stream in &mut self.streams {
             stream.freeze(share >= Percent::FULL);
         }
+    }
+
+    /// The strata it began with, for folding the same log again.
+    pub fn strata(&self) -> Strata {
+        self.users.strata()
     }
 
     /// What is proven at a moment; changes nothing.
@@ -449,3 +454,6 @@ impl Evidence {
 fn arm(variant: Variant) -> usize {
     usize::from(variant == Variant::Candidate)
 }
+
+#[cfg(test)]
+mod tests;

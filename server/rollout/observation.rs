@@ -6,8 +6,6 @@
 
 mod hour;
 
-use std::collections::BTreeSet;
-
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,7 +13,7 @@ use serde_json::Value;
 use self::hour::Hour;
 use super::{
     decision::{Arm, Finding},
-    evidence::{Evidence, Level, Observation, Strata},
+    evidence::{Cause, Evidence, Level, Observation, Strata},
     plan::{Judge, Plan},
 };
 use crate::{
@@ -54,6 +52,8 @@ pub fn observe(event: &Event) -> Option<Observation> {
 pub struct Rating {
     /// The last event before it.
     pub after: i64,
+    /// The rollout's version when it came.
+    pub version: i64,
     /// [`Subject::key`](crate::_core::assignment::Subject::key).
     pub subject: u64,
     /// The arm that gave the answer.
@@ -85,7 +85,7 @@ pub enum Step {
 }
 
 /// All that a rollout is judged on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     evidence: Evidence,
     /// Control and candidate since the stage began.
@@ -95,18 +95,20 @@ pub struct Ledger {
     /// How many events were folded.
     pub events: u64,
     last_ms: Option<i64>,
+    /// When the share in force began. What arrived before was decided by another share, and would
+    /// make the users' ratio look wrong; it is not counted.
+    share_since_ms: i64,
     /// In their order.
     pub ratings: Vec<Rating>,
     /// How many more there were.
     pub ratings_beyond: u64,
 }
 
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Tally {
     requests: u64,
     errors: u64,
     latency_ms: f64,
-    users: BTreeSet<u64>,
 }
 
 impl Ledger {
@@ -118,6 +120,7 @@ impl Ledger {
             hour: Hour::default(),
             events: 0,
             last_ms: None,
+            share_since_ms: started_at_ms,
             ratings: Vec::new(),
             ratings_beyond: 0,
         };
@@ -131,17 +134,16 @@ impl Ledger {
     /// Folds an event of this rollout, made while `share` was in force.
     pub fn fold(&mut self, event: &Event, share: Percent) {
         self.events += 1;
-        let Some(observation) = observe(event) else {
+        let observation = observe(event).filter(|it| it.at_ms >= self.share_since_ms);
+        let Some(observation) = observation else {
             return;
         };
         self.last_ms = self.last_ms.max(Some(event.at_ms));
-        self.evidence.advance(event.at_ms, share);
         self.evidence.fold(&observation, share);
         let tally = &mut self.arms[arm(observation.variant)];
         tally.requests += 1;
         tally.errors += u64::from(observation.error);
         tally.latency_ms += observation.latency_ms;
-        tally.users.insert(observation.subject);
         if observation.variant == Variant::Candidate {
             let Observation {
                 error, latency_ms, ..
@@ -155,10 +157,14 @@ impl Ledger {
         match step {
             Step::None => {}
             Step::Stage { share, rho_bad } => {
+                self.share_since_ms = at_ms;
                 self.evidence.begin_stage(at_ms, share, rho_bad);
                 self.arms = Default::default();
             }
-            Step::Share { share } => self.evidence.advance(at_ms, share),
+            Step::Share { share } => {
+                self.share_since_ms = at_ms;
+                self.evidence.advance(at_ms, share);
+            }
         }
     }
 
@@ -184,7 +190,6 @@ impl Ledger {
         let verdict = self.evidence.verdict(now_ms);
         let arm = |tally: &Tally| Arm {
             requests: tally.requests,
-            users: tally.users.len() as u64,
             errors: tally.errors,
             average_ms: match tally.requests {
                 0 => 0.0,
@@ -194,12 +199,15 @@ impl Ledger {
         let [control, candidate] = &self.arms;
         let mut finding = Finding {
             level: verdict.level,
-            limit_broken: verdict.limit.broken,
-            control_broken: verdict.limit.control_broken,
+            limit_broken: verdict.level == Level::Rollback
+                && verdict.cause == Some(Cause::AbsoluteLimit),
+            both_failing: verdict.absolute.broken && verdict.absolute.control_broken,
             sample_mismatch: verdict.sample_ratio.mismatch,
             recommended: verdict.promotion.recommended,
             proven: verdict.promotion.proven,
-            why: verdict.promotion.why.clone(),
+            e: verdict.e,
+            why: format!("{}; {}", verdict.why, verdict.promotion.why),
+            users: verdict.promotion.users,
             candidate: arm(candidate),
             control: arm(control),
             last_request_at: self.last_ms.and_then(DateTime::from_timestamp_millis),
@@ -211,7 +219,7 @@ impl Ledger {
         let judged = self.hour.judge(now_ms);
         finding.level = judged.level;
         finding.limit_broken = false;
-        finding.control_broken = false;
+        finding.both_failing = false;
         finding.sample_mismatch = false;
         finding.recommended = judged.is_healthy;
         finding.proven = judged.is_healthy;
@@ -219,7 +227,7 @@ impl Ledger {
         (finding, verdict)
     }
 
-    /// The level alone and what is about the limit, for looks between ticks.
+    /// The strata it began with, for folding the same log again.
     pub fn strata(&self) -> Strata {
         self.evidence.strata()
     }

@@ -1,1 +1,177 @@
 //! Refolds the log of a rollout and compares, bit for bit.
+//!
+//! Events, ratings and the changes of share and stage are all that evidence is made of. Each line of
+//! the history says which event was the last before it, so the same can be done again in the same
+//! order: the verdict of every decision and the whole state must come out as they were stored.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{
+    observation::{Ledger, Rating, Step},
+    plan::Plan,
+    store::{AuditRow, RolloutStore},
+};
+use crate::_core::units::Percent;
+
+/// Events that are read at once.
+const PAGE: usize = 10_000;
+
+/// What a replay found.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replay {
+    /// The rollout.
+    pub id: String,
+    /// Whether everything came out as it was stored.
+    pub is_identical: bool,
+    /// Events of the rollout that were folded.
+    pub events: u64,
+    /// Events that the stored state had folded; more than there are once old ones were rolled up.
+    pub events_stored: u64,
+    /// Ratings that were folded.
+    pub ratings: usize,
+    /// Each decision, oldest first.
+    pub decisions: Vec<Replayed>,
+    /// Whether the state at the end is the stored one, bit for bit.
+    pub same_state: bool,
+    /// What a replay could not do, in words.
+    pub remarks: Vec<String>,
+}
+
+/// One decision, judged again.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replayed {
+    /// The version that it made.
+    pub version: i64,
+    /// What was done.
+    pub action: String,
+    /// Whether finding and verdict are those of the history, bit for bit.
+    pub same_verdict: bool,
+}
+
+/// Folds a rollout's log again; `None` without such a rollout.
+pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option<Replay>> {
+    let Some(stored) = store.rollout(id).await? else {
+        return Ok(None);
+    };
+    let plan: Plan = serde_json::from_value(stored.plan.clone())?;
+    let expected: Ledger = serde_json::from_value(stored.evidence.clone())?;
+    let mut rows = store.audit(id).await?;
+    // It may be live, and go on while it is read.
+    rows.retain(|row| row.version <= stored.version);
+    let started_at_ms = rows
+        .first()
+        .and_then(|row| row.evidence["atMs"].as_i64())
+        .ok_or_else(|| anyhow::anyhow!("the history of rollout `{id}` has no beginning"))?;
+    let mut again = Again {
+        ledger: Ledger::new(&plan, expected.strata(), started_at_ms),
+        share: plan.share_of(0),
+        plan,
+        rows: &rows,
+        ratings: &expected.ratings,
+        decisions: Vec::new(),
+    };
+    let mut cursor = 0;
+    'log: loop {
+        let events = store.events_of(id, cursor, PAGE).await?;
+        for event in &events {
+            if event.seq > stored.cursor {
+                break 'log;
+            }
+            again.reach(event.seq - 1);
+            again.ledger.fold(event, again.share);
+            cursor = event.seq;
+        }
+        if events.len() < PAGE {
+            break;
+        }
+    }
+    again.reach(i64::MAX);
+    let same_state = serde_json::to_value(&again.ledger)? == stored.evidence;
+    let mut remarks = Vec::new();
+    if again.ledger.events < expected.events {
+        let gone = expected.events - again.ledger.events;
+        remarks.push(format!(
+            "{gone} of {} events are no longer there one by one: old events are rolled up",
+            expected.events
+        ));
+    }
+    if expected.ratings_beyond > 0 {
+        let beyond = expected.ratings_beyond;
+        remarks.push(format!("{beyond} ratings were folded and not kept"));
+    }
+    let same_verdicts = again.decisions.iter().all(|it| it.same_verdict);
+    Ok(Some(Replay {
+        id: id.to_owned(),
+        is_identical: same_state && same_verdicts,
+        events: again.ledger.events,
+        events_stored: expected.events,
+        ratings: expected.ratings.len(),
+        decisions: again.decisions,
+        same_state,
+        remarks,
+    }))
+}
+
+/// A rollout that is lived again.
+struct Again<'a> {
+    plan: Plan,
+    ledger: Ledger,
+    share: Percent,
+    rows: &'a [AuditRow],
+    ratings: &'a [Rating],
+    decisions: Vec<Replayed>,
+}
+
+impl Again<'_> {
+    /// Does all that was done up to an event.
+    fn reach(&mut self, cursor: i64) {
+        loop {
+            let row = self.rows.split_first();
+            let rating = self.ratings.split_first();
+            match (rating, row) {
+                (Some((rating, rest)), row)
+                    if rating.after <= cursor
+                        && row.is_none_or(|(row, _)| rating.version < row.version) =>
+                {
+                    self.ledger.rate(*rating);
+                    self.ratings = rest;
+                }
+                (_, Some((row, rest))) if after(row) <= cursor => {
+                    self.decide(row);
+                    self.rows = rest;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn decide(&mut self, row: &AuditRow) {
+        let at_ms = row.evidence["atMs"].as_i64().unwrap_or_default();
+        let before = &row.evidence;
+        // A start was decided by a person, on nothing.
+        let same_verdict = before.get("finding").is_none() || {
+            let (finding, verdict) = self.ledger.judge(&self.plan, at_ms);
+            let finding = serde_json::to_value(finding).unwrap_or_default();
+            before["finding"] == finding && before["verdict"] == verdict
+        };
+        self.decisions.push(Replayed {
+            version: row.version,
+            action: row.action.clone(),
+            same_verdict,
+        });
+        let step: Step = serde_json::from_value(before["step"].clone()).unwrap_or(Step::None);
+        self.ledger.step(step, at_ms);
+        let share = &row.after["share"];
+        if let Ok(share) = serde_json::from_value::<Percent>(Value::clone(share)) {
+            self.share = share;
+        }
+    }
+}
+
+fn after(row: &AuditRow) -> i64 {
+    row.evidence["cursor"].as_i64().unwrap_or_default()
+}

@@ -1,1 +1,141 @@
-//! The deployment log of a rollout, as Markdown.
+//! The deployment log of a rollout, as Markdown: from the audit and the evidence.
+
+use std::fmt::Write as _;
+
+use chrono::SecondsFormat;
+
+use super::{
+    audit::{capital, explain, place},
+    controller::View,
+    decision::Arm,
+    store::AuditRow,
+};
+
+/// Writes the log.
+pub fn markdown(view: &View, rows: &[AuditRow]) -> String {
+    let mut text = String::new();
+    // Writing to memory cannot fail.
+    let _ = write(&mut text, view, rows);
+    text
+}
+
+fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
+    let View {
+        status,
+        plan,
+        finding,
+        ..
+    } = view;
+    let time = |at: &chrono::DateTime<chrono::Utc>| at.to_rfc3339_opts(SecondsFormat::Secs, true);
+    writeln!(out, "# Deployment log: {}\n", status.plan)?;
+    writeln!(out, "| | |\n|---|---|")?;
+    writeln!(out, "| Rollout | `{}` |", status.id)?;
+    if !plan.description.is_empty() {
+        writeln!(out, "| Plan | {} |", cell(&plan.description))?;
+    }
+    let tasks = if status.tasks.is_empty() {
+        "all".to_owned()
+    } else {
+        status.tasks.join(", ")
+    };
+    writeln!(out, "| Tasks | {} |", cell(&tasks))?;
+    for (name, models) in [("Control", &plan.control), ("Candidate", &plan.candidate)] {
+        let models = models.as_ref().map(|models| models.join(", "));
+        let models = models.unwrap_or_else(|| "as in the catalogue".to_owned());
+        writeln!(out, "| {name} | {} |", cell(&models))?;
+    }
+    writeln!(out, "| Started | {} |", time(&status.started_at))?;
+    if let Some(ended) = &status.ended_at {
+        writeln!(out, "| Ended | {} |", time(ended))?;
+    }
+    let (state, stage, stages) = (status.state.name(), status.stage + 1, status.stages);
+    writeln!(
+        out,
+        "| State | {state}, stage {stage} of {stages}, {} % |",
+        status.share
+    )?;
+
+    writeln!(
+        out,
+        "\n## Stages\n\n| Stage | Share | Soak | Gate |\n|---|---|---|---|"
+    )?;
+    for (n, stage) in plan.stages.iter().enumerate() {
+        let soak = humantime::format_duration(stage.soak);
+        let gate = match stage.gate {
+            super::plan::Gate::Automatic => "automatic",
+            super::plan::Gate::Manual => "manual",
+        };
+        writeln!(
+            out,
+            "| {} | {} % | {soak} | {gate} |",
+            n + 1,
+            plan.share_of(n)
+        )?;
+    }
+
+    writeln!(
+        out,
+        "\n## History\n\n| When | What | Who | From | To | Why |\n|---|---|---|---|---|---|"
+    )?;
+    for row in rows {
+        let at = |value| place(value).unwrap_or_else(|| "–".to_owned());
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} |",
+            time(&row.at),
+            capital(&row.action),
+            cell(&row.actor),
+            at(&row.before),
+            at(&row.after),
+            cell(&row.reason)
+        )?;
+    }
+
+    writeln!(out, "\n## Figures of the last stage\n")?;
+    writeln!(
+        out,
+        "| | Requests | Errors | Error rate | Average |\n|---|---|---|---|---|"
+    )?;
+    for (name, arm) in [
+        ("Control", &finding.control),
+        ("Candidate", &finding.candidate),
+    ] {
+        let Arm {
+            requests,
+            errors,
+            average_ms,
+            ..
+        } = arm;
+        let rate = arm.error_rate() * 100.0;
+        writeln!(
+            out,
+            "| {name} | {requests} | {errors} | {rate:.2} % | {average_ms:.0} ms |"
+        )?;
+    }
+    writeln!(out, "\n{}.", capital(&finding.why))?;
+
+    writeln!(out, "\n## Decisions and their evidence\n")?;
+    for row in rows {
+        let explained = explain(row);
+        writeln!(
+            out,
+            "- {} {}",
+            time(&row.at),
+            explained.text.replace('\n', " ")
+        )?;
+    }
+    Ok(())
+}
+
+/// Text that breaks neither its cell nor the page.
+fn cell(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '|' | '\\' | '<' | '>' | '`' | '*' | '_' | '[' | ']' => safe.extend(['\\', letter]),
+            '\n' | '\r' => safe.push(' '),
+            _ => safe.push(letter),
+        }
+    }
+    safe
+}

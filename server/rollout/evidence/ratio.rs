@@ -21,6 +21,9 @@ const WORSE: [(f64, f64); 8] = [
     (20.0, 0.05),
     (50.0, 0.05),
 ];
+/// How much worse a candidate is that crashes. Smaller ratios are left out on purpose: users differ, so
+/// the arms do as well, and over a week a test of ρ₀ = 1 would find that.
+const CRASHING: [(f64, f64); 4] = [(5.0, 0.25), (10.0, 0.25), (20.0, 0.25), (50.0, 0.25)];
 /// How much better than ρ₀, each with the same weight.
 const BETTER: [(f64, f64); 7] = {
     const EACH: f64 = 1.0 / 7.0;
@@ -62,6 +65,8 @@ pub(super) struct Counts {
 pub(super) enum Direction {
     /// H₀: the candidate is at most ρ₀ times as bad.
     Worse,
+    /// The same, tried only against much worse candidates.
+    Crashing,
     /// H₀: the candidate is at least ρ₀ times as bad.
     Better,
     /// H₀: exactly ρ₀ times.
@@ -72,6 +77,7 @@ impl Direction {
     fn alternatives(self) -> &'static [(f64, f64)] {
         match self {
             Self::Worse => &WORSE,
+            Self::Crashing => &CRASHING,
             Self::Better => &BETTER,
             Self::Either => &EITHER,
         }

@@ -89,6 +89,11 @@ impl Stream {
         open.into_iter().filter(|counts| counts.requests != [0, 0])
     }
 
+    /// What the open bins hold.
+    pub(super) fn open(&self) -> impl Iterator<Item = Counts> + '_ {
+        self.bins.iter().map(|bin| bin.counts)
+    }
+
     fn judge(&mut self, bin: Counts) {
         match self.frozen {
             Some(rate) if bin.requests[0] == 0 => self.ratio.against(rate, bin),

@@ -82,6 +82,12 @@ impl Users {
         self.slots.get_mut(index)
     }
 
+    /// The strata as they were fixed before the rollout.
+    pub(super) fn strata(&self) -> Strata {
+        let slots = self.slots.iter().map(|slot| slot & STRATUM).collect();
+        Strata(Self { slots })
+    }
+
     /// One user's slot.
     pub(super) fn of(&mut self, subject: u64) -> User<'_> {
         User(self.slot_mut(subject))

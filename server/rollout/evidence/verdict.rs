@@ -3,19 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Evidence, HOUR_MS, Level,
-    limit::Limit,
-    mixture::Restarts,
-    ratio::{Direction, Ratio},
-    stream,
-};
+use super::{Evidence, HOUR_MS, Level, limit::Limit, stream};
 use crate::_core::units::Percent;
 
 /// The crash detector and the absolute limit may err a tenth as often as the main test.
 const A_TENTH: f64 = 10.0;
 /// At this evidence an arm is failing in itself.
 const FAILING: f64 = 20.0;
+/// A candidate that was found failing still is at this, over the last hour; a single request that
+/// fails is enough.
+const STILL_FAILING: f64 = 5.0;
 /// The sample ratio's evidence of a mismatch (α = 0.001).
 const MISMATCH: f64 = 1_000.0;
 /// Promotion is recommended at this (α = 0.05).
@@ -87,8 +84,8 @@ pub struct AbsoluteLimit {
     pub control_last_hour: f64,
     /// Control is failing as well.
     pub control_broken: bool,
-    /// The evidence of the last hour that the candidate fails more than control.
-    pub worse_last_hour: f64,
+    /// The evidence that the candidate fails more than control, open bins included.
+    pub worse: f64,
 }
 
 /// Whether users fall on the arms as the share says.
@@ -245,7 +242,7 @@ pub(super) fn rollback_cause(evidence: &Evidence) -> Option<Cause> {
         let absolute = absolute(evidence);
         if absolute.broken
             && !absolute.control_broken
-            && (absolute.worse_last_hour >= rollback || evidence.share >= Percent::FULL)
+            && (absolute.worse >= rollback || evidence.share >= Percent::FULL)
         {
             return Some(Cause::AbsoluteLimit);
         }
@@ -259,16 +256,19 @@ fn absolute(evidence: &Evidence) -> AbsoluteLimit {
     let last_hour = evidence.last_hour.sum();
     let [control_last_hour, candidate_last_hour] =
         [0, 1].map(|arm| Limit::of(limit, last_hour.requests[arm], last_hour.errors[arm]));
-    let mut worse = Ratio::new(Direction::Worse, 1.0, Restarts::NEVER);
-    worse.judge(last_hour);
+    // As if every bin closed now: the crash detector cannot wait here.
+    let mut crash = evidence.crash.clone();
+    evidence.streams[stream::ERRORS]
+        .open()
+        .for_each(|bin| crash.judge(bin));
     AbsoluteLimit {
         limit,
         e,
         last_hour: candidate_last_hour,
-        broken: e >= evidence.plan.rollback * A_TENTH && candidate_last_hour >= FAILING,
+        broken: e >= evidence.plan.rollback * A_TENTH && candidate_last_hour >= STILL_FAILING,
         control_last_hour,
         control_broken: control_last_hour >= FAILING,
-        worse_last_hour: worse.value(),
+        worse: crash.value(),
     }
 }
 

@@ -15,12 +15,12 @@ const MINUTES: i64 = 60;
 const ENOUGH: u64 = 10;
 
 /// The last hour by minute.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Hour {
     minutes: VecDeque<Minute>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Minute {
     minute: i64,
     requests: u64,

@@ -15,6 +15,8 @@ use crate::{
 const MAX_HOLDOUT: f64 = 5.0;
 /// More stages than anyone needs.
 const MAX_STAGES: usize = 50;
+/// Eleven years.
+const MAX_HOURS: u32 = 100_000;
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[derive(Deserialize)]
@@ -253,16 +255,28 @@ impl Check<'_> {
 
     fn evidence(&mut self, table: &EvidenceTable, stages: &[Stage]) -> EvidencePlan {
         let mut number = |name: &str, value: &Option<Spanned<f64>>, default, least, most| {
-            value
-                .as_ref()
-                .map_or(default, |it| self.within(name, it, least, most))
+            let value = value.as_ref();
+            value.map_or(default, |it| self.within(name, it, least, most))
         };
-        let rollback = number("rollback", &table.rollback, 100.0, 1.0, 1e9);
-        let hold = number("hold", &table.hold, 20.0, 1.0, 1e9);
-        let watch = number("watch", &table.watch, 5.0, 1.0, 1e9);
-        let margin = number("margin", &table.margin, 1.25, 1.0, 10.0);
-        let max_error_rate = number("max_error_rate", &table.max_error_rate, 0.10, 1e-6, 0.95);
-        let good_error_rate = number("good_error_rate", &table.good_error_rate, 0.01, 1e-6, 0.95);
+        let default = EvidencePlan::default();
+        let rollback = number("rollback", &table.rollback, default.rollback, 1.0, 1e9);
+        let hold = number("hold", &table.hold, default.hold, 1.0, 1e9);
+        let watch = number("watch", &table.watch, default.watch, 1.0, 1e9);
+        let margin = number("margin", &table.margin, default.margin, 1.0, 10.0);
+        let max_error_rate = number(
+            "max_error_rate",
+            &table.max_error_rate,
+            default.max_error_rate,
+            1e-6,
+            0.95,
+        );
+        let good_error_rate = number(
+            "good_error_rate",
+            &table.good_error_rate,
+            default.good_error_rate,
+            1e-6,
+            0.95,
+        );
         if !(watch <= hold && hold <= rollback) {
             let at = [&table.watch, &table.hold, &table.rollback];
             let at = at.into_iter().flatten().next().map_or(0..0, Spanned::span);
@@ -273,7 +287,7 @@ impl Check<'_> {
         }
         let hours: f64 = stages.iter().map(|it| it.soak.as_secs_f64() / 3600.0).sum();
         // At most some years; the parser of spans refuses more than fits.
-        let hours = hours.ceil().clamp(1.0, 100_000.0) as u32;
+        let hours = hours.ceil().clamp(1.0, f64::from(MAX_HOURS)) as u32;
         EvidencePlan {
             rollback,
             hold,
@@ -282,8 +296,8 @@ impl Check<'_> {
             weights: self.weights(table.weights.as_ref()),
             max_error_rate,
             good_error_rate,
-            cap_per_user_day: self.positive("cap_per_user_day", &table.cap_per_user_day, 3),
-            planned_hours: self.positive("planned_hours", &table.planned_hours, hours),
+            cap_per_user_day: self.whole("cap_per_user_day", &table.cap_per_user_day, 3, 3),
+            planned_hours: self.whole("planned_hours", &table.planned_hours, hours, MAX_HOURS),
         }
     }
 
@@ -305,12 +319,14 @@ impl Check<'_> {
         weights.map(|weight| weight / sum)
     }
 
-    fn positive(&mut self, name: &str, value: &Option<Spanned<u32>>, default: u32) -> u32 {
+    fn whole(&mut self, name: &str, value: &Option<Spanned<u32>>, default: u32, most: u32) -> u32 {
         let Some(value) = value else { return default };
-        if *value.get_ref() == 0 {
-            self.fault(value.span(), format!("`{name}` is 0; expected 1 or more"));
+        let number = *value.get_ref();
+        if !(1..=most).contains(&number) {
+            let message = format!("`{name}` is {number}; expected 1 to {most}");
+            self.fault(value.span(), message);
         }
-        *value.get_ref()
+        number
     }
 
     fn within(&mut self, name: &str, value: &Spanned<f64>, least: f64, most: f64) -> f64 {

@@ -1,0 +1,240 @@
+//! What people are told, in words: with each change that concerns them, and once for each condition
+//! for as long as it lasts.
+
+use serde_json::json;
+
+use super::{World, entry::Entry};
+use crate::{
+    alerting::{Alert, AlertKind, Severity},
+    rollout::{
+        decision::{Finding, is_silent},
+        evidence::Level,
+        status::{Hold, Moment, State, Status},
+    },
+};
+
+/// Refusals within [`REFUSALS_MS`] that are worth an alert.
+const REFUSALS: usize = 5;
+/// Five minutes.
+const REFUSALS_MS: i64 = 300_000;
+
+pub(super) fn alert(
+    kind: AlertKind,
+    severity: Severity,
+    status: &Status,
+    finding: Option<&Finding>,
+    (title, text): (&str, String),
+    now: Moment,
+    world: &World,
+) -> Alert {
+    let Status { plan, id, .. } = status;
+    Alert {
+        id: world.id(now.wall),
+        kind,
+        severity,
+        rollout_id: Some(id.clone()),
+        title: format!("{title}: {plan}"),
+        text,
+        details: json!({
+            "plan": plan,
+            "state": status.state,
+            "stage": status.stage,
+            "share": status.share,
+            "version": status.version,
+            "finding": finding,
+        }),
+        at: now.wall,
+    }
+}
+
+/// The alert that belongs to a change, where one does.
+pub(super) fn of_change(
+    before: &Entry,
+    after: &Status,
+    finding: &Finding,
+    now: Moment,
+    world: &World,
+) -> Option<Alert> {
+    let figures = figures(finding);
+    let (share, reason) = (after.share, &after.reason);
+    let tell = |kind, severity, title, text| {
+        let words = (title, text);
+        Some(alert(
+            kind,
+            severity,
+            after,
+            Some(finding),
+            words,
+            now,
+            world,
+        ))
+    };
+    match after.state {
+        State::RolledBack => tell(
+            AlertKind::RolledBack,
+            Severity::Critical,
+            "Rolled back",
+            format!(
+                "Everybody is back on control; the share was {} %. Why: {reason}. {figures} It stays \
+                 so until a person starts anew.",
+                before.status.share
+            ),
+        ),
+        State::Completed => tell(
+            AlertKind::Promoted,
+            Severity::Info,
+            "Complete",
+            format!("The last stage is over; the share stays at {share} %. {figures}"),
+        ),
+        State::WaitingAtGate { recommended } => {
+            let advice = if recommended {
+                "Evidence recommends the next stage."
+            } else {
+                "Evidence is inconclusive: approve, wait, or take it back."
+            };
+            tell(
+                AlertKind::PromotionDue,
+                Severity::Warning,
+                "Waiting for approval",
+                format!(
+                    "Stage {} at {share} % is over. {advice} {figures}",
+                    after.stage + 1
+                ),
+            )
+        }
+        State::Holding {
+            because: Hold::Deadline,
+        } => tell(
+            AlertKind::Hold,
+            Severity::Warning,
+            "Deadline over",
+            format!("It holds at {share} %: the plan's deadline is over. {figures}"),
+        ),
+        State::Running if after.stage > before.status.stage => tell(
+            AlertKind::Promoted,
+            Severity::Info,
+            "Promoted",
+            format!(
+                "Stage {} of {} has begun at {share} %; the share was {} %. Why: {reason}. {figures}",
+                after.stage + 1,
+                after.stages,
+                before.status.share
+            ),
+        ),
+        _ => None,
+    }
+}
+
+/// The alerts of conditions that have begun; notes them as told, and those that are over as not.
+pub(super) fn of_conditions(
+    entry: &mut Entry,
+    finding: &Finding,
+    now: Moment,
+    world: &World,
+) -> Vec<Alert> {
+    let now_ms = now.wall.timestamp_millis();
+    let before = entry.status.clone();
+    let (status, plan) = (&mut entry.status, entry.plan.clone());
+    let mut alerts = Vec::new();
+    let mut tell = |kind, severity, title, text: String| {
+        let words = (title, format!("{text} {}", figures(finding)));
+        alerts.push(alert(
+            kind,
+            severity,
+            &before,
+            Some(finding),
+            words,
+            now,
+            world,
+        ));
+    };
+
+    let told = status.told.level.unwrap_or(Level::Clear);
+    if finding.level == Level::Clear {
+        status.told.level = None;
+    } else if finding.level > told {
+        status.told.level = Some(finding.level);
+        match finding.level {
+            Level::Watch => tell(
+                AlertKind::Watch,
+                Severity::Warning,
+                "Watch",
+                "Evidence speaks against the candidate; the ramp is frozen.".into(),
+            ),
+            Level::Hold if !finding.sample_mismatch && !finding.both_failing => tell(
+                AlertKind::Hold,
+                Severity::Warning,
+                "Hold",
+                "Strong evidence speaks against the candidate; nothing is promoted.".into(),
+            ),
+            // A rollback tells of itself, the two others of themselves below.
+            Level::Clear | Level::Hold | Level::Rollback => {}
+        }
+    }
+    if begins(&mut status.told.both_failing, finding.both_failing) {
+        tell(
+            AlertKind::BothSidesFailing,
+            Severity::Critical,
+            "Both sides are failing",
+            "Control fails as well, so this is no reason to take the candidate back: look at the \
+             provider."
+                .into(),
+        );
+    }
+    if begins(&mut status.told.sample_ratio, finding.sample_mismatch) {
+        tell(
+            AlertKind::Hold,
+            Severity::Warning,
+            "Sample ratio mismatch",
+            "The arms' users are not in the ratio of the share, so the comparison cannot be trusted."
+                .into(),
+        );
+    }
+    let silent = is_silent(&plan, &before, finding, now.wall);
+    if begins(&mut status.told.no_traffic, silent) {
+        let after = humantime::format_duration(plan.no_traffic.alert_after);
+        let text = format!("No counted request has come for {after}; nothing can be learned.");
+        tell(AlertKind::NoTraffic, Severity::Warning, "No traffic", text);
+    }
+    entry.refusals.retain(|at_ms| now_ms - at_ms < REFUSALS_MS);
+    let refused = entry.refusals.len() >= REFUSALS
+        || (status.told.provider_refusing && !entry.refusals.is_empty());
+    if begins(&mut status.told.provider_refusing, refused) {
+        tell(
+            AlertKind::ProviderRefusing,
+            Severity::Critical,
+            "The provider refuses our account",
+            "Key, credits or the account's rate limit: see the log. These requests are not counted \
+             against the candidate."
+                .into(),
+        );
+    }
+    alerts
+}
+
+/// Whether a condition begins; notes it.
+pub(super) fn begins(told: &mut bool, is: bool) -> bool {
+    !std::mem::replace(told, is) && is
+}
+
+/// The figures in a sentence.
+pub(super) fn figures(finding: &Finding) -> String {
+    let Finding {
+        candidate,
+        control,
+        e,
+        users,
+        why,
+        ..
+    } = finding;
+    format!(
+        "E is {e:.2} ({why}). In this stage the candidate had {} requests of {users} users, {:.2} % \
+         failed, {:.0} ms on average; control {} requests, {:.2} %, {:.0} ms.",
+        candidate.requests,
+        candidate.error_rate() * 100.0,
+        candidate.average_ms,
+        control.requests,
+        control.error_rate() * 100.0,
+        control.average_ms,
+    )
+}

@@ -1,0 +1,57 @@
+//! The clocks and the dice, as arguments.
+
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+
+use crate::rollout::status::Moment;
+
+/// Where time and randomness come from.
+pub struct World {
+    now: Box<dyn Fn() -> Moment + Send + Sync>,
+    random: Box<dyn Fn() -> u128 + Send + Sync>,
+}
+
+impl World {
+    /// Made up, for tests and demonstrations.
+    pub fn new(
+        now: impl Fn() -> Moment + Send + Sync + 'static,
+        random: impl Fn() -> u128 + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            now: Box::new(now),
+            random: Box::new(random),
+        }
+    }
+
+    /// The machine's.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge that asks the clock"
+    )]
+    pub fn real() -> Self {
+        let start = Instant::now();
+        let now = move || Moment {
+            wall: Utc::now(),
+            monotonic: start.elapsed(),
+        };
+        Self::new(now, || uuid::Uuid::new_v4().as_u128())
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        (self.now)()
+    }
+
+    pub(super) fn random(&self) -> u128 {
+        (self.random)()
+    }
+
+    /// UUIDv7 text.
+    pub(super) fn id(&self, at: DateTime<Utc>) -> String {
+        let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+        let [random @ .., _, _, _, _, _, _] = self.random().to_le_bytes();
+        uuid::Builder::from_unix_timestamp_millis(millis, &random)
+            .into_uuid()
+            .to_string()
+    }
+}

@@ -1,0 +1,292 @@
+//! Facts about the whole fold; the parts have their own tests.
+
+use proptest::prelude::*;
+
+use super::{ratio::Counts, *};
+
+const BEGIN: i64 = 1_700_000_000_000;
+
+fn share(percent: f64) -> Percent {
+    Percent::new(percent).unwrap()
+}
+
+fn request(at_ms: i64, subject: u64, is_candidate: bool, error: bool) -> Observation {
+    Observation {
+        at_ms: BEGIN + at_ms,
+        subject,
+        variant: if is_candidate {
+            Variant::Candidate
+        } else {
+            Variant::Control
+        },
+        error,
+        latency_ms: 1_000.0,
+        timed_out: false,
+    }
+}
+
+/// A tenth of the requests are the candidate's; each is another user's.
+fn traffic(count: u64, every: i64, error: impl Fn(u64, bool) -> bool) -> Vec<Observation> {
+    (0..count)
+        .map(|i| {
+            let is_candidate = i % 10 == 0;
+            let subject = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut one = request(
+                i as i64 * every,
+                subject,
+                is_candidate,
+                error(i, is_candidate),
+            );
+            one.latency_ms = 500.0 + (i * 7_919 % 2_000) as f64;
+            one
+        })
+        .collect()
+}
+
+fn folded(observations: &[Observation]) -> Evidence {
+    let mut evidence = Evidence::new(&EvidencePlan::default(), Strata::default(), BEGIN);
+    for observation in observations {
+        evidence.fold(observation, share(10.0));
+    }
+    evidence
+}
+
+#[test]
+fn a_candidate_that_always_fails_is_stopped_within_a_few_errors() {
+    for percent in [1.0, 10.0] {
+        let period = (100.0 / percent) as u64;
+        let mut evidence = Evidence::new(&EvidencePlan::default(), Strata::default(), BEGIN);
+        let mut errors = 0;
+        for i in 0..10_000 {
+            let is_candidate = i % period == period - 1;
+            errors += u32::from(is_candidate);
+            let one = request(
+                i as i64 * 8_640,
+                i,
+                is_candidate,
+                is_candidate || i % 50 == 0,
+            );
+            if evidence.fold(&one, share(percent)) == Level::Rollback {
+                break;
+            }
+        }
+        let verdict = evidence.verdict(BEGIN);
+        assert_eq!(verdict.cause, Some(Cause::AbsoluteLimit));
+        assert!(errors <= 6, "{errors} errors at {percent} %");
+    }
+}
+
+#[test]
+fn an_outage_of_both_arms_holds_and_takes_nothing_back() {
+    let outage = folded(&traffic(3_000, 600, |_, _| true));
+    let verdict = outage.verdict(BEGIN + 1_800_000);
+    assert_eq!(verdict.level, Level::Hold, "{}", verdict.why);
+    assert!(verdict.absolute.broken && verdict.absolute.control_broken);
+}
+
+#[test]
+fn a_rollback_stays_whatever_comes_after() {
+    let mut evidence = folded(&traffic(2_000, 1_000, |_, is_candidate| is_candidate));
+    for one in traffic(20_000, 1_000, |_, is_candidate| !is_candidate) {
+        assert_eq!(evidence.fold(&one, share(10.0)), Level::Rollback);
+    }
+    assert_eq!(evidence.verdict(i64::MAX).level, Level::Rollback);
+}
+
+#[test]
+fn equal_arms_are_clear_and_can_be_promoted() {
+    let evidence = folded(&traffic(20_000, 8_640, |i, _| i % 47 == 0));
+    let verdict = evidence.verdict(BEGIN + 48 * HOUR_MS);
+    assert_eq!(verdict.level, Level::Clear, "{}", verdict.why);
+    assert!(verdict.promotion.proven, "{:?}", verdict.promotion);
+    assert_eq!(verdict.candidate.requests, 2_000);
+}
+
+#[test]
+fn slow_answers_alone_take_a_candidate_back() {
+    let mut slow = traffic(8_000, 8_640, |_, _| false);
+    for one in slow
+        .iter_mut()
+        .filter(|one| one.variant == Variant::Candidate)
+    {
+        one.latency_ms *= 3.0;
+    }
+    let verdict = folded(&slow).verdict(BEGIN);
+    assert_eq!(verdict.cause, Some(Cause::Worse), "{verdict:?}");
+    assert!(verdict.metrics[1].e > verdict.metrics[0].e);
+}
+
+#[test]
+fn one_user_gives_at_most_three_errors_a_day() {
+    let mut evidence = Evidence::new(&EvidencePlan::default(), Strata::default(), BEGIN);
+    let mut fold = |hour: i64, count: u64| {
+        for i in 0..count {
+            evidence.fold(
+                &request(hour * HOUR_MS + i as i64, 7, true, true),
+                share(10.0),
+            );
+        }
+        evidence.streams[stream::ERRORS]
+            .open()
+            .map(|bin| bin.errors[1])
+            .sum::<u32>()
+    };
+    assert_eq!(fold(0, 100), 3);
+    assert_eq!(fold(24, 100), 3, "the bin of the day before has closed");
+}
+
+#[test]
+fn users_are_compared_within_their_stratum() {
+    let strata = Strata::new([(1, 0), (2, 2), (3, 5), (4, 9)]);
+    let mut users = strata.into_users();
+    let of: Vec<_> = [1, 2, 3, 4, 5].map(|user| users.of(user).stratum()).into();
+    assert_eq!(of, [1, 2, 3, 4, 0]);
+}
+
+#[test]
+fn hold_is_left_after_an_hour_below_watch() {
+    let mut evidence = folded(&[]);
+    evidence.held = Some(Held {
+        calm_since_ms: Some(BEGIN),
+    });
+    assert_eq!(evidence.verdict(BEGIN + HOUR_MS - 1).level, Level::Hold);
+    assert_eq!(evidence.verdict(BEGIN + HOUR_MS).level, Level::Clear);
+    evidence.held = Some(Held {
+        calm_since_ms: None,
+    });
+    assert_eq!(evidence.verdict(BEGIN + 9 * HOUR_MS).level, Level::Hold);
+}
+
+#[test]
+fn users_on_the_wrong_arm_hold_a_rollout() {
+    let mut evidence = folded(&[]);
+    for one in traffic(4_000, 1_000, |_, _| false) {
+        evidence.fold(&one, share(25.0));
+    }
+    let verdict = evidence.verdict(BEGIN);
+    assert!(verdict.sample_ratio.mismatch);
+    assert_eq!(verdict.level, Level::Hold);
+}
+
+#[test]
+fn without_control_its_frozen_rates_judge() {
+    let mut evidence = folded(&traffic(10_000, 8_640, |i, _| i % 49 == 0));
+    evidence.begin_stage(BEGIN + 25 * HOUR_MS, Percent::FULL, 1.5);
+    assert_eq!(
+        evidence.verdict(BEGIN + 25 * HOUR_MS).reference,
+        Reference::Frozen
+    );
+    let after = |evidence: &Evidence, every: u64| {
+        let mut evidence = evidence.clone();
+        for i in 0..5_000 {
+            let one = request(25 * HOUR_MS + i as i64 * 8_640, i, true, i % every == 0);
+            evidence.fold(&one, Percent::FULL);
+        }
+        evidence.verdict(BEGIN + 40 * HOUR_MS).level
+    };
+    assert_eq!(after(&evidence, 50), Level::Clear);
+    assert_eq!(after(&evidence, 10), Level::Rollback);
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let evidence = folded(&traffic(3_000, 8_640, |i, _| i % 20 == 0));
+    let before = evidence.clone();
+    for hours in [0, 8, 100, 10_000] {
+        evidence.verdict(BEGIN + hours * HOUR_MS);
+    }
+    assert_eq!(evidence, before);
+}
+
+#[test]
+fn the_state_is_bounded() {
+    let observations = traffic(300_000, 100, |i, _| i % 3 == 0);
+    let text = serde_json::to_string(&folded(&observations)).unwrap();
+    assert!(text.len() < 64 * 1024, "{} bytes", text.len());
+}
+
+proptest! {
+    #[test]
+    fn a_state_that_was_saved_goes_on_bit_for_bit(
+        count in 1_u64..2_000, cut in 0.0_f64..1.0, every in 1_i64..100_000, errors in 1_u64..60
+    ) {
+        let all = traffic(count, every, |i, is_candidate| i % errors == 0 || (is_candidate && i % 3 == 0));
+        let cut = (cut * all.len() as f64) as usize;
+        let (mut whole, saved) = (folded(&all), folded(&all[..cut]));
+        let text = serde_json::to_string(&saved).unwrap();
+        let mut restored: Evidence = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&restored, &saved);
+        for one in &all[cut..] {
+            restored.fold(one, share(10.0));
+        }
+        prop_assert_eq!(serde_json::to_string(&restored).unwrap(), serde_json::to_string(&whole).unwrap());
+        for evidence in [&mut restored, &mut whole] {
+            evidence.begin_stage(BEGIN + 9 * HOUR_MS, share(50.0), 1.5);
+        }
+        prop_assert_eq!(restored.verdict(BEGIN + 10 * HOUR_MS), whole.verdict(BEGIN + 10 * HOUR_MS));
+    }
+
+    #[test]
+    fn the_order_inside_a_bin_says_nothing(order in Just((0..50_u64).collect::<Vec<_>>()).prop_shuffle()) {
+        let all = traffic(50, 1, |i, _| i % 9 == 0);
+        let shuffled: Vec<_> = order.iter().filter_map(|i| all.get(*i as usize).copied()).collect();
+        let values = [all, shuffled].map(|observations| {
+            let evidence = folded(&observations);
+            (evidence.streams[stream::ERRORS].value(), evidence.crash.value())
+        });
+        prop_assert_eq!(values[0], values[1]);
+    }
+
+    #[test]
+    fn nothing_breaks_the_fold(
+        observations in proptest::collection::vec(
+            (any::<i64>(), any::<u64>(), any::<bool>(), any::<bool>(), any::<f64>(), 0.0_f64..=100.0),
+            0..200,
+        ),
+        weights in any::<[f64; 4]>(), margin in any::<f64>(), limit in any::<f64>(), cap in any::<u32>(),
+        planned_hours in 0_u32..10_000, now in any::<i64>(),
+    ) {
+        let plan = EvidencePlan {
+            weights, margin, max_error_rate: limit, good_error_rate: limit,
+            cap_per_user_day: cap, planned_hours, ..EvidencePlan::default()
+        };
+        let mut evidence = Evidence::new(&plan, Strata::default(), BEGIN);
+        for (at_ms, subject, is_candidate, error, latency_ms, percent) in observations {
+            let mut one = request(0, subject, is_candidate, error);
+            (one.at_ms, one.latency_ms, one.timed_out) = (at_ms, latency_ms, subject % 3 == 0);
+            evidence.fold(&one, share(percent));
+            evidence.feedback(subject, one.variant, error, at_ms);
+        }
+        let verdict = evidence.verdict(now);
+        prop_assert!(verdict.e.is_finite() && verdict.promotion.e.is_finite(), "{:?}", verdict);
+        evidence.begin_stage(now, Percent::FULL, margin);
+        evidence.verdict(now);
+    }
+
+    #[test]
+    fn the_exact_distribution_equals_a_count_of_all_draws(
+        control in 1_u32..12, candidate in 1_u32..12, x0 in 0_u32..12, x1 in 0_u32..12, null in 0.5_f64..3.0
+    ) {
+        let (x0, x1) = (x0.min(control), x1.min(candidate));
+        prop_assume!((x0 + x1) * 10 > control + candidate);
+        let bin = Counts { requests: [control, candidate], errors: [x0, x1] };
+        let mut ratio = Ratio::new(Direction::Crashing, null, Restarts::NEVER);
+        ratio.judge(bin);
+        // P(x₁ | x₀ + x₁ errors) by counting: Σ over all sets of failing requests, each candidate
+        // failure weighted by the odds.
+        let ways = |x: u32, odds: f64| choose(candidate, x) * choose(control, x0 + x1 - x) * odds.powi(x as i32);
+        let probability = |odds: f64| {
+            let all: f64 = (0..=candidate.min(x0 + x1)).filter(|x| x0 + x1 - x <= control).map(|x| ways(x, odds)).sum();
+            ways(x1, odds) / all
+        };
+        let direct: f64 = [5.0, 10.0, 20.0, 50.0]
+            .map(|psi| 0.25 * probability(null * psi) / probability(null)).iter().sum();
+        prop_assert!((ratio.value() / direct - 1.0).abs() < 1e-9, "{} {direct}", ratio.value());
+    }
+}
+
+fn choose(n: u32, k: u32) -> f64 {
+    (0..k)
+        .map(|i| f64::from(n - i) / f64::from(i + 1))
+        .product()
+}

@@ -1,0 +1,127 @@
+//! One run of one cell: traffic through the evidence until it decides, or the time is over.
+
+use super::{
+    super::evidence::{Evidence, EvidencePlan, Level},
+    growthbook::GrowthBook,
+    random::Random,
+    traffic::{BEGIN_MS, HOUR_MS, Scenario, Traffic, Users},
+};
+use crate::_core::assignment::Variant;
+
+/// Which tests run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Tests {
+    /// One metric, ρ₀ = 1, one stratum, no restarts.
+    Kernel,
+    /// What ships.
+    Defaults,
+    /// What ships, without restarts.
+    WithoutRestarts,
+}
+
+impl Tests {
+    fn plan(self, scenario: &Scenario) -> EvidencePlan {
+        let defaults = EvidencePlan {
+            max_error_rate: (3.0 * scenario.baseline).max(0.05),
+            ..EvidencePlan::default()
+        };
+        match self {
+            Self::Defaults => defaults,
+            Self::WithoutRestarts => EvidencePlan {
+                planned_hours: 1,
+                ..defaults
+            },
+            Self::Kernel => EvidencePlan {
+                margin: 1.0,
+                weights: [1.0, 0.0, 0.0, 0.0],
+                max_error_rate: 0.9,
+                planned_hours: 1,
+                ..defaults
+            },
+        }
+    }
+
+    /// The margin that the errors are judged by.
+    pub(super) fn margin(self) -> f64 {
+        match self {
+            Self::Kernel => 1.0,
+            Self::Defaults | Self::WithoutRestarts => EvidencePlan::default().margin,
+        }
+    }
+}
+
+/// What a run saw.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    /// Hours from when the candidate turned bad to its rollback.
+    pub rollback_hours: Option<f64>,
+    /// The same for GrowthBook's test.
+    pub growthbook_hours: Option<f64>,
+    /// The candidate's errors until then.
+    pub candidate_errors: u32,
+    /// Promotion was proven before.
+    pub promoted: bool,
+}
+
+/// How a run is watched.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watch {
+    pub tests: Tests,
+    /// For so many hours after the candidate turned bad.
+    pub hours: f64,
+    /// GrowthBook's test runs along, and the run lasts until both are done.
+    pub growthbook: bool,
+    /// Looks whether promotion is proven, after every so many requests.
+    pub promotion_every: Option<u32>,
+}
+
+/// Runs one.
+pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
+    let mut traffic = Traffic::new(scenario, random);
+    let strata = if scenario.users == Users::Fresh {
+        Default::default()
+    } else {
+        traffic.strata()
+    };
+    let share = scenario.percent();
+    let mut evidence = Evidence::new(&watch.tests.plan(&scenario), strata, BEGIN_MS);
+    evidence.begin_stage(BEGIN_MS, share, 2.0);
+    let mut growthbook = watch.growthbook.then(GrowthBook::default);
+    let mut seen = Seen::default();
+    let end = scenario.bad_from_hour + watch.hours;
+    for number in 1_u32.. {
+        let observation = traffic.next();
+        let hours = traffic.elapsed_hours() - scenario.bad_from_hour;
+        if traffic.elapsed_hours() > end {
+            break;
+        }
+        let is_candidate = observation.variant == Variant::Candidate;
+        if seen.rollback_hours.is_none() {
+            seen.candidate_errors += u32::from(is_candidate && observation.error && hours >= 0.0);
+            if evidence.fold(&observation, share) == Level::Rollback {
+                seen.rollback_hours = Some(hours);
+            }
+        }
+        if let Some(test) = &mut growthbook
+            && seen.growthbook_hours.is_none()
+            && test.observe(usize::from(is_candidate), observation.error)
+        {
+            seen.growthbook_hours = Some(hours);
+        }
+        if seen.rollback_hours.is_some()
+            && (growthbook.is_none() || seen.growthbook_hours.is_some())
+        {
+            break;
+        }
+        if let Some(every) = watch.promotion_every
+            && number % every == 0
+        {
+            let now_ms = BEGIN_MS + (traffic.elapsed_hours() * HOUR_MS) as i64;
+            if evidence.verdict(now_ms).promotion.proven {
+                seen.promoted = true;
+                break;
+            }
+        }
+    }
+    seen
+}
