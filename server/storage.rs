@@ -15,6 +15,7 @@ mod postgres;
 mod rollouts;
 mod secret;
 mod sqlite;
+mod upkeep;
 mod users;
 
 use std::{borrow::Cow, io, path::PathBuf};
@@ -25,7 +26,11 @@ use sqlx::migrate::{MigrateError, Migrator};
 
 use self::db::Db;
 
-pub use self::{secret::secret_for_development, users::UserError};
+pub use self::{
+    secret::secret_for_development,
+    upkeep::{ROLLOUT_RETENTION, Rollup, Upkeep},
+    users::UserError,
+};
 
 /// The open database; cheap to clone.
 ///

@@ -9,6 +9,8 @@
 //! for most of them, with a small unsorted tail so that adding is cheap in whatever order events
 //! come. [`Distribution`](super::distribution::Distribution) is how they are read.
 
+use std::collections::BTreeMap;
+
 /// Bits of mantissa that a key keeps.
 const MANTISSA_BITS: u32 = 10;
 /// How far a number's bits are shifted to get its key.
@@ -38,9 +40,14 @@ pub(super) fn value(key: u16) -> f64 {
     }
 }
 
+/// Stored bytes that no histogram can have written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a stored histogram is damaged")]
+pub struct InvalidHistogram;
+
 /// Counts by key, as they are kept in a bucket.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Histogram {
+pub struct Histogram {
     /// Ascending keys as variable-length integers: twice the gap to the key before, plus one where
     /// a count other than 1 follows.
     sorted: Vec<u8>,
@@ -57,6 +64,51 @@ impl Histogram {
         if self.tail.len() >= TAIL.max(TAIL_PER_KEY * self.distinct) {
             self.merge_tail();
         }
+    }
+
+    /// Counts one duration in milliseconds; one that is negative or not finite stands for an extreme.
+    pub fn count(&mut self, ms: f64) {
+        self.add(&[key(ms)]);
+    }
+
+    /// Adds the counts of another.
+    pub fn merge(&mut self, other: &Self) {
+        let mut counts = BTreeMap::<u16, u64>::new();
+        for (key, count) in self.iter().chain(other.iter()) {
+            *counts.entry(key).or_default() += count;
+        }
+        let mut merged = Writer::with_capacity(self.sorted.len() + other.sorted.len());
+        for (key, count) in counts {
+            merged.write(key, count);
+        }
+        self.sorted = merged.bytes;
+        self.distinct = merged.distinct;
+        self.tail.clear();
+    }
+
+    /// Durations in ascending order, each as the least of its key, with how often they occurred.
+    pub fn counts(&self) -> impl Iterator<Item = (f64, u64)> {
+        let mut counts = BTreeMap::<u16, u64>::new();
+        for (key, count) in self.iter() {
+            *counts.entry(key).or_default() += count;
+        }
+        counts.into_iter().map(|(key, count)| (value(key), count))
+    }
+
+    /// All of it, for storing.
+    pub fn to_bytes(&mut self) -> Vec<u8> {
+        self.merge_tail();
+        self.sorted.clone()
+    }
+
+    /// What [`Histogram::to_bytes`] gave.
+    pub fn from_bytes(sorted: Vec<u8>) -> Result<Self, InvalidHistogram> {
+        let distinct = check(&sorted).ok_or(InvalidHistogram)?;
+        Ok(Self {
+            sorted,
+            distinct,
+            tail: Vec::new(),
+        })
     }
 
     /// Takes as little memory as possible; for when little more is expected.
@@ -156,6 +208,34 @@ impl Writer {
     }
 }
 
+/// How many keys there are, where the bytes are as a [`Writer`] writes them, so that reading them
+/// cannot go wrong.
+fn check(bytes: &[u8]) -> Option<usize> {
+    let mut bytes = bytes.iter();
+    let mut integer = || {
+        let mut integer: u64 = 0;
+        for shift in (0..63).step_by(7) {
+            let byte = *bytes.next()?;
+            integer |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(integer);
+            }
+        }
+        None
+    };
+    let (mut key, mut distinct) = (0_u64, 0);
+    while let Some(head) = integer() {
+        let gap = head >> 1;
+        key += gap;
+        let is_ascending = gap > 0 || distinct == 0;
+        if !is_ascending || key > u64::from(u16::MAX) || (head & 1 == 1 && integer()? == 0) {
+            return None;
+        }
+        distinct += 1;
+    }
+    bytes.as_slice().is_empty().then_some(distinct)
+}
+
 /// Reads what a [`Writer`] wrote.
 struct Entries<'a> {
     bytes: std::slice::Iter<'a, u8>,
@@ -203,7 +283,6 @@ impl Iterator for Entries<'_> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
 
     #[test]
     fn a_key_stands_for_its_values_within_a_thousandth() {
@@ -233,6 +312,32 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_stored_reads_back_and_adds_up(
+            first in prop::collection::vec(0.0..100_000f64, 0..2_000),
+            second in prop::collection::vec(0.0..10f64, 0..200),
+        ) {
+            let of = |values: &[f64]| {
+                let mut histogram = Histogram::default();
+                values.iter().for_each(|value| histogram.count(*value));
+                Histogram::from_bytes(histogram.to_bytes()).unwrap()
+            };
+            let mut merged = of(&first);
+            merged.merge(&of(&second));
+            let all: Vec<f64> = first.iter().chain(&second).copied().collect();
+            prop_assert!(merged.counts().eq(of(&all).counts()));
+            prop_assert_eq!(merged.to_bytes(), of(&all).to_bytes());
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(mut histogram) = Histogram::from_bytes(bytes) {
+                histogram.count(1.0);
+                prop_assert!(histogram.counts().count() > 0);
+                histogram.to_bytes();
+            }
+        }
+
         #[test]
         fn a_histogram_counts_in_any_order(values in prop::collection::vec(0.0..100_000f64, 0..2_000)) {
             let mut histogram = Histogram::default();

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::_core::iso_text;
+use crate::_core::{assignment::Variant, iso_text};
 
 /// A conversation of one user.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -79,6 +79,44 @@ impl MessageRole {
     }
 }
 
+/// What wrote an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The call that was answered.
+    pub request_id: String,
+    /// The catalogue's name of the model.
+    pub model: String,
+    /// The task.
+    pub task: String,
+    /// The route it was on.
+    pub variant: Variant,
+    /// The rollout that decided the variant.
+    pub rollout: Option<String>,
+    /// [`Subject::key`](crate::_core::assignment::Subject::key) of whom it was decided for.
+    pub subject: Option<u64>,
+}
+
+/// A message that a user may rate or read: it is in a conversation of theirs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnMessage {
+    /// The message.
+    pub message: Message,
+    /// What wrote it, where a model did and it was noted.
+    pub origin: Option<Origin>,
+    /// What the user thinks of it so far.
+    pub verdict: Option<Verdict>,
+}
+
+/// What a user thinks of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It helped.
+    Good,
+    /// It did not.
+    Bad,
+}
+
 /// Where conversations are kept. Nothing here checks whose they are.
 #[async_trait]
 pub trait ConversationStore: Send + Sync {
@@ -123,4 +161,27 @@ pub trait ConversationStore: Send + Sync {
         content: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>>;
+
+    /// As [`ConversationStore::add_message`], for what a model wrote.
+    async fn add_answer(
+        &self,
+        conversation_id: i64,
+        content: &str,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<Message>>;
+
+    /// A message; `None` unless it is in a conversation of this user.
+    async fn message_of(&self, user_id: i64, message_id: i64)
+    -> anyhow::Result<Option<OwnMessage>>;
+
+    /// Keeps what a user thinks of a message, in place of what they thought before; `false` unless
+    /// it is in a conversation of theirs.
+    async fn rate_message(
+        &self,
+        user_id: i64,
+        message_id: i64,
+        verdict: Verdict,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<bool>;
 }

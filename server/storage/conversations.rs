@@ -4,9 +4,10 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Storage, storable, time};
+use super::{Storage, from_name, name, storable, time};
 use crate::chat::store::{
-    Conversation, ConversationStore, ConversationSummary, Message, MessageRole,
+    Conversation, ConversationStore, ConversationSummary, Message, MessageRole, Origin, OwnMessage,
+    Verdict,
 };
 
 #[derive(sqlx::FromRow)]
@@ -59,6 +60,43 @@ impl From<MessageRow> for Message {
             content: row.content,
             created_at: time(row.created_at),
         }
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct OwnMessageRow {
+    #[sqlx(flatten)]
+    message: MessageRow,
+    request_id: Option<String>,
+    model: Option<String>,
+    task: Option<String>,
+    variant: Option<String>,
+    rollout: Option<String>,
+    subject: Option<i64>,
+    verdict: Option<String>,
+}
+
+impl TryFrom<OwnMessageRow> for OwnMessage {
+    type Error = anyhow::Error;
+
+    fn try_from(row: OwnMessageRow) -> anyhow::Result<Self> {
+        // They are written together.
+        let origin = match (row.request_id, row.model, row.task, row.variant) {
+            (Some(request_id), Some(model), Some(task), Some(variant)) => Some(Origin {
+                request_id,
+                model,
+                task,
+                variant: from_name(&variant)?,
+                rollout: row.rollout,
+                subject: row.subject.map(i64::cast_unsigned),
+            }),
+            _ => None,
+        };
+        Ok(Self {
+            message: row.message.into(),
+            origin,
+            verdict: row.verdict.as_deref().map(from_name).transpose()?,
+        })
     }
 }
 
@@ -164,16 +202,93 @@ impl ConversationStore for Storage {
         content: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>> {
+        self.insert_message(conversation_id, role, content, None, now)
+            .await
+    }
+
+    async fn add_answer(
+        &self,
+        conversation_id: i64,
+        content: &str,
+        origin: &Origin,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<Message>> {
+        let role = MessageRole::Assistant;
+        self.insert_message(conversation_id, role, content, Some(origin), now)
+            .await
+    }
+
+    async fn message_of(
+        &self,
+        user_id: i64,
+        message_id: i64,
+    ) -> anyhow::Result<Option<OwnMessage>> {
+        let row: Option<OwnMessageRow> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT m.*, r.verdict FROM messages m \
+                 JOIN conversations c ON c.id = m.conversation_id AND c.user_id = $1 \
+                 LEFT JOIN message_ratings r ON r.message_id = m.id AND r.user_id = $1 \
+                 WHERE m.id = $2",
+            )
+            .bind(user_id)
+            .bind(message_id)
+            .fetch_optional(pool)
+            .await)
+        .with_context(|| format!("cannot look up message `{message_id}`"))?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    async fn rate_message(
+        &self,
+        user_id: i64,
+        message_id: i64,
+        verdict: Verdict,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<bool> {
+        let rated = changed!(self.db.write(), pool => sqlx::query(
+                "INSERT INTO message_ratings (message_id, user_id, verdict, rated_ms) \
+                 SELECT m.id, c.user_id, $3, $4 FROM messages m \
+                 JOIN conversations c ON c.id = m.conversation_id \
+                 WHERE m.id = $2 AND c.user_id = $1 \
+                 ON CONFLICT (message_id, user_id) DO UPDATE SET \
+                 verdict = excluded.verdict, rated_ms = excluded.rated_ms",
+            )
+            .bind(user_id)
+            .bind(message_id)
+            .bind(name(verdict)?)
+            .bind(now.timestamp_millis())
+            .execute(pool))
+        .with_context(|| format!("cannot keep the rating of message `{message_id}`"))?;
+        Ok(rated > 0)
+    }
+}
+
+impl Storage {
+    async fn insert_message(
+        &self,
+        conversation_id: i64,
+        role: MessageRole,
+        content: &str,
+        origin: Option<&Origin>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<Message>> {
+        let variant = origin.map(|origin| name(origin.variant)).transpose()?;
         let added: sqlx::Result<MessageRow> = on!(self.db.write(), pool => sqlx::query_as(
-            "INSERT INTO messages (conversation_id, role, content, created_at) \
-             VALUES ($1, $2, $3, $4) RETURNING *",
-        )
-        .bind(conversation_id)
-        .bind(role.name())
-        .bind(storable(content))
-        .bind(now.timestamp_millis())
-        .fetch_one(pool)
-        .await);
+                "INSERT INTO messages (conversation_id, role, content, created_at, request_id, \
+                 model, task, variant, rollout, subject) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING *",
+            )
+            .bind(conversation_id)
+            .bind(role.name())
+            .bind(storable(content))
+            .bind(now.timestamp_millis())
+            .bind(origin.map(|origin| &origin.request_id))
+            .bind(origin.map(|origin| &origin.model))
+            .bind(origin.map(|origin| &origin.task))
+            .bind(variant)
+            .bind(origin.and_then(|origin| origin.rollout.as_ref()))
+            .bind(origin.and_then(|origin| origin.subject.map(u64::cast_signed)))
+            .fetch_one(pool)
+            .await);
         match added {
             Ok(row) => Ok(Some(row.into())),
             // Deleted meanwhile, which no look-up beforehand could rule out.

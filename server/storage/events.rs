@@ -160,6 +160,18 @@ impl Storage {
         Row::events(rows)
     }
 
+    /// In the order of the numbers.
+    pub(super) async fn events_after(&self, seq: i64, limit: i64) -> anyhow::Result<Vec<Event>> {
+        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(
+                "WHERE seq > $1 ORDER BY seq LIMIT $2"
+            ))
+            .bind(seq)
+            .bind(limit)
+            .fetch_all(pool)
+            .await)?;
+        Row::events(rows)
+    }
+
     pub(super) async fn rollout_events(
         &self,
         rollout: &str,
@@ -283,7 +295,7 @@ impl Names {
     }
 }
 
-fn outcome(name: &str) -> anyhow::Result<Outcome> {
+pub(super) fn outcome(name: &str) -> anyhow::Result<Outcome> {
     match name {
         "success" => Ok(Outcome::Success),
         "cancelled" => Ok(Outcome::Cancelled),

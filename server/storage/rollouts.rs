@@ -281,3 +281,77 @@ async fn insert_audit(transaction: &mut Write, row: &AuditRow) -> sqlx::Result<(
         .execute(&mut **transaction))
     .map(|_| ())
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::AssertSqlSafe;
+
+    use super::*;
+    use crate::storage::db::Db;
+
+    fn commit(version: i64) -> Commit {
+        Commit {
+            events: Vec::new(),
+            rollouts: vec![RolloutChange {
+                rollout: StoredRollout {
+                    id: "r".into(),
+                    plan: Value::Null,
+                    status: Value::Null,
+                    version,
+                    // Some hundred pages.
+                    evidence: vec![version; 50_000].into(),
+                    cursor: 0,
+                    is_live: true,
+                },
+                based_on: (version > 1).then(|| version - 1),
+                audit: Some(AuditRow {
+                    id: version.to_string(),
+                    rollout_id: "r".into(),
+                    at: DateTime::UNIX_EPOCH,
+                    actor: String::new(),
+                    action: String::new(),
+                    reason: String::new(),
+                    before: Value::Null,
+                    after: Value::Null,
+                    // So that the second row, too, needs more room.
+                    evidence: vec![version; 50_000].into(),
+                    version,
+                }),
+                alerts: Vec::new(),
+            }],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_a_commit_whole_until_there_is_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/a.db", folder.path().display());
+        let storage = Storage::open(&url).await.unwrap();
+        let fence = storage.acquire("a", DateTime::UNIX_EPOCH).await.unwrap();
+        let fence = fence.unwrap();
+        let Db::Sqlite(sqlite) = &storage.db else {
+            unreachable!("the URL says so")
+        };
+        let limit = async |pages: i64| {
+            let sql = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+            sqlx::query(sql).execute(&sqlite.write).await.unwrap();
+        };
+        storage.commit(fence, &commit(1)).await.unwrap();
+        // No smaller than it is.
+        limit(1).await;
+        let refused = storage.commit(fence, &commit(2)).await.unwrap_err();
+        assert!(
+            format!("{:#}", anyhow::Error::from(refused)).contains("is full"),
+            "of all errors, the one of a full disk"
+        );
+        let stored = storage.rollout("r").await.unwrap().unwrap();
+        assert_eq!(stored, commit(1).rollouts[0].rollout);
+        assert_eq!(storage.audit("r").await.unwrap().len(), 1);
+
+        limit(i64::from(u32::MAX) - 1).await;
+        storage.commit(fence, &commit(2)).await.unwrap();
+        let stored = storage.rollout("r").await.unwrap().unwrap();
+        assert_eq!(stored, commit(2).rollouts[0].rollout);
+        assert_eq!(storage.audit("r").await.unwrap().len(), 2);
+    }
+}

@@ -183,6 +183,12 @@ fn pool(size: u32) -> SqlitePoolOptions {
         .max_connections(size)
         .idle_timeout(None)
         .max_lifetime(None)
+        // A full disk makes SQLite itself undo a transaction, which sqlx 0.9 does not notice: its
+        // own undoing fails, and the connection takes itself to be in a transaction for ever.
+        .before_acquire(|connection, _| {
+            let is_usable = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_usable) })
+        })
 }
 
 /// The first connection turns a fresh file's write-ahead log on. SQLite does not wait for that but

@@ -1,6 +1,11 @@
-//! The database file: opening it, sharing it between processes, and what is kept in it.
+//! The database: opening it, sharing it between processes, and what is kept in it.
 
+#[macro_use]
+mod database;
 mod contents;
+mod migrations;
+mod rollouts;
+mod upkeep;
 
 use std::{collections::HashSet, path::Path};
 

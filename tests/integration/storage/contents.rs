@@ -11,16 +11,31 @@ use modelramp::{
         units::Microdollars,
     },
     ai_metrics::{Event, EventStore, Outcome},
-    chat::store::{ConversationStore, MessageRole},
+    chat::store::{ConversationStore, MessageRole, Origin, Verdict},
     providers::fault::FaultKind,
     storage::UserError,
 };
 
-use super::{at, storage};
+use super::{at, database::Database};
 
-#[tokio::test]
-async fn an_unknown_open_id_becomes_a_user_of_that_name() {
-    let (_folder, storage) = storage().await;
+on_both!(
+    an_answer_knows_what_wrote_it_and_is_rated_by_its_owner,
+    any_text_can_be_kept,
+    an_unknown_open_id_becomes_a_user_of_that_name,
+    first_calls_at_once_make_one_user,
+    a_call_is_noted_once_a_minute,
+    local_users_are_made_by_the_command_only,
+    ids_that_were_asked_for_are_not_handed_out_later,
+    the_role_of_a_user_who_came_by_session_can_be_set,
+    ids_are_positive_and_deleted_users_stay_deleted,
+    an_issued_token_names_its_user,
+    messages_go_with_their_conversation_and_cannot_come_back,
+    events_come_back_as_they_were_oldest_first,
+    events_are_stored_all_or_none,
+);
+
+async fn an_unknown_open_id_becomes_a_user_of_that_name(database: Database) {
+    let storage = &database.storage;
     let made = storage
         .user_of_session("brand-new", "Ny", at(0))
         .await
@@ -39,9 +54,8 @@ async fn an_unknown_open_id_becomes_a_user_of_that_name() {
     assert_eq!(again, Some(made));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn first_calls_at_once_make_one_user() {
-    let (_folder, storage) = storage().await;
+async fn first_calls_at_once_make_one_user(database: Database) {
+    let storage = &database.storage;
     let ids: HashSet<i64> = futures::future::join_all((0..20).map(|_| {
         let storage = storage.clone();
         async move {
@@ -59,9 +73,8 @@ async fn first_calls_at_once_make_one_user() {
     assert_eq!(ids.len(), 1);
 }
 
-#[tokio::test]
-async fn a_call_is_noted_once_a_minute() {
-    let (_folder, storage) = storage().await;
+async fn a_call_is_noted_once_a_minute(database: Database) {
+    let storage = &database.storage;
     let mut seen = Vec::new();
     for seconds in [0, 59, 60, 100, 120, 121] {
         let user = storage
@@ -77,9 +90,8 @@ async fn a_call_is_noted_once_a_minute() {
     assert_eq!(stored.last_signed_in, at(120));
 }
 
-#[tokio::test]
-async fn local_users_are_made_by_the_command_only() {
-    let (_folder, storage) = storage().await;
+async fn local_users_are_made_by_the_command_only(database: Database) {
+    let storage = &database.storage;
     assert_eq!(
         storage
             .user_of_session("local:7", "X", at(0))
@@ -108,9 +120,8 @@ async fn local_users_are_made_by_the_command_only() {
     assert_eq!((admin.created_at, admin.updated_at), (at(0), at(2)));
 }
 
-#[tokio::test]
-async fn ids_that_were_asked_for_are_not_handed_out_later() {
-    let (_folder, storage) = storage().await;
+async fn ids_that_were_asked_for_are_not_handed_out_later(database: Database) {
+    let storage = &database.storage;
     storage
         .ensure_local_user(3, Role::User, at(0))
         .await
@@ -130,9 +141,8 @@ async fn ids_that_were_asked_for_are_not_handed_out_later() {
     }
 }
 
-#[tokio::test]
-async fn the_role_of_a_user_who_came_by_session_can_be_set() {
-    let (_folder, storage) = storage().await;
+async fn the_role_of_a_user_who_came_by_session_can_be_set(database: Database) {
+    let storage = &database.storage;
     storage.user_of_session("bo", "Bo", at(0)).await.unwrap();
     let user = storage
         .ensure_local_user(1, Role::Admin, at(1))
@@ -142,9 +152,8 @@ async fn the_role_of_a_user_who_came_by_session_can_be_set() {
     assert_eq!(user.name.as_deref(), Some("Bo"));
 }
 
-#[tokio::test]
-async fn ids_are_positive_and_deleted_users_stay_deleted() {
-    let (_folder, storage) = storage().await;
+async fn ids_are_positive_and_deleted_users_stay_deleted(database: Database) {
+    let storage = &database.storage;
     for id in [0, -1, i64::MIN, i64::MAX] {
         let error = storage
             .ensure_local_user(id, Role::User, at(0))
@@ -181,9 +190,8 @@ async fn ids_are_positive_and_deleted_users_stay_deleted() {
     );
 }
 
-#[tokio::test]
-async fn an_issued_token_names_its_user() {
-    let (_folder, storage) = storage().await;
+async fn an_issued_token_names_its_user(database: Database) {
+    let storage = &database.storage;
     let user = storage
         .ensure_local_user(7, Role::Admin, at(0))
         .await
@@ -198,17 +206,19 @@ async fn an_issued_token_names_its_user() {
             at(0),
         )
         .unwrap();
-    let authenticator =
-        Authenticator::new(SessionKey::new(&secret.into()), None, Arc::new(storage));
+    let authenticator = Authenticator::new(
+        SessionKey::new(&secret.into()),
+        None,
+        Arc::new(storage.clone()),
+    );
     let Caller::User(caller) = authenticator.caller_of_token(&token, at(1)).await else {
         panic!("the token names nobody");
     };
     assert_eq!(*caller, user);
 }
 
-#[tokio::test]
-async fn messages_go_with_their_conversation_and_cannot_come_back() {
-    let (_folder, storage) = storage().await;
+async fn messages_go_with_their_conversation_and_cannot_come_back(database: Database) {
+    let storage = &database.storage;
     storage
         .ensure_local_user(1, Role::User, at(0))
         .await
@@ -258,9 +268,8 @@ pub(super) fn event(at_ms: i64) -> Event {
     }
 }
 
-#[tokio::test]
-async fn events_come_back_as_they_were_oldest_first() {
-    let (_folder, storage) = storage().await;
+async fn events_come_back_as_they_were_oldest_first(database: Database) {
+    let storage = &database.storage;
     // More than two inserts of one transaction, the newest first.
     let events: Vec<_> = (0..1_203).rev().map(event).collect();
     storage.append(&events).await.unwrap();
@@ -287,12 +296,85 @@ async fn events_come_back_as_they_were_oldest_first() {
     assert_eq!(format!("{:?}", read[0]), numbered(other, 1_204));
 }
 
-#[tokio::test]
-async fn events_are_stored_all_or_none() {
-    let (_folder, storage) = storage().await;
+async fn events_are_stored_all_or_none(database: Database) {
+    let storage = &database.storage;
     let mut events: Vec<_> = (0..600).map(event).collect();
-    // SQLite keeps not-a-number as NULL, which the column refuses.
+    // SQLite keeps not-a-number as NULL, which the column refuses, as PostgreSQL's check does.
     events[599].latency_ms = f64::NAN;
     assert!(storage.append(&events).await.is_err());
     assert!(storage.since(0).await.unwrap().is_empty());
+}
+
+async fn an_answer_knows_what_wrote_it_and_is_rated_by_its_owner(database: Database) {
+    let storage = &database.storage;
+    for user in [1, 2] {
+        storage
+            .ensure_local_user(user, Role::User, at(0))
+            .await
+            .unwrap();
+    }
+    let conversation = storage.create_conversation(1, None, at(0)).await.unwrap();
+    let origin = Origin {
+        request_id: "r-1".into(),
+        model: "glm".into(),
+        task: "chat".into(),
+        variant: Variant::Candidate,
+        rollout: Some("0193".into()),
+        subject: Some(u64::MAX),
+    };
+    let question = storage
+        .add_message(conversation.id, MessageRole::User, "hej", at(1))
+        .await
+        .unwrap()
+        .unwrap();
+    let answer = storage
+        .add_answer(conversation.id, "goddag", &origin, at(2))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(answer.role, MessageRole::Assistant);
+    let nowhere = storage.add_answer(999, "goddag", &origin, at(2)).await;
+    assert_eq!(nowhere.unwrap(), None);
+
+    let own = async |user, id| storage.message_of(user, id).await.unwrap();
+    assert_eq!(own(1, question.id).await.unwrap().origin, None);
+    let unrated = own(1, answer.id).await.unwrap();
+    assert_eq!((unrated.origin, unrated.verdict), (Some(origin), None));
+    assert_eq!(unrated.message, answer);
+    assert_eq!(own(2, answer.id).await, None);
+    assert_eq!(own(1, 999).await, None);
+
+    for verdict in [Verdict::Good, Verdict::Bad] {
+        let rated = storage.rate_message(1, answer.id, verdict, at(3)).await;
+        assert!(rated.unwrap());
+        assert_eq!(own(1, answer.id).await.unwrap().verdict, Some(verdict));
+    }
+    for (user, message) in [(2, answer.id), (1, 999), (3, answer.id)] {
+        let rated = storage.rate_message(user, message, Verdict::Good, at(4));
+        assert!(!rated.await.unwrap());
+    }
+    let ratings = "SELECT COUNT(*) FROM message_ratings";
+    assert_eq!(database.number(ratings).await, 1);
+    storage.delete_conversation(conversation.id).await.unwrap();
+    assert_eq!(database.number(ratings).await, 0);
+}
+
+/// PostgreSQL's texts know no NUL.
+async fn any_text_can_be_kept(database: Database) {
+    let storage = &database.storage;
+    let user = storage.user_of_session("a\0b", "N\0", at(0)).await;
+    let user = user.unwrap().unwrap();
+    let same = storage.user_of_session("a\0b", "N\0", at(1)).await;
+    assert_eq!(same.unwrap().unwrap().id, user.id);
+    let conversation = storage
+        .create_conversation(user.id, Some("t\0"), at(0))
+        .await
+        .unwrap();
+    let text = "a\0b\u{10ffff}'\"\\\n\u{202e}";
+    let message = storage
+        .add_message(conversation.id, MessageRole::User, text, at(1))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(message.content, text.replace('\0', "\u{fffd}"));
 }

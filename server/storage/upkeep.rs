@@ -1,0 +1,390 @@
+//! Keeps the database small: events are counted by the hour, and deleted when they are old.
+//!
+//! Rollups take up every event once, in the order of the numbers: how far they have come is written
+//! in the transaction that counts. So they hold late events too, and only events that they hold are
+//! deleted. What is deleted is looked for where no connection that writes has to wait, and goes in
+//! small steps.
+//!
+//! Events of a rollout stay until long after its end, so that it can be replayed; the newest event
+//! stays because numbers go on from it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::QueryBuilder;
+
+use super::{Storage, db::Write, from_name, name};
+use crate::{
+    _core::{assignment::Variant, units::Microdollars},
+    ai_metrics::{Event, Outcome, histogram::Histogram},
+};
+
+/// How long events of a rollout stay after its end.
+pub const ROLLOUT_RETENTION: TimeDelta = TimeDelta::days(90);
+/// Alerts stay as long.
+const ALERT_RETENTION: TimeDelta = TimeDelta::days(90);
+/// Events of one transaction.
+const STEP: i64 = 5_000;
+const HOUR_MS: i64 = 3_600_000;
+/// How far back to look once more for events that came late.
+const LATE: TimeDelta = TimeDelta::days(1);
+
+/// The number of the last event that the rollups hold.
+const ROLLED_UP: &str = "rolled-up";
+/// The time before which old events were deleted.
+const DELETED: &str = "deleted-before";
+
+/// What an upkeep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Events that were counted.
+    pub counted: u64,
+    /// Events that were deleted.
+    pub deleted: u64,
+}
+
+/// All attempts of an hour that are alike.
+#[derive(Clone, Debug)]
+pub struct Rollup {
+    /// The start of the hour, in milliseconds since 1970.
+    pub hour_ms: i64,
+    /// The catalogue's name of the model.
+    pub model: String,
+    /// The task.
+    pub task: String,
+    /// The route.
+    pub variant: Variant,
+    /// How they ended.
+    pub outcome: Outcome,
+    /// How many.
+    pub attempts: u64,
+    /// All latencies together, in nanoseconds.
+    pub latency_ns: u64,
+    /// Tokens read.
+    pub prompt_tokens: u64,
+    /// Tokens written.
+    pub completion_tokens: u64,
+    /// What they cost.
+    pub cost: Microdollars,
+    /// Their latencies, to a thousandth.
+    pub latency: Histogram,
+    /// Their times to the first token, where they were streamed.
+    pub first_token: Histogram,
+}
+
+impl Storage {
+    /// Counts new events by the hour and deletes those older than `retention`; to be called every
+    /// hour or so. Dropping it leaves what is done and undoes a step.
+    pub async fn prune(&self, retention: TimeDelta, now: DateTime<Utc>) -> anyhow::Result<Upkeep> {
+        let mut upkeep = Upkeep::default();
+        loop {
+            let counted = self
+                .roll_up()
+                .await
+                .context("cannot count events by the hour")?;
+            upkeep.counted += counted;
+            if counted < STEP as u64 {
+                break;
+            }
+        }
+        upkeep.deleted = self
+            .delete_old(now - retention, now)
+            .await
+            .context("cannot delete old events")?;
+        changed!(self.db.write(), pool => sqlx::query("DELETE FROM alerts WHERE at_ms < $1")
+            .bind((now - ALERT_RETENTION).timestamp_millis())
+            .execute(pool))
+        .context("cannot delete old alerts")?;
+        Ok(upkeep)
+    }
+
+    /// The rollups of the hours that begin at or after the first and before the second time.
+    pub async fn rollups(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<Rollup>> {
+        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT * FROM event_rollups WHERE hour_ms >= $1 AND hour_ms < $2 \
+                 ORDER BY hour_ms, model, task, variant, outcome",
+            )
+            .bind(from_ms)
+            .bind(to_ms)
+            .fetch_all(pool)
+            .await)
+        .context("cannot read rollups")?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// Takes up the next events; how many there were.
+    async fn roll_up(&self) -> anyhow::Result<u64> {
+        let from = self.progress(ROLLED_UP).await?.unwrap_or(0);
+        let events = self.events_after(from, STEP).await?;
+        let Some(to) = events.last().map(|event| event.seq) else {
+            return Ok(0);
+        };
+        let mut hours = BTreeMap::<Key, Tally>::new();
+        for event in &events {
+            hours.entry(Key::of(event)?).or_default().add(event);
+        }
+        let mut transaction = self.db.begin().await?;
+        // Another process may have been here meanwhile.
+        if !advance(&mut transaction, from, to).await? {
+            return Ok(0);
+        }
+        for (key, tally) in hours {
+            tally.merge_into(&mut transaction, &key).await?;
+        }
+        transaction.commit().await?;
+        Ok(events.len() as u64)
+    }
+
+    async fn delete_old(&self, before: DateTime<Utc>, now: DateTime<Utc>) -> sqlx::Result<u64> {
+        let before_ms = before.timestamp_millis();
+        // Where its last commit did not say when it ended, now is the latest.
+        changed!(self.db.write(), pool => sqlx::query(
+                "UPDATE rollouts SET ended_ms = $1 WHERE NOT is_live AND ended_ms IS NULL",
+            )
+            .bind(now.timestamp_millis())
+            .execute(pool))?;
+        let released: Vec<String> = on!(self.db.read(), pool => sqlx::query_scalar(
+                "SELECT id FROM rollouts WHERE NOT is_live AND NOT events_released AND ended_ms < $1",
+            )
+            .bind((now - ROLLOUT_RETENTION).timestamp_millis())
+            .fetch_all(pool)
+            .await)?;
+        let mut deleted = 0;
+        for id in released {
+            deleted += self.delete_events_of(&id, before_ms).await?;
+            changed!(self.db.write(), pool => sqlx::query(
+                    "UPDATE rollouts SET events_released = TRUE WHERE id = $1",
+                )
+                .bind(&id)
+                .execute(pool))?;
+        }
+        let from_ms = self.progress(DELETED).await?;
+        let from_ms = from_ms.map_or(i64::MIN, |ms| ms - LATE.num_milliseconds());
+        deleted += self.delete_between(from_ms, before_ms).await?;
+        changed!(self.db.write(), pool => sqlx::query(
+                "INSERT INTO upkeep (name, value) VALUES ($1, $2) \
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            )
+            .bind(DELETED)
+            .bind(before_ms)
+            .execute(pool))?;
+        Ok(deleted)
+    }
+
+    /// Deletes what happened between these times, except what a rollout still needs.
+    async fn delete_between(&self, from_ms: i64, before_ms: i64) -> sqlx::Result<u64> {
+        let (mut deleted, mut after) = (0, (from_ms, 0));
+        loop {
+            let found: Vec<(i64, i64)> = on!(self.db.read(), pool => sqlx::query_as(
+                    "SELECT at_ms, seq FROM ai_events \
+                     WHERE (at_ms, seq) > ($1, $2) AND at_ms < $3 \
+                     AND (rollout IS NULL OR rollout NOT IN \
+                         (SELECT id FROM rollouts WHERE NOT events_released)) \
+                     ORDER BY at_ms, seq LIMIT $4",
+                )
+                .bind(after.0)
+                .bind(after.1)
+                .bind(before_ms)
+                .bind(STEP)
+                .fetch_all(pool)
+                .await)?;
+            let Some(last) = found.last() else {
+                return Ok(deleted);
+            };
+            after = *last;
+            deleted += self.delete(found.iter().map(|(_, seq)| *seq)).await?;
+        }
+    }
+
+    /// Deletes the events of a rollout that are older than this.
+    async fn delete_events_of(&self, rollout: &str, before_ms: i64) -> sqlx::Result<u64> {
+        let (mut deleted, mut after) = (0, 0);
+        loop {
+            let found: Vec<i64> = on!(self.db.read(), pool => sqlx::query_scalar(
+                    "SELECT seq FROM ai_events WHERE seq > $1 AND rollout = $2 AND at_ms < $3 \
+                     ORDER BY seq LIMIT $4",
+                )
+                .bind(after)
+                .bind(rollout)
+                .bind(before_ms)
+                .bind(STEP)
+                .fetch_all(pool)
+                .await)?;
+            let Some(last) = found.last() else {
+                return Ok(deleted);
+            };
+            after = *last;
+            deleted += self.delete(found.into_iter()).await?;
+        }
+    }
+
+    async fn delete(&self, seqs: impl Iterator<Item = i64>) -> sqlx::Result<u64> {
+        on!(self.db.write(), pool => {
+            let mut query = QueryBuilder::new(
+                "DELETE FROM ai_events WHERE seq < (SELECT MAX(seq) FROM ai_events) \
+                 AND seq <= (SELECT value FROM upkeep WHERE name = ",
+            );
+            query.push_bind(ROLLED_UP).push(") AND seq IN (");
+            let mut list = query.separated(", ");
+            for seq in seqs {
+                list.push_bind(seq);
+            }
+            query.push(")");
+            let done = query.build().execute(pool).await?;
+            Ok(done.rows_affected())
+        })
+    }
+
+    async fn progress(&self, name: &str) -> sqlx::Result<Option<i64>> {
+        on!(self.db.read(), pool => sqlx::query_scalar("SELECT value FROM upkeep WHERE name = $1")
+            .bind(name)
+            .fetch_optional(pool)
+            .await)
+    }
+}
+
+/// Whether the rollups were there still, and so are now here.
+async fn advance(transaction: &mut Write, from: i64, to: i64) -> sqlx::Result<bool> {
+    let moved = changed!(transaction, transaction => sqlx::query(
+            "INSERT INTO upkeep (name, value) VALUES ($1, $2) \
+             ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE upkeep.value = $3",
+        )
+        .bind(ROLLED_UP)
+        .bind(to)
+        .bind(from)
+        .execute(&mut **transaction))?;
+    Ok(moved > 0)
+}
+
+/// What the attempts of one rollup have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    hour_ms: i64,
+    model: String,
+    task: String,
+    variant: String,
+    outcome: &'static str,
+}
+
+impl Key {
+    fn of(event: &Event) -> anyhow::Result<Self> {
+        Ok(Self {
+            hour_ms: event.at_ms - event.at_ms.rem_euclid(HOUR_MS),
+            model: event.model.to_string(),
+            task: event.task.to_string(),
+            variant: name(event.variant)?,
+            outcome: event.outcome.name(),
+        })
+    }
+}
+
+/// What is summed up.
+#[derive(Default)]
+struct Tally {
+    attempts: i64,
+    latency_ns: i64,
+    prompt_tokens: i64,
+    completion_tokens: i64,
+    cost: i64,
+    latency: Histogram,
+    first_token: Histogram,
+}
+
+impl Tally {
+    fn add(&mut self, event: &Event) {
+        self.attempts += 1;
+        // A cast saturates; an hour of calls is far below.
+        let ns = (event.latency_ms * 1e6).round() as i64;
+        self.latency_ns = self.latency_ns.saturating_add(ns);
+        self.prompt_tokens += i64::from(event.prompt_tokens);
+        self.completion_tokens += i64::from(event.completion_tokens);
+        self.cost = self.cost.saturating_add(event.cost.0);
+        self.latency.count(event.latency_ms);
+        if let Some(ms) = event.first_token_ms {
+            self.first_token.count(ms);
+        }
+    }
+
+    /// Adds it to what is stored. Nobody else does meanwhile: who moves the progress holds its row.
+    async fn merge_into(mut self, transaction: &mut Write, key: &Key) -> anyhow::Result<()> {
+        let stored: Option<(Vec<u8>, Vec<u8>)> = on!(transaction, transaction => sqlx::query_as(
+                "SELECT latency, first_token FROM event_rollups WHERE hour_ms = $1 AND model = $2 \
+                 AND task = $3 AND variant = $4 AND outcome = $5",
+            )
+            .bind(key.hour_ms)
+            .bind(&key.model)
+            .bind(&key.task)
+            .bind(&key.variant)
+            .bind(key.outcome)
+            .fetch_optional(&mut **transaction)
+            .await)?;
+        if let Some((latency, first_token)) = stored {
+            self.latency.merge(&Histogram::from_bytes(latency)?);
+            self.first_token.merge(&Histogram::from_bytes(first_token)?);
+        }
+        changed!(transaction, transaction => sqlx::query(
+                "INSERT INTO event_rollups (hour_ms, model, task, variant, outcome, attempts, \
+                 latency_ns, prompt_tokens, completion_tokens, cost_microdollars, latency, \
+                 first_token) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+                 ON CONFLICT (hour_ms, model, task, variant, outcome) DO UPDATE SET \
+                 attempts = event_rollups.attempts + excluded.attempts, \
+                 latency_ns = event_rollups.latency_ns + excluded.latency_ns, \
+                 prompt_tokens = event_rollups.prompt_tokens + excluded.prompt_tokens, \
+                 completion_tokens = event_rollups.completion_tokens + excluded.completion_tokens, \
+                 cost_microdollars = event_rollups.cost_microdollars + excluded.cost_microdollars, \
+                 latency = excluded.latency, first_token = excluded.first_token",
+            )
+            .bind(key.hour_ms)
+            .bind(&key.model)
+            .bind(&key.task)
+            .bind(&key.variant)
+            .bind(key.outcome)
+            .bind(self.attempts)
+            .bind(self.latency_ns)
+            .bind(self.prompt_tokens)
+            .bind(self.completion_tokens)
+            .bind(self.cost)
+            .bind(self.latency.to_bytes())
+            .bind(self.first_token.to_bytes())
+            .execute(&mut **transaction))?;
+        Ok(())
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    hour_ms: i64,
+    model: String,
+    task: String,
+    variant: String,
+    outcome: String,
+    attempts: i64,
+    latency_ns: i64,
+    prompt_tokens: i64,
+    completion_tokens: i64,
+    cost_microdollars: i64,
+    latency: Vec<u8>,
+    first_token: Vec<u8>,
+}
+
+impl TryFrom<Row> for Rollup {
+    type Error = anyhow::Error;
+
+    fn try_from(row: Row) -> anyhow::Result<Self> {
+        Ok(Self {
+            hour_ms: row.hour_ms,
+            variant: from_name(&row.variant)?,
+            outcome: super::events::outcome(&row.outcome)?,
+            attempts: row.attempts.try_into()?,
+            latency_ns: row.latency_ns.try_into()?,
+            prompt_tokens: row.prompt_tokens.try_into()?,
+            completion_tokens: row.completion_tokens.try_into()?,
+            cost: Microdollars(row.cost_microdollars),
+            latency: Histogram::from_bytes(row.latency)?,
+            first_token: Histogram::from_bytes(row.first_token)?,
+            model: row.model,
+            task: row.task,
+        })
+    }
+}

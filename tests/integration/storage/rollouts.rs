@@ -1,0 +1,450 @@
+//! Rollouts and alerts as they are stored, and what a commit does when something fails.
+
+use modelramp::{
+    _core::assignment::Variant,
+    ai_metrics::{Event, EventStore, Outcome},
+    alerting::{Alert, AlertKind, Outbox, Severity},
+    providers::fault::FaultKind,
+    rollout::store::{
+        AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
+    },
+    storage::Storage,
+};
+use serde_json::json;
+
+use super::{at, contents::event, database::Database};
+
+on_both!(
+    a_commit_is_read_back_as_it_was,
+    a_commit_based_on_an_old_version_changes_nothing,
+    a_commit_that_is_repeated_changes_nothing,
+    only_one_process_is_the_writer,
+    a_replaced_writer_is_refused,
+    a_clean_stop_frees_the_lease_at_once,
+    a_commit_that_fails_half_way_leaves_nothing,
+    the_audit_is_only_added_to,
+    each_channel_is_tracked_alone,
+    old_alerts_are_not_sent_to_a_new_channel,
+    subjects_are_counted_with_their_errors,
+    events_of_a_rollout_are_paged_by_number,
+);
+
+pub(super) const ROLLOUT: &str = "0193f0c2-0000-7000-8000-000000000001";
+
+pub(super) fn rollout(version: i64) -> StoredRollout {
+    StoredRollout {
+        id: ROLLOUT.into(),
+        plan: json!({"name": "standard", "stages": [10, 50, 100]}),
+        status: json!({"state": "running"}),
+        version,
+        // Floats have to come back bit for bit.
+        evidence: json!({"log": 0.1 + 0.2, "tiny": f64::MIN_POSITIVE, "nul": "\0"}),
+        cursor: 7,
+        is_live: true,
+    }
+}
+
+pub(super) fn audit(version: i64) -> AuditRow {
+    AuditRow {
+        id: format!("0193f0c2-0000-7000-8000-0000000001{version:02}"),
+        rollout_id: ROLLOUT.into(),
+        at: at(version),
+        actor: "user:7".into(),
+        action: "advanced".into(),
+        reason: "all's well".into(),
+        before: json!({"share": 10}),
+        after: json!({"share": 50}),
+        evidence: json!({"e": 0.3}),
+        version,
+    }
+}
+
+fn alert(id: &str, seconds: i64) -> Alert {
+    Alert {
+        id: id.into(),
+        kind: AlertKind::BothSidesFailing,
+        severity: Severity::Critical,
+        rollout_id: Some(ROLLOUT.into()),
+        title: "Both sides fail".into(),
+        text: "Control fails as well.\nLook at the provider.".into(),
+        details: json!({"errors": [1, 2.5]}),
+        at: at(seconds),
+    }
+}
+
+fn numbered(seq: i64) -> Event {
+    Event {
+        seq,
+        // Its sign bit is set.
+        subject: Some(u64::MAX - 3),
+        rollout: Some(ROLLOUT.into()),
+        counted: true,
+        ..event(seq * 1_000)
+    }
+}
+
+pub(super) fn change(version: i64) -> RolloutChange {
+    RolloutChange {
+        rollout: rollout(version),
+        based_on: (version > 1).then(|| version - 1),
+        audit: Some(audit(version)),
+        alerts: vec![alert(&format!("alert-{version}"), version)],
+    }
+}
+
+pub(super) async fn writer(storage: &Storage) -> Fence {
+    storage.acquire("a", at(0)).await.unwrap().unwrap()
+}
+
+fn seqs(events: &[Event]) -> Vec<i64> {
+    events.iter().map(|event| event.seq).collect()
+}
+
+async fn a_commit_is_read_back_as_it_was(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    assert_eq!(storage.last_event().await.unwrap(), 0);
+    let events: Vec<_> = (1..=1_203).map(numbered).collect();
+    let commit = Commit {
+        events: events.clone(),
+        rollouts: vec![change(1)],
+    };
+    storage.commit(fence, &commit).await.unwrap();
+
+    assert_eq!(storage.rollouts(true).await.unwrap(), [rollout(1)]);
+    assert_eq!(storage.rollout(ROLLOUT).await.unwrap(), Some(rollout(1)));
+    assert_eq!(storage.rollout("other").await.unwrap(), None);
+    assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1)]);
+    assert_eq!(storage.last_event().await.unwrap(), 1_203);
+    let read = storage.since(0).await.unwrap();
+    assert_eq!(format!("{read:?}"), format!("{events:?}"));
+    let due = storage.due(&["mail".into()], at(9), 10).await.unwrap();
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].alert, alert("alert-1", 1));
+
+    // Evidence moves without a new version; then the rollout ends.
+    let mut moved = RolloutChange {
+        based_on: Some(1),
+        audit: None,
+        alerts: Vec::new(),
+        ..change(1)
+    };
+    moved.rollout.cursor = 9;
+    let mut ended = change(2);
+    ended.rollout.is_live = false;
+    let commit = Commit {
+        events: Vec::new(),
+        rollouts: vec![moved, ended.clone()],
+    };
+    storage.commit(fence, &commit).await.unwrap();
+    assert_eq!(
+        storage.rollout(ROLLOUT).await.unwrap(),
+        Some(ended.rollout.clone())
+    );
+    assert_eq!(storage.rollouts(true).await.unwrap(), []);
+    assert_eq!(storage.rollouts(false).await.unwrap(), [ended.rollout]);
+    assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1), audit(2)]);
+    let ended_at = database.number("SELECT ended_ms FROM rollouts").await;
+    assert_eq!(ended_at, at(2).timestamp_millis());
+}
+
+async fn a_commit_based_on_an_old_version_changes_nothing(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    for version in [1, 2] {
+        let commit = Commit {
+            events: vec![numbered(version)],
+            rollouts: vec![change(version)],
+        };
+        storage.commit(fence, &commit).await.unwrap();
+    }
+    for based_on in [None, Some(1), Some(7)] {
+        let mut stale = change(3);
+        stale.based_on = based_on;
+        let commit = Commit {
+            events: vec![numbered(3)],
+            rollouts: vec![stale],
+        };
+        let error = storage.commit(fence, &commit).await.unwrap_err();
+        assert!(
+            matches!(&error, CommitError::Stale { rollout_id, current: 2, .. } if rollout_id == ROLLOUT),
+            "{error}"
+        );
+    }
+    assert_eq!(storage.last_event().await.unwrap(), 2);
+    assert_eq!(storage.rollout(ROLLOUT).await.unwrap(), Some(rollout(2)));
+    assert_eq!(storage.audit(ROLLOUT).await.unwrap().len(), 2);
+}
+
+async fn a_commit_that_is_repeated_changes_nothing(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    for version in [1, 2] {
+        let commit = Commit {
+            events: (1..=600 * version).map(numbered).collect(),
+            rollouts: vec![change(version)],
+        };
+        for _ in 0..2 {
+            storage.commit(fence, &commit).await.unwrap();
+        }
+    }
+    assert_eq!(storage.since(0).await.unwrap().len(), 1_200);
+    assert_eq!(storage.audit(ROLLOUT).await.unwrap().len(), 2);
+    assert_eq!(database.number("SELECT COUNT(*) FROM alerts").await, 2);
+}
+
+async fn only_one_process_is_the_writer(database: Database) {
+    let (first, second) = (&database.storage, database.again().await);
+    let fence = writer(first).await;
+    assert_eq!(second.acquire("b", at(14)).await.unwrap(), None);
+    assert!(first.renew(fence, at(14)).await.unwrap());
+    assert_eq!(second.acquire("b", at(28)).await.unwrap(), None);
+    // The same process again, as after an error of its own.
+    let next = first.acquire("a", at(14)).await.unwrap().unwrap();
+    assert!(next.0 > fence.0);
+    assert!(!first.renew(fence, at(15)).await.unwrap());
+    let refused = first.commit(fence, &Commit::default()).await;
+    assert!(matches!(refused, Err(CommitError::Fenced)));
+    first.commit(next, &Commit::default()).await.unwrap();
+}
+
+async fn a_replaced_writer_is_refused(database: Database) {
+    let (first, second) = (&database.storage, database.again().await);
+    let old = writer(first).await;
+    if database.is_sqlite() {
+        // The lock goes with the process.
+        first.close().await;
+    }
+    let new = second.acquire("b", at(15)).await.unwrap().unwrap();
+    assert!(new.0 > old.0);
+    if !database.is_sqlite() {
+        assert!(!first.renew(old, at(16)).await.unwrap());
+        let commit = Commit {
+            events: vec![numbered(1)],
+            rollouts: vec![change(1)],
+        };
+        let refused = first.commit(old, &commit).await;
+        assert!(matches!(refused, Err(CommitError::Fenced)));
+        // Nor does it give away what is no longer its own.
+        first.release(old).await.unwrap();
+        assert_eq!(first.acquire("a", at(16)).await.unwrap(), None);
+    }
+    assert_eq!(second.last_event().await.unwrap(), 0);
+    assert!(second.renew(new, at(17)).await.unwrap());
+}
+
+async fn a_clean_stop_frees_the_lease_at_once(database: Database) {
+    let (first, second) = (&database.storage, database.again().await);
+    let old = writer(first).await;
+    first.release(old).await.unwrap();
+    let new = second.acquire("b", at(1)).await.unwrap().unwrap();
+    assert!(new.0 > old.0);
+    assert!(!first.renew(old, at(1)).await.unwrap());
+}
+
+async fn a_commit_that_fails_half_way_leaves_nothing(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    let good = Commit {
+        events: vec![numbered(1)],
+        rollouts: vec![change(1)],
+    };
+    storage.commit(fence, &good).await.unwrap();
+    // Refused after events, rollout, audit and an alert were written.
+    let mut other = change(2);
+    other.rollout.id = "other".into();
+    other.based_on = None;
+    let commit = Commit {
+        events: (2..=700).map(numbered).collect(),
+        rollouts: vec![change(2), other],
+    };
+    let error = storage.commit(fence, &commit).await.unwrap_err();
+    assert!(matches!(error, CommitError::Store(_)), "{error}");
+    assert_eq!(storage.last_event().await.unwrap(), 1);
+    assert_eq!(storage.rollouts(false).await.unwrap(), [rollout(1)]);
+    assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1)]);
+    assert_eq!(database.number("SELECT COUNT(*) FROM alerts").await, 1);
+}
+
+/// Connections are cut again and again while commits go on; each is there whole or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_loses_a_commit_whole() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    let cut = async {
+        for _ in 0..100 {
+            database
+                .execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                     WHERE application_name = 'modelramp' AND datname = current_database()",
+                )
+                .await
+                .unwrap();
+        }
+    };
+    let commits = async {
+        let mut failures = 0;
+        for version in 1..=40 {
+            let commit = Commit {
+                events: (version * 1_000..version * 1_000 + 900)
+                    .map(numbered)
+                    .collect(),
+                rollouts: vec![change(version)],
+            };
+            // As the controller does: the same commit until it is taken.
+            while let Err(error) = storage.commit(fence, &commit).await {
+                assert!(matches!(error, CommitError::Store(_)), "{error}");
+                failures += 1;
+            }
+        }
+        failures
+    };
+    let ((), failures) = tokio::join!(cut, commits);
+    assert!(failures > 0, "no connection was cut in time");
+    assert_eq!(storage.since(0).await.unwrap().len(), 40 * 900);
+    assert_eq!(storage.rollout(ROLLOUT).await.unwrap(), Some(rollout(40)));
+    assert_eq!(storage.audit(ROLLOUT).await.unwrap().len(), 40);
+    assert_eq!(database.number("SELECT COUNT(*) FROM alerts").await, 40);
+}
+
+async fn the_audit_is_only_added_to(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    let commit = Commit {
+        events: Vec::new(),
+        rollouts: vec![change(1)],
+    };
+    storage.commit(fence, &commit).await.unwrap();
+    for sql in [
+        "UPDATE rollout_audit SET reason = 'another'",
+        "DELETE FROM rollout_audit",
+    ] {
+        let error = database.execute(sql).await.unwrap_err().to_string();
+        assert!(error.contains("only added to"), "{error}");
+    }
+    assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1)]);
+}
+
+async fn each_channel_is_tracked_alone(database: Database) {
+    let storage = &database.storage;
+    for (id, seconds) in [("b", 2), ("a", 1), ("c", 3)] {
+        storage.enqueue(&alert(id, seconds)).await.unwrap();
+        storage.enqueue(&alert(id, seconds)).await.unwrap();
+    }
+    let channels = ["mail".to_owned(), "slack".to_owned()];
+    let due = async |seconds, limit| -> Vec<String> {
+        let due = storage.due(&channels, at(seconds), limit).await.unwrap();
+        due.iter()
+            .map(|pending| {
+                format!(
+                    "{} {} {}",
+                    pending.alert.id, pending.channel, pending.attempts
+                )
+            })
+            .collect()
+    };
+    assert_eq!(due(9, 3).await, ["a mail 0", "a slack 0", "b mail 0"]);
+
+    storage
+        .failed("a", "mail", "no route", at(60))
+        .await
+        .unwrap();
+    storage.delivered("a", "slack", at(9)).await.unwrap();
+    storage.delivered("b", "mail", at(9)).await.unwrap();
+    // It was delivered; a late failure of another try does not undo that.
+    storage.failed("b", "mail", "late", at(10)).await.unwrap();
+    assert_eq!(due(59, 9).await, ["b slack 0", "c mail 0", "c slack 0"]);
+    assert_eq!(due(60, 1).await, ["a mail 1"]);
+    storage
+        .failed("a", "mail", "no route", at(90))
+        .await
+        .unwrap();
+    assert_eq!(due(90, 1).await, ["a mail 2"]);
+    storage.delivered("a", "mail", at(91)).await.unwrap();
+    assert_eq!(due(999, 9).await, ["b slack 0", "c mail 0", "c slack 0"]);
+    assert!(storage.due(&[], at(999), 9).await.unwrap().is_empty());
+}
+
+async fn old_alerts_are_not_sent_to_a_new_channel(database: Database) {
+    const DAY: i64 = 86_400;
+    let storage = &database.storage;
+    storage.enqueue(&alert("old", 0)).await.unwrap();
+    storage.enqueue(&alert("recent", DAY)).await.unwrap();
+    let due = storage.due(&["new".into()], at(8 * DAY), 9).await.unwrap();
+    assert_eq!(due.len(), 1);
+    assert_eq!(due[0].alert.id, "recent");
+}
+
+async fn subjects_are_counted_with_their_errors(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    let of = |seq: i64, subject: u64, outcome| Event {
+        subject: Some(subject),
+        position: 0,
+        outcome,
+        variant: Variant::Control,
+        ..numbered(seq)
+    };
+    let timeout = Outcome::Fault(FaultKind::Timeout);
+    let clients = Outcome::Fault(FaultKind::BadRequest);
+    let commit = Commit {
+        events: vec![
+            of(1, u64::MAX, timeout),
+            of(2, u64::MAX, Outcome::Success),
+            of(3, u64::MAX, timeout),
+            of(4, u64::MAX, Outcome::Fault(FaultKind::Upstream)),
+            of(5, 1, clients),
+            of(6, 2, Outcome::Cancelled),
+            // A fallback.
+            Event {
+                position: 1,
+                ..of(7, 3, timeout)
+            },
+            // At the end, which is not in.
+            of(8, u64::MAX, timeout),
+            // Of the first release: only the user is known.
+            Event {
+                subject: None,
+                ..of(4, 0, timeout)
+            },
+        ],
+        rollouts: Vec::new(),
+    };
+    let mut commit = commit;
+    commit.events[8].seq = 9;
+    storage.commit(fence, &commit).await.unwrap();
+    let user = modelramp::_core::assignment::Subject::User(7).key();
+    let mut expected = vec![(u64::MAX, 3), (1, 0), (2, 0), (user, 1)];
+    expected.sort_unstable();
+    assert_eq!(storage.errors_by_subject(0, 8_000).await.unwrap(), expected);
+    assert_eq!(
+        storage.errors_by_subject(3_500, 4_500).await.unwrap().len(),
+        2
+    );
+}
+
+async fn events_of_a_rollout_are_paged_by_number(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    let events = (1..=20).map(|seq| Event {
+        rollout: (seq % 2 == 0).then(|| ROLLOUT.into()),
+        // Times need not grow with the numbers.
+        at_ms: 100 - seq,
+        ..numbered(seq)
+    });
+    let commit = Commit {
+        events: events.collect(),
+        rollouts: Vec::new(),
+    };
+    storage.commit(fence, &commit).await.unwrap();
+    let page = storage.events_of(ROLLOUT, 0, 4).await.unwrap();
+    assert_eq!(seqs(&page), [2, 4, 6, 8]);
+    let page = storage.events_of(ROLLOUT, 8, 99).await.unwrap();
+    assert_eq!(seqs(&page), [10, 12, 14, 16, 18, 20]);
+    // What is appended without a number goes on from there.
+    storage.append(&[event(0), event(1)]).await.unwrap();
+    assert_eq!(storage.last_event().await.unwrap(), 22);
+}
