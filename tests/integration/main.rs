@@ -6,8 +6,10 @@ mod alerting;
 mod architecture;
 mod chat;
 mod contract;
+#[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod crash;
 mod demo;
+#[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod drive;
 mod feature_flags;
 mod feature_flags_vectors;
@@ -17,6 +19,7 @@ mod llm_calls_vectors;
 mod model_router;
 mod model_router_vectors;
 mod real_models;
+#[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod rollback;
 mod rollout_cli;
 mod rollout_procedures;

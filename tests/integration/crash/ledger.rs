@@ -105,10 +105,8 @@ impl Ledger {
         let admin = app::issue_token(&config, 1_000, Role::Admin, Some(ttl), now);
         let admin = admin.await.unwrap();
         let users = app::issue_tokens(&config, 1..=USERS, ttl, now).await;
-        let users = users
-            .unwrap()
-            .iter()
-            .map(|it| it.expose_secret().to_owned());
+        let users = users.unwrap();
+        let users = users.iter().map(|token| token.expose_secret().to_owned());
         Self {
             users: users.collect(),
             folder,

@@ -50,10 +50,6 @@ pub(super) struct Server {
     lives: Lives,
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "events are stored with the time of the wall"
-)]
 pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     i64::try_from(since.unwrap().as_millis()).unwrap()
