@@ -36,6 +36,46 @@ export type Algorithm =
   /** As LaunchDarkly's percentage rollouts. */
   | "launchdarkly";
 
+/** One arm's counted requests since the stage began. */
+export interface Arm {
+  /** Counted requests. */
+  requests: number;
+  /** Those that failed by the model's or its provider's fault. */
+  errors: number;
+  /** Mean latency in milliseconds; 0 without requests. */
+  averageMs: number;
+}
+
+/** A change to a rollout. */
+export interface ChangeRollout {
+  /** The rollout. */
+  id: string;
+  /** The version that this is based on. */
+  version: number;
+  /** Why, for those who look later; not blank. */
+  reason: string;
+}
+
+/** One change. */
+export interface Changed {
+  /** The rollout, as it is when the event is sent. */
+  rollout: RolloutState;
+  /** When. */
+  at: Date;
+  /** Who: `user:7`, `controller`. */
+  actor: string;
+  /** What was done: `started`, `advanced`, `rolled-back`, … */
+  action: string;
+  /** Why. */
+  reason: string;
+  /** Where the rollout was before; null at the start. */
+  before: Place | null;
+  /** Where it was after. */
+  after: Place | null;
+  /** The version that this made. */
+  version: number;
+}
+
 /** What the front end says the user is looking at. */
 export interface ChatContext {
   /** Ids of the e-mails that are selected. */
@@ -52,6 +92,18 @@ export interface ChatContext {
   hasInvoices?: boolean;
   /** The page that is open. */
   page?: string;
+}
+
+/** Whether a plan can be used. */
+export interface Checked {
+  /** Whether it can. */
+  valid: boolean;
+  /** Why it cannot, in the order of its lines. */
+  faults: PlanFault[];
+  /** What does not hinder a start but deserves a look. */
+  warnings: string[];
+  /** The plan with all its defaults, where it can be used. */
+  plan: Plan | null;
 }
 
 /** A conversation of one user. */
@@ -159,6 +211,52 @@ export interface Explanation {
   why: string;
 }
 
+/** One decision with its evidence in words and figures. */
+export interface Explanation2 {
+  /** When. */
+  at: Date;
+  /** `user:7`, `controller`. */
+  actor: string;
+  /** What was done: `started`, `advanced`, `rolled-back`, … */
+  action: string;
+  /** Why, in words. */
+  reason: string;
+  /** The version that this made. */
+  version: number;
+  /** From where to where, and what was known, in sentences. */
+  text: string;
+  /** The figures it was decided on. */
+  figures: unknown;
+}
+
+/** What the judge found, whichever judge the plan chose. */
+export interface Finding {
+  /** How alarming it is. */
+  level: Level;
+  /** The candidate breaks the absolute limit, and control does not. */
+  limitBroken: boolean;
+  /** Both break it. */
+  bothFailing: boolean;
+  /** The arms' users are not in the ratio of the share. */
+  sampleMismatch: boolean;
+  /** Evidence recommends the next stage. */
+  recommended: boolean;
+  /** Evidence is strong enough for the next stage without a person. */
+  proven: boolean;
+  /** The evidence over all metrics that the candidate is worse. */
+  e: number;
+  /** Why, in words. */
+  why: string;
+  /** The candidate's users since its stage began. */
+  users: number;
+  /** The candidate since its stage began. */
+  candidate: Arm;
+  /** Control since the stage began. */
+  control: Arm;
+  /** When the last counted request came. */
+  lastRequestAt: Date | null;
+}
+
 /** What is in force. */
 export interface FlagsState {
   /** Users below this share get the candidate models. */
@@ -179,6 +277,13 @@ export interface FlagsState {
   at: Date | null;
 }
 
+/** Who opens the next stage. */
+export type Gate =
+  /** Proof does; without it a person is asked. */
+  | "automatic"
+  /** A person does. */
+  | "manual";
+
 /** Which messages. */
 export interface GetMessages {
   /** The conversation. */
@@ -190,6 +295,14 @@ export interface GetMessages {
    * @default 20
    */
   limit?: number;
+}
+
+/** Figures of the candidate since its stage began above which it does not advance. */
+export interface Guards {
+  /** Failed requests, 0 to 1. */
+  maxErrorRate: number | null;
+  /** Mean latency. */
+  maxAverage: string | null;
 }
 
 /** Which thresholds the figures exceed. */
@@ -216,6 +329,46 @@ export interface Healthy {
   ok: boolean;
 }
 
+/** One line of a rollout's history. */
+export interface HistoryEntry {
+  /** When. */
+  at: Date;
+  /** Who: `user:7`, `controller`. */
+  actor: string;
+  /** What was done: `started`, `advanced`, `rolled-back`, … */
+  action: string;
+  /** Why. */
+  reason: string;
+  /** Where the rollout was before; null at the start. */
+  before: Place | null;
+  /** Where it was after. */
+  after: Place | null;
+  /** The version that this made. */
+  version: number;
+}
+
+/** Why a ramp is frozen. */
+export type Hold =
+  /** Evidence is at the level watch. */
+  | "watch"
+  /** Evidence is at the level hold; left after an hour of clear evidence. */
+  | "evidence"
+  /** The arms' users are not in the ratio of the share. */
+  | "sample-ratio"
+  /** The candidate breaks the absolute limit, and so does control. */
+  | "both-sides-failing"
+  /** No requests come. */
+  | "no-traffic"
+  /** The plan's deadline is over. */
+  | "deadline";
+
+/** What judges. */
+export type Judge =
+  /** Tests that stay valid however often one looks. */
+  | "evidence"
+  /** The original's fixed thresholds over the last hour; docs/statistics.md says why not to. */
+  | "thresholds";
+
 /** The figures that health goes by. */
 export interface JudgedFigures {
   /** Attempts of the last hour that were not cancelled. */
@@ -228,11 +381,36 @@ export interface JudgedFigures {
   p95ResponseTime: number;
 }
 
+/** That it was kept. */
+export interface Kept {
+  /** Always `true`. */
+  success: boolean;
+}
+
 export interface Kill {
   /** Whether the switch is on. */
   on: boolean;
   /** Why, for those who look later; not blank. */
   reason: string;
+}
+
+/** How alarming the evidence is. */
+export type Level =
+  /** Nothing speaks against the candidate. */
+  | "clear"
+  /** Alert, and freeze the ramp. */
+  | "watch"
+  /** No promotion. */
+  | "hold"
+  /** Take it back. */
+  | "rollback";
+
+export interface ListRollouts {
+  /**
+   * Those that have ended, too.
+   * @default false
+   */
+  all?: boolean;
 }
 
 /** That it was done. */
@@ -354,8 +532,77 @@ export interface ModelList {
   tasks: TaskInfo[];
 }
 
+export interface MoveShare {
+  /** The rollout. */
+  id: string;
+  /** The version that this is based on. */
+  version: number;
+  /** Why, for those who look later; not blank. */
+  reason: string;
+  /** 0 to 100; decimals are allowed. */
+  percent: Percent;
+}
+
+/** What to do when no requests come. */
+export interface NoTraffic {
+  /** Tell people after this long. */
+  alertAfter: string;
+  /** And hold the rollout until requests come again. */
+  hold: boolean;
+}
+
 /** A share of users, 0 to 100, decimals allowed. */
 export type Percent = number;
+
+/** Where a rollout was at a moment. */
+export interface Place {
+  /** What it was doing. */
+  state: State;
+  /** The stage it was in, counted from 1. */
+  stage: number;
+  /** Users below this share got the candidate. */
+  share: Percent;
+}
+
+/** A plan that has been checked. */
+export interface Plan {
+  /** Lower-case letters, digits and hyphens. */
+  name: string;
+  /** For people; may be empty. */
+  description: string;
+  /** The tasks it covers; none covers all. */
+  tasks: string[];
+  /** Models in place of the catalogue's control route. */
+  control: string[] | null;
+  /** Models in place of the catalogue's candidate route. */
+  candidate: string[] | null;
+  /** At least one; shares never sink. */
+  stages: Stage[];
+  /** Ids that get the candidate, whatever the share. */
+  forcedOn: string[];
+  /** Ids that get control, whatever the share. */
+  forcedOff: string[];
+  /** How long after its start a rollout that is not complete stops advancing. */
+  deadline: string | null;
+  /** What to do when no requests come. */
+  noTraffic: NoTraffic;
+  /** The share that stays on control at the end, 0 to 5. */
+  holdout: Percent;
+  /** What judges. */
+  judge: Judge;
+  /** How subjects become buckets. */
+  algorithm: Algorithm;
+  /** What evidence is held against. */
+  evidence: unknown;
+}
+
+/** One fault of a plan. */
+export interface PlanFault {
+  /** Counted from 1. */
+  line: number;
+  /** What is wrong and what was expected. */
+  message: string;
+}
 
 /** US dollars per million tokens, which is the same as microdollars per token. */
 export interface Prices {
@@ -364,6 +611,21 @@ export interface Prices {
   /** For tokens written. */
   completion: number;
 }
+
+/** What the caller thinks of an answer. */
+export interface RateMessage {
+  /** An answer in a conversation of the caller's. */
+  messageId: number;
+  /** Whether it helped. */
+  verdict: Rating;
+}
+
+/** What a user thinks of an answer. */
+export type Rating =
+  /** It helped. */
+  | "good"
+  /** It did not. */
+  | "bad";
 
 /** Why a subject is in its variant; the first that applies, in this order. */
 export type Reason =
@@ -390,12 +652,67 @@ export interface Recommendation {
   reason: string;
 }
 
+export interface Resume {
+  /** The id of the last event that arrived, where the connection was lost. */
+  lastEventId?: string;
+}
+
 /** What a user may do. */
 export type Role =
   /** Uses the application. */
   | "user"
   /** Also steers rollouts. */
   | "admin";
+
+/** All about one rollout. */
+export interface RolloutDetails {
+  /** Names it in every other call. */
+  id: string;
+  /** The plan's name. */
+  plan: string;
+  /** The tasks it covers; none covers all. */
+  tasks: string[];
+  /** What it is doing. */
+  state: State;
+  /** Whether something can still follow; false once it is completed or rolled back. */
+  live: boolean;
+  /** The stage it is in, counted from 1. */
+  stage: number;
+  /** How many there are. */
+  stages: number;
+  /** Users below this share get the candidate. */
+  share: Percent;
+  /** Milliseconds of the stage's soak that have passed; pauses and holds do not count. */
+  soakedMs: number;
+  /** The most alarming evidence since it was last clear. */
+  level: Level;
+  /** Counts the changes; a change names the version it is based on. */
+  version: number;
+  /** How users become buckets. */
+  algorithm: Algorithm;
+  /** When it began. */
+  startedAt: Date;
+  /** When its stage began. */
+  stageBeganAt: Date;
+  /** When it was completed or rolled back. */
+  endedAt: Date | null;
+  /** Who made the last change: `user:7`, `controller`. */
+  changedBy: string;
+  /** Why. */
+  reason: string;
+  /** What is wanted. */
+  wanted: Plan;
+  /** Milliseconds of the stage's soak that are left. */
+  leftMs: number;
+  /** What would follow now, in words. */
+  next: string;
+  /** What its traffic proves, a sentence each. */
+  words: string[];
+  /** What the judge finds now. */
+  finding: Finding;
+  /** The evidence in figures. */
+  verdict: unknown;
+}
 
 /** Whether to go on. */
 export interface RolloutHealth {
@@ -413,6 +730,44 @@ export interface RolloutHealth {
   recommendation: string;
   /** The figures that were judged. */
   metrics: JudgedFigures;
+}
+
+/** Where a rollout is. */
+export interface RolloutState {
+  /** Names it in every other call. */
+  id: string;
+  /** The plan's name. */
+  plan: string;
+  /** The tasks it covers; none covers all. */
+  tasks: string[];
+  /** What it is doing. */
+  state: State;
+  /** Whether something can still follow; false once it is completed or rolled back. */
+  live: boolean;
+  /** The stage it is in, counted from 1. */
+  stage: number;
+  /** How many there are. */
+  stages: number;
+  /** Users below this share get the candidate. */
+  share: Percent;
+  /** Milliseconds of the stage's soak that have passed; pauses and holds do not count. */
+  soakedMs: number;
+  /** The most alarming evidence since it was last clear. */
+  level: Level;
+  /** Counts the changes; a change names the version it is based on. */
+  version: number;
+  /** How users become buckets. */
+  algorithm: Algorithm;
+  /** When it began. */
+  startedAt: Date;
+  /** When its stage began. */
+  stageBeganAt: Date;
+  /** When it was completed or rolled back. */
+  endedAt: Date | null;
+  /** Who made the last change: `user:7`, `controller`. */
+  changedBy: string;
+  /** Why. */
+  reason: string;
 }
 
 /** How far the rollout is. */
@@ -451,6 +806,57 @@ export interface SetShare {
   /** Why, for those who look later; not blank. */
   reason: string;
 }
+
+/** One step of a plan. */
+export interface Stage {
+  /** Who gets the candidate. The hold-out is taken off at the end of the scale. */
+  share: Percent;
+  /** How long it lasts at least; pauses and holds do not count. */
+  soak: string;
+  /** Who opens the next stage. */
+  gate: Gate;
+  /** Counted requests of the candidate that the stage needs before it can be judged. */
+  minRequests: number;
+  /** Users of the candidate that it needs. */
+  minUsers: number;
+  /** How long its requests must have come. */
+  minTime: string;
+  /** A candidate this many times worse must not pass. */
+  rhoBad: number;
+  /** What else stands in the way of the next stage. */
+  guards: Guards;
+}
+
+export interface StartRollout {
+  /** The name of a plan that is known here, or a plan in TOML. */
+  plan: string;
+  /** Why, for those who look later; not blank. */
+  reason: string;
+  /**
+   * Puts the same users in that the last rollout of this plan had.
+   * @default false
+   */
+  keepUsers?: boolean;
+}
+
+/** What a rollout is doing. */
+export type State = {
+  name: "running";
+} | {
+  name: "paused";
+} | {
+  name: "waiting-at-gate";
+  /** Whether evidence recommends the next stage. */
+  recommended: boolean;
+} | {
+  name: "holding";
+  /** The cause. */
+  because: Hold;
+} | {
+  name: "completed";
+} | {
+  name: "rolled-back";
+};
 
 /** The verdict in one word. */
 export type Status =
@@ -512,6 +918,19 @@ export type Tier =
   /** By the token. */
   | "paid";
 
+/** What is rolled out, and what changed. */
+export interface Update {
+  /** The rollouts that are under way, the newest first, as they are when the event is sent. */
+  live: RolloutState[];
+  /** What changed; null in the first event of a connection that resumes nothing. */
+  change: Changed | null;
+}
+
+export interface ValidatePlan {
+  /** The name of a plan that is known here, or a plan in TOML. */
+  plan: string;
+}
+
 /** Which of the two routes serves a request. */
 export type Variant =
   /** The models in use so far. */
@@ -553,6 +972,11 @@ export interface Variants {
   control: VariantFigures;
   /** The models being rolled out. */
   candidate: VariantFigures;
+}
+
+export interface WhichRollout {
+  /** The rollout. */
+  id: string;
 }
 
 /** Which window. */
@@ -600,6 +1024,8 @@ export interface AppErrorData {
   requestId: string;
   /** When to try again (ISO 8601), with `RATE_LIMIT_EXCEEDED`. */
   retryAfter?: string;
+  /** For some errors what to go on with, such as the state that a stale change met. */
+  details?: unknown;
 }
 
 /** An error as it comes over the wire: `error.shape`. */
@@ -694,6 +1120,13 @@ export type AppRouter = TRPCBuiltRouter<Root, {
      */
     getMessages: Query<GetMessages, MessagePage>;
     /**
+     * Keeps what the caller thinks of an answer; it speaks for or against the model that wrote
+     * it. A later rating replaces an earlier one.
+     *
+     * Needs a session.
+     */
+    rateMessage: Mutation<RateMessage, Kept>;
+    /**
      * Sends a message and waits until its answer is stored; returns the message that was sent.
      *
      * The message stays when no model answers. At most ten a minute are accepted from one user.
@@ -736,6 +1169,89 @@ export type AppRouter = TRPCBuiltRouter<Root, {
      * Needs a session.
      */
     list: Query<void, ModelList>;
+  };
+  rollout: {
+    /**
+     * Begins the next stage now, whatever its soak and its proof.
+     *
+     * Needs the role admin.
+     */
+    advance: Mutation<ChangeRollout, RolloutState>;
+    /**
+     * Opens the gate that the rollout waits at.
+     *
+     * Needs the role admin.
+     */
+    approve: Mutation<ChangeRollout, RolloutState>;
+    /**
+     * One rollout: where it is, its plan, what its traffic proves, and what comes next.
+     *
+     * Needs the role admin.
+     */
+    get: Query<WhichRollout, RolloutDetails>;
+    /**
+     * What was done to a rollout, by whom and why, oldest first.
+     *
+     * Needs the role admin.
+     */
+    history: Query<WhichRollout, HistoryEntry[]>;
+    /**
+     * Rollouts that are under way, the newest first; all where asked.
+     *
+     * Needs the role admin.
+     */
+    list: Query<ListRollouts | undefined, RolloutState[]>;
+    /**
+     * The live rollouts at once, then at each change what changed. An event's id is where to
+     * resume: changes that were missed are told again from the history.
+     *
+     * Needs the role admin.
+     */
+    onChange: Subscription<Resume | undefined, { id: string; data: Update }>;
+    /**
+     * Stops the clock of the stage. The share stays what it is, and the candidate is still
+     * taken back on evidence.
+     *
+     * Needs the role admin.
+     */
+    pause: Mutation<ChangeRollout, RolloutState>;
+    /**
+     * Ends a pause.
+     *
+     * Needs the role admin.
+     */
+    resume: Mutation<ChangeRollout, RolloutState>;
+    /**
+     * Takes everybody back to control, for good.
+     *
+     * Needs the role admin.
+     */
+    rollback: Mutation<ChangeRollout, RolloutState>;
+    /**
+     * Moves the share within the stage.
+     *
+     * Needs the role admin.
+     */
+    setShare: Mutation<MoveShare, RolloutState>;
+    /**
+     * Starts a rollout by a plan's name or by its TOML. It serves control only until the first
+     * tick has run, which takes about a second.
+     *
+     * Needs the role admin.
+     */
+    start: Mutation<StartRollout, RolloutState>;
+    /**
+     * Checks a plan: every fault with its line, or what it says and what is odd about it.
+     *
+     * Needs the role admin.
+     */
+    validate: Query<ValidatePlan, Checked>;
+    /**
+     * Each decision with its evidence in words and figures, oldest first.
+     *
+     * Needs the role admin.
+     */
+    why: Query<WhichRollout, Explanation2[]>;
   };
   system: {
     /**

@@ -5,11 +5,11 @@
 
 mod alert;
 mod client;
-mod demo;
-mod drive;
+pub mod demo;
+pub mod drive;
 mod offline;
 mod rollout;
-mod sandbox;
+pub mod sandbox;
 mod simulate;
 mod table;
 

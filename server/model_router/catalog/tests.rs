@@ -189,7 +189,6 @@ fn load(
     fs::write(&path, text).unwrap();
     let models = ModelsConfig {
         catalogue: Some(path),
-        sandbox: None,
         attempt_timeout: Duration::from_secs(1),
         openrouter_model: String::new(),
     };
@@ -257,7 +256,6 @@ fn another_address_for_openrouter_needs_no_key_in_development() {
 fn a_file_that_is_not_there_is_named() {
     let models = ModelsConfig {
         catalogue: Some("/nowhere/models.toml".into()),
-        sandbox: None,
         attempt_timeout: Duration::from_secs(1),
         openrouter_model: String::new(),
     };
