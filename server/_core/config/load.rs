@@ -152,6 +152,7 @@ impl Values<'_> {
             },
             database: DatabaseConfig {
                 url: self.get(&DATABASE_URL)?,
+                event_retention: self.get(&EVENT_RETENTION)?,
             },
             auth: AuthConfig {
                 jwt_secret: self.get(&JWT_SECRET)?,

@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::OnceLock,
 };
 
@@ -32,8 +32,8 @@ cat >/dev/null || true
 
 struct Server {
     folder: String,
-    /// Held open as long as the process lives.
-    _stdin: ChildStdin,
+    /// Whose standard input is open as long as this process lives.
+    _script: Child,
 }
 
 static SERVER: OnceLock<Option<Server>> = OnceLock::new();
@@ -85,7 +85,6 @@ fn start() -> Option<Server> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let stdin = script.stdin.take().unwrap();
     let mut folder = String::new();
     BufReader::new(script.stdout.take().unwrap())
         .read_line(&mut folder)
@@ -94,7 +93,7 @@ fn start() -> Option<Server> {
     assert!(!folder.is_empty(), "PostgreSQL did not start");
     Some(Server {
         folder,
-        _stdin: stdin,
+        _script: script,
     })
 }
 
