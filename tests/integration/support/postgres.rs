@@ -18,6 +18,8 @@ const REQUIRED: &str = "MODELRAMP_TEST_REQUIRE_POSTGRES";
 const SCRIPT: &str = r#"
 set -eu
 folder=$(mktemp -d /tmp/modelramp-test-postgres.XXXXXX)
+# Ctrl-c reaches this script too; its end is that of its input.
+trap '' INT HUP TERM
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 "$0/initdb" --no-sync --auth=trust --username=modelramp --encoding=UTF8 --locale=C --pgdata=data >log 2>&1 ||
