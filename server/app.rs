@@ -261,7 +261,7 @@ impl App {
             out,
             "  health      http://{address}/healthz, http://{address}/readyz"
         )?;
-        writeln!(out, "  database    {}", self.config.database.url)?;
+        writeln!(out, "  database    {}", self.config.database.shown_url())?;
         match &self.sandbox_url {
             Some(url) => {
                 tracing::warn!(

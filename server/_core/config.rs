@@ -13,7 +13,7 @@ mod render;
 mod settings;
 mod sources;
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use lettre::message::{Mailbox, Mailboxes};
 use schemars::JsonSchema;
@@ -143,12 +143,29 @@ pub struct JsonRpcConfig {
 }
 
 /// Where data is kept.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DatabaseConfig {
-    /// `DATABASE_URL`: `sqlite://path`; the file is created.
+    /// `DATABASE_URL`: `sqlite://path`, whose file is created, or `postgres://…`, which may hold a
+    /// password.
     pub url: String,
-    /// `EVENT_RETENTION`: how long single events are kept before only rollups are.
+    /// `EVENT_RETENTION`: how long single events stay.
     pub event_retention: Duration,
+}
+
+impl DatabaseConfig {
+    /// The URL without what may be a password, for people.
+    pub fn shown_url(&self) -> String {
+        faults::shown(&self.url)
+    }
+}
+
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("url", &self.shown_url())
+            .field("event_retention", &self.event_retention)
+            .finish()
+    }
 }
 
 /// Sessions and the owner.

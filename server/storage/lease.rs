@@ -64,10 +64,13 @@ impl Storage {
         fence: Fence,
         now: DateTime<Utc>,
     ) -> anyhow::Result<bool> {
-        if let Db::Sqlite(sqlite) = &self.db
-            && !sqlite.writer_lock.is_held()
-        {
-            return Ok(false);
+        if let Db::Sqlite(sqlite) = &self.db {
+            // Nothing runs out, so nothing is written, which a full disk could refuse.
+            let fences: Vec<i64> =
+                sqlx::query_scalar("SELECT fence FROM leases WHERE name = 'rollouts'")
+                    .fetch_all(&sqlite.read)
+                    .await?;
+            return Ok(sqlite.writer_lock.is_held() && fences == [fence.0]);
         }
         let renewed = changed!(self.db.write(), pool => sqlx::query(
                 "UPDATE leases SET expires_ms = $2 WHERE name = 'rollouts' AND fence = $1",

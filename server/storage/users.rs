@@ -105,8 +105,8 @@ impl Storage {
                 .await?;
         }
         let row = on!(&mut transaction, transaction => sqlx::query_as(
-                "INSERT INTO users (id, open_id, name, login_method, role, created_at, updated_at, last_signed_in) \
-                 VALUES ($1, $2, $3, 'local', $4, $5, $5, $5) \
+                "INSERT INTO users (id, open_id, name, login_method, role, created_at, updated_at, \
+                 last_signed_in) VALUES ($1, $2, $3, 'local', $4, $5, $5, $5) \
                  ON CONFLICT (id) DO UPDATE SET role = excluded.role, updated_at = excluded.updated_at \
                  WHERE users.deleted_at IS NULL \
                  RETURNING *",
@@ -133,12 +133,13 @@ impl Storage {
 
     /// The user of this id, unless deleted.
     pub async fn find_user(&self, id: i64) -> anyhow::Result<Option<User>> {
-        let row: Option<Row> =
-            on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL")
+        let row: Option<Row> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL",
+            )
                 .bind(id)
                 .fetch_optional(pool)
                 .await)
-                .with_context(|| format!("cannot look up user `{id}`"))?;
+        .with_context(|| format!("cannot look up user `{id}`"))?;
         Ok(row.map(User::from))
     }
 
@@ -163,8 +164,8 @@ impl Storage {
 
     async fn create_user(&self, open_id: &str, name: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
         changed!(self.db.write(), pool => sqlx::query(
-            "INSERT INTO users (open_id, name, login_method, role, created_at, updated_at, last_signed_in) \
-             VALUES ($1, $2, 'dev', 'user', $3, $3, $3) \
+            "INSERT INTO users (open_id, name, login_method, role, created_at, updated_at, \
+             last_signed_in) VALUES ($1, $2, 'dev', 'user', $3, $3, $3) \
              ON CONFLICT (open_id) DO NOTHING",
         )
         .bind(storable(open_id))
@@ -175,7 +176,9 @@ impl Storage {
     }
 
     async fn touch(&self, user: &mut User, now: DateTime<Utc>) {
-        let written = changed!(self.db.write(), pool => sqlx::query("UPDATE users SET last_signed_in = $2 WHERE id = $1")
+        let written = changed!(self.db.write(), pool => sqlx::query(
+                "UPDATE users SET last_signed_in = $2 WHERE id = $1",
+            )
             .bind(user.id)
             .bind(now.timestamp_millis())
             .execute(pool));

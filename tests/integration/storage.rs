@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod database;
+mod alerts;
 mod contents;
 mod migrations;
 mod rollouts;

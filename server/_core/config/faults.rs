@@ -109,7 +109,7 @@ impl ConfigFault {
 }
 
 /// A value on one line and not too long, without what may be a password in a URL or in its query.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let (text, query) = match text.split_once('?') {
         Some((text, _)) => (text, "?…"),
         None => (text, ""),

@@ -339,21 +339,22 @@ impl Format for BaseUrl {
     }
 }
 
-/// The address of an embedded database.
+/// The address of a database.
 pub(super) struct DatabaseUrl;
 
 impl Format for DatabaseUrl {
     type Value = String;
 
     fn expected(&self) -> String {
-        "`sqlite://` and the path of a file, or `sqlite::memory:`".into()
+        "`sqlite://` and the path of a file, or `postgres://user:password@host:port/database`"
+            .into()
     }
 
     fn parse(&self, text: &str) -> Result<String, String> {
-        let fits = text == "sqlite::memory:"
-            || text
-                .strip_prefix("sqlite://")
-                .is_some_and(|path| !path.is_empty() && !path.starts_with('?'));
+        let fits = ["sqlite://", "postgres://", "postgresql://"]
+            .iter()
+            .filter_map(|scheme| text.strip_prefix(scheme))
+            .any(|rest| !rest.is_empty() && !rest.starts_with('?'));
         whole_or_wrong(text, fits.then(|| text.to_owned()))
     }
 }

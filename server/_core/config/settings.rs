@@ -221,11 +221,11 @@ settings! {
         JSONRPC_MAX_CONNECTIONS: Whole<u32> = whole("connections", 1, 1_000_000), "10000";
     }
     "Database" {
-        /// Where data is kept; a file that does not exist is created.
+        /// Where data is kept: a file, which is created where there is none, or PostgreSQL.
         DATABASE_URL: DatabaseUrl = DatabaseUrl, "sqlite://data/modelramp.db";
-        /// How long single events are kept; after that only their rollups are. Events of a rollout
-        /// stay until 90 days after its end.
-        EVENT_RETENTION: Span = span(8 * DAY * 1_000, 3_660 * DAY), "14d";
+        /// How long single events stay; their hourly counts stay for ever, and events of a rollout
+        /// until 90 days after its end.
+        EVENT_RETENTION: Span = span(8_000 * DAY, 3_650 * DAY), "14d";
     }
     "Sign-in" {
         /// Signs sessions; at least 32 bytes in staging and production. Development without one

@@ -23,8 +23,6 @@ on_both!(
     a_clean_stop_frees_the_lease_at_once,
     a_commit_that_fails_half_way_leaves_nothing,
     the_audit_is_only_added_to,
-    each_channel_is_tracked_alone,
-    old_alerts_are_not_sent_to_a_new_channel,
     subjects_are_counted_with_their_errors,
     events_of_a_rollout_are_paged_by_number,
 );
@@ -59,7 +57,7 @@ pub(super) fn audit(version: i64) -> AuditRow {
     }
 }
 
-fn alert(id: &str, seconds: i64) -> Alert {
+pub(super) fn alert(id: &str, seconds: i64) -> Alert {
     Alert {
         id: id.into(),
         kind: AlertKind::BothSidesFailing,
@@ -326,56 +324,6 @@ async fn the_audit_is_only_added_to(database: Database) {
         assert!(error.contains("only added to"), "{error}");
     }
     assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1)]);
-}
-
-async fn each_channel_is_tracked_alone(database: Database) {
-    let storage = &database.storage;
-    for (id, seconds) in [("b", 2), ("a", 1), ("c", 3)] {
-        storage.enqueue(&alert(id, seconds)).await.unwrap();
-        storage.enqueue(&alert(id, seconds)).await.unwrap();
-    }
-    let channels = ["mail".to_owned(), "slack".to_owned()];
-    let due = async |seconds, limit| -> Vec<String> {
-        let due = storage.due(&channels, at(seconds), limit).await.unwrap();
-        due.iter()
-            .map(|pending| {
-                format!(
-                    "{} {} {}",
-                    pending.alert.id, pending.channel, pending.attempts
-                )
-            })
-            .collect()
-    };
-    assert_eq!(due(9, 3).await, ["a mail 0", "a slack 0", "b mail 0"]);
-
-    storage
-        .failed("a", "mail", "no route", at(60))
-        .await
-        .unwrap();
-    storage.delivered("a", "slack", at(9)).await.unwrap();
-    storage.delivered("b", "mail", at(9)).await.unwrap();
-    // It was delivered; a late failure of another try does not undo that.
-    storage.failed("b", "mail", "late", at(10)).await.unwrap();
-    assert_eq!(due(59, 9).await, ["b slack 0", "c mail 0", "c slack 0"]);
-    assert_eq!(due(60, 1).await, ["a mail 1"]);
-    storage
-        .failed("a", "mail", "no route", at(90))
-        .await
-        .unwrap();
-    assert_eq!(due(90, 1).await, ["a mail 2"]);
-    storage.delivered("a", "mail", at(91)).await.unwrap();
-    assert_eq!(due(999, 9).await, ["b slack 0", "c mail 0", "c slack 0"]);
-    assert!(storage.due(&[], at(999), 9).await.unwrap().is_empty());
-}
-
-async fn old_alerts_are_not_sent_to_a_new_channel(database: Database) {
-    const DAY: i64 = 86_400;
-    let storage = &database.storage;
-    storage.enqueue(&alert("old", 0)).await.unwrap();
-    storage.enqueue(&alert("recent", DAY)).await.unwrap();
-    let due = storage.due(&["new".into()], at(8 * DAY), 9).await.unwrap();
-    assert_eq!(due.len(), 1);
-    assert_eq!(due[0].alert.id, "recent");
 }
 
 async fn subjects_are_counted_with_their_errors(database: Database) {

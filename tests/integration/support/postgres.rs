@@ -4,7 +4,7 @@
 use std::{
     io::{BufRead, BufReader},
     path::PathBuf,
-    process::{ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::OnceLock,
 };
 
@@ -18,6 +18,8 @@ const REQUIRED: &str = "MODELRAMP_TEST_REQUIRE_POSTGRES";
 const SCRIPT: &str = r#"
 set -eu
 folder=$(mktemp -d /tmp/modelramp-test-postgres.XXXXXX)
+# Ctrl-c reaches this script too; its end is that of its input.
+trap '' INT HUP TERM
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 "$0/initdb" --no-sync --auth=trust --username=modelramp --encoding=UTF8 --locale=C --pgdata=data >log 2>&1 ||
@@ -32,8 +34,8 @@ cat >/dev/null || true
 
 struct Server {
     folder: String,
-    /// Held open as long as the process lives.
-    _stdin: ChildStdin,
+    /// Whose standard input is open as long as this process lives.
+    _script: Child,
 }
 
 static SERVER: OnceLock<Option<Server>> = OnceLock::new();
@@ -85,7 +87,6 @@ fn start() -> Option<Server> {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let stdin = script.stdin.take().unwrap();
     let mut folder = String::new();
     BufReader::new(script.stdout.take().unwrap())
         .read_line(&mut folder)
@@ -94,7 +95,7 @@ fn start() -> Option<Server> {
     assert!(!folder.is_empty(), "PostgreSQL did not start");
     Some(Server {
         folder,
-        _stdin: stdin,
+        _script: script,
     })
 }
 

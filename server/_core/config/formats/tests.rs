@@ -118,16 +118,19 @@ fn base_url_is_http_without_extras() {
 }
 
 #[test]
-fn database_is_sqlite() {
+fn database_is_a_file_or_a_server() {
     takes(
         &DatabaseUrl,
         &[
             ("sqlite://data/x.db", "sqlite://data/x.db".into()),
-            ("sqlite::memory:", "sqlite::memory:".into()),
+            ("postgres://u:p@h/d", "postgres://u:p@h/d".into()),
+            ("postgresql://h/d", "postgresql://h/d".into()),
         ],
         &[
             "sqlite://",
-            "postgres://u:p@h/d",
+            "sqlite::memory:",
+            "postgres://",
+            "mysql://u:p@h/d",
             "data/x.db",
             "sqlite://?mode=rwc",
         ],

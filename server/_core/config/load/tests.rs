@@ -431,6 +431,9 @@ fn secrets_are_shown_neither_in_a_config_nor_in_faults() {
         .collect();
     assert!(names.len() >= 11);
     assert!(!format!("{:?}", load(&names)).contains("hush"));
+    let database = load(&[("DATABASE_URL", "postgres://me:hush@host/db?password=hush")]);
+    assert!(!format!("{database:?}").contains("hush"));
+    assert_eq!(database.database.shown_url(), "postgres:…@host/db?…");
 
     let wrong = |(name, _): &(&'static str, _)| match together.iter().find(|(n, _)| n == name) {
         Some(right) => *right,
@@ -438,7 +441,7 @@ fn secrets_are_shown_neither_in_a_config_nor_in_faults() {
     };
     let mut wrong: Vec<_> = names.iter().map(wrong).collect();
     wrong.push(("APP_ENV", "production"));
-    wrong.push(("DATABASE_URL", "postgres://me:hush@host/db"));
+    wrong.push(("DATABASE_URL", "mysql://me:hush@host/db"));
     wrong.push(("OPENROUTER_BASE_URL", "https://me:hush@host"));
     let folder = Folder::new(&[]);
     let faults = folder.load(&wrong).expect_err("bad settings");
