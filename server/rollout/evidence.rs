@@ -7,6 +7,7 @@
 
 mod limit;
 mod mixture;
+mod plan;
 mod ratio;
 mod stream;
 mod threshold;
@@ -25,6 +26,7 @@ use self::{
     users::Users,
 };
 pub use self::{
+    plan::EvidencePlan,
     users::Strata,
     verdict::{
         AbsoluteLimit, ArmCounts, Cause, Metric, MetricEvidence, Promotion, Reference, SampleRatio,
@@ -51,65 +53,6 @@ pub struct Observation {
     pub latency_ms: f64,
     /// It ended by our own time limit.
     pub timed_out: bool,
-}
-
-/// What evidence is to be held against; part of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EvidencePlan {
-    /// Rollback at E ≥ this.
-    pub rollback: f64,
-    /// Hold at E ≥ this.
-    pub hold: f64,
-    /// Watch at E ≥ this.
-    pub watch: f64,
-    /// The ratio of error rates that is still tolerated.
-    pub margin: f64,
-    /// Weights of errors, slow requests (P50 and P95), very slow ones (P99 and timeouts) and
-    /// feedback; normalised when the plan is loaded.
-    pub weights: [f64; 4],
-    /// The absolute limit of the candidate's error rate.
-    pub max_error_rate: f64,
-    /// The error rate below which a candidate is good enough, however rare errors are.
-    pub good_error_rate: f64,
-    /// Counted errors per user, day and metric: 1 to 3.
-    pub cap_per_user_day: u32,
-    /// Hours that the whole plan is meant to take: over these the restarts are spread.
-    pub planned_hours: u32,
-}
-
-impl Default for EvidencePlan {
-    fn default() -> Self {
-        Self {
-            rollback: 100.0,
-            hold: 20.0,
-            watch: 5.0,
-            margin: 1.25,
-            weights: [0.5, 0.3, 0.2, 0.0],
-            max_error_rate: 0.05,
-            good_error_rate: 0.01,
-            cap_per_user_day: users::MOST_COUNTED,
-            planned_hours: 168,
-        }
-    }
-}
-
-impl EvidencePlan {
-    /// The weights, not negative and summing to 1; the default ones where none is positive.
-    pub fn normalised_weights(&self) -> [f64; 4] {
-        let weights = self.weights.map(|weight| {
-            if weight.is_finite() {
-                weight.max(0.0)
-            } else {
-                0.0
-            }
-        });
-        let sum: f64 = weights.iter().sum();
-        if sum > 0.0 && sum.is_finite() {
-            weights.map(|weight| weight / sum)
-        } else {
-            Self::default().weights
-        }
-    }
 }
 
 /// How alarming the evidence is.

@@ -6,6 +6,7 @@
 
 mod campaign;
 pub mod certify;
+mod goals;
 mod growthbook;
 pub mod planner;
 mod proportion;

@@ -322,9 +322,8 @@ fn level(
         return (Level::Hold, why.to_owned());
     }
     let is_held = evidence.held.is_some_and(|held| {
-        !held
-            .calm_since_ms
-            .is_some_and(|since| now_ms.saturating_sub(since) >= HOUR_MS)
+        held.calm_since_ms
+            .is_none_or(|since| now_ms.saturating_sub(since) < HOUR_MS)
     });
     if e >= plan.hold {
         (Level::Hold, format!("E is {e:.1}, at least {}", plan.hold))
