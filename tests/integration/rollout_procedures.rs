@@ -60,7 +60,10 @@ async fn a_rollout_starts_on_control_and_is_seen_everywhere() {
     );
     assert_eq!(started["changedBy"], format!("user:{}", app::ADMIN));
     assert_eq!(started["reason"], "try the new one");
-    assert!(started.get("salt").is_none(), "who is in stays the server's");
+    assert!(
+        started.get("salt").is_none(),
+        "who is in stays the server's"
+    );
 
     let id = started["id"].as_str().unwrap();
     let listed = app.admin("list", Value::Null).await.unwrap();
@@ -70,7 +73,10 @@ async fn a_rollout_starts_on_control_and_is_seen_everywhere() {
     assert_eq!(got["finding"]["level"], "clear");
     assert!(got["next"].is_string() && got["leftMs"].is_u64());
     let words = got["words"].to_string();
-    assert!(words.contains("Nothing speaks against the candidate."), "{words}");
+    assert!(
+        words.contains("Nothing speaks against the candidate."),
+        "{words}"
+    );
     let history = app.admin("history", json!({"id": id})).await.unwrap();
     assert_eq!(history[0]["before"], Value::Null);
     assert_eq!(
@@ -103,19 +109,34 @@ async fn an_unknown_rollout_is_not_found_by_any_procedure() {
 async fn a_plan_is_checked_with_the_line_of_every_fault() {
     let app = App::start().await;
     let good = app.admin("validate", json!({"plan": PLAN})).await.unwrap();
-    assert_eq!((&good["valid"], &good["faults"]), (&json!(true), &json!([])));
+    assert_eq!(
+        (&good["valid"], &good["faults"]),
+        (&json!(true), &json!([]))
+    );
     assert_eq!(good["plan"]["stages"][0]["share"], 10.0);
     let shipped = app.admin("validate", json!({"plan": "cautious"})).await;
     assert_eq!(shipped.unwrap()["plan"]["name"], "cautious");
 
+    let small = json!({"plan": PLAN, "requestsPerDay": 20});
+    let warned = app.admin("validate", small).await.unwrap();
+    assert_eq!(warned["valid"], true);
+    let warning = warned["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("Stage 1 (10 % for 1 h) is too short"),
+        "{warning}"
+    );
+
     let bad = PLAN
         .replace("share = 10", "share = 110")
-        .replace("gate = \"manual\"", "gate = \"ajar\"");
+        .replace("share = 50", "share = -1");
     let checked = app.admin("validate", json!({"plan": bad})).await.unwrap();
-    assert_eq!((&checked["valid"], &checked["plan"]), (&json!(false), &Value::Null));
+    assert_eq!(
+        (&checked["valid"], &checked["plan"]),
+        (&json!(false), &Value::Null)
+    );
     let faults = checked["faults"].as_array().unwrap();
     let lines: Vec<_> = faults.iter().map(|fault| &fault["line"]).collect();
-    assert_eq!(lines, [4, 6], "{faults:?}");
+    assert_eq!(lines, [4, 9, 9], "{faults:?}");
     let input = json!({"plan": bad, "reason": "x"});
     let error = app.admin("start", input).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::BadRequest);
@@ -138,7 +159,9 @@ async fn overlapping_tasks_are_refused_with_the_rollout_that_has_them() {
 async fn a_reason_is_asked_for() {
     let app = App::start().await;
     let id = app.begin(PLAN).await["id"].clone();
-    for name in ["start", "pause", "resume", "advance", "setShare", "rollback", "approve"] {
+    for name in [
+        "start", "pause", "resume", "advance", "setShare", "rollback", "approve",
+    ] {
         for reason in ["", " \n\t", &"x".repeat(1001)] {
             let mut input = input(name, id.as_str().unwrap());
             input["reason"] = json!(reason);

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
 use modelramp::{
     _core::{
         auth::{Role, User},
@@ -22,7 +23,6 @@ use modelramp::{
     routers::rollout_router,
     storage::Storage,
 };
-use futures::stream::BoxStream;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;

@@ -51,7 +51,13 @@ async fn each_change_makes_a_version_and_a_line() {
     let made = ["pause", "resume", "setShare", "advance", "rollback"];
     assert_eq!(reasons, [&["try the new one"][..], &made].concat());
     let actor = format!("user:{ADMIN}");
-    assert!(history.as_array().unwrap().iter().all(|it| it["actor"] == actor));
+    assert!(
+        history
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|it| it["actor"] == actor)
+    );
     assert_eq!(app.admin("list", json!({})).await.unwrap(), json!([]));
     let all = app.admin("list", json!({"all": true})).await.unwrap();
     assert_eq!(all[0]["id"], now["id"]);
@@ -70,7 +76,10 @@ async fn a_stale_change_meets_the_current_state() {
         let expected = "but the rollout is at version 2: paused at";
         assert!(error.message.contains(expected), "{}", error.message);
         assert!(error.message.contains("lunch"), "{}", error.message);
-        assert_eq!(error.details.unwrap()["current"]["version"], paused["version"]);
+        assert_eq!(
+            error.details.unwrap()["current"]["version"],
+            paused["version"]
+        );
     }
 }
 
@@ -84,7 +93,10 @@ async fn what_the_state_does_not_allow_says_why() {
         assert_eq!(error.details.unwrap()["current"]["version"], 1);
     }
     let ended = app.admin("rollback", change(&first, "no")).await.unwrap();
-    let error = app.admin("resume", change(&ended, "yes")).await.unwrap_err();
+    let error = app
+        .admin("resume", change(&ended, "yes"))
+        .await
+        .unwrap_err();
     assert_eq!(error.code, ErrorCode::PreconditionFailed);
 }
 
@@ -143,7 +155,10 @@ async fn a_reconnect_is_told_what_it_missed_once() {
         last = id;
     }
     drop(events);
-    let ended = app.admin("rollback", change(&resumed, "three")).await.unwrap();
+    let ended = app
+        .admin("rollback", change(&resumed, "three"))
+        .await
+        .unwrap();
     let input = json!({"lastEventId": last});
     let mut events = app.subscribe(Some(ADMIN), input).await.unwrap();
     let (_, data) = next(&mut events).await;
@@ -159,7 +174,10 @@ async fn a_reconnect_is_told_what_it_missed_once() {
 #[tokio::test]
 async fn only_admins_may_listen() {
     let app = App::start().await;
-    for (user, code) in [(None, ErrorCode::Unauthorized), (Some(USER), ErrorCode::Forbidden)] {
+    for (user, code) in [
+        (None, ErrorCode::Unauthorized),
+        (Some(USER), ErrorCode::Forbidden),
+    ] {
         let refused = app.subscribe(user, json!({})).await.err().unwrap();
         assert_eq!(refused.code, code);
     }

@@ -12,6 +12,8 @@ use crate::support::sessions::token;
 async fn both_wires_carry_the_state_of_a_stale_change() {
     let app = App::start().await;
     let base = format!("http://{}", app.listen().await);
+    // A provider that another test installed is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let http = Client::new();
     let admin = format!("Bearer {}", token("owner-1"));
     let first = app.begin(PLAN).await;
@@ -27,20 +29,33 @@ async fn both_wires_carry_the_state_of_a_stale_change() {
     assert_eq!(answer.status(), 409);
     let answer: Value = answer.json().await.unwrap();
     let data = &answer["error"]["json"]["data"];
-    assert_eq!((&data["code"], &data["details"]["current"]["version"]), (&json!("CONFLICT"), &json!(1)));
+    assert_eq!(
+        (&data["code"], &data["details"]["current"]["version"]),
+        (&json!("CONFLICT"), &json!(1))
+    );
 
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "rollout.pause", "params": input});
-    let rpc = http.post(format!("{base}/rpc")).header("authorization", &admin).json(&call);
+    let rpc = http
+        .post(format!("{base}/rpc"))
+        .header("authorization", &admin)
+        .json(&call);
     let answer: Value = rpc.send().await.unwrap().json().await.unwrap();
     let data = &answer["error"]["data"];
-    assert_eq!((&data["code"], &data["details"]["current"]["version"]), (&json!("CONFLICT"), &json!(1)));
+    assert_eq!(
+        (&data["code"], &data["details"]["current"]["version"]),
+        (&json!("CONFLICT"), &json!(1))
+    );
 
     for (session, status) in [(None, 401), (Some("user-1"), 403), (Some("owner-1"), 200)] {
         let mut request = http.get(format!("{base}/api/trpc/rollout.list"));
         if let Some(session) = session {
             request = request.header("authorization", format!("Bearer {}", token(session)));
         }
-        assert_eq!(request.send().await.unwrap().status(), status, "{session:?}");
+        assert_eq!(
+            request.send().await.unwrap().status(),
+            status,
+            "{session:?}"
+        );
     }
     let answer = http
         .get(format!("{base}/api/trpc/rollout.list"))
@@ -59,7 +74,11 @@ async fn modelramp(app: &App, arguments: &[&str], token: &str) -> (Option<i32>, 
         .env("DATABASE_URL", &app.database)
         .current_dir(app.folder.path());
     let ran = tokio::task::spawn_blocking(move || command.output());
-    let Output { status, stdout, stderr } = ran.await.unwrap().unwrap();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = ran.await.unwrap().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
@@ -94,11 +113,28 @@ async fn a_rollout_is_steered_from_the_command_line_from_start_to_report() {
     ] {
         assert!(run(arguments).await.contains("state     "), "{arguments:?}");
     }
-    let stale = ["rollout", "--url", &url, "pause", id, "-r", "x", "--version", "1"];
+    let stale = [
+        "rollout",
+        "--url",
+        &url,
+        "pause",
+        id,
+        "-r",
+        "x",
+        "--version",
+        "1",
+    ];
     let (code, _, err) = modelramp(&app, &stale, &admin).await;
     assert_eq!(code, Some(1));
-    assert!(err.contains("the rollout is at version 5: running at 50 %"), "{err}");
-    assert!(run(&["rollback", id, "-r", "no"]).await.contains("rolled-back"));
+    assert!(
+        err.contains("the rollout is at version 5: running at 50 %"),
+        "{err}"
+    );
+    assert!(
+        run(&["rollback", id, "-r", "no"])
+            .await
+            .contains("rolled-back")
+    );
     assert!(run(&["history", id]).await.contains("a little more"));
     assert!(run(&["why", id]).await.contains("looks good"));
     assert!(run(&["get", id]).await.contains("control"));
@@ -120,10 +156,14 @@ async fn a_rollout_is_steered_from_the_command_line_from_start_to_report() {
 #[tokio::test]
 async fn a_plan_is_judged_before_it_starts() {
     let app = App::start().await;
-    let plan = |traffic: &'static str| ["simulate", "plan", "--traffic", traffic, "--baseline", "2%"];
+    let plan =
+        |traffic: &'static str| ["simulate", "plan", "--traffic", traffic, "--baseline", "2%"];
     let (code, out, err) = modelramp(&app, &plan("10000/day"), "").await;
     assert_eq!(code, Some(0), "{out}{err}");
-    assert!(out.ends_with("every stage is long enough to see something\n"), "{out}");
+    assert!(
+        out.ends_with("every stage is long enough to see something\n"),
+        "{out}"
+    );
     let (code, out, err) = modelramp(&app, &plan("20/day"), "").await;
     assert_eq!(code, Some(1), "{out}");
     assert!(err.contains("too short to see anything"), "{err}");
