@@ -269,3 +269,6 @@ impl fmt::Display for Hold {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

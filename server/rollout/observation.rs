@@ -95,6 +95,9 @@ pub struct Ledger {
     /// How many events were folded.
     pub events: u64,
     last_ms: Option<i64>,
+    /// When the share in force began. What arrived before was decided by another share, and would
+    /// make the users' ratio look wrong; it is not counted.
+    share_since_ms: i64,
     /// In their order.
     pub ratings: Vec<Rating>,
     /// How many more there were.
@@ -117,6 +120,7 @@ impl Ledger {
             hour: Hour::default(),
             events: 0,
             last_ms: None,
+            share_since_ms: started_at_ms,
             ratings: Vec::new(),
             ratings_beyond: 0,
         };
@@ -130,7 +134,8 @@ impl Ledger {
     /// Folds an event of this rollout, made while `share` was in force.
     pub fn fold(&mut self, event: &Event, share: Percent) {
         self.events += 1;
-        let Some(observation) = observe(event) else {
+        let observation = observe(event).filter(|it| it.at_ms >= self.share_since_ms);
+        let Some(observation) = observation else {
             return;
         };
         self.last_ms = self.last_ms.max(Some(event.at_ms));
@@ -152,10 +157,14 @@ impl Ledger {
         match step {
             Step::None => {}
             Step::Stage { share, rho_bad } => {
+                self.share_since_ms = at_ms;
                 self.evidence.begin_stage(at_ms, share, rho_bad);
                 self.arms = Default::default();
             }
-            Step::Share { share } => self.evidence.advance(at_ms, share),
+            Step::Share { share } => {
+                self.share_since_ms = at_ms;
+                self.evidence.advance(at_ms, share);
+            }
         }
     }
 

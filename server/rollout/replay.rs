@@ -59,7 +59,9 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
     };
     let plan: Plan = serde_json::from_value(stored.plan.clone())?;
     let expected: Ledger = serde_json::from_value(stored.evidence.clone())?;
-    let rows = store.audit(id).await?;
+    let mut rows = store.audit(id).await?;
+    // It may be live, and go on while it is read.
+    rows.retain(|row| row.version <= stored.version);
     let started_at_ms = rows
         .first()
         .and_then(|row| row.evidence["atMs"].as_i64())

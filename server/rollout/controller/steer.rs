@@ -124,8 +124,7 @@ impl Controller {
     ) -> Result<Status, ControlError> {
         let by = author(reason, actor)?;
         let request = Request { id, based_on, by };
-        self.change(request, |entry, finding| onwards(entry, finding))
-            .await
+        self.change(request, onwards).await
     }
 
     /// Opens the gate that the rollout waits at.

@@ -227,6 +227,9 @@ impl Controller {
                     self.inner.lock().is_numbering = false;
                 }
                 writer.fails(&error);
+                // The sooner it is known what is stored, the fewer requests are decided by a share
+                // that may be an old one.
+                let _ = self.is_in_control(writer).await;
                 Err(error)
             }
         }

@@ -1,0 +1,166 @@
+//! A store in memory that fails when it is told to.
+
+use std::collections::VecDeque;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::{
+    ai_metrics::Event,
+    alerting::Alert,
+    rollout::store::{Commit, CommitError},
+};
+
+/// How a commit fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Failure {
+    /// Nothing is written.
+    Before,
+    /// All is written, and the answer is lost.
+    After,
+}
+
+#[derive(Default)]
+pub(super) struct Database {
+    pub(super) rollouts: Vec<StoredRollout>,
+    pub(super) audit: Vec<AuditRow>,
+    pub(super) alerts: Vec<Alert>,
+    pub(super) events: Vec<Event>,
+    holder: Option<String>,
+    fence: i64,
+    /// Commits since the beginning.
+    pub(super) commits: usize,
+    failures: VecDeque<Option<Failure>>,
+    pub(super) is_full: bool,
+}
+
+#[derive(Default)]
+pub(super) struct MemoryStore(pub(super) Mutex<Database>);
+
+impl MemoryStore {
+    /// What the next commits do.
+    pub(super) fn fail(&self, failures: impl IntoIterator<Item = Option<Failure>>) {
+        self.0.lock().failures.extend(failures);
+    }
+
+    /// As after the death of the process that held it.
+    pub(super) fn forget_holder(&self) {
+        self.0.lock().holder = None;
+    }
+}
+
+#[async_trait]
+impl RolloutStore for MemoryStore {
+    async fn acquire(&self, holder: &str, _now: DateTime<Utc>) -> anyhow::Result<Option<Fence>> {
+        let mut db = self.0.lock();
+        if db.holder.as_deref().is_some_and(|it| it != holder) {
+            return Ok(None);
+        }
+        db.holder = Some(holder.to_owned());
+        db.fence += 1;
+        Ok(Some(Fence(db.fence)))
+    }
+
+    async fn renew(&self, fence: Fence, _now: DateTime<Utc>) -> anyhow::Result<bool> {
+        Ok(self.0.lock().fence == fence.0)
+    }
+
+    async fn release(&self, _fence: Fence) -> anyhow::Result<()> {
+        self.0.lock().holder = None;
+        Ok(())
+    }
+
+    async fn rollouts(&self, only_live: bool) -> anyhow::Result<Vec<StoredRollout>> {
+        let db = self.0.lock();
+        let newest = db.rollouts.iter().rev();
+        Ok(newest
+            .filter(|it| it.is_live || !only_live)
+            .cloned()
+            .collect())
+    }
+
+    async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>> {
+        Ok(self
+            .0
+            .lock()
+            .rollouts
+            .iter()
+            .find(|it| it.id == id)
+            .cloned())
+    }
+
+    async fn commit(&self, fence: Fence, commit: &Commit) -> Result<(), CommitError> {
+        let mut db = self.0.lock();
+        db.commits += 1;
+        let failure = db.failures.pop_front().flatten();
+        let lost = || CommitError::Store(anyhow::anyhow!("the disk is full"));
+        if failure == Some(Failure::Before) || db.is_full {
+            return Err(lost());
+        }
+        if fence.0 != db.fence {
+            return Err(CommitError::Fenced);
+        }
+        let mut rollouts = db.rollouts.clone();
+        for change in &commit.rollouts {
+            let new = &change.rollout;
+            let old = rollouts.iter_mut().find(|it| it.id == new.id);
+            match (old, change.based_on) {
+                (Some(old), Some(based_on)) if old.version == based_on => *old = new.clone(),
+                (None, None) => rollouts.push(new.clone()),
+                (old, based_on) => {
+                    return Err(CommitError::Stale {
+                        rollout_id: new.id.clone(),
+                        based_on: based_on.unwrap_or(0),
+                        current: old.map_or(0, |it| it.version),
+                    });
+                }
+            }
+        }
+        db.rollouts = rollouts;
+        for event in &commit.events {
+            let last = db.events.last().map_or(0, |it| it.seq);
+            assert!(event.seq > last, "event {} is stored twice", event.seq);
+            db.events.push(event.clone());
+        }
+        for change in &commit.rollouts {
+            db.audit.extend(change.audit.clone());
+            for alert in &change.alerts {
+                let is_new = db.alerts.iter().all(|it| it.id != alert.id);
+                assert!(is_new, "alert `{}` is stored twice", alert.title);
+                db.alerts.push(alert.clone());
+            }
+        }
+        match failure {
+            Some(_) => Err(lost()),
+            None => Ok(()),
+        }
+    }
+
+    async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>> {
+        let db = self.0.lock();
+        let rows = db.audit.iter().filter(|it| it.rollout_id == rollout_id);
+        Ok(rows.cloned().collect())
+    }
+
+    async fn events_of(
+        &self,
+        rollout_id: &str,
+        after: i64,
+        limit: usize,
+    ) -> anyhow::Result<Vec<Event>> {
+        let db = self.0.lock();
+        let events = db.events.iter();
+        let events =
+            events.filter(|it| it.seq > after && it.rollout.as_deref() == Some(rollout_id));
+        Ok(events.take(limit).cloned().collect())
+    }
+
+    async fn errors_by_subject(&self, _: i64, _: i64) -> anyhow::Result<Vec<(u64, u32)>> {
+        Ok((1..50).map(|user| (user, (user % 9) as u32)).collect())
+    }
+
+    async fn last_event(&self) -> anyhow::Result<i64> {
+        Ok(self.0.lock().events.last().map_or(0, |it| it.seq))
+    }
+}

@@ -1,0 +1,277 @@
+//! The table: every state against every finding, and the order of the reasons.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{_core::config::Algorithm, rollout::plan::Known};
+
+const STATES: [State; 9] = [
+    State::Running,
+    State::Paused,
+    State::WaitingAtGate { recommended: false },
+    State::Holding {
+        because: Hold::Watch,
+    },
+    State::Holding {
+        because: Hold::NoTraffic,
+    },
+    State::Holding {
+        because: Hold::Evidence,
+    },
+    State::Holding {
+        because: Hold::BothSidesFailing,
+    },
+    State::Completed,
+    State::RolledBack,
+];
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(1_700_000_000_000).expect("a time")
+}
+
+fn plan() -> Plan {
+    let text = r#"
+name = "p"
+deadline = "10days"
+[no_traffic]
+alert_after = "1h"
+hold = true
+[[stages]]
+share = 10
+soak = "1h"
+guards = { max_error_rate = 0.05, max_average = "5s" }
+[[stages]]
+share = 50
+soak = "1h"
+gate = "manual"
+[[stages]]
+share = 100
+soak = "1h"
+"#;
+    Plan::parse(text, "p", &Known::default()).expect("a plan")
+}
+
+/// Two hours into a stage whose soak is over.
+fn status(state: State, stage: usize) -> Status {
+    Status {
+        id: "r".into(),
+        plan: "p".into(),
+        tasks: Vec::new(),
+        state,
+        stage,
+        stages: 3,
+        share: Percent::new(10.0).expect("a share"),
+        soaked_ms: 3_600_000,
+        version: 1,
+        algorithm: Algorithm::Murmur3,
+        salt: "s".into(),
+        started_at: now() - TimeDelta::hours(2),
+        stage_began_at: now() - TimeDelta::hours(2),
+        ended_at: None,
+        changed_by: "user:1".into(),
+        reason: "so".into(),
+        clear_since: Some(now() - TimeDelta::hours(1)),
+        told: Default::default(),
+    }
+}
+
+/// All is well, and proven.
+fn good() -> Finding {
+    Finding {
+        level: Level::Clear,
+        limit_broken: false,
+        both_failing: false,
+        sample_mismatch: false,
+        recommended: true,
+        proven: true,
+        e: 1.0,
+        why: "well".into(),
+        users: 20,
+        candidate: Arm {
+            requests: 200,
+            errors: 0,
+            average_ms: 500.0,
+        },
+        control: Arm::default(),
+        last_request_at: Some(now()),
+    }
+}
+
+#[test]
+fn rollback_is_reached_from_every_state_that_is_not_final() {
+    for state in STATES {
+        for stage in 0..3 {
+            for (limit_broken, cause) in [(true, Cause::LimitBroken), (false, Cause::Worse)] {
+                // Even if everything else stands in the way.
+                let finding = Finding {
+                    level: Level::Rollback,
+                    limit_broken,
+                    sample_mismatch: true,
+                    candidate: Arm::default(),
+                    last_request_at: None,
+                    ..good()
+                };
+                let decision = decide(&plan(), &status(state, stage), &finding, now());
+                let expected = if state.is_final() {
+                    Decision::Stay(Stay::Ended)
+                } else {
+                    Decision::RollBack(cause)
+                };
+                assert_eq!(decision, expected, "{state:?}, stage {stage}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_state_with_every_hold() {
+    type Change = fn(&mut Finding);
+    let holds: [(Hold, Change); 5] = [
+        (Hold::BothSidesFailing, |it| it.both_failing = true),
+        (Hold::SampleRatio, |it| it.sample_mismatch = true),
+        (Hold::Evidence, |it| it.level = Level::Hold),
+        (Hold::Watch, |it| it.level = Level::Watch),
+        (Hold::NoTraffic, |it| it.last_request_at = None),
+    ];
+    for (hold, change) in holds {
+        let mut finding = good();
+        change(&mut finding);
+        for state in STATES {
+            let expected = match state {
+                State::Running => Decision::Hold(hold),
+                State::Paused => Decision::Stay(Stay::Paused),
+                State::WaitingAtGate { .. } => Decision::Stay(Stay::AtGate),
+                State::Holding { because } if because == hold => Decision::Stay(Stay::Held),
+                State::Holding { .. } => Decision::Hold(hold),
+                State::Completed | State::RolledBack => Decision::Stay(Stay::Ended),
+            };
+            let decision = decide(&plan(), &status(state, 0), &finding, now());
+            assert_eq!(decision, expected, "{state:?} with {hold:?}");
+        }
+    }
+}
+
+#[test]
+fn without_a_cause_each_state_goes_on() {
+    let at = |state, stage| decide(&plan(), &status(state, stage), &good(), now());
+    assert_eq!(at(State::Running, 0), Decision::Advance(1));
+    assert_eq!(at(State::Running, 1), Decision::Ask { recommended: true });
+    assert_eq!(at(State::Running, 2), Decision::Complete);
+    assert_eq!(at(State::Paused, 0), Decision::Stay(Stay::Paused));
+    let gate = State::WaitingAtGate { recommended: false };
+    assert_eq!(at(gate, 1), Decision::Stay(Stay::AtGate), "a person's gate");
+    assert_eq!(at(gate, 0), Decision::Advance(1), "proof came late");
+    let because = Hold::Evidence;
+    assert_eq!(at(State::Holding { because }, 0), Decision::Resume);
+}
+
+#[test]
+fn the_reasons_to_stay_come_in_their_order() {
+    let decide = |status: &Status, finding: &Finding| decide(&plan(), status, finding, now());
+    let mut status = status(State::Running, 0);
+    status.soaked_ms = 0;
+    let mut finding = Finding {
+        proven: false,
+        recommended: false,
+        candidate: Arm {
+            requests: 199,
+            errors: 100,
+            average_ms: 9_000.0,
+        },
+        ..good()
+    };
+    let few = Decision::Stay(Stay::TooLittleEvidence);
+    assert_eq!(decide(&status, &finding), few);
+    finding.candidate.requests = 200;
+    assert_eq!(decide(&status, &finding), Decision::Stay(Stay::Guarded));
+    finding.candidate.errors = 10;
+    assert_eq!(decide(&status, &finding), Decision::Stay(Stay::Guarded));
+    finding.candidate.average_ms = 5_000.0;
+    assert_eq!(decide(&status, &finding), Decision::Stay(Stay::Soaking));
+    status.soaked_ms = 3_600_000;
+    assert_eq!(decide(&status, &finding), few, "unproven is inconclusive");
+    status.soaked_ms = 7_200_000;
+    let ask = Decision::Ask { recommended: false };
+    assert_eq!(
+        decide(&status, &finding),
+        ask,
+        "and after as long again a person is asked"
+    );
+    finding.users = 19;
+    assert_eq!(decide(&status, &finding), few);
+    finding.users = 20;
+    status.stage_began_at = now() - TimeDelta::minutes(59);
+    assert_eq!(decide(&status, &finding), few);
+}
+
+#[test]
+fn no_data_promotes_nothing_and_takes_nothing_back() {
+    let silent = Finding {
+        recommended: false,
+        proven: false,
+        users: 0,
+        candidate: Arm::default(),
+        last_request_at: None,
+        ..good()
+    };
+    let mut plan = plan();
+    plan.no_traffic.hold = false;
+    for stage in 0..3 {
+        let mut status = status(State::Running, stage);
+        status.soaked_ms = u64::MAX;
+        let decision = decide(&plan, &status, &silent, now());
+        assert_eq!(
+            decision,
+            Decision::Stay(Stay::TooLittleEvidence),
+            "stage {stage}"
+        );
+    }
+}
+
+#[test]
+fn a_watch_is_left_after_five_clear_minutes() {
+    let because = Hold::Watch;
+    let mut status = status(State::Holding { because }, 0);
+    status.clear_since = Some(now() - TimeDelta::minutes(4));
+    assert_eq!(
+        decide(&plan(), &status, &good(), now()),
+        Decision::Stay(Stay::Held)
+    );
+    status.clear_since = None;
+    assert_eq!(
+        decide(&plan(), &status, &good(), now()),
+        Decision::Stay(Stay::Held)
+    );
+    status.clear_since = Some(now() - TimeDelta::minutes(5));
+    assert_eq!(decide(&plan(), &status, &good(), now()), Decision::Resume);
+}
+
+#[test]
+fn past_the_deadline_nothing_advances() {
+    let mut plan = plan();
+    plan.deadline = Some(Duration::from_secs(7_200));
+    let decision = decide(&plan, &status(State::Running, 0), &good(), now());
+    assert_eq!(decision, Decision::Hold(Hold::Deadline));
+}
+
+#[test]
+fn nothing_is_raised_by_hand_while_evidence_holds() {
+    assert_eq!(forbids_raising(&good()), None);
+    let finding = |level| Finding { level, ..good() };
+    assert_eq!(forbids_raising(&finding(Level::Watch)), None);
+    assert!(forbids_raising(&finding(Level::Hold)).is_some());
+    assert!(
+        forbids_raising(&Finding {
+            sample_mismatch: true,
+            ..good()
+        })
+        .is_some()
+    );
+    assert!(
+        forbids_raising(&Finding {
+            both_failing: true,
+            ..good()
+        })
+        .is_some()
+    );
+}
