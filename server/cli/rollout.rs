@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::Client,
-    offline,
+    offline, simulate,
     table::{Table, clean},
 };
 use crate::_core::{
@@ -57,6 +57,12 @@ enum Command {
     Validate {
         /// A plan's name, a TOML file, or `-` for standard input.
         plan: String,
+        /// Requests that its tasks get, such as `10000/day`; without it stages are not judged.
+        #[arg(long, value_parser = simulate::traffic)]
+        traffic: Option<f64>,
+        /// How many of control's requests fail.
+        #[arg(long, value_parser = simulate::percentage, default_value = "2%")]
+        baseline: f64,
     },
     /// Starts a rollout.
     Start {
@@ -186,8 +192,16 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<(Value, Show)>
             let answer = client.call("rollout.get", json!({"id": id})).await?;
             Ok((answer, show_rollout))
         }
-        Command::Validate { plan } => {
-            let input = json!({"plan": plan_text(&plan)?});
+        Command::Validate {
+            plan,
+            traffic,
+            baseline,
+        } => {
+            let mut input = json!({"plan": plan_text(&plan)?});
+            if let (Some(traffic), Some(input)) = (traffic, input.as_object_mut()) {
+                input.insert("requestsPerDay".to_owned(), json!(traffic));
+                input.insert("baseline".to_owned(), json!(baseline * 100.0));
+            }
             let answer = client.call("rollout.validate", input).await?;
             if answer.get("valid") != Some(&Value::Bool(true)) {
                 anyhow::bail!("the plan cannot be used:\n{}", show_faults(&answer));

@@ -16,7 +16,7 @@ use crate::rollout::{
     plan::{Known, Library, Plan},
     simulate::{
         certify::{self, Options, Progress},
-        planner::{self, PlannedStage, Traffic},
+        planner::Sight,
     },
 };
 
@@ -66,7 +66,7 @@ enum Command {
 }
 
 /// Requests a day.
-fn traffic(text: &str) -> Result<f64, String> {
+pub(super) fn traffic(text: &str) -> Result<f64, String> {
     let (number, unit) = text.split_once('/').unwrap_or((text, "day"));
     let per_day = match unit.trim() {
         "day" | "d" => 1.0,
@@ -83,7 +83,7 @@ fn traffic(text: &str) -> Result<f64, String> {
 }
 
 /// `2%` as 0.02.
-fn percentage(text: &str) -> Result<f64, String> {
+pub(super) fn percentage(text: &str) -> Result<f64, String> {
     let number = text
         .trim()
         .strip_suffix('%')
@@ -137,22 +137,10 @@ fn see(plan: &str, requests_per_day: f64, baseline: f64) -> anyhow::Result<()> {
             format!("unknown plan `{text}`; known are {}", known.join(", "))
         })?
     };
-    let traffic = Traffic {
-        requests_per_day,
-        baseline,
-        margin: plan.evidence.margin,
-    };
-    let stages = (0..plan.stages.len()).zip(&plan.stages);
-    let stages = stages.map(|(n, stage)| PlannedStage {
-        name: format!("{}", n + 1),
-        share: plan.share_of(n).get(),
-        hours: stage.soak.as_secs_f64() / 3600.0,
-    });
-    let sight = planner::plan(traffic, stages);
+    let sight = Sight::of(&plan, requests_per_day, baseline);
     let mut out = std::io::stdout().lock();
     writeln!(out, "{sight}")?;
-    let blind = |it: &&planner::StageSight| it.sees().is_none() && it.stage.share < 100.0;
-    match sight.stages.iter().filter(blind).count() {
+    match sight.blind().count() {
         0 => Ok(writeln!(
             out,
             "every stage is long enough to see something"

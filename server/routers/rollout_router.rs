@@ -65,22 +65,36 @@ pub fn register(registry: &mut Registry, controller: Arc<Controller>) {
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 struct ValidatePlan {
     /// The name of a plan that is known here, or a plan in TOML.
     #[schemars(length(min = 1, max = MAX_PLAN))]
     plan: String,
+    /// Requests a day that its tasks get. Where this is given, stages that are too short to see
+    /// anything are warned of.
+    #[serde(default)]
+    #[schemars(range(min = 1))]
+    requests_per_day: Option<f64>,
+    /// How many of control's requests fail, in percent; 2 where it is not given.
+    #[serde(default)]
+    baseline: Option<Percent>,
 }
+
+/// The share of requests that fail where nothing better is known, in percent.
+const USUAL_BASELINE: f64 = 2.0;
 
 async fn validate(
     controller: Arc<Controller>,
     _: Context,
     input: ValidatePlan,
 ) -> Result<Checked, RpcError> {
+    let baseline = input.baseline.map_or(USUAL_BASELINE, Percent::get) / 100.0;
+    let traffic = input.requests_per_day.map(|requests| (requests, baseline));
     if answers::is_toml(&input.plan) {
-        return Ok(Checked::new(controller.validate(&input.plan)));
+        return Ok(Checked::new(controller.validate(&input.plan), traffic));
     }
-    match controller.library().get(&input.plan) {
-        Some(plan) => Ok(Checked::new(Ok(plan.clone()))),
+    match controller.library().get(input.plan.trim()) {
+        Some(plan) => Ok(Checked::new(Ok(plan.clone()), traffic)),
         None => {
             let known = controller.library().plans();
             let known: Vec<_> = known.map(|plan| format!("`{}`", plan.name)).collect();

@@ -117,9 +117,18 @@ async fn a_plan_is_checked_with_the_line_of_every_fault() {
     let shipped = app.admin("validate", json!({"plan": "cautious"})).await;
     assert_eq!(shipped.unwrap()["plan"]["name"], "cautious");
 
+    let small = json!({"plan": PLAN, "requestsPerDay": 20});
+    let warned = app.admin("validate", small).await.unwrap();
+    assert_eq!(warned["valid"], true);
+    let warning = warned["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("Stage 1 (10 % for 1 h) is too short"),
+        "{warning}"
+    );
+
     let bad = PLAN
         .replace("share = 10", "share = 110")
-        .replace("gate = \"manual\"", "gate = \"ajar\"");
+        .replace("share = 50", "share = -1");
     let checked = app.admin("validate", json!({"plan": bad})).await.unwrap();
     assert_eq!(
         (&checked["valid"], &checked["plan"]),
@@ -127,7 +136,7 @@ async fn a_plan_is_checked_with_the_line_of_every_fault() {
     );
     let faults = checked["faults"].as_array().unwrap();
     let lines: Vec<_> = faults.iter().map(|fault| &fault["line"]).collect();
-    assert_eq!(lines, [4, 6], "{faults:?}");
+    assert_eq!(lines, [4, 9, 9], "{faults:?}");
     let input = json!({"plan": bad, "reason": "x"});
     let error = app.admin("start", input).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::BadRequest);

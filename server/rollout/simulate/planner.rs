@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::rollout::plan::Plan;
+
 /// Candidates that a stage is asked about: how many times as many errors as control.
 pub const RATIOS: [f64; 3] = [2.0, 5.0, 10.0];
 /// The evidence that takes a candidate back.
@@ -110,6 +112,30 @@ pub fn plan(traffic: Traffic, stages: impl IntoIterator<Item = PlannedStage>) ->
         })
         .collect();
     Sight { traffic, stages }
+}
+
+impl Sight {
+    /// What the stages of a rollout's plan can see; `baseline` is 0 to 1.
+    pub fn of(plan: &Plan, requests_per_day: f64, baseline: f64) -> Self {
+        let traffic = Traffic {
+            requests_per_day,
+            baseline,
+            margin: plan.evidence.margin,
+        };
+        let stages = plan.stages.iter().enumerate();
+        let stages = stages.map(|(n, stage)| PlannedStage {
+            name: (n + 1).to_string(),
+            share: plan.share_of(n).get(),
+            hours: stage.soak.as_secs_f64() / 3600.0,
+        });
+        self::plan(traffic, stages)
+    }
+
+    /// The stages that are too short to see anything, though they have a control to compare with.
+    pub fn blind(&self) -> impl Iterator<Item = &StageSight> {
+        let stages = self.stages.iter();
+        stages.filter(|it| it.sees().is_none() && it.stage.share < 100.0)
+    }
 }
 
 impl fmt::Display for Sight {

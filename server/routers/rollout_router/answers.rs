@@ -16,6 +16,7 @@ use crate::{
         decision::{Arm, Finding},
         evidence::Level,
         plan::{Plan, PlanFault, PlanFaults},
+        simulate::planner::{self, PlannedStage, Sight, StageSight},
         status::{State, Status},
         store::AuditRow,
     },
@@ -203,12 +204,13 @@ pub(super) struct Checked {
 }
 
 impl Checked {
-    pub(super) fn new(plan: Result<Plan, PlanFaults>) -> Self {
+    /// `traffic` is requests a day and the share of them that fail on control, 0 to 1.
+    pub(super) fn new(plan: Result<Plan, PlanFaults>, traffic: Option<(f64, f64)>) -> Self {
         match plan {
             Ok(plan) => Self {
                 valid: true,
                 faults: Vec::new(),
-                warnings: Vec::new(),
+                warnings: traffic.map_or_else(Vec::new, |traffic| blind(&plan, traffic)),
                 plan: Some(plan),
             },
             Err(faults) => Self {
@@ -219,6 +221,20 @@ impl Checked {
             },
         }
     }
+}
+
+/// A sentence for each stage that is too short.
+fn blind(plan: &Plan, (requests_per_day, baseline): (f64, f64)) -> Vec<String> {
+    let sight = Sight::of(plan, requests_per_day, baseline);
+    let warn = |it: &StageSight| {
+        let PlannedStage { name, share, hours } = &it.stage;
+        let [.., worst] = planner::RATIOS;
+        format!(
+            "Stage {name} ({share} % for {hours} h) is too short to see even a candidate {worst} \
+             times as bad as control at {requests_per_day} requests a day"
+        )
+    };
+    sight.blind().map(warn).collect()
 }
 
 /// Whether a text is a plan rather than the name of one.

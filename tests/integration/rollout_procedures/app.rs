@@ -49,7 +49,6 @@ pub(super) struct App {
     pub(super) registry: Arc<Registry>,
     pub(super) controller: Arc<Controller>,
     pub(super) database: String,
-    pub(super) storage: Storage,
     pub(super) folder: TempDir,
     tasks: Tasks,
 }
@@ -83,7 +82,6 @@ impl App {
             registry: Arc::new(registry),
             controller,
             database,
-            storage,
             folder,
             tasks,
         };
@@ -167,7 +165,8 @@ impl App {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tasks, patience) = (self.tasks.clone(), config.server.shutdown_timeout);
-        tokio::spawn(async move {
+        // Not on the server's own tasks, which it waits for.
+        Tasks::default().spawn(async move {
             let stop = tasks.stopping();
             transport::serve(listener, router, &tasks, stop, patience).await
         });
