@@ -21,6 +21,10 @@ use crate::{
     chat::Chat,
     model_router::{Clients, ModelRouter, catalog::Catalog},
     providers::sandbox::{Sandbox, SandboxPlan},
+    rollout::{
+        controller::{self, Controller, World},
+        plan::{Known, Library},
+    },
     routers, schema,
     storage::{Storage, secret_for_development},
     transport::{self, gate::Gate, trpc},
@@ -65,7 +69,36 @@ impl App {
 
         let flags = Arc::new(FeatureFlags::new(config.flags.clone()));
         let recording = Tasks::default();
-        let metrics = start_metrics(&storage, &recording).await?;
+        let metrics = Arc::new(AiMetrics::drained());
+        let stored = storage.since(Minutes::WEEK.start(now_utc())).await;
+        metrics.restore(stored.context("cannot read the events of the last week")?);
+        let known = Known {
+            tasks: Some(
+                catalog
+                    .tasks
+                    .iter()
+                    .map(|task| task.name.to_string())
+                    .collect(),
+            ),
+            models: Some(
+                catalog
+                    .models
+                    .iter()
+                    .map(|model| model.name.to_string())
+                    .collect(),
+            ),
+        };
+        let controller = Controller::open(controller::Parts {
+            store: Arc::new(storage.clone()),
+            flags: flags.clone(),
+            metrics: metrics.clone(),
+            library: Library::load(None, &known)?,
+            known,
+            world: World::real(),
+            holder: uuid::Uuid::new_v4().to_string(),
+        })
+        .await?;
+        recording.spawn(controller.clone().run(recording.stopping()));
         let sandbox = if catalog.needs_sandbox() {
             let plan = match &config.models.sandbox {
                 Some(path) => SandboxPlan::load(path)?,
@@ -105,6 +138,7 @@ impl App {
                 chat,
             },
         );
+        routers::rollout_router::register(&mut registry, controller);
         extend(&mut registry);
         let registry = Arc::new(registry);
 
@@ -248,15 +282,9 @@ impl App {
     }
 }
 
-/// The windows, filled from the database, and the task that stores what is recorded.
 #[expect(clippy::disallowed_methods, reason = "a start is now")]
-async fn start_metrics(storage: &Storage, recording: &Tasks) -> anyhow::Result<Arc<AiMetrics>> {
-    let store = Arc::new(storage.clone());
-    let (metrics, recorder) = AiMetrics::recorded(store.clone());
-    let events = store.since(Minutes::WEEK.start(Utc::now())).await;
-    metrics.restore(events.context("cannot read the events of the last week")?);
-    recording.spawn(recorder.run(recording.stopping()));
-    Ok(metrics)
+fn now_utc() -> DateTime<Utc> {
+    Utc::now()
 }
 
 /// `JWT_SECRET`, or the one that development keeps beside its database.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
@@ -143,17 +143,21 @@ fn words(finding: &Finding) -> Vec<String> {
         Level::Rollback => "The candidate is worse than control.",
     };
     let mut words = vec![level.to_owned()];
-    match (finding.limit_broken, finding.control_broken) {
-        (true, true) => words.push("Both sides fail more often than the plan allows.".to_owned()),
-        (true, false) => {
-            words.push("The candidate fails more often than the plan allows.".to_owned());
-        }
-        (false, _) => {}
+    if finding.limit_broken {
+        words.push("The candidate fails more often than the plan allows.".to_owned());
+    }
+    if finding.both_failing {
+        words.push("Both sides fail more often than the plan allows.".to_owned());
     }
     if finding.sample_mismatch {
         words.push("The arms' users are not in the ratio of the share.".to_owned());
     }
-    words.push(arm("candidate", &finding.candidate));
+    words.push(format!(
+        "The evidence that the candidate is worse is {:.3}.",
+        finding.e
+    ));
+    let users = finding.users;
+    words.push(arm("candidate", &finding.candidate) + &format!(" It had {users} users."));
     words.push(arm("control", &finding.control));
     words.push(
         match (finding.proven, finding.recommended) {
@@ -171,7 +175,6 @@ fn words(finding: &Finding) -> Vec<String> {
 fn arm(name: &str, arm: &Arm) -> String {
     let Arm {
         requests,
-        users,
         errors,
         average_ms,
     } = arm;
@@ -180,7 +183,7 @@ fn arm(name: &str, arm: &Arm) -> String {
     }
     let rate = 100.0 * arm.error_rate();
     format!(
-        "Since the stage began, {name}: {requests} requests of {users} users, {errors} errors \
+        "Since the stage began, {name}: {requests} requests, {errors} errors \
          ({rate:.2} %), {average_ms:.0} ms on average."
     )
 }
@@ -220,7 +223,27 @@ impl Checked {
 
 /// Whether a text is a plan rather than the name of one.
 pub(super) fn is_toml(plan: &str) -> bool {
-    plan.contains(['\n', '='])
+    plan.trim().contains('\n')
+}
+
+/// Where a rollout was at a moment.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+struct Place {
+    /// What it was doing.
+    state: State,
+    /// The stage it was in, counted from 1.
+    stage: usize,
+    /// Users below this share got the candidate.
+    share: Percent,
+}
+
+impl Place {
+    /// As the history keeps it, where stages count from 0.
+    fn of(kept: Value) -> Option<Self> {
+        let mut place: Self = serde_json::from_value(kept).ok()?;
+        place.stage += 1;
+        Some(place)
+    }
 }
 
 /// One line of a rollout's history.
@@ -235,10 +258,10 @@ pub(super) struct HistoryEntry {
     pub(super) action: String,
     /// Why.
     pub(super) reason: String,
-    /// State and share before; null at the start.
-    before: Value,
-    /// State and share after.
-    after: Value,
+    /// Where the rollout was before; null at the start.
+    before: Option<Place>,
+    /// Where it was after.
+    after: Option<Place>,
     /// The version that this made.
     pub(super) version: i64,
 }
@@ -250,8 +273,8 @@ impl HistoryEntry {
             actor: row.actor,
             action: row.action,
             reason: row.reason,
-            before: row.before,
-            after: row.after,
+            before: Place::of(row.before),
+            after: Place::of(row.after),
             version: row.version,
         }
     }
@@ -266,8 +289,12 @@ impl HistoryEntry {
             actor: status.changed_by.clone(),
             action: change.action.clone(),
             reason: status.reason.clone(),
-            before: Value::Null,
-            after: json!({ "state": status.state, "share": status.share, "stage": status.stage }),
+            before: None,
+            after: Some(Place {
+                state: status.state,
+                stage: status.stage + 1,
+                share: status.share,
+            }),
             version: status.version,
         }
     }
