@@ -110,7 +110,7 @@ impl App {
             library: Library::load(config.rollout.plans.as_deref(), &known)?,
             known,
             world: World::real(),
-            holder: format!("process {}", std::process::id()),
+            holder: uuid::Uuid::new_v4().to_string(),
         })
         .await
         .context("cannot read the rollouts")?;

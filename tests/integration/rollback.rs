@@ -40,7 +40,6 @@ const MAY_DECIDE: Duration = Duration::from_secs(1);
 fn plan(soak: &str, gate: &str) -> String {
     format!(
         "name = \"slow\"\ntasks = [\"chat\"]\ndeadline = \"30days\"\n\
-         [evidence]\ncap_per_user_day = 1000\n\
          [[stages]]\nshare = 50\nsoak = \"{soak}\"\ngate = \"{gate}\"\nmin_requests = 10\nmin_users = 2\nmin_time = \"1s\"\n\
          [[stages]]\nshare = 100\nsoak = \"1h\"\n"
     )

@@ -56,7 +56,7 @@ impl<'a> Story<'a> {
         let id = self
             .start("trusty", "swift", "swift answers sooner and as well")
             .await?;
-        let end = self.follow(&id, None).await?;
+        let end = self.follow(&id, &Value::Null, None).await?;
         ensure!(
             state(&end) == "completed",
             "the first rollout should have completed, but it is {}: {}",
@@ -71,7 +71,7 @@ impl<'a> Story<'a> {
             .start("swift", "shiny", "shiny is all the rage")
             .await?;
         let until = Instant::now() + GOOD_TIME;
-        let still = self.follow(&id, Some(until)).await?;
+        let still = self.follow(&id, &Value::Null, Some(until)).await?;
         ensure!(
             still["live"] == true,
             "the second rollout ended too early: {}",
@@ -80,7 +80,7 @@ impl<'a> Story<'a> {
         self.spoil("shiny").await?;
         self.narrate("`shiny` turns bad: from now on, two of three requests to it fail")?;
         let broke = Instant::now();
-        let end = self.follow(&id, None).await?;
+        let end = self.follow(&id, &still["version"], None).await?;
         ensure!(
             state(&end) == "rolled-back",
             "the second rollout should have been rolled back, but it is {}: {}",
@@ -115,9 +115,15 @@ impl<'a> Story<'a> {
         Ok(id.to_owned())
     }
 
-    /// Narrates until the rollout ends, or until then; where it was at last.
-    async fn follow(&self, id: &str, until: Option<Instant>) -> anyhow::Result<Value> {
-        let (mut version, mut told) = (Value::Null, Instant::now());
+    /// Narrates what comes after a version until the rollout ends, or until then; where it was at
+    /// last.
+    async fn follow(
+        &self,
+        id: &str,
+        since: &Value,
+        until: Option<Instant>,
+    ) -> anyhow::Result<Value> {
+        let (mut version, mut told) = (since.clone(), Instant::now());
         loop {
             let now = self.client.call("rollout.get", json!({"id": id})).await?;
             if now["version"] != version {

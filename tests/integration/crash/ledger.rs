@@ -54,6 +54,11 @@ pub(super) struct Rollout {
 }
 
 impl Rollout {
+    /// Whether it has come to an end.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.state.as_str(), "completed" | "rolled-back")
+    }
+
     /// Whether another one, with kills, is what this is without.
     pub(super) fn check(&self, other: &Self) {
         let both = || format!("without kills {self:#?}\nwith kills {other:#?}");

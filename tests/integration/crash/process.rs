@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use modelramp::providers::openai_compatible::http_client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{
@@ -89,7 +90,7 @@ impl Server {
         let url = line.split_whitespace().last().unwrap().to_owned();
         // Whatever else it says must not block it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let http = reqwest::Client::new();
+        let http = http_client().unwrap();
         let life = lives.lock().len();
         lives.lock().push(Life {
             from_ms: now_ms(),

@@ -11,7 +11,7 @@ use modelramp::{
         units::Microdollars,
     },
     ai_metrics::{Event, EventStore, Outcome},
-    chat::store::{ConversationStore, MessageRole, Origin, Verdict},
+    chat::store::{ConversationStore, MessageRole, Origin, Rated, Rating},
     providers::fault::FaultKind,
     storage::UserError,
 };
@@ -305,7 +305,7 @@ async fn events_are_stored_all_or_none(database: Database) {
     assert!(storage.since(0).await.unwrap().is_empty());
 }
 
-async fn an_answer_knows_what_wrote_it_and_is_rated_by_its_owner(database: Database) {
+async fn an_answer_knows_what_wrote_it_and_is_rated(database: Database) {
     let storage = &database.storage;
     for user in [1, 2] {
         storage
@@ -320,7 +320,7 @@ async fn an_answer_knows_what_wrote_it_and_is_rated_by_its_owner(database: Datab
         task: "chat".into(),
         variant: Variant::Candidate,
         rollout: Some("0193".into()),
-        subject: Some(u64::MAX),
+        subject: u64::MAX,
     };
     let question = storage
         .add_message(conversation.id, MessageRole::User, "hej", at(1))
@@ -336,23 +336,19 @@ async fn an_answer_knows_what_wrote_it_and_is_rated_by_its_owner(database: Datab
     let nowhere = storage.add_answer(999, "goddag", &origin, at(2)).await;
     assert_eq!(nowhere.unwrap(), None);
 
-    let own = async |user, id| storage.message_of(user, id).await.unwrap();
-    assert_eq!(own(1, question.id).await.unwrap().origin, None);
-    let unrated = own(1, answer.id).await.unwrap();
-    assert_eq!((unrated.origin, unrated.verdict), (Some(origin), None));
-    assert_eq!(unrated.message, answer);
-    assert_eq!(own(2, answer.id).await, None);
-    assert_eq!(own(1, 999).await, None);
+    let read = async |id| storage.message(id).await.unwrap();
+    assert_eq!(read(question.id).await.unwrap().1, None);
+    assert_eq!(read(answer.id).await, Some((answer.clone(), Some(origin))));
+    assert_eq!(read(999).await, None);
 
-    for verdict in [Verdict::Good, Verdict::Bad] {
-        let rated = storage.rate_message(1, answer.id, verdict, at(3)).await;
-        assert!(rated.unwrap());
-        assert_eq!(own(1, answer.id).await.unwrap().verdict, Some(verdict));
-    }
-    for (user, message) in [(2, answer.id), (1, 999), (3, answer.id)] {
-        let rated = storage.rate_message(user, message, Verdict::Good, at(4));
-        assert!(!rated.await.unwrap());
-    }
+    let rate = async |user, id, rating| {
+        storage.rate_message(id, user, rating, at(3)).await.unwrap()
+    };
+    assert_eq!(rate(1, answer.id, Rating::Good).await, Rated::First);
+    assert_eq!(rate(1, answer.id, Rating::Bad).await, Rated::Again);
+    assert_eq!(rate(1, 999, Rating::Good).await, Rated::Gone);
+    let kept = "SELECT COUNT(*) FROM message_ratings WHERE verdict = 'bad'";
+    assert_eq!(database.number(kept).await, 1);
     let ratings = "SELECT COUNT(*) FROM message_ratings";
     assert_eq!(database.number(ratings).await, 1);
     storage.delete_conversation(conversation.id).await.unwrap();

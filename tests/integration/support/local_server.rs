@@ -8,6 +8,7 @@ use modelramp::{
         config::{Config, Sources},
     },
     app::{self, App},
+    providers::openai_compatible::http_client,
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -73,7 +74,7 @@ impl LocalServer {
             sources,
             sandbox,
             admin,
-            http: reqwest::Client::new(),
+            http: http_client().unwrap(),
             stop: Some(stop),
             _server: server,
             folder,
