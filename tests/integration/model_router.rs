@@ -594,7 +594,6 @@ fn providers(key: Option<&str>) -> ProvidersConfig {
 fn embedded(key: Option<&str>, environment: Environment) -> Result<Catalog, String> {
     let models = ModelsConfig {
         catalogue: None,
-        sandbox: None,
         attempt_timeout: Duration::from_secs(5),
         openrouter_model: String::new(),
     };

@@ -26,7 +26,6 @@ use crate::{
 pub(crate) fn catalog(base_url: &str) -> Catalog {
     let models = ModelsConfig {
         catalogue: None,
-        sandbox: None,
         attempt_timeout: std::time::Duration::from_secs(5),
         openrouter_model: String::new(),
     };

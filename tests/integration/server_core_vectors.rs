@@ -99,7 +99,6 @@ fn ai_config(rules: &mut Rules, case: &Case) {
     };
     let models = ModelsConfig {
         catalogue: None,
-        sandbox: None,
         attempt_timeout: Duration::ZERO,
         openrouter_model: setting("OPENROUTER_MODEL").unwrap_or("z-ai/glm-4.5-air:free".into()),
     };

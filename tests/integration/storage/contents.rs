@@ -19,7 +19,7 @@ use modelramp::{
 use super::{at, database::Database};
 
 on_both!(
-    an_answer_knows_what_wrote_it_and_is_rated_by_its_owner,
+    an_answer_knows_what_wrote_it_and_is_rated,
     any_text_can_be_kept,
     an_unknown_open_id_becomes_a_user_of_that_name,
     first_calls_at_once_make_one_user,
@@ -341,9 +341,8 @@ async fn an_answer_knows_what_wrote_it_and_is_rated(database: Database) {
     assert_eq!(read(answer.id).await, Some((answer.clone(), Some(origin))));
     assert_eq!(read(999).await, None);
 
-    let rate = async |user, id, rating| {
-        storage.rate_message(id, user, rating, at(3)).await.unwrap()
-    };
+    let rate =
+        async |user, id, rating| storage.rate_message(id, user, rating, at(3)).await.unwrap();
     assert_eq!(rate(1, answer.id, Rating::Good).await, Rated::First);
     assert_eq!(rate(1, answer.id, Rating::Bad).await, Rated::Again);
     assert_eq!(rate(1, 999, Rating::Good).await, Rated::Gone);

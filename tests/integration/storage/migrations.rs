@@ -5,7 +5,7 @@ use std::path::Path;
 use modelramp::{
     _core::{assignment::Subject, auth::Role, units::Microdollars},
     ai_metrics::{EventStore, Outcome},
-    chat::store::{ConversationStore, Verdict},
+    chat::store::{ConversationStore, Rated, Rating},
     providers::fault::FaultKind,
     rollout::store::RolloutStore,
     storage::Storage,
@@ -62,8 +62,8 @@ async fn a_file_of_the_first_release_is_brought_up_to_date() {
         let messages = storage.messages(3, 0, 9).await.unwrap();
         let texts: Vec<_> = messages.iter().map(|m| m.content.as_str()).collect();
         assert_eq!(texts, ["hej", "goddag"]);
-        let answer = storage.message_of(7, 12).await.unwrap().unwrap();
-        assert_eq!(answer.origin, None);
+        let (_, origin) = storage.message(12).await.unwrap().unwrap();
+        assert_eq!(origin, None);
 
         let events = storage.since(0).await.unwrap();
         let told: Vec<_> = events.iter().map(|e| (e.seq, &*e.request_id)).collect();
@@ -84,12 +84,8 @@ async fn a_file_of_the_first_release_is_brought_up_to_date() {
     }
     // What is new works, too.
     let storage = Storage::open(&url).await.unwrap();
-    assert!(
-        storage
-            .rate_message(7, 12, Verdict::Good, at(0))
-            .await
-            .unwrap()
-    );
+    let rated = storage.rate_message(12, 7, Rating::Good, at(0)).await;
+    assert_eq!(rated.unwrap(), Rated::First);
     let next = storage.create_conversation(7, None, at(0)).await.unwrap();
     assert_eq!(next.id, 4);
 }
