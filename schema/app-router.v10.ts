@@ -925,6 +925,13 @@ export interface Update {
 export interface ValidatePlan {
   /** The name of a plan that is known here, or a plan in TOML. */
   plan: string;
+  /**
+   * Requests a day that its tasks get. Where this is given, stages that are too short to see
+   * anything are warned of.
+   */
+  requestsPerDay?: number;
+  /** How many of control's requests fail, in percent; 2 where it is not given. */
+  baseline?: Percent;
 }
 
 /** Which of the two routes serves a request. */
