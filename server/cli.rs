@@ -13,7 +13,12 @@ pub mod sandbox;
 mod simulate;
 mod table;
 
-use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use chrono::Utc;
@@ -22,7 +27,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::{
     _core::{
         auth::Role,
-        config::{Config, ConfigFaults, Sources},
+        config::{Config, ConfigFaults, Sources, templates},
         logging,
     },
     app,
@@ -69,7 +74,7 @@ enum Command {
     Alert(alert::Arguments),
     /// Tells what would happen, before anybody's traffic is at stake.
     Simulate(simulate::Arguments),
-    /// Writes the contract into schema/, or checks that it is up to date.
+    /// Writes the contract into schema/ and the templates of the settings beside it, or checks both.
     Schema {
         /// Changes nothing; fails where a file differs.
         #[arg(long)]
@@ -138,22 +143,30 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;
-            if !check {
-                return schema::write(&dir, &registry)
-                    .with_context(|| format!("cannot write into `{}`", dir.display()));
-            }
-            schema::check(&dir, &registry).map_err(|differences| {
-                let lines = differences
-                    .iter()
-                    .map(|difference| format!("\n  {difference}"));
-                let lines: String = lines.collect();
-                anyhow::anyhow!(
-                    "`{}` is out of date; run `modelramp schema`:{lines}",
-                    dir.display()
-                )
-            })
+            write_or_check(&dir, &schema::files(&registry), check)?;
+            // The templates of the settings lie beside the folder, where people look for them.
+            write_or_check(&dir.join(".."), &templates(), check)
         }
     }
+}
+
+fn write_or_check(
+    folder: &Path,
+    files: &[(&'static str, String)],
+    check: bool,
+) -> anyhow::Result<()> {
+    let shown = folder.display();
+    if !check {
+        return schema::write_files(folder, files)
+            .with_context(|| format!("cannot write into `{shown}`"));
+    }
+    schema::check_files(folder, files).map_err(|differences| {
+        let lines = differences
+            .iter()
+            .map(|difference| format!("\n  {difference}"));
+        let lines: String = lines.collect();
+        anyhow::anyhow!("`{shown}` is out of date; run `modelramp schema`:{lines}")
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command starts now")]
