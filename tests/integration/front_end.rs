@@ -1,8 +1,11 @@
 //! The front end's own set-up, with the real client, against the whole application.
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, process::Command};
 
-use crate::support::app::{Session, TestApp};
+use crate::support::{
+    app::{Session, TestApp},
+    packages,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
@@ -14,20 +17,11 @@ async fn a_front_end_of_the_typescript_server_works_unchanged() {
     let app = TestApp::start(&settings).await;
     let (base, cookie) = (app.base.clone(), app.cookie(Session::Named("user")));
     let output = tokio::task::spawn_blocking(move || {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/front_end");
-        if !folder.join("node_modules").exists() {
-            let install = Command::new("npm")
-                .arg("ci")
-                .current_dir(&folder)
-                .status()
-                .unwrap();
-            assert!(install.success(), "npm ci failed");
-        }
         Command::new("node")
             .arg("run.mjs")
             .arg(base)
             .arg(cookie)
-            .current_dir(folder)
+            .current_dir(packages::installed("front_end"))
             .output()
     });
     let output = output.await.unwrap().unwrap();

@@ -4,19 +4,16 @@
 
 use std::{
     io::Write as _,
-    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use modelramp::transport::trpc::superjson::{decode, encode};
 use serde_json::{Value, json};
 
-use crate::contract::{registry, sample_exotic};
-
-/// Where the script and its own superjson lie.
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/superjson")
-}
+use crate::{
+    contract::{registry, sample_exotic},
+    support::packages,
+};
 
 /// The script's answer; `None` without node.
 fn judge(mode: &str, input: &Value) -> Option<Value> {
@@ -24,13 +21,9 @@ fn judge(mode: &str, input: &Value) -> Option<Value> {
         skipped();
         return None;
     }
-    if !folder().join("node_modules/superjson").exists() {
-        let npm = Command::new("npm").arg("ci").current_dir(folder()).output();
-        assert!(npm.unwrap().status.success(), "`npm ci` in tests/superjson");
-    }
     let mut node = Command::new("node")
         .args(["judge.mjs", mode])
-        .current_dir(folder())
+        .current_dir(packages::installed("superjson"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

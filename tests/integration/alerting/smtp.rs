@@ -4,10 +4,11 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
-    sync::Once,
 };
 
 use serde_json::Value;
+
+use crate::support::packages;
 
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/alerting")
@@ -36,19 +37,12 @@ pub(crate) struct MailServer {
 impl MailServer {
     /// `None` without node.
     pub(crate) fn start(options: &Value) -> Option<Self> {
-        static INSTALL: Once = Once::new();
         if !has_node() {
             return None;
         }
-        INSTALL.call_once(|| {
-            if !folder().join("node_modules/smtp-server").exists() {
-                let npm = Command::new("npm").arg("ci").current_dir(folder()).output();
-                assert!(npm.unwrap().status.success(), "`npm ci` in tests/alerting");
-            }
-        });
         let mut node = Command::new("node")
             .args(["smtp.mjs", &options.to_string()])
-            .current_dir(folder())
+            .current_dir(packages::installed("alerting"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

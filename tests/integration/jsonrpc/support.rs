@@ -1,12 +1,7 @@
 //! A server with stub procedures on a free port, and what it takes to talk to it.
 
 use std::{
-    collections::HashMap,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::Duration,
+    collections::HashMap, net::SocketAddr, path::Path, process::Command, sync::Arc, time::Duration,
 };
 
 use async_trait::async_trait;
@@ -25,6 +20,8 @@ use modelramp::{
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
+
+use crate::support::packages;
 
 use super::stubs::{self, MEETING, Stubs};
 
@@ -239,21 +236,11 @@ fn events_until_stop(tasks: &Tasks) -> Router {
 ///
 /// The output is the script's; it fails the test where the script fails.
 pub(super) async fn node(folder: &str, script: &str, arguments: &[&str]) -> String {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests")
-        .join(folder);
-    let command = |program: &str| {
-        let mut command = Command::new(program);
-        command.current_dir(&folder);
-        command
-    };
-    if !folder.join("node_modules").exists() {
-        let mut install = command("npm");
-        install.args(["ci", "--no-audit", "--no-fund"]);
-        output(install, &folder).await;
-    }
-    let mut run = command("node");
-    run.arg(script).args(arguments);
+    let name = folder.to_owned();
+    let folder = tokio::task::spawn_blocking(move || packages::installed(&name));
+    let folder = folder.await.unwrap();
+    let mut run = Command::new("node");
+    run.current_dir(&folder).arg(script).args(arguments);
     output(run, &folder).await
 }
 

@@ -1,10 +1,8 @@
 //! Runs `tests/conformance`, which drives a server with the real npm clients.
 
-use std::{
-    path::PathBuf,
-    process::Command,
-    sync::{Mutex, PoisonError},
-};
+use std::process::Command;
+
+use super::packages;
 
 /// Runs every check against a server and fails with those that failed.
 ///
@@ -14,7 +12,7 @@ use std::{
     reason = "the closing line is what a reader of the test's output looks for"
 )]
 pub(crate) fn run(url: &str, environment: &[(&str, &str)]) {
-    let folder = install();
+    let folder = packages::installed("conformance");
     let output = Command::new("node")
         .arg("run.mjs")
         .arg(url)
@@ -41,21 +39,4 @@ pub(crate) fn run(url: &str, environment: &[(&str, &str)]) {
         failures.join("\n"),
         String::from_utf8_lossy(&output.stderr)
     );
-}
-
-/// The harness's folder, with its packages as the lock file has them.
-fn install() -> PathBuf {
-    static INSTALLING: Mutex<()> = Mutex::new(());
-    let _alone = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/conformance");
-    // Written last, so a set-up that broke off is done again.
-    if !folder.join("node_modules/.package-lock.json").exists() {
-        let status = Command::new("npm")
-            .args(["ci", "--no-audit", "--no-fund"])
-            .current_dir(&folder)
-            .status()
-            .expect("`npm` installs the conformance harness");
-        assert!(status.success(), "npm ci failed");
-    }
-    folder
 }
