@@ -20,7 +20,7 @@ pub mod feed;
 pub mod health;
 pub mod histogram;
 mod history;
-pub mod recorder;
+mod outbox;
 pub mod summary;
 pub mod window;
 
@@ -39,7 +39,7 @@ use self::{
     distribution::EXACT_LIMIT,
     exposition::ModelSeries,
     history::{Edge, History},
-    recorder::{Drained, Outbox, Recorder},
+    outbox::{Drained, Outbox},
     summary::Summary,
     window::{Builder, Minutes, Sample, Window},
 };
@@ -85,13 +85,6 @@ impl AiMetrics {
     /// Windows that end with the process.
     pub fn new() -> Self {
         Self::build(None)
-    }
-
-    /// Windows whose events are also kept in a store, by the recorder, which has to be run.
-    pub fn recorded(store: Arc<dyn EventStore>) -> (Arc<Self>, Recorder) {
-        let metrics = Arc::new(Self::build(Some(Outbox::default())));
-        let recorder = Recorder::new(metrics.clone(), store);
-        (metrics, recorder)
     }
 
     /// Windows whose events somebody else takes out and stores, by [`AiMetrics::drain`].

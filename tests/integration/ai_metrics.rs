@@ -1,15 +1,8 @@
-//! Windows against a plain list of events, the recorder against a store that fails, and the
+//! Windows against a plain list of events, the outbox, and the
 //! procedures through the registry.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt};
 use modelramp::{
@@ -25,16 +18,12 @@ use modelramp::{
         tasks::Tasks,
         units::{Microdollars, Percent},
     },
-    ai_metrics::{
-        AiMetrics, Event, EventStore, Outcome, health::Status, summary::Summary, window::Minutes,
-    },
+    ai_metrics::{AiMetrics, Event, Outcome, health::Status, summary::Summary, window::Minutes},
     providers::fault::FaultKind,
     routers::ai_metrics_router::{self, State},
 };
-use parking_lot::Mutex;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -351,146 +340,35 @@ mod windows {
     }
 }
 
-mod recorder {
+mod outbox {
     use super::*;
 
-    /// Keeps events in memory, unless it is told to fail.
-    #[derive(Default)]
-    struct MemoryStore {
-        events: Mutex<Vec<Event>>,
-        batches: Mutex<Vec<usize>>,
-        fails: AtomicBool,
-    }
-
-    #[async_trait]
-    impl EventStore for MemoryStore {
-        async fn append(&self, events: &[Event]) -> anyhow::Result<()> {
-            tokio::task::yield_now().await;
-            anyhow::ensure!(!self.fails.load(Ordering::Relaxed), "the disk is full");
-            self.events.lock().extend_from_slice(events);
-            self.batches.lock().push(events.len());
-            Ok(())
+    #[test]
+    fn what_is_recorded_is_taken_out_once_and_in_order() {
+        let metrics = AiMetrics::drained();
+        for at in [NOW + 2, NOW, NOW + 1] {
+            metrics.record(event(at, 10.0));
         }
+        let times: Vec<_> = metrics.drain().iter().map(|event| event.at_ms).collect();
+        assert_eq!(times, [NOW + 2, NOW, NOW + 1]);
+        assert!(metrics.drain().is_empty());
+    }
 
-        async fn since(&self, at_ms: i64) -> anyhow::Result<Vec<Event>> {
-            let events = self.events.lock();
-            Ok(events
-                .iter()
-                .filter(|e| e.at_ms >= at_ms)
-                .cloned()
-                .collect())
+    #[test]
+    fn what_is_restored_is_not_taken_out_again() {
+        let metrics = AiMetrics::drained();
+        metrics.restore([event(NOW, 10.0)]);
+        assert!(metrics.drain().is_empty());
+        assert_eq!(metrics.summary(Minutes::HOUR, time(NOW)).total_requests, 1);
+    }
+
+    #[test]
+    fn memory_is_bounded_where_nobody_takes_events_out() {
+        let metrics = AiMetrics::drained();
+        for at in 0..100_010 {
+            metrics.record(event(NOW + at, 10.0));
         }
-    }
-
-    struct Running {
-        store: Arc<MemoryStore>,
-        metrics: Arc<AiMetrics>,
-        tasks: Tasks,
-    }
-
-    fn start() -> Running {
-        let store = Arc::new(MemoryStore::default());
-        let (metrics, recorder) = AiMetrics::recorded(store.clone());
-        let tasks = Tasks::default();
-        tasks.spawn(recorder.run(tasks.stopping()));
-        Running {
-            store,
-            metrics,
-            tasks,
-        }
-    }
-
-    impl Running {
-        fn record(&self, events: i64) {
-            (0..events).for_each(|i| self.metrics.record(event(NOW + i, 10.0)));
-        }
-
-        fn stored(&self) -> usize {
-            self.store.events.lock().len()
-        }
-
-        async fn pass(&self, time: Duration) {
-            tokio::time::sleep(time).await;
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_is_stored_every_second() {
-        let running = start();
-        running.record(3);
-        running.pass(Duration::from_millis(900)).await;
-        assert_eq!(running.stored(), 0);
-        running.pass(Duration::from_millis(200)).await;
-        running.record(2);
-        running.pass(Duration::from_secs(1)).await;
-        assert_eq!(*running.store.batches.lock(), [3, 2]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_graceful_stop_loses_nothing() {
-        let running = start();
-        running.record(1_234);
-        assert!(running.tasks.shutdown(Duration::from_secs(1)).await);
-        assert_eq!(running.stored(), 1_234);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_the_store_refuses_is_offered_again_in_order() {
-        let running = start();
-        running.store.fails.store(true, Ordering::Relaxed);
-        running.record(3);
-        running.pass(Duration::from_secs(3)).await;
-        running.record(4);
-        running.store.fails.store(false, Ordering::Relaxed);
-        running.pass(Duration::from_secs(1)).await;
-        assert_eq!(*running.store.batches.lock(), [3, 4]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_that_recovers_during_the_stop_gets_everything() {
-        let running = start();
-        running.store.fails.store(true, Ordering::Relaxed);
-        running.record(5);
-        running.tasks.stop();
-        running.pass(Duration::from_millis(300)).await;
-        running.store.fails.store(false, Ordering::Relaxed);
-        assert!(running.tasks.shutdown(Duration::from_secs(5)).await);
-        assert_eq!(running.stored(), 5);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_store_that_never_recovers_does_not_hold_up_the_stop() {
-        let running = start();
-        running.store.fails.store(true, Ordering::Relaxed);
-        running.record(5);
-        assert!(running.tasks.shutdown(Duration::from_secs(2)).await);
-        assert_eq!(running.stored(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn events_that_wait_for_a_failing_store_are_bounded() {
-        let running = start();
-        running.store.fails.store(true, Ordering::Relaxed);
-        running.record(1);
-        running.pass(Duration::from_secs(2)).await;
-        running.record(100_050);
-        running.store.fails.store(false, Ordering::Relaxed);
-        running.pass(Duration::from_secs(2)).await;
-        assert_eq!(running.stored(), 100_001);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_restart_restores_the_windows_and_stores_nothing_twice() {
-        let first = start();
-        first.record(25_000);
-        assert!(first.tasks.shutdown(Duration::from_secs(1)).await);
-
-        let (metrics, recorder) = AiMetrics::recorded(first.store.clone());
-        metrics.restore(first.store.since(NOW - DAY).await.unwrap());
-        let stop = oneshot::channel::<()>().1;
-        recorder.run(stop.map(|_| ())).await;
-        assert_eq!(summary(&metrics, 60.0).total_requests, 25_000);
-        assert_eq!(first.stored(), 25_000);
+        assert_eq!(metrics.drain().len(), 100_000);
     }
 }
 
