@@ -38,12 +38,12 @@ pub fn write(folder: &Path, registry: &Registry) -> io::Result<()> {
     write_files(folder, &files(registry))
 }
 
-/// Compares the folder with what [`write`] would write.
+/// Compares the folder with what [`write()`] would write.
 pub fn check(folder: &Path, registry: &Registry) -> Result<(), Vec<Difference>> {
     check_files(folder, &files(registry))
 }
 
-/// [`write`] for files that were put together already.
+/// [`write()`] for files that were put together already.
 pub fn write_files(folder: &Path, files: &[(&'static str, String)]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for (name, text) in files {

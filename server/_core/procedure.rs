@@ -1,6 +1,6 @@
 //! A procedure: one async function with typed input and output, made callable by any wire.
 //!
-//! [`Handler`] and [`StreamHandler`] accept plain async functions, with or without an input; the
+//! [`Handler`] accepts plain async functions, with or without an input, streams included; the
 //! types are erased here, once. What an input may look like and what an output holds is kept as a
 //! compiled [`Shape`], so that transports can report faults and mark dates without knowing a type.
 

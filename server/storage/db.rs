@@ -1,6 +1,6 @@
 //! Either database, so that a query is written once.
 //!
-//! sqlx ties a query to its database by type. [`on!`] names the pool or transaction of whichever is
+//! sqlx ties a query to its database by type. `on!` names the pool or transaction of whichever is
 //! open and compiles the same expression for both; only what differs is written twice.
 
 use sqlx::{PgPool, Postgres, Sqlite as SqliteDriver, SqlitePool, Transaction};
