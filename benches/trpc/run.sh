@@ -2,6 +2,7 @@
 # Measures aiMetrics.getSummary on modelramp, on @trpc/server (Node), and on a bare axum handler that
 # returns the same bytes: interleaved, load on core 0, the server alone on core 1.
 # Needs wrk and Node 20. Usage: benches/trpc/run.sh [ROUNDS [SECONDS]]
+# BINARIES=folder takes modelramp and examples/bare_axum from there instead of building them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 rounds=${1:-5} seconds=${2:-4}
@@ -9,9 +10,10 @@ work=$(mktemp -d)
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; rm -rf "$work"' EXIT
 
-cargo build --release --quiet --bin modelramp --example bare_axum
+binaries=${BINARIES:-$PWD/target/release}
+[ -n "${BINARIES:-}" ] || cargo build --release --quiet --bin modelramp --example bare_axum
 (cd benches/trpc && npm ci --no-audit --no-fund --loglevel=error)
-binary=$PWD/target/release/modelramp
+binary=$binaries/modelramp
 
 export APP_ENV=test DATABASE_URL="sqlite://$work/bench.db" PORT=4600 TRPC_METHOD_OVERRIDE=false
 token=$("$binary" token --user 1 --role admin)
@@ -24,8 +26,8 @@ wait_for "http://127.0.0.1:4600$query"
 curl -s -H "authorization: Bearer $token" "http://127.0.0.1:4600$query" >"$work/one.json"
 curl -s -H "authorization: Bearer $token" "http://127.0.0.1:4600$batch" >"$work/ten.json"
 taskset -c 1 node benches/trpc/server.mjs 4601 "$work/one.json" & pids+=($!)
-taskset -c 1 target/release/examples/bare_axum 4602 "$work/one.json" & pids+=($!)
-taskset -c 1 target/release/examples/bare_axum 4603 "$work/ten.json" & pids+=($!)
+taskset -c 1 "$binaries/examples/bare_axum" 4602 "$work/one.json" & pids+=($!)
+taskset -c 1 "$binaries/examples/bare_axum" 4603 "$work/ten.json" & pids+=($!)
 for port in 4601 4602; do wait_for "http://127.0.0.1:$port$query"; done
 wait_for "http://127.0.0.1:4603$batch"
 
