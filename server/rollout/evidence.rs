@@ -27,7 +27,7 @@ use self::{
 };
 pub use self::{
     plan::EvidencePlan,
-    users::Strata,
+    users::{Strata, UserHistory},
     verdict::{
         AbsoluteLimit, ArmCounts, Cause, Metric, MetricEvidence, Promotion, Reference, SampleRatio,
         Verdict,

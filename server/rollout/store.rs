@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::evidence::UserHistory;
 use crate::{ai_metrics::Event, alerting::Alert};
 
 /// A rollout as it is stored.
@@ -123,9 +124,12 @@ pub trait RolloutStore: Send + Sync {
         after: i64,
         limit: usize,
     ) -> anyhow::Result<Vec<Event>>;
-    /// Errors by subject in the time before a rollout, for its strata: (subject hash, errors), of
-    /// every subject that made a request.
-    async fn errors_by_subject(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<(u64, u32)>>;
+    /// What every subject did in the time before a rollout, for its strata.
+    async fn history_by_subject(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> anyhow::Result<Vec<UserHistory>>;
     /// The greatest event number so far.
     async fn last_event(&self) -> anyhow::Result<i64>;
 }

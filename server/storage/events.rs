@@ -15,6 +15,7 @@ use crate::{
     _core::{assignment::Subject, units::Microdollars},
     ai_metrics::{Event, EventStore, Outcome},
     providers::fault::FaultKind,
+    rollout::evidence::UserHistory,
 };
 
 /// Rows of one `INSERT`: many enough to be fast, few enough for the limit on bound values (32,766).
@@ -189,13 +190,13 @@ impl Storage {
         Row::events(rows)
     }
 
-    /// Every subject that made a request in this time, by its hash, with its errors: how often the
-    /// first model that was tried, or its provider, failed.
-    pub(super) async fn subjects_with_errors(
+    /// Every subject that made a request in this time: how often the first model that was tried
+    /// answered, and how often it or its provider failed.
+    pub(super) async fn subjects_between(
         &self,
         from_ms: i64,
         to_ms: i64,
-    ) -> anyhow::Result<Vec<(u64, u32)>> {
+    ) -> anyhow::Result<Vec<UserHistory>> {
         let rows: Vec<SubjectRow> = on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT subject, user_id, outcome, COUNT(*) AS attempts FROM ai_events \
                  WHERE at_ms >= $1 AND at_ms < $2 AND position = 0 \
@@ -206,21 +207,30 @@ impl Storage {
             .bind(to_ms)
             .fetch_all(pool)
             .await)?;
-        let mut errors = BTreeMap::<u64, u32>::new();
+        let mut subjects = BTreeMap::new();
         for row in rows {
             // Events of the first release know the user only.
             let of_user = || row.user_id.and_then(Subject::user).map(|user| user.key());
             let Some(subject) = row.subject.map(i64::cast_unsigned).or_else(of_user) else {
                 continue;
             };
-            let count = errors.entry(subject).or_default();
-            if let Outcome::Fault(kind) = outcome(&row.outcome)?
-                && kind.is_models_fault()
-            {
-                *count = count.saturating_add(row.attempts.try_into().unwrap_or(u32::MAX));
+            let user = subjects.entry(subject).or_insert(UserHistory {
+                subject,
+                requests: 0,
+                errors: 0,
+            });
+            let is_error = match outcome(&row.outcome)? {
+                Outcome::Success => false,
+                Outcome::Fault(kind) if kind.is_models_fault() => true,
+                Outcome::Fault(_) | Outcome::Cancelled => continue,
+            };
+            let attempts = u32::try_from(row.attempts).unwrap_or(u32::MAX);
+            user.requests = user.requests.saturating_add(attempts);
+            if is_error {
+                user.errors = user.errors.saturating_add(attempts);
             }
         }
-        Ok(errors.into_iter().collect())
+        Ok(subjects.into_values().collect())
     }
 }
 

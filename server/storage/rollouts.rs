@@ -13,8 +13,9 @@ use super::{
 };
 use crate::{
     ai_metrics::Event,
-    rollout::store::{
-        AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
+    rollout::{
+        evidence::UserHistory,
+        store::{AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout},
     },
 };
 
@@ -167,8 +168,12 @@ impl RolloutStore for Storage {
             .with_context(|| format!("cannot read the events of rollout `{rollout_id}`"))
     }
 
-    async fn errors_by_subject(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<(u64, u32)>> {
-        self.subjects_with_errors(from_ms, to_ms)
+    async fn history_by_subject(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> anyhow::Result<Vec<UserHistory>> {
+        self.subjects_between(from_ms, to_ms)
             .await
             .context("cannot count the errors of each subject")
     }

@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// How far back a user's errors make its stratum.
+/// How far back a user's requests make its stratum.
 const HISTORY: TimeDelta = TimeDelta::days(7);
 
 /// A person's change, as it was asked for.
@@ -367,12 +367,12 @@ impl Controller {
 
     async fn strata(&self, now: DateTime<Utc>) -> Result<Strata, ControlError> {
         let (from, to) = (now - HISTORY, now);
-        let errors = self
+        let history = self
             .store
-            .errors_by_subject(from.timestamp_millis(), to.timestamp_millis())
+            .history_by_subject(from.timestamp_millis(), to.timestamp_millis())
             .await
             .map_err(ControlError::Store)?;
-        Ok(Strata::new(errors))
+        Ok(Strata::new(history))
     }
 }
 

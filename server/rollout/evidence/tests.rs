@@ -136,13 +136,37 @@ fn one_user_gives_at_most_three_errors_a_day() {
 }
 
 #[test]
-fn users_are_compared_within_their_stratum() {
-    let strata = Strata::new([(1, 0), (2, 2), (3, 5), (4, 9), (6, 13), (7, 99)]);
-    let mut users = strata.into_users();
-    let of: Vec<_> = [1, 2, 3, 4, 5, 6, 7]
-        .map(|user| users.of(user).stratum())
-        .into();
-    assert_eq!(of, [1, 2, 3, 4, 0, 5, 6]);
+fn users_are_compared_with_those_who_failed_as_often() {
+    let user = |(subject, requests, errors)| UserHistory {
+        subject,
+        requests,
+        errors,
+    };
+    let strata = |users: &[(u64, u32, u32)]| {
+        let mut table = Strata::new(users.iter().copied().map(user)).into_users();
+        let of = users
+            .iter()
+            .map(|(subject, ..)| table.of(*subject).stratum());
+        of.collect::<Vec<_>>()
+    };
+    // About two of a hundred requests fail; the first user is most of the traffic.
+    let crowd = (1, 100_000, 2_000);
+    assert_eq!(
+        strata(&[
+            crowd,
+            (2, 70, 0),
+            (3, 70, 1),
+            (4, 70, 6),
+            (5, 70, 12),
+            (6, 70, 40)
+        ]),
+        [3, 1, 2, 4, 5, 6]
+    );
+    // One error of two requests says less than seven of fourteen; nothing was answered: unknown.
+    assert_eq!(
+        strata(&[crowd, (2, 2, 1), (3, 14, 7), (4, 0, 0)]),
+        [3, 4, 6, 0]
+    );
 }
 
 #[test]

@@ -20,31 +20,51 @@ const HOURLY_SHIFT: u16 = 14;
 const DAILY: u16 = 0b11_1111_1111 << COUNTS_SHIFT;
 const HOURLY: u16 = 0b11 << HOURLY_SHIFT;
 
-/// Groups of users that are compared only among themselves, fixed before a rollout begins: by their
-/// own errors in the seven days before it. Errors made during the rollout must not move anybody, or
-/// they would hide the harm.
+/// What a user did in the seven days before a rollout: requests that count, and errors among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserHistory {
+    /// [`Subject::key`](crate::_core::assignment::Subject::key).
+    pub subject: u64,
+    /// Successes, and failures of the model or its provider.
+    pub requests: u32,
+    /// Those failures.
+    pub errors: u32,
+}
+
+/// Requests that the common error rate weighs as much as in the estimate of a user's own.
+const PRIOR_REQUESTS: f64 = 10.0;
+/// Where strata begin, in multiples of the common error rate.
+const EDGES: [f64; 5] = [0.25, 0.75, 2.0, 5.0, 12.0];
+
+/// Groups of users that are compared only among themselves, fixed before a rollout begins: by how
+/// often their requests failed in the seven days before it. Errors made during the rollout must not
+/// move anybody, or they would hide the harm.
+///
+/// A user's rate is estimated as (errors + 10·m)/(requests + 10), m being the rate of all users
+/// together, so that few requests say little. Strata by the number of errors would put a user who
+/// fails in two of three requests beside one who fails in two of three hundred.
 #[derive(Clone, Debug)]
 pub struct Strata(Users);
 
 impl Strata {
-    /// How many there are: no history, 0–1 errors, 2–3, 4–6, 7–12, 13–24, 25 and more.
-    pub const COUNT: usize = 7;
+    /// How many there are: no history, and six by the estimated error rate.
+    pub const COUNT: usize = EDGES.len() + 2;
 
-    /// From every subject that made a request in the seven days before, with its errors; the order
-    /// does not matter.
-    pub fn new(history: impl IntoIterator<Item = (u64, u32)>) -> Self {
+    /// From every subject that made a request in the seven days before; the order does not matter.
+    pub fn new(history: impl IntoIterator<Item = UserHistory>) -> Self {
         let history: Vec<_> = history.into_iter().collect();
+        let sum = |of: fn(&UserHistory) -> u32| history.iter().map(|it| u64::from(of(it))).sum();
+        let [requests, errors]: [u64; 2] = [sum(|it| it.requests), sum(|it| it.errors)];
+        // As if there had been fifty requests more, of which one failed: never 0.
+        let common = (errors as f64 + 1.0) / (requests as f64 + 50.0);
         let mut users = Users::with_slots(history.len().saturating_mul(4));
-        for (subject, errors) in history {
-            let stratum = match errors {
-                0..=1 => 1,
-                2..=3 => 2,
-                4..=6 => 3,
-                7..=12 => 4,
-                13..=24 => 5,
-                _ => 6,
-            };
-            if let Some(slot) = users.slot_mut(subject) {
+        for user in history.iter().filter(|user| user.requests > 0) {
+            let rate = (f64::from(user.errors) + PRIOR_REQUESTS * common)
+                / (f64::from(user.requests) + PRIOR_REQUESTS);
+            let stratum = 1 + EDGES.iter().filter(|edge| rate >= *edge * common).count();
+            if let (Some(slot), Ok(stratum)) =
+                (users.slot_mut(user.subject), u16::try_from(stratum))
+            {
                 *slot = (*slot).max(stratum);
             }
         }

@@ -1,7 +1,7 @@
 //! Simulated traffic: users with habits, arms, arrivals, errors and latencies.
 
 use super::{
-    super::evidence::{Observation, Strata},
+    super::evidence::{Observation, Strata, UserHistory},
     random::Random,
 };
 use crate::_core::{assignment::Variant, units::Percent};
@@ -89,7 +89,7 @@ pub(super) struct Traffic {
     latencies: Vec<f64>,
     outage_from_ms: f64,
     elapsed_ms: f64,
-    history: Vec<(u64, u32)>,
+    history: Vec<UserHistory>,
 }
 
 impl Traffic {
@@ -124,9 +124,13 @@ impl Traffic {
             let slots = (volume / whole * 65_536.0).round().max(1.0) as usize;
             by_volume.extend(std::iter::repeat_n(index, slots));
             let requests = 7.0 * scenario.requests_per_day * volume / whole;
-            if random.happens(1.0 - (-requests).exp()) {
-                history.push((user.subject, random.poisson(requests * user.error_rate)));
-            }
+            let [ok, errors] = [1.0 - user.error_rate, user.error_rate]
+                .map(|part| random.poisson(requests * part));
+            history.push(UserHistory {
+                subject: user.subject,
+                requests: ok + errors,
+                errors,
+            });
             users.push(user);
         }
         // A log-normal latency of median 1.2 s, σ 0.6, as 4,096 equally likely values.

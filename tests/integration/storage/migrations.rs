@@ -7,7 +7,7 @@ use modelramp::{
     ai_metrics::{EventStore, Outcome},
     chat::store::{ConversationStore, Rated, Rating},
     providers::fault::FaultKind,
-    rollout::store::RolloutStore,
+    rollout::{evidence::UserHistory, store::RolloutStore},
     storage::Storage,
 };
 use sqlx::{SqlitePool, migrate::Migrator, sqlite::SqliteConnectOptions};
@@ -77,8 +77,12 @@ async fn a_file_of_the_first_release_is_brought_up_to_date() {
         assert_eq!((last.subject, last.counted), (None, false));
         assert!(last.rollout.is_none());
         assert_eq!(
-            storage.errors_by_subject(0, i64::MAX).await.unwrap(),
-            [(Subject::User(7).key(), 1)]
+            storage.history_by_subject(0, i64::MAX).await.unwrap(),
+            [UserHistory {
+                subject: Subject::User(7).key(),
+                requests: 1,
+                errors: 1,
+            }]
         );
         storage.close().await;
     }

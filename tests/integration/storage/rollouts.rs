@@ -23,7 +23,7 @@ on_both!(
     a_clean_stop_frees_the_lease_at_once,
     a_commit_that_fails_half_way_leaves_nothing,
     the_audit_is_only_added_to,
-    subjects_are_counted_with_their_errors,
+    subjects_are_counted_with_their_requests_and_errors,
     events_of_a_rollout_are_paged_by_number,
 );
 
@@ -326,7 +326,7 @@ async fn the_audit_is_only_added_to(database: Database) {
     assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1)]);
 }
 
-async fn subjects_are_counted_with_their_errors(database: Database) {
+async fn subjects_are_counted_with_their_requests_and_errors(database: Database) {
     let storage = &database.storage;
     let fence = writer(storage).await;
     let of = |seq: i64, subject: u64, outcome| Event {
@@ -365,13 +365,15 @@ async fn subjects_are_counted_with_their_errors(database: Database) {
     commit.events[8].seq = 9;
     storage.commit(fence, &commit).await.unwrap();
     let user = modelramp::_core::assignment::Subject::User(7).key();
-    let mut expected = vec![(u64::MAX, 3), (1, 0), (2, 0), (user, 1)];
+    let mut expected = vec![(u64::MAX, 4, 3), (1, 0, 0), (2, 0, 0), (user, 1, 1)];
     expected.sort_unstable();
-    assert_eq!(storage.errors_by_subject(0, 8_000).await.unwrap(), expected);
-    assert_eq!(
-        storage.errors_by_subject(3_500, 4_500).await.unwrap().len(),
-        2
-    );
+    let history = storage.history_by_subject(0, 8_000).await.unwrap();
+    let history = history
+        .iter()
+        .map(|it| (it.subject, it.requests, it.errors));
+    assert_eq!(history.collect::<Vec<_>>(), expected);
+    let later = storage.history_by_subject(3_500, 4_500).await.unwrap();
+    assert_eq!(later.len(), 2);
 }
 
 async fn events_of_a_rollout_are_paged_by_number(database: Database) {

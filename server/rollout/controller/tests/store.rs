@@ -9,7 +9,10 @@ use super::*;
 use crate::{
     ai_metrics::Event,
     alerting::Alert,
-    rollout::store::{Commit, CommitError},
+    rollout::{
+        evidence::UserHistory,
+        store::{Commit, CommitError},
+    },
 };
 
 /// How a commit fails.
@@ -156,8 +159,13 @@ impl RolloutStore for MemoryStore {
         Ok(events.take(limit).cloned().collect())
     }
 
-    async fn errors_by_subject(&self, _: i64, _: i64) -> anyhow::Result<Vec<(u64, u32)>> {
-        Ok((1..50).map(|user| (user, (user % 9) as u32)).collect())
+    async fn history_by_subject(&self, _: i64, _: i64) -> anyhow::Result<Vec<UserHistory>> {
+        let users = (1..50).map(|subject| UserHistory {
+            subject,
+            requests: 9,
+            errors: (subject % 9) as u32,
+        });
+        Ok(users.collect())
     }
 
     async fn last_event(&self) -> anyhow::Result<i64> {
