@@ -7,7 +7,7 @@ use std::{hint::black_box, time::Instant};
 
 use modelramp::{
     _core::{assignment::Variant, units::Percent},
-    rollout::evidence::{Evidence, EvidencePlan, Observation, Strata},
+    rollout::evidence::{End, Evidence, EvidencePlan, Observation, Strata},
 };
 
 const BEGIN: i64 = 1_762_637_425_678;
@@ -28,9 +28,13 @@ fn main() {
                 } else {
                     Variant::Control
                 },
-                error: i % 51 == 0,
+                end: if i % 51 == 0 {
+                    End::Failed
+                } else {
+                    End::Answered
+                },
                 latency_ms: 300.0 + (i * 7_919 % 3_000) as f64,
-                timed_out: false,
+                was_open: false,
             },
             share,
         );

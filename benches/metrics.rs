@@ -98,6 +98,7 @@ impl Events {
             subject: None,
             rollout: None,
             counted: false,
+            was_open: false,
             model: self.models[random as usize % 4].clone(),
             task: self.tasks[(random >> 8) as usize % 3].clone(),
             variant: if random & 0x1_0000 == 0 {

@@ -11,7 +11,8 @@
 //! `history` may take `recent`, never the other way round but by trying.
 //!
 //! Cancelled attempts are no requests: they are stored and in the counters of [`exposition`], but in
-//! no window. A failure is an attempt that met a fault.
+//! no window. A failure is an attempt that met a fault. What is told to rollouts alone (see [`event`])
+//! is stored, and counted nowhere here.
 
 pub mod distribution;
 pub mod event;
@@ -21,6 +22,7 @@ pub mod health;
 pub mod histogram;
 mod history;
 mod outbox;
+mod running;
 pub mod summary;
 pub mod window;
 
@@ -32,7 +34,7 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 pub use self::event::{Event, Outcome};
 use self::{
@@ -40,6 +42,7 @@ use self::{
     exposition::ModelSeries,
     history::{Edge, History},
     outbox::{Drained, Outbox},
+    running::Running,
     summary::Summary,
     window::{Builder, Minutes, Sample, Window},
 };
@@ -66,6 +69,8 @@ pub trait EventStore: Send + Sync {
 pub struct AiMetrics {
     recent: Mutex<Recent>,
     history: Mutex<History>,
+    /// Taken before `recent` where both are needed, so that a late attempt is told before it ends.
+    running: Mutex<Running>,
     /// Wakes whoever takes events out.
     arrival: Notify,
 }
@@ -117,6 +122,7 @@ impl AiMetrics {
                 outbox,
             }),
             history: Mutex::new(History::new()),
+            running: Mutex::default(),
             arrival: Notify::new(),
         }
     }
@@ -139,6 +145,32 @@ impl AiMetrics {
             self.arrival.notify_one();
         }
         self.settle_at_limit(recent);
+    }
+
+    /// Notes that an attempt begins, where a rollout counts it; [`AiMetrics::end`] takes the number.
+    pub fn begin(&self, event: &Event, started: Instant) -> Option<u64> {
+        self.running.lock().begin(event, started)
+    }
+
+    /// Records the end of an attempt that was noted.
+    pub fn end(&self, number: u64, mut event: Event) {
+        event.was_open = self.running.lock().end(number);
+        self.record(event);
+    }
+
+    /// Tells of a rollout's attempts that are open after `limit_ms`, each once.
+    pub fn tell_late(&self, rollout: &str, limit_ms: f64, at_ms: i64, now: Instant) {
+        let mut running = self.running.lock();
+        for event in running.late(rollout, limit_ms, at_ms, now) {
+            self.note(event);
+        }
+    }
+
+    /// Hands on what only rollouts want to know; it is stored, and no part of any window.
+    pub fn note(&self, event: Event) {
+        if self.outbox(|outbox| outbox.push(event)).is_some() {
+            self.arrival.notify_one();
+        }
     }
 
     /// Fills the windows with events of an earlier process, without storing or logging them again.
@@ -241,7 +273,7 @@ impl Default for AiMetrics {
 
 impl Recent {
     fn insert(&mut self, model: u16, event: &Event) {
-        if event.outcome == Outcome::Cancelled {
+        if event.outcome == Outcome::Cancelled || !event.outcome.is_end() {
             return;
         }
         let sample = Sample {

@@ -19,9 +19,9 @@ use crate::{
         registry::Registry,
         tasks::Tasks,
     },
-    ai_metrics::{AiMetrics, window::Minutes},
+    ai_metrics::{AiMetrics, Event, Outcome, window::Minutes},
     alerting::Dispatcher,
-    chat::{Chat, store::Rating},
+    chat::{Chat, RatedAnswer, store::Rating},
     model_router::{Clients, ModelRouter, catalog::Catalog},
     providers::sandbox::{Sandbox, SandboxPlan},
     rollout::{
@@ -116,11 +116,8 @@ impl App {
         .context("cannot read the rollouts")?;
         let chat = Chat::new(store.clone(), models.clone(), config.chat.clone());
         let chat = Arc::new(chat.on_rating({
-            let controller = controller.clone();
-            move |rated| {
-                let good = rated.rating == Rating::Good;
-                controller.feedback(&rated.rollout, rated.subject, rated.variant, good);
-            }
+            let metrics = metrics.clone();
+            move |rated| metrics.note(rating_event(rated))
         }));
 
         let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
@@ -395,6 +392,32 @@ pub async fn contract() -> anyhow::Result<Arc<Registry>> {
     let app = App::build(config).await?;
     app.storage.close().await;
     Ok(app.registry)
+}
+
+/// A rating as rollouts are told of it.
+fn rating_event(RatedAnswer { origin, rating, at }: RatedAnswer) -> Event {
+    Event {
+        at_ms: at.timestamp_millis(),
+        request_id: origin.request_id,
+        user_id: None,
+        seq: 0,
+        subject: Some(origin.subject),
+        rollout: origin.rollout,
+        counted: true,
+        was_open: false,
+        model: origin.model,
+        task: origin.task,
+        variant: origin.variant,
+        position: 0,
+        latency_ms: 0.0,
+        first_token_ms: None,
+        prompt_tokens: 0,
+        completion_tokens: 0,
+        cost: Default::default(),
+        outcome: Outcome::Rated {
+            good: rating == Rating::Good,
+        },
+    }
 }
 
 /// Resolves on SIGTERM or ctrl-c.

@@ -62,7 +62,7 @@ pub struct Answer {
     pub model: Arc<str>,
     /// The route it was on.
     pub variant: Variant,
-    /// The rollout that decided the variant, where one covers the task.
+    /// The rollout that counts the call, where one does.
     pub rollout: Option<Arc<str>>,
     /// 0 for the primary, then the fallbacks.
     pub position: u8,
@@ -133,11 +133,29 @@ impl From<RouteError> for RpcError {
 
 /// Where events of attempts go: the windows of [`AiMetrics`], or whatever wants to see each one.
 pub trait Recorder: Send + Sync {
-    /// Takes one event. Never waits.
+    /// Takes the event of an attempt that has ended. Never waits.
     fn record(&self, event: Event);
+
+    /// Notes an attempt that begins; the number that [`Recorder::end`] wants, where it wants to know.
+    fn begin(&self, _event: &Event, _started: Instant) -> Option<u64> {
+        None
+    }
+
+    /// Takes the event of an attempt that was noted and has ended.
+    fn end(&self, _number: u64, event: Event) {
+        self.record(event);
+    }
 }
 
 impl Recorder for AiMetrics {
+    fn begin(&self, event: &Event, started: Instant) -> Option<u64> {
+        Self::begin(self, event, started)
+    }
+
+    fn end(&self, number: u64, event: Event) {
+        Self::end(self, number, event);
+    }
+
     fn record(&self, event: Event) {
         Self::record(self, event);
     }
@@ -250,7 +268,7 @@ impl ModelRouter {
                         completion,
                         model,
                         variant: selection.variant,
-                        rollout: selection.rollout.as_ref().map(|it| it.id.clone()),
+                        rollout: selection.counted_by(),
                         position,
                     });
                 }

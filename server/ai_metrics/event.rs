@@ -1,4 +1,9 @@
-//! One attempt at one model: what is known about it, and what of it deserves a line in the log.
+//! What happened to an attempt at a model, as it is numbered and stored, and what of it deserves a line
+//! in the log.
+//!
+//! An attempt ends once, with a success, a fault, or cancelled; only its end is in the windows and sums.
+//! Two more kinds of events are told to rollouts alone: that an attempt is still open although it is
+//! slow already, and what a user thought of an answer.
 
 use std::sync::Arc;
 
@@ -10,7 +15,7 @@ use crate::{
 /// Attempts slower than this are logged as warnings.
 const SLOW_MS: f64 = 5_000.0;
 
-/// How an attempt ended.
+/// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// An answer came.
@@ -19,14 +24,29 @@ pub enum Outcome {
     Fault(FaultKind),
     /// The caller went away first.
     Cancelled,
+    /// It is not over, and takes longer than most; another event will tell its end.
+    Open,
+    /// A user rated the answer.
+    Rated {
+        /// It helped.
+        good: bool,
+    },
 }
 
 impl Outcome {
-    /// `success`, `cancelled`, or the kind of fault as it is written everywhere else.
+    /// Whether the attempt is over, so that this is the event that counts it.
+    pub const fn is_end(self) -> bool {
+        !matches!(self, Self::Open | Self::Rated { .. })
+    }
+
+    /// `success`, `cancelled`, `open`, `rated-good`, `rated-bad`, or the kind of fault as it is written everywhere else.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
             Self::Cancelled => "cancelled",
+            Self::Open => "open",
+            Self::Rated { good: true } => "rated-good",
+            Self::Rated { good: false } => "rated-bad",
             Self::Fault(kind) => match kind {
                 FaultKind::BadRequest => "bad-request",
                 FaultKind::ContextLength => "context-length",
@@ -45,10 +65,10 @@ impl Outcome {
     }
 }
 
-/// One attempt at one model.
+/// What happened to one attempt at one model.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When it ended, in milliseconds since 1970.
+    /// When it happened, in milliseconds since 1970: for an attempt's end, that end.
     pub at_ms: i64,
     /// The call it belongs to.
     pub request_id: Arc<str>,
@@ -63,6 +83,8 @@ pub struct Event {
     /// Whether the attempt is one that evidence counts: the first on the primary model of a route
     /// whose other arm has another primary, for a subject that is on no list and names no model.
     pub counted: bool,
+    /// Whether an event has told that it was open and slow.
+    pub was_open: bool,
     /// The catalogue's name of the model.
     pub model: Arc<str>,
     /// The task.
@@ -71,7 +93,7 @@ pub struct Event {
     pub variant: Variant,
     /// 0 for the primary, then the fallbacks.
     pub position: u8,
-    /// From sending to the whole answer; finite, at least 0.
+    /// From sending to the whole answer, or to now; finite, at least 0.
     pub latency_ms: f64,
     /// To the first token, where the answer was streamed.
     pub first_token_ms: Option<f64>,
@@ -81,7 +103,7 @@ pub struct Event {
     pub completion_tokens: u32,
     /// What it cost.
     pub cost: Microdollars,
-    /// How it ended.
+    /// What happened.
     pub outcome: Outcome,
 }
 
@@ -155,6 +177,7 @@ pub(super) mod tests {
             subject: None,
             rollout: None,
             counted: false,
+            was_open: false,
             model: model.into(),
             task: "chat".into(),
             variant: Variant::Control,

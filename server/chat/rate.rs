@@ -3,27 +3,23 @@
 //! A user may change a rating. The last one is what is kept, and only the first is told: what judges
 //! candidates must not be moved by one person who clicks many times.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 
 use super::{
     Chat, ChatError,
-    store::{MessageRole, Rated, Rating},
+    store::{MessageRole, Origin, Rated, Rating},
 };
-use crate::_core::{assignment::Variant, auth::User};
+use crate::_core::auth::User;
 
 /// A user's first rating of an answer that a rollout's arm gave.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RatedAnswer {
-    /// The rollout that decided the variant.
-    pub rollout: Arc<str>,
-    /// [`Subject::key`](crate::_core::assignment::Subject::key) of whom it was decided for.
-    pub subject: u64,
-    /// The route it was on.
-    pub variant: Variant,
+    /// What wrote the answer; its `rollout` is there.
+    pub origin: Origin,
     /// What the user thinks.
     pub rating: Rating,
+    /// When.
+    pub at: DateTime<Utc>,
 }
 
 impl Chat {
@@ -52,12 +48,11 @@ impl Chat {
         match (rated.await?, origin) {
             (Rated::Gone, _) => Err(ChatError::NoMessage),
             (Rated::First, Some(origin)) => {
-                if let Some(rollout) = origin.rollout {
+                if origin.rollout.is_some() {
                     (self.on_rating)(RatedAnswer {
-                        rollout,
-                        subject: origin.subject,
-                        variant: origin.variant,
+                        origin,
                         rating,
+                        at: now,
                     });
                 }
                 Ok(())

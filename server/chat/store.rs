@@ -92,7 +92,7 @@ pub struct Origin {
     pub task: Arc<str>,
     /// The route it was on.
     pub variant: Variant,
-    /// The rollout that decided the variant, where one covered the task.
+    /// The rollout that counts the call, where one does.
     pub rollout: Option<Arc<str>>,
     /// [`Subject::key`](crate::_core::assignment::Subject::key) of whom it was decided for.
     pub subject: u64,

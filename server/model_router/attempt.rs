@@ -23,6 +23,8 @@ pub(super) struct Attempt {
     metrics: Arc<dyn Recorder>,
     model: Arc<Model>,
     started: Instant,
+    /// By which the metrics know it while it runs.
+    number: Option<u64>,
     event: Option<Event>,
 }
 
@@ -34,32 +36,36 @@ impl Attempt {
         model: &Arc<Model>,
         position: usize,
     ) -> Self {
+        let started = Instant::now();
+        let event = Event {
+            at_ms: 0,
+            request_id: call.request_id.clone(),
+            user_id: match call.subject {
+                Some(Subject::User(id)) => Some(id),
+                _ => None,
+            },
+            seq: 0,
+            subject: call.subject.as_ref().map(Subject::key),
+            rollout: selection.rollout.as_ref().map(|rollout| rollout.id.clone()),
+            counted: selection.is_counted(position),
+            was_open: false,
+            model: model.name.clone(),
+            task: selection.task.clone(),
+            variant: selection.variant,
+            position: u8::try_from(position).unwrap_or(u8::MAX),
+            latency_ms: 0.0,
+            first_token_ms: None,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            cost: Default::default(),
+            outcome: Outcome::Cancelled,
+        };
         Self {
             metrics: metrics.clone(),
             model: model.clone(),
-            started: Instant::now(),
-            event: Some(Event {
-                at_ms: 0,
-                request_id: call.request_id.clone(),
-                user_id: match call.subject {
-                    Some(Subject::User(id)) => Some(id),
-                    _ => None,
-                },
-                seq: 0,
-                subject: call.subject.as_ref().map(Subject::key),
-                rollout: selection.rollout.as_ref().map(|rollout| rollout.id.clone()),
-                counted: selection.is_counted(position),
-                model: model.name.clone(),
-                task: selection.task.clone(),
-                variant: selection.variant,
-                position: u8::try_from(position).unwrap_or(u8::MAX),
-                latency_ms: 0.0,
-                first_token_ms: None,
-                prompt_tokens: 0,
-                completion_tokens: 0,
-                cost: Default::default(),
-                outcome: Outcome::Cancelled,
-            }),
+            started,
+            number: metrics.begin(&event, started),
+            event: Some(event),
         }
     }
 
@@ -99,13 +105,18 @@ impl Attempt {
         reason = "an attempt is an edge: it ends when the network says so"
     )]
     fn record(&mut self, outcome: Outcome) {
-        if let Some(event) = self.event.take() {
-            self.metrics.record(Event {
-                at_ms: Utc::now().timestamp_millis(),
-                latency_ms: self.started.elapsed().as_secs_f64() * 1e3,
-                outcome,
-                ..event
-            });
+        let Some(event) = self.event.take() else {
+            return;
+        };
+        let event = Event {
+            at_ms: Utc::now().timestamp_millis(),
+            latency_ms: self.started.elapsed().as_secs_f64() * 1e3,
+            outcome,
+            ..event
+        };
+        match self.number {
+            Some(number) => self.metrics.end(number, event),
+            None => self.metrics.record(event),
         }
     }
 }

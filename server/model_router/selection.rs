@@ -114,6 +114,12 @@ impl Selection {
             && self.decision.reason == Reason::Share
     }
 
+    /// The rollout whose evidence counts the call.
+    pub(super) fn counted_by(&self) -> Option<Arc<str>> {
+        let rollout = self.rollout.as_ref().filter(|_| self.is_counted(0));
+        rollout.map(|rollout| rollout.id.clone())
+    }
+
     /// The reasons in words, for people who ask why a user got an answer from this model.
     pub fn why(&self) -> String {
         let Decision { bucket, share, .. } = self.decision;

@@ -47,10 +47,7 @@ use super::{
     status::{Moment, Status, TICK},
     store::{AuditRow, Fence, RolloutStore, StoredRollout},
 };
-use crate::{
-    _core::{assignment::Variant, feature_flags::FeatureFlags},
-    ai_metrics::AiMetrics,
-};
+use crate::{_core::feature_flags::FeatureFlags, ai_metrics::AiMetrics};
 
 /// The actor of what the controller does by itself.
 pub(crate) const SELF: &str = "controller";
@@ -321,15 +318,6 @@ impl Controller {
         let replay = replay::replay(&*self.store, id).await;
         let unknown = || ControlError::UnknownRollout { id: id.to_owned() };
         replay.map_err(ControlError::Store)?.ok_or_else(unknown)
-    }
-
-    /// A person's judgement of an answer that a rollout's arm gave; `subject` is
-    /// [`Subject::key`](crate::_core::assignment::Subject::key). Never waits; without effect where
-    /// the rollout is not live.
-    pub fn feedback(&self, rollout: &str, subject: u64, variant: Variant, good: bool) {
-        let at_ms = self.world.now().wall.timestamp_millis();
-        let mut inner = self.inner.lock();
-        inner.rate(rollout, subject, variant, good, at_ms);
     }
 
     async fn stored(&self, id: &str) -> Result<StoredRollout, ControlError> {

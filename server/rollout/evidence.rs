@@ -22,7 +22,7 @@ use self::{
     mixture::Restarts,
     ratio::{Direction, Ratio},
     stream::Stream,
-    threshold::Latencies,
+    threshold::{Latencies, Thresholds},
     users::Users,
 };
 pub use self::{
@@ -38,7 +38,8 @@ use crate::_core::{assignment::Variant, units::Percent};
 const HOUR_MS: i64 = 3_600_000;
 const HOURS_PER_DAY: u32 = 24;
 
-/// One counted request: how the first attempt on the primary model of its route ended.
+/// What is known of one counted request: how the first attempt on the primary model of its route
+/// ended, or how long it has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// When the request arrived, in milliseconds since 1970.
@@ -47,12 +48,33 @@ pub struct Observation {
     pub subject: u64,
     /// Its arm.
     pub variant: Variant,
-    /// The model or its provider failed (a timeout is an error too).
-    pub error: bool,
-    /// To the end of the attempt.
+    /// How it ended.
+    pub end: End,
+    /// To the end of the attempt, or to when it was given up or looked at.
     pub latency_ms: f64,
-    /// It ended by our own time limit.
-    pub timed_out: bool,
+    /// An earlier observation has told that it is slow.
+    pub was_open: bool,
+}
+
+/// How a request ended, as far as its model has to answer for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// With an answer.
+    Answered,
+    /// The model or its provider failed.
+    Failed,
+    /// It ran into our own time limit, which is a failure and slow.
+    TimedOut,
+    /// Not yet, or its caller went away: all there is to say is that it took so long at least.
+    Unknown,
+}
+
+impl End {
+    /// Whether it speaks against the model.
+    pub const fn is_error(self) -> bool {
+        matches!(self, Self::Failed | Self::TimedOut)
+    }
 }
 
 /// How alarming the evidence is.
@@ -183,28 +205,39 @@ impl Evidence {
     pub fn fold(&mut self, observation: &Observation, share: Percent) -> Level {
         self.set_share(share);
         self.reach(observation.at_ms);
+        // Fixed before this request can move them.
+        let thresholds = self.latencies.thresholds();
+        let mut has_moved = false;
+        if observation.end != End::Unknown {
+            has_moved |= self.count(observation, share);
+        }
+        if let (Some(Thresholds { quantiles }), false) = (thresholds, observation.was_open) {
+            for (i, threshold) in quantiles.into_iter().enumerate() {
+                has_moved |= self.compare_latency(observation, stream::P50 + i, threshold);
+            }
+        }
+        if has_moved {
+            self.settle();
+        }
+        self.level_so_far()
+    }
+
+    /// Counts a request that has ended; whether that moved what is judged.
+    fn count(&mut self, observation: &Observation, share: Percent) -> bool {
         let arm = arm(observation.variant);
         let is_candidate = observation.variant == Variant::Candidate;
-        let is_error = observation.error || observation.timed_out;
-
+        let is_error = observation.end.is_error();
+        let cap = self.plan.cap_per_user_day;
         let mut user = self.users.of(observation.subject);
         let stratum = user.stratum();
         let is_new = user.is_new();
-        let cap = self.plan.cap_per_user_day;
         let counts_error = user.counts(stream::ERRORS, is_error, cap);
         let counts_absolute = user.counts_this_hour(is_error);
-        let slow = self.latencies.thresholds().map(|thresholds| {
-            let is_slow = |ms| observation.latency_ms > ms || observation.timed_out;
-            thresholds.quantiles.map(is_slow)
-        });
-        let counts_slow = slow.map(|slow| {
-            std::array::from_fn::<_, 3, _>(|i| user.counts(stream::P50 + i, slow[i], cap))
-        });
 
         let totals = &mut self.totals[arm];
         totals.requests += 1;
         totals.errors += u64::from(is_error);
-        totals.timeouts += u64::from(observation.timed_out);
+        totals.timeouts += u64::from(observation.end == End::TimedOut);
         if is_new {
             totals.users += 1;
             let [control, candidate] = if is_candidate { [0.0, 1.0] } else { [1.0, 0.0] };
@@ -223,24 +256,26 @@ impl Evidence {
                 self.absolute.judge(is_error);
             }
         }
-        let mut has_moved = is_candidate && is_error;
-        if counts_error {
-            has_moved |= self.observe(stream::ERRORS, stratum, arm, is_error);
+        let has_closed = counts_error && self.observe(stream::ERRORS, stratum, arm, is_error);
+        has_closed || is_candidate && is_error
+    }
+
+    /// Compares a request's latency with a threshold; whether that closed a bin. One that has not
+    /// ended is slow once it is beyond, and before that says nothing.
+    fn compare_latency(
+        &mut self,
+        observation: &Observation,
+        stream: usize,
+        threshold: f64,
+    ) -> bool {
+        let is_slow = observation.latency_ms > threshold || observation.end == End::TimedOut;
+        if observation.end == End::Unknown && !is_slow {
+            return false;
         }
-        for (i, (slow, counts)) in slow
-            .into_iter()
-            .flatten()
-            .zip(counts_slow.into_iter().flatten())
-            .enumerate()
-        {
-            if counts {
-                has_moved |= self.observe(stream::P50 + i, stratum, arm, slow);
-            }
-        }
-        if has_moved {
-            self.settle();
-        }
-        self.level_so_far()
+        let mut user = self.users.of(observation.subject);
+        let stratum = user.stratum();
+        user.counts(stream, is_slow, self.plan.cap_per_user_day)
+            && self.observe(stream, stratum, arm(observation.variant), is_slow)
     }
 
     /// Folds a user's rating of an answer.
@@ -274,6 +309,13 @@ impl Evidence {
         for stream in &mut self.streams {
             stream.freeze(share >= Percent::FULL);
         }
+    }
+
+    /// Milliseconds after which a request that is still open is slow by every threshold; `None` until
+    /// there are thresholds.
+    pub fn late_after_ms(&self) -> Option<f64> {
+        let thresholds = self.latencies.thresholds();
+        thresholds.map(|it| it.quantiles.into_iter().fold(0.0, f64::max))
     }
 
     /// The strata it began with, for folding the same log again.

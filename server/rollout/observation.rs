@@ -1,6 +1,6 @@
 //! From recorded events to what a rollout is judged on.
 //!
-//! A [`Ledger`] is fed with nothing but numbered events, ratings, and the changes of share and stage
+//! A [`Ledger`] is fed with nothing but numbered events and the changes of share and stage
 //! that the history records, each at its place in the log. Its time is that of the events. So whoever
 //! feeds it the log again gets the same ledger, bit for bit.
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use self::hour::Hour;
 use super::{
     decision::{Arm, Finding},
-    evidence::{Cause, Evidence, Level, Observation, Strata},
+    evidence::{Cause, End, Evidence, Level, Observation, Strata},
     plan::{Judge, Plan},
 };
 use crate::{
@@ -22,46 +22,28 @@ use crate::{
     providers::fault::FaultKind,
 };
 
-/// Ratings that a ledger can repeat; more are counted, but a replay cannot be exact.
-const RATINGS_LIMIT: usize = 10_000;
-
 /// What evidence counts of an event: `None` where it speaks against nobody.
 ///
-/// Faults of the client, refusals that concern our whole account, and cancelled attempts count for
-/// neither arm. A timeout is an error, and slow.
+/// Faults of the client and refusals that concern our whole account count for neither arm. A timeout
+/// is an error, and slow. A caller who goes away tells how long it took at least.
 pub fn observe(event: &Event) -> Option<Observation> {
     let subject = event.subject.filter(|_| event.counted)?;
-    let (error, timed_out) = match event.outcome {
-        Outcome::Success => (false, false),
-        Outcome::Fault(kind) if kind.is_models_fault() => (true, kind == FaultKind::Timeout),
-        Outcome::Fault(_) | Outcome::Cancelled => return None,
+    let end = match event.outcome {
+        Outcome::Success => End::Answered,
+        Outcome::Fault(FaultKind::Timeout) => End::TimedOut,
+        Outcome::Fault(kind) if kind.is_models_fault() => End::Failed,
+        Outcome::Cancelled | Outcome::Open => End::Unknown,
+        Outcome::Fault(_) | Outcome::Rated { .. } => return None,
     };
     Some(Observation {
-        // Events are stamped at their end, observations when the request arrived.
+        // Events are stamped when they happen, observations when the request arrived.
         at_ms: event.at_ms.saturating_sub(event.latency_ms as i64),
         subject,
         variant: event.variant,
-        error,
+        end,
         latency_ms: event.latency_ms,
-        timed_out,
+        was_open: event.was_open,
     })
-}
-
-/// A person's judgement of an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rating {
-    /// The last event before it.
-    pub after: i64,
-    /// The rollout's version when it came.
-    pub version: i64,
-    /// [`Subject::key`](crate::_core::assignment::Subject::key).
-    pub subject: u64,
-    /// The arm that gave the answer.
-    pub variant: Variant,
-    /// Whether it was good.
-    pub good: bool,
-    /// Milliseconds since 1970.
-    pub at_ms: i64,
 }
 
 /// A change that the ledger has to know, as the history keeps it.
@@ -98,10 +80,8 @@ pub struct Ledger {
     /// When the share in force began. What arrived before was decided by another share, and would
     /// make the users' ratio look wrong; it is not counted.
     share_since_ms: i64,
-    /// In their order.
-    pub ratings: Vec<Rating>,
-    /// How many more there were.
-    pub ratings_beyond: u64,
+    /// How many of them are ratings.
+    pub ratings: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -121,8 +101,7 @@ impl Ledger {
             events: 0,
             last_ms: None,
             share_since_ms: started_at_ms,
-            ratings: Vec::new(),
-            ratings_beyond: 0,
+            ratings: 0,
         };
         if let Some(stage) = plan.stages.first() {
             let (share, rho_bad) = (plan.share_of(0), stage.rho_bad);
@@ -134,21 +113,28 @@ impl Ledger {
     /// Folds an event of this rollout, made while `share` was in force.
     pub fn fold(&mut self, event: &Event, share: Percent) {
         self.events += 1;
+        if let (Outcome::Rated { good }, Some(subject)) = (event.outcome, event.subject) {
+            self.ratings += 1;
+            self.evidence
+                .feedback(subject, event.variant, good, event.at_ms);
+            return;
+        }
         let observation = observe(event).filter(|it| it.at_ms >= self.share_since_ms);
         let Some(observation) = observation else {
             return;
         };
         self.last_ms = self.last_ms.max(Some(event.at_ms));
         self.evidence.fold(&observation, share);
+        if observation.end == End::Unknown {
+            return;
+        }
+        let (is_error, latency_ms) = (observation.end.is_error(), observation.latency_ms);
         let tally = &mut self.arms[arm(observation.variant)];
         tally.requests += 1;
-        tally.errors += u64::from(observation.error);
-        tally.latency_ms += observation.latency_ms;
+        tally.errors += u64::from(is_error);
+        tally.latency_ms += latency_ms;
         if observation.variant == Variant::Candidate {
-            let Observation {
-                error, latency_ms, ..
-            } = observation;
-            self.hour.count(event.at_ms, error, latency_ms);
+            self.hour.count(event.at_ms, is_error, latency_ms);
         }
     }
 
@@ -168,21 +154,9 @@ impl Ledger {
         }
     }
 
-    /// Folds a rating.
-    pub fn rate(&mut self, rating: Rating) {
-        let Rating {
-            subject,
-            variant,
-            good,
-            at_ms,
-            ..
-        } = rating;
-        self.evidence.feedback(subject, variant, good, at_ms);
-        if self.ratings.len() < RATINGS_LIMIT {
-            self.ratings.push(rating);
-        } else {
-            self.ratings_beyond += 1;
-        }
+    /// Milliseconds after which a request that is still open is slow.
+    pub fn late_after_ms(&self) -> Option<f64> {
+        self.evidence.late_after_ms()
     }
 
     /// What the plan's judge finds, and the evidence in figures.

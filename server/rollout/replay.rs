@@ -1,6 +1,6 @@
 //! Refolds the log of a rollout and compares, bit for bit.
 //!
-//! Events, ratings and the changes of share and stage are all that evidence is made of. Each line of
+//! Events and the changes of share and stage are all that evidence is made of. Each line of
 //! the history says which event was the last before it, so the same can be done again in the same
 //! order: the verdict of every decision and the whole state must come out as they were stored.
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    observation::{Ledger, Rating, Step},
+    observation::{Ledger, Step},
     plan::Plan,
     store::{AuditRow, RolloutStore},
 };
@@ -30,8 +30,8 @@ pub struct Replay {
     pub events: u64,
     /// Events that the stored state had folded; more than there are once old ones were rolled up.
     pub events_stored: u64,
-    /// Ratings that were folded.
-    pub ratings: usize,
+    /// How many of them are ratings.
+    pub ratings: u64,
     /// Each decision, oldest first.
     pub decisions: Vec<Replayed>,
     /// Whether the state at the end is the stored one, bit for bit.
@@ -71,7 +71,6 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
         share: plan.share_of(0),
         plan,
         rows: &rows,
-        ratings: &expected.ratings,
         decisions: Vec::new(),
     };
     let mut cursor = 0;
@@ -99,17 +98,13 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
             expected.events
         ));
     }
-    if expected.ratings_beyond > 0 {
-        let beyond = expected.ratings_beyond;
-        remarks.push(format!("{beyond} ratings were folded and not kept"));
-    }
     let same_verdicts = again.decisions.iter().all(|it| it.same_verdict);
     Ok(Some(Replay {
         id: id.to_owned(),
         is_identical: same_state && same_verdicts,
         events: again.ledger.events,
         events_stored: expected.events,
-        ratings: expected.ratings.len(),
+        ratings: again.ledger.ratings,
         decisions: again.decisions,
         same_state,
         remarks,
@@ -122,30 +117,17 @@ struct Again<'a> {
     ledger: Ledger,
     share: Percent,
     rows: &'a [AuditRow],
-    ratings: &'a [Rating],
     decisions: Vec<Replayed>,
 }
 
 impl Again<'_> {
     /// Does all that was done up to an event.
     fn reach(&mut self, cursor: i64) {
-        loop {
-            let row = self.rows.split_first();
-            let rating = self.ratings.split_first();
-            match (rating, row) {
-                (Some((rating, rest)), row)
-                    if rating.after <= cursor
-                        && row.is_none_or(|(row, _)| rating.version < row.version) =>
-                {
-                    self.ledger.rate(*rating);
-                    self.ratings = rest;
-                }
-                (_, Some((row, rest))) if after(row) <= cursor => {
-                    self.decide(row);
-                    self.rows = rest;
-                }
-                _ => return,
-            }
+        while let Some((row, rest)) = self.rows.split_first()
+            && after(row) <= cursor
+        {
+            self.decide(row);
+            self.rows = rest;
         }
     }
 

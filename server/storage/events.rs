@@ -27,8 +27,8 @@ const PAGE: i64 = 5_000;
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT seq, at_ms, request_id, user_id, subject, rollout, counted, model, task, variant, \
-             position, latency_ms, first_token_ms, prompt_tokens, completion_tokens, \
+            "SELECT seq, at_ms, request_id, user_id, subject, rollout, counted, was_open, \
+             model, task, variant, position, latency_ms, first_token_ms, prompt_tokens, completion_tokens, \
              cost_microdollars, outcome FROM ai_events ",
             $rest
         )
@@ -44,6 +44,7 @@ struct Row {
     subject: Option<i64>,
     rollout: Option<String>,
     counted: bool,
+    was_open: bool,
     model: String,
     task: String,
     variant: String,
@@ -66,6 +67,7 @@ impl Row {
             subject: self.subject.map(i64::cast_unsigned),
             rollout: self.rollout.map(|id| names.shared(&id)),
             counted: self.counted,
+            was_open: self.was_open,
             model: names.shared(&self.model),
             task: names.shared(&self.task),
             variant: from_name(&self.variant)?,
@@ -222,7 +224,7 @@ impl Storage {
             let is_error = match outcome(&row.outcome)? {
                 Outcome::Success => false,
                 Outcome::Fault(kind) if kind.is_models_fault() => true,
-                Outcome::Fault(_) | Outcome::Cancelled => continue,
+                _ => continue,
             };
             let attempts = u32::try_from(row.attempts).unwrap_or(u32::MAX);
             user.requests = user.requests.saturating_add(attempts);
@@ -261,7 +263,7 @@ pub(super) async fn insert(transaction: &mut Write, events: &[Event]) -> anyhow:
         on!(transaction, transaction => {
             let mut query = QueryBuilder::new(
                 "INSERT INTO ai_events (seq, at_ms, request_id, user_id, subject, rollout, counted, \
-                 model, task, variant, position, latency_ms, first_token_ms, prompt_tokens, \
+                 was_open, model, task, variant, position, latency_ms, first_token_ms, prompt_tokens, \
                  completion_tokens, cost_microdollars, outcome) ",
             );
             query.push_values(rows, |mut row, (event, variant)| {
@@ -272,6 +274,7 @@ pub(super) async fn insert(transaction: &mut Write, events: &[Event]) -> anyhow:
                     .push_bind(event.subject.map(u64::cast_signed))
                     .push_bind(event.rollout.as_deref().map(str::to_owned))
                     .push_bind(event.counted)
+                    .push_bind(event.was_open)
                     .push_bind(event.model.to_string())
                     .push_bind(event.task.to_string())
                     .push_bind(variant)
@@ -309,6 +312,9 @@ pub(super) fn outcome(name: &str) -> anyhow::Result<Outcome> {
     match name {
         "success" => Ok(Outcome::Success),
         "cancelled" => Ok(Outcome::Cancelled),
+        "open" => Ok(Outcome::Open),
+        "rated-good" => Ok(Outcome::Rated { good: true }),
+        "rated-bad" => Ok(Outcome::Rated { good: false }),
         kind => from_name::<FaultKind>(kind).map(Outcome::Fault),
     }
 }
@@ -324,6 +330,9 @@ mod tests {
         for (value, text) in [
             (Outcome::Success, "success"),
             (Outcome::Cancelled, "cancelled"),
+            (Outcome::Open, "open"),
+            (Outcome::Rated { good: true }, "rated-good"),
+            (Outcome::Rated { good: false }, "rated-bad"),
             (Outcome::Fault(FaultKind::ContextLength), "context-length"),
             (
                 Outcome::Fault(FaultKind::ProviderRateLimited),

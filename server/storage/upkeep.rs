@@ -121,7 +121,7 @@ impl Storage {
             return Ok(0);
         };
         let mut hours = BTreeMap::<Key, Tally>::new();
-        for event in &events {
+        for event in events.iter().filter(|event| event.outcome.is_end()) {
             hours.entry(Key::of(event)?).or_default().add(event);
         }
         let mut transaction = self.db.begin().await?;

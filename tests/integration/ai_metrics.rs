@@ -40,6 +40,7 @@ pub(crate) fn event(at_ms: i64, latency_ms: f64) -> Event {
         subject: None,
         rollout: None,
         counted: false,
+        was_open: false,
         model: "glm".into(),
         task: "chat".into(),
         variant: Variant::Control,

@@ -94,6 +94,7 @@ fn entry(at_ms: i64, metric: &Value) -> Entry {
             subject: None,
             rollout: None,
             counted: false,
+            was_open: false,
             model: text("modelId").into(),
             task: text("taskType").into(),
             variant: Variant::Control,

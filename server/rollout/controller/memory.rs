@@ -7,10 +7,8 @@ use super::{
     entry::{Author, Entry, Owed, Turn},
 };
 use crate::{
-    _core::assignment::Variant,
     ai_metrics::{AiMetrics, Event, Outcome},
     rollout::{
-        observation::Rating,
         status::{Moment, State, Status},
         store::{RolloutStore, StoredRollout},
     },
@@ -33,7 +31,6 @@ pub(super) struct Memory {
     /// Whether this process is the one that gives numbers.
     pub(super) is_numbering: bool,
     pub(super) last_tick: Option<Moment>,
-    ratings: Vec<(String, Rating)>,
 }
 
 impl Memory {
@@ -72,27 +69,6 @@ impl Memory {
         });
     }
 
-    pub(super) fn rate(
-        &mut self,
-        rollout: &str,
-        subject: u64,
-        variant: Variant,
-        good: bool,
-        at_ms: i64,
-    ) {
-        let rating = Rating {
-            after: 0,
-            version: 0,
-            subject,
-            variant,
-            good,
-            at_ms,
-        };
-        if self.ratings.len() < PENDING_LIMIT {
-            self.ratings.push((rollout.to_owned(), rating));
-        }
-    }
-
     /// Takes up what was recorded: numbers it and folds it.
     pub(super) fn gather(&mut self, metrics: &AiMetrics) {
         if self.pending.len() < PENDING_LIMIT {
@@ -104,17 +80,6 @@ impl Memory {
                     entry.note_refusal(&event);
                 }
                 self.pending.push(event);
-            }
-        }
-        for (id, rating) in std::mem::take(&mut self.ratings) {
-            if let Some(entry) = self.get_mut(&id).filter(|entry| entry.is_live()) {
-                let (after, version) = (entry.cursor, entry.status.version);
-                entry.ledger.rate(Rating {
-                    after,
-                    version,
-                    ..rating
-                });
-                entry.is_urgent = true;
             }
         }
     }

@@ -9,7 +9,7 @@ use self::store::{Failure, MemoryStore};
 use super::*;
 use crate::{
     _core::{
-        assignment::Subject,
+        assignment::{Subject, Variant},
         config::{Algorithm, FlagsConfig},
         feature_flags::Reason,
         units::{Microdollars, Percent},
@@ -146,36 +146,41 @@ impl Rig {
         status
     }
 
-    /// One request of the next user; `fails` says whether an arm does.
-    fn request(&self, fails: impl Fn(Variant) -> bool) {
+    /// The end of a request of the next user, answered.
+    fn answer(&self) -> Event {
         let mut user = self.user.lock();
         *user += 1;
         let subject = Subject::User(*user);
         let assigned = self.flags.assign("chat", Some(&subject));
-        let variant = assigned.decision.variant;
-        self.metrics.record(Event {
+        Event {
             at_ms: self.controller.world.now().wall.timestamp_millis(),
             request_id: "r".into(),
             user_id: Some(*user),
             seq: 0,
             subject: Some(subject.key()),
             counted: assigned.rollout.is_some() && assigned.decision.reason == Reason::Share,
+            was_open: false,
             rollout: assigned.rollout.map(|rollout| rollout.id.clone()),
             model: "m".into(),
             task: "chat".into(),
-            variant,
+            variant: assigned.decision.variant,
             position: 0,
             latency_ms: 100.0 + (*user % 50) as f64,
             first_token_ms: None,
             prompt_tokens: 1,
             completion_tokens: 1,
             cost: Microdollars(0),
-            outcome: if fails(variant) {
-                Outcome::Fault(FaultKind::Upstream)
-            } else {
-                Outcome::Success
-            },
-        });
+            outcome: Outcome::Success,
+        }
+    }
+
+    /// One request; `fails` says whether an arm does.
+    fn request(&self, fails: impl Fn(Variant) -> bool) {
+        let mut event = self.answer();
+        if fails(event.variant) {
+            event.outcome = Outcome::Fault(FaultKind::Upstream);
+        }
+        self.metrics.record(event);
     }
 
     /// A second of requests, and its tick.
@@ -493,8 +498,14 @@ async fn ratings_are_folded_and_replayed() {
     let id = rig.started().await.id;
     for second in 0..10 {
         for user in 0..20 {
-            rig.controller
-                .feedback(&id, user, Variant::Candidate, user % 2 == 0);
+            rig.metrics.note(Event {
+                subject: Some(user),
+                variant: Variant::Candidate,
+                outcome: Outcome::Rated {
+                    good: user % 2 == 0,
+                },
+                ..rig.answer()
+            });
         }
         rig.second(50, |_| false).await;
         if second == 5 {
@@ -504,10 +515,40 @@ async fn ratings_are_folded_and_replayed() {
                 .expect("paused");
         }
     }
+    // Evidence is written with each change, and else every few seconds.
+    let resumed = rig.controller.resume(&id, 2, "go on", "user:1").await;
+    resumed.expect("resumed");
     let view = rig.controller.get(&id).await.expect("a rollout");
     assert_eq!(view.verdict["candidate"]["goodRatings"], 100);
     let replay = rig.controller.replay(&id).await.expect("a replay");
     assert!(replay.is_identical && replay.ratings == 200, "{replay:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_is_told_while_it_is_open() {
+    let rig = Rig::new().await;
+    let id = rig.started().await.id;
+    rig.second(300, |_| false).await;
+    let hanging = rig.answer();
+    let an_hour_ago = Instant::now().checked_sub(Duration::from_secs(3_600));
+    let number = rig.metrics.begin(&hanging, an_hour_ago.expect("an hour"));
+    rig.second(0, |_| false).await;
+    rig.second(0, |_| false).await;
+    let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
+    let open: Vec<_> = log
+        .iter()
+        .filter(|it| it.outcome == Outcome::Open)
+        .collect();
+    assert_eq!(open.len(), 1, "it is told once");
+    assert!(open[0].latency_ms >= 3_600_000.0);
+
+    rig.metrics.end(number.expect("a number"), hanging);
+    rig.second(0, |_| false).await;
+    let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
+    let end = log.last().expect("its end");
+    assert!(end.was_open && end.outcome == Outcome::Success, "{end:?}");
+    let replay = rig.controller.replay(&id).await.expect("a replay");
+    assert!(replay.is_identical, "{replay:?}");
 }
 
 #[tokio::test]

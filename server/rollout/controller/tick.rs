@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::{
     Change, Controller, SELF, Writer,
     entry::{Author, Entry, Next, Turn},
@@ -74,6 +76,7 @@ impl Controller {
         if !inner.is_numbering {
             return false;
         }
+        self.tell_late(&inner, now);
         inner.gather(&self.metrics);
         let mut lowered = Vec::new();
         for entry in &mut inner.entries {
@@ -102,6 +105,16 @@ impl Controller {
             self.in_force(&mut inner, id, "rolled-back", now);
         }
         !lowered.is_empty()
+    }
+
+    /// Has the requests told that are open although they are slow.
+    fn tell_late(&self, inner: &Memory, now: Moment) {
+        for entry in inner.entries.iter().filter(|entry| entry.is_live()) {
+            if let Some(limit_ms) = entry.ledger.late_after_ms() {
+                let (id, at_ms) = (&entry.status.id, now.wall.timestamp_millis());
+                self.metrics.tell_late(id, limit_ms, at_ms, Instant::now());
+            }
+        }
     }
 
     /// Publishes a change that is in force in memory, checks it, and tells who listens.

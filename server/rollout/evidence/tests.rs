@@ -19,9 +19,9 @@ fn request(at_ms: i64, subject: u64, is_candidate: bool, error: bool) -> Observa
         } else {
             Variant::Control
         },
-        error,
+        end: if error { End::Failed } else { End::Answered },
         latency_ms: 1_000.0,
-        timed_out: false,
+        was_open: false,
     }
 }
 
@@ -114,6 +114,65 @@ fn slow_answers_alone_take_a_candidate_back() {
     let verdict = folded(&slow).verdict(BEGIN);
     assert_eq!(verdict.cause, Some(Cause::Worse), "{verdict:?}");
     assert!(verdict.metrics[1].e > verdict.metrics[0].e);
+}
+
+#[test]
+fn a_candidate_that_hangs_is_taken_back_before_anything_has_ended() {
+    let mut evidence = folded(&traffic(2_000, 1_000, |_, _| false));
+    let late_after = evidence.late_after_ms().expect("thresholds");
+    let mut level = Level::Clear;
+    let mut open = 0;
+    for mut one in traffic(400, 1_000, |_, _| false) {
+        one.at_ms += 2_000_000;
+        one.subject = one.subject.wrapping_add(1);
+        if one.variant == Variant::Candidate {
+            (one.end, one.latency_ms) = (End::Unknown, late_after + 1.0);
+            open += u32::from(level < Level::Rollback);
+        }
+        level = evidence.fold(&one, share(10.0));
+    }
+    assert_eq!(level, Level::Rollback);
+    assert!(open <= 30, "{open} requests hung");
+    let verdict = evidence.verdict(BEGIN);
+    assert_eq!(verdict.cause, Some(Cause::Worse));
+    assert_eq!(
+        verdict.candidate.requests, 200,
+        "those that hang have not ended"
+    );
+}
+
+#[test]
+fn a_request_is_slow_once_however_often_one_looks() {
+    let mut evidence = folded(&traffic(2_000, 1_000, |_, _| false));
+    evidence.close_bins();
+    let seen = |evidence: &Evidence, stream: usize| {
+        let bins = evidence.streams[stream].open();
+        bins.fold((0, 0), |(requests, bad), bin| {
+            (requests + bin.requests[1], bad + bin.errors[1])
+        })
+    };
+    let mut one = request(3_000_000, 77, true, false);
+    // A caller who goes away before it is slow says nothing.
+    (one.end, one.latency_ms) = (End::Unknown, 1.0);
+    evidence.fold(&one, share(10.0));
+    // Between two thresholds, only the lower one is known to be passed.
+    one.latency_ms = 2_000.0;
+    evidence.fold(&one, share(10.0));
+    assert_eq!(
+        [1, 2, 3].map(|stream| seen(&evidence, stream)),
+        [(1, 1), (0, 0), (0, 0)]
+    );
+    // It is told while it is open, and ends as a failure.
+    one.latency_ms = 60_000.0;
+    evidence.fold(&one, share(10.0));
+    assert_eq!(seen(&evidence, stream::ERRORS), (0, 0));
+    (one.end, one.was_open) = (End::TimedOut, true);
+    evidence.fold(&one, share(10.0));
+    assert_eq!(
+        [1, 2, 3].map(|stream| seen(&evidence, stream)),
+        [(2, 2), (1, 1), (1, 1)]
+    );
+    assert_eq!(seen(&evidence, stream::ERRORS), (1, 1));
 }
 
 #[test]
@@ -279,7 +338,10 @@ proptest! {
         let mut evidence = Evidence::new(&plan, Strata::default(), BEGIN);
         for (at_ms, subject, is_candidate, error, latency_ms, percent) in observations {
             let mut one = request(0, subject, is_candidate, error);
-            (one.at_ms, one.latency_ms, one.timed_out) = (at_ms, latency_ms, subject % 3 == 0);
+            (one.at_ms, one.latency_ms, one.was_open) = (at_ms, latency_ms, subject % 5 == 0);
+            if subject % 3 == 0 {
+                one.end = if error { End::TimedOut } else { End::Unknown };
+            }
             evidence.fold(&one, share(percent));
             evidence.feedback(subject, one.variant, error, at_ms);
         }

@@ -96,15 +96,16 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
             break;
         }
         let is_candidate = observation.variant == Variant::Candidate;
+        let is_error = observation.end.is_error();
         if seen.rollback_hours.is_none() {
-            seen.candidate_errors += u32::from(is_candidate && observation.error && hours >= 0.0);
+            seen.candidate_errors += u32::from(is_candidate && is_error && hours >= 0.0);
             if evidence.fold(&observation, share) == Level::Rollback {
                 seen.rollback_hours = Some(hours);
             }
         }
         if let Some(test) = &mut growthbook
             && seen.growthbook_hours.is_none()
-            && test.observe(usize::from(is_candidate), observation.error)
+            && test.observe(usize::from(is_candidate), is_error)
         {
             seen.growthbook_hours = Some(hours);
         }

@@ -1,7 +1,7 @@
 //! Simulated traffic: users with habits, arms, arrivals, errors and latencies.
 
 use super::{
-    super::evidence::{Observation, Strata, UserHistory},
+    super::evidence::{End, Observation, Strata, UserHistory},
     random::Random,
 };
 use crate::_core::{assignment::Variant, units::Percent};
@@ -214,9 +214,13 @@ impl Traffic {
             } else {
                 Variant::Control
             },
-            error: self.random.happens(error_rate),
+            end: if self.random.happens(error_rate) {
+                End::Failed
+            } else {
+                End::Answered
+            },
             latency_ms: self.latencies[latency],
-            timed_out: false,
+            was_open: false,
         }
     }
 }

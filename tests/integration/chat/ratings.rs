@@ -11,7 +11,7 @@ use modelramp::{
     },
     chat::{
         RatedAnswer,
-        store::{ConversationStore, MessageRole, Rated, Rating},
+        store::{ConversationStore, MessageRole, Origin, Rated, Rating},
     },
 };
 use parking_lot::Mutex;
@@ -36,11 +36,21 @@ async fn the_first_rating_of_an_answer_is_told_with_its_origin() {
     let kept = app.call("rateMessage", input).await.unwrap();
     assert_eq!(kept, json!({"success": true}));
     let rated = RatedAnswer {
-        rollout: "rollout-1".into(),
-        subject: Subject::User(1).key(),
-        variant: Variant::Control,
+        origin: told.lock()[0].origin.clone(),
         rating: Rating::Bad,
+        at: at(0),
     };
+    let Origin {
+        rollout,
+        subject,
+        variant,
+        ..
+    } = &rated.origin;
+    assert_eq!(rollout.as_deref(), Some("rollout-1"));
+    assert_eq!(
+        (*subject, *variant),
+        (Subject::User(1).key(), Variant::Control)
+    );
     assert_eq!(*told.lock(), [rated]);
     for verdict in ["good", "bad", "good"] {
         let input = json!({"messageId": 2, "verdict": verdict});

@@ -77,6 +77,7 @@ fn numbered(seq: i64) -> Event {
         subject: Some(u64::MAX - 3),
         rollout: Some(ROLLOUT.into()),
         counted: true,
+        was_open: false,
         ..event(seq * 1_000)
     }
 }

@@ -198,6 +198,7 @@ async fn a_year_is_small(database: Database) {
             subject: Some(random.random()),
             rollout: Some(ROLLOUT.into()),
             counted: true,
+            was_open: false,
             model: ["glm-4.5-air-free", "gpt-oss-20b-free", "claude-3.5-sonnet"]
                 [random.random_range(0..3)]
             .into(),

@@ -159,6 +159,7 @@ impl TestApp {
             subject: None,
             rollout: None,
             counted: false,
+            was_open: false,
             model: model.into(),
             task: "chat".into(),
             variant: Variant::Candidate,
