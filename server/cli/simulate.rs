@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -17,6 +17,7 @@ use crate::rollout::{
     simulate::{
         certify::{self, Options, Progress},
         planner::Sight,
+        plot,
     },
 };
 
@@ -53,13 +54,13 @@ enum Command {
         /// Another seed gives other traffic; the same one the same figures.
         #[arg(long, default_value_t = Options::default().seed)]
         seed: u64,
-        /// 10,000 runs a cell, which takes hours.
+        /// 10,000 runs a cell, which takes an hour or so.
         #[arg(long)]
         full: bool,
         /// Only goals whose name begins so, such as `G1`.
         #[arg(long, value_name = "GOAL")]
         only: Option<String>,
-        /// Writes the figures into a file, too.
+        /// Writes the figures into a file, too, and draws them in one beside it (`.svg`).
         #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = FIGURES)]
         write: Option<PathBuf>,
     },
@@ -108,10 +109,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             only,
             write,
         } => {
-            // The simulation wants a name that lives as long as it does; there is one a process.
-            let only = only.map(|only| &*only.leak());
             let options = Options { seed, full, only };
-            let work = tokio::task::spawn_blocking(move || certified(options));
+            let work = tokio::task::spawn_blocking(move || certified(&options));
             let report = work.await.context("the simulation failed")?;
             if let Some(file) = write {
                 keep(&file, &report, full)?;
@@ -153,7 +152,7 @@ fn see(plan: &str, requests_per_day: f64, baseline: f64) -> anyhow::Result<()> {
 }
 
 /// Certifies, with a line on the terminal that tells how far it is.
-fn certified(options: Options) -> certify::Report {
+fn certified(options: &Options) -> certify::Report {
     let started = Instant::now();
     let shown = AtomicUsize::new(0);
     let is_terminal = std::io::stderr().is_terminal();
@@ -188,14 +187,21 @@ fn bar(done: usize, total: usize) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command ends now")]
-fn keep(file: &PathBuf, report: &certify::Report, full: bool) -> anyhow::Result<()> {
+fn keep(file: &Path, report: &certify::Report, full: bool) -> anyhow::Result<()> {
     let at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+    let picture = file.with_extension("svg");
     let option = if full { " --full" } else { "" };
     let text = format!(
-        "# Certification\n\n`modelramp simulate certify --seed {}{option}`, {at}\n\n```text\n{report}\n```\n",
-        report.seed
+        "# Certification\n\n`modelramp simulate certify --seed {}{option}`, {at}\n\n![Each cell between its \
+         99.9 % limits; the bar is its goal]({picture})\n\n```text\n{report}\n```\n",
+        report.seed,
+        picture = picture.file_name().unwrap_or_default().display(),
     );
-    std::fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
+    for (file, content) in [(file, text), (&*picture, plot::svg(report))] {
+        std::fs::write(file, content)
+            .with_context(|| format!("cannot write `{}`", file.display()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
