@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn known() -> Known {
@@ -303,4 +305,59 @@ fn every_line_that_is_no_toml_is_reported_once() {
     let lines = Plan::parse(text, "p", &known()).expect_err("faults").faults;
     let lines: Vec<_> = lines.iter().map(|fault| fault.line).collect();
     assert_eq!(lines, [1, 2, 4, 5]);
+}
+
+/// Values of every type, some of them right somewhere.
+const VALUE: &str = r#"-?[1-9][0-9]{0,19}(\.5|e999)?|nan|-inf|true|2020-01-01|"(|p|1h|manual)"|\[(1, "chat"|\{\})?\]|\{( errors = -1, hold = true )?\}"#;
+
+fn shipped() -> impl Strategy<Value = String> {
+    (0..SHIPPED.len()).prop_map(|plan| SHIPPED[plan].1.to_owned())
+}
+
+/// Whatever the text, there is a plan, or there are faults in the order of its lines.
+fn check(text: &str) -> Result<(), TestCaseError> {
+    if let Err(PlanFaults { faults, .. }) = Plan::parse(text, "p", &known()) {
+        prop_assert!(!faults.is_empty());
+        prop_assert!(faults.is_sorted_by_key(|fault| fault.line));
+        let last = text.matches('\n').count() + 1;
+        prop_assert!(faults.iter().all(|fault| (1..=last).contains(&fault.line)));
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "(?s).{0,200}|[a-z_ \"'\\[\\]{}=#.,0-9\n-]{0,200}") {
+        check(&text)?;
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic(
+        mut text in shipped(),
+        damage in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), 0usize..20, "[a-zæ\\[\\]{}=\".,0-9\n-]{0,10}"),
+            1..4,
+        ),
+    ) {
+        for (at, length, with) in damage {
+            let start = text.floor_char_boundary(at.index(text.len() + 1));
+            let end = text.floor_char_boundary(start + length);
+            text.replace_range(start..end, &with);
+        }
+        check(&text)?;
+    }
+
+    #[test]
+    fn no_value_makes_it_panic(
+        text in shipped(),
+        values in proptest::collection::vec(proptest::option::weighted(0.2, VALUE), 60),
+    ) {
+        let mut values = values.into_iter();
+        let mut line = |line: &str| match (line.split_once(" = "), values.next().flatten()) {
+            (Some((key, _)), Some(value)) => format!("{key} = {value}\n"),
+            _ => format!("{line}\n"),
+        };
+        let text: String = text.lines().map(&mut line).collect();
+        check(&text)?;
+    }
 }
