@@ -5,6 +5,7 @@
 
 mod library;
 mod parse;
+mod reader;
 pub mod span;
 
 use std::{collections::HashSet, fmt, time::Duration};

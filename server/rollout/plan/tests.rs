@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn known() -> Known {
@@ -135,4 +137,227 @@ fn a_folder_adds_plans_and_replaces_shipped_ones() {
     write("bad.toml", "name = 1\n");
     let error = Library::load(Some(folder.path()), &known()).expect_err("a fault");
     assert!(error.to_string().contains("bad.toml:1: "), "{error}");
+}
+
+#[test]
+fn faults_of_every_kind_are_reported_together() {
+    let text = r#"tasks = ["chta", 7]
+deadline = 30
+holdout = 6
+judge = "jury"
+no_trafic = 1
+[evidence]
+hold = "20"
+cap_per_user_day = 2.5
+weights = { errors = true }
+[[stages]]
+share = "10"
+soak = 48
+gate = "robot"
+min_requests = -1
+[[stages]]
+share = 500
+saok = "1h"
+guards = [0.05]
+"#;
+    assert_eq!(
+        faults(text),
+        [
+            "p:1: `name` is missing; expected up to 64 lower-case letters, digits and hyphens",
+            "p:1: unknown task `chta`; did you mean `chat`?",
+            "p:1: an item of `tasks` is 7; expected a text",
+            "p:2: `deadline` is 30; expected a span of time such as `48h` or `1h 30m`",
+            "p:3: `holdout` is 6; expected 0 to 5",
+            "p:4: `judge` is \"jury\"; expected one of `evidence`, `thresholds`",
+            "p:5: unknown key `no_trafic`; did you mean `no_traffic`?",
+            "p:7: `hold` is \"20\"; expected a number",
+            "p:8: `cap_per_user_day` is 2.5; expected a whole number, 0 or more",
+            "p:9: `errors` is true; expected a number",
+            "p:11: `share` is \"10\"; expected a number",
+            "p:12: `soak` is 48; expected a span of time such as `48h` or `1h 30m`",
+            "p:13: `gate` is \"robot\"; expected one of `automatic`, `manual`",
+            "p:14: `min_requests` is -1; expected a whole number, 0 or more",
+            "p:15: `soak` is missing; expected a span of time such as `48h` or `1h 30m`",
+            "p:16: `share` is 500; expected 0.001 to 100",
+            "p:17: unknown key `saok`; did you mean `soak`?",
+            "p:18: `guards` is a list; expected a table",
+        ]
+    );
+}
+
+#[test]
+fn a_key_that_is_missing_names_the_line_where_its_table_begins() {
+    assert_eq!(
+        faults("# empty\n"),
+        [
+            "p:1: `name` is missing; expected up to 64 lower-case letters, digits and hyphens",
+            "p:1: `stages` is missing; expected a `[[stages]]` for each stage",
+        ]
+    );
+    assert_eq!(
+        faults("name = \"p\"\n[[stages]]\n# nothing\n"),
+        [
+            "p:2: `share` is missing; expected a number, the percentage of users",
+            "p:2: `soak` is missing; expected a span of time such as `48h` or `1h 30m`",
+        ]
+    );
+}
+
+#[test]
+fn stages_that_are_no_list_of_tables_are_one_fault() {
+    for (stages, expected) in [
+        (
+            "stages = 3",
+            "`stages` is 3; expected a `[[stages]]` for each stage",
+        ),
+        (
+            "[stages]\nshare = 1",
+            "`stages` is a table; expected a `[[stages]]` for each stage",
+        ),
+        ("stages = [3]", "an item of `stages` is 3; expected a table"),
+    ] {
+        let text = format!("name = \"p\"\n{stages}\n");
+        assert_eq!(faults(&text), [format!("p:2: {expected}")], "{stages}");
+    }
+}
+
+#[test]
+fn a_number_may_be_whole_but_not_a_text_and_not_infinite() {
+    for share in ["10", "10.0", "1e1", "+1_0", "0xA"] {
+        let plan = Plan::parse(&SMALL.replace("10", share), "p", &known()).expect(share);
+        assert_eq!(plan.stages[0].share.get(), 10.0);
+    }
+    for share in [
+        "\"10\"",
+        "inf",
+        "-inf",
+        "nan",
+        "1e999",
+        "2020-01-01",
+        "true",
+    ] {
+        let expected = format!("p:3: `share` is {share}; expected a number");
+        assert_eq!(faults(&SMALL.replace("10", share)), [expected]);
+    }
+    // Beyond what any integer holds.
+    let digits = "9".repeat(70);
+    let expected = format!("p:3: `share` is {}…; expected a number", &digits[..60]);
+    assert_eq!(faults(&SMALL.replace("10", &digits)), [expected]);
+}
+
+#[test]
+fn an_unknown_key_has_a_hint_at_every_level() {
+    for (line, expected) in [
+        (
+            "control_ = []\n",
+            "p:1: unknown key `control_`; did you mean `control`?",
+        ),
+        (
+            "no_traffic.holds = true\n",
+            "p:1: unknown key `holds`; did you mean `hold`?",
+        ),
+        (
+            "evidence.maxErrorRate = 1\n",
+            "p:1: unknown key `maxErrorRate`; did you mean `max_error_rate`?",
+        ),
+        (
+            "evidence.weights = { errors = 1, slwo = 1 }\n",
+            "p:1: unknown key `slwo`; did you mean `slow`?",
+        ),
+        (
+            "guards.average = \"5s\"\n",
+            "p:5: unknown key `average`; did you mean `max_average`?",
+        ),
+        (
+            "\"so\\nak\" = 1\n",
+            "p:5: unknown key `\"so\\nak\"`; did you mean `soak`?",
+        ),
+        (
+            "evidence.xyz = 1\n",
+            "p:1: unknown key `xyz`; expected one of `watch`, `hold`, `rollback`, `margin`, `max_error_rate`, `good_error_rate`, `weights`, `cap_per_user_day`, `planned_hours`",
+        ),
+    ] {
+        let text = if expected.starts_with("p:1") {
+            format!("{line}{SMALL}")
+        } else {
+            format!("{SMALL}{line}")
+        };
+        assert_eq!(faults(&text), [expected]);
+    }
+}
+
+#[test]
+fn a_value_that_cannot_be_read_brings_no_second_fault() {
+    for text in [
+        "[[stages]]\nshare = 50\nsoak = 1\n",
+        "[[stages]]\nshare = \"50\"\nsoak = \"1h\"\n",
+        "[evidence]\nwatch = \"200\"\n",
+        "[evidence]\nweights = { errors = \"0\" }\n",
+    ] {
+        let text = format!("{SMALL}{text}");
+        assert_eq!(faults(&text).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn every_line_that_is_no_toml_is_reported_once() {
+    let text = "name = p\ntasks = [\"a\" \"b\"]\n\nholdout = 1.\ndeadline = 1h\n";
+    let lines = Plan::parse(text, "p", &known()).expect_err("faults").faults;
+    let lines: Vec<_> = lines.iter().map(|fault| fault.line).collect();
+    assert_eq!(lines, [1, 2, 4, 5]);
+}
+
+/// Values of every type, some of them right somewhere.
+const VALUE: &str = r#"-?[1-9][0-9]{0,19}(\.5|e999)?|nan|-inf|true|2020-01-01|"(|p|1h|manual)"|\[(1, "chat"|\{\})?\]|\{( errors = -1, hold = true )?\}"#;
+
+fn shipped() -> impl Strategy<Value = String> {
+    (0..SHIPPED.len()).prop_map(|plan| SHIPPED[plan].1.to_owned())
+}
+
+/// Whatever the text, there is a plan, or there are faults in the order of its lines.
+fn check(text: &str) -> Result<(), TestCaseError> {
+    if let Err(PlanFaults { faults, .. }) = Plan::parse(text, "p", &known()) {
+        prop_assert!(!faults.is_empty());
+        prop_assert!(faults.is_sorted_by_key(|fault| fault.line));
+        let last = text.matches('\n').count() + 1;
+        prop_assert!(faults.iter().all(|fault| (1..=last).contains(&fault.line)));
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "(?s).{0,200}|[a-z_ \"'\\[\\]{}=#.,0-9\n-]{0,200}") {
+        check(&text)?;
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic(
+        mut text in shipped(),
+        damage in proptest::collection::vec(
+            (any::<proptest::sample::Index>(), 0usize..20, "[a-zæ\\[\\]{}=\".,0-9\n-]{0,10}"),
+            1..4,
+        ),
+    ) {
+        for (at, length, with) in damage {
+            let start = text.floor_char_boundary(at.index(text.len() + 1));
+            let end = text.floor_char_boundary(start + length);
+            text.replace_range(start..end, &with);
+        }
+        check(&text)?;
+    }
+
+    #[test]
+    fn no_value_makes_it_panic(
+        text in shipped(),
+        values in proptest::collection::vec(proptest::option::weighted(0.2, VALUE), 60),
+    ) {
+        let mut values = values.into_iter();
+        let mut line = |line: &str| match (line.split_once(" = "), values.next().flatten()) {
+            (Some((key, _)), Some(value)) => format!("{key} = {value}\n"),
+            _ => format!("{line}\n"),
+        };
+        let text: String = text.lines().map(&mut line).collect();
+        check(&text)?;
+    }
 }
