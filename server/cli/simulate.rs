@@ -126,7 +126,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 fn see(plan: &str, requests_per_day: f64, baseline: f64) -> anyhow::Result<()> {
     let text = plan_text(plan)?;
-    let plan = if text.trim().contains('\n') {
+    let plan = if Plan::is_text(&text) {
         Plan::parse(&text, plan, &Known::default())?
     } else {
         let shipped = Library::load(None, &Known::default())?;

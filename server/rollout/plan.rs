@@ -170,6 +170,11 @@ impl Plan {
         })
     }
 
+    /// Whether this is the text of a plan rather than the name of one.
+    pub fn is_text(name_or_text: &str) -> bool {
+        name_or_text.trim().contains(['\n', '='])
+    }
+
     /// The share of a stage with the hold-out taken off: it never falls below what is left out.
     pub fn share_of(&self, stage: usize) -> Percent {
         let most = 100.0 - self.holdout.get();

@@ -23,7 +23,7 @@ use crate::{
         context::Context, errors::RpcError, procedure::Tracked, registry::Registry, units::Percent,
     },
     procedures,
-    rollout::{audit::Explanation, controller::Controller},
+    rollout::{audit::Explanation, controller::Controller, plan::Plan},
 };
 
 /// The longest plan, in UTF-16 code units.
@@ -90,7 +90,7 @@ async fn validate(
 ) -> Result<Checked, RpcError> {
     let baseline = input.baseline.map_or(USUAL_BASELINE, Percent::get) / 100.0;
     let traffic = input.requests_per_day.map(|requests| (requests, baseline));
-    if answers::is_toml(&input.plan) {
+    if Plan::is_text(&input.plan) {
         return Ok(Checked::new(controller.validate(&input.plan), traffic));
     }
     match controller.library().get(input.plan.trim()) {

@@ -283,7 +283,7 @@ impl Controller {
     }
 
     fn plan(&self, name_or_text: &str) -> Result<Plan, ControlError> {
-        if name_or_text.trim().contains('\n') {
+        if Plan::is_text(name_or_text) {
             return Ok(self.validate(name_or_text)?);
         }
         let name = name_or_text.trim();

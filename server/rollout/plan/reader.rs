@@ -20,6 +20,8 @@ use super::PlanFault;
 
 /// How alike an unknown key and a known one must be for a hint; from 0 to 1.
 const ALIKE: f64 = 0.75;
+/// Faults of one text that are told; whoever has so many begins with these.
+const MOST_FAULTS: usize = 100;
 /// The characters of a value that a fault shows.
 const SHOWN: usize = 60;
 
@@ -70,8 +72,12 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn fault(&self, at: Range<usize>, message: impl Into<String>) {
+        let mut faults = self.faults.borrow_mut();
+        if faults.len() >= MOST_FAULTS {
+            return;
+        }
         let before = self.text.bytes().take(at.start);
-        self.faults.borrow_mut().push(PlanFault {
+        faults.push(PlanFault {
             line: before.filter(|byte| *byte == b'\n').count() + 1,
             message: message.into(),
         });

@@ -113,6 +113,18 @@ fn what_is_no_plan_names_its_line_too() {
 }
 
 #[test]
+fn a_text_is_told_from_a_name() {
+    assert!(Plan::is_text(SMALL) && Plan::is_text("name = \"p\"\n"));
+    assert!(!Plan::is_text("standard\n") && !Plan::is_text(""));
+}
+
+#[test]
+fn a_hundred_faults_are_enough() {
+    let many: String = (0..5_000).map(|n| format!("x{n} = 1\n")).collect();
+    assert_eq!(faults(&format!("{SMALL}{many}")).len(), 100);
+}
+
+#[test]
 fn plans_overlap_where_they_share_a_task_or_cover_all() {
     let plan = |tasks: &str| {
         Plan::parse(&format!("tasks = [{tasks}]\n{SMALL}"), "p", &known()).expect("a plan")

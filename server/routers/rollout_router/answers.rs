@@ -237,11 +237,6 @@ fn blind(plan: &Plan, (requests_per_day, baseline): (f64, f64)) -> Vec<String> {
     sight.blind().map(warn).collect()
 }
 
-/// Whether a text is a plan rather than the name of one.
-pub(super) fn is_toml(plan: &str) -> bool {
-    plan.trim().contains('\n')
-}
-
 /// Where a rollout was at a moment.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 struct Place {
