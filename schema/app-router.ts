@@ -44,6 +44,8 @@ export interface Arm {
   errors: number;
   /** Mean latency in milliseconds; 0 without requests. */
   averageMs: number;
+  /** Requests that were slow already when they had not ended; most of them are counted above by now. */
+  hung: number;
 }
 
 /** A change to a rollout. */

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    decision::{Decision, Stay},
+    decision::{Arm, Decision, Stay},
     store::AuditRow,
 };
 
@@ -103,11 +103,9 @@ pub(super) fn place(place: &Value) -> Option<String> {
     Some(format!("{state}, stage {stage}, {share} %"))
 }
 
-fn arm(arm: &Value) -> String {
-    let requests = arm["requests"].as_u64().unwrap_or(0);
-    let errors = arm["errors"].as_u64().unwrap_or(0);
-    let average = arm["averageMs"].as_f64().unwrap_or(0.0);
-    format!("{requests} requests, {errors} errors, {average:.0} ms on average")
+fn arm(arm: &Value) -> Arm {
+    // What is stored is what was written; an older row lacks nothing that cannot be left out.
+    serde_json::from_value(arm.clone()).unwrap_or_default()
 }
 
 fn figure(value: &Value) -> String {

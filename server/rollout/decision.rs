@@ -62,6 +62,21 @@ pub struct Arm {
     pub errors: u64,
     /// Mean latency in milliseconds; 0 without requests.
     pub average_ms: f64,
+    /// Requests that were slow already when they had not ended; most of them are counted above by now.
+    #[serde(default)]
+    pub hung: u64,
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (requests, errors) = (self.requests, self.errors);
+        let rate = 100.0 * self.error_rate();
+        write!(f, "{requests} requests, {errors} errors ({rate:.2} %), ")?;
+        if self.hung > 0 {
+            write!(f, "{} hung, ", self.hung)?;
+        }
+        write!(f, "{:.0} ms on average", self.average_ms)
+    }
 }
 
 impl Arm {

@@ -89,6 +89,8 @@ struct Tally {
     requests: u64,
     errors: u64,
     latency_ms: f64,
+    #[serde(default)]
+    hung: u64,
 }
 
 impl Ledger {
@@ -125,11 +127,12 @@ impl Ledger {
         };
         self.last_ms = self.last_ms.max(Some(event.at_ms));
         self.evidence.fold(&observation, share);
+        let tally = &mut self.arms[arm(observation.variant)];
         if observation.end == End::Unknown {
+            tally.hung += u64::from(event.outcome == Outcome::Open);
             return;
         }
         let (is_error, latency_ms) = (observation.end.is_error(), observation.latency_ms);
-        let tally = &mut self.arms[arm(observation.variant)];
         tally.requests += 1;
         tally.errors += u64::from(is_error);
         tally.latency_ms += latency_ms;
@@ -169,6 +172,7 @@ impl Ledger {
                 0 => 0.0,
                 requests => tally.latency_ms / requests as f64,
             },
+            hung: tally.hung,
         };
         let [control, candidate] = &self.arms;
         let mut finding = Finding {

@@ -94,7 +94,7 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
     writeln!(out, "\n## Figures of the last stage\n")?;
     writeln!(
         out,
-        "| | Requests | Errors | Error rate | Average |\n|---|---|---|---|---|"
+        "| | Requests | Errors | Error rate | Average | Hung |\n|---|---|---|---|---|---|"
     )?;
     for (name, arm) in [
         ("Control", &finding.control),
@@ -104,12 +104,12 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
             requests,
             errors,
             average_ms,
-            ..
+            hung,
         } = arm;
         let rate = arm.error_rate() * 100.0;
         writeln!(
             out,
-            "| {name} | {requests} | {errors} | {rate:.2} % | {average_ms:.0} ms |"
+            "| {name} | {requests} | {errors} | {rate:.2} % | {average_ms:.0} ms | {hung} |"
         )?;
     }
     writeln!(out, "\n{}.", capital(&finding.why))?;

@@ -228,13 +228,7 @@ pub(super) fn figures(finding: &Finding) -> String {
         ..
     } = finding;
     format!(
-        "E is {e:.2} ({why}). In this stage the candidate had {} requests of {users} users, {:.2} % \
-         failed, {:.0} ms on average; control {} requests, {:.2} %, {:.0} ms.",
-        candidate.requests,
-        candidate.error_rate() * 100.0,
-        candidate.average_ms,
-        control.requests,
-        control.error_rate() * 100.0,
-        control.average_ms,
+        "E is {e:.2} ({why}). In this stage the candidate had {candidate}, of {users} users; control \
+         {control}."
     )
 }

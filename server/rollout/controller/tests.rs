@@ -530,8 +530,8 @@ async fn a_request_that_hangs_is_told_while_it_is_open() {
     let id = rig.started().await.id;
     rig.second(300, |_| false).await;
     let hanging = rig.answer();
-    let an_hour_ago = Instant::now().checked_sub(Duration::from_secs(3_600));
-    let number = rig.metrics.begin(&hanging, an_hour_ago.expect("an hour"));
+    let earlier = Instant::now().checked_sub(Duration::from_millis(500));
+    let number = rig.metrics.begin(&hanging, earlier.expect("half a second"));
     rig.second(0, |_| false).await;
     rig.second(0, |_| false).await;
     let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
@@ -540,7 +540,10 @@ async fn a_request_that_hangs_is_told_while_it_is_open() {
         .filter(|it| it.outcome == Outcome::Open)
         .collect();
     assert_eq!(open.len(), 1, "it is told once");
-    assert!(open[0].latency_ms >= 3_600_000.0);
+    assert!(open[0].latency_ms >= 500.0);
+    let finding = rig.controller.get(&id).await.expect("a rollout").finding;
+    let hung = [finding.control, finding.candidate].map(|arm| arm.hung);
+    assert_eq!(hung.iter().sum::<u64>(), 1);
 
     rig.metrics.end(number.expect("a number"), hanging);
     rig.second(0, |_| false).await;

@@ -91,6 +91,7 @@ fn good() -> Finding {
             requests: 200,
             errors: 0,
             average_ms: 500.0,
+            hung: 0,
         },
         control: Arm::default(),
         last_request_at: Some(now()),
@@ -177,6 +178,7 @@ fn the_reasons_to_stay_come_in_their_order() {
             requests: 199,
             errors: 100,
             average_ms: 9_000.0,
+            hung: 0,
         },
         ..good()
     };

@@ -174,19 +174,10 @@ fn words(finding: &Finding) -> Vec<String> {
 }
 
 fn arm(name: &str, arm: &Arm) -> String {
-    let Arm {
-        requests,
-        errors,
-        average_ms,
-    } = arm;
-    if *requests == 0 {
+    if *arm == Arm::default() {
         return format!("Since the stage began: no counted request of {name}.");
     }
-    let rate = 100.0 * arm.error_rate();
-    format!(
-        "Since the stage began, {name}: {requests} requests, {errors} errors \
-         ({rate:.2} %), {average_ms:.0} ms on average."
-    )
+    format!("Since the stage began, {name}: {arm}.")
 }
 
 /// Whether a plan can be used.
