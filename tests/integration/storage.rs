@@ -5,6 +5,7 @@ mod database;
 mod alerts;
 mod contents;
 mod migrations;
+mod restart;
 mod rollouts;
 mod upkeep;
 
