@@ -173,7 +173,13 @@ impl AiMetrics {
         }
     }
 
+    /// The first millisecond since 1970 whose events windows can hold that end `now` or later.
+    pub fn reach(now: DateTime<Utc>) -> i64 {
+        history::full_minute(Minutes::WEEK.start(now))
+    }
+
     /// Fills the windows with events of an earlier process, without storing or logging them again.
+    /// With all since [`AiMetrics::reach`] they are what they were there.
     pub fn restore(&self, events: impl IntoIterator<Item = Event>) {
         for event in events {
             if event.validate().is_ok() {

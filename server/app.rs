@@ -19,7 +19,7 @@ use crate::{
         registry::Registry,
         tasks::Tasks,
     },
-    ai_metrics::{AiMetrics, Event, Outcome, window::Minutes},
+    ai_metrics::{AiMetrics, Event, Outcome},
     alerting::Dispatcher,
     chat::{Chat, RatedAnswer, store::Rating},
     model_router::{Clients, ModelRouter, catalog::Catalog},
@@ -63,6 +63,7 @@ impl App {
     }
 
     /// The same, with further procedures.
+    #[expect(clippy::disallowed_methods, reason = "a start is now")]
     pub async fn build_with(
         config: Config,
         extend: impl FnOnce(&mut Registry),
@@ -74,7 +75,8 @@ impl App {
         let tasks = Tasks::default();
 
         let flags = Arc::new(FeatureFlags::new(config.flags.clone()));
-        let metrics = restored_metrics(&storage).await?;
+        let metrics = Arc::new(AiMetrics::drained());
+        restore(&storage, &metrics, Utc::now()).await?;
         let sandbox = if catalog.needs_sandbox() {
             let plan = match &config.sandbox.file {
                 Some(path) => SandboxPlan::load(path)?,
@@ -290,15 +292,17 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// The windows, filled from the database.
-#[expect(clippy::disallowed_methods, reason = "a start is now")]
-async fn restored_metrics(storage: &Storage) -> anyhow::Result<Arc<AiMetrics>> {
-    let metrics = Arc::new(AiMetrics::drained());
-    let mut pages = storage.events_between(Minutes::WEEK.start(Utc::now()), i64::MAX);
+/// Fills windows that end `now` or later with the events of earlier processes.
+pub async fn restore(
+    storage: &Storage,
+    metrics: &AiMetrics,
+    now: DateTime<Utc>,
+) -> anyhow::Result<()> {
+    let mut pages = storage.events_between(AiMetrics::reach(now), i64::MAX);
     while let Some(page) = pages.next().await {
         metrics.restore(page.context("cannot read the events of the last week")?);
     }
-    Ok(metrics)
+    Ok(())
 }
 
 /// Between two upkeeps of the database.

@@ -48,6 +48,15 @@ impl Storage {
         Db::open(url).await.map(|db| Self { db })
     }
 
+    /// Opens a database that is there already, for reading: nothing of it changes, and writing to it
+    /// fails. One whose tables are not those of this release is refused.
+    ///
+    /// A server may have it open meanwhile. On SQLite a database that nobody has open gets a `-shm`
+    /// and an empty `-wal` file beside it, as SQLite needs them to read; the next server uses them.
+    pub async fn open_read_only(url: &str) -> Result<Self, StorageError> {
+        Db::open_read_only(url).await.map(|db| Self { db })
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StorageError> {
         self.db.ping().await.map_err(StorageError::Ping)
@@ -106,6 +115,23 @@ pub enum StorageError {
         /// Why not.
         source: sqlx::Error,
     },
+    /// There is no file to read.
+    #[error("there is no database at `{database}`; `DATABASE_URL` names another")]
+    Missing {
+        /// Where it would be.
+        database: String,
+    },
+    /// The files that SQLite needs for reading cannot be made.
+    #[error(
+        "cannot read the database `{database}`, because nothing can be written beside it; copy it, \
+         with its `-wal` file if there is one, into another folder"
+    )]
+    NoRoom {
+        /// The file.
+        database: String,
+        /// What SQLite says.
+        source: sqlx::Error,
+    },
     /// The tables were made by a newer release.
     #[error(
         "the database `{database}` is of a newer modelramp (its schema has version {version}, this \
@@ -114,9 +140,23 @@ pub enum StorageError {
     Newer {
         /// The file, or server and name.
         database: String,
-        /// The first version that is unknown here.
+        /// A version that is unknown here.
         version: i64,
         /// The newest version that is known here.
+        known: i64,
+    },
+    /// The tables were made by an older release, and may not be changed.
+    #[error(
+        "the database `{database}` is of an older modelramp (its schema has version {version}, this \
+         program reads version {known}); start this release's server on it once, which brings it up \
+         to date, or read it with the release that made it"
+    )]
+    Older {
+        /// The file, or server and name.
+        database: String,
+        /// The newest version that it has; 0 where it has no tables.
+        version: i64,
+        /// The version that is read here.
         known: i64,
     },
     /// The tables could not be brought up to date.
@@ -138,11 +178,16 @@ impl StorageError {
             MigrateError::VersionMissing(version) => Self::Newer {
                 database,
                 version,
-                known: known.iter().map(|m| m.version).max().unwrap_or(0),
+                known: newest(known),
             },
             source => Self::Migrate { database, source },
         }
     }
+}
+
+/// Its last migration's version.
+fn newest(known: &Migrator) -> i64 {
+    known.iter().map(|m| m.version).max().unwrap_or(0)
 }
 
 /// A stored time; one that is out of chrono's range, which we never store, becomes 1970.

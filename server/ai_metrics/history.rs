@@ -86,12 +86,17 @@ impl History {
             self.seconds.read(start_ms..minute, window);
             minute
         } else {
-            floor(start_ms, MINUTE)
+            full_minute(start_ms)
         };
         let hour = ceil(minute, HOUR);
         self.minutes.read(minute..hour, window);
         self.hours.read(hour..i64::MAX, window);
     }
+}
+
+/// Where windows of more than an hour begin that start at this time.
+pub(super) fn full_minute(start_ms: i64) -> i64 {
+    floor(start_ms, MINUTE)
 }
 
 fn floor(at_ms: i64, width: i64) -> i64 {

@@ -16,16 +16,7 @@ use crate::{
 
 /// A controller that never runs: it takes no lease, decides nothing and writes nothing.
 async fn open(config: &Config) -> anyhow::Result<(Storage, Arc<Controller>)> {
-    let url = &config.database.url;
-    let file = url.strip_prefix("sqlite://").map(|path| {
-        let end = path.find('?').unwrap_or(path.len());
-        Path::new(path.get(..end).unwrap_or(path))
-    });
-    // Opening would make an empty one.
-    if file.is_some_and(|file| !file.exists()) {
-        bail!("there is no database at `{url}`; `DATABASE_URL` names another");
-    }
-    let storage = Storage::open(url).await?;
+    let storage = Storage::open_read_only(&config.database.url).await?;
     let controller = Controller::open(Parts {
         store: Arc::new(storage.clone()),
         flags: Arc::new(FeatureFlags::new(config.flags.clone())),
@@ -63,7 +54,10 @@ pub(super) async fn replay(config: &Config, id: &str, json: bool) -> anyhow::Res
             writeln!(out, "note: {remark}")?;
         }
         let (events, ratings) = (replay.events, replay.ratings);
-        writeln!(out, "{events} events and {ratings} ratings were folded")?;
+        writeln!(
+            out,
+            "{events} events were folded, {ratings} of them ratings"
+        )?;
     }
     if !replay.is_identical {
         bail!("what came out is not what was stored");

@@ -3,9 +3,14 @@
 //! sqlx ties a query to its database by type. `on!` names the pool or transaction of whichever is
 //! open and compiles the same expression for both; only what differs is written twice.
 
+use std::cmp::Ordering;
+
 use sqlx::{PgPool, Postgres, Sqlite as SqliteDriver, SqlitePool, Transaction};
 
-use super::{StorageError, postgres, sqlite::Sqlite};
+use super::{
+    StorageError, newest, postgres,
+    sqlite::{self, Sqlite},
+};
 
 /// `on!(self.db.read(), pool => sqlx::query("SELECT 1").execute(pool).await)`
 macro_rules! on {
@@ -45,6 +50,59 @@ impl Db {
         } else {
             Sqlite::open(url).await.map(Self::Sqlite)
         }
+    }
+
+    /// Opens it for reading only; refuses tables of another release, which it may not change.
+    pub(super) async fn open_read_only(url: &str) -> Result<Self, StorageError> {
+        let (db, database, known) = if postgres::is_url(url) {
+            let (pool, database) = postgres::open_read_only(url).await?;
+            (Self::Postgres(pool), database, &postgres::MIGRATIONS)
+        } else {
+            let (sqlite, database) = Sqlite::open_read_only(url).await?;
+            (Self::Sqlite(sqlite), database, &sqlite::MIGRATIONS)
+        };
+        let version = match db.version().await {
+            Ok(version) => version,
+            Err(source) if sqlite::has_no_room(&source) => {
+                return Err(StorageError::NoRoom { database, source });
+            }
+            Err(source) => return Err(StorageError::Open { database, source }),
+        };
+        let known = newest(known);
+        match version.cmp(&known) {
+            Ordering::Less => Err(StorageError::Older {
+                database,
+                version,
+                known,
+            }),
+            Ordering::Equal => Ok(db),
+            Ordering::Greater => Err(StorageError::Newer {
+                database,
+                version,
+                known,
+            }),
+        }
+    }
+
+    /// That of the newest migration; 0 where there was none.
+    async fn version(&self) -> sqlx::Result<i64> {
+        // Not `_sqlx_migrations` itself, which an empty database does not have.
+        let has_migrations = match self {
+            Self::Sqlite(_) => "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE name = $1)",
+            Self::Postgres(_) => "SELECT to_regclass($1) IS NOT NULL",
+        };
+        on!(self.read(), pool => {
+            let has_migrations: bool = sqlx::query_scalar(has_migrations)
+                .bind("_sqlx_migrations")
+                .fetch_one(pool)
+                .await?;
+            if !has_migrations {
+                return Ok(0);
+            }
+            sqlx::query_scalar("SELECT COALESCE(MAX(version), 0) FROM _sqlx_migrations WHERE success")
+                .fetch_one(pool)
+                .await
+        })
     }
 
     /// For single `SELECT`s.

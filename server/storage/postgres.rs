@@ -10,7 +10,7 @@ use sqlx::{
 
 use super::StorageError;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/postgres");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/postgres");
 
 /// Connections of one process.
 const CONNECTIONS: u32 = 8;
@@ -21,27 +21,39 @@ pub(super) fn is_url(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
+/// Brings its tables up to date.
 pub(super) async fn open(url: &str) -> Result<PgPool, StorageError> {
-    // Its own words could repeat the password.
-    let options = PgConnectOptions::from_str(url)
-        .map_err(|_| StorageError::InvalidPostgresUrl)?
-        .application_name("modelramp");
-    let database = name(&options);
-    let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(PATIENCE)
-        .connect_with(options)
-        .await
-        .map_err(|source| StorageError::Open {
-            database: database.clone(),
-            source,
-        })?;
+    let (pool, database) = connect(options(url)?).await?;
     // Programs that start at once wait for each other here.
     MIGRATIONS
         .run(&pool)
         .await
         .map_err(|source| StorageError::migrate(database, &MIGRATIONS, source))?;
     Ok(pool)
+}
+
+/// The server refuses what would change something. With the database's name.
+pub(super) async fn open_read_only(url: &str) -> Result<(PgPool, String), StorageError> {
+    connect(options(url)?.options([("default_transaction_read_only", "on")])).await
+}
+
+fn options(url: &str) -> Result<PgConnectOptions, StorageError> {
+    // Its own words could repeat the password.
+    let options = PgConnectOptions::from_str(url).map_err(|_| StorageError::InvalidPostgresUrl)?;
+    Ok(options.application_name("modelramp"))
+}
+
+async fn connect(options: PgConnectOptions) -> Result<(PgPool, String), StorageError> {
+    let database = name(&options);
+    let connected = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .acquire_timeout(PATIENCE)
+        .connect_with(options)
+        .await;
+    match connected {
+        Ok(pool) => Ok((pool, database)),
+        Err(source) => Err(StorageError::Open { database, source }),
+    }
 }
 
 /// Server and database, without user and password.

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::StorageError;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/sqlite");
+pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/sqlite");
 
 /// How long a write waits for other processes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -72,6 +72,28 @@ impl Sqlite {
             write,
             writer_lock: Arc::new(WriterLock::beside(&path)),
         })
+    }
+
+    /// Opens a file that is there, for reading. With its name.
+    pub(super) async fn open_read_only(url: &str) -> Result<(Self, String), StorageError> {
+        let (path, options) = parse(url)?;
+        let database = path.display().to_string();
+        if !path.exists() {
+            return Err(StorageError::Missing { database });
+        }
+        // Not `immutable`, which would spare SQLite its files beside it: that reads past a server's
+        // log, and past what a server does meanwhile.
+        let options = options.read_only(true).busy_timeout(BUSY_TIMEOUT);
+        let read = match pool(READERS).connect_with(options).await {
+            Ok(read) => read,
+            Err(source) => return Err(StorageError::Open { database, source }),
+        };
+        let sqlite = Self {
+            write: read.clone(),
+            read,
+            writer_lock: Arc::new(WriterLock::beside(&path)),
+        };
+        Ok((sqlite, database))
     }
 
     pub(super) async fn close(&self) {
@@ -208,10 +230,18 @@ async fn connect_writer(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePo
 fn is_busy(error: &sqlx::Error) -> bool {
     /// `SQLITE_BUSY`, the low byte of all codes of its kind.
     const BUSY: u32 = 5;
-    error
-        .as_database_error()
-        .and_then(|error| error.code()?.parse::<u32>().ok())
-        .is_some_and(|code| code & 0xff == BUSY)
+    code(error).is_some_and(|code| code & 0xff == BUSY)
+}
+
+/// Whether SQLite cannot make the files that it needs beside a database.
+pub(super) fn has_no_room(error: &sqlx::Error) -> bool {
+    /// `SQLITE_READONLY_DIRECTORY`
+    const READONLY_DIRECTORY: u32 = 1544;
+    code(error) == Some(READONLY_DIRECTORY)
+}
+
+fn code(error: &sqlx::Error) -> Option<u32> {
+    error.as_database_error()?.code()?.parse().ok()
 }
 
 /// In one transaction that holds the write lock from the start, so that of two processes that begin

@@ -5,6 +5,8 @@ mod database;
 mod alerts;
 mod contents;
 mod migrations;
+mod read_only;
+mod restart;
 mod rollouts;
 mod upkeep;
 

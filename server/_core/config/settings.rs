@@ -225,6 +225,7 @@ settings! {
         DATABASE_URL: DatabaseUrl = DatabaseUrl, "sqlite://data/modelramp.db";
         /// How long single events stay; their hourly counts stay for ever, and events of a rollout
         /// until 90 days after its end.
+        // At least a day longer than the longest window, which is filled from them at a start.
         EVENT_RETENTION: Span = span(8_000 * DAY, 3_650 * DAY), "14d";
     }
     "Sign-in" {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::at;
 
 /// As the first release left it: migration 1 alone, and some data.
-async fn first_release(folder: &Path) -> String {
+pub(super) async fn first_release(folder: &Path) -> String {
     let migrations = folder.join("migrations");
     std::fs::create_dir(&migrations).unwrap();
     let name = "0001_users_conversations_events.sql";

@@ -1,0 +1,318 @@
+//! Databases that are opened for reading only, and the commands that do so.
+
+use std::{path::Path, process::Command, sync::Arc};
+
+use modelramp::{
+    _core::{
+        assignment::Subject,
+        auth::Role,
+        config::{Config, Sources},
+        feature_flags::FeatureFlags,
+    },
+    ai_metrics::{AiMetrics, Event, EventStore, Outcome},
+    rollout::{
+        controller::{Controller, Parts, World},
+        plan::{Known, Library},
+        store::{Commit, RolloutStore},
+    },
+    storage::{Storage, StorageError},
+};
+use sqlx::{Connection, SqliteConnection};
+use tempfile::TempDir;
+
+use super::{
+    at,
+    contents::event,
+    database::Database,
+    migrations::first_release,
+    rollouts::{ROLLOUT, change, rollout, writer},
+    text, url,
+};
+
+on_both!(
+    reading_goes_on_beside_a_server_and_writing_is_refused,
+    tables_of_another_release_are_refused,
+    a_database_without_tables_gets_none,
+    a_rollout_is_replayed_and_reported,
+);
+
+async fn reading_goes_on_beside_a_server_and_writing_is_refused(database: Database) {
+    let server = &database.storage;
+    let fence = writer(server).await;
+    let commit = |version| Commit {
+        events: Vec::new(),
+        rollouts: vec![change(version)],
+    };
+    server.commit(fence, &commit(1)).await.unwrap();
+
+    // SQLite lets one write at a time; this one does not end.
+    let mut writing = None;
+    if database.is_sqlite() {
+        let mut connection = SqliteConnection::connect(&database.url).await.unwrap();
+        let write = sqlx::raw_sql("BEGIN IMMEDIATE; UPDATE rollouts SET version = 7;");
+        write.execute(&mut connection).await.unwrap();
+        writing = Some(connection);
+    }
+    let reader = Storage::open_read_only(&database.url).await.unwrap();
+    assert_eq!(reader.rollout(ROLLOUT).await.unwrap(), Some(rollout(1)));
+    drop(writing);
+
+    for refused in [
+        text(reader.append(&[event(2)]).await.unwrap_err()),
+        text(reader.commit(fence, &commit(2)).await.unwrap_err()),
+        text(
+            reader
+                .ensure_local_user(1, Role::Admin, at(0))
+                .await
+                .unwrap_err(),
+        ),
+    ] {
+        let words = [
+            "attempt to write a readonly database",
+            "read-only transaction",
+        ];
+        assert!(words.iter().any(|it| refused.contains(it)), "{refused}");
+    }
+    assert!(server.renew(fence, at(1)).await.unwrap());
+    server.commit(fence, &commit(2)).await.unwrap();
+    assert_eq!(reader.rollout(ROLLOUT).await.unwrap(), Some(rollout(2)));
+}
+
+async fn refusal(database: &Database) -> StorageError {
+    match Storage::open_read_only(&database.url).await {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => error,
+    }
+}
+
+async fn tables_of_another_release_are_refused(database: Database) {
+    let newest = "version = (SELECT MAX(version) FROM _sqlx_migrations)";
+    let newer = format!("UPDATE _sqlx_migrations SET version = 9999 WHERE {newest}");
+    database.execute(&newer).await.unwrap();
+    let error = refusal(&database).await;
+    let StorageError::Newer { version, known, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*version, 9999);
+    let words = format!("has version 9999, this program knows up to {known})");
+    assert!(error.to_string().contains(&words), "{error}");
+
+    let older = format!("DELETE FROM _sqlx_migrations WHERE {newest}");
+    database.execute(&older).await.unwrap();
+    let error = refusal(&database).await;
+    let StorageError::Older { version, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert!(version < known, "{error}");
+    let words = format!("has version {version}, this program reads version {known})");
+    assert!(error.to_string().contains(&words), "{error}");
+}
+
+async fn a_database_without_tables_gets_none(database: Database) {
+    let drop = "DROP TABLE _sqlx_migrations";
+    database.execute(drop).await.unwrap();
+    let error = refusal(&database).await;
+    assert!(matches!(error, StorageError::Older { version: 0, .. }));
+    assert!(database.execute(drop).await.is_err(), "it was made again");
+}
+
+const PLAN: &str = "name = \"kept\"\n[[stages]]\nshare = 50\nsoak = \"1h\"\n";
+
+/// A rollout with some hundred events.
+async fn kept_rollout(url: &str) -> String {
+    let storage = Storage::open(url).await.unwrap();
+    let config = Config::load(&Sources {
+        environment: [("DATABASE_URL".to_owned(), url.to_owned())].into(),
+        working_dir: "/".into(),
+        config_file: None,
+    });
+    let flags = Arc::new(FeatureFlags::new(config.unwrap().flags));
+    let metrics = Arc::new(AiMetrics::drained());
+    let controller = Controller::open(Parts {
+        store: Arc::new(storage.clone()),
+        flags: flags.clone(),
+        metrics: metrics.clone(),
+        library: Library::default(),
+        known: Known::default(),
+        world: World::real(),
+        holder: "test".into(),
+    })
+    .await
+    .unwrap();
+    let started = controller.start(PLAN, "try it", "user:1", false).await;
+    let id = started.unwrap().id;
+    assert!(controller.tick().await);
+    for user in 1..=400 {
+        let subject = Subject::User(user);
+        let assigned = flags.assign("chat", Some(&subject));
+        let variant = assigned.decision.variant;
+        let answered = Event {
+            user_id: Some(user),
+            subject: Some(subject.key()),
+            rollout: assigned.rollout.map(|rollout| rollout.id.clone()),
+            counted: true,
+            variant,
+            outcome: Outcome::Success,
+            ..event(now_ms())
+        };
+        metrics.record(answered.clone());
+        metrics.note(Event {
+            outcome: Outcome::Rated { good: true },
+            ..answered
+        });
+    }
+    // Evidence is stored with each change, and else every few seconds.
+    let paused = controller.pause(&id, 1, "enough", "user:1").await;
+    paused.unwrap();
+    // A stop writes the rest and gives back the lease.
+    controller.run(async {}).await;
+    storage.close().await;
+    id
+}
+
+#[expect(clippy::disallowed_methods, reason = "the controller's clock is real")]
+fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}
+
+/// Runs `modelramp rollout …`: exit code, standard output and standard error.
+fn command(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let ran = Command::new(env!("CARGO_BIN_EXE_modelramp"))
+        .arg("rollout")
+        .args(arguments)
+        .env_clear()
+        .env("DATABASE_URL", url)
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (ran.status.code(), text(ran.stdout), text(ran.stderr))
+}
+
+fn check_that_it_is_read(url: &str, id: &str) {
+    let (code, out, err) = command(url, &["replay", id]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(
+        out.contains("800 events were folded, 400 of them ratings"),
+        "{out}"
+    );
+    assert!(out.ends_with("identical, bit for bit\n"), "{out}");
+    let (code, out, err) = command(url, &["report", id]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("# Deployment log: kept\n"), "{out}");
+}
+
+async fn a_rollout_is_replayed_and_reported(database: Database) {
+    let id = kept_rollout(&database.url).await;
+    // Another server has it open.
+    let fence = writer(&database.storage).await;
+    check_that_it_is_read(&database.url, &id);
+    assert!(database.storage.renew(fence, at(1)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_file_that_is_only_read_stays_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let url = url(folder.path());
+    let file = folder.path().join("data/modelramp.db");
+    let id = kept_rollout(&url).await;
+    let before = std::fs::read(&file).unwrap();
+    check_that_it_is_read(&url, &id);
+    assert!(std::fs::read(&file).unwrap() == before, "it was changed");
+    // What SQLite left beside it is in nobody's way.
+    let storage = Storage::open(&url).await.unwrap();
+    storage.append(&[event(1)]).await.unwrap();
+    storage.close().await;
+    check_that_it_is_read(&url, &id);
+}
+
+#[tokio::test]
+async fn a_log_that_a_killed_server_left_is_read() {
+    let folder = TempDir::new().unwrap();
+    let url = url(folder.path());
+    // As long as somebody has it open, what is written stays in the log.
+    let server = Storage::open(&url).await.unwrap();
+    let id = kept_rollout(&url).await;
+    let copy = |name: &str, files: &[&str]| {
+        let copy = folder.path().join(name);
+        std::fs::create_dir(&copy).unwrap();
+        for file in files {
+            std::fs::copy(folder.path().join("data").join(file), copy.join(file)).unwrap();
+        }
+        format!("sqlite://{}", copy.join("modelramp.db").display())
+    };
+    let with_log = copy("with-log", &["modelramp.db", "modelramp.db-wal"]);
+    check_that_it_is_read(&with_log, &id);
+    let without = copy("without", &["modelramp.db"]);
+    assert_eq!(command(&without, &["replay", &id]).0, Some(1));
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_release_is_refused_and_stays_as_it_is() {
+    let folder = TempDir::new().unwrap();
+    let url = first_release(folder.path()).await;
+    let file = folder.path().join("old.db");
+    // As that release had it.
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let set = sqlx::raw_sql("PRAGMA journal_mode = WAL");
+    set.execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let before = std::fs::read(&file).unwrap();
+    for name in ["replay", "report"] {
+        let (code, out, err) = command(&url, &[name, "r"]);
+        assert_eq!((code, out.as_str()), (Some(1), ""));
+        let shown = file.display();
+        let words = format!(
+            "modelramp: the database `{shown}` is of an older modelramp (its schema has version 1, this \
+             program reads version "
+        );
+        assert!(err.starts_with(&words), "{err}");
+        assert_eq!(err.lines().count(), 1);
+    }
+    assert!(std::fs::read(&file).unwrap() == before, "it was changed");
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_is_not_made() {
+    let folder = TempDir::new().unwrap();
+    let url = url(folder.path());
+    let (code, _, err) = command(&url, &["replay", "r"]);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("there is no database at `"), "{err}");
+    assert!(!folder.path().join("data").exists());
+}
+
+/// SQLite needs two files of its own beside a database that a server is not holding open.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_told() {
+    use std::{fs::Permissions, os::unix::fs::PermissionsExt};
+    let folder = TempDir::new().unwrap();
+    let url = url(folder.path());
+    let id = kept_rollout(&url).await;
+    let data = folder.path().join("data");
+    let allow = |mode| std::fs::set_permissions(&data, Permissions::from_mode(mode)).unwrap();
+    allow(0o555);
+    if is_writable(&data) {
+        // root may do everything.
+        return;
+    }
+    let (code, _, err) = command(&url, &["replay", &id]);
+    allow(0o755);
+    assert_eq!(code, Some(1));
+    assert!(err.contains("nothing can be written beside it"), "{err}");
+
+    // With them there, it is read.
+    let server = Storage::open(&url).await.unwrap();
+    allow(0o555);
+    check_that_it_is_read(&url, &id);
+    allow(0o755);
+    server.close().await;
+}
+
+#[cfg(unix)]
+fn is_writable(folder: &Path) -> bool {
+    tempfile::NamedTempFile::new_in(folder).is_ok()
+}
