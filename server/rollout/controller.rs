@@ -228,7 +228,7 @@ impl Controller {
             };
             if is_due || self.look() {
                 self.metrics.settle();
-                self.tick().await;
+                self.watchful_tick().await;
             }
             tokio::select! {
                 () = &mut stop => break,
@@ -251,6 +251,19 @@ impl Controller {
         {
             let error = format!("{error:#}");
             tracing::warn!(error, "the lease could not be given back");
+        }
+    }
+
+    /// A tick that goes on looking at events for as long as a write takes.
+    async fn watchful_tick(&self) {
+        let mut tick = pin!(self.tick());
+        loop {
+            tokio::select! {
+                _ = &mut tick => return,
+                () = sleep(GAP) => {
+                    self.look();
+                }
+            }
         }
     }
 

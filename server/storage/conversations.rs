@@ -135,17 +135,17 @@ impl ConversationStore for Storage {
         title: Option<&str>,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Conversation> {
-        let row: ConversationRow = on!(self.db.write(), pool => sqlx::query_as(
+        let row: Option<ConversationRow> = returned!(self.db.write(), pool => sqlx::query_as(
             "INSERT INTO conversations (user_id, title, created_at, updated_at) \
              VALUES ($1, $2, $3, $3) RETURNING *",
         )
         .bind(user_id)
         .bind(title.map(storable))
         .bind(now.timestamp_millis())
-        .fetch_one(pool)
-        .await)
+        .fetch_all(pool))
         .with_context(|| format!("cannot create a conversation of user `{user_id}`"))?;
-        Ok(row.into())
+        row.map(Conversation::from)
+            .context("a conversation that was stored was not returned")
     }
 
     async fn delete_conversation(&self, id: i64) -> anyhow::Result<()> {
@@ -200,7 +200,7 @@ impl ConversationStore for Storage {
         content: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>> {
-        let added: sqlx::Result<MessageRow> = on!(self.db.write(), pool => sqlx::query_as(
+        let added: sqlx::Result<Option<MessageRow>> = returned!(self.db.write(), pool => sqlx::query_as(
             "INSERT INTO messages (conversation_id, role, content, created_at) \
              VALUES ($1, $2, $3, $4) RETURNING *",
         )
@@ -208,10 +208,9 @@ impl ConversationStore for Storage {
         .bind(role.name())
         .bind(storable(content))
         .bind(now.timestamp_millis())
-        .fetch_one(pool)
-        .await);
+        .fetch_all(pool));
         match added {
-            Ok(row) => Ok(Some(row.into())),
+            Ok(row) => Ok(row.map(Message::from)),
             // Deleted meanwhile, which no look-up beforehand could rule out.
             Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => Ok(None),
             Err(error) => Err(error)
@@ -230,7 +229,7 @@ impl ConversationStore for Storage {
             Variant::Control => "control",
             Variant::Candidate => "candidate",
         };
-        let added: sqlx::Result<MessageRow> = on!(self.db.write(), pool => sqlx::query_as(
+        let added: sqlx::Result<Option<MessageRow>> = returned!(self.db.write(), pool => sqlx::query_as(
             "INSERT INTO messages (conversation_id, role, content, created_at, \
                                    request_id, model, task, variant, rollout, subject) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING *",
@@ -245,10 +244,9 @@ impl ConversationStore for Storage {
         .bind(variant)
         .bind(origin.rollout.as_deref())
         .bind(origin.subject.cast_signed())
-        .fetch_one(pool)
-        .await);
+        .fetch_all(pool));
         match added {
-            Ok(row) => Ok(Some(row.into())),
+            Ok(row) => Ok(row.map(Message::from)),
             // Deleted meanwhile, as with a message.
             Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => Ok(None),
             Err(error) => Err(error)
@@ -308,5 +306,49 @@ impl ConversationStore for Storage {
         } else {
             Rated::Again
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{_core::auth::Role, rollout::store::RolloutStore, storage::db::Db};
+
+    #[tokio::test]
+    async fn what_could_not_be_committed_is_not_said_to_be_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/a.db", folder.path().display());
+        let storage = Storage::open(&url).await.unwrap();
+        let now = DateTime::UNIX_EPOCH;
+        storage.ensure_local_user(1, Role::User, now).await.unwrap();
+        let id = storage.create_conversation(1, None, now).await.unwrap().id;
+        let Db::Sqlite(sqlite) = &storage.db else {
+            unreachable!("the URL says so")
+        };
+        let mut writer = sqlite.write.acquire().await.unwrap();
+        // The statement succeeds, and its commit does not.
+        writer
+            .lock_handle()
+            .await
+            .unwrap()
+            .set_commit_hook(|| false);
+        drop(writer);
+
+        let origin = Origin {
+            request_id: "r".into(),
+            model: "m".into(),
+            task: "chat".into(),
+            variant: Variant::Control,
+            rollout: None,
+            subject: 1,
+        };
+        assert!(storage.create_conversation(1, None, now).await.is_err());
+        let message = storage.add_message(id, MessageRole::User, "hello", now);
+        assert!(message.await.is_err());
+        let answer = storage.add_answer(id, "hello", &origin, now);
+        assert!(answer.await.is_err());
+        assert!(storage.acquire("a", now).await.is_err());
+        assert_eq!(storage.conversations_of(1).await.unwrap().len(), 1);
+        assert!(storage.messages(id, 0, 10).await.unwrap().is_empty());
     }
 }

@@ -29,6 +29,16 @@ macro_rules! changed {
     };
 }
 
+/// The same for a statement that changes something and returns rows: the first of them.
+///
+/// sqlx's own ways to one row leave the statement there. SQLite commits a statement at its end, so
+/// an error of that would be nobody's, and what is not stored would seem to be.
+macro_rules! returned {
+    ($either:expr, $name:ident => $statement:expr) => {
+        on!($either, $name => $statement.await.map(|rows| rows.into_iter().next()))
+    };
+}
+
 /// One thing of SQLite or its like of PostgreSQL.
 #[derive(Clone)]
 pub(super) enum Either<S, P> {

@@ -44,7 +44,7 @@ impl Storage {
         now: DateTime<Utc>,
         ran_out: DateTime<Utc>,
     ) -> sqlx::Result<Option<Fence>> {
-        let fence: Option<i64> = on!(self.db.write(), pool => sqlx::query_scalar(
+        let fence: Option<i64> = returned!(self.db.write(), pool => sqlx::query_scalar(
                 "INSERT INTO leases (name, holder, fence, expires_ms) VALUES ('rollouts', $1, 1, $2) \
                  ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, \
                  fence = leases.fence + 1, expires_ms = excluded.expires_ms \
@@ -54,8 +54,7 @@ impl Storage {
             .bind(holder)
             .bind((now + LEASE).timestamp_millis())
             .bind(ran_out.timestamp_millis())
-            .fetch_optional(pool)
-            .await)?;
+            .fetch_all(pool))?;
         Ok(fence.map(Fence))
     }
 

@@ -12,10 +12,8 @@ use std::{io::Write, time::Duration};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
-use self::{
-    ledger::{Ledger, Rollout},
-    process::Server,
-};
+use self::{ledger::Ledger, process::Server};
+use crate::support::stored_rollout::StoredRollout;
 
 /// Kills in one test run; `scripts/campaign` asks for more.
 const KILLS: u32 = 50;
@@ -67,6 +65,16 @@ async fn start(server: &Server, candidate: &str) -> Option<String> {
 async fn is_over(server: &Server, id: &str) -> Option<bool> {
     let get = server.call("rollout.get", json!({"id": id})).await?;
     Some(get.unwrap()["live"] == Value::Bool(false))
+}
+
+/// Whether what came out with kills is what comes out without.
+fn check(without: &StoredRollout, with: &StoredRollout) {
+    let both = || format!("without kills {without:#?}\nwith kills {with:#?}");
+    assert_eq!(without.state, with.state, "{}", both());
+    assert_eq!(without.share, with.share, "{}", both());
+    assert_eq!(without.actions, with.actions, "{}", both());
+    assert_eq!(without.versions, with.versions, "{}", both());
+    assert_eq!(without.alerts, with.alerts, "{}", both());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +129,7 @@ async fn killed_at_any_moment_a_rollout_ends_as_it_would_have() {
             }
         }
         let seen = ledger.rollout(&id.unwrap()).await;
-        expected[round % 2].check(&seen);
+        check(&expected[round % 2], &seen);
         round += 1;
     }
     let done = format!("{killed} kills over {round} rollouts\n");
@@ -136,7 +144,7 @@ async fn a_stop_loses_nothing() {
     tokio::time::sleep(Duration::from_millis(2_300)).await;
     server.terminate().await;
     ledger.check_that_every_answer_has_its_event().await;
-    let Rollout { versions, .. } = ledger.rollout(&id).await;
+    let StoredRollout { versions, .. } = ledger.rollout(&id).await;
     let counted: Vec<i64> = (versions[0]..).take(versions.len()).collect();
     assert_eq!(versions, counted);
 }

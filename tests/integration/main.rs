@@ -18,6 +18,7 @@ mod jsonrpc;
 mod llm_calls_vectors;
 mod model_router;
 mod model_router_vectors;
+#[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod real_models;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod rollback;

@@ -62,10 +62,7 @@ async fn reach(server: &LocalServer, id: &str, state: &str, patience: Duration) 
     let since = Instant::now();
     loop {
         let rollout = server.call("rollout.get", json!({"id": id})).await.unwrap();
-        if rollout["state"]["name"] == state && rollout["share"] != 0 {
-            return rollout;
-        }
-        if rollout["state"]["name"] == state && state == "rolled-back" {
+        if rollout["state"]["name"] == state {
             return rollout;
         }
         assert!(since.elapsed() < patience, "not `{state}`: {rollout:#}");

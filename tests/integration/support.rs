@@ -6,8 +6,11 @@ pub(crate) mod conformance;
 pub(crate) mod local_server;
 pub(crate) mod packages;
 pub(crate) mod postgres;
+#[expect(clippy::disallowed_methods, reason = "it runs in real time")]
+pub(crate) mod process;
 pub(crate) mod scripted_upstream;
 pub(crate) mod sessions;
+pub(crate) mod stored_rollout;
 pub(crate) mod trpc_procedures;
 pub(crate) mod trpc_server;
 pub(crate) mod vectors;

@@ -1,6 +1,7 @@
 //! The controller on a store in memory, with clocks and dice of its own.
 
 mod crash;
+mod hanging;
 mod store;
 
 use chrono::TimeDelta;

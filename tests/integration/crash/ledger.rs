@@ -10,10 +10,10 @@ use modelramp::{
     app,
 };
 use secrecy::ExposeSecret;
-use serde_json::Value;
 use sqlx::SqlitePool;
 
 use super::process::{Lives, Server};
+use crate::support::stored_rollout::StoredRollout;
 
 const CATALOGUE: &str = r#"
 [providers.test]
@@ -40,35 +40,6 @@ const SANDBOX: &str = "[default]\nlatency_ms = 3\n[models.bad]\nerror_rate = 1\n
 const USERS: i64 = 12;
 /// Events of the last second before a kill may be lost, and a write takes a moment.
 const MAY_BE_LOST_MS: i64 = 1_000 + 400;
-
-/// How a rollout ended, as the database has it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Rollout {
-    pub(super) state: String,
-    share: Value,
-    /// What was done, with the share after it.
-    actions: Vec<(String, String)>,
-    pub(super) versions: Vec<i64>,
-    /// Alerts by kind.
-    alerts: BTreeMap<String, i64>,
-}
-
-impl Rollout {
-    /// Whether it has come to an end.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self.state.as_str(), "completed" | "rolled-back")
-    }
-
-    /// Whether another one, with kills, is what this is without.
-    pub(super) fn check(&self, other: &Self) {
-        let both = || format!("without kills {self:#?}\nwith kills {other:#?}");
-        assert_eq!(self.state, other.state, "{}", both());
-        assert_eq!(self.share, other.share, "{}", both());
-        assert_eq!(self.actions, other.actions, "{}", both());
-        assert_eq!(self.versions, other.versions, "{}", both());
-        assert_eq!(self.alerts, other.alerts, "{}", both());
-    }
-}
 
 /// The database and all who write into it.
 pub(super) struct Ledger {
@@ -136,42 +107,8 @@ impl Ledger {
     }
 
     /// What came of a rollout.
-    pub(super) async fn rollout(&self, id: &str) -> Rollout {
-        let pool = SqlitePool::connect(&self.database).await.unwrap();
-        let status: String = sqlx::query_scalar("SELECT status FROM rollouts WHERE id = $1")
-            .bind(id)
-            .fetch_one(&pool)
-            .await
-            .unwrap();
-        let status: Value = serde_json::from_str(&status).unwrap();
-        let audit: Vec<(i64, String, String)> = sqlx::query_as(
-            "SELECT version, action, state_after FROM rollout_audit WHERE rollout_id = $1 ORDER BY version",
-        )
-        .bind(id)
-        .fetch_all(&pool)
-        .await
-        .unwrap();
-        let alerts: Vec<(String, i64)> =
-            sqlx::query_as("SELECT kind, COUNT(*) FROM alerts WHERE rollout_id = $1 GROUP BY kind")
-                .bind(id)
-                .fetch_all(&pool)
-                .await
-                .unwrap();
-        pool.close().await;
-        let share = |after: &str| {
-            let after: Value = serde_json::from_str(after).unwrap();
-            after["share"].to_string()
-        };
-        Rollout {
-            state: status["state"]["name"].as_str().unwrap().to_owned(),
-            share: status["share"].clone(),
-            versions: audit.iter().map(|(version, ..)| *version).collect(),
-            actions: audit
-                .into_iter()
-                .map(|(_, action, after)| (action, share(&after)))
-                .collect(),
-            alerts: alerts.into_iter().collect(),
-        }
+    pub(super) async fn rollout(&self, id: &str) -> StoredRollout {
+        StoredRollout::read(&self.database, id).await
     }
 
     /// Every message that was acknowledged is there with its answer, and all events but those of

@@ -1,9 +1,8 @@
-//! `modelramp serve` as a process of its own, with traffic through it.
+//! The process, with traffic through it.
 
 use std::{
     collections::BTreeMap,
     path::Path,
-    process::Stdio,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,16 +10,12 @@ use std::{
 use modelramp::providers::openai_compatible::http_client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
-    task::JoinHandle,
-};
+use tokio::{process::Command, task::JoinHandle};
+
+use crate::support::process::ServerProcess;
 
 /// Between two messages of one user.
 const PAUSE: Duration = Duration::from_millis(40);
-/// A process that does not listen by then is broken.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A message whose answer was acknowledged.
 #[derive(Clone, Debug)]
@@ -43,8 +38,7 @@ pub(super) type Lives = Arc<Mutex<Vec<Life>>>;
 
 /// The running process and the users who chat through it.
 pub(super) struct Server {
-    child: Child,
-    url: String,
+    process: ServerProcess,
     admin: String,
     http: reqwest::Client,
     users: Vec<JoinHandle<()>>,
@@ -65,31 +59,9 @@ impl Server {
         users: &[String],
         lives: &Lives,
     ) -> Self {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(folder.join("server.log"))
-            .unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_modelramp"))
-            .arg("serve")
-            .env_clear()
-            .envs(environment)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await;
-        let Ok(Ok(Some(line))) = line else {
-            let log = std::fs::read_to_string(folder.join("server.log"));
-            panic!("the server does not start: {}", log.unwrap());
-        };
-        let url = line.split_whitespace().last().unwrap().to_owned();
-        // Whatever else it says must not block it.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let mut command = Command::new(env!("CARGO_BIN_EXE_modelramp"));
+        command.arg("serve");
+        let process = ServerProcess::start(command, environment, folder).await;
         let http = http_client().unwrap();
         let life = lives.lock().len();
         lives.lock().push(Life {
@@ -98,14 +70,13 @@ impl Server {
             acknowledged: Vec::new(),
         });
         let users = users.iter().map(|token| {
-            let (http, url, token) = (http.clone(), url.clone(), token.clone());
+            let (http, url, token) = (http.clone(), process.url.clone(), token.clone());
             tokio::spawn(chat(http, url, token, lives.clone(), life))
         });
         Self {
-            child,
             users: users.collect(),
+            process,
             admin: admin.to_owned(),
-            url,
             http,
             lives: lives.clone(),
         }
@@ -113,23 +84,19 @@ impl Server {
 
     /// Calls a procedure as an admin; `None` where the process is gone.
     pub(super) async fn call(&self, method: &str, params: Value) -> Option<Result<Value, Value>> {
-        call(&self.http, &self.url, &self.admin, method, params).await
+        call(&self.http, &self.process.url, &self.admin, method, params).await
     }
 
     /// SIGKILL.
     pub(super) async fn kill(mut self) {
         self.end(now_ms());
-        self.child.kill().await.unwrap();
+        self.process.kill().await;
         self.leave().await;
     }
 
     /// SIGTERM, and waits until it has stopped.
     pub(super) async fn terminate(mut self) {
-        let id = self.child.id().unwrap().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().await;
-        assert!(sent.unwrap().success());
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        assert!(status.unwrap().unwrap().success());
+        self.process.terminate().await;
         self.end(now_ms());
         self.leave().await;
     }

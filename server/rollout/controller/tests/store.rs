@@ -36,6 +36,8 @@ pub(super) struct Database {
     pub(super) commits: usize,
     failures: VecDeque<Option<Failure>>,
     pub(super) is_full: bool,
+    /// Commits wait.
+    pub(super) is_hanging: bool,
 }
 
 #[derive(Default)]
@@ -94,6 +96,9 @@ impl RolloutStore for MemoryStore {
     }
 
     async fn commit(&self, fence: Fence, commit: &Commit) -> Result<(), CommitError> {
+        while self.0.lock().is_hanging {
+            sleep(GAP).await;
+        }
         let mut db = self.0.lock();
         db.commits += 1;
         let failure = db.failures.pop_front().flatten();

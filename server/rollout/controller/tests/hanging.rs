@@ -1,0 +1,62 @@
+//! What happens while a write hangs.
+
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_hangs_does_not_hold_up_a_rollback() {
+    let rig = Rig::new().await;
+    let id = rig.started().await.id;
+    rig.second(200, |_| false).await;
+    rig.store.0.lock().is_hanging = true;
+    let stop = CancellationToken::new();
+    let run = rig.controller.clone().run(stop.cancelled());
+    let failing = async {
+        rig.request(|_| false);
+        while rig.serves() > 0.0 {
+            sleep(TICK).await;
+            rig.clock.pass(1_000);
+            for _ in 0..100 {
+                rig.request(candidate_fails);
+            }
+        }
+        assert_eq!(rig.actions(), ["started"]);
+        rig.store.0.lock().is_hanging = false;
+        sleep(TICK).await;
+        stop.cancel();
+    };
+    let both = async { tokio::join!(run, failing) };
+    let done = tokio::time::timeout(10 * TICK, both).await;
+    done.expect("taken back while the write hung");
+    assert_eq!(rig.status(&id).await.state, State::RolledBack);
+    assert_eq!(rig.actions(), ["started", "rolled-back"]);
+    assert_eq!(rig.alerts(AlertKind::RolledBack), 1);
+    let replay = rig.controller.replay(&id).await.expect("a replay");
+    assert!(replay.is_identical, "{replay:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rating_while_a_change_is_written_counts() {
+    let rig = Rig::new().await;
+    let id = rig.started().await.id;
+    rig.second(50, |_| false).await;
+    rig.store.0.lock().is_hanging = true;
+    let pause = rig.controller.pause(&id, 1, "wait", "user:1");
+    let rate = async {
+        sleep(GAP).await;
+        rig.request(|_| false);
+        rig.controller.feedback(&id, 7, Variant::Candidate, false);
+        rig.controller.look();
+        rig.store.0.lock().is_hanging = false;
+    };
+    let (paused, ()) = tokio::join!(pause, rate);
+    assert_eq!(paused.expect("paused").state, State::Paused);
+    let view = rig.controller.get(&id).await.expect("a rollout");
+    assert_eq!(view.verdict["candidate"]["badRatings"], 1);
+    let status = rig.status(&id).await;
+    let resumed = rig.controller.resume(&id, status.version, "go", "user:1");
+    resumed.await.expect("resumed");
+    let replay = rig.controller.replay(&id).await.expect("a replay");
+    assert!(replay.is_identical, "{replay:?}");
+}
