@@ -166,6 +166,7 @@ impl Rig {
                 subject: Some(subject.key()),
                 rollout: assigned.rollout.map(|rollout| rollout.id.clone()),
                 counted: true,
+                was_open: false,
                 model: match variant {
                     Variant::Control => "gemma-3-27b".into(),
                     Variant::Candidate => "glm-4.5-air-free".into(),

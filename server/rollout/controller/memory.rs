@@ -165,22 +165,6 @@ impl Entry {
         self.lower(turn, by, alerts, now, world);
     }
 
-    /// Takes over what was rated while this change was written, as rated after it.
-    pub(super) fn rate_again(&mut self, before: &Self) {
-        if !self.is_live() {
-            return;
-        }
-        let known = self.ledger.ratings.len();
-        for rating in before.ledger.ratings.iter().skip(known) {
-            self.ledger.rate(Rating {
-                after: self.cursor,
-                version: self.status.version,
-                ..*rating
-            });
-            self.is_urgent = true;
-        }
-    }
-
     /// Brings a lowering into force; it is owed to the store.
     pub(super) fn lower(
         &mut self,

@@ -278,7 +278,6 @@ impl Controller {
                     next.entry.alerts = alerts;
                     next.entry.refusals.clone_from(&entry.refusals);
                     next.entry.owed.clear();
-                    next.entry.rate_again(entry);
                     if !entry.owed.is_empty() {
                         // It was lowered while the change was written: that stays in force.
                         next.entry.lower_again(entry, now, &self.world);

@@ -46,7 +46,11 @@ async fn a_rating_while_a_change_is_written_counts() {
     let rate = async {
         sleep(GAP).await;
         rig.request(|_| false);
-        rig.controller.feedback(&id, 7, Variant::Candidate, false);
+        rig.metrics.note(Event {
+            variant: Variant::Candidate,
+            outcome: Outcome::Rated { good: false },
+            ..rig.answer()
+        });
         rig.controller.look();
         rig.store.0.lock().is_hanging = false;
     };
