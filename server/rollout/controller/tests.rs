@@ -2,11 +2,16 @@
 
 mod crash;
 mod hanging;
+mod rig;
 mod store;
+mod told;
 
 use chrono::TimeDelta;
 
-use self::store::{Failure, MemoryStore};
+use self::{
+    rig::{FAST, Rig},
+    store::Failure,
+};
 use super::*;
 use crate::{
     _core::{
@@ -20,208 +25,6 @@ use crate::{
     providers::fault::FaultKind,
     rollout::status::{Hold, State},
 };
-
-/// A plan that proves itself in seconds.
-const FAST: &str = r#"
-name = "fast"
-tasks = ["chat"]
-[no_traffic]
-alert_after = "60s"
-[evidence]
-good_error_rate = 0.2
-[[stages]]
-share = 10
-soak = "5s"
-min_requests = 20
-min_users = 5
-min_time = "1s"
-[[stages]]
-share = 50
-soak = "5s"
-min_requests = 20
-min_users = 5
-min_time = "1s"
-gate = "manual"
-[[stages]]
-share = 100
-soak = "5s"
-min_requests = 20
-min_users = 5
-min_time = "1s"
-"#;
-
-#[derive(Clone, Default)]
-struct Clock(Arc<Mutex<(TimeDelta, u64)>>);
-
-impl Clock {
-    fn pass(&self, ms: u64) {
-        let mut clock = self.0.lock();
-        clock.0 += TimeDelta::milliseconds(ms as i64);
-        clock.1 += ms;
-    }
-
-    fn world(&self) -> World {
-        let clock = self.clone();
-        let now = move || {
-            let (wall, monotonic) = *clock.0.lock();
-            let start = DateTime::from_timestamp_millis(1_700_000_000_000).expect("a time");
-            Moment {
-                wall: start + wall,
-                monotonic: Duration::from_millis(monotonic),
-            }
-        };
-        let count = Mutex::new(u128::from(self.0.lock().1) << 64);
-        let random = move || {
-            let mut count = count.lock();
-            *count += 1;
-            // Spread over all bits.
-            count.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
-        };
-        World::new(now, random)
-    }
-}
-
-/// A process: flags, metrics and controller over a store that outlives it.
-struct Rig {
-    store: Arc<MemoryStore>,
-    clock: Clock,
-    flags: Arc<FeatureFlags>,
-    metrics: Arc<AiMetrics>,
-    controller: Arc<Controller>,
-    user: Mutex<i64>,
-}
-
-impl Rig {
-    async fn new() -> Self {
-        Self::over(Arc::default(), Clock::default()).await
-    }
-
-    async fn over(store: Arc<MemoryStore>, clock: Clock) -> Self {
-        let flags = Arc::new(FeatureFlags::new(FlagsConfig {
-            percentage: Percent::ZERO,
-            force_openrouter: false,
-            force_server_side_chat: false,
-            force_streaming: false,
-            force_model_routing: false,
-            force_utcp: false,
-            model_routing: true,
-            algorithm: Algorithm::Murmur3,
-            salt: "salt".into(),
-            forced_on: Vec::new(),
-            forced_off: Vec::new(),
-        }));
-        let metrics = Arc::new(AiMetrics::drained());
-        let controller = Controller::open(Parts {
-            store: store.clone(),
-            flags: flags.clone(),
-            metrics: metrics.clone(),
-            library: Library::load(None, &Known::default()).expect("good plans"),
-            known: Known::default(),
-            world: clock.world(),
-            holder: "test".into(),
-        });
-        let controller = controller.await.expect("a controller");
-        Self {
-            store,
-            clock,
-            flags,
-            metrics,
-            controller,
-            user: Mutex::new(0),
-        }
-    }
-
-    /// The same store in a new process.
-    async fn reborn(&self) -> Self {
-        self.store.forget_holder();
-        let rig = Self::over(self.store.clone(), self.clock.clone()).await;
-        *rig.user.lock() = *self.user.lock();
-        rig
-    }
-
-    async fn started(&self) -> Status {
-        self.controller.tick().await;
-        let status = self.controller.start(FAST, "try it", "user:1", false).await;
-        let status = status.expect("a rollout");
-        self.second(0, |_| false).await;
-        status
-    }
-
-    /// The end of a request of the next user, answered.
-    fn answer(&self) -> Event {
-        let mut user = self.user.lock();
-        *user += 1;
-        let subject = Subject::User(*user);
-        let assigned = self.flags.assign("chat", Some(&subject));
-        Event {
-            at_ms: self.controller.world.now().wall.timestamp_millis(),
-            request_id: "r".into(),
-            user_id: Some(*user),
-            seq: 0,
-            subject: Some(subject.key()),
-            counted: assigned.rollout.is_some() && assigned.decision.reason == Reason::Share,
-            was_open: false,
-            rollout: assigned.rollout.map(|rollout| rollout.id.clone()),
-            model: "m".into(),
-            task: "chat".into(),
-            variant: assigned.decision.variant,
-            position: 0,
-            latency_ms: 100.0 + (*user % 50) as f64,
-            first_token_ms: None,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-            cost: Microdollars(0),
-            outcome: Outcome::Success,
-        }
-    }
-
-    /// One request; `fails` says whether an arm does.
-    fn request(&self, fails: impl Fn(Variant) -> bool) {
-        let mut event = self.answer();
-        if fails(event.variant) {
-            event.outcome = Outcome::Fault(FaultKind::Upstream);
-        }
-        self.metrics.record(event);
-    }
-
-    /// A second of requests, and its tick.
-    async fn second(&self, requests: usize, fails: impl Fn(Variant) -> bool) -> bool {
-        self.clock.pass(1_000);
-        for _ in 0..requests {
-            self.request(&fails);
-        }
-        self.controller.tick().await
-    }
-
-    async fn status(&self, id: &str) -> Status {
-        self.controller.get(id).await.expect("a rollout").status
-    }
-
-    fn serves(&self) -> f64 {
-        self.flags.assign("chat", None).decision.share.get()
-    }
-
-    /// Seconds of good requests until the state is this.
-    async fn until(&self, id: &str, state: State) {
-        for _ in 0..200 {
-            if self.status(id).await.state == state {
-                return;
-            }
-            self.second(200, |_| false).await;
-        }
-        panic!("{:?} instead of {state:?}", self.status(id).await);
-    }
-
-    fn alerts(&self, kind: AlertKind) -> usize {
-        let db = self.store.0.lock();
-        db.alerts.iter().filter(|it| it.kind == kind).count()
-    }
-
-    fn actions(&self) -> Vec<String> {
-        let db = self.store.0.lock();
-        db.audit.iter().map(|row| row.action.clone()).collect()
-    }
-}
 
 fn candidate_fails(variant: Variant) -> bool {
     variant == Variant::Candidate
@@ -491,68 +294,6 @@ async fn a_second_process_follows_and_writes_nothing() {
     assert_eq!(other.serves(), 10.0);
     let refused = other_name.pause(&id, 1, "wait", "user:1").await;
     assert!(matches!(refused, Err(ControlError::NotInControl)));
-}
-
-#[tokio::test]
-async fn ratings_are_folded_and_replayed() {
-    let rig = Rig::new().await;
-    let id = rig.started().await.id;
-    for second in 0..10 {
-        for user in 0..20 {
-            rig.metrics.note(Event {
-                subject: Some(user),
-                variant: Variant::Candidate,
-                outcome: Outcome::Rated {
-                    good: user % 2 == 0,
-                },
-                ..rig.answer()
-            });
-        }
-        rig.second(50, |_| false).await;
-        if second == 5 {
-            rig.controller
-                .pause(&id, 1, "wait", "user:1")
-                .await
-                .expect("paused");
-        }
-    }
-    // Evidence is written with each change, and else every few seconds.
-    let resumed = rig.controller.resume(&id, 2, "go on", "user:1").await;
-    resumed.expect("resumed");
-    let view = rig.controller.get(&id).await.expect("a rollout");
-    assert_eq!(view.verdict["candidate"]["goodRatings"], 100);
-    let replay = rig.controller.replay(&id).await.expect("a replay");
-    assert!(replay.is_identical && replay.ratings == 200, "{replay:?}");
-}
-
-#[tokio::test]
-async fn a_request_that_hangs_is_told_while_it_is_open() {
-    let rig = Rig::new().await;
-    let id = rig.started().await.id;
-    rig.second(300, |_| false).await;
-    let hanging = rig.answer();
-    let earlier = Instant::now().checked_sub(Duration::from_millis(500));
-    let number = rig.metrics.begin(&hanging, earlier.expect("half a second"));
-    rig.second(0, |_| false).await;
-    rig.second(0, |_| false).await;
-    let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
-    let open: Vec<_> = log
-        .iter()
-        .filter(|it| it.outcome == Outcome::Open)
-        .collect();
-    assert_eq!(open.len(), 1, "it is told once");
-    assert!(open[0].latency_ms >= 500.0);
-    let finding = rig.controller.get(&id).await.expect("a rollout").finding;
-    let hung = [finding.control, finding.candidate].map(|arm| arm.hung);
-    assert_eq!(hung.iter().sum::<u64>(), 1);
-
-    rig.metrics.end(number.expect("a number"), hanging);
-    rig.second(0, |_| false).await;
-    let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
-    let end = log.last().expect("its end");
-    assert!(end.was_open && end.outcome == Outcome::Success, "{end:?}");
-    let replay = rig.controller.replay(&id).await.expect("a replay");
-    assert!(replay.is_identical, "{replay:?}");
 }
 
 #[tokio::test]

@@ -1,0 +1,205 @@
+//! A process over a store in memory, with a clock and dice of its own, and the users' requests.
+
+use super::{store::MemoryStore, *};
+
+/// A plan that proves itself in seconds.
+pub(super) const FAST: &str = r#"
+name = "fast"
+tasks = ["chat"]
+[no_traffic]
+alert_after = "60s"
+[evidence]
+good_error_rate = 0.2
+[[stages]]
+share = 10
+soak = "5s"
+min_requests = 20
+min_users = 5
+min_time = "1s"
+[[stages]]
+share = 50
+soak = "5s"
+min_requests = 20
+min_users = 5
+min_time = "1s"
+gate = "manual"
+[[stages]]
+share = 100
+soak = "5s"
+min_requests = 20
+min_users = 5
+min_time = "1s"
+"#;
+
+#[derive(Clone, Default)]
+pub(super) struct Clock(Arc<Mutex<(TimeDelta, u64)>>);
+
+impl Clock {
+    pub(super) fn pass(&self, ms: u64) {
+        let mut clock = self.0.lock();
+        clock.0 += TimeDelta::milliseconds(ms as i64);
+        clock.1 += ms;
+    }
+
+    pub(super) fn world(&self) -> World {
+        let clock = self.clone();
+        let now = move || {
+            let (wall, monotonic) = *clock.0.lock();
+            let start = DateTime::from_timestamp_millis(1_700_000_000_000).expect("a time");
+            Moment {
+                wall: start + wall,
+                monotonic: Duration::from_millis(monotonic),
+            }
+        };
+        let count = Mutex::new(u128::from(self.0.lock().1) << 64);
+        let random = move || {
+            let mut count = count.lock();
+            *count += 1;
+            // Spread over all bits.
+            count.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+        };
+        World::new(now, random)
+    }
+}
+
+/// A process: flags, metrics and controller over a store that outlives it.
+pub(super) struct Rig {
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) clock: Clock,
+    pub(super) flags: Arc<FeatureFlags>,
+    pub(super) metrics: Arc<AiMetrics>,
+    pub(super) controller: Arc<Controller>,
+    pub(super) user: Mutex<i64>,
+}
+
+impl Rig {
+    pub(super) async fn new() -> Self {
+        Self::over(Arc::default(), Clock::default()).await
+    }
+
+    pub(super) async fn over(store: Arc<MemoryStore>, clock: Clock) -> Self {
+        let flags = Arc::new(FeatureFlags::new(FlagsConfig {
+            percentage: Percent::ZERO,
+            force_openrouter: false,
+            force_server_side_chat: false,
+            force_streaming: false,
+            force_model_routing: false,
+            force_utcp: false,
+            model_routing: true,
+            algorithm: Algorithm::Murmur3,
+            salt: "salt".into(),
+            forced_on: Vec::new(),
+            forced_off: Vec::new(),
+        }));
+        let metrics = Arc::new(AiMetrics::drained());
+        let controller = Controller::open(Parts {
+            store: store.clone(),
+            flags: flags.clone(),
+            metrics: metrics.clone(),
+            library: Library::load(None, &Known::default()).expect("good plans"),
+            known: Known::default(),
+            world: clock.world(),
+            holder: "test".into(),
+        });
+        let controller = controller.await.expect("a controller");
+        Self {
+            store,
+            clock,
+            flags,
+            metrics,
+            controller,
+            user: Mutex::new(0),
+        }
+    }
+
+    /// The same store in a new process.
+    pub(super) async fn reborn(&self) -> Self {
+        self.store.forget_holder();
+        let rig = Self::over(self.store.clone(), self.clock.clone()).await;
+        *rig.user.lock() = *self.user.lock();
+        rig
+    }
+
+    pub(super) async fn started(&self) -> Status {
+        self.controller.tick().await;
+        let status = self.controller.start(FAST, "try it", "user:1", false).await;
+        let status = status.expect("a rollout");
+        self.second(0, |_| false).await;
+        status
+    }
+
+    /// The end of a request of the next user, answered.
+    pub(super) fn answer(&self) -> Event {
+        let mut user = self.user.lock();
+        *user += 1;
+        let subject = Subject::User(*user);
+        let assigned = self.flags.assign("chat", Some(&subject));
+        Event {
+            at_ms: self.controller.world.now().wall.timestamp_millis(),
+            request_id: "r".into(),
+            user_id: Some(*user),
+            seq: 0,
+            subject: Some(subject.key()),
+            counted: assigned.rollout.is_some() && assigned.decision.reason == Reason::Share,
+            was_open: false,
+            rollout: assigned.rollout.map(|rollout| rollout.id.clone()),
+            model: "m".into(),
+            task: "chat".into(),
+            variant: assigned.decision.variant,
+            position: 0,
+            latency_ms: 100.0 + (*user % 50) as f64,
+            first_token_ms: None,
+            prompt_tokens: 1,
+            completion_tokens: 1,
+            cost: Microdollars(0),
+            outcome: Outcome::Success,
+        }
+    }
+
+    /// One request; `fails` says whether an arm does.
+    pub(super) fn request(&self, fails: impl Fn(Variant) -> bool) {
+        let mut event = self.answer();
+        if fails(event.variant) {
+            event.outcome = Outcome::Fault(FaultKind::Upstream);
+        }
+        self.metrics.record(event);
+    }
+
+    /// A second of requests, and its tick.
+    pub(super) async fn second(&self, requests: usize, fails: impl Fn(Variant) -> bool) -> bool {
+        self.clock.pass(1_000);
+        for _ in 0..requests {
+            self.request(&fails);
+        }
+        self.controller.tick().await
+    }
+
+    pub(super) async fn status(&self, id: &str) -> Status {
+        self.controller.get(id).await.expect("a rollout").status
+    }
+
+    pub(super) fn serves(&self) -> f64 {
+        self.flags.assign("chat", None).decision.share.get()
+    }
+
+    /// Seconds of good requests until the state is this.
+    pub(super) async fn until(&self, id: &str, state: State) {
+        for _ in 0..200 {
+            if self.status(id).await.state == state {
+                return;
+            }
+            self.second(200, |_| false).await;
+        }
+        panic!("{:?} instead of {state:?}", self.status(id).await);
+    }
+
+    pub(super) fn alerts(&self, kind: AlertKind) -> usize {
+        let db = self.store.0.lock();
+        db.alerts.iter().filter(|it| it.kind == kind).count()
+    }
+
+    pub(super) fn actions(&self) -> Vec<String> {
+        let db = self.store.0.lock();
+        db.audit.iter().map(|row| row.action.clone()).collect()
+    }
+}

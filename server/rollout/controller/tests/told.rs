@@ -1,0 +1,65 @@
+//! What rollouts alone are told: ratings, and requests that are slow before they end.
+
+use super::*;
+
+#[tokio::test]
+async fn ratings_are_folded_and_replayed() {
+    let rig = Rig::new().await;
+    let id = rig.started().await.id;
+    for second in 0..10 {
+        for user in 0..20 {
+            rig.metrics.note(Event {
+                subject: Some(user),
+                variant: Variant::Candidate,
+                outcome: Outcome::Rated {
+                    good: user % 2 == 0,
+                },
+                ..rig.answer()
+            });
+        }
+        rig.second(50, |_| false).await;
+        if second == 5 {
+            rig.controller
+                .pause(&id, 1, "wait", "user:1")
+                .await
+                .expect("paused");
+        }
+    }
+    // Evidence is written with each change, and else every few seconds.
+    let resumed = rig.controller.resume(&id, 2, "go on", "user:1").await;
+    resumed.expect("resumed");
+    let view = rig.controller.get(&id).await.expect("a rollout");
+    assert_eq!(view.verdict["candidate"]["goodRatings"], 100);
+    let replay = rig.controller.replay(&id).await.expect("a replay");
+    assert!(replay.is_identical && replay.ratings == 200, "{replay:?}");
+}
+
+#[tokio::test]
+async fn a_request_that_hangs_is_told_while_it_is_open() {
+    let rig = Rig::new().await;
+    let id = rig.started().await.id;
+    rig.second(300, |_| false).await;
+    let hanging = rig.answer();
+    let earlier = Instant::now().checked_sub(Duration::from_millis(500));
+    let number = rig.metrics.begin(&hanging, earlier.expect("half a second"));
+    rig.second(0, |_| false).await;
+    rig.second(0, |_| false).await;
+    let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
+    let open: Vec<_> = log
+        .iter()
+        .filter(|it| it.outcome == Outcome::Open)
+        .collect();
+    assert_eq!(open.len(), 1, "it is told once");
+    assert!(open[0].latency_ms >= 500.0);
+    let finding = rig.controller.get(&id).await.expect("a rollout").finding;
+    let hung = [finding.control, finding.candidate].map(|arm| arm.hung);
+    assert_eq!(hung.iter().sum::<u64>(), 1);
+
+    rig.metrics.end(number.expect("a number"), hanging);
+    rig.second(0, |_| false).await;
+    let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
+    let end = log.last().expect("its end");
+    assert!(end.was_open && end.outcome == Outcome::Success, "{end:?}");
+    let replay = rig.controller.replay(&id).await.expect("a replay");
+    assert!(replay.is_identical, "{replay:?}");
+}
