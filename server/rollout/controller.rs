@@ -20,6 +20,7 @@ mod entry;
 mod memory;
 mod notices;
 mod probe;
+mod start;
 mod steer;
 mod tick;
 mod world;

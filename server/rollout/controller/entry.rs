@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::World;
+use super::{ControlError, World};
 use crate::{
     _core::{feature_flags::LiveRollout, units::Percent},
     ai_metrics::Event,
@@ -54,6 +54,17 @@ pub(super) struct Owed {
 pub(super) struct Author<'a> {
     pub(super) actor: &'a str,
     pub(super) reason: &'a str,
+}
+
+impl<'a> Author<'a> {
+    /// Refuses a blank reason.
+    pub(super) fn new(reason: &'a str, actor: &'a str) -> Result<Self, ControlError> {
+        let reason = reason.trim();
+        if reason.is_empty() {
+            return Err(ControlError::NoReason);
+        }
+        Ok(Self { actor, reason })
+    }
 }
 
 /// What changes.

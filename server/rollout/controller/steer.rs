@@ -1,11 +1,8 @@
 //! What people do to rollouts.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
-
 use super::{
     ControlError, Controller, View, Writer,
-    entry::{Author, Entry, Next, Turn, place},
+    entry::{Author, Entry, Next, Turn},
     memory, notices,
     tick::Wish,
 };
@@ -14,16 +11,11 @@ use crate::{
     rollout::{
         audit,
         decision::{Finding, decide, forbids_raising},
-        evidence::Strata,
-        observation::{Ledger, Step},
         plan::Plan,
         status::{Moment, State, Status},
-        store::{AuditRow, CommitError},
+        store::CommitError,
     },
 };
-
-/// How far back a user's requests make its stratum.
-const HISTORY: TimeDelta = TimeDelta::days(7);
 
 /// A person's change, as it was asked for.
 #[derive(Clone, Copy)]
@@ -33,53 +25,19 @@ struct Request<'a> {
     by: Author<'a>,
 }
 
-impl Controller {
-    /// Begins a rollout with a plan of the library, or with one given as TOML (a text of more than
-    /// one line). `keep_users` takes over salt and algorithm of the newest rollout of the same plan,
-    /// so that the same users come first.
-    pub async fn start(
-        &self,
-        plan: &str,
-        reason: &str,
-        actor: &str,
-        keep_users: bool,
-    ) -> Result<Status, ControlError> {
-        let plan = self.plan(plan)?;
-        let by = author(reason, actor)?;
-        let mut writer = self.writer.lock().await;
-        if !self.is_in_control(&mut writer).await {
-            return Err(ControlError::NotInControl);
-        }
-        let now = self.world.now();
-        self.refuse_overlap(&plan)?;
-        let entry = self.new_entry(plan, by, keep_users, now).await?;
-        let status = entry.status.clone();
-        let audit = AuditRow {
-            id: self.world.id(now.wall),
-            rollout_id: status.id.clone(),
-            at: now.wall,
-            actor: by.actor.to_owned(),
-            action: "started".to_owned(),
-            reason: by.reason.to_owned(),
-            before: Value::Null,
-            after: place(&status),
-            evidence: json!({
-                "cursor": entry.cursor,
-                "atMs": now.wall.timestamp_millis(),
-                "step": Step::None,
-            }),
-            version: status.version,
-        };
-        let next = Next {
-            entry,
-            audit,
-            alerts: Vec::new(),
-        };
-        self.commit(&mut writer, next, now).await?;
-        self.hurry.notify_one();
-        Ok(status)
+impl<'a> Request<'a> {
+    fn new(
+        id: &'a str,
+        based_on: i64,
+        reason: &'a str,
+        actor: &'a str,
+    ) -> Result<Self, ControlError> {
+        let by = Author::new(reason, actor)?;
+        Ok(Self { id, based_on, by })
     }
+}
 
+impl Controller {
     /// Stops the ramp; the share stays, and the rollout is still judged.
     pub async fn pause(
         &self,
@@ -88,8 +46,7 @@ impl Controller {
         reason: &str,
         actor: &str,
     ) -> Result<Status, ControlError> {
-        let by = author(reason, actor)?;
-        let request = Request { id, based_on, by };
+        let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |entry, _| match entry.status.state {
             State::Paused => Err("it is paused already".into()),
             _ => Ok(Turn::State(State::Paused)),
@@ -105,8 +62,7 @@ impl Controller {
         reason: &str,
         actor: &str,
     ) -> Result<Status, ControlError> {
-        let by = author(reason, actor)?;
-        let request = Request { id, based_on, by };
+        let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |entry, _| match entry.status.state {
             State::Paused => Ok(Turn::State(State::Running)),
             state => Err(format!("it is {}, not paused", state.name())),
@@ -122,8 +78,7 @@ impl Controller {
         reason: &str,
         actor: &str,
     ) -> Result<Status, ControlError> {
-        let by = author(reason, actor)?;
-        let request = Request { id, based_on, by };
+        let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, onwards).await
     }
 
@@ -135,8 +90,7 @@ impl Controller {
         reason: &str,
         actor: &str,
     ) -> Result<Status, ControlError> {
-        let by = author(reason, actor)?;
-        let request = Request { id, based_on, by };
+        let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |entry, finding| match entry.status.state {
             State::WaitingAtGate { .. } => onwards(entry, finding),
             state => Err(format!("it is {}, not waiting at a gate", state.name())),
@@ -153,8 +107,7 @@ impl Controller {
         reason: &str,
         actor: &str,
     ) -> Result<Status, ControlError> {
-        let by = author(reason, actor)?;
-        let request = Request { id, based_on, by };
+        let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |entry, finding| {
             let most = 100.0 - entry.plan.holdout.get();
             match forbids_raising(finding) {
@@ -177,8 +130,7 @@ impl Controller {
         reason: &str,
         actor: &str,
     ) -> Result<Status, ControlError> {
-        let by = author(reason, actor)?;
-        let request = Request { id, based_on, by };
+        let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |_, _| Ok(Turn::RollBack)).await
     }
 
@@ -259,7 +211,7 @@ impl Controller {
         Ok(Some(status))
     }
 
-    async fn commit(
+    pub(super) async fn commit(
         &self,
         writer: &mut Writer,
         next: Next,
@@ -280,99 +232,6 @@ impl Controller {
             CommitError::Fenced => ControlError::NotInControl,
             CommitError::Store(error) => ControlError::Store(error),
         })
-    }
-
-    fn plan(&self, name_or_text: &str) -> Result<Plan, ControlError> {
-        if Plan::is_text(name_or_text) {
-            return Ok(self.validate(name_or_text)?);
-        }
-        let name = name_or_text.trim();
-        self.library.get(name).cloned().ok_or_else(|| {
-            let known: Vec<_> = self.library.plans().map(|it| it.name.as_str()).collect();
-            ControlError::UnknownPlan {
-                name: name.to_owned(),
-                known: known.join(", "),
-            }
-        })
-    }
-
-    fn refuse_overlap(&self, plan: &Plan) -> Result<(), ControlError> {
-        let inner = self.inner.lock();
-        let mut live = inner.entries.iter().filter(|entry| entry.is_live());
-        match live.find(|entry| entry.plan.overlaps(plan)) {
-            Some(entry) => Err(ControlError::Overlaps {
-                id: entry.status.id.clone(),
-                plan: entry.status.plan.clone(),
-            }),
-            None => Ok(()),
-        }
-    }
-
-    async fn new_entry(
-        &self,
-        plan: Plan,
-        by: Author<'_>,
-        keep_users: bool,
-        now: Moment,
-    ) -> Result<Entry, ControlError> {
-        let mut salt = format!("{:032x}", self.world.random());
-        let mut algorithm = plan.algorithm;
-        if keep_users {
-            let stored = self
-                .store
-                .rollouts(false)
-                .await
-                .map_err(ControlError::Store)?;
-            let mut statuses = stored.iter().filter_map(|it| memory::status(it).ok());
-            if let Some(status) = statuses.find(|it| it.plan == plan.name) {
-                salt = status.salt;
-                algorithm = status.algorithm;
-            }
-        }
-        let strata = self.strata(now.wall).await?;
-        let ledger = Ledger::new(&plan, strata, now.wall.timestamp_millis());
-        let status = Status {
-            id: self.world.id(now.wall),
-            plan: plan.name.clone(),
-            tasks: plan.tasks.clone(),
-            state: State::Running,
-            stage: 0,
-            stages: plan.stages.len(),
-            share: plan.share_of(0),
-            soaked_ms: 0,
-            version: 1,
-            algorithm,
-            salt,
-            started_at: now.wall,
-            stage_began_at: now.wall,
-            ended_at: None,
-            changed_by: by.actor.to_owned(),
-            reason: by.reason.to_owned(),
-            clear_since: None,
-            told: Default::default(),
-        };
-        Ok(Entry {
-            plan: plan.into(),
-            status,
-            ledger,
-            cursor: self.inner.lock().last_seq,
-            owed: Vec::new(),
-            alerts: Vec::new(),
-            is_open: false,
-            is_urgent: true,
-            stored_at: None,
-            refusals: Vec::new(),
-        })
-    }
-
-    async fn strata(&self, now: DateTime<Utc>) -> Result<Strata, ControlError> {
-        let (from, to) = (now - HISTORY, now);
-        let history = self
-            .store
-            .history_by_subject(from.timestamp_millis(), to.timestamp_millis())
-            .await
-            .map_err(ControlError::Store)?;
-        Ok(Strata::new(history))
     }
 }
 
@@ -440,12 +299,4 @@ fn wanted<'a>(
             current: current(),
         }),
     }
-}
-
-fn author<'a>(reason: &'a str, actor: &'a str) -> Result<Author<'a>, ControlError> {
-    let reason = reason.trim();
-    if reason.is_empty() {
-        return Err(ControlError::NoReason);
-    }
-    Ok(Author { actor, reason })
 }
