@@ -195,7 +195,7 @@ impl Controller {
     /// Reads the rollouts and publishes control for all that they cover. [`Controller::run`], or
     /// ticks, then open them.
     pub async fn open(parts: Parts) -> anyhow::Result<Arc<Self>> {
-        let stored = parts.store.rollouts(false).await?;
+        let memory = Memory::load(&*parts.store).await?;
         let controller = Self {
             store: parts.store,
             flags: parts.flags,
@@ -204,7 +204,7 @@ impl Controller {
             known: parts.known,
             world: parts.world,
             holder: parts.holder,
-            inner: Mutex::new(Memory::of(&stored)?),
+            inner: Mutex::new(memory),
             writer: tokio::sync::Mutex::default(),
             changes: broadcast::Sender::new(CHANGES),
             hurry: Notify::new(),
@@ -285,14 +285,14 @@ impl Controller {
 
     /// All rollouts, the newest first.
     pub async fn list(&self) -> Result<Vec<Status>, ControlError> {
-        let stored = self.store.rollouts(false).await;
+        let stored = self.store.statuses().await;
         let stored = stored.map_err(ControlError::Store)?;
         let inner = self.inner.lock();
         stored
             .iter()
             .map(|stored| match inner.get(&stored.id) {
                 Some(entry) => Ok(entry.status.clone()),
-                None => memory::status(stored).map_err(ControlError::Store),
+                None => memory::status(&stored.status, stored.version).map_err(ControlError::Store),
             })
             .collect()
     }

@@ -26,6 +26,19 @@ pub struct StoredRollout {
     pub is_live: bool,
 }
 
+/// Where a rollout is, without all that it is judged on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredStatus {
+    /// UUIDv7 text.
+    pub id: String,
+    /// `status::Status` as JSON.
+    pub status: Value,
+    /// Counts the changes.
+    pub version: i64,
+    /// Not one of the final states.
+    pub is_live: bool,
+}
+
 /// One line of a rollout's history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditRow {
@@ -109,9 +122,9 @@ pub trait RolloutStore: Send + Sync {
     async fn renew(&self, fence: Fence, now: DateTime<Utc>) -> anyhow::Result<bool>;
     /// Gives the lease back, at a clean stop.
     async fn release(&self, fence: Fence) -> anyhow::Result<()>;
-    /// Rollouts, the newest first; only live ones where asked.
-    async fn rollouts(&self, only_live: bool) -> anyhow::Result<Vec<StoredRollout>>;
-    /// One rollout.
+    /// All rollouts, the newest first. There may be years of them, so it is their status alone.
+    async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>>;
+    /// One rollout, whole.
     async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>>;
     /// Writes all of it, or nothing.
     async fn commit(&self, fence: Fence, commit: &Commit) -> Result<(), CommitError>;

@@ -15,7 +15,10 @@ use crate::{
     ai_metrics::Event,
     rollout::{
         evidence::UserHistory,
-        store::{AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout},
+        store::{
+            AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
+            StoredStatus,
+        },
     },
 };
 
@@ -30,14 +33,37 @@ struct Row {
     is_live: bool,
 }
 
+#[derive(sqlx::FromRow)]
+struct StatusRow {
+    id: String,
+    status: String,
+    version: i64,
+    is_live: bool,
+}
+
+/// JSON of a rollout's row.
+fn json(id: &str, text: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(text).with_context(|| format!("rollout `{id}` is damaged"))
+}
+
+impl TryFrom<StatusRow> for StoredStatus {
+    type Error = anyhow::Error;
+
+    fn try_from(row: StatusRow) -> anyhow::Result<Self> {
+        Ok(Self {
+            status: json(&row.id, &row.status)?,
+            id: row.id,
+            version: row.version,
+            is_live: row.is_live,
+        })
+    }
+}
+
 impl TryFrom<Row> for StoredRollout {
     type Error = anyhow::Error;
 
     fn try_from(row: Row) -> anyhow::Result<Self> {
-        let read = |text: &str| {
-            serde_json::from_str::<Value>(text)
-                .with_context(|| format!("rollout `{}` is damaged", row.id))
-        };
+        let read = |text: &str| json(&row.id, text);
         Ok(Self {
             plan: read(&row.plan)?,
             status: read(&row.status)?,
@@ -107,12 +133,11 @@ impl RolloutStore for Storage {
             .context("cannot give back the lease on rollouts")
     }
 
-    async fn rollouts(&self, only_live: bool) -> anyhow::Result<Vec<StoredRollout>> {
+    async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>> {
         // Ids of version 7 grow with time.
-        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT * FROM rollouts WHERE is_live OR NOT $1 ORDER BY id DESC",
+        let rows: Vec<StatusRow> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT id, status, version, is_live FROM rollouts ORDER BY id DESC",
             )
-            .bind(only_live)
             .fetch_all(pool)
             .await)
         .context("cannot list the rollouts")?;

@@ -17,17 +17,21 @@ use crate::support::stored_rollout::StoredRollout;
 
 /// Kills in one test run; `scripts/campaign` asks for more.
 const KILLS: u32 = 50;
-/// How many kills; only `scripts/campaign` sets it.
-const VARIABLE: &str = "MODELRAMP_CAMPAIGN_KILLS";
+/// How many kills, and where chance starts; only `scripts/campaign` sets them.
+const VARIABLES: [&str; 2] = ["MODELRAMP_CAMPAIGN_KILLS", "MODELRAMP_CAMPAIGN_SEED"];
 /// A process lives for so many milliseconds after it listens: from before its first tick until
 /// after its second.
 const LIFE_MS: std::ops::Range<u64> = 20..2_200;
 /// Processes that one rollout may take.
 const PATIENCE: u32 = 60;
 
-fn kills() -> u32 {
-    let given = std::env::var(VARIABLE).ok();
-    given.map_or(KILLS, |text| text.parse().unwrap())
+/// Kills, and the seed.
+fn campaign() -> (u32, u64) {
+    let [kills, seed] = VARIABLES.map(|name| std::env::var(name).ok());
+    (
+        kills.map_or(KILLS, |text| text.parse().unwrap()),
+        seed.map_or(3, |text| text.parse().unwrap()),
+    )
 }
 
 /// A plan whose stages last a second, judged by errors alone: at 100 % latency is held against
@@ -79,8 +83,8 @@ fn check(without: &StoredRollout, with: &StoredRollout) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_a_rollout_ends_as_it_would_have() {
-    let wanted = kills();
-    let mut draws = StdRng::seed_from_u64(3);
+    let (wanted, seed) = campaign();
+    let mut draws = StdRng::seed_from_u64(seed);
     let ledger = Ledger::new().await;
 
     let mut expected = Vec::new();

@@ -2,6 +2,9 @@
 
 use std::collections::HashSet;
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use super::{
     World,
     entry::{Author, Entry, Owed, Turn},
@@ -10,7 +13,7 @@ use crate::{
     ai_metrics::{AiMetrics, Event, Outcome},
     rollout::{
         status::{Moment, State, Status},
-        store::{RolloutStore, StoredRollout},
+        store::RolloutStore,
     },
 };
 
@@ -35,14 +38,17 @@ pub(super) struct Memory {
 
 impl Memory {
     /// Rollouts as stored, the newest first; all closed.
-    pub(super) fn of(stored: &[StoredRollout]) -> anyhow::Result<Self> {
+    pub(super) async fn load(store: &dyn RolloutStore) -> anyhow::Result<Self> {
         let mut entries = Vec::new();
         let mut covered = Covered::default();
-        for stored in stored {
-            if stored.is_live || covered.leaves_some(&status(stored)?.tasks) {
-                entries.push(Entry::from_stored(stored)?);
+        for stored in store.statuses().await? {
+            let tasks = status(&stored.status, stored.version)?.tasks;
+            if (stored.is_live || covered.leaves_some(&tasks))
+                && let Some(stored) = store.rollout(&stored.id).await?
+            {
+                entries.push(Entry::from_stored(&stored)?);
             }
-            covered.add(&status(stored)?.tasks);
+            covered.add(&tasks);
         }
         Ok(Self {
             entries,
@@ -199,7 +205,7 @@ impl Entry {
 /// Reads the rollouts, and folds what their evidence has not seen.
 pub(super) async fn read(store: &dyn RolloutStore) -> anyhow::Result<(Memory, i64)> {
     let last_seq = store.last_event().await?;
-    let mut memory = Memory::of(&store.rollouts(false).await?)?;
+    let mut memory = Memory::load(store).await?;
     for entry in memory.entries.iter_mut().filter(|entry| entry.is_live()) {
         let id = entry.status.id.clone();
         loop {
@@ -217,9 +223,9 @@ pub(super) async fn read(store: &dyn RolloutStore) -> anyhow::Result<(Memory, i6
 }
 
 /// A stored status.
-pub(super) fn status(stored: &StoredRollout) -> anyhow::Result<Status> {
-    let mut status: Status = serde_json::from_value(stored.status.clone())?;
-    status.version = stored.version;
+pub(super) fn status(status: &Value, version: i64) -> anyhow::Result<Status> {
+    let mut status = Status::deserialize(status)?;
+    status.version = version;
     Ok(status)
 }
 

@@ -102,12 +102,11 @@ impl Controller {
         let mut salt = format!("{:032x}", self.world.random());
         let mut algorithm = plan.algorithm;
         if keep_users {
-            let stored = self
-                .store
-                .rollouts(false)
-                .await
-                .map_err(ControlError::Store)?;
-            let mut statuses = stored.iter().filter_map(|it| memory::status(it).ok());
+            let stored = self.store.statuses().await;
+            let stored = stored.map_err(ControlError::Store)?;
+            let mut statuses = stored
+                .iter()
+                .filter_map(|it| memory::status(&it.status, it.version).ok());
             if let Some(status) = statuses.find(|it| it.plan == plan.name) {
                 salt = status.salt;
                 algorithm = status.algorithm;

@@ -141,7 +141,8 @@ impl Controller {
         turn: impl Fn(&Entry, &Finding) -> Result<Turn, String>,
     ) -> Result<Status, ControlError> {
         if self.inner.lock().get(request.id).is_none() {
-            let status = memory::status(&self.stored(request.id).await?);
+            let stored = self.stored(request.id).await?;
+            let status = memory::status(&stored.status, stored.version);
             let current = Box::new(status.map_err(ControlError::Store)?);
             let why = "another rollout has taken its place".to_owned();
             return Err(ControlError::Refused { why, current });

@@ -204,7 +204,7 @@ impl Controller {
 
     /// Serves what the process in control has decided.
     async fn follow(&self) -> anyhow::Result<bool> {
-        let mut stored = Memory::of(&self.store.rollouts(false).await?)?;
+        let mut stored = Memory::load(&*self.store).await?;
         for entry in &mut stored.entries {
             entry.is_open = true;
         }

@@ -7,6 +7,7 @@ use modelramp::{
     providers::fault::FaultKind,
     rollout::store::{
         AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
+        StoredStatus,
     },
     storage::Storage,
 };
@@ -99,6 +100,15 @@ fn seqs(events: &[Event]) -> Vec<i64> {
     events.iter().map(|event| event.seq).collect()
 }
 
+fn status(rollout: &StoredRollout) -> StoredStatus {
+    StoredStatus {
+        id: rollout.id.clone(),
+        status: rollout.status.clone(),
+        version: rollout.version,
+        is_live: rollout.is_live,
+    }
+}
+
 async fn a_commit_is_read_back_as_it_was(database: Database) {
     let storage = &database.storage;
     let fence = writer(storage).await;
@@ -110,7 +120,7 @@ async fn a_commit_is_read_back_as_it_was(database: Database) {
     };
     storage.commit(fence, &commit).await.unwrap();
 
-    assert_eq!(storage.rollouts(true).await.unwrap(), [rollout(1)]);
+    assert_eq!(storage.statuses().await.unwrap(), [status(&rollout(1))]);
     assert_eq!(storage.rollout(ROLLOUT).await.unwrap(), Some(rollout(1)));
     assert_eq!(storage.rollout("other").await.unwrap(), None);
     assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1)]);
@@ -140,8 +150,8 @@ async fn a_commit_is_read_back_as_it_was(database: Database) {
         storage.rollout(ROLLOUT).await.unwrap(),
         Some(ended.rollout.clone())
     );
-    assert_eq!(storage.rollouts(true).await.unwrap(), []);
-    assert_eq!(storage.rollouts(false).await.unwrap(), [ended.rollout]);
+    let statuses = storage.statuses().await.unwrap();
+    assert_eq!(statuses, [status(&ended.rollout)]);
     assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1), audit(2)]);
     let ended_at = database.number("SELECT ended_ms FROM rollouts").await;
     assert_eq!(ended_at, at(2).timestamp_millis());
@@ -260,7 +270,9 @@ async fn a_commit_that_fails_half_way_leaves_nothing(database: Database) {
     let error = storage.commit(fence, &commit).await.unwrap_err();
     assert!(matches!(error, CommitError::Store(_)), "{error}");
     assert_eq!(storage.last_event().await.unwrap(), 1);
-    assert_eq!(storage.rollouts(false).await.unwrap(), [rollout(1)]);
+    let stored = storage.rollout(ROLLOUT).await.unwrap();
+    assert_eq!(stored, Some(rollout(1)));
+    assert_eq!(storage.statuses().await.unwrap().len(), 1);
     assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1)]);
     assert_eq!(database.number("SELECT COUNT(*) FROM alerts").await, 1);
 }

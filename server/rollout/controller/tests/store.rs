@@ -11,7 +11,7 @@ use crate::{
     alerting::Alert,
     rollout::{
         evidence::UserHistory,
-        store::{Commit, CommitError},
+        store::{Commit, CommitError, StoredStatus},
     },
 };
 
@@ -76,13 +76,15 @@ impl RolloutStore for MemoryStore {
         Ok(())
     }
 
-    async fn rollouts(&self, only_live: bool) -> anyhow::Result<Vec<StoredRollout>> {
+    async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>> {
         let db = self.0.lock();
-        let newest = db.rollouts.iter().rev();
-        Ok(newest
-            .filter(|it| it.is_live || !only_live)
-            .cloned()
-            .collect())
+        let newest = db.rollouts.iter().rev().map(|it| StoredStatus {
+            id: it.id.clone(),
+            status: it.status.clone(),
+            version: it.version,
+            is_live: it.is_live,
+        });
+        Ok(newest.collect())
     }
 
     async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>> {
