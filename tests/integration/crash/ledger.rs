@@ -10,7 +10,7 @@ use modelramp::{
     app,
 };
 use secrecy::ExposeSecret;
-use sqlx::SqlitePool;
+use sqlx::{Connection, SqliteConnection};
 
 use super::process::{Lives, Server};
 use crate::support::stored_rollout::StoredRollout;
@@ -36,8 +36,9 @@ control = ["trusty"]
 candidate = ["good", "trusty"]
 "#;
 const SANDBOX: &str = "[default]\nlatency_ms = 3\n[models.bad]\nerror_rate = 1\n";
-/// Users who chat.
-const USERS: i64 = 12;
+/// Users who chat; so many that neither arm is ever left with two or three, whose few counted errors a
+/// day prove nothing.
+const USERS: i64 = 40;
 /// Events of the last second before a kill may be lost, and a write takes a moment.
 const MAY_BE_LOST_MS: i64 = 1_000 + 400;
 
@@ -124,12 +125,12 @@ impl Ledger {
 
     async fn check(&self, may_be_lost_ms: i64) {
         let life = self.lives.lock().last().cloned().unwrap();
-        let pool = SqlitePool::connect(&self.database).await.unwrap();
+        let mut connection = SqliteConnection::connect(&self.database).await.unwrap();
         for sent in &life.acknowledged {
             let content: Option<String> =
                 sqlx::query_scalar("SELECT content FROM messages WHERE id = $1")
                     .bind(sent.message_id)
-                    .fetch_optional(&pool)
+                    .fetch_optional(&mut connection)
                     .await
                     .unwrap();
             assert_eq!(content.as_deref(), Some(sent.content.as_str()), "{sent:?}");
@@ -140,10 +141,10 @@ impl Ledger {
         )
         .bind(life.from_ms)
         .bind(until)
-        .fetch_one(&pool)
+        .fetch_one(&mut connection)
         .await
         .unwrap();
-        pool.close().await;
+        connection.close().await.unwrap();
         let answered = life.acknowledged.iter().filter(|sent| sent.at_ms <= until);
         let answered = i64::try_from(answered.count()).unwrap();
         assert!(

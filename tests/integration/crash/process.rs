@@ -15,7 +15,9 @@ use tokio::{process::Command, task::JoinHandle};
 use crate::support::process::ServerProcess;
 
 /// Between two messages of one user.
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(150);
+/// Whoever has not noticed by then that the process is gone never will.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A message whose answer was acknowledged.
 #[derive(Clone, Debug)]
@@ -110,7 +112,10 @@ impl Server {
     /// The users notice that it is gone.
     async fn leave(self) {
         for user in self.users {
-            user.await.unwrap();
+            let noticed = tokio::time::timeout(PATIENCE, user).await;
+            noticed
+                .expect("a user waits for a process that is gone")
+                .unwrap();
         }
     }
 }

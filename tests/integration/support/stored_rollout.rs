@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use sqlx::SqlitePool;
+use sqlx::{Connection, SqliteConnection};
 
 /// A rollout with its history and its alerts.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +20,10 @@ pub(crate) struct StoredRollout {
 impl StoredRollout {
     /// Reads it from the database at this URL.
     pub(crate) async fn read(database: &str, id: &str) -> Self {
-        let pool = SqlitePool::connect(database).await.unwrap();
+        let mut connection = SqliteConnection::connect(database).await.unwrap();
         let status: String = sqlx::query_scalar("SELECT status FROM rollouts WHERE id = $1")
             .bind(id)
-            .fetch_one(&pool)
+            .fetch_one(&mut connection)
             .await
             .unwrap();
         let status: Value = serde_json::from_str(&status).unwrap();
@@ -31,16 +31,16 @@ impl StoredRollout {
             "SELECT version, action, state_after FROM rollout_audit WHERE rollout_id = $1 ORDER BY version",
         )
         .bind(id)
-        .fetch_all(&pool)
+        .fetch_all(&mut connection)
         .await
         .unwrap();
         let alerts: Vec<(String, i64)> =
             sqlx::query_as("SELECT kind, COUNT(*) FROM alerts WHERE rollout_id = $1 GROUP BY kind")
                 .bind(id)
-                .fetch_all(&pool)
+                .fetch_all(&mut connection)
                 .await
                 .unwrap();
-        pool.close().await;
+        connection.close().await.unwrap();
         let share = |after: &str| {
             let after: Value = serde_json::from_str(after).unwrap();
             after["share"].to_string()
