@@ -222,6 +222,8 @@ impl Controller {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_due = tokio::select! {
+                // Events come all the time, and must not keep a tick that is due from its turn.
+                biased;
                 () = &mut stop => break,
                 _ = ticks.tick() => true,
                 () = self.hurry.notified() => true,

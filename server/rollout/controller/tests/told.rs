@@ -1,5 +1,7 @@
 //! What rollouts alone are told: ratings, and requests that are slow before they end.
 
+use tokio_util::sync::CancellationToken;
+
 use super::*;
 
 #[tokio::test]
@@ -62,4 +64,28 @@ async fn a_request_that_hangs_is_told_while_it_is_open() {
     assert!(end.was_open && end.outcome == Outcome::Success, "{end:?}");
     let replay = rig.controller.replay(&id).await.expect("a replay");
     assert!(replay.is_identical, "{replay:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_stored_every_second_however_many_come() {
+    let rig = Rig::new().await;
+    rig.started().await;
+    let stop = CancellationToken::new();
+    let run = rig.controller.clone().run(stop.cancelled());
+    let traffic = async {
+        let (mut commits, mut since) = (0, Instant::now());
+        let end = since + Duration::from_secs(60);
+        while Instant::now() < end {
+            rig.request(|_| false);
+            sleep(Duration::from_millis(10)).await;
+            let now = rig.store.0.lock().commits;
+            if now > commits {
+                (commits, since) = (now, Instant::now());
+            }
+            // A tick, and the pause between two looks.
+            assert!(since.elapsed() <= TICK + GAP * 2, "{:?}", since.elapsed());
+        }
+        stop.cancel();
+    };
+    tokio::join!(run, traffic);
 }
