@@ -60,6 +60,24 @@ fn a_change_is_found_in_the_file_and_line_where_it_is() {
 }
 
 #[test]
+fn every_document_names_the_licence_that_lies_at_the_top() {
+    let licence = "MIT OR Apache-2.0";
+    for (name, text) in schema::files(&registry()) {
+        let stated = match name {
+            "openrpc.json" => "/info/license/name",
+            "package.json" => "/license",
+            _ => continue,
+        };
+        let document: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(document.pointer(stated).unwrap(), licence, "{name}");
+    }
+    for name in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name));
+        assert!(text.unwrap().len() > 500, "{name}");
+    }
+}
+
+#[test]
 fn every_reference_leads_to_a_definition() {
     let registry = registry();
     let contract = Contract::new(&registry);
