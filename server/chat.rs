@@ -137,11 +137,9 @@ impl Chat {
 
     async fn check_owner(&self, user: &User, conversation_id: i64) -> Result<(), ChatError> {
         match self.store.conversation(conversation_id).await? {
-            None => Err(ChatError::NotFound),
-            Some(conversation) if conversation.user_id != user.id => Err(ChatError::NotOwner {
-                id: conversation_id,
-            }),
-            Some(_) => Ok(()),
+            Some(conversation) if conversation.user_id == user.id => Ok(()),
+            // Somebody else's is answered as none is, so that nobody can find out what exists.
+            Some(_) | None => Err(ChatError::NotFound),
         }
     }
 }
@@ -149,24 +147,12 @@ impl Chat {
 /// Why a chat procedure failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
-    /// No such conversation, or no longer.
+    /// The user has no such conversation, or no longer.
     #[error("no such conversation")]
     NotFound,
-    /// Somebody else's.
-    #[error("conversation `{id}` belongs to another user")]
-    NotOwner {
-        /// What was asked for.
-        id: i64,
-    },
-    /// No such message, or no longer.
+    /// The user has no such message, or no longer.
     #[error("no such message")]
     NoMessage,
-    /// A message of somebody else's conversation.
-    #[error("message `{id}` belongs to another user")]
-    NotOwnerOfMessage {
-        /// What was asked for.
-        id: i64,
-    },
     /// Only what a model wrote is rated.
     #[error("message `{id}` is no answer")]
     NoAnswerToRate {
@@ -196,13 +182,7 @@ impl From<ChatError> for RpcError {
     fn from(error: ChatError) -> Self {
         match error {
             ChatError::NotFound => Self::not_found("Conversation not found"),
-            ChatError::NotOwner { id } => Self::forbidden(format!(
-                "You don't have permission to access this conversation (ID: {id})"
-            )),
             ChatError::NoMessage => Self::not_found("Message not found"),
-            ChatError::NotOwnerOfMessage { id } => Self::forbidden(format!(
-                "You don't have permission to access this message (ID: {id})"
-            )),
             ChatError::NoAnswerToRate { id } => Self::bad_request(format!(
                 "Only answers of the assistant can be rated (ID: {id})"
             )),

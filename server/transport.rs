@@ -4,6 +4,7 @@ pub mod cors;
 pub mod gate;
 pub mod jsonrpc;
 pub mod operations;
+pub mod page;
 pub mod serve;
 pub mod trpc;
 

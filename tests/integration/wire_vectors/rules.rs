@@ -34,8 +34,11 @@ pub(super) fn changed_outcome(exchange: &Exchange, got: &Answer) -> Option<&'sta
         }
         (200, 401 | 403) if exchange.names("aiMetrics.logSummary") => Some("C16"),
         (403, 401) if exchange.session.is_none() => Some("C16"),
-        (200, 403) if exchange.is_on_a_conversation() && got.text.contains("permission") => {
-            Some("C21")
+        // Another's conversation is answered as none is; the later version said that it is another's.
+        (403, 404)
+            if exchange.is_on_a_conversation() && got.text.contains("Conversation not found") =>
+        {
+            Some("C30")
         }
         (200, 404)
             if exchange.is_on_a_conversation() && got.text.contains("Conversation not found") =>
