@@ -279,7 +279,8 @@ impl Default for AiMetrics {
 
 impl Recent {
     fn insert(&mut self, model: u16, event: &Event) {
-        if event.outcome == Outcome::Cancelled || !event.outcome.is_end() {
+        let is_known = !matches!(event.outcome, Outcome::Cancelled | Outcome::Unknown);
+        if !is_known || !event.outcome.is_end() {
             return;
         }
         let sample = Sample {

@@ -20,6 +20,8 @@ const SLOW_MS: f64 = 5_000.0;
 pub enum Outcome {
     /// An answer came.
     Success,
+    /// The model answered that it will not answer; its words reach the user as any answer does.
+    Refused,
     /// The model, its provider or our account failed.
     Fault(FaultKind),
     /// The caller went away first.
@@ -31,6 +33,8 @@ pub enum Outcome {
         /// It helped.
         good: bool,
     },
+    /// It ended in a way that this release does not know; a later one stored it.
+    Unknown,
 }
 
 impl Outcome {
@@ -39,28 +43,18 @@ impl Outcome {
         !matches!(self, Self::Open | Self::Rated { .. })
     }
 
-    /// `success`, `cancelled`, `open`, `rated-good`, `rated-bad`, or the kind of fault as it is written everywhere else.
+    /// `success`, `refused-answer`, `cancelled`, `open`, `rated-good`, `rated-bad`, `unknown`, or the kind
+    /// of fault as it is written everywhere else.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
+            Self::Refused => "refused-answer",
             Self::Cancelled => "cancelled",
             Self::Open => "open",
             Self::Rated { good: true } => "rated-good",
             Self::Rated { good: false } => "rated-bad",
-            Self::Fault(kind) => match kind {
-                FaultKind::BadRequest => "bad-request",
-                FaultKind::ContextLength => "context-length",
-                FaultKind::Authentication => "authentication",
-                FaultKind::Payment => "payment",
-                FaultKind::Refused => "refused",
-                FaultKind::NotFound => "not-found",
-                FaultKind::RateLimited => "rate-limited",
-                FaultKind::ProviderRateLimited => "provider-rate-limited",
-                FaultKind::Timeout => "timeout",
-                FaultKind::Connection => "connection",
-                FaultKind::Upstream => "upstream",
-                FaultKind::InvalidReply => "invalid-reply",
-            },
+            Self::Unknown => "unknown",
+            Self::Fault(kind) => kind.name(),
         }
     }
 }
@@ -221,7 +215,7 @@ pub(super) mod tests {
 
     #[test]
     fn names_of_faults_are_those_of_their_json() {
-        for kind in [FaultKind::BadRequest, FaultKind::ProviderRateLimited] {
+        for kind in FaultKind::ALL {
             let json = serde_json::to_value(kind).unwrap();
             assert_eq!(json, Outcome::Fault(kind).name());
         }

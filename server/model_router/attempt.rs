@@ -161,7 +161,10 @@ pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration)
     let Some(last) = failed.last() else {
         return if route.is_empty() { Next::Stop } else { now(0) };
     };
-    if !last.kind.helps_elsewhere() {
+    if matches!(
+        last.kind,
+        FaultKind::BadRequest | FaultKind::Authentication | FaultKind::Refused
+    ) {
         return Next::Stop;
     }
     let may_help = |model: &Model| {

@@ -19,7 +19,8 @@ use super::openrouter;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// The request itself is wrong; no model will take it.
+    /// The request is refused as wrong (a 4xx that says no more). Whose fault it was shows when another
+    /// model is asked.
     BadRequest,
     /// Too long for this model's context; a larger one may take it.
     ContextLength,
@@ -27,8 +28,13 @@ pub enum FaultKind {
     Authentication,
     /// Out of credits (402).
     Payment,
+    /// Our account may not go on: its key is at its limit or switched off, its organisation is blocked
+    /// (a 403 that says so).
+    AccountLimit,
     /// Refused by policy or moderation (403).
     Refused,
+    /// A refusal of the kinds above that another model did not share, so that it was this model's fault.
+    Rejected,
     /// The model does not exist there (404).
     NotFound,
     /// Too many requests to the platform as a whole, for this account.
@@ -43,6 +49,21 @@ pub enum FaultKind {
     Upstream,
     /// An answer that cannot be read, or without a choice.
     InvalidReply,
+    /// An answer without text, refusal or tool call.
+    EmptyReply,
+}
+
+/// Where a request that failed may succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// At any other model.
+    Anywhere,
+    /// At a model of another provider, as our account with this one was at fault.
+    OtherProvider,
+    /// At a model with a larger context.
+    LargerContext,
+    /// Perhaps nowhere: one other model is asked, which shows whose fault it was.
+    OneOther,
 }
 
 /// Whose fault it was; every kind has exactly one owner.
@@ -55,12 +76,14 @@ enum Owner {
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::BadRequest,
         Self::ContextLength,
         Self::Authentication,
         Self::Payment,
+        Self::AccountLimit,
         Self::Refused,
+        Self::Rejected,
         Self::NotFound,
         Self::RateLimited,
         Self::ProviderRateLimited,
@@ -68,6 +91,7 @@ impl FaultKind {
         Self::Connection,
         Self::Upstream,
         Self::InvalidReply,
+        Self::EmptyReply,
     ];
 
     /// In kebab case, as it is serialised.
@@ -77,7 +101,9 @@ impl FaultKind {
             Self::ContextLength => "context-length",
             Self::Authentication => "authentication",
             Self::Payment => "payment",
+            Self::AccountLimit => "account-limit",
             Self::Refused => "refused",
+            Self::Rejected => "rejected",
             Self::NotFound => "not-found",
             Self::RateLimited => "rate-limited",
             Self::ProviderRateLimited => "provider-rate-limited",
@@ -85,17 +111,18 @@ impl FaultKind {
             Self::Connection => "connection",
             Self::Upstream => "upstream",
             Self::InvalidReply => "invalid-reply",
+            Self::EmptyReply => "empty-reply",
         }
     }
 
-    /// Whether another model may answer the same request. 400, 401 and 403 are final; what is an
-    /// [account's](Self::is_accounts) needs a model of another provider, [`Self::ContextLength`]
-    /// one with a larger context.
-    pub const fn helps_elsewhere(self) -> bool {
-        !matches!(
-            self,
-            Self::BadRequest | Self::Authentication | Self::Refused
-        )
+    /// Which other models may answer the same request.
+    pub const fn may_succeed_elsewhere(self) -> Elsewhere {
+        match self {
+            Self::BadRequest | Self::Refused => Elsewhere::OneOther,
+            Self::ContextLength => Elsewhere::LargerContext,
+            _ if self.is_accounts() => Elsewhere::OtherProvider,
+            _ => Elsewhere::Anywhere,
+        }
     }
 
     /// Whether it counts against the model.
@@ -116,13 +143,17 @@ impl FaultKind {
     const fn owner(self) -> Owner {
         match self {
             Self::BadRequest | Self::ContextLength | Self::Refused => Owner::Client,
-            Self::Authentication | Self::Payment | Self::RateLimited => Owner::Account,
-            Self::NotFound
+            Self::Authentication | Self::Payment | Self::AccountLimit | Self::RateLimited => {
+                Owner::Account
+            }
+            Self::Rejected
+            | Self::NotFound
             | Self::ProviderRateLimited
             | Self::Timeout
             | Self::Connection
             | Self::Upstream
-            | Self::InvalidReply => Owner::Model,
+            | Self::InvalidReply
+            | Self::EmptyReply => Owner::Model,
         }
     }
 

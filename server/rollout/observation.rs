@@ -29,11 +29,11 @@ use crate::{
 pub fn observe(event: &Event) -> Option<Observation> {
     let subject = event.subject.filter(|_| event.counted)?;
     let end = match event.outcome {
-        Outcome::Success => End::Answered,
+        Outcome::Success | Outcome::Refused => End::Answered,
         Outcome::Fault(FaultKind::Timeout) => End::TimedOut,
         Outcome::Fault(kind) if kind.is_models_fault() => End::Failed,
         Outcome::Cancelled | Outcome::Open => End::Unknown,
-        Outcome::Fault(_) | Outcome::Rated { .. } => return None,
+        Outcome::Fault(_) | Outcome::Rated { .. } | Outcome::Unknown => return None,
     };
     Some(Observation {
         // Events are stamped when they happen, observations when the request arrived.

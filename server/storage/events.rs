@@ -77,7 +77,7 @@ impl Row {
             prompt_tokens: self.prompt_tokens.try_into()?,
             completion_tokens: self.completion_tokens.try_into()?,
             cost: Microdollars(self.cost_microdollars),
-            outcome: outcome(&self.outcome)?,
+            outcome: outcome(&self.outcome),
         })
     }
 
@@ -221,8 +221,8 @@ impl Storage {
                 requests: 0,
                 errors: 0,
             });
-            let is_error = match outcome(&row.outcome)? {
-                Outcome::Success => false,
+            let is_error = match outcome(&row.outcome) {
+                Outcome::Success | Outcome::Refused => false,
                 Outcome::Fault(kind) if kind.is_models_fault() => true,
                 _ => continue,
             };
@@ -308,14 +308,17 @@ impl Names {
     }
 }
 
-pub(super) fn outcome(name: &str) -> anyhow::Result<Outcome> {
+/// What a name in the table means. One that this release does not know was stored by a later one, and
+/// must not keep this one from starting.
+pub(super) fn outcome(name: &str) -> Outcome {
     match name {
-        "success" => Ok(Outcome::Success),
-        "cancelled" => Ok(Outcome::Cancelled),
-        "open" => Ok(Outcome::Open),
-        "rated-good" => Ok(Outcome::Rated { good: true }),
-        "rated-bad" => Ok(Outcome::Rated { good: false }),
-        kind => from_name::<FaultKind>(kind).map(Outcome::Fault),
+        "success" => Outcome::Success,
+        "refused-answer" => Outcome::Refused,
+        "cancelled" => Outcome::Cancelled,
+        "open" => Outcome::Open,
+        "rated-good" => Outcome::Rated { good: true },
+        "rated-bad" => Outcome::Rated { good: false },
+        kind => from_name::<FaultKind>(kind).map_or(Outcome::Unknown, Outcome::Fault),
     }
 }
 
@@ -329,21 +332,25 @@ mod tests {
     fn outcomes_and_variants_have_stable_names() {
         for (value, text) in [
             (Outcome::Success, "success"),
+            (Outcome::Refused, "refused-answer"),
             (Outcome::Cancelled, "cancelled"),
             (Outcome::Open, "open"),
             (Outcome::Rated { good: true }, "rated-good"),
             (Outcome::Rated { good: false }, "rated-bad"),
             (Outcome::Fault(FaultKind::ContextLength), "context-length"),
+            (Outcome::Fault(FaultKind::EmptyReply), "empty-reply"),
+            (Outcome::Fault(FaultKind::Rejected), "rejected"),
+            (Outcome::Fault(FaultKind::AccountLimit), "account-limit"),
             (
                 Outcome::Fault(FaultKind::ProviderRateLimited),
                 "provider-rate-limited",
             ),
         ] {
             assert_eq!(value.name(), text);
-            assert_eq!(outcome(text).unwrap(), value);
+            assert_eq!(outcome(text), value);
         }
         assert_eq!(name(Variant::Candidate).unwrap(), "candidate");
         assert_eq!(from_name::<Variant>("control").unwrap(), Variant::Control);
-        assert!(outcome("on fire").is_err());
+        assert_eq!(outcome("on fire"), Outcome::Unknown);
     }
 }

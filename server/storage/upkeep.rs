@@ -375,7 +375,7 @@ impl TryFrom<Row> for Rollup {
         Ok(Self {
             hour_ms: row.hour_ms,
             variant: from_name(&row.variant)?,
-            outcome: super::events::outcome(&row.outcome)?,
+            outcome: super::events::outcome(&row.outcome),
             attempts: row.attempts.try_into()?,
             latency_ns: row.latency_ns.try_into()?,
             prompt_tokens: row.prompt_tokens.try_into()?,
