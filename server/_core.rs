@@ -8,6 +8,7 @@ pub mod errors;
 pub mod feature_flags;
 pub mod iso_text;
 pub mod js;
+pub mod json_text;
 pub mod logging;
 pub mod procedure;
 pub mod registry;

@@ -10,7 +10,9 @@
 pub mod behaviour;
 mod completion;
 mod control;
+pub mod fault_mode;
 mod plan;
+mod serve;
 
 use std::{io, net::Ipv4Addr, sync::Arc};
 
@@ -19,7 +21,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    behaviour::{Behaviour, Counts, Fate, FaultMode, Models, Wanted},
+    behaviour::{Behaviour, Counts, Fate, Models, Wanted},
+    fault_mode::FaultMode,
     plan::{PlanError, SandboxPlan},
 };
 
@@ -61,11 +64,7 @@ impl Sandbox {
         let app = Router::new()
             .merge(completion::routes(models.clone(), stop.clone()))
             .merge(control::routes(models.clone()));
-        let server = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::error!(%error, "the sandbox provider stopped");
-            }
-        });
+        let server = tokio::spawn(serve::serve(listener, app));
         Ok(Self {
             base_url: format!("{origin}/v1"),
             origin,

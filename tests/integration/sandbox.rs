@@ -86,6 +86,13 @@ async fn every_fault_is_what_our_client_takes_it_for() {
         ("malformed-json", FaultKind::InvalidReply),
         ("mid-stream", FaultKind::Upstream),
         ("slow-stream", FaultKind::Timeout),
+        ("422", FaultKind::BadRequest),
+        ("400-bare", FaultKind::BadRequest),
+        ("403", FaultKind::Refused),
+        ("404-bare", FaultKind::NotFound),
+        ("402", FaultKind::Payment),
+        ("too-long", FaultKind::ContextLength),
+        ("drop", FaultKind::Connection),
     ] {
         let wanted = json!({"error_rate": 1, "fault": fault, "latency_ms": 1});
         let (status, _) = running.put(fault, wanted).await;
@@ -159,7 +166,7 @@ async fn what_is_no_behaviour_is_refused() {
     for (wanted, says) in [
         (json!({"error_rate": 2}), "`2` is out of range"),
         (json!({"errorRate": 1}), "unknown field `errorRate`"),
-        (json!({"fault": "fire"}), "unknown variant `fire`"),
+        (json!({"fault": "fire"}), "unknown fault `fire`"),
     ] {
         let (status, body) = running.put("a", wanted).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);

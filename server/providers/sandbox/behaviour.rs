@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use super::SandboxPlan;
+use super::{FaultMode, SandboxPlan};
 
 /// Names that are told apart; the rest share [`OTHERS`].
 const MAX_MODELS: usize = 1_000;
@@ -19,39 +19,6 @@ const MAX_MODELS: usize = 1_000;
 const OTHERS: &str = "(others)";
 /// No delay is longer than this, in milliseconds.
 const MAX_DELAY_MS: f64 = 600_000.0;
-
-/// The ways in which a model can fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultMode {
-    /// Its provider has too many requests (not the account as a whole).
-    #[serde(rename = "429")]
-    Busy,
-    /// Internal error.
-    #[serde(rename = "500")]
-    Internal,
-    /// The provider behind it gave nonsense.
-    #[serde(rename = "502")]
-    BadGateway,
-    /// Overloaded.
-    #[serde(rename = "503")]
-    Unavailable,
-    /// Takes the request and never answers.
-    Hang,
-    /// The connection breaks in the middle of the answer.
-    Cut,
-    /// Status 200, and an error instead of an answer.
-    #[serde(rename = "error-in-200")]
-    ErrorIn200,
-    /// Status 200, and no choice in it.
-    NoChoices,
-    /// Status 200, and JSON that ends too early.
-    MalformedJson,
-    /// Half an answer, then an error in its place.
-    MidStream,
-    /// Every word takes `slow_word_ms`.
-    SlowStream,
-}
 
 /// How a model behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -79,7 +46,7 @@ impl Default for Behaviour {
             word_ms: 2.0,
             slow_word_ms: 1_000.0,
             error_rate: 0.0,
-            fault: FaultMode::Internal,
+            fault: FaultMode::Status(500),
         }
     }
 }
@@ -333,7 +300,7 @@ mod tests {
         };
         let now = models.set("a", &wanted);
         assert_eq!((now.latency_ms, now.error_rate), (5.0, 1.0));
-        assert_eq!(models.ask("a").fault, Some(FaultMode::Internal));
+        assert_eq!(models.ask("a").fault, Some(FaultMode::Status(500)));
         models.set("a", &Wanted::default());
         assert_eq!(models.ask("a").fault, None);
     }

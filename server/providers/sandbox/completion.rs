@@ -6,7 +6,7 @@ use async_stream::stream;
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::{State, rejection::JsonRejection},
+    extract::{Extension, State, rejection::JsonRejection},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::{Fate, FaultMode, Models};
+use super::{
+    Fate, FaultMode, Models,
+    serve::{Dropped, KeptAlive},
+};
 use crate::providers::Message;
 
 /// A request that hangs is let go after this: whoever is still there then has no time limit.
@@ -51,6 +54,7 @@ async fn list() -> Json<Value> {
 
 async fn complete(
     State(server): State<Server>,
+    kept_alive: Option<Extension<KeptAlive>>,
     body: Result<Json<Asked>, JsonRejection>,
 ) -> Response {
     let asked = match body {
@@ -60,17 +64,18 @@ async fn complete(
     let fate = server.models.ask(&asked.model);
     sleep(fate.delay).await;
     match fate.fault {
-        Some(FaultMode::Busy) => {
-            return failure(StatusCode::TOO_MANY_REQUESTS, "this model is busy");
+        Some(FaultMode::Status(status)) => {
+            return failure(known(status), "this model failed");
         }
-        Some(FaultMode::Internal) => {
-            return failure(StatusCode::INTERNAL_SERVER_ERROR, "this model failed");
+        Some(FaultMode::Bare(status)) => return known(status).into_response(),
+        Some(FaultMode::TooLong) => {
+            let message = "This model's maximum context length is 1 token. Please reduce the length of the messages.";
+            return failure(StatusCode::BAD_REQUEST, message);
         }
-        Some(FaultMode::BadGateway) => {
-            return failure(StatusCode::BAD_GATEWAY, "this model's host failed");
-        }
-        Some(FaultMode::Unavailable) => {
-            return failure(StatusCode::SERVICE_UNAVAILABLE, "this model is overloaded");
+        Some(FaultMode::KeyLimit) => {
+            let message = "Key limit exceeded (total limit)";
+            let error = json!({"code": 403, "message": message});
+            return (StatusCode::FORBIDDEN, Json(json!({ "error": error }))).into_response();
         }
         Some(FaultMode::Hang) => {
             tokio::select! {
@@ -78,6 +83,10 @@ async fn complete(
                 () = server.stop.cancelled() => {}
             }
             return failure(StatusCode::GATEWAY_TIMEOUT, "this model did not answer");
+        }
+        Some(FaultMode::Drop) => return Extension(Dropped).into_response(),
+        Some(FaultMode::Stale) if kept_alive.is_some() => {
+            return Extension(Dropped).into_response();
         }
         _ => {}
     }
@@ -93,6 +102,11 @@ async fn complete(
         "application/json"
     };
     ([(CONTENT_TYPE, media_type)], body).into_response()
+}
+
+/// Every number that a [`FaultMode`] holds is a status.
+fn known(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// The sandbox is named as the provider behind it, so that a 429 is a model's and not the account's.
@@ -126,14 +140,18 @@ impl Answer {
 
     /// The body of an answer that is not streamed.
     fn whole(self, fate: Fate) -> impl futures::Stream<Item = io::Result<Bytes>> {
-        let choice = |text: &str, reason: &str| {
-            let message = json!({"role": "assistant", "content": text});
+        let choice = |mut message: Value, reason: &str| {
+            message["role"] = json!("assistant");
             json!([{"index": 0, "message": message, "finish_reason": reason}])
         };
+        let text = |text: &str| json!({ "content": text });
         let choices = match fate.fault {
             Some(FaultMode::NoChoices) => json!([]),
-            Some(FaultMode::MidStream) => choice(half(&self.text), "error"),
-            _ => choice(&self.text, "stop"),
+            Some(FaultMode::MidStream) => choice(text(half(&self.text)), "error"),
+            fault => match fault.and_then(instead_of_text) {
+                Some((message, reason)) => choice(message, reason),
+                None => choice(text(&self.text), "stop"),
+            },
         };
         let body = if fate.fault == Some(FaultMode::ErrorIn200) {
             json!({"error": error(StatusCode::BAD_GATEWAY, "this model failed")})
@@ -192,7 +210,15 @@ impl Answer {
                     yield Ok(event("[DONE]"));
                     return;
                 }
-                _ => {}
+                fault => {
+                    if let Some((message, reason)) = fault.and_then(instead_of_text) {
+                        let choice = |delta: Value, reason: Value| json!([{"index": 0, "delta": delta, "finish_reason": reason}]);
+                        yield Ok(chunk(choice(message, Value::Null), Value::Null));
+                        yield Ok(chunk(choice(json!({}), json!(reason)), Value::Null));
+                        yield Ok(event("[DONE]"));
+                        return;
+                    }
+                }
             }
             let breaks_off = matches!(fate.fault, Some(FaultMode::Cut | FaultMode::MidStream));
             let text = if breaks_off { half(&self.text) } else { &self.text };
@@ -214,6 +240,32 @@ impl Answer {
             }
         }
     }
+}
+
+/// What such a fault puts in the place of a text, and the finish reason with it.
+fn instead_of_text(fault: FaultMode) -> Option<(Value, &'static str)> {
+    let content = |content: Value| json!({ "content": content });
+    Some(match fault {
+        FaultMode::Empty => (content(json!("")), "stop"),
+        FaultMode::EmptyNull => (content(Value::Null), "stop"),
+        FaultMode::EmptyBlank => (content(json!(" \n\u{200b}\u{feff}")), "stop"),
+        FaultMode::EmptyParts => (content(json!([])), "stop"),
+        FaultMode::EmptyReasoning => (
+            json!({"content": null, "reasoning": "Let me think about that."}),
+            "stop",
+        ),
+        FaultMode::EmptyFiltered => (content(json!("")), "content_filter"),
+        FaultMode::EmptyLength => (content(json!("")), "length"),
+        FaultMode::ToolCall => {
+            let call = json!({"index": 0, "id": "call-1", "type": "function", "function": {"name": "search", "arguments": "{}"}});
+            (json!({"content": null, "tool_calls": [call]}), "tool_calls")
+        }
+        FaultMode::Refusal => (
+            json!({"content": null, "refusal": "The sandbox will not answer that."}),
+            "stop",
+        ),
+        _ => return None,
+    })
 }
 
 fn event(data: &str) -> Bytes {

@@ -21,6 +21,7 @@ use crate::{
     _core::{
         context::Context,
         errors::RpcError,
+        json_text,
         procedure::{Event, Input, Kind, Output, Procedure},
         registry::Registry,
     },
@@ -222,7 +223,7 @@ fn input(params: &Params<'_>) -> Result<Input, RpcError> {
     let Some(text) = params.as_str() else {
         return Ok(Input::Absent);
     };
-    let params = serde_json::from_str(text)
+    let params = json_text::from_str(text)
         .map_err(|error| RpcError::bad_request(format!("`params` cannot be read: {error}")))?;
     match params {
         Value::Null => Ok(Input::Absent),

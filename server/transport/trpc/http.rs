@@ -25,6 +25,7 @@ use crate::_core::{
     config::Transformer,
     context::{Context, new_request_id},
     errors::{ErrorCode, RpcError},
+    json_text,
     procedure::{Accepts, Input, Kind, Procedure},
 };
 
@@ -81,7 +82,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let params =
         match &query.connection_params {
-            Some(text) => Some(serde_json::from_str::<Value>(text).map_err(|_| {
+            Some(text) => Some(json_text::from_str::<Value>(text).map_err(|_| {
                 RpcError::new(ErrorCode::ParseError, "Not JSON-parsable query params")
             })?),
             None => None,

@@ -12,6 +12,7 @@ use super::superjson;
 use crate::_core::{
     config::Transformer,
     errors::{ErrorCode, RpcError},
+    json_text,
     procedure::{FormData, FormField, Input},
     shape::{Field, Shape},
 };
@@ -56,7 +57,7 @@ pub(super) fn parse(text: &[u8]) -> Result<Option<Value>, RpcError> {
     if text.is_empty() {
         return Ok(None);
     }
-    serde_json::from_slice(text)
+    json_text::from_slice(text)
         .map(Some)
         .map_err(|error| RpcError::bad_request(format!("input is not valid JSON: {error}")))
 }
@@ -220,6 +221,18 @@ mod tests {
             Input::Absent => None,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn half_a_character_does_not_fail_a_batch() {
+        let body = br#"{"0": {"json": {"title": "x\ud83d"}}, "1": {"json": 2}}"#;
+        let mut inputs = BatchInputs::parse(body).unwrap();
+        let mut take = |index| match inputs.take(index, Transformer::Superjson).unwrap() {
+            Input::Json(value) => value,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(take(0), json!({"title": "x\u{fffd}"}));
+        assert_eq!(take(1), json!(2));
     }
 
     #[test]

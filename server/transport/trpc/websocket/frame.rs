@@ -8,6 +8,7 @@ use super::super::envelope::{self, Failure, Payload};
 use crate::_core::{
     config::Transformer,
     errors::{ErrorCode, RpcError},
+    json_text,
     procedure::Kind,
 };
 
@@ -69,7 +70,7 @@ pub fn parse(text: &str, expects_params: bool) -> Result<Incoming, RpcError> {
         "PONG" => return Ok(Incoming::Pong),
         _ => {}
     }
-    let value = serde_json::from_str(text)
+    let value = json_text::from_str(text)
         .map_err(|error| fault(format!("the frame is not valid JSON: {error}")))?;
     if expects_params {
         return connection_params(value);
@@ -251,6 +252,16 @@ mod tests {
             panic!("not a stop")
         };
         assert_eq!(&*head.id, "\"7\"");
+    }
+
+    #[test]
+    fn half_a_character_does_not_fail_a_frame() {
+        let call =
+            one(r#"{"id":1,"method":"query","params":{"path":"a","input":{"json":"x\ud83d"}}}"#);
+        let Request::Call(call) = call else {
+            panic!("{call:?}");
+        };
+        assert_eq!(call.input, Some(json!({"json": "x\u{fffd}"})));
     }
 
     #[test]
