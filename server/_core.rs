@@ -4,6 +4,7 @@ pub mod assignment;
 pub mod auth;
 pub mod config;
 pub mod context;
+pub mod declared;
 pub mod errors;
 pub mod feature_flags;
 pub mod iso_text;

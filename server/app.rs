@@ -167,7 +167,7 @@ impl App {
             max_body_bytes: config.server.max_body_bytes,
         }));
         let router = transport::router(transport::Parts {
-            openrpc: schema::openrpc::document(&registry),
+            openrpc: schema::openrpc::document(&schema::Contract::new(&registry)),
             registry: registry.clone(),
             gate,
             tasks: tasks.clone(),

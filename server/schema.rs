@@ -3,6 +3,7 @@
 //! The folder is checked in and is an npm package as it lies. Everything in it follows from the
 //! code alone, so that a difference means only that somebody forgot to write it anew.
 
+mod components;
 mod contract;
 pub mod openrpc;
 mod package;
@@ -12,7 +13,7 @@ mod typescript;
 
 use std::{fmt, fs, io, path::Path};
 
-pub use contract::{Contract, Entry};
+pub use contract::{Contract, Entry, ErrorEntry};
 
 use crate::_core::{config::settings_markdown, registry::Registry};
 
@@ -23,7 +24,7 @@ pub fn files(registry: &Registry) -> Vec<(&'static str, String)> {
         ("app-router.ts", router::v11(&contract)),
         ("app-router.v10.ts", router::v10(&contract)),
         ("procedures.json", procedures::document(&contract)),
-        ("openrpc.json", pretty(&openrpc::document(registry))),
+        ("openrpc.json", pretty(&openrpc::document(&contract))),
         ("settings.md", settings_markdown()),
         ("package.json", package::manifest()),
     ]

@@ -11,6 +11,11 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::shape::Shape;
+
+/// What `data.code` says beside `data.retryAfter`; not an [`ErrorCode`].
+pub const RATE_LIMIT_EXCEEDED: &str = "RATE_LIMIT_EXCEEDED";
+
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident $name:literal $number:literal $status:literal;)*) => {
         /// What went wrong, in tRPC's vocabulary (`@trpc/server` 11, `rpc/codes.ts`).
@@ -85,6 +90,7 @@ pub struct RpcError {
     pub retry_after: Option<DateTime<Utc>>,
     /// What a program needs beside the text, such as the state that a stale change met.
     pub details: Option<Arc<Value>>,
+    details_shape: Option<Arc<Shape>>,
     cause: Option<Arc<anyhow::Error>>,
 }
 
@@ -96,6 +102,7 @@ impl RpcError {
             message: message.into(),
             retry_after: None,
             details: None,
+            details_shape: None,
             cause: None,
         }
     }
@@ -134,6 +141,19 @@ impl RpcError {
         self
     }
 
+    /// Says where the details hold dates; the registry does, which knows what was declared.
+    pub(crate) fn with_details_shape(mut self, shape: Option<Arc<Shape>>) -> Self {
+        self.details_shape = shape;
+        self
+    }
+
+    /// The details and what they are, where they hold what JSON cannot say.
+    pub fn special_details(&self) -> Option<(&Shape, &Value)> {
+        let shape = self.details_shape.as_deref()?;
+        let details = self.details.as_deref()?;
+        shape.is_special().then_some((shape, details))
+    }
+
     /// Adds what only the log may know.
     pub fn with_cause(mut self, cause: impl Into<anyhow::Error>) -> Self {
         self.cause = Some(Arc::new(cause.into()));
@@ -148,7 +168,7 @@ impl RpcError {
     /// The string in `data.code`.
     pub fn data_code(&self) -> &'static str {
         if self.retry_after.is_some() {
-            "RATE_LIMIT_EXCEEDED"
+            RATE_LIMIT_EXCEEDED
         } else {
             self.code.name()
         }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::{
     auth::Role,
     context::{Caller, Context},
+    declared::{self, PossibleError},
     errors::{ErrorCode, RpcError},
     shape::Shape,
 };
@@ -375,9 +376,18 @@ pub struct Procedure {
     pub input: Arc<Shape>,
     /// The output, compiled.
     pub output: Arc<Shape>,
+    /// The errors that it can give, by status.
+    pub errors: Arc<[PossibleError]>,
     /// Where it was registered.
     pub registered_at: &'static Location<'static>,
     pub(super) call: Call,
+}
+
+impl Procedure {
+    /// An error of this procedure, ready for a wire; see [`declared`].
+    pub(super) fn settle(&self, error: RpcError) -> RpcError {
+        declared::settle(self.path, &self.errors, error)
+    }
 }
 
 pub(super) fn unary<S, M, H>(handler: H, state: S, shape: Arc<Shape>) -> Call

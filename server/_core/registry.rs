@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use super::{
     context::{Caller, Context},
+    declared::{self, Declared},
     errors::{ErrorCode, RpcError},
     procedure::{
         self, Access, Call, Event, Handler, Input, Kind, Procedure, ProcedureInput, Reply,
@@ -76,8 +77,15 @@ impl Registry {
             .iter()
             .map(|p| (p.path, root_schema(of(p), &mut generator)))
             .collect();
+        let details = self.iter().filter(|_| side == Side::Output).map(|p| {
+            let errors = p.errors.iter();
+            let schemas =
+                errors.map(|error| Some(root_schema(error.details_schema?, &mut generator)));
+            (p.path, schemas.collect())
+        });
         Schemas {
             procedures,
+            details: details.collect(),
             definitions: generator.take_definitions(true),
         }
     }
@@ -111,6 +119,7 @@ impl Registry {
                 outcome.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
             }
         };
+        let result = result.map_err(|error| procedure.settle(error));
         log.finish(result.as_ref().err());
         result
     }
@@ -133,13 +142,17 @@ impl Registry {
                 .await
                 .unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic)))),
         };
+        let result = result.map_err(|error| procedure.settle(error));
         log.finish(result.as_ref().err());
         let stopping = self.tasks.stopping();
+        let (path, errors) = (procedure.path, procedure.errors.clone());
         result.map(|events| {
             AssertUnwindSafe(events)
                 .catch_unwind()
-                .map(|event| {
-                    event.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
+                .map(move |event| {
+                    let event =
+                        event.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))));
+                    event.map_err(|error| declared::settle(path, &errors, error))
                 })
                 .take_until(stopping)
                 .boxed()
@@ -193,7 +206,7 @@ impl Side {
         }
     }
 
-    fn compile(self, schema: SchemaFn) -> Arc<Shape> {
+    pub(super) fn compile(self, schema: SchemaFn) -> Arc<Shape> {
         let mut generator = self.settings().into_generator();
         let root = root_schema(schema, &mut generator);
         Arc::new(Shape::compile(&root, &generator.take_definitions(true)))
@@ -212,6 +225,8 @@ fn root_schema(schema: SchemaFn, generator: &mut SchemaGenerator) -> Value {
 pub struct Schemas {
     /// By procedure.
     pub procedures: BTreeMap<&'static str, Value>,
+    /// By procedure, what the details of each of its errors are, on the side of the output.
+    pub details: BTreeMap<&'static str, Vec<Option<Value>>>,
     /// By type name, as `$defs`.
     pub definitions: Map<String, Value>,
 }
@@ -233,6 +248,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
         name: &str,
         docs: &'static str,
         handler: H,
+        errors: &[Declared],
     ) where
         H: Handler<S, M>,
         H::Output: Serialize + JsonSchema + Sync,
@@ -249,6 +265,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             input_schema: H::Input::schema,
             output_schema,
             output: Side::Output.compile(output_schema),
+            errors: declared::all(access, H::Input::ACCEPTS, errors),
             registered_at: Location::caller(),
             call: procedure::unary(handler, self.state.clone(), input.clone()),
             input,
@@ -257,8 +274,14 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
 
     /// Adds a subscription.
     #[track_caller]
-    pub fn streaming<M, H, T>(&mut self, access: Access, name: &str, docs: &'static str, handler: H)
-    where
+    pub fn streaming<M, H, T>(
+        &mut self,
+        access: Access,
+        name: &str,
+        docs: &'static str,
+        handler: H,
+        errors: &[Declared],
+    ) where
         H: Handler<S, M>,
         H::Output: Stream<Item = Result<T, RpcError>>,
         T: SubscriptionItem,
@@ -275,6 +298,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             input_schema: H::Input::schema,
             output_schema,
             output: Side::Output.compile(output_schema),
+            errors: declared::all(access, H::Input::ACCEPTS, errors),
             registered_at: Location::caller(),
             call: procedure::streaming(handler, self.state.clone(), input.clone()),
             input,
@@ -348,25 +372,32 @@ impl Drop for CallLog {
 
 /// Registers procedures with their docs: `/// What it does.` then `kind Access name = handler;`.
 ///
+/// Errors that the handler gives on purpose stand behind it, as a list of [`Declared`]; what the
+/// access and the input imply need not be named. docs/new-procedure.md goes through an example.
+///
 /// ```ignore
 /// procedures!(registry.router("aiMetrics", metrics);
 ///     /// Requests, failures and latency over the last minutes.
 ///     query SignedIn getSummary = get_summary;
+///     /// Begins a conversation.
+///     mutation SignedIn begin = begin, errors [Declared::rate_limited("More than ten a minute.")];
 /// );
 /// ```
 #[macro_export]
 macro_rules! procedures {
-    ($router:expr; $($(#[doc = $docs:literal])+ $kind:ident $access:ident $name:ident = $handler:expr;)*) => {{
+    ($router:expr; $($(#[doc = $docs:literal])+ $kind:ident $access:ident $name:ident = $handler:expr $(, errors $errors:expr)?;)*) => {{
         let mut router = $router;
-        $($crate::procedures!(@one router, concat!($($docs, "\n"),+), $kind, $access, $name, $handler);)*
+        $($crate::procedures!(@one router, $kind, $access, stringify!($name), concat!($($docs, "\n"),+), $handler, $crate::procedures!(@errors $($errors)?));)*
     }};
-    (@one $router:ident, $docs:expr, query, $access:ident, $name:ident, $handler:expr) => {
-        $router.unary($crate::_core::procedure::Kind::Query, $crate::_core::procedure::Access::$access, stringify!($name), $docs, $handler)
+    (@errors) => { &[] };
+    (@errors $errors:expr) => { &$errors[..] };
+    (@one $router:ident, query, $access:ident, $($rest:expr),*) => {
+        $router.unary($crate::_core::procedure::Kind::Query, $crate::_core::procedure::Access::$access, $($rest),*)
     };
-    (@one $router:ident, $docs:expr, mutation, $access:ident, $name:ident, $handler:expr) => {
-        $router.unary($crate::_core::procedure::Kind::Mutation, $crate::_core::procedure::Access::$access, stringify!($name), $docs, $handler)
+    (@one $router:ident, mutation, $access:ident, $($rest:expr),*) => {
+        $router.unary($crate::_core::procedure::Kind::Mutation, $crate::_core::procedure::Access::$access, $($rest),*)
     };
-    (@one $router:ident, $docs:expr, subscription, $access:ident, $name:ident, $handler:expr) => {
-        $router.streaming($crate::_core::procedure::Access::$access, stringify!($name), $docs, $handler)
+    (@one $router:ident, subscription, $access:ident, $($rest:expr),*) => {
+        $router.streaming($crate::_core::procedure::Access::$access, $($rest),*)
     };
 }

@@ -6,7 +6,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    _core::{context::Context, errors::RpcError, js::UndefinedOr, registry::Registry},
+    _core::{
+        context::Context,
+        declared::Declared,
+        errors::{ErrorCode, RpcError},
+        js::UndefinedOr,
+        registry::Registry,
+    },
     chat::{
         Chat,
         prompt::ChatContext,
@@ -22,20 +28,35 @@ pub fn register(registry: &mut Registry, chat: Arc<Chat>) {
         /// The caller's conversations, the latest first, each with the beginning of its newest message.
         query SignedIn getConversations = get_conversations;
         /// Messages of a conversation, oldest first, a page at a time.
-        query SignedIn getMessages = get_messages;
+        query SignedIn getMessages = get_messages, errors CONVERSATION;
         /// Begins a conversation.
         mutation SignedIn createConversation = create_conversation;
         /// Sends a message and waits until its answer is stored; returns the message that was sent.
         ///
         /// The message stays when no model answers. At most ten a minute are accepted from one user.
-        mutation SignedIn sendMessage = send_message;
+        mutation SignedIn sendMessage = send_message, errors SENDING;
         /// Keeps what the caller thinks of an answer; it speaks for or against the model that wrote
         /// it. A later rating replaces an earlier one.
-        mutation SignedIn rateMessage = rate_message;
+        mutation SignedIn rateMessage = rate_message, errors MESSAGE;
         /// Deletes a conversation with all its messages.
-        mutation SignedIn deleteConversation = delete_conversation;
+        mutation SignedIn deleteConversation = delete_conversation, errors CONVERSATION;
     );
 }
+
+const UNKNOWN: Declared = Declared::new(ErrorCode::NotFound, "There is no such conversation.");
+const NOT_YOURS: Declared = Declared::new(ErrorCode::Forbidden, "It is somebody else's.");
+const CONVERSATION: &[Declared] = &[UNKNOWN, NOT_YOURS];
+const MESSAGE: &[Declared] = &[
+    Declared::new(ErrorCode::NotFound, "There is no such message."),
+    NOT_YOURS,
+];
+const SENDING: &[Declared] = &[
+    UNKNOWN,
+    NOT_YOURS,
+    Declared::rate_limited(
+        "The user sent ten messages within a minute; `retryAfter` says when to go on.",
+    ),
+];
 
 async fn get_conversations(
     chat: Arc<Chat>,

@@ -10,7 +10,8 @@ use crate::{
         assignment::{Subject, Variant},
         auth::Role,
         context::Context,
-        errors::RpcError,
+        declared::Declared,
+        errors::{ErrorCode, RpcError},
         feature_flags::Reason,
         registry::Registry,
         units::Percent,
@@ -29,7 +30,9 @@ pub fn register(registry: &mut Registry, models: Arc<ModelRouter>) {
         query SignedIn list = list;
         /// Which model a user would get for a task now, and why. Without `userId`, the caller;
         /// admins may ask about anybody.
-        query SignedIn explain = explain;
+        query SignedIn explain = explain, errors [
+            Declared::new(ErrorCode::Forbidden, "A user who is not an admin asks about somebody else."),
+        ];
     );
 }
 

@@ -33,31 +33,31 @@ const MAX_PLAN: u32 = 65_536;
 pub fn register(registry: &mut Registry, controller: Arc<Controller>) {
     procedures!(registry.router("rollout", controller);
         /// Checks a plan: every fault with its line, or what it says and what is odd about it.
-        query Admin validate = validate;
+        query Admin validate = validate, errors answers::CHECKING;
         /// Rollouts that are under way, the newest first; all where asked.
         query Admin list = list;
         /// One rollout: where it is, its plan, what its traffic proves, and what comes next.
-        query Admin get = get;
+        query Admin get = get, errors answers::ASKING;
         /// Starts a rollout by a plan's name or by its TOML. It serves control only until the first
         /// tick has run, which takes about a second.
-        mutation Admin start = start;
+        mutation Admin start = start, errors answers::STARTING;
         /// Stops the clock of the stage. The share stays what it is, and the candidate is still
         /// taken back on evidence.
-        mutation Admin pause = pause;
+        mutation Admin pause = pause, errors answers::CHANGING;
         /// Ends a pause.
-        mutation Admin resume = resume;
+        mutation Admin resume = resume, errors answers::CHANGING;
         /// Begins the next stage now, whatever its soak and its proof.
-        mutation Admin advance = advance;
+        mutation Admin advance = advance, errors answers::CHANGING;
         /// Moves the share within the stage.
-        mutation Admin setShare = set_share;
+        mutation Admin setShare = set_share, errors answers::CHANGING;
         /// Takes everybody back to control, for good.
-        mutation Admin rollback = rollback;
+        mutation Admin rollback = rollback, errors answers::CHANGING;
         /// Opens the gate that the rollout waits at.
-        mutation Admin approve = approve;
+        mutation Admin approve = approve, errors answers::CHANGING;
         /// What was done to a rollout, by whom and why, oldest first.
-        query Admin history = history;
+        query Admin history = history, errors answers::ASKING;
         /// Each decision with its evidence in words and figures, oldest first.
-        query Admin why = why;
+        query Admin why = why, errors answers::ASKING;
         /// The live rollouts at once, then at each change what changed. An event's id is where to
         /// resume: changes that were missed are told again from the history.
         subscription Admin onChange = on_change;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use crate::_core::{
+    declared::PossibleError,
     procedure::{Accepts, Procedure},
     registry::{Registry, Schemas, Side},
 };
@@ -22,6 +23,8 @@ pub struct Contract<'a> {
     pub procedures: Vec<Entry<'a>>,
     /// By name, in order.
     pub definitions: BTreeMap<String, Value>,
+    /// The definitions of what callers send, some of which they also get.
+    pub sent: BTreeSet<String>,
 }
 
 /// One procedure of the contract.
@@ -36,6 +39,23 @@ pub struct Entry<'a> {
     pub input_optional: bool,
     /// The output's schema; of one event's data for a subscription.
     pub output: Value,
+    /// What can go wrong, by status.
+    pub errors: Vec<ErrorEntry<'a>>,
+}
+
+impl Entry<'_> {
+    /// What it does, in the first line of its docs.
+    pub fn summary(&self) -> &str {
+        self.docs.first().copied().unwrap_or_default()
+    }
+}
+
+/// One error of a procedure.
+pub struct ErrorEntry<'a> {
+    /// As declared.
+    pub error: &'a PossibleError,
+    /// The schema of `data.details`; `None` where there are none.
+    pub details: Option<Value>,
 }
 
 impl<'a> Contract<'a> {
@@ -50,6 +70,8 @@ impl<'a> Contract<'a> {
             .map(|procedure| {
                 let takes_input = procedure.accepts != Accepts::Nothing;
                 let input = inputs.procedures.remove(procedure.path);
+                let details = outputs.details.remove(procedure.path).unwrap_or_default();
+                let errors = procedure.errors.iter().zip(details);
                 Entry {
                     procedure,
                     docs: procedure.docs.lines().map(str::trim).collect(),
@@ -60,11 +82,15 @@ impl<'a> Contract<'a> {
                         .procedures
                         .remove(procedure.path)
                         .unwrap_or_default(),
+                    errors: errors
+                        .map(|(error, details)| ErrorEntry { error, details })
+                        .collect(),
                 }
             })
             .collect();
         Self {
             procedures,
+            sent: inputs.definitions.keys().cloned().collect(),
             definitions: outputs
                 .definitions
                 .into_iter()

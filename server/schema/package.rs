@@ -17,7 +17,8 @@ pub(super) fn manifest() -> String {
             "./v10": { "types": "./app-router.v10.ts", "default": "./app-router.v10.ts" },
             "./*.json": "./*.json",
         },
-        "peerDependencies": { "@trpc/server": "^10.45.0 || ^11.0.0" },
+        // For `moduleResolution: node`, which does not look at `exports`.
+        "typesVersions": { "*": { "v10": ["./app-router.v10.ts"] } },
     });
     format!("{manifest:#}\n")
 }

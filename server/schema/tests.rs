@@ -1,18 +1,20 @@
 //! Single types; whole files are in `tests/types/sample`, and `tsc` reads them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use super::typescript::Types;
 
 fn shown(schema: &Value) -> String {
-    Types::new(&BTreeMap::new()).show(schema, "")
+    Types::new(&BTreeMap::new(), &BTreeSet::new())
+        .got()
+        .show(schema, "")
 }
 
 fn exported(definitions: Value) -> String {
     let definitions: BTreeMap<String, Value> = serde_json::from_value(definitions).unwrap();
-    Types::new(&definitions).exports()
+    Types::new(&definitions, &BTreeSet::new()).exports()
 }
 
 #[test]
@@ -111,6 +113,29 @@ fn objects_keep_their_order_and_their_words() {
     d: null;
   };
   [key: string]: unknown;
+}"
+    );
+}
+
+#[test]
+fn what_may_be_left_out_of_an_input_may_be_undefined() {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "a": {"type": "string"},
+            "b": {"type": "object", "properties": {"c": {"enum": ["x", "y"]}}},
+        },
+        "required": ["a"],
+    });
+    let (definitions, sent) = (BTreeMap::new(), BTreeSet::new());
+    let shown = Types::new(&definitions, &sent).sent().show(&schema, "");
+    assert_eq!(
+        shown,
+        "{
+  a: string;
+  b?: {
+    c?: \"x\" | \"y\" | undefined;
+  } | undefined;
 }"
     );
 }

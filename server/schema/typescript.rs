@@ -13,20 +13,23 @@ use super::contract::referred;
 const RESERVED: &[&str] = &[
     "AppErrorCode",
     "AppErrorData",
+    "AppErrorDataOf",
+    "AppErrorDetails",
     "AppErrorShape",
     "AppRouter",
     "Array",
     "AsyncIterable",
     "Blob",
-    "CombinedDataTransformer",
     "Config",
     "Date",
     "FormData",
     "Map",
     "Mutation",
     "Observable",
+    "Partial",
     "Procedure",
     "ProcedureOf",
+    "Promise",
     "Query",
     "Record",
     "Root",
@@ -34,10 +37,7 @@ const RESERVED: &[&str] = &[
     "Router",
     "Set",
     "Subscription",
-    "TRPCBuiltRouter",
-    "TRPCMutationProcedure",
-    "TRPCQueryProcedure",
-    "TRPCSubscriptionProcedure",
+    "Transformer",
     "Uint8Array",
     "RouterOf",
     "any",
@@ -57,7 +57,17 @@ const RESERVED: &[&str] = &[
 /// The definitions by the names they have in TypeScript.
 pub(super) struct Types<'a> {
     definitions: &'a BTreeMap<String, Value>,
+    sent: &'a BTreeSet<String>,
     names: BTreeMap<&'a str, String>,
+}
+
+/// Shows schemas of one side of the contract.
+#[derive(Clone, Copy)]
+pub(super) struct Printer<'a> {
+    types: &'a Types<'a>,
+    /// Whether a caller sends it: then a field that may be left out may also be `undefined`, which
+    /// `exactOptionalPropertyTypes` would forbid.
+    sent: bool,
 }
 
 /// How loosely the parts of a type hang together.
@@ -128,7 +138,11 @@ impl Type {
 }
 
 impl<'a> Types<'a> {
-    pub(super) fn new(definitions: &'a BTreeMap<String, Value>) -> Self {
+    /// All definitions, and which of them callers send.
+    pub(super) fn new(
+        definitions: &'a BTreeMap<String, Value>,
+        sent: &'a BTreeSet<String>,
+    ) -> Self {
         let mut taken = BTreeSet::new();
         let names = definitions
             .keys()
@@ -140,13 +154,37 @@ impl<'a> Types<'a> {
                 (name.as_str(), identifier)
             })
             .collect();
-        Self { definitions, names }
+        Self {
+            definitions,
+            sent,
+            names,
+        }
+    }
+
+    /// Shows what callers send.
+    pub(super) fn sent(&self) -> Printer<'_> {
+        Printer {
+            types: self,
+            sent: true,
+        }
+    }
+
+    /// Shows what callers get.
+    pub(super) fn got(&self) -> Printer<'_> {
+        Printer {
+            types: self,
+            sent: false,
+        }
     }
 
     /// Every definition, exported.
     pub(super) fn exports(&self) -> String {
         let mut text = String::new();
         for (name, schema) in self.definitions {
+            let printer = Printer {
+                types: self,
+                sent: self.sent.contains(name),
+            };
             let Some(name) = self.names.get(name.as_str()) else {
                 continue;
             };
@@ -159,11 +197,11 @@ impl<'a> Types<'a> {
                         text,
                         "{}  | {}{end}",
                         docs(option, false, "  "),
-                        self.show(option, "  ")
+                        printer.show(option, "  ")
                     );
                 }
             } else {
-                let shown = self.of(schema, "");
+                let shown = printer.of(schema, "");
                 let is_record = shown.bond == Bond::Atom && shown.text.starts_with('{');
                 let _ = if is_record {
                     writeln!(text, "export interface {name} {}", shown.text)
@@ -175,13 +213,15 @@ impl<'a> Types<'a> {
         }
         text
     }
+}
 
+impl Printer<'_> {
     /// A schema as a type; further lines are indented by `indent`.
-    pub(super) fn show(&self, schema: &Value, indent: &str) -> String {
+    pub(super) fn show(self, schema: &Value, indent: &str) -> String {
         self.of(schema, indent).text
     }
 
-    fn of(&self, schema: &Value, indent: &str) -> Type {
+    fn of(self, schema: &Value, indent: &str) -> Type {
         let schema = match schema {
             Value::Object(schema) => schema,
             Value::Bool(false) => return Type::atom("never"),
@@ -221,10 +261,10 @@ impl<'a> Types<'a> {
         }
     }
 
-    fn composed(&self, schema: &Map<String, Value>, indent: &str) -> Type {
+    fn composed(self, schema: &Map<String, Value>, indent: &str) -> Type {
         let mut parts = Vec::new();
         if let Some(name) = schema.get("$ref").and_then(referred) {
-            let name = self.names.get(name).map_or("unknown", String::as_str);
+            let name = self.types.names.get(name).map_or("unknown", String::as_str);
             parts.push(Type::atom(name));
         }
         for keyword in ["anyOf", "oneOf"] {
@@ -257,7 +297,7 @@ impl<'a> Types<'a> {
         Type::intersection(parts)
     }
 
-    fn of_type(&self, name: &str, schema: &Map<String, Value>, indent: &str) -> Type {
+    fn of_type(self, name: &str, schema: &Map<String, Value>, indent: &str) -> Type {
         match name {
             "string" => match schema.get("format").and_then(Value::as_str) {
                 Some("date-time") => Type::atom("Date"),
@@ -272,7 +312,7 @@ impl<'a> Types<'a> {
         }
     }
 
-    fn array(&self, schema: &Map<String, Value>, indent: &str) -> Type {
+    fn array(self, schema: &Map<String, Value>, indent: &str) -> Type {
         if schema.contains_key("prefixItems") {
             let items: Vec<String> = list_of(schema, "prefixItems")
                 .iter()
@@ -292,7 +332,7 @@ impl<'a> Types<'a> {
         }
     }
 
-    fn object(&self, schema: &Map<String, Value>, indent: &str) -> Type {
+    fn object(self, schema: &Map<String, Value>, indent: &str) -> Type {
         let others = schema
             .get("patternProperties")
             .and_then(Value::as_object)
@@ -316,12 +356,16 @@ impl<'a> Types<'a> {
             } else {
                 "?"
             };
+            let mut shown = self.of(schema, &inner);
+            if self.sent && mark == "?" {
+                shown = Type::union(vec![shown, Type::atom("undefined")]);
+            }
             let _ = writeln!(
                 text,
                 "{}{inner}{}{mark}: {};",
                 docs(schema, mark == "?", &inner),
                 property_name(name),
-                self.show(schema, &inner)
+                shown.text
             );
         }
         match others.as_deref() {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     _core::{
         config::Algorithm,
+        declared::Declared,
         errors::{ErrorCode, RpcError},
         units::Percent,
     },
@@ -302,6 +303,65 @@ impl HistoryEntry {
     }
 }
 
+/// Why a plan was not taken.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct PlanRefused {
+    /// Every fault, in the order of the lines.
+    faults: Vec<PlanFault>,
+}
+
+/// The live rollout that a new one would get in the way of.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Overlap {
+    /// Its id.
+    rollout_id: String,
+}
+
+/// What a change met instead of what it was based on.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Met {
+    /// The rollout as it is.
+    current: RolloutState,
+}
+
+/// No rollout has this id.
+const UNKNOWN_ROLLOUT: Declared = Declared::new(ErrorCode::NotFound, "There is no such rollout.");
+/// Another process has the lease, or this one does not have it yet.
+const NOT_IN_CONTROL: Declared = Declared::new(
+    ErrorCode::ServiceUnavailable,
+    "Another process controls the rollouts, or this one has only begun.",
+);
+
+/// What a question about one rollout can be refused with.
+pub(super) const ASKING: &[Declared] = &[UNKNOWN_ROLLOUT];
+/// What a check of a plan can be refused with.
+pub(super) const CHECKING: &[Declared] = &[UNKNOWN_PLAN];
+const UNKNOWN_PLAN: Declared = Declared::new(ErrorCode::NotFound, "There is no plan of this name.");
+/// What a start can be refused with.
+pub(super) const STARTING: &[Declared] = &[
+    Declared::with::<PlanRefused>(ErrorCode::BadRequest, "The plan cannot be used."),
+    UNKNOWN_PLAN,
+    Declared::with::<Overlap>(
+        ErrorCode::Conflict,
+        "A live rollout covers some of the same tasks.",
+    ),
+    NOT_IN_CONTROL,
+];
+/// What a change can be refused with.
+pub(super) const CHANGING: &[Declared] = &[
+    UNKNOWN_ROLLOUT,
+    Declared::with::<Met>(
+        ErrorCode::Conflict,
+        "The rollout has moved on since the version that the change is based on.",
+    ),
+    Declared::with::<Met>(
+        ErrorCode::PreconditionFailed,
+        "The rollout is in a state that has no such change.",
+    ),
+    NOT_IN_CONTROL,
+];
+
 /// The new state, with a line in the log; or why not.
 pub(super) fn changed(
     action: &str,
@@ -322,7 +382,11 @@ pub(super) fn changed(
 
 /// Why a change or a question was refused, for the client.
 pub(super) fn refusal(error: ControlError) -> RpcError {
-    let current = |status: &Status| json!({ "current": RolloutState::new(status) });
+    let current = |status: &Status| {
+        json!(Met {
+            current: RolloutState::new(status)
+        })
+    };
     match error {
         ControlError::Plan(faults) => {
             let lines = faults.faults.iter().map(|PlanFault { line, message }| {
@@ -330,8 +394,11 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
                 format!("\n  line {line}: {message}")
             });
             let lines: String = lines.collect();
-            RpcError::bad_request(format!("The plan cannot be used:{lines}"))
-                .with_details(json!({ "faults": faults.faults }))
+            RpcError::bad_request(format!("The plan cannot be used:{lines}")).with_details(json!(
+                PlanRefused {
+                    faults: faults.faults
+                }
+            ))
         }
         ControlError::UnknownPlan { name, known } => {
             RpcError::not_found(format!("Unknown plan `{name}`; known are {known}"))
@@ -346,7 +413,7 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
                  end it first, or name other tasks in the plan"
             ),
         )
-        .with_details(json!({ "rolloutId": id })),
+        .with_details(json!(Overlap { rollout_id: id })),
         ControlError::NoReason => RpcError::bad_request("`reason` is blank; say why"),
         ControlError::Stale {
             based_on,

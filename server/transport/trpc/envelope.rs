@@ -156,20 +156,33 @@ impl Failure {
     /// tRPC's error object, transformed as a whole.
     pub(super) fn write(&self, transformer: Transformer, buffer: &mut Vec<u8>) {
         match transformer {
-            Transformer::None => self.write_bare(buffer),
+            Transformer::None => {
+                self.write_bare(transformer, buffer);
+            }
             Transformer::Superjson => {
                 buffer.extend_from_slice(b"{\"json\":");
-                self.write_bare(buffer);
+                self.write_bare(transformer, buffer).write(buffer);
                 buffer.push(b'}');
             }
         }
     }
 
-    fn write_bare(&self, buffer: &mut Vec<u8>) {
-        let shape = self.error.shape(self.path.as_deref(), &self.request_id);
+    /// Writes the error as JSON and returns what JSON cannot say of it: which details are dates.
+    fn write_bare(&self, transformer: Transformer, buffer: &mut Vec<u8>) -> Meta {
+        let mut shape = self.error.shape(self.path.as_deref(), &self.request_id);
+        let mut meta = Meta::default();
+        let rewritten = self.error.special_details().and_then(|(shape, details)| {
+            let encoded = Payload::encode(transformer, shape, details).ok()?.encoded;
+            meta = encoded.meta.below("data.details");
+            serde_json::from_slice(&encoded.json).ok()
+        });
+        if let Some(details) = &rewritten {
+            shape.data.details = Some(details);
+        }
         // Strings and numbers into memory: there is nothing that could fail.
         let written = serde_json::to_writer(&mut *buffer, &shape);
         debug_assert!(written.is_ok());
+        meta
     }
 }
 
@@ -201,25 +214,23 @@ pub(super) fn write_line(
         buffer.extend_from_slice(b"{\"json\":");
     }
     buffer.extend_from_slice(format!("[{index},0,[[").as_bytes());
-    let mut meta = None;
-    match answer {
+    let meta = match answer {
         Ok(payload) => {
             buffer.extend_from_slice(b"{\"result\":{");
             payload.write_member(Transformer::None, "", buffer);
             buffer.extend_from_slice(b"}}");
-            meta = Some(payload.encoded.meta.below("2.0.0.result.data"));
+            payload.encoded.meta.below("2.0.0.result.data")
         }
         Err(failure) => {
             buffer.extend_from_slice(b"{\"error\":");
-            failure.write_bare(buffer);
+            let meta = failure.write_bare(transformer, buffer);
             buffer.push(b'}');
+            meta.below("2.0.0.error")
         }
-    }
+    };
     buffer.extend_from_slice(b"]]]");
     if superjson {
-        if let Some(meta) = meta {
-            meta.write(buffer);
-        }
+        meta.write(buffer);
         buffer.push(b'}');
     }
     buffer.push(b'\n');
@@ -322,6 +333,29 @@ mod tests {
             error.starts_with(r#"{"json":[1,0,[[{"error":{"message":"no","#),
             "{error}"
         );
+    }
+
+    #[test]
+    fn dates_in_the_details_of_an_error_are_marked() {
+        let details = serde_json::json!({ "at": "2026-01-02T03:04:05Z" });
+        let error = RpcError::not_found("no").with_details(details);
+        let shape = Shape::compile(
+            &serde_json::json!({
+                "type": "object",
+                "properties": { "at": { "type": "string", "format": "date-time" } },
+            }),
+            &Default::default(),
+        );
+        let error = error.with_details_shape(Some(Arc::new(shape)));
+        let failure = || Failure::reported(error.clone(), "b", "r".into());
+        let of = |t| text(|buffer| failure().write(t, buffer));
+        assert!(of(Transformer::None).contains(r#""details":{"at":"2026-01-02T03:04:05.000Z"}"#));
+        let meta = |path: &str| format!(r#""meta":{{"values":{{"{path}":["Date"]}},"v":1}}}}"#);
+        let envelope = of(Transformer::Superjson);
+        assert!(envelope.ends_with(&meta("data.details.at")), "{envelope}");
+        let line = text(|buffer| write_line(1, Err(failure()), Transformer::Superjson, buffer));
+        let path = meta("2.0.0.error.data.details.at");
+        assert!(line.trim_end().ends_with(&path), "{line}");
     }
 
     #[test]

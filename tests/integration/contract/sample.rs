@@ -10,7 +10,8 @@ use futures::Stream;
 use modelramp::{
     _core::{
         context::Context,
-        errors::RpcError,
+        declared::Declared,
+        errors::{ErrorCode, RpcError},
         js::{BigInt, Float, JsMap, UndefinedOr},
         procedure::{Binary, FormData, Tracked},
         registry::Registry,
@@ -35,7 +36,10 @@ pub(crate) fn registry() -> Registry {
         /// Its input may be left out.
         query Public optional = optional;
         /// A folder with folders in it.
-        query Public tree = tree;
+        query Public tree = tree, errors [
+            Declared::with::<Folder>(ErrorCode::Conflict, "The folder has changed."),
+            Declared::rate_limited("Trees grow slowly."),
+        ];
         /// Events that can be resumed.
         subscription Public onEvent = on_event;
         /// A file from a form.

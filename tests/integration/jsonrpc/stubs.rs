@@ -8,6 +8,7 @@ use http::HeaderValue;
 use modelramp::{
     _core::{
         context::Context,
+        declared::Declared,
         errors::{ErrorCode, RpcError},
         procedure::{Plain, Tracked},
         registry::Registry,
@@ -215,6 +216,16 @@ async fn live(
     }))
 }
 
+/// Every code there is.
+fn any_error() -> Vec<Declared> {
+    let codes = ErrorCode::ALL.iter();
+    let mut errors: Vec<_> = codes
+        .map(|code| Declared::new(*code, "Asked for."))
+        .collect();
+    errors.push(Declared::rate_limited("Asked for."));
+    errors
+}
+
 pub(super) fn registry(stubs: &Arc<Stubs>, tasks: &Tasks) -> Registry {
     let mut registry = Registry::new(tasks.clone());
     procedures!(registry.router("stub", stubs.clone());
@@ -231,7 +242,7 @@ pub(super) fn registry(stubs: &Arc<Stubs>, tasks: &Tasks) -> Registry {
         /// For admins.
         query Admin secret = nothing;
         /// Fails as asked for.
-        query Public fail = fail;
+        query Public fail = fail, errors any_error();
         /// Panics.
         query Public panics = panics;
         /// Counts its calls.
@@ -247,7 +258,7 @@ pub(super) fn registry(stubs: &Arc<Stubs>, tasks: &Tasks) -> Registry {
         /// Counts, then ends.
         subscription Public onTick = ticks;
         /// One event, then an error.
-        subscription Public onTracked = tracked;
+        subscription Public onTracked = tracked, errors [Declared::new(ErrorCode::Conflict, "Always.")];
         /// Goes on until it is stopped.
         subscription Public onLive = live;
         /// The same for admins.

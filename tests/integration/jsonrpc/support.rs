@@ -14,7 +14,7 @@ use modelramp::{
         config::{JsonRpcConfig, ServerConfig},
         tasks::Tasks,
     },
-    schema::openrpc,
+    schema::{Contract, openrpc},
     transport::{self, Parts, gate::Gate},
 };
 use parking_lot::Mutex;
@@ -106,7 +106,7 @@ impl TestServer {
         let authenticator = Authenticator::new(key(), None, users.clone());
         let gate = Gate::new(Arc::new(authenticator), vec![LISTED_ORIGIN.into()]);
         let router = transport::router(Parts {
-            openrpc: openrpc::document(&registry),
+            openrpc: openrpc::document(&Contract::new(&registry)),
             registry,
             gate: Arc::new(gate),
             tasks: tasks.clone(),

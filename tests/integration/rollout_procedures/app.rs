@@ -133,7 +133,7 @@ impl App {
     /// Serves both wires; the users are those of [`sessions`].
     pub(super) async fn listen(&self) -> SocketAddr {
         use modelramp::{
-            schema::openrpc,
+            schema::{Contract, openrpc},
             transport::{self, gate::Gate, trpc},
         };
         let config = Config::load(&Sources {
@@ -151,7 +151,7 @@ impl App {
             max_body_bytes: config.server.max_body_bytes,
         }));
         let router = transport::router(transport::Parts {
-            openrpc: openrpc::document(&self.registry),
+            openrpc: openrpc::document(&Contract::new(&self.registry)),
             registry: self.registry.clone(),
             gate,
             tasks: self.tasks.clone(),

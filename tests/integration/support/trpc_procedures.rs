@@ -15,7 +15,8 @@ use futures::Stream;
 use modelramp::{
     _core::{
         context::Context,
-        errors::RpcError,
+        declared::Declared,
+        errors::{ErrorCode, RpcError},
         procedure::{Binary, FormData, Plain, Tracked},
         registry::Registry,
         tasks::Tasks,
@@ -102,7 +103,9 @@ pub(crate) fn registry(tasks: Tasks) -> Registry {
         /// Large events as fast as they are taken.
         subscription Public onFlood = on_flood;
         /// Two events, then a fault.
-        subscription Public onFault = on_fault;
+        subscription Public onFault = on_fault, errors [
+            Declared::new(ErrorCode::BadRequest, "Always, after two events."),
+        ];
         /// Two events, then a panic.
         subscription Public onPanic = on_panic;
     );
