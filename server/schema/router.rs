@@ -48,6 +48,7 @@ type RouterOf<Routes> = {
       allowOutsideOfServer: boolean;
       isServer: boolean;
       isDev: boolean;
+      pathSeparator: any;
     };
     router: true;
     procedure?: never;

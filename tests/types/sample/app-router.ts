@@ -170,6 +170,7 @@ type RouterOf<Routes> = {
       allowOutsideOfServer: boolean;
       isServer: boolean;
       isDev: boolean;
+      pathSeparator: any;
     };
     router: true;
     procedure?: never;
