@@ -1188,8 +1188,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: It is somebody else's.
-     * @throws NOT_FOUND: There is no such conversation.
+     * @throws NOT_FOUND: The caller has no such conversation.
      */
     deleteConversation: Mutation<DeleteConversation, Deleted>;
     /**
@@ -1207,8 +1206,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: It is somebody else's.
-     * @throws NOT_FOUND: There is no such conversation.
+     * @throws NOT_FOUND: The caller has no such conversation.
      */
     getMessages: Query<GetMessages, MessagePage>;
     /**
@@ -1219,8 +1217,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: It is somebody else's.
-     * @throws NOT_FOUND: There is no such message.
+     * @throws NOT_FOUND: The caller has no such message.
      */
     rateMessage: Mutation<RateMessage, Kept>;
     /**
@@ -1232,9 +1229,8 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: It is somebody else's.
-     * @throws NOT_FOUND: There is no such conversation.
-     * @throws RATE_LIMIT_EXCEEDED: The user sent ten messages within a minute; `retryAfter` says when to go on.
+     * @throws NOT_FOUND: The caller has no such conversation.
+     * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
      */
     sendMessage: Mutation<SendMessage, Message>;
   };

@@ -43,18 +43,19 @@ pub fn register(registry: &mut Registry, chat: Arc<Chat>) {
     );
 }
 
-const UNKNOWN: Declared = Declared::new(ErrorCode::NotFound, "There is no such conversation.");
-const NOT_YOURS: Declared = Declared::new(ErrorCode::Forbidden, "It is somebody else's.");
-const CONVERSATION: &[Declared] = &[UNKNOWN, NOT_YOURS];
-const MESSAGE: &[Declared] = &[
-    Declared::new(ErrorCode::NotFound, "There is no such message."),
-    NOT_YOURS,
-];
+/// Somebody else's conversations and messages are as unknown as those that do not exist.
+const CONVERSATION: &[Declared] = &[Declared::new(
+    ErrorCode::NotFound,
+    "The caller has no such conversation.",
+)];
+const MESSAGE: &[Declared] = &[Declared::new(
+    ErrorCode::NotFound,
+    "The caller has no such message.",
+)];
 const SENDING: &[Declared] = &[
-    UNKNOWN,
-    NOT_YOURS,
+    CONVERSATION[0],
     Declared::rate_limited(
-        "The user sent ten messages within a minute; `retryAfter` says when to go on.",
+        "The caller sent ten messages within a minute; `retryAfter` says when to go on.",
     ),
 ];
 
