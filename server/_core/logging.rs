@@ -1,8 +1,11 @@
 //! The log: entries of `tracing`, filtered and formatted as configured, to standard error.
 //!
+//! What a field may take is bounded in one place ([`fields`]), whoever writes it.
+//!
 //! Standard output stays free for what commands answer. Lines are handed to a thread of their own
 //! ([`lines`]), so that a reader who is slow, or stops reading, does not hold up requests.
 
+mod fields;
 mod lines;
 
 use std::io::IsTerminal;
@@ -10,6 +13,7 @@ use std::io::IsTerminal;
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter,
+    field::MakeExt,
     fmt::{self, MakeWriter},
     layer::SubscriberExt,
     util::SubscriberInitExt,
@@ -41,10 +45,10 @@ where
     let layer = fmt::layer().with_writer(writer).with_ansi(colours);
     let registry = tracing_subscriber::registry();
     Ok(if config.json {
-        let json = layer.json().flatten_event(true).with_span_list(false);
-        Box::new(registry.with(json).with(filter))
+        Box::new(registry.with(layer.event_format(fields::Json)).with(filter))
     } else {
-        Box::new(registry.with(layer).with(filter))
+        let fields = fmt::format::debug_fn(fields::write_text).delimited(" ");
+        Box::new(registry.with(layer.fmt_fields(fields)).with(filter))
     })
 }
 
@@ -69,6 +73,8 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "call", path = "system.health", user = Some(7_i64), "call");
             tracing::debug!(target: "detail", "more");
+            let long = "ä".repeat(60_000);
+            tracing::trace!(target: "long", path = long, %long, "{long}");
         });
         let bytes = text.0.lock().clone();
         String::from_utf8(bytes).expect("a log is text")
@@ -105,6 +111,19 @@ mod tests {
         assert_eq!(entry["path"], "system.health");
         assert_eq!(entry["user"], 7);
         assert!(entry["timestamp"].is_string());
+    }
+
+    #[test]
+    fn a_long_field_is_cut_and_says_so() {
+        let line = logged("long=trace", false);
+        assert!(line.len() < 4 * fields::MAX_FIELD_BYTES, "{}", line.len());
+        assert_eq!(line.matches("bytes more)").count(), 3);
+        let entry: Value = serde_json::from_str(&logged("long=trace", true)).expect("JSON");
+        for field in ["path", "long", "message"] {
+            let text = entry[field].as_str().expect("a text");
+            assert!(text.len() < fields::MAX_FIELD_BYTES + 40);
+            assert!(text.ends_with("… (117952 bytes more)"), "{text}");
+        }
     }
 
     #[test]

@@ -388,6 +388,14 @@ impl Procedure {
     pub(super) fn settle(&self, error: RpcError) -> RpcError {
         declared::settle(self.path, &self.errors, error)
     }
+
+    /// Whether a caller gets past the access check.
+    ///
+    /// Wires ask before they read an input, and call without one where the answer is no: the
+    /// registry then refuses the call, and logs it.
+    pub fn admits(&self, context: &Context) -> bool {
+        self.access.check(context).is_ok()
+    }
 }
 
 pub(super) fn unary<S, M, H>(handler: H, state: S, shape: Arc<Shape>) -> Call

@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::providers::Message;
@@ -31,7 +31,9 @@ pub struct ChatContext {
     /// Ids of the e-mails that are selected.
     pub selected_emails: Option<Vec<String>>,
     /// The calendar's events, in any form; only their number is used.
-    pub calendar_events: Option<Vec<Value>>,
+    // A list of nothings takes no memory, so only their number is kept.
+    #[schemars(with = "Option<Vec<Value>>")]
+    pub calendar_events: Option<Vec<IgnoredAny>>,
     /// What was searched for.
     pub search_query: Option<String>,
     /// Whether e-mails are shown.
@@ -126,7 +128,7 @@ mod tests {
         let context = ChatContext {
             page: Some("inbox".into()),
             selected_emails: Some(vec!["a".into(), "b".into()]),
-            calendar_events: Some(vec![Value::Null]),
+            calendar_events: Some(vec![IgnoredAny]),
             has_invoices: Some(true),
             has_emails: Some(false),
             ..ChatContext::default()

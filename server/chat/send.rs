@@ -47,11 +47,14 @@ impl Chat {
         &self,
         user: &User,
         context: &Context,
-        outgoing: Outgoing,
+        mut outgoing: Outgoing,
     ) -> Result<Message, ChatError> {
         let started = Instant::now();
         let now = context.received_at;
-        let model = outgoing.model.filter(|model| !model.trim().is_empty());
+        let model = outgoing
+            .model
+            .take()
+            .filter(|model| !model.trim().is_empty());
         let subject = Subject::User(user.id);
         let subject_key = subject.key();
         let model_tokens = self
@@ -77,7 +80,10 @@ impl Chat {
             .await?
             .ok_or(ChatError::NotFound)?;
 
-        let mut messages = Vec::from(system_messages(outgoing.context.as_ref(), now));
+        // Dropped here: it may be large, and the answer takes its time.
+        let seen = outgoing.context.take();
+        let mut messages = Vec::from(system_messages(seen.as_ref(), now));
+        drop(seen);
         let budget = self.history_budget(&messages, model_tokens);
         messages.extend(self.history(&message, budget).await?.into_messages());
         let answer = self

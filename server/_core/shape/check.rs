@@ -8,13 +8,20 @@ use super::{
     issue::{Issue, MAX_SAFE_INTEGER, Path, is_email},
 };
 
+/// Faults of one input that are told.
+pub(super) const MAX_TOLD: usize = 100;
+/// Bytes of the faults that are told; the one that goes beyond is the last.
+const MAX_TOLD_BYTES: usize = 64 * 1024;
+
 impl Shape {
-    /// Every fault of `value`; `None` is JavaScript's `undefined`.
+    /// The faults of `value`, at most [`MAX_TOLD`]; `None` is JavaScript's `undefined`.
+    ///
+    /// Where there are more, the last one says how many.
     pub fn check(&self, value: Option<&Value>) -> Vec<Issue> {
         if value.is_none() && self.takes_undefined() {
             return Vec::new();
         }
-        self.faults(value, &Path::Root)
+        self.faults(value, &Path::Root).told(&Path::Root)
     }
 
     /// Whether `value` has no fault.
@@ -24,10 +31,10 @@ impl Shape {
         matches!(verdict, Verdict::Fits)
     }
 
-    fn faults(&self, value: Option<&Value>, path: &Path<'_>) -> Vec<Issue> {
-        let mut issues = Vec::new();
-        self.visit(value, path, &mut issues);
-        issues
+    fn faults(&self, value: Option<&Value>, path: &Path<'_>) -> Faults {
+        let mut faults = Faults::default();
+        self.visit(value, path, &mut faults);
+        faults
     }
 
     fn visit<S: Sink>(&self, value: Option<&Value>, path: &Path<'_>, sink: &mut S) {
@@ -127,7 +134,7 @@ impl Shape {
             (Self::UndefinedOr(shape), value) => shape.visit(value, path, sink),
             (Self::Union(branches), value) => {
                 if !value.is_some_and(|value| branches.iter().any(|b| b.accepts(value))) {
-                    sink.add_all(|| union_faults(branches, value, path));
+                    sink.add_union(branches, value, path);
                 }
             }
             (Self::All(shapes), value) => {
@@ -177,20 +184,56 @@ impl Field {
 /// Where faults go: into a list, or into a mere yes or no that never builds their texts.
 trait Sink {
     fn add(&mut self, issue: impl FnOnce() -> Issue);
-    fn add_all(&mut self, issues: impl FnOnce() -> Vec<Issue>);
+    /// Of a value that no branch takes.
+    fn add_union(&mut self, branches: &[Shape], value: Option<&Value>, path: &Path<'_>);
 }
 
-impl Sink for Vec<Issue> {
+/// The faults that are told, and how many more there are.
+///
+/// An input can hold a fault in every second byte, and each is told in a hundred or more. So the
+/// list has an end, and what lies behind it is only counted.
+#[derive(Default)]
+struct Faults {
+    issues: Vec<Issue>,
+    /// Bytes of what is told.
+    size: usize,
+    more: usize,
+}
+
+impl Faults {
+    fn is_full(&self) -> bool {
+        self.issues.len() >= MAX_TOLD || self.size >= MAX_TOLD_BYTES
+    }
+
+    fn told(mut self, path: &Path<'_>) -> Vec<Issue> {
+        if self.more > 0 {
+            // Its place is the last one's.
+            if self.issues.len() >= MAX_TOLD {
+                self.issues.pop();
+                self.more += 1;
+            }
+            self.issues.push(Issue::and_more(path, self.more));
+        }
+        self.issues
+    }
+}
+
+impl Sink for Faults {
     fn add(&mut self, issue: impl FnOnce() -> Issue) {
+        if self.is_full() {
+            self.more += 1;
+            return;
+        }
         let issue = issue();
         // Parts of one whole that agree about a fault report it once.
-        if !self.contains(&issue) {
-            self.push(issue);
+        if !self.issues.contains(&issue) {
+            self.size += issue.size();
+            self.issues.push(issue);
         }
     }
 
-    fn add_all(&mut self, issues: impl FnOnce() -> Vec<Issue>) {
-        self.extend(issues());
+    fn add_union(&mut self, branches: &[Shape], value: Option<&Value>, path: &Path<'_>) {
+        union_faults(branches, value, path, self);
     }
 }
 
@@ -204,7 +247,7 @@ impl Sink for Verdict {
         *self = Self::Faulty;
     }
 
-    fn add_all(&mut self, _: impl FnOnce() -> Vec<Issue>) {
+    fn add_union(&mut self, _: &[Shape], _: Option<&Value>, _: &Path<'_>) {
         *self = Self::Faulty;
     }
 }
@@ -293,45 +336,56 @@ impl Length {
 
 /// What no branch would take. As in zod, a branch that can be told to be the one meant speaks for
 /// itself: the only one beside `null`, the one with the value's tag, or the only one whose type fits.
-fn union_faults(branches: &[Shape], value: Option<&Value>, path: &Path<'_>) -> Vec<Issue> {
+fn union_faults(branches: &[Shape], value: Option<&Value>, path: &Path<'_>, sink: &mut Faults) {
     let branches: Vec<&Shape> = branches
         .iter()
         .filter(|branch| !matches!(branch.resolve(), Shape::Null))
         .collect();
     if let [only] = branches.as_slice() {
-        return only.faults(value, path);
+        return only.visit(value, path, sink);
     }
     if let Some(tag) = common_tag(&branches) {
         let Some(Value::Object(object)) = value else {
-            return vec![Issue::wrong_type(path, "object", value)];
+            return sink.add(|| Issue::wrong_type(path, "object", value));
         };
         return match with_tag(&branches, tag, object) {
-            Some(branch) => branch.faults(value, path),
-            None => {
+            Some(branch) => branch.visit(value, path, sink),
+            None => sink.add(|| {
                 let options: Vec<&Value> = branches
                     .iter()
                     .filter_map(|branch| branch.field(tag)?.constant())
                     .collect();
-                vec![Issue::unknown_tag(path, tag, &options)]
-            }
+                Issue::unknown_tag(path, tag, &options)
+            }),
         };
     }
-    let mut errors: Vec<Vec<Issue>> = branches
+    if sink.is_full() {
+        sink.more += 1;
+        return;
+    }
+    let mut errors: Vec<Faults> = branches
         .iter()
         .map(|branch| branch.faults(value, &Path::Root))
         .collect();
     let mut meant = errors
         .iter()
         .enumerate()
-        .filter(|(_, issues)| issues.iter().all(Issue::is_about_bounds));
+        .filter(|(_, faults)| faults.issues.iter().all(Issue::is_about_bounds));
     if let (Some((index, _)), None) = (meant.next(), meant.next()) {
-        return errors
-            .swap_remove(index)
-            .into_iter()
-            .map(|issue| issue.below(path))
-            .collect();
+        let meant = errors.swap_remove(index);
+        for issue in meant.issues {
+            sink.add(|| issue.below(path));
+        }
+        sink.more += meant.more;
+        return;
     }
-    vec![Issue::no_branch(path, &errors)]
+    sink.add(|| {
+        let errors: Vec<Vec<Issue>> = errors
+            .into_iter()
+            .map(|faults| faults.told(&Path::Root))
+            .collect();
+        Issue::no_branch(path, &errors)
+    });
 }
 
 /// The branch of a tagged union that has the value's tag, whatever else is in it.

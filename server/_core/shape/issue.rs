@@ -241,6 +241,31 @@ impl Issue {
         )
     }
 
+    /// What stands for the faults that are not told.
+    pub(super) fn and_more(path: &Path<'_>, count: usize) -> Self {
+        let s = if count == 1 { "" } else { "s" };
+        Self::new(
+            "custom",
+            path,
+            format!("and {count} more fault{s}"),
+            json!({"code": "custom"}),
+        )
+    }
+
+    /// About how many bytes its text takes.
+    pub(super) fn size(&self) -> usize {
+        let steps = self.path.iter().map(|step| match step {
+            Value::String(text) => text.len(),
+            Value::Array(_) | Value::Object(_) => step.to_string().len(),
+            _ => 8,
+        });
+        let nested = self
+            .details
+            .get("errors")
+            .map_or(0, |errors| errors.to_string().len());
+        steps.sum::<usize>() + nested + self.message.len() + 64
+    }
+
     pub(super) fn no_branch(path: &Path<'_>, errors: &[Vec<Self>]) -> Self {
         Self::new(
             "invalid_union",

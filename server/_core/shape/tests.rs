@@ -482,3 +482,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn of_many_faults_a_hundred_are_told_and_the_last_says_how_many_more() {
+    let list = json!({"type": "array", "items": {"type": "string"}});
+    let optional = json!({"anyOf": [list, {"type": "null"}]});
+    let object = json!({
+        "type": "object",
+        "properties": {"a": list, "b": optional},
+        "required": ["a", "b"],
+    });
+    let shape = Shape::compile(&object, &serde_json::Map::new());
+    let faults = |a: usize, b: usize| {
+        let value = json!({"a": vec![0; a], "b": vec![0; b]});
+        shape.check(Some(&value))
+    };
+    assert_eq!(faults(60, 40).len(), 100);
+    assert!(
+        faults(60, 40)
+            .iter()
+            .all(|issue| issue.code == "invalid_type")
+    );
+    for (a, b) in [(60, 41), (20_000, 7), (3, 20_000)] {
+        let told = faults(a, b);
+        assert_eq!(told.len(), 100);
+        let last = serde_json::to_value(&told[99]).unwrap();
+        let more = a + b - 99;
+        let message = format!("and {more} more faults");
+        assert_eq!(
+            last,
+            json!({"code": "custom", "path": [], "message": message})
+        );
+    }
+}
+
+#[test]
+fn long_paths_are_told_only_until_they_are_long_enough() {
+    let schema = json!({
+        "type": "object",
+        "additionalProperties": {"type": "array", "items": {"type": "string"}},
+    });
+    let shape = Shape::compile(&schema, &serde_json::Map::new());
+    let value = json!({"k".repeat(50_000): vec![0; 1000]});
+    let told = shape.check(Some(&value));
+    assert_eq!(told.len(), 3);
+    assert_eq!(told[2].message, "and 998 more faults");
+}

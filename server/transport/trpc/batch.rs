@@ -113,7 +113,12 @@ impl Calls<'_> {
                     request_id: new_request_id(),
                     ..context.clone()
                 };
+                let admitted = trpc
+                    .registry
+                    .get(name)
+                    .is_some_and(|procedure| procedure.admits(&context));
                 let input = match &mut inputs {
+                    _ if !admitted => Ok(Input::Absent),
                     Ok(inputs) => inputs.take(index, transformer),
                     Err(error) => Err(error.clone()),
                 };

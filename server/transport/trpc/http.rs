@@ -100,13 +100,16 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         let names = batch::split(&path, trpc.config.max_batch)?;
         batch::check_kinds(names.iter().filter_map(|name| trpc.registry.get(name)))?;
         let context = trpc.gate.context(&headers).await;
-        let inputs = match parts.method {
-            Method::GET => {
-                input::BatchInputs::parse(query.input.as_deref().unwrap_or_default().as_bytes())
-            }
-            _ => input::read_body(body, trpc.max_body_bytes)
+        let mut procedures = names.iter().filter_map(|name| trpc.registry.get(name));
+        let inputs = if !procedures.any(|procedure| procedure.admits(&context)) {
+            input::discard_body(body, trpc.max_body_bytes).await;
+            Ok(input::BatchInputs::default())
+        } else if parts.method == Method::GET {
+            input::BatchInputs::parse(query.input.as_deref().unwrap_or_default().as_bytes())
+        } else {
+            input::read_body(body, trpc.max_body_bytes)
                 .await
-                .and_then(|text| input::BatchInputs::parse(&text)),
+                .and_then(|text| input::BatchInputs::parse(&text))
         };
         let calls = batch::Calls {
             trpc,
@@ -129,8 +132,14 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
             return Ok(single(&Err(fail(error)), transformer, allow));
         }
     };
-    let read = trpc.read_input(procedure, media, &parts, &query, body);
-    let input = match read.await {
+    let read = if procedure.admits(&context) {
+        trpc.read_input(procedure, media, &parts, &query, body)
+            .await
+    } else {
+        input::discard_body(body, trpc.max_body_bytes).await;
+        Ok(Input::Absent)
+    };
+    let input = match read {
         Ok(input) => input,
         Err(error) => return Ok(single(&Err(fail(error)), transformer, None)),
     };

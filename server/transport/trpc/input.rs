@@ -1,12 +1,13 @@
 //! Reads inputs: from `?input=`, from bodies of three kinds, and from plain query parameters.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use axum::body::{Body, HttpBody};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
-use serde_json::{Map, Value};
+use serde::de::IgnoredAny;
+use serde_json::{Map, Value, value::RawValue};
 
 use super::superjson;
 use crate::_core::{
@@ -52,6 +53,18 @@ pub(super) async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, Rpc
     ))
 }
 
+/// Reads a body to its end, or to `limit` bytes, and keeps nothing of it: some clients see an answer only
+/// once they have sent everything.
+pub(super) async fn discard_body(mut body: Body, limit: usize) {
+    let mut seen = 0_usize;
+    while let Some(Ok(frame)) = body.frame().await {
+        seen += frame.data_ref().map_or(0, Bytes::len);
+        if seen > limit {
+            break;
+        }
+    }
+}
+
 /// The JSON document of a request; nothing where there is none.
 pub(super) fn parse(text: &[u8]) -> Result<Option<Value>, RpcError> {
     if text.is_empty() {
@@ -59,7 +72,11 @@ pub(super) fn parse(text: &[u8]) -> Result<Option<Value>, RpcError> {
     }
     json_text::from_slice(text)
         .map(Some)
-        .map_err(|error| RpcError::bad_request(format!("input is not valid JSON: {error}")))
+        .map_err(|error| not_json(&error))
+}
+
+fn not_json(error: &serde_json::Error) -> RpcError {
+    RpcError::bad_request(format!("input is not valid JSON: {error}"))
 }
 
 /// Undoes the transformer of one input.
@@ -76,19 +93,25 @@ pub(super) fn decode(transformer: Transformer, value: Value) -> Result<Input, Rp
     }
 }
 
-/// The inputs of a batch: one object, by decimal index.
+/// The inputs of a batch: one object, by decimal index. Each is read when it is taken, so that those
+/// of calls that are refused are not.
 #[derive(Debug, Default)]
-pub(super) struct BatchInputs(Map<String, Value>);
+pub(super) struct BatchInputs(HashMap<String, Box<RawValue>>);
 
 impl BatchInputs {
     pub(super) fn parse(text: &[u8]) -> Result<Self, RpcError> {
-        match parse(text)? {
-            None => Ok(Self::default()),
-            Some(Value::Object(inputs)) => Ok(Self(inputs)),
-            Some(_) => Err(RpcError::bad_request(
-                "\"input\" needs to be an object when doing a batch call",
-            )),
+        if text.is_empty() {
+            return Ok(Self::default());
         }
+        if !text.trim_ascii_start().starts_with(b"{") {
+            json_text::from_slice::<IgnoredAny>(text).map_err(|error| not_json(&error))?;
+            return Err(RpcError::bad_request(
+                "\"input\" needs to be an object when doing a batch call",
+            ));
+        }
+        json_text::from_slice(text)
+            .map(Self)
+            .map_err(|error| not_json(&error))
     }
 
     /// The input of one call, which can be taken once.
@@ -98,9 +121,10 @@ impl BatchInputs {
         transformer: Transformer,
     ) -> Result<Input, RpcError> {
         let mut digits = itoa::Buffer::new();
-        match self.0.get_mut(digits.format(index)) {
-            Some(value) => decode(transformer, value.take()),
-            None => Ok(Input::Absent),
+        let text = self.0.remove(digits.format(index));
+        match text.map(|text| parse(text.get().as_bytes())).transpose()? {
+            Some(Some(value)) => decode(transformer, value),
+            _ => Ok(Input::Absent),
         }
     }
 }

@@ -38,7 +38,7 @@ use super::{
     input, request,
 };
 use crate::_core::{
-    context::new_request_id,
+    context::{Context, new_request_id},
     errors::{ErrorCode, RpcError},
     procedure::{Event, Input, Kind, Procedure},
 };
@@ -302,7 +302,10 @@ async fn answer(trpc: Arc<Trpc>, headers: Arc<HeaderMap>, call: Call) -> Vec<u8>
     let request_id = context.request_id.clone();
     let ready = trpc
         .procedure_of_kind(&call.path, call.kind)
-        .and_then(|procedure| Ok((procedure, read_input(&trpc, call.input, None)?)));
+        .and_then(|procedure| {
+            let input = read_input(&trpc, procedure, &context, call.input, None)?;
+            Ok((procedure, input))
+        });
     let answer = match ready {
         Ok((procedure, input)) => trpc.call(procedure, context, input).await,
         Err(error) => Err(Failure::report(error, Some(&call.path), request_id)),
@@ -329,7 +332,10 @@ fn steps(
         let report = |error| Failure::report(error, Some(&path), request_id.clone());
         let ready = trpc
             .procedure_of_kind(&path, Kind::Subscription)
-            .and_then(|procedure| Ok((procedure, read_input(&trpc, input, last_event_id)?)));
+            .and_then(|procedure| {
+                let input = read_input(&trpc, procedure, &context, input, last_event_id)?;
+                Ok((procedure, input))
+            });
         let opened = match ready {
             Ok((procedure, input)) => trpc
                 .registry
@@ -381,9 +387,14 @@ fn data(
 
 fn read_input(
     trpc: &Trpc,
+    procedure: &Procedure,
+    context: &Context,
     input: Option<serde_json::Value>,
     last_event_id: Option<String>,
 ) -> Result<Input, RpcError> {
+    if !procedure.admits(context) {
+        return Ok(Input::Absent);
+    }
     let mut input = match input {
         Some(value) => input::decode(trpc.config.transformer, value)?,
         None => Input::Absent,

@@ -1,9 +1,14 @@
 //! Undoes an envelope that superjson wrote, or somebody who claims to.
 
+use std::{borrow::Cow, collections::HashSet};
+
 use chrono::{DateTime, NaiveDate, SecondsFormat};
 use serde_json::{Map, Value};
 
 use super::path::{self, Rule};
+
+/// Characters of a path or a type that an error repeats.
+const MAX_SHOWN: usize = 200;
 
 /// Why an envelope cannot be undone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,34 +86,50 @@ fn read(envelope: Value) -> Result<Option<Value>, DecodeError> {
         Some(version) if version.as_f64().is_some_and(|v| v >= 1.0) => Rule::V1,
         _ => Rule::Legacy,
     };
+    let Some(notes) = meta.get("values").filter(|notes| !notes.is_null()) else {
+        return Ok(Some(json));
+    };
+    let mut json = json;
     let mut reader = Reader {
         rule,
-        root: Some(json),
+        done: HashSet::new(),
+        has_undefined: false,
     };
-    if let Some(values) = meta.get("values").filter(|values| !values.is_null()) {
-        reader.node(values, &mut Vec::new())?;
+    reader.node(notes, &mut Place::Found(&mut json), At::Root)?;
+    if reader.is_undefined(&json) {
+        return Ok(None);
     }
-    Ok(reader.root)
+    if reader.has_undefined {
+        reader.sweep(&mut json);
+    }
+    Ok(Some(json))
 }
 
+/// Applies notes in one walk each, from the value that the note above has led to.
+///
+/// The work is that of reading the notes and the value once, whatever the notes say: a place that many
+/// notes name is looked at once per type, and what is `undefined` is taken out of its object at the end,
+/// together with all others. Until then nothing moves, so that a place is known by its address.
 struct Reader {
     rule: Rule,
-    root: Option<Value>,
+    /// What has been applied, and where.
+    done: HashSet<(*const Value, Kind)>,
+    has_undefined: bool,
 }
 
 impl Reader {
     /// What lies below comes first, as superjson has it: a set's items are read before the set is.
-    fn node(&mut self, node: &Value, at: &mut Vec<String>) -> Result<(), DecodeError> {
+    fn node(&mut self, node: &Value, place: &mut Place<'_>, at: At<'_>) -> Result<(), DecodeError> {
         match node {
-            Value::Object(children) => self.children(children, at),
+            Value::Object(children) => self.children(children, place, at),
             Value::Array(note) => {
                 match note.get(1) {
                     None | Some(Value::Null) => {}
-                    Some(Value::Object(children)) => self.children(children, at)?,
+                    Some(Value::Object(children)) => self.children(children, place, at)?,
                     Some(other) => return Err(bad_note(at, other)),
                 }
                 let kind = note.first().ok_or_else(|| bad_note(at, node))?;
-                self.apply(kind, at)
+                self.apply(kind, place, at)
             }
             other => Err(bad_note(at, other)),
         }
@@ -117,69 +138,113 @@ impl Reader {
     fn children(
         &mut self,
         children: &Map<String, Value>,
-        at: &mut Vec<String>,
+        place: &mut Place<'_>,
+        at: At<'_>,
     ) -> Result<(), DecodeError> {
         for (path, child) in children {
-            let depth = at.len();
-            path::split(path, self.rule, at)?;
-            self.node(child, at)?;
-            at.truncate(depth);
+            let keys = path::split(path, self.rule)?;
+            let mut place = place.reborrow();
+            for key in &keys {
+                place = place.below(key);
+            }
+            self.node(child, &mut place, At::Below(&at, &keys))?;
         }
         Ok(())
     }
 
-    fn apply(&mut self, kind: &Value, at: &[String]) -> Result<(), DecodeError> {
+    fn apply(
+        &mut self,
+        kind: &Value,
+        place: &mut Place<'_>,
+        at: At<'_>,
+    ) -> Result<(), DecodeError> {
         let kind = Kind::of(kind).ok_or_else(|| DecodeError::UnknownType {
             path: show(at),
-            kind: kind
-                .as_str()
-                .map_or_else(|| kind.to_string(), str::to_owned),
+            kind: short(
+                kind.as_str()
+                    .map_or_else(|| kind.to_string(), str::to_owned),
+            ),
         })?;
-        let Some((last, parents)) = at.split_last() else {
-            return match (&mut self.root, kind) {
-                (root, Kind::Undefined) => {
-                    *root = None;
-                    Ok(())
-                }
-                (Some(root), kind) => kind.read(root, at),
-                (None, _) => Ok(()),
-            };
-        };
-        let parent = parents
-            .iter()
-            .try_fold(self.root.as_mut(), |value, key| Some(step(value?, key)))
-            .flatten();
-        match (parent, kind) {
+        let value: &mut Value = match place {
+            Place::Found(value) => value,
+            Place::Missing if kind != Kind::Undefined => return Err(kind.refuse(at)),
             // superjson ignores a parent that is not there, too.
-            (None, _) => Ok(()),
-            (Some(Value::Object(object)), Kind::Undefined) => {
-                object.shift_remove(last);
+            Place::Missing | Place::Nowhere => return Ok(()),
+        };
+        if !self.done.insert((std::ptr::from_ref(value), kind)) {
+            return Ok(());
+        }
+        match kind {
+            Kind::Undefined => {
+                *value = Value::Null;
+                self.has_undefined = true;
                 Ok(())
             }
-            (Some(parent), Kind::Undefined) => {
-                if let Some(value) = step(parent, last) {
-                    *value = Value::Null;
-                }
-                Ok(())
+            kind => kind.read(value, at),
+        }
+    }
+
+    fn is_undefined(&self, value: &Value) -> bool {
+        self.done
+            .contains(&(std::ptr::from_ref(value), Kind::Undefined))
+    }
+
+    /// Takes what is `undefined` out of objects; an item of a list stays `null`.
+    fn sweep(&self, value: &mut Value) {
+        match value {
+            Value::Array(list) => list.iter_mut().for_each(|item| self.sweep(item)),
+            Value::Object(object) => {
+                object.retain(|_, value| !self.is_undefined(value));
+                object.values_mut().for_each(|value| self.sweep(value));
             }
-            (Some(parent), kind) => match step(parent, last) {
-                Some(value) => kind.read(value, at),
-                None => Err(kind.refuse(at)),
-            },
+            _ => {}
         }
     }
 }
 
-fn step<'a>(value: &'a mut Value, key: &str) -> Option<&'a mut Value> {
-    match value {
-        Value::Object(object) => object.get_mut(key),
-        Value::Array(list) => list.get_mut(key.parse::<usize>().ok()?),
-        _ => None,
+/// Where a note is, as a chain on the stack, so that a path is written only for an error.
+#[derive(Clone, Copy)]
+enum At<'a> {
+    Root,
+    Below(&'a At<'a>, &'a [Cow<'a, str>]),
+}
+
+/// What a path leads to.
+enum Place<'a> {
+    Found(&'a mut Value),
+    /// Its parent is there.
+    Missing,
+    /// Nor is its parent.
+    Nowhere,
+}
+
+impl<'a> Place<'a> {
+    fn reborrow(&mut self) -> Place<'_> {
+        match self {
+            Self::Found(value) => Place::Found(value),
+            Self::Missing => Place::Missing,
+            Self::Nowhere => Place::Nowhere,
+        }
+    }
+
+    fn below(self, key: &str) -> Self {
+        let Self::Found(parent) = self else {
+            return Self::Nowhere;
+        };
+        let value = match parent {
+            Value::Object(object) => object.get_mut(key),
+            Value::Array(list) => key
+                .parse()
+                .ok()
+                .and_then(|index: usize| list.get_mut(index)),
+            _ => None,
+        };
+        value.map_or(Self::Missing, Self::Found)
     }
 }
 
 /// The types that are read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     Undefined,
     Date,
@@ -232,7 +297,7 @@ impl Kind {
         }
     }
 
-    fn refuse(self, at: &[String]) -> DecodeError {
+    fn refuse(self, at: At<'_>) -> DecodeError {
         let (kind, expected) = self.name_and_form();
         DecodeError::BadValue {
             path: show(at),
@@ -241,7 +306,7 @@ impl Kind {
         }
     }
 
-    fn read(self, value: &mut Value, at: &[String]) -> Result<(), DecodeError> {
+    fn read(self, value: &mut Value, at: At<'_>) -> Result<(), DecodeError> {
         let fits = match (self, &*value) {
             (Self::Date, Value::String(text)) => {
                 // One that is no date goes on, so that the check of the input reports its field.
@@ -297,20 +362,35 @@ fn is_bigint(text: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn bad_note(at: &[String], found: &Value) -> DecodeError {
+fn bad_note(at: At<'_>, found: &Value) -> DecodeError {
     DecodeError::BadNote {
         path: show(at),
         found: found.to_string().chars().take(40).collect(),
     }
 }
 
-fn show(at: &[String]) -> String {
-    let mut path = String::new();
-    for (index, key) in at.iter().enumerate() {
-        if index > 0 {
-            path.push('.');
+/// The path in superjson's form.
+fn show(at: At<'_>) -> String {
+    fn write(at: At<'_>, keys: &mut Vec<String>) {
+        if let At::Below(above, below) = at {
+            write(*above, keys);
+            keys.extend(below.iter().map(|key| {
+                let mut escaped = String::new();
+                path::escape_into(key, &mut escaped);
+                escaped
+            }));
         }
-        path::escape_into(key, &mut path);
     }
-    path
+    let mut keys = Vec::new();
+    write(at, &mut keys);
+    short(keys.join("."))
+}
+
+/// As much of a text of the client's as an error repeats.
+pub(super) fn short(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_SHOWN) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }

@@ -1,6 +1,8 @@
 //! Paths of superjson: keys joined by `.`, in which `\` and `.` are escaped.
 
-use super::decode::DecodeError;
+use std::borrow::Cow;
+
+use super::decode::{DecodeError, short};
 
 /// How a writer escaped: with `v: 1` both `\` and `.`, before that only `.`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +25,15 @@ pub(super) fn escape_into(key: &str, path: &mut String) {
     }
 }
 
-/// The keys of a path, appended to `keys`.
-pub(super) fn split(path: &str, rule: Rule, keys: &mut Vec<String>) -> Result<(), DecodeError> {
+/// The keys of a path; one that needs no unescaping is a part of it.
+pub(super) fn split(path: &str, rule: Rule) -> Result<Vec<Cow<'_, str>>, DecodeError> {
+    let mut keys = Vec::new();
+    if !path.contains('\\') {
+        for key in path.split('.') {
+            keys.push(checked(Cow::Borrowed(key), path)?);
+        }
+        return Ok(keys);
+    }
     let mut key = String::new();
     let mut chars = path.chars().peekable();
     while let Some(char) = chars.next() {
@@ -38,21 +47,23 @@ pub(super) fn split(path: &str, rule: Rule, keys: &mut Vec<String>) -> Result<()
                 chars.next();
             }
             ('\\', _, Rule::V1) => {
-                return Err(DecodeError::BadEscape { path: path.into() });
+                return Err(DecodeError::BadEscape {
+                    path: short(path.into()),
+                });
             }
-            ('.', _, _) => keys.push(checked(std::mem::take(&mut key), path)?),
+            ('.', _, _) => keys.push(checked(Cow::Owned(std::mem::take(&mut key)), path)?),
             (char, _, _) => key.push(char),
         }
     }
-    keys.push(checked(key, path)?);
-    Ok(())
+    keys.push(checked(Cow::Owned(key), path)?);
+    Ok(keys)
 }
 
-fn checked(key: String, path: &str) -> Result<String, DecodeError> {
+fn checked<'a>(key: Cow<'a, str>, path: &str) -> Result<Cow<'a, str>, DecodeError> {
     if is_forbidden(&key) {
         return Err(DecodeError::ForbiddenKey {
-            path: path.into(),
-            key,
+            path: short(path.into()),
+            key: key.into_owned(),
         });
     }
     Ok(key)

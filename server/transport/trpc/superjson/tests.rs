@@ -226,6 +226,35 @@ fn undefined_is_taken_away() {
 }
 
 #[test]
+fn a_place_may_be_reached_in_several_ways_and_the_others_keep_their_order() {
+    let value = json!({"a": {"z": 1, "y": null, "x": {"w": null, "v": 2}, "u": null, "t": 3}});
+    let notes = json!({
+        "a": ["Error", {"y": ["undefined"], "x.w": ["undefined"], "x": ["Error", {"w": ["undefined"]}]}],
+        "a.y": ["undefined"],
+        "a.u": ["undefined"],
+        "a.u.below": ["undefined"],
+    });
+    let read = decode(json!({"json": value, "meta": {"values": notes, "v": 1}}));
+    let read = read.unwrap().unwrap().to_string();
+    assert_eq!(read, r#"{"a":{"z":1,"x":{"v":2},"t":3}}"#);
+}
+
+#[test]
+fn an_error_repeats_no_more_of_a_path_than_people_read() {
+    let path = "a.".repeat(100_000);
+    for note in [json!(["Symbol"]), json!(5), json!(["undefined", 5])] {
+        let values = json!({ &path: note });
+        let error = decode(json!({"json": {}, "meta": {"values": values, "v": 1}})).unwrap_err();
+        assert!(error.len() < 400, "{error}");
+    }
+    for path in [path.clone() + "\\", path + "__proto__"] {
+        let values = json!({ path: ["undefined"] });
+        let error = decode(json!({"json": {}, "meta": {"values": values, "v": 1}})).unwrap_err();
+        assert!(error.len() < 400, "{error}");
+    }
+}
+
+#[test]
 fn what_is_no_envelope_is_undefined_and_null_is_refused() {
     assert_eq!(decode(json!(5)), Ok(None));
     assert_eq!(decode(json!({"a": 1})), Ok(None));
@@ -367,8 +396,7 @@ proptest! {
             }
             path::escape_into(key, &mut whole);
         }
-        let mut read = Vec::new();
-        path::split(&whole, Rule::V1, &mut read).unwrap();
+        let read = path::split(&whole, Rule::V1).unwrap();
         prop_assert_eq!(read, keys);
     }
 
