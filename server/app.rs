@@ -21,15 +21,18 @@ use crate::{
     },
     ai_metrics::{AiMetrics, Event, Outcome},
     alerting::Dispatcher,
-    chat::{Chat, RatedAnswer, store::Rating},
-    model_router::{Clients, ModelRouter, catalog::Catalog},
+    chat::{self, Chat, RatedAnswer, store::Rating},
+    model_router::{
+        Clients, ModelRouter,
+        catalog::{Access, Catalog},
+    },
     providers::sandbox::{Sandbox, SandboxPlan},
     rollout::{
         controller::{self, Controller, World},
         plan::{Known, Library},
     },
     routers, schema,
-    storage::{Storage, secret_for_development},
+    storage::{Storage, has_secret, secret_for_development},
     transport::{self, gate::Gate, trpc},
 };
 
@@ -45,6 +48,8 @@ pub struct App {
     pub storage: Storage,
     /// Where the sandbox answers, if it runs.
     pub sandbox_url: Option<String>,
+    /// Where requests for models go, a line for each provider that a task uses.
+    destinations: Vec<String>,
     /// Calls, connections and sockets.
     tasks: Tasks,
     /// The rollouts.
@@ -70,7 +75,12 @@ impl App {
     ) -> anyhow::Result<Self> {
         // A provider that was installed before is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let catalog = Catalog::load(&config.models, &config.providers, config.environment)?;
+        let catalog = Catalog::load(
+            &config.models,
+            &config.providers,
+            config.environment,
+            &[("chat.sendMessage", chat::send::TASK)],
+        )?;
         let storage = Storage::open(&config.database.url).await?;
         let tasks = Tasks::default();
 
@@ -91,6 +101,7 @@ impl App {
             .as_ref()
             .map(|sandbox| sandbox.base_url().to_owned());
         let clients = Clients::connect(&catalog, sandbox_url.as_deref())?;
+        let destinations = destinations(&catalog, sandbox_url.as_deref());
         let models = Arc::new(ModelRouter::new(
             catalog,
             clients,
@@ -183,6 +194,7 @@ impl App {
             metrics,
             storage,
             sandbox_url,
+            destinations,
             controller,
             tasks,
             recording: Tasks::default(),
@@ -227,9 +239,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let app = App::build(config).await?;
+    if let Some(url) = &app.sandbox_url {
+        tracing::warn!(
+            url,
+            "a provider has no key: its models are simulated by the sandbox"
+        );
+    }
     let listener = TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}"))?;
+        .with_context(|| format!("cannot listen on {address} (`HOST` and `PORT` name another)"))?;
     let stop = stop_signal()?;
     app.introduce(listener.local_addr()?)?;
     app.serve(listener, stop).await;
@@ -260,23 +278,12 @@ impl App {
             out,
             "  health      http://{address}/healthz, http://{address}/readyz"
         )?;
-        writeln!(out, "  database    {}", self.config.database.shown_url())?;
-        match &self.sandbox_url {
-            Some(url) => {
-                tracing::warn!(
-                    url,
-                    "no provider key: models are simulated by the sandbox provider"
-                );
-                writeln!(
-                    out,
-                    "  models      SANDBOX at {url}: simulated, as no provider key is set"
-                )?;
-            }
-            None => writeln!(
-                out,
-                "  models      {}",
-                self.config.providers.openrouter_base_url
-            )?,
+        let database = Storage::place(&self.config.database.url);
+        let database = database.unwrap_or_else(|_| self.config.database.shown_url());
+        writeln!(out, "  database    {database}")?;
+        for (n, destination) in self.destinations.iter().enumerate() {
+            let label = if n == 0 { "models" } else { "" };
+            writeln!(out, "  {label:<10}  {destination}")?;
         }
         writeln!(out, "Try:")?;
         writeln!(
@@ -286,6 +293,30 @@ impl App {
         )?;
         out.flush()
     }
+}
+
+/// A line for each provider that a task uses: its name, where its requests go, and with what.
+fn destinations(catalog: &Catalog, sandbox_url: Option<&str>) -> Vec<String> {
+    let of_tasks = catalog
+        .tasks
+        .iter()
+        .flat_map(|task| task.candidate.iter().chain(&task.control));
+    let models: Vec<_> = of_tasks.chain(&catalog.unrouted).collect();
+    let is_used = |name: &str| models.iter().any(|model| model.provider == name);
+    let used = catalog.providers.iter().filter(|it| is_used(&it.name));
+    used.map(|provider| {
+        let (name, url) = (&provider.name, &provider.base_url);
+        let variable = provider.api_key_env.as_deref().unwrap_or_default();
+        match &provider.access {
+            Access::Key(_) => format!("{name} at {url}, with the key in {variable}"),
+            Access::Open => format!("{name} at {url}, without a key"),
+            Access::Sandbox => format!(
+                "{name} is SIMULATED by the sandbox at {}, as {variable} is not set",
+                sandbox_url.unwrap_or_default()
+            ),
+        }
+    })
+    .collect()
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
@@ -340,6 +371,21 @@ fn session_secret(config: &Config) -> anyhow::Result<SecretString> {
         None => secret_for_development(&config.database.url)
             .context("cannot keep a secret for development"),
     }
+}
+
+/// Fails where a token would be for a database or a secret that no server has used: such a token is
+/// refused by whichever server it was meant for.
+pub async fn require_database(config: &Config) -> anyhow::Result<()> {
+    let url = &config.database.url;
+    Storage::require(url).await?;
+    let is_postgres = url.starts_with("postgres");
+    anyhow::ensure!(
+        config.auth.jwt_secret.is_some() || is_postgres || has_secret(url),
+        "no secret lies beside the database `{}`, so its server has one from `JWT_SECRET`; set the \
+         same `JWT_SECRET` here",
+        Storage::place(url)?
+    );
+    Ok(())
 }
 
 /// A session token for a local user, who is made or gets this role.

@@ -32,7 +32,10 @@ use crate::{
     },
     app,
     model_router::catalog::CatalogError,
+    providers::sandbox::PlanError,
+    rollout::plan::LibraryError,
     schema,
+    storage::{Storage, StorageError},
 };
 
 /// Answers AI requests over tRPC and JSON-RPC, and moves users to new models a few percent at a time.
@@ -61,8 +64,12 @@ enum Command {
         /// How long the token holds, such as `1h` or `30d`; SESSION_TTL where it is not given.
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<Duration>,
+        /// Makes the database where there is none; without it that is refused, because a server
+        /// elsewhere would not accept the token.
+        #[arg(long)]
+        create: bool,
     },
-    /// Steers the rollouts of a running server, and reads what is kept of them.
+    /// Starts, changes and shows the rollouts of a running server.
     Rollout(rollout::Arguments),
     /// Sends bounded traffic of many users through a running server.
     Drive(drive::DriveArgs),
@@ -70,9 +77,9 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Runs the simulated provider alone, until it is stopped.
     Sandbox(sandbox::SandboxArgs),
-    /// Tries the channels of alerts.
+    /// Sends a test to the channels of alerts.
     Alert(alert::Arguments),
-    /// Tells what would happen, before anybody's traffic is at stake.
+    /// Computes what a plan would see, before real users are at stake.
     Simulate(simulate::Arguments),
     /// Writes the contract into schema/ and the templates of the settings beside it, or checks both.
     Schema {
@@ -117,8 +124,15 @@ pub fn main() -> ExitCode {
                 Some(faults) => writeln!(std::io::stderr(), "{faults}"),
                 None => writeln!(std::io::stderr(), "modelramp: {error:#}"),
             };
-            // The catalogue is a setting too, in a file of its own.
-            let is_setting = faults.is_some() || error.is::<CatalogError>();
+            // Some settings are files, whose readers have errors of their own.
+            let is_setting = faults.is_some()
+                || error.is::<CatalogError>()
+                || error.is::<LibraryError>()
+                || error.is::<PlanError>()
+                || matches!(
+                    error.downcast_ref(),
+                    Some(StorageError::NotAFile { .. } | StorageError::UnsupportedUrl { .. })
+                );
             ExitCode::from(if is_setting { 64 } else { 1 })
         }
     }
@@ -134,7 +148,19 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             let _log = logging::init(&config.log)?;
             app::serve(config).await
         }
-        Command::Token { user, role, ttl } => token(&load()?, user, role.into(), ttl).await,
+        Command::Token {
+            user,
+            role,
+            ttl,
+            create,
+        } => {
+            let config = load()?;
+            if !create {
+                let refused = "no token was made (`--create` makes a new database for it)";
+                app::require_database(&config).await.context(refused)?;
+            }
+            token(&config, user, role.into(), ttl).await
+        }
         Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,
         Command::Drive(arguments) => drive::run(arguments, &sources()?).await,
         Command::Demo(arguments) => demo::run(arguments).await,
@@ -148,6 +174,12 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             write_or_check(&dir.join(".."), &templates(), check)
         }
     }
+}
+
+/// Whether these words after `modelramp` are a command line; nothing is run. For tests of the docs.
+pub fn check<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<(), clap::Error> {
+    let words = std::iter::once("modelramp").chain(words);
+    Arguments::try_parse_from(words).map(|_| ())
 }
 
 fn write_or_check(
@@ -176,7 +208,16 @@ async fn token(
     role: Role,
     ttl: Option<Duration>,
 ) -> anyhow::Result<()> {
-    let token = app::issue_token(config, user, role, ttl, Utc::now()).await?;
+    let now = Utc::now();
+    let token = app::issue_token(config, user, role, ttl, now).await?;
+    let ttl = ttl.unwrap_or(config.auth.session_ttl);
+    writeln!(
+        std::io::stderr(),
+        "user {user} is now {} in {}; the token holds for {}",
+        role.name(),
+        Storage::place(&config.database.url)?,
+        humantime::format_duration(ttl)
+    )?;
     writeln!(std::io::stdout(), "{token}")?;
     Ok(())
 }

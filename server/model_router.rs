@@ -25,6 +25,7 @@ use crate::{
         assignment::{Subject, Variant},
         errors::{ErrorCode, RpcError},
         feature_flags::FeatureFlags,
+        suggest::hint,
     },
     ai_metrics::{AiMetrics, Event},
     providers::{
@@ -72,7 +73,7 @@ pub struct Answer {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RouteError {
     /// The catalogue has no such task.
-    #[error("unknown task `{task}`; known are {known}")]
+    #[error("unknown task `{task}`; known are {known}{}", hint(task, known.split(", ")))]
     UnknownTask {
         /// What was asked for.
         task: String,
@@ -80,7 +81,7 @@ pub enum RouteError {
         known: String,
     },
     /// The catalogue has no such model.
-    #[error("unknown model `{model}`; known are {known}")]
+    #[error("unknown model `{model}`; known are {known}{}", hint(model, known.split(", ")))]
     UnknownModel {
         /// What was asked for.
         model: String,

@@ -27,7 +27,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use self::db::Db;
 
 pub use self::{
-    secret::secret_for_development,
+    secret::{has_secret, secret_for_development},
     upkeep::{ROLLOUT_RETENTION, Rollup, Upkeep},
     users::UserError,
 };
@@ -57,6 +57,32 @@ impl Storage {
         Db::open_read_only(url).await.map(|db| Self { db })
     }
 
+    /// Fails where no server has used this database yet, and so nobody's tables are there.
+    pub async fn require(url: &str) -> Result<(), StorageError> {
+        match Self::open_read_only(url).await {
+            Ok(storage) => {
+                storage.close().await;
+                Ok(())
+            }
+            Err(StorageError::Older {
+                database,
+                version: 0,
+                ..
+            }) => Err(StorageError::Missing { database }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where the database is, for people: the whole path of a file, or server and name without user
+    /// and password.
+    pub fn place(url: &str) -> Result<String, StorageError> {
+        if postgres::is_url(url) {
+            postgres::place(url)
+        } else {
+            sqlite::path(url).map(|path| sqlite::place(&path))
+        }
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StorageError> {
         self.db.ping().await.map_err(StorageError::Ping)
@@ -81,24 +107,18 @@ pub enum StorageError {
         scheme: String,
     },
     /// `sqlite:`, but not a writable file behind it.
-    #[error("`{url}` is not a database file that can be kept; use `sqlite://path/to/file.db`")]
+    #[error("the database URL `{url}` {why}; use `sqlite://path/to/file.db`")]
     NotAFile {
         /// As given.
         url: String,
+        /// Completes “the URL …”.
+        why: &'static str,
     },
     /// Not repeated, as it may hold a password.
     #[error(
         "the PostgreSQL URL cannot be read; expected `postgres://user:password@host:port/database`"
     )]
     InvalidPostgresUrl,
-    /// A parameter that SQLite does not know, or bad encoding.
-    #[error("the database URL `{url}` cannot be read")]
-    InvalidUrl {
-        /// As given.
-        url: String,
-        /// What is wrong with it.
-        source: sqlx::Error,
-    },
     /// The folder of the file.
     #[error("cannot create the folder `{}` for the database", path.display())]
     Folder {
@@ -116,7 +136,10 @@ pub enum StorageError {
         source: sqlx::Error,
     },
     /// There is no file to read.
-    #[error("there is no database at `{database}`; `DATABASE_URL` names another")]
+    #[error(
+        "there is no database at `{database}`; start the server here once, which makes it, or let \
+         `DATABASE_URL` name the server's"
+    )]
     Missing {
         /// Where it would be.
         database: String,

@@ -21,6 +21,7 @@ use super::{
         SchemaFn, SubscriptionItem,
     },
     shape::{OptionalFields, Shape},
+    suggest,
     tasks::Tasks,
 };
 
@@ -61,7 +62,7 @@ impl Registry {
     /// The procedure of this name, or tRPC's error.
     pub fn find(&self, path: &str) -> Result<&Procedure, RpcError> {
         self.get(path)
-            .ok_or_else(|| RpcError::not_found(format!("No procedure found on path \"{path}\"")))
+            .ok_or_else(|| unknown_procedure(path, self.procedures.keys().copied()))
     }
 
     /// All procedures, by name.
@@ -168,6 +169,16 @@ impl Registry {
                 first.registered_at
             );
         }
+    }
+}
+
+/// tRPC's error for a path that names no procedure. Its text is tRPC's own, so only the log says which
+/// of the `known` was probably meant.
+pub fn unknown_procedure<'k>(path: &str, known: impl IntoIterator<Item = &'k str>) -> RpcError {
+    let error = RpcError::not_found(format!("No procedure found on path \"{path}\""));
+    match suggest::nearest(path, known) {
+        Some(near) => error.with_cause(anyhow::anyhow!("did you mean `{}`?", near.word)),
+        None => error,
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Sends a test to each channel of the settings; fails where one does not arrive.
+    /// Sends a test alert to each channel of the settings, and fails if one of them does not take it.
     Test {
         /// This channel only: slack, email, webhook or pagerduty.
         #[arg(long, value_parser = channel)]
@@ -51,7 +51,10 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         None => dispatcher.channels(),
     };
     if channels.is_empty() {
-        bail!("no channel is set up; `SLACK_WEBHOOK_URL` and others in schema/settings.md do that");
+        bail!(
+            "no alert channel is set up, so nothing was sent; set `SLACK_WEBHOOK_URL`, or the settings of \
+             another channel (docs/alerts.md)"
+        );
     }
     let results = dispatcher.send_test(&channels, Utc::now()).await;
     let mut out = std::io::stdout().lock();
@@ -59,7 +62,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     for result in &results {
         let name = result.channel.name();
         match &result.error {
-            None => writeln!(out, "{name:<10} has it")?,
+            None => writeln!(out, "{name:<10} took the test")?,
             Some(error) => {
                 failed += 1;
                 writeln!(out, "{name:<10} failed: {}", clean(error))?;
@@ -68,7 +71,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     }
     if failed > 0 {
         bail!(
-            "{failed} of {} channels did not take the test",
+            "{failed} of {} channels did not take the test; the reason stands beside each of them",
             results.len()
         );
     }

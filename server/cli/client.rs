@@ -8,7 +8,10 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::_core::config::{ClientConfig, TOKEN_VARIABLE};
+use crate::_core::{
+    config::{ClientConfig, TOKEN_VARIABLE},
+    slips,
+};
 
 /// The longest that one call may take; a start reads a week of events.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
@@ -31,8 +34,8 @@ pub(super) enum ClientError {
     #[error("`{url}` is not a server's address; expected one such as `http://127.0.0.1:3000`")]
     Address { url: String },
     /// The token holds what no header may.
-    #[error("`{TOKEN_VARIABLE}` is not a token: it holds characters that cannot be sent")]
-    Token,
+    #[error("`{TOKEN_VARIABLE}` is no token: its value {reason}")]
+    Token { reason: &'static str },
     /// The client itself could not be made.
     #[error("cannot make an HTTP client")]
     Setup(#[source] reqwest::Error),
@@ -44,7 +47,7 @@ pub(super) enum ClientError {
         cause: reqwest::Error,
     },
     /// Too slow.
-    #[error("{endpoint} did not answer `{method}` in {} s; whether it was done, `get` tells", CALL_TIMEOUT.as_secs())]
+    #[error("{endpoint} did not answer `{method}` within {} s; a change may have been made nevertheless, which `modelramp rollout get ID` shows", CALL_TIMEOUT.as_secs())]
     Slow { endpoint: Url, method: String },
     /// Somebody else there.
     #[error("{endpoint} does not answer as modelramp does (HTTP {status})")]
@@ -70,10 +73,11 @@ pub(super) enum ClientError {
     },
 }
 
-const NO_TOKEN: &str = "the server asks who you are: put an admin's token into the environment, \
+const NO_TOKEN: &str = "the server does not know who you are: put an admin's token into the environment, \
      `export MODELRAMP_TOKEN=$(modelramp token --user 1 --role admin)`";
-const BAD_TOKEN: &str = "the server does not accept the token in `MODELRAMP_TOKEN`: it has expired, \
-     its user was deleted, or another server made it";
+const BAD_TOKEN: &str = "the server does not accept the token in `MODELRAMP_TOKEN`: it has expired, its user \
+     was deleted, or it was made for another database than the server's. Make a new one in the \
+     server's folder: `export MODELRAMP_TOKEN=$(modelramp token --user 1 --role admin)`";
 
 /// An answer in JSON-RPC's envelope.
 #[derive(Deserialize)]
@@ -183,8 +187,14 @@ fn endpoint(url: &str) -> Result<Url, ClientError> {
 }
 
 fn authorization(token: &SecretString) -> Result<HeaderValue, ClientError> {
-    let text = format!("Bearer {}", token.expose_secret());
-    let mut value = HeaderValue::try_from(text).map_err(|_| ClientError::Token)?;
+    let token = token.expose_secret();
+    if let Some(reason) = slips::in_key(token) {
+        return Err(ClientError::Token { reason });
+    }
+    let unfit = ClientError::Token {
+        reason: "holds characters that cannot be sent",
+    };
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| unfit)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -213,6 +223,12 @@ mod tests {
     fn a_token_is_not_shown_and_not_sent_broken() {
         let value = authorization(&"secret".into()).expect("a header");
         assert!(!format!("{value:?}").contains("secret"));
-        assert!(authorization(&"a\nb".into()).is_err());
+        for slip in ["a\nb", "Bearer secret", "\"secret\""] {
+            let error = authorization(&slip.into()).expect_err(slip).to_string();
+            assert!(
+                error.contains("MODELRAMP_TOKEN") && !error.contains("secret"),
+                "{error}"
+            );
+        }
     }
 }

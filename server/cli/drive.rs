@@ -21,9 +21,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::SecretString;
 use url::{Host, Url};
 
-use self::traffic::{Pace, Progress, Traffic};
+use self::traffic::{NO_CONNECTION, Pace, Progress, Tally, Traffic};
+use super::rollout::percent;
 use crate::{
-    _core::config::{Config, Sources, TOKEN_VARIABLE},
+    _core::{
+        config::{Config, Sources, TOKEN_VARIABLE},
+        units::Percent,
+    },
     app,
 };
 
@@ -58,6 +62,9 @@ pub struct DriveArgs {
     /// A file of tokens, one a line, instead of local users.
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
+    /// The command fails where more of the requests fail, in percent.
+    #[arg(long, value_name = "PERCENT", default_value = "50", value_parser = percent)]
+    max_failed: Percent,
     /// Allows a server that is not on this machine.
     #[arg(long)]
     yes_remote: bool,
@@ -102,11 +109,33 @@ pub async fn run(arguments: DriveArgs, sources: &Sources) -> anyhow::Result<()> 
     let mut out = std::io::stdout().lock();
     write!(out, "{}", report::table(&tally))?;
     drop(out);
+    judge(&tally, &url, arguments.max_failed)
+}
+
+/// An error where so many requests failed that the figures say little about the models.
+fn judge(tally: &Tally, url: &Url, max_failed: Percent) -> anyhow::Result<()> {
+    let all = tally.requests();
     ensure!(
-        tally.requests() > 0,
-        "nothing was sent; is the server at {url} running?"
+        all > 0,
+        "no request was sent; is the server at {url} running?"
     );
-    Ok(())
+    let failed = all - tally.answered();
+    if failed as f64 * 100.0 <= max_failed.get() * all as f64 {
+        return Ok(());
+    }
+    let reason = tally.commonest_failure().unwrap_or_default();
+    let advice = match reason {
+        NO_CONNECTION => "; is the server running there? `--url` names another",
+        "UNAUTHORIZED" => {
+            "; the server does not accept the tokens: it has another database or another \
+             `JWT_SECRET` than the settings in this folder"
+        }
+        "RATE_LIMIT_EXCEEDED" => {
+            "; take more `--users`, a lower `--rate` or a higher CHAT_RATE_LIMIT"
+        }
+        _ => "; the server's log says why",
+    };
+    bail!("{failed} of {all} requests to {url} failed, most of them with `{reason}`{advice}")
 }
 
 /// Whom to call, in whose names.
@@ -155,6 +184,7 @@ async fn local_tokens(config: &Config, arguments: &DriveArgs) -> anyhow::Result<
     const MARGIN: Duration = Duration::from_secs(60 * 60);
     let last = arguments.first_user.saturating_add(arguments.users - 1);
     let ids = arguments.first_user..=last;
+    app::require_database(config).await?;
     app::issue_tokens(config, ids, arguments.duration + MARGIN, Utc::now())
         .await
         .context("cannot make tokens for local users; `--first-user` starts elsewhere")

@@ -60,7 +60,7 @@ pub(super) async fn replay(config: &Config, id: &str, json: bool) -> anyhow::Res
         )?;
     }
     if !replay.is_identical {
-        bail!("what came out is not what was stored");
+        bail!("the replay differs from what was stored: see the lines and notes above");
     }
     if !json {
         writeln!(out, "identical, bit for bit")?;

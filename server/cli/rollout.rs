@@ -132,7 +132,7 @@ struct Change {
     version: Option<i64>,
 }
 
-fn percent(text: &str) -> Result<Percent, String> {
+pub(super) fn percent(text: &str) -> Result<Percent, String> {
     let text = text.trim().trim_end_matches('%');
     Percent::parse(text).ok_or_else(|| "expected a number from 0 to 100".to_owned())
 }

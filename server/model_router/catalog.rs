@@ -15,6 +15,7 @@ use crate::{
     _core::{
         assignment::Variant,
         config::{Environment, ModelsConfig, ProvidersConfig},
+        slips,
         units::Microdollars,
     },
     providers::{Usage, openrouter},
@@ -202,10 +203,14 @@ impl Catalog {
     /// A key that is missing is a fault, except in development and tests, where the provider gets
     /// [`Access::Sandbox`]. There `OPENROUTER_BASE_URL` alone is enough: whoever names a server
     /// wants that one, with or without a key.
+    ///
+    /// `needs` are procedures and the tasks that they ask for; a task that is missing is a fault now
+    /// rather than in each of their calls.
     pub fn load(
         models: &ModelsConfig,
         providers: &ProvidersConfig,
         environment: Environment,
+        needs: &[(&str, &str)],
     ) -> Result<Self, CatalogError> {
         let (text, origin) = match &models.catalogue {
             None => (EMBEDDED.to_owned(), "(embedded)".to_owned()),
@@ -221,14 +226,14 @@ impl Catalog {
                 (text, origin)
             }
         };
-        parse::catalog(&text, &origin, &|provider| {
+        parse::catalog(&text, &origin, needs, &|provider| {
             grant(provider, providers, environment)
         })
     }
 
     /// A catalogue alone, without keys; providers that need one get [`Access::Sandbox`].
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
-        parse::catalog(text, "(text)", &|provider| {
+        parse::catalog(text, "(text)", &[], &|provider| {
             if provider.api_key_env.is_some() {
                 provider.access = Access::Sandbox;
             }
@@ -286,7 +291,11 @@ fn grant(
     } else {
         settings.api_keys.get(variable)
     };
-    provider.access = match key.filter(|key| !key.expose_secret().trim().is_empty()) {
+    let key = key.filter(|key| !key.expose_secret().trim().is_empty());
+    if let Some(reason) = key.and_then(|key| slips::in_key(key.expose_secret())) {
+        return Err(format!("= \"{variable}\", whose value {reason}"));
+    }
+    provider.access = match key {
         Some(key) => Access::Key(key.clone()),
         None if !environment.is_local() => {
             return Err(format!(

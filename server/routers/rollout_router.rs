@@ -20,7 +20,8 @@ use self::{
 use super::feature_flags_router::{MAX_REASON, checked};
 use crate::{
     _core::{
-        context::Context, errors::RpcError, procedure::Tracked, registry::Registry, units::Percent,
+        context::Context, errors::RpcError, procedure::Tracked, registry::Registry, suggest,
+        units::Percent,
     },
     procedures,
     rollout::{audit::Explanation, controller::Controller, plan::Plan},
@@ -96,10 +97,11 @@ async fn validate(
     match controller.library().get(input.plan.trim()) {
         Some(plan) => Ok(Checked::new(Ok(plan.clone()), traffic)),
         None => {
-            let known = controller.library().plans();
-            let known: Vec<_> = known.map(|plan| format!("`{}`", plan.name)).collect();
+            let known = || controller.library().plans().map(|plan| plan.name.as_str());
+            let hint = suggest::hint(&input.plan, known());
+            let known: Vec<_> = known().map(|name| format!("`{name}`")).collect();
             Err(RpcError::not_found(format!(
-                "Unknown plan `{}`; known are {}",
+                "Unknown plan `{}`; known are {}{hint}",
                 input.plan,
                 known.join(", ")
             )))

@@ -56,6 +56,11 @@ async fn connect(options: PgConnectOptions) -> Result<(PgPool, String), StorageE
     }
 }
 
+/// Server and database of a URL, without user and password.
+pub(super) fn place(url: &str) -> Result<String, StorageError> {
+    Ok(name(&options(url)?))
+}
+
 /// Server and database, without user and password.
 fn name(options: &PgConnectOptions) -> String {
     let host = options

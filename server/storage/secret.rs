@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rand::Rng;
@@ -19,20 +19,31 @@ const SECRET_BYTES: usize = 32;
 /// checks with. Processes that start at once agree on one: the file appears whole or not at all, and
 /// never replaces another.
 pub fn secret_for_development(database_url: &str) -> io::Result<SecretString> {
+    let (database, path) = place(database_url)?;
+    sqlite::create_parent(&database).map_err(io::Error::other)?;
+    let path = path.as_path();
+    match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
+        found => found,
+    }
+}
+
+/// Whether a server has made a secret beside this database.
+pub fn has_secret(database_url: &str) -> bool {
+    place(database_url).is_ok_and(|(_, path)| path.exists())
+}
+
+/// The database's file, and that of the secret.
+fn place(database_url: &str) -> io::Result<(PathBuf, PathBuf)> {
     if postgres::is_url(database_url) {
         return Err(io::Error::other(
             "with PostgreSQL there is no file to keep a secret beside; set `JWT_SECRET`",
         ));
     }
     let database = sqlite::path(database_url).map_err(io::Error::other)?;
-    sqlite::create_parent(&database).map_err(io::Error::other)?;
-    let mut path = database.into_os_string();
+    let mut path = database.clone().into_os_string();
     path.push(".jwt-secret");
-    let path = Path::new(&path);
-    match read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
-        found => found,
-    }
+    Ok((database, path.into()))
 }
 
 fn read(path: &Path) -> io::Result<SecretString> {

@@ -9,10 +9,12 @@ mod contract;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod crash;
 mod demo;
+mod documentation;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod drive;
 mod feature_flags;
 mod feature_flags_vectors;
+mod first_half_hour;
 mod front_end;
 mod jsonrpc;
 mod llm_calls_vectors;

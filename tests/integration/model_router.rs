@@ -597,7 +597,7 @@ fn embedded(key: Option<&str>, environment: Environment) -> Result<Catalog, Stri
         attempt_timeout: Duration::from_secs(5),
         openrouter_model: String::new(),
     };
-    Catalog::load(&models, &providers(key), environment).map_err(|error| error.to_string())
+    Catalog::load(&models, &providers(key), environment, &[]).map_err(|error| error.to_string())
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ pub(crate) fn catalog(base_url: &str) -> Catalog {
         gemini_api_key: None,
         api_keys: Default::default(),
     };
-    Catalog::load(&models, &providers, Environment::Production).unwrap()
+    Catalog::load(&models, &providers, Environment::Production, &[]).unwrap()
 }
 
 /// The flags of a case, with the settings that the rules name for vectors.

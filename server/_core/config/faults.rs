@@ -2,14 +2,18 @@
 
 use std::fmt;
 
-use super::settings::AnySetting;
+use super::settings::{AnySetting, Wrong};
 
 /// Longer values are cut where they are shown.
 const SHOWN: usize = 100;
 
-/// Everything that is wrong with the settings; never empty.
+/// Everything that is wrong with the settings; never without a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigFaults(Vec<ConfigFault>);
+pub struct ConfigFaults {
+    faults: Vec<ConfigFault>,
+    /// What may explain a fault, such as a variable whose name has a slip.
+    notes: Vec<String>,
+}
 
 /// One setting, or one file of settings, that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,34 +29,48 @@ pub struct ConfigFault {
 impl ConfigFaults {
     /// `Err` if there are any.
     pub(super) fn check(faults: Vec<ConfigFault>) -> Result<(), Self> {
+        Self::check_with(faults, &[])
+    }
+
+    /// The same, with what is odd about the settings besides.
+    pub(super) fn check_with(faults: Vec<ConfigFault>, notes: &[String]) -> Result<(), Self> {
         if faults.is_empty() {
             Ok(())
         } else {
-            Err(Self(faults))
+            let notes = notes.to_vec();
+            Err(Self { faults, notes })
         }
     }
 
     /// In the order of the table; files come first.
     pub fn iter(&self) -> impl Iterator<Item = &ConfigFault> {
-        self.0.iter()
+        self.faults.iter()
     }
 }
 
 impl From<ConfigFault> for ConfigFaults {
     fn from(fault: ConfigFault) -> Self {
-        Self(vec![fault])
+        Self {
+            faults: vec![fault],
+            notes: Vec::new(),
+        }
     }
 }
 
 impl fmt::Display for ConfigFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
-            [fault] => fault.fmt(f),
+        match self.faults.as_slice() {
+            [fault] => fault.fmt(f)?,
             faults => {
                 write!(f, "{} settings cannot be used:", faults.len())?;
-                faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+                faults
+                    .iter()
+                    .try_for_each(|fault| write!(f, "\n  {fault}"))?;
             }
         }
+        self.notes
+            .iter()
+            .try_for_each(|note| write!(f, "\nnote: {note}"))
     }
 }
 
@@ -87,18 +105,22 @@ impl ConfigFault {
     pub(super) fn value(
         setting: &dyn AnySetting,
         text: &str,
-        wrong: &str,
+        wrong: &Wrong,
         origin: Option<&str>,
     ) -> Self {
         let from = origin.map(|o| format!(", from {o},")).unwrap_or_default();
-        let found = match (setting.secret(), wrong == text) {
-            (true, _) => format!("holds a secret{from} that does not fit"),
-            (false, true) => format!("is `{}`{from}", shown(text)),
-            (false, false) => format!(
-                "is `{}`{from} where `{}` does not fit",
-                shown(text),
-                shown(wrong)
-            ),
+        let value = if setting.secret() {
+            "holds a value that is not shown".to_owned()
+        } else {
+            format!("is `{}`", shown(text))
+        };
+        let found = match wrong {
+            Wrong::Slip(reason) => format!("{value}{from} and {reason}"),
+            Wrong::Part(_) if setting.secret() => {
+                format!("{value}{from} and has not the right form")
+            }
+            Wrong::Part(part) if part == text => format!("{value}{from}"),
+            Wrong::Part(part) => format!("{value}{from} where `{}` does not fit", shown(part)),
         };
         Self::new(
             setting.row().name,

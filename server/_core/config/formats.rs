@@ -16,7 +16,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use url::Url;
 
 pub(super) use self::contacts::{MailAddress, MailAddresses, SecretUrl, SmtpUrl};
-use super::super::{assignment::Subject, units::Percent};
+use super::super::{assignment::Subject, database_url::sqlite_file, slips, units::Percent};
 
 /// A kind of value.
 pub(super) trait Format: Sync {
@@ -35,6 +35,11 @@ pub(super) trait Format: Sync {
 
     /// The value of a text that is not blank and has no blanks around it, or the part that is wrong.
     fn parse(&self, text: &str) -> Result<Self::Value, String>;
+
+    /// Why a text that may fit was hardly meant so; completes “`NAME` is `…` and …”.
+    fn slip(&self, text: &str) -> Option<String> {
+        slips::in_value(text).map(str::to_owned)
+    }
 
     /// The value where there is neither a text nor a default.
     fn unset(&self) -> Option<Self::Value> {
@@ -63,6 +68,10 @@ impl<F: Format> Format for Optional<F> {
 
     fn parse(&self, text: &str) -> Result<Self::Value, String> {
         self.0.parse(text).map(Some)
+    }
+
+    fn slip(&self, text: &str) -> Option<String> {
+        self.0.slip(text)
     }
 
     fn unset(&self) -> Option<Self::Value> {
@@ -337,6 +346,10 @@ impl Format for BaseUrl {
         let url = Url::parse(text).ok().filter(fits);
         whole_or_wrong(text, url.map(|_| text.trim_end_matches('/').to_owned()))
     }
+
+    fn slip(&self, text: &str) -> Option<String> {
+        slips::in_base_url(text)
+    }
 }
 
 /// The address of a database.
@@ -346,7 +359,7 @@ impl Format for DatabaseUrl {
     type Value = String;
 
     fn expected(&self) -> String {
-        "`sqlite://` and the path of a file, or `postgres://user:password@host:port/database`"
+        "`sqlite://` and the path of a file as it is, or `postgres://user:password@host:port/database`"
             .into()
     }
 
@@ -356,6 +369,14 @@ impl Format for DatabaseUrl {
             .filter_map(|scheme| text.strip_prefix(scheme))
             .any(|rest| !rest.is_empty() && !rest.starts_with('?'));
         whole_or_wrong(text, fits.then(|| text.to_owned()))
+    }
+
+    fn slip(&self, text: &str) -> Option<String> {
+        let reason = match sqlite_file(text) {
+            Some(file) => file.err(),
+            None => slips::in_url(text),
+        };
+        reason.map(str::to_owned)
     }
 }
 
@@ -396,6 +417,10 @@ impl Format for FilePath {
     fn parse(&self, text: &str) -> Result<PathBuf, String> {
         Ok(text.into())
     }
+
+    fn slip(&self, text: &str) -> Option<String> {
+        slips::in_path(text).map(str::to_owned)
+    }
 }
 
 /// The path of a folder; whether it is there is for its reader to say.
@@ -410,6 +435,10 @@ impl Format for FolderPath {
 
     fn parse(&self, text: &str) -> Result<PathBuf, String> {
         Ok(text.into())
+    }
+
+    fn slip(&self, text: &str) -> Option<String> {
+        slips::in_path(text).map(str::to_owned)
     }
 }
 
@@ -443,6 +472,10 @@ impl Format for ApiKey {
     fn parse(&self, text: &str) -> Result<SecretString, String> {
         let fits = text.bytes().all(|byte| byte.is_ascii_graphic());
         whole_or_wrong(text, fits.then(|| text.into()))
+    }
+
+    fn slip(&self, text: &str) -> Option<String> {
+        slips::in_key(text).map(str::to_owned)
     }
 }
 

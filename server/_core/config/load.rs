@@ -30,7 +30,7 @@ impl Config {
         }));
         let values = Values(&merged);
         faults.extend(values.faults_together());
-        ConfigFaults::check(faults)?;
+        ConfigFaults::check_with(faults, &merged.warnings)?;
         values.build(sources)
     }
 }
@@ -49,7 +49,7 @@ impl Values<'_> {
             return setting.format.unset().ok_or_else(missing);
         }
         let origin = given.map(|given| given.origin.as_str());
-        let parsed = setting.format.parse(text);
+        let parsed = setting.parse(text);
         parsed.map_err(|wrong| ConfigFault::value(setting, text, &wrong, origin))
     }
 

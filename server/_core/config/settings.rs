@@ -42,8 +42,27 @@ pub(super) trait AnySetting: Sync {
     fn secret(&self) -> bool;
     fn expected(&self) -> String;
     fn unit(&self) -> &'static str;
-    /// The part of the text that is wrong.
-    fn check(&self, text: &str) -> Result<(), String>;
+    /// What is wrong with the text.
+    fn check(&self, text: &str) -> Result<(), Wrong>;
+}
+
+/// Why a text is no value of a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// This part of it does not fit the format.
+    Part(String),
+    /// It may fit, but was hardly meant so.
+    Slip(String),
+}
+
+impl<F: Format> Setting<F> {
+    /// The value of a text that is not blank.
+    pub(super) fn parse(&self, text: &str) -> Result<F::Value, Wrong> {
+        match self.format.slip(text) {
+            Some(reason) => Err(Wrong::Slip(reason)),
+            None => self.format.parse(text).map_err(Wrong::Part),
+        }
+    }
 }
 
 impl<F: Format> AnySetting for Setting<F> {
@@ -63,8 +82,8 @@ impl<F: Format> AnySetting for Setting<F> {
         self.format.unit()
     }
 
-    fn check(&self, text: &str) -> Result<(), String> {
-        self.format.parse(text).map(|_| ())
+    fn check(&self, text: &str) -> Result<(), Wrong> {
+        self.parse(text).map(|_| ())
     }
 }
 

@@ -15,15 +15,18 @@ use std::{
 use config::{File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::{
-    Environment,
+    Environment, TOKEN_VARIABLE,
     faults::{ConfigFault, ConfigFaults},
-    settings::{self, APP_ENV, MODELRAMP_CONFIG, NODE_ENV, Setting},
+    settings::{self, APP_ENV, MODEL_CATALOGUE, MODELRAMP_CONFIG, NODE_ENV, Setting},
 };
+use crate::_core::suggest::{Near, nearest};
 
 /// Variables that end so may be named by a catalogue.
 const API_KEY_SUFFIX: &str = "_API_KEY";
 /// As they are named in messages.
 const FROM_ENVIRONMENT: &str = "the environment";
+/// What people put before a setting's name because other programs want it so.
+const PREFIX: &str = "MODELRAMP_";
 
 /// What [`super::Config::load`] reads; built once, at the edge.
 #[derive(Clone, Default)]
@@ -148,9 +151,11 @@ impl Merged {
         let mut reader = Reader {
             folder: &sources.working_dir,
             faults,
-            warnings: Vec::new(),
+            slips: Vec::new(),
         };
-        let environment = Layer::new(FROM_ENVIRONMENT, sources.environment.clone());
+        let variables: Vec<_> = sources.environment.clone().into_iter().collect();
+        reader.note_slips(FROM_ENVIRONMENT, &variables);
+        let environment = Layer::new(FROM_ENVIRONMENT, variables);
         let general = reader.env_file(".env");
 
         let named = |layer: &Layer| layer.get(MODELRAMP_CONFIG.row.name).map(PathBuf::from);
@@ -168,11 +173,18 @@ impl Merged {
         }
 
         let layers = [file, Some(general), Some(special), Some(environment)];
-        let warnings = reader.warnings;
+        let slips = reader.slips;
+        let values = merge(layers.into_iter().flatten());
+        // A catalogue may name any key, so one that is like another is no slip then.
+        let has_catalogue = values.contains_key(MODEL_CATALOGUE.row.name);
+        let is_named = |variable: &str| has_catalogue && variable.ends_with(API_KEY_SUFFIX);
+        let slips = slips
+            .into_iter()
+            .filter(|(variable, _)| !is_named(variable));
         Self {
-            values: merge(layers.into_iter().flatten()),
+            values,
             profile,
-            warnings,
+            warnings: slips.map(|(_, note)| note).collect(),
         }
     }
 
@@ -232,7 +244,8 @@ fn merge(layers: impl Iterator<Item = Layer>) -> BTreeMap<String, Given> {
 struct Reader<'a> {
     folder: &'a Path,
     faults: &'a mut Vec<ConfigFault>,
-    warnings: Vec<String>,
+    /// By the variable that they are about.
+    slips: Vec<(String, String)>,
 }
 
 impl Reader<'_> {
@@ -262,17 +275,30 @@ impl Reader<'_> {
                 Err(error) => self.unreadable(name, &error),
             }
         }
-        // Other programs may keep their variables here, so only what looks like a slip is noted.
-        for (variable, _) in &pairs {
-            if !is_ours(variable)
-                && let Some(near) = nearest(variable)
+        self.note_slips(&format!("`{name}`"), &pairs);
+        Layer::new(&format!("`{name}`"), pairs)
+    }
+
+    /// Other programs keep their variables here too, so only what is very like a setting is noted.
+    fn note_slips<'v>(
+        &mut self,
+        place: &str,
+        variables: impl IntoIterator<Item = &'v (String, String)>,
+    ) {
+        for (variable, value) in variables {
+            if variable == TOKEN_VARIABLE && place != FROM_ENVIRONMENT {
+                let note = format!(
+                    "`{variable}` in {place} is not read; commands take it from the environment only"
+                );
+                self.slips.push((variable.clone(), note));
+            } else if !value.trim().is_empty()
+                && let Some(meant) = meant(variable)
             {
-                self.warnings.push(format!(
-                    "`{variable}` in `{name}` is not a setting and is not read; did you mean `{near}`?"
-                ));
+                let note =
+                    format!("`{variable}` in {place} is not a setting; did you mean `{meant}`?");
+                self.slips.push((variable.clone(), note));
             }
         }
-        Layer::new(&format!("`{name}`"), pairs)
     }
 
     fn toml_file(&mut self, path: &Path) -> Layer {
@@ -341,8 +367,9 @@ fn toml_fault(error: &config::ConfigError, text: &str) -> String {
 fn key_fault(key: &str, name: &str, again: bool, origin: &str) -> Option<ConfigFault> {
     let place = format!("in `{origin}`");
     if settings::find(name).is_none() {
-        let hint = match nearest(name) {
-            Some(near) => format!("a setting's name; did you mean `{near}`?"),
+        let known = settings::all().map(|setting| setting.row().name);
+        let hint = match nearest(name, known) {
+            Some(near) => format!("a setting's name; did you mean `{}`?", near.word),
             None if name.ends_with(API_KEY_SUFFIX) => {
                 "the keys of a catalogue's providers in the environment or an `.env` file"
                     .to_owned()
@@ -353,7 +380,7 @@ fn key_fault(key: &str, name: &str, again: bool, origin: &str) -> Option<ConfigF
     } else if again {
         Some(ConfigFault::new(
             key,
-            format!("{place} is there in both cases"),
+            format!("{place} is given twice, once in upper and once in lower case"),
             "each setting once",
         ))
     } else if name == MODELRAMP_CONFIG.row.name {
@@ -383,14 +410,24 @@ fn is_ours(name: &str) -> bool {
     name.ends_with(API_KEY_SUFFIX) || settings::find(name).is_some()
 }
 
-/// The setting that was probably meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    const ALIKE: f64 = 0.92;
-    let upper = name.to_ascii_uppercase();
-    let score = |setting: &'static str| (strsim::jaro_winkler(&upper, setting), setting);
-    settings::all()
-        .map(|setting| score(setting.row().name))
-        .filter(|(score, _)| *score >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
+/// Variables of other programs that are very like one of ours.
+const OF_OTHERS: [&str; 1] = ["OLLAMA_MODELS"];
+
+/// The variable that was probably meant by one of the environment or an `.env` file.
+///
+/// A name that ends in `_API_KEY` is read, but only where a catalogue names it, so it can be a slip
+/// as well.
+fn meant(variable: &str) -> Option<&'static str> {
+    let is_known = settings::find(variable).is_some() || variable == TOKEN_VARIABLE;
+    if is_known || OF_OTHERS.contains(&variable) {
+        return None;
+    }
+    let known = || settings::all().map(|setting| setting.row().name);
+    let unprefixed = variable
+        .strip_prefix(PREFIX)
+        .and_then(|rest| nearest(rest, known()));
+    nearest(variable, known().chain([TOKEN_VARIABLE]))
+        .filter(Near::is_close)
+        .or(unprefixed)
+        .map(|near| near.word)
 }

@@ -75,6 +75,8 @@ pub struct Tally {
 
 /// The variant of a request that did not get so far.
 const UNKNOWN: &str = "unknown";
+/// The outcome of a request that reached no server.
+pub const NO_CONNECTION: &str = "no connection";
 /// The outcome of a request that was answered.
 pub const ANSWERED: &str = "answered";
 
@@ -90,6 +92,23 @@ impl Tally {
         all.filter(|((of, _), _)| of == variant)
             .map(|(_, latencies)| latencies.len())
             .sum()
+    }
+
+    /// Requests that were answered.
+    pub fn answered(&self) -> usize {
+        let answered = self.outcomes.iter().filter(|((_, how), _)| how == ANSWERED);
+        answered.map(|(_, latencies)| latencies.len()).sum()
+    }
+
+    /// How most of the others ended.
+    pub fn commonest_failure(&self) -> Option<&str> {
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for ((_, outcome), latencies) in &self.outcomes {
+            *counts.entry(outcome).or_default() += latencies.len();
+        }
+        counts.remove(ANSWERED);
+        let most = counts.into_iter().max_by_key(|(_, count)| *count);
+        most.map(|(outcome, _)| outcome)
     }
 
     fn add(&mut self, seen: Seen) {
@@ -191,7 +210,7 @@ impl Traffic {
         let (variant, outcome) = match self.try_request(n).await {
             Ok(seen) => seen,
             Err(error) if error.is_timeout() => (UNKNOWN.into(), "no reply in time".into()),
-            Err(_) => (UNKNOWN.into(), "no connection".into()),
+            Err(_) => (UNKNOWN.into(), NO_CONNECTION.into()),
         };
         Seen {
             variant,

@@ -8,7 +8,10 @@ use std::{cell::RefCell, sync::Arc};
 use toml::{Table, Value};
 
 use super::{Catalog, CatalogError, CatalogFault, CostLevel, Model, Prices, Provider, Task, Tier};
-use crate::providers::openai_compatible::endpoint;
+use crate::{
+    _core::{slips, suggest},
+    providers::openai_compatible::endpoint,
+};
 
 /// Gives a provider address and key, or says what is missing.
 pub(super) type Grant<'a> = dyn Fn(&mut Provider) -> Result<(), String> + 'a;
@@ -16,6 +19,7 @@ pub(super) type Grant<'a> = dyn Fn(&mut Provider) -> Result<(), String> + 'a;
 pub(super) fn catalog(
     text: &str,
     origin: &str,
+    needs: &[(&str, &str)],
     grant: &Grant<'_>,
 ) -> Result<Catalog, CatalogError> {
     let faults = RefCell::new(Vec::new());
@@ -45,6 +49,17 @@ pub(super) fn catalog(
     let tasks = root.named("tasks", |name, section| task(name, section, &models));
     let unrouted = root.optional("unrouted", "the name of a model", text_of);
     let unrouted = unrouted.and_then(|name| find(&root, "unrouted", &name, &models));
+    for (procedure, task) in needs {
+        let names = tasks.iter().map(|(name, _)| name.as_str());
+        if !tasks.is_empty() && !names.clone().any(|name| name == *task) {
+            let hint = suggest::nearest(task, names).map_or_else(String::new, |near| {
+                format!("; is `{}` meant to be it?", near.word)
+            });
+            let message =
+                format!("is missing; expected the task that `{procedure}` asks for{hint}");
+            root.fault(&format!("tasks.{task}"), message);
+        }
+    }
     root.finish();
     let faults = faults.into_inner();
     if !faults.is_empty() {
@@ -93,6 +108,9 @@ fn provider(name: &str, section: &mut Section<'_>, grant: &Grant<'_>) -> Option<
     };
     if let Err(message) = grant(&mut provider) {
         section.fault("api_key_env", message);
+    }
+    if let Some(reason) = slips::in_base_url(&provider.base_url) {
+        section.fault("base_url", reason);
     }
     if endpoint(&provider.base_url).is_none() {
         section.fault(
@@ -227,9 +245,10 @@ fn find(
 
 fn unknown<T>(name: &str, kind: &str, known: &Named<T>) -> String {
     let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-    let name = shown(&Value::String(name.to_owned()));
+    let hint = suggest::hint(name, known.iter().copied());
     format!(
-        "= {name} is not one of the {kind}; expected one of {}",
+        "= {} is not one of the {kind}; expected one of {}{hint}",
+        shown(&Value::String(name.to_owned())),
         known.join(", ")
     )
 }
@@ -391,10 +410,11 @@ impl<'f> Section<'f> {
             } else {
                 shown(value)
             };
+            let hint = suggest::hint(key, self.known.iter().copied());
             let known = self.known.join(", ");
             self.fault(
                 key,
-                format!("= {value} is not known here; expected one of {known}"),
+                format!("= {value} is not known here; expected one of {known}{hint}"),
             );
         }
     }

@@ -80,7 +80,7 @@ fn a_fault_names_key_value_and_expectation() {
         (
             "context = 8192",
             "context = 1\ncontxt = 2",
-            "models.m.contxt = 2 is not known here; expected one of provider, id, context, max_tokens, prices, display_name, vendor, specialization, accuracy, tier",
+            "models.m.contxt = 2 is not known here; expected one of provider, id, context, max_tokens, prices, display_name, vendor, specialization, accuracy, tier; did you mean `context`?",
         ),
         (
             "context = 8192",
@@ -192,7 +192,7 @@ fn load(
         attempt_timeout: Duration::from_secs(1),
         openrouter_model: String::new(),
     };
-    Catalog::load(&models, settings, environment)
+    Catalog::load(&models, settings, environment, &[])
 }
 
 const TWO: &str = r#"
@@ -263,11 +263,62 @@ fn a_file_that_is_not_there_is_named() {
         &models,
         &settings(openrouter::BASE_URL, &[]),
         Environment::Test,
+        &[],
     );
     let text = error.unwrap_err().to_string();
     assert!(
         text.contains("`/nowhere/models.toml`") && text.contains("MODEL_CATALOGUE"),
         "{text}"
+    );
+}
+
+#[test]
+fn a_task_that_a_procedure_asks_for_must_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |text: &str| {
+        let path = folder.path().join("models.toml");
+        fs::write(&path, text).unwrap();
+        let models = ModelsConfig {
+            catalogue: Some(path),
+            attempt_timeout: Duration::from_secs(1),
+            openrouter_model: String::new(),
+        };
+        let settings = settings(openrouter::BASE_URL, &[]);
+        let needs = [("chat.sendMessage", "chat")];
+        Catalog::load(&models, &settings, Environment::Test, &needs)
+    };
+    assert!(load(EMBEDDED).is_ok());
+    let error = load(&EMBEDDED.replace("[tasks.chat]", "[tasks.chatt]"));
+    assert_eq!(
+        error.unwrap_err().faults,
+        [CatalogFault {
+            key: "tasks.chat".into(),
+            message: "is missing; expected the task that `chat.sendMessage` asks for; \
+                      is `chatt` meant to be it?"
+                .into(),
+        }]
+    );
+}
+
+#[test]
+fn pasted_addresses_and_keys_are_refused() {
+    let slip = EMBEDDED.replace(
+        "\"https://openrouter.ai/api/v1\"",
+        "\"https://openrouter.ai/api/v1/chat/completions\"",
+    );
+    let error = Catalog::parse(&slip).unwrap_err().to_string();
+    assert!(
+        error.contains("`providers.openrouter.base_url` ends in"),
+        "{error}"
+    );
+
+    let key = [("OPENROUTER_API_KEY", "Bearer sk-hush")];
+    let settings = settings(openrouter::BASE_URL, &key);
+    let error = load(EMBEDDED, &settings, Environment::Production);
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("`Bearer`") && !error.contains("hush"),
+        "{error}"
     );
 }
 

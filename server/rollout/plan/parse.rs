@@ -8,7 +8,7 @@ use super::{
     span,
 };
 use crate::{
-    _core::{assignment::Subject, config::Algorithm, units::Percent},
+    _core::{assignment::Subject, config::Algorithm, suggest, units::Percent},
     rollout::evidence::EvidencePlan,
 };
 
@@ -226,9 +226,12 @@ fn names(items: &[Field<'_>], what: &str, known: Option<&[String]>) -> Vec<Strin
         };
         let name = text.to_owned();
         if let Some(known) = known.filter(|known| !known.contains(&name)) {
-            let likely = reader::nearest(text, known.iter().map(String::as_str));
-            let hint = likely.map_or_else(String::new, |(it, _)| format!("; did you mean `{it}`?"));
-            item.fault(format!("unknown {what} `{name}`{hint}"));
+            let known = known.iter().map(String::as_str);
+            let hint = match suggest::nearest(text, known.clone()) {
+                Some(near) => format!("did you mean `{}`?", near.word),
+                None => format!("known are {}", known.collect::<Vec<_>>().join(", ")),
+            };
+            item.fault(format!("unknown {what} `{name}`; {hint}"));
         }
         if seen.contains(&name) {
             item.fault(format!("{what} `{name}` is listed twice"));

@@ -17,9 +17,8 @@ use toml::{
 };
 
 use super::PlanFault;
+use crate::_core::suggest::nearest;
 
-/// How alike an unknown key and a known one must be for a hint; from 0 to 1.
-const ALIKE: f64 = 0.75;
 /// Faults of one text that are told; whoever has so many begins with these.
 const MOST_FAULTS: usize = 100;
 /// The characters of a value that a fault shows.
@@ -52,17 +51,6 @@ pub(super) fn document<T>(
     } else {
         Err(faults)
     }
-}
-
-/// The word that was probably meant, and how alike the two are, 0 to 1.
-pub(super) fn nearest<'k>(
-    word: &str,
-    known: impl IntoIterator<Item = &'k str>,
-) -> Option<(&'k str, f64)> {
-    known
-        .into_iter()
-        .map(|it| (it, strsim::jaro(it, word)))
-        .max_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 struct Source<'a> {
@@ -164,8 +152,8 @@ impl<'a> Table<'a> {
         let strangers = self.entries.keys();
         for key in strangers.filter(|key| !known.contains(&key.get_ref().as_ref())) {
             let hint = match nearest(key.get_ref(), known.iter().copied()) {
-                Some((near, alike)) if alike >= ALIKE => format!("did you mean `{near}`?"),
-                _ => format!("expected one of `{}`", known.join("`, `")),
+                Some(near) => format!("did you mean `{}`?", near.word),
+                None => format!("expected one of `{}`", known.join("`, `")),
             };
             let shown = self.source.shown(key.span());
             let message = format!("unknown key `{shown}`; {hint}");

@@ -10,6 +10,7 @@ use crate::{
         config::Algorithm,
         declared::Declared,
         errors::{ErrorCode, RpcError},
+        suggest,
         units::Percent,
     },
     rollout::{
@@ -401,7 +402,9 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
             ))
         }
         ControlError::UnknownPlan { name, known } => {
-            RpcError::not_found(format!("Unknown plan `{name}`; known are {known}"))
+            let names = known.split(", ").map(|name| name.trim_matches('`'));
+            let hint = suggest::hint(&name, names);
+            RpcError::not_found(format!("Unknown plan `{name}`; known are {known}{hint}"))
         }
         ControlError::UnknownRollout { id } => {
             RpcError::not_found(format!("Rollout `{id}` not found"))

@@ -26,6 +26,7 @@ use super::{Peer, failure};
 use crate::_core::{
     context::new_request_id,
     errors::{ErrorCode, RpcError},
+    registry::unknown_procedure,
 };
 
 /// Bytes of one answer, single or batch; more is an error of jsonrpsee's (−32008, −32011).
@@ -214,7 +215,7 @@ impl<S> Calls<S> {
         };
         match self.layer.methods.method(path) {
             None => {
-                let error = RpcError::not_found(format!("No procedure found on path \"{path}\""));
+                let error = unknown_procedure(path, self.layer.methods.method_names());
                 Some(failure::unknown_method(&error, path, &request_id))
             }
             Some(MethodCallback::Subscription(_) | MethodCallback::Unsubscription(_))

@@ -4,7 +4,7 @@ use lettre::message::{Mailbox, Mailboxes};
 use secrecy::SecretString;
 use url::Url;
 
-use super::{Format, whole_or_wrong};
+use super::{super::super::slips, Format, whole_or_wrong};
 
 /// Somebody's e-mail address.
 pub(in super::super) struct MailAddress;
@@ -63,6 +63,10 @@ impl Format for SmtpUrl {
         let url = Url::parse(text).ok().filter(fits);
         whole_or_wrong(text, url.map(|_| text.into()))
     }
+
+    fn slip(&self, text: &str) -> Option<String> {
+        slips::in_url(text).map(str::to_owned)
+    }
 }
 
 /// An address that whoever knows it may use.
@@ -85,6 +89,10 @@ impl Format for SecretUrl {
         };
         let url = Url::parse(text).ok().filter(fits);
         whole_or_wrong(text, url.map(|_| text.into()))
+    }
+
+    fn slip(&self, text: &str) -> Option<String> {
+        slips::in_url(text).map(str::to_owned)
     }
 }
 
