@@ -26,7 +26,10 @@ use crate::{
         Clients, ModelRouter,
         catalog::{Access, Catalog},
     },
-    providers::sandbox::{Sandbox, SandboxPlan},
+    providers::{
+        openrouter,
+        sandbox::{Sandbox, SandboxPlan},
+    },
     rollout::{
         controller::{self, Controller, World},
         plan::{Known, Library},
@@ -102,6 +105,18 @@ impl App {
             .map(|sandbox| sandbox.base_url().to_owned());
         let clients = Clients::connect(&catalog, sandbox_url.as_deref())?;
         let destinations = destinations(&catalog, sandbox_url.as_deref());
+        let is_redirected = config.providers.openrouter_base_url != openrouter::BASE_URL;
+        if is_redirected
+            && !catalog
+                .providers
+                .iter()
+                .any(|it| it.name == openrouter::NAME)
+        {
+            tracing::warn!(
+                "OPENROUTER_BASE_URL changes nothing, as MODEL_CATALOGUE has no provider `{}`",
+                openrouter::NAME
+            );
+        }
         let models = Arc::new(ModelRouter::new(
             catalog,
             clients,

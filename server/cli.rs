@@ -141,6 +141,13 @@ pub fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let sources = || Sources::from_process(arguments.config.clone());
     let load = || -> anyhow::Result<Config> { Ok(Config::load(&sources()?)?) };
+    let load_and_note = || -> anyhow::Result<Config> {
+        let config = load()?;
+        for warning in &config.warnings {
+            writeln!(std::io::stderr(), "note: {warning}")?;
+        }
+        Ok(config)
+    };
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             let config = load()?;
@@ -154,7 +161,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             ttl,
             create,
         } => {
-            let config = load()?;
+            let config = load_and_note()?;
             if !create {
                 let refused = "no token was made (`--create` makes a new database for it)";
                 app::require_database(&config).await.context(refused)?;
@@ -165,7 +172,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Drive(arguments) => drive::run(arguments, &sources()?).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Sandbox(arguments) => sandbox::run(arguments).await,
-        Command::Alert(arguments) => alert::run(arguments, &load()?).await,
+        Command::Alert(arguments) => alert::run(arguments, &load_and_note()?).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {
             let registry = app::contract().await?;
@@ -213,10 +220,10 @@ async fn token(
     let ttl = ttl.unwrap_or(config.auth.session_ttl);
     writeln!(
         std::io::stderr(),
-        "user {user} is now {} in {}; the token holds for {}",
+        "user {user} is now {} in {}; the token holds until {}",
         role.name(),
         Storage::place(&config.database.url)?,
-        humantime::format_duration(ttl)
+        (now + ttl).format("%Y-%m-%d %H:%M:%S UTC")
     )?;
     writeln!(std::io::stdout(), "{token}")?;
     Ok(())

@@ -173,13 +173,16 @@ impl Registry {
 }
 
 /// tRPC's error for a path that names no procedure. Its text is tRPC's own, so only the log says which
-/// of the `known` was probably meant.
+/// of the `known` was probably meant, and only in known words.
 pub fn unknown_procedure<'k>(path: &str, known: impl IntoIterator<Item = &'k str>) -> RpcError {
-    let error = RpcError::not_found(format!("No procedure found on path \"{path}\""));
-    match suggest::nearest(path, known) {
-        Some(near) => error.with_cause(anyhow::anyhow!("did you mean `{}`?", near.word)),
-        None => error,
+    if let Some(near) = suggest::nearest(path, known) {
+        tracing::info!(
+            target: "call",
+            did_you_mean = near.word,
+            "an unknown procedure was called"
+        );
     }
+    RpcError::not_found(format!("No procedure found on path \"{path}\""))
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {

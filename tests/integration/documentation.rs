@@ -1,6 +1,9 @@
 //! What the README and docs/ tell a newcomer to type works as it stands.
 //!
-//! Every command line of ours in a page is given to the command line's own parser.
+//! Every command line of ours in a page is given to the command line's own parser, and the README's
+//! front end is installed by its own line, type-checked and run against a server.
+
+mod front_end_snippet;
 
 use std::path::{Path, PathBuf};
 

@@ -86,6 +86,11 @@ impl LocalServer {
         self.folder.path()
     }
 
+    /// A session token of an admin.
+    pub(crate) fn admin_token(&self) -> &str {
+        &self.admin
+    }
+
     /// Calls a procedure as an admin, over JSON-RPC.
     pub(crate) async fn call(&self, method: &str, params: Value) -> Result<Value, Value> {
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
