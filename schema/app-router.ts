@@ -159,6 +159,14 @@ export interface CreateConversation {
   title?: string | undefined;
 }
 
+/** What the original's form sends. */
+export interface Credentials {
+  /** An e-mail address. */
+  email: string;
+  /** A password. */
+  password: string;
+}
+
 /** Which conversation. */
 export interface DeleteConversation {
   /** The conversation. */
@@ -1159,11 +1167,23 @@ export type AppRouter = RouterOf<{
   };
   auth: {
     /**
-     * Ends the session by clearing its cookie.
+     * Refuses, whatever is sent: people sign in by a link.
+     *
+     * Open to anybody.
+     */
+    login: Mutation<Credentials, LoggedOut>;
+    /**
+     * Ends the session and clears its cookie.
      *
      * Open to anybody.
      */
     logout: Mutation<void, LoggedOut>;
+    /**
+     * Ends all sessions of the caller, on all devices, and clears this one's cookie.
+     *
+     * Needs a session.
+     */
+    logoutEverywhere: Mutation<void, LoggedOut>;
     /**
      * The signed-in user, or `null`.
      *

@@ -15,6 +15,7 @@ pub mod logging;
 pub mod procedure;
 pub mod registry;
 pub mod shape;
+pub mod site;
 pub mod slips;
 pub mod suggest;
 pub mod tasks;

@@ -8,15 +8,19 @@ use std::{
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::StreamExt;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
 use crate::{
     _core::{
-        auth::{Authenticator, Role, SessionKey},
-        config::{Config, Sources},
+        auth::{
+            Authenticator, Role, SessionKey,
+            login_link::{self, LoginLinkStore},
+        },
+        config::{Config, Environment, Sources},
         feature_flags::FeatureFlags,
         registry::Registry,
+        site::Site,
         tasks::Tasks,
     },
     ai_metrics::{AiMetrics, Event, Outcome},
@@ -36,7 +40,12 @@ use crate::{
     },
     routers, schema,
     storage::{Storage, has_secret, secret_for_development},
-    transport::{self, gate::Gate, trpc},
+    transport::{
+        self,
+        gate::Gate,
+        sign_in::{self, SignIn},
+        trpc,
+    },
 };
 
 /// A server that is built and not yet listening.
@@ -165,13 +174,14 @@ impl App {
         let registry = Arc::new(registry);
 
         let authenticator = Authenticator::new(
-            SessionKey::new(&session_secret(&config)?),
+            session_key(&config)?,
             config.auth.owner_open_id.clone(),
-            store,
+            store.clone(),
         );
         let gate = Arc::new(Gate::new(
             Arc::new(authenticator),
             config.server.allowed_origins.clone(),
+            Site::new(config.environment, &config.auth.site),
         ));
         let readiness = {
             let storage = storage.clone();
@@ -195,6 +205,12 @@ impl App {
         let router = transport::router(transport::Parts {
             openrpc: schema::openrpc::document(&schema::Contract::new(&registry)),
             registry: registry.clone(),
+            sign_in: sign_in::routes(SignIn {
+                gate: gate.clone(),
+                links: store,
+                app_id: config.auth.app_id.clone(),
+                session_ttl: config.auth.session_ttl,
+            }),
             gate,
             tasks: tasks.clone(),
             server: config.server.clone(),
@@ -264,15 +280,43 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("cannot listen on {address} (`HOST` and `PORT` name another)"))?;
     let stop = stop_signal()?;
-    app.introduce(listener.local_addr()?)?;
+    let address = listener.local_addr()?;
+    let link = app.development_link(address).await?;
+    app.introduce(address, link)?;
     app.serve(listener, stop).await;
     tracing::info!("stopped");
     Ok(())
 }
 
 impl App {
+    /// A link by which the developer in front of the screen signs in; nowhere but in development.
+    ///
+    /// Somebody who signed in as user 1 is not impersonated, and nobody's role changes.
+    #[expect(clippy::disallowed_methods, reason = "a start is now")]
+    async fn development_link(&self, address: SocketAddr) -> anyhow::Result<Option<SecretString>> {
+        if self.config.environment != Environment::Development {
+            return Ok(None);
+        }
+        let now = Utc::now();
+        let user = match self.storage.find_user(1).await? {
+            Some(user) => user,
+            // Deleted users stay deleted; then there is no link.
+            None => match self.storage.ensure_local_user(1, Role::Admin, now).await {
+                Ok(user) => user,
+                Err(_) => return Ok(None),
+            },
+        };
+        if user.login_method.as_deref() != Some("local") {
+            return Ok(None);
+        }
+        let public_url = self.config.auth.site.public_url.clone();
+        let public_url = public_url.unwrap_or_else(|| format!("http://{address}"));
+        let link = new_link(&self.storage, &public_url, user.id, now).await?;
+        Ok(Some(link))
+    }
+
     /// Tells a person what runs where, and what to try.
-    fn introduce(&self, address: SocketAddr) -> std::io::Result<()> {
+    fn introduce(&self, address: SocketAddr, link: Option<SecretString>) -> std::io::Result<()> {
         let program = std::env::args()
             .next()
             .unwrap_or_else(|| "modelramp".into());
@@ -296,6 +340,10 @@ impl App {
         let database = Storage::place(&self.config.database.url);
         let database = database.unwrap_or_else(|_| self.config.database.shown_url());
         writeln!(out, "  database    {database}")?;
+        if let Some(link) = link {
+            let link = link.expose_secret();
+            writeln!(out, "  sign in     {link} (once, within five minutes)")?;
+        }
         for (n, destination) in self.destinations.iter().enumerate() {
             let label = if n == 0 { "models" } else { "" };
             writeln!(out, "  {label:<10}  {destination}")?;
@@ -403,6 +451,11 @@ pub async fn require_database(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn session_key(config: &Config) -> anyhow::Result<SessionKey> {
+    let previous = config.auth.jwt_secret_previous.as_ref();
+    Ok(SessionKey::new(&session_secret(config)?).or_previous(previous))
+}
+
 /// A session token for a local user, who is made or gets this role.
 pub async fn issue_token(
     config: &Config,
@@ -416,6 +469,47 @@ pub async fn issue_token(
     storage.close().await;
     let ttl = ttl.unwrap_or(config.auth.session_ttl);
     SessionKey::new(&session_secret(config)?).issue(&user, &config.auth.app_id, ttl, now)
+}
+
+/// A one-time link by which this local user, who is made or gets this role, signs in with a browser.
+pub async fn issue_login_link(
+    config: &Config,
+    user_id: i64,
+    role: Role,
+    now: DateTime<Utc>,
+) -> anyhow::Result<SecretString> {
+    let public_url = config.public_url().context(
+        "`PUBLIC_URL` is not set; a link needs the address at which browsers reach the server, such \
+         as `https://app.example`",
+    )?;
+    let storage = Storage::open(&config.database.url).await?;
+    let user = storage.ensure_local_user(user_id, role, now).await?;
+    let link = new_link(&storage, &public_url, user.id, now).await;
+    storage.close().await;
+    link
+}
+
+async fn new_link(
+    storage: &Storage,
+    public_url: &str,
+    user_id: i64,
+    now: DateTime<Utc>,
+) -> anyhow::Result<SecretString> {
+    let secret = login_link::new_secret();
+    let hash = login_link::hash(secret.expose_secret());
+    storage.keep_link(&hash, user_id, now).await?;
+    Ok(login_link::address(public_url, &secret).into())
+}
+
+/// Ends all sessions that a user has by now; a server that runs knows it at its next look.
+pub async fn end_sessions(config: &Config, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()> {
+    // A database that is made here would be another server's.
+    Storage::require(&config.database.url).await?;
+    let storage = Storage::open(&config.database.url).await?;
+    let found = storage.end_sessions(user_id, now).await?;
+    storage.close().await;
+    anyhow::ensure!(found, "there is no user `{user_id}`");
+    Ok(())
 }
 
 /// Session tokens for local users with these ids, who are made where they are missing.

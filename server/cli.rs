@@ -10,6 +10,7 @@ pub mod drive;
 mod offline;
 mod rollout;
 pub mod sandbox;
+mod sessions;
 mod simulate;
 mod table;
 
@@ -23,6 +24,7 @@ use std::{
 use anyhow::Context as _;
 use chrono::Utc;
 use clap::{Parser, Subcommand, ValueEnum};
+use secrecy::ExposeSecret;
 
 use crate::{
     _core::{
@@ -68,7 +70,12 @@ enum Command {
         /// elsewhere would not accept the token.
         #[arg(long)]
         create: bool,
+        /// Prints a link instead, by which a browser signs in, once and within five minutes.
+        #[arg(long, conflicts_with = "ttl")]
+        login_link: bool,
     },
+    /// Ends sessions.
+    Sessions(sessions::Arguments),
     /// Starts, changes and shows the rollouts of a running server.
     Rollout(rollout::Arguments),
     /// Sends bounded traffic of many users through a running server.
@@ -160,14 +167,16 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             role,
             ttl,
             create,
+            login_link,
         } => {
             let config = load_and_note()?;
             if !create {
                 let refused = "no token was made (`--create` makes a new database for it)";
                 app::require_database(&config).await.context(refused)?;
             }
-            token(&config, user, role.into(), ttl).await
+            token(&config, user, role.into(), ttl, login_link).await
         }
+        Command::Sessions(arguments) => sessions::run(&arguments, &load_and_note()?).await,
         Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,
         Command::Drive(arguments) => drive::run(arguments, &sources()?).await,
         Command::Demo(arguments) => demo::run(arguments).await,
@@ -214,17 +223,25 @@ async fn token(
     user: i64,
     role: Role,
     ttl: Option<Duration>,
+    login_link: bool,
 ) -> anyhow::Result<()> {
     let now = Utc::now();
-    let token = app::issue_token(config, user, role, ttl, now).await?;
-    let ttl = ttl.unwrap_or(config.auth.session_ttl);
+    let (printed, holds_for) = if login_link {
+        let link = app::issue_login_link(config, user, role, now).await?;
+        let for_link = "the link works once, within five minutes".to_owned();
+        (link.expose_secret().to_owned(), for_link)
+    } else {
+        let token = app::issue_token(config, user, role, ttl, now).await?;
+        let ttl = ttl.unwrap_or(config.auth.session_ttl);
+        let until = (now + ttl).format("%Y-%m-%d %H:%M:%S UTC");
+        (token, format!("the token holds until {until}"))
+    };
     writeln!(
         std::io::stderr(),
-        "user {user} is now {} in {}; the token holds until {}",
+        "user {user} is now {} in {}; {holds_for}",
         role.name(),
         Storage::place(&config.database.url)?,
-        (now + ttl).format("%Y-%m-%d %H:%M:%S UTC")
     )?;
-    writeln!(std::io::stdout(), "{token}")?;
+    writeln!(std::io::stdout(), "{printed}")?;
     Ok(())
 }

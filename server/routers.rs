@@ -34,6 +34,21 @@ pub struct Parts<'a> {
     pub controller: Arc<Controller>,
 }
 
+/// What takes users back to what worked, or shows where they are, for those who do that in a bad hour.
+/// It works from memory; what it changes is written when the database is back.
+const WITHOUT_DATABASE: &[&str] = &[
+    "aiMetrics.getRolloutStatus",
+    "aiMetrics.getSummary",
+    "aiMetrics.checkRolloutHealth",
+    "featureFlags.get",
+    "featureFlags.kill",
+    "featureFlags.setShare",
+    "models.explain",
+    "rollout.get",
+    "rollout.list",
+    "rollout.rollback",
+];
+
 /// Registers every procedure.
 pub fn register(registry: &mut Registry, parts: Parts<'_>) {
     let Parts {
@@ -48,7 +63,7 @@ pub fn register(registry: &mut Registry, parts: Parts<'_>) {
         registry,
         system_router::AiConfig::new(&config.providers, &config.models),
     );
-    auth_router::register(registry);
+    auth_router::register(registry, config.auth.session_ttl);
     ai_metrics_router::register(
         registry,
         ai_metrics_router::State::new(metrics, flags.clone(), config.metrics.summary_interval),
@@ -57,4 +72,5 @@ pub fn register(registry: &mut Registry, parts: Parts<'_>) {
     feature_flags_router::register(registry, flags);
     models_router::register(registry, models);
     rollout_router::register(registry, controller);
+    registry.outlive_database(WITHOUT_DATABASE);
 }

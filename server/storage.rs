@@ -10,6 +10,7 @@ mod db;
 mod conversations;
 mod events;
 mod lease;
+mod login_links;
 mod outbox;
 mod postgres;
 mod rollouts;

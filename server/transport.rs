@@ -6,6 +6,7 @@ pub mod jsonrpc;
 pub mod operations;
 pub mod page;
 pub mod serve;
+pub mod sign_in;
 pub mod trpc;
 
 use std::{sync::Arc, time::Duration};
@@ -40,6 +41,8 @@ pub struct Parts {
     pub openrpc: Value,
     /// What `/readyz` asks.
     pub readiness: Readiness,
+    /// The routes of sign-in, at `/login` and `/api/auth`.
+    pub sign_in: Router,
     /// The routes of tRPC, at `/api/trpc`.
     pub trpc: Router,
 }
@@ -53,6 +56,7 @@ pub fn router(parts: Parts) -> Result<Router, NameTaken> {
     Ok(Router::new()
         .merge(parts.trpc)
         .merge(jsonrpc)
+        .merge(parts.sign_in)
         .merge(operations::routes(parts.readiness, parts.tasks))
         .fallback(operations::unknown_path)
         .layer(cors)

@@ -1,31 +1,43 @@
 //! Turns a session cookie or a bearer token into a caller, and makes such tokens.
 //!
-//! A token says only who somebody is; whether that user still exists and what the user may do is
-//! asked of the database, at most once in [`CACHE_TTL`] per token. So a deleted user is refused and
-//! a changed role counts within that time, also when another process made the change, and a busy
-//! user costs neither a query nor a signature check per call.
+//! A token says only who somebody is; whether that user still exists, what the user may do, and
+//! whether the session was ended is asked of the database, at most once in [`CACHE_TTL`] per token.
+//! So a deleted user is refused and a changed role counts within that time, also when another process
+//! made the change, and a busy user costs neither a query nor a signature check per call. Those who
+//! ask about one token at once share one question.
 //!
 //! A token that does not hold makes its bearer anonymous, as in the original: public procedures
-//! still work, all others answer 401.
+//! still work, all others answer 401. Where the database does not say, nobody is signed out: the
+//! caller is [`Caller::Unknown`], whose calls answer 503, but for the few that an administrator needs
+//! just then. Whoever was known as signed out stays out.
 
 pub mod cookie;
+mod credentials;
+pub mod login_link;
+mod session;
+mod token;
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use http::{HeaderMap, header};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use http::HeaderMap;
 use parking_lot::Mutex;
 use schemars::JsonSchema;
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use tokio::time::Instant;
 
 use super::context::Caller;
+
+pub use self::{
+    credentials::has_session_cookie,
+    session::{CallerSession, LAST_WORDS},
+    token::{Claims, Session, SessionKey},
+};
 
 /// The session cookie's name.
 pub const SESSION_COOKIE: &str = "app_session_id";
@@ -33,10 +45,12 @@ pub const SESSION_COOKIE: &str = "app_session_id";
 pub const LOCAL_PREFIX: &str = "local:";
 /// How long a look-up of a user may be relied on.
 const CACHE_TTL: Duration = Duration::from_millis(200);
-/// Entries after which the cache is emptied rather than grown.
+/// How long a look-up may take; then the database is taken to be away.
+const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long what was known of a user counts for what must work without the database.
+pub const REMEMBERED_FOR: Duration = Duration::from_secs(300);
+/// Tokens that are remembered.
 const CACHE_LIMIT: usize = 10_000;
-/// Clocks of two machines may differ by this many seconds.
-const LEEWAY_SECONDS: u64 = 60;
 
 /// What a user may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -81,105 +95,74 @@ pub struct User {
     pub last_signed_in: DateTime<Utc>,
 }
 
-/// Where users are kept.
+/// Where users are kept, and which of their sessions were ended.
 #[async_trait]
 pub trait UserStore: Send + Sync {
-    /// Who a valid session belongs to, noting that the user called.
+    /// Who a session belongs to, noting that the user called.
     ///
-    /// An unknown open id becomes a user with the given name, as in the original; one that was
-    /// deleted, or that starts with [`LOCAL_PREFIX`] and does not exist, is `None`.
+    /// An unknown open id becomes a user with the given name, as in the original. It is `None` where
+    /// the session was ended, by itself or with all of its user's, where the user was deleted, and
+    /// for an open id that starts with [`LOCAL_PREFIX`] and does not exist.
     async fn user_of_session(
         &self,
-        open_id: &str,
-        name: &str,
+        session: &Session,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<User>>;
+
+    /// Ends one session; it needs to be known until its last token has run out.
+    async fn end_session(&self, session: &Session, until: DateTime<Utc>) -> anyhow::Result<()>;
+
+    /// Ends all sessions of a user whose tokens were issued before now.
+    async fn end_sessions_of(&self, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()>;
 }
 
-/// The claims of a session token, as the original wrote them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Claims {
-    /// Who.
-    pub open_id: String,
-    /// For which application; not compared, but never empty.
-    pub app_id: String,
-    /// The name at sign-in; never empty.
-    pub name: String,
-    /// Until when, in seconds since 1970.
-    pub exp: u64,
+/// What the database said of a session; `Err` where it did not say.
+type Answer = Result<Option<Arc<User>>, Away>;
+type Question = Shared<BoxFuture<'static, Answer>>;
+
+/// The database did not answer, or not in time.
+#[derive(Clone, Copy, Debug)]
+struct Away;
+
+/// What is known of a token whose signature holds.
+struct Known {
+    session: Arc<Session>,
+    /// Of the last answer, or of the last that did not come.
+    asked_at: Instant,
+    is_away: bool,
+    /// Whose it is, as last told; `None` where it was told to be nobody's.
+    user: Option<Arc<User>>,
+    /// When that was told.
+    told_at: Option<Instant>,
+    /// What is being asked, and since when.
+    question: Option<(Instant, Question)>,
 }
 
-/// Signs and checks session tokens (HS256 only, `exp` required).
-pub struct SessionKey {
-    encoding: EncodingKey,
-    decoding: DecodingKey,
-    validation: Validation,
-}
-
-impl SessionKey {
-    /// A key from `JWT_SECRET`.
-    pub fn new(secret: &SecretString) -> Self {
-        let bytes = secret.expose_secret().as_bytes();
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_required_spec_claims(&["exp"]);
-        validation.leeway = LEEWAY_SECONDS;
-        // The original's tokens carry no audience; one that does is judged by its other claims.
-        validation.validate_aud = false;
-        Self {
-            encoding: EncodingKey::from_secret(bytes),
-            decoding: DecodingKey::from_secret(bytes),
-            validation,
+impl Known {
+    fn caller(&self, at: Instant) -> Caller {
+        match (&self.user, self.told_at) {
+            (Some(user), Some(told_at)) => {
+                if !self.is_away {
+                    return Caller::User(user.clone());
+                }
+                let is_recent = at.duration_since(told_at) < REMEMBERED_FOR;
+                Caller::Unknown {
+                    last_known: is_recent.then(|| user.clone()),
+                }
+            }
+            (None, Some(_)) => Caller::Anonymous,
+            (_, None) => Caller::Unknown { last_known: None },
         }
     }
-
-    /// A session token of this user, good for `ttl` from now.
-    pub fn issue(
-        &self,
-        user: &User,
-        app_id: &str,
-        ttl: Duration,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<String> {
-        let name = user.name.as_deref().filter(|name| !name.is_empty());
-        let exp = u64::try_from(now.timestamp())
-            .unwrap_or(0)
-            .saturating_add(ttl.as_secs());
-        self.sign(&Claims {
-            open_id: user.open_id.clone(),
-            app_id: app_id.to_owned(),
-            name: name.unwrap_or(&user.open_id).to_owned(),
-            exp,
-        })
-    }
-
-    /// A token with these claims.
-    pub fn sign(&self, claims: &Claims) -> anyhow::Result<String> {
-        Ok(jsonwebtoken::encode(
-            &Header::new(Algorithm::HS256),
-            claims,
-            &self.encoding,
-        )?)
-    }
-
-    /// The claims of a token that holds; `None` for any other, whatever is wrong with it.
-    pub fn verify(&self, token: &str) -> Option<Claims> {
-        let claims: Claims = jsonwebtoken::decode(token, &self.decoding, &self.validation)
-            .ok()?
-            .claims;
-        let complete = [&claims.open_id, &claims.app_id, &claims.name]
-            .iter()
-            .all(|c| !c.is_empty());
-        complete.then_some(claims)
-    }
 }
 
-/// Whose a token was found to be, and until when that may be relied on.
-struct Found {
-    asked_at: Instant,
-    /// In seconds since 1970.
-    expires_at: i64,
-    caller: Caller,
+#[derive(Default)]
+struct Memory {
+    /// By token: checking a signature costs more than all else that a small query does.
+    tokens: HashMap<Box<str>, Known>,
+    /// Sessions that this process has ended, by their ids, until they would have run out. So they
+    /// stay ended while the database cannot be told, and where it was asked just before.
+    ended: HashMap<String, DateTime<Utc>>,
 }
 
 /// Finds the caller of a request.
@@ -187,8 +170,7 @@ pub struct Authenticator {
     key: SessionKey,
     owner_open_id: Option<String>,
     users: Arc<dyn UserStore>,
-    /// By token: checking a signature costs more than all else that a small query does.
-    cache: Mutex<HashMap<Box<str>, Found>>,
+    memory: Mutex<Memory>,
 }
 
 impl Authenticator {
@@ -198,135 +180,217 @@ impl Authenticator {
             key,
             owner_open_id,
             users,
-            cache: Mutex::default(),
+            memory: Mutex::default(),
         }
     }
 
-    /// The caller that the headers name: `Authorization: Bearer` before the session cookie.
-    pub async fn caller(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Caller {
-        match bearer_token(headers).or_else(|| session_cookie(headers)) {
-            Some(token) => self.caller_of_token(token, now).await,
-            None => Caller::Anonymous,
+    /// What signs sessions.
+    pub fn key(&self) -> &SessionKey {
+        &self.key
+    }
+
+    /// The caller that the headers name, with the session that says so: `Authorization: Bearer`
+    /// before session cookies, of which the first that holds counts.
+    pub async fn identify(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) -> (Caller, Option<CallerSession>) {
+        for token in credentials::candidates(headers) {
+            let Some(session) = self.session_of(token, now) else {
+                continue;
+            };
+            match self.caller_of(token, &session, now).await {
+                Caller::Anonymous => {}
+                caller => {
+                    let session = CallerSession::new(self.clone(), token, session);
+                    return (caller, Some(session));
+                }
+            }
         }
+        (Caller::Anonymous, None)
     }
 
     /// The caller that a session token names.
     pub async fn caller_of_token(&self, token: &str, now: DateTime<Utc>) -> Caller {
-        let asked_at = Instant::now();
-        if let Some(found) = self.cache.lock().get(token)
-            && asked_at.duration_since(found.asked_at) < CACHE_TTL
-            && now.timestamp() < found.expires_at
-        {
-            return found.caller.clone();
+        match self.session_of(token, now) {
+            Some(session) => self.caller_of(token, &session, now).await,
+            None => Caller::Anonymous,
         }
-        let Some(claims) = self.key.verify(token) else {
+    }
+
+    /// Asks the database now, whatever is remembered: for what makes a new session out of an old one.
+    pub async fn ask_anew(&self, session: &Arc<Session>, now: DateTime<Utc>) -> Caller {
+        if self.memory.lock().ended.contains_key(&session.id) {
             return Caller::Anonymous;
-        };
-        let caller = match self.user(&claims, now).await {
-            Ok(user) => user.map_or(Caller::Anonymous, Caller::User),
-            Err(error) => {
-                tracing::error!(error = format!("{error:#}"), "cannot look up a user");
+        }
+        match self.question(session.clone(), now).await {
+            Ok(Some(user)) => Caller::User(user),
+            Ok(None) => Caller::Anonymous,
+            Err(Away) => Caller::Unknown { last_known: None },
+        }
+    }
+
+    /// The sessions of the cookies whose signatures and times hold.
+    pub fn sessions_of_cookies(
+        &self,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) -> Vec<Arc<Session>> {
+        credentials::session_cookies(headers)
+            .filter_map(|token| self.session_of(token, now))
+            .collect()
+    }
+
+    /// What a token says, if its signature and its times hold.
+    fn session_of(&self, token: &str, now: DateTime<Utc>) -> Option<Arc<Session>> {
+        if let Some(known) = self.memory.lock().tokens.get(token) {
+            let holds = known.session.holds_at(now);
+            return holds.then(|| known.session.clone());
+        }
+        self.key.verify(token, now).map(Arc::new)
+    }
+
+    async fn caller_of(&self, token: &str, session: &Arc<Session>, now: DateTime<Utc>) -> Caller {
+        let at = Instant::now();
+        let (asked_at, question) = {
+            let mut memory = self.memory.lock();
+            if memory.ended.contains_key(&session.id) {
                 return Caller::Anonymous;
             }
-        };
-        let mut cache = self.cache.lock();
-        if cache.len() >= CACHE_LIMIT {
-            cache.clear();
-        }
-        let found = Found {
-            asked_at,
-            expires_at: claims.exp.try_into().unwrap_or(i64::MAX),
-            caller: caller.clone(),
-        };
-        cache.insert(token.into(), found);
-        caller
-    }
-
-    async fn user(&self, claims: &Claims, now: DateTime<Utc>) -> anyhow::Result<Option<Arc<User>>> {
-        let user = self
-            .users
-            .user_of_session(&claims.open_id, &claims.name, now)
-            .await?;
-        Ok(user.map(|mut user| {
-            if self.owner_open_id.as_ref() == Some(&user.open_id) {
-                user.role = Role::Admin;
+            memory.make_room(at);
+            let known = memory
+                .tokens
+                .entry(token.into())
+                .or_insert_with(|| Known::new(session.clone()));
+            let is_fresh = known.told_at.is_some() || known.is_away;
+            if is_fresh && at.duration_since(known.asked_at) < CACHE_TTL {
+                return known.caller(at);
             }
-            Arc::new(user)
-        }))
+            // One that everybody left behind may have an answer of long ago.
+            let is_current = |asked_at| at.duration_since(asked_at) < LOOK_UP_PATIENCE;
+            known
+                .question
+                .take_if(|(asked_at, _)| !is_current(*asked_at));
+            let ask = || (at, self.question(session.clone(), now));
+            known.question.get_or_insert_with(ask).clone()
+        };
+        let answer = question.clone().await;
+        let mut memory = self.memory.lock();
+        if memory.ended.contains_key(&session.id) {
+            return Caller::Anonymous;
+        }
+        // It may have been dropped for want of room, or because its user's sessions were ended.
+        let known = memory
+            .tokens
+            .entry(token.into())
+            .or_insert_with(|| Known::new(session.clone()));
+        // Of those who shared the question, the first notes the answer.
+        let asked = known.question.as_ref();
+        if asked.is_none_or(|(_, asked)| asked.ptr_eq(&question)) {
+            known.question = None;
+            known.asked_at = asked_at;
+            known.is_away = answer.is_err();
+            if let Ok(user) = answer {
+                known.user = user;
+                known.told_at = Some(asked_at);
+            }
+        }
+        known.caller(Instant::now())
+    }
+
+    fn question(&self, session: Arc<Session>, now: DateTime<Utc>) -> Question {
+        let users = self.users.clone();
+        let owner = self.owner_open_id.clone();
+        let question = async move {
+            let asked = users.user_of_session(&session, now);
+            let user = match tokio::time::timeout(LOOK_UP_PATIENCE, asked).await {
+                Ok(Ok(user)) => user,
+                Ok(Err(error)) => {
+                    tracing::error!(error = format!("{error:#}"), "cannot look up a user");
+                    return Err(Away);
+                }
+                Err(_) => {
+                    tracing::error!(patience = ?LOOK_UP_PATIENCE, "a user's look-up takes too long");
+                    return Err(Away);
+                }
+            };
+            Ok(user.map(|mut user| {
+                if owner.as_ref() == Some(&user.open_id) {
+                    user.role = Role::Admin;
+                }
+                Arc::new(user)
+            }))
+        };
+        question.boxed().shared()
+    }
+
+    /// Ends a session here at once, and then in the database. `until` its last token has run out.
+    async fn end(
+        &self,
+        session: &Session,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        {
+            let mut memory = self.memory.lock();
+            if memory.ended.len() >= CACHE_LIMIT {
+                memory.ended.retain(|_, until| *until > now);
+            }
+            memory.ended.insert(session.id.clone(), until);
+            memory
+                .tokens
+                .retain(|_, known| known.session.id != session.id);
+        }
+        self.users.end_session(session, until).await
+    }
+
+    /// Ends all sessions that a user has by now.
+    async fn end_all_of(&self, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()> {
+        self.users.end_sessions_of(user_id, now).await?;
+        self.memory
+            .lock()
+            .tokens
+            .retain(|_, known| known.user.as_ref().is_none_or(|user| user.id != user_id));
+        Ok(())
     }
 }
 
-fn bearer_token(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+impl Known {
+    fn new(session: Arc<Session>) -> Self {
+        Self {
+            session,
+            asked_at: Instant::now(),
+            is_away: false,
+            user: None,
+            told_at: None,
+            question: None,
+        }
+    }
+
+    /// Whether a database that goes away now would make it missed.
+    fn is_worth_remembering(&self, at: Instant) -> bool {
+        let is_recent = |told_at| at.duration_since(told_at) < REMEMBERED_FOR;
+        let is_admin = self
+            .user
+            .as_ref()
+            .is_some_and(|user| user.role == Role::Admin);
+        self.question.is_some() || (is_admin && self.told_at.is_some_and(is_recent))
+    }
 }
 
-/// The value of the session cookie.
-pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(name, value)| (name == SESSION_COOKIE).then_some(value))
+impl Memory {
+    fn make_room(&mut self, at: Instant) {
+        if self.tokens.len() < CACHE_LIMIT {
+            return;
+        }
+        self.tokens
+            .retain(|_, known| known.is_worth_remembering(at));
+        if self.tokens.len() >= CACHE_LIMIT {
+            self.tokens.clear();
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key() -> SessionKey {
-        SessionKey::new(&"0123456789abcdef0123456789abcdef".into())
-    }
-
-    fn claims(exp: u64) -> Claims {
-        Claims {
-            open_id: "user-1".into(),
-            app_id: "app".into(),
-            name: "Bo".into(),
-            exp,
-        }
-    }
-
-    #[test]
-    fn a_signed_token_holds_until_it_expires() {
-        let now = jsonwebtoken::get_current_timestamp();
-        let token = key().sign(&claims(now + 60)).unwrap();
-        assert_eq!(key().verify(&token), Some(claims(now + 60)));
-        let expired = key().sign(&claims(now - LEEWAY_SECONDS - 1)).unwrap();
-        assert_eq!(key().verify(&expired), None);
-    }
-
-    #[test]
-    fn other_keys_algorithms_and_missing_claims_are_refused() {
-        let exp = jsonwebtoken::get_current_timestamp() + 60;
-        let other = SessionKey::new(&"another secret of enough bytes, 32+".into());
-        assert_eq!(key().verify(&other.sign(&claims(exp)).unwrap()), None);
-        let secret = EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
-        let hs512 = jsonwebtoken::encode(&Header::new(Algorithm::HS512), &claims(exp), &secret);
-        assert_eq!(key().verify(&hs512.unwrap()), None);
-        let mut nameless = claims(exp);
-        nameless.name.clear();
-        assert_eq!(key().verify(&key().sign(&nameless).unwrap()), None);
-        let forever = serde_json::json!({"openId": "user-1", "appId": "app", "name": "Bo"});
-        let forever = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &forever, &secret);
-        assert_eq!(key().verify(&forever.unwrap()), None);
-        // `alg: none`, as in the textbook attack.
-        assert_eq!(
-            key().verify("eyJhbGciOiJub25lIn0.eyJvcGVuSWQiOiJ1c2VyLTEifQ."),
-            None
-        );
-    }
-
-    #[test]
-    fn the_session_cookie_is_found_among_others() {
-        let mut headers = HeaderMap::new();
-        headers.append(
-            header::COOKIE,
-            "a=1; app_session_id=tok.en=; b=2".parse().unwrap(),
-        );
-        assert_eq!(session_cookie(&headers), Some("tok.en="));
-    }
-}
+mod tests;

@@ -26,7 +26,7 @@ pub use self::{
     render::{settings_markdown, templates},
     sources::Sources,
 };
-use super::{assignment::Subject, units::Percent};
+use super::{assignment::Subject, auth::cookie::SameSite, units::Percent};
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -63,6 +63,17 @@ pub struct Config {
     pub alerts: AlertsConfig,
     /// What is odd about the settings but does not hinder a start; for the log.
     pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Where browsers reach the server: `PUBLIC_URL`, or in development and test the address that it
+    /// listens on, if the port is known.
+    pub fn public_url(&self) -> Option<String> {
+        let ServerConfig { host, port, .. } = self.server;
+        let local = self.environment.is_local() && port != 0;
+        let public = self.auth.site.public_url.clone();
+        public.or_else(|| local.then(|| client::local_url(host, port)))
+    }
 }
 
 /// `APP_ENV`, else `NODE_ENV`, else development.
@@ -173,12 +184,42 @@ impl fmt::Debug for DatabaseConfig {
 pub struct AuthConfig {
     /// `JWT_SECRET`: at least 32 bytes where it is required.
     pub jwt_secret: Option<SecretString>,
+    /// `JWT_SECRET_PREVIOUS`: sessions that were signed with it still hold.
+    pub jwt_secret_previous: Option<SecretString>,
     /// `OWNER_OPEN_ID`: this user is admin.
     pub owner_open_id: Option<String>,
     /// `VITE_APP_ID`: the `appId` claim of new sessions.
     pub app_id: String,
     /// `SESSION_TTL`: how long a new session lasts.
     pub session_ttl: Duration,
+    /// How browsers reach the server, and which cookie they get.
+    pub site: SiteConfig,
+}
+
+/// How browsers reach the server, and which cookie they get.
+#[derive(Clone, Debug, Default)]
+pub struct SiteConfig {
+    /// `PUBLIC_URL`: without a slash at its end.
+    pub public_url: Option<String>,
+    /// `TRUSTED_PROXY_HEADERS`.
+    pub trusted_headers: Vec<ProxyHeader>,
+    /// `SESSION_COOKIE_DOMAIN`; the host alone without one.
+    pub cookie_domain: Option<String>,
+    /// `SESSION_COOKIE_SAME_SITE`; lax on a developer's machine and strict elsewhere without one.
+    pub cookie_same_site: Option<SameSite>,
+    /// `SESSION_COOKIE_PARTITIONED`.
+    pub cookie_partitioned: bool,
+}
+
+/// A header by which proxies say what they were asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-Proto`.
+    Proto,
+    /// `X-Forwarded-Host`.
+    Host,
+    /// `Forwarded` (RFC 7239), its `proto` and `host`.
+    Forwarded,
 }
 
 /// How a subject becomes a bucket; kept with a rollout and never changed in flight.

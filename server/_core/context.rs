@@ -7,7 +7,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::{
-    auth::User,
+    auth::{CallerSession, User, cookie::CookieOptions},
     errors::{ErrorCode, RpcError},
 };
 
@@ -19,6 +19,22 @@ pub enum Caller {
     Anonymous,
     /// A user of the database; the role is the database's, never the token's.
     User(Arc<User>),
+    /// Somebody with a session of which the database does not say now whose it is.
+    Unknown {
+        /// Whose it was when the database last said so, if that was minutes ago at most.
+        last_known: Option<Arc<User>>,
+    },
+}
+
+impl Caller {
+    /// The user, as far as one is known; for the log, never for access.
+    pub fn presumed(&self) -> Option<&Arc<User>> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Unknown { last_known } => last_known.as_ref(),
+            Self::Anonymous => None,
+        }
+    }
 }
 
 /// One call's circumstances; cheap to clone, shared by all calls of a batch but for the id.
@@ -30,8 +46,10 @@ pub struct Context {
     pub request_id: Arc<str>,
     /// When the request arrived.
     pub received_at: DateTime<Utc>,
-    /// Whether the client's side of the connection is HTTPS, as far as we are told.
-    pub secure: bool,
+    /// What named the caller; `None` for nobody.
+    pub session: Option<CallerSession>,
+    /// How a session's cookie is cleared where the request came from.
+    pub clearing: CookieOptions,
     /// Cookies to set on the response; streams and sockets cannot set any.
     pub cookies: ResponseCookies,
 }
@@ -43,7 +61,8 @@ impl Context {
             caller,
             request_id: new_request_id(),
             received_at,
-            secure: false,
+            session: None,
+            clearing: CookieOptions::default(),
             cookies: ResponseCookies::default(),
         }
     }
@@ -52,12 +71,15 @@ impl Context {
     pub fn user(&self) -> Result<&Arc<User>, RpcError> {
         match &self.caller {
             Caller::User(user) => Ok(user),
-            Caller::Anonymous => Err(RpcError::new(
-                ErrorCode::Unauthorized,
-                "Please login (10001)",
-            )),
+            Caller::Anonymous => Err(please_login()),
+            Caller::Unknown { .. } => Err(RpcError::users_unavailable(self.received_at)),
         }
     }
+}
+
+/// There is no session, or none that holds; a front end compares the text.
+pub fn please_login() -> RpcError {
+    RpcError::new(ErrorCode::Unauthorized, "Please login (10001)")
 }
 
 /// A fresh, time-ordered request id.

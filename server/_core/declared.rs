@@ -115,6 +115,13 @@ pub(super) fn all(access: Access, accepts: Accepts, declared: &[Declared]) -> Ar
             Declared::new(ErrorCode::Forbidden, "The user is not an admin."),
         ),
         (
+            access != Access::Public,
+            Declared::new(
+                ErrorCode::ServiceUnavailable,
+                "The database does not say who calls; try again.",
+            ),
+        ),
+        (
             true,
             Declared::new(
                 ErrorCode::InternalServerError,

@@ -7,7 +7,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -86,7 +86,8 @@ pub struct RpcError {
     pub code: ErrorCode,
     /// For the client; says what to do about it where that is possible.
     pub message: Cow<'static, str>,
-    /// When trying again makes sense; turns `data.code` into `RATE_LIMIT_EXCEEDED` (docs/compatibility.md, C19).
+    /// When trying again makes sense. Too many calls are then `RATE_LIMIT_EXCEEDED` in `data.code`
+    /// (docs/compatibility.md, C19).
     pub retry_after: Option<DateTime<Utc>>,
     /// What a program needs beside the text, such as the state that a stale change met.
     pub details: Option<Arc<Value>>,
@@ -135,6 +136,28 @@ impl RpcError {
         }
     }
 
+    /// The database does not say who calls. Nobody is signed out for that.
+    pub fn users_unavailable(now: DateTime<Utc>) -> Self {
+        Self::unavailable(
+            "The database does not answer; you are still signed in. Please try again.",
+            now,
+        )
+    }
+
+    /// What is asked for cannot be had now, but may be in a second.
+    pub fn unavailable(message: impl Into<Cow<'static, str>>, now: DateTime<Utc>) -> Self {
+        Self {
+            retry_after: Some(now + TimeDelta::seconds(1)),
+            ..Self::new(ErrorCode::ServiceUnavailable, message)
+        }
+    }
+
+    /// The whole seconds of a `Retry-After` header that is sent now, at least one.
+    pub fn retry_after_seconds(&self, now: DateTime<Utc>) -> Option<u64> {
+        let wait_ms = (self.retry_after? - now).num_milliseconds().max(1);
+        u64::try_from(wait_ms).ok().map(|ms| ms.div_ceil(1000))
+    }
+
     /// Adds what a program needs to go on; the client sees it as `data.details`.
     pub fn with_details(mut self, details: Value) -> Self {
         self.details = Some(Arc::new(details));
@@ -167,7 +190,7 @@ impl RpcError {
 
     /// The string in `data.code`.
     pub fn data_code(&self) -> &'static str {
-        if self.retry_after.is_some() {
+        if self.code == ErrorCode::TooManyRequests && self.retry_after.is_some() {
             RATE_LIMIT_EXCEEDED
         } else {
             self.code.name()

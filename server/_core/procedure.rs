@@ -7,6 +7,7 @@
 use std::{future::Future, panic::Location, sync::Arc};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::{
     auth::Role,
-    context::{Caller, Context},
+    context::{Caller, Context, please_login},
     declared::{self, PossibleError},
     errors::{ErrorCode, RpcError},
     shape::Shape,
@@ -56,15 +57,17 @@ pub enum Access {
 }
 
 impl Access {
-    /// No session is 401 (10001), a user without the role 403 (10002).
-    pub fn check(self, context: &Context) -> Result<(), RpcError> {
-        match (self, &context.caller) {
+    /// No session is 401 (10001), a user without the role 403 (10002), and 503 where the database
+    /// does not say who calls.
+    pub fn check_caller(self, caller: &Caller, now: DateTime<Utc>) -> Result<(), RpcError> {
+        match (self, caller) {
             (Self::Public, _) => Ok(()),
-            (_, Caller::Anonymous) => context.user().map(|_| ()),
+            (_, Caller::Anonymous) => Err(please_login()),
+            (_, Caller::Unknown { .. }) => Err(RpcError::users_unavailable(now)),
             (Self::Admin, Caller::User(user)) if user.role != Role::Admin => Err(
                 RpcError::forbidden("You do not have required permission (10002)"),
             ),
-            _ => Ok(()),
+            (Self::Admin | Self::SignedIn, Caller::User(_)) => Ok(()),
         }
     }
 }
@@ -362,6 +365,11 @@ pub struct Procedure {
     pub kind: Kind,
     /// Who may call it.
     pub access: Access,
+    /// Whether it does its work while the database is away, and so is not refused then to those who
+    /// were known minutes ago.
+    pub outlives_database: bool,
+    /// Whether it sets cookies, so that an answer in parts has to wait for it.
+    pub sets_cookies: bool,
     /// What it does, from the doc comment of its registration.
     pub docs: &'static str,
     /// Which bodies it takes.
@@ -394,7 +402,30 @@ impl Procedure {
     /// Wires ask before they read an input, and call without one where the answer is no: the
     /// registry then refuses the call, and logs it.
     pub fn admits(&self, context: &Context) -> bool {
-        self.access.check(context).is_ok()
+        self.check(context).is_ok()
+    }
+
+    /// Whether the caller may call it.
+    pub fn check(&self, context: &Context) -> Result<(), RpcError> {
+        self.access
+            .check_caller(&self.seen_by(&context.caller), context.received_at)
+    }
+
+    /// The caller as this procedure is to take it.
+    fn seen_by(&self, caller: &Caller) -> Caller {
+        match caller {
+            Caller::Unknown {
+                last_known: Some(user),
+            } if self.outlives_database => Caller::User(user.clone()),
+            caller => caller.clone(),
+        }
+    }
+
+    /// Lets a call in, or says why not.
+    pub(super) fn admit(&self, mut context: Context) -> Result<Context, RpcError> {
+        self.check(&context)?;
+        context.caller = self.seen_by(&context.caller);
+        Ok(context)
     }
 }
 

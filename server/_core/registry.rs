@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    future::Future,
     panic::{AssertUnwindSafe, Location},
+    pin::pin,
     sync::Arc,
     time::Instant,
 };
@@ -13,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    context::{Caller, Context},
+    context::Context,
     declared::{self, Declared},
     errors::{ErrorCode, RpcError},
     procedure::{
@@ -107,9 +109,9 @@ impl Registry {
             )));
         };
         let log = CallLog::start(procedure, &context);
-        let result = match procedure.access.check(&context) {
+        let result = match procedure.admit(context) {
             Err(error) => Err(error),
-            Ok(()) => {
+            Ok(context) => {
                 let work = AssertUnwindSafe(call(context, input)).catch_unwind();
                 let outcome = match procedure.kind {
                     Kind::Mutation => self.tasks.spawn(work).await.map_err(|_| {
@@ -125,7 +127,8 @@ impl Registry {
         result
     }
 
-    /// Opens a subscription; the stream ends when the server stops or it is dropped.
+    /// Opens a subscription; the stream ends when the server stops or it is dropped, and with an
+    /// error once its caller may no longer have it.
     pub async fn subscribe(
         &self,
         procedure: &Procedure,
@@ -136,9 +139,10 @@ impl Registry {
             return Err(RpcError::internal(anyhow::anyhow!("not a subscription")));
         };
         let log = CallLog::start(procedure, &context);
-        let result = match procedure.access.check(&context) {
+        let session = context.session.clone();
+        let result = match procedure.admit(context) {
             Err(error) => Err(error),
-            Ok(()) => AssertUnwindSafe(call(context, input))
+            Ok(context) => AssertUnwindSafe(call(context, input))
                 .catch_unwind()
                 .await
                 .unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic)))),
@@ -147,17 +151,50 @@ impl Registry {
         log.finish(result.as_ref().err());
         let stopping = self.tasks.stopping();
         let (path, errors) = (procedure.path, procedure.errors.clone());
+        let access = procedure.access;
+        let lost = async move {
+            match session {
+                Some(session) => session.lost(access).await,
+                // Whoever came without a session has none to lose.
+                None => std::future::pending().await,
+            }
+        };
         result.map(|events| {
-            AssertUnwindSafe(events)
-                .catch_unwind()
-                .map(move |event| {
-                    let event =
-                        event.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))));
-                    event.map_err(|error| declared::settle(path, &errors, error))
-                })
-                .take_until(stopping)
-                .boxed()
+            let events = AssertUnwindSafe(events).catch_unwind().map(move |event| {
+                let event = event.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))));
+                event.map_err(|error| declared::settle(path, &errors, error))
+            });
+            until_lost(events, lost).take_until(stopping).boxed()
         })
+    }
+
+    /// Notes which procedures do their work while the database is away.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such procedure.
+    pub fn outlive_database(&mut self, paths: &[&'static str]) {
+        for path in paths {
+            self.named(path).outlives_database = true;
+        }
+    }
+
+    /// Notes which procedures set cookies.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such procedure.
+    pub fn set_cookies(&mut self, paths: &[&'static str]) {
+        for path in paths {
+            self.named(path).sets_cookies = true;
+        }
+    }
+
+    fn named(&mut self, path: &str) -> &mut Procedure {
+        let Some(procedure) = self.procedures.get_mut(path) else {
+            panic!("there is no procedure `{path}`");
+        };
+        procedure
     }
 
     fn insert(&mut self, procedure: Procedure) {
@@ -168,6 +205,30 @@ impl Registry {
                 "procedure `{path}` is registered twice: at {} and at {here}",
                 first.registered_at
             );
+        }
+    }
+}
+
+/// The events until `lost` resolves, whose error is then the last that is said.
+fn until_lost(
+    events: impl Stream<Item = Result<Event, RpcError>> + Send,
+    lost: impl Future<Output = RpcError> + Send,
+) -> impl Stream<Item = Result<Event, RpcError>> + Send {
+    async_stream::stream! {
+        let mut events = pin!(events);
+        let mut lost = pin!(lost);
+        loop {
+            tokio::select! {
+                biased;
+                error = &mut lost => {
+                    yield Err(error);
+                    return;
+                }
+                event = events.next() => match event {
+                    Some(event) => yield event,
+                    None => return,
+                },
+            }
         }
     }
 }
@@ -273,6 +334,8 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             path: self.path(name),
             kind,
             access,
+            outlives_database: false,
+            sets_cookies: false,
             docs: docs.trim(),
             accepts: H::Input::ACCEPTS,
             tracked: false,
@@ -306,6 +369,8 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             path: self.path(name),
             kind: Kind::Subscription,
             access,
+            outlives_database: false,
+            sets_cookies: false,
             docs: docs.trim(),
             accepts: H::Input::ACCEPTS,
             tracked: T::TRACKED,
@@ -338,10 +403,7 @@ impl CallLog {
     fn start(procedure: &Procedure, context: &Context) -> Self {
         Self {
             path: procedure.path,
-            user: match &context.caller {
-                Caller::User(user) => Some(user.id),
-                Caller::Anonymous => None,
-            },
+            user: context.caller.presumed().map(|user| user.id),
             request_id: context.request_id.clone(),
             started: Instant::now(),
             finished: false,

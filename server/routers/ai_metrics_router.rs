@@ -207,7 +207,7 @@ async fn get_summary(
 async fn get_rollout_status(state: State, context: Context) -> Result<RolloutStatus, RpcError> {
     let subject = match &context.caller {
         Caller::User(user) => Some(Subject::User(user.id)),
-        Caller::Anonymous => None,
+        Caller::Anonymous | Caller::Unknown { .. } => None,
     };
     let flags = state.flags.flags(subject.as_ref());
     Ok(RolloutStatus::new(

@@ -1,14 +1,17 @@
 //! `auth`: who the caller is, and the end of a session.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::{
-        auth::{Role, User, cookie},
+        auth::{Role, User},
         context::{Caller, Context},
-        errors::RpcError,
+        declared::Declared,
+        errors::{ErrorCode, RpcError},
         iso_text,
         registry::Registry,
     },
@@ -16,14 +19,35 @@ use crate::{
 };
 
 /// Registers `auth.*`.
-pub fn register(registry: &mut Registry) {
-    procedures!(registry.router("auth", ());
+///
+/// `session_ttl` is how long a session lasts that begins now.
+pub fn register(registry: &mut Registry, session_ttl: Duration) {
+    procedures!(registry.router("auth", session_ttl);
         /// The signed-in user, or `null`.
-        query Public me = me;
-        /// Ends the session by clearing its cookie.
-        mutation Public logout = logout;
+        query Public me = me, errors UNKNOWN;
+        /// Refuses, whatever is sent: people sign in by a link.
+        mutation Public login = login, errors REFUSED;
+        /// Ends the session and clears its cookie.
+        mutation Public logout = logout, errors NOT_STORED;
+        /// Ends all sessions of the caller, on all devices, and clears this one's cookie.
+        mutation SignedIn logoutEverywhere = logout_everywhere;
     );
+    registry.set_cookies(&["auth.logout", "auth.logoutEverywhere"]);
 }
+
+/// Nobody is told to be signed out for this.
+const UNKNOWN: &[Declared] = &[Declared::new(
+    ErrorCode::ServiceUnavailable,
+    "The database does not say who calls; try again.",
+)];
+const REFUSED: &[Declared] = &[Declared::new(
+    ErrorCode::Unauthorized,
+    "Always: no password is good.",
+)];
+const NOT_STORED: &[Declared] = &[Declared::new(
+    ErrorCode::ServiceUnavailable,
+    "The end of the session could not be stored; try again.",
+)];
 
 /// A user as the front end knows it.
 #[derive(Serialize, JsonSchema)]
@@ -71,10 +95,11 @@ impl From<&User> for Me {
     }
 }
 
-async fn me((): (), context: Context) -> Result<Option<Me>, RpcError> {
+async fn me(_: Duration, context: Context) -> Result<Option<Me>, RpcError> {
     Ok(match &context.caller {
-        Caller::User(user) => Some(Me::from(&**user)),
         Caller::Anonymous => None,
+        // A front end takes `null` for signed out, which is not known where the database is away.
+        Caller::User(_) | Caller::Unknown { .. } => Some(Me::from(&**context.user()?)),
     })
 }
 
@@ -85,7 +110,47 @@ struct LoggedOut {
     success: bool,
 }
 
-async fn logout((): (), context: Context) -> Result<LoggedOut, RpcError> {
-    context.cookies.push(cookie::cleared());
+async fn logout(longest: Duration, context: Context) -> Result<LoggedOut, RpcError> {
+    // Whatever comes of the rest: this browser is to forget it.
+    context.cookies.push(context.clearing.cleared());
+    if let Some(session) = &context.session {
+        let ended = session.end(longest, context.received_at).await;
+        ended.map_err(|error| not_stored(error, &context))?;
+    }
     Ok(LoggedOut { success: true })
+}
+
+async fn logout_everywhere(_: Duration, context: Context) -> Result<LoggedOut, RpcError> {
+    let user = context.user()?;
+    if let Some(session) = &context.session {
+        let ended = session.end_all_of(user.id, context.received_at).await;
+        ended.map_err(|error| not_stored(error, &context))?;
+    }
+    context.cookies.push(context.clearing.cleared());
+    Ok(LoggedOut { success: true })
+}
+
+/// The database could not be told, so other processes, or this one after a restart, do not know.
+fn not_stored(error: anyhow::Error, context: &Context) -> RpcError {
+    let text = "The end of the session could not be stored. Please try again.";
+    RpcError::unavailable(text, context.received_at).with_cause(error)
+}
+
+/// What the original's form sends.
+#[derive(Deserialize, JsonSchema)]
+#[expect(dead_code, reason = "no password is ever looked at")]
+struct Credentials {
+    /// An e-mail address.
+    #[schemars(email)]
+    email: String,
+    /// A password.
+    #[schemars(length(min = 1))]
+    password: String,
+}
+
+async fn login(_: Duration, _: Context, _: Credentials) -> Result<LoggedOut, RpcError> {
+    Err(RpcError::new(
+        ErrorCode::Unauthorized,
+        "Password-based login is not available. Please use a sign-in link.",
+    ))
 }

@@ -96,6 +96,7 @@ impl Storage {
             .bind((now - ALERT_RETENTION).timestamp_millis())
             .execute(pool))
         .context("cannot delete old alerts")?;
+        self.prune_sign_in(now).await?;
         Ok(upkeep)
     }
 

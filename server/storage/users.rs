@@ -1,14 +1,18 @@
 //! Users: who may call, and what they may do.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Storage, db::Write, storable, time};
-use crate::_core::auth::{LOCAL_PREFIX, Role, User, UserStore};
+use crate::_core::auth::{LOCAL_PREFIX, Role, Session, User, UserStore};
 
 /// `last_signed_in` is kept to the minute, so that calls do not cost a write each.
 const SIGNED_IN_PRECISION: TimeDelta = TimeDelta::minutes(1);
+/// How long a call may be held up by noting that.
+const SIGNED_IN_PATIENCE: Duration = Duration::from_millis(200);
 /// The greatest id that can be asked for; what the original's column could hold.
 const MAX_LOCAL_ID: i64 = i32::MAX as i64;
 
@@ -49,6 +53,10 @@ struct Row {
     updated_at: i64,
     last_signed_in: i64,
     deleted_at: Option<i64>,
+    sessions_from: i64,
+    /// Whether the session that was asked about was ended by itself.
+    #[sqlx(default)]
+    is_ended: bool,
 }
 
 impl From<Row> for User {
@@ -155,11 +163,28 @@ impl Storage {
         Ok(done > 0)
     }
 
-    async fn user_by_open_id(&self, open_id: &str) -> sqlx::Result<Option<Row>> {
-        on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM users WHERE open_id = $1")
-            .bind(storable(open_id))
+    /// Ends all sessions of a user that were issued before now; `false` if there is no such user.
+    pub async fn end_sessions(&self, id: i64, now: DateTime<Utc>) -> anyhow::Result<bool> {
+        let done = changed!(self.db.write(), pool => sqlx::query(
+            "UPDATE users SET sessions_from = $2, updated_at = $2 WHERE id = $1 AND deleted_at IS NULL",
+        )
+        .bind(id)
+        .bind(now.timestamp_millis())
+        .execute(pool))
+        .with_context(|| format!("cannot end the sessions of user `{id}`"))?;
+        Ok(done > 0)
+    }
+
+    async fn user_by_session(&self, session: &Session) -> anyhow::Result<Option<Row>> {
+        on!(self.db.read(), pool => sqlx::query_as(
+            "SELECT users.*, EXISTS (SELECT 1 FROM ended_sessions WHERE id = $2) AS is_ended \
+             FROM users WHERE open_id = $1",
+        )
+            .bind(storable(&session.open_id))
+            .bind(&session.id)
             .fetch_optional(pool)
             .await)
+        .context("cannot look up the user of a session")
     }
 
     async fn create_user(&self, open_id: &str, name: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
@@ -176,13 +201,16 @@ impl Storage {
     }
 
     async fn touch(&self, user: &mut User, now: DateTime<Utc>) {
-        let written = changed!(self.db.write(), pool => sqlx::query(
+        let write = async {
+            changed!(self.db.write(), pool => sqlx::query(
                 "UPDATE users SET last_signed_in = $2 WHERE id = $1",
             )
             .bind(user.id)
             .bind(now.timestamp_millis())
-            .execute(pool));
-        match written {
+            .execute(pool))
+        };
+        let written = tokio::time::timeout(SIGNED_IN_PATIENCE, write).await;
+        match written.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut)) {
             Ok(_) => user.last_signed_in = time(now.timestamp_millis()),
             // Who called when is not worth refusing the call for.
             Err(error) => tracing::warn!(%error, user = user.id, "cannot note that a user called"),
@@ -194,24 +222,20 @@ impl Storage {
 impl UserStore for Storage {
     async fn user_of_session(
         &self,
-        open_id: &str,
-        name: &str,
+        session: &Session,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<User>> {
-        let mut row = self
-            .user_by_open_id(open_id)
-            .await
-            .context("cannot look up the user of a session")?;
-        if row.is_none() && !open_id.starts_with(LOCAL_PREFIX) {
-            self.create_user(open_id, name, now)
+        let mut row = self.user_by_session(session).await?;
+        if row.is_none() && !session.open_id.starts_with(LOCAL_PREFIX) {
+            self.create_user(&session.open_id, &session.name, now)
                 .await
                 .context("cannot create the user of a session")?;
-            row = self
-                .user_by_open_id(open_id)
-                .await
-                .context("cannot look up the user of a session")?;
+            row = self.user_by_session(session).await?;
         }
-        let Some(row) = row.filter(|row| row.deleted_at.is_none()) else {
+        let holds = |row: &Row| {
+            row.deleted_at.is_none() && !row.is_ended && session.issued_ms >= row.sessions_from
+        };
+        let Some(row) = row.filter(holds) else {
             return Ok(None);
         };
         let mut user = User::from(row);
@@ -219,5 +243,20 @@ impl UserStore for Storage {
             self.touch(&mut user, now).await;
         }
         Ok(Some(user))
+    }
+
+    async fn end_session(&self, session: &Session, until: DateTime<Utc>) -> anyhow::Result<()> {
+        changed!(self.db.write(), pool => sqlx::query(
+            "INSERT INTO ended_sessions (id, until_ms) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(&session.id)
+        .bind(until.timestamp_millis())
+        .execute(pool))
+        .map(|_| ())
+        .context("cannot end a session")
+    }
+
+    async fn end_sessions_of(&self, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()> {
+        self.end_sessions(user_id, now).await.map(|_| ())
     }
 }

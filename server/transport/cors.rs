@@ -1,4 +1,9 @@
 //! Lets browsers call from the listed origins: exact, with credentials, never `*`.
+//!
+//! Which headers a front end sends is its own: tracing, frameworks and proxies add theirs. So a
+//! preflight allows those that it names, but the origin is what decides.
+
+use std::time::Duration;
 
 use axum::{
     extract::Request,
@@ -6,7 +11,10 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+/// How long a browser may remember what a preflight said; Chromium remembers no longer.
+const MAX_AGE: Duration = Duration::from_secs(7200);
 
 /// Answers preflights, which bring no session, and marks responses for the listed origins.
 ///
@@ -21,15 +29,8 @@ pub fn layer(allowed_origins: &[String]) -> CorsLayer {
         .allow_origin(AllowOrigin::list(origins))
         .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            header::AUTHORIZATION,
-            HeaderName::from_static("trpc-accept"),
-            HeaderName::from_static("trpc-batch-mode"),
-            HeaderName::from_static("last-event-id"),
-            HeaderName::from_static("x-csrf-token"),
-            HeaderName::from_static("x-request-id"),
-        ])
+        .allow_headers(AllowHeaders::mirror_request())
+        .max_age(MAX_AGE)
         .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
         .vary([header::ORIGIN])
 }

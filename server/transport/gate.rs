@@ -10,24 +10,42 @@ use chrono::Utc;
 use http::{HeaderMap, header};
 
 use crate::_core::{
-    auth::Authenticator,
-    context::{Caller, Context},
+    auth::{Authenticator, LAST_WORDS},
+    context::Context,
     errors::RpcError,
+    procedure::Access,
+    site::Site,
 };
 
 /// Finds callers and refuses foreign origins; shared by all wires.
 pub struct Gate {
     authenticator: Arc<Authenticator>,
     allowed_origins: Vec<String>,
+    site: Site,
 }
 
 impl Gate {
-    /// A gate that also lets in the listed origins (exact, such as `https://app.example`).
-    pub fn new(authenticator: Arc<Authenticator>, allowed_origins: Vec<String>) -> Self {
+    /// A gate of a site that also lets in the listed origins (exact, such as `https://app.example`).
+    pub fn new(
+        authenticator: Arc<Authenticator>,
+        allowed_origins: Vec<String>,
+        site: Site,
+    ) -> Self {
         Self {
             authenticator,
             allowed_origins,
+            site,
         }
+    }
+
+    /// What finds callers.
+    pub fn authenticator(&self) -> &Arc<Authenticator> {
+        &self.authenticator
+    }
+
+    /// How browsers see this server.
+    pub fn site(&self) -> &Site {
+        &self.site
     }
 
     /// The circumstances of a request that has just arrived.
@@ -37,18 +55,21 @@ impl Gate {
     )]
     pub async fn context(&self, headers: &HeaderMap) -> Context {
         let now = Utc::now();
-        let mut context = Context::new(self.authenticator.caller(headers, now).await, now);
-        context.secure = forwarded_proto(headers) == Some("https");
+        let (caller, session) = self.authenticator.identify(headers, now).await;
+        let mut context = Context::new(caller, now);
+        context.session = session;
+        context.clearing = self.site.clearing(headers);
         context
     }
 
-    /// The caller that a token names, for wires that get it after the upgrade.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the edge where requests get their time"
-    )]
-    pub async fn caller_of_token(&self, token: &str) -> Caller {
-        self.authenticator.caller_of_token(token, Utc::now()).await
+    /// Resolves once the session that a socket was opened with has ended and its streams have said
+    /// so; never where the headers name none. A client then opens another, with its newest session.
+    pub async fn socket_end(&self, headers: &HeaderMap) {
+        match self.context(headers).await.session {
+            Some(session) => drop(session.lost(Access::SignedIn).await),
+            None => std::future::pending().await,
+        }
+        tokio::time::sleep(LAST_WORDS).await;
     }
 
     /// Whether an `Origin` may bring cookies or open a socket: none, our own, or a listed one.
@@ -57,7 +78,7 @@ impl Gate {
             return Ok(());
         };
         let origin = origin.to_str().unwrap_or("");
-        if self.is_allowed(origin) || is_own(origin, headers) {
+        if self.is_allowed(origin) || self.site.is_own(origin, headers) {
             return Ok(());
         }
         Err(RpcError::forbidden(format!(
@@ -71,21 +92,6 @@ impl Gate {
     }
 }
 
-fn is_own(origin: &str, headers: &HeaderMap) -> bool {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    match (origin.split_once("://"), host) {
-        (Some((_, origin_host)), Some(host)) => origin_host.eq_ignore_ascii_case(host),
-        _ => false,
-    }
-}
-
-fn forwarded_proto(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get("x-forwarded-proto")?.to_str().ok()?;
-    value.split(',').next().map(str::trim)
-}
-
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
@@ -93,7 +99,8 @@ mod tests {
 
     use super::*;
     use crate::_core::{
-        auth::{SessionKey, User, UserStore},
+        auth::{Session, SessionKey, User, UserStore},
+        config::{Environment, SiteConfig},
         errors::ErrorCode,
     };
 
@@ -103,18 +110,31 @@ mod tests {
     impl UserStore for Nobody {
         async fn user_of_session(
             &self,
-            _: &str,
-            _: &str,
+            _: &Session,
             _: DateTime<Utc>,
         ) -> anyhow::Result<Option<User>> {
             Ok(None)
         }
+
+        async fn end_session(&self, _: &Session, _: DateTime<Utc>) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        async fn end_sessions_of(&self, _: i64, _: DateTime<Utc>) -> anyhow::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gate() -> Gate {
+        let key = SessionKey::new(&"0123456789abcdef0123456789abcdef".into());
+        let authenticator = Authenticator::new(key, None, Arc::new(Nobody));
+        let site = Site::new(Environment::Production, &SiteConfig::default());
+        let listed = vec!["https://web.example".into()];
+        Gate::new(Arc::new(authenticator), listed, site)
     }
 
     fn check(origin: Option<&str>) -> Result<(), RpcError> {
-        let key = SessionKey::new(&"0123456789abcdef0123456789abcdef".into());
-        let authenticator = Authenticator::new(key, None, Arc::new(Nobody));
-        let gate = Gate::new(Arc::new(authenticator), vec!["https://web.example".into()]);
+        let gate = gate();
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "app.example:8080".parse().unwrap());
         if let Some(origin) = origin {
@@ -160,7 +180,8 @@ mod tests {
 
     #[test]
     fn without_a_host_no_origin_is_our_own() {
-        assert!(!is_own("http://app.example:8080", &HeaderMap::new()));
-        assert!(!is_own("http://", &HeaderMap::new()));
+        let site = gate().site;
+        assert!(!site.is_own("http://app.example:8080", &HeaderMap::new()));
+        assert!(!site.is_own("http://", &HeaderMap::new()));
     }
 }

@@ -14,7 +14,7 @@ mod calls;
 mod failure;
 mod methods;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -29,8 +29,8 @@ use jsonrpsee::{
     core::middleware::RpcServiceBuilder,
     server::{
         BatchRequestConfig, HttpBody, MethodResponse, Methods, PingConfig, RandomStringIdProvider,
-        RegisterMethodError, ServerBuilder, ServerConfig, StopHandle, TowerServiceBuilder,
-        stop_channel, ws::is_upgrade_request,
+        RegisterMethodError, ServerBuilder, ServerConfig, TowerServiceBuilder, stop_channel,
+        ws::is_upgrade_request,
     },
     types::Id,
 };
@@ -63,14 +63,6 @@ const MAX_PING_INTERVAL: Duration = Duration::from_secs(86_400);
 pub fn routes(parts: &Parts) -> Result<Router, NameTaken> {
     let methods = methods::build(&parts.registry, &parts.gate, &parts.openrpc)?;
 
-    let (stop, handle) = stop_channel();
-    let stopping = parts.tasks.stopping();
-    parts.tasks.spawn(async move {
-        stopping.await;
-        // Fails where nobody listens any more, which is as good.
-        let _ = handle.stop();
-    });
-
     let max_body_bytes = parts.server.max_body_bytes;
     let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
     let mut config = ServerConfig::builder()
@@ -88,7 +80,6 @@ pub fn routes(parts: &Parts) -> Result<Router, NameTaken> {
             .set_rpc_middleware(RpcServiceBuilder::new().layer(layer))
             .to_service_builder(),
         methods,
-        stop,
         gate: parts.gate.clone(),
         tasks: parts.tasks.clone(),
         max_body_bytes,
@@ -121,7 +112,6 @@ enum Peer {
 struct Wire {
     services: TowerServiceBuilder<Stack<CallsLayer, Identity>, Identity>,
     methods: Methods,
-    stop: StopHandle,
     gate: Arc<Gate>,
     tasks: Tasks,
     max_body_bytes: usize,
@@ -179,23 +169,33 @@ impl Wire {
     /// Opens a socket. No preflight protects it, so its origin is always looked at.
     async fn upgrade(&self, mut request: Request) -> Result<Response, Refusal> {
         self.gate.check_origin(request.headers())?;
-        let headers = request.headers().clone();
+        let headers = Arc::new(request.headers().clone());
         // jsonrpsee writes requests to its trace log.
         request.headers_mut().remove(header::AUTHORIZATION);
         request.headers_mut().remove(header::COOKIE);
         request
             .extensions_mut()
-            .insert(Peer::Socket(Arc::new(headers)));
+            .insert(Peer::Socket(headers.clone()));
 
-        let mut service = self
-            .services
-            .clone()
-            .build(self.methods.clone(), self.stop.clone());
+        let (stop, handle) = stop_channel();
+        let mut service = self.services.clone().build(self.methods.clone(), stop);
         let closed = service.on_session_closed();
         let response = service.call(request).await.map_err(failed)?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {
-                self.tasks.spawn(closed);
+                let gate = self.gate.clone();
+                let stopping = self.tasks.stopping();
+                self.tasks.spawn(async move {
+                    let mut closed = pin!(closed);
+                    tokio::select! {
+                        () = &mut closed => return,
+                        () = stopping => {}
+                        () = gate.socket_end(&headers) => {}
+                    }
+                    // Calls under way are answered first. Fails where the socket is gone already.
+                    let _ = handle.stop();
+                    closed.await;
+                });
                 Ok(response.map(Body::new))
             }
             StatusCode::TOO_MANY_REQUESTS => Err(too_many()),
@@ -233,10 +233,9 @@ impl Wire {
             context: context.clone(),
             body,
         });
-        let mut service = self
-            .services
-            .clone()
-            .build(self.methods.clone(), self.stop.clone());
+        // A request ends by itself; nobody stops it.
+        let (stop, _handle) = stop_channel();
+        let mut service = self.services.clone().build(self.methods.clone(), stop);
         let answer = service.call(request).await.map_err(failed)?;
         if answer.status() == StatusCode::TOO_MANY_REQUESTS {
             return Err(too_many());
@@ -249,6 +248,13 @@ impl Wire {
         } else {
             json(answer.status(), Body::new(answer.into_body()))
         };
+        if let Err(error) = context.user()
+            && let Some(seconds) = error.retry_after_seconds(context.received_at)
+        {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         for cookie in context.cookies.take() {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }

@@ -4,6 +4,7 @@ mod ai_metrics;
 mod ai_metrics_vectors;
 mod alerting;
 mod architecture;
+mod browser;
 mod chat;
 mod contract;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
@@ -28,6 +29,8 @@ mod rollout_cli;
 mod rollout_procedures;
 mod sandbox;
 mod server_core_vectors;
+#[expect(clippy::disallowed_methods, reason = "these run in real time")]
+mod sign_in;
 mod storage;
 mod superjson;
 mod support;

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName};
 use modelramp::{
     _core::{
         auth::cookie::CookieOptions,
-        config::{Environment, ModelsConfig, ProvidersConfig},
+        config::{Environment, ModelsConfig, ProvidersConfig, ProxyHeader, SiteConfig},
+        site::Site,
     },
     chat::rate_limit::RateLimiter,
     routers::system_router::AiConfig,
@@ -64,10 +65,14 @@ fn session_cookie_options(rules: &mut Rules, case: &Case) {
             })
         })
         .collect();
+    let config = SiteConfig {
+        trusted_headers: vec![ProxyHeader::Proto],
+        ..SiteConfig::default()
+    };
+    let forwarded = Site::new(environment, &config).is_https(&headers);
     let options = CookieOptions::for_request(
         environment,
-        case.input["protocol"] == "https",
-        &headers,
+        case.input["protocol"] == "https" || forwarded,
         case.input["hostname"].as_str().unwrap_or_default(),
     );
     let ours = match options {

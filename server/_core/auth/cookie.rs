@@ -1,24 +1,30 @@
 //! The session cookie's `Set-Cookie` header.
 //!
 //! A cookie marked `Secure` comes back over HTTPS only, and browsers refuse to set one over plain
-//! HTTP. So it is marked wherever the client's side is HTTPS, on this connection or on any proxy
-//! before it, but never on a developer's own machine. Where real users are, a cookie without the
-//! mark is refused rather than sent.
+//! HTTP. So it is marked wherever the browser's side is HTTPS, but never on a developer's own machine.
+//! Where real users are, a cookie without the mark is refused rather than sent.
+//!
+//! A cookie is known by its name, domain, path and partition, so the header that clears it repeats
+//! what the header that set it said; and a browser takes a cookie from another site only with
+//! `SameSite=None; Secure`, a cleared one too.
 
-use std::{net::Ipv4Addr, time::Duration};
+use std::{fmt::Write, net::Ipv4Addr, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderValue;
 
 use super::SESSION_COOKIE;
 use crate::_core::config::Environment;
 
 /// When a browser may send the cookie with a request from another site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SameSite {
     /// When it follows a link.
+    #[default]
     Lax,
     /// Never.
     Strict,
+    /// Always.
+    None,
 }
 
 impl SameSite {
@@ -27,18 +33,22 @@ impl SameSite {
         match self {
             Self::Lax => "Lax",
             Self::Strict => "Strict",
+            Self::None => "None",
         }
     }
 }
 
-/// The attributes of a session cookie that depend on the request; it is always `HttpOnly`, for `/`,
-/// and for the host alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The attributes of a session cookie; it is always `HttpOnly` and for `/`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CookieOptions {
     /// Where else it may be sent from.
     pub same_site: SameSite,
     /// Whether it is for HTTPS only.
     pub secure: bool,
+    /// Whether it is kept apart for each site that embeds or calls this server (CHIPS).
+    pub partitioned: bool,
+    /// The domain with whose subdomains it is shared; `None` for the host alone.
+    pub domain: Option<Arc<str>>,
 }
 
 /// A session cookie cannot be set over plain HTTP where real users are.
@@ -47,48 +57,61 @@ pub struct CookieOptions {
 pub struct InsecureRequest;
 
 impl CookieOptions {
-    /// For a request to `hostname` (without a port); `https` tells of this connection, the header
-    /// `x-forwarded-proto` of those before it.
+    /// For a browser that sees `hostname` (without a port), over `https` or not.
     pub fn for_request(
         environment: Environment,
         https: bool,
-        headers: &HeaderMap,
         hostname: &str,
     ) -> Result<Self, InsecureRequest> {
-        let secure = (https || is_forwarded_https(headers)) && !is_local(hostname);
+        let secure = https && !is_local(hostname);
         let same_site = match (environment.is_local(), secure) {
             (true, _) => SameSite::Lax,
             (false, true) => SameSite::Strict,
             (false, false) => return Err(InsecureRequest),
         };
-        Ok(Self { same_site, secure })
+        Ok(Self {
+            same_site,
+            secure,
+            ..Self::default()
+        })
     }
 
     /// The header's value that gives the browser this session token for `max_age`; `None` for a
     /// token that no header can carry.
-    pub fn set(self, token: &str, max_age: Duration) -> Option<HeaderValue> {
-        let secure = if self.secure { "; Secure" } else { "" };
-        let value = format!(
-            "{SESSION_COOKIE}={token}; Max-Age={}; Path=/; HttpOnly{secure}; SameSite={}",
-            max_age.as_secs(),
-            self.same_site.name()
-        );
-        HeaderValue::try_from(value).ok()
+    pub fn set(&self, token: &str, max_age: Duration) -> Option<HeaderValue> {
+        let start = format!("{SESSION_COOKIE}={token}; Max-Age={}", max_age.as_secs());
+        let mut value = HeaderValue::try_from(self.with_attributes(start)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
-}
 
-/// The header's value that makes the browser forget the session, with the attributes of the original.
-pub fn cleared() -> HeaderValue {
-    HeaderValue::from_static("app_session_id=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT")
-}
+    /// The header's value that makes the browser forget the session.
+    pub fn cleared(&self) -> HeaderValue {
+        // Both, as the oldest browsers know the second only.
+        let start = format!("{SESSION_COOKIE}=; Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT");
+        let value = HeaderValue::try_from(self.with_attributes(start));
+        // The domain is a host name, which the settings see to.
+        value.unwrap_or(HeaderValue::from_static(
+            "app_session_id=; Max-Age=0; Path=/",
+        ))
+    }
 
-fn is_forwarded_https(headers: &HeaderMap) -> bool {
-    headers
-        .get_all("x-forwarded-proto")
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|proto| proto.trim().eq_ignore_ascii_case("https"))
+    fn with_attributes(&self, mut value: String) -> String {
+        value.push_str("; Path=/");
+        if let Some(domain) = &self.domain {
+            // Writing to a `String` cannot fail.
+            let _ = write!(value, "; Domain={domain}");
+        }
+        value.push_str("; HttpOnly");
+        if self.secure {
+            value.push_str("; Secure");
+        }
+        let _ = write!(value, "; SameSite={}", self.same_site.name());
+        if self.partitioned {
+            value.push_str("; Partitioned");
+        }
+        value
+    }
 }
 
 /// `localhost` and every bare address: certificates are for names.
@@ -101,20 +124,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_set_with_its_attributes_and_cleared_without() {
+    fn a_session_is_cleared_with_the_attributes_it_was_set_with() {
         let options = CookieOptions {
-            same_site: SameSite::Strict,
+            same_site: SameSite::None,
             secure: true,
+            partitioned: true,
+            domain: Some("app.example".into()),
         };
-        assert_eq!(
-            options.set("a.b.c", Duration::from_secs(60)).unwrap(),
-            "app_session_id=a.b.c; Max-Age=60; Path=/; HttpOnly; Secure; SameSite=Strict"
-        );
+        let attributes = "Path=/; Domain=app.example; HttpOnly; Secure; SameSite=None; Partitioned";
+        let set = options.set("a.b.c", Duration::from_secs(60)).unwrap();
+        let expected = format!("app_session_id=a.b.c; Max-Age=60; {attributes}");
+        assert_eq!(set, expected);
+        let cleared = options.cleared();
+        let cleared = cleared.to_str().unwrap();
+        assert!(cleared.starts_with("app_session_id=; Max-Age=0; Expires=Thu, 01 Jan 1970"));
+        assert!(cleared.ends_with(attributes), "{cleared}");
+
+        let plain = CookieOptions::default().set("a.b.c", Duration::from_secs(60));
+        let expected = "app_session_id=a.b.c; Max-Age=60; Path=/; HttpOnly; SameSite=Lax";
+        assert_eq!(plain.unwrap(), expected);
         assert_eq!(options.set("a\nb", Duration::ZERO), None);
-        let cleared = cleared();
-        let (name, rest) = cleared.to_str().unwrap().split_once('=').unwrap();
-        assert_eq!(name, SESSION_COOKIE);
-        assert!(rest.starts_with("; Path=/; Expires=Thu, 01 Jan 1970"));
     }
 
     #[test]

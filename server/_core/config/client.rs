@@ -43,23 +43,28 @@ impl ClientConfig {
     }
 }
 
+/// `http://HOST:PORT`, as it is reached from this machine.
+pub(super) fn local_url(host: IpAddr, port: u16) -> String {
+    let host = match host {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    format!("http://{}", std::net::SocketAddr::new(host, port))
+}
+
 fn address(sources: &Sources) -> Result<String, ConfigFaults> {
     let mut faults = Vec::new();
     let merged = Merged::read(sources, &mut faults);
     ConfigFaults::check(faults)?;
     let values = Values(&merged);
-    let host = match values.get(&HOST)? {
-        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        host => host,
-    };
     let port: u16 = values.get(&PORT)?;
     if port == 0 {
         let found = "is 0, so the server took a free port";
         let expected = "the address that it printed, as `--url http://…`";
         return Err(ConfigFault::new(PORT.row.name, found, expected).into());
     }
-    Ok(format!("http://{}", std::net::SocketAddr::new(host, port)))
+    Ok(local_url(values.get(&HOST)?, port))
 }
 
 #[cfg(test)]

@@ -352,6 +352,27 @@ impl Format for BaseUrl {
     }
 }
 
+/// A domain's name.
+pub(super) struct Domain;
+
+impl Format for Domain {
+    type Value = String;
+
+    fn expected(&self) -> String {
+        "the name of a domain such as `app.example`, without scheme, port or path".into()
+    }
+
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let is_label = |label: &str| {
+            let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+            !label.is_empty() && label.bytes().all(inner)
+        };
+        let domain = text.strip_prefix('.').unwrap_or(text);
+        let fits = domain.split('.').all(is_label);
+        whole_or_wrong(text, fits.then(|| domain.to_ascii_lowercase()))
+    }
+}
+
 /// The address of a database.
 pub(super) struct DatabaseUrl;
 

@@ -3,7 +3,8 @@
 use super::{
     AlertsConfig, AuthConfig, ChatConfig, Config, DatabaseConfig, EmailConfig, Environment,
     FlagsConfig, JsonRpcConfig, LogConfig, MetricsConfig, ModelsConfig, PagerDutyConfig,
-    ProvidersConfig, RolloutConfig, SandboxConfig, ServerConfig, TrpcConfig, WebhookConfig,
+    ProvidersConfig, RolloutConfig, SandboxConfig, ServerConfig, SiteConfig, TrpcConfig,
+    WebhookConfig,
     faults::{ConfigFault, ConfigFaults},
     formats::Format,
     settings::{self, *},
@@ -140,14 +141,18 @@ impl Values<'_> {
                 ConfigFault::new(setting.row().name, found, setting.expected())
             })
             .collect();
-        if let Some(secret) = self.0.get(JWT_SECRET.row.name)
-            && secret.text.len() < MIN_SECRET_BYTES
-        {
-            faults.push(ConfigFault::new(
-                JWT_SECRET.row.name,
-                format!("has {} bytes", secret.text.len()),
-                format!("at least {MIN_SECRET_BYTES} bytes, such as `openssl rand -hex 32` prints"),
-            ));
+        for row in [&JWT_SECRET.row, &JWT_SECRET_PREVIOUS.row] {
+            if let Some(secret) = self.0.get(row.name)
+                && secret.text.len() < MIN_SECRET_BYTES
+            {
+                faults.push(ConfigFault::new(
+                    row.name,
+                    format!("has {} bytes", secret.text.len()),
+                    format!(
+                        "at least {MIN_SECRET_BYTES} bytes, such as `openssl rand -hex 32` prints"
+                    ),
+                ));
+            }
         }
         faults
     }
@@ -184,9 +189,17 @@ impl Values<'_> {
             },
             auth: AuthConfig {
                 jwt_secret: self.get(&JWT_SECRET)?,
+                jwt_secret_previous: self.get(&JWT_SECRET_PREVIOUS)?,
                 owner_open_id: self.get(&OWNER_OPEN_ID)?,
                 app_id: self.get(&VITE_APP_ID)?,
                 session_ttl: self.get(&SESSION_TTL)?,
+                site: SiteConfig {
+                    public_url: self.get(&PUBLIC_URL)?,
+                    trusted_headers: self.get(&TRUSTED_PROXY_HEADERS)?,
+                    cookie_domain: self.get(&SESSION_COOKIE_DOMAIN)?,
+                    cookie_same_site: self.get(&SESSION_COOKIE_SAME_SITE)?,
+                    cookie_partitioned: self.get(&SESSION_COOKIE_PARTITIONED)?,
+                },
             },
             flags: FlagsConfig {
                 percentage: self.get(&OPENROUTER_ROLLOUT_PERCENTAGE)?,

@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use super::{
-    Algorithm, ChannelName, Environment, Transformer,
+    super::auth::cookie::SameSite,
+    Algorithm, ChannelName, Environment, ProxyHeader, Transformer,
     formats::{
-        Address, ApiKey, BaseUrl, DatabaseUrl, FilePath, FolderPath, Format, List, LogFilter,
-        MailAddress, MailAddresses, OneOf, Optional, Origins, Secret, SecretUrl, Share, SmtpUrl,
-        Span, Subjects, Switch, Text, Whole,
+        Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, List,
+        LogFilter, MailAddress, MailAddresses, OneOf, Optional, Origins, Secret, SecretUrl, Share,
+        SmtpUrl, Span, Subjects, Switch, Text, Whole,
     },
 };
 
@@ -251,12 +252,38 @@ settings! {
         /// Signs sessions; at least 32 bytes in staging and production. Development without one
         /// makes one and keeps it beside the database.
         JWT_SECRET: Optional<Secret> = Optional(Secret), "" => required;
+        /// The secret before this one: sessions that were signed with it still hold, new ones are
+        /// not signed with it. Leave it out once `SESSION_TTL` has passed since the change.
+        JWT_SECRET_PREVIOUS: Optional<Secret> = Optional(Secret), "";
         /// The user with this open id is always admin.
         OWNER_OPEN_ID: Optional<Text> = Optional(Text), "";
         /// The `appId` claim of new sessions.
         VITE_APP_ID: Text = Text, "modelramp";
         /// How long a new session lasts.
         SESSION_TTL: Span = span(1_000 * MINUTE, 400 * DAY), "7d";
+        /// Where browsers reach this server, for sign-in links, for the server's own origin and for
+        /// the `Secure` mark of its cookie. Development takes `http://HOST:PORT` for links.
+        PUBLIC_URL: Optional<BaseUrl> = Optional(BaseUrl), "";
+        /// What is believed of the proxies before this server: list only headers that the nearest
+        /// proxy sets or removes itself. `forwarded` is that of RFC 7239.
+        TRUSTED_PROXY_HEADERS: List<ProxyHeader> = List(&[
+            ("x-forwarded-proto", ProxyHeader::Proto),
+            ("x-forwarded-host", ProxyHeader::Host),
+            ("forwarded", ProxyHeader::Forwarded),
+        ]), "x-forwarded-proto";
+        /// The domain with whose subdomains the session cookie is shared; without one it is for
+        /// this host alone.
+        SESSION_COOKIE_DOMAIN: Optional<Domain> = Optional(Domain), "";
+        /// From which sites the session cookie is sent. Without it `lax` in development and test,
+        /// `strict` elsewhere; a front end on another site needs `none`, and HTTPS.
+        SESSION_COOKIE_SAME_SITE: Optional<OneOf<SameSite>> = Optional(OneOf(&[
+            ("lax", SameSite::Lax),
+            ("strict", SameSite::Strict),
+            ("none", SameSite::None),
+        ])), "";
+        /// Keeps the session cookie apart for each site from which it is used, as browsers want
+        /// that refuse cookies of other sites.
+        SESSION_COOKIE_PARTITIONED: Switch = Switch, "false";
     }
     "Rollout" {
         /// The share of users that get the candidate models when the server starts; admins change

@@ -1,6 +1,6 @@
 //! The registry's procedures as jsonrpsee's methods, under the same names.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures::{StreamExt, stream::BoxStream};
 use jsonrpsee::{
@@ -14,7 +14,6 @@ use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
 };
-use tokio::time::Instant;
 
 use super::{Peer, failure};
 use crate::{
@@ -27,9 +26,6 @@ use crate::{
     },
     transport::gate::Gate,
 };
-
-/// How long a subscription may go on before it is asked again whether its caller may have it.
-const RECHECK_AFTER: Duration = Duration::from_secs(5);
 
 /// One procedure, and what serves it.
 struct Method {
@@ -127,7 +123,7 @@ impl Method {
         let Ok(sink) = pending.accept().await else {
             return SubscriptionCloseResponse::None;
         };
-        match self.forward(events, &sink, &extensions).await {
+        match self.forward(events, &sink).await {
             Ok(Ended::ByClient) => SubscriptionCloseResponse::None,
             // JSON-RPC has no word for the end of a stream, and clients should not wait for ever.
             // This is jsonrpsee's notification of the end, saying that there was no error.
@@ -139,14 +135,12 @@ impl Method {
         }
     }
 
-    /// Sends events until the stream ends, the client leaves, or the caller may no longer have them.
+    /// Sends events until the stream ends or the client leaves.
     async fn forward(
         &self,
         mut events: BoxStream<'static, Result<Event, RpcError>>,
         sink: &SubscriptionSink,
-        extensions: &Extensions,
     ) -> Result<Ended, RpcError> {
-        let mut checked_at = Instant::now();
         loop {
             let event = tokio::select! {
                 () = sink.closed() => return Ok(Ended::ByClient),
@@ -155,11 +149,6 @@ impl Method {
             let Some(event) = event.transpose()? else {
                 return Ok(Ended::ByServer);
             };
-            if checked_at.elapsed() >= RECHECK_AFTER {
-                let context = self.context(extensions).await;
-                self.procedure.access.check(&context)?;
-                checked_at = Instant::now();
-            }
             if sink.send(self.encode(&event)?).await.is_err() {
                 return Ok(Ended::ByClient);
             }

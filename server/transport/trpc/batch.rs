@@ -84,14 +84,31 @@ impl Calls<'_> {
                 body.push(b']');
                 let status = status(answers.iter().map(envelope::status));
                 let mut response = http::json(status, body, first);
+                let retry_after = answers
+                    .iter()
+                    .filter_map(envelope::retry_after_seconds)
+                    .max();
+                http::set_retry_after(&mut response, retry_after);
                 http::set_cookies(&mut response, cookies.take());
                 response
             }
-            Delivery::Lines => {
-                let ping = trpc.config.ping_interval;
-                batch_stream::lines(self.start().collect(), transformer, ping)
+            Delivery::Lines | Delivery::Members => {
+                let sets_cookies = |name: &&str| {
+                    let procedure = trpc.registry.get(name);
+                    procedure.is_some_and(|procedure| procedure.sets_cookies)
+                };
+                let awaited: Vec<bool> = self.names.iter().map(sets_cookies).collect();
+                let mut running = batch_stream::Running::start(self.start());
+                running.wait_for(&awaited).await;
+                let mut response = match delivery {
+                    Delivery::Members => batch_stream::members(running, transformer),
+                    _ => {
+                        batch_stream::lines(running, count, transformer, trpc.config.ping_interval)
+                    }
+                };
+                http::set_cookies(&mut response, cookies.take());
+                response
             }
-            Delivery::Members => batch_stream::members(self.start().collect(), transformer),
         }
     }
 

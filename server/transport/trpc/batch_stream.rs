@@ -5,25 +5,68 @@
 //! call; clients await any of them only if it is one, so we fulfil each call at once. Version 10
 //! reads one JSON object whose members come in order of completion.
 //!
-//! The status is 200 before any call has ended, so errors are in the stream and cookies are lost.
+//! The status is 200 before the calls have ended, so errors are in the stream. Cookies are in the head
+//! as well, which therefore waits for the calls that set some.
 
-use std::{convert::Infallible, future::Future, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, future::Future, time::Duration};
 
 use ::http::{HeaderValue, header};
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 
 use super::{envelope, envelope::Answer, http};
 use crate::_core::config::Transformer;
 
+/// The calls of a batch, each with its place, in order of completion.
+pub(super) struct Running {
+    calls: FuturesUnordered<BoxFuture<'static, (usize, Answer)>>,
+    /// What ended before anything was sent.
+    ended: VecDeque<(usize, Answer)>,
+}
+
+impl Running {
+    pub(super) fn start<F>(calls: impl Iterator<Item = F>) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let indexed = |(index, call): (usize, F)| -> BoxFuture<'static, (usize, Answer)> {
+            Box::pin(async move { (index, call.await) })
+        };
+        Self {
+            calls: calls.enumerate().map(indexed).collect(),
+            ended: VecDeque::new(),
+        }
+    }
+
+    /// Runs all of them until those that are marked have ended.
+    pub(super) async fn wait_for(&mut self, marked: &[bool]) {
+        let mut awaited = marked.iter().filter(|marked| **marked).count();
+        while awaited > 0 {
+            let Some((index, answer)) = self.calls.next().await else {
+                return;
+            };
+            awaited -= usize::from(marked.get(index) == Some(&true));
+            self.ended.push_back((index, answer));
+        }
+    }
+
+    async fn next(&mut self) -> Option<(usize, Answer)> {
+        match self.ended.pop_front() {
+            Some(ended) => Some(ended),
+            None => self.calls.next().await,
+        }
+    }
+}
+
 /// Version 11's form; between lines a space is sent every `ping`, so that proxies see life.
-pub(super) fn lines<F>(calls: Vec<F>, transformer: Transformer, ping: Duration) -> Response
-where
-    F: Future<Output = Answer> + Send + 'static,
-{
-    let head = head(calls.len(), transformer);
-    let mut running = indexed(calls);
+pub(super) fn lines(
+    mut running: Running,
+    calls: usize,
+    transformer: Transformer,
+    ping: Duration,
+) -> Response {
+    let head = head(calls, transformer);
     streamed(async_stream::stream! {
         yield Ok(Bytes::from(head));
         let mut ping = super::ticks(ping);
@@ -43,11 +86,7 @@ where
 }
 
 /// Version 10's form.
-pub(super) fn members<F>(calls: Vec<F>, transformer: Transformer) -> Response
-where
-    F: Future<Output = Answer> + Send + 'static,
-{
-    let mut running = indexed(calls);
+pub(super) fn members(mut running: Running, transformer: Transformer) -> Response {
     let mut response = streamed(async_stream::stream! {
         let mut separator = '{';
         while let Some((index, answer)) = running.next().await {
@@ -76,19 +115,6 @@ fn head(calls: usize, transformer: Transformer) -> String {
         Transformer::Superjson => format!("{{\"json\":{head}}}\n"),
         Transformer::None => format!("{head}\n"),
     }
-}
-
-fn indexed<F>(
-    calls: Vec<F>,
-) -> FuturesUnordered<impl Future<Output = (usize, Answer)> + Send + 'static>
-where
-    F: Future<Output = Answer> + Send + 'static,
-{
-    calls
-        .into_iter()
-        .enumerate()
-        .map(|(index, call)| async move { (index, call.await) })
-        .collect()
 }
 
 fn streamed(

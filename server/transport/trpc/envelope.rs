@@ -46,6 +46,19 @@ pub(super) fn status(answer: &Answer) -> u16 {
     }
 }
 
+/// For the `Retry-After` header of a response with this answer.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the header counts from when it is sent"
+)]
+pub(super) fn retry_after_seconds(answer: &Answer) -> Option<u64> {
+    answer
+        .as_ref()
+        .err()?
+        .error
+        .retry_after_seconds(chrono::Utc::now())
+}
+
 impl Payload {
     /// Encodes an output; an error or a panic of its serialiser is an internal error.
     pub(super) fn encode(

@@ -258,7 +258,9 @@ fn allow(kind: Kind, method_override: bool) -> &'static str {
 fn single(answer: &Answer, transformer: Transformer, allow: Option<&'static str>) -> Response {
     let mut body = Vec::with_capacity(512);
     envelope::write_envelope(answer, transformer, &mut body);
-    json(envelope::status(answer), body, allow)
+    let mut response = json(envelope::status(answer), body, allow);
+    set_retry_after(&mut response, envelope::retry_after_seconds(answer));
+    response
 }
 
 /// A response of JSON; `allow` is sent with a 405 only.
@@ -273,6 +275,14 @@ pub(super) fn json(status: u16, body: impl Into<Body>, allow: Option<&'static st
         headers.insert(header::ALLOW, HeaderValue::from_static(allow));
     }
     response
+}
+
+/// Says when trying again makes sense, for clients and proxies that know HTTP alone.
+pub(super) fn set_retry_after(response: &mut Response, seconds: Option<u64>) {
+    if let Some(seconds) = seconds {
+        let value = HeaderValue::from(seconds);
+        response.headers_mut().insert(header::RETRY_AFTER, value);
+    }
 }
 
 /// Adds what the calls of a request put into their context.

@@ -7,7 +7,9 @@
 //! on when it moves subscriptions to a new socket and waits for the answer to its `PING`. Dropping
 //! the task drops all of it; only mutations live on, because the registry runs them elsewhere.
 //!
-//! Callers are looked up anew for each call, so a session that ends while a socket is open ends.
+//! Callers are looked up anew for each call. Once the session that a socket was opened with has ended,
+//! so have its subscriptions, and the socket closes as soon as its calls are answered: the client
+//! opens another, with the session that it has by then.
 //!
 //! We never send `PING` as text, as the reference server can: version 10 does not know it and breaks.
 //! Pings of the WebSocket protocol do the same for all clients.
@@ -73,6 +75,7 @@ pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Respo
         .on_upgrade(move |socket| async move {
             let tasks = trpc.tasks.clone();
             let connection = Connection {
+                session_end: session_end(&trpc, &headers),
                 trpc,
                 socket,
                 headers,
@@ -84,6 +87,11 @@ pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Respo
             // Spawned, so that a stopping server waits for it. A panic has been reported by then.
             let _ = tasks.spawn(connection.run()).await;
         }))
+}
+
+fn session_end(trpc: &Trpc, headers: &Arc<HeaderMap>) -> BoxFuture<'static, ()> {
+    let (gate, headers) = (trpc.gate.clone(), headers.clone());
+    Box::pin(async move { gate.socket_end(&headers).await })
 }
 
 /// The socket is no longer of use.
@@ -101,6 +109,8 @@ struct Connection {
     socket: WebSocket,
     /// Of the upgrade, with what `connectionParams` added.
     headers: Arc<HeaderMap>,
+    /// Resolves once the session that these headers name has ended.
+    session_end: BoxFuture<'static, ()>,
     /// Whether the first frame is to bring `connectionParams`.
     expects_params: bool,
     calls: FuturesUnordered<BoxFuture<'static, Vec<u8>>>,
@@ -120,6 +130,7 @@ impl Connection {
         let mut heard = Instant::now();
         let mut stopping = pin!(self.trpc.tasks.stopping());
         let mut leave_at: Option<Instant> = None;
+        let mut reason = (close_code::RESTART, "the server is stopping");
         loop {
             tokio::select! {
                 message = self.socket.next() => {
@@ -148,13 +159,16 @@ impl Connection {
                     leave_at = Some(Instant::now() + MOVE_TIME);
                     self.send(frame::RECONNECT.to_vec()).await?;
                 }
+                () = &mut self.session_end, if leave_at.is_none() => {
+                    leave_at = Some(Instant::now());
+                    reason = (close_code::POLICY, "the session has ended");
+                }
                 () = tokio::time::sleep_until(leave_at.unwrap_or(heard)),
                     if leave_at.is_some() && self.calls.is_empty() =>
                 {
-                    return self.close(Some(CloseFrame {
-                        code: close_code::RESTART,
-                        reason: "the server is stopping".into(),
-                    })).await;
+                    let (code, reason) = reason;
+                    let reason = reason.into();
+                    return self.close(Some(CloseFrame { code, reason })).await;
                 }
             }
         }
@@ -178,6 +192,7 @@ impl Connection {
                 match request::with_connection_params(&self.headers, params.as_ref()) {
                     Ok(headers) => {
                         self.headers = Arc::new(headers.into_owned());
+                        self.session_end = session_end(&self.trpc, &self.headers);
                         self.expects_params = false;
                         Ok(())
                     }

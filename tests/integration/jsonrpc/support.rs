@@ -10,8 +10,9 @@ use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt, future, stream};
 use modelramp::{
     _core::{
-        auth::{Authenticator, Claims, Role, SESSION_COOKIE, SessionKey, User, UserStore},
-        config::{JsonRpcConfig, ServerConfig},
+        auth::{Authenticator, Claims, Role, SESSION_COOKIE, Session, SessionKey, User, UserStore},
+        config::{Environment, JsonRpcConfig, ServerConfig, SiteConfig},
+        site::Site,
         tasks::Tasks,
     },
     schema::{Contract, openrpc},
@@ -36,10 +37,10 @@ pub(super) struct Users(pub(super) Mutex<HashMap<String, Role>>);
 impl UserStore for Users {
     async fn user_of_session(
         &self,
-        open_id: &str,
-        _: &str,
+        session: &Session,
         _: DateTime<Utc>,
     ) -> anyhow::Result<Option<User>> {
+        let open_id = session.open_id.as_str();
         let role = self.0.lock().get(open_id).copied();
         Ok(role.map(|role| User {
             id: 1,
@@ -52,6 +53,14 @@ impl UserStore for Users {
             updated_at: DateTime::UNIX_EPOCH,
             last_signed_in: DateTime::UNIX_EPOCH,
         }))
+    }
+
+    async fn end_session(&self, _: &Session, _: DateTime<Utc>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn end_sessions_of(&self, _: i64, _: DateTime<Utc>) -> anyhow::Result<()> {
+        Ok(())
     }
 }
 
@@ -104,7 +113,8 @@ impl TestServer {
         let obstacles = Arc::new(Mutex::new(Vec::<String>::new()));
         let registry = Arc::new(stubs::registry(&stubs, &tasks));
         let authenticator = Authenticator::new(key(), None, users.clone());
-        let gate = Gate::new(Arc::new(authenticator), vec![LISTED_ORIGIN.into()]);
+        let site = Site::new(Environment::Test, &SiteConfig::default());
+        let gate = Gate::new(Arc::new(authenticator), vec![LISTED_ORIGIN.into()], site);
         let router = transport::router(Parts {
             openrpc: openrpc::document(&Contract::new(&registry)),
             registry,
@@ -127,6 +137,7 @@ impl TestServer {
                 let obstacles = obstacles.clone();
                 move || future::ready(obstacles.lock().clone()).boxed()
             }),
+            sign_in: Router::new(),
             trpc: events_until_stop(&tasks),
         })
         .unwrap();
@@ -164,6 +175,7 @@ impl TestServer {
             app_id: "app".into(),
             name: "Name".into(),
             exp: jsonwebtoken::get_current_timestamp() + 3600,
+            ..Claims::default()
         };
         key().sign(&claims).unwrap()
     }

@@ -134,7 +134,7 @@ impl App {
     pub(super) async fn listen(&self) -> SocketAddr {
         use modelramp::{
             schema::{Contract, openrpc},
-            transport::{self, gate::Gate, trpc},
+            transport::{self, trpc},
         };
         let config = Config::load(&Sources {
             environment: [("DATABASE_URL".to_owned(), self.database.clone())].into(),
@@ -142,7 +142,7 @@ impl App {
             config_file: None,
         })
         .unwrap();
-        let gate = Arc::new(Gate::new(Arc::new(sessions::authenticator()), Vec::new()));
+        let gate = Arc::new(sessions::gate(Vec::new()));
         let trpc = trpc::routes(Arc::new(trpc::Trpc {
             registry: self.registry.clone(),
             gate: gate.clone(),
@@ -151,6 +151,7 @@ impl App {
             max_body_bytes: config.server.max_body_bytes,
         }));
         let router = transport::router(transport::Parts {
+            sign_in: axum::Router::new(),
             openrpc: openrpc::document(&Contract::new(&self.registry)),
             registry: self.registry.clone(),
             gate,

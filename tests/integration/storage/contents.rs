@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use modelramp::{
     _core::{
         assignment::Variant,
-        auth::{Authenticator, Role, SessionKey, UserStore},
+        auth::{Authenticator, Role, Session, SessionKey, UserStore, login_link::LoginLinkStore},
         context::Caller,
         units::Microdollars,
     },
@@ -29,6 +29,8 @@ on_both!(
     the_role_of_a_user_who_came_by_session_can_be_set,
     ids_are_positive_and_deleted_users_stay_deleted,
     an_issued_token_names_its_user,
+    a_link_is_used_once_and_within_five_minutes,
+    an_ended_session_is_nobodys_and_others_go_on,
     messages_go_with_their_conversation_and_cannot_come_back,
     events_come_back_as_they_were_oldest_first,
     events_are_stored_all_or_none,
@@ -37,7 +39,7 @@ on_both!(
 async fn an_unknown_open_id_becomes_a_user_of_that_name(database: Database) {
     let storage = &database.storage;
     let made = storage
-        .user_of_session("brand-new", "Ny", at(0))
+        .user_of_session(&Session::of("brand-new", "Ny"), at(0))
         .await
         .unwrap()
         .unwrap();
@@ -48,7 +50,7 @@ async fn an_unknown_open_id_becomes_a_user_of_that_name(database: Database) {
     assert_eq!(made.role, Role::User);
     assert_eq!(made.created_at, at(0));
     let again = storage
-        .user_of_session("brand-new", "Other", at(1))
+        .user_of_session(&Session::of("brand-new", "Other"), at(1))
         .await
         .unwrap();
     assert_eq!(again, Some(made));
@@ -60,7 +62,7 @@ async fn first_calls_at_once_make_one_user(database: Database) {
         let storage = storage.clone();
         async move {
             storage
-                .user_of_session("new", "N", at(0))
+                .user_of_session(&Session::of("new", "N"), at(0))
                 .await
                 .unwrap()
                 .unwrap()
@@ -78,7 +80,7 @@ async fn a_call_is_noted_once_a_minute(database: Database) {
     let mut seen = Vec::new();
     for seconds in [0, 59, 60, 100, 120, 121] {
         let user = storage
-            .user_of_session("u", "U", at(seconds))
+            .user_of_session(&Session::of("u", "U"), at(seconds))
             .await
             .unwrap()
             .unwrap();
@@ -94,7 +96,7 @@ async fn local_users_are_made_by_the_command_only(database: Database) {
     let storage = &database.storage;
     assert_eq!(
         storage
-            .user_of_session("local:7", "X", at(0))
+            .user_of_session(&Session::of("local:7", "X"), at(0))
             .await
             .unwrap(),
         None
@@ -108,7 +110,7 @@ async fn local_users_are_made_by_the_command_only(database: Database) {
         (7, "local:7", Role::User)
     );
     let session = storage
-        .user_of_session("local:7", "X", at(1))
+        .user_of_session(&Session::of("local:7", "X"), at(1))
         .await
         .unwrap();
     assert_eq!(session, Some(made));
@@ -133,7 +135,7 @@ async fn ids_that_were_asked_for_are_not_handed_out_later(database: Database) {
     for expected in [4, 5] {
         let open_id = format!("user-{expected}");
         let user = storage
-            .user_of_session(&open_id, "N", at(0))
+            .user_of_session(&Session::of(&open_id, "N"), at(0))
             .await
             .unwrap()
             .unwrap();
@@ -143,7 +145,10 @@ async fn ids_that_were_asked_for_are_not_handed_out_later(database: Database) {
 
 async fn the_role_of_a_user_who_came_by_session_can_be_set(database: Database) {
     let storage = &database.storage;
-    storage.user_of_session("bo", "Bo", at(0)).await.unwrap();
+    storage
+        .user_of_session(&Session::of("bo", "Bo"), at(0))
+        .await
+        .unwrap();
     let user = storage
         .ensure_local_user(1, Role::Admin, at(1))
         .await
@@ -171,7 +176,7 @@ async fn ids_are_positive_and_deleted_users_stay_deleted(database: Database) {
     assert_eq!(storage.find_user(7).await.unwrap(), None);
     assert_eq!(
         storage
-            .user_of_session("local:7", "X", at(2))
+            .user_of_session(&Session::of("local:7", "X"), at(2))
             .await
             .unwrap(),
         None
@@ -182,10 +187,16 @@ async fn ids_are_positive_and_deleted_users_stay_deleted(database: Database) {
         .unwrap_err();
     assert_eq!(error.to_string(), "user `7` was deleted");
 
-    storage.user_of_session("bo", "Bo", at(0)).await.unwrap();
+    storage
+        .user_of_session(&Session::of("bo", "Bo"), at(0))
+        .await
+        .unwrap();
     storage.delete_user(8, at(1)).await.unwrap();
     assert_eq!(
-        storage.user_of_session("bo", "Bo", at(2)).await.unwrap(),
+        storage
+            .user_of_session(&Session::of("bo", "Bo"), at(2))
+            .await
+            .unwrap(),
         None
     );
 }
@@ -197,7 +208,6 @@ async fn an_issued_token_names_its_user(database: Database) {
         .await
         .unwrap();
     let secret = "0123456789abcdef0123456789abcdef";
-    // The checker has its own clock, so the token is dated far ahead.
     let token = SessionKey::new(&secret.into())
         .issue(
             &user,
@@ -215,6 +225,73 @@ async fn an_issued_token_names_its_user(database: Database) {
         panic!("the token names nobody");
     };
     assert_eq!(*caller, user);
+}
+
+async fn a_link_is_used_once_and_within_five_minutes(database: Database) {
+    let storage = &database.storage;
+    let user = storage
+        .ensure_local_user(7, Role::User, at(0))
+        .await
+        .unwrap();
+    for (hash, user_id) in [("early", 7), ("late", 7), ("gone", 8)] {
+        storage
+            .ensure_local_user(user_id, Role::User, at(0))
+            .await
+            .unwrap();
+        storage.keep_link(hash, user_id, at(0)).await.unwrap();
+    }
+    storage.delete_user(8, at(1)).await.unwrap();
+    let tries = (0..10).map(|_| storage.spend_link("early", at(299)));
+    let users = futures::future::join_all(tries).await;
+    let users: Vec<_> = users.into_iter().filter_map(Result::unwrap).collect();
+    assert_eq!(users, [user]);
+    for (hash, now) in [
+        ("early", at(299)),
+        ("late", at(300)),
+        ("gone", at(2)),
+        ("none", at(2)),
+    ] {
+        assert_eq!(storage.spend_link(hash, now).await.unwrap(), None, "{hash}");
+    }
+    storage.prune(TimeDelta::days(14), at(301)).await.unwrap();
+    assert_eq!(storage.spend_link("late", at(299)).await.unwrap(), None);
+}
+
+async fn an_ended_session_is_nobodys_and_others_go_on(database: Database) {
+    let storage = &database.storage;
+    let session = |id: &str, seconds: i64| {
+        let mut session = Session::of("bo", "Bo");
+        session.id = id.into();
+        session.issued_ms = at(seconds).timestamp_millis();
+        session
+    };
+    let (first, second) = (session("a", 0), session("b", 0));
+    let holds = async |session: &Session, now| {
+        storage
+            .user_of_session(session, now)
+            .await
+            .unwrap()
+            .is_some()
+    };
+    assert!(holds(&first, at(0)).await && holds(&second, at(0)).await);
+    // Twice is as good as once.
+    for _ in 0..2 {
+        storage.end_session(&first, at(100)).await.unwrap();
+    }
+    assert!(!holds(&first, at(1)).await && holds(&second, at(1)).await);
+    storage.prune(TimeDelta::days(14), at(99)).await.unwrap();
+    assert!(!holds(&first, at(99)).await);
+
+    assert!(storage.end_sessions(1, at(5)).await.unwrap());
+    assert!(!holds(&second, at(6)).await);
+    // A token that does not say when it was issued counts as older.
+    assert!(!holds(&Session::of("bo", "Bo"), at(6)).await);
+    assert!(holds(&session("c", 5), at(6)).await);
+    assert!(!storage.end_sessions(99, at(5)).await.unwrap());
+    let other = storage
+        .user_of_session(&Session::of("eve", "Eve"), at(6))
+        .await;
+    assert!(other.unwrap().is_some());
 }
 
 async fn messages_go_with_their_conversation_and_cannot_come_back(database: Database) {
@@ -359,9 +436,13 @@ async fn an_answer_knows_what_wrote_it_and_is_rated(database: Database) {
 /// PostgreSQL's texts know no NUL.
 async fn any_text_can_be_kept(database: Database) {
     let storage = &database.storage;
-    let user = storage.user_of_session("a\0b", "N\0", at(0)).await;
+    let user = storage
+        .user_of_session(&Session::of("a\0b", "N\0"), at(0))
+        .await;
     let user = user.unwrap().unwrap();
-    let same = storage.user_of_session("a\0b", "N\0", at(1)).await;
+    let same = storage
+        .user_of_session(&Session::of("a\0b", "N\0"), at(1))
+        .await;
     assert_eq!(same.unwrap().unwrap().id, user.id);
     let conversation = storage
         .create_conversation(user.id, Some("t\0"), at(0))

@@ -120,6 +120,9 @@ impl TestApp {
             app_id: "test".into(),
             name: claimed.into(),
             exp,
+            // One that logs out does not end the others.
+            sid: Some(uuid::Uuid::new_v4().to_string()),
+            ..Claims::default()
         };
         format!("app_session_id={}", self.key.sign(&claims).unwrap())
     }

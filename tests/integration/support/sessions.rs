@@ -4,7 +4,14 @@ use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use modelramp::_core::auth::{Authenticator, Claims, Role, SessionKey, User, UserStore};
+use modelramp::{
+    _core::{
+        auth::{Authenticator, Claims, Role, Session, SessionKey, User, UserStore},
+        config::{Environment, SiteConfig},
+        site::Site,
+    },
+    transport::gate::Gate,
+};
 
 const SECRET: &str = "an integration test's secret, 32+";
 
@@ -15,11 +22,18 @@ struct Users(HashMap<&'static str, User>);
 impl UserStore for Users {
     async fn user_of_session(
         &self,
-        open_id: &str,
-        _: &str,
+        session: &Session,
         _: DateTime<Utc>,
     ) -> anyhow::Result<Option<User>> {
-        Ok(self.0.get(open_id).cloned())
+        Ok(self.0.get(&*session.open_id).cloned())
+    }
+
+    async fn end_session(&self, _: &Session, _: DateTime<Utc>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn end_sessions_of(&self, _: i64, _: DateTime<Utc>) -> anyhow::Result<()> {
+        Ok(())
     }
 }
 
@@ -47,6 +61,12 @@ pub(crate) fn authenticator() -> Authenticator {
     )
 }
 
+/// A gate for these two users and these origins.
+pub(crate) fn gate(origins: Vec<String>) -> Gate {
+    let site = Site::new(Environment::Test, &SiteConfig::default());
+    Gate::new(Arc::new(authenticator()), origins, site)
+}
+
 /// A token that holds for an hour.
 #[expect(clippy::disallowed_methods, reason = "real tokens expire in real time")]
 pub(crate) fn token(open_id: &str) -> String {
@@ -55,6 +75,7 @@ pub(crate) fn token(open_id: &str) -> String {
         app_id: "test".to_owned(),
         name: "Bo".to_owned(),
         exp: (Utc::now().timestamp() + 3600) as u64,
+        ..Claims::default()
     };
     SessionKey::new(&SECRET.into()).sign(&claims).unwrap()
 }

@@ -9,10 +9,7 @@ use modelramp::{
         config::{Transformer, TrpcConfig},
         tasks::Tasks,
     },
-    transport::{
-        gate::Gate,
-        trpc::{self, Trpc},
-    },
+    transport::trpc::{self, Trpc},
 };
 use tower_http::cors::CorsLayer;
 
@@ -45,7 +42,7 @@ impl TrpcServer {
         let origins: Vec<String> = origin.map(str::to_owned).into_iter().collect();
         let trpc = Trpc {
             registry: Arc::new(trpc_procedures::registry(tasks.clone())),
-            gate: Arc::new(Gate::new(Arc::new(sessions::authenticator()), origins)),
+            gate: Arc::new(sessions::gate(origins)),
             config,
             tasks: tasks.clone(),
             max_body_bytes: MAX_BODY_BYTES,

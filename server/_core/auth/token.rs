@@ -1,0 +1,458 @@
+//! Session tokens: signed by us or by another issuer that has the same secret, checked by us.
+//!
+//! What is checked, and against which text: HS256 only; `exp` there and not past, `nbf` not to come,
+//! `iat` a number (RFC 7519, 4.1.4 to 4.1.6: numbers, also with a fraction); no `crit`, as no
+//! extension is known here (RFC 7515, 4.1.11); `openId`, `appId` and `name` there and not empty, as
+//! the original had it. `iss` and `aud` are not compared. A claim that comes twice is refused.
+//!
+//! Tokens that belong together have one id: a token of ours carries it as `sid`, and a refreshed one
+//! inherits it, so that logging out with either ends both. A token of another issuer without one is
+//! known by the hash of what was signed.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::User;
+
+/// Clocks of two machines may differ by this many seconds.
+const LEEWAY_SECONDS: f64 = 60.0;
+/// A longer text is no token. Browsers keep no cookie of more than 4,096 bytes.
+const MAX_TOKEN_BYTES: usize = 8192;
+
+/// The claims of a session token, as the original wrote them, with two more.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claims {
+    /// Who.
+    pub open_id: String,
+    /// For which application; not compared, but never empty.
+    pub app_id: String,
+    /// The name at sign-in; never empty.
+    pub name: String,
+    /// Until when, in seconds since 1970.
+    pub exp: u64,
+    /// Since when, in seconds since 1970. A token without it ends with the first “log out
+    /// everywhere” of its user and cannot be told from older ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iat: Option<f64>,
+    /// Shared by the tokens of one session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+}
+
+/// What a token that holds says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Names the session in the database: 64 hexadecimal digits, from which no token can be made.
+    pub id: String,
+    /// What a refreshed token carries on as `sid`.
+    pub(super) sid: String,
+    /// Who.
+    pub open_id: String,
+    /// The name at sign-in.
+    pub name: String,
+    /// In milliseconds since 1970; 0 where the token does not say.
+    pub issued_ms: i64,
+    /// In seconds since 1970.
+    pub(super) expires: f64,
+    /// In seconds since 1970.
+    not_before: f64,
+}
+
+impl Session {
+    /// A session that holds for ever, for a store's tests.
+    pub fn of(open_id: &str, name: &str) -> Self {
+        Self {
+            id: digest(open_id),
+            sid: open_id.to_owned(),
+            open_id: open_id.to_owned(),
+            name: name.to_owned(),
+            issued_ms: 0,
+            expires: f64::MAX,
+            not_before: 0.0,
+        }
+    }
+
+    /// Whether it has begun and not ended, give or take a minute.
+    pub fn holds_at(&self, now: DateTime<Utc>) -> bool {
+        let now = seconds(now);
+        now < self.expires + LEEWAY_SECONDS && self.not_before <= now + LEEWAY_SECONDS
+    }
+
+    /// How long it has left; nothing where it is over.
+    pub fn remaining(&self, now: DateTime<Utc>) -> Duration {
+        Duration::try_from_secs_f64((self.expires - seconds(now)).max(0.0)).unwrap_or(Duration::MAX)
+    }
+}
+
+/// Signs and checks session tokens.
+pub struct SessionKey {
+    encoding: EncodingKey,
+    /// The current one, and the one before while its sessions run out.
+    decoding: Vec<DecodingKey>,
+    validation: Validation,
+}
+
+impl SessionKey {
+    /// A key from `JWT_SECRET`.
+    pub fn new(secret: &SecretString) -> Self {
+        let bytes = secret.expose_secret().as_bytes();
+        let mut validation = Validation::new(Algorithm::HS256);
+        // Times are checked here, by the clock of whoever asks; an audience is not compared.
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        Self {
+            encoding: EncodingKey::from_secret(bytes),
+            decoding: vec![DecodingKey::from_secret(bytes)],
+            validation,
+        }
+    }
+
+    /// Also takes tokens that were signed with `JWT_SECRET_PREVIOUS`; none are signed with it.
+    pub fn or_previous(mut self, secret: Option<&SecretString>) -> Self {
+        let previous = secret.map(|secret| secret.expose_secret().as_bytes());
+        self.decoding.extend(previous.map(DecodingKey::from_secret));
+        self
+    }
+
+    /// A token of a new session of this user, good for `ttl` from now.
+    pub fn issue(
+        &self,
+        user: &User,
+        app_id: &str,
+        ttl: Duration,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
+        let sid = uuid::Uuid::new_v4().simple().to_string();
+        self.issue_as(sid, user, app_id, ttl, now)
+    }
+
+    /// A later token of a session that goes on.
+    pub fn renew(
+        &self,
+        session: &Session,
+        user: &User,
+        app_id: &str,
+        ttl: Duration,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
+        self.issue_as(session.sid.clone(), user, app_id, ttl, now)
+    }
+
+    fn issue_as(
+        &self,
+        sid: String,
+        user: &User,
+        app_id: &str,
+        ttl: Duration,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<String> {
+        let name = user.name.as_deref().filter(|name| !name.is_empty());
+        let exp = u64::try_from(now.timestamp())
+            .unwrap_or(0)
+            .saturating_add(ttl.as_secs());
+        self.sign(&Claims {
+            open_id: user.open_id.clone(),
+            app_id: app_id.to_owned(),
+            name: name.unwrap_or(&user.open_id).to_owned(),
+            exp,
+            // To the millisecond, so that it is later than a “log out everywhere” just before.
+            iat: Some(seconds(now)),
+            sid: Some(sid),
+        })
+    }
+
+    /// A token with these claims.
+    pub fn sign(&self, claims: &Claims) -> anyhow::Result<String> {
+        Ok(jsonwebtoken::encode(
+            &Header::new(Algorithm::HS256),
+            claims,
+            &self.encoding,
+        )?)
+    }
+
+    /// What a token says, if it holds now; `None` for any other, whatever is wrong with it.
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Session> {
+        if token.len() > MAX_TOKEN_BYTES || has_critical_extension(token) {
+            return None;
+        }
+        let presented = self
+            .decoding
+            .iter()
+            .find_map(|key| jsonwebtoken::decode::<Presented>(token, key, &self.validation).ok())?;
+        let session = presented.claims.session(token, now)?;
+        session.holds_at(now).then_some(session)
+    }
+}
+
+/// The claims as others may have written them.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Presented {
+    open_id: String,
+    app_id: String,
+    name: String,
+    exp: f64,
+    #[serde(default, deserialize_with = "number")]
+    nbf: Option<f64>,
+    #[serde(default, deserialize_with = "number")]
+    iat: Option<f64>,
+    /// Whatever it is to its issuer; only a text is of use here.
+    #[serde(default)]
+    sid: Value,
+}
+
+/// A claim that is there must be a number; `null` is none.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    f64::deserialize(deserializer).map(Some)
+}
+
+impl Presented {
+    fn session(self, token: &str, now: DateTime<Utc>) -> Option<Session> {
+        if [&self.open_id, &self.app_id, &self.name]
+            .iter()
+            .any(|claim| claim.is_empty())
+        {
+            return None;
+        }
+        let sid = match self.sid {
+            Value::String(sid) if !sid.is_empty() => sid,
+            // The signature follows from the rest, so the rest is the token.
+            _ => digest(token.rsplit_once('.')?.0),
+        };
+        // A time to come is no time at which it can have been issued.
+        let issued = self.iat.filter(|iat| *iat <= seconds(now) + LEEWAY_SECONDS);
+        Some(Session {
+            id: digest(&format!("{}\n{sid}", self.open_id)),
+            sid,
+            // A cast of a float saturates.
+            issued_ms: issued.map_or(0, |iat| (iat * 1000.0).round() as i64),
+            open_id: self.open_id,
+            name: self.name,
+            expires: self.exp,
+            not_before: self.nbf.unwrap_or(0.0),
+        })
+    }
+}
+
+fn has_critical_extension(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let header = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    serde_json::from_slice::<Map<String, Value>>(&header)
+        .is_ok_and(|header| header.contains_key("crit"))
+}
+
+fn digest(text: &str) -> String {
+    format!("{:x}", Sha256::digest(text))
+}
+
+fn seconds(time: DateTime<Utc>) -> f64 {
+    time.timestamp_millis() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use serde_json::json;
+
+    use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    fn key() -> SessionKey {
+        SessionKey::new(&SECRET.into())
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 500_000_000).unwrap()
+    }
+
+    /// Signs a header and claims as they are written.
+    fn raw(header: &str, claims: &str) -> String {
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims)
+        );
+        let secret = EncodingKey::from_secret(SECRET.as_bytes());
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &secret, Algorithm::HS256);
+        format!("{signed}.{}", signature.unwrap())
+    }
+
+    /// A token with these claims beside the three names.
+    fn with(claims: &str) -> String {
+        let claims = format!(r#"{{"openId":"user-1","appId":"app","name":"Bo"{claims}}}"#);
+        raw(r#"{"alg":"HS256"}"#, &claims)
+    }
+
+    fn holds(token: &str) -> bool {
+        key().verify(token, now()).is_some()
+    }
+
+    #[test]
+    fn times_are_numbers_with_or_without_a_fraction() {
+        for claims in [
+            r#","exp":1800000060"#,
+            r#","exp":1800000000.25"#,
+            r#","exp":1.8000001e9"#,
+            r#","exp":1e300"#,
+            r#","exp":9223372036854775808"#,
+            // Within the minute by which clocks may differ.
+            r#","exp":1799999941"#,
+            r#","exp":1800000060,"nbf":1800000060.4"#,
+            r#","exp":1800000060,"nbf":-5,"iat":1799999999.999"#,
+            r#","exp":1800000060,"iss":7,"aud":["x"],"sub":null,"sid":7,"extra":{}"#,
+        ] {
+            assert!(holds(&with(claims)), "{claims}");
+        }
+        for claims in [
+            "",
+            r#","exp":1799999940"#,
+            r#","exp":"1800000060""#,
+            r#","exp":null"#,
+            r#","exp":true"#,
+            r#","exp":[1800000060]"#,
+            r#","exp":-1"#,
+            r#","exp":0"#,
+            r#","exp":1e400"#,
+            r#","exp":NaN"#,
+            // Twice is no answer to the question.
+            r#","exp":1800000060,"exp":1"#,
+            r#","exp":1,"exp":1800000060"#,
+            r#","exp":1800000060,"name":"Eve""#,
+            r#","exp":1800009000,"nbf":1800000061"#,
+            r#","exp":1800009000,"nbf":1800003600.5"#,
+            r#","exp":1800009000,"nbf":"1700000000""#,
+            r#","exp":1800009000,"nbf":null"#,
+            r#","exp":1800009000,"iat":"yesterday""#,
+            r#","exp":1800009000,"iat":null"#,
+        ] {
+            assert!(!holds(&with(claims)), "{claims}");
+        }
+    }
+
+    #[test]
+    fn unknown_extensions_that_must_be_understood_are_refused() {
+        let claims = r#"{"openId":"u","appId":"a","name":"n","exp":1800000060}"#;
+        for header in [
+            r#"{"alg":"HS256"}"#,
+            r#"{"typ":"at+jwt","alg":"HS256","kid":"k","x":1}"#,
+        ] {
+            assert!(holds(&raw(header, claims)), "{header}");
+        }
+        for header in [
+            r#"{"alg":"HS256","crit":["x"],"x":1}"#,
+            r#"{"alg":"HS256","crit":["b64"],"b64":true}"#,
+            r#"{"alg":"HS256","crit":[]}"#,
+            r#"{"alg":"HS256","crit":null}"#,
+            r#"{"alg":"HS256","crit":"exp"}"#,
+            r#"{"alg":"none"}"#,
+            r#"{"alg":"HS512"}"#,
+            r#"{"alg":"hs256"}"#,
+            r#"{"alg":"HS256","alg":"HS256"}"#,
+            r#"{}"#,
+        ] {
+            assert!(!holds(&raw(header, claims)), "{header}");
+        }
+        // `alg: none`, as in the textbook attack, without a signature.
+        assert!(!holds("eyJhbGciOiJub25lIn0.eyJvcGVuSWQiOiJ1c2VyLTEifQ."));
+    }
+
+    #[test]
+    fn all_three_names_are_needed_and_none_is_empty() {
+        for claims in [
+            json!({"openId": "", "appId": "a", "name": "n"}),
+            json!({"openId": "u", "appId": "", "name": "n"}),
+            json!({"openId": "u", "appId": "a", "name": ""}),
+            json!({"openId": "u", "appId": "a"}),
+            json!({"openId": 7, "appId": "a", "name": "n"}),
+        ] {
+            let mut claims = claims;
+            claims["exp"] = json!(1_800_000_060);
+            let token = raw(r#"{"alg":"HS256"}"#, &claims.to_string());
+            assert!(!holds(&token), "{claims}");
+        }
+    }
+
+    #[test]
+    fn two_secrets_are_taken_while_one_replaces_the_other() {
+        let old: SecretString = "another secret of enough bytes, 32+".into();
+        let claims = Claims {
+            open_id: "u".into(),
+            app_id: "a".into(),
+            name: "n".into(),
+            exp: 1_800_000_060,
+            ..Claims::default()
+        };
+        let token = SessionKey::new(&old).sign(&claims).unwrap();
+        assert_eq!(key().verify(&token, now()), None);
+        let both = key().or_previous(Some(&old));
+        assert!(both.verify(&token, now()).is_some());
+        // What it signs is signed with the new one alone.
+        assert!(key().verify(&both.sign(&claims).unwrap(), now()).is_some());
+    }
+
+    #[test]
+    fn a_renewed_token_is_of_the_same_session_and_another_users_is_not() {
+        let user = |open_id: &str| User {
+            id: 1,
+            open_id: open_id.into(),
+            name: None,
+            email: None,
+            login_method: None,
+            role: super::super::Role::User,
+            created_at: now(),
+            updated_at: now(),
+            last_signed_in: now(),
+        };
+        let ttl = Duration::from_secs(3600);
+        for first in [
+            with(r#","exp":1800000060"#),
+            with(r#","exp":1800000060,"sid":"s""#),
+            key().issue(&user("user-1"), "app", ttl, now()).unwrap(),
+        ] {
+            let first = key().verify(&first, now()).unwrap();
+            let later = now() + TimeDelta::seconds(5);
+            let renewed = key().renew(&first, &user("user-1"), "app", ttl, later);
+            let renewed = key().verify(&renewed.unwrap(), later).unwrap();
+            assert_eq!(renewed.id, first.id);
+            assert_eq!(renewed.issued_ms, later.timestamp_millis());
+            assert_eq!(renewed.remaining(later), ttl - Duration::from_millis(500));
+        }
+        let one = with(r#","exp":1800000060,"sid":"s""#);
+        let other = raw(
+            r#"{"alg":"HS256"}"#,
+            r#"{"openId":"user-2","appId":"app","name":"Bo","exp":1800000060,"sid":"s"}"#,
+        );
+        assert_ne!(
+            key().verify(&one, now()).unwrap().id,
+            key().verify(&other, now()).unwrap().id
+        );
+    }
+
+    #[test]
+    fn a_time_of_issue_that_is_to_come_is_none() {
+        let issued = |claims: &str| key().verify(&with(claims), now()).unwrap().issued_ms;
+        assert_eq!(
+            issued(r#","exp":1800009000,"iat":1800000050"#),
+            1_800_000_050_000
+        );
+        assert_eq!(issued(r#","exp":1800009000,"iat":1800000061"#), 0);
+        assert_eq!(issued(r#","exp":1800009000"#), 0);
+    }
+
+    #[test]
+    fn a_text_too_long_for_a_token_is_none() {
+        let name = "n".repeat(MAX_TOKEN_BYTES);
+        let claims = format!(r#"{{"openId":"u","appId":"a","name":"{name}","exp":1800000060}}"#);
+        assert!(!holds(&raw(r#"{"alg":"HS256"}"#, &claims)));
+    }
+}

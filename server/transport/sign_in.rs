@@ -1,0 +1,330 @@
+//! How a browser gets a session and keeps it: a page for one-time links, and two requests.
+//!
+//! `GET /login` is a page; the secret of a link stands behind the `#` of its address, which never
+//! leaves the browser. Opening the page spends nothing, so neither does whoever looks at links for
+//! previews; only `POST /api/auth/login` with the secret does. `POST /api/auth/refresh` gives a
+//! session that is about to run out a later end, as the original's front end asks for.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    extract::{DefaultBodyLimit, FromRequest, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{any, get},
+};
+use chrono::{DateTime, Utc};
+use http::Method;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{gate::Gate, page::Page};
+use crate::_core::{
+    auth::{
+        Session, User, has_session_cookie,
+        login_link::{self, LOGIN_PATH, LoginLinkStore},
+    },
+    context::Caller,
+    errors::{ErrorCode, RpcError},
+};
+
+/// A session that has longer to live than this is not renewed, as in the original.
+const RENEWED_BELOW: Duration = Duration::from_secs(7 * 86_400);
+/// A body with one secret needs no more.
+const MAX_BODY_BYTES: usize = 4096;
+/// Tries of this process in one second. A secret has 256 bits, so this is for the database's sake.
+const TRIES_PER_SECOND: u32 = 5;
+
+/// What signing in needs.
+pub struct SignIn {
+    /// Finds callers and refuses foreign origins.
+    pub gate: Arc<Gate>,
+    /// The links.
+    pub links: Arc<dyn LoginLinkStore>,
+    /// The `appId` claim of new sessions.
+    pub app_id: String,
+    /// How long a new session lasts.
+    pub session_ttl: Duration,
+}
+
+/// `/login` and `/api/auth/*`.
+pub fn routes(sign_in: SignIn) -> Router {
+    let state = Arc::new(Desk {
+        sign_in,
+        tries: Tries::default(),
+    });
+    Router::new()
+        .route(LOGIN_PATH, get(page))
+        .route("/api/auth/login", any(login))
+        .route("/api/auth/refresh", any(refresh))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(state)
+}
+
+struct Desk {
+    sign_in: SignIn,
+    tries: Tries,
+}
+
+async fn page() -> Response {
+    Page {
+        title: "Sign in to modelramp",
+        style: include_str!("sign_in/login.css"),
+        body: include_str!("sign_in/login.html"),
+        script: include_str!("sign_in/login.js"),
+    }
+    .into_response()
+}
+
+#[derive(Deserialize)]
+struct Secret {
+    token: String,
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the edge where requests get their time"
+)]
+async fn login(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let now = Utc::now();
+    match desk.login(request, now).await {
+        Ok((cookie, user)) => {
+            let body = json!({
+                "success": true,
+                "user": { "id": user.id, "name": user.name, "role": user.role },
+            });
+            with_cookie(answer(StatusCode::OK, body), cookie)
+        }
+        Err(error) => refused(&error, json!({}), now),
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the edge where requests get their time"
+)]
+async fn refresh(State(desk): State<Arc<Desk>>, request: Request) -> Response {
+    let now = Utc::now();
+    let outcome = desk.refresh(request.method(), request.headers(), now).await;
+    match outcome {
+        Ok(Refreshed::NotYet(remaining)) => {
+            let remaining = u64::try_from(remaining.as_millis()).unwrap_or(u64::MAX);
+            let body = json!({
+                "refreshed": false,
+                "remainingMs": remaining,
+                "message": "Session still valid",
+            });
+            answer(StatusCode::OK, body)
+        }
+        Ok(Refreshed::Renewed(cookie)) => {
+            let body = json!({ "refreshed": true, "message": "Session refreshed" });
+            with_cookie(answer(StatusCode::OK, body), cookie)
+        }
+        Err(error) => refused(&error, json!({ "refreshed": false }), now),
+    }
+}
+
+enum Refreshed {
+    /// It has this long to live.
+    NotYet(Duration),
+    Renewed(HeaderValue),
+}
+
+impl Desk {
+    async fn login(
+        &self,
+        request: Request,
+        now: DateTime<Utc>,
+    ) -> Result<(HeaderValue, User), RpcError> {
+        let SignIn {
+            gate,
+            links,
+            app_id,
+            session_ttl,
+        } = &self.sign_in;
+        check_method(request.method())?;
+        // Also without a cookie: nobody is to be signed in as somebody else by another site's page.
+        gate.check_origin(request.headers())?;
+        // Before the link is spent: what could not be set is better said now.
+        let options = gate.site().cookie(request.headers());
+        let options = options.map_err(|error| {
+            RpcError::new(
+                ErrorCode::PreconditionFailed,
+                format!("{error}; see PUBLIC_URL and TRUSTED_PROXY_HEADERS"),
+            )
+        })?;
+        let Json(secret) =
+            Json::<Secret>::from_request(request, &())
+                .await
+                .map_err(|rejection| {
+                    let code = match rejection.status() {
+                        StatusCode::UNSUPPORTED_MEDIA_TYPE => ErrorCode::UnsupportedMediaType,
+                        StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::PayloadTooLarge,
+                        _ => ErrorCode::BadRequest,
+                    };
+                    // Not the rejection's own words, which could repeat the secret.
+                    RpcError::new(code, "the body must be JSON: `{\"token\": \"…\"}`")
+                })?;
+        if !self.tries.take(Instant::now()) {
+            let retry_after = now + chrono::TimeDelta::seconds(1);
+            return Err(RpcError::rate_limited(
+                "Too many sign-ins at once. Please try again in a second.",
+                retry_after,
+            ));
+        }
+        // Looked up by its hash, so how long it takes says nothing about a secret.
+        let hash = login_link::hash(&secret.token);
+        let user = links
+            .spend_link(&hash, now)
+            .await
+            .map_err(|error| RpcError::users_unavailable(now).with_cause(error))?;
+        let user = user.ok_or_else(|| {
+            RpcError::new(
+                ErrorCode::Unauthorized,
+                "This sign-in link has run out or was used. Please ask for a new one.",
+            )
+        })?;
+        let token = gate
+            .authenticator()
+            .key()
+            .issue(&user, app_id, *session_ttl, now)
+            .map_err(RpcError::internal)?;
+        let cookie = options.set(&token, *session_ttl).ok_or_else(unwritable)?;
+        tracing::info!(user = user.id, "signed in by a link");
+        Ok((cookie, user))
+    }
+
+    async fn refresh(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) -> Result<Refreshed, RpcError> {
+        let SignIn {
+            gate,
+            app_id,
+            session_ttl,
+            ..
+        } = &self.sign_in;
+        check_method(method)?;
+        gate.check_origin(headers)?;
+        let unauthorized = |text| RpcError::new(ErrorCode::Unauthorized, text);
+        if !has_session_cookie(headers) {
+            return Err(unauthorized("No session cookie"));
+        }
+        let authenticator = gate.authenticator();
+        let (session, user) = self.cookie_session(headers, now).await?;
+        let remaining = session.remaining(now);
+        if remaining > RENEWED_BELOW || remaining >= *session_ttl {
+            return Ok(Refreshed::NotYet(remaining));
+        }
+        let options = gate
+            .site()
+            .cookie(headers)
+            .map_err(|error| RpcError::new(ErrorCode::PreconditionFailed, error.to_string()))?;
+        let token = authenticator
+            .key()
+            .renew(&session, &user, app_id, *session_ttl, now)
+            .map_err(RpcError::internal)?;
+        let cookie = options.set(&token, *session_ttl).ok_or_else(unwritable)?;
+        Ok(Refreshed::Renewed(cookie))
+    }
+
+    /// The first session of the cookies whose user is there, asked anew: a session that was ended
+    /// a moment ago must not go on under a later date.
+    async fn cookie_session(
+        &self,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) -> Result<(Arc<Session>, Arc<User>), RpcError> {
+        let authenticator = self.sign_in.gate.authenticator();
+        let mut error = "Invalid session";
+        for session in authenticator.sessions_of_cookies(headers, now) {
+            match authenticator.ask_anew(&session, now).await {
+                Caller::User(user) => return Ok((session, user)),
+                Caller::Unknown { .. } => return Err(RpcError::users_unavailable(now)),
+                Caller::Anonymous => error = "User not found",
+            }
+        }
+        Err(RpcError::new(ErrorCode::Unauthorized, error))
+    }
+}
+
+fn check_method(method: &Method) -> Result<(), RpcError> {
+    if method == Method::POST {
+        return Ok(());
+    }
+    Err(RpcError::new(
+        ErrorCode::MethodNotSupported,
+        format!("{method} is not supported here; use POST"),
+    ))
+}
+
+fn unwritable() -> RpcError {
+    RpcError::internal(anyhow::anyhow!(
+        "a session token does not fit into a header"
+    ))
+}
+
+fn answer(status: StatusCode, body: Value) -> Response {
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+}
+
+fn with_cookie(mut response: Response, cookie: HeaderValue) -> Response {
+    response.headers_mut().append(header::SET_COOKIE, cookie);
+    response
+}
+
+fn refused(error: &RpcError, mut body: Value, now: DateTime<Utc>) -> Response {
+    if let Some(cause) = error.cause() {
+        tracing::error!(error = format!("{cause:#}"), "a sign-in failed");
+    }
+    body["error"] = (&*error.message).into();
+    body["code"] = error.data_code().into();
+    let status = StatusCode::from_u16(error.code.http_status());
+    let mut response = answer(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body);
+    let headers = response.headers_mut();
+    if let Some(seconds) = error.retry_after_seconds(now) {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if error.code == ErrorCode::MethodNotSupported {
+        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}
+
+/// Counts tries by the second.
+#[derive(Default)]
+struct Tries(Mutex<Option<(Instant, u32)>>);
+
+impl Tries {
+    fn take(&self, now: Instant) -> bool {
+        let mut tries = self.0.lock();
+        let (since, count) = tries.get_or_insert((now, 0));
+        if now.duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count <= TRIES_PER_SECOND
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_tries_a_second_and_then_again() {
+        let tries = Tries::default();
+        let start = Instant::now();
+        let taken = (0..10).filter(|_| tries.take(start)).count();
+        assert_eq!(taken, TRIES_PER_SECOND as usize);
+        assert!(!tries.take(start + Duration::from_millis(999)));
+        assert!(tries.take(start + Duration::from_secs(1)));
+    }
+}
