@@ -1119,6 +1119,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     checkRolloutHealth: Query<void, RolloutHealth>;
     /**
@@ -1127,6 +1128,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getModelBreakdown: Query<void, ModelBreakdown>;
     /**
@@ -1135,6 +1137,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getRolloutStatus: Query<void, RolloutStatus>;
     /**
@@ -1144,6 +1147,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getSummary: Query<WindowInput | undefined, Summary>;
     /**
@@ -1153,6 +1157,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     logSummary: Mutation<void, Done>;
     /**
@@ -1162,6 +1167,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     onSummary: Subscription<WindowInput | undefined, Summary>;
   };
@@ -1170,24 +1176,34 @@ export type AppRouter = RouterOf<{
      * Refuses, whatever is sent: people sign in by a link.
      *
      * Open to anybody.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: Always: no password is good.
      */
     login: Mutation<Credentials, LoggedOut>;
     /**
      * Ends the session and clears its cookie.
      *
      * Open to anybody.
+     *
+     * @throws SERVICE_UNAVAILABLE: The end of the session could not be stored; try again.
      */
     logout: Mutation<void, LoggedOut>;
     /**
      * Ends all sessions of the caller, on all devices, and clears this one's cookie.
      *
      * Needs a session.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     logoutEverywhere: Mutation<void, LoggedOut>;
     /**
      * The signed-in user, or `null`.
      *
      * Open to anybody.
+     *
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     me: Query<void, Me | null>;
   };
@@ -1199,6 +1215,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     createConversation: Mutation<CreateConversation, Conversation>;
     /**
@@ -1209,6 +1226,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     deleteConversation: Mutation<DeleteConversation, Deleted>;
     /**
@@ -1217,6 +1235,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getConversations: Query<void, ConversationSummary[]>;
     /**
@@ -1227,6 +1246,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getMessages: Query<GetMessages, MessagePage>;
     /**
@@ -1238,6 +1258,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such message.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     rateMessage: Mutation<RateMessage, Kept>;
     /**
@@ -1251,6 +1272,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
      * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     sendMessage: Mutation<SendMessage, Message>;
   };
@@ -1262,6 +1284,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     get: Query<void, FlagsState>;
     /**
@@ -1272,6 +1295,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     kill: Mutation<Kill, FlagsState>;
     /**
@@ -1282,6 +1306,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     setShare: Mutation<SetShare, FlagsState>;
   };
@@ -1295,6 +1320,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: A user who is not an admin asks about somebody else.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     explain: Query<Explain, Explanation>;
     /**
@@ -1303,6 +1329,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     list: Query<void, ModelList>;
   };
@@ -1318,6 +1345,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     advance: Mutation<ChangeRollout, RolloutState>;
@@ -1332,6 +1360,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     approve: Mutation<ChangeRollout, RolloutState>;
@@ -1344,6 +1373,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     get: Query<WhichRollout, RolloutDetails>;
     /**
@@ -1355,6 +1385,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     history: Query<WhichRollout, HistoryEntry[]>;
     /**
@@ -1365,6 +1396,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     list: Query<ListRollouts | undefined, RolloutState[]>;
     /**
@@ -1376,6 +1408,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     onChange: Subscription<Resume | undefined, { id: string; data: Update }>;
     /**
@@ -1390,6 +1423,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     pause: Mutation<ChangeRollout, RolloutState>;
@@ -1404,6 +1438,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     resume: Mutation<ChangeRollout, RolloutState>;
@@ -1418,6 +1453,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     rollback: Mutation<ChangeRollout, RolloutState>;
@@ -1432,6 +1468,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     setShare: Mutation<MoveShare, RolloutState>;
@@ -1447,6 +1484,7 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
      * @throws CONFLICT (details: `Overlap`): A live rollout covers some of the same tasks.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     start: Mutation<StartRollout, RolloutState>;
@@ -1459,6 +1497,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     validate: Query<ValidatePlan, Checked>;
     /**
@@ -1470,6 +1509,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     why: Query<WhichRollout, Explanation2[]>;
   };

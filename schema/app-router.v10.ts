@@ -1138,6 +1138,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     checkRolloutHealth: Query<void, RolloutHealth>;
     /**
@@ -1146,6 +1147,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getModelBreakdown: Query<void, ModelBreakdown>;
     /**
@@ -1154,6 +1156,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getRolloutStatus: Query<void, RolloutStatus>;
     /**
@@ -1163,6 +1166,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getSummary: Query<WindowInput | undefined, Summary>;
     /**
@@ -1172,6 +1176,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     logSummary: Mutation<void, Done>;
     /**
@@ -1181,6 +1186,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     onSummary: Subscription<WindowInput | undefined, Summary>;
   }>;
@@ -1189,24 +1195,34 @@ export type AppRouter = RouterOf<{
      * Refuses, whatever is sent: people sign in by a link.
      *
      * Open to anybody.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: Always: no password is good.
      */
     login: Mutation<Credentials, LoggedOut>;
     /**
      * Ends the session and clears its cookie.
      *
      * Open to anybody.
+     *
+     * @throws SERVICE_UNAVAILABLE: The end of the session could not be stored; try again.
      */
     logout: Mutation<void, LoggedOut>;
     /**
      * Ends all sessions of the caller, on all devices, and clears this one's cookie.
      *
      * Needs a session.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     logoutEverywhere: Mutation<void, LoggedOut>;
     /**
      * The signed-in user, or `null`.
      *
      * Open to anybody.
+     *
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     me: Query<void, Me | null>;
   }>;
@@ -1218,6 +1234,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     createConversation: Mutation<CreateConversation, Conversation>;
     /**
@@ -1228,6 +1245,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     deleteConversation: Mutation<DeleteConversation, Deleted>;
     /**
@@ -1236,6 +1254,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getConversations: Query<void, ConversationSummary[]>;
     /**
@@ -1246,6 +1265,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     getMessages: Query<GetMessages, MessagePage>;
     /**
@@ -1257,6 +1277,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such message.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     rateMessage: Mutation<RateMessage, Kept>;
     /**
@@ -1270,6 +1291,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
      * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     sendMessage: Mutation<SendMessage, Message>;
   }>;
@@ -1281,6 +1303,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     get: Query<void, FlagsState>;
     /**
@@ -1291,6 +1314,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     kill: Mutation<Kill, FlagsState>;
     /**
@@ -1301,6 +1325,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     setShare: Mutation<SetShare, FlagsState>;
   }>;
@@ -1314,6 +1339,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: A user who is not an admin asks about somebody else.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     explain: Query<Explain, Explanation>;
     /**
@@ -1322,6 +1348,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     list: Query<void, ModelList>;
   }>;
@@ -1337,6 +1364,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     advance: Mutation<ChangeRollout, RolloutState>;
@@ -1351,6 +1379,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     approve: Mutation<ChangeRollout, RolloutState>;
@@ -1363,6 +1392,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     get: Query<WhichRollout, RolloutDetails>;
     /**
@@ -1374,6 +1404,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     history: Query<WhichRollout, HistoryEntry[]>;
     /**
@@ -1384,6 +1415,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     list: Query<ListRollouts | undefined, RolloutState[]>;
     /**
@@ -1395,6 +1427,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     onChange: Subscription<Resume | undefined, { id: string; data: Update }>;
     /**
@@ -1409,6 +1442,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     pause: Mutation<ChangeRollout, RolloutState>;
@@ -1423,6 +1457,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     resume: Mutation<ChangeRollout, RolloutState>;
@@ -1437,6 +1472,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     rollback: Mutation<ChangeRollout, RolloutState>;
@@ -1451,6 +1487,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     setShare: Mutation<MoveShare, RolloutState>;
@@ -1466,6 +1503,7 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
      * @throws CONFLICT (details: `Overlap`): A live rollout covers some of the same tasks.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     start: Mutation<StartRollout, RolloutState>;
@@ -1478,6 +1516,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     validate: Query<ValidatePlan, Checked>;
     /**
@@ -1489,6 +1528,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     why: Query<WhichRollout, Explanation2[]>;
   }>;
