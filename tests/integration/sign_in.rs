@@ -418,7 +418,7 @@ async fn a_demoted_admin_loses_what_admins_see_and_keeps_the_socket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_under_way_is_answered_before_its_socket_closes() {
     let rig = rig(&[]).await;
-    let slow = json!({"latency": {"fixed_ms": 6000}});
+    let slow = json!({"latency_ms": 6000});
     for model in ["glm-4.5-air-free", "gpt-oss-20b-free"] {
         rig.server.set_model(model, slow.clone()).await;
     }

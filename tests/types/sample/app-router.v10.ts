@@ -211,6 +211,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     echo: Mutation<NoteInput, Note>;
     /**
@@ -226,6 +227,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     nothing: Mutation<void, null>;
     /**
@@ -251,6 +253,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     store: Mutation<Blob | Uint8Array, number | null>;
     /**
@@ -270,6 +273,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     upload: Mutation<FormData, number>;
     deeper: RouterOf<{
