@@ -381,7 +381,7 @@ export interface JudgedFigures {
   errorRate: number;
   /** Mean latency in milliseconds, rounded. */
   avgResponseTime: number;
-  /** Latency in milliseconds that 95 % do not exceed. */
+  /** Latency in milliseconds that 95 % do not exceed, rounded up. */
   p95ResponseTime: number;
 }
 
@@ -903,11 +903,11 @@ export interface Summary {
   errorRate: number;
   /** Mean latency of all requests in milliseconds, rounded. */
   avgResponseTime: number;
-  /** Median latency in milliseconds. */
+  /** Median latency in milliseconds, rounded up. */
   p50ResponseTime: number;
-  /** Latency in milliseconds that 95 % do not exceed. */
+  /** Latency in milliseconds that 95 % do not exceed, rounded up. */
   p95ResponseTime: number;
-  /** Latency in milliseconds that 99 % do not exceed. */
+  /** Latency in milliseconds that 99 % do not exceed, rounded up. */
   p99ResponseTime: number;
   /** By model; the order is free. */
   modelBreakdown: Record<string, ModelFigures>;
@@ -977,15 +977,15 @@ export interface VariantFigures {
   errorRate: number;
   /** Mean latency in milliseconds, rounded. */
   avgResponseTime: number;
-  /** Median latency in milliseconds. */
+  /** Median latency in milliseconds, rounded up. */
   p50ResponseTime: number;
-  /** Latency in milliseconds that 95 % do not exceed. */
+  /** Latency in milliseconds that 95 % do not exceed, rounded up. */
   p95ResponseTime: number;
-  /** Latency in milliseconds that 99 % do not exceed. */
+  /** Latency in milliseconds that 99 % do not exceed, rounded up. */
   p99ResponseTime: number;
-  /** Median time to the first token in milliseconds; null where nothing was streamed. */
+  /** Median time to the first token in milliseconds, rounded up; null where nothing was streamed. */
   p50FirstTokenTime: number | null;
-  /** Time to the first token in milliseconds that 95 % do not exceed; null where nothing was streamed. */
+  /** Time to the first token in milliseconds that 95 % do not exceed, rounded up; null where nothing was streamed. */
   p95FirstTokenTime: number | null;
   /** Tokens read. */
   promptTokens: number;

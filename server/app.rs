@@ -203,7 +203,7 @@ impl App {
             max_body_bytes: config.server.max_body_bytes,
         }));
         let router = transport::router(transport::Parts {
-            openrpc: schema::openrpc::document(&schema::Contract::new(&registry)),
+            documents: schema::Documents::new(&registry, config.trpc.transformer),
             registry: registry.clone(),
             sign_in: sign_in::routes(SignIn {
                 gate: gate.clone(),

@@ -5,8 +5,11 @@
 
 mod components;
 mod contract;
+mod example;
+pub mod openapi;
 pub mod openrpc;
 mod package;
+pub mod page;
 mod procedures;
 mod router;
 mod typescript;
@@ -15,7 +18,33 @@ use std::{fmt, fs, io, path::Path};
 
 pub use contract::{Contract, Entry, ErrorEntry};
 
-use crate::_core::{config::settings_markdown, registry::Registry};
+use crate::_core::{
+    config::{Transformer, settings_markdown},
+    registry::Registry,
+};
+
+/// The contract as a running server shows it.
+#[derive(Debug)]
+pub struct Documents {
+    /// What `rpc.discover` answers.
+    pub openrpc: serde_json::Value,
+    /// The OpenAPI document, as JSON text.
+    pub openapi: String,
+    /// The body of the documentation page, as HTML.
+    pub page: String,
+}
+
+impl Documents {
+    /// For a server with this transformer on its tRPC wire.
+    pub fn new(registry: &Registry, transformer: Transformer) -> Self {
+        let contract = Contract::new(registry);
+        Self {
+            openrpc: openrpc::document(&contract),
+            openapi: pretty(&openapi::document(&contract, transformer)),
+            page: page::body(&contract, transformer),
+        }
+    }
+}
 
 /// The files of the contract: names within the folder, and texts.
 pub fn files(registry: &Registry) -> Vec<(&'static str, String)> {
@@ -25,6 +54,10 @@ pub fn files(registry: &Registry) -> Vec<(&'static str, String)> {
         ("app-router.v10.ts", router::v10(&contract)),
         ("procedures.json", procedures::document(&contract)),
         ("openrpc.json", pretty(&openrpc::document(&contract))),
+        (
+            "openapi.json",
+            pretty(&openapi::document(&contract, Transformer::Superjson)),
+        ),
         ("settings.md", settings_markdown()),
         ("package.json", package::manifest()),
     ]

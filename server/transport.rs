@@ -1,6 +1,7 @@
 //! One port, all wires: tRPC below `/api/trpc`, JSON-RPC at `/rpc`, and what operators ask.
 
 pub mod cors;
+pub mod docs;
 pub mod gate;
 pub mod jsonrpc;
 pub mod operations;
@@ -12,13 +13,15 @@ pub mod trpc;
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use serde_json::Value;
 
 use self::{gate::Gate, operations::Readiness};
-use crate::_core::{
-    config::{JsonRpcConfig, ServerConfig},
-    registry::Registry,
-    tasks::Tasks,
+use crate::{
+    _core::{
+        config::{JsonRpcConfig, ServerConfig},
+        registry::Registry,
+        tasks::Tasks,
+    },
+    schema::Documents,
 };
 
 pub use self::{jsonrpc::NameTaken, serve::serve};
@@ -37,8 +40,8 @@ pub struct Parts {
     pub jsonrpc: JsonRpcConfig,
     /// Between two pings on a JSON-RPC socket; zero sends none.
     pub ping_interval: Duration,
-    /// What `rpc.discover` answers.
-    pub openrpc: Value,
+    /// What describes the procedures.
+    pub documents: Documents,
     /// What `/readyz` asks.
     pub readiness: Readiness,
     /// The routes of sign-in, at `/login` and `/api/auth`.
@@ -53,10 +56,12 @@ pub struct Parts {
 pub fn router(parts: Parts) -> Result<Router, NameTaken> {
     let cors = cors::layer(&parts.server.allowed_origins);
     let jsonrpc = jsonrpc::routes(&parts)?;
+    let Documents { openapi, page, .. } = parts.documents;
     Ok(Router::new()
         .merge(parts.trpc)
         .merge(jsonrpc)
         .merge(parts.sign_in)
+        .merge(docs::routes(openapi, page, parts.gate))
         .merge(operations::routes(parts.readiness, parts.tasks))
         .fallback(operations::unknown_path)
         .layer(cors)

@@ -29,12 +29,12 @@ pub struct Summary {
     pub error_rate: f64,
     /// Mean latency of all requests in milliseconds, rounded.
     pub avg_response_time: u64,
-    /// Median latency in milliseconds.
-    pub p50_response_time: f64,
-    /// Latency in milliseconds that 95 % do not exceed.
-    pub p95_response_time: f64,
-    /// Latency in milliseconds that 99 % do not exceed.
-    pub p99_response_time: f64,
+    /// Median latency in milliseconds, rounded up.
+    pub p50_response_time: u64,
+    /// Latency in milliseconds that 95 % do not exceed, rounded up.
+    pub p95_response_time: u64,
+    /// Latency in milliseconds that 99 % do not exceed, rounded up.
+    pub p99_response_time: u64,
     /// By model; the order is free.
     pub model_breakdown: BTreeMap<Arc<str>, ModelFigures>,
     /// By variant.
@@ -67,16 +67,16 @@ pub struct VariantFigures {
     pub error_rate: f64,
     /// Mean latency in milliseconds, rounded.
     pub avg_response_time: u64,
-    /// Median latency in milliseconds.
-    pub p50_response_time: f64,
-    /// Latency in milliseconds that 95 % do not exceed.
-    pub p95_response_time: f64,
-    /// Latency in milliseconds that 99 % do not exceed.
-    pub p99_response_time: f64,
-    /// Median time to the first token in milliseconds; null where nothing was streamed.
-    pub p50_first_token_time: Option<f64>,
-    /// Time to the first token in milliseconds that 95 % do not exceed; null where nothing was streamed.
-    pub p95_first_token_time: Option<f64>,
+    /// Median latency in milliseconds, rounded up.
+    pub p50_response_time: u64,
+    /// Latency in milliseconds that 95 % do not exceed, rounded up.
+    pub p95_response_time: u64,
+    /// Latency in milliseconds that 99 % do not exceed, rounded up.
+    pub p99_response_time: u64,
+    /// Median time to the first token in milliseconds, rounded up; null where nothing was streamed.
+    pub p50_first_token_time: Option<u64>,
+    /// Time to the first token in milliseconds that 95 % do not exceed, rounded up; null where nothing was streamed.
+    pub p95_first_token_time: Option<u64>,
     /// Tokens read.
     pub prompt_tokens: u64,
     /// Tokens written.
@@ -94,12 +94,12 @@ impl Summary {
         let latency = Distribution::default()
             .merge(&control.latency)
             .merge(&candidate.latency);
-        let quantile = |percent| latency.quantile(percent).unwrap_or(0.0);
+        let quantile = |percent| whole(latency.quantile(percent)).unwrap_or(0);
         let p95_response_time = quantile(95);
         let figures = Figures {
             requests: all.requests,
             error_rate: all.error_rate(),
-            p95_ms: p95_response_time,
+            p95_ms: p95_response_time as f64,
             average_ms: all.average_ms() as f64,
         };
         Self {
@@ -198,7 +198,7 @@ impl VariantFigures {
     fn of(window: &Window, variant: Variant) -> Self {
         let totals = window.totals(variant);
         let durations = window.durations.get(variant);
-        let latency = |percent| durations.latency.quantile(percent).unwrap_or(0.0);
+        let latency = |percent| whole(durations.latency.quantile(percent)).unwrap_or(0);
         Self {
             requests: totals.requests,
             failures: totals.failures,
@@ -207,13 +207,19 @@ impl VariantFigures {
             p50_response_time: latency(50),
             p95_response_time: latency(95),
             p99_response_time: latency(99),
-            p50_first_token_time: durations.first_token.quantile(50),
-            p95_first_token_time: durations.first_token.quantile(95),
+            p50_first_token_time: whole(durations.first_token.quantile(50)),
+            p95_first_token_time: whole(durations.first_token.quantile(95)),
             prompt_tokens: totals.prompt_tokens,
             completion_tokens: totals.completion_tokens,
             cost_microdollars: Microdollars(totals.cost),
         }
     }
+}
+
+/// A duration in whole milliseconds: rounded up, so that it is still not exceeded, and so that a
+/// threshold in whole milliseconds is exceeded by the figure exactly where the duration does.
+fn whole(duration_ms: Option<f64>) -> Option<u64> {
+    Some(duration_ms?.ceil() as u64)
 }
 
 /// One decimal as JavaScript's `toFixed(1)`: ties of the exact double go away from zero, where Rust
@@ -239,6 +245,14 @@ pub(super) fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_duration_is_rounded_up_to_whole_milliseconds() {
+        for (duration, shown) in [(0.0, 0), (0.2, 1), (6476.116735, 6477), (5000.0, 5000)] {
+            assert_eq!(whole(Some(duration)), Some(shown));
+        }
+        assert_eq!(whole(None), None);
+    }
 
     #[test]
     fn one_decimal_rounds_as_javascript_does() {

@@ -162,8 +162,8 @@ pub struct JudgedFigures {
     pub error_rate: f64,
     /// Mean latency in milliseconds, rounded.
     pub avg_response_time: u64,
-    /// Latency in milliseconds that 95 % do not exceed.
-    pub p95_response_time: f64,
+    /// Latency in milliseconds that 95 % do not exceed, rounded up.
+    pub p95_response_time: u64,
 }
 
 impl RolloutHealth {

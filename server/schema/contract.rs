@@ -43,10 +43,23 @@ pub struct Entry<'a> {
     pub errors: Vec<ErrorEntry<'a>>,
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
     /// What it does, in the first line of its docs.
     pub fn summary(&self) -> &str {
         self.docs.first().copied().unwrap_or_default()
+    }
+
+    /// The first part of its path.
+    pub fn namespace(&self) -> &'a str {
+        let path = self.procedure.path;
+        path.split_once('.')
+            .map_or(path, |(namespace, _)| namespace)
+    }
+
+    /// The rest of its path.
+    pub fn name(&self) -> &'a str {
+        let path = self.procedure.path;
+        path.split_once('.').map_or(path, |(_, name)| name)
     }
 }
 

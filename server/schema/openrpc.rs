@@ -38,7 +38,7 @@ pub fn document(contract: &Contract<'_>) -> Value {
         .filter(|entry| matches!(entry.procedure.accepts, Accepts::Json | Accepts::Nothing))
         .flat_map(|entry| match entry.procedure.kind {
             Kind::Subscription => {
-                vec![subscribe(entry, &document), unsubscribe(entry.procedure)]
+                vec![subscribe(entry, &document), unsubscribe(entry)]
             }
             Kind::Query | Kind::Mutation => vec![call(entry, &document)],
         })
@@ -83,12 +83,12 @@ fn subscribe(entry: &Entry<'_>, document: &Document<'_>) -> Value {
     Value::Object(method)
 }
 
-fn unsubscribe(procedure: &Procedure) -> Value {
-    let path = procedure.path;
+fn unsubscribe(entry: &Entry<'_>) -> Value {
+    let path = entry.procedure.path;
     json!({
-        "name": unsubscribe_name(procedure),
+        "name": unsubscribe_name(entry.procedure),
         "summary": format!("Ends a subscription to `{path}`."),
-        "tags": [{ "name": namespace(path) }],
+        "tags": [{ "name": entry.namespace() }],
         "paramStructure": "by-position",
         "params": [subscription_id()],
         "result": {
@@ -109,11 +109,6 @@ fn subscription_id() -> Value {
     json!({ "name": "subscription", "required": true, "schema": { "type": "string" } })
 }
 
-fn namespace(path: &str) -> &str {
-    path.split_once('.')
-        .map_or(path, |(namespace, _)| namespace)
-}
-
 fn method(entry: &Entry<'_>, document: &Document<'_>, result: Value) -> Map<String, Value> {
     let procedure = entry.procedure;
     let (structure, params) = params(entry, document);
@@ -121,10 +116,7 @@ fn method(entry: &Entry<'_>, document: &Document<'_>, result: Value) -> Map<Stri
     method.insert("name".into(), procedure.path.into());
     method.insert("summary".into(), entry.summary().into());
     method.insert("description".into(), procedure.docs.into());
-    method.insert(
-        "tags".into(),
-        json!([{ "name": namespace(procedure.path) }]),
-    );
+    method.insert("tags".into(), json!([{ "name": entry.namespace() }]));
     method.insert("paramStructure".into(), structure.into());
     method.insert("params".into(), params.into());
     method.insert("result".into(), result);

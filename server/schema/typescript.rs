@@ -179,43 +179,54 @@ impl<'a> Types<'a> {
 
     /// Every definition, exported.
     pub(super) fn exports(&self) -> String {
-        let mut text = String::new();
-        for (name, schema) in self.definitions {
+        let texts = self.declarations().map(|(_, text)| text + "\n");
+        texts.collect()
+    }
+
+    /// Whether there is a definition of this name.
+    pub(super) fn declares(&self, name: &str) -> bool {
+        self.names.values().any(|known| known == name)
+    }
+
+    /// Every definition by its name, with its words.
+    pub(super) fn declarations(&self) -> impl Iterator<Item = (&str, String)> {
+        self.definitions.iter().filter_map(|(name, schema)| {
             let printer = Printer {
                 types: self,
                 sent: self.sent.contains(name),
             };
-            let Some(name) = self.names.get(name.as_str()) else {
-                continue;
-            };
-            text.push_str(&docs(schema, false, ""));
-            if let Some(options) = documented_options(schema) {
-                let _ = writeln!(text, "export type {name} =");
-                for (index, option) in options.iter().enumerate() {
-                    let end = if index + 1 == options.len() { ";" } else { "" };
-                    let _ = writeln!(
-                        text,
-                        "{}  | {}{end}",
-                        docs(option, false, "  "),
-                        printer.show(option, "  ")
-                    );
-                }
-            } else {
-                let shown = printer.of(schema, "");
-                let is_record = shown.bond == Bond::Atom && shown.text.starts_with('{');
-                let _ = if is_record {
-                    writeln!(text, "export interface {name} {}", shown.text)
-                } else {
-                    writeln!(text, "export type {name} = {};", shown.text)
-                };
-            }
-            text.push('\n');
-        }
-        text
+            let name = self.names.get(name.as_str())?;
+            Some((name.as_str(), printer.declaration(name, schema)))
+        })
     }
 }
 
 impl Printer<'_> {
+    fn declaration(self, name: &str, schema: &Value) -> String {
+        let mut text = docs(schema, false, "");
+        if let Some(options) = documented_options(schema) {
+            let _ = writeln!(text, "export type {name} =");
+            for (index, option) in options.iter().enumerate() {
+                let end = if index + 1 == options.len() { ";" } else { "" };
+                let _ = writeln!(
+                    text,
+                    "{}  | {}{end}",
+                    docs(option, false, "  "),
+                    self.show(option, "  ")
+                );
+            }
+            return text;
+        }
+        let shown = self.of(schema, "");
+        let is_record = shown.bond == Bond::Atom && shown.text.starts_with('{');
+        let _ = if is_record {
+            writeln!(text, "export interface {name} {}", shown.text)
+        } else {
+            writeln!(text, "export type {name} = {};", shown.text)
+        };
+        text
+    }
+
     /// A schema as a type; further lines are indented by `indent`.
     pub(super) fn show(self, schema: &Value, indent: &str) -> String {
         self.of(schema, indent).text

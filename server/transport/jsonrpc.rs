@@ -61,7 +61,7 @@ const MAX_PING_INTERVAL: Duration = Duration::from_secs(86_400);
 
 /// The route of the wire.
 pub fn routes(parts: &Parts) -> Result<Router, NameTaken> {
-    let methods = methods::build(&parts.registry, &parts.gate, &parts.openrpc)?;
+    let methods = methods::build(&parts.registry, &parts.gate, &parts.documents.openrpc)?;
 
     let max_body_bytes = parts.server.max_body_bytes;
     let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);

@@ -111,7 +111,8 @@ fn entry(at_ms: i64, metric: &Value) -> Entry {
 
 /// What of a window can be a reason to differ.
 struct Reasons {
-    /// C5: percentiles whose two definitions disagree over these entries.
+    /// C5: percentiles whose two definitions disagree over these entries, or whose nearest rank is
+    /// no whole number of milliseconds.
     percentiles: Vec<&'static str>,
     /// C22: the original's list was full, so it had forgotten the oldest entries.
     forgot: bool,
@@ -128,7 +129,7 @@ impl Reasons {
         let differs = |percent: usize| {
             let original = latencies.get(n * percent / 100);
             let nearest = latencies.get((n * percent).div_ceil(100).max(1) - 1);
-            original != nearest
+            original.copied() != nearest.map(|latency| latency.ceil())
         };
         Self {
             percentiles: PERCENTILES

@@ -11,11 +11,11 @@ use futures::{FutureExt, StreamExt, future, stream};
 use modelramp::{
     _core::{
         auth::{Authenticator, Claims, Role, SESSION_COOKIE, Session, SessionKey, User, UserStore},
-        config::{Environment, JsonRpcConfig, ServerConfig, SiteConfig},
+        config::{Environment, JsonRpcConfig, ServerConfig, SiteConfig, Transformer},
         site::Site,
         tasks::Tasks,
     },
-    schema::{Contract, openrpc},
+    schema::Documents,
     transport::{self, Parts, gate::Gate},
 };
 use parking_lot::Mutex;
@@ -116,7 +116,7 @@ impl TestServer {
         let site = Site::new(Environment::Test, &SiteConfig::default());
         let gate = Gate::new(Arc::new(authenticator), vec![LISTED_ORIGIN.into()], site);
         let router = transport::router(Parts {
-            openrpc: openrpc::document(&Contract::new(&registry)),
+            documents: Documents::new(&registry, Transformer::None),
             registry,
             gate: Arc::new(gate),
             tasks: tasks.clone(),

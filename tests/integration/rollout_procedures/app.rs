@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use modelramp::{
     _core::{
         auth::{Role, User},
-        config::{Config, Sources},
+        config::{Config, Sources, Transformer},
         context::{Caller, Context},
         errors::RpcError,
         feature_flags::FeatureFlags,
@@ -133,7 +133,7 @@ impl App {
     /// Serves both wires; the users are those of [`sessions`].
     pub(super) async fn listen(&self) -> SocketAddr {
         use modelramp::{
-            schema::{Contract, openrpc},
+            schema::Documents,
             transport::{self, trpc},
         };
         let config = Config::load(&Sources {
@@ -152,7 +152,7 @@ impl App {
         }));
         let router = transport::router(transport::Parts {
             sign_in: axum::Router::new(),
-            openrpc: openrpc::document(&Contract::new(&self.registry)),
+            documents: Documents::new(&self.registry, Transformer::None),
             registry: self.registry.clone(),
             gate,
             tasks: self.tasks.clone(),
