@@ -203,7 +203,11 @@ impl App {
             max_body_bytes: config.server.max_body_bytes,
         }));
         let router = transport::router(transport::Parts {
-            documents: schema::Documents::new(&registry, config.trpc.transformer),
+            documents: schema::Documents::new(
+                &registry,
+                config.trpc.transformer,
+                config.trpc.method_override,
+            ),
             registry: registry.clone(),
             sign_in: sign_in::routes(SignIn {
                 gate: gate.clone(),

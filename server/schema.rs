@@ -35,12 +35,12 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// For a server with this transformer on its tRPC wire.
-    pub fn new(registry: &Registry, transformer: Transformer) -> Self {
+    /// For a server whose tRPC wire has this transformer, and takes queries by POST or not.
+    pub fn new(registry: &Registry, transformer: Transformer, method_override: bool) -> Self {
         let contract = Contract::new(registry);
         Self {
             openrpc: openrpc::document(&contract),
-            openapi: pretty(&openapi::document(&contract, transformer)),
+            openapi: pretty(&openapi::document(&contract, transformer, method_override)),
             page: page::body(&contract, transformer),
         }
     }
@@ -56,7 +56,7 @@ pub fn files(registry: &Registry) -> Vec<(&'static str, String)> {
         ("openrpc.json", pretty(&openrpc::document(&contract))),
         (
             "openapi.json",
-            pretty(&openapi::document(&contract, Transformer::Superjson)),
+            pretty(&openapi::document(&contract, Transformer::Superjson, true)),
         ),
         ("settings.md", settings_markdown()),
         ("package.json", package::manifest()),

@@ -27,8 +27,8 @@ const MOUNT: &str = "/api/trpc";
 const ERROR: &str = "AppErrorShape";
 
 const ABOUT: &str = "\
-Each procedure is a path of its own: a query is a GET whose input is JSON in the parameter `input`, \
-a mutation a POST whose body is the input, and a subscription a GET that answers with an event \
+Each procedure is a path of its own: a query is a GET whose input is JSON in the parameter `input` \
+(or a POST with the input as its body, where the server is set so), a mutation a POST, and a subscription a GET that answers with an event \
 stream. Several calls can be one request: their paths joined by commas, `?batch=1`, and the inputs \
 as an object by position (`{\"0\": …, \"1\": …}`) in `input` or in the body; the answer is a list, \
 with the status 207 where the statuses differ. Fields of an error's `data` are the same on every \
@@ -39,7 +39,9 @@ Values travel as superjson: `{\"json\": …, \"meta\"?: …}`, where `meta` note
 and the like. A client need not send `meta`, and may ignore it.";
 
 /// Describes the HTTP side of a server with this transformer.
-pub fn document(contract: &Contract<'_>, transformer: Transformer) -> Value {
+///
+/// `method_override` says whether queries may be POSTed as well.
+pub fn document(contract: &Contract<'_>, transformer: Transformer, method_override: bool) -> Value {
     let mut printer = Printer {
         components: Components::new(contract, transformer),
         transformer,
@@ -49,12 +51,16 @@ pub fn document(contract: &Contract<'_>, transformer: Transformer) -> Value {
         .procedures
         .iter()
         .map(|entry| {
-            let method = match entry.procedure.kind {
-                Kind::Query | Kind::Subscription => "get",
-                Kind::Mutation => "post",
-            };
             let path = format!("{MOUNT}/{}", entry.procedure.path);
-            (path, json!({ method: printer.operation(entry) }))
+            let kind = entry.procedure.kind;
+            let mut operations = Map::new();
+            if kind != Kind::Mutation {
+                operations.insert("get".into(), printer.operation(entry, Method::Get));
+            }
+            if kind == Kind::Mutation || (kind == Kind::Query && method_override) {
+                operations.insert("post".into(), printer.operation(entry, Method::Post));
+            }
+            (path, operations.into())
         })
         .collect();
     let namespaces: BTreeMap<&str, ()> = contract
@@ -97,6 +103,12 @@ pub fn document(contract: &Contract<'_>, transformer: Transformer) -> Value {
     })
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Method {
+    Get,
+    Post,
+}
+
 struct Printer<'a> {
     components: Components<'a>,
     transformer: Transformer,
@@ -105,19 +117,24 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn operation(&mut self, entry: &Entry<'_>) -> Value {
+    fn operation(&mut self, entry: &Entry<'_>, method: Method) -> Value {
         let procedure = entry.procedure;
         let mut operation = Map::new();
-        operation.insert("operationId".into(), procedure.path.into());
+        let is_second = procedure.kind == Kind::Query && method == Method::Post;
+        let id = match is_second {
+            true => format!("{}.post", procedure.path),
+            false => procedure.path.to_owned(),
+        };
+        operation.insert("operationId".into(), id.into());
         operation.insert("tags".into(), json!([entry.namespace()]));
         operation.insert("summary".into(), entry.summary().into());
         operation.insert("description".into(), procedure.docs.into());
         operation.insert("security".into(), security(procedure.access));
-        match procedure.kind {
-            Kind::Query | Kind::Subscription => {
+        match method {
+            Method::Get => {
                 operation.insert("parameters".into(), self.parameters(entry));
             }
-            Kind::Mutation => {
+            Method::Post => {
                 if let Some(body) = self.body(entry) {
                     operation.insert("requestBody".into(), body);
                 }

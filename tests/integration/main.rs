@@ -11,6 +11,8 @@ mod contract;
 mod crash;
 mod demo;
 mod documentation;
+#[expect(clippy::disallowed_methods, reason = "a token is issued now")]
+mod documents;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod drive;
 mod feature_flags;
@@ -21,6 +23,7 @@ mod jsonrpc;
 mod llm_calls_vectors;
 mod model_router;
 mod model_router_vectors;
+mod new_procedure;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod real_models;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]

@@ -31,7 +31,7 @@ pub(crate) fn registry() -> Registry {
         /// The same value back,
         /// whatever it is.
         mutation SignedIn echo = echo;
-        /// Takes none, gives none. */ Not the end of a comment.
+        /// Takes none, gives none. */ Not the end of <i>a comment</i>.
         mutation Admin nothing = nothing;
         /// Its input may be left out.
         query Public optional = optional;

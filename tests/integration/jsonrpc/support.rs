@@ -116,7 +116,7 @@ impl TestServer {
         let site = Site::new(Environment::Test, &SiteConfig::default());
         let gate = Gate::new(Arc::new(authenticator), vec![LISTED_ORIGIN.into()], site);
         let router = transport::router(Parts {
-            documents: Documents::new(&registry, Transformer::None),
+            documents: Documents::new(&registry, Transformer::None, true),
             registry,
             gate: Arc::new(gate),
             tasks: tasks.clone(),

@@ -152,7 +152,7 @@ impl App {
         }));
         let router = transport::router(transport::Parts {
             sign_in: axum::Router::new(),
-            documents: Documents::new(&self.registry, Transformer::None),
+            documents: Documents::new(&self.registry, Transformer::None, true),
             registry: self.registry.clone(),
             gate,
             tasks: self.tasks.clone(),

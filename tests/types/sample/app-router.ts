@@ -202,7 +202,7 @@ export type AppRouter = RouterOf<{
      */
     exotic: Query<void, Exotic>;
     /**
-     * Takes none, gives none. *\/ Not the end of a comment.
+     * Takes none, gives none. *\/ Not the end of <i>a comment</i>.
      *
      * Needs the role admin.
      *
