@@ -264,7 +264,9 @@ fn docs(entry: &Entry<'_>, types: &Types<'_>) -> Vec<String> {
     let lines = entry.docs.iter().copied().chain(["", access]);
     let mut lines: Vec<_> = lines.map(str::to_owned).collect();
     let errors = entry.errors.iter();
-    let mut errors = errors.filter(|entry| entry.error.code != ErrorCode::InternalServerError);
+    let mut errors = errors.filter(|entry| {
+        entry.error.code != ErrorCode::InternalServerError || entry.details.is_some()
+    });
     if let Some(first) = errors.next() {
         lines.push(String::new());
         for ErrorEntry { error, details } in std::iter::once(first).chain(errors) {

@@ -224,8 +224,8 @@ mod windows {
             summary["variants"]["candidate"],
             json!({
                 "requests": 2, "failures": 1, "errorRate": 50.0, "avgResponseTime": 300,
-                "p50ResponseTime": 300.0, "p95ResponseTime": 300.0, "p99ResponseTime": 300.0,
-                "p50FirstTokenTime": 40.5, "p95FirstTokenTime": 40.5,
+                "p50ResponseTime": 300, "p95ResponseTime": 300, "p99ResponseTime": 300,
+                "p50FirstTokenTime": 41, "p95FirstTokenTime": 41,
                 "promptTokens": 2, "completionTokens": 4, "costMicrodollars": 6,
             })
         );
@@ -519,7 +519,7 @@ mod procedures {
                 "critical": ["Error rate too high: 15.0% (threshold: 5%)"],
                 "canProceed": false,
                 "recommendation": "Critical issues detected: Error rate too high: 15.0% (threshold: 5%). Recommend rollback.",
-                "metrics": {"totalRequests": 20, "errorRate": 15.0, "avgResponseTime": 100, "p95ResponseTime": 100.0},
+                "metrics": {"totalRequests": 20, "errorRate": 15.0, "avgResponseTime": 100, "p95ResponseTime": 100},
             })
         );
     }
