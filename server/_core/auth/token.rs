@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 use super::User;
 
-/// Clocks of two machines may differ by this many seconds.
+/// The clock of another issuer may differ from ours by this many seconds.
 const LEEWAY_SECONDS: f64 = 60.0;
 /// A longer text is no token. Browsers keep no cookie of more than 4,096 bytes.
 const MAX_TOKEN_BYTES: usize = 8192;
@@ -64,6 +64,8 @@ pub struct Session {
     pub(super) expires: f64,
     /// In seconds since 1970.
     not_before: f64,
+    /// Seconds that a token may be late: none with a `sid`, as ours have, which ends when it says.
+    leeway: f64,
 }
 
 impl Session {
@@ -77,13 +79,14 @@ impl Session {
             issued_ms: 0,
             expires: f64::MAX,
             not_before: 0.0,
+            leeway: 0.0,
         }
     }
 
-    /// Whether it has begun and not ended, give or take a minute.
+    /// Whether it has begun and not ended; a token without `sid` is given a minute beyond its end.
     pub fn holds_at(&self, now: DateTime<Utc>) -> bool {
         let now = seconds(now);
-        now < self.expires + LEEWAY_SECONDS && self.not_before <= now + LEEWAY_SECONDS
+        now < self.expires + self.leeway && self.not_before <= now + LEEWAY_SECONDS
     }
 
     /// How long it has left; nothing where it is over.
@@ -223,10 +226,10 @@ impl Presented {
         {
             return None;
         }
-        let sid = match self.sid {
-            Value::String(sid) if !sid.is_empty() => sid,
+        let (sid, leeway) = match self.sid {
+            Value::String(sid) if !sid.is_empty() => (sid, 0.0),
             // The signature follows from the rest, so the rest is the token.
-            _ => digest(token.rsplit_once('.')?.0),
+            _ => (digest(token.rsplit_once('.')?.0), LEEWAY_SECONDS),
         };
         // A time to come is no time at which it can have been issued.
         let issued = self.iat.filter(|iat| *iat <= seconds(now) + LEEWAY_SECONDS);
@@ -239,6 +242,7 @@ impl Presented {
             name: self.name,
             expires: self.exp,
             not_before: self.nbf.unwrap_or(0.0),
+            leeway,
         })
     }
 }
@@ -336,6 +340,20 @@ mod tests {
             r#","exp":1800009000,"iat":null"#,
         ] {
             assert!(!holds(&with(claims)), "{claims}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_ours_ends_when_it_says_and_another_is_given_a_minute() {
+        let end = 1_800_000_060;
+        let at = |seconds: i64| DateTime::from_timestamp(end + seconds, 0).unwrap();
+        let key = SessionKey::new(&SECRET.to_owned().into());
+        let ours = with(r#","exp":1800000060,"sid":"s""#);
+        let others = with(r#","exp":1800000060"#);
+        for (token, last) in [(&ours, -1), (&others, 59)] {
+            let session = key.verify(token, at(last)).unwrap();
+            assert!(session.holds_at(at(last)) && !session.holds_at(at(last + 1)));
+            assert_eq!(key.verify(token, at(last + 1)), None);
         }
     }
 
