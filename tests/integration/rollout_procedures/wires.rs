@@ -169,5 +169,5 @@ async fn a_plan_is_judged_before_it_starts() {
     assert!(err.contains("too short to see anything"), "{err}");
     let (code, _, err) = modelramp(&app, &["alert", "test"], "").await;
     assert_eq!(code, Some(1));
-    assert!(err.contains("no channel is set up"), "{err}");
+    assert!(err.contains("no alert channel is set up"), "{err}");
 }
