@@ -65,9 +65,9 @@ export interface Changed {
   /** Why. */
   reason: string;
   /** Where the rollout was before; null at the start. */
-  before: Place | null;
+  before: Place2 | null;
   /** Where it was after. */
-  after: Place | null;
+  after: Place2 | null;
   /** The version that this made. */
   version: number;
 }
@@ -167,6 +167,41 @@ export interface Credentials {
   password: string;
 }
 
+export interface Current {
+  /** The live share. */
+  share: Percent;
+  /** The kill switch. */
+  killed: boolean;
+  /** Counts the changes. */
+  version: number;
+  /** The last change; null where all is as first configured. */
+  change: FlagsChange | null;
+}
+
+/** Who decides which users of a task get the candidate. */
+export type DecidedBy =
+  /** The kill switch: nobody does. */
+  | "kill-switch"
+  /** A rollout, under way or ended. */
+  | "rollout"
+  /** The live share. */
+  | "live-share";
+
+/** The rollout that covers a task. */
+export interface DecidingRollout {
+  /** Its id. */
+  id: string;
+  /** Its plan's name. */
+  plan: string;
+  /** Its share, whatever the kill switch says. */
+  share: Percent;
+  /**
+   * How it ended, null while it is under way. An ended one goes on deciding until a newer one
+   * covers its tasks, or `rollout.release` lets it go.
+   */
+  ended: Ended | null;
+}
+
 /** Which conversation. */
 export interface DeleteConversation {
   /** The conversation. */
@@ -184,6 +219,13 @@ export interface Done {
   /** Always true. */
   success: boolean;
 }
+
+/** How a rollout ended. */
+export type Ended =
+  /** Its last share stays. */
+  | "completed"
+  /** Everybody is on control. */
+  | "rolled-back";
 
 /** Whom and what to explain. */
 export interface Explain {
@@ -203,10 +245,14 @@ export interface Explanation {
   variant: Variant;
   /** Where the user falls between nobody and everybody. */
   bucket: number | null;
-  /** The live share, in percent. */
+  /** The share in force for the task, in percent; 0 while the kill switch is on. */
   share: Percent;
   /** Why the user is on that route. */
   reason: Reason;
+  /** Who decides about the task. */
+  decidedBy: DecidedBy;
+  /** The rollout that covers the task, also while the kill switch stands above it. */
+  rollout: DecidingRollout | null;
   /** The model that is asked first. */
   model: string;
   /** The models that take over, in order. */
@@ -261,9 +307,27 @@ export interface Finding {
   lastRequestAt: Date | null;
 }
 
+/** One change. */
+export interface FlagsChange {
+  /** The version that it made. */
+  version: number;
+  /** When it came into force. */
+  at: Date;
+  /** Who: `user:7`, `settings`. */
+  actor: string;
+  /** Why. */
+  reason: string;
+  /** What was in force before. */
+  before: Place;
+  /** And after. */
+  after: Place;
+  /** Whether it is stored; false while it is in force and waits for the database. */
+  stored: boolean;
+}
+
 /** What is in force. */
 export interface FlagsState {
-  /** Users below this share get the candidate models. */
+  /** The live share: users below it get the candidate models in tasks that no rollout covers. */
   share: Percent;
   /** The kill switch: everybody gets the control models, whatever the share. */
   killed: boolean;
@@ -271,14 +335,36 @@ export interface FlagsState {
   forcedForAll: boolean;
   /** How users become buckets. */
   algorithm: Algorithm;
-  /** Counts the changes since the server started. */
+  /** Counts the changes; a change may name the version it is based on. */
   version: number;
-  /** Why the last change was made; null where all is as configured. */
+  /** Why the last change was made; null where all is as first configured. */
   reason: string | null;
-  /** The id of the user who made it. */
+  /** The id of the user who made it; null where the settings did. */
   by: number | null;
+  /** Who made it: `user:7`, `settings`. */
+  actor: string | null;
   /** When it was made. */
   at: Date | null;
+  /**
+   * Whether all of it is stored. False while a change that is in force waits for the database; a
+   * restart would forget it.
+   */
+  stored: boolean;
+  /** Who decides about each task of the catalogue, as it is now. */
+  tasks: TaskInForce[];
+  /** What the live share does not move, in words; null where it moves every task. */
+  note: string | null;
+}
+
+/** What is in force, and what changed. */
+export interface FlagsUpdate {
+  /** What is in force when the event is sent. */
+  state: FlagsState;
+  /**
+   * What changed. Null in the first event of a connection that resumes nothing, and where a change
+   * that was told before has been stored.
+   */
+  change: FlagsChange | null;
 }
 
 /** Who opens the next stage. */
@@ -333,6 +419,13 @@ export interface Healthy {
   ok: boolean;
 }
 
+export interface History {
+  /** Only changes before this version. */
+  before?: number | undefined;
+  /** The newest so many; 100 where it is not given. */
+  limit?: number | undefined;
+}
+
 /** One line of a rollout's history. */
 export interface HistoryEntry {
   /** When. */
@@ -344,9 +437,9 @@ export interface HistoryEntry {
   /** Why. */
   reason: string;
   /** Where the rollout was before; null at the start. */
-  before: Place | null;
+  before: Place2 | null;
   /** Where it was after. */
-  after: Place | null;
+  after: Place2 | null;
   /** The version that this made. */
   version: number;
 }
@@ -396,6 +489,11 @@ export interface Kill {
   on: boolean;
   /** Why, for those who look later; not blank. */
   reason: string;
+  /**
+   * The version that this is based on. If the flag has moved on, the change is refused; without a
+   * version, the last one wins.
+   */
+  version?: number | undefined;
 }
 
 /** How alarming the evidence is. */
@@ -480,6 +578,12 @@ export type MessageRole =
 
 /** What a change met instead of what it was based on. */
 export interface Met {
+  /** The flags as they are. */
+  current: Current;
+}
+
+/** What a change met instead of what it was based on. */
+export interface Met2 {
   /** The rollout as it is. */
   current: RolloutState;
 }
@@ -570,8 +674,16 @@ export interface Overlap {
 /** A share of users, 0 to 100, decimals allowed. */
 export type Percent = number;
 
-/** Where a rollout was at a moment. */
+/** The share and the switch at a moment. */
 export interface Place {
+  /** The live share. */
+  share: Percent;
+  /** The kill switch. */
+  killed: boolean;
+}
+
+/** Where a rollout was at a moment. */
+export interface Place2 {
   /** What it was doing. */
   state: State;
   /** The stage it was in, counted from 1. */
@@ -674,7 +786,26 @@ export interface Recommendation {
   reason: string;
 }
 
+export interface Release {
+  /** The rollout. */
+  id: string;
+  /** The version that this is based on. */
+  version: number;
+  /** Why, for those who look later; not blank. */
+  reason: string;
+  /**
+   * The live share from then on, 0 to 100. May be left out where it is 0 and the rollout serves
+   * nobody the candidate.
+   */
+  share?: Percent | undefined;
+}
+
 export interface Resume {
+  /** The id of the last event that arrived, where the connection was lost. */
+  lastEventId?: string | undefined;
+}
+
+export interface Resume2 {
   /** The id of the last event that arrived, where the connection was lost. */
   lastEventId?: string | undefined;
 }
@@ -716,8 +847,10 @@ export interface RolloutDetails {
   startedAt: Date;
   /** When its stage began. */
   stageBeganAt: Date;
-  /** When it was completed or rolled back. */
+  /** When it was completed or rolled back. It goes on deciding about its tasks. */
   endedAt: Date | null;
+  /** When it was let go, so that it decides no more. */
+  releasedAt: Date | null;
   /** Who made the last change: `user:7`, `controller`. */
   changedBy: string;
   /** Why. */
@@ -784,8 +917,10 @@ export interface RolloutState {
   startedAt: Date;
   /** When its stage began. */
   stageBeganAt: Date;
-  /** When it was completed or rolled back. */
+  /** When it was completed or rolled back. It goes on deciding about its tasks. */
   endedAt: Date | null;
+  /** When it was let go, so that it decides no more. */
+  releasedAt: Date | null;
   /** Who made the last change: `user:7`, `controller`. */
   changedBy: string;
   /** Why. */
@@ -794,10 +929,14 @@ export interface RolloutState {
 
 /** How far the rollout is. */
 export interface RolloutStatus {
-  /** The live share, the same for every caller. */
+  /** The share in force for the task, the same for every caller; 0 while the kill switch is on. */
   currentPercentage: Percent;
   /** Whether the caller gets the candidate models. */
   enabled: boolean;
+  /** Who decides about the task. */
+  decidedBy: DecidedBy;
+  /** The rollout that covers the task, also while the kill switch stands above it. */
+  rollout: DecidingRollout | null;
   /** Attempts of the last hour that were not cancelled. */
   totalRequests: number;
   /** Failures in percent, not rounded. */
@@ -827,6 +966,11 @@ export interface SetShare {
   percent: Percent;
   /** Why, for those who look later; not blank. */
   reason: string;
+  /**
+   * The version that this is based on. If the flag has moved on, the change is refused; without a
+   * version, the last one wins.
+   */
+  version?: number | undefined;
 }
 
 /** One step of a plan. */
@@ -915,6 +1059,24 @@ export interface Summary {
   variants: Variants;
   /** Which thresholds the figures exceed. */
   health: Health;
+}
+
+/** Which task. */
+export interface TaskFields {
+  /** A task of the catalogue; `chat` where it is left out. */
+  task?: string | undefined;
+}
+
+/** Who decides about a task. */
+export interface TaskInForce {
+  /** The task. */
+  task: string;
+  /** Users below this share get the candidate models; 0 while the kill switch is on. */
+  share: Percent;
+  /** Who decides. */
+  decidedBy: DecidedBy;
+  /** The rollout that covers the task, also while the kill switch stands above it. */
+  rollout: DecidingRollout | null;
 }
 
 /** One task. */
@@ -1045,8 +1207,8 @@ export type AppErrorCode =
 /** What `error.data.details` holds, by `error.data.code`. */
 export interface AppErrorDetails {
   BAD_REQUEST: PlanRefused;
-  CONFLICT: Met | Overlap;
-  PRECONDITION_FAILED: Met;
+  CONFLICT: Met | Met2 | Overlap;
+  PRECONDITION_FAILED: Met2;
 }
 
 /** What comes with an error of this code. */
@@ -1137,10 +1299,11 @@ export type AppRouter = RouterOf<{
      *
      * Needs a session.
      *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
-    checkRolloutHealth: Query<void, RolloutHealth>;
+    checkRolloutHealth: Query<TaskFields | undefined, RolloutHealth>;
     /**
      * The last hour by model and by variant.
      *
@@ -1151,14 +1314,16 @@ export type AppRouter = RouterOf<{
      */
     getModelBreakdown: Query<void, ModelBreakdown>;
     /**
-     * The live share, whether the caller is in, and what the last hour advises.
+     * The share that is in force for a task and who decides about it, whether the caller is in,
+     * and what the last hour advises.
      *
      * Needs a session.
      *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
-    getRolloutStatus: Query<void, RolloutStatus>;
+    getRolloutStatus: Query<TaskFields | undefined, RolloutStatus>;
     /**
      * Requests, failures and latency over the last minutes, in all, by model and by variant.
      *
@@ -1297,7 +1462,8 @@ export type AppRouter = RouterOf<{
   }>;
   featureFlags: RouterOf<{
     /**
-     * The share in force, the kill switch, and who changed them last and why.
+     * The live share and the kill switch, who changed them last and why, and for each task who
+     * decides about it: the kill switch, a rollout, or the live share.
      *
      * Needs the role admin.
      *
@@ -1307,7 +1473,7 @@ export type AppRouter = RouterOf<{
      */
     get: Query<void, FlagsState>;
     /**
-     * Turns the kill switch on or off. While it is on, everybody gets the control models.
+     * The changes of the live share and the kill switch, by whom and why, oldest first.
      *
      * Needs the role admin.
      *
@@ -1316,9 +1482,25 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is not an admin.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
+    history: Query<History | undefined, FlagsChange[]>;
+    /**
+     * Turns the kill switch on or off. While it is on, everybody gets the control models. On
+     * counts from the next request, whatever the database does, and survives a restart once
+     * `stored` is true; off is stored first.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws CONFLICT (details: `Met`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot store this, and what gives users the candidate is stored first.
+     */
     kill: Mutation<Kill, FlagsState>;
     /**
-     * Moves the share of users that get the candidate models. It counts from the next request on.
+     * What is in force at once, then at each change what changed. An event's id is where to
+     * resume: changes that were missed are told again from the history.
      *
      * Needs the role admin.
      *
@@ -1326,6 +1508,21 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     */
+    onChange: Subscription<Resume | undefined, { id: string; data: FlagsUpdate }>;
+    /**
+     * Moves the share of users that get the candidate models, in tasks that no rollout covers. A
+     * smaller share counts from the next request on and is stored after; a greater one is stored
+     * first. Refused with CONFLICT where rollouts cover every task, as nobody would be moved.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws CONFLICT (details: `Met`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot store this, and what gives users the candidate is stored first.
      */
     setShare: Mutation<SetShare, FlagsState>;
   }>;
@@ -1362,8 +1559,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1377,8 +1574,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1429,7 +1626,7 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is not an admin.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
-    onChange: Subscription<Resume | undefined, { id: string; data: Update }>;
+    onChange: Subscription<Resume2 | undefined, { id: string; data: Update }>;
     /**
      * Stops the clock of the stage. The share stays what it is, and the candidate is still
      * taken back on evidence.
@@ -1440,12 +1637,29 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     pause: Mutation<ChangeRollout, RolloutState>;
+    /**
+     * Lets go of a rollout that has ended, so that the live share decides its tasks again. Where
+     * that would move users, `share` has to say which live share is meant; it holds for all tasks
+     * that no rollout covers.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws NOT_FOUND: There is no such rollout.
+     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
+     */
+    release: Mutation<Release, RolloutState>;
     /**
      * Ends a pause.
      *
@@ -1455,8 +1669,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1470,8 +1684,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1485,8 +1699,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */

@@ -56,6 +56,12 @@ pub enum AlertKind {
     ProviderRefusing,
     /// What is served does not match what was decided.
     NotConverged,
+    /// The kill switch was turned on.
+    Killed,
+    /// The kill switch was turned off.
+    KillEnded,
+    /// Somebody moved the live share.
+    ShareSet,
     /// `modelramp alert test`.
     Test,
 }
@@ -123,7 +129,7 @@ impl Alert {
 }
 
 /// The key of [`Alert::resolves`].
-const RESOLVES: &str = "resolves";
+pub(crate) const RESOLVES: &str = "resolves";
 
 /// An alert that one channel has not had yet.
 #[derive(Clone, Debug, PartialEq)]

@@ -18,6 +18,7 @@ use crate::{
             login_link::{self, LoginLinkStore},
         },
         config::{Config, Environment, Sources},
+        errors::in_full,
         feature_flags::FeatureFlags,
         registry::Registry,
         site::Site,
@@ -26,6 +27,7 @@ use crate::{
     ai_metrics::{AiMetrics, Event, Outcome},
     alerting::Dispatcher,
     chat::{self, Chat, RatedAnswer, store::Rating},
+    live_flags::LiveFlags,
     model_router::{
         Clients, ModelRouter,
         catalog::{Access, Catalog},
@@ -66,7 +68,10 @@ pub struct App {
     tasks: Tasks,
     /// The rollouts.
     pub controller: Arc<Controller>,
-    /// The rollouts' controller, which stores what is recorded and so outlives all that records.
+    /// The kill switch and the live share.
+    pub live: Arc<LiveFlags>,
+    /// Who stores what calls leave behind, and so outlives all calls: the rollouts' controller, and
+    /// the kill switch with the live share.
     recording: Tasks,
     dispatcher: Dispatcher,
     router: axum::Router,
@@ -97,6 +102,15 @@ impl App {
         let tasks = Tasks::default();
 
         let flags = Arc::new(FeatureFlags::new(config.flags.clone()));
+        // Before anything is served, so that a kill outlives a restart.
+        let live = LiveFlags::open(
+            Arc::new(storage.clone()),
+            flags.clone(),
+            config.flags.percentage,
+            Utc::now(),
+        )
+        .await
+        .context("cannot read the kill switch and the live share")?;
         let metrics = Arc::new(AiMetrics::drained());
         restore(&storage, &metrics, Utc::now()).await?;
         let sandbox = if catalog.needs_sandbox() {
@@ -164,6 +178,7 @@ impl App {
             routers::Parts {
                 config: &config,
                 flags,
+                live: live.clone(),
                 metrics: metrics.clone(),
                 models,
                 chat,
@@ -184,14 +199,12 @@ impl App {
             Site::new(config.environment, &config.auth.site),
         ));
         let readiness = {
-            let storage = storage.clone();
+            let (probe, live) = (Arc::new(storage.probe()), live.clone());
             move || {
-                let storage = storage.clone();
+                let (probe, live) = (probe.clone(), live.clone());
                 async move {
-                    match storage.ping().await {
-                        Ok(()) => Vec::new(),
-                        Err(error) => vec![format!("the database does not answer: {error}")],
-                    }
+                    let reason = probe.reason().await.map(str::to_owned);
+                    reason.into_iter().chain(live.trouble()).collect()
                 }
             }
         };
@@ -231,6 +244,7 @@ impl App {
             sandbox_url,
             destinations,
             controller,
+            live,
             tasks,
             recording: Tasks::default(),
             dispatcher,
@@ -243,6 +257,7 @@ impl App {
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let recording = &self.recording;
         recording.spawn(self.controller.clone().run(recording.stopping()));
+        recording.spawn(self.live.clone().run(recording.stopping()));
         self.tasks.spawn(keep_small(
             self.storage.clone(),
             self.config.database.event_retention,
@@ -424,7 +439,7 @@ async fn keep_small(storage: Storage, retention: Duration, stopping: impl Future
             result = storage.prune(retention, Utc::now()) => match result {
                 Ok(upkeep) => tracing::debug!(?upkeep, "upkeep of the database"),
                 Err(error) => {
-                    tracing::error!(error = format!("{error:#}"), "upkeep of the database failed");
+                    tracing::error!(error = in_full(error.as_ref()), "upkeep of the database failed");
                 }
             },
         }

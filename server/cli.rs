@@ -7,6 +7,7 @@ mod alert;
 mod client;
 pub mod demo;
 pub mod drive;
+mod flags;
 mod offline;
 mod rollout;
 pub mod sandbox;
@@ -30,6 +31,7 @@ use crate::{
     _core::{
         auth::Role,
         config::{Config, ConfigFaults, Sources, templates},
+        errors::in_full,
         logging,
     },
     app,
@@ -76,6 +78,8 @@ enum Command {
     },
     /// Ends sessions.
     Sessions(sessions::Arguments),
+    /// The kill switch and the live share of a running server.
+    Flags(flags::Arguments),
     /// Starts, changes and shows the rollouts of a running server.
     Rollout(rollout::Arguments),
     /// Sends bounded traffic of many users through a running server.
@@ -129,7 +133,7 @@ pub fn main() -> ExitCode {
             let faults = error.downcast_ref::<ConfigFaults>();
             let _ = match faults {
                 Some(faults) => writeln!(std::io::stderr(), "{faults}"),
-                None => writeln!(std::io::stderr(), "modelramp: {error:#}"),
+                None => writeln!(std::io::stderr(), "modelramp: {}", in_full(error.as_ref())),
             };
             // Some settings are files, whose readers have errors of their own.
             let is_setting = faults.is_some()
@@ -177,6 +181,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             token(&config, user, role.into(), ttl, login_link).await
         }
         Command::Sessions(arguments) => sessions::run(&arguments, &load_and_note()?).await,
+        Command::Flags(arguments) => flags::run(arguments, &sources()?).await,
         Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,
         Command::Drive(arguments) => drive::run(arguments, &sources()?).await,
         Command::Demo(arguments) => demo::run(arguments).await,

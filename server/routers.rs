@@ -14,6 +14,7 @@ use crate::{
     _core::{config::Config, feature_flags::FeatureFlags, registry::Registry},
     ai_metrics::AiMetrics,
     chat::Chat,
+    live_flags::LiveFlags,
     model_router::ModelRouter,
     rollout::controller::Controller,
 };
@@ -22,8 +23,10 @@ use crate::{
 pub struct Parts<'a> {
     /// What is reported, and how often.
     pub config: &'a Config,
-    /// The live share.
+    /// What is in force.
     pub flags: Arc<FeatureFlags>,
+    /// The kill switch and the live share.
+    pub live: Arc<LiveFlags>,
     /// The windows.
     pub metrics: Arc<AiMetrics>,
     /// The catalogue, and who gets what.
@@ -54,6 +57,7 @@ pub fn register(registry: &mut Registry, parts: Parts<'_>) {
     let Parts {
         config,
         flags,
+        live,
         metrics,
         models,
         chat,
@@ -69,8 +73,10 @@ pub fn register(registry: &mut Registry, parts: Parts<'_>) {
         ai_metrics_router::State::new(metrics, flags.clone(), config.metrics.summary_interval),
     );
     chat_router::register(registry, chat);
-    feature_flags_router::register(registry, flags);
+    let tasks = models.catalog().tasks.iter().map(|task| task.name.clone());
+    let state = feature_flags_router::State::new(live.clone(), flags, tasks);
+    feature_flags_router::register(registry, state);
     models_router::register(registry, models);
-    rollout_router::register(registry, controller);
+    rollout_router::register(registry, controller, live);
     registry.outlive_database(WITHOUT_DATABASE);
 }

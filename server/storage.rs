@@ -9,10 +9,13 @@
 mod db;
 mod conversations;
 mod events;
+mod flags;
 mod lease;
 mod login_links;
 mod outbox;
 mod postgres;
+mod private;
+mod probe;
 mod rollouts;
 mod secret;
 mod sqlite;
@@ -26,8 +29,11 @@ use serde::{Deserialize, Serialize, de::IntoDeserializer, de::value::Error as Va
 use sqlx::migrate::{MigrateError, Migrator};
 
 use self::db::Db;
+use crate::_core::errors::in_full;
 
 pub use self::{
+    postgres::ServerError,
+    probe::Probe,
     secret::{has_secret, secret_for_development},
     upkeep::{ROLLOUT_RETENTION, Rollup, Upkeep},
     users::UserError,
@@ -129,13 +135,16 @@ pub enum StorageError {
         source: io::Error,
     },
     /// The file is no database or may not be written, or the server refuses us.
-    #[error("cannot open the database `{database}`")]
+    #[error("cannot open the database `{database}`: {cause}")]
     Open {
-        /// The file, or server and name without the password.
+        /// The file.
         database: String,
-        /// Why not.
-        source: sqlx::Error,
+        /// Why not, said once.
+        cause: String,
     },
+    /// The PostgreSQL server cannot be reached, or refuses us.
+    #[error(transparent)]
+    Postgres(#[from] ServerError),
     /// There is no file to read.
     #[error(
         "there is no database at `{database}`; start the server here once, which makes it, or let \
@@ -197,6 +206,11 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    fn open(database: String, source: &sqlx::Error) -> Self {
+        let cause = words(source);
+        Self::Open { database, cause }
+    }
+
     fn migrate(database: String, known: &Migrator, source: MigrateError) -> Self {
         match source {
             MigrateError::VersionMissing(version) => Self::Newer {
@@ -207,6 +221,11 @@ impl StorageError {
             source => Self::Migrate { database, source },
         }
     }
+}
+
+/// An error of sqlx with its causes, each said once: its texts repeat what they wrap.
+fn words(error: &sqlx::Error) -> String {
+    in_full(error)
 }
 
 /// Its last migration's version.

@@ -15,6 +15,19 @@ use super::shape::Shape;
 
 /// What `data.code` says beside `data.retryAfter`; not an [`ErrorCode`].
 pub const RATE_LIMIT_EXCEEDED: &str = "RATE_LIMIT_EXCEEDED";
+/// An error with its causes on one line, each said once: many texts repeat the cause that they wrap.
+pub fn in_full(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
 
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident $name:literal $number:literal $status:literal;)*) => {

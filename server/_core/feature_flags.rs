@@ -1,7 +1,10 @@
 //! Every flag of the original, and the per-user decision with its reason.
 //!
-//! What is configured stays for the life of the process; what admins steer is one [`Live`] value that
-//! is replaced as a whole, so a reader sees a change entirely or not at all and never waits for one.
+//! What is configured stays for the life of the process; what changes is one [`Live`] value that is
+//! replaced as a whole, so a reader sees a change entirely or not at all and never waits for one. Who
+//! replaces it: `live_flags` what people steer, the rollouts' controller its shares.
+
+mod in_force;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -10,6 +13,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use self::in_force::{DecidedBy, DecidingRollout, Ended, InForce};
 use super::{
     assignment::{self, BUCKETS, Subject, Variant},
     config::{Algorithm, FlagsConfig},
@@ -106,9 +110,19 @@ pub struct LiveRollout {
     pub candidate: Option<Vec<String>>,
     /// Models in place of the catalogue's control route.
     pub control: Option<Vec<String>>,
+    /// The plan's name.
+    pub plan: String,
+    /// How it ended; its end decides until a newer rollout covers its tasks, or it is let go.
+    pub ended: Option<Ended>,
+    /// Whether it was let go: it decides nothing any more, and neither do older ones of its tasks.
+    pub is_released: bool,
 }
 
 impl LiveRollout {
+    /// Stands before the id of a rollout that serves control because it is not open yet: what is
+    /// served meanwhile is no part of the comparison.
+    pub const CLOSED: &str = "closed:";
+
     /// Whether requests for a task are decided by this rollout.
     pub fn covers(&self, task: &str) -> bool {
         self.tasks.is_empty() || self.tasks.iter().any(|covered| covered == task)
@@ -127,15 +141,22 @@ pub struct Assigned {
 /// What can change while the server runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Live {
+    /// What people steer.
+    pub steered: Steered,
+    /// What the rollouts' controller has published: live ones first, then the newest.
+    pub rollouts: Vec<Arc<LiveRollout>>,
+}
+
+/// The kill switch and the live share, as they are in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steered {
     /// Users below this share get the candidate.
     pub share: Percent,
     /// Sends everybody to control.
     pub killed: bool,
-    /// What the rollouts' controller has published; disjoint in their tasks.
-    pub rollouts: Vec<Arc<LiveRollout>>,
-    /// Counts the changes since the start.
-    pub version: u64,
-    /// The last change; `None` where all is as configured.
+    /// Counts the changes; a change may name the version it is based on.
+    pub version: i64,
+    /// The last change; `None` where all is as first configured.
     pub last_change: Option<Change>,
 }
 
@@ -144,8 +165,8 @@ pub struct Live {
 pub struct Change {
     /// In the words of whoever did it.
     pub reason: String,
-    /// The user's id.
-    pub by: i64,
+    /// `user:7`, `settings`.
+    pub actor: String,
     /// When.
     pub at: DateTime<Utc>,
 }
@@ -162,11 +183,13 @@ impl FeatureFlags {
     /// Flags as configured.
     pub fn new(config: FlagsConfig) -> Self {
         let live = Live {
-            share: config.percentage,
-            killed: false,
+            steered: Steered {
+                share: config.percentage,
+                killed: false,
+                version: 0,
+                last_change: None,
+            },
             rollouts: Vec::new(),
-            version: 0,
-            last_change: None,
         };
         Self {
             forced_on: config.forced_on.iter().cloned().collect(),
@@ -199,10 +222,14 @@ impl FeatureFlags {
     /// Which variant a subject gets for a task, and why: by the rollout that covers the task, else
     /// by the live share.
     pub fn assign(&self, task: &str, subject: Option<&Subject>) -> Assigned {
-        let live = self.live.load();
+        self.assign_by(&self.live.load(), task, subject)
+    }
+
+    fn assign_by(&self, live: &Live, task: &str, subject: Option<&Subject>) -> Assigned {
         let rollout = live.rollouts.iter().find(|rollout| rollout.covers(task));
+        let rollout = rollout.filter(|rollout| !rollout.is_released);
         Assigned {
-            decision: self.decide_by(&live, rollout.map(Arc::as_ref), subject),
+            decision: self.decide_by(live, rollout.map(Arc::as_ref), subject),
             rollout: rollout.cloned(),
         }
     }
@@ -220,7 +247,7 @@ impl FeatureFlags {
     ) -> Decision {
         let (share, algorithm, salt) = match rollout {
             Some(rollout) => (rollout.share, rollout.algorithm, &rollout.salt),
-            None => (live.share, self.config.algorithm, &self.config.salt),
+            None => (live.steered.share, self.config.algorithm, &self.config.salt),
         };
         let bucket = subject.map(|subject| assignment::bucket(algorithm, salt, subject));
         let is_listed = |list: &HashSet<Subject>| {
@@ -229,7 +256,7 @@ impl FeatureFlags {
         let is_on = |list: fn(&LiveRollout) -> &HashSet<Subject>| {
             rollout.is_some_and(|rollout| is_listed(list(rollout)))
         };
-        let (is_in, reason) = if live.killed {
+        let (is_in, reason) = if live.steered.killed {
             (false, Reason::KillSwitch)
         } else if is_listed(&self.forced_off) || is_on(|rollout| &rollout.forced_off) {
             (false, Reason::ForcedOff)
@@ -276,16 +303,12 @@ impl FeatureFlags {
         self.flags(subject).is_enabled(name)
     }
 
-    /// Moves the live share; the next decision goes by it. Answers the new state.
-    pub fn set_share(
-        &self,
-        share: Percent,
-        reason: impl Into<String>,
-        by: i64,
-        at: DateTime<Utc>,
-    ) -> Live {
-        let change = Change::new(reason, by, at);
-        self.change(&change, |live| live.share = share)
+    /// Replaces what people steer; the next decision goes by it.
+    pub fn steer(&self, steered: &Steered) {
+        self.live.rcu(|live| Live {
+            steered: steered.clone(),
+            ..Live::clone(live)
+        });
     }
 
     /// Replaces the live rollouts; the next decision goes by them.
@@ -295,185 +318,7 @@ impl FeatureFlags {
             ..Live::clone(live)
         });
     }
-
-    /// Turns the kill switch on or off; the share stays what it is. Answers the new state.
-    pub fn kill(&self, on: bool, reason: impl Into<String>, by: i64, at: DateTime<Utc>) -> Live {
-        let change = Change::new(reason, by, at);
-        self.change(&change, |live| live.killed = on)
-    }
-
-    /// Two changes at once are made one after the other, and neither is lost.
-    fn change(&self, change: &Change, edit: impl Fn(&mut Live)) -> Live {
-        let after = |before: &Live| {
-            let mut live = before.clone();
-            edit(&mut live);
-            live.version += 1;
-            live.last_change = Some(change.clone());
-            live
-        };
-        after(&self.live.rcu(|before| after(before)))
-    }
-}
-
-impl Change {
-    fn new(reason: impl Into<String>, by: i64, at: DateTime<Utc>) -> Self {
-        Self {
-            reason: reason.into(),
-            by,
-            at,
-        }
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config() -> FlagsConfig {
-        FlagsConfig {
-            percentage: Percent::ZERO,
-            force_openrouter: false,
-            force_server_side_chat: false,
-            force_streaming: false,
-            force_model_routing: false,
-            force_utcp: false,
-            model_routing: false,
-            algorithm: Algorithm::LegacyModulo,
-            salt: "salt".into(),
-            forced_on: Vec::new(),
-            forced_off: Vec::new(),
-        }
-    }
-
-    fn percent(value: f64) -> Percent {
-        Percent::new(value).expect("a percentage")
-    }
-
-    fn at() -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(1_700_000_000_000).expect("a time")
-    }
-
-    #[track_caller]
-    fn decides(flags: &FeatureFlags, user: Option<i64>, variant: Variant, reason: Reason) {
-        let subject = user.and_then(Subject::user);
-        let decision = flags.decide(subject.as_ref());
-        assert_eq!((decision.variant, decision.reason), (variant, reason));
-    }
-
-    #[test]
-    fn the_share_decides_by_bucket() {
-        let flags = FeatureFlags::new(FlagsConfig {
-            percentage: percent(10.0),
-            ..config()
-        });
-        decides(&flags, Some(9), Variant::Candidate, Reason::Share);
-        decides(&flags, Some(10), Variant::Control, Reason::Share);
-        decides(&flags, None, Variant::Control, Reason::NoSubject);
-        assert_eq!(flags.decide(Some(&Subject::User(9))).bucket, Some(9_000));
-    }
-
-    #[test]
-    fn an_id_is_not_needed_at_0_and_at_100() {
-        let flags = FeatureFlags::new(config());
-        decides(&flags, None, Variant::Control, Reason::Share);
-        flags.set_share(Percent::FULL, "all", 1, at());
-        decides(&flags, None, Variant::Candidate, Reason::Share);
-    }
-
-    #[test]
-    fn the_first_reason_wins_in_its_order() {
-        let flags = FeatureFlags::new(FlagsConfig {
-            force_openrouter: true,
-            forced_on: vec![Subject::User(1), Subject::User(2)],
-            forced_off: vec![Subject::User(1)],
-            ..config()
-        });
-        decides(&flags, Some(1), Variant::Control, Reason::ForcedOff);
-        decides(&flags, Some(2), Variant::Candidate, Reason::ForcedOn);
-        decides(&flags, Some(3), Variant::Candidate, Reason::ForcedForAll);
-        decides(&flags, None, Variant::Candidate, Reason::ForcedForAll);
-        flags.kill(true, "answers are wrong", 1, at());
-        for user in [Some(1), Some(2), Some(3), None] {
-            decides(&flags, user, Variant::Control, Reason::KillSwitch);
-        }
-    }
-
-    #[test]
-    fn a_kill_ends_as_it_began_and_keeps_the_share() {
-        let flags = FeatureFlags::new(FlagsConfig {
-            percentage: Percent::FULL,
-            ..config()
-        });
-        let killed = flags.kill(true, "outage", 7, at());
-        assert_eq!(
-            (killed.killed, killed.share, killed.version),
-            (true, Percent::FULL, 1)
-        );
-        assert!(!flags.is_enabled("enableOpenRouterModels", Some(&Subject::User(1))));
-        let back = flags.kill(false, "over", 7, at());
-        assert_eq!(
-            (back.killed, back.share, back.version),
-            (false, Percent::FULL, 2)
-        );
-        decides(&flags, Some(1), Variant::Candidate, Reason::Share);
-    }
-
-    #[test]
-    fn a_change_is_kept_with_its_author() {
-        let flags = FeatureFlags::new(config());
-        assert_eq!(flags.live().last_change, None);
-        let answered = flags.set_share(percent(12.5), "first stage", 7, at());
-        assert_eq!(*flags.live(), answered);
-        let change = Change::new("first stage", 7, at());
-        assert_eq!(answered.last_change, Some(change));
-    }
-
-    #[test]
-    fn no_change_is_lost_when_many_are_made_at_once() {
-        let flags = FeatureFlags::new(config());
-        std::thread::scope(|scope| {
-            for thread in 0..4 {
-                let flags = &flags;
-                scope.spawn(move || {
-                    for n in 0..250 {
-                        let live = flags.kill(n % 2 == 0, "test", thread, at());
-                        assert_eq!(live.killed, n % 2 == 0);
-                    }
-                });
-            }
-        });
-        assert_eq!(flags.live().version, 1000);
-    }
-
-    #[test]
-    fn names_are_those_on_the_wire() {
-        let flags = FeatureFlags::new(FlagsConfig {
-            percentage: Percent::FULL,
-            force_server_side_chat: true,
-            force_streaming: true,
-            force_model_routing: true,
-            force_utcp: true,
-            ..config()
-        });
-        let all = flags.flags(None);
-        let wire = serde_json::to_value(all).expect("flags are JSON");
-        for (name, value) in wire.as_object().expect("an object") {
-            assert_eq!(all.is_enabled(name), value == true, "{name}");
-        }
-        assert!(!all.is_enabled("nope"));
-        assert!(!all.is_enabled("use_server_side_chat"));
-    }
-
-    #[test]
-    fn model_routing_is_on_by_either_setting() {
-        for (model_routing, force_model_routing) in [(true, false), (false, true), (true, true)] {
-            let flags = FeatureFlags::new(FlagsConfig {
-                model_routing,
-                force_model_routing,
-                ..config()
-            });
-            assert!(flags.model_routing());
-        }
-        assert!(!FeatureFlags::new(config()).model_routing());
-    }
-}
+mod tests;

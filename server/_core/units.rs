@@ -18,7 +18,8 @@ impl Percent {
 
     /// `None` outside 0 to 100, and for NaN.
     pub fn new(value: f64) -> Option<Self> {
-        (0.0..=100.0).contains(&value).then_some(Self(value))
+        // -0 is 0.
+        (0.0..=100.0).contains(&value).then_some(Self(value + 0.0))
     }
 
     /// The number, 0 to 100.

@@ -169,6 +169,14 @@ impl Recommendation {
         }
     }
 
+    /// The advice while the kill switch is on: nothing is raised.
+    pub fn killed() -> Self {
+        Self::stay(
+            Percent::ZERO,
+            "The kill switch is on: everybody gets the control models. Turn it off before proceeding.",
+        )
+    }
+
     fn stay(recommended_percentage: Percent, reason: impl fmt::Display) -> Self {
         Self {
             should_proceed: false,

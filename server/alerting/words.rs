@@ -28,6 +28,9 @@ impl AlertKind {
             Self::BothSidesFailing => "both-sides-failing",
             Self::ProviderRefusing => "provider-refusing",
             Self::NotConverged => "not-converged",
+            Self::Killed => "killed",
+            Self::KillEnded => "kill-ended",
+            Self::ShareSet => "share-set",
             Self::Test => "test",
         }
     }
@@ -91,6 +94,9 @@ mod tests {
             BothSidesFailing,
             ProviderRefusing,
             NotConverged,
+            Killed,
+            KillEnded,
+            ShareSet,
             Test,
         ] {
             assert_eq!(json!(kind), kind.name());

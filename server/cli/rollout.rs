@@ -6,6 +6,8 @@
 
 mod show;
 
+pub(super) use self::show::{list, moment, text};
+
 use std::{
     io::{IsTerminal, Read, Write},
     path::{Path, PathBuf},
@@ -89,6 +91,14 @@ enum Command {
     Rollback(Change),
     /// Lets a rollout through the gate that it waits at.
     Approve(Change),
+    /// Lets go of a rollout that has ended, so that the live share decides its tasks again.
+    Release {
+        #[command(flatten)]
+        change: Change,
+        /// The live share from then on, 0 to 100; needed where users get the candidate before or after.
+        #[arg(long, value_parser = percent)]
+        share: Option<Percent>,
+    },
     /// Lists what was done to a rollout, by whom and why.
     History {
         /// The rollout's id.
@@ -132,6 +142,7 @@ struct Change {
     version: Option<i64>,
 }
 
+/// A share, with or without its sign.
 pub(super) fn percent(text: &str) -> Result<Percent, String> {
     let text = text.trim().trim_end_matches('%');
     Percent::parse(text).ok_or_else(|| "expected a number from 0 to 100".to_owned())
@@ -218,6 +229,13 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<(Value, Show)>
         Command::Pause(input) => change("pause", input, None).await,
         Command::Resume(input) => change("resume", input, None).await,
         Command::Advance(input) => change("advance", input, None).await,
+        Command::Release {
+            change: input,
+            share,
+        } => {
+            let share = share.map(|share| ("share", json!(share)));
+            change("release", input, share).await
+        }
         Command::Rollback(input) => change("rollback", input, None).await,
         Command::Approve(input) => change("approve", input, None).await,
         Command::SetShare {

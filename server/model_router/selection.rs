@@ -8,7 +8,9 @@ use super::{
 };
 use crate::_core::{
     assignment::{BUCKETS, Subject, Variant},
-    feature_flags::{Assigned, Decision, FeatureFlags, LiveRollout, Reason},
+    feature_flags::{
+        Assigned, DecidingRollout, Decision, FeatureFlags, InForce, LiveRollout, Reason,
+    },
 };
 
 /// The models for one call.
@@ -120,6 +122,15 @@ impl Selection {
         rollout.map(|rollout| rollout.id.clone())
     }
 
+    /// Who decides about the task.
+    pub fn in_force(&self) -> InForce {
+        let assigned = Assigned {
+            decision: self.decision,
+            rollout: self.rollout.clone(),
+        };
+        assigned.in_force()
+    }
+
     /// The reasons in words, for people who ask why a user got an answer from this model.
     pub fn why(&self) -> String {
         let Decision { bucket, share, .. } = self.decision;
@@ -131,16 +142,20 @@ impl Selection {
             Variant::Candidate => ("candidate", "below"),
             Variant::Control => ("control", "not below"),
         };
+        let share = match self.rollout.as_deref().map(DecidingRollout::new) {
+            Some(rollout) => format!("the share of {share} % of {}", rollout.named()),
+            None => format!("the live share of {share} %"),
+        };
         let decided = match (self.decision.reason, bucket) {
             (Reason::KillSwitch, _) => "the kill switch is on".to_owned(),
             (Reason::ForcedOff, _) => format!("{who} is on the forced-off list"),
             (Reason::ForcedOn, _) => format!("{who} is on the forced-on list"),
             (Reason::ForcedForAll, _) => "FORCE_OPENROUTER puts everybody in".to_owned(),
-            (Reason::NoSubject, _) => format!("{who} is in no bucket, and the share is {share} %"),
-            (Reason::Share, None) => format!("the live share is {share} %"),
-            (Reason::Share, Some(bucket)) => format!(
-                "{who} is in bucket {bucket} of {BUCKETS}, {relation} the live share of {share} %"
-            ),
+            (Reason::NoSubject, _) => format!("{who} is in no bucket, and goes by {share}"),
+            (Reason::Share, None) => format!("everybody goes by {share}"),
+            (Reason::Share, Some(bucket)) => {
+                format!("{who} is in bucket {bucket} of {BUCKETS}, {relation} {share}")
+            }
         };
         let model = self.route.first().map_or("", |model| &*model.name);
         let task = &self.task;

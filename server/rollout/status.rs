@@ -48,6 +48,9 @@ pub struct Status {
     pub stage_began_at: DateTime<Utc>,
     /// When it reached a final state.
     pub ended_at: Option<DateTime<Utc>>,
+    /// When a person let go of it, so that its end decides no more; only ended ones.
+    #[serde(default)]
+    pub released_at: Option<DateTime<Utc>>,
     /// Who made the last change: `user:7`, `controller`.
     pub changed_by: String,
     /// Why, in words.

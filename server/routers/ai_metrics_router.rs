@@ -4,17 +4,19 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{
     _core::{
-        assignment::Subject,
+        assignment::{Subject, Variant},
         context::{Caller, Context},
         errors::RpcError,
-        feature_flags::FeatureFlags,
-        procedure::Plain,
+        feature_flags::{Assigned, DecidedBy, DecidingRollout, FeatureFlags, InForce},
+        procedure::{Accepts, Input, Plain, ProcedureInput},
         registry::Registry,
+        shape::Shape,
         units::Percent,
     },
     ai_metrics::{
@@ -26,6 +28,9 @@ use crate::{
     },
     procedures,
 };
+
+/// The task that is spoken of where none is named: the front end's.
+const DEFAULT_TASK: &str = "chat";
 
 /// What the procedures need.
 #[derive(Clone)]
@@ -54,8 +59,14 @@ impl State {
         self.metrics.summary(Minutes::HOUR, context.received_at)
     }
 
-    fn share(&self) -> Percent {
-        self.flags.live().share
+    /// Who decides about a task for the caller.
+    fn assigned(&self, context: &Context, input: &TaskInput) -> Assigned {
+        let subject = match &context.caller {
+            Caller::User(user) => Some(Subject::User(user.id)),
+            Caller::Anonymous | Caller::Unknown { .. } => None,
+        };
+        let task = input.0.task.as_deref().unwrap_or(DEFAULT_TASK);
+        self.flags.assign(task, subject.as_ref())
     }
 }
 
@@ -64,7 +75,8 @@ pub fn register(registry: &mut Registry, state: State) {
     procedures!(registry.router("aiMetrics", state);
         /// Requests, failures and latency over the last minutes, in all, by model and by variant.
         query SignedIn getSummary = get_summary;
-        /// The live share, whether the caller is in, and what the last hour advises.
+        /// The share that is in force for a task and who decides about it, whether the caller is in,
+        /// and what the last hour advises.
         query SignedIn getRolloutStatus = get_rollout_status;
         /// The last hour by model and by variant.
         query SignedIn getModelBreakdown = get_model_breakdown;
@@ -85,14 +97,46 @@ pub struct WindowInput {
     pub last_minutes: Minutes,
 }
 
+/// [`TaskFields`], or null as nothing: these procedures had no input, and some clients send null then.
+pub struct TaskInput(TaskFields);
+
+impl ProcedureInput for TaskInput {
+    const ACCEPTS: Accepts = Accepts::Json;
+
+    fn schema(generator: &mut SchemaGenerator) -> Schema {
+        TaskFields::schema(generator)
+    }
+
+    fn parse(input: Input, shape: &Shape) -> Result<Self, RpcError> {
+        let input = match input {
+            Input::Json(Value::Null) => Input::Absent,
+            input => input,
+        };
+        TaskFields::parse(input, shape).map(Self)
+    }
+}
+
+/// Which task.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct TaskFields {
+    /// A task of the catalogue; `chat` where it is left out.
+    #[schemars(length(min = 1, max = 100))]
+    pub task: Option<String>,
+}
+
 /// How far the rollout is.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
-    /// The live share, the same for every caller.
+    /// The share in force for the task, the same for every caller; 0 while the kill switch is on.
     pub current_percentage: Percent,
     /// Whether the caller gets the candidate models.
     pub enabled: bool,
+    /// Who decides about the task.
+    pub decided_by: DecidedBy,
+    /// The rollout that covers the task, also while the kill switch stands above it.
+    pub rollout: Option<DecidingRollout>,
     /// Attempts of the last hour that were not cancelled.
     pub total_requests: u64,
     /// Failures in percent, not rounded.
@@ -106,17 +150,28 @@ pub struct RolloutStatus {
 }
 
 impl RolloutStatus {
-    /// The status for a caller who is in (`enabled`) or not.
-    pub fn new(summary: &Summary, current_percentage: Percent, enabled: bool) -> Self {
+    /// The status for a caller, of whom it was decided so.
+    pub fn new(summary: &Summary, assigned: &Assigned) -> Self {
+        let in_force = assigned.in_force();
         Self {
-            current_percentage,
-            enabled,
+            current_percentage: in_force.share,
+            enabled: assigned.decision.variant == Variant::Candidate,
             total_requests: summary.total_requests,
             error_rate: summary.error_rate,
             avg_response_time: summary.avg_response_time,
-            recommendation: Recommendation::of(summary, current_percentage),
+            recommendation: advice(summary, &in_force),
             variants: summary.variants,
+            decided_by: in_force.decided_by,
+            rollout: in_force.rollout,
         }
+    }
+}
+
+/// What the last hour advises at the share in force.
+fn advice(summary: &Summary, in_force: &InForce) -> Recommendation {
+    match in_force.decided_by {
+        DecidedBy::KillSwitch => Recommendation::killed(),
+        DecidedBy::Rollout | DecidedBy::LiveShare => Recommendation::of(summary, in_force.share),
     }
 }
 
@@ -167,9 +222,9 @@ pub struct JudgedFigures {
 }
 
 impl RolloutHealth {
-    /// The verdict and the advice at a live share.
-    pub fn new(summary: &Summary, current_percentage: Percent) -> Self {
-        let advice = Recommendation::of(summary, current_percentage);
+    /// The verdict and the advice at the share in force.
+    pub fn new(summary: &Summary, in_force: &InForce) -> Self {
+        let advice = advice(summary, in_force);
         let health = summary.health.clone();
         Self {
             healthy: health.healthy,
@@ -204,17 +259,13 @@ async fn get_summary(
     Ok(state.metrics.read_summary(input.last_minutes, now).await)
 }
 
-async fn get_rollout_status(state: State, context: Context) -> Result<RolloutStatus, RpcError> {
-    let subject = match &context.caller {
-        Caller::User(user) => Some(Subject::User(user.id)),
-        Caller::Anonymous | Caller::Unknown { .. } => None,
-    };
-    let flags = state.flags.flags(subject.as_ref());
-    Ok(RolloutStatus::new(
-        &state.last_hour(&context),
-        state.share(),
-        flags.enable_open_router_models,
-    ))
+async fn get_rollout_status(
+    state: State,
+    context: Context,
+    input: TaskInput,
+) -> Result<RolloutStatus, RpcError> {
+    let assigned = state.assigned(&context, &input);
+    Ok(RolloutStatus::new(&state.last_hour(&context), &assigned))
 }
 
 async fn get_model_breakdown(state: State, context: Context) -> Result<ModelBreakdown, RpcError> {
@@ -226,11 +277,13 @@ async fn get_model_breakdown(state: State, context: Context) -> Result<ModelBrea
     })
 }
 
-async fn check_rollout_health(state: State, context: Context) -> Result<RolloutHealth, RpcError> {
-    Ok(RolloutHealth::new(
-        &state.last_hour(&context),
-        state.share(),
-    ))
+async fn check_rollout_health(
+    state: State,
+    context: Context,
+    input: TaskInput,
+) -> Result<RolloutHealth, RpcError> {
+    let in_force = state.assigned(&context, &input).in_force();
+    Ok(RolloutHealth::new(&state.last_hour(&context), &in_force))
 }
 
 async fn log_summary(state: State, context: Context) -> Result<Done, RpcError> {

@@ -1,75 +1,94 @@
 //! `featureFlags.*`: the live share and the kill switch, for admins.
+//!
+//! A change may name the version it is based on; if the flag has moved on, it is refused with CONFLICT,
+//! and the error tells the state it met in `data.details.current`. Without a version the last change
+//! wins, as it did in the TypeScript server; the history has both.
+
+mod answers;
+mod updates;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use futures::Stream;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::json;
 
+pub(super) use self::answers::refused;
+use self::{
+    answers::{FlagsChange, FlagsState, Met},
+    updates::FlagsUpdate,
+};
 use crate::{
     _core::{
-        config::Algorithm,
         context::Context,
-        errors::RpcError,
-        feature_flags::{FeatureFlags, Live},
+        errors::{ErrorCode, RpcError},
+        feature_flags::FeatureFlags,
+        procedure::Tracked,
         registry::Registry,
         units::Percent,
     },
+    live_flags::{Ask, LiveFlags},
     procedures,
 };
 
 /// The longest reason, in UTF-16 code units.
 pub(super) const MAX_REASON: u32 = 1000;
+/// Lines of the history that are told where nothing else is asked for, and at most.
+const HISTORY: u32 = 100;
+const MAX_HISTORY: u32 = 1000;
 
-/// Registers the namespace.
-pub fn register(registry: &mut Registry, flags: Arc<FeatureFlags>) {
-    procedures!(registry.router("featureFlags", flags);
-        /// The share in force, the kill switch, and who changed them last and why.
-        query Admin get = get;
-        /// Moves the share of users that get the candidate models. It counts from the next request on.
-        mutation Admin setShare = set_share;
-        /// Turns the kill switch on or off. While it is on, everybody gets the control models.
-        mutation Admin kill = kill;
-    );
+/// What the procedures need.
+#[derive(Clone)]
+pub struct State {
+    /// What is steered.
+    live: Arc<LiveFlags>,
+    /// What is in force.
+    flags: Arc<FeatureFlags>,
+    /// The catalogue's tasks.
+    tasks: Arc<[Arc<str>]>,
 }
 
-/// What is in force.
-#[derive(Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct FlagsState {
-    /// Users below this share get the candidate models.
-    share: Percent,
-    /// The kill switch: everybody gets the control models, whatever the share.
-    killed: bool,
-    /// Everybody gets the candidate models, whatever the share (setting `FORCE_OPENROUTER`).
-    forced_for_all: bool,
-    /// How users become buckets.
-    algorithm: Algorithm,
-    /// Counts the changes since the server started.
-    version: u64,
-    /// Why the last change was made; null where all is as configured.
-    reason: Option<String>,
-    /// The id of the user who made it.
-    by: Option<i64>,
-    /// When it was made.
-    at: Option<DateTime<Utc>>,
-}
-
-impl FlagsState {
-    fn new(flags: &FeatureFlags, live: &Live) -> Self {
-        let change = live.last_change.as_ref();
+impl State {
+    /// State over the tasks of a catalogue.
+    pub fn new(
+        live: Arc<LiveFlags>,
+        flags: Arc<FeatureFlags>,
+        tasks: impl IntoIterator<Item = Arc<str>>,
+    ) -> Self {
         Self {
-            share: live.share,
-            killed: live.killed,
-            forced_for_all: flags.forced_for_all(),
-            algorithm: flags.algorithm(),
-            version: live.version,
-            reason: change.map(|change| change.reason.clone()),
-            by: change.map(|change| change.by),
-            // JavaScript's dates have milliseconds.
-            at: change.map(|change| change.at.trunc_subsecs(3)),
+            live,
+            flags,
+            tasks: tasks.into_iter().collect(),
         }
     }
+
+    /// What is in force now.
+    fn now(&self) -> FlagsState {
+        FlagsState::new(self, &self.live.state())
+    }
+}
+
+/// Registers the namespace.
+pub fn register(registry: &mut Registry, state: State) {
+    procedures!(registry.router("featureFlags", state);
+        /// The live share and the kill switch, who changed them last and why, and for each task who
+        /// decides about it: the kill switch, a rollout, or the live share.
+        query Admin get = get;
+        /// Moves the share of users that get the candidate models, in tasks that no rollout covers. A
+        /// smaller share counts from the next request on and is stored after; a greater one is stored
+        /// first. Refused with CONFLICT where rollouts cover every task, as nobody would be moved.
+        mutation Admin setShare = set_share, errors answers::CHANGING;
+        /// Turns the kill switch on or off. While it is on, everybody gets the control models. On
+        /// counts from the next request, whatever the database does, and survives a restart once
+        /// `stored` is true; off is stored first.
+        mutation Admin kill = kill, errors answers::CHANGING;
+        /// The changes of the live share and the kill switch, by whom and why, oldest first.
+        query Admin history = history;
+        /// What is in force at once, then at each change what changed. An event's id is where to
+        /// resume: changes that were missed are told again from the history.
+        subscription Admin onChange = on_change;
+    );
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -79,6 +98,11 @@ struct SetShare {
     /// Why, for those who look later; not blank.
     #[schemars(length(min = 1, max = MAX_REASON))]
     reason: String,
+    /// The version that this is based on. If the flag has moved on, the change is refused; without a
+    /// version, the last one wins.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    version: Option<i64>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -88,40 +112,99 @@ struct Kill {
     /// Why, for those who look later; not blank.
     #[schemars(length(min = 1, max = MAX_REASON))]
     reason: String,
+    /// The version that this is based on. If the flag has moved on, the change is refused; without a
+    /// version, the last one wins.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    version: Option<i64>,
 }
 
-async fn get(flags: Arc<FeatureFlags>, _: Context) -> Result<FlagsState, RpcError> {
-    Ok(FlagsState::new(&flags, &flags.live()))
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct History {
+    /// Only changes before this version.
+    #[schemars(range(min = 1))]
+    before: Option<i64>,
+    /// The newest so many; 100 where it is not given.
+    #[schemars(range(min = 1, max = MAX_HISTORY))]
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+struct Resume {
+    /// The id of the last event that arrived, where the connection was lost.
+    last_event_id: Option<String>,
+}
+
+async fn get(state: State, _: Context) -> Result<FlagsState, RpcError> {
+    Ok(state.now())
 }
 
 async fn set_share(
-    flags: Arc<FeatureFlags>,
+    state: State,
     context: Context,
     input: SetShare,
 ) -> Result<FlagsState, RpcError> {
-    let reason = checked(&input.reason)?;
-    let by = context.user()?.id;
-    let live = flags.set_share(input.percent, reason, by, context.received_at);
-    tracing::warn!(by, share = %live.share, version = live.version, reason, "live share set");
-    Ok(FlagsState::new(&flags, &live))
+    let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
+    let now = state.now();
+    if let Some(covered) = now.covered() {
+        return Err(RpcError::new(
+            ErrorCode::Conflict,
+            format!(
+                "The live share would move nobody: {covered}. Move the share of a rollout with \
+                 `rollout.setShare`, or let go of one that has ended with `rollout.release`"
+            ),
+        )
+        .with_details(json!(Met::new(&state.live.state()))));
+    }
+    let ask = Ask {
+        based_on: input.version,
+        reason,
+        actor: &actor,
+        at: context.received_at,
+    };
+    let changed = state.live.set_share(input.percent, ask).await;
+    let changed = changed.map_err(refused)?;
+    Ok(FlagsState::new(&state, &changed))
 }
 
-async fn kill(
-    flags: Arc<FeatureFlags>,
-    context: Context,
-    input: Kill,
-) -> Result<FlagsState, RpcError> {
-    let reason = checked(&input.reason)?;
-    let by = context.user()?.id;
-    let live = flags.kill(input.on, reason, by, context.received_at);
-    tracing::warn!(
-        by,
-        on = live.killed,
-        version = live.version,
+async fn kill(state: State, context: Context, input: Kill) -> Result<FlagsState, RpcError> {
+    let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
+    let ask = Ask {
+        based_on: input.version,
         reason,
-        "kill switch set"
-    );
-    Ok(FlagsState::new(&flags, &live))
+        actor: &actor,
+        at: context.received_at,
+    };
+    let changed = state.live.kill(input.on, ask).await;
+    let changed = changed.map_err(refused)?;
+    Ok(FlagsState::new(&state, &changed))
+}
+
+async fn history(state: State, _: Context, input: History) -> Result<Vec<FlagsChange>, RpcError> {
+    let limit = input.limit.unwrap_or(HISTORY).clamp(1, MAX_HISTORY);
+    let (changes, owed) =
+        (state.live.history(input.before, limit).await).map_err(RpcError::internal)?;
+    let stored = changes.len().saturating_sub(owed);
+    let changes = changes.iter().enumerate();
+    Ok(changes
+        .map(|(n, change)| FlagsChange::new(change, n < stored))
+        .collect())
+}
+
+async fn on_change(
+    state: State,
+    _: Context,
+    input: Resume,
+) -> Result<impl Stream<Item = Result<Tracked<FlagsUpdate>, RpcError>>, RpcError> {
+    let last = input.last_event_id.as_deref();
+    Ok(updates::follow(state, last).await)
+}
+
+/// As the history names who did it.
+pub(super) fn actor(context: &Context) -> Result<String, RpcError> {
+    Ok(format!("user:{}", context.user()?.id))
 }
 
 /// The reason without blanks around it; one of blanks only is none.

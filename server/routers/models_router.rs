@@ -12,7 +12,7 @@ use crate::{
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
-        feature_flags::Reason,
+        feature_flags::{DecidedBy, DecidingRollout, Reason},
         registry::Registry,
         units::Percent,
     },
@@ -115,10 +115,14 @@ pub struct Explanation {
     pub variant: Variant,
     /// Where the user falls between nobody and everybody.
     pub bucket: Option<u32>,
-    /// The live share, in percent.
+    /// The share in force for the task, in percent; 0 while the kill switch is on.
     pub share: Percent,
     /// Why the user is on that route.
     pub reason: Reason,
+    /// Who decides about the task.
+    pub decided_by: DecidedBy,
+    /// The rollout that covers the task, also while the kill switch stands above it.
+    pub rollout: Option<DecidingRollout>,
     /// The model that is asked first.
     pub model: String,
     /// The models that take over, in order.
@@ -154,13 +158,16 @@ async fn explain(
     }
     let selection = models.select(&input.task, Some(&Subject::User(user_id)), None)?;
     let mut route = names(&selection.route).into_iter();
+    let in_force = selection.in_force();
     Ok(Explanation {
         user_id,
         task: selection.task.to_string(),
         variant: selection.variant,
         bucket: selection.decision.bucket,
-        share: selection.decision.share,
+        share: in_force.share,
         reason: selection.decision.reason,
+        decided_by: in_force.decided_by,
+        rollout: in_force.rollout,
         model: route.next().unwrap_or_default(),
         fallbacks: route.collect(),
         why: selection.why(),

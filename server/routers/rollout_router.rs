@@ -5,6 +5,7 @@
 //! `data.details.current`, so that the caller can look again and decide anew.
 
 mod answers;
+mod release;
 mod updates;
 
 use std::sync::Arc;
@@ -17,12 +18,13 @@ use self::{
     answers::{Checked, HistoryEntry, RolloutDetails, RolloutState},
     updates::Update,
 };
-use super::feature_flags_router::{MAX_REASON, checked};
+use super::feature_flags_router::{MAX_REASON, actor, checked};
 use crate::{
     _core::{
         context::Context, errors::RpcError, procedure::Tracked, registry::Registry, suggest,
         units::Percent,
     },
+    live_flags::LiveFlags,
     procedures,
     rollout::{audit::Explanation, controller::Controller, plan::Plan},
 };
@@ -31,7 +33,8 @@ use crate::{
 const MAX_PLAN: u32 = 65_536;
 
 /// Registers the namespace.
-pub fn register(registry: &mut Registry, controller: Arc<Controller>) {
+pub fn register(registry: &mut Registry, controller: Arc<Controller>, live: Arc<LiveFlags>) {
+    release::register(registry, controller.clone(), live);
     procedures!(registry.router("rollout", controller);
         /// Checks a plan: every fault with its line, or what it says and what is odd about it.
         query Admin validate = validate, errors answers::CHECKING;
@@ -258,9 +261,4 @@ async fn on_change(
 ) -> Result<impl Stream<Item = Result<Tracked<Update>, RpcError>>, RpcError> {
     let last = input.last_event_id.as_deref();
     updates::follow(controller, last).await
-}
-
-/// As the history names who did it.
-fn actor(context: &Context) -> Result<String, RpcError> {
-    Ok(format!("user:{}", context.user()?.id))
 }

@@ -76,7 +76,7 @@ impl Db {
             Err(source) if sqlite::has_no_room(&source) => {
                 return Err(StorageError::NoRoom { database, source });
             }
-            Err(source) => return Err(StorageError::Open { database, source }),
+            Err(source) => return Err(StorageError::open(database, &source)),
         };
         let known = newest(known);
         match version.cmp(&known) {

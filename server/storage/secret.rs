@@ -9,7 +9,7 @@ use std::{
 use rand::Rng;
 use secrecy::SecretString;
 
-use super::{postgres, sqlite};
+use super::{postgres, private, sqlite};
 
 const SECRET_BYTES: usize = 32;
 
@@ -41,9 +41,8 @@ fn place(database_url: &str) -> io::Result<(PathBuf, PathBuf)> {
         ));
     }
     let database = sqlite::path(database_url).map_err(io::Error::other)?;
-    let mut path = database.clone().into_os_string();
-    path.push(".jwt-secret");
-    Ok((database, path.into()))
+    let path = private::beside(&database, ".jwt-secret");
+    Ok((database, path))
 }
 
 fn read(path: &Path) -> io::Result<SecretString> {

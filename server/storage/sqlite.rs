@@ -23,7 +23,7 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
-use super::StorageError;
+use super::{StorageError, private};
 use crate::_core::database_url::sqlite_file;
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/sqlite");
@@ -43,16 +43,56 @@ pub(super) struct Sqlite {
     /// For everything that changes something.
     pub(super) write: SqlitePool,
     pub(super) writer_lock: Arc<WriterLock>,
+    pub(super) files: Arc<Files>,
+}
+
+/// The files of an open database, by which a probe knows that they are still the same.
+pub(super) struct Files {
+    pub(super) database: PathBuf,
+    /// Of the database and of its log.
+    pub(super) identity: (Identity, Option<Identity>),
+}
+
+/// Device and number of a file.
+pub(super) type Identity = (u64, u64);
+
+impl Files {
+    fn of(database: &Path) -> Self {
+        let mut files = Self {
+            database: database.to_owned(),
+            identity: Default::default(),
+        };
+        // What cannot be looked at now is gone later, too.
+        files.identity = files.identity_now().unwrap_or_default();
+        files
+    }
+
+    /// What lies there now.
+    pub(super) fn identity_now(&self) -> io::Result<(Identity, Option<Identity>)> {
+        let log = private::beside(&self.database, "-wal");
+        Ok((identity(&self.database)?, identity(&log).ok()))
+    }
+}
+
+#[cfg(unix)]
+fn identity(file: &Path) -> io::Result<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = file.metadata()?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Other systems do not let go of an open file.
+#[cfg(not(unix))]
+fn identity(file: &Path) -> io::Result<Identity> {
+    file.metadata().map(|_| (0, 0))
 }
 
 impl Sqlite {
     pub(super) async fn open(url: &str) -> Result<Self, StorageError> {
         let (path, options) = parse(url)?;
         create_parent(&path)?;
-        let cannot_open = |source| StorageError::Open {
-            database: place(&path),
-            source,
-        };
+        private::keep_private(&path);
+        let cannot_open = |source: sqlx::Error| StorageError::open(place(&path), &source);
         let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
@@ -71,6 +111,7 @@ impl Sqlite {
             read,
             write,
             writer_lock: Arc::new(WriterLock::beside(&path)),
+            files: Arc::new(Files::of(&path)),
         })
     }
 
@@ -86,12 +127,13 @@ impl Sqlite {
         let options = options.read_only(true).busy_timeout(BUSY_TIMEOUT);
         let read = match pool(READERS).connect_with(options).await {
             Ok(read) => read,
-            Err(source) => return Err(StorageError::Open { database, source }),
+            Err(source) => return Err(StorageError::open(database, &source)),
         };
         let sqlite = Self {
             write: read.clone(),
             read,
             writer_lock: Arc::new(WriterLock::beside(&path)),
+            files: Arc::new(Files::of(&path)),
         };
         Ok((sqlite, database))
     }
@@ -114,10 +156,8 @@ pub(super) struct WriterLock {
 
 impl WriterLock {
     fn beside(database: &Path) -> Self {
-        let mut path = database.as_os_str().to_owned();
-        path.push(".writer-lock");
         Self {
-            path: path.into(),
+            path: private::beside(database, ".writer-lock"),
             held: Mutex::new(None),
         }
     }
@@ -128,11 +168,11 @@ impl WriterLock {
         if let Some((_, by)) = &*held {
             return Ok(by == holder);
         }
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&self.path)?;
+        let mut options = File::options();
+        options.create(true).truncate(false).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&self.path)?;
         match file.try_lock() {
             Ok(()) => {
                 *held = Some((file, holder.to_owned()));
@@ -238,7 +278,7 @@ pub(super) fn has_no_room(error: &sqlx::Error) -> bool {
     code(error) == Some(READONLY_DIRECTORY)
 }
 
-fn code(error: &sqlx::Error) -> Option<u32> {
+pub(super) fn code(error: &sqlx::Error) -> Option<u32> {
     error.as_database_error()?.code()?.parse().ok()
 }
 

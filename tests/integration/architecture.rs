@@ -10,6 +10,7 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("_core", &[]),
     ("alerting", &["_core"]),
+    ("live_flags", &["_core", "alerting"]),
     ("providers", &["_core"]),
     ("ai_metrics", &["_core", "providers"]),
     ("rollout", &["_core", "ai_metrics", "alerting", "providers"]),
@@ -22,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "ai_metrics",
             "alerting",
             "chat",
+            "live_flags",
             "providers",
             "rollout",
         ],
@@ -33,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "ai_metrics",
             "alerting",
             "chat",
+            "live_flags",
             "model_router",
             "providers",
             "rollout",

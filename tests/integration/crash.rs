@@ -4,6 +4,7 @@
 //! another, seeded span, so that over many kills every step of a transition is hit. What must come
 //! out is what comes out without kills.
 
+mod flags;
 mod ledger;
 mod process;
 

@@ -1,8 +1,9 @@
 //! `featureFlags.*` as admins and others call it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use futures::{StreamExt, stream::BoxStream};
 use modelramp::{
     _core::{
         auth::{Role, User},
@@ -10,10 +11,13 @@ use modelramp::{
         context::{Caller, Context},
         errors::{ErrorCode, RpcError},
         feature_flags::{FeatureFlags, Reason},
-        procedure::Input,
+        procedure::{Event, Input},
         registry::{Registry, Side},
+        tasks::Tasks,
     },
-    routers::feature_flags_router,
+    live_flags::LiveFlags,
+    routers::feature_flags_router::{self, State},
+    storage::Storage,
 };
 use serde_json::{Value, json};
 
@@ -21,26 +25,58 @@ use serde_json::{Value, json};
 struct Server {
     registry: Registry,
     flags: Arc<FeatureFlags>,
+    storage: Storage,
+    tasks: Tasks,
     _folder: tempfile::TempDir,
 }
 
 impl Server {
-    fn new(settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+    async fn new(settings: &[(&str, &str)]) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), settings).await
+    }
+
+    async fn over(folder: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(k, v)| ((*k).into(), (*v).into()));
         let config = Config::load(&Sources {
             environment: settings.collect(),
             working_dir: folder.path().to_owned(),
             config_file: None,
         });
-        let flags = Arc::new(FeatureFlags::new(config.unwrap().flags));
-        let mut registry = Registry::default();
-        feature_flags_router::register(&mut registry, flags.clone());
+        let config = config.unwrap().flags;
+        let url = format!("sqlite://{}/flags.db", folder.path().display());
+        let storage = Storage::open(&url).await.unwrap();
+        let share = config.percentage;
+        let flags = Arc::new(FeatureFlags::new(config));
+        let live = LiveFlags::open(Arc::new(storage.clone()), flags.clone(), share, at());
+        let live = live.await.unwrap();
+        let tasks = Tasks::default();
+        tasks.spawn(live.clone().run(tasks.stopping()));
+        let mut registry = Registry::new(tasks.clone());
+        let state = State::new(live, flags.clone(), ["chat".into(), "email-draft".into()]);
+        feature_flags_router::register(&mut registry, state);
         Self {
             registry,
             flags,
+            storage,
+            tasks,
             _folder: folder,
         }
+    }
+
+    /// Another process over the same database.
+    async fn again(self, settings: &[(&str, &str)]) -> Self {
+        assert!(self.tasks.shutdown(Duration::from_secs(20)).await);
+        self.storage.close().await;
+        Self::over(self._folder, settings).await
+    }
+
+    async fn subscribe(&self, input: Value) -> BoxStream<'static, Result<Event, RpcError>> {
+        let procedure = self.registry.find("featureFlags.onChange").unwrap();
+        let context = Context::new(user(1, Role::Admin), at());
+        let events = self
+            .registry
+            .subscribe(procedure, context, Input::Json(input));
+        events.await.unwrap()
     }
 
     async fn call(&self, caller: Caller, path: &str, input: Value) -> Result<Value, RpcError> {
@@ -75,27 +111,38 @@ fn user(id: i64, role: Role) -> Caller {
 
 #[tokio::test]
 async fn an_admin_sees_what_is_configured() {
-    let server = Server::new(&[("OPENROUTER_ROLLOUT_PERCENTAGE", "12.5")]);
+    let server = Server::new(&[("OPENROUTER_ROLLOUT_PERCENTAGE", "12.5")]).await;
     let state = server.admin("featureFlags.get", json!(null)).await.unwrap();
     assert_eq!(
         state,
         json!({
             "share": 12.5, "killed": false, "forcedForAll": false, "algorithm": "murmur3-100k",
-            "version": 0, "reason": null, "by": null, "at": null,
+            "version": 0, "reason": null, "by": null, "actor": null, "at": null, "stored": true,
+            "tasks": [
+                {"task": "chat", "share": 12.5, "decidedBy": "live-share", "rollout": null},
+                {"task": "email-draft", "share": 12.5, "decidedBy": "live-share", "rollout": null},
+            ],
+            "note": null,
         })
     );
 }
 
 #[tokio::test]
 async fn a_new_share_counts_at_once_and_names_its_author() {
-    let server = Server::new(&[]);
+    let server = Server::new(&[]).await;
     let input = json!({"percent": 100, "reason": "  all is well "});
     let state = server.admin("featureFlags.setShare", input).await.unwrap();
     assert_eq!(
         state,
         json!({
             "share": 100.0, "killed": false, "forcedForAll": false, "algorithm": "murmur3-100k",
-            "version": 1, "reason": "all is well", "by": 1, "at": "2023-11-14T22:13:20.123Z",
+            "version": 1, "reason": "all is well", "by": 1, "actor": "user:1",
+            "at": "2023-11-14T22:13:20.123Z", "stored": true,
+            "tasks": [
+                {"task": "chat", "share": 100.0, "decidedBy": "live-share", "rollout": null},
+                {"task": "email-draft", "share": 100.0, "decidedBy": "live-share", "rollout": null},
+            ],
+            "note": null,
         })
     );
     assert_eq!(
@@ -107,7 +154,7 @@ async fn a_new_share_counts_at_once_and_names_its_author() {
 
 #[tokio::test]
 async fn the_kill_switch_wins_over_everything() {
-    let server = Server::new(&[("FORCE_OPENROUTER", "true"), ("FORCED_ON_USERS", "7")]);
+    let server = Server::new(&[("FORCE_OPENROUTER", "true"), ("FORCED_ON_USERS", "7")]).await;
     let input = json!({"on": true, "reason": "outage"});
     let state = server.admin("featureFlags.kill", input).await.unwrap();
     assert_eq!(
@@ -123,7 +170,7 @@ async fn the_kill_switch_wins_over_everything() {
 
 #[tokio::test]
 async fn only_admins_may_look_or_change() {
-    let server = Server::new(&[]);
+    let server = Server::new(&[]).await;
     for (path, input) in [
         ("featureFlags.get", json!(null)),
         (
@@ -137,12 +184,12 @@ async fn only_admins_may_look_or_change() {
         let other = server.call(user(2, Role::User), path, input).await;
         assert_eq!(other.unwrap_err().code, ErrorCode::Forbidden, "{path}");
     }
-    assert_eq!(server.flags.live().version, 0);
+    assert_eq!(server.flags.live().steered.version, 0);
 }
 
 #[tokio::test]
 async fn a_bad_share_or_reason_is_refused_and_changes_nothing() {
-    let server = Server::new(&[]);
+    let server = Server::new(&[]).await;
     for (path, input, named) in [
         ("setShare", json!({"percent": 100.1, "reason": "x"}), "100"),
         ("setShare", json!({"percent": -1, "reason": "x"}), "0"),
@@ -169,12 +216,12 @@ async fn a_bad_share_or_reason_is_refused_and_changes_nothing() {
         assert_eq!(error.code, ErrorCode::BadRequest, "{input}");
         assert!(error.message.contains(named), "{input}: {}", error.message);
     }
-    assert_eq!(server.flags.live().version, 0);
+    assert_eq!(server.flags.live().steered.version, 0);
 }
 
-#[test]
-fn the_contract_tells_the_range_of_a_share_and_the_length_of_a_reason() {
-    let server = Server::new(&[]);
+#[tokio::test]
+async fn the_contract_tells_the_range_of_a_share_and_the_length_of_a_reason() {
+    let server = Server::new(&[]).await;
     let schemas = server.registry.schemas(Side::Input);
     let text = json!([schemas.procedures, schemas.definitions]).to_string();
     for part in [
@@ -185,4 +232,133 @@ fn the_contract_tells_the_range_of_a_share_and_the_length_of_a_reason() {
     ] {
         assert!(text.contains(part), "{part} is missing in {text}");
     }
+}
+
+/// `A1`: what was killed stays killed, and the history says by whom and why.
+#[tokio::test]
+async fn a_kill_survives_a_restart_and_is_in_the_history() {
+    let server = Server::new(&[]).await;
+    let input = json!({"percent": 20, "reason": "a fifth", "version": 0});
+    server.admin("featureFlags.setShare", input).await.unwrap();
+    let input = json!({"on": true, "reason": "outage", "version": 1});
+    let killed = server.admin("featureFlags.kill", input).await.unwrap();
+    assert_eq!(
+        (&killed["stored"], &killed["tasks"][0]["share"]),
+        (&json!(true), &json!(0.0))
+    );
+    let server = server.again(&[]).await;
+    let state = server.admin("featureFlags.get", json!(null)).await.unwrap();
+    assert_eq!(state, killed);
+    assert_eq!(state["tasks"][1]["decidedBy"], "kill-switch");
+    let server = server
+        .again(&[("OPENROUTER_ROLLOUT_PERCENTAGE", "5")])
+        .await;
+    let history = server
+        .admin("featureFlags.history", json!({}))
+        .await
+        .unwrap();
+    let lines: Vec<_> = history
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            json!([
+                line["version"],
+                line["actor"],
+                line["before"],
+                line["after"],
+                line["stored"]
+            ])
+        })
+        .collect();
+    let place = |share: f64, killed: bool| json!({"share": share, "killed": killed});
+    assert_eq!(
+        lines,
+        [
+            json!([1, "user:1", place(0.0, false), place(20.0, false), true]),
+            json!([2, "user:1", place(20.0, false), place(20.0, true), true]),
+            json!([3, "settings", place(20.0, true), place(5.0, true), true]),
+        ]
+    );
+    let older = server.admin("featureFlags.history", json!({"before": 3, "limit": 1}));
+    let older = older.await.unwrap();
+    assert_eq!(
+        (older.as_array().unwrap().len(), &older[0]["version"]),
+        (1, &json!(2))
+    );
+}
+
+/// `A6`
+#[tokio::test]
+async fn a_change_that_is_based_on_an_older_version_is_refused_with_the_state() {
+    let server = Server::new(&[]).await;
+    let first = json!({"percent": 20, "reason": "a fifth", "version": 0});
+    server
+        .admin("featureFlags.setShare", first.clone())
+        .await
+        .unwrap();
+    for (path, input) in [
+        ("featureFlags.setShare", first),
+        (
+            "featureFlags.setShare",
+            json!({"percent": 0, "reason": "x", "version": 0}),
+        ),
+        (
+            "featureFlags.kill",
+            json!({"on": true, "reason": "x", "version": 7}),
+        ),
+    ] {
+        let error = server.admin(path, input).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::Conflict);
+        assert!(
+            error.message.contains("at version 1: share 20 %"),
+            "{}",
+            error.message
+        );
+        let current = &error.details.unwrap()["current"];
+        assert_eq!(
+            (&current["version"], &current["change"]["reason"]),
+            (&json!(1), &json!("a fifth"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn changes_are_pushed_and_a_lost_connection_goes_on_where_it_was() {
+    let server = Server::new(&[]).await;
+    let mut events = server.subscribe(json!({})).await;
+    let mut next = async || {
+        let event = tokio::time::timeout(Duration::from_secs(20), events.next());
+        let event = event.await.unwrap().unwrap().unwrap();
+        let data = event.data.to_value().unwrap();
+        (
+            event.id.unwrap(),
+            data["state"]["version"].clone(),
+            data["change"]["reason"].clone(),
+        )
+    };
+    assert_eq!(next().await, ("0".to_owned(), json!(0), json!(null)));
+    for (version, share) in [(1, 10), (2, 20), (3, 30)] {
+        let input = json!({"percent": share, "reason": format!("to {share}")});
+        server.admin("featureFlags.setShare", input).await.unwrap();
+        let expected = (
+            version.to_string(),
+            json!(version),
+            json!(format!("to {share}")),
+        );
+        assert_eq!(next().await, expected);
+    }
+    let mut resumed = server.subscribe(json!({"lastEventId": "1"})).await;
+    for reason in ["to 20", "to 30"] {
+        let event = resumed.next().await.unwrap().unwrap();
+        assert_eq!(event.data.to_value().unwrap()["change"]["reason"], reason);
+    }
+    let input = json!({"on": true, "reason": "stop"});
+    server.admin("featureFlags.kill", input).await.unwrap();
+    let event = resumed.next().await.unwrap().unwrap();
+    assert_eq!(event.id.as_deref(), Some("4"));
+    assert_eq!(
+        event.data.to_value().unwrap()["change"]["after"]["killed"],
+        true
+    );
 }

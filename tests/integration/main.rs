@@ -1,5 +1,6 @@
 //! All integration tests in one binary, which links once.
 
+mod agreement;
 mod ai_metrics;
 mod ai_metrics_vectors;
 mod alerting;

@@ -294,3 +294,65 @@ async fn a_change_without_a_reason_is_not_sent() {
     }
     assert_eq!(server.asked(), []);
 }
+
+fn flags(killed: bool) -> Value {
+    json!({
+        "share": 10, "killed": killed, "version": 4, "actor": "user:1", "reason": "so\u{1b}[2J",
+        "at": "2026-01-02T03:04:05.678Z", "stored": false,
+        "tasks": [
+            {"task": "chat", "share": 0, "decidedBy": "rollout",
+             "rollout": {"id": "r1", "plan": "standard", "share": 0, "ended": "rolled-back"}},
+            {"task": "email-draft", "share": 10, "decidedBy": "live-share", "rollout": null},
+        ],
+    })
+}
+
+#[tokio::test]
+async fn a_kill_is_sent_without_a_look_first_and_what_is_owed_is_said() {
+    let answers = [
+        ("featureFlags.get", Ok(flags(false))),
+        ("featureFlags.kill", Ok(flags(true))),
+        (
+            "featureFlags.setShare",
+            Err(("CONFLICT", "The live share would move nobody")),
+        ),
+    ];
+    let server = Server::start(answers.into()).await;
+    let token = [("MODELRAMP_TOKEN", "secret-token")];
+    let ask = async |arguments: &[&str]| {
+        let all = [&["flags", "--url", &server.url], arguments].concat();
+        run(&all, &token).await
+    };
+    let ran = ask(&["kill", "on", "--reason", "stop"]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("ON: everybody"), "{}", ran.out);
+    assert!(ran.out.contains("NOT STORED YET"), "{}", ran.out);
+    assert!(!ran.out.contains('\u{1b}'), "{}", ran.out);
+    let input = json!({"reason": "stop", "on": true});
+    assert_eq!(server.asked(), [("featureFlags.kill".to_owned(), input)]);
+
+    let ran = ask(&["get"]).await;
+    assert!(
+        ran.out.contains("rollout r1 (standard, rolled-back)"),
+        "{}",
+        ran.out
+    );
+    assert!(ran.out.contains("live share"), "{}", ran.out);
+    server.asked();
+    let ran = ask(&["set-share", "10%", "-r", "x", "--version", "3"]).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("would move nobody"), "{}", ran.err);
+    let input = json!({"reason": "x", "percent": 10.0, "version": 3});
+    assert_eq!(
+        server.asked(),
+        [("featureFlags.setShare".to_owned(), input)]
+    );
+    for wrong in [
+        &["kill", "on"][..],
+        &["kill", "maybe", "-r", "x"],
+        &["set-share", "101", "-r", "x"],
+    ] {
+        assert_eq!(ask(wrong).await.code, Some(2), "{wrong:?}");
+    }
+    assert_eq!(server.asked(), []);
+}

@@ -4,7 +4,10 @@
 mod database;
 mod alerts;
 mod contents;
+mod flags;
 mod migrations;
+#[cfg(unix)]
+mod probe;
 mod read_only;
 mod restart;
 mod rollouts;

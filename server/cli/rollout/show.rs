@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::cli::table::{Table, clean};
 
 /// The text of a field, `–` where there is none.
-fn text(value: &Value, key: &str) -> String {
+pub(in crate::cli) fn text(value: &Value, key: &str) -> String {
     match value.get(key) {
         None | Some(Value::Null) => "–".to_owned(),
         Some(Value::String(text)) => text.clone(),
@@ -14,13 +14,13 @@ fn text(value: &Value, key: &str) -> String {
     }
 }
 
-fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+pub(in crate::cli) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     let list = value.get(key).and_then(Value::as_array);
     list.map_or(&[], Vec::as_slice)
 }
 
 /// A time to the second, as an operator compares it with a log.
-fn moment(value: &Value, key: &str) -> String {
+pub(in crate::cli) fn moment(value: &Value, key: &str) -> String {
     let text = text(value, key);
     match text.parse::<DateTime<Utc>>() {
         Ok(at) => at.format("%Y-%m-%d %H:%M:%S").to_string(),
@@ -63,7 +63,8 @@ fn state(rollout: &Value) -> String {
             "not recommended"
         }
     }));
-    match (state, detail) {
+    let released = rollout.get("releasedAt").is_some_and(Value::is_string);
+    match (state, detail.or(released.then_some("let go"))) {
         (Value::String(name), _) => name.clone(),
         (state, Some(detail)) => format!("{} ({detail})", text(state, "name")),
         (state, None) => text(state, "name"),

@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 
 use super::{ControlError, World};
 use crate::{
-    _core::{feature_flags::LiveRollout, units::Percent},
+    _core::{
+        feature_flags::{Ended, LiveRollout},
+        units::Percent,
+    },
     ai_metrics::Event,
     alerting::Alert,
     rollout::{
@@ -80,6 +83,8 @@ pub(super) enum Turn {
     Complete,
     /// Everybody goes back.
     RollBack,
+    /// It has ended, and decides no more.
+    Release,
 }
 
 /// A change that has been worked out: the rollout after it, and the line of its history.
@@ -157,11 +162,10 @@ impl Entry {
             }
         };
         Arc::new(LiveRollout {
-            // What is served behind a closed door is no part of the comparison.
             id: if self.is_open {
                 id.as_str().into()
             } else {
-                format!("closed:{id}").into()
+                format!("{}{id}", LiveRollout::CLOSED).into()
             },
             tasks: self.plan.tasks.clone(),
             algorithm: self.status.algorithm,
@@ -175,6 +179,13 @@ impl Entry {
             forced_off: list(&self.plan.forced_off),
             candidate: self.plan.candidate.clone(),
             control: self.plan.control.clone(),
+            plan: self.status.plan.clone(),
+            ended: match self.status.state {
+                State::Completed => Some(Ended::Completed),
+                State::RolledBack => Some(Ended::RolledBack),
+                _ => None,
+            },
+            is_released: self.status.released_at.is_some(),
         })
     }
 
@@ -210,6 +221,10 @@ impl Entry {
             Turn::Complete => {
                 status.state = State::Completed;
                 status.ended_at = Some(now.wall);
+                Step::None
+            }
+            Turn::Release => {
+                status.released_at = Some(now.wall);
                 Step::None
             }
             Turn::RollBack => {
@@ -300,5 +315,6 @@ fn action(turn: Turn, before: State, actor: &str) -> &'static str {
         Turn::Share(_) => "share-set",
         Turn::Complete => "completed",
         Turn::RollBack => "rolled-back",
+        Turn::Release => "released",
     }
 }

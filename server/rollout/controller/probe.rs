@@ -19,6 +19,9 @@ pub(super) fn mismatch(
     expected: &Arc<LiveRollout>,
     world: &World,
 ) -> Option<String> {
+    if expected.is_released {
+        return None;
+    }
     let any = [ANY_TASK.to_owned()];
     let tasks = if expected.tasks.is_empty() {
         &any[..]

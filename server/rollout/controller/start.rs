@@ -129,6 +129,7 @@ impl Controller {
             started_at: now.wall,
             stage_began_at: now.wall,
             ended_at: None,
+            released_at: None,
             changed_by: by.actor.to_owned(),
             reason: by.reason.to_owned(),
             clear_since: None,

@@ -134,6 +134,28 @@ impl Controller {
         self.change(request, |_, _| Ok(Turn::RollBack)).await
     }
 
+    /// Lets go of a rollout that has ended: from then on the live share decides its tasks.
+    pub async fn release(
+        &self,
+        id: &str,
+        based_on: i64,
+        reason: &str,
+        actor: &str,
+    ) -> Result<Status, ControlError> {
+        let request = Request::new(id, based_on, reason, actor)?;
+        self.change(request, |entry, _| {
+            if entry.is_live() {
+                let state = entry.status.state.name();
+                Err(format!(
+                    "it is {state}; only one that has ended can be let go"
+                ))
+            } else {
+                Ok(Turn::Release)
+            }
+        })
+        .await
+    }
+
     /// Lowering comes into force before anything is waited for; all else is written first.
     async fn change(
         &self,
@@ -191,7 +213,7 @@ impl Controller {
         let lowers = match turn {
             Turn::RollBack => true,
             Turn::Share(share) => share < before.status.share,
-            Turn::State(_) | Turn::Stage(_) | Turn::Complete => false,
+            Turn::State(_) | Turn::Stage(_) | Turn::Complete | Turn::Release => false,
         };
         if !lowers {
             return Ok(None);
@@ -282,18 +304,16 @@ fn wanted<'a>(
         });
     }
     let (finding, _) = entry.judge(now);
-    let turn = match entry.status.state {
-        State::RolledBack => Err("it is rolled back, for good: start anew".to_owned()),
-        _ => turn(entry, &finding),
+    let turn = match (entry.status.state, turn(entry, &finding)) {
+        _ if entry.status.released_at.is_some() => Err("it has ended, and was let go".to_owned()),
+        (_, Ok(Turn::Release)) => Ok(Turn::Release),
+        (State::RolledBack, _) => Err("it is rolled back, for good: start anew".to_owned()),
+        (State::Completed, Ok(turn)) if turn != Turn::RollBack => {
+            Err("it is complete; it can only be rolled back".to_owned())
+        }
+        (_, turn) => turn,
     };
     match turn {
-        Ok(turn) if entry.status.state == State::Completed && turn != Turn::RollBack => {
-            let why = "it is complete; it can only be rolled back".to_owned();
-            Err(ControlError::Refused {
-                why,
-                current: current(),
-            })
-        }
         Ok(turn) => Ok((entry, turn, finding)),
         Err(why) => Err(ControlError::Refused {
             why,

@@ -17,7 +17,7 @@ use crate::{
     _core::{
         assignment::{Subject, Variant},
         config::{Algorithm, FlagsConfig},
-        feature_flags::Reason,
+        feature_flags::{Reason, Steered},
         units::{Microdollars, Percent},
     },
     ai_metrics::{Event, Outcome},
@@ -244,13 +244,62 @@ async fn a_person_lowers_at_once_and_raises_when_it_is_written() {
 async fn the_kill_switch_stands_above_and_counts_nothing() {
     let rig = Rig::new().await;
     let id = rig.started().await.id;
-    rig.flags.kill(true, "outage", 1, DateTime::UNIX_EPOCH);
+    let steered = rig.flags.live().steered.clone();
+    rig.flags.steer(&Steered {
+        killed: true,
+        ..steered
+    });
     for _ in 0..5 {
         rig.second(100, |_| true).await;
     }
     let view = rig.controller.get(&id).await.expect("a rollout");
     assert_eq!(view.finding.control.requests, 0);
     assert_eq!(rig.alerts(AlertKind::NotConverged), 0);
+}
+
+#[tokio::test]
+async fn what_has_ended_decides_until_it_is_let_go() {
+    let rig = Rig::new().await;
+    let steered = rig.flags.live().steered.clone();
+    rig.flags.steer(&Steered {
+        share: Percent::new(3.0).expect("a share"),
+        ..steered
+    });
+    let id = rig.started().await.id;
+    let early = rig.controller.release(&id, 1, "so", "user:1").await;
+    match early.expect_err("it is under way") {
+        ControlError::Refused { why, .. } => assert!(why.contains("running"), "{why}"),
+        other => panic!("{other}"),
+    }
+    let rolled = rig.controller.rollback(&id, 1, "bad", "user:1").await;
+    assert_eq!(rolled.expect("rolled back").version, 2);
+    assert_eq!(rig.serves(), 0.0);
+    let stale = rig.controller.release(&id, 1, "so", "user:1").await;
+    assert!(matches!(stale, Err(ControlError::Stale { .. })));
+    rig.store.0.lock().is_full = true;
+    let unwritten = rig.controller.release(&id, 2, "so", "user:1").await;
+    assert!(matches!(unwritten, Err(ControlError::Store(_))));
+    assert_eq!(rig.serves(), 0.0, "written first");
+    rig.store.0.lock().is_full = false;
+    rig.second(0, |_| false).await;
+    let released = rig.controller.release(&id, 2, "mended", "user:1").await;
+    assert!(released.expect("let go").released_at.is_some());
+    assert_eq!(rig.serves(), 3.0);
+    assert_eq!(rig.alerts(AlertKind::NotConverged), 0);
+    let again = rig.controller.release(&id, 3, "so", "user:1").await;
+    assert!(matches!(again, Err(ControlError::Refused { .. })));
+    assert_eq!(rig.actions(), ["started", "rolled-back", "released"]);
+    let replay = rig.controller.replay(&id).await.expect("a replay");
+    assert!(replay.is_identical, "{replay:?}");
+
+    let rig = rig.reborn().await;
+    rig.second(0, |_| false).await;
+    let live = rig.flags.in_force("chat");
+    assert_eq!(
+        (live.share.get(), live.rollout),
+        (0.0, None),
+        "as configured"
+    );
 }
 
 #[tokio::test]

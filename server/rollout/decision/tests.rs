@@ -68,6 +68,7 @@ fn status(state: State, stage: usize) -> Status {
         started_at: now() - TimeDelta::hours(2),
         stage_began_at: now() - TimeDelta::hours(2),
         ended_at: None,
+        released_at: None,
         changed_by: "user:1".into(),
         reason: "so".into(),
         clear_since: Some(now() - TimeDelta::hours(1)),

@@ -56,8 +56,10 @@ pub(super) struct RolloutState {
     started_at: DateTime<Utc>,
     /// When its stage began.
     stage_began_at: DateTime<Utc>,
-    /// When it was completed or rolled back.
+    /// When it was completed or rolled back. It goes on deciding about its tasks.
     ended_at: Option<DateTime<Utc>>,
+    /// When it was let go, so that it decides no more.
+    released_at: Option<DateTime<Utc>>,
     /// Who made the last change: `user:7`, `controller`.
     changed_by: String,
     /// Why.
@@ -83,6 +85,7 @@ impl RolloutState {
             started_at: status.started_at.trunc_subsecs(3),
             stage_began_at: status.stage_began_at.trunc_subsecs(3),
             ended_at: status.ended_at.map(|at| at.trunc_subsecs(3)),
+            released_at: status.released_at.map(|at| at.trunc_subsecs(3)),
             changed_by: status.changed_by.clone(),
             reason: status.reason.clone(),
         }
@@ -323,7 +326,7 @@ pub(super) struct Overlap {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Met {
     /// The rollout as it is.
-    current: RolloutState,
+    pub(super) current: RolloutState,
 }
 
 /// No rollout has this id.

@@ -14,8 +14,10 @@ use modelramp::{
         procedure::{Event, Input},
         registry::Registry,
         tasks::Tasks,
+        units::Percent,
     },
     ai_metrics::AiMetrics,
+    live_flags::LiveFlags,
     rollout::{
         controller::{Controller, Parts, World},
         plan::{Known, Library},
@@ -48,6 +50,7 @@ soak = "1h"
 pub(super) struct App {
     pub(super) registry: Arc<Registry>,
     pub(super) controller: Arc<Controller>,
+    pub(super) live: Arc<LiveFlags>,
     pub(super) database: String,
     pub(super) folder: TempDir,
     tasks: Tasks,
@@ -64,9 +67,13 @@ impl App {
             config_file: None,
         })
         .unwrap();
+        let flags = Arc::new(FeatureFlags::new(config.flags));
+        let store = Arc::new(storage.clone());
+        let live = LiveFlags::open(store.clone(), flags.clone(), Percent::ZERO, now());
+        let live = live.await.unwrap();
         let controller = Controller::open(Parts {
-            store: Arc::new(storage.clone()),
-            flags: Arc::new(FeatureFlags::new(config.flags)),
+            store,
+            flags: flags.clone(),
             metrics: Arc::new(AiMetrics::drained()),
             library: Library::load(None, &Known::default()).unwrap(),
             known: Known::default(),
@@ -77,10 +84,11 @@ impl App {
         .unwrap();
         let tasks = Tasks::default();
         let mut registry = Registry::new(tasks.clone());
-        rollout_router::register(&mut registry, controller.clone());
+        rollout_router::register(&mut registry, controller.clone(), live.clone());
         let app = Self {
             registry: Arc::new(registry),
             controller,
+            live,
             database,
             folder,
             tasks,
@@ -88,6 +96,7 @@ impl App {
         // From here on it ticks as it does in production.
         let stopping = app.tasks.stopping();
         app.tasks.spawn(app.controller.clone().run(stopping));
+        app.tasks.spawn(app.live.clone().run(app.tasks.stopping()));
         app
     }
 

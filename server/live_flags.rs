@@ -1,0 +1,538 @@
+//! The kill switch and the live share: changed by people, kept over restarts, told.
+//!
+//! The rules are those of a rollout's share:
+//!
+//! - *Lowering* (kill on, a smaller share) is in force at once, in memory, and needs no database. It is
+//!   *owed* to the store until it is written, and laid over whatever another process writes meanwhile:
+//!   `killed` by or, shares by the smaller.
+//! - *Raising* (kill off, a greater share) is written first. Where that fails, nothing has changed.
+//!
+//! `inner` is held only to read and change memory, `writer` for as long as the store takes; whoever
+//! needs both takes `writer` first. A write that fails is in doubt, so the flag is read before every
+//! write, and a change is known again by its id. Several processes may write: versions give the order,
+//! and each process adopts greater ones once a second.
+
+mod memory;
+mod notices;
+pub mod store;
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, broadcast, watch},
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+use self::{
+    memory::{Asked, Memory, Wish},
+    store::{FlagChange, FlagCommitError, FlagStore, StoredFlag},
+};
+use crate::_core::{errors::in_full, feature_flags::FeatureFlags, units::Percent};
+
+/// The actor of a change that the settings make.
+pub const SETTINGS: &str = "settings";
+/// Between two looks at what other processes wrote, and two tries to write what is owed.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the answer to a lowering, which is in force, waits for the store.
+const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a raising waits for the store.
+const RAISED_PATIENCE: Duration = Duration::from_secs(10);
+/// Lowerings that may wait for the store. The kill switch is never refused.
+const MOST_OWED: usize = 256;
+/// Changes that a slow listener may be behind.
+const CHANGES: usize = 256;
+/// How often the last write is tried at a stop, and the pause between.
+const LAST_ATTEMPTS: u32 = 5;
+const LAST_ATTEMPTS_PAUSE: Duration = Duration::from_millis(200);
+/// Lines of the history that are read at once where something is looked for.
+const PAGE: u32 = 100;
+
+/// Why a change was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum FlagError {
+    /// The change was based on another version.
+    #[error("the flag is at version {}, not {based_on}", current.flag.version)]
+    Stale {
+        /// What it was based on.
+        based_on: i64,
+        /// Where the flag is.
+        current: Box<State>,
+    },
+    /// What raises is written first, and that failed. It is not in force.
+    #[error("the change cannot be written: {0:#}")]
+    NotWritten(anyhow::Error),
+    /// It is not known whether the change was written; if it was, it comes into force.
+    #[error("the database did not answer within {} s", RAISED_PATIENCE.as_secs())]
+    Late,
+    /// Too many lowerings wait for the store.
+    #[error("{MOST_OWED} changes of the share wait for the database")]
+    TooManyOwed,
+}
+
+/// The flag in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// What is in force, its version and its last change.
+    pub flag: StoredFlag,
+    /// Whether all of it is stored; false while a lowering is owed.
+    pub is_stored: bool,
+}
+
+/// What listeners are told.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// The flag in force after it.
+    pub state: State,
+    /// What changed; `None` where what was owed has been stored.
+    pub change: Option<FlagChange>,
+}
+
+/// A person's change.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// The version it is based on; without one, the last change wins.
+    pub based_on: Option<i64>,
+    /// Why; not blank.
+    pub reason: &'a str,
+    /// `user:7`.
+    pub actor: &'a str,
+    /// When it was asked.
+    pub at: DateTime<Utc>,
+}
+
+/// Steers the flag; shared by all who change it or ask.
+pub struct LiveFlags {
+    store: Arc<dyn FlagStore>,
+    flags: Arc<FeatureFlags>,
+    inner: Mutex<Memory>,
+    writer: tokio::sync::Mutex<Writer>,
+    /// Counts what the store has failed at.
+    failures: watch::Sender<u64>,
+    changes: broadcast::Sender<Arc<Told>>,
+    /// Asks for a write before its time.
+    hurry: Notify,
+}
+
+#[derive(Default)]
+struct Writer {
+    /// Whether the log has been told that the store fails.
+    is_failing: bool,
+}
+
+impl LiveFlags {
+    /// Reads the flag and brings it into force. The share of the settings is only the first value; if
+    /// it is another than at the last start, that is a change by [`SETTINGS`].
+    pub async fn open(
+        store: Arc<dyn FlagStore>,
+        flags: Arc<FeatureFlags>,
+        configured: Percent,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let stored = store.open_flag(configured).await?;
+        let (was, killed) = (stored.configured, stored.position.killed);
+        let this = Arc::new(Self {
+            store,
+            flags,
+            inner: Mutex::new(Memory {
+                stored,
+                owed: Vec::new(),
+                settings: None,
+            }),
+            writer: tokio::sync::Mutex::default(),
+            failures: watch::Sender::new(0),
+            changes: broadcast::Sender::new(CHANGES),
+            hurry: Notify::new(),
+        });
+        this.publish(&this.inner.lock());
+        if killed {
+            tracing::warn!("the kill switch is on, as it was: everybody gets the control models");
+        }
+        if was != configured {
+            let asked = Asked {
+                id: Uuid::now_v7().to_string(),
+                at: now,
+                actor: SETTINGS.to_owned(),
+                reason: format!(
+                    "OPENROUTER_ROLLOUT_PERCENTAGE is {configured} % now; it was {was} % at the last \
+                     start"
+                ),
+                wish: Wish::Share(configured),
+                configured: Some(configured),
+            };
+            {
+                let mut inner = this.inner.lock();
+                if asked.wish.lowers(inner.in_force().position) {
+                    this.owe(&mut inner, asked);
+                } else {
+                    inner.settings = Some(asked);
+                }
+            }
+            // What fails is logged, and tried again while the server runs.
+            this.settle_now().await;
+        }
+        Ok(this)
+    }
+
+    /// What is in force.
+    pub fn state(&self) -> State {
+        State::of(&self.inner.lock())
+    }
+
+    /// Why the process is not well, as a reason for `/readyz`.
+    pub fn trouble(&self) -> Option<String> {
+        (!self.state().is_stored).then(|| {
+            "a change of the kill switch or the live share is in force and not stored yet, so a \
+             restart would forget it"
+                .to_owned()
+        })
+    }
+
+    /// Turns the kill switch on, which is in force at once, or off. The share stays what it is.
+    pub async fn kill(&self, on: bool, ask: Ask<'_>) -> Result<State, FlagError> {
+        self.change(Wish::Kill(on), ask).await
+    }
+
+    /// Moves the live share; down at once, up when it is written.
+    pub async fn set_share(&self, share: Percent, ask: Ask<'_>) -> Result<State, FlagError> {
+        self.change(Wish::Share(share), ask).await
+    }
+
+    /// Changes before a version, or the newest; at most `limit`, oldest first, and how many of them are
+    /// not stored yet.
+    pub async fn history(
+        &self,
+        before: Option<i64>,
+        limit: u32,
+    ) -> anyhow::Result<(Vec<FlagChange>, usize)> {
+        let owed = if before.is_none() {
+            self.inner.lock().owed_changes()
+        } else {
+            Vec::new()
+        };
+        let to = before.unwrap_or(i64::MAX).saturating_sub(1);
+        let mut changes = self.store.flag_history(1, to, limit).await?;
+        // One that was stored meanwhile is in both.
+        let owed: Vec<_> = (owed.into_iter())
+            .filter(|owed| changes.iter().all(|change| change.id != owed.id))
+            .collect();
+        let count = owed.len();
+        changes.extend(owed);
+        Ok((changes, count))
+    }
+
+    /// Changes after a version, oldest first, those that are not stored included; of very many the
+    /// newest.
+    pub async fn since(&self, version: i64, limit: u32) -> anyhow::Result<Vec<FlagChange>> {
+        let owed = self.inner.lock().owed_changes();
+        let mut changes = (self.store)
+            .flag_history(version.saturating_add(1), i64::MAX, limit)
+            .await?;
+        let owed = owed.into_iter().filter(|owed| owed.version > version);
+        for owed in owed {
+            if changes.iter().all(|change| change.id != owed.id) {
+                changes.push(owed);
+            }
+        }
+        Ok(changes)
+    }
+
+    /// Whether a change that was told is stored.
+    pub fn is_stored(&self, id: &str) -> bool {
+        !self.inner.lock().owes(id)
+    }
+
+    /// Changes from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Told>> {
+        self.changes.subscribe()
+    }
+
+    /// Writes what is owed and adopts what other processes wrote, until `stop` resolves; then writes
+    /// the rest. Belongs to `Tasks` that are shut down after those of the calls.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
+        let mut stop = pin!(stop);
+        loop {
+            self.settle_now().await;
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.hurry.notified() => {}
+                () = sleep(LOOK) => {}
+            }
+        }
+        for attempt in 1..=LAST_ATTEMPTS {
+            if self.settle_now().await {
+                return;
+            }
+            if attempt == LAST_ATTEMPTS && !self.state().is_stored {
+                tracing::error!(
+                    "a change of the kill switch or the live share could not be stored before the stop"
+                );
+            }
+            sleep(LAST_ATTEMPTS_PAUSE).await;
+        }
+    }
+
+    /// One turn of [`LiveFlags::run`]; whether nothing is owed any more. Tests call it by hand.
+    pub async fn settle_now(&self) -> bool {
+        let mut writer = self.writer.lock().await;
+        self.settle(&mut writer).await.is_ok()
+    }
+
+    async fn change(&self, wish: Wish, ask: Ask<'_>) -> Result<State, FlagError> {
+        let asked = Asked {
+            id: Uuid::now_v7().to_string(),
+            at: ask.at,
+            actor: ask.actor.to_owned(),
+            reason: ask.reason.to_owned(),
+            wish,
+            configured: None,
+        };
+        loop {
+            if let Some(state) = self.lower(&asked, ask.based_on)? {
+                return Ok(state.await);
+            }
+            let raise = async {
+                let mut writer = self.writer.lock().await;
+                self.raise(&mut writer, &asked, ask.based_on).await
+            };
+            let raised = timeout(RAISED_PATIENCE, raise).await;
+            if let Some(state) = raised.unwrap_or(Err(FlagError::Late))? {
+                return Ok(state);
+            }
+        }
+    }
+
+    /// Brings a change into force if it lowers; the future waits a moment for the store.
+    fn lower(
+        &self,
+        asked: &Asked,
+        based_on: Option<i64>,
+    ) -> Result<Option<impl Future<Output = State>>, FlagError> {
+        let failures = {
+            let mut inner = self.inner.lock();
+            check(&inner, based_on)?;
+            let before = inner.in_force().position;
+            if !asked.wish.lowers(before) {
+                return Ok(None);
+            }
+            let failures = self.failures.subscribe();
+            if inner.owed.len() < MOST_OWED || asked.wish == Wish::Kill(true) && !before.killed {
+                self.owe(&mut inner, asked.clone());
+            } else if asked.wish.apply(before) != before {
+                return Err(FlagError::TooManyOwed);
+            }
+            failures
+        };
+        self.hurry.notify_one();
+        let id = asked.id.clone();
+        Ok(Some(async move {
+            let (mut failures, mut stored) = (failures, self.changes.subscribe());
+            let settled = async {
+                while self.inner.lock().owes(&id) {
+                    tokio::select! {
+                        _ = failures.changed() => return,
+                        _ = stored.recv() => {}
+                    }
+                }
+            };
+            // Late or failed, it is owed, and the answer says so.
+            let _ = timeout(LOWERED_PATIENCE, settled).await;
+            self.state()
+        }))
+    }
+
+    /// Writes a change, then brings it into force; `None` where it turns out to lower, because another
+    /// process has raised meanwhile.
+    async fn raise(
+        &self,
+        writer: &mut Writer,
+        asked: &Asked,
+        based_on: Option<i64>,
+    ) -> Result<Option<State>, FlagError> {
+        loop {
+            self.settle(writer).await.map_err(FlagError::NotWritten)?;
+            let flag = {
+                let inner = self.inner.lock();
+                check(&inner, based_on)?;
+                if !inner.owed.is_empty() {
+                    // Lowered while the store was waited for; that goes first.
+                    continue;
+                }
+                if asked.wish.lowers(inner.in_force().position) {
+                    return Ok(None);
+                }
+                inner.raised(asked)
+            };
+            match self.commit(flag).await {
+                Ok(()) => return Ok(Some(self.state())),
+                Err(FlagCommitError::Stale) => {}
+                Err(FlagCommitError::Store(error)) => {
+                    return Err(FlagError::NotWritten(self.failed(writer, error)));
+                }
+            }
+        }
+    }
+
+    /// Takes up what the store has, then writes what is owed.
+    async fn settle(&self, writer: &mut Writer) -> anyhow::Result<()> {
+        loop {
+            if let Err(error) = self.look().await {
+                return Err(self.failed(writer, error));
+            }
+            let due = self.inner.lock().due();
+            let Some(flag) = due else { break };
+            match self.commit(flag).await {
+                Ok(()) | Err(FlagCommitError::Stale) => {}
+                Err(FlagCommitError::Store(error)) => return Err(self.failed(writer, error)),
+            }
+        }
+        if std::mem::take(&mut writer.is_failing) {
+            tracing::info!("the kill switch and the live share are stored again");
+        }
+        Ok(())
+    }
+
+    /// Reads the flag, and adopts it.
+    async fn look(&self) -> anyhow::Result<()> {
+        let found = self.store.flag().await?;
+        let held = self.inner.lock().stored.version;
+        let missed = if found.version > held {
+            let history = self.store.flag_history(held + 1, found.version, PAGE);
+            history.await?
+        } else {
+            Vec::new()
+        };
+        let mut inner = self.inner.lock();
+        if found.is_same(&inner.stored) {
+            return Ok(());
+        }
+        let mut news: Vec<_> = (missed.iter().filter(|change| !inner.owes(&change.id)))
+            .cloned()
+            .map(Some)
+            .collect();
+        if news.is_empty() {
+            news.push(None);
+        }
+        inner.adopt(found, &missed);
+        self.publish(&inner);
+        for change in news {
+            self.tell(&inner, change);
+        }
+        Ok(())
+    }
+
+    /// Writes one change, and adopts it.
+    async fn commit(&self, flag: StoredFlag) -> Result<(), FlagCommitError> {
+        let Some(change) = flag.last.clone() else {
+            return Ok(());
+        };
+        let killed_by = if change.before.killed && !change.after.killed {
+            self.killed_by().await.map_err(FlagCommitError::Store)?
+        } else {
+            None
+        };
+        let alert = notices::of_change(&change, killed_by.as_deref());
+        self.store.commit_flag(&flag, alert.as_ref()).await?;
+        let mut inner = self.inner.lock();
+        let was_owed = inner.owes(&change.id);
+        inner.adopt(flag, std::slice::from_ref(&change));
+        self.publish(&inner);
+        self.tell(&inner, (!was_owed).then_some(change));
+        Ok(())
+    }
+
+    /// The change that turned the kill switch on, whose alert is still open.
+    async fn killed_by(&self) -> anyhow::Result<Option<String>> {
+        let mut to = i64::MAX;
+        loop {
+            let changes = self.store.flag_history(1, to, PAGE).await?;
+            let kill = |change: &&FlagChange| change.after.killed && !change.before.killed;
+            if let Some(kill) = changes.iter().rev().find(kill) {
+                return Ok(Some(kill.id.clone()));
+            }
+            match changes.first() {
+                Some(first) if first.version > 1 => to = first.version - 1,
+                _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Brings a lowering into force, and tells it.
+    fn owe(&self, inner: &mut Memory, asked: Asked) {
+        // A newer decision than theirs, which the next start makes again.
+        inner.settings = None;
+        inner.owed.push(asked);
+        self.publish(inner);
+        let change = inner.in_force().last;
+        self.tell(inner, change);
+    }
+
+    fn publish(&self, inner: &Memory) {
+        self.flags.steer(&inner.steered());
+    }
+
+    fn tell(&self, inner: &Memory, change: Option<FlagChange>) {
+        let state = State::of(inner);
+        if let Some(FlagChange {
+            actor,
+            reason,
+            version,
+            after,
+            ..
+        }) = &change
+        {
+            let (share, killed) = (after.share.get(), after.killed);
+            let stored = state.is_stored;
+            tracing::warn!(
+                actor,
+                share,
+                killed,
+                version,
+                stored,
+                reason,
+                "live flags changed"
+            );
+        }
+        // Nobody needs to listen.
+        let _ = self.changes.send(Arc::new(Told { state, change }));
+    }
+
+    fn failed(&self, writer: &mut Writer, error: anyhow::Error) -> anyhow::Error {
+        self.failures.send_modify(|count| *count += 1);
+        if !std::mem::replace(&mut writer.is_failing, true) {
+            let owed = !self.state().is_stored;
+            let error = in_full(error.as_ref());
+            tracing::error!(
+                error,
+                owed,
+                "the kill switch and the live share cannot be read or written; it is tried again"
+            );
+        }
+        error
+    }
+}
+
+impl State {
+    fn of(inner: &Memory) -> Self {
+        Self {
+            flag: inner.in_force(),
+            is_stored: inner.owed.is_empty(),
+        }
+    }
+}
+
+fn check(inner: &Memory, based_on: Option<i64>) -> Result<(), FlagError> {
+    let current = State::of(inner);
+    match based_on {
+        Some(based_on) if based_on != current.flag.version => Err(FlagError::Stale {
+            based_on,
+            current: Box::new(current),
+        }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

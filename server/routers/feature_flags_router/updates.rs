@@ -1,0 +1,87 @@
+//! `featureFlags.onChange`: what is in force at once, then every change.
+//!
+//! An event's id is the version that it tells. A client that comes back with it is told the changes
+//! after that version, read from the history; where the history cannot be read, and where a listener
+//! fell too far behind, the state alone is told. So a kill is told also while the database is away.
+
+use std::collections::HashSet;
+
+use futures::Stream;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{
+    MAX_HISTORY, State,
+    answers::{FlagsChange, FlagsState},
+};
+use crate::_core::{errors::RpcError, procedure::Tracked};
+
+/// What is in force, and what changed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct FlagsUpdate {
+    /// What is in force when the event is sent.
+    state: FlagsState,
+    /// What changed. Null in the first event of a connection that resumes nothing, and where a change
+    /// that was told before has been stored.
+    change: Option<FlagsChange>,
+}
+
+impl FlagsUpdate {
+    fn state(state: FlagsState) -> Tracked<Self> {
+        Self::told(state.version(), state, None)
+    }
+
+    fn told(version: i64, state: FlagsState, change: Option<FlagsChange>) -> Tracked<Self> {
+        Tracked {
+            id: version.to_string(),
+            data: Self { state, change },
+        }
+    }
+}
+
+/// The events of one subscription.
+pub(super) async fn follow(
+    state: State,
+    last_event_id: Option<&str>,
+) -> impl Stream<Item = Result<Tracked<FlagsUpdate>, RpcError>> + use<> {
+    // Listening comes first: what changes while the history is read is told after it.
+    let mut changes = state.live.subscribe();
+    let seen = last_event_id.and_then(|id| id.parse::<i64>().ok());
+    let missed = match seen {
+        Some(version) => state.live.since(version, MAX_HISTORY).await.ok(),
+        None => None,
+    };
+    async_stream::stream! {
+        let mut told = HashSet::new();
+        match missed {
+            Some(missed) => for change in missed {
+                let version = change.version;
+                let line = FlagsChange::new(&change, state.live.is_stored(&change.id));
+                told.insert(change.id);
+                yield Ok(FlagsUpdate::told(version, state.now(), Some(line)));
+            },
+            None => yield Ok(FlagsUpdate::state(state.now())),
+        }
+        loop {
+            match changes.recv().await {
+                Ok(news) => match &news.change {
+                    Some(change) if told.contains(&change.id) => {}
+                    change => {
+                        let version = change.as_ref().map_or(news.state.flag.version, |it| it.version);
+                        let line = change.as_ref();
+                        let line = line.map(|it| FlagsChange::new(it, news.state.is_stored));
+                        let now = FlagsState::new(&state, &news.state);
+                        yield Ok(FlagsUpdate::told(version, now, line));
+                    }
+                },
+                Err(RecvError::Lagged(_)) => yield Ok(FlagsUpdate::state(state.now())),
+                Err(RecvError::Closed) => return,
+            }
+            // Only what was told between listening and reading could come twice.
+            if changes.is_empty() {
+                told.clear();
+            }
+        }
+    }
+}

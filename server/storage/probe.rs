@@ -1,0 +1,201 @@
+//! Whether the database can be used now, for `/readyz`.
+//!
+//! A database that answers is not enough: a full disk still reads, and a file that was deleted, replaced
+//! or overwritten goes on working in this process until it stops, and all that was written is lost. So
+//! the probe writes a little, and on SQLite looks at the files themselves. Load balancers ask often, so
+//! what was found holds for [`FRESH`], and one look serves all who ask meanwhile.
+
+use std::{io, path::Path, time::Duration};
+
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Storage,
+    db::Db,
+    sqlite::{Files, code},
+};
+
+/// How long an answer holds.
+const FRESH: Duration = Duration::from_secs(3);
+/// How long a look may take; who asks waits for 2 s.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+/// More than a page of the log and its header, so that a disk whose last free block is in a file of ours
+/// counts as full.
+const ROOM: usize = 64 * 1024;
+/// What every database file begins with.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// Asks whether a database can be used.
+pub struct Probe {
+    storage: Storage,
+    last: tokio::sync::Mutex<Option<(Instant, Option<&'static str>)>>,
+}
+
+impl Storage {
+    /// A probe of this database.
+    pub fn probe(&self) -> Probe {
+        Probe {
+            storage: self.clone(),
+            last: tokio::sync::Mutex::new(None),
+        }
+    }
+}
+
+/// What is wrong, in words that anybody may read, with a cause for the log.
+struct Trouble(&'static str, String);
+
+const FULL: &str = "the disk of the database is full";
+const READ_ONLY: &str = "the database can only be read";
+const GONE: &str =
+    "the file of the database is gone: it was deleted or moved while the server runs";
+const REPLACED: &str = "the file of the database was replaced by another while the server runs";
+const LOG_GONE: &str =
+    "the log of the database (its -wal file) was deleted or replaced while the server runs";
+const DAMAGED: &str = "the file of the database is damaged";
+const UNUSABLE: &str = "the database can be neither read nor written";
+const SILENT: &str = "the database does not answer in time";
+
+impl Probe {
+    /// Why the database cannot be used; none where it can.
+    pub async fn reason(&self) -> Option<&'static str> {
+        let mut last = self.last.lock().await;
+        let before = match *last {
+            Some((at, reason)) if at.elapsed() < FRESH => return reason,
+            Some((_, reason)) => reason,
+            None => None,
+        };
+        let found = match timeout(PATIENCE, self.look()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(trouble)) => Some(trouble),
+            Err(_) => Some(Trouble(SILENT, format!("not within {PATIENCE:?}"))),
+        };
+        let reason = found.as_ref().map(|Trouble(reason, _)| *reason);
+        match found {
+            Some(Trouble(reason, cause)) if before != Some(reason) => {
+                tracing::error!(reason, cause, "the database cannot be used");
+            }
+            None if before.is_some() => tracing::info!("the database can be used again"),
+            _ => {}
+        }
+        *last = Some((Instant::now(), reason));
+        reason
+    }
+
+    async fn look(&self) -> Result<(), Trouble> {
+        if let Db::Sqlite(sqlite) = &self.storage.db {
+            let files = sqlite.files.clone();
+            let looked = tokio::task::spawn_blocking(move || look_at(&files)).await;
+            looked.map_err(|error| Trouble(UNUSABLE, error.to_string()))??;
+        }
+        let written = changed!(self.storage.db.write(), pool => sqlx::query(
+                "INSERT INTO upkeep (name, value) VALUES ('probe', 1) \
+                 ON CONFLICT (name) DO UPDATE SET value = upkeep.value % 1000000 + 1",
+            )
+            .execute(pool));
+        written.map_err(|error| trouble(&error))?;
+        if let Db::Sqlite(sqlite) = &self.storage.db {
+            let read = read_anew(&sqlite.files.database).await;
+            read.map_err(|error| trouble(&error))?;
+        }
+        Ok(())
+    }
+}
+
+/// The files as they lie there now.
+fn look_at(files: &Files) -> Result<(), Trouble> {
+    let shown = files.database.display();
+    match files.identity_now() {
+        Ok((database, _)) if database != files.identity.0 => {
+            return Err(Trouble(REPLACED, format!("`{shown}`")));
+        }
+        Ok((_, log)) if log != files.identity.1 => {
+            return Err(Trouble(LOG_GONE, format!("`{shown}-wal`")));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Trouble(GONE, format!("`{shown}`")));
+        }
+        Err(error) => return Err(Trouble(UNUSABLE, format!("`{shown}`: {error}"))),
+    }
+    let begins = || -> io::Result<bool> {
+        let mut start = [0; 16];
+        io::Read::read_exact(&mut std::fs::File::open(&files.database)?, &mut start)?;
+        Ok(start == MAGIC)
+    };
+    match begins() {
+        Ok(true) => {}
+        Ok(false) => return Err(Trouble(DAMAGED, format!("`{shown}` has lost its header"))),
+        Err(error) => return Err(Trouble(DAMAGED, format!("`{shown}`: {error}"))),
+    }
+    has_room(files.database.parent()).map_err(|error| {
+        let reason = match error.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => READ_ONLY,
+            _ => FULL,
+        };
+        Trouble(reason, format!("beside `{shown}`: {error}"))
+    })
+}
+
+/// Whether something can be written beside the database. Where no file may be made at all the database
+/// itself may still be written, which is tried after.
+fn has_room(folder: Option<&Path>) -> io::Result<()> {
+    use io::{ErrorKind::*, Write};
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    // It has no name, so that a process which is killed leaves nothing.
+    let written = tempfile::tempfile_in(folder.unwrap_or(Path::new(".")))
+        .and_then(|mut file| file.write_all(&[0; ROOM]));
+    match written {
+        Err(error)
+            if matches!(
+                error.kind(),
+                StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem
+            ) =>
+        {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first page of every table, past the caches of open connections.
+async fn read_anew(database: &Path) -> sqlx::Result<()> {
+    let options = SqliteConnectOptions::new()
+        .filename(database)
+        .read_only(true);
+    let mut connection = SqliteConnection::connect_with(&options).await?;
+    let tables: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table'")
+            .fetch_all(&mut connection)
+            .await?;
+    for table in tables {
+        let read = format!("SELECT 1 FROM \"{}\" LIMIT 1", table.replace('"', "\"\""));
+        sqlx::query(AssertSqlSafe(read))
+            .fetch_optional(&mut connection)
+            .await?;
+    }
+    connection.close().await
+}
+
+fn trouble(error: &sqlx::Error) -> Trouble {
+    /// Result codes of SQLite: the low byte of all of their kind.
+    const BUSY: u32 = 5;
+    const SQLITE_READ_ONLY: u32 = 8;
+    const CORRUPT: u32 = 11;
+    const SQLITE_FULL: u32 = 13;
+    const NOT_A_DATABASE: u32 = 26;
+    let said = super::words(error);
+    let reason = match code(error).map(|code| code & 0xff) {
+        Some(SQLITE_FULL) => FULL,
+        Some(SQLITE_READ_ONLY) => READ_ONLY,
+        Some(CORRUPT | NOT_A_DATABASE) => DAMAGED,
+        Some(BUSY) => SILENT,
+        _ => match error.as_database_error().and_then(|error| error.code()) {
+            // `disk_full` and `read_only_sql_transaction` of PostgreSQL.
+            Some(code) if code == "53100" => FULL,
+            Some(code) if code == "25006" => READ_ONLY,
+            _ => UNUSABLE,
+        },
+    };
+    Trouble(reason, said)
+}
