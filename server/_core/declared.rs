@@ -182,7 +182,8 @@ mod tests {
                 "UNAUTHORIZED",
                 "FORBIDDEN",
                 "RATE_LIMIT_EXCEEDED",
-                "INTERNAL_SERVER_ERROR"
+                "INTERNAL_SERVER_ERROR",
+                "SERVICE_UNAVAILABLE"
             ]
         );
     }
