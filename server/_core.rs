@@ -2,6 +2,7 @@
 
 pub mod assignment;
 pub mod auth;
+pub mod blank;
 pub mod config;
 pub mod context;
 pub mod database_url;

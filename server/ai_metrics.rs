@@ -152,10 +152,10 @@ impl AiMetrics {
         self.running.lock().begin(event, started)
     }
 
-    /// Records the end of an attempt that was noted.
-    pub fn end(&self, number: u64, mut event: Event) {
-        event.was_open = self.running.lock().end(number);
-        self.record(event);
+    /// Lets an attempt go that was noted and has ended; whether it was told to be open. Its event is
+    /// recorded when it is known whose fault its end was.
+    pub fn close(&self, number: u64) -> bool {
+        self.running.lock().end(number)
     }
 
     /// Tells of a rollout's attempts that are open after `limit_ms`, each once.

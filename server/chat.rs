@@ -10,15 +10,18 @@ pub mod rate_limit;
 pub mod send;
 pub mod store;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 pub use self::rate::RatedAnswer;
 use self::{
     rate_limit::RateLimiter,
-    store::{Conversation, ConversationStore, ConversationSummary, Message},
+    store::{Conversation, ConversationStore, ConversationSummary, Message, Origin},
 };
 use crate::{
     _core::{
@@ -27,7 +30,8 @@ use crate::{
         config::ChatConfig,
         errors::{ErrorCode, RpcError},
     },
-    model_router::{Answer, Call, ModelRouter, RouteError},
+    model_router::{Answer, Call, ModelRouter, RouteError, told::Told},
+    providers::fault::FaultKind,
 };
 
 /// Whoever finds a model and gets its answer.
@@ -71,6 +75,8 @@ pub struct Chat {
     store: Arc<dyn ConversationStore>,
     answerer: Arc<dyn Answerer>,
     limiter: RateLimiter,
+    /// Messages that are being answered.
+    turns: Mutex<HashSet<i64>>,
     config: ChatConfig,
     on_rating: Box<dyn Fn(RatedAnswer) + Send + Sync>,
 }
@@ -86,6 +92,7 @@ impl Chat {
             store,
             answerer,
             limiter: RateLimiter::per_minute(config.rate_limit),
+            turns: Mutex::default(),
             config,
             on_rating: Box::new(|_| {}),
         }
@@ -135,6 +142,20 @@ impl Chat {
         Ok(self.store.delete_conversation(conversation_id).await?)
     }
 
+    /// A message of a conversation of the user's, with what wrote it.
+    async fn message_of(
+        &self,
+        user: &User,
+        id: i64,
+    ) -> Result<(Message, Option<Origin>), ChatError> {
+        let found = self.store.message(id).await?.ok_or(ChatError::NoMessage)?;
+        match self.check_owner(user, found.0.conversation_id).await {
+            // Somebody else's; a conversation was not asked for and is not spoken of.
+            Err(ChatError::NotFound) => Err(ChatError::NoMessage),
+            outcome => outcome.map(|()| found),
+        }
+    }
+
     async fn check_owner(&self, user: &User, conversation_id: i64) -> Result<(), ChatError> {
         match self.store.conversation(conversation_id).await? {
             Some(conversation) if conversation.user_id == user.id => Ok(()),
@@ -142,6 +163,20 @@ impl Chat {
             Some(_) | None => Err(ChatError::NotFound),
         }
     }
+}
+
+/// Why a message got no answer, for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NoAnswer {
+    /// What failed, such as `timeout`, `context-length` or `empty-reply`; absent where too many requests
+    /// wait for a model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<FaultKind>,
+    /// Whether `chat.retry` may succeed later. Where it cannot, the text says what else to do.
+    pub retryable: bool,
+    /// The message, which is stored: what `chat.retry` takes.
+    pub message_id: i64,
 }
 
 /// Why a chat procedure failed.
@@ -159,6 +194,18 @@ pub enum ChatError {
         /// What was asked for.
         id: i64,
     },
+    /// Only what a user wrote is answered, and only if there is something to see.
+    #[error("message `{id}` is nothing to answer")]
+    NothingToAnswer {
+        /// What was asked for.
+        id: i64,
+    },
+    /// Another call is getting the message answered.
+    #[error("message `{id}` is being answered")]
+    UnderWay {
+        /// What was asked for.
+        id: i64,
+    },
     /// Too many messages within a minute.
     #[error("too many messages; the window frees at {frees_at}")]
     RateLimited {
@@ -171,8 +218,16 @@ pub enum ChatError {
     #[error(transparent)]
     Unroutable(RouteError),
     /// The message is stored, but no model answered it.
-    #[error("no answer")]
-    NoAnswer(#[source] RouteError),
+    #[error("no answer to message `{message_id}`")]
+    NoAnswer {
+        /// The message.
+        message_id: i64,
+        /// When it was sent.
+        now: DateTime<Utc>,
+        /// Why not.
+        #[source]
+        error: RouteError,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] anyhow::Error),
@@ -202,12 +257,50 @@ impl From<ChatError> for RpcError {
                 Self::bad_request(error.to_string())
             }
             ChatError::Unroutable(error) => Self::internal(error),
-            ChatError::NoAnswer(error) => Self::new(
-                ErrorCode::InternalServerError,
-                "No model could answer. The message was saved; please try again.",
-            )
-            .with_cause(error),
+            ChatError::NothingToAnswer { id } => Self::bad_request(format!(
+                "Only messages of a user that are not blank can be answered (ID: {id})"
+            )),
+            ChatError::UnderWay { id } => Self::new(
+                ErrorCode::Conflict,
+                format!("This message is being answered already (ID: {id})"),
+            ),
+            ChatError::NoAnswer {
+                message_id,
+                now,
+                error,
+            } => no_answer(message_id, now, error),
             ChatError::Store(error) => Self::internal(error),
         }
     }
+}
+
+/// The text promises nothing that trying again cannot bring.
+fn no_answer(message_id: i64, now: DateTime<Utc>, error: RouteError) -> RpcError {
+    let kind = error.kind();
+    let told = kind.map(Told::about);
+    let (code, text) = match told {
+        Some(told) if !told.retryable => {
+            (told.code, format!("{} The message was saved.", told.text))
+        }
+        Some(_) => (
+            ErrorCode::InternalServerError,
+            "No model could answer. The message was saved; please try again.".to_owned(),
+        ),
+        None => (
+            ErrorCode::ServiceUnavailable,
+            "Too many requests wait for the language model. The message was saved; please try again in a moment.".to_owned(),
+        ),
+    };
+    let details = NoAnswer {
+        kind,
+        retryable: told.is_none_or(|told| told.retryable),
+        message_id,
+    };
+    let error = match kind {
+        Some(_) => RpcError::new(code, text),
+        None => RpcError::unavailable(text, now),
+    }
+    .with_cause(error);
+    // A struct of plain fields is always JSON.
+    error.with_details(serde_json::to_value(details).unwrap_or_default())
 }

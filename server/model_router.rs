@@ -7,7 +7,9 @@
 
 mod attempt;
 pub mod catalog;
+mod gate;
 pub mod selection;
+pub mod told;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -18,20 +20,21 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use self::{
     attempt::{Attempt, Failed, Next, next},
     catalog::{Access, Catalog, Model},
+    gate::{Gate, Place},
     selection::Selection,
 };
 use crate::{
     _core::{
         assignment::{Subject, Variant},
-        errors::{ErrorCode, RpcError},
         feature_flags::FeatureFlags,
         suggest::hint,
     },
     ai_metrics::{AiMetrics, Event},
     providers::{
-        ChatRequest, Completion, Delta, Message,
-        fault::{Fault, FaultKind},
+        ChatRequest, Completion, Delta, Message, Reading,
+        fault::{Elsewhere, Fault, FaultKind},
         openai_compatible::{ClientError, DeltaStream, OpenAiCompatible, http_client},
+        roles,
     },
 };
 
@@ -98,6 +101,12 @@ pub enum RouteError {
         /// Its fault.
         kind: FaultKind,
     },
+    /// The provider has as many calls in flight as it may, and as many wait.
+    #[error("`{provider}` has no place for another call")]
+    Busy {
+        /// Its name in the catalogue.
+        provider: String,
+    },
     /// A streamed answer broke off after it had begun, so no other model can take over.
     #[error("the answer of `{model}` broke off with {kind:?}")]
     Interrupted {
@@ -106,30 +115,6 @@ pub enum RouteError {
         /// Its fault.
         kind: FaultKind,
     },
-}
-
-impl From<RouteError> for RpcError {
-    /// The client learns what it can do about it and nothing of what a provider wrote. All failures
-    /// of models are 500s, as they were on the TypeScript server.
-    fn from(error: RouteError) -> Self {
-        let kind = match &error {
-            RouteError::UnknownTask { .. } | RouteError::UnknownModel { .. } => {
-                return Self::bad_request(error.to_string());
-            }
-            RouteError::AllFailed { kind, .. } | RouteError::Interrupted { kind, .. } => *kind,
-        };
-        let message = match kind {
-            FaultKind::BadRequest => "The language model did not accept the request",
-            FaultKind::ContextLength => "The conversation is too long for the language model",
-            FaultKind::Refused => "The language model refused to answer",
-            FaultKind::Timeout => "The language model did not answer in time. Please try again",
-            FaultKind::RateLimited | FaultKind::ProviderRateLimited => {
-                "The language model is busy. Please try again in a moment"
-            }
-            _ => "No language model could answer. Please try again in a moment",
-        };
-        Self::new(ErrorCode::InternalServerError, message).with_cause(error)
-    }
 }
 
 /// Where events of attempts go: the windows of [`AiMetrics`], or whatever wants to see each one.
@@ -142,9 +127,10 @@ pub trait Recorder: Send + Sync {
         None
     }
 
-    /// Takes the event of an attempt that was noted and has ended.
-    fn end(&self, _number: u64, event: Event) {
-        self.record(event);
+    /// Lets an attempt go that was noted and has ended, before it is known whose fault its end was;
+    /// whether it was told to be open and slow.
+    fn close(&self, _number: u64) -> bool {
+        false
     }
 }
 
@@ -153,8 +139,8 @@ impl Recorder for AiMetrics {
         Self::begin(self, event, started)
     }
 
-    fn end(&self, number: u64, event: Event) {
-        Self::end(self, number, event);
+    fn close(&self, number: u64) -> bool {
+        Self::close(self, number)
     }
 
     fn record(&self, event: Event) {
@@ -167,7 +153,13 @@ const MAX_FALLBACKS: usize = 2;
 
 /// One client for each provider of a catalogue.
 #[derive(Clone, Debug)]
-pub struct Clients(HashMap<String, OpenAiCompatible>);
+pub struct Clients(HashMap<String, Client>);
+
+#[derive(Clone, Debug)]
+struct Client {
+    api: OpenAiCompatible,
+    gate: Gate,
+}
 
 impl Clients {
     /// Clients for all providers; those without their key call `sandbox` (a base URL) instead.
@@ -181,8 +173,9 @@ impl Clients {
             };
             let headers = provider.headers.iter();
             let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
-            let client = OpenAiCompatible::new(http.clone(), base_url, key, headers)?;
-            Ok((provider.name.clone(), client))
+            let api = OpenAiCompatible::new(http.clone(), base_url, key, headers)?;
+            let gate = Gate::new(provider.max_in_flight);
+            Ok((provider.name.clone(), Client { api, gate }))
         };
         let clients = catalog.providers.iter().map(client);
         clients.collect::<Result<_, ClientError>>().map(Self)
@@ -256,13 +249,14 @@ impl ModelRouter {
     /// The whole answer of the first model that gives one.
     pub async fn complete(&self, call: Call) -> Result<Answer, RouteError> {
         let mut walk = Walk::new(self, call)?;
-        while let Some((mut attempt, client, deadline)) = walk.next().await? {
-            match client.complete(&walk.request, deadline).await {
+        while let Some(mut step) = walk.next().await? {
+            match step.api.complete(&walk.request, step.deadline).await {
                 Ok(completion) => {
                     if let Some(usage) = &completion.usage {
-                        attempt.used(usage);
+                        step.attempt.used(usage);
                     }
-                    attempt.succeed();
+                    walk.answered();
+                    step.attempt.succeed(completion.is_refusal);
                     let (model, position) = walk.current();
                     let selection = &walk.selection;
                     return Ok(Answer {
@@ -273,42 +267,45 @@ impl ModelRouter {
                         position,
                     });
                 }
-                Err(fault) => walk.failed(attempt, &fault),
+                Err(fault) => walk.failed(step.attempt, &fault),
             }
         }
         Err(walk.exhausted())
     }
 
-    /// A streamed answer, from its first token on. Until then the next model takes over from one
-    /// that fails; after that a failure ends the stream.
+    /// A streamed answer, from where it begins. Until then the next model takes over from one that
+    /// fails; after that a failure ends the stream. What a model only thinks is no beginning yet.
     pub async fn stream(&self, call: Call) -> Result<AnswerStream, RouteError> {
         let mut walk = Walk::new(self, call)?;
         let idle = self.attempt_timeout;
-        while let Some((mut attempt, client, deadline)) = walk.next().await? {
+        while let Some(mut step) = walk.next().await? {
             let opened = async {
-                let deltas = client
-                    .stream(&walk.request, walk.call.deadline, idle)
-                    .await?;
-                until_first_token(deltas).await
+                let deltas = step.api.stream(&walk.request, walk.call.deadline, idle);
+                until_first_token(deltas.await?).await
             };
-            let opened = timeout_at(deadline, opened).await.unwrap_or_else(|_| {
+            let opened = timeout_at(step.deadline, opened).await.unwrap_or_else(|_| {
                 let detail = "the first token did not come in time";
                 Err(Fault::new(FaultKind::Timeout, detail))
             });
+            if opened.as_ref().is_ok_and(|(held, _)| held.last().is_some()) {
+                step.attempt.first_token();
+            }
+            let opened = match opened {
+                Ok((held, rest)) => until_answer(held, rest).await,
+                Err(fault) => Err(fault),
+            };
             match opened {
                 Ok((held, rest)) => {
-                    if held.iter().any(|delta| delta.is_token) {
-                        attempt.first_token();
-                    }
+                    walk.answered();
                     let (model, position) = walk.current();
                     return Ok(AnswerStream {
-                        deltas: recorded(attempt, model.clone(), held, rest),
+                        deltas: recorded(step.attempt, step.place, model.clone(), held, rest),
                         model,
                         variant: walk.selection.variant,
                         position,
                     });
                 }
-                Err(fault) => walk.failed(attempt, &fault),
+                Err(fault) => walk.failed(step.attempt, &fault),
             }
         }
         Err(walk.exhausted())
@@ -321,34 +318,42 @@ struct Walk<'a> {
     call: Call,
     selection: Selection,
     request: ChatRequest,
+    /// As the caller wrote them; a model with strict roles gets them joined.
+    messages: Vec<Message>,
     position: usize,
     failed: Vec<Failed>,
+    /// An attempt that was refused in a way that another model has to judge.
+    refused: Option<Attempt>,
+}
+
+/// An attempt that is about to be made.
+struct Step<'a> {
+    attempt: Attempt,
+    api: &'a OpenAiCompatible,
+    deadline: Instant,
+    /// Held while the call is in flight.
+    place: Place,
 }
 
 impl<'a> Walk<'a> {
     fn new(router: &'a ModelRouter, mut call: Call) -> Result<Self, RouteError> {
         let forced = call.model.as_deref();
         let selection = router.select(&call.task, call.subject.as_ref(), forced)?;
-        let request = ChatRequest {
-            model: String::new(),
-            messages: std::mem::take(&mut call.messages),
-            max_tokens: None,
-            rest: Default::default(),
-        };
+        let messages = std::mem::take(&mut call.messages);
         Ok(Self {
             router,
             call,
             selection,
-            request,
+            request: ChatRequest::new(Vec::new()),
+            messages,
             position: 0,
             failed: Vec::new(),
+            refused: None,
         })
     }
 
     /// The next attempt, already started, with its deadline; `None` when nothing can help.
-    async fn next(
-        &mut self,
-    ) -> Result<Option<(Attempt, &'a OpenAiCompatible, Instant)>, RouteError> {
+    async fn next(&mut self) -> Result<Option<Step<'a>>, RouteError> {
         let remaining = self.call.deadline - Instant::now();
         let route = &self.selection.route;
         let Next::Try { position, after } = next(route, &self.failed, remaining) else {
@@ -361,12 +366,15 @@ impl<'a> Walk<'a> {
             sleep_until(Instant::now() + after).await;
         }
         self.position = position;
-        self.request.model.clone_from(&model.id);
-        self.request.max_tokens = self.call.max_tokens.or(model.max_tokens);
+        self.prepare(&model);
         let router = self.router;
         let Some(client) = router.clients.0.get(&model.provider) else {
             // Clients are made for every provider of the catalogue; this is for the compiler.
             return Err(self.exhausted());
+        };
+        let Some(place) = client.gate.enter(self.call.deadline).await else {
+            let provider = model.provider.clone();
+            return Err(RouteError::Busy { provider });
         };
         let attempt = Attempt::start(
             &router.metrics,
@@ -376,16 +384,72 @@ impl<'a> Walk<'a> {
             position,
         );
         let deadline = (Instant::now() + router.attempt_timeout).min(self.call.deadline);
-        Ok(Some((attempt, client, deadline)))
+        Ok(Some(Step {
+            attempt,
+            api: &client.api,
+            deadline,
+            place,
+        }))
+    }
+
+    /// Makes the request one for this model.
+    fn prepare(&mut self, model: &Model) {
+        self.request.model.clone_from(&model.id);
+        self.request.max_tokens = self.call.max_tokens.or(model.max_tokens);
+        let messages = self.messages.clone();
+        self.request.messages = if model.strict_roles {
+            roles::joined(messages)
+        } else {
+            messages
+        };
+        let task = self.router.catalog.task(&self.selection.task);
+        self.request.reading = Reading {
+            max_bytes: task.map_or(Reading::MAX_BYTES, |task| task.max_reply_bytes),
+            reasoning_tag: model.reasoning_tag.clone(),
+        };
     }
 
     fn failed(&mut self, attempt: Attempt, fault: &Fault) {
-        attempt.fail(fault);
+        if fault.kind == FaultKind::Authentication {
+            self.tell_of_the_key(&attempt);
+        }
+        if fault.kind.may_succeed_elsewhere() == Elsewhere::OneOther && self.refused.is_none() {
+            self.refused = Some(attempt.refuse(fault));
+        } else {
+            // Nobody answered the request either: it stays uncounted, and is told first.
+            drop(self.refused.take());
+            attempt.fail(fault);
+        }
         self.failed.push(Failed {
             position: self.position,
             kind: fault.kind,
             retry_after: fault.retry_after,
         });
+    }
+
+    /// A model answers: one that refused the same request was wrong to.
+    fn answered(&mut self) {
+        if let Some(refused) = self.refused.take() {
+            refused.judge(FaultKind::Rejected);
+        }
+    }
+
+    /// Whoever runs the server can only mend it if told which key it is.
+    fn tell_of_the_key(&self, attempt: &Attempt) {
+        let name = attempt.provider();
+        let mut providers = self.router.catalog.providers.iter();
+        let provider = providers.find(|provider| provider.name == name);
+        match provider.and_then(|provider| provider.api_key_env.as_deref()) {
+            Some(variable) => tracing::error!(
+                provider = name,
+                variable,
+                "the provider refuses the key: check the key in this variable, and that it belongs to this provider"
+            ),
+            None => tracing::error!(
+                provider = name,
+                "the provider wants a key, and the catalogue names none for it (`api_key_env`)"
+            ),
+        }
     }
 
     /// Name and position of the model that is being tried.
@@ -422,21 +486,39 @@ async fn until_first_token(mut deltas: DeltaStream) -> Result<(Vec<Delta>, Delta
     Ok((held, deltas))
 }
 
+/// Reads on, holding back what the model thinks, until its answer begins.
+async fn until_answer(
+    mut held: Vec<Delta>,
+    mut deltas: DeltaStream,
+) -> Result<(Vec<Delta>, DeltaStream), Fault> {
+    while !held.last().is_some_and(|delta| delta.is_answer) {
+        match deltas.next().await {
+            Some(delta) => held.push(delta?),
+            None => break,
+        }
+    }
+    Ok((held, deltas))
+}
+
 /// Passes the steps on and records the attempt when they end; a drop before that records itself.
 fn recorded(
     mut attempt: Attempt,
+    place: Place,
     model: Arc<str>,
     held: Vec<Delta>,
     rest: DeltaStream,
 ) -> BoxStream<'static, Result<Delta, RouteError>> {
     let mut deltas = futures::stream::iter(held.into_iter().map(Ok)).chain(rest);
     stream! {
+        let _place = place;
+        let mut is_refusal = false;
         while let Some(delta) = deltas.next().await {
             match delta {
                 Ok(delta) => {
                     if let Some(usage) = &delta.usage {
                         attempt.used(usage);
                     }
+                    is_refusal |= delta.is_refusal;
                     yield Ok(delta);
                 }
                 Err(fault) => {
@@ -447,7 +529,7 @@ fn recorded(
                 }
             }
         }
-        attempt.succeed();
+        attempt.succeed(is_refusal);
     }
     .boxed()
 }

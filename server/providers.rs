@@ -3,13 +3,21 @@
 //! There is one dialect, OpenAI's `chat/completions`; whatever speaks it is a provider. A request
 //! goes through [`request`], a reply through [`reply`], and every way to fail ends in a [`fault`].
 
+mod connection;
 pub mod fault;
+mod fields;
 pub mod openai_compatible;
 pub mod openrouter;
+mod reasoning;
 mod reply;
 pub mod request;
+mod retry_after;
+pub mod roles;
 pub mod sandbox;
 pub mod sse;
+mod stream;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -51,21 +59,74 @@ pub struct ChatRequest {
     pub max_tokens: Option<u32>,
     /// Further fields of the body (`temperature`, `tools`, …), passed on as they are.
     pub rest: Map<String, Value>,
+    /// How the reply is read; this is not sent.
+    pub reading: Reading,
+}
+
+impl ChatRequest {
+    /// A request with these messages, for whichever model is named later.
+    pub fn new(messages: Vec<Message>) -> Self {
+        Self {
+            model: String::new(),
+            messages,
+            max_tokens: None,
+            rest: Map::new(),
+            reading: Reading::default(),
+        }
+    }
+
+    /// Whether the model may call a tool, so that a call is an answer.
+    pub fn offers_tools(&self) -> bool {
+        ["tools", "functions"].iter().any(|key| {
+            let offered = self.rest.get(*key).and_then(Value::as_array);
+            offered.is_some_and(|tools| !tools.is_empty())
+        })
+    }
+}
+
+/// How a reply is read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The longest reply, in bytes of its body; of a stream, what its steps bring.
+    pub max_bytes: usize,
+    /// The tag (`think`) in which the model begins its text with what it thinks, if it does.
+    pub reasoning_tag: Option<Arc<str>>,
+}
+
+impl Reading {
+    /// 1 MiB: more than any model writes as an answer.
+    pub const MAX_BYTES: usize = 1024 * 1024;
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            max_bytes: Self::MAX_BYTES,
+            reasoning_tag: None,
+        }
+    }
 }
 
 /// A model's answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Completion {
-    /// The text of the first choice; empty where the model only called tools.
+    /// The text of the first choice, or the words of its refusal; empty where the model only called
+    /// tools.
     pub content: String,
+    /// What the model thought before; often empty.
+    pub reasoning: String,
+    /// Whether the model says that it will not answer.
+    pub is_refusal: bool,
+    /// Calls of tools, as the provider sent them; never an empty list.
+    pub tool_calls: Option<Value>,
     /// The model that answered, as the provider names it.
     pub model: String,
     /// `stop`, `length`, `tool_calls`, …
     pub finish_reason: Option<String>,
     /// Tokens and cost, where the provider says.
     pub usage: Option<Usage>,
-    /// The reply as it was received.
-    pub raw: Value,
+    /// The reply as it was received: JSON.
+    pub raw: String,
 }
 
 /// Tokens, and what they cost.
@@ -84,6 +145,8 @@ pub struct Usage {
 pub struct Delta {
     /// The text it adds; often empty.
     pub content: String,
+    /// What the model thinks before it answers; often empty.
+    pub reasoning: String,
     /// Parts of tool calls, as the provider sent them.
     pub tool_calls: Option<Value>,
     /// Set towards the end.
@@ -92,9 +155,13 @@ pub struct Delta {
     pub usage: Option<Usage>,
     /// The model that answers, as the provider names it.
     pub model: Option<String>,
-    /// Whether it brings part of the answer: text, reasoning or a tool call. Until the first such
-    /// step nothing of the answer has been seen.
+    /// Whether it brings anything that the model wrote: text, reasoning or a tool call.
     pub is_token: bool,
-    /// The step as it was received.
-    pub raw: Value,
+    /// Whether it brings part of the answer: text that can be seen, or the call of an offered tool.
+    /// Until the first such step another model can take over.
+    pub is_answer: bool,
+    /// Whether its text is the model's refusal to answer.
+    pub is_refusal: bool,
+    /// The step as it was received: JSON, or empty where nothing was received for it.
+    pub raw: String,
 }

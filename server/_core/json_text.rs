@@ -73,6 +73,20 @@ pub fn lenient(bytes: &[u8]) -> serde_json::Result<Cow<'_, str>> {
     Ok(Cow::Owned(text))
 }
 
+/// As [`lenient`], without a copy where the bytes are well-formed.
+///
+/// # Errors
+///
+/// As for [`lenient`].
+pub fn lenient_owned(bytes: Vec<u8>) -> serde_json::Result<String> {
+    match lenient(&bytes)? {
+        Cow::Borrowed(text) if text.len() == bytes.len() => {}
+        mended => return Ok(mended.into_owned()),
+    }
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
 fn decoded(bytes: &[u8]) -> Cow<'_, str> {
     let units: fn([u8; 2]) -> u16 = match bytes {
         [0xFF, 0xFE, ..] => u16::from_le_bytes,

@@ -155,6 +155,8 @@ pub struct TextRule {
     pub length: Length,
     /// `format: email`, by zod's rule.
     pub email: bool,
+    /// Whether a text that shows nothing counts as empty (`x-blank-is-empty`).
+    pub blank_is_empty: bool,
 }
 
 /// How long a text or a list may be.

@@ -6,7 +6,7 @@
 //! estimate errs towards sending less.
 
 use super::store::{Message, MessageRole};
-use crate::providers;
+use crate::{_core::blank::is_blank, providers};
 
 /// UTF-8 bytes that are counted as one token.
 const BYTES_PER_TOKEN: usize = 3;
@@ -37,8 +37,8 @@ impl History {
     /// Puts an older message in front; `false` where it does not fit, which ends the history: a
     /// conversation with a hole would mislead.
     pub fn prepend(&mut self, message: Message) -> bool {
-        // An empty answer says nothing, and some models refuse empty messages.
-        if message.content.is_empty() {
+        // A blank message says nothing, and some models refuse the request for its sake.
+        if is_blank(&message.content) {
             return true;
         }
         match self
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn nothing_is_put_before_a_message_that_did_not_fit() {
         let mut history = History::ending_with(&message(3, "abc".into()), 5 + 6);
-        assert!(history.prepend(message(2, String::new())));
+        assert!(history.prepend(message(2, " \u{200b}\n".into())));
         assert!(!history.prepend(message(1, "a long one that does not fit".into())));
         assert!(!history.prepend(message(0, "a".into())));
         assert_eq!(history.into_messages().count(), 1);

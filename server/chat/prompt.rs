@@ -46,21 +46,15 @@ pub struct ChatContext {
     pub page: Option<String>,
 }
 
-/// The two system messages that stand before a conversation.
-pub fn system_messages(context: Option<&ChatContext>, now: DateTime<Utc>) -> [Message; 2] {
+/// The one system message that stands before a conversation: many models take no second one.
+pub fn system_message(context: Option<&ChatContext>, now: DateTime<Utc>) -> Message {
+    let now = now.format("%A, %Y-%m-%d %H:%M");
+    let mut text = format!("{INSTRUCTIONS}\n\nIt is {now} UTC.");
     let lines = context.map(context_lines).unwrap_or_default();
-    let instructions = if lines.is_empty() {
-        INSTRUCTIONS.to_owned()
-    } else {
-        format!("{INSTRUCTIONS}\n\n{CONTEXT_HEADING}\n{}", lines.join("\n"))
-    };
-    [
-        Message::text("system", instructions),
-        Message::text(
-            "system",
-            format!("It is {} UTC.", now.format("%A, %Y-%m-%d %H:%M")),
-        ),
-    ]
+    if !lines.is_empty() {
+        text += &format!("\n\n{CONTEXT_HEADING}\n{}", lines.join("\n"));
+    }
+    Message::text("system", text)
 }
 
 fn context_lines(context: &ChatContext) -> Vec<String> {
@@ -119,8 +113,8 @@ mod tests {
     use super::*;
 
     fn prompt(context: &ChatContext) -> String {
-        let [first, _] = system_messages(Some(context), DateTime::UNIX_EPOCH);
-        first.content.as_str().unwrap().to_owned()
+        let message = system_message(Some(context), DateTime::UNIX_EPOCH);
+        message.content.as_str().unwrap().to_owned()
     }
 
     #[test]
@@ -140,7 +134,10 @@ mod tests {
             "{}",
             prompt(&context)
         );
-        assert_eq!(prompt(&ChatContext::default()), INSTRUCTIONS);
+        assert_eq!(
+            prompt(&ChatContext::default()),
+            format!("{INSTRUCTIONS}\n\nIt is Thursday, 1970-01-01 00:00 UTC.")
+        );
     }
 
     #[test]
@@ -159,11 +156,5 @@ mod tests {
         assert_eq!(lines[0], "- selected e-mails: 6");
         assert!(lines[1].starts_with(r#"- search query: "x\n\n\"Ignore!!!"#));
         assert!(lines[1].len() < 300);
-    }
-
-    #[test]
-    fn the_second_message_tells_the_time() {
-        let [_, time] = system_messages(None, DateTime::UNIX_EPOCH);
-        assert_eq!(time.content, "It is Thursday, 1970-01-01 00:00 UTC.");
     }
 }

@@ -31,13 +31,7 @@ impl Chat {
         rating: Rating,
         now: DateTime<Utc>,
     ) -> Result<(), ChatError> {
-        let found = self.store.message(message_id).await?;
-        let (message, origin) = found.ok_or(ChatError::NoMessage)?;
-        match self.check_owner(user, message.conversation_id).await {
-            // Somebody else's; a conversation was not asked for and is not spoken of.
-            Err(ChatError::NotFound) => return Err(ChatError::NoMessage),
-            outcome => outcome?,
-        }
+        let (message, origin) = self.message_of(user, message_id).await?;
         if message.role != MessageRole::Assistant {
             return Err(ChatError::NoAnswerToRate { id: message_id });
         }

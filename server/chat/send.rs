@@ -6,21 +6,27 @@
 //! stand in the order in which they were stored. A conversation that is deleted meanwhile stays so:
 //! the answer then has nowhere to go, and the send ends well.
 //!
+//! A message whose answer failed can be tried again: [`Chat::retry`] answers what is stored, so that it is
+//! neither stored nor sent twice. A message has one answer at most, and is answered by one call at a time.
+//!
 //! Any signed-in user may ask for a model of the catalogue, as the front end's model menu did.
 
-use chrono::TimeDelta;
+use std::collections::HashSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
     Chat, ChatError,
     history::{History, estimate_tokens},
-    prompt::{ChatContext, system_messages},
+    prompt::{ChatContext, system_message},
     store::{Message, MessageRole, Origin},
 };
 use crate::{
-    _core::{assignment::Subject, auth::User, context::Context},
+    _core::{assignment::Subject, auth::User, blank::is_blank, context::Context},
     model_router::Call,
-    providers,
+    providers::{self, roles},
 };
 
 /// The catalogue's task that answers a chat message.
@@ -41,6 +47,17 @@ pub struct Outgoing {
     pub context: Option<ChatContext>,
 }
 
+/// A message to try again.
+#[derive(Clone, Debug)]
+pub struct Again {
+    /// What a user sent before.
+    pub message_id: i64,
+    /// As in [`Outgoing`].
+    pub model: Option<String>,
+    /// As in [`Outgoing`].
+    pub context: Option<ChatContext>,
+}
+
 impl Chat {
     /// Stores the message and its answer; returns the stored message, as the original did.
     pub async fn send(
@@ -51,24 +68,12 @@ impl Chat {
     ) -> Result<Message, ChatError> {
         let started = Instant::now();
         let now = context.received_at;
-        let model = outgoing
-            .model
-            .take()
-            .filter(|model| !model.trim().is_empty());
-        let subject = Subject::User(user.id);
-        let subject_key = subject.key();
-        let model_tokens = self
-            .answerer
-            .context_tokens(TASK, &subject, model.as_deref())
-            .map_err(ChatError::Unroutable)?;
+        // What the user looks at may be large: it is dropped here, as the answer takes its time.
+        let seen = outgoing.context.take();
+        let wanted = self.wanted(user, outgoing.model.take(), seen.as_ref(), now)?;
+        drop(seen);
         self.check_owner(user, outgoing.conversation_id).await?;
-        self.limiter
-            .take(user.id, now)
-            .map_err(|quota| ChatError::RateLimited {
-                now,
-                frees_at: quota.resets_at,
-            })?;
-
+        self.take_quota(user, now)?;
         let message = self
             .store
             .add_message(
@@ -79,26 +84,69 @@ impl Chat {
             )
             .await?
             .ok_or(ChatError::NotFound)?;
+        let _turn = self.begin_turn(message.id)?;
+        self.answer(user, context, &message, wanted, started)
+            .await?;
+        Ok(message)
+    }
 
-        // Dropped here: it may be large, and the answer takes its time.
-        let seen = outgoing.context.take();
-        let mut messages = Vec::from(system_messages(seen.as_ref(), now));
-        drop(seen);
-        let budget = self.history_budget(&messages, model_tokens);
-        messages.extend(self.history(&message, budget).await?.into_messages());
+    /// Gets a message of the user's answered that has no answer yet, and returns it. Where it has one,
+    /// nothing happens.
+    pub async fn retry(
+        &self,
+        user: &User,
+        context: &Context,
+        again: Again,
+    ) -> Result<Message, ChatError> {
+        let started = Instant::now();
+        let id = again.message_id;
+        let now = context.received_at;
+        let wanted = self.wanted(user, again.model, again.context.as_ref(), now)?;
+        let (message, _) = self.message_of(user, id).await?;
+        if message.role != MessageRole::User || is_blank(&message.content) {
+            return Err(ChatError::NothingToAnswer { id });
+        }
+        let _turn = self.begin_turn(id)?;
+        if self.store.is_answered(&message).await? {
+            return Ok(message);
+        }
+        self.take_quota(user, now)?;
+        self.answer(user, context, &message, wanted, started)
+            .await?;
+        Ok(message)
+    }
+
+    /// Asks a model, and stores what it answers.
+    async fn answer(
+        &self,
+        user: &User,
+        context: &Context,
+        message: &Message,
+        wanted: Wanted,
+        started: Instant,
+    ) -> Result<(), ChatError> {
+        let now = context.received_at;
+        let subject = Subject::User(user.id);
+        let subject_key = subject.key();
+        let budget = self.history_budget(&wanted.instructions, wanted.model_tokens);
+        let history = self.history(message, budget).await?;
         let answer = self
             .answerer
             .complete(Call {
                 task: TASK.into(),
                 subject: Some(subject),
                 request_id: context.request_id.clone(),
-                messages,
-                model,
+                messages: in_turns(wanted.instructions, history),
+                model: wanted.model,
                 max_tokens: None,
                 deadline: started + self.config.deadline,
             })
             .await
-            .map_err(ChatError::NoAnswer)?;
+            .map_err(|error| ChatError::NoAnswer {
+                message_id: message.id,
+                now,
+                error,
+            })?;
 
         let answered_at = now + TimeDelta::from_std(started.elapsed()).unwrap_or_default();
         let origin = Origin {
@@ -109,26 +157,56 @@ impl Chat {
             rollout: answer.rollout,
             subject: subject_key,
         };
+        let content = &answer.completion.content;
         self.store
-            .add_answer(
-                message.conversation_id,
-                &answer.completion.content,
-                &origin,
-                answered_at,
-            )
+            .add_answer(message, content, &origin, answered_at)
             .await?;
-        Ok(message)
+        Ok(())
+    }
+
+    /// What is asked for, once it is known that somebody can answer it.
+    fn wanted(
+        &self,
+        user: &User,
+        model: Option<String>,
+        context: Option<&ChatContext>,
+        now: DateTime<Utc>,
+    ) -> Result<Wanted, ChatError> {
+        let model = model.filter(|model| !model.trim().is_empty());
+        let model_tokens = self
+            .answerer
+            .context_tokens(TASK, &Subject::User(user.id), model.as_deref())
+            .map_err(ChatError::Unroutable)?;
+        Ok(Wanted {
+            model,
+            model_tokens,
+            instructions: system_message(context, now),
+        })
+    }
+
+    fn take_quota(&self, user: &User, now: DateTime<Utc>) -> Result<(), ChatError> {
+        let taken = self.limiter.take(user.id, now);
+        taken.map(drop).map_err(|quota| ChatError::RateLimited {
+            now,
+            frees_at: quota.resets_at,
+        })
+    }
+
+    /// Makes this call the one that gets the message answered, until the turn is dropped.
+    fn begin_turn(&self, message_id: i64) -> Result<Turn<'_>, ChatError> {
+        let turns = &self.turns;
+        if turns.lock().insert(message_id) {
+            Ok(Turn { turns, message_id })
+        } else {
+            Err(ChatError::UnderWay { id: message_id })
+        }
     }
 
     /// Tokens for the conversation: what is configured, or what the smallest model on the route has
     /// left once the instructions are in and a quarter is kept for the answer.
-    fn history_budget(&self, instructions: &[providers::Message], model_tokens: u32) -> usize {
+    fn history_budget(&self, instructions: &providers::Message, model_tokens: u32) -> usize {
         let readable = usize::try_from(model_tokens - model_tokens / 4).unwrap_or(usize::MAX);
-        let taken: usize = instructions
-            .iter()
-            .filter_map(|message| message.content.as_str())
-            .map(estimate_tokens)
-            .sum();
+        let taken = instructions.content.as_str().map_or(0, estimate_tokens);
         self.config
             .history_tokens
             .min(readable.saturating_sub(taken))
@@ -154,4 +232,37 @@ impl Chat {
             }
         }
     }
+}
+
+/// A message that is being answered.
+struct Turn<'a> {
+    turns: &'a Mutex<HashSet<i64>>,
+    message_id: i64,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.turns.lock().remove(&self.message_id);
+    }
+}
+
+/// What a call asks for beside the message.
+struct Wanted {
+    model: Option<String>,
+    model_tokens: u32,
+    instructions: providers::Message,
+}
+
+/// A request that every template takes: one system message, then the user and the model in turns,
+/// beginning with the user.
+fn in_turns(instructions: providers::Message, history: History) -> Vec<providers::Message> {
+    let is_system = |message: &providers::Message| message.role == "system";
+    let (system, talk): (Vec<_>, Vec<_>) = history.into_messages().partition(is_system);
+    let talk = talk
+        .into_iter()
+        .skip_while(|message| message.role == "assistant");
+    let mut messages = vec![instructions];
+    messages.extend(system);
+    messages.extend(talk);
+    roles::joined(messages)
 }

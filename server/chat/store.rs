@@ -174,10 +174,14 @@ pub trait ConversationStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>>;
 
-    /// Adds an answer with what wrote it; `None` where the conversation does not exist, or no longer.
+    /// Whether a message of a user has its answer.
+    async fn is_answered(&self, question: &Message) -> anyhow::Result<bool>;
+
+    /// Adds an answer with what wrote it; `None` where the conversation does not exist, or no longer, or
+    /// where the question has its answer already.
     async fn add_answer(
         &self,
-        conversation_id: i64,
+        question: &Message,
         content: &str,
         origin: &Origin,
         now: DateTime<Utc>,

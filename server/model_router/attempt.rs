@@ -14,7 +14,7 @@ use crate::{
     ai_metrics::{Event, Outcome},
     providers::{
         Usage,
-        fault::{Fault, FaultKind},
+        fault::{Elsewhere, Fault, FaultKind},
     },
 };
 
@@ -26,6 +26,7 @@ pub(super) struct Attempt {
     /// By which the metrics know it while it runs.
     number: Option<u64>,
     event: Option<Event>,
+    is_closed: bool,
 }
 
 impl Attempt {
@@ -66,6 +67,7 @@ impl Attempt {
             started,
             number: metrics.begin(&event, started),
             event: Some(event),
+            is_closed: false,
         }
     }
 
@@ -86,44 +88,76 @@ impl Attempt {
         }
     }
 
-    pub(super) fn succeed(mut self) {
-        self.record(Outcome::Success);
+    /// The name of the provider that is asked.
+    pub(super) fn provider(&self) -> &str {
+        &self.model.provider
+    }
+
+    /// It answered, or said that it will not.
+    pub(super) fn succeed(mut self, is_refusal: bool) {
+        self.close(if is_refusal {
+            Outcome::Refused
+        } else {
+            Outcome::Success
+        });
     }
 
     pub(super) fn fail(mut self, fault: &Fault) {
+        self.log(fault);
+        self.close(Outcome::Fault(fault.kind));
+    }
+
+    /// It failed, and another model has to show whose fault that was. Dropped without a
+    /// [judgement](Attempt::judge), the fault is what it was.
+    pub(super) fn refuse(mut self, fault: &Fault) -> Self {
+        self.log(fault);
+        self.close(Outcome::Fault(fault.kind));
+        self
+    }
+
+    /// What the fault has turned out to be.
+    pub(super) fn judge(mut self, kind: FaultKind) {
+        if let Some(event) = &mut self.event {
+            event.outcome = Outcome::Fault(kind);
+        }
+    }
+
+    fn log(&self, fault: &Fault) {
         let (model, provider) = (&*self.model.name, &*self.model.provider);
         let (kind, status) = (fault.kind.name(), fault.status);
         let request_id = self.event.as_ref().map(|event| &*event.request_id);
         tracing::warn!(target: "attempt", model, provider, kind, status, request_id, "attempt failed");
         // What a provider wrote may repeat what a user wrote, so it is not for everyday logs.
         tracing::debug!(target: "attempt", model, request_id, detail = fault.detail(), "attempt failed");
-        self.record(Outcome::Fault(fault.kind));
     }
 
+    /// Ends it now; it is recorded when it is dropped.
     #[expect(
         clippy::disallowed_methods,
         reason = "an attempt is an edge: it ends when the network says so"
     )]
-    fn record(&mut self, outcome: Outcome) {
-        let Some(event) = self.event.take() else {
+    fn close(&mut self, outcome: Outcome) {
+        let Some(event) = &mut self.event else {
             return;
         };
-        let event = Event {
-            at_ms: Utc::now().timestamp_millis(),
-            latency_ms: self.started.elapsed().as_secs_f64() * 1e3,
-            outcome,
-            ..event
-        };
-        match self.number {
-            Some(number) => self.metrics.end(number, event),
-            None => self.metrics.record(event),
+        event.at_ms = Utc::now().timestamp_millis();
+        event.latency_ms = self.started.elapsed().as_secs_f64() * 1e3;
+        event.outcome = outcome;
+        if let Some(number) = self.number.take() {
+            event.was_open = self.metrics.close(number);
         }
+        self.is_closed = true;
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.record(Outcome::Cancelled);
+        if !self.is_closed {
+            self.close(Outcome::Cancelled);
+        }
+        if let Some(event) = self.event.take() {
+            self.metrics.record(event);
+        }
     }
 }
 
@@ -147,7 +181,8 @@ pub(super) enum Next {
 /// Chooses the next step from what failed so far and the time that is left.
 ///
 /// Another model is tried at once where it can help: one that was not tried, whose provider has not
-/// refused our account, and whose context is larger if the last ones were too small. Only when none
+/// refused our account, and whose context is larger if the last ones were too small. A request that was
+/// refused for itself goes to one other model only: if that refuses too, the request is wrong. Only when none
 /// is left and a provider asked us to come back within half of the remaining time, the model that
 /// may be asked soonest gets one second chance.
 pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration) -> Next {
@@ -158,13 +193,13 @@ pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration)
     if remaining.is_zero() {
         return Next::Stop;
     }
-    let Some(last) = failed.last() else {
+    if failed.is_empty() {
         return if route.is_empty() { Next::Stop } else { now(0) };
-    };
-    if matches!(
-        last.kind,
-        FaultKind::BadRequest | FaultKind::Authentication | FaultKind::Refused
-    ) {
+    }
+    // A request that was refused is put to one other model, whatever comes of that.
+    let is_refusal = |one: &Failed| one.kind.may_succeed_elsewhere() == Elsewhere::OneOther;
+    let refused = failed.iter().position(is_refusal);
+    if refused.is_some_and(|first| first + 1 < failed.len()) {
         return Next::Stop;
     }
     let may_help = |model: &Model| {
@@ -251,25 +286,40 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_cured_is_not_tried_elsewhere() {
-        let route = route(&[("a", 1), ("b", 1)]);
-        for kind in FaultKind::ALL {
-            let step = next(&route, &[failed(0, kind)], TEN_SECONDS);
-            let is_final = matches!(
-                kind,
-                FaultKind::BadRequest
-                    | FaultKind::Authentication
-                    | FaultKind::Refused
-                    | FaultKind::ContextLength
+    fn a_refused_request_is_put_to_one_other_model() {
+        let route = route(&[("a", 1), ("a", 1), ("a", 1)]);
+        for kind in [FaultKind::BadRequest, FaultKind::Refused] {
+            let mut so_far = vec![failed(0, kind)];
+            assert_eq!(next(&route, &so_far, TEN_SECONDS), at(1));
+            for second in FaultKind::ALL {
+                so_far.truncate(1);
+                so_far.push(failed(1, second));
+                assert_eq!(next(&route, &so_far, TEN_SECONDS), Next::Stop, "{second}");
+            }
+            let so_far = [failed(0, FaultKind::Upstream), failed(1, kind)];
+            assert_eq!(next(&route, &so_far, TEN_SECONDS), at(2));
+        }
+    }
+
+    #[test]
+    fn the_models_faults_go_on_to_any_other() {
+        let route = route(&[("a", 1), ("a", 1)]);
+        for kind in FaultKind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_models_fault())
+        {
+            assert_eq!(
+                next(&route, &[failed(0, kind)], TEN_SECONDS),
+                at(1),
+                "{kind}"
             );
-            assert_eq!(step == Next::Stop, is_final, "{kind}");
         }
     }
 
     #[test]
     fn an_accounts_fault_needs_another_provider() {
         let route = route(&[("a", 1), ("a", 1), ("b", 1)]);
-        for kind in [FaultKind::Payment, FaultKind::RateLimited] {
+        for kind in FaultKind::ALL.into_iter().filter(|kind| kind.is_accounts()) {
             assert_eq!(next(&route, &[failed(0, kind)], TEN_SECONDS), at(2));
         }
     }

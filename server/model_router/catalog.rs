@@ -48,6 +48,8 @@ pub struct Provider {
     pub api_key_env: Option<String>,
     /// Further headers of every request.
     pub headers: Vec<(String, String)>,
+    /// Calls that it has in flight at most; at least 1.
+    pub max_in_flight: usize,
     /// How it is called in this process.
     pub access: Access,
 }
@@ -79,6 +81,11 @@ pub struct Model {
     pub prices: Prices,
     /// Tokens an answer may have where the caller does not say.
     pub max_tokens: Option<u32>,
+    /// Whether it insists on one system message and on users and assistants in turns, so that runs of
+    /// messages of one role are joined before they are sent.
+    pub strict_roles: bool,
+    /// The tag, such as `think`, in which it begins its text with what it thinks.
+    pub reasoning_tag: Option<Arc<str>>,
     /// Its name for people.
     pub display_name: String,
     /// Who made it.
@@ -144,6 +151,8 @@ pub struct Task {
     pub candidate: Vec<Arc<Model>>,
     /// For everybody else; the same holds.
     pub control: Vec<Arc<Model>>,
+    /// The longest reply that is read, in bytes.
+    pub max_reply_bytes: usize,
     /// Why these models.
     pub reasoning: String,
     /// What it costs, where the file says.

@@ -1,19 +1,24 @@
 //! What kind of failure an attempt met, whose it was, and whether another model can help.
 //!
 //! A status alone says too little: an error can hide in a 200, a 429 can be the platform's or one
-//! provider's, a 400 can mean "too long for this model". So the body is part of the judgement, and
-//! where the body names its kind (`error.metadata.error_type`, or OpenAI's `error.code`) the name
-//! wins over the number.
+//! provider's, a 400 can mean "too long for this model". So the body is part of the judgement: what it
+//! says is gathered from every place where servers put it ([`said`]). A name for programs
+//! (`context_length_exceeded`) wins over the number, and where neither says more than that the request
+//! was refused, a table of words does ([`wording`]).
+
+mod said;
+mod wording;
 
 use std::{fmt, time::Duration};
 
-use chrono::DateTime;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::openrouter;
+use self::said::Said;
+use super::{openrouter, retry_after};
+use crate::_core::json_text;
 
 /// The kind of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -164,6 +169,7 @@ impl FaultKind {
             402 => Self::Payment,
             403 => Self::Refused,
             404 => Self::NotFound,
+            413 => Self::ContextLength,
             408 | 504 | 522 | 524 => Self::Timeout,
             429 => Self::ProviderRateLimited,
             400..=499 => Self::BadRequest,
@@ -173,31 +179,78 @@ impl FaultKind {
         }
     }
 
-    /// What a machine-readable name in an error body means; `None` for names that say no more
-    /// than the status does.
+    /// What a name for programs in an error body means; `None` for names that say no more than the
+    /// status does.
     fn of_name(name: &str) -> Option<Self> {
         Some(match name {
             "context_length_exceeded"
+            | "context_window_exceeded"
+            | "contextwindowexceedederror"
+            | "model_context_window_exceeded"
             | "token_limit_exceeded"
+            | "tokens_limit_reached"
             | "max_tokens_exceeded"
-            | "exceed_context_size_error" => Self::ContextLength,
-            "string_too_long"
-            | "invalid_request"
-            | "invalid_prompt"
-            | "precondition_failed"
+            | "prompt_too_long"
+            | "input_too_long"
+            | "request_too_large"
             | "payload_too_large"
-            | "unprocessable" => Self::BadRequest,
-            "authentication" | "invalid_api_key" => Self::Authentication,
-            "payment_required" | "insufficient_quota" => Self::Payment,
-            "permission_denied" | "content_policy_violation" | "content_filter" => Self::Refused,
-            "not_found" | "model_not_found" => Self::NotFound,
-            "rate_limit_exceeded" => Self::ProviderRateLimited,
-            "timeout" => Self::Timeout,
-            "provider_overloaded" | "provider_unavailable" | "server" | "server_error" => {
-                Self::Upstream
+            | "exceed_context_size_error" => Self::ContextLength,
+            "authentication"
+            | "authentication_error"
+            | "unauthenticated"
+            | "invalid_api_key"
+            | "api_key_invalid"
+            | "invalid_authentication" => Self::Authentication,
+            "payment_required"
+            | "insufficient_quota"
+            | "insufficient_credits"
+            | "insufficient_balance"
+            | "billing_error"
+            | "billing_not_active" => Self::Payment,
+            "account_deactivated"
+            | "account_disabled"
+            | "organization_disabled"
+            | "key_limit_exceeded" => Self::AccountLimit,
+            "permission_denied"
+            | "permission_error"
+            | "content_policy_violation"
+            | "content_filter" => Self::Refused,
+            "not_found" | "not_found_error" | "model_not_found" => Self::NotFound,
+            "rate_limit_exceeded" | "rate_limit_error" | "too_many_requests" => {
+                Self::ProviderRateLimited
             }
+            "timeout" | "timeout_error" => Self::Timeout,
+            "provider_overloaded"
+            | "provider_unavailable"
+            | "overloaded_error"
+            | "engine_overloaded"
+            | "server"
+            | "server_error"
+            | "internal_server_error" => Self::Upstream,
             _ => return None,
         })
+    }
+
+    /// What a refusal with this status and these words means.
+    fn judge(status: Option<u16>, said: &Said) -> Self {
+        // A gateway may wrap another server's failure in a status of its own that says less.
+        let told = match (status, said.status) {
+            (None | Some(400 | 500), Some(inner)) => Some(inner),
+            (status, _) => status,
+        };
+        let by_status = told.map_or(Self::Upstream, Self::of_status);
+        let named = said.names.iter().find_map(|name| {
+            let kind = Self::of_name(&name.text)?;
+            // A provider behind ours speaks of another account.
+            (!(name.is_relayed && kind.is_accounts())).then_some(kind)
+        });
+        let kind = match (named, by_status) {
+            // Too vague to say more than a status that is not.
+            (Some(Self::Refused | Self::NotFound), status) if status.is_accounts() => status,
+            (Some(named), _) => named,
+            (None, status) => status,
+        };
+        wording::refine(kind, told, said).unwrap_or(kind)
     }
 }
 
@@ -239,66 +292,44 @@ impl Fault {
         &self.detail
     }
 
-    /// Judges a response whose status is not 200, by status, headers and body.
+    /// Judges a response whose status is no success, by status, headers and body.
     pub fn of_response(status: u16, headers: &HeaderMap, body: &[u8]) -> Self {
-        let parsed: Option<Value> = serde_json::from_slice(body).ok();
-        let error = parsed.as_ref().and_then(|body| body.get("error"));
-        let mut fault = match error {
-            Some(error) => Self::of_error(error, Some(status)),
-            None => Self {
-                status: Some(status),
-                ..Self::new(
-                    FaultKind::of_status(status),
-                    String::from_utf8_lossy(body.get(..1024).unwrap_or(body)),
-                )
-            },
+        let text = json_text::lenient(body).ok();
+        let parsed: Option<Value> = text.and_then(|text| serde_json::from_str(&text).ok());
+        let said = match &parsed {
+            Some(body) => Said::by(body),
+            None => Said::by_text(&String::from_utf8_lossy(body.get(..1024).unwrap_or(body))),
         };
-        if fault.kind == FaultKind::ProviderRateLimited
-            && openrouter::is_platform_limit(error, headers)
-        {
-            fault.kind = FaultKind::RateLimited;
-        }
-        fault.retry_after = retry_after(headers)
-            .or_else(|| openrouter::until_reset(error, headers))
-            .or(fault.retry_after);
-        fault
+        Self::judged(Some(status), headers, parsed.as_ref(), &said)
     }
 
-    /// Judges an error object: the `error` of a body, of a choice, or of a stream's event.
-    ///
-    /// `status` is the response's where that says something; inside a 200 it is `None`, and the
-    /// number in the object takes its place.
-    pub fn of_error(error: &Value, status: Option<u16>) -> Self {
-        let code = error.get("code");
-        let status = status.or_else(|| code.and_then(as_status));
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("").to_owned();
-        let message = match error {
-            Value::String(message) => message.clone(),
-            error => text(error.get("message")),
-        };
-        let names = [
-            error.pointer("/metadata/error_type"),
-            error.get("error_type"),
-            code,
-            error.get("type"),
-        ];
-        let named = names
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .find_map(FaultKind::of_name);
-        let by_status = status.map_or(FaultKind::Upstream, FaultKind::of_status);
-        let mut kind = named
-            .or_else(|| refine(by_status, &message))
-            .unwrap_or(by_status);
-        if kind == FaultKind::ProviderRateLimited
-            && openrouter::is_platform_limit(Some(error), &HeaderMap::new())
-        {
+    /// Judges an error under a success: the body, the `error` of a body or of a choice, or a stream's
+    /// event. A number in it takes the place of the status.
+    pub fn of_error(error: &Value) -> Self {
+        let said = Said::by(error);
+        Self {
+            status: said.status,
+            ..Self::judged(None, &HeaderMap::new(), Some(error), &said)
+        }
+    }
+
+    fn judged(status: Option<u16>, headers: &HeaderMap, body: Option<&Value>, said: &Said) -> Self {
+        let retry_after = retry_after::of_headers(headers)
+            .or_else(|| retry_after::of_body(body?))
+            .or_else(|| openrouter::until_reset(body, headers));
+        let mut kind = FaultKind::judge(status, said);
+        let is_429 = status.or(said.status) == Some(429);
+        if is_429 && kind == FaultKind::Payment && retry_after.is_some() {
+            // Who says when to come back speaks of a rate, whatever it is called.
+            kind = FaultKind::ProviderRateLimited;
+        }
+        if kind == FaultKind::ProviderRateLimited && openrouter::is_platform_limit(body, headers) {
             kind = FaultKind::RateLimited;
         }
         Self {
             status,
-            ..Self::new(kind, message)
+            retry_after,
+            ..Self::new(kind, said.message.as_str())
         }
     }
 
@@ -311,55 +342,6 @@ impl Fault {
     }
 }
 
-/// Two kinds that some servers tell only in words.
-fn refine(kind: FaultKind, message: &str) -> Option<FaultKind> {
-    if kind != FaultKind::BadRequest {
-        return None;
-    }
-    let message = message.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&[
-        "context length",
-        "context size",
-        "context window",
-        "maximum context",
-    ]) {
-        Some(FaultKind::ContextLength)
-    } else if says(&["not a valid model", "model not found", "no such model"]) {
-        Some(FaultKind::NotFound)
-    } else {
-        None
-    }
-}
-
-/// `429` or `"429"`.
-fn as_status(code: &Value) -> Option<u16> {
-    let number = match code {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) => text.parse().ok(),
-        _ => None,
-    };
-    number
-        .and_then(|number| u16::try_from(number).ok())
-        .filter(|status| (300..=599).contains(status))
-}
-
-/// `Retry-After` in seconds or as a date, which is compared with the response's own `Date`.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).ok();
-    }
-    let until = DateTime::parse_from_rfc2822(value).ok()?;
-    (until.to_utc() - date(headers)?).to_std().ok()
-}
-
-/// The server's clock, so that ours need not agree with it.
-pub(super) fn date(headers: &HeaderMap) -> Option<DateTime<chrono::Utc>> {
-    let value = headers.get(header::DATE)?.to_str().ok()?;
-    Some(DateTime::parse_from_rfc2822(value).ok()?.to_utc())
-}
-
 fn bounded(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(Fault::MAX_DETAIL) {
         text.truncate(end);
@@ -368,160 +350,4 @@ fn bounded(mut text: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn kind(status: u16, body: &Value) -> FaultKind {
-        Fault::of_response(status, &HeaderMap::new(), body.to_string().as_bytes()).kind
-    }
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn every_kind_has_one_owner_and_its_serialised_name() {
-        for kind in FaultKind::ALL {
-            let owners = [
-                kind.is_models_fault(),
-                kind.is_clients_fault(),
-                kind.is_accounts(),
-            ];
-            assert_eq!(owners.iter().filter(|owns| **owns).count(), 1, "{kind}");
-            assert_eq!(serde_json::to_value(kind).unwrap(), json!(kind.name()));
-        }
-    }
-
-    #[test]
-    fn a_status_alone_is_judged() {
-        for (status, expected) in [
-            (302, FaultKind::InvalidReply),
-            (400, FaultKind::BadRequest),
-            (401, FaultKind::Authentication),
-            (402, FaultKind::Payment),
-            (403, FaultKind::Refused),
-            (404, FaultKind::NotFound),
-            (408, FaultKind::Timeout),
-            (413, FaultKind::BadRequest),
-            (422, FaultKind::BadRequest),
-            (429, FaultKind::ProviderRateLimited),
-            (500, FaultKind::Upstream),
-            (503, FaultKind::Upstream),
-            (504, FaultKind::Timeout),
-            (529, FaultKind::Upstream),
-        ] {
-            let fault = Fault::of_response(status, &HeaderMap::new(), b"<html>oops</html>");
-            assert_eq!((fault.kind, fault.status), (expected, Some(status)));
-        }
-    }
-
-    #[test]
-    fn a_name_in_the_body_wins_over_the_status() {
-        let typed = |name: &str| json!({"error": {"code": 400, "message": "x", "metadata": {"error_type": name}}});
-        assert_eq!(
-            kind(400, &typed("context_length_exceeded")),
-            FaultKind::ContextLength
-        );
-        assert_eq!(
-            kind(400, &typed("provider_unavailable")),
-            FaultKind::Upstream
-        );
-        assert_eq!(kind(400, &typed("something_new")), FaultKind::BadRequest);
-        let quota = json!({"error": {"code": "insufficient_quota", "message": "x"}});
-        assert_eq!(kind(429, &quota), FaultKind::Payment);
-        let llama = json!({"error": {"code": 400, "type": "exceed_context_size_error"}});
-        assert_eq!(kind(400, &llama), FaultKind::ContextLength);
-    }
-
-    #[test]
-    fn words_tell_a_context_that_is_too_small_and_a_model_that_is_not_there() {
-        let message = |text: &str| json!({"error": {"code": 400, "message": text}});
-        assert_eq!(
-            kind(
-                400,
-                &message("This endpoint's maximum context length is 8192 tokens")
-            ),
-            FaultKind::ContextLength
-        );
-        assert_eq!(
-            kind(400, &message("nope/x is not a valid model ID")),
-            FaultKind::NotFound
-        );
-    }
-
-    #[test]
-    fn an_error_inside_a_200_is_judged_by_its_own_code() {
-        let of = |error: Value| Fault::of_error(&error, None).kind;
-        assert_eq!(
-            of(json!({"code": 429, "message": "slow"})),
-            FaultKind::ProviderRateLimited
-        );
-        assert_eq!(of(json!({"code": "502"})), FaultKind::Upstream);
-        assert_eq!(of(json!({"code": "server_error"})), FaultKind::Upstream);
-        assert_eq!(of(json!({"code": 403})), FaultKind::Refused);
-        assert_eq!(of(json!({"message": "?"})), FaultKind::Upstream);
-        assert_eq!(of(json!("plain text")), FaultKind::Upstream);
-        assert_eq!(of(json!({"code": 99999999})), FaultKind::Upstream);
-    }
-
-    #[test]
-    fn the_platforms_limit_differs_from_a_providers() {
-        let platform = headers(&[("x-ratelimit-limit", "50"), ("x-ratelimit-remaining", "0")]);
-        let plain = json!({"error": {"code": 429, "message": "Rate limit exceeded"}}).to_string();
-        let of_provider =
-            json!({"error": {"code": 429, "metadata": {"provider_code": "busy"}}}).to_string();
-        let judge = |headers: &HeaderMap, body: &str| {
-            Fault::of_response(429, headers, body.as_bytes()).kind
-        };
-        assert_eq!(judge(&platform, &plain), FaultKind::RateLimited);
-        assert_eq!(
-            judge(&platform, &of_provider),
-            FaultKind::ProviderRateLimited
-        );
-        assert_eq!(
-            judge(&HeaderMap::new(), &plain),
-            FaultKind::ProviderRateLimited
-        );
-        let inside = json!({"code": 429, "metadata": {"headers": {"X-RateLimit-Limit": "50"}, "provider_name": null}});
-        assert_eq!(Fault::of_error(&inside, None).kind, FaultKind::RateLimited);
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let wait =
-            |pairs: &[(&'static str, &'static str)]| Fault::of_response(429, &headers(pairs), b"");
-        assert_eq!(
-            wait(&[("retry-after", "2")]).retry_after,
-            Some(Duration::from_secs(2))
-        );
-        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-        let later = ("retry-after", "Sun, 06 Nov 1994 08:49:40 GMT");
-        assert_eq!(
-            wait(&[date, later]).retry_after,
-            Some(Duration::from_secs(3))
-        );
-        assert_eq!(
-            wait(&[date, ("x-ratelimit-reset", "784111782000")]).retry_after,
-            Some(Duration::from_secs(5))
-        );
-        for nonsense in ["-1", "soon", "NaN", "1e300", "inf"] {
-            let fault = Fault::of_response(429, &headers(&[("retry-after", nonsense)]), b"");
-            assert_eq!(fault.retry_after, None, "{nonsense}");
-        }
-    }
-
-    #[test]
-    fn the_text_of_a_fault_never_holds_the_body() {
-        let fault = Fault::of_response(500, &HeaderMap::new(), b"secret upstream words");
-        assert!(!fault.to_string().contains("secret"));
-        assert_eq!(fault.detail(), "secret upstream words");
-        assert_eq!(fault.without("upstream").detail(), "secret [key] words");
-        let long = Fault::new(FaultKind::Upstream, "å".repeat(10_000));
-        assert_eq!(long.detail().chars().count(), 300);
-    }
-}
+mod tests;

@@ -8,9 +8,10 @@
 use std::{fmt, time::Duration};
 
 use async_stream::try_stream;
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use reqwest::{Response, Url};
@@ -19,18 +20,14 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    ChatRequest, Completion, Delta,
+    ChatRequest, Completion, Delta, connection,
     fault::{Fault, FaultKind},
     reply,
-    sse::{Item, Reader, TooLong},
+    stream::{Joined, Steps, only_step},
 };
 
-/// The longest reply that is read, in bytes.
-const MAX_REPLY_BYTES: usize = 8 * 1024 * 1024;
 /// As much of an error's body as is worth reading, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-/// A connection is made within this, or the provider counts as down.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Steps of a streamed answer; dropping it closes the connection.
 pub type DeltaStream = BoxStream<'static, Result<Delta, Fault>>;
@@ -60,16 +57,7 @@ pub enum ClientError {
 
 /// The HTTP client that all providers share, so that connections are.
 pub fn http_client() -> Result<reqwest::Client, ClientError> {
-    // Another part of the process may have installed one already; any will do.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder()
-        .user_agent(concat!("modelramp/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .map_err(ClientError::Http)
+    connection::pooled().map_err(ClientError::Http)
 }
 
 /// One provider; cheap to clone.
@@ -121,7 +109,17 @@ impl OpenAiCompatible {
     ) -> Result<Completion, Fault> {
         let exchange = async {
             let mut response = self.send(&body(request, false)).await?;
-            reply::completion(&read(&mut response, MAX_REPLY_BYTES).await?)
+            if !is(&response, "text/event-stream") {
+                let whole = read(&mut response, request.reading.max_bytes).await?;
+                return reply::completion(whole, request);
+            }
+            // A server that streams although nobody asked for it.
+            let steps = steps(response, Steps::new(request), deadline, Duration::MAX);
+            let joined = steps.try_fold(Joined::default(), |mut joined, delta| async {
+                joined.add(delta);
+                Ok(joined)
+            });
+            Ok(joined.await?.finish())
         };
         timeout_at(deadline, exchange)
             .await
@@ -138,12 +136,22 @@ impl OpenAiCompatible {
         idle: Duration,
     ) -> Result<DeltaStream, Fault> {
         let body = body(request, true);
-        let response = timeout_at(soonest(deadline, idle), self.send(&body))
+        let mut response = timeout_at(soonest(deadline, idle), self.send(&body))
             .await
             .unwrap_or_else(|_| Err(timed_out("the start of a stream")))
             .map_err(|fault| self.redact(fault))?;
+        if is(&response, "application/json") {
+            // A server that does not stream, or an error under a success.
+            let whole = read(&mut response, request.reading.max_bytes);
+            let whole = timeout_at(soonest(deadline, idle), whole).await;
+            let answer = whole
+                .unwrap_or_else(|_| Err(timed_out("the answer")))
+                .and_then(|whole| reply::completion(whole, request))
+                .map_err(|fault| self.redact(fault))?;
+            return Ok(futures::stream::iter([Ok(only_step(answer))]).boxed());
+        }
         let this = self.clone();
-        Ok(deltas(response, deadline, idle)
+        Ok(steps(response, Steps::new(request), deadline, idle)
             .map_err(move |fault| this.redact(fault))
             .boxed())
     }
@@ -151,13 +159,12 @@ impl OpenAiCompatible {
     /// The response, if its status is a success.
     async fn send(&self, body: &Value) -> Result<Response, Fault> {
         let request = self.http.post(self.endpoint.clone());
-        let mut response = request
-            .headers(self.headers.clone())
-            .json(body)
-            .send()
+        let request = request.headers(self.headers.clone()).json(body);
+        let request = request.build().map_err(transport)?;
+        let mut response = connection::send(&self.http, request)
             .await
             .map_err(transport)?;
-        if response.status() == StatusCode::OK {
+        if response.status().is_success() {
             return Ok(response);
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -219,61 +226,35 @@ fn body(request: &ChatRequest, stream: bool) -> Value {
     Value::Object(body)
 }
 
-fn deltas(
+fn steps(
     mut response: Response,
+    mut steps: Steps,
     deadline: Instant,
     idle: Duration,
 ) -> impl futures::Stream<Item = Result<Delta, Fault>> {
     try_stream! {
-        if is_json(&response) {
-            // A server that does not stream, or an error under a 200.
-            let whole = timeout_at(soonest(deadline, idle), read(&mut response, MAX_REPLY_BYTES));
-            let whole = whole.await.map_err(|_| timed_out("the answer"))??;
-            let answer = reply::completion(&whole)?;
-            yield Delta {
-                is_token: true,
-                tool_calls: answer.raw.pointer("/choices/0/message/tool_calls").cloned(),
-                content: answer.content,
-                finish_reason: answer.finish_reason,
-                usage: answer.usage,
-                model: Some(answer.model),
-                raw: answer.raw,
-            };
-            return;
-        }
-        let mut reader = Some(Reader::default());
-        let mut has_choice = false;
-        'events: while let Some(reading) = &mut reader {
+        while !steps.is_done() {
             let chunk = timeout_at(soonest(deadline, idle), response.chunk()).await;
-            let items = match chunk.map_err(|_| timed_out("the next step"))?.map_err(transport)? {
-                Some(bytes) => reading.push(&bytes).map_err(too_long)?,
-                None => match reader.take() {
-                    Some(reader) => reader.finish().map_err(too_long)?.into_iter().collect(),
-                    None => Vec::new(),
-                },
-            };
-            for item in items {
-                let Item::Data(data) = item else { continue };
-                if data.trim() == "[DONE]" {
-                    break 'events;
-                }
-                if let Some(delta) = reply::delta(&data)? {
-                    has_choice |= delta.raw.pointer("/choices/0").is_some();
-                    yield delta;
-                }
+            let chunk = chunk.map_err(|_| timed_out("the next step"))?.map_err(transport)?;
+            let Some(bytes): Option<Bytes> = chunk else { break };
+            for delta in steps.push(&bytes) {
+                yield delta?;
             }
         }
-        if !has_choice {
-            Err(reply::without_choice("the stream"))?;
+        for delta in steps.finish() {
+            yield delta?;
         }
     }
 }
 
-fn is_json(response: &Response) -> bool {
-    let media_type = response.headers().get(CONTENT_TYPE);
-    media_type
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/json"))
+fn is(response: &Response, media_type: &str) -> bool {
+    let told = response.headers().get(CONTENT_TYPE);
+    told.and_then(|value| value.to_str().ok())
+        .is_some_and(|told| {
+            told.trim_start()
+                .to_ascii_lowercase()
+                .starts_with(media_type)
+        })
 }
 
 /// The whole body; a fault if it breaks off or is longer than `limit` bytes.
@@ -299,10 +280,6 @@ fn soonest(deadline: Instant, idle: Duration) -> Instant {
 
 fn timed_out(what: &str) -> Fault {
     Fault::new(FaultKind::Timeout, format!("{what} did not come in time"))
-}
-
-fn too_long(error: TooLong) -> Fault {
-    Fault::new(FaultKind::InvalidReply, error.to_string())
 }
 
 /// A fault below HTTP. The URL is left out; the chain of causes says what happened.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::fault;
+use super::retry_after;
 
 /// Where OpenRouter is, unless `OPENROUTER_BASE_URL` says otherwise.
 pub const BASE_URL: &str = "https://openrouter.ai/api/v1";
@@ -21,29 +21,40 @@ const RESET: &str = "x-ratelimit-reset";
 ///
 /// The platform sends `X-RateLimit-*`, as headers or inside `metadata.headers`, and names no
 /// provider; a provider's limit is passed on with `provider_code` or `provider_name`.
-pub(super) fn is_platform_limit(error: Option<&Value>, headers: &HeaderMap) -> bool {
-    let metadata = error.and_then(|error| error.get("metadata"));
+pub(super) fn is_platform_limit(body: Option<&Value>, headers: &HeaderMap) -> bool {
+    let metadata = body.and_then(metadata);
     let names_provider = ["provider_code", "provider_name"]
         .iter()
         .filter_map(|key| metadata?.get(*key))
         .any(|value| !value.is_null());
-    !names_provider && (headers.contains_key(LIMIT) || of_metadata(error, LIMIT).is_some())
+    !names_provider && (headers.contains_key(LIMIT) || repeated(body, LIMIT).is_some())
 }
 
 /// Until `X-RateLimit-Reset` (milliseconds since 1970), by the clock of the server that sent it.
-pub(super) fn until_reset(error: Option<&Value>, headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn until_reset(body: Option<&Value>, headers: &HeaderMap) -> Option<Duration> {
     let reset = headers
         .get(RESET)
-        .and_then(|value| value.to_str().ok())
-        .or_else(|| of_metadata(error, RESET))?;
-    let reset: DateTime<Utc> = DateTime::from_timestamp_millis(reset.trim().parse().ok()?)?;
-    (reset - fault::date(headers)?).to_std().ok()
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok())
+        .or_else(|| match repeated(body, RESET)? {
+            Value::String(text) => text.trim().parse().ok(),
+            number => number.as_i64(),
+        })?;
+    let reset: DateTime<Utc> = DateTime::from_timestamp_millis(reset)?;
+    (reset - retry_after::date(headers)?).to_std().ok()
 }
 
-fn of_metadata<'a>(error: Option<&'a Value>, header: &str) -> Option<&'a str> {
-    let headers = error?.pointer("/metadata/headers")?.as_object()?;
+/// The `metadata` of an error, or of the error in a body.
+fn metadata(body: &Value) -> Option<&Value> {
+    let body = body.get(0).unwrap_or(body);
+    body.get("error").unwrap_or(body).get("metadata")
+}
+
+/// A header that is repeated inside the body, as a text or as a number.
+fn repeated<'a>(body: Option<&'a Value>, header: &str) -> Option<&'a Value> {
+    let headers = metadata(body?)?.get("headers")?.as_object()?;
     headers
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case(header))
-        .and_then(|(_, value)| value.as_str())
+        .map(|(_, value)| value)
+        .filter(|value| !value.is_null())
 }

@@ -1,231 +1,231 @@
 //! Reads what a provider answered; an error can hide in a 200, so nothing is taken on trust.
+//!
+//! An answer is a text, the model's own refusal, or a call of a tool that was offered. A reply with none
+//! of them says nothing to anybody, whatever its finish reason is, and is a fault of the model.
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{
-    Completion, Delta, Usage,
+    ChatRequest, Completion, Usage,
     fault::{Fault, FaultKind},
+    fields::{each, fields, first, text},
+    reasoning,
 };
-use crate::_core::units::Microdollars;
+use crate::_core::{blank::is_blank, json_text, units::Microdollars};
 
-/// The answer in the body of a 200.
-pub(super) fn completion(body: &[u8]) -> Result<Completion, Fault> {
-    let raw: Value = serde_json::from_slice(body).map_err(|error| {
-        let start = String::from_utf8_lossy(body.get(..200).unwrap_or(body)).into_owned();
+/// Longer errors inside a success are not looked into, in bytes.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// The answer in the body of a success.
+pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Completion, Fault> {
+    let start = String::from_utf8_lossy(body.get(..200).unwrap_or(&body)).into_owned();
+    let raw = json_text::lenient_owned(body).map_err(|error| {
         Fault::new(
             FaultKind::InvalidReply,
             format!("not JSON ({error}): {start}"),
         )
     })?;
-    let choice = choice(&raw)?.ok_or_else(|| without_choice("the reply"))?;
-    let message = choice.get("message").unwrap_or(&Value::Null);
-    let content = text(message.get("content"));
-    let finish_reason = string(choice.get("finish_reason"));
-    // A model that is still being loaded answers with nothing and does not say that it is done.
-    if content.is_empty() && finish_reason.is_none() && tool_calls(message).is_none() {
-        return Err(Fault::new(
-            FaultKind::InvalidReply,
-            "an empty answer without a finish reason",
-        ));
+    let Read {
+        mut part,
+        model,
+        usage,
+    } = read(&raw)?;
+    let mut part = part.take().ok_or_else(|| without_choice("the reply"))?;
+    if let Some(tag) = &request.reading.reasoning_tag {
+        let split = reasoning::split(tag, &part.content);
+        part.content = split.content;
+        part.reasoning += &split.reasoning;
     }
-    Ok(Completion {
-        content,
-        model: string(raw.get("model")).unwrap_or_default(),
-        finish_reason,
-        usage: usage(&raw),
+    let is_refusal = part.refuses();
+    let completion = Completion {
+        content: if is_refusal && is_blank(&part.content) {
+            part.refusal
+        } else {
+            part.content
+        },
+        reasoning: part.reasoning,
+        is_refusal,
+        tool_calls: part.tool_calls,
+        model: model.unwrap_or_default(),
+        finish_reason: part.finish_reason,
+        usage,
         raw,
+    };
+    let has_call = completion.tool_calls.is_some() && request.offers_tools();
+    if is_blank(&completion.content) && !has_call {
+        return Err(nothing(completion.finish_reason.as_deref()));
+    }
+    Ok(completion)
+}
+
+/// What one JSON document of a provider holds: a reply, or an event of a stream.
+pub(super) struct Read {
+    /// The first choice, where there is one.
+    pub(super) part: Option<Part>,
+    /// The model that answers, as the provider names it.
+    pub(super) model: Option<String>,
+    /// Tokens and cost, where the provider says.
+    pub(super) usage: Option<Usage>,
+}
+
+/// What a choice brings.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) content: String,
+    pub(super) reasoning: String,
+    pub(super) refusal: String,
+    /// Never an empty list.
+    pub(super) tool_calls: Option<Value>,
+    pub(super) finish_reason: Option<String>,
+}
+
+impl Part {
+    /// Whether the model says that it will not answer.
+    pub(super) fn refuses(&self) -> bool {
+        !is_blank(&self.refusal)
+            || (self.finish_reason.as_deref() == Some("refusal") && !is_blank(&self.content))
+    }
+}
+
+/// Reads a JSON document, unless it is an error or hides one.
+pub(super) fn read(json: &str) -> Result<Read, Fault> {
+    let broken = |error| Fault::new(FaultKind::InvalidReply, format!("not JSON ({error})"));
+    let raw: &RawValue = serde_json::from_str(json).map_err(broken)?;
+    let whole = first(raw).unwrap_or(raw);
+    let [error, choices, model, usage, object, detail] = fields(
+        whole,
+        ["error", "choices", "model", "usage", "object", "detail"],
+    );
+    if let Some(error) = error.and_then(error_in) {
+        return Err(Fault::of_error(&error));
+    }
+    let Some(choice) = choices.and_then(first) else {
+        if text(object).as_deref() == Some("error") || (choices.is_none() && detail.is_some()) {
+            return Err(Fault::of_error(&value(whole)));
+        }
+        return Ok(Read {
+            part: None,
+            model: text(model),
+            usage: usage.and_then(of_usage),
+        });
+    };
+    let [error, message, delta, reason] =
+        fields(choice, ["error", "message", "delta", "finish_reason"]);
+    if let Some(error) = error.and_then(error_in) {
+        return Err(Fault::of_error(&error));
+    }
+    let finish_reason = text(reason);
+    if finish_reason.as_deref() == Some("error") {
+        let detail = "the finish reason is `error`";
+        return Err(Fault::new(FaultKind::Upstream, detail));
+    }
+    let mut part = message.or(delta).map(part).unwrap_or_default();
+    part.finish_reason = finish_reason;
+    Ok(Read {
+        part: Some(part),
+        model: text(model),
+        usage: usage.and_then(of_usage),
     })
 }
 
-/// One event of a stream; `None` where it is not JSON, which clients of this API have always
-/// ignored.
-pub(super) fn delta(data: &str) -> Result<Option<Delta>, Fault> {
-    let Ok(raw) = serde_json::from_str::<Value>(data) else {
-        tracing::debug!(length = data.len(), "an event of a stream is not JSON");
-        return Ok(None);
-    };
-    let choice = choice(&raw)?;
-    let part = choice
-        .and_then(|choice| choice.get("delta").or_else(|| choice.get("message")))
-        .unwrap_or(&Value::Null);
-    let content = text(part.get("content"));
-    let tool_calls = tool_calls(part).cloned();
-    let reasons = ["reasoning", "reasoning_content"].iter().any(|key| {
-        part.get(*key)
-            .and_then(Value::as_str)
-            .is_some_and(|text| !text.is_empty())
-    });
-    Ok(Some(Delta {
-        is_token: !content.is_empty() || tool_calls.is_some() || reasons,
-        content,
-        tool_calls,
-        finish_reason: string(choice.and_then(|choice| choice.get("finish_reason"))),
-        usage: usage(&raw),
-        model: string(raw.get("model")),
-        raw,
-    }))
-}
-
-/// A stream or a reply in which no choice was made.
+/// A reply or a stream in which no choice was made.
 pub(super) fn without_choice(what: &str) -> Fault {
     Fault::new(FaultKind::InvalidReply, format!("{what} holds no choice"))
 }
 
-/// The first choice, unless it or the whole is an error.
-fn choice(raw: &Value) -> Result<Option<&Value>, Fault> {
-    let error_of = |value: &Value| value.get("error").filter(|error| !error.is_null()).cloned();
-    if let Some(error) = error_of(raw) {
-        return Err(Fault::of_error(&error, None));
-    }
-    let Some(choice) = raw.get("choices").and_then(|choices| choices.get(0)) else {
-        return Ok(None);
+/// An answer that says nothing.
+pub(super) fn nothing(finish_reason: Option<&str>) -> Fault {
+    let reason = finish_reason.unwrap_or("none");
+    let detail = format!(
+        "an answer without text, refusal or call of an offered tool; its finish reason is {reason}"
+    );
+    Fault::new(FaultKind::EmptyReply, detail)
+}
+
+/// An error, unless it is one of the ways to say that there is none.
+fn error_in(json: &RawValue) -> Option<Value> {
+    (!matches!(json.get(), "false" | "\"\"" | "{}" | "[]")).then(|| value(json))
+}
+
+fn value(json: &RawValue) -> Value {
+    let short = Some(json.get()).filter(|json| json.len() <= MAX_ERROR_BYTES);
+    short
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default()
+}
+
+fn part(message: &RawValue) -> Part {
+    let [content, reasoning, reasoning_content, refusal, tool_calls] = fields(
+        message,
+        [
+            "content",
+            "reasoning",
+            "reasoning_content",
+            "refusal",
+            "tool_calls",
+        ],
+    );
+    let mut part = Part {
+        reasoning: text(reasoning)
+            .filter(|text| !text.is_empty())
+            .or_else(|| text(reasoning_content))
+            .unwrap_or_default(),
+        refusal: text(refusal).unwrap_or_default(),
+        tool_calls: tool_calls
+            .filter(|calls| first(calls).is_some())
+            .and_then(|calls| serde_json::from_str(calls.get()).ok()),
+        ..Part::default()
     };
-    if let Some(error) = error_of(choice) {
-        return Err(Fault::of_error(&error, None));
+    match content.map(RawValue::get) {
+        Some(json) if json.starts_with('[') => {
+            each_part(content, |piece| add(piece, &mut part));
+        }
+        Some(json) if json.starts_with('{') => {
+            content.into_iter().for_each(|piece| add(piece, &mut part));
+        }
+        _ => part.content = text(content).unwrap_or_default(),
     }
-    if choice.get("finish_reason").and_then(Value::as_str) == Some("error") {
-        return Err(Fault::new(
-            FaultKind::Upstream,
-            "the finish reason is `error`",
-        ));
-    }
-    Ok(Some(choice))
+    part
 }
 
-/// A text, or the texts of a list of parts.
-fn text(content: Option<&Value>) -> String {
-    match content {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => parts
-            .iter()
-            .filter_map(|part| part.get("text").and_then(Value::as_str))
-            .collect(),
-        _ => String::new(),
+fn each_part<'a>(list: Option<&'a RawValue>, take: impl FnMut(&'a RawValue)) {
+    if let Some(list) = list {
+        each(list, take);
     }
 }
 
-fn tool_calls(message: &Value) -> Option<&Value> {
-    message
-        .get("tool_calls")
-        .filter(|calls| calls.as_array().is_some_and(|calls| !calls.is_empty()))
+/// Adds a part of a content that is a list.
+fn add(piece: &RawValue, to: &mut Part) {
+    let [kind, words, refusal] = fields(piece, ["type", "text", "refusal"]);
+    let words = text(words).unwrap_or_default();
+    match text(kind).as_deref() {
+        Some("thinking" | "reasoning" | "redacted_thinking") => to.reasoning += &words,
+        _ => to.content += &words,
+    }
+    to.refusal += &text(refusal).unwrap_or_default();
 }
 
-fn string(value: Option<&Value>) -> Option<String> {
-    value.and_then(Value::as_str).map(str::to_owned)
-}
-
-fn usage(raw: &Value) -> Option<Usage> {
-    let usage = raw.get("usage").filter(|usage| usage.is_object())?;
-    let tokens = |key: &str| {
-        let count = usage.get(key).and_then(Value::as_u64).unwrap_or(0);
-        u32::try_from(count).unwrap_or(u32::MAX)
+fn of_usage(usage: &RawValue) -> Option<Usage> {
+    let [prompt, completion, cost] = fields(usage, ["prompt_tokens", "completion_tokens", "cost"]);
+    if !usage.get().starts_with('{') {
+        return None;
+    }
+    let number = |json: Option<&RawValue>| -> Option<f64> {
+        let json = json?.get();
+        json.trim_matches('"').parse().ok()
     };
-    let cost = usage
-        .get("cost")
-        .and_then(Value::as_f64)
-        .filter(|cost| cost.is_finite() && *cost >= 0.0);
+    // Some servers write whole numbers with a point.
+    let tokens = |json: Option<&RawValue>| {
+        let count = number(json).filter(|count| count.is_finite() && *count >= 0.0);
+        count.map_or(0, |count| count as u32)
+    };
+    let cost = number(cost).filter(|cost| cost.is_finite() && *cost >= 0.0);
     Some(Usage {
-        prompt_tokens: tokens("prompt_tokens"),
-        completion_tokens: tokens("completion_tokens"),
+        prompt_tokens: tokens(prompt),
+        completion_tokens: tokens(completion),
         cost: cost.map(Microdollars::from_dollars),
     })
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn fault(reply: &Value) -> FaultKind {
-        completion(reply.to_string().as_bytes()).unwrap_err().kind
-    }
-
-    #[test]
-    fn an_answer_is_read_whole() {
-        let reply = json!({"model": "m", "choices": [{"message": {"content": "hej"}, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 3, "completion_tokens": 2, "cost": 0.0025}});
-        let answer = completion(reply.to_string().as_bytes()).unwrap();
-        assert_eq!(
-            (answer.content.as_str(), answer.model.as_str()),
-            ("hej", "m")
-        );
-        let usage = answer.usage.unwrap();
-        assert_eq!((usage.prompt_tokens, usage.completion_tokens), (3, 2));
-        assert_eq!(usage.cost, Some(Microdollars(2500)));
-        assert_eq!(answer.raw, reply);
-    }
-
-    #[test]
-    fn an_error_hides_in_a_200() {
-        let choice = |choice: Value| json!({ "choices": [choice] });
-        for (reply, kind) in [
-            (
-                json!({"error": {"code": 429}}),
-                FaultKind::ProviderRateLimited,
-            ),
-            (
-                json!({"error": {"code": 400}, "choices": []}),
-                FaultKind::BadRequest,
-            ),
-            (choice(json!({"error": {"code": 403}})), FaultKind::Refused),
-            (
-                choice(json!({"finish_reason": "error", "message": {"content": "x"}})),
-                FaultKind::Upstream,
-            ),
-            (
-                choice(json!({"message": {"content": ""}})),
-                FaultKind::InvalidReply,
-            ),
-            (json!({"choices": []}), FaultKind::InvalidReply),
-            (json!({}), FaultKind::InvalidReply),
-            (json!([1]), FaultKind::InvalidReply),
-            (json!(null), FaultKind::InvalidReply),
-        ] {
-            assert_eq!(fault(&reply), kind, "{reply}");
-        }
-        assert_eq!(
-            completion(b"<html>").unwrap_err().kind,
-            FaultKind::InvalidReply
-        );
-        assert_eq!(
-            completion(br#"{"choices":[{"mess"#).unwrap_err().kind,
-            FaultKind::InvalidReply
-        );
-    }
-
-    #[test]
-    fn null_is_not_an_error() {
-        let reply = json!({"error": null, "choices": [{"error": null, "message": {"content": [{"type": "text", "text": "a"}, {"text": "b"}]}}]});
-        assert_eq!(
-            completion(reply.to_string().as_bytes()).unwrap().content,
-            "ab"
-        );
-    }
-
-    #[test]
-    fn only_text_reasoning_and_tool_calls_are_tokens() {
-        let is_token = |delta: Value| {
-            super::delta(&json!({"choices": [{ "delta": delta }]}).to_string())
-                .unwrap()
-                .unwrap()
-                .is_token
-        };
-        assert!(is_token(json!({"content": "a"})));
-        assert!(is_token(json!({"content": null, "reasoning": "hm"})));
-        assert!(is_token(json!({"tool_calls": [{"index": 0}]})));
-        assert!(!is_token(json!({"role": "assistant", "content": ""})));
-        assert!(!is_token(json!({"content": null, "tool_calls": []})));
-    }
-
-    #[test]
-    fn strange_figures_are_bounded() {
-        let reply =
-            json!({"usage": {"prompt_tokens": 1e300, "completion_tokens": u64::MAX, "cost": -1}});
-        let usage = usage(&reply).unwrap();
-        assert_eq!(
-            (usage.prompt_tokens, usage.completion_tokens, usage.cost),
-            (0, u32::MAX, None)
-        );
-    }
-}
+mod tests;

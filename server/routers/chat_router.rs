@@ -14,9 +14,9 @@ use crate::{
         registry::Registry,
     },
     chat::{
-        Chat,
+        Chat, NoAnswer,
         prompt::ChatContext,
-        send::Outgoing,
+        send::{Again, Outgoing},
         store::{Conversation, ConversationSummary, Message, Rating},
     },
     procedures,
@@ -33,8 +33,12 @@ pub fn register(registry: &mut Registry, chat: Arc<Chat>) {
         mutation SignedIn createConversation = create_conversation;
         /// Sends a message and waits until its answer is stored; returns the message that was sent.
         ///
-        /// The message stays when no model answers. At most ten a minute are accepted from one user.
+        /// The message stays when no model answers, and `retry` gets it answered. At most ten a minute
+        /// are accepted from one user.
         mutation SignedIn sendMessage = send_message, errors SENDING;
+        /// Gets a message answered that was sent before and has no answer, and returns it. It is neither
+        /// stored nor sent twice; where it has its answer already, nothing happens.
+        mutation SignedIn retry = retry, errors RETRYING;
         /// Keeps what the caller thinks of an answer; it speaks for or against the model that wrote
         /// it. A later rating replaces an earlier one.
         mutation SignedIn rateMessage = rate_message, errors MESSAGE;
@@ -52,11 +56,47 @@ const MESSAGE: &[Declared] = &[Declared::new(
     ErrorCode::NotFound,
     "The caller has no such message.",
 )];
+const TOO_MANY: Declared = Declared::rate_limited(
+    "The caller sent ten messages within a minute; `retryAfter` says when to go on.",
+);
+/// What a message without an answer can mean; it is stored, and `details` say whether `retry` can help.
+const NO_ANSWER: [Declared; 4] = [
+    Declared::with::<NoAnswer>(
+        ErrorCode::InternalServerError,
+        "No model could answer; trying again may help.",
+    ),
+    Declared::with::<NoAnswer>(
+        ErrorCode::UnprocessableContent,
+        "The models do not accept the message as it is.",
+    ),
+    Declared::with::<NoAnswer>(
+        ErrorCode::PayloadTooLarge,
+        "The conversation is too long for the models.",
+    ),
+    Declared::with::<NoAnswer>(
+        ErrorCode::ServiceUnavailable,
+        "Too many requests wait, or the account with the models' provider does not work.",
+    ),
+];
 const SENDING: &[Declared] = &[
     CONVERSATION[0],
-    Declared::rate_limited(
-        "The caller sent ten messages within a minute; `retryAfter` says when to go on.",
+    TOO_MANY,
+    NO_ANSWER[0],
+    NO_ANSWER[1],
+    NO_ANSWER[2],
+    NO_ANSWER[3],
+];
+const RETRYING: &[Declared] = &[
+    MESSAGE[0],
+    TOO_MANY,
+    Declared::new(
+        ErrorCode::Conflict,
+        "Another call is getting the message answered.",
     ),
+    NO_ANSWER[0],
+    NO_ANSWER[1],
+    NO_ANSWER[2],
+    NO_ANSWER[3],
 ];
 
 async fn get_conversations(
@@ -140,8 +180,9 @@ async fn create_conversation(
 struct SendMessage {
     /// Where to.
     conversation_id: i64,
-    /// The text, 1 to 10,000 characters.
-    #[schemars(length(min = 1, max = 10_000), extend("x-messages" = {
+    /// The text, 1 to 10,000 characters. White space and characters without width alone are as good as
+    /// empty.
+    #[schemars(length(min = 1, max = 10_000), extend("x-blank-is-empty" = true, "x-messages" = {
         "tooSmall": "Message cannot be empty",
         "tooBig": "Message too long (max 10,000 characters)"
     }))]
@@ -166,6 +207,33 @@ async fn send_message(
         context: input.context,
     };
     Ok(chat.send(context.user()?, &context, outgoing).await?)
+}
+
+/// A message to get answered.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct RetryMessage {
+    /// A message of the caller's: `details.messageId` of the error that sending it gave.
+    message_id: i64,
+    /// A model of the catalogue to answer it; empty is the same as absent.
+    #[serde(default)]
+    model: Option<String>,
+    /// What the user is looking at.
+    #[serde(default)]
+    context: Option<ChatContext>,
+}
+
+async fn retry(
+    chat: Arc<Chat>,
+    context: Context,
+    input: RetryMessage,
+) -> Result<Message, RpcError> {
+    let again = Again {
+        message_id: input.message_id,
+        model: input.model,
+        context: input.context,
+    };
+    Ok(chat.retry(context.user()?, &context, again).await?)
 }
 
 /// What the caller thinks of an answer.

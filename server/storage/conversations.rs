@@ -218,9 +218,23 @@ impl ConversationStore for Storage {
         }
     }
 
+    async fn is_answered(&self, question: &Message) -> anyhow::Result<bool> {
+        // Answers of earlier releases do not say what they answer.
+        let found: Option<i64> = on!(self.db.read(), pool => sqlx::query_scalar(
+            "SELECT id FROM messages WHERE in_reply_to = $1 OR (conversation_id = $2 AND id > $1 \
+             AND role = 'assistant' AND in_reply_to IS NULL) LIMIT 1",
+        )
+        .bind(question.id)
+        .bind(question.conversation_id)
+        .fetch_optional(pool)
+        .await)
+        .with_context(|| format!("cannot look up the answer to message `{}`", question.id))?;
+        Ok(found.is_some())
+    }
+
     async fn add_answer(
         &self,
-        conversation_id: i64,
+        question: &Message,
         content: &str,
         origin: &Origin,
         now: DateTime<Utc>,
@@ -231,10 +245,10 @@ impl ConversationStore for Storage {
         };
         let added: sqlx::Result<Option<MessageRow>> = returned!(self.db.write(), pool => sqlx::query_as(
             "INSERT INTO messages (conversation_id, role, content, created_at, \
-                                   request_id, model, task, variant, rollout, subject) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING *",
+                                   request_id, model, task, variant, rollout, subject, in_reply_to) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING *",
         )
-        .bind(conversation_id)
+        .bind(question.conversation_id)
         .bind(MessageRole::Assistant.name())
         .bind(storable(content))
         .bind(now.timestamp_millis())
@@ -244,13 +258,18 @@ impl ConversationStore for Storage {
         .bind(variant)
         .bind(origin.rollout.as_deref())
         .bind(origin.subject.cast_signed())
+        .bind(question.id)
         .fetch_all(pool));
         match added {
             Ok(row) => Ok(row.map(Message::from)),
-            // Deleted meanwhile, as with a message.
-            Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => Ok(None),
+            // Deleted meanwhile, as with a message; or answered meanwhile by another server.
+            Err(sqlx::Error::Database(error))
+                if error.is_foreign_key_violation() || error.is_unique_violation() =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error)
-                .with_context(|| format!("cannot add to conversation `{conversation_id}`")),
+                .with_context(|| format!("cannot store the answer to message `{}`", question.id)),
         }
     }
 
@@ -345,7 +364,14 @@ mod tests {
         assert!(storage.create_conversation(1, None, now).await.is_err());
         let message = storage.add_message(id, MessageRole::User, "hello", now);
         assert!(message.await.is_err());
-        let answer = storage.add_answer(id, "hello", &origin, now);
+        let question = Message {
+            id: 1,
+            conversation_id: id,
+            role: MessageRole::User,
+            content: "hello".into(),
+            created_at: now,
+        };
+        let answer = storage.add_answer(&question, "hello", &origin, now);
         assert!(answer.await.is_err());
         assert!(storage.acquire("a", now).await.is_err());
         assert_eq!(storage.conversations_of(1).await.unwrap().len(), 1);

@@ -203,7 +203,7 @@ async fn invoke(rules: &mut Rules, case: &Case) {
                 .complete(&request, deadline)
                 .await
             {
-                Ok(completion) => Ending::Answer(completion.raw),
+                Ok(completion) => Ending::Answer(serde_json::from_str(&completion.raw).unwrap()),
                 Err(fault) => Ending::Failed(fault),
             }
         }
@@ -224,7 +224,13 @@ async fn invoke(rules: &mut Rules, case: &Case) {
         (None, Ending::Failed(_)) => {
             let body = &first_of(case)["body"];
             let choice = &body["choices"][0];
-            let is_empty = choice["message"]["content"] == "" && choice["finish_reason"].is_null();
+            // Neither a text nor the call of a tool that was offered.
+            let said = choice["message"]["content"].as_str().unwrap_or("").trim();
+            let offered = input["tools"]
+                .as_array()
+                .is_some_and(|tools| !tools.is_empty());
+            let has_call = choice["message"].get("tool_calls").is_some();
+            let is_empty = said.is_empty() && !(offered && has_call);
             let hides_error = body.get("error").is_some() || choice.is_null() || is_empty;
             let excuses = [("C24", native || hides_error)];
             rules.compare(case, "output", &json!("a fault"), recorded, &excuses);
@@ -421,6 +427,8 @@ async fn stream(rules: &mut Rules, case: &Case) {
                     "C24",
                     !sent.contains("\"choices\"") || sent.contains("\"error\""),
                 ),
+                // An answer without text, refusal or call of an offered tool.
+                ("C24", texts.iter().all(|text| text.trim().is_empty())),
             ];
             rules.compare(case, "throws", &json!("a fault"), &Value::Null, &excuses);
         }
@@ -464,7 +472,7 @@ async fn routed(rules: &mut Rules, case: &Case) {
         }
     } else {
         match router.complete(call).await {
-            Ok(answer) => value = answer.completion.raw,
+            Ok(answer) => value = serde_json::from_str(&answer.completion.raw).unwrap(),
             Err(error) => failed = Some(error),
         }
     }

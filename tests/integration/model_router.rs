@@ -235,29 +235,149 @@ async fn faults_that_another_model_may_not_have_fall_back() {
     }
 }
 
+/// A reply that says nothing, in this shape of its first choice.
+fn empty(message: &Value, reason: &Value) -> Reply {
+    let choice = json!({"message": message, "finish_reason": reason});
+    Reply::json(&json!({ "choices": [choice] }))
+}
+
 #[tokio::test]
-async fn faults_that_no_model_cures_end_the_call() {
-    for (status, fault) in [
-        (400, FaultKind::BadRequest),
-        (401, FaultKind::Authentication),
-        (403, FaultKind::Refused),
-        (413, FaultKind::BadRequest),
-        (422, FaultKind::BadRequest),
+async fn an_answer_that_says_nothing_falls_back_and_counts() {
+    let call = json!([{"id": "c", "function": {"name": "f", "arguments": "{}"}}]);
+    for (message, reason) in [
+        (json!({"content": ""}), json!("stop")),
+        (json!({"content": ""}), Value::Null),
+        (json!({"content": null, "reasoning": "hm"}), json!("length")),
+        (json!({"content": " \u{200b}\n"}), json!("stop")),
+        (json!({"content": []}), json!("stop")),
+        (json!({"content": ""}), json!("content_filter")),
+        (
+            json!({"content": null, "tool_calls": call}),
+            json!("tool_calls"),
+        ),
+        (Value::Null, json!("stop")),
     ] {
-        let (asked, events, result) = run(vec![Reply::status(status), Reply::ok("x")]).await;
-        assert_eq!(asked, ["id-a"], "{status}");
-        assert_eq!(events, [("a".into(), kind(fault))]);
-        let error = RpcError::from(result.unwrap_err());
-        assert_eq!(error.code, ErrorCode::InternalServerError);
-        let all = format!("{error} {:?}", error.cause());
-        assert!(!all.contains("upstream words"), "{all}");
+        let (asked, events, result) = run(vec![empty(&message, &reason), Reply::ok("b")]).await;
+        assert_eq!(asked, ["id-a", "id-b"], "{message}");
+        assert_eq!(events[0].1, kind(FaultKind::EmptyReply), "{message}");
+        assert_eq!(result.unwrap(), "b");
+    }
+}
+
+#[tokio::test]
+async fn a_refusals_words_are_an_answer_with_an_outcome_of_its_own() {
+    let refusal = empty(
+        &json!({"content": null, "refusal": "I cannot."}),
+        &json!("stop"),
+    );
+    let (asked, events, result) = run(vec![refusal]).await;
+    assert_eq!(asked, ["id-a"]);
+    assert_eq!(events, [("a".into(), Outcome::Refused)]);
+    assert_eq!(result.unwrap(), "I cannot.");
+}
+
+#[tokio::test]
+async fn a_refused_request_is_put_to_one_other_model_which_shows_whose_fault_it_was() {
+    for status in [400, 403, 405, 409, 412, 415, 422, 451] {
+        let refused = Reply::status(status);
+        let fault = match status {
+            403 => FaultKind::Refused,
+            _ => FaultKind::BadRequest,
+        };
+        let (asked, events, result) = run(vec![refused.clone(), Reply::ok("from b")]).await;
+        assert_eq!(asked, ["id-a", "id-b"], "{status}");
+        let rejected = ("a".into(), kind(FaultKind::Rejected));
+        assert_eq!(events, [rejected, ("b".into(), Outcome::Success)]);
+        assert_eq!(result.unwrap(), "from b");
+
+        // A second model that refuses, or fails for a reason of its own, shows nothing against the first.
+        for (second, other) in [
+            (refused.clone(), fault),
+            (Reply::status(503), FaultKind::Upstream),
+        ] {
+            let replies = vec![refused.clone(), second, Reply::ok("from c")];
+            let (asked, events, result) = run(replies).await;
+            assert_eq!(asked, ["id-a", "id-b"], "{status}");
+            assert_eq!(
+                events,
+                [("a".into(), kind(fault)), ("b".into(), kind(other))]
+            );
+            let error = RpcError::from(result.unwrap_err());
+            let all = format!("{error} {:?}", error.cause());
+            assert!(!all.contains("upstream words"), "{all}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_stream_is_judged_by_the_model_that_streams() {
+    let (result, events) = streamed(vec![Reply::status(422), Reply::tokens(&["b"])]).await;
+    assert_eq!(result.unwrap().0, "b");
+    let outcomes: Vec<_> = events.iter().map(|event| event.outcome).collect();
+    assert_eq!(outcomes, [kind(FaultKind::Rejected), Outcome::Success]);
+}
+
+#[tokio::test]
+async fn models_with_strict_roles_get_runs_of_messages_joined() {
+    let upstream = Upstream::start(vec![Reply::ok("x")]).await;
+    let text = format!(
+        "[providers.one]\nbase_url = \"{}\"\n[models.a]\nprovider = \"one\"\nid = \"a\"\ncontext = 9\n\
+         strict_roles = true\n[models.b]\nprovider = \"one\"\nid = \"b\"\ncontext = 9\n\
+         [tasks.strict]\ncandidate = [\"a\"]\ncontrol = [\"a\"]\n[tasks.chat]\ncandidate = [\"b\"]\ncontrol = [\"b\"]\n",
+        upstream.base_url
+    );
+    let (router, _) = router(Catalog::parse(&text).unwrap(), candidates());
+    for task in ["strict", "chat"] {
+        let messages = vec![Message::text("user", "one"), Message::text("user", "two")];
+        let call = Call {
+            messages,
+            ..call(task)
+        };
+        router.complete(call).await.unwrap();
+    }
+    let sent: Vec<_> = upstream
+        .requests()
+        .iter()
+        .map(|request| request.body["messages"].as_array().unwrap().len())
+        .collect();
+    assert_eq!(sent, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_reply_is_read_in_whatever_success_and_dress_it_comes() {
+    let body = json!({"choices": [{"message": {"content": "hej"}, "finish_reason": "stop"}]});
+    let stream = format!("data: {}\n\ndata: [DONE]\n\n", token("hej"));
+    let json = vec![("content-type", "application/json")];
+    for reply in [
+        Reply::Http(201, json.clone(), body.to_string()),
+        Reply::Http(200, json.clone(), format!("\u{feff}{body}")),
+        Reply::Http(
+            200,
+            json,
+            body.to_string()
+                .replace("\"stop\"", "\"stop\", \"score\": NaN"),
+        ),
+        Reply::events(vec![stream], End::Clean),
+    ] {
+        let label = format!("{reply:?}");
+        let (asked, events, result) = run(vec![reply]).await;
+        assert_eq!(asked.len(), 1, "{label}");
+        assert_eq!(events, [("a".into(), Outcome::Success)], "{label}");
+        assert_eq!(result.unwrap(), "hej", "{label}");
     }
 }
 
 #[tokio::test]
 async fn an_accounts_fault_is_cured_by_another_provider_only() {
     let limit = vec![("x-ratelimit-limit", "20"), ("x-ratelimit-remaining", "0")];
-    for reply in [Reply::status(402), Reply::Http(429, limit, String::new())] {
+    let key_limit =
+        json!({"error": {"code": 403, "message": "Key limit exceeded (monthly limit)"}});
+    for reply in [
+        Reply::status(401),
+        Reply::status(402),
+        Reply::Http(403, vec![], key_limit.to_string()),
+        Reply::Http(429, limit, String::new()),
+    ] {
         let one = Upstream::start(vec![reply]).await;
         let other = Upstream::start(vec![Reply::ok("from d")]).await;
         let (router, events) = router(catalog(&one, &other), candidates());

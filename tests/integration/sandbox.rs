@@ -14,11 +14,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 fn request(model: &str) -> ChatRequest {
+    let messages = vec![Message::text("user", "What can you do for me today?")];
     ChatRequest {
         model: model.into(),
-        messages: vec![Message::text("user", "What can you do for me today?")],
-        max_tokens: None,
-        rest: Default::default(),
+        ..ChatRequest::new(messages)
     }
 }
 
@@ -93,6 +92,15 @@ async fn every_fault_is_what_our_client_takes_it_for() {
         ("402", FaultKind::Payment),
         ("too-long", FaultKind::ContextLength),
         ("drop", FaultKind::Connection),
+        ("key-limit", FaultKind::AccountLimit),
+        ("empty", FaultKind::EmptyReply),
+        ("empty-null", FaultKind::EmptyReply),
+        ("empty-blank", FaultKind::EmptyReply),
+        ("empty-parts", FaultKind::EmptyReply),
+        ("empty-reasoning", FaultKind::EmptyReply),
+        ("empty-filtered", FaultKind::EmptyReply),
+        ("empty-length", FaultKind::EmptyReply),
+        ("tool-call", FaultKind::EmptyReply),
     ] {
         let wanted = json!({"error_rate": 1, "fault": fault, "latency_ms": 1});
         let (status, _) = running.put(fault, wanted).await;
@@ -101,6 +109,39 @@ async fn every_fault_is_what_our_client_takes_it_for() {
         assert_eq!(whole.map_err(|fault| fault.kind), Err(kind), "{fault}");
         assert_eq!(running.stream(fault).await, Err(kind), "{fault}, streamed");
     }
+}
+
+#[tokio::test]
+async fn a_kept_alive_connection_that_dies_is_no_fault() {
+    let plan = "[models.stale]\nerror_rate = 1\nfault = \"stale\"\nlatency_ms = 1\nword_ms = 0";
+    let running = sandbox(plan).await;
+    for _ in 0..4 {
+        let whole = running.client.complete(&request("stale"), soon()).await;
+        assert!(whole.is_ok(), "{whole:?}");
+    }
+    let whole = running.stream("stale").await;
+    assert!(whole.is_ok(), "{whole:?}");
+    // Each second call finds a connection that was used, is lost there, and is sent once more.
+    let asked = running.sandbox.models().counts()["stale"].requests;
+    assert_eq!(asked, 7);
+    // On a fresh connection there is no second try.
+    let dropped = sandbox("[models.drop]\nerror_rate = 1\nfault = \"drop\"").await;
+    let whole = dropped.client.complete(&request("drop"), soon()).await;
+    assert_eq!(
+        whole.map_err(|fault| fault.kind),
+        Err(FaultKind::Connection)
+    );
+    assert_eq!(dropped.sandbox.models().counts()["drop"].requests, 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_an_answer_whole_and_streamed() {
+    let plan = "[models.no]\nerror_rate = 1\nfault = \"refusal\"\nlatency_ms = 1";
+    let running = sandbox(plan).await;
+    let whole = running.client.complete(&request("no"), soon()).await;
+    let whole = whole.unwrap();
+    assert!(whole.is_refusal && !whole.content.is_empty());
+    assert_eq!(running.stream("no").await, Ok(whole.content));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use chrono::DateTime;
 use serde_json::{Map, Number, Value};
 
 use super::{
+    super::blank::is_blank,
     Bound, Field, Length, NumberRule, Shape,
     issue::{Issue, MAX_SAFE_INTEGER, Path, is_email},
 };
@@ -56,8 +57,11 @@ impl Shape {
                 if text == "-0" || is_special_number(text) => {}
             (Self::Number(_) | Self::SpecialNumber, _) => sink.add(wrong("number")),
             (Self::Text(rule), Some(Value::String(text))) => {
-                rule.length
-                    .visit("string", || utf16_length(text), path, sink);
+                let length = || match rule.blank_is_empty && is_blank(text) {
+                    true => 0,
+                    false => utf16_length(text),
+                };
+                rule.length.visit("string", length, path, sink);
                 if rule.email && !is_email(text) {
                     sink.add(|| Issue::not_email(path));
                 }

@@ -126,6 +126,7 @@ impl<'a> Compiler<'a> {
             "string" => Shape::Text(TextRule {
                 length: length(schema, "minLength", "maxLength"),
                 email: schema.get("format").and_then(Value::as_str) == Some("email"),
+                blank_is_empty: schema.get("x-blank-is-empty") == Some(&Value::Bool(true)),
             }),
             "array" => self.array(schema),
             "object" => self.object(schema),

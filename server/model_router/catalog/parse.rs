@@ -10,8 +10,13 @@ use toml::{Table, Value};
 use super::{Catalog, CatalogError, CatalogFault, CostLevel, Model, Prices, Provider, Task, Tier};
 use crate::{
     _core::{slips, suggest},
-    providers::openai_compatible::endpoint,
+    providers::{Reading, openai_compatible::endpoint},
 };
+
+/// Calls that a provider has in flight at most, where the file does not say.
+const MAX_IN_FLIGHT: usize = 512;
+/// The most that a task may ask for, in bytes.
+const MAX_REPLY_BYTES: i64 = 64 * 1024 * 1024;
 
 /// Gives a provider address and key, or says what is missing.
 pub(super) type Grant<'a> = dyn Fn(&mut Provider) -> Result<(), String> + 'a;
@@ -99,11 +104,21 @@ fn provider(name: &str, section: &mut Section<'_>, grant: &Grant<'_>) -> Option<
             })
             .collect::<Option<Vec<_>>>()
     });
+    let max_in_flight = section.optional(
+        "max_in_flight",
+        "a whole number of calls, at least 1",
+        |value| {
+            usize::try_from(value.as_integer()?)
+                .ok()
+                .filter(|calls| *calls > 0)
+        },
+    );
     let mut provider = Provider {
         name: name.to_owned(),
         base_url: base_url?,
         api_key_env,
         headers: headers.unwrap_or_default(),
+        max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
         access: super::Access::default(),
     };
     if let Err(message) = grant(&mut provider) {
@@ -135,6 +150,16 @@ fn model(name: &str, section: &mut Section<'_>, providers: &Named<Provider>) -> 
     };
     let context = section.required("context", "a whole number of tokens, at least 1", tokens);
     let max_tokens = section.optional("max_tokens", "a whole number of tokens, at least 1", tokens);
+    let strict_roles = section.optional("strict_roles", "`true` or `false`", Value::as_bool);
+    let reasoning_tag =
+        section.optional("reasoning_tag", "a tag's name such as `think`", |value| {
+            let tag = value.as_str()?;
+            let is_name = !tag.is_empty()
+                && tag
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+            is_name.then(|| Arc::from(tag))
+        });
     let prices = section.optional("prices", "a table", |value| value.as_table().cloned());
     let prices = prices.map_or_else(Prices::default, |table| {
         let mut section = section.below("prices", table);
@@ -174,6 +199,8 @@ fn model(name: &str, section: &mut Section<'_>, providers: &Named<Provider>) -> 
         context: context?,
         prices,
         max_tokens,
+        strict_roles: strict_roles.unwrap_or_default(),
+        reasoning_tag,
         display_name: display_name.unwrap_or_else(|| name.to_owned()),
         vendor: vendor.unwrap_or_else(|| provider.clone()),
         provider,
@@ -203,6 +230,16 @@ fn task(name: &str, section: &mut Section<'_>, models: &Named<Arc<Model>>) -> Op
         Some(route)
     };
     let (candidate, control) = (route("candidate"), route("control"));
+    let max_reply_bytes = section.optional(
+        "max_reply_bytes",
+        "a whole number of bytes, from 1024 to 67108864",
+        |value| {
+            let bytes = value
+                .as_integer()
+                .filter(|bytes| (1024..=MAX_REPLY_BYTES).contains(bytes));
+            usize::try_from(bytes?).ok()
+        },
+    );
     let reasoning = section.optional("reasoning", "a text that is not empty", text_of);
     let cost_level =
         section.optional(
@@ -221,6 +258,7 @@ fn task(name: &str, section: &mut Section<'_>, models: &Named<Arc<Model>>) -> Op
         name: name.into(),
         candidate: candidate?,
         control: control?,
+        max_reply_bytes: max_reply_bytes.unwrap_or(Reading::MAX_BYTES),
         reasoning: reasoning.unwrap_or_default(),
         cost_level,
         capabilities: capabilities.unwrap_or_default(),

@@ -80,7 +80,7 @@ fn a_fault_names_key_value_and_expectation() {
         (
             "context = 8192",
             "context = 1\ncontxt = 2",
-            "models.m.contxt = 2 is not known here; expected one of provider, id, context, max_tokens, prices, display_name, vendor, specialization, accuracy, tier; did you mean `context`?",
+            "models.m.contxt = 2 is not known here; expected one of provider, id, context, max_tokens, strict_roles, reasoning_tag, prices, display_name, vendor, specialization, accuracy, tier; did you mean `context`?",
         ),
         (
             "context = 8192",

@@ -91,7 +91,7 @@ impl Answerer for Scripted {
                 model: "upstream".into(),
                 finish_reason: None,
                 usage: None,
-                raw: Value::Null,
+                ..Completion::default()
             },
             model: "glm-4.5-air-free".into(),
             variant: Variant::Control,

@@ -3,8 +3,13 @@
 use std::{collections::VecDeque, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use modelramp::{_core::assignment::Subject, chat::store::ConversationStore};
-use serde_json::json;
+use modelramp::{
+    _core::assignment::Subject,
+    chat::store::{ConversationStore, MessageRole},
+    model_router::RouteError,
+    providers::fault::FaultKind,
+};
+use serde_json::{Value, json};
 
 use super::app::{Scripted, all_failed, app, app_with, at, gated, pairs};
 
@@ -42,10 +47,10 @@ async fn a_model_is_asked_with_instructions_history_and_deadline() {
     let calls = app.answerer.calls.lock();
     let call = &calls[1];
     let roles: Vec<_> = call.messages.iter().map(|m| m.role.as_str()).collect();
-    assert_eq!(roles, ["system", "system", "user", "assistant", "user"]);
+    assert_eq!(roles, ["system", "user", "assistant", "user"]);
     let instructions = call.messages[0].content.as_str().unwrap();
     assert!(instructions.contains("- page: \"inbox\"\n- selected e-mails: 1 (\"a\")"));
-    assert_eq!(call.messages[4].content, "Og nu?");
+    assert_eq!(call.messages[3].content, "Og nu?");
     assert_eq!(call.task, "chat");
     assert_eq!(call.subject, Some(Subject::User(1)));
     let patience = call.deadline - tokio::time::Instant::now();
@@ -69,7 +74,121 @@ async fn a_message_stays_when_no_model_answers_and_the_error_says_nothing_of_the
     app.send(id, "igen").await.unwrap();
     assert_eq!(
         app.answerer.conversation(1),
-        pairs(&[("user", "fejl"), ("user", "igen")])
+        pairs(&[("user", "fejl\n\nigen")])
+    );
+}
+
+#[tokio::test]
+async fn a_failed_message_is_tried_again_without_being_stored_or_sent_twice() {
+    let app = app().await;
+    let id = app.conversation().await;
+    *app.answerer.answers.lock() = VecDeque::from([Err(all_failed())]);
+    let error = app.send(id, "hej").await.unwrap_err();
+    let details = error.details.clone().unwrap();
+    assert_eq!(
+        (&details["kind"], &details["retryable"]),
+        (&json!("upstream"), &json!(true))
+    );
+    let again = json!({"messageId": details["messageId"]});
+    let other = app.call_at(0, 2, "retry", again.clone()).await;
+    assert_eq!(other.unwrap_err().data_code(), "NOT_FOUND");
+
+    for _ in 0..2 {
+        let message = app.call("retry", again.clone()).await.unwrap();
+        assert_eq!(message["id"], details["messageId"]);
+    }
+    let stored = app.stored(id).await;
+    assert_eq!(stored, pairs(&[("user", "hej"), ("assistant", "answer")]));
+    assert_eq!(app.answerer.calls.lock().len(), 2);
+    assert_eq!(app.answerer.conversation(1), pairs(&[("user", "hej")]));
+    let answer = app.storage.messages(id, 1, 1).await.unwrap().remove(0);
+    let of_answer = app.call("retry", json!({"messageId": answer.id})).await;
+    assert_eq!(of_answer.unwrap_err().data_code(), "BAD_REQUEST");
+}
+
+#[tokio::test]
+async fn a_message_is_answered_by_one_call_at_a_time() {
+    let app = app_with(gated(), 8_000).await;
+    let id = app.conversation().await;
+    let retry = async {
+        app.answerer.until_asked().await;
+        let message = app.storage.messages(id, 0, 1).await.unwrap().remove(0);
+        let again = app.call("retry", json!({"messageId": message.id})).await;
+        app.answerer.gate.add_permits(1);
+        again
+    };
+    let (sent, again) = tokio::join!(app.send(id, "hej"), retry);
+    sent.unwrap();
+    assert_eq!(again.unwrap_err().data_code(), "CONFLICT");
+}
+
+#[tokio::test]
+async fn trying_again_is_advised_only_where_it_can_help() {
+    let app = app().await;
+    let id = app.conversation().await;
+    for (kind, code, retryable) in [
+        (FaultKind::ContextLength, "PAYLOAD_TOO_LARGE", false),
+        (FaultKind::BadRequest, "UNPROCESSABLE_CONTENT", false),
+        (FaultKind::Payment, "SERVICE_UNAVAILABLE", false),
+        (FaultKind::Timeout, "INTERNAL_SERVER_ERROR", true),
+    ] {
+        let RouteError::AllFailed {
+            attempts, model, ..
+        } = all_failed()
+        else {
+            unreachable!()
+        };
+        let failed = RouteError::AllFailed {
+            attempts,
+            model,
+            kind,
+        };
+        *app.answerer.answers.lock() = VecDeque::from([Err(failed)]);
+        let error = app.send(id, "hej").await.unwrap_err();
+        assert_eq!(error.data_code(), code);
+        assert_eq!(error.message.contains("try again"), retryable, "{kind}");
+        assert_eq!(error.details.unwrap()["retryable"], retryable);
+    }
+}
+
+#[tokio::test]
+async fn blank_messages_are_refused_and_never_sent() {
+    let app = app().await;
+    let id = app.conversation().await;
+    for blank in ["", "  ", "\n\u{200b}\u{feff}", "\u{3164}"] {
+        let error = app.send(id, blank).await.unwrap_err();
+        assert_eq!(error.data_code(), "BAD_REQUEST");
+        let issues: Value = serde_json::from_str(&error.message).unwrap();
+        assert_eq!(issues[0]["code"], "too_small");
+        assert_eq!(issues[0]["path"], json!(["content"]));
+        assert_eq!(issues[0]["message"], "Message cannot be empty");
+    }
+    // Those of earlier releases are still there.
+    for (role, text) in [
+        (MessageRole::System, "Speak Danish."),
+        (MessageRole::Assistant, "Hello!"),
+        (MessageRole::User, "one"),
+        (MessageRole::Assistant, "\u{200b} "),
+        (MessageRole::User, " "),
+    ] {
+        let added = app.storage.add_message(id, role, text, at(0));
+        added.await.unwrap().unwrap();
+    }
+    app.send(id, "two").await.unwrap();
+    assert_eq!(
+        app.answerer.conversation(0),
+        pairs(&[("user", "one\n\ntwo")])
+    );
+    let calls = app.answerer.calls.lock();
+    let systems = calls[0].messages.iter().filter(|it| it.role == "system");
+    let systems: Vec<_> = systems.collect();
+    assert_eq!(systems.len(), 1);
+    assert!(
+        systems[0]
+            .content
+            .as_str()
+            .unwrap()
+            .ends_with("Speak Danish.")
     );
 }
 
@@ -204,12 +323,12 @@ async fn of_two_sends_at_once_each_asks_with_its_own_message_last() {
     sent.sort_by_key(|message| message["id"].as_i64());
     let [earlier, later] = sent.map(|message| message["content"].as_str().unwrap().to_owned());
     let mut asked = [app.answerer.conversation(0), app.answerer.conversation(1)];
-    asked.sort_by_key(Vec::len);
+    asked.sort_by_key(|messages| messages[0].1.len());
     assert_eq!(
         asked,
         [
             pairs(&[("user", &earlier)]),
-            pairs(&[("user", &earlier), ("user", &later)])
+            pairs(&[("user", &format!("{earlier}\n\n{later}"))])
         ]
     );
     let roles: Vec<_> = app

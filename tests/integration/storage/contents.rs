@@ -11,7 +11,7 @@ use modelramp::{
         units::Microdollars,
     },
     ai_metrics::{Event, EventStore, Outcome},
-    chat::store::{ConversationStore, MessageRole, Origin, Rated, Rating},
+    chat::store::{ConversationStore, Message, MessageRole, Origin, Rated, Rating},
     providers::fault::FaultKind,
     storage::UserError,
 };
@@ -407,13 +407,21 @@ async fn an_answer_knows_what_wrote_it_and_is_rated(database: Database) {
         .unwrap()
         .unwrap();
     let answer = storage
-        .add_answer(conversation.id, "goddag", &origin, at(2))
+        .add_answer(&question, "goddag", &origin, at(2))
         .await
         .unwrap()
         .unwrap();
     assert_eq!(answer.role, MessageRole::Assistant);
-    let nowhere = storage.add_answer(999, "goddag", &origin, at(2)).await;
-    assert_eq!(nowhere.unwrap(), None);
+    let gone = Message {
+        id: 999,
+        conversation_id: 999,
+        ..question.clone()
+    };
+    for (question, is_answered) in [(&question, true), (&gone, false)] {
+        assert_eq!(storage.is_answered(question).await.unwrap(), is_answered);
+        let again = storage.add_answer(question, "goddag", &origin, at(2)).await;
+        assert_eq!(again.unwrap(), None);
+    }
 
     let read = async |id| storage.message(id).await.unwrap();
     assert_eq!(read(question.id).await.unwrap().1, None);

@@ -41,7 +41,7 @@ async fn a_request_that_hangs_is_told_while_it_is_open() {
     let rig = Rig::new().await;
     let id = rig.started().await.id;
     rig.second(300, |_| false).await;
-    let hanging = rig.answer();
+    let mut hanging = rig.answer();
     let earlier = Instant::now().checked_sub(Duration::from_millis(500));
     let number = rig.metrics.begin(&hanging, earlier.expect("half a second"));
     rig.second(0, |_| false).await;
@@ -57,7 +57,8 @@ async fn a_request_that_hangs_is_told_while_it_is_open() {
     let hung = [finding.control, finding.candidate].map(|arm| arm.hung);
     assert_eq!(hung.iter().sum::<u64>(), 1);
 
-    rig.metrics.end(number.expect("a number"), hanging);
+    hanging.was_open = rig.metrics.close(number.expect("a number"));
+    rig.metrics.record(hanging);
     rig.second(0, |_| false).await;
     let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
     let end = log.last().expect("its end");

@@ -1,0 +1,366 @@
+use serde_json::json;
+
+use super::*;
+
+fn kind(status: u16, body: &Value) -> FaultKind {
+    Fault::of_response(status, &HeaderMap::new(), body.to_string().as_bytes()).kind
+}
+
+fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    pairs
+        .iter()
+        .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn every_kind_has_one_owner_and_its_serialised_name() {
+    for kind in FaultKind::ALL {
+        let owners = [
+            kind.is_models_fault(),
+            kind.is_clients_fault(),
+            kind.is_accounts(),
+        ];
+        assert_eq!(owners.iter().filter(|owns| **owns).count(), 1, "{kind}");
+        assert_eq!(serde_json::to_value(kind).unwrap(), json!(kind.name()));
+    }
+}
+
+#[test]
+fn a_status_alone_is_judged() {
+    for (status, expected) in [
+        (302, FaultKind::InvalidReply),
+        (400, FaultKind::BadRequest),
+        (401, FaultKind::Authentication),
+        (402, FaultKind::Payment),
+        (403, FaultKind::Refused),
+        (404, FaultKind::NotFound),
+        (408, FaultKind::Timeout),
+        (413, FaultKind::ContextLength),
+        (422, FaultKind::BadRequest),
+        (429, FaultKind::ProviderRateLimited),
+        (500, FaultKind::Upstream),
+        (503, FaultKind::Upstream),
+        (504, FaultKind::Timeout),
+        (529, FaultKind::Upstream),
+    ] {
+        let fault = Fault::of_response(status, &HeaderMap::new(), b"<html>oops</html>");
+        assert_eq!((fault.kind, fault.status), (expected, Some(status)));
+    }
+}
+
+#[test]
+fn a_name_in_the_body_wins_over_the_status() {
+    let typed = |name: &str| json!({"error": {"code": 400, "message": "x", "metadata": {"error_type": name}}});
+    assert_eq!(
+        kind(400, &typed("context_length_exceeded")),
+        FaultKind::ContextLength
+    );
+    assert_eq!(
+        kind(400, &typed("provider_unavailable")),
+        FaultKind::Upstream
+    );
+    assert_eq!(kind(400, &typed("something_new")), FaultKind::BadRequest);
+    let quota = json!({"error": {"code": "insufficient_quota", "message": "x"}});
+    assert_eq!(kind(429, &quota), FaultKind::Payment);
+    let llama = json!({"error": {"code": 400, "type": "exceed_context_size_error"}});
+    assert_eq!(kind(400, &llama), FaultKind::ContextLength);
+}
+
+#[test]
+fn words_tell_a_context_that_is_too_small_and_a_model_that_is_not_there() {
+    let message = |text: &str| json!({"error": {"code": 400, "message": text}});
+    assert_eq!(
+        kind(
+            400,
+            &message("This endpoint's maximum context length is 8192 tokens")
+        ),
+        FaultKind::ContextLength
+    );
+    assert_eq!(
+        kind(400, &message("nope/x is not a valid model ID")),
+        FaultKind::NotFound
+    );
+}
+
+#[test]
+fn an_error_inside_a_200_is_judged_by_its_own_code() {
+    let of = |error: Value| Fault::of_error(&error).kind;
+    assert_eq!(
+        of(json!({"code": 429, "message": "slow"})),
+        FaultKind::ProviderRateLimited
+    );
+    assert_eq!(of(json!({"code": "502"})), FaultKind::Upstream);
+    assert_eq!(of(json!({"code": "server_error"})), FaultKind::Upstream);
+    assert_eq!(of(json!({"code": 403})), FaultKind::Refused);
+    assert_eq!(of(json!({"message": "?"})), FaultKind::Upstream);
+    assert_eq!(of(json!("plain text")), FaultKind::Upstream);
+    assert_eq!(of(json!({"code": 99999999})), FaultKind::Upstream);
+}
+
+#[test]
+fn the_platforms_limit_differs_from_a_providers() {
+    let platform = headers(&[("x-ratelimit-limit", "50"), ("x-ratelimit-remaining", "0")]);
+    let plain = json!({"error": {"code": 429, "message": "Rate limit exceeded"}}).to_string();
+    let of_provider =
+        json!({"error": {"code": 429, "metadata": {"provider_code": "busy"}}}).to_string();
+    let judge =
+        |headers: &HeaderMap, body: &str| Fault::of_response(429, headers, body.as_bytes()).kind;
+    assert_eq!(judge(&platform, &plain), FaultKind::RateLimited);
+    assert_eq!(
+        judge(&platform, &of_provider),
+        FaultKind::ProviderRateLimited
+    );
+    assert_eq!(
+        judge(&HeaderMap::new(), &plain),
+        FaultKind::ProviderRateLimited
+    );
+    let inside = json!({"code": 429, "metadata": {"headers": {"X-RateLimit-Limit": "50"}, "provider_name": null}});
+    assert_eq!(Fault::of_error(&inside).kind, FaultKind::RateLimited);
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date() {
+    let wait =
+        |pairs: &[(&'static str, &'static str)]| Fault::of_response(429, &headers(pairs), b"");
+    assert_eq!(
+        wait(&[("retry-after", "2")]).retry_after,
+        Some(Duration::from_secs(2))
+    );
+    let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+    let later = ("retry-after", "Sun, 06 Nov 1994 08:49:40 GMT");
+    assert_eq!(
+        wait(&[date, later]).retry_after,
+        Some(Duration::from_secs(3))
+    );
+    assert_eq!(
+        wait(&[date, ("x-ratelimit-reset", "784111782000")]).retry_after,
+        Some(Duration::from_secs(5))
+    );
+    for nonsense in ["-1", "soon", "NaN", "1e300", "inf"] {
+        let fault = Fault::of_response(429, &headers(&[("retry-after", nonsense)]), b"");
+        assert_eq!(fault.retry_after, None, "{nonsense}");
+    }
+}
+
+#[test]
+fn the_text_of_a_fault_never_holds_the_body() {
+    let fault = Fault::of_response(500, &HeaderMap::new(), b"secret upstream words");
+    assert!(!fault.to_string().contains("secret"));
+    assert_eq!(fault.detail(), "secret upstream words");
+    assert_eq!(fault.without("upstream").detail(), "secret [key] words");
+    let long = Fault::new(FaultKind::Upstream, "å".repeat(10_000));
+    assert_eq!(long.detail().chars().count(), 300);
+}
+
+fn says(status: u16, body: &Value) -> FaultKind {
+    kind(status, body)
+}
+
+#[test]
+fn too_long_is_told_in_many_words_and_places() {
+    let words = [
+        "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.",
+        "prompt is too long: 9001 tokens > 8192 maximum",
+        "The input (9001 tokens) is longer than the model's context length (8192 tokens).",
+        "The input token count (9000) exceeds the maximum number of tokens allowed (8192).",
+        "Input is too long for requested model.",
+        "Please reduce the length of the messages or completion.",
+        "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and 1 `max_new_tokens`",
+        "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000",
+        "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+        "too many tokens: total number of tokens in the prompt cannot exceed 4081 - received 5000.",
+        "Range of input length should be [1, 6000]",
+        "Prompt exceeds max length",
+        "Invalid request: Your request exceeded model token limit: 8192",
+        "the request exceeds the available context size, try increasing it",
+        "This model's maximum prompt length is 131072 but the request contains 537812 tokens.",
+        "Requested tokens (5000) exceed context window of 4096",
+        "The decoder prompt (length 5000) is longer than the maximum model length of 4096. Make sure that `max_model_len` is no smaller",
+        "input length exceeds the context length",
+        "Request body too large for gpt-4o-mini model. Max size: 8000 tokens.",
+        "Unable to submit request because the input token count is 32790 but model only supports up to 8192.",
+        "litellm.ContextWindowExceededError: too much",
+        "Requested input length 5000 exceeds maximum input length 4096",
+        "'max_tokens' is too large: 4096. This model's maximum context length is 4096 tokens and your request has 1000 input tokens",
+    ];
+    for text in words {
+        for body in [
+            json!({"error": {"message": text, "code": 400}}),
+            json!({"object": "error", "message": text, "type": "BadRequestError", "code": 400}),
+            json!([{"error": {"code": 400, "message": text, "status": "INVALID_ARGUMENT"}}]),
+            json!({"type": "error", "error": {"type": "invalid_request_error", "message": text}}),
+            json!({"error": {"message": "Provider returned error", "code": 400, "metadata": {"provider_name": "X", "raw": json!({"error": {"message": text}}).to_string()}}}),
+            json!({"error": {"message": "Provider returned error", "metadata": {"raw": text}}}),
+            json!({ "detail": text }),
+            json!({"detail": [{"loc": ["body"], "msg": text, "type": "value_error"}]}),
+            json!({ "message": text }),
+            json!({ "error": text, "error_type": "validation" }),
+            json!({"object": "error", "message": {"detail": [{"msg": text}]}}),
+            json!({"error": {"message": "Bad", "innererror": {"message": text}}}),
+            json!({"errors": [{"message": text, "code": 5021}], "success": false}),
+        ] {
+            assert_eq!(says(400, &body), FaultKind::ContextLength, "{body}");
+        }
+        let plain = Fault::of_response(400, &HeaderMap::new(), text.as_bytes());
+        assert_eq!(plain.kind, FaultKind::ContextLength, "{text}");
+        assert_eq!(
+            says(422, &json!({ "detail": text })),
+            FaultKind::ContextLength
+        );
+        assert_eq!(
+            says(500, &json!({ "error": text })),
+            FaultKind::ContextLength
+        );
+        let inside = Fault::of_error(&json!({"code": 400, "message": text}));
+        assert_eq!(inside.kind, FaultKind::ContextLength, "{text}");
+    }
+}
+
+#[test]
+fn what_only_sounds_too_long_is_not() {
+    for (status, text, expected) in [
+        (
+            400,
+            "max_tokens is too large: 50000. This model supports at most 16384 completion tokens, whereas you provided 50000.",
+            FaultKind::BadRequest,
+        ),
+        (
+            400,
+            "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens",
+            FaultKind::BadRequest,
+        ),
+        (
+            400,
+            "The maximum tokens you requested exceeds the model limit of 8192.",
+            FaultKind::BadRequest,
+        ),
+        (
+            400,
+            "Input validation error: `max_new_tokens` must be strictly positive",
+            FaultKind::BadRequest,
+        ),
+        (
+            400,
+            "Input image is too large: the maximum is 20 MB",
+            FaultKind::BadRequest,
+        ),
+        (
+            400,
+            "Invalid 'tools[0].function.name': string too long. Expected a string with maximum length 64",
+            FaultKind::BadRequest,
+        ),
+        (
+            429,
+            "Rate limit reached on tokens per min (TPM): Limit 10000, Requested 12000.",
+            FaultKind::ProviderRateLimited,
+        ),
+        (
+            413,
+            "Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 9000",
+            FaultKind::ProviderRateLimited,
+        ),
+        (
+            400,
+            "Conversation roles must alternate user/assistant/user/assistant/...",
+            FaultKind::BadRequest,
+        ),
+        (500, "context deadline exceeded", FaultKind::Upstream),
+        (
+            400,
+            "Developer instruction is not enabled for models/gemma-3-27b-it",
+            FaultKind::BadRequest,
+        ),
+        (
+            403,
+            "The model is not available in your region.",
+            FaultKind::Refused,
+        ),
+        (
+            403,
+            "Your organization must be verified to use the model `x`.",
+            FaultKind::Refused,
+        ),
+        (
+            403,
+            "Project `proj_x` does not have access to model `y`",
+            FaultKind::Refused,
+        ),
+    ] {
+        let body = json!({"error": {"message": text}});
+        assert_eq!(says(status, &body), expected, "{text}");
+    }
+}
+
+#[test]
+fn an_accounts_fault_is_told_in_words() {
+    for (status, text, expected) in [
+        (
+            403,
+            "Key limit exceeded (monthly limit). Manage it using https://openrouter.ai/settings/keys",
+            FaultKind::AccountLimit,
+        ),
+        (
+            403,
+            "Your account has been suspended.",
+            FaultKind::AccountLimit,
+        ),
+        (
+            400,
+            "This organization has been disabled.",
+            FaultKind::AccountLimit,
+        ),
+        (403, "API key is disabled", FaultKind::AccountLimit),
+        (
+            403,
+            "Insufficient credits. Add more using the dashboard",
+            FaultKind::AccountLimit,
+        ),
+        (
+            403,
+            "Quota exceeded for this project",
+            FaultKind::AccountLimit,
+        ),
+        (
+            400,
+            "Your credit balance is too low to access the Anthropic API.",
+            FaultKind::Payment,
+        ),
+        (
+            400,
+            "Access denied, please make sure your account is in good standing.",
+            FaultKind::AccountLimit,
+        ),
+        (
+            429,
+            "You exceeded your current quota, please check your plan and billing details.",
+            FaultKind::Payment,
+        ),
+        (
+            400,
+            "API key not valid. Please pass a valid API key.",
+            FaultKind::Authentication,
+        ),
+        (403, "Billing is not active", FaultKind::AccountLimit),
+    ] {
+        let body = json!({"error": {"code": status, "message": text}});
+        assert_eq!(says(status, &body), expected, "{text}");
+        // What a provider behind ours says is of another account.
+        let relayed = json!({"error": {"code": 400, "message": "Provider returned error", "metadata": {"provider_name": "X", "raw": body.to_string()}}});
+        assert!(!says(400, &relayed).is_accounts(), "{text}");
+    }
+    let hint = json!({"error": {"code": 429, "message": "You exceeded your current quota, please check your plan and billing details.",
+        "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}]}});
+    let fault = Fault::of_response(429, &HeaderMap::new(), hint.to_string().as_bytes());
+    assert_eq!(fault.kind, FaultKind::ProviderRateLimited);
+    assert_eq!(fault.retry_after, Some(Duration::from_secs(34)));
+}
+
+#[test]
+fn a_gateways_status_gives_way_to_the_one_it_wraps() {
+    let wrapped = json!({"error": {"message": "Provider returned error", "code": 502}});
+    assert_eq!(says(400, &wrapped), FaultKind::Upstream);
+    let numbers = json!({"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-day",
+        "metadata": {"headers": {"X-RateLimit-Limit": 50, "X-RateLimit-Remaining": 0}, "provider_name": null}}});
+    assert_eq!(says(429, &numbers), FaultKind::RateLimited);
+}

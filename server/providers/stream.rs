@@ -1,0 +1,320 @@
+//! Reads a streamed answer, step by step, and judges it as a whole one is judged.
+
+use bytes::Bytes;
+
+use super::{
+    ChatRequest, Completion, Delta, Reading, Usage,
+    fault::{Fault, FaultKind},
+    reasoning::Splitter,
+    reply::{self, Part},
+    sse::{Item, Reader, TooLong},
+};
+use crate::_core::{blank::is_blank, json_text};
+
+/// A streamed answer under way; feed it with [`Steps::push`], end it with [`Steps::finish`].
+pub(super) struct Steps {
+    reader: Option<Reader>,
+    splitter: Option<Splitter>,
+    offers_tools: bool,
+    max_bytes: usize,
+    /// Of what was kept so far, as [`Steps::weigh`] counts it.
+    bytes: usize,
+    has_choice: bool,
+    has_answer: bool,
+    finish_reason: Option<String>,
+    is_done: bool,
+}
+
+impl Steps {
+    pub(super) fn new(request: &ChatRequest) -> Self {
+        let Reading {
+            max_bytes,
+            reasoning_tag,
+        } = &request.reading;
+        Self {
+            reader: Some(Reader::default()),
+            splitter: reasoning_tag.as_deref().map(Splitter::new),
+            offers_tools: request.offers_tools(),
+            max_bytes: *max_bytes,
+            bytes: 0,
+            has_choice: false,
+            has_answer: false,
+            finish_reason: None,
+            is_done: false,
+        }
+    }
+
+    /// Whether `[DONE]` has come.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Takes what was read from the network.
+    pub(super) fn push(&mut self, bytes: &Bytes) -> Vec<Result<Delta, Fault>> {
+        match self.reader.as_mut().map(|reader| reader.push(bytes)) {
+            Some(Ok(items)) => self.read_all(items),
+            Some(Err(error)) => vec![Err(too_long(error))],
+            None => Vec::new(),
+        }
+    }
+
+    /// The stream is over: what was still held comes first, then a fault where there was no answer.
+    pub(super) fn finish(mut self) -> Vec<Result<Delta, Fault>> {
+        let last = self.reader.take().filter(|_| !self.is_done);
+        let mut deltas = match last.map(Reader::finish) {
+            Some(Ok(item)) => self.read_all(item.into_iter().collect()),
+            Some(Err(error)) => vec![Err(too_long(error))],
+            None => Vec::new(),
+        };
+        if deltas.iter().any(Result::is_err) {
+            return deltas;
+        }
+        if let Some(splitter) = &mut self.splitter {
+            let rest = splitter.finish();
+            let delta = Delta {
+                is_token: !rest.content.is_empty() || !rest.reasoning.is_empty(),
+                is_answer: !is_blank(&rest.content),
+                content: rest.content,
+                reasoning: rest.reasoning,
+                ..Delta::default()
+            };
+            self.has_answer |= delta.is_answer;
+            deltas.extend(Some(delta).filter(|delta| delta.is_token).map(Ok));
+        }
+        match (self.has_choice, self.has_answer) {
+            (false, _) => deltas.push(Err(reply::without_choice("the stream"))),
+            (true, false) => deltas.push(Err(reply::nothing(self.finish_reason.as_deref()))),
+            (true, true) => {}
+        }
+        deltas
+    }
+
+    fn read_all(&mut self, items: Vec<Item>) -> Vec<Result<Delta, Fault>> {
+        let mut deltas = Vec::new();
+        for item in items {
+            match item {
+                Item::Data(data) if data.trim() == "[DONE]" => {
+                    self.is_done = true;
+                    break;
+                }
+                Item::Data(data) => deltas.extend(self.read(&data).transpose()),
+                Item::Comment => {}
+            }
+            if deltas.last().is_some_and(Result::is_err) {
+                break;
+            }
+        }
+        deltas
+    }
+
+    /// One event; `None` where it is not JSON, which clients of this API have always ignored.
+    fn read(&mut self, data: &str) -> Result<Option<Delta>, Fault> {
+        let Ok(raw) = json_text::lenient(data.as_bytes()) else {
+            tracing::debug!(length = data.len(), "an event of a stream is not JSON");
+            self.weigh(data.len())?;
+            return Ok(None);
+        };
+        let reply::Read { part, model, usage } = reply::read(&raw)?;
+        self.has_choice |= part.is_some();
+        let delta = self.delta(part.unwrap_or_default(), model, usage, raw.into_owned());
+        self.has_answer |= delta.is_answer;
+        // What brings nothing is held whole until something comes.
+        let weight = delta.content.len() + delta.reasoning.len();
+        self.weigh(if delta.is_answer && delta.tool_calls.is_none() {
+            weight
+        } else {
+            delta.raw.len()
+        })?;
+        Ok(Some(delta))
+    }
+
+    fn delta(
+        &mut self,
+        mut part: Part,
+        model: Option<String>,
+        usage: Option<Usage>,
+        raw: String,
+    ) -> Delta {
+        if let Some(splitter) = &mut self.splitter {
+            let split = splitter.push(&part.content);
+            part.content = split.content;
+            part.reasoning += &split.reasoning;
+        }
+        let is_refusal = part.refuses();
+        part.content += &part.refusal;
+        self.finish_reason = part.finish_reason.clone().or(self.finish_reason.take());
+        let has_call = part.tool_calls.is_some();
+        Delta {
+            is_token: !part.content.is_empty() || !part.reasoning.is_empty() || has_call,
+            is_answer: !is_blank(&part.content) || (has_call && self.offers_tools),
+            is_refusal,
+            content: part.content,
+            reasoning: part.reasoning,
+            tool_calls: part.tool_calls,
+            finish_reason: part.finish_reason,
+            usage,
+            model,
+            raw,
+        }
+    }
+
+    fn weigh(&mut self, bytes: usize) -> Result<(), Fault> {
+        self.bytes += bytes;
+        if self.bytes > self.max_bytes {
+            let detail = format!("the answer is longer than {} bytes", self.max_bytes);
+            return Err(Fault::new(FaultKind::InvalidReply, detail));
+        }
+        Ok(())
+    }
+}
+
+fn too_long(error: TooLong) -> Fault {
+    Fault::new(FaultKind::InvalidReply, error.to_string())
+}
+
+/// A whole answer as the one step of a stream.
+pub(super) fn only_step(answer: Completion) -> Delta {
+    Delta {
+        is_token: true,
+        is_answer: true,
+        is_refusal: answer.is_refusal,
+        content: answer.content,
+        reasoning: answer.reasoning,
+        tool_calls: answer.tool_calls,
+        finish_reason: answer.finish_reason,
+        usage: answer.usage,
+        model: Some(answer.model),
+        raw: answer.raw,
+    }
+}
+
+/// The steps of a stream as one answer, for a server that streams unasked.
+#[derive(Default)]
+pub(super) struct Joined {
+    answer: Completion,
+    calls: Vec<serde_json::Value>,
+}
+
+impl Joined {
+    pub(super) fn add(&mut self, delta: Delta) {
+        self.answer.content += &delta.content;
+        self.answer.reasoning += &delta.reasoning;
+        self.answer.is_refusal |= delta.is_refusal;
+        if let Some(serde_json::Value::Array(calls)) = delta.tool_calls {
+            self.calls.extend(calls);
+        }
+        if let Some(model) = delta.model {
+            self.answer.model = model;
+        }
+        self.answer.finish_reason = delta.finish_reason.or(self.answer.finish_reason.take());
+        self.answer.usage = delta.usage.or(self.answer.usage);
+    }
+
+    pub(super) fn finish(mut self) -> Completion {
+        let answer = &mut self.answer;
+        answer.tool_calls = (!self.calls.is_empty()).then_some(self.calls.into());
+        let mut message = serde_json::json!({"role": "assistant", "content": answer.content});
+        if let Some(calls) = &answer.tool_calls {
+            message["tool_calls"] = calls.clone();
+        }
+        let choice = serde_json::json!({"index": 0, "message": message, "finish_reason": answer.finish_reason});
+        answer.raw = serde_json::json!({"object": "chat.completion", "model": answer.model, "choices": [choice]}).to_string();
+        self.answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::providers::Message;
+
+    fn run(request: &ChatRequest, deltas: &[Value]) -> (Vec<Delta>, Result<(), FaultKind>) {
+        let mut steps = Steps::new(request);
+        let mut all = Vec::new();
+        for delta in deltas {
+            let event = json!({"choices": [{"delta": delta}]});
+            for delta in steps.push(&format!("data: {event}\n\n").into()) {
+                match delta {
+                    Ok(delta) => all.push(delta),
+                    Err(fault) => return (all, Err(fault.kind)),
+                }
+            }
+        }
+        for delta in steps.finish() {
+            match delta {
+                Ok(delta) => all.push(delta),
+                Err(fault) => return (all, Err(fault.kind)),
+            }
+        }
+        (all, Ok(()))
+    }
+
+    fn request() -> ChatRequest {
+        ChatRequest::new(vec![Message::text("user", "hello")])
+    }
+
+    #[test]
+    fn only_text_reasoning_and_tool_calls_are_tokens() {
+        let is_token = |delta: Value| run(&request(), &[delta]).0[0].is_token;
+        assert!(is_token(json!({"content": "a"})));
+        assert!(is_token(json!({"content": null, "reasoning": "hm"})));
+        assert!(is_token(json!({"tool_calls": [{"index": 0}]})));
+        assert!(!is_token(json!({"role": "assistant", "content": ""})));
+        assert!(!is_token(json!({"content": null, "tool_calls": []})));
+    }
+
+    #[test]
+    fn a_stream_that_says_nothing_is_the_fault_that_a_reply_would_be() {
+        let call = json!({"tool_calls": [{"index": 0, "id": "c"}]});
+        for deltas in [
+            vec![json!({"content": ""})],
+            vec![json!({"content": " "}), json!({"content": "\u{200b}"})],
+            vec![json!({"reasoning": "hm"}), json!({"content": null})],
+            vec![json!({})],
+            vec![call.clone()],
+        ] {
+            let (deltas, verdict) = run(&request(), &deltas);
+            assert_eq!(verdict, Err(FaultKind::EmptyReply), "{deltas:?}");
+            assert!(deltas.iter().all(|delta| !delta.is_answer));
+        }
+        assert_eq!(run(&request(), &[]).1, Err(FaultKind::InvalidReply));
+        let mut asked = request();
+        asked.rest.insert("tools".into(), json!([{}]));
+        assert_eq!(run(&asked, &[call]).1, Ok(()));
+        let (deltas, verdict) = run(
+            &request(),
+            &[json!({"refusal": "I "}), json!({"refusal": "cannot"})],
+        );
+        let text: String = deltas.iter().map(|delta| delta.content.as_str()).collect();
+        assert_eq!((text.as_str(), verdict), ("I cannot", Ok(())));
+        assert!(deltas[0].is_refusal);
+    }
+
+    #[test]
+    fn thoughts_are_split_off_also_where_a_tag_is_split() {
+        let mut asked = request();
+        asked.reading.reasoning_tag = Some("think".into());
+        let pieces = ["<th", "ink>pl", "an</thi", "nk>\n", "\nvis", "ible"];
+        let deltas = pieces.map(|piece| json!({ "content": piece }));
+        let (deltas, verdict) = run(&asked, &deltas);
+        let texts = |of: fn(&Delta) -> &str| deltas.iter().map(of).collect::<String>();
+        assert_eq!(texts(|delta| &delta.content), "visible");
+        assert_eq!(texts(|delta| &delta.reasoning), "plan");
+        assert_eq!(verdict, Ok(()));
+        let only = run(&asked, &[json!({"content": "<think>plan"})]);
+        assert_eq!(only.1, Err(FaultKind::EmptyReply));
+    }
+
+    #[test]
+    fn an_answer_without_end_is_cut_off() {
+        let mut asked = request();
+        asked.reading.max_bytes = 1_000;
+        let text = json!({"content": "x".repeat(300)});
+        assert_eq!(run(&asked, &vec![text.clone(); 3]).1, Ok(()));
+        assert_eq!(run(&asked, &vec![text; 4]).1, Err(FaultKind::InvalidReply));
+        let silence = vec![json!({"content": ""}); 40];
+        assert_eq!(run(&asked, &silence).1, Err(FaultKind::InvalidReply));
+    }
+}
