@@ -35,6 +35,7 @@ pub(crate) struct TestApp {
     key: SessionKey,
     stop: Option<oneshot::Sender<()>>,
     _server: JoinHandle<()>,
+    database: String,
     _folder: tempfile::TempDir,
 }
 
@@ -95,6 +96,7 @@ impl TestApp {
             key,
             stop: Some(stop),
             _server: server,
+            database,
             _folder: folder,
         }
     }
@@ -125,6 +127,23 @@ impl TestApp {
             ..Claims::default()
         };
         format!("app_session_id={}", self.key.sign(&claims).unwrap())
+    }
+
+    /// Puts a message and its answer into a conversation, as the original stored them.
+    pub(crate) async fn store_answered(&self, conversation_id: i64, content: &str) {
+        let pool = sqlx::SqlitePool::connect(&self.database).await.unwrap();
+        for (role, content) in [("user", content), ("assistant", "Hej fra modellen")] {
+            sqlx::query(
+                "INSERT INTO messages (conversation_id, role, content, created_at) VALUES ($1, $2, $3, 0)",
+            )
+            .bind(conversation_id)
+            .bind(role)
+            .bind(content)
+            .execute(&pool)
+            .await
+            .unwrap();
+        }
+        pool.close().await;
     }
 
     /// Records what a recording says, in words, had been recorded before it.
@@ -216,11 +235,14 @@ async fn seed_users(database: &str) {
 /// its time (`slow`).
 async fn start_upstream() -> String {
     async fn complete(Json(body): Json<Value>) -> impl IntoResponse {
+        // What a user sends after a failure is joined to what failed.
         let last = body["messages"].as_array().and_then(|all| all.last());
-        if last.is_some_and(|message| message["content"] == "slow") {
+        let text = last.and_then(|message| message["content"].as_str());
+        let says = |word: &str| text.is_some_and(|text| text.split("\n\n").last() == Some(word));
+        if says("slow") {
             tokio::time::sleep(Duration::from_millis(400)).await;
         }
-        if last.is_some_and(|message| message["content"] == "fejl") {
+        if says("fejl") {
             return (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 Json(json!({ "error": "boom" })),

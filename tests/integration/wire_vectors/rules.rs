@@ -32,6 +32,9 @@ pub(super) fn changed_outcome(exchange: &Exchange, got: &Answer) -> Option<&'sta
         {
             Some("C7")
         }
+        (200, 400) if is_blank_send(exchange) && got.text.contains("Message cannot be empty") => {
+            Some("C50")
+        }
         (200, 401 | 403) if exchange.names("aiMetrics.logSummary") => Some("C16"),
         (403, 401) if exchange.session.is_none() => Some("C16"),
         // Another's conversation is answered as none is; the later version said that it is another's.
@@ -47,6 +50,16 @@ pub(super) fn changed_outcome(exchange: &Exchange, got: &Answer) -> Option<&'sta
         }
         _ => None,
     }
+}
+
+/// Whether a message is sent in which there is nothing to see.
+pub(super) fn is_blank_send(exchange: &Exchange) -> bool {
+    let input = exchange.input();
+    let text = input["content"].as_str().unwrap_or_default();
+    exchange.names("chat.sendMessage")
+        && exchange.output["status"] == 200
+        && text.trim().is_empty()
+        && !text.is_empty()
 }
 
 /// A field that a rule changes on purpose.
