@@ -279,6 +279,45 @@ export interface Explanation2 {
   figures: unknown;
 }
 
+/** The kind of a failed attempt. */
+export type FaultKind =
+  /**
+   * The request is refused as wrong (a 4xx that says no more). Whose fault it was shows when another
+   * model is asked.
+   */
+  | "bad-request"
+  /** Too long for this model's context; a larger one may take it. */
+  | "context-length"
+  /** The provider refuses our key (401). */
+  | "authentication"
+  /** Out of credits (402). */
+  | "payment"
+  /**
+   * Our account may not go on: its key is at its limit or switched off, its organisation is blocked
+   * (a 403 that says so).
+   */
+  | "account-limit"
+  /** Refused by policy or moderation (403). */
+  | "refused"
+  /** A refusal of the kinds above that another model did not share, so that it was this model's fault. */
+  | "rejected"
+  /** The model does not exist there (404). */
+  | "not-found"
+  /** Too many requests to the platform as a whole, for this account. */
+  | "rate-limited"
+  /** Too many requests to this model's provider. */
+  | "provider-rate-limited"
+  /** No answer in time. */
+  | "timeout"
+  /** The connection could not be made or broke. */
+  | "connection"
+  /** The provider failed (5xx, or an error in a 200). */
+  | "upstream"
+  /** An answer that cannot be read, or without a choice. */
+  | "invalid-reply"
+  /** An answer without text, refusal or tool call. */
+  | "empty-reply";
+
 /** What the judge found, whichever judge the plan chose. */
 export interface Finding {
   /** How alarming it is. */
@@ -657,6 +696,19 @@ export interface MoveShare {
   percent: Percent;
 }
 
+/** Why a message got no answer, for programs. */
+export interface NoAnswer {
+  /**
+   * What failed, such as `timeout`, `context-length` or `empty-reply`; absent where too many requests
+   * wait for a model.
+   */
+  kind?: FaultKind;
+  /** Whether `chat.retry` may succeed later. Where it cannot, the text says what else to do. */
+  retryable: boolean;
+  /** The message, which is stored: what `chat.retry` takes. */
+  messageId: number;
+}
+
 /** What to do when no requests come. */
 export interface NoTraffic {
   /** Tell people after this long. */
@@ -810,6 +862,16 @@ export interface Resume2 {
   lastEventId?: string | undefined;
 }
 
+/** A message to get answered. */
+export interface RetryMessage {
+  /** A message of the caller's: `details.messageId` of the error that sending it gave. */
+  messageId: number;
+  /** A model of the catalogue to answer it; empty is the same as absent. */
+  model?: string | undefined;
+  /** What the user is looking at. */
+  context?: ChatContext | undefined;
+}
+
 /** What a user may do. */
 export type Role =
   /** Uses the application. */
@@ -953,7 +1015,10 @@ export interface RolloutStatus {
 export interface SendMessage {
   /** Where to. */
   conversationId: number;
-  /** The text, 1 to 10,000 characters. */
+  /**
+   * The text, 1 to 10,000 characters. White space and characters without width alone are as good as
+   * empty.
+   */
   content: string;
   /** A model of the catalogue to answer it; empty is the same as absent. */
   model?: string | undefined;
@@ -1208,7 +1273,11 @@ export type AppErrorCode =
 export interface AppErrorDetails {
   BAD_REQUEST: PlanRefused;
   CONFLICT: Met | Met2 | Overlap;
+  INTERNAL_SERVER_ERROR: NoAnswer;
+  PAYLOAD_TOO_LARGE: NoAnswer;
   PRECONDITION_FAILED: Met2;
+  SERVICE_UNAVAILABLE: NoAnswer;
+  UNPROCESSABLE_CONTENT: NoAnswer;
 }
 
 /** What comes with an error of this code. */
@@ -1427,17 +1496,40 @@ export type AppRouter = RouterOf<{
      */
     rateMessage: Mutation<RateMessage, Kept>;
     /**
+     * Gets a message answered that was sent before and has no answer, and returns it. It is neither
+     * stored nor sent twice; where it has its answer already, nothing happens.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws NOT_FOUND: The caller has no such message.
+     * @throws CONFLICT: Another call is getting the message answered.
+     * @throws PAYLOAD_TOO_LARGE (details: `NoAnswer`): The conversation is too long for the models.
+     * @throws UNPROCESSABLE_CONTENT (details: `NoAnswer`): The models do not accept the message as it is.
+     * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
+     * @throws INTERNAL_SERVER_ERROR (details: `NoAnswer`): No model could answer; trying again may help.
+     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE (details: `NoAnswer`): Too many requests wait, or the account with the models' provider does not work.
+     */
+    retry: Mutation<RetryMessage, Message>;
+    /**
      * Sends a message and waits until its answer is stored; returns the message that was sent.
      *
-     * The message stays when no model answers. At most ten a minute are accepted from one user.
+     * The message stays when no model answers, and `retry` gets it answered. At most ten a minute
+     * are accepted from one user.
      *
      * Needs a session.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
+     * @throws PAYLOAD_TOO_LARGE (details: `NoAnswer`): The conversation is too long for the models.
+     * @throws UNPROCESSABLE_CONTENT (details: `NoAnswer`): The models do not accept the message as it is.
      * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
+     * @throws INTERNAL_SERVER_ERROR (details: `NoAnswer`): No model could answer; trying again may help.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE (details: `NoAnswer`): Too many requests wait, or the account with the models' provider does not work.
      */
     sendMessage: Mutation<SendMessage, Message>;
   };
