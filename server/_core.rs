@@ -3,6 +3,7 @@
 pub mod assignment;
 pub mod auth;
 pub mod blank;
+pub mod call_limits;
 pub mod config;
 pub mod context;
 pub mod database_url;

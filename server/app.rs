@@ -17,6 +17,7 @@ use crate::{
             Authenticator, Role, SessionKey,
             login_link::{self, LoginLinkStore},
         },
+        call_limits::CallLimits,
         config::{Config, Environment, Sources},
         errors::in_full,
         feature_flags::FeatureFlags,
@@ -44,6 +45,7 @@ use crate::{
     storage::{Storage, has_secret, secret_for_development},
     transport::{
         self,
+        bounds::Bounds,
         gate::Gate,
         sign_in::{self, SignIn},
         trpc,
@@ -75,6 +77,7 @@ pub struct App {
     recording: Tasks,
     dispatcher: Dispatcher,
     router: axum::Router,
+    bounds: Bounds,
     _sandbox: Option<Sandbox>,
 }
 
@@ -173,6 +176,10 @@ impl App {
 
         let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
         let mut registry = Registry::new(tasks.clone());
+        registry.limit(CallLimits::new(
+            config.server.max_calls,
+            config.server.max_subscriptions,
+        ));
         routers::register(
             &mut registry,
             routers::Parts {
@@ -208,12 +215,13 @@ impl App {
                 }
             }
         };
+        let bounds = Bounds::new(&config.server);
         let trpc = trpc::routes(Arc::new(trpc::Trpc {
             registry: registry.clone(),
             gate: gate.clone(),
             config: config.trpc.clone(),
             tasks: tasks.clone(),
-            max_body_bytes: config.server.max_body_bytes,
+            bounds: bounds.clone(),
         }));
         let router = transport::router(transport::Parts {
             documents: schema::Documents::new(
@@ -230,6 +238,7 @@ impl App {
             }),
             gate,
             tasks: tasks.clone(),
+            bounds: bounds.clone(),
             server: config.server.clone(),
             jsonrpc: config.jsonrpc.clone(),
             ping_interval: config.trpc.ping_interval,
@@ -249,6 +258,7 @@ impl App {
             recording: Tasks::default(),
             dispatcher,
             router,
+            bounds,
             _sandbox: sandbox,
         })
     }
@@ -265,7 +275,16 @@ impl App {
         ));
         self.dispatcher.start(&self.tasks);
         let patience = self.config.server.shutdown_timeout;
-        if !transport::serve(listener, self.router, &self.tasks, stop, patience).await {
+        if !transport::serve(
+            listener,
+            self.router,
+            &self.bounds,
+            &self.tasks,
+            stop,
+            patience,
+        )
+        .await
+        {
             tracing::warn!(
                 ?patience,
                 "some work was still running at the end of SHUTDOWN_TIMEOUT"

@@ -1,5 +1,6 @@
 //! One port, all wires: tRPC below `/api/trpc`, JSON-RPC at `/rpc`, and what operators ask.
 
+pub mod bounds;
 pub mod cors;
 pub mod docs;
 pub mod gate;
@@ -12,12 +13,15 @@ pub mod trpc;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, response::Response};
+use chrono::Utc;
+use http::{HeaderName, HeaderValue, header};
 
-use self::{gate::Gate, operations::Readiness};
+use self::{bounds::Bounds, gate::Gate, operations::Readiness};
 use crate::{
     _core::{
         config::{JsonRpcConfig, ServerConfig},
+        errors::RpcError,
         registry::Registry,
         tasks::Tasks,
     },
@@ -34,6 +38,8 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     /// Says when the server stops; sockets are tracked here.
     pub tasks: Tasks,
+    /// What clients may take of the server.
+    pub bounds: Bounds,
     /// Limits of all wires, and the origins that browsers may call from.
     pub server: ServerConfig,
     /// Limits of JSON-RPC.
@@ -66,4 +72,25 @@ pub fn router(parts: Parts) -> Result<Router, NameTaken> {
         .fallback(operations::unknown_path)
         .layer(cors)
         .layer(axum::middleware::from_fn(cors::empty_preflight)))
+}
+
+/// Lets a client name the call to whoever reads the log.
+fn name(response: &mut Response, request_id: &str) {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        let header = HeaderName::from_static("x-request-id");
+        response.headers_mut().insert(header, value);
+    }
+}
+
+/// Says when it makes sense to try again, where that is known.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "seconds from now are told at the edge"
+)]
+fn retry_after(response: &mut Response, error: &RpcError) {
+    if let Some(seconds) = error.retry_after_seconds(Utc::now()) {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
 }

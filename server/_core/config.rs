@@ -107,6 +107,14 @@ pub struct ServerConfig {
     pub allowed_origins: Vec<String>,
     /// `MAX_BODY_BYTES`.
     pub max_body_bytes: usize,
+    /// `MAX_CONNECTIONS`, and requests under way.
+    pub max_connections: usize,
+    /// `MAX_CALLS`: queries and mutations that run at once.
+    pub max_calls: usize,
+    /// `MAX_SUBSCRIPTIONS`: live at once.
+    pub max_subscriptions: usize,
+    /// `MAX_BYTES_IN_FLIGHT`: memory of inputs that are used and answers that are sent.
+    pub max_bytes_in_flight: usize,
     /// `SHUTDOWN_TIMEOUT`: how long a stop waits for what runs.
     pub shutdown_timeout: Duration,
 }

@@ -1,6 +1,6 @@
 //! What every procedure is told about the call it serves: who, when, under which id.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use http::HeaderValue;
@@ -52,6 +52,8 @@ pub struct Context {
     pub clearing: CookieOptions,
     /// Cookies to set on the response; streams and sockets cannot set any.
     pub cookies: ResponseCookies,
+    /// What the call takes of the server's memory, until it is over.
+    pub holds: Holds,
 }
 
 impl Context {
@@ -64,6 +66,7 @@ impl Context {
             session: None,
             clearing: CookieOptions::default(),
             cookies: ResponseCookies::default(),
+            holds: Holds::default(),
         }
     }
 
@@ -80,6 +83,23 @@ impl Context {
 /// There is no session, or none that holds; a front end compares the text.
 pub fn please_login() -> RpcError {
     RpcError::new(ErrorCode::Unauthorized, "Please login (10001)")
+}
+
+/// Something that is kept until a call is over, such as a share of a budget.
+#[derive(Clone, Default)]
+pub struct Holds(Option<Arc<dyn Send + Sync>>);
+
+impl Holds {
+    /// Keeps this.
+    pub fn new(held: impl Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(held)))
+    }
+}
+
+impl fmt::Debug for Holds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Holds").field(&self.0.is_some()).finish()
+    }
 }
 
 /// A fresh, time-ordered request id.

@@ -165,9 +165,20 @@ impl RpcError {
         }
     }
 
-    /// The whole seconds of a `Retry-After` header that is sent now, at least one.
+    /// All places are taken.
+    pub fn overloaded() -> Self {
+        Self::new(
+            ErrorCode::ServiceUnavailable,
+            "the server is busy; try again in a second",
+        )
+    }
+
+    /// The whole seconds of a `Retry-After` header that is sent now, at least one; one for any 503.
     pub fn retry_after_seconds(&self, now: DateTime<Utc>) -> Option<u64> {
-        let wait_ms = (self.retry_after? - now).num_milliseconds().max(1);
+        let Some(at) = self.retry_after else {
+            return (self.code == ErrorCode::ServiceUnavailable).then_some(1);
+        };
+        let wait_ms = (at - now).num_milliseconds().max(1);
         u64::try_from(wait_ms).ok().map(|ms| ms.div_ceil(1000))
     }
 

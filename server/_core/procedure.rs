@@ -335,7 +335,7 @@ where
     }
 }
 
-type Unary =
+pub(super) type Unary =
     Arc<dyn Fn(Context, Input) -> BoxFuture<'static, Result<Reply, RpcError>> + Send + Sync>;
 type Streaming = Arc<
     dyn Fn(

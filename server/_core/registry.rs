@@ -15,12 +15,13 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
+    call_limits::CallLimits,
     context::Context,
     declared::{self, Declared},
     errors::{ErrorCode, RpcError},
     procedure::{
         self, Access, Call, Event, Handler, Input, Kind, Procedure, ProcedureInput, Reply,
-        SchemaFn, SubscriptionItem,
+        SchemaFn, SubscriptionItem, Unary,
     },
     shape::{OptionalFields, Shape},
     suggest,
@@ -32,6 +33,7 @@ use super::{
 pub struct Registry {
     procedures: BTreeMap<&'static str, Procedure>,
     tasks: Tasks,
+    limits: CallLimits,
 }
 
 impl Registry {
@@ -40,7 +42,13 @@ impl Registry {
         Self {
             procedures: BTreeMap::new(),
             tasks,
+            limits: CallLimits::default(),
         }
+    }
+
+    /// Lets no more calls, and no more subscriptions, run at once than this.
+    pub fn limit(&mut self, limits: CallLimits) {
+        self.limits = limits;
     }
 
     /// Registers procedures below `namespace`, each of which gets a clone of `state`.
@@ -111,20 +119,31 @@ impl Registry {
         let log = CallLog::start(procedure, &context);
         let result = match procedure.admit(context) {
             Err(error) => Err(error),
-            Ok(context) => {
-                let work = AssertUnwindSafe(call(context, input)).catch_unwind();
-                let outcome = match procedure.kind {
-                    Kind::Mutation => self.tasks.spawn(work).await.map_err(|_| {
-                        RpcError::new(ErrorCode::ServiceUnavailable, "the server is stopping")
-                    })?,
-                    Kind::Query | Kind::Subscription => work.await,
-                };
-                outcome.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
-            }
+            Ok(context) => self.run(procedure, call, context, input).await,
         };
         let result = result.map_err(|error| procedure.settle(error));
         log.finish(result.as_ref().err());
         result
+    }
+
+    async fn run(
+        &self,
+        procedure: &Procedure,
+        call: &Unary,
+        context: Context,
+        input: Input,
+    ) -> Result<Reply, RpcError> {
+        let place = self.limits.call(&context).await?;
+        let held = (place, context.holds.clone());
+        let work = AssertUnwindSafe(call(context, input)).catch_unwind();
+        let work = work.inspect(move |_| drop(held));
+        let outcome = match procedure.kind {
+            Kind::Mutation => self.tasks.spawn(work).await.map_err(|_| {
+                RpcError::new(ErrorCode::ServiceUnavailable, "the server is stopping")
+            })?,
+            Kind::Query | Kind::Subscription => work.await,
+        };
+        outcome.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
     }
 
     /// Opens a subscription; the stream ends when the server stops or it is dropped, and with an
@@ -140,12 +159,17 @@ impl Registry {
         };
         let log = CallLog::start(procedure, &context);
         let session = context.session.clone();
-        let result = match procedure.admit(context) {
+        let admitted = procedure.admit(context).and_then(|context| {
+            let place = self.limits.subscription(&context)?;
+            Ok((place, context))
+        });
+        let result = match admitted {
             Err(error) => Err(error),
-            Ok(context) => AssertUnwindSafe(call(context, input))
+            Ok((place, context)) => AssertUnwindSafe(call(context, input))
                 .catch_unwind()
                 .await
-                .unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic)))),
+                .unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
+                .map(|events| (place, events)),
         };
         let result = result.map_err(|error| procedure.settle(error));
         log.finish(result.as_ref().err());
@@ -159,8 +183,10 @@ impl Registry {
                 None => std::future::pending().await,
             }
         };
-        result.map(|events| {
+        result.map(|(place, events)| {
             let events = AssertUnwindSafe(events).catch_unwind().map(move |event| {
+                // Kept as long as the events are.
+                let _ = &place;
                 let event = event.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))));
                 event.map_err(|error| declared::settle(path, &errors, error))
             });

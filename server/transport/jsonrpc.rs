@@ -13,8 +13,16 @@
 mod calls;
 mod failure;
 mod methods;
+mod service;
+mod socket;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -23,27 +31,30 @@ use axum::{
     response::Response,
     routing::any,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body_util::BodyExt;
 use jsonrpsee::{
-    core::middleware::RpcServiceBuilder,
-    server::{
-        BatchRequestConfig, HttpBody, MethodResponse, Methods, PingConfig, RandomStringIdProvider,
-        RegisterMethodError, ServerBuilder, ServerConfig, TowerServiceBuilder, stop_channel,
-        ws::is_upgrade_request,
-    },
-    types::Id,
+    ConnectionId, MethodResponse,
+    server::{BatchRequestConfig, HttpBody, HttpResponse, Methods, RegisterMethodError},
+    types::{Id, InvalidRequest, error::reject_too_big_request},
 };
 use serde::de::IgnoredAny;
-use tower::{
-    Service,
-    layer::util::{Identity, Stack},
-};
+use tokio::sync::Semaphore;
+use tower::Layer;
 
-use self::calls::{CallsLayer, MAX_ANSWER_BYTES, Silent};
-use super::{Parts, gate::Gate};
+use self::{
+    calls::{CallsLayer, Silent},
+    service::Service,
+};
+use super::{
+    Parts,
+    bounds::{self, Bounds},
+    gate::Gate,
+    name, retry_after,
+    trpc::request,
+};
 use crate::_core::{
-    context::{Context, new_request_id},
+    context::{Context, Holds, new_request_id},
     errors::{ErrorCode, RpcError},
     tasks::Tasks,
 };
@@ -53,50 +64,24 @@ use crate::_core::{
 #[error("a procedure has a name that JSON-RPC needs for itself")]
 pub struct NameTaken(#[from] RegisterMethodError);
 
-/// Length of a subscription's id; a text, since JavaScript cannot hold every 64-bit number.
-const SUBSCRIPTION_ID_LENGTH: usize = 16;
-
-/// Pings that are rarer than this find nobody.
-const MAX_PING_INTERVAL: Duration = Duration::from_secs(86_400);
-
 /// The route of the wire.
 pub fn routes(parts: &Parts) -> Result<Router, NameTaken> {
     let methods = methods::build(&parts.registry, &parts.gate, &parts.documents.openrpc)?;
-
-    let max_body_bytes = parts.server.max_body_bytes;
     let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
-    let mut config = ServerConfig::builder()
-        .max_request_body_size(limit(max_body_bytes))
-        .max_response_body_size(MAX_ANSWER_BYTES)
-        .max_connections(parts.jsonrpc.max_connections)
-        .set_batch_request_config(BatchRequestConfig::Limit(limit(parts.jsonrpc.max_batch)))
-        .set_id_provider(RandomStringIdProvider::new(SUBSCRIPTION_ID_LENGTH));
-    if !parts.ping_interval.is_zero() {
-        config = config.enable_ws_ping(pings(parts.ping_interval));
-    }
-    let layer = CallsLayer::new(methods.clone(), parts.jsonrpc.batch_concurrency);
     let wire = Wire {
-        services: ServerBuilder::with_config(config.build())
-            .set_rpc_middleware(RpcServiceBuilder::new().layer(layer))
-            .to_service_builder(),
+        layer: CallsLayer::new(methods.clone(), parts.jsonrpc.batch_concurrency),
         methods,
+        max_batch: BatchRequestConfig::Limit(limit(parts.jsonrpc.max_batch)),
+        places: Arc::new(Semaphore::new(parts.jsonrpc.max_connections as usize)),
+        sockets: AtomicUsize::new(1),
         gate: parts.gate.clone(),
         tasks: parts.tasks.clone(),
-        max_body_bytes,
+        bounds: parts.bounds.clone(),
+        ping_interval: parts.ping_interval,
     };
     Ok(Router::new()
         .route("/rpc", any(answer))
         .with_state(Arc::new(wire)))
-}
-
-/// A socket that missed one pong, and half the time until the next, is given up.
-fn pings(interval: Duration) -> PingConfig {
-    // Centuries would overflow the clock.
-    let interval = interval.min(MAX_PING_INTERVAL);
-    PingConfig::new()
-        .ping_interval(interval)
-        .inactive_limit(interval + interval / 2)
-        .max_failures(1)
 }
 
 /// Whose calls these are; travels in the extensions of a request.
@@ -110,11 +95,16 @@ enum Peer {
 }
 
 struct Wire {
-    services: TowerServiceBuilder<Stack<CallsLayer, Identity>, Identity>,
     methods: Methods,
+    layer: CallsLayer,
+    max_batch: BatchRequestConfig,
+    /// Of sockets and of requests under way.
+    places: Arc<Semaphore>,
+    sockets: AtomicUsize,
     gate: Arc<Gate>,
     tasks: Tasks,
-    max_body_bytes: usize,
+    bounds: Bounds,
+    ping_interval: Duration,
 }
 
 /// Why a request gets no further than here.
@@ -143,21 +133,29 @@ impl Refusal {
     }
 
     fn into_response(self, request_id: &str) -> Response {
-        let object = failure::of_envelope(&self.error, request_id);
-        let answer = MethodResponse::error(Id::Null, object);
-        let mut response = json(self.status, Body::from(answer.as_ref().to_owned()));
+        let mut response = json(
+            self.status,
+            Body::from(refusal_text(&self.error, Id::Null, request_id)),
+        );
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             let allowed = HeaderValue::from_static("POST");
             response.headers_mut().insert(header::ALLOW, allowed);
         }
+        retry_after(&mut response, &self.error);
         name(&mut response, request_id);
         response
     }
 }
 
+/// The answer to a request that is not run.
+fn refusal_text(error: &RpcError, id: Id<'_>, request_id: &str) -> String {
+    let object = failure::of_envelope(error, request_id);
+    MethodResponse::error(id, object).as_ref().to_owned()
+}
+
 async fn answer(State(wire): State<Arc<Wire>>, request: Request) -> Response {
     let request_id = new_request_id();
-    let outcome = if is_upgrade_request(&request) {
+    let outcome = if request::is_upgrade(request.headers()) {
         wire.upgrade(request).await
     } else {
         wire.post(request).await
@@ -167,40 +165,23 @@ async fn answer(State(wire): State<Arc<Wire>>, request: Request) -> Response {
 
 impl Wire {
     /// Opens a socket. No preflight protects it, so its origin is always looked at.
-    async fn upgrade(&self, mut request: Request) -> Result<Response, Refusal> {
-        self.gate.check_origin(request.headers())?;
-        let headers = Arc::new(request.headers().clone());
-        // jsonrpsee writes requests to its trace log.
-        request.headers_mut().remove(header::AUTHORIZATION);
-        request.headers_mut().remove(header::COOKIE);
-        request
-            .extensions_mut()
-            .insert(Peer::Socket(headers.clone()));
-
-        let (stop, handle) = stop_channel();
-        let mut service = self.services.clone().build(self.methods.clone(), stop);
-        let closed = service.on_session_closed();
-        let response = service.call(request).await.map_err(failed)?;
-        match response.status() {
-            StatusCode::SWITCHING_PROTOCOLS => {
-                let gate = self.gate.clone();
-                let stopping = self.tasks.stopping();
-                self.tasks.spawn(async move {
-                    let mut closed = pin!(closed);
-                    tokio::select! {
-                        () = &mut closed => return,
-                        () = stopping => {}
-                        () = gate.socket_end(&headers) => {}
-                    }
-                    // Calls under way are answered first. Fails where the socket is gone already.
-                    let _ = handle.stop();
-                    closed.await;
-                });
-                Ok(response.map(Body::new))
-            }
-            StatusCode::TOO_MANY_REQUESTS => Err(too_many()),
-            _ => Err(RpcError::bad_request("the WebSocket handshake is not complete").into()),
-        }
+    async fn upgrade(self: &Arc<Self>, request: Request) -> Result<Response, Refusal> {
+        let (mut head, _) = request.into_parts();
+        bounds::admit_request(&self.gate, &head.extensions, &head.headers).await?;
+        self.gate.check_origin(&head.headers)?;
+        let place = self.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| too_many())?;
+        let headers = head.headers.clone();
+        let wire = self.clone();
+        // Twice the size, so that a message that is somewhat too large gets an answer.
+        let most = self.bounds.max_body_bytes.saturating_mul(2);
+        let run = move |socket| async move {
+            socket::serve(wire, socket, headers).await;
+            drop(place);
+        };
+        bounds::socket::upgrade(&mut head, &self.tasks, most, self.ping_interval, run)
+            .await
+            .map_err(|_| RpcError::bad_request("the WebSocket handshake is not complete").into())
     }
 
     /// Answers one call, notification or batch.
@@ -213,33 +194,27 @@ impl Wire {
             .into());
         }
         let (head, body) = request.into_parts();
+        bounds::admit_request(&self.gate, &head.extensions, &head.headers).await?;
         check_media_type(&head.headers)?;
         if head.headers.contains_key(header::COOKIE) {
             self.gate.check_origin(&head.headers)?;
         }
-        let context = self.gate.context(&head.headers).await;
-        let body = self.read(body).await?;
+        let _place = self.places.try_acquire().map_err(|_| too_many())?;
+        let mut context = self.gate.context(&head.headers).await;
+        let bounds::bodies::Read { bytes, held } = self.bounds.read_json(body).await?;
+        context.holds = Holds::new(held);
+        let body = trimmed(&bytes)?;
         // Each call of a batch has an id of its own; then none of them stands for the response.
         let is_batch = body.first() == Some(&b'[');
-
-        let mut request =
-            http::Request::new(HttpBody::new(http_body_util::Full::new(body.clone())));
-        *request.method_mut() = Method::POST;
-        request.headers_mut().insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        request.extensions_mut().insert(Peer::Request {
+        let service = Service {
+            methods: self.methods.clone(),
+            events: None,
+        };
+        let peer = Peer::Request {
             context: context.clone(),
-            body,
-        });
-        // A request ends by itself; nobody stops it.
-        let (stop, _handle) = stop_channel();
-        let mut service = self.services.clone().build(self.methods.clone(), stop);
-        let answer = service.call(request).await.map_err(failed)?;
-        if answer.status() == StatusCode::TOO_MANY_REQUESTS {
-            return Err(too_many());
-        }
+            body: body.clone(),
+        };
+        let answer = self.run(&service, peer, body).await;
 
         let mut response = if answer.extensions().get::<Silent>().is_some() {
             let mut response = Response::new(Body::empty());
@@ -264,29 +239,68 @@ impl Wire {
         Ok(response)
     }
 
-    /// The body, without the white space before it.
-    async fn read(&self, body: Body) -> Result<Bytes, Refusal> {
-        let body = match Limited::new(body, self.max_body_bytes).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) if error.is::<LengthLimitError>() => {
-                let message = format!("the body is larger than {} bytes", self.max_body_bytes);
-                return Err(RpcError::new(ErrorCode::PayloadTooLarge, message).into());
-            }
-            Err(_) => return Err(RpcError::bad_request("the body ended early").into()),
-        };
-        let body = body.slice(body.len() - body.trim_ascii_start().len()..);
-        match body.first() {
-            Some(b'{' | b'[') => Ok(body),
-            // jsonrpsee would take a lone number for a fault of the JSON.
-            _ => Err(Refusal::envelope(
-                match serde_json::from_slice::<IgnoredAny>(&body) {
-                    Ok(_) => RpcError::bad_request("a request is an object, a batch is a list"),
-                    Err(error) => {
-                        RpcError::new(ErrorCode::ParseError, format!("not JSON: {error}"))
-                    }
-                },
-            )),
+    /// Answers one text, as jsonrpsee does it.
+    async fn run(&self, service: &Service, peer: Peer, text: Bytes) -> HttpResponse {
+        let mut request = http::Request::new(HttpBody::new(http_body_util::Full::new(text)));
+        *request.method_mut() = Method::POST;
+        request.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        request.extensions_mut().insert(peer);
+        let service = self.layer.layer(service.clone());
+        let limit = u32::try_from(self.bounds.max_body_bytes).unwrap_or(u32::MAX);
+        jsonrpsee::server::http::call_with_service(request, self.max_batch, limit, service).await
+    }
+
+    /// Begins what a message of a socket asks for, or says why not.
+    fn start(
+        self: &Arc<Self>,
+        service: &Service,
+        peer: &Peer,
+        text: Bytes,
+    ) -> Result<impl Future<Output = Option<String>> + Send + use<>, String> {
+        let limit = self.bounds.max_body_bytes;
+        if text.len() > limit {
+            let error = reject_too_big_request(u32::try_from(limit).unwrap_or(u32::MAX));
+            return Err(MethodResponse::error(Id::Null, error).as_ref().to_owned());
         }
+        let held = self.bounds.hold_message(&text).and_then(|held| held);
+        let held = held.map_err(|error| {
+            let id = serde_json::from_slice::<InvalidRequest<'_>>(&text);
+            let id = id.map_or(Id::Null, |request| request.id);
+            refusal_text(&error, id, &new_request_id())
+        })?;
+        let (wire, service, peer) = (self.clone(), service.clone(), peer.clone());
+        Ok(async move {
+            let answer = wire.run(&service, peer, text).await;
+            if answer.extensions().get::<Silent>().is_some() {
+                return None;
+            }
+            let text = answer.into_body().collect().await.ok()?.to_bytes();
+            drop(held);
+            String::from_utf8(text.into()).ok()
+        })
+    }
+
+    /// Tells sockets apart.
+    fn next_socket(&self) -> ConnectionId {
+        ConnectionId(self.sockets.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A body without the white space before it, if it can be a request.
+fn trimmed(body: &Bytes) -> Result<Bytes, Refusal> {
+    let body = body.slice(body.len() - body.trim_ascii_start().len()..);
+    match body.first() {
+        Some(b'{' | b'[') => Ok(body),
+        // jsonrpsee would take a lone number for a fault of the JSON.
+        _ => Err(Refusal::envelope(
+            match serde_json::from_slice::<IgnoredAny>(&body) {
+                Ok(_) => RpcError::bad_request("a request is an object, a batch is a list"),
+                Err(error) => RpcError::new(ErrorCode::ParseError, format!("not JSON: {error}")),
+            },
+        )),
     }
 }
 
@@ -318,11 +332,6 @@ fn too_many() -> Refusal {
     .into()
 }
 
-fn failed(error: jsonrpsee::core::BoxError) -> Refusal {
-    tracing::error!(error, "jsonrpsee failed");
-    RpcError::internal(anyhow::anyhow!(error)).into()
-}
-
 fn json(status: StatusCode, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -331,12 +340,4 @@ fn json(status: StatusCode, body: Body) -> Response {
         HeaderValue::from_static("application/json; charset=utf-8"),
     );
     response
-}
-
-/// Lets a client name the call to whoever reads the log.
-fn name(response: &mut Response, request_id: &str) {
-    if let Ok(value) = HeaderValue::from_str(request_id) {
-        let header = HeaderName::from_static("x-request-id");
-        response.headers_mut().insert(header, value);
-    }
 }

@@ -4,18 +4,10 @@
 //! mutations alike. On stop no connection is accepted any more, subscriptions end by
 //! [`Tasks::stopping`], idle connections close, and calls under way are answered first.
 
-use std::{
-    future::Future,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::Future, pin::pin, time::Duration};
 
-use axum::Router;
-use http::{HeaderValue, header, uri::Authority};
+use axum::{Router, body::Body, response::IntoResponse};
+use http::{HeaderValue, StatusCode, Version, header, uri::Authority};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -24,6 +16,12 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpStream};
 use tower::Service;
 
+use super::bounds::{
+    Bounds, Slot, Stream,
+    bodies::{Claimed, Sending, Waits},
+    connections::Under,
+    socket::ticks,
+};
 use crate::_core::tasks::Tasks;
 
 /// How long a client may take over a request's head, and how long an idle connection is kept.
@@ -33,15 +31,25 @@ use crate::_core::tasks::Tasks;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Pause after a failed accept (out of file descriptors, as a rule), instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Headers of one HTTP/2 request. HTTP/1 takes about 400 KiB; both take a request target of up to
-/// 65,534 bytes, which is where `http::Uri` ends.
+/// Headers of one HTTP/2 request. HTTP/1 takes as much; both take a request target of up to 65,534
+/// bytes, which is where `http::Uri` ends.
 const MAX_HEADER_BYTES: u32 = 256 * 1024;
+/// Requests at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 100;
+/// What an HTTP/2 client may send of a body before it is read, of one request and of all.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// What waits for an HTTP/2 client to make room, of one answer.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Between two looks at whether an HTTP/2 client takes its answers.
+const STALL_CHECK: Duration = Duration::from_secs(5);
 
 /// Serves until `stop` resolves or [`Tasks::stop`] is called, then waits at most `patience` for what
 /// still runs; `false` if that was not enough.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    bounds: &Bounds,
     tasks: &Tasks,
     stop: impl Future<Output = ()>,
     patience: Duration,
@@ -56,11 +64,20 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) => {
+                // Closed where even the reserve is in use.
+                let Some(slot) = bounds.connections.open() else {
+                    continue;
+                };
                 // Answers are written whole; waiting to fill a packet only delays them.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }
-                tasks.spawn(connection(stream, router.clone(), tasks.stopping()));
+                let connection = Connection {
+                    slot,
+                    router: router.clone(),
+                    bounds: bounds.clone(),
+                };
+                tasks.spawn(connection.run(stream, tasks.stopping()));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -83,55 +100,115 @@ fn name_host(request: &mut hyper::Request<Incoming>) {
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, stopping: impl Future<Output = ()>) {
-    let asked = Arc::new(AtomicBool::new(false));
-    let service = service_fn({
-        let asked = asked.clone();
-        move |mut request: hyper::Request<Incoming>| {
-            asked.store(true, Ordering::Relaxed);
-            name_host(&mut request);
-            router.clone().call(request)
-        }
-    });
-
+fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
+        .max_buf_size(MAX_HEADER_BYTES as usize)
         .header_read_timeout(HEAD_TIMEOUT);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(MAX_HEADER_BYTES);
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        // A peer that is gone without a word, or answers nothing.
+        .keep_alive_interval(HEAD_TIMEOUT)
+        .keep_alive_timeout(HEAD_TIMEOUT);
+    builder
+}
 
-    let mut connection =
-        pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    let mut stopping = pin!(stopping);
-    let mut silence = pin!(tokio::time::sleep(HEAD_TIMEOUT));
-    let (mut is_stopping, mut was_checked) = (false, false);
-    loop {
-        tokio::select! {
-            result = connection.as_mut() => {
-                if let Err(error) = result {
-                    tracing::debug!(error = %error, "a connection failed");
+struct Connection {
+    slot: Slot,
+    router: Router,
+    bounds: Bounds,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, stopping: impl Future<Output = ()>) {
+        let Self {
+            slot,
+            router,
+            bounds,
+        } = self;
+        let stream = Stream::new(stream, slot.clone(), bounds.budget.clone());
+        let inflow = stream.inflow();
+        let waits = Waits::new();
+        let service = service_fn({
+            let (slot, waits) = (slot.clone(), waits.clone());
+            move |mut request: hyper::Request<Incoming>| {
+                let under_way = slot.begin();
+                inflow.claim();
+                name_host(&mut request);
+                let extensions = request.extensions_mut();
+                extensions.insert(inflow.clone());
+                extensions.insert(Under(under_way.clone()));
+                let waits = (request.version() == Version::HTTP_2).then(|| waits.clone());
+                let inflow = inflow.clone();
+                let request = request.map(|body| Body::new(Claimed { body, inflow }));
+                let answer = router.clone().call(request);
+                let bounds = bounds.clone();
+                async move {
+                    let (parts, body) = answer.await?.into_parts();
+                    Ok::<_, std::convert::Infallible>(
+                        match Sending::new(&bounds, body, under_way, waits.as_ref()) {
+                            Ok(body) => hyper::Response::from_parts(parts, Body::new(body)),
+                            Err(_) => busy(),
+                        },
+                    )
                 }
-                return;
             }
-            () = stopping.as_mut(), if !is_stopping => {
-                is_stopping = true;
-                // hyper would wait for a head that was begun; there is no call to lose here.
-                if !asked.load(Ordering::Relaxed) {
+        });
+
+        let builder = builder();
+        let mut connection =
+            pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let mut stopping = pin!(stopping);
+        let mut left = pin!(slot.left());
+        let mut silence = pin!(tokio::time::sleep(HEAD_TIMEOUT));
+        let mut checks = ticks(STALL_CHECK);
+        let (mut is_ending, mut was_checked) = (false, false);
+        loop {
+            tokio::select! {
+                result = connection.as_mut() => {
+                    if let Err(error) = result {
+                        tracing::debug!(error = %error, "a connection failed");
+                    }
                     return;
                 }
-                connection.as_mut().graceful_shutdown();
-            }
-            // hyper's own timer starts only once the protocol is known, which takes a first byte.
-            () = silence.as_mut(), if !was_checked => {
-                was_checked = true;
-                if !asked.load(Ordering::Relaxed) {
-                    return;
+                () = async {
+                    tokio::select! { () = stopping.as_mut() => {}, () = left.as_mut() => {} }
+                }, if !is_ending => {
+                    is_ending = true;
+                    // hyper would wait for a head that was begun; there is no call to lose here.
+                    if !slot.is_busy() && (slot.has_left() || !slot.was_used()) {
+                        return;
+                    }
+                    connection.as_mut().graceful_shutdown();
+                }
+                // hyper's own timer starts only once the protocol is known, which takes a first byte.
+                () = silence.as_mut(), if !was_checked => {
+                    was_checked = true;
+                    if !slot.was_used() {
+                        return;
+                    }
+                }
+                _ = checks.tick(), if slot.is_busy() => {
+                    if waits.are_stalled() {
+                        tracing::debug!("a client does not take its answers");
+                        return;
+                    }
                 }
             }
         }
     }
+}
+
+/// There is no memory for an answer.
+fn busy() -> axum::response::Response {
+    let retry_after = [(header::RETRY_AFTER, HeaderValue::from_static("1"))];
+    (StatusCode::SERVICE_UNAVAILABLE, retry_after).into_response()
 }

@@ -16,12 +16,14 @@ mod sse;
 pub mod superjson;
 pub mod websocket;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Router, routing::any};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::gate::Gate;
+use super::{
+    bounds::{Bounds, socket::ticks},
+    gate::Gate,
+};
 use crate::_core::{config::TrpcConfig, registry::Registry, tasks::Tasks};
 
 /// Where the wire lies; the original's path, which front ends have built in.
@@ -37,8 +39,8 @@ pub struct Trpc {
     pub config: TrpcConfig,
     /// Tells sockets and streams when the server stops.
     pub tasks: Tasks,
-    /// Largest body and largest socket message; more is 413.
-    pub max_body_bytes: usize,
+    /// What clients may take of the server.
+    pub bounds: Bounds,
 }
 
 /// The routes at and below [`MOUNT`], to be merged into the server's router.
@@ -48,13 +50,4 @@ pub fn routes(trpc: Arc<Trpc>) -> Router {
         .route(&format!("{MOUNT}/"), any(http::handle))
         .route(&format!("{MOUNT}/{{*path}}"), any(http::handle))
         .with_state(trpc)
-}
-
-/// Ticks every `period`, first after one, and never in bursts.
-fn ticks(period: Duration) -> Interval {
-    // Periods of zero and of centuries would panic.
-    let period = period.clamp(Duration::from_millis(1), Duration::from_secs(86_400));
-    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }

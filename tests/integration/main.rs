@@ -19,6 +19,7 @@ mod drive;
 mod feature_flags;
 mod feature_flags_vectors;
 mod first_half_hour;
+mod flood;
 mod front_end;
 mod jsonrpc;
 mod llm_calls_vectors;

@@ -166,6 +166,10 @@ impl Values<'_> {
                 port: self.get(&PORT)?,
                 allowed_origins: self.get(&CORS_ALLOWED_ORIGINS)?,
                 max_body_bytes: self.get(&MAX_BODY_BYTES)?,
+                max_connections: self.get(&MAX_CONNECTIONS)?,
+                max_calls: self.get(&MAX_CALLS)?,
+                max_subscriptions: self.get(&MAX_SUBSCRIPTIONS)?,
+                max_bytes_in_flight: self.get(&MAX_BYTES_IN_FLIGHT)?,
                 shutdown_timeout: self.get(&SHUTDOWN_TIMEOUT)?,
             },
             log: LogConfig {

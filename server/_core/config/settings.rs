@@ -210,6 +210,15 @@ settings! {
         CORS_ALLOWED_ORIGINS: Origins = Origins, "", dev "http://localhost:5173";
         /// The largest body of a request, on all wires.
         MAX_BODY_BYTES: Whole<usize> = whole("bytes", 65_536, 1 << 30), "4194304";
+        /// Connections, and requests under way, at once. Beyond it idle connections make room; where
+        /// none is idle, only health checks and admins are served.
+        MAX_CONNECTIONS: Whole<usize> = whole("connections", 1, 1_000_000), "2048";
+        /// Queries and mutations that run at once, on all wires. One more waits for a second.
+        MAX_CALLS: Whole<usize> = whole("calls", 1, 1_000_000), "1024";
+        /// Subscriptions that are live at once, on all wires.
+        MAX_SUBSCRIPTIONS: Whole<usize> = whole("subscriptions", 1, 10_000_000), "8192";
+        /// The memory of inputs that are used and of answers that are sent, all together.
+        MAX_BYTES_IN_FLIGHT: Whole<usize> = whole("bytes", 1 << 20, 1 << 40), "67108864";
         /// How long a stop waits for what runs; more than `CHAT_DEADLINE` loses no answer.
         SHUTDOWN_TIMEOUT: Span = span(1, HOUR), "45s";
     }

@@ -232,7 +232,7 @@ impl<S> Calls<S> {
     }
 }
 
-fn silent() -> MethodResponse {
+pub(super) fn silent() -> MethodResponse {
     let mut answer = MethodResponse::notification();
     answer.extensions_mut().insert(Silent);
     answer

@@ -12,6 +12,7 @@ use super::{
     input::BatchInputs,
     request::Delivery,
 };
+
 use crate::_core::{
     context::{Context, new_request_id},
     errors::RpcError,

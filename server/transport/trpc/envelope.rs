@@ -166,6 +166,11 @@ impl Failure {
         }
     }
 
+    /// Finds the call in the log.
+    pub(super) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
     /// tRPC's error object, transformed as a whole.
     pub(super) fn write(&self, transformer: Transformer, buffer: &mut Vec<u8>) {
         match transformer {

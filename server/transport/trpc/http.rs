@@ -23,10 +23,14 @@ use super::{
 };
 use crate::_core::{
     config::Transformer,
-    context::{Context, new_request_id},
+    context::{Context, Holds, new_request_id},
     errors::{ErrorCode, RpcError},
     json_text,
     procedure::{Accepts, Input, Kind, Procedure},
+};
+use crate::transport::{
+    bounds::{self, Held},
+    name,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -61,6 +65,7 @@ impl Refused {
 }
 
 async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Response, Refused> {
+    bounds::admit_request(&trpc.gate, &parts.extensions, &parts.headers).await?;
     if parts.method == Method::HEAD {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -99,17 +104,18 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     if batched {
         let names = batch::split(&path, trpc.config.max_batch)?;
         batch::check_kinds(names.iter().filter_map(|name| trpc.registry.get(name)))?;
-        let context = trpc.gate.context(&headers).await;
+        let mut context = trpc.gate.context(&headers).await;
         let mut procedures = names.iter().filter_map(|name| trpc.registry.get(name));
         let inputs = if !procedures.any(|procedure| procedure.admits(&context)) {
-            input::discard_body(body, trpc.max_body_bytes).await;
+            trpc.bounds.discard(body).await;
             Ok(input::BatchInputs::default())
         } else if parts.method == Method::GET {
             input::BatchInputs::parse(query.input.as_deref().unwrap_or_default().as_bytes())
         } else {
-            input::read_body(body, trpc.max_body_bytes)
-                .await
-                .and_then(|text| input::BatchInputs::parse(&text))
+            trpc.bounds.read_json(body).await.and_then(|read| {
+                context.holds = Holds::new(read.held);
+                input::BatchInputs::parse(&read.bytes)
+            })
         };
         let calls = batch::Calls {
             trpc,
@@ -121,7 +127,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         return Ok(calls.respond(delivery).await);
     }
 
-    let context = trpc.gate.context(&headers).await;
+    let mut context = trpc.gate.context(&headers).await;
     let request_id = context.request_id.clone();
     let fail = |error| Failure::report(error, Some(&path), request_id.clone());
     let transformer = trpc.config.transformer;
@@ -133,10 +139,13 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         }
     };
     let read = if procedure.admits(&context) {
-        trpc.read_input(procedure, media, &parts, &query, body)
-            .await
+        let read = trpc.read_input(procedure, media, &parts, &query, body);
+        read.await.map(|(input, held)| {
+            context.holds = Holds::new(held);
+            input
+        })
     } else {
-        input::discard_body(body, trpc.max_body_bytes).await;
+        trpc.bounds.discard(body).await;
         Ok(Input::Absent)
     };
     let input = match read {
@@ -149,6 +158,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     let cookies = context.cookies.clone();
     let answer = trpc.call(procedure, context, input).await;
     let mut response = single(&answer, transformer, None);
+    name(&mut response, &request_id);
     set_cookies(&mut response, cookies.take());
     Ok(response)
 }
@@ -198,15 +208,17 @@ impl Trpc {
         parts: &Parts,
         query: &Query<'_>,
         body: Body,
-    ) -> Result<Input, RpcError> {
+    ) -> Result<(Input, Held), RpcError> {
         let transformer = self.config.transformer;
-        let limit = self.max_body_bytes;
+        let mut held = Held::default();
         let mut input = match (media, procedure.accepts) {
             (MediaType::Json, _) => {
                 let value = if parts.method == Method::GET {
                     input::parse(query.input.as_deref().unwrap_or_default().as_bytes())?
                 } else {
-                    input::parse(&input::read_body(body, limit).await?)?
+                    let read = self.bounds.read_json(body).await?;
+                    held = read.held;
+                    input::parse(&read.bytes)?
                 };
                 match value {
                     Some(value) => input::decode(transformer, value)?,
@@ -217,10 +229,14 @@ impl Trpc {
                 }
             }
             (MediaType::Form, Accepts::Form) => {
-                input::form(&parts.headers, input::read_body(body, limit).await?).await?
+                let read = self.bounds.read(body).await?;
+                held = read.held;
+                input::form(&parts.headers, read.bytes).await?
             }
             (MediaType::Binary, Accepts::Binary) => {
-                Input::Binary(input::read_body(body, limit).await?)
+                let read = self.bounds.read(body).await?;
+                held = read.held;
+                Input::Binary(read.bytes)
             }
             (MediaType::Form | MediaType::Binary, _) => {
                 return Err(RpcError::new(
@@ -241,7 +257,7 @@ impl Trpc {
                 input::add_last_event_id(&mut input, id);
             }
         }
-        Ok(input)
+        Ok((input, held))
     }
 }
 
@@ -260,6 +276,9 @@ fn single(answer: &Answer, transformer: Transformer, allow: Option<&'static str>
     envelope::write_envelope(answer, transformer, &mut body);
     let mut response = json(envelope::status(answer), body, allow);
     set_retry_after(&mut response, envelope::retry_after_seconds(answer));
+    if let Err(failure) = answer {
+        name(&mut response, failure.request_id());
+    }
     response
 }
 

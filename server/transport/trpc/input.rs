@@ -2,68 +2,19 @@
 
 use std::{borrow::Cow, collections::HashMap};
 
-use axum::body::{Body, HttpBody};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, header};
-use http_body_util::BodyExt;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::superjson;
 use crate::_core::{
     config::Transformer,
-    errors::{ErrorCode, RpcError},
+    errors::RpcError,
     json_text,
     procedure::{FormData, FormField, Input},
     shape::{Field, Shape},
 };
-
-/// Reads a body of at most `limit` bytes.
-///
-/// Of a longer one as much again is read and thrown away, so that most clients finish sending and
-/// see the answer rather than a broken connection.
-pub(super) async fn read_body(mut body: Body, limit: usize) -> Result<Bytes, RpcError> {
-    let mut whole = BytesMut::new();
-    let mut excess = 0_usize;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            RpcError::bad_request("the request body could not be read to its end").with_cause(error)
-        })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if excess == 0 && data.len() <= limit - whole.len() {
-            if whole.is_empty() && body.is_end_stream() {
-                return Ok(data);
-            }
-            whole.extend_from_slice(&data);
-        } else {
-            excess += data.len();
-            if excess > limit {
-                break;
-            }
-        }
-    }
-    if excess == 0 {
-        return Ok(whole.freeze());
-    }
-    Err(RpcError::new(
-        ErrorCode::PayloadTooLarge,
-        format!("the request body is larger than {limit} bytes (MAX_BODY_BYTES)"),
-    ))
-}
-
-/// Reads a body to its end, or to `limit` bytes, and keeps nothing of it: some clients see an answer only
-/// once they have sent everything.
-pub(super) async fn discard_body(mut body: Body, limit: usize) {
-    let mut seen = 0_usize;
-    while let Some(Ok(frame)) = body.frame().await {
-        seen += frame.data_ref().map_or(0, Bytes::len);
-        if seen > limit {
-            break;
-        }
-    }
-}
 
 /// The JSON document of a request; nothing where there is none.
 pub(super) fn parse(text: &[u8]) -> Result<Option<Value>, RpcError> {
@@ -223,6 +174,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::_core::errors::ErrorCode;
 
     fn shape() -> Shape {
         let schema = json!({
@@ -304,20 +256,6 @@ mod tests {
             json!({"a": 1, "lastEventId": "7"})
         );
         assert_eq!(joined(Input::Json(json!(5))), json!(5));
-    }
-
-    #[tokio::test]
-    async fn bodies_beyond_the_limit_are_refused() {
-        assert_eq!(read_body(Body::from("12345"), 5).await.unwrap(), "12345");
-        let error = read_body(Body::from("123456"), 5).await.unwrap_err();
-        assert_eq!(error.code, ErrorCode::PayloadTooLarge);
-        let chunks = ["123", "45", "6", "7"].map(Ok::<_, std::convert::Infallible>);
-        let chunked = Body::from_stream(futures::stream::iter(chunks));
-        let error = read_body(chunked, 5).await.unwrap_err();
-        assert_eq!(error.code, ErrorCode::PayloadTooLarge);
-        let chunks = ["123", "45"].map(Ok::<_, std::convert::Infallible>);
-        let chunked = Body::from_stream(futures::stream::iter(chunks));
-        assert_eq!(read_body(chunked, 5).await.unwrap(), "12345");
     }
 
     #[tokio::test]

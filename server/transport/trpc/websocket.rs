@@ -19,10 +19,7 @@ pub mod frame;
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{
-        FromRequestParts,
-        ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
-    },
+    extract::ws::{CloseFrame, Message, close_code},
     response::Response,
 };
 use futures::{
@@ -40,62 +37,50 @@ use super::{
     input, request,
 };
 use crate::_core::{
-    context::{Context, new_request_id},
+    context::{Context, Holds, new_request_id},
     errors::{ErrorCode, RpcError},
     procedure::{Event, Input, Kind, Procedure},
+};
+use crate::transport::bounds::{
+    self, Held,
+    socket::{Closed, Socket},
 };
 
 /// Live subscriptions of one socket; the next one is refused.
 const MAX_SUBSCRIPTIONS: usize = 1024;
 /// Queries and mutations under way on one socket; the next one is refused.
 const MAX_CALLS: usize = 1024;
-/// How long a client may take to make room for one frame.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
-/// A client from which nothing came for this many ping intervals is gone.
-const SILENT_PINGS: u32 = 3;
 /// How long clients have, when the server stops, to move to another one.
 const MOVE_TIME: Duration = Duration::from_secs(2);
-/// Per socket; the library's default would be 128 KiB each.
-const READ_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Turns the request into a socket, if its origin is allowed.
 pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Response, RpcError> {
     trpc.gate.check_origin(&parts.headers)?;
-    let upgrade = WebSocketUpgrade::from_request_parts(parts, &())
-        .await
-        .map_err(|rejection| RpcError::bad_request(rejection.body_text()))?;
     let query = request::Query::parse(parts.uri.query().unwrap_or_default());
     let expects_params = query.connection_params.as_deref() == Some("1");
     let headers = Arc::new(parts.headers.clone());
-    let trpc = trpc.clone();
-    Ok(upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .max_message_size(trpc.max_body_bytes)
-        .max_frame_size(trpc.max_body_bytes)
-        .on_upgrade(move |socket| async move {
-            let tasks = trpc.tasks.clone();
-            let connection = Connection {
-                session_end: session_end(&trpc, &headers),
-                trpc,
-                socket,
-                headers,
-                expects_params,
-                calls: FuturesUnordered::new(),
-                subscriptions: SelectAll::new(),
-                live: HashMap::new(),
-            };
-            // Spawned, so that a stopping server waits for it. A panic has been reported by then.
-            let _ = tasks.spawn(connection.run()).await;
-        }))
+    let of_socket = trpc.clone();
+    let run = move |socket| {
+        let connection = Connection {
+            session_end: session_end(&of_socket, &headers),
+            trpc: of_socket,
+            socket,
+            headers,
+            expects_params,
+            calls: FuturesUnordered::new(),
+            subscriptions: SelectAll::new(),
+            live: HashMap::new(),
+        };
+        connection.run()
+    };
+    let most = trpc.bounds.max_body_bytes;
+    bounds::socket::upgrade(parts, &trpc.tasks, most, trpc.config.ping_interval, run).await
 }
 
 fn session_end(trpc: &Trpc, headers: &Arc<HeaderMap>) -> BoxFuture<'static, ()> {
     let (gate, headers) = (trpc.gate.clone(), headers.clone());
     Box::pin(async move { gate.socket_end(&headers).await })
 }
-
-/// The socket is no longer of use.
-struct Closed;
 
 /// What a subscription has to say; after `ended` its id is free again.
 struct Step {
@@ -106,7 +91,7 @@ struct Step {
 
 struct Connection {
     trpc: Arc<Trpc>,
-    socket: WebSocket,
+    socket: Socket,
     /// Of the upgrade, with what `connectionParams` added.
     headers: Arc<HeaderMap>,
     /// Resolves once the session that these headers name has ended.
@@ -125,19 +110,14 @@ impl Connection {
     }
 
     async fn serve(&mut self) -> Result<(), Closed> {
-        let period = self.trpc.config.ping_interval;
-        let mut ping = super::ticks(period);
-        let mut heard = Instant::now();
+        let mut ping = self.socket.ticks();
+        let opened = Instant::now();
         let mut stopping = pin!(self.trpc.tasks.stopping());
         let mut leave_at: Option<Instant> = None;
         let mut reason = (close_code::RESTART, "the server is stopping");
         loop {
             tokio::select! {
-                message = self.socket.next() => {
-                    let Some(Ok(message)) = message else { return Err(Closed) };
-                    heard = Instant::now();
-                    self.receive(message).await?;
-                }
+                message = self.socket.receive() => self.receive(message?).await?,
                 Some(answer) = self.calls.next(), if !self.calls.is_empty() => {
                     self.send(answer).await?;
                 }
@@ -149,12 +129,7 @@ impl Connection {
                         self.send(frame).await?;
                     }
                 }
-                _ = ping.tick() => {
-                    if heard.elapsed() > period.saturating_mul(SILENT_PINGS) {
-                        return Err(Closed);
-                    }
-                    self.write(Message::Ping(Default::default())).await?;
-                }
+                _ = ping.tick() => self.socket.ping().await?,
                 () = &mut stopping, if leave_at.is_none() => {
                     leave_at = Some(Instant::now() + MOVE_TIME);
                     self.send(frame::RECONNECT.to_vec()).await?;
@@ -163,26 +138,32 @@ impl Connection {
                     leave_at = Some(Instant::now());
                     reason = (close_code::POLICY, "the session has ended");
                 }
-                () = tokio::time::sleep_until(leave_at.unwrap_or(heard)),
+                () = tokio::time::sleep_until(leave_at.unwrap_or(opened)),
                     if leave_at.is_some() && self.calls.is_empty() =>
                 {
                     let (code, reason) = reason;
                     let reason = reason.into();
-                    return self.close(Some(CloseFrame { code, reason })).await;
+                    return self.socket.close(Some(CloseFrame { code, reason })).await;
                 }
             }
         }
     }
 
     async fn receive(&mut self, message: Message) -> Result<(), Closed> {
+        let mut held = Ok(Held::default());
         let incoming = match &message {
-            Message::Text(text) => frame::parse(text, self.expects_params),
+            Message::Text(text) => {
+                let share = self.trpc.bounds.hold_message(text.as_bytes());
+                share.and_then(|share| {
+                    held = share;
+                    frame::parse(text, self.expects_params)
+                })
+            }
             Message::Binary(_) => Err(RpcError::new(
                 ErrorCode::ParseError,
                 "binary frames are not supported",
             )),
-            // The library answers pings itself, and closes.
-            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+            Message::Ping(_) | Message::Pong(_) => return self.socket.answered().await,
             Message::Close(_) => return Err(Closed),
         };
         match incoming {
@@ -200,6 +181,8 @@ impl Connection {
                 }
             }
             Ok(Incoming::Requests(requests)) => {
+                drop(message);
+                let holds = held.map(Holds::new);
                 let too_many = requests.len() > self.trpc.config.max_batch;
                 for request in requests {
                     match request {
@@ -208,7 +191,10 @@ impl Connection {
                             let error = RpcError::bad_request("Batch call exceeds maximum size");
                             self.reject(&call, error).await?;
                         }
-                        Request::Call(call) => self.start(call).await?,
+                        Request::Call(call) => match holds.clone() {
+                            Ok(holds) => self.start(call, holds).await?,
+                            Err(busy) => self.reject(&call, busy).await?,
+                        },
                     }
                 }
                 Ok(())
@@ -217,14 +203,14 @@ impl Connection {
         }
     }
 
-    async fn start(&mut self, call: Call) -> Result<(), Closed> {
+    async fn start(&mut self, call: Call, holds: Holds) -> Result<(), Closed> {
         if call.kind != Kind::Subscription {
             if self.calls.len() >= MAX_CALLS {
                 let error = format!("more than {MAX_CALLS} calls at once on one socket");
                 let error = RpcError::new(ErrorCode::TooManyRequests, error);
                 return self.reject(&call, error).await;
             }
-            let answer = answer(self.trpc.clone(), self.headers.clone(), call);
+            let answer = answer(self.trpc.clone(), self.headers.clone(), call, holds);
             self.calls.push(Box::pin(answer));
             return Ok(());
         }
@@ -270,7 +256,7 @@ impl Connection {
         let frame = Head::none().error(&failure, self.trpc.config.transformer);
         self.send(frame).await?;
         if self.expects_params {
-            return self.close(None).await;
+            return self.socket.close(None).await;
         }
         Ok(())
     }
@@ -278,22 +264,7 @@ impl Connection {
     async fn send(&mut self, frame: Vec<u8>) -> Result<(), Closed> {
         let text = String::from_utf8(frame)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        self.write(Message::text(text)).await
-    }
-
-    async fn write(&mut self, message: Message) -> Result<(), Closed> {
-        match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Closed),
-        }
-    }
-
-    /// Says goodbye and waits, not for long, until the client has said so, too.
-    async fn close(&mut self, reason: Option<CloseFrame>) -> Result<(), Closed> {
-        self.write(Message::Close(reason)).await?;
-        let goodbye = async { while let Some(Ok(_)) = self.socket.next().await {} };
-        let _ = tokio::time::timeout(MOVE_TIME, goodbye).await;
-        Err(Closed)
+        self.socket.send(text).await
     }
 }
 
@@ -311,9 +282,10 @@ impl Trpc {
 }
 
 /// Runs a query or a mutation to its frame.
-async fn answer(trpc: Arc<Trpc>, headers: Arc<HeaderMap>, call: Call) -> Vec<u8> {
+async fn answer(trpc: Arc<Trpc>, headers: Arc<HeaderMap>, call: Call, holds: Holds) -> Vec<u8> {
     let transformer = trpc.config.transformer;
-    let context = trpc.gate.context(&headers).await;
+    let mut context = trpc.gate.context(&headers).await;
+    context.holds = holds;
     let request_id = context.request_id.clone();
     let ready = trpc
         .procedure_of_kind(&call.path, call.kind)

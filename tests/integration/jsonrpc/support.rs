@@ -16,7 +16,11 @@ use modelramp::{
         tasks::Tasks,
     },
     schema::Documents,
-    transport::{self, Parts, gate::Gate},
+    transport::{
+        self, Parts,
+        bounds::{Bounds, Budget, Connections},
+        gate::Gate,
+    },
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -115,7 +119,13 @@ impl TestServer {
         let authenticator = Authenticator::new(key(), None, users.clone());
         let site = Site::new(Environment::Test, &SiteConfig::default());
         let gate = Gate::new(Arc::new(authenticator), vec![LISTED_ORIGIN.into()], site);
+        let bounds = Bounds {
+            budget: Budget::new(1 << 26),
+            connections: Connections::new(1000),
+            max_body_bytes: MAX_BODY_BYTES,
+        };
         let router = transport::router(Parts {
+            bounds: bounds.clone(),
             documents: Documents::new(&registry, Transformer::None, true),
             registry,
             gate: Arc::new(gate),
@@ -125,6 +135,10 @@ impl TestServer {
                 port: 0,
                 allowed_origins: vec![LISTED_ORIGIN.into()],
                 max_body_bytes: MAX_BODY_BYTES,
+                max_connections: 1000,
+                max_calls: 1000,
+                max_subscriptions: 1000,
+                max_bytes_in_flight: 1 << 26,
                 shutdown_timeout: limits.patience,
             },
             jsonrpc: JsonRpcConfig {
@@ -148,7 +162,15 @@ impl TestServer {
         let served = Tasks::default().spawn({
             let tasks = tasks.clone();
             async move {
-                transport::serve(listener, router, &tasks, future::pending(), limits.patience).await
+                transport::serve(
+                    listener,
+                    router,
+                    &bounds,
+                    &tasks,
+                    future::pending(),
+                    limits.patience,
+                )
+                .await
             }
         });
         // Where another test was first, its provider serves as well.

@@ -143,7 +143,7 @@ impl App {
     pub(super) async fn listen(&self) -> SocketAddr {
         use modelramp::{
             schema::Documents,
-            transport::{self, trpc},
+            transport::{self, bounds::Bounds, trpc},
         };
         let config = Config::load(&Sources {
             environment: [("DATABASE_URL".to_owned(), self.database.clone())].into(),
@@ -152,15 +152,17 @@ impl App {
         })
         .unwrap();
         let gate = Arc::new(sessions::gate(Vec::new()));
+        let bounds = Bounds::new(&config.server);
         let trpc = trpc::routes(Arc::new(trpc::Trpc {
             registry: self.registry.clone(),
             gate: gate.clone(),
             config: config.trpc.clone(),
             tasks: self.tasks.clone(),
-            max_body_bytes: config.server.max_body_bytes,
+            bounds: bounds.clone(),
         }));
         let router = transport::router(transport::Parts {
             sign_in: axum::Router::new(),
+            bounds: bounds.clone(),
             documents: Documents::new(&self.registry, Transformer::None, true),
             registry: self.registry.clone(),
             gate,
@@ -178,7 +180,7 @@ impl App {
         // Not on the server's own tasks, which it waits for.
         Tasks::default().spawn(async move {
             let stop = tasks.stopping();
-            transport::serve(listener, router, &tasks, stop, patience).await
+            transport::serve(listener, router, &bounds, &tasks, stop, patience).await
         });
         address
     }

@@ -9,7 +9,10 @@ use modelramp::{
         config::{Transformer, TrpcConfig},
         tasks::Tasks,
     },
-    transport::trpc::{self, Trpc},
+    transport::{
+        bounds::{Bounds, Budget, Connections},
+        trpc::{self, Trpc},
+    },
 };
 use tower_http::cors::CorsLayer;
 
@@ -45,7 +48,11 @@ impl TrpcServer {
             gate: Arc::new(sessions::gate(origins)),
             config,
             tasks: tasks.clone(),
-            max_body_bytes: MAX_BODY_BYTES,
+            bounds: Bounds {
+                budget: Budget::new(1 << 26),
+                connections: Connections::new(1000),
+                max_body_bytes: MAX_BODY_BYTES,
+            },
         };
         let mut router = Router::new().merge(trpc::routes(Arc::new(trpc)));
         if let Some(origin) = origin {

@@ -1,0 +1,342 @@
+//! Bodies: reads those of requests for every wire, and watches those of answers.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{
+    Bounds,
+    budget::{self, Held},
+    connections::UnderWay,
+    pace,
+    stream::Inflow,
+};
+use crate::_core::errors::{ErrorCode, RpcError};
+
+/// Inputs and answers that are smaller are not counted: the number of calls bounds them.
+const FREE_BYTES: usize = 16 * 1024;
+
+/// A body that was read, and the share of the budget that it takes until its call is over.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// The whole of it.
+    pub bytes: Bytes,
+    /// Goes to the call's context.
+    pub held: Held,
+}
+
+impl Bounds {
+    /// Reads a body of JSON: within the limit, in time, and of no more values than can be read.
+    pub async fn read_json(&self, body: Body) -> Result<Read, RpcError> {
+        let mut read = self.read(body).await?;
+        let weight = budget::weigh(&read.bytes, self.max_body_bytes)?;
+        if weight > FREE_BYTES {
+            self.budget.extend(&mut read.held, weight)?;
+        }
+        Ok(read)
+    }
+
+    /// Reads a body: within the limit, and in time.
+    ///
+    /// Of a longer one as much again is read and thrown away, so that most clients finish sending and
+    /// see the answer rather than a broken connection.
+    pub async fn read(&self, mut body: Body) -> Result<Read, RpcError> {
+        let limit = self.max_body_bytes;
+        let mut whole = BytesMut::new();
+        let mut held = Held::default();
+        let mut excess = 0_usize;
+        let started = Instant::now();
+        while let Some(data) = next(&mut body, started, whole.len()).await? {
+            if excess == 0 && data.len() <= limit - whole.len() {
+                if whole.is_empty() && body.is_end_stream() {
+                    return Ok(Read { bytes: data, held });
+                }
+                whole.extend_from_slice(&data);
+                if whole.capacity() > FREE_BYTES {
+                    self.budget.extend(&mut held, whole.capacity())?;
+                }
+            } else {
+                excess += data.len();
+                if excess > limit {
+                    break;
+                }
+            }
+        }
+        if excess == 0 {
+            return Ok(Read {
+                bytes: whole.freeze(),
+                held,
+            });
+        }
+        Err(RpcError::new(
+            ErrorCode::PayloadTooLarge,
+            format!("the request body is larger than {limit} bytes (MAX_BODY_BYTES)"),
+        ))
+    }
+
+    /// Reads a body to its end, or to the limit, and keeps nothing of it: some clients see an answer
+    /// only once they have sent everything.
+    pub async fn discard(&self, mut body: Body) {
+        let mut seen = 0_usize;
+        let started = Instant::now();
+        while let Ok(Some(data)) = next(&mut body, started, seen).await {
+            seen += data.len();
+            if seen > self.max_body_bytes {
+                break;
+            }
+        }
+    }
+
+    /// The share of a message of a socket, which costs its call's own size as well. The outer error
+    /// is a message that is not to be read, the inner one a server that is busy.
+    pub fn hold_message(&self, text: &[u8]) -> Result<Result<Held, RpcError>, RpcError> {
+        let weight = budget::weigh(text, self.max_body_bytes)?;
+        Ok(self.budget.hold(CALL_BYTES + weight))
+    }
+}
+
+/// About what a call of a socket takes while it runs.
+const CALL_BYTES: usize = 4 * 1024;
+
+/// The next bytes of a body that began at `started`.
+async fn next(body: &mut Body, started: Instant, seen: usize) -> Result<Option<Bytes>, RpcError> {
+    loop {
+        let frame = tokio::time::timeout_at(pace::deadline(started, seen), body.frame());
+        let frame = frame
+            .await
+            .map_err(|_| RpcError::new(ErrorCode::Timeout, "the request body comes too slowly"))?;
+        let Some(frame) = frame else { return Ok(None) };
+        let frame = frame.map_err(|error| {
+            RpcError::bad_request("the request body could not be read to its end").with_cause(error)
+        })?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+}
+
+/// The body of a request: what is read of it is claimed.
+pub(in crate::transport) struct Claimed {
+    pub(in crate::transport) body: Incoming,
+    pub(in crate::transport) inflow: Arc<Inflow>,
+}
+
+impl hyper::body::Body for Claimed {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.inflow.claim();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of an answer: its request is under way until it is sent, and its bytes are counted.
+pub(in crate::transport) struct Sending {
+    body: Body,
+    _held: Held,
+    _request: Arc<UnderWay>,
+    /// Absent where the connection's own writes show whether the peer reads.
+    waits: Option<Arc<Wait>>,
+}
+
+impl Sending {
+    /// Fails where the answer is large and the server is busy.
+    pub(in crate::transport) fn new(
+        bounds: &Bounds,
+        body: Body,
+        request: Arc<UnderWay>,
+        waits: Option<&Waits>,
+    ) -> Result<Self, RpcError> {
+        let size = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        let held = if size > FREE_BYTES {
+            bounds.budget.hold(size)?
+        } else {
+            Held::default()
+        };
+        Ok(Self {
+            body,
+            _held: held,
+            _request: request,
+            waits: waits.map(Waits::add),
+        })
+    }
+}
+
+impl hyper::body::Body for Sending {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if let Some(wait) = &self.waits {
+            wait.set(frame.is_ready());
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How long an answer may wait for its client to make room.
+const STALL: Duration = Duration::from_secs(30);
+
+/// The answers of one HTTP/2 connection. Its peer can read it and yet leave no room for an answer.
+#[derive(Clone, Debug)]
+pub(in crate::transport) struct Waits {
+    began: Instant,
+    answers: Arc<Mutex<Vec<Weak<Wait>>>>,
+}
+
+/// Since when an answer waits for its client, in milliseconds of the connection; 0 where it does not.
+#[derive(Debug)]
+struct Wait {
+    began: Instant,
+    since: AtomicU64,
+}
+
+impl Waits {
+    pub(in crate::transport) fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            answers: Arc::default(),
+        }
+    }
+
+    fn add(&self) -> Arc<Wait> {
+        let wait = Arc::new(Wait {
+            began: self.began,
+            since: AtomicU64::new(0),
+        });
+        wait.set(true);
+        let mut answers = self.answers.lock();
+        if answers.len() == answers.capacity() {
+            answers.retain(|wait| wait.strong_count() > 0);
+        }
+        answers.push(Arc::downgrade(&wait));
+        wait
+    }
+
+    /// Whether an answer waits for its client since long.
+    pub(in crate::transport) fn are_stalled(&self) -> bool {
+        let now = self.began.elapsed().as_millis() as u64;
+        let mut answers = self.answers.lock();
+        answers.retain(|wait| wait.strong_count() > 0);
+        answers.iter().filter_map(Weak::upgrade).any(|wait| {
+            let since = wait.since.load(Ordering::Relaxed);
+            since > 0 && now.saturating_sub(since) > STALL.as_millis() as u64
+        })
+    }
+}
+
+impl Wait {
+    fn set(&self, waits_for_client: bool) {
+        let since = if waits_for_client {
+            (self.began.elapsed().as_millis() as u64).max(1)
+        } else {
+            0
+        };
+        self.since.store(since, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures::{StreamExt, stream};
+
+    use super::*;
+    use crate::transport::bounds::{Budget, Connections};
+
+    fn bounds(max_body_bytes: usize) -> Bounds {
+        Bounds {
+            budget: Budget::new(1 << 20),
+            connections: Connections::new(1),
+            max_body_bytes,
+        }
+    }
+
+    fn chunked(chunks: &'static [&'static str]) -> Body {
+        Body::from_stream(stream::iter(chunks.iter().map(Ok::<_, Infallible>)).map(|c| c.copied()))
+    }
+
+    #[tokio::test]
+    async fn bodies_beyond_the_limit_are_refused() {
+        let bounds = bounds(5);
+        let read = |body| async { bounds.read(body).await.map(|read| read.bytes) };
+        assert_eq!(read(Body::from("12345")).await.unwrap(), "12345");
+        assert_eq!(read(chunked(&["123", "45"])).await.unwrap(), "12345");
+        for long in [Body::from("123456"), chunked(&["123", "45", "6", "7"])] {
+            let error = read(long).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::PayloadTooLarge);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_given_up_and_a_slow_one_is_read() {
+        let every = |pause, bytes: usize, times| {
+            let drops = stream::repeat(()).take(times).then(move |()| async move {
+                tokio::time::sleep(pause).await;
+                Ok::<_, Infallible>(Bytes::from(vec![b'x'; bytes]))
+            });
+            Body::from_stream(drops)
+        };
+        let bounds = bounds(1 << 20);
+        let second = Duration::from_secs(1);
+        let error = bounds.read(every(second, 1, 1000)).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::Timeout);
+        assert_eq!(bounds.budget.hold(1 << 20).map(drop).ok(), Some(()));
+        let slow = bounds.read(every(second, 20_000, 20)).await.unwrap();
+        assert_eq!(slow.bytes.len(), 400_000);
+    }
+
+    #[tokio::test]
+    async fn bodies_together_take_no_more_than_there_is() {
+        let bounds = bounds(1 << 20);
+        let body = || {
+            Body::from_stream(stream::iter(
+                [vec![b' '; 300_000], vec![b' '; 300_000]].map(Ok::<_, Infallible>),
+            ))
+        };
+        let first = bounds.read_json(body()).await.unwrap();
+        let error = bounds.read_json(body()).await.unwrap_err();
+        assert_eq!(error.code, ErrorCode::ServiceUnavailable);
+        drop(first);
+        assert!(bounds.read_json(body()).await.is_ok());
+    }
+}

@@ -1,0 +1,272 @@
+//! Counts connections and requests, and keeps some of both for those who look after the server.
+//!
+//! When all places are taken, the connection that has been idle for longest makes room: one that waits
+//! for its next request, or has not finished its first head. So neither browsers that keep connections
+//! nor clients that say nothing keep others out. When none is idle, a newcomer gets a reserved place,
+//! where only health checks and admins are served, everybody else being told to come back.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+
+/// Places beyond the limit, where only health checks and admins are served.
+const RESERVE: usize = 64;
+
+/// All connections of a server.
+#[derive(Debug)]
+pub struct Connections {
+    /// Connections, and requests under way (of which HTTP/2 has many on one connection).
+    max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: usize,
+    requests: usize,
+    /// Grows with each connection that becomes idle.
+    clock: u64,
+    /// The one that has been idle for longest comes first.
+    idle: BTreeMap<u64, CancellationToken>,
+}
+
+/// A connection's place; free again when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Slot(Arc<Place>);
+
+#[derive(Debug)]
+struct Place {
+    connections: Arc<Connections>,
+    /// Tells the connection to make room.
+    leave: CancellationToken,
+    is_reserved: bool,
+    use_: Mutex<Use>,
+}
+
+#[derive(Debug, Default)]
+struct Use {
+    requests: usize,
+    idle_since: Option<u64>,
+    was_evicted: bool,
+    was_used: bool,
+}
+
+/// A request that is under way, until its answer is sent.
+#[derive(Debug)]
+pub struct UnderWay {
+    slot: Slot,
+    is_excess: bool,
+    is_kept: AtomicBool,
+}
+
+/// A request that is under way, as its handlers know it.
+#[derive(Clone, Debug)]
+pub struct Under(pub Arc<UnderWay>);
+
+impl Connections {
+    /// Room for so many.
+    pub fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max,
+            state: Mutex::default(),
+        })
+    }
+
+    /// A place for a new connection; `None` where even the reserve is in use.
+    pub fn open(self: &Arc<Self>) -> Option<Slot> {
+        let mut state = self.state.lock();
+        if state.open >= self.max
+            && let Some((_, oldest)) = state.idle.pop_first()
+        {
+            // Its own `Drop` finds that it is not counted any more.
+            state.open -= 1;
+            oldest.cancel();
+        }
+        if state.open >= self.max + RESERVE {
+            return None;
+        }
+        let is_reserved = state.open >= self.max;
+        state.open += 1;
+        let leave = CancellationToken::new();
+        state.clock += 1;
+        let since = state.clock;
+        state.idle.insert(since, leave.clone());
+        drop(state);
+        Some(Slot(Arc::new(Place {
+            connections: self.clone(),
+            leave,
+            is_reserved,
+            use_: Mutex::new(Use {
+                idle_since: Some(since),
+                ..Use::default()
+            }),
+        })))
+    }
+}
+
+impl Slot {
+    /// Resolves when this connection has to make room.
+    pub fn left(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.0.leave.clone().cancelled_owned()
+    }
+
+    /// Whether it has to make room.
+    pub fn has_left(&self) -> bool {
+        self.0.leave.is_cancelled()
+    }
+
+    /// Whether a request is under way.
+    pub fn is_busy(&self) -> bool {
+        self.0.use_.lock().requests > 0
+    }
+
+    /// Whether there has been a request.
+    pub fn was_used(&self) -> bool {
+        self.0.use_.lock().was_used
+    }
+
+    /// A request begins.
+    pub fn begin(&self) -> Arc<UnderWay> {
+        let place = &self.0;
+        let mut use_ = place.use_.lock();
+        let mut state = place.connections.state.lock();
+        use_.requests += 1;
+        use_.was_used = true;
+        state.requests += 1;
+        if let Some(since) = use_.idle_since.take() {
+            use_.was_evicted |= state.idle.remove(&since).is_none();
+        }
+        let is_excess = place.is_reserved || state.requests > place.connections.max;
+        drop(state);
+        Arc::new(UnderWay {
+            slot: self.clone(),
+            is_excess,
+            is_kept: AtomicBool::new(false),
+        })
+    }
+}
+
+impl UnderWay {
+    /// Whether it came when all places were taken.
+    pub fn is_excess(&self) -> bool {
+        self.is_excess
+    }
+
+    /// The connection has become a socket, which is never idle.
+    pub fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Under {
+    /// Whether it came when all places were taken.
+    pub fn is_excess(&self) -> bool {
+        self.0.is_excess()
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let place = &self.slot.0;
+        let mut use_ = place.use_.lock();
+        let mut state = place.connections.state.lock();
+        state.requests -= 1;
+        if self.is_kept.load(Ordering::Relaxed) {
+            return;
+        }
+        use_.requests -= 1;
+        if use_.requests == 0 && !use_.was_evicted {
+            state.clock += 1;
+            let since = state.clock;
+            state.idle.insert(since, place.leave.clone());
+            use_.idle_since = Some(since);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let use_ = self.use_.get_mut();
+        let mut state = self.connections.state.lock();
+        let is_counted = match use_.idle_since {
+            Some(since) => state.idle.remove(&since).is_some(),
+            None => !use_.was_evicted,
+        };
+        if is_counted {
+            state.open -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn has_left(slot: &Slot) -> bool {
+        slot.left().now_or_never().is_some()
+    }
+
+    #[test]
+    fn who_has_been_idle_for_longest_makes_room() {
+        let all = Connections::new(3);
+        let [a, b, c] = [(); 3].map(|()| all.open().unwrap());
+        let request = a.begin();
+        drop(b.begin());
+        let d = all.open().unwrap();
+        assert_eq!([&a, &b, &c, &d].map(has_left), [false, false, true, false]);
+        assert!(!d.begin().is_excess());
+        let e = all.open().unwrap();
+        assert_eq!([&a, &b, &d, &e].map(has_left), [false, true, false, false]);
+        drop((request, b, c));
+        assert_eq!(all.state.lock().open, 3);
+        drop((a, d, e));
+        assert_eq!(all.state.lock().open, 0);
+        assert!(all.state.lock().idle.is_empty());
+    }
+
+    #[test]
+    fn beyond_the_limit_there_is_a_reserve_and_then_nothing() {
+        let all = Connections::new(1);
+        let first = all.open().unwrap();
+        let busy = first.begin();
+        let silent = all.open().unwrap();
+        let reserve: Vec<_> = (0..RESERVE).map(|_| all.open().unwrap().begin()).collect();
+        assert!(reserve.iter().all(|request| request.is_excess()));
+        assert!(has_left(&silent));
+        assert!(all.open().is_none());
+        drop(reserve);
+        assert!(all.open().unwrap().begin().is_excess());
+        drop((busy, first));
+        assert!(!all.open().unwrap().begin().is_excess());
+    }
+
+    #[test]
+    fn many_requests_on_one_connection_are_too_many_as_well() {
+        let all = Connections::new(2);
+        let slot = all.open().unwrap();
+        let requests = [(); 3].map(|()| slot.begin().is_excess());
+        assert_eq!(requests, [false, false, false]);
+        let held = [(); 3].map(|()| slot.begin());
+        assert_eq!(held.each_ref().map(|r| r.is_excess()), [false, false, true]);
+    }
+
+    #[test]
+    fn a_socket_is_never_idle() {
+        let all = Connections::new(1);
+        let slot = all.open().unwrap();
+        let upgrade = slot.begin();
+        upgrade.keep();
+        drop(upgrade);
+        assert!(all.open().unwrap().begin().is_excess());
+        assert!(!has_left(&slot));
+    }
+}

@@ -1,0 +1,178 @@
+//! A connection's bytes: what has come and waits to be whole, and what does not get away.
+//!
+//! Heads, frames and messages are put together by libraries that know only the size of one. Here their
+//! bytes are counted from the kernel until whoever they are for has claimed them; what is more than a
+//! little is taken from the budget of the server, so that thousands of halves have a limit together.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use super::{
+    budget::{Budget, Held},
+    connections::Slot,
+    pace,
+};
+
+/// Unclaimed bytes of a connection that cost nothing: buffers of this size are there anyway.
+const FREE_BYTES: usize = 16 * 1024;
+/// How long a peer may take no byte of what waits for it.
+const STALL: Duration = Duration::from_secs(30);
+
+/// A connection that knows its place and what it holds.
+pub struct Stream {
+    inner: TcpStream,
+    inflow: Arc<Inflow>,
+    /// Since when a write waits.
+    stalled: Option<Pin<Box<Sleep>>>,
+    // Lives as long as the bytes do, also as a socket.
+    _slot: Slot,
+}
+
+/// What has come on a connection and has not been claimed.
+#[derive(Debug)]
+pub struct Inflow {
+    budget: Budget,
+    unclaimed: Mutex<Unclaimed>,
+}
+
+#[derive(Debug, Default)]
+struct Unclaimed {
+    bytes: usize,
+    since: Option<Instant>,
+    held: Held,
+}
+
+impl Stream {
+    /// Watches a connection.
+    pub fn new(inner: TcpStream, slot: Slot, budget: Budget) -> Self {
+        Self {
+            inner,
+            inflow: Arc::new(Inflow {
+                budget,
+                unclaimed: Mutex::default(),
+            }),
+            stalled: None,
+            _slot: slot,
+        }
+    }
+
+    /// What has come, for those who claim it.
+    pub fn inflow(&self) -> Arc<Inflow> {
+        self.inflow.clone()
+    }
+
+    /// A write that waits for too long fails.
+    fn watch<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if write.is_ready() {
+            self.stalled = None;
+            return write;
+        }
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the peer does not read",
+        )))
+    }
+}
+
+impl Inflow {
+    /// What has come is whole, or in somebody else's hands.
+    pub fn claim(&self) {
+        let mut unclaimed = self.unclaimed.lock();
+        if unclaimed.bytes > 0 {
+            *unclaimed = Unclaimed::default();
+        }
+    }
+
+    /// Whether something began so long ago that it should be whole.
+    pub fn is_late(&self) -> bool {
+        let unclaimed = self.unclaimed.lock();
+        unclaimed
+            .since
+            .is_some_and(|since| pace::deadline(since, unclaimed.bytes) <= Instant::now())
+    }
+
+    fn add(&self, bytes: usize) -> io::Result<()> {
+        let mut unclaimed = self.unclaimed.lock();
+        let Unclaimed {
+            bytes: all,
+            since,
+            held,
+        } = &mut *unclaimed;
+        *all += bytes;
+        since.get_or_insert_with(Instant::now);
+        if *all <= FREE_BYTES {
+            return Ok(());
+        }
+        self.budget
+            .extend(held, *all - FREE_BYTES)
+            .map_err(|_| io::Error::new(io::ErrorKind::OutOfMemory, "too much is on its way"))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        let bytes = buffer.filled().len() - before;
+        if bytes > 0 {
+            self.inflow.add(bytes)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, parts);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,105 @@
+//! JSON-RPC over a WebSocket.
+//!
+//! One task owns a socket and the calls that run for it: it writes an answer or an event before it
+//! reads on, and does not read while too many calls run. Subscriptions have a task each, and a short
+//! common queue in which each waits for its turn.
+
+use std::{pin::pin, sync::Arc};
+
+use axum::extract::ws::{CloseFrame, Message, close_code};
+use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use http::HeaderMap;
+use jsonrpsee::{MethodSink, core::server::BoundedSubscriptions};
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use super::{
+    Peer, Wire,
+    service::{Events, Service},
+};
+use crate::transport::bounds::socket::{Closed, Socket};
+
+/// Calls under way on one socket, of which a batch is one; then its messages wait.
+const MAX_CALLS: usize = 256;
+/// Live subscriptions of one socket; the next one is refused.
+const MAX_SUBSCRIPTIONS: u32 = 1024;
+/// Events that wait for a socket, of all its subscriptions.
+const QUEUED_EVENTS: usize = 16;
+
+/// Serves a socket until it is closed or the server stops.
+pub(super) async fn serve(wire: Arc<Wire>, mut socket: Socket, headers: HeaderMap) {
+    let (sink, events) = mpsc::channel(QUEUED_EVENTS);
+    let service = Service {
+        methods: wire.methods.clone(),
+        events: Some(Events {
+            sink: MethodSink::new(sink),
+            places: BoundedSubscriptions::new(MAX_SUBSCRIPTIONS),
+            socket: wire.next_socket(),
+        }),
+    };
+    let headers = Arc::new(headers);
+    // Either way it is dropped, and with it the calls that run for it.
+    let _: Result<(), Closed> = run(&wire, &mut socket, service, &headers, events).await;
+}
+
+async fn run(
+    wire: &Arc<Wire>,
+    socket: &mut Socket,
+    service: Service,
+    headers: &Arc<HeaderMap>,
+    mut events: mpsc::Receiver<Box<RawValue>>,
+) -> Result<(), Closed> {
+    let peer = Peer::Socket(headers.clone());
+    let mut service = Some(service);
+    let mut reason = (close_code::RESTART, "the server is stopping");
+    let mut calls: FuturesUnordered<BoxFuture<'static, Option<String>>> = FuturesUnordered::new();
+    let mut ping = socket.ticks();
+    let mut stopping = pin!(wire.tasks.stopping());
+    let mut session_end = pin!(wire.gate.socket_end(headers));
+    loop {
+        tokio::select! {
+            message = socket.receive(), if calls.len() < MAX_CALLS && service.is_some() => {
+                let text = match message? {
+                    Message::Text(text) => Bytes::from(text),
+                    Message::Binary(bytes) => bytes,
+                    _ => {
+                        socket.answered().await?;
+                        continue;
+                    }
+                };
+                let Some(service) = &service else { continue };
+                match wire.start(service, &peer, text) {
+                    Ok(call) => calls.push(Box::pin(call)),
+                    Err(refusal) => socket.send(refusal).await?,
+                }
+            }
+            Some(answer) = calls.next(), if !calls.is_empty() => {
+                if let Some(answer) = answer {
+                    socket.send(answer).await?;
+                }
+            }
+            event = events.recv() => match event {
+                Some(event) => socket.send(String::from(Box::<str>::from(event))).await?,
+                // The last subscription has ended, and there will be no other.
+                None if calls.is_empty() => {
+                    let (code, reason) = reason;
+                    let reason = reason.into();
+                    return socket.close(Some(CloseFrame { code, reason })).await;
+                }
+                None => {
+                    if let Some(Some(answer)) = calls.next().await {
+                        socket.send(answer).await?;
+                    }
+                }
+            },
+            _ = ping.tick() => socket.ping().await?,
+            // What runs is finished; nothing else is begun.
+            () = &mut stopping, if service.is_some() => service = None,
+            () = &mut session_end, if service.is_some() => {
+                service = None;
+                reason = (close_code::POLICY, "the session has ended");
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Floods of docs/limits.md against the process: its memory stays small, its work grows as the input
+//! does, and it is healthy meanwhile and afterwards.
+
+mod floods;
+mod server;
+
+use std::time::Duration;
+
+use self::server::Server;
+
+/// Resident memory at its peak, in bytes.
+const MAX_MEMORY: u64 = 256 << 20;
+/// The work for twice the input, as a multiple.
+const MAX_RATIO: f64 = 2.5;
+/// Work that is too short to be told from nothing.
+const NOTHING: Duration = Duration::from_millis(50);
+
+/// The CPU time of `flood` for three sizes, each twice the one before, is in proportion.
+async fn grows_as_its_input(name: &str, sizes: [usize; 3], flood: impl AsyncFn(&Server, usize)) {
+    let server = Server::start().await;
+    flood(&server, sizes[0]).await;
+    let mut times = [Duration::MAX; 3];
+    for _ in 0..3 {
+        for (time, size) in times.iter_mut().zip(sizes) {
+            let before = server.cpu();
+            flood(&server, size).await;
+            *time = (*time).min(server.cpu() - before);
+        }
+    }
+    let ratios = [1, 2].map(|n| times[n].as_secs_f64() / times[n - 1].max(NOTHING).as_secs_f64());
+    assert!(
+        ratios.iter().all(|ratio| *ratio <= MAX_RATIO),
+        "{name}: {sizes:?} took {times:?}"
+    );
+    server.is_well(name).await;
+}
+
+#[tokio::test]
+async fn notes_of_superjson() {
+    let sizes = [10_000, 20_000, 40_000];
+    grows_as_its_input("wide", sizes, floods::wide_notes).await;
+    grows_as_its_input("nested", sizes, floods::nested_notes).await;
+    grows_as_its_input("deep", [2_000, 4_000, 8_000], floods::deep_notes).await;
+}
+
+#[tokio::test]
+async fn wrong_types_by_the_thousand() {
+    let sizes = [20_000, 40_000, 80_000];
+    grows_as_its_input("wrong types", sizes, floods::wrong_types).await;
+}
+
+#[tokio::test]
+async fn batches_of_many_calls() {
+    let sizes = [250, 500, 1_000];
+    for lines in [false, true] {
+        grows_as_its_input("tRPC batch", sizes, async |server: &Server, calls| {
+            floods::batch(server, calls, lines).await;
+        })
+        .await;
+    }
+    grows_as_its_input("JSON-RPC batches", sizes, floods::json_rpc_batches).await;
+}
+
+#[tokio::test]
+async fn tiny_values_cost_no_more_than_they_may() {
+    let server = Server::start().await;
+    for values in ["{},", "[],", "0,", "\"\","] {
+        floods::tiny_values(&server, values).await;
+    }
+    server.is_well("tiny values").await;
+}
+
+#[tokio::test]
+async fn sockets_that_never_read() {
+    let server = Server::start().await;
+    for path in ["/rpc", "/api/trpc"] {
+        for message in floods::SOCKET_MESSAGES {
+            floods::socket(&server, path, message).await;
+            server.is_well(path).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn sockets_with_a_message_that_never_ends() {
+    let server = Server::start().await;
+    let sockets = floods::unfinished_messages(&server, 90).await;
+    server.is_well("unfinished messages").await;
+    drop(sockets);
+}
+
+#[tokio::test]
+async fn more_connections_than_there_are_places() {
+    let server = Server::start().await;
+    let mut held = Vec::new();
+    for begun in [
+        "",
+        "GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: ",
+        "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        held.extend(floods::connections(&server, 150, begun).await);
+        server.is_well("connections").await;
+    }
+    drop(held);
+    // Each of these is a request that is under way, and so keeps its place.
+    let bodies = floods::connections(
+        &server,
+        120,
+        "POST /rpc HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{",
+    )
+    .await;
+    server.is_well("bodies that are not finished").await;
+    assert_eq!(server.get("/api/trpc/auth.me", None).await, 503);
+    let admin = server
+        .get("/api/trpc/rollout.list", Some(&server.admin))
+        .await;
+    assert_eq!(admin, 200);
+    drop(bodies);
+    server.until_served("/api/trpc/auth.me").await;
+}

@@ -1,0 +1,145 @@
+//! The process under attack, and what the system says about it.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    process::Command,
+};
+
+use super::MAX_MEMORY;
+use crate::support::process::ServerProcess;
+
+/// Health checks, of which one may take longer than [`HEALTHY`].
+const LOOKS: usize = 50;
+const HEALTHY: Duration = Duration::from_millis(100);
+/// A state that is not reached by then is not reached.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// `USER_HZ` of Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+pub(super) struct Server {
+    process: ServerProcess,
+    pub(super) http: reqwest::Client,
+    pub(super) admin: String,
+    pub(super) address: String,
+    _folder: TempDir,
+}
+
+/// The release build that scripts/test made, else the build under test.
+fn program() -> PathBuf {
+    let release = std::env::var_os("MODELRAMP_TEST_RELEASE");
+    release.map_or_else(|| env!("CARGO_BIN_EXE_modelramp").into(), PathBuf::from)
+}
+
+impl Server {
+    /// With room for a hundred connections, and the other limits as they are.
+    pub(super) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let environment: BTreeMap<String, String> = [
+            ("PORT", "0"),
+            ("MAX_CONNECTIONS", "100"),
+            ("DATABASE_URL", "sqlite://flood.db"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let mut serve = Command::new(program());
+        serve.arg("serve");
+        let process = ServerProcess::start(serve, &environment, folder.path()).await;
+        let token = Command::new(program())
+            .args(["token", "--user", "1", "--role", "admin"])
+            .env_clear()
+            .envs(&environment)
+            .current_dir(folder.path())
+            .output()
+            .await
+            .unwrap();
+        let admin = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+        let address = process.url.trim_start_matches("http://").to_owned();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self {
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            admin,
+            address,
+            process,
+            _folder: folder,
+        }
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Processor time so far.
+    pub(super) fn cpu(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.process.id());
+        let stat = std::fs::read_to_string(path).unwrap();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        let ticks: u32 = [11, 12]
+            .map(|n| fields[n].parse::<u32>().unwrap())
+            .iter()
+            .sum();
+        TICK * ticks
+    }
+
+    fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib: u64 = line
+            .unwrap()
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
+        kib * 1024
+    }
+
+    /// The status of a fresh connection's request; 0 where there is no answer.
+    pub(super) async fn get(&self, path: &str, token: Option<&str>) -> u16 {
+        let session = token.map(|token| format!("authorization: Bearer {token}\r\n"));
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{}\r\n",
+            session.unwrap_or_default()
+        );
+        let mut answer = [0; 12];
+        let exchange = async {
+            let mut stream = TcpStream::connect(&self.address).await?;
+            stream.write_all(head.as_bytes()).await?;
+            stream.read_exact(&mut answer).await
+        };
+        if tokio::time::timeout(PATIENCE, exchange).await.is_err() {
+            return 0;
+        }
+        let status = String::from_utf8_lossy(&answer[9..]).parse();
+        status.unwrap_or(0)
+    }
+
+    /// Its memory is small, and it answers health checks at once.
+    pub(super) async fn is_well(&self, after: &str) {
+        let memory = self.peak_memory();
+        assert!(memory <= MAX_MEMORY, "{after}: {} MB", memory >> 20);
+        let mut slow = Vec::new();
+        for _ in 0..LOOKS {
+            let began = Instant::now();
+            assert_eq!(self.get("/healthz", None).await, 200, "{after}");
+            if began.elapsed() > HEALTHY {
+                slow.push(began.elapsed());
+            }
+        }
+        assert!(slow.len() <= 1, "{after}: {slow:?}");
+    }
+
+    /// Waits until this is answered again.
+    pub(super) async fn until_served(&self, path: &str) {
+        let served = async { while self.get(path, None).await != 200 {} };
+        tokio::time::timeout(PATIENCE, served).await.unwrap();
+    }
+}
