@@ -40,6 +40,8 @@ export interface Arm {
   averageMs: number;
   /** Requests that were slow already when they had not ended; most of them are counted above by now. */
   hung: number;
+  /** First attempts that ended in a way that is not counted: too long, refused, our account. */
+  notCounted?: number;
 }
 
 /** A change to a rollout. */
@@ -332,6 +334,10 @@ export interface Finding {
   recommended: boolean;
   /** Evidence is strong enough for the next stage without a person. */
   proven: boolean;
+  /** What outcomes that are not counted have to say, where they say something. */
+  notCounted?: NotCounted;
+  /** The provider refuses our account, which blames no arm. */
+  accountRefused?: boolean;
   /** The evidence over all metrics that the candidate is worse. */
   e: number;
   /** Why, in words. */
@@ -493,6 +499,10 @@ export type Hold =
   | "sample-ratio"
   /** The candidate breaks the absolute limit, and so does control. */
   | "both-sides-failing"
+  /** A kind of outcome that is no error comes more often on the candidate than on control. */
+  | "excluded-differ"
+  /** The provider refuses our account, which both arms may share; left after five minutes of calm. */
+  | "account"
   /** No requests come. */
   | "no-traffic"
   /** The plan's deadline is over. */
@@ -534,6 +544,17 @@ export interface Kill {
    */
   version?: number | undefined;
 }
+
+/** An outcome that is not an error of the model, as far as one request can tell; named as in the log. */
+export type Kind =
+  /** Too long for the model. */
+  | "context-length"
+  /** The request itself is wrong. */
+  | "bad-request"
+  /** Forbidden by policy or moderation. */
+  | "refused"
+  /** An answer that says no. */
+  | "refused-answer";
 
 /** How alarming the evidence is. */
 export type Level =
@@ -716,6 +737,19 @@ export interface NoTraffic {
   /** And hold the rollout until requests come again. */
   hold: boolean;
 }
+
+/** What outcomes that are not counted as errors prove. */
+export type NotCounted = {
+  name: "differs";
+  /** Which. */
+  kind: Kind;
+  /** How often on either side, in words. */
+  figures: string;
+} | {
+  name: "taken-back";
+  /** Why, in words. */
+  why: string;
+};
 
 /** The live rollout that a new one would get in the way of. */
 export interface Overlap {

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    evidence::Level,
+    evidence::{Kind, Level},
     plan::{Gate, Plan, Stage},
     status::{Hold, State, Status},
 };
@@ -38,6 +38,12 @@ pub struct Finding {
     pub recommended: bool,
     /// Evidence is strong enough for the next stage without a person.
     pub proven: bool,
+    /// What outcomes that are not counted have to say, where they say something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_counted: Option<NotCounted>,
+    /// The provider refuses our account, which blames no arm.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub account_refused: bool,
     /// The evidence over all metrics that the candidate is worse.
     pub e: f64,
     /// Why, in words.
@@ -50,6 +56,24 @@ pub struct Finding {
     pub control: Arm,
     /// When the last counted request came.
     pub last_request_at: Option<DateTime<Utc>>,
+}
+
+/// What outcomes that are not counted as errors prove.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "name", rename_all = "kebab-case")]
+pub enum NotCounted {
+    /// A kind meets more of the candidate's users than of control's.
+    Differs {
+        /// Which.
+        kind: Kind,
+        /// How often on either side, in words.
+        figures: String,
+    },
+    /// The candidate was taken back for them.
+    TakenBack {
+        /// Why, in words.
+        why: String,
+    },
 }
 
 /// One arm's counted requests since the stage began.
@@ -65,6 +89,13 @@ pub struct Arm {
     /// Requests that were slow already when they had not ended; most of them are counted above by now.
     #[serde(default)]
     pub hung: u64,
+    /// First attempts that ended in a way that is not counted: too long, refused, our account.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub not_counted: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl fmt::Display for Arm {
@@ -73,7 +104,10 @@ impl fmt::Display for Arm {
         let rate = 100.0 * self.error_rate();
         write!(f, "{requests} requests, {errors} errors ({rate:.2} %), ")?;
         if self.hung > 0 {
-            write!(f, "{} hung, ", self.hung)?;
+            write!(f, "{} slow before they ended, ", self.hung)?;
+        }
+        if self.not_counted > 0 {
+            write!(f, "{} more not counted, ", self.not_counted)?;
         }
         write!(f, "{:.0} ms on average", self.average_ms)
     }
@@ -119,6 +153,8 @@ pub enum Cause {
     LimitBroken,
     /// It is worse than control.
     Worse,
+    /// It does not answer, or refuses what control does not, in ways that are no errors.
+    NotCounted,
 }
 
 /// Why nothing is done.
@@ -149,7 +185,10 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
         return Decision::RollBack(Cause::LimitBroken);
     }
     if finding.level == Level::Rollback {
-        return Decision::RollBack(Cause::Worse);
+        return Decision::RollBack(match finding.not_counted {
+            Some(NotCounted::TakenBack { .. }) => Cause::NotCounted,
+            _ => Cause::Worse,
+        });
     }
     let cause = hold(plan, status, finding, now);
     match (status.state, cause) {
@@ -202,7 +241,10 @@ pub fn forbids_raising(finding: &Finding) -> Option<&'static str> {
         Some("evidence is at the level hold")
     } else if finding.sample_mismatch {
         Some("the arms' users are not in the ratio of the share")
+    } else if finding.account_refused {
+        Some("the provider refuses our account")
     } else {
+        // A person may go on although outcomes differ that are no errors: it may be intended.
         None
     }
 }
@@ -220,6 +262,10 @@ fn hold(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> 
         Some(Hold::SampleRatio)
     } else if finding.level >= Level::Hold {
         Some(Hold::Evidence)
+    } else if finding.account_refused {
+        Some(Hold::Account)
+    } else if finding.not_counted.is_some() {
+        Some(Hold::ExcludedDiffer)
     } else if finding.level >= Level::Watch || (was == Some(Hold::Watch) && !is_calm) {
         Some(Hold::Watch)
     } else if is_overdue(plan, status, now) {
@@ -268,6 +314,7 @@ impl fmt::Display for Cause {
         f.write_str(match self {
             Self::LimitBroken => "the candidate breaks the absolute limit, and control does not",
             Self::Worse => "the candidate is worse than control",
+            Self::NotCounted => "the candidate does not answer what control does",
         })
     }
 }
@@ -279,6 +326,10 @@ impl fmt::Display for Hold {
             Self::Evidence => "evidence is at the level hold, or was within the last hour",
             Self::SampleRatio => "the arms' users are not in the ratio of the share",
             Self::BothSidesFailing => "both sides break the absolute limit",
+            Self::ExcludedDiffer => {
+                "an outcome that is no error comes more often on the candidate than on control"
+            }
+            Self::Account => "the provider refuses our account",
             Self::NoTraffic => "no requests come",
             Self::Deadline => "the plan's deadline is over",
         })

@@ -11,6 +11,7 @@ mod plan;
 mod ratio;
 mod stream;
 mod threshold;
+mod uncounted;
 mod users;
 mod verdict;
 
@@ -23,10 +24,12 @@ use self::{
     ratio::{Direction, Ratio},
     stream::Stream,
     threshold::{Latencies, Thresholds},
+    uncounted::Uncounted,
     users::Users,
 };
 pub use self::{
     plan::EvidencePlan,
+    uncounted::{Kind, KindEvidence, UncountedEvidence},
     users::{Strata, UserHistory},
     verdict::{
         AbsoluteLimit, ArmCounts, Cause, Metric, MetricEvidence, Promotion, Reference, SampleRatio,
@@ -66,6 +69,8 @@ pub enum End {
     Failed,
     /// It ran into our own time limit, which is a failure and slow.
     TimedOut,
+    /// In a way that is no error of the model, as far as one request can tell.
+    Uncounted(Kind),
     /// Not yet, or its caller went away: all there is to say is that it took so long at least.
     Unknown,
 }
@@ -74,6 +79,15 @@ impl End {
     /// Whether it speaks against the model.
     pub const fn is_error(self) -> bool {
         matches!(self, Self::Failed | Self::TimedOut)
+    }
+
+    /// Whether the errors and latencies of the arms are compared by it. An answer that says no is an
+    /// answer as well.
+    pub const fn is_compared(self) -> bool {
+        !matches!(
+            self,
+            Self::Uncounted(Kind::ContextLength | Kind::BadRequest | Kind::Refused)
+        )
     }
 }
 
@@ -115,6 +129,9 @@ pub struct Evidence {
     stage: Stage,
     held: Option<Held>,
     rollback: Option<Decided>,
+    /// None in what an earlier release stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    uncounted: Option<Uncounted>,
 }
 
 /// What an arm has seen, every request counted.
@@ -196,7 +213,18 @@ impl Evidence {
             stage: Stage::new(started_at_ms, 2.0, plan.good_error_rate),
             held: None,
             rollback: None,
+            uncounted: Some(Uncounted::new(plan.margin)),
         }
+    }
+
+    /// Whether outcomes that are not counted are watched.
+    pub fn is_watching_uncounted(&self) -> bool {
+        self.uncounted.is_some()
+    }
+
+    /// Begins to watch them, or leaves it, as a release did that knew nothing of them.
+    pub fn watch_uncounted(&mut self, watch: bool) {
+        self.uncounted = watch.then(|| Uncounted::new(self.plan.margin));
     }
 
     /// Folds one observation, made while `share` was in force, and says whether a rollback is due.
@@ -206,8 +234,18 @@ impl Evidence {
         self.set_share(share);
         self.reach(observation.at_ms);
         // Fixed before this request can move them.
-        let thresholds = self.latencies.thresholds();
-        let mut has_moved = false;
+        let thresholds = self.thresholds();
+        let at_ms = self.clock_ms;
+        let mut has_moved = match &mut self.uncounted {
+            Some(uncounted) => uncounted.fold(observation, share, at_ms),
+            None => false,
+        };
+        if !observation.end.is_compared() {
+            if has_moved {
+                self.settle();
+            }
+            return self.level_so_far();
+        }
         if observation.end != End::Unknown {
             has_moved |= self.count(observation, share);
         }
@@ -294,6 +332,13 @@ impl Evidence {
         }
     }
 
+    /// Takes note that the provider refused our account.
+    pub fn refuse_account(&mut self, variant: Variant, at_ms: i64) {
+        if let Some(uncounted) = &mut self.uncounted {
+            uncounted.refuse_account(arm(variant), at_ms);
+        }
+    }
+
     /// Puts a share in force from `now_ms` on. Hours are closed by the next observation, and by
     /// [`verdict`](Self::verdict) for its own use, so that a replay without the ticks gives the same
     /// state.
@@ -306,6 +351,9 @@ impl Evidence {
     pub fn begin_stage(&mut self, now_ms: i64, share: Percent, rho_bad: f64) {
         self.set_share(share);
         self.stage = Stage::new(now_ms, rho_bad, self.plan.good_error_rate);
+        if let Some(uncounted) = &mut self.uncounted {
+            uncounted.begin_share();
+        }
         for stream in &mut self.streams {
             stream.freeze(share >= Percent::FULL);
         }
@@ -314,8 +362,17 @@ impl Evidence {
     /// Milliseconds after which a request that is still open is slow by every threshold; `None` until
     /// there are thresholds.
     pub fn late_after_ms(&self) -> Option<f64> {
-        let thresholds = self.latencies.thresholds();
-        thresholds.map(|it| it.quantiles.into_iter().fold(0.0, f64::max))
+        self.thresholds()
+            .map(|it| it.quantiles.into_iter().fold(0.0, f64::max))
+    }
+
+    /// What is slow now: control's quantiles, but nothing below the plan's floor.
+    fn thresholds(&self) -> Option<Thresholds> {
+        let Thresholds { quantiles } = self.latencies.thresholds()?;
+        let floor = self.plan.slow_floor_ms;
+        Some(Thresholds {
+            quantiles: quantiles.map(|quantile| quantile.max(floor)),
+        })
     }
 
     /// The strata it began with, for folding the same log again.
@@ -368,6 +425,9 @@ impl Evidence {
         if share != self.share {
             self.close_bins();
             self.share = share;
+            if let Some(uncounted) = &mut self.uncounted {
+                uncounted.begin_share();
+            }
         }
     }
 
@@ -394,6 +454,9 @@ impl Evidence {
         self.users.begin_hour();
         if is_new_day {
             self.users.begin_day();
+            if let Some(uncounted) = &mut self.uncounted {
+                uncounted.begin_day();
+            }
         }
         self.latencies.reach(passed);
         for stream in &mut self.streams {

@@ -12,8 +12,10 @@ use serde_json::Value;
 
 use self::hour::Hour;
 use super::{
-    decision::{Arm, Finding},
-    evidence::{Cause, End, Evidence, Level, Observation, Strata},
+    decision::{Arm, Finding, NotCounted},
+    evidence::{
+        Cause, End, Evidence, Kind, Level, Observation, Strata, UncountedEvidence, Verdict,
+    },
     plan::{Judge, Plan},
 };
 use crate::{
@@ -24,16 +26,21 @@ use crate::{
 
 /// What evidence counts of an event: `None` where it speaks against nobody.
 ///
-/// Faults of the client and refusals that concern our whole account count for neither arm. A timeout
-/// is an error, and slow. A caller who goes away tells how long it took at least.
+/// Faults of the client and refusals that concern our whole account are no errors of either arm; they are
+/// only watched. A timeout is an error, and slow. A caller who goes away tells how long it took at least.
 pub fn observe(event: &Event) -> Option<Observation> {
     let subject = event.subject.filter(|_| event.counted)?;
     let end = match event.outcome {
-        Outcome::Success | Outcome::Refused => End::Answered,
+        Outcome::Success => End::Answered,
+        Outcome::Refused => End::Uncounted(Kind::RefusedAnswer),
         Outcome::Fault(FaultKind::Timeout) => End::TimedOut,
         Outcome::Fault(kind) if kind.is_models_fault() => End::Failed,
         Outcome::Cancelled | Outcome::Open => End::Unknown,
-        Outcome::Fault(_) | Outcome::Rated { .. } | Outcome::Unknown => return None,
+        Outcome::Fault(kind) if kind.is_accounts() => return None,
+        Outcome::Fault(FaultKind::ContextLength) => End::Uncounted(Kind::ContextLength),
+        Outcome::Fault(FaultKind::Refused) => End::Uncounted(Kind::Refused),
+        Outcome::Fault(_) => End::Uncounted(Kind::BadRequest),
+        Outcome::Rated { .. } | Outcome::Unknown => return None,
     };
     Some(Observation {
         // Events are stamped when they happen, observations when the request arrived.
@@ -82,6 +89,18 @@ pub struct Ledger {
     share_since_ms: i64,
     /// How many of them are ratings.
     pub ratings: u64,
+    /// The event after which outcomes that are not counted are watched: 0, or where a release that
+    /// knew nothing of them left off.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    watched_after: i64,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -91,6 +110,8 @@ struct Tally {
     latency_ms: f64,
     #[serde(default)]
     hung: u64,
+    #[serde(default, skip_serializing_if = "is_none")]
+    not_counted: u64,
 }
 
 impl Ledger {
@@ -104,6 +125,7 @@ impl Ledger {
             last_ms: None,
             share_since_ms: started_at_ms,
             ratings: 0,
+            watched_after: 0,
         };
         if let Some(stage) = plan.stages.first() {
             let (share, rho_bad) = (plan.share_of(0), stage.rho_bad);
@@ -112,22 +134,66 @@ impl Ledger {
         ledger
     }
 
+    /// A ledger that does as this one did from its beginning, for folding the same log again.
+    pub fn anew(&self, plan: &Plan, started_at_ms: i64) -> Self {
+        let mut ledger = Self::new(plan, self.strata(), started_at_ms);
+        if !self.evidence.is_watching_uncounted() || self.watched_after > 0 {
+            ledger.evidence.watch_uncounted(false);
+            ledger.watched_after = self.watched_after;
+        }
+        ledger
+    }
+
+    /// Watches what is not counted from after this event on, if an earlier release did not.
+    pub fn watch_after(&mut self, seq: i64) {
+        if !self.evidence.is_watching_uncounted() {
+            self.evidence.watch_uncounted(true);
+            self.watched_after = seq;
+        }
+    }
+
+    /// Ends a replay: watches from where the other did, if no event came since.
+    pub fn end_as(&mut self, other: &Self) {
+        if other.evidence.is_watching_uncounted() {
+            self.watch_after(other.watched_after);
+        }
+    }
+
     /// Folds an event of this rollout, made while `share` was in force.
     pub fn fold(&mut self, event: &Event, share: Percent) {
         self.events += 1;
+        if self.watched_after > 0 && event.seq > self.watched_after {
+            self.watch_after(self.watched_after);
+        }
         if let (Outcome::Rated { good }, Some(subject)) = (event.outcome, event.subject) {
             self.ratings += 1;
             self.evidence
                 .feedback(subject, event.variant, good, event.at_ms);
             return;
         }
+        if let Outcome::Fault(kind) = event.outcome
+            && kind.is_accounts()
+            && self.evidence.is_watching_uncounted()
+        {
+            // Fallbacks tell of it as well as first attempts.
+            self.evidence.refuse_account(event.variant, event.at_ms);
+            self.arms[arm(event.variant)].not_counted += u64::from(event.counted);
+            return;
+        }
         let observation = observe(event).filter(|it| it.at_ms >= self.share_since_ms);
         let Some(observation) = observation else {
             return;
         };
+        let tally = &mut self.arms[arm(observation.variant)];
+        if !observation.end.is_compared() {
+            if self.evidence.is_watching_uncounted() {
+                tally.not_counted += 1;
+                self.evidence.fold(&observation, share);
+            }
+            return;
+        }
         self.last_ms = self.last_ms.max(Some(event.at_ms));
         self.evidence.fold(&observation, share);
-        let tally = &mut self.arms[arm(observation.variant)];
         if observation.end == End::Unknown {
             tally.hung += u64::from(event.outcome == Outcome::Open);
             return;
@@ -173,6 +239,7 @@ impl Ledger {
                 requests => tally.latency_ms / requests as f64,
             },
             hung: tally.hung,
+            not_counted: tally.not_counted,
         };
         let [control, candidate] = &self.arms;
         let mut finding = Finding {
@@ -183,6 +250,11 @@ impl Ledger {
             sample_mismatch: verdict.sample_ratio.mismatch,
             recommended: verdict.promotion.recommended,
             proven: verdict.promotion.proven,
+            not_counted: not_counted(&verdict),
+            account_refused: verdict
+                .uncounted
+                .as_ref()
+                .is_some_and(|it| it.account.is_some()),
             e: verdict.e,
             why: format!("{}; {}", verdict.why, verdict.promotion.why),
             users: verdict.promotion.users,
@@ -190,8 +262,16 @@ impl Ledger {
             control: arm(control),
             last_request_at: self.last_ms.and_then(DateTime::from_timestamp_millis),
         };
+        if matches!(finding.not_counted, Some(NotCounted::Differs { .. })) {
+            finding.recommended = false;
+            finding.proven = false;
+        }
         let verdict = serde_json::to_value(&verdict).unwrap_or_default();
         if plan.judge == Judge::Evidence {
+            return (finding, verdict);
+        }
+        if let Some(NotCounted::TakenBack { .. }) = finding.not_counted {
+            // They judge requests that are counted, and here there may be none.
             return (finding, verdict);
         }
         let judged = self.hour.judge(now_ms);
@@ -208,6 +288,33 @@ impl Ledger {
     /// The strata it began with, for folding the same log again.
     pub fn strata(&self) -> Strata {
         self.evidence.strata()
+    }
+}
+
+/// What outcomes that are not counted have to say.
+fn not_counted(verdict: &Verdict) -> Option<NotCounted> {
+    let uncounted: &UncountedEvidence = verdict.uncounted.as_ref()?;
+    let figures = uncounted.in_words();
+    match verdict.cause {
+        Some(Cause::NoAnswers) => {
+            let attempts = uncounted.without_answer;
+            let mut why = format!(
+                "the candidate gave no good answer to its last {attempts} first attempts, and \
+                 control does answer"
+            );
+            if !figures.is_empty() {
+                why = format!("{why}: {figures}");
+            }
+            Some(NotCounted::TakenBack { why })
+        }
+        Some(Cause::Uncounted) => {
+            let why =
+                format!("what is not counted as an error comes on the candidate alone: {figures}");
+            Some(NotCounted::TakenBack { why })
+        }
+        _ => uncounted
+            .differs
+            .map(|kind| NotCounted::Differs { kind, figures }),
     }
 }
 

@@ -67,7 +67,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
         .and_then(|row| row.evidence["atMs"].as_i64())
         .ok_or_else(|| anyhow::anyhow!("the history of rollout `{id}` has no beginning"))?;
     let mut again = Again {
-        ledger: Ledger::new(&plan, expected.strata(), started_at_ms),
+        ledger: expected.anew(&plan, started_at_ms),
         share: plan.share_of(0),
         plan,
         rows: &rows,
@@ -89,6 +89,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
         }
     }
     again.reach(i64::MAX);
+    again.ledger.end_as(&expected);
     let same_state = serde_json::to_value(&again.ledger)? == stored.evidence;
     let mut remarks = Vec::new();
     if again.ledger.events < expected.events {

@@ -94,7 +94,7 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
     writeln!(out, "\n## Figures of the last stage\n")?;
     writeln!(
         out,
-        "| | Requests | Errors | Error rate | Average | Hung |\n|---|---|---|---|---|---|"
+        "| | Requests | Errors | Error rate | Average | Slow before they ended | Not counted |\n|---|---|---|---|---|---|---|"
     )?;
     for (name, arm) in [
         ("Control", &finding.control),
@@ -105,11 +105,12 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
             errors,
             average_ms,
             hung,
+            not_counted,
         } = arm;
         let rate = arm.error_rate() * 100.0;
         writeln!(
             out,
-            "| {name} | {requests} | {errors} | {rate:.2} % | {average_ms:.0} ms | {hung} |"
+            "| {name} | {requests} | {errors} | {rate:.2} % | {average_ms:.0} ms | {hung} | {not_counted} |"
         )?;
     }
     writeln!(out, "\n{}.", capital(&finding.why))?;

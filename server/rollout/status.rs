@@ -101,6 +101,10 @@ pub enum Hold {
     SampleRatio,
     /// The candidate breaks the absolute limit, and so does control.
     BothSidesFailing,
+    /// A kind of outcome that is no error comes more often on the candidate than on control.
+    ExcludedDiffer,
+    /// The provider refuses our account, which both arms may share; left after five minutes of calm.
+    Account,
     /// No requests come.
     NoTraffic,
     /// The plan's deadline is over.
@@ -117,6 +121,9 @@ pub struct Told {
     pub both_failing: bool,
     /// That the sample ratio does not fit.
     pub sample_ratio: bool,
+    /// That outcomes differ which are no errors.
+    #[serde(default)]
+    pub excluded_differ: bool,
     /// That no requests come.
     pub no_traffic: bool,
     /// That the provider refuses our account.

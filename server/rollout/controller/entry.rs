@@ -40,8 +40,6 @@ pub(super) struct Entry {
     pub(super) is_urgent: bool,
     /// When its evidence was last stored.
     pub(super) stored_at: Option<Moment>,
-    /// When the provider refused our account, lately.
-    pub(super) refusals: Vec<i64>,
 }
 
 /// A change that is in force and not yet stored.
@@ -102,8 +100,11 @@ impl Entry {
         let mut status: Status =
             serde_json::from_value(stored.status.clone()).with_context(context("status"))?;
         status.version = stored.version;
-        let ledger =
+        let mut ledger: Ledger =
             serde_json::from_value(stored.evidence.clone()).with_context(context("evidence"))?;
+        if stored.is_live {
+            ledger.watch_after(stored.cursor);
+        }
         Ok(Self {
             plan: Arc::new(plan),
             status,
@@ -114,7 +115,6 @@ impl Entry {
             is_open: false,
             is_urgent: true,
             stored_at: None,
-            refusals: Vec::new(),
         })
     }
 

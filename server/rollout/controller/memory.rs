@@ -10,7 +10,7 @@ use super::{
     entry::{Author, Entry, Owed, Turn},
 };
 use crate::{
-    ai_metrics::{AiMetrics, Event, Outcome},
+    ai_metrics::{AiMetrics, Event},
     rollout::{
         status::{Moment, State, Status},
         store::RolloutStore,
@@ -83,7 +83,6 @@ impl Memory {
                 event.seq = self.last_seq;
                 for entry in &mut self.entries {
                     entry.fold(&event);
-                    entry.note_refusal(&event);
                 }
                 self.pending.push(event);
             }
@@ -119,7 +118,6 @@ impl Memory {
             let old = old.map(|place| self.entries.swap_remove(place));
             if let Some(old) = &old {
                 new.is_open = old.is_open;
-                new.refusals.clone_from(&old.refusals);
             }
             match old {
                 Some(mut old) if !is_new && old.base_version() == new.status.version => {
@@ -187,18 +185,6 @@ impl Entry {
             audit: next.audit,
             alerts,
         });
-    }
-
-    fn note_refusal(&mut self, event: &Event) {
-        let is_ours = event.rollout.as_deref() == Some(self.status.id.as_str());
-        if let Outcome::Fault(kind) = event.outcome
-            && kind.is_accounts()
-            && is_ours
-            && self.is_live()
-            && self.refusals.len() < 100
-        {
-            self.refusals.push(event.at_ms);
-        }
     }
 }
 

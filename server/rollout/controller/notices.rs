@@ -7,16 +7,11 @@ use super::{World, entry::Entry};
 use crate::{
     alerting::{Alert, AlertKind, Severity},
     rollout::{
-        decision::{Finding, is_silent},
+        decision::{Finding, NotCounted, is_silent},
         evidence::Level,
         status::{Hold, Moment, State, Status},
     },
 };
-
-/// Refusals within [`REFUSALS_MS`] that are worth an alert.
-const REFUSALS: usize = 5;
-/// Five minutes.
-const REFUSALS_MS: i64 = 300_000;
 
 pub(super) fn alert(
     kind: AlertKind,
@@ -132,7 +127,6 @@ pub(super) fn of_conditions(
     now: Moment,
     world: &World,
 ) -> Vec<Alert> {
-    let now_ms = now.wall.timestamp_millis();
     let before = entry.status.clone();
     let (status, plan) = (&mut entry.status, entry.plan.clone());
     let mut alerts = Vec::new();
@@ -196,17 +190,32 @@ pub(super) fn of_conditions(
         let text = format!("No counted request has come for {after}; nothing can be learned.");
         tell(AlertKind::NoTraffic, Severity::Warning, "No traffic", text);
     }
-    entry.refusals.retain(|at_ms| now_ms - at_ms < REFUSALS_MS);
-    let refused = entry.refusals.len() >= REFUSALS
-        || (status.told.provider_refusing && !entry.refusals.is_empty());
-    if begins(&mut status.told.provider_refusing, refused) {
+    if begins(&mut status.told.provider_refusing, finding.account_refused) {
         tell(
             AlertKind::ProviderRefusing,
             Severity::Critical,
             "The provider refuses our account",
-            "Key, credits or the account's rate limit: see the log. These requests are not counted \
-             against the candidate."
+            "Check the key, the credits and the account's limits; the log names the refusal. Both arms may \
+             share the account, so these requests blame neither: the rollout holds until five minutes \
+             have passed without one. If only the candidate's account is refused, its users get no \
+             answer: take it back by hand."
                 .into(),
+        );
+    }
+    let differs = match &finding.not_counted {
+        Some(NotCounted::Differs { figures, .. }) => Some(figures.clone()),
+        _ => None,
+    };
+    if begins(&mut status.told.excluded_differ, differs.is_some()) {
+        tell(
+            AlertKind::Hold,
+            Severity::Warning,
+            "Outcomes that are no errors differ",
+            format!(
+                "The candidate loses requests that control answers: {}. The rollout holds until the \
+                 share changes; a person may take it back, or advance where this is meant to be so.",
+                differs.unwrap_or_default()
+            ),
         );
     }
     alerts

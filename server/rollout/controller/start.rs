@@ -145,7 +145,6 @@ impl Controller {
             is_open: false,
             is_urgent: true,
             stored_at: None,
-            refusals: Vec::new(),
         })
     }
 

@@ -5,6 +5,7 @@ mod hanging;
 mod rig;
 mod store;
 mod told;
+mod uncounted;
 
 use chrono::TimeDelta;
 

@@ -14,7 +14,7 @@ use crate::{
     _core::feature_flags::LiveRollout,
     alerting::{AlertKind, Severity},
     rollout::{
-        decision::{Decision, decide},
+        decision::{Decision, NotCounted, decide},
         evidence::Level,
         status::{Moment, State, Status},
         store::{Commit, CommitError, RolloutChange},
@@ -89,7 +89,10 @@ impl Controller {
                 continue;
             };
             let before = entry.clone();
-            let reason = cause.to_string();
+            let reason = match &finding.not_counted {
+                Some(NotCounted::TakenBack { why }) => why.clone(),
+                _ => cause.to_string(),
+            };
             let by = Author {
                 actor: SELF,
                 reason: &reason,
@@ -276,7 +279,6 @@ impl Controller {
                 Some(entry) => {
                     let alerts = std::mem::take(&mut entry.alerts);
                     next.entry.alerts = alerts;
-                    next.entry.refusals.clone_from(&entry.refusals);
                     next.entry.owed.clear();
                     if !entry.owed.is_empty() {
                         // It was lowered while the change was written: that stays in force.

@@ -85,6 +85,8 @@ fn good() -> Finding {
         sample_mismatch: false,
         recommended: true,
         proven: true,
+        not_counted: None,
+        account_refused: false,
         e: 1.0,
         why: "well".into(),
         users: 20,
@@ -93,6 +95,7 @@ fn good() -> Finding {
             errors: 0,
             average_ms: 500.0,
             hung: 0,
+            not_counted: 0,
         },
         control: Arm::default(),
         last_request_at: Some(now()),
@@ -180,6 +183,7 @@ fn the_reasons_to_stay_come_in_their_order() {
             errors: 100,
             average_ms: 9_000.0,
             hung: 0,
+            not_counted: 0,
         },
         ..good()
     };
@@ -277,4 +281,33 @@ fn nothing_is_raised_by_hand_while_evidence_holds() {
         })
         .is_some()
     );
+}
+
+#[test]
+fn what_is_not_counted_holds_or_takes_back_and_a_person_may_go_on() {
+    let differs = Finding {
+        not_counted: Some(NotCounted::Differs {
+            kind: Kind::Refused,
+            figures: String::new(),
+        }),
+        ..good()
+    };
+    let decide = |finding: &Finding| decide(&plan(), &status(State::Running, 0), finding, now());
+    assert_eq!(decide(&differs), Decision::Hold(Hold::ExcludedDiffer));
+    assert_eq!(forbids_raising(&differs), None);
+
+    let account = Finding {
+        account_refused: true,
+        ..good()
+    };
+    assert_eq!(decide(&account), Decision::Hold(Hold::Account));
+    assert!(forbids_raising(&account).is_some());
+
+    let why = "it says no".to_owned();
+    let taken_back = Finding {
+        level: Level::Rollback,
+        not_counted: Some(NotCounted::TakenBack { why }),
+        ..good()
+    };
+    assert_eq!(decide(&taken_back), Decision::RollBack(Cause::NotCounted));
 }

@@ -24,6 +24,10 @@ pub struct EvidencePlan {
     pub good_error_rate: f64,
     /// Counted errors per user, day and metric: 1 to 3.
     pub cap_per_user_day: u32,
+    /// Milliseconds below which no request is slow, whatever control does; 0 in plans of an earlier
+    /// release.
+    #[serde(default)]
+    pub slow_floor_ms: f64,
     /// Hours that the whole plan is meant to take: over these the restarts are spread.
     pub planned_hours: u32,
 }
@@ -39,6 +43,7 @@ impl Default for EvidencePlan {
             max_error_rate: 0.05,
             good_error_rate: 0.01,
             cap_per_user_day: users::MOST_COUNTED,
+            slow_floor_ms: 250.0,
             planned_hours: 168,
         }
     }

@@ -51,6 +51,10 @@ const EITHER: [(f64, f64); 8] = [
 /// Errors are frequent where more than one request in this many is one.
 const FREQUENT: u64 = 10;
 
+/// How many more of the candidate's users may meet an outcome that is not an error. Few users have to be
+/// enough, so much weight is on large ratios.
+const DIFFERING: [(f64, f64); 4] = [(2.0, 0.2), (5.0, 0.2), (20.0, 0.3), (100.0, 0.3)];
+
 /// Requests and errors of one bin, by arm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Counts {
@@ -67,6 +71,8 @@ pub(super) enum Direction {
     Worse,
     /// The same, tried only against much worse candidates.
     Crashing,
+    /// The same, by single users.
+    Differing,
     /// H₀: the candidate is at least ρ₀ times as bad.
     Better,
     /// H₀: exactly ρ₀ times.
@@ -78,6 +84,7 @@ impl Direction {
         match self {
             Self::Worse => &WORSE,
             Self::Crashing => &CRASHING,
+            Self::Differing => &DIFFERING,
             Self::Better => &BETTER,
             Self::Either => &EITHER,
         }

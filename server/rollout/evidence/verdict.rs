@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, HOUR_MS, Level, limit::Limit, stream};
+use super::{Evidence, HOUR_MS, Level, limit::Limit, stream, uncounted::UncountedEvidence};
 use crate::_core::units::Percent;
 
 /// The crash detector and the absolute limit may err a tenth as often as the main test.
@@ -44,6 +44,10 @@ pub enum Cause {
     Crash,
     /// It fails more than the plan ever allows, and control does not.
     AbsoluteLimit,
+    /// It gives no good answer any more, and control does.
+    NoAnswers,
+    /// Outcomes that are not counted as errors come on it alone.
+    Uncounted,
 }
 
 /// What the candidate is compared with.
@@ -170,6 +174,9 @@ pub struct Verdict {
     pub control: ArmCounts,
     /// The candidate's.
     pub candidate: ArmCounts,
+    /// What came that is not counted; none in a rollout that an earlier release ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uncounted: Option<UncountedEvidence>,
 }
 
 impl Verdict {
@@ -201,6 +208,7 @@ impl Verdict {
             promotion: promotion(evidence, level),
             control,
             candidate,
+            uncounted: evidence.uncounted.as_ref().map(|it| it.evidence(now_ms)),
         }
     }
 }
@@ -247,7 +255,11 @@ pub(super) fn rollback_cause(evidence: &Evidence) -> Option<Cause> {
             return Some(Cause::AbsoluteLimit);
         }
     }
-    (overall(evidence) >= rollback).then_some(Cause::Worse)
+    if overall(evidence) >= rollback {
+        return Some(Cause::Worse);
+    }
+    let uncounted = evidence.uncounted.as_ref();
+    uncounted.and_then(|it| it.rollback_cause(evidence.share))
 }
 
 fn absolute(evidence: &Evidence) -> AbsoluteLimit {
@@ -306,6 +318,8 @@ fn level(
             Cause::Worse => "the candidate is worse than the margin tolerates",
             Cause::Crash => "the candidate fails more often than control",
             Cause::AbsoluteLimit => "the candidate fails more than ever allowed, control does not",
+            Cause::NoAnswers => "the candidate gives no good answer, control does",
+            Cause::Uncounted => "outcomes that are no errors come on the candidate alone",
         };
         return (Level::Rollback, why.to_owned());
     }

@@ -137,6 +137,7 @@ fn evidence(table: &mut Table<'_>, hours: u32) -> EvidencePlan {
     let good_error_rate = table.optional("good_error_rate", |it| number(it, 1e-6, 0.95));
     let weights = table.optional("weights", weights);
     let cap = table.optional("cap_per_user_day", |it| count(it, 3));
+    let slow_floor = table.optional("slow_floor", duration);
     let planned_hours = table.optional("planned_hours", |it| count(it, MAX_HOURS));
     EvidencePlan {
         rollback,
@@ -147,6 +148,7 @@ fn evidence(table: &mut Table<'_>, hours: u32) -> EvidencePlan {
         max_error_rate: max_error_rate.unwrap_or(default.max_error_rate),
         good_error_rate: good_error_rate.unwrap_or(default.good_error_rate),
         cap_per_user_day: cap.unwrap_or(default.cap_per_user_day),
+        slow_floor_ms: slow_floor.map_or(default.slow_floor_ms, |it| it.as_secs_f64() * 1e3),
         planned_hours: planned_hours.unwrap_or(hours),
     }
 }

@@ -286,7 +286,7 @@ fn an_unknown_key_has_a_hint_at_every_level() {
         ),
         (
             "evidence.xyz = 1\n",
-            "p:1: unknown key `xyz`; expected one of `watch`, `hold`, `rollback`, `margin`, `max_error_rate`, `good_error_rate`, `weights`, `cap_per_user_day`, `planned_hours`",
+            "p:1: unknown key `xyz`; expected one of `watch`, `hold`, `rollback`, `margin`, `max_error_rate`, `good_error_rate`, `weights`, `cap_per_user_day`, `slow_floor`, `planned_hours`",
         ),
     ] {
         let text = if expected.starts_with("p:1") {

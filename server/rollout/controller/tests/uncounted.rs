@@ -1,0 +1,255 @@
+//! No candidate hides behind an outcome that is not counted as an error.
+
+use super::*;
+
+const TOO_LONG: Outcome = Outcome::Fault(FaultKind::ContextLength);
+const NO_KEY: Outcome = Outcome::Fault(FaultKind::Authentication);
+
+/// Ways not to answer that are no errors of a model, as far as one request can tell.
+const EVASIONS: [Outcome; 4] = [
+    TOO_LONG,
+    Outcome::Fault(FaultKind::BadRequest),
+    Outcome::Fault(FaultKind::Refused),
+    Outcome::Refused,
+];
+
+/// So many users of each arm, who ask one after the other.
+struct Crowd {
+    rig: Rig,
+    id: String,
+    users: Vec<(Variant, i64)>,
+}
+
+impl Crowd {
+    /// A rollout whose first stage has this share.
+    async fn new(share: f64, control: usize, candidate: usize) -> Self {
+        let rig = Rig::new().await;
+        rig.controller.tick().await;
+        let plan = format!(
+            "name = \"net\"\ntasks = [\"chat\"]\n[[stages]]\nshare = {share}\nsoak = \"1h\"\n\
+             [[stages]]\nshare = 100\nsoak = \"1h\"\n"
+        );
+        let started = rig.controller.start(&plan, "try it", "user:1", false).await;
+        let id = started.expect("a rollout").id;
+        rig.second(0, |_| false).await;
+        let mut users = Vec::new();
+        for (variant, wanted) in [(Variant::Control, control), (Variant::Candidate, candidate)] {
+            let arm = (1..1_000_000).filter(|user| {
+                let subject = Subject::User(*user);
+                rig.flags.assign("chat", Some(&subject)).decision.variant == variant
+            });
+            users.extend(arm.take(wanted).map(|user| (variant, user)));
+        }
+        // Both arms ask all the time.
+        users.sort_by_key(|(_, user)| user.wrapping_mul(7_919) % 1_009);
+        Self { rig, id, users }
+    }
+
+    /// The end of a request of one of the users, answered.
+    fn request(&self, user: usize) -> Event {
+        *self.rig.user.lock() = self.users[user].1 - 1;
+        self.rig.answer()
+    }
+
+    /// The users of an arm.
+    fn of(&self, arm: Variant) -> impl Iterator<Item = usize> {
+        (0..self.users.len()).filter(move |user| self.users[*user].0 == arm)
+    }
+
+    /// A second in which each user asks once.
+    async fn second(&self, outcome: impl Fn(Variant) -> Outcome) {
+        self.rig.clock.pass(1_000);
+        for user in 0..self.users.len() {
+            let mut event = self.request(user);
+            event.outcome = outcome(event.variant);
+            self.rig.metrics.record(event);
+        }
+        self.rig.controller.tick().await;
+    }
+
+    /// First attempts of the candidate that end so, until it is taken back; at most thirty seconds.
+    async fn served(&self, outcome: impl Fn(Variant) -> Outcome) -> usize {
+        let each = self.of(Variant::Candidate).count();
+        for second in 1..=30 {
+            self.second(&outcome).await;
+            if self.state().await == State::RolledBack {
+                return second * each;
+            }
+        }
+        usize::MAX
+    }
+
+    async fn state(&self) -> State {
+        self.rig.status(&self.id).await.state
+    }
+
+    async fn is_replayed(&self) {
+        let replay = self
+            .rig
+            .controller
+            .replay(&self.id)
+            .await
+            .expect("a replay");
+        assert!(replay.is_identical, "{replay:?}");
+    }
+}
+
+fn candidate_only(bad: Outcome) -> impl Fn(Variant) -> Outcome {
+    move |variant| match variant {
+        Variant::Candidate => bad,
+        Variant::Control => Outcome::Success,
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_that_never_answers_is_gone_after_twenty_attempts() {
+    for bad in EVASIONS {
+        for (share, control, candidate) in [(10.0, 36, 3), (10.0, 39, 1), (50.0, 20, 20)] {
+            let crowd = Crowd::new(share, control, candidate).await;
+            let served = crowd.served(candidate_only(bad)).await;
+            assert!(served < 20 + candidate, "{bad:?} at {share} %: {served}");
+            assert_eq!(crowd.rig.serves(), 0.0);
+            assert_eq!(crowd.rig.alerts(AlertKind::RolledBack), 1);
+            crowd.is_replayed().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn so_is_one_that_answered_before() {
+    for bad in EVASIONS {
+        for (share, control, candidate) in [
+            (10.0, 38, 2),
+            (10.0, 36, 4),
+            (50.0, 20, 20),
+            (95.0, 2, 38),
+            (95.0, 1, 39),
+            (99.0, 0, 40),
+        ] {
+            let crowd = Crowd::new(share, control, candidate).await;
+            // Between them users send what is too long, refused, wrong, on either side.
+            for n in 0..8 {
+                let legit = EVASIONS[n % EVASIONS.len()];
+                crowd.second(|_| Outcome::Success).await;
+                let event = crowd.request(n % crowd.users.len());
+                crowd.rig.metrics.record(Event {
+                    outcome: legit,
+                    ..event
+                });
+            }
+            assert_eq!(crowd.state().await, State::Running, "{share} %");
+            let served = crowd.served(candidate_only(bad)).await;
+            let most = if share < 90.0 { 20 } else { 80 } + candidate;
+            assert!(served <= most, "{bad:?} at {share} %: {served}");
+            crowd.is_replayed().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_reason_names_the_kind_and_both_sides() {
+    let crowd = Crowd::new(10.0, 36, 4).await;
+    crowd.served(candidate_only(TOO_LONG)).await;
+    let status = crowd.rig.status(&crowd.id).await;
+    for words in ["`context-length`", "of the candidate", "0 of", "of control"] {
+        assert!(status.reason.contains(words), "{}", status.reason);
+    }
+}
+
+#[tokio::test]
+async fn what_only_control_or_both_sides_do_blames_nobody() {
+    for bad in EVASIONS {
+        let control_only = move |variant| match variant {
+            Variant::Control => bad,
+            Variant::Candidate => Outcome::Success,
+        };
+        let crowd = Crowd::new(10.0, 36, 4).await;
+        assert_eq!(crowd.served(control_only).await, usize::MAX, "{bad:?}");
+        assert_eq!(crowd.state().await, State::Running);
+        let crowd = Crowd::new(50.0, 20, 20).await;
+        assert_eq!(crowd.served(|_| bad).await, usize::MAX, "{bad:?}");
+        crowd.is_replayed().await;
+    }
+}
+
+#[tokio::test]
+async fn saying_no_to_a_third_holds_and_where_control_never_does_it_takes_back() {
+    for (of_control, expected) in [(0, State::RolledBack), (1, hold(Hold::ExcludedDiffer))] {
+        let crowd = Crowd::new(50.0, 30, 30).await;
+        let refused = |user: usize| Event {
+            outcome: Outcome::Refused,
+            ..crowd.request(user)
+        };
+        for user in crowd.of(Variant::Control).take(of_control) {
+            crowd.rig.metrics.record(refused(user));
+        }
+        for n in 0..12 {
+            for (number, user) in crowd.of(Variant::Candidate).enumerate() {
+                if (number + n) % 3 == 0 {
+                    crowd.rig.metrics.record(refused(user));
+                }
+            }
+            crowd.second(|_| Outcome::Success).await;
+        }
+        assert_eq!(crowd.state().await, expected, "{of_control} of control");
+        crowd.is_replayed().await;
+        if of_control > 0 {
+            assert_eq!(crowd.rig.alerts(AlertKind::Hold), 1);
+            let version = crowd.rig.status(&crowd.id).await.version;
+            let controller = &crowd.rig.controller;
+            let advanced = controller.advance(&crowd.id, version, "meant so", "user:1");
+            advanced.await.expect("a person may go on");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_our_account_is_refused_holds_and_passes_by_itself() {
+    for both in [false, true] {
+        let crowd = Crowd::new(50.0, 20, 20).await;
+        crowd.second(|_| Outcome::Success).await;
+        let refused = move |variant| match variant {
+            Variant::Control if !both => Outcome::Success,
+            _ => NO_KEY,
+        };
+        for _ in 0..5 {
+            crowd.second(refused).await;
+        }
+        assert_eq!(crowd.state().await, hold(Hold::Account));
+        assert_eq!(crowd.rig.serves(), 50.0, "no arm is blamed");
+        assert_eq!(crowd.rig.alerts(AlertKind::ProviderRefusing), 1);
+        crowd.rig.clock.pass(295_000);
+        for _ in 0..10 {
+            crowd.second(|_| Outcome::Success).await;
+        }
+        assert_eq!(crowd.state().await, State::Running);
+        crowd.is_replayed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_rollout_of_the_last_release_is_watched_from_its_next_start() {
+    let crowd = Crowd::new(10.0, 36, 4).await;
+    crowd.second(|_| Outcome::Success).await;
+    // As the last release wrote it.
+    crowd.rig.clock.pass(10_000);
+    crowd.rig.controller.tick().await;
+    {
+        let mut db = crowd.rig.store.0.lock();
+        let evidence = db.rollouts[0].evidence["evidence"].as_object_mut();
+        evidence
+            .expect("an object")
+            .remove("uncounted")
+            .expect("it is there");
+    }
+    let rig = crowd.rig.reborn().await;
+    rig.second(0, |_| false).await;
+    let crowd = Crowd { rig, ..crowd };
+    let served = crowd.served(candidate_only(TOO_LONG)).await;
+    assert!(served < 24, "{served}");
+    crowd.is_replayed().await;
+}
+
+fn hold(because: Hold) -> State {
+    State::Holding { because }
+}

@@ -1,0 +1,211 @@
+//! What the comparison of errors leaves out, watched so that no candidate hides behind it.
+//!
+//! A request that is too long, wrong, forbidden or declined in words is nobody's error: users send
+//! such requests to both arms. But a candidate that answers *every* request so never gives an error,
+//! and one that does so more often than control loses just the requests that it would have failed.
+//! So there are two tests, and a watch over our account:
+//!
+//! - [`Silence`]: the candidate gives no good answer any more, and control does.
+//! - [`Differ`]: a kind of outcome meets more of the candidate's users than of control's.
+//! - [`Account`]: refusals of our account, which blame no arm.
+//!
+//! docs/statistics.md says why they are valid, and what traffic they were tried on.
+
+mod account;
+mod differ;
+mod silence;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::{account::Account, differ::Differ, silence::Silence};
+use super::{Cause, End, Observation, arm};
+use crate::_core::units::Percent;
+
+/// An outcome that is not an error of the model, as far as one request can tell; named as in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Too long for the model.
+    ContextLength,
+    /// The request itself is wrong.
+    BadRequest,
+    /// Forbidden by policy or moderation.
+    Refused,
+    /// An answer that says no.
+    RefusedAnswer,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [
+        Self::ContextLength,
+        Self::BadRequest,
+        Self::Refused,
+        Self::RefusedAnswer,
+    ];
+
+    /// As it is serialised, and as events are.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ContextLength => "context-length",
+            Self::BadRequest => "bad-request",
+            Self::Refused => "refused",
+            Self::RefusedAnswer => "refused-answer",
+        }
+    }
+}
+
+/// How often one kind came since the share last changed, and what that proves.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KindEvidence {
+    /// Which.
+    pub kind: Kind,
+    /// First attempts of control that ended so.
+    pub control: u64,
+    /// Of the candidate.
+    pub candidate: u64,
+    /// Users of control who met it today, of those who are watched; and how many are.
+    pub control_users: [u32; 2],
+    /// Those of the candidate.
+    pub candidate_users: [u32; 2],
+    /// The evidence that it meets more of the candidate's users, divided by its part of the error
+    /// rate: a hold at 100.
+    pub e: f64,
+}
+
+/// What is proven of outcomes that are not counted.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UncountedEvidence {
+    /// First attempts of control since the share last changed, whatever their end.
+    pub control_attempts: u64,
+    /// Of the candidate.
+    pub candidate_attempts: u64,
+    /// The candidate's first attempts since its last good answer.
+    pub without_answer: u64,
+    /// Kinds that came at all.
+    pub kinds: Vec<KindEvidence>,
+    /// The kind that was found to differ in this stage; it stays until the share changes.
+    pub differs: Option<Kind>,
+    /// Refusals of our account in the episode under way, control and candidate; none when calm.
+    pub account: Option<[u64; 2]>,
+}
+
+/// The state of all of it; bounded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Uncounted {
+    silence: Silence,
+    differ: Differ,
+    account: Account,
+    /// First attempts by arm since the share last changed, but those that our account failed.
+    attempts: [u64; 2],
+    /// Of them by kind.
+    counts: [[u64; 2]; Kind::ALL.len()],
+}
+
+impl Uncounted {
+    pub(super) fn new(margin: f64) -> Self {
+        Self {
+            silence: Silence::default(),
+            differ: Differ::new(margin),
+            account: Account::default(),
+            attempts: [0; 2],
+            counts: Default::default(),
+        }
+    }
+
+    /// Takes note of a first attempt's end; whether that may have proven something.
+    pub(super) fn fold(&mut self, observation: &Observation, share: Percent, at_ms: i64) -> bool {
+        let arm = arm(observation.variant);
+        let kind = match observation.end {
+            End::Unknown => return false,
+            End::Uncounted(kind) => Some(kind),
+            End::Answered | End::Failed | End::TimedOut => None,
+        };
+        self.attempts[arm] += 1;
+        if let Some(kind) = kind {
+            self.counts[kind as usize][arm] += 1;
+        }
+        let is_good = observation.end == End::Answered;
+        let is_silent = self.silence.fold(arm, observation.subject, is_good, at_ms);
+        let differs = self.differ.fold(arm, observation.subject, kind, share);
+        is_silent || differs
+    }
+
+    /// The provider refused our account.
+    pub(super) fn refuse_account(&mut self, arm: usize, at_ms: i64) {
+        self.account.fold(arm, at_ms);
+    }
+
+    /// A day is over.
+    pub(super) fn begin_day(&mut self) {
+        self.differ.begin_window();
+    }
+
+    /// The share has changed: users are in other arms.
+    pub(super) fn begin_share(&mut self) {
+        self.differ.begin_window();
+        self.differ.forget();
+        self.attempts = [0; 2];
+        self.counts = Default::default();
+    }
+
+    /// What calls for a rollback, if something does.
+    pub(super) fn rollback_cause(&self, share: Percent) -> Option<Cause> {
+        if self.silence.is_proven(share) {
+            Some(Cause::NoAnswers)
+        } else if self.differ.is_in_candidate_alone() && self.silence.control_answers() {
+            Some(Cause::Uncounted)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn evidence(&self, now_ms: i64) -> UncountedEvidence {
+        let kinds = Kind::ALL.into_iter().filter_map(|kind| {
+            let [control, candidate] = self.counts[kind as usize];
+            let [control_users, candidate_users] = self.differ.users(kind);
+            (control + candidate > 0).then(|| KindEvidence {
+                kind,
+                control,
+                candidate,
+                control_users,
+                candidate_users,
+                e: self.differ.value(kind),
+            })
+        });
+        UncountedEvidence {
+            control_attempts: self.attempts[0],
+            candidate_attempts: self.attempts[1],
+            without_answer: self.silence.attempts(),
+            kinds: kinds.collect(),
+            differs: self.differ.found(),
+            account: self.account.under_way(now_ms),
+        }
+    }
+}
+
+impl UncountedEvidence {
+    /// Which kind comes how often on either side, in words; the one that differs where one does.
+    pub fn in_words(&self) -> String {
+        let shown = self.kinds.iter().filter(|it| match self.differs {
+            Some(kind) => it.kind == kind,
+            None => true,
+        });
+        let words: Vec<_> = shown
+            .map(|it| {
+                format!(
+                    "`{}` ended {} of {} first attempts of the candidate and {} of {} of control",
+                    it.kind.name(),
+                    it.candidate,
+                    self.candidate_attempts,
+                    it.control,
+                    self.control_attempts
+                )
+            })
+            .collect();
+        words.join("; ")
+    }
+}

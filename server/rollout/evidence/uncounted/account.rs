@@ -1,0 +1,72 @@
+//! Refusals of our account: key, credits, the account's limits. They blame no arm, as both may share it.
+
+use serde::{Deserialize, Serialize};
+
+/// Refusals within [`EPISODE_MS`] that begin an episode.
+const ENOUGH: usize = 5;
+/// Five minutes; an episode ends after as long without a refusal.
+const EPISODE_MS: i64 = 300_000;
+
+/// The episode under way, or the refusals that may become one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Account {
+    /// When the last few came.
+    recent_ms: Vec<i64>,
+    is_under_way: bool,
+    /// Refusals of the episode by arm.
+    refused: [u64; 2],
+}
+
+impl Account {
+    pub(super) fn fold(&mut self, arm: usize, at_ms: i64) {
+        self.recent_ms.retain(|then| at_ms - then < EPISODE_MS);
+        if self.recent_ms.is_empty() {
+            self.is_under_way = false;
+            self.refused = [0; 2];
+        }
+        if self.recent_ms.len() >= ENOUGH {
+            self.recent_ms.remove(0);
+        }
+        self.recent_ms.push(at_ms);
+        self.refused[arm] += 1;
+        self.is_under_way |= self.recent_ms.len() >= ENOUGH;
+    }
+
+    /// Refusals of the episode by arm, while there is one.
+    pub(super) fn under_way(&self, now_ms: i64) -> Option<[u64; 2]> {
+        let is_calm = self
+            .recent_ms
+            .last()
+            .is_none_or(|last| now_ms - last >= EPISODE_MS);
+        (self.is_under_way && !is_calm).then_some(self.refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_episode_begins_with_five_within_five_minutes_and_ends_by_itself() {
+        let mut account = Account::default();
+        for n in 0..4 {
+            account.fold(1, n * 1_000);
+        }
+        assert_eq!(account.under_way(4_000), None);
+        account.fold(0, 4_000);
+        assert_eq!(account.under_way(4_000), Some([1, 4]));
+        assert_eq!(account.under_way(303_999), Some([1, 4]));
+        assert_eq!(account.under_way(304_000), None, "five minutes of calm");
+        account.fold(1, 400_000);
+        assert_eq!(account.under_way(400_000), None, "one is no episode");
+    }
+
+    #[test]
+    fn refusals_far_apart_are_none() {
+        let mut account = Account::default();
+        for n in 0..100 {
+            account.fold(1, n * 90_000);
+            assert_eq!(account.under_way(n * 90_000), None);
+        }
+    }
+}

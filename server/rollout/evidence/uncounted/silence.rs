@@ -1,0 +1,196 @@
+//! Whether the candidate has stopped to answer, or never began, while control answers.
+//!
+//! What is looked at is the run of its first attempts since its last good answer: [`ENOUGH`] of them,
+//! whatever their ends, is more than chance. What could be one user rather than the model is asked
+//! for: a script that repeats a request which is too long makes such a run alone. So the run has to
+//! be of as many users as the candidate has had within a day, [`USERS`] at most; a candidate with one
+//! user is judged by that one.
+//!
+//! Control has to give good answers within the same run. Near the end of a ramp it may have no user who
+//! asks just then; there a longer run decides, by what control did last.
+
+use serde::{Deserialize, Serialize};
+
+use crate::_core::units::Percent;
+
+/// First attempts without a good answer.
+const ENOUGH: u64 = 20;
+/// The same where control is silent: long enough for it to show, if it has users.
+const ENOUGH_ALONE: u64 = 40;
+/// Users who have to be in the run, where the candidate has so many.
+const USERS: usize = 4;
+/// A user counts as the candidate's for so long: a day.
+const PRESENT_MS: i64 = 86_400_000;
+/// Good answers of control within the run.
+const CONTROL_GOOD: u64 = 2;
+/// From this share on control may have nobody who asks.
+const NEARLY_ALL: f64 = 90.0;
+/// Ends of control's attempts that are remembered.
+const REMEMBERED: u32 = 16;
+
+/// The run of the candidate's first attempts since its last good answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Silence {
+    attempts: u64,
+    /// Since the run began: control's good answers and its other attempts.
+    control: [u64; 2],
+    /// The candidate's last users, the newest first.
+    users: Vec<User>,
+    /// Control's last attempts, a bit each; 1 is good.
+    last_of_control: u16,
+    remembered: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct User {
+    subject: u64,
+    at_ms: i64,
+    in_run: bool,
+}
+
+impl Silence {
+    /// Takes note of an attempt; whether something may now be proven that was not.
+    pub(super) fn fold(&mut self, arm: usize, subject: u64, is_good: bool, at_ms: i64) -> bool {
+        if arm == 0 {
+            self.last_of_control = self.last_of_control << 1 | u16::from(is_good);
+            self.remembered = (self.remembered + 1).min(REMEMBERED);
+            if self.attempts > 0 {
+                self.control[usize::from(!is_good)] += 1;
+            }
+        } else {
+            if is_good {
+                self.attempts = 0;
+                self.control = [0; 2];
+                self.users.iter_mut().for_each(|user| user.in_run = false);
+            } else {
+                self.attempts += 1;
+            }
+            self.users
+                .retain(|user| user.subject != subject && at_ms - user.at_ms < PRESENT_MS);
+            self.users.truncate(USERS - 1);
+            let in_run = !is_good;
+            let user = User {
+                subject,
+                at_ms,
+                in_run,
+            };
+            self.users.insert(0, user);
+        }
+        self.attempts >= ENOUGH
+    }
+
+    /// The candidate's first attempts since its last good answer.
+    pub(super) fn attempts(&self) -> u64 {
+        self.attempts
+    }
+
+    /// Whether the candidate gives no answer, and control does.
+    pub(super) fn is_proven(&self, share: Percent) -> bool {
+        if self.attempts < ENOUGH || self.users.iter().any(|user| !user.in_run) {
+            return false;
+        }
+        let [good, other] = self.control;
+        if good + other >= CONTROL_GOOD {
+            return good >= CONTROL_GOOD && good > other;
+        }
+        let is_long = self.attempts >= ENOUGH_ALONE || share >= Percent::FULL;
+        share.get() >= NEARLY_ALL && is_long && other == 0 && self.control_answers()
+    }
+
+    /// Whether most of control's last attempts were good, if there were any.
+    pub(super) fn control_answers(&self) -> bool {
+        let mask = u16::try_from((1_u32 << self.remembered) - 1).unwrap_or(u16::MAX);
+        let good = (self.last_of_control & mask).count_ones();
+        self.remembered == 0 || 2 * good > self.remembered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn share(percent: f64) -> Percent {
+        Percent::new(percent).expect("a share")
+    }
+
+    /// Attempts of arm, user, good.
+    fn after(attempts: impl IntoIterator<Item = (usize, u64, bool)>) -> Silence {
+        let mut silence = Silence::default();
+        for (n, (arm, user, good)) in (0..).zip(attempts) {
+            silence.fold(arm, user, good, n * 100);
+        }
+        silence
+    }
+
+    fn silent(attempts: u64, users: u64) -> impl Iterator<Item = (usize, u64, bool)> {
+        (0..attempts).flat_map(move |n| [(1, n % users, false), (0, 1_000 + n % 9, true)])
+    }
+
+    #[test]
+    fn twenty_attempts_without_an_answer_are_enough_and_nineteen_are_not() {
+        for users in 1..=4 {
+            assert!(
+                !after(silent(19, users)).is_proven(share(10.0)),
+                "{users} users"
+            );
+            assert!(
+                after(silent(20, users)).is_proven(share(10.0)),
+                "{users} users"
+            );
+        }
+    }
+
+    #[test]
+    fn one_user_who_is_never_answered_says_nothing_where_there_are_others() {
+        let others = (0..10).map(|user| (1, 100 + user, true));
+        let after = after(others.chain(silent(1_000, 1)));
+        assert!(!after.is_proven(share(10.0)), "a script that repeats");
+    }
+
+    #[test]
+    fn one_good_answer_ends_the_run() {
+        let attempts = silent(19, 4).chain([(1, 7, true)]).chain(silent(19, 4));
+        assert!(!after(attempts).is_proven(share(10.0)));
+    }
+
+    #[test]
+    fn a_control_that_fails_as_well_blames_nobody() {
+        let attempts = (0..200).map(|n| (n % 2, (n % 9) as u64, false));
+        assert!(!after(attempts).is_proven(share(50.0)));
+        let mostly = (0..200).map(|n| (n % 2, (n % 9) as u64, n % 2 == 0 && n % 10 == 0));
+        assert!(!after(mostly).is_proven(share(50.0)));
+    }
+
+    #[test]
+    fn where_control_has_nobody_who_asks_a_longer_run_decides() {
+        let candidate = |attempts: u64| (0..attempts).map(|n| (1, n % 9, false));
+        let known = || (0..20).map(|user| (0, user, true));
+        let cases = [
+            (39, 95.0, false),
+            (40, 95.0, true),
+            (40, 99.0, true),
+            (20, 100.0, true),
+            (1_000, 50.0, false),
+        ];
+        for (attempts, percent, proven) in cases {
+            let silence = after(known().chain(candidate(attempts)));
+            assert_eq!(silence.is_proven(share(percent)), proven, "{percent} %");
+        }
+        let failing = (0..20).map(|user| (0, user, false));
+        let silence = after(failing.chain(candidate(100)));
+        assert!(!silence.is_proven(share(99.0)), "control failed at last");
+    }
+
+    #[test]
+    fn users_who_left_a_day_ago_are_not_asked_for() {
+        let mut silence = Silence::default();
+        silence.fold(1, 1, true, 0);
+        for n in 0..20 {
+            silence.fold(1, 2, false, 1_000 + n);
+            silence.fold(0, 3, true, 1_000 + n);
+        }
+        assert!(!silence.is_proven(share(10.0)));
+        silence.fold(1, 2, false, PRESENT_MS);
+        assert!(silence.is_proven(share(10.0)));
+    }
+}

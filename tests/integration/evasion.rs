@@ -1,0 +1,164 @@
+//! No candidate hides behind an outcome that is not counted as an error, through the whole server.
+//!
+//! The world: 40 users, 40 requests a second of all together. Control answers. The candidate begins to
+//! end every request in one way, from the start or after it had answered.
+
+use std::time::{Duration, Instant};
+
+use modelramp::{
+    _core::config::Config,
+    app,
+    cli::drive::traffic::{Pace, Traffic},
+};
+use serde_json::{Value, json};
+use sqlx::SqlitePool;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::local_server::LocalServer;
+
+/// The candidate's route has no other model, so nothing hides what it does.
+const CATALOGUE: &str = r#"
+[providers.test]
+base_url = "http://127.0.0.1:9/v1"
+api_key_env = "EVASION_TEST_API_KEY"
+[models.trusty]
+provider = "test"
+id = "trusty"
+context = 32000
+[models.shiny]
+provider = "test"
+id = "shiny"
+context = 32000
+[tasks.chat]
+control = ["trusty"]
+candidate = ["shiny"]
+"#;
+/// Ways of the sandbox to answer nothing that helps.
+const EVASIONS: [&str; 7] = ["empty", "400", "403", "404", "422", "refusal", "too-long"];
+/// First attempts that are enough.
+const ENOUGH: u64 = 20;
+/// From those until nobody gets it.
+const MUST_BE_GONE: Duration = Duration::from_secs(3);
+/// And until that is in the history.
+const MUST_BE_TOLD: Duration = Duration::from_secs(20);
+
+async fn server() -> LocalServer {
+    let files = [
+        ("catalogue.toml", CATALOGUE),
+        ("sandbox.toml", "[default]\nlatency_ms = 5\n"),
+    ];
+    let settings = [
+        ("MODEL_CATALOGUE", "catalogue.toml"),
+        ("SANDBOX_CONFIG", "sandbox.toml"),
+    ];
+    LocalServer::start_with(&settings, &files).await
+}
+
+/// Waits for a state and gives the rollout in it.
+async fn reach(server: &LocalServer, id: &str, state: &str, patience: Duration) -> Value {
+    let since = Instant::now();
+    loop {
+        let rollout = server.call("rollout.get", json!({"id": id})).await.unwrap();
+        if rollout["state"]["name"] == state {
+            return rollout;
+        }
+        assert!(since.elapsed() < patience, "not `{state}`: {rollout:#}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn asked(server: &LocalServer, more_than: u64) {
+    while server.requests_to("shiny").await < more_than {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Lets the candidate of a stage end every request so, and gives the rollout that was taken back, or
+/// what it is when the traffic is over.
+async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> Value {
+    let server = server().await;
+    let config = Config::load(&server.sources).unwrap();
+    let hour = Duration::from_secs(3_600);
+    let tokens = app::issue_tokens(&config, 10..=49, hour, chrono::Utc::now());
+    let url = server.url.parse().unwrap();
+    let traffic = Traffic::new(&url, tokens.await.unwrap(), "chat").unwrap();
+    let pace = Pace {
+        rate: 40.0,
+        duration: Duration::from_secs(60),
+    };
+    let bad = json!({"error_rate": 1, "fault": fault, "latency_ms": 5});
+    if answers_before == 0 {
+        server.set_model("shiny", bad.clone()).await;
+    }
+    let over = CancellationToken::new();
+    let story = async {
+        let plan = format!(
+            "name = \"evasion\"\ntasks = [\"chat\"]\n[[stages]]\nshare = {share}\nsoak = \"1h\"\n\
+             [[stages]]\nshare = 100\nsoak = \"1h\"\n"
+        );
+        let params = json!({"plan": plan, "reason": "a test"});
+        let started = server.call("rollout.start", params).await.unwrap();
+        let id = started["id"].as_str().unwrap().to_owned();
+        asked(&server, answers_before).await;
+        if answers_before > 0 {
+            server.set_model("shiny", bad).await;
+        }
+        let before = server.requests_to("shiny").await;
+        asked(&server, before + ENOUGH).await;
+        let enough_ms = chrono::Utc::now().timestamp_millis();
+        let reached = reach(&server, &id, expected, MUST_BE_TOLD).await;
+        // Long enough for a request that should not be.
+        tokio::time::sleep(MUST_BE_GONE).await;
+        over.cancel();
+        (reached, enough_ms)
+    };
+    let driven = traffic.run(pace, over.cancelled(), |_| {});
+    let ((rollout, enough_ms), _) = tokio::join!(story, driven);
+    if expected == "rolled-back" {
+        assert_eq!(rollout["share"], 0.0);
+        let database = server.sources.environment["DATABASE_URL"].as_str();
+        let pool = SqlitePool::connect(database).await.unwrap();
+        let last_ms: f64 = sqlx::query_scalar(
+            "SELECT MAX(at_ms - latency_ms) FROM ai_events WHERE model = 'shiny'",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        pool.close().await;
+        let took_ms = last_ms - enough_ms as f64;
+        let limit = MUST_BE_GONE.as_secs_f64() * 1_000.0;
+        assert!(took_ms <= limit, "{fault} at {share} %: {took_ms} ms");
+    }
+    rollout
+}
+
+#[tokio::test]
+async fn a_candidate_that_never_answers_is_taken_back_whatever_it_says() {
+    for fault in EVASIONS {
+        let rollout = story(10.0, fault, 0, "rolled-back").await;
+        assert_eq!(rollout["changedBy"], "controller", "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn so_is_one_that_answered_before_at_every_share() {
+    for (share, fault) in [
+        (10.0, "too-long"),
+        (10.0, "refusal"),
+        (50.0, "403"),
+        (50.0, "too-long"),
+        (95.0, "refusal"),
+        (99.0, "404"),
+    ] {
+        story(share, fault, 40, "rolled-back").await;
+    }
+}
+
+#[tokio::test]
+async fn what_our_account_is_refused_holds_instead() {
+    for fault in ["401", "402", "key-limit"] {
+        let rollout = story(50.0, fault, 20, "holding").await;
+        assert_eq!(rollout["state"]["because"], "account", "{fault}");
+        assert_eq!(rollout["share"], 50.0, "{fault}");
+    }
+}
