@@ -26,7 +26,7 @@ use modelramp::{
     ai_metrics::{AiMetrics, Event, Outcome},
     providers::fault::FaultKind,
     rollout::{
-        controller::{Controller, Parts, World},
+        controller::{Controller, Parts, Wishes, World},
         plan::{Known, Library},
         status::Moment,
     },
@@ -136,7 +136,9 @@ impl Rig {
                  [no_traffic]\nalert_after = \"7days\"\nhold = false\n\
                  [[stages]]\nshare = 50\nsoak = \"29days\"\n"
             );
-            let started = rig.controller.start(&plan, "a bench", "bench", false);
+            let started = rig
+                .controller
+                .start(&plan, "a bench", "bench", Wishes::default());
             started.await?;
         }
         for _ in 0..20 {

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     _core::{
+        assignment::Variant,
         auth::{
             Authenticator, Role, SessionKey,
             login_link::{self, LoginLinkStore},
@@ -156,6 +157,16 @@ impl App {
             models: Some(names(
                 models.catalog().models.iter().map(|model| &*model.name),
             )),
+            routes: models
+                .catalog()
+                .tasks
+                .iter()
+                .map(|task| {
+                    let route = |variant| names(task.route(variant).iter().map(|it| &*it.name));
+                    let routes = [Variant::Control, Variant::Candidate].map(route);
+                    (task.name.to_string(), routes)
+                })
+                .collect(),
         };
         let controller = Controller::open(controller::Parts {
             store: store.clone(),

@@ -62,7 +62,8 @@ fn message(notice: &Notice<'_>) -> Value {
     if !alert.text.is_empty() {
         blocks.push(json!({
             "type": "section",
-            "text": {"type": "mrkdwn", "text": escaped(&alert.text, SECTION)},
+            // People's reasons are in it, so it is text and no markup.
+            "text": {"type": "plain_text", "text": cut(&alert.text, SECTION), "emoji": false},
         }));
     }
     let fields: Vec<_> = figures(alert)

@@ -17,10 +17,17 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{client::Client, offline, simulate};
+use super::{
+    client::{Client, ClientError},
+    offline, simulate,
+};
 use crate::_core::{
     config::{ClientConfig, Config, Sources},
     units::Percent,
+};
+use crate::rollout::{
+    plan::{Known, Library, Plan},
+    simulate::planner::{self, Sight},
 };
 
 /// The longest plan that is read from a file or standard input, in bytes.
@@ -49,7 +56,7 @@ enum Command {
     },
     /// Shows where a rollout is and what its traffic proves.
     Get {
-        /// The rollout's id.
+        /// The rollout's id, or the beginning of it.
         id: String,
     },
     /// Checks a plan, and warns of stages that are too short to see anything.
@@ -72,12 +79,15 @@ enum Command {
         /// Puts the same users in that the last rollout of this plan had.
         #[arg(long)]
         keep_users: bool,
+        /// Users may lose the model that an earlier rollout or the live share gave them.
+        #[arg(long)]
+        take_back: bool,
     },
     /// Stops the clock of a rollout; its share stays what it is.
     Pause(Change),
     /// Lets it go on.
     Resume(Change),
-    /// Goes to the next stage now.
+    /// Goes to the next stage now; one that is paused goes on.
     Advance(Change),
     /// Moves the share within the stage.
     SetShare {
@@ -101,22 +111,22 @@ enum Command {
     },
     /// Lists what was done to a rollout, by whom and why.
     History {
-        /// The rollout's id.
+        /// The rollout's id, or the beginning of it.
         id: String,
     },
     /// Tells each decision with its evidence, in words and figures.
     Why {
-        /// The rollout's id.
+        /// The rollout's id, or the beginning of it.
         id: String,
     },
     /// Folds the stored events anew and compares what comes out with what was decided on.
     Replay {
-        /// The rollout's id.
+        /// The rollout's id, or the beginning of it.
         id: String,
     },
     /// Writes the deployment log of a rollout as Markdown.
     Report {
-        /// The rollout's id.
+        /// The rollout's id, or the beginning of it.
         id: String,
         /// A file instead of standard output.
         #[arg(long, short, value_name = "FILE")]
@@ -133,7 +143,7 @@ struct Reason {
 
 #[derive(Debug, Args)]
 struct Change {
-    /// The rollout's id.
+    /// The rollout's id, or the beginning of it.
     id: String,
     #[command(flatten)]
     reason: Reason,
@@ -210,7 +220,12 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<(Value, Show)>
                 input.insert("requestsPerDay".to_owned(), json!(traffic));
                 input.insert("baseline".to_owned(), json!(baseline * 100.0));
             }
-            let answer = client.call("rollout.validate", input).await?;
+            let answer = match client.call("rollout.validate", input).await {
+                Ok(answer) => answer,
+                // What can be known of a plan without a server.
+                Err(ClientError::Unreachable { .. }) => checked_here(&plan, traffic, baseline)?,
+                Err(error) => return Err(error.into()),
+            };
             if answer.get("valid") != Some(&Value::Bool(true)) {
                 anyhow::bail!("the plan cannot be used:\n{}", show::faults(&answer));
             }
@@ -220,9 +235,13 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<(Value, Show)>
             plan,
             reason,
             keep_users,
+            take_back,
         } => {
             let plan = plan_text(&plan)?;
-            let input = json!({"plan": plan, "reason": reason.reason, "keepUsers": keep_users});
+            let mut input = json!({"plan": plan, "reason": reason.reason, "keepUsers": keep_users});
+            if take_back && let Some(input) = input.as_object_mut() {
+                input.insert("takeBack".to_owned(), json!(true));
+            }
             let answer = client.call("rollout.start", input).await?;
             Ok((answer, show::rollout))
         }
@@ -254,6 +273,34 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<(Value, Show)>
             anyhow::bail!("this command needs no server")
         }
     }
+}
+
+/// Checks a plan without a server: its names are taken as they are.
+fn checked_here(plan: &str, traffic: Option<f64>, baseline: f64) -> anyhow::Result<Value> {
+    let (text, known) = (plan_text(plan)?, Known::default());
+    let plan = if Plan::is_text(&text) {
+        match Plan::parse(&text, plan, &known) {
+            Ok(plan) => plan,
+            Err(faults) => return Ok(json!({"valid": false, "faults": faults.faults})),
+        }
+    } else {
+        let shipped = Library::load(None, &known)?;
+        let plan = shipped.get(text.trim()).cloned();
+        plan.with_context(|| {
+            format!("no server answers, and `{text}` is none of the shipped plans")
+        })?
+    };
+    let mut warnings =
+        vec!["no server answers: names of tasks and models are not checked".to_owned()];
+    if let Some(requests) = traffic {
+        let sight = Sight::of(&plan, requests, baseline);
+        warnings.extend(sight.blind().map(|it| {
+            let name = &it.stage.name;
+            format!("Stage {name} is too short to see even a candidate ten times as bad as control")
+        }));
+        warnings.extend(sight.unproven());
+    }
+    Ok(json!({"valid": true, "warnings": warnings, "notes": planner::needs(&plan, baseline)}))
 }
 
 /// A plan's text where a file is meant, else its name as it is.

@@ -41,6 +41,13 @@ pub fn explain(row: &AuditRow) -> Explanation {
         row.version,
         row.reason
     );
+    if let Some(models) = row.evidence["models"].as_str() {
+        text.push_str(&format!(" Models: {models}."));
+    }
+    let moves = row.evidence["moves"].as_array().into_iter().flatten();
+    for words in moves.filter_map(Value::as_str) {
+        text.push_str(&format!(" {words}."));
+    }
     let finding = &row.evidence["finding"];
     if let Some(why) = finding["why"].as_str() {
         text.push_str(&format!(
@@ -118,7 +125,8 @@ fn figure(value: &Value) -> String {
     }
 }
 
-pub(super) fn capital(word: &str) -> String {
+/// With its first letter large.
+pub fn capital(word: &str) -> String {
     let mut letters = word.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
     first.into_iter().chain(letters).collect()

@@ -18,6 +18,7 @@
 
 mod entry;
 mod memory;
+mod moves;
 mod notices;
 mod probe;
 mod start;
@@ -25,7 +26,7 @@ mod steer;
 mod tick;
 mod world;
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
@@ -38,7 +39,7 @@ use tokio::{
 };
 
 use self::memory::Memory;
-pub use self::world::World;
+pub use self::{moves::Moves, start::Wishes, world::World};
 use super::{
     audit::{self, Explanation},
     decision::Finding,
@@ -58,6 +59,10 @@ const GAP: Duration = Duration::from_millis(100);
 const LAST_ATTEMPTS: u32 = 5;
 /// Between two of those.
 const LAST_ATTEMPTS_PAUSE: Duration = Duration::from_millis(200);
+/// Characters of a UUID.
+const ID_LENGTH: usize = 36;
+/// Ids that are named where the beginning of one is not enough.
+const AMBIGUOUS: usize = 5;
 /// Changes that a slow listener may be behind.
 const CHANGES: usize = 256;
 
@@ -88,6 +93,20 @@ pub enum ControlError {
         id: String,
         /// Its plan.
         plan: String,
+    },
+    /// Users would lose the model that they have, and the caller has not said that this is meant.
+    #[error("this start takes users back: {}", moves.words.join(". "))]
+    TakesBack {
+        /// Who moves.
+        moves: Moves,
+    },
+    /// The beginning of an id that several rollouts have.
+    #[error("`{id}` is the beginning of several rollouts' ids: {}", matches.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        id: String,
+        /// Some of them.
+        matches: Vec<String>,
     },
     /// A change needs a reason.
     #[error("`reason` is empty; say why")]
@@ -301,6 +320,7 @@ impl Controller {
 
     /// One rollout with its plan and evidence.
     pub async fn get(&self, id: &str) -> Result<View, ControlError> {
+        let id = &*self.id_of(id).await?;
         let now = self.world.now();
         if let Some(entry) = self.inner.lock().get(id) {
             return Ok(entry.view(now));
@@ -312,6 +332,7 @@ impl Controller {
 
     /// Its history, oldest first.
     pub async fn history(&self, id: &str) -> Result<Vec<AuditRow>, ControlError> {
+        let id = &*self.id_of(id).await?;
         self.stored(id).await?;
         self.store.audit(id).await.map_err(ControlError::Store)
     }
@@ -331,9 +352,29 @@ impl Controller {
 
     /// Folds the log of a rollout again, and compares.
     pub async fn replay(&self, id: &str) -> Result<Replay, ControlError> {
+        let id = &*self.id_of(id).await?;
         let replay = replay::replay(&*self.store, id).await;
         let unknown = || ControlError::UnknownRollout { id: id.to_owned() };
         replay.map_err(ControlError::Store)?.ok_or_else(unknown)
+    }
+
+    /// A whole id, as it is, or the one that begins so; whether there is such a rollout shows later.
+    pub(super) async fn id_of<'a>(&self, id: &'a str) -> Result<Cow<'a, str>, ControlError> {
+        if id.len() >= ID_LENGTH || id.is_empty() || self.inner.lock().get(id).is_some() {
+            return Ok(id.into());
+        }
+        let stored = self.store.statuses().await.map_err(ControlError::Store)?;
+        let mut matches: Vec<_> = stored.into_iter().map(|it| it.id).collect();
+        matches.retain(|it| it.starts_with(id));
+        match &*matches {
+            [] => Ok(id.into()),
+            [one] => Ok(one.clone().into()),
+            _ => {
+                matches.truncate(AMBIGUOUS);
+                let id = id.to_owned();
+                Err(ControlError::Ambiguous { id, matches })
+            }
+        }
     }
 
     async fn stored(&self, id: &str) -> Result<StoredRollout, ControlError> {

@@ -8,7 +8,11 @@ mod parse;
 mod reader;
 pub mod span;
 
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -159,6 +163,8 @@ pub struct Known {
     pub tasks: Option<Vec<String>>,
     /// Models of the catalogue.
     pub models: Option<Vec<String>>,
+    /// By task, the catalogue's models of control and of the candidate.
+    pub routes: BTreeMap<String, [Vec<String>; 2]>,
 }
 
 impl Plan {

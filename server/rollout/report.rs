@@ -39,11 +39,7 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
         status.tasks.join(", ")
     };
     writeln!(out, "| Tasks | {} |", cell(&tasks))?;
-    for (name, models) in [("Control", &plan.control), ("Candidate", &plan.candidate)] {
-        let models = models.as_ref().map(|models| models.join(", "));
-        let models = models.unwrap_or_else(|| "as in the catalogue".to_owned());
-        writeln!(out, "| {name} | {} |", cell(&models))?;
-    }
+    writeln!(out, "| Models | {} |", cell(&status.models_in_words()))?;
     writeln!(out, "| Started | {} |", time(&status.started_at))?;
     if let Some(ended) = &status.ended_at {
         writeln!(out, "| Ended | {} |", time(ended))?;
@@ -113,30 +109,48 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
             "| {name} | {requests} | {errors} | {rate:.2} % | {average_ms:.0} ms | {hung} | {not_counted} |"
         )?;
     }
-    writeln!(out, "\n{}.", capital(&finding.why))?;
+    writeln!(out, "\n{}.", cell(&capital(&finding.why)))?;
 
     writeln!(out, "\n## Decisions and their evidence\n")?;
     for row in rows {
         let explained = explain(row);
-        writeln!(
-            out,
-            "- {} {}",
-            time(&row.at),
-            explained.text.replace('\n', " ")
-        )?;
+        writeln!(out, "- {} {}", time(&row.at), cell(&explained.text))?;
     }
     Ok(())
 }
 
-/// Text that breaks neither its cell nor the page.
+/// Text that a person may have typed, so that it breaks neither its cell nor the page.
 fn cell(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
-            '|' | '\\' | '<' | '>' | '`' | '*' | '_' | '[' | ']' => safe.extend(['\\', letter]),
-            '\n' | '\r' => safe.push(' '),
+            '|' | '\\' | '<' | '>' | '`' | '*' | '_' | '[' | ']' | '&' | '~' | '$' | '!' | '#'
+            | '@' => {
+                safe.extend(['\\', letter]);
+            }
+            // Lines end a cell, and other control characters steer terminals.
+            letter if letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}') => {
+                safe.push(' ');
+            }
             _ => safe.push(letter),
         }
     }
     safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_person_typed_is_text() {
+        let typed = "a | b\n# <img src=x> [x](y) **z** `c` ~~d~~ &lt; \u{1b}[2J";
+        let safe = cell(typed);
+        assert!(!safe.contains(['\n', '\u{1b}']));
+        let letters: Vec<char> = safe.chars().collect();
+        for (n, letter) in letters.iter().enumerate() {
+            let is_markup = "|<>`*_[]&~#".contains(*letter);
+            assert!(!is_markup || letters[n - 1] == '\\', "{safe}");
+        }
+    }
 }

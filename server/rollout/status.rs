@@ -59,6 +59,20 @@ pub struct Status {
     pub clear_since: Option<DateTime<Utc>>,
     /// What people have been told already.
     pub told: Told,
+    /// The models of both arms as they were at the start; none in rollouts of an earlier release.
+    #[serde(default)]
+    pub models: Vec<Models>,
+}
+
+/// The models of both arms for some tasks, the primary first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Models {
+    /// The tasks that have these.
+    pub tasks: Vec<String>,
+    /// Control's.
+    pub control: Vec<String>,
+    /// The candidate's.
+    pub candidate: Vec<String>,
 }
 
 /// What a rollout is doing.
@@ -175,6 +189,29 @@ impl Status {
         if self.state == State::Running {
             let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
             self.soaked_ms = self.soaked_ms.saturating_add(passed);
+        }
+    }
+
+    /// The models of both arms, in words.
+    pub fn models_in_words(&self) -> String {
+        let words = self.models.iter().map(|it| {
+            let tasks = if self.models.len() == 1 {
+                String::new()
+            } else {
+                format!("{}: ", it.tasks.join(", "))
+            };
+            let list = |models: &[String]| match models {
+                [] => "none".to_owned(),
+                models => models.join(", then "),
+            };
+            let (control, candidate) = (list(&it.control), list(&it.candidate));
+            format!("{tasks}control {control}; candidate {candidate}")
+        });
+        let words: Vec<_> = words.collect();
+        if words.is_empty() {
+            "not kept".to_owned()
+        } else {
+            words.join(". ")
         }
     }
 

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::{
-    answers::{Checked, HistoryEntry, RolloutDetails, RolloutState},
+    answers::{Checked, HistoryEntry, RolloutDetails, RolloutState, Started},
     updates::Update,
 };
 use super::feature_flags_router::{MAX_REASON, actor, checked};
@@ -26,7 +26,11 @@ use crate::{
     },
     live_flags::LiveFlags,
     procedures,
-    rollout::{audit::Explanation, controller::Controller, plan::Plan},
+    rollout::{
+        audit::Explanation,
+        controller::{Controller, Wishes},
+        plan::Plan,
+    },
 };
 
 /// The longest plan, in UTF-16 code units.
@@ -43,14 +47,15 @@ pub fn register(registry: &mut Registry, controller: Arc<Controller>, live: Arc<
         /// One rollout: where it is, its plan, what its traffic proves, and what comes next.
         query Admin get = get, errors answers::ASKING;
         /// Starts a rollout by a plan's name or by its TOML. It serves control only until the first
-        /// tick has run, which takes about a second.
+        /// tick has run, which takes about a second. One that would take users back from the model that
+        /// they have is refused unless that is meant.
         mutation Admin start = start, errors answers::STARTING;
         /// Stops the clock of the stage. The share stays what it is, and the candidate is still
         /// taken back on evidence.
         mutation Admin pause = pause, errors answers::CHANGING;
         /// Ends a pause.
         mutation Admin resume = resume, errors answers::CHANGING;
-        /// Begins the next stage now, whatever its soak and its proof.
+        /// Begins the next stage now, whatever its soak and its proof; one that is paused goes on.
         mutation Admin advance = advance, errors answers::CHANGING;
         /// Moves the share within the stage.
         mutation Admin setShare = set_share, errors answers::CHANGING;
@@ -75,7 +80,7 @@ struct ValidatePlan {
     #[schemars(length(min = 1, max = MAX_PLAN))]
     plan: String,
     /// Requests a day that its tasks get. Where this is given, stages that are too short to see
-    /// anything are warned of.
+    /// anything, or to be proven, are warned of.
     #[serde(default)]
     #[schemars(range(min = 1))]
     requests_per_day: Option<f64>,
@@ -133,7 +138,7 @@ async fn list(
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct WhichRollout {
-    /// The rollout.
+    /// The rollout; the beginning of its id is enough where no other begins so.
     id: String,
 }
 
@@ -158,26 +163,33 @@ struct StartRollout {
     /// Puts the same users in that the last rollout of this plan had.
     #[serde(default)]
     keep_users: bool,
+    /// Users may lose the model that an earlier rollout or the live share gave them.
+    #[serde(default)]
+    take_back: bool,
 }
 
 async fn start(
     controller: Arc<Controller>,
     context: Context,
     input: StartRollout,
-) -> Result<RolloutState, RpcError> {
+) -> Result<Started, RpcError> {
     let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
-    let started = controller
-        .start(&input.plan, reason, &actor, input.keep_users)
+    let wishes = Wishes {
+        keep_users: input.keep_users,
+        take_back: input.take_back,
+    };
+    let (status, moves) = controller
+        .start(&input.plan, reason, &actor, wishes)
         .await
         .map_err(answers::refusal)?;
-    tracing::warn!(actor, rollout = started.id, reason, "rollout started");
-    Ok(RolloutState::new(&started))
+    tracing::info!(actor, rollout = status.id, reason, moves = ?moves.words, "rollout started");
+    Ok(Started::new(&status, moves))
 }
 
 /// A change to a rollout.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct ChangeRollout {
-    /// The rollout.
+    /// The rollout; the beginning of its id is enough where no other begins so.
     id: String,
     /// The version that this is based on.
     #[schemars(range(min = 0))]
@@ -189,7 +201,7 @@ struct ChangeRollout {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 struct MoveShare {
-    /// The rollout.
+    /// The rollout; the beginning of its id is enough where no other begins so.
     id: String,
     /// The version that this is based on.
     #[schemars(range(min = 0))]

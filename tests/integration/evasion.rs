@@ -34,7 +34,7 @@ control = ["trusty"]
 candidate = ["shiny"]
 "#;
 /// Ways of the sandbox to answer nothing that helps.
-const EVASIONS: [&str; 7] = ["empty", "400", "403", "404", "422", "refusal", "too-long"];
+const EVASIONS: [&str; 6] = ["400", "403", "404", "422", "refusal", "too-long"];
 /// First attempts that are enough.
 const ENOUGH: u64 = 20;
 /// From those until nobody gets it.
@@ -68,7 +68,9 @@ async fn reach(server: &LocalServer, id: &str, state: &str, patience: Duration) 
 }
 
 async fn asked(server: &LocalServer, more_than: u64) {
+    let since = Instant::now();
     while server.requests_to("shiny").await < more_than {
+        assert!(since.elapsed() < MUST_BE_TOLD, "the candidate is not asked");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -156,7 +158,7 @@ async fn so_is_one_that_answered_before_at_every_share() {
 
 #[tokio::test]
 async fn what_our_account_is_refused_holds_instead() {
-    for fault in ["401", "402", "key-limit"] {
+    for fault in ["401", "402"] {
         let rollout = story(50.0, fault, 20, "holding").await;
         assert_eq!(rollout["state"]["because"], "account", "{fault}");
         assert_eq!(rollout["share"], 50.0, "{fault}");

@@ -16,6 +16,7 @@ mod documentation;
 mod documents;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod drive;
+#[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod evasion;
 mod feature_flags;
 mod feature_flags_vectors;

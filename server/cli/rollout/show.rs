@@ -111,12 +111,26 @@ pub(super) fn rollout(rollout: &Value) -> String {
         ("version", text(rollout, "version")),
         ("started", moment(rollout, "startedAt")),
     ];
+    for models in list(rollout, "models") {
+        let joined = |key: &str| {
+            let names = list(models, key).iter().filter_map(Value::as_str);
+            names.collect::<Vec<_>>().join(", then ")
+        };
+        if list(rollout, "models").len() > 1 {
+            lines.push(("tasks", joined("tasks").replace(", then ", ", ")));
+        }
+        lines.push(("control", joined("control")));
+        lines.push(("candidate", joined("candidate")));
+    }
     if rollout.get("next").is_some_and(Value::is_string) {
         lines.push(("next", text(rollout, "next")));
     }
     let mut shown = String::new();
     for (name, value) in lines {
         shown.push_str(&format!("{name:<9} {}\n", clean(&value)));
+    }
+    for line in list(rollout, "moves").iter().filter_map(Value::as_str) {
+        shown.push_str(&format!("  {}\n", clean(line)));
     }
     for line in list(rollout, "words").iter().filter_map(Value::as_str) {
         shown.push_str(&format!("  {}\n", clean(line)));
@@ -140,6 +154,9 @@ pub(super) fn valid(answer: &Value) -> String {
     let mut shown = "The plan can be used.\n".to_owned();
     for warning in list(answer, "warnings").iter().filter_map(Value::as_str) {
         shown.push_str(&format!("warning: {}\n", clean(warning)));
+    }
+    for note in list(answer, "notes").iter().filter_map(Value::as_str) {
+        shown.push_str(&format!("  {}\n", clean(note)));
     }
     shown
 }

@@ -23,6 +23,7 @@ pub(super) fn alert(
     world: &World,
 ) -> Alert {
     let Status { plan, id, .. } = status;
+    let text = format!("{text} Models: {}.", status.models_in_words());
     Alert {
         id: world.id(now.wall),
         kind,
@@ -36,6 +37,7 @@ pub(super) fn alert(
             "stage": status.stage,
             "share": status.share,
             "version": status.version,
+            "models": status.models,
             "finding": finding,
         }),
         at: now.wall,

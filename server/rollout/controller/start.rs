@@ -7,6 +7,7 @@ use super::{
     ControlError, Controller,
     entry::{Author, Entry, Next, place},
     memory,
+    moves::{Draw, Moves},
 };
 use crate::rollout::{
     evidence::Strata,
@@ -16,20 +17,29 @@ use crate::rollout::{
     store::AuditRow,
 };
 
+/// How a rollout is to begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// Takes over salt and algorithm of the newest rollout of the same plan, so that the same users
+    /// come first.
+    pub keep_users: bool,
+    /// Users may lose the model that an earlier rollout or the live share gave them.
+    pub take_back: bool,
+}
+
 /// How far back a user's requests make its stratum.
 const HISTORY: TimeDelta = TimeDelta::days(7);
 
 impl Controller {
     /// Begins a rollout with a plan of the library, or with one given as TOML (a text of more than
-    /// one line). `keep_users` takes over salt and algorithm of the newest rollout of the same plan,
-    /// so that the same users come first.
+    /// one line), and says whom that moves. One that takes users back has to be meant so.
     pub async fn start(
         &self,
         plan: &str,
         reason: &str,
         actor: &str,
-        keep_users: bool,
-    ) -> Result<Status, ControlError> {
+        wishes: Wishes,
+    ) -> Result<(Status, Moves), ControlError> {
         let plan = self.plan(plan)?;
         let by = Author::new(reason, actor)?;
         let mut writer = self.writer.lock().await;
@@ -38,7 +48,18 @@ impl Controller {
         }
         let now = self.world.now();
         self.refuse_overlap(&plan)?;
-        let entry = self.new_entry(plan, by, keep_users, now).await?;
+        let entry = self.new_entry(plan, by, wishes.keep_users, now).await?;
+        let moves = self.moves(
+            &entry.plan,
+            Draw {
+                salt: &entry.status.salt,
+                algorithm: entry.status.algorithm,
+                share: entry.status.share,
+            },
+        );
+        if moves.taken_back > 0.0 && !wishes.take_back {
+            return Err(ControlError::TakesBack { moves });
+        }
         let status = entry.status.clone();
         let audit = AuditRow {
             id: self.world.id(now.wall),
@@ -53,6 +74,8 @@ impl Controller {
                 "cursor": entry.cursor,
                 "atMs": now.wall.timestamp_millis(),
                 "step": Step::None,
+                "models": status.models_in_words(),
+                "moves": moves.words,
             }),
             version: status.version,
         };
@@ -63,7 +86,7 @@ impl Controller {
         };
         self.commit(&mut writer, next, now).await?;
         self.hurry.notify_one();
-        Ok(status)
+        Ok((status, moves))
     }
 
     fn plan(&self, name_or_text: &str) -> Result<Plan, ControlError> {
@@ -134,6 +157,7 @@ impl Controller {
             reason: by.reason.to_owned(),
             clear_since: None,
             told: Default::default(),
+            models: self.models_of(&plan),
         };
         Ok(Entry {
             plan: plan.into(),

@@ -162,6 +162,8 @@ impl Controller {
         request: Request<'_>,
         turn: impl Fn(&Entry, &Finding) -> Result<Turn, String>,
     ) -> Result<Status, ControlError> {
+        let id = self.id_of(request.id).await?;
+        let request = Request { id: &id, ..request };
         if self.inner.lock().get(request.id).is_none() {
             let stored = self.stored(request.id).await?;
             let status = memory::status(&stored.status, stored.version);

@@ -37,8 +37,11 @@ const GATE: State = State::WaitingAtGate { recommended: true };
 async fn a_start_serves_control_until_a_tick_has_written() {
     let rig = Rig::new().await;
     rig.controller.tick().await;
-    let status = rig.controller.start(FAST, "try it", "user:1", false).await;
-    assert_eq!(status.expect("a rollout").share.get(), 10.0);
+    let status = rig
+        .controller
+        .start(FAST, "try it", "user:1", Wishes::default())
+        .await;
+    assert_eq!(status.expect("a rollout").0.share.get(), 10.0);
     assert_eq!(rig.serves(), 0.0);
     rig.store.0.lock().is_full = true;
     assert!(!rig.second(0, |_| false).await);
@@ -192,12 +195,15 @@ async fn rollouts_beside_each_other_have_other_tasks_and_other_users() {
     let first = rig.started().await;
     let overlapping = rig
         .controller
-        .start("demo", "all tasks", "user:1", false)
+        .start("demo", "all tasks", "user:1", Wishes::default())
         .await;
     assert!(matches!(overlapping, Err(ControlError::Overlaps { .. })));
     let other = FAST.replace("\"chat\"", "\"email-draft\"");
-    let second = rig.controller.start(&other, "too", "user:1", false).await;
-    let second = second.expect("a rollout");
+    let second = rig
+        .controller
+        .start(&other, "too", "user:1", Wishes::default())
+        .await;
+    let second = second.expect("a rollout").0;
     assert_ne!(first.salt, second.salt);
     rig.second(0, |_| false).await;
     assert_eq!(rig.flags.live().rollouts.len(), 2);
@@ -207,9 +213,20 @@ async fn rollouts_beside_each_other_have_other_tasks_and_other_users() {
         .await;
     assert_eq!(rolled.expect("rolled back").state, State::RolledBack);
     assert_eq!(rig.serves(), 0.0);
-    let again = rig.controller.start(FAST, "again", "user:1", true).await;
+    let again = rig
+        .controller
+        .start(
+            FAST,
+            "again",
+            "user:1",
+            Wishes {
+                keep_users: true,
+                take_back: true,
+            },
+        )
+        .await;
     assert_eq!(
-        again.expect("a rollout").salt,
+        again.expect("a rollout").0.salt,
         second.salt,
         "the newest of the plan"
     );
@@ -379,9 +396,9 @@ async fn fixed_thresholds_judge_where_the_plan_says_so() {
     let plan = FAST.replace("tasks =", "judge = \"thresholds\"\ntasks =");
     let status = rig
         .controller
-        .start(&plan, "as before", "user:1", false)
+        .start(&plan, "as before", "user:1", Wishes::default())
         .await;
-    let id = status.expect("a rollout").id;
+    let id = status.expect("a rollout").0.id;
     rig.second(0, |_| false).await;
     rig.second(200, |_| false).await;
     rig.second(50, candidate_fails).await;

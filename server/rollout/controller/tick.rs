@@ -143,7 +143,26 @@ impl Controller {
         }
         let Status { share, state, .. } = &entry.status;
         let (share, state) = (share.get(), state.name());
-        tracing::info!(rollout = id, action, share, state, "a rollout has changed");
+        let reason = &entry.status.reason;
+        if matches!(action, "rolled-back" | "held") {
+            tracing::warn!(
+                rollout = id,
+                action,
+                share,
+                state,
+                reason,
+                "a rollout has changed"
+            );
+        } else {
+            tracing::info!(
+                rollout = id,
+                action,
+                share,
+                state,
+                reason,
+                "a rollout has changed"
+            );
+        }
         // Nobody needs to listen.
         let _ = self.changes.send(Arc::new(Change {
             action: action.to_owned(),

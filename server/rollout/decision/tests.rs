@@ -73,6 +73,7 @@ fn status(state: State, stage: usize) -> Status {
         reason: "so".into(),
         clear_since: Some(now() - TimeDelta::hours(1)),
         told: Default::default(),
+        models: Vec::new(),
     }
 }
 

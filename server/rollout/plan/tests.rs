@@ -7,6 +7,7 @@ fn known() -> Known {
     Known {
         tasks: names(&["chat", "email-draft"]),
         models: names(&["glm", "gemma"]),
+        ..Known::default()
     }
 }
 

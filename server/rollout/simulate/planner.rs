@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::rollout::plan::Plan;
+use crate::rollout::plan::{Gate, Plan};
 
 /// Candidates that a stage is asked about: how many times as many errors as control.
 pub const RATIOS: [f64; 3] = [2.0, 5.0, 10.0];
@@ -33,6 +33,56 @@ pub fn wald_hours(
     }
 }
 
+/// The evidence that promotes without a person, in the mean of two tests with seven alternatives each.
+const PROOF: f64 = 100.0 * 2.0 * 7.0;
+
+/// The mean requests of both arms until a candidate as good as control is proven no worse: by its ratio
+/// to control, or by failing more rarely than `good` (0 to 1), whichever is sooner.
+pub fn proof_requests(baseline: f64, share: f64, rho_bad: f64, good: f64) -> f64 {
+    let divergence = |p: f64, q: f64| p * (p / q).ln() + (1.0 - p) * ((1.0 - p) / (1.0 - q)).ln();
+    let bad = share * rho_bad / (share * rho_bad + 1.0 - share);
+    let by_ratio = PROOF.ln() / (baseline * divergence(share, bad));
+    let by_rate = if baseline < good {
+        PROOF.ln() / (share * divergence(baseline, good))
+    } else {
+        f64::INFINITY
+    };
+    let requests = [by_ratio, by_rate]
+        .into_iter()
+        .filter(|it| it.is_finite() && *it > 0.0)
+        .fold(f64::INFINITY, f64::min);
+    requests.ceil()
+}
+
+/// What each stage but the last needs before the next one opens, a sentence each.
+pub fn needs(plan: &Plan, baseline: f64) -> Vec<String> {
+    let stages = plan.stages.iter().enumerate();
+    let stages = stages.take(plan.stages.len().saturating_sub(1));
+    let words = stages.map(|(n, stage)| {
+        let share = plan.share_of(n).get();
+        let good = plan.evidence.good_error_rate;
+        let requests = proof_requests(baseline, share / 100.0, stage.rho_bad, good);
+        let percent = baseline * 100.0;
+        let proof = if requests.is_finite() {
+            format!(
+                "proof that it is safe takes about {requests:.0} requests of both arms where {percent} % \
+                 of control's fail and the candidate is as good"
+            )
+        } else {
+            "its safety cannot be proven, as one arm has no users".to_owned()
+        };
+        let then = match stage.gate {
+            Gate::Manual => "a person is asked after the soak in any case".to_owned(),
+            Gate::Automatic => format!(
+                "the next stage opens on it, and without it a person is asked after {}, twice the soak",
+                in_words(2.0 * stage.soak.as_secs_f64() / 3600.0)
+            ),
+        };
+        format!("Stage {}: {proof}; {then}", n + 1)
+    });
+    words.collect()
+}
+
 /// What the shipped tests need beyond the bound: bins, the mixtures over ratios and starting hours,
 /// and the other metrics' part of the evidence. Simulated delays are 1.5 to 2.1 times the bound
 /// (docs/statistics.md); one number for all of them is as exact as a plan has to be.
@@ -49,6 +99,8 @@ pub struct Traffic {
     pub baseline: f64,
     /// The ratio of error rates that the plan tolerates.
     pub margin: f64,
+    /// The error rate that is good enough however rare errors are, 0 to 1.
+    pub good: f64,
 }
 
 /// A stage as it is planned.
@@ -60,6 +112,10 @@ pub struct PlannedStage {
     pub share: f64,
     /// How long it soaks.
     pub hours: f64,
+    /// A candidate this many times worse must not pass.
+    pub rho_bad: f64,
+    /// What opens the next stage; none follows the last.
+    pub gate: Option<Gate>,
 }
 
 /// What a stage can see.
@@ -70,6 +126,9 @@ pub struct StageSight {
     /// The mean hours until a candidate 2, 5 and 10 times as bad is taken back; infinite where the
     /// arms cannot be compared.
     pub needed_hours: [f64; RATIOS.len()],
+    /// The mean hours until a candidate that is as good as control is proven no worse; infinite where
+    /// that cannot be.
+    pub proof_hours: f64,
 }
 
 impl StageSight {
@@ -108,6 +167,11 @@ pub fn plan(traffic: Traffic, stages: impl IntoIterator<Item = PlannedStage>) ->
         .into_iter()
         .map(|stage| StageSight {
             needed_hours: RATIOS.map(|ratio| needed(stage.share / 100.0, ratio)),
+            proof_hours: {
+                let share = stage.share / 100.0;
+                let requests = proof_requests(traffic.baseline, share, stage.rho_bad, traffic.good);
+                requests / (traffic.requests_per_day / 24.0)
+            },
             stage,
         })
         .collect();
@@ -121,14 +185,33 @@ impl Sight {
             requests_per_day,
             baseline,
             margin: plan.evidence.margin,
+            good: plan.evidence.good_error_rate,
         };
         let stages = plan.stages.iter().enumerate();
         let stages = stages.map(|(n, stage)| PlannedStage {
             name: (n + 1).to_string(),
             share: plan.share_of(n).get(),
             hours: stage.soak.as_secs_f64() / 3600.0,
+            rho_bad: stage.rho_bad,
+            gate: (!plan.is_last(n)).then_some(stage.gate),
         });
         self::plan(traffic, stages)
+    }
+
+    /// A sentence for each stage whose automatic gate will ask a person, as proof comes too late.
+    pub fn unproven(&self) -> impl Iterator<Item = String> {
+        let late = |it: &&StageSight| {
+            it.stage.gate == Some(Gate::Automatic) && it.proof_hours > 2.0 * it.stage.hours
+        };
+        self.stages.iter().filter(late).map(|it| {
+            format!(
+                "Stage {} takes about {} to be proven, so its automatic gate asks a person after {}, \
+                 twice the soak",
+                it.stage.name,
+                in_words(it.proof_hours),
+                in_words(2.0 * it.stage.hours)
+            )
+        })
     }
 
     /// The stages that are too short to see anything, though they have a control to compare with.
@@ -144,6 +227,7 @@ impl fmt::Display for Sight {
             requests_per_day,
             baseline,
             margin,
+            ..
         } = self.traffic;
         writeln!(
             f,
@@ -155,7 +239,9 @@ impl fmt::Display for Sight {
             write!(f, "{:>10}", format!("{ratio}× in"))?;
         }
         for sight in &self.stages {
-            let PlannedStage { name, share, hours } = &sight.stage;
+            let PlannedStage {
+                name, share, hours, ..
+            } = &sight.stage;
             write!(
                 f,
                 "\n{name:<16}{:>8}{:>10}",
@@ -170,15 +256,30 @@ impl fmt::Display for Sight {
                 None if *share >= 100.0 => write!(f, "  no control: judged by frozen rates")?,
                 None => write!(f, "  TOO SHORT to see even {}× worse", RATIOS[2])?,
             }
+            let proof = in_words(sight.proof_hours);
+            match sight.stage.gate {
+                None => {}
+                Some(Gate::Manual) => write!(f, "; proven in {proof}, and asks a person")?,
+                Some(Gate::Automatic) if sight.proof_hours > 2.0 * hours => {
+                    let asked = in_words(2.0 * hours);
+                    write!(f, "; proven in {proof}: ASKS A PERSON after {asked}")?;
+                }
+                Some(Gate::Automatic) => {
+                    let promoted = in_words(sight.proof_hours.max(*hours));
+                    write!(f, "; proven in {proof}, so promoted after {promoted}")?;
+                }
+            }
         }
         Ok(())
     }
 }
 
-/// `12 min`, `3.4 h`, `12 d`, `never`.
+/// `45 s`, `12 min`, `3.4 h`, `12 d`, `never`.
 fn in_words(hours: f64) -> String {
     if !hours.is_finite() {
         "never".to_owned()
+    } else if hours < 1.0 / 60.0 {
+        format!("{:.0} s", hours * 3600.0)
     } else if hours < 1.0 {
         format!("{:.0} min", hours * 60.0)
     } else if hours < 100.0 {
@@ -227,16 +328,45 @@ mod tests {
     }
 
     #[test]
+    fn proof_takes_as_long_as_in_simulations() {
+        // Simulated by others: 28.8 and 14.6 hours at 2 %, 84 and 16 hours at .5 %.
+        for (baseline, share, simulated) in [
+            (0.02, 0.1, 28.8),
+            (0.02, 0.5, 14.6),
+            (0.005, 0.5, 16.0),
+            (0.005, 0.1, 84.0),
+        ] {
+            let requests = proof_requests(baseline, share, 2.0, 0.01);
+            let hours = requests / (10_000.0 / 24.0);
+            let ratio = hours / simulated;
+            assert!((0.6..1.7).contains(&ratio), "{baseline} {share}: {hours} h");
+        }
+        assert_eq!(proof_requests(0.02, 1.0, 2.0, 0.01), f64::INFINITY);
+        assert_eq!(proof_requests(0.0, 0.1, 2.0, 0.0), f64::INFINITY);
+    }
+
+    #[test]
+    fn short_spans_are_told_in_seconds() {
+        let spans = [(45.0, "45 s"), (60.0, "1 min"), (90.0 * 60.0, "1.5 h")];
+        for (seconds, words) in spans {
+            assert_eq!(in_words(seconds / 3600.0), words);
+        }
+    }
+
+    #[test]
     fn a_short_crash_test_is_called_too_short() {
         let traffic = Traffic {
             requests_per_day: 10_000.0,
             baseline: 0.02,
             margin: 1.25,
+            good: 0.01,
         };
         let stage = |name: &str, share, hours| PlannedStage {
             name: name.to_owned(),
             share,
             hours,
+            rho_bad: 2.0,
+            gate: Some(Gate::Automatic),
         };
         let sight = plan(
             traffic,

@@ -14,12 +14,13 @@ use crate::{
         units::Percent,
     },
     rollout::{
-        controller::{Change, ControlError, View},
-        decision::{Arm, Finding},
+        audit::capital,
+        controller::{Change, ControlError, Moves, SELF, View},
+        decision::{Arm, Finding, NotCounted},
         evidence::Level,
         plan::{Plan, PlanFault, PlanFaults},
         simulate::planner::{self, PlannedStage, Sight, StageSight},
-        status::{State, Status},
+        status::{Models, State, Status},
         store::AuditRow,
     },
 };
@@ -64,6 +65,31 @@ pub(super) struct RolloutState {
     changed_by: String,
     /// Why.
     reason: String,
+    /// The models of both arms as they were at the start; none in rollouts of an earlier release.
+    models: Vec<Models>,
+}
+
+/// A rollout that has begun.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Started {
+    /// Where it is.
+    #[serde(flatten)]
+    state: RolloutState,
+    /// Whom that moves from which model to which, a sentence each.
+    moves: Vec<String>,
+    /// The percentage of users who lose the model that they had.
+    taken_back: f64,
+}
+
+impl Started {
+    pub(super) fn new(status: &Status, moves: Moves) -> Self {
+        Self {
+            state: RolloutState::new(status),
+            moves: moves.words,
+            taken_back: moves.taken_back,
+        }
+    }
 }
 
 impl RolloutState {
@@ -78,7 +104,10 @@ impl RolloutState {
             stages: status.stages,
             share: status.share,
             soaked_ms: status.soaked_ms,
-            level: status.told.level.unwrap_or(Level::Clear),
+            level: match status.state {
+                State::RolledBack if status.changed_by == SELF => Level::Rollback,
+                _ => status.told.level.unwrap_or(Level::Clear),
+            },
             version: status.version,
             algorithm: status.algorithm,
             // JavaScript's dates have milliseconds.
@@ -88,6 +117,7 @@ impl RolloutState {
             released_at: status.released_at.map(|at| at.trunc_subsecs(3)),
             changed_by: status.changed_by.clone(),
             reason: status.reason.clone(),
+            models: status.models.clone(),
         }
     }
 
@@ -131,8 +161,8 @@ impl RolloutDetails {
         Self {
             state: RolloutState::new(&view.status),
             left_ms: view.left_seconds.saturating_mul(1000),
+            words: words(&view),
             next: view.next,
-            words: words(&view.finding),
             wanted: view.plan,
             finding: view.finding,
             verdict: view.verdict,
@@ -140,13 +170,15 @@ impl RolloutDetails {
     }
 }
 
-/// A finding as a person would say it.
-fn words(finding: &Finding) -> Vec<String> {
-    let level = match finding.level {
-        Level::Clear => "Nothing speaks against the candidate.",
-        Level::Watch => "Something may be wrong with the candidate; the ramp is frozen.",
-        Level::Hold => "The candidate is probably worse than control; it is not promoted.",
-        Level::Rollback => "The candidate is worse than control.",
+/// What is known, as a person would say it.
+fn words(view: &View) -> Vec<String> {
+    let (finding, status) = (&view.finding, &view.status);
+    let level = match (status.state, finding.level) {
+        (State::RolledBack, _) => "It was taken back: everybody is on control.",
+        (_, Level::Clear) => "Nothing speaks against the candidate.",
+        (_, Level::Watch) => "Something may be wrong with the candidate; the ramp is frozen.",
+        (_, Level::Hold) => "The candidate is probably worse than control; it is not promoted.",
+        (_, Level::Rollback) => "The candidate is worse than control.",
     };
     let mut words = vec![level.to_owned()];
     if finding.limit_broken {
@@ -158,24 +190,57 @@ fn words(finding: &Finding) -> Vec<String> {
     if finding.sample_mismatch {
         words.push("The arms' users are not in the ratio of the share.".to_owned());
     }
-    words.push(format!(
-        "The evidence that the candidate is worse is {:.3}.",
-        finding.e
-    ));
+    if finding.account_refused {
+        words.push("The provider refuses our account, which blames no arm.".to_owned());
+    }
+    match &finding.not_counted {
+        Some(NotCounted::Differs { figures, .. }) => words.push(format!(
+            "The candidate loses requests that control answers: {figures}."
+        )),
+        Some(NotCounted::TakenBack { why }) => words.push(format!("{}.", capital(why))),
+        None => {}
+    }
+    words.push(evidence(finding.e, &view.plan));
     let users = finding.users;
     words.push(arm("candidate", &finding.candidate) + &format!(" It had {users} users."));
     words.push(arm("control", &finding.control));
-    words.push(
-        match (finding.proven, finding.recommended) {
-            (true, _) => "The next stage is proven safe",
-            (false, true) => "The next stage is recommended",
-            (false, false) => "The next stage is not recommended",
-        }
-        .to_owned()
-            + ": "
-            + &finding.why,
-    );
+    if !status.state.is_final() {
+        words.push(outlook(status.state, finding));
+    }
     words
+}
+
+/// What E is, and what it would have to be.
+fn evidence(e: f64, plan: &Plan) -> String {
+    let levels = &plan.evidence;
+    let scale = format!(
+        "1 says nothing; watch from {}, hold from {}, rollback from {}",
+        levels.watch, levels.hold, levels.rollback
+    );
+    if e <= 1.0005 {
+        format!("There is no evidence yet that the candidate is worse: E is {e:.1} ({scale}).")
+    } else {
+        format!("The evidence that the candidate is worse: E is {e:.1} ({scale}).")
+    }
+}
+
+/// What is recommended now; a gate says what was recommended when it asked.
+fn outlook(state: State, finding: &Finding) -> String {
+    let now = match (finding.proven, finding.recommended) {
+        (true, _) => "The next stage is proven safe",
+        (false, true) => "The next stage is recommended",
+        (false, false) => "The next stage is not recommended",
+    };
+    let earlier = match state {
+        State::WaitingAtGate { recommended: true } if !finding.recommended => {
+            " any more; it was when the gate asked"
+        }
+        State::WaitingAtGate { recommended: false } if finding.recommended => {
+            " by now; it was not when the gate asked"
+        }
+        _ => "",
+    };
+    format!("{now}{earlier}: {}", finding.why)
 }
 
 fn arm(name: &str, arm: &Arm) -> String {
@@ -195,6 +260,8 @@ pub(super) struct Checked {
     faults: Vec<PlanFault>,
     /// What does not hinder a start but deserves a look.
     warnings: Vec<String>,
+    /// What each stage needs before the next one opens, a sentence each.
+    notes: Vec<String>,
     /// The plan with all its defaults, where it can be used.
     plan: Option<Plan>,
 }
@@ -206,6 +273,7 @@ impl Checked {
             Ok(plan) => Self {
                 valid: true,
                 faults: Vec::new(),
+                notes: planner::needs(&plan, traffic.map_or(0.02, |(_, baseline)| baseline)),
                 warnings: traffic.map_or_else(Vec::new, |traffic| blind(&plan, traffic)),
                 plan: Some(plan),
             },
@@ -213,24 +281,27 @@ impl Checked {
                 valid: false,
                 faults: faults.faults,
                 warnings: Vec::new(),
+                notes: Vec::new(),
                 plan: None,
             },
         }
     }
 }
 
-/// A sentence for each stage that is too short.
+/// A sentence for each stage that is too short to see anything, or to be proven.
 fn blind(plan: &Plan, (requests_per_day, baseline): (f64, f64)) -> Vec<String> {
     let sight = Sight::of(plan, requests_per_day, baseline);
     let warn = |it: &StageSight| {
-        let PlannedStage { name, share, hours } = &it.stage;
+        let PlannedStage {
+            name, share, hours, ..
+        } = &it.stage;
         let [.., worst] = planner::RATIOS;
         format!(
             "Stage {name} ({share} % for {hours} h) is too short to see even a candidate {worst} \
              times as bad as control at {requests_per_day} requests a day"
         )
     };
-    sight.blind().map(warn).collect()
+    sight.blind().map(warn).chain(sight.unproven()).collect()
 }
 
 /// Where a rollout was at a moment.
@@ -380,7 +451,11 @@ pub(super) fn changed(
         version,
         ..
     } = &status;
-    tracing::warn!(actor = changed_by, rollout = id, %share, version, reason, "rollout: {action}");
+    if status.state == State::RolledBack {
+        tracing::warn!(actor = changed_by, rollout = id, %share, version, reason, "rollout: {action}");
+    } else {
+        tracing::info!(actor = changed_by, rollout = id, %share, version, reason, "rollout: {action}");
+    }
     Ok(RolloutState::new(&status))
 }
 
@@ -420,6 +495,19 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
             ),
         )
         .with_details(json!(Overlap { rollout_id: id })),
+        ControlError::TakesBack { moves } => RpcError::new(
+            ErrorCode::PreconditionFailed,
+            format!(
+                "This start takes users back: {}. If that is meant, say `takeBack: true` \
+                 (`--take-back`)",
+                moves.words.join(". ")
+            ),
+        )
+        .with_details(json!({ "takenBack": moves.taken_back, "moves": moves.words })),
+        ControlError::Ambiguous { id, matches } => RpcError::bad_request(format!(
+            "`{id}` is the beginning of several rollouts' ids: {}; write more of it",
+            matches.join(", ")
+        )),
         ControlError::NoReason => RpcError::bad_request("`reason` is blank; say why"),
         ControlError::Stale {
             based_on,

@@ -172,7 +172,7 @@ pub(crate) fn slack(received: &Received) -> Result<(), &'static str> {
             "header" => text(&block["text"], &["plain_text"], 150),
             "section" => {
                 let fields = list("fields");
-                let some = text(&block["text"], &["mrkdwn"], 3000) || !fields.is_empty();
+                let some = text(&block["text"], &["plain_text"], 3000) || !fields.is_empty();
                 some && fields.len() <= 10 && fields.iter().all(|f| text(f, &["mrkdwn"], 2000))
             }
             "context" => {

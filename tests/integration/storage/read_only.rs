@@ -11,7 +11,7 @@ use modelramp::{
     },
     ai_metrics::{AiMetrics, Event, EventStore, Outcome},
     rollout::{
-        controller::{Controller, Parts, World},
+        controller::{Controller, Parts, Wishes, World},
         plan::{Known, Library},
         store::{Commit, RolloutStore},
     },
@@ -139,8 +139,10 @@ async fn kept_rollout(url: &str) -> String {
     })
     .await
     .unwrap();
-    let started = controller.start(PLAN, "try it", "user:1", false).await;
-    let id = started.unwrap().id;
+    let started = controller
+        .start(PLAN, "try it", "user:1", Wishes::default())
+        .await;
+    let id = started.unwrap().0.id;
     assert!(controller.tick().await);
     for user in 1..=400 {
         let subject = Subject::User(user);

@@ -122,10 +122,13 @@ impl Rig {
 
     pub(super) async fn started(&self) -> Status {
         self.controller.tick().await;
-        let status = self.controller.start(FAST, "try it", "user:1", false).await;
+        let status = self
+            .controller
+            .start(FAST, "try it", "user:1", Wishes::default())
+            .await;
         let status = status.expect("a rollout");
         self.second(0, |_| false).await;
-        status
+        status.0
     }
 
     /// The end of a request of the next user, answered.

@@ -29,8 +29,11 @@ impl Crowd {
             "name = \"net\"\ntasks = [\"chat\"]\n[[stages]]\nshare = {share}\nsoak = \"1h\"\n\
              [[stages]]\nshare = 100\nsoak = \"1h\"\n"
         );
-        let started = rig.controller.start(&plan, "try it", "user:1", false).await;
-        let id = started.expect("a rollout").id;
+        let started = rig
+            .controller
+            .start(&plan, "try it", "user:1", Wishes::default())
+            .await;
+        let id = started.expect("a rollout").0.id;
         rig.second(0, |_| false).await;
         let mut users = Vec::new();
         for (variant, wanted) in [(Variant::Control, control), (Variant::Candidate, candidate)] {

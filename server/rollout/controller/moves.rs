@@ -1,0 +1,195 @@
+//! Which users a start moves which way.
+//!
+//! Users are not looked at one by one: a hash spreads them evenly, so a share of buckets is that share
+//! of users. Where the salt stays, whoever was below the smaller share stays; where a new one is drawn,
+//! old and new places have nothing to do with each other.
+
+use std::collections::BTreeMap;
+
+use super::Controller;
+use crate::{
+    _core::{
+        config::Algorithm,
+        feature_flags::{Live, LiveRollout},
+        units::Percent,
+    },
+    rollout::{plan::Plan, status::Models},
+};
+
+/// Less than this percentage of users is nobody.
+const NOBODY: f64 = 1e-9;
+
+/// Who moves, by groups of tasks for which it is the same.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moves {
+    /// A sentence each.
+    pub words: Vec<String>,
+    /// The largest percentage of users who lose the model that they have from a rollout or the live
+    /// share, 0 to 100.
+    pub taken_back: f64,
+}
+
+/// How subjects become buckets, as far as a start decides it.
+#[derive(Clone, Copy)]
+pub(super) struct Draw<'a> {
+    pub(super) salt: &'a str,
+    pub(super) algorithm: Algorithm,
+    pub(super) share: Percent,
+}
+
+impl Controller {
+    /// The models that a plan's arms have, for groups of tasks where they are the same.
+    pub(super) fn models_of(&self, plan: &Plan) -> Vec<Models> {
+        let mut groups: Vec<Models> = Vec::new();
+        for task in self.tasks_of(plan) {
+            let [control, candidate] = self.routes(&task, &plan.control, &plan.candidate);
+            let same = groups
+                .iter_mut()
+                .find(|it| it.control == control && it.candidate == candidate);
+            match same {
+                Some(group) => group.tasks.push(task),
+                None => groups.push(Models {
+                    tasks: vec![task],
+                    control,
+                    candidate,
+                }),
+            }
+        }
+        groups.retain(|it| !it.control.is_empty() || !it.candidate.is_empty());
+        groups
+    }
+
+    fn tasks_of(&self, plan: &Plan) -> Vec<String> {
+        if plan.tasks.is_empty() {
+            self.known.routes.keys().cloned().collect()
+        } else {
+            plan.tasks.clone()
+        }
+    }
+
+    /// Control's and the candidate's models: a plan's own, else the catalogue's; none where neither
+    /// is known.
+    fn routes(
+        &self,
+        task: &str,
+        control: &Option<Vec<String>>,
+        candidate: &Option<Vec<String>>,
+    ) -> [Vec<String>; 2] {
+        let [of_control, of_candidate] = self.known.routes.get(task).cloned().unwrap_or_default();
+        [
+            control.clone().unwrap_or(of_control),
+            candidate.clone().unwrap_or(of_candidate),
+        ]
+    }
+
+    /// What a start of this plan does to users who are served now.
+    pub(super) fn moves(&self, plan: &Plan, draw: Draw<'_>) -> Moves {
+        let live = self.flags.live();
+        let mut by_words: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut taken_back = 0.0_f64;
+        for task in self.tasks_of(plan) {
+            let before = live.rollouts.iter().find(|rollout| rollout.covers(&task));
+            let (words, taken) = self.moves_of(&task, plan, draw, before, &live);
+            taken_back = taken_back.max(taken);
+            by_words.entry(words).or_default().push(task);
+        }
+        let is_one = by_words.len() == 1;
+        let words = by_words.into_iter().map(|(words, tasks)| {
+            if is_one {
+                words
+            } else {
+                format!("{}: {words}", tasks.join(", "))
+            }
+        });
+        Moves {
+            words: words.collect(),
+            taken_back,
+        }
+    }
+
+    fn moves_of(
+        &self,
+        task: &str,
+        plan: &Plan,
+        draw: Draw<'_>,
+        before: Option<&std::sync::Arc<LiveRollout>>,
+        live: &Live,
+    ) -> (String, f64) {
+        let (share, old, is_same_draw) = match before {
+            Some(it) => (
+                it.share,
+                self.routes(task, &it.control, &it.candidate),
+                it.salt == draw.salt && it.algorithm == draw.algorithm,
+            ),
+            None => (live.share, self.routes(task, &None, &None), false),
+        };
+        let new = self.routes(task, &plan.control, &plan.candidate);
+        let share = if live.killed {
+            0.0
+        } else {
+            share.get() / 100.0
+        };
+        let parts = parts(share, draw.share.get() / 100.0, is_same_draw);
+        let mut taken_back = 0.0;
+        let mut words = Vec::new();
+        for (from, to) in [(1, 0), (1, 1), (0, 1), (0, 0)] {
+            let percent = parts[from][to] * 100.0;
+            let [old, new] = [(&old, from), (&new, to)].map(|(routes, arm)| name(routes, arm));
+            if percent < NOBODY || old == new {
+                continue;
+            }
+            let percent_text = (percent * 1e3).round() / 1e3;
+            if (from, to) == (1, 0) {
+                taken_back += percent;
+                words.push(format!(
+                    "{percent_text} % of users are taken back from {old} to {new}"
+                ));
+            } else {
+                words.push(format!(
+                    "{percent_text} % of users move from {old} to {new}"
+                ));
+            }
+        }
+        if words.is_empty() {
+            words.push("no user gets another model".to_owned());
+        }
+        (words.join("; "), taken_back)
+    }
+}
+
+/// By the arm before and after, the share of users, 0 to 1.
+fn parts(before: f64, after: f64, is_same_draw: bool) -> [[f64; 2]; 2] {
+    let both = if is_same_draw {
+        before.min(after)
+    } else {
+        before * after
+    };
+    [
+        [1.0 - before - after + both, after - both],
+        [before - both, both],
+    ]
+}
+
+/// An arm's primary model, or the arm where that is not known.
+fn name(routes: &[Vec<String>; 2], arm: usize) -> String {
+    match routes.get(arm).and_then(|route| route.first()) {
+        Some(model) => format!("`{model}`"),
+        None if arm == 0 => "control".to_owned(),
+        None => "the candidate".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_users_are_those_of_the_buckets() {
+        assert_eq!(parts(1.0, 0.25, true), [[0.0, 0.0], [0.75, 0.25]]);
+        assert_eq!(parts(0.25, 1.0, true), [[0.0, 0.75], [0.0, 0.25]]);
+        assert_eq!(parts(1.0, 0.25, false), [[0.0, 0.0], [0.75, 0.25]]);
+        let [[stay, come], [go, keep]] = parts(0.5, 0.1, false);
+        let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
+        assert!(close(stay, 0.45) && close(come, 0.05) && close(go, 0.45) && close(keep, 0.05));
+    }
+}
