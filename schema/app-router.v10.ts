@@ -46,7 +46,7 @@ export interface Arm {
 
 /** A change to a rollout. */
 export interface ChangeRollout {
-  /** The rollout. */
+  /** The rollout; the beginning of its id is enough where no other begins so. */
   id: string;
   /** The version that this is based on. */
   version: number;
@@ -100,6 +100,8 @@ export interface Checked {
   faults: PlanFault[];
   /** What does not hinder a start but deserves a look. */
   warnings: string[];
+  /** What each stage needs before the next one opens, a sentence each. */
+  notes: string[];
   /** The plan with all its defaults, where it can be used. */
   plan: Plan | null;
 }
@@ -706,8 +708,18 @@ export interface ModelList {
   tasks: TaskInfo[];
 }
 
+/** The models of both arms for some tasks, the primary first. */
+export interface Models {
+  /** The tasks that have these. */
+  tasks: string[];
+  /** Control's. */
+  control: string[];
+  /** The candidate's. */
+  candidate: string[];
+}
+
 export interface MoveShare {
-  /** The rollout. */
+  /** The rollout; the beginning of its id is enough where no other begins so. */
   id: string;
   /** The version that this is based on. */
   version: number;
@@ -951,6 +963,8 @@ export interface RolloutDetails {
   changedBy: string;
   /** Why. */
   reason: string;
+  /** The models of both arms as they were at the start; none in rollouts of an earlier release. */
+  models: Models[];
   /** What is wanted. */
   wanted: Plan;
   /** Milliseconds of the stage's soak that are left. */
@@ -1021,6 +1035,8 @@ export interface RolloutState {
   changedBy: string;
   /** Why. */
   reason: string;
+  /** The models of both arms as they were at the start; none in rollouts of an earlier release. */
+  models: Models[];
 }
 
 /** How far the rollout is. */
@@ -1102,6 +1118,57 @@ export interface StartRollout {
    * @default false
    */
   keepUsers?: boolean | undefined;
+  /**
+   * Users may lose the model that an earlier rollout or the live share gave them.
+   * @default false
+   */
+  takeBack?: boolean | undefined;
+}
+
+/** A rollout that has begun. */
+export interface Started {
+  /** Names it in every other call. */
+  id: string;
+  /** The plan's name. */
+  plan: string;
+  /** The tasks it covers; none covers all. */
+  tasks: string[];
+  /** What it is doing. */
+  state: State;
+  /** Whether something can still follow; false once it is completed or rolled back. */
+  live: boolean;
+  /** The stage it is in, counted from 1. */
+  stage: number;
+  /** How many there are. */
+  stages: number;
+  /** Users below this share get the candidate. */
+  share: Percent;
+  /** Milliseconds of the stage's soak that have passed; pauses and holds do not count. */
+  soakedMs: number;
+  /** The most alarming evidence since it was last clear. */
+  level: Level;
+  /** Counts the changes; a change names the version it is based on. */
+  version: number;
+  /** How users become buckets. */
+  algorithm: Algorithm;
+  /** When it began. */
+  startedAt: Date;
+  /** When its stage began. */
+  stageBeganAt: Date;
+  /** When it was completed or rolled back. It goes on deciding about its tasks. */
+  endedAt: Date | null;
+  /** When it was let go, so that it decides no more. */
+  releasedAt: Date | null;
+  /** Who made the last change: `user:7`, `controller`. */
+  changedBy: string;
+  /** Why. */
+  reason: string;
+  /** The models of both arms as they were at the start; none in rollouts of an earlier release. */
+  models: Models[];
+  /** Whom that moves from which model to which, a sentence each. */
+  moves: string[];
+  /** The percentage of users who lose the model that they had. */
+  takenBack: number;
 }
 
 /** What a rollout is doing. */
@@ -1214,7 +1281,7 @@ export interface ValidatePlan {
   plan: string;
   /**
    * Requests a day that its tasks get. Where this is given, stages that are too short to see
-   * anything are warned of.
+   * anything, or to be proven, are warned of.
    */
   requestsPerDay?: number | undefined;
   /** How many of control's requests fail, in percent; 2 where it is not given. */
@@ -1265,7 +1332,7 @@ export interface Variants {
 }
 
 export interface WhichRollout {
-  /** The rollout. */
+  /** The rollout; the beginning of its id is enough where no other begins so. */
   id: string;
 }
 
@@ -1677,7 +1744,7 @@ export type AppRouter = RouterOf<{
   }>;
   rollout: RouterOf<{
     /**
-     * Begins the next stage now, whatever its soak and its proof.
+     * Begins the next stage now, whatever its soak and its proof; one that is paused goes on.
      *
      * Needs the role admin.
      *
@@ -1833,7 +1900,8 @@ export type AppRouter = RouterOf<{
     setShare: Mutation<MoveShare, RolloutState>;
     /**
      * Starts a rollout by a plan's name or by its TOML. It serves control only until the first
-     * tick has run, which takes about a second.
+     * tick has run, which takes about a second. One that would take users back from the model that
+     * they have is refused unless that is meant.
      *
      * Needs the role admin.
      *
@@ -1846,7 +1914,7 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
-    start: Mutation<StartRollout, RolloutState>;
+    start: Mutation<StartRollout, Started>;
     /**
      * Checks a plan: every fault with its line, or what it says and what is odd about it.
      *

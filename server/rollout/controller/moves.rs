@@ -88,8 +88,8 @@ impl Controller {
         let mut by_words: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut taken_back = 0.0_f64;
         for task in self.tasks_of(plan) {
-            let before = live.rollouts.iter().find(|rollout| rollout.covers(&task));
-            let (words, taken) = self.moves_of(&task, plan, draw, before, &live);
+            let before = self.flags.assign(&task, None).rollout;
+            let (words, taken) = self.moves_of(&task, plan, draw, before.as_deref(), &live);
             taken_back = taken_back.max(taken);
             by_words.entry(words).or_default().push(task);
         }
@@ -112,7 +112,7 @@ impl Controller {
         task: &str,
         plan: &Plan,
         draw: Draw<'_>,
-        before: Option<&std::sync::Arc<LiveRollout>>,
+        before: Option<&LiveRollout>,
         live: &Live,
     ) -> (String, f64) {
         let (share, old, is_same_draw) = match before {
@@ -121,10 +121,10 @@ impl Controller {
                 self.routes(task, &it.control, &it.candidate),
                 it.salt == draw.salt && it.algorithm == draw.algorithm,
             ),
-            None => (live.share, self.routes(task, &None, &None), false),
+            None => (live.steered.share, self.routes(task, &None, &None), false),
         };
         let new = self.routes(task, &plan.control, &plan.candidate);
-        let share = if live.killed {
+        let share = if live.steered.killed {
             0.0
         } else {
             share.get() / 100.0

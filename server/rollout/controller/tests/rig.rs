@@ -122,9 +122,13 @@ impl Rig {
 
     pub(super) async fn started(&self) -> Status {
         self.controller.tick().await;
+        let wishes = Wishes {
+            take_back: true,
+            ..Wishes::default()
+        };
         let status = self
             .controller
-            .start(FAST, "try it", "user:1", Wishes::default())
+            .start(FAST, "try it", "user:1", wishes)
             .await;
         let status = status.expect("a rollout");
         self.second(0, |_| false).await;
