@@ -372,6 +372,12 @@ export interface FlagsChange {
   stored: boolean;
 }
 
+/** What a change met instead of what it was based on. */
+export interface FlagsMet {
+  /** The flags as they are. */
+  current: Current;
+}
+
 /** What is in force. */
 export interface FlagsState {
   /** The live share: users below it get the candidate models in tasks that no rollout covers. */
@@ -640,12 +646,6 @@ export type MessageRole =
 
 /** What a change met instead of what it was based on. */
 export interface Met {
-  /** The flags as they are. */
-  current: Current;
-}
-
-/** What a change met instead of what it was based on. */
-export interface Met2 {
   /** The rollout as it is. */
   current: RolloutState;
 }
@@ -1373,10 +1373,10 @@ export type AppErrorCode =
 /** What `error.data.details` holds, by `error.data.code`. */
 export interface AppErrorDetails {
   BAD_REQUEST: PlanRefused;
-  CONFLICT: Met | Met2 | Overlap;
+  CONFLICT: FlagsMet | Met | Overlap;
   INTERNAL_SERVER_ERROR: NoAnswer;
   PAYLOAD_TOO_LARGE: NoAnswer;
-  PRECONDITION_FAILED: Met2;
+  PRECONDITION_FAILED: Met;
   SERVICE_UNAVAILABLE: NoAnswer;
   UNPROCESSABLE_CONTENT: NoAnswer;
 }
@@ -1686,7 +1686,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws CONFLICT (details: `Met`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
+     * @throws CONFLICT (details: `FlagsMet`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: The database cannot store this, and what gives users the candidate is stored first.
      */
@@ -1713,7 +1713,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws CONFLICT (details: `Met`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
+     * @throws CONFLICT (details: `FlagsMet`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: The database cannot store this, and what gives users the candidate is stored first.
      */
@@ -1752,8 +1752,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1767,8 +1767,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1830,8 +1830,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1847,8 +1847,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1862,8 +1862,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1877,8 +1877,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -1892,8 +1892,8 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws CONFLICT (details: `Met2`): The rollout has moved on since the version that the change is based on.
-     * @throws PRECONDITION_FAILED (details: `Met2`): The rollout is in a state that has no such change.
+     * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
+     * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */

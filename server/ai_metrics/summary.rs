@@ -124,9 +124,13 @@ impl Summary {
     /// The original's block for the log, one line an element; some begin or end with a line feed.
     pub fn lines(&self) -> Vec<String> {
         let rule = "=".repeat(RULE_WIDTH);
-        let share = |count: u64| match self.total_requests {
+        // The original divides by the total here, and shows its error rate below.
+        let answered = match self.total_requests {
             0 => "n/a".to_owned(),
-            total => format!("{}%", one_decimal(count as f64 / total as f64 * 100.0)),
+            total => {
+                let share = self.successful_requests as f64 / total as f64;
+                format!("{}%", one_decimal(share * 100.0))
+            }
         };
         let mut lines = vec![
             format!("\n{rule}"),
@@ -134,14 +138,13 @@ impl Summary {
             rule.clone(),
             format!("Total Requests:     {}", self.total_requests),
             format!(
-                "Successful:         {} ({})",
-                self.successful_requests,
-                share(self.successful_requests)
+                "Successful:         {} ({answered})",
+                self.successful_requests
             ),
             format!(
-                "Failed:             {} ({})",
+                "Failed:             {} ({}%)",
                 self.failed_requests,
-                share(self.failed_requests)
+                one_decimal(self.error_rate)
             ),
             "\nResponse Times:".to_owned(),
             format!("  Average:          {}ms", self.avg_response_time),
@@ -245,6 +248,17 @@ pub(super) fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ai_metrics::{AiMetrics, Minutes};
+    use chrono::DateTime;
+
+    #[test]
+    fn an_empty_summary_shows_a_rate_of_errors_and_no_share_of_answers() {
+        let lines = AiMetrics::drained()
+            .summary(Minutes::HOUR, DateTime::UNIX_EPOCH)
+            .lines();
+        assert!(lines.contains(&"Successful:         0 (n/a)".to_owned()));
+        assert!(lines.contains(&"Failed:             0 (0.0%)".to_owned()));
+    }
 
     #[test]
     fn a_duration_is_rounded_up_to_whole_milliseconds() {

@@ -16,7 +16,7 @@ use serde_json::json;
 
 pub(super) use self::answers::refused;
 use self::{
-    answers::{FlagsChange, FlagsState, Met},
+    answers::{FlagsChange, FlagsMet, FlagsState},
     updates::FlagsUpdate,
 };
 use crate::{
@@ -156,7 +156,7 @@ async fn set_share(
                  `rollout.setShare`, or let go of one that has ended with `rollout.release`"
             ),
         )
-        .with_details(json!(Met::new(&state.live.state()))));
+        .with_details(json!(FlagsMet::new(&state.live.state()))));
     }
     let ask = Ask {
         based_on: input.version,

@@ -184,7 +184,7 @@ impl FlagsChange {
 
 /// What a change met instead of what it was based on.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct Met {
+pub(super) struct FlagsMet {
     /// The flags as they are.
     current: Current,
 }
@@ -201,7 +201,7 @@ struct Current {
     change: Option<FlagsChange>,
 }
 
-impl Met {
+impl FlagsMet {
     pub(super) fn new(held: &live_flags::State) -> Self {
         let flag = &held.flag;
         let change = flag.last.as_ref();
@@ -223,7 +223,7 @@ pub(in super::super) const NOT_STORED: Declared = Declared::new(
 );
 /// What a change can be refused with.
 pub(super) const CHANGING: &[Declared] = &[
-    Declared::with::<Met>(
+    Declared::with::<FlagsMet>(
         ErrorCode::Conflict,
         "The flags have moved on since the version that the change is based on, or rollouts cover every \
          task, so that the share would move nobody.",
@@ -252,7 +252,7 @@ pub(in super::super) fn refused(error: FlagError) -> RpcError {
                      and decide anew"
                 ),
             )
-            .with_details(json!(Met::new(&current)))
+            .with_details(json!(FlagsMet::new(&current)))
         }
         FlagError::NotWritten(cause) => RpcError::new(
             UNAVAILABLE,

@@ -117,6 +117,7 @@ fn every_setting_refuses_nonsense_or_takes_any_text() {
         "OWNER_OPEN_ID",
         "VITE_APP_ID",
         "JWT_SECRET",
+        "JWT_SECRET_PREVIOUS",
         "ALERT_WEBHOOK_SECRET",
         "ASSIGNMENT_SALT",
         "FORCED_ON_USERS",
@@ -592,7 +593,7 @@ fn secrets_are_shown_neither_in_a_config_nor_in_faults() {
     wrong.push(("OPENROUTER_BASE_URL", "https://me:hush@host"));
     let folder = Folder::new(&[]);
     let faults = folder.load(&wrong).expect_err("bad settings");
-    assert_eq!(faults.iter().count(), 9, "{faults}");
+    assert_eq!(faults.iter().count(), 10, "{faults}");
     assert!(!format!("{faults}{faults:?}").contains("hush"), "{faults}");
 }
 
