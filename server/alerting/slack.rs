@@ -143,7 +143,8 @@ mod tests {
         assert_eq!(fields.len(), FIELDS);
         assert!(fields.iter().all(|field| length(&field["text"]) <= FIELD));
         let section = message["blocks"][1].to_string();
-        assert!(section.contains("&lt;!channel&gt; &amp; all") && !section.contains("<!"));
+        assert!(section.contains("<!channel> & all"), "text as it is");
+        assert_eq!(message["blocks"][1]["text"]["type"], "plain_text");
         assert!(!message["text"].to_string().contains("<!"));
     }
 }

@@ -55,7 +55,7 @@ fn plan(candidate: &str) -> String {
 
 /// Starts a rollout; a server that was killed may have done so without telling.
 async fn start(server: &Server, candidate: &str) -> Option<String> {
-    let params = json!({"plan": plan(candidate), "reason": "a crash test"});
+    let params = json!({"plan": plan(candidate), "reason": "a crash test", "takeBack": true});
     match server.call("rollout.start", params).await? {
         Ok(started) => Some(started["id"].as_str().unwrap().to_owned()),
         Err(error) => {

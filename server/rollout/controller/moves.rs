@@ -87,7 +87,12 @@ impl Controller {
         let live = self.flags.live();
         let mut by_words: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut taken_back = 0.0_f64;
-        for task in self.tasks_of(plan) {
+        let mut tasks = self.tasks_of(plan);
+        if tasks.is_empty() {
+            // Whatever they are called.
+            tasks.push("all tasks".to_owned());
+        }
+        for task in tasks {
             let before = self.flags.assign(&task, None).rollout;
             let (words, taken) = self.moves_of(&task, plan, draw, before.as_deref(), &live);
             taken_back = taken_back.max(taken);

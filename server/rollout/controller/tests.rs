@@ -1,5 +1,6 @@
 //! The controller on a store in memory, with clocks and dice of its own.
 
+mod beginnings;
 mod crash;
 mod hanging;
 mod rig;

@@ -69,6 +69,16 @@ pub(super) struct RolloutState {
     models: Vec<Models>,
 }
 
+/// Whom a start would move.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct TakesBack {
+    /// The percentage of users who would lose the model that they have.
+    taken_back: f64,
+    /// From which model to which, a sentence each.
+    moves: Vec<String>,
+}
+
 /// A rollout that has begun.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -421,6 +431,10 @@ pub(super) const STARTING: &[Declared] = &[
         ErrorCode::Conflict,
         "A live rollout covers some of the same tasks.",
     ),
+    Declared::with::<TakesBack>(
+        ErrorCode::PreconditionFailed,
+        "Users would lose the model that they have, and `takeBack` does not say that this is meant.",
+    ),
     NOT_IN_CONTROL,
 ];
 /// What a change can be refused with.
@@ -503,7 +517,10 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
                 moves.words.join(". ")
             ),
         )
-        .with_details(json!({ "takenBack": moves.taken_back, "moves": moves.words })),
+        .with_details(json!(TakesBack {
+            taken_back: moves.taken_back,
+            moves: moves.words,
+        })),
         ControlError::Ambiguous { id, matches } => RpcError::bad_request(format!(
             "`{id}` is the beginning of several rollouts' ids: {}; write more of it",
             matches.join(", ")

@@ -163,7 +163,7 @@ impl World {
 
     /// Begins a rollout and lets its users chat once, with both models.
     pub(super) async fn roll_out(&self, plan: &str) -> Rollout {
-        let start = json!({ "plan": plan, "reason": "two real models" });
+        let start = json!({ "plan": plan, "reason": "two real models", "takeBack": true });
         let started = self.admin.mutate("rollout.start", start).await;
         self.until_share_is(50.0).await;
         let (mut candidates, mut controls) = (Vec::new(), Vec::new());

@@ -97,7 +97,10 @@ impl Rig {
             flags: flags.clone(),
             metrics: metrics.clone(),
             library: Library::load(None, &Known::default()).expect("good plans"),
-            known: Known::default(),
+            known: Known {
+                routes: [("chat".to_owned(), [vec!["trusty".into()], vec!["m".into()]])].into(),
+                ..Known::default()
+            },
             world: clock.world(),
             holder: "test".into(),
         });
