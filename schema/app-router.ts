@@ -1227,6 +1227,14 @@ export interface Summary {
   health: Health;
 }
 
+/** Whom a start would move. */
+export interface TakesBack {
+  /** The percentage of users who would lose the model that they have. */
+  takenBack: number;
+  /** From which model to which, a sentence each. */
+  moves: string[];
+}
+
 /** Which task. */
 export interface TaskFields {
   /** A task of the catalogue; `chat` where it is left out. */
@@ -1376,7 +1384,7 @@ export interface AppErrorDetails {
   CONFLICT: FlagsMet | Met | Overlap;
   INTERNAL_SERVER_ERROR: NoAnswer;
   PAYLOAD_TOO_LARGE: NoAnswer;
-  PRECONDITION_FAILED: Met;
+  PRECONDITION_FAILED: Met | TakesBack;
   SERVICE_UNAVAILABLE: NoAnswer;
   UNPROCESSABLE_CONTENT: NoAnswer;
 }
@@ -1892,6 +1900,7 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
      * @throws CONFLICT (details: `Overlap`): A live rollout covers some of the same tasks.
+     * @throws PRECONDITION_FAILED (details: `TakesBack`): Users would lose the model that they have, and `takeBack` does not say that this is meant.
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
