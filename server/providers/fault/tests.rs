@@ -166,6 +166,8 @@ fn too_long_is_told_in_many_words_and_places() {
         "The input token count (9000) exceeds the maximum number of tokens allowed (8192).",
         "Input is too long for requested model.",
         "Please reduce the length of the messages or completion.",
+        "输入长度超过模型最大上下文长度 8192 tokens",
+        "Prompt 超长",
         "`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and 1 `max_new_tokens`",
         "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000",
         "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
@@ -225,6 +227,12 @@ fn what_only_sounds_too_long_is_not() {
             "max_tokens is too large: 50000. This model supports at most 16384 completion tokens, whereas you provided 50000.",
             FaultKind::BadRequest,
         ),
+        (
+            400,
+            "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than the `context_window` for this model",
+            FaultKind::BadRequest,
+        ),
+        (400, "输入图片过大，超过 10 MB", FaultKind::BadRequest),
         (
             400,
             "max_tokens: 9000 > 8192, which is the maximum allowed number of output tokens",

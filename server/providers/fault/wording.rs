@@ -112,6 +112,15 @@ const TOO_LONG: &[Rule] = &[
         ],
         lacks: OTHER_THINGS,
     },
+    // Zhipu, Qwen and others answer in Chinese: "the input, or the context, exceeds, or is too long".
+    Rule {
+        kind: FaultKind::ContextLength,
+        has: &[
+            &["上下文", "输入", "提示词", "prompt"],
+            &["超过", "超出", "超长", "过长", "太长"],
+        ],
+        lacks: &["图片", "图像", "文件", "音频", "视频", "频率"],
+    },
     Rule {
         kind: FaultKind::ContextLength,
         has: &[&["token"], PROMPT, EXCESS],
@@ -424,7 +433,11 @@ fn is_too_long(word: &Word) -> bool {
         "output tokens",
         "maximum tokens you requested",
     ]);
-    let is_answers = of_answer && !says(PROMPT);
+    // The context as a bound of the answer's length says nothing about the prompt: Groq.
+    let of_prompt = PROMPT
+        .iter()
+        .any(|part| *part != "context" && word.text.contains(part));
+    let is_answers = of_answer && !of_prompt;
     !is_answers && !says(RATES) && first(TOO_LONG, word).is_some()
 }
 
