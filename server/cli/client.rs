@@ -162,10 +162,31 @@ impl Client {
             },
             code => ClientError::Refused {
                 code: code.unwrap_or_default().to_owned(),
-                message: failure.message,
+                message: faults(&failure.message).unwrap_or(failure.message),
             },
         }
     }
+}
+
+/// A sentence for each fault, where the message is the list of them that front ends read.
+fn faults(message: &str) -> Option<String> {
+    let faults: Vec<Value> = serde_json::from_str(message).ok()?;
+    let said = faults.iter().map(|fault| {
+        let path = fault.get("path")?.as_array()?.iter();
+        let path: Vec<_> = path
+            .map(|step| {
+                step.as_str()
+                    .map_or_else(|| step.to_string(), str::to_owned)
+            })
+            .collect();
+        let text = fault.get("message")?.as_str()?;
+        Some(match path.as_slice() {
+            [] => text.to_owned(),
+            path => format!("`{}`: {text}", path.join(".")),
+        })
+    });
+    let said: Vec<_> = said.collect::<Option<_>>()?;
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// `/rpc` below the address.

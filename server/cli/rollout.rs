@@ -170,7 +170,9 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
         command => command,
     };
     let client = Client::new(&ClientConfig::load(sources, url)?)?;
+    let lists = matches!(command, Command::List { .. });
     let (answer, show) = ask(&client, command).await?;
+    let killed = lists && !json && is_killed(&client).await;
     let mut out = std::io::stdout().lock();
     if json {
         serde_json::to_writer_pretty(&mut out, &answer)?;
@@ -178,7 +180,20 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     } else {
         write!(out, "{}", show(&answer))?;
     }
+    if killed {
+        writeln!(
+            out,
+            "The kill switch is on: everybody gets the control models, whatever the share \
+             (`modelramp flags get`)."
+        )?;
+    }
     Ok(())
+}
+
+/// Whether no share of a list is in force. A server that does not say so has given the list all the same.
+async fn is_killed(client: &Client) -> bool {
+    let flags = client.call("featureFlags.get", json!({})).await;
+    flags.is_ok_and(|flags| flags.get("killed") == Some(&Value::Bool(true)))
 }
 
 /// How an answer looks to a person.

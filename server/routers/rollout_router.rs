@@ -38,14 +38,16 @@ const MAX_PLAN: u32 = 65_536;
 
 /// Registers the namespace.
 pub fn register(registry: &mut Registry, controller: Arc<Controller>, live: Arc<LiveFlags>) {
-    release::register(registry, controller.clone(), live);
+    release::register(registry, controller.clone(), live.clone());
+    procedures!(registry.router("rollout", (controller.clone(), live));
+        /// One rollout: where it is, its plan, what its traffic proves, and what comes next.
+        query Admin get = get, errors answers::ASKING;
+    );
     procedures!(registry.router("rollout", controller);
         /// Checks a plan: every fault with its line, or what it says and what is odd about it.
         query Admin validate = validate, errors answers::CHECKING;
         /// Rollouts that are under way, the newest first; all where asked.
         query Admin list = list;
-        /// One rollout: where it is, its plan, what its traffic proves, and what comes next.
-        query Admin get = get, errors answers::ASKING;
         /// Starts a rollout by a plan's name or by its TOML. It serves control only until the first
         /// tick has run, which takes about a second. One that would take users back from the model that
         /// they have is refused unless that is meant.
@@ -143,12 +145,12 @@ struct WhichRollout {
 }
 
 async fn get(
-    controller: Arc<Controller>,
+    (controller, live): (Arc<Controller>, Arc<LiveFlags>),
     _: Context,
     input: WhichRollout,
 ) -> Result<RolloutDetails, RpcError> {
-    let view = controller.get(&input.id).await;
-    Ok(RolloutDetails::new(view.map_err(answers::refusal)?))
+    let view = controller.get(&input.id).await.map_err(answers::refusal)?;
+    Ok(RolloutDetails::new(view, live.state().flag.position.killed))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -229,7 +229,7 @@ async fn a_share_that_cannot_act_says_who_decides_and_what_has_ended_can_be_let_
         .unwrap();
     let note = set["note"].as_str().unwrap();
     assert!(note.contains(started["id"].as_str().unwrap()), "{note}");
-    assert!(note.contains("decides about `chat` at 30 %"), "{note}");
+    assert!(note.contains("` decides about `chat` at 30 %"), "{note}");
     let back = json!({"id": started["id"], "version": started["version"], "reason": "bad"});
     let back = process.admin("rollout.rollback", back).await.unwrap();
 

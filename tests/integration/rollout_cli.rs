@@ -122,7 +122,11 @@ fn rollout(version: i64) -> Value {
 
 #[tokio::test]
 async fn a_list_is_a_table_and_json_where_asked() {
-    let server = Server::start([("rollout.list", Ok(json!([rollout(4)])))].into()).await;
+    let answers = [
+        ("rollout.list", Ok(json!([rollout(4)]))),
+        ("featureFlags.get", Ok(flags(false))),
+    ];
+    let server = Server::start(answers.into()).await;
     let ran = server.run(&["list"]).await;
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert_eq!(
@@ -139,9 +143,25 @@ r1  standard  holding (watch)  2/3    50 %   3 h 20 min, 1 min left  watch     2
         server.asked(),
         [
             ("rollout.list".to_owned(), json!({"all": false})),
+            ("featureFlags.get".to_owned(), json!({})),
             ("rollout.list".to_owned(), json!({"all": true})),
         ]
     );
+}
+
+#[tokio::test]
+async fn a_list_says_when_the_kill_switch_is_above_its_shares() {
+    let mut calm = rollout(4);
+    calm["level"] = json!("clear");
+    let answers = [
+        ("rollout.list", Ok(json!([calm]))),
+        ("featureFlags.get", Ok(flags(true))),
+    ];
+    let server = Server::start(answers.into()).await;
+    let ran = server.run(&["list"]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("The kill switch is on"), "{}", ran.out);
+    assert!(ran.out.contains("below watch"), "{}", ran.out);
 }
 
 #[tokio::test]
@@ -244,10 +264,18 @@ async fn errors_say_what_to_do() {
             "rollout.pause",
             Err(("CONFLICT", "the rollout is at version 5: running at 50 %")),
         ),
+        (
+            "rollout.approve",
+            Err((
+                "BAD_REQUEST",
+                r#"[{"path": ["reason"], "message": "Too small"}, {"path": ["a", 0], "message": "No"}]"#,
+            )),
+        ),
     ]
     .into();
     let server = Server::start(refusals).await;
     let pause = ["pause", "r1", "-r", "x", "--version", "4"];
+    let approve = ["approve", "r1", "-r", "", "--version", "4"];
     for (arguments, expected) in [
         (
             &["get", "r1"][..],
@@ -258,6 +286,7 @@ async fn errors_say_what_to_do() {
             &pause,
             "modelramp: the rollout is at version 5: running at 50 %",
         ),
+        (&approve, "modelramp: `reason`: Too small; `a.0`: No"),
         (&["history", "r1"], "does not know `rollout.history`"),
     ] {
         let ran = server.run(arguments).await;

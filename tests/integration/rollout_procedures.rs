@@ -5,7 +5,7 @@ mod app;
 mod changes;
 mod wires;
 
-use modelramp::_core::errors::ErrorCode;
+use modelramp::{_core::errors::ErrorCode, live_flags::Ask};
 use serde_json::{Value, json};
 
 use self::app::{App, PLAN};
@@ -77,6 +77,16 @@ async fn a_rollout_starts_on_control_and_is_seen_everywhere() {
         words.contains("Nothing speaks against the candidate."),
         "{words}"
     );
+    let kill = Ask {
+        based_on: None,
+        reason: "wrong answers",
+        actor: "user:1",
+        at: app::now(),
+    };
+    app.live.kill(true, kill).await.unwrap();
+    let killed = app.admin("get", json!({"id": id})).await.unwrap();
+    let first = killed["words"][0].as_str().unwrap();
+    assert!(first.starts_with("The kill switch is on"), "{first}");
     let history = app.admin("history", json!({"id": id})).await.unwrap();
     assert_eq!(history[0]["before"], Value::Null);
     assert_eq!(

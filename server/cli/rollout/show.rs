@@ -71,6 +71,14 @@ fn state(rollout: &Value) -> String {
     }
 }
 
+/// Evidence below the lowest level is called so: it may be none at all, or some.
+fn level(rollout: &Value) -> String {
+    match text(rollout, "level") {
+        level if level == "clear" => "below watch".to_owned(),
+        level => level,
+    }
+}
+
 fn stage(rollout: &Value) -> String {
     format!("{}/{}", text(rollout, "stage"), text(rollout, "stages"))
 }
@@ -92,7 +100,7 @@ pub(super) fn rollouts(answer: &Value) -> String {
             stage(rollout),
             format!("{} %", text(rollout, "share")),
             soaked(rollout),
-            text(rollout, "level"),
+            level(rollout),
             moment(rollout, "startedAt"),
         ]);
     }
@@ -107,7 +115,7 @@ pub(super) fn rollout(rollout: &Value) -> String {
         ("stage", stage(rollout)),
         ("share", format!("{} %", text(rollout, "share"))),
         ("soaked", soaked(rollout)),
-        ("evidence", text(rollout, "level")),
+        ("evidence", level(rollout)),
         ("version", text(rollout, "version")),
         ("started", moment(rollout, "startedAt")),
     ];

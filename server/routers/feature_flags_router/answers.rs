@@ -124,8 +124,10 @@ fn covered(tasks: &[TaskInForce]) -> Option<String> {
     }
     let said = rollouts.iter().map(|(rollout, tasks)| {
         format!(
-            "{}, decides about {} at {} %",
+            "{}{} decides about {} at {} %",
             rollout.named(),
+            // The end of "which was rolled back and goes on deciding".
+            rollout.ended.map_or("", |_| ","),
             tasks.join(", "),
             rollout.share
         )

@@ -167,11 +167,12 @@ pub(super) struct RolloutDetails {
 }
 
 impl RolloutDetails {
-    pub(super) fn new(view: View) -> Self {
+    /// `killed`: whether the kill switch is on.
+    pub(super) fn new(view: View, killed: bool) -> Self {
         Self {
             state: RolloutState::new(&view.status),
             left_ms: view.left_seconds.saturating_mul(1000),
-            words: words(&view),
+            words: words(&view, killed),
             next: view.next,
             wanted: view.plan,
             finding: view.finding,
@@ -180,17 +181,26 @@ impl RolloutDetails {
     }
 }
 
+/// What comes before all else, because no share is in force then.
+const KILLED: &str =
+    "The kill switch is on: everybody gets the control models, whatever the share.";
+
 /// What is known, as a person would say it.
-fn words(view: &View) -> Vec<String> {
+fn words(view: &View, killed: bool) -> Vec<String> {
     let (finding, status) = (&view.finding, &view.status);
     let level = match (status.state, finding.level) {
+        _ if status.released_at.is_some() => "It was let go: it decides about no task any more.",
         (State::RolledBack, _) => "It was taken back: everybody is on control.",
         (_, Level::Clear) => "Nothing speaks against the candidate.",
         (_, Level::Watch) => "Something may be wrong with the candidate; the ramp is frozen.",
         (_, Level::Hold) => "The candidate is probably worse than control; it is not promoted.",
         (_, Level::Rollback) => "The candidate is worse than control.",
     };
-    let mut words = vec![level.to_owned()];
+    let mut words = Vec::new();
+    if killed {
+        words.push(KILLED.to_owned());
+    }
+    words.push(level.to_owned());
     if finding.limit_broken {
         words.push("The candidate fails more often than the plan allows.".to_owned());
     }
@@ -547,7 +557,11 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
         ControlError::Refused {
             why,
             current: status,
-        } => RpcError::new(ErrorCode::PreconditionFailed, why).with_details(current(&status)),
+        } => {
+            let Status { id, plan, .. } = &*status;
+            let text = format!("Rollout `{id}` of plan `{plan}`: {why}");
+            RpcError::new(ErrorCode::PreconditionFailed, text).with_details(current(&status))
+        }
         ControlError::NotInControl => RpcError::new(
             ErrorCode::ServiceUnavailable,
             "Another process controls the rollouts, or this one has only begun; try again there",

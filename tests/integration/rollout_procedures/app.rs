@@ -193,7 +193,7 @@ impl Drop for App {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the controller's clock is real")]
-fn now() -> DateTime<Utc> {
+pub(super) fn now() -> DateTime<Utc> {
     Utc::now()
 }
 

@@ -90,6 +90,9 @@ async fn what_the_state_does_not_allow_says_why() {
     for name in ["resume", "approve"] {
         let error = app.admin(name, change(&first, "x")).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::PreconditionFailed, "{name}");
+        let id = first["id"].as_str().unwrap();
+        let named = format!("Rollout `{id}` of plan `own`: ");
+        assert!(error.message.starts_with(&named), "{}", error.message);
         assert_eq!(error.details.unwrap()["current"]["version"], 1);
     }
     let ended = app.admin("rollback", change(&first, "no")).await.unwrap();
