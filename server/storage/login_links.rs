@@ -45,9 +45,11 @@ impl LoginLinkStore for Storage {
     }
 
     async fn spend_link(&self, hash: &str, now: DateTime<Utc>) -> anyhow::Result<Option<User>> {
+        // With the users in the same statement: a link is not spent while they cannot be read.
         let row: Option<(i64,)> = returned!(self.db.write(), pool => sqlx::query_as(
             "UPDATE login_links SET used_ms = $2 \
              WHERE hash = $1 AND used_ms IS NULL AND made_ms > $3 \
+             AND user_id IN (SELECT id FROM users) \
              RETURNING user_id",
         )
         .bind(hash)

@@ -474,6 +474,7 @@ async fn a_database_that_is_away_signs_nobody_out_and_the_kill_switch_works() {
         Some(json!({})),
     )
     .await;
+    let link = json!({ "token": rig.secret(3).await });
     rig.sql("ALTER TABLE users RENAME TO users_away").await;
     tokio::time::sleep(Duration::from_millis(300)).await;
 
@@ -540,7 +541,12 @@ async fn a_database_that_is_away_signs_nobody_out_and_the_kill_switch_works() {
         .send("POST", "/api/trpc/auth.logout", &as_user, Some(json!({})))
         .await;
     assert!(headers.contains_key("set-cookie"));
+    // A link is not spent in vain.
+    let login = rig.send("POST", "/api/auth/login", &[], Some(link.clone()));
+    assert_eq!(login.await.0.as_u16(), 503);
     rig.sql("ALTER TABLE users_away RENAME TO users").await;
+    let login = rig.send("POST", "/api/auth/login", &[], Some(link));
+    assert_eq!(login.await.0.as_u16(), 200);
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(id(&rig.me(&admin).await.1), 1);
     assert_eq!(rig.me(&user).await.1["result"]["data"]["json"], Value::Null);
