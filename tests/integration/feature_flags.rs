@@ -361,4 +361,16 @@ async fn changes_are_pushed_and_a_lost_connection_goes_on_where_it_was() {
         event.data.to_value().unwrap()["change"]["after"]["killed"],
         true
     );
+    // An id of a change that was never stored, which a crash forgot.
+    for seen in ["4", "99"] {
+        let mut resumed = server.subscribe(json!({"lastEventId": seen})).await;
+        let event = tokio::time::timeout(Duration::from_secs(20), resumed.next());
+        let event = event.await.unwrap().unwrap().unwrap();
+        assert_eq!(event.id.as_deref(), Some("4"));
+        let data = event.data.to_value().unwrap();
+        assert_eq!(
+            (&data["state"]["killed"], &data["change"]),
+            (&json!(true), &json!(null))
+        );
+    }
 }

@@ -55,13 +55,15 @@ pub(super) async fn follow(
     async_stream::stream! {
         let mut told = HashSet::new();
         match missed {
-            Some(missed) => for change in missed {
+            // Where nothing was missed, the state is told all the same: the event that was seen last may
+            // have been of a change that this process never stored and a crash forgot.
+            Some(missed) if !missed.is_empty() => for change in missed {
                 let version = change.version;
                 let line = FlagsChange::new(&change, state.live.is_stored(&change.id));
                 told.insert(change.id);
                 yield Ok(FlagsUpdate::told(version, state.now(), Some(line)));
             },
-            None => yield Ok(FlagsUpdate::state(state.now())),
+            _ => yield Ok(FlagsUpdate::state(state.now())),
         }
         loop {
             match changes.recv().await {
