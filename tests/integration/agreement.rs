@@ -233,7 +233,7 @@ async fn a_share_that_cannot_act_says_who_decides_and_what_has_ended_can_be_let_
     let back = json!({"id": started["id"], "version": started["version"], "reason": "bad"});
     let back = process.admin("rollout.rollback", back).await.unwrap();
 
-    let all = json!({"plan": plan(&[]), "reason": "all tasks"});
+    let all = json!({"plan": plan(&[]), "reason": "all tasks", "takeBack": true});
     let all = process.admin("rollout.start", all).await.unwrap();
     process.app.controller.tick().await;
     let refused = process
