@@ -47,7 +47,7 @@ export function problem(error: unknown): string {
   if (!(error instanceof TRPCClientError)) return "a bug";
   const data: AppErrorData | undefined | null = (error as TRPCClientError<AppRouter>).data;
   if (!data) return "offline";
-  if (data.code === "PRECONDITION_FAILED" && data.details) {
+  if (data.code === "PRECONDITION_FAILED" && data.details && "current" in data.details) {
     // The details of this code, with dates that are dates.
     known<Date>(data.details.current.startedAt);
     // @ts-expect-error no such detail
