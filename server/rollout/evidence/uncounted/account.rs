@@ -19,7 +19,8 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn fold(&mut self, arm: usize, at_ms: i64) {
-        self.recent_ms.retain(|then| at_ms - then < EPISODE_MS);
+        self.recent_ms
+            .retain(|then| at_ms.saturating_sub(*then) < EPISODE_MS);
         if self.recent_ms.is_empty() {
             self.is_under_way = false;
             self.refused = [0; 2];
@@ -37,7 +38,7 @@ impl Account {
         let is_calm = self
             .recent_ms
             .last()
-            .is_none_or(|last| now_ms - last >= EPISODE_MS);
+            .is_none_or(|last| now_ms.saturating_sub(*last) >= EPISODE_MS);
         (self.is_under_way && !is_calm).then_some(self.refused)
     }
 }

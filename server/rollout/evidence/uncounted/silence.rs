@@ -65,8 +65,9 @@ impl Silence {
             } else {
                 self.attempts += 1;
             }
-            self.users
-                .retain(|user| user.subject != subject && at_ms - user.at_ms < PRESENT_MS);
+            self.users.retain(|user| {
+                user.subject != subject && at_ms.saturating_sub(user.at_ms) < PRESENT_MS
+            });
             self.users.truncate(USERS - 1);
             let in_run = !is_good;
             let user = User {
