@@ -253,6 +253,37 @@ async fn a_plan_goes_as_a_name_or_as_the_text_of_its_file() {
 }
 
 #[tokio::test]
+async fn a_plan_is_checked_without_a_server_too() {
+    let validate = async |plan: &str| {
+        let arguments = [
+            "rollout",
+            "--url",
+            "http://127.0.0.1:9",
+            "validate",
+            plan,
+            "--traffic",
+            "1000/day",
+        ];
+        run(&arguments, &[]).await
+    };
+    let ran = validate("standard").await;
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    for words in [
+        "The plan can be used.",
+        "names of tasks and models are not checked",
+        "Stage 1: proof that it is safe takes about",
+        "without it a person is asked after 96.0 h, twice the soak",
+    ] {
+        assert!(ran.out.contains(words), "{words}: {}", ran.out);
+    }
+    let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
+    std::fs::write(file.path(), "name = \"own\"\n").unwrap();
+    let ran = validate(file.path().to_str().unwrap()).await;
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("`stages`"), "{}", ran.err);
+}
+
+#[tokio::test]
 async fn errors_say_what_to_do() {
     let refusals: Answers = [
         ("rollout.get", Err(("UNAUTHORIZED", "Please login (10001)"))),

@@ -77,6 +77,37 @@ fn a_candidate_that_always_fails_is_stopped_within_a_few_errors() {
 }
 
 #[test]
+fn nothing_below_the_floor_is_slow() {
+    let mut fast = traffic(2_000, 1_000, |_, _| false);
+    for one in &mut fast {
+        // Control is as fast as it can be; the candidate takes four times as long.
+        one.latency_ms = match one.variant {
+            Variant::Control => 5.0,
+            Variant::Candidate => 20.0,
+        };
+    }
+    let evidence = folded(&fast);
+    assert_eq!(evidence.late_after_ms(), Some(250.0));
+    let slow = |evidence: &Evidence| evidence.verdict(BEGIN + 2_000_000).metrics[1].e;
+    assert!(slow(&evidence) <= 1.0);
+    for one in &mut fast {
+        one.latency_ms *= 100.0;
+    }
+    assert!(slow(&folded(&fast)) > 100.0, "above it they are");
+}
+
+#[test]
+fn a_plan_of_the_last_release_has_no_floor() {
+    let mut plan = serde_json::to_value(EvidencePlan::default()).unwrap();
+    plan.as_object_mut()
+        .unwrap()
+        .remove("slow_floor_ms")
+        .unwrap();
+    let plan: EvidencePlan = serde_json::from_value(plan).unwrap();
+    assert_eq!(plan.slow_floor_ms, 0.0);
+}
+
+#[test]
 fn an_outage_of_both_arms_holds_and_takes_nothing_back() {
     let outage = folded(&traffic(3_000, 600, |_, _| true));
     let verdict = outage.verdict(BEGIN + 1_800_000);
@@ -295,7 +326,10 @@ proptest! {
     fn a_state_that_was_saved_goes_on_bit_for_bit(
         count in 1_u64..2_000, cut in 0.0_f64..1.0, every in 1_i64..100_000, errors in 1_u64..60
     ) {
-        let all = traffic(count, every, |i, is_candidate| i % errors == 0 || (is_candidate && i % 3 == 0));
+        let mut all = traffic(count, every, |i, is_candidate| i % errors == 0 || (is_candidate && i % 3 == 0));
+        for (i, one) in all.iter_mut().enumerate().filter(|(i, _)| i % 11 == 0) {
+            one.end = End::Uncounted(Kind::ALL[i % Kind::ALL.len()]);
+        }
         let cut = (cut * all.len() as f64) as usize;
         let (mut whole, saved) = (folded(&all), folded(&all[..cut]));
         let text = serde_json::to_string(&saved).unwrap();

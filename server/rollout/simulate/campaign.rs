@@ -59,6 +59,10 @@ pub(super) struct Seen {
     pub growthbook_hours: Option<f64>,
     /// The candidate's errors until then.
     pub candidate_errors: u32,
+    /// The candidate's requests in that time.
+    pub candidate_requests: u32,
+    /// Outcomes that are no errors were said to differ.
+    pub differed: bool,
     /// Promotion was proven before.
     pub promoted: bool,
 }
@@ -98,6 +102,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
         let is_candidate = observation.variant == Variant::Candidate;
         let is_error = observation.end.is_error();
         if seen.rollback_hours.is_none() {
+            seen.candidate_requests += u32::from(is_candidate && hours >= 0.0);
             seen.candidate_errors += u32::from(is_candidate && is_error && hours >= 0.0);
             if evidence.fold(&observation, share) == Level::Rollback {
                 seen.rollback_hours = Some(hours);
@@ -124,5 +129,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
             }
         }
     }
+    let uncounted = evidence.verdict(BEGIN_MS).uncounted;
+    seen.differed = uncounted.is_some_and(|it| it.differs.is_some());
     seen
 }

@@ -8,6 +8,8 @@ use super::{
     traffic::{Arrivals, Scenario, Users},
 };
 
+mod not_counted;
+
 /// Left out beyond each of the two limits.
 const ALPHA: f64 = 0.001;
 /// Standard errors to the limits of a mean at that α.
@@ -19,7 +21,12 @@ const WEEK_HOURS: f64 = 168.0;
 enum Measure {
     FalseRollback,
     FalsePromotion,
+    /// That outcomes which are no errors are said to differ.
+    FalseHold,
     ErrorsServed,
+    RequestsServed,
+    /// Found, by a rollback or a hold.
+    Missed,
     /// In units of the Wald bound, hours.
     Delay {
         bound_hours: f64,
@@ -58,7 +65,13 @@ impl Planned {
         match self.measure {
             Measure::FalseRollback => [f64::from(u8::from(seen.rollback_hours.is_some())), 1.0],
             Measure::FalsePromotion => [f64::from(u8::from(seen.promoted)), 1.0],
+            Measure::FalseHold => [f64::from(u8::from(seen.differed)), 1.0],
+            Measure::Missed => {
+                let is_found = seen.differed || seen.rollback_hours.is_some();
+                [f64::from(u8::from(!is_found)), 1.0]
+            }
             Measure::ErrorsServed => [f64::from(seen.candidate_errors), 1.0],
+            Measure::RequestsServed => [f64::from(seen.candidate_requests), 1.0],
             Measure::Delay { bound_hours } => [hours(&seen), bound_hours],
             Measure::DelayAgainstGrowthBook => [
                 hours(&seen),
@@ -85,7 +98,10 @@ impl Planned {
         let [x, y] = [mean(0), mean(1)];
         let measured = x / y;
         let (limits, note) = match self.measure {
-            Measure::FalseRollback | Measure::FalsePromotion => {
+            Measure::FalseRollback
+            | Measure::FalsePromotion
+            | Measure::FalseHold
+            | Measure::Missed => {
                 let hits = (x * runs).round() as u32;
                 let limits = proportion::limits(hits, samples.len() as u32, ALPHA);
                 (limits, String::new())
@@ -96,7 +112,7 @@ impl Planned {
                 let error = (squares.sum::<f64>() / (runs - 1.0).max(1.0) / runs).sqrt() / y;
                 let margin = STANDARD_ERRORS * error;
                 let note = match self.measure {
-                    Measure::ErrorsServed => String::new(),
+                    Measure::ErrorsServed | Measure::RequestsServed => String::new(),
                     _ => format!("  {x:.2} h / {y:.2} h"),
                 };
                 ((measured - margin, measured + margin), note)
@@ -313,6 +329,21 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
                 Measure::FalseRollback,
                 0.012,
                 runs(400),
+            );
+        }
+    }
+    for it in not_counted::cells() {
+        let hours = it.hours.unwrap_or(WEEK_HOURS);
+        let watch = Watch { hours, ..watch };
+        for (goal, measure, at_most) in it.goals() {
+            add(
+                goal,
+                it.name.clone(),
+                it.scenario,
+                watch,
+                measure,
+                at_most,
+                runs(it.runs),
             );
         }
     }

@@ -1,7 +1,7 @@
 //! Simulated traffic: users with habits, arms, arrivals, errors and latencies.
 
 use super::{
-    super::evidence::{End, Observation, Strata, UserHistory},
+    super::evidence::{End, Kind, Observation, Strata, UserHistory},
     random::Random,
 };
 use crate::_core::{assignment::Variant, units::Percent};
@@ -10,6 +10,9 @@ pub(super) const HOUR_MS: f64 = 3_600_000.0;
 const DAY_MS: f64 = 24.0 * HOUR_MS;
 /// Where the simulated clock begins, in milliseconds since 1970.
 pub(super) const BEGIN_MS: i64 = 1_700_000_000_000;
+
+/// Users who are scripts that never send what can be answered, where there are such outcomes at all.
+const SCRIPTS: f64 = 0.01;
 
 /// Who makes the requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +36,18 @@ pub(super) enum Arrivals {
     Bursts,
 }
 
+/// Outcomes that are not counted as errors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum NotCounted {
+    /// None.
+    Never,
+    /// On both arms alike. Users differ: their rates vary as Beta(.2, 6.5) does, 3 % on average, each by
+    /// one kind; and one user in a hundred is a script that never sends what can be answered.
+    Alike,
+    /// The same; and of the candidate's other requests this share ends so.
+    More(f64),
+}
+
 /// What is simulated.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scenario {
@@ -47,6 +62,8 @@ pub(super) struct Scenario {
     pub outage: bool,
     /// How many times as often the candidate fails.
     pub ratio: f64,
+    /// Outcomes that are no errors.
+    pub not_counted: NotCounted,
     /// From this hour on; before, it is like control.
     pub bad_from_hour: f64,
 }
@@ -62,6 +79,7 @@ impl Scenario {
             baseline,
             outage: false,
             ratio: 1.0,
+            not_counted: NotCounted::Never,
             bad_from_hour: 0.0,
         }
     }
@@ -76,6 +94,8 @@ struct User {
     subject: u64,
     is_candidate: bool,
     error_rate: f64,
+    /// How often what it sends cannot be answered, and how that ends.
+    not_counted: (f64, Kind),
 }
 
 /// An endless stream of observations.
@@ -119,6 +139,18 @@ impl Traffic {
                     random.beta(0.2, 9.8) * scenario.baseline / 0.02
                 } else {
                     scenario.baseline
+                },
+                not_counted: match scenario.not_counted {
+                    NotCounted::Never => (0.0, Kind::BadRequest),
+                    _ => {
+                        let kind = Kind::ALL[random.below(Kind::ALL.len())];
+                        let rate = if random.happens(SCRIPTS) {
+                            1.0
+                        } else {
+                            random.beta(0.2, 6.5)
+                        };
+                        (rate, kind)
+                    }
                 },
             };
             let slots = (volume / whole * 65_536.0).round().max(1.0) as usize;
@@ -169,6 +201,7 @@ impl Traffic {
                     subject: random.next(),
                     is_candidate: random.happens(self.scenario.share / 100.0),
                     error_rate: self.scenario.baseline,
+                    not_counted: (0.0, Kind::BadRequest),
                 };
             }
             Arrivals::Bursts => {
@@ -205,6 +238,23 @@ impl Traffic {
         if user.is_candidate && self.elapsed_hours() >= self.scenario.bad_from_hour {
             error_rate *= self.scenario.ratio;
         }
+        let mut end = None;
+        if self.scenario.not_counted != NotCounted::Never {
+            let (rate, kind) = user.not_counted;
+            let more = match self.scenario.not_counted {
+                NotCounted::More(more)
+                    if user.is_candidate && self.elapsed_hours() >= self.scenario.bad_from_hour =>
+                {
+                    more
+                }
+                _ => 0.0,
+            };
+            if self.random.happens(rate) {
+                end = Some(End::Uncounted(kind));
+            } else if self.random.happens(more) {
+                end = Some(End::Uncounted(Kind::RefusedAnswer));
+            }
+        }
         let latency = self.random.below(self.latencies.len());
         Observation {
             at_ms: BEGIN_MS + self.elapsed_ms as i64,
@@ -214,10 +264,10 @@ impl Traffic {
             } else {
                 Variant::Control
             },
-            end: if self.random.happens(error_rate) {
-                End::Failed
-            } else {
-                End::Answered
+            end: match end {
+                Some(end) => end,
+                None if self.random.happens(error_rate) => End::Failed,
+                None => End::Answered,
             },
             latency_ms: self.latencies[latency],
             was_open: false,
