@@ -1,7 +1,7 @@
 //! One run of one cell: traffic through the evidence until it decides, or the time is over.
 
 use super::{
-    super::evidence::{Evidence, EvidencePlan, Level},
+    super::evidence::{Cause, Evidence, EvidencePlan, Level},
     growthbook::GrowthBook,
     random::Random,
     traffic::{BEGIN_MS, HOUR_MS, Scenario, Traffic, Users},
@@ -61,8 +61,8 @@ pub(super) struct Seen {
     pub candidate_errors: u32,
     /// The candidate's requests in that time.
     pub candidate_requests: u32,
-    /// Outcomes that are no errors were said to differ.
-    pub differed: bool,
+    /// Outcomes that are no errors held the rollout, or took it back.
+    pub by_not_counted: bool,
     /// Promotion was proven before.
     pub promoted: bool,
 }
@@ -129,7 +129,8 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
             }
         }
     }
-    let uncounted = evidence.verdict(BEGIN_MS).uncounted;
-    seen.differed = uncounted.is_some_and(|it| it.differs.is_some());
+    let verdict = evidence.verdict(BEGIN_MS);
+    seen.by_not_counted = matches!(verdict.cause, Some(Cause::NoAnswers | Cause::Uncounted))
+        || verdict.uncounted.is_some_and(|it| it.differs.is_some());
     seen
 }

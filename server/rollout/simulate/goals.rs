@@ -21,11 +21,11 @@ const WEEK_HOURS: f64 = 168.0;
 enum Measure {
     FalseRollback,
     FalsePromotion,
-    /// That outcomes which are no errors are said to differ.
-    FalseHold,
+    /// A hold or a rollback because of outcomes that are no errors.
+    FalseNotCounted,
     ErrorsServed,
     RequestsServed,
-    /// Found, by a rollback or a hold.
+    /// Not found, neither by a rollback nor a hold because of them.
     Missed,
     /// In units of the Wald bound, hours.
     Delay {
@@ -65,11 +65,8 @@ impl Planned {
         match self.measure {
             Measure::FalseRollback => [f64::from(u8::from(seen.rollback_hours.is_some())), 1.0],
             Measure::FalsePromotion => [f64::from(u8::from(seen.promoted)), 1.0],
-            Measure::FalseHold => [f64::from(u8::from(seen.differed)), 1.0],
-            Measure::Missed => {
-                let is_found = seen.differed || seen.rollback_hours.is_some();
-                [f64::from(u8::from(!is_found)), 1.0]
-            }
+            Measure::FalseNotCounted => [f64::from(u8::from(seen.by_not_counted)), 1.0],
+            Measure::Missed => [f64::from(u8::from(!seen.by_not_counted)), 1.0],
             Measure::ErrorsServed => [f64::from(seen.candidate_errors), 1.0],
             Measure::RequestsServed => [f64::from(seen.candidate_requests), 1.0],
             Measure::Delay { bound_hours } => [hours(&seen), bound_hours],
@@ -100,7 +97,7 @@ impl Planned {
         let (limits, note) = match self.measure {
             Measure::FalseRollback
             | Measure::FalsePromotion
-            | Measure::FalseHold
+            | Measure::FalseNotCounted
             | Measure::Missed => {
                 let hits = (x * runs).round() as u32;
                 let limits = proportion::limits(hits, samples.len() as u32, ALPHA);

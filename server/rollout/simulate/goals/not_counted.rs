@@ -3,8 +3,8 @@
 //! The world: 50 to 100,000 requests a day by 20 to 5,000 users, steady or in sessions of thirty, 1 to
 //! 99 % of users on the candidate. Three requests in a hundred cannot be answered, whoever is asked: too
 //! long, wrong, forbidden, refused. Users differ in that, and one in a hundred is a script that never
-//! sends anything else. A third of these scenarios was named before the tests were made, and run once,
-//! when nothing changed any more: they are called "kept aside".
+//! sends anything else. A third of these scenarios is called "kept aside": they were named beforehand,
+//! and nothing was tuned after they had run.
 
 use super::{
     super::traffic::{Arrivals, NotCounted, Scenario, Users},
@@ -14,7 +14,8 @@ use super::{
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Look {
-    /// Nothing is wrong: neither a rollback nor a hold.
+    /// Nothing is wrong: neither a rollback of any cause (G9), nor a hold or a rollback by what is not
+    /// counted (G9n).
     Calm,
     /// It does not answer: at most so many requests are served.
     Served(f64),
@@ -36,7 +37,7 @@ impl Cell {
         match self.look {
             Look::Calm => vec![
                 ("G9", Measure::FalseRollback, 0.012),
-                ("G9h", Measure::FalseHold, 0.01),
+                ("G9n", Measure::FalseNotCounted, 0.01),
             ],
             Look::Served(most) => vec![("G10", Measure::RequestsServed, most)],
             Look::Found => vec![("G10f", Measure::Missed, 0.01)],
