@@ -49,6 +49,9 @@ const CACHE_TTL: Duration = Duration::from_millis(200);
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
 /// How long what was known of a user counts for what must work without the database.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(300);
+/// How long an ended session is remembered that the database knows of: longer than an answer from
+/// before can be on its way and relied on.
+const ENDED_KEPT: Duration = Duration::from_secs(10);
 /// Tokens that are remembered.
 const CACHE_LIMIT: usize = 10_000;
 
@@ -160,9 +163,24 @@ impl Known {
 struct Memory {
     /// By token: checking a signature costs more than all else that a small query does.
     tokens: HashMap<Box<str>, Known>,
-    /// Sessions that this process has ended, by their ids, until they would have run out. So they
-    /// stay ended while the database cannot be told, and where it was asked just before.
-    ended: HashMap<String, DateTime<Utc>>,
+    /// Sessions that this process has ended, by their ids. So they stay ended while the database
+    /// cannot be told, and where it was asked just before.
+    ended: HashMap<String, Ended>,
+}
+
+struct Ended {
+    /// When its last token would have run out.
+    until: DateTime<Utc>,
+    /// When the database had taken note.
+    stored_at: Option<Instant>,
+}
+
+impl Ended {
+    /// Whether the database may still say, or have said just before, that the session holds.
+    fn is_needed(&self, now: DateTime<Utc>) -> bool {
+        let is_new = |stored_at: Instant| stored_at.elapsed() < ENDED_KEPT;
+        self.until > now && self.stored_at.is_none_or(is_new)
+    }
 }
 
 /// Finds the caller of a request.
@@ -334,15 +352,23 @@ impl Authenticator {
     ) -> anyhow::Result<()> {
         {
             let mut memory = self.memory.lock();
-            if memory.ended.len() >= CACHE_LIMIT {
-                memory.ended.retain(|_, until| *until > now);
+            if memory.ended.len() == memory.ended.capacity() {
+                memory.ended.retain(|_, ended| ended.is_needed(now));
             }
-            memory.ended.insert(session.id.clone(), until);
+            let ended = Ended {
+                until,
+                stored_at: None,
+            };
+            memory.ended.insert(session.id.clone(), ended);
             memory
                 .tokens
                 .retain(|_, known| known.session.id != session.id);
         }
-        self.users.end_session(session, until).await
+        self.users.end_session(session, until).await?;
+        if let Some(ended) = self.memory.lock().ended.get_mut(&session.id) {
+            ended.stored_at = Some(Instant::now());
+        }
+        Ok(())
     }
 
     /// Ends all sessions that a user has by now.

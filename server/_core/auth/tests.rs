@@ -217,6 +217,32 @@ async fn whoever_was_signed_out_stays_out_when_the_database_goes_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn ended_sessions_are_forgotten_once_the_database_knows_of_them_and_not_before() {
+    let rig = rig();
+    let remembered = || rig.authenticator.memory.lock().ended.len();
+    let year = Duration::from_secs(365 * 86_400);
+    for number in 0..1_000 {
+        let token = token("ann", &number.to_string());
+        let session = rig.session(&token).await;
+        session.end(year, now()).await.expect("stored");
+        assert_eq!(rig.caller(&token).await, "anonymous");
+        pass(Duration::from_secs(1)).await;
+    }
+    assert!(remembered() < 100, "{}", remembered());
+    let away = token("ann", "away");
+    let ended = rig.session(&away).await;
+    rig.away(true);
+    assert!(ended.end(year, now()).await.is_err());
+    rig.away(false);
+    for number in 1_000..2_000 {
+        let session = rig.session(&token("ann", &number.to_string())).await;
+        session.end(year, now()).await.expect("stored");
+        pass(Duration::from_secs(1)).await;
+    }
+    assert_eq!(rig.caller(&away).await, "anonymous");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_of_several_cookies_that_holds_counts() {
     let rig = rig();
     let (stale, good) = (token("nobody", "s"), token("ann", "t"));
