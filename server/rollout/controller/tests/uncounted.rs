@@ -150,6 +150,48 @@ async fn so_is_one_that_answered_before() {
 }
 
 #[tokio::test]
+async fn one_that_the_last_release_ended_replays_as_it_did() {
+    let crowd = Crowd::new(10.0, 36, 4).await;
+    // Too few for thresholds, so the floor, which the last release did not know, moves nothing.
+    for _ in 0..2 {
+        crowd.second(|_| Outcome::Success).await;
+    }
+    let version = crowd.rig.status(&crowd.id).await.version;
+    let controller = &crowd.rig.controller;
+    let ended = controller.rollback(&crowd.id, version, "enough", "user:1");
+    ended.await.expect("an end");
+    crowd.rig.controller.tick().await;
+    {
+        // As the last release wrote it.
+        let mut db = crowd.rig.store.0.lock();
+        let stored = &mut db.rollouts[0];
+        let without = |value: &mut serde_json::Value, key: &str| {
+            let fields = value.as_object_mut().expect("an object");
+            fields
+                .remove(key)
+                .unwrap_or_else(|| panic!("{key} is there"));
+        };
+        without(&mut stored.evidence["evidence"], "uncounted");
+        without(&mut stored.evidence["evidence"]["plan"], "slow_floor_ms");
+        without(&mut stored.plan["evidence"], "slow_floor_ms");
+        for key in ["releasedAt", "models"] {
+            without(&mut stored.status, key);
+        }
+        for row in &mut db.audit {
+            if let Some(verdict) = row.evidence["verdict"].as_object_mut() {
+                verdict.remove("uncounted");
+            }
+        }
+    }
+    let crowd = Crowd {
+        rig: crowd.rig.reborn().await,
+        ..crowd
+    };
+    assert_eq!(crowd.state().await, State::RolledBack);
+    crowd.is_replayed().await;
+}
+
+#[tokio::test]
 async fn the_reason_names_the_kind_and_both_sides() {
     let crowd = Crowd::new(10.0, 36, 4).await;
     crowd.served(candidate_only(TOO_LONG)).await;
