@@ -147,7 +147,7 @@ impl AiMetrics {
         self.settle_at_limit(recent);
     }
 
-    /// Notes that an attempt begins, where a rollout counts it; [`AiMetrics::end`] takes the number.
+    /// Notes that an attempt begins, where a rollout counts it; [`AiMetrics::close`] takes the number.
     pub fn begin(&self, event: &Event, started: Instant) -> Option<u64> {
         self.running.lock().begin(event, started)
     }

@@ -122,7 +122,7 @@ pub trait Recorder: Send + Sync {
     /// Takes the event of an attempt that has ended. Never waits.
     fn record(&self, event: Event);
 
-    /// Notes an attempt that begins; the number that [`Recorder::end`] wants, where it wants to know.
+    /// Notes an attempt that begins; the number that [`Recorder::close`] wants, where it wants to know.
     fn begin(&self, _event: &Event, _started: Instant) -> Option<u64> {
         None
     }
