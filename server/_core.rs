@@ -4,6 +4,7 @@ pub mod assignment;
 pub mod auth;
 pub mod blank;
 pub mod call_limits;
+pub mod call_series;
 pub mod config;
 pub mod context;
 pub mod database_url;

@@ -107,13 +107,17 @@ impl AiMetrics {
         events
     }
 
+    /// Events that wait to be taken out.
+    pub fn waiting(&self) -> usize {
+        self.outbox(|outbox| outbox.len()).unwrap_or_default()
+    }
+
     /// Resolves when an event waits to be taken out.
     pub async fn recorded_any(&self) {
         self.arrival.notified().await;
     }
 
     fn build(outbox: Option<Outbox>) -> Self {
-        exposition::describe();
         Self {
             recent: Mutex::new(Recent {
                 samples: VecDeque::new(),

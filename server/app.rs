@@ -1,5 +1,7 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
+mod prometheus;
+
 use std::{
     future::Future, io::Write, net::SocketAddr, ops::RangeInclusive, pin::pin, sync::Arc,
     time::Duration,
@@ -11,6 +13,7 @@ use futures::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
+use self::prometheus::Gauges;
 use crate::{
     _core::{
         assignment::Variant,
@@ -96,6 +99,8 @@ impl App {
     ) -> anyhow::Result<Self> {
         // A provider that was installed before is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // Before the first event, whose series would count for nobody.
+        prometheus::install();
         let catalog = Catalog::load(
             &config.models,
             &config.providers,
@@ -104,6 +109,7 @@ impl App {
         )?;
         let storage = Storage::open(&config.database.url).await?;
         let tasks = Tasks::default();
+        let bounds = Bounds::new(&config.server);
 
         let flags = Arc::new(FeatureFlags::new(config.flags.clone()));
         // Before anything is served, so that a kill outlives a restart.
@@ -168,6 +174,12 @@ impl App {
                 })
                 .collect(),
         };
+        let gauges = Gauges {
+            flags: flags.clone(),
+            tasks: names(models.catalog().tasks.iter().map(|task| &*task.name)),
+            metrics: metrics.clone(),
+            bounds: bounds.clone(),
+        };
         let controller = Controller::open(controller::Parts {
             store: store.clone(),
             flags: flags.clone(),
@@ -226,7 +238,6 @@ impl App {
                 }
             }
         };
-        let bounds = Bounds::new(&config.server);
         let trpc = trpc::routes(Arc::new(trpc::Trpc {
             registry: registry.clone(),
             gate: gate.clone(),
@@ -254,6 +265,10 @@ impl App {
             jsonrpc: config.jsonrpc.clone(),
             ping_interval: config.trpc.ping_interval,
             readiness: Arc::new(move || Box::pin(readiness())),
+            metrics: transport::metrics::routes(
+                Arc::new(move || gauges.render()),
+                prometheus::readers(&config),
+            ),
             trpc,
         })?;
         Ok(Self {

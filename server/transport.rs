@@ -5,6 +5,7 @@ pub mod cors;
 pub mod docs;
 pub mod gate;
 pub mod jsonrpc;
+pub mod metrics;
 pub mod operations;
 pub mod page;
 pub mod serve;
@@ -50,6 +51,8 @@ pub struct Parts {
     pub documents: Documents,
     /// What `/readyz` asks.
     pub readiness: Readiness,
+    /// The route for Prometheus, at `/metrics`.
+    pub metrics: Router,
     /// The routes of sign-in, at `/login` and `/api/auth`.
     pub sign_in: Router,
     /// The routes of tRPC, at `/api/trpc`.
@@ -68,6 +71,7 @@ pub fn router(parts: Parts) -> Result<Router, NameTaken> {
         .merge(jsonrpc)
         .merge(parts.sign_in)
         .merge(docs::routes(openapi, page, parts.gate))
+        .merge(parts.metrics)
         .merge(operations::routes(parts.readiness, parts.tasks))
         .fallback(operations::unknown_path)
         .layer(cors)

@@ -115,6 +115,8 @@ pub struct ServerConfig {
     pub max_subscriptions: usize,
     /// `MAX_BYTES_IN_FLIGHT`: memory of inputs that are used and answers that are sent.
     pub max_bytes_in_flight: usize,
+    /// `METRICS_TOKEN`: the bearer token for `/metrics`.
+    pub metrics_token: Option<SecretString>,
     /// `SHUTDOWN_TIMEOUT`: how long a stop waits for what runs.
     pub shutdown_timeout: Duration,
 }

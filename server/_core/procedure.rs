@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{
     auth::Role,
+    call_series::CallSeries,
     context::{Caller, Context, please_login},
     declared::{self, PossibleError},
     errors::{ErrorCode, RpcError},
@@ -389,6 +390,7 @@ pub struct Procedure {
     /// Where it was registered.
     pub registered_at: &'static Location<'static>,
     pub(super) call: Call,
+    pub(super) series: Arc<CallSeries>,
 }
 
 impl Procedure {

@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::{
     call_limits::CallLimits,
+    call_series,
     context::Context,
     declared::{self, Declared},
     errors::{ErrorCode, RpcError},
@@ -369,6 +370,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             output_schema,
             output: Side::Output.compile(output_schema),
             errors: declared::all(access, H::Input::ACCEPTS, errors),
+            series: Arc::default(),
             registered_at: Location::caller(),
             call: procedure::unary(handler, self.state.clone(), input.clone()),
             input,
@@ -404,6 +406,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             output_schema,
             output: Side::Output.compile(output_schema),
             errors: declared::all(access, H::Input::ACCEPTS, errors),
+            series: Arc::default(),
             registered_at: Location::caller(),
             call: procedure::streaming(handler, self.state.clone(), input.clone()),
             input,
@@ -417,18 +420,18 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
 }
 
 /// One line per call, with what an operator asks for and nothing secret.
-struct CallLog {
-    path: &'static str,
+struct CallLog<'p> {
+    procedure: &'p Procedure,
     user: Option<i64>,
     request_id: Arc<str>,
     started: Instant,
     finished: bool,
 }
 
-impl CallLog {
-    fn start(procedure: &Procedure, context: &Context) -> Self {
+impl<'p> CallLog<'p> {
+    fn start(procedure: &'p Procedure, context: &Context) -> Self {
         Self {
-            path: procedure.path,
+            procedure,
             user: context.caller.presumed().map(|user| user.id),
             request_id: context.request_id.clone(),
             started: Instant::now(),
@@ -438,21 +441,23 @@ impl CallLog {
 
     fn finish(mut self, error: Option<&RpcError>) {
         self.finished = true;
-        let code = error.map_or("OK", RpcError::data_code);
+        let code = error.map_or(call_series::OK, RpcError::data_code);
         match error.and_then(RpcError::cause) {
             Some(cause) => self.write(code, Some(&format!("{cause:#}"))),
             None => self.write(code, None),
         }
     }
 
-    fn write(&self, code: &str, cause: Option<&str>) {
-        let duration_us = self.started.elapsed().as_micros() as u64;
+    fn write(&self, code: &'static str, cause: Option<&str>) {
+        let duration = self.started.elapsed();
+        let duration_us = duration.as_micros() as u64;
         let Self {
-            path,
+            procedure: Procedure { path, series, .. },
             user,
             request_id,
             ..
         } = self;
+        series.count(path, code, duration);
         match cause {
             Some(cause) => {
                 tracing::error!(target: "call", path, code, duration_us, user, %request_id, cause, "call failed");
@@ -464,7 +469,7 @@ impl CallLog {
     }
 }
 
-impl Drop for CallLog {
+impl Drop for CallLog<'_> {
     fn drop(&mut self) {
         if !self.finished {
             self.write("CANCELLED", None);

@@ -26,7 +26,7 @@ const TASKS_LIMIT: usize = 100;
 const MS_PER_SECOND: f64 = 1_000.0;
 
 /// Tells the installed recorder what the metrics are.
-pub(super) fn describe() {
+pub fn describe() {
     metrics::describe_counter!("ai_attempts_total", "Attempts at a model, by outcome");
     metrics::describe_histogram!(
         "ai_attempt_duration_seconds",

@@ -16,6 +16,10 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
     pub(super) fn push(&mut self, event: Event) {
         if self.events.len() < OUTBOX_LIMIT {
             self.events.push(event);

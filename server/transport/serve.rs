@@ -4,9 +4,9 @@
 //! mutations alike. On stop no connection is accepted any more, subscriptions end by
 //! [`Tasks::stopping`], idle connections close, and calls under way are answered first.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{future::Future, net::SocketAddr, pin::pin, time::Duration};
 
-use axum::{Router, body::Body, response::IntoResponse};
+use axum::{Router, body::Body, extract::ConnectInfo, response::IntoResponse};
 use http::{HeaderValue, StatusCode, Version, header, uri::Authority};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
@@ -63,7 +63,7 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Closed where even the reserve is in use.
                 let Some(slot) = bounds.connections.open() else {
                     continue;
@@ -73,6 +73,7 @@ pub async fn serve(
                     tracing::debug!(%error, "cannot set TCP_NODELAY");
                 }
                 let connection = Connection {
+                    peer,
                     slot,
                     router: router.clone(),
                     bounds: bounds.clone(),
@@ -122,6 +123,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
 }
 
 struct Connection {
+    peer: SocketAddr,
     slot: Slot,
     router: Router,
     bounds: Bounds,
@@ -130,6 +132,7 @@ struct Connection {
 impl Connection {
     async fn run(self, stream: TcpStream, stopping: impl Future<Output = ()>) {
         let Self {
+            peer,
             slot,
             router,
             bounds,
@@ -145,6 +148,7 @@ impl Connection {
                 name_host(&mut request);
                 let extensions = request.extensions_mut();
                 extensions.insert(inflow.clone());
+                extensions.insert(ConnectInfo(peer));
                 extensions.insert(Under(under_way.clone()));
                 let waits = (request.version() == Version::HTTP_2).then(|| waits.clone());
                 let inflow = inflow.clone();

@@ -25,6 +25,7 @@ mod flood;
 mod front_end;
 mod jsonrpc;
 mod llm_calls_vectors;
+mod metrics;
 mod model_router;
 mod model_router_vectors;
 mod new_procedure;

@@ -170,6 +170,7 @@ impl Values<'_> {
                 max_calls: self.get(&MAX_CALLS)?,
                 max_subscriptions: self.get(&MAX_SUBSCRIPTIONS)?,
                 max_bytes_in_flight: self.get(&MAX_BYTES_IN_FLIGHT)?,
+                metrics_token: self.get(&METRICS_TOKEN)?,
                 shutdown_timeout: self.get(&SHUTDOWN_TIMEOUT)?,
             },
             log: LogConfig {

@@ -79,6 +79,11 @@ impl Connections {
         })
     }
 
+    /// Connections that are open.
+    pub fn count(&self) -> usize {
+        self.state.lock().open
+    }
+
     /// A place for a new connection; `None` where even the reserve is in use.
     pub fn open(self: &Arc<Self>) -> Option<Slot> {
         let mut state = self.state.lock();

@@ -139,6 +139,7 @@ impl TestServer {
                 max_calls: 1000,
                 max_subscriptions: 1000,
                 max_bytes_in_flight: 1 << 26,
+                metrics_token: None,
                 shutdown_timeout: limits.patience,
             },
             jsonrpc: JsonRpcConfig {
@@ -151,6 +152,7 @@ impl TestServer {
                 let obstacles = obstacles.clone();
                 move || future::ready(obstacles.lock().clone()).boxed()
             }),
+            metrics: Router::new(),
             sign_in: Router::new(),
             trpc: events_until_stop(&tasks),
         })

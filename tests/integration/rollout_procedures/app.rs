@@ -161,6 +161,7 @@ impl App {
             bounds: bounds.clone(),
         }));
         let router = transport::router(transport::Parts {
+            metrics: axum::Router::new(),
             sign_in: axum::Router::new(),
             bounds: bounds.clone(),
             documents: Documents::new(&self.registry, Transformer::None, true),

@@ -1,0 +1,82 @@
+//! What Prometheus reads at `/metrics`: what the parts of the server count by the `metrics` facade, and
+//! what is looked up when it asks.
+
+mod recorder;
+
+use std::sync::{Arc, LazyLock};
+
+use self::recorder::Exposition;
+use crate::{
+    _core::{call_series, config::Config, feature_flags::FeatureFlags},
+    ai_metrics::{self, AiMetrics},
+    transport::{bounds::Bounds, metrics::Readers},
+};
+
+const PERCENT: f64 = 100.0;
+
+/// The recorder of this process: the facade has one for all servers of a process.
+static RECORDER: LazyLock<Exposition> = LazyLock::new(Exposition::new);
+
+/// Installs the recorder. What is counted before is lost.
+pub(super) fn install() {
+    // The second server of a process finds it installed.
+    if metrics::set_global_recorder(&*RECORDER).is_ok() {
+        ai_metrics::exposition::describe();
+        call_series::describe();
+        describe();
+    }
+}
+
+/// Who may read the metrics by these settings.
+pub(super) fn readers(config: &Config) -> Readers {
+    let site = &config.auth.site;
+    match &config.server.metrics_token {
+        Some(token) => Readers::Token(token.clone()),
+        None if site.public_url.is_none() && site.trusted_headers.is_empty() => {
+            Readers::ThisMachine
+        }
+        None => Readers::Nobody,
+    }
+}
+
+fn describe() {
+    metrics::describe_gauge!(
+        "modelramp_build_info",
+        "Always 1; the label names the release"
+    );
+    metrics::describe_gauge!(
+        "candidate_share_ratio",
+        "The share of users that get the candidate, in force now, by task"
+    );
+    metrics::describe_gauge!(
+        "kill_switch",
+        "1 while the kill switch sends everybody to control"
+    );
+    metrics::describe_gauge!("ai_events_waiting", "Events that are not stored yet");
+    metrics::describe_gauge!("connections_open", "Connections that are open");
+}
+
+/// What is looked up when Prometheus asks.
+pub(super) struct Gauges {
+    pub(super) flags: Arc<FeatureFlags>,
+    pub(super) tasks: Vec<String>,
+    pub(super) metrics: Arc<AiMetrics>,
+    pub(super) bounds: Bounds,
+}
+
+impl Gauges {
+    /// The metrics as they are now.
+    pub(super) fn render(&self) -> String {
+        metrics::gauge!("modelramp_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        let tasks = self.tasks.iter().map(String::as_str);
+        for (task, in_force) in self.flags.in_force_for(tasks) {
+            let share = in_force.share.get() / PERCENT;
+            metrics::gauge!("candidate_share_ratio", "task" => task.to_owned()).set(share);
+        }
+        let killed = self.flags.live().steered.killed;
+        metrics::gauge!("kill_switch").set(f64::from(u8::from(killed)));
+        metrics::gauge!("ai_events_waiting").set(self.metrics.waiting() as f64);
+        metrics::gauge!("connections_open").set(self.bounds.connections.count() as f64);
+        RECORDER.render()
+    }
+}
