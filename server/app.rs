@@ -1,5 +1,6 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
+pub mod filling;
 mod prometheus;
 
 use std::{
@@ -9,11 +10,10 @@ use std::{
 
 use anyhow::Context as _;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 
-use self::prometheus::Gauges;
+use self::{filling::Filling, prometheus::Gauges};
 use crate::{
     _core::{
         assignment::Variant,
@@ -22,7 +22,7 @@ use crate::{
             login_link::{self, LoginLinkStore},
         },
         call_limits::CallLimits,
-        config::{Config, Environment, Sources},
+        config::{Config, Environment},
         errors::in_full,
         feature_flags::FeatureFlags,
         registry::Registry,
@@ -64,6 +64,8 @@ pub struct App {
     pub registry: Arc<Registry>,
     /// The windows, which tests fill.
     pub metrics: Arc<AiMetrics>,
+    /// What is still to be read into them.
+    pub filling: Arc<Filling>,
     /// The database.
     pub storage: Storage,
     /// Where the sandbox answers, if it runs.
@@ -122,7 +124,8 @@ impl App {
         .await
         .context("cannot read the kill switch and the live share")?;
         let metrics = Arc::new(AiMetrics::drained());
-        restore(&storage, &metrics, Utc::now()).await?;
+        let filling = Filling::prepare(&storage, &metrics, Utc::now()).await?;
+        tasks.spawn(filling.clone().run(tasks.stopping()));
         let sandbox = if catalog.needs_sandbox() {
             let plan = match &config.sandbox.file {
                 Some(path) => SandboxPlan::load(path)?,
@@ -205,7 +208,7 @@ impl App {
         ));
         routers::register(
             &mut registry,
-            routers::Parts {
+            Some(routers::Parts {
                 config: &config,
                 flags,
                 live: live.clone(),
@@ -213,7 +216,7 @@ impl App {
                 models,
                 chat,
                 controller: controller.clone(),
-            },
+            }),
         );
         extend(&mut registry);
         let registry = Arc::new(registry);
@@ -229,12 +232,13 @@ impl App {
             Site::new(config.environment, &config.auth.site),
         ));
         let readiness = {
-            let (probe, live) = (Arc::new(storage.probe()), live.clone());
+            let (probe, live, filling) = (Arc::new(storage.probe()), live.clone(), filling.clone());
             move || {
-                let (probe, live) = (probe.clone(), live.clone());
+                let (probe, live, filling) = (probe.clone(), live.clone(), filling.clone());
                 async move {
                     let reason = probe.reason().await.map(str::to_owned);
-                    reason.into_iter().chain(live.trouble()).collect()
+                    let reasons = reason.into_iter().chain(live.trouble());
+                    reasons.chain(filling.trouble()).collect()
                 }
             }
         };
@@ -275,6 +279,7 @@ impl App {
             config,
             registry,
             metrics,
+            filling,
             storage,
             sandbox_url,
             destinations,
@@ -450,19 +455,6 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-/// Fills windows that end `now` or later with the events of earlier processes.
-pub async fn restore(
-    storage: &Storage,
-    metrics: &AiMetrics,
-    now: DateTime<Utc>,
-) -> anyhow::Result<()> {
-    let mut pages = storage.events_between(AiMetrics::reach(now), i64::MAX);
-    while let Some(page) = pages.next().await {
-        metrics.restore(page.context("cannot read the events of the last week")?);
-    }
-    Ok(())
-}
-
 /// Between two upkeeps of the database.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
 
@@ -600,21 +592,11 @@ pub async fn issue_tokens(
     Ok(tokens)
 }
 
-/// The procedures alone, for the contract: default settings, nothing kept, nothing called.
-pub async fn contract() -> anyhow::Result<Arc<Registry>> {
-    let folder = tempfile::tempdir()?;
-    let database = format!("sqlite://{}", folder.path().join("contract.db").display());
-    let environment = [("APP_ENV", "test"), ("DATABASE_URL", &database)];
-    let config = Config::load(&Sources {
-        environment: environment
-            .map(|(name, value)| (name.into(), value.into()))
-            .into(),
-        working_dir: folder.path().to_owned(),
-        config_file: None,
-    })?;
-    let app = App::build(config).await?;
-    app.storage.close().await;
-    Ok(app.registry)
+/// The procedures alone, for the contract: they can be described and not called.
+pub fn contract() -> Registry {
+    let mut registry = Registry::default();
+    routers::register(&mut registry, None);
+    registry
 }
 
 /// A rating as rollouts are told of it.

@@ -189,7 +189,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Alert(arguments) => alert::run(arguments, &load_and_note()?).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {
-            let registry = app::contract().await?;
+            let registry = app::contract();
             write_or_check(&dir, &schema::files(&registry), check)?;
             // The templates of the settings lie beside the folder, where people look for them.
             write_or_check(&dir.join(".."), &templates(), check)

@@ -355,6 +355,8 @@ pub type SchemaFn = fn(&mut SchemaGenerator) -> Schema;
 pub(super) enum Call {
     Unary(Unary),
     Streaming(Streaming),
+    /// There is nothing to work with: the procedure can only be described.
+    Described,
 }
 
 /// A registered procedure.
@@ -431,12 +433,15 @@ impl Procedure {
     }
 }
 
-pub(super) fn unary<S, M, H>(handler: H, state: S, shape: Arc<Shape>) -> Call
+pub(super) fn unary<S, M, H>(handler: H, state: Option<S>, shape: Arc<Shape>) -> Call
 where
     S: Clone + Send + Sync + 'static,
     H: Handler<S, M>,
     H::Output: Serialize + Sync,
 {
+    let Some(state) = state else {
+        return Call::Described;
+    };
     Call::Unary(Arc::new(move |context, input| {
         let (handler, state, shape) = (handler.clone(), state.clone(), shape.clone());
         Box::pin(async move {
@@ -447,13 +452,16 @@ where
     }))
 }
 
-pub(super) fn streaming<S, M, H, T>(handler: H, state: S, shape: Arc<Shape>) -> Call
+pub(super) fn streaming<S, M, H, T>(handler: H, state: Option<S>, shape: Arc<Shape>) -> Call
 where
     S: Clone + Send + Sync + 'static,
     H: Handler<S, M>,
     H::Output: Stream<Item = Result<T, RpcError>>,
     T: SubscriptionItem,
 {
+    let Some(state) = state else {
+        return Call::Described;
+    };
     Call::Streaming(Arc::new(move |context, input| {
         let (handler, state, shape) = (handler.clone(), state.clone(), shape.clone());
         Box::pin(async move {

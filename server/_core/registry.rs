@@ -58,6 +58,15 @@ impl Registry {
         namespace: &'static str,
         state: S,
     ) -> Router<'_, S> {
+        self.outline(namespace, Some(state))
+    }
+
+    /// The same where there may be no state: such procedures can be described and not called.
+    pub fn outline<S: Clone + Send + Sync + 'static>(
+        &mut self,
+        namespace: &'static str,
+        state: Option<S>,
+    ) -> Router<'_, S> {
         Router {
             registry: self,
             namespace,
@@ -114,7 +123,7 @@ impl Registry {
     ) -> Result<Reply, RpcError> {
         let Call::Unary(call) = &procedure.call else {
             return Err(RpcError::internal(anyhow::anyhow!(
-                "a subscription was called as a query"
+                "not a query or mutation that can be called"
             )));
         };
         let log = CallLog::start(procedure, &context);
@@ -156,7 +165,9 @@ impl Registry {
         input: Input,
     ) -> Result<BoxStream<'static, Result<Event, RpcError>>, RpcError> {
         let Call::Streaming(call) = &procedure.call else {
-            return Err(RpcError::internal(anyhow::anyhow!("not a subscription")));
+            return Err(RpcError::internal(anyhow::anyhow!(
+                "not a subscription that can be called"
+            )));
         };
         let log = CallLog::start(procedure, &context);
         let session = context.session.clone();
@@ -337,7 +348,7 @@ pub struct Schemas {
 pub struct Router<'a, S> {
     registry: &'a mut Registry,
     namespace: &'static str,
-    state: S,
+    state: Option<S>,
 }
 
 impl<S: Clone + Send + Sync + 'static> Router<'_, S> {

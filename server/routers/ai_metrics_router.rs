@@ -71,8 +71,8 @@ impl State {
 }
 
 /// Registers the procedures.
-pub fn register(registry: &mut Registry, state: State) {
-    procedures!(registry.router("aiMetrics", state);
+pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
+    procedures!(registry.outline("aiMetrics", state.into());
         /// Requests, failures and latency over the last minutes, in all, by model and by variant.
         query SignedIn getSummary = get_summary;
         /// The share that is in force for a task and who decides about it, whether the caller is in,

@@ -21,8 +21,8 @@ use crate::{
 /// Registers `auth.*`.
 ///
 /// `session_ttl` is how long a session lasts that begins now.
-pub fn register(registry: &mut Registry, session_ttl: Duration) {
-    procedures!(registry.router("auth", session_ttl);
+pub fn register(registry: &mut Registry, session_ttl: impl Into<Option<Duration>>) {
+    procedures!(registry.outline("auth", session_ttl.into());
         /// The signed-in user, or `null`.
         query Public me = me, errors UNKNOWN;
         /// Refuses, whatever is sent: people sign in by a link.

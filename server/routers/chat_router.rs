@@ -23,8 +23,8 @@ use crate::{
 };
 
 /// Registers `chat.*`.
-pub fn register(registry: &mut Registry, chat: Arc<Chat>) {
-    procedures!(registry.router("chat", chat);
+pub fn register(registry: &mut Registry, chat: impl Into<Option<Arc<Chat>>>) {
+    procedures!(registry.outline("chat", chat.into());
         /// The caller's conversations, the latest first, each with the beginning of its newest message.
         query SignedIn getConversations = get_conversations;
         /// Messages of a conversation, oldest first, a page at a time.

@@ -70,8 +70,8 @@ impl State {
 }
 
 /// Registers the namespace.
-pub fn register(registry: &mut Registry, state: State) {
-    procedures!(registry.router("featureFlags", state);
+pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
+    procedures!(registry.outline("featureFlags", state.into());
         /// The live share and the kill switch, who changed them last and why, and for each task who
         /// decides about it: the kill switch, a rollout, or the live share.
         query Admin get = get;

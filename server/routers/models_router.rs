@@ -24,8 +24,8 @@ use crate::{
 };
 
 /// Registers the procedures.
-pub fn register(registry: &mut Registry, models: Arc<ModelRouter>) {
-    procedures!(registry.router("models", models);
+pub fn register(registry: &mut Registry, models: impl Into<Option<Arc<ModelRouter>>>) {
+    procedures!(registry.outline("models", models.into());
         /// All models and tasks of the catalogue, with prices and routes.
         query SignedIn list = list;
         /// Which model a user would get for a task now, and why. Without `userId`, the caller;

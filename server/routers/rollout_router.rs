@@ -36,14 +36,25 @@ use crate::{
 /// The longest plan, in UTF-16 code units.
 const MAX_PLAN: u32 = 65_536;
 
+/// What the procedures work with.
+#[derive(Clone)]
+pub struct State {
+    /// The rollouts.
+    pub controller: Arc<Controller>,
+    /// The kill switch and the live share.
+    pub live: Arc<LiveFlags>,
+}
+
 /// Registers the namespace.
-pub fn register(registry: &mut Registry, controller: Arc<Controller>, live: Arc<LiveFlags>) {
-    release::register(registry, controller.clone(), live.clone());
-    procedures!(registry.router("rollout", (controller.clone(), live));
+pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
+    let state = state.into();
+    let controller = state.as_ref().map(|state| state.controller.clone());
+    release::register(registry, state.clone());
+    procedures!(registry.outline("rollout", state);
         /// One rollout: where it is, its plan, what its traffic proves, and what comes next.
         query Admin get = get, errors answers::ASKING;
     );
-    procedures!(registry.router("rollout", controller);
+    procedures!(registry.outline("rollout", controller);
         /// Checks a plan: every fault with its line, or what it says and what is odd about it.
         query Admin validate = validate, errors answers::CHECKING;
         /// Rollouts that are under way, the newest first; all where asked.
@@ -145,7 +156,7 @@ struct WhichRollout {
 }
 
 async fn get(
-    (controller, live): (Arc<Controller>, Arc<LiveFlags>),
+    State { controller, live }: State,
     _: Context,
     input: WhichRollout,
 ) -> Result<RolloutDetails, RpcError> {

@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// Registers `system.*`.
-pub fn register(registry: &mut Registry, ai_config: AiConfig) {
-    procedures!(registry.router("system", Arc::new(ai_config));
+pub fn register(registry: &mut Registry, ai_config: impl Into<Option<AiConfig>>) {
+    procedures!(registry.outline("system", ai_config.into().map(Arc::new));
         /// Whether the server lives; for monitors that speak tRPC.
         query Public health = health;
         /// The model in use by the settings, and what it costs per e-mail.

@@ -70,7 +70,10 @@ async fn prometheus_reads_what_the_server_counts() {
         r#"rpc_calls_total{procedure="chat.sendMessage",code="BAD_REQUEST"} 1"#,
         r#"rpc_call_duration_seconds_count{procedure="chat.sendMessage"} 2"#,
     ] {
-        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        assert!(
+            text.lines().any(|it| it == line),
+            "{line} is not in\n{text}"
+        );
     }
     let attempts = "ai_attempts_total{";
     let attempt = text.lines().find(|line| line.starts_with(attempts));

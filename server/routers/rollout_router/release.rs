@@ -5,14 +5,13 @@
 //! the models are the catalogue's, not the plan's. The share is set first, and for tasks of the rollout it moves
 //! nobody before the release, so a process that dies in between leaves a state that can go on.
 
-use std::sync::Arc;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
     super::feature_flags_router::{self, MAX_REASON, actor, checked},
+    State,
     answers::{self, RolloutState},
 };
 use crate::{
@@ -22,23 +21,14 @@ use crate::{
         registry::Registry,
         units::Percent,
     },
-    live_flags::{Ask, LiveFlags},
+    live_flags::Ask,
     procedures,
-    rollout::{
-        controller::Controller,
-        status::{State as Doing, Status},
-    },
+    rollout::status::{State as Doing, Status},
 };
 
-#[derive(Clone)]
-struct State {
-    controller: Arc<Controller>,
-    live: Arc<LiveFlags>,
-}
-
 /// Registers the procedure.
-pub(super) fn register(registry: &mut Registry, controller: Arc<Controller>, live: Arc<LiveFlags>) {
-    procedures!(registry.router("rollout", State { controller, live });
+pub(super) fn register(registry: &mut Registry, state: Option<State>) {
+    procedures!(registry.outline("rollout", state);
         /// Lets go of a rollout that has ended, so that the live share decides its tasks again. Where
         /// that would move users, `share` has to say which live share is meant; it holds for all tasks
         /// that no rollout covers.

@@ -84,7 +84,11 @@ impl App {
         .unwrap();
         let tasks = Tasks::default();
         let mut registry = Registry::new(tasks.clone());
-        rollout_router::register(&mut registry, controller.clone(), live.clone());
+        let state = rollout_router::State {
+            controller: controller.clone(),
+            live: live.clone(),
+        };
+        rollout_router::register(&mut registry, state);
         let app = Self {
             registry: Arc::new(registry),
             controller,
