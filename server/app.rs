@@ -22,7 +22,7 @@ use crate::{
             login_link::{self, LoginLinkStore},
         },
         call_limits::CallLimits,
-        config::{Config, Environment},
+        config::{Config, Environment, local_url},
         errors::in_full,
         feature_flags::FeatureFlags,
         registry::Registry,
@@ -78,8 +78,9 @@ pub struct App {
     pub controller: Arc<Controller>,
     /// The kill switch and the live share.
     pub live: Arc<LiveFlags>,
-    /// Who stores what calls leave behind, and so outlives all calls: the rollouts' controller, and
-    /// the kill switch with the live share.
+    authenticator: Arc<Authenticator>,
+    /// Who stores what calls leave behind, and so outlives all calls: the rollouts' controller, the
+    /// kill switch with the live share, and ends of sessions.
     recording: Tasks,
     dispatcher: Dispatcher,
     router: axum::Router,
@@ -221,13 +222,13 @@ impl App {
         extend(&mut registry);
         let registry = Arc::new(registry);
 
-        let authenticator = Authenticator::new(
+        let authenticator = Arc::new(Authenticator::new(
             session_key(&config)?,
             config.auth.owner_open_id.clone(),
             store.clone(),
-        );
+        ));
         let gate = Arc::new(Gate::new(
-            Arc::new(authenticator),
+            authenticator.clone(),
             config.server.allowed_origins.clone(),
             Site::new(config.environment, &config.auth.site),
         ));
@@ -285,6 +286,7 @@ impl App {
             destinations,
             controller,
             live,
+            authenticator,
             tasks,
             recording: Tasks::default(),
             dispatcher,
@@ -299,6 +301,7 @@ impl App {
         let recording = &self.recording;
         recording.spawn(self.controller.clone().run(recording.stopping()));
         recording.spawn(self.live.clone().run(recording.stopping()));
+        recording.spawn(self.authenticator.pay_owed(recording.stopping()));
         self.tasks.spawn(keep_small(
             self.storage.clone(),
             self.config.database.event_retention,
@@ -379,8 +382,9 @@ impl App {
             return Ok(None);
         }
         let public_url = self.config.auth.site.public_url.clone();
-        let public_url = public_url.unwrap_or_else(|| format!("http://{address}"));
-        let link = new_link(&self.storage, &public_url, user.id, now).await?;
+        let public_url = public_url.unwrap_or_else(|| local_url(address));
+        let key = self.authenticator.key();
+        let link = new_link(&self.storage, key, &public_url, user.id, now).await?;
         Ok(Some(link))
     }
 
@@ -394,18 +398,21 @@ impl App {
         } else {
             "modelramp".into()
         };
+        let url = local_url(address);
         let mut out = std::io::stdout().lock();
-        writeln!(out, "modelramp serves on http://{address}")?;
+        if address.ip().is_unspecified() {
+            let all = "all addresses of this machine, here";
+            writeln!(out, "modelramp serves on {all} {url}")?;
+        } else {
+            writeln!(out, "modelramp serves on {url}")?;
+        }
         writeln!(
             out,
-            "  tRPC        http://{address}{} (HTTP, SSE, WebSocket)",
+            "  tRPC        {url}{} (HTTP, SSE, WebSocket)",
             trpc::MOUNT
         )?;
-        writeln!(out, "  JSON-RPC    http://{address}/rpc (HTTP, WebSocket)")?;
-        writeln!(
-            out,
-            "  health      http://{address}/healthz, http://{address}/readyz"
-        )?;
+        writeln!(out, "  JSON-RPC    {url}/rpc (HTTP, WebSocket)")?;
+        writeln!(out, "  health      {url}/healthz, {url}/readyz")?;
         let database = Storage::place(&self.config.database.url);
         let database = database.unwrap_or_else(|_| self.config.database.shown_url());
         writeln!(out, "  database    {database}")?;
@@ -420,7 +427,7 @@ impl App {
         writeln!(out, "Try:")?;
         writeln!(
             out,
-            "  curl -H \"Authorization: Bearer $({program} token --user 1 --role admin)\" \\\n    'http://{address}{}/aiMetrics.getSummary?lastMinutes=60'",
+            "  curl -H \"Authorization: Bearer $({program} token --user 1 --role admin)\" \\\n    '{url}{}/aiMetrics.getSummary?lastMinutes=60'",
             trpc::MOUNT
         )?;
         out.flush()
@@ -512,6 +519,14 @@ fn session_key(config: &Config) -> anyhow::Result<SessionKey> {
     Ok(SessionKey::new(&session_secret(config)?).or_previous(previous))
 }
 
+/// What a user of the database may do; `None` where there is no such user.
+pub async fn role_of(config: &Config, user_id: i64) -> anyhow::Result<Option<Role>> {
+    let storage = Storage::open(&config.database.url).await?;
+    let user = storage.find_user(user_id).await;
+    storage.close().await;
+    Ok(user?.map(|user| user.role))
+}
+
 /// A session token for a local user, who is made or gets this role.
 pub async fn issue_token(
     config: &Config,
@@ -540,18 +555,20 @@ pub async fn issue_login_link(
     )?;
     let storage = Storage::open(&config.database.url).await?;
     let user = storage.ensure_local_user(user_id, role, now).await?;
-    let link = new_link(&storage, &public_url, user.id, now).await;
+    let key = SessionKey::new(&session_secret(config)?);
+    let link = new_link(&storage, &key, &public_url, user.id, now).await;
     storage.close().await;
     link
 }
 
 async fn new_link(
     storage: &Storage,
+    key: &SessionKey,
     public_url: &str,
     user_id: i64,
     now: DateTime<Utc>,
 ) -> anyhow::Result<SecretString> {
-    let secret = login_link::new_secret();
+    let secret = login_link::new_secret(key)?;
     let hash = login_link::hash(secret.expose_secret());
     storage.keep_link(&hash, user_id, now).await?;
     Ok(login_link::address(public_url, &secret).into())

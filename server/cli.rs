@@ -57,14 +57,14 @@ struct Arguments {
 enum Command {
     /// Runs the server (the default).
     Serve,
-    /// Makes a local user, or sets its role, and prints a session token for it.
+    /// Makes a local user, or takes the one that there is, and prints a session token for it.
     Token {
         /// The user's id, from 1.
         #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
         user: i64,
-        /// What the user may do.
-        #[arg(long, value_enum, default_value_t = RoleArgument::User)]
-        role: RoleArgument,
+        /// What the user may do from now on; without it a user keeps the role, and a new one is `user`.
+        #[arg(long, value_enum)]
+        role: Option<RoleArgument>,
         /// How long the token holds, such as `1h` or `30d`; SESSION_TTL where it is not given.
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<Duration>,
@@ -178,7 +178,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
                 let refused = "no token was made (`--create` makes a new database for it)";
                 app::require_database(&config).await.context(refused)?;
             }
-            token(&config, user, role.into(), ttl, login_link).await
+            token(&config, user, role.map(Role::from), ttl, login_link).await
         }
         Command::Sessions(arguments) => sessions::run(&arguments, &load_and_note()?).await,
         Command::Flags(arguments) => flags::run(arguments, &sources()?).await,
@@ -226,11 +226,13 @@ fn write_or_check(
 async fn token(
     config: &Config,
     user: i64,
-    role: Role,
+    role: Option<Role>,
     ttl: Option<Duration>,
     login_link: bool,
 ) -> anyhow::Result<()> {
     let now = Utc::now();
+    let before = app::role_of(config, user).await?;
+    let role = role.or(before).unwrap_or(Role::User);
     let (printed, holds_for) = if login_link {
         let link = app::issue_login_link(config, user, role, now).await?;
         let for_link = "the link works once, within five minutes".to_owned();
@@ -243,7 +245,8 @@ async fn token(
     };
     writeln!(
         std::io::stderr(),
-        "user {user} is now {} in {}; {holds_for}",
+        "user {user} is {} {} in {}; {holds_for}",
+        if before == Some(role) { "still" } else { "now" },
         role.name(),
         Storage::place(&config.database.url)?,
     )?;

@@ -17,8 +17,9 @@ pub mod login_link;
 mod session;
 mod token;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
+use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use futures::{
@@ -29,7 +30,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use super::context::Caller;
 
@@ -45,8 +46,10 @@ pub const SESSION_COOKIE: &str = "app_session_id";
 pub const LOCAL_PREFIX: &str = "local:";
 /// How long a look-up of a user may be relied on.
 const CACHE_TTL: Duration = Duration::from_millis(200);
-/// How long a look-up may take; then the database is taken to be away.
+/// How long a look-up or an end may take; then the database is taken to be away.
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two tries to tell the database of sessions that have ended.
+const OWED_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long what was known of a user counts for what must work without the database.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 /// How long an ended session is remembered that the database knows of: longer than an answer from
@@ -169,6 +172,7 @@ struct Memory {
 }
 
 struct Ended {
+    session: Arc<Session>,
     /// When its last token would have run out.
     until: DateTime<Utc>,
     /// When the database had taken note.
@@ -189,6 +193,8 @@ pub struct Authenticator {
     owner_open_id: Option<String>,
     users: Arc<dyn UserStore>,
     memory: Mutex<Memory>,
+    /// Wakes [`Authenticator::pay_owed`].
+    owed: Notify,
 }
 
 impl Authenticator {
@@ -199,6 +205,7 @@ impl Authenticator {
             owner_open_id,
             users,
             memory: Mutex::default(),
+            owed: Notify::new(),
         }
     }
 
@@ -344,9 +351,11 @@ impl Authenticator {
     }
 
     /// Ends a session here at once, and then in the database. `until` its last token has run out.
+    ///
+    /// An error says that the database could not be told; that is then owed to it.
     async fn end(
         &self,
-        session: &Session,
+        session: &Arc<Session>,
         now: DateTime<Utc>,
         until: DateTime<Utc>,
     ) -> anyhow::Result<()> {
@@ -356,6 +365,7 @@ impl Authenticator {
                 memory.ended.retain(|_, ended| ended.is_needed(now));
             }
             let ended = Ended {
+                session: session.clone(),
                 until,
                 stored_at: None,
             };
@@ -364,11 +374,59 @@ impl Authenticator {
                 .tokens
                 .retain(|_, known| known.session.id != session.id);
         }
-        self.users.end_session(session, until).await?;
+        let stored = self.store_end(session, until).await;
+        if stored.is_err() {
+            self.owed.notify_one();
+        }
+        stored
+    }
+
+    async fn store_end(&self, session: &Session, until: DateTime<Utc>) -> anyhow::Result<()> {
+        let stored = self.users.end_session(session, until);
+        let stored = tokio::time::timeout(LOOK_UP_PATIENCE, stored).await;
+        stored.context("the database takes too long")??;
         if let Some(ended) = self.memory.lock().ended.get_mut(&session.id) {
             ended.stored_at = Some(Instant::now());
         }
         Ok(())
+    }
+
+    /// Tells the database of the ends that it could not be told of, as soon as it answers; once more when
+    /// the server stops.
+    pub async fn pay_owed(self: Arc<Self>, stopping: impl Future<Output = ()>) {
+        let mut stopping = pin!(stopping);
+        loop {
+            let pay = async {
+                if self.pay().await {
+                    self.owed.notified().await;
+                } else {
+                    tokio::time::sleep(OWED_AGAIN_AFTER).await;
+                }
+            };
+            tokio::select! {
+                () = &mut stopping => break,
+                () = pay => {}
+            }
+        }
+        self.pay().await;
+    }
+
+    /// Whether nothing is owed any more.
+    async fn pay(&self) -> bool {
+        let owed: Vec<_> = {
+            let memory = self.memory.lock();
+            let owed = memory.ended.values();
+            let owed = owed.filter(|ended| ended.stored_at.is_none());
+            owed.map(|ended| (ended.session.clone(), ended.until))
+                .collect()
+        };
+        for (session, until) in owed {
+            if let Err(error) = self.store_end(&session, until).await {
+                tracing::debug!(error = format!("{error:#}"), "an end of a session is owed");
+                return false;
+            }
+        }
+        true
     }
 
     /// Ends all sessions that a user has by now.

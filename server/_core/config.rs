@@ -13,7 +13,13 @@ mod render;
 mod settings;
 mod sources;
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use lettre::message::{Mailbox, Mailboxes};
 use schemars::JsonSchema;
@@ -21,7 +27,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    client::{ClientConfig, TOKEN_VARIABLE},
+    client::{ClientConfig, TOKEN_VARIABLE, local_url},
     faults::{ConfigFault, ConfigFaults},
     render::{settings_markdown, templates},
     sources::Sources,
@@ -72,7 +78,7 @@ impl Config {
         let ServerConfig { host, port, .. } = self.server;
         let local = self.environment.is_local() && port != 0;
         let public = self.auth.site.public_url.clone();
-        public.or_else(|| local.then(|| client::local_url(host, port)))
+        public.or_else(|| local.then(|| local_url(SocketAddr::new(host, port))))
     }
 }
 

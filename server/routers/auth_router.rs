@@ -46,7 +46,7 @@ const REFUSED: &[Declared] = &[Declared::new(
 )];
 const NOT_STORED: &[Declared] = &[Declared::new(
     ErrorCode::ServiceUnavailable,
-    "The end of the session could not be stored; try again.",
+    "The database could not be told; the session has ended on this server, which tells it later.",
 )];
 
 /// A user as the front end knows it.
@@ -115,7 +115,10 @@ async fn logout(longest: Duration, context: Context) -> Result<LoggedOut, RpcErr
     context.cookies.push(context.clearing.cleared());
     if let Some(session) = &context.session {
         let ended = session.end(longest, context.received_at).await;
-        ended.map_err(|error| not_stored(error, &context))?;
+        // Not a success: others do not know yet, and a process that dies now never tells them.
+        let text = "You are signed out on this server. Its database does not answer and is told \
+                    as soon as it does; until then the session may hold on other servers.";
+        ended.map_err(|error| not_stored(text, error, &context))?;
     }
     Ok(LoggedOut { success: true })
 }
@@ -124,15 +127,15 @@ async fn logout_everywhere(_: Duration, context: Context) -> Result<LoggedOut, R
     let user = context.user()?;
     if let Some(session) = &context.session {
         let ended = session.end_all_of(user.id, context.received_at).await;
-        ended.map_err(|error| not_stored(error, &context))?;
+        let text = "The end of the sessions could not be stored. Please try again.";
+        ended.map_err(|error| not_stored(text, error, &context))?;
     }
     context.cookies.push(context.clearing.cleared());
     Ok(LoggedOut { success: true })
 }
 
 /// The database could not be told, so other processes, or this one after a restart, do not know.
-fn not_stored(error: anyhow::Error, context: &Context) -> RpcError {
-    let text = "The end of the session could not be stored. Please try again.";
+fn not_stored(text: &'static str, error: anyhow::Error, context: &Context) -> RpcError {
     RpcError::unavailable(text, context.received_at).with_cause(error)
 }
 

@@ -45,11 +45,13 @@ impl LoginLinkStore for Storage {
     }
 
     async fn spend_link(&self, hash: &str, now: DateTime<Utc>) -> anyhow::Result<Option<User>> {
-        // With the users in the same statement: a link is not spent while they cannot be read.
+        // With the users in the same statement: a link is not spent while they cannot be read. One
+        // from before "log out everywhere" is over as all sessions from before are.
         let row: Option<(i64,)> = returned!(self.db.write(), pool => sqlx::query_as(
             "UPDATE login_links SET used_ms = $2 \
              WHERE hash = $1 AND used_ms IS NULL AND made_ms > $3 \
-             AND user_id IN (SELECT id FROM users) \
+             AND user_id IN (SELECT id FROM users \
+             WHERE deleted_at IS NULL AND sessions_from <= login_links.made_ms) \
              RETURNING user_id",
         )
         .bind(hash)

@@ -76,7 +76,8 @@ impl Serving {
             banner.push('\n');
         }
         let url = banner.lines().next().unwrap();
-        let url = url.strip_prefix("modelramp serves on ").unwrap().to_owned();
+        let url = url.strip_prefix("modelramp serves on ").unwrap();
+        let url = url.split(' ').next_back().unwrap().to_owned();
         Self {
             child,
             lines,
@@ -125,12 +126,39 @@ async fn a_token_is_made_only_where_a_server_was_started_or_by_wish() {
     let refused = run(folder.path(), &admin, &[]).await;
     assert!(refused.err.contains("`--create`"), "{}", refused.err);
 
-    let server = Serving::start(folder.path(), &[]).await;
+    // Whoever listens on all addresses is told one that a browser can open.
+    let open = [("HOST", "0.0.0.0"), ("APP_ENV", "development")];
+    let server = Serving::start(folder.path(), &open).await;
+    assert!(
+        server.url.starts_with("http://127.0.0.1:"),
+        "{}",
+        server.url
+    );
+    let link = format!("  sign in     {}/login#t=", server.url);
+    assert!(server.banner.contains(&link), "{}", server.banner);
+    assert!(!server.banner.contains("0.0.0.0"), "{}", server.banner);
     let made = run(folder.path(), &admin, &[]).await;
     assert_eq!(made.code, Some(0), "{}", made.err);
-    assert!(made.err.contains("user 1 is now admin in "), "{}", made.err);
+    // The server made the user for its own link.
+    assert!(
+        made.err.contains("user 1 is still admin in "),
+        "{}",
+        made.err
+    );
     assert!(made.err.contains("/data/modelramp.db"), "{}", made.err);
     assert_eq!(server.status(made.out.trim()).await, 200);
+    for (arguments, role) in [
+        (&["token", "--user", "1"][..], "still admin"),
+        (&["token", "--user", "2"], "now user"),
+        (&["token", "--user", "2", "--role", "admin"], "now admin"),
+        (&["token", "--user", "2", "--login-link"], "still admin"),
+        (&["token", "--user", "2", "--role", "user"], "now user"),
+    ] {
+        let address = [("PUBLIC_URL", "http://127.0.0.1:3000")];
+        let made = run(folder.path(), arguments, &address).await;
+        let said = format!("user {} is {role} in ", arguments[2]);
+        assert!(made.err.contains(&said), "{said} {}", made.err);
+    }
 
     // The database alone is not enough: a server that signs with `JWT_SECRET` leaves no secret.
     std::fs::remove_file(folder.path().join("data/modelramp.db.jwt-secret")).unwrap();

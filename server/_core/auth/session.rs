@@ -83,7 +83,7 @@ impl CallerSession {
     /// Ends the session: all its tokens, here at once and everywhere else as soon as it is asked about.
     ///
     /// `longest` is how long a token of it may last that was issued just now. An error says that only
-    /// this process knows of the end.
+    /// this process knows of the end so far; it tells the database as soon as that answers.
     pub async fn end(&self, longest: Duration, now: DateTime<Utc>) -> anyhow::Result<()> {
         let left = longest.max(self.session.remaining(now));
         // A day more than any clock may be wrong, and no more than a calendar holds.

@@ -14,6 +14,8 @@ struct Database {
     is_away: AtomicBool,
     hangs: AtomicBool,
     questions: AtomicUsize,
+    /// The ids of sessions whose end it knows.
+    ended: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -30,6 +32,9 @@ impl UserStore for Database {
         // Long enough for others to ask meanwhile.
         tokio::time::sleep(Duration::from_millis(1)).await;
         anyhow::ensure!(!self.is_away.load(Ordering::Relaxed), "away");
+        if self.ended.lock().contains(&session.id) {
+            return Ok(None);
+        }
         let role = *self.role.lock();
         Ok(role.filter(|_| session.open_id == "ann").map(|role| User {
             id: 1,
@@ -44,8 +49,12 @@ impl UserStore for Database {
         }))
     }
 
-    async fn end_session(&self, _: &Session, _: DateTime<Utc>) -> anyhow::Result<()> {
+    async fn end_session(&self, session: &Session, _: DateTime<Utc>) -> anyhow::Result<()> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         anyhow::ensure!(!self.is_away.load(Ordering::Relaxed), "away");
+        self.ended.lock().push(session.id.clone());
         Ok(())
     }
 
@@ -66,6 +75,7 @@ fn rig() -> Rig {
         is_away: AtomicBool::new(false),
         hangs: AtomicBool::new(false),
         questions: AtomicUsize::new(0),
+        ended: Mutex::default(),
     });
     let key = SessionKey::new(&SECRET.into());
     let authenticator = Arc::new(Authenticator::new(key, None, database.clone()));
@@ -211,9 +221,17 @@ async fn whoever_was_signed_out_stays_out_when_the_database_goes_away() {
     pass(CACHE_TTL).await;
     assert_eq!(rig.caller(&deleted).await, "anonymous");
     assert_eq!(rig.caller(&ended).await, "anonymous");
+    // One that hangs holds nobody up, and is owed the end too.
     rig.away(false);
-    pass(CACHE_TTL).await;
+    let other = rig.session(&token("ann", "u")).await;
+    rig.database.hangs.store(true, Ordering::Relaxed);
+    assert!(other.end(Duration::from_secs(60), now()).await.is_err());
+    rig.database.hangs.store(false, Ordering::Relaxed);
+    let paying = rig.authenticator.clone().pay_owed(std::future::pending());
+    let some_seconds = 3 * OWED_AGAIN_AFTER;
+    assert!(tokio::time::timeout(some_seconds, paying).await.is_err());
     assert_eq!(rig.caller(&ended).await, "anonymous");
+    assert_eq!(rig.database.ended.lock().len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

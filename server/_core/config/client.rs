@@ -1,6 +1,6 @@
 //! What a command needs that talks to a running server: where it is, and in whose name to ask.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use secrecy::SecretString;
 
@@ -43,14 +43,14 @@ impl ClientConfig {
     }
 }
 
-/// `http://HOST:PORT`, as it is reached from this machine.
-pub(super) fn local_url(host: IpAddr, port: u16) -> String {
-    let host = match host {
+/// `http://HOST:PORT` of a server that listens there, as it is reached from this machine.
+pub fn local_url(address: SocketAddr) -> String {
+    let host = match address.ip() {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         host => host,
     };
-    format!("http://{}", std::net::SocketAddr::new(host, port))
+    format!("http://{}", SocketAddr::new(host, address.port()))
 }
 
 fn address(sources: &Sources) -> Result<String, ConfigFaults> {
@@ -64,7 +64,8 @@ fn address(sources: &Sources) -> Result<String, ConfigFaults> {
         let expected = "the address that it printed, as `--url http://…`";
         return Err(ConfigFault::new(PORT.row.name, found, expected).into());
     }
-    Ok(local_url(values.get(&HOST)?, port))
+    let host: IpAddr = values.get(&HOST)?;
+    Ok(local_url(SocketAddr::new(host, port)))
 }
 
 #[cfg(test)]

@@ -253,6 +253,13 @@ async fn a_link_is_used_once_and_within_five_minutes(database: Database) {
     ] {
         assert_eq!(storage.spend_link(hash, now).await.unwrap(), None, "{hash}");
     }
+    // Ending all sessions ends the links from before, and none from after.
+    for (hash, made_at) in [("before", at(9)), ("after", at(10))] {
+        storage.keep_link(hash, 7, made_at).await.unwrap();
+    }
+    assert!(storage.end_sessions(7, at(10)).await.unwrap());
+    assert_eq!(storage.spend_link("before", at(11)).await.unwrap(), None);
+    assert!(storage.spend_link("after", at(11)).await.unwrap().is_some());
     storage.prune(TimeDelta::days(14), at(301)).await.unwrap();
     assert_eq!(storage.spend_link("late", at(299)).await.unwrap(), None);
 }
