@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
-use super::{NOT_YET, SERVED};
+use super::{NOT_YET, PATHS, SERVED};
 use crate::support::{
     app::{Session, TestApp},
     vectors::Case,
@@ -76,7 +76,7 @@ impl Exchange {
     pub(super) fn not_served(&self) -> Option<String> {
         let Some(path) = self.path.strip_prefix("/api/trpc") else {
             let path = self.path.split('?').next().unwrap_or_default();
-            return Some(path.to_owned());
+            return (!PATHS.contains(&path)).then(|| path.to_owned());
         };
         // A stack trace is sent in development only by the original; C20 keeps the environments apart.
         if self.environment.contains_key("NODE_ENV") {

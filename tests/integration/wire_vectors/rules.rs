@@ -37,6 +37,9 @@ pub(super) fn changed_outcome(exchange: &Exchange, got: &Answer) -> Option<&'sta
         }
         (200, 401 | 403) if exchange.names("aiMetrics.logSummary") => Some("C16"),
         (403, 401) if exchange.session.is_none() => Some("C16"),
+        // Nobody is signed in without a link.
+        (200, 405) if exchange.path.starts_with("/api/auth/login") => Some("C17"),
+        (200, 401) if exchange.names("auth.login") => Some("C17"),
         // Another's conversation is answered as none is; the later version said that it is another's.
         (403, 404)
             if exchange.is_on_a_conversation() && got.text.contains("Conversation not found") =>
