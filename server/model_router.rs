@@ -9,19 +9,21 @@ mod attempt;
 pub mod catalog;
 mod gate;
 pub mod selection;
+mod streaming;
 pub mod told;
+mod walk;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use async_stream::stream;
-use futures::{StreamExt, stream::BoxStream};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use futures::stream::BoxStream;
+use tokio::time::{Instant, timeout_at};
 
 use self::{
-    attempt::{Attempt, Failed, Next, next},
-    catalog::{Access, Catalog, Model},
-    gate::{Gate, Place},
+    catalog::{Access, Catalog},
+    gate::Gate,
     selection::Selection,
+    streaming::{recorded, until_answer, until_first_token},
+    walk::Walk,
 };
 use crate::{
     _core::{
@@ -31,10 +33,9 @@ use crate::{
     },
     ai_metrics::{AiMetrics, Event},
     providers::{
-        ChatRequest, Completion, Delta, Message, Reading,
-        fault::{Elsewhere, Fault, FaultKind},
-        openai_compatible::{ClientError, DeltaStream, OpenAiCompatible, http_client},
-        roles,
+        Completion, Delta, Message,
+        fault::{Fault, FaultKind},
+        openai_compatible::{ClientError, OpenAiCompatible, http_client},
     },
 };
 
@@ -310,226 +311,4 @@ impl ModelRouter {
         }
         Err(walk.exhausted())
     }
-}
-
-/// A call on its way along its route.
-struct Walk<'a> {
-    router: &'a ModelRouter,
-    call: Call,
-    selection: Selection,
-    request: ChatRequest,
-    /// As the caller wrote them; a model with strict roles gets them joined.
-    messages: Vec<Message>,
-    position: usize,
-    failed: Vec<Failed>,
-    /// An attempt that was refused in a way that another model has to judge.
-    refused: Option<Attempt>,
-}
-
-/// An attempt that is about to be made.
-struct Step<'a> {
-    attempt: Attempt,
-    api: &'a OpenAiCompatible,
-    deadline: Instant,
-    /// Held while the call is in flight.
-    place: Place,
-}
-
-impl<'a> Walk<'a> {
-    fn new(router: &'a ModelRouter, mut call: Call) -> Result<Self, RouteError> {
-        let forced = call.model.as_deref();
-        let selection = router.select(&call.task, call.subject.as_ref(), forced)?;
-        let messages = std::mem::take(&mut call.messages);
-        Ok(Self {
-            router,
-            call,
-            selection,
-            request: ChatRequest::new(Vec::new()),
-            messages,
-            position: 0,
-            failed: Vec::new(),
-            refused: None,
-        })
-    }
-
-    /// The next attempt, already started, with its deadline; `None` when nothing can help.
-    async fn next(&mut self) -> Result<Option<Step<'a>>, RouteError> {
-        let remaining = self.call.deadline - Instant::now();
-        let route = &self.selection.route;
-        let Next::Try { position, after } = next(route, &self.failed, remaining) else {
-            return Ok(None);
-        };
-        let Some(model) = route.get(position).cloned() else {
-            return Ok(None);
-        };
-        if !after.is_zero() {
-            sleep_until(Instant::now() + after).await;
-        }
-        self.position = position;
-        self.prepare(&model);
-        let router = self.router;
-        let Some(client) = router.clients.0.get(&model.provider) else {
-            // Clients are made for every provider of the catalogue; this is for the compiler.
-            return Err(self.exhausted());
-        };
-        let Some(place) = client.gate.enter(self.call.deadline).await else {
-            let provider = model.provider.clone();
-            return Err(RouteError::Busy { provider });
-        };
-        let attempt = Attempt::start(
-            &router.metrics,
-            &self.call,
-            &self.selection,
-            &model,
-            position,
-        );
-        let deadline = (Instant::now() + router.attempt_timeout).min(self.call.deadline);
-        Ok(Some(Step {
-            attempt,
-            api: &client.api,
-            deadline,
-            place,
-        }))
-    }
-
-    /// Makes the request one for this model.
-    fn prepare(&mut self, model: &Model) {
-        self.request.model.clone_from(&model.id);
-        self.request.max_tokens = self.call.max_tokens.or(model.max_tokens);
-        let messages = self.messages.clone();
-        self.request.messages = if model.strict_roles {
-            roles::joined(messages)
-        } else {
-            messages
-        };
-        let task = self.router.catalog.task(&self.selection.task);
-        self.request.reading = Reading {
-            max_bytes: task.map_or(Reading::MAX_BYTES, |task| task.max_reply_bytes),
-            reasoning_tag: model.reasoning_tag.clone(),
-        };
-    }
-
-    fn failed(&mut self, attempt: Attempt, fault: &Fault) {
-        if fault.kind == FaultKind::Authentication {
-            self.tell_of_the_key(&attempt);
-        }
-        if fault.kind.may_succeed_elsewhere() == Elsewhere::OneOther && self.refused.is_none() {
-            self.refused = Some(attempt.refuse(fault));
-        } else {
-            // Nobody answered the request either: it stays uncounted, and is told first.
-            drop(self.refused.take());
-            attempt.fail(fault);
-        }
-        self.failed.push(Failed {
-            position: self.position,
-            kind: fault.kind,
-            retry_after: fault.retry_after,
-        });
-    }
-
-    /// A model answers: one that refused the same request was wrong to.
-    fn answered(&mut self) {
-        if let Some(refused) = self.refused.take() {
-            refused.judge(FaultKind::Rejected);
-        }
-    }
-
-    /// Whoever runs the server can only mend it if told which key it is.
-    fn tell_of_the_key(&self, attempt: &Attempt) {
-        let name = attempt.provider();
-        let mut providers = self.router.catalog.providers.iter();
-        let provider = providers.find(|provider| provider.name == name);
-        match provider.and_then(|provider| provider.api_key_env.as_deref()) {
-            Some(variable) => tracing::error!(
-                provider = name,
-                variable,
-                "the provider refuses the key: check the key in this variable, and that it belongs to this provider"
-            ),
-            None => tracing::error!(
-                provider = name,
-                "the provider wants a key, and the catalogue names none for it (`api_key_env`)"
-            ),
-        }
-    }
-
-    /// Name and position of the model that is being tried.
-    fn current(&self) -> (Arc<str>, u8) {
-        let model = self.selection.route.get(self.position);
-        let name = model.map_or_else(|| Arc::from(""), |model: &Arc<Model>| model.name.clone());
-        (name, u8::try_from(self.position).unwrap_or(u8::MAX))
-    }
-
-    fn exhausted(&self) -> RouteError {
-        RouteError::AllFailed {
-            attempts: self.failed.len(),
-            model: self.current().0,
-            kind: self
-                .failed
-                .last()
-                .map_or(FaultKind::Timeout, |failed| failed.kind),
-        }
-    }
-}
-
-/// Reads up to the first token; what came before it is held back, so that another model could
-/// still take over.
-async fn until_first_token(mut deltas: DeltaStream) -> Result<(Vec<Delta>, DeltaStream), Fault> {
-    let mut held = Vec::new();
-    while let Some(delta) = deltas.next().await {
-        let delta = delta?;
-        let is_token = delta.is_token;
-        held.push(delta);
-        if is_token {
-            break;
-        }
-    }
-    Ok((held, deltas))
-}
-
-/// Reads on, holding back what the model thinks, until its answer begins.
-async fn until_answer(
-    mut held: Vec<Delta>,
-    mut deltas: DeltaStream,
-) -> Result<(Vec<Delta>, DeltaStream), Fault> {
-    while !held.last().is_some_and(|delta| delta.is_answer) {
-        match deltas.next().await {
-            Some(delta) => held.push(delta?),
-            None => break,
-        }
-    }
-    Ok((held, deltas))
-}
-
-/// Passes the steps on and records the attempt when they end; a drop before that records itself.
-fn recorded(
-    mut attempt: Attempt,
-    place: Place,
-    model: Arc<str>,
-    held: Vec<Delta>,
-    rest: DeltaStream,
-) -> BoxStream<'static, Result<Delta, RouteError>> {
-    let mut deltas = futures::stream::iter(held.into_iter().map(Ok)).chain(rest);
-    stream! {
-        let _place = place;
-        let mut is_refusal = false;
-        while let Some(delta) = deltas.next().await {
-            match delta {
-                Ok(delta) => {
-                    if let Some(usage) = &delta.usage {
-                        attempt.used(usage);
-                    }
-                    is_refusal |= delta.is_refusal;
-                    yield Ok(delta);
-                }
-                Err(fault) => {
-                    let kind = fault.kind;
-                    attempt.fail(&fault);
-                    yield Err(RouteError::Interrupted { model, kind });
-                    return;
-                }
-            }
-        }
-        attempt.succeed(is_refusal);
-    }
-    .boxed()
 }

@@ -91,6 +91,8 @@ pub struct Reading {
     pub max_bytes: usize,
     /// The tag (`think`) in which the model begins its text with what it thinks, if it does.
     pub reasoning_tag: Option<Arc<str>>,
+    /// Tokens that the model takes, as far as is known.
+    pub context: Option<u32>,
 }
 
 impl Reading {
@@ -103,6 +105,7 @@ impl Default for Reading {
         Self {
             max_bytes: Self::MAX_BYTES,
             reasoning_tag: None,
+            context: None,
         }
     }
 }

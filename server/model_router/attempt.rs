@@ -183,8 +183,8 @@ pub(super) enum Next {
 /// Another model is tried at once where it can help: one that was not tried, whose provider has not
 /// refused our account, and whose context is larger if the last ones were too small. A request that was
 /// refused for itself goes to one other model only: if that refuses too, the request is wrong. Only when none
-/// is left and a provider asked us to come back within half of the remaining time, the model that
-/// may be asked soonest gets one second chance.
+/// is left and a provider that is busy or out of order asked us to come back within half of the
+/// remaining time, the model that may be asked soonest gets one second chance.
 pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration) -> Next {
     let now = |position| Next::Try {
         position,
@@ -229,6 +229,7 @@ pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration)
     });
     let soonest = failed
         .iter()
+        .filter(|failed| failed.kind.may_pass())
         .filter_map(|failed| Some((failed.retry_after?, failed.position)))
         .min()
         .filter(|(after, _)| *after <= remaining / 2);

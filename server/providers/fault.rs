@@ -6,6 +6,7 @@
 //! (`context_length_exceeded`) wins over the number, and where neither says more than that the request
 //! was refused, a table of words does ([`wording`]).
 
+mod numbers;
 mod said;
 mod wording;
 
@@ -145,6 +146,14 @@ impl FaultKind {
         matches!(self.owner(), Owner::Account)
     }
 
+    /// Whether it may be over a moment later, with nothing changed.
+    pub const fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited | Self::ProviderRateLimited | Self::Timeout | Self::Upstream
+        )
+    }
+
     const fn owner(self) -> Owner {
         match self {
             Self::BadRequest | Self::ContextLength | Self::Refused => Owner::Client,
@@ -270,7 +279,10 @@ pub struct Fault {
     pub status: Option<u16>,
     /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
+    /// As long as it came, so that a secret in it is whole when it is replaced.
     detail: String,
+    /// Numbers in a refusal that may count a prompt's tokens.
+    sizes: Vec<u64>,
 }
 
 impl Fault {
@@ -283,13 +295,16 @@ impl Fault {
             kind,
             status: None,
             retry_after: None,
-            detail: bounded(detail.into()),
+            detail: detail.into(),
+            sizes: Vec::new(),
         }
     }
 
     /// What was received or went wrong, for the log only; at most 300 characters.
     pub fn detail(&self) -> &str {
-        &self.detail
+        let end = self.detail.char_indices().nth(Self::MAX_DETAIL);
+        let kept = end.and_then(|(end, _)| self.detail.get(..end));
+        kept.unwrap_or(&self.detail)
     }
 
     /// Judges a response whose status is no success, by status, headers and body.
@@ -298,7 +313,7 @@ impl Fault {
         let parsed: Option<Value> = text.and_then(|text| serde_json::from_str(&text).ok());
         let said = match &parsed {
             Some(body) => Said::by(body),
-            None => Said::by_text(&String::from_utf8_lossy(body.get(..1024).unwrap_or(body))),
+            None => Said::by_text(&String::from_utf8_lossy(body)),
         };
         Self::judged(Some(status), headers, parsed.as_ref(), &said)
     }
@@ -311,6 +326,11 @@ impl Fault {
             status: said.status,
             ..Self::judged(None, &HeaderMap::new(), Some(error), &said)
         }
+    }
+
+    /// What an error says that does not call itself one; `None` where its words tell no kind.
+    pub(super) fn of_words(words: &Value) -> Option<Self> {
+        Some(Self::of_error(words)).filter(|fault| fault.kind != FaultKind::Upstream)
     }
 
     fn judged(status: Option<u16>, headers: &HeaderMap, body: Option<&Value>, said: &Said) -> Self {
@@ -326,9 +346,15 @@ impl Fault {
         if kind == FaultKind::ProviderRateLimited && openrouter::is_platform_limit(body, headers) {
             kind = FaultKind::RateLimited;
         }
+        let is_open = matches!(kind, FaultKind::BadRequest | FaultKind::Refused);
         Self {
             status,
             retry_after,
+            sizes: if is_open {
+                wording::sizes(&said.texts)
+            } else {
+                Vec::new()
+            },
             ..Self::new(kind, said.message.as_str())
         }
     }
@@ -340,13 +366,16 @@ impl Fault {
         }
         self
     }
-}
 
-fn bounded(mut text: String) -> String {
-    if let Some((end, _)) = text.char_indices().nth(Fault::MAX_DETAIL) {
-        text.truncate(end);
+    /// In whatever language, a refusal that names the model's context and something larger says that
+    /// the prompt is too long.
+    pub(super) fn at_context(mut self, tokens: u32) -> Self {
+        let tokens = u64::from(tokens);
+        if self.sizes.contains(&tokens) && self.sizes.iter().any(|size| *size > tokens) {
+            self.kind = FaultKind::ContextLength;
+        }
+        self
     }
-    text
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
 };
 use reqwest::{Response, Url};
 use secrecy::{ExposeSecret, SecretString};
@@ -110,8 +110,7 @@ impl OpenAiCompatible {
         let exchange = async {
             let mut response = self.send(&body(request, false)).await?;
             if !is(&response, "text/event-stream") {
-                let whole = read(&mut response, request.reading.max_bytes).await?;
-                return reply::completion(whole, request);
+                return whole(&mut response, request).await;
             }
             // A server that streams although nobody asked for it.
             let steps = steps(response, Steps::new(request), deadline, Duration::MAX);
@@ -124,7 +123,7 @@ impl OpenAiCompatible {
         timeout_at(deadline, exchange)
             .await
             .unwrap_or_else(|_| Err(timed_out("the whole answer")))
-            .map_err(|fault| self.redact(fault))
+            .map_err(|fault| self.judge(fault, request.reading.context))
     }
 
     /// Asks for an answer step by step. The headers must come, and each sign of life after them,
@@ -136,23 +135,23 @@ impl OpenAiCompatible {
         idle: Duration,
     ) -> Result<DeltaStream, Fault> {
         let body = body(request, true);
+        let context = request.reading.context;
         let mut response = timeout_at(soonest(deadline, idle), self.send(&body))
             .await
             .unwrap_or_else(|_| Err(timed_out("the start of a stream")))
-            .map_err(|fault| self.redact(fault))?;
+            .map_err(|fault| self.judge(fault, context))?;
         if is(&response, "application/json") {
             // A server that does not stream, or an error under a success.
-            let whole = read(&mut response, request.reading.max_bytes);
-            let whole = timeout_at(soonest(deadline, idle), whole).await;
-            let answer = whole
+            let answer = whole(&mut response, request);
+            let answer = timeout_at(soonest(deadline, idle), answer).await;
+            let answer = answer
                 .unwrap_or_else(|_| Err(timed_out("the answer")))
-                .and_then(|whole| reply::completion(whole, request))
-                .map_err(|fault| self.redact(fault))?;
+                .map_err(|fault| self.judge(fault, context))?;
             return Ok(futures::stream::iter([Ok(only_step(answer))]).boxed());
         }
         let this = self.clone();
         Ok(steps(response, Steps::new(request), deadline, idle)
-            .map_err(move |fault| this.redact(fault))
+            .map_err(move |fault| this.judge(fault, context))
             .boxed())
     }
 
@@ -164,18 +163,34 @@ impl OpenAiCompatible {
         let mut response = connection::send(&self.http, request)
             .await
             .map_err(transport)?;
+        let coding = foreign_coding(&response);
         if response.status().is_success() {
-            return Ok(response);
+            return match coding {
+                None => Ok(response),
+                Some(coding) => Err(Fault::new(
+                    FaultKind::InvalidReply,
+                    format!(
+                        "the reply is compressed with `{coding}`, which nobody asked for; only gzip \
+                         and deflate are read"
+                    ),
+                )),
+            };
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        // The status is known; a body that breaks off or goes on for ever adds nothing to it.
-        let body = read(&mut response, MAX_ERROR_BYTES)
-            .await
-            .unwrap_or_default();
+        // The status is known; of a body that breaks off the words count that came.
+        let body = match read(&mut response, MAX_ERROR_BYTES).await {
+            _ if coding.is_some() => Vec::new(),
+            Ok(body) | Err((body, _)) => body,
+        };
         Err(Fault::of_response(status, &headers, &body))
     }
 
-    fn redact(&self, fault: Fault) -> Fault {
+    /// The fault as the rest of the program sees it: judged with the model's context, without the key.
+    fn judge(&self, fault: Fault, context: Option<u32>) -> Fault {
+        let fault = match context {
+            Some(context) => fault.at_context(context),
+            None => fault,
+        };
         match &self.key {
             Some(key) => fault.without(key.expose_secret()),
             None => fault,
@@ -235,8 +250,17 @@ fn steps(
     try_stream! {
         while !steps.is_done() {
             let chunk = timeout_at(soonest(deadline, idle), response.chunk()).await;
-            let chunk = chunk.map_err(|_| timed_out("the next step"))?.map_err(transport)?;
-            let Some(bytes): Option<Bytes> = chunk else { break };
+            let chunk = match chunk {
+                Ok(chunk) => chunk.map_err(transport),
+                Err(_) => Err(timed_out("the next step")),
+            };
+            let bytes: Bytes = match chunk {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                // Only the sign of the end is missing.
+                Err(_) if steps.is_whole() => break,
+                Err(fault) => Err(fault)?,
+            };
             for delta in steps.push(&bytes) {
                 yield delta?;
             }
@@ -257,19 +281,40 @@ fn is(response: &Response, media_type: &str) -> bool {
         })
 }
 
-/// The whole body; a fault if it breaks off or is longer than `limit` bytes.
-async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, Fault> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(transport)? {
-        if body.len() + chunk.len() > limit {
-            return Err(Fault::new(
-                FaultKind::InvalidReply,
-                format!("the body is longer than {limit} bytes"),
-            ));
+/// The answer in a body. A body that breaks off after the last byte of its JSON has one, too.
+async fn whole(response: &mut Response, request: &ChatRequest) -> Result<Completion, Fault> {
+    match read(response, request.reading.max_bytes).await {
+        Ok(body) => reply::completion(body, request),
+        Err((body, fault)) => {
+            reply::completion(body, request).map_err(|judged| match judged.kind {
+                FaultKind::InvalidReply => fault,
+                _ => judged,
+            })
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(body)
+}
+
+/// The whole body; a fault, with what came before it, if it breaks off or is longer than `limit` bytes.
+async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, (Vec<u8>, Fault)> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
+                let detail = format!("the body is longer than {limit} bytes");
+                return Err((body, Fault::new(FaultKind::InvalidReply, detail)));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err((body, transport(error))),
+        }
+    }
+}
+
+/// How a body is still compressed after what we read was undone.
+fn foreign_coding(response: &Response) -> Option<String> {
+    let coding = response.headers().get(CONTENT_ENCODING)?;
+    let coding = String::from_utf8_lossy(coding.as_bytes()).trim().to_owned();
+    (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then_some(coding)
 }
 
 fn soonest(deadline: Instant, idle: Duration) -> Instant {

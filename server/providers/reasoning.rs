@@ -4,11 +4,23 @@
 //! the tag may be part of an answer about tags. In a stream a tag may come in pieces, so what could be
 //! the beginning of one is held until it is clear.
 
+use crate::_core::blank::is_blank;
+
+/// How models are known to open and close a thought in their text.
+const KNOWN_TAGS: &[(&str, &str)] = &[
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+];
+
 /// Reads a text, piece by piece.
 #[derive(Clone, Debug)]
 pub(super) struct Splitter {
-    open: String,
-    close: String,
+    /// How a thought is opened and closed.
+    tags: Vec<(String, String)>,
     held: String,
     state: State,
 }
@@ -19,7 +31,8 @@ enum State {
     Before {
         after: bool,
     },
-    Thought,
+    /// In the tag of this place.
+    Thought(usize),
     Answer,
 }
 
@@ -33,9 +46,21 @@ pub(super) struct Split {
 impl Splitter {
     /// For a tag such as `think`.
     pub(super) fn new(tag: &str) -> Self {
+        Self::of(vec![(format!("<{tag}>"), format!("</{tag}>"))])
+    }
+
+    /// For the tags that models are known to use, to see whether anything follows.
+    pub(super) fn of_known_tags() -> Self {
+        let tags = KNOWN_TAGS.iter();
+        Self::of(
+            tags.map(|(open, close)| ((*open).to_owned(), (*close).to_owned()))
+                .collect(),
+        )
+    }
+
+    fn of(tags: Vec<(String, String)>) -> Self {
         Self {
-            open: format!("<{tag}>"),
-            close: format!("</{tag}>"),
+            tags,
             held: String::new(),
             state: State::Before { after: false },
         }
@@ -57,7 +82,7 @@ impl Splitter {
     pub(super) fn finish(&mut self) -> Split {
         let held = std::mem::take(&mut self.held);
         match self.state {
-            State::Thought => Split {
+            State::Thought(_) => Split {
                 reasoning: held,
                 ..Split::default()
             },
@@ -73,12 +98,15 @@ impl Splitter {
         match self.state {
             State::Before { after } => {
                 let text = self.held.trim_start();
-                if let Some(rest) = text.strip_prefix(&self.open) {
+                let mut opened = self.tags.iter().enumerate();
+                let opened =
+                    opened.find_map(|(n, (open, _))| Some((n, text.strip_prefix(open.as_str())?)));
+                if let Some((n, rest)) = opened {
                     self.held = rest.to_owned();
-                    self.state = State::Thought;
+                    self.state = State::Thought(n);
                     return true;
                 }
-                if self.open.starts_with(text) {
+                if self.tags.iter().any(|(open, _)| open.starts_with(text)) {
                     return false;
                 }
                 let text = if after { text } else { &self.held };
@@ -87,17 +115,18 @@ impl Splitter {
                 self.state = State::Answer;
                 false
             }
-            State::Thought => {
-                if let Some((thought, rest)) = self.held.split_once(&self.close) {
+            State::Thought(n) => {
+                let close = self.tags.get(n).map_or("", |(_, close)| close);
+                if let Some((thought, rest)) = self.held.split_once(close) {
                     split.reasoning.push_str(thought);
                     self.held = rest.to_owned();
                     self.state = State::Before { after: true };
                     return true;
                 }
-                let kept = (1..self.close.len())
+                let kept = (1..close.len())
                     .rev()
                     .find(|length| {
-                        let start = self.close.get(..*length);
+                        let start = close.get(..*length);
                         start.is_some_and(|start| self.held.ends_with(start))
                     })
                     .unwrap_or(0);
@@ -110,11 +139,19 @@ impl Splitter {
     }
 }
 
+/// Whether a user sees nothing in a text but what the model thought, in any of the known tags.
+pub(super) fn is_all_thought(text: &str) -> bool {
+    let mut splitter = Splitter::of_known_tags();
+    let (start, rest) = (splitter.push(text), splitter.finish());
+    is_blank(&start.content) && is_blank(&rest.content)
+}
+
 /// Splits a whole text. A template may have opened the thought already, so that only its end is there.
 pub(super) fn split(tag: &str, text: &str) -> Split {
     let mut splitter = Splitter::new(tag);
-    if !text.trim_start().starts_with(&splitter.open)
-        && let Some((thought, answer)) = text.split_once(&splitter.close)
+    let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+    if !text.trim_start().starts_with(&open)
+        && let Some((thought, answer)) = text.split_once(&close)
     {
         return Split {
             reasoning: thought.to_owned(),

@@ -18,20 +18,24 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// The answer in the body of a success.
 pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Completion, Fault> {
-    let start = String::from_utf8_lossy(body.get(..200).unwrap_or(&body)).into_owned();
+    let start = body.get(..MAX_ERROR_BYTES).unwrap_or(&body);
+    let start = String::from_utf8_lossy(start).into_owned();
     let raw = json_text::lenient_owned(body).map_err(|error| {
-        Fault::new(
-            FaultKind::InvalidReply,
-            format!("not JSON ({error}): {start}"),
-        )
+        Fault::of_words(&Value::from(start.as_str())).unwrap_or_else(|| {
+            let detail = format!("not JSON ({error}): {start}");
+            Fault::new(FaultKind::InvalidReply, detail)
+        })
     })?;
     let Read {
-        mut part,
+        part,
         model,
         usage,
+        words,
     } = read(&raw)?;
-    let mut part = part.take().ok_or_else(|| without_choice("the reply"))?;
-    if let Some(tag) = &request.reading.reasoning_tag {
+    let none = || words.unwrap_or_else(|| without_choice("the reply"));
+    let mut part = part.ok_or_else(none)?;
+    let tag = request.reading.reasoning_tag.as_deref();
+    if let Some(tag) = tag {
         let split = reasoning::split(tag, &part.content);
         part.content = split.content;
         part.reasoning += &split.reasoning;
@@ -52,7 +56,11 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
         raw,
     };
     let has_call = completion.tool_calls.is_some() && request.offers_tools();
-    if is_blank(&completion.content) && !has_call {
+    let says_nothing = match tag {
+        Some(_) => is_blank(&completion.content),
+        None => reasoning::is_all_thought(&completion.content),
+    };
+    if says_nothing && !has_call {
         return Err(nothing(completion.finish_reason.as_deref()));
     }
     Ok(completion)
@@ -66,6 +74,8 @@ pub(super) struct Read {
     pub(super) model: Option<String>,
     /// Tokens and cost, where the provider says.
     pub(super) usage: Option<Usage>,
+    /// What is said where there is no choice, if it is a fault although it does not call itself one.
+    pub(super) words: Option<Fault>,
 }
 
 /// What a choice brings.
@@ -92,21 +102,20 @@ pub(super) fn read(json: &str) -> Result<Read, Fault> {
     let broken = |error| Fault::new(FaultKind::InvalidReply, format!("not JSON ({error})"));
     let raw: &RawValue = serde_json::from_str(json).map_err(broken)?;
     let whole = first(raw).unwrap_or(raw);
-    let [error, choices, model, usage, object, detail] = fields(
-        whole,
-        ["error", "choices", "model", "usage", "object", "detail"],
-    );
+    let [error, choices, model, usage] = fields(whole, ["error", "choices", "model", "usage"]);
     if let Some(error) = error.and_then(error_in) {
         return Err(Fault::of_error(&error));
     }
     let Some(choice) = choices.and_then(first) else {
-        if text(object).as_deref() == Some("error") || (choices.is_none() && detail.is_some()) {
+        if calls_itself_an_error(whole, choices.is_none()) {
             return Err(Fault::of_error(&value(whole)));
         }
+        let words = choices.is_none().then(|| Fault::of_words(&value(whole)));
         return Ok(Read {
             part: None,
             model: text(model),
             usage: usage.and_then(of_usage),
+            words: words.flatten(),
         });
     };
     let [error, message, delta, reason] =
@@ -125,7 +134,47 @@ pub(super) fn read(json: &str) -> Result<Read, Fault> {
         part: Some(part),
         model: text(model),
         usage: usage.and_then(of_usage),
+        words: None,
     })
+}
+
+/// Whether a document without a choice is marked as an error in one of the ways that have no `error`
+/// around what they say.
+fn calls_itself_an_error(json: &RawValue, is_without_choices: bool) -> bool {
+    let is_error = |value: Option<&RawValue>| {
+        text(value).is_some_and(|text| text.eq_ignore_ascii_case("error"))
+    };
+    let [object, kind, status, success] = fields(json, ["object", "type", "status", "success"]);
+    let told = fields(
+        json,
+        [
+            "detail",
+            "errors",
+            "error_message",
+            "errorMessage",
+            "error_msg",
+            "errorMsg",
+            "error_code",
+            "errorCode",
+        ],
+    );
+    is_error(object)
+        || is_error(kind)
+        || is_error(status)
+        || success.is_some_and(|success| success.get() == "false")
+        || (is_without_choices
+            && told
+                .into_iter()
+                .flatten()
+                .any(|told| error_in(told).is_some()))
+}
+
+/// What an event of a stream says whose name is `error`.
+pub(super) fn named_error(data: &str) -> Fault {
+    let short = Some(data).filter(|data| data.len() <= MAX_ERROR_BYTES);
+    let json = short.and_then(|data| json_text::lenient(data.as_bytes()).ok());
+    let value = json.and_then(|json| serde_json::from_str(&json).ok());
+    Fault::of_error(&value.unwrap_or_else(|| short.unwrap_or_default().into()))
 }
 
 /// A reply or a stream in which no choice was made.

@@ -15,6 +15,8 @@ pub enum Item {
     Comment,
     /// The joined `data` lines of one event.
     Data(String),
+    /// The same of an event whose name is `error`.
+    Error(String),
 }
 
 /// More than [`MAX_EVENT_BYTES`] without an end.
@@ -27,6 +29,7 @@ pub struct TooLong;
 pub struct Reader {
     line: Vec<u8>,
     data: Option<String>,
+    is_error: bool,
     after_cr: bool,
     started: bool,
 }
@@ -64,7 +67,17 @@ impl Reader {
         if !self.line.is_empty() {
             self.end_line()?;
         }
-        Ok(self.data.take().map(Item::Data))
+        Ok(self.end_event())
+    }
+
+    fn end_event(&mut self) -> Option<Item> {
+        let is_error = std::mem::take(&mut self.is_error);
+        let data = self.data.take()?;
+        Some(if is_error {
+            Item::Error(data)
+        } else {
+            Item::Data(data)
+        })
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
@@ -82,17 +95,24 @@ impl Reader {
             line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
         }
         if line.is_empty() {
-            return Ok(self.data.take().map(Item::Data));
+            return Ok(self.end_event());
         }
         if line.first() == Some(&b':') {
             return Ok(Some(Item::Comment));
         }
-        let value = match line.strip_prefix(b"data") {
-            Some([]) => &[],
-            Some([b':', value @ ..]) => value.strip_prefix(b" ").unwrap_or(value),
-            // `event`, `id`, `retry` and whatever else say nothing about a completion.
+        let colon = line.iter().position(|byte| *byte == b':');
+        let (name, value) = line.split_at(colon.unwrap_or(line.len()));
+        let value = value.strip_prefix(b":").unwrap_or(value);
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match name {
+            b"data" => {}
+            b"event" => {
+                self.is_error = value.trim_ascii().eq_ignore_ascii_case(b"error");
+                return Ok(None);
+            }
+            // `id`, `retry` and whatever else say nothing about a completion.
             _ => return Ok(None),
-        };
+        }
         let value = String::from_utf8_lossy(value);
         match &mut self.data {
             Some(data) if data.len() + value.len() > MAX_EVENT_BYTES => return Err(TooLong),
@@ -141,6 +161,16 @@ mod tests {
     fn other_fields_are_ignored_and_comments_are_reported() {
         let text = b": hello\n\nevent: x\nid: 1\nretry: 5\ndata:a\ndata\ndata:  b\nodd\n\n";
         assert_eq!(read(&[text]), [Item::Comment, data("a\n\n b")]);
+    }
+
+    #[test]
+    fn an_event_named_error_is_told_apart_and_the_next_is_not() {
+        let text = b"event: error\ndata: a\n\ndata: b\n\nevent:error\n\nevent: x\ndata: c\n\ndata: d\nevent: Error";
+        let error = |text: &str| Item::Error(text.to_owned());
+        assert_eq!(
+            read(&[text]),
+            [error("a"), data("b"), data("c"), error("d")]
+        );
     }
 
     #[test]

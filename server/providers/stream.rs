@@ -14,7 +14,9 @@ use crate::_core::{blank::is_blank, json_text};
 /// A streamed answer under way; feed it with [`Steps::push`], end it with [`Steps::finish`].
 pub(super) struct Steps {
     reader: Option<Reader>,
-    splitter: Option<Splitter>,
+    splitter: Splitter,
+    /// Whether thoughts are taken out of the text; else they are only told from an answer.
+    splits: bool,
     offers_tools: bool,
     max_bytes: usize,
     /// Of what was kept so far, as [`Steps::weigh`] counts it.
@@ -23,6 +25,8 @@ pub(super) struct Steps {
     has_answer: bool,
     finish_reason: Option<String>,
     is_done: bool,
+    /// What an event said that was no step, if it was a fault.
+    words: Option<Fault>,
 }
 
 impl Steps {
@@ -30,10 +34,15 @@ impl Steps {
         let Reading {
             max_bytes,
             reasoning_tag,
+            ..
         } = &request.reading;
         Self {
             reader: Some(Reader::default()),
-            splitter: reasoning_tag.as_deref().map(Splitter::new),
+            splitter: match reasoning_tag {
+                Some(tag) => Splitter::new(tag),
+                None => Splitter::of_known_tags(),
+            },
+            splits: reasoning_tag.is_some(),
             offers_tools: request.offers_tools(),
             max_bytes: *max_bytes,
             bytes: 0,
@@ -41,12 +50,18 @@ impl Steps {
             has_answer: false,
             finish_reason: None,
             is_done: false,
+            words: None,
         }
     }
 
     /// Whether `[DONE]` has come.
     pub(super) fn is_done(&self) -> bool {
         self.is_done
+    }
+
+    /// Whether the model has said that it is done, so that what breaks off now takes nothing away.
+    pub(super) fn is_whole(&self) -> bool {
+        self.finish_reason.is_some()
     }
 
     /// Takes what was read from the network.
@@ -69,8 +84,9 @@ impl Steps {
         if deltas.iter().any(Result::is_err) {
             return deltas;
         }
-        if let Some(splitter) = &mut self.splitter {
-            let rest = splitter.finish();
+        let rest = self.splitter.finish();
+        self.has_answer |= !is_blank(&rest.content);
+        if self.splits {
             let delta = Delta {
                 is_token: !rest.content.is_empty() || !rest.reasoning.is_empty(),
                 is_answer: !is_blank(&rest.content),
@@ -78,11 +94,14 @@ impl Steps {
                 reasoning: rest.reasoning,
                 ..Delta::default()
             };
-            self.has_answer |= delta.is_answer;
             deltas.extend(Some(delta).filter(|delta| delta.is_token).map(Ok));
         }
         match (self.has_choice, self.has_answer) {
-            (false, _) => deltas.push(Err(reply::without_choice("the stream"))),
+            (false, _) => {
+                let words = self.words.take();
+                let none = || reply::without_choice("the stream");
+                deltas.push(Err(words.unwrap_or_else(none)));
+            }
             (true, false) => deltas.push(Err(reply::nothing(self.finish_reason.as_deref()))),
             (true, true) => {}
         }
@@ -98,6 +117,7 @@ impl Steps {
                     break;
                 }
                 Item::Data(data) => deltas.extend(self.read(&data).transpose()),
+                Item::Error(data) => deltas.push(Err(reply::named_error(&data))),
                 Item::Comment => {}
             }
             if deltas.last().is_some_and(Result::is_err) {
@@ -111,10 +131,18 @@ impl Steps {
     fn read(&mut self, data: &str) -> Result<Option<Delta>, Fault> {
         let Ok(raw) = json_text::lenient(data.as_bytes()) else {
             tracing::debug!(length = data.len(), "an event of a stream is not JSON");
+            let words = || Fault::of_words(&data.into());
+            self.words = self.words.take().or_else(words);
             self.weigh(data.len())?;
             return Ok(None);
         };
-        let reply::Read { part, model, usage } = reply::read(&raw)?;
+        let reply::Read {
+            part,
+            model,
+            usage,
+            words,
+        } = reply::read(&raw)?;
+        self.words = self.words.take().or(words);
         self.has_choice |= part.is_some();
         let delta = self.delta(part.unwrap_or_default(), model, usage, raw.into_owned());
         self.has_answer |= delta.is_answer;
@@ -135,8 +163,9 @@ impl Steps {
         usage: Option<Usage>,
         raw: String,
     ) -> Delta {
-        if let Some(splitter) = &mut self.splitter {
-            let split = splitter.push(&part.content);
+        let split = self.splitter.push(&part.content);
+        let shows = !is_blank(&split.content) || !is_blank(&part.refusal);
+        if self.splits {
             part.content = split.content;
             part.reasoning += &split.reasoning;
         }
@@ -146,7 +175,7 @@ impl Steps {
         let has_call = part.tool_calls.is_some();
         Delta {
             is_token: !part.content.is_empty() || !part.reasoning.is_empty() || has_call,
-            is_answer: !is_blank(&part.content) || (has_call && self.offers_tools),
+            is_answer: shows || (has_call && self.offers_tools),
             is_refusal,
             content: part.content,
             reasoning: part.reasoning,

@@ -6,7 +6,10 @@ mod server;
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use self::server::Server;
+use crate::support::scripted_upstream::{Reply, Upstream};
 
 /// Resident memory at its peak, in bytes.
 const MAX_MEMORY: u64 = 256 << 20;
@@ -122,4 +125,60 @@ async fn more_connections_than_there_are_places() {
     assert_eq!(admin, 200);
     drop(bodies);
     server.until_served("/api/trpc/auth.me").await;
+}
+
+/// Many long replies of an upstream at once: longer than is read, of the smallest values, of escapes.
+#[tokio::test]
+async fn long_replies_of_an_upstream() {
+    let almost = 1_000_000;
+    let answer = json!({"choices": [{"message": {"content": "hej"}, "finish_reason": "stop"}]});
+    let with = |more: String| {
+        answer
+            .to_string()
+            .replacen('{', &format!("{{\"x\":{more},"), 1)
+    };
+    let escapes = answer
+        .to_string()
+        .replace("hej", &format!("hej{}", "\\u0041".repeat(almost / 6)));
+    let replies = [
+        with(format!("[{}0]", "0,".repeat(3_900_000))),
+        with(format!("[{}0]", "{},".repeat(almost / 3))),
+        with(format!("{}0{}", "[".repeat(100), "]".repeat(100))),
+        escapes.clone(),
+        format!("data: {escapes}\n\n").repeat(8),
+    ];
+    let upstream = Upstream::with(move |count, _| {
+        let body = &replies[count % replies.len()];
+        let kind = if body.starts_with("data") {
+            "text/event-stream"
+        } else {
+            "application/json"
+        };
+        Reply::Http(200, vec![("content-type", kind)], body.clone())
+    })
+    .await;
+    let server = Server::start_with(&[
+        ("OPENROUTER_API_KEY", "x"),
+        ("OPENROUTER_BASE_URL", &upstream.base_url),
+        ("CHAT_RATE_LIMIT", "1000"),
+    ])
+    .await;
+    let call = async |path: &str, input: serde_json::Value| {
+        let request = server.http.post(server.url(&format!("/api/trpc/{path}")));
+        let request = request
+            .bearer_auth(&server.admin)
+            .json(&json!({"json": input}));
+        let answer: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+        answer["result"]["data"]["json"].clone()
+    };
+    let conversation = call("chat.createConversation", json!({})).await["id"].clone();
+    for _ in 0..3 {
+        let sends = (0..20).map(|n| {
+            let message = json!({"conversationId": conversation, "content": format!("nr {n}")});
+            call("chat.sendMessage", message)
+        });
+        futures::future::join_all(sends).await;
+    }
+    assert!(upstream.requests().len() >= 60);
+    server.is_well("long replies").await;
 }

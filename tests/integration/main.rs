@@ -43,4 +43,5 @@ mod storage;
 mod superjson;
 mod support;
 mod trpc;
+mod upstream_sockets;
 mod wire_vectors;

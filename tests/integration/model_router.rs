@@ -427,6 +427,32 @@ async fn a_short_retry_after_is_respected_once_no_model_is_left() {
     let later = || Reply::Http(429, vec![("retry-after", "3600")], String::new());
     let (asked, _, _) = run(vec![later()]).await;
     assert_eq!(asked.len(), 3);
+
+    // A route of one model. What does not pass by itself is not waited for, whatever it asks.
+    for (status, body, times) in [
+        (503, "", 2),
+        (529, "{\"error\": {\"retry_after_seconds\": 0.05}}", 2),
+        (401, "", 1),
+        (402, "", 1),
+        (400, "", 1),
+        (413, "", 1),
+        (404, "", 1),
+    ] {
+        let headers = if body.is_empty() {
+            vec![("retry-after", "0.05")]
+        } else {
+            vec![]
+        };
+        let reply = Reply::Http(status, headers, body.into());
+        let upstream = Upstream::start(vec![reply, Reply::ok("late")]).await;
+        let (router, _) = router(catalog(&upstream, &upstream), flags());
+        let result = router.complete(call("mixed")).await;
+        assert_eq!(
+            (upstream.models().len(), result.is_ok()),
+            (times, times == 2),
+            "{status}"
+        );
+    }
 }
 
 #[tokio::test]

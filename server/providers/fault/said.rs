@@ -47,8 +47,7 @@ impl Said {
     /// What a body that is no JSON says.
     pub(super) fn by_text(text: &str) -> Self {
         let mut said = Self::default();
-        // A page for people speaks of whatever runs in front of the server, not of our account.
-        said.add_text(text, text.trim_start().starts_with('<'));
+        said.add_words(text, false);
         said
     }
 
@@ -61,7 +60,7 @@ impl Said {
                 Ok(inner @ (Value::Object(_) | Value::Array(_))) => {
                     self.read(&inner, is_relayed, depth + 1);
                 }
-                _ => self.add_text(text, is_relayed),
+                _ => self.add_words(text, is_relayed),
             },
             Value::Array(list) => {
                 for item in list {
@@ -106,9 +105,14 @@ impl Said {
         }
     }
 
+    /// A page for people speaks of whatever runs in front of the server, not of our account.
+    fn add_words(&mut self, text: &str, is_relayed: bool) {
+        self.add_text(text, is_relayed || text.trim_start().starts_with('<'));
+    }
+
     fn add_text(&mut self, text: &str, is_relayed: bool) {
         if self.message.is_empty() {
-            self.message = text.chars().take(MAX_TEXT).collect();
+            text.clone_into(&mut self.message);
         }
         if self.texts.len() < MAX_WORDS {
             let text = plain(text);

@@ -153,6 +153,27 @@ fn the_text_of_a_fault_never_holds_the_body() {
     assert_eq!(long.detail().chars().count(), 300);
 }
 
+#[test]
+fn a_secret_at_a_border_of_what_is_kept_is_replaced_whole() {
+    let secret = "sk-0123456789abcdefghijklmnopqrstuvwxyz";
+    let borders = [300, 1024, 4000].map(|border| border - 10);
+    for start in [290, 299, 262].into_iter().chain(borders) {
+        let text = format!("{}{secret} and more", "x".repeat(start));
+        for body in [
+            text.clone(),
+            json!({"error": {"message": text}}).to_string(),
+            // Each that is replaced draws what follows nearer.
+            format!("{}{secret}", secret.repeat(start / secret.len())),
+        ] {
+            let fault = Fault::of_response(401, &HeaderMap::new(), body.as_bytes());
+            let fault = fault.without(secret);
+            assert!(fault.detail().chars().count() <= 300);
+            assert!(!fault.detail().contains("sk-"), "{}", fault.detail());
+            assert!(!format!("{fault:?}").contains(secret));
+        }
+    }
+}
+
 fn says(status: u16, body: &Value) -> FaultKind {
     kind(status, body)
 }
@@ -217,6 +238,85 @@ fn too_long_is_told_in_many_words_and_places() {
         let inside = Fault::of_error(&json!({"code": 400, "message": text}));
         assert_eq!(inside.kind, FaultKind::ContextLength, "{text}");
     }
+}
+
+/// The world: servers and gateways that translate, or were written for one country.
+#[test]
+fn too_long_is_told_in_other_languages_and_by_numbers() {
+    for text in [
+        "Din besked er for lang til modellen.",
+        "Forespørgslen overskrider modellens kontekst",
+        "Prompten fylder 9.001 tokens, men modellen tager højst 8.192.",
+        "Eingabe ist zu lang: 9001 Tokens bei einem Kontext von 8192",
+        "Die Nachricht überschreitet das Kontextfenster.",
+        "La requête dépasse la fenêtre de contexte (9\u{202f}001 jetons pour 8\u{202f}192)",
+        "Le message est trop long pour ce modèle",
+        "El mensaje es demasiado largo",
+        "La entrada supera la ventana de contexto",
+        "A mensagem excede o limite do contexto",
+        "Il messaggio è troppo lungo",
+        "Het bericht is te lang voor dit model",
+        "Meddelandet är för långt",
+        "Wiadomość jest zbyt długa",
+        "Запрос слишком длинный",
+        "入力が長すぎます",
+        "입력이 너무 깁니다",
+        "n_prompt=9001 n_max=8192 tokens",
+        "9001/8192 トークン",
+    ] {
+        for body in [
+            json!({ "error": text }),
+            json!({"error": {"code": 400, "message": text}}),
+        ] {
+            assert_eq!(says(400, &body), FaultKind::ContextLength, "{body}");
+        }
+    }
+    // Without a word that is known the model's own context is a sign, with something larger beside it.
+    let at = |text: &str, context: u32| {
+        let body = json!({ "error": text }).to_string();
+        let fault = Fault::of_response(400, &HeaderMap::new(), body.as_bytes());
+        fault.at_context(context).kind
+    };
+    assert_eq!(
+        at("Mesurado 9001, mezuro 8192", 8192),
+        FaultKind::ContextLength
+    );
+    assert_eq!(
+        at("Mesurado 9001, mezuro 8192", 8000),
+        FaultKind::BadRequest
+    );
+    assert_eq!(at("Mesurado 700, mezuro 8192", 8192), FaultKind::BadRequest);
+    assert_eq!(at("max_tokens: 9000 > 8192", 8192), FaultKind::BadRequest);
+    for text in [
+        "Svaret må højst være 8192 tokens, men 9000 blev ønsket",
+        "Uventet felt i beskeden",
+        "Billedet er for stort, højst 20 MB",
+        "Unexpected token at position 9001 of 12000",
+        "Le fichier est trop grand",
+        "Din token er ugyldig (kode 90012)",
+        "Prompt must have at least 1024 tokens to be kept, got 700",
+    ] {
+        assert_eq!(
+            says(400, &json!({ "error": text })),
+            FaultKind::BadRequest,
+            "{text}"
+        );
+    }
+    for requests in [
+        "Слишком много запросов",
+        "Zu viele Anfragen",
+        "Demasiadas solicitudes",
+        "Trop de requêtes",
+        "For mange forespørgsler",
+        "Лимит запросов превышен",
+    ] {
+        let kind = says(400, &json!({ "error": requests }));
+        assert_eq!(kind, FaultKind::BadRequest, "{requests}");
+    }
+    let broken = "worker failed after 1523 of 4096 tokens";
+    assert_eq!(says(500, &json!({ "error": broken })), FaultKind::Upstream);
+    let rate = "Du har brugt 12000 tokens pr. minut af 10000";
+    assert_eq!(says(400, &json!({ "error": rate })), FaultKind::BadRequest);
 }
 
 #[test]

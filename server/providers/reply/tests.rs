@@ -157,6 +157,103 @@ fn thoughts_in_the_text_are_split_off_where_the_model_is_known_for_it() {
 }
 
 #[test]
+fn a_thought_alone_is_no_answer_also_where_nothing_is_split() {
+    for (content, is_answer) in [
+        ("<think>plan</think>", false),
+        ("\n<think>\nplan\n</think>\n\u{200b}", false),
+        ("<think>never done", false),
+        ("<thinking>a</thinking><think>b</think>", false),
+        ("[THINK]plan[/THINK]", false),
+        ("<think>plan</think>visible", true),
+        ("about <think> tags", true),
+        ("plan</think>", true),
+        ("<thin", true),
+    ] {
+        let reply = message(json!({ "content": content }));
+        let answer = whole(&reply).map(|answer| answer.content);
+        let events = [content.split_at(content.floor_char_boundary(content.len() / 2))];
+        let [(first, second)] = events;
+        let mut steps = crate::providers::stream::Steps::new(&request());
+        let mut deltas = Vec::new();
+        for piece in [first, second] {
+            let event = json!({"choices": [{"delta": {"content": piece}}]});
+            deltas.extend(steps.push(&format!("data: {event}\n\n").into()));
+        }
+        deltas.extend(steps.finish());
+        let streamed: Result<Vec<_>, _> = deltas.into_iter().collect();
+        let streamed = streamed.map(|deltas| {
+            let texts = deltas.into_iter().map(|delta| delta.content);
+            texts.collect::<String>()
+        });
+        for told in [answer, streamed] {
+            match told {
+                // What is not to be split stays as it is.
+                Ok(text) => assert!(is_answer && text == content, "{content:?} {text:?}"),
+                Err(fault) => {
+                    assert!(!is_answer, "{content:?}");
+                    assert_eq!(fault.kind, FaultKind::EmptyReply, "{content:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_under_a_success_is_what_it_says_in_whatever_shape() {
+    let long = "prompt is too long: 9001 tokens > 8192 maximum";
+    for body in [
+        json!({"type": "error", "message": long}),
+        json!({"status": "error", "message": long}),
+        json!({"success": false, "errors": [{"message": long}]}),
+        json!({"error_code": 336_103, "error_msg": long}),
+        json!({"code": 400, "message": long}),
+        json!({ "message": long }),
+        json!({"msg": long, "data": null}),
+        json!([{ "message": long }]),
+        json!(long),
+    ] {
+        let streams = [
+            format!("event: error\ndata: {body}\n\n"),
+            format!("data: {body}\n\n"),
+            format!("data: {body}\n\ndata: [DONE]\n\n"),
+            format!("event: error\ndata: {long}\n\n"),
+            format!("data: {long}\n\n"),
+        ];
+        let kinds = streams.map(|text| {
+            let mut steps = crate::providers::stream::Steps::new(&request());
+            let mut deltas = steps.push(&text.into());
+            deltas.extend(steps.finish());
+            deltas
+                .into_iter()
+                .find_map(Result::err)
+                .map(|fault| fault.kind)
+        });
+        assert_eq!(kinds, [Some(FaultKind::ContextLength); 5], "{body}");
+        assert_eq!(
+            whole(&body).unwrap_err().kind,
+            FaultKind::ContextLength,
+            "{body}"
+        );
+    }
+    let plain = completion(long.as_bytes().to_vec(), &request()).unwrap_err();
+    assert_eq!(plain.kind, FaultKind::ContextLength);
+    // What calls itself an error is one, also in words that nobody knows; anything else is unreadable.
+    let kind = |body: Value| whole(&body).unwrap_err().kind;
+    assert_eq!(
+        kind(json!({"type": "error", "message": "?"})),
+        FaultKind::Upstream
+    );
+    assert_eq!(kind(json!({"message": "?"})), FaultKind::InvalidReply);
+    // News between the steps of a stream is none.
+    let mut steps = crate::providers::stream::Steps::new(&request());
+    let news = json!({"type": "status", "message": "the prompt is too long to be quick"});
+    let step = json!({"choices": [{"delta": {"content": "x"}}]});
+    let mut deltas = steps.push(&format!("data: {news}\n\ndata: {step}\n\n").into());
+    deltas.extend(steps.finish());
+    assert!(deltas.iter().all(Result::is_ok));
+}
+
+#[test]
 fn null_is_not_an_error() {
     let reply = json!({"error": null, "choices": [{"error": null, "message": {"content": [{"type": "text", "text": "a"}, {"text": "b"}]}}]});
     assert_eq!(whole(&reply).unwrap().content, "ab");

@@ -41,14 +41,21 @@ fn program() -> PathBuf {
 impl Server {
     /// With room for a hundred connections, and the other limits as they are.
     pub(super) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with these settings.
+    pub(super) async fn start_with(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let environment: BTreeMap<String, String> = [
+        let own = [
             ("PORT", "0"),
             ("MAX_CONNECTIONS", "100"),
             ("DATABASE_URL", "sqlite://flood.db"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
+        ];
+        let all = own.iter().chain(settings);
+        let environment: BTreeMap<String, String> = all
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
         let mut serve = Command::new(program());
         serve.arg("serve");
         let process = ServerProcess::start(serve, &environment, folder.path()).await;

@@ -1,0 +1,74 @@
+//! The beginning of a streamed answer, held until it is one, and its end, recorded.
+
+use std::sync::Arc;
+
+use async_stream::stream;
+use futures::{StreamExt, stream::BoxStream};
+
+use super::{RouteError, attempt::Attempt, gate::Place};
+use crate::providers::{Delta, fault::Fault, openai_compatible::DeltaStream};
+
+/// Reads up to the first token; what came before it is held back, so that another model could
+/// still take over.
+pub(super) async fn until_first_token(
+    mut deltas: DeltaStream,
+) -> Result<(Vec<Delta>, DeltaStream), Fault> {
+    let mut held = Vec::new();
+    while let Some(delta) = deltas.next().await {
+        let delta = delta?;
+        let is_token = delta.is_token;
+        held.push(delta);
+        if is_token {
+            break;
+        }
+    }
+    Ok((held, deltas))
+}
+
+/// Reads on, holding back what the model thinks, until its answer begins.
+pub(super) async fn until_answer(
+    mut held: Vec<Delta>,
+    mut deltas: DeltaStream,
+) -> Result<(Vec<Delta>, DeltaStream), Fault> {
+    while !held.last().is_some_and(|delta| delta.is_answer) {
+        match deltas.next().await {
+            Some(delta) => held.push(delta?),
+            None => break,
+        }
+    }
+    Ok((held, deltas))
+}
+
+/// Passes the steps on and records the attempt when they end; a drop before that records itself.
+pub(super) fn recorded(
+    mut attempt: Attempt,
+    place: Place,
+    model: Arc<str>,
+    held: Vec<Delta>,
+    rest: DeltaStream,
+) -> BoxStream<'static, Result<Delta, RouteError>> {
+    let mut deltas = futures::stream::iter(held.into_iter().map(Ok)).chain(rest);
+    stream! {
+        let _place = place;
+        let mut is_refusal = false;
+        while let Some(delta) = deltas.next().await {
+            match delta {
+                Ok(delta) => {
+                    if let Some(usage) = &delta.usage {
+                        attempt.used(usage);
+                    }
+                    is_refusal |= delta.is_refusal;
+                    yield Ok(delta);
+                }
+                Err(fault) => {
+                    let kind = fault.kind;
+                    attempt.fail(&fault);
+                    yield Err(RouteError::Interrupted { model, kind });
+                    return;
+                }
+            }
+        }
+        attempt.succeed(is_refusal);
+    }
+    .boxed()
+}

@@ -1,0 +1,179 @@
+//! A call on its way along its route: who is asked next, and with which request.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    Call, ModelRouter, RouteError,
+    attempt::{Attempt, Failed, Next, next},
+    catalog::Model,
+    gate::Place,
+    selection::Selection,
+};
+use crate::providers::{
+    ChatRequest, Message, Reading,
+    fault::{Elsewhere, Fault, FaultKind},
+    openai_compatible::OpenAiCompatible,
+    roles,
+};
+
+/// A call on its way along its route.
+pub(super) struct Walk<'a> {
+    router: &'a ModelRouter,
+    pub(super) call: Call,
+    pub(super) selection: Selection,
+    pub(super) request: ChatRequest,
+    /// As the caller wrote them; a model with strict roles gets them joined.
+    messages: Vec<Message>,
+    position: usize,
+    failed: Vec<Failed>,
+    /// An attempt that was refused in a way that another model has to judge.
+    refused: Option<Attempt>,
+}
+
+/// An attempt that is about to be made.
+pub(super) struct Step<'a> {
+    pub(super) attempt: Attempt,
+    pub(super) api: &'a OpenAiCompatible,
+    pub(super) deadline: Instant,
+    /// Held while the call is in flight.
+    pub(super) place: Place,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(router: &'a ModelRouter, mut call: Call) -> Result<Self, RouteError> {
+        let forced = call.model.as_deref();
+        let selection = router.select(&call.task, call.subject.as_ref(), forced)?;
+        let messages = std::mem::take(&mut call.messages);
+        Ok(Self {
+            router,
+            call,
+            selection,
+            request: ChatRequest::new(Vec::new()),
+            messages,
+            position: 0,
+            failed: Vec::new(),
+            refused: None,
+        })
+    }
+
+    /// The next attempt, already started, with its deadline; `None` when nothing can help.
+    pub(super) async fn next(&mut self) -> Result<Option<Step<'a>>, RouteError> {
+        let remaining = self.call.deadline - Instant::now();
+        let route = &self.selection.route;
+        let Next::Try { position, after } = next(route, &self.failed, remaining) else {
+            return Ok(None);
+        };
+        let Some(model) = route.get(position).cloned() else {
+            return Ok(None);
+        };
+        if !after.is_zero() {
+            sleep_until(Instant::now() + after).await;
+        }
+        self.position = position;
+        self.prepare(&model);
+        let router = self.router;
+        let Some(client) = router.clients.0.get(&model.provider) else {
+            // Clients are made for every provider of the catalogue; this is for the compiler.
+            return Err(self.exhausted());
+        };
+        let Some(place) = client.gate.enter(self.call.deadline).await else {
+            let provider = model.provider.clone();
+            return Err(RouteError::Busy { provider });
+        };
+        let attempt = Attempt::start(
+            &router.metrics,
+            &self.call,
+            &self.selection,
+            &model,
+            position,
+        );
+        let deadline = (Instant::now() + router.attempt_timeout).min(self.call.deadline);
+        Ok(Some(Step {
+            attempt,
+            api: &client.api,
+            deadline,
+            place,
+        }))
+    }
+
+    /// Makes the request one for this model.
+    fn prepare(&mut self, model: &Model) {
+        self.request.model.clone_from(&model.id);
+        self.request.max_tokens = self.call.max_tokens.or(model.max_tokens);
+        let messages = self.messages.clone();
+        self.request.messages = if model.strict_roles {
+            roles::joined(messages)
+        } else {
+            messages
+        };
+        let task = self.router.catalog.task(&self.selection.task);
+        self.request.reading = Reading {
+            max_bytes: task.map_or(Reading::MAX_BYTES, |task| task.max_reply_bytes),
+            reasoning_tag: model.reasoning_tag.clone(),
+            context: Some(model.context),
+        };
+    }
+
+    pub(super) fn failed(&mut self, attempt: Attempt, fault: &Fault) {
+        if fault.kind == FaultKind::Authentication {
+            self.tell_of_the_key(&attempt);
+        }
+        if fault.kind.may_succeed_elsewhere() == Elsewhere::OneOther && self.refused.is_none() {
+            self.refused = Some(attempt.refuse(fault));
+        } else {
+            // Nobody answered the request either: it stays uncounted, and is told first.
+            drop(self.refused.take());
+            attempt.fail(fault);
+        }
+        self.failed.push(Failed {
+            position: self.position,
+            kind: fault.kind,
+            retry_after: fault.retry_after,
+        });
+    }
+
+    /// A model answers: one that refused the same request was wrong to.
+    pub(super) fn answered(&mut self) {
+        if let Some(refused) = self.refused.take() {
+            refused.judge(FaultKind::Rejected);
+        }
+    }
+
+    /// Whoever runs the server can only mend it if told which key it is.
+    fn tell_of_the_key(&self, attempt: &Attempt) {
+        let name = attempt.provider();
+        let mut providers = self.router.catalog.providers.iter();
+        let provider = providers.find(|provider| provider.name == name);
+        match provider.and_then(|provider| provider.api_key_env.as_deref()) {
+            Some(variable) => tracing::error!(
+                provider = name,
+                variable,
+                "the provider refuses the key: check the key in this variable, and that it belongs to this provider"
+            ),
+            None => tracing::error!(
+                provider = name,
+                "the provider wants a key, and the catalogue names none for it (`api_key_env`)"
+            ),
+        }
+    }
+
+    /// Name and position of the model that is being tried.
+    pub(super) fn current(&self) -> (Arc<str>, u8) {
+        let model = self.selection.route.get(self.position);
+        let name = model.map_or_else(|| Arc::from(""), |model: &Arc<Model>| model.name.clone());
+        (name, u8::try_from(self.position).unwrap_or(u8::MAX))
+    }
+
+    pub(super) fn exhausted(&self) -> RouteError {
+        RouteError::AllFailed {
+            attempts: self.failed.len(),
+            model: self.current().0,
+            kind: self
+                .failed
+                .last()
+                .map_or(FaultKind::Timeout, |failed| failed.kind),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Words of faults that are not about length: our account, a rate, a model that is not there.
+
+use super::{FaultKind, Rule};
+
+pub(super) const BUSY: Rule = Rule {
+    kind: FaultKind::ProviderRateLimited,
+    has: &[&[
+        "rate limit",
+        "too many requests",
+        "tokens per min",
+        "requests per min",
+    ]],
+    lacks: &[],
+};
+
+pub(super) const MISSING: &[Rule] = &[
+    Rule {
+        kind: FaultKind::NotFound,
+        has: &[&[
+            "not a valid model",
+            "no such model",
+            "unknown model",
+            "invalid model id",
+            "invalid model name",
+        ]],
+        lacks: &[],
+    },
+    Rule {
+        kind: FaultKind::NotFound,
+        has: &[
+            &["model"],
+            &[
+                "not found",
+                "does not exist",
+                "doesnt exist",
+                "decommissioned",
+            ],
+        ],
+        lacks: &[
+            "tool",
+            "image",
+            "file",
+            "field",
+            "parameter",
+            "function",
+            "message",
+        ],
+    },
+];
+
+/// What our account with the provider lacks. A limit of a rate is none of these.
+pub(super) const ACCOUNT: &[Rule] = &[
+    Rule {
+        kind: FaultKind::Authentication,
+        has: &[
+            &["api key", "apikey", "access token", "credentials"],
+            &[
+                "invalid",
+                "incorrect",
+                "not valid",
+                "missing",
+                "not provided",
+                "revoked",
+                "expired",
+                "no api key",
+            ],
+        ],
+        lacks: &[],
+    },
+    Rule {
+        kind: FaultKind::AccountLimit,
+        has: &[&[
+            "key limit",
+            "limit for this key",
+            "limit of this key",
+            "good standing",
+        ]],
+        lacks: &[],
+    },
+    Rule {
+        kind: FaultKind::Payment,
+        has: &[&[
+            "unpaid",
+            "past due",
+            "overdue",
+            "arrear",
+            "payment",
+            "billing",
+            "spending limit",
+            "spend limit",
+            "spending cap",
+            "usage limit",
+            "current quota",
+            "insufficient quota",
+            "credit limit",
+            "budget exceeded",
+            "exceeded budget",
+            "budget has been exceeded",
+            "over budget",
+            "included credits",
+        ]],
+        lacks: &[],
+    },
+    Rule {
+        kind: FaultKind::Payment,
+        has: &[
+            &["credit", "balance", "funds"],
+            &[
+                "insufficient",
+                "not enough",
+                "out of",
+                "no remaining",
+                "no more",
+                "ran out",
+                "run out",
+                "exhausted",
+                "too low",
+                "requires more",
+                "need more",
+                "add more",
+                "negative",
+                "depleted",
+                "used up",
+            ],
+        ],
+        lacks: &[],
+    },
+    Rule {
+        kind: FaultKind::AccountLimit,
+        has: &[
+            &[
+                "account",
+                "organization",
+                "organisation",
+                "api key",
+                "this key",
+                "your key",
+                "the key",
+                "project",
+                "workspace",
+                "subscription",
+                "team",
+                "tenant",
+            ],
+            &[
+                "disabled",
+                "suspended",
+                "deactivated",
+                "terminated",
+                "blocked",
+                "banned",
+                "restricted",
+                "inactive",
+                "not active",
+                "on hold",
+                "frozen",
+                "limit exceeded",
+                "limit reached",
+                "limit has been",
+                "exceeded",
+                "reached its limit",
+                "reached the limit",
+                "expired",
+                "closed",
+                "locked",
+            ],
+        ],
+        lacks: &[
+            "model",
+            "region",
+            "country",
+            "territory",
+            "content",
+            "moderation",
+            "flagged",
+            "verified",
+            "prompt",
+            "safety",
+            "token",
+        ],
+    },
+    Rule {
+        kind: FaultKind::AccountLimit,
+        has: &[
+            &["quota"],
+            &["exceed", "exhausted", "reached", "used up", "no "],
+        ],
+        lacks: &["per min", "per sec"],
+    },
+];
