@@ -9,6 +9,7 @@ mod rate;
 pub mod rate_limit;
 pub mod send;
 pub mod store;
+mod twins;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -22,6 +23,7 @@ pub use self::rate::RatedAnswer;
 use self::{
     rate_limit::RateLimiter,
     store::{Conversation, ConversationStore, ConversationSummary, Message, Origin},
+    twins::Twins,
 };
 use crate::{
     _core::{
@@ -77,6 +79,7 @@ pub struct Chat {
     limiter: RateLimiter,
     /// Messages that are being answered.
     turns: Mutex<HashSet<i64>>,
+    twins: Twins,
     config: ChatConfig,
     on_rating: Box<dyn Fn(RatedAnswer) + Send + Sync>,
 }
@@ -93,6 +96,7 @@ impl Chat {
             answerer,
             limiter: RateLimiter::per_minute(config.rate_limit),
             turns: Mutex::default(),
+            twins: Twins::default(),
             config,
             on_rating: Box::new(|_| {}),
         }

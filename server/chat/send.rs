@@ -8,6 +8,7 @@
 //!
 //! A message whose answer failed can be tried again: [`Chat::retry`] answers what is stored, so that it is
 //! neither stored nor sent twice. A message has one answer at most, and is answered by one call at a time.
+//! The same text sent again while the first send is under way is the same message (`twins`).
 //!
 //! Any signed-in user may ask for a model of the catalogue, as the front end's model menu did.
 
@@ -74,16 +75,18 @@ impl Chat {
         drop(seen);
         self.check_owner(user, outgoing.conversation_id).await?;
         self.take_quota(user, now)?;
-        let message = self
-            .store
-            .add_message(
-                outgoing.conversation_id,
-                MessageRole::User,
-                &outgoing.content,
-                now,
-            )
-            .await?
-            .ok_or(ChatError::NotFound)?;
+        let (id, content) = (outgoing.conversation_id, &outgoing.content);
+        let twin = self.twins.join(id, content, wanted.model.as_deref());
+        let mut stored = twin.turn().await;
+        let message = match &*stored {
+            Some(message) if self.store.is_answered(message).await? => return Ok(message.clone()),
+            Some(message) => message.clone(),
+            None => {
+                let role = MessageRole::User;
+                let message = self.store.add_message(id, role, content, now).await?;
+                stored.insert(message.ok_or(ChatError::NotFound)?).clone()
+            }
+        };
         let _turn = self.begin_turn(message.id)?;
         self.answer(user, context, &message, wanted, started)
             .await?;

@@ -341,6 +341,47 @@ async fn of_two_sends_at_once_each_asks_with_its_own_message_last() {
 }
 
 #[tokio::test]
+async fn the_same_text_at_the_same_time_is_one_message_and_later_another() {
+    let app = app_with(gated(), 8_000).await;
+    let id = app.conversation().await;
+    let other = app.conversation().await;
+    let release = async {
+        app.answerer.until_asked().await;
+        app.answerer.until_asked().await;
+        app.answerer.gate.add_permits(2);
+    };
+    let (first, again, elsewhere, ()) = tokio::join!(
+        app.send(id, "hej"),
+        app.send(id, "hej"),
+        app.send(other, "hej"),
+        release
+    );
+    assert_eq!(first.unwrap()["id"], again.unwrap()["id"]);
+    elsewhere.unwrap();
+    let once = pairs(&[("user", "hej"), ("assistant", "answer")]);
+    assert_eq!(app.stored(id).await, once);
+    assert_eq!(app.stored(other).await, once);
+
+    // Where the first has no answer the second gets one; it is not stored again.
+    let id = app.conversation().await;
+    *app.answerer.answers.lock() = VecDeque::from([Err(all_failed())]);
+    app.answerer.gate.add_permits(3);
+    let (one, other) = tokio::join!(app.send(id, "hej"), app.send(id, "hej"));
+    let (failed, answered) = if one.is_err() {
+        (one, other)
+    } else {
+        (other, one)
+    };
+    assert_eq!(
+        failed.unwrap_err().details.unwrap()["messageId"],
+        answered.unwrap()["id"]
+    );
+    assert_eq!(app.stored(id).await, once);
+    app.send(id, "hej").await.unwrap();
+    assert_eq!(app.stored(id).await, [once.clone(), once].concat());
+}
+
+#[tokio::test]
 async fn an_answer_is_dated_after_its_question() {
     let app = app().await;
     let id = app.conversation().await;
