@@ -26,7 +26,7 @@ use super::rollout::percent;
 use crate::{
     _core::{
         config::{Config, Sources, TOKEN_VARIABLE},
-        units::Percent,
+        units::{Percent, counted},
     },
     app,
 };
@@ -51,10 +51,10 @@ pub struct DriveArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i64).range(1..))]
     first_user: i64,
     /// Requests a second, all users together; at most 1,000.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value = "5", value_parser = rate)]
     rate: f64,
     /// How long, such as `30s`; at most an hour.
-    #[arg(long, default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "30s", value_parser = duration)]
     duration: Duration,
     /// What the users do.
     #[arg(long, value_enum, default_value_t = Task::Chat)]
@@ -84,18 +84,21 @@ impl Task {
     }
 }
 
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().ok();
+    rate.filter(|rate| *rate > 0.0 && *rate <= MAX_RATE)
+        .ok_or_else(|| format!("expected more than 0 and at most {MAX_RATE} requests a second"))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).ok();
+    duration
+        .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
+        .ok_or_else(|| "expected more than 0 and at most an hour, such as `30s`".to_owned())
+}
+
 /// Drives, shows how it goes on standard error, and prints the result.
 pub async fn run(arguments: DriveArgs, sources: &Sources) -> anyhow::Result<()> {
-    ensure!(
-        arguments.rate > 0.0 && arguments.rate <= MAX_RATE,
-        "`--rate` is {}; expected more than 0 and at most {MAX_RATE} requests a second",
-        arguments.rate
-    );
-    ensure!(
-        !arguments.duration.is_zero() && arguments.duration <= MAX_DURATION,
-        "`--duration` is {}; expected at most 1h",
-        humantime::format_duration(arguments.duration)
-    );
     let (url, tokens) = target(&arguments, sources).await?;
     let pace = Pace {
         rate: arguments.rate,
@@ -135,7 +138,8 @@ fn judge(tally: &Tally, url: &Url, max_failed: Percent) -> anyhow::Result<()> {
         }
         _ => "; the server's log says why",
     };
-    bail!("{failed} of {all} requests to {url} failed, most of them with `{reason}`{advice}")
+    let all = counted(all, "request");
+    bail!("{failed} of {all} to {url} failed, most of them with `{reason}`{advice}")
 }
 
 /// Whom to call, in whose names.
@@ -171,8 +175,9 @@ async fn target(
         let mut err = std::io::stderr().lock();
         writeln!(
             err,
-            "note: each of {} users sends {each:.0} messages a minute, and CHAT_RATE_LIMIT accepts {}",
-            arguments.users, config.chat.rate_limit
+            "note: each of {} sends {each:.0} messages a minute, and CHAT_RATE_LIMIT accepts {}",
+            counted(arguments.users, "user"),
+            config.chat.rate_limit
         )?;
     }
     Ok((url, tokens))

@@ -358,20 +358,30 @@ impl Controller {
         replay.map_err(ControlError::Store)?.ok_or_else(unknown)
     }
 
-    /// A whole id, as it is, or the one that begins so; whether there is such a rollout shows later.
+    /// A whole id, as it is, or the one that begins so, in small or capital letters; whether there is
+    /// such a rollout shows later.
     pub(super) async fn id_of<'a>(&self, id: &'a str) -> Result<Cow<'a, str>, ControlError> {
-        if id.len() >= ID_LENGTH || id.is_empty() || self.inner.lock().get(id).is_some() {
+        if id.is_empty() || self.inner.lock().get(id).is_some() {
             return Ok(id.into());
+        }
+        let small = id.to_ascii_lowercase();
+        let id = if small == id {
+            Cow::from(id)
+        } else {
+            Cow::from(small)
+        };
+        if id.len() >= ID_LENGTH {
+            return Ok(id);
         }
         let stored = self.store.statuses().await.map_err(ControlError::Store)?;
         let mut matches: Vec<_> = stored.into_iter().map(|it| it.id).collect();
-        matches.retain(|it| it.starts_with(id));
+        matches.retain(|it| it.starts_with(&*id));
         match &*matches {
-            [] => Ok(id.into()),
+            [] => Ok(id),
             [one] => Ok(one.clone().into()),
             _ => {
                 matches.truncate(AMBIGUOUS);
-                let id = id.to_owned();
+                let id = id.into_owned();
                 Err(ControlError::Ambiguous { id, matches })
             }
         }

@@ -16,7 +16,7 @@ use super::{
     plan::{Gate, Plan, Stage},
     status::{Hold, State, Status},
 };
-use crate::_core::units::Percent;
+use crate::_core::units::{Percent, counted};
 
 /// How long evidence has to be clear before a hold at the level watch is left. (The level hold is left
 /// by the evidence itself, after an hour.)
@@ -101,8 +101,9 @@ fn is_zero(number: &u64) -> bool {
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (requests, errors) = (self.requests, self.errors);
+        let (requests, errors) = (counted(requests, "request"), counted(errors, "error"));
         let rate = 100.0 * self.error_rate();
-        write!(f, "{requests} requests, {errors} errors ({rate:.2} %), ")?;
+        write!(f, "{requests}, {errors} ({rate:.2} %), ")?;
         if self.hung > 0 {
             write!(f, "{} slow before they ended, ", self.hung)?;
         }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use futures::{StreamExt, stream::BoxStream};
+use futures::{SinkExt, StreamExt, stream::BoxStream};
 use modelramp::{
     _core::{
         auth::{Role, User},
@@ -20,6 +20,9 @@ use modelramp::{
     storage::Storage,
 };
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
+
+use crate::support::local_server::LocalServer;
 
 /// The namespace alone.
 struct Server {
@@ -373,4 +376,61 @@ async fn changes_are_pushed_and_a_lost_connection_goes_on_where_it_was() {
             (&json!(true), &json!(null))
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_reaches_whoever_watches_over_real_sockets() {
+    let server = LocalServer::start(&[]).await;
+    let path = "featureFlags.onChange";
+    let socket = async |wire: &str| {
+        let url = format!("{}{wire}", server.url.replace("http:", "ws:"));
+        let mut request = url.into_client_request().unwrap();
+        let bearer = format!("Bearer {}", server.admin_token());
+        let bearer = bearer.parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        tokio_tungstenite::connect_async(request).await.unwrap().0
+    };
+    let mut trpc = socket("/api/trpc").await;
+    let subscribe = json!({"id": 1, "method": "subscription", "params": {"path": path}});
+    let subscribe = Message::text(subscribe.to_string());
+    trpc.send(subscribe).await.unwrap();
+    let mut rpc = socket("/rpc").await;
+    let subscribe = json!({"jsonrpc": "2.0", "id": 1, "method": path, "params": {}});
+    let subscribe = Message::text(subscribe.to_string());
+    rpc.send(subscribe).await.unwrap();
+    let events = reqwest::Client::new().get(format!("{}/api/trpc/{path}", server.url));
+    let events = events.bearer_auth(server.admin_token()).send();
+    let mut events = events.await.unwrap();
+    // The first frame of each says that it is open.
+    trpc.next().await.unwrap().unwrap();
+    rpc.next().await.unwrap().unwrap();
+
+    let kill = json!({"on": true, "reason": "a test"});
+    server.call("featureFlags.kill", kill).await.unwrap();
+    let told = "\"killed\":true";
+    let sockets = [trpc, rpc].map(async |mut socket| {
+        while let Some(message) = socket.next().await {
+            if message
+                .unwrap()
+                .to_text()
+                .is_ok_and(|text| text.contains(told))
+            {
+                return true;
+            }
+        }
+        false
+    });
+    let sse = async {
+        let mut text = String::new();
+        while let Some(piece) = events.chunk().await.unwrap() {
+            text += &String::from_utf8_lossy(&piece);
+            if text.contains(told) {
+                return true;
+            }
+        }
+        false
+    };
+    let all = futures::future::join(futures::future::join_all(sockets), sse);
+    let all = tokio::time::timeout(Duration::from_secs(20), all).await;
+    assert_eq!(all.expect("all are told"), (vec![true, true], true));
 }

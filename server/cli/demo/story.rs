@@ -9,7 +9,10 @@ use tokio::time::{Instant, sleep};
 use url::Url;
 
 use super::say;
-use crate::cli::{client::Client, drive::traffic::Progress};
+use crate::{
+    _core::units::counted,
+    cli::{client::Client, drive::traffic::Progress},
+};
 
 /// The shipped plan, to which each rollout adds its models.
 const PLAN: &str = include_str!("../../rollout/plans/demo.toml");
@@ -95,11 +98,12 @@ impl<'a> Story<'a> {
         let after = self.requests_to("shiny").await?;
         ensure!(
             before == after,
-            "`shiny` still got {} requests after it was taken back",
-            after - before
+            "`shiny` still got {} after it was taken back",
+            counted(after - before, "request")
         );
         self.narrate(&format!(
-            "`shiny` got {after} requests in all, and none since it was taken back"
+            "`shiny` got {} in all, and none since it was taken back",
+            counted(after, "request")
         ))?;
         self.history(&id).await
     }

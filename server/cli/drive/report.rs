@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::traffic::Tally;
+use crate::_core::units::counted;
 
 /// A row for each variant and outcome, with percentiles of the latency in milliseconds.
 pub(super) fn table(tally: &Tally) -> String {
@@ -26,8 +27,8 @@ pub(super) fn table(tally: &Tally) -> String {
     if tally.left_out > 0 {
         let _ = writeln!(
             text,
-            "{} requests were not sent: too many were open",
-            tally.left_out
+            "not sent, as too many were open: {}",
+            counted(tally.left_out, "request")
         );
     }
     text

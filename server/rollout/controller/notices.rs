@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{World, entry::Entry};
 use crate::{
+    _core::units::counted,
     alerting::{Alert, AlertKind, Severity},
     rollout::{
         decision::{Finding, NotCounted, is_silent},
@@ -239,7 +240,7 @@ pub(super) fn figures(finding: &Finding) -> String {
         ..
     } = finding;
     format!(
-        "E is {e:.2} ({why}). In this stage the candidate had {candidate}, of {users} users; control \
-         {control}."
+        "E is {e:.2} ({why}). In this stage the candidate had {candidate}, of {}; control {control}.",
+        counted(*users, "user")
     )
 }

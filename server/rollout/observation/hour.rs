@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::evidence::Level;
+use crate::{_core::units::counted, rollout::evidence::Level};
 
 const MINUTE_MS: i64 = 60_000;
 const MINUTES: i64 = 60;
@@ -73,8 +73,8 @@ impl Hour {
                 level: Level::Clear,
                 is_healthy: false,
                 why: format!(
-                    "{} requests in the last hour; {ENOUGH} are needed",
-                    sum.requests
+                    "{} in the last hour; {ENOUGH} are needed",
+                    counted(sum.requests, "request")
                 ),
             };
         }

@@ -11,13 +11,13 @@ use crate::{
         declared::Declared,
         errors::{ErrorCode, RpcError},
         suggest,
-        units::Percent,
+        units::{Percent, counted},
     },
     rollout::{
         audit::capital,
         controller::{Change, ControlError, Moves, SELF, View},
         decision::{Arm, Finding, NotCounted},
-        evidence::Level,
+        evidence::{EvidencePlan, Level},
         plan::{Plan, PlanFault, PlanFaults},
         simulate::planner::{self, PlannedStage, Sight, StageSight},
         status::{Models, State, Status},
@@ -220,9 +220,9 @@ fn words(view: &View, killed: bool) -> Vec<String> {
         Some(NotCounted::TakenBack { why }) => words.push(format!("{}.", capital(why))),
         None => {}
     }
-    words.push(evidence(finding.e, &view.plan));
-    let users = finding.users;
-    words.push(arm("candidate", &finding.candidate) + &format!(" It had {users} users."));
+    words.push(evidence(finding.e, &view.plan.evidence));
+    let users = counted(finding.users, "user");
+    words.push(arm("candidate", &finding.candidate) + &format!(" It had {users}."));
     words.push(arm("control", &finding.control));
     if !status.state.is_final() {
         words.push(outlook(status.state, finding));
@@ -231,8 +231,7 @@ fn words(view: &View, killed: bool) -> Vec<String> {
 }
 
 /// What E is, and what it would have to be.
-fn evidence(e: f64, plan: &Plan) -> String {
-    let levels = &plan.evidence;
+fn evidence(e: f64, levels: &EvidencePlan) -> String {
     let scale = format!(
         "1 says nothing; watch from {}, hold from {}, rollback from {}",
         levels.watch, levels.hold, levels.rollback
@@ -567,5 +566,24 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
             "Another process controls the rollouts, or this one has only begun; try again there",
         ),
         ControlError::Store(error) => RpcError::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_the_evidence_say_whether_there_is_any() {
+        let levels = EvidencePlan::default();
+        for (e, begins) in [
+            (1.0, "There is no evidence yet"),
+            (1.0004, "There is no evidence yet"),
+            (1.3, "The evidence that the candidate is worse: E is 1.3 ("),
+        ] {
+            let text = evidence(e, &levels);
+            assert!(text.starts_with(begins), "{text}");
+            assert!(text.contains("1 says nothing; watch from "), "{text}");
+        }
     }
 }

@@ -91,8 +91,12 @@ async fn the_beginning_of_an_id_is_enough_where_no_other_begins_so() {
     let ambiguous = rig.controller.get(&id[..common]).await;
     assert!(matches!(ambiguous, Err(ControlError::Ambiguous { .. })));
     let beginning = &id[..=common];
+    let capitals = beginning.to_uppercase();
+    for given in [beginning, &capitals, &id.to_uppercase()] {
+        let got = rig.controller.get(given).await.expect("one");
+        assert_eq!(got.status.id, id);
+    }
     let got = rig.controller.get(beginning).await.expect("one");
-    assert_eq!(got.status.id, id);
     let paused = rig
         .controller
         .pause(beginning, got.status.version, "wait", "user:1");

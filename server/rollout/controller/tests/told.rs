@@ -90,3 +90,39 @@ async fn events_are_stored_every_second_however_many_come() {
     };
     tokio::join!(run, traffic);
 }
+
+/// What a subscriber of warnings and above writes.
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Warnings {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_is_taken_back_is_logged_as_a_warning_and_a_beginning_is_not() {
+    let warnings = Warnings::default();
+    let writer = warnings.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let rig = Rig::new().await;
+    let id = rig.started().await.id;
+    let logged = || String::from_utf8(warnings.0.lock().clone()).expect("a text");
+    assert!(!logged().contains(&id), "{}", logged());
+    while rig.serves() > 0.0 {
+        rig.second(100, candidate_fails).await;
+    }
+    let logged = logged();
+    let line = logged.lines().find(|line| line.contains("rolled-back"));
+    assert!(line.is_some_and(|line| line.contains(&id)), "{logged}");
+}
