@@ -94,7 +94,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).ok();
     duration
         .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
-        .ok_or_else(|| "expected more than 0 and at most an hour, such as `30s`".to_owned())
+        .ok_or_else(|| "expected more than 0 and at most 1h, such as `30s`".to_owned())
 }
 
 /// Drives, shows how it goes on standard error, and prints the result.

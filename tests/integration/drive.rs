@@ -96,6 +96,10 @@ async fn what_goes_too_far_is_refused() {
     for (flags, says) in [
         (&["--url", "http://10.255.255.1:3000"][..], "--yes-remote"),
         (&["--rate", "1001"], "at most 1000 requests"),
+        (
+            &["--rate", "0"],
+            "'0' for '--rate <RATE>': expected more than 0",
+        ),
         (&["--rate", "NaN"], "at most 1000 requests"),
         (&["--duration", "61m"], "at most 1h"),
         (&["--users", "100001"], "100001 is not in 1..=100000"),
