@@ -73,10 +73,24 @@ impl Gate {
     }
 
     /// Whether an `Origin` may bring cookies or open a socket: none, our own, or a listed one.
+    ///
+    /// Where there is none, a browser may still say that a page of another origin asks; which one, and
+    /// whether it is listed, is not known then.
     pub fn check_origin(&self, headers: &HeaderMap) -> Result<(), RpcError> {
-        let Some(origin) = headers.get(header::ORIGIN) else {
-            return Ok(());
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let Some(origin) = origins.next() else {
+            let mut relations = headers.get_all("sec-fetch-site").iter();
+            return match relations.find(|is| *is != "same-origin" && *is != "none") {
+                None => Ok(()),
+                Some(relation) => Err(RpcError::forbidden(format!(
+                    "`Sec-Fetch-Site` is `{}`, and there is no `Origin` that could be allowed",
+                    String::from_utf8_lossy(relation.as_bytes())
+                ))),
+            };
         };
+        if origins.next().is_some() {
+            return Err(RpcError::forbidden("there is more than one `Origin`"));
+        }
         let origin = origin.to_str().unwrap_or("");
         if self.is_allowed(origin) || self.site.is_own(origin, headers) {
             return Ok(());
@@ -133,14 +147,44 @@ mod tests {
         Gate::new(Arc::new(authenticator), listed, site)
     }
 
-    fn check(origin: Option<&str>) -> Result<(), RpcError> {
-        let gate = gate();
+    fn check_all(more: &[(&'static str, &str)]) -> Result<(), RpcError> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, "app.example:8080".parse().unwrap());
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, origin.parse().unwrap());
+        for (name, value) in more {
+            headers.append(*name, value.parse().unwrap());
         }
-        gate.check_origin(&headers)
+        gate().check_origin(&headers)
+    }
+
+    fn check(origin: Option<&str>) -> Result<(), RpcError> {
+        let origin = origin.map(|origin| ("origin", origin));
+        check_all(origin.as_slice())
+    }
+
+    #[test]
+    fn a_browser_that_names_no_origin_may_say_that_it_is_another_one() {
+        let own = ("origin", "http://app.example:8080");
+        let listed = ("origin", "https://web.example");
+        let site = |relation| ("sec-fetch-site", relation);
+        for right in [
+            &[site("same-origin")][..],
+            &[site("none")],
+            &[site("same-site"), listed],
+            &[site("cross-site"), listed],
+        ] {
+            assert!(check_all(right).is_ok(), "{right:?}");
+        }
+        for wrong in [
+            &[site("cross-site")][..],
+            &[site("same-site")],
+            &[site("same-origin"), site("cross-site")],
+            &[site("anything")],
+            &[own, ("origin", "https://evil.example")],
+            &[listed, listed],
+        ] {
+            let error = check_all(wrong).expect_err("refused");
+            assert_eq!(error.code, ErrorCode::Forbidden, "{wrong:?}");
+        }
     }
 
     #[test]
