@@ -10,11 +10,14 @@ use serde_json::{Map, Value, value::RawValue};
 use super::superjson;
 use crate::_core::{
     config::Transformer,
-    errors::RpcError,
+    errors::{ErrorCode, RpcError},
     json_text,
     procedure::{FormData, FormField, Input},
     shape::{Field, Shape},
 };
+
+/// Parts of a form; each takes much more memory than its few bytes of text.
+const MAX_PARTS: usize = 1_000;
 
 /// The JSON document of a request; nothing where there is none.
 pub(super) fn parse(text: &[u8]) -> Result<Option<Value>, RpcError> {
@@ -160,6 +163,12 @@ pub(super) async fn form(headers: &HeaderMap, body: Bytes) -> Result<Input, RpcE
     let mut parts = multer::Multipart::new(body, boundary);
     let mut fields = Vec::new();
     while let Some(part) = parts.next_field().await.map_err(malformed)? {
+        if fields.len() == MAX_PARTS {
+            return Err(RpcError::new(
+                ErrorCode::PayloadTooLarge,
+                format!("the form has more than {MAX_PARTS} parts"),
+            ));
+        }
         fields.push(FormField {
             name: part.name().unwrap_or_default().to_owned(),
             file_name: part.file_name().map(str::to_owned),
@@ -174,7 +183,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::_core::errors::ErrorCode;
 
     fn shape() -> Shape {
         let schema = json!({
@@ -277,6 +285,15 @@ mod tests {
             seen,
             [("a", None, &b"1"[..]), ("f", Some("n.txt"), &b"hi"[..])]
         );
+        let part = "--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n";
+        for (parts, error) in [
+            (MAX_PARTS, None),
+            (MAX_PARTS + 1, Some(ErrorCode::PayloadTooLarge)),
+        ] {
+            let body = part.repeat(parts) + "--X--\r\n";
+            let read = form(&headers, Bytes::from(body)).await;
+            assert_eq!(read.err().map(|error| error.code), error, "{parts}");
+        }
         for broken in ["", "--X\r\nnonsense"] {
             let error = form(&headers, Bytes::from(broken)).await.unwrap_err();
             assert_eq!(error.code, ErrorCode::BadRequest, "{broken:?}");
