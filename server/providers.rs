@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::_core::units::Microdollars;
 
@@ -130,6 +131,19 @@ pub struct Completion {
     pub usage: Option<Usage>,
     /// The reply as it was received: JSON.
     pub raw: String,
+    /// What a large one takes of the room for such, as long as it lives.
+    pub held: Held,
+}
+
+/// The place of a large reply, whoever has a copy of it.
+#[derive(Clone, Debug, Default)]
+pub struct Held(Option<Arc<OwnedSemaphorePermit>>);
+
+impl PartialEq for Held {
+    /// Says nothing about the answer.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// Tokens, and what they cost.

@@ -87,6 +87,29 @@ pub fn lenient_owned(bytes: Vec<u8>) -> serde_json::Result<String> {
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
+/// At most how many values a JSON text holds: one at the root, one behind every comma, and one in
+/// every list and object. What stands in texts is not looked at.
+pub fn values(json: &[u8]) -> usize {
+    let mut count = 1;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b',' | b'[' | b'{' => count += 1,
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => _ = bytes.next(),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    count
+}
+
 fn decoded(bytes: &[u8]) -> Cow<'_, str> {
     let units: fn([u8; 2]) -> u16 = match bytes {
         [0xFF, 0xFE, ..] => u16::from_le_bytes,
@@ -162,6 +185,19 @@ mod tests {
 
     fn read(text: &str) -> Value {
         from_str(text).unwrap()
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        for (json, count) in [
+            ("1", 1),
+            ("[]", 2),
+            ("[1,2]", 3),
+            (r#"{"a,[{":"b\",\\","c":[{}]}"#, 5),
+            (r#""unfinished\"#, 1),
+        ] {
+            assert_eq!(values(json.as_bytes()), count, "{json}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! limit, redirects are not followed (the key would go along), and proxies of the environment are
 //! not used.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_stream::try_stream;
 use bytes::Bytes;
@@ -17,10 +17,13 @@ use http::{
 use reqwest::{Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 use super::{
-    ChatRequest, Completion, Delta, connection,
+    ChatRequest, Completion, Delta, Held, connection,
     fault::{Fault, FaultKind},
     reply,
     stream::{Joined, Steps, only_step},
@@ -28,6 +31,11 @@ use super::{
 
 /// As much of an error's body as is worth reading, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// Replies of up to so many bytes have no limit together but the number of calls.
+const SMALL_BYTES: usize = 32 * 1024;
+/// Larger replies of one provider that are read and used at once.
+const MAX_LARGE: usize = 16;
 
 /// Steps of a streamed answer; dropping it closes the connection.
 pub type DeltaStream = BoxStream<'static, Result<Delta, Fault>>;
@@ -67,6 +75,8 @@ pub struct OpenAiCompatible {
     endpoint: Url,
     headers: HeaderMap,
     key: Option<SecretString>,
+    /// Places of large replies.
+    large: Arc<Semaphore>,
 }
 
 impl OpenAiCompatible {
@@ -98,6 +108,7 @@ impl OpenAiCompatible {
             })?,
             headers: all,
             key,
+            large: Arc::new(Semaphore::new(MAX_LARGE)),
         })
     }
 
@@ -110,7 +121,7 @@ impl OpenAiCompatible {
         let exchange = async {
             let mut response = self.send(&body(request, false)).await?;
             if !is(&response, "text/event-stream") {
-                return whole(&mut response, request).await;
+                return self.whole(&mut response, request).await;
             }
             // A server that streams although nobody asked for it.
             let steps = steps(response, Steps::new(request), deadline, Duration::MAX);
@@ -142,7 +153,7 @@ impl OpenAiCompatible {
             .map_err(|fault| self.judge(fault, context))?;
         if is(&response, "application/json") {
             // A server that does not stream, or an error under a success.
-            let answer = whole(&mut response, request);
+            let answer = self.whole(&mut response, request);
             let answer = timeout_at(soonest(deadline, idle), answer).await;
             let answer = answer
                 .unwrap_or_else(|_| Err(timed_out("the answer")))
@@ -153,6 +164,26 @@ impl OpenAiCompatible {
         Ok(steps(response, Steps::new(request), deadline, idle)
             .map_err(move |fault| this.judge(fault, context))
             .boxed())
+    }
+
+    /// The answer in a body. A body that breaks off after the last byte of its JSON has one, too.
+    async fn whole(
+        &self,
+        response: &mut Response,
+        request: &ChatRequest,
+    ) -> Result<Completion, Fault> {
+        let mut held = Held::default();
+        let limit = request.reading.max_bytes;
+        let answer = match read(response, limit, &self.large, &mut held).await {
+            Ok(body) => reply::completion(body, request),
+            Err((body, fault)) => {
+                reply::completion(body, request).map_err(|judged| match judged.kind {
+                    FaultKind::InvalidReply => fault,
+                    _ => judged,
+                })
+            }
+        };
+        answer.map(|completion| Completion { held, ..completion })
     }
 
     /// The response, if its status is a success.
@@ -177,8 +208,10 @@ impl OpenAiCompatible {
             };
         }
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut held = Held::default();
         // The status is known; of a body that breaks off the words count that came.
-        let body = match read(&mut response, MAX_ERROR_BYTES).await {
+        let read = read(&mut response, MAX_ERROR_BYTES, &self.large, &mut held);
+        let body = match read.await {
             _ if coding.is_some() => Vec::new(),
             Ok(body) | Err((body, _)) => body,
         };
@@ -281,23 +314,21 @@ fn is(response: &Response, media_type: &str) -> bool {
         })
 }
 
-/// The answer in a body. A body that breaks off after the last byte of its JSON has one, too.
-async fn whole(response: &mut Response, request: &ChatRequest) -> Result<Completion, Fault> {
-    match read(response, request.reading.max_bytes).await {
-        Ok(body) => reply::completion(body, request),
-        Err((body, fault)) => {
-            reply::completion(body, request).map_err(|judged| match judged.kind {
-                FaultKind::InvalidReply => fault,
-                _ => judged,
-            })
-        }
-    }
-}
-
 /// The whole body; a fault, with what came before it, if it breaks off or is longer than `limit` bytes.
-async fn read(response: &mut Response, limit: usize) -> Result<Vec<u8>, (Vec<u8>, Fault)> {
+///
+/// A large one waits until there is room for it, and keeps its place as long as `held` lives.
+async fn read(
+    response: &mut Response,
+    limit: usize,
+    large: &Arc<Semaphore>,
+    held: &mut Held,
+) -> Result<Vec<u8>, (Vec<u8>, Fault)> {
     let mut body = Vec::new();
     loop {
+        if body.len() > SMALL_BYTES && held.0.is_none() {
+            // Nobody closes it.
+            held.0 = large.clone().acquire_owned().await.ok().map(Arc::new);
+        }
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
                 let detail = format!("the body is longer than {limit} bytes");

@@ -6,12 +6,16 @@
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    ChatRequest, Completion, Usage,
+    ChatRequest, Completion, Held, Usage,
     fault::{Fault, FaultKind},
     fields::{each, fields, first, text},
     reasoning,
 };
 use crate::_core::{blank::is_blank, json_text, units::Microdollars};
+
+/// JSON values in calls of tools; with more of them they are none. Read, each takes far more memory than
+/// its text.
+const MAX_CALL_VALUES: usize = 20_000;
 
 /// Longer errors inside a success are not looked into, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -54,6 +58,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
         finish_reason: part.finish_reason,
         usage,
         raw,
+        held: Held::default(),
     };
     let has_call = completion.tool_calls.is_some() && request.offers_tools();
     let says_nothing = match tag {
@@ -222,6 +227,7 @@ fn part(message: &RawValue) -> Part {
         refusal: text(refusal).unwrap_or_default(),
         tool_calls: tool_calls
             .filter(|calls| first(calls).is_some())
+            .filter(|calls| json_text::values(calls.get().as_bytes()) <= MAX_CALL_VALUES)
             .and_then(|calls| serde_json::from_str(calls.get()).ok()),
         ..Part::default()
     };
