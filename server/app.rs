@@ -49,7 +49,7 @@ use crate::{
     storage::{Storage, has_secret, secret_for_development},
     transport::{
         self,
-        bounds::Bounds,
+        bounds::{Bounds, descriptors},
         gate::Gate,
         sign_in::{self, SignIn},
         trpc,
@@ -203,10 +203,9 @@ impl App {
 
         let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
         let mut registry = Registry::new(tasks.clone());
-        registry.limit(CallLimits::new(
-            config.server.max_calls,
-            config.server.max_subscriptions,
-        ));
+        let bounds = Bounds::new(&config.server);
+        let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
+        registry.limit(limits, bounds.turns.clone());
         routers::register(
             &mut registry,
             Some(routers::Parts {
@@ -336,10 +335,20 @@ impl App {
 const RECORDING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves with these settings until the process is told to stop (SIGTERM, ctrl-c).
-pub async fn serve(config: Config) -> anyhow::Result<()> {
+pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     let address = SocketAddr::new(config.server.host, config.server.port);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
+    }
+    let server = &mut config.server;
+    let max_connections = descriptors::fit(server.max_connections, server.max_calls);
+    if max_connections < server.max_connections {
+        tracing::warn!(
+            max_connections,
+            "there are too few file descriptors (`ulimit -n`) for MAX_CONNECTIONS={}",
+            server.max_connections
+        );
+        server.max_connections = max_connections;
     }
     let app = App::build(config).await?;
     if let Some(url) = &app.sandbox_url {

@@ -32,7 +32,7 @@ use crate::{
         auth::Role,
         config::{Config, ConfigFaults, Sources, templates},
         errors::in_full,
-        logging,
+        logging, turns,
     },
     app,
     model_router::catalog::CatalogError,
@@ -122,6 +122,8 @@ impl From<RoleArgument> for Role {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = tokio::runtime::Builder::new_multi_thread()
+        // One is left to read and to answer health checks when all turns are taken.
+        .worker_threads(turns::places() + 1)
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)

@@ -14,7 +14,7 @@ pub mod trpc;
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, response::Response};
+use axum::{Router, middleware::Next, response::Response};
 use chrono::Utc;
 use http::{HeaderName, HeaderValue, header};
 
@@ -66,14 +66,20 @@ pub fn router(parts: Parts) -> Result<Router, NameTaken> {
     let cors = cors::layer(&parts.server.allowed_origins);
     let jsonrpc = jsonrpc::routes(&parts)?;
     let Documents { openapi, page, .. } = parts.documents;
+    let turns = parts.bounds.turns;
     Ok(Router::new()
         .merge(parts.trpc)
         .merge(jsonrpc)
         .merge(parts.sign_in)
         .merge(docs::routes(openapi, page, parts.gate))
+        .fallback(operations::unknown_path)
+        .layer(axum::middleware::from_fn(move |request, next: Next| {
+            let turns = turns.clone();
+            async move { turns.take(next.run(request)).await }
+        }))
+        // These wait for nobody.
         .merge(parts.metrics)
         .merge(operations::routes(parts.readiness, parts.tasks))
-        .fallback(operations::unknown_path)
         .layer(cors)
         .layer(axum::middleware::from_fn(cors::empty_preflight)))
 }

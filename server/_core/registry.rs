@@ -6,7 +6,6 @@ use std::{
     panic::{AssertUnwindSafe, Location},
     pin::pin,
     sync::Arc,
-    time::Instant,
 };
 
 use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
@@ -16,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::{
     call_limits::CallLimits,
-    call_series,
+    call_log::{CallLog, unknown_procedure},
     context::Context,
     declared::{self, Declared},
     errors::{ErrorCode, RpcError},
@@ -25,8 +24,8 @@ use super::{
         SchemaFn, SubscriptionItem, Unary,
     },
     shape::{OptionalFields, Shape},
-    suggest,
     tasks::Tasks,
+    turns::Turns,
 };
 
 /// The procedures of a running server.
@@ -35,6 +34,7 @@ pub struct Registry {
     procedures: BTreeMap<&'static str, Procedure>,
     tasks: Tasks,
     limits: CallLimits,
+    turns: Turns,
 }
 
 impl Registry {
@@ -44,12 +44,15 @@ impl Registry {
             procedures: BTreeMap::new(),
             tasks,
             limits: CallLimits::default(),
+            turns: Turns::default(),
         }
     }
 
-    /// Lets no more calls, and no more subscriptions, run at once than this.
-    pub fn limit(&mut self, limits: CallLimits) {
+    /// Lets no more calls, and no more subscriptions, run at once than this, and mutations compute in
+    /// these turns. Whatever else runs is in the turn of its wire.
+    pub fn limit(&mut self, limits: CallLimits, turns: Turns) {
         self.limits = limits;
+        self.turns = turns;
     }
 
     /// Registers procedures below `namespace`, each of which gets a clone of `state`.
@@ -146,12 +149,23 @@ impl Registry {
         let place = self.limits.call(&context).await?;
         let held = (place, context.holds.clone());
         let work = AssertUnwindSafe(call(context, input)).catch_unwind();
-        let work = work.inspect(move |_| drop(held));
         let outcome = match procedure.kind {
-            Kind::Mutation => self.tasks.spawn(work).await.map_err(|_| {
-                RpcError::new(ErrorCode::ServiceUnavailable, "the server is stopping")
-            })?,
-            Kind::Query | Kind::Subscription => work.await,
+            Kind::Mutation => {
+                let turns = self.turns.clone();
+                let work = async move {
+                    let outcome = turns.take(work).await;
+                    drop(held);
+                    outcome
+                };
+                self.tasks.spawn(work).await.map_err(|_| {
+                    RpcError::new(ErrorCode::ServiceUnavailable, "the server is stopping")
+                })?
+            }
+            Kind::Query | Kind::Subscription => {
+                let outcome = work.await;
+                drop(held);
+                outcome
+            }
         };
         outcome.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
     }
@@ -269,19 +283,6 @@ fn until_lost(
             }
         }
     }
-}
-
-/// tRPC's error for a path that names no procedure. Its text is tRPC's own, so only the log says which
-/// of the `known` was probably meant, and only in known words.
-pub fn unknown_procedure<'k>(path: &str, known: impl IntoIterator<Item = &'k str>) -> RpcError {
-    if let Some(near) = suggest::nearest(path, known) {
-        tracing::info!(
-            target: "call",
-            did_you_mean = near.word,
-            "an unknown procedure was called"
-        );
-    }
-    RpcError::not_found(format!("No procedure found on path \"{path}\""))
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
@@ -427,64 +428,6 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
     /// Names live as long as the process: jsonrpsee asks for `&'static str`, and they are few.
     fn path(&self, name: &str) -> &'static str {
         Box::leak(format!("{}.{name}", self.namespace).into_boxed_str())
-    }
-}
-
-/// One line per call, with what an operator asks for and nothing secret.
-struct CallLog<'p> {
-    procedure: &'p Procedure,
-    user: Option<i64>,
-    request_id: Arc<str>,
-    started: Instant,
-    finished: bool,
-}
-
-impl<'p> CallLog<'p> {
-    fn start(procedure: &'p Procedure, context: &Context) -> Self {
-        Self {
-            procedure,
-            user: context.caller.presumed().map(|user| user.id),
-            request_id: context.request_id.clone(),
-            started: Instant::now(),
-            finished: false,
-        }
-    }
-
-    fn finish(mut self, error: Option<&RpcError>) {
-        self.finished = true;
-        let code = error.map_or(call_series::OK, RpcError::data_code);
-        match error.and_then(RpcError::cause) {
-            Some(cause) => self.write(code, Some(&format!("{cause:#}"))),
-            None => self.write(code, None),
-        }
-    }
-
-    fn write(&self, code: &'static str, cause: Option<&str>) {
-        let duration = self.started.elapsed();
-        let duration_us = duration.as_micros() as u64;
-        let Self {
-            procedure: Procedure { path, series, .. },
-            user,
-            request_id,
-            ..
-        } = self;
-        series.count(path, code, duration);
-        match cause {
-            Some(cause) => {
-                tracing::error!(target: "call", path, code, duration_us, user, %request_id, cause, "call failed");
-            }
-            None => {
-                tracing::info!(target: "call", path, code, duration_us, user, %request_id, "call")
-            }
-        }
-    }
-}
-
-impl Drop for CallLog<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.write("CANCELLED", None);
-        }
     }
 }
 

@@ -3,11 +3,12 @@
 //! Every wire comes through here. [`connections`] counts who is connected and who is served,
 //! [`stream`] watches what comes and goes on a connection, [`bodies`] reads bodies, [`socket`] holds a
 //! WebSocket, and [`budget`] is the memory that all of them take from. How many calls run at once is
-//! bounded where they are run, in the registry.
+//! bounded where they are run, in the registry; who computes takes turns ([`Turns`]).
 
 pub mod bodies;
 pub mod budget;
 pub mod connections;
+pub mod descriptors;
 mod pace;
 pub mod socket;
 mod stream;
@@ -27,6 +28,7 @@ use crate::_core::{
     config::ServerConfig,
     context::{Caller, Context},
     errors::RpcError,
+    turns::Turns,
 };
 
 /// The limits of one server.
@@ -38,6 +40,8 @@ pub struct Bounds {
     pub connections: Arc<Connections>,
     /// The largest body and the largest message of a socket.
     pub max_body_bytes: usize,
+    /// Of whatever computes for clients.
+    pub turns: Turns,
 }
 
 impl Bounds {
@@ -47,6 +51,7 @@ impl Bounds {
             budget: Budget::new(config.max_bytes_in_flight),
             connections: Connections::new(config.max_connections),
             max_body_bytes: config.max_body_bytes,
+            turns: Turns::default(),
         }
     }
 }

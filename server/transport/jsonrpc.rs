@@ -66,10 +66,19 @@ pub struct NameTaken(#[from] RegisterMethodError);
 
 /// The route of the wire.
 pub fn routes(parts: &Parts) -> Result<Router, NameTaken> {
-    let methods = methods::build(&parts.registry, &parts.gate, &parts.documents.openrpc)?;
+    let methods = methods::build(
+        &parts.registry,
+        &parts.gate,
+        &parts.bounds.turns,
+        &parts.documents.openrpc,
+    )?;
     let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
     let wire = Wire {
-        layer: CallsLayer::new(methods.clone(), parts.jsonrpc.batch_concurrency),
+        layer: CallsLayer::new(
+            methods.clone(),
+            parts.bounds.clone(),
+            parts.jsonrpc.batch_concurrency,
+        ),
         methods,
         max_batch: BatchRequestConfig::Limit(limit(parts.jsonrpc.max_batch)),
         places: Arc::new(Semaphore::new(parts.jsonrpc.max_connections as usize)),
@@ -105,6 +114,12 @@ struct Wire {
     tasks: Tasks,
     bounds: Bounds,
     ping_interval: Duration,
+}
+
+/// What a socket is to send, with what it holds until then.
+struct Answer {
+    text: String,
+    _held: Option<Holds>,
 }
 
 /// Why a request gets no further than here.
@@ -179,7 +194,8 @@ impl Wire {
             socket::serve(wire, socket, headers).await;
             drop(place);
         };
-        bounds::socket::upgrade(&mut head, &self.tasks, most, self.ping_interval, run)
+        let (tasks, turns) = (&self.tasks, &self.bounds.turns);
+        bounds::socket::upgrade(&mut head, tasks, turns, most, self.ping_interval, run)
             .await
             .map_err(|_| RpcError::bad_request("the WebSocket handshake is not complete").into())
     }
@@ -259,7 +275,7 @@ impl Wire {
         service: &Service,
         peer: &Peer,
         text: Bytes,
-    ) -> Result<impl Future<Output = Option<String>> + Send + use<>, String> {
+    ) -> Result<impl Future<Output = Option<Answer>> + Send + use<>, String> {
         let limit = self.bounds.max_body_bytes;
         if text.len() > limit {
             let error = reject_too_big_request(u32::try_from(limit).unwrap_or(u32::MAX));
@@ -277,9 +293,11 @@ impl Wire {
             if answer.extensions().get::<Silent>().is_some() {
                 return None;
             }
-            let text = answer.into_body().collect().await.ok()?.to_bytes();
             drop(held);
-            String::from_utf8(text.into()).ok()
+            let _held = answer.extensions().get::<Holds>().cloned();
+            let text = answer.into_body().collect().await.ok()?.to_bytes();
+            let text = String::from_utf8(text.into()).ok()?;
+            Some(Answer { text, _held })
         })
     }
 

@@ -144,7 +144,7 @@ impl Connection {
             let (slot, waits) = (slot.clone(), waits.clone());
             move |mut request: hyper::Request<Incoming>| {
                 let under_way = slot.begin();
-                inflow.claim();
+                drop(inflow.claim());
                 name_host(&mut request);
                 let extensions = request.extensions_mut();
                 extensions.insert(inflow.clone());

@@ -1,14 +1,17 @@
 //! Floods of docs/limits.md against the process: its memory stays small, its work grows as the input
 //! does, and it is healthy meanwhile and afterwards.
 
+mod during;
 mod floods;
+mod http2;
 mod server;
+mod upstream;
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use self::server::Server;
+use self::{server::Server, upstream::Replies};
 use crate::support::scripted_upstream::{Reply, Upstream};
 
 /// Resident memory at its peak, in bytes.
@@ -69,6 +72,42 @@ async fn batches_of_many_calls() {
     grows_as_its_input("JSON-RPC batches", sizes, floods::json_rpc_batches).await;
 }
 
+/// Each on the same server: what one leaves behind, the next one meets.
+#[tokio::test]
+async fn health_is_answered_during_a_flood_and_after_it() {
+    let server = Server::start().await;
+    for flood in during::all(&server) {
+        flood.run(&server).await;
+    }
+}
+
+/// A second of a busy front end, and what the pages of one user hold open.
+#[tokio::test]
+async fn much_of_what_is_right_is_not_refused() {
+    let server = Server::start().await;
+    let mut sockets = Vec::new();
+    for _ in 0..4 {
+        sockets.push(floods::subscribed(&server, 50).await);
+    }
+    assert_eq!(floods::front_ends(&server, 20).await, [200; 20]);
+    drop(sockets);
+}
+
+#[tokio::test]
+async fn replies_of_a_provider_are_bounded_together() {
+    for replies in [
+        Replies::Long,
+        Replies::TinyValues,
+        Replies::Endless,
+        Replies::EndlessEvents,
+        Replies::EndlessError,
+    ] {
+        let server = replies.serve().await;
+        upstream::ask(&server).await;
+        server.is_well(&format!("{replies:?}")).await;
+    }
+}
+
 #[tokio::test]
 async fn tiny_values_cost_no_more_than_they_may() {
     let server = Server::start().await;
@@ -123,6 +162,20 @@ async fn more_connections_than_there_are_places() {
         .get("/api/trpc/rollout.list", Some(&server.admin))
         .await;
     assert_eq!(admin, 200);
+    for (path, what) in [
+        (
+            "featureFlags.kill",
+            json!({"on": true, "reason": "it is full"}),
+        ),
+        (
+            "featureFlags.setShare",
+            json!({"percent": 0, "reason": "it is full"}),
+        ),
+    ] {
+        let body = json!({ "json": what }).to_string();
+        let status = floods::post(&server, &format!("/api/trpc/{path}"), body).await;
+        assert_eq!(status, 200, "{path}");
+    }
     drop(bodies);
     server.until_served("/api/trpc/auth.me").await;
 }

@@ -100,6 +100,14 @@ impl Bounds {
         }
     }
 
+    /// The share of an answer that was written and is on its way.
+    pub fn hold_answer(&self, bytes: usize) -> Result<Held, RpcError> {
+        if bytes <= FREE_BYTES {
+            return Ok(Held::default());
+        }
+        self.budget.hold(bytes)
+    }
+
     /// The share of a message of a socket, which costs its call's own size as well. The outer error
     /// is a message that is not to be read, the inner one a server that is busy.
     pub fn hold_message(&self, text: &[u8]) -> Result<Result<Held, RpcError>, RpcError> {
@@ -143,7 +151,7 @@ impl hyper::body::Body for Claimed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        self.inflow.claim();
+        drop(self.inflow.claim());
         Poll::Ready(frame)
     }
 
@@ -174,14 +182,9 @@ impl Sending {
         waits: Option<&Waits>,
     ) -> Result<Self, RpcError> {
         let size = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let held = if size > FREE_BYTES {
-            bounds.budget.hold(size)?
-        } else {
-            Held::default()
-        };
         Ok(Self {
             body,
-            _held: held,
+            _held: bounds.hold_answer(size)?,
             _request: request,
             waits: waits.map(Waits::add),
         })
@@ -281,13 +284,17 @@ mod tests {
     use futures::{StreamExt, stream};
 
     use super::*;
-    use crate::transport::bounds::{Budget, Connections};
+    use crate::{
+        _core::turns::Turns,
+        transport::bounds::{Budget, Connections},
+    };
 
     fn bounds(max_body_bytes: usize) -> Bounds {
         Bounds {
-            budget: Budget::new(1 << 20),
+            budget: Budget::new(1 << 21),
             connections: Connections::new(1),
             max_body_bytes,
+            turns: Turns::default(),
         }
     }
 
@@ -320,7 +327,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let error = bounds.read(every(second, 1, 1000)).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::Timeout);
-        assert_eq!(bounds.budget.hold(1 << 20).map(drop).ok(), Some(()));
+        assert_eq!(bounds.budget.hold(1 << 21).map(drop).ok(), Some(()));
         let slow = bounds.read(every(second, 20_000, 20)).await.unwrap();
         assert_eq!(slow.bytes.len(), 400_000);
     }

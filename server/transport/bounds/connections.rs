@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// Places beyond the limit, where only health checks and admins are served.
-const RESERVE: usize = 64;
+pub(super) const RESERVE: usize = 64;
 
 /// All connections of a server.
 #[derive(Debug)]

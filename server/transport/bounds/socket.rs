@@ -17,8 +17,8 @@ use futures::{SinkExt, StreamExt};
 use http::request::Parts;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::{connections::Under, stream::Inflow};
-use crate::_core::{errors::RpcError, tasks::Tasks};
+use super::{Held, connections::Under, stream::Inflow};
+use crate::_core::{errors::RpcError, tasks::Tasks, turns::Turns};
 
 /// How long a client may take to make room for one message.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,6 +33,8 @@ const BUFFER_BYTES: usize = 8 * 1024;
 pub struct Socket {
     socket: WebSocket,
     inflow: Option<Arc<Inflow>>,
+    /// The share of the last message, until the next one is asked for.
+    arrived: Held,
     heard: Instant,
     period: Duration,
 }
@@ -41,10 +43,11 @@ pub struct Socket {
 #[derive(Debug)]
 pub struct Closed;
 
-/// Turns a request into a socket, which `run` owns until its end.
+/// Turns a request into a socket, which `run` owns until its end, in turns.
 pub async fn upgrade<R>(
     parts: &mut Parts,
     tasks: &Tasks,
+    turns: &Turns,
     max_message_bytes: usize,
     ping_interval: Duration,
     run: impl FnOnce(Socket) -> R + Send + 'static,
@@ -59,7 +62,7 @@ where
     if let Some(under) = parts.extensions.get::<Under>() {
         under.0.keep();
     }
-    let tasks = tasks.clone();
+    let (tasks, turns) = (tasks.clone(), turns.clone());
     Ok(upgrade
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(BUFFER_BYTES)
@@ -69,21 +72,24 @@ where
             let socket = Socket {
                 socket,
                 inflow,
+                arrived: Held::default(),
                 heard: Instant::now(),
                 period: ping_interval,
             };
+            let run = run(socket);
             // Spawned, so that a stopping server waits for it. A panic has been reported by then.
-            let _ = tasks.spawn(run(socket)).await;
+            let _ = tasks.spawn(async move { turns.take(run).await }).await;
         }))
 }
 
 impl Socket {
     /// The next message. May be dropped and called again.
     pub async fn receive(&mut self) -> Result<Message, Closed> {
+        self.arrived = Held::default();
         let message = self.socket.next().await;
         self.heard = Instant::now();
         if let Some(inflow) = &self.inflow {
-            inflow.claim();
+            self.arrived = inflow.claim();
         }
         match message {
             Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Closed),

@@ -96,11 +96,14 @@ impl Stream {
 
 impl Inflow {
     /// What has come is whole, or in somebody else's hands.
-    pub fn claim(&self) {
+    ///
+    /// Whoever keeps it until they have looked at it keeps what comes back, too.
+    pub fn claim(&self) -> Held {
         let mut unclaimed = self.unclaimed.lock();
-        if unclaimed.bytes > 0 {
-            *unclaimed = Unclaimed::default();
+        if unclaimed.bytes == 0 {
+            return Held::default();
         }
+        std::mem::take(&mut *unclaimed).held
     }
 
     /// Whether something began so long ago that it should be whole.

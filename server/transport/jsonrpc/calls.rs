@@ -5,11 +5,7 @@
 
 use std::{future::Future, num::NonZeroUsize, sync::Arc};
 
-use futures::{
-    FutureExt, StreamExt,
-    future::{self, BoxFuture},
-    stream,
-};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::Extensions;
 use jsonrpsee::{
     MethodResponse,
@@ -24,15 +20,18 @@ use serde_json::value::RawValue;
 
 use super::{Peer, failure};
 use crate::_core::{
-    context::new_request_id,
+    call_log::unknown_procedure,
+    context::{Holds, new_request_id},
     errors::{ErrorCode, RpcError},
-    registry::unknown_procedure,
+    turns,
 };
+use crate::transport::bounds::Bounds;
 
 /// Bytes of one answer, single or batch; more is an error of jsonrpsee's (−32008, −32011).
 pub(super) const MAX_ANSWER_BYTES: u32 = 10 * 1024 * 1024;
 
-/// Marks the answer to notifications alone: over HTTP it has no body.
+/// Marks a call whose answer nobody gets, and the answer to notifications alone: over HTTP it has no
+/// body.
 #[derive(Clone, Copy)]
 pub(super) struct Silent;
 
@@ -40,14 +39,16 @@ pub(super) struct Silent;
 #[derive(Clone)]
 pub(super) struct CallsLayer {
     methods: Methods,
+    bounds: Bounds,
     concurrency: NonZeroUsize,
 }
 
 impl CallsLayer {
     /// At least one call of a batch runs, whatever `concurrency` says.
-    pub(super) fn new(methods: Methods, concurrency: usize) -> Self {
+    pub(super) fn new(methods: Methods, bounds: Bounds, concurrency: usize) -> Self {
         Self {
             methods,
+            bounds,
             concurrency: NonZeroUsize::new(concurrency).unwrap_or(NonZeroUsize::MIN),
         }
     }
@@ -87,9 +88,15 @@ where
     type BatchResponse = MethodResponse;
 
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        match self.refuse(&request) {
-            Some(error) => future::ready(MethodResponse::error(request.id, error)).left_future(),
-            None => self.inner.call(request).right_future(),
+        let service = self.clone();
+        async move {
+            turns::pass().await;
+            if let Some(error) = service.refuse(&request) {
+                return MethodResponse::error(request.id, error);
+            }
+            let (id, path) = (request.id.clone(), request.method.clone());
+            let answer = service.inner.call(request).await;
+            service.hold(answer, id, &path)
         }
     }
 
@@ -131,7 +138,9 @@ where
             answers.sort_by_key(|(index, _)| *index);
 
             let mut batch = BatchResponseBuilder::new_with_limit(MAX_ANSWER_BYTES as usize);
+            let mut held = Vec::new();
             for answer in answers.into_iter().filter_map(|(_, answer)| answer) {
+                held.extend(answer.extensions().get::<Holds>().cloned());
                 if let Err(too_large) = batch.append(answer) {
                     return too_large;
                 }
@@ -140,7 +149,9 @@ where
                 return silent();
             }
             // An empty batch becomes “invalid request” here.
-            MethodResponse::from_batch(batch.finish())
+            let mut answer = MethodResponse::from_batch(batch.finish());
+            answer.extensions_mut().insert(Holds::new(held));
+            answer
         }
     }
 }
@@ -188,14 +199,20 @@ where
         if self.is_subscription(notification.method_name()) {
             return;
         }
-        let request = Request {
+        let mut request = Request {
             jsonrpc: notification.jsonrpc,
             id: Id::Null,
             method: notification.method,
             params: notification.params,
             extensions: notification.extensions,
         };
-        self.inner.call(request).await;
+        turns::pass().await;
+        let method = self.layer.methods.method(request.method_name());
+        // `rpc.discover` alone has no procedure behind it: it is nothing but its answer.
+        if matches!(method, Some(MethodCallback::Async(_))) {
+            request.extensions.insert(Silent);
+            self.inner.call(request).await;
+        }
     }
 
     fn is_subscription(&self, method: &str) -> bool {
@@ -205,6 +222,20 @@ where
 }
 
 impl<S> Calls<S> {
+    /// Counts an answer until it is sent.
+    fn hold(&self, mut answer: MethodResponse, id: Id<'_>, path: &str) -> MethodResponse {
+        match self.layer.bounds.hold_answer(answer.as_json().get().len()) {
+            Ok(held) => {
+                answer.extensions_mut().insert(Holds::new(held));
+                answer
+            }
+            Err(error) => {
+                let error = failure::of_call(&error, path, &new_request_id());
+                MethodResponse::error(id, error)
+            }
+        }
+    }
+
     /// Why a call cannot be run, where jsonrpsee would not say it as well.
     fn refuse(&self, request: &Request<'_>) -> Option<ErrorObjectOwned> {
         let path = request.method_name();

@@ -15,7 +15,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::{Peer, failure};
+use super::{Peer, calls::Silent, failure};
 use crate::{
     _core::{
         context::Context,
@@ -23,6 +23,7 @@ use crate::{
         json_text,
         procedure::{Event, Input, Kind, Output, Procedure},
         registry::Registry,
+        turns::Turns,
     },
     transport::gate::Gate,
 };
@@ -38,6 +39,7 @@ struct Method {
 pub(super) fn build(
     registry: &Arc<Registry>,
     gate: &Arc<Gate>,
+    turns: &Turns,
     openrpc: &Value,
 ) -> Result<Methods, RegisterMethodError> {
     let mut module = RpcModule::new(());
@@ -55,9 +57,16 @@ pub(super) fn build(
                 path,
                 path,
                 unsubscribe,
-                move |params, pending, _, extensions| {
-                    let method = method.clone();
-                    async move { method.stream(params, pending, extensions).await }
+                // In a task of its own.
+                {
+                    let turns = turns.clone();
+                    move |params, pending, _, extensions| {
+                        let (method, turns) = (method.clone(), turns.clone());
+                        async move {
+                            let stream = method.stream(params, pending, extensions);
+                            turns.take(stream).await
+                        }
+                    }
                 },
             )?;
         } else {
@@ -86,6 +95,9 @@ impl Method {
         let outcome = async {
             let input = self.input(&params, &context)?;
             let reply = self.registry.call(&self.procedure, context, input).await?;
+            if extensions.get::<Silent>().is_some() {
+                return Ok(RawValue::NULL.to_owned());
+            }
             self.json(&*reply).map_err(|error| {
                 let path = self.procedure.path;
                 tracing::error!(path, %request_id, %error, "cannot write an output as JSON");

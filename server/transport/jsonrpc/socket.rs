@@ -15,10 +15,13 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::{
-    Peer, Wire,
+    Answer, Peer, Wire,
     service::{Events, Service},
 };
-use crate::transport::bounds::socket::{Closed, Socket};
+use crate::{
+    _core::turns,
+    transport::bounds::socket::{Closed, Socket},
+};
 
 /// Calls under way on one socket, of which a batch is one; then its messages wait.
 const MAX_CALLS: usize = 256;
@@ -53,11 +56,12 @@ async fn run(
     let peer = Peer::Socket(headers.clone());
     let mut service = Some(service);
     let mut reason = (close_code::RESTART, "the server is stopping");
-    let mut calls: FuturesUnordered<BoxFuture<'static, Option<String>>> = FuturesUnordered::new();
+    let mut calls: FuturesUnordered<BoxFuture<'static, Option<Answer>>> = FuturesUnordered::new();
     let mut ping = socket.ticks();
     let mut stopping = pin!(wire.tasks.stopping());
     let mut session_end = pin!(wire.gate.socket_end(headers));
     loop {
+        turns::pass().await;
         tokio::select! {
             message = socket.receive(), if calls.len() < MAX_CALLS && service.is_some() => {
                 let text = match message? {
@@ -75,8 +79,8 @@ async fn run(
                 }
             }
             Some(answer) = calls.next(), if !calls.is_empty() => {
-                if let Some(answer) = answer {
-                    socket.send(answer).await?;
+                if let Some(Answer { text, _held }) = answer {
+                    socket.send(text).await?;
                 }
             }
             event = events.recv() => match event {
@@ -88,8 +92,8 @@ async fn run(
                     return socket.close(Some(CloseFrame { code, reason })).await;
                 }
                 None => {
-                    if let Some(Some(answer)) = calls.next().await {
-                        socket.send(answer).await?;
+                    if let Some(Some(Answer { text, _held })) = calls.next().await {
+                        socket.send(text).await?;
                     }
                 }
             },

@@ -17,6 +17,7 @@ use crate::_core::{
     context::{Context, new_request_id},
     errors::RpcError,
     procedure::{Input, Kind, Procedure},
+    turns,
 };
 
 /// The names of a batch; more than `max` are refused together.
@@ -99,7 +100,7 @@ impl Calls<'_> {
                     procedure.is_some_and(|procedure| procedure.sets_cookies)
                 };
                 let awaited: Vec<bool> = self.names.iter().map(sets_cookies).collect();
-                let mut running = batch_stream::Running::start(self.start());
+                let mut running = batch_stream::Running::start(&trpc, self.start());
                 running.wait_for(&awaited).await;
                 let mut response = match delivery {
                     Delivery::Members => batch_stream::members(running, transformer),
@@ -160,6 +161,7 @@ async fn run(
     context: Context,
     input: Result<Input, RpcError>,
 ) -> Answer {
+    turns::pass().await;
     let request_id = context.request_id.clone();
     let ready = trpc.procedure(&name, &method).and_then(|procedure| {
         if procedure.kind == Kind::Subscription {

@@ -14,27 +14,49 @@ use ::http::{HeaderValue, header};
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::mpsc;
 
-use super::{envelope, envelope::Answer, http};
+use super::{Trpc, envelope, envelope::Answer, http};
 use crate::_core::config::Transformer;
 
+/// Answers that wait for the client to read those before them.
+const QUEUED: usize = 4;
+
 /// The calls of a batch, each with its place, in order of completion.
+///
+/// They have a task of their own, which takes turns; a body cannot. It ends when this is dropped.
 pub(super) struct Running {
-    calls: FuturesUnordered<BoxFuture<'static, (usize, Answer)>>,
+    answers: mpsc::Receiver<(usize, Answer)>,
     /// What ended before anything was sent.
     ended: VecDeque<(usize, Answer)>,
 }
 
 impl Running {
-    pub(super) fn start<F>(calls: impl Iterator<Item = F>) -> Self
+    pub(super) fn start<F>(trpc: &Trpc, calls: impl Iterator<Item = F>) -> Self
     where
         F: Future<Output = Answer> + Send + 'static,
     {
         let indexed = |(index, call): (usize, F)| -> BoxFuture<'static, (usize, Answer)> {
             Box::pin(async move { (index, call.await) })
         };
+        let mut calls: FuturesUnordered<_> = calls.enumerate().map(indexed).collect();
+        let (sender, answers) = mpsc::channel(QUEUED);
+        let turns = trpc.bounds.turns.clone();
+        trpc.tasks.spawn(async move {
+            let send_all = async {
+                while let Some(answer) = calls.next().await {
+                    if sender.send(answer).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            tokio::select! {
+                () = turns.take(send_all) => {}
+                () = sender.closed() => {}
+            }
+        });
         Self {
-            calls: calls.enumerate().map(indexed).collect(),
+            answers,
             ended: VecDeque::new(),
         }
     }
@@ -43,7 +65,7 @@ impl Running {
     pub(super) async fn wait_for(&mut self, marked: &[bool]) {
         let mut awaited = marked.iter().filter(|marked| **marked).count();
         while awaited > 0 {
-            let Some((index, answer)) = self.calls.next().await else {
+            let Some((index, answer)) = self.answers.recv().await else {
                 return;
             };
             awaited -= usize::from(marked.get(index) == Some(&true));
@@ -54,7 +76,7 @@ impl Running {
     async fn next(&mut self) -> Option<(usize, Answer)> {
         match self.ended.pop_front() {
             Some(ended) => Some(ended),
-            None => self.calls.next().await,
+            None => self.answers.recv().await,
         }
     }
 }

@@ -12,11 +12,13 @@ use std::{
 
 use super::superjson::{self, Encoded, Meta};
 use crate::_core::{
+    call_log,
     config::Transformer,
     errors::RpcError,
     procedure::{Event, Output},
     shape::Shape,
 };
+use crate::transport::bounds::{Bounds, Held};
 
 /// A value as JSON text without line breaks, not yet in an envelope.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ pub(super) struct Payload {
     encoded: Encoded,
     /// Plain JSON says `undefined` by leaving the key out.
     undefined: bool,
+    held: Held,
 }
 
 /// An error with what it needs to be sent.
@@ -84,7 +87,11 @@ impl Payload {
             meta: Meta::default(),
         });
         remove_line_breaks(&mut encoded.json);
-        Ok(Self { encoded, undefined })
+        Ok(Self {
+            encoded,
+            undefined,
+            held: Held::default(),
+        })
     }
 
     /// Encodes a tracked event as sockets carry it: the id inside the data as well.
@@ -107,7 +114,14 @@ impl Payload {
         Ok(Self {
             encoded: Encoded { json, meta },
             undefined: false,
+            held: data.held,
         })
+    }
+
+    /// Counts it among what is on its way, until it is dropped.
+    pub(super) fn hold(&mut self, bounds: &Bounds) -> Result<(), RpcError> {
+        self.held = bounds.hold_answer(self.encoded.json.len())?;
+        Ok(())
     }
 
     /// The value as it stands alone; `null` for an undefined one in plain JSON.
@@ -151,14 +165,7 @@ impl Failure {
 
     /// An error from before or after the registry's part; written to the log here.
     pub(super) fn report(error: RpcError, path: Option<&str>, request_id: Arc<str>) -> Self {
-        let code = error.data_code();
-        match error.cause() {
-            Some(cause) => {
-                let cause = format!("{cause:#}");
-                tracing::error!(target: "call", path, code, %request_id, cause, "call failed");
-            }
-            None => tracing::info!(target: "call", path, code, %request_id, "call refused"),
-        }
+        call_log::refused(&error, path, &request_id);
         Self {
             error,
             path: path.map(str::to_owned),

@@ -196,6 +196,7 @@ impl Trpc {
         let request_id = context.request_id.clone();
         match self.registry.call(procedure, context, input).await {
             Ok(output) => Payload::encode(self.config.transformer, &procedure.output, &*output)
+                .and_then(|mut payload| payload.hold(&self.bounds).map(|()| payload))
                 .map_err(|error| Failure::report(error, Some(procedure.path), request_id)),
             Err(error) => Err(Failure::reported(error, procedure.path, request_id)),
         }

@@ -33,13 +33,14 @@ use tokio::time::Instant;
 use self::frame::{Call, Head, Incoming, Request};
 use super::{
     Trpc,
-    envelope::{Failure, Payload},
+    envelope::{Answer, Failure, Payload},
     input, request,
 };
 use crate::_core::{
     context::{Context, Holds, new_request_id},
     errors::{ErrorCode, RpcError},
     procedure::{Event, Input, Kind, Procedure},
+    turns,
 };
 use crate::transport::bounds::{
     self, Held,
@@ -74,7 +75,8 @@ pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Respo
         connection.run()
     };
     let most = trpc.bounds.max_body_bytes;
-    bounds::socket::upgrade(parts, &trpc.tasks, most, trpc.config.ping_interval, run).await
+    let (tasks, turns) = (&trpc.tasks, &trpc.bounds.turns);
+    bounds::socket::upgrade(parts, tasks, turns, most, trpc.config.ping_interval, run).await
 }
 
 fn session_end(trpc: &Trpc, headers: &Arc<HeaderMap>) -> BoxFuture<'static, ()> {
@@ -98,7 +100,8 @@ struct Connection {
     session_end: BoxFuture<'static, ()>,
     /// Whether the first frame is to bring `connectionParams`.
     expects_params: bool,
-    calls: FuturesUnordered<BoxFuture<'static, Vec<u8>>>,
+    /// Each with what it was written from, which holds its share of memory until it is sent.
+    calls: FuturesUnordered<BoxFuture<'static, (Vec<u8>, Answer)>>,
     subscriptions: SelectAll<BoxStream<'static, Step>>,
     live: HashMap<Arc<str>, AbortHandle>,
 }
@@ -116,10 +119,11 @@ impl Connection {
         let mut leave_at: Option<Instant> = None;
         let mut reason = (close_code::RESTART, "the server is stopping");
         loop {
+            turns::pass().await;
             tokio::select! {
                 message = self.socket.receive() => self.receive(message?).await?,
-                Some(answer) = self.calls.next(), if !self.calls.is_empty() => {
-                    self.send(answer).await?;
+                Some((frame, _answer)) = self.calls.next(), if !self.calls.is_empty() => {
+                    self.send(frame).await?;
                 }
                 Some(step) = self.subscriptions.next(), if !self.subscriptions.is_empty() => {
                     if step.ended {
@@ -180,11 +184,16 @@ impl Connection {
                     Err(error) => self.refuse(error).await,
                 }
             }
-            Ok(Incoming::Requests(requests)) => {
+            Ok(Incoming::Requests(mut requests)) => {
                 drop(message);
                 let holds = held.map(Holds::new);
+                if holds.is_err() {
+                    // What is refused is not kept while its client reads why.
+                    requests.iter_mut().for_each(Request::forget_input);
+                }
                 let too_many = requests.len() > self.trpc.config.max_batch;
                 for request in requests {
+                    turns::pass().await;
                     match request {
                         Request::Stop(head) => self.stop(&head).await?,
                         Request::Call(call) if too_many => {
@@ -282,7 +291,13 @@ impl Trpc {
 }
 
 /// Runs a query or a mutation to its frame.
-async fn answer(trpc: Arc<Trpc>, headers: Arc<HeaderMap>, call: Call, holds: Holds) -> Vec<u8> {
+async fn answer(
+    trpc: Arc<Trpc>,
+    headers: Arc<HeaderMap>,
+    call: Call,
+    holds: Holds,
+) -> (Vec<u8>, Answer) {
+    turns::pass().await;
     let transformer = trpc.config.transformer;
     let mut context = trpc.gate.context(&headers).await;
     context.holds = holds;
@@ -297,10 +312,11 @@ async fn answer(trpc: Arc<Trpc>, headers: Arc<HeaderMap>, call: Call, holds: Hol
         Ok((procedure, input)) => trpc.call(procedure, context, input).await,
         Err(error) => Err(Failure::report(error, Some(&call.path), request_id)),
     };
-    match &answer {
+    let frame = match &answer {
         Ok(payload) => call.head.data(payload, None, transformer),
         Err(failure) => call.head.error(failure, transformer),
-    }
+    };
+    (frame, answer)
 }
 
 /// Runs a subscription. A fault while it is set up is one `error`; later ones come with `stopped`.
@@ -310,6 +326,7 @@ fn steps(
     call: Call,
 ) -> impl Stream<Item = Step> + Send + 'static {
     async_stream::stream! {
+        turns::pass().await;
         let Call { head, path, input, last_event_id, .. } = call;
         let transformer = trpc.config.transformer;
         let step = |frame, ended| Step { id: head.id.clone(), frame, ended };

@@ -30,7 +30,7 @@ pub(super) enum Frame {
 }
 
 /// The status of an answer that was read to its end.
-async fn post(server: &Server, path: &str, body: String) -> u16 {
+pub(super) async fn post(server: &Server, path: &str, body: String) -> u16 {
     let request = server
         .http
         .post(server.url(path))
@@ -119,14 +119,19 @@ pub(super) async fn tiny_values(server: &Server, value: &str) {
     assert_eq!(status, 413, "{value}");
 }
 
-async fn open(server: &Server, path: &str) -> TcpStream {
+/// The request of a socket, with more headers.
+pub(super) fn upgrade(path: &str, headers: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\n{headers}upgrade: websocket\r\nconnection: upgrade\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+pub(super) async fn open(server: &Server, path: &str, headers: &str) -> TcpStream {
     let mut stream = TcpStream::connect(&server.address).await.unwrap();
-    let head = format!(
-        "GET {path} HTTP/1.1\r\nhost: {}\r\nupgrade: websocket\r\nconnection: upgrade\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        server.address
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    let host = format!("host: {}\r\n{headers}", server.address);
+    stream.write_all(&upgrade(path, &host)).await.unwrap();
     let mut answer = [0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 101");
@@ -134,7 +139,7 @@ async fn open(server: &Server, path: &str) -> TcpStream {
 }
 
 /// One frame of a client, masked with zeros.
-fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![first];
     match u8::try_from(payload.len()) {
         Ok(length) if length < 126 => frame.push(0x80 | length),
@@ -150,7 +155,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// Sends the same as fast as it can and reads nothing, until it is closed or time is up.
 pub(super) async fn socket(server: &Server, path: &str, message: &Frame) {
-    let mut stream = open(server, path).await;
+    let mut stream = open(server, path, "").await;
     let one = match message {
         Frame::Text(text) => frame(0x81, text.as_bytes()),
         Frame::Ping => frame(0x89, &[b'x'; 125]),
@@ -169,7 +174,7 @@ pub(super) async fn unfinished_messages(server: &Server, count: usize) -> Vec<Tc
     let mut sockets = Vec::new();
     for n in 0..count {
         let path = if n % 2 == 0 { "/rpc" } else { "/api/trpc" };
-        let mut stream = open(server, path).await;
+        let mut stream = open(server, path, "").await;
         let mut whole = frame(0x81, &vec![b' '; 4_000_000]);
         whole.pop();
         // Fails where the server has had enough.
@@ -177,6 +182,49 @@ pub(super) async fn unfinished_messages(server: &Server, count: usize) -> Vec<Tc
         sockets.push(stream);
     }
     sockets
+}
+
+/// Batches of small queries, all at once; their statuses.
+pub(super) async fn front_ends(server: &Server, batches: usize) -> Vec<u16> {
+    let names = vec!["models.list"; 50].join(",");
+    let url = server.url(&format!("/api/trpc/{names}?batch=1"));
+    let batch = async || {
+        let request = server.http.get(&url).bearer_auth(&server.user);
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        answer.bytes().await.unwrap();
+        status
+    };
+    futures::future::join_all((0..batches).map(|_| batch())).await
+}
+
+/// A socket of a user with so many subscriptions, all of which have begun.
+pub(super) async fn subscribed(server: &Server, count: usize) -> TcpStream {
+    let session = format!("authorization: Bearer {}\r\n", server.user);
+    let mut stream = open(server, "/api/trpc", &session).await;
+    for n in 0..count {
+        let params = json!({"path": "aiMetrics.onSummary", "input": {"json": {}}});
+        let call = json!({"id": n, "method": "subscription", "params": params});
+        stream
+            .write_all(&frame(0x81, call.to_string().as_bytes()))
+            .await
+            .unwrap();
+    }
+    let mut said = Vec::new();
+    let begun = async {
+        while String::from_utf8_lossy(&said)
+            .matches("\"started\"")
+            .count()
+            < count
+        {
+            assert!(
+                stream.read_buf(&mut said).await.unwrap() > 0,
+                "it was closed"
+            );
+        }
+    };
+    tokio::time::timeout(10 * FLOOD, begun).await.unwrap();
+    stream
 }
 
 /// Connections that say this and no more.

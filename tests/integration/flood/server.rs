@@ -28,8 +28,10 @@ pub(super) struct Server {
     process: ServerProcess,
     pub(super) http: reqwest::Client,
     pub(super) admin: String,
+    pub(super) user: String,
     pub(super) address: String,
-    _folder: TempDir,
+    folder: TempDir,
+    environment: BTreeMap<String, String>,
 }
 
 /// The release build that scripts/test made, else the build under test.
@@ -59,24 +61,37 @@ impl Server {
         let mut serve = Command::new(program());
         serve.arg("serve");
         let process = ServerProcess::start(serve, &environment, folder.path()).await;
+        let address = process.url.trim_start_matches("http://").to_owned();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut server = Self {
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            admin: String::new(),
+            user: String::new(),
+            address,
+            process,
+            folder,
+            environment,
+        };
+        server.admin = server.issue(1, "admin").await;
+        server.user = server.token(2).await;
+        server
+    }
+
+    /// A session of this user.
+    pub(super) async fn token(&self, user: usize) -> String {
+        self.issue(user, "user").await
+    }
+
+    async fn issue(&self, user: usize, role: &str) -> String {
         let token = Command::new(program())
-            .args(["token", "--user", "1", "--role", "admin"])
+            .args(["token", "--user", &user.to_string(), "--role", role])
             .env_clear()
-            .envs(&environment)
-            .current_dir(folder.path())
+            .envs(&self.environment)
+            .current_dir(self.folder.path())
             .output()
             .await
             .unwrap();
-        let admin = String::from_utf8(token.stdout).unwrap().trim().to_owned();
-        let address = process.url.trim_start_matches("http://").to_owned();
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        Self {
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            admin,
-            address,
-            process,
-            _folder: folder,
-        }
+        String::from_utf8(token.stdout).unwrap().trim().to_owned()
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -93,6 +108,12 @@ impl Server {
             .iter()
             .sum();
         TICK * ticks
+    }
+
+    /// What it has written to its log.
+    pub(super) fn log_bytes(&self) -> u64 {
+        let log = self.folder.path().join("server.log");
+        std::fs::metadata(log).unwrap().len()
     }
 
     fn peak_memory(&self) -> u64 {

@@ -64,7 +64,7 @@ impl Replies {
         let base = format!("http://{}/v1", listener.local_addr().unwrap());
         let app = Router::new().fallback(move || async move { self.answer() });
         tokio::spawn(async move { axum::serve(listener, app).await });
-        Server::with(&[
+        Server::start_with(&[
             ("OPENROUTER_API_KEY", "sk-x"),
             ("OPENROUTER_BASE_URL", &base),
         ])

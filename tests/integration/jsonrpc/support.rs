@@ -14,6 +14,7 @@ use modelramp::{
         config::{Environment, JsonRpcConfig, ServerConfig, SiteConfig, Transformer},
         site::Site,
         tasks::Tasks,
+        turns::Turns,
     },
     schema::Documents,
     transport::{
@@ -123,6 +124,7 @@ impl TestServer {
             budget: Budget::new(1 << 26),
             connections: Connections::new(1000),
             max_body_bytes: MAX_BODY_BYTES,
+            turns: Turns::default(),
         };
         let router = transport::router(Parts {
             bounds: bounds.clone(),

@@ -8,6 +8,7 @@ use modelramp::{
     _core::{
         config::{Transformer, TrpcConfig},
         tasks::Tasks,
+        turns::Turns,
     },
     transport::{
         bounds::{Bounds, Budget, Connections},
@@ -52,6 +53,7 @@ impl TrpcServer {
                 budget: Budget::new(1 << 26),
                 connections: Connections::new(1000),
                 max_body_bytes: MAX_BODY_BYTES,
+                turns: Turns::default(),
             },
         };
         let mut router = Router::new().merge(trpc::routes(Arc::new(trpc)));

@@ -37,6 +37,15 @@ pub enum Request {
     Stop(Head),
 }
 
+impl Request {
+    /// Drops what is large, of a call that is not to be run.
+    pub fn forget_input(&mut self) {
+        if let Self::Call(call) = self {
+            call.input = None;
+        }
+    }
+}
+
 /// A call of a procedure.
 #[derive(Debug, PartialEq)]
 pub struct Call {
