@@ -1529,7 +1529,7 @@ export type AppRouter = RouterOf<{
      *
      * Open to anybody.
      *
-     * @throws SERVICE_UNAVAILABLE: The end of the session could not be stored; try again.
+     * @throws SERVICE_UNAVAILABLE: The database could not be told; the session has ended on this server, which tells it later.
      */
     logout: Mutation<void, LoggedOut>;
     /**

@@ -281,7 +281,11 @@ impl Wire {
             let error = reject_too_big_request(u32::try_from(limit).unwrap_or(u32::MAX));
             return Err(MethodResponse::error(Id::Null, error).as_ref().to_owned());
         }
-        let held = self.bounds.hold_message(&text).and_then(|held| held);
+        let room = self.bounds.hold_calls(1);
+        let held = self
+            .bounds
+            .hold_message(&text)
+            .and_then(|held| Ok((held?, room?)));
         let held = held.map_err(|error| {
             let id = serde_json::from_slice::<InvalidRequest<'_>>(&text);
             let id = id.map_or(Id::Null, |request| request.id);

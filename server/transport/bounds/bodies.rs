@@ -108,15 +108,20 @@ impl Bounds {
         self.budget.hold(bytes)
     }
 
-    /// The share of a message of a socket, which costs its call's own size as well. The outer error
+    /// The share of calls that come together: each takes room while it runs, or waits to.
+    pub fn hold_calls(&self, calls: usize) -> Result<Held, RpcError> {
+        self.budget.hold(CALL_BYTES.saturating_mul(calls))
+    }
+
+    /// The share of a message of a socket, and of its values. The outer error
     /// is a message that is not to be read, the inner one a server that is busy.
     pub fn hold_message(&self, text: &[u8]) -> Result<Result<Held, RpcError>, RpcError> {
         let weight = budget::weigh(text, self.max_body_bytes)?;
-        Ok(self.budget.hold(CALL_BYTES + weight))
+        Ok(self.budget.hold(weight))
     }
 }
 
-/// About what a call of a socket takes while it runs.
+/// About what a call takes while it runs.
 const CALL_BYTES: usize = 4 * 1024;
 
 /// The next bytes of a body that began at `started`.

@@ -121,9 +121,11 @@ where
         let concurrency = self.layer.concurrency.get();
         let is_empty = batch.is_empty();
         let with_id = entries_with_id(&batch);
+        let room = self.layer.bounds.hold_calls(batch.len());
         // Boxed and collected, since the compiler cannot name the lifetimes of a lazy stream here.
         let calls: Vec<BoxFuture<'a, _>> = batch
             .into_iter()
+            .filter(|_| room.is_ok())
             .enumerate()
             .map(|(index, entry)| {
                 let has_id = with_id.get(index).copied().unwrap_or(false);
@@ -132,6 +134,13 @@ where
             })
             .collect();
         async move {
+            let _room = match room {
+                Ok(room) => room,
+                Err(busy) => {
+                    let error = failure::of_envelope(&busy, &new_request_id());
+                    return MethodResponse::error(Id::Null, error);
+                }
+            };
             // Sorted afterwards: kept in order, one slow call would hold back those behind it.
             let running = stream::iter(calls).buffer_unordered(concurrency);
             let mut answers: Vec<(usize, Option<MethodResponse>)> = running.collect().await;

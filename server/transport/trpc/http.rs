@@ -104,6 +104,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     if batched {
         let names = batch::split(&path, trpc.config.max_batch)?;
         batch::check_kinds(names.iter().filter_map(|name| trpc.registry.get(name)))?;
+        let room = trpc.bounds.hold_calls(names.len())?;
         let mut context = trpc.gate.context(&headers).await;
         let mut procedures = names.iter().filter_map(|name| trpc.registry.get(name));
         let inputs = if !procedures.any(|procedure| procedure.admits(&context)) {
@@ -117,6 +118,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
                 input::BatchInputs::parse(&read.bytes)
             })
         };
+        context.holds = Holds::new((room, context.holds));
         let calls = batch::Calls {
             trpc,
             names: &names,

@@ -186,7 +186,8 @@ impl Connection {
             }
             Ok(Incoming::Requests(mut requests)) => {
                 drop(message);
-                let holds = held.map(Holds::new);
+                let room = self.trpc.bounds.hold_calls(requests.len());
+                let holds = held.and_then(|held| Ok(Holds::new((held, room?))));
                 if holds.is_err() {
                     // What is refused is not kept while its client reads why.
                     requests.iter_mut().for_each(Request::forget_input);

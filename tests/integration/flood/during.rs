@@ -20,7 +20,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{floods, http2, server::Server};
+use super::{floods, server::Server};
 
 /// How long each goes on.
 const FLOOD: Duration = Duration::from_millis(1500);
@@ -216,41 +216,6 @@ pub(super) fn all(server: &Server) -> Vec<Flood> {
             DEAF,
             socket("/rpc", ""),
             text(&large()),
-        ),
-        flood(
-            "HTTP/2 pings",
-            10,
-            DEAF,
-            http2::opening(65_535),
-            http2::ping(),
-        ),
-        flood(
-            "HTTP/2 settings",
-            10,
-            DEAF,
-            http2::opening(65_535),
-            http2::settings(65_535),
-        ),
-        flood(
-            "HTTP/2 resets",
-            10,
-            READING,
-            http2::opening(65_535),
-            http2::resets(server, 5_000),
-        ),
-        flood(
-            "HTTP/2 without room",
-            40,
-            READING,
-            http2::opening(0),
-            http2::documents(server, 100),
-        ),
-        flood(
-            "HTTP/2 heads without end",
-            10,
-            READING,
-            http2::opening(65_535),
-            http2::endless_head(),
         ),
     ]
 }
