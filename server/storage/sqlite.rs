@@ -253,19 +253,10 @@ fn pool(size: u32) -> SqlitePoolOptions {
 
 /// The first connection turns a fresh file's write-ahead log on. SQLite does not wait for that but
 /// fails at once where another process is about to do the same, so here we wait in its place.
-///
-/// SQLite opens a file that cannot be written for a moment for reading instead, without a word, and the
-/// connection would stay so when the moment is over: such a connection is refused, and another is made.
 async fn connect_writer(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
     let patience = Instant::now() + BUSY_TIMEOUT;
     loop {
-        let pool = pool(1).after_connect(|connection, _| {
-            Box::pin(async move {
-                let writing = connection.begin_with("BEGIN IMMEDIATE").await?;
-                writing.rollback().await
-            })
-        });
-        match pool.connect_with(options.clone()).await {
+        match pool(1).connect_with(options.clone()).await {
             Err(error) if is_busy(&error) && Instant::now() < patience => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
@@ -308,19 +299,6 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), S
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_connection_that_can_only_read_is_none_for_writing() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let url = format!("sqlite://{}/a.db", folder.path().display());
-        let sqlite = Sqlite::open(&url).await.expect("a database");
-        let (_, options) = parse(&url).expect("a URL");
-        assert!(connect_writer(&options).await.is_ok());
-        let refused = connect_writer(&options.read_only(true)).await;
-        let code = code(&refused.expect_err("refused"));
-        assert_eq!(code.map(|code| code & 0xff), Some(8));
-        drop(sqlite);
-    }
 
     #[test]
     fn what_is_no_file_is_refused_and_passwords_are_not_repeated() {
