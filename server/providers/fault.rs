@@ -154,6 +154,20 @@ impl FaultKind {
         )
     }
 
+    /// Whether an outage looks like it, which may be one of other models as well. The rest is this
+    /// model's own: no such model, no text, a refusal that another model did not share.
+    pub const fn is_like_an_outage(self) -> bool {
+        matches!(
+            self,
+            Self::RateLimited
+                | Self::ProviderRateLimited
+                | Self::Timeout
+                | Self::Connection
+                | Self::Upstream
+                | Self::InvalidReply
+        )
+    }
+
     const fn owner(self) -> Owner {
         match self {
             Self::BadRequest | Self::ContextLength | Self::Refused => Owner::Client,

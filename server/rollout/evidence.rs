@@ -65,8 +65,10 @@ pub struct Observation {
 pub enum End {
     /// With an answer.
     Answered,
-    /// The model or its provider failed.
+    /// The model or its provider failed, as they do in an outage, which may be one of both arms.
     Failed,
+    /// The model failed in a way that is its own, which no outage looks like.
+    FailedAlone,
     /// It ran into our own time limit, which is a failure and slow.
     TimedOut,
     /// In a way that is no error of the model, as far as one request can tell.
@@ -78,6 +80,11 @@ pub enum End {
 impl End {
     /// Whether it speaks against the model.
     pub const fn is_error(self) -> bool {
+        matches!(self, Self::Failed | Self::FailedAlone | Self::TimedOut)
+    }
+
+    /// Whether an outage of both arms looks like it.
+    pub const fn is_like_an_outage(self) -> bool {
         matches!(self, Self::Failed | Self::TimedOut)
     }
 

@@ -34,7 +34,8 @@ pub fn observe(event: &Event) -> Option<Observation> {
         Outcome::Success => End::Answered,
         Outcome::Refused => End::Uncounted(Kind::RefusedAnswer),
         Outcome::Fault(FaultKind::Timeout) => End::TimedOut,
-        Outcome::Fault(kind) if kind.is_models_fault() => End::Failed,
+        Outcome::Fault(kind) if kind.is_models_fault() && kind.is_like_an_outage() => End::Failed,
+        Outcome::Fault(kind) if kind.is_models_fault() => End::FailedAlone,
         Outcome::Cancelled | Outcome::Open => End::Unknown,
         Outcome::Fault(kind) if kind.is_accounts() => return None,
         Outcome::Fault(FaultKind::ContextLength) => End::Uncounted(Kind::ContextLength),
@@ -89,14 +90,10 @@ pub struct Ledger {
     share_since_ms: i64,
     /// How many of them are ratings.
     pub ratings: u64,
-    /// The event after which outcomes that are not counted are watched: 0, or where a release that
-    /// knew nothing of them left off.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    watched_after: i64,
-}
-
-fn is_zero(number: &i64) -> bool {
-    *number == 0
+    /// The event after which outcomes that are not counted are watched, where a release that knew
+    /// nothing of them began the rollout; 0 where no event had come yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watched_after: Option<i64>,
 }
 
 fn is_none(number: &u64) -> bool {
@@ -125,7 +122,7 @@ impl Ledger {
             last_ms: None,
             share_since_ms: started_at_ms,
             ratings: 0,
-            watched_after: 0,
+            watched_after: None,
         };
         if let Some(stage) = plan.stages.first() {
             let (share, rho_bad) = (plan.share_of(0), stage.rho_bad);
@@ -137,7 +134,7 @@ impl Ledger {
     /// A ledger that does as this one did from its beginning, for folding the same log again.
     pub fn anew(&self, plan: &Plan, started_at_ms: i64) -> Self {
         let mut ledger = Self::new(plan, self.strata(), started_at_ms);
-        if !self.evidence.is_watching_uncounted() || self.watched_after > 0 {
+        if !self.evidence.is_watching_uncounted() || self.watched_after.is_some() {
             ledger.evidence.watch_uncounted(false);
             ledger.watched_after = self.watched_after;
         }
@@ -148,22 +145,22 @@ impl Ledger {
     pub fn watch_after(&mut self, seq: i64) {
         if !self.evidence.is_watching_uncounted() {
             self.evidence.watch_uncounted(true);
-            self.watched_after = seq;
+            self.watched_after = Some(seq);
         }
     }
 
-    /// Ends a replay: watches from where the other did, if no event came since.
-    pub fn end_as(&mut self, other: &Self) {
-        if other.evidence.is_watching_uncounted() {
-            self.watch_after(other.watched_after);
+    /// Watches from where the other did, also if no event came since.
+    pub fn watch_as(&mut self, other: &Self) {
+        if let Some(seq) = other.watched_after {
+            self.watch_after(seq);
         }
     }
 
     /// Folds an event of this rollout, made while `share` was in force.
     pub fn fold(&mut self, event: &Event, share: Percent) {
         self.events += 1;
-        if self.watched_after > 0 && event.seq > self.watched_after {
-            self.watch_after(self.watched_after);
+        if let Some(seq) = self.watched_after.filter(|seq| event.seq > *seq) {
+            self.watch_after(seq);
         }
         if let (Outcome::Rated { good }, Some(subject)) = (event.outcome, event.subject) {
             self.ratings += 1;
@@ -250,7 +247,7 @@ impl Ledger {
             sample_mismatch: verdict.sample_ratio.mismatch,
             recommended: verdict.promotion.recommended,
             proven: verdict.promotion.proven,
-            not_counted: not_counted(&verdict),
+            not_counted: not_counted(&verdict, plan.judge),
             account_refused: verdict
                 .uncounted
                 .as_ref()
@@ -271,7 +268,10 @@ impl Ledger {
             return (finding, verdict);
         }
         if let Some(NotCounted::TakenBack { .. }) = finding.not_counted {
-            // They judge requests that are counted, and here there may be none.
+            // They judge requests that are counted, and here there may be none. Other evidence that was
+            // there before is not what counts here.
+            finding.level = Level::Rollback;
+            finding.limit_broken = false;
             return (finding, verdict);
         }
         let judged = self.hour.judge(now_ms);
@@ -292,10 +292,16 @@ impl Ledger {
 }
 
 /// What outcomes that are not counted have to say.
-fn not_counted(verdict: &Verdict) -> Option<NotCounted> {
+fn not_counted(verdict: &Verdict, judge: Judge) -> Option<NotCounted> {
     let uncounted: &UncountedEvidence = verdict.uncounted.as_ref()?;
     let figures = uncounted.in_words();
-    match verdict.cause {
+    let cause = match judge {
+        // The first test that calls for a rollback is what it is taken back for.
+        Judge::Evidence => verdict.cause,
+        // The other tests take nothing back here, so none may hide this one.
+        Judge::Thresholds => uncounted.proven,
+    };
+    match cause {
         Some(Cause::NoAnswers) => {
             let attempts = uncounted.without_answer;
             let mut why = format!(

@@ -68,6 +68,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
         .ok_or_else(|| anyhow::anyhow!("the history of rollout `{id}` has no beginning"))?;
     let mut again = Again {
         ledger: expected.anew(&plan, started_at_ms),
+        expected: &expected,
         share: plan.share_of(0),
         plan,
         rows: &rows,
@@ -89,7 +90,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
         }
     }
     again.reach(i64::MAX);
-    again.ledger.end_as(&expected);
+    again.ledger.watch_as(&expected);
     // Both as this release writes them: an earlier one left out what it did not know.
     let same_state = serde_json::to_value(&again.ledger)? == serde_json::to_value(&expected)?;
     let mut remarks = Vec::new();
@@ -117,6 +118,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
 struct Again<'a> {
     plan: Plan,
     ledger: Ledger,
+    expected: &'a Ledger,
     share: Percent,
     rows: &'a [AuditRow],
     decisions: Vec<Replayed>,
@@ -136,6 +138,10 @@ impl Again<'_> {
     fn decide(&mut self, row: &AuditRow) {
         let at_ms = row.evidence["atMs"].as_i64().unwrap_or_default();
         let before = &row.evidence;
+        if before["verdict"]["uncounted"].is_object() {
+            // Decided by this release, perhaps before the first event that it saw.
+            self.ledger.watch_as(self.expected);
+        }
         // A start was decided by a person, on nothing.
         let same_verdict = before.get("finding").is_none() || {
             let (finding, verdict) = self.ledger.judge(&self.plan, at_ms);

@@ -91,6 +91,9 @@ pub struct UncountedEvidence {
     pub differs: Option<Kind>,
     /// Refusals of our account in the episode under way, control and candidate; none when calm.
     pub account: Option<[u64; 2]>,
+    /// What of all this has called for a rollback, also where another test did so before.
+    #[serde(skip)]
+    pub proven: Option<Cause>,
 }
 
 /// The state of all of it; bounded.
@@ -103,6 +106,9 @@ pub(super) struct Uncounted {
     attempts: [u64; 2],
     /// Of them by kind.
     counts: [[u64; 2]; Kind::ALL.len()],
+    /// What was found to call for a rollback, for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proven: Option<Cause>,
 }
 
 impl Uncounted {
@@ -113,6 +119,7 @@ impl Uncounted {
             account: Account::default(),
             attempts: [0; 2],
             counts: Default::default(),
+            proven: None,
         }
     }
 
@@ -122,16 +129,21 @@ impl Uncounted {
         let kind = match observation.end {
             End::Unknown => return false,
             End::Uncounted(kind) => Some(kind),
-            End::Answered | End::Failed | End::TimedOut => None,
+            End::Answered | End::Failed | End::FailedAlone | End::TimedOut => None,
         };
         self.attempts[arm] += 1;
         if let Some(kind) = kind {
             self.counts[kind as usize][arm] += 1;
         }
-        let is_good = observation.end == End::Answered;
-        let is_silent = self.silence.fold(arm, observation.subject, is_good, at_ms);
+        let is_silent = self
+            .silence
+            .fold(arm, observation.subject, observation.end, at_ms);
         let differs = self.differ.fold(arm, observation.subject, kind, share);
-        is_silent || differs
+        let has_moved = is_silent || differs;
+        if has_moved && self.proven.is_none() {
+            self.proven = self.rollback_cause(share);
+        }
+        has_moved
     }
 
     /// The provider refused our account.
@@ -152,8 +164,12 @@ impl Uncounted {
         self.counts = Default::default();
     }
 
-    /// What calls for a rollback, if something does.
-    pub(super) fn rollback_cause(&self, share: Percent) -> Option<Cause> {
+    /// What has called for a rollback, if something has.
+    pub(super) fn proven(&self) -> Option<Cause> {
+        self.proven
+    }
+
+    fn rollback_cause(&self, share: Percent) -> Option<Cause> {
         if self.silence.is_proven(share) {
             Some(Cause::NoAnswers)
         } else if self.differ.is_in_candidate_alone() && self.silence.control_answers() {
@@ -183,6 +199,7 @@ impl Uncounted {
             kinds: kinds.collect(),
             differs: self.differ.found(),
             account: self.account.under_way(now_ms),
+            proven: self.proven,
         }
     }
 }

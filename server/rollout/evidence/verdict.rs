@@ -3,7 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Evidence, HOUR_MS, Level, limit::Limit, stream, uncounted::UncountedEvidence};
+use super::{
+    Evidence, HOUR_MS, Level,
+    limit::Limit,
+    stream,
+    uncounted::{Uncounted, UncountedEvidence},
+};
 use crate::_core::units::Percent;
 
 /// The crash detector and the absolute limit may err a tenth as often as the main test.
@@ -259,7 +264,7 @@ pub(super) fn rollback_cause(evidence: &Evidence) -> Option<Cause> {
         return Some(Cause::Worse);
     }
     let uncounted = evidence.uncounted.as_ref();
-    uncounted.and_then(|it| it.rollback_cause(evidence.share))
+    uncounted.and_then(Uncounted::proven)
 }
 
 fn absolute(evidence: &Evidence) -> AbsoluteLimit {

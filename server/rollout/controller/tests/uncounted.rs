@@ -23,10 +23,14 @@ struct Crowd {
 impl Crowd {
     /// A rollout whose first stage has this share.
     async fn new(share: f64, control: usize, candidate: usize) -> Self {
+        Self::judged_by("evidence", share, control, candidate).await
+    }
+
+    async fn judged_by(judge: &str, share: f64, control: usize, candidate: usize) -> Self {
         let rig = Rig::new().await;
         rig.controller.tick().await;
         let plan = format!(
-            "name = \"net\"\ntasks = [\"chat\"]\n[[stages]]\nshare = {share}\nsoak = \"1h\"\n\
+            "name = \"net\"\njudge = \"{judge}\"\ntasks = [\"chat\"]\n[[stages]]\nshare = {share}\nsoak = \"1h\"\n\
              [[stages]]\nshare = 100\nsoak = \"1h\"\n"
         );
         let started = rig
@@ -41,10 +45,13 @@ impl Crowd {
                 let subject = Subject::User(*user);
                 rig.flags.assign("chat", Some(&subject)).decision.variant == variant
             });
-            users.extend(arm.take(wanted).map(|user| (variant, user)));
+            let place = |n: usize| (2 * n + 1) * 1_000 / wanted.max(1);
+            let arm = arm.take(wanted).enumerate();
+            users.extend(arm.map(|(n, user)| (place(n), (variant, user))));
         }
-        // Both arms ask all the time.
-        users.sort_by_key(|(_, user)| user.wrapping_mul(7_919) % 1_009);
+        // Both arms ask all the time, as their share says.
+        users.sort_by_key(|(place, _)| *place);
+        let users = users.into_iter().map(|(_, user)| user).collect();
         Self { rig, id, users }
     }
 
@@ -130,8 +137,9 @@ async fn so_is_one_that_answered_before() {
             (99.0, 0, 40),
         ] {
             let crowd = Crowd::new(share, control, candidate).await;
-            // Between them users send what is too long, refused, wrong, on either side.
-            for n in 0..8 {
+            // Between them users send what is too long, refused, wrong, on either side. At half of the
+            // users and above these are 200 good answers of the candidate.
+            for n in 0..10 {
                 let legit = EVASIONS[n % EVASIONS.len()];
                 crowd.second(|_| Outcome::Success).await;
                 let event = crowd.request(n % crowd.users.len());
@@ -147,6 +155,48 @@ async fn so_is_one_that_answered_before() {
             crowd.is_replayed().await;
         }
     }
+}
+
+#[tokio::test]
+async fn nothing_that_was_found_before_and_takes_nothing_back_hides_it() {
+    let crowd = Crowd::judged_by("thresholds", 50.0, 20, 20).await;
+    for _ in 0..10 {
+        crowd.second(|_| Outcome::Success).await;
+    }
+    for second in 0..60 {
+        crowd.rig.clock.pass(1_000);
+        for user in 0..crowd.users.len() {
+            let mut event = crowd.request(user);
+            let fails = (second + user) % 25 == 0;
+            if fails && event.variant == Variant::Candidate {
+                event.outcome = Outcome::Fault(FaultKind::Upstream);
+            }
+            crowd.rig.metrics.record(event);
+        }
+        crowd.rig.controller.tick().await;
+    }
+    let view = crowd.rig.controller.get(&crowd.id).await.expect("a view");
+    assert_ne!(view.status.state, State::RolledBack);
+    assert_eq!(view.verdict["level"], "rollback", "by what does not judge");
+    let served = crowd.served(candidate_only(TOO_LONG)).await;
+    assert!(served <= 40, "{served}");
+    let reason = crowd.rig.status(&crowd.id).await.reason;
+    assert!(reason.contains("`context-length`"), "{reason}");
+    crowd.is_replayed().await;
+}
+
+#[tokio::test]
+async fn an_outage_of_both_sides_takes_no_good_candidate_back_from_a_hold_out() {
+    let crowd = Crowd::new(99.0, 0, 40).await;
+    for _ in 0..8 {
+        crowd.second(|_| Outcome::Success).await;
+    }
+    // Control's only users do not ask just then.
+    for _ in 0..10 {
+        crowd.second(|_| Outcome::Fault(FaultKind::Upstream)).await;
+    }
+    assert_eq!(crowd.rig.serves(), 99.0);
+    crowd.is_replayed().await;
 }
 
 #[tokio::test]
@@ -217,12 +267,41 @@ async fn what_only_control_or_both_sides_do_blames_nobody() {
     }
 }
 
+/// The worlds: everybody's tenth request can be answered by neither side, and one user of the candidate
+/// is a script that sends nothing else.
+#[tokio::test]
+async fn a_good_candidate_is_left_alone_where_some_requests_have_no_answer() {
+    for bad in EVASIONS {
+        for (share, control, candidate) in [(10.0, 36, 4), (50.0, 20, 20), (95.0, 2, 38)] {
+            let crowd = Crowd::new(share, control, candidate).await;
+            let script = crowd.of(Variant::Candidate).next();
+            for second in 0..40 {
+                crowd.rig.clock.pass(1_000);
+                for user in 0..crowd.users.len() {
+                    let mut event = crowd.request(user);
+                    if Some(user) == script || (second + user) % 10 == 0 {
+                        event.outcome = bad;
+                    }
+                    crowd.rig.metrics.record(event);
+                }
+                crowd.rig.controller.tick().await;
+            }
+            assert_eq!(crowd.state().await, State::Running, "{bad:?} at {share} %");
+        }
+    }
+}
+
 #[tokio::test]
 async fn saying_no_to_a_third_holds_and_where_control_never_does_it_takes_back() {
-    for (of_control, expected) in [(0, State::RolledBack), (1, hold(Hold::ExcludedDiffer))] {
+    // Or what has a smaller context, where a third of the requests needs the larger one.
+    for (no, of_control, expected) in [
+        (Outcome::Refused, 0, State::RolledBack),
+        (Outcome::Refused, 1, hold(Hold::ExcludedDiffer)),
+        (TOO_LONG, 0, State::RolledBack),
+    ] {
         let crowd = Crowd::new(50.0, 30, 30).await;
         let refused = |user: usize| Event {
-            outcome: Outcome::Refused,
+            outcome: no,
             ..crowd.request(user)
         };
         for user in crowd.of(Variant::Control).take(of_control) {
@@ -274,25 +353,44 @@ async fn what_our_account_is_refused_holds_and_passes_by_itself() {
 
 #[tokio::test]
 async fn a_rollout_of_the_last_release_is_watched_from_its_next_start() {
-    let crowd = Crowd::new(10.0, 36, 4).await;
-    crowd.second(|_| Outcome::Success).await;
-    // As the last release wrote it.
-    crowd.rig.clock.pass(10_000);
-    crowd.rig.controller.tick().await;
-    {
-        let mut db = crowd.rig.store.0.lock();
-        let evidence = db.rollouts[0].evidence["evidence"].as_object_mut();
-        evidence
-            .expect("an object")
-            .remove("uncounted")
-            .expect("it is there");
+    for has_events in [true, false] {
+        let crowd = Crowd::new(10.0, 36, 4).await;
+        if has_events {
+            crowd.second(|_| Outcome::Success).await;
+        }
+        let version = crowd.rig.status(&crowd.id).await.version;
+        let paused = crowd
+            .rig
+            .controller
+            .pause(&crowd.id, version, "wait", "user:1");
+        let version = paused.await.expect("a pause").version;
+        crowd.rig.clock.pass(10_000);
+        crowd.rig.controller.tick().await;
+        {
+            // As the last release wrote it.
+            let mut db = crowd.rig.store.0.lock();
+            let without = |value: &mut serde_json::Value| {
+                let fields = value.as_object_mut().expect("an object");
+                fields.remove("uncounted").expect("it is there");
+            };
+            let stored = &mut db.rollouts[0];
+            assert_eq!(stored.cursor > 0, has_events);
+            without(&mut stored.evidence["evidence"]);
+            let paused = db.audit.last_mut().expect("a pause");
+            without(&mut paused.evidence["verdict"]);
+        }
+        let rig = crowd.rig.reborn().await;
+        rig.second(0, |_| false).await;
+        let crowd = Crowd { rig, ..crowd };
+        let resumed = crowd
+            .rig
+            .controller
+            .resume(&crowd.id, version, "on", "user:1");
+        resumed.await.expect("before the next event");
+        let served = crowd.served(candidate_only(TOO_LONG)).await;
+        assert!(served < 24, "{served}");
+        crowd.is_replayed().await;
     }
-    let rig = crowd.rig.reborn().await;
-    rig.second(0, |_| false).await;
-    let crowd = Crowd { rig, ..crowd };
-    let served = crowd.served(candidate_only(TOO_LONG)).await;
-    assert!(served < 24, "{served}");
-    crowd.is_replayed().await;
 }
 
 fn hold(because: Hold) -> State {

@@ -7,16 +7,21 @@
 //! user is judged by that one.
 //!
 //! Control has to give good answers within the same run. Near the end of a ramp it may have no user who
-//! asks just then; there a longer run decides, by what control did last.
+//! asks just then; there a longer run decides, by what control did last. Of ends that an outage of both
+//! arms looks like (a 5xx, a timeout, a broken connection) the run has to be so long that control would
+//! have shown.
 
 use serde::{Deserialize, Serialize};
 
+use super::End;
 use crate::_core::units::Percent;
 
 /// First attempts without a good answer.
 const ENOUGH: u64 = 20;
-/// The same where control is silent: long enough for it to show, if it has users.
+/// The same where control is silent, of ends that no outage looks like.
 const ENOUGH_ALONE: u64 = 40;
+/// How probable it may be that control, if it asks as its share of users does, is silent by chance.
+const UNSEEN: f64 = 0.01;
 /// Users who have to be in the run, where the candidate has so many.
 const USERS: usize = 4;
 /// A user counts as the candidate's for so long: a day.
@@ -32,6 +37,9 @@ const REMEMBERED: u32 = 16;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Silence {
     attempts: u64,
+    /// Of them, those that no outage looks like.
+    #[serde(default)]
+    its_own: u64,
     /// Since the run began: control's good answers and its other attempts.
     control: [u64; 2],
     /// The candidate's last users, the newest first.
@@ -50,7 +58,8 @@ struct User {
 
 impl Silence {
     /// Takes note of an attempt; whether something may now be proven that was not.
-    pub(super) fn fold(&mut self, arm: usize, subject: u64, is_good: bool, at_ms: i64) -> bool {
+    pub(super) fn fold(&mut self, arm: usize, subject: u64, end: End, at_ms: i64) -> bool {
+        let is_good = end == End::Answered;
         if arm == 0 {
             self.last_of_control = self.last_of_control << 1 | u16::from(is_good);
             self.remembered = (self.remembered + 1).min(REMEMBERED);
@@ -60,10 +69,12 @@ impl Silence {
         } else {
             if is_good {
                 self.attempts = 0;
+                self.its_own = 0;
                 self.control = [0; 2];
                 self.users.iter_mut().for_each(|user| user.in_run = false);
             } else {
                 self.attempts += 1;
+                self.its_own += u64::from(!end.is_like_an_outage());
             }
             self.users.retain(|user| {
                 user.subject != subject && at_ms.saturating_sub(user.at_ms) < PRESENT_MS
@@ -94,7 +105,9 @@ impl Silence {
         if good + other >= CONTROL_GOOD {
             return good >= CONTROL_GOOD && good > other;
         }
-        let is_long = self.attempts >= ENOUGH_ALONE || share >= Percent::FULL;
+        let is_long = share >= Percent::FULL
+            || self.its_own >= ENOUGH_ALONE
+            || self.attempts as f64 >= shown_after(share);
         share.get() >= NEARLY_ALL && is_long && other == 0 && self.control_answers()
     }
 
@@ -106,9 +119,18 @@ impl Silence {
     }
 }
 
+/// The candidate's attempts within which control shows, whatever the ends are; at least
+/// [`ENOUGH_ALONE`].
+fn shown_after(share: Percent) -> f64 {
+    let attempts = UNSEEN.ln() / (share.get() / 100.0).ln();
+    attempts.max(ENOUGH_ALONE as f64)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Kind, *};
+
+    const REFUSED: End = End::Uncounted(Kind::Refused);
 
     fn share(percent: f64) -> Percent {
         Percent::new(percent).expect("a share")
@@ -118,7 +140,8 @@ mod tests {
     fn after(attempts: impl IntoIterator<Item = (usize, u64, bool)>) -> Silence {
         let mut silence = Silence::default();
         for (n, (arm, user, good)) in (0..).zip(attempts) {
-            silence.fold(arm, user, good, n * 100);
+            let end = if good { End::Answered } else { REFUSED };
+            silence.fold(arm, user, end, n * 100);
         }
         silence
     }
@@ -183,15 +206,44 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_of_both_arms_blames_nobody_before_control_would_have_shown() {
+        let outage = |attempts: u64, end: End| {
+            let mut silence = after((0..20).map(|user| (0, user, true)));
+            for n in 0..attempts {
+                silence.fold(1, n % 9, end, 10_000);
+            }
+            silence
+        };
+        for (percent, attempts) in [(90.0, 44), (95.0, 90), (98.0, 228), (99.0, 459)] {
+            for end in [End::Failed, End::TimedOut] {
+                let short = outage(attempts - 1, end);
+                assert!(!short.is_proven(share(percent)), "{percent} %");
+                let long = outage(attempts, end);
+                assert!(long.is_proven(share(percent)), "{percent} %");
+            }
+        }
+        for end in [End::FailedAlone, REFUSED] {
+            for percent in [90.0, 99.0] {
+                assert!(!outage(39, end).is_proven(share(percent)), "{end:?}");
+                assert!(outage(40, end).is_proven(share(percent)), "{end:?}");
+            }
+        }
+        let mut seen = outage(458, End::Failed);
+        seen.fold(0, 1, End::Failed, 10_000);
+        seen.fold(1, 1, End::Failed, 10_000);
+        assert!(!seen.is_proven(share(99.0)), "control fails as well");
+    }
+
+    #[test]
     fn users_who_left_a_day_ago_are_not_asked_for() {
         let mut silence = Silence::default();
-        silence.fold(1, 1, true, 0);
+        silence.fold(1, 1, End::Answered, 0);
         for n in 0..20 {
-            silence.fold(1, 2, false, 1_000 + n);
-            silence.fold(0, 3, true, 1_000 + n);
+            silence.fold(1, 2, REFUSED, 1_000 + n);
+            silence.fold(0, 3, End::Answered, 1_000 + n);
         }
         assert!(!silence.is_proven(share(10.0)));
-        silence.fold(1, 2, false, PRESENT_MS);
+        silence.fold(1, 2, REFUSED, PRESENT_MS);
         assert!(silence.is_proven(share(10.0)));
     }
 }
