@@ -46,7 +46,7 @@ use crate::{
         plan::{Known, Library},
     },
     routers, schema,
-    storage::{Storage, has_secret, secret_for_development},
+    storage::{self, Storage, has_secret, secret_for_development},
     transport::{
         self,
         bounds::{Bounds, descriptors},
@@ -203,6 +203,7 @@ impl App {
 
         let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
         let mut registry = Registry::new(tasks.clone());
+        registry.let_pass(storage::passes);
         let bounds = Bounds::new(&config.server);
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
         registry.limit(limits, bounds.turns.clone());

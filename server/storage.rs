@@ -9,6 +9,7 @@
 mod db;
 mod conversations;
 mod events;
+mod failure;
 mod flags;
 mod lease;
 mod login_links;
@@ -32,6 +33,7 @@ use self::db::Db;
 use crate::_core::errors::in_full;
 
 pub use self::{
+    failure::passes,
     postgres::ServerError,
     probe::Probe,
     secret::{has_secret, secret_for_development},

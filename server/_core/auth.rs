@@ -431,7 +431,9 @@ impl Authenticator {
 
     /// Ends all sessions that a user has by now.
     async fn end_all_of(&self, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()> {
-        self.users.end_sessions_of(user_id, now).await?;
+        let stored = self.users.end_sessions_of(user_id, now);
+        let stored = tokio::time::timeout(LOOK_UP_PATIENCE, stored).await;
+        stored.context("the database takes too long")??;
         self.memory
             .lock()
             .tokens

@@ -118,7 +118,7 @@ pub(super) fn all(access: Access, accepts: Accepts, declared: &[Declared]) -> Ar
             access != Access::Public,
             Declared::new(
                 ErrorCode::ServiceUnavailable,
-                "The database does not say who calls; try again.",
+                "The database cannot be used just now; try again.",
             ),
         ),
         (

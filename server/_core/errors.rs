@@ -165,6 +165,15 @@ impl RpcError {
         }
     }
 
+    /// The same where it was not our fault: what we need failed in a way that passes.
+    pub(super) fn passing(self) -> Self {
+        Self {
+            code: ErrorCode::ServiceUnavailable,
+            message: "The database cannot be used just now. Please try again in a moment.".into(),
+            ..self
+        }
+    }
+
     /// All places are taken.
     pub fn overloaded() -> Self {
         Self::new(

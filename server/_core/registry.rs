@@ -35,6 +35,7 @@ pub struct Registry {
     tasks: Tasks,
     limits: CallLimits,
     turns: Turns,
+    passes: Option<fn(&anyhow::Error) -> bool>,
 }
 
 impl Registry {
@@ -45,7 +46,14 @@ impl Registry {
             tasks,
             limits: CallLimits::default(),
             turns: Turns::default(),
+            passes: None,
         }
+    }
+
+    /// Tells causes that pass by themselves, such as a locked database, from faults of ours: an
+    /// internal error with one becomes `SERVICE_UNAVAILABLE`.
+    pub fn let_pass(&mut self, passes: fn(&anyhow::Error) -> bool) {
+        self.passes = Some(passes);
     }
 
     /// Lets no more calls, and no more subscriptions, run at once than this, and mutations compute in
@@ -134,7 +142,7 @@ impl Registry {
             Err(error) => Err(error),
             Ok(context) => self.run(procedure, call, context, input).await,
         };
-        let result = result.map_err(|error| procedure.settle(error));
+        let result = result.map_err(|error| procedure.settle(pass(self.passes, error)));
         log.finish(result.as_ref().err());
         result
     }
@@ -197,10 +205,11 @@ impl Registry {
                 .unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
                 .map(|events| (place, events)),
         };
-        let result = result.map_err(|error| procedure.settle(error));
+        let result = result.map_err(|error| procedure.settle(pass(self.passes, error)));
         log.finish(result.as_ref().err());
         let stopping = self.tasks.stopping();
         let (path, errors) = (procedure.path, procedure.errors.clone());
+        let passes = self.passes;
         let access = procedure.access;
         let lost = async move {
             match session {
@@ -214,7 +223,7 @@ impl Registry {
                 // Kept as long as the events are.
                 let _ = &place;
                 let event = event.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))));
-                event.map_err(|error| declared::settle(path, &errors, error))
+                event.map_err(|error| declared::settle(path, &errors, pass(passes, error)))
             });
             until_lost(events, lost).take_until(stopping).boxed()
         })
@@ -282,6 +291,16 @@ fn until_lost(
                 },
             }
         }
+    }
+}
+
+/// The error, as one that passes where its cause does.
+fn pass(passes: Option<fn(&anyhow::Error) -> bool>, error: RpcError) -> RpcError {
+    let is_ours = error.code == ErrorCode::InternalServerError;
+    let cause = error.cause().filter(|_| is_ours);
+    match (cause, passes) {
+        (Some(cause), Some(passes)) if passes(cause) => error.passing(),
+        _ => error,
     }
 }
 

@@ -2,19 +2,15 @@
 //!
 //! A database that answers is not enough: a full disk still reads, and a file that was deleted, replaced
 //! or overwritten goes on working in this process until it stops, and all that was written is lost. So
-//! the probe writes a little, and on SQLite looks at the files themselves. Load balancers ask often, so
+//! the probe writes a little, reads of every table, and on SQLite looks at the files themselves. Load balancers ask often, so
 //! what was found holds for [`FRESH`], and one look serves all who ask meanwhile.
 
 use std::{io, path::Path, time::Duration};
 
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, PgPool, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::{Instant, timeout};
 
-use super::{
-    Storage,
-    db::Db,
-    sqlite::{Files, code},
-};
+use super::{Storage, db::Db, failure::Ailment, sqlite::Files};
 
 /// How long an answer holds.
 const FRESH: Duration = Duration::from_secs(3);
@@ -25,6 +21,26 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 const ROOM: usize = 64 * 1024;
 /// What every database file begins with.
 const MAGIC: &[u8] = b"SQLite format 3\0";
+
+/// What requests read and write, by name.
+const TABLES: [&str; 16] = [
+    "ai_events",
+    "alert_deliveries",
+    "alerts",
+    "conversations",
+    "ended_sessions",
+    "event_rollups",
+    "flag_audit",
+    "leases",
+    "live_flags",
+    "login_links",
+    "message_ratings",
+    "messages",
+    "rollout_audit",
+    "rollouts",
+    "upkeep",
+    "users",
+];
 
 /// Asks whether a database can be used.
 pub struct Probe {
@@ -54,6 +70,7 @@ const LOG_GONE: &str =
     "the log of the database (its -wal file) was deleted or replaced while the server runs";
 const DAMAGED: &str = "the file of the database is damaged";
 const UNUSABLE: &str = "the database can be neither read nor written";
+const CHANGED: &str = "the tables of the database are not those that this release made";
 const SILENT: &str = "the database does not answer in time";
 
 impl Probe {
@@ -94,11 +111,11 @@ impl Probe {
             )
             .execute(pool));
         written.map_err(|error| trouble(&error))?;
-        if let Db::Sqlite(sqlite) = &self.storage.db {
-            let read = read_anew(&sqlite.files.database).await;
-            read.map_err(|error| trouble(&error))?;
-        }
-        Ok(())
+        let read = match &self.storage.db {
+            Db::Sqlite(sqlite) => read_anew(&sqlite.files.database).await,
+            Db::Postgres(pool) => read_all(pool).await,
+        };
+        read.map_err(|error| trouble(&error))
     }
 }
 
@@ -164,38 +181,64 @@ async fn read_anew(database: &Path) -> sqlx::Result<()> {
         .filename(database)
         .read_only(true);
     let mut connection = SqliteConnection::connect_with(&options).await?;
-    let tables: Vec<String> =
-        sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type = 'table'")
-            .fetch_all(&mut connection)
-            .await?;
-    for table in tables {
-        let read = format!("SELECT 1 FROM \"{}\" LIMIT 1", table.replace('"', "\"\""));
-        sqlx::query(AssertSqlSafe(read))
+    for table in TABLES {
+        sqlx::query(AssertSqlSafe(first_of(table)))
             .fetch_optional(&mut connection)
             .await?;
     }
     connection.close().await
 }
 
+async fn read_all(pool: &PgPool) -> sqlx::Result<()> {
+    for table in TABLES {
+        sqlx::query(AssertSqlSafe(first_of(table)))
+            .fetch_optional(pool)
+            .await?;
+    }
+    Ok(())
+}
+
+fn first_of(table: &str) -> String {
+    format!("SELECT 1 FROM {table} LIMIT 1")
+}
+
 fn trouble(error: &sqlx::Error) -> Trouble {
-    /// Result codes of SQLite: the low byte of all of their kind.
-    const BUSY: u32 = 5;
-    const SQLITE_READ_ONLY: u32 = 8;
-    const CORRUPT: u32 = 11;
-    const SQLITE_FULL: u32 = 13;
-    const NOT_A_DATABASE: u32 = 26;
-    let said = super::words(error);
-    let reason = match code(error).map(|code| code & 0xff) {
-        Some(SQLITE_FULL) => FULL,
-        Some(SQLITE_READ_ONLY) => READ_ONLY,
-        Some(CORRUPT | NOT_A_DATABASE) => DAMAGED,
-        Some(BUSY) => SILENT,
-        _ => match error.as_database_error().and_then(|error| error.code()) {
-            // `disk_full` and `read_only_sql_transaction` of PostgreSQL.
-            Some(code) if code == "53100" => FULL,
-            Some(code) if code == "25006" => READ_ONLY,
-            _ => UNUSABLE,
-        },
+    let reason = match Ailment::of(error) {
+        Ailment::Full => FULL,
+        Ailment::ReadOnly => READ_ONLY,
+        Ailment::Damaged => DAMAGED,
+        Ailment::Busy => SILENT,
+        Ailment::Away => UNUSABLE,
+        Ailment::Well => CHANGED,
     };
-    Trouble(reason, said)
+    Trouble(reason, super::words(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_table_is_asked_and_one_that_is_gone_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/a.db", folder.path().display());
+        let storage = Storage::open(&url).await.unwrap();
+        let Db::Sqlite(sqlite) = &storage.db else {
+            unreachable!("the URL says so")
+        };
+        let there: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' \
+             AND name <> '_sqlx_migrations' ORDER BY name",
+        )
+        .fetch_all(&sqlite.read)
+        .await
+        .unwrap();
+        assert_eq!(there, TABLES);
+        assert_eq!(storage.probe().reason().await, None);
+        sqlx::query("ALTER TABLE users RENAME TO elsewhere")
+            .execute(&sqlite.write)
+            .await
+            .unwrap();
+        assert_eq!(storage.probe().reason().await, Some(CHANGED));
+    }
 }

@@ -23,12 +23,12 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
-use super::{StorageError, private};
+use super::{StorageError, failure::Ailment, private};
 use crate::_core::database_url::sqlite_file;
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/sqlite");
 
-/// How long a write waits for other processes.
+/// How long a write waits for other processes, and before that for its turn in this one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two tries where SQLite itself does not wait.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
@@ -243,6 +243,8 @@ fn pool(size: u32) -> SqlitePoolOptions {
         .max_connections(size)
         .idle_timeout(None)
         .max_lifetime(None)
+        // Behind a lock of another process a queue would else wait for each of its writes in turn.
+        .acquire_timeout(BUSY_TIMEOUT)
         // A full disk makes SQLite itself undo a transaction, which sqlx 0.9 does not notice: its
         // own undoing fails, and the connection takes itself to be in a transaction for ever.
         .before_acquire(|connection, _| {
@@ -257,7 +259,7 @@ async fn connect_writer(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePo
     let patience = Instant::now() + BUSY_TIMEOUT;
     loop {
         match pool(1).connect_with(options.clone()).await {
-            Err(error) if is_busy(&error) && Instant::now() < patience => {
+            Err(error) if Ailment::of(&error) == Ailment::Busy && Instant::now() < patience => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
             connected => return connected,
@@ -265,21 +267,12 @@ async fn connect_writer(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePo
     }
 }
 
-fn is_busy(error: &sqlx::Error) -> bool {
-    /// `SQLITE_BUSY`, the low byte of all codes of its kind.
-    const BUSY: u32 = 5;
-    code(error).is_some_and(|code| code & 0xff == BUSY)
-}
-
 /// Whether SQLite cannot make the files that it needs beside a database.
 pub(super) fn has_no_room(error: &sqlx::Error) -> bool {
     /// `SQLITE_READONLY_DIRECTORY`
-    const READONLY_DIRECTORY: u32 = 1544;
-    code(error) == Some(READONLY_DIRECTORY)
-}
-
-pub(super) fn code(error: &sqlx::Error) -> Option<u32> {
-    error.as_database_error()?.code()?.parse().ok()
+    const READONLY_DIRECTORY: &str = "1544";
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| code == READONLY_DIRECTORY)
 }
 
 /// In one transaction that holds the write lock from the start, so that of two processes that begin

@@ -166,7 +166,10 @@ impl Storage {
     /// Ends all sessions of a user that were issued before now; `false` if there is no such user.
     pub async fn end_sessions(&self, id: i64, now: DateTime<Utc>) -> anyhow::Result<bool> {
         let done = changed!(self.db.write(), pool => sqlx::query(
-            "UPDATE users SET sessions_from = $2, updated_at = $2 WHERE id = $1 AND deleted_at IS NULL",
+            // One that was stored late takes nothing back of a newer one.
+            "UPDATE users SET updated_at = $2, \
+             sessions_from = CASE WHEN sessions_from < $2 THEN $2 ELSE sessions_from END \
+             WHERE id = $1 AND deleted_at IS NULL",
         )
         .bind(id)
         .bind(now.timestamp_millis())

@@ -59,6 +59,9 @@ impl UserStore for Database {
     }
 
     async fn end_sessions_of(&self, _: i64, _: DateTime<Utc>) -> anyhow::Result<()> {
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         *self.role.lock() = None;
         Ok(())
     }
@@ -226,6 +229,9 @@ async fn whoever_was_signed_out_stays_out_when_the_database_goes_away() {
     let other = rig.session(&token("ann", "u")).await;
     rig.database.hangs.store(true, Ordering::Relaxed);
     assert!(other.end(Duration::from_secs(60), now()).await.is_err());
+    let asked = Instant::now();
+    assert!(other.end_all_of(1, now()).await.is_err());
+    assert!(asked.elapsed() <= LOOK_UP_PATIENCE + Duration::from_millis(2));
     rig.database.hangs.store(false, Ordering::Relaxed);
     let paying = rig.authenticator.clone().pay_owed(std::future::pending());
     let some_seconds = 3 * OWED_AGAIN_AFTER;

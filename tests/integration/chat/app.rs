@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use modelramp::{
     _core::{
         assignment::{Subject, Variant},
-        auth::Role,
+        auth::{Role, User},
         config::ChatConfig,
         context::{Caller, Context},
         errors::RpcError,
@@ -19,10 +19,11 @@ use modelramp::{
     model_router::{Answer, Call, RouteError},
     providers::{Completion, fault::FaultKind},
     routers::chat_router,
-    storage::Storage,
+    storage::{self, Storage},
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
@@ -106,7 +107,7 @@ pub(crate) struct App {
     pub(crate) answerer: Arc<Scripted>,
     pub(crate) registry: Registry,
     pub(crate) tasks: Tasks,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 pub(crate) fn at(ms: i64) -> DateTime<Utc> {
@@ -145,17 +146,30 @@ pub(crate) async fn app_telling(
     let chat = Chat::new(Arc::new(storage.clone()), answerer.clone(), config).on_rating(tell);
     let tasks = Tasks::default();
     let mut registry = Registry::new(tasks.clone());
+    registry.let_pass(storage::passes);
     chat_router::register(&mut registry, Arc::new(chat));
     App {
         storage,
         answerer,
         registry,
         tasks,
-        _folder: folder,
+        folder,
     }
 }
 
 impl App {
+    /// Runs a statement as another process would.
+    pub(crate) async fn sql(&self, statement: &'static str) {
+        let file = self.folder.path().join("modelramp.db");
+        let url = format!("sqlite://{}", file.display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::query(statement)
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.close().await.unwrap();
+    }
+
     pub(crate) async fn call_at(
         &self,
         ms: i64,
@@ -164,6 +178,17 @@ impl App {
         input: Value,
     ) -> Result<Value, RpcError> {
         let user = self.storage.find_user(user_id).await.unwrap().unwrap();
+        self.call_as(user, ms, name, input).await
+    }
+
+    /// The same without a look at the database.
+    pub(crate) async fn call_as(
+        &self,
+        user: User,
+        ms: i64,
+        name: &str,
+        input: Value,
+    ) -> Result<Value, RpcError> {
         let context = Context::new(Caller::User(Arc::new(user)), at(ms));
         let procedure = self.registry.find(&format!("chat.{name}")).unwrap();
         let reply = self

@@ -57,6 +57,42 @@ async fn a_model_is_asked_with_instructions_history_and_deadline() {
     assert!(patience <= Duration::from_secs(40) && patience > Duration::from_secs(20));
 }
 
+/// The world: the database goes away, is locked or full, between the look-up of the user and the work.
+#[tokio::test]
+async fn a_database_that_is_away_is_told_as_such_and_one_without_its_tables_as_our_fault() {
+    let app = app().await;
+    let user = app.storage.find_user(1).await.unwrap().unwrap();
+    for (is_there, code, retry_after) in [
+        (true, "INTERNAL_SERVER_ERROR", None),
+        (false, "SERVICE_UNAVAILABLE", Some(1)),
+    ] {
+        if is_there {
+            app.sql("ALTER TABLE conversations RENAME TO elsewhere")
+                .await;
+        } else {
+            app.storage.close().await;
+        }
+        for (name, input) in [
+            ("createConversation", json!({})),
+            ("getConversations", json!(null)),
+            (
+                "sendMessage",
+                json!({"conversationId": 1, "content": "hej"}),
+            ),
+        ] {
+            let error = app.call_as(user.clone(), 0, name, input).await.unwrap_err();
+            assert_eq!(error.data_code(), code, "{name}: {error:?}");
+            assert_eq!(error.retry_after_seconds(at(0)), retry_after);
+            assert!(error.cause().is_some(), "for the log");
+            assert!(
+                !error.message.contains("conversations"),
+                "{}",
+                error.message
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_message_stays_when_no_model_answers_and_the_error_says_nothing_of_the_upstream() {
     let app = app().await;

@@ -211,7 +211,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     echo: Mutation<NoteInput, Note>;
     /**
@@ -227,7 +227,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     nothing: Mutation<void, null>;
     /**
@@ -253,7 +253,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     store: Mutation<Blob | Uint8Array, number | null>;
     /**
@@ -273,7 +273,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     upload: Mutation<FormData, number>;
     deeper: RouterOf<{
