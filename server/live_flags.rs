@@ -40,7 +40,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a raising waits for the store.
 const RAISED_PATIENCE: Duration = Duration::from_secs(10);
-/// Lowerings that may wait for the store. The kill switch is never refused.
+/// Lowerings that may wait for the store: one more smaller share is refused, which nothing but a
+/// script does while the database is away. The kill switch is never refused.
 const MOST_OWED: usize = 256;
 /// Changes that a slow listener may be behind.
 const CHANGES: usize = 256;
@@ -116,6 +117,15 @@ pub struct LiveFlags {
     hurry: Notify,
 }
 
+/// While it lives, a change is being written.
+struct Writing<'a>(&'a LiveFlags);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.inner.lock().writing = None;
+    }
+}
+
 #[derive(Default)]
 struct Writer {
     /// Whether the log has been told that the store fails.
@@ -140,6 +150,7 @@ impl LiveFlags {
                 stored,
                 owed: Vec::new(),
                 settings: None,
+                writing: None,
             }),
             writer: tokio::sync::Mutex::default(),
             failures: watch::Sender::new(0),
@@ -353,8 +364,9 @@ impl LiveFlags {
     ) -> Result<Option<State>, FlagError> {
         loop {
             self.settle(writer).await.map_err(FlagError::NotWritten)?;
+            let _writing = Writing(self);
             let flag = {
-                let inner = self.inner.lock();
+                let mut inner = self.inner.lock();
                 check(&inner, based_on)?;
                 if !inner.owed.is_empty() {
                     // Lowered while the store was waited for; that goes first.
@@ -363,7 +375,10 @@ impl LiveFlags {
                 if asked.wish.lowers(inner.in_force().position) {
                     return Ok(None);
                 }
-                inner.raised(asked)
+                let flag = inner.raised(asked);
+                // Checked and announced in one step, so that of two at once one is refused.
+                inner.writing = Some(flag.clone());
+                flag
             };
             match self.commit(flag).await {
                 Ok(()) => return Ok(Some(self.state())),
@@ -381,7 +396,12 @@ impl LiveFlags {
             if let Err(error) = self.look().await {
                 return Err(self.failed(writer, error));
             }
-            let due = self.inner.lock().due();
+            let _writing = Writing(self);
+            let due = {
+                let mut inner = self.inner.lock();
+                inner.writing = inner.due();
+                inner.writing.clone()
+            };
             let Some(flag) = due else { break };
             match self.commit(flag).await {
                 Ok(()) | Err(FlagCommitError::Stale) => {}
@@ -398,12 +418,7 @@ impl LiveFlags {
     async fn look(&self) -> anyhow::Result<()> {
         let found = self.store.flag().await?;
         let held = self.inner.lock().stored.version;
-        let missed = if found.version > held {
-            let history = self.store.flag_history(held + 1, found.version, PAGE);
-            history.await?
-        } else {
-            Vec::new()
-        };
+        let missed = self.changes(held + 1, found.version).await?;
         let mut inner = self.inner.lock();
         if found.is_same(&inner.stored) {
             return Ok(());
@@ -421,6 +436,19 @@ impl LiveFlags {
             self.tell(&inner, change);
         }
         Ok(())
+    }
+
+    /// All changes with versions from `from` to `to`, oldest first.
+    async fn changes(&self, from: i64, mut to: i64) -> anyhow::Result<Vec<FlagChange>> {
+        let mut changes = Vec::new();
+        while from <= to {
+            let mut page = self.store.flag_history(from, to, PAGE).await?;
+            let Some(first) = page.first() else { break };
+            to = first.version - 1;
+            page.append(&mut changes);
+            changes = page;
+        }
+        Ok(changes)
     }
 
     /// Writes one change, and adopts it.
@@ -523,8 +551,13 @@ impl State {
     }
 }
 
+/// Refuses what is based on another version than the newest, which may still be on its way.
 fn check(inner: &Memory, based_on: Option<i64>) -> Result<(), FlagError> {
-    let current = State::of(inner);
+    let newest = inner.newest();
+    let current = State {
+        is_stored: newest.version == inner.stored.version,
+        flag: newest,
+    };
     match based_on {
         Some(based_on) if based_on != current.flag.version => Err(FlagError::Stale {
             based_on,

@@ -39,6 +39,9 @@ pub(super) struct Memory {
     pub(super) owed: Vec<Asked>,
     /// What the settings want raised, to be written before it is in force.
     pub(super) settings: Option<Asked>,
+    /// What is being written. Whoever bases a change on a version has to know of it: of two at once the
+    /// second is refused, also where the first is not in force yet.
+    pub(super) writing: Option<StoredFlag>,
 }
 
 impl Wish {
@@ -91,6 +94,15 @@ impl Memory {
         self.owed
             .iter()
             .fold(self.stored.clone(), |flag, owed| lowered(&flag, owed))
+    }
+
+    /// What a change is based on: what is in force, or what is about to be.
+    pub(super) fn newest(&self) -> StoredFlag {
+        let in_force = self.in_force();
+        match &self.writing {
+            Some(writing) if writing.version > in_force.version => writing.clone(),
+            _ => in_force,
+        }
     }
 
     /// What is to be written next.
@@ -238,6 +250,7 @@ mod tests {
                 asked("s", Wish::Share(percent(20.0))),
             ],
             settings: None,
+            writing: None,
         };
         assert_eq!(in_force(&memory), (5, 20.0, true));
         adopt(&mut memory, flag(7, 10.0, false, "b"));
@@ -265,6 +278,7 @@ mod tests {
             stored: flag(5, 10.0, true, "e"),
             owed: Vec::new(),
             settings: None,
+            writing: None,
         };
         adopt(&mut memory, flag(3, 50.0, false, "c"));
         assert_eq!(in_force(&memory), (5, 10.0, true));
@@ -275,6 +289,7 @@ mod tests {
             stored: flag(5, 90.0, false, "e"),
             owed: Vec::new(),
             settings: None,
+            writing: None,
         };
         adopt(&mut memory, flag(4, 50.0, true, "d"));
         assert_eq!(

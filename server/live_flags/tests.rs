@@ -25,6 +25,8 @@ enum Disk {
     Mute,
     /// Does not answer.
     Hangs,
+    /// Reads, and does not answer to a write.
+    Busy,
 }
 
 #[derive(Default)]
@@ -95,6 +97,10 @@ impl FlagStore for MemoryStore {
         alert: Option<&Alert>,
     ) -> Result<(), FlagCommitError> {
         self.reads().await.map_err(FlagCommitError::Store)?;
+        let is_busy = self.0.lock().disk == Disk::Busy;
+        if is_busy {
+            std::future::pending::<()>().await;
+        }
         let mut database = self.0.lock();
         if database.disk == Disk::Full {
             return Err(FlagCommitError::Store(anyhow::anyhow!("the disk is full")));
@@ -316,6 +322,59 @@ async fn of_two_who_act_at_once_the_second_is_told() {
     assert_eq!(process.serves(), (10.0, false));
     process.set(50.0, None).await.expect("without a version");
     assert_eq!(process.serves(), (50.0, false));
+}
+
+/// The world: one admin raises while the database takes its time, another acts on the same version.
+#[tokio::test(start_paused = true)]
+async fn a_change_that_is_being_written_counts_for_whoever_names_a_version() {
+    let store = MemoryStore::default();
+    let process = Process::start(&store, 0.0).await;
+    store.disk(Disk::Busy);
+    let raise = process.set(10.0, Some(0));
+    let others = async {
+        tokio::task::yield_now().await;
+        for refused in [
+            process.kill(true, Some(0)).await,
+            process.set(0.0, Some(0)).await,
+        ] {
+            let refused = refused.expect_err("the other was first");
+            let FlagError::Stale { current, .. } = refused else {
+                panic!("{refused}");
+            };
+            assert_eq!((current.flag.version, current.is_stored), (1, false));
+        }
+        assert_eq!(process.serves(), (0.0, false));
+        // Without a version a lowering waits for nobody.
+        process.kill(true, None).await.expect("in force");
+        assert_eq!(process.serves(), (0.0, true));
+    };
+    let (raised, ()) = tokio::join!(raise, others);
+    assert!(matches!(raised, Err(FlagError::Late)), "{raised:?}");
+    store.disk(Disk::Well);
+    assert!(process.live.settle_now().await);
+    assert_eq!(process.serves(), (0.0, true));
+    let version = process.live.state().flag.version;
+    process.set(10.0, Some(version)).await.expect("as it is");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stored_in_doubt_is_known_again_behind_any_number_of_changes() {
+    let store = MemoryStore::default();
+    let (one, two) = (
+        Process::start(&store, 40.0).await,
+        Process::start(&store, 40.0).await,
+    );
+    store.disk(Disk::Mute);
+    assert!(!two.set(10.0, None).await.expect("in force").is_stored);
+    assert!(!two.live.settle_now().await, "written, and not said");
+    store.disk(Disk::Well);
+    for n in 0..250_u32 {
+        one.set(f64::from(n % 5), None).await.expect("a change");
+    }
+    assert!(two.live.settle_now().await);
+    assert!(two.live.state().is_stored);
+    assert_eq!(two.live.state(), one.live.state());
+    assert_eq!(store.0.lock().audit.len(), 251);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,9 @@ use super::{
     store::AuditRow,
 };
 
+/// The action of a person who let go of a rollout.
+pub const RELEASED: &str = "released";
+
 /// One decision with its evidence in words and figures.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -33,7 +36,7 @@ pub struct Explanation {
 /// A line of the history in words and figures.
 pub fn explain(row: &AuditRow) -> Explanation {
     let from = place(&row.before).map_or_else(String::new, |place| format!("from {place} "));
-    let to = place(&row.after).map_or_else(String::new, |place| format!("to {place} "));
+    let to = place_after(row).map_or_else(String::new, |place| format!("to {place} "));
     let mut text = format!(
         "{} by {} {from}{to}(version {}): {}.",
         capital(&row.action),
@@ -41,9 +44,6 @@ pub fn explain(row: &AuditRow) -> Explanation {
         row.version,
         row.reason
     );
-    if let Some(models) = row.evidence["models"].as_str() {
-        text.push_str(&format!(" Models: {models}."));
-    }
     let moves = row.evidence["moves"].as_array().into_iter().flatten();
     for words in moves.filter_map(Value::as_str) {
         text.push_str(&format!(" {words}."));
@@ -68,6 +68,12 @@ pub fn explain(row: &AuditRow) -> Explanation {
     }
     if let Some(cursor) = row.evidence["cursor"].as_i64() {
         text.push_str(&format!(" The log up to event {cursor} was known."));
+    }
+    if let Some(models) = row.evidence["models"].as_str() {
+        // A line for the tasks of each pair of models.
+        for models in models.split(". ") {
+            text.push_str(&format!("\nModels: {models}."));
+        }
     }
     Explanation {
         at: row.at,
@@ -100,6 +106,18 @@ pub fn what_follows(decision: &Decision) -> String {
         Decision::Advance(stage) => format!("advance to stage {}", stage + 1),
         Decision::Complete => "complete".to_owned(),
     }
+}
+
+/// Where a rollout was after a change.
+pub(super) fn place_after(row: &AuditRow) -> Option<String> {
+    let place = place(&row.after)?;
+    // Its end stays what it was.
+    let released = if row.action == RELEASED {
+        ", let go"
+    } else {
+        ""
+    };
+    Some(format!("{place}{released}"))
 }
 
 /// `running, stage 1, 10 %`.

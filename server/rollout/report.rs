@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use chrono::SecondsFormat;
 
 use super::{
-    audit::{capital, explain, place},
+    audit::{capital, explain, place, place_after},
     controller::View,
     decision::Arm,
     store::AuditRow,
@@ -74,20 +74,25 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
         "\n## History\n\n| When | What | Who | From | To | Why |\n|---|---|---|---|---|---|"
     )?;
     for row in rows {
-        let at = |value| place(value).unwrap_or_else(|| "–".to_owned());
+        let at = |place: Option<String>| place.unwrap_or_else(|| "–".to_owned());
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} |",
             time(&row.at),
             capital(&row.action),
             cell(&row.actor),
-            at(&row.before),
-            at(&row.after),
+            at(place(&row.before)),
+            at(place_after(row)),
             cell(&row.reason)
         )?;
     }
 
     writeln!(out, "\n## Figures of the last stage\n")?;
+    let until = match &finding.last_request_at {
+        Some(at) => format!("the last request that counts was at {}", time(at)),
+        None => "no request that counts came yet".to_owned(),
+    };
+    writeln!(out, "Since {}; {until}.\n", time(&status.stage_began_at))?;
     writeln!(
         out,
         "| | Requests | Errors | Error rate | Average | Slow before they ended | Not counted |\n|---|---|---|---|---|---|---|"

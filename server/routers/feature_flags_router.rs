@@ -21,6 +21,7 @@ use self::{
 };
 use crate::{
     _core::{
+        blank::is_blank,
         context::Context,
         errors::{ErrorCode, RpcError},
         feature_flags::FeatureFlags,
@@ -152,8 +153,9 @@ async fn set_share(
         return Err(RpcError::new(
             ErrorCode::Conflict,
             format!(
-                "The live share would move nobody: {covered}. Move the share of a rollout with \
-                 `rollout.setShare`, or let go of one that has ended with `rollout.release`"
+                "The live share would move nobody: {covered}. Move the share of a rollout \
+                 (`rollout.setShare`; `modelramp rollout set-share`), or let go of one that has ended \
+                 (`rollout.release`; `modelramp rollout release`)"
             ),
         )
         .with_details(json!(FlagsMet::new(&state.live.state()))));
@@ -210,7 +212,7 @@ pub(super) fn actor(context: &Context) -> Result<String, RpcError> {
 /// The reason without blanks around it; one of blanks only is none.
 pub(super) fn checked(reason: &str) -> Result<&str, RpcError> {
     let reason = reason.trim();
-    if reason.is_empty() {
+    if is_blank(reason) {
         return Err(RpcError::bad_request(format!(
             "`reason` is blank; expected why this is changed, in 1 to {MAX_REASON} characters"
         )));

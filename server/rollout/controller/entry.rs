@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use super::{ControlError, World};
 use crate::{
     _core::{
+        blank::is_blank,
         feature_flags::{Ended, LiveRollout},
         units::Percent,
     },
     ai_metrics::Event,
     alerting::Alert,
     rollout::{
+        audit::RELEASED,
         decision::Finding,
         observation::{Ledger, Step},
         plan::Plan,
@@ -61,7 +63,7 @@ impl<'a> Author<'a> {
     /// Refuses a blank reason.
     pub(super) fn new(reason: &'a str, actor: &'a str) -> Result<Self, ControlError> {
         let reason = reason.trim();
-        if reason.is_empty() {
+        if is_blank(reason) {
             return Err(ControlError::NoReason);
         }
         Ok(Self { actor, reason })
@@ -315,6 +317,6 @@ fn action(turn: Turn, before: State, actor: &str) -> &'static str {
         Turn::Share(_) => "share-set",
         Turn::Complete => "completed",
         Turn::RollBack => "rolled-back",
-        Turn::Release => "released",
+        Turn::Release => RELEASED,
     }
 }

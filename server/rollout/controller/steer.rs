@@ -168,7 +168,13 @@ impl Controller {
             let stored = self.stored(request.id).await?;
             let status = memory::status(&stored.status, stored.version);
             let current = Box::new(status.map_err(ControlError::Store)?);
-            let why = "another rollout has taken its place".to_owned();
+            let plan: Plan = serde_json::from_value(stored.plan)
+                .map_err(|error| ControlError::Store(error.into()))?;
+            let heirs: Vec<_> = (self.inner.lock().entries.iter())
+                .filter(|entry| entry.plan.overlaps(&plan))
+                .map(|entry| format!("`{}`", entry.status.id))
+                .collect();
+            let why = format!("newer rollouts have taken its place: {}", heirs.join(", "));
             return Err(ControlError::Refused { why, current });
         }
         if let Some(lowered) = self.lower(request, &turn)? {

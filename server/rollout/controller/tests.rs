@@ -183,8 +183,10 @@ async fn a_change_based_on_an_older_version_is_refused_with_the_state() {
         } => assert_eq!(current.version, 1),
         other => panic!("{other}"),
     }
-    let error = rig.controller.pause(&id, 1, " ", "user:1").await;
-    assert!(matches!(error, Err(ControlError::NoReason)));
+    for blank in [" ", "\u{200b}", " \u{2060}\t"] {
+        let error = rig.controller.pause(&id, 1, blank, "user:1").await;
+        assert!(matches!(error, Err(ControlError::NoReason)), "{blank:?}");
+    }
     let error = rig.controller.resume(&id, 1, "go", "user:1").await;
     assert!(matches!(error, Err(ControlError::Refused { .. })));
     assert_eq!(rig.actions(), ["started"]);
@@ -308,6 +310,12 @@ async fn what_has_ended_decides_until_it_is_let_go() {
     let again = rig.controller.release(&id, 3, "so", "user:1").await;
     assert!(matches!(again, Err(ControlError::Refused { .. })));
     assert_eq!(rig.actions(), ["started", "rolled-back", "released"]);
+    let why = rig.controller.why(&id).await.expect("a history");
+    let last = &why[2].text;
+    assert!(
+        last.contains("to rolled-back, stage 1, 0 %, let go"),
+        "{last}"
+    );
     let replay = rig.controller.replay(&id).await.expect("a replay");
     assert!(replay.is_identical, "{replay:?}");
 

@@ -14,7 +14,7 @@ use crate::{
         units::{Percent, counted},
     },
     rollout::{
-        audit::capital,
+        audit::{RELEASED, capital},
         controller::{Change, ControlError, Moves, SELF, View},
         decision::{Arm, Finding, NotCounted},
         evidence::{EvidencePlan, Level},
@@ -332,6 +332,9 @@ struct Place {
     stage: usize,
     /// Users below this share got the candidate.
     share: Percent,
+    /// When a person let go of it; null before that.
+    #[serde(default)]
+    released_at: Option<DateTime<Utc>>,
 }
 
 impl Place {
@@ -365,13 +368,18 @@ pub(super) struct HistoryEntry {
 
 impl HistoryEntry {
     pub(super) fn new(row: AuditRow) -> Self {
+        let at = row.at.trunc_subsecs(3);
         Self {
-            at: row.at.trunc_subsecs(3),
+            at,
+            before: Place::of(row.before),
+            after: Place::of(row.after).map(|place| Place {
+                // The end of a rollout stays what it was.
+                released_at: (row.action == RELEASED).then_some(at),
+                ..place
+            }),
             actor: row.actor,
             action: row.action,
             reason: row.reason,
-            before: Place::of(row.before),
-            after: Place::of(row.after),
             version: row.version,
         }
     }
@@ -391,6 +399,7 @@ impl HistoryEntry {
                 state: status.state,
                 stage: status.stage + 1,
                 share: status.share,
+                released_at: status.released_at,
             }),
             version: status.version,
         }

@@ -65,10 +65,17 @@ async fn a_start_that_takes_users_back_has_to_be_meant() {
         .controller
         .rollback(&onwards.id, version, "enough", "user:1");
     ended.await.expect("rolled back");
-    start(&quarter, true).await.expect("it is meant");
+    let (heir, _) = start(&quarter, true).await.expect("it is meant");
+    let late = rig
+        .controller
+        .release(&onwards.id, version + 1, "so", "user:1");
+    match late.await.expect_err("it decides nothing") {
+        ControlError::Refused { why, .. } => assert!(why.contains(&heir.id), "{why}"),
+        other => panic!("{other}"),
+    }
     let why = rig.controller.why(&onwards.id).await.expect("a history");
     for words in [
-        "control shiny; candidate glossy",
+        "\nModels: control shiny; candidate glossy.",
         "from `shiny` to `glossy`",
     ] {
         assert!(why[0].text.contains(words), "{}", why[0].text);
