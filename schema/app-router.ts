@@ -788,6 +788,8 @@ export interface Place2 {
   stage: number;
   /** Users below this share got the candidate. */
   share: Percent;
+  /** When a person let go of it; missing before that. */
+  releasedAt?: Date;
 }
 
 /** A plan that has been checked. */
@@ -1460,7 +1462,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     checkRolloutHealth: Query<TaskFields | undefined, RolloutHealth>;
     /**
@@ -1469,7 +1471,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getModelBreakdown: Query<void, ModelBreakdown>;
     /**
@@ -1480,7 +1482,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getRolloutStatus: Query<TaskFields | undefined, RolloutStatus>;
     /**
@@ -1490,7 +1492,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getSummary: Query<WindowInput | undefined, Summary>;
     /**
@@ -1500,7 +1502,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     logSummary: Mutation<void, Done>;
     /**
@@ -1510,7 +1512,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     onSummary: Subscription<WindowInput | undefined, Summary>;
   };
@@ -1538,7 +1540,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     logoutEverywhere: Mutation<void, LoggedOut>;
     /**
@@ -1558,7 +1560,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     createConversation: Mutation<CreateConversation, Conversation>;
     /**
@@ -1569,7 +1571,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     deleteConversation: Mutation<DeleteConversation, Deleted>;
     /**
@@ -1578,7 +1580,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getConversations: Query<void, ConversationSummary[]>;
     /**
@@ -1589,7 +1591,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getMessages: Query<GetMessages, MessagePage>;
     /**
@@ -1601,7 +1603,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such message.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     rateMessage: Mutation<RateMessage, Kept>;
     /**
@@ -1618,7 +1620,7 @@ export type AppRouter = RouterOf<{
      * @throws UNPROCESSABLE_CONTENT (details: `NoAnswer`): The models do not accept the message as it is.
      * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
      * @throws INTERNAL_SERVER_ERROR (details: `NoAnswer`): No model could answer; trying again may help.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE (details: `NoAnswer`): Too many requests wait, or the account with the models' provider does not work.
      */
     retry: Mutation<RetryMessage, Message>;
@@ -1637,7 +1639,7 @@ export type AppRouter = RouterOf<{
      * @throws UNPROCESSABLE_CONTENT (details: `NoAnswer`): The models do not accept the message as it is.
      * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
      * @throws INTERNAL_SERVER_ERROR (details: `NoAnswer`): No model could answer; trying again may help.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE (details: `NoAnswer`): Too many requests wait, or the account with the models' provider does not work.
      */
     sendMessage: Mutation<SendMessage, Message>;
@@ -1651,7 +1653,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     get: Query<void, FlagsState>;
     /**
@@ -1662,7 +1664,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     history: Query<History | undefined, FlagsChange[]>;
     /**
@@ -1676,7 +1678,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws CONFLICT (details: `FlagsMet`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: The database cannot store this, and what gives users the candidate is stored first.
      */
     kill: Mutation<Kill, FlagsState>;
@@ -1689,7 +1691,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     onChange: Subscription<Resume | undefined, { id: string; data: FlagsUpdate }>;
     /**
@@ -1703,7 +1705,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws CONFLICT (details: `FlagsMet`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: The database cannot store this, and what gives users the candidate is stored first.
      */
     setShare: Mutation<SetShare, FlagsState>;
@@ -1718,7 +1720,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: A user who is not an admin asks about somebody else.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     explain: Query<Explain, Explanation>;
     /**
@@ -1727,7 +1729,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<void, ModelList>;
   };
@@ -1743,7 +1745,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     advance: Mutation<ChangeRollout, RolloutState>;
@@ -1758,7 +1760,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     approve: Mutation<ChangeRollout, RolloutState>;
@@ -1771,7 +1773,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     get: Query<WhichRollout, RolloutDetails>;
     /**
@@ -1783,7 +1785,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     history: Query<WhichRollout, HistoryEntry[]>;
     /**
@@ -1794,7 +1796,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<ListRollouts | undefined, RolloutState[]>;
     /**
@@ -1806,7 +1808,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     onChange: Subscription<Resume2 | undefined, { id: string; data: Update }>;
     /**
@@ -1821,7 +1823,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     pause: Mutation<ChangeRollout, RolloutState>;
@@ -1838,7 +1840,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     release: Mutation<Release, RolloutState>;
@@ -1853,7 +1855,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     resume: Mutation<ChangeRollout, RolloutState>;
@@ -1868,7 +1870,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     rollback: Mutation<ChangeRollout, RolloutState>;
@@ -1883,7 +1885,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     setShare: Mutation<MoveShare, RolloutState>;
@@ -1901,7 +1903,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no plan of this name.
      * @throws CONFLICT (details: `Overlap`): A live rollout covers some of the same tasks.
      * @throws PRECONDITION_FAILED (details: `TakesBack`): Users would lose the model that they have, and `takeBack` does not say that this is meant.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     start: Mutation<StartRollout, Started>;
@@ -1914,7 +1916,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     validate: Query<ValidatePlan, Checked>;
     /**
@@ -1926,7 +1928,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     why: Query<WhichRollout, Explanation2[]>;
   };

@@ -788,6 +788,8 @@ export interface Place2 {
   stage: number;
   /** Users below this share got the candidate. */
   share: Percent;
+  /** When a person let go of it; missing before that. */
+  releasedAt?: Date;
 }
 
 /** A plan that has been checked. */
@@ -1479,7 +1481,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     checkRolloutHealth: Query<TaskFields | undefined, RolloutHealth>;
     /**
@@ -1488,7 +1490,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getModelBreakdown: Query<void, ModelBreakdown>;
     /**
@@ -1499,7 +1501,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getRolloutStatus: Query<TaskFields | undefined, RolloutStatus>;
     /**
@@ -1509,7 +1511,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getSummary: Query<WindowInput | undefined, Summary>;
     /**
@@ -1519,7 +1521,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     logSummary: Mutation<void, Done>;
     /**
@@ -1529,7 +1531,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     onSummary: Subscription<WindowInput | undefined, Summary>;
   }>;
@@ -1557,7 +1559,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     logoutEverywhere: Mutation<void, LoggedOut>;
     /**
@@ -1577,7 +1579,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     createConversation: Mutation<CreateConversation, Conversation>;
     /**
@@ -1588,7 +1590,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     deleteConversation: Mutation<DeleteConversation, Deleted>;
     /**
@@ -1597,7 +1599,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getConversations: Query<void, ConversationSummary[]>;
     /**
@@ -1608,7 +1610,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getMessages: Query<GetMessages, MessagePage>;
     /**
@@ -1620,7 +1622,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such message.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     rateMessage: Mutation<RateMessage, Kept>;
     /**
@@ -1637,7 +1639,7 @@ export type AppRouter = RouterOf<{
      * @throws UNPROCESSABLE_CONTENT (details: `NoAnswer`): The models do not accept the message as it is.
      * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
      * @throws INTERNAL_SERVER_ERROR (details: `NoAnswer`): No model could answer; trying again may help.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE (details: `NoAnswer`): Too many requests wait, or the account with the models' provider does not work.
      */
     retry: Mutation<RetryMessage, Message>;
@@ -1656,7 +1658,7 @@ export type AppRouter = RouterOf<{
      * @throws UNPROCESSABLE_CONTENT (details: `NoAnswer`): The models do not accept the message as it is.
      * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
      * @throws INTERNAL_SERVER_ERROR (details: `NoAnswer`): No model could answer; trying again may help.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE (details: `NoAnswer`): Too many requests wait, or the account with the models' provider does not work.
      */
     sendMessage: Mutation<SendMessage, Message>;
@@ -1670,7 +1672,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     get: Query<void, FlagsState>;
     /**
@@ -1681,7 +1683,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     history: Query<History | undefined, FlagsChange[]>;
     /**
@@ -1695,7 +1697,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws CONFLICT (details: `FlagsMet`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: The database cannot store this, and what gives users the candidate is stored first.
      */
     kill: Mutation<Kill, FlagsState>;
@@ -1708,7 +1710,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     onChange: Subscription<Resume | undefined, { id: string; data: FlagsUpdate }>;
     /**
@@ -1722,7 +1724,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws CONFLICT (details: `FlagsMet`): The flags have moved on since the version that the change is based on, or rollouts cover every task, so that the share would move nobody.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: The database cannot store this, and what gives users the candidate is stored first.
      */
     setShare: Mutation<SetShare, FlagsState>;
@@ -1737,7 +1739,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: A user who is not an admin asks about somebody else.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     explain: Query<Explain, Explanation>;
     /**
@@ -1746,7 +1748,7 @@ export type AppRouter = RouterOf<{
      * Needs a session.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<void, ModelList>;
   }>;
@@ -1762,7 +1764,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     advance: Mutation<ChangeRollout, RolloutState>;
@@ -1777,7 +1779,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     approve: Mutation<ChangeRollout, RolloutState>;
@@ -1790,7 +1792,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     get: Query<WhichRollout, RolloutDetails>;
     /**
@@ -1802,7 +1804,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     history: Query<WhichRollout, HistoryEntry[]>;
     /**
@@ -1813,7 +1815,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<ListRollouts | undefined, RolloutState[]>;
     /**
@@ -1825,7 +1827,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     onChange: Subscription<Resume2 | undefined, { id: string; data: Update }>;
     /**
@@ -1840,7 +1842,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     pause: Mutation<ChangeRollout, RolloutState>;
@@ -1857,7 +1859,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     release: Mutation<Release, RolloutState>;
@@ -1872,7 +1874,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     resume: Mutation<ChangeRollout, RolloutState>;
@@ -1887,7 +1889,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     rollback: Mutation<ChangeRollout, RolloutState>;
@@ -1902,7 +1904,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws CONFLICT (details: `Met`): The rollout has moved on since the version that the change is based on.
      * @throws PRECONDITION_FAILED (details: `Met`): The rollout is in a state that has no such change.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     setShare: Mutation<MoveShare, RolloutState>;
@@ -1920,7 +1922,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no plan of this name.
      * @throws CONFLICT (details: `Overlap`): A live rollout covers some of the same tasks.
      * @throws PRECONDITION_FAILED (details: `TakesBack`): Users would lose the model that they have, and `takeBack` does not say that this is meant.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     start: Mutation<StartRollout, Started>;
@@ -1933,7 +1935,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     validate: Query<ValidatePlan, Checked>;
     /**
@@ -1945,7 +1947,7 @@ export type AppRouter = RouterOf<{
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no such rollout.
-     * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     why: Query<WhichRollout, Explanation2[]>;
   }>;

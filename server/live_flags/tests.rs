@@ -3,7 +3,10 @@
 use async_trait::async_trait;
 use proptest::prelude::*;
 
-use super::{store::Position, *};
+use super::{
+    store::{FlagCommitError, Position},
+    *,
+};
 use crate::{
     _core::{
         assignment::{Subject, Variant},

@@ -7,8 +7,10 @@
 
 mod limit;
 mod mixture;
+mod observed;
 mod plan;
 mod ratio;
+mod stage;
 mod stream;
 mod threshold;
 mod uncounted;
@@ -22,12 +24,14 @@ use self::{
     limit::{LastHour, Limit},
     mixture::Restarts,
     ratio::{Direction, Ratio},
+    stage::Stage,
     stream::Stream,
     threshold::{Latencies, Thresholds},
     uncounted::Uncounted,
     users::Users,
 };
 pub use self::{
+    observed::{End, Observation},
     plan::EvidencePlan,
     uncounted::{Kind, KindEvidence, UncountedEvidence},
     users::{Strata, UserHistory},
@@ -40,63 +44,6 @@ use crate::_core::{assignment::Variant, units::Percent};
 
 const HOUR_MS: i64 = 3_600_000;
 const HOURS_PER_DAY: u32 = 24;
-
-/// What is known of one counted request: how the first attempt on the primary model of its route
-/// ended, or how long it has taken.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Observation {
-    /// When the request arrived, in milliseconds since 1970.
-    pub at_ms: i64,
-    /// A stable 64-bit hash of the subject.
-    pub subject: u64,
-    /// Its arm.
-    pub variant: Variant,
-    /// How it ended.
-    pub end: End,
-    /// To the end of the attempt, or to when it was given up or looked at.
-    pub latency_ms: f64,
-    /// An earlier observation has told that it is slow.
-    pub was_open: bool,
-}
-
-/// How a request ended, as far as its model has to answer for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum End {
-    /// With an answer.
-    Answered,
-    /// The model or its provider failed, as they do in an outage, which may be one of both arms.
-    Failed,
-    /// The model failed in a way that is its own, which no outage looks like.
-    FailedAlone,
-    /// It ran into our own time limit, which is a failure and slow.
-    TimedOut,
-    /// In a way that is no error of the model, as far as one request can tell.
-    Uncounted(Kind),
-    /// Not yet, or its caller went away: all there is to say is that it took so long at least.
-    Unknown,
-}
-
-impl End {
-    /// Whether it speaks against the model.
-    pub const fn is_error(self) -> bool {
-        matches!(self, Self::Failed | Self::FailedAlone | Self::TimedOut)
-    }
-
-    /// Whether an outage of both arms looks like it.
-    pub const fn is_like_an_outage(self) -> bool {
-        matches!(self, Self::Failed | Self::TimedOut)
-    }
-
-    /// Whether the errors and latencies of the arms are compared by it. An answer that says no is an
-    /// answer as well.
-    pub const fn is_compared(self) -> bool {
-        !matches!(
-            self,
-            Self::Uncounted(Kind::ContextLength | Kind::BadRequest | Kind::Refused)
-        )
-    }
-}
 
 /// How alarming the evidence is.
 #[derive(
@@ -152,19 +99,6 @@ struct Totals {
     bad_ratings: u64,
 }
 
-/// What belongs to the stage in force.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Stage {
-    began_at_ms: i64,
-    /// H₀: the candidate is at least `rho_bad` times as bad.
-    dual: Ratio,
-    /// H₀: it fails at least as often as the plan calls good.
-    good: Limit,
-    requests: u64,
-    /// One bit for each of 4,096 groups of the candidate's users.
-    users: Vec<u64>,
-}
-
 /// Evidence has reached the level of hold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Held {
@@ -177,26 +111,6 @@ struct Held {
 struct Decided {
     at_ms: i64,
     cause: Cause,
-}
-
-impl Stage {
-    fn new(at_ms: i64, rho_bad: f64, good_error_rate: f64) -> Self {
-        Self {
-            began_at_ms: at_ms,
-            dual: Ratio::new(Direction::Better, rho_bad, Restarts::NEVER),
-            good: Limit::below(good_error_rate, Restarts::NEVER),
-            requests: 0,
-            users: vec![0; 64],
-        }
-    }
-
-    fn see(&mut self, subject: u64) {
-        self.requests += 1;
-        let bit = subject.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-        if let Some(word) = self.users.get_mut((bit / 64) as usize) {
-            *word |= 1 << (bit % 64);
-        }
-    }
 }
 
 impl Evidence {

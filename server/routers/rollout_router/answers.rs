@@ -325,6 +325,7 @@ fn blind(plan: &Plan, (requests_per_day, baseline): (f64, f64)) -> Vec<String> {
 
 /// Where a rollout was at a moment.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 struct Place {
     /// What it was doing.
     state: State,
@@ -332,8 +333,8 @@ struct Place {
     stage: usize,
     /// Users below this share got the candidate.
     share: Percent,
-    /// When a person let go of it; null before that.
-    #[serde(default)]
+    /// When a person let go of it; missing before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     released_at: Option<DateTime<Utc>>,
 }
 
