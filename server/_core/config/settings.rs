@@ -221,7 +221,7 @@ settings! {
         MAX_BYTES_IN_FLIGHT: Whole<usize> = whole("bytes", 1 << 20, 1 << 40), "33554432";
         /// Whoever sends it as a bearer token may read `/metrics`. Without it programs on the server's
         /// own machine may, as long as no proxy stands before the server.
-        METRICS_TOKEN: Optional<Secret> = Optional(Secret), "";
+        METRICS_TOKEN: Optional<ApiKey> = Optional(ApiKey), "";
         /// How long a stop waits for what runs; more than `CHAT_DEADLINE` loses no answer.
         SHUTDOWN_TIMEOUT: Span = span(1, HOUR), "45s";
     }
