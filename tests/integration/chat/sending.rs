@@ -381,17 +381,25 @@ async fn the_same_text_at_the_same_time_is_one_message_and_later_another() {
     let app = app_with(gated(), 8_000).await;
     let id = app.conversation().await;
     let other = app.conversation().await;
-    let release = async {
-        app.answerer.until_asked().await;
-        app.answerer.until_asked().await;
-        app.answerer.gate.add_permits(2);
+    let user = app.storage.find_user(1).await.unwrap().unwrap();
+    let send = |conversation: i64| {
+        let input = json!({"conversationId": conversation, "content": "hej"});
+        app.call_as(user.clone(), 0, "sendMessage", input)
     };
-    let (first, again, elsewhere, ()) = tokio::join!(
-        app.send(id, "hej"),
-        app.send(id, "hej"),
-        app.send(other, "hej"),
-        release
-    );
+    // No send is to wait for a connection that is only being opened.
+    futures::future::join_all((0..16).map(|_| app.stored(id))).await;
+    // Once so many are asked, and whoever came with them has been let in: twenty reads come after its own.
+    let release = async |asked: usize, permits: usize| {
+        for _ in 0..asked {
+            app.answerer.until_asked().await;
+        }
+        for _ in 0..20 {
+            app.stored(id).await;
+        }
+        app.answerer.gate.add_permits(permits);
+    };
+    let (first, again, elsewhere, ()) =
+        tokio::join!(send(id), send(id), send(other), release(2, 2));
     assert_eq!(first.unwrap()["id"], again.unwrap()["id"]);
     elsewhere.unwrap();
     let once = pairs(&[("user", "hej"), ("assistant", "answer")]);
@@ -401,8 +409,8 @@ async fn the_same_text_at_the_same_time_is_one_message_and_later_another() {
     // Where the first has no answer the second gets one; it is not stored again.
     let id = app.conversation().await;
     *app.answerer.answers.lock() = VecDeque::from([Err(all_failed())]);
-    app.answerer.gate.add_permits(3);
-    let (one, other) = tokio::join!(app.send(id, "hej"), app.send(id, "hej"));
+    assert_eq!(app.answerer.gate.forget_permits(2), 2, "it is closed again");
+    let (one, other, ()) = tokio::join!(send(id), send(id), release(1, 3));
     let (failed, answered) = if one.is_err() {
         (one, other)
     } else {
