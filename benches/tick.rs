@@ -18,6 +18,7 @@ use anyhow::ensure;
 use chrono::{DateTime, TimeDelta};
 use modelramp::{
     _core::{
+        actor::Actor,
         assignment::{Subject, Variant},
         config::{Config, Sources},
         feature_flags::FeatureFlags,
@@ -136,9 +137,9 @@ impl Rig {
                  [no_traffic]\nalert_after = \"7days\"\nhold = false\n\
                  [[stages]]\nshare = 50\nsoak = \"29days\"\n"
             );
-            let started = rig
-                .controller
-                .start(&plan, "a bench", "bench", Wishes::default());
+            let started =
+                rig.controller
+                    .start(&plan, "a bench", &Actor::User(1), Wishes::default());
             started.await?;
         }
         for _ in 0..20 {

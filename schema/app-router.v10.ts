@@ -2,6 +2,49 @@
 // Types only: nothing of this file is there at run time.
 /* eslint-disable */
 
+/** Whether the candidate's error rate is above what the plan ever allows. */
+export interface AbsoluteLimit {
+  /** The limit, 0 to 1. */
+  limit: number;
+  /** The evidence that the candidate is above it. */
+  e: number;
+  /** The same over the last hour alone. */
+  lastHour: number;
+  /** The candidate is above it, and still is. */
+  broken: boolean;
+  /** The evidence that control is above it, over the last hour. */
+  controlLastHour: number;
+  /** Control is failing as well. */
+  controlBroken: boolean;
+  /** The evidence that the candidate fails more than control, open bins included. */
+  worse: number;
+}
+
+/** What was done. */
+export type Action =
+  /** The rollout began. */
+  | "started"
+  /** A person stopped its ramp. */
+  | "paused"
+  /** Its ramp goes on. */
+  | "resumed"
+  /** Its ramp froze for a cause. */
+  | "held"
+  /** It came to a gate and asks a person. */
+  | "asked"
+  /** A person opened the gate. */
+  | "approved"
+  /** A stage began. */
+  | "advanced"
+  /** A person moved the share within the stage. */
+  | "share-set"
+  /** The last stage was over. */
+  | "completed"
+  /** Everybody went back to control. */
+  | "rolled-back"
+  /** A person let go of it after its end. */
+  | "released";
+
 /**
  * The model in use by the settings alone, and what it costs per e-mail.
  *
@@ -44,6 +87,35 @@ export interface Arm {
   notCounted?: number;
 }
 
+/** What one arm has seen since the rollout began. */
+export interface ArmCounts {
+  /** Users, each counted in the arm where it was first seen; a lower bound for many. */
+  users: number;
+  /** Requests. */
+  requests: number;
+  /** Of them failed, timeouts included. */
+  errors: number;
+  /** Of them ended by our own time limit. */
+  timeouts: number;
+  /** Answers rated good. */
+  goodRatings: number;
+  /** Answers rated bad. */
+  badRatings: number;
+}
+
+/** Which test took a rollout back. */
+export type Cause =
+  /** The candidate is worse than the margin tolerates, over all metrics. */
+  | "worse"
+  /** It fails more than control, whatever the margin. */
+  | "crash"
+  /** It fails more than the plan ever allows, and control does not. */
+  | "absolute-limit"
+  /** It gives no good answer any more, and control does. */
+  | "no-answers"
+  /** Outcomes that are not counted as errors come on it alone. */
+  | "uncounted";
+
 /** A change to a rollout. */
 export interface ChangeRollout {
   /** The rollout; the beginning of its id is enough where no other begins so. */
@@ -62,14 +134,14 @@ export interface Changed {
   at: Date;
   /** Who: `user:7`, `controller`. */
   actor: string;
-  /** What was done: `started`, `advanced`, `rolled-back`, … */
-  action: string;
+  /** What was done. */
+  action: Action;
   /** Why. */
   reason: string;
   /** Where the rollout was before; null at the start. */
   before: Place2 | null;
   /** Where it was after. */
-  after: Place2 | null;
+  after: Place2;
   /** The version that this made. */
   version: number;
 }
@@ -231,6 +303,36 @@ export type Ended =
   /** Everybody is on control. */
   | "rolled-back";
 
+/** What evidence is to be held against; part of a plan. */
+export interface EvidencePlan {
+  /** Rollback at E ≥ this. */
+  rollback: number;
+  /** Hold at E ≥ this. */
+  hold: number;
+  /** Watch at E ≥ this. */
+  watch: number;
+  /** The ratio of error rates that is still tolerated. */
+  margin: number;
+  /**
+   * Weights of errors, slow requests (P50 and P95), very slow ones (P99 and timeouts) and
+   * feedback; normalised when the plan is loaded.
+   */
+  weights: number[];
+  /** The absolute limit of the candidate's error rate. */
+  max_error_rate: number;
+  /** The error rate below which a candidate is good enough, however rare errors are. */
+  good_error_rate: number;
+  /** Counted errors per user, day and metric: 1 to 3. */
+  cap_per_user_day: number;
+  /**
+   * Milliseconds below which no request is slow, whatever control does; 0 in plans of an earlier
+   * release.
+   */
+  slow_floor_ms: number;
+  /** Hours that the whole plan is meant to take: over these the restarts are spread. */
+  planned_hours: number;
+}
+
 /** Whom and what to explain. */
 export interface Explain {
   /** A user's id; the caller's own where it is left out. */
@@ -271,16 +373,19 @@ export interface Explanation2 {
   at: Date;
   /** `user:7`, `controller`. */
   actor: string;
-  /** What was done: `started`, `advanced`, `rolled-back`, … */
-  action: string;
+  /** What was done. */
+  action: Action;
   /** Why, in words. */
   reason: string;
   /** The version that this made. */
   version: number;
   /** From where to where, and what was known, in sentences. */
   text: string;
-  /** The figures it was decided on. */
-  figures: unknown;
+  /**
+   * The figures it was decided on; null where what is stored of them cannot be read, which the text
+   * says.
+   */
+  figures: Record_ | null;
 }
 
 /** The kind of a failed attempt. */
@@ -485,14 +590,14 @@ export interface HistoryEntry {
   at: Date;
   /** Who: `user:7`, `controller`. */
   actor: string;
-  /** What was done: `started`, `advanced`, `rolled-back`, … */
-  action: string;
+  /** What was done. */
+  action: Action;
   /** Why. */
   reason: string;
   /** Where the rollout was before; null at the start. */
   before: Place2 | null;
   /** Where it was after. */
-  after: Place2 | null;
+  after: Place2;
   /** The version that this made. */
   version: number;
 }
@@ -563,6 +668,25 @@ export type Kind =
   | "refused"
   /** An answer that says no. */
   | "refused-answer";
+
+/** How often one kind came since the share last changed, and what that proves. */
+export interface KindEvidence {
+  /** Which. */
+  kind: Kind;
+  /** First attempts of control that ended so. */
+  control: number;
+  /** Of the candidate. */
+  candidate: number;
+  /** Users of control who met it today, of those who are watched; and how many are. */
+  controlUsers: number[];
+  /** Those of the candidate. */
+  candidateUsers: number[];
+  /**
+   * The evidence that it meets more of the candidate's users, divided by its part of the error
+   * rate: a hold at 100.
+   */
+  e: number;
+}
 
 /** How alarming the evidence is. */
 export type Level =
@@ -648,6 +772,27 @@ export type MessageRole =
 export interface Met {
   /** The rollout as it is. */
   current: RolloutState;
+}
+
+/** What is compared. */
+export type Metric =
+  /** Requests that failed. */
+  | "errors"
+  /** Requests slower than control's P50, and than its P95. */
+  | "slow"
+  /** Requests slower than control's P99, and timeouts. */
+  | "very-slow"
+  /** Answers that users rated bad. */
+  | "feedback";
+
+/** The evidence of one metric. */
+export interface MetricEvidence {
+  /** Which. */
+  metric: Metric;
+  /** Its part in the whole, 0 to 1. */
+  weight: number;
+  /** The evidence that the candidate is worse in it; 1 says nothing. */
+  e: number;
 }
 
 /** Money in millionths of a US dollar; never negative in practice. */
@@ -821,7 +966,7 @@ export interface Plan {
   /** How subjects become buckets. */
   algorithm: Algorithm;
   /** What evidence is held against. */
-  evidence: unknown;
+  evidence: EvidencePlan;
 }
 
 /** One fault of a plan. */
@@ -844,6 +989,24 @@ export interface Prices {
   prompt: number;
   /** For tokens written. */
   completion: number;
+}
+
+/** What is proven for the next stage, since this one began. */
+export interface Promotion {
+  /** When the stage began, in milliseconds since 1970. */
+  sinceMs: number;
+  /** The candidate's requests in this stage. */
+  requests: number;
+  /** At least so many users made them (exact up to a few hundred). */
+  users: number;
+  /** The evidence that the candidate is no worse than the stage tolerates, or good enough anyway. */
+  e: number;
+  /** Enough for a person to promote it (α = 0.05). */
+  recommended: boolean;
+  /** Enough to promote it without a person (α = 0.01). */
+  proven: boolean;
+  /** In words. */
+  why: string;
 }
 
 /** What the caller thinks of an answer. */
@@ -885,6 +1048,31 @@ export interface Recommendation {
   /** Why, for people. */
   reason: string;
 }
+
+/** What was known when it was done. */
+export interface Record_ {
+  /** The number of the last event that was known. */
+  cursor: number;
+  /** The moment of the decision, in milliseconds since 1970. */
+  atMs: number;
+  /** What the evidence was told of it. */
+  step: Step;
+  /** What the plan's judge found; none at a start, which a person decides on nothing. */
+  finding?: Finding;
+  /** The evidence in figures; none at a start. */
+  verdict?: Verdict;
+  /** At a start: the models of both arms, in words. */
+  models?: string;
+  /** At a start: whom it moves from which model to which, a sentence each. */
+  moves?: string[];
+}
+
+/** What the candidate is compared with. */
+export type Reference =
+  /** Control's requests of the same time. */
+  | "running"
+  /** Control's rates as they were when it last had traffic. */
+  | "frozen";
 
 export interface Release {
   /** The rollout. */
@@ -978,7 +1166,7 @@ export interface RolloutDetails {
   /** What the judge finds now. */
   finding: Finding;
   /** The evidence in figures. */
-  verdict: unknown;
+  verdict: Verdict;
 }
 
 /** Whether to go on. */
@@ -1061,6 +1249,16 @@ export interface RolloutStatus {
   recommendation: Recommendation;
   /** By variant. */
   variants: Variants;
+}
+
+/** Whether users fall on the arms as the share says. */
+export interface SampleRatio {
+  /** The evidence that they do not. */
+  e: number;
+  /** 1/E, at most 1: valid at every moment. */
+  p: number;
+  /** They do not. */
+  mismatch: boolean;
 }
 
 /** A message to send. */
@@ -1203,6 +1401,21 @@ export type Status =
   /** Bad enough to go back. */
   | "critical";
 
+/** A change that the ledger has to know, as the history keeps it. */
+export type Step = {
+  name: "none";
+} | {
+  name: "stage";
+  /** The new share. */
+  share: Percent;
+  /** The plan's. */
+  rho_bad: number;
+} | {
+  name: "share";
+  /** The new share. */
+  share: Percent;
+};
+
 /** Requests, failures and latency of a window. Cancelled attempts are no requests. */
 export interface Summary {
   /** Attempts that were not cancelled. */
@@ -1278,6 +1491,22 @@ export type Tier =
   /** By the token. */
   | "paid";
 
+/** What is proven of outcomes that are not counted. */
+export interface UncountedEvidence {
+  /** First attempts of control since the share last changed, whatever their end. */
+  controlAttempts: number;
+  /** Of the candidate. */
+  candidateAttempts: number;
+  /** The candidate's first attempts since its last good answer. */
+  withoutAnswer: number;
+  /** Kinds that came at all. */
+  kinds: KindEvidence[];
+  /** The kind that was found to differ in this stage; it stays until the share changes. */
+  differs: Kind | null;
+  /** Refusals of our account in the episode under way, control and candidate; none when calm. */
+  account: number[] | null;
+}
+
 /** What is rolled out, and what changed. */
 export interface Update {
   /** The rollouts that are under way, the newest first, as they are when the event is sent. */
@@ -1339,6 +1568,40 @@ export interface Variants {
   control: VariantFigures;
   /** The models being rolled out. */
   candidate: VariantFigures;
+}
+
+/** What evidence amounts to at one moment. */
+export interface Verdict {
+  /** The moment, in milliseconds since 1970. */
+  atMs: number;
+  /** How alarming it is. */
+  level: Level;
+  /** Which test took the rollout back, once one has; it stays. */
+  cause: Cause | null;
+  /** When that was, in milliseconds since 1970. */
+  decidedAtMs: number | null;
+  /** In words. */
+  why: string;
+  /** The evidence over all metrics that the candidate is worse: rollback at 100 by default. */
+  e: number;
+  /** By metric. */
+  metrics: MetricEvidence[];
+  /** The evidence that the candidate fails more than control at all; ten times as much is needed. */
+  crash: number;
+  /** The absolute limit. */
+  absolute: AbsoluteLimit;
+  /** Users by arm. */
+  sampleRatio: SampleRatio;
+  /** What the candidate is compared with. */
+  reference: Reference;
+  /** For the next stage. */
+  promotion: Promotion;
+  /** Control's requests. */
+  control: ArmCounts;
+  /** The candidate's. */
+  candidate: ArmCounts;
+  /** What came that is not counted; none in a rollout that an earlier release ended. */
+  uncounted?: UncountedEvidence;
 }
 
 export interface WhichRollout {

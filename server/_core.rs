@@ -1,5 +1,6 @@
 //! The words of the program: what every other part may use, and which uses none of them.
 
+pub mod actor;
 pub mod assignment;
 pub mod auth;
 pub mod blank;

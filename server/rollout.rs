@@ -2,8 +2,8 @@
 //!
 //! [`plan`] says what is wanted, [`status`] where a rollout is, [`evidence`] what its traffic proves,
 //! [`decision`] what follows (a pure function), and [`controller`] carries it out.
-//! [`observation`] is the way from recorded events to evidence, [`audit`] the history and its words,
-//! [`replay`] the proof that the history is true, [`report`] a deployment log.
+//! [`observation`] is the way from recorded events to evidence, [`record`] a line of the history,
+//! [`audit`] its words, [`replay`] the proof that the history is true, [`report`] a deployment log.
 
 pub mod audit;
 pub mod controller;
@@ -11,6 +11,7 @@ pub mod decision;
 pub mod evidence;
 pub mod observation;
 pub mod plan;
+pub mod record;
 pub mod replay;
 pub mod report;
 pub mod simulate;

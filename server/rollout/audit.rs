@@ -3,15 +3,12 @@
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{
-    decision::{Arm, Decision, Stay},
+    decision::{Decision, Stay},
+    record::{Action, Actor, Record},
     store::AuditRow,
 };
-
-/// The action of a person who let go of a rollout.
-pub const RELEASED: &str = "released";
 
 /// One decision with its evidence in words and figures.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -20,69 +17,65 @@ pub struct Explanation {
     /// When.
     pub at: DateTime<Utc>,
     /// `user:7`, `controller`.
-    pub actor: String,
-    /// What was done: `started`, `advanced`, `rolled-back`, …
-    pub action: String,
+    pub actor: Actor,
+    /// What was done.
+    pub action: Action,
     /// Why, in words.
     pub reason: String,
     /// The version that this made.
     pub version: i64,
     /// From where to where, and what was known, in sentences.
     pub text: String,
-    /// The figures it was decided on.
-    pub figures: Value,
+    /// The figures it was decided on; null where what is stored of them cannot be read, which the text
+    /// says.
+    pub figures: Option<Record>,
 }
 
 /// A line of the history in words and figures.
 pub fn explain(row: &AuditRow) -> Explanation {
-    let from = place(&row.before).map_or_else(String::new, |place| format!("from {place} "));
-    let to = place_after(row).map_or_else(String::new, |place| format!("to {place} "));
-    let mut text = format!(
-        "{} by {} {from}{to}(version {}): {}.",
-        capital(&row.action),
-        row.actor,
-        row.version,
-        row.reason
-    );
-    let moves = row.evidence["moves"].as_array().into_iter().flatten();
-    for words in moves.filter_map(Value::as_str) {
-        text.push_str(&format!(" {words}."));
-    }
-    let finding = &row.evidence["finding"];
-    if let Some(why) = finding["why"].as_str() {
-        text.push_str(&format!(
-            " E was {} ({why}). Since the stage began the candidate had {}, control {}.",
-            figure(&finding["e"]),
-            arm(&finding["candidate"]),
-            arm(&finding["control"]),
-        ));
-    }
-    for metric in row.evidence["verdict"]["metrics"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        let name = metric["metric"].as_str().unwrap_or_default();
-        let (e, weight) = (figure(&metric["e"]), figure(&metric["weight"]));
-        text.push_str(&format!(" E of {name}: {e}, weight {weight}."));
-    }
-    if let Some(cursor) = row.evidence["cursor"].as_i64() {
-        text.push_str(&format!(" The log up to event {cursor} was known."));
-    }
-    if let Some(models) = row.evidence["models"].as_str() {
-        // A line for the tasks of each pair of models.
-        for models in models.split(". ") {
-            text.push_str(&format!("\nModels: {models}."));
-        }
+    let (action, actor, version, reason) = (row.action, &row.actor, row.version, &row.reason);
+    let from = row
+        .before
+        .map_or_else(String::new, |it| format!("from {it} "));
+    let (what, to) = (capital(action.name()), after(row));
+    let mut text = format!("{what} by {actor} {from}to {to} (version {version}): {reason}.");
+    match &row.record {
+        Ok(record) => known(&mut text, record),
+        Err(damaged) => text.push_str(&format!(" {}.", capital(&damaged.to_string()))),
     }
     Explanation {
         at: row.at,
-        actor: row.actor.clone(),
-        action: row.action.clone(),
-        reason: row.reason.clone(),
-        version: row.version,
+        actor: actor.clone(),
+        action,
+        reason: reason.clone(),
+        version,
         text,
-        figures: row.evidence.clone(),
+        figures: row.record.clone().ok(),
+    }
+}
+
+fn known(text: &mut String, record: &Record) {
+    for words in &record.moves {
+        text.push_str(&format!(" {words}."));
+    }
+    if let Some(finding) = &record.finding {
+        text.push_str(&format!(
+            " E was {} ({}). Since the stage began the candidate had {}, control {}.",
+            figure(finding.e),
+            finding.why,
+            finding.candidate,
+            finding.control,
+        ));
+    }
+    for metric in record.verdict.iter().flat_map(|verdict| &verdict.metrics) {
+        let (e, weight) = (figure(metric.e), figure(metric.weight));
+        text.push_str(&format!(" E of {}: {e}, weight {weight}.", metric.metric));
+    }
+    let cursor = record.cursor;
+    text.push_str(&format!(" The log up to event {cursor} was known."));
+    // A line for the tasks of each pair of models.
+    for models in record.models.iter().flat_map(|models| models.split(". ")) {
+        text.push_str(&format!("\nModels: {models}."));
     }
 }
 
@@ -109,32 +102,16 @@ pub fn what_follows(decision: &Decision) -> String {
 }
 
 /// Where a rollout was after a change.
-pub(super) fn place_after(row: &AuditRow) -> Option<String> {
-    let place = place(&row.after)?;
+pub(super) fn after(row: &AuditRow) -> String {
     // Its end stays what it was.
-    let released = if row.action == RELEASED {
-        ", let go"
-    } else {
-        ""
+    let released = match row.action {
+        Action::Released => ", let go",
+        _ => "",
     };
-    Some(format!("{place}{released}"))
+    format!("{}{released}", row.after)
 }
 
-/// `running, stage 1, 10 %`.
-pub(super) fn place(place: &Value) -> Option<String> {
-    let state = place["state"]["name"].as_str()?;
-    let stage = place["stage"].as_u64()? + 1;
-    let share = figure(&place["share"]);
-    Some(format!("{state}, stage {stage}, {share} %"))
-}
-
-fn arm(arm: &Value) -> Arm {
-    // What is stored is what was written; an older row lacks nothing that cannot be left out.
-    serde_json::from_value(arm.clone()).unwrap_or_default()
-}
-
-fn figure(value: &Value) -> String {
-    let number = value.as_f64().unwrap_or(0.0);
+fn figure(number: f64) -> String {
     if number != 0.0 && !(0.001..1e6).contains(&number.abs()) {
         format!("{number:.3e}")
     } else {

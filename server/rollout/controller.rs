@@ -32,7 +32,6 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 use tokio::{
     sync::{Notify, broadcast},
     time::{Instant, MissedTickBehavior, interval_at, sleep},
@@ -43,7 +42,9 @@ pub use self::{moves::Moves, start::Wishes, world::World};
 use super::{
     audit::{self, Explanation},
     decision::Finding,
+    evidence::Verdict,
     plan::{Known, Library, Plan, PlanFaults},
+    record::Action,
     replay::{self, Replay},
     report,
     status::{Moment, Status, TICK},
@@ -51,8 +52,6 @@ use super::{
 };
 use crate::{_core::feature_flags::FeatureFlags, ai_metrics::AiMetrics};
 
-/// The actor of what the controller does by itself.
-pub(crate) const SELF: &str = "controller";
 /// Between two looks at new events, at least.
 const GAP: Duration = Duration::from_millis(100);
 /// How often the last write is tried at a stop.
@@ -146,7 +145,7 @@ pub struct View {
     /// What the judge finds now.
     pub finding: Finding,
     /// The evidence in figures.
-    pub verdict: Value,
+    pub verdict: Verdict,
     /// Seconds of the stage's soak that are left.
     pub left_seconds: u64,
     /// What would follow now, in words.
@@ -157,8 +156,8 @@ pub struct View {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Change {
-    /// What was done: `started`, `advanced`, `rolled-back`, …
-    pub action: String,
+    /// What was done.
+    pub action: Action,
     /// When.
     pub at: DateTime<Utc>,
     /// Where the rollout is now.

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    evidence::{Kind, Level},
+    evidence::{Kind, Level, read_finite},
     plan::{Gate, Plan, Stage},
     status::{Hold, State, Status},
 };
@@ -45,6 +45,7 @@ pub struct Finding {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub account_refused: bool,
     /// The evidence over all metrics that the candidate is worse.
+    #[serde(deserialize_with = "read_finite")]
     pub e: f64,
     /// Why, in words.
     pub why: String,

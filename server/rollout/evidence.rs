@@ -20,6 +20,7 @@ mod verdict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::verdict::read_finite;
 use self::{
     limit::{LastHour, Limit},
     mixture::Restarts,

@@ -7,8 +7,8 @@
 mod hour;
 
 use chrono::DateTime;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use self::hour::Hour;
 use super::{
@@ -55,7 +55,7 @@ pub fn observe(event: &Event) -> Option<Observation> {
 }
 
 /// A change that the ledger has to know, as the history keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "name", rename_all = "kebab-case")]
 pub enum Step {
     /// Nothing that it has to know.
@@ -226,7 +226,7 @@ impl Ledger {
     }
 
     /// What the plan's judge finds, and the evidence in figures.
-    pub fn judge(&self, plan: &Plan, now_ms: i64) -> (Finding, Value) {
+    pub fn judge(&self, plan: &Plan, now_ms: i64) -> (Finding, Verdict) {
         let verdict = self.evidence.verdict(now_ms);
         let arm = |tally: &Tally| Arm {
             requests: tally.requests,
@@ -263,7 +263,6 @@ impl Ledger {
             finding.recommended = false;
             finding.proven = false;
         }
-        let verdict = serde_json::to_value(&verdict).unwrap_or_default();
         if plan.judge == Judge::Evidence {
             return (finding, verdict);
         }

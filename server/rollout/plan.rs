@@ -54,7 +54,6 @@ pub struct Plan {
     /// How subjects become buckets.
     pub algorithm: Algorithm,
     /// What evidence is held against.
-    #[schemars(with = "serde_json::Value")]
     pub evidence: EvidencePlan,
 }
 

@@ -2,15 +2,17 @@
 //!
 //! Events and the changes of share and stage are all that evidence is made of. Each line of
 //! the history says which event was the last before it, so the same can be done again in the same
-//! order: the verdict of every decision and the whole state must come out as they were stored.
+//! order: the verdict of every decision and the whole state must come out as they were stored. What is
+//! missing or damaged in the history is told, and is never the same verdict.
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, to_value};
 
 use super::{
-    observation::{Ledger, Step},
+    observation::Ledger,
     plan::Plan,
+    record::{Action, Record},
     store::{AuditRow, RolloutStore},
 };
 use crate::_core::units::Percent;
@@ -47,9 +49,11 @@ pub struct Replayed {
     /// The version that it made.
     pub version: i64,
     /// What was done.
-    pub action: String,
+    pub action: Action,
     /// Whether finding and verdict are those of the history, bit for bit.
     pub same_verdict: bool,
+    /// Why what the history keeps of it cannot be read; null where it can.
+    pub damage: Option<String>,
 }
 
 /// Folds a rollout's log again; `None` without such a rollout.
@@ -62,10 +66,10 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
     let mut rows = store.audit(id).await?;
     // It may be live, and go on while it is read.
     rows.retain(|row| row.version <= stored.version);
-    let started_at_ms = rows
-        .first()
-        .and_then(|row| row.evidence["atMs"].as_i64())
-        .ok_or_else(|| anyhow::anyhow!("the history of rollout `{id}` has no beginning"))?;
+    let started_at_ms = match rows.first() {
+        Some(row) if row.version == 1 => row.at.timestamp_millis(),
+        _ => anyhow::bail!("the history of rollout `{id}` has no beginning"),
+    };
     let mut again = Again {
         ledger: expected.anew(&plan, started_at_ms),
         expected: &expected,
@@ -92,7 +96,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
     again.reach(i64::MAX);
     again.ledger.watch_as(&expected);
     // Both as this release writes them: an earlier one left out what it did not know.
-    let same_state = serde_json::to_value(&again.ledger)? == serde_json::to_value(&expected)?;
+    let same_state = to_value(&again.ledger)? == to_value(&expected)?;
     let mut remarks = Vec::new();
     if again.ledger.events < expected.events {
         let gone = expected.events - again.ledger.events;
@@ -101,10 +105,15 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
             expected.events
         ));
     }
+    let mut is_whole = true;
+    for gap in gaps(&rows, stored.version) {
+        is_whole = false;
+        remarks.push(gap);
+    }
     let same_verdicts = again.decisions.iter().all(|it| it.same_verdict);
     Ok(Some(Replay {
         id: id.to_owned(),
-        is_identical: same_state && same_verdicts,
+        is_identical: is_whole && same_state && same_verdicts,
         events: again.ledger.events,
         events_stored: expected.events,
         ratings: again.ledger.ratings,
@@ -136,32 +145,54 @@ impl Again<'_> {
     }
 
     fn decide(&mut self, row: &AuditRow) {
-        let at_ms = row.evidence["atMs"].as_i64().unwrap_or_default();
-        let before = &row.evidence;
-        if before["verdict"]["uncounted"].is_object() {
-            // Decided by this release, perhaps before the first event that it saw.
-            self.ledger.watch_as(self.expected);
-        }
-        // A start was decided by a person, on nothing.
-        let same_verdict = before.get("finding").is_none() || {
-            let (finding, verdict) = self.ledger.judge(&self.plan, at_ms);
-            let finding = serde_json::to_value(finding).unwrap_or_default();
-            before["finding"] == finding && before["verdict"] == verdict
-        };
+        let same_verdict = row.record.as_ref().is_ok_and(|record| {
+            if record
+                .verdict
+                .as_ref()
+                .is_some_and(|it| it.uncounted.is_some())
+            {
+                // Decided by this release, perhaps before the first event that it saw.
+                self.ledger.watch_as(self.expected);
+            }
+            let is_same = self.is_same(record);
+            self.ledger.step(record.step, record.at_ms);
+            is_same
+        });
         self.decisions.push(Replayed {
             version: row.version,
-            action: row.action.clone(),
+            action: row.action,
             same_verdict,
+            damage: row.record.as_ref().err().map(ToString::to_string),
         });
-        let step: Step = serde_json::from_value(before["step"].clone()).unwrap_or(Step::None);
-        self.ledger.step(step, at_ms);
-        let share = &row.after["share"];
-        if let Ok(share) = serde_json::from_value::<Percent>(Value::clone(share)) {
-            self.share = share;
-        }
+        self.share = row.after.share;
+    }
+
+    /// Whether what is found now is what was found then, as both are stored.
+    fn is_same(&self, record: &Record) -> bool {
+        let (Some(finding), Some(verdict)) = (&record.finding, &record.verdict) else {
+            // A start was decided by a person, on nothing.
+            return true;
+        };
+        let (finding_now, verdict_now) = self.ledger.judge(&self.plan, record.at_ms);
+        let is_equal = |one: serde_json::Result<Value>, other: serde_json::Result<Value>| matches!((one, other), (Ok(one), Ok(other)) if one == other);
+        is_equal(to_value(finding), to_value(finding_now))
+            && is_equal(to_value(verdict), to_value(verdict_now))
     }
 }
 
+/// The last event that was known; of a damaged record nobody knows, so it comes as soon as it can.
 fn after(row: &AuditRow) -> i64 {
-    row.evidence["cursor"].as_i64().unwrap_or_default()
+    row.record.as_ref().map_or(i64::MIN, |record| record.cursor)
+}
+
+/// What the history lacks, a sentence for each.
+fn gaps(rows: &[AuditRow], version: i64) -> Vec<String> {
+    let damaged = rows.iter().filter_map(|row| {
+        let damage = row.record.as_ref().err()?;
+        Some(format!("of version {}, {damage}", row.version))
+    });
+    let missing = (1..=version)
+        .filter(|version| !rows.iter().any(|row| row.version == *version))
+        .map(|version| format!("version {version} is not in the history"));
+    damaged.chain(missing).collect()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use chrono::SecondsFormat;
 
 use super::{
-    audit::{capital, explain, place, place_after},
+    audit::{after, capital, explain},
     controller::View,
     decision::Arm,
     store::AuditRow,
@@ -74,15 +74,15 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
         "\n## History\n\n| When | What | Who | From | To | Why |\n|---|---|---|---|---|---|"
     )?;
     for row in rows {
-        let at = |place: Option<String>| place.unwrap_or_else(|| "–".to_owned());
+        let before = row.before.map(|it| it.to_string());
         writeln!(
             out,
             "| {} | {} | {} | {} | {} | {} |",
             time(&row.at),
-            capital(&row.action),
-            cell(&row.actor),
-            at(place(&row.before)),
-            at(place_after(row)),
+            capital(row.action.name()),
+            cell(&row.actor.to_string()),
+            before.unwrap_or_else(|| "–".to_owned()),
+            after(row),
             cell(&row.reason)
         )?;
     }

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{evidence::Level, plan::Plan};
+use super::{evidence::Level, plan::Plan, record::Actor};
 use crate::_core::{config::Algorithm, units::Percent};
 
 /// Between two ticks.
@@ -51,8 +51,8 @@ pub struct Status {
     /// When a person let go of it, so that its end decides no more; only ended ones.
     #[serde(default)]
     pub released_at: Option<DateTime<Utc>>,
-    /// Who made the last change: `user:7`, `controller`.
-    pub changed_by: String,
+    /// Who made the last change.
+    pub changed_by: Actor,
     /// Why, in words.
     pub reason: String,
     /// Since when evidence has been clear, while the rollout holds.

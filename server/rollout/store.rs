@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::evidence::UserHistory;
+use super::{
+    evidence::UserHistory,
+    record::{Action, Actor, Damaged, Record, Standing},
+};
 use crate::{ai_metrics::Event, alerting::Alert};
 
 /// A rollout as it is stored.
@@ -48,18 +51,18 @@ pub struct AuditRow {
     pub rollout_id: String,
     /// When.
     pub at: DateTime<Utc>,
-    /// `user:7`, `controller`.
-    pub actor: String,
-    /// What was done: `started`, `advanced`, `rolled-back`, …
-    pub action: String,
+    /// Who did it.
+    pub actor: Actor,
+    /// What was done.
+    pub action: Action,
     /// Why, in words.
     pub reason: String,
-    /// State and share before, as JSON.
-    pub before: Value,
+    /// Where the rollout was before; none at its start.
+    pub before: Option<Standing>,
     /// And after.
-    pub after: Value,
-    /// The figures that it was decided on, as JSON.
-    pub evidence: Value,
+    pub after: Standing,
+    /// What was known; an error where what is stored of it cannot be read.
+    pub record: Result<Record, Damaged>,
     /// The version that this made.
     pub version: i64,
 }

@@ -21,6 +21,7 @@ use self::{
 };
 use crate::{
     _core::{
+        actor::Actor,
         blank::is_blank,
         context::Context,
         errors::{ErrorCode, RpcError},
@@ -147,7 +148,7 @@ async fn set_share(
     context: Context,
     input: SetShare,
 ) -> Result<FlagsState, RpcError> {
-    let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
+    let (reason, actor) = (checked(&input.reason)?, actor(&context)?.to_string());
     let now = state.now();
     if let Some(covered) = now.covered() {
         return Err(RpcError::new(
@@ -172,7 +173,7 @@ async fn set_share(
 }
 
 async fn kill(state: State, context: Context, input: Kill) -> Result<FlagsState, RpcError> {
-    let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
+    let (reason, actor) = (checked(&input.reason)?, actor(&context)?.to_string());
     let ask = Ask {
         based_on: input.version,
         reason,
@@ -205,8 +206,8 @@ async fn on_change(
 }
 
 /// As the history names who did it.
-pub(super) fn actor(context: &Context) -> Result<String, RpcError> {
-    Ok(format!("user:{}", context.user()?.id))
+pub(super) fn actor(context: &Context) -> Result<Actor, RpcError> {
+    Ok(Actor::User(context.user()?.id))
 }
 
 /// The reason without blanks around it; one of blanks only is none.

@@ -5,6 +5,7 @@
 //! `data.details.current`, so that the caller can look again and decide anew.
 
 mod answers;
+mod history;
 mod release;
 mod updates;
 
@@ -15,7 +16,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::{
-    answers::{Checked, HistoryEntry, RolloutDetails, RolloutState, Started},
+    answers::{Checked, RolloutDetails, RolloutState, Started},
+    history::HistoryEntry,
     updates::Update,
 };
 use super::feature_flags_router::{MAX_REASON, actor, checked};
@@ -195,7 +197,7 @@ async fn start(
         .start(&input.plan, reason, &actor, wishes)
         .await
         .map_err(answers::refusal)?;
-    tracing::info!(actor, rollout = status.id, reason, moves = ?moves.words, "rollout started");
+    tracing::info!(%actor, rollout = status.id, reason, moves = ?moves.words, "rollout started");
     Ok(Started::new(&status, moves))
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{
@@ -15,6 +16,7 @@ use crate::{
     ai_metrics::Event,
     rollout::{
         evidence::UserHistory,
+        record::{Action, Actor, Record},
         store::{
             AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
             StoredStatus,
@@ -94,19 +96,22 @@ impl TryFrom<AuditTableRow> for AuditRow {
     type Error = anyhow::Error;
 
     fn try_from(row: AuditTableRow) -> anyhow::Result<Self> {
-        let read = |text: &str| {
-            serde_json::from_str::<Value>(text)
-                .with_context(|| format!("audit row `{}` is damaged", row.id))
-        };
+        fn read<T: DeserializeOwned>(id: &str, text: &str) -> anyhow::Result<T> {
+            serde_json::from_str(text).with_context(|| format!("audit row `{id}` is damaged"))
+        }
+        let action = Action::parse(&row.action).with_context(|| {
+            let (id, action) = (&row.id, &row.action);
+            format!("audit row `{id}` has an action that this release does not know: `{action}`")
+        })?;
         Ok(Self {
-            before: read(&row.state_before)?,
-            after: read(&row.state_after)?,
-            evidence: read(&row.evidence)?,
+            before: read(&row.id, &row.state_before)?,
+            after: read(&row.id, &row.state_after)?,
+            record: Record::read(&row.evidence, action),
             id: row.id,
             rollout_id: row.rollout_id,
             at: time(row.at_ms),
-            actor: row.actor,
-            action: row.action,
+            actor: Actor::parse(&row.actor),
+            action,
             reason: row.reason,
             version: row.version,
         })
@@ -294,6 +299,9 @@ async fn is_audited(transaction: &mut Write, change: &RolloutChange) -> sqlx::Re
 }
 
 async fn insert_audit(transaction: &mut Write, row: &AuditRow) -> sqlx::Result<()> {
+    // Types of ours, all of which JSON can say.
+    let json = |value: serde_json::Result<String>| value.unwrap_or_else(|_| "null".to_owned());
+    let record = row.record.as_ref().map(serde_json::to_string);
     changed!(transaction, transaction => sqlx::query(
             "INSERT INTO rollout_audit (id, rollout_id, version, at_ms, actor, action, reason, \
              state_before, state_after, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -302,12 +310,12 @@ async fn insert_audit(transaction: &mut Write, row: &AuditRow) -> sqlx::Result<(
         .bind(&row.rollout_id)
         .bind(row.version)
         .bind(row.at.timestamp_millis())
-        .bind(storable(&row.actor))
-        .bind(storable(&row.action))
+        .bind(storable(&row.actor.to_string()))
+        .bind(row.action.name())
         .bind(storable(&row.reason))
-        .bind(row.before.to_string())
-        .bind(row.after.to_string())
-        .bind(row.evidence.to_string())
+        .bind(json(serde_json::to_string(&row.before)))
+        .bind(json(serde_json::to_string(&row.after)))
+        .bind(record.map_or_else(|_| "null".to_owned(), json))
         .execute(&mut **transaction))
     .map(|_| ())
 }
@@ -317,7 +325,14 @@ mod tests {
     use sqlx::AssertSqlSafe;
 
     use super::*;
-    use crate::storage::db::Db;
+    use crate::{
+        _core::units::Percent,
+        rollout::{
+            record::{Damaged, Standing},
+            status::State,
+        },
+        storage::db::Db,
+    };
 
     fn commit(version: i64) -> Commit {
         Commit {
@@ -338,13 +353,18 @@ mod tests {
                     id: version.to_string(),
                     rollout_id: "r".into(),
                     at: DateTime::UNIX_EPOCH,
-                    actor: String::new(),
-                    action: String::new(),
-                    reason: String::new(),
-                    before: Value::Null,
-                    after: Value::Null,
+                    actor: Actor::Controller,
+                    action: Action::Advanced,
                     // So that the second row, too, needs more room.
-                    evidence: vec![version; 50_000].into(),
+                    reason: version.to_string().repeat(100_000),
+                    before: None,
+                    after: Standing {
+                        state: State::Running,
+                        stage: 0,
+                        share: Percent::ZERO,
+                        soaked_ms: 0,
+                    },
+                    record: Err(Damaged("none".into())),
                     version,
                 }),
                 alerts: Vec::new(),

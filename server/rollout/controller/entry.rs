@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{ControlError, World};
 use crate::{
@@ -15,10 +15,11 @@ use crate::{
     ai_metrics::Event,
     alerting::Alert,
     rollout::{
-        audit::RELEASED,
         decision::Finding,
+        evidence::Verdict,
         observation::{Ledger, Step},
         plan::Plan,
+        record::{Action, Actor, Record, Standing},
         status::{Moment, State, Status},
         store::{AuditRow, RolloutChange, StoredRollout},
     },
@@ -55,13 +56,13 @@ pub(super) struct Owed {
 /// Who changes something, and why.
 #[derive(Clone, Copy)]
 pub(super) struct Author<'a> {
-    pub(super) actor: &'a str,
+    pub(super) actor: &'a Actor,
     pub(super) reason: &'a str,
 }
 
 impl<'a> Author<'a> {
     /// Refuses a blank reason.
-    pub(super) fn new(reason: &'a str, actor: &'a str) -> Result<Self, ControlError> {
+    pub(super) fn new(reason: &'a str, actor: &'a Actor) -> Result<Self, ControlError> {
         let reason = reason.trim();
         if is_blank(reason) {
             return Err(ControlError::NoReason);
@@ -138,7 +139,7 @@ impl Entry {
         !self.status.state.is_final()
     }
 
-    pub(super) fn judge(&self, now: Moment) -> (Finding, Value) {
+    pub(super) fn judge(&self, now: Moment) -> (Finding, Verdict) {
         self.ledger.judge(&self.plan, now.wall.timestamp_millis())
     }
 
@@ -239,7 +240,7 @@ impl Entry {
             }
         };
         status.version += 1;
-        status.changed_by = by.actor.to_owned();
+        status.changed_by = by.actor.clone();
         status.reason = by.reason.to_owned();
         entry.ledger.step(step, at_ms);
         entry.is_urgent = true;
@@ -248,17 +249,19 @@ impl Entry {
             id: world.id(now.wall),
             rollout_id: self.status.id.clone(),
             at: now.wall,
-            actor: by.actor.to_owned(),
-            action: action.to_owned(),
+            actor: by.actor.clone(),
+            action,
             reason: by.reason.to_owned(),
-            before: place(&self.status),
-            after: place(&entry.status),
-            evidence: json!({
-                "cursor": self.cursor,
-                "atMs": at_ms,
-                "step": step,
-                "finding": finding,
-                "verdict": verdict,
+            before: Some(Standing::of(&self.status)),
+            after: Standing::of(&entry.status),
+            record: Ok(Record {
+                cursor: self.cursor,
+                at_ms,
+                step,
+                finding: Some(finding),
+                verdict: Some(verdict),
+                models: None,
+                moves: Vec::new(),
             }),
             version: entry.status.version,
         };
@@ -294,29 +297,19 @@ impl Entry {
     }
 }
 
-/// State, stage and share, as the history shows them.
-pub(super) fn place(status: &Status) -> Value {
-    json!({
-        "state": status.state,
-        "stage": status.stage,
-        "share": status.share,
-        "soakedMs": status.soaked_ms,
-    })
-}
-
-fn action(turn: Turn, before: State, actor: &str) -> &'static str {
+fn action(turn: Turn, before: State, actor: &Actor) -> Action {
     match turn {
-        Turn::State(State::Paused) => "paused",
-        Turn::State(State::Holding { .. }) => "held",
-        Turn::State(State::WaitingAtGate { .. }) => "asked",
-        Turn::State(_) => "resumed",
-        Turn::Stage(_) if matches!(before, State::WaitingAtGate { .. }) && actor != super::SELF => {
-            "approved"
-        }
-        Turn::Stage(_) => "advanced",
-        Turn::Share(_) => "share-set",
-        Turn::Complete => "completed",
-        Turn::RollBack => "rolled-back",
-        Turn::Release => RELEASED,
+        Turn::State(State::Paused) => Action::Paused,
+        Turn::State(State::Holding { .. }) => Action::Held,
+        Turn::State(State::WaitingAtGate { .. }) => Action::Asked,
+        Turn::State(_) => Action::Resumed,
+        Turn::Stage(_) => match before {
+            State::WaitingAtGate { .. } if *actor != Actor::Controller => Action::Approved,
+            _ => Action::Advanced,
+        },
+        Turn::Share(_) => Action::ShareSet,
+        Turn::Complete => Action::Completed,
+        Turn::RollBack => Action::RolledBack,
+        Turn::Release => Action::Released,
     }
 }

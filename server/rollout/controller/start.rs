@@ -1,11 +1,10 @@
 //! How a rollout begins.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Value, json};
 
 use super::{
     ControlError, Controller,
-    entry::{Author, Entry, Next, place},
+    entry::{Author, Entry, Next},
     memory,
     moves::{Draw, Moves},
 };
@@ -13,6 +12,7 @@ use crate::rollout::{
     evidence::Strata,
     observation::{Ledger, Step},
     plan::Plan,
+    record::{Action, Actor, Record, Standing},
     status::{Moment, State, Status},
     store::AuditRow,
 };
@@ -37,7 +37,7 @@ impl Controller {
         &self,
         plan: &str,
         reason: &str,
-        actor: &str,
+        actor: &Actor,
         wishes: Wishes,
     ) -> Result<(Status, Moves), ControlError> {
         let plan = self.plan(plan)?;
@@ -65,17 +65,19 @@ impl Controller {
             id: self.world.id(now.wall),
             rollout_id: status.id.clone(),
             at: now.wall,
-            actor: by.actor.to_owned(),
-            action: "started".to_owned(),
+            actor: by.actor.clone(),
+            action: Action::Started,
             reason: by.reason.to_owned(),
-            before: Value::Null,
-            after: place(&status),
-            evidence: json!({
-                "cursor": entry.cursor,
-                "atMs": now.wall.timestamp_millis(),
-                "step": Step::None,
-                "models": status.models_in_words(),
-                "moves": moves.words,
+            before: None,
+            after: Standing::of(&status),
+            record: Ok(Record {
+                cursor: entry.cursor,
+                at_ms: now.wall.timestamp_millis(),
+                step: Step::None,
+                finding: None,
+                verdict: None,
+                models: Some(status.models_in_words()),
+                moves: moves.words.clone(),
             }),
             version: status.version,
         };
@@ -153,7 +155,7 @@ impl Controller {
             stage_began_at: now.wall,
             ended_at: None,
             released_at: None,
-            changed_by: by.actor.to_owned(),
+            changed_by: by.actor.clone(),
             reason: by.reason.to_owned(),
             clear_since: None,
             told: Default::default(),

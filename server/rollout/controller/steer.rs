@@ -12,6 +12,7 @@ use crate::{
         audit,
         decision::{Finding, decide, forbids_raising},
         plan::Plan,
+        record::Actor,
         status::{Moment, State, Status},
         store::CommitError,
     },
@@ -30,7 +31,7 @@ impl<'a> Request<'a> {
         id: &'a str,
         based_on: i64,
         reason: &'a str,
-        actor: &'a str,
+        actor: &'a Actor,
     ) -> Result<Self, ControlError> {
         let by = Author::new(reason, actor)?;
         Ok(Self { id, based_on, by })
@@ -44,7 +45,7 @@ impl Controller {
         id: &str,
         based_on: i64,
         reason: &str,
-        actor: &str,
+        actor: &Actor,
     ) -> Result<Status, ControlError> {
         let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |entry, _| match entry.status.state {
@@ -60,7 +61,7 @@ impl Controller {
         id: &str,
         based_on: i64,
         reason: &str,
-        actor: &str,
+        actor: &Actor,
     ) -> Result<Status, ControlError> {
         let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |entry, _| match entry.status.state {
@@ -76,7 +77,7 @@ impl Controller {
         id: &str,
         based_on: i64,
         reason: &str,
-        actor: &str,
+        actor: &Actor,
     ) -> Result<Status, ControlError> {
         let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, onwards).await
@@ -88,7 +89,7 @@ impl Controller {
         id: &str,
         based_on: i64,
         reason: &str,
-        actor: &str,
+        actor: &Actor,
     ) -> Result<Status, ControlError> {
         let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |entry, finding| match entry.status.state {
@@ -105,7 +106,7 @@ impl Controller {
         based_on: i64,
         share: Percent,
         reason: &str,
-        actor: &str,
+        actor: &Actor,
     ) -> Result<Status, ControlError> {
         let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |entry, finding| {
@@ -128,7 +129,7 @@ impl Controller {
         id: &str,
         based_on: i64,
         reason: &str,
-        actor: &str,
+        actor: &Actor,
     ) -> Result<Status, ControlError> {
         let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |_, _| Ok(Turn::RollBack)).await
@@ -140,7 +141,7 @@ impl Controller {
         id: &str,
         based_on: i64,
         reason: &str,
-        actor: &str,
+        actor: &Actor,
     ) -> Result<Status, ControlError> {
         let request = Request::new(id, based_on, reason, actor)?;
         self.change(request, |entry, _| {
@@ -233,12 +234,12 @@ impl Controller {
         entry.lower(turn, request.by, Vec::new(), now, &self.world);
         let told = notices::of_change(&before, &entry.status, &finding, now, &self.world);
         let status = entry.status.clone();
-        let mut action = String::new();
-        if let Some(owed) = entry.owed.last_mut() {
-            owed.alerts.extend(told);
-            action.clone_from(&owed.audit.action);
-        }
-        self.in_force(&mut inner, request.id, &action, now);
+        let Some(owed) = entry.owed.last_mut() else {
+            return Ok(Some(status));
+        };
+        owed.alerts.extend(told);
+        let action = owed.audit.action;
+        self.in_force(&mut inner, request.id, action, now);
         Ok(Some(status))
     }
 

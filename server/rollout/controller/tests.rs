@@ -11,12 +11,13 @@ mod uncounted;
 use chrono::TimeDelta;
 
 use self::{
-    rig::{FAST, Rig},
+    rig::{FAST, Rig, USER},
     store::Failure,
 };
 use super::*;
 use crate::{
     _core::{
+        actor::Actor,
         assignment::{Subject, Variant},
         config::{Algorithm, FlagsConfig},
         feature_flags::{Reason, Steered},
@@ -25,7 +26,10 @@ use crate::{
     ai_metrics::{Event, Outcome},
     alerting::AlertKind,
     providers::fault::FaultKind,
-    rollout::status::{Hold, State},
+    rollout::{
+        record::Damaged,
+        status::{Hold, State},
+    },
 };
 
 fn candidate_fails(variant: Variant) -> bool {
@@ -40,7 +44,7 @@ async fn a_start_serves_control_until_a_tick_has_written() {
     rig.controller.tick().await;
     let status = rig
         .controller
-        .start(FAST, "try it", "user:1", Wishes::default())
+        .start(FAST, "try it", &USER, Wishes::default())
         .await;
     assert_eq!(status.expect("a rollout").0.share.get(), 10.0);
     assert_eq!(rig.serves(), 0.0);
@@ -65,7 +69,7 @@ async fn a_good_candidate_goes_through_all_stages() {
     assert_eq!((status.stage, rig.serves()), (1, 50.0));
     let approved = rig
         .controller
-        .approve(&id, status.version, "go", "user:2")
+        .approve(&id, status.version, "go", &Actor::User(2))
         .await;
     assert_eq!(approved.expect("approved").share.get(), 100.0);
     assert_eq!(rig.serves(), 100.0);
@@ -93,7 +97,7 @@ async fn a_failing_candidate_is_taken_back_from_every_state() {
         match state {
             "paused" => {
                 let version = rig.status(&id).await.version;
-                let paused = rig.controller.pause(&id, version, "wait", "user:1").await;
+                let paused = rig.controller.pause(&id, version, "wait", &USER).await;
                 assert_eq!(paused.expect("paused").state, State::Paused);
             }
             "gate" => rig.until(&id, GATE).await,
@@ -118,7 +122,7 @@ async fn a_failing_candidate_is_taken_back_from_every_state() {
         let rolled_back = rig
             .actions()
             .iter()
-            .filter(|it| *it == "rolled-back")
+            .filter(|it| **it == "rolled-back")
             .count();
         assert_eq!(rolled_back, 1, "{state}");
         let replay = rig.controller.replay(&id).await.expect("a replay");
@@ -172,10 +176,59 @@ async fn both_sides_failing_holds() {
 }
 
 #[tokio::test]
+async fn a_history_that_is_damaged_or_has_a_gap_is_never_the_same() {
+    let rig = Rig::new().await;
+    let id = rig.started().await.id;
+    for (version, what) in [(1, "wait"), (3, "wait again")] {
+        rig.second(20, |_| false).await;
+        let paused = rig.controller.pause(&id, version, what, &USER).await;
+        let version = paused.expect("a pause").version;
+        let resumed = rig.controller.resume(&id, version, "go", &USER).await;
+        resumed.expect("a resumption");
+    }
+    let whole = rig.store.0.lock().audit.clone();
+    let replayed = async |rows: Vec<AuditRow>| {
+        rig.store.0.lock().audit = rows;
+        rig.controller.replay(&id).await
+    };
+    let replay = replayed(whole.clone()).await.expect("a replay");
+    assert!(
+        replay.is_identical && replay.remarks.is_empty(),
+        "{replay:?}"
+    );
+
+    let mut damaged = whole.clone();
+    damaged[2].record = Err(Damaged("it is empty".into()));
+    let replay = replayed(damaged).await.expect("a replay");
+    assert!(!replay.is_identical, "{replay:?}");
+    let decision = &replay.decisions[2];
+    let damage = "the record is damaged: it is empty";
+    assert_eq!(decision.damage.as_deref(), Some(damage));
+    assert!(!decision.same_verdict);
+    assert_eq!(replay.remarks, [format!("of version 3, {damage}")]);
+    let why = rig.controller.why(&id).await.expect("reasons");
+    assert!(
+        why[2].text.contains("The record is damaged"),
+        "{}",
+        why[2].text
+    );
+
+    let mut gap = whole.clone();
+    gap.remove(3);
+    let replay = replayed(gap).await.expect("a replay");
+    assert!(!replay.is_identical, "{replay:?}");
+    assert_eq!(replay.remarks, ["version 4 is not in the history"]);
+
+    let headless = whole[1..].to_vec();
+    let error = replayed(headless).await.expect_err("no beginning");
+    assert!(error.to_string().contains("has no beginning"), "{error}");
+}
+
+#[tokio::test]
 async fn a_change_based_on_an_older_version_is_refused_with_the_state() {
     let rig = Rig::new().await;
     let id = rig.started().await.id;
-    let error = rig.controller.pause(&id, 7, "wait", "user:1").await;
+    let error = rig.controller.pause(&id, 7, "wait", &USER).await;
     match error.expect_err("stale") {
         ControlError::Stale {
             based_on: 7,
@@ -184,10 +237,10 @@ async fn a_change_based_on_an_older_version_is_refused_with_the_state() {
         other => panic!("{other}"),
     }
     for blank in [" ", "\u{200b}", " \u{2060}\t"] {
-        let error = rig.controller.pause(&id, 1, blank, "user:1").await;
+        let error = rig.controller.pause(&id, 1, blank, &USER).await;
         assert!(matches!(error, Err(ControlError::NoReason)), "{blank:?}");
     }
-    let error = rig.controller.resume(&id, 1, "go", "user:1").await;
+    let error = rig.controller.resume(&id, 1, "go", &USER).await;
     assert!(matches!(error, Err(ControlError::Refused { .. })));
     assert_eq!(rig.actions(), ["started"]);
 }
@@ -198,22 +251,19 @@ async fn rollouts_beside_each_other_have_other_tasks_and_other_users() {
     let first = rig.started().await;
     let overlapping = rig
         .controller
-        .start("demo", "all tasks", "user:1", Wishes::default())
+        .start("demo", "all tasks", &USER, Wishes::default())
         .await;
     assert!(matches!(overlapping, Err(ControlError::Overlaps { .. })));
     let other = FAST.replace("\"chat\"", "\"email-draft\"");
     let second = rig
         .controller
-        .start(&other, "too", "user:1", Wishes::default())
+        .start(&other, "too", &USER, Wishes::default())
         .await;
     let second = second.expect("a rollout").0;
     assert_ne!(first.salt, second.salt);
     rig.second(0, |_| false).await;
     assert_eq!(rig.flags.live().rollouts.len(), 2);
-    let rolled = rig
-        .controller
-        .rollback(&first.id, 1, "stop", "user:1")
-        .await;
+    let rolled = rig.controller.rollback(&first.id, 1, "stop", &USER).await;
     assert_eq!(rolled.expect("rolled back").state, State::RolledBack);
     assert_eq!(rig.serves(), 0.0);
     let again = rig
@@ -221,7 +271,7 @@ async fn rollouts_beside_each_other_have_other_tasks_and_other_users() {
         .start(
             FAST,
             "again",
-            "user:1",
+            &USER,
             Wishes {
                 keep_users: true,
                 take_back: true,
@@ -247,7 +297,7 @@ async fn a_person_lowers_at_once_and_raises_when_it_is_written() {
     let share = |value| Percent::new(value).expect("a share");
     let set = |version, value| {
         rig.controller
-            .set_share(&id, version, share(value), "so", "user:1")
+            .set_share(&id, version, share(value), "so", &USER)
     };
     rig.store.0.lock().is_full = true;
     assert!(matches!(set(1, 20.0).await, Err(ControlError::Store(_))));
@@ -287,27 +337,27 @@ async fn what_has_ended_decides_until_it_is_let_go() {
         ..steered
     });
     let id = rig.started().await.id;
-    let early = rig.controller.release(&id, 1, "so", "user:1").await;
+    let early = rig.controller.release(&id, 1, "so", &USER).await;
     match early.expect_err("it is under way") {
         ControlError::Refused { why, .. } => assert!(why.contains("running"), "{why}"),
         other => panic!("{other}"),
     }
-    let rolled = rig.controller.rollback(&id, 1, "bad", "user:1").await;
+    let rolled = rig.controller.rollback(&id, 1, "bad", &USER).await;
     assert_eq!(rolled.expect("rolled back").version, 2);
     assert_eq!(rig.serves(), 0.0);
-    let stale = rig.controller.release(&id, 1, "so", "user:1").await;
+    let stale = rig.controller.release(&id, 1, "so", &USER).await;
     assert!(matches!(stale, Err(ControlError::Stale { .. })));
     rig.store.0.lock().is_full = true;
-    let unwritten = rig.controller.release(&id, 2, "so", "user:1").await;
+    let unwritten = rig.controller.release(&id, 2, "so", &USER).await;
     assert!(matches!(unwritten, Err(ControlError::Store(_))));
     assert_eq!(rig.serves(), 0.0, "written first");
     rig.store.0.lock().is_full = false;
     rig.second(0, |_| false).await;
-    let released = rig.controller.release(&id, 2, "mended", "user:1").await;
+    let released = rig.controller.release(&id, 2, "mended", &USER).await;
     assert!(released.expect("let go").released_at.is_some());
     assert_eq!(rig.serves(), 3.0);
     assert_eq!(rig.alerts(AlertKind::NotConverged), 0);
-    let again = rig.controller.release(&id, 3, "so", "user:1").await;
+    let again = rig.controller.release(&id, 3, "so", &USER).await;
     assert!(matches!(again, Err(ControlError::Refused { .. })));
     assert_eq!(rig.actions(), ["started", "rolled-back", "released"]);
     let why = rig.controller.why(&id).await.expect("a history");
@@ -336,7 +386,7 @@ async fn a_pause_shifts_the_soak() {
     rig.second(10, |_| false).await;
     let soaked = rig.status(&id).await.soaked_ms;
     rig.controller
-        .pause(&id, 1, "wait", "user:1")
+        .pause(&id, 1, "wait", &USER)
         .await
         .expect("paused");
     for _ in 0..20 {
@@ -344,7 +394,7 @@ async fn a_pause_shifts_the_soak() {
     }
     assert_eq!(rig.status(&id).await.soaked_ms, soaked);
     rig.controller
-        .resume(&id, 2, "go", "user:1")
+        .resume(&id, 2, "go", &USER)
         .await
         .expect("resumed");
     rig.second(10, |_| false).await;
@@ -368,7 +418,7 @@ async fn a_second_process_follows_and_writes_nothing() {
     let other_name = other_name.await.expect("a controller");
     assert!(!other_name.tick().await);
     assert_eq!(other.serves(), 10.0);
-    let refused = other_name.pause(&id, 1, "wait", "user:1").await;
+    let refused = other_name.pause(&id, 1, "wait", &USER).await;
     assert!(matches!(refused, Err(ControlError::NotInControl)));
 }
 
@@ -405,7 +455,7 @@ async fn fixed_thresholds_judge_where_the_plan_says_so() {
     let plan = FAST.replace("tasks =", "judge = \"thresholds\"\ntasks =");
     let status = rig
         .controller
-        .start(&plan, "as before", "user:1", Wishes::default())
+        .start(&plan, "as before", &USER, Wishes::default())
         .await;
     let id = status.expect("a rollout").0.id;
     rig.second(0, |_| false).await;

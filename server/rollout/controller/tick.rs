@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{
-    Change, Controller, SELF, Writer,
+    Change, Controller, Writer,
     entry::{Author, Entry, Next, Turn},
     memory::{self, Memory},
     notices, probe,
@@ -16,6 +16,7 @@ use crate::{
     rollout::{
         decision::{Decision, NotCounted, decide},
         evidence::Level,
+        record::{Action, Actor},
         status::{Moment, State, Status},
         store::{Commit, CommitError, RolloutChange},
     },
@@ -94,7 +95,7 @@ impl Controller {
                 _ => cause.to_string(),
             };
             let by = Author {
-                actor: SELF,
+                actor: &Actor::Controller,
                 reason: &reason,
             };
             entry.lower(Turn::RollBack, by, Vec::new(), now, &self.world);
@@ -105,7 +106,7 @@ impl Controller {
             lowered.push(entry.status.id.clone());
         }
         for id in &lowered {
-            self.in_force(&mut inner, id, "rolled-back", now);
+            self.in_force(&mut inner, id, Action::RolledBack, now);
         }
         !lowered.is_empty()
     }
@@ -121,7 +122,7 @@ impl Controller {
     }
 
     /// Publishes a change that is in force in memory, checks it, and tells who listens.
-    pub(super) fn in_force(&self, inner: &mut Memory, id: &str, action: &str, now: Moment) {
+    pub(super) fn in_force(&self, inner: &mut Memory, id: &str, action: Action, now: Moment) {
         self.publish(inner);
         let Some(entry) = inner.get_mut(id) else {
             return;
@@ -144,10 +145,10 @@ impl Controller {
         let Status { share, state, .. } = &entry.status;
         let (share, state) = (share.get(), state.name());
         let reason = &entry.status.reason;
-        if matches!(action, "rolled-back" | "held") {
+        if matches!(action, Action::RolledBack | Action::Held) {
             tracing::warn!(
                 rollout = id,
-                action,
+                %action,
                 share,
                 state,
                 reason,
@@ -156,7 +157,7 @@ impl Controller {
         } else {
             tracing::info!(
                 rollout = id,
-                action,
+                %action,
                 share,
                 state,
                 reason,
@@ -165,7 +166,7 @@ impl Controller {
         }
         // Nobody needs to listen.
         let _ = self.changes.send(Arc::new(Change {
-            action: action.to_owned(),
+            action,
             at: now.wall,
             status: entry.status.clone(),
         }));
@@ -307,7 +308,7 @@ impl Controller {
                 }
                 None => inner.add(next.entry),
             }
-            self.in_force(&mut inner, &id, &next.audit.action, now);
+            self.in_force(&mut inner, &id, next.audit.action, now);
         }
     }
 }
@@ -449,7 +450,7 @@ impl Entry {
             Decision::Complete => (Turn::Complete, "the last stage is over".into()),
         };
         let by = Author {
-            actor: SELF,
+            actor: &Actor::Controller,
             reason: &reason,
         };
         let mut next = self.turn(turn, by, now, world);

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::{_core::config::Algorithm, rollout::plan::Known};
+use crate::{
+    _core::{actor::Actor, config::Algorithm},
+    rollout::plan::Known,
+};
 
 const STATES: [State; 9] = [
     State::Running,
@@ -69,7 +72,7 @@ fn status(state: State, stage: usize) -> Status {
         stage_began_at: now() - TimeDelta::hours(2),
         ended_at: None,
         released_at: None,
-        changed_by: "user:1".into(),
+        changed_by: Actor::User(1),
         reason: "so".into(),
         clear_since: Some(now() - TimeDelta::hours(1)),
         told: Default::default(),

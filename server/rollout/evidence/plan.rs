@@ -1,11 +1,12 @@
 //! What evidence is held against.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::users;
 
 /// What evidence is to be held against; part of a plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EvidencePlan {
     /// Rollback at E ≥ this.
     pub rollback: f64,

@@ -57,7 +57,7 @@ impl Kind {
 }
 
 /// How often one kind came since the share last changed, and what that proves.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KindEvidence {
     /// Which.
@@ -72,11 +72,12 @@ pub struct KindEvidence {
     pub candidate_users: [u32; 2],
     /// The evidence that it meets more of the candidate's users, divided by its part of the error
     /// rate: a hold at 100.
+    #[serde(deserialize_with = "super::read_finite")]
     pub e: f64,
 }
 
 /// What is proven of outcomes that are not counted.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UncountedEvidence {
     /// First attempts of control since the share last changed, whatever their end.

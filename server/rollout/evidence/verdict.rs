@@ -1,7 +1,9 @@
 //! What evidence amounts to at one moment.
 
+use std::fmt;
+
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     Evidence, HOUR_MS, Level,
@@ -39,6 +41,17 @@ pub enum Metric {
     Feedback,
 }
 
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Errors => "errors",
+            Self::Slow => "slow",
+            Self::VerySlow => "very-slow",
+            Self::Feedback => "feedback",
+        })
+    }
+}
+
 /// Which test took a rollout back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -66,7 +79,7 @@ pub enum Reference {
 }
 
 /// The evidence of one metric.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricEvidence {
     /// Which.
@@ -74,34 +87,40 @@ pub struct MetricEvidence {
     /// Its part in the whole, 0 to 1.
     pub weight: f64,
     /// The evidence that the candidate is worse in it; 1 says nothing.
+    #[serde(deserialize_with = "read_finite")]
     pub e: f64,
 }
 
 /// Whether the candidate's error rate is above what the plan ever allows.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AbsoluteLimit {
     /// The limit, 0 to 1.
     pub limit: f64,
     /// The evidence that the candidate is above it.
+    #[serde(deserialize_with = "read_finite")]
     pub e: f64,
     /// The same over the last hour alone.
+    #[serde(deserialize_with = "read_finite")]
     pub last_hour: f64,
     /// The candidate is above it, and still is.
     pub broken: bool,
     /// The evidence that control is above it, over the last hour.
+    #[serde(deserialize_with = "read_finite")]
     pub control_last_hour: f64,
     /// Control is failing as well.
     pub control_broken: bool,
     /// The evidence that the candidate fails more than control, open bins included.
+    #[serde(deserialize_with = "read_finite")]
     pub worse: f64,
 }
 
 /// Whether users fall on the arms as the share says.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SampleRatio {
     /// The evidence that they do not.
+    #[serde(deserialize_with = "read_finite")]
     pub e: f64,
     /// 1/E, at most 1: valid at every moment.
     pub p: f64,
@@ -110,7 +129,7 @@ pub struct SampleRatio {
 }
 
 /// What is proven for the next stage, since this one began.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Promotion {
     /// When the stage began, in milliseconds since 1970.
@@ -120,6 +139,7 @@ pub struct Promotion {
     /// At least so many users made them (exact up to a few hundred).
     pub users: u64,
     /// The evidence that the candidate is no worse than the stage tolerates, or good enough anyway.
+    #[serde(deserialize_with = "read_finite")]
     pub e: f64,
     /// Enough for a person to promote it (α = 0.05).
     pub recommended: bool,
@@ -130,7 +150,7 @@ pub struct Promotion {
 }
 
 /// What one arm has seen since the rollout began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArmCounts {
     /// Users, each counted in the arm where it was first seen; a lower bound for many.
@@ -148,7 +168,7 @@ pub struct ArmCounts {
 }
 
 /// What evidence amounts to at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// The moment, in milliseconds since 1970.
@@ -162,10 +182,12 @@ pub struct Verdict {
     /// In words.
     pub why: String,
     /// The evidence over all metrics that the candidate is worse: rollback at 100 by default.
+    #[serde(deserialize_with = "read_finite")]
     pub e: f64,
     /// By metric.
     pub metrics: Vec<MetricEvidence>,
     /// The evidence that the candidate fails more than control at all; ten times as much is needed.
+    #[serde(deserialize_with = "read_finite")]
     pub crash: f64,
     /// The absolute limit.
     pub absolute: AbsoluteLimit,
@@ -206,7 +228,7 @@ impl Verdict {
             why,
             e,
             metrics: metrics(evidence).to_vec(),
-            crash: evidence.crash.value(),
+            crash: finite(evidence.crash.value()),
             absolute,
             sample_ratio,
             reference: reference(evidence),
@@ -221,7 +243,7 @@ impl Verdict {
 /// The evidence of each metric.
 fn metrics(evidence: &Evidence) -> [MetricEvidence; 4] {
     let [errors, p50, p95, p99, feedback] = evidence.streams.each_ref().map(|s| s.value());
-    let values = [errors, (p50 + p95) / 2.0, p99, feedback];
+    let values = [errors, (p50 + p95) / 2.0, p99, feedback].map(finite);
     let weights = evidence.plan.normalised_weights();
     let names = [
         Metric::Errors,
@@ -238,10 +260,21 @@ fn metrics(evidence: &Evidence) -> [MetricEvidence; 4] {
 
 /// The evidence over all metrics; their mean, which needs no independence.
 pub(super) fn overall(evidence: &Evidence) -> f64 {
-    metrics(evidence)
-        .iter()
-        .map(|metric| metric.weight * metric.e)
-        .sum()
+    let weighted = metrics(evidence).map(|metric| metric.weight * metric.e);
+    finite(weighted.iter().sum())
+}
+
+/// Evidence beyond all numbers is the greatest of them: JSON knows no infinity, and nothing times
+/// infinity is no number.
+pub(super) fn finite(e: f64) -> f64 {
+    e.min(f64::MAX)
+}
+
+/// Reads what was [`finite`]; an earlier release wrote null for what was beyond all numbers.
+pub(in crate::rollout) fn read_finite<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<f64, D::Error> {
+    Option::<f64>::deserialize(deserializer).map(|e| e.unwrap_or(f64::MAX))
 }
 
 /// Which test calls for a rollback, if one does.
@@ -280,17 +313,17 @@ fn absolute(evidence: &Evidence) -> AbsoluteLimit {
         .for_each(|bin| crash.judge(bin));
     AbsoluteLimit {
         limit,
-        e,
-        last_hour: candidate_last_hour,
+        e: finite(e),
+        last_hour: finite(candidate_last_hour),
         broken: e >= evidence.plan.rollback * A_TENTH && candidate_last_hour >= STILL_FAILING,
-        control_last_hour,
+        control_last_hour: finite(control_last_hour),
         control_broken: control_last_hour >= FAILING,
-        worse: crash.value(),
+        worse: finite(crash.value()),
     }
 }
 
 fn sample_ratio(evidence: &Evidence) -> SampleRatio {
-    let e = evidence.sample_ratio.value();
+    let e = finite(evidence.sample_ratio.value());
     SampleRatio {
         e,
         p: (1.0 / e).min(1.0),
@@ -363,7 +396,7 @@ fn promotion(evidence: &Evidence, level: Level) -> Promotion {
     let stage = &evidence.stage;
     let [dual, good] = [stage.dual.value(), stage.good.value()];
     // Either is enough; the mean of both is one test at the same error rate.
-    let e = (dual + good) / 2.0;
+    let e = finite((dual + good) / 2.0);
     let may = level < Level::Hold;
     let why = if !may {
         "no promotion while the evidence says hold"
@@ -386,5 +419,29 @@ fn promotion(evidence: &Evidence, level: Level) -> Promotion {
         recommended: may && e >= RECOMMENDED,
         proven: may && e >= PROVEN,
         why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn evidence_beyond_all_numbers_is_read_back_as_it_was_written() {
+        let all = MetricEvidence {
+            metric: Metric::Errors,
+            weight: 0.5,
+            e: finite(f64::INFINITY),
+        };
+        let text = serde_json::to_string(&all).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<MetricEvidence>(&text).expect("the same"),
+            all
+        );
+        let earlier = r#"{"metric":"errors","weight":0.5,"e":null}"#;
+        assert_eq!(
+            serde_json::from_str::<MetricEvidence>(earlier).expect("the same"),
+            all
+        );
     }
 }

@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     _core::{
+        actor::Actor,
         config::Algorithm,
         declared::Declared,
         errors::{ErrorCode, RpcError},
@@ -14,14 +15,13 @@ use crate::{
         units::{Percent, counted},
     },
     rollout::{
-        audit::{RELEASED, capital},
-        controller::{Change, ControlError, Moves, SELF, View},
+        audit::capital,
+        controller::{ControlError, Moves, View},
         decision::{Arm, Finding, NotCounted},
-        evidence::{EvidencePlan, Level},
+        evidence::{EvidencePlan, Level, Verdict},
         plan::{Plan, PlanFault, PlanFaults},
         simulate::planner::{self, PlannedStage, Sight, StageSight},
         status::{Models, State, Status},
-        store::AuditRow,
     },
 };
 
@@ -62,7 +62,7 @@ pub(super) struct RolloutState {
     /// When it was let go, so that it decides no more.
     released_at: Option<DateTime<Utc>>,
     /// Who made the last change: `user:7`, `controller`.
-    changed_by: String,
+    changed_by: Actor,
     /// Why.
     reason: String,
     /// The models of both arms as they were at the start; none in rollouts of an earlier release.
@@ -115,7 +115,7 @@ impl RolloutState {
             share: status.share,
             soaked_ms: status.soaked_ms,
             level: match status.state {
-                State::RolledBack if status.changed_by == SELF => Level::Rollback,
+                State::RolledBack if status.changed_by == Actor::Controller => Level::Rollback,
                 _ => status.told.level.unwrap_or(Level::Clear),
             },
             version: status.version,
@@ -163,7 +163,7 @@ pub(super) struct RolloutDetails {
     /// What the judge finds now.
     finding: Finding,
     /// The evidence in figures.
-    verdict: Value,
+    verdict: Verdict,
 }
 
 impl RolloutDetails {
@@ -323,90 +323,6 @@ fn blind(plan: &Plan, (requests_per_day, baseline): (f64, f64)) -> Vec<String> {
     sight.blind().map(warn).chain(sight.unproven()).collect()
 }
 
-/// Where a rollout was at a moment.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct Place {
-    /// What it was doing.
-    state: State,
-    /// The stage it was in, counted from 1.
-    stage: usize,
-    /// Users below this share got the candidate.
-    share: Percent,
-    /// When a person let go of it; missing before that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    released_at: Option<DateTime<Utc>>,
-}
-
-impl Place {
-    /// As the history keeps it, where stages count from 0.
-    fn of(kept: Value) -> Option<Self> {
-        let mut place: Self = serde_json::from_value(kept).ok()?;
-        place.stage += 1;
-        Some(place)
-    }
-}
-
-/// One line of a rollout's history.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct HistoryEntry {
-    /// When.
-    pub(super) at: DateTime<Utc>,
-    /// Who: `user:7`, `controller`.
-    pub(super) actor: String,
-    /// What was done: `started`, `advanced`, `rolled-back`, …
-    pub(super) action: String,
-    /// Why.
-    pub(super) reason: String,
-    /// Where the rollout was before; null at the start.
-    before: Option<Place>,
-    /// Where it was after.
-    after: Option<Place>,
-    /// The version that this made.
-    pub(super) version: i64,
-}
-
-impl HistoryEntry {
-    pub(super) fn new(row: AuditRow) -> Self {
-        let at = row.at.trunc_subsecs(3);
-        Self {
-            at,
-            before: Place::of(row.before),
-            after: Place::of(row.after).map(|place| Place {
-                // The end of a rollout stays what it was.
-                released_at: (row.action == RELEASED).then_some(at),
-                ..place
-            }),
-            actor: row.actor,
-            action: row.action,
-            reason: row.reason,
-            version: row.version,
-        }
-    }
-}
-
-impl HistoryEntry {
-    /// A change that is in force and not in the history yet.
-    pub(super) fn of_change(change: &Change) -> Self {
-        let status = &change.status;
-        Self {
-            at: change.at.trunc_subsecs(3),
-            actor: status.changed_by.clone(),
-            action: change.action.clone(),
-            reason: status.reason.clone(),
-            before: None,
-            after: Some(Place {
-                state: status.state,
-                stage: status.stage + 1,
-                share: status.share,
-                released_at: status.released_at,
-            }),
-            version: status.version,
-        }
-    }
-}
-
 /// Why a plan was not taken.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct PlanRefused {
@@ -485,9 +401,9 @@ pub(super) fn changed(
         ..
     } = &status;
     if status.state == State::RolledBack {
-        tracing::warn!(actor = changed_by, rollout = id, %share, version, reason, "rollout: {action}");
+        tracing::warn!(actor = %changed_by, rollout = id, %share, version, reason, "rollout: {action}");
     } else {
-        tracing::info!(actor = changed_by, rollout = id, %share, version, reason, "rollout: {action}");
+        tracing::info!(actor = %changed_by, rollout = id, %share, version, reason, "rollout: {action}");
     }
     Ok(RolloutState::new(&status))
 }

@@ -12,7 +12,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::answers::{HistoryEntry, RolloutState, refusal};
+use super::{
+    answers::{RolloutState, refusal},
+    history::HistoryEntry,
+};
 use crate::{
     _core::{errors::RpcError, procedure::Tracked},
     rollout::{

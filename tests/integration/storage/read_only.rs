@@ -4,6 +4,7 @@ use std::{path::Path, process::Command, sync::Arc};
 
 use modelramp::{
     _core::{
+        actor::Actor,
         assignment::Subject,
         auth::Role,
         config::{Config, Sources},
@@ -140,7 +141,7 @@ async fn kept_rollout(url: &str) -> String {
     .await
     .unwrap();
     let started = controller
-        .start(PLAN, "try it", "user:1", Wishes::default())
+        .start(PLAN, "try it", &Actor::User(1), Wishes::default())
         .await;
     let id = started.unwrap().0.id;
     assert!(controller.tick().await);
@@ -164,7 +165,7 @@ async fn kept_rollout(url: &str) -> String {
         });
     }
     // Evidence is stored with each change, and else every few seconds.
-    let paused = controller.pause(&id, 1, "enough", "user:1").await;
+    let paused = controller.pause(&id, 1, "enough", &Actor::User(1)).await;
     paused.unwrap();
     // A stop writes the rest and gives back the lease.
     controller.run(async {}).await;

@@ -1,13 +1,18 @@
 //! Rollouts and alerts as they are stored, and what a commit does when something fails.
 
 use modelramp::{
-    _core::assignment::Variant,
+    _core::{assignment::Variant, units::Percent},
     ai_metrics::{Event, EventStore, Outcome},
     alerting::{Alert, AlertKind, Outbox, Severity},
     providers::fault::FaultKind,
-    rollout::store::{
-        AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
-        StoredStatus,
+    rollout::{
+        observation::Step,
+        record::{Action, Actor, Record, Standing},
+        status::State,
+        store::{
+            AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
+            StoredStatus,
+        },
     },
     storage::Storage,
 };
@@ -43,17 +48,37 @@ pub(super) fn rollout(version: i64) -> StoredRollout {
     }
 }
 
+fn standing(share: f64) -> Standing {
+    Standing {
+        state: State::WaitingAtGate { recommended: true },
+        stage: 1,
+        share: Percent::new(share).unwrap(),
+        soaked_ms: 12,
+    }
+}
+
 pub(super) fn audit(version: i64) -> AuditRow {
     AuditRow {
         id: format!("0193f0c2-0000-7000-8000-0000000001{version:02}"),
         rollout_id: ROLLOUT.into(),
         at: at(version),
-        actor: "user:7".into(),
-        action: "advanced".into(),
+        actor: Actor::User(7),
+        action: Action::Started,
         reason: "all's well".into(),
-        before: json!({"share": 10}),
-        after: json!({"share": 50}),
-        evidence: json!({"e": 0.3}),
+        before: Some(standing(10.0)),
+        after: standing(50.0),
+        record: Ok(Record {
+            cursor: 7,
+            at_ms: 0,
+            step: Step::Stage {
+                share: Percent::FULL,
+                rho_bad: 0.1 + 0.2,
+            },
+            finding: None,
+            verdict: None,
+            models: Some("glm → oss".into()),
+            moves: Vec::new(),
+        }),
         version,
     }
 }

@@ -26,7 +26,7 @@ async fn a_start_that_takes_users_back_has_to_be_meant() {
             take_back,
             ..Wishes::default()
         };
-        let started = rig.controller.start(plan, "try it", "user:1", wishes);
+        let started = rig.controller.start(plan, "try it", &USER, wishes);
         started.await
     };
     let (status, moves) = start(ALL, false).await.expect("nobody has anything yet");
@@ -63,12 +63,12 @@ async fn a_start_that_takes_users_back_has_to_be_meant() {
     let version = onwards.version;
     let ended = rig
         .controller
-        .rollback(&onwards.id, version, "enough", "user:1");
+        .rollback(&onwards.id, version, "enough", &USER);
     ended.await.expect("rolled back");
     let (heir, _) = start(&quarter, true).await.expect("it is meant");
     let late = rig
         .controller
-        .release(&onwards.id, version + 1, "so", "user:1");
+        .release(&onwards.id, version + 1, "so", &USER);
     match late.await.expect_err("it decides nothing") {
         ControlError::Refused { why, .. } => assert!(why.contains(&heir.id), "{why}"),
         other => panic!("{other}"),
@@ -91,7 +91,7 @@ async fn the_beginning_of_an_id_is_enough_where_no_other_begins_so() {
     let other = FAST.replace("\"chat\"", "\"email-draft\"");
     rig.clock.pass(86_400_000);
     let wishes = Wishes::default();
-    let second = rig.controller.start(&other, "too", "user:1", wishes).await;
+    let second = rig.controller.start(&other, "too", &USER, wishes).await;
     let second = second.expect("a rollout").0.id;
     let common = id.bytes().zip(second.bytes());
     let common = common.take_while(|(a, b)| a == b).count();
@@ -106,7 +106,7 @@ async fn the_beginning_of_an_id_is_enough_where_no_other_begins_so() {
     let got = rig.controller.get(beginning).await.expect("one");
     let paused = rig
         .controller
-        .pause(beginning, got.status.version, "wait", "user:1");
+        .pause(beginning, got.status.version, "wait", &USER);
     assert_eq!(paused.await.expect("paused").id, id);
     let nobody = rig.controller.get("ffff").await;
     assert!(matches!(nobody, Err(ControlError::UnknownRollout { .. })));

@@ -21,7 +21,7 @@ struct Life {
     state: State,
     share: f64,
     stage: usize,
-    actions: Vec<String>,
+    actions: Vec<&'static str>,
     alerts: Vec<String>,
 }
 
@@ -44,7 +44,10 @@ async fn live(mishap: Option<(usize, Mishap)>) -> (Life, usize) {
         let user = *rig.user.lock();
         let is_written = if matches!(status.state, State::WaitingAtGate { .. }) {
             let version = status.version;
-            let approved = rig.controller.approve(&id, version, "go", "user:2").await;
+            let approved = rig
+                .controller
+                .approve(&id, version, "go", &Actor::User(2))
+                .await;
             approved.is_ok()
         } else {
             rig.second(200, |variant| is_last && candidate_fails(variant))
@@ -74,7 +77,7 @@ async fn live(mishap: Option<(usize, Mishap)>) -> (Life, usize) {
         state: status.state,
         share: status.share.get(),
         stage: status.stage,
-        actions: db.audit.iter().map(|it| it.action.clone()).collect(),
+        actions: db.audit.iter().map(|it| it.action.name()).collect(),
         alerts: db.alerts.iter().map(|it| it.title.clone()).collect(),
     };
     (life, db.commits - commits)

@@ -42,7 +42,7 @@ async fn a_rating_while_a_change_is_written_counts() {
     let id = rig.started().await.id;
     rig.second(50, |_| false).await;
     rig.store.0.lock().is_hanging = true;
-    let pause = rig.controller.pause(&id, 1, "wait", "user:1");
+    let pause = rig.controller.pause(&id, 1, "wait", &USER);
     let rate = async {
         sleep(GAP).await;
         rig.request(|_| false);
@@ -57,9 +57,9 @@ async fn a_rating_while_a_change_is_written_counts() {
     let (paused, ()) = tokio::join!(pause, rate);
     assert_eq!(paused.expect("paused").state, State::Paused);
     let view = rig.controller.get(&id).await.expect("a rollout");
-    assert_eq!(view.verdict["candidate"]["badRatings"], 1);
+    assert_eq!(view.verdict.candidate.bad_ratings, 1);
     let status = rig.status(&id).await;
-    let resumed = rig.controller.resume(&id, status.version, "go", "user:1");
+    let resumed = rig.controller.resume(&id, status.version, "go", &USER);
     resumed.await.expect("resumed");
     let replay = rig.controller.replay(&id).await.expect("a replay");
     assert!(replay.is_identical, "{replay:?}");

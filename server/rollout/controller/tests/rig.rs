@@ -2,6 +2,9 @@
 
 use super::{store::MemoryStore, *};
 
+/// Who steers.
+pub(super) static USER: Actor = Actor::User(1);
+
 /// A plan that proves itself in seconds.
 pub(super) const FAST: &str = r#"
 name = "fast"
@@ -129,10 +132,7 @@ impl Rig {
             take_back: true,
             ..Wishes::default()
         };
-        let status = self
-            .controller
-            .start(FAST, "try it", "user:1", wishes)
-            .await;
+        let status = self.controller.start(FAST, "try it", &USER, wishes).await;
         let status = status.expect("a rollout");
         self.second(0, |_| false).await;
         status.0
@@ -208,8 +208,8 @@ impl Rig {
         db.alerts.iter().filter(|it| it.kind == kind).count()
     }
 
-    pub(super) fn actions(&self) -> Vec<String> {
+    pub(super) fn actions(&self) -> Vec<&'static str> {
         let db = self.store.0.lock();
-        db.audit.iter().map(|row| row.action.clone()).collect()
+        db.audit.iter().map(|row| row.action.name()).collect()
     }
 }

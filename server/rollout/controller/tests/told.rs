@@ -22,16 +22,16 @@ async fn ratings_are_folded_and_replayed() {
         rig.second(50, |_| false).await;
         if second == 5 {
             rig.controller
-                .pause(&id, 1, "wait", "user:1")
+                .pause(&id, 1, "wait", &USER)
                 .await
                 .expect("paused");
         }
     }
     // Evidence is written with each change, and else every few seconds.
-    let resumed = rig.controller.resume(&id, 2, "go on", "user:1").await;
+    let resumed = rig.controller.resume(&id, 2, "go on", &USER).await;
     resumed.expect("resumed");
     let view = rig.controller.get(&id).await.expect("a rollout");
-    assert_eq!(view.verdict["candidate"]["goodRatings"], 100);
+    assert_eq!(view.verdict.candidate.good_ratings, 100);
     let replay = rig.controller.replay(&id).await.expect("a replay");
     assert!(replay.is_identical && replay.ratings == 200, "{replay:?}");
 }

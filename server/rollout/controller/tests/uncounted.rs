@@ -35,7 +35,7 @@ impl Crowd {
         );
         let started = rig
             .controller
-            .start(&plan, "try it", "user:1", Wishes::default())
+            .start(&plan, "try it", &USER, Wishes::default())
             .await;
         let id = started.expect("a rollout").0.id;
         rig.second(0, |_| false).await;
@@ -177,7 +177,11 @@ async fn nothing_that_was_found_before_and_takes_nothing_back_hides_it() {
     }
     let view = crowd.rig.controller.get(&crowd.id).await.expect("a view");
     assert_ne!(view.status.state, State::RolledBack);
-    assert_eq!(view.verdict["level"], "rollback", "by what does not judge");
+    assert_eq!(
+        view.verdict.level,
+        crate::rollout::evidence::Level::Rollback,
+        "by what does not judge"
+    );
     let served = crowd.served(candidate_only(TOO_LONG)).await;
     assert!(served <= 40, "{served}");
     let reason = crowd.rig.status(&crowd.id).await.reason;
@@ -208,7 +212,7 @@ async fn one_that_the_last_release_ended_replays_as_it_did() {
     }
     let version = crowd.rig.status(&crowd.id).await.version;
     let controller = &crowd.rig.controller;
-    let ended = controller.rollback(&crowd.id, version, "enough", "user:1");
+    let ended = controller.rollback(&crowd.id, version, "enough", &USER);
     ended.await.expect("an end");
     crowd.rig.controller.tick().await;
     {
@@ -228,8 +232,9 @@ async fn one_that_the_last_release_ended_replays_as_it_did() {
             without(&mut stored.status, key);
         }
         for row in &mut db.audit {
-            if let Some(verdict) = row.evidence["verdict"].as_object_mut() {
-                verdict.remove("uncounted");
+            let record = row.record.as_mut().expect("a record");
+            if let Some(verdict) = &mut record.verdict {
+                verdict.uncounted = None;
             }
         }
     }
@@ -321,7 +326,7 @@ async fn saying_no_to_a_third_holds_and_where_control_never_does_it_takes_back()
             assert_eq!(crowd.rig.alerts(AlertKind::Hold), 1);
             let version = crowd.rig.status(&crowd.id).await.version;
             let controller = &crowd.rig.controller;
-            let advanced = controller.advance(&crowd.id, version, "meant so", "user:1");
+            let advanced = controller.advance(&crowd.id, version, "meant so", &USER);
             advanced.await.expect("a person may go on");
         }
     }
@@ -362,7 +367,7 @@ async fn a_rollout_of_the_last_release_is_watched_from_its_next_start() {
         let paused = crowd
             .rig
             .controller
-            .pause(&crowd.id, version, "wait", "user:1");
+            .pause(&crowd.id, version, "wait", &USER);
         let version = paused.await.expect("a pause").version;
         crowd.rig.clock.pass(10_000);
         crowd.rig.controller.tick().await;
@@ -377,15 +382,13 @@ async fn a_rollout_of_the_last_release_is_watched_from_its_next_start() {
             assert_eq!(stored.cursor > 0, has_events);
             without(&mut stored.evidence["evidence"]);
             let paused = db.audit.last_mut().expect("a pause");
-            without(&mut paused.evidence["verdict"]);
+            let record = paused.record.as_mut().expect("a record");
+            record.verdict.as_mut().expect("a verdict").uncounted = None;
         }
         let rig = crowd.rig.reborn().await;
         rig.second(0, |_| false).await;
         let crowd = Crowd { rig, ..crowd };
-        let resumed = crowd
-            .rig
-            .controller
-            .resume(&crowd.id, version, "on", "user:1");
+        let resumed = crowd.rig.controller.resume(&crowd.id, version, "on", &USER);
         resumed.await.expect("before the next event");
         let served = crowd.served(candidate_only(TOO_LONG)).await;
         assert!(served < 24, "{served}");

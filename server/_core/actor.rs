@@ -1,0 +1,97 @@
+//! Who did something, as histories name it.
+
+use std::{borrow::Cow, fmt};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Who did something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The controller, by what it found.
+    Controller,
+    /// A user, by id.
+    User(i64),
+    /// The settings, by what they say at a start.
+    Settings,
+    /// Somebody else, in the words of whoever stored it.
+    Other(Box<str>),
+}
+
+impl Actor {
+    const CONTROLLER: &str = "controller";
+    const SETTINGS: &str = "settings";
+    const USER: &str = "user:";
+
+    /// Reads what [`fmt::Display`] writes.
+    pub fn parse(text: &str) -> Self {
+        match text.strip_prefix(Self::USER).map(str::parse) {
+            _ if text == Self::CONTROLLER => Self::Controller,
+            _ if text == Self::SETTINGS => Self::Settings,
+            // Only as it is written: what is stored is not changed by reading it.
+            Some(Ok(id)) if format!("{}{id}", Self::USER) == text => Self::User(id),
+            _ => Self::Other(text.into()),
+        }
+    }
+}
+
+/// `controller`, `settings`, `user:7`.
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Controller => f.write_str(Self::CONTROLLER),
+            Self::Settings => f.write_str(Self::SETTINGS),
+            Self::User(id) => write!(f, "{}{id}", Self::USER),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl Serialize for Actor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Actor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self::parse(&text))
+    }
+}
+
+impl JsonSchema for Actor {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Actor".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        String::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actors_are_read_as_they_are_written() {
+        for text in [
+            "controller",
+            "settings",
+            "user:7",
+            "user:-7",
+            "user:07",
+            "user:",
+            "",
+            "User:7",
+        ] {
+            assert_eq!(Actor::parse(text).to_string(), text);
+        }
+        assert_eq!(Actor::parse("user:7"), Actor::User(7));
+        assert_eq!(Actor::parse("user:07"), Actor::Other("user:07".into()));
+    }
+}
