@@ -9,6 +9,7 @@ mod migrations;
 #[cfg(unix)]
 mod probe;
 mod read_only;
+mod recorded;
 mod restart;
 mod rollouts;
 mod upkeep;
