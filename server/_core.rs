@@ -13,6 +13,7 @@ pub mod database_url;
 pub mod declared;
 pub mod errors;
 pub mod feature_flags;
+pub mod http_client;
 pub mod iso_text;
 pub mod js;
 pub mod json_text;

@@ -25,6 +25,7 @@ use crate::{
         config::{Config, Environment, local_url},
         errors::in_full,
         feature_flags::FeatureFlags,
+        http_client,
         registry::Registry,
         site::Site,
         tasks::Tasks,
@@ -100,8 +101,7 @@ impl App {
         config: Config,
         extend: impl FnOnce(&mut Registry),
     ) -> anyhow::Result<Self> {
-        // A provider that was installed before is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        http_client::install_tls();
         // Before the first event, whose series would count for nobody.
         prometheus::install();
         let catalog = Catalog::load(

@@ -7,11 +7,11 @@ use chrono::DateTime;
 use reqwest::{
     Client, Response,
     header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
-    redirect,
 };
 use url::Url;
 
 use super::{DeliveryError, dispatcher::DELIVERY_TIMEOUT};
+use crate::_core::http_client;
 
 /// The most of a body that is looked at.
 const MAX_BODY: usize = 64;
@@ -24,15 +24,7 @@ pub(super) struct Receiver {
 
 impl Receiver {
     pub(super) fn new(url: &str) -> anyhow::Result<Self> {
-        // Another part of the process may have installed one already; any will do.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = Client::builder()
-            .user_agent(concat!("modelramp/", env!("CARGO_PKG_VERSION")))
-            .timeout(DELIVERY_TIMEOUT)
-            // What is signed for one receiver is not for another.
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .build()?;
+        let http = http_client::builder().timeout(DELIVERY_TIMEOUT).build()?;
         let url = Url::parse(url).context("the address is not a URL")?;
         Ok(Self { http, url })
     }

@@ -9,7 +9,10 @@ use clap::{Args, Subcommand};
 
 use super::table::clean;
 use crate::{
-    _core::config::{ChannelName, Config},
+    _core::{
+        config::{ChannelName, Config},
+        http_client,
+    },
     alerting::{Alert, Dispatcher, Outbox, Pending},
 };
 
@@ -43,8 +46,7 @@ fn channel(text: &str) -> Result<ChannelName, String> {
 #[expect(clippy::disallowed_methods, reason = "a command starts now")]
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
     let Command::Test { channel } = arguments.command;
-    // A provider that was installed before is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    http_client::install_tls();
     let dispatcher = Dispatcher::new(Arc::new(Nothing), &config.alerts)?;
     let channels = match channel {
         Some(channel) => vec![channel],

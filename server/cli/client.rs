@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header::AUTHORIZATION};
-use reqwest::{Url, redirect::Policy};
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::_core::{
     config::{ClientConfig, TOKEN_VARIABLE},
-    slips,
+    http_client, slips,
 };
 
 /// The longest that one call may take; a start reads a week of events.
@@ -98,11 +98,7 @@ struct Failure {
 impl Client {
     /// A client of the server there. Proxies are not asked: a token is for the server alone.
     pub(super) fn new(config: &ClientConfig) -> Result<Self, ClientError> {
-        // A provider that was installed before is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .redirect(Policy::none())
-            .no_proxy()
+        let http = http_client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .build()

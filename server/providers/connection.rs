@@ -17,6 +17,8 @@ use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
 use reqwest::{Client, ClientBuilder, Request, Response};
 use tower::util::MapRequestLayer;
 
+use crate::_core::http_client;
+
 /// A connection is made within this, or the provider counts as down.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -62,17 +64,12 @@ fn fresh() -> reqwest::Result<&'static Client> {
 }
 
 fn builder() -> ClientBuilder {
-    // Another part of the process may have installed one already; any will do.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     // Compression would hold steps of a stream back. What comes compressed unasked is read all the same.
     let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
-    Client::builder()
-        .user_agent(concat!("modelramp/", env!("CARGO_PKG_VERSION")))
+    http_client::builder()
         .default_headers(headers)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
         .connector_layer(MapRequestLayer::new(|target| {
             // Outside of `send` nobody asks.
             let _ = CONNECTS.try_with(|connects| connects.store(true, Ordering::Relaxed));

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::say;
 use crate::{
-    _core::units::counted,
+    _core::{http_client, units::counted},
     cli::{client::Client, drive::traffic::Progress},
 };
 
@@ -45,7 +45,7 @@ impl<'a> Story<'a> {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             client,
-            http: reqwest::Client::builder().no_proxy().build()?,
+            http: http_client::builder().build()?,
             sandbox: sandbox.parse().context("the sandbox has no address")?,
             progress,
             began: Instant::now(),

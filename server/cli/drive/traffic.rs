@@ -19,6 +19,8 @@ use tokio::{
 };
 use url::Url;
 
+use crate::_core::http_client;
+
 /// Requests that are open at once.
 const MAX_OPEN: usize = 500;
 /// One request; more than any deadline of the server.
@@ -141,12 +143,8 @@ struct User {
 impl Traffic {
     /// One user for each token.
     pub fn new(url: &Url, tokens: Vec<SecretString>, task: &'static str) -> anyhow::Result<Self> {
-        // A provider that was installed before is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
+        let http = http_client::builder()
             .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
             .build()
             .context("cannot make an HTTP client")?;
         let mut endpoint = url.clone();
