@@ -123,7 +123,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = tokio::runtime::Builder::new_multi_thread()
         // One is left to read and to answer health checks when all turns are taken.
-        .worker_threads(turns::places() + 1)
+        .worker_threads(turns::threads())
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
