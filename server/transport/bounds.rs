@@ -9,6 +9,7 @@ pub mod bodies;
 pub mod budget;
 pub mod connections;
 pub mod descriptors;
+mod frames;
 mod pace;
 pub mod socket;
 mod stream;

@@ -22,11 +22,15 @@ use tokio::{
 use super::{
     budget::{Budget, Held},
     connections::Slot,
+    frames::Frames,
     pace,
 };
 
 /// Unclaimed bytes of a connection that cost nothing: buffers of this size are there anyway.
 const FREE_BYTES: usize = 16 * 1024;
+/// Bytes that are read one after another before other connections have their turn: the smallest frames
+/// cost the most, and nobody else bounds how many of them are read at once.
+const FAIR_BYTES: usize = 64 * 1024;
 /// How long a peer may take no byte of what waits for it.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -34,6 +38,8 @@ const STALL: Duration = Duration::from_secs(30);
 pub struct Stream {
     inner: TcpStream,
     inflow: Arc<Inflow>,
+    /// Read without a pause.
+    read: usize,
     /// Since when a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
     // Lives as long as the bytes do, also as a socket.
@@ -49,6 +55,7 @@ pub struct Inflow {
 
 #[derive(Debug, Default)]
 struct Unclaimed {
+    frames: Frames,
     bytes: usize,
     since: Option<Instant>,
     held: Held,
@@ -63,6 +70,7 @@ impl Stream {
                 budget,
                 unclaimed: Mutex::default(),
             }),
+            read: 0,
             stalled: None,
             _slot: slot,
         }
@@ -103,7 +111,9 @@ impl Inflow {
         if unclaimed.bytes == 0 {
             return Held::default();
         }
-        std::mem::take(&mut *unclaimed).held
+        unclaimed.bytes = 0;
+        unclaimed.since = None;
+        std::mem::take(&mut unclaimed.held)
     }
 
     /// Whether something began so long ago that it should be whole.
@@ -114,14 +124,19 @@ impl Inflow {
             .is_some_and(|since| pace::deadline(since, unclaimed.bytes) <= Instant::now())
     }
 
-    fn add(&self, bytes: usize) -> io::Result<()> {
+    fn add(&self, new: &[u8]) -> io::Result<()> {
         let mut unclaimed = self.unclaimed.lock();
         let Unclaimed {
+            frames,
             bytes: all,
             since,
             held,
         } = &mut *unclaimed;
-        *all += bytes;
+        let stays = frames.read(new)?;
+        if stays == 0 {
+            return Ok(());
+        }
+        *all += stays;
         since.get_or_insert_with(Instant::now);
         if *all <= FREE_BYTES {
             return Ok(());
@@ -138,12 +153,20 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
-        let bytes = buffer.filled().len() - before;
-        if bytes > 0 {
-            self.inflow.add(bytes)?;
+        if self.read >= FAIR_BYTES {
+            self.read = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if read.is_pending() {
+            self.read = 0;
+        }
+        ready!(read)?;
+        let new = &buffer.filled()[before..];
+        self.inflow.add(new)?;
+        self.read += new.len();
         Poll::Ready(Ok(()))
     }
 }
