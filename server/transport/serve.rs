@@ -187,6 +187,11 @@ impl Connection {
                     tokio::select! { () = stopping.as_mut() => {}, () = left.as_mut() => {} }
                 }, if !is_ending => {
                     is_ending = true;
+                    // What has come meanwhile is no less in time: it is read first.
+                    tokio::task::yield_now().await;
+                    if futures::poll!(connection.as_mut()).is_ready() {
+                        return;
+                    }
                     // hyper would wait for a head that was begun; there is no call to lose here.
                     if !slot.is_busy() && (slot.has_left() || !slot.was_used()) {
                         return;

@@ -1,7 +1,7 @@
 //! Counts connections and requests, and keeps some of both for those who look after the server.
 //!
 //! When all places are taken, the connection that has been idle for longest makes room: one that waits
-//! for its next request, or has not finished its first head. So neither browsers that keep connections
+//! for its next request, or has not finished its first head, for a moment at least. So neither browsers that keep connections
 //! nor clients that say nothing keep others out. When none is idle, a newcomer gets a reserved place,
 //! where only health checks and admins are served, everybody else being told to come back.
 
@@ -11,11 +11,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// Who has been idle for less makes room only where the reserve is in use, too: a newcomer's request may
+/// be on its way, and the next one of a busy client is.
+const GRACE: Duration = Duration::from_millis(100);
 /// Places beyond the limit, where only health checks and admins are served.
 pub(super) const RESERVE: usize = 64;
 
@@ -34,7 +39,13 @@ struct State {
     /// Grows with each connection that becomes idle.
     clock: u64,
     /// The one that has been idle for longest comes first.
-    idle: BTreeMap<u64, CancellationToken>,
+    idle: BTreeMap<u64, Idle>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    since: Instant,
+    leave: CancellationToken,
 }
 
 /// A connection's place; free again when the last clone is dropped.
@@ -87,12 +98,9 @@ impl Connections {
     /// A place for a new connection; `None` where even the reserve is in use.
     pub fn open(self: &Arc<Self>) -> Option<Slot> {
         let mut state = self.state.lock();
-        if state.open >= self.max
-            && let Some((_, oldest)) = state.idle.pop_first()
-        {
-            // Its own `Drop` finds that it is not counted any more.
-            state.open -= 1;
-            oldest.cancel();
+        while state.open >= self.max && state.evict(GRACE) {}
+        if state.open >= self.max + RESERVE {
+            state.evict(Duration::ZERO);
         }
         if state.open >= self.max + RESERVE {
             return None;
@@ -100,9 +108,7 @@ impl Connections {
         let is_reserved = state.open >= self.max;
         state.open += 1;
         let leave = CancellationToken::new();
-        state.clock += 1;
-        let since = state.clock;
-        state.idle.insert(since, leave.clone());
+        let since = state.is_idle(&leave);
         drop(state);
         Some(Slot(Arc::new(Place {
             connections: self.clone(),
@@ -113,6 +119,31 @@ impl Connections {
                 ..Use::default()
             }),
         })))
+    }
+}
+
+impl State {
+    /// Notes that a connection has become idle, and says by what it is known until it is not.
+    fn is_idle(&mut self, leave: &CancellationToken) -> u64 {
+        self.clock += 1;
+        let idle = Idle {
+            since: Instant::now(),
+            leave: leave.clone(),
+        };
+        self.idle.insert(self.clock, idle);
+        self.clock
+    }
+
+    /// Whoever has been idle for longest makes room, if it has been for so long.
+    fn evict(&mut self, least: Duration) -> bool {
+        let oldest = self.idle.first_entry();
+        let Some(oldest) = oldest.filter(|oldest| oldest.get().since.elapsed() >= least) else {
+            return false;
+        };
+        oldest.remove().leave.cancel();
+        // Its own `Drop` finds that it is not counted any more.
+        self.open -= 1;
+        true
     }
 }
 
@@ -188,10 +219,7 @@ impl Drop for UnderWay {
         }
         use_.requests -= 1;
         if use_.requests == 0 && !use_.was_evicted {
-            state.clock += 1;
-            let since = state.clock;
-            state.idle.insert(since, place.leave.clone());
-            use_.idle_since = Some(since);
+            use_.idle_since = Some(state.is_idle(&place.leave));
         }
     }
 }
@@ -220,12 +248,17 @@ mod tests {
         slot.left().now_or_never().is_some()
     }
 
-    #[test]
-    fn who_has_been_idle_for_longest_makes_room() {
+    async fn pass_grace() {
+        tokio::time::advance(GRACE).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_been_idle_for_longest_makes_room() {
         let all = Connections::new(3);
         let [a, b, c] = [(); 3].map(|()| all.open().unwrap());
         let request = a.begin();
         drop(b.begin());
+        pass_grace().await;
         let d = all.open().unwrap();
         assert_eq!([&a, &b, &c, &d].map(has_left), [false, false, true, false]);
         assert!(!d.begin().is_excess());
@@ -238,12 +271,26 @@ mod tests {
         assert!(all.state.lock().idle.is_empty());
     }
 
-    #[test]
-    fn beyond_the_limit_there_is_a_reserve_and_then_nothing() {
+    #[tokio::test(start_paused = true)]
+    async fn who_has_just_come_makes_room_only_where_the_reserve_is_in_use() {
+        let all = Connections::new(1);
+        let slots: Vec<_> = (0..=RESERVE).map(|_| all.open().unwrap()).collect();
+        assert!(!slots.iter().any(has_left));
+        let last = all.open().unwrap();
+        assert!(has_left(&slots[0]) && !has_left(&slots[1]));
+        drop(last);
+        pass_grace().await;
+        assert!(!all.open().unwrap().begin().is_excess());
+        assert!(slots.iter().all(has_left));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beyond_the_limit_there_is_a_reserve_and_then_nothing() {
         let all = Connections::new(1);
         let first = all.open().unwrap();
         let busy = first.begin();
         let silent = all.open().unwrap();
+        pass_grace().await;
         let reserve: Vec<_> = (0..RESERVE).map(|_| all.open().unwrap().begin()).collect();
         assert!(reserve.iter().all(|request| request.is_excess()));
         assert!(has_left(&silent));
