@@ -20,14 +20,19 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{floods, server::Server};
+use super::{
+    floods, http2, noise,
+    server::{HEALTHY, Server},
+};
 
 /// How long each goes on.
 const FLOOD: Duration = Duration::from_millis(1500);
 /// Between two health checks.
 const PAUSE: Duration = Duration::from_millis(10);
-/// All but one in a hundred health checks are answered within this, during a flood and 1 s after it.
-const HEALTHY: Duration = Duration::from_millis(100);
+/// All but one of an admin's kills are answered within this.
+const ADMINS: Duration = Duration::from_secs(1);
+/// Between two of them.
+const ADMINS_PAUSE: Duration = Duration::from_millis(50);
 /// Growth of the log in one flood of strangers, in bytes.
 const MAX_LOG: u64 = 1 << 20;
 
@@ -46,6 +51,9 @@ pub(super) struct Flood {
 /// Answers are read, or not.
 const READING: bool = true;
 const DEAF: bool = false;
+
+/// For an answer of HTTP/2, as it is where nobody says more.
+const ROOM: u32 = 65_535;
 
 fn get(target: &str, headers: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nhost: x\r\n{headers}\r\n").into_bytes()
@@ -217,6 +225,41 @@ pub(super) fn all(server: &Server) -> Vec<Flood> {
             socket("/rpc", ""),
             text(&large()),
         ),
+        flood(
+            "HTTP/2 pings",
+            10,
+            DEAF,
+            http2::opening(ROOM),
+            http2::ping(),
+        ),
+        flood(
+            "HTTP/2 settings",
+            10,
+            DEAF,
+            http2::opening(ROOM),
+            http2::settings(ROOM),
+        ),
+        flood(
+            "HTTP/2 resets",
+            10,
+            READING,
+            http2::opening(ROOM),
+            http2::resets(server, 5_000),
+        ),
+        flood(
+            "HTTP/2 without room",
+            40,
+            READING,
+            http2::opening(0),
+            http2::documents(server, 100),
+        ),
+        flood(
+            "HTTP/2 heads without end",
+            10,
+            READING,
+            http2::opening(ROOM),
+            http2::endless_head(),
+        ),
     ]
 }
 
@@ -231,19 +274,31 @@ impl Flood {
     /// Goes on for a while, and says how health checks were answered meanwhile.
     pub(super) async fn run(&self, server: &Server) {
         let log = server.log_bytes();
-        let probe = Probe::start(server);
-        let end = tokio::time::Instant::now() + FLOOD;
-        let all = join_all((0..self.connections).map(|_| async {
-            // As often as it is closed.
-            loop {
-                let _ = self.connection(server).await;
-                tokio::task::yield_now().await;
-            }
-        }));
-        let _ = tokio::time::timeout_at(end, all).await;
-        probe.stop(self.name);
+        let mut times = 0;
+        let flood = async || {
+            times += 1;
+            let health = Probe::start(server, PAUSE, get("/healthz", "connection: close\r\n"));
+            let kill = Probe::start(server, ADMINS_PAUSE, kill(server));
+            let end = tokio::time::Instant::now() + FLOOD;
+            let all = join_all((0..self.connections).map(|_| async {
+                // As often as it is closed.
+                loop {
+                    let _ = self.connection(server).await;
+                    tokio::task::yield_now().await;
+                }
+            }));
+            let _ = tokio::time::timeout_at(end, all).await;
+            [health.stop(), kill.stop()]
+        };
+        let limits = [HEALTHY, ADMINS];
+        let [health, kill] = noise::all_are_within(limits, self.name, server, flood).await;
+        let peak = server.peak_memory() >> 20;
+        println!(
+            "{}: 99 % of health checks took {health:?}, of kills {kill:?}; {peak} MB so far",
+            self.name
+        );
         server.is_well(self.name).await;
-        let grown = server.log_bytes() - log;
+        let grown = (server.log_bytes() - log) / times;
         let said = [&self.opening, &self.repeated].map(|said| String::from_utf8_lossy(said));
         let is_of_user = said.iter().any(|said| said.contains(&server.user));
         assert!(
@@ -275,50 +330,50 @@ impl Flood {
     }
 }
 
-/// Asks for health all the time, on a thread of its own and fresh connections.
+/// An admin turns the kill switch on.
+fn kill(server: &Server) -> Vec<u8> {
+    let headers = format!(
+        "authorization: Bearer {}\r\nconnection: close\r\n",
+        server.admin
+    );
+    let body = json!({"json": {"on": true, "reason": "it is full"}});
+    post("/api/trpc/featureFlags.kill", &headers, &body.to_string())
+}
+
+/// Asks the same all the time, on a thread of its own and fresh connections.
 struct Probe {
     thread: std::thread::JoinHandle<Vec<Duration>>,
     is_over: Arc<AtomicBool>,
 }
 
 impl Probe {
-    fn start(server: &Server) -> Self {
+    fn start(server: &Server, pause: Duration, request: Vec<u8>) -> Self {
         let is_over = Arc::new(AtomicBool::new(false));
         let (address, over) = (server.address.clone(), is_over.clone());
         let thread = std::thread::spawn(move || {
             let mut times = Vec::new();
             while !over.load(Ordering::Relaxed) {
                 let began = Instant::now();
-                let answer = health(&address).unwrap_or_else(|error| error.to_string());
+                let answer = ask(&address, &request).unwrap_or_else(|error| error.to_string());
                 assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
                 times.push(began.elapsed());
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(pause);
             }
             times
         });
         Self { thread, is_over }
     }
 
-    fn stop(self, during: &str) {
+    fn stop(self) -> Vec<Duration> {
         self.is_over.store(true, Ordering::Relaxed);
-        let mut times = self.thread.join().unwrap();
-        times.sort();
-        let slow = times.iter().filter(|time| **time > HEALTHY).count();
-        // One in a hundred, or one.
-        let most = (times.len() / 100).max(1);
-        let slowest = &times[times.len().saturating_sub(5)..];
-        assert!(
-            slow <= most,
-            "{during}: {slow} of {} were slow: {slowest:?}",
-            times.len()
-        );
+        self.thread.join().unwrap()
     }
 }
 
-fn health(address: &str) -> std::io::Result<String> {
+fn ask(address: &str, request: &[u8]) -> std::io::Result<String> {
     let mut stream = Blocking::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+    stream.write_all(request)?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
