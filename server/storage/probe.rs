@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// counts as full.
 const ROOM: usize = 64 * 1024;
 /// What every database file begins with.
-const MAGIC: &[u8] = b"SQLite format 3\0";
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
 const TABLES: [&str; 16] = [
@@ -135,14 +135,9 @@ fn look_at(files: &Files) -> Result<(), Trouble> {
         }
         Err(error) => return Err(Trouble(UNUSABLE, format!("`{shown}`: {error}"))),
     }
-    let begins = || -> io::Result<bool> {
-        let mut start = [0; 16];
-        io::Read::read_exact(&mut std::fs::File::open(&files.database)?, &mut start)?;
-        Ok(start == MAGIC)
-    };
-    match begins() {
-        Ok(true) => {}
-        Ok(false) => return Err(Trouble(DAMAGED, format!("`{shown}` has lost its header"))),
+    match files.start() {
+        Ok(start) if start == *MAGIC => {}
+        Ok(_) => return Err(Trouble(DAMAGED, format!("`{shown}` has lost its header"))),
         Err(error) => return Err(Trouble(DAMAGED, format!("`{shown}`: {error}"))),
     }
     has_room(files.database.parent()).map_err(|error| {

@@ -7,15 +7,18 @@
 
 use std::{
     fs::{File, TryLockError},
-    io,
+    io::{self, Read, Seek},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use parking_lot::Mutex;
 use sqlx::{
-    Connection, SqliteConnection,
+    AssertSqlSafe, Connection, SqliteConnection,
     migrate::Migrator,
     sqlite::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -51,6 +54,10 @@ pub(super) struct Files {
     pub(super) database: PathBuf,
     /// Of the database and of its log.
     pub(super) identity: (Identity, Option<Identity>),
+    /// The database, open as long as its connections are. A process that closes a file gives up all its
+    /// locks on it, those of SQLite too; then the next other process that closes the database takes
+    /// itself for the last, and deletes the log under this one.
+    open: Option<Mutex<File>>,
 }
 
 /// Device and number of a file.
@@ -61,6 +68,7 @@ impl Files {
         let mut files = Self {
             database: database.to_owned(),
             identity: Default::default(),
+            open: File::open(database).ok().map(Mutex::new),
         };
         // What cannot be looked at now is gone later, too.
         files.identity = files.identity_now().unwrap_or_default();
@@ -71,6 +79,16 @@ impl Files {
     pub(super) fn identity_now(&self) -> io::Result<(Identity, Option<Identity>)> {
         let log = private::beside(&self.database, "-wal");
         Ok((identity(&self.database)?, identity(&log).ok()))
+    }
+
+    /// What the database begins with now.
+    pub(super) fn start<const BYTES: usize>(&self) -> io::Result<[u8; BYTES]> {
+        let open = self.open.as_ref().ok_or(io::ErrorKind::PermissionDenied)?;
+        let mut open = open.lock();
+        let mut start = [0; BYTES];
+        open.rewind()?;
+        open.read_exact(&mut start)?;
+        Ok(start)
     }
 }
 
@@ -253,12 +271,48 @@ fn pool(size: u32) -> SqlitePoolOptions {
         })
 }
 
+/// The one connection that writes. A file or log that may not be written just then SQLite opens for reading,
+/// and the connection stays so for ever; so it is used once, and the next write has a new one.
+fn writer() -> SqlitePoolOptions {
+    let only_reads = Arc::new(AtomicBool::new(false));
+    let noted = only_reads.clone();
+    pool(1)
+        .after_connect(move |connection, _| {
+            let noted = noted.clone();
+            Box::pin(async move {
+                noted.store(is_read_only(connection).await?, Ordering::Relaxed);
+                Ok(())
+            })
+        })
+        .before_acquire(move |connection, _| {
+            let is_usable = !connection.is_in_transaction() && !only_reads.load(Ordering::Relaxed);
+            Box::pin(async move { Ok(is_usable) })
+        })
+}
+
+/// Whether SQLite opened a file for reading only. It says so before it waits for any lock.
+async fn is_read_only(connection: &mut SqliteConnection) -> sqlx::Result<bool> {
+    let set_timeout = |timeout: Duration| {
+        let timeout = timeout.as_millis();
+        sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA busy_timeout = {timeout}")))
+    };
+    set_timeout(Duration::ZERO)
+        .execute(&mut *connection)
+        .await?;
+    let tried = sqlx::raw_sql("DELETE FROM upkeep WHERE 0")
+        .execute(&mut *connection)
+        .await;
+    set_timeout(BUSY_TIMEOUT).execute(connection).await?;
+    // A fresh file has no such table yet, and what is locked is not for reading only.
+    Ok(tried.is_err_and(|error| Ailment::of(&error) == Ailment::ReadOnly))
+}
+
 /// The first connection turns a fresh file's write-ahead log on. SQLite does not wait for that but
 /// fails at once where another process is about to do the same, so here we wait in its place.
 async fn connect_writer(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
     let patience = Instant::now() + BUSY_TIMEOUT;
     loop {
-        match pool(1).connect_with(options.clone()).await {
+        match writer().connect_with(options.clone()).await {
             Err(error) if Ailment::of(&error) == Ailment::Busy && Instant::now() < patience => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
@@ -313,5 +367,38 @@ mod tests {
             );
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }
+    }
+
+    /// The world: a disk that can only be read for a while, as after an error of it.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn what_could_only_be_read_is_written_again() {
+        use std::{os::unix::fs::PermissionsExt, process::Command};
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.db");
+        let sqlite = Sqlite::open(&format!("sqlite://{}", file.display()))
+            .await
+            .unwrap();
+        let write = || sqlx::raw_sql("DELETE FROM upkeep").execute(&sqlite.write);
+        // The log; the descriptor of the database itself SQLite keeps and uses again.
+        let log = private::beside(&file, "-wal");
+        // Root writes whatever the mode says, but not what is immutable.
+        let allow = |mode, flag| {
+            let set = || std::fs::set_permissions(&log, std::fs::Permissions::from_mode(mode));
+            let _ = set();
+            let _ = Command::new("chattr").arg(flag).arg(&log).output();
+            let _ = set();
+        };
+        allow(0o400, "+i");
+        let is_refused = File::options().append(true).open(&log).is_err();
+        // A write that fails in a transaction has its connection opened anew.
+        let connection = sqlite.write.acquire().await.unwrap();
+        connection.close().await.unwrap();
+        let refused = write().await.map_err(|error| Ailment::of(&error));
+        allow(0o600, "-i");
+        // Where neither root nor anybody else can be kept from writing, nothing is refused.
+        assert_eq!(refused.err(), is_refused.then_some(Ailment::ReadOnly));
+        write().await.unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! Whether the database can be used, by what happens to its files; and who may read them.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
 
 use modelramp::{
     rollout::store::RolloutStore,
@@ -57,6 +57,23 @@ async fn a_log_that_is_gone_is_told() {
     let (_folder, storage, file) = opened().await;
     fs::remove_file(file.with_extension("db-wal")).unwrap();
     assert!(reason(&storage).await.contains("-wal"));
+}
+
+/// The world: a person who looks into the database of a running server with another program.
+#[tokio::test]
+async fn another_program_that_closes_the_database_leaves_the_log() {
+    let (folder, storage, file) = opened().await;
+    let ran = Command::new(env!("CARGO_BIN_EXE_modelramp"))
+        .args(["token", "--user", "7"])
+        .env_clear()
+        .env("DATABASE_URL", url(folder.path()))
+        .env("JWT_SECRET", "a secret for tests, long enough for HS256")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    assert!(file.with_extension("db-wal").exists());
+    assert_eq!(storage.probe().reason().await, None);
 }
 
 #[tokio::test]
