@@ -7,7 +7,11 @@ use std::sync::{Arc, LazyLock};
 
 use self::recorder::Exposition;
 use crate::{
-    _core::{call_series, config::Config, feature_flags::FeatureFlags},
+    _core::{
+        call_series,
+        config::{Config, ProxyHeader},
+        feature_flags::FeatureFlags,
+    },
     ai_metrics::{self, AiMetrics},
     transport::{bounds::Bounds, metrics::Readers},
 };
@@ -30,11 +34,12 @@ pub(super) fn install() {
 /// Who may read the metrics by these settings.
 pub(super) fn readers(config: &Config) -> Readers {
     let site = &config.auth.site;
+    // `X-Forwarded-Proto` is believed by default, so that says nothing of a proxy.
+    let mut trusted = site.trusted_headers.iter();
+    let names_a_proxy = trusted.any(|header| *header != ProxyHeader::Proto);
     match &config.server.metrics_token {
         Some(token) => Readers::Token(token.clone()),
-        None if site.public_url.is_none() && site.trusted_headers.is_empty() => {
-            Readers::ThisMachine
-        }
+        None if site.public_url.is_none() && !names_a_proxy => Readers::ThisMachine,
         None => Readers::Nobody,
     }
 }
@@ -78,5 +83,39 @@ impl Gauges {
         metrics::gauge!("ai_events_waiting").set(self.metrics.waiting() as f64);
         metrics::gauge!("connections_open").set(self.bounds.connections.count() as f64);
         RECORDER.render()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::_core::config::Sources;
+
+    #[test]
+    fn a_proxy_is_what_settings_name_and_not_what_is_so_by_default() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let of = |name: &str, value: &str| {
+            let sources = Sources {
+                environment: [("APP_ENV", "test"), (name, value)]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
+                working_dir: folder.path().to_owned(),
+                config_file: None,
+            };
+            readers(&Config::load(&sources).expect("good settings"))
+        };
+        assert!(matches!(of("PORT", "3000"), Readers::ThisMachine));
+        for (name, value) in [
+            ("PUBLIC_URL", "https://chat.example"),
+            ("TRUSTED_PROXY_HEADERS", "forwarded"),
+            (
+                "TRUSTED_PROXY_HEADERS",
+                "x-forwarded-proto,x-forwarded-host",
+            ),
+        ] {
+            assert!(matches!(of(name, value), Readers::Nobody), "{value}");
+        }
+        let token = of("METRICS_TOKEN", "a-token-that-is-long-enough");
+        assert!(matches!(token, Readers::Token(_)));
     }
 }
