@@ -332,6 +332,21 @@ fn what_only_sounds_too_long_is_not() {
             "`max_tokens` must be less than or equal to `8192`, the maximum value for `max_tokens` is less than the `context_window` for this model",
             FaultKind::BadRequest,
         ),
+        (
+            400,
+            "max_tokens: Input should be less than or equal to 4096 (got 8192)",
+            FaultKind::BadRequest,
+        ),
+        (
+            400,
+            "Invalid input: max_new_tokens must be <= 4096, given 8192",
+            FaultKind::BadRequest,
+        ),
+        (
+            400,
+            "Input validation error: max_tokens 8192 exceeds 4096",
+            FaultKind::BadRequest,
+        ),
         (400, "输入图片过大，超过 10 MB", FaultKind::BadRequest),
         (
             400,

@@ -38,6 +38,16 @@ const EXCESS: &[&str] = &[
     "supports at most",
     "maximum",
 ];
+/// What validators say of whatever field, without its length.
+const IDIOMS: &[&str] = &[
+    "input should",
+    "input value",
+    "input validation",
+    "input is invalid",
+    "invalid input",
+    "error message",
+    "message:",
+];
 /// Limits of requests in a time.
 const RATES: &[&str] = &[
     "per min",
@@ -229,10 +239,20 @@ fn is_of_answer_or_rate(word: &Word) -> bool {
         ],
     );
     // The context as a bound of the answer's length says nothing about the prompt: Groq.
-    let of_prompt = PROMPT
-        .iter()
-        .any(|part| *part != "context" && word.text.contains(part));
+    let of_prompt = is_of_prompt(&word.text);
     (of_answer && !of_prompt) || says(word, RATES)
+}
+
+/// Whether a text speaks of the prompt, and not only of the request as a whole: validators call any field
+/// an input, and any complaint a message.
+fn is_of_prompt(text: &str) -> bool {
+    let mut text = text.to_owned();
+    for idiom in IDIOMS {
+        text = text.replace(idiom, "");
+    }
+    PROMPT
+        .iter()
+        .any(|part| *part != "context" && text.contains(part))
 }
 
 /// Whether a text in whatever language speaks of something else than a prompt.
