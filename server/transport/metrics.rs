@@ -3,10 +3,11 @@
 //!
 //! A proxy on the same machine comes from a loopback address too, and whoever asks it is anybody. So
 //! without a token there must be no sign of one: no setting that names a proxy, and no header that
-//! proxies add or keep.
+//! proxies add or keep. One that asks for the server's own address and adds nothing shows no sign
+//! (docs/monitoring.md).
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
 };
 
@@ -23,13 +24,18 @@ use sha2::{Digest, Sha256};
 /// Writes the metrics as they are now.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Headers by which proxies say for whom they ask.
-const PROXY_HEADERS: [&str; 6] = [
+/// Headers by which proxies say for whom they ask, and the one that pages of other sites bring.
+const FOREIGN_HEADERS: [&str; 11] = [
+    "cf-connecting-ip",
     "forwarded",
+    "origin",
+    "true-client-ip",
     "via",
+    "x-client-ip",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
+    "x-forwarded-server",
     "x-real-ip",
 ];
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -104,16 +110,21 @@ fn is_this_machine(peer: IpAddr, headers: &HeaderMap) -> bool {
         .and_then(|host| host.to_str().ok());
     peer.to_canonical().is_loopback()
         && host.is_some_and(names_loopback)
-        && !PROXY_HEADERS.iter().any(|it| headers.contains_key(*it))
+        && !FOREIGN_HEADERS.iter().any(|it| headers.contains_key(*it))
 }
 
+/// Whether a `Host` is a loopback name or address, with or without a port, and nothing else.
 fn names_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, port),
+        _ => (host, "0"),
     };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    let v6 = name.strip_prefix('[').and_then(|it| it.strip_suffix(']'));
+    let is_loopback = match v6 {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback()),
+        None => name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback()),
+    };
+    (is_loopback || name.eq_ignore_ascii_case("localhost")) && port.parse::<u16>().is_ok()
 }
 
 #[cfg(test)]
@@ -139,6 +150,7 @@ mod tests {
             "127.0.0.1:3000",
             "127.0.0.9",
             "[::1]:3000",
+            "[::1]",
         ] {
             assert_eq!(of("127.0.0.1", &[("host", host)]), 200, "{host}");
         }
@@ -146,9 +158,20 @@ mod tests {
         assert_eq!(of("::ffff:127.0.0.1", &[own]), 200);
         assert_eq!(of("::1", &[own]), 200);
         assert_eq!(of("10.0.0.7", &[own]), 403);
-        assert_eq!(of("127.0.0.1", &[("host", "evil.example")]), 403);
+        for host in [
+            "evil.example",
+            "localhost:4712@evil",
+            "[::1]evil",
+            "[::1",
+            "::1",
+            "127.0.0.1.nip.io",
+            "localhost:",
+            "localhost.",
+        ] {
+            assert_eq!(of("127.0.0.1", &[("host", host)]), 403, "{host}");
+        }
         assert_eq!(of("127.0.0.1", &[]), 403);
-        for header in PROXY_HEADERS {
+        for header in FOREIGN_HEADERS {
             assert_eq!(of("127.0.0.1", &[own, (header, "x")]), 403, "{header}");
         }
         assert_eq!(status(&Readers::Nobody, "127.0.0.1", &[own]), 403);
