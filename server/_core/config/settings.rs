@@ -218,7 +218,7 @@ settings! {
         /// Subscriptions that are live at once, on all wires.
         MAX_SUBSCRIPTIONS: Whole<usize> = whole("subscriptions", 1, 10_000_000), "8192";
         /// The memory of inputs that are used and of answers that are sent, all together.
-        MAX_BYTES_IN_FLIGHT: Whole<usize> = whole("bytes", 1 << 20, 1 << 40), "33554432";
+        MAX_BYTES_IN_FLIGHT: Whole<usize> = whole("bytes", 1 << 20, 1 << 40), "29360128";
         /// Whoever sends it as a bearer token may read `/metrics`. Without it programs on the server's
         /// own machine may, as long as no proxy stands before the server.
         METRICS_TOKEN: Optional<ApiKey> = Optional(ApiKey), "";
