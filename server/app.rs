@@ -1,43 +1,31 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
 pub mod filling;
+mod introduction;
 mod prometheus;
+mod sessions;
+mod upkeep;
 
-use std::{
-    future::Future, io::Write, net::SocketAddr, ops::RangeInclusive, pin::pin, sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use chrono::{DateTime, TimeDelta, Utc};
-use secrecy::{ExposeSecret, SecretString};
+use chrono::Utc;
 use tokio::net::TcpListener;
 
-use self::{filling::Filling, prometheus::Gauges};
+pub use self::sessions::{
+    Grant, Issued, end_sessions, issue, issue_token, issue_tokens, require_database,
+};
+use self::{filling::Filling, introduction::destinations, prometheus::Gauges};
 use crate::{
     _core::{
-        assignment::Variant,
-        auth::{
-            Authenticator, Role, SessionKey,
-            login_link::{self, LoginLinkStore},
-        },
-        call_limits::CallLimits,
-        config::{Config, Environment, local_url},
-        errors::in_full,
-        feature_flags::FeatureFlags,
-        http_client,
-        registry::Registry,
-        site::Site,
-        tasks::Tasks,
+        assignment::Variant, auth::Authenticator, call_limits::CallLimits, config::Config,
+        feature_flags::FeatureFlags, http_client, registry::Registry, site::Site, tasks::Tasks,
     },
     ai_metrics::{AiMetrics, Event, Outcome},
     alerting::Dispatcher,
     chat::{self, Chat, RatedAnswer, store::Rating},
     live_flags::LiveFlags,
-    model_router::{
-        Clients, ModelRouter,
-        catalog::{Access, Catalog},
-    },
+    model_router::{Clients, ModelRouter, catalog::Catalog},
     providers::{
         openrouter,
         sandbox::{Sandbox, SandboxPlan},
@@ -47,7 +35,7 @@ use crate::{
         plan::{Known, Library},
     },
     routers, schema,
-    storage::{self, Storage, has_secret, secret_for_development},
+    storage::{self, Storage},
     transport::{
         self,
         bounds::{Bounds, descriptors},
@@ -180,7 +168,7 @@ impl App {
         };
         let gauges = Gauges {
             flags: flags.clone(),
-            tasks: names(models.catalog().tasks.iter().map(|task| &*task.name)),
+            tasks: known.tasks.clone().unwrap_or_default(),
             metrics: metrics.clone(),
             bounds: bounds.clone(),
         };
@@ -204,7 +192,6 @@ impl App {
         let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
         let mut registry = Registry::new(tasks.clone());
         registry.let_pass(storage::passes);
-        let bounds = Bounds::new(&config.server);
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
         registry.limit(limits, bounds.turns.clone());
         routers::register(
@@ -223,7 +210,7 @@ impl App {
         let registry = Arc::new(registry);
 
         let authenticator = Arc::new(Authenticator::new(
-            session_key(&config)?,
+            sessions::session_key(&config)?,
             config.auth.owner_open_id.clone(),
             store.clone(),
         ));
@@ -302,7 +289,7 @@ impl App {
         recording.spawn(self.controller.clone().run(recording.stopping()));
         recording.spawn(self.live.clone().run(recording.stopping()));
         recording.spawn(self.authenticator.pay_owed(recording.stopping()));
-        self.tasks.spawn(keep_small(
+        self.tasks.spawn(upkeep::keep_small(
             self.storage.clone(),
             self.config.database.event_retention,
             self.tasks.stopping(),
@@ -370,253 +357,8 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-impl App {
-    /// A link by which the developer in front of the screen signs in; nowhere but in development.
-    ///
-    /// Somebody who signed in as user 1 is not impersonated, and nobody's role changes.
-    #[expect(clippy::disallowed_methods, reason = "a start is now")]
-    async fn development_link(&self, address: SocketAddr) -> anyhow::Result<Option<SecretString>> {
-        if self.config.environment != Environment::Development {
-            return Ok(None);
-        }
-        let now = Utc::now();
-        let user = match self.storage.find_user(1).await? {
-            Some(user) => user,
-            // Deleted users stay deleted; then there is no link.
-            None => match self.storage.ensure_local_user(1, Role::Admin, now).await {
-                Ok(user) => user,
-                Err(_) => return Ok(None),
-            },
-        };
-        if user.login_method.as_deref() != Some("local") {
-            return Ok(None);
-        }
-        let public_url = self.config.auth.site.public_url.clone();
-        let public_url = public_url.unwrap_or_else(|| local_url(address));
-        let key = self.authenticator.key();
-        let link = new_link(&self.storage, key, &public_url, user.id, now).await?;
-        Ok(Some(link))
-    }
-
-    /// Tells a person what runs where, and what to try.
-    fn introduce(&self, address: SocketAddr, link: Option<SecretString>) -> std::io::Result<()> {
-        let program = std::env::args()
-            .next()
-            .unwrap_or_else(|| "modelramp".into());
-        let program = if program.ends_with("modelramp") {
-            program
-        } else {
-            "modelramp".into()
-        };
-        let url = local_url(address);
-        let mut out = std::io::stdout().lock();
-        if address.ip().is_unspecified() {
-            let all = "all addresses of this machine, here";
-            writeln!(out, "modelramp serves on {all} {url}")?;
-        } else {
-            writeln!(out, "modelramp serves on {url}")?;
-        }
-        writeln!(
-            out,
-            "  tRPC        {url}{} (HTTP, SSE, WebSocket)",
-            trpc::MOUNT
-        )?;
-        writeln!(out, "  JSON-RPC    {url}/rpc (HTTP, WebSocket)")?;
-        writeln!(out, "  health      {url}/healthz, {url}/readyz")?;
-        let database = Storage::place(&self.config.database.url);
-        let database = database.unwrap_or_else(|_| self.config.database.shown_url());
-        writeln!(out, "  database    {database}")?;
-        if let Some(link) = link {
-            let link = link.expose_secret();
-            writeln!(out, "  sign in     {link} (once, within five minutes)")?;
-        }
-        for (n, destination) in self.destinations.iter().enumerate() {
-            let label = if n == 0 { "models" } else { "" };
-            writeln!(out, "  {label:<10}  {destination}")?;
-        }
-        writeln!(out, "Try:")?;
-        writeln!(
-            out,
-            "  curl -H \"Authorization: Bearer $({program} token --user 1 --role admin)\" \\\n    '{url}{}/aiMetrics.getSummary?lastMinutes=60'",
-            trpc::MOUNT
-        )?;
-        out.flush()
-    }
-}
-
-/// A line for each provider that a task uses: its name, where its requests go, and with what.
-fn destinations(catalog: &Catalog, sandbox_url: Option<&str>) -> Vec<String> {
-    let of_tasks = catalog
-        .tasks
-        .iter()
-        .flat_map(|task| task.candidate.iter().chain(&task.control));
-    let models: Vec<_> = of_tasks.chain(&catalog.unrouted).collect();
-    let is_used = |name: &str| models.iter().any(|model| model.provider == name);
-    let used = catalog.providers.iter().filter(|it| is_used(&it.name));
-    used.map(|provider| {
-        let (name, url) = (&provider.name, &provider.base_url);
-        let variable = provider.api_key_env.as_deref().unwrap_or_default();
-        match &provider.access {
-            Access::Key(_) => format!("{name} at {url}, with the key in {variable}"),
-            Access::Open => format!("{name} at {url}, without a key"),
-            Access::Sandbox => format!(
-                "{name} is SIMULATED by the sandbox at {}, as {variable} is not set",
-                sandbox_url.unwrap_or_default()
-            ),
-        }
-    })
-    .collect()
-}
-
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     names.map(str::to_owned).collect()
-}
-
-/// Between two upkeeps of the database.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
-
-/// Counts events by the hour and deletes old ones, every hour until the server stops.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a loop's edge: it works at the time it is"
-)]
-async fn keep_small(storage: Storage, retention: Duration, stopping: impl Future<Output = ()>) {
-    let mut stopping = pin!(stopping);
-    let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
-    loop {
-        tokio::select! {
-            () = &mut stopping => return,
-            () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
-        }
-        tokio::select! {
-            () = &mut stopping => return,
-            result = storage.prune(retention, Utc::now()) => match result {
-                Ok(upkeep) => tracing::debug!(?upkeep, "upkeep of the database"),
-                Err(error) => {
-                    tracing::error!(error = in_full(error.as_ref()), "upkeep of the database failed");
-                }
-            },
-        }
-    }
-}
-
-/// `JWT_SECRET`, or the one that development keeps beside its database.
-fn session_secret(config: &Config) -> anyhow::Result<SecretString> {
-    match &config.auth.jwt_secret {
-        Some(secret) => Ok(secret.clone()),
-        None => secret_for_development(&config.database.url)
-            .context("cannot keep a secret for development"),
-    }
-}
-
-/// Fails where a token would be for a database or a secret that no server has used: such a token is
-/// refused by whichever server it was meant for.
-pub async fn require_database(config: &Config) -> anyhow::Result<()> {
-    let url = &config.database.url;
-    Storage::require(url).await?;
-    let is_postgres = url.starts_with("postgres");
-    anyhow::ensure!(
-        config.auth.jwt_secret.is_some() || is_postgres || has_secret(url),
-        "no secret lies beside the database `{}`, so its server has one from `JWT_SECRET`; set the \
-         same `JWT_SECRET` here",
-        Storage::place(url)?
-    );
-    Ok(())
-}
-
-fn session_key(config: &Config) -> anyhow::Result<SessionKey> {
-    let previous = config.auth.jwt_secret_previous.as_ref();
-    Ok(SessionKey::new(&session_secret(config)?).or_previous(previous))
-}
-
-/// What a user of the database may do; `None` where there is no such user.
-pub async fn role_of(config: &Config, user_id: i64) -> anyhow::Result<Option<Role>> {
-    let storage = Storage::open(&config.database.url).await?;
-    let user = storage.find_user(user_id).await;
-    storage.close().await;
-    Ok(user?.map(|user| user.role))
-}
-
-/// A session token for a local user, who is made or gets this role.
-pub async fn issue_token(
-    config: &Config,
-    user_id: i64,
-    role: Role,
-    ttl: Option<Duration>,
-    now: DateTime<Utc>,
-) -> anyhow::Result<String> {
-    let storage = Storage::open(&config.database.url).await?;
-    let user = storage.ensure_local_user(user_id, role, now).await?;
-    storage.close().await;
-    let ttl = ttl.unwrap_or(config.auth.session_ttl);
-    SessionKey::new(&session_secret(config)?).issue(&user, &config.auth.app_id, ttl, now)
-}
-
-/// A one-time link by which this local user, who is made or gets this role, signs in with a browser.
-pub async fn issue_login_link(
-    config: &Config,
-    user_id: i64,
-    role: Role,
-    now: DateTime<Utc>,
-) -> anyhow::Result<SecretString> {
-    let public_url = config.public_url().context(
-        "`PUBLIC_URL` is not set; a link needs the address at which browsers reach the server, such \
-         as `https://app.example`",
-    )?;
-    let storage = Storage::open(&config.database.url).await?;
-    let user = storage.ensure_local_user(user_id, role, now).await?;
-    let key = SessionKey::new(&session_secret(config)?);
-    let link = new_link(&storage, &key, &public_url, user.id, now).await;
-    storage.close().await;
-    link
-}
-
-async fn new_link(
-    storage: &Storage,
-    key: &SessionKey,
-    public_url: &str,
-    user_id: i64,
-    now: DateTime<Utc>,
-) -> anyhow::Result<SecretString> {
-    let secret = login_link::new_secret(key)?;
-    let hash = login_link::hash(secret.expose_secret());
-    storage.keep_link(&hash, user_id, now).await?;
-    Ok(login_link::address(public_url, &secret).into())
-}
-
-/// Ends all sessions that a user has by now; a server that runs knows it at its next look.
-pub async fn end_sessions(config: &Config, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()> {
-    // A database that is made here would be another server's.
-    Storage::require(&config.database.url).await?;
-    let storage = Storage::open(&config.database.url).await?;
-    let found = storage.end_sessions(user_id, now).await?;
-    storage.close().await;
-    anyhow::ensure!(found, "there is no user `{user_id}`");
-    Ok(())
-}
-
-/// Session tokens for local users with these ids, who are made where they are missing.
-///
-/// Users who signed in themselves are not impersonated, and nobody's role changes.
-pub async fn issue_tokens(
-    config: &Config,
-    user_ids: RangeInclusive<i64>,
-    ttl: Duration,
-    now: DateTime<Utc>,
-) -> anyhow::Result<Vec<SecretString>> {
-    let storage = Storage::open(&config.database.url).await?;
-    let key = SessionKey::new(&session_secret(config)?);
-    let mut tokens = Vec::new();
-    for id in user_ids {
-        let user = match storage.find_user(id).await? {
-            Some(user) if user.login_method.as_deref() == Some("local") => user,
-            Some(_) => anyhow::bail!("user `{id}` signed in and is not for tests"),
-            None => storage.ensure_local_user(id, Role::User, now).await?,
-        };
-        tokens.push(key.issue(&user, &config.auth.app_id, ttl, now)?.into());
-    }
-    storage.close().await;
-    Ok(tokens)
 }
 
 /// The procedures alone, for the contract: they can be described and not called.

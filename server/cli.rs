@@ -233,25 +233,28 @@ async fn token(
     login_link: bool,
 ) -> anyhow::Result<()> {
     let now = Utc::now();
-    let before = app::role_of(config, user).await?;
-    let role = role.or(before).unwrap_or(Role::User);
-    let (printed, holds_for) = if login_link {
-        let link = app::issue_login_link(config, user, role, now).await?;
-        let for_link = "the link works once, within five minutes".to_owned();
-        (link.expose_secret().to_owned(), for_link)
+    let grant = if login_link {
+        app::Grant::LoginLink
     } else {
-        let token = app::issue_token(config, user, role, ttl, now).await?;
-        let ttl = ttl.unwrap_or(config.auth.session_ttl);
-        let until = (now + ttl).format("%Y-%m-%d %H:%M:%S UTC");
-        (token, format!("the token holds until {until}"))
+        app::Grant::Token { ttl }
     };
+    let issued = app::issue(config, user, role, grant, now).await?;
+    let holds_for = match grant {
+        app::Grant::LoginLink => "the link works once, within five minutes".to_owned(),
+        app::Grant::Token { ttl } => {
+            let until = now + ttl.unwrap_or(config.auth.session_ttl);
+            let until = until.format("%Y-%m-%d %H:%M:%S UTC");
+            format!("the token holds until {until}")
+        }
+    };
+    let is_kept = issued.role_before == Some(issued.role);
     writeln!(
         std::io::stderr(),
         "user {user} is {} {} in {}; {holds_for}",
-        if before == Some(role) { "still" } else { "now" },
-        role.name(),
+        if is_kept { "still" } else { "now" },
+        issued.role.name(),
         Storage::place(&config.database.url)?,
     )?;
-    writeln!(std::io::stdout(), "{printed}")?;
+    writeln!(std::io::stdout(), "{}", issued.secret.expose_secret())?;
     Ok(())
 }

@@ -32,10 +32,8 @@ use self::{
     store::{FlagChange, FlagStore, StoredFlag},
     writing::Writer,
 };
-use crate::_core::{feature_flags::FeatureFlags, units::Percent};
+use crate::_core::{actor::Actor, feature_flags::FeatureFlags, units::Percent};
 
-/// The actor of a change that the settings make.
-pub const SETTINGS: &str = "settings";
 /// Between two looks at what other processes wrote, and two tries to write what is owed.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long the answer to a lowering, which is in force, waits for the store.
@@ -98,7 +96,7 @@ pub struct Ask<'a> {
     /// Why; not blank.
     pub reason: &'a str,
     /// `user:7`.
-    pub actor: &'a str,
+    pub actor: &'a Actor,
     /// When it was asked.
     pub at: DateTime<Utc>,
 }
@@ -118,7 +116,7 @@ pub struct LiveFlags {
 
 impl LiveFlags {
     /// Reads the flag and brings it into force. The share of the settings is only the first value; if
-    /// it is another than at the last start, that is a change by [`SETTINGS`].
+    /// it is another than at the last start, that is a change by [`Actor::Settings`].
     pub async fn open(
         store: Arc<dyn FlagStore>,
         flags: Arc<FeatureFlags>,
@@ -149,7 +147,7 @@ impl LiveFlags {
             let asked = Asked {
                 id: Uuid::now_v7().to_string(),
                 at: now,
-                actor: SETTINGS.to_owned(),
+                actor: Actor::Settings,
                 reason: format!(
                     "OPENROUTER_ROLLOUT_PERCENTAGE is {configured} % now; it was {was} % at the last \
                      start"
@@ -279,7 +277,7 @@ impl LiveFlags {
         let asked = Asked {
             id: Uuid::now_v7().to_string(),
             at: ask.at,
-            actor: ask.actor.to_owned(),
+            actor: ask.actor.clone(),
             reason: ask.reason.to_owned(),
             wish,
             configured: None,
@@ -365,7 +363,7 @@ impl LiveFlags {
             let (share, killed) = (after.share.get(), after.killed);
             let stored = state.is_stored;
             tracing::warn!(
-                actor,
+                %actor,
                 share,
                 killed,
                 version,

@@ -23,6 +23,14 @@ impl Actor {
     const SETTINGS: &str = "settings";
     const USER: &str = "user:";
 
+    /// Which user, where it was one.
+    pub fn user_id(&self) -> Option<i64> {
+        match self {
+            Self::User(id) => Some(*id),
+            Self::Controller | Self::Settings | Self::Other(_) => None,
+        }
+    }
+
     /// Reads what [`fmt::Display`] writes.
     pub fn parse(text: &str) -> Self {
         match text.strip_prefix(Self::USER).map(str::parse) {

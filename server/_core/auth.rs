@@ -35,7 +35,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::context::Caller;
 
 pub use self::{
-    credentials::has_session_cookie,
+    credentials::{bearer, has_session_cookie},
     session::{CallerSession, LAST_WORDS},
     token::{Claims, Session, SessionKey},
 };

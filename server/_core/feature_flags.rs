@@ -15,6 +15,7 @@ use serde::Serialize;
 
 pub use self::in_force::{DecidedBy, DecidingRollout, Ended, InForce};
 use super::{
+    actor::Actor,
     assignment::{self, BUCKETS, Subject, Variant},
     config::{Algorithm, FlagsConfig},
     units::Percent,
@@ -166,7 +167,7 @@ pub struct Change {
     /// In the words of whoever did it.
     pub reason: String,
     /// `user:7`, `settings`.
-    pub actor: String,
+    pub actor: Actor,
     /// When.
     pub at: DateTime<Utc>,
 }

@@ -15,7 +15,9 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use tokio::sync::watch;
 
-use crate::{_core::errors::in_full, ai_metrics::AiMetrics, storage::Storage};
+use crate::{
+    _core::errors::in_full, ai_metrics::AiMetrics, rollout::store::RolloutStore, storage::Storage,
+};
 
 /// How long a database that failed has to recover.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 
 use super::store::{FlagChange, Position, StoredFlag};
 use crate::_core::{
+    actor::Actor,
     feature_flags::{Change, Steered},
     units::Percent,
 };
@@ -23,7 +24,7 @@ pub(super) enum Wish {
 pub(super) struct Asked {
     pub(super) id: String,
     pub(super) at: DateTime<Utc>,
-    pub(super) actor: String,
+    pub(super) actor: Actor,
     pub(super) reason: String,
     pub(super) wish: Wish,
     /// The share of the settings, where it is they that ask.
@@ -207,7 +208,7 @@ mod tests {
                 id: id.to_owned(),
                 version,
                 at: DateTime::UNIX_EPOCH,
-                actor: "user:1".to_owned(),
+                actor: Actor::User(1),
                 reason: "so".to_owned(),
                 before: position,
                 after: position,
@@ -219,7 +220,7 @@ mod tests {
         Asked {
             id: id.to_owned(),
             at: DateTime::UNIX_EPOCH,
-            actor: "user:2".to_owned(),
+            actor: Actor::User(2),
             reason: "stop".to_owned(),
             wish,
             configured: None,

@@ -4,7 +4,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::{_core::units::Percent, alerting::Alert};
+use crate::{
+    _core::{actor::Actor, units::Percent},
+    alerting::Alert,
+};
 
 /// What people steer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,7 +28,7 @@ pub struct FlagChange {
     /// When it came into force.
     pub at: DateTime<Utc>,
     /// `user:7`, `settings`.
-    pub actor: String,
+    pub actor: Actor,
     /// Why, in words.
     pub reason: String,
     /// What was in force before.

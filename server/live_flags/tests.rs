@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     _core::{
+        actor::Actor,
         assignment::{Subject, Variant},
         config::{Algorithm, FlagsConfig},
     },
@@ -196,7 +197,7 @@ fn ask(based_on: Option<i64>, reason: &str) -> Ask<'_> {
     Ask {
         based_on,
         reason,
-        actor: "user:7",
+        actor: &Actor::User(7),
         at: DateTime::UNIX_EPOCH,
     }
 }
@@ -215,7 +216,7 @@ async fn a_kill_and_a_share_outlive_the_process_with_who_and_why() {
     assert_eq!(process.serves(), (30.0, true));
     let live = process.flags.live();
     let change = live.steered.last_change.clone().expect("a change");
-    assert_eq!((&*change.actor, &*change.reason), ("user:7", "stop"));
+    assert_eq!((&change.actor, &*change.reason), (&Actor::User(7), "stop"));
     assert_eq!(live.steered.version, 2);
     let user = Subject::user(1);
     assert_eq!(
@@ -422,7 +423,7 @@ async fn the_settings_give_the_first_share_and_a_new_one_once() {
     assert_eq!(process.serves(), (60.0, true), "and a kill is not ended");
     let live = process.flags.live();
     let change = live.steered.last_change.clone().expect("a change");
-    assert_eq!(change.actor, SETTINGS);
+    assert_eq!(change.actor, Actor::Settings);
     assert!(change.reason.contains("60 % now"), "{}", change.reason);
     assert_eq!(
         Process::start(&store, 60.0).await.flags.live(),
@@ -457,7 +458,7 @@ async fn what_waits_is_bounded_and_a_kill_is_never_refused() {
                 &Asked {
                     id: n.to_string(),
                     at: DateTime::UNIX_EPOCH,
-                    actor: "user:7".to_owned(),
+                    actor: Actor::User(7),
                     reason: "lower".to_owned(),
                     wish: Wish::Share(percent(99.0 - n as f64 / 10.0)),
                     configured: None,

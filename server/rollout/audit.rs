@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::{
     decision::{Decision, Stay},
-    record::{Action, Actor, Record},
+    record::{Action, Record},
     store::AuditRow,
 };
+use crate::_core::actor::Actor;
 
 /// One decision with its evidence in words and figures.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

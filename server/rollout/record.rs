@@ -17,8 +17,6 @@ use super::{
 };
 use crate::_core::units::Percent;
 
-pub use crate::_core::actor::Actor;
-
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

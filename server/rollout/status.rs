@@ -10,8 +10,8 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{evidence::Level, plan::Plan, record::Actor};
-use crate::_core::{config::Algorithm, units::Percent};
+use super::{evidence::Level, plan::Plan};
+use crate::_core::{actor::Actor, config::Algorithm, units::Percent};
 
 /// Between two ticks.
 pub const TICK: Duration = Duration::from_secs(1);

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{
     evidence::UserHistory,
-    record::{Action, Actor, Damaged, Record, Standing},
+    record::{Action, Damaged, Record, Standing},
 };
-use crate::{ai_metrics::Event, alerting::Alert};
+use crate::{_core::actor::Actor, ai_metrics::Event, alerting::Alert};
 
 /// A rollout as it is stored.
 #[derive(Clone, Debug, PartialEq)]

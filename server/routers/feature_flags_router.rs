@@ -148,7 +148,7 @@ async fn set_share(
     context: Context,
     input: SetShare,
 ) -> Result<FlagsState, RpcError> {
-    let (reason, actor) = (checked(&input.reason)?, actor(&context)?.to_string());
+    let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
     let now = state.now();
     if let Some(covered) = now.covered() {
         return Err(RpcError::new(
@@ -173,7 +173,7 @@ async fn set_share(
 }
 
 async fn kill(state: State, context: Context, input: Kill) -> Result<FlagsState, RpcError> {
-    let (reason, actor) = (checked(&input.reason)?, actor(&context)?.to_string());
+    let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
     let ask = Ask {
         based_on: input.version,
         reason,

@@ -149,13 +149,6 @@ impl Storage {
         pages.boxed()
     }
 
-    /// The number of the newest event; 0 where there is none.
-    pub async fn last_event(&self) -> anyhow::Result<i64> {
-        Ok(on!(self.db.read(), pool => sqlx::query_scalar(LAST_SEQ)
-            .fetch_one(pool)
-            .await)?)
-    }
-
     /// Events in the order of time and number, from this time and number on.
     async fn page(&self, at_ms: i64, seq: i64, to_ms: i64) -> anyhow::Result<Vec<Event>> {
         let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(

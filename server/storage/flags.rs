@@ -5,7 +5,7 @@ use async_trait::async_trait;
 
 use super::{Storage, outbox, storable, time};
 use crate::{
-    _core::units::Percent,
+    _core::{actor::Actor, units::Percent},
     alerting::Alert,
     live_flags::store::{FlagChange, FlagCommitError, FlagStore, Position, StoredFlag},
 };
@@ -46,7 +46,7 @@ impl TryFrom<ChangeRow> for FlagChange {
             id: row.id,
             version: row.version,
             at: time(row.at_ms),
-            actor: row.actor,
+            actor: Actor::parse(&row.actor),
             reason: row.reason,
         })
     }
@@ -112,7 +112,7 @@ impl FlagStore for Storage {
                     .bind(change.version)
                     .bind(&change.id)
                     .bind(change.at.timestamp_millis())
-                    .bind(storable(&change.actor))
+                    .bind(storable(&change.actor.to_string()))
                     .bind(storable(&change.reason))
                     .bind(before)
                     .bind(after)

@@ -13,10 +13,11 @@ use super::{
     lease, outbox, storable, time,
 };
 use crate::{
+    _core::actor::Actor,
     ai_metrics::Event,
     rollout::{
         evidence::UserHistory,
-        record::{Action, Actor, Record},
+        record::{Action, Record},
         store::{
             AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
             StoredStatus,

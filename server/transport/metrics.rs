@@ -21,6 +21,8 @@ use axum::{
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use crate::_core::auth::bearer;
+
 /// Writes the metrics as they are now.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -94,12 +96,8 @@ impl Readers {
 
 /// Digests are compared, so that the time taken says nothing about the token.
 fn is_token(headers: &HeaderMap, token: &SecretString) -> bool {
-    let given = headers.get(header::AUTHORIZATION);
-    let given = given.and_then(|value| value.to_str().ok()?.split_once(' '));
-    given.is_some_and(|(scheme, given)| {
-        scheme.eq_ignore_ascii_case("bearer")
-            && Sha256::digest(given.trim()) == Sha256::digest(token.expose_secret())
-    })
+    bearer(headers)
+        .is_some_and(|given| Sha256::digest(given) == Sha256::digest(token.expose_secret()))
 }
 
 /// Whether a request came straight from this machine, and no page of a browser had it sent under a

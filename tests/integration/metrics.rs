@@ -75,6 +75,10 @@ async fn prometheus_reads_what_the_server_counts() {
             "{line} is not in\n{text}"
         );
     }
+    let open = text
+        .lines()
+        .find_map(|it| it.strip_prefix("connections_open "));
+    assert!(open.unwrap().parse::<u64>().unwrap() >= 1, "{text}");
     let attempts = "ai_attempts_total{";
     let attempt = text.lines().find(|line| line.starts_with(attempts));
     assert!(attempt.is_some_and(|line| line.ends_with(" 1")), "{text}");

@@ -5,7 +5,10 @@ mod app;
 mod changes;
 mod wires;
 
-use modelramp::{_core::errors::ErrorCode, live_flags::Ask};
+use modelramp::{
+    _core::{actor::Actor, errors::ErrorCode},
+    live_flags::Ask,
+};
 use serde_json::{Value, json};
 
 use self::app::{App, PLAN};
@@ -80,7 +83,7 @@ async fn a_rollout_starts_on_control_and_is_seen_everywhere() {
     let kill = Ask {
         based_on: None,
         reason: "wrong answers",
-        actor: "user:1",
+        actor: &Actor::User(1),
         at: app::now(),
     };
     app.live.kill(true, kill).await.unwrap();

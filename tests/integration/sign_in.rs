@@ -49,9 +49,15 @@ impl Rig {
     async fn secret(&self, user: i64) -> String {
         let mut config = self.config.clone();
         config.auth.site.public_url = Some("https://app.example".into());
-        let link = app::issue_login_link(&config, user, Role::User, now());
+        let link = app::issue(
+            &config,
+            user,
+            Some(Role::User),
+            app::Grant::LoginLink,
+            now(),
+        );
         let link = link.await.unwrap();
-        let (page, secret) = link.expose_secret().split_once("#t=").unwrap();
+        let (page, secret) = link.secret.expose_secret().split_once("#t=").unwrap();
         assert_eq!(page, "https://app.example/login");
         secret.to_owned()
     }

@@ -156,7 +156,7 @@ async fn a_stopping_server_moves_sockets_and_lets_calls_finish() {
 async fn a_stopping_server_ends_event_streams_without_return() {
     let server = TrpcServer::start(config(), None).await;
     // Plain HTTP needs no TLS, but the client insists on having some.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    modelramp::_core::http_client::install_tls();
     let mut stream = reqwest::get(server.url("/test.onCount")).await.unwrap();
     let mut text = String::new();
     while !text.contains("id: 1\n") {

@@ -16,7 +16,7 @@ const MAX_COOKIES: usize = 8;
 
 /// The tokens to try, in order; the first that holds says who calls.
 pub(super) fn candidates(headers: &HeaderMap) -> Vec<&str> {
-    match bearer(headers) {
+    match bearer(headers).filter(|token| looks_like_a_token(token)) {
         Some(token) => vec![token],
         None => session_cookies(headers).collect(),
     }
@@ -50,11 +50,13 @@ fn unquoted(value: &[u8]) -> &[u8] {
     inner.unwrap_or(value)
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// What a request brings as `Authorization: Bearer …`, whatever it is worth.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
     let (scheme, token) = value.split_once(|c: char| c.is_ascii_whitespace())?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && looks_like_a_token(token)).then_some(token)
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
 }
 
 /// Three parts, of which the first two say something.

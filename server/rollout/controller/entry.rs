@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{ControlError, World};
 use crate::{
     _core::{
+        actor::Actor,
         blank::is_blank,
         feature_flags::{Ended, LiveRollout},
         units::Percent,
@@ -19,7 +20,7 @@ use crate::{
         evidence::Verdict,
         observation::{Ledger, Step},
         plan::Plan,
-        record::{Action, Actor, Record, Standing},
+        record::{Action, Record, Standing},
         status::{Moment, State, Status},
         store::{AuditRow, RolloutChange, StoredRollout},
     },

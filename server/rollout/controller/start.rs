@@ -8,13 +8,16 @@ use super::{
     memory,
     moves::{Draw, Moves},
 };
-use crate::rollout::{
-    evidence::Strata,
-    observation::{Ledger, Step},
-    plan::Plan,
-    record::{Action, Actor, Record, Standing},
-    status::{Moment, State, Status},
-    store::AuditRow,
+use crate::{
+    _core::actor::Actor,
+    rollout::{
+        evidence::Strata,
+        observation::{Ledger, Step},
+        plan::Plan,
+        record::{Action, Record, Standing},
+        status::{Moment, State, Status},
+        store::AuditRow,
+    },
 };
 
 /// How a rollout is to begin.

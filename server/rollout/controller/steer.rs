@@ -7,12 +7,11 @@ use super::{
     tick::Wish,
 };
 use crate::{
-    _core::units::Percent,
+    _core::{actor::Actor, units::Percent},
     rollout::{
         audit,
         decision::{Finding, decide, forbids_raising},
         plan::Plan,
-        record::Actor,
         status::{Moment, State, Status},
         store::CommitError,
     },

@@ -11,12 +11,12 @@ use super::{
     notices, probe,
 };
 use crate::{
-    _core::feature_flags::LiveRollout,
+    _core::{actor::Actor, feature_flags::LiveRollout},
     alerting::{AlertKind, Severity},
     rollout::{
         decision::{Decision, NotCounted, decide},
         evidence::Level,
-        record::{Action, Actor},
+        record::Action,
         status::{Moment, State, Status},
         store::{Commit, CommitError, RolloutChange},
     },

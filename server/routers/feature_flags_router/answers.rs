@@ -8,6 +8,7 @@ use serde_json::json;
 use super::State;
 use crate::{
     _core::{
+        actor::Actor,
         config::Algorithm,
         declared::Declared,
         errors::{ErrorCode, RpcError},
@@ -39,7 +40,7 @@ pub(super) struct FlagsState {
     /// The id of the user who made it; null where the settings did.
     by: Option<i64>,
     /// Who made it: `user:7`, `settings`.
-    actor: Option<String>,
+    actor: Option<Actor>,
     /// When it was made.
     at: Option<DateTime<Utc>>,
     /// Whether all of it is stored. False while a change that is in force waits for the database; a
@@ -79,7 +80,7 @@ impl FlagsState {
             algorithm: state.flags.algorithm(),
             version: flag.version,
             reason: last.map(|last| last.reason.clone()),
-            by: last.and_then(|last| user(&last.actor)),
+            by: last.and_then(|last| last.actor.user_id()),
             actor: last.map(|last| last.actor.clone()),
             // JavaScript's dates have milliseconds.
             at: last.map(|last| last.at.trunc_subsecs(3)),
@@ -159,7 +160,7 @@ pub(super) struct FlagsChange {
     /// When it came into force.
     at: DateTime<Utc>,
     /// Who: `user:7`, `settings`.
-    actor: String,
+    actor: Actor,
     /// Why.
     reason: String,
     /// What was in force before.
@@ -242,8 +243,8 @@ pub(in super::super) fn refused(error: FlagError) -> RpcError {
             let Position { share, killed } = flag.position;
             let switch = if killed { "on" } else { "off" };
             let last = flag.last.as_ref();
-            let (actor, reason) = last.map_or((live_flags::SETTINGS, "as configured"), |last| {
-                (&*last.actor, &*last.reason)
+            let (actor, reason) = last.map_or((&Actor::Settings, "as configured"), |last| {
+                (&last.actor, &*last.reason)
             });
             let version = flag.version;
             RpcError::new(
@@ -271,8 +272,4 @@ pub(in super::super) fn refused(error: FlagError) -> RpcError {
             format!("Nothing has changed: {error}. The kill switch works still"),
         ),
     }
-}
-
-fn user(actor: &str) -> Option<i64> {
-    actor.strip_prefix("user:")?.parse().ok()
 }

@@ -68,7 +68,7 @@ async fn release(state: State, context: Context, input: Release) -> Result<Rollo
                 let ask = Ask {
                     based_on: Some(live.version),
                     reason,
-                    actor: &actor.to_string(),
+                    actor: &actor,
                     at: context.received_at,
                 };
                 let set = state.live.set_share(share, ask).await;

@@ -63,7 +63,7 @@ impl Server {
         serve.arg("serve");
         let process = ServerProcess::start(serve, &environment, folder.path()).await;
         let address = process.url.trim_start_matches("http://").to_owned();
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        modelramp::_core::http_client::install_tls();
         let mut server = Self {
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
             admin: String::new(),

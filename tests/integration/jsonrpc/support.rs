@@ -177,8 +177,7 @@ impl TestServer {
                 .await
             }
         });
-        // Where another test was first, its provider serves as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        modelramp::_core::http_client::install_tls();
         Self {
             address,
             stubs,

@@ -59,7 +59,7 @@ impl World {
             return None;
         };
         let python = python.to_str().unwrap();
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        modelramp::_core::http_client::install_tls();
         let candidate = Model::start(python, "smol-candidate");
         let control = Model::start(python, "smol-control");
 

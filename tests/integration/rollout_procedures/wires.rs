@@ -12,8 +12,7 @@ use crate::support::sessions::token;
 async fn both_wires_carry_the_state_of_a_stale_change() {
     let app = App::start().await;
     let base = format!("http://{}", app.listen().await);
-    // A provider that another test installed is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    modelramp::_core::http_client::install_tls();
     let http = Client::new();
     let admin = format!("Bearer {}", token("owner-1"));
     let first = app.begin(PLAN).await;

@@ -1,7 +1,7 @@
 //! The kill switch and the live share, as they are kept.
 
 use modelramp::{
-    _core::units::Percent,
+    _core::{actor::Actor, units::Percent},
     alerting::Outbox,
     live_flags::store::{FlagChange, FlagCommitError, FlagStore, Position, StoredFlag},
 };
@@ -31,7 +31,7 @@ fn change(before: &StoredFlag, id: &str, share: f64, killed: bool) -> StoredFlag
             id: id.to_owned(),
             version: before.version + 1,
             at: at(3),
-            actor: "user:7".to_owned(),
+            actor: Actor::User(7),
             reason: "fordi: æøå".to_owned(),
             before: before.position,
             after: position,

@@ -1,13 +1,13 @@
 //! Rollouts and alerts as they are stored, and what a commit does when something fails.
 
 use modelramp::{
-    _core::{assignment::Variant, units::Percent},
+    _core::{actor::Actor, assignment::Variant, units::Percent},
     ai_metrics::{Event, EventStore, Outcome},
     alerting::{Alert, AlertKind, Outbox, Severity},
     providers::fault::FaultKind,
     rollout::{
         observation::Step,
-        record::{Action, Actor, Record, Standing},
+        record::{Action, Record, Standing},
         status::State,
         store::{
             AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,

@@ -1,0 +1,122 @@
+//! What a start tells the person in front of the screen: what runs where, how to sign in, what to try.
+
+use std::{io::Write, net::SocketAddr};
+
+use chrono::Utc;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{App, sessions};
+use crate::{
+    _core::{
+        auth::Role,
+        config::{Environment, local_url},
+    },
+    model_router::catalog::{Access, Catalog},
+    storage::Storage,
+    transport::trpc,
+};
+
+impl App {
+    /// A link by which the developer in front of the screen signs in; nowhere but in development.
+    ///
+    /// Somebody who signed in as user 1 is not impersonated, and nobody's role changes.
+    #[expect(clippy::disallowed_methods, reason = "a start is now")]
+    pub(super) async fn development_link(
+        &self,
+        address: SocketAddr,
+    ) -> anyhow::Result<Option<SecretString>> {
+        if self.config.environment != Environment::Development {
+            return Ok(None);
+        }
+        let now = Utc::now();
+        let user = match self.storage.find_user(1).await? {
+            Some(user) => user,
+            // Deleted users stay deleted; then there is no link.
+            None => match self.storage.ensure_local_user(1, Role::Admin, now).await {
+                Ok(user) => user,
+                Err(_) => return Ok(None),
+            },
+        };
+        if user.login_method.as_deref() != Some("local") {
+            return Ok(None);
+        }
+        let public_url = self.config.auth.site.public_url.clone();
+        let public_url = public_url.unwrap_or_else(|| local_url(address));
+        let key = self.authenticator.key();
+        let link = sessions::new_link(&self.storage, key, &public_url, user.id, now).await?;
+        Ok(Some(link))
+    }
+
+    /// Tells a person what runs where, and what to try.
+    pub(super) fn introduce(
+        &self,
+        address: SocketAddr,
+        link: Option<SecretString>,
+    ) -> std::io::Result<()> {
+        let program = std::env::args()
+            .next()
+            .unwrap_or_else(|| "modelramp".into());
+        let program = if program.ends_with("modelramp") {
+            program
+        } else {
+            "modelramp".into()
+        };
+        let url = local_url(address);
+        let mut out = std::io::stdout().lock();
+        if address.ip().is_unspecified() {
+            let all = "all addresses of this machine, here";
+            writeln!(out, "modelramp serves on {all} {url}")?;
+        } else {
+            writeln!(out, "modelramp serves on {url}")?;
+        }
+        writeln!(
+            out,
+            "  tRPC        {url}{} (HTTP, SSE, WebSocket)",
+            trpc::MOUNT
+        )?;
+        writeln!(out, "  JSON-RPC    {url}/rpc (HTTP, WebSocket)")?;
+        writeln!(out, "  health      {url}/healthz, {url}/readyz")?;
+        let database = Storage::place(&self.config.database.url);
+        let database = database.unwrap_or_else(|_| self.config.database.shown_url());
+        writeln!(out, "  database    {database}")?;
+        if let Some(link) = link {
+            let link = link.expose_secret();
+            writeln!(out, "  sign in     {link} (once, within five minutes)")?;
+        }
+        for (n, destination) in self.destinations.iter().enumerate() {
+            let label = if n == 0 { "models" } else { "" };
+            writeln!(out, "  {label:<10}  {destination}")?;
+        }
+        writeln!(out, "Try:")?;
+        writeln!(
+            out,
+            "  curl -H \"Authorization: Bearer $({program} token --user 1 --role admin)\" \\\n    '{url}{}/aiMetrics.getSummary?lastMinutes=60'",
+            trpc::MOUNT
+        )?;
+        out.flush()
+    }
+}
+
+/// A line for each provider that a task uses: its name, where its requests go, and with what.
+pub(super) fn destinations(catalog: &Catalog, sandbox_url: Option<&str>) -> Vec<String> {
+    let of_tasks = catalog
+        .tasks
+        .iter()
+        .flat_map(|task| task.candidate.iter().chain(&task.control));
+    let models: Vec<_> = of_tasks.chain(&catalog.unrouted).collect();
+    let is_used = |name: &str| models.iter().any(|model| model.provider == name);
+    let used = catalog.providers.iter().filter(|it| is_used(&it.name));
+    used.map(|provider| {
+        let (name, url) = (&provider.name, &provider.base_url);
+        let variable = provider.api_key_env.as_deref().unwrap_or_default();
+        match &provider.access {
+            Access::Key(_) => format!("{name} at {url}, with the key in {variable}"),
+            Access::Open => format!("{name} at {url}, without a key"),
+            Access::Sandbox => format!(
+                "{name} is SIMULATED by the sandbox at {}, as {variable} is not set",
+                sandbox_url.unwrap_or_default()
+            ),
+        }
+    })
+    .collect()
+}
