@@ -49,7 +49,7 @@ export type Action =
  * The model in use by the settings alone, and what it costs per e-mail.
  *
  * The prices are the original's rough figures for its toolbar, by the model's name; what a model
- * really costs is in the catalogue, and what was really spent in the metrics.
+ * really costs is in the catalog, and what was really spent in the metrics.
  */
 export interface AiConfig {
   /** As the provider names it. */
@@ -337,7 +337,7 @@ export interface EvidencePlan {
 export interface Explain {
   /** A user's id; the caller's own where it is left out. */
   userId?: number | undefined;
-  /** A task of the catalogue. */
+  /** A task of the catalog. */
   task: string;
 }
 
@@ -508,7 +508,7 @@ export interface FlagsState {
    * restart would forget it.
    */
   stored: boolean;
-  /** Who decides about each task of the catalogue, as it is now. */
+  /** Who decides about each task of the catalog, as it is now. */
   tasks: TaskInForce[];
   /** What the live share does not move, in words; null where it moves every task. */
   note: string | null;
@@ -803,7 +803,7 @@ export type Minutes = number;
 
 /** The last hour by model and by variant. */
 export interface ModelBreakdown {
-  /** By the catalogue's name of the model. */
+  /** By the catalog's name of the model. */
   models: Record<string, ModelFigures>;
   /** By variant. */
   variants: Variants;
@@ -823,7 +823,7 @@ export interface ModelFigures {
 
 /** One model. */
 export interface ModelInfo {
-  /** Its name in the catalogue. */
+  /** Its name in the catalog. */
   name: string;
   /** Its name at the provider. */
   id: string;
@@ -845,11 +845,11 @@ export interface ModelInfo {
   prices: Prices;
 }
 
-/** The catalogue, as far as it concerns callers. */
+/** The catalog, as far as it concerns callers. */
 export interface ModelList {
-  /** In the catalogue's order. */
+  /** In the catalog's order. */
   models: ModelInfo[];
-  /** In the catalogue's order. */
+  /** In the catalog's order. */
   tasks: TaskInfo[];
 }
 
@@ -945,9 +945,9 @@ export interface Plan {
   description: string;
   /** The tasks it covers; none covers all. */
   tasks: string[];
-  /** Models in place of the catalogue's control route. */
+  /** Models in place of the catalog's control route. */
   control: string[] | null;
-  /** Models in place of the catalogue's candidate route. */
+  /** Models in place of the catalog's candidate route. */
   candidate: string[] | null;
   /** At least one; shares never sink. */
   stages: Stage[];
@@ -1102,7 +1102,7 @@ export interface Resume2 {
 export interface RetryMessage {
   /** A message of the caller's: `details.messageId` of the error that sending it gave. */
   messageId: number;
-  /** A model of the catalogue to answer it; empty is the same as absent. */
+  /** A model of the catalog to answer it; empty is the same as absent. */
   model?: string | undefined;
   /** What the user is looking at. */
   context?: ChatContext | undefined;
@@ -1270,7 +1270,7 @@ export interface SendMessage {
    * empty.
    */
   content: string;
-  /** A model of the catalogue to answer it; empty is the same as absent. */
+  /** A model of the catalog to answer it; empty is the same as absent. */
   model?: string | undefined;
   /** What the user is looking at. */
   context?: ChatContext | undefined;
@@ -1452,7 +1452,7 @@ export interface TakesBack {
 
 /** Which task. */
 export interface TaskFields {
-  /** A task of the catalogue; `chat` where it is left out. */
+  /** A task of the catalog; `chat` where it is left out. */
   task?: string | undefined;
 }
 
@@ -1470,7 +1470,7 @@ export interface TaskInForce {
 
 /** One task. */
 export interface TaskInfo {
-  /** Its name in the catalogue. */
+  /** Its name in the catalog. */
   name: string;
   /** Models for users in the rollout; the first is the primary. */
   candidate: string[];
@@ -1478,7 +1478,7 @@ export interface TaskInfo {
   control: string[];
   /** Why these models. */
   reasoning: string;
-  /** What it costs, where the catalogue says. */
+  /** What it costs, where the catalog says. */
   costLevel?: CostLevel;
   /** What its models must be able to do. */
   capabilities: string[];
@@ -1987,7 +1987,7 @@ export type AppRouter = RouterOf<{
      */
     explain: Query<Explain, Explanation>;
     /**
-     * All models and tasks of the catalogue, with prices and routes.
+     * All models and tasks of the catalog, with prices and routes.
      *
      * Needs a session.
      *

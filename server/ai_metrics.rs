@@ -51,7 +51,7 @@ use self::{
 /// calls every second, keeps a busy server below this; without it, every so many events one call
 /// counts them all.
 const UNSETTLED_LIMIT: usize = 8_192;
-/// Models with a name of their own; a catalogue has a dozen.
+/// Models with a name of their own; a catalog has a dozen.
 const MODELS_LIMIT: usize = 1_000;
 /// The name of all further models.
 const OTHER_MODELS: &str = "(other)";

@@ -40,7 +40,7 @@ use crate::{
 #[async_trait]
 pub trait Answerer: Send + Sync {
     /// Tokens that every model which may answer can read and write together. Fails for a model that
-    /// the catalogue does not have, so that nothing is stored for its sake.
+    /// the catalog does not have, so that nothing is stored for its sake.
     fn context_tokens(
         &self,
         task: &str,
@@ -218,7 +218,7 @@ pub enum ChatError {
         /// When the oldest counted message leaves the window.
         frees_at: DateTime<Utc>,
     },
-    /// Nothing was stored, because the catalogue has nobody to answer it.
+    /// Nothing was stored, because the catalog has nobody to answer it.
     #[error(transparent)]
     Unroutable(RouteError),
     /// The message is stored, but no model answered it.

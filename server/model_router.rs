@@ -42,7 +42,7 @@ use crate::{
 /// One request for an answer.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// A task of the catalogue.
+    /// A task of the catalog.
     pub task: String,
     /// Whose variant counts; `None` for callers without an id.
     pub subject: Option<Subject>,
@@ -50,7 +50,7 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// The conversation.
     pub messages: Vec<Message>,
-    /// A model of the catalogue that the caller insists on, instead of the route's.
+    /// A model of the catalog that the caller insists on, instead of the route's.
     pub model: Option<String>,
     /// Tokens the answer may have.
     pub max_tokens: Option<u32>,
@@ -63,7 +63,7 @@ pub struct Call {
 pub struct Answer {
     /// The model's answer.
     pub completion: Completion,
-    /// The catalogue's name of the model that gave it.
+    /// The catalog's name of the model that gave it.
     pub model: Arc<str>,
     /// The route it was on.
     pub variant: Variant,
@@ -76,20 +76,20 @@ pub struct Answer {
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RouteError {
-    /// The catalogue has no such task.
+    /// The catalog has no such task.
     #[error("unknown task `{task}`; known are {known}{}", hint(task, known.split(", ")))]
     UnknownTask {
         /// What was asked for.
         task: String,
-        /// The catalogue's tasks.
+        /// The catalog's tasks.
         known: String,
     },
-    /// The catalogue has no such model.
+    /// The catalog has no such model.
     #[error("unknown model `{model}`; known are {known}{}", hint(model, known.split(", ")))]
     UnknownModel {
         /// What was asked for.
         model: String,
-        /// The catalogue's models.
+        /// The catalog's models.
         known: String,
     },
     /// Every model that could help was tried.
@@ -105,7 +105,7 @@ pub enum RouteError {
     /// The provider has as many calls in flight as it may, and as many wait.
     #[error("`{provider}` has no place for another call")]
     Busy {
-        /// Its name in the catalogue.
+        /// Its name in the catalog.
         provider: String,
     },
     /// A streamed answer broke off after it had begun, so no other model can take over.
@@ -152,7 +152,7 @@ impl Recorder for AiMetrics {
 /// Fallbacks that are tried after the first model, at most, as on the TypeScript server.
 const MAX_FALLBACKS: usize = 2;
 
-/// One client for each provider of a catalogue.
+/// One client for each provider of a catalog.
 #[derive(Clone, Debug)]
 pub struct Clients(HashMap<String, Client>);
 
@@ -185,7 +185,7 @@ impl Clients {
 
 /// A streamed answer that has begun.
 pub struct AnswerStream {
-    /// The catalogue's name of the model that gives it.
+    /// The catalog's name of the model that gives it.
     pub model: Arc<str>,
     /// The route it is on.
     pub variant: Variant,
@@ -206,7 +206,7 @@ pub struct ModelRouter {
 }
 
 impl ModelRouter {
-    /// A router over a catalogue whose providers all have a client. One attempt, or the wait for
+    /// A router over a catalog whose providers all have a client. One attempt, or the wait for
     /// the first token of a stream, takes `attempt_timeout` at most.
     pub fn new(
         catalog: Catalog,
@@ -231,7 +231,7 @@ impl ModelRouter {
         self
     }
 
-    /// The catalogue in use.
+    /// The catalog in use.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
     }

@@ -29,7 +29,7 @@ pub struct Parts<'a> {
     pub live: Arc<LiveFlags>,
     /// The windows.
     pub metrics: Arc<AiMetrics>,
-    /// The catalogue, and who gets what.
+    /// The catalog, and who gets what.
     pub models: Arc<ModelRouter>,
     /// Conversations.
     pub chat: Arc<Chat>,

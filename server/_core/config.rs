@@ -53,7 +53,7 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Flags and the share at start.
     pub flags: FlagsConfig,
-    /// The catalogue and its deadlines.
+    /// The catalog and its deadlines.
     pub models: ModelsConfig,
     /// Keys and addresses of providers.
     pub providers: ProvidersConfig,
@@ -312,11 +312,11 @@ pub struct FlagsConfig {
     pub forced_off: Vec<Subject>,
 }
 
-/// The catalogue and its deadlines.
+/// The catalog and its deadlines.
 #[derive(Clone, Debug)]
 pub struct ModelsConfig {
     /// `MODEL_CATALOGUE`: a TOML file that replaces the embedded one.
-    pub catalogue: Option<PathBuf>,
+    pub catalog: Option<PathBuf>,
     /// `ATTEMPT_TIMEOUT`: the longest that one attempt may take.
     pub attempt_timeout: Duration,
     /// `OPENROUTER_MODEL`: what `system.aiConfig` reports.
@@ -337,7 +337,7 @@ pub struct ProvidersConfig {
     /// `GEMINI_API_KEY`, which `system.aiConfig` looks at.
     pub gemini_api_key: Option<SecretString>,
     /// All variables of the environment and the `.env` files whose names end in `_API_KEY`, for the
-    /// `api_key_env` of a catalogue.
+    /// `api_key_env` of a catalog.
     pub api_keys: BTreeMap<String, SecretString>,
 }
 

@@ -107,9 +107,9 @@ pub struct LiveRollout {
     pub forced_on: HashSet<Subject>,
     /// Control, whatever else is set but the kill switch.
     pub forced_off: HashSet<Subject>,
-    /// Models in place of the catalogue's candidate route.
+    /// Models in place of the catalog's candidate route.
     pub candidate: Option<Vec<String>>,
-    /// Models in place of the catalogue's control route.
+    /// Models in place of the catalog's control route.
     pub control: Option<Vec<String>>,
     /// The plan's name.
     pub plan: String,

@@ -1,4 +1,4 @@
-//! Slips that people make when they paste an address, a key or a path into a setting or a catalogue.
+//! Slips that people make when they paste an address, a key or a path into a setting or a catalog.
 //!
 //! Each of them would be sent as it stands and fail much later, at a stranger's server, with a text
 //! that does not say why. A reason completes “`NAME` is `…` and …” and never repeats the value.

@@ -79,7 +79,7 @@ pub struct Event {
     pub counted: bool,
     /// Whether an event has told that it was open and slow.
     pub was_open: bool,
-    /// The catalogue's name of the model.
+    /// The catalog's name of the model.
     pub model: Arc<str>,
     /// The task.
     pub task: Arc<str>,

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::_core::assignment::Variant;
 
-/// Tasks of a model beyond which no new ones are exposed; a catalogue has a dozen.
+/// Tasks of a model beyond which no new ones are exposed; a catalog has a dozen.
 const TASKS_LIMIT: usize = 100;
 const MS_PER_SECOND: f64 = 1_000.0;
 

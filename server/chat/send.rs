@@ -10,7 +10,7 @@
 //! neither stored nor sent twice. A message has one answer at most, and is answered by one call at a time.
 //! The same text sent again while the first send is under way is the same message (`twins`).
 //!
-//! Any signed-in user may ask for a model of the catalogue, as the front end's model menu did.
+//! Any signed-in user may ask for a model of the catalog, as the front end's model menu did.
 
 use std::collections::HashSet;
 
@@ -30,7 +30,7 @@ use crate::{
     providers::{self, roles},
 };
 
-/// The catalogue's task that answers a chat message.
+/// The catalog's task that answers a chat message.
 pub const TASK: &str = "chat";
 /// Messages that are read from the store at once while a history is gathered.
 const PAGE: i64 = 50;
@@ -42,7 +42,7 @@ pub struct Outgoing {
     pub conversation_id: i64,
     /// The text.
     pub content: String,
-    /// A model of the catalogue to answer it, instead of the one that the route prefers.
+    /// A model of the catalog to answer it, instead of the one that the route prefers.
     pub model: Option<String>,
     /// What the user is looking at.
     pub context: Option<ChatContext>,

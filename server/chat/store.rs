@@ -86,7 +86,7 @@ impl MessageRole {
 pub struct Origin {
     /// Finds the attempts in the events.
     pub request_id: Arc<str>,
-    /// The catalogue's name of the model.
+    /// The catalog's name of the model.
     pub model: Arc<str>,
     /// The task.
     pub task: Arc<str>,

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Models, and which of them serve whom.
-const CATALOGUE: &str = include_str!("demo/catalogue.toml");
+const CATALOGUE: &str = include_str!("demo/catalog.toml");
 /// How they behave.
 const SANDBOX: &str = include_str!("demo/sandbox.toml");
 /// The admin who steers.
@@ -121,7 +121,7 @@ fn config(folder: &Path) -> anyhow::Result<Config> {
             "DATABASE_URL",
             format!("sqlite://{}", folder.join("demo.db").display()),
         ),
-        ("MODEL_CATALOGUE", write("catalogue.toml", CATALOGUE)?),
+        ("MODEL_CATALOGUE", write("catalog.toml", CATALOGUE)?),
         ("SANDBOX_CONFIG", write("sandbox.toml", SANDBOX)?),
         ("CHAT_RATE_LIMIT", "1000".to_owned()),
         ("SHUTDOWN_TIMEOUT", "5s".to_owned()),

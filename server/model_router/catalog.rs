@@ -1,4 +1,4 @@
-//! The catalogue: providers, their models, and which models serve which task, in TOML.
+//! The catalog: providers, their models, and which models serve which task, in TOML.
 //!
 //! It is read once, at start. Whatever is wrong with it is reported at once, each fault naming the
 //! key, the value and what was expected, so that a file is mended in one go.
@@ -21,8 +21,8 @@ use crate::{
     providers::{Usage, openrouter},
 };
 
-/// The catalogue that is built in.
-pub const EMBEDDED: &str = include_str!("catalogue.toml");
+/// The catalog that is built in.
+pub const EMBEDDED: &str = include_str!("catalog.toml");
 
 /// Providers, models and tasks, each in the file's order.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct Catalog {
 /// A server that speaks OpenAI's `chat/completions`.
 #[derive(Clone, Debug)]
 pub struct Provider {
-    /// Its name in the catalogue.
+    /// Its name in the catalog.
     pub name: String,
     /// Where it is, without `/chat/completions`.
     pub base_url: String,
@@ -66,12 +66,12 @@ pub enum Access {
     Sandbox,
 }
 
-/// A model of the catalogue.
+/// A model of the catalog.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    /// Its name in the catalogue, in events and in `models.list`.
+    /// Its name in the catalog, in events and in `models.list`.
     pub name: Arc<str>,
-    /// The provider's name in the catalogue.
+    /// The provider's name in the catalog.
     pub provider: String,
     /// Its name at the provider.
     pub id: String,
@@ -145,7 +145,7 @@ pub enum CostLevel {
 /// A kind of request, and the models that serve it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    /// Its name in the catalogue, in events and in calls.
+    /// Its name in the catalog, in events and in calls.
     pub name: Arc<str>,
     /// For users in the rollout; the first is the primary. Never empty, no model twice.
     pub candidate: Vec<Arc<Model>>,
@@ -171,7 +171,7 @@ impl Task {
     }
 }
 
-/// Everything that is wrong with a catalogue.
+/// Everything that is wrong with a catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogError {
     /// The file, or what stands for it.
@@ -180,7 +180,7 @@ pub struct CatalogError {
     pub faults: Vec<CatalogFault>,
 }
 
-/// One thing that is wrong with a catalogue.
+/// One thing that is wrong with a catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogFault {
     /// Where, as `models.gpt-4o-mini.context`; empty for the file as a whole.
@@ -191,7 +191,7 @@ pub struct CatalogFault {
 
 impl fmt::Display for CatalogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the model catalogue {} cannot be used:", self.origin)?;
+        write!(f, "the model catalog {} cannot be used:", self.origin)?;
         for CatalogFault { key, message } in &self.faults {
             let key = if key.is_empty() {
                 String::new()
@@ -207,7 +207,7 @@ impl fmt::Display for CatalogError {
 impl std::error::Error for CatalogError {}
 
 impl Catalog {
-    /// The configured catalogue, with each provider's address and key as the settings have them.
+    /// The configured catalog, with each provider's address and key as the settings have them.
     ///
     /// A key that is missing is a fault, except in development and tests, where the provider gets
     /// [`Access::Sandbox`]. There `OPENROUTER_BASE_URL` alone is enough: whoever names a server
@@ -221,7 +221,7 @@ impl Catalog {
         environment: Environment,
         needs: &[(&str, &str)],
     ) -> Result<Self, CatalogError> {
-        let (text, origin) = match &models.catalogue {
+        let (text, origin) = match &models.catalog {
             None => (EMBEDDED.to_owned(), "(embedded)".to_owned()),
             Some(path) => {
                 let origin = format!("`{}`", path.display());
@@ -240,7 +240,7 @@ impl Catalog {
         })
     }
 
-    /// A catalogue alone, without keys; providers that need one get [`Access::Sandbox`].
+    /// A catalog alone, without keys; providers that need one get [`Access::Sandbox`].
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
         parse::catalog(text, "(text)", &[], &|provider| {
             if provider.api_key_env.is_some() {

@@ -170,8 +170,8 @@ impl Selection {
     }
 }
 
-/// The route that a rollout names, else the catalogue's. Names were checked when the rollout began;
-/// one that a later catalogue lacks is passed over.
+/// The route that a rollout names, else the catalog's. Names were checked when the rollout began;
+/// one that a later catalog lacks is passed over.
 fn route_of(
     catalog: &Catalog,
     task: &Task,

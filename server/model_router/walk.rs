@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
         self.prepare(&model);
         let router = self.router;
         let Some(client) = router.clients.0.get(&model.provider) else {
-            // Clients are made for every provider of the catalogue; this is for the compiler.
+            // Clients are made for every provider of the catalog; this is for the compiler.
             return Err(self.exhausted());
         };
         let Some(place) = client.gate.enter(self.call.deadline).await else {
@@ -154,7 +154,7 @@ impl<'a> Walk<'a> {
             ),
             None => tracing::error!(
                 provider = name,
-                "the provider wants a key, and the catalogue names none for it (`api_key_env`)"
+                "the provider wants a key, and the catalog names none for it (`api_key_env`)"
             ),
         }
     }

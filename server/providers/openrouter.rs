@@ -11,7 +11,7 @@ use super::retry_after;
 /// Where OpenRouter is, unless `OPENROUTER_BASE_URL` says otherwise.
 pub const BASE_URL: &str = "https://openrouter.ai/api/v1";
 
-/// The name by which a catalogue refers to it; `OPENROUTER_BASE_URL` applies to this provider.
+/// The name by which a catalog refers to it; `OPENROUTER_BASE_URL` applies to this provider.
 pub const NAME: &str = "openrouter";
 
 const LIMIT: &str = "x-ratelimit-limit";

@@ -31,9 +31,9 @@ pub struct Plan {
     pub description: String,
     /// The tasks it covers; none covers all.
     pub tasks: Vec<String>,
-    /// Models in place of the catalogue's control route.
+    /// Models in place of the catalog's control route.
     pub control: Option<Vec<String>>,
-    /// Models in place of the catalogue's candidate route.
+    /// Models in place of the catalog's candidate route.
     pub candidate: Option<Vec<String>>,
     /// At least one; shares never sink.
     pub stages: Vec<Stage>,
@@ -158,11 +158,11 @@ impl fmt::Display for PlanFaults {
 /// Names that a plan may use; `None` where they are not known and anything goes.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// Tasks of the catalogue.
+    /// Tasks of the catalog.
     pub tasks: Option<Vec<String>>,
-    /// Models of the catalogue.
+    /// Models of the catalog.
     pub models: Option<Vec<String>>,
-    /// By task, the catalogue's models of control and of the candidate.
+    /// By task, the catalog's models of control and of the candidate.
     pub routes: BTreeMap<String, [Vec<String>; 2]>,
 }
 

@@ -120,7 +120,7 @@ impl ProcedureInput for TaskInput {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct TaskFields {
-    /// A task of the catalogue; `chat` where it is left out.
+    /// A task of the catalog; `chat` where it is left out.
     #[schemars(length(min = 1, max = 100))]
     pub task: Option<String>,
 }
@@ -179,7 +179,7 @@ fn advice(summary: &Summary, in_force: &InForce) -> Recommendation {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelBreakdown {
-    /// By the catalogue's name of the model.
+    /// By the catalog's name of the model.
     pub models: BTreeMap<Arc<str>, ModelFigures>,
     /// By variant.
     pub variants: PerVariant<VariantFigures>,

@@ -187,7 +187,7 @@ struct SendMessage {
         "tooBig": "Message too long (max 10,000 characters)"
     }))]
     content: String,
-    /// A model of the catalogue to answer it; empty is the same as absent.
+    /// A model of the catalog to answer it; empty is the same as absent.
     #[serde(default)]
     model: Option<String>,
     /// What the user is looking at.
@@ -215,7 +215,7 @@ async fn send_message(
 struct RetryMessage {
     /// A message of the caller's: `details.messageId` of the error that sending it gave.
     message_id: i64,
-    /// A model of the catalogue to answer it; empty is the same as absent.
+    /// A model of the catalog to answer it; empty is the same as absent.
     #[serde(default)]
     model: Option<String>,
     /// What the user is looking at.

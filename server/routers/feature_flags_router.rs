@@ -47,12 +47,12 @@ pub struct State {
     live: Arc<LiveFlags>,
     /// What is in force.
     flags: Arc<FeatureFlags>,
-    /// The catalogue's tasks.
+    /// The catalog's tasks.
     tasks: Arc<[Arc<str>]>,
 }
 
 impl State {
-    /// State over the tasks of a catalogue.
+    /// State over the tasks of a catalog.
     pub fn new(
         live: Arc<LiveFlags>,
         flags: Arc<FeatureFlags>,

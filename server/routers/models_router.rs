@@ -26,7 +26,7 @@ use crate::{
 /// Registers the procedures.
 pub fn register(registry: &mut Registry, models: impl Into<Option<Arc<ModelRouter>>>) {
     procedures!(registry.outline("models", models.into());
-        /// All models and tasks of the catalogue, with prices and routes.
+        /// All models and tasks of the catalog, with prices and routes.
         query SignedIn list = list;
         /// Which model a user would get for a task now, and why. Without `userId`, the caller;
         /// admins may ask about anybody.
@@ -36,12 +36,12 @@ pub fn register(registry: &mut Registry, models: impl Into<Option<Arc<ModelRoute
     );
 }
 
-/// The catalogue, as far as it concerns callers.
+/// The catalog, as far as it concerns callers.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ModelList {
-    /// In the catalogue's order.
+    /// In the catalog's order.
     pub models: Vec<ModelInfo>,
-    /// In the catalogue's order.
+    /// In the catalog's order.
     pub tasks: Vec<TaskInfo>,
 }
 
@@ -49,7 +49,7 @@ pub struct ModelList {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelInfo {
-    /// Its name in the catalogue.
+    /// Its name in the catalog.
     pub name: String,
     /// Its name at the provider.
     pub id: String,
@@ -76,7 +76,7 @@ pub struct ModelInfo {
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskInfo {
-    /// Its name in the catalogue.
+    /// Its name in the catalog.
     pub name: String,
     /// Models for users in the rollout; the first is the primary.
     pub candidate: Vec<String>,
@@ -84,7 +84,7 @@ pub struct TaskInfo {
     pub control: Vec<String>,
     /// Why these models.
     pub reasoning: String,
-    /// What it costs, where the catalogue says.
+    /// What it costs, where the catalog says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_level: Option<CostLevel>,
     /// What its models must be able to do.
@@ -99,7 +99,7 @@ pub struct Explain {
     #[serde(default)]
     #[schemars(range(min = 1))]
     pub user_id: Option<i64>,
-    /// A task of the catalogue.
+    /// A task of the catalog.
     pub task: String,
 }
 

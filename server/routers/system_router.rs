@@ -56,7 +56,7 @@ async fn ai_config_of(config: Arc<AiConfig>, _: Context) -> Result<AiConfig, Rpc
 /// The model in use by the settings alone, and what it costs per e-mail.
 ///
 /// The prices are the original's rough figures for its toolbar, by the model's name; what a model
-/// really costs is in the catalogue, and what was really spent in the metrics.
+/// really costs is in the catalog, and what was really spent in the metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AiConfig {

@@ -49,7 +49,7 @@ pub struct Upkeep {
 pub struct Rollup {
     /// The start of the hour, in milliseconds since 1970.
     pub hour_ms: i64,
-    /// The catalogue's name of the model.
+    /// The catalog's name of the model.
     pub model: String,
     /// The task.
     pub task: String,

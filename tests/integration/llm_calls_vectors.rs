@@ -122,7 +122,7 @@ fn is_native(case: &Case) -> bool {
         .any(|url| url.contains("/api/chat") || url.contains(":generateContent"))
 }
 
-/// C26: which provider is called follows from the catalogue, not from the keys that are set.
+/// C26: which provider is called follows from the catalog, not from the keys that are set.
 fn lacks_its_key(case: &Case) -> bool {
     ![
         "OPENROUTER_API_KEY",
@@ -158,7 +158,7 @@ async fn llm_calls_vectors() {
     rules.finish();
 }
 
-/// A client as the catalogue would make it for the provider that the recorded call went to.
+/// A client as the catalog would make it for the provider that the recorded call went to.
 fn client(case: &Case, base_url: &str) -> OpenAiCompatible {
     let key = |name: &str| {
         case.env

@@ -1,4 +1,4 @@
-//! The original's choice of models and its look-ups, against the embedded catalogue.
+//! The original's choice of models and its look-ups, against the embedded catalog.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ use crate::{
     support::vectors::{self, Case, Rules, number, plain},
 };
 
-/// The embedded catalogue, its provider at `base_url`, as if a key were set.
+/// The embedded catalog, its provider at `base_url`, as if a key were set.
 pub(crate) fn catalog(base_url: &str) -> Catalog {
     let models = ModelsConfig {
-        catalogue: None,
+        catalog: None,
         attempt_timeout: std::time::Duration::from_secs(5),
         openrouter_model: String::new(),
     };

@@ -47,11 +47,11 @@ fn plan(soak: &str, gate: &str) -> String {
 
 async fn server() -> LocalServer {
     let files = [
-        ("catalogue.toml", CATALOGUE),
+        ("catalog.toml", CATALOGUE),
         ("sandbox.toml", "[default]\nlatency_ms = 5\n"),
     ];
     let settings = [
-        ("MODEL_CATALOGUE", "catalogue.toml"),
+        ("MODEL_CATALOGUE", "catalog.toml"),
         ("SANDBOX_CONFIG", "sandbox.toml"),
     ];
     LocalServer::start_with(&settings, &files).await

@@ -103,7 +103,7 @@ fn ai_config(rules: &mut Rules, case: &Case) {
         api_keys: BTreeMap::new(),
     };
     let models = ModelsConfig {
-        catalogue: None,
+        catalog: None,
         attempt_timeout: Duration::ZERO,
         openrouter_model: setting("OPENROUTER_MODEL").unwrap_or("z-ai/glm-4.5-air:free".into()),
     };

@@ -220,7 +220,7 @@ impl Values<'_> {
                 forced_off: self.get(&FORCED_OFF_USERS)?,
             },
             models: ModelsConfig {
-                catalogue: self
+                catalog: self
                     .get(&MODEL_CATALOGUE)?
                     .map(|path| sources.working_dir.join(path)),
                 attempt_timeout: self.get(&ATTEMPT_TIMEOUT)?,

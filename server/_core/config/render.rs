@@ -14,7 +14,7 @@ pub fn settings_markdown() -> String {
          folder; `.env.dev` there in development and test, `.env.prod` in staging and production; \
          the environment. An empty value counts as not set. All faults are reported together and \
          the server does not start.\n\n\
-         Any other variable whose name ends in `_API_KEY` can be named by a catalogue of models \
+         Any other variable whose name ends in `_API_KEY` can be named by a catalog of models \
          (`api_key_env`); such keys come from the environment or an `.env` file.\n",
     );
     for section in SECTIONS {

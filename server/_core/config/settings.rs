@@ -328,7 +328,7 @@ settings! {
         FORCE_UTCP: Switch = Switch, "false";
     }
     "Models" {
-        /// A TOML file that replaces the built-in catalogue of providers, models and tasks.
+        /// A TOML file that replaces the built-in catalog of providers, models and tasks.
         MODEL_CATALOGUE: Optional<FilePath> = Optional(FilePath), "";
         /// The longest that one attempt at one model may take.
         ATTEMPT_TIMEOUT: Span = span(10, HOUR), "20s";

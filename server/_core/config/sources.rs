@@ -21,7 +21,7 @@ use super::{
 };
 use crate::_core::suggest::{Near, nearest};
 
-/// Variables that end so may be named by a catalogue.
+/// Variables that end so may be named by a catalog.
 const API_KEY_SUFFIX: &str = "_API_KEY";
 /// As they are named in messages.
 const FROM_ENVIRONMENT: &str = "the environment";
@@ -175,9 +175,9 @@ impl Merged {
         let layers = [file, Some(general), Some(special), Some(environment)];
         let slips = reader.slips;
         let values = merge(layers.into_iter().flatten());
-        // A catalogue may name any key, so one that is like another is no slip then.
-        let has_catalogue = values.contains_key(MODEL_CATALOGUE.row.name);
-        let is_named = |variable: &str| has_catalogue && variable.ends_with(API_KEY_SUFFIX);
+        // A catalog may name any key, so one that is like another is no slip then.
+        let has_catalog = values.contains_key(MODEL_CATALOGUE.row.name);
+        let is_named = |variable: &str| has_catalog && variable.ends_with(API_KEY_SUFFIX);
         let slips = slips
             .into_iter()
             .filter(|(variable, _)| !is_named(variable));
@@ -193,7 +193,7 @@ impl Merged {
         self.values.get(name)
     }
 
-    /// The variables that a catalogue may name.
+    /// The variables that a catalog may name.
     pub(super) fn api_keys(&self) -> impl Iterator<Item = (&str, &str)> {
         let keys = self
             .values
@@ -371,8 +371,7 @@ fn key_fault(key: &str, name: &str, again: bool, origin: &str) -> Option<ConfigF
         let hint = match nearest(name, known) {
             Some(near) => format!("a setting's name; did you mean `{}`?", near.word),
             None if name.ends_with(API_KEY_SUFFIX) => {
-                "the keys of a catalogue's providers in the environment or an `.env` file"
-                    .to_owned()
+                "the keys of a catalog's providers in the environment or an `.env` file".to_owned()
             }
             None => "a setting's name, as in `schema/settings.md`".to_owned(),
         };
@@ -415,7 +414,7 @@ const OF_OTHERS: [&str; 1] = ["OLLAMA_MODELS"];
 
 /// The variable that was probably meant by one of the environment or an `.env` file.
 ///
-/// A name that ends in `_API_KEY` is read, but only where a catalogue names it, so it can be a slip
+/// A name that ends in `_API_KEY` is read, but only where a catalog names it, so it can be a slip
 /// as well.
 fn meant(variable: &str) -> Option<&'static str> {
     let is_known = settings::find(variable).is_some() || variable == TOKEN_VARIABLE;

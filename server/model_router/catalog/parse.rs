@@ -1,4 +1,4 @@
-//! Turns a catalogue's text into a [`Catalog`], collecting every fault on the way.
+//! Turns a catalog's text into a [`Catalog`], collecting every fault on the way.
 //!
 //! Serde would stop at the first fault, so tables are walked by hand: a [`Section`] hands out keys
 //! and notes what is missing, wrong or unknown.

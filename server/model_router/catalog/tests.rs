@@ -24,7 +24,7 @@ fn faults(text: &str) -> Vec<String> {
     error.faults.iter().map(line).collect()
 }
 
-/// The one fault of the good catalogue with one line replaced.
+/// The one fault of the good catalog with one line replaced.
 fn fault(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "{from}");
     let faults = faults(&GOOD.replacen(from, to, 1));
@@ -33,7 +33,7 @@ fn fault(from: &str, to: &str) -> String {
 }
 
 #[test]
-fn the_embedded_catalogue_is_the_originals() {
+fn the_embedded_catalog_is_the_originals() {
     let catalog = Catalog::parse(EMBEDDED).unwrap();
     assert_eq!((catalog.models.len(), catalog.tasks.len()), (11, 10));
     for task in &catalog.tasks {
@@ -188,7 +188,7 @@ fn load(
     let path = folder.path().join("models.toml");
     fs::write(&path, text).unwrap();
     let models = ModelsConfig {
-        catalogue: Some(path),
+        catalog: Some(path),
         attempt_timeout: Duration::from_secs(1),
         openrouter_model: String::new(),
     };
@@ -255,7 +255,7 @@ fn another_address_for_openrouter_needs_no_key_in_development() {
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let models = ModelsConfig {
-        catalogue: Some("/nowhere/models.toml".into()),
+        catalog: Some("/nowhere/models.toml".into()),
         attempt_timeout: Duration::from_secs(1),
         openrouter_model: String::new(),
     };
@@ -279,7 +279,7 @@ fn a_task_that_a_procedure_asks_for_must_be_there() {
         let path = folder.path().join("models.toml");
         fs::write(&path, text).unwrap();
         let models = ModelsConfig {
-            catalogue: Some(path),
+            catalog: Some(path),
             attempt_timeout: Duration::from_secs(1),
             openrouter_model: String::new(),
         };

@@ -67,7 +67,7 @@ impl Controller {
         }
     }
 
-    /// Control's and the candidate's models: a plan's own, else the catalogue's; none where neither
+    /// Control's and the candidate's models: a plan's own, else the catalog's; none where neither
     /// is known.
     fn routes(
         &self,

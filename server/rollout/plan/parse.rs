@@ -214,7 +214,7 @@ fn route(field: &Field<'_>, known: &Known) -> Option<Vec<String>> {
     if models.is_empty() {
         let name = field.name();
         field.fault(format!(
-            "{name} is empty; leave it out to use the catalogue's route"
+            "{name} is empty; leave it out to use the catalog's route"
         ));
     }
     Some(names(&models, "model", known.models.as_deref()))

@@ -46,7 +46,7 @@ pub(super) struct FlagsState {
     /// Whether all of it is stored. False while a change that is in force waits for the database; a
     /// restart would forget it.
     stored: bool,
-    /// Who decides about each task of the catalogue, as it is now.
+    /// Who decides about each task of the catalog, as it is now.
     tasks: Vec<TaskInForce>,
     /// What the live share does not move, in words; null where it moves every task.
     note: Option<String>,

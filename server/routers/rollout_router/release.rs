@@ -2,7 +2,7 @@
 //!
 //! Nobody is moved by surprise: unless nobody gets the candidate before and after, the caller has to say
 //! which share is meant to decide from then on. Equal shares are not enough: the users are others, and
-//! the models are the catalogue's, not the plan's. The share is set first, and for tasks of the rollout it moves
+//! the models are the catalog's, not the plan's. The share is set first, and for tasks of the rollout it moves
 //! nobody before the release, so a process that dies in between leaves a state that can go on.
 
 use schemars::JsonSchema;
@@ -104,7 +104,7 @@ fn moves(status: &Status, live: Percent) -> RpcError {
     let then = if live == Percent::ZERO {
         "everybody goes back to the control models".to_owned()
     } else {
-        format!("{live} % of the users get the candidate models of the catalogue")
+        format!("{live} % of the users get the candidate models of the catalog")
     };
     RpcError::new(
         ErrorCode::PreconditionFailed,

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::connections::RESERVE;
 
-/// The database, the log, the catalogue, alerts, and a few to spare.
+/// The database, the log, the catalog, alerts, and a few to spare.
 const OWN: u64 = 64;
 
 /// How many connections the process can take of those that it should, while `calls` run that may need a

@@ -65,7 +65,7 @@ impl Ledger {
             ("APP_ENV", "test".to_owned()),
             ("PORT", "0".to_owned()),
             ("DATABASE_URL", database.clone()),
-            ("MODEL_CATALOGUE", write("catalogue.toml", CATALOGUE)),
+            ("MODEL_CATALOGUE", write("catalog.toml", CATALOGUE)),
             ("SANDBOX_CONFIG", write("sandbox.toml", SANDBOX)),
             ("CHAT_RATE_LIMIT", "100000".to_owned()),
             ("LOG_LEVEL", "warn".to_owned()),

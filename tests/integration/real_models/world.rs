@@ -64,7 +64,7 @@ impl World {
         let control = Model::start(python, "smol-control");
 
         let folder = tempfile::tempdir().unwrap();
-        let catalogue = format!(
+        let catalog = format!(
             r#"
             [providers.a]
             base_url = "{}/v1"
@@ -86,7 +86,7 @@ impl World {
             "#,
             candidate.url, control.url
         );
-        std::fs::write(folder.path().join("models.toml"), catalogue).unwrap();
+        std::fs::write(folder.path().join("models.toml"), catalog).unwrap();
         let database = format!("sqlite://{}", folder.path().join("real.db").display());
         let environment: BTreeMap<String, String> = [
             ("APP_ENV", "test".to_owned()),

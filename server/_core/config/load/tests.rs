@@ -259,7 +259,7 @@ fn toml_keys_must_be_known_flat_and_there_once() {
     )]);
     let faults = faults_of(&folder, &[("MODELRAMP_CONFIG", "s.toml")]);
     let expected = [
-        "`GLM_API_KEY` in `s.toml` is unknown; expected the keys of a catalogue's providers",
+        "`GLM_API_KEY` in `s.toml` is unknown; expected the keys of a catalog's providers",
         "`frobnicate` in `s.toml` is unknown; expected a setting's name",
         "`HOST` is a table in `s.toml`",
         "`modelramp_config` in `s.toml` names a file from within one",
@@ -363,9 +363,9 @@ fn a_slip_in_the_environment_is_noted_and_explains_a_fault() {
     ];
     let config = Folder::new(&[]).load(&others).expect("good settings");
     assert_eq!(config.warnings, Vec::<String>::new());
-    // A catalogue may name any key.
-    let catalogue = [("MODEL_CATALOGUE", "c.toml"), ("OPENROUTER2_API_KEY", "x")];
-    let config = Folder::new(&[]).load(&catalogue).expect("good settings");
+    // A catalog may name any key.
+    let catalog = [("MODEL_CATALOGUE", "c.toml"), ("OPENROUTER2_API_KEY", "x")];
+    let config = Folder::new(&[]).load(&catalog).expect("good settings");
     assert_eq!(config.warnings, Vec::<String>::new());
 
     let production = [
@@ -470,7 +470,7 @@ fn pasted_addresses_and_keys_are_refused_with_the_reason_and_without_the_secret(
 }
 
 #[test]
-fn catalogue_keys_come_from_environment_and_env_files() {
+fn catalog_keys_come_from_environment_and_env_files() {
     let folder = Folder::new(&[(".env", "GLM_API_KEY=a\nLOCAL_API_KEY=b\nEMPTY_API_KEY=")]);
     let config = folder.load(&[("GLM_API_KEY", "c")]).expect("good settings");
     let keys = config.providers.api_keys.iter();

@@ -1,4 +1,4 @@
-//! Catalogues: any text is a catalogue or a list of faults.
+//! Catalogs: any text is a catalog or a list of faults.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

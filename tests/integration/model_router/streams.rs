@@ -1,0 +1,149 @@
+//! Answers that come in steps: which model takes over, and until when.
+
+use super::*;
+
+/// The text of a streamed answer, and how its attempts ended.
+pub(super) async fn streamed(
+    replies: Vec<Reply>,
+) -> (Result<(String, Option<RouteError>), RouteError>, Vec<Event>) {
+    let upstream = Upstream::start(replies).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let answer = match router.stream(call("chat")).await {
+        Ok(answer) => answer,
+        Err(error) => return (Err(error), events.all()),
+    };
+    let mut text = String::new();
+    let mut broken = None;
+    let mut deltas = answer.deltas;
+    while let Some(delta) = deltas.next().await {
+        match delta {
+            Ok(delta) => text += &delta.content,
+            Err(error) => broken = Some(error),
+        }
+    }
+    (Ok((text, broken)), events.all())
+}
+
+#[tokio::test]
+async fn a_stream_brings_text_usage_and_the_time_to_the_first_token() {
+    let mut pieces = vec![": OPENROUTER PROCESSING\n\n".to_owned()];
+    pieces.push(
+        "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}]}\n\n".into(),
+    );
+    for half in [
+        "data: {\"choices\":[{\"delta\":{\"con",
+        "tent\":\"hej \"}}]}\n",
+        "\n",
+    ] {
+        pieces.push(half.into());
+    }
+    pieces.push(format!("data: {}\n\n", token("dér")));
+    let last = json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 7, "completion_tokens": 2, "cost": 0.001}});
+    pieces.push(format!("data: {last}"));
+    let (result, events) = streamed(vec![Reply::events(pieces, End::Clean)]).await;
+    assert_eq!(result.unwrap().0, "hej dér");
+    let [event] = &events[..] else { panic!() };
+    assert_eq!((event.outcome, event.prompt_tokens), (Outcome::Success, 7));
+    assert_eq!(event.cost, Microdollars(1000));
+    assert!(event.first_token_ms.unwrap() <= event.latency_ms);
+}
+
+#[tokio::test]
+async fn before_the_first_token_the_next_model_takes_over() {
+    let error = |code: u16| {
+        format!(
+            "data: {}\n\n",
+            json!({"error": {"code": code}, "choices": [{"delta": {"content": ""}, "finish_reason": "error"}]})
+        )
+    };
+    let role = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n".to_owned();
+    for (reply, fault) in [
+        (Reply::status(503), FaultKind::Upstream),
+        (
+            Reply::events(vec![error(502)], End::Clean),
+            FaultKind::Upstream,
+        ),
+        (
+            Reply::events(vec![role.clone(), error(429)], End::Clean),
+            FaultKind::ProviderRateLimited,
+        ),
+        (Reply::events(vec![role], End::Cut), FaultKind::Connection),
+        (
+            Reply::events(vec!["data: [DONE]\n\n".into()], End::Clean),
+            FaultKind::InvalidReply,
+        ),
+        (
+            Reply::events(vec!["data: {oops\n\n".into()], End::Clean),
+            FaultKind::InvalidReply,
+        ),
+        (
+            Reply::json(&json!({"error": {"code": 500}})),
+            FaultKind::Upstream,
+        ),
+        (Reply::Cut, FaultKind::Connection),
+    ] {
+        let label = format!("{reply:?}");
+        let (result, events) = streamed(vec![reply, Reply::tokens(&["from ", "b"])]).await;
+        assert_eq!(result.unwrap().0, "from b", "{label}");
+        assert_eq!(events[0].outcome, kind(fault), "{label}");
+        assert_eq!(
+            (events[1].outcome, events[1].position),
+            (Outcome::Success, 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn after_the_first_token_a_failure_ends_the_stream() {
+    let error = format!(
+        "data: {}\n\n",
+        json!({"error": {"message": "boom", "code": 502}})
+    );
+    let first = format!("data: {}\n\n", token("a"));
+    for (reply, fault) in [
+        (
+            Reply::events(vec![first.clone(), error], End::Clean),
+            FaultKind::Upstream,
+        ),
+        (Reply::events(vec![first], End::Cut), FaultKind::Connection),
+    ] {
+        let (result, events) = streamed(vec![reply, Reply::tokens(&["b"])]).await;
+        let (text, broken) = result.unwrap();
+        assert_eq!(text, "a");
+        let error = RpcError::from(broken.unwrap());
+        assert!(!error.to_string().contains("boom"));
+        let [event] = &events[..] else { panic!() };
+        assert_eq!(event.outcome, kind(fault));
+        assert!(event.first_token_ms.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_dropped_is_recorded_as_cancelled() {
+    let first = format!("data: {}\n\n", token("a"));
+    let upstream = Upstream::start(vec![Reply::events(vec![first], End::Hang)]).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let mut answer = router.stream(call("chat")).await.unwrap();
+    assert_eq!(answer.deltas.next().await.unwrap().unwrap().content, "a");
+    assert!(events.all().is_empty());
+    drop(answer);
+    assert_eq!(events.outcomes(), [("a".into(), Outcome::Cancelled)]);
+}
+
+#[tokio::test]
+async fn a_stream_that_falls_silent_times_out() {
+    let comment = ": still here\n\n".to_owned();
+    let upstream = Upstream::start(vec![Reply::events(vec![comment], End::Hang)]).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let deadline = Instant::now() + Duration::from_millis(150);
+    assert!(
+        router
+            .stream(Call {
+                deadline,
+                ..call("chat")
+            })
+            .await
+            .is_err()
+    );
+    assert_eq!(events.outcomes(), [("a".into(), kind(FaultKind::Timeout))]);
+}
