@@ -18,8 +18,8 @@ pub use self::sessions::{
 use self::{filling::Filling, introduction::destinations, prometheus::Gauges};
 use crate::{
     _core::{
-        assignment::Variant, auth::Authenticator, call_limits::CallLimits, config::Config,
-        feature_flags::FeatureFlags, http_client, registry::Registry, site::Site, tasks::Tasks,
+        auth::Authenticator, call_limits::CallLimits, config::Config, feature_flags::FeatureFlags,
+        http_client, registry::Registry, site::Site, tasks::Tasks,
     },
     ai_metrics::{AiMetrics, Event, Outcome},
     alerting::Dispatcher,
@@ -31,6 +31,7 @@ use crate::{
         sandbox::{Sandbox, SandboxPlan},
     },
     rollout::{
+        arms::PerArm,
         controller::{self, Controller, World},
         plan::{Known, Library},
     },
@@ -161,8 +162,7 @@ impl App {
                 .iter()
                 .map(|task| {
                     let route = |variant| names(task.route(variant).iter().map(|it| &*it.name));
-                    let routes = [Variant::Control, Variant::Candidate].map(route);
-                    (task.name.to_string(), routes)
+                    (task.name.to_string(), PerArm::of(route))
                 })
                 .collect(),
         };

@@ -2,9 +2,10 @@
 //!
 //! [`plan`] says what is wanted, [`status`] where a rollout is, [`evidence`] what its traffic proves,
 //! [`decision`] what follows (a pure function), and [`controller`] carries it out.
-//! [`observation`] is the way from recorded events to evidence, [`record`] a line of the history,
+//! [`arms`] holds one thing for each arm, [`observation`] is the way from recorded events to evidence, [`record`] a line of the history,
 //! [`audit`] its words, [`replay`] the proof that the history is true, [`report`] a deployment log.
 
+pub mod arms;
 pub mod audit;
 pub mod controller;
 pub mod decision;

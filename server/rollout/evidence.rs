@@ -26,7 +26,7 @@ use self::{
     mixture::Restarts,
     ratio::{Direction, Ratio},
     stage::Stage,
-    stream::Stream,
+    stream::{Harm, Streams},
     threshold::{Latencies, Thresholds},
     uncounted::Uncounted,
     users::Users,
@@ -37,10 +37,11 @@ pub use self::{
     uncounted::{Kind, KindEvidence, UncountedEvidence},
     users::{Strata, UserHistory},
     verdict::{
-        AbsoluteLimit, ArmCounts, Cause, Metric, MetricEvidence, Promotion, Reference, SampleRatio,
-        Verdict,
+        AbsoluteLimit, ArmCounts, Metric, MetricEvidence, Promotion, Reference, SampleRatio,
+        Signal, Verdict,
     },
 };
+use super::arms::PerArm;
 use crate::_core::{assignment::Variant, units::Percent};
 
 const HOUR_MS: i64 = 3_600_000;
@@ -74,30 +75,19 @@ pub struct Evidence {
     hour: u32,
     share: Percent,
     users: Users,
-    streams: [Stream; 5],
+    streams: Streams,
     latencies: Latencies,
     crash: Ratio,
     absolute: Limit,
     last_hour: LastHour,
     sample_ratio: Ratio,
-    totals: [Totals; 2],
+    totals: PerArm<ArmCounts>,
     stage: Stage,
     held: Option<Held>,
     rollback: Option<Decided>,
     /// None in what an earlier release stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uncounted: Option<Uncounted>,
-}
-
-/// What an arm has seen, every request counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Totals {
-    users: u64,
-    requests: u64,
-    errors: u64,
-    timeouts: u64,
-    good_ratings: u64,
-    bad_ratings: u64,
 }
 
 /// Evidence has reached the level of hold.
@@ -111,7 +101,7 @@ struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Decided {
     at_ms: i64,
-    cause: Cause,
+    cause: Signal,
 }
 
 impl Evidence {
@@ -125,7 +115,7 @@ impl Evidence {
             hour: 0,
             share: Percent::ZERO,
             users: strata.into_users(),
-            streams: std::array::from_fn(|_| Stream::new(plan.margin, restarts)),
+            streams: Streams::new(plan.margin, restarts),
             latencies: Latencies::new(),
             crash: Ratio::new(Direction::Crashing, 1.0, restarts),
             absolute: Limit::above(plan.max_error_rate, restarts),
@@ -172,8 +162,8 @@ impl Evidence {
             has_moved |= self.count(observation, share);
         }
         if let (Some(Thresholds { quantiles }), false) = (thresholds, observation.was_open) {
-            for (i, threshold) in quantiles.into_iter().enumerate() {
-                has_moved |= self.compare_latency(observation, stream::P50 + i, threshold);
+            for (harm, threshold) in Harm::SLOW.into_iter().zip(quantiles) {
+                has_moved |= self.compare_latency(observation, harm, threshold);
             }
         }
         if has_moved {
@@ -184,14 +174,14 @@ impl Evidence {
 
     /// Counts a request that has ended; whether that moved what is judged.
     fn count(&mut self, observation: &Observation, share: Percent) -> bool {
-        let arm = arm(observation.variant);
-        let is_candidate = observation.variant == Variant::Candidate;
+        let arm = observation.variant;
+        let is_candidate = arm == Variant::Candidate;
         let is_error = observation.end.is_error();
         let cap = self.plan.cap_per_user_day;
         let mut user = self.users.of(observation.subject);
         let stratum = user.stratum();
         let is_new = user.is_new();
-        let counts_error = user.counts(stream::ERRORS, is_error, cap);
+        let counts_error = user.counts(Harm::Error, is_error, cap);
         let counts_absolute = user.counts_this_hour(is_error);
 
         let totals = &mut self.totals[arm];
@@ -216,39 +206,33 @@ impl Evidence {
                 self.absolute.judge(is_error);
             }
         }
-        let has_closed = counts_error && self.observe(stream::ERRORS, stratum, arm, is_error);
+        let has_closed = counts_error && self.observe(Harm::Error, stratum, arm, is_error);
         has_closed || is_candidate && is_error
     }
 
     /// Compares a request's latency with a threshold; whether that closed a bin. One that has not
     /// ended is slow once it is beyond, and before that says nothing.
-    fn compare_latency(
-        &mut self,
-        observation: &Observation,
-        stream: usize,
-        threshold: f64,
-    ) -> bool {
+    fn compare_latency(&mut self, observation: &Observation, harm: Harm, threshold: f64) -> bool {
         let is_slow = observation.latency_ms > threshold || observation.end == End::TimedOut;
         if observation.end == End::Unknown && !is_slow {
             return false;
         }
         let mut user = self.users.of(observation.subject);
         let stratum = user.stratum();
-        user.counts(stream, is_slow, self.plan.cap_per_user_day)
-            && self.observe(stream, stratum, arm(observation.variant), is_slow)
+        user.counts(harm, is_slow, self.plan.cap_per_user_day)
+            && self.observe(harm, stratum, observation.variant, is_slow)
     }
 
     /// Folds a user's rating of an answer.
     pub fn feedback(&mut self, subject: u64, variant: Variant, good: bool, at_ms: i64) {
         self.reach(at_ms);
-        let arm = arm(variant);
-        let totals = &mut self.totals[arm];
+        let totals = &mut self.totals[variant];
         totals.good_ratings += u64::from(good);
         totals.bad_ratings += u64::from(!good);
         let mut user = self.users.of(subject);
         let stratum = user.stratum();
-        if user.counts(stream::FEEDBACK, !good, self.plan.cap_per_user_day)
-            && self.observe(stream::FEEDBACK, stratum, arm, !good)
+        if user.counts(Harm::BadRating, !good, self.plan.cap_per_user_day)
+            && self.observe(Harm::BadRating, stratum, variant, !good)
         {
             self.settle();
         }
@@ -257,7 +241,7 @@ impl Evidence {
     /// Takes note that the provider refused our account.
     pub fn refuse_account(&mut self, variant: Variant, at_ms: i64) {
         if let Some(uncounted) = &mut self.uncounted {
-            uncounted.refuse_account(arm(variant), at_ms);
+            uncounted.refuse_account(variant, at_ms);
         }
     }
 
@@ -276,7 +260,7 @@ impl Evidence {
         if let Some(uncounted) = &mut self.uncounted {
             uncounted.begin_share();
         }
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             stream.freeze(share >= Percent::FULL);
         }
     }
@@ -314,16 +298,12 @@ impl Evidence {
     }
 
     /// Counts a request in its bin; whether that closed it.
-    fn observe(&mut self, stream: usize, stratum: usize, arm: usize, is_bad: bool) -> bool {
-        let share = self.share;
-        let Some(closed) = self
-            .streams
-            .get_mut(stream)
-            .and_then(|stream| stream.observe(stratum, arm, is_bad, share))
-        else {
+    fn observe(&mut self, harm: Harm, stratum: usize, arm: Variant, is_bad: bool) -> bool {
+        let stream = &mut self.streams[harm];
+        let Some(closed) = stream.observe(stratum, arm, is_bad, self.share) else {
             return false;
         };
-        if stream == stream::ERRORS {
+        if harm == Harm::Error {
             self.crash.judge(closed);
             self.stage.dual.judge(closed);
         }
@@ -332,9 +312,9 @@ impl Evidence {
 
     /// Closes every open bin.
     fn close_bins(&mut self) {
-        for (number, stream) in self.streams.iter_mut().enumerate() {
-            for closed in stream.close() {
-                if number == stream::ERRORS {
+        for harm in Harm::ALL {
+            for closed in self.streams[harm].close() {
+                if harm == Harm::Error {
                     self.crash.judge(closed);
                     self.stage.dual.judge(closed);
                 }
@@ -381,7 +361,7 @@ impl Evidence {
             }
         }
         self.latencies.reach(passed);
-        for stream in &mut self.streams {
+        for stream in self.streams.iter_mut() {
             stream.reach(hour, passed);
         }
         self.crash.reach(hour);
@@ -392,7 +372,7 @@ impl Evidence {
     fn settle(&mut self) {
         let at_ms = self.clock_ms;
         if self.rollback.is_none() {
-            self.rollback = verdict::rollback_cause(self).map(|cause| Decided { at_ms, cause });
+            self.rollback = verdict::signal(self).map(|cause| Decided { at_ms, cause });
         }
         let e = verdict::overall(self);
         if e >= self.plan.hold {
@@ -418,11 +398,6 @@ impl Evidence {
             (None, None) => Level::Clear,
         }
     }
-}
-
-/// Control is 0, the candidate 1.
-fn arm(variant: Variant) -> usize {
-    usize::from(variant == Variant::Candidate)
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use self::hour::Hour;
 use super::{
+    arms::PerArm,
     decision::{Arm, Finding, NotCounted},
     evidence::{
-        Cause, End, Evidence, Kind, Level, Observation, Strata, UncountedEvidence, Verdict,
+        End, Evidence, Kind, Level, Observation, Signal, Strata, UncountedEvidence, Verdict,
     },
     plan::{Judge, Plan},
 };
@@ -78,8 +79,8 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     evidence: Evidence,
-    /// Control and candidate since the stage began.
-    arms: [Tally; 2],
+    /// Since the stage began.
+    arms: PerArm<Tally>,
     /// The candidate's last hour, for fixed thresholds.
     hour: Hour,
     /// How many events were folded.
@@ -174,14 +175,14 @@ impl Ledger {
         {
             // Fallbacks tell of it as well as first attempts.
             self.evidence.refuse_account(event.variant, event.at_ms);
-            self.arms[arm(event.variant)].not_counted += u64::from(event.counted);
+            self.arms[event.variant].not_counted += u64::from(event.counted);
             return;
         }
         let observation = observe(event).filter(|it| it.at_ms >= self.share_since_ms);
         let Some(observation) = observation else {
             return;
         };
-        let tally = &mut self.arms[arm(observation.variant)];
+        let tally = &mut self.arms[observation.variant];
         if !observation.end.is_compared() {
             if self.evidence.is_watching_uncounted() {
                 tally.not_counted += 1;
@@ -238,11 +239,10 @@ impl Ledger {
             hung: tally.hung,
             not_counted: tally.not_counted,
         };
-        let [control, candidate] = &self.arms;
         let mut finding = Finding {
             level: verdict.level,
             limit_broken: verdict.level == Level::Rollback
-                && verdict.cause == Some(Cause::AbsoluteLimit),
+                && verdict.cause == Some(Signal::AbsoluteLimit),
             both_failing: verdict.absolute.broken && verdict.absolute.control_broken,
             sample_mismatch: verdict.sample_ratio.mismatch,
             recommended: verdict.promotion.recommended,
@@ -255,8 +255,8 @@ impl Ledger {
             e: verdict.e,
             why: format!("{}; {}", verdict.why, verdict.promotion.why),
             users: verdict.promotion.users,
-            candidate: arm(candidate),
-            control: arm(control),
+            candidate: arm(&self.arms.candidate),
+            control: arm(&self.arms.control),
             last_request_at: self.last_ms.and_then(DateTime::from_timestamp_millis),
         };
         if matches!(finding.not_counted, Some(NotCounted::Differs { .. })) {
@@ -301,7 +301,7 @@ fn not_counted(verdict: &Verdict, judge: Judge) -> Option<NotCounted> {
         Judge::Thresholds => uncounted.proven,
     };
     match cause {
-        Some(Cause::NoAnswers) => {
+        Some(Signal::NoAnswers) => {
             let attempts = uncounted.without_answer;
             let mut why = format!(
                 "the candidate gave no good answer to its last {attempts} first attempts, and \
@@ -312,7 +312,7 @@ fn not_counted(verdict: &Verdict, judge: Judge) -> Option<NotCounted> {
             }
             Some(NotCounted::TakenBack { why })
         }
-        Some(Cause::Uncounted) => {
+        Some(Signal::Uncounted) => {
             let why =
                 format!("what is not counted as an error comes on the candidate alone: {figures}");
             Some(NotCounted::TakenBack { why })
@@ -320,12 +320,5 @@ fn not_counted(verdict: &Verdict, judge: Judge) -> Option<NotCounted> {
         _ => uncounted
             .differs
             .map(|kind| NotCounted::Differs { kind, figures }),
-    }
-}
-
-fn arm(variant: Variant) -> usize {
-    match variant {
-        Variant::Control => 0,
-        Variant::Candidate => 1,
     }
 }

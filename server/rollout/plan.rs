@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::library::{Library, LibraryError, SHIPPED};
-use super::evidence::EvidencePlan;
+use super::{arms::PerArm, evidence::EvidencePlan};
 use crate::_core::{assignment::Subject, config::Algorithm, units::Percent};
 
 /// A plan that has been checked.
@@ -162,8 +162,8 @@ pub struct Known {
     pub tasks: Option<Vec<String>>,
     /// Models of the catalog.
     pub models: Option<Vec<String>>,
-    /// By task, the catalog's models of control and of the candidate.
-    pub routes: BTreeMap<String, [Vec<String>; 2]>,
+    /// By task, the models that the catalog gives either arm.
+    pub routes: BTreeMap<String, PerArm<Vec<String>>>,
 }
 
 impl Plan {

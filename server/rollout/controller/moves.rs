@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use super::Controller;
 use crate::{
     _core::{
+        assignment::Variant::{self, Candidate, Control},
         config::Algorithm,
         feature_flags::{Live, LiveRollout},
         units::Percent,
     },
-    rollout::{plan::Plan, status::Models},
+    rollout::{arms::PerArm, plan::Plan, status::Models},
 };
 
 /// Less than this percentage of users is nobody.
@@ -42,7 +43,7 @@ impl Controller {
     pub(super) fn models_of(&self, plan: &Plan) -> Vec<Models> {
         let mut groups: Vec<Models> = Vec::new();
         for task in self.tasks_of(plan) {
-            let [control, candidate] = self.routes(&task, &plan.control, &plan.candidate);
+            let PerArm { control, candidate } = self.routes(&task, &plan.control, &plan.candidate);
             let same = groups
                 .iter_mut()
                 .find(|it| it.control == control && it.candidate == candidate);
@@ -74,12 +75,13 @@ impl Controller {
         task: &str,
         control: &Option<Vec<String>>,
         candidate: &Option<Vec<String>>,
-    ) -> [Vec<String>; 2] {
-        let [of_control, of_candidate] = self.known.routes.get(task).cloned().unwrap_or_default();
-        [
-            control.clone().unwrap_or(of_control),
-            candidate.clone().unwrap_or(of_candidate),
-        ]
+    ) -> PerArm<Vec<String>> {
+        // A task that the catalog does not know has no models of its own.
+        let catalog = self.known.routes.get(task).cloned().unwrap_or_default();
+        PerArm {
+            control: control.clone().unwrap_or(catalog.control),
+            candidate: candidate.clone().unwrap_or(catalog.candidate),
+        }
     }
 
     /// What a start of this plan does to users who are served now.
@@ -137,14 +139,19 @@ impl Controller {
         let parts = parts(share, draw.share.get() / 100.0, is_same_draw);
         let mut taken_back = 0.0;
         let mut words = Vec::new();
-        for (from, to) in [(1, 0), (1, 1), (0, 1), (0, 0)] {
+        for (from, to) in [
+            (Candidate, Control),
+            (Candidate, Candidate),
+            (Control, Candidate),
+            (Control, Control),
+        ] {
             let percent = parts[from][to] * 100.0;
             let [old, new] = [(&old, from), (&new, to)].map(|(routes, arm)| name(routes, arm));
             if percent < NOBODY || old == new {
                 continue;
             }
             let percent_text = (percent * 1e3).round() / 1e3;
-            if (from, to) == (1, 0) {
+            if (from, to) == (Candidate, Control) {
                 taken_back += percent;
                 words.push(format!(
                     "{percent_text} % of users are taken back from {old} to {new}"
@@ -163,24 +170,30 @@ impl Controller {
 }
 
 /// By the arm before and after, the share of users, 0 to 1.
-fn parts(before: f64, after: f64, is_same_draw: bool) -> [[f64; 2]; 2] {
+fn parts(before: f64, after: f64, is_same_draw: bool) -> PerArm<PerArm<f64>> {
     let both = if is_same_draw {
         before.min(after)
     } else {
         before * after
     };
-    [
-        [1.0 - before - after + both, after - both],
-        [before - both, both],
-    ]
+    PerArm {
+        control: PerArm {
+            control: 1.0 - before - after + both,
+            candidate: after - both,
+        },
+        candidate: PerArm {
+            control: before - both,
+            candidate: both,
+        },
+    }
 }
 
 /// An arm's primary model, or the arm where that is not known.
-fn name(routes: &[Vec<String>; 2], arm: usize) -> String {
-    match routes.get(arm).and_then(|route| route.first()) {
-        Some(model) => format!("`{model}`"),
-        None if arm == 0 => "control".to_owned(),
-        None => "the candidate".to_owned(),
+fn name(routes: &PerArm<Vec<String>>, arm: Variant) -> String {
+    match (routes[arm].first(), arm) {
+        (Some(model), _) => format!("`{model}`"),
+        (None, Control) => "control".to_owned(),
+        (None, Candidate) => "the candidate".to_owned(),
     }
 }
 
@@ -190,6 +203,10 @@ mod tests {
 
     #[test]
     fn the_parts_of_users_are_those_of_the_buckets() {
+        let parts = |before, after, is_same_draw| {
+            let parts = parts(before, after, is_same_draw);
+            [parts.control, parts.candidate].map(|it| [it.control, it.candidate])
+        };
         assert_eq!(parts(1.0, 0.25, true), [[0.0, 0.0], [0.75, 0.25]]);
         assert_eq!(parts(0.25, 1.0, true), [[0.0, 0.75], [0.0, 0.25]]);
         assert_eq!(parts(1.0, 0.25, false), [[0.0, 0.0], [0.75, 0.25]]);

@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::mixture::{MOST, Mixture, Restarts};
+use super::{
+    mixture::{MOST, Mixture, Restarts},
+    ratio::Counts,
+};
+use crate::_core::assignment::Variant;
 
 /// Rates above the limit that are tried, as multiples of it.
 const ABOVE: [f64; 7] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0];
@@ -81,7 +85,7 @@ impl Limit {
 pub(super) struct LastHour {
     /// The number of the newest slot since 1970.
     newest: i64,
-    slots: [super::ratio::Counts; 12],
+    slots: [Counts; 12],
 }
 
 impl LastHour {
@@ -94,7 +98,7 @@ impl LastHour {
         }
     }
 
-    fn slot(&mut self, number: i64) -> Option<&mut super::ratio::Counts> {
+    fn slot(&mut self, number: i64) -> Option<&mut Counts> {
         let index = number.rem_euclid(12);
         self.slots.get_mut(usize::try_from(index).ok()?)
     }
@@ -105,29 +109,24 @@ impl LastHour {
         for number in (self.newest.saturating_add(1)..=now).take(12) {
             // After twelve slots nothing is left, whichever they are.
             if let Some(slot) = self.slot(number) {
-                *slot = super::ratio::Counts::default();
+                *slot = Counts::default();
             }
         }
         self.newest = self.newest.max(now);
     }
 
-    pub(super) fn count(&mut self, arm: usize, is_error: bool) {
-        let Some(slot) = self.slot(self.newest) else {
-            return;
-        };
-        if let (Some(requests), Some(errors)) =
-            (slot.requests.get_mut(arm), slot.errors.get_mut(arm))
-        {
-            *requests = requests.saturating_add(1);
-            *errors = errors.saturating_add(u32::from(is_error));
+    pub(super) fn count(&mut self, arm: Variant, is_error: bool) {
+        if let Some(Counts { requests, errors }) = self.slot(self.newest) {
+            requests[arm] = requests[arm].saturating_add(1);
+            errors[arm] = errors[arm].saturating_add(u32::from(is_error));
         }
     }
 
     /// All of it.
-    pub(super) fn sum(&self) -> super::ratio::Counts {
-        let mut sum = super::ratio::Counts::default();
+    pub(super) fn sum(&self) -> Counts {
+        let mut sum = Counts::default();
         for slot in &self.slots {
-            for arm in 0..2 {
+            for arm in [Variant::Control, Variant::Candidate] {
                 sum.requests[arm] = sum.requests[arm].saturating_add(slot.requests[arm]);
                 sum.errors[arm] = sum.errors[arm].saturating_add(slot.errors[arm]);
             }

@@ -8,7 +8,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::mixture::{Mixture, Restarts};
+use super::{
+    super::arms::PerArm,
+    mixture::{Mixture, Restarts},
+};
 
 /// How much worse than ρ₀ the candidate may be, and the weight of each.
 const WORSE: [(f64, f64); 8] = [
@@ -58,10 +61,10 @@ const DIFFERING: [(f64, f64); 4] = [(2.0, 0.2), (5.0, 0.2), (20.0, 0.3), (100.0,
 /// Requests and errors of one bin, by arm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Counts {
-    /// Requests of control and candidate.
-    pub requests: [u32; 2],
+    /// Requests.
+    pub requests: PerArm<u32>,
     /// Errors among them.
-    pub errors: [u32; 2],
+    pub errors: PerArm<u32>,
 }
 
 /// What is tested against.
@@ -115,8 +118,9 @@ impl Ratio {
 
     /// Judges a bin; one without errors or with an empty arm says nothing.
     pub(super) fn judge(&mut self, bin: Counts) {
-        let [control, candidate] = bin.requests.map(u64::from);
-        let [x0, x1] = bin.errors.map(u64::from);
+        let PerArm { control, candidate } = bin.requests.map(u64::from);
+        let errors = bin.errors.map(u64::from);
+        let (x0, x1) = (errors.control, errors.candidate);
         if control == 0 || candidate == 0 || x0 + x1 == 0 {
             return;
         }
@@ -150,8 +154,8 @@ impl Ratio {
 
     /// Judges candidate requests alone against a rate that the null hypothesis allows it.
     pub(super) fn against(&mut self, rate: f64, bin: Counts) {
-        let [_, requests] = bin.requests.map(f64::from);
-        let [_, errors] = bin.errors.map(f64::from);
+        let requests = f64::from(bin.requests.candidate);
+        let errors = f64::from(bin.errors.candidate);
         self.mixture
             .add(self.direction.alternatives().iter().map(|(ratio, _)| {
                 let [ok, error] = super::limit::steps(rate, *ratio);

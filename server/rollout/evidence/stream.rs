@@ -5,19 +5,17 @@
 //! smaller arm; its size is fixed before it begins, and it is judged with the requests that it got.
 //! A share predicted from the past would be wrong whenever users come in bursts.
 
+use std::ops::{Index, IndexMut};
+
 use serde::{Deserialize, Serialize};
 
 use super::{
+    super::arms::PerArm,
     mixture::Restarts,
     ratio::{Counts, Direction, Ratio},
     users::Strata,
 };
-use crate::_core::units::Percent;
-
-pub(super) const ERRORS: usize = 0;
-/// The first of three: P50, P95, P99.
-pub(super) const P50: usize = 1;
-pub(super) const FEEDBACK: usize = 4;
+use crate::_core::{assignment::Variant, units::Percent};
 
 /// Requests of the smaller arm that a bin is meant to hold.
 const OF_SMALLER_ARM: f64 = 5.0;
@@ -26,7 +24,62 @@ const LARGEST_BIN: f64 = 5_000.0;
 /// Control's counts lose a twenty-fourth at each hour, so that frozen rates are those of about a day.
 const KEPT_PER_HOUR: f64 = 23.0 / 24.0;
 
-/// The bins and the evidence of one kind of event.
+/// What may happen to a user and speaks against the arm; in the order in which streams are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Harm {
+    /// The request failed.
+    Error,
+    /// It was slower than control's P50.
+    AboveP50,
+    /// It was slower than control's P95.
+    AboveP95,
+    /// It was slower than control's P99.
+    AboveP99,
+    /// The user rated the answer bad.
+    BadRating,
+}
+
+impl Harm {
+    pub(super) const ALL: [Self; 5] = [
+        Self::Error,
+        Self::AboveP50,
+        Self::AboveP95,
+        Self::AboveP99,
+        Self::BadRating,
+    ];
+    /// In the order of the thresholds.
+    pub(super) const SLOW: [Self; 3] = [Self::AboveP50, Self::AboveP95, Self::AboveP99];
+}
+
+/// The stream of each harm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Streams([Stream; Harm::ALL.len()]);
+
+impl Streams {
+    pub(super) fn new(margin: f64, restarts: Restarts) -> Self {
+        Self(std::array::from_fn(|_| Stream::new(margin, restarts)))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.0.iter_mut()
+    }
+}
+
+impl Index<Harm> for Streams {
+    type Output = Stream;
+
+    fn index(&self, harm: Harm) -> &Stream {
+        &self.0[harm as usize]
+    }
+}
+
+impl IndexMut<Harm> for Streams {
+    fn index_mut(&mut self, harm: Harm) -> &mut Stream {
+        &mut self.0[harm as usize]
+    }
+}
+
+/// The bins and the evidence of one harm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stream {
     bins: [Bin; Strata::COUNT],
@@ -59,21 +112,21 @@ impl Stream {
     pub(super) fn observe(
         &mut self,
         stratum: usize,
-        arm: usize,
+        arm: Variant,
         is_bad: bool,
         share: Percent,
     ) -> Option<Counts> {
-        if arm == 0 {
+        if arm == Variant::Control {
             self.control[0] += 1.0;
             self.control[1] += f64::from(u8::from(is_bad));
         }
         let bin = self.bins.get_mut(stratum)?;
-        if bin.counts.requests == [0, 0] {
+        if bin.counts.requests == PerArm::default() {
             bin.size = bin_size(share);
         }
-        *bin.counts.requests.get_mut(arm)? += 1;
-        *bin.counts.errors.get_mut(arm)? += u32::from(is_bad);
-        let [control, candidate] = bin.counts.requests;
+        bin.counts.requests[arm] += 1;
+        bin.counts.errors[arm] += u32::from(is_bad);
+        let PerArm { control, candidate } = bin.counts.requests;
         if control + candidate < bin.size {
             return None;
         }
@@ -86,7 +139,8 @@ impl Stream {
     pub(super) fn close(&mut self) -> impl Iterator<Item = Counts> + use<> {
         let open = std::mem::take(&mut self.bins).map(|bin| bin.counts);
         open.iter().for_each(|counts| self.judge(*counts));
-        open.into_iter().filter(|counts| counts.requests != [0, 0])
+        open.into_iter()
+            .filter(|counts| counts.requests != PerArm::default())
     }
 
     /// What the open bins hold.
@@ -96,7 +150,7 @@ impl Stream {
 
     fn judge(&mut self, bin: Counts) {
         match self.frozen {
-            Some(rate) if bin.requests[0] == 0 => self.ratio.against(rate, bin),
+            Some(rate) if bin.requests.control == 0 => self.ratio.against(rate, bin),
             _ => self.ratio.judge(bin),
         }
     }

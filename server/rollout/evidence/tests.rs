@@ -71,7 +71,7 @@ fn a_candidate_that_always_fails_is_stopped_within_a_few_errors() {
             }
         }
         let verdict = evidence.verdict(BEGIN);
-        assert_eq!(verdict.cause, Some(Cause::AbsoluteLimit));
+        assert_eq!(verdict.cause, Some(Signal::AbsoluteLimit));
         assert!(errors <= 6, "{errors} errors at {percent} %");
     }
 }
@@ -143,7 +143,7 @@ fn slow_answers_alone_take_a_candidate_back() {
         one.latency_ms *= 3.0;
     }
     let verdict = folded(&slow).verdict(BEGIN);
-    assert_eq!(verdict.cause, Some(Cause::Worse), "{verdict:?}");
+    assert_eq!(verdict.cause, Some(Signal::Worse), "{verdict:?}");
     assert!(verdict.metrics[1].e > verdict.metrics[0].e);
 }
 
@@ -165,7 +165,7 @@ fn a_candidate_that_hangs_is_taken_back_before_anything_has_ended() {
     assert_eq!(level, Level::Rollback);
     assert!(open <= 30, "{open} requests hung");
     let verdict = evidence.verdict(BEGIN);
-    assert_eq!(verdict.cause, Some(Cause::Worse));
+    assert_eq!(verdict.cause, Some(Signal::Worse));
     assert_eq!(
         verdict.candidate.requests, 200,
         "those that hang have not ended"
@@ -176,10 +176,13 @@ fn a_candidate_that_hangs_is_taken_back_before_anything_has_ended() {
 fn a_request_is_slow_once_however_often_one_looks() {
     let mut evidence = folded(&traffic(2_000, 1_000, |_, _| false));
     evidence.close_bins();
-    let seen = |evidence: &Evidence, stream: usize| {
-        let bins = evidence.streams[stream].open();
+    let seen = |evidence: &Evidence, harm: Harm| {
+        let bins = evidence.streams[harm].open();
         bins.fold((0, 0), |(requests, bad), bin| {
-            (requests + bin.requests[1], bad + bin.errors[1])
+            (
+                requests + bin.requests.candidate,
+                bad + bin.errors.candidate,
+            )
         })
     };
     let mut one = request(3_000_000, 77, true, false);
@@ -190,20 +193,20 @@ fn a_request_is_slow_once_however_often_one_looks() {
     one.latency_ms = 2_000.0;
     evidence.fold(&one, share(10.0));
     assert_eq!(
-        [1, 2, 3].map(|stream| seen(&evidence, stream)),
+        Harm::SLOW.map(|harm| seen(&evidence, harm)),
         [(1, 1), (0, 0), (0, 0)]
     );
     // It is told while it is open, and ends as a failure.
     one.latency_ms = 60_000.0;
     evidence.fold(&one, share(10.0));
-    assert_eq!(seen(&evidence, stream::ERRORS), (0, 0));
+    assert_eq!(seen(&evidence, Harm::Error), (0, 0));
     (one.end, one.was_open) = (End::TimedOut, true);
     evidence.fold(&one, share(10.0));
     assert_eq!(
-        [1, 2, 3].map(|stream| seen(&evidence, stream)),
+        Harm::SLOW.map(|harm| seen(&evidence, harm)),
         [(2, 2), (1, 1), (1, 1)]
     );
-    assert_eq!(seen(&evidence, stream::ERRORS), (1, 1));
+    assert_eq!(seen(&evidence, Harm::Error), (1, 1));
 }
 
 #[test]
@@ -216,9 +219,9 @@ fn one_user_gives_at_most_three_errors_a_day() {
                 share(10.0),
             );
         }
-        evidence.streams[stream::ERRORS]
+        evidence.streams[Harm::Error]
             .open()
-            .map(|bin| bin.errors[1])
+            .map(|bin| bin.errors.candidate)
             .sum::<u32>()
     };
     assert_eq!(fold(0, 100), 3);
@@ -351,7 +354,7 @@ proptest! {
         let shuffled: Vec<_> = order.iter().filter_map(|i| all.get(*i as usize).copied()).collect();
         let values = [all, shuffled].map(|observations| {
             let evidence = folded(&observations);
-            (evidence.streams[stream::ERRORS].value(), evidence.crash.value())
+            (evidence.streams[Harm::Error].value(), evidence.crash.value())
         });
         prop_assert_eq!(values[0], values[1]);
     }
@@ -391,7 +394,7 @@ proptest! {
     ) {
         let (x0, x1) = (x0.min(control), x1.min(candidate));
         prop_assume!((x0 + x1) * 10 > control + candidate);
-        let bin = Counts { requests: [control, candidate], errors: [x0, x1] };
+        let bin = Counts { requests: [control, candidate].into(), errors: [x0, x1].into() };
         let mut ratio = Ratio::new(Direction::Crashing, null, Restarts::NEVER);
         ratio.judge(bin);
         // P(x₁ | x₀ + x₁ errors) by counting: Σ over all sets of failing requests, each candidate

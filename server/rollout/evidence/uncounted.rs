@@ -19,8 +19,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::{account::Account, differ::Differ, silence::Silence};
-use super::{Cause, End, Observation, arm};
-use crate::_core::units::Percent;
+use super::{super::arms::PerArm, End, Observation, Signal};
+use crate::_core::{assignment::Variant, units::Percent};
 
 /// An outcome that is not an error of the model, as far as one request can tell; named as in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,10 +91,10 @@ pub struct UncountedEvidence {
     /// The kind that was found to differ in this stage; it stays until the share changes.
     pub differs: Option<Kind>,
     /// Refusals of our account in the episode under way, control and candidate; none when calm.
-    pub account: Option<[u64; 2]>,
+    pub account: Option<PerArm<u64>>,
     /// What of all this has called for a rollback, also where another test did so before.
     #[serde(skip)]
-    pub proven: Option<Cause>,
+    pub proven: Option<Signal>,
 }
 
 /// The state of all of it; bounded.
@@ -104,12 +104,12 @@ pub(super) struct Uncounted {
     differ: Differ,
     account: Account,
     /// First attempts by arm since the share last changed, but those that our account failed.
-    attempts: [u64; 2],
+    attempts: PerArm<u64>,
     /// Of them by kind.
-    counts: [[u64; 2]; Kind::ALL.len()],
+    counts: [PerArm<u64>; Kind::ALL.len()],
     /// What was found to call for a rollback, for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    proven: Option<Cause>,
+    proven: Option<Signal>,
 }
 
 impl Uncounted {
@@ -118,7 +118,7 @@ impl Uncounted {
             silence: Silence::default(),
             differ: Differ::new(margin),
             account: Account::default(),
-            attempts: [0; 2],
+            attempts: PerArm::default(),
             counts: Default::default(),
             proven: None,
         }
@@ -126,7 +126,7 @@ impl Uncounted {
 
     /// Takes note of a first attempt's end; whether that may have proven something.
     pub(super) fn fold(&mut self, observation: &Observation, share: Percent, at_ms: i64) -> bool {
-        let arm = arm(observation.variant);
+        let arm = observation.variant;
         let kind = match observation.end {
             End::Unknown => return false,
             End::Uncounted(kind) => Some(kind),
@@ -142,13 +142,13 @@ impl Uncounted {
         let differs = self.differ.fold(arm, observation.subject, kind, share);
         let has_moved = is_silent || differs;
         if has_moved && self.proven.is_none() {
-            self.proven = self.rollback_cause(share);
+            self.proven = self.signal(share);
         }
         has_moved
     }
 
     /// The provider refused our account.
-    pub(super) fn refuse_account(&mut self, arm: usize, at_ms: i64) {
+    pub(super) fn refuse_account(&mut self, arm: Variant, at_ms: i64) {
         self.account.fold(arm, at_ms);
     }
 
@@ -161,20 +161,20 @@ impl Uncounted {
     pub(super) fn begin_share(&mut self) {
         self.differ.begin_window();
         self.differ.forget();
-        self.attempts = [0; 2];
+        self.attempts = PerArm::default();
         self.counts = Default::default();
     }
 
     /// What has called for a rollback, if something has.
-    pub(super) fn proven(&self) -> Option<Cause> {
+    pub(super) fn proven(&self) -> Option<Signal> {
         self.proven
     }
 
-    fn rollback_cause(&self, share: Percent) -> Option<Cause> {
+    fn signal(&self, share: Percent) -> Option<Signal> {
         if self.silence.is_proven(share) {
-            Some(Cause::NoAnswers)
+            Some(Signal::NoAnswers)
         } else if self.differ.is_in_candidate_alone() && self.silence.control_answers() {
-            Some(Cause::Uncounted)
+            Some(Signal::Uncounted)
         } else {
             None
         }
@@ -182,20 +182,20 @@ impl Uncounted {
 
     pub(super) fn evidence(&self, now_ms: i64) -> UncountedEvidence {
         let kinds = Kind::ALL.into_iter().filter_map(|kind| {
-            let [control, candidate] = self.counts[kind as usize];
-            let [control_users, candidate_users] = self.differ.users(kind);
+            let PerArm { control, candidate } = self.counts[kind as usize];
+            let users = self.differ.users(kind);
             (control + candidate > 0).then(|| KindEvidence {
                 kind,
                 control,
                 candidate,
-                control_users,
-                candidate_users,
+                control_users: users.control,
+                candidate_users: users.candidate,
                 e: self.differ.value(kind),
             })
         });
         UncountedEvidence {
-            control_attempts: self.attempts[0],
-            candidate_attempts: self.attempts[1],
+            control_attempts: self.attempts.control,
+            candidate_attempts: self.attempts.candidate,
             without_answer: self.silence.attempts(),
             kinds: kinds.collect(),
             differs: self.differ.found(),

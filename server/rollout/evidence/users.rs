@@ -8,6 +8,8 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use super::stream::Harm;
+
 const LEAST_SLOTS: usize = 1 << 13;
 const MOST_SLOTS: usize = 1 << 16;
 /// Counted errors are kept in two bits.
@@ -147,12 +149,12 @@ impl User<'_> {
     }
 
     /// Whether an event of today may count; if so and it is an error, it takes one of `cap`.
-    pub(super) fn counts(&mut self, stream: usize, is_error: bool, cap: u32) -> bool {
-        let shift = COUNTS_SHIFT + 2 * u16::try_from(stream.min(4)).unwrap_or(4);
+    pub(super) fn counts(&mut self, harm: Harm, is_error: bool, cap: u32) -> bool {
+        let shift = COUNTS_SHIFT + 2 * harm as u16;
         self.counted(shift, is_error, cap)
     }
 
-    /// The same for the hour, of all streams together.
+    /// The same for the hour, of all harms together.
     pub(super) fn counts_this_hour(&mut self, is_error: bool) -> bool {
         self.counted(HOURLY_SHIFT, is_error, MOST_COUNTED)
     }

@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
+    super::arms::PerArm,
     Evidence, HOUR_MS, Level,
     limit::Limit,
-    stream,
+    stream::Harm,
     uncounted::{Uncounted, UncountedEvidence},
 };
 use crate::_core::units::Percent;
@@ -55,7 +56,7 @@ impl fmt::Display for Metric {
 /// Which test took a rollout back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Cause {
+pub enum Signal {
     /// The candidate is worse than the margin tolerates, over all metrics.
     Worse,
     /// It fails more than control, whatever the margin.
@@ -150,7 +151,7 @@ pub struct Promotion {
 }
 
 /// What one arm has seen since the rollout began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ArmCounts {
     /// Users, each counted in the arm where it was first seen; a lower bound for many.
@@ -162,8 +163,11 @@ pub struct ArmCounts {
     /// Of them ended by our own time limit.
     pub timeouts: u64,
     /// Answers rated good.
+    // As earlier releases stored it.
+    #[serde(alias = "good_ratings")]
     pub good_ratings: u64,
     /// Answers rated bad.
+    #[serde(alias = "bad_ratings")]
     pub bad_ratings: u64,
 }
 
@@ -176,7 +180,7 @@ pub struct Verdict {
     /// How alarming it is.
     pub level: Level,
     /// Which test took the rollout back, once one has; it stays.
-    pub cause: Option<Cause>,
+    pub cause: Option<Signal>,
     /// When that was, in milliseconds since 1970.
     pub decided_at_ms: Option<i64>,
     /// In words.
@@ -212,14 +216,7 @@ impl Verdict {
         let absolute = absolute(evidence);
         let sample_ratio = sample_ratio(evidence);
         let (level, why) = level(evidence, e, &absolute, &sample_ratio, now_ms);
-        let [control, candidate] = evidence.totals.map(|totals| ArmCounts {
-            users: totals.users,
-            requests: totals.requests,
-            errors: totals.errors,
-            timeouts: totals.timeouts,
-            good_ratings: totals.good_ratings,
-            bad_ratings: totals.bad_ratings,
-        });
+        let PerArm { control, candidate } = evidence.totals;
         Self {
             at_ms: now_ms,
             level,
@@ -242,7 +239,7 @@ impl Verdict {
 
 /// The evidence of each metric.
 fn metrics(evidence: &Evidence) -> [MetricEvidence; 4] {
-    let [errors, p50, p95, p99, feedback] = evidence.streams.each_ref().map(|s| s.value());
+    let [errors, p50, p95, p99, feedback] = Harm::ALL.map(|harm| evidence.streams[harm].value());
     let values = [errors, (p50 + p95) / 2.0, p99, feedback].map(finite);
     let weights = evidence.plan.normalised_weights();
     let names = [
@@ -278,10 +275,10 @@ pub(in crate::rollout) fn read_finite<'de, D: Deserializer<'de>>(
 }
 
 /// Which test calls for a rollback, if one does.
-pub(super) fn rollback_cause(evidence: &Evidence) -> Option<Cause> {
+pub(super) fn signal(evidence: &Evidence) -> Option<Signal> {
     let rollback = evidence.plan.rollback;
     if evidence.crash.value() >= rollback * A_TENTH {
-        return Some(Cause::Crash);
+        return Some(Signal::Crash);
     }
     // The rest of the absolute limit is only worth computing once it is broken.
     if evidence.absolute.value() >= rollback * A_TENTH {
@@ -290,11 +287,11 @@ pub(super) fn rollback_cause(evidence: &Evidence) -> Option<Cause> {
             && !absolute.control_broken
             && (absolute.worse >= rollback || evidence.share >= Percent::FULL)
         {
-            return Some(Cause::AbsoluteLimit);
+            return Some(Signal::AbsoluteLimit);
         }
     }
     if overall(evidence) >= rollback {
-        return Some(Cause::Worse);
+        return Some(Signal::Worse);
     }
     let uncounted = evidence.uncounted.as_ref();
     uncounted.and_then(Uncounted::proven)
@@ -304,11 +301,13 @@ fn absolute(evidence: &Evidence) -> AbsoluteLimit {
     let limit = evidence.plan.max_error_rate;
     let e = evidence.absolute.value();
     let last_hour = evidence.last_hour.sum();
-    let [control_last_hour, candidate_last_hour] =
-        [0, 1].map(|arm| Limit::of(limit, last_hour.requests[arm], last_hour.errors[arm]));
+    let PerArm {
+        control: control_last_hour,
+        candidate: candidate_last_hour,
+    } = PerArm::of(|arm| Limit::of(limit, last_hour.requests[arm], last_hour.errors[arm]));
     // As if every bin closed now: the crash detector cannot wait here.
     let mut crash = evidence.crash.clone();
-    evidence.streams[stream::ERRORS]
+    evidence.streams[Harm::Error]
         .open()
         .for_each(|bin| crash.judge(bin));
     AbsoluteLimit {
@@ -332,7 +331,7 @@ fn sample_ratio(evidence: &Evidence) -> SampleRatio {
 }
 
 fn reference(evidence: &Evidence) -> Reference {
-    if evidence.streams[stream::ERRORS].is_frozen() {
+    if evidence.streams[Harm::Error].is_frozen() {
         Reference::Frozen
     } else {
         Reference::Running
@@ -350,14 +349,14 @@ fn level(
     if let Some(decided) = evidence
         .rollback
         .map(|decided| decided.cause)
-        .or(rollback_cause(evidence))
+        .or(signal(evidence))
     {
         let why = match decided {
-            Cause::Worse => "the candidate is worse than the margin tolerates",
-            Cause::Crash => "the candidate fails more often than control",
-            Cause::AbsoluteLimit => "the candidate fails more than ever allowed, control does not",
-            Cause::NoAnswers => "the candidate gives no good answer, control does",
-            Cause::Uncounted => "outcomes that are no errors come on the candidate alone",
+            Signal::Worse => "the candidate is worse than the margin tolerates",
+            Signal::Crash => "the candidate fails more often than control",
+            Signal::AbsoluteLimit => "the candidate fails more than ever allowed, control does not",
+            Signal::NoAnswers => "the candidate gives no good answer, control does",
+            Signal::Uncounted => "outcomes that are no errors come on the candidate alone",
         };
         return (Level::Rollback, why.to_owned());
     }

@@ -1,7 +1,7 @@
 //! One run of one cell: traffic through the evidence until it decides, or the time is over.
 
 use super::{
-    super::evidence::{Cause, Evidence, EvidencePlan, Level},
+    super::evidence::{Evidence, EvidencePlan, Level, Signal},
     growthbook::GrowthBook,
     random::Random,
     traffic::{BEGIN_MS, HOUR_MS, Scenario, Traffic, Users},
@@ -110,7 +110,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
         }
         if let Some(test) = &mut growthbook
             && seen.growthbook_hours.is_none()
-            && test.observe(usize::from(is_candidate), is_error)
+            && test.observe(observation.variant, is_error)
         {
             seen.growthbook_hours = Some(hours);
         }
@@ -130,7 +130,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
         }
     }
     let verdict = evidence.verdict(BEGIN_MS);
-    seen.by_not_counted = matches!(verdict.cause, Some(Cause::NoAnswers | Cause::Uncounted))
+    seen.by_not_counted = matches!(verdict.cause, Some(Signal::NoAnswers | Signal::Uncounted))
         || verdict.uncounted.is_some_and(|it| it.differs.is_some());
     seen
 }

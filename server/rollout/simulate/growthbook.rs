@@ -1,11 +1,14 @@
 //! GrowthBook's sequential test, which ours is compared with (`gbstats/frequentist/tests.py`: tuning
 //! N* = 5,000, one-sided α): an asymptotic confidence sequence on the difference of error rates.
 
-/// Requests and errors of control and candidate.
+use super::super::arms::PerArm;
+use crate::_core::assignment::Variant;
+
+/// Requests and errors of either arm.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct GrowthBook {
-    requests: [f64; 2],
-    errors: [f64; 2],
+    requests: PerArm<f64>,
+    errors: PerArm<f64>,
 }
 
 impl GrowthBook {
@@ -13,20 +16,23 @@ impl GrowthBook {
     const ALPHA: f64 = 0.05;
 
     /// Counts a request; whether the candidate is now found worse.
-    pub(super) fn observe(&mut self, arm: usize, is_error: bool) -> bool {
+    pub(super) fn observe(&mut self, arm: Variant, is_error: bool) -> bool {
         self.requests[arm] += 1.0;
         self.errors[arm] += f64::from(u8::from(is_error));
-        arm == 1 && is_error && self.is_worse()
+        arm == Variant::Candidate && is_error && self.is_worse()
     }
 
     fn is_worse(&self) -> bool {
-        let rates = [0, 1].map(|arm| self.errors[arm] / self.requests[arm]);
-        let n = self.requests[0] + self.requests[1];
-        let squared_error: f64 = [0, 1]
-            .map(|arm| rates[arm] * (1.0 - rates[arm]) / (self.requests[arm] - 1.0))
-            .iter()
-            .sum();
-        if !squared_error.is_finite() || self.requests[0] < 2.0 || self.requests[1] < 2.0 {
+        let rates = PerArm::of(|arm| self.errors[arm] / self.requests[arm]);
+        let n = self.requests.control + self.requests.candidate;
+        let squared_error: f64 =
+            PerArm::of(|arm| rates[arm] * (1.0 - rates[arm]) / (self.requests[arm] - 1.0))
+                .into_iter()
+                .sum();
+        if !squared_error.is_finite()
+            || self.requests.control < 2.0
+            || self.requests.candidate < 2.0
+        {
             return false;
         }
         let log = -2.0 * (2.0 * Self::ALPHA).ln();
@@ -35,6 +41,6 @@ impl GrowthBook {
         let half_width = (n * squared_error * 2.0 * (spread + 1.0) / (n * rho).powi(2)
             * (1.0 + (spread + 1.0).sqrt() / (2.0 * Self::ALPHA)).ln())
         .sqrt();
-        rates[1] - rates[0] > half_width
+        rates.candidate - rates.control > half_width
     }
 }

@@ -101,7 +101,11 @@ impl Rig {
             metrics: metrics.clone(),
             library: Library::load(None, &Known::default()).expect("good plans"),
             known: Known {
-                routes: [("chat".to_owned(), [vec!["trusty".into()], vec!["m".into()]])].into(),
+                routes: [(
+                    "chat".to_owned(),
+                    [vec!["trusty".into()], vec!["m".into()]].into(),
+                )]
+                .into(),
                 ..Known::default()
             },
             world: clock.world(),

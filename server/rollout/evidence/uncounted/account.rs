@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{_core::assignment::Variant, rollout::arms::PerArm};
+
 /// Refusals within [`EPISODE_MS`] that begin an episode.
 const ENOUGH: usize = 5;
 /// Five minutes; an episode ends after as long without a refusal.
@@ -14,16 +16,16 @@ pub(super) struct Account {
     recent_ms: Vec<i64>,
     is_under_way: bool,
     /// Refusals of the episode by arm.
-    refused: [u64; 2],
+    refused: PerArm<u64>,
 }
 
 impl Account {
-    pub(super) fn fold(&mut self, arm: usize, at_ms: i64) {
+    pub(super) fn fold(&mut self, arm: Variant, at_ms: i64) {
         self.recent_ms
             .retain(|then| at_ms.saturating_sub(*then) < EPISODE_MS);
         if self.recent_ms.is_empty() {
             self.is_under_way = false;
-            self.refused = [0; 2];
+            self.refused = PerArm::default();
         }
         if self.recent_ms.len() >= ENOUGH {
             self.recent_ms.remove(0);
@@ -34,7 +36,7 @@ impl Account {
     }
 
     /// Refusals of the episode by arm, while there is one.
-    pub(super) fn under_way(&self, now_ms: i64) -> Option<[u64; 2]> {
+    pub(super) fn under_way(&self, now_ms: i64) -> Option<PerArm<u64>> {
         let is_calm = self
             .recent_ms
             .last()
@@ -45,20 +47,22 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
+    use Variant::{Candidate, Control};
+
     use super::*;
 
     #[test]
     fn an_episode_begins_with_five_within_five_minutes_and_ends_by_itself() {
         let mut account = Account::default();
         for n in 0..4 {
-            account.fold(1, n * 1_000);
+            account.fold(Candidate, n * 1_000);
         }
         assert_eq!(account.under_way(4_000), None);
-        account.fold(0, 4_000);
-        assert_eq!(account.under_way(4_000), Some([1, 4]));
-        assert_eq!(account.under_way(303_999), Some([1, 4]));
+        account.fold(Control, 4_000);
+        assert_eq!(account.under_way(4_000), Some([1, 4].into()));
+        assert_eq!(account.under_way(303_999), Some([1, 4].into()));
         assert_eq!(account.under_way(304_000), None, "five minutes of calm");
-        account.fold(1, 400_000);
+        account.fold(Candidate, 400_000);
         assert_eq!(account.under_way(400_000), None, "one is no episode");
     }
 
@@ -66,7 +70,7 @@ mod tests {
     fn refusals_far_apart_are_none() {
         let mut account = Account::default();
         for n in 0..100 {
-            account.fold(1, n * 90_000);
+            account.fold(Candidate, n * 90_000);
             assert_eq!(account.under_way(n * 90_000), None);
         }
     }

@@ -19,12 +19,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
     super::{
+        super::arms::PerArm,
         mixture::Restarts,
         ratio::{Direction, Ratio},
     },
     Kind,
 };
-use crate::_core::units::Percent;
+use crate::_core::{assignment::Variant, units::Percent};
 
 const SLOTS: usize = 1 << 12;
 const KINDS: usize = Kind::ALL.len();
@@ -46,7 +47,7 @@ pub(super) struct Differ {
     window: u32,
     sample: Sample,
     /// Users seen in this window, by arm.
-    seen: [u32; 2],
+    seen: PerArm<u32>,
     tests: [Test; KINDS],
     found: Option<Kind>,
 }
@@ -54,14 +55,14 @@ pub(super) struct Differ {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Test {
     /// Users who have met it, by arm.
-    met: [u32; 2],
+    met: PerArm<u32>,
     ratio: Ratio,
 }
 
 impl Test {
     fn new(margin: f64) -> Self {
         Self {
-            met: [0; 2],
+            met: PerArm::default(),
             ratio: Ratio::new(Direction::Differing, margin, Restarts::NEVER),
         }
     }
@@ -73,7 +74,7 @@ impl Differ {
             margin,
             window: 0,
             sample: Sample(vec![0; SLOTS]),
-            seen: [0; 2],
+            seen: PerArm::default(),
             tests: std::array::from_fn(|_| Test::new(margin)),
             found: None,
         }
@@ -82,7 +83,7 @@ impl Differ {
     /// Takes note of an attempt; whether that moved a test.
     pub(super) fn fold(
         &mut self,
-        arm: usize,
+        arm: Variant,
         subject: u64,
         kind: Option<Kind>,
         share: Percent,
@@ -90,7 +91,7 @@ impl Differ {
         let Some(slot) = self.sample.slot_mut(subject) else {
             return false;
         };
-        let is_candidate = arm == 1;
+        let is_candidate = arm == Variant::Candidate;
         let owner = tag(subject) | TAKEN | if is_candidate { ARM } else { 0 };
         if *slot == 0 {
             *slot = owner;
@@ -130,25 +131,25 @@ impl Differ {
 
     /// Whether a kind meets the candidate's users, and nobody else.
     pub(super) fn is_in_candidate_alone(&self) -> bool {
-        Kind::ALL
-            .into_iter()
-            .any(|kind| self.tests[kind as usize].met[0] == 0 && self.value(kind) >= IN_ONE_ARM)
+        Kind::ALL.into_iter().any(|kind| {
+            self.tests[kind as usize].met.control == 0 && self.value(kind) >= IN_ONE_ARM
+        })
     }
 
     /// By arm: users who have met a kind in this window, and users seen.
-    pub(super) fn users(&self, kind: Kind) -> [[u32; 2]; 2] {
+    pub(super) fn users(&self, kind: Kind) -> PerArm<[u32; 2]> {
         let met = self.tests[kind as usize].met;
-        [0, 1].map(|arm| [met[arm], self.seen[arm]])
+        PerArm::of(|arm| [met[arm], self.seen[arm]])
     }
 
     /// Begins the next window; one that has seen nobody goes on.
     pub(super) fn begin_window(&mut self) {
-        if self.seen == [0; 2] {
+        if self.seen == PerArm::default() {
             return;
         }
         self.window = self.window.saturating_add(1);
         self.sample.0.fill(0);
-        self.seen = [0; 2];
+        self.seen = PerArm::default();
         self.tests = std::array::from_fn(|_| Test::new(self.margin));
     }
 
@@ -216,11 +217,13 @@ impl<'de> Deserialize<'de> for Sample {
 
 #[cfg(test)]
 mod tests {
+    use Variant::{Candidate, Control};
+
     use super::*;
 
     const SHARE: f64 = 10.0;
 
-    fn differ(users: impl IntoIterator<Item = (usize, u64, bool)>) -> Differ {
+    fn differ(users: impl IntoIterator<Item = (Variant, u64, bool)>) -> Differ {
         let share = Percent::new(SHARE).expect("a share");
         let mut differ = Differ::new(1.25);
         for (arm, user, met) in users {
@@ -231,33 +234,37 @@ mod tests {
 
     #[test]
     fn what_only_the_candidates_users_meet_is_found_and_whose_it_is() {
-        let alone = differ((0..6).map(|user| (1, user, true)));
+        let alone = differ((0..6).map(|user| (Candidate, user, true)));
         assert_eq!(alone.found(), Some(Kind::Refused));
         assert!(alone.is_in_candidate_alone());
-        let not_quite = differ((0..6).map(|user| (1, user, true)).chain([(0, 99, true)]));
+        let not_quite = differ(
+            (0..6)
+                .map(|user| (Candidate, user, true))
+                .chain([(Control, 99, true)]),
+        );
         assert!(!not_quite.is_in_candidate_alone());
-        let in_control = differ((0..1_000).map(|user| (0, user, true)));
+        let in_control = differ((0..1_000).map(|user| (Control, user, true)));
         assert_eq!(in_control.found(), None);
         assert!(in_control.value(Kind::Refused) < 1.0);
     }
 
     #[test]
     fn a_user_counts_once_in_a_window_however_often_it_is_refused() {
-        let one = differ([(1, 7, true)]);
-        let often = differ((0..10_000).map(|_| (1, 7, true)));
+        let one = differ([(Candidate, 7, true)]);
+        let often = differ((0..10_000).map(|_| (Candidate, 7, true)));
         assert_eq!(one, often);
         assert!(often.value(Kind::Refused) < 10.0);
     }
 
     #[test]
     fn windows_share_the_error_rate_and_an_empty_one_costs_nothing() {
-        let mut differ = differ((0..6).map(|user| (1, user, true)));
+        let mut differ = differ((0..6).map(|user| (Candidate, user, true)));
         let first = differ.value(Kind::Refused);
         differ.begin_window();
         differ.begin_window();
         let share = Percent::new(SHARE).expect("a share");
         for user in 0..6 {
-            differ.fold(1, user, Some(Kind::Refused), share);
+            differ.fold(Candidate, user, Some(Kind::Refused), share);
         }
         assert!((differ.value(Kind::Refused) * 3.0 / first - 1.0).abs() < 1e-12);
         assert_eq!(
@@ -271,8 +278,8 @@ mod tests {
 
     #[test]
     fn the_sample_reads_back_as_it_was_written() {
-        let differ =
-            differ((0..5_000).map(|user| (usize::from(user % 9 == 0), user, user % 7 == 0)));
+        let arm = |user| if user % 9 == 0 { Candidate } else { Control };
+        let differ = differ((0..5_000).map(|user| (arm(user), user, user % 7 == 0)));
         let text = serde_json::to_string(&differ).expect("JSON");
         let again: Differ = serde_json::from_str(&text).expect("the same");
         assert_eq!(differ, again);

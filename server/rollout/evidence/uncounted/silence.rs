@@ -14,7 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::End;
-use crate::_core::units::Percent;
+use crate::_core::{assignment::Variant, units::Percent};
 
 /// First attempts without a good answer.
 const ENOUGH: u64 = 20;
@@ -58,9 +58,9 @@ struct User {
 
 impl Silence {
     /// Takes note of an attempt; whether something may now be proven that was not.
-    pub(super) fn fold(&mut self, arm: usize, subject: u64, end: End, at_ms: i64) -> bool {
+    pub(super) fn fold(&mut self, arm: Variant, subject: u64, end: End, at_ms: i64) -> bool {
         let is_good = end == End::Answered;
-        if arm == 0 {
+        if arm == Variant::Control {
             self.last_of_control = self.last_of_control << 1 | u16::from(is_good);
             self.remembered = (self.remembered + 1).min(REMEMBERED);
             if self.attempts > 0 {
@@ -128,6 +128,8 @@ fn shown_after(share: Percent) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use Variant::{Candidate, Control};
+
     use super::{super::Kind, *};
 
     const REFUSED: End = End::Uncounted(Kind::Refused);
@@ -137,7 +139,7 @@ mod tests {
     }
 
     /// Attempts of arm, user, good.
-    fn after(attempts: impl IntoIterator<Item = (usize, u64, bool)>) -> Silence {
+    fn after(attempts: impl IntoIterator<Item = (Variant, u64, bool)>) -> Silence {
         let mut silence = Silence::default();
         for (n, (arm, user, good)) in (0..).zip(attempts) {
             let end = if good { End::Answered } else { REFUSED };
@@ -146,8 +148,17 @@ mod tests {
         silence
     }
 
-    fn silent(attempts: u64, users: u64) -> impl Iterator<Item = (usize, u64, bool)> {
-        (0..attempts).flat_map(move |n| [(1, n % users, false), (0, 1_000 + n % 9, true)])
+    fn by_turns(n: i32) -> Variant {
+        if n % 2 == 0 { Control } else { Candidate }
+    }
+
+    fn silent(attempts: u64, users: u64) -> impl Iterator<Item = (Variant, u64, bool)> {
+        (0..attempts).flat_map(move |n| {
+            [
+                (Candidate, n % users, false),
+                (Control, 1_000 + n % 9, true),
+            ]
+        })
     }
 
     #[test]
@@ -166,29 +177,31 @@ mod tests {
 
     #[test]
     fn one_user_who_is_never_answered_says_nothing_where_there_are_others() {
-        let others = (0..10).map(|user| (1, 100 + user, true));
+        let others = (0..10).map(|user| (Candidate, 100 + user, true));
         let after = after(others.chain(silent(1_000, 1)));
         assert!(!after.is_proven(share(10.0)), "a script that repeats");
     }
 
     #[test]
     fn one_good_answer_ends_the_run() {
-        let attempts = silent(19, 4).chain([(1, 7, true)]).chain(silent(19, 4));
+        let attempts = silent(19, 4)
+            .chain([(Candidate, 7, true)])
+            .chain(silent(19, 4));
         assert!(!after(attempts).is_proven(share(10.0)));
     }
 
     #[test]
     fn a_control_that_fails_as_well_blames_nobody() {
-        let attempts = (0..200).map(|n| (n % 2, (n % 9) as u64, false));
+        let attempts = (0..200).map(|n| (by_turns(n), (n % 9) as u64, false));
         assert!(!after(attempts).is_proven(share(50.0)));
-        let mostly = (0..200).map(|n| (n % 2, (n % 9) as u64, n % 2 == 0 && n % 10 == 0));
+        let mostly = (0..200).map(|n| (by_turns(n), (n % 9) as u64, n % 2 == 0 && n % 10 == 0));
         assert!(!after(mostly).is_proven(share(50.0)));
     }
 
     #[test]
     fn where_control_has_nobody_who_asks_a_longer_run_decides() {
-        let candidate = |attempts: u64| (0..attempts).map(|n| (1, n % 9, false));
-        let known = || (0..20).map(|user| (0, user, true));
+        let candidate = |attempts: u64| (0..attempts).map(|n| (Candidate, n % 9, false));
+        let known = || (0..20).map(|user| (Control, user, true));
         let cases = [
             (39, 95.0, false),
             (40, 95.0, true),
@@ -200,7 +213,7 @@ mod tests {
             let silence = after(known().chain(candidate(attempts)));
             assert_eq!(silence.is_proven(share(percent)), proven, "{percent} %");
         }
-        let failing = (0..20).map(|user| (0, user, false));
+        let failing = (0..20).map(|user| (Control, user, false));
         let silence = after(failing.chain(candidate(100)));
         assert!(!silence.is_proven(share(99.0)), "control failed at last");
     }
@@ -208,9 +221,9 @@ mod tests {
     #[test]
     fn an_outage_of_both_arms_blames_nobody_before_control_would_have_shown() {
         let outage = |attempts: u64, end: End| {
-            let mut silence = after((0..20).map(|user| (0, user, true)));
+            let mut silence = after((0..20).map(|user| (Control, user, true)));
             for n in 0..attempts {
-                silence.fold(1, n % 9, end, 10_000);
+                silence.fold(Candidate, n % 9, end, 10_000);
             }
             silence
         };
@@ -229,21 +242,21 @@ mod tests {
             }
         }
         let mut seen = outage(458, End::Failed);
-        seen.fold(0, 1, End::Failed, 10_000);
-        seen.fold(1, 1, End::Failed, 10_000);
+        seen.fold(Control, 1, End::Failed, 10_000);
+        seen.fold(Candidate, 1, End::Failed, 10_000);
         assert!(!seen.is_proven(share(99.0)), "control fails as well");
     }
 
     #[test]
     fn users_who_left_a_day_ago_are_not_asked_for() {
         let mut silence = Silence::default();
-        silence.fold(1, 1, End::Answered, 0);
+        silence.fold(Candidate, 1, End::Answered, 0);
         for n in 0..20 {
-            silence.fold(1, 2, REFUSED, 1_000 + n);
-            silence.fold(0, 3, End::Answered, 1_000 + n);
+            silence.fold(Candidate, 2, REFUSED, 1_000 + n);
+            silence.fold(Control, 3, End::Answered, 1_000 + n);
         }
         assert!(!silence.is_proven(share(10.0)));
-        silence.fold(1, 2, REFUSED, PRESENT_MS);
+        silence.fold(Candidate, 2, REFUSED, PRESENT_MS);
         assert!(silence.is_proven(share(10.0)));
     }
 }
