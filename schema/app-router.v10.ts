@@ -58,6 +58,27 @@ export interface AiConfig {
   costPerEmail: CostPerEmail;
 }
 
+/** What stands in the way of a rollout, beside the level of its evidence. */
+export type Alarm = {
+  name: "limit-broken";
+} | {
+  name: "not-counted";
+  /** Why, in words. */
+  why: string;
+} | {
+  name: "both-sides-failing";
+} | {
+  name: "sample-ratio";
+} | {
+  name: "account";
+} | {
+  name: "excluded-differ";
+  /** Which. */
+  kind: Kind;
+  /** How often on either side, in words. */
+  figures: string;
+};
+
 /** How a subject becomes a bucket; kept with a rollout and never changed in flight. */
 export type Algorithm =
   /** Salted murmur3 into 100,000 buckets. */
@@ -102,19 +123,6 @@ export interface ArmCounts {
   /** Answers rated bad. */
   badRatings: number;
 }
-
-/** Which test took a rollout back. */
-export type Cause =
-  /** The candidate is worse than the margin tolerates, over all metrics. */
-  | "worse"
-  /** It fails more than control, whatever the margin. */
-  | "crash"
-  /** It fails more than the plan ever allows, and control does not. */
-  | "absolute-limit"
-  /** It gives no good answer any more, and control does. */
-  | "no-answers"
-  /** Outcomes that are not counted as errors come on it alone. */
-  | "uncounted";
 
 /** A change to a rollout. */
 export interface ChangeRollout {
@@ -427,24 +435,14 @@ export type FaultKind =
   /** An answer without text, refusal or tool call. */
   | "empty-reply";
 
-/** What the judge found, whichever judge the plan chose. */
+/** What the judge found. */
 export interface Finding {
   /** How alarming it is. */
   level: Level;
-  /** The candidate breaks the absolute limit, and control does not. */
-  limitBroken: boolean;
-  /** Both break it. */
-  bothFailing: boolean;
-  /** The arms' users are not in the ratio of the share. */
-  sampleMismatch: boolean;
-  /** Evidence recommends the next stage. */
-  recommended: boolean;
-  /** Evidence is strong enough for the next stage without a person. */
-  proven: boolean;
-  /** What outcomes that are not counted have to say, where they say something. */
-  notCounted?: NotCounted;
-  /** The provider refuses our account, which blames no arm. */
-  accountRefused?: boolean;
+  /** What stands in the way, the gravest first. Each is told by itself, so there may be several. */
+  alarms: Alarm[];
+  /** What is proven for the next stage. */
+  proof: Proof;
   /** The evidence over all metrics that the candidate is worse. */
   e: number;
   /** Why, in words. */
@@ -895,19 +893,6 @@ export interface NoTraffic {
   hold: boolean;
 }
 
-/** What outcomes that are not counted as errors prove. */
-export type NotCounted = {
-  name: "differs";
-  /** Which. */
-  kind: Kind;
-  /** How often on either side, in words. */
-  figures: string;
-} | {
-  name: "taken-back";
-  /** Why, in words. */
-  why: string;
-};
-
 /** The live rollout that a new one would get in the way of. */
 export interface Overlap {
   /** Its id. */
@@ -1008,6 +993,15 @@ export interface Promotion {
   /** In words. */
   why: string;
 }
+
+/** What evidence says of the next stage. */
+export type Proof =
+  /** Nothing that would be enough. */
+  | "none"
+  /** It recommends it to a person. */
+  | "recommended"
+  /** It is strong enough to begin it without a person. */
+  | "proven";
 
 /** What the caller thinks of an answer. */
 export interface RateMessage {
@@ -1287,6 +1281,19 @@ export interface SetShare {
    */
   version?: number | undefined;
 }
+
+/** Which test took a rollout back. */
+export type Signal =
+  /** The candidate is worse than the margin tolerates, over all metrics. */
+  | "worse"
+  /** It fails more than control, whatever the margin. */
+  | "crash"
+  /** It fails more than the plan ever allows, and control does not. */
+  | "absolute-limit"
+  /** It gives no good answer any more, and control does. */
+  | "no-answers"
+  /** Outcomes that are not counted as errors come on it alone. */
+  | "uncounted";
 
 /** One step of a plan. */
 export interface Stage {
@@ -1577,7 +1584,7 @@ export interface Verdict {
   /** How alarming it is. */
   level: Level;
   /** Which test took the rollout back, once one has; it stays. */
-  cause: Cause | null;
+  cause: Signal | null;
   /** When that was, in milliseconds since 1970. */
   decidedAtMs: number | null;
   /** In words. */

@@ -1,7 +1,7 @@
 //! Moves users to a candidate in stages, and takes them back on evidence.
 //!
 //! [`plan`] says what is wanted, [`status`] where a rollout is, [`evidence`] what its traffic proves,
-//! [`decision`] what follows (a pure function), and [`controller`] carries it out.
+//! [`finding`] what its judge finds, [`decision`] what follows (a pure function), and [`controller`] carries it out.
 //! [`arms`] holds one thing for each arm, [`observation`] is the way from recorded events to evidence, [`record`] a line of the history,
 //! [`audit`] its words, [`replay`] the proof that the history is true, [`report`] a deployment log.
 
@@ -10,6 +10,7 @@ pub mod audit;
 pub mod controller;
 pub mod decision;
 pub mod evidence;
+pub mod finding;
 pub mod observation;
 pub mod plan;
 pub mod record;

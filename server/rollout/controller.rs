@@ -41,8 +41,8 @@ use self::memory::Memory;
 pub use self::{moves::Moves, start::Wishes, world::World};
 use super::{
     audit::{self, Explanation},
-    decision::Finding,
     evidence::Verdict,
+    finding::Finding,
     plan::{Known, Library, Plan, PlanFaults},
     record::Action,
     replay::{self, Replay},

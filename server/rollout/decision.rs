@@ -8,123 +8,18 @@
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    evidence::{Kind, Level, read_finite},
+    evidence::Level,
+    finding::{Alarm, Arm, Finding, Proof},
     plan::{Gate, Plan, Stage},
     status::{Hold, State, Status},
 };
-use crate::_core::units::{Percent, counted};
+use crate::_core::units::Percent;
 
 /// How long evidence has to be clear before a hold at the level watch is left. (The level hold is left
 /// by the evidence itself, after an hour.)
 const CALM: TimeDelta = TimeDelta::minutes(5);
-
-/// What the judge found, whichever judge the plan chose.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Finding {
-    /// How alarming it is.
-    pub level: Level,
-    /// The candidate breaks the absolute limit, and control does not.
-    pub limit_broken: bool,
-    /// Both break it.
-    pub both_failing: bool,
-    /// The arms' users are not in the ratio of the share.
-    pub sample_mismatch: bool,
-    /// Evidence recommends the next stage.
-    pub recommended: bool,
-    /// Evidence is strong enough for the next stage without a person.
-    pub proven: bool,
-    /// What outcomes that are not counted have to say, where they say something.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub not_counted: Option<NotCounted>,
-    /// The provider refuses our account, which blames no arm.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub account_refused: bool,
-    /// The evidence over all metrics that the candidate is worse.
-    #[serde(deserialize_with = "read_finite")]
-    pub e: f64,
-    /// Why, in words.
-    pub why: String,
-    /// The candidate's users since its stage began.
-    pub users: u64,
-    /// The candidate since its stage began.
-    pub candidate: Arm,
-    /// Control since the stage began.
-    pub control: Arm,
-    /// When the last counted request came.
-    pub last_request_at: Option<DateTime<Utc>>,
-}
-
-/// What outcomes that are not counted as errors prove.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "name", rename_all = "kebab-case")]
-pub enum NotCounted {
-    /// A kind meets more of the candidate's users than of control's.
-    Differs {
-        /// Which.
-        kind: Kind,
-        /// How often on either side, in words.
-        figures: String,
-    },
-    /// The candidate was taken back for them.
-    TakenBack {
-        /// Why, in words.
-        why: String,
-    },
-}
-
-/// One arm's counted requests since the stage began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Arm {
-    /// Counted requests.
-    pub requests: u64,
-    /// Those that failed by the model's or its provider's fault.
-    pub errors: u64,
-    /// Mean latency in milliseconds; 0 without requests.
-    pub average_ms: f64,
-    /// Requests that were slow already when they had not ended; most of them are counted above by now.
-    #[serde(default)]
-    pub hung: u64,
-    /// First attempts that ended in a way that is not counted: too long, refused, our account.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub not_counted: u64,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-impl fmt::Display for Arm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (requests, errors) = (self.requests, self.errors);
-        let (requests, errors) = (counted(requests, "request"), counted(errors, "error"));
-        let rate = 100.0 * self.error_rate();
-        write!(f, "{requests}, {errors} ({rate:.2} %), ")?;
-        if self.hung > 0 {
-            write!(f, "{} slow before they ended, ", self.hung)?;
-        }
-        if self.not_counted > 0 {
-            write!(f, "{} more not counted, ", self.not_counted)?;
-        }
-        write!(f, "{:.0} ms on average", self.average_ms)
-    }
-}
-
-impl Arm {
-    /// Failed requests, 0 to 1; 0 without requests.
-    pub fn error_rate(&self) -> f64 {
-        if self.requests == 0 {
-            0.0
-        } else {
-            self.errors as f64 / self.requests as f64
-        }
-    }
-}
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,13 +78,13 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
     if status.state.is_final() {
         return Decision::Stay(Stay::Ended);
     }
-    if finding.limit_broken {
+    if finding.has(&Alarm::LimitBroken) {
         return Decision::RollBack(Cause::LimitBroken);
     }
     if finding.level == Level::Rollback {
-        return Decision::RollBack(match finding.not_counted {
-            Some(NotCounted::TakenBack { .. }) => Cause::NotCounted,
-            _ => Cause::Worse,
+        return Decision::RollBack(match finding.not_counted() {
+            Some(_) => Cause::NotCounted,
+            None => Cause::Worse,
         });
     }
     let cause = hold(plan, status, finding, now);
@@ -222,10 +117,10 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
             Decision::Complete
         };
     }
-    let recommended = finding.recommended || finding.proven;
+    let recommended = finding.proof >= Proof::Recommended;
     match stage.gate {
         _ if is_soaking => Decision::Stay(Stay::Soaking),
-        Gate::Automatic if finding.proven => Decision::Advance(status.stage + 1),
+        Gate::Automatic if finding.proof == Proof::Proven => Decision::Advance(status.stage + 1),
         Gate::Manual => Decision::Ask { recommended },
         // Unproven: the stage lasts up to once more as long, then a person is asked.
         Gate::Automatic if status.soaked_ms as u128 >= 2 * stage.soak.as_millis() => {
@@ -237,13 +132,13 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
 
 /// Why a person may not raise the share now, if so: nothing is promoted while evidence holds.
 pub fn forbids_raising(finding: &Finding) -> Option<&'static str> {
-    if finding.both_failing || finding.limit_broken {
+    if finding.has(&Alarm::BothSidesFailing) || finding.has(&Alarm::LimitBroken) {
         Some("the candidate breaks the absolute limit")
     } else if finding.level >= Level::Hold {
         Some("evidence is at the level hold")
-    } else if finding.sample_mismatch {
+    } else if finding.has(&Alarm::SampleRatio) {
         Some("the arms' users are not in the ratio of the share")
-    } else if finding.account_refused {
+    } else if finding.has(&Alarm::Account) {
         Some("the provider refuses our account")
     } else {
         // A person may go on although outcomes differ that are no errors: it may be intended.
@@ -258,15 +153,15 @@ fn hold(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> 
         _ => None,
     };
     let is_calm = status.clear_since.is_some_and(|since| now - since >= CALM);
-    if finding.both_failing {
+    if finding.has(&Alarm::BothSidesFailing) {
         Some(Hold::BothSidesFailing)
-    } else if finding.sample_mismatch {
+    } else if finding.has(&Alarm::SampleRatio) {
         Some(Hold::SampleRatio)
     } else if finding.level >= Level::Hold {
         Some(Hold::Evidence)
-    } else if finding.account_refused {
+    } else if finding.has(&Alarm::Account) {
         Some(Hold::Account)
-    } else if finding.not_counted.is_some() {
+    } else if finding.excluded_differ().is_some() {
         Some(Hold::ExcludedDiffer)
     } else if finding.level >= Level::Watch || (was == Some(Hold::Watch) && !is_calm) {
         Some(Hold::Watch)
@@ -308,7 +203,7 @@ fn is_guarded(stage: &Stage, candidate: &Arm) -> bool {
 
 fn opens_late(plan: &Plan, status: &Status, finding: &Finding) -> bool {
     let stage = plan.stages.get(status.stage);
-    finding.proven && stage.is_some_and(|stage| stage.gate == Gate::Automatic)
+    finding.proof == Proof::Proven && stage.is_some_and(|stage| stage.gate == Gate::Automatic)
 }
 
 impl fmt::Display for Cause {

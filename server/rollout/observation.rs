@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use self::hour::Hour;
 use super::{
     arms::PerArm,
-    decision::{Arm, Finding, NotCounted},
     evidence::{
         End, Evidence, Kind, Level, Observation, Signal, Strata, UncountedEvidence, Verdict,
     },
+    finding::{Alarm, Arm, Finding, Proof},
     plan::{Judge, Plan},
 };
 use crate::{
@@ -241,17 +241,12 @@ impl Ledger {
         };
         let mut finding = Finding {
             level: verdict.level,
-            limit_broken: verdict.level == Level::Rollback
-                && verdict.cause == Some(Signal::AbsoluteLimit),
-            both_failing: verdict.absolute.broken && verdict.absolute.control_broken,
-            sample_mismatch: verdict.sample_ratio.mismatch,
-            recommended: verdict.promotion.recommended,
-            proven: verdict.promotion.proven,
-            not_counted: not_counted(&verdict, plan.judge),
-            account_refused: verdict
-                .uncounted
-                .as_ref()
-                .is_some_and(|it| it.account.is_some()),
+            alarms: alarms(&verdict, plan.judge),
+            proof: match &verdict.promotion {
+                it if it.proven => Proof::Proven,
+                it if it.recommended => Proof::Recommended,
+                _ => Proof::None,
+            },
             e: verdict.e,
             why: format!("{}; {}", verdict.why, verdict.promotion.why),
             users: verdict.promotion.users,
@@ -259,27 +254,29 @@ impl Ledger {
             control: arm(&self.arms.control),
             last_request_at: self.last_ms.and_then(DateTime::from_timestamp_millis),
         };
-        if matches!(finding.not_counted, Some(NotCounted::Differs { .. })) {
-            finding.recommended = false;
-            finding.proven = false;
+        if finding.excluded_differ().is_some() {
+            finding.proof = Proof::None;
         }
         if plan.judge == Judge::Evidence {
             return (finding, verdict);
         }
-        if let Some(NotCounted::TakenBack { .. }) = finding.not_counted {
+        if finding.not_counted().is_some() {
             // They judge requests that are counted, and here there may be none. Other evidence that was
             // there before is not what counts here.
             finding.level = Level::Rollback;
-            finding.limit_broken = false;
+            finding.alarms.retain(|it| *it != Alarm::LimitBroken);
             return (finding, verdict);
         }
         let judged = self.hour.judge(now_ms);
         finding.level = judged.level;
-        finding.limit_broken = false;
-        finding.both_failing = false;
-        finding.sample_mismatch = false;
-        finding.recommended = judged.is_healthy;
-        finding.proven = judged.is_healthy;
+        finding
+            .alarms
+            .retain(|it| matches!(it, Alarm::Account | Alarm::ExcludedDiffer { .. }));
+        finding.proof = if judged.is_healthy {
+            Proof::Proven
+        } else {
+            Proof::None
+        };
         finding.why = judged.why;
         (finding, verdict)
     }
@@ -290,35 +287,57 @@ impl Ledger {
     }
 }
 
-/// What outcomes that are not counted have to say.
-fn not_counted(verdict: &Verdict, judge: Judge) -> Option<NotCounted> {
-    let uncounted: &UncountedEvidence = verdict.uncounted.as_ref()?;
-    let figures = uncounted.in_words();
-    let cause = match judge {
+/// What stands in the way by the evidence, the gravest first.
+fn alarms(verdict: &Verdict, judge: Judge) -> Vec<Alarm> {
+    let is_broken =
+        verdict.level == Level::Rollback && verdict.cause == Some(Signal::AbsoluteLimit);
+    let both_fail = verdict.absolute.broken && verdict.absolute.control_broken;
+    let uncounted = verdict.uncounted.as_ref();
+    let is_refused = uncounted.is_some_and(|it| it.account.is_some());
+    let taken_back = uncounted.and_then(|it| taken_back(it, verdict, judge));
+    let differ = uncounted.filter(|_| taken_back.is_none()).and_then(|it| {
+        Some(Alarm::ExcludedDiffer {
+            kind: it.differs?,
+            figures: it.in_words(),
+        })
+    });
+    let alarms = [
+        is_broken.then_some(Alarm::LimitBroken),
+        taken_back,
+        both_fail.then_some(Alarm::BothSidesFailing),
+        verdict.sample_ratio.mismatch.then_some(Alarm::SampleRatio),
+        is_refused.then_some(Alarm::Account),
+        differ,
+    ];
+    alarms.into_iter().flatten().collect()
+}
+
+/// Whether outcomes that are not counted have taken the candidate back.
+fn taken_back(uncounted: &UncountedEvidence, verdict: &Verdict, judge: Judge) -> Option<Alarm> {
+    let signal = match judge {
         // The first test that calls for a rollback is what it is taken back for.
         Judge::Evidence => verdict.cause,
         // The other tests take nothing back here, so none may hide this one.
         Judge::Thresholds => uncounted.proven,
     };
-    match cause {
-        Some(Signal::NoAnswers) => {
+    let figures = uncounted.in_words();
+    let why = match signal? {
+        Signal::NoAnswers => {
             let attempts = uncounted.without_answer;
-            let mut why = format!(
+            let why = format!(
                 "the candidate gave no good answer to its last {attempts} first attempts, and \
                  control does answer"
             );
-            if !figures.is_empty() {
-                why = format!("{why}: {figures}");
+            if figures.is_empty() {
+                why
+            } else {
+                format!("{why}: {figures}")
             }
-            Some(NotCounted::TakenBack { why })
         }
-        Some(Signal::Uncounted) => {
-            let why =
-                format!("what is not counted as an error comes on the candidate alone: {figures}");
-            Some(NotCounted::TakenBack { why })
+        Signal::Uncounted => {
+            format!("what is not counted as an error comes on the candidate alone: {figures}")
         }
-        _ => uncounted
-            .differs
-            .map(|kind| NotCounted::Differs { kind, figures }),
-    }
+        Signal::Worse | Signal::Crash | Signal::AbsoluteLimit => return None,
+    };
+    Some(Alarm::NotCounted { why })
 }

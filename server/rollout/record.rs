@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    decision::Finding,
     evidence::Verdict,
+    finding::Finding,
     observation::Step,
     status::{State, Status},
 };

@@ -7,7 +7,7 @@ use chrono::SecondsFormat;
 use super::{
     audit::{after, capital, explain},
     controller::View,
-    decision::Arm,
+    finding::Arm,
     store::AuditRow,
 };
 

@@ -16,8 +16,8 @@ use crate::{
     ai_metrics::Event,
     alerting::Alert,
     rollout::{
-        decision::Finding,
         evidence::Verdict,
+        finding::Finding,
         observation::{Ledger, Step},
         plan::Plan,
         record::{Action, Record, Standing},

@@ -8,8 +8,9 @@ use crate::{
     _core::units::counted,
     alerting::{Alert, AlertKind, Severity},
     rollout::{
-        decision::{Finding, NotCounted, is_silent},
+        decision::is_silent,
         evidence::Level,
+        finding::{Alarm, Finding},
         status::{Hold, Moment, State, Status},
     },
 };
@@ -146,6 +147,8 @@ pub(super) fn of_conditions(
         ));
     };
 
+    let sample_ratio = finding.has(&Alarm::SampleRatio);
+    let both_failing = finding.has(&Alarm::BothSidesFailing);
     let told = status.told.level.unwrap_or(Level::Clear);
     if finding.level == Level::Clear {
         status.told.level = None;
@@ -158,7 +161,7 @@ pub(super) fn of_conditions(
                 "Watch",
                 "Evidence speaks against the candidate; the ramp is frozen.".into(),
             ),
-            Level::Hold if !finding.sample_mismatch && !finding.both_failing => tell(
+            Level::Hold if !sample_ratio && !both_failing => tell(
                 AlertKind::Hold,
                 Severity::Warning,
                 "Hold",
@@ -168,7 +171,7 @@ pub(super) fn of_conditions(
             Level::Clear | Level::Hold | Level::Rollback => {}
         }
     }
-    if begins(&mut status.told.both_failing, finding.both_failing) {
+    if begins(&mut status.told.both_failing, both_failing) {
         tell(
             AlertKind::BothSidesFailing,
             Severity::Critical,
@@ -178,7 +181,7 @@ pub(super) fn of_conditions(
                 .into(),
         );
     }
-    if begins(&mut status.told.sample_ratio, finding.sample_mismatch) {
+    if begins(&mut status.told.sample_ratio, sample_ratio) {
         tell(
             AlertKind::Hold,
             Severity::Warning,
@@ -193,7 +196,8 @@ pub(super) fn of_conditions(
         let text = format!("No counted request has come for {after}; nothing can be learned.");
         tell(AlertKind::NoTraffic, Severity::Warning, "No traffic", text);
     }
-    if begins(&mut status.told.provider_refusing, finding.account_refused) {
+    let is_refused = finding.has(&Alarm::Account);
+    if begins(&mut status.told.provider_refusing, is_refused) {
         tell(
             AlertKind::ProviderRefusing,
             Severity::Critical,
@@ -205,10 +209,7 @@ pub(super) fn of_conditions(
                 .into(),
         );
     }
-    let differs = match &finding.not_counted {
-        Some(NotCounted::Differs { figures, .. }) => Some(figures.clone()),
-        _ => None,
-    };
+    let differs = finding.excluded_differ();
     if begins(&mut status.told.excluded_differ, differs.is_some()) {
         tell(
             AlertKind::Hold,

@@ -10,7 +10,8 @@ use crate::{
     _core::{actor::Actor, units::Percent},
     rollout::{
         audit,
-        decision::{Finding, decide, forbids_raising},
+        decision::{decide, forbids_raising},
+        finding::Finding,
         plan::Plan,
         status::{Moment, State, Status},
         store::CommitError,

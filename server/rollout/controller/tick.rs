@@ -14,7 +14,7 @@ use crate::{
     _core::{actor::Actor, feature_flags::LiveRollout},
     alerting::{AlertKind, Severity},
     rollout::{
-        decision::{Decision, NotCounted, decide},
+        decision::{Decision, decide},
         evidence::Level,
         record::Action,
         status::{Moment, State, Status},
@@ -90,9 +90,9 @@ impl Controller {
                 continue;
             };
             let before = entry.clone();
-            let reason = match &finding.not_counted {
-                Some(NotCounted::TakenBack { why }) => why.clone(),
-                _ => cause.to_string(),
+            let reason = match finding.not_counted() {
+                Some(why) => why.to_owned(),
+                None => cause.to_string(),
             };
             let by = Author {
                 actor: &Actor::Controller,

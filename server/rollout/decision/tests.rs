@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     _core::{actor::Actor, config::Algorithm},
-    rollout::plan::Known,
+    rollout::{evidence::Kind, plan::Known},
 };
 
 const STATES: [State; 9] = [
@@ -84,13 +84,8 @@ fn status(state: State, stage: usize) -> Status {
 fn good() -> Finding {
     Finding {
         level: Level::Clear,
-        limit_broken: false,
-        both_failing: false,
-        sample_mismatch: false,
-        recommended: true,
-        proven: true,
-        not_counted: None,
-        account_refused: false,
+        alarms: Vec::new(),
+        proof: Proof::Proven,
         e: 1.0,
         why: "well".into(),
         users: 20,
@@ -110,12 +105,13 @@ fn good() -> Finding {
 fn rollback_is_reached_from_every_state_that_is_not_final() {
     for state in STATES {
         for stage in 0..3 {
-            for (limit_broken, cause) in [(true, Cause::LimitBroken), (false, Cause::Worse)] {
+            let limit = (vec![Alarm::LimitBroken], Cause::LimitBroken);
+            for (mut alarms, cause) in [limit, (Vec::new(), Cause::Worse)] {
+                alarms.push(Alarm::SampleRatio);
                 // Even if everything else stands in the way.
                 let finding = Finding {
                     level: Level::Rollback,
-                    limit_broken,
-                    sample_mismatch: true,
+                    alarms,
                     candidate: Arm::default(),
                     last_request_at: None,
                     ..good()
@@ -136,8 +132,10 @@ fn rollback_is_reached_from_every_state_that_is_not_final() {
 fn every_state_with_every_hold() {
     type Change = fn(&mut Finding);
     let holds: [(Hold, Change); 5] = [
-        (Hold::BothSidesFailing, |it| it.both_failing = true),
-        (Hold::SampleRatio, |it| it.sample_mismatch = true),
+        (Hold::BothSidesFailing, |it| {
+            it.alarms = vec![Alarm::BothSidesFailing];
+        }),
+        (Hold::SampleRatio, |it| it.alarms = vec![Alarm::SampleRatio]),
         (Hold::Evidence, |it| it.level = Level::Hold),
         (Hold::Watch, |it| it.level = Level::Watch),
         (Hold::NoTraffic, |it| it.last_request_at = None),
@@ -180,8 +178,7 @@ fn the_reasons_to_stay_come_in_their_order() {
     let mut status = status(State::Running, 0);
     status.soaked_ms = 0;
     let mut finding = Finding {
-        proven: false,
-        recommended: false,
+        proof: Proof::None,
         candidate: Arm {
             requests: 199,
             errors: 100,
@@ -218,8 +215,7 @@ fn the_reasons_to_stay_come_in_their_order() {
 #[test]
 fn no_data_promotes_nothing_and_takes_nothing_back() {
     let silent = Finding {
-        recommended: false,
-        proven: false,
+        proof: Proof::None,
         users: 0,
         candidate: Arm::default(),
         last_request_at: None,
@@ -273,14 +269,14 @@ fn nothing_is_raised_by_hand_while_evidence_holds() {
     assert!(forbids_raising(&finding(Level::Hold)).is_some());
     assert!(
         forbids_raising(&Finding {
-            sample_mismatch: true,
+            alarms: vec![Alarm::SampleRatio],
             ..good()
         })
         .is_some()
     );
     assert!(
         forbids_raising(&Finding {
-            both_failing: true,
+            alarms: vec![Alarm::BothSidesFailing],
             ..good()
         })
         .is_some()
@@ -290,10 +286,10 @@ fn nothing_is_raised_by_hand_while_evidence_holds() {
 #[test]
 fn what_is_not_counted_holds_or_takes_back_and_a_person_may_go_on() {
     let differs = Finding {
-        not_counted: Some(NotCounted::Differs {
+        alarms: vec![Alarm::ExcludedDiffer {
             kind: Kind::Refused,
             figures: String::new(),
-        }),
+        }],
         ..good()
     };
     let decide = |finding: &Finding| decide(&plan(), &status(State::Running, 0), finding, now());
@@ -301,7 +297,7 @@ fn what_is_not_counted_holds_or_takes_back_and_a_person_may_go_on() {
     assert_eq!(forbids_raising(&differs), None);
 
     let account = Finding {
-        account_refused: true,
+        alarms: vec![Alarm::Account],
         ..good()
     };
     assert_eq!(decide(&account), Decision::Hold(Hold::Account));
@@ -310,7 +306,7 @@ fn what_is_not_counted_holds_or_takes_back_and_a_person_may_go_on() {
     let why = "it says no".to_owned();
     let taken_back = Finding {
         level: Level::Rollback,
-        not_counted: Some(NotCounted::TakenBack { why }),
+        alarms: vec![Alarm::NotCounted { why }],
         ..good()
     };
     assert_eq!(decide(&taken_back), Decision::RollBack(Cause::NotCounted));

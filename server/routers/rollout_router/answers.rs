@@ -17,8 +17,8 @@ use crate::{
     rollout::{
         audit::capital,
         controller::{ControlError, Moves, View},
-        decision::{Arm, Finding, NotCounted},
         evidence::{EvidencePlan, Level, Verdict},
+        finding::{Alarm, Arm, Finding, Proof},
         plan::{Plan, PlanFault, PlanFaults},
         simulate::planner::{self, PlannedStage, Sight, StageSight},
         status::{Models, State, Status},
@@ -201,25 +201,7 @@ fn words(view: &View, killed: bool) -> Vec<String> {
         words.push(KILLED.to_owned());
     }
     words.push(level.to_owned());
-    if finding.limit_broken {
-        words.push("The candidate fails more often than the plan allows.".to_owned());
-    }
-    if finding.both_failing {
-        words.push("Both sides fail more often than the plan allows.".to_owned());
-    }
-    if finding.sample_mismatch {
-        words.push("The arms' users are not in the ratio of the share.".to_owned());
-    }
-    if finding.account_refused {
-        words.push("The provider refuses our account, which blames no arm.".to_owned());
-    }
-    match &finding.not_counted {
-        Some(NotCounted::Differs { figures, .. }) => words.push(format!(
-            "The candidate loses requests that control answers: {figures}."
-        )),
-        Some(NotCounted::TakenBack { why }) => words.push(format!("{}.", capital(why))),
-        None => {}
-    }
+    words.extend(finding.alarms.iter().map(alarm));
     words.push(evidence(finding.e, &view.plan.evidence));
     let users = counted(finding.users, "user");
     words.push(arm("candidate", &finding.candidate) + &format!(" It had {users}."));
@@ -228,6 +210,19 @@ fn words(view: &View, killed: bool) -> Vec<String> {
         words.push(outlook(status.state, finding));
     }
     words
+}
+
+fn alarm(alarm: &Alarm) -> String {
+    match alarm {
+        Alarm::LimitBroken => "The candidate fails more often than the plan allows.".to_owned(),
+        Alarm::NotCounted { why } => format!("{}.", capital(why)),
+        Alarm::BothSidesFailing => "Both sides fail more often than the plan allows.".to_owned(),
+        Alarm::SampleRatio => "The arms' users are not in the ratio of the share.".to_owned(),
+        Alarm::Account => "The provider refuses our account, which blames no arm.".to_owned(),
+        Alarm::ExcludedDiffer { figures, .. } => {
+            format!("The candidate loses requests that control answers: {figures}.")
+        }
+    }
 }
 
 /// What E is, and what it would have to be.
@@ -245,16 +240,17 @@ fn evidence(e: f64, levels: &EvidencePlan) -> String {
 
 /// What is recommended now; a gate says what was recommended when it asked.
 fn outlook(state: State, finding: &Finding) -> String {
-    let now = match (finding.proven, finding.recommended) {
-        (true, _) => "The next stage is proven safe",
-        (false, true) => "The next stage is recommended",
-        (false, false) => "The next stage is not recommended",
+    let now = match finding.proof {
+        Proof::Proven => "The next stage is proven safe",
+        Proof::Recommended => "The next stage is recommended",
+        Proof::None => "The next stage is not recommended",
     };
+    let is_recommended = finding.proof >= Proof::Recommended;
     let earlier = match state {
-        State::WaitingAtGate { recommended: true } if !finding.recommended => {
+        State::WaitingAtGate { recommended: true } if !is_recommended => {
             " any more; it was when the gate asked"
         }
-        State::WaitingAtGate { recommended: false } if finding.recommended => {
+        State::WaitingAtGate { recommended: false } if is_recommended => {
             " by now; it was not when the gate asked"
         }
         _ => "",
