@@ -32,43 +32,38 @@ use crate::{
         config::ChatConfig,
         errors::{ErrorCode, RpcError},
     },
-    model_router::{Answer, Call, ModelRouter, RouteError, told::Told},
+    model_router::{Answer, Call, ModelRouter, Route, RouteError, told::Told},
     providers::fault::FaultKind,
 };
 
 /// Whoever finds a model and gets its answer.
 #[async_trait]
 pub trait Answerer: Send + Sync {
-    /// Tokens that every model which may answer can read and write together. Fails for a model that
-    /// the catalog does not have, so that nothing is stored for its sake.
-    fn context_tokens(
+    /// The models that a message of this user is put to. Fails for a `model` that the catalog does not
+    /// have, so that nothing is stored for its sake.
+    fn select(
         &self,
         task: &str,
         subject: &Subject,
         model: Option<&str>,
-    ) -> Result<u32, RouteError>;
-    /// The answer, before the call's deadline.
-    async fn complete(&self, call: Call) -> Result<Answer, RouteError>;
+    ) -> Result<Route, RouteError>;
+    /// The answer of a model of the route, before the call's deadline.
+    async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError>;
 }
 
 #[async_trait]
 impl Answerer for ModelRouter {
-    fn context_tokens(
+    fn select(
         &self,
         task: &str,
         subject: &Subject,
         model: Option<&str>,
-    ) -> Result<u32, RouteError> {
-        let route = self.select(task, Some(subject), model)?.route;
-        Ok(route
-            .iter()
-            .map(|model| model.context)
-            .min()
-            .unwrap_or(u32::MAX))
+    ) -> Result<Route, RouteError> {
+        Self::select(self, task, Some(subject), model)
     }
 
-    async fn complete(&self, call: Call) -> Result<Answer, RouteError> {
-        Self::complete(self, call).await
+    async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError> {
+        Self::complete(self, route, call).await
     }
 }
 

@@ -1,14 +1,14 @@
 //! Chooses a model for a request, tries it and its fallbacks, and records every attempt.
 //!
 //! The flags say which variant the caller is in, the [`catalog`] has the route of (variant, task),
-//! [`selection`] puts the two together, and each model of the route gets one [`attempt`] until one
+//! [`Route::select`] puts the two together, and each model of the route gets one [`attempt`] until one
 //! answers or none can help. A fallback's success does not erase the failure before it: both are
 //! events, and both count.
 
 mod attempt;
 pub mod catalog;
 mod gate;
-pub mod selection;
+pub mod route;
 mod streaming;
 pub mod told;
 mod walk;
@@ -18,42 +18,30 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures::stream::BoxStream;
 use tokio::time::{Instant, timeout_at};
 
+pub use self::route::Route;
 use self::{
     catalog::{Access, Catalog},
     gate::Gate,
-    selection::Selection,
     streaming::{recorded, until_answer, until_first_token},
     walk::Walk,
 };
 use crate::{
-    _core::{
-        assignment::{Subject, Variant},
-        feature_flags::FeatureFlags,
-        suggest::hint,
-    },
+    _core::{assignment::Subject, feature_flags::FeatureFlags, suggest::hint},
     ai_metrics::{AiMetrics, Event},
     providers::{
-        Completion, Delta, Message,
+        ChatRequest, Completion, Delta,
         fault::{Fault, FaultKind},
         openai_compatible::{ClientError, OpenAiCompatible, http_client},
     },
 };
 
-/// One request for an answer.
+/// One request, to be put to the models of a [`Route`].
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// A task of the catalog.
-    pub task: String,
-    /// Whose variant counts; `None` for callers without an id.
-    pub subject: Option<Subject>,
     /// Goes into the events.
     pub request_id: Arc<str>,
-    /// The conversation.
-    pub messages: Vec<Message>,
-    /// A model of the catalog that the caller insists on, instead of the route's.
-    pub model: Option<String>,
-    /// Tokens the answer may have.
-    pub max_tokens: Option<u32>,
+    /// All that the caller asks for. Which model it names is of no matter: the route's are asked.
+    pub request: ChatRequest,
     /// When the whole call must be over.
     pub deadline: Instant,
 }
@@ -65,11 +53,7 @@ pub struct Answer {
     pub completion: Completion,
     /// The catalog's name of the model that gave it.
     pub model: Arc<str>,
-    /// The route it was on.
-    pub variant: Variant,
-    /// The rollout that counts the call, where one does.
-    pub rollout: Option<Arc<str>>,
-    /// 0 for the primary, then the fallbacks.
+    /// Its place on the route: 0 for the primary, then the fallbacks.
     pub position: u8,
 }
 
@@ -187,9 +171,7 @@ impl Clients {
 pub struct AnswerStream {
     /// The catalog's name of the model that gives it.
     pub model: Arc<str>,
-    /// The route it is on.
-    pub variant: Variant,
-    /// 0 for the primary, then the fallbacks.
+    /// Its place on the route: 0 for the primary, then the fallbacks.
     pub position: u8,
     /// Its steps. Dropping them cancels the call, which is recorded.
     pub deltas: BoxStream<'static, Result<Delta, RouteError>>,
@@ -236,22 +218,23 @@ impl ModelRouter {
         &self.catalog
     }
 
-    /// Which models a call would try, and why; nothing is sent.
+    /// Which models a request of this subject for this task is put to, and why; nothing is sent. `model`
+    /// is one of the catalog that the caller insists on. The subject is `None` for callers without an id.
     pub fn select(
         &self,
         task: &str,
         subject: Option<&Subject>,
         model: Option<&str>,
-    ) -> Result<Selection, RouteError> {
+    ) -> Result<Route, RouteError> {
         let (catalog, flags) = (&self.catalog, &self.flags);
-        Selection::new(catalog, flags, task, subject, model, self.max_fallbacks)
+        Route::select(catalog, flags, task, subject, model, self.max_fallbacks)
     }
 
-    /// The whole answer of the first model that gives one.
-    pub async fn complete(&self, call: Call) -> Result<Answer, RouteError> {
-        let mut walk = Walk::new(self, call)?;
+    /// The whole answer of the first model of the route that gives one.
+    pub async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError> {
+        let mut walk = Walk::new(self, route, call);
         while let Some(mut step) = walk.next().await? {
-            match step.api.complete(&walk.request, step.deadline).await {
+            match step.api.complete(&walk.call.request, step.deadline).await {
                 Ok(completion) => {
                     if let Some(usage) = &completion.usage {
                         step.attempt.used(usage);
@@ -259,12 +242,9 @@ impl ModelRouter {
                     walk.answered();
                     step.attempt.succeed(completion.is_refusal);
                     let (model, position) = walk.current();
-                    let selection = &walk.selection;
                     return Ok(Answer {
                         completion,
                         model,
-                        variant: selection.variant,
-                        rollout: selection.counted_by(),
                         position,
                     });
                 }
@@ -276,12 +256,14 @@ impl ModelRouter {
 
     /// A streamed answer, from where it begins. Until then the next model takes over from one that
     /// fails; after that a failure ends the stream. What a model only thinks is no beginning yet.
-    pub async fn stream(&self, call: Call) -> Result<AnswerStream, RouteError> {
-        let mut walk = Walk::new(self, call)?;
+    pub async fn stream(&self, route: &Route, call: Call) -> Result<AnswerStream, RouteError> {
+        let mut walk = Walk::new(self, route, call);
         let idle = self.attempt_timeout;
         while let Some(mut step) = walk.next().await? {
             let opened = async {
-                let deltas = step.api.stream(&walk.request, walk.call.deadline, idle);
+                let deltas = step
+                    .api
+                    .stream(&walk.call.request, walk.call.deadline, idle);
                 until_first_token(deltas.await?).await
             };
             let opened = timeout_at(step.deadline, opened).await.unwrap_or_else(|_| {
@@ -302,7 +284,6 @@ impl ModelRouter {
                     return Ok(AnswerStream {
                         deltas: recorded(step.attempt, step.place, model.clone(), held, rest),
                         model,
-                        variant: walk.selection.variant,
                         position,
                     });
                 }

@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     _core::{assignment::Subject, auth::User, blank::is_blank, context::Context},
-    model_router::Call,
-    providers::{self, roles},
+    model_router::{Call, Route},
+    providers::{self, ChatRequest, roles},
 };
 
 /// The catalog's task that answers a chat message.
@@ -70,16 +70,21 @@ impl Chat {
         let started = Instant::now();
         let now = context.received_at;
         // What the user looks at may be large: it is dropped here, as the answer takes its time.
-        let seen = outgoing.context.take();
-        let wanted = self.wanted(user, outgoing.model.take(), seen.as_ref(), now)?;
-        drop(seen);
+        let instructions = system_message(outgoing.context.take().as_ref(), now);
         self.check_owner(user, outgoing.conversation_id).await?;
-        self.take_quota(user, now)?;
         let (id, content) = (outgoing.conversation_id, &outgoing.content);
-        let twin = self.twins.join(id, content, wanted.model.as_deref());
+        let model = outgoing.model.as_deref();
+        let twin = self.twins.join(id, content, model);
         let mut stored = twin.turn().await;
+        if let Some(message) = &*stored
+            && self.store.is_answered(message).await?
+        {
+            return Ok(message.clone());
+        }
+        // Only now: a twin may have taken its time, and a share may have been lowered meanwhile.
+        let route = self.select(user, model)?;
+        self.take_quota(user, now)?;
         let message = match &*stored {
-            Some(message) if self.store.is_answered(message).await? => return Ok(message.clone()),
             Some(message) => message.clone(),
             None => {
                 let role = MessageRole::User;
@@ -88,7 +93,7 @@ impl Chat {
             }
         };
         let _turn = self.begin_turn(message.id)?;
-        self.answer(user, context, &message, wanted, started)
+        self.answer(context, &message, route, instructions, started)
             .await?;
         Ok(message)
     }
@@ -104,7 +109,7 @@ impl Chat {
         let started = Instant::now();
         let id = again.message_id;
         let now = context.received_at;
-        let wanted = self.wanted(user, again.model, again.context.as_ref(), now)?;
+        let instructions = system_message(again.context.as_ref(), now);
         let (message, _) = self.message_of(user, id).await?;
         if message.role != MessageRole::User || is_blank(&message.content) {
             return Err(ChatError::NothingToAnswer { id });
@@ -113,8 +118,9 @@ impl Chat {
         if self.store.is_answered(&message).await? {
             return Ok(message);
         }
+        let route = self.select(user, again.model.as_deref())?;
         self.take_quota(user, now)?;
-        self.answer(user, context, &message, wanted, started)
+        self.answer(context, &message, route, instructions, started)
             .await?;
         Ok(message)
     }
@@ -122,43 +128,35 @@ impl Chat {
     /// Asks a model, and stores what it answers.
     async fn answer(
         &self,
-        user: &User,
         context: &Context,
         message: &Message,
-        wanted: Wanted,
+        route: Route,
+        instructions: providers::Message,
         started: Instant,
     ) -> Result<(), ChatError> {
         let now = context.received_at;
-        let subject = Subject::User(user.id);
-        let subject_key = subject.key();
-        let budget = self.history_budget(&wanted.instructions, wanted.model_tokens);
+        let budget = self.history_budget(&instructions, route.context_tokens());
         let history = self.history(message, budget).await?;
-        let answer = self
-            .answerer
-            .complete(Call {
-                task: TASK.into(),
-                subject: Some(subject),
-                request_id: context.request_id.clone(),
-                messages: in_turns(wanted.instructions, history),
-                model: wanted.model,
-                max_tokens: None,
-                deadline: started + self.config.deadline,
-            })
-            .await
-            .map_err(|error| ChatError::NoAnswer {
-                message_id: message.id,
-                now,
-                error,
-            })?;
+        let call = Call {
+            request_id: context.request_id.clone(),
+            request: ChatRequest::new(in_turns(instructions, history)),
+            deadline: started + self.config.deadline,
+        };
+        let answer = self.answerer.complete(&route, call).await;
+        let answer = answer.map_err(|error| ChatError::NoAnswer {
+            message_id: message.id,
+            now,
+            error,
+        })?;
 
         let answered_at = now + TimeDelta::from_std(started.elapsed()).unwrap_or_default();
         let origin = Origin {
             request_id: context.request_id.clone(),
             model: answer.model,
             task: TASK.into(),
-            variant: answer.variant,
-            rollout: answer.rollout,
-            subject: subject_key,
+            variant: route.variant,
+            rollout: route.counted_by(),
+            subject: route.subject.as_ref().map(Subject::key).unwrap_or_default(),
         };
         let content = &answer.completion.content;
         self.store
@@ -167,24 +165,12 @@ impl Chat {
         Ok(())
     }
 
-    /// What is asked for, once it is known that somebody can answer it.
-    fn wanted(
-        &self,
-        user: &User,
-        model: Option<String>,
-        context: Option<&ChatContext>,
-        now: DateTime<Utc>,
-    ) -> Result<Wanted, ChatError> {
+    /// The models that a message of this user is put to.
+    fn select(&self, user: &User, model: Option<&str>) -> Result<Route, ChatError> {
         let model = model.filter(|model| !model.trim().is_empty());
-        let model_tokens = self
-            .answerer
-            .context_tokens(TASK, &Subject::User(user.id), model.as_deref())
-            .map_err(ChatError::Unroutable)?;
-        Ok(Wanted {
-            model,
-            model_tokens,
-            instructions: system_message(context, now),
-        })
+        self.answerer
+            .select(TASK, &Subject::User(user.id), model)
+            .map_err(ChatError::Unroutable)
     }
 
     fn take_quota(&self, user: &User, now: DateTime<Utc>) -> Result<(), ChatError> {
@@ -247,13 +233,6 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.turns.lock().remove(&self.message_id);
     }
-}
-
-/// What a call asks for beside the message.
-struct Wanted {
-    model: Option<String>,
-    model_tokens: u32,
-    instructions: providers::Message,
 }
 
 /// A request that every template takes: one system message, then the user and the model in turns,

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::Utc;
 use tokio::time::Instant;
 
-use super::{Call, Recorder, catalog::Model, selection::Selection};
+use super::{Call, Recorder, Route, catalog::Model};
 use crate::{
     _core::assignment::Subject,
     ai_metrics::{Event, Outcome},
@@ -33,7 +33,7 @@ impl Attempt {
     pub(super) fn start(
         metrics: &Arc<dyn Recorder>,
         call: &Call,
-        selection: &Selection,
+        route: &Route,
         model: &Arc<Model>,
         position: usize,
     ) -> Self {
@@ -41,18 +41,18 @@ impl Attempt {
         let event = Event {
             at_ms: 0,
             request_id: call.request_id.clone(),
-            user_id: match call.subject {
+            user_id: match route.subject {
                 Some(Subject::User(id)) => Some(id),
                 _ => None,
             },
             seq: 0,
-            subject: call.subject.as_ref().map(Subject::key),
-            rollout: selection.rollout.as_ref().map(|rollout| rollout.id.clone()),
-            counted: selection.is_counted(position),
+            subject: route.subject.as_ref().map(Subject::key),
+            rollout: route.rollout.as_ref().map(|rollout| rollout.id.clone()),
+            counted: route.is_counted(position),
             was_open: false,
             model: model.name.clone(),
-            task: selection.task.clone(),
-            variant: selection.variant,
+            task: route.task.clone(),
+            variant: route.variant,
             position: u8::try_from(position).unwrap_or(u8::MAX),
             latency_ms: 0.0,
             first_token_ms: None,

@@ -9,10 +9,10 @@ use super::{
     attempt::{Attempt, Failed, Next, next},
     catalog::Model,
     gate::Place,
-    selection::Selection,
+    route::Route,
 };
 use crate::providers::{
-    ChatRequest, Message, Reading,
+    Message, Reading,
     fault::{Elsewhere, Fault, FaultKind},
     openai_compatible::OpenAiCompatible,
     roles,
@@ -21,11 +21,13 @@ use crate::providers::{
 /// A call on its way along its route.
 pub(super) struct Walk<'a> {
     router: &'a ModelRouter,
+    route: &'a Route,
+    /// Its request is the one for the model that is asked.
     pub(super) call: Call,
-    pub(super) selection: Selection,
-    pub(super) request: ChatRequest,
     /// As the caller wrote them; a model with strict roles gets them joined.
     messages: Vec<Message>,
+    /// Tokens that the caller lets the answer have.
+    max_tokens: Option<u32>,
     position: usize,
     failed: Vec<Failed>,
     /// An attempt that was refused in a way that another model has to judge.
@@ -42,30 +44,27 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(router: &'a ModelRouter, mut call: Call) -> Result<Self, RouteError> {
-        let forced = call.model.as_deref();
-        let selection = router.select(&call.task, call.subject.as_ref(), forced)?;
-        let messages = std::mem::take(&mut call.messages);
-        Ok(Self {
+    pub(super) fn new(router: &'a ModelRouter, route: &'a Route, mut call: Call) -> Self {
+        Self {
             router,
+            route,
+            messages: std::mem::take(&mut call.request.messages),
+            max_tokens: call.request.max_tokens,
             call,
-            selection,
-            request: ChatRequest::new(Vec::new()),
-            messages,
             position: 0,
             failed: Vec::new(),
             refused: None,
-        })
+        }
     }
 
     /// The next attempt, already started, with its deadline; `None` when nothing can help.
     pub(super) async fn next(&mut self) -> Result<Option<Step<'a>>, RouteError> {
         let remaining = self.call.deadline - Instant::now();
-        let route = &self.selection.route;
-        let Next::Try { position, after } = next(route, &self.failed, remaining) else {
+        let models = &self.route.models;
+        let Next::Try { position, after } = next(models, &self.failed, remaining) else {
             return Ok(None);
         };
-        let Some(model) = route.get(position).cloned() else {
+        let Some(model) = models.get(position).cloned() else {
             return Ok(None);
         };
         if !after.is_zero() {
@@ -82,13 +81,7 @@ impl<'a> Walk<'a> {
             let provider = model.provider.clone();
             return Err(RouteError::Busy { provider });
         };
-        let attempt = Attempt::start(
-            &router.metrics,
-            &self.call,
-            &self.selection,
-            &model,
-            position,
-        );
+        let attempt = Attempt::start(&router.metrics, &self.call, self.route, &model, position);
         let deadline = (Instant::now() + router.attempt_timeout).min(self.call.deadline);
         Ok(Some(Step {
             attempt,
@@ -100,16 +93,17 @@ impl<'a> Walk<'a> {
 
     /// Makes the request one for this model.
     fn prepare(&mut self, model: &Model) {
-        self.request.model.clone_from(&model.id);
-        self.request.max_tokens = self.call.max_tokens.or(model.max_tokens);
+        let request = &mut self.call.request;
+        request.model.clone_from(&model.id);
+        request.max_tokens = self.max_tokens.or(model.max_tokens);
         let messages = self.messages.clone();
-        self.request.messages = if model.strict_roles {
+        request.messages = if model.strict_roles {
             roles::joined(messages)
         } else {
             messages
         };
-        let task = self.router.catalog.task(&self.selection.task);
-        self.request.reading = Reading {
+        let task = self.router.catalog.task(&self.route.task);
+        request.reading = Reading {
             max_bytes: task.map_or(Reading::MAX_BYTES, |task| task.max_reply_bytes),
             reasoning_tag: model.reasoning_tag.clone(),
             context: Some(model.context),
@@ -161,7 +155,7 @@ impl<'a> Walk<'a> {
 
     /// Name and position of the model that is being tried.
     pub(super) fn current(&self) -> (Arc<str>, u8) {
-        let model = self.selection.route.get(self.position);
+        let model = self.route.models.get(self.position);
         let name = model.map_or_else(|| Arc::from(""), |model: &Arc<Model>| model.name.clone());
         (name, u8::try_from(self.position).unwrap_or(u8::MAX))
     }

@@ -266,7 +266,14 @@ fn body(request: &ChatRequest, stream: bool) -> Value {
     if stream {
         body.insert("stream".into(), json!(true));
         // Without it most servers do not say how many tokens a streamed answer took.
-        body.insert("stream_options".into(), json!({"include_usage": true}));
+        match body.get_mut("stream_options") {
+            Some(Value::Object(options)) => {
+                options.insert("include_usage".into(), json!(true));
+            }
+            _ => {
+                body.insert("stream_options".into(), json!({"include_usage": true}));
+            }
+        }
     } else {
         body.shift_remove("stream");
         body.shift_remove("stream_options");

@@ -156,21 +156,21 @@ async fn explain(
             "`userId` = {user_id} is not a user's id; expected a whole number of at least 1"
         )));
     }
-    let selection = models.select(&input.task, Some(&Subject::User(user_id)), None)?;
-    let mut route = names(&selection.route).into_iter();
-    let in_force = selection.in_force();
+    let route = models.select(&input.task, Some(&Subject::User(user_id)), None)?;
+    let mut names = names(&route.models).into_iter();
+    let in_force = route.in_force();
     Ok(Explanation {
         user_id,
-        task: selection.task.to_string(),
-        variant: selection.variant,
-        bucket: selection.decision.bucket,
+        task: route.task.to_string(),
+        variant: route.variant,
+        bucket: route.decision.bucket,
         share: in_force.share,
-        reason: selection.decision.reason,
+        reason: route.decision.reason,
         decided_by: in_force.decided_by,
         rollout: in_force.rollout,
-        model: route.next().unwrap_or_default(),
-        fallbacks: route.collect(),
-        why: selection.why(),
+        model: names.next().unwrap_or_default(),
+        fallbacks: names.collect(),
+        why: route.why(),
     })
 }
 

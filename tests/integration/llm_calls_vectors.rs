@@ -9,6 +9,7 @@ use modelramp::{
     ai_metrics::Outcome,
     model_router::{Call, RouteError},
     providers::{
+        ChatRequest,
         fault::{Fault, FaultKind},
         openai_compatible::{OpenAiCompatible, endpoint, http_client},
         openrouter,
@@ -450,16 +451,15 @@ async fn routed(rules: &mut Rules, case: &Case) {
     if let Some(retries) = retries.as_u64() {
         router = router.with_max_fallbacks(usize::try_from(retries).unwrap());
     }
-    let call = Call {
-        subject: subject(&options["userId"]),
-        messages: serde_json::from_value(input[1].clone()).unwrap(),
-        model: options["forceModel"].as_str().map(str::to_owned),
-        ..call(task)
-    };
+    let request = ChatRequest::new(serde_json::from_value(input[1].clone()).unwrap());
+    let call = Call { request, ..call() };
+    let subject = subject(&options["userId"]);
+    let route = router.select(task, subject.as_ref(), options["forceModel"].as_str());
     let is_stream = options["stream"] == true;
     let (mut texts, mut failed, mut value) = (Vec::new(), None, Value::Null);
-    if is_stream {
-        match router.stream(call).await {
+    match route {
+        Err(error) => failed = Some(error),
+        Ok(route) if is_stream => match router.stream(&route, call).await {
             Err(error) => failed = Some(error),
             Ok(mut answer) => {
                 while let Some(delta) = answer.deltas.next().await {
@@ -469,12 +469,11 @@ async fn routed(rules: &mut Rules, case: &Case) {
                     }
                 }
             }
-        }
-    } else {
-        match router.complete(call).await {
+        },
+        Ok(route) => match router.complete(&route, call).await {
             Ok(answer) => value = serde_json::from_str(&answer.completion.raw).unwrap(),
             Err(error) => failed = Some(error),
-        }
+        },
     }
 
     let (requests, recorded) = (upstream.requests(), requests_of(case));

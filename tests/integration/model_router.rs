@@ -22,10 +22,10 @@ use modelramp::{
     },
     ai_metrics::{Event, Outcome},
     model_router::{
-        Call, Clients, ModelRouter, Recorder, RouteError,
+        Answer, Call, Clients, ModelRouter, Recorder, Route, RouteError,
         catalog::{Access, Catalog},
     },
-    providers::{Message, fault::FaultKind, sandbox::Sandbox},
+    providers::{ChatRequest, Message, fault::FaultKind, sandbox::Sandbox},
     routers::models_router,
 };
 use parking_lot::Mutex;
@@ -117,16 +117,27 @@ fn catalog(one: &Upstream, other: &Upstream) -> Catalog {
     Catalog::parse(&text).unwrap()
 }
 
-pub(crate) fn call(task: &str) -> Call {
+/// The route of user 5 for a task.
+pub(crate) fn route(router: &ModelRouter, task: &str) -> Route {
+    router.select(task, Some(&Subject::User(5)), None).unwrap()
+}
+
+pub(crate) fn call() -> Call {
     Call {
-        task: task.into(),
-        subject: Some(Subject::User(5)),
         request_id: "r1".into(),
-        messages: vec![Message::text("user", "hej")],
-        model: None,
-        max_tokens: None,
+        request: ChatRequest::new(vec![Message::text("user", "hej")]),
         deadline: Instant::now() + Duration::from_secs(20),
     }
+}
+
+/// The answer to user 5 for a task.
+async fn complete(router: &ModelRouter, task: &str) -> Result<Answer, RouteError> {
+    complete_call(router, task, call()).await
+}
+
+async fn complete_call(router: &ModelRouter, task: &str, call: Call) -> Result<Answer, RouteError> {
+    let route = router.select(task, Some(&Subject::User(5)), None)?;
+    router.complete(&route, call).await
 }
 
 fn kind(kind: FaultKind) -> Outcome {
@@ -143,7 +154,7 @@ async fn run(
 ) {
     let upstream = Upstream::start(replies).await;
     let (router, events) = router(catalog(&upstream, &upstream), candidates());
-    let result = router.complete(call("chat")).await;
+    let result = complete(&router, "chat").await;
     let text = result.map(|answer| answer.completion.content);
     (upstream.models(), events.outcomes(), text)
 }
@@ -152,12 +163,9 @@ async fn run(
 async fn the_chosen_model_is_sent_and_its_event_is_complete() {
     let upstream = Upstream::start(vec![Reply::ok("hej")]).await;
     let (router, events) = router(catalog(&upstream, &upstream), candidates());
-    let answer = router.complete(call("chat")).await.unwrap();
+    let answer = complete(&router, "chat").await.unwrap();
     assert_eq!(answer.completion.content, "hej");
-    assert_eq!(
-        (&*answer.model, answer.variant, answer.position),
-        ("a", Variant::Candidate, 0)
-    );
+    assert_eq!((&*answer.model, answer.position), ("a", 0));
     assert_eq!(
         upstream.requests()[0].body,
         json!({"model": "id-a", "messages": [{"role": "user", "content": "hej"}]})
@@ -182,7 +190,7 @@ async fn the_providers_own_figure_of_the_cost_wins() {
     let reply = json!({"choices": [{"message": {"content": "x"}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "cost": 0.0042}});
     let upstream = Upstream::start(vec![Reply::json(&reply)]).await;
     let (router, events) = router(catalog(&upstream, &upstream), candidates());
-    router.complete(call("chat")).await.unwrap();
+    complete(&router, "chat").await.unwrap();
     assert_eq!(events.all()[0].cost, Microdollars(4200));
 }
 
@@ -333,11 +341,9 @@ async fn models_with_strict_roles_get_runs_of_messages_joined() {
     let (router, _) = router(Catalog::parse(&text).unwrap(), candidates());
     for task in ["strict", "chat"] {
         let messages = vec![Message::text("user", "one"), Message::text("user", "two")];
-        let call = Call {
-            messages,
-            ..call(task)
-        };
-        router.complete(call).await.unwrap();
+        let request = ChatRequest::new(messages);
+        let call = Call { request, ..call() };
+        complete_call(&router, task, call).await.unwrap();
     }
     let sent: Vec<_> = upstream
         .requests()
@@ -385,14 +391,14 @@ async fn an_accounts_fault_is_cured_by_another_provider_only() {
         let one = Upstream::start(vec![reply]).await;
         let other = Upstream::start(vec![Reply::ok("from d")]).await;
         let (router, events) = router(catalog(&one, &other), candidates());
-        let answer = router.complete(call("mixed")).await.unwrap();
+        let answer = complete(&router, "mixed").await.unwrap();
         assert_eq!((&*answer.model, answer.position), ("d", 2));
         assert_eq!(one.models(), ["id-a"]);
         assert_eq!(
             events.all().iter().map(|e| e.position).collect::<Vec<_>>(),
             [0, 2]
         );
-        assert!(router.complete(call("chat")).await.is_err());
+        assert!(complete(&router, "chat").await.is_err());
         assert_eq!(one.models().len(), 2);
     }
 }
@@ -450,7 +456,7 @@ async fn a_short_retry_after_is_respected_once_no_model_is_left() {
         let reply = Reply::Http(status, headers, body.into());
         let upstream = Upstream::start(vec![reply, Reply::ok("late")]).await;
         let (router, _) = router(catalog(&upstream, &upstream), flags());
-        let result = router.complete(call("mixed")).await;
+        let result = complete(&router, "mixed").await;
         assert_eq!(
             (upstream.models().len(), result.is_ok()),
             (times, times == 2),
@@ -466,7 +472,7 @@ async fn a_refused_connection_falls_back() {
     let catalog = catalog(&gone, &alive);
     drop(gone);
     let (router, events) = router(catalog, candidates());
-    let answer = router.complete(call("mixed")).await.unwrap();
+    let answer = complete(&router, "mixed").await.unwrap();
     assert_eq!(&*answer.model, "d");
     assert_eq!(events.outcomes()[0].1, kind(FaultKind::Connection));
 }
@@ -480,7 +486,7 @@ async fn a_model_that_hangs_is_left_for_the_next() {
     let flags = Arc::new(FeatureFlags::new(candidates()));
     let patience = Duration::from_millis(200);
     let router = ModelRouter::new(catalog, clients, flags, events.clone(), patience);
-    assert_eq!(router.complete(call("chat")).await.unwrap().position, 1);
+    assert_eq!(complete(&router, "chat").await.unwrap().position, 1);
     let first = &events.all()[0];
     assert_eq!(first.outcome, kind(FaultKind::Timeout));
     assert!(
@@ -495,12 +501,8 @@ async fn the_deadline_ends_the_call_whatever_is_left_to_try() {
     let upstream = Upstream::start(vec![Reply::Hang]).await;
     let (router, events) = router(catalog(&upstream, &upstream), candidates());
     let deadline = Instant::now() + Duration::from_millis(150);
-    let result = router
-        .complete(Call {
-            deadline,
-            ..call("chat")
-        })
-        .await;
+    let late = || Call { deadline, ..call() };
+    let result = complete_call(&router, "chat", late()).await;
     assert!(matches!(
         result,
         Err(RouteError::AllFailed {
@@ -510,12 +512,7 @@ async fn the_deadline_ends_the_call_whatever_is_left_to_try() {
         })
     ));
     assert_eq!(events.all().len(), 1);
-    let result = router
-        .complete(Call {
-            deadline,
-            ..call("chat")
-        })
-        .await;
+    let result = complete_call(&router, "chat", late()).await;
     assert!(matches!(
         result,
         Err(RouteError::AllFailed { attempts: 0, .. })
@@ -527,7 +524,7 @@ async fn the_deadline_ends_the_call_whatever_is_left_to_try() {
 async fn a_call_that_is_dropped_is_recorded_as_cancelled() {
     let upstream = Upstream::start(vec![Reply::Hang]).await;
     let (router, events) = router(catalog(&upstream, &upstream), candidates());
-    let waiting = router.complete(call("chat"));
+    let waiting = complete(&router, "chat");
     assert!(timeout(Duration::from_millis(100), waiting).await.is_err());
     assert_eq!(events.outcomes(), [("a".into(), Outcome::Cancelled)]);
 }
@@ -548,14 +545,9 @@ async fn users_are_split_by_their_bucket() {
     };
     let (router, events) = router(Catalog::parse(&text).unwrap(), share);
     for id in 1..=100 {
-        let subject = Some(Subject::User(id));
-        router
-            .complete(Call {
-                subject,
-                ..call("chat")
-            })
-            .await
-            .unwrap();
+        let subject = Subject::User(id);
+        let route = router.select("chat", Some(&subject), None).unwrap();
+        router.complete(&route, call()).await.unwrap();
     }
     let asked = upstream.models();
     assert_eq!(asked.iter().filter(|model| *model == "new").count(), 10);
@@ -570,17 +562,17 @@ async fn users_are_split_by_their_bucket() {
 async fn a_forced_model_is_checked_and_then_tried_first() {
     let upstream = Upstream::start(vec![Reply::status(500), Reply::ok("x")]).await;
     let (router, _) = router(catalog(&upstream, &upstream), flags());
-    let forced = |model: &str| Call {
-        model: Some(model.into()),
-        ..call("chat")
-    };
-    router.complete(forced("c")).await.unwrap();
+    let forced = |model| router.select("chat", Some(&Subject::User(5)), Some(model));
+    router
+        .complete(&forced("c").unwrap(), call())
+        .await
+        .unwrap();
     assert_eq!(upstream.models(), ["id-c", "id-b"]);
-    let error = RpcError::from(router.complete(forced("nope")).await.unwrap_err());
+    let error = RpcError::from(forced("nope").unwrap_err());
     assert_eq!(error.code, ErrorCode::BadRequest);
     assert_eq!(error.message, "unknown model `nope`; known are a, b, c, d");
-    let error = RpcError::from(router.complete(call("nope")).await.unwrap_err());
+    let error = RpcError::from(complete(&router, "nope").await.unwrap_err());
     assert_eq!(error.message, "unknown task `nope`; known are chat, mixed");
-    router.complete(forced("")).await.unwrap();
+    router.complete(&forced("").unwrap(), call()).await.unwrap();
     assert_eq!(upstream.models().last().unwrap(), "id-a");
 }

@@ -144,9 +144,9 @@ fn select(rules: &mut Rules, case: &Case, router: &ModelRouter) {
         name_of(&case.input["forceModel"]),
     );
     let id = &case.input["userId"];
-    let selection = router.select(&task, subject(id).as_ref(), Some(&forced));
-    let ours = match &selection {
-        Ok(selection) => json!(selection.route[0].name),
+    let route = router.select(&task, subject(id).as_ref(), Some(&forced));
+    let ours = match &route {
+        Ok(route) => json!(route.models[0].name),
         Err(error) => json!({ "badRequest": error.to_string() }),
     };
     let knows = |name: &str| catalog.model(name).is_some();
@@ -158,7 +158,7 @@ fn select(rules: &mut Rules, case: &Case, router: &ModelRouter) {
         &[
             (
                 "C11",
-                selection.is_err() && (catalog.task(&task).is_none() || !knows(&forced)),
+                route.is_err() && (catalog.task(&task).is_none() || !knows(&forced)),
             ),
             ("C10", knows(&forced) && ours == json!(forced)),
             ("C3", is_odd_id(id)),

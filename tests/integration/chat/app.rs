@@ -1,22 +1,28 @@
 //! A chat over a real database file and a scripted source of answers.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use modelramp::{
     _core::{
-        assignment::{Subject, Variant},
+        assignment::Subject,
         auth::{Role, User},
-        config::ChatConfig,
+        config::{Algorithm, ChatConfig},
         context::{Caller, Context},
         errors::RpcError,
+        feature_flags::{FeatureFlags, LiveRollout},
         procedure::Input,
         registry::Registry,
         tasks::Tasks,
+        units::Percent,
     },
     chat::{Answerer, Chat, RatedAnswer},
-    model_router::{Answer, Call, RouteError},
+    model_router::{Answer, Call, Route, RouteError, catalog::Catalog},
     providers::{Completion, fault::FaultKind},
     routers::chat_router,
     storage::{self, Storage},
@@ -27,10 +33,12 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
 
+use crate::model_router::flags;
+
 /// Answers in turn what it was given (else `answer`), keeps what it was asked, and waits to be let through.
 pub(crate) struct Scripted {
     pub(crate) answers: Mutex<VecDeque<Result<&'static str, RouteError>>>,
-    pub(crate) calls: Mutex<Vec<Call>>,
+    pub(crate) calls: Mutex<Vec<(Route, Call)>>,
     pub(crate) asked: Semaphore,
     pub(crate) gate: Semaphore,
     pub(crate) context_tokens: u32,
@@ -49,9 +57,10 @@ impl Scripted {
 
     /// Roles and contents of one call, without the instructions.
     pub(crate) fn conversation(&self, call: usize) -> Vec<(String, String)> {
-        self.calls.lock()[call]
-            .messages
-            .iter()
+        let calls = self.calls.lock();
+        let (_, call) = &calls[call];
+        let messages = call.request.messages.iter();
+        messages
             .filter(|message| message.role != "system")
             .map(|m| (m.role.clone(), m.content.as_str().unwrap().to_owned()))
             .collect()
@@ -65,24 +74,20 @@ impl Scripted {
 
 #[async_trait]
 impl Answerer for Scripted {
-    fn context_tokens(
+    fn select(
         &self,
         task: &str,
-        _: &Subject,
+        subject: &Subject,
         model: Option<&str>,
-    ) -> Result<u32, RouteError> {
-        assert_eq!(task, "chat");
-        match model {
-            None | Some("gpt-4o-mini") => Ok(self.context_tokens),
-            Some(model) => Err(RouteError::UnknownModel {
-                model: model.into(),
-                known: "gpt-4o-mini".into(),
-            }),
-        }
+    ) -> Result<Route, RouteError> {
+        let flags = FeatureFlags::new(flags());
+        flags.publish(&[Arc::new(half())]);
+        let catalog = catalog(self.context_tokens);
+        Route::select(&catalog, &flags, task, Some(subject), model, 2)
     }
 
-    async fn complete(&self, call: Call) -> Result<Answer, RouteError> {
-        self.calls.lock().push(call);
+    async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError> {
+        self.calls.lock().push((route.clone(), call));
         self.asked.add_permits(1);
         let _pass = self.gate.acquire().await.unwrap();
         let answer = self.answers.lock().pop_front().unwrap_or(Ok("answer"));
@@ -95,10 +100,37 @@ impl Answerer for Scripted {
                 ..Completion::default()
             },
             model: "glm-4.5-air-free".into(),
-            variant: Variant::Control,
-            rollout: Some("rollout-1".into()),
             position: 0,
         })
+    }
+}
+
+/// Two models, one for each arm, and a third that a user may ask for.
+fn catalog(context: u32) -> Catalog {
+    let mut text = "[providers.p]\nbase_url = \"http://127.0.0.1:9/v1\"\n".to_owned();
+    for name in ["old", "new", "gpt-4o-mini"] {
+        text +=
+            &format!("[models.{name}]\nprovider = \"p\"\nid = \"{name}\"\ncontext = {context}\n");
+    }
+    text += "[tasks.chat]\ncandidate = [\"new\"]\ncontrol = [\"old\"]\n";
+    Catalog::parse(&text).unwrap()
+}
+
+/// A rollout at 50 % that counts every first attempt.
+fn half() -> LiveRollout {
+    LiveRollout {
+        id: "rollout-1".into(),
+        tasks: vec!["chat".into()],
+        algorithm: Algorithm::Murmur3,
+        salt: "test".into(),
+        share: Percent::new(50.0).unwrap(),
+        forced_on: HashSet::new(),
+        forced_off: HashSet::new(),
+        candidate: None,
+        control: None,
+        plan: "plan".into(),
+        ended: None,
+        is_released: false,
     }
 }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use modelramp::{
     _core::assignment::Subject,
     chat::store::{ConversationStore, MessageRole},
-    model_router::RouteError,
+    model_router::{RouteError, route::First},
     providers::fault::FaultKind,
 };
 use serde_json::{Value, json};
@@ -20,7 +20,10 @@ async fn a_model_is_checked_before_anything_is_stored_and_empty_is_absent() {
     let mut input = json!({"conversationId": id, "content": "x", "model": "nope"});
     let error = app.call("sendMessage", input.clone()).await.unwrap_err();
     assert_eq!(error.data_code(), "BAD_REQUEST");
-    assert_eq!(error.message, "unknown model `nope`; known are gpt-4o-mini");
+    assert_eq!(
+        error.message,
+        "unknown model `nope`; known are old, new, gpt-4o-mini"
+    );
     assert!(app.stored(id).await.is_empty());
 
     for (model, asked) in [
@@ -30,7 +33,9 @@ async fn a_model_is_checked_before_anything_is_stored_and_empty_is_absent() {
         input["model"] = model;
         app.call("sendMessage", input.clone()).await.unwrap();
         let calls = app.answerer.calls.lock();
-        assert_eq!(calls.last().unwrap().model.as_deref(), asked);
+        let (route, _) = calls.last().unwrap();
+        let forced = (route.first == First::Forced).then(|| &*route.models[0].name);
+        assert_eq!(forced, asked);
     }
 }
 
@@ -45,14 +50,15 @@ async fn a_model_is_asked_with_instructions_history_and_deadline() {
     });
     app.call("sendMessage", input).await.unwrap();
     let calls = app.answerer.calls.lock();
-    let call = &calls[1];
-    let roles: Vec<_> = call.messages.iter().map(|m| m.role.as_str()).collect();
+    let (route, call) = &calls[1];
+    let messages = &call.request.messages;
+    let roles: Vec<_> = messages.iter().map(|m| m.role.as_str()).collect();
     assert_eq!(roles, ["system", "user", "assistant", "user"]);
-    let instructions = call.messages[0].content.as_str().unwrap();
+    let instructions = messages[0].content.as_str().unwrap();
     assert!(instructions.contains("- page: \"inbox\"\n- selected e-mails: 1 (\"a\")"));
-    assert_eq!(call.messages[3].content, "Og nu?");
-    assert_eq!(call.task, "chat");
-    assert_eq!(call.subject, Some(Subject::User(1)));
+    assert_eq!(messages[3].content, "Og nu?");
+    assert_eq!(&*route.task, "chat");
+    assert_eq!(route.subject, Some(Subject::User(1)));
     let patience = call.deadline - tokio::time::Instant::now();
     assert!(patience <= Duration::from_secs(40) && patience > Duration::from_secs(20));
 }
@@ -216,7 +222,12 @@ async fn blank_messages_are_refused_and_never_sent() {
         pairs(&[("user", "one\n\ntwo")])
     );
     let calls = app.answerer.calls.lock();
-    let systems = calls[0].messages.iter().filter(|it| it.role == "system");
+    let systems = calls[0]
+        .1
+        .request
+        .messages
+        .iter()
+        .filter(|it| it.role == "system");
     let systems: Vec<_> = systems.collect();
     assert_eq!(systems.len(), 1);
     assert!(
@@ -268,12 +279,14 @@ async fn a_small_context_leaves_room_for_instructions_and_answer() {
     }
     let calls = app.answerer.calls.lock();
     let bytes: usize = calls[8]
+        .1
+        .request
         .messages
         .iter()
         .map(|m| m.content.as_str().unwrap().len())
         .sum();
     assert!(bytes / 3 <= 750, "{bytes}");
-    assert!(calls[8].messages.len() >= 4);
+    assert!(calls[8].1.request.messages.len() >= 4);
 }
 
 #[tokio::test]

@@ -37,12 +37,13 @@ async fn without_a_key_the_sandbox_answers_and_says_so() {
         events.clone(),
         Duration::from_secs(5),
     );
-    let answer = router.complete(call("chat")).await.unwrap();
+    let route = route(&router, "chat");
+    let answer = router.complete(&route, call()).await.unwrap();
     assert_eq!(answer.completion.model, "sandbox/z-ai/glm-4.5-air:free");
     assert!(
         answer.completion.content.contains("sandbox") && answer.completion.content.contains("hej")
     );
-    let streamed = router.stream(call("chat")).await.unwrap();
+    let streamed = router.stream(&route, call()).await.unwrap();
     let text: Vec<_> = streamed
         .deltas
         .map(|delta| delta.unwrap().content)
@@ -88,9 +89,7 @@ async fn a_provider_that_repeats_the_key_does_not_bring_it_into_a_fault() {
         [],
     )
     .unwrap();
-    let request = modelramp::providers::request::Wish::default()
-        .into_request("m")
-        .unwrap();
+    let request = ChatRequest::new(vec![Message::text("user", "hej")]);
     let fault = client
         .complete(&request, Instant::now() + Duration::from_secs(5))
         .await

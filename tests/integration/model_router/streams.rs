@@ -8,7 +8,7 @@ pub(super) async fn streamed(
 ) -> (Result<(String, Option<RouteError>), RouteError>, Vec<Event>) {
     let upstream = Upstream::start(replies).await;
     let (router, events) = router(catalog(&upstream, &upstream), candidates());
-    let answer = match router.stream(call("chat")).await {
+    let answer = match router.stream(&route(&router, "chat"), call()).await {
         Ok(answer) => answer,
         Err(error) => return (Err(error), events.all()),
     };
@@ -123,7 +123,8 @@ async fn a_stream_that_is_dropped_is_recorded_as_cancelled() {
     let first = format!("data: {}\n\n", token("a"));
     let upstream = Upstream::start(vec![Reply::events(vec![first], End::Hang)]).await;
     let (router, events) = router(catalog(&upstream, &upstream), candidates());
-    let mut answer = router.stream(call("chat")).await.unwrap();
+    let route = route(&router, "chat");
+    let mut answer = router.stream(&route, call()).await.unwrap();
     assert_eq!(answer.deltas.next().await.unwrap().unwrap().content, "a");
     assert!(events.all().is_empty());
     drop(answer);
@@ -136,14 +137,7 @@ async fn a_stream_that_falls_silent_times_out() {
     let upstream = Upstream::start(vec![Reply::events(vec![comment], End::Hang)]).await;
     let (router, events) = router(catalog(&upstream, &upstream), candidates());
     let deadline = Instant::now() + Duration::from_millis(150);
-    assert!(
-        router
-            .stream(Call {
-                deadline,
-                ..call("chat")
-            })
-            .await
-            .is_err()
-    );
+    let (route, call) = (route(&router, "chat"), Call { deadline, ..call() });
+    assert!(router.stream(&route, call).await.is_err());
     assert_eq!(events.outcomes(), [("a".into(), kind(FaultKind::Timeout))]);
 }

@@ -13,9 +13,10 @@ use crate::_core::{
     },
 };
 
-/// The models for one call.
+/// The models for one request, and why these. Chosen once: whatever moves a share meanwhile, the request
+/// goes its way to the end.
 #[derive(Clone, Debug)]
-pub struct Selection {
+pub struct Route {
     /// The task's name.
     pub task: Arc<str>,
     /// Which of the task's routes; the same as `decision.variant`.
@@ -27,10 +28,11 @@ pub struct Selection {
     /// Whether the other arm starts with another model, so that comparing the two says something.
     pub(super) arms_differ: bool,
     /// In the order in which they are tried; never empty, no model twice.
-    pub route: Vec<Arc<Model>>,
+    pub models: Vec<Arc<Model>>,
     /// Why the first model is the first.
     pub first: First,
-    subject: Option<Subject>,
+    /// Whose request it is.
+    pub subject: Option<Subject>,
 }
 
 /// Why a route starts as it does.
@@ -44,9 +46,10 @@ pub enum First {
     Forced,
 }
 
-impl Selection {
-    /// Chooses the route of (variant, task); an empty `forced` is none.
-    pub(super) fn new(
+impl Route {
+    /// Chooses the route of (variant, task), with at most `max_fallbacks` models after the first. `forced`
+    /// is a model that the caller insists on; an empty name is none.
+    pub fn select(
         catalog: &Catalog,
         flags: &FeatureFlags,
         task: &str,
@@ -99,7 +102,7 @@ impl Selection {
             decision,
             rollout,
             arms_differ,
-            route: models,
+            models,
             first,
             subject: subject.cloned(),
         })
@@ -116,8 +119,14 @@ impl Selection {
             && self.decision.reason == Reason::Share
     }
 
-    /// The rollout whose evidence counts the call.
-    pub(super) fn counted_by(&self) -> Option<Arc<str>> {
+    /// Tokens that every model of it can read and write together.
+    pub fn context_tokens(&self) -> u32 {
+        let contexts = self.models.iter().map(|model| model.context);
+        contexts.min().unwrap_or(u32::MAX)
+    }
+
+    /// The rollout whose evidence counts the first attempt.
+    pub fn counted_by(&self) -> Option<Arc<str>> {
         let rollout = self.rollout.as_ref().filter(|_| self.is_counted(0));
         rollout.map(|rollout| rollout.id.clone())
     }
@@ -157,7 +166,7 @@ impl Selection {
                 format!("{who} is in bucket {bucket} of {BUCKETS}, {relation} {share}")
             }
         };
-        let model = self.route.first().map_or("", |model| &*model.name);
+        let model = self.models.first().map_or("", |model| &*model.name);
         let task = &self.task;
         let first = match self.first {
             First::Primary => format!("`{model}` is the primary of task `{task}` on that route"),
