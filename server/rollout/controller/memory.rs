@@ -34,6 +34,9 @@ pub(super) struct Memory {
     /// Whether this process is the one that gives numbers.
     pub(super) is_numbering: bool,
     pub(super) last_tick: Option<Moment>,
+    /// A rollout as a person's change that is being written will leave it: of two at once the second is
+    /// refused, also where the first is not in force yet.
+    pub(super) writing: Option<Status>,
 }
 
 impl Memory {

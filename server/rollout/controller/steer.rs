@@ -38,6 +38,15 @@ impl<'a> Request<'a> {
     }
 }
 
+/// While it lives, a person's change is being written.
+struct Writing<'a>(&'a Controller);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.inner.lock().writing = None;
+    }
+}
+
 impl Controller {
     /// Stops the ramp; the share stays, and the rollout is still judged.
     pub async fn pause(
@@ -194,12 +203,15 @@ impl Controller {
         }
         self.look();
         let now = self.world.now();
+        let _writing = Writing(self);
         let next = {
-            let inner = self.inner.lock();
+            let mut inner = self.inner.lock();
             let (entry, turn, finding) = wanted(inner.get(request.id), request, &turn, now)?;
             let mut next = entry.turn(turn, request.by, now, &self.world);
             let told = notices::of_change(entry, &next.entry.status, &finding, now, &self.world);
             next.alerts.extend(told);
+            // Checked and announced in one step.
+            inner.writing = Some(next.entry.status.clone());
             next
         };
         let status = next.entry.status.clone();
@@ -226,6 +238,14 @@ impl Controller {
         };
         if !lowers {
             return Ok(None);
+        }
+        // A rollback waits for nobody, so it goes on above what is being written.
+        let is_writing = |status: &&Status| status.id == request.id && turn != Turn::RollBack;
+        if let Some(status) = inner.writing.as_ref().filter(is_writing) {
+            return Err(ControlError::Stale {
+                based_on: request.based_on,
+                current: Box::new(status.clone()),
+            });
         }
         let before = before.clone();
         let Some(entry) = inner.get_mut(request.id) else {

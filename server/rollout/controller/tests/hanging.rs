@@ -64,3 +64,41 @@ async fn a_rating_while_a_change_is_written_counts() {
     let replay = rig.controller.replay(&id).await.expect("a replay");
     assert!(replay.is_identical, "{replay:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_at_once_the_second_is_refused_while_the_first_is_written() {
+    let rig = Rig::new().await;
+    let id = rig.started().await.id;
+    rig.store.0.lock().is_hanging = true;
+    let pause = rig.controller.pause(&id, 1, "wait", &USER);
+    let others = async {
+        sleep(GAP).await;
+        let share = Percent::new(1.0).expect("a percentage");
+        let lowered = rig.controller.set_share(&id, 1, share, "less", &USER);
+        let refused = lowered.await.expect_err("the pause was first");
+        let ControlError::Stale { based_on, current } = refused else {
+            panic!("{refused}")
+        };
+        assert_eq!((based_on, current.version), (1, 2));
+        assert_eq!(rig.serves(), 10.0);
+        let rollback = rig.controller.rollback(&id, 1, "stop", &USER);
+        let until_it_counts = async {
+            while rig.serves() > 0.0 {
+                sleep(GAP).await;
+            }
+            rig.store.0.lock().is_hanging = false;
+        };
+        let (rolled_back, ()) = tokio::join!(rollback, until_it_counts);
+        rolled_back.expect("a rollback waits for nobody");
+    };
+    let (paused, ()) = tokio::join!(pause, others);
+    paused.expect("paused");
+    rig.second(0, |_| false).await;
+    assert_eq!(rig.actions(), ["started", "paused", "rolled-back"]);
+    let version = rig.status(&id).await.version;
+    let late = rig.controller.pause(&id, version, "wait", &USER).await;
+    assert!(
+        matches!(late, Err(ControlError::Refused { .. })),
+        "{late:?}"
+    );
+}
