@@ -12,7 +12,7 @@ mod http2;
 mod noise;
 mod server;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::json;
@@ -26,6 +26,8 @@ const MAX_MEMORY: u64 = 256 << 20;
 const MAX_RATIO: f64 = 2.5;
 /// The least that is measured: the system counts in steps of 10 ms.
 const MEASURED: Duration = Duration::from_millis(120);
+/// Within this an admin takes a rollout back, whoever sends what meanwhile.
+const ROLLED_BACK: Duration = Duration::from_secs(3);
 /// The work is measured so often at most: what else the machine does only ever adds to it.
 const ROUNDS: usize = 6;
 
@@ -109,6 +111,64 @@ async fn much_of_what_is_right_is_not_refused() {
     }
     assert_eq!(floods::front_ends(&server, 20).await, [200; 20]);
     drop(sockets);
+}
+
+/// All are taken in the end, and meanwhile an admin takes a rollout back.
+#[tokio::test]
+async fn long_inputs_of_several_front_ends() {
+    let answer = json!({"choices": [{"message": {"content": "hej"}, "finish_reason": "stop"}]});
+    let json = vec![("content-type", "application/json")];
+    let reply = Reply::Http(200, json, answer.to_string());
+    let upstream = Upstream::with(move |_, _| reply.clone()).await;
+    let server = Server::start_with(&[
+        ("OPENROUTER_API_KEY", "x"),
+        ("OPENROUTER_BASE_URL", &upstream.base_url),
+        ("CHAT_RATE_LIMIT", "1000"),
+    ])
+    .await;
+    let post = async |path: &str, input: serde_json::Value| {
+        let request = server.http.post(server.url(&format!("/api/trpc/{path}")));
+        let request = request.bearer_auth(&server.admin);
+        let answer = request.json(&json!({"json": input})).send().await.unwrap();
+        let status = answer.status();
+        let mut answer: serde_json::Value = answer.json().await.unwrap();
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer["result"]["data"]["json"].take()
+    };
+    let plan = "name = \"p\"\n[[stages]]\nshare = 10\nsoak = \"1h\"\n";
+    let started = post("rollout.start", json!({"plan": plan, "reason": "try it"})).await;
+    let id = started["id"].as_str().expect("an id");
+    let uploads = (0..12).map(async |n| {
+        let conversation = &post("chat.createConversation", json!({})).await["id"];
+        let mut sent = 0;
+        for more in 0..4 {
+            let bytes = 1_000_000 * (1 + (n + more) % 3);
+            sent += floods::upload(&server, conversation, bytes).await;
+        }
+        sent
+    });
+    let uploads = futures::future::join_all(uploads);
+    let admin = async {
+        let version = &post("rollout.get", json!({"id": id})).await["version"];
+        let back = json!({"id": id, "version": version, "reason": "it fails"});
+        let back = during::by_admin(&server, "rollout.rollback", &back);
+        let address = server.address.clone();
+        // On a thread of its own: the uploads keep this one busy.
+        let ask = move || {
+            let began = Instant::now();
+            let answer = during::ask(&address, &back).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            began.elapsed()
+        };
+        tokio::task::spawn_blocking(ask).await.unwrap()
+    };
+    let (sent, rollback) = tokio::join!(uploads, admin);
+    println!(
+        "long inputs: sent {sent:?} times; a rollback took {rollback:?}; peak {} MB",
+        server.peak_memory() >> 20
+    );
+    assert!(rollback <= ROLLED_BACK, "{rollback:?}");
+    server.is_well("long inputs").await;
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Bodies: reads those of requests for every wire, and watches those of answers.
 
 use std::{
+    io,
     pin::Pin,
     sync::{
         Arc, Weak,
@@ -133,12 +134,23 @@ async fn next(body: &mut Body, started: Instant, seen: usize) -> Result<Option<B
             .map_err(|_| RpcError::new(ErrorCode::Timeout, "the request body comes too slowly"))?;
         let Some(frame) = frame else { return Ok(None) };
         let frame = frame.map_err(|error| {
+            if is_for_want_of_room(&error) {
+                return RpcError::overloaded();
+            }
             RpcError::bad_request("the request body could not be read to its end").with_cause(error)
         })?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
         }
     }
+}
+
+/// Whether a body broke off because the budget had no room for what came of it.
+fn is_for_want_of_room(error: &axum::Error) -> bool {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::OutOfMemory)
 }
 
 /// The body of a request: what is read of it is claimed.
@@ -316,6 +328,18 @@ mod tests {
         for long in [Body::from("123456"), chunked(&["123", "45", "6", "7"])] {
             let error = read(long).await.unwrap_err();
             assert_eq!(error.code, ErrorCode::PayloadTooLarge);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_for_which_there_is_no_room_is_to_come_again() {
+        for (kind, code) in [
+            (io::ErrorKind::OutOfMemory, ErrorCode::ServiceUnavailable),
+            (io::ErrorKind::ConnectionReset, ErrorCode::BadRequest),
+        ] {
+            let broken = stream::iter([Ok("12"), Err(io::Error::from(kind))]);
+            let error = bounds(5).read(Body::from_stream(broken)).await.unwrap_err();
+            assert_eq!(error.code, code, "{kind}");
         }
     }
 

@@ -332,12 +332,18 @@ impl Flood {
 
 /// An admin turns the kill switch on.
 fn kill(server: &Server) -> Vec<u8> {
+    let input = json!({"on": true, "reason": "it is full"});
+    by_admin(server, "featureFlags.kill", &input)
+}
+
+/// A call of an admin, for [`ask`].
+pub(super) fn by_admin(server: &Server, path: &str, input: &serde_json::Value) -> Vec<u8> {
     let headers = format!(
         "authorization: Bearer {}\r\nconnection: close\r\n",
         server.admin
     );
-    let body = json!({"json": {"on": true, "reason": "it is full"}});
-    post("/api/trpc/featureFlags.kill", &headers, &body.to_string())
+    let body = json!({ "json": input }).to_string();
+    post(&format!("/api/trpc/{path}"), &headers, &body)
 }
 
 /// Asks the same all the time, on a thread of its own and fresh connections.
@@ -370,7 +376,8 @@ impl Probe {
     }
 }
 
-fn ask(address: &str, request: &[u8]) -> std::io::Result<String> {
+/// What a fresh connection answers, which closes then.
+pub(super) fn ask(address: &str, request: &[u8]) -> std::io::Result<String> {
     let mut stream = Blocking::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     stream.write_all(request)?;

@@ -13,6 +13,9 @@ use super::server::Server;
 /// How long a flood of a socket goes on, unless the server closes it first.
 const FLOOD: Duration = Duration::from_secs(3);
 
+/// How often a client sends what is refused for want of room.
+const UPLOADS: usize = 30;
+
 /// Messages that ask for much, or for what is answered without asking; the last two are frames.
 pub(super) const SOCKET_MESSAGES: &[Frame] = &[
     Frame::Text(r#"{"jsonrpc":"2.0","id":1,"method":"rpc.discover"}"#),
@@ -197,6 +200,32 @@ pub(super) async fn front_ends(server: &Server, batches: usize) -> Vec<u16> {
         status
     };
     futures::future::join_all((0..batches).map(|_| batch())).await
+}
+
+/// A long message of a chat, sent until it is taken, by a client that waits as long as it is told. How
+/// often it was sent.
+pub(super) async fn upload(server: &Server, conversation: &Value, bytes: usize) -> usize {
+    let event = json!({"id": "e1", "summary": "x".repeat(400), "start": "2026-01-01T10:00:00Z"});
+    let events = vec![event; bytes / 460];
+    let context = json!({ "calendarEvents": events });
+    let message = json!({"conversationId": conversation, "content": "hi", "context": context});
+    let body = json!({ "json": message }).to_string();
+    for sent in 1..=UPLOADS {
+        let request = server.http.post(server.url("/api/trpc/chat.sendMessage"));
+        let request = request.header("content-type", "application/json");
+        let request = request.bearer_auth(&server.admin).body(body.clone());
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let wait = answer.headers().get("retry-after").cloned();
+        let text = answer.text().await.unwrap();
+        if status == 200 {
+            return sent;
+        }
+        assert_eq!(status, 503, "{text}");
+        let wait = wait.expect("a time to wait").to_str().unwrap().to_owned();
+        tokio::time::sleep(Duration::from_secs(wait.parse().unwrap())).await;
+    }
+    panic!("{bytes} bytes were refused {UPLOADS} times");
 }
 
 /// A socket of a user with so many subscriptions, all of which have begun.
