@@ -135,10 +135,12 @@ impl SessionKey {
         now: DateTime<Utc>,
     ) -> anyhow::Result<String> {
         let sid = uuid::Uuid::new_v4().simple().to_string();
-        self.issue_as(sid, user, app_id, ttl, now)
+        // To the millisecond, so that it is later than a “log out everywhere” just before.
+        self.issue_as(sid, Some(seconds(now)), user, app_id, ttl, now)
     }
 
-    /// A later token of a session that goes on.
+    /// A later token of a session that goes on. It keeps the time at which the session began, so a
+    /// “log out everywhere” that is on its way just then ends it too.
     pub fn renew(
         &self,
         session: &Session,
@@ -147,12 +149,14 @@ impl SessionKey {
         ttl: Duration,
         now: DateTime<Utc>,
     ) -> anyhow::Result<String> {
-        self.issue_as(session.sid.clone(), user, app_id, ttl, now)
+        let began = (session.issued_ms > 0).then_some(session.issued_ms as f64 / 1000.0);
+        self.issue_as(session.sid.clone(), began, user, app_id, ttl, now)
     }
 
     fn issue_as(
         &self,
         sid: String,
+        began: Option<f64>,
         user: &User,
         app_id: &str,
         ttl: Duration,
@@ -167,8 +171,7 @@ impl SessionKey {
             app_id: app_id.to_owned(),
             name: name.unwrap_or(&user.open_id).to_owned(),
             exp,
-            // To the millisecond, so that it is later than a “log out everywhere” just before.
-            iat: Some(seconds(now)),
+            iat: began,
             sid: Some(sid),
         })
     }
