@@ -26,20 +26,19 @@ use crate::_core::auth::bearer;
 /// Writes the metrics as they are now.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Headers by which proxies say for whom they ask, and the one that pages of other sites bring.
-const FOREIGN_HEADERS: [&str; 11] = [
+/// Headers by which proxies say for whom they ask, and the one that pages of other sites bring; beside
+/// them all with [`FOREIGN_PARTS`] in their names.
+const FOREIGN_HEADERS: [&str; 6] = [
     "cf-connecting-ip",
     "forwarded",
     "origin",
-    "true-client-ip",
     "via",
-    "x-client-ip",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-server",
+    "x-amzn-trace-id",
     "x-real-ip",
 ];
+/// As in `X-Forwarded-For`, `X-Forwarded-Port`, `X-Original-Forwarded-For`, `True-Client-IP`,
+/// `X-Cluster-Client-IP`, `X-Envoy-External-Address`.
+const FOREIGN_PARTS: [&str; 4] = ["forwarded-", "client-ip", "clientip", "x-envoy-"];
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Who may read the metrics.
@@ -108,7 +107,11 @@ fn is_this_machine(peer: IpAddr, headers: &HeaderMap) -> bool {
         .and_then(|host| host.to_str().ok());
     peer.to_canonical().is_loopback()
         && host.is_some_and(names_loopback)
-        && !FOREIGN_HEADERS.iter().any(|it| headers.contains_key(*it))
+        && !headers.keys().any(|name| is_foreign(name.as_str()))
+}
+
+fn is_foreign(header: &str) -> bool {
+    FOREIGN_HEADERS.contains(&header) || FOREIGN_PARTS.iter().any(|part| header.contains(part))
 }
 
 /// Whether a `Host` is a loopback name or address, with or without a port, and nothing else.
@@ -169,9 +172,18 @@ mod tests {
             assert_eq!(of("127.0.0.1", &[("host", host)]), 403, "{host}");
         }
         assert_eq!(of("127.0.0.1", &[]), 403);
-        for header in FOREIGN_HEADERS {
+        for header in FOREIGN_HEADERS.into_iter().chain([
+            "x-forwarded-for",
+            "x-forwarded-port",
+            "x-original-forwarded-for",
+            "true-client-ip",
+            "x-cluster-client-ip",
+            "x-azure-clientip",
+            "x-envoy-external-address",
+        ]) {
             assert_eq!(of("127.0.0.1", &[own, (header, "x")]), 403, "{header}");
         }
+        assert_eq!(of("127.0.0.1", &[own, ("x-request-id", "x")]), 200);
         assert_eq!(status(&Readers::Nobody, "127.0.0.1", &[own]), 403);
     }
 
