@@ -167,7 +167,7 @@ impl Rig {
                 user_id: Some(user),
                 seq: 0,
                 subject: Some(subject.key()),
-                rollout: assigned.rollout.map(|rollout| rollout.id.clone()),
+                rollout: assigned.rollout.and_then(|rollout| rollout.judged_as()),
                 counted: true,
                 was_open: false,
                 model: match variant {

@@ -95,6 +95,8 @@ impl Flags {
 pub struct LiveRollout {
     /// Its id.
     pub id: Arc<str>,
+    /// Whether it serves what it says; before, it serves control to all.
+    pub is_open: bool,
     /// The tasks it covers; none covers all.
     pub tasks: Vec<String>,
     /// How subjects become buckets; never changes in flight.
@@ -120,9 +122,11 @@ pub struct LiveRollout {
 }
 
 impl LiveRollout {
-    /// Stands before the id of a rollout that serves control because it is not open yet: what is
-    /// served meanwhile is no part of the comparison.
-    pub const CLOSED: &str = "closed:";
+    /// The id under which a request is judged; none before it is open, as what is served meanwhile is
+    /// no part of the comparison.
+    pub fn judged_as(&self) -> Option<Arc<str>> {
+        self.is_open.then(|| self.id.clone())
+    }
 
     /// Whether requests for a task are decided by this rollout.
     pub fn covers(&self, task: &str) -> bool {

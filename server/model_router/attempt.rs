@@ -47,7 +47,7 @@ impl Attempt {
             },
             seq: 0,
             subject: route.subject.as_ref().map(Subject::key),
-            rollout: route.rollout.as_ref().map(|rollout| rollout.id.clone()),
+            rollout: route.judged_as(),
             counted: route.is_counted(position),
             was_open: false,
             model: model.name.clone(),

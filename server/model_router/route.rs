@@ -114,7 +114,7 @@ impl Route {
         position == 0
             && self.first == First::Primary
             && self.arms_differ
-            && self.rollout.is_some()
+            && self.rollout.as_ref().is_some_and(|it| it.is_open)
             && self.subject.is_some()
             && self.decision.reason == Reason::Share
     }
@@ -127,8 +127,12 @@ impl Route {
 
     /// The rollout whose evidence counts the first attempt.
     pub fn counted_by(&self) -> Option<Arc<str>> {
-        let rollout = self.rollout.as_ref().filter(|_| self.is_counted(0));
-        rollout.map(|rollout| rollout.id.clone())
+        self.judged_as().filter(|_| self.is_counted(0))
+    }
+
+    /// The rollout that decided about the call, where it is open.
+    pub(super) fn judged_as(&self) -> Option<Arc<str>> {
+        self.rollout.as_ref()?.judged_as()
     }
 
     /// Who decides about the task.

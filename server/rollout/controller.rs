@@ -16,15 +16,12 @@
 //! A write that fails is in doubt: it may have happened. So before the next one the rollouts are read
 //! again ([`memory`]), and events that are stored are not stored, nor folded, twice.
 
-mod entry;
+mod lease;
 mod memory;
-mod moves;
-mod notices;
+mod prepared;
 mod probe;
-mod start;
-mod steer;
+mod steering;
 mod tick;
-mod world;
 
 use std::{borrow::Cow, future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -38,15 +35,19 @@ use tokio::{
 };
 
 use self::memory::Memory;
-pub use self::{moves::Moves, start::Wishes, world::World};
+pub use self::steering::Wishes;
+pub use super::world::World;
 use super::{
     audit::{self, Explanation},
+    decision::decide,
+    errors::ControlError,
     evidence::Verdict,
     finding::Finding,
     plan::{Known, Library, Plan, PlanFaults},
     record::Action,
     replay::{self, Replay},
     report,
+    rollout::Rollout,
     status::{Moment, Status, TICK},
     store::{AuditRow, Fence, RolloutStore, StoredRollout},
 };
@@ -65,75 +66,6 @@ const AMBIGUOUS: usize = 5;
 /// Changes that a slow listener may be behind.
 const CHANGES: usize = 256;
 
-/// Why a change or a question was refused.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// The plan has faults.
-    #[error(transparent)]
-    Plan(#[from] PlanFaults),
-    /// There is no such plan.
-    #[error("unknown plan `{name}`; known are {known}")]
-    UnknownPlan {
-        /// What was asked for.
-        name: String,
-        /// The library's plans.
-        known: String,
-    },
-    /// There is no such rollout.
-    #[error("unknown rollout `{id}`")]
-    UnknownRollout {
-        /// What was asked for.
-        id: String,
-    },
-    /// A live rollout decides about some of the same tasks.
-    #[error("rollout `{id}` of plan `{plan}` is live and covers some of the same tasks")]
-    Overlaps {
-        /// The live one.
-        id: String,
-        /// Its plan.
-        plan: String,
-    },
-    /// Users would lose the model that they have, and the caller has not said that this is meant.
-    #[error("this start takes users back: {}", moves.words.join(". "))]
-    TakesBack {
-        /// Who moves.
-        moves: Moves,
-    },
-    /// The beginning of an id that several rollouts have.
-    #[error("`{id}` is the beginning of several rollouts' ids: {}", matches.join(", "))]
-    Ambiguous {
-        /// What was asked for.
-        id: String,
-        /// Some of them.
-        matches: Vec<String>,
-    },
-    /// A change needs a reason.
-    #[error("`reason` is empty; say why")]
-    NoReason,
-    /// The change was based on an older version.
-    #[error("the rollout is at version {}, not {based_on}", current.version)]
-    Stale {
-        /// What it was based on.
-        based_on: i64,
-        /// Where the rollout is.
-        current: Box<Status>,
-    },
-    /// The state or the evidence does not allow it.
-    #[error("{why}")]
-    Refused {
-        /// What stands in the way.
-        why: String,
-        /// Where the rollout is.
-        current: Box<Status>,
-    },
-    /// Another process controls the rollouts.
-    #[error("another process controls the rollouts")]
-    NotInControl,
-    /// The store failed.
-    #[error("the rollouts cannot be read or written: {0:#}")]
-    Store(anyhow::Error),
-}
-
 /// A rollout as people see it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -150,6 +82,22 @@ pub struct View {
     pub left_seconds: u64,
     /// What would follow now, in words.
     pub next: String,
+}
+
+impl View {
+    fn of(rollout: &Rollout, now: Moment) -> Self {
+        let (finding, verdict) = rollout.judge(now);
+        let Rollout { plan, status, .. } = rollout;
+        let decision = decide(plan, status, &finding, now.wall);
+        Self {
+            left_seconds: status.left(plan).as_secs(),
+            next: audit::what_follows(&decision),
+            status: status.clone(),
+            plan: Plan::clone(plan),
+            finding,
+            verdict,
+        }
+    }
 }
 
 /// Something changed.
@@ -311,8 +259,8 @@ impl Controller {
         stored
             .iter()
             .map(|stored| match inner.get(&stored.id) {
-                Some(entry) => Ok(entry.status.clone()),
-                None => memory::status(&stored.status, stored.version).map_err(ControlError::Store),
+                Some(rollout) => Ok(rollout.status.clone()),
+                None => stored.read().map_err(ControlError::Store),
             })
             .collect()
     }
@@ -321,12 +269,12 @@ impl Controller {
     pub async fn get(&self, id: &str) -> Result<View, ControlError> {
         let id = &*self.id_of(id).await?;
         let now = self.world.now();
-        if let Some(entry) = self.inner.lock().get(id) {
-            return Ok(entry.view(now));
+        if let Some(rollout) = self.inner.lock().get(id) {
+            return Ok(View::of(rollout, now));
         }
         let stored = self.stored(id).await?;
-        let entry = entry::Entry::from_stored(&stored).map_err(ControlError::Store)?;
-        Ok(entry.view(now))
+        let rollout = Rollout::from_stored(&stored).map_err(ControlError::Store)?;
+        Ok(View::of(&rollout, now))
     }
 
     /// Its history, oldest first.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{evidence::Level, plan::Plan};
 use crate::_core::{actor::Actor, config::Algorithm, units::Percent};
@@ -184,6 +185,13 @@ impl Moment {
 }
 
 impl Status {
+    /// Reads what is stored; its version is kept beside it.
+    pub fn read(stored: &Value, version: i64) -> serde_json::Result<Self> {
+        let mut status = Self::deserialize(stored)?;
+        status.version = version;
+        Ok(status)
+    }
+
     /// Adds to the soak, where the state is one that soaks.
     pub fn soak(&mut self, passed: Duration) {
         if self.state == State::Running {

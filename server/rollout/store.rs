@@ -1,5 +1,6 @@
 //! Where rollouts are kept: everything that one decision changes, in one transaction.
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -7,6 +8,7 @@ use serde_json::Value;
 use super::{
     evidence::UserHistory,
     record::{Action, Damaged, Record, Standing},
+    status::Status,
 };
 use crate::{_core::actor::Actor, ai_metrics::Event, alerting::Alert};
 
@@ -40,6 +42,14 @@ pub struct StoredStatus {
     pub version: i64,
     /// Not one of the final states.
     pub is_live: bool,
+}
+
+impl StoredStatus {
+    /// The status that is stored.
+    pub fn read(&self) -> anyhow::Result<Status> {
+        Status::read(&self.status, self.version)
+            .with_context(|| format!("the status of rollout `{}` cannot be read", self.id))
+    }
 }
 
 /// One line of a rollout's history.

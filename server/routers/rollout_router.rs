@@ -32,6 +32,7 @@ use crate::{
         audit::Explanation,
         controller::{Controller, Wishes},
         plan::Plan,
+        rollout::{Command, CommandKind},
     },
 };
 
@@ -228,32 +229,92 @@ struct MoveShare {
     percent: Percent,
 }
 
-/// A procedure that hands its input to the method of its name.
-macro_rules! changes {
-    ($($name:ident),*) => {$(
-        async fn $name(
-            controller: Arc<Controller>,
-            context: Context,
-            input: ChangeRollout,
-        ) -> Result<RolloutState, RpcError> {
-            let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
-            let changed = controller.$name(&input.id, input.version, reason, &actor).await;
-            answers::changed(stringify!($name), changed, reason)
-        }
-    )*};
+impl ChangeRollout {
+    /// Does what the caller wants of the rollout.
+    async fn apply(
+        self,
+        kind: CommandKind,
+        controller: &Controller,
+        context: &Context,
+    ) -> Result<RolloutState, RpcError> {
+        let command = Command {
+            id: self.id,
+            based_on: self.version,
+            actor: actor(context)?,
+            reason: checked(&self.reason)?.to_owned(),
+            kind,
+        };
+        let changed = controller.apply(command).await.map_err(answers::refusal)?;
+        Ok(answers::changed(kind, &changed))
+    }
 }
-changes!(pause, resume, advance, rollback, approve);
+
+async fn pause(
+    controller: Arc<Controller>,
+    context: Context,
+    input: ChangeRollout,
+) -> Result<RolloutState, RpcError> {
+    input.apply(CommandKind::Pause, &controller, &context).await
+}
+
+async fn resume(
+    controller: Arc<Controller>,
+    context: Context,
+    input: ChangeRollout,
+) -> Result<RolloutState, RpcError> {
+    input
+        .apply(CommandKind::Resume, &controller, &context)
+        .await
+}
+
+async fn advance(
+    controller: Arc<Controller>,
+    context: Context,
+    input: ChangeRollout,
+) -> Result<RolloutState, RpcError> {
+    input
+        .apply(CommandKind::Advance, &controller, &context)
+        .await
+}
+
+async fn rollback(
+    controller: Arc<Controller>,
+    context: Context,
+    input: ChangeRollout,
+) -> Result<RolloutState, RpcError> {
+    input
+        .apply(CommandKind::RollBack, &controller, &context)
+        .await
+}
+
+async fn approve(
+    controller: Arc<Controller>,
+    context: Context,
+    input: ChangeRollout,
+) -> Result<RolloutState, RpcError> {
+    input
+        .apply(CommandKind::Approve, &controller, &context)
+        .await
+}
 
 async fn set_share(
     controller: Arc<Controller>,
     context: Context,
     input: MoveShare,
 ) -> Result<RolloutState, RpcError> {
-    let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
-    let changed = controller
-        .set_share(&input.id, input.version, input.percent, reason, &actor)
-        .await;
-    answers::changed("set-share", changed, reason)
+    let MoveShare {
+        id,
+        version,
+        reason,
+        percent,
+    } = input;
+    let change = ChangeRollout {
+        id,
+        version,
+        reason,
+    };
+    let kind = CommandKind::SetShare(percent);
+    change.apply(kind, &controller, &context).await
 }
 
 async fn history(

@@ -94,13 +94,8 @@ impl Assigned {
 impl DecidingRollout {
     /// As answers name it.
     pub fn new(rollout: &LiveRollout) -> Self {
-        let id = rollout.id.as_ref();
         Self {
-            // What is not open yet is published under another name, so that it is not judged.
-            id: id
-                .strip_prefix(LiveRollout::CLOSED)
-                .unwrap_or(id)
-                .to_owned(),
+            id: rollout.id.to_string(),
             plan: rollout.plan.clone(),
             share: rollout.share,
             ended: rollout.ended,

@@ -100,6 +100,7 @@ fn a_kill_ends_as_it_began_and_keeps_the_share() {
 fn rollout(id: &str, tasks: &[&str], share: f64) -> LiveRollout {
     LiveRollout {
         id: id.into(),
+        is_open: true,
         tasks: tasks.iter().map(|task| (*task).to_owned()).collect(),
         algorithm: Algorithm::Murmur3,
         salt: id.to_owned(),
@@ -125,7 +126,7 @@ fn a_rollout_that_was_let_go_leaves_its_tasks_to_the_live_share_and_wakes_no_old
     };
     let older = LiveRollout {
         ended: Some(Ended::Completed),
-        ..rollout("closed:old", &[], 100.0)
+        ..rollout("old", &[], 100.0)
     };
     flags.publish(&[Arc::new(let_go), Arc::new(older)]);
     let chat = flags.in_force("chat");

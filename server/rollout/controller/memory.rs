@@ -2,17 +2,12 @@
 
 use std::collections::HashSet;
 
-use serde::Deserialize;
-use serde_json::Value;
-
-use super::{
-    World,
-    entry::{Author, Entry, Owed, Turn},
-};
+use super::World;
 use crate::{
     ai_metrics::{AiMetrics, Event},
     rollout::{
-        status::{Moment, State, Status},
+        rollout::Rollout,
+        status::{Moment, Status},
         store::RolloutStore,
     },
 };
@@ -26,7 +21,7 @@ const PAGE: usize = 10_000;
 #[derive(Default)]
 pub(super) struct Memory {
     /// The newest first: live ones, and those whose end still decides what is served.
-    pub(super) entries: Vec<Entry>,
+    pub(super) rollouts: Vec<Rollout>,
     /// Numbered, folded, and not yet stored; in order.
     pub(super) pending: Vec<Event>,
     /// The last number given.
@@ -42,38 +37,40 @@ pub(super) struct Memory {
 impl Memory {
     /// Rollouts as stored, the newest first; all closed.
     pub(super) async fn load(store: &dyn RolloutStore) -> anyhow::Result<Self> {
-        let mut entries = Vec::new();
+        let mut rollouts = Vec::new();
         let mut covered = Covered::default();
         for stored in store.statuses().await? {
-            let tasks = status(&stored.status, stored.version)?.tasks;
+            let tasks = stored.read()?.tasks;
             if (stored.is_live || covered.leaves_some(&tasks))
                 && let Some(stored) = store.rollout(&stored.id).await?
             {
-                entries.push(Entry::from_stored(&stored)?);
+                rollouts.push(Rollout::from_stored(&stored)?);
             }
             covered.add(&tasks);
         }
         Ok(Self {
-            entries,
+            rollouts,
             ..Self::default()
         })
     }
 
-    pub(super) fn get(&self, id: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.status.id == id)
+    pub(super) fn get(&self, id: &str) -> Option<&Rollout> {
+        self.rollouts.iter().find(|rollout| rollout.status.id == id)
     }
 
-    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Entry> {
-        self.entries.iter_mut().find(|entry| entry.status.id == id)
+    pub(super) fn get_mut(&mut self, id: &str) -> Option<&mut Rollout> {
+        self.rollouts
+            .iter_mut()
+            .find(|rollout| rollout.status.id == id)
     }
 
     /// Adds a new rollout, and lets go of ended ones that it covers.
-    pub(super) fn add(&mut self, entry: Entry) {
-        self.entries.insert(0, entry);
+    pub(super) fn add(&mut self, rollout: Rollout) {
+        self.rollouts.insert(0, rollout);
         let mut covered = Covered::default();
-        self.entries.retain(|entry| {
-            let stays = entry.is_live() || covered.leaves_some(&entry.status.tasks);
-            covered.add(&entry.status.tasks);
+        self.rollouts.retain(|rollout| {
+            let stays = rollout.is_live() || covered.leaves_some(&rollout.status.tasks);
+            covered.add(&rollout.status.tasks);
             stays
         });
     }
@@ -84,8 +81,8 @@ impl Memory {
             for mut event in metrics.drain() {
                 self.last_seq += 1;
                 event.seq = self.last_seq;
-                for entry in &mut self.entries {
-                    entry.fold(&event);
+                for rollout in &mut self.rollouts {
+                    rollout.fold(&event);
                 }
                 self.pending.push(event);
             }
@@ -113,12 +110,12 @@ impl Memory {
             self.last_seq = self.last_seq.max(last_seq);
         }
         self.is_numbering = true;
-        for new in &mut stored.entries {
+        for new in &mut stored.rollouts {
             let old = self
-                .entries
+                .rollouts
                 .iter()
                 .position(|it| it.status.id == new.status.id);
-            let old = old.map(|place| self.entries.swap_remove(place));
+            let old = old.map(|place| self.rollouts.swap_remove(place));
             if let Some(old) = &old {
                 new.is_open = old.is_open;
             }
@@ -141,53 +138,7 @@ impl Memory {
                 }
             }
         }
-        self.entries = stored.entries;
-    }
-}
-
-impl Entry {
-    /// The version that the store has, as far as is known.
-    fn base_version(&self) -> i64 {
-        let owed = i64::try_from(self.owed.len()).unwrap_or(i64::MAX);
-        self.status.version.saturating_sub(owed)
-    }
-
-    /// Applies a lowering that is in force to what the store turned out to have.
-    pub(super) fn lower_again(&mut self, lowered: &Self, now: Moment, world: &World) {
-        let status = &lowered.status;
-        let turn = match status.state {
-            State::RolledBack => Turn::RollBack,
-            _ if status.share < self.status.share => Turn::Share(status.share),
-            _ => return,
-        };
-        if self.status.state == State::RolledBack {
-            return;
-        }
-        let by = Author {
-            actor: &status.changed_by,
-            reason: &status.reason,
-        };
-        let alerts = lowered.owed.iter().flat_map(|owed| owed.alerts.clone());
-        let alerts = alerts.collect();
-        self.lower(turn, by, alerts, now, world);
-    }
-
-    /// Brings a lowering into force; it is owed to the store.
-    pub(super) fn lower(
-        &mut self,
-        turn: Turn,
-        by: Author<'_>,
-        alerts: Vec<crate::alerting::Alert>,
-        now: Moment,
-        world: &World,
-    ) {
-        let next = self.turn(turn, by, now, world);
-        *self = next.entry;
-        self.owed.push(Owed {
-            status: self.status.clone(),
-            audit: next.audit,
-            alerts,
-        });
+        self.rollouts = stored.rollouts;
     }
 }
 
@@ -195,27 +146,24 @@ impl Entry {
 pub(super) async fn read(store: &dyn RolloutStore) -> anyhow::Result<(Memory, i64)> {
     let last_seq = store.last_event().await?;
     let mut memory = Memory::load(store).await?;
-    for entry in memory.entries.iter_mut().filter(|entry| entry.is_live()) {
-        let id = entry.status.id.clone();
+    for rollout in memory
+        .rollouts
+        .iter_mut()
+        .filter(|rollout| rollout.is_live())
+    {
+        let id = rollout.status.id.clone();
         loop {
-            let events = store.events_of(&id, entry.cursor, PAGE).await?;
+            let events = store.events_of(&id, rollout.cursor, PAGE).await?;
             for event in &events {
-                entry.fold(event);
+                rollout.fold(event);
             }
             if events.len() < PAGE {
                 break;
             }
         }
-        entry.cursor = entry.cursor.max(last_seq);
+        rollout.cursor = rollout.cursor.max(last_seq);
     }
     Ok((memory, last_seq))
-}
-
-/// A stored status.
-pub(super) fn status(status: &Value, version: i64) -> anyhow::Result<Status> {
-    let mut status = Status::deserialize(status)?;
-    status.version = version;
-    Ok(status)
 }
 
 /// Tasks that newer rollouts decide about.

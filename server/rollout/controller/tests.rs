@@ -11,7 +11,7 @@ mod uncounted;
 use chrono::TimeDelta;
 
 use self::{
-    rig::{FAST, Rig, USER},
+    rig::{FAST, Rig, USER, approval, command},
     store::Failure,
 };
 use super::*;
@@ -28,6 +28,7 @@ use crate::{
     providers::fault::FaultKind,
     rollout::{
         record::Damaged,
+        rollout::CommandKind,
         status::{Hold, State},
     },
 };
@@ -67,10 +68,7 @@ async fn a_good_candidate_goes_through_all_stages() {
     rig.until(&id, GATE).await;
     let status = rig.status(&id).await;
     assert_eq!((status.stage, rig.serves()), (1, 50.0));
-    let approved = rig
-        .controller
-        .approve(&id, status.version, "go", &Actor::User(2))
-        .await;
+    let approved = rig.controller.apply(approval(&id, status.version)).await;
     assert_eq!(approved.expect("approved").share.get(), 100.0);
     assert_eq!(rig.serves(), 100.0);
     rig.until(&id, State::Completed).await;
@@ -97,7 +95,7 @@ async fn a_failing_candidate_is_taken_back_from_every_state() {
         match state {
             "paused" => {
                 let version = rig.status(&id).await.version;
-                let paused = rig.controller.pause(&id, version, "wait", &USER).await;
+                let paused = rig.steer(&id, version, "wait", CommandKind::Pause).await;
                 assert_eq!(paused.expect("paused").state, State::Paused);
             }
             "gate" => rig.until(&id, GATE).await,
@@ -181,9 +179,9 @@ async fn a_history_that_is_damaged_or_has_a_gap_is_never_the_same() {
     let id = rig.started().await.id;
     for (version, what) in [(1, "wait"), (3, "wait again")] {
         rig.second(20, |_| false).await;
-        let paused = rig.controller.pause(&id, version, what, &USER).await;
+        let paused = rig.steer(&id, version, what, CommandKind::Pause).await;
         let version = paused.expect("a pause").version;
-        let resumed = rig.controller.resume(&id, version, "go", &USER).await;
+        let resumed = rig.steer(&id, version, "go", CommandKind::Resume).await;
         resumed.expect("a resumption");
     }
     let whole = rig.store.0.lock().audit.clone();
@@ -228,7 +226,7 @@ async fn a_history_that_is_damaged_or_has_a_gap_is_never_the_same() {
 async fn a_change_based_on_an_older_version_is_refused_with_the_state() {
     let rig = Rig::new().await;
     let id = rig.started().await.id;
-    let error = rig.controller.pause(&id, 7, "wait", &USER).await;
+    let error = rig.steer(&id, 7, "wait", CommandKind::Pause).await;
     match error.expect_err("stale") {
         ControlError::Stale {
             based_on: 7,
@@ -237,10 +235,10 @@ async fn a_change_based_on_an_older_version_is_refused_with_the_state() {
         other => panic!("{other}"),
     }
     for blank in [" ", "\u{200b}", " \u{2060}\t"] {
-        let error = rig.controller.pause(&id, 1, blank, &USER).await;
+        let error = rig.steer(&id, 1, blank, CommandKind::Pause).await;
         assert!(matches!(error, Err(ControlError::NoReason)), "{blank:?}");
     }
-    let error = rig.controller.resume(&id, 1, "go", &USER).await;
+    let error = rig.steer(&id, 1, "go", CommandKind::Resume).await;
     assert!(matches!(error, Err(ControlError::Refused { .. })));
     assert_eq!(rig.actions(), ["started"]);
 }
@@ -263,7 +261,7 @@ async fn rollouts_beside_each_other_have_other_tasks_and_other_users() {
     assert_ne!(first.salt, second.salt);
     rig.second(0, |_| false).await;
     assert_eq!(rig.flags.live().rollouts.len(), 2);
-    let rolled = rig.controller.rollback(&first.id, 1, "stop", &USER).await;
+    let rolled = rig.steer(&first.id, 1, "stop", CommandKind::RollBack).await;
     assert_eq!(rolled.expect("rolled back").state, State::RolledBack);
     assert_eq!(rig.serves(), 0.0);
     let again = rig
@@ -295,10 +293,7 @@ async fn a_person_lowers_at_once_and_raises_when_it_is_written() {
     let rig = Rig::new().await;
     let id = rig.started().await.id;
     let share = |value| Percent::new(value).expect("a share");
-    let set = |version, value| {
-        rig.controller
-            .set_share(&id, version, share(value), "so", &USER)
-    };
+    let set = |version, value| rig.steer(&id, version, "so", CommandKind::SetShare(share(value)));
     rig.store.0.lock().is_full = true;
     assert!(matches!(set(1, 20.0).await, Err(ControlError::Store(_))));
     assert_eq!(rig.serves(), 10.0);
@@ -337,27 +332,27 @@ async fn what_has_ended_decides_until_it_is_let_go() {
         ..steered
     });
     let id = rig.started().await.id;
-    let early = rig.controller.release(&id, 1, "so", &USER).await;
+    let early = rig.steer(&id, 1, "so", CommandKind::Release).await;
     match early.expect_err("it is under way") {
         ControlError::Refused { why, .. } => assert!(why.contains("running"), "{why}"),
         other => panic!("{other}"),
     }
-    let rolled = rig.controller.rollback(&id, 1, "bad", &USER).await;
+    let rolled = rig.steer(&id, 1, "bad", CommandKind::RollBack).await;
     assert_eq!(rolled.expect("rolled back").version, 2);
     assert_eq!(rig.serves(), 0.0);
-    let stale = rig.controller.release(&id, 1, "so", &USER).await;
+    let stale = rig.steer(&id, 1, "so", CommandKind::Release).await;
     assert!(matches!(stale, Err(ControlError::Stale { .. })));
     rig.store.0.lock().is_full = true;
-    let unwritten = rig.controller.release(&id, 2, "so", &USER).await;
+    let unwritten = rig.steer(&id, 2, "so", CommandKind::Release).await;
     assert!(matches!(unwritten, Err(ControlError::Store(_))));
     assert_eq!(rig.serves(), 0.0, "written first");
     rig.store.0.lock().is_full = false;
     rig.second(0, |_| false).await;
-    let released = rig.controller.release(&id, 2, "mended", &USER).await;
+    let released = rig.steer(&id, 2, "mended", CommandKind::Release).await;
     assert!(released.expect("let go").released_at.is_some());
     assert_eq!(rig.serves(), 3.0);
     assert_eq!(rig.alerts(AlertKind::NotConverged), 0);
-    let again = rig.controller.release(&id, 3, "so", &USER).await;
+    let again = rig.steer(&id, 3, "so", CommandKind::Release).await;
     assert!(matches!(again, Err(ControlError::Refused { .. })));
     assert_eq!(rig.actions(), ["started", "rolled-back", "released"]);
     let why = rig.controller.why(&id).await.expect("a history");
@@ -385,16 +380,14 @@ async fn a_pause_shifts_the_soak() {
     let id = rig.started().await.id;
     rig.second(10, |_| false).await;
     let soaked = rig.status(&id).await.soaked_ms;
-    rig.controller
-        .pause(&id, 1, "wait", &USER)
+    rig.steer(&id, 1, "wait", CommandKind::Pause)
         .await
         .expect("paused");
     for _ in 0..20 {
         rig.second(10, |_| false).await;
     }
     assert_eq!(rig.status(&id).await.soaked_ms, soaked);
-    rig.controller
-        .resume(&id, 2, "go", &USER)
+    rig.steer(&id, 2, "go", CommandKind::Resume)
         .await
         .expect("resumed");
     rig.second(10, |_| false).await;
@@ -418,7 +411,9 @@ async fn a_second_process_follows_and_writes_nothing() {
     let other_name = other_name.await.expect("a controller");
     assert!(!other_name.tick().await);
     assert_eq!(other.serves(), 10.0);
-    let refused = other_name.pause(&id, 1, "wait", &USER).await;
+    let refused = other_name
+        .apply(command(&id, 1, "wait", CommandKind::Pause))
+        .await;
     assert!(matches!(refused, Err(ControlError::NotInControl)));
 }
 

@@ -16,10 +16,13 @@ use crate::{
     },
     rollout::{
         audit::capital,
-        controller::{ControlError, Moves, View},
+        controller::View,
+        errors::ControlError,
         evidence::{EvidencePlan, Level, Verdict},
         finding::{Alarm, Arm, Finding, Proof},
+        moves::Moves,
         plan::{Plan, PlanFault, PlanFaults},
+        rollout::CommandKind,
         simulate::planner::{self, PlannedStage, Sight, StageSight},
         status::{Models, State, Status},
     },
@@ -382,26 +385,23 @@ pub(super) const CHANGING: &[Declared] = &[
     NOT_IN_CONTROL,
 ];
 
-/// The new state, with a line in the log; or why not.
-pub(super) fn changed(
-    action: &str,
-    outcome: Result<Status, ControlError>,
-    reason: &str,
-) -> Result<RolloutState, RpcError> {
-    let status = outcome.map_err(refusal)?;
+/// The new state, with a line in the log.
+pub(super) fn changed(kind: CommandKind, status: &Status) -> RolloutState {
     let Status {
         id,
         changed_by,
         share,
         version,
+        reason,
         ..
-    } = &status;
+    } = status;
+    let action = kind.name();
     if status.state == State::RolledBack {
         tracing::warn!(actor = %changed_by, rollout = id, %share, version, reason, "rollout: {action}");
     } else {
         tracing::info!(actor = %changed_by, rollout = id, %share, version, reason, "rollout: {action}");
     }
-    Ok(RolloutState::new(&status))
+    RolloutState::new(status)
 }
 
 /// Why a change or a question was refused, for the client.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     super::feature_flags_router::{self, MAX_REASON, actor, checked},
-    State,
+    ChangeRollout, State,
     answers::{self, RolloutState},
 };
 use crate::{
@@ -23,7 +23,10 @@ use crate::{
     },
     live_flags::Ask,
     procedures,
-    rollout::status::{State as Doing, Status},
+    rollout::{
+        rollout::CommandKind,
+        status::{State as Doing, Status},
+    },
 };
 
 /// Registers the procedure.
@@ -81,11 +84,20 @@ async fn release(state: State, context: Context, input: Release) -> Result<Rollo
         }
     }
     // Whatever does not allow it, the controller says.
-    let released = state
-        .controller
-        .release(&input.id, input.version, reason, &actor)
-        .await;
-    answers::changed("release", released, reason)
+    let Release {
+        id,
+        version,
+        reason,
+        ..
+    } = input;
+    let change = ChangeRollout {
+        id,
+        version,
+        reason,
+    };
+    change
+        .apply(CommandKind::Release, &state.controller, &context)
+        .await
 }
 
 /// What would happen, and how to say that it is meant.

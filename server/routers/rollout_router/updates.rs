@@ -19,7 +19,8 @@ use super::{
 use crate::{
     _core::{errors::RpcError, procedure::Tracked},
     rollout::{
-        controller::{Change, ControlError, Controller},
+        controller::{Change, Controller},
+        errors::ControlError,
         status::Status,
     },
 };

@@ -120,6 +120,7 @@ fn catalog(context: u32) -> Catalog {
 fn half() -> LiveRollout {
     LiveRollout {
         id: "rollout-1".into(),
+        is_open: true,
         tasks: vec!["chat".into()],
         algorithm: Algorithm::Murmur3,
         salt: "test".into(),

@@ -14,6 +14,7 @@ use modelramp::{
     rollout::{
         controller::{Controller, Parts, Wishes, World},
         plan::{Known, Library},
+        rollout::{self, CommandKind},
         store::{Commit, RolloutStore},
     },
     storage::{Storage, StorageError},
@@ -152,7 +153,7 @@ async fn kept_rollout(url: &str) -> String {
         let answered = Event {
             user_id: Some(user),
             subject: Some(subject.key()),
-            rollout: assigned.rollout.map(|rollout| rollout.id.clone()),
+            rollout: assigned.rollout.and_then(|rollout| rollout.judged_as()),
             counted: true,
             variant,
             outcome: Outcome::Success,
@@ -165,7 +166,14 @@ async fn kept_rollout(url: &str) -> String {
         });
     }
     // Evidence is stored with each change, and else every few seconds.
-    let paused = controller.pause(&id, 1, "enough", &Actor::User(1)).await;
+    let pause = rollout::Command {
+        id: id.clone(),
+        based_on: 1,
+        actor: Actor::User(1),
+        reason: "enough".into(),
+        kind: CommandKind::Pause,
+    };
+    let paused = controller.apply(pause).await;
     paused.unwrap();
     // A stop writes the rest and gives back the lease.
     controller.run(async {}).await;

@@ -61,14 +61,10 @@ async fn a_start_that_takes_users_back_has_to_be_meant() {
     rig.second(0, |_| false).await;
 
     let version = onwards.version;
-    let ended = rig
-        .controller
-        .rollback(&onwards.id, version, "enough", &USER);
+    let ended = rig.steer(&onwards.id, version, "enough", CommandKind::RollBack);
     ended.await.expect("rolled back");
     let (heir, _) = start(&quarter, true).await.expect("it is meant");
-    let late = rig
-        .controller
-        .release(&onwards.id, version + 1, "so", &USER);
+    let late = rig.steer(&onwards.id, version + 1, "so", CommandKind::Release);
     match late.await.expect_err("it decides nothing") {
         ControlError::Refused { why, .. } => assert!(why.contains(&heir.id), "{why}"),
         other => panic!("{other}"),
@@ -104,9 +100,7 @@ async fn the_beginning_of_an_id_is_enough_where_no_other_begins_so() {
         assert_eq!(got.status.id, id);
     }
     let got = rig.controller.get(beginning).await.expect("one");
-    let paused = rig
-        .controller
-        .pause(beginning, got.status.version, "wait", &USER);
+    let paused = rig.steer(beginning, got.status.version, "wait", CommandKind::Pause);
     assert_eq!(paused.await.expect("paused").id, id);
     let nobody = rig.controller.get("ffff").await;
     assert!(matches!(nobody, Err(ControlError::UnknownRollout { .. })));

@@ -44,10 +44,7 @@ async fn live(mishap: Option<(usize, Mishap)>) -> (Life, usize) {
         let user = *rig.user.lock();
         let is_written = if matches!(status.state, State::WaitingAtGate { .. }) {
             let version = status.version;
-            let approved = rig
-                .controller
-                .approve(&id, version, "go", &Actor::User(2))
-                .await;
+            let approved = rig.controller.apply(approval(&id, version)).await;
             approved.is_ok()
         } else {
             rig.second(200, |variant| is_last && candidate_fails(variant))

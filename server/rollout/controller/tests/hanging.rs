@@ -42,7 +42,7 @@ async fn a_rating_while_a_change_is_written_counts() {
     let id = rig.started().await.id;
     rig.second(50, |_| false).await;
     rig.store.0.lock().is_hanging = true;
-    let pause = rig.controller.pause(&id, 1, "wait", &USER);
+    let pause = rig.steer(&id, 1, "wait", CommandKind::Pause);
     let rate = async {
         sleep(GAP).await;
         rig.request(|_| false);
@@ -59,7 +59,7 @@ async fn a_rating_while_a_change_is_written_counts() {
     let view = rig.controller.get(&id).await.expect("a rollout");
     assert_eq!(view.verdict.candidate.bad_ratings, 1);
     let status = rig.status(&id).await;
-    let resumed = rig.controller.resume(&id, status.version, "go", &USER);
+    let resumed = rig.steer(&id, status.version, "go", CommandKind::Resume);
     resumed.await.expect("resumed");
     let replay = rig.controller.replay(&id).await.expect("a replay");
     assert!(replay.is_identical, "{replay:?}");
@@ -70,18 +70,18 @@ async fn of_two_at_once_the_second_is_refused_while_the_first_is_written() {
     let rig = Rig::new().await;
     let id = rig.started().await.id;
     rig.store.0.lock().is_hanging = true;
-    let pause = rig.controller.pause(&id, 1, "wait", &USER);
+    let pause = rig.steer(&id, 1, "wait", CommandKind::Pause);
     let others = async {
         sleep(GAP).await;
         let share = Percent::new(1.0).expect("a percentage");
-        let lowered = rig.controller.set_share(&id, 1, share, "less", &USER);
+        let lowered = rig.steer(&id, 1, "less", CommandKind::SetShare(share));
         let refused = lowered.await.expect_err("the pause was first");
         let ControlError::Stale { based_on, current } = refused else {
             panic!("{refused}")
         };
         assert_eq!((based_on, current.version), (1, 2));
         assert_eq!(rig.serves(), 10.0);
-        let rollback = rig.controller.rollback(&id, 1, "stop", &USER);
+        let rollback = rig.steer(&id, 1, "stop", CommandKind::RollBack);
         let until_it_counts = async {
             while rig.serves() > 0.0 {
                 sleep(GAP).await;
@@ -96,7 +96,7 @@ async fn of_two_at_once_the_second_is_refused_while_the_first_is_written() {
     rig.second(0, |_| false).await;
     assert_eq!(rig.actions(), ["started", "paused", "rolled-back"]);
     let version = rig.status(&id).await.version;
-    let late = rig.controller.pause(&id, version, "wait", &USER).await;
+    let late = rig.steer(&id, version, "wait", CommandKind::Pause).await;
     assert!(
         matches!(late, Err(ControlError::Refused { .. })),
         "{late:?}"

@@ -1,6 +1,7 @@
 //! A process over a store in memory, with a clock and dice of its own, and the users' requests.
 
 use super::{store::MemoryStore, *};
+use crate::rollout::rollout::Command;
 
 /// Who steers.
 pub(super) static USER: Actor = Actor::User(1);
@@ -33,6 +34,25 @@ min_requests = 20
 min_users = 5
 min_time = "1s"
 "#;
+
+/// What the user who steers wants.
+pub(super) fn command(id: &str, based_on: i64, reason: &str, kind: CommandKind) -> Command {
+    Command {
+        id: id.to_owned(),
+        based_on,
+        actor: USER.clone(),
+        reason: reason.to_owned(),
+        kind,
+    }
+}
+
+/// The yes of another user to what waits at a gate.
+pub(super) fn approval(id: &str, based_on: i64) -> Command {
+    Command {
+        actor: Actor::User(2),
+        ..command(id, based_on, "go", CommandKind::Approve)
+    }
+}
 
 #[derive(Clone, Default)]
 pub(super) struct Clock(Arc<Mutex<(TimeDelta, u64)>>);
@@ -156,7 +176,7 @@ impl Rig {
             subject: Some(subject.key()),
             counted: assigned.rollout.is_some() && assigned.decision.reason == Reason::Share,
             was_open: false,
-            rollout: assigned.rollout.map(|rollout| rollout.id.clone()),
+            rollout: assigned.rollout.and_then(|rollout| rollout.judged_as()),
             model: "m".into(),
             task: "chat".into(),
             variant: assigned.decision.variant,
@@ -186,6 +206,18 @@ impl Rig {
             self.request(&fails);
         }
         self.controller.tick().await
+    }
+
+    /// What the user who steers wants.
+    pub(super) async fn steer(
+        &self,
+        id: &str,
+        based_on: i64,
+        reason: &str,
+        kind: CommandKind,
+    ) -> Result<Status, ControlError> {
+        let command = command(id, based_on, reason, kind);
+        self.controller.apply(command).await
     }
 
     pub(super) async fn status(&self, id: &str) -> Status {

@@ -21,14 +21,13 @@ async fn ratings_are_folded_and_replayed() {
         }
         rig.second(50, |_| false).await;
         if second == 5 {
-            rig.controller
-                .pause(&id, 1, "wait", &USER)
+            rig.steer(&id, 1, "wait", CommandKind::Pause)
                 .await
                 .expect("paused");
         }
     }
     // Evidence is written with each change, and else every few seconds.
-    let resumed = rig.controller.resume(&id, 2, "go on", &USER).await;
+    let resumed = rig.steer(&id, 2, "go on", CommandKind::Resume).await;
     resumed.expect("resumed");
     let view = rig.controller.get(&id).await.expect("a rollout");
     assert_eq!(view.verdict.candidate.good_ratings, 100);

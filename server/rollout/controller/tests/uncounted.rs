@@ -211,8 +211,9 @@ async fn one_that_the_last_release_ended_replays_as_it_did() {
         crowd.second(|_| Outcome::Success).await;
     }
     let version = crowd.rig.status(&crowd.id).await.version;
-    let controller = &crowd.rig.controller;
-    let ended = controller.rollback(&crowd.id, version, "enough", &USER);
+    let ended = crowd
+        .rig
+        .steer(&crowd.id, version, "enough", CommandKind::RollBack);
     ended.await.expect("an end");
     crowd.rig.controller.tick().await;
     {
@@ -325,8 +326,9 @@ async fn saying_no_to_a_third_holds_and_where_control_never_does_it_takes_back()
         if of_control > 0 {
             assert_eq!(crowd.rig.alerts(AlertKind::Hold), 1);
             let version = crowd.rig.status(&crowd.id).await.version;
-            let controller = &crowd.rig.controller;
-            let advanced = controller.advance(&crowd.id, version, "meant so", &USER);
+            let advanced = crowd
+                .rig
+                .steer(&crowd.id, version, "meant so", CommandKind::Advance);
             advanced.await.expect("a person may go on");
         }
     }
@@ -366,8 +368,7 @@ async fn a_rollout_of_the_last_release_is_watched_from_its_next_start() {
         let version = crowd.rig.status(&crowd.id).await.version;
         let paused = crowd
             .rig
-            .controller
-            .pause(&crowd.id, version, "wait", &USER);
+            .steer(&crowd.id, version, "wait", CommandKind::Pause);
         let version = paused.await.expect("a pause").version;
         crowd.rig.clock.pass(10_000);
         crowd.rig.controller.tick().await;
@@ -388,7 +389,9 @@ async fn a_rollout_of_the_last_release_is_watched_from_its_next_start() {
         let rig = crowd.rig.reborn().await;
         rig.second(0, |_| false).await;
         let crowd = Crowd { rig, ..crowd };
-        let resumed = crowd.rig.controller.resume(&crowd.id, version, "on", &USER);
+        let resumed = crowd
+            .rig
+            .steer(&crowd.id, version, "on", CommandKind::Resume);
         resumed.await.expect("before the next event");
         let served = crowd.served(candidate_only(TOO_LONG)).await;
         assert!(served < 24, "{served}");

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 
-use crate::rollout::status::Moment;
+use super::status::Moment;
 
 /// Where time and randomness come from.
 pub struct World {
@@ -38,16 +38,18 @@ impl World {
         Self::new(now, || uuid::Uuid::new_v4().as_u128())
     }
 
-    pub(super) fn now(&self) -> Moment {
+    /// Both clocks.
+    pub fn now(&self) -> Moment {
         (self.now)()
     }
 
-    pub(super) fn random(&self) -> u128 {
+    /// 128 bits.
+    pub fn random(&self) -> u128 {
         (self.random)()
     }
 
-    /// UUIDv7 text.
-    pub(super) fn id(&self, at: DateTime<Utc>) -> String {
+    /// A new id: UUIDv7 text.
+    pub fn id(&self, at: DateTime<Utc>) -> String {
         let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
         let [random @ .., _, _, _, _, _, _] = self.random().to_le_bytes();
         uuid::Builder::from_unix_timestamp_millis(millis, &random)

@@ -3,16 +3,17 @@
 
 use serde_json::json;
 
-use super::{World, entry::Entry};
+use super::{
+    decision::is_silent,
+    evidence::Level,
+    finding::{Alarm, Finding},
+    plan::Plan,
+    status::{Hold, Moment, State, Status},
+    world::World,
+};
 use crate::{
     _core::units::counted,
     alerting::{Alert, AlertKind, Severity},
-    rollout::{
-        decision::is_silent,
-        evidence::Level,
-        finding::{Alarm, Finding},
-        status::{Hold, Moment, State, Status},
-    },
 };
 
 pub(super) fn alert(
@@ -48,7 +49,7 @@ pub(super) fn alert(
 
 /// The alert that belongs to a change, where one does.
 pub(super) fn of_change(
-    before: &Entry,
+    before: &Status,
     after: &Status,
     finding: &Finding,
     now: Moment,
@@ -76,7 +77,7 @@ pub(super) fn of_change(
             format!(
                 "Everybody is back on control; the share was {} %. Why: {reason}. {figures} It stays \
                  so until a person starts anew.",
-                before.status.share
+                before.share
             ),
         ),
         State::Completed => tell(
@@ -109,7 +110,7 @@ pub(super) fn of_change(
             "Deadline over",
             format!("It holds at {share} %: the plan's deadline is over. {figures}"),
         ),
-        State::Running if after.stage > before.status.stage => tell(
+        State::Running if after.stage > before.stage => tell(
             AlertKind::Promoted,
             Severity::Info,
             "Promoted",
@@ -117,7 +118,7 @@ pub(super) fn of_change(
                 "Stage {} of {} has begun at {share} %; the share was {} %. Why: {reason}. {figures}",
                 after.stage + 1,
                 after.stages,
-                before.status.share
+                before.share
             ),
         ),
         _ => None,
@@ -126,13 +127,13 @@ pub(super) fn of_change(
 
 /// The alerts of conditions that have begun; notes them as told, and those that are over as not.
 pub(super) fn of_conditions(
-    entry: &mut Entry,
+    status: &mut Status,
+    plan: &Plan,
     finding: &Finding,
     now: Moment,
     world: &World,
 ) -> Vec<Alert> {
-    let before = entry.status.clone();
-    let (status, plan) = (&mut entry.status, entry.plan.clone());
+    let before = status.clone();
     let mut alerts = Vec::new();
     let mut tell = |kind, severity, title, text: String| {
         let words = (title, format!("{text} {}", figures(finding)));
@@ -190,7 +191,7 @@ pub(super) fn of_conditions(
                 .into(),
         );
     }
-    let silent = is_silent(&plan, &before, finding, now.wall);
+    let silent = is_silent(plan, &before, finding, now.wall);
     if begins(&mut status.told.no_traffic, silent) {
         let after = humantime::format_duration(plan.no_traffic.alert_after);
         let text = format!("No counted request has come for {after}; nothing can be learned.");

@@ -6,15 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use super::Controller;
-use crate::{
-    _core::{
-        assignment::Variant::{self, Candidate, Control},
-        config::Algorithm,
-        feature_flags::{Live, LiveRollout},
-        units::Percent,
-    },
-    rollout::{arms::PerArm, plan::Plan, status::Models},
+use super::{
+    arms::PerArm,
+    plan::{Known, Plan},
+    status::Models,
+};
+use crate::_core::{
+    assignment::Variant::{self, Candidate, Control},
+    config::Algorithm,
+    feature_flags::{FeatureFlags, Live, LiveRollout},
+    units::Percent,
 };
 
 /// Less than this percentage of users is nobody.
@@ -32,18 +33,22 @@ pub struct Moves {
 
 /// How subjects become buckets, as far as a start decides it.
 #[derive(Clone, Copy)]
-pub(super) struct Draw<'a> {
-    pub(super) salt: &'a str,
-    pub(super) algorithm: Algorithm,
-    pub(super) share: Percent,
+pub struct Draw<'a> {
+    /// Drawn for the rollout.
+    pub salt: &'a str,
+    /// From a subject to its bucket.
+    pub algorithm: Algorithm,
+    /// Subjects below it get the candidate.
+    pub share: Percent,
 }
 
-impl Controller {
+impl Known {
     /// The models that a plan's arms have, for groups of tasks where they are the same.
-    pub(super) fn models_of(&self, plan: &Plan) -> Vec<Models> {
+    pub fn models_of(&self, plan: &Plan) -> Vec<Models> {
         let mut groups: Vec<Models> = Vec::new();
         for task in self.tasks_of(plan) {
-            let PerArm { control, candidate } = self.routes(&task, &plan.control, &plan.candidate);
+            let PerArm { control, candidate } =
+                self.routes_of(&task, &plan.control, &plan.candidate);
             let same = groups
                 .iter_mut()
                 .find(|it| it.control == control && it.candidate == candidate);
@@ -62,7 +67,7 @@ impl Controller {
 
     fn tasks_of(&self, plan: &Plan) -> Vec<String> {
         if plan.tasks.is_empty() {
-            self.known.routes.keys().cloned().collect()
+            self.routes.keys().cloned().collect()
         } else {
             plan.tasks.clone()
         }
@@ -70,33 +75,35 @@ impl Controller {
 
     /// Control's and the candidate's models: a plan's own, else the catalog's; none where neither
     /// is known.
-    fn routes(
+    fn routes_of(
         &self,
         task: &str,
         control: &Option<Vec<String>>,
         candidate: &Option<Vec<String>>,
     ) -> PerArm<Vec<String>> {
         // A task that the catalog does not know has no models of its own.
-        let catalog = self.known.routes.get(task).cloned().unwrap_or_default();
+        let catalog = self.routes.get(task).cloned().unwrap_or_default();
         PerArm {
             control: control.clone().unwrap_or(catalog.control),
             candidate: candidate.clone().unwrap_or(catalog.candidate),
         }
     }
+}
 
+impl Moves {
     /// What a start of this plan does to users who are served now.
-    pub(super) fn moves(&self, plan: &Plan, draw: Draw<'_>) -> Moves {
-        let live = self.flags.live();
+    pub fn of(plan: &Plan, draw: Draw<'_>, known: &Known, flags: &FeatureFlags) -> Self {
+        let live = flags.live();
         let mut by_words: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut taken_back = 0.0_f64;
-        let mut tasks = self.tasks_of(plan);
+        let mut tasks = known.tasks_of(plan);
         if tasks.is_empty() {
             // Whatever they are called.
             tasks.push("all tasks".to_owned());
         }
         for task in tasks {
-            let before = self.flags.assign(&task, None).rollout;
-            let (words, taken) = self.moves_of(&task, plan, draw, before.as_deref(), &live);
+            let before = flags.assign(&task, None).rollout;
+            let (words, taken) = of_task(&task, plan, draw, before.as_deref(), &live, known);
             taken_back = taken_back.max(taken);
             by_words.entry(words).or_default().push(task);
         }
@@ -108,65 +115,69 @@ impl Controller {
                 format!("{}: {words}", tasks.join(", "))
             }
         });
-        Moves {
+        Self {
             words: words.collect(),
             taken_back,
         }
     }
+}
 
-    fn moves_of(
-        &self,
-        task: &str,
-        plan: &Plan,
-        draw: Draw<'_>,
-        before: Option<&LiveRollout>,
-        live: &Live,
-    ) -> (String, f64) {
-        let (share, old, is_same_draw) = match before {
-            Some(it) => (
-                it.share,
-                self.routes(task, &it.control, &it.candidate),
-                it.salt == draw.salt && it.algorithm == draw.algorithm,
-            ),
-            None => (live.steered.share, self.routes(task, &None, &None), false),
-        };
-        let new = self.routes(task, &plan.control, &plan.candidate);
-        let share = if live.steered.killed {
-            0.0
+fn of_task(
+    task: &str,
+    plan: &Plan,
+    draw: Draw<'_>,
+    before: Option<&LiveRollout>,
+    live: &Live,
+    known: &Known,
+) -> (String, f64) {
+    let (share, old, is_same_draw) = match before {
+        Some(it) => (
+            it.share,
+            known.routes_of(task, &it.control, &it.candidate),
+            it.salt == draw.salt && it.algorithm == draw.algorithm,
+        ),
+        None => (
+            live.steered.share,
+            known.routes_of(task, &None, &None),
+            false,
+        ),
+    };
+    let new = known.routes_of(task, &plan.control, &plan.candidate);
+    let share = if live.steered.killed {
+        0.0
+    } else {
+        share.get() / 100.0
+    };
+    let parts = parts(share, draw.share.get() / 100.0, is_same_draw);
+    let mut taken_back = 0.0;
+    let mut words = Vec::new();
+    for (from, to) in [
+        (Candidate, Control),
+        (Candidate, Candidate),
+        (Control, Candidate),
+        (Control, Control),
+    ] {
+        let percent = parts[from][to] * 100.0;
+        let [old, new] = [(&old, from), (&new, to)].map(|(routes, arm)| name(routes, arm));
+        if percent < NOBODY || old == new {
+            continue;
+        }
+        let percent_text = (percent * 1e3).round() / 1e3;
+        if (from, to) == (Candidate, Control) {
+            taken_back += percent;
+            words.push(format!(
+                "{percent_text} % of users are taken back from {old} to {new}"
+            ));
         } else {
-            share.get() / 100.0
-        };
-        let parts = parts(share, draw.share.get() / 100.0, is_same_draw);
-        let mut taken_back = 0.0;
-        let mut words = Vec::new();
-        for (from, to) in [
-            (Candidate, Control),
-            (Candidate, Candidate),
-            (Control, Candidate),
-            (Control, Control),
-        ] {
-            let percent = parts[from][to] * 100.0;
-            let [old, new] = [(&old, from), (&new, to)].map(|(routes, arm)| name(routes, arm));
-            if percent < NOBODY || old == new {
-                continue;
-            }
-            let percent_text = (percent * 1e3).round() / 1e3;
-            if (from, to) == (Candidate, Control) {
-                taken_back += percent;
-                words.push(format!(
-                    "{percent_text} % of users are taken back from {old} to {new}"
-                ));
-            } else {
-                words.push(format!(
-                    "{percent_text} % of users move from {old} to {new}"
-                ));
-            }
+            words.push(format!(
+                "{percent_text} % of users move from {old} to {new}"
+            ));
         }
-        if words.is_empty() {
-            words.push("no user gets another model".to_owned());
-        }
-        (words.join("; "), taken_back)
     }
+    if words.is_empty() {
+        words.push("no user gets another model".to_owned());
+    }
+    (words.join("; "), taken_back)
 }
 
 /// By the arm before and after, the share of users, 0 to 1.

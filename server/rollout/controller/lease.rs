@@ -1,0 +1,82 @@
+//! Who may write: one process leads, the others follow.
+
+use super::{
+    Controller, Writer,
+    memory::{self, Memory},
+};
+
+/// How often a lease is renewed.
+const RENEW_MS: u128 = 5_000;
+
+impl Controller {
+    /// Takes or prolongs the lease and, where that is in doubt, reads what is stored; whether this process
+    /// may write now.
+    pub(super) async fn take_control(&self, writer: &mut Writer) -> bool {
+        match self.try_control(writer).await {
+            Ok(is_in_control) => is_in_control,
+            Err(error) => {
+                writer.fails(&error);
+                false
+            }
+        }
+    }
+
+    async fn try_control(&self, writer: &mut Writer) -> anyhow::Result<bool> {
+        let now = self.world.now();
+        let is_new = !self.inner.lock().is_numbering;
+        if let Some(fence) = writer.fence {
+            let age = writer
+                .renewed_at
+                .map(|at| now.monotonic.saturating_sub(at.monotonic));
+            if age.is_none_or(|age| age.as_millis() >= RENEW_MS) {
+                if !self.store.renew(fence, now.wall).await? {
+                    tracing::error!("another process has taken control of the rollouts");
+                    writer.fence = None;
+                    self.inner.lock().is_numbering = false;
+                    return Ok(false);
+                }
+                writer.renewed_at = Some(now);
+            }
+        } else {
+            writer.fence = self.store.acquire(&self.holder, now.wall).await?;
+            writer.renewed_at = Some(now);
+            writer.in_doubt = true;
+            if writer.fence.is_none() {
+                return self.follow().await;
+            }
+        }
+        if writer.in_doubt {
+            let (stored, last_seq) = memory::read(&*self.store).await?;
+            let mut inner = self.inner.lock();
+            inner.merge(stored, last_seq, is_new, now, &self.world);
+            self.publish(&inner);
+            writer.in_doubt = false;
+        }
+        Ok(true)
+    }
+
+    /// Serves what the process in control has decided.
+    async fn follow(&self) -> anyhow::Result<bool> {
+        let mut stored = Memory::load(&*self.store).await?;
+        for rollout in &mut stored.rollouts {
+            rollout.is_open = true;
+        }
+        let mut inner = self.inner.lock();
+        inner.rollouts = stored.rollouts;
+        self.publish(&inner);
+        Ok(false)
+    }
+}
+
+impl Writer {
+    /// Logs that writes fail, once until they do not.
+    pub(super) fn fails(&mut self, error: &dyn std::fmt::Display) {
+        if !std::mem::replace(&mut self.is_failing, true) {
+            let error = format!("{error:#}");
+            tracing::error!(
+                error,
+                "rollouts and events cannot be stored; it is tried again"
+            );
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! What people do to rollouts.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Controller, Writer, memory::Memory, prepared::Intent};
+use crate::{
+    _core::actor::Actor,
+    rollout::{
+        errors::ControlError,
+        evidence::Strata,
+        moves::{Draw, Moves},
+        plan::Plan,
+        rollout::{Author, Beginning, Command, Rollout, Transition, Turn},
+        status::{Moment, Status},
+        store::CommitError,
+    },
+};
+
+/// How far back a user's requests make its stratum.
+const HISTORY: TimeDelta = TimeDelta::days(7);
+
+/// How a rollout is to begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// Takes over salt and algorithm of the newest rollout of the same plan, so that the same users
+    /// come first.
+    pub keep_users: bool,
+    /// Users may lose the model that an earlier rollout or the live share gave them.
+    pub take_back: bool,
+}
+
+/// While it lives, a person's change is being written.
+struct Writing<'a>(&'a Controller);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.inner.lock().writing = None;
+    }
+}
+
+impl Controller {
+    /// Begins a rollout with a plan of the library, or with one given as TOML (a text of more than
+    /// one line), and says whom that moves. One that takes users back has to be meant so.
+    pub async fn start(
+        &self,
+        plan: &str,
+        reason: &str,
+        actor: &Actor,
+        wishes: Wishes,
+    ) -> Result<(Status, Moves), ControlError> {
+        let plan = self.plan(plan)?;
+        let by = Author::new(reason, actor)?;
+        let mut writer = self.writer.lock().await;
+        if !self.take_control(&mut writer).await {
+            return Err(ControlError::NotInControl);
+        }
+        let now = self.world.now();
+        self.refuse_overlap(&plan)?;
+        let beginning = self.beginning(plan, wishes.keep_users, now).await?;
+        let draw = Draw {
+            salt: &beginning.salt,
+            algorithm: beginning.algorithm,
+            share: beginning.plan.share_of(0),
+        };
+        let moves = Moves::of(&beginning.plan, draw, &self.known, &self.flags);
+        if moves.taken_back > 0.0 && !wishes.take_back {
+            return Err(ControlError::TakesBack { moves });
+        }
+        let begun = Rollout::begin(beginning, moves.words.clone(), by, now, &self.world);
+        let status = begun.rollout.status.clone();
+        self.commit(&mut writer, begun, now).await?;
+        self.hurry.notify_one();
+        Ok((status, moves))
+    }
+
+    /// Does what a person wants. Lowering comes into force before anything is waited for; all else is
+    /// written first.
+    pub async fn apply(&self, mut command: Command) -> Result<Status, ControlError> {
+        command.author()?;
+        command.id = self.id_of(&command.id).await?.into_owned();
+        if self.inner.lock().get(&command.id).is_none() {
+            return Err(self.replaced(&command.id).await?);
+        }
+        if let Some(lowered) = self.lower(&command)? {
+            let mut writer = self.writer.lock().await;
+            if self.take_control(&mut writer).await {
+                let now = self.world.now();
+                let prepared = self.inner.lock().prepare(Intent::Flush, now, &self.world);
+                // What fails is logged, stays owed, and is tried again by the next tick.
+                let _ = self.write(&mut writer, prepared, now).await;
+            }
+            return Ok(lowered);
+        }
+        let mut writer = self.writer.lock().await;
+        if !self.take_control(&mut writer).await {
+            return Err(ControlError::NotInControl);
+        }
+        self.look();
+        let now = self.world.now();
+        let _writing = Writing(self);
+        let transition = {
+            let mut inner = self.inner.lock();
+            let rollout = inner.known(&command.id)?;
+            let turn = rollout.obey(&command, now)?;
+            let transition = rollout.turn(turn, command.author()?, now, &self.world);
+            // Checked and announced in one step.
+            inner.writing = Some(transition.rollout.status.clone());
+            transition
+        };
+        let status = transition.rollout.status.clone();
+        self.commit(&mut writer, transition, now).await?;
+        Ok(status)
+    }
+
+    /// Brings a change into force at once if it lowers the share.
+    fn lower(&self, command: &Command) -> Result<Option<Status>, ControlError> {
+        let now = self.world.now();
+        let mut inner = self.inner.lock();
+        if !inner.is_numbering {
+            return Err(ControlError::NotInControl);
+        }
+        let rollout = inner.known(&command.id)?;
+        let turn = rollout.obey(command, now)?;
+        if !turn.lowers(rollout.status.share) {
+            return Ok(None);
+        }
+        // A rollback waits for nobody, so it goes on above what is being written.
+        let is_writing = |status: &&Status| status.id == command.id && turn != Turn::RollBack;
+        if let Some(status) = inner.writing.as_ref().filter(is_writing) {
+            return Err(ControlError::Stale {
+                based_on: command.based_on,
+                current: Box::new(status.clone()),
+            });
+        }
+        let rollout = inner.known_mut(&command.id)?;
+        let action = rollout.lower(turn, command.author()?, now, &self.world);
+        let status = rollout.status.clone();
+        self.announce(&mut inner, &command.id, action, now);
+        Ok(Some(status))
+    }
+
+    /// Writes a change and brings it into force.
+    async fn commit(
+        &self,
+        writer: &mut Writer,
+        transition: Transition,
+        now: Moment,
+    ) -> Result<(), ControlError> {
+        let id = transition.audit.rollout_id.clone();
+        let intent = Intent::Change(Box::new(transition));
+        let prepared = self.inner.lock().prepare(intent, now, &self.world);
+        let written = self.write(writer, prepared, now).await;
+        written.map_err(|error| match error {
+            CommitError::Stale { based_on, .. } => match self.inner.lock().known(&id) {
+                Ok(rollout) => ControlError::Stale {
+                    based_on,
+                    current: Box::new(rollout.status.clone()),
+                },
+                Err(unknown) => unknown,
+            },
+            CommitError::Fenced => ControlError::NotInControl,
+            CommitError::Store(error) => ControlError::Store(error),
+        })
+    }
+
+    /// Why a rollout that decides about nothing any more cannot be changed.
+    async fn replaced(&self, id: &str) -> Result<ControlError, ControlError> {
+        let stored = self.stored(id).await?;
+        let old = Rollout::from_stored(&stored).map_err(ControlError::Store)?;
+        let inner = self.inner.lock();
+        let heirs = inner
+            .rollouts
+            .iter()
+            .filter(|it| it.plan.overlaps(&old.plan));
+        let heirs: Vec<_> = heirs.map(|it| format!("`{}`", it.status.id)).collect();
+        Ok(ControlError::Refused {
+            why: format!("newer rollouts have taken its place: {}", heirs.join(", ")),
+            current: Box::new(old.status),
+        })
+    }
+
+    fn plan(&self, name_or_text: &str) -> Result<Plan, ControlError> {
+        if Plan::is_text(name_or_text) {
+            return Ok(self.validate(name_or_text)?);
+        }
+        let name = name_or_text.trim();
+        self.library.get(name).cloned().ok_or_else(|| {
+            let known: Vec<_> = self.library.plans().map(|it| it.name.as_str()).collect();
+            ControlError::UnknownPlan {
+                name: name.to_owned(),
+                known: known.join(", "),
+            }
+        })
+    }
+
+    fn refuse_overlap(&self, plan: &Plan) -> Result<(), ControlError> {
+        let inner = self.inner.lock();
+        let mut live = inner.rollouts.iter().filter(|it| it.is_live());
+        match live.find(|it| it.plan.overlaps(plan)) {
+            Some(rollout) => Err(ControlError::Overlaps {
+                id: rollout.status.id.clone(),
+                plan: rollout.status.plan.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    async fn beginning(
+        &self,
+        plan: Plan,
+        keep_users: bool,
+        now: Moment,
+    ) -> Result<Beginning, ControlError> {
+        let mut salt = format!("{:032x}", self.world.random());
+        let mut algorithm = plan.algorithm;
+        if keep_users {
+            let stored = self.store.statuses().await;
+            let stored = stored.map_err(ControlError::Store)?;
+            let mut statuses = stored.iter().filter_map(|it| it.read().ok());
+            if let Some(status) = statuses.find(|it| it.plan == plan.name) {
+                (salt, algorithm) = (status.salt, status.algorithm);
+            }
+        }
+        let strata = self.strata(now.wall).await?;
+        Ok(Beginning {
+            algorithm,
+            salt,
+            strata,
+            models: self.known.models_of(&plan),
+            cursor: self.inner.lock().last_seq,
+            plan,
+        })
+    }
+
+    async fn strata(&self, now: DateTime<Utc>) -> Result<Strata, ControlError> {
+        let (from, to) = (now - HISTORY, now);
+        let history = self
+            .store
+            .history_by_subject(from.timestamp_millis(), to.timestamp_millis())
+            .await
+            .map_err(ControlError::Store)?;
+        Ok(Strata::new(history))
+    }
+}
+
+impl Memory {
+    fn known(&self, id: &str) -> Result<&Rollout, ControlError> {
+        let unknown = || ControlError::UnknownRollout { id: id.to_owned() };
+        self.get(id).ok_or_else(unknown)
+    }
+
+    fn known_mut(&mut self, id: &str) -> Result<&mut Rollout, ControlError> {
+        let unknown = || ControlError::UnknownRollout { id: id.to_owned() };
+        self.get_mut(id).ok_or_else(unknown)
+    }
+}

@@ -1,0 +1,79 @@
+//! What follows from the evidence, without a person.
+
+use std::time::Duration;
+
+use super::{Author, Rollout, Transition, Turn};
+use crate::{
+    _core::actor::Actor,
+    rollout::{
+        decision::{Decision, decide},
+        evidence::Level,
+        notices,
+        status::{Moment, State},
+        world::World,
+    },
+};
+
+fn controller(reason: &str) -> Author<'_> {
+    Author {
+        actor: &Actor::Controller,
+        reason,
+    }
+}
+
+impl Rollout {
+    /// Takes the candidate back where the evidence says so; whether it did.
+    pub fn look(&mut self, now: Moment, world: &World) -> bool {
+        if !self.is_live() || !self.is_open {
+            return false;
+        }
+        let (finding, _) = self.judge(now);
+        let Decision::RollBack(cause) = decide(&self.plan, &self.status, &finding, now.wall) else {
+            return false;
+        };
+        let reason = match finding.not_counted() {
+            Some(why) => why.to_owned(),
+            None => cause.to_string(),
+        };
+        self.lower(Turn::RollBack, controller(&reason), now, world);
+        true
+    }
+
+    /// Lets time pass, notes what people are to be told, and works out what follows. A rollback does
+    /// not: looks take care of it.
+    pub fn step(&mut self, passed: Duration, now: Moment, world: &World) -> Option<Transition> {
+        self.status.soak(passed);
+        let (finding, _) = self.judge(now);
+        if finding.level >= Level::Watch {
+            self.status.clear_since = None;
+        } else if self.status.clear_since.is_none() {
+            self.status.clear_since = Some(now.wall);
+        }
+        let alerts = notices::of_conditions(&mut self.status, &self.plan, &finding, now, world);
+        self.alerts.extend(alerts);
+        let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
+            Decision::Stay(_) | Decision::RollBack(_) => return None,
+            Decision::Hold(because) => {
+                (Turn::State(State::Holding { because }), because.to_string())
+            }
+            Decision::Resume => (
+                Turn::State(State::Running),
+                "the cause of the hold is gone".into(),
+            ),
+            Decision::Ask { recommended } => {
+                let reason = if recommended {
+                    "the stage is over, and evidence recommends the next one"
+                } else {
+                    "the stage is over, and evidence is inconclusive"
+                };
+                let state = State::WaitingAtGate { recommended };
+                (Turn::State(state), reason.into())
+            }
+            Decision::Advance(stage) => {
+                (Turn::Stage(stage), "the stage is over, and proven".into())
+            }
+            Decision::Complete => (Turn::Complete, "the last stage is over".into()),
+        };
+        Some(self.turn(turn, controller(&reason), now, world))
+    }
+}

@@ -1,0 +1,139 @@
+//! What a person may do to a rollout.
+
+use super::{Author, Rollout, Turn};
+use crate::{
+    _core::{actor::Actor, units::Percent},
+    rollout::{
+        decision::forbids_raising,
+        errors::ControlError,
+        finding::Finding,
+        status::{Moment, State},
+    },
+};
+
+/// A person's change, as it was asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Command {
+    /// The rollout; the beginning of its id is enough where no other begins so.
+    pub id: String,
+    /// The version that the change is based on.
+    pub based_on: i64,
+    /// Who.
+    pub actor: Actor,
+    /// Why, in words; not blank.
+    pub reason: String,
+    /// What.
+    pub kind: CommandKind,
+}
+
+/// What a person may want.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CommandKind {
+    /// Stops the ramp; the share stays, and the rollout is still judged.
+    Pause,
+    /// Ends a pause.
+    Resume,
+    /// Begins the next stage before its time, or completes the last one.
+    Advance,
+    /// Opens the gate that the rollout waits at.
+    Approve,
+    /// Moves the share within the stage. The next stage does not lower it.
+    SetShare(Percent),
+    /// Sends everybody back to control, for good.
+    RollBack,
+    /// Lets go of a rollout that has ended: from then on the live share decides its tasks.
+    Release,
+}
+
+impl CommandKind {
+    /// As the log names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Advance => "advance",
+            Self::Approve => "approve",
+            Self::SetShare(_) => "set-share",
+            Self::RollBack => "rollback",
+            Self::Release => "release",
+        }
+    }
+}
+
+impl Command {
+    /// Who wants it, and why; refuses a blank reason.
+    pub fn author(&self) -> Result<Author<'_>, ControlError> {
+        Author::new(&self.reason, &self.actor)
+    }
+}
+
+impl Rollout {
+    /// What a command comes to, if it is based on the present version, and state and evidence allow it.
+    pub fn obey(&self, command: &Command, now: Moment) -> Result<Turn, ControlError> {
+        let (based_on, status) = (command.based_on, &self.status);
+        let current = || Box::new(status.clone());
+        if status.version != based_on {
+            let current = current();
+            return Err(ControlError::Stale { based_on, current });
+        }
+        let turn = match (status.state, self.wanted(command.kind, now)) {
+            _ if status.released_at.is_some() => Err("it has ended, and was let go".to_owned()),
+            (_, Ok(Turn::Release)) => Ok(Turn::Release),
+            (State::RolledBack, _) => Err("it is rolled back, for good: start anew".to_owned()),
+            (State::Completed, Ok(turn)) if turn != Turn::RollBack => {
+                Err("it is complete; it can only be rolled back".to_owned())
+            }
+            (_, turn) => turn,
+        };
+        turn.map_err(|why| ControlError::Refused {
+            why,
+            current: current(),
+        })
+    }
+
+    fn wanted(&self, kind: CommandKind, now: Moment) -> Result<Turn, String> {
+        let (state, share) = (self.status.state, self.status.share);
+        let finding = || self.judge(now).0;
+        match (kind, state) {
+            (CommandKind::Pause, State::Paused) => Err("it is paused already".into()),
+            (CommandKind::Pause, _) => Ok(Turn::State(State::Paused)),
+            (CommandKind::Resume, State::Paused) => Ok(Turn::State(State::Running)),
+            (CommandKind::Resume, _) => Err(format!("it is {}, not paused", state.name())),
+            (CommandKind::Advance, _) | (CommandKind::Approve, State::WaitingAtGate { .. }) => {
+                self.onwards(&finding())
+            }
+            (CommandKind::Approve, _) => {
+                Err(format!("it is {}, not waiting at a gate", state.name()))
+            }
+            (CommandKind::SetShare(to), _) => {
+                let most = 100.0 - self.plan.holdout.get();
+                match forbids_raising(&finding()) {
+                    Some(why) if to > share => Err(why.to_owned()),
+                    _ if to == share => Err(format!("the share is {share} % already")),
+                    _ if to.get() > most => Err(format!(
+                        "the plan holds out users: the share can be {most} % at most"
+                    )),
+                    _ => Ok(Turn::Share(to)),
+                }
+            }
+            (CommandKind::RollBack, _) => Ok(Turn::RollBack),
+            (CommandKind::Release, _) if self.is_live() => Err(format!(
+                "it is {}; only one that has ended can be let go",
+                state.name()
+            )),
+            (CommandKind::Release, _) => Ok(Turn::Release),
+        }
+    }
+
+    /// The next stage, or the end.
+    fn onwards(&self, finding: &Finding) -> Result<Turn, String> {
+        if let Some(why) = forbids_raising(finding) {
+            return Err(why.to_owned());
+        }
+        Ok(if self.plan.is_last(self.status.stage) {
+            Turn::Complete
+        } else {
+            Turn::Stage(self.status.stage + 1)
+        })
+    }
+}

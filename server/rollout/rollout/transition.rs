@@ -1,0 +1,236 @@
+//! A change of a rollout: what turns, by whom, and the line of its history.
+
+use super::{Owed, Rollout};
+use crate::{
+    _core::{actor::Actor, blank::is_blank, units::Percent},
+    alerting::Alert,
+    rollout::{
+        errors::ControlError,
+        notices,
+        observation::Step,
+        record::{Action, Record, Standing},
+        status::{Moment, State},
+        store::{AuditRow, RolloutChange},
+        world::World,
+    },
+};
+
+/// What is proven of a stage that the plan does not have; no plan of ours leads there.
+const RHO_BAD_OF_NO_STAGE: f64 = 1.5;
+
+/// Who changes something, and why.
+#[derive(Clone, Copy)]
+pub struct Author<'a> {
+    /// Who.
+    pub actor: &'a Actor,
+    /// In words; not blank.
+    pub reason: &'a str,
+}
+
+impl<'a> Author<'a> {
+    /// Refuses a blank reason.
+    pub fn new(reason: &'a str, actor: &'a Actor) -> Result<Self, ControlError> {
+        let reason = reason.trim();
+        if is_blank(reason) {
+            return Err(ControlError::NoReason);
+        }
+        Ok(Self { actor, reason })
+    }
+}
+
+/// What changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Turn {
+    /// Only the state.
+    State(State),
+    /// A stage begins.
+    Stage(usize),
+    /// The share moves.
+    Share(Percent),
+    /// The last stage is over.
+    Complete,
+    /// Everybody goes back.
+    RollBack,
+    /// It has ended, and decides no more.
+    Release,
+}
+
+impl Turn {
+    /// Whether it takes the candidate from users, at this share.
+    pub fn lowers(self, share: Percent) -> bool {
+        match self {
+            Self::RollBack => true,
+            Self::Share(to) => to < share,
+            Self::State(_) | Self::Stage(_) | Self::Complete | Self::Release => false,
+        }
+    }
+
+    fn action(self, before: State, actor: &Actor) -> Action {
+        match self {
+            Self::State(State::Paused) => Action::Paused,
+            Self::State(State::Holding { .. }) => Action::Held,
+            Self::State(State::WaitingAtGate { .. }) => Action::Asked,
+            Self::State(_) => Action::Resumed,
+            Self::Stage(_) => match before {
+                State::WaitingAtGate { .. } if *actor != Actor::Controller => Action::Approved,
+                _ => Action::Advanced,
+            },
+            Self::Share(_) => Action::ShareSet,
+            Self::Complete => Action::Completed,
+            Self::RollBack => Action::RolledBack,
+            Self::Release => Action::Released,
+        }
+    }
+}
+
+/// A change that has been worked out.
+pub struct Transition {
+    /// The rollout after it.
+    pub rollout: Rollout,
+    /// The line of its history.
+    pub audit: AuditRow,
+    /// What people are to be told of it.
+    pub alerts: Vec<Alert>,
+}
+
+impl Transition {
+    /// As it is to be written, with what else people are to be told.
+    pub fn change(&self, alerts: impl IntoIterator<Item = Alert>) -> RolloutChange {
+        let version = self.audit.version;
+        RolloutChange {
+            rollout: self.rollout.stored(&self.rollout.status),
+            based_on: (version > 1).then(|| version - 1),
+            audit: Some(self.audit.clone()),
+            alerts: alerts.into_iter().chain(self.alerts.clone()).collect(),
+        }
+    }
+}
+
+impl Rollout {
+    /// Works out a change.
+    pub fn turn(&self, turn: Turn, by: Author<'_>, now: Moment, world: &World) -> Transition {
+        let mut rollout = self.clone();
+        let (finding, verdict) = self.judge(now);
+        let status = &mut rollout.status;
+        let step = match turn {
+            Turn::State(state) => {
+                status.state = state;
+                Step::None
+            }
+            Turn::Stage(stage) => {
+                status.stage = stage;
+                status.state = State::Running;
+                status.soaked_ms = 0;
+                status.stage_began_at = now.wall;
+                let share = self.plan.share_of(stage);
+                // A person may have gone beyond it.
+                if share > status.share {
+                    status.share = share;
+                }
+                let rho_bad = self.plan.stages.get(stage).map(|it| it.rho_bad);
+                Step::Stage {
+                    share: status.share,
+                    rho_bad: rho_bad.unwrap_or(RHO_BAD_OF_NO_STAGE),
+                }
+            }
+            Turn::Share(share) => {
+                status.share = share;
+                Step::Share { share }
+            }
+            Turn::Complete => {
+                status.state = State::Completed;
+                status.ended_at = Some(now.wall);
+                Step::None
+            }
+            Turn::Release => {
+                status.released_at = Some(now.wall);
+                Step::None
+            }
+            Turn::RollBack => {
+                status.state = State::RolledBack;
+                status.share = Percent::ZERO;
+                status.ended_at = Some(now.wall);
+                Step::Share {
+                    share: Percent::ZERO,
+                }
+            }
+        };
+        status.version += 1;
+        status.changed_by = by.actor.clone();
+        status.reason = by.reason.to_owned();
+        let alert = notices::of_change(&self.status, status, &finding, now, world);
+        let at_ms = now.wall.timestamp_millis();
+        rollout.ledger.step(step, at_ms);
+        rollout.is_urgent = true;
+        let audit = AuditRow {
+            id: world.id(now.wall),
+            rollout_id: self.status.id.clone(),
+            at: now.wall,
+            actor: by.actor.clone(),
+            action: turn.action(self.status.state, by.actor),
+            reason: by.reason.to_owned(),
+            before: Some(Standing::of(&self.status)),
+            after: Standing::of(&rollout.status),
+            record: Ok(Record {
+                cursor: self.cursor,
+                at_ms,
+                step,
+                finding: Some(finding),
+                verdict: Some(verdict),
+                models: None,
+                moves: Vec::new(),
+            }),
+            version: rollout.status.version,
+        };
+        Transition {
+            rollout,
+            audit,
+            alerts: alert.into_iter().collect(),
+        }
+    }
+
+    /// Brings a lowering into force; it is owed to the store.
+    pub fn lower(&mut self, turn: Turn, by: Author<'_>, now: Moment, world: &World) -> Action {
+        let Transition {
+            rollout,
+            audit,
+            alerts,
+        } = self.turn(turn, by, now, world);
+        let action = audit.action;
+        *self = rollout;
+        self.owed.push(Owed {
+            status: self.status.clone(),
+            audit,
+            alerts,
+        });
+        action
+    }
+
+    /// Applies a lowering that is in force to what the store turned out to have.
+    pub fn lower_again(&mut self, lowered: &Self, now: Moment, world: &World) {
+        let status = &lowered.status;
+        let turn = match status.state {
+            _ if self.status.state == State::RolledBack => return,
+            State::RolledBack => Turn::RollBack,
+            _ if status.share < self.status.share => Turn::Share(status.share),
+            _ => return,
+        };
+        let by = Author {
+            actor: &status.changed_by,
+            reason: &status.reason,
+        };
+        self.lower(turn, by, now, world);
+        if let Some(owed) = self.owed.last_mut() {
+            // As it was worked out when it came into force.
+            let alerts = lowered.owed.iter().flat_map(|owed| owed.alerts.clone());
+            owed.alerts = alerts.collect();
+        }
+    }
+
+    /// The version that the store has, as far as is known.
+    pub fn base_version(&self) -> i64 {
+        // There are at most a few.
+        let owed = i64::try_from(self.owed.len()).unwrap_or(i64::MAX);
+        self.status.version.saturating_sub(owed)
+    }
+}
