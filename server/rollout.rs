@@ -1,11 +1,17 @@
 //! Moves users to a candidate in stages, and takes them back on evidence.
 //!
-//! [`plan`] says what is wanted, [`status`] where a rollout is, [`evidence`] what its traffic proves,
-//! [`finding`] what its judge finds, [`decision`] what follows (a pure function), [`rollout`](self::rollout) what can happen
-//! to a rollout, and [`controller`] carries it out.
-//! [`arms`] holds one thing for each arm, [`observation`] is the way from recorded events to evidence, [`record`] a line of the history,
-//! [`audit`] its words, [`replay`] the proof that the history is true, [`report`] a deployment log.
+//! In the order in which they build on each other:
+//!
+//! - [`plan`] says what is wanted, [`status`] where a rollout is.
+//! - [`observation`] is the way from recorded events to [`evidence`], which says what traffic proves;
+//!   [`arms`] holds one thing for each arm.
+//! - [`finding`] is what the plan's judge finds, [`decision`] what follows from it.
+//! - [`rollout`](self::rollout) is all that can happen to a rollout, [`controller`] carries it out, and
+//!   [`store`] is where it is kept.
+//! - [`record`] is a line of the history, [`audit`] its words, [`replay`] the proof that it is true,
+//!   [`report`] a deployment log. Whoever only reads takes the [`archive`].
 
+pub mod archive;
 pub mod arms;
 pub mod audit;
 pub mod controller;
@@ -28,4 +34,5 @@ pub mod rollout;
 pub mod simulate;
 pub mod status;
 pub mod store;
-mod world;
+pub mod view;
+pub mod world;

@@ -5,35 +5,21 @@ use std::{io::Write, path::Path, sync::Arc};
 use anyhow::{Context as _, bail};
 
 use crate::{
-    _core::{config::Config, feature_flags::FeatureFlags},
-    ai_metrics::AiMetrics,
-    rollout::{
-        controller::{Controller, Parts, World},
-        plan::{Known, Library},
-    },
+    _core::config::Config,
+    rollout::{archive::Archive, world::World},
     storage::Storage,
 };
 
-/// A controller that never runs: it takes no lease, decides nothing and writes nothing.
-async fn open(config: &Config) -> anyhow::Result<(Storage, Arc<Controller>)> {
+async fn open(config: &Config) -> anyhow::Result<(Storage, Archive)> {
     let storage = Storage::open_read_only(&config.database.url).await?;
-    let controller = Controller::open(Parts {
-        store: Arc::new(storage.clone()),
-        flags: Arc::new(FeatureFlags::new(config.flags.clone())),
-        metrics: Arc::new(AiMetrics::drained()),
-        library: Library::default(),
-        known: Known::default(),
-        world: World::real(),
-        holder: "a command that only reads".to_owned(),
-    })
-    .await?;
-    Ok((storage, controller))
+    let archive = Archive::new(Arc::new(storage.clone()));
+    Ok((storage, archive))
 }
 
 /// Folds the events of a rollout again; fails where something comes out differently.
 pub(super) async fn replay(config: &Config, id: &str, json: bool) -> anyhow::Result<()> {
-    let (storage, controller) = open(config).await?;
-    let replay = controller.replay(id).await;
+    let (storage, archive) = open(config).await?;
+    let replay = archive.replay(id).await;
     storage.close().await;
     let replay = replay?;
     let mut out = std::io::stdout().lock();
@@ -70,8 +56,9 @@ pub(super) async fn replay(config: &Config, id: &str, json: bool) -> anyhow::Res
 
 /// Writes the deployment log of a rollout.
 pub(super) async fn report(config: &Config, id: &str, output: Option<&Path>) -> anyhow::Result<()> {
-    let (storage, controller) = open(config).await?;
-    let report = controller.report(id).await;
+    let (storage, archive) = open(config).await?;
+    let now = World::real().now().wall;
+    let report = archive.report(id, now).await;
     storage.close().await;
     let report = report?;
     match output {

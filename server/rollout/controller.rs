@@ -38,18 +38,13 @@ use self::memory::Memory;
 pub use self::steering::Wishes;
 pub use super::world::World;
 use super::{
-    audit::{self, Explanation},
-    decision::decide,
+    archive::Archive,
     errors::ControlError,
-    evidence::Verdict,
-    finding::Finding,
     plan::{Known, Library, Plan, PlanFaults},
     record::Action,
-    replay::{self, Replay},
-    report,
-    rollout::Rollout,
     status::{Moment, Status, TICK},
-    store::{AuditRow, Fence, RolloutStore, StoredRollout},
+    store::{Fence, RolloutStore},
+    view::View,
 };
 use crate::{_core::feature_flags::FeatureFlags, ai_metrics::AiMetrics};
 
@@ -59,46 +54,8 @@ const GAP: Duration = Duration::from_millis(100);
 const LAST_ATTEMPTS: u32 = 5;
 /// Between two of those.
 const LAST_ATTEMPTS_PAUSE: Duration = Duration::from_millis(200);
-/// Characters of a UUID.
-const ID_LENGTH: usize = 36;
-/// Ids that are named where the beginning of one is not enough.
-const AMBIGUOUS: usize = 5;
 /// Changes that a slow listener may be behind.
 const CHANGES: usize = 256;
-
-/// A rollout as people see it.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct View {
-    /// Where it is.
-    pub status: Status,
-    /// What is wanted.
-    pub plan: Plan,
-    /// What the judge finds now.
-    pub finding: Finding,
-    /// The evidence in figures.
-    pub verdict: Verdict,
-    /// Seconds of the stage's soak that are left.
-    pub left_seconds: u64,
-    /// What would follow now, in words.
-    pub next: String,
-}
-
-impl View {
-    fn of(rollout: &Rollout, now: Moment) -> Self {
-        let (finding, verdict) = rollout.judge(now);
-        let Rollout { plan, status, .. } = rollout;
-        let decision = decide(plan, status, &finding, now.wall);
-        Self {
-            left_seconds: status.left(plan).as_secs(),
-            next: audit::what_follows(&decision),
-            status: status.clone(),
-            plan: Plan::clone(plan),
-            finding,
-            verdict,
-        }
-    }
-}
 
 /// Something changed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -133,6 +90,7 @@ pub struct Parts {
 /// Moves rollouts; shared by all who steer or ask.
 pub struct Controller {
     store: Arc<dyn RolloutStore>,
+    archive: Archive,
     flags: Arc<FeatureFlags>,
     metrics: Arc<AiMetrics>,
     library: Library,
@@ -163,6 +121,7 @@ impl Controller {
     pub async fn open(parts: Parts) -> anyhow::Result<Arc<Self>> {
         let memory = Memory::load(&*parts.store).await?;
         let controller = Self {
+            archive: Archive::new(parts.store.clone()),
             store: parts.store,
             flags: parts.flags,
             metrics: parts.metrics,
@@ -251,92 +210,39 @@ impl Controller {
         self.changes.subscribe()
     }
 
-    /// All rollouts, the newest first.
+    /// What the store keeps of rollouts.
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// All rollouts as they are in force, the newest first.
     pub async fn list(&self) -> Result<Vec<Status>, ControlError> {
-        let stored = self.store.statuses().await;
-        let stored = stored.map_err(ControlError::Store)?;
+        let mut statuses = self.archive.list().await?;
         let inner = self.inner.lock();
-        stored
-            .iter()
-            .map(|stored| match inner.get(&stored.id) {
-                Some(rollout) => Ok(rollout.status.clone()),
-                None => stored.read().map_err(ControlError::Store),
-            })
-            .collect()
-    }
-
-    /// One rollout with its plan and evidence.
-    pub async fn get(&self, id: &str) -> Result<View, ControlError> {
-        let id = &*self.id_of(id).await?;
-        let now = self.world.now();
-        if let Some(rollout) = self.inner.lock().get(id) {
-            return Ok(View::of(rollout, now));
-        }
-        let stored = self.stored(id).await?;
-        let rollout = Rollout::from_stored(&stored).map_err(ControlError::Store)?;
-        Ok(View::of(&rollout, now))
-    }
-
-    /// Its history, oldest first.
-    pub async fn history(&self, id: &str) -> Result<Vec<AuditRow>, ControlError> {
-        let id = &*self.id_of(id).await?;
-        self.stored(id).await?;
-        self.store.audit(id).await.map_err(ControlError::Store)
-    }
-
-    /// Each decision with its evidence in words and figures, oldest first.
-    pub async fn why(&self, id: &str) -> Result<Vec<Explanation>, ControlError> {
-        let rows = self.history(id).await?;
-        Ok(rows.iter().map(audit::explain).collect())
-    }
-
-    /// The deployment log, as Markdown.
-    pub async fn report(&self, id: &str) -> Result<String, ControlError> {
-        let view = self.get(id).await?;
-        let rows = self.history(id).await?;
-        Ok(report::markdown(&view, &rows))
-    }
-
-    /// Folds the log of a rollout again, and compares.
-    pub async fn replay(&self, id: &str) -> Result<Replay, ControlError> {
-        let id = &*self.id_of(id).await?;
-        let replay = replay::replay(&*self.store, id).await;
-        let unknown = || ControlError::UnknownRollout { id: id.to_owned() };
-        replay.map_err(ControlError::Store)?.ok_or_else(unknown)
-    }
-
-    /// A whole id, as it is, or the one that begins so, in small or capital letters; whether there is
-    /// such a rollout shows later.
-    pub(super) async fn id_of<'a>(&self, id: &'a str) -> Result<Cow<'a, str>, ControlError> {
-        if id.is_empty() || self.inner.lock().get(id).is_some() {
-            return Ok(id.into());
-        }
-        let small = id.to_ascii_lowercase();
-        let id = if small == id {
-            Cow::from(id)
-        } else {
-            Cow::from(small)
-        };
-        if id.len() >= ID_LENGTH {
-            return Ok(id);
-        }
-        let stored = self.store.statuses().await.map_err(ControlError::Store)?;
-        let mut matches: Vec<_> = stored.into_iter().map(|it| it.id).collect();
-        matches.retain(|it| it.starts_with(&*id));
-        match &*matches {
-            [] => Ok(id),
-            [one] => Ok(one.clone().into()),
-            _ => {
-                matches.truncate(AMBIGUOUS);
-                let id = id.into_owned();
-                Err(ControlError::Ambiguous { id, matches })
+        for status in &mut statuses {
+            if let Some(rollout) = inner.get(&status.id) {
+                status.clone_from(&rollout.status);
             }
         }
+        Ok(statuses)
     }
 
-    async fn stored(&self, id: &str) -> Result<StoredRollout, ControlError> {
-        let stored = self.store.rollout(id).await.map_err(ControlError::Store)?;
-        stored.ok_or_else(|| ControlError::UnknownRollout { id: id.to_owned() })
+    /// One rollout as it is in force, with its plan and evidence.
+    pub async fn get(&self, id: &str) -> Result<View, ControlError> {
+        let id = &*self.id_of(id).await?;
+        let at = self.world.now().wall;
+        if let Some(rollout) = self.inner.lock().get(id) {
+            return Ok(View::of(rollout, at));
+        }
+        self.archive.get(id, at).await
+    }
+
+    /// A whole id. One that memory knows is not looked for, so that a lowering needs no store.
+    async fn id_of<'a>(&self, id: &'a str) -> Result<Cow<'a, str>, ControlError> {
+        if self.inner.lock().get(id).is_some() {
+            return Ok(id.into());
+        }
+        self.archive.whole_id(id).await
     }
 }
 

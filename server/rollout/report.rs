@@ -6,9 +6,9 @@ use chrono::SecondsFormat;
 
 use super::{
     audit::{after, capital, explain},
-    controller::View,
     finding::Arm,
     store::AuditRow,
+    view::View,
 };
 
 /// Writes the log.

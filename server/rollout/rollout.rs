@@ -14,6 +14,7 @@ mod transition;
 use std::{collections::HashSet, sync::Arc};
 
 use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 pub use self::{
@@ -122,8 +123,8 @@ impl Rollout {
     }
 
     /// What the plan's judge finds, and the evidence in figures.
-    pub fn judge(&self, now: Moment) -> (Finding, Verdict) {
-        self.ledger.judge(&self.plan, now.wall.timestamp_millis())
+    pub fn judge(&self, at: DateTime<Utc>) -> (Finding, Verdict) {
+        self.ledger.judge(&self.plan, at.timestamp_millis())
     }
 
     /// Folds an event, if it is this rollout's and not folded yet.

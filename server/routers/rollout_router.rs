@@ -322,7 +322,7 @@ async fn history(
     _: Context,
     input: WhichRollout,
 ) -> Result<Vec<HistoryEntry>, RpcError> {
-    let rows = controller.history(&input.id).await;
+    let rows = controller.archive().history(&input.id).await;
     let rows = rows.map_err(answers::refusal)?;
     Ok(rows.into_iter().map(HistoryEntry::new).collect())
 }
@@ -332,7 +332,8 @@ async fn why(
     _: Context,
     input: WhichRollout,
 ) -> Result<Vec<Explanation>, RpcError> {
-    controller.why(&input.id).await.map_err(answers::refusal)
+    let why = controller.archive().why(&input.id).await;
+    why.map_err(answers::refusal)
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -165,8 +165,7 @@ impl Controller {
 
     /// Why a rollout that decides about nothing any more cannot be changed.
     async fn replaced(&self, id: &str) -> Result<ControlError, ControlError> {
-        let stored = self.stored(id).await?;
-        let old = Rollout::from_stored(&stored).map_err(ControlError::Store)?;
+        let old = self.archive.rollout(id).await?;
         let inner = self.inner.lock();
         let heirs = inner
             .rollouts

@@ -30,6 +30,7 @@ use crate::{
         record::Damaged,
         rollout::CommandKind,
         status::{Hold, State},
+        store::{AuditRow, StoredRollout},
     },
 };
 
@@ -78,11 +79,21 @@ async fn a_good_candidate_goes_through_all_stages() {
     assert_eq!(rig.alerts(AlertKind::PromotionDue), 1);
     assert_eq!(rig.alerts(AlertKind::Promoted), 3);
     assert_eq!(rig.reborn().await.serves(), 0.0);
-    let replay = rig.controller.replay(&id).await.expect("a replay");
+    let replay = rig
+        .controller
+        .archive()
+        .replay(&id)
+        .await
+        .expect("a replay");
     assert!(replay.is_identical, "{replay:?}");
-    let report = rig.controller.report(&id).await.expect("a report");
+    let report = rig
+        .controller
+        .archive()
+        .report(&id, rig.controller.world.now().wall)
+        .await
+        .expect("a report");
     assert!(report.contains("| Approved | user:2 |"), "{report}");
-    let why = rig.controller.why(&id).await.expect("a history");
+    let why = rig.controller.archive().why(&id).await.expect("a history");
     assert!(why[1].text.contains("E of errors"), "{}", why[1].text);
 }
 
@@ -123,7 +134,12 @@ async fn a_failing_candidate_is_taken_back_from_every_state() {
             .filter(|it| **it == "rolled-back")
             .count();
         assert_eq!(rolled_back, 1, "{state}");
-        let replay = rig.controller.replay(&id).await.expect("a replay");
+        let replay = rig
+            .controller
+            .archive()
+            .replay(&id)
+            .await
+            .expect("a replay");
         assert!(replay.is_identical, "{state}: {replay:?}");
         let rig = rig.reborn().await;
         rig.second(0, |_| false).await;
@@ -187,7 +203,7 @@ async fn a_history_that_is_damaged_or_has_a_gap_is_never_the_same() {
     let whole = rig.store.0.lock().audit.clone();
     let replayed = async |rows: Vec<AuditRow>| {
         rig.store.0.lock().audit = rows;
-        rig.controller.replay(&id).await
+        rig.controller.archive().replay(&id).await
     };
     let replay = replayed(whole.clone()).await.expect("a replay");
     assert!(
@@ -204,7 +220,7 @@ async fn a_history_that_is_damaged_or_has_a_gap_is_never_the_same() {
     assert_eq!(decision.damage.as_deref(), Some(damage));
     assert!(!decision.same_verdict);
     assert_eq!(replay.remarks, [format!("of version 3, {damage}")]);
-    let why = rig.controller.why(&id).await.expect("reasons");
+    let why = rig.controller.archive().why(&id).await.expect("reasons");
     assert!(
         why[2].text.contains("The record is damaged"),
         "{}",
@@ -355,13 +371,18 @@ async fn what_has_ended_decides_until_it_is_let_go() {
     let again = rig.steer(&id, 3, "so", CommandKind::Release).await;
     assert!(matches!(again, Err(ControlError::Refused { .. })));
     assert_eq!(rig.actions(), ["started", "rolled-back", "released"]);
-    let why = rig.controller.why(&id).await.expect("a history");
+    let why = rig.controller.archive().why(&id).await.expect("a history");
     let last = &why[2].text;
     assert!(
         last.contains("to rolled-back, stage 1, 0 %, let go"),
         "{last}"
     );
-    let replay = rig.controller.replay(&id).await.expect("a replay");
+    let replay = rig
+        .controller
+        .archive()
+        .replay(&id)
+        .await
+        .expect("a replay");
     assert!(replay.is_identical, "{replay:?}");
 
     let rig = rig.reborn().await;
@@ -459,6 +480,11 @@ async fn fixed_thresholds_judge_where_the_plan_says_so() {
     rig.clock.pass(1_000);
     rig.controller.tick().await;
     assert_eq!(rig.status(&id).await.state, State::RolledBack);
-    let replay = rig.controller.replay(&id).await.expect("a replay");
+    let replay = rig
+        .controller
+        .archive()
+        .replay(&id)
+        .await
+        .expect("a replay");
     assert!(replay.is_identical, "{replay:?}");
 }

@@ -27,7 +27,7 @@ impl Rollout {
         if !self.is_live() || !self.is_open {
             return false;
         }
-        let (finding, _) = self.judge(now);
+        let (finding, _) = self.judge(now.wall);
         let Decision::RollBack(cause) = decide(&self.plan, &self.status, &finding, now.wall) else {
             return false;
         };
@@ -43,7 +43,7 @@ impl Rollout {
     /// not: looks take care of it.
     pub fn step(&mut self, passed: Duration, now: Moment, world: &World) -> Option<Transition> {
         self.status.soak(passed);
-        let (finding, _) = self.judge(now);
+        let (finding, _) = self.judge(now.wall);
         if finding.level >= Level::Watch {
             self.status.clear_since = None;
         } else if self.status.clear_since.is_none() {

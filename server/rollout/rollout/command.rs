@@ -93,7 +93,7 @@ impl Rollout {
 
     fn wanted(&self, kind: CommandKind, now: Moment) -> Result<Turn, String> {
         let (state, share) = (self.status.state, self.status.share);
-        let finding = || self.judge(now).0;
+        let finding = || self.judge(now.wall).0;
         match (kind, state) {
             (CommandKind::Pause, State::Paused) => Err("it is paused already".into()),
             (CommandKind::Pause, _) => Ok(Turn::State(State::Paused)),

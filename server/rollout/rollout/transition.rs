@@ -110,7 +110,7 @@ impl Rollout {
     /// Works out a change.
     pub fn turn(&self, turn: Turn, by: Author<'_>, now: Moment, world: &World) -> Transition {
         let mut rollout = self.clone();
-        let (finding, verdict) = self.judge(now);
+        let (finding, verdict) = self.judge(now.wall);
         let status = &mut rollout.status;
         let step = match turn {
             Turn::State(state) => {

@@ -16,7 +16,6 @@ use crate::{
     },
     rollout::{
         audit::capital,
-        controller::View,
         errors::ControlError,
         evidence::{EvidencePlan, Level, Verdict},
         finding::{Alarm, Arm, Finding, Proof},
@@ -25,6 +24,7 @@ use crate::{
         rollout::CommandKind,
         simulate::planner::{self, PlannedStage, Sight, StageSight},
         status::{Models, State, Status},
+        view::View,
     },
 };
 

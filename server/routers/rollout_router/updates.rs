@@ -134,7 +134,7 @@ impl Follower {
                 self.told.insert(status.id.clone(), status.version);
                 continue;
             }
-            for row in self.controller.history(&status.id).await? {
+            for row in self.controller.archive().history(&status.id).await? {
                 let entry = HistoryEntry::new(row);
                 let place = Place::of(status, &entry);
                 if entry.version > told {

@@ -69,7 +69,12 @@ async fn a_start_that_takes_users_back_has_to_be_meant() {
         ControlError::Refused { why, .. } => assert!(why.contains(&heir.id), "{why}"),
         other => panic!("{other}"),
     }
-    let why = rig.controller.why(&onwards.id).await.expect("a history");
+    let why = rig
+        .controller
+        .archive()
+        .why(&onwards.id)
+        .await
+        .expect("a history");
     for words in [
         "\nModels: control shiny; candidate glossy.",
         "from `shiny` to `glossy`",

@@ -97,6 +97,7 @@ impl Crowd {
         let replay = self
             .rig
             .controller
+            .archive()
             .replay(&self.id)
             .await
             .expect("a replay");

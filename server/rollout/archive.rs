@@ -1,0 +1,119 @@
+//! What the store keeps of rollouts, for whoever only reads: a server's procedures, and commands that
+//! need no server.
+//!
+//! A controller's memory is ahead of it by a tick's changes and some seconds of evidence.
+
+use std::{borrow::Cow, sync::Arc};
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    audit::{self, Explanation},
+    errors::ControlError,
+    replay::{self, Replay},
+    report,
+    rollout::Rollout,
+    status::Status,
+    store::{AuditRow, RolloutStore},
+    view::View,
+};
+
+/// Characters of a UUID.
+const ID_LENGTH: usize = 36;
+/// Ids that are named where the beginning of one is not enough.
+const AMBIGUOUS: usize = 5;
+
+/// Reads rollouts. Wherever an id is asked for, its beginning is enough if no other begins so.
+#[derive(Clone)]
+pub struct Archive {
+    store: Arc<dyn RolloutStore>,
+}
+
+impl Archive {
+    /// An archive over a store.
+    pub fn new(store: Arc<dyn RolloutStore>) -> Self {
+        Self { store }
+    }
+
+    /// All rollouts, the newest first.
+    pub async fn list(&self) -> Result<Vec<Status>, ControlError> {
+        let stored = self.store.statuses().await.map_err(ControlError::Store)?;
+        let statuses = stored.iter().map(|stored| stored.read());
+        statuses
+            .collect::<anyhow::Result<_>>()
+            .map_err(ControlError::Store)
+    }
+
+    /// One rollout with what its traffic proves at a moment.
+    pub async fn get(&self, id: &str, at: DateTime<Utc>) -> Result<View, ControlError> {
+        Ok(View::of(&self.rollout(id).await?, at))
+    }
+
+    /// One rollout, whole.
+    pub async fn rollout(&self, id: &str) -> Result<Rollout, ControlError> {
+        let id = &*self.whole_id(id).await?;
+        let stored = self.store.rollout(id).await.map_err(ControlError::Store)?;
+        match stored {
+            Some(stored) => Rollout::from_stored(&stored).map_err(ControlError::Store),
+            None => Err(ControlError::UnknownRollout { id: id.to_owned() }),
+        }
+    }
+
+    /// Its history, oldest first.
+    pub async fn history(&self, id: &str) -> Result<Vec<AuditRow>, ControlError> {
+        let id = &*self.whole_id(id).await?;
+        let rows = self.store.audit(id).await.map_err(ControlError::Store)?;
+        if rows.is_empty() {
+            // A start is in it, so there is no such rollout, or its history is gone.
+            self.rollout(id).await?;
+        }
+        Ok(rows)
+    }
+
+    /// Each decision with its evidence in words and figures, oldest first.
+    pub async fn why(&self, id: &str) -> Result<Vec<Explanation>, ControlError> {
+        let rows = self.history(id).await?;
+        Ok(rows.iter().map(audit::explain).collect())
+    }
+
+    /// The deployment log, as Markdown, with the figures of a moment.
+    pub async fn report(&self, id: &str, at: DateTime<Utc>) -> Result<String, ControlError> {
+        let view = self.get(id, at).await?;
+        let rows = self.history(&view.status.id).await?;
+        Ok(report::markdown(&view, &rows))
+    }
+
+    /// Folds the log of a rollout again, and compares.
+    pub async fn replay(&self, id: &str) -> Result<Replay, ControlError> {
+        let id = &*self.whole_id(id).await?;
+        let replay = replay::replay(&*self.store, id).await;
+        let unknown = || ControlError::UnknownRollout { id: id.to_owned() };
+        replay.map_err(ControlError::Store)?.ok_or_else(unknown)
+    }
+
+    /// The id that begins so, in small or capital letters. A whole one stays as it is; whether there is
+    /// such a rollout shows later.
+    pub async fn whole_id<'a>(&self, id: &'a str) -> Result<Cow<'a, str>, ControlError> {
+        let small = id.to_ascii_lowercase();
+        let id = if small == id {
+            Cow::from(id)
+        } else {
+            Cow::from(small)
+        };
+        if id.is_empty() || id.len() >= ID_LENGTH {
+            return Ok(id);
+        }
+        let stored = self.store.statuses().await.map_err(ControlError::Store)?;
+        let mut matches: Vec<_> = stored.into_iter().map(|it| it.id).collect();
+        matches.retain(|it| it.starts_with(&*id));
+        match &*matches {
+            [] => Ok(id),
+            [one] => Ok(one.clone().into()),
+            _ => {
+                matches.truncate(AMBIGUOUS);
+                let id = id.into_owned();
+                Err(ControlError::Ambiguous { id, matches })
+            }
+        }
+    }
+}
