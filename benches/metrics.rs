@@ -13,8 +13,9 @@ use std::{
 use chrono::DateTime;
 use modelramp::{
     _core::{assignment::Variant, units::Microdollars},
-    ai_metrics::{AiMetrics, Event, Outcome, window::Minutes},
+    ai_metrics::{AiMetrics, window::Minutes},
     providers::fault::FaultKind,
+    recording::{Event, Log, Outcome},
 };
 
 /// A moment that is on no edge of anything.
@@ -163,7 +164,8 @@ fn record() {
     line("record, longest", &format!("{:?}", each[EVENTS - 1]), "");
 
     // As in the server: what was recorded is taken out and counted every second.
-    let metrics = AiMetrics::drained();
+    let log = Arc::new(Log::default());
+    let metrics = AiMetrics::over(log.clone());
     let mut busy = Duration::ZERO;
     // 6,300 a second is what the fastest gateway known to us reaches on a core.
     for second in 0..3 {
@@ -176,7 +178,7 @@ fn record() {
         }
         busy += started.elapsed();
         metrics.settle();
-        drop(metrics.drain());
+        drop(log.take());
         std::thread::sleep(Duration::from_secs(1).saturating_sub(started.elapsed()));
     }
     let mean = busy.as_nanos() / (3 * 6_300);

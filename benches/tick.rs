@@ -24,8 +24,9 @@ use modelramp::{
         feature_flags::FeatureFlags,
         units::Microdollars,
     },
-    ai_metrics::{AiMetrics, Event, Outcome},
+    ai_metrics::AiMetrics,
     providers::fault::FaultKind,
+    recording::{Attempted, Event, Log, Outcome},
     rollout::{
         controller::{Controller, Parts, Wishes, World},
         plan::{Known, Library},
@@ -110,11 +111,13 @@ impl Rig {
         let clock = Arc::new(AtomicU64::new(0));
         let storage = Storage::open(&url).await?;
         let flags = Arc::new(FeatureFlags::new(config.flags));
-        let metrics = Arc::new(AiMetrics::drained());
+        let log = Arc::new(Log::default());
+        let metrics = Arc::new(AiMetrics::over(log.clone()));
         let controller = Controller::open(Parts {
             store: Arc::new(storage.clone()),
             flags: flags.clone(),
             metrics: metrics.clone(),
+            log,
             library: Library::default(),
             known: Known::default(),
             world: world(clock.clone()),
@@ -161,15 +164,11 @@ impl Rig {
             let subject = Subject::User(user);
             let assigned = self.flags.assign(&task, Some(&subject));
             let variant = assigned.decision.variant;
-            self.metrics.record(Event {
-                at_ms,
+            let attempt = Event::of_attempt(Attempted {
                 request_id: format!("0193f0c2-0000-7000-8000-{random:012x}").into(),
-                user_id: Some(user),
-                seq: 0,
-                subject: Some(subject.key()),
+                subject: Some(&subject),
                 rollout: assigned.rollout.and_then(|rollout| rollout.judged_as()),
                 counted: true,
-                was_open: false,
                 model: match variant {
                     Variant::Control => "gemma-3-27b".into(),
                     Variant::Candidate => "glm-4.5-air-free".into(),
@@ -177,6 +176,9 @@ impl Rig {
                 task: task.into(),
                 variant,
                 position: 0,
+            });
+            self.metrics.record(Event {
+                at_ms,
                 latency_ms: 300.0 + (random % 3_000) as f64,
                 first_token_ms: Some(100.0),
                 prompt_tokens: 300,
@@ -187,6 +189,7 @@ impl Rig {
                 } else {
                     Outcome::Success
                 },
+                ..attempt
             });
         }
     }

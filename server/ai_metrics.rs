@@ -1,4 +1,4 @@
-//! One event per attempt at a model, kept in sliding windows, summed up and judged.
+//! The events of attempts at models, kept in sliding windows, summed up and judged.
 //!
 //! The newest 10,000 events are kept as they are, sorted by time; older ones are counted by second,
 //! minute and hour. A window that starts after the newest counted event is therefore
@@ -11,18 +11,15 @@
 //! `history` may take `recent`, never the other way round but by trying.
 //!
 //! Cancelled attempts are no requests: they are stored and in the counters of [`exposition`], but in
-//! no window. A failure is an attempt that met a fault. What is told to rollouts alone (see [`event`])
-//! is stored, and counted nowhere here.
+//! no window. A failure is an attempt that met a fault. What only rollouts want to know is
+//! appended to the log of [`recording`](crate::recording) and is in no window.
 
 pub mod distribution;
-pub mod event;
 pub mod exposition;
 pub mod feed;
 pub mod health;
 pub mod histogram;
 mod history;
-mod outbox;
-mod running;
 pub mod summary;
 pub mod window;
 
@@ -31,21 +28,16 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
-use chrono::{DateTime, Utc};
-use parking_lot::{Mutex, MutexGuard};
-use tokio::{sync::Notify, time::Instant};
-
-pub use self::event::{Event, Outcome};
 use self::{
     distribution::EXACT_LIMIT,
     exposition::ModelSeries,
     history::{Edge, History},
-    outbox::{Drained, Outbox},
-    running::Running,
     summary::Summary,
     window::{Builder, Minutes, Sample, Window},
 };
+use crate::recording::{Event, Log, Outcome};
+use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
 
 /// Events beyond the newest that may wait to be counted. [`AiMetrics::settle`], which the recorder
 /// calls every second, keeps a busy server below this; without it, every so many events one call
@@ -56,23 +48,12 @@ const MODELS_LIMIT: usize = 1_000;
 /// The name of all further models.
 const OTHER_MODELS: &str = "(other)";
 
-/// Where events are kept beyond the process.
-#[async_trait]
-pub trait EventStore: Send + Sync {
-    /// Adds events, all or none.
-    async fn append(&self, events: &[Event]) -> anyhow::Result<()>;
-    /// All events at or after this time (milliseconds since 1970), oldest first.
-    async fn since(&self, at_ms: i64) -> anyhow::Result<Vec<Event>>;
-}
-
 /// The windows; shared by everything that records or reads.
 pub struct AiMetrics {
     recent: Mutex<Recent>,
     history: Mutex<History>,
-    /// Taken before `recent` where both are needed, so that a late attempt is told before it ends.
-    running: Mutex<Running>,
-    /// Wakes whoever takes events out.
-    arrival: Notify,
+    /// Where recorded events go on to.
+    log: Option<Arc<Log>>,
 }
 
 /// What recording touches.
@@ -82,8 +63,6 @@ struct Recent {
     /// When the newest sample that has been counted happened.
     counted_until: Option<i64>,
     models: Models,
-    /// Where there is a recorder.
-    outbox: Option<Outbox>,
 }
 
 impl AiMetrics {
@@ -92,42 +71,25 @@ impl AiMetrics {
         Self::build(None)
     }
 
-    /// Windows whose events somebody else takes out and stores, by [`AiMetrics::drain`].
-    pub fn drained() -> Self {
-        Self::build(Some(Outbox::default()))
+    /// Windows of events that go on to a log.
+    pub fn over(log: Arc<Log>) -> Self {
+        Self::build(Some(log))
     }
 
-    /// Takes out the events that were recorded since the last time, in order. What was dropped
-    /// because too many were waiting is told to the log.
-    pub fn drain(&self) -> Vec<Event> {
-        let Drained { events, dropped } = self.outbox(Outbox::drain).unwrap_or_default();
-        if dropped > 0 {
-            tracing::error!(dropped, "events were not stored: too many were waiting");
-        }
-        events
+    /// Where recorded events go on to, if anywhere.
+    pub fn log(&self) -> Option<&Arc<Log>> {
+        self.log.as_ref()
     }
 
-    /// Events that wait to be taken out.
-    pub fn waiting(&self) -> usize {
-        self.outbox(|outbox| outbox.len()).unwrap_or_default()
-    }
-
-    /// Resolves when an event waits to be taken out.
-    pub async fn recorded_any(&self) {
-        self.arrival.notified().await;
-    }
-
-    fn build(outbox: Option<Outbox>) -> Self {
+    fn build(log: Option<Arc<Log>>) -> Self {
         Self {
             recent: Mutex::new(Recent {
                 samples: VecDeque::new(),
                 counted_until: None,
                 models: Models::default(),
-                outbox,
             }),
             history: Mutex::new(History::new()),
-            running: Mutex::default(),
-            arrival: Notify::new(),
+            log,
         }
     }
 
@@ -144,36 +106,9 @@ impl AiMetrics {
         let model = recent.models.id(&event.model);
         recent.models.series(model).count(&event);
         recent.insert(model, &event);
-        if let Some(outbox) = &mut recent.outbox {
-            outbox.push(event);
-            self.arrival.notify_one();
-        }
         self.settle_at_limit(recent);
-    }
-
-    /// Notes that an attempt begins, where a rollout counts it; [`AiMetrics::close`] takes the number.
-    pub fn begin(&self, event: &Event, started: Instant) -> Option<u64> {
-        self.running.lock().begin(event, started)
-    }
-
-    /// Lets an attempt go that was noted and has ended; whether it was told to be open. Its event is
-    /// recorded when it is known whose fault its end was.
-    pub fn close(&self, number: u64) -> bool {
-        self.running.lock().end(number)
-    }
-
-    /// Tells of a rollout's attempts that are open after `limit_ms`, each once.
-    pub fn tell_late(&self, rollout: &str, limit_ms: f64, at_ms: i64, now: Instant) {
-        let mut running = self.running.lock();
-        for event in running.late(rollout, limit_ms, at_ms, now) {
-            self.note(event);
-        }
-    }
-
-    /// Hands on what only rollouts want to know; it is stored, and no part of any window.
-    pub fn note(&self, event: Event) {
-        if self.outbox(|outbox| outbox.push(event)).is_some() {
-            self.arrival.notify_one();
+        if let Some(log) = &self.log {
+            log.append(event);
         }
     }
 
@@ -268,10 +203,6 @@ impl AiMetrics {
         self.recent.lock().take_old(&mut old);
         history.add(&old);
         history.return_buffer(old);
-    }
-
-    fn outbox<R>(&self, use_it: impl FnOnce(&mut Outbox) -> R) -> Option<R> {
-        self.recent.lock().outbox.as_mut().map(use_it)
     }
 }
 

@@ -21,15 +21,16 @@ use crate::{
         auth::Authenticator, call_limits::CallLimits, config::Config, feature_flags::FeatureFlags,
         http_client, registry::Registry, site::Site, tasks::Tasks,
     },
-    ai_metrics::{AiMetrics, Event, Outcome},
+    ai_metrics::AiMetrics,
     alerting::Dispatcher,
-    chat::{self, Chat, RatedAnswer, store::Rating},
+    chat::{self, Chat},
     live_flags::LiveFlags,
     model_router::{Clients, ModelRouter, catalog::Catalog},
     providers::{
         openrouter,
         sandbox::{Sandbox, SandboxPlan},
     },
+    recording::Log,
     rollout::{
         arms::PerArm,
         controller::{self, Controller, World},
@@ -113,7 +114,8 @@ impl App {
         )
         .await
         .context("cannot read the kill switch and the live share")?;
-        let metrics = Arc::new(AiMetrics::drained());
+        let log = Arc::new(Log::default());
+        let metrics = Arc::new(AiMetrics::over(log.clone()));
         let filling = Filling::prepare(&storage, &metrics, Utc::now()).await?;
         tasks.spawn(filling.clone().run(tasks.stopping()));
         let sandbox = if catalog.needs_sandbox() {
@@ -169,13 +171,14 @@ impl App {
         let gauges = Gauges {
             flags: flags.clone(),
             tasks: known.tasks.clone().unwrap_or_default(),
-            metrics: metrics.clone(),
+            log: log.clone(),
             bounds: bounds.clone(),
         };
         let controller = Controller::open(controller::Parts {
             store: store.clone(),
             flags: flags.clone(),
             metrics: metrics.clone(),
+            log: log.clone(),
             library: Library::load(config.rollout.plans.as_deref(), &known)?,
             known,
             world: World::real(),
@@ -183,11 +186,13 @@ impl App {
         })
         .await
         .context("cannot read the rollouts")?;
-        let chat = Chat::new(store.clone(), models.clone(), config.chat.clone());
-        let chat = Arc::new(chat.on_rating({
-            let metrics = metrics.clone();
-            move |rated| metrics.note(rating_event(rated))
-        }));
+        let chat = Chat::new(
+            store.clone(),
+            models.clone(),
+            config.chat.clone(),
+            log.clone(),
+        );
+        let chat = Arc::new(chat);
 
         let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
         let mut registry = Registry::new(tasks.clone());
@@ -366,32 +371,6 @@ pub fn contract() -> Registry {
     let mut registry = Registry::default();
     routers::register(&mut registry, None);
     registry
-}
-
-/// A rating as rollouts are told of it.
-fn rating_event(RatedAnswer { origin, rating, at }: RatedAnswer) -> Event {
-    Event {
-        at_ms: at.timestamp_millis(),
-        request_id: origin.request_id,
-        user_id: None,
-        seq: 0,
-        subject: Some(origin.subject),
-        rollout: origin.rollout,
-        counted: true,
-        was_open: false,
-        model: origin.model,
-        task: origin.task,
-        variant: origin.variant,
-        position: 0,
-        latency_ms: 0.0,
-        first_token_ms: None,
-        prompt_tokens: 0,
-        completion_tokens: 0,
-        cost: Default::default(),
-        outcome: Outcome::Rated {
-            good: rating == Rating::Good,
-        },
-    }
 }
 
 /// Resolves on SIGTERM or ctrl-c.

@@ -19,7 +19,6 @@ use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use self::rate::RatedAnswer;
 use self::{
     rate_limit::RateLimiter,
     store::{Conversation, ConversationStore, ConversationSummary, Message, Origin},
@@ -34,6 +33,7 @@ use crate::{
     },
     model_router::{Answer, Call, ModelRouter, Route, RouteError, told::Told},
     providers::fault::FaultKind,
+    recording::Log,
 };
 
 /// Whoever finds a model and gets its answer.
@@ -76,15 +76,16 @@ pub struct Chat {
     turns: Mutex<HashSet<i64>>,
     twins: Twins,
     config: ChatConfig,
-    on_rating: Box<dyn Fn(RatedAnswer) + Send + Sync>,
+    log: Arc<Log>,
 }
 
 impl Chat {
-    /// A chat over a store and a source of answers.
+    /// A chat over a store and a source of answers, which appends ratings to a log.
     pub fn new(
         store: Arc<dyn ConversationStore>,
         answerer: Arc<dyn Answerer>,
         config: ChatConfig,
+        log: Arc<Log>,
     ) -> Self {
         Self {
             store,
@@ -93,14 +94,8 @@ impl Chat {
             turns: Mutex::default(),
             twins: Twins::default(),
             config,
-            on_rating: Box::new(|_| {}),
+            log,
         }
-    }
-
-    /// Tells each user's first rating of each answer, for what judges models by it.
-    pub fn on_rating(mut self, tell: impl Fn(RatedAnswer) + Send + Sync + 'static) -> Self {
-        self.on_rating = Box::new(tell);
-        self
     }
 
     /// A user's conversations, the latest first.

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod live_flags;
 pub mod model_router;
 pub mod providers;
+pub mod recording;
 pub mod rollout;
 pub mod routers;
 pub mod schema;

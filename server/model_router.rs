@@ -27,12 +27,13 @@ use self::{
 };
 use crate::{
     _core::{assignment::Subject, feature_flags::FeatureFlags, suggest::hint},
-    ai_metrics::{AiMetrics, Event},
+    ai_metrics::AiMetrics,
     providers::{
         ChatRequest, Completion, Delta,
         fault::{Fault, FaultKind},
         openai_compatible::{ClientError, OpenAiCompatible, http_client},
     },
+    recording::Event,
 };
 
 /// One request, to be put to the models of a [`Route`].
@@ -121,11 +122,11 @@ pub trait Recorder: Send + Sync {
 
 impl Recorder for AiMetrics {
     fn begin(&self, event: &Event, started: Instant) -> Option<u64> {
-        Self::begin(self, event, started)
+        self.log()?.begin(event, started)
     }
 
     fn close(&self, number: u64) -> bool {
-        Self::close(self, number)
+        self.log().is_some_and(|log| log.close(number))
     }
 
     fn record(&self, event: Event) {

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use metrics::{Counter, Histogram, SharedString, Unit};
 
-use super::{
-    event::{Event, Outcome},
-    window::PerVariant,
+use super::window::PerVariant;
+use crate::{
+    _core::assignment::Variant,
+    recording::{Event, Outcome},
 };
-use crate::_core::assignment::Variant;
 
 /// Tasks of a model beyond which no new ones are exposed; a catalog has a dozen.
 const TASKS_LIMIT: usize = 100;
@@ -134,8 +134,7 @@ impl Series {
 mod tests {
     use super::*;
     use crate::{
-        ai_metrics::{AiMetrics, event::tests::event},
-        providers::fault::FaultKind,
+        ai_metrics::AiMetrics, providers::fault::FaultKind, recording::event::tests::event,
     };
     use metrics_util::debugging::{DebugValue, DebuggingRecorder};
 

@@ -78,7 +78,7 @@ impl SummaryFeed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ai_metrics::event::tests::event;
+    use crate::recording::event::tests::event;
     use futures::{FutureExt, StreamExt};
     use std::pin::Pin;
 

@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn an_empty_summary_shows_a_rate_of_errors_and_no_share_of_answers() {
-        let lines = AiMetrics::drained()
+        let lines = AiMetrics::new()
             .summary(Minutes::HOUR, DateTime::UNIX_EPOCH)
             .lines();
         assert!(lines.contains(&"Successful:         0 (n/a)".to_owned()));

@@ -12,7 +12,8 @@ use crate::{
         config::{Config, ProxyHeader},
         feature_flags::FeatureFlags,
     },
-    ai_metrics::{self, AiMetrics},
+    ai_metrics,
+    recording::Log,
     transport::{bounds::Bounds, metrics::Readers},
 };
 
@@ -65,7 +66,7 @@ fn describe() {
 pub(super) struct Gauges {
     pub(super) flags: Arc<FeatureFlags>,
     pub(super) tasks: Vec<String>,
-    pub(super) metrics: Arc<AiMetrics>,
+    pub(super) log: Arc<Log>,
     pub(super) bounds: Bounds,
 }
 
@@ -80,7 +81,7 @@ impl Gauges {
         }
         let killed = self.flags.live().steered.killed;
         metrics::gauge!("kill_switch").set(f64::from(u8::from(killed)));
-        metrics::gauge!("ai_events_waiting").set(self.metrics.waiting() as f64);
+        metrics::gauge!("ai_events_waiting").set(self.log.waiting() as f64);
         metrics::gauge!("connections_open").set(self.bounds.connections.count() as f64);
         RECORDER.render()
     }

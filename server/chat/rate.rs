@@ -1,26 +1,18 @@
-//! What users think of answers: stored, and told once to whoever judges models by it.
+//! What users think of answers: stored, and appended to the log for the rollout that is judged by it.
 //!
-//! A user may change a rating. The last one is what is kept, and only the first is told: what judges
+//! A user may change a rating. The last one is what is kept, and only the first is appended: what judges
 //! candidates must not be moved by one person who clicks many times.
 
 use chrono::{DateTime, Utc};
 
 use super::{
     Chat, ChatError,
-    store::{MessageRole, Origin, Rated, Rating},
+    store::{MessageRole, Rated, Rating},
 };
-use crate::_core::auth::User;
-
-/// A user's first rating of an answer that a rollout's arm gave.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RatedAnswer {
-    /// What wrote the answer; its `rollout` is there.
-    pub origin: Origin,
-    /// What the user thinks.
-    pub rating: Rating,
-    /// When.
-    pub at: DateTime<Utc>,
-}
+use crate::{
+    _core::auth::User,
+    recording::{self, Event},
+};
 
 impl Chat {
     /// Keeps what a user thinks of an answer in a conversation of theirs.
@@ -39,12 +31,17 @@ impl Chat {
         match (rated.await?, origin) {
             (Rated::Gone, _) => Err(ChatError::NoMessage),
             (Rated::First, Some(origin)) => {
-                if origin.rollout.is_some() {
-                    (self.on_rating)(RatedAnswer {
-                        origin,
-                        rating,
-                        at: now,
-                    });
+                if let Some(rollout) = origin.rollout {
+                    self.log.append(Event::rated(recording::Rated {
+                        at_ms: now.timestamp_millis(),
+                        request_id: origin.request_id,
+                        subject: origin.subject,
+                        rollout,
+                        model: origin.model,
+                        task: origin.task,
+                        variant: origin.variant,
+                        good: rating == Rating::Good,
+                    }));
                 }
                 Ok(())
             }

@@ -10,12 +10,11 @@ use tokio::time::Instant;
 
 use super::{Call, Recorder, Route, catalog::Model};
 use crate::{
-    _core::assignment::Subject,
-    ai_metrics::{Event, Outcome},
     providers::{
         Usage,
         fault::{Elsewhere, Fault, FaultKind},
     },
+    recording::{Attempted, Event, Outcome},
 };
 
 /// An attempt under way; recorded when it ends or is dropped.
@@ -38,29 +37,16 @@ impl Attempt {
         position: usize,
     ) -> Self {
         let started = Instant::now();
-        let event = Event {
-            at_ms: 0,
+        let event = Event::of_attempt(Attempted {
             request_id: call.request_id.clone(),
-            user_id: match route.subject {
-                Some(Subject::User(id)) => Some(id),
-                _ => None,
-            },
-            seq: 0,
-            subject: route.subject.as_ref().map(Subject::key),
+            subject: route.subject.as_ref(),
             rollout: route.judged_as(),
             counted: route.is_counted(position),
-            was_open: false,
             model: model.name.clone(),
             task: route.task.clone(),
             variant: route.variant,
-            position: u8::try_from(position).unwrap_or(u8::MAX),
-            latency_ms: 0.0,
-            first_token_ms: None,
-            prompt_tokens: 0,
-            completion_tokens: 0,
-            cost: Default::default(),
-            outcome: Outcome::Cancelled,
-        };
+            position,
+        });
         Self {
             metrics: metrics.clone(),
             model: model.clone(),

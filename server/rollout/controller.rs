@@ -1,6 +1,6 @@
 //! Reads, decides, applies, records.
 //!
-//! One loop takes the recorded events out of [`AiMetrics`], numbers and folds them, decides, and
+//! One loop takes the events out of the [`Log`], numbers and folds them, decides, and
 //! writes all of it in one transaction: events, evidence, statuses, history, alerts. Two rules keep
 //! people safe whatever the disk does:
 //!
@@ -46,7 +46,7 @@ use super::{
     store::{Fence, RolloutStore},
     view::View,
 };
-use crate::{_core::feature_flags::FeatureFlags, ai_metrics::AiMetrics};
+use crate::{_core::feature_flags::FeatureFlags, ai_metrics::AiMetrics, recording::Log};
 
 /// Between two looks at new events, at least.
 const GAP: Duration = Duration::from_millis(100);
@@ -75,8 +75,10 @@ pub struct Parts {
     pub store: Arc<dyn RolloutStore>,
     /// Where shares are published.
     pub flags: Arc<FeatureFlags>,
-    /// Where events come from; made by [`AiMetrics::drained`].
+    /// What is settled once a second.
     pub metrics: Arc<AiMetrics>,
+    /// Where events come from.
+    pub log: Arc<Log>,
     /// Plans by name.
     pub library: Library,
     /// Names that plans may use.
@@ -93,6 +95,7 @@ pub struct Controller {
     archive: Archive,
     flags: Arc<FeatureFlags>,
     metrics: Arc<AiMetrics>,
+    log: Arc<Log>,
     library: Library,
     known: Known,
     world: World,
@@ -125,6 +128,7 @@ impl Controller {
             store: parts.store,
             flags: parts.flags,
             metrics: parts.metrics,
+            log: parts.log,
             library: parts.library,
             known: parts.known,
             world: parts.world,
@@ -152,7 +156,7 @@ impl Controller {
                 () = &mut stop => break,
                 _ = ticks.tick() => true,
                 () = self.hurry.notified() => true,
-                () = self.metrics.recorded_any() => false,
+                () = self.log.appended() => false,
             };
             if is_due || self.look() {
                 self.metrics.settle();

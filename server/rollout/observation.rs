@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     _core::{assignment::Variant, units::Percent},
-    ai_metrics::{Event, Outcome},
     providers::fault::FaultKind,
+    recording::{Event, Outcome},
 };
 
 /// What evidence counts of an event: `None` where it speaks against nobody.

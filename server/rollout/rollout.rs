@@ -35,8 +35,8 @@ use crate::{
         feature_flags::{Ended, LiveRollout},
         units::Percent,
     },
-    ai_metrics::Event,
     alerting::Alert,
+    recording::Event,
 };
 
 /// How often evidence is stored where nothing else asks for it. Events are stored with every tick,

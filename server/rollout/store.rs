@@ -10,7 +10,7 @@ use super::{
     record::{Action, Damaged, Record, Standing},
     status::Status,
 };
-use crate::{_core::actor::Actor, ai_metrics::Event, alerting::Alert};
+use crate::{_core::actor::Actor, alerting::Alert, recording::Event};
 
 /// A rollout as it is stored.
 #[derive(Clone, Debug, PartialEq)]

@@ -13,8 +13,8 @@ use sqlx::QueryBuilder;
 use super::{Storage, db::Write, from_name, name};
 use crate::{
     _core::{assignment::Subject, units::Microdollars},
-    ai_metrics::{Event, EventStore, Outcome},
     providers::fault::FaultKind,
+    recording::{Event, EventStore, Outcome},
     rollout::evidence::UserHistory,
 };
 

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     _core::actor::Actor,
-    ai_metrics::Event,
+    recording::Event,
     rollout::{
         evidence::UserHistory,
         record::{Action, Record},

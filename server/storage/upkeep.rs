@@ -17,7 +17,8 @@ use sqlx::QueryBuilder;
 use super::{Storage, db::Write, from_name, name};
 use crate::{
     _core::{assignment::Variant, units::Microdollars},
-    ai_metrics::{Event, Outcome, histogram::Histogram},
+    ai_metrics::histogram::Histogram,
+    recording::{Event, Outcome},
 };
 
 /// How long events of a rollout stay after its end.

@@ -18,8 +18,9 @@ use modelramp::{
         tasks::Tasks,
         units::{Microdollars, Percent},
     },
-    ai_metrics::{AiMetrics, Event, Outcome, health::Status, summary::Summary, window::Minutes},
+    ai_metrics::{AiMetrics, health::Status, summary::Summary, window::Minutes},
     providers::fault::FaultKind,
+    recording::{Event, Log, Outcome},
     routers::ai_metrics_router::{self, State},
 };
 use proptest::prelude::*;
@@ -343,35 +344,38 @@ mod windows {
     }
 }
 
-mod outbox {
+mod log {
     use super::*;
 
     #[test]
     fn what_is_recorded_is_taken_out_once_and_in_order() {
-        let metrics = AiMetrics::drained();
+        let log = Arc::new(Log::default());
+        let metrics = AiMetrics::over(log.clone());
         for at in [NOW + 2, NOW, NOW + 1] {
             metrics.record(event(at, 10.0));
         }
-        let times: Vec<_> = metrics.drain().iter().map(|event| event.at_ms).collect();
+        let times: Vec<_> = log.take().iter().map(|event| event.at_ms).collect();
         assert_eq!(times, [NOW + 2, NOW, NOW + 1]);
-        assert!(metrics.drain().is_empty());
+        assert!(log.take().is_empty());
     }
 
     #[test]
     fn what_is_restored_is_not_taken_out_again() {
-        let metrics = AiMetrics::drained();
+        let log = Arc::new(Log::default());
+        let metrics = AiMetrics::over(log.clone());
         metrics.restore([event(NOW, 10.0)]);
-        assert!(metrics.drain().is_empty());
+        assert!(log.take().is_empty());
         assert_eq!(metrics.summary(Minutes::HOUR, time(NOW)).total_requests, 1);
     }
 
     #[test]
     fn memory_is_bounded_where_nobody_takes_events_out() {
-        let metrics = AiMetrics::drained();
+        let log = Arc::new(Log::default());
+        let metrics = AiMetrics::over(log.clone());
         for at in 0..100_010 {
             metrics.record(event(NOW + at, 10.0));
         }
-        assert_eq!(metrics.drain().len(), 100_000);
+        assert_eq!(log.take().len(), 100_000);
     }
 }
 

@@ -12,11 +12,12 @@ use modelramp::{
         units::{Microdollars, Percent},
     },
     ai_metrics::{
-        AiMetrics, Event, Outcome,
+        AiMetrics,
         health::{Figures, Health, Recommendation},
         window::Minutes,
     },
     providers::fault::FaultKind,
+    recording::{Event, Outcome},
 };
 use serde_json::{Map, Value, json};
 

@@ -12,10 +12,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("alerting", &["_core"]),
     ("live_flags", &["_core", "alerting"]),
     ("providers", &["_core"]),
-    ("ai_metrics", &["_core", "providers"]),
-    ("rollout", &["_core", "ai_metrics", "alerting", "providers"]),
-    ("model_router", &["_core", "providers", "ai_metrics"]),
-    ("chat", &["_core", "model_router", "providers"]),
+    ("recording", &["_core", "providers"]),
+    ("ai_metrics", &["_core", "providers", "recording"]),
+    (
+        "rollout",
+        &["_core", "ai_metrics", "alerting", "providers", "recording"],
+    ),
+    (
+        "model_router",
+        &["_core", "providers", "ai_metrics", "recording"],
+    ),
+    ("chat", &["_core", "model_router", "providers", "recording"]),
     (
         "storage",
         &[
@@ -25,6 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "chat",
             "live_flags",
             "providers",
+            "recording",
             "rollout",
         ],
     ),

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures::StreamExt;
 use modelramp::{
     _core::errors::RpcError,
-    ai_metrics::Outcome,
     model_router::{Call, RouteError},
     providers::{
         ChatRequest,
@@ -15,6 +14,7 @@ use modelramp::{
         openrouter,
         request::{Wish, WishError},
     },
+    recording::Outcome,
 };
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};

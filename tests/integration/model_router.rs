@@ -20,12 +20,12 @@ use modelramp::{
         tasks::Tasks,
         units::{Microdollars, Percent},
     },
-    ai_metrics::{Event, Outcome},
     model_router::{
         Answer, Call, Clients, ModelRouter, Recorder, Route, RouteError,
         catalog::{Access, Catalog},
     },
     providers::{ChatRequest, Message, fault::FaultKind, sandbox::Sandbox},
+    recording::{Event, Outcome},
     routers::models_router,
 };
 use parking_lot::Mutex;

@@ -19,8 +19,8 @@ use std::{collections::HashSet, path::Path};
 use chrono::{DateTime, Utc};
 use modelramp::{
     _core::auth::Role,
-    ai_metrics::EventStore,
     chat::store::{ConversationStore, MessageRole},
+    recording::EventStore,
     storage::{Storage, StorageError, secret_for_development},
 };
 use secrecy::ExposeSecret;

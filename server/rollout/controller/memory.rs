@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::World;
 use crate::{
-    ai_metrics::{AiMetrics, Event},
+    recording::{Event, Log},
     rollout::{
         rollout::Rollout,
         status::{Moment, Status},
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Events that may wait for a store that fails; about 15 MB. More wait in [`AiMetrics`].
+/// Events that may wait for a store that fails; about 15 MB. More wait in the [`Log`].
 const PENDING_LIMIT: usize = 100_000;
 /// Events that are read at once to catch up.
 const PAGE: usize = 10_000;
@@ -76,9 +76,9 @@ impl Memory {
     }
 
     /// Takes up what was recorded: numbers it and folds it.
-    pub(super) fn gather(&mut self, metrics: &AiMetrics) {
+    pub(super) fn gather(&mut self, log: &Log) {
         if self.pending.len() < PENDING_LIMIT {
-            for mut event in metrics.drain() {
+            for mut event in log.take() {
                 self.last_seq += 1;
                 event.seq = self.last_seq;
                 for rollout in &mut self.rollouts {

@@ -46,7 +46,7 @@ impl Controller {
             return false;
         }
         self.tell_late(&inner, now);
-        inner.gather(&self.metrics);
+        inner.gather(&self.log);
         let mut lowered = Vec::new();
         for rollout in &mut inner.rollouts {
             if rollout.look(now, &self.world) {
@@ -64,7 +64,7 @@ impl Controller {
         for rollout in inner.rollouts.iter().filter(|rollout| rollout.is_live()) {
             if let Some(limit_ms) = rollout.ledger.late_after_ms() {
                 let (id, at_ms) = (&rollout.status.id, now.wall.timestamp_millis());
-                self.metrics.tell_late(id, limit_ms, at_ms, Instant::now());
+                self.log.tell_late(id, limit_ms, at_ms, Instant::now());
             }
         }
     }

@@ -21,9 +21,10 @@ use modelramp::{
         tasks::Tasks,
         units::Percent,
     },
-    chat::{Answerer, Chat, RatedAnswer},
+    chat::{Answerer, Chat},
     model_router::{Answer, Call, Route, RouteError, catalog::Catalog},
     providers::{Completion, fault::FaultKind},
+    recording::Log,
     routers::chat_router,
     storage::{self, Storage},
 };
@@ -136,6 +137,7 @@ fn half() -> LiveRollout {
 }
 
 pub(crate) struct App {
+    pub(crate) log: Arc<Log>,
     pub(crate) storage: Storage,
     pub(crate) answerer: Arc<Scripted>,
     pub(crate) registry: Registry,
@@ -152,15 +154,6 @@ pub(crate) async fn app() -> App {
 }
 
 pub(crate) async fn app_with(answerer: Scripted, history_tokens: usize) -> App {
-    app_telling(answerer, history_tokens, |_| {}).await
-}
-
-/// The same, with somebody who is told of ratings.
-pub(crate) async fn app_telling(
-    answerer: Scripted,
-    history_tokens: usize,
-    tell: impl Fn(RatedAnswer) + Send + Sync + 'static,
-) -> App {
     let folder = TempDir::new().unwrap();
     let url = format!("sqlite://{}/modelramp.db", folder.path().display());
     let storage = Storage::open(&url).await.unwrap();
@@ -176,13 +169,16 @@ pub(crate) async fn app_telling(
         history_tokens,
         rate_limit: 10,
     };
-    let chat = Chat::new(Arc::new(storage.clone()), answerer.clone(), config).on_rating(tell);
+    let log = Arc::new(Log::default());
+    let store = Arc::new(storage.clone());
+    let chat = Chat::new(store, answerer.clone(), config, log.clone());
     let tasks = Tasks::default();
     let mut registry = Registry::new(tasks.clone());
     registry.let_pass(storage::passes);
     chat_router::register(&mut registry, Arc::new(chat));
     App {
         storage,
+        log,
         answerer,
         registry,
         tasks,

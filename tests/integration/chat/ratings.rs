@@ -1,7 +1,5 @@
 //! `chat.rateMessage`: who may rate what, and who is told.
 
-use std::sync::Arc;
-
 use modelramp::{
     _core::{
         assignment::{Subject, Variant},
@@ -9,63 +7,51 @@ use modelramp::{
         errors::ErrorCode,
         procedure::Input,
     },
-    chat::{
-        RatedAnswer,
-        store::{ConversationStore, MessageRole, Origin, Rated, Rating},
-    },
+    chat::store::{ConversationStore, MessageRole, Rated, Rating},
+    recording::Outcome,
 };
-use parking_lot::Mutex;
 use serde_json::json;
 
-use super::app::{App, Scripted, app_telling, at};
+use super::app::{App, app, at};
 
-/// An application whose ratings are kept, and a conversation with message 1 and its answer, 2.
-async fn answered() -> (App, Arc<Mutex<Vec<RatedAnswer>>>) {
-    let told = Arc::<Mutex<Vec<_>>>::default();
-    let keep = told.clone();
-    let app = app_telling(Scripted::new(), 8_000, move |rated| keep.lock().push(rated)).await;
+/// An application with a conversation: message 1 and its answer, 2.
+async fn answered() -> App {
+    let app = app().await;
     let conversation = app.conversation().await;
     app.send(conversation, "Hvad kan du?").await.unwrap();
-    (app, told)
+    app
 }
 
 #[tokio::test]
 async fn the_first_rating_of_an_answer_is_told_with_its_origin() {
-    let (app, told) = answered().await;
+    let app = answered().await;
     let input = json!({"messageId": 2, "verdict": "bad"});
     let kept = app.call("rateMessage", input).await.unwrap();
     assert_eq!(kept, json!({"success": true}));
-    let rated = RatedAnswer {
-        origin: told.lock()[0].origin.clone(),
-        rating: Rating::Bad,
-        at: at(0),
+    let told = app.log.take();
+    let [rated] = &*told else {
+        panic!("{told:?}");
     };
-    let Origin {
-        rollout,
-        subject,
-        variant,
-        ..
-    } = &rated.origin;
-    assert_eq!(rollout.as_deref(), Some("rollout-1"));
+    assert_eq!(rated.outcome, Outcome::Rated { good: false });
+    assert_eq!(rated.at_ms, at(0).timestamp_millis());
+    assert_eq!(rated.rollout.as_deref(), Some("rollout-1"));
     assert_eq!(
-        (*subject, *variant),
-        (Subject::User(1).key(), Variant::Control)
+        (rated.subject, rated.variant),
+        (Some(Subject::User(1).key()), Variant::Control)
     );
-    assert_eq!(*told.lock(), [rated]);
     for verdict in ["good", "bad", "good"] {
         let input = json!({"messageId": 2, "verdict": verdict});
         app.call("rateMessage", input).await.unwrap();
     }
-    assert_eq!(
-        told.lock().len(),
-        1,
+    assert!(
+        app.log.take().is_empty(),
         "one person who clicks often counts once"
     );
 }
 
 #[tokio::test]
 async fn only_answers_in_ones_own_conversations_are_rated() {
-    let (app, told) = answered().await;
+    let app = answered().await;
     for (user, message, code, text) in [
         (1, 99, ErrorCode::NotFound, "Message not found"),
         // Another's is answered as none is.
@@ -85,12 +71,12 @@ async fn only_answers_in_ones_own_conversations_are_rated() {
     let input = json!({"messageId": 2, "verdict": "so-so"});
     let error = app.call("rateMessage", input).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::BadRequest);
-    assert!(told.lock().is_empty());
+    assert!(app.log.take().is_empty());
 }
 
 #[tokio::test]
 async fn nobody_rates_without_a_session() {
-    let (app, _) = answered().await;
+    let app = answered().await;
     let procedure = app.registry.find("chat.rateMessage").unwrap();
     let context = Context::new(Caller::Anonymous, at(0));
     let input = Input::Json(json!({"messageId": 2, "verdict": "good"}));
@@ -100,7 +86,7 @@ async fn nobody_rates_without_a_session() {
 
 #[tokio::test]
 async fn the_store_tells_first_from_later_and_what_is_gone() {
-    let (app, _) = answered().await;
+    let app = answered().await;
     let store = &app.storage;
     let rate = |message, rating| store.rate_message(message, 1, rating, at(5));
     assert_eq!(rate(2, Rating::Good).await.unwrap(), Rated::First);

@@ -18,6 +18,7 @@ use modelramp::{
     },
     ai_metrics::AiMetrics,
     live_flags::LiveFlags,
+    recording::Log,
     rollout::{
         controller::{Controller, Parts, World},
         plan::{Known, Library},
@@ -71,10 +72,12 @@ impl App {
         let store = Arc::new(storage.clone());
         let live = LiveFlags::open(store.clone(), flags.clone(), Percent::ZERO, now());
         let live = live.await.unwrap();
+        let log = Arc::new(Log::default());
         let controller = Controller::open(Parts {
             store,
             flags: flags.clone(),
-            metrics: Arc::new(AiMetrics::drained()),
+            metrics: Arc::new(AiMetrics::over(log.clone())),
+            log,
             library: Library::load(None, &Known::default()).unwrap(),
             known: Known::default(),
             world: World::real(),

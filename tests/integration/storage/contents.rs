@@ -10,9 +10,9 @@ use modelramp::{
         context::Caller,
         units::Microdollars,
     },
-    ai_metrics::{Event, EventStore, Outcome},
     chat::store::{ConversationStore, Message, MessageRole, Origin, Rated, Rating},
     providers::fault::FaultKind,
+    recording::{Event, EventStore, Outcome},
     storage::UserError,
 };
 

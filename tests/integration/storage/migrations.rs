@@ -4,9 +4,9 @@ use std::path::Path;
 
 use modelramp::{
     _core::{assignment::Subject, auth::Role, units::Microdollars},
-    ai_metrics::{EventStore, Outcome},
     chat::store::{ConversationStore, Rated, Rating},
     providers::fault::FaultKind,
+    recording::{EventStore, Outcome},
     rollout::{evidence::UserHistory, store::RolloutStore},
     storage::Storage,
 };

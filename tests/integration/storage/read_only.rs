@@ -10,7 +10,8 @@ use modelramp::{
         config::{Config, Sources},
         feature_flags::FeatureFlags,
     },
-    ai_metrics::{AiMetrics, Event, EventStore, Outcome},
+    ai_metrics::AiMetrics,
+    recording::{Event, EventStore, Log, Outcome},
     rollout::{
         controller::{Controller, Parts, Wishes, World},
         plan::{Known, Library},
@@ -129,11 +130,13 @@ async fn kept_rollout(url: &str) -> String {
         config_file: None,
     });
     let flags = Arc::new(FeatureFlags::new(config.unwrap().flags));
-    let metrics = Arc::new(AiMetrics::drained());
+    let log = Arc::new(Log::default());
+    let metrics = Arc::new(AiMetrics::over(log.clone()));
     let controller = Controller::open(Parts {
         store: Arc::new(storage.clone()),
         flags: flags.clone(),
         metrics: metrics.clone(),
+        log: log.clone(),
         library: Library::default(),
         known: Known::default(),
         world: World::real(),
@@ -160,7 +163,7 @@ async fn kept_rollout(url: &str) -> String {
             ..event(now_ms())
         };
         metrics.record(answered.clone());
-        metrics.note(Event {
+        log.append(Event {
             outcome: Outcome::Rated { good: true },
             ..answered
         });

@@ -12,9 +12,10 @@ use modelramp::{
         procedure::Input,
         units::Microdollars,
     },
-    ai_metrics::{AiMetrics, Event, EventStore, Outcome, window::Minutes},
+    ai_metrics::{AiMetrics, window::Minutes},
     app::{App, filling::Filling},
     providers::fault::FaultKind,
+    recording::{Event, EventStore, Log, Outcome},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -73,13 +74,15 @@ async fn windows_are_the_same_after_a_restart(database: Database) {
     // On no edge of anything.
     let now = time(1_762_637_425_678);
     assert_ne!(now.timestamp_millis() % MINUTE_MS, 0);
-    let before = AiMetrics::drained();
+    let log = Arc::new(Log::default());
+    let before = AiMetrics::over(log.clone());
     events(now.timestamp_millis()).for_each(|event| before.record(event));
-    storage.append(&before.drain()).await.unwrap();
+    storage.append(&log.take()).await.unwrap();
     let upkeep = storage.prune(SHORTEST_RETENTION, now).await.unwrap();
     assert!(upkeep.deleted > 0);
 
-    let after = Arc::new(AiMetrics::drained());
+    let log = Arc::new(Log::default());
+    let after = Arc::new(AiMetrics::over(log.clone()));
     let filling = Filling::prepare(storage, &after, now).await.unwrap();
     assert!(filling.trouble().is_some());
     // What this process stores meanwhile counts once.
@@ -87,7 +90,7 @@ async fn windows_are_the_same_after_a_restart(database: Database) {
         before.record(event.clone());
         after.record(event);
     }
-    storage.append(&after.drain()).await.unwrap();
+    storage.append(&log.take()).await.unwrap();
     filling.clone().run(std::future::pending()).await;
     assert_eq!(filling.trouble(), None);
     compare(&before, &after, now);

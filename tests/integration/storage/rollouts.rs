@@ -2,9 +2,9 @@
 
 use modelramp::{
     _core::{actor::Actor, assignment::Variant, units::Percent},
-    ai_metrics::{Event, EventStore, Outcome},
     alerting::{Alert, AlertKind, Outbox, Severity},
     providers::fault::FaultKind,
+    recording::{Event, EventStore, Outcome},
     rollout::{
         observation::Step,
         record::{Action, Record, Standing},

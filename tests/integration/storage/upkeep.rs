@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use modelramp::{
     _core::assignment::Variant,
-    ai_metrics::{Event, EventStore, Outcome},
     providers::fault::FaultKind,
+    recording::{Event, EventStore, Outcome},
     rollout::store::{Commit, RolloutStore},
     storage::{ROLLOUT_RETENTION, Upkeep},
 };

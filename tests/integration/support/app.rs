@@ -15,9 +15,10 @@ use modelramp::{
         config::{Config, Sources},
         units::Microdollars,
     },
-    ai_metrics::{AiMetrics, Event, Outcome},
+    ai_metrics::AiMetrics,
     app::App,
     providers::fault::FaultKind,
+    recording::{Event, Outcome},
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};

@@ -51,7 +51,7 @@ async fn a_rating_while_a_change_is_written_counts() {
     let rate = async {
         sleep(GAP).await;
         rig.request(|_| false);
-        rig.metrics.note(Event {
+        rig.log.append(Event {
             variant: Variant::Candidate,
             outcome: Outcome::Rated { good: false },
             ..rig.answer()

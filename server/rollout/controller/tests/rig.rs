@@ -1,7 +1,7 @@
 //! A process over a store in memory, with a clock and dice of its own, and the users' requests.
 
 use super::{store::MemoryStore, *};
-use crate::rollout::rollout::Command;
+use crate::{recording::Attempted, rollout::rollout::Command};
 
 /// Who steers.
 pub(super) static USER: Actor = Actor::User(1);
@@ -91,6 +91,7 @@ pub(super) struct Rig {
     pub(super) clock: Clock,
     pub(super) flags: Arc<FeatureFlags>,
     pub(super) metrics: Arc<AiMetrics>,
+    pub(super) log: Arc<Log>,
     pub(super) controller: Arc<Controller>,
     pub(super) user: Mutex<i64>,
 }
@@ -114,11 +115,13 @@ impl Rig {
             forced_on: Vec::new(),
             forced_off: Vec::new(),
         }));
-        let metrics = Arc::new(AiMetrics::drained());
+        let log = Arc::new(Log::default());
+        let metrics = Arc::new(AiMetrics::over(log.clone()));
         let controller = Controller::open(Parts {
             store: store.clone(),
             flags: flags.clone(),
             metrics: metrics.clone(),
+            log: log.clone(),
             library: Library::load(None, &Known::default()).expect("good plans"),
             known: Known {
                 routes: [(
@@ -137,6 +140,7 @@ impl Rig {
             clock,
             flags,
             metrics,
+            log,
             controller,
             user: Mutex::new(0),
         }
@@ -168,25 +172,22 @@ impl Rig {
         *user += 1;
         let subject = Subject::User(*user);
         let assigned = self.flags.assign("chat", Some(&subject));
-        Event {
-            at_ms: self.controller.world.now().wall.timestamp_millis(),
+        let rollout = assigned.rollout.and_then(|rollout| rollout.judged_as());
+        let attempt = Event::of_attempt(Attempted {
             request_id: "r".into(),
-            user_id: Some(*user),
-            seq: 0,
-            subject: Some(subject.key()),
-            counted: assigned.rollout.is_some() && assigned.decision.reason == Reason::Share,
-            was_open: false,
-            rollout: assigned.rollout.and_then(|rollout| rollout.judged_as()),
+            subject: Some(&subject),
+            counted: rollout.is_some() && assigned.decision.reason == Reason::Share,
+            rollout,
             model: "m".into(),
             task: "chat".into(),
             variant: assigned.decision.variant,
             position: 0,
+        });
+        Event {
+            at_ms: self.controller.world.now().wall.timestamp_millis(),
             latency_ms: 100.0 + (*user % 50) as f64,
-            first_token_ms: None,
-            prompt_tokens: 1,
-            completion_tokens: 1,
-            cost: Microdollars(0),
             outcome: Outcome::Success,
+            ..attempt
         }
     }
 

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::{
-    ai_metrics::Event,
     alerting::Alert,
+    recording::Event,
     rollout::{
         evidence::UserHistory,
         store::{Commit, CommitError, StoredStatus},

@@ -10,7 +10,7 @@ async fn ratings_are_folded_and_replayed() {
     let id = rig.started().await.id;
     for second in 0..10 {
         for user in 0..20 {
-            rig.metrics.note(Event {
+            rig.log.append(Event {
                 subject: Some(user),
                 variant: Variant::Candidate,
                 outcome: Outcome::Rated {
@@ -47,7 +47,7 @@ async fn a_request_that_hangs_is_told_while_it_is_open() {
     rig.second(300, |_| false).await;
     let mut hanging = rig.answer();
     let earlier = Instant::now().checked_sub(Duration::from_millis(500));
-    let number = rig.metrics.begin(&hanging, earlier.expect("half a second"));
+    let number = rig.log.begin(&hanging, earlier.expect("half a second"));
     rig.second(0, |_| false).await;
     rig.second(0, |_| false).await;
     let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
@@ -61,7 +61,7 @@ async fn a_request_that_hangs_is_told_while_it_is_open() {
     let hung = [finding.control, finding.candidate].map(|arm| arm.hung);
     assert_eq!(hung.iter().sum::<u64>(), 1);
 
-    hanging.was_open = rig.metrics.close(number.expect("a number"));
+    hanging.was_open = rig.log.close(number.expect("a number"));
     rig.metrics.record(hanging);
     rig.second(0, |_| false).await;
     let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");

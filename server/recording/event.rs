@@ -8,7 +8,10 @@
 use std::sync::Arc;
 
 use crate::{
-    _core::{assignment::Variant, units::Microdollars},
+    _core::{
+        assignment::{Subject, Variant},
+        units::Microdollars,
+    },
     providers::fault::FaultKind,
 };
 
@@ -101,6 +104,46 @@ pub struct Event {
     pub outcome: Outcome,
 }
 
+/// An attempt as it begins.
+pub struct Attempted<'a> {
+    /// The call it belongs to.
+    pub request_id: Arc<str>,
+    /// For whom the variant was decided.
+    pub subject: Option<&'a Subject>,
+    /// The rollout that decided the variant, where one covers the task.
+    pub rollout: Option<Arc<str>>,
+    /// Whether evidence counts it.
+    pub counted: bool,
+    /// The catalog's name of the model.
+    pub model: Arc<str>,
+    /// The task.
+    pub task: Arc<str>,
+    /// The route it is on.
+    pub variant: Variant,
+    /// 0 for the primary, then the fallbacks.
+    pub position: usize,
+}
+
+/// A user's rating of an answer.
+pub struct Rated {
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The call that gave the answer.
+    pub request_id: Arc<str>,
+    /// [`Subject::key`] of whom the variant was decided for.
+    pub subject: u64,
+    /// The rollout that decided it.
+    pub rollout: Arc<str>,
+    /// The model that answered.
+    pub model: Arc<str>,
+    /// The task.
+    pub task: Arc<str>,
+    /// The route it was on.
+    pub variant: Variant,
+    /// It helped.
+    pub good: bool,
+}
+
 /// Why an event is not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum InvalidEvent {
@@ -113,6 +156,74 @@ pub enum InvalidEvent {
 }
 
 impl Event {
+    /// An attempt that begins. Until it is known how it ends, its caller has gone away.
+    pub fn of_attempt(attempted: Attempted<'_>) -> Self {
+        let Attempted {
+            request_id,
+            subject,
+            rollout,
+            counted,
+            model,
+            task,
+            variant,
+            position,
+        } = attempted;
+        Self {
+            at_ms: 0,
+            request_id,
+            user_id: match subject {
+                Some(Subject::User(id)) => Some(*id),
+                _ => None,
+            },
+            seq: 0,
+            subject: subject.map(Subject::key),
+            rollout,
+            counted,
+            was_open: false,
+            model,
+            task,
+            variant,
+            // No route is as long as that.
+            position: u8::try_from(position).unwrap_or(u8::MAX),
+            latency_ms: 0.0,
+            first_token_ms: None,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            cost: Microdollars::default(),
+            outcome: Outcome::Cancelled,
+        }
+    }
+
+    /// This attempt, while it is still open.
+    pub fn late(&self, at_ms: i64, latency_ms: f64) -> Self {
+        Self {
+            at_ms,
+            latency_ms,
+            outcome: Outcome::Open,
+            ..self.clone()
+        }
+    }
+
+    /// A rating, told to the rollout that gave the answer.
+    pub fn rated(rated: Rated) -> Self {
+        let attempt = Self::of_attempt(Attempted {
+            request_id: rated.request_id,
+            subject: None,
+            rollout: Some(rated.rollout),
+            counted: true,
+            model: rated.model,
+            task: rated.task,
+            variant: rated.variant,
+            position: 0,
+        });
+        Self {
+            at_ms: rated.at_ms,
+            subject: Some(rated.subject),
+            outcome: Outcome::Rated { good: rated.good },
+            ..attempt
+        }
+    }
+
     /// Whether the durations can be counted.
     pub fn validate(&self) -> Result<(), InvalidEvent> {
         let is_duration = |ms: f64| ms.is_finite() && ms >= 0.0;
@@ -147,7 +258,8 @@ impl Event {
         })
     }
 
-    pub(super) fn log(&self) {
+    /// Writes what deserves a line to the server's log.
+    pub fn log(&self) {
         if let Some(line) = self.failure_line() {
             tracing::error!(target: "ai_metrics", request_id = &*self.request_id, "{line}");
         }
@@ -158,7 +270,7 @@ impl Event {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A successful attempt at `model` on the control route.

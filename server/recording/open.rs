@@ -4,20 +4,20 @@
 //! Otherwise a candidate that hangs would look good for as long as a time limit is, and among the
 //! requests that are known at any moment the fast ones would be too many.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
-use super::{Event, Outcome};
+use super::Event;
 
 /// Attempts that are kept at once; there are never more calls than connections.
 const LIMIT: usize = 100_000;
 
 /// All of them, by a number of their own.
 #[derive(Default)]
-pub(super) struct Running {
+pub(super) struct Open {
     last: u64,
-    attempts: HashMap<u64, Attempt>,
+    attempts: BTreeMap<u64, Attempt>,
 }
 
 struct Attempt {
@@ -26,7 +26,7 @@ struct Attempt {
     is_told: bool,
 }
 
-impl Running {
+impl Open {
     /// Keeps one; `None` for those that no rollout counts.
     pub(super) fn begin(&mut self, event: &Event, started: Instant) -> Option<u64> {
         if !event.counted || event.rollout.is_none() || self.attempts.len() >= LIMIT {
@@ -64,15 +64,9 @@ impl Running {
                 && attempt.event.rollout.as_deref() == Some(rollout)
             {
                 attempt.is_told = true;
-                late.push(Event {
-                    at_ms,
-                    latency_ms,
-                    outcome: Outcome::Open,
-                    ..attempt.event.clone()
-                });
+                late.push(attempt.event.late(at_ms, latency_ms));
             }
         }
-        // A map has no order, and whoever folds a log wants that of the arrivals.
         late.sort_by(|a, b| b.latency_ms.total_cmp(&a.latency_ms));
         late
     }
@@ -83,7 +77,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::ai_metrics::event::tests::event;
+    use crate::recording::{Outcome, event::tests::event};
 
     fn counted(rollout: &str) -> Event {
         Event {
@@ -95,31 +89,31 @@ mod tests {
 
     #[test]
     fn what_takes_too_long_is_told_once_and_remembered_until_it_ends() {
-        let mut running = Running::default();
+        let mut open = Open::default();
         let started = Instant::now();
         let after = |ms| started + Duration::from_millis(ms);
-        let slow = running.begin(&counted("a"), started).unwrap();
-        let quick = running.begin(&counted("a"), after(400)).unwrap();
-        let other = running.begin(&counted("b"), started).unwrap();
-        assert!(running.late("a", 500.0, 7, after(500)).is_empty());
-        let late = running.late("a", 500.0, 7, after(501));
+        let slow = open.begin(&counted("a"), started).unwrap();
+        let quick = open.begin(&counted("a"), after(400)).unwrap();
+        let other = open.begin(&counted("b"), started).unwrap();
+        assert!(open.late("a", 500.0, 7, after(500)).is_empty());
+        let late = open.late("a", 500.0, 7, after(501));
         let told: Vec<_> = late.iter().map(|it| (it.at_ms, it.outcome)).collect();
         assert_eq!(told, [(7, Outcome::Open)]);
         assert_eq!(late[0].latency_ms, 501.0);
-        assert!(running.late("a", 500.0, 8, after(502)).is_empty());
+        assert!(open.late("a", 500.0, 8, after(502)).is_empty());
         assert_eq!(
-            [slow, quick, other].map(|it| running.end(it)),
+            [slow, quick, other].map(|it| open.end(it)),
             [true, false, false]
         );
-        assert!(running.late("a", 0.0, 9, after(9_000)).is_empty());
+        assert!(open.late("a", 0.0, 9, after(9_000)).is_empty());
     }
 
     #[test]
     fn what_no_rollout_counts_is_not_kept() {
-        let mut running = Running::default();
-        assert_eq!(running.begin(&event(0, "m", 0.0), Instant::now()), None);
+        let mut open = Open::default();
+        assert_eq!(open.begin(&event(0, "m", 0.0), Instant::now()), None);
         let mut uncounted = counted("a");
         uncounted.counted = false;
-        assert_eq!(running.begin(&uncounted, Instant::now()), None);
+        assert_eq!(open.begin(&uncounted, Instant::now()), None);
     }
 }
