@@ -6,7 +6,7 @@
 //! - [`observation`] is the way from recorded events to [`evidence`], which says what traffic proves;
 //!   [`arms`] holds one thing for each arm.
 //! - [`finding`] is what the plan's judge finds, [`decision`] what follows from it.
-//! - [`rollout`](self::rollout) is all that can happen to a rollout, [`controller`] carries it out, and
+//! - [`rollout`] is all that can happen to a rollout, [`controller`] carries it out, and
 //!   [`store`] is where it is kept.
 //! - [`record`] is a line of the history, [`audit`] its words, [`replay`] the proof that it is true,
 //!   [`report`] a deployment log. Whoever only reads takes the [`archive`].

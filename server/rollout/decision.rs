@@ -13,7 +13,7 @@ use super::{
     evidence::Level,
     finding::{Alarm, Arm, Finding, Proof},
     plan::{Gate, Plan, Stage},
-    status::{Hold, State, Status},
+    status::{Hold, State, Status, passed},
 };
 use crate::_core::units::Percent;
 
@@ -175,19 +175,19 @@ fn hold(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> 
 }
 
 fn is_overdue(plan: &Plan, status: &Status, now: DateTime<Utc>) -> bool {
-    let age = (now - status.started_at).to_std().unwrap_or_default();
+    let age = passed(status.started_at, now);
     plan.deadline.is_some_and(|deadline| age >= deadline)
 }
 
 /// Whether no counted request has come for as long as the plan tolerates.
 pub fn is_silent(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> bool {
     let last = finding.last_request_at.unwrap_or(status.started_at);
-    let silence = (now - last.max(status.stage_began_at)).to_std();
-    status.share > Percent::ZERO && silence.unwrap_or_default() >= plan.no_traffic.alert_after
+    let silence = passed(last.max(status.stage_began_at), now);
+    status.share > Percent::ZERO && silence >= plan.no_traffic.alert_after
 }
 
 fn is_enough(stage: &Stage, status: &Status, finding: &Finding, now: DateTime<Utc>) -> bool {
-    let age = (now - status.stage_began_at).to_std().unwrap_or_default();
+    let age = passed(status.stage_began_at, now);
     finding.candidate.requests >= stage.min_requests.max(1)
         && finding.users >= stage.min_users
         && age >= stage.min_time

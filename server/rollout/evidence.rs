@@ -333,6 +333,7 @@ impl Evidence {
         }
     }
 
+    /// The full hours that have passed since the start; 0 before it.
     fn hour_at(&self, at_ms: i64) -> u32 {
         let hours = at_ms.saturating_sub(self.started_at_ms) / HOUR_MS;
         u32::try_from(hours.max(0)).unwrap_or(u32::MAX)

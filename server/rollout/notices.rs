@@ -211,15 +211,16 @@ pub(super) fn of_conditions(
         );
     }
     let differs = finding.excluded_differ();
-    if begins(&mut status.told.excluded_differ, differs.is_some()) {
+    if begins(&mut status.told.excluded_differ, differs.is_some())
+        && let Some(figures) = differs
+    {
         tell(
             AlertKind::Hold,
             Severity::Warning,
             "Outcomes that are no errors differ",
             format!(
-                "The candidate loses requests that control answers: {}. The rollout holds until the \
-                 share changes; a person may take it back, or advance where this is meant to be so.",
-                differs.unwrap_or_default()
+                "The candidate loses requests that control answers: {figures}. The rollout holds until \
+                 the share changes; a person may take it back, or advance where this is meant to be so."
             ),
         );
     }

@@ -180,13 +180,15 @@ impl Plan {
         name_or_text.trim().contains(['\n', '='])
     }
 
-    /// The share of a stage with the hold-out taken off: it never falls below what is left out.
+    /// The share of a stage with the hold-out taken off: it never falls below what is left out. 0 beyond
+    /// the last stage.
     pub fn share_of(&self, stage: usize) -> Percent {
         let most = 100.0 - self.holdout.get();
         let share = self
             .stages
             .get(stage)
             .map_or(0.0, |stage| stage.share.get());
+        // Both are percentages, and so is the smaller.
         Percent::new(share.min(most)).unwrap_or_default()
     }
 

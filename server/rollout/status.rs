@@ -175,10 +175,15 @@ pub struct Moment {
     pub monotonic: Duration,
 }
 
+/// What has passed between two moments of the wall clock; nothing where it was set back.
+pub fn passed(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
+    (to - from).to_std().unwrap_or_default()
+}
+
 impl Moment {
     /// What both clocks agree has passed since an earlier moment, two ticks at most.
     pub fn since(self, earlier: Self) -> Duration {
-        let wall = (self.wall - earlier.wall).to_std().unwrap_or_default();
+        let wall = passed(earlier.wall, self.wall);
         let monotonic = self.monotonic.saturating_sub(earlier.monotonic);
         wall.min(monotonic).min(TICK * 2)
     }
@@ -223,7 +228,7 @@ impl Status {
         }
     }
 
-    /// What is left of the soak.
+    /// What is left of the soak; nothing beyond the last stage.
     pub fn left(&self, plan: &Plan) -> Duration {
         let soak = plan
             .stages

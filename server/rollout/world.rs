@@ -50,6 +50,7 @@ impl World {
 
     /// A new id: UUIDv7 text.
     pub fn id(&self, at: DateTime<Utc>) -> String {
+        // A clock before 1970 gives ids that do not grow.
         let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0);
         let [random @ .., _, _, _, _, _, _] = self.random().to_le_bytes();
         uuid::Builder::from_unix_timestamp_millis(millis, &random)

@@ -83,8 +83,10 @@ impl Controller {
                 "what is served is not what was decided"
             );
         }
-        if notices::begins(&mut rollout.status.told.not_converged, mismatch.is_some()) {
-            let words = ("Not converged", mismatch.unwrap_or_default());
+        if notices::begins(&mut rollout.status.told.not_converged, mismatch.is_some())
+            && let Some(mismatch) = mismatch
+        {
+            let words = ("Not converged", mismatch);
             let (kind, severity) = (AlertKind::NotConverged, Severity::Critical);
             let status = &rollout.status;
             let alert = notices::alert(kind, severity, status, None, words, now, &self.world);

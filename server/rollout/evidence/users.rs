@@ -132,7 +132,7 @@ impl Users {
 pub(super) struct User<'a>(Option<&'a mut u16>);
 
 impl User<'_> {
-    /// From 0 to [`Strata::COUNT`] exclusive.
+    /// From 0 to [`Strata::COUNT`] exclusive; 0, which is no history, for a table without slots.
     pub(super) fn stratum(&self) -> usize {
         let stratum = self.0.as_deref().map_or(0, |slot| slot & STRATUM);
         usize::from(stratum).min(Strata::COUNT - 1)

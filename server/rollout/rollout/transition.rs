@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// What is proven of a stage that the plan does not have; no plan of ours leads there.
+/// The ρ_bad of a stage that the plan does not have; commands and decisions begin none such.
 const RHO_BAD_OF_NO_STAGE: f64 = 1.5;
 
 /// Who changes something, and why.
