@@ -23,7 +23,7 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, broadcast, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use uuid::Uuid;
 
@@ -36,6 +36,9 @@ use crate::_core::{actor::Actor, feature_flags::FeatureFlags, units::Percent};
 
 /// Between two looks at what other processes wrote, and two tries to write what is owed.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a change may be in force and not stored before the process is not well: every change is,
+/// for the moment that its write takes.
+const OWED_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the answer to a lowering, which is in force, waits for the store.
 const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a raising waits for the store.
@@ -106,6 +109,8 @@ pub struct LiveFlags {
     store: Arc<dyn FlagStore>,
     flags: Arc<FeatureFlags>,
     inner: Mutex<Memory>,
+    /// Since when something has been owed.
+    owed_since: Mutex<Option<Instant>>,
     writer: tokio::sync::Mutex<Writer>,
     /// Counts what the store has failed at.
     failures: watch::Sender<u64>,
@@ -134,6 +139,7 @@ impl LiveFlags {
                 settings: None,
                 writing: None,
             }),
+            owed_since: Mutex::default(),
             writer: tokio::sync::Mutex::default(),
             failures: watch::Sender::new(0),
             changes: broadcast::Sender::new(CHANGES),
@@ -176,7 +182,9 @@ impl LiveFlags {
 
     /// Why the process is not well, as a reason for `/readyz`.
     pub fn trouble(&self) -> Option<String> {
-        (!self.state().is_stored).then(|| {
+        let since = *self.owed_since.lock();
+        let is_late = since.is_some_and(|since| since.elapsed() >= OWED_PATIENCE);
+        is_late.then(|| {
             "a change of the kill switch or the live share is in force and not stored yet, so a \
              restart would forget it"
                 .to_owned()
@@ -348,6 +356,11 @@ impl LiveFlags {
 
     fn publish(&self, inner: &Memory) {
         self.flags.steer(&inner.steered());
+        let mut since = self.owed_since.lock();
+        *since = match inner.owed.is_empty() {
+            true => None,
+            false => since.or_else(|| Some(Instant::now())),
+        };
     }
 
     fn tell(&self, inner: &Memory, change: Option<FlagChange>) {

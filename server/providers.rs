@@ -6,6 +6,7 @@
 mod connection;
 pub mod fault;
 mod fields;
+mod marks;
 pub mod openai_compatible;
 pub mod openrouter;
 mod reasoning;

@@ -245,10 +245,13 @@ async fn lowering_needs_no_database_and_is_written_once_there_is_room() {
         running.spawn(process.live.clone().run(running.stopping()));
         let lowered = process.set(20.0, None).await.expect("lowered");
         assert!(!lowered.is_stored, "{disk:?}");
+        let is_late = disk == Disk::Hangs;
+        assert_eq!(process.live.trouble().is_some(), is_late, "{disk:?}");
+        sleep(LOOK).await;
+        assert!(process.live.trouble().is_some(), "{disk:?}");
         let killed = process.kill(true, Some(1)).await.expect("killed");
         assert_eq!((killed.is_stored, killed.flag.version), (false, 2));
         assert_eq!(process.serves(), (20.0, true), "{disk:?}");
-        assert!(process.live.trouble().is_some());
         if disk == Disk::Full {
             let (changes, owed) = process.live.history(None, 10).await.expect("a history");
             assert_eq!((changes.len(), owed), (2, 2), "{changes:?}");

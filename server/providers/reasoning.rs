@@ -4,7 +4,7 @@
 //! the tag may be part of an answer about tags. In a stream a tag may come in pieces, so what could be
 //! the beginning of one is held until it is clear.
 
-use crate::_core::blank::is_blank;
+use super::marks::shows_nothing;
 
 /// How models are known to open and close a thought in their text.
 const KNOWN_TAGS: &[(&str, &str)] = &[
@@ -143,7 +143,7 @@ impl Splitter {
 pub(super) fn is_all_thought(text: &str) -> bool {
     let mut splitter = Splitter::of_known_tags();
     let (start, rest) = (splitter.push(text), splitter.finish());
-    is_blank(&start.content) && is_blank(&rest.content)
+    shows_nothing(&(start.content + &rest.content))
 }
 
 /// Splits a whole text. A template may have opened the thought already, so that only its end is there.

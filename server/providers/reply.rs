@@ -9,6 +9,7 @@ use super::{
     ChatRequest, Completion, Held, Usage,
     fault::{Fault, FaultKind},
     fields::{each, fields, first, text},
+    marks::shows_nothing,
     reasoning,
 };
 use crate::_core::{blank::is_blank, json_text, units::Microdollars};
@@ -62,7 +63,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
     };
     let has_call = completion.tool_calls.is_some() && request.offers_tools();
     let says_nothing = match tag {
-        Some(_) => is_blank(&completion.content),
+        Some(_) => shows_nothing(&completion.content),
         None => reasoning::is_all_thought(&completion.content),
     };
     if says_nothing && !has_call {
@@ -193,7 +194,12 @@ pub(super) fn nothing(finish_reason: Option<&str>) -> Fault {
     let detail = format!(
         "an answer without text, refusal or call of an offered tool; its finish reason is {reason}"
     );
-    Fault::new(FaultKind::EmptyReply, detail)
+    // Anthropic's models stop so, and gateways pass it on: what was asked left no room for an answer.
+    let kind = match finish_reason {
+        Some(reason) if reason.contains("context") => FaultKind::ContextLength,
+        _ => FaultKind::EmptyReply,
+    };
+    Fault::new(kind, detail)
 }
 
 /// An error, unless it is one of the ways to say that there is none.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{
     ChatRequest, Completion, Delta, Reading, Usage,
     fault::{Fault, FaultKind},
+    marks::shows_nothing,
     reasoning::Splitter,
     reply::{self, Part},
     sse::{Item, Reader, TooLong},
@@ -85,11 +86,11 @@ impl Steps {
             return deltas;
         }
         let rest = self.splitter.finish();
-        self.has_answer |= !is_blank(&rest.content);
+        self.has_answer |= !shows_nothing(&rest.content);
         if self.splits {
             let delta = Delta {
                 is_token: !rest.content.is_empty() || !rest.reasoning.is_empty(),
-                is_answer: !is_blank(&rest.content),
+                is_answer: !shows_nothing(&rest.content),
                 content: rest.content,
                 reasoning: rest.reasoning,
                 ..Delta::default()
@@ -164,7 +165,7 @@ impl Steps {
         raw: String,
     ) -> Delta {
         let split = self.splitter.push(&part.content);
-        let shows = !is_blank(&split.content) || !is_blank(&part.refusal);
+        let shows = !shows_nothing(&split.content) || !is_blank(&part.refusal);
         if self.splits {
             part.content = split.content;
             part.reasoning += &split.reasoning;

@@ -70,6 +70,10 @@ async fn metrics(
             let content_type = [(header::CONTENT_TYPE, CONTENT_TYPE)];
             (uncached, content_type, render()).into_response()
         }
+        Err((StatusCode::UNAUTHORIZED, reason)) => {
+            let wanted = [(header::WWW_AUTHENTICATE, "Bearer")];
+            (StatusCode::UNAUTHORIZED, uncached, wanted, reason).into_response()
+        }
         Err((status, reason)) => (status, uncached, reason).into_response(),
     }
 }

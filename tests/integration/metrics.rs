@@ -61,6 +61,8 @@ async fn prometheus_reads_what_the_server_counts() {
 
     let metrics = || http.get(format!("{}/metrics", server.url));
     assert_eq!(read(metrics()).await, Err(401));
+    let refused = metrics().send().await.unwrap();
+    assert_eq!(refused.headers()["www-authenticate"], "Bearer");
     let text = read(metrics().bearer_auth("the-token-of-prometheus")).await;
     let text = text.unwrap();
     for line in [

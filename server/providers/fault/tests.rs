@@ -186,6 +186,8 @@ fn too_long_is_told_in_many_words_and_places() {
         "The input (9001 tokens) is longer than the model's context length (8192 tokens).",
         "The input token count (9000) exceeds the maximum number of tokens allowed (8192).",
         "Input is too long for requested model.",
+        "The conversation does not fit in the window of the model",
+        "Your message is longer than what this model can take in.",
         "Please reduce the length of the messages or completion.",
         "输入长度超过模型最大上下文长度 8192 tokens",
         "Prompt 超长",
@@ -335,6 +337,16 @@ fn what_only_sounds_too_long_is_not() {
         (
             400,
             "max_tokens: Input should be less than or equal to 4096 (got 8192)",
+            FaultKind::BadRequest,
+        ),
+        (
+            400,
+            "The image in your message does not fit the model's grid",
+            FaultKind::BadRequest,
+        ),
+        (
+            400,
+            "Input 'temperature' does not fit the schema",
             FaultKind::BadRequest,
         ),
         (

@@ -85,6 +85,9 @@ fn an_answer_that_says_nothing_is_a_fault_whatever_its_reason() {
         json!({"content": []}),
         json!({"content": [{"type": "text", "text": ""}]}),
         json!({"content": [{"type": "thinking", "text": "hm"}]}),
+        json!({"content": "<|im_end|>\n"}),
+        json!({"content": "\u{fffd}</s>"}),
+        json!({"content": "<think>hm</think>\n</s>"}),
         json!({"content": null, "refusal": " "}),
         json!({"content": null, "tool_calls": []}),
         json!({"content": "", "tool_calls": call}),
@@ -102,6 +105,11 @@ fn an_answer_that_says_nothing_is_a_fault_whatever_its_reason() {
         }
     }
     assert_eq!(fault(&json!({"choices": [{}]})), FaultKind::EmptyReply);
+    // The prompt left no room: a larger context may, and no model is to blame.
+    let full = json!({"content": ""});
+    let full =
+        json!({"choices": [{"message": full, "finish_reason": "model_context_window_exceeded"}]});
+    assert_eq!(fault(&full), FaultKind::ContextLength);
 
     let mut asked = request();
     asked
