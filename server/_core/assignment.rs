@@ -18,12 +18,59 @@ use std::{fmt, io::Read};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{config::Algorithm, units::Percent};
+use super::units::Percent;
 
 /// Buckets are numbered from 0 to one less than this; each is a thousandth of a percent of users.
 pub const BUCKETS: u32 = 100_000;
 /// Buckets in one percent of users.
 const PER_PERCENT: u32 = BUCKETS / 100;
+
+/// How a subject becomes a bucket; kept with a rollout and never changed in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    /// Salted murmur3 into 100,000 buckets.
+    #[serde(rename = "murmur3-100k")]
+    Murmur3,
+    /// `id % 100`, as the TypeScript server did.
+    #[serde(rename = "legacy-modulo")]
+    LegacyModulo,
+    /// As Unleash's `flexibleRollout`.
+    #[serde(rename = "unleash")]
+    Unleash,
+    /// As flagd's `fractional`, second version.
+    #[serde(rename = "flagd")]
+    Flagd,
+    /// As GrowthBook's hash, version 2.
+    #[serde(rename = "growthbook-v2")]
+    GrowthBookV2,
+    /// As LaunchDarkly's percentage rollouts.
+    #[serde(rename = "launchdarkly")]
+    LaunchDarkly,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Murmur3,
+        Self::LegacyModulo,
+        Self::Unleash,
+        Self::Flagd,
+        Self::GrowthBookV2,
+        Self::LaunchDarkly,
+    ];
+
+    /// As in settings and on the wire.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Murmur3 => "murmur3-100k",
+            Self::LegacyModulo => "legacy-modulo",
+            Self::Unleash => "unleash",
+            Self::Flagd => "flagd",
+            Self::GrowthBookV2 => "growthbook-v2",
+            Self::LaunchDarkly => "launchdarkly",
+        }
+    }
+}
 
 /// Which of the two routes serves a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

@@ -32,7 +32,11 @@ pub use self::{
     render::{settings_markdown, templates},
     sources::Sources,
 };
-use super::{assignment::Subject, auth::cookie::SameSite, units::Percent};
+use super::{
+    assignment::{Algorithm, Subject},
+    auth::cookie::SameSite,
+    units::Percent,
+};
 
 /// All settings.
 #[derive(Clone, Debug)]
@@ -236,53 +240,6 @@ pub enum ProxyHeader {
     Host,
     /// `Forwarded` (RFC 7239), its `proto` and `host`.
     Forwarded,
-}
-
-/// How a subject becomes a bucket; kept with a rollout and never changed in flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Algorithm {
-    /// Salted murmur3 into 100,000 buckets.
-    #[serde(rename = "murmur3-100k")]
-    Murmur3,
-    /// `id % 100`, as the TypeScript server did.
-    #[serde(rename = "legacy-modulo")]
-    LegacyModulo,
-    /// As Unleash's `flexibleRollout`.
-    #[serde(rename = "unleash")]
-    Unleash,
-    /// As flagd's `fractional`, second version.
-    #[serde(rename = "flagd")]
-    Flagd,
-    /// As GrowthBook's hash, version 2.
-    #[serde(rename = "growthbook-v2")]
-    GrowthBookV2,
-    /// As LaunchDarkly's percentage rollouts.
-    #[serde(rename = "launchdarkly")]
-    LaunchDarkly,
-}
-
-impl Algorithm {
-    /// All of them.
-    pub const ALL: [Self; 6] = [
-        Self::Murmur3,
-        Self::LegacyModulo,
-        Self::Unleash,
-        Self::Flagd,
-        Self::GrowthBookV2,
-        Self::LaunchDarkly,
-    ];
-
-    /// As in settings and on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Murmur3 => "murmur3-100k",
-            Self::LegacyModulo => "legacy-modulo",
-            Self::Unleash => "unleash",
-            Self::Flagd => "flagd",
-            Self::GrowthBookV2 => "growthbook-v2",
-            Self::LaunchDarkly => "launchdarkly",
-        }
-    }
 }
 
 /// Flags and the share at start.

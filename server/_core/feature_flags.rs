@@ -16,8 +16,8 @@ use serde::Serialize;
 pub use self::in_force::{DecidedBy, DecidingRollout, Ended, InForce};
 use super::{
     actor::Actor,
-    assignment::{self, BUCKETS, Subject, Variant},
-    config::{Algorithm, FlagsConfig},
+    assignment::{self, Algorithm, BUCKETS, Subject, Variant},
+    config::FlagsConfig,
     units::Percent,
 };
 

@@ -10,8 +10,8 @@ use super::{
 use crate::{
     _core::{
         actor::Actor,
-        assignment::{Subject, Variant},
-        config::{Algorithm, FlagsConfig},
+        assignment::{Algorithm, Subject, Variant},
+        config::FlagsConfig,
     },
     alerting::{Alert, AlertKind},
 };

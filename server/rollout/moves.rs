@@ -12,8 +12,8 @@ use super::{
     status::Models,
 };
 use crate::_core::{
+    assignment::Algorithm,
     assignment::Variant::{self, Candidate, Control},
-    config::Algorithm,
     feature_flags::{FeatureFlags, Live, LiveRollout},
     units::Percent,
 };

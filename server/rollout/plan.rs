@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 
 pub use self::library::{Library, LibraryError, SHIPPED};
 use super::{arms::PerArm, evidence::EvidencePlan};
-use crate::_core::{assignment::Subject, config::Algorithm, units::Percent};
+use crate::_core::{
+    assignment::{Algorithm, Subject},
+    units::Percent,
+};
 
 /// A plan that has been checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{evidence::Level, plan::Plan};
-use crate::_core::{actor::Actor, config::Algorithm, units::Percent};
+use crate::_core::{actor::Actor, assignment::Algorithm, units::Percent};
 
 /// Between two ticks.
 pub const TICK: Duration = Duration::from_secs(1);

@@ -7,9 +7,9 @@ use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt};
 use modelramp::{
     _core::{
-        assignment::Variant,
+        assignment::{Algorithm, Variant},
         auth::{Role, User},
-        config::{Algorithm, FlagsConfig},
+        config::FlagsConfig,
         context::{Caller, Context},
         errors::ErrorCode,
         feature_flags::FeatureFlags,

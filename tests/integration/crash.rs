@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 use self::{ledger::Ledger, process::Server};
 use crate::support::stored_rollout::StoredRollout;
 
-/// Kills in one test run; `scripts/campaign` asks for more.
+/// Kills in one test run; `scripts/long crashes` asks for more.
 const KILLS: u32 = 50;
-/// How many kills, and where chance starts; only `scripts/campaign` sets them.
+/// How many kills, and where chance starts; only `scripts/long crashes` sets them.
 const VARIABLES: [&str; 2] = ["MODELRAMP_CAMPAIGN_KILLS", "MODELRAMP_CAMPAIGN_SEED"];
 /// A process lives for so many milliseconds after it listens: from before its first tick until
 /// after its second.

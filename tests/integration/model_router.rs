@@ -9,9 +9,9 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt;
 use modelramp::{
     _core::{
-        assignment::{Subject, Variant},
+        assignment::{Algorithm, Subject, Variant},
         auth::{Role, User},
-        config::{Algorithm, Environment, FlagsConfig, ModelsConfig, ProvidersConfig},
+        config::{Environment, FlagsConfig, ModelsConfig, ProvidersConfig},
         context::{Caller, Context},
         errors::{ErrorCode, RpcError},
         feature_flags::FeatureFlags,

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::{
-    super::auth::cookie::SameSite,
-    Algorithm, ChannelName, Environment, ProxyHeader, Transformer,
+    super::{assignment::Algorithm, auth::cookie::SameSite},
+    ChannelName, Environment, ProxyHeader, Transformer,
     formats::{
         Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, List,
         LogFilter, MailAddress, MailAddresses, OneOf, Optional, Origins, Secret, SecretUrl, Share,

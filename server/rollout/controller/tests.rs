@@ -18,8 +18,8 @@ use super::*;
 use crate::{
     _core::{
         actor::Actor,
-        assignment::{Subject, Variant},
-        config::{Algorithm, FlagsConfig},
+        assignment::{Algorithm, Subject, Variant},
+        config::FlagsConfig,
         feature_flags::{Reason, Steered},
         units::Percent,
     },

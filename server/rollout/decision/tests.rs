@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    _core::{actor::Actor, config::Algorithm},
+    _core::{actor::Actor, assignment::Algorithm},
     rollout::{evidence::Kind, plan::Known},
 };
 

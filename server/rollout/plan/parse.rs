@@ -8,7 +8,11 @@ use super::{
     span,
 };
 use crate::{
-    _core::{assignment::Subject, config::Algorithm, suggest, units::Percent},
+    _core::{
+        assignment::{Algorithm, Subject},
+        suggest,
+        units::Percent,
+    },
     rollout::evidence::EvidencePlan,
 };
 

@@ -2,7 +2,7 @@
 
 use super::{Author, Rollout, Transition};
 use crate::{
-    _core::config::Algorithm,
+    _core::assignment::Algorithm,
     rollout::{
         evidence::Strata,
         observation::{Ledger, Step},

@@ -9,7 +9,7 @@ use super::State;
 use crate::{
     _core::{
         actor::Actor,
-        config::Algorithm,
+        assignment::Algorithm,
         declared::Declared,
         errors::{ErrorCode, RpcError},
         feature_flags::{DecidedBy, DecidingRollout, InForce},

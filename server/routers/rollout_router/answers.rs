@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     _core::{
         actor::Actor,
-        config::Algorithm,
+        assignment::Algorithm,
         declared::Declared,
         errors::{ErrorCode, RpcError},
         suggest,

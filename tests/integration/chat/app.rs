@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use modelramp::{
     _core::{
-        assignment::Subject,
+        assignment::{Algorithm, Subject},
         auth::{Role, User},
-        config::{Algorithm, ChatConfig},
+        config::ChatConfig,
         context::{Caller, Context},
         errors::RpcError,
         feature_flags::{FeatureFlags, LiveRollout},

@@ -4,10 +4,13 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::{
-    super::{Algorithm, ChannelName, Environment, Transformer},
+    super::{ChannelName, Environment, Transformer},
     *,
 };
-use crate::_core::{assignment::Subject, units::Percent};
+use crate::_core::{
+    assignment::{Algorithm, Subject},
+    units::Percent,
+};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const KEY: &str = "sk-or-v1-secret";
