@@ -73,7 +73,7 @@ export type Alarm = {
   name: "account";
 } | {
   name: "excluded-differ";
-  /** Which. */
+  /** The outcome. */
   kind: Kind;
   /** How often on either side, in words. */
   figures: string;
@@ -138,13 +138,13 @@ export interface ChangeRollout {
 export interface Changed {
   /** The rollout, as it is when the event is sent. */
   rollout: RolloutState;
-  /** When. */
+  /** When it was done. */
   at: Date;
-  /** Who: `user:7`, `controller`. */
+  /** Who did it: `user:7`, `controller`. */
   actor: string;
   /** What was done. */
   action: Action;
-  /** Why. */
+  /** The reason that was given. */
   reason: string;
   /** Where the rollout was before; null at the start. */
   before: Place2 | null;
@@ -377,7 +377,7 @@ export interface Explanation {
 
 /** One decision with its evidence in words and figures. */
 export interface Explanation2 {
-  /** When. */
+  /** When it was decided. */
   at: Date;
   /** `user:7`, `controller`. */
   actor: string;
@@ -463,9 +463,9 @@ export interface FlagsChange {
   version: number;
   /** When it came into force. */
   at: Date;
-  /** Who: `user:7`, `settings`. */
+  /** Who did it: `user:7`, `settings`. */
   actor: string;
-  /** Why. */
+  /** The reason that was given. */
   reason: string;
   /** What was in force before. */
   before: Place;
@@ -584,13 +584,13 @@ export interface History {
 
 /** One line of a rollout's history. */
 export interface HistoryEntry {
-  /** When. */
+  /** When it was done. */
   at: Date;
-  /** Who: `user:7`, `controller`. */
+  /** Who did it: `user:7`, `controller`. */
   actor: string;
   /** What was done. */
   action: Action;
-  /** Why. */
+  /** The reason that was given. */
   reason: string;
   /** Where the rollout was before; null at the start. */
   before: Place2 | null;
@@ -669,7 +669,7 @@ export type Kind =
 
 /** How often one kind came since the share last changed, and what that proves. */
 export interface KindEvidence {
-  /** Which. */
+  /** The outcome that is not counted. */
   kind: Kind;
   /** First attempts of control that ended so. */
   control: number;
@@ -785,7 +785,7 @@ export type Metric =
 
 /** The evidence of one metric. */
 export interface MetricEvidence {
-  /** Which. */
+  /** What is compared. */
   metric: Metric;
   /** Its part in the whole, 0 to 1. */
   weight: number;
@@ -1145,7 +1145,7 @@ export interface RolloutDetails {
   releasedAt: Date | null;
   /** Who made the last change: `user:7`, `controller`. */
   changedBy: string;
-  /** Why. */
+  /** The reason that they gave. */
   reason: string;
   /** The models of both arms as they were at the start; none in rollouts of an earlier release. */
   models: Models[];
@@ -1217,7 +1217,7 @@ export interface RolloutState {
   releasedAt: Date | null;
   /** Who made the last change: `user:7`, `controller`. */
   changedBy: string;
-  /** Why. */
+  /** The reason that they gave. */
   reason: string;
   /** The models of both arms as they were at the start; none in rollouts of an earlier release. */
   models: Models[];
@@ -1368,7 +1368,7 @@ export interface Started {
   releasedAt: Date | null;
   /** Who made the last change: `user:7`, `controller`. */
   changedBy: string;
-  /** Why. */
+  /** The reason that they gave. */
   reason: string;
   /** The models of both arms as they were at the start; none in rollouts of an earlier release. */
   models: Models[];

@@ -253,9 +253,9 @@ impl DeliveryError {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot set up alerts by `{}`", channel.name())]
 pub struct ChannelError {
-    /// Which.
+    /// The channel that cannot be set up.
     pub channel: ChannelName,
-    /// Why; holds no secrets.
+    /// The reason; holds no secrets.
     #[source]
     pub cause: anyhow::Error,
 }

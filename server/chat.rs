@@ -218,7 +218,7 @@ pub enum ChatError {
         message_id: i64,
         /// When it was sent.
         now: DateTime<Utc>,
-        /// Why not.
+        /// Why no model answered.
         #[source]
         error: RouteError,
     },

@@ -133,7 +133,7 @@ pub enum StorageError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// Why not.
+        /// What the system said.
         source: io::Error,
     },
     /// The file is no database or may not be written, or the server refuses us.
@@ -199,7 +199,7 @@ pub enum StorageError {
     Migrate {
         /// The file, or server and name.
         database: String,
-        /// Why not.
+        /// What the migration failed at.
         source: MigrateError,
     },
     /// The database does not answer.

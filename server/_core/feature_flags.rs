@@ -45,7 +45,7 @@ pub enum Reason {
 pub struct Decision {
     /// The route to take.
     pub variant: Variant,
-    /// Why.
+    /// The rule that decided.
     pub reason: Reason,
     /// The subject's bucket; `None` without a subject.
     pub bucket: Option<u32>,
@@ -172,7 +172,7 @@ pub struct Change {
     pub reason: String,
     /// `user:7`, `settings`.
     pub actor: Actor,
-    /// When.
+    /// When it was changed.
     pub at: DateTime<Utc>,
 }
 

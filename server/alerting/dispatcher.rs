@@ -43,7 +43,7 @@ pub struct Dispatcher {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TestResult {
-    /// Which.
+    /// The channel that was tried.
     pub channel: ChannelName,
     /// Why it did not arrive; `None` if it did.
     pub error: Option<String>,

@@ -80,7 +80,7 @@ pub struct Event {
     /// Whether the attempt is one that evidence counts: the first on the primary model of a route
     /// whose other arm has another primary, for a subject that is on no list and names no model.
     pub counted: bool,
-    /// Whether an event has told that it was open and slow.
+    /// Whether an earlier event already reported the attempt as open and slow.
     pub was_open: bool,
     /// The catalog's name of the model.
     pub model: Arc<str>,

@@ -15,7 +15,7 @@ use crate::_core::actor::Actor;
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
-    /// When.
+    /// When it was decided.
     pub at: DateTime<Utc>,
     /// `user:7`, `controller`.
     pub actor: Actor,

@@ -63,7 +63,7 @@ const CHANGES: usize = 256;
 pub struct Change {
     /// What was done.
     pub action: Action,
-    /// When.
+    /// When it was done.
     pub at: DateTime<Utc>,
     /// Where the rollout is now.
     pub status: Status,

@@ -52,7 +52,7 @@ pub enum Alarm {
     Account,
     /// An outcome that is no error meets more of the candidate's users than of control's.
     ExcludedDiffer {
-        /// Which.
+        /// The outcome.
         kind: Kind,
         /// How often on either side, in words.
         figures: String,

@@ -243,7 +243,7 @@ pub(super) fn figures(finding: &Finding) -> String {
         ..
     } = finding;
     format!(
-        "E is {e:.2} ({why}). In this stage the candidate had {candidate}, of {}; control {control}.",
+        "The evidence that the candidate is worse: E is {e:.2} ({why}). In this stage the candidate had {candidate}, of {}; control {control}.",
         counted(*users, "user")
     )
 }

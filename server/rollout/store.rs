@@ -59,7 +59,7 @@ pub struct AuditRow {
     pub id: String,
     /// The rollout.
     pub rollout_id: String,
-    /// When.
+    /// When it was done.
     pub at: DateTime<Utc>,
     /// Who did it.
     pub actor: Actor,
@@ -106,7 +106,7 @@ pub enum CommitError {
     /// Somebody else changed the rollout first.
     #[error("rollout `{rollout_id}` is at version {current}, not {based_on}")]
     Stale {
-        /// Which.
+        /// The rollout's id.
         rollout_id: String,
         /// What the change was based on.
         based_on: i64,

@@ -39,7 +39,7 @@ macro_rules! returned {
     };
 }
 
-/// One thing of SQLite or its like of PostgreSQL.
+/// A value for SQLite, or the same kind of value for PostgreSQL.
 #[derive(Clone)]
 pub(super) enum Either<S, P> {
     Sqlite(S),

@@ -36,7 +36,7 @@ pub enum UserError {
     Database {
         /// What was asked for.
         id: i64,
-        /// Why not.
+        /// What the database said.
         source: sqlx::Error,
     },
 }

@@ -30,7 +30,7 @@ const MAX_TOKEN_BYTES: usize = 8192;
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claims {
-    /// Who.
+    /// The user's id at the sign-in service.
     pub open_id: String,
     /// For which application; not compared, but never empty.
     pub app_id: String,
@@ -54,7 +54,7 @@ pub struct Session {
     pub id: String,
     /// What a refreshed token carries on as `sid`.
     pub(super) sid: String,
-    /// Who.
+    /// The user's id at the sign-in service.
     pub open_id: String,
     /// The name at sign-in.
     pub name: String,

@@ -368,8 +368,8 @@ settings! {
         /// The sender of these e-mails.
         ALERT_EMAIL_FROM: Optional<MailAddress> = Optional(MailAddress), "";
         /// The server that takes these e-mails. `smtps` is encrypted from the start (port 465);
-        /// `smtp` is as soon as the server offers it (port 587), and must be where there is a
-        /// password, but on loopback.
+        /// `smtp` is encrypted as soon as the server offers it (port 587). With a password it must be
+        /// encrypted, except on a loopback address.
         SMTP_URL: Optional<SmtpUrl> = Optional(SmtpUrl), "";
         /// Sends alerts as signed HTTP requests; needs `ALERT_WEBHOOK_SECRET`.
         ALERT_WEBHOOK_URL: Optional<SecretUrl> = Optional(SecretUrl), "";

@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Controller {
-    /// One tick; whether all that had to be written is. [`Controller::run`] calls it every second,
+    /// One tick. Returns whether nothing is left to write. [`Controller::run`] calls it every second,
     /// tests by hand.
     pub async fn tick(&self) -> bool {
         let mut writer = self.writer.lock().await;

@@ -19,7 +19,7 @@ pub struct Observation {
     pub end: End,
     /// To the end of the attempt, or to when it was given up or looked at.
     pub latency_ms: f64,
-    /// An earlier observation has told that it is slow.
+    /// Whether an earlier observation already reported it as slow.
     pub was_open: bool,
 }
 

@@ -60,7 +60,7 @@ impl Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KindEvidence {
-    /// Which.
+    /// The outcome that is not counted.
     pub kind: Kind,
     /// First attempts of control that ended so.
     pub control: u64,

@@ -83,7 +83,7 @@ pub enum Reference {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricEvidence {
-    /// Which.
+    /// What is compared.
     pub metric: Metric,
     /// Its part in the whole, 0 to 1.
     pub weight: f64,

@@ -24,9 +24,9 @@ pub enum LibraryError {
     /// The folder or a file of it cannot be read.
     #[error("cannot read `{path}`: {source}")]
     Unreadable {
-        /// Which.
+        /// The folder or the file.
         path: String,
-        /// Why.
+        /// What the system said.
         source: std::io::Error,
     },
     /// Plans with faults.

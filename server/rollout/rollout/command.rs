@@ -18,9 +18,9 @@ pub struct Command {
     pub id: String,
     /// The version that the change is based on.
     pub based_on: i64,
-    /// Who.
+    /// Who commands it.
     pub actor: Actor,
-    /// Why, in words; not blank.
+    /// The reason, in words; not blank.
     pub reason: String,
     /// What.
     pub kind: CommandKind,

@@ -21,9 +21,9 @@ const RHO_BAD_OF_NO_STAGE: f64 = 1.5;
 /// Who changes something, and why.
 #[derive(Clone, Copy)]
 pub struct Author<'a> {
-    /// Who.
+    /// Who changes it.
     pub actor: &'a Actor,
-    /// In words; not blank.
+    /// The reason, in words; not blank.
     pub reason: &'a str,
 }
 

@@ -159,9 +159,9 @@ pub(super) struct FlagsChange {
     version: i64,
     /// When it came into force.
     at: DateTime<Utc>,
-    /// Who: `user:7`, `settings`.
+    /// Who did it: `user:7`, `settings`.
     actor: Actor,
-    /// Why.
+    /// The reason that was given.
     reason: String,
     /// What was in force before.
     before: Place,

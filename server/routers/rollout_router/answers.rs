@@ -66,7 +66,7 @@ pub(super) struct RolloutState {
     released_at: Option<DateTime<Utc>>,
     /// Who made the last change: `user:7`, `controller`.
     changed_by: Actor,
-    /// Why.
+    /// The reason that they gave.
     reason: String,
     /// The models of both arms as they were at the start; none in rollouts of an earlier release.
     models: Vec<Models>,

@@ -44,13 +44,13 @@ impl Place {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct HistoryEntry {
-    /// When.
+    /// When it was done.
     pub(super) at: DateTime<Utc>,
-    /// Who: `user:7`, `controller`.
+    /// Who did it: `user:7`, `controller`.
     actor: Actor,
     /// What was done.
     action: Action,
-    /// Why.
+    /// The reason that was given.
     reason: String,
     /// Where the rollout was before; null at the start.
     before: Option<Place>,
