@@ -29,7 +29,7 @@ const MEASURED: Duration = Duration::from_millis(120);
 /// Within this an admin takes a rollout back, whoever sends what meanwhile.
 const ROLLED_BACK: Duration = Duration::from_secs(3);
 /// The work is measured so often at most: what else the machine does only ever adds to it.
-const ROUNDS: usize = 6;
+const ROUNDS: usize = 12;
 
 /// The CPU time of `flood` for three sizes, each twice the one before, is in proportion.
 async fn grows_as_its_input(name: &str, sizes: [usize; 3], flood: impl AsyncFn(&Server, usize)) {
@@ -213,14 +213,16 @@ async fn more_connections_than_there_are_places() {
     }
     drop(held);
     // Each of these is a request that is under way, and so keeps its place.
-    let bodies = floods::connections(
-        &server,
-        120,
-        "POST /rpc HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{",
-    )
-    .await;
+    let unfinished = "POST /rpc HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let mut bodies = floods::connections(&server, 120, unfinished).await;
     server.is_well("bodies that are not finished").await;
-    assert_eq!(server.get("/api/trpc/auth.me", None).await, 503);
+    // On a busy machine some are closed before their head was read.
+    let mut tries = 0;
+    while server.get("/api/trpc/auth.me", None).await != 503 {
+        tries += 1;
+        assert!(tries < 10, "there is always a place");
+        bodies.extend(floods::connections(&server, 20, unfinished).await);
+    }
     let admin = server
         .get("/api/trpc/rollout.list", Some(&server.admin))
         .await;
