@@ -357,9 +357,10 @@ impl LiveFlags {
     fn publish(&self, inner: &Memory) {
         self.flags.steer(&inner.steered());
         let mut since = self.owed_since.lock();
-        *since = match inner.owed.is_empty() {
-            true => None,
-            false => since.or_else(|| Some(Instant::now())),
+        *since = if inner.owed.is_empty() {
+            None
+        } else {
+            since.or_else(|| Some(Instant::now()))
         };
     }
 

@@ -6,8 +6,9 @@ pub fn is_blank(text: &str) -> bool {
     text.chars().all(is_invisible)
 }
 
-/// White space and controls, and what Unicode calls default-ignorable or draws as nothing.
-fn is_invisible(character: char) -> bool {
+/// Whether a character is white space or a control, or one that Unicode calls default-ignorable or draws
+/// as nothing.
+pub fn is_invisible(character: char) -> bool {
     character.is_whitespace()
         || character.is_control()
         || matches!(character,

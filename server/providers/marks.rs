@@ -1,7 +1,7 @@
 //! Marks of chat templates. A server whose template does not fit its model lets them through, and they are
 //! all that some answers hold.
 
-use crate::_core::blank::is_blank;
+use crate::_core::blank::is_invisible;
 
 /// Marks without a form of their own; those of the form `<|im_end|>` are known by it.
 const MARKS: [&str; 14] = [
@@ -25,24 +25,36 @@ const REPLACEMENT: char = '\u{fffd}';
 /// A longer text is never only marks, in bytes.
 const LONGEST: usize = 256;
 
-/// Whether a user sees nothing in a model's text, or only marks that are none of its words.
+/// A longer mark is text, in bytes.
+const LONGEST_MARK: usize = 40;
+
+/// Whether a user sees nothing in a model's text, or only marks that are none of its words. Stops at the
+/// first character that is seen.
 pub(super) fn shows_nothing(text: &str) -> bool {
-    if text.len() > LONGEST {
-        return is_blank(text);
-    }
-    let mut rest = text.replace(REPLACEMENT, "");
-    for mark in MARKS {
-        rest = rest.replace(mark, "");
-    }
-    // DeepSeek writes its bars full-width.
-    for (open, close) in [("<|", "|>"), ("<｜", "｜>")] {
-        while let Some((before, after)) = rest.split_once(open)
-            && let Some((_, after)) = after.split_once(close)
-        {
-            rest = before.to_owned() + after;
+    let may_be_marks = text.len() <= LONGEST;
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches(|c| is_invisible(c) || (may_be_marks && c == REPLACEMENT));
+        if rest.is_empty() || !may_be_marks {
+            return rest.is_empty();
+        }
+        match after_mark(rest) {
+            Some(after) => rest = after,
+            None => return false,
         }
     }
-    is_blank(&rest)
+}
+
+/// What follows the mark with which a text begins.
+fn after_mark(text: &str) -> Option<&str> {
+    let named = MARKS.iter().find_map(|mark| text.strip_prefix(mark));
+    named.or_else(|| {
+        // DeepSeek writes its bars full-width.
+        let (inner, after) = [("<|", "|>"), ("<｜", "｜>")]
+            .into_iter()
+            .find_map(|(open, close)| text.strip_prefix(open)?.split_once(close))?;
+        (inner.len() <= LONGEST_MARK).then_some(after)
+    })
 }
 
 #[cfg(test)]

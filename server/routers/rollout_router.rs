@@ -6,6 +6,7 @@
 
 mod answers;
 mod history;
+mod refusals;
 mod release;
 mod updates;
 
@@ -55,34 +56,34 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
     release::register(registry, state.clone());
     procedures!(registry.outline("rollout", state);
         /// One rollout: where it is, its plan, what its traffic proves, and what comes next.
-        query Admin get = get, errors answers::ASKING;
+        query Admin get = get, errors refusals::ASKING;
     );
     procedures!(registry.outline("rollout", controller);
         /// Checks a plan: every fault with its line, or what it says and what is odd about it.
-        query Admin validate = validate, errors answers::CHECKING;
+        query Admin validate = validate, errors refusals::CHECKING;
         /// Rollouts that are under way, the newest first; all where asked.
         query Admin list = list;
         /// Starts a rollout by a plan's name or by its TOML. It serves control only until the first
         /// tick has run, which takes about a second. One that would take users back from the model that
         /// they have is refused unless that is meant.
-        mutation Admin start = start, errors answers::STARTING;
+        mutation Admin start = start, errors refusals::STARTING;
         /// Stops the clock of the stage. The share stays what it is, and the candidate is still
         /// taken back on evidence.
-        mutation Admin pause = pause, errors answers::CHANGING;
+        mutation Admin pause = pause, errors refusals::CHANGING;
         /// Ends a pause.
-        mutation Admin resume = resume, errors answers::CHANGING;
+        mutation Admin resume = resume, errors refusals::CHANGING;
         /// Begins the next stage now, whatever its soak and its proof; one that is paused goes on.
-        mutation Admin advance = advance, errors answers::CHANGING;
+        mutation Admin advance = advance, errors refusals::CHANGING;
         /// Moves the share within the stage.
-        mutation Admin setShare = set_share, errors answers::CHANGING;
+        mutation Admin setShare = set_share, errors refusals::CHANGING;
         /// Takes everybody back to control, for good.
-        mutation Admin rollback = rollback, errors answers::CHANGING;
+        mutation Admin rollback = rollback, errors refusals::CHANGING;
         /// Opens the gate that the rollout waits at.
-        mutation Admin approve = approve, errors answers::CHANGING;
+        mutation Admin approve = approve, errors refusals::CHANGING;
         /// What was done to a rollout, by whom and why, oldest first.
-        query Admin history = history, errors answers::ASKING;
+        query Admin history = history, errors refusals::ASKING;
         /// Each decision with its evidence in words and figures, oldest first.
-        query Admin why = why, errors answers::ASKING;
+        query Admin why = why, errors refusals::ASKING;
         /// The live rollouts at once, then at each change what changed. An event's id is where to
         /// resume: changes that were missed are told again from the history.
         subscription Admin onChange = on_change;
@@ -145,7 +146,7 @@ async fn list(
     _: Context,
     input: ListRollouts,
 ) -> Result<Vec<RolloutState>, RpcError> {
-    let mut rollouts = controller.list().await.map_err(answers::refusal)?;
+    let mut rollouts = controller.list().await.map_err(refusals::refusal)?;
     if !input.all {
         rollouts.retain(|status| !status.state.is_final());
     }
@@ -163,7 +164,7 @@ async fn get(
     _: Context,
     input: WhichRollout,
 ) -> Result<RolloutDetails, RpcError> {
-    let view = controller.get(&input.id).await.map_err(answers::refusal)?;
+    let view = controller.get(&input.id).await.map_err(refusals::refusal)?;
     Ok(RolloutDetails::new(view, live.state().flag.position.killed))
 }
 
@@ -197,7 +198,7 @@ async fn start(
     let (status, moves) = controller
         .start(&input.plan, reason, &actor, wishes)
         .await
-        .map_err(answers::refusal)?;
+        .map_err(refusals::refusal)?;
     tracing::info!(%actor, rollout = status.id, reason, moves = ?moves.words, "rollout started");
     Ok(Started::new(&status, moves))
 }
@@ -244,7 +245,7 @@ impl ChangeRollout {
             reason: checked(&self.reason)?.to_owned(),
             kind,
         };
-        let changed = controller.apply(command).await.map_err(answers::refusal)?;
+        let changed = controller.apply(command).await.map_err(refusals::refusal)?;
         Ok(answers::changed(kind, &changed))
     }
 }
@@ -323,7 +324,7 @@ async fn history(
     input: WhichRollout,
 ) -> Result<Vec<HistoryEntry>, RpcError> {
     let rows = controller.archive().history(&input.id).await;
-    let rows = rows.map_err(answers::refusal)?;
+    let rows = rows.map_err(refusals::refusal)?;
     Ok(rows.into_iter().map(HistoryEntry::new).collect())
 }
 
@@ -333,7 +334,7 @@ async fn why(
     input: WhichRollout,
 ) -> Result<Vec<Explanation>, RpcError> {
     let why = controller.archive().why(&input.id).await;
-    why.map_err(answers::refusal)
+    why.map_err(refusals::refusal)
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -350,6 +350,16 @@ fn what_only_sounds_too_long_is_not() {
             FaultKind::BadRequest,
         ),
         (
+            500,
+            "cannot process the request: the model does not fit in GPU memory",
+            FaultKind::Upstream,
+        ),
+        (
+            500,
+            "The request took longer than the model is given (60 seconds)",
+            FaultKind::Upstream,
+        ),
+        (
             400,
             "Invalid input: max_new_tokens must be <= 4096, given 8192",
             FaultKind::BadRequest,

@@ -79,12 +79,7 @@ async fn a_good_candidate_goes_through_all_stages() {
     assert_eq!(rig.alerts(AlertKind::PromotionDue), 1);
     assert_eq!(rig.alerts(AlertKind::Promoted), 3);
     assert_eq!(rig.reborn().await.serves(), 0.0);
-    let replay = rig
-        .controller
-        .archive()
-        .replay(&id)
-        .await
-        .expect("a replay");
+    let replay = rig.replay(&id).await;
     assert!(replay.is_identical, "{replay:?}");
     let report = rig
         .controller
@@ -134,12 +129,7 @@ async fn a_failing_candidate_is_taken_back_from_every_state() {
             .filter(|it| **it == "rolled-back")
             .count();
         assert_eq!(rolled_back, 1, "{state}");
-        let replay = rig
-            .controller
-            .archive()
-            .replay(&id)
-            .await
-            .expect("a replay");
+        let replay = rig.replay(&id).await;
         assert!(replay.is_identical, "{state}: {replay:?}");
         let rig = rig.reborn().await;
         rig.second(0, |_| false).await;
@@ -377,12 +367,7 @@ async fn what_has_ended_decides_until_it_is_let_go() {
         last.contains("to rolled-back, stage 1, 0 %, let go"),
         "{last}"
     );
-    let replay = rig
-        .controller
-        .archive()
-        .replay(&id)
-        .await
-        .expect("a replay");
+    let replay = rig.replay(&id).await;
     assert!(replay.is_identical, "{replay:?}");
 
     let rig = rig.reborn().await;
@@ -481,11 +466,6 @@ async fn fixed_thresholds_judge_where_the_plan_says_so() {
     rig.clock.pass(1_000);
     rig.controller.tick().await;
     assert_eq!(rig.status(&id).await.state, State::RolledBack);
-    let replay = rig
-        .controller
-        .archive()
-        .replay(&id)
-        .await
-        .expect("a replay");
+    let replay = rig.replay(&id).await;
     assert!(replay.is_identical, "{replay:?}");
 }

@@ -12,7 +12,8 @@ use serde_json::json;
 use super::{
     super::feature_flags_router::{self, MAX_REASON, actor, checked},
     ChangeRollout, State,
-    answers::{self, RolloutState},
+    answers::RolloutState,
+    refusals,
 };
 use crate::{
     _core::{
@@ -35,7 +36,7 @@ pub(super) fn register(registry: &mut Registry, state: Option<State>) {
         /// Lets go of a rollout that has ended, so that the live share decides its tasks again. Where
         /// that would move users, `share` has to say which live share is meant; it holds for all tasks
         /// that no rollout covers.
-        mutation Admin release = release, errors answers::CHANGING;
+        mutation Admin release = release, errors refusals::CHANGING;
     );
 }
 
@@ -58,7 +59,7 @@ struct Release {
 async fn release(state: State, context: Context, input: Release) -> Result<RolloutState, RpcError> {
     let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
     let status = state.controller.get(&input.id).await;
-    let status = status.map_err(answers::refusal)?.status;
+    let status = status.map_err(refusals::refusal)?.status;
     let live = state.live.state().flag;
     let may =
         status.version == input.version && status.state.is_final() && status.released_at.is_none();
@@ -126,5 +127,5 @@ fn moves(status: &Status, live: Percent) -> RpcError {
              {share} for as many users as now. It holds for every task that no rollout covers"
         ),
     )
-    .with_details(json!(answers::Met { current: RolloutState::new(status) }))
+    .with_details(json!(refusals::Met { current: RolloutState::new(status) }))
 }

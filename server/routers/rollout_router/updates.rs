@@ -12,10 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{
-    answers::{RolloutState, refusal},
-    history::HistoryEntry,
-};
+use super::{answers::RolloutState, history::HistoryEntry, refusals::refusal};
 use crate::{
     _core::{errors::RpcError, procedure::Tracked},
     rollout::{

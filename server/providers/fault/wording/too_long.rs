@@ -17,6 +17,19 @@ const PROMPT: &[&str] = &[
     "sequence",
     "chat history",
 ];
+/// The same, also where a sentence calls all that was sent a request.
+const SENT: &[&str] = &[
+    "prompt",
+    "input",
+    "message",
+    "context",
+    "conversation",
+    "sequence",
+    "chat history",
+    "request",
+    "payload",
+    "your text",
+];
 const EXCESS: &[&str] = &[
     "too long",
     "too large",
@@ -78,6 +91,33 @@ const OTHER_THINGS: &[&str] = &[
     "deadline",
 ];
 
+/// What else does not fit, or takes longer than it should: a model in its memory, a request in its time.
+const OTHER_EXCESS: &[&str] = &[
+    "image",
+    "file",
+    "audio",
+    "video",
+    "url",
+    "tool",
+    "function",
+    "name",
+    "memory",
+    "vram",
+    "gpu",
+    "disk",
+    "second",
+    "minute",
+    "took",
+    "taking",
+    "timeout",
+    "timed out",
+    "deadline",
+    " ms",
+    "wait",
+    "schema",
+    "format",
+];
+
 const TOO_LONG: &[Rule] = &[
     Rule {
         kind: FaultKind::ContextLength,
@@ -97,37 +137,13 @@ const TOO_LONG: &[Rule] = &[
     },
     Rule {
         kind: FaultKind::ContextLength,
-        has: &[
-            &[
-                "prompt",
-                "input",
-                "message",
-                "context",
-                "conversation",
-                "sequence",
-                "chat history",
-                "request",
-                "payload",
-                "your text",
-            ],
-            &["too long", "too large", "too big", "oversized"],
-        ],
+        has: &[SENT, &["too long", "too large", "too big", "oversized"]],
         lacks: OTHER_THINGS,
     },
     Rule {
         kind: FaultKind::ContextLength,
         has: &[
-            &[
-                "prompt",
-                "input",
-                "message",
-                "context",
-                "conversation",
-                "sequence",
-                "chat history",
-                "request",
-                "your text",
-            ],
+            SENT,
             &[
                 "longer than",
                 "not fit",
@@ -137,7 +153,7 @@ const TOO_LONG: &[Rule] = &[
             ],
             &["model", "window", "context"],
         ],
-        lacks: OTHER_THINGS,
+        lacks: OTHER_EXCESS,
     },
     // Zhipu, Qwen and others answer in Chinese: "the input, or the context, exceeds, or is too long".
     Rule {

@@ -65,12 +65,7 @@ async fn live(mishap: Option<(usize, Mishap)>) -> (Life, usize) {
         }
     }
     rig.second(0, |_| false).await;
-    let replay = rig
-        .controller
-        .archive()
-        .replay(&id)
-        .await
-        .expect("a replay");
+    let replay = rig.replay(&id).await;
     assert!(replay.is_identical, "{mishap:?}: {replay:?}");
     let status = rig.status(&id).await;
     assert_eq!(rig.serves(), status.share.get(), "{mishap:?}");

@@ -32,12 +32,7 @@ async fn a_write_that_hangs_does_not_hold_up_a_rollback() {
     assert_eq!(rig.status(&id).await.state, State::RolledBack);
     assert_eq!(rig.actions(), ["started", "rolled-back"]);
     assert_eq!(rig.alerts(AlertKind::RolledBack), 1);
-    let replay = rig
-        .controller
-        .archive()
-        .replay(&id)
-        .await
-        .expect("a replay");
+    let replay = rig.replay(&id).await;
     assert!(replay.is_identical, "{replay:?}");
 }
 
@@ -66,12 +61,7 @@ async fn a_rating_while_a_change_is_written_counts() {
     let status = rig.status(&id).await;
     let resumed = rig.steer(&id, status.version, "go", CommandKind::Resume);
     resumed.await.expect("resumed");
-    let replay = rig
-        .controller
-        .archive()
-        .replay(&id)
-        .await
-        .expect("a replay");
+    let replay = rig.replay(&id).await;
     assert!(replay.is_identical, "{replay:?}");
 }
 

@@ -1,7 +1,10 @@
 //! A process over a store in memory, with a clock and dice of its own, and the users' requests.
 
 use super::{store::MemoryStore, *};
-use crate::{recording::Attempted, rollout::rollout::Command};
+use crate::{
+    recording::Attempted,
+    rollout::{replay::Replay, rollout::Command},
+};
 
 /// Who steers.
 pub(super) static USER: Actor = Actor::User(1);
@@ -219,6 +222,12 @@ impl Rig {
     ) -> Result<Status, ControlError> {
         let command = command(id, based_on, reason, kind);
         self.controller.apply(command).await
+    }
+
+    /// What folding the log again comes to.
+    pub(super) async fn replay(&self, id: &str) -> Replay {
+        let replay = self.controller.archive().replay(id).await;
+        replay.expect("a replay")
     }
 
     pub(super) async fn status(&self, id: &str) -> Status {

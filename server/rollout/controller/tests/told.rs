@@ -31,12 +31,7 @@ async fn ratings_are_folded_and_replayed() {
     resumed.expect("resumed");
     let view = rig.controller.get(&id).await.expect("a rollout");
     assert_eq!(view.verdict.candidate.good_ratings, 100);
-    let replay = rig
-        .controller
-        .archive()
-        .replay(&id)
-        .await
-        .expect("a replay");
+    let replay = rig.replay(&id).await;
     assert!(replay.is_identical && replay.ratings == 200, "{replay:?}");
 }
 
@@ -67,12 +62,7 @@ async fn a_request_that_hangs_is_told_while_it_is_open() {
     let log = rig.store.events_of(&id, 0, 10_000).await.expect("events");
     let end = log.last().expect("its end");
     assert!(end.was_open && end.outcome == Outcome::Success, "{end:?}");
-    let replay = rig
-        .controller
-        .archive()
-        .replay(&id)
-        .await
-        .expect("a replay");
+    let replay = rig.replay(&id).await;
     assert!(replay.is_identical, "{replay:?}");
 }
 
