@@ -7,6 +7,7 @@ pub mod blank;
 pub mod call_limits;
 pub mod call_log;
 pub mod call_series;
+pub mod caller;
 pub mod config;
 pub mod context;
 pub mod database_url;

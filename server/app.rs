@@ -19,7 +19,7 @@ use self::{filling::Filling, introduction::destinations, prometheus::Gauges};
 use crate::{
     _core::{
         auth::Authenticator, call_limits::CallLimits, config::Config, feature_flags::FeatureFlags,
-        http_client, registry::Registry, site::Site, tasks::Tasks,
+        http_client, procedure::Runner, registry::Registry, site::Site, tasks::Tasks,
     },
     ai_metrics::AiMetrics,
     alerting::Dispatcher,
@@ -42,6 +42,7 @@ use crate::{
         self,
         bounds::{Bounds, descriptors},
         gate::Gate,
+        jsonrpc::{self, JsonRpc},
         sign_in::{self, SignIn},
         trpc,
     },
@@ -195,10 +196,12 @@ impl App {
         let chat = Arc::new(chat);
 
         let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
-        let mut registry = Registry::new(tasks.clone());
-        registry.let_pass(storage::passes);
-        let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
-        registry.limit(limits, bounds.turns.clone());
+        let mut registry = Registry::new(Runner {
+            tasks: tasks.clone(),
+            limits: CallLimits::new(config.server.max_calls, config.server.max_subscriptions),
+            turns: bounds.turns.clone(),
+            passes: Some(storage::passes),
+        });
         routers::register(
             &mut registry,
             Some(routers::Parts {
@@ -242,13 +245,23 @@ impl App {
             tasks: tasks.clone(),
             bounds: bounds.clone(),
         }));
-        let router = transport::router(transport::Parts {
-            documents: schema::Documents::new(
-                &registry,
-                config.trpc.transformer,
-                config.trpc.method_override,
-            ),
+        let documents = schema::Documents::new(
+            &registry,
+            config.trpc.transformer,
+            config.trpc.method_override,
+        );
+        let jsonrpc = jsonrpc::routes(JsonRpc {
             registry: registry.clone(),
+            gate: gate.clone(),
+            config: config.jsonrpc.clone(),
+            ping_interval: config.trpc.ping_interval,
+            tasks: tasks.clone(),
+            bounds: bounds.clone(),
+            openrpc: documents.openrpc,
+        })?;
+        let router = transport::router(transport::Parts {
+            openapi: documents.openapi,
+            page: documents.page,
             sign_in: sign_in::routes(SignIn {
                 gate: gate.clone(),
                 links: store,
@@ -257,17 +270,16 @@ impl App {
             }),
             gate,
             tasks: tasks.clone(),
-            bounds: bounds.clone(),
-            server: config.server.clone(),
-            jsonrpc: config.jsonrpc.clone(),
-            ping_interval: config.trpc.ping_interval,
+            turns: bounds.turns.clone(),
+            allowed_origins: config.server.allowed_origins.clone(),
             readiness: Arc::new(move || Box::pin(readiness())),
             metrics: transport::metrics::routes(
                 Arc::new(move || gauges.render()),
                 prometheus::readers(&config),
             ),
             trpc,
-        })?;
+            jsonrpc,
+        });
         Ok(Self {
             config,
             registry,

@@ -27,7 +27,7 @@ use self::{
 use crate::{
     _core::{
         assignment::Subject,
-        auth::User,
+        caller::User,
         config::ChatConfig,
         errors::{ErrorCode, RpcError},
     },

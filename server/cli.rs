@@ -29,7 +29,7 @@ use secrecy::ExposeSecret;
 
 use crate::{
     _core::{
-        auth::Role,
+        caller::Role,
         config::{Config, ConfigFaults, Sources, templates},
         errors::in_full,
         logging, turns,

@@ -28,11 +28,9 @@ use futures::{
 };
 use http::HeaderMap;
 use parking_lot::Mutex;
-use schemars::JsonSchema;
-use serde::Serialize;
 use tokio::{sync::Notify, time::Instant};
 
-use super::context::Caller;
+use super::caller::{Caller, Role, User};
 
 pub use self::{
     credentials::{bearer, has_session_cookie},
@@ -57,49 +55,6 @@ pub const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 const ENDED_KEPT: Duration = Duration::from_secs(10);
 /// Tokens that are remembered.
 const CACHE_LIMIT: usize = 10_000;
-
-/// What a user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Uses the application.
-    User,
-    /// Also steers rollouts.
-    Admin,
-}
-
-impl Role {
-    /// As in the database and on the wire.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Admin => "admin",
-        }
-    }
-}
-
-/// A row of the users table.
-#[derive(Clone, Debug, PartialEq)]
-pub struct User {
-    /// Positive; what assignment and ownership go by.
-    pub id: i64,
-    /// The identity provider's id.
-    pub open_id: String,
-    /// As shown.
-    pub name: Option<String>,
-    /// Where it is known.
-    pub email: Option<String>,
-    /// How the user first came in.
-    pub login_method: Option<String>,
-    /// From the database, or admin for the owner.
-    pub role: Role,
-    /// When the row was made.
-    pub created_at: DateTime<Utc>,
-    /// When the row last changed.
-    pub updated_at: DateTime<Utc>,
-    /// When the user last called, to the minute.
-    pub last_signed_in: DateTime<Utc>,
-}
 
 /// Where users are kept, and which of their sessions were ended.
 #[async_trait]

@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    auth::Role,
-    context::{Caller, Context},
+    caller::{Caller, Role},
+    context::Context,
     errors::RpcError,
 };
 
@@ -93,7 +93,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::_core::{auth::User, errors::ErrorCode};
+    use crate::_core::{caller::User, errors::ErrorCode};
 
     fn of(role: Option<Role>) -> Context {
         let caller = match role {

@@ -7,35 +7,10 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 
 use super::{
-    auth::{CallerSession, User, cookie::CookieOptions},
-    errors::{ErrorCode, RpcError},
+    auth::{CallerSession, cookie::CookieOptions},
+    caller::{Caller, User, please_login},
+    errors::RpcError,
 };
-
-/// Who calls.
-#[derive(Clone, Debug, Default)]
-pub enum Caller {
-    /// No session, or one that does not hold.
-    #[default]
-    Anonymous,
-    /// A user of the database; the role is the database's, never the token's.
-    User(Arc<User>),
-    /// Somebody with a session of which the database does not say now whose it is.
-    Unknown {
-        /// Whose it was when the database last said so, if that was minutes ago at most.
-        last_known: Option<Arc<User>>,
-    },
-}
-
-impl Caller {
-    /// The user, as far as one is known; for the log, never for access.
-    pub fn presumed(&self) -> Option<&Arc<User>> {
-        match self {
-            Self::User(user) => Some(user),
-            Self::Unknown { last_known } => last_known.as_ref(),
-            Self::Anonymous => None,
-        }
-    }
-}
 
 /// One call's circumstances; cheap to clone, shared by all calls of a batch but for the id.
 #[derive(Clone, Debug)]
@@ -78,11 +53,6 @@ impl Context {
             Caller::Unknown { .. } => Err(RpcError::users_unavailable(self.received_at)),
         }
     }
-}
-
-/// There is no session, or none that holds; a front end compares the text.
-pub fn please_login() -> RpcError {
-    RpcError::new(ErrorCode::Unauthorized, "Please login (10001)")
 }
 
 /// Something that is kept until a call is over, such as a share of a budget.

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{App, sessions};
 use crate::{
     _core::{
-        auth::Role,
+        caller::Role,
         config::{Environment, local_url},
     },
     model_router::catalog::{Access, Catalog},

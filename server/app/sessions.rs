@@ -9,9 +9,10 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     _core::{
         auth::{
-            Role, SessionKey,
+            SessionKey,
             login_link::{self, LoginLinkStore},
         },
+        caller::Role,
         config::Config,
     },
     storage::{Storage, has_secret, secret_for_development},

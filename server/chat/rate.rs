@@ -10,7 +10,7 @@ use super::{
     store::{MessageRole, Rated, Rating},
 };
 use crate::{
-    _core::auth::User,
+    _core::caller::User,
     recording::{self, Event},
 };
 

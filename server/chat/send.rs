@@ -25,7 +25,7 @@ use super::{
     store::{Message, MessageRole, Origin},
 };
 use crate::{
-    _core::{assignment::Subject, auth::User, blank::is_blank, context::Context},
+    _core::{assignment::Subject, blank::is_blank, caller::User, context::Context},
     model_router::{Call, Route},
     providers::{self, ChatRequest, roles},
 };

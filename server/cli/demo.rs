@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     _core::{
-        auth::Role,
+        caller::Role,
         config::{ClientConfig, Config, Sources},
         tasks::Tasks,
     },

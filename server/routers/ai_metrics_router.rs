@@ -11,7 +11,8 @@ use serde_json::Value;
 use crate::{
     _core::{
         assignment::{Subject, Variant},
-        context::{Caller, Context},
+        caller::Caller,
+        context::Context,
         errors::RpcError,
         feature_flags::{Assigned, DecidedBy, DecidingRollout, FeatureFlags, InForce},
         procedure::{Accepts, Input, Plain, ProcedureInput},

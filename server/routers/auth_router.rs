@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::{
-        auth::{Role, User},
-        context::{Caller, Context},
+        caller::{Caller, Role, User},
+        context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
         iso_text,

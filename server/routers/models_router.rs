@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     _core::{
         assignment::{Subject, Variant},
-        auth::Role,
+        caller::Role,
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},

@@ -331,7 +331,7 @@ impl ConversationStore for Storage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{_core::auth::Role, rollout::store::RolloutStore, storage::db::Db};
+    use crate::{_core::caller::Role, rollout::store::RolloutStore, storage::db::Db};
 
     #[tokio::test]
     async fn what_could_not_be_committed_is_not_said_to_be_stored() {

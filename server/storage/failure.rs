@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        _core::auth::Role,
+        _core::caller::Role,
         chat::store::ConversationStore,
         storage::{Storage, db::Db},
     };

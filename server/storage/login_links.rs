@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use super::Storage;
-use crate::_core::auth::{
-    User,
-    login_link::{LINK_TTL, LoginLinkStore},
+use crate::_core::{
+    auth::login_link::{LINK_TTL, LoginLinkStore},
+    caller::User,
 };
 
 impl Storage {

@@ -7,7 +7,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Storage, db::Write, storable, time};
-use crate::_core::auth::{LOCAL_PREFIX, Role, Session, User, UserStore};
+use crate::_core::{
+    auth::{LOCAL_PREFIX, Session, UserStore},
+    caller::{Role, User},
+};
 
 /// `last_signed_in` is kept to the minute, so that calls do not cost a write each.
 const SIGNED_IN_PRECISION: TimeDelta = TimeDelta::minutes(1);

@@ -25,9 +25,9 @@ pub use self::{
 };
 use super::gate::Gate;
 use crate::_core::{
-    auth::Role,
+    caller::{Caller, Role},
     config::ServerConfig,
-    context::{Caller, Context},
+    context::Context,
     errors::RpcError,
     turns::Turns,
 };

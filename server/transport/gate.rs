@@ -11,9 +11,9 @@ use http::{HeaderMap, header};
 
 use crate::_core::{
     auth::{Authenticator, LAST_WORDS},
+    caller::Access,
     context::Context,
     errors::RpcError,
-    procedure::Access,
     site::Site,
 };
 
@@ -113,7 +113,8 @@ mod tests {
 
     use super::*;
     use crate::_core::{
-        auth::{Session, SessionKey, User, UserStore},
+        auth::{Session, SessionKey, UserStore},
+        caller::User,
         config::{Environment, SiteConfig},
         errors::ErrorCode,
     };

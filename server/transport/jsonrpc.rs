@@ -3,7 +3,7 @@
 //! jsonrpsee speaks the protocol: envelopes, sockets, subscriptions, pings. Around it lies what it
 //! leaves out. Here: origin and caller, media types, sizes, statuses and cookies of HTTP. In
 //! [`calls`]: notifications that run, batches that run concurrently, errors with data. In
-//! [`methods`]: the registry's procedures.
+//! [`dispatch`]: what a name stands for. In [`methods`]: the registry's procedures.
 //!
 //! Two things are jsonrpsee's way and stay so. Its ids are strings, `null` and whole numbers from 0
 //! to 2^64−1; over HTTP any other id is refused, but on a socket a request with such an id arrives
@@ -11,12 +11,13 @@
 //! (not JSON, no method, too large) carry a number and a text, but no `data`.
 
 mod calls;
+mod dispatch;
 mod failure;
 mod methods;
-mod service;
 mod socket;
 
 use std::{
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -31,6 +32,7 @@ use axum::{
     response::Response,
     routing::any,
 };
+use chrono::Utc;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use jsonrpsee::{
@@ -39,23 +41,21 @@ use jsonrpsee::{
     types::{Id, InvalidRequest, error::reject_too_big_request},
 };
 use serde::de::IgnoredAny;
+use serde_json::Value;
 use tokio::sync::Semaphore;
-use tower::Layer;
 
-use self::{
-    calls::{CallsLayer, Silent},
-    service::Service,
-};
+use self::calls::{Calls, Silent};
 use super::{
-    Parts,
     bounds::{self, Bounds},
     gate::Gate,
-    name, retry_after,
+    headers,
     trpc::request,
 };
 use crate::_core::{
+    config::JsonRpcConfig,
     context::{Context, Holds, new_request_id},
     errors::{ErrorCode, RpcError},
+    registry::Registry,
     tasks::Tasks,
 };
 
@@ -64,29 +64,49 @@ use crate::_core::{
 #[error("a procedure has a name that JSON-RPC needs for itself")]
 pub struct NameTaken(#[from] RegisterMethodError);
 
-/// The route of the wire.
-pub fn routes(parts: &Parts) -> Result<Router, NameTaken> {
-    let methods = methods::build(
-        &parts.registry,
-        &parts.gate,
-        &parts.bounds.turns,
-        &parts.documents.openrpc,
-    )?;
+/// What the wire needs.
+pub struct JsonRpc {
+    /// The procedures.
+    pub registry: Arc<Registry>,
+    /// Finds callers and refuses foreign origins.
+    pub gate: Arc<Gate>,
+    /// Limits.
+    pub config: JsonRpcConfig,
+    /// Between two pings on a socket; zero sends none.
+    pub ping_interval: Duration,
+    /// Tells sockets when the server stops.
+    pub tasks: Tasks,
+    /// What clients may take of the server.
+    pub bounds: Bounds,
+    /// What `rpc.discover` answers.
+    pub openrpc: Value,
+}
+
+/// The route of the wire, to be merged into the server's router.
+///
+/// Fails where a procedure has a name that JSON-RPC needs for itself.
+pub fn routes(parts: JsonRpc) -> Result<Router, NameTaken> {
+    let JsonRpc {
+        registry,
+        gate,
+        config,
+        ping_interval,
+        tasks,
+        bounds,
+        openrpc,
+    } = parts;
     let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
     let wire = Wire {
-        layer: CallsLayer::new(
-            methods.clone(),
-            parts.bounds.clone(),
-            parts.jsonrpc.batch_concurrency,
-        ),
-        methods,
-        max_batch: BatchRequestConfig::Limit(limit(parts.jsonrpc.max_batch)),
-        places: Arc::new(Semaphore::new(parts.jsonrpc.max_connections as usize)),
+        methods: methods::build(&registry, &gate, &bounds.turns, &openrpc)?,
+        registry,
+        batch_concurrency: NonZeroUsize::new(config.batch_concurrency).unwrap_or(NonZeroUsize::MIN),
+        max_batch: BatchRequestConfig::Limit(limit(config.max_batch)),
+        places: Arc::new(Semaphore::new(config.max_connections as usize)),
         sockets: AtomicUsize::new(1),
-        gate: parts.gate.clone(),
-        tasks: parts.tasks.clone(),
-        bounds: parts.bounds.clone(),
-        ping_interval: parts.ping_interval,
+        gate,
+        tasks,
+        bounds,
+        ping_interval,
     };
     Ok(Router::new()
         .route("/rpc", any(answer))
@@ -104,8 +124,11 @@ enum Peer {
 }
 
 struct Wire {
+    registry: Arc<Registry>,
+    /// What is not in the registry, and the books of subscriptions.
     methods: Methods,
-    layer: CallsLayer,
+    /// How many calls of a batch run at once.
+    batch_concurrency: NonZeroUsize,
     max_batch: BatchRequestConfig,
     /// Of sockets and of requests under way.
     places: Arc<Semaphore>,
@@ -153,13 +176,20 @@ impl Refusal {
             Body::from(refusal_text(&self.error, Id::Null, request_id)),
         );
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            let allowed = HeaderValue::from_static("POST");
-            response.headers_mut().insert(header::ALLOW, allowed);
+            headers::allow(&mut response, headers::POST);
         }
-        retry_after(&mut response, &self.error);
-        name(&mut response, request_id);
+        headers::retry_after(&mut response, retry_after_seconds(&self.error));
+        headers::request_id(&mut response, request_id);
         response
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the header counts from when it is sent"
+)]
+fn retry_after_seconds(error: &RpcError) -> Option<u64> {
+    error.retry_after_seconds(Utc::now())
 }
 
 /// The answer to a request that is not run.
@@ -201,7 +231,7 @@ impl Wire {
     }
 
     /// Answers one call, notification or batch.
-    async fn post(&self, request: Request) -> Result<Response, Refusal> {
+    async fn post(self: &Arc<Self>, request: Request) -> Result<Response, Refusal> {
         if request.method() != Method::POST {
             return Err(RpcError::new(
                 ErrorCode::MethodNotSupported,
@@ -222,15 +252,15 @@ impl Wire {
         let body = trimmed(&bytes)?;
         // Each call of a batch has an id of its own; then none of them stands for the response.
         let is_batch = body.first() == Some(&b'[');
-        let service = Service {
-            methods: self.methods.clone(),
+        let calls = Calls {
+            wire: self.clone(),
             events: None,
         };
         let peer = Peer::Request {
             context: context.clone(),
             body: body.clone(),
         };
-        let answer = self.run(&service, peer, body).await;
+        let answer = self.run(calls, peer, body).await;
 
         let mut response = if answer.extensions().get::<Silent>().is_some() {
             let mut response = Response::new(Body::empty());
@@ -239,24 +269,21 @@ impl Wire {
         } else {
             json(answer.status(), Body::new(answer.into_body()))
         };
-        if let Err(error) = context.user()
-            && let Some(seconds) = error.retry_after_seconds(context.received_at)
-        {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Err(error) = context.user() {
+            let seconds = error.retry_after_seconds(context.received_at);
+            headers::retry_after(&mut response, seconds);
         }
         for cookie in context.cookies.take() {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         if !is_batch {
-            name(&mut response, &context.request_id);
+            headers::request_id(&mut response, &context.request_id);
         }
         Ok(response)
     }
 
     /// Answers one text, as jsonrpsee does it.
-    async fn run(&self, service: &Service, peer: Peer, text: Bytes) -> HttpResponse {
+    async fn run(&self, calls: Calls, peer: Peer, text: Bytes) -> HttpResponse {
         let mut request = http::Request::new(HttpBody::new(http_body_util::Full::new(text)));
         *request.method_mut() = Method::POST;
         request.headers_mut().insert(
@@ -264,15 +291,14 @@ impl Wire {
             HeaderValue::from_static("application/json"),
         );
         request.extensions_mut().insert(peer);
-        let service = self.layer.layer(service.clone());
         let limit = u32::try_from(self.bounds.max_body_bytes).unwrap_or(u32::MAX);
-        jsonrpsee::server::http::call_with_service(request, self.max_batch, limit, service).await
+        jsonrpsee::server::http::call_with_service(request, self.max_batch, limit, calls).await
     }
 
     /// Begins what a message of a socket asks for, or says why not.
     fn start(
         self: &Arc<Self>,
-        service: &Service,
+        calls: &Calls,
         peer: &Peer,
         text: Bytes,
     ) -> Result<impl Future<Output = Option<Answer>> + Send + use<>, String> {
@@ -291,9 +317,9 @@ impl Wire {
             let id = id.map_or(Id::Null, |request| request.id);
             refusal_text(&error, id, &new_request_id())
         })?;
-        let (wire, service, peer) = (self.clone(), service.clone(), peer.clone());
+        let (wire, calls, peer) = (self.clone(), calls.clone(), peer.clone());
         Ok(async move {
-            let answer = wire.run(&service, peer, text).await;
+            let answer = wire.run(calls, peer, text).await;
             if answer.extensions().get::<Silent>().is_some() {
                 return None;
             }
@@ -327,22 +353,20 @@ fn trimmed(body: &Bytes) -> Result<Bytes, Refusal> {
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), RpcError> {
-    let media_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or("")
-        .trim();
+    let media_type = headers::media_type(headers).unwrap_or_default();
     let known = ["application/json", "application/json-rpc"];
     if known
         .iter()
-        .any(|known| known.eq_ignore_ascii_case(media_type))
+        .any(|known| media_type.eq_ignore_ascii_case(known.as_bytes()))
     {
         return Ok(());
     }
     Err(RpcError::new(
         ErrorCode::UnsupportedMediaType,
-        format!("content type is `{media_type}`; JSON-RPC takes `application/json`"),
+        format!(
+            "content type is `{}`; JSON-RPC takes `application/json`",
+            String::from_utf8_lossy(media_type)
+        ),
     ))
 }
 

@@ -19,13 +19,13 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{gate::Gate, page::Page};
+use super::{gate::Gate, headers, page::Page};
 use crate::_core::{
     auth::{
-        Session, User, has_session_cookie,
+        Session, has_session_cookie,
         login_link::{self, LOGIN_PATH, LoginLinkStore},
     },
-    context::Caller,
+    caller::{Caller, User},
     errors::{ErrorCode, RpcError},
 };
 
@@ -275,12 +275,9 @@ fn refused(error: &RpcError, mut body: Value, now: DateTime<Utc>) -> Response {
     body["code"] = error.data_code().into();
     let status = StatusCode::from_u16(error.code.http_status());
     let mut response = answer(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body);
-    let headers = response.headers_mut();
-    if let Some(seconds) = error.retry_after_seconds(now) {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
+    headers::retry_after(&mut response, error.retry_after_seconds(now));
     if error.code == ErrorCode::MethodNotSupported {
-        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+        headers::allow(&mut response, headers::POST);
     }
     response
 }

@@ -1,17 +1,19 @@
 //! The tRPC wire: what `@trpc/client` 10 and 11 speak, over HTTP, SSE and WebSocket.
 //!
-//! A request is read in four steps, each in its own file: `request` takes apart what the URL and
-//! the headers say, `input` what was sent along, `http` finds the procedures and runs them, and
-//! `envelope` writes what came of it. Batches, streamed batches, event streams and sockets differ
-//! only in how many calls there are and how their envelopes are strung together. Every answer below
-//! the mount point is an envelope, because clients cannot read anything else.
+//! A request is served in steps, each in its own file: `request` takes apart what the URL and
+//! the headers say, `input` what was sent along, `handler` finds the procedures and runs them,
+//! `envelope` writes what came of it, and `respond` makes a response of that. Batches, streamed
+//! batches, event streams and sockets differ only in how many calls there are and how their
+//! envelopes are strung together. Every answer below the mount point is an envelope, because clients
+//! cannot read anything else.
 
 pub mod batch;
 mod batch_stream;
 mod envelope;
-mod http;
+mod handler;
 mod input;
 pub mod request;
+mod respond;
 mod sse;
 pub mod superjson;
 pub mod websocket;
@@ -19,12 +21,22 @@ pub mod websocket;
 use std::sync::Arc;
 
 use axum::{Router, routing::any};
+use http::Method;
 
+use self::envelope::{Answer, Failure, Payload};
 use super::{
     bounds::{Bounds, socket::ticks},
     gate::Gate,
+    headers,
 };
-use crate::_core::{config::TrpcConfig, registry::Registry, tasks::Tasks};
+use crate::_core::{
+    config::TrpcConfig,
+    context::Context,
+    errors::{ErrorCode, RpcError},
+    procedure::{Input, Kind, Procedure},
+    registry::{Registry, Target},
+    tasks::Tasks,
+};
 
 /// Where the wire lies; the original's path, which front ends have built in.
 pub const MOUNT: &str = "/api/trpc";
@@ -46,8 +58,54 @@ pub struct Trpc {
 /// The routes at and below [`MOUNT`], to be merged into the server's router.
 pub fn routes(trpc: Arc<Trpc>) -> Router {
     Router::new()
-        .route(MOUNT, any(http::handle))
-        .route(&format!("{MOUNT}/"), any(http::handle))
-        .route(&format!("{MOUNT}/{{*path}}"), any(http::handle))
+        .route(MOUNT, any(handler::handle))
+        .route(&format!("{MOUNT}/"), any(handler::handle))
+        .route(&format!("{MOUNT}/{{*path}}"), any(handler::handle))
         .with_state(trpc)
+}
+
+impl Trpc {
+    /// The methods by which a target is asked. A GET never runs a mutation, so that no link can.
+    fn allowed(&self, target: &Target) -> &'static [Method] {
+        match target.here().map(|procedure| procedure.kind) {
+            None => &[],
+            Some(Kind::Mutation) => headers::POST,
+            Some(Kind::Query | Kind::Subscription) if self.config.method_override => {
+                headers::GET_OR_POST
+            }
+            Some(Kind::Query | Kind::Subscription) => headers::GET,
+        }
+    }
+
+    /// The procedure that a path leads to, if the method fits.
+    fn callable(
+        &self,
+        target: Target,
+        path: &str,
+        method: &Method,
+    ) -> Result<Arc<Procedure>, RpcError> {
+        let fits = self.allowed(&target).contains(method);
+        match target {
+            Target::Unknown => Err(self.registry.unknown(path)),
+            Target::Here(procedure) if fits => Ok(procedure),
+            Target::Here(procedure) => Err(RpcError::new(
+                ErrorCode::MethodNotSupported,
+                format!(
+                    "Unsupported {method}-request to {} procedure at path \"{path}\"",
+                    procedure.kind.name()
+                ),
+            )),
+        }
+    }
+
+    /// Runs a query or a mutation and encodes what came of it.
+    async fn call(&self, procedure: &Procedure, context: Context, input: Input) -> Answer {
+        let request_id = context.request_id.clone();
+        match procedure.call(context, input).await {
+            Ok(output) => Payload::encode(self.config.transformer, &procedure.output, &*output)
+                .and_then(|mut payload| payload.hold(&self.bounds).map(|()| payload))
+                .map_err(|error| Failure::report(error, Some(procedure.path), request_id)),
+            Err(error) => Err(Failure::reported(error, procedure.path, request_id)),
+        }
+    }
 }

@@ -9,9 +9,9 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use chrono::{DateTime, Utc};
 use modelramp::{
     _core::{
-        auth::{Role, User},
+        caller::{Caller, Role, User},
         config::{Config, Sources},
-        context::{Caller, Context},
+        context::Context,
         errors::RpcError,
         procedure::Input,
         tasks::Tasks,
@@ -67,8 +67,8 @@ impl Process {
     async fn call(&self, user: i64, path: &str, input: Value) -> Result<Value, RpcError> {
         let registry = &self.app.registry;
         let context = Context::new(caller(user), now());
-        let procedure = registry.find(path)?;
-        let reply = registry.call(procedure, context, Input::Json(input));
+        let target = registry.resolve(path);
+        let reply = target.here().unwrap().call(context, Input::Json(input));
         Ok(reply.await?.to_value().unwrap())
     }
 

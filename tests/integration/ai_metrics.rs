@@ -11,9 +11,9 @@ use futures::{FutureExt, StreamExt};
 use modelramp::{
     _core::{
         assignment::{Algorithm, Variant},
-        auth::{Role, User},
+        caller::{Caller, Role, User},
         config::FlagsConfig,
-        context::{Caller, Context},
+        context::Context,
         errors::ErrorCode,
         feature_flags::FeatureFlags,
         procedure::Input,

@@ -6,10 +6,7 @@ mod sending;
 
 use std::collections::VecDeque;
 
-use modelramp::_core::{
-    context::{Caller, Context},
-    procedure::Input,
-};
+use modelramp::_core::{caller::Caller, context::Context, procedure::Input};
 use serde_json::{Value, json};
 
 use self::app::{all_failed, app, at, pairs};
@@ -133,10 +130,10 @@ async fn conversations_are_open_to_their_owner_only() {
         "sendMessage",
         "deleteConversation",
     ] {
-        let procedure = app.registry.find(&format!("chat.{name}")).unwrap();
+        let target = app.registry.resolve(&format!("chat.{name}"));
         let anonymous = Context::new(Caller::Anonymous, at(0));
         let input = Input::Json(json!({"conversationId": id, "content": "x"}));
-        let Err(error) = app.registry.call(procedure, anonymous, input).await else {
+        let Err(error) = target.here().unwrap().call(anonymous, input).await else {
             panic!("{name} is open to everybody");
         };
         assert_eq!(error.message, "Please login (10001)", "{name}");

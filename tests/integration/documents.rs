@@ -4,7 +4,7 @@ use std::path::Path;
 
 use modelramp::{
     _core::{
-        auth::Role,
+        caller::Role,
         config::{Config, Transformer},
     },
     app,

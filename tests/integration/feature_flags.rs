@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use futures::{SinkExt, StreamExt, stream::BoxStream};
 use modelramp::{
     _core::{
-        auth::{Role, User},
+        caller::{Caller, Role, User},
         config::{Config, Sources},
-        context::{Caller, Context},
+        context::Context,
         errors::{ErrorCode, RpcError},
         feature_flags::{FeatureFlags, Reason},
-        procedure::{Event, Input},
+        procedure::{Input, StreamItem},
         registry::{Registry, Side},
         tasks::Tasks,
     },
@@ -73,19 +73,21 @@ impl Server {
         Self::over(self._folder, settings).await
     }
 
-    async fn subscribe(&self, input: Value) -> BoxStream<'static, Result<Event, RpcError>> {
-        let procedure = self.registry.find("featureFlags.onChange").unwrap();
+    async fn subscribe(&self, input: Value) -> BoxStream<'static, Result<StreamItem, RpcError>> {
+        let target = self.registry.resolve("featureFlags.onChange");
+        let procedure = target.here().unwrap();
         let context = Context::new(user(1, Role::Admin), at());
-        let events = self
-            .registry
-            .subscribe(procedure, context, Input::Json(input));
-        events.await.unwrap()
+        procedure
+            .subscribe(context, Input::Json(input))
+            .await
+            .unwrap()
     }
 
     async fn call(&self, caller: Caller, path: &str, input: Value) -> Result<Value, RpcError> {
-        let procedure = self.registry.find(path)?;
+        let target = self.registry.resolve(path);
+        let procedure = target.here().unwrap();
         let context = Context::new(caller, at());
-        let reply = self.registry.call(procedure, context, Input::Json(input));
+        let reply = procedure.call(context, Input::Json(input));
         Ok(reply.await?.to_value().unwrap())
     }
 

@@ -10,9 +10,9 @@ use futures::StreamExt;
 use modelramp::{
     _core::{
         assignment::{Algorithm, Subject, Variant},
-        auth::{Role, User},
+        caller::{Caller, Role, User},
         config::{Environment, FlagsConfig, ModelsConfig, ProvidersConfig},
-        context::{Caller, Context},
+        context::Context,
         errors::{ErrorCode, RpcError},
         feature_flags::FeatureFlags,
         procedure::Input,

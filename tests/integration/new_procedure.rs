@@ -7,8 +7,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use modelramp::{
     _core::{
-        auth::{Role, User},
-        context::{Caller, Context},
+        caller::{Caller, Role, User},
+        context::Context,
         errors::{ErrorCode, RpcError},
         procedure::Input,
         registry::Registry,
@@ -43,8 +43,9 @@ async fn call(
             last_signed_in: at,
         }))
     });
-    let procedure = registry.find(path)?;
-    let reply = registry.call(procedure, Context::new(caller, at), input);
+    let target = registry.resolve(path);
+    let procedure = target.here().ok_or_else(|| registry.unknown(path))?;
+    let reply = procedure.call(Context::new(caller, at), input);
     Ok(reply.await?.to_value().unwrap())
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, StatusCode};
 use modelramp::{
-    _core::{auth::Role, config::Config},
+    _core::{caller::Role, config::Config},
     app,
     storage::Storage,
 };

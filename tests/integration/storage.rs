@@ -18,7 +18,7 @@ use std::{collections::HashSet, path::Path};
 
 use chrono::{DateTime, Utc};
 use modelramp::{
-    _core::auth::Role,
+    _core::caller::Role,
     chat::store::{ConversationStore, MessageRole},
     recording::EventStore,
     storage::{Storage, StorageError, secret_for_development},

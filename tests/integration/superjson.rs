@@ -47,7 +47,8 @@ fn skipped() {
 #[test]
 fn superjson_reads_what_the_server_writes_and_writes_the_same() {
     let registry = registry();
-    let shape = registry.get("sample.exotic").unwrap().output.clone();
+    let target = registry.resolve("sample.exotic");
+    let shape = target.here().unwrap().output.clone();
     let encoded = encode(&shape, &sample_exotic()).unwrap();
     let mut text = br#"{"json":"#.to_vec();
     text.extend(encoded.json);

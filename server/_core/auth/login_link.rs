@@ -13,7 +13,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-use super::{SessionKey, User};
+use super::SessionKey;
+use crate::_core::caller::User;
 
 /// How long a link can be used.
 pub const LINK_TTL: TimeDelta = TimeDelta::minutes(5);

@@ -11,9 +11,8 @@ use chrono::{DateTime, Utc};
 
 use super::{Authenticator, Session};
 use crate::_core::{
-    context::{Caller, please_login},
+    caller::{Access, Caller, please_login},
     errors::RpcError,
-    procedure::Access,
 };
 
 /// How often a stream asks whether its caller may still have it. Together with [`LAST_WORDS`] it is

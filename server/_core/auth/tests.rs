@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use http::HeaderValue;
 
 use super::*;
-use crate::_core::{errors::ErrorCode, procedure::Access};
+use crate::_core::{caller::Access, errors::ErrorCode};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 

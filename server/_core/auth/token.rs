@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::User;
+use crate::_core::caller::User;
 
 /// The clock of another issuer may differ from ours by this many seconds.
 const LEEWAY_SECONDS: f64 = 60.0;

@@ -3,7 +3,7 @@
 //! jsonrpsee itself drops notifications, runs the calls of a batch one after another, and answers
 //! an unknown method, or a subscription over HTTP, without saying what would help.
 
-use std::{future::Future, num::NonZeroUsize, sync::Arc};
+use std::{future::Future, sync::Arc};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use http::Extensions;
@@ -11,21 +11,23 @@ use jsonrpsee::{
     MethodResponse,
     core::{
         middleware::{Batch, BatchEntry, BatchEntryErr, Notification, RpcServiceT},
-        server::{BatchResponseBuilder, MethodCallback, Methods},
+        server::BatchResponseBuilder,
     },
     types::{ErrorObjectOwned, Id, Request},
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::{Peer, failure};
+use super::{
+    Peer, Wire,
+    dispatch::{Callee, Events},
+    failure,
+};
 use crate::_core::{
-    call_log::unknown_procedure,
     context::{Holds, new_request_id},
     errors::{ErrorCode, RpcError},
     turns,
 };
-use crate::transport::bounds::Bounds;
 
 /// Bytes of one answer, single or batch; more is an error of jsonrpsee's (−32008, −32011).
 pub(super) const MAX_ANSWER_BYTES: u32 = 10 * 1024 * 1024;
@@ -35,54 +37,15 @@ pub(super) const MAX_ANSWER_BYTES: u32 = 10 * 1024 * 1024;
 #[derive(Clone, Copy)]
 pub(super) struct Silent;
 
-/// Wraps jsonrpsee's own service.
+/// The calls of one HTTP request or one socket, as the service that jsonrpsee hands them to.
 #[derive(Clone)]
-pub(super) struct CallsLayer {
-    methods: Methods,
-    bounds: Bounds,
-    concurrency: NonZeroUsize,
+pub(super) struct Calls {
+    pub(super) wire: Arc<Wire>,
+    /// Absent over HTTP, which has no place for subscriptions.
+    pub(super) events: Option<Events>,
 }
 
-impl CallsLayer {
-    /// At least one call of a batch runs, whatever `concurrency` says.
-    pub(super) fn new(methods: Methods, bounds: Bounds, concurrency: usize) -> Self {
-        Self {
-            methods,
-            bounds,
-            concurrency: NonZeroUsize::new(concurrency).unwrap_or(NonZeroUsize::MIN),
-        }
-    }
-}
-
-impl<S> tower::Layer<S> for CallsLayer {
-    type Service = Calls<S>;
-
-    fn layer(&self, inner: S) -> Calls<S> {
-        Calls {
-            inner,
-            layer: self.clone(),
-        }
-    }
-}
-
-/// The service of one HTTP request or one socket.
-#[derive(Clone)]
-pub(super) struct Calls<S> {
-    inner: S,
-    layer: CallsLayer,
-}
-
-impl<S> RpcServiceT for Calls<S>
-where
-    S: RpcServiceT<
-            MethodResponse = MethodResponse,
-            BatchResponse = MethodResponse,
-            NotificationResponse = MethodResponse,
-        > + Clone
-        + Send
-        + Sync
-        + 'static,
-{
+impl RpcServiceT for Calls {
     type MethodResponse = MethodResponse;
     type NotificationResponse = MethodResponse;
     type BatchResponse = MethodResponse;
@@ -90,13 +53,8 @@ where
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let service = self.clone();
         async move {
-            turns::pass().await;
-            if let Some(error) = service.refuse(&request) {
-                return MethodResponse::error(request.id, error);
-            }
-            let (id, path) = (request.id.clone(), request.method.clone());
-            let answer = service.inner.call(request).await;
-            service.hold(answer, id, &path)
+            let callee = service.resolve(request.method_name());
+            service.answer(callee, request).await
         }
     }
 
@@ -118,10 +76,10 @@ where
     }
 
     fn batch<'a>(&self, batch: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        let concurrency = self.layer.concurrency.get();
+        let concurrency = self.wire.batch_concurrency.get();
         let is_empty = batch.is_empty();
         let with_id = entries_with_id(&batch);
-        let room = self.layer.bounds.hold_calls(batch.len());
+        let room = self.wire.bounds.hold_calls(batch.len());
         // Boxed and collected, since the compiler cannot name the lifetimes of a lazy stream here.
         let calls: Vec<BoxFuture<'a, _>> = batch
             .into_iter()
@@ -165,11 +123,18 @@ where
     }
 }
 
-impl<S> Calls<S>
-where
-    Self: RpcServiceT<MethodResponse = MethodResponse>,
-    S: RpcServiceT<MethodResponse = MethodResponse>,
-{
+impl Calls {
+    /// Answers a call, whether or not it can be run.
+    async fn answer(&self, callee: Callee, request: Request<'_>) -> MethodResponse {
+        turns::pass().await;
+        if let Some(error) = self.refuse(&callee, &request) {
+            return MethodResponse::error(request.id, error);
+        }
+        let (id, path) = (request.id.clone(), request.method.clone());
+        let answer = self.dispatch(callee, request).await;
+        self.hold(answer, id, &path)
+    }
+
     /// One entry of a batch; `None` where nothing is to be answered.
     async fn entry<'a>(
         self,
@@ -179,13 +144,14 @@ where
         match entry {
             Ok(BatchEntry::Call(mut request)) => {
                 let request_id = renew(&mut request.extensions);
-                if self.is_subscription(request.method_name()) {
+                let callee = self.resolve(request.method_name());
+                if matches!(callee, Callee::Subscription(_)) {
                     // jsonrpsee answers it at once, and would again with the batch.
                     let error = RpcError::bad_request("a subscription cannot be part of a batch");
                     let error = failure::of_call(&error, request.method_name(), &request_id);
                     return Some(MethodResponse::error(request.id, error));
                 }
-                Some(self.call(request).await)
+                Some(self.answer(callee, request).await)
             }
             Ok(BatchEntry::Notification(mut notification)) => {
                 let request_id = renew(&mut notification.extensions);
@@ -204,10 +170,11 @@ where
 
     /// Runs a notification as the call that it is, and drops its answer.
     async fn run(&self, notification: Notification<'_>) {
-        // The events of a subscription that nobody gets an id for would go nowhere.
-        if self.is_subscription(notification.method_name()) {
+        // The events of a subscription that nobody gets an id for would go nowhere, and
+        // `rpc.discover` is nothing but its answer.
+        let callee @ Callee::Unary(_) = self.resolve(notification.method_name()) else {
             return;
-        }
+        };
         let mut request = Request {
             jsonrpc: notification.jsonrpc,
             id: Id::Null,
@@ -216,24 +183,13 @@ where
             extensions: notification.extensions,
         };
         turns::pass().await;
-        let method = self.layer.methods.method(request.method_name());
-        // `rpc.discover` alone has no procedure behind it: it is nothing but its answer.
-        if matches!(method, Some(MethodCallback::Async(_))) {
-            request.extensions.insert(Silent);
-            self.inner.call(request).await;
-        }
+        request.extensions.insert(Silent);
+        self.dispatch(callee, request).await;
     }
 
-    fn is_subscription(&self, method: &str) -> bool {
-        let callback = self.layer.methods.method(method);
-        matches!(callback, Some(MethodCallback::Subscription(_)))
-    }
-}
-
-impl<S> Calls<S> {
     /// Counts an answer until it is sent.
     fn hold(&self, mut answer: MethodResponse, id: Id<'_>, path: &str) -> MethodResponse {
-        match self.layer.bounds.hold_answer(answer.as_json().get().len()) {
+        match self.wire.bounds.hold_answer(answer.as_json().get().len()) {
             Ok(held) => {
                 answer.extensions_mut().insert(Holds::new(held));
                 answer
@@ -246,28 +202,25 @@ impl<S> Calls<S> {
     }
 
     /// Why a call cannot be run, where jsonrpsee would not say it as well.
-    fn refuse(&self, request: &Request<'_>) -> Option<ErrorObjectOwned> {
+    fn refuse(&self, callee: &Callee, request: &Request<'_>) -> Option<ErrorObjectOwned> {
         let path = request.method_name();
-        let peer = request.extensions.get::<Peer>();
-        let request_id = match peer {
+        let request_id = || match request.extensions.get::<Peer>() {
             Some(Peer::Request { context, .. }) => context.request_id.clone(),
             _ => new_request_id(),
         };
-        match self.layer.methods.method(path) {
-            None => {
-                let error = unknown_procedure(path, self.layer.methods.method_names());
-                Some(failure::unknown_method(&error, path, &request_id))
+        match callee {
+            Callee::Unknown => {
+                let error = self.wire.registry.unknown(path);
+                Some(failure::unknown_method(&error, path, &request_id()))
             }
-            Some(MethodCallback::Subscription(_) | MethodCallback::Unsubscription(_))
-                if !matches!(peer, Some(Peer::Socket(_))) =>
-            {
+            Callee::Subscription(_) | Callee::Unsubscription(_) if self.events.is_none() => {
                 let error = RpcError::new(
                     ErrorCode::MethodNotSupported,
                     "subscriptions need a WebSocket; connect one to this same address",
                 );
-                Some(failure::of_call(&error, path, &request_id))
+                Some(failure::of_call(&error, path, &request_id()))
             }
-            Some(_) => None,
+            _ => None,
         }
     }
 }

@@ -21,80 +21,82 @@ use crate::{
         context::Context,
         errors::RpcError,
         json_text,
-        procedure::{Event, Input, Kind, Output, Procedure},
+        procedure::{Input, Kind, Output, Procedure, StreamItem},
         registry::Registry,
         turns::Turns,
     },
     transport::gate::Gate,
 };
 
-/// One procedure, and what serves it.
-struct Method {
-    procedure: Procedure,
-    registry: Arc<Registry>,
-    gate: Arc<Gate>,
+/// One procedure, and what finds its callers.
+pub(super) struct Method {
+    pub(super) procedure: Arc<Procedure>,
+    pub(super) gate: Arc<Gate>,
 }
 
-/// Every procedure, `<path>.unsubscribe` for subscriptions, and `rpc.discover`.
+/// What jsonrpsee keeps the books of: subscriptions, each with `<path>.unsubscribe`, and
+/// `rpc.discover`. Queries and mutations are found in the registry alone.
 pub(super) fn build(
-    registry: &Arc<Registry>,
+    registry: &Registry,
     gate: &Arc<Gate>,
     turns: &Turns,
     openrpc: &Value,
 ) -> Result<Methods, RegisterMethodError> {
     let mut module = RpcModule::new(());
     for procedure in registry.iter() {
+        if procedure.kind != Kind::Subscription {
+            continue;
+        }
         let path = procedure.path;
         let method = Arc::new(Method {
             procedure: procedure.clone(),
-            registry: registry.clone(),
             gate: gate.clone(),
         });
-        if procedure.kind == Kind::Subscription {
-            // jsonrpsee wants names that live as long as the process; they are few.
-            let unsubscribe = Box::leak(format!("{path}.unsubscribe").into_boxed_str());
-            module.register_subscription(
-                path,
-                path,
-                unsubscribe,
-                // In a task of its own.
-                {
-                    let turns = turns.clone();
-                    move |params, pending, _, extensions| {
-                        let (method, turns) = (method.clone(), turns.clone());
-                        async move {
-                            let stream = method.stream(params, pending, extensions);
-                            turns.take(stream).await
-                        }
-                    }
-                },
-            )?;
-        } else {
-            module.register_async_method(path, move |params, _, extensions| {
-                let method = method.clone();
-                async move { method.call(params, extensions).await }
-            })?;
-        }
+        // jsonrpsee wants names that live as long as the process; they are few.
+        let unsubscribe = Box::leak(format!("{path}.unsubscribe").into_boxed_str());
+        let turns = turns.clone();
+        // In a task of its own.
+        module.register_subscription(
+            path,
+            path,
+            unsubscribe,
+            move |params, pending, _, extensions| {
+                let (method, turns) = (method.clone(), turns.clone());
+                async move {
+                    let stream = method.stream(params, pending, extensions);
+                    turns.take(stream).await
+                }
+            },
+        )?;
     }
     // Written once: it is the largest answer there is, and anybody may ask for it.
     let document: Arc<RawValue> = to_raw_value(openrpc).unwrap_or_default().into();
     module.register_method("rpc.discover", move |_, _, _| {
         ResponsePayload::success(document.clone())
     })?;
+    let is_taken = |name: &&str| {
+        let target = registry.resolve(name);
+        let kind = target.here().map(|procedure| procedure.kind);
+        kind.is_some_and(|kind| kind != Kind::Subscription)
+    };
+    if let Some(name) = module.method_names().find(is_taken) {
+        return Err(RegisterMethodError::AlreadyRegistered(name.into()));
+    }
     Ok(module.into())
 }
 
 impl Method {
-    async fn call(
+    /// Runs a query or a mutation.
+    pub(super) async fn call(
         &self,
-        params: Params<'static>,
+        params: Params<'_>,
         extensions: Extensions,
     ) -> Result<Box<RawValue>, ErrorObjectOwned> {
         let context = self.context(&extensions).await;
         let request_id = context.request_id.clone();
         let outcome = async {
             let input = self.input(&params, &context)?;
-            let reply = self.registry.call(&self.procedure, context, input).await?;
+            let reply = self.procedure.call(context, input).await?;
             if extensions.get::<Silent>().is_some() {
                 return Ok(RawValue::NULL.to_owned());
             }
@@ -118,9 +120,7 @@ impl Method {
         let request_id = context.request_id.clone();
         let opened = async {
             let input = self.input(&params, &context)?;
-            self.registry
-                .subscribe(&self.procedure, context, input)
-                .await
+            self.procedure.subscribe(context, input).await
         }
         .await;
         let events = match opened {
@@ -150,7 +150,7 @@ impl Method {
     /// Sends events until the stream ends or the client leaves.
     async fn forward(
         &self,
-        mut events: BoxStream<'static, Result<Event, RpcError>>,
+        mut events: BoxStream<'static, Result<StreamItem, RpcError>>,
         sink: &SubscriptionSink,
     ) -> Result<Ended, RpcError> {
         loop {
@@ -175,7 +175,7 @@ impl Method {
     }
 
     /// Tracked events keep their id: `{id, data}`.
-    fn encode(&self, event: &Event) -> Result<Box<RawValue>, RpcError> {
+    fn encode(&self, event: &StreamItem) -> Result<Box<RawValue>, RpcError> {
         let data = self.json(&*event.data);
         let event = data.and_then(|data| match &event.id {
             None => Ok(data),

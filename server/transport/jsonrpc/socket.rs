@@ -14,10 +14,7 @@ use jsonrpsee::{MethodSink, core::server::BoundedSubscriptions};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::{
-    Answer, Peer, Wire,
-    service::{Events, Service},
-};
+use super::{Answer, Peer, Wire, calls::Calls, dispatch::Events};
 use crate::{
     _core::turns,
     transport::bounds::socket::{Closed, Socket},
@@ -33,8 +30,8 @@ const QUEUED_EVENTS: usize = 16;
 /// Serves a socket until it is closed or the server stops.
 pub(super) async fn serve(wire: Arc<Wire>, mut socket: Socket, headers: HeaderMap) {
     let (sink, events) = mpsc::channel(QUEUED_EVENTS);
-    let service = Service {
-        methods: wire.methods.clone(),
+    let service = Calls {
+        wire: wire.clone(),
         events: Some(Events {
             sink: MethodSink::new(sink),
             places: BoundedSubscriptions::new(MAX_SUBSCRIPTIONS),
@@ -49,7 +46,7 @@ pub(super) async fn serve(wire: Arc<Wire>, mut socket: Socket, headers: HeaderMa
 async fn run(
     wire: &Arc<Wire>,
     socket: &mut Socket,
-    service: Service,
+    service: Calls,
     headers: &Arc<HeaderMap>,
     mut events: mpsc::Receiver<Box<RawValue>>,
 ) -> Result<(), Closed> {

@@ -2,23 +2,24 @@
 
 use std::{future::Future, sync::Arc};
 
-use ::http::Method;
 use axum::response::Response;
+use http::Method;
 
 use super::{
     Trpc, batch_stream,
     envelope::{self, Answer, Failure},
-    http,
     input::BatchInputs,
     request::Delivery,
+    respond,
 };
-
 use crate::_core::{
     context::{Context, new_request_id},
     errors::RpcError,
     procedure::{Input, Kind, Procedure},
+    registry::Target,
     turns,
 };
+use crate::transport::headers;
 
 /// The names of a batch; more than `max` are refused together.
 pub fn split(path: &str, max: usize) -> Result<Vec<&str>, RpcError> {
@@ -30,7 +31,9 @@ pub fn split(path: &str, max: usize) -> Result<Vec<&str>, RpcError> {
 }
 
 /// All procedures of a batch must be of one kind, because they share one method.
-pub fn check_kinds<'a>(procedures: impl Iterator<Item = &'a Procedure>) -> Result<(), RpcError> {
+pub fn check_kinds<'a>(
+    procedures: impl Iterator<Item = &'a Arc<Procedure>>,
+) -> Result<(), RpcError> {
     let mut kinds: Vec<Kind> = Vec::new();
     for procedure in procedures {
         if !kinds.contains(&procedure.kind) {
@@ -61,6 +64,8 @@ pub fn status(mut statuses: impl Iterator<Item = u16>) -> u16 {
 pub(super) struct Calls<'a> {
     pub(super) trpc: &'a Arc<Trpc>,
     pub(super) names: &'a [&'a str],
+    /// Where each of the names leads.
+    pub(super) targets: Vec<Target>,
     pub(super) method: &'a Method,
     pub(super) context: Context,
     /// An error here is every call's error, unless the call has one that comes first.
@@ -72,7 +77,8 @@ impl Calls<'_> {
     pub(super) async fn respond(self, delivery: Delivery) -> Response {
         let trpc = self.trpc.clone();
         let cookies = self.context.cookies.clone();
-        let first = self.names.iter().find_map(|name| trpc.allow(name));
+        let first = self.targets.iter().find(|target| target.here().is_some());
+        let allowed = first.map_or(&[][..], |target| trpc.allowed(target));
         let count = self.names.len();
         let transformer = trpc.config.transformer;
         match delivery {
@@ -85,21 +91,19 @@ impl Calls<'_> {
                 }
                 body.push(b']');
                 let status = status(answers.iter().map(envelope::status));
-                let mut response = http::json(status, body, first);
+                let mut response = respond::json(status, body, allowed);
                 let retry_after = answers
                     .iter()
                     .filter_map(envelope::retry_after_seconds)
                     .max();
-                http::set_retry_after(&mut response, retry_after);
-                http::set_cookies(&mut response, cookies.take());
+                headers::retry_after(&mut response, retry_after);
+                respond::set_cookies(&mut response, cookies.take());
                 response
             }
             Delivery::Lines | Delivery::Members => {
-                let sets_cookies = |name: &&str| {
-                    let procedure = trpc.registry.get(name);
-                    procedure.is_some_and(|procedure| procedure.sets_cookies)
-                };
-                let awaited: Vec<bool> = self.names.iter().map(sets_cookies).collect();
+                let sets_cookies =
+                    |target: &Target| target.here().is_some_and(|here| here.sets_cookies);
+                let awaited: Vec<bool> = self.targets.iter().map(sets_cookies).collect();
                 let mut running = batch_stream::Running::start(&trpc, self.start());
                 running.wait_for(&awaited).await;
                 let mut response = match delivery {
@@ -108,7 +112,7 @@ impl Calls<'_> {
                         batch_stream::lines(running, count, transformer, trpc.config.ping_interval)
                     }
                 };
-                http::set_cookies(&mut response, cookies.take());
+                respond::set_cookies(&mut response, cookies.take());
                 response
             }
         }
@@ -119,6 +123,7 @@ impl Calls<'_> {
         let Self {
             trpc,
             names,
+            targets,
             method,
             context,
             mut inputs,
@@ -126,16 +131,14 @@ impl Calls<'_> {
         let transformer = trpc.config.transformer;
         let calls: Vec<_> = names
             .iter()
+            .zip(targets)
             .enumerate()
-            .map(|(index, name)| {
+            .map(|(index, (name, target))| {
                 let context = Context {
                     request_id: new_request_id(),
                     ..context.clone()
                 };
-                let admitted = trpc
-                    .registry
-                    .get(name)
-                    .is_some_and(|procedure| procedure.admits(&context));
+                let admitted = target.here().is_some_and(|here| here.admits(&context));
                 let input = match &mut inputs {
                     _ if !admitted => Ok(Input::Absent),
                     Ok(inputs) => inputs.take(index, transformer),
@@ -143,6 +146,7 @@ impl Calls<'_> {
                 };
                 run(
                     trpc.clone(),
+                    target,
                     (*name).to_owned(),
                     method.clone(),
                     context,
@@ -156,6 +160,7 @@ impl Calls<'_> {
 
 async fn run(
     trpc: Arc<Trpc>,
+    target: Target,
     name: String,
     method: Method,
     context: Context,
@@ -163,14 +168,14 @@ async fn run(
 ) -> Answer {
     turns::pass().await;
     let request_id = context.request_id.clone();
-    let ready = trpc.procedure(&name, &method).and_then(|procedure| {
+    let ready = trpc.callable(target, &name, &method).and_then(|procedure| {
         if procedure.kind == Kind::Subscription {
             return Err(RpcError::bad_request("Cannot batch subscription calls"));
         }
         Ok((procedure, input?))
     });
     match ready {
-        Ok((procedure, input)) => trpc.call(procedure, context, input).await,
+        Ok((procedure, input)) => trpc.call(&procedure, context, input).await,
         Err(error) => Err(Failure::report(error, Some(&name), request_id)),
     }
 }

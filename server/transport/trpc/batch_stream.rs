@@ -10,13 +10,13 @@
 
 use std::{collections::VecDeque, convert::Infallible, future::Future, time::Duration};
 
-use ::http::{HeaderValue, header};
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use http::{HeaderValue, header};
 use tokio::sync::mpsc;
 
-use super::{Trpc, envelope, envelope::Answer, http};
+use super::{Trpc, envelope, envelope::Answer, respond};
 use crate::_core::config::Transformer;
 
 /// Answers that wait for the client to read those before them.
@@ -142,7 +142,7 @@ fn head(calls: usize, transformer: Transformer) -> String {
 fn streamed(
     lines: impl futures::Stream<Item = Result<Bytes, Infallible>> + Send + 'static,
 ) -> Response {
-    let mut response = http::json(200, Body::from_stream(lines), None);
+    let mut response = respond::json(200, Body::from_stream(lines), &[]);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, super::sse::NO_TRANSFORM);
     headers.insert("x-accel-buffering", super::sse::NO_BUFFERING);

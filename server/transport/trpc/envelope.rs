@@ -15,7 +15,7 @@ use crate::_core::{
     call_log,
     config::Transformer,
     errors::RpcError,
-    procedure::{Event, Output},
+    procedure::{Output, StreamItem},
     shape::Shape,
 };
 use crate::transport::bounds::{Bounds, Held};
@@ -94,14 +94,14 @@ impl Payload {
         })
     }
 
-    /// Encodes a tracked event as sockets carry it: the id inside the data as well.
+    /// Encodes a tracked item as sockets carry it: the id inside the data as well.
     pub(super) fn encode_tracked(
         transformer: Transformer,
         shape: &Shape,
         id: &str,
-        event: &Event,
+        item: &StreamItem,
     ) -> Result<Self, RpcError> {
-        let data = Self::encode(transformer, shape, &*event.data)?;
+        let data = Self::encode(transformer, shape, &*item.data)?;
         let mut json = Vec::with_capacity(data.encoded.json.len() + id.len() + 20);
         json.extend_from_slice(b"{\"id\":");
         write_string(&mut json, id);

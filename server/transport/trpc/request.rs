@@ -6,7 +6,10 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use serde_json::Value;
 
 use super::MOUNT;
-use crate::_core::errors::{ErrorCode, RpcError};
+use crate::{
+    _core::errors::{ErrorCode, RpcError},
+    transport::headers::media_type,
+};
 
 /// How the body is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,10 +25,7 @@ pub enum MediaType {
 impl MediaType {
     /// Other types are refused: `text/plain` and forms can be sent across origins without asking.
     pub fn of(method: &Method, headers: &HeaderMap) -> Result<Self, RpcError> {
-        let value = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-        let essence = value
-            .and_then(|value| value.split(|b| *b == b';').next())
-            .map(<[u8]>::trim_ascii);
+        let essence = media_type(headers);
         let is = |name: &str| essence.is_some_and(|e| e.eq_ignore_ascii_case(name.as_bytes()));
         let media = if is("application/json") {
             return Ok(Self::Json);
@@ -38,11 +38,11 @@ impl MediaType {
         } else {
             return Err(RpcError::new(
                 ErrorCode::UnsupportedMediaType,
-                match value {
+                match headers.get(header::CONTENT_TYPE) {
                     // The closing quote is missing in tRPC's own text, too.
                     Some(value) => Cow::Owned(format!(
                         "Unsupported content-type \"{}",
-                        String::from_utf8_lossy(value)
+                        String::from_utf8_lossy(value.as_bytes())
                     )),
                     None => Cow::Borrowed("Missing content-type header"),
                 },

@@ -19,7 +19,7 @@ use super::{
 use crate::_core::{
     context::Context,
     errors::RpcError,
-    procedure::{Event, Input},
+    procedure::{Input, Procedure, StreamItem},
     shape::Shape,
 };
 
@@ -33,11 +33,11 @@ const SILENT_PINGS: u128 = 3;
 /// Opens a subscription and streams its events; dropping the body drops the producer.
 pub(super) fn respond(
     trpc: Arc<Trpc>,
-    path: &'static str,
+    procedure: Arc<Procedure>,
     context: Context,
     input: Input,
 ) -> Response {
-    let mut response = Response::new(Body::from_stream(events(trpc, path, context, input)));
+    let mut response = Response::new(Body::from_stream(events(trpc, procedure, context, input)));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
@@ -54,7 +54,7 @@ pub(super) fn respond(
 
 fn events(
     trpc: Arc<Trpc>,
-    path: &'static str,
+    procedure: Arc<Procedure>,
     context: Context,
     input: Input,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
@@ -70,18 +70,10 @@ fn events(
             failure.write(trpc.config.transformer, &mut data);
             frame(Some("serialized-error"), None, &data)
         };
-        let opened = match trpc.registry.find(path) {
-            Ok(procedure) => trpc
-                .registry
-                .subscribe(procedure, context, input)
-                .await
-                .map(|events| (procedure, events)),
-            Err(error) => Err(error),
-        };
-        let (procedure, mut events) = match opened {
-            Ok(opened) => opened,
+        let mut events = match procedure.subscribe(context, input).await {
+            Ok(events) => events,
             Err(error) => {
-                yield Ok(failed(Failure::reported(error, path, request_id)));
+                yield Ok(failed(Failure::reported(error, procedure.path, request_id)));
                 return;
             }
         };
@@ -96,7 +88,7 @@ fn events(
                             yield Ok(message);
                         }
                         Err(error) => {
-                            yield Ok(failed(Failure::report(error, Some(path), request_id)));
+                            yield Ok(failed(Failure::report(error, Some(procedure.path), request_id)));
                             return;
                         }
                     },
@@ -111,7 +103,7 @@ fn events(
     }
 }
 
-fn message(trpc: &Trpc, shape: &Shape, event: &Event) -> Result<Bytes, RpcError> {
+fn message(trpc: &Trpc, shape: &Shape, event: &StreamItem) -> Result<Bytes, RpcError> {
     let transformer = trpc.config.transformer;
     let payload = Payload::encode(transformer, shape, &*event.data)?;
     let mut data = Vec::with_capacity(512);

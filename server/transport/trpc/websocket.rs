@@ -30,7 +30,7 @@ use futures::{
 use http::{HeaderMap, request::Parts};
 use tokio::time::Instant;
 
-use self::frame::{Call, Head, Incoming, Request};
+use self::frame::{ClientMessage, Head, Incoming, Request};
 use super::{
     Trpc,
     envelope::{Answer, Failure, Payload},
@@ -39,7 +39,8 @@ use super::{
 use crate::_core::{
     context::{Context, Holds, new_request_id},
     errors::{ErrorCode, RpcError},
-    procedure::{Event, Input, Kind, Procedure},
+    procedure::{Input, Kind, Procedure, StreamItem},
+    registry::Target,
     turns,
 };
 use crate::transport::bounds::{
@@ -184,26 +185,26 @@ impl Connection {
                     Err(error) => self.refuse(error).await,
                 }
             }
-            Ok(Incoming::Requests(mut requests)) => {
+            Ok(Incoming::Messages(mut messages)) => {
                 drop(message);
-                let room = self.trpc.bounds.hold_calls(requests.len());
+                let room = self.trpc.bounds.hold_calls(messages.len());
                 let holds = held.and_then(|held| Ok(Holds::new((held, room?))));
                 if holds.is_err() {
                     // What is refused is not kept while its client reads why.
-                    requests.iter_mut().for_each(Request::forget_input);
+                    messages.iter_mut().for_each(ClientMessage::forget_input);
                 }
-                let too_many = requests.len() > self.trpc.config.max_batch;
-                for request in requests {
+                let too_many = messages.len() > self.trpc.config.max_batch;
+                for message in messages {
                     turns::pass().await;
-                    match request {
-                        Request::Stop(head) => self.stop(&head).await?,
-                        Request::Call(call) if too_many => {
+                    match message {
+                        ClientMessage::Stop(head) => self.stop(&head).await?,
+                        ClientMessage::Request(request) if too_many => {
                             let error = RpcError::bad_request("Batch call exceeds maximum size");
-                            self.reject(&call, error).await?;
+                            self.reject(&request, error).await?;
                         }
-                        Request::Call(call) => match holds.clone() {
-                            Ok(holds) => self.start(call, holds).await?,
-                            Err(busy) => self.reject(&call, busy).await?,
+                        ClientMessage::Request(request) => match holds.clone() {
+                            Ok(holds) => self.start(request, holds).await?,
+                            Err(busy) => self.reject(&request, busy).await?,
                         },
                     }
                 }
@@ -213,29 +214,29 @@ impl Connection {
         }
     }
 
-    async fn start(&mut self, call: Call, holds: Holds) -> Result<(), Closed> {
-        if call.kind != Kind::Subscription {
+    async fn start(&mut self, request: Request, holds: Holds) -> Result<(), Closed> {
+        if request.kind != Kind::Subscription {
             if self.calls.len() >= MAX_CALLS {
                 let error = format!("more than {MAX_CALLS} calls at once on one socket");
                 let error = RpcError::new(ErrorCode::TooManyRequests, error);
-                return self.reject(&call, error).await;
+                return self.reject(&request, error).await;
             }
-            let answer = answer(self.trpc.clone(), self.headers.clone(), call, holds);
+            let answer = answer(self.trpc.clone(), self.headers.clone(), request, holds);
             self.calls.push(Box::pin(answer));
             return Ok(());
         }
-        if self.live.contains_key(&call.head.id) {
-            let error = RpcError::bad_request(format!("Duplicate id {}", call.head.id));
-            return self.reject(&call, error).await;
+        if self.live.contains_key(&request.head.id) {
+            let error = RpcError::bad_request(format!("Duplicate id {}", request.head.id));
+            return self.reject(&request, error).await;
         }
         if self.live.len() >= MAX_SUBSCRIPTIONS {
             let error = format!("more than {MAX_SUBSCRIPTIONS} subscriptions on one socket");
             let error = RpcError::new(ErrorCode::TooManyRequests, error);
-            return self.reject(&call, error).await;
+            return self.reject(&request, error).await;
         }
-        let id = call.head.id.clone();
+        let id = request.head.id.clone();
         let (handle, registration) = AbortHandle::new_pair();
-        let steps = steps(self.trpc.clone(), self.headers.clone(), call);
+        let steps = steps(self.trpc.clone(), self.headers.clone(), request);
         self.subscriptions
             .push(Abortable::new(steps, registration).boxed());
         self.live.insert(id, handle);
@@ -253,10 +254,10 @@ impl Connection {
         }
     }
 
-    /// Answers a call that was not started.
-    async fn reject(&mut self, call: &Call, error: RpcError) -> Result<(), Closed> {
-        let failure = Failure::report(error, Some(&call.path), new_request_id());
-        let frame = call.head.error(&failure, self.trpc.config.transformer);
+    /// Answers a request that was not started.
+    async fn reject(&mut self, request: &Request, error: RpcError) -> Result<(), Closed> {
+        let failure = Failure::report(error, Some(&request.path), new_request_id());
+        let frame = request.head.error(&failure, self.trpc.config.transformer);
         self.send(frame).await
     }
 
@@ -280,14 +281,15 @@ impl Connection {
 
 impl Trpc {
     /// The procedure of a call over a socket, where a wrong kind is as good as no procedure.
-    fn procedure_of_kind(&self, path: &str, kind: Kind) -> Result<&Procedure, RpcError> {
-        self.registry
-            .get(path)
-            .filter(|procedure| procedure.kind == kind)
-            .ok_or_else(|| {
+    fn procedure_of_kind(&self, path: &str, kind: Kind) -> Result<Arc<Procedure>, RpcError> {
+        match self.registry.resolve(path) {
+            Target::Here(procedure) if procedure.kind == kind => Ok(procedure),
+            Target::Here(_) | Target::Unknown => {
                 let kind = kind.name();
-                RpcError::not_found(format!("No \"{kind}\"-procedure on path \"{path}\""))
-            })
+                let message = format!("No \"{kind}\"-procedure on path \"{path}\"");
+                Err(RpcError::not_found(message))
+            }
+        }
     }
 }
 
@@ -295,7 +297,7 @@ impl Trpc {
 async fn answer(
     trpc: Arc<Trpc>,
     headers: Arc<HeaderMap>,
-    call: Call,
+    request: Request,
     holds: Holds,
 ) -> (Vec<u8>, Answer) {
     turns::pass().await;
@@ -304,18 +306,18 @@ async fn answer(
     context.holds = holds;
     let request_id = context.request_id.clone();
     let ready = trpc
-        .procedure_of_kind(&call.path, call.kind)
+        .procedure_of_kind(&request.path, request.kind)
         .and_then(|procedure| {
-            let input = read_input(&trpc, procedure, &context, call.input, None)?;
+            let input = read_input(&trpc, &procedure, &context, request.input, None)?;
             Ok((procedure, input))
         });
     let answer = match ready {
-        Ok((procedure, input)) => trpc.call(procedure, context, input).await,
-        Err(error) => Err(Failure::report(error, Some(&call.path), request_id)),
+        Ok((procedure, input)) => trpc.call(&procedure, context, input).await,
+        Err(error) => Err(Failure::report(error, Some(&request.path), request_id)),
     };
     let frame = match &answer {
-        Ok(payload) => call.head.data(payload, None, transformer),
-        Err(failure) => call.head.error(failure, transformer),
+        Ok(payload) => request.head.data(payload, None, transformer),
+        Err(failure) => request.head.error(failure, transformer),
     };
     (frame, answer)
 }
@@ -324,11 +326,11 @@ async fn answer(
 fn steps(
     trpc: Arc<Trpc>,
     headers: Arc<HeaderMap>,
-    call: Call,
+    request: Request,
 ) -> impl Stream<Item = Step> + Send + 'static {
     async_stream::stream! {
         turns::pass().await;
-        let Call { head, path, input, last_event_id, .. } = call;
+        let Request { head, path, input, last_event_id, .. } = request;
         let transformer = trpc.config.transformer;
         let step = |frame, ended| Step { id: head.id.clone(), frame, ended };
         let context = trpc.gate.context(&headers).await;
@@ -338,13 +340,12 @@ fn steps(
         let ready = trpc
             .procedure_of_kind(&path, Kind::Subscription)
             .and_then(|procedure| {
-                let input = read_input(&trpc, procedure, &context, input, last_event_id)?;
+                let input = read_input(&trpc, &procedure, &context, input, last_event_id)?;
                 Ok((procedure, input))
             });
         let opened = match ready {
-            Ok((procedure, input)) => trpc
-                .registry
-                .subscribe(procedure, context, input)
+            Ok((procedure, input)) => procedure
+                .subscribe(context, input)
                 .await
                 .map(|events| (procedure, events))
                 .map_err(|error| Failure::reported(error, &path, request_id.clone())),
@@ -359,7 +360,7 @@ fn steps(
         };
         yield step(Some(head.started()), false);
         while let Some(event) = events.next().await {
-            match event.and_then(|event| data(&trpc, procedure, &head, &event)) {
+            match event.and_then(|event| data(&trpc, &procedure, &head, &event)) {
                 Ok(frame) => yield step(Some(frame), false),
                 Err(error) => {
                     yield step(failed(report(error)), false);
@@ -379,7 +380,7 @@ fn data(
     trpc: &Trpc,
     procedure: &Procedure,
     head: &Head,
-    event: &Event,
+    event: &StreamItem,
 ) -> Result<Vec<u8>, RpcError> {
     let transformer = trpc.config.transformer;
     let id = event.id.as_deref().filter(|id| !id.is_empty());

@@ -47,8 +47,8 @@ fn context(role: Option<Role>) -> Context {
 
 impl Server {
     async fn call(&self, path: &str, role: Option<Role>, input: Input) -> Result<Value, ErrorCode> {
-        let procedure = self.registry.find(path).unwrap();
-        let reply = self.registry.call(procedure, context(role), input).await;
+        let target = self.registry.resolve(path);
+        let reply = target.here().unwrap().call(context(role), input).await;
         reply
             .map(|reply| reply.to_value().unwrap())
             .map_err(|error| error.code)
@@ -166,9 +166,9 @@ async fn the_log_is_for_admins_and_the_rest_for_users() {
 #[tokio::test(start_paused = true)]
 async fn a_subscription_sends_at_once_and_then_every_interval() {
     let server = server();
-    let procedure = server.registry.find("aiMetrics.onSummary").unwrap();
+    let target = server.registry.resolve("aiMetrics.onSummary");
     let context = context(Some(Role::User));
-    let events = server.registry.subscribe(procedure, context, Input::Absent);
+    let events = target.here().unwrap().subscribe(context, Input::Absent);
     let mut events = events.await.unwrap();
     for expected in 0..3 {
         let event = events.next().await.unwrap().unwrap();

@@ -11,12 +11,12 @@ use chrono::{DateTime, Utc};
 use modelramp::{
     _core::{
         assignment::{Algorithm, Subject},
-        auth::{Role, User},
+        caller::{Caller, Role, User},
         config::ChatConfig,
-        context::{Caller, Context},
+        context::Context,
         errors::RpcError,
         feature_flags::{FeatureFlags, LiveRollout},
-        procedure::Input,
+        procedure::{Input, Runner},
         registry::Registry,
         tasks::Tasks,
         units::Percent,
@@ -173,8 +173,11 @@ pub(crate) async fn app_with(answerer: Scripted, history_tokens: usize) -> App {
     let store = Arc::new(storage.clone());
     let chat = Chat::new(store, answerer.clone(), config, log.clone());
     let tasks = Tasks::default();
-    let mut registry = Registry::new(tasks.clone());
-    registry.let_pass(storage::passes);
+    let mut registry = Registry::new(Runner {
+        tasks: tasks.clone(),
+        passes: Some(storage::passes),
+        ..Runner::default()
+    });
     chat_router::register(&mut registry, Arc::new(chat));
     App {
         storage,
@@ -219,11 +222,9 @@ impl App {
         input: Value,
     ) -> Result<Value, RpcError> {
         let context = Context::new(Caller::User(Arc::new(user)), at(ms));
-        let procedure = self.registry.find(&format!("chat.{name}")).unwrap();
-        let reply = self
-            .registry
-            .call(procedure, context, Input::Json(input))
-            .await?;
+        let target = self.registry.resolve(&format!("chat.{name}"));
+        let procedure = target.here().unwrap();
+        let reply = procedure.call(context, Input::Json(input)).await?;
         Ok(reply.to_value().unwrap())
     }
 

@@ -3,7 +3,8 @@
 use modelramp::{
     _core::{
         assignment::{Subject, Variant},
-        context::{Caller, Context},
+        caller::Caller,
+        context::Context,
         errors::ErrorCode,
         procedure::Input,
     },
@@ -77,10 +78,10 @@ async fn only_answers_in_ones_own_conversations_are_rated() {
 #[tokio::test]
 async fn nobody_rates_without_a_session() {
     let app = answered().await;
-    let procedure = app.registry.find("chat.rateMessage").unwrap();
+    let target = app.registry.resolve("chat.rateMessage");
     let context = Context::new(Caller::Anonymous, at(0));
     let input = Input::Json(json!({"messageId": 2, "verdict": "good"}));
-    let error = app.registry.call(procedure, context, input).await.err();
+    let error = target.here().unwrap().call(context, input).await.err();
     assert_eq!(error.map(|error| error.code), Some(ErrorCode::Unauthorized));
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use modelramp::{
     _core::{
-        auth::Role,
+        caller::Role,
         config::{Config, Sources},
     },
     app,

@@ -10,8 +10,9 @@ use chrono::{DateTime, Utc};
 use futures::{FutureExt, StreamExt, future, stream};
 use modelramp::{
     _core::{
-        auth::{Authenticator, Claims, Role, SESSION_COOKIE, Session, SessionKey, User, UserStore},
-        config::{Environment, JsonRpcConfig, ServerConfig, SiteConfig, Transformer},
+        auth::{Authenticator, Claims, SESSION_COOKIE, Session, SessionKey, UserStore},
+        caller::{Role, User},
+        config::{Environment, JsonRpcConfig, SiteConfig, Transformer},
         site::Site,
         tasks::Tasks,
         turns::Turns,
@@ -21,6 +22,7 @@ use modelramp::{
         self, Parts,
         bounds::{Bounds, Budget, Connections},
         gate::Gate,
+        jsonrpc::{self, JsonRpc},
     },
 };
 use parking_lot::Mutex;
@@ -126,30 +128,29 @@ impl TestServer {
             max_body_bytes: MAX_BODY_BYTES,
             turns: Turns::default(),
         };
-        let router = transport::router(Parts {
-            bounds: bounds.clone(),
-            documents: Documents::new(&registry, Transformer::None, true),
+        let gate = Arc::new(gate);
+        let documents = Documents::new(&registry, Transformer::None, true);
+        let jsonrpc = jsonrpc::routes(JsonRpc {
             registry,
-            gate: Arc::new(gate),
+            gate: gate.clone(),
             tasks: tasks.clone(),
-            server: ServerConfig {
-                host: [127, 0, 0, 1].into(),
-                port: 0,
-                allowed_origins: vec![LISTED_ORIGIN.into()],
-                max_body_bytes: MAX_BODY_BYTES,
-                max_connections: 1000,
-                max_calls: 1000,
-                max_subscriptions: 1000,
-                max_bytes_in_flight: 1 << 26,
-                metrics_token: None,
-                shutdown_timeout: limits.patience,
-            },
-            jsonrpc: JsonRpcConfig {
+            bounds: bounds.clone(),
+            openrpc: documents.openrpc,
+            config: JsonRpcConfig {
                 max_batch: limits.max_batch,
                 batch_concurrency: MEETING,
                 max_connections: limits.max_connections,
             },
             ping_interval: limits.ping_interval,
+        })
+        .unwrap();
+        let router = transport::router(Parts {
+            allowed_origins: vec![LISTED_ORIGIN.into()],
+            turns: bounds.turns.clone(),
+            gate,
+            tasks: tasks.clone(),
+            openapi: documents.openapi,
+            page: documents.page,
             readiness: Arc::new({
                 let obstacles = obstacles.clone();
                 move || future::ready(obstacles.lock().clone()).boxed()
@@ -157,8 +158,8 @@ impl TestServer {
             metrics: Router::new(),
             sign_in: Router::new(),
             trpc: events_until_stop(&tasks),
-        })
-        .unwrap();
+            jsonrpc,
+        });
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -27,10 +27,9 @@ async fn explain(context: Context, input: Value) -> Result<Value, RpcError> {
     let (router, _) = router(catalog, share);
     let mut registry = Registry::new(Tasks::default());
     models_router::register(&mut registry, Arc::new(router));
-    let procedure = registry.find("models.explain").unwrap();
-    let reply = registry
-        .call(procedure, context, Input::Json(input))
-        .await?;
+    let target = registry.resolve("models.explain");
+    let procedure = target.here().unwrap();
+    let reply = procedure.call(context, Input::Json(input)).await?;
     Ok(reply.to_value().unwrap())
 }
 

@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use modelramp::{
     _core::{
-        auth::{Role, User},
-        config::{Config, Sources, Transformer},
-        context::{Caller, Context},
+        caller::{Caller, Role, User},
+        config::{Config, Sources},
+        context::Context,
         errors::RpcError,
         feature_flags::FeatureFlags,
-        procedure::{Event, Input},
+        procedure::{Input, StreamItem},
         registry::Registry,
         tasks::Tasks,
         units::Percent,
@@ -114,14 +114,15 @@ impl App {
         name: &str,
         input: Value,
     ) -> Result<Value, RpcError> {
-        let procedure = self.registry.find(&format!("rollout.{name}"))?;
+        let target = self.registry.resolve(&format!("rollout.{name}"));
+        let procedure = target.here().unwrap();
         let input = if input.is_null() {
             Input::Absent
         } else {
             Input::Json(input)
         };
         let context = Context::new(caller(user), now());
-        let reply = self.registry.call(procedure, context, input).await?;
+        let reply = procedure.call(context, input).await?;
         Ok(reply.to_value().unwrap())
     }
 
@@ -139,18 +140,20 @@ impl App {
         &self,
         user: Option<i64>,
         input: Value,
-    ) -> Result<BoxStream<'static, Result<Event, RpcError>>, RpcError> {
-        let procedure = self.registry.find("rollout.onChange")?;
+    ) -> Result<BoxStream<'static, Result<StreamItem, RpcError>>, RpcError> {
+        let target = self.registry.resolve("rollout.onChange");
         let context = Context::new(caller(user), now());
         let input = Input::Json(input);
-        self.registry.subscribe(procedure, context, input).await
+        target.here().unwrap().subscribe(context, input).await
     }
 
     /// Serves both wires; the users are those of [`sessions`].
     pub(super) async fn listen(&self) -> SocketAddr {
-        use modelramp::{
-            schema::Documents,
-            transport::{self, bounds::Bounds, trpc},
+        use modelramp::transport::{
+            self,
+            bounds::Bounds,
+            jsonrpc::{self, JsonRpc},
+            trpc,
         };
         let config = Config::load(&Sources {
             environment: [("DATABASE_URL".to_owned(), self.database.clone())].into(),
@@ -167,21 +170,29 @@ impl App {
             tasks: self.tasks.clone(),
             bounds: bounds.clone(),
         }));
+        let jsonrpc = jsonrpc::routes(JsonRpc {
+            registry: self.registry.clone(),
+            gate: gate.clone(),
+            config: config.jsonrpc,
+            ping_interval: config.trpc.ping_interval,
+            tasks: self.tasks.clone(),
+            bounds: bounds.clone(),
+            openrpc: Value::Null,
+        })
+        .unwrap();
         let router = transport::router(transport::Parts {
             metrics: axum::Router::new(),
             sign_in: axum::Router::new(),
-            bounds: bounds.clone(),
-            documents: Documents::new(&self.registry, Transformer::None, true),
-            registry: self.registry.clone(),
+            turns: bounds.turns.clone(),
+            allowed_origins: Vec::new(),
+            openapi: String::new(),
+            page: String::new(),
             gate,
             tasks: self.tasks.clone(),
-            server: config.server.clone(),
-            jsonrpc: config.jsonrpc,
-            ping_interval: config.trpc.ping_interval,
             readiness: Arc::new(|| Box::pin(async { Vec::new() })),
             trpc,
-        })
-        .unwrap();
+            jsonrpc,
+        });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tasks, patience) = (self.tasks.clone(), config.server.shutdown_timeout);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use modelramp::_core::{
     errors::{ErrorCode, RpcError},
-    procedure::Event,
+    procedure::StreamItem,
 };
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ async fn what_the_state_does_not_allow_says_why() {
 
 /// The next event, as a client sees it.
 async fn next(
-    events: &mut (impl StreamExt<Item = Result<Event, RpcError>> + Unpin),
+    events: &mut (impl StreamExt<Item = Result<StreamItem, RpcError>> + Unpin),
 ) -> (String, Value) {
     let event = tokio::time::timeout(SOON, events.next()).await.unwrap();
     let event = event.unwrap().unwrap_or_else(|error| panic!("{error}"));

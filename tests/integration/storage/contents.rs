@@ -6,8 +6,8 @@ use chrono::TimeDelta;
 use modelramp::{
     _core::{
         assignment::Variant,
-        auth::{Authenticator, Role, Session, SessionKey, UserStore, login_link::LoginLinkStore},
-        context::Caller,
+        auth::{Authenticator, Session, SessionKey, UserStore, login_link::LoginLinkStore},
+        caller::{Caller, Role},
         units::Microdollars,
     },
     chat::store::{ConversationStore, Message, MessageRole, Origin, Rated, Rating},

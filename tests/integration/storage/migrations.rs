@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use modelramp::{
-    _core::{assignment::Subject, auth::Role, units::Microdollars},
+    _core::{assignment::Subject, caller::Role, units::Microdollars},
     chat::store::{ConversationStore, Rated, Rating},
     providers::fault::FaultKind,
     recording::{EventStore, Outcome},

@@ -6,7 +6,7 @@ use modelramp::{
     _core::{
         actor::Actor,
         assignment::Subject,
-        auth::Role,
+        caller::Role,
         config::{Config, Sources},
         feature_flags::FeatureFlags,
     },

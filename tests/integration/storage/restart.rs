@@ -6,9 +6,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use modelramp::{
     _core::{
         assignment::Variant,
-        auth::{Role, User},
+        caller::{Caller, Role, User},
         config::{Config, Sources},
-        context::{Caller, Context},
+        context::Context,
         procedure::Input,
         units::Microdollars,
     },
@@ -125,11 +125,10 @@ async fn ask(app: &App, name: &str, now: DateTime<Utc>) -> Value {
         updated_at: now,
         last_signed_in: now,
     }));
-    let procedure = app.registry.find(&format!("aiMetrics.{name}")).unwrap();
+    let target = app.registry.resolve(&format!("aiMetrics.{name}"));
     let input = Input::Json(json!({"lastMinutes": 10_080}));
-    let reply = app
-        .registry
-        .call(procedure, Context::new(caller, now), input);
+    let procedure = target.here().unwrap();
+    let reply = procedure.call(Context::new(caller, now), input);
     reply.await.unwrap().to_value().unwrap()
 }
 

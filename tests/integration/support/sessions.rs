@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use modelramp::{
     _core::{
-        auth::{Authenticator, Claims, Role, Session, SessionKey, User, UserStore},
+        auth::{Authenticator, Claims, Session, SessionKey, UserStore},
+        caller::{Role, User},
         config::{Environment, SiteConfig},
         site::Site,
     },

@@ -24,31 +24,31 @@ pub enum Incoming {
     Pong,
     /// The first frame of a socket that was opened with `connectionParams=1`.
     ConnectionParams(Option<Value>),
-    /// One request, or the elements of an array.
-    Requests(Vec<Request>),
+    /// One message, or the elements of an array.
+    Messages(Vec<ClientMessage>),
 }
 
-/// One request of a client.
+/// What a client asks for.
 #[derive(Debug, PartialEq)]
-pub enum Request {
+pub enum ClientMessage {
     /// `query`, `mutation` or `subscription`.
-    Call(Call),
+    Request(Request),
     /// `subscription.stop`.
     Stop(Head),
 }
 
-impl Request {
-    /// Drops what is large, of a call that is not to be run.
+impl ClientMessage {
+    /// Drops what is large, of a request that is not to be run.
     pub fn forget_input(&mut self) {
-        if let Self::Call(call) = self {
-            call.input = None;
+        if let Self::Request(request) = self {
+            request.input = None;
         }
     }
 }
 
-/// A call of a procedure.
+/// A request to call a procedure.
 #[derive(Debug, PartialEq)]
-pub struct Call {
+pub struct Request {
     /// What the answer repeats.
     pub head: Head,
     /// The request's method.
@@ -84,14 +84,14 @@ pub fn parse(text: &str, expects_params: bool) -> Result<Incoming, RpcError> {
     if expects_params {
         return connection_params(value);
     }
-    let requests = match value {
+    let messages = match value {
         Value::Array(elements) => elements
             .into_iter()
-            .map(request)
+            .map(message)
             .collect::<Result<_, _>>()?,
-        other => vec![request(other)?],
+        other => vec![message(other)?],
     };
-    Ok(Incoming::Requests(requests))
+    Ok(Incoming::Messages(messages))
 }
 
 fn connection_params(value: Value) -> Result<Incoming, RpcError> {
@@ -106,7 +106,7 @@ fn connection_params(value: Value) -> Result<Incoming, RpcError> {
     }
 }
 
-fn request(value: Value) -> Result<Request, RpcError> {
+fn message(value: Value) -> Result<ClientMessage, RpcError> {
     let Value::Object(mut frame) = value else {
         return Err(fault("a request has to be an object"));
     };
@@ -115,7 +115,7 @@ fn request(value: Value) -> Result<Request, RpcError> {
         Some("query") => Kind::Query,
         Some("mutation") => Kind::Mutation,
         Some("subscription") => Kind::Subscription,
-        Some("subscription.stop") => return Ok(Request::Stop(head)),
+        Some("subscription.stop") => return Ok(ClientMessage::Stop(head)),
         _ => {
             return Err(fault(
                 "`method` has to be query, mutation, subscription or subscription.stop",
@@ -134,7 +134,7 @@ fn request(value: Value) -> Result<Request, RpcError> {
         Some(Value::String(id)) => Some(id).filter(|id| !id.is_empty()),
         Some(_) => return Err(fault("`params.lastEventId` has to be a string")),
     };
-    Ok(Request::Call(Call {
+    Ok(ClientMessage::Request(Request {
         head,
         kind,
         path,
@@ -232,21 +232,21 @@ mod tests {
     use super::*;
     use crate::_core::shape::Shape;
 
-    fn one(text: &str) -> Request {
+    fn one(text: &str) -> ClientMessage {
         match parse(text, false).unwrap() {
-            Incoming::Requests(mut requests) if requests.len() == 1 => requests.remove(0),
+            Incoming::Messages(mut messages) if messages.len() == 1 => messages.remove(0),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn calls_and_stops_are_taken_apart() {
-        let call = one(
+    fn requests_and_stops_are_taken_apart() {
+        let message = one(
             r#"{"id":7,"jsonrpc":"2.0","method":"subscription","params":{"path":"a.b","input":{"json":1},"lastEventId":"5"}}"#,
         );
         assert_eq!(
-            call,
-            Request::Call(Call {
+            message,
+            ClientMessage::Request(Request {
                 head: Head {
                     id: "7".into(),
                     jsonrpc: true
@@ -257,7 +257,7 @@ mod tests {
                 last_event_id: Some("5".into()),
             })
         );
-        let Request::Stop(head) = one(r#"{"id":"7","method":"subscription.stop"}"#) else {
+        let ClientMessage::Stop(head) = one(r#"{"id":"7","method":"subscription.stop"}"#) else {
             panic!("not a stop")
         };
         assert_eq!(&*head.id, "\"7\"");
@@ -265,12 +265,12 @@ mod tests {
 
     #[test]
     fn half_a_character_does_not_fail_a_frame() {
-        let call =
+        let message =
             one(r#"{"id":1,"method":"query","params":{"path":"a","input":{"json":"x\ud83d"}}}"#);
-        let Request::Call(call) = call else {
-            panic!("{call:?}");
+        let ClientMessage::Request(request) = message else {
+            panic!("{message:?}");
         };
-        assert_eq!(call.input, Some(json!({"json": "x\u{fffd}"})));
+        assert_eq!(request.input, Some(json!({"json": "x\u{fffd}"})));
     }
 
     #[test]

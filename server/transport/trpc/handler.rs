@@ -11,30 +11,28 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{Method, StatusCode, header, request::Parts};
 use serde_json::Value;
 
 use super::{
     Trpc, batch,
-    envelope::{self, Answer, Failure, Payload},
+    envelope::Failure,
     input,
     request::{self, Delivery, MediaType, Query},
+    respond::{self, Refused},
     sse, websocket,
 };
 use crate::_core::{
-    config::Transformer,
-    context::{Context, Holds, new_request_id},
+    context::Holds,
     errors::{ErrorCode, RpcError},
     json_text,
     procedure::{Accepts, Input, Kind, Procedure},
+    registry::Target,
 };
 use crate::transport::{
     bounds::{self, Held},
-    name,
+    headers::{self, POST},
 };
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const VARY: HeaderValue = HeaderValue::from_static("trpc-accept, accept");
 
 /// Any request at or below the mount point.
 pub(super) async fn handle(State(trpc): State<Arc<Trpc>>, request: Request) -> Response {
@@ -42,25 +40,6 @@ pub(super) async fn handle(State(trpc): State<Arc<Trpc>>, request: Request) -> R
     match respond(&trpc, parts, body).await {
         Ok(response) => response,
         Err(refused) => refused.into_response(trpc.config.transformer),
-    }
-}
-
-/// Why there is no answer per call: one envelope for the whole request, without a path.
-pub(super) struct Refused {
-    error: RpcError,
-    allow: Option<&'static str>,
-}
-
-impl From<RpcError> for Refused {
-    fn from(error: RpcError) -> Self {
-        Self { error, allow: None }
-    }
-}
-
-impl Refused {
-    fn into_response(self, transformer: Transformer) -> Response {
-        let answer = Err(Failure::report(self.error, None, new_request_id()));
-        single(&answer, transformer, self.allow)
     }
 }
 
@@ -77,7 +56,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         return Ok(websocket::upgrade(trpc, &mut parts).await?);
     }
     let media = MediaType::of(&parts.method, &parts.headers).map_err(|error| Refused {
-        allow: (error.code == ErrorCode::MethodNotSupported).then_some("POST"),
+        allowed: POST,
         error,
     })?;
     if parts.method != Method::GET && parts.headers.contains_key(header::COOKIE) {
@@ -92,7 +71,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
             })?),
             None => None,
         };
-    let headers = request::with_connection_params(&parts.headers, params.as_ref())?;
+    let with_params = request::with_connection_params(&parts.headers, params.as_ref())?;
     let batched = query.batch && media == MediaType::Json;
     let delivery = Delivery::of(&parts.headers);
     if delivery == Delivery::Lines && !batched {
@@ -103,10 +82,14 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     }
     if batched {
         let names = batch::split(&path, trpc.config.max_batch)?;
-        batch::check_kinds(names.iter().filter_map(|name| trpc.registry.get(name)))?;
+        let targets: Vec<Target> = names
+            .iter()
+            .map(|name| trpc.registry.resolve(name))
+            .collect();
+        batch::check_kinds(targets.iter().filter_map(Target::here))?;
         let room = trpc.bounds.hold_calls(names.len())?;
-        let mut context = trpc.gate.context(&headers).await;
-        let mut procedures = names.iter().filter_map(|name| trpc.registry.get(name));
+        let mut context = trpc.gate.context(&with_params).await;
+        let mut procedures = targets.iter().filter_map(Target::here);
         let inputs = if !procedures.any(|procedure| procedure.admits(&context)) {
             trpc.bounds.discard(body).await;
             Ok(input::BatchInputs::default())
@@ -122,6 +105,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         let calls = batch::Calls {
             trpc,
             names: &names,
+            targets,
             method: &parts.method,
             context,
             inputs,
@@ -129,19 +113,18 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         return Ok(calls.respond(delivery).await);
     }
 
-    let mut context = trpc.gate.context(&headers).await;
+    let mut context = trpc.gate.context(&with_params).await;
     let request_id = context.request_id.clone();
     let fail = |error| Failure::report(error, Some(&path), request_id.clone());
     let transformer = trpc.config.transformer;
-    let procedure = match trpc.procedure(&path, &parts.method) {
+    let target = trpc.registry.resolve(&path);
+    let allowed = trpc.allowed(&target);
+    let procedure = match trpc.callable(target, &path, &parts.method) {
         Ok(procedure) => procedure,
-        Err(error) => {
-            let allow = trpc.allow(&path);
-            return Ok(single(&Err(fail(error)), transformer, allow));
-        }
+        Err(error) => return Ok(respond::single(&Err(fail(error)), transformer, allowed)),
     };
     let read = if procedure.admits(&context) {
-        let read = trpc.read_input(procedure, media, &parts, &query, body);
+        let read = trpc.read_input(&procedure, media, &parts, &query, body);
         read.await.map(|(input, held)| {
             context.holds = Holds::new(held);
             input
@@ -152,58 +135,20 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     };
     let input = match read {
         Ok(input) => input,
-        Err(error) => return Ok(single(&Err(fail(error)), transformer, None)),
+        Err(error) => return Ok(respond::single(&Err(fail(error)), transformer, &[])),
     };
     if procedure.kind == Kind::Subscription {
-        return Ok(sse::respond(trpc.clone(), procedure.path, context, input));
+        return Ok(sse::respond(trpc.clone(), procedure, context, input));
     }
     let cookies = context.cookies.clone();
-    let answer = trpc.call(procedure, context, input).await;
-    let mut response = single(&answer, transformer, None);
-    name(&mut response, &request_id);
-    set_cookies(&mut response, cookies.take());
+    let answer = trpc.call(&procedure, context, input).await;
+    let mut response = respond::single(&answer, transformer, &[]);
+    headers::request_id(&mut response, &request_id);
+    respond::set_cookies(&mut response, cookies.take());
     Ok(response)
 }
 
 impl Trpc {
-    /// The procedure that a path names, if the method fits.
-    pub(super) fn procedure(&self, path: &str, method: &Method) -> Result<&Procedure, RpcError> {
-        let procedure = self.registry.find(path)?;
-        let mut allowed = allow(procedure.kind, self.config.method_override).split(", ");
-        if allowed.any(|allowed| allowed == method.as_str()) {
-            return Ok(procedure);
-        }
-        Err(RpcError::new(
-            ErrorCode::MethodNotSupported,
-            format!(
-                "Unsupported {method}-request to {} procedure at path \"{path}\"",
-                procedure.kind.name()
-            ),
-        ))
-    }
-
-    /// The methods that a path takes, for the `Allow` header.
-    pub(super) fn allow(&self, path: &str) -> Option<&'static str> {
-        let procedure = self.registry.get(path)?;
-        Some(allow(procedure.kind, self.config.method_override))
-    }
-
-    /// Runs a query or a mutation and encodes what came of it.
-    pub(super) async fn call(
-        &self,
-        procedure: &Procedure,
-        context: Context,
-        input: Input,
-    ) -> Answer {
-        let request_id = context.request_id.clone();
-        match self.registry.call(procedure, context, input).await {
-            Ok(output) => Payload::encode(self.config.transformer, &procedure.output, &*output)
-                .and_then(|mut payload| payload.hold(&self.bounds).map(|()| payload))
-                .map_err(|error| Failure::report(error, Some(procedure.path), request_id)),
-            Err(error) => Err(Failure::reported(error, procedure.path, request_id)),
-        }
-    }
-
     async fn read_input(
         &self,
         procedure: &Procedure,
@@ -261,55 +206,5 @@ impl Trpc {
             }
         }
         Ok((input, held))
-    }
-}
-
-/// A GET never runs a mutation, so that no link can.
-fn allow(kind: Kind, method_override: bool) -> &'static str {
-    match kind {
-        Kind::Mutation => "POST",
-        Kind::Query | Kind::Subscription if method_override => "GET, POST",
-        Kind::Query | Kind::Subscription => "GET",
-    }
-}
-
-/// A response of one envelope; `allow` is sent with a 405 only.
-fn single(answer: &Answer, transformer: Transformer, allow: Option<&'static str>) -> Response {
-    let mut body = Vec::with_capacity(512);
-    envelope::write_envelope(answer, transformer, &mut body);
-    let mut response = json(envelope::status(answer), body, allow);
-    set_retry_after(&mut response, envelope::retry_after_seconds(answer));
-    if let Err(failure) = answer {
-        name(&mut response, failure.request_id());
-    }
-    response
-}
-
-/// A response of JSON; `allow` is sent with a 405 only.
-pub(super) fn json(status: u16, body: impl Into<Body>, allow: Option<&'static str>) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, JSON);
-    headers.insert(header::VARY, VARY);
-    if let Some(allow) = allow.filter(|_| status == StatusCode::METHOD_NOT_ALLOWED) {
-        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
-    }
-    response
-}
-
-/// Says when trying again makes sense, for clients and proxies that know HTTP alone.
-pub(super) fn set_retry_after(response: &mut Response, seconds: Option<u64>) {
-    if let Some(seconds) = seconds {
-        let value = HeaderValue::from(seconds);
-        response.headers_mut().insert(header::RETRY_AFTER, value);
-    }
-}
-
-/// Adds what the calls of a request put into their context.
-pub(super) fn set_cookies(response: &mut Response, cookies: Vec<HeaderValue>) {
-    for cookie in cookies {
-        response.headers_mut().append(header::SET_COOKIE, cookie);
     }
 }

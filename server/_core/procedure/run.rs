@@ -1,0 +1,191 @@
+//! Runs procedures: access, limits, the handler, and one line in the log for each call.
+
+use std::{future::Future, panic::AssertUnwindSafe, pin::pin};
+
+use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
+
+use super::{Input, Invocation, Kind, Procedure, Reply, StreamItem, handler::Unary};
+use crate::_core::{
+    call_limits::CallLimits,
+    call_log::CallLog,
+    context::Context,
+    declared,
+    errors::{ErrorCode, RpcError},
+    tasks::Tasks,
+    turns::Turns,
+};
+
+/// What the calls of all procedures of a server share.
+#[derive(Default)]
+pub struct Runner {
+    /// Tracks mutations, and ends subscriptions when the server stops.
+    pub tasks: Tasks,
+    /// How many calls, and how many subscriptions, run at once.
+    pub limits: CallLimits,
+    /// Mutations compute in these; whatever else runs is in the turn of its wire.
+    pub turns: Turns,
+    /// Tells causes that pass by themselves, such as a locked database, from faults of ours: an
+    /// internal error with one becomes `SERVICE_UNAVAILABLE`.
+    pub passes: Option<fn(&anyhow::Error) -> bool>,
+}
+
+impl From<Tasks> for Runner {
+    /// A runner without limits.
+    fn from(tasks: Tasks) -> Self {
+        Self {
+            tasks,
+            ..Self::default()
+        }
+    }
+}
+
+impl Procedure {
+    /// Runs a query or a mutation: access, input, handler, one line in the log.
+    ///
+    /// A query ends when the returned future is dropped; a mutation runs on and is waited for at
+    /// shutdown. A panic becomes an internal error.
+    pub async fn call(&self, context: Context, input: Input) -> Result<Reply, RpcError> {
+        let Invocation::Unary(handler) = &self.invocation else {
+            return Err(RpcError::internal(anyhow::anyhow!(
+                "not a query or mutation that can be called"
+            )));
+        };
+        let log = CallLog::start(self, &context);
+        let result = match self.admit(context) {
+            Err(error) => Err(error),
+            Ok(context) => self.run(handler, context, input).await,
+        };
+        let result = result.map_err(|error| self.settle(error));
+        log.finish(result.as_ref().err());
+        result
+    }
+
+    async fn run(
+        &self,
+        handler: &Unary,
+        context: Context,
+        input: Input,
+    ) -> Result<Reply, RpcError> {
+        let place = self.runner.limits.call(&context).await?;
+        let held = (place, context.holds.clone());
+        let work = AssertUnwindSafe(handler(context, input)).catch_unwind();
+        let outcome = match self.kind {
+            Kind::Mutation => {
+                let turns = self.runner.turns.clone();
+                let work = async move {
+                    let outcome = turns.take(work).await;
+                    drop(held);
+                    outcome
+                };
+                self.runner.tasks.spawn(work).await.map_err(|_| {
+                    RpcError::new(ErrorCode::ServiceUnavailable, "the server is stopping")
+                })?
+            }
+            Kind::Query | Kind::Subscription => {
+                let outcome = work.await;
+                drop(held);
+                outcome
+            }
+        };
+        outcome.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
+    }
+
+    /// Opens a subscription; the stream ends when the server stops or it is dropped, and with an
+    /// error once its caller may no longer have it.
+    pub async fn subscribe(
+        &self,
+        context: Context,
+        input: Input,
+    ) -> Result<BoxStream<'static, Result<StreamItem, RpcError>>, RpcError> {
+        let Invocation::Streaming(handler) = &self.invocation else {
+            return Err(RpcError::internal(anyhow::anyhow!(
+                "not a subscription that can be called"
+            )));
+        };
+        let log = CallLog::start(self, &context);
+        let session = context.session.clone();
+        let admitted = self.admit(context).and_then(|context| {
+            let place = self.runner.limits.subscription(&context)?;
+            Ok((place, context))
+        });
+        let result = match admitted {
+            Err(error) => Err(error),
+            Ok((place, context)) => AssertUnwindSafe(handler(context, input))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
+                .map(|items| (place, items)),
+        };
+        let result = result.map_err(|error| self.settle(error));
+        log.finish(result.as_ref().err());
+        let stopping = self.runner.tasks.stopping();
+        let (path, errors) = (self.path, self.errors.clone());
+        let passes = self.runner.passes;
+        let access = self.access;
+        let lost = async move {
+            match session {
+                Some(session) => session.lost(access).await,
+                // Whoever came without a session has none to lose.
+                None => std::future::pending().await,
+            }
+        };
+        result.map(|(place, items)| {
+            let items = AssertUnwindSafe(items).catch_unwind().map(move |item| {
+                // Kept as long as the items are.
+                let _ = &place;
+                let item = item.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))));
+                item.map_err(|error| declared::settle(path, &errors, pass(passes, error)))
+            });
+            until_lost(items, lost).take_until(stopping).boxed()
+        })
+    }
+
+    /// An error of this procedure, ready for a wire; see [`declared`].
+    fn settle(&self, error: RpcError) -> RpcError {
+        let error = pass(self.runner.passes, error);
+        declared::settle(self.path, &self.errors, error)
+    }
+}
+
+/// The items until `lost` resolves, whose error is then the last that is said.
+fn until_lost(
+    items: impl Stream<Item = Result<StreamItem, RpcError>> + Send,
+    lost: impl Future<Output = RpcError> + Send,
+) -> impl Stream<Item = Result<StreamItem, RpcError>> + Send {
+    async_stream::stream! {
+        let mut items = pin!(items);
+        let mut lost = pin!(lost);
+        loop {
+            tokio::select! {
+                biased;
+                error = &mut lost => {
+                    yield Err(error);
+                    return;
+                }
+                item = items.next() => match item {
+                    Some(item) => yield item,
+                    None => return,
+                },
+            }
+        }
+    }
+}
+
+/// The error, as one that passes where its cause does.
+fn pass(passes: Option<fn(&anyhow::Error) -> bool>, error: RpcError) -> RpcError {
+    let is_ours = error.code == ErrorCode::InternalServerError;
+    let cause = error.cause().filter(|_| is_ours);
+    match (cause, passes) {
+        (Some(cause), Some(passes)) if passes(cause) => error.passing(),
+        _ => error,
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("unknown panic");
+    anyhow::anyhow!("handler panicked: {text}")
+}

@@ -1,0 +1,106 @@
+//! Finds what a method name stands for, and runs it: a procedure of the registry, or one of the few
+//! methods that jsonrpsee keeps (`rpc.discover`, and the books of subscriptions).
+
+use std::sync::Arc;
+
+use jsonrpsee::{
+    ConnectionId, MethodResponse, MethodSink,
+    core::server::{BoundedSubscriptions, MethodCallback, SubscriptionState},
+    server::{RandomStringIdProvider, ResponsePayload},
+    types::{Params, Request, error::ErrorCode, error::reject_too_many_subscriptions},
+};
+
+use super::{
+    calls::{Calls, MAX_ANSWER_BYTES, silent},
+    methods::Method,
+};
+use crate::_core::{
+    procedure::{Kind, Procedure},
+    registry::Target,
+};
+
+/// Length of a subscription's id; a text, since JavaScript cannot hold every 64-bit number.
+const SUBSCRIPTION_ID_LENGTH: usize = 16;
+
+/// Where subscriptions of a socket send what they have to say.
+#[derive(Clone)]
+pub(super) struct Events {
+    pub(super) sink: MethodSink,
+    pub(super) places: BoundedSubscriptions,
+    /// Tells subscriptions of one socket from those of another.
+    pub(super) socket: ConnectionId,
+}
+
+/// What a method name stands for.
+pub(super) enum Callee {
+    /// A query or a mutation.
+    Unary(Arc<Procedure>),
+    /// A subscription, which jsonrpsee opens.
+    Subscription(MethodCallback),
+    /// The end of a subscription, `<path>.unsubscribe`.
+    Unsubscription(MethodCallback),
+    /// `rpc.discover`, which is nothing but its answer.
+    Document(MethodCallback),
+    /// Nothing.
+    Unknown,
+}
+
+impl Calls {
+    /// What a name stands for; asked once for each call.
+    pub(super) fn resolve(&self, name: &str) -> Callee {
+        if let Target::Here(procedure) = self.wire.registry.resolve(name)
+            && procedure.kind != Kind::Subscription
+        {
+            return Callee::Unary(procedure);
+        }
+        match self.wire.methods.method(name).cloned() {
+            Some(callback @ MethodCallback::Subscription(_)) => Callee::Subscription(callback),
+            Some(callback @ MethodCallback::Unsubscription(_)) => Callee::Unsubscription(callback),
+            Some(callback) => Callee::Document(callback),
+            None => Callee::Unknown,
+        }
+    }
+
+    /// Runs a call.
+    pub(super) async fn dispatch(&self, callee: Callee, request: Request<'_>) -> MethodResponse {
+        let Request {
+            id,
+            params,
+            extensions,
+            ..
+        } = request;
+        let params = Params::new(params.as_ref().map(|params| params.get()));
+        let limit = MAX_ANSWER_BYTES as usize;
+        match (callee, &self.events) {
+            (Callee::Unary(procedure), _) => {
+                let gate = self.wire.gate.clone();
+                let answer = Method { procedure, gate }.call(params, extensions).await;
+                let payload = answer.map_or_else(ResponsePayload::error, ResponsePayload::success);
+                MethodResponse::response(id, payload, limit)
+            }
+            (Callee::Document(MethodCallback::Sync(answer)), _) => {
+                answer(id, params, limit, extensions)
+            }
+            (Callee::Subscription(MethodCallback::Subscription(open)), Some(events)) => {
+                let Some(permit) = events.places.acquire() else {
+                    let error = reject_too_many_subscriptions(events.places.max());
+                    return MethodResponse::error(id, error);
+                };
+                let ids = RandomStringIdProvider::new(SUBSCRIPTION_ID_LENGTH);
+                let state = SubscriptionState {
+                    conn_id: events.socket,
+                    id_provider: &ids,
+                    subscription_permit: permit,
+                };
+                let opened = open(id, params, events.sink.clone(), state, extensions);
+                // It has answered by itself, before its first event.
+                opened.await;
+                silent()
+            }
+            (Callee::Unsubscription(MethodCallback::Unsubscription(end)), Some(events)) => {
+                end(id, params, events.socket, limit, extensions)
+            }
+            _ => MethodResponse::error(id, ErrorCode::MethodNotFound),
+        }
+    }
+}

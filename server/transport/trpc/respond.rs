@@ -1,0 +1,69 @@
+//! Makes responses of answers: the body, the status, and the headers that go with them.
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, Method, StatusCode, header};
+
+use super::envelope::{self, Answer, Failure};
+use crate::{
+    _core::{config::Transformer, context::new_request_id, errors::RpcError},
+    transport::headers,
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const VARY: HeaderValue = HeaderValue::from_static("trpc-accept, accept");
+
+/// Why there is no answer per call: one envelope for the whole request, without a path.
+pub(super) struct Refused {
+    pub(super) error: RpcError,
+    /// What the client may ask by instead.
+    pub(super) allowed: &'static [Method],
+}
+
+impl From<RpcError> for Refused {
+    fn from(error: RpcError) -> Self {
+        Self {
+            error,
+            allowed: &[],
+        }
+    }
+}
+
+impl Refused {
+    pub(super) fn into_response(self, transformer: Transformer) -> Response {
+        let answer = Err(Failure::report(self.error, None, new_request_id()));
+        single(&answer, transformer, self.allowed)
+    }
+}
+
+/// A response of one envelope; `allowed` is said with a 405 only.
+pub(super) fn single(answer: &Answer, transformer: Transformer, allowed: &[Method]) -> Response {
+    let mut body = Vec::with_capacity(512);
+    envelope::write_envelope(answer, transformer, &mut body);
+    let mut response = json(envelope::status(answer), body, allowed);
+    headers::retry_after(&mut response, envelope::retry_after_seconds(answer));
+    if let Err(failure) = answer {
+        headers::request_id(&mut response, failure.request_id());
+    }
+    response
+}
+
+/// A response of JSON; `allowed` is said with a 405 only.
+pub(super) fn json(status: u16, body: impl Into<Body>, allowed: &[Method]) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::VARY, VARY);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers::allow(&mut response, allowed);
+    }
+    response
+}
+
+/// Adds what the calls of a request put into their context.
+pub(super) fn set_cookies(response: &mut Response, cookies: Vec<HeaderValue>) {
+    for cookie in cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}
