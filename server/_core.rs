@@ -26,5 +26,6 @@ pub mod site;
 pub mod slips;
 pub mod suggest;
 pub mod tasks;
+pub mod toml_reader;
 pub mod turns;
 pub mod units;

@@ -32,13 +32,11 @@ use crate::{
         caller::Role,
         config::{Config, ConfigFaults, Sources, templates},
         errors::in_full,
-        logging, turns,
+        logging,
+        toml_reader::FileError,
+        turns,
     },
-    app,
-    model_router::catalog::CatalogError,
-    providers::sandbox::PlanError,
-    rollout::plan::LibraryError,
-    schema,
+    app, schema,
     storage::{Storage, StorageError},
 };
 
@@ -139,9 +137,7 @@ pub fn main() -> ExitCode {
             };
             // Some settings are files, whose readers have errors of their own.
             let is_setting = faults.is_some()
-                || error.is::<CatalogError>()
-                || error.is::<LibraryError>()
-                || error.is::<PlanError>()
+                || error.is::<FileError>()
                 || matches!(
                     error.downcast_ref(),
                     Some(StorageError::NotAFile { .. } | StorageError::UnsupportedUrl { .. })

@@ -1,11 +1,11 @@
 //! The catalog: providers, their models, and which models serve which task, in TOML.
 //!
-//! It is read once, at start. Whatever is wrong with it is reported at once, each fault naming the
-//! key, the value and what was expected, so that a file is mended in one go.
+//! It is read once, at start. Whatever is wrong with it is reported at once, each fault with its line,
+//! its key, the value and what was expected.
 
 mod parse;
 
-use std::{fmt, fs, sync::Arc};
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
@@ -16,6 +16,7 @@ use crate::{
         assignment::Variant,
         config::{Environment, ModelsConfig, ProvidersConfig},
         slips,
+        toml_reader::{Faults, FileError, text_of},
         units::Microdollars,
     },
     providers::{Usage, openrouter},
@@ -23,6 +24,9 @@ use crate::{
 
 /// The catalog that is built in.
 pub const EMBEDDED: &str = include_str!("catalog.toml");
+
+/// What the file is, in errors.
+const WHAT: &str = "the model catalog (MODEL_CATALOGUE)";
 
 /// Providers, models and tasks, each in the file's order.
 #[derive(Clone, Debug)]
@@ -171,41 +175,6 @@ impl Task {
     }
 }
 
-/// Everything that is wrong with a catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatalogError {
-    /// The file, or what stands for it.
-    pub origin: String,
-    /// Never empty; in the file's order as far as that is known.
-    pub faults: Vec<CatalogFault>,
-}
-
-/// One thing that is wrong with a catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatalogFault {
-    /// Where, as `models.gpt-4o-mini.context`; empty for the file as a whole.
-    pub key: String,
-    /// The value, and what was expected.
-    pub message: String,
-}
-
-impl fmt::Display for CatalogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the model catalog {} cannot be used:", self.origin)?;
-        for CatalogFault { key, message } in &self.faults {
-            let key = if key.is_empty() {
-                String::new()
-            } else {
-                format!("`{key}` ")
-            };
-            write!(f, "\n  {key}{message}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for CatalogError {}
-
 impl Catalog {
     /// The configured catalog, with each provider's address and key as the settings have them.
     ///
@@ -220,28 +189,20 @@ impl Catalog {
         providers: &ProvidersConfig,
         environment: Environment,
         needs: &[(&str, &str)],
-    ) -> Result<Self, CatalogError> {
+    ) -> Result<Self, FileError> {
         let (text, origin) = match &models.catalog {
             None => (EMBEDDED.to_owned(), "(embedded)".to_owned()),
-            Some(path) => {
-                let origin = format!("`{}`", path.display());
-                let text = fs::read_to_string(path).map_err(|error| CatalogError {
-                    origin: origin.clone(),
-                    faults: vec![CatalogFault {
-                        key: String::new(),
-                        message: format!("cannot be read (MODEL_CATALOGUE): {error}"),
-                    }],
-                })?;
-                (text, origin)
-            }
+            Some(path) => (text_of(path, WHAT)?, path.display().to_string()),
         };
-        parse::catalog(&text, &origin, needs, &|provider| {
-            grant(provider, providers, environment)
+        let grant = |provider: &mut Provider| grant(provider, providers, environment);
+        parse::catalog(&text, &origin, needs, &grant).map_err(|faults| FileError::Faulty {
+            what: WHAT,
+            texts: vec![faults],
         })
     }
 
     /// A catalog alone, without keys; providers that need one get [`Access::Sandbox`].
-    pub fn parse(text: &str) -> Result<Self, CatalogError> {
+    pub fn parse(text: &str) -> Result<Self, Faults> {
         parse::catalog(text, "(text)", &[], &|provider| {
             if provider.api_key_env.is_some() {
                 provider.access = Access::Sandbox;
@@ -302,13 +263,13 @@ fn grant(
     };
     let key = key.filter(|key| !key.expose_secret().trim().is_empty());
     if let Some(reason) = key.and_then(|key| slips::in_key(key.expose_secret())) {
-        return Err(format!("= \"{variable}\", whose value {reason}"));
+        return Err(format!("is `{variable}`, whose value {reason}"));
     }
     provider.access = match key {
         Some(key) => Access::Key(key.clone()),
         None if !environment.is_local() => {
             return Err(format!(
-                "= \"{variable}\", which is not set; expected the key of this provider in that variable"
+                "is `{variable}`, which is not set; expected the key of this provider in that variable"
             ));
         }
         None if is_redirected => Access::Open,

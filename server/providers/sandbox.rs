@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     behaviour::{Behaviour, Counts, Fate, Models, Wanted},
     fault_mode::FaultMode,
-    plan::{PlanError, SandboxPlan},
+    plan::SandboxPlan,
 };
 
 /// The running sandbox; it ends when this is dropped.

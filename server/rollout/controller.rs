@@ -40,13 +40,17 @@ pub use super::world::World;
 use super::{
     archive::Archive,
     errors::ControlError,
-    plan::{Known, Library, Plan, PlanFaults},
+    plan::{Known, Library, Plan},
     record::Action,
     status::{Moment, Status, TICK},
     store::{Fence, RolloutStore},
     view::View,
 };
-use crate::{_core::feature_flags::FeatureFlags, ai_metrics::AiMetrics, recording::Log};
+use crate::{
+    _core::{feature_flags::FeatureFlags, toml_reader::Faults},
+    ai_metrics::AiMetrics,
+    recording::Log,
+};
 
 /// Between two looks at new events, at least.
 const GAP: Duration = Duration::from_millis(100);
@@ -200,7 +204,7 @@ impl Controller {
     }
 
     /// Checks a plan's text against the names that are known here.
-    pub fn validate(&self, text: &str) -> Result<Plan, PlanFaults> {
+    pub fn validate(&self, text: &str) -> Result<Plan, Faults> {
         Plan::parse(text, "plan", &self.known)
     }
 

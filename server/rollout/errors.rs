@@ -1,13 +1,14 @@
 //! Why a change of a rollout, or a question about one, is refused.
 
-use super::{moves::Moves, plan::PlanFaults, status::Status};
+use super::{moves::Moves, status::Status};
+use crate::_core::toml_reader::Faults;
 
 /// Why a change or a question was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The plan has faults.
     #[error(transparent)]
-    Plan(#[from] PlanFaults),
+    Plan(#[from] Faults),
     /// There is no such plan.
     #[error("unknown plan `{name}`; known are {known}")]
     UnknownPlan {

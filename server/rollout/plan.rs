@@ -5,22 +5,21 @@
 
 mod library;
 mod parse;
-mod reader;
 pub mod span;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fmt,
     time::Duration,
 };
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::library::{Library, LibraryError, SHIPPED};
+pub use self::library::{Library, SHIPPED};
 use super::{arms::PerArm, evidence::EvidencePlan};
 use crate::_core::{
     assignment::{Algorithm, Subject},
+    toml_reader::Faults,
     units::Percent,
 };
 
@@ -130,34 +129,6 @@ pub enum Judge {
     Thresholds,
 }
 
-/// A plan that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct PlanFaults {
-    /// Where the text came from, for people.
-    pub origin: String,
-    /// Every fault, in the order of the lines.
-    pub faults: Vec<PlanFault>,
-}
-
-/// One fault of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct PlanFault {
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong and what was expected.
-    pub message: String,
-}
-
-impl fmt::Display for PlanFaults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, PlanFault { line, message }) in self.faults.iter().enumerate() {
-            let separator = if n == 0 { "" } else { "\n" };
-            write!(f, "{separator}{}:{line}: {message}", self.origin)?;
-        }
-        Ok(())
-    }
-}
-
 /// Names that a plan may use; `None` where they are not known and anything goes.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
@@ -171,11 +142,8 @@ pub struct Known {
 
 impl Plan {
     /// Reads a plan; `origin` names the text in faults.
-    pub fn parse(text: &str, origin: &str, known: &Known) -> Result<Self, PlanFaults> {
-        parse::plan(text, known).map_err(|faults| PlanFaults {
-            origin: origin.to_owned(),
-            faults,
-        })
+    pub fn parse(text: &str, origin: &str, known: &Known) -> Result<Self, Faults> {
+        parse::plan(text, origin, known)
     }
 
     /// Whether this is the text of a plan rather than the name of one.

@@ -1,22 +1,33 @@
-//! Turns a catalog's text into a [`Catalog`], collecting every fault on the way.
-//!
-//! Serde would stop at the first fault, so tables are walked by hand: a [`Section`] hands out keys
-//! and notes what is missing, wrong or unknown.
+//! Says what a catalog's keys mean, what they may be, and what holds where they are left out.
 
-use std::{cell::RefCell, sync::Arc};
+use std::sync::Arc;
 
-use toml::{Table, Value};
+use toml::de::DeValue;
 
-use super::{Catalog, CatalogError, CatalogFault, CostLevel, Model, Prices, Provider, Task, Tier};
+use super::{Catalog, CostLevel, Model, Prices, Provider, Task, Tier};
 use crate::{
-    _core::{slips, suggest},
+    _core::{
+        slips, suggest,
+        toml_reader::{self, Faults, Field, Table, number, whole},
+    },
     providers::{Reading, openai_compatible::endpoint},
 };
 
 /// Calls that a provider has in flight at most, where the file does not say.
 const MAX_IN_FLIGHT: usize = 512;
-/// The most that a task may ask for, in bytes.
-const MAX_REPLY_BYTES: i64 = 64 * 1024 * 1024;
+/// What a task may let a reply take, in bytes.
+const REPLY_BYTES: std::ops::RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
+
+const TABLES: &str = "at least one table below it";
+const TEXT: &str = "a text that is not empty";
+const URL: &str = "an absolute http or https URL without password, query and fragment";
+const VARIABLE: &str = "the name of an environment variable that ends in `_API_KEY`";
+const CALLS: &str = "a whole number of calls, at least 1";
+const TOKENS: &str = "a whole number of tokens, at least 1";
+const TAG: &str = "a tag's name such as `think`";
+const PRICE: &str = "US dollars per million tokens, a number of at least 0";
+const MODELS: &str = "a list of model names with at least one";
+const BYTES: &str = "a whole number of bytes, from 1024 to 67108864";
 
 /// Gives a provider address and key, or says what is missing.
 pub(super) type Grant<'a> = dyn Fn(&mut Provider) -> Result<(), String> + 'a;
@@ -26,171 +37,127 @@ pub(super) fn catalog(
     origin: &str,
     needs: &[(&str, &str)],
     grant: &Grant<'_>,
-) -> Result<Catalog, CatalogError> {
-    let faults = RefCell::new(Vec::new());
-    let refuse = |faults: Vec<CatalogFault>| CatalogError {
-        origin: origin.to_owned(),
-        faults,
-    };
-    let table: Table = match text.parse() {
-        Ok(table) => table,
-        Err(error) => {
-            let error: toml::de::Error = error;
-            let place = error.span().map_or_else(String::new, |span| {
-                let before = text.get(..span.start).unwrap_or("");
-                format!(" in line {}", before.matches('\n').count() + 1)
-            });
-            return Err(refuse(vec![CatalogFault {
-                key: String::new(),
-                message: format!("is not TOML{place}: {}", error.message()),
-            }]));
-        }
-    };
-    let mut root = Section::new(String::new(), table, &faults);
-    let providers = root.named("providers", |name, section| provider(name, section, grant));
-    let models = root.named("models", |name, section| {
-        model(name, section, &providers).map(Arc::new)
+) -> Result<Catalog, Faults> {
+    toml_reader::document(text, origin, |table| root(table, needs, grant))
+}
+
+fn root(table: &mut Table<'_>, needs: &[(&str, &str)], grant: &Grant<'_>) -> Catalog {
+    let providers = entries(table, "providers", |name, it| provider(name, it, grant));
+    let models = entries(table, "models", |name, it| {
+        model(name, it, &providers).map(Arc::new)
     });
-    let tasks = root.named("tasks", |name, section| task(name, section, &models));
-    let unrouted = root.optional("unrouted", "the name of a model", text_of);
-    let unrouted = unrouted.and_then(|name| find(&root, "unrouted", &name, &models));
+    let tasks = entries(table, "tasks", |name, it| task(name, it, &models));
+    let unrouted = table.optional("unrouted", |it| find(it, &models));
     for (procedure, task) in needs {
         let names = tasks.iter().map(|(name, _)| name.as_str());
         if !tasks.is_empty() && !names.clone().any(|name| name == *task) {
             let hint = suggest::nearest(task, names).map_or_else(String::new, |near| {
                 format!("; is `{}` meant to be it?", near.word)
             });
-            let message =
-                format!("is missing; expected the task that `{procedure}` asks for{hint}");
-            root.fault(&format!("tasks.{task}"), message);
+            let expected = format!("the task that `{procedure}` asks for{hint}");
+            table.missing(&format!("tasks.{task}"), &expected);
         }
     }
-    root.finish();
-    let faults = faults.into_inner();
-    if !faults.is_empty() {
-        return Err(refuse(faults));
-    }
-    let of = |named: Vec<(String, Option<Arc<Model>>)>| named.into_iter().filter_map(|(_, it)| it);
-    Ok(Catalog {
-        providers: providers.into_iter().filter_map(|(_, it)| it).collect(),
-        models: of(models).collect(),
-        tasks: tasks.into_iter().filter_map(|(_, it)| it).collect(),
+    Catalog {
+        providers: good(providers).collect(),
+        models: good(models).collect(),
+        tasks: good(tasks).collect(),
         unrouted,
-    })
+    }
 }
 
 /// Entries by name; `None` where the entry has faults, so that references to it are no second one.
 type Named<T> = Vec<(String, Option<T>)>;
 
-fn provider(name: &str, section: &mut Section<'_>, grant: &Grant<'_>) -> Option<Provider> {
-    let base_url = section.required(
-        "base_url",
-        "an absolute http or https URL without password, query and fragment",
-        |value| text_of(value).filter(|url| endpoint(url).is_some()),
-    );
-    // The value may be the key itself, put in the wrong place, so it is not shown.
-    let api_key_env = section.optional_secret(
-        "api_key_env",
-        "the name of an environment variable that ends in `_API_KEY`",
-        |value| text_of(value).filter(|name| is_key_variable(name)),
-    );
-    let headers = section.optional_secret("headers", "a table of texts", |value| {
-        let headers = value.as_table()?.iter();
-        headers
-            .map(|(name, value)| {
-                http::HeaderName::from_bytes(name.as_bytes()).ok()?;
-                http::HeaderValue::from_str(value.as_str()?).ok()?;
-                Some((name.clone(), value.as_str()?.to_owned()))
-            })
-            .collect::<Option<Vec<_>>>()
+fn good<T>(entries: Named<T>) -> impl Iterator<Item = T> {
+    entries.into_iter().filter_map(|(_, entry)| entry)
+}
+
+/// The tables below `[key.NAME]`, at least one.
+fn entries<T>(
+    table: &mut Table<'_>,
+    key: &'static str,
+    mut read: impl FnMut(&str, &mut Table<'_>) -> Option<T>,
+) -> Named<T> {
+    let entries = table.required(key, TABLES, |it| {
+        it.read(TABLES, |value| {
+            value.as_table().filter(|table| !table.is_empty())
+        })?;
+        it.named(|name, it| it.table(|table| read(name, table)).flatten())
     });
-    let max_in_flight = section.optional(
-        "max_in_flight",
-        "a whole number of calls, at least 1",
-        |value| {
-            usize::try_from(value.as_integer()?)
-                .ok()
-                .filter(|calls| *calls > 0)
-        },
-    );
+    entries.unwrap_or_default()
+}
+
+fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Provider> {
+    table.required("base_url", URL, |_| Some(()));
+    let base_url = table.get("base_url")?;
+    // The value may be the key itself, put in the wrong place, so it is not shown.
+    let api_key_env = table.get("api_key_env").map(Field::secret);
+    let variable = api_key_env.as_ref().and_then(|it| {
+        it.read(VARIABLE, |value| {
+            plain(value).filter(|name| is_key_variable(name))
+        })
+    });
+    let headers = table.get("headers").map(Field::secret);
+    let headers = headers.and_then(|it| it.read("a table of texts", headers_of));
+    let max_in_flight = table.optional("max_in_flight", |it| it.read(CALLS, at_least_one));
     let mut provider = Provider {
         name: name.to_owned(),
-        base_url: base_url?,
-        api_key_env,
+        base_url: base_url.read(URL, |value| {
+            plain(value).filter(|url| endpoint(url).is_some())
+        })?,
+        api_key_env: variable,
         headers: headers.unwrap_or_default(),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
         access: super::Access::default(),
     };
-    if let Err(message) = grant(&mut provider) {
-        section.fault("api_key_env", message);
+    if let (Err(message), Some(field)) = (grant(&mut provider), &api_key_env) {
+        field.fault(format!("{} {message}", field.name()));
     }
+    let refuse = |reason: &str| base_url.fault(format!("{} {reason}", base_url.name()));
     if let Some(reason) = slips::in_base_url(&provider.base_url) {
-        section.fault("base_url", reason);
+        refuse(&reason);
     }
     if endpoint(&provider.base_url).is_none() {
-        section.fault(
-            "base_url",
-            "is replaced by OPENROUTER_BASE_URL, which is no absolute http or https URL",
-        );
+        refuse("is replaced by OPENROUTER_BASE_URL, which is no absolute http or https URL");
     }
     Some(provider)
 }
 
-fn model(name: &str, section: &mut Section<'_>, providers: &Named<Provider>) -> Option<Model> {
-    let provider = section.required("provider", "the name of a provider", text_of);
-    if let Some(provider) = &provider
-        && !providers.iter().any(|(known, _)| known == provider)
-    {
-        section.fault("provider", unknown(provider, "providers", providers));
-    }
-    let id = section.required("id", "the model's name at its provider", text_of);
-    let tokens = |value: &Value| {
-        let tokens = u32::try_from(value.as_integer()?).ok()?;
-        (tokens > 0).then_some(tokens)
+fn headers_of(value: &DeValue<'_>) -> Option<Vec<(String, String)>> {
+    let header = |(name, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
+        let name: &std::borrow::Cow<'_, str> = name.get_ref();
+        let value = value.get_ref().as_str()?;
+        http::HeaderName::from_bytes(name.as_bytes()).ok()?;
+        http::HeaderValue::from_str(value).ok()?;
+        Some((name.to_string(), value.to_owned()))
     };
-    let context = section.required("context", "a whole number of tokens, at least 1", tokens);
-    let max_tokens = section.optional("max_tokens", "a whole number of tokens, at least 1", tokens);
-    let strict_roles = section.optional("strict_roles", "`true` or `false`", Value::as_bool);
-    let reasoning_tag =
-        section.optional("reasoning_tag", "a tag's name such as `think`", |value| {
-            let tag = value.as_str()?;
-            let is_name = !tag.is_empty()
-                && tag
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-            is_name.then(|| Arc::from(tag))
-        });
-    let prices = section.optional("prices", "a table", |value| value.as_table().cloned());
-    let prices = prices.map_or_else(Prices::default, |table| {
-        let mut section = section.below("prices", table);
-        let mut price = |key| {
-            let expected = "US dollars per million tokens, a number of at least 0";
-            section.required(key, expected, |value| {
-                let price = value
-                    .as_float()
-                    .or(value.as_integer().map(|whole| whole as f64));
-                price.filter(|price| price.is_finite() && *price >= 0.0)
-            })
-        };
-        let prices = Prices {
-            prompt: price("prompt").unwrap_or(0.0),
-            completion: price("completion").unwrap_or(0.0),
-        };
-        section.finish();
-        prices
-    });
-    let text = "a text that is not empty";
-    let display_name = section.optional("display_name", text, text_of);
-    let vendor = section.optional("vendor", text, text_of);
-    let specialization = section.optional("specialization", text, text_of);
-    let accuracy = section.optional("accuracy", text, text_of);
-    let tier = section.optional("tier", "`free` or `paid`", |value| {
-        match value.as_str()? {
-            "free" => Some(Tier::Free),
-            "paid" => Some(Tier::Paid),
-            _ => None,
+    value.as_table()?.iter().map(header).collect()
+}
+
+fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Option<Model> {
+    let provider = table.required("provider", "the name of a provider", |it| {
+        let provider = it.read("the name of a provider", plain)?;
+        if !providers.iter().any(|(known, _)| *known == provider) {
+            it.unknown("provider", &provider, names(providers));
         }
+        Some(provider)
     });
+    let id = "the model's name at its provider";
+    let id = table.required("id", id, |it| it.read(id, plain));
+    let context = table.required("context", TOKENS, |it| it.read(TOKENS, at_least_one));
+    let max_tokens = table.optional("max_tokens", |it| it.read(TOKENS, at_least_one));
+    let strict_roles = table.optional("strict_roles", Field::flag);
+    let reasoning_tag = table.optional("reasoning_tag", |it| it.read(TAG, tag));
+    let prices = table.optional("prices", |it| it.table(prices));
+    let prices = prices.unwrap_or_default();
+    let mut text = |key| table.optional(key, |it| it.read(TEXT, plain));
+    let display_name = text("display_name");
+    let vendor = text("vendor");
+    let specialization = text("specialization");
+    let accuracy = text("accuracy");
+    let tiers = [("free", Tier::Free), ("paid", Tier::Paid)];
+    let tier = table.optional("tier", |it| it.word(&tiers));
     let is_free = prices == Prices::default();
     let provider = provider?;
     Some(Model {
@@ -210,50 +177,39 @@ fn model(name: &str, section: &mut Section<'_>, providers: &Named<Provider>) -> 
     })
 }
 
-fn task(name: &str, section: &mut Section<'_>, models: &Named<Arc<Model>>) -> Option<Task> {
-    let mut route = |key: &'static str| {
-        let expected = "a list of model names with at least one";
-        let names = section.required(key, expected, |value| {
-            list_of_texts(value).filter(|names| !names.is_empty())
-        })?;
-        let mut route: Vec<Arc<Model>> = Vec::new();
-        for (position, name) in names.iter().enumerate() {
-            if names.iter().take(position).any(|before| before == name) {
-                section.fault(
-                    key,
-                    format!("names `{name}` twice; expected each model once"),
-                );
-            } else {
-                route.extend(find(section, key, name, models));
-            }
-        }
-        Some(route)
+fn prices(table: &mut Table<'_>) -> Prices {
+    let mut price = |key| {
+        let price = |value: &DeValue<'_>| number(value).filter(|price| *price >= 0.0);
+        let price = table.required(key, PRICE, |it| it.read(PRICE, price));
+        price.unwrap_or_default()
     };
+    Prices {
+        prompt: price("prompt"),
+        completion: price("completion"),
+    }
+}
+
+fn task(name: &str, table: &mut Table<'_>, models: &Named<Arc<Model>>) -> Option<Task> {
+    let mut route = |key| table.required(key, MODELS, |it| route(it, models));
     let (candidate, control) = (route("candidate"), route("control"));
-    let max_reply_bytes = section.optional(
-        "max_reply_bytes",
-        "a whole number of bytes, from 1024 to 67108864",
-        |value| {
-            let bytes = value
-                .as_integer()
-                .filter(|bytes| (1024..=MAX_REPLY_BYTES).contains(bytes));
-            usize::try_from(bytes?).ok()
-        },
-    );
-    let reasoning = section.optional("reasoning", "a text that is not empty", text_of);
-    let cost_level =
-        section.optional(
-            "cost_level",
-            "`free`, `low`, `medium` or `high`",
-            |value| match value.as_str()? {
-                "free" => Some(CostLevel::Free),
-                "low" => Some(CostLevel::Low),
-                "medium" => Some(CostLevel::Medium),
-                "high" => Some(CostLevel::High),
-                _ => None,
-            },
-        );
-    let capabilities = section.optional("capabilities", "a list of texts", list_of_texts);
+    let max_reply_bytes = table.optional("max_reply_bytes", |it| {
+        it.read(BYTES, |value| {
+            let bytes = usize::try_from(whole(value)?).ok();
+            bytes.filter(|bytes| REPLY_BYTES.contains(bytes))
+        })
+    });
+    let reasoning = table.optional("reasoning", |it| it.read(TEXT, plain));
+    let levels = [
+        ("free", CostLevel::Free),
+        ("low", CostLevel::Low),
+        ("medium", CostLevel::Medium),
+        ("high", CostLevel::High),
+    ];
+    let cost_level = table.optional("cost_level", |it| it.word(&levels));
+    let capabilities = table.optional("capabilities", |it| {
+        let texts = it.list("a list of texts")?;
+        texts.iter().map(|it| it.read(TEXT, plain)).collect()
+    });
     Some(Task {
         name: name.into(),
         candidate: candidate?,
@@ -265,40 +221,57 @@ fn task(name: &str, section: &mut Section<'_>, models: &Named<Arc<Model>>) -> Op
     })
 }
 
-/// The model of this name; a name that the file does not hold is a fault at `key`.
-fn find(
-    section: &Section<'_>,
-    key: &str,
-    name: &str,
-    models: &Named<Arc<Model>>,
-) -> Option<Arc<Model>> {
-    match models.iter().find(|(known, _)| known == name) {
+fn route(field: &Field<'_>, models: &Named<Arc<Model>>) -> Option<Vec<Arc<Model>>> {
+    field.read(MODELS, |value| {
+        value.as_array().filter(|items| !items.is_empty())
+    })?;
+    let mut route: Vec<Arc<Model>> = Vec::new();
+    for item in field.list(MODELS)? {
+        let Some(model) = find(&item, models) else {
+            continue;
+        };
+        if route.iter().any(|before| before.name == model.name) {
+            item.fault(format!("model `{}` is listed twice", model.name));
+        } else {
+            route.push(model);
+        }
+    }
+    Some(route)
+}
+
+/// The model of this name; a name that the file does not hold is a fault.
+fn find(field: &Field<'_>, models: &Named<Arc<Model>>) -> Option<Arc<Model>> {
+    let name = field.read("the name of a model", plain)?;
+    match models.iter().find(|(known, _)| *known == name) {
         Some((_, model)) => model.clone(),
         None => {
-            section.fault(key, unknown(name, "models", models));
+            field.unknown("model", &name, names(models));
             None
         }
     }
 }
 
-fn unknown<T>(name: &str, kind: &str, known: &Named<T>) -> String {
-    let known: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
-    let hint = suggest::hint(name, known.iter().copied());
-    format!(
-        "= {} is not one of the {kind}; expected one of {}{hint}",
-        shown(&Value::String(name.to_owned())),
-        known.join(", ")
-    )
+fn names<T>(entries: &Named<T>) -> impl Iterator<Item = &str> + Clone {
+    entries.iter().map(|(name, _)| name.as_str())
 }
 
-fn text_of(value: &Value) -> Option<String> {
+fn plain(value: &DeValue<'_>) -> Option<String> {
     let text = value.as_str()?;
     let is_plain = !text.trim().is_empty() && !text.chars().any(char::is_control);
     is_plain.then(|| text.to_owned())
 }
 
-fn list_of_texts(value: &Value) -> Option<Vec<String>> {
-    value.as_array()?.iter().map(text_of).collect()
+fn at_least_one<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {
+    whole(value)
+        .filter(|count| *count > 0)
+        .and_then(|count| count.try_into().ok())
+}
+
+fn tag(value: &DeValue<'_>) -> Option<Arc<str>> {
+    let tag = value.as_str()?;
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let is_name = !tag.is_empty() && tag.bytes().all(is_letter);
+    is_name.then(|| Arc::from(tag))
 }
 
 fn is_key_variable(name: &str) -> bool {
@@ -306,154 +279,4 @@ fn is_key_variable(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
-}
-
-/// A value as an error shows it, at most 60 characters.
-fn shown(value: &Value) -> String {
-    let text = value.to_string().replace('\n', " ");
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
-}
-
-/// A table whose keys are taken out one by one; what is left in the end is unknown.
-struct Section<'f> {
-    path: String,
-    table: Table,
-    known: Vec<&'static str>,
-    faults: &'f RefCell<Vec<CatalogFault>>,
-}
-
-impl<'f> Section<'f> {
-    fn new(path: String, table: Table, faults: &'f RefCell<Vec<CatalogFault>>) -> Self {
-        Self {
-            path,
-            table,
-            known: Vec::new(),
-            faults,
-        }
-    }
-
-    fn below(&self, name: &str, table: Table) -> Self {
-        Self::new(self.at(name), table, self.faults)
-    }
-
-    fn at(&self, key: &str) -> String {
-        match self.path.as_str() {
-            "" => key.to_owned(),
-            path => format!("{path}.{key}"),
-        }
-    }
-
-    fn fault(&self, key: &str, message: impl Into<String>) {
-        self.faults.borrow_mut().push(CatalogFault {
-            key: self.at(key),
-            message: message.into(),
-        });
-    }
-
-    fn required<T>(
-        &mut self,
-        key: &'static str,
-        expected: &str,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> Option<T> {
-        if !self.table.contains_key(key) {
-            self.fault(key, format!("is missing; expected {expected}"));
-        }
-        self.optional(key, expected, read)
-    }
-
-    fn optional<T>(
-        &mut self,
-        key: &'static str,
-        expected: &str,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> Option<T> {
-        self.take(key, expected, read, shown)
-    }
-
-    /// As [`Section::optional`], for values that no error may show.
-    fn optional_secret<T>(
-        &mut self,
-        key: &'static str,
-        expected: &str,
-        read: impl FnOnce(&Value) -> Option<T>,
-    ) -> Option<T> {
-        self.take(key, expected, read, |value| {
-            format!("(a value of type {}, not shown)", value.type_str())
-        })
-    }
-
-    fn take<T>(
-        &mut self,
-        key: &'static str,
-        expected: &str,
-        read: impl FnOnce(&Value) -> Option<T>,
-        show: impl FnOnce(&Value) -> String,
-    ) -> Option<T> {
-        self.known.push(key);
-        let value = self.table.remove(key)?;
-        let read = read(&value);
-        if read.is_none() {
-            self.fault(key, format!("= {}; expected {expected}", show(&value)));
-        }
-        read
-    }
-
-    /// The tables below `[key.NAME]`, at least one.
-    fn named<T>(
-        &mut self,
-        key: &'static str,
-        mut read: impl FnMut(&str, &mut Section<'f>) -> Option<T>,
-    ) -> Named<T> {
-        let tables = self.required(key, "at least one table below it", |value| {
-            let table = value.as_table()?;
-            (!table.is_empty()).then(|| table.clone())
-        });
-        let section = Section::new(self.at(key), Table::new(), self.faults);
-        let mut all = Vec::new();
-        for (name, value) in tables.into_iter().flatten() {
-            let is_name =
-                !name.is_empty() && !name.contains(|c: char| c.is_control() || c.is_whitespace());
-            if !is_name {
-                section.fault(&name, "is not a name; expected one without spaces");
-            }
-            let entry = match value {
-                Value::Table(table) => {
-                    let mut entry = section.below(&name, table);
-                    let read = read(&name, &mut entry);
-                    entry.finish();
-                    read
-                }
-                other => {
-                    section.fault(&name, format!("= {}; expected a table", shown(&other)));
-                    None
-                }
-            };
-            all.push((name, entry));
-        }
-        all
-    }
-
-    fn finish(self) {
-        for (key, value) in &self.table {
-            let lower = key.to_lowercase();
-            let is_secret = ["key", "secret", "token", "password"]
-                .iter()
-                .any(|word| lower.contains(word));
-            let value = if is_secret {
-                "(not shown)".to_owned()
-            } else {
-                shown(value)
-            };
-            let hint = suggest::hint(key, self.known.iter().copied());
-            let known = self.known.join(", ");
-            self.fault(
-                key,
-                format!("= {value} is not known here; expected one of {known}{hint}"),
-            );
-        }
-    }
 }

@@ -18,7 +18,10 @@ const MAX_MODELS: usize = 1_000;
 /// Stands for models that were asked for after [`MAX_MODELS`] others.
 const OTHERS: &str = "(others)";
 /// No delay is longer than this, in milliseconds.
-const MAX_DELAY_MS: f64 = 600_000.0;
+pub(super) const MAX_DELAY_MS: f64 = 600_000.0;
+
+/// The most that [`Behaviour::spread`] may be.
+pub(super) const MAX_SPREAD: f64 = 3.0;
 
 /// How a model behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -79,7 +82,7 @@ fn milliseconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Er
 }
 
 fn spread<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
-    within(from, 3.0, "a spread")
+    within(from, MAX_SPREAD, "a spread")
 }
 
 fn rate<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {

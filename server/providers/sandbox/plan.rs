@@ -1,14 +1,15 @@
 //! The file that says how the sandbox's models behave.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
+use std::{collections::BTreeMap, path::Path};
+
+use super::{
+    Wanted,
+    behaviour::{MAX_DELAY_MS, MAX_SPREAD},
 };
+use crate::_core::toml_reader::{self, Faults, Field, FileError, Table, text_of};
 
-use serde::Deserialize;
-
-use super::Wanted;
+/// What the file is, in errors.
+const WHAT: &str = "the sandbox's plan";
 
 /// How the sandbox's models behave, in TOML:
 ///
@@ -23,8 +24,7 @@ use super::Wanted;
 /// error_rate = 0.05
 /// fault = "503"                  # any FaultMode, such as `404`, `422-bare`, `empty`, `refusal`, `too-long`
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SandboxPlan {
     /// Where chance starts; another seed gives another run.
     pub seed: u64,
@@ -34,43 +34,56 @@ pub struct SandboxPlan {
     pub models: BTreeMap<String, Wanted>,
 }
 
-/// Why a file does not say how models behave.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// It cannot be read.
-    #[error("cannot read the sandbox's plan `{}`", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// It is no TOML, or says something else.
-    #[error("the sandbox's plan `{}` cannot be used:\n{fault}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The line, and what is wrong there.
-        fault: Box<toml::de::Error>,
-    },
-}
-
 impl SandboxPlan {
     /// Reads it from a file.
-    pub fn load(path: &Path) -> Result<Self, PlanError> {
-        let text = fs::read_to_string(path).map_err(|source| PlanError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
-        Self::parse(&text).map_err(|fault| PlanError::Invalid {
-            path: path.to_owned(),
-            fault: Box::new(fault),
+    pub fn load(path: &Path) -> Result<Self, FileError> {
+        let text = text_of(path, WHAT)?;
+        Self::read(&text, &path.display().to_string()).map_err(|faults| FileError::Faulty {
+            what: WHAT,
+            texts: vec![faults],
         })
     }
 
     /// Reads it from a text.
-    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    pub fn parse(text: &str) -> Result<Self, Faults> {
+        Self::read(text, "(text)")
+    }
+
+    fn read(text: &str, origin: &str) -> Result<Self, Faults> {
+        toml_reader::document(text, origin, |table| {
+            let behaviour = |it: &Field<'_>| it.table(wanted).unwrap_or_default();
+            let models = table.optional("models", |it| it.named(|_, it| behaviour(it)));
+            Self {
+                seed: table.optional("seed", Field::whole).unwrap_or_default(),
+                default: table
+                    .get("default")
+                    .map(|it| behaviour(&it))
+                    .unwrap_or_default(),
+                models: models.unwrap_or_default().into_iter().collect(),
+            }
+        })
+    }
+}
+
+fn wanted(table: &mut Table<'_>) -> Wanted {
+    let mut number = |key, most| {
+        table.optional(key, |it| {
+            let number = it.number()?;
+            Some(it.within(number, 0.0..=most))
+        })
+    };
+    Wanted {
+        latency_ms: number("latency_ms", MAX_DELAY_MS),
+        spread: number("spread", MAX_SPREAD),
+        word_ms: number("word_ms", MAX_DELAY_MS),
+        slow_word_ms: number("slow_word_ms", MAX_DELAY_MS),
+        error_rate: number("error_rate", 1.0),
+        fault: table.optional("fault", |it| {
+            let parsed = it.text("the name of a fault")?.parse();
+            parsed
+                .map_err(|error: super::fault_mode::UnknownFault| it.fault(error.to_string()))
+                .ok()
+        }),
     }
 }
 
@@ -89,17 +102,26 @@ mod tests {
     }
 
     #[test]
-    fn faults_of_the_file_name_their_line() {
-        for (text, line, says) in [
-            ("seed = 1\nsede = 2", 2, "unknown field `sede`"),
-            ("[default]\n\nerror_rate = 1.5", 3, "`1.5` is out of range"),
-            ("[default]\nlatency_ms = -1", 2, "`-1` is out of range"),
-            ("[models.a]\nspread = nan", 2, "`NaN` is out of range"),
-            ("[models.a]\nfault = \"burn\"", 2, "unknown fault `burn`"),
-        ] {
-            let fault = SandboxPlan::parse(text).unwrap_err().to_string();
-            assert!(fault.contains(&format!("line {line},")), "{fault}");
-            assert!(fault.contains(says), "{fault}");
-        }
+    fn every_fault_of_the_file_names_its_line() {
+        let text = "seed = 1\nsede = 2\n[default]\nerror_rate = 1.5\nlatency_ms = -1\n\
+                    [models.a]\nspread = nan\nfault = \"burn\"\nword_ms = \"2\"\n[models]\nb = 1\n";
+        let faults = SandboxPlan::parse(text).unwrap_err().to_string();
+        // The names of all faults follow the semicolon.
+        let faults: Vec<_> = faults
+            .lines()
+            .map(|line| line.split("; expected a status").next().unwrap())
+            .collect();
+        assert_eq!(
+            faults,
+            [
+                "(text):2: unknown key `sede`; did you mean `seed`?",
+                "(text):4: `default.error_rate` is 1.5; expected 0 to 1",
+                "(text):5: `default.latency_ms` is -1; expected 0 to 600000",
+                "(text):7: `models.a.spread` is nan; expected a number",
+                "(text):8: unknown fault `burn`",
+                "(text):9: `models.a.word_ms` is \"2\"; expected a number",
+                "(text):11: `models.b` is 1; expected a table",
+            ]
+        );
     }
 }

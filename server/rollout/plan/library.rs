@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use super::{Known, Plan, PlanFaults};
+use super::{Known, Plan};
+use crate::_core::toml_reader::{FileError, text_of};
+
+/// What the files are, in errors.
+const WHAT: &str = "the rollout plans of ROLLOUT_PLANS";
 
 /// Shipped plans: name and text.
 pub const SHIPPED: [(&str, &str); 4] = [
@@ -18,26 +22,10 @@ pub struct Library {
     plans: BTreeMap<String, Plan>,
 }
 
-/// Why the plans cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum LibraryError {
-    /// The folder or a file of it cannot be read.
-    #[error("cannot read `{path}`: {source}")]
-    Unreadable {
-        /// The folder or the file.
-        path: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Plans with faults.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Faulty(Vec<PlanFaults>),
-}
-
 impl Library {
     /// The shipped plans and those of `ROLLOUT_PLANS`: every `*.toml` of the folder. A plan of the
     /// folder replaces a shipped one of the same name.
-    pub fn load(folder: Option<&Path>, known: &Known) -> Result<Self, LibraryError> {
+    pub fn load(folder: Option<&Path>, known: &Known) -> Result<Self, FileError> {
         let mut texts: Vec<(String, String)> = SHIPPED
             .iter()
             .map(|(name, text)| (format!("{name}.toml"), (*text).to_owned()))
@@ -58,7 +46,10 @@ impl Library {
         if faulty.is_empty() {
             Ok(Self { plans })
         } else {
-            Err(LibraryError::Faulty(faulty))
+            Err(FileError::Faulty {
+                what: WHAT,
+                texts: faulty,
+            })
         }
     }
 
@@ -73,19 +64,20 @@ impl Library {
     }
 }
 
-fn read(folder: &Path) -> Result<Vec<(String, String)>, LibraryError> {
-    let unreadable = |path: &Path, source| LibraryError::Unreadable {
-        path: path.display().to_string(),
+fn read(folder: &Path) -> Result<Vec<(String, String)>, FileError> {
+    let unreadable = |source| FileError::Unreadable {
+        what: WHAT,
+        path: folder.to_owned(),
         source,
     };
     let mut texts = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|error| unreadable(folder, error))? {
-        let path = entry.map_err(|error| unreadable(folder, error))?.path();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         if path
             .extension()
             .is_some_and(|extension| extension == "toml")
         {
-            let text = fs::read_to_string(&path).map_err(|error| unreadable(&path, error))?;
+            let text = text_of(&path, WHAT)?;
             texts.push((path.display().to_string(), text));
         }
     }

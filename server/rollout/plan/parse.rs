@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use super::{
-    Gate, Guards, Judge, Known, NoTraffic, Plan, PlanFault, Stage,
-    reader::{self, Field, Table},
-    span,
-};
+use super::{Gate, Guards, Judge, Known, NoTraffic, Plan, Stage, span};
 use crate::{
     _core::{
         assignment::{Algorithm, Subject},
-        suggest,
+        toml_reader::{self, Faults, Field, Table},
         units::Percent,
     },
     rollout::evidence::EvidencePlan,
@@ -30,8 +26,8 @@ const SHARE: &str = "a number, the percentage of users";
 const TEXTS: &str = "a list of texts";
 const SPAN: &str = "a span of time such as `48h` or `1h 30m`";
 
-pub(super) fn plan(text: &str, known: &Known) -> Result<Plan, Vec<PlanFault>> {
-    reader::document(text, |table| root(table, known))
+pub(super) fn plan(text: &str, origin: &str, known: &Known) -> Result<Plan, Faults> {
+    toml_reader::document(text, origin, |table| root(table, known))
 }
 
 fn root(table: &mut Table<'_>, known: &Known) -> Plan {
@@ -232,12 +228,7 @@ fn names(items: &[Field<'_>], what: &str, known: Option<&[String]>) -> Vec<Strin
         };
         let name = text.to_owned();
         if let Some(known) = known.filter(|known| !known.contains(&name)) {
-            let known = known.iter().map(String::as_str);
-            let hint = match suggest::nearest(text, known.clone()) {
-                Some(near) => format!("did you mean `{}`?", near.word),
-                None => format!("known are {}", known.collect::<Vec<_>>().join(", ")),
-            };
-            item.fault(format!("unknown {what} `{name}`; {hint}"));
+            item.unknown(what, text, known.iter().map(String::as_str));
         }
         if seen.contains(&name) {
             item.fault(format!("{what} `{name}` is listed twice"));

@@ -90,7 +90,7 @@ rho_bad = 1
             "p:5: `holdout` is 6; expected 0 to 5",
             "p:6: `deadline`: `soon` is not a span of time such as `48h` or `1h 30m`",
             "p:8: levels must rise: `watch` is 30, `hold` 20, `rollback` 100",
-            "p:9: `cap_per_user_day` is 9; expected 1 to 3",
+            "p:9: `evidence.cap_per_user_day` is 9; expected 1 to 3",
             "p:14: `share` sinks from 50 to 10; stages only rise",
             "p:16: `rho_bad` is 1; expected 1.01 to 100",
         ]
@@ -183,9 +183,9 @@ guards = [0.05]
             "p:3: `holdout` is 6; expected 0 to 5",
             "p:4: `judge` is \"jury\"; expected one of `evidence`, `thresholds`",
             "p:5: unknown key `no_trafic`; did you mean `no_traffic`?",
-            "p:7: `hold` is \"20\"; expected a number",
-            "p:8: `cap_per_user_day` is 2.5; expected a whole number, 0 or more",
-            "p:9: `errors` is true; expected a number",
+            "p:7: `evidence.hold` is \"20\"; expected a number",
+            "p:8: `evidence.cap_per_user_day` is 2.5; expected a whole number, 0 or more",
+            "p:9: `evidence.weights.errors` is true; expected a number",
             "p:11: `share` is \"10\"; expected a number",
             "p:12: `soak` is 48; expected a span of time such as `48h` or `1h 30m`",
             "p:13: `gate` is \"robot\"; expected one of `automatic`, `manual`",
@@ -329,7 +329,7 @@ fn shipped() -> impl Strategy<Value = String> {
 
 /// Whatever the text, there is a plan, or there are faults in the order of its lines.
 fn check(text: &str) -> Result<(), TestCaseError> {
-    if let Err(PlanFaults { faults, .. }) = Plan::parse(text, "p", &known()) {
+    if let Err(Faults { faults, .. }) = Plan::parse(text, "p", &known()) {
         prop_assert!(!faults.is_empty());
         prop_assert!(faults.is_sorted_by_key(|fault| fault.line));
         let last = text.matches('\n').count() + 1;

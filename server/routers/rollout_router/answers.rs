@@ -8,6 +8,7 @@ use crate::{
     _core::{
         actor::Actor,
         assignment::Algorithm,
+        toml_reader::{Fault, Faults},
         units::{Percent, counted},
     },
     rollout::{
@@ -15,7 +16,7 @@ use crate::{
         evidence::{EvidencePlan, Level, Verdict},
         finding::{Alarm, Arm, Finding, Proof},
         moves::Moves,
-        plan::{Plan, PlanFault, PlanFaults},
+        plan::Plan,
         rollout::CommandKind,
         simulate::planner::{self, PlannedStage, Sight, StageSight},
         status::{Models, State, Status},
@@ -253,6 +254,23 @@ fn arm(name: &str, arm: &Arm) -> String {
     format!("Since the stage began, {name}: {arm}.")
 }
 
+/// One fault of a plan.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct PlanFault {
+    /// Counted from 1.
+    line: usize,
+    /// What is wrong and what was expected.
+    message: String,
+}
+
+impl PlanFault {
+    /// In the order of the lines.
+    pub(super) fn all(faults: Faults) -> Vec<Self> {
+        let fault = |Fault { line, message }| Self { line, message };
+        faults.faults.into_iter().map(fault).collect()
+    }
+}
+
 /// Whether a plan can be used.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -271,7 +289,7 @@ pub(super) struct Checked {
 
 impl Checked {
     /// `traffic` is requests a day and the share of them that fail on control, 0 to 1.
-    pub(super) fn new(plan: Result<Plan, PlanFaults>, traffic: Option<(f64, f64)>) -> Self {
+    pub(super) fn new(plan: Result<Plan, Faults>, traffic: Option<(f64, f64)>) -> Self {
         match plan {
             Ok(plan) => Self {
                 valid: true,
@@ -282,7 +300,7 @@ impl Checked {
             },
             Err(faults) => Self {
                 valid: false,
-                faults: faults.faults,
+                faults: PlanFault::all(faults),
                 warnings: Vec::new(),
                 notes: Vec::new(),
                 plan: None,

@@ -5,14 +5,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::answers::RolloutState;
+use super::answers::{PlanFault, RolloutState};
 use crate::{
     _core::{
         declared::Declared,
         errors::{ErrorCode, RpcError},
         suggest,
+        toml_reader::Fault,
     },
-    rollout::{errors::ControlError, plan::PlanFault, status::Status},
+    rollout::{errors::ControlError, status::Status},
 };
 
 /// Whom a start would move.
@@ -97,14 +98,14 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
     };
     match error {
         ControlError::Plan(faults) => {
-            let lines = faults.faults.iter().map(|PlanFault { line, message }| {
+            let lines = faults.faults.iter().map(|Fault { line, message }| {
                 // A plan that is sent has no file; its lines are enough.
                 format!("\n  line {line}: {message}")
             });
             let lines: String = lines.collect();
             RpcError::bad_request(format!("The plan cannot be used:{lines}")).with_details(json!(
                 PlanRefused {
-                    faults: faults.faults
+                    faults: PlanFault::all(faults)
                 }
             ))
         }
