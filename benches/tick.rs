@@ -20,11 +20,11 @@ use modelramp::{
     _core::{
         actor::Actor,
         assignment::{Subject, Variant},
-        config::{Config, Sources},
         feature_flags::FeatureFlags,
         units::Microdollars,
     },
     ai_metrics::AiMetrics,
+    config::{Config, Sources},
     providers::fault::FaultKind,
     recording::{Attempted, Event, Log, Outcome},
     rollout::{

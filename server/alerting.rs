@@ -32,7 +32,7 @@ pub use self::{
     slack::Slack,
     webhook::Webhook,
 };
-use crate::_core::config::ChannelName;
+use crate::config::ChannelName;
 
 /// What an alert is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

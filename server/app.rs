@@ -18,12 +18,13 @@ pub use self::sessions::{
 use self::{filling::Filling, introduction::destinations, prometheus::Gauges};
 use crate::{
     _core::{
-        auth::Authenticator, call_limits::CallLimits, config::Config, feature_flags::FeatureFlags,
-        http_client, procedure::Runner, registry::Registry, site::Site, tasks::Tasks,
+        auth::Authenticator, call_limits::CallLimits, feature_flags::FeatureFlags, http_client,
+        procedure::Runner, registry::Registry, site::Site, tasks::Tasks,
     },
     ai_metrics::AiMetrics,
     alerting::Dispatcher,
     chat::{self, Chat},
+    config::Config,
     live_flags::LiveFlags,
     model_router::{Clients, ModelRouter, catalog::Catalog},
     providers::{

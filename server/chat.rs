@@ -28,9 +28,9 @@ use crate::{
     _core::{
         assignment::Subject,
         caller::User,
-        config::ChatConfig,
         errors::{ErrorCode, RpcError},
     },
+    config::ChatConfig,
     model_router::{Answer, Call, ModelRouter, Route, RouteError, told::Told},
     providers::fault::FaultKind,
     recording::Log,

@@ -28,15 +28,10 @@ use clap::{Parser, Subcommand, ValueEnum};
 use secrecy::ExposeSecret;
 
 use crate::{
-    _core::{
-        caller::Role,
-        config::{Config, ConfigFaults, Sources, templates},
-        errors::in_full,
-        logging,
-        toml_reader::FileError,
-        turns,
-    },
-    app, schema,
+    _core::{caller::Role, errors::in_full, logging, toml_reader::FileError, turns},
+    app,
+    config::{Config, ConfigFaults, Sources, templates},
+    schema,
     storage::{Storage, StorageError},
 };
 

@@ -8,6 +8,7 @@ pub mod alerting;
 pub mod app;
 pub mod chat;
 pub mod cli;
+pub mod config;
 pub mod live_flags;
 pub mod model_router;
 pub mod providers;

@@ -11,9 +11,10 @@ pub mod system_router;
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    _core::{config::Config, feature_flags::FeatureFlags, registry::Registry},
+    _core::{feature_flags::FeatureFlags, registry::Registry},
     ai_metrics::AiMetrics,
     chat::Chat,
+    config::Config,
     live_flags::LiveFlags,
     model_router::ModelRouter,
     rollout::controller::Controller,

@@ -18,9 +18,9 @@ use std::{fmt, fs, io, path::Path};
 
 pub use contract::{Contract, Entry, ErrorEntry};
 
-use crate::_core::{
+use crate::{
+    _core::registry::Registry,
     config::{Transformer, settings_markdown},
-    registry::Registry,
 };
 
 /// The contract as a running server shows it.

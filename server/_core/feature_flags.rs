@@ -17,9 +17,35 @@ pub use self::in_force::{DecidedBy, DecidingRollout, Ended, InForce};
 use super::{
     actor::Actor,
     assignment::{self, Algorithm, BUCKETS, Subject, Variant},
-    config::FlagsConfig,
     units::Percent,
 };
+
+/// Flags and the share at start.
+#[derive(Clone, Debug)]
+pub struct FlagsConfig {
+    /// `OPENROUTER_ROLLOUT_PERCENTAGE`.
+    pub percentage: Percent,
+    /// `FORCE_OPENROUTER`: everybody is in.
+    pub force_openrouter: bool,
+    /// `FORCE_SERVER_SIDE_CHAT`.
+    pub force_server_side_chat: bool,
+    /// `FORCE_STREAMING`.
+    pub force_streaming: bool,
+    /// `FORCE_MODEL_ROUTING`.
+    pub force_model_routing: bool,
+    /// `FORCE_UTCP`.
+    pub force_utcp: bool,
+    /// `MODEL_ROUTING`: tasks choose their model.
+    pub model_routing: bool,
+    /// `ASSIGNMENT_ALGORITHM`.
+    pub algorithm: Algorithm,
+    /// `ASSIGNMENT_SALT`.
+    pub salt: String,
+    /// `FORCED_ON_USERS`: comma separated ids.
+    pub forced_on: Vec<Subject>,
+    /// `FORCED_OFF_USERS`: comma separated ids.
+    pub forced_off: Vec<Subject>,
+}
 
 /// Why a subject is in its variant; the first that applies, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]

@@ -21,7 +21,15 @@ use tracing_subscriber::{
 
 use self::lines::Lines;
 pub use self::lines::LogGuard;
-use super::config::LogConfig;
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// `LOG_LEVEL`: a `tracing` filter.
+    pub filter: String,
+    /// `LOG_FORMAT`: `json` rather than text.
+    pub json: bool,
+}
 
 /// Starts the log of this process; fails where there is one already.
 ///

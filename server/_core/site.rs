@@ -13,8 +13,34 @@ use url::Url;
 
 use super::{
     auth::cookie::{CookieOptions, InsecureRequest, SameSite},
-    config::{Environment, ProxyHeader, SiteConfig},
+    environment::Environment,
 };
+
+/// How browsers reach the server, and which cookie they get.
+#[derive(Clone, Debug, Default)]
+pub struct SiteConfig {
+    /// `PUBLIC_URL`: without a slash at its end.
+    pub public_url: Option<String>,
+    /// `TRUSTED_PROXY_HEADERS`.
+    pub trusted_headers: Vec<ProxyHeader>,
+    /// `SESSION_COOKIE_DOMAIN`; the host alone without one.
+    pub cookie_domain: Option<String>,
+    /// `SESSION_COOKIE_SAME_SITE`; lax on a developer's machine and strict elsewhere without one.
+    pub cookie_same_site: Option<SameSite>,
+    /// `SESSION_COOKIE_PARTITIONED`.
+    pub cookie_partitioned: bool,
+}
+
+/// A header by which proxies say what they were asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyHeader {
+    /// `X-Forwarded-Proto`.
+    Proto,
+    /// `X-Forwarded-Host`.
+    Host,
+    /// `Forwarded` (RFC 7239), its `proto` and `host`.
+    Forwarded,
+}
 
 /// What the settings say of it.
 #[derive(Clone, Debug)]

@@ -18,9 +18,9 @@ use super::{
     Alert, Channel, ChannelError, DeliveryError, Email, Notice, Outbox, PagerDuty, Pending,
     Severity, Slack, Webhook, escalation::Streaks, retry,
 };
-use crate::_core::{
+use crate::{
+    _core::tasks::Tasks,
     config::{AlertsConfig, ChannelName},
-    tasks::Tasks,
 };
 
 /// How long a receiver has for one alert.

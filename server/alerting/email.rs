@@ -25,7 +25,7 @@ use super::{
     dispatcher::DELIVERY_TIMEOUT,
     words::{cut, figures, one_line, severity},
 };
-use crate::_core::config::{ChannelName, EmailConfig};
+use crate::config::{ChannelName, EmailConfig};
 
 /// The longest subject, in characters.
 const SUBJECT: usize = 200;

@@ -11,7 +11,7 @@ use super::{
     http::Receiver,
     words::{cut, one_line},
 };
-use crate::_core::config::{ChannelName, PagerDutyConfig};
+use crate::config::{ChannelName, PagerDutyConfig};
 
 /// The longest summary that PagerDuty takes, in characters.
 const SUMMARY: usize = 1024;

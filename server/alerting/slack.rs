@@ -10,7 +10,7 @@ use super::{
     http::Receiver,
     words::{cut, figures, one_line, severity},
 };
-use crate::_core::config::ChannelName;
+use crate::config::ChannelName;
 
 // Slack's limits, in characters; a message beyond them is refused.
 const HEADER: usize = 150;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::Sha256;
 
 use super::{AlertKind, Channel, ChannelError, DeliveryError, Notice, Severity, http::Receiver};
-use crate::_core::config::{ChannelName, WebhookConfig};
+use crate::config::{ChannelName, WebhookConfig};
 
 /// The alert's id, the same whenever it is sent.
 const ALERT_ID: &str = "x-modelramp-alert-id";

@@ -7,10 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{App, sessions};
 use crate::{
-    _core::{
-        caller::Role,
-        config::{Environment, local_url},
-    },
+    _core::{caller::Role, environment::Environment},
+    config::local_url,
     model_router::catalog::{Access, Catalog},
     storage::Storage,
     transport::trpc,

@@ -7,12 +7,9 @@ use std::sync::{Arc, LazyLock};
 
 use self::recorder::Exposition;
 use crate::{
-    _core::{
-        call_series,
-        config::{Config, ProxyHeader},
-        feature_flags::FeatureFlags,
-    },
+    _core::{call_series, feature_flags::FeatureFlags, site::ProxyHeader},
     ai_metrics,
+    config::Config,
     recording::Log,
     transport::{bounds::Bounds, metrics::Readers},
 };
@@ -90,7 +87,7 @@ impl Gauges {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::_core::config::Sources;
+    use crate::config::Sources;
 
     #[test]
     fn a_proxy_is_what_settings_name_and_not_what_is_so_by_default() {

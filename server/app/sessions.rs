@@ -13,8 +13,8 @@ use crate::{
             login_link::{self, LoginLinkStore},
         },
         caller::Role,
-        config::Config,
     },
+    config::Config,
     storage::{Storage, has_secret, secret_for_development},
 };
 

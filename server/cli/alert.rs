@@ -9,11 +9,9 @@ use clap::{Args, Subcommand};
 
 use super::table::clean;
 use crate::{
-    _core::{
-        config::{ChannelName, Config},
-        http_client,
-    },
+    _core::http_client,
     alerting::{Alert, Dispatcher, Outbox, Pending},
+    config::{ChannelName, Config},
 };
 
 /// Arguments of `modelramp alert`.

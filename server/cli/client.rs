@@ -8,9 +8,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::_core::{
+use crate::{
+    _core::{http_client, slips},
     config::{ClientConfig, TOKEN_VARIABLE},
-    http_client, slips,
 };
 
 /// The longest that one call may take; a start reads a week of events.

@@ -22,12 +22,9 @@ use super::{
     drive::traffic::{Pace, Progress, Traffic},
 };
 use crate::{
-    _core::{
-        caller::Role,
-        config::{ClientConfig, Config, Sources},
-        tasks::Tasks,
-    },
+    _core::{caller::Role, tasks::Tasks},
     app::{self, App},
+    config::{ClientConfig, Config, Sources},
 };
 
 /// Models, and which of them serve whom.

@@ -24,11 +24,9 @@ use url::{Host, Url};
 use self::traffic::{NO_CONNECTION, Pace, Progress, Tally, Traffic};
 use super::rollout::percent;
 use crate::{
-    _core::{
-        config::{Config, Sources, TOKEN_VARIABLE},
-        units::{Percent, counted},
-    },
+    _core::units::{Percent, counted},
     app,
+    config::{Config, Sources, TOKEN_VARIABLE},
 };
 
 /// The most requests a second.

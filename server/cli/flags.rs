@@ -11,9 +11,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{client::Client, rollout::percent};
-use crate::_core::{
+use crate::{
+    _core::units::Percent,
     config::{ClientConfig, Sources},
-    units::Percent,
 };
 
 /// Arguments of `modelramp flags`.

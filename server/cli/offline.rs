@@ -5,7 +5,7 @@ use std::{io::Write, path::Path, sync::Arc};
 use anyhow::{Context as _, bail};
 
 use crate::{
-    _core::config::Config,
+    config::Config,
     rollout::{archive::Archive, world::World},
     storage::Storage,
 };

@@ -21,13 +21,13 @@ use super::{
     client::{Client, ClientError},
     offline, simulate,
 };
-use crate::_core::{
-    config::{ClientConfig, Config, Sources},
-    units::Percent,
-};
 use crate::rollout::{
     plan::{Known, Library, Plan},
     simulate::planner::{self, Sight},
+};
+use crate::{
+    _core::units::Percent,
+    config::{ClientConfig, Config, Sources},
 };
 
 /// The longest plan that is read from a file or standard input, in bytes.

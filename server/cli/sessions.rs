@@ -5,7 +5,7 @@ use std::io::Write;
 use chrono::{SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 
-use crate::{_core::config::Config, app};
+use crate::{app, config::Config};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {

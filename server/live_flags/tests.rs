@@ -14,7 +14,7 @@ use crate::{
     _core::{
         actor::Actor,
         assignment::{Algorithm, Subject, Variant},
-        config::FlagsConfig,
+        feature_flags::FlagsConfig,
     },
     alerting::{Alert, AlertKind},
 };

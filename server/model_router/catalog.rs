@@ -14,11 +14,12 @@ use serde::Serialize;
 use crate::{
     _core::{
         assignment::Variant,
-        config::{Environment, ModelsConfig, ProvidersConfig},
+        environment::Environment,
         slips,
         toml_reader::{Faults, FileError, text_of},
         units::Microdollars,
     },
+    config::{ModelsConfig, ProvidersConfig},
     providers::{Usage, openrouter},
 };
 

@@ -7,12 +7,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    _core::{
-        config::{ModelsConfig, ProvidersConfig},
-        context::Context,
-        errors::RpcError,
-        registry::Registry,
-    },
+    _core::{context::Context, errors::RpcError, registry::Registry},
+    config::{ModelsConfig, ProvidersConfig},
     procedures,
 };
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::contract::{Contract, referred};
-use crate::_core::config::Transformer;
+use crate::config::Transformer;
 
 const COMPONENTS: &str = "#/components/schemas/";
 

@@ -12,11 +12,13 @@ use super::{
     components::{Components, reference},
     contract::{Contract, Entry, ErrorEntry},
 };
-use crate::_core::{
-    auth::SESSION_COOKIE,
+use crate::{
+    _core::{
+        auth::SESSION_COOKIE,
+        errors::{ErrorCode, RATE_LIMIT_EXCEEDED},
+        procedure::{Accepts, Access, Kind},
+    },
     config::Transformer,
-    errors::{ErrorCode, RATE_LIMIT_EXCEEDED},
-    procedure::{Accepts, Access, Kind},
 };
 
 /// The version of the specification.

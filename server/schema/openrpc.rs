@@ -9,10 +9,12 @@ use super::{
     components::Components,
     contract::{Contract, Entry, referred},
 };
-use crate::_core::{
+use crate::{
+    _core::{
+        errors::{ErrorCode, RATE_LIMIT_EXCEEDED},
+        procedure::{Accepts, Access, Kind, Procedure},
+    },
     config::Transformer,
-    errors::{ErrorCode, RATE_LIMIT_EXCEEDED},
-    procedure::{Accepts, Access, Kind, Procedure},
 };
 
 /// The version of the specification.

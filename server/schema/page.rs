@@ -9,9 +9,9 @@ use super::{
     example::example,
     typescript::Types,
 };
-use crate::_core::{
+use crate::{
+    _core::procedure::{Accepts, Access, Kind},
     config::Transformer,
-    procedure::{Accepts, Access, Kind},
 };
 
 /// The style sheet of the page.

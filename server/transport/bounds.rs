@@ -24,12 +24,14 @@ pub use self::{
     stream::Stream,
 };
 use super::gate::Gate;
-use crate::_core::{
-    caller::{Caller, Role},
+use crate::{
+    _core::{
+        caller::{Caller, Role},
+        context::Context,
+        errors::RpcError,
+        turns::Turns,
+    },
     config::ServerConfig,
-    context::Context,
-    errors::RpcError,
-    turns::Turns,
 };
 
 /// The limits of one server.

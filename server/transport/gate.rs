@@ -115,8 +115,9 @@ mod tests {
     use crate::_core::{
         auth::{Session, SessionKey, UserStore},
         caller::User,
-        config::{Environment, SiteConfig},
+        environment::Environment,
         errors::ErrorCode,
+        site::SiteConfig,
     };
 
     struct Nobody;

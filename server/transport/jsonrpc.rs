@@ -51,12 +51,14 @@ use super::{
     headers,
     trpc::request,
 };
-use crate::_core::{
+use crate::{
+    _core::{
+        context::{Context, Holds, new_request_id},
+        errors::{ErrorCode, RpcError},
+        registry::Registry,
+        tasks::Tasks,
+    },
     config::JsonRpcConfig,
-    context::{Context, Holds, new_request_id},
-    errors::{ErrorCode, RpcError},
-    registry::Registry,
-    tasks::Tasks,
 };
 
 /// Two methods want the same name.

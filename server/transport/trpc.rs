@@ -29,13 +29,15 @@ use super::{
     gate::Gate,
     headers,
 };
-use crate::_core::{
+use crate::{
+    _core::{
+        context::Context,
+        errors::{ErrorCode, RpcError},
+        procedure::{Input, Kind, Procedure},
+        registry::{Registry, Target},
+        tasks::Tasks,
+    },
     config::TrpcConfig,
-    context::Context,
-    errors::{ErrorCode, RpcError},
-    procedure::{Input, Kind, Procedure},
-    registry::{Registry, Target},
-    tasks::Tasks,
 };
 
 /// Where the wire lies; the original's path, which front ends have built in.

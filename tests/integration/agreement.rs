@@ -10,13 +10,13 @@ use chrono::{DateTime, Utc};
 use modelramp::{
     _core::{
         caller::{Caller, Role, User},
-        config::{Config, Sources},
         context::Context,
         errors::RpcError,
         procedure::Input,
         tasks::Tasks,
     },
     app::App,
+    config::{Config, Sources},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};

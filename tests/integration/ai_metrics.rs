@@ -12,10 +12,9 @@ use modelramp::{
     _core::{
         assignment::{Algorithm, Variant},
         caller::{Caller, Role, User},
-        config::FlagsConfig,
         context::Context,
         errors::ErrorCode,
-        feature_flags::FeatureFlags,
+        feature_flags::{FeatureFlags, FlagsConfig},
         procedure::Input,
         registry::Registry,
         tasks::Tasks,

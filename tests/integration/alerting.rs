@@ -13,8 +13,8 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use modelramp::{
-    _core::config::{AlertsConfig, ChannelName, EmailConfig, PagerDutyConfig, WebhookConfig},
     alerting::{Alert, AlertKind, Dispatcher, Lane, Outbox, Severity},
+    config::{AlertsConfig, ChannelName, EmailConfig, PagerDutyConfig, WebhookConfig},
 };
 use rand::{SeedableRng, rngs::StdRng};
 use serde_json::json;

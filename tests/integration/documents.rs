@@ -3,11 +3,9 @@
 use std::path::Path;
 
 use modelramp::{
-    _core::{
-        caller::Role,
-        config::{Config, Transformer},
-    },
+    _core::caller::Role,
     app,
+    config::{Config, Transformer},
     schema::Documents,
 };
 use tokio::process::Command;

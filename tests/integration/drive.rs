@@ -3,9 +3,9 @@
 use std::{process::Stdio, time::Duration};
 
 use modelramp::{
-    _core::config::Config,
     app,
     cli::drive::traffic::{ANSWERED, Pace, Traffic},
+    config::Config,
 };
 use serde_json::json;
 use tokio::process::Command;

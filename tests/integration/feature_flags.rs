@@ -7,7 +7,6 @@ use futures::{SinkExt, StreamExt, stream::BoxStream};
 use modelramp::{
     _core::{
         caller::{Caller, Role, User},
-        config::{Config, Sources},
         context::Context,
         errors::{ErrorCode, RpcError},
         feature_flags::{FeatureFlags, Reason},
@@ -15,6 +14,7 @@ use modelramp::{
         registry::{Registry, Side},
         tasks::Tasks,
     },
+    config::{Config, Sources},
     live_flags::LiveFlags,
     routers::feature_flags_router::{self, State},
     storage::Storage,

@@ -6,10 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use modelramp::_core::{
-    assignment::Subject,
+use modelramp::{
+    _core::{assignment::Subject, feature_flags::FeatureFlags},
     config::{Config, Sources},
-    feature_flags::FeatureFlags,
 };
 use serde_json::{Value, json};
 

@@ -11,15 +11,16 @@ use modelramp::{
     _core::{
         assignment::{Algorithm, Subject, Variant},
         caller::{Caller, Role, User},
-        config::{Environment, FlagsConfig, ModelsConfig, ProvidersConfig},
         context::Context,
+        environment::Environment,
         errors::{ErrorCode, RpcError},
-        feature_flags::FeatureFlags,
+        feature_flags::{FeatureFlags, FlagsConfig},
         procedure::Input,
         registry::Registry,
         tasks::Tasks,
         units::{Microdollars, Percent},
     },
+    config::{ModelsConfig, ProvidersConfig},
     model_router::{
         Answer, Call, Clients, ModelRouter, Recorder, Route, RouteError,
         catalog::{Access, Catalog},

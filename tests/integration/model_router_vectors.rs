@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use modelramp::{
     _core::{
-        assignment::Subject,
-        config::{Environment, FlagsConfig, ModelsConfig, ProvidersConfig},
-        units::Percent,
+        assignment::Subject, environment::Environment, feature_flags::FlagsConfig, units::Percent,
     },
+    config::{ModelsConfig, ProvidersConfig},
     model_router::{
         ModelRouter,
         catalog::{Catalog, Model, Task},

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use modelramp::{
-    _core::config::Config,
     app,
     cli::drive::traffic::{Pace, Traffic},
+    config::Config,
 };
 use serde_json::{Value, json};
 use sqlx::SqlitePool;

@@ -7,10 +7,11 @@ use http::{HeaderMap, HeaderName};
 use modelramp::{
     _core::{
         auth::cookie::CookieOptions,
-        config::{Environment, ModelsConfig, ProvidersConfig, ProxyHeader, SiteConfig},
-        site::Site,
+        environment::Environment,
+        site::{ProxyHeader, Site, SiteConfig},
     },
     chat::rate_limit::RateLimiter,
+    config::{ModelsConfig, ProvidersConfig},
     routers::system_router::AiConfig,
 };
 use serde_json::{Value, json};

@@ -8,11 +8,7 @@ use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, StatusCode};
-use modelramp::{
-    _core::{caller::Role, config::Config},
-    app,
-    storage::Storage,
-};
+use modelramp::{_core::caller::Role, app, config::Config, storage::Storage};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};

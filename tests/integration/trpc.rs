@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use modelramp::_core::{
+use modelramp::{
+    _core::tasks::Tasks,
     config::{Transformer, TrpcConfig},
-    tasks::Tasks,
 };
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;

@@ -13,7 +13,7 @@ use std::{fmt::Write, net::Ipv4Addr, sync::Arc, time::Duration};
 use http::HeaderValue;
 
 use super::SESSION_COOKIE;
-use crate::_core::config::Environment;
+use crate::_core::environment::Environment;
 
 /// When a browser may send the cookie with a request from another site.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -19,8 +19,7 @@ use crate::{
     _core::{
         actor::Actor,
         assignment::{Algorithm, Subject, Variant},
-        config::FlagsConfig,
-        feature_flags::{Reason, Steered},
+        feature_flags::{FlagsConfig, Reason, Steered},
         units::Percent,
     },
     alerting::AlertKind,

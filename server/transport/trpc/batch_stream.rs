@@ -17,7 +17,7 @@ use http::{HeaderValue, header};
 use tokio::sync::mpsc;
 
 use super::{Trpc, envelope, envelope::Answer, respond};
-use crate::_core::config::Transformer;
+use crate::config::Transformer;
 
 /// Answers that wait for the client to read those before them.
 const QUEUED: usize = 4;

@@ -11,14 +11,16 @@ use std::{
 };
 
 use super::superjson::{self, Encoded, Meta};
-use crate::_core::{
-    call_log,
-    config::Transformer,
-    errors::RpcError,
-    procedure::{Output, StreamItem},
-    shape::Shape,
-};
 use crate::transport::bounds::{Bounds, Held};
+use crate::{
+    _core::{
+        call_log,
+        errors::RpcError,
+        procedure::{Output, StreamItem},
+        shape::Shape,
+    },
+    config::Transformer,
+};
 
 /// A value as JSON text without line breaks, not yet in an envelope.
 #[derive(Debug)]

@@ -8,12 +8,14 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::superjson;
-use crate::_core::{
+use crate::{
+    _core::{
+        errors::{ErrorCode, RpcError},
+        json_text,
+        procedure::{FormData, FormField, Input},
+        shape::{Field, Shape},
+    },
     config::Transformer,
-    errors::{ErrorCode, RpcError},
-    json_text,
-    procedure::{FormData, FormField, Input},
-    shape::{Field, Shape},
 };
 
 /// Parts of a form; each takes much more memory than its few bytes of text.

@@ -5,7 +5,8 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use super::envelope::{self, Answer, Failure};
 use crate::{
-    _core::{config::Transformer, context::new_request_id, errors::RpcError},
+    _core::{context::new_request_id, errors::RpcError},
+    config::Transformer,
     transport::headers,
 };
 

@@ -12,7 +12,6 @@ use modelramp::{
     _core::{
         assignment::{Algorithm, Subject},
         caller::{Caller, Role, User},
-        config::ChatConfig,
         context::Context,
         errors::RpcError,
         feature_flags::{FeatureFlags, LiveRollout},
@@ -22,6 +21,7 @@ use modelramp::{
         units::Percent,
     },
     chat::{Answerer, Chat},
+    config::ChatConfig,
     model_router::{Answer, Call, Route, RouteError, catalog::Catalog},
     providers::{Completion, fault::FaultKind},
     recording::Log,

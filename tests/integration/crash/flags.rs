@@ -3,11 +3,9 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use modelramp::{
-    _core::{
-        caller::Role,
-        config::{Config, Sources},
-    },
+    _core::caller::Role,
     app,
+    config::{Config, Sources},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};

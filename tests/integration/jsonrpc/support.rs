@@ -12,11 +12,12 @@ use modelramp::{
     _core::{
         auth::{Authenticator, Claims, SESSION_COOKIE, Session, SessionKey, UserStore},
         caller::{Role, User},
-        config::{Environment, JsonRpcConfig, SiteConfig, Transformer},
-        site::Site,
+        environment::Environment,
+        site::{Site, SiteConfig},
         tasks::Tasks,
         turns::Turns,
     },
+    config::{JsonRpcConfig, Transformer},
     schema::Documents,
     transport::{
         self, Parts,

@@ -7,7 +7,6 @@ use futures::stream::BoxStream;
 use modelramp::{
     _core::{
         caller::{Caller, Role, User},
-        config::{Config, Sources},
         context::Context,
         errors::RpcError,
         feature_flags::FeatureFlags,
@@ -17,6 +16,7 @@ use modelramp::{
         units::Percent,
     },
     ai_metrics::AiMetrics,
+    config::{Config, Sources},
     live_flags::LiveFlags,
     recording::Log,
     rollout::{

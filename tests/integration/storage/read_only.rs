@@ -3,14 +3,9 @@
 use std::{path::Path, process::Command, sync::Arc};
 
 use modelramp::{
-    _core::{
-        actor::Actor,
-        assignment::Subject,
-        caller::Role,
-        config::{Config, Sources},
-        feature_flags::FeatureFlags,
-    },
+    _core::{actor::Actor, assignment::Subject, caller::Role, feature_flags::FeatureFlags},
     ai_metrics::AiMetrics,
+    config::{Config, Sources},
     recording::{Event, EventStore, Log, Outcome},
     rollout::{
         controller::{Controller, Parts, Wishes, World},

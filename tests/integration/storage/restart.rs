@@ -7,13 +7,13 @@ use modelramp::{
     _core::{
         assignment::Variant,
         caller::{Caller, Role, User},
-        config::{Config, Sources},
         context::Context,
         procedure::Input,
         units::Microdollars,
     },
     ai_metrics::{AiMetrics, window::Minutes},
     app::{App, filling::Filling},
+    config::{Config, Sources},
     providers::fault::FaultKind,
     recording::{Event, EventStore, Log, Outcome},
 };

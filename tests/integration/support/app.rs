@@ -12,11 +12,11 @@ use modelramp::{
     _core::{
         assignment::Variant,
         auth::{Claims, SessionKey},
-        config::{Config, Sources},
         units::Microdollars,
     },
     ai_metrics::AiMetrics,
     app::App,
+    config::{Config, Sources},
     providers::fault::FaultKind,
     recording::{Event, Outcome},
 };

@@ -3,11 +3,9 @@
 use std::{collections::BTreeMap, path::Path};
 
 use modelramp::{
-    _core::{
-        caller::Role,
-        config::{Config, Sources},
-    },
+    _core::caller::Role,
     app::{self, App},
+    config::{Config, Sources},
     providers::openai_compatible::http_client,
 };
 use serde_json::{Value, json};

@@ -8,8 +8,8 @@ use modelramp::{
     _core::{
         auth::{Authenticator, Claims, Session, SessionKey, UserStore},
         caller::{Role, User},
-        config::{Environment, SiteConfig},
-        site::Site,
+        environment::Environment,
+        site::{Site, SiteConfig},
     },
     transport::gate::Gate,
 };

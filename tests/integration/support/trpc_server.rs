@@ -5,11 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method, header};
 use modelramp::{
-    _core::{
-        config::{Transformer, TrpcConfig},
-        tasks::Tasks,
-        turns::Turns,
-    },
+    _core::{tasks::Tasks, turns::Turns},
+    config::{Transformer, TrpcConfig},
     transport::{
         bounds::{Bounds, Budget, Connections},
         trpc::{self, Trpc},

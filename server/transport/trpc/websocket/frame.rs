@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::super::envelope::{self, Failure, Payload};
-use crate::_core::{
+use crate::{
+    _core::{
+        errors::{ErrorCode, RpcError},
+        json_text,
+        procedure::Kind,
+    },
     config::Transformer,
-    errors::{ErrorCode, RpcError},
-    json_text,
-    procedure::Kind,
 };
 
 /// Asks the client to open a new socket and to resume its subscriptions there.

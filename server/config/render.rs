@@ -8,7 +8,7 @@ use super::settings::{AnySetting, SECTIONS};
 pub fn settings_markdown() -> String {
     let mut page = String::from(
         "# Settings\n\n\
-         Generated from the table in `server/_core/config/settings.rs`; do not edit.\n\n\
+         Generated from the table in `server/config/settings.rs`; do not edit.\n\n\
          From the weakest source to the strongest: the defaults below; a TOML file (`--config`, or \
          `MODELRAMP_CONFIG`) with these names as flat keys in either case; `.env` in the working \
          folder; `.env.dev` there in development and test, `.env.prod` in staging and production; \
@@ -74,7 +74,7 @@ fn template(
     let mut text = format!(
         "# {head}\n\
          #\n\
-         # Generated from the table in server/_core/config/settings.rs. An empty value counts as not\n\
+         # Generated from the table in server/config/settings.rs. An empty value counts as not\n\
          # set. Values that hold blanks, `#` or `$` belong in single quotes.\n"
     );
     for section in SECTIONS {
@@ -140,8 +140,9 @@ fn comment(text: &mut String, words: &str) {
 mod tests {
     use std::{collections::BTreeMap, fs, path::Path};
 
-    use super::super::{Config, Environment, Sources, settings};
+    use super::super::{Config, Sources, settings};
     use super::*;
+    use crate::_core::environment::Environment;
 
     fn variables(template: &str) -> BTreeMap<String, String> {
         dotenvy::from_read_iter(template.as_bytes())

@@ -4,7 +4,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::{
-    super::{ChannelName, Environment, Transformer},
+    super::{ChannelName, Transformer},
     *,
 };
 use crate::_core::{

@@ -1,6 +1,7 @@
 //! Every setting of the server, read once at start from defaults, a file and the environment.
 //!
-//! One struct per area holds what that area needs, typed and with units. The table in `settings`
+//! One struct per area holds what that area needs, typed and with units; those of `_core` stand beside
+//! what they configure. The table in `settings`
 //! names every variable once and feeds the loader, both templates, `schema/settings.md` and a test.
 //! `formats` says what a value may look like, `sources` which of several values counts, `load` which
 //! settings must agree.
@@ -32,10 +33,8 @@ pub use self::{
     render::{settings_markdown, templates},
     sources::Sources,
 };
-use super::{
-    assignment::{Algorithm, Subject},
-    auth::cookie::SameSite,
-    units::Percent,
+use crate::_core::{
+    environment::Environment, feature_flags::FlagsConfig, logging::LogConfig, site::SiteConfig,
 };
 
 /// All settings.
@@ -86,26 +85,6 @@ impl Config {
     }
 }
 
-/// `APP_ENV`, else `NODE_ENV`, else development.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Environment {
-    /// A developer's machine: loopback, sandbox provider, a secret made once.
-    Development,
-    /// Automated tests.
-    Test,
-    /// As production, for trying out.
-    Staging,
-    /// Real users.
-    Production,
-}
-
-impl Environment {
-    /// Whether the sandbox and a home-made secret are acceptable.
-    pub fn is_local(self) -> bool {
-        matches!(self, Self::Development | Self::Test)
-    }
-}
-
 /// Listening and limits of all wires.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -129,15 +108,6 @@ pub struct ServerConfig {
     pub metrics_token: Option<SecretString>,
     /// `SHUTDOWN_TIMEOUT`: how long a stop waits for what runs.
     pub shutdown_timeout: Duration,
-}
-
-/// What is logged, and how.
-#[derive(Clone, Debug)]
-pub struct LogConfig {
-    /// `LOG_LEVEL`: a `tracing` filter.
-    pub filter: String,
-    /// `LOG_FORMAT`: `json` rather than text.
-    pub json: bool,
 }
 
 /// `TRPC_TRANSFORMER`.
@@ -214,59 +184,6 @@ pub struct AuthConfig {
     pub session_ttl: Duration,
     /// How browsers reach the server, and which cookie they get.
     pub site: SiteConfig,
-}
-
-/// How browsers reach the server, and which cookie they get.
-#[derive(Clone, Debug, Default)]
-pub struct SiteConfig {
-    /// `PUBLIC_URL`: without a slash at its end.
-    pub public_url: Option<String>,
-    /// `TRUSTED_PROXY_HEADERS`.
-    pub trusted_headers: Vec<ProxyHeader>,
-    /// `SESSION_COOKIE_DOMAIN`; the host alone without one.
-    pub cookie_domain: Option<String>,
-    /// `SESSION_COOKIE_SAME_SITE`; lax on a developer's machine and strict elsewhere without one.
-    pub cookie_same_site: Option<SameSite>,
-    /// `SESSION_COOKIE_PARTITIONED`.
-    pub cookie_partitioned: bool,
-}
-
-/// A header by which proxies say what they were asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProxyHeader {
-    /// `X-Forwarded-Proto`.
-    Proto,
-    /// `X-Forwarded-Host`.
-    Host,
-    /// `Forwarded` (RFC 7239), its `proto` and `host`.
-    Forwarded,
-}
-
-/// Flags and the share at start.
-#[derive(Clone, Debug)]
-pub struct FlagsConfig {
-    /// `OPENROUTER_ROLLOUT_PERCENTAGE`.
-    pub percentage: Percent,
-    /// `FORCE_OPENROUTER`: everybody is in.
-    pub force_openrouter: bool,
-    /// `FORCE_SERVER_SIDE_CHAT`.
-    pub force_server_side_chat: bool,
-    /// `FORCE_STREAMING`.
-    pub force_streaming: bool,
-    /// `FORCE_MODEL_ROUTING`.
-    pub force_model_routing: bool,
-    /// `FORCE_UTCP`.
-    pub force_utcp: bool,
-    /// `MODEL_ROUTING`: tasks choose their model.
-    pub model_routing: bool,
-    /// `ASSIGNMENT_ALGORITHM`.
-    pub algorithm: Algorithm,
-    /// `ASSIGNMENT_SALT`.
-    pub salt: String,
-    /// `FORCED_ON_USERS`: comma separated ids.
-    pub forced_on: Vec<Subject>,
-    /// `FORCED_OFF_USERS`: comma separated ids.
-    pub forced_off: Vec<Subject>,
 }
 
 /// The catalog and its deadlines.

@@ -6,13 +6,16 @@
 use std::time::Duration;
 
 use super::{
-    super::{assignment::Algorithm, auth::cookie::SameSite},
-    ChannelName, Environment, ProxyHeader, Transformer,
+    ChannelName, Transformer,
+    faults::{ConfigFault, shown},
     formats::{
         Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, List,
         LogFilter, MailAddress, MailAddresses, OneOf, Optional, Origins, Secret, SecretUrl, Share,
         SmtpUrl, Span, Subjects, Switch, Text, Whole,
     },
+};
+use crate::_core::{
+    assignment::Algorithm, auth::cookie::SameSite, environment::Environment, site::ProxyHeader,
 };
 
 /// One row of the table.
@@ -54,6 +57,31 @@ pub(super) enum Wrong {
     Part(String),
     /// It may fit, but was hardly meant so.
     Slip(String),
+}
+
+/// The fault of a text that is no value of its setting; `origin` says where the text came from.
+pub(super) fn fault_of(
+    setting: &dyn AnySetting,
+    text: &str,
+    wrong: &Wrong,
+    origin: Option<&str>,
+) -> ConfigFault {
+    let from = origin.map(|o| format!(", from {o},")).unwrap_or_default();
+    let value = if setting.secret() {
+        "holds a value that is not shown".to_owned()
+    } else {
+        format!("is `{}`", shown(text))
+    };
+    let found = match wrong {
+        Wrong::Slip(reason) => format!("{value}{from} and {reason}"),
+        Wrong::Part(_) if setting.secret() => {
+            format!("{value}{from} and has not the right form")
+        }
+        Wrong::Part(part) if part == text => format!("{value}{from}"),
+        Wrong::Part(part) => format!("{value}{from} where `{}` does not fit", shown(part)),
+    };
+    let found = found.trim_end_matches(',');
+    ConfigFault::new(setting.row().name, found, setting.expected())
 }
 
 impl<F: Format> Setting<F> {

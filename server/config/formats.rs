@@ -16,7 +16,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 use url::Url;
 
 pub(super) use self::contacts::{MailAddress, MailAddresses, SecretUrl, SmtpUrl};
-use super::super::{assignment::Subject, database_url::sqlite_file, slips, units::Percent};
+use crate::_core::{assignment::Subject, database_url::sqlite_file, slips, units::Percent};
 
 /// A kind of value.
 pub(super) trait Format: Sync {

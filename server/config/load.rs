@@ -1,14 +1,16 @@
 //! From texts to a [`Config`]: first every setting is checked alone, then together, then it is built.
 
 use super::{
-    AlertsConfig, AuthConfig, ChatConfig, Config, DatabaseConfig, EmailConfig, Environment,
-    FlagsConfig, JsonRpcConfig, LogConfig, MetricsConfig, ModelsConfig, PagerDutyConfig,
-    ProvidersConfig, RolloutConfig, SandboxConfig, ServerConfig, SiteConfig, TrpcConfig,
-    WebhookConfig,
+    AlertsConfig, AuthConfig, ChatConfig, Config, DatabaseConfig, EmailConfig, JsonRpcConfig,
+    MetricsConfig, ModelsConfig, PagerDutyConfig, ProvidersConfig, RolloutConfig, SandboxConfig,
+    ServerConfig, TrpcConfig, WebhookConfig,
     faults::{ConfigFault, ConfigFaults},
     formats::Format,
     settings::{self, *},
     sources::{Merged, Sources, profile_file},
+};
+use crate::_core::{
+    environment::Environment, feature_flags::FlagsConfig, logging::LogConfig, site::SiteConfig,
 };
 
 /// The shortest `JWT_SECRET` of staging and production: as long as what HS256 makes of it.
@@ -22,7 +24,7 @@ impl Config {
         faults.extend(settings::all().filter_map(|setting| {
             let given = merged.get(setting.row().name)?;
             let wrong = setting.check(&given.text).err()?;
-            Some(ConfigFault::value(
+            Some(settings::fault_of(
                 setting,
                 &given.text,
                 &wrong,
@@ -51,7 +53,7 @@ impl Values<'_> {
         }
         let origin = given.map(|given| given.origin.as_str());
         let parsed = setting.parse(text);
-        parsed.map_err(|wrong| ConfigFault::value(setting, text, &wrong, origin))
+        parsed.map_err(|wrong| settings::fault_of(setting, text, &wrong, origin))
     }
 
     fn is_given<F>(&self, setting: &Setting<F>) -> bool {

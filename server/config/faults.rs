@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::settings::{AnySetting, Wrong};
-
 /// Longer values are cut where they are shown.
 const SHOWN: usize = 100;
 
@@ -99,34 +97,6 @@ impl ConfigFault {
             found: found.into(),
             expected: expected.into(),
         }
-    }
-
-    /// A value that its setting does not take.
-    pub(super) fn value(
-        setting: &dyn AnySetting,
-        text: &str,
-        wrong: &Wrong,
-        origin: Option<&str>,
-    ) -> Self {
-        let from = origin.map(|o| format!(", from {o},")).unwrap_or_default();
-        let value = if setting.secret() {
-            "holds a value that is not shown".to_owned()
-        } else {
-            format!("is `{}`", shown(text))
-        };
-        let found = match wrong {
-            Wrong::Slip(reason) => format!("{value}{from} and {reason}"),
-            Wrong::Part(_) if setting.secret() => {
-                format!("{value}{from} and has not the right form")
-            }
-            Wrong::Part(part) if part == text => format!("{value}{from}"),
-            Wrong::Part(part) => format!("{value}{from} where `{}` does not fit", shown(part)),
-        };
-        Self::new(
-            setting.row().name,
-            found.trim_end_matches(','),
-            setting.expected(),
-        )
     }
 }
 

@@ -4,7 +4,8 @@ use lettre::message::{Mailbox, Mailboxes};
 use secrecy::SecretString;
 use url::Url;
 
-use super::{super::super::slips, Format, whole_or_wrong};
+use super::{Format, whole_or_wrong};
+use crate::_core::slips;
 
 /// Somebody's e-mail address.
 pub(in super::super) struct MailAddress;

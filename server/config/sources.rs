@@ -15,11 +15,14 @@ use std::{
 use config::{File, FileFormat, Map, Source, Value, ValueKind};
 
 use super::{
-    Environment, TOKEN_VARIABLE,
+    TOKEN_VARIABLE,
     faults::{ConfigFault, ConfigFaults},
     settings::{self, APP_ENV, MODEL_CATALOGUE, MODELRAMP_CONFIG, NODE_ENV, Setting},
 };
-use crate::_core::suggest::{Near, nearest};
+use crate::_core::{
+    environment::Environment,
+    suggest::{Near, nearest},
+};
 
 /// Variables that end so may be named by a catalog.
 const API_KEY_SUFFIX: &str = "_API_KEY";
