@@ -110,14 +110,9 @@ impl Site {
 
     /// The attributes of a session cookie that this request's answer sets.
     pub fn cookie(&self, headers: &HeaderMap) -> Result<CookieOptions, InsecureRequest> {
-        let options = CookieOptions::for_request(
-            self.environment,
-            self.is_https(headers),
-            &self.hostname(headers),
-        );
-        let mut options = match options {
-            // An operator who names a public address knows what stands before it.
-            _ if self.is_public_https() => CookieOptions {
+        // An operator who names a public address knows what stands before it.
+        let mut options = if self.is_public_https() {
+            CookieOptions {
                 same_site: if self.environment.is_local() {
                     SameSite::Lax
                 } else {
@@ -125,8 +120,16 @@ impl Site {
                 },
                 secure: true,
                 ..CookieOptions::default()
-            },
-            options => options?,
+            }
+        } else {
+            let https = self.is_https(headers);
+            // Without HTTPS the name does not matter, and every request would pay for reading it.
+            let hostname = if https {
+                self.hostname(headers)
+            } else {
+                String::new()
+            };
+            CookieOptions::for_request(self.environment, https, &hostname)?
         };
         if let Some(same_site) = self.same_site {
             options.same_site = same_site;

@@ -19,56 +19,62 @@ use tracing_subscriber::{
 /// Bytes of one field.
 pub(super) const MAX_FIELD_BYTES: usize = 2048;
 
-/// A text that keeps its beginning and counts the rest.
-#[derive(Default)]
-struct Short {
-    text: String,
+/// Keeps the beginning of what is written and counts the rest.
+struct Short<W> {
+    to: W,
+    written: usize,
     left_out: usize,
 }
 
-impl Short {
-    fn of(value: &dyn Debug) -> Self {
-        let mut short = Self::default();
-        // Only a `Debug` that fails by itself fails; then its beginning is what there is.
-        let _ = write!(short, "{value:?}");
-        short
+impl<W: Write> Short<W> {
+    fn new(to: W) -> Self {
+        Self {
+            to,
+            written: 0,
+            left_out: 0,
+        }
+    }
+
+    /// Says how much is missing.
+    fn end(mut self) -> Result<W, fmt::Error> {
+        match self.left_out {
+            0 => {}
+            more => write!(self.to, "… ({more} bytes more)")?,
+        }
+        Ok(self.to)
     }
 }
 
-impl Write for Short {
+impl<W: Write> Write for Short<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = MAX_FIELD_BYTES - self.text.len();
+        let room = MAX_FIELD_BYTES - self.written;
         let kept = if self.left_out > 0 {
             0
         } else {
             text.floor_char_boundary(room.min(text.len()))
         };
-        self.text.push_str(&text[..kept]);
+        self.written += kept;
         self.left_out += text.len() - kept;
-        Ok(())
-    }
-}
-
-impl fmt::Display for Short {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)?;
-        match self.left_out {
-            0 => Ok(()),
-            more => write!(f, "… ({more} bytes more)"),
-        }
+        self.to.write_str(&text[..kept])
     }
 }
 
 /// `name=value`; the message stands alone.
 pub(super) fn write_text(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
-    let short = Short::of(value);
     match field.name() {
-        "message" => write!(writer, "{short}"),
+        "message" => {}
         name if writer.has_ansi_escapes() => {
-            write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m{short}")
+            write!(writer, "\x1b[3m{name}\x1b[0m\x1b[2m=\x1b[0m")?;
         }
-        name => write!(writer, "{name}={short}"),
+        name => {
+            writer.write_str(name)?;
+            writer.write_char('=')?;
+        }
     }
+    let mut short = Short::new(writer);
+    // Only a `Debug` that fails by itself fails; then its beginning is what there is.
+    let _ = write!(short, "{value:?}");
+    short.end().map(drop)
 }
 
 /// One JSON object per entry, its fields beside `timestamp`, `level` and `target`.
@@ -119,6 +125,13 @@ impl<M: SerializeMap> JsonFields<M> {
             self.failed = self.map.serialize_entry(field.name(), value).err();
         }
     }
+
+    fn add_short(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let mut short = Short::new(String::new());
+        // As above.
+        let _ = short.write_fmt(value);
+        self.add(field, &short.end().unwrap_or_default());
+    }
 }
 
 impl<M: SerializeMap> Visit for JsonFields<M> {
@@ -139,13 +152,10 @@ impl<M: SerializeMap> Visit for JsonFields<M> {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let mut short = Short::default();
-        // Writing into memory cannot fail.
-        let _ = short.write_str(value);
-        self.add(field, &short.to_string());
+        self.add_short(field, format_args!("{value}"));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.add(field, &Short::of(value).to_string());
+        self.add_short(field, format_args!("{value:?}"));
     }
 }
