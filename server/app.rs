@@ -25,6 +25,7 @@ use crate::{
     alerting::Dispatcher,
     chat::{self, Chat},
     config::Config,
+    gateway::{self, Gateway},
     live_flags::LiveFlags,
     model_router::{Clients, ModelRouter, catalog::Catalog},
     providers::{
@@ -197,9 +198,10 @@ impl App {
         let chat = Arc::new(chat);
 
         let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
+        let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
         let mut registry = Registry::new(Runner {
             tasks: tasks.clone(),
-            limits: CallLimits::new(config.server.max_calls, config.server.max_subscriptions),
+            limits: limits.clone(),
             turns: bounds.turns.clone(),
             passes: Some(storage::passes),
         });
@@ -210,7 +212,7 @@ impl App {
                 flags,
                 live: live.clone(),
                 metrics: metrics.clone(),
-                models,
+                models: models.clone(),
                 chat,
                 controller: controller.clone(),
             }),
@@ -246,6 +248,12 @@ impl App {
             tasks: tasks.clone(),
             bounds: bounds.clone(),
         }));
+        let gateway = gateway::routes(Gateway {
+            models,
+            gate: gate.clone(),
+            bounds: bounds.clone(),
+            limits,
+        });
         let documents = schema::Documents::new(
             &registry,
             config.trpc.transformer,
@@ -280,6 +288,7 @@ impl App {
             ),
             trpc,
             jsonrpc,
+            gateway,
         });
         Ok(Self {
             config,

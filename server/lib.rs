@@ -9,6 +9,7 @@ pub mod app;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod gateway;
 pub mod live_flags;
 pub mod model_router;
 pub mod providers;

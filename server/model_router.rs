@@ -11,6 +11,7 @@ mod gate;
 pub mod route;
 mod streaming;
 pub mod told;
+mod trail;
 mod walk;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -18,12 +19,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures::stream::BoxStream;
 use tokio::time::{Instant, timeout_at};
 
-pub use self::route::Route;
 use self::{
     catalog::{Access, Catalog},
     gate::Gate,
     streaming::{recorded, until_answer, until_first_token},
     walk::Walk,
+};
+pub use self::{
+    route::Route,
+    trail::{Trail, Tried},
 };
 use crate::{
     _core::{assignment::Subject, feature_flags::FeatureFlags, suggest::hint},
@@ -43,8 +47,12 @@ pub struct Call {
     pub request_id: Arc<str>,
     /// All that the caller asks for. Which model it names is of no matter: the route's are asked.
     pub request: ChatRequest,
-    /// When the whole call must be over.
+    /// When the whole call must be over; a streamed one, when its answer must have begun.
     pub deadline: Instant,
+    /// When the last step of a stream must have come; `deadline` where it is `None`.
+    pub stream_deadline: Option<Instant>,
+    /// Notes what became of the attempts.
+    pub trail: Trail,
 }
 
 /// What came of a call.
@@ -231,6 +239,15 @@ impl ModelRouter {
         Route::select(catalog, flags, task, subject, model, self.max_fallbacks)
     }
 
+    /// The route of a caller that names a model and no task: that model alone. Nobody decides about it.
+    pub fn select_model(
+        &self,
+        model: &str,
+        subject: Option<&Subject>,
+    ) -> Result<Route, RouteError> {
+        Route::of_model(&self.catalog, model, subject)
+    }
+
     /// The whole answer of the first model of the route that gives one.
     pub async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError> {
         let mut walk = Walk::new(self, route, call);
@@ -255,6 +272,28 @@ impl ModelRouter {
         Err(walk.exhausted())
     }
 
+    /// The embeddings that the first model of the route gives, as JSON. Those of two models cannot be
+    /// compared, so there is no fallback.
+    pub async fn embed(&self, route: &Route, call: Call) -> Result<String, RouteError> {
+        let mut route = route.clone();
+        route.models.truncate(1);
+        let mut walk = Walk::new(self, &route, call);
+        while let Some(mut step) = walk.next().await? {
+            match step.api.embed(&walk.call.request, step.deadline).await {
+                Ok(embedded) => {
+                    if let Some(usage) = &embedded.usage {
+                        step.attempt.used(usage);
+                    }
+                    walk.answered();
+                    step.attempt.succeed(false);
+                    return Ok(embedded.raw);
+                }
+                Err(fault) => walk.failed(step.attempt, &fault),
+            }
+        }
+        Err(walk.exhausted())
+    }
+
     /// A streamed answer, from where it begins. Until then the next model takes over from one that
     /// fails; after that a failure ends the stream. What a model only thinks is no beginning yet.
     pub async fn stream(&self, route: &Route, call: Call) -> Result<AnswerStream, RouteError> {
@@ -262,9 +301,8 @@ impl ModelRouter {
         let idle = self.attempt_timeout;
         while let Some(mut step) = walk.next().await? {
             let opened = async {
-                let deltas = step
-                    .api
-                    .stream(&walk.call.request, walk.call.deadline, idle);
+                let end = walk.call.stream_deadline.unwrap_or(walk.call.deadline);
+                let deltas = step.api.stream(&walk.call.request, end, idle);
                 until_first_token(deltas.await?).await
             };
             let opened = timeout_at(step.deadline, opened).await.unwrap_or_else(|_| {
@@ -282,8 +320,16 @@ impl ModelRouter {
                 Ok((held, rest)) => {
                     walk.answered();
                     let (model, position) = walk.current();
+                    let trail = walk.call.trail.clone();
                     return Ok(AnswerStream {
-                        deltas: recorded(step.attempt, step.place, model.clone(), held, rest),
+                        deltas: recorded(
+                            step.attempt,
+                            step.place,
+                            model.clone(),
+                            trail,
+                            held,
+                            rest,
+                        ),
                         model,
                         position,
                     });

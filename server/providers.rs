@@ -5,10 +5,11 @@
 
 mod connection;
 pub mod fault;
-mod fields;
+pub(crate) mod fields;
 mod marks;
 pub mod openai_compatible;
 pub mod openrouter;
+mod raw_object;
 mod reasoning;
 mod reply;
 pub mod request;
@@ -21,9 +22,10 @@ mod stream;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::OwnedSemaphorePermit;
 
+pub use self::raw_object::RawObject;
 use crate::_core::units::Microdollars;
 
 /// One message of a conversation, as the OpenAI API has it.
@@ -61,6 +63,9 @@ pub struct ChatRequest {
     pub max_tokens: Option<u32>,
     /// Further fields of the body (`temperature`, `tools`, …), passed on as they are.
     pub rest: Map<String, Value>,
+    /// A caller's own body, which is passed on as it is instead of the fields above: only the model, and
+    /// what asks for a stream, are others.
+    pub given: Option<RawObject>,
     /// How the reply is read; this is not sent.
     pub reading: Reading,
 }
@@ -73,16 +78,81 @@ impl ChatRequest {
             messages,
             max_tokens: None,
             rest: Map::new(),
+            given: None,
             reading: Reading::default(),
+        }
+    }
+
+    /// A request that passes a caller's own body on.
+    pub fn passing_on(given: RawObject) -> Self {
+        Self {
+            given: Some(given),
+            ..Self::new(Vec::new())
         }
     }
 
     /// Whether the model may call a tool, so that a call is an answer.
     pub fn offers_tools(&self) -> bool {
-        ["tools", "functions"].iter().any(|key| {
-            let offered = self.rest.get(*key).and_then(Value::as_array);
-            offered.is_some_and(|tools| !tools.is_empty())
+        ["tools", "functions"].iter().any(|key| match &self.given {
+            Some(given) => given.get(key).is_some_and(|it| fields::first(it).is_some()),
+            None => {
+                let offered = self.rest.get(*key).and_then(Value::as_array);
+                offered.is_some_and(|tools| !tools.is_empty())
+            }
         })
+    }
+
+    /// Whether the caller itself limits the answer, so that one that the limit cut to nothing is what
+    /// it asked for.
+    fn limits_answer(&self) -> bool {
+        let limits = ["max_tokens", "max_completion_tokens"];
+        let given = self.given.as_ref();
+        given.is_some_and(|given| limits.iter().any(|name| given.get(name).is_some()))
+    }
+
+    /// The body for the provider; plain and streamed ones differ only in what asks for the stream.
+    fn body(&self, stream: bool) -> serde_json::Result<String> {
+        let Some(given) = &self.given else {
+            return serde_json::to_string(&self.built(stream));
+        };
+        let mut body = given.clone();
+        body.set("model", &self.model)?;
+        if stream {
+            let options = body.get("stream_options");
+            let options = options.and_then(|it| RawObject::parse(it.get().as_bytes()).ok());
+            let mut options = options.unwrap_or_default();
+            options.set("include_usage", &true)?;
+            body.set("stream", &true)?;
+            body.set("stream_options", &RawValue::from_string(options.to_json())?)?;
+        } else {
+            body.remove("stream_options");
+        }
+        Ok(body.to_json())
+    }
+
+    fn built(&self, stream: bool) -> Map<String, Value> {
+        let mut body = self.rest.clone();
+        body.insert("model".into(), json!(self.model));
+        body.insert("messages".into(), json!(self.messages));
+        if let Some(max_tokens) = self.max_tokens {
+            body.insert("max_tokens".into(), json!(max_tokens));
+        }
+        if stream {
+            body.insert("stream".into(), json!(true));
+            // Without it most servers do not say how many tokens a streamed answer took.
+            match body.get_mut("stream_options") {
+                Some(Value::Object(options)) => {
+                    options.insert("include_usage".into(), json!(true));
+                }
+                _ => {
+                    body.insert("stream_options".into(), json!({"include_usage": true}));
+                }
+            }
+        } else {
+            body.shift_remove("stream");
+            body.shift_remove("stream_options");
+        }
+        body
     }
 }
 
@@ -133,6 +203,17 @@ pub struct Completion {
     /// The reply as it was received: JSON.
     pub raw: String,
     /// What a large one takes of the room for such, as long as it lives.
+    pub held: Held,
+}
+
+/// Vectors for texts.
+#[derive(Clone, Debug)]
+pub struct Embedded {
+    /// The reply as it was received: JSON.
+    pub raw: String,
+    /// Tokens and cost, where the provider says.
+    pub usage: Option<Usage>,
+    /// As in [`Completion`].
     pub held: Held,
 }
 

@@ -46,6 +46,8 @@ pub struct Parts {
     pub trpc: Router,
     /// The route of JSON-RPC, at `/rpc`.
     pub jsonrpc: Router,
+    /// The routes of OpenAI's API, at `/v1`.
+    pub gateway: Router,
 }
 
 /// All routes of the port.
@@ -55,6 +57,7 @@ pub fn router(parts: Parts) -> Router {
     Router::new()
         .merge(parts.trpc)
         .merge(parts.jsonrpc)
+        .merge(parts.gateway)
         .merge(parts.sign_in)
         .merge(docs::routes(parts.openapi, parts.page, parts.gate))
         .fallback(operations::unknown_path)

@@ -82,6 +82,16 @@ pub enum Variant {
     Candidate,
 }
 
+impl Variant {
+    /// In lower case, as it is serialised.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Candidate => "candidate",
+        }
+    }
+}
+
 /// Who is assigned: a user of the database, or whatever id an API caller brings.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {

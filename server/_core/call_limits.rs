@@ -32,7 +32,7 @@ struct Places {
 }
 
 /// A place; free again when it is dropped.
-pub(super) type Place = OwnedSemaphorePermit;
+pub(crate) type Place = OwnedSemaphorePermit;
 
 impl Default for CallLimits {
     /// No limits, as where nothing is served.
@@ -50,7 +50,7 @@ impl CallLimits {
         }
     }
 
-    pub(super) async fn call(&self, context: &Context) -> Result<Place, RpcError> {
+    pub(crate) async fn call(&self, context: &Context) -> Result<Place, RpcError> {
         if let Some(place) = self.calls.take(context) {
             return Ok(place);
         }
@@ -61,7 +61,7 @@ impl CallLimits {
         }
     }
 
-    pub(super) fn subscription(&self, context: &Context) -> Result<Place, RpcError> {
+    pub(crate) fn subscription(&self, context: &Context) -> Result<Place, RpcError> {
         let place = self.subscriptions.take(context);
         place.ok_or_else(RpcError::overloaded)
     }

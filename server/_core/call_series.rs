@@ -7,7 +7,7 @@ use metrics::{Counter, Histogram, Unit};
 const CALLS: &str = "rpc_calls_total";
 const DURATION: &str = "rpc_call_duration_seconds";
 /// What stands in place of an error's code where there was no error.
-pub(super) const OK: &str = "OK";
+pub(crate) const OK: &str = "OK";
 
 /// Tells the installed recorder what is counted.
 pub fn describe() {
@@ -21,11 +21,16 @@ pub fn describe() {
 
 /// The handles of one procedure, made at its first call, when the recorder is installed.
 #[derive(Default)]
-pub(super) struct CallSeries(OnceLock<(Counter, Histogram)>);
+pub(crate) struct CallSeries(OnceLock<(Counter, Histogram)>);
 
 impl CallSeries {
+    /// Handles that are made when they are needed.
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
     /// Counts a call that ended with this code.
-    pub(super) fn count(&self, path: &'static str, code: &'static str, duration: Duration) {
+    pub(crate) fn count(&self, path: &'static str, code: &'static str, duration: Duration) {
         let (ok, seconds) = self.0.get_or_init(|| {
             let ok = metrics::counter!(CALLS, "procedure" => path, "code" => OK);
             (ok, metrics::histogram!(DURATION, "procedure" => path))

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     _core::{assignment::Subject, blank::is_blank, caller::User, context::Context},
-    model_router::{Call, Route},
+    model_router::{Call, Route, Trail},
     providers::{self, ChatRequest, roles},
 };
 
@@ -141,6 +141,8 @@ impl Chat {
             request_id: context.request_id.clone(),
             request: ChatRequest::new(in_turns(instructions, history)),
             deadline: started + self.config.deadline,
+            stream_deadline: None,
+            trail: Trail::default(),
         };
         let answer = self.answerer.complete(&route, call).await;
         let answer = answer.map_err(|error| ChatError::NoAnswer {

@@ -12,7 +12,7 @@ use super::{Call, Recorder, Route, catalog::Model};
 use crate::{
     providers::{
         Usage,
-        fault::{Elsewhere, Fault, FaultKind},
+        fault::{Cause, Elsewhere, Fault, FaultKind},
     },
     recording::{Attempted, Event, Outcome},
 };
@@ -72,6 +72,11 @@ impl Attempt {
             event.completion_tokens = usage.completion_tokens;
             event.cost = self.model.prices.cost(usage);
         }
+    }
+
+    /// The model that is asked.
+    pub(super) fn model(&self) -> &Arc<Model> {
+        &self.model
     }
 
     /// The name of the provider that is asked.
@@ -152,8 +157,12 @@ impl Drop for Attempt {
 pub(super) struct Failed {
     pub(super) position: usize,
     pub(super) kind: FaultKind,
+    pub(super) cause: Cause,
     pub(super) retry_after: Option<Duration>,
 }
+
+/// The longest wait that a provider is granted within a call: whoever called can wait better.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,13 +179,14 @@ pub(super) enum Next {
 /// refused our account, and whose context is larger if the last ones were too small. A request that was
 /// refused for itself goes to one other model only: if that refuses too, the request is wrong. Only when none
 /// is left and a provider that is busy or out of order asked us to come back within half of the
-/// remaining time, the model that may be asked soonest gets one second chance.
+/// remaining time, and of [`MAX_WAIT`], the model that may be asked soonest gets one second chance.
 pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration) -> Next {
     let now = |position| Next::Try {
         position,
         after: Duration::ZERO,
     };
-    if remaining.is_zero() {
+    // What was filtered once is not offered to others until one takes it.
+    if remaining.is_zero() || failed.iter().any(|one| one.cause == Cause::Refused) {
         return Next::Stop;
     }
     if failed.is_empty() {
@@ -194,8 +204,7 @@ pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration)
                 return true;
             };
             let same_account = failed.kind.is_accounts() && other.provider == model.provider;
-            let as_small =
-                failed.kind == FaultKind::ContextLength && model.context <= other.context;
+            let as_small = failed.cause == Cause::ContextLength && model.context <= other.context;
             !same_account && !as_small
         })
     };
@@ -218,7 +227,7 @@ pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration)
         .filter(|failed| failed.kind.may_pass())
         .filter_map(|failed| Some((failed.retry_after?, failed.position)))
         .min()
-        .filter(|(after, _)| *after <= remaining / 2);
+        .filter(|(after, _)| *after <= MAX_WAIT.min(remaining / 2));
     match soonest {
         Some((after, position)) if !tried_twice => Next::Try { position, after },
         _ => Next::Stop,
@@ -250,6 +259,7 @@ mod tests {
         Failed {
             position,
             kind,
+            cause: Cause::of_kind(kind),
             retry_after: None,
         }
     }

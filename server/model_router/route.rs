@@ -11,6 +11,7 @@ use crate::_core::{
     feature_flags::{
         Assigned, DecidingRollout, Decision, FeatureFlags, InForce, LiveRollout, Reason,
     },
+    units::Percent,
 };
 
 /// The models for one request, and why these. Chosen once: whatever moves a share meanwhile, the request
@@ -34,6 +35,9 @@ pub struct Route {
     /// Whose request it is.
     pub subject: Option<Subject>,
 }
+
+/// The task under which calls are recorded that name a model and no task.
+pub const DIRECT: &str = "direct";
 
 /// Why a route starts as it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +108,32 @@ impl Route {
             arms_differ,
             models,
             first,
+            subject: subject.cloned(),
+        })
+    }
+
+    /// The route of a caller that names a model and no task.
+    pub(super) fn of_model(
+        catalog: &Catalog,
+        name: &str,
+        subject: Option<&Subject>,
+    ) -> Result<Self, RouteError> {
+        let model = catalog.model(name);
+        let model = model.ok_or_else(|| unknown_model(catalog, name))?;
+        let decision = Decision {
+            variant: Variant::Control,
+            reason: Reason::NoSubject,
+            bucket: None,
+            share: Percent::ZERO,
+        };
+        Ok(Self {
+            task: DIRECT.into(),
+            variant: decision.variant,
+            decision,
+            rollout: None,
+            arms_differ: false,
+            models: vec![model.clone()],
+            first: First::Forced,
             subject: subject.cloned(),
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_stream::stream;
 use futures::{StreamExt, stream::BoxStream};
 
-use super::{RouteError, attempt::Attempt, gate::Place};
+use super::{RouteError, Trail, attempt::Attempt, gate::Place};
 use crate::providers::{Delta, fault::Fault, openai_compatible::DeltaStream};
 
 /// Reads up to the first token; what came before it is held back, so that another model could
@@ -25,12 +25,21 @@ pub(super) async fn until_first_token(
     Ok((held, deltas))
 }
 
-/// Reads on, holding back what the model thinks, until its answer begins.
+/// Steps that are held back at most, and their bytes: what a model thinks may be long, and the caller
+/// waits for it.
+const MAX_HELD: usize = 32;
+const MAX_HELD_BYTES: usize = 64 * 1024;
+
+/// Reads on, holding back what the model thinks, until its answer begins or enough is held.
 pub(super) async fn until_answer(
     mut held: Vec<Delta>,
     mut deltas: DeltaStream,
 ) -> Result<(Vec<Delta>, DeltaStream), Fault> {
-    while !held.last().is_some_and(|delta| delta.is_answer) {
+    let is_enough = |held: &[Delta]| {
+        let bytes = held.iter().map(|delta| delta.raw.len());
+        held.len() >= MAX_HELD || bytes.sum::<usize>() >= MAX_HELD_BYTES
+    };
+    while !held.last().is_some_and(|delta| delta.is_answer) && !is_enough(&held) {
         match deltas.next().await {
             Some(delta) => held.push(delta?),
             None => break,
@@ -44,6 +53,7 @@ pub(super) fn recorded(
     mut attempt: Attempt,
     place: Place,
     model: Arc<str>,
+    trail: Trail,
     held: Vec<Delta>,
     rest: DeltaStream,
 ) -> BoxStream<'static, Result<Delta, RouteError>> {
@@ -62,6 +72,7 @@ pub(super) fn recorded(
                 }
                 Err(fault) => {
                     let kind = fault.kind;
+                    trail.add(attempt.model(), Some(fault.clone()));
                     attempt.fail(&fault);
                     yield Err(RouteError::Interrupted { model, kind });
                     return;

@@ -12,7 +12,7 @@ use super::{
     route::Route,
 };
 use crate::providers::{
-    Message, Reading,
+    Message, RawObject, Reading,
     fault::{Elsewhere, Fault, FaultKind},
     openai_compatible::OpenAiCompatible,
     roles,
@@ -26,12 +26,27 @@ pub(super) struct Walk<'a> {
     pub(super) call: Call,
     /// As the caller wrote them; a model with strict roles gets them joined.
     messages: Vec<Message>,
+    /// The caller's own body, where it is passed on.
+    given: Option<RawObject>,
     /// Tokens that the caller lets the answer have.
     max_tokens: Option<u32>,
     position: usize,
     failed: Vec<Failed>,
     /// An attempt that was refused in a way that another model has to judge.
     refused: Option<Attempt>,
+}
+
+/// A caller's body as this model takes it.
+fn given_to(model: &Model, given: &RawObject) -> RawObject {
+    let mut given = given.clone();
+    if model.strict_roles
+        && let Some(messages) = given.get("messages")
+        && let Ok(messages) = serde_json::from_str(messages.get())
+    {
+        // Messages that were read can be written.
+        let _ = given.set("messages", &roles::joined(messages));
+    }
+    given
 }
 
 /// An attempt that is about to be made.
@@ -49,6 +64,7 @@ impl<'a> Walk<'a> {
             router,
             route,
             messages: std::mem::take(&mut call.request.messages),
+            given: call.request.given.clone(),
             max_tokens: call.request.max_tokens,
             call,
             position: 0,
@@ -102,6 +118,9 @@ impl<'a> Walk<'a> {
         } else {
             messages
         };
+        if let Some(given) = &self.given {
+            request.given = Some(given_to(model, given));
+        }
         let task = self.router.catalog.task(&self.route.task);
         request.reading = Reading {
             max_bytes: task.map_or(Reading::MAX_BYTES, |task| task.max_reply_bytes),
@@ -111,6 +130,9 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn failed(&mut self, attempt: Attempt, fault: &Fault) {
+        if let Some(model) = self.route.models.get(self.position) {
+            self.call.trail.add(model, Some(fault.clone()));
+        }
         if fault.kind == FaultKind::Authentication {
             self.tell_of_the_key(&attempt);
         }
@@ -124,12 +146,16 @@ impl<'a> Walk<'a> {
         self.failed.push(Failed {
             position: self.position,
             kind: fault.kind,
+            cause: fault.cause,
             retry_after: fault.retry_after,
         });
     }
 
     /// A model answers: one that refused the same request was wrong to.
     pub(super) fn answered(&mut self) {
+        if let Some(model) = self.route.models.get(self.position) {
+            self.call.trail.add(model, None);
+        }
         if let Some(refused) = self.refused.take() {
             refused.judge(FaultKind::Rejected);
         }

@@ -15,7 +15,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
 use reqwest::{Client, ClientBuilder, Request, Response};
-use tower::util::MapRequestLayer;
+use tower::util::MapFutureLayer;
 
 use crate::_core::http_client;
 
@@ -23,7 +23,7 @@ use crate::_core::http_client;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
-    /// Whether a connection was begun for the request that this task sends.
+    /// Whether a connection was made for the request that this task sends.
     static CONNECTS: Arc<AtomicBool>;
 }
 
@@ -63,6 +63,15 @@ fn fresh() -> reqwest::Result<&'static Client> {
     Ok(FRESH.get_or_init(|| client))
 }
 
+/// Notes that a connection was made, in the task that waits for it. One that was begun, and then was not
+/// needed because another became free, is finished elsewhere.
+async fn noted<F: Future>(connecting: F) -> F::Output {
+    let made = connecting.await;
+    // Outside of `send` nobody asks.
+    let _ = CONNECTS.try_with(|connects| connects.store(true, Ordering::Relaxed));
+    made
+}
+
 fn builder() -> ClientBuilder {
     // Compression would hold steps of a stream back. What comes compressed unasked is read all the same.
     let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
@@ -70,9 +79,5 @@ fn builder() -> ClientBuilder {
         .default_headers(headers)
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
-        .connector_layer(MapRequestLayer::new(|target| {
-            // Outside of `send` nobody asks.
-            let _ = CONNECTS.try_with(|connects| connects.store(true, Ordering::Relaxed));
-            target
-        }))
+        .connector_layer(MapFutureLayer::new(noted))
 }

@@ -6,6 +6,7 @@
 //! (`context_length_exceeded`) wins over the number, and where neither says more than that the request
 //! was refused, a table of words does ([`wording`]).
 
+mod cause;
 mod numbers;
 mod said;
 mod wording;
@@ -17,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use self::cause::Cause;
 use self::said::Said;
 use super::{openrouter, retry_after};
 use crate::_core::json_text;
@@ -289,6 +291,8 @@ impl fmt::Display for FaultKind {
 pub struct Fault {
     /// What kind.
     pub kind: FaultKind,
+    /// What went wrong, finer than the kind.
+    pub cause: Cause,
     /// The HTTP status, or the number in an error that came inside a 200.
     pub status: Option<u16>,
     /// How long the provider asks to wait.
@@ -307,11 +311,17 @@ impl Fault {
     pub fn new(kind: FaultKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
+            cause: Cause::of_kind(kind),
             status: None,
             retry_after: None,
             detail: detail.into(),
             sizes: Vec::new(),
         }
+    }
+
+    /// The same fault, with what is known of its cause.
+    pub(super) fn because(self, cause: Cause) -> Self {
+        Self { cause, ..self }
     }
 
     /// What was received or went wrong, for the log only; at most 300 characters.
@@ -360,8 +370,17 @@ impl Fault {
         if kind == FaultKind::ProviderRateLimited && openrouter::is_platform_limit(body, headers) {
             kind = FaultKind::RateLimited;
         }
+        let cause = Cause::of_error(kind, status.or(said.status), body, said);
+        kind = match cause {
+            // Told by the words of the rate, where the platform sends no headers of its own.
+            Cause::AccountLimit if kind == FaultKind::ProviderRateLimited => FaultKind::RateLimited,
+            // The model wrote it.
+            Cause::BadGeneration => FaultKind::InvalidReply,
+            _ => kind,
+        };
         let is_open = matches!(kind, FaultKind::BadRequest | FaultKind::Refused);
         Self {
+            cause,
             status,
             retry_after,
             sizes: if is_open {
@@ -387,6 +406,7 @@ impl Fault {
         let tokens = u64::from(tokens);
         if self.sizes.contains(&tokens) && self.sizes.iter().any(|size| *size > tokens) {
             self.kind = FaultKind::ContextLength;
+            self.cause = Cause::ContextLength;
         }
         self
     }

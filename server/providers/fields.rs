@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 /// The fields of these names, of which the last counts; none where this is no object. Null is as good
 /// as absent.
-pub(super) fn fields<'a, const N: usize>(
+pub(crate) fn fields<'a, const N: usize>(
     json: &'a RawValue,
     names: [&str; N],
 ) -> [Option<&'a RawValue>; N] {
@@ -68,7 +68,7 @@ impl Visitor<'_> for Key<'_> {
 }
 
 /// Hands out each item of a list; none where this is no list.
-pub(super) fn each<'a>(json: &'a RawValue, take: impl FnMut(&'a RawValue)) {
+pub(crate) fn each<'a>(json: &'a RawValue, take: impl FnMut(&'a RawValue)) {
     struct Items<F>(F);
 
     impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Items<F> {
@@ -92,7 +92,7 @@ pub(super) fn each<'a>(json: &'a RawValue, take: impl FnMut(&'a RawValue)) {
 }
 
 /// The first item of a list.
-pub(super) fn first(json: &RawValue) -> Option<&RawValue> {
+pub(crate) fn first(json: &RawValue) -> Option<&RawValue> {
     let mut first = None;
     each(json, |item| {
         first.get_or_insert(item);
@@ -101,7 +101,7 @@ pub(super) fn first(json: &RawValue) -> Option<&RawValue> {
 }
 
 /// A text.
-pub(super) fn text(json: Option<&RawValue>) -> Option<String> {
+pub(crate) fn text(json: Option<&RawValue>) -> Option<String> {
     let json = json.filter(|json| json.get().starts_with('"'))?;
     serde_json::from_str(json.get()).ok()
 }

@@ -16,15 +16,14 @@ use http::{
 };
 use reqwest::{Response, Url};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
 
 use super::{
-    ChatRequest, Completion, Delta, Held, connection,
-    fault::{Fault, FaultKind},
+    ChatRequest, Completion, Delta, Embedded, Held, connection,
+    fault::{Cause, Fault, FaultKind},
     reply,
     stream::{Joined, Steps, only_step},
 };
@@ -34,6 +33,8 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// Replies of up to so many bytes have no limit together but the number of calls.
 const SMALL_BYTES: usize = 32 * 1024;
+/// The longest answer with embeddings, in bytes.
+const MAX_EMBEDDINGS: usize = 4 * 1024 * 1024;
 /// Larger replies of one provider that are read and used at once.
 const MAX_LARGE: usize = 16;
 
@@ -73,6 +74,7 @@ pub fn http_client() -> Result<reqwest::Client, ClientError> {
 pub struct OpenAiCompatible {
     http: reqwest::Client,
     endpoint: Url,
+    embeddings: Url,
     headers: HeaderMap,
     key: Option<SecretString>,
     /// Places of large replies.
@@ -101,11 +103,14 @@ impl OpenAiCompatible {
             bearer.set_sensitive(true);
             all.insert(AUTHORIZATION, bearer);
         }
+        let url = |path| {
+            let url = || base_url.into();
+            below(base_url, path).ok_or_else(|| ClientError::BaseUrl { url: url() })
+        };
         Ok(Self {
             http,
-            endpoint: endpoint(base_url).ok_or_else(|| ClientError::BaseUrl {
-                url: base_url.into(),
-            })?,
+            endpoint: url("chat/completions")?,
+            embeddings: url("embeddings")?,
             headers: all,
             key,
             large: Arc::new(Semaphore::new(MAX_LARGE)),
@@ -119,7 +124,7 @@ impl OpenAiCompatible {
         deadline: Instant,
     ) -> Result<Completion, Fault> {
         let exchange = async {
-            let mut response = self.send(&body(request, false)).await?;
+            let mut response = self.send(request, false).await?;
             if !is(&response, "text/event-stream") {
                 return self.whole(&mut response, request).await;
             }
@@ -137,6 +142,21 @@ impl OpenAiCompatible {
             .map_err(|fault| self.judge(fault, request.reading.context))
     }
 
+    /// Asks for embeddings, until `deadline` at the latest.
+    pub async fn embed(&self, request: &ChatRequest, deadline: Instant) -> Result<Embedded, Fault> {
+        let exchange = async {
+            let body = json(request, false)?;
+            let mut response = self.post(self.embeddings.clone(), body).await?;
+            let mut held = Held::default();
+            let read = read(&mut response, MAX_EMBEDDINGS, &self.large, &mut held).await;
+            reply::embeddings(read.map_err(|(_, fault)| fault)?, held)
+        };
+        timeout_at(deadline, exchange)
+            .await
+            .unwrap_or_else(|_| Err(timed_out("the embeddings")))
+            .map_err(|fault| self.judge(fault, request.reading.context))
+    }
+
     /// Asks for an answer step by step. The headers must come, and each sign of life after them,
     /// within `idle`; comments count. The last step must come before `deadline`.
     pub async fn stream(
@@ -145,9 +165,8 @@ impl OpenAiCompatible {
         deadline: Instant,
         idle: Duration,
     ) -> Result<DeltaStream, Fault> {
-        let body = body(request, true);
         let context = request.reading.context;
-        let mut response = timeout_at(soonest(deadline, idle), self.send(&body))
+        let mut response = timeout_at(soonest(deadline, idle), self.send(request, true))
             .await
             .unwrap_or_else(|_| Err(timed_out("the start of a stream")))
             .map_err(|fault| self.judge(fault, context))?;
@@ -187,9 +206,15 @@ impl OpenAiCompatible {
     }
 
     /// The response, if its status is a success.
-    async fn send(&self, body: &Value) -> Result<Response, Fault> {
-        let request = self.http.post(self.endpoint.clone());
-        let request = request.headers(self.headers.clone()).json(body);
+    async fn send(&self, request: &ChatRequest, stream: bool) -> Result<Response, Fault> {
+        let body = json(request, stream)?;
+        self.post(self.endpoint.clone(), body).await
+    }
+
+    async fn post(&self, to: Url, body: String) -> Result<Response, Fault> {
+        let request = self.http.post(to).headers(self.headers.clone());
+        let json = HeaderValue::from_static("application/json");
+        let request = request.header(CONTENT_TYPE, json).body(body);
         let request = request.build().map_err(transport)?;
         let mut response = connection::send(&self.http, request)
             .await
@@ -243,6 +268,10 @@ impl fmt::Debug for OpenAiCompatible {
 /// `base_url` with `/chat/completions`; `None` if it is no base URL, or carries a password, a query
 /// or a fragment, which would end up in logs or be lost.
 pub fn endpoint(base_url: &str) -> Option<Url> {
+    below(base_url, "chat/completions")
+}
+
+fn below(base_url: &str, path: &str) -> Option<Url> {
     let mut url = Url::parse(base_url).ok()?;
     let is_plain = matches!(url.scheme(), "http" | "https")
         && url.has_host()
@@ -250,35 +279,16 @@ pub fn endpoint(base_url: &str) -> Option<Url> {
         && url.password().is_none()
         && url.query().is_none()
         && url.fragment().is_none();
-    let path = format!("{}/chat/completions", url.path().trim_end_matches('/'));
+    let path = format!("{}/{path}", url.path().trim_end_matches('/'));
     url.set_path(&path);
     is_plain.then_some(url)
 }
 
-/// The body of a request; plain and streamed ones differ only in what asks for the stream.
-fn body(request: &ChatRequest, stream: bool) -> Value {
-    let mut body = request.rest.clone();
-    body.insert("model".into(), json!(request.model));
-    body.insert("messages".into(), json!(request.messages));
-    if let Some(max_tokens) = request.max_tokens {
-        body.insert("max_tokens".into(), json!(max_tokens));
-    }
-    if stream {
-        body.insert("stream".into(), json!(true));
-        // Without it most servers do not say how many tokens a streamed answer took.
-        match body.get_mut("stream_options") {
-            Some(Value::Object(options)) => {
-                options.insert("include_usage".into(), json!(true));
-            }
-            _ => {
-                body.insert("stream_options".into(), json!({"include_usage": true}));
-            }
-        }
-    } else {
-        body.shift_remove("stream");
-        body.shift_remove("stream_options");
-    }
-    Value::Object(body)
+fn json(request: &ChatRequest, stream: bool) -> Result<String, Fault> {
+    request.body(stream).map_err(|error| {
+        let detail = format!("the request is no JSON: {error}");
+        Fault::new(FaultKind::BadRequest, detail)
+    })
 }
 
 fn steps(
@@ -291,8 +301,14 @@ fn steps(
         while !steps.is_done() {
             let chunk = timeout_at(soonest(deadline, idle), response.chunk()).await;
             let chunk = match chunk {
-                Ok(chunk) => chunk.map_err(transport),
-                Err(_) => Err(timed_out("the next step")),
+                Ok(chunk) => chunk.map_err(|error| {
+                    let fault = transport(error);
+                    match fault.cause {
+                        Cause::Cut => fault.because(Cause::CutStream),
+                        _ => fault,
+                    }
+                }),
+                Err(_) => Err(timed_out("the next step").because(Cause::Stall)),
             };
             let bytes: Bytes = match chunk {
                 Ok(Some(bytes)) => bytes,
@@ -367,15 +383,15 @@ fn timed_out(what: &str) -> Fault {
 
 /// A fault below HTTP. The URL is left out; the chain of causes says what happened.
 fn transport(error: reqwest::Error) -> Fault {
-    let kind = if error.is_timeout() {
-        FaultKind::Timeout
+    let (kind, cause) = if error.is_timeout() {
+        (FaultKind::Timeout, Cause::TimeoutFirst)
+    } else if error.is_body() || error.is_decode() {
+        (FaultKind::Connection, Cause::Cut)
     } else {
-        FaultKind::Connection
+        (FaultKind::Connection, Cause::Unreachable)
     };
-    Fault::new(
-        kind,
-        format!("{:#}", anyhow::Error::new(error.without_url())),
-    )
+    let detail = format!("{:#}", anyhow::Error::new(error.without_url()));
+    Fault::new(kind, detail).because(cause)
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    ChatRequest, Completion, Held, Usage,
-    fault::{Fault, FaultKind},
+    ChatRequest, Completion, Embedded, Held, Usage,
+    fault::{Cause, Fault, FaultKind},
     fields::{each, fields, first, text},
     marks::shows_nothing,
     reasoning,
@@ -66,10 +66,31 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
         Some(_) => shows_nothing(&completion.content),
         None => reasoning::is_all_thought(&completion.content),
     };
-    if says_nothing && !has_call {
+    let is_cut = completion.finish_reason.as_deref() == Some("length") && request.limits_answer();
+    if says_nothing && !has_call && !is_cut {
         return Err(nothing(completion.finish_reason.as_deref()));
     }
     Ok(completion)
+}
+
+/// The embeddings in the body of a success.
+pub(super) fn embeddings(body: Vec<u8>, held: Held) -> Result<Embedded, Fault> {
+    let broken = |error| Fault::new(FaultKind::InvalidReply, format!("not JSON ({error})"));
+    let raw = json_text::lenient_owned(body).map_err(broken)?;
+    let json: &RawValue = serde_json::from_str(&raw).map_err(broken)?;
+    let [error, data, usage] = fields(json, ["error", "data", "usage"]);
+    if let Some(error) = error.and_then(error_in) {
+        return Err(Fault::of_error(&error));
+    }
+    if data.is_none_or(|data| first(data).is_none()) {
+        let fault = Fault::new(FaultKind::InvalidReply, "the reply holds no embedding");
+        return Err(match data {
+            Some(_) => fault.because(Cause::Empty),
+            None => fault,
+        });
+    }
+    let usage = usage.and_then(of_usage);
+    Ok(Embedded { raw, usage, held })
 }
 
 /// What one JSON document of a provider holds: a reply, or an event of a stream.
@@ -116,12 +137,15 @@ pub(super) fn read(json: &str) -> Result<Read, Fault> {
         if calls_itself_an_error(whole, choices.is_none()) {
             return Err(Fault::of_error(&value(whole)));
         }
-        let words = choices.is_none().then(|| Fault::of_words(&value(whole)));
+        let words = match choices {
+            None => Fault::of_words(&value(whole)),
+            Some(_) => Some(without_choice("the reply").because(Cause::Empty)),
+        };
         return Ok(Read {
             part: None,
             model: text(model),
             usage: usage.and_then(of_usage),
-            words: words.flatten(),
+            words,
         });
     };
     let [error, message, delta, reason] =

@@ -71,6 +71,7 @@ impl Wish {
                 .collect::<Result<_, _>>()?,
             max_tokens: self.max_tokens,
             rest,
+            given: None,
             reading: Default::default(),
         })
     }

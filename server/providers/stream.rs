@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     ChatRequest, Completion, Delta, Reading, Usage,
-    fault::{Fault, FaultKind},
+    fault::{Cause, Fault, FaultKind},
     marks::shows_nothing,
     reasoning::Splitter,
     reply::{self, Part},
@@ -19,6 +19,10 @@ pub(super) struct Steps {
     /// Whether thoughts are taken out of the text; else they are only told from an answer.
     splits: bool,
     offers_tools: bool,
+    /// Whether the steps are passed on as they are, so that none may be left out.
+    passes_on: bool,
+    /// Whether the caller's own limit may leave no room for an answer.
+    limits_answer: bool,
     max_bytes: usize,
     /// Of what was kept so far, as [`Steps::weigh`] counts it.
     bytes: usize,
@@ -26,6 +30,9 @@ pub(super) struct Steps {
     has_answer: bool,
     finish_reason: Option<String>,
     is_done: bool,
+    /// Whether no event came, and whether nothing came at all.
+    is_empty: bool,
+    is_silent: bool,
     /// What an event said that was no step, if it was a fault.
     words: Option<Fault>,
 }
@@ -45,12 +52,16 @@ impl Steps {
             },
             splits: reasoning_tag.is_some(),
             offers_tools: request.offers_tools(),
+            passes_on: request.given.is_some(),
+            limits_answer: request.limits_answer(),
             max_bytes: *max_bytes,
             bytes: 0,
             has_choice: false,
             has_answer: false,
             finish_reason: None,
             is_done: false,
+            is_empty: true,
+            is_silent: true,
             words: None,
         }
     }
@@ -67,6 +78,7 @@ impl Steps {
 
     /// Takes what was read from the network.
     pub(super) fn push(&mut self, bytes: &Bytes) -> Vec<Result<Delta, Fault>> {
+        self.is_silent &= bytes.is_empty();
         match self.reader.as_mut().map(|reader| reader.push(bytes)) {
             Some(Ok(items)) => self.read_all(items),
             Some(Err(error)) => vec![Err(too_long(error))],
@@ -97,11 +109,25 @@ impl Steps {
             };
             deltas.extend(Some(delta).filter(|delta| delta.is_token).map(Ok));
         }
-        match (self.has_choice, self.has_answer) {
+        let is_broken = self.passes_on && !self.is_done && self.finish_reason.is_none();
+        let is_cut = self.limits_answer && self.finish_reason.as_deref() == Some("length");
+        match (self.has_choice, self.has_answer || is_cut) {
             (false, _) => {
                 let words = self.words.take();
-                let none = || reply::without_choice("the stream");
+                let none = || {
+                    let fault = reply::without_choice("the stream");
+                    if self.is_silent || (self.is_empty && self.is_done) {
+                        fault.because(Cause::Empty)
+                    } else {
+                        fault
+                    }
+                };
                 deltas.push(Err(words.unwrap_or_else(none)));
+            }
+            (true, _) if is_broken => {
+                let detail = "the stream ended before a finish reason";
+                let fault = Fault::new(FaultKind::Connection, detail);
+                deltas.push(Err(fault.because(Cause::CutStream)));
             }
             (true, false) => deltas.push(Err(reply::nothing(self.finish_reason.as_deref()))),
             (true, true) => {}
@@ -130,9 +156,14 @@ impl Steps {
 
     /// One event; `None` where it is not JSON, which clients of this API have always ignored.
     fn read(&mut self, data: &str) -> Result<Option<Delta>, Fault> {
+        self.is_empty = false;
         let Ok(raw) = json_text::lenient(data.as_bytes()) else {
             tracing::debug!(length = data.len(), "an event of a stream is not JSON");
             let words = || Fault::of_words(&data.into());
+            if self.passes_on {
+                let fault = || Fault::new(FaultKind::InvalidReply, "an event is not JSON");
+                return Err(words().unwrap_or_else(fault));
+            }
             self.words = self.words.take().or_else(words);
             self.weigh(data.len())?;
             return Ok(None);

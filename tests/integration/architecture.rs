@@ -54,6 +54,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("schema", &["_core", "config"]),
     ("transport", &["_core", "config", "schema"]),
+    (
+        "gateway",
+        &["_core", "model_router", "providers", "transport"],
+    ),
 ];
 
 /// These put everything together.

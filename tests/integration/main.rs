@@ -23,6 +23,7 @@ mod feature_flags_vectors;
 mod first_half_hour;
 mod flood;
 mod front_end;
+mod gateway;
 mod jsonrpc;
 mod llm_calls_vectors;
 mod metrics;

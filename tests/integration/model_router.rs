@@ -22,7 +22,7 @@ use modelramp::{
     },
     config::{ModelsConfig, ProvidersConfig},
     model_router::{
-        Answer, Call, Clients, ModelRouter, Recorder, Route, RouteError,
+        Answer, Call, Clients, ModelRouter, Recorder, Route, RouteError, Trail,
         catalog::{Access, Catalog},
     },
     providers::{ChatRequest, Message, fault::FaultKind, sandbox::Sandbox},
@@ -128,6 +128,8 @@ pub(crate) fn call() -> Call {
         request_id: "r1".into(),
         request: ChatRequest::new(vec![Message::text("user", "hej")]),
         deadline: Instant::now() + Duration::from_secs(20),
+        stream_deadline: None,
+        trail: Trail::default(),
     }
 }
 

@@ -398,12 +398,12 @@ fn what_only_sounds_too_long_is_not() {
         (
             429,
             "Rate limit reached on tokens per min (TPM): Limit 10000, Requested 12000.",
-            FaultKind::ProviderRateLimited,
+            FaultKind::RateLimited,
         ),
         (
             413,
             "Request too large for model `x` on tokens per minute (TPM): Limit 6000, Requested 9000",
-            FaultKind::ProviderRateLimited,
+            FaultKind::RateLimited,
         ),
         (
             400,
@@ -497,7 +497,7 @@ fn an_accounts_fault_is_told_in_words() {
     let hint = json!({"error": {"code": 429, "message": "You exceeded your current quota, please check your plan and billing details.",
         "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}]}});
     let fault = Fault::of_response(429, &HeaderMap::new(), hint.to_string().as_bytes());
-    assert_eq!(fault.kind, FaultKind::ProviderRateLimited);
+    assert_eq!(fault.kind, FaultKind::RateLimited);
     assert_eq!(fault.retry_after, Some(Duration::from_secs(34)));
 }
 
@@ -508,4 +508,66 @@ fn a_gateways_status_gives_way_to_the_one_it_wraps() {
     let numbers = json!({"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-day",
         "metadata": {"headers": {"X-RateLimit-Limit": 50, "X-RateLimit-Remaining": 0}, "provider_name": null}}});
     assert_eq!(says(429, &numbers), FaultKind::RateLimited);
+}
+
+/// The words of the makers, and what the callers of the gateway are told.
+#[test]
+fn a_cause_is_finer_than_its_kind() {
+    let cause = |status: u16, body: &str| {
+        Fault::of_response(status, &HeaderMap::new(), body.as_bytes()).cause
+    };
+    let says = |text: &str| json!({"error": {"message": text}}).to_string();
+    for (status, text, expected) in [
+        (503, "Loading model", Cause::Overloaded),
+        (529, "Overloaded", Cause::Overloaded),
+        (500, "The server is overloaded", Cause::Overloaded),
+        (500, "Internal server error", Cause::UpstreamError),
+        (
+            503,
+            "no provider meets your requirements",
+            Cause::PolicyUnroutable,
+        ),
+        (
+            404,
+            "No endpoints found matching your data policy",
+            Cause::PolicyUnroutable,
+        ),
+        (
+            404,
+            "No endpoints found for z-ai/glm-4.5-air:free.",
+            Cause::ModelGone,
+        ),
+        (404, "Not Found", Cause::WrongUrl),
+        (
+            403,
+            "Country, region, or territory not supported",
+            Cause::PolicyRegion,
+        ),
+        (403, "Your input was flagged", Cause::Refused),
+        (403, "You may not do this", Cause::BadRequest),
+        (413, "Request Entity Too Large", Cause::TooLarge),
+        (413, "The prompt is too long", Cause::ContextLength),
+        (429, "The request queue is full", Cause::Overloaded),
+        (429, "Requests rate limit exceeded", Cause::AccountLimit),
+        (429, "slow down", Cause::ProviderLimit),
+        (400, "Corrupted thought signature.", Cause::ReasoningState),
+        (409, "conflict", Cause::UpstreamError),
+        (524, "", Cause::TimeoutUpstream),
+    ] {
+        assert_eq!(cause(status, &says(text)), expected, "{status} {text}");
+    }
+    assert_eq!(cause(404, "<html>nginx</html>"), Cause::WrongUrl);
+    assert_eq!(cause(307, ""), Cause::WrongUrl);
+    assert_eq!(cause(405, ""), Cause::WrongUrl);
+    let named = json!({"error": {"code": "content_filter", "message": "x"}}).to_string();
+    assert_eq!(cause(400, &named), Cause::Refused);
+    let failed = json!({"error": {"code": "tool_use_failed", "message": "x"}}).to_string();
+    let failed = Fault::of_response(400, &HeaderMap::new(), failed.as_bytes());
+    assert_eq!(
+        (failed.kind, failed.cause),
+        (FaultKind::InvalidReply, Cause::BadGeneration)
+    );
+    for kind in FaultKind::ALL {
+        assert_eq!(Fault::new(kind, "").cause, Cause::of_kind(kind));
+    }
 }

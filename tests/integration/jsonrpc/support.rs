@@ -158,6 +158,7 @@ impl TestServer {
             }),
             metrics: Router::new(),
             sign_in: Router::new(),
+            gateway: Router::new(),
             trpc: events_until_stop(&tasks),
             jsonrpc,
         });

@@ -187,6 +187,7 @@ impl App {
             allowed_origins: Vec::new(),
             openapi: String::new(),
             page: String::new(),
+            gateway: axum::Router::new(),
             gate,
             tasks: self.tasks.clone(),
             readiness: Arc::new(|| Box::pin(async { Vec::new() })),

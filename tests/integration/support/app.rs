@@ -147,6 +147,15 @@ impl TestApp {
         pool.close().await;
     }
 
+    /// How the attempts ended that are stored by now.
+    pub(crate) async fn outcomes(&self) -> Vec<String> {
+        let pool = sqlx::SqlitePool::connect(&self.database).await.unwrap();
+        let stored = sqlx::query_scalar("SELECT outcome FROM ai_events ORDER BY seq");
+        let stored = stored.fetch_all(&pool).await.unwrap();
+        pool.close().await;
+        stored
+    }
+
     /// Records what a recording says, in words, had been recorded before it.
     pub(crate) fn record_prior(&self, prior: Option<&str>) {
         let Some(prior) = prior else { return };

@@ -1,0 +1,147 @@
+//! OpenAI's API in front of the models: an application changes its base URL and its key, and nothing else.
+//!
+//! A request goes through five steps, each in a file of its own: who calls ([`caller`]), what is asked
+//! for ([`target`]), the answer of the route as it came ([`answer`], [`chunks`] for streams), and what is
+//! told where there is none ([`refusal`], [`told`]). Which models are tried, and in which order, is the
+//! router's business. What nobody here understands is passed on as it was written, both ways.
+
+mod answer;
+mod caller;
+mod chat;
+mod chunks;
+mod embeddings;
+mod messages;
+mod models;
+mod refusal;
+mod series;
+mod target;
+mod thinking;
+mod told;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::{get, post},
+};
+use http::{HeaderMap, StatusCode};
+
+use self::{
+    caller::Call,
+    refusal::{Dialect, Refusal},
+    series::Line,
+};
+use crate::{
+    _core::{call_limits::CallLimits, context::Context},
+    model_router::ModelRouter,
+    providers::RawObject,
+    transport::{
+        bounds::{self, Bounds, Held},
+        gate::Gate,
+    },
+};
+
+/// What the routes need.
+pub struct Gateway {
+    /// Answers.
+    pub models: Arc<ModelRouter>,
+    /// Who calls.
+    pub gate: Arc<Gate>,
+    /// What clients may take of the server.
+    pub bounds: Bounds,
+    /// How many calls and streams run at once.
+    pub limits: CallLimits,
+}
+
+type Shared = State<Arc<Gateway>>;
+
+/// The routes, below `/v1`.
+pub fn routes(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::answer))
+        .route("/v1/embeddings", post(embeddings::answer))
+        .route("/v1/messages", post(messages::answer))
+        .route("/v1/messages/count_tokens", post(messages::count_tokens))
+        .route("/v1/models", get(models::list))
+        // A slash of the name may come as `%2F` or as it is.
+        .route("/v1/models/{*name}", get(models::retrieve))
+        .route("/v1/{*path}", axum::routing::any(unknown))
+        .with_state(Arc::new(gateway))
+}
+
+/// A request whose caller is known.
+struct Admitted {
+    context: Context,
+    call: Call,
+    line: Line,
+}
+
+impl Gateway {
+    /// Finds the caller, before anything is read.
+    async fn admit(
+        &self,
+        path: &'static str,
+        parts: &http::request::Parts,
+    ) -> Result<Admitted, Refused> {
+        let headers = caller::credentials(&parts.headers);
+        let context = self
+            .gate
+            .context(headers.as_ref().unwrap_or(&HeaderMap::new()))
+            .await;
+        let refuse = |refusal| Refused::new(refusal, &context);
+        if headers.is_err() {
+            return Err(refuse(Refusal::two_keys()));
+        }
+        let admitted = bounds::admit(&parts.extensions, async { context.clone() }).await;
+        admitted.map_err(|error| refuse(error.into()))?;
+        let call = Call::new(&context, &parts.headers).map_err(refuse)?;
+        let line = Line::start(path, &context);
+        Ok(Admitted {
+            context,
+            call,
+            line,
+        })
+    }
+
+    /// Reads the body: a JSON object.
+    async fn read(&self, body: axum::body::Body) -> Result<(RawObject, Held), Refusal> {
+        let read = self.bounds.read_json(body).await?;
+        let object = RawObject::parse(&read.bytes).map_err(|error| {
+            Refusal::bad_request(None, format!("The body is no JSON object: {error}"))
+        })?;
+        Ok((object, read.held))
+    }
+}
+
+/// A refusal, and the request that it answers.
+struct Refused {
+    refusal: Refusal,
+    request_id: Arc<str>,
+}
+
+impl Refused {
+    fn new(refusal: Refusal, context: &Context) -> Self {
+        Self {
+            refusal,
+            request_id: context.request_id.clone(),
+        }
+    }
+
+    fn into_response(self, dialect: Dialect) -> Response {
+        self.refusal.into_response(dialect, &self.request_id)
+    }
+}
+
+async fn unknown(State(gateway): Shared, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    gateway.bounds.discard(body).await;
+    let refusal = Refusal::new(
+        StatusCode::NOT_FOUND,
+        Some("unknown_path"),
+        format!("There is no `{} {}` here.", parts.method, parts.uri.path()),
+    );
+    let context = gateway.gate.context(&HeaderMap::new()).await;
+    Refused::new(refusal, &context).into_response(Dialect::of(parts.uri.path()))
+}

@@ -1,0 +1,202 @@
+//! The answer of a route: whole or as a stream, byte by byte what the model's server wrote.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Admitted, Gateway,
+    refusal::{Dialect, Refusal},
+    series::Line,
+};
+use crate::{
+    _core::call_limits::Place,
+    model_router::{AnswerStream, Call, Route, Trail, Tried},
+    providers::ChatRequest,
+};
+
+/// A stream ends after this, whatever it still has to say.
+const STREAM_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// A client that hears nothing for so long is told that the connection lives.
+const IDLE: Duration = Duration::from_secs(15);
+
+const MODEL: HeaderName = HeaderName::from_static("x-modelramp-model");
+const VARIANT: HeaderName = HeaderName::from_static("x-modelramp-variant");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-modelramp-attempts");
+
+/// Writes an answer as its caller expects it.
+pub(super) trait Writer: Send + 'static {
+    /// Whose words it writes.
+    const DIALECT: Dialect;
+
+    /// The body of a whole answer that this model gave.
+    fn whole(self, raw: String, model: &str) -> Result<String, Refusal>;
+
+    /// The events that come before the first chunk of this model's.
+    fn begin(&mut self, _model: &str) -> String {
+        String::new()
+    }
+
+    /// The events for a chunk.
+    fn push(&mut self, raw: String) -> String;
+
+    /// The events of a good end.
+    fn finish(&mut self) -> String;
+
+    /// The event of a bad end.
+    fn fail(&mut self, refusal: &Refusal, request_id: &str) -> String;
+
+    /// What tells that the connection lives.
+    fn idle(&self) -> &'static str {
+        ": waiting\n\n"
+    }
+}
+
+/// What a caller asks a route for.
+pub(super) struct Asked<W> {
+    pub(super) route: Route,
+    pub(super) request: ChatRequest,
+    pub(super) streams: bool,
+    pub(super) writer: W,
+}
+
+/// The answer, or why there is none.
+pub(super) async fn of<W: Writer>(
+    gateway: &Gateway,
+    admitted: &mut Admitted,
+    asked: Asked<W>,
+) -> Result<Response, Refusal> {
+    let (context, route) = (&admitted.context, &asked.route);
+    let place = if asked.streams {
+        gateway.limits.subscription(context)?
+    } else {
+        gateway.limits.call(context).await?
+    };
+    let now = Instant::now();
+    let trail = Trail::default();
+    let call = Call {
+        request_id: context.request_id.clone(),
+        request: asked.request,
+        deadline: now + admitted.call.patience,
+        stream_deadline: Some(now + STREAM_MAX),
+        trail: trail.clone(),
+    };
+    let refuse = |error| Refusal::of_route(&error, &trail.attempts()).on(route);
+    let (media_type, body, attempts) = if asked.streams {
+        let answer = gateway.models.stream(route, call).await.map_err(refuse)?;
+        let attempts = trail.attempts();
+        let under_way = UnderWay {
+            answer,
+            trail,
+            writer: asked.writer,
+            request_id: context.request_id.clone(),
+            line: std::mem::take(&mut admitted.line),
+            _place: place,
+        };
+        let body = Body::from_stream(under_way.events());
+        ("text/event-stream; charset=utf-8", body, attempts)
+    } else {
+        let answer = gateway.models.complete(route, call).await.map_err(refuse)?;
+        let text = asked.writer.whole(answer.completion.raw, &answer.model)?;
+        admitted.line.finish(None);
+        ("application/json", Body::from(text), trail.attempts())
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    if asked.streams {
+        let buffering = HeaderName::from_static("x-accel-buffering");
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(buffering, HeaderValue::from_static("no"));
+    }
+    tell(headers, &attempts, route);
+    name(headers, W::DIALECT, &context.request_id);
+    Ok(response)
+}
+
+/// A streamed answer on its way to its caller.
+struct UnderWay<W> {
+    answer: AnswerStream,
+    trail: Trail,
+    writer: W,
+    request_id: Arc<str>,
+    line: Line,
+    _place: Place,
+}
+
+impl<W: Writer> UnderWay<W> {
+    /// Its events. A fault is the last one, and then there is no good end.
+    fn events(mut self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        async_stream::stream! {
+            let begun = self.writer.begin(&self.answer.model);
+            if !begun.is_empty() {
+                yield Ok(begun.into());
+            }
+            loop {
+                let delta = match timeout(IDLE, self.answer.deltas.next()).await {
+                    Ok(Some(delta)) => delta,
+                    Ok(None) => break,
+                    Err(_) => {
+                        yield Ok(self.writer.idle().into());
+                        continue;
+                    }
+                };
+                match delta {
+                    Ok(delta) => {
+                        let events = self.writer.push(delta.raw);
+                        if !events.is_empty() {
+                            yield Ok(events.into());
+                        }
+                    }
+                    Err(error) => {
+                        let refusal = Refusal::of_route(&error, &self.trail.attempts());
+                        self.line.finish(refusal.code());
+                        yield Ok(self.writer.fail(&refusal, &self.request_id).into());
+                        return;
+                    }
+                }
+            }
+            self.line.finish(None);
+            yield Ok(self.writer.finish().into());
+        }
+    }
+}
+
+/// Says in headers what became of the attempts.
+pub(super) fn tell(headers: &mut HeaderMap, attempts: &[Tried], route: &Route) {
+    let mut set = |name, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    let each = attempts.iter().map(|tried| {
+        let kind = tried
+            .fault
+            .as_ref()
+            .map_or("ok", |fault| fault.cause.name());
+        format!("{}@{}:{kind}", tried.model.name, tried.model.provider)
+    });
+    set(ATTEMPTS, &each.collect::<Vec<_>>().join(", "));
+    let answered = attempts.iter().find(|tried| tried.fault.is_none());
+    if let Some(answered) = answered {
+        set(MODEL, &answered.model.name);
+    }
+    if *route.task != *crate::model_router::route::DIRECT {
+        set(VARIANT, route.variant.name());
+    }
+}
+
+/// Names the call to whoever reads the log.
+pub(super) fn name(headers: &mut HeaderMap, dialect: Dialect, request_id: &str) {
+    let Ok(id) = HeaderValue::from_str(request_id) else {
+        return;
+    };
+    if dialect == Dialect::Messages {
+        headers.insert(HeaderName::from_static("request-id"), id.clone());
+    }
+    headers.insert(HeaderName::from_static("x-request-id"), id);
+}

@@ -1,0 +1,182 @@
+//! Who calls: a user, by a session token in `Authorization: Bearer` or `x-api-key`.
+//!
+//! Cookies count for nothing here: a page could make a browser send them.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::value::RawValue;
+
+use super::refusal::Refusal;
+use crate::{
+    _core::{
+        assignment::Subject,
+        caller::{Caller, Role},
+        context::Context,
+    },
+    providers::RawObject,
+};
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const SUBJECT: HeaderName = HeaderName::from_static("x-modelramp-subject");
+const DEADLINE: HeaderName = HeaderName::from_static("x-modelramp-deadline-ms");
+/// The longest id of a subject, in bytes.
+const MAX_SUBJECT: usize = 256;
+/// A whole answer takes no longer than this, and neither does the beginning of a streamed one. The
+/// clients' own patience is 600 s.
+const DEADLINE_MAX: Duration = Duration::from_secs(120);
+
+/// Two keys that differ.
+#[derive(Debug)]
+pub(super) struct TwoKeys;
+
+/// The headers that name the caller: the key alone, as a bearer token.
+pub(super) fn credentials(headers: &HeaderMap) -> Result<HeaderMap, TwoKeys> {
+    let bearer = headers.get(header::AUTHORIZATION);
+    let key = headers.get(API_KEY).map(HeaderValue::as_bytes);
+    let as_bearer = key.and_then(|key| {
+        let bearer = [b"Bearer ", key.trim_ascii()].concat();
+        HeaderValue::from_bytes(&bearer).ok()
+    });
+    let named = match (bearer, as_bearer) {
+        (Some(bearer), Some(key)) if *bearer != key => return Err(TwoKeys),
+        (bearer, key) => key.or(bearer.cloned()),
+    };
+    let named = named.map(|named| (header::AUTHORIZATION, named));
+    Ok(HeaderMap::from_iter(named))
+}
+
+/// Who calls, and what the headers ask for.
+pub(super) struct Call {
+    user: i64,
+    /// Whether they may call for others.
+    is_admin: bool,
+    /// Whom the headers name.
+    subject: Option<String>,
+    /// How long the caller waits.
+    pub(super) patience: Duration,
+}
+
+impl Call {
+    pub(super) fn new(context: &Context, headers: &HeaderMap) -> Result<Self, Refusal> {
+        let user = match &context.caller {
+            Caller::User(user) => user,
+            Caller::Anonymous => return Err(Refusal::unauthorized()),
+            Caller::Unknown { .. } => {
+                return Err(context
+                    .user()
+                    .err()
+                    .map_or_else(Refusal::unauthorized, Into::into));
+            }
+        };
+        let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
+        let patience = match text(&DEADLINE) {
+            None => DEADLINE_MAX,
+            Some(text) => {
+                let ms = text.parse().ok().filter(|ms| *ms > 0_u64);
+                let ms = ms.ok_or_else(|| {
+                    let expected = "expected a whole number of milliseconds, at least 1";
+                    Refusal::bad_request(None, format!("`{DEADLINE}` is `{text}`; {expected}"))
+                })?;
+                DEADLINE_MAX.min(Duration::from_millis(ms))
+            }
+        };
+        Ok(Self {
+            user: user.id,
+            is_admin: user.role == Role::Admin,
+            subject: text(&SUBJECT).map(str::to_owned),
+            patience,
+        })
+    }
+
+    /// For whom the variant is decided: whom an admin's request names, else the user that calls. A user
+    /// cannot speak for another.
+    pub(super) fn subject(&self, body: &RawObject) -> Option<Subject> {
+        let named = || {
+            let text = |value: Option<&RawValue>| -> Option<String> {
+                serde_json::from_str(value?.get()).ok()
+            };
+            let metadata = body.get("metadata");
+            let metadata = metadata.and_then(|it| RawObject::parse(it.get().as_bytes()).ok());
+            let named = self.subject.clone().or_else(|| text(body.get("user")));
+            let named = named.or_else(|| text(metadata.as_ref()?.get("user_id")));
+            let named = named.map(|text| account_in(&text).unwrap_or(text))?;
+            (named.len() <= MAX_SUBJECT).then(|| Subject::parse(&named))?
+        };
+        let named = self.is_admin.then(named).flatten();
+        named.or_else(|| Subject::user(self.user))
+    }
+}
+
+/// Claude Code puts a JSON text where an id is expected, with another session each time.
+fn account_in(text: &str) -> Option<String> {
+    let object = RawObject::parse(text.as_bytes()).ok()?;
+    ["account_uuid", "device_id"].iter().find_map(|name| {
+        let id: String = serde_json::from_str(object.get(name)?.get()).ok()?;
+        (!id.is_empty()).then_some(id)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
+        let pairs = all.iter();
+        pairs
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_key_is_a_bearer_token_or_an_api_key_and_no_cookie() {
+        let named = |all: &[(&'static str, &str)]| {
+            let found = credentials(&headers(all)).ok()?;
+            assert!(found.keys().all(|name| name == header::AUTHORIZATION));
+            Some(
+                found
+                    .get(header::AUTHORIZATION)
+                    .map(|it| it.to_str().unwrap().to_owned()),
+            )
+        };
+        let key = Some(Some("Bearer k".to_owned()));
+        assert_eq!(named(&[("authorization", "Bearer k")]), key);
+        assert_eq!(named(&[("x-api-key", "k")]), key);
+        assert_eq!(
+            named(&[("x-api-key", "k"), ("authorization", "Bearer k")]),
+            key
+        );
+        assert_eq!(
+            named(&[("x-api-key", "k"), ("authorization", "Bearer l")]),
+            None
+        );
+        assert_eq!(named(&[("cookie", "app_session_id=k")]), Some(None));
+    }
+
+    #[test]
+    fn admins_name_the_subject_and_users_are_it() {
+        let admin = |subject: Option<&str>| Call {
+            user: 7,
+            is_admin: true,
+            subject: subject.map(str::to_owned),
+            patience: DEADLINE_MAX,
+        };
+        let of = |call: Call, body: &str| call.subject(&RawObject::parse(body.as_bytes()).unwrap());
+        let opaque = |id: &str| Some(Subject::Opaque(id.into()));
+        let named = r#"{"user":"u-1","metadata":{"user_id":"m-1"}}"#;
+        assert_eq!(of(admin(Some("h-1")), named), opaque("h-1"));
+        assert_eq!(of(admin(None), named), opaque("u-1"));
+        assert_eq!(
+            of(admin(None), r#"{"metadata":{"user_id":"m-1"}}"#),
+            opaque("m-1")
+        );
+        let code = r#"{"metadata":{"user_id":"{\"device_id\":\"d\",\"account_uuid\":\"a\",\"session_id\":\"s\"}"}}"#;
+        assert_eq!(of(admin(None), code), opaque("a"));
+        assert_eq!(of(admin(None), "{}"), Subject::user(7));
+        let user = Call {
+            is_admin: false,
+            ..admin(Some("h-1"))
+        };
+        assert_eq!(of(user, named), Subject::user(7));
+    }
+}

@@ -1,0 +1,103 @@
+//! `POST /v1/chat/completions`.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+
+use super::{
+    Admitted, Gateway, Refused, Shared,
+    answer::{self, Asked, Writer},
+    chunks::Chunks,
+    refusal::{Dialect, Refusal},
+    target,
+};
+use crate::providers::{ChatRequest, RawObject};
+
+const PATH: &str = "/v1/chat/completions";
+
+pub(super) async fn answer(State(gateway): Shared, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let mut admitted = match gateway.admit(PATH, &parts).await {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            gateway.bounds.discard(body).await;
+            return refused.into_response(Dialect::Chat);
+        }
+    };
+    match run(&gateway, &mut admitted, body).await {
+        Ok(response) => response,
+        Err(refusal) => {
+            admitted.line.finish(refusal.code());
+            Refused::new(refusal, &admitted.context).into_response(Dialect::Chat)
+        }
+    }
+}
+
+async fn run(
+    gateway: &Gateway,
+    admitted: &mut Admitted,
+    body: axum::body::Body,
+) -> Result<Response, Refusal> {
+    let (body, held) = gateway.read(body).await?;
+    check(&body)?;
+    let route = target::route(&gateway.models, &admitted.call, &body)?;
+    let asked = Asked {
+        streams: is_true(&body, "stream"),
+        writer: Chunks::new(wants_usage(&body)),
+        request: ChatRequest::passing_on(body),
+        route,
+    };
+    let response = answer::of(gateway, admitted, asked).await;
+    drop(held);
+    response
+}
+
+/// What has to be there for a model to be asked.
+fn check(body: &RawObject) -> Result<(), Refusal> {
+    let messages = body.get("messages").map(|it| it.get());
+    match messages {
+        Some(messages) if messages.starts_with('[') && messages != "[]" => Ok(()),
+        _ => Err(Refusal::bad_request(
+            Some("messages"),
+            "`messages` is missing or empty: expected a list of messages",
+        )),
+    }
+}
+
+fn is_true(body: &RawObject, name: &str) -> bool {
+    body.get(name).is_some_and(|value| value.get() == "true")
+}
+
+fn wants_usage(body: &RawObject) -> bool {
+    let options = body.get("stream_options");
+    let options = options.and_then(|it| RawObject::parse(it.get().as_bytes()).ok());
+    options.is_some_and(|options| is_true(&options, "include_usage"))
+}
+
+/// A whole answer goes out byte by byte as it came, and so does a chunk.
+impl Writer for Chunks {
+    const DIALECT: Dialect = Dialect::Chat;
+
+    fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
+        Ok(raw)
+    }
+
+    fn push(&mut self, raw: String) -> String {
+        let event = Self::push(self, raw);
+        event.map(|json| data(&json)).unwrap_or_default()
+    }
+
+    fn finish(&mut self) -> String {
+        let usage = Self::finish(self).map(|json| data(&json));
+        usage.unwrap_or_default() + &data("[DONE]")
+    }
+
+    fn fail(&mut self, refusal: &Refusal, request_id: &str) -> String {
+        data(&refusal.to_json(Dialect::Chat, request_id))
+    }
+}
+
+fn data(json: &str) -> String {
+    format!("data: {json}\n\n")
+}

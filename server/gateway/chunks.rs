@@ -1,0 +1,411 @@
+//! The chunks of a streamed answer, as its caller expects them.
+//!
+//! A chunk goes out as it came, byte by byte, but for what clients are known to stumble over: usage that
+//! they did not ask for, or that does not come last; calls of tools whose fragments do not say which call
+//! they belong to; a whole answer in the place of chunks. Of such a chunk only that part is another.
+
+use serde_json::value::RawValue;
+
+use crate::providers::{
+    RawObject,
+    fields::{each, fields, first, text},
+};
+
+/// Calls of one choice that are told apart.
+const MAX_CALLS: usize = 1_000;
+/// Choices that are told apart.
+const MAX_CHOICES: usize = 128;
+
+/// The chunks of one answer.
+#[derive(Default)]
+pub(super) struct Chunks {
+    wants_usage: bool,
+    /// The chunk with the usage, which comes last.
+    usage: Option<String>,
+    choices: Vec<Choice>,
+}
+
+#[derive(Default)]
+struct Choice {
+    index: u64,
+    is_finished: bool,
+    calls: Vec<Call>,
+}
+
+/// A call of a tool, by what its first fragment said.
+struct Call {
+    id: Option<String>,
+    index: Option<u64>,
+}
+
+/// A fragment of a call, and what has to be other about it.
+struct Fragment {
+    index: usize,
+    /// Whether the first fragment of the call has come before.
+    is_later: bool,
+}
+
+impl Chunks {
+    pub(super) fn new(wants_usage: bool) -> Self {
+        Self {
+            wants_usage,
+            ..Self::default()
+        }
+    }
+
+    /// What goes out for a chunk that came.
+    pub(super) fn push(&mut self, raw: String) -> Option<String> {
+        let json: &RawValue = serde_json::from_str(&raw).ok()?;
+        let [choices, usage] = fields(json, ["choices", "usage"]);
+        let choices = choices.filter(|choices| first(choices).is_some());
+        if usage.is_some() && self.wants_usage {
+            self.usage = Some(match choices {
+                Some(_) => with(&raw, "choices", "[]")?,
+                None => raw.clone(),
+            });
+        }
+        let Some(choices) = choices else {
+            let is_other = usage.is_none() && self.wants_usage;
+            return is_other.then(|| one_line(raw));
+        };
+        let (mended, brings_nothing) = self.read(choices);
+        if usage.is_some() && brings_nothing {
+            return None;
+        }
+        let is_whole = text(fields(json, ["object"])[0]).as_deref() == Some("chat.completion");
+        if mended.is_none() && usage.is_none() && !is_whole {
+            return Some(one_line(raw));
+        }
+        let mut chunk = RawObject::parse(raw.as_bytes()).ok()?;
+        if let Some(mended) = mended {
+            chunk
+                .set("choices", &RawValue::from_string(mended).ok()?)
+                .ok()?;
+        }
+        if usage.is_some() {
+            match self.wants_usage {
+                true => chunk.set("usage", &()).ok()?,
+                false => chunk.remove("usage"),
+            }
+        }
+        if is_whole {
+            chunk.set("object", &"chat.completion.chunk").ok()?;
+        }
+        Some(one_line(chunk.to_json()))
+    }
+
+    /// What comes before the end.
+    pub(super) fn finish(&mut self) -> Option<String> {
+        self.usage.take().map(one_line)
+    }
+
+    /// The choices as they go out, where that is another text; and whether they say nothing new.
+    fn read(&mut self, choices: &RawValue) -> (Option<String>, bool) {
+        let (mut all, mut is_mended, mut brings_nothing) = (Vec::new(), false, true);
+        each(choices, |choice| {
+            let (mended, is_empty) = self.read_choice(choice);
+            is_mended |= mended.is_some();
+            brings_nothing &= is_empty;
+            all.push(mended.unwrap_or_else(|| choice.get().to_owned()));
+        });
+        let mended = is_mended.then(|| format!("[{}]", all.join(",")));
+        (mended, brings_nothing)
+    }
+
+    fn read_choice(&mut self, choice: &RawValue) -> (Option<String>, bool) {
+        let [index, delta, message, reason] =
+            fields(choice, ["index", "delta", "message", "finish_reason"]);
+        let index = index
+            .and_then(|index| index.get().parse().ok())
+            .unwrap_or(0);
+        let Some(state) = self.choice(index) else {
+            return (None, false);
+        };
+        let brings_nothing = state.is_finished && delta.is_none_or(is_empty_delta);
+        state.is_finished |= reason.is_some();
+        let Some(delta) = delta.or(message) else {
+            return (None, brings_nothing);
+        };
+        let [calls] = fields(delta, ["tool_calls"]);
+        let calls = calls.and_then(|calls| state.mend(calls));
+        if calls.is_none() && message.is_none() {
+            return (None, brings_nothing);
+        }
+        let mended = || {
+            let mut delta = RawObject::parse(delta.get().as_bytes()).ok()?;
+            if let Some(calls) = calls {
+                delta
+                    .set("tool_calls", &RawValue::from_string(calls).ok()?)
+                    .ok()?;
+            }
+            let mut whole = RawObject::parse(choice.get().as_bytes()).ok()?;
+            whole.remove("message");
+            let delta = RawValue::from_string(delta.to_json()).ok()?;
+            whole.set("delta", &delta).ok()?;
+            Some(whole.to_json())
+        };
+        (mended(), brings_nothing)
+    }
+
+    fn choice(&mut self, index: u64) -> Option<&mut Choice> {
+        let place = self.choices.iter().position(|choice| choice.index == index);
+        if place.is_none() && self.choices.len() < MAX_CHOICES {
+            self.choices.push(Choice {
+                index,
+                ..Choice::default()
+            });
+        }
+        let last = self.choices.len().checked_sub(1)?;
+        let found = self.choices.get_mut(place.unwrap_or(last))?;
+        (found.index == index).then_some(found)
+    }
+}
+
+impl Choice {
+    /// The fragments of calls, where they have to go out as another text.
+    fn mend(&mut self, calls: &RawValue) -> Option<String> {
+        let (mut all, mut is_mended) = (Vec::new(), false);
+        each(calls, |call| {
+            let mended = self.mend_one(call);
+            is_mended |= mended.is_some();
+            all.push(mended.unwrap_or_else(|| call.get().to_owned()));
+        });
+        is_mended.then(|| format!("[{}]", all.join(",")))
+    }
+
+    fn mend_one(&mut self, call: &RawValue) -> Option<String> {
+        let [index, id, function] = fields(call, ["index", "id", "function"]);
+        let index: Option<u64> = index.and_then(|index| index.get().parse().ok());
+        let id = text(id).filter(|id| !id.is_empty());
+        let name = function.and_then(|function| text(fields(function, ["name"])[0]));
+        let name = name.filter(|name| !name.is_empty());
+        let is_repeated = id.is_some() || name.is_some();
+        let fragment = self.place(id, index, name.is_some())?;
+        let is_placed = index == Some(fragment.index as u64);
+        if is_placed && !(fragment.is_later && is_repeated) {
+            return None;
+        }
+        let mut whole = RawObject::parse(call.get().as_bytes()).ok()?;
+        whole.set("index", &fragment.index).ok()?;
+        if fragment.is_later && is_repeated {
+            // Clients join what comes for one call, names and ids too.
+            whole.remove("id");
+            if let Some(function) = function {
+                let mut function = RawObject::parse(function.get().as_bytes()).ok()?;
+                function.remove("name");
+                let function = RawValue::from_string(function.to_json()).ok()?;
+                whole.set("function", &function).ok()?;
+            }
+        }
+        Some(whole.to_json())
+    }
+
+    /// The call that a fragment belongs to. A new one has an id that did not come before, or an index;
+    /// servers that number nothing, or everything with 0, still give each call an id and a name.
+    fn place(
+        &mut self,
+        id: Option<String>,
+        index: Option<u64>,
+        is_named: bool,
+    ) -> Option<Fragment> {
+        let same_id = |call: &Call| id.is_some() && call.id == id;
+        let same_index = |call: &Call| index.is_some() && call.index == index;
+        let known = self.calls.iter().position(same_id).or_else(|| {
+            let starts = is_named && id.is_some();
+            let by_index = self.calls.iter().rposition(same_index);
+            match by_index {
+                _ if starts => None,
+                Some(place) => Some(place),
+                None if index.is_none() && !is_named => self.calls.len().checked_sub(1),
+                None => None,
+            }
+        });
+        if let Some(index) = known {
+            return Some(Fragment {
+                index,
+                is_later: true,
+            });
+        }
+        if self.calls.len() >= MAX_CALLS {
+            return None;
+        }
+        self.calls.push(Call { id, index });
+        Some(Fragment {
+            index: self.calls.len() - 1,
+            is_later: false,
+        })
+    }
+}
+
+/// Whether a delta adds nothing to an answer that is finished.
+fn is_empty_delta(delta: &RawValue) -> bool {
+    let told = fields(
+        delta,
+        [
+            "content",
+            "refusal",
+            "reasoning",
+            "reasoning_content",
+            "reasoning_details",
+            "tool_calls",
+            "audio",
+        ],
+    );
+    let says = |value: &RawValue| !matches!(value.get(), "\"\"" | "[]" | "{}");
+    !told.into_iter().flatten().any(says)
+}
+
+/// The object with this field.
+fn with(raw: &str, name: &str, value: &str) -> Option<String> {
+    let mut object = RawObject::parse(raw.as_bytes()).ok()?;
+    let value = RawValue::from_string(value.to_owned()).ok()?;
+    object.set(name, &value).ok()?;
+    Some(object.to_json())
+}
+
+/// An event is one line. In JSON a line's end is white space.
+fn one_line(json: String) -> String {
+    if json.contains(['\n', '\r']) {
+        json.replace(['\n', '\r'], " ")
+    } else {
+        json
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn run(wants_usage: bool, chunks: &[&str]) -> Vec<String> {
+        let mut state = Chunks::new(wants_usage);
+        let mut out: Vec<_> = chunks
+            .iter()
+            .filter_map(|chunk| state.push((*chunk).to_owned()))
+            .collect();
+        out.extend(state.finish());
+        out
+    }
+
+    const TEXT: &str = r#"{"choices":[{"index":0, "delta":{"content":"\u00f8"},"x":1.0}],"y":1e5}"#;
+    const END: &str = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    const USAGE: &str = r#"{"id":"a","choices":[],"usage":{"total_tokens":3.0}}"#;
+
+    #[test]
+    fn a_chunk_goes_out_as_it_came() {
+        assert_eq!(run(false, &[TEXT, END]), [TEXT, END]);
+        assert_eq!(
+            run(false, &["{\"choices\":[\n{\"index\":0}]}"]),
+            ["{\"choices\":[ {\"index\":0}]}"]
+        );
+    }
+
+    #[test]
+    fn usage_comes_last_and_only_to_those_who_ask() {
+        let filter = r#"{"choices":[],"prompt_filter_results":[]}"#;
+        assert_eq!(run(false, &[filter, TEXT, END, USAGE]), [TEXT, END]);
+        assert_eq!(
+            run(true, &[filter, TEXT, END, USAGE]),
+            [filter, TEXT, END, USAGE]
+        );
+        let repeated = r#"{"id":"a","choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":"stop"}],"usage":{"total_tokens":3.0}}"#;
+        assert_eq!(run(true, &[TEXT, END, repeated]), [TEXT, END, USAGE]);
+        assert_eq!(run(false, &[TEXT, END, repeated]), [TEXT, END]);
+        let at_once = r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}],"usage":{"total_tokens":3.0}}"#;
+        let without = r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#;
+        assert_eq!(run(false, &[at_once]), [without]);
+        let null = r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}],"usage":null}"#;
+        let alone = r#"{"choices":[],"usage":{"total_tokens":3.0}}"#;
+        assert_eq!(run(true, &[at_once]), [null, alone]);
+    }
+
+    fn calls(fragments: &[Value]) -> Vec<Value> {
+        let chunk = |fragment: &Value| {
+            let calls = if fragment.is_array() {
+                fragment.clone()
+            } else {
+                json!([fragment])
+            };
+            json!({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]}).to_string()
+        };
+        let chunks: Vec<_> = fragments.iter().map(chunk).collect();
+        let chunks: Vec<_> = chunks.iter().map(String::as_str).collect();
+        let out = run(false, &chunks);
+        let calls = out
+            .iter()
+            .map(|it| serde_json::from_str::<Value>(it).unwrap());
+        calls
+            .flat_map(|it| {
+                it["choices"][0]["delta"]["tool_calls"]
+                    .as_array()
+                    .unwrap()
+                    .clone()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_fragment_of_a_call_says_which_call_it_is() {
+        let start = |index: Option<u8>, id: &str| {
+            let mut call = json!({"id": id, "function": {"name": "f", "arguments": ""}});
+            index
+                .into_iter()
+                .for_each(|index| call["index"] = index.into());
+            call
+        };
+        let part = |index: Option<u8>| {
+            let mut call = json!({"function": {"arguments": "{}"}});
+            index
+                .into_iter()
+                .for_each(|index| call["index"] = index.into());
+            call
+        };
+        let indexes = |fragments: &[Value]| -> Vec<u64> {
+            calls(fragments)
+                .iter()
+                .map(|call| call["index"].as_u64().unwrap())
+                .collect()
+        };
+        // As it should be.
+        let right = [
+            start(Some(0), "a"),
+            part(Some(0)),
+            start(Some(1), "b"),
+            part(Some(0)),
+            part(Some(1)),
+        ];
+        assert_eq!(calls(&right), right);
+        // Without numbers, and with 0 for all.
+        for index in [None, Some(0)] {
+            let wrong = [
+                start(index, "a"),
+                part(index),
+                start(index, "b"),
+                part(index),
+            ];
+            assert_eq!(indexes(&wrong), [0, 0, 1, 1], "{index:?}");
+        }
+        assert_eq!(
+            indexes(&[json!([start(None, "a"), start(None, "b")])]),
+            [0, 1]
+        );
+        // The id and the name again.
+        let again = calls(&[start(Some(0), "a"), start(Some(0), "a")]);
+        assert_eq!(again[1], json!({"index": 0, "function": {"arguments": ""}}));
+    }
+
+    #[test]
+    fn a_whole_answer_is_one_chunk() {
+        let whole = r#"{"object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"a","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]},"finish_reason":"stop"}],"usage":{"total_tokens":3}}"#;
+        let out = run(false, &[whole]);
+        let [chunk] = out.as_slice() else {
+            panic!("{out:?}")
+        };
+        let chunk: Value = serde_json::from_str(chunk).unwrap();
+        assert_eq!(chunk["object"], "chat.completion.chunk");
+        assert_eq!(chunk["choices"][0]["delta"]["content"], "a");
+        assert_eq!(chunk["choices"][0]["delta"]["tool_calls"][0]["index"], 0);
+        assert!(chunk.get("usage").is_none() && chunk["choices"][0].get("message").is_none());
+    }
+}

@@ -1,0 +1,104 @@
+//! A chat completion as an answer of Anthropic's API.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{refusal::Refusal, thinking::Thoughts};
+
+/// The answer of this model, in the name that the caller gave it.
+pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, Refusal> {
+    let whole: Value = serde_json::from_str(raw).map_err(|_| Refusal::unreadable())?;
+    let choice = &whole["choices"][0];
+    let empty = Map::new();
+    let message = choice["message"].as_object().unwrap_or(&empty);
+    let mut content = Vec::new();
+    let mut thoughts = Thoughts::default();
+    thoughts.add(message);
+    if !thoughts.is_empty() {
+        content.push(json!({
+            "type": "thinking", "thinking": thoughts.text, "signature": thoughts.pack(model),
+        }));
+    }
+    let said = text(message);
+    if !said.is_empty() {
+        content.push(json!({"type": "text", "text": said}));
+    }
+    let calls = message.get("tool_calls").and_then(Value::as_array);
+    for call in calls.into_iter().flatten() {
+        let function = &call["function"];
+        let arguments = function["arguments"].as_str().unwrap_or("");
+        content.push(json!({
+            "type": "tool_use", "id": call["id"], "name": function["name"], "input": input(arguments),
+        }));
+    }
+    let has_calls = calls.is_some_and(|calls| !calls.is_empty());
+    let refuses = message.get("refusal").is_some_and(Value::is_string);
+    let answer = json!({
+        "id": id(&whole["id"]),
+        "type": "message",
+        "role": "assistant",
+        "model": asked_as,
+        "content": content,
+        "stop_reason": stop_reason(choice["finish_reason"].as_str(), has_calls, refuses),
+        "stop_sequence": null,
+        "usage": usage(&whole["usage"]),
+    });
+    Ok(answer.to_string())
+}
+
+/// What a message says to its reader, a refusal too.
+pub(super) fn text(message: &Map<String, Value>) -> String {
+    let of = |name: &str| match message.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            let texts = parts.iter().filter_map(|part| part["text"].as_str());
+            texts.collect()
+        }
+        _ => String::new(),
+    };
+    of("content") + &of("refusal")
+}
+
+/// Arguments are a text of JSON; no text is no arguments.
+fn input(arguments: &str) -> Value {
+    match serde_json::from_str(arguments) {
+        Ok(input @ Value::Object(_)) => input,
+        _ => json!({}),
+    }
+}
+
+pub(super) fn id(of_chat: &Value) -> String {
+    let id = of_chat.as_str().unwrap_or("");
+    let id: String = id
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(40)
+        .collect();
+    format!("msg_{id}")
+}
+
+pub(super) fn stop_reason(finish: Option<&str>, has_calls: bool, refuses: bool) -> &'static str {
+    match finish {
+        Some("length") => "max_tokens",
+        Some("content_filter" | "refusal") => "refusal",
+        Some("pause_turn") => "pause_turn",
+        Some("model_context_window_exceeded") => "model_context_window_exceeded",
+        _ if has_calls => "tool_use",
+        _ if refuses => "refusal",
+        _ => "end_turn",
+    }
+}
+
+/// Tokens read do not count those that came from a cache, or went into one.
+pub(super) fn usage(of_chat: &Value) -> Value {
+    let number = |value: &Value| value.as_f64().map_or(0, |it| it as u64);
+    let details = &of_chat["prompt_tokens_details"];
+    let read = number(&details["cached_tokens"]);
+    let written = number(&details["cache_write_tokens"]);
+    let prompt = number(&of_chat["prompt_tokens"]);
+    json!({
+        "input_tokens": prompt.saturating_sub(read + written),
+        "cache_read_input_tokens": read,
+        "cache_creation_input_tokens": written,
+        "output_tokens": number(&of_chat["completion_tokens"]),
+    })
+}

@@ -1,0 +1,322 @@
+//! A request of Anthropic's API as one of chat completions.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{refusal::Refusal, thinking::Thoughts};
+use crate::{model_router::catalog::Model, providers::openrouter};
+
+type Object = Map<String, Value>;
+
+/// A request as it is sent, and what of it could not be.
+pub(super) struct Translated {
+    pub(super) body: Object,
+    pub(super) dropped: Vec<String>,
+}
+
+/// Claude Code's account of what it bills: it changes with each request, and says nothing to a model.
+const BILLING: &str = "x-anthropic-billing-header:";
+/// Bytes of text that make a token, on average, in tenths; and what is added so that the count is rather
+/// too high.
+const TENTHS_PER_TOKEN: usize = 36;
+const RESERVE_PERCENT: usize = 115;
+/// What an image counts.
+const IMAGE_TOKENS: usize = 1_600;
+
+/// The request for this model.
+pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translated, Refusal> {
+    let is_openrouter = model.is_some_and(|model| model.provider == openrouter::NAME);
+    let name = model.map_or("", |model| &*model.name);
+    let mut body = Object::new();
+    let mut dropped = Vec::new();
+    let mut messages = Vec::new();
+    if let Some(system) = asked.get("system").and_then(|it| system(it, is_openrouter)) {
+        messages.push(json!({"role": "system", "content": system}));
+    }
+    let turns = asked.get("messages").and_then(Value::as_array);
+    let turns = turns.filter(|turns| !turns.is_empty()).ok_or_else(|| {
+        let message = "`messages` is missing or empty: expected a list of messages";
+        Refusal::bad_request(Some("messages"), message)
+    })?;
+    for turn in turns {
+        add_turn(turn, name, &mut messages);
+    }
+    body.insert("messages".into(), messages.into());
+    for (from, to) in [
+        ("max_tokens", "max_tokens"),
+        ("temperature", "temperature"),
+        ("top_p", "top_p"),
+        ("stop_sequences", "stop"),
+    ] {
+        if let Some(value) = asked.get(from) {
+            body.insert(to.into(), value.clone());
+        }
+    }
+    if let Some(value) = asked.get("top_k") {
+        // Elsewhere it may be refused.
+        match is_openrouter {
+            true => _ = body.insert("top_k".into(), value.clone()),
+            false => dropped.push("top_k".into()),
+        }
+    }
+    add_tools(asked, &mut body, &mut dropped)?;
+    add_reasoning(asked, is_openrouter, &mut body);
+    let format = asked.get("output_config").and_then(|it| it.get("format"));
+    if let Some(schema) = format.and_then(|format| format.get("schema")) {
+        let schema = json!({"name": "response", "schema": schema, "strict": true});
+        let format = json!({"type": "json_schema", "json_schema": schema});
+        body.insert("response_format".into(), format);
+    }
+    Ok(Translated { body, dropped })
+}
+
+/// The system's text; its parts stay apart where marks for a cache have an effect.
+fn system(system: &Value, keeps_parts: bool) -> Option<Value> {
+    let Some(blocks) = system.as_array() else {
+        return system
+            .as_str()
+            .filter(|text| !text.is_empty())
+            .map(Value::from);
+    };
+    let text = |block: &Value| block["text"].as_str().map(str::to_owned);
+    let is_meant = |block: &&Value| {
+        let text = block["text"].as_str();
+        text.is_some_and(|text| !text.is_empty() && !text.starts_with(BILLING))
+    };
+    let blocks: Vec<&Value> = blocks.iter().filter(is_meant).collect();
+    if keeps_parts
+        && blocks
+            .iter()
+            .any(|block| block.get("cache_control").is_some())
+    {
+        let parts: Vec<_> = blocks.iter().map(|block| text_part(block, true)).collect();
+        return Some(parts.into());
+    }
+    let texts: Vec<String> = blocks.into_iter().filter_map(text).collect();
+    (!texts.is_empty()).then(|| texts.join("\n\n").into())
+}
+
+fn text_part(block: &Value, keeps_cache: bool) -> Value {
+    let mut part = json!({"type": "text", "text": block["text"]});
+    if let Some(cache) = block.get("cache_control").filter(|_| keeps_cache) {
+        part["cache_control"] = cache.clone();
+    }
+    part
+}
+
+fn add_turn(turn: &Value, model: &str, messages: &mut Vec<Value>) {
+    let role = turn["role"].as_str().unwrap_or("user");
+    let content = &turn["content"];
+    let Some(blocks) = content.as_array() else {
+        messages.push(json!({"role": role, "content": content}));
+        return;
+    };
+    match role {
+        "assistant" => messages.push(assistant(blocks, model)),
+        "system" => {
+            if let Some(content) = system(content, false) {
+                messages.push(json!({"role": "system", "content": content}));
+            }
+        }
+        _ => add_user(blocks, messages),
+    }
+}
+
+fn assistant(blocks: &[Value], model: &str) -> Value {
+    let (mut text, mut calls, mut message) = (String::new(), Vec::new(), Object::new());
+    message.insert("role".into(), "assistant".into());
+    for block in blocks {
+        match block["type"].as_str() {
+            Some("text") => text.push_str(block["text"].as_str().unwrap_or("")),
+            Some("tool_use") => {
+                let input = block.get("input").cloned().unwrap_or_else(|| json!({}));
+                let function = json!({"name": block["name"], "arguments": input.to_string()});
+                calls.push(json!({"id": block["id"], "type": "function", "function": function}));
+            }
+            Some("thinking") => {
+                let text = block["thinking"].as_str().unwrap_or("");
+                let packed = block["signature"].as_str().unwrap_or("");
+                message.extend(Thoughts::unpack(text, packed, model).unwrap_or_default());
+            }
+            // Another model's, or its server's.
+            _ => {}
+        }
+    }
+    let content = (!text.is_empty() || calls.is_empty()).then_some(text);
+    message.insert("content".into(), content.into());
+    if !calls.is_empty() {
+        message.insert("tool_calls".into(), calls.into());
+    }
+    message.into()
+}
+
+/// Results of tools come directly behind the calls, before whatever else the user says.
+fn add_user(blocks: &[Value], messages: &mut Vec<Value>) {
+    let mut parts = Vec::new();
+    for block in blocks {
+        match block["type"].as_str() {
+            Some("tool_result") => messages.push(tool_result(block, &mut parts)),
+            _ => parts.extend(part(block)),
+        }
+    }
+    let content = match parts.as_mut_slice() {
+        [] => return,
+        [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
+            only["text"].take()
+        }
+        _ => Value::Array(parts),
+    };
+    messages.push(json!({"role": "user", "content": content}));
+}
+
+fn part(block: &Value) -> Option<Value> {
+    let source = &block["source"];
+    let address = || match source["type"].as_str() {
+        Some("url") => source["url"].as_str().map(str::to_owned),
+        _ => {
+            let (kind, data) = (source["media_type"].as_str()?, source["data"].as_str()?);
+            Some(format!("data:{kind};base64,{data}"))
+        }
+    };
+    match block["type"].as_str()? {
+        "text" => Some(text_part(block, false)),
+        "image" => Some(json!({"type": "image_url", "image_url": {"url": address()?}})),
+        "document" => match source["type"].as_str() {
+            Some("text") => Some(json!({"type": "text", "text": source["data"]})),
+            _ => {
+                let name = block["title"].as_str().unwrap_or("document.pdf");
+                let file = json!({"filename": name, "file_data": address()?});
+                Some(json!({"type": "file", "file": file}))
+            }
+        },
+        "search_result" => Some(json!({"type": "text", "text": block["content"].to_string()})),
+        _ => None,
+    }
+}
+
+/// A message with a result; its images go to the user's words behind it.
+fn tool_result(block: &Value, parts: &mut Vec<Value>) -> Value {
+    let mut text = match &block["content"] {
+        Value::String(text) => text.clone(),
+        Value::Array(pieces) => {
+            let texts = pieces.iter().filter_map(|piece| piece["text"].as_str());
+            let text = texts.collect::<Vec<_>>().join("\n");
+            let others = pieces.iter().filter(|piece| piece["type"] != "text");
+            parts.extend(others.filter_map(part));
+            text
+        }
+        _ => String::new(),
+    };
+    if block["is_error"] == true {
+        text.insert_str(0, "Error: ");
+    }
+    json!({"role": "tool", "tool_call_id": block["tool_use_id"], "content": text})
+}
+
+fn add_tools(asked: &Object, body: &mut Object, dropped: &mut Vec<String>) -> Result<(), Refusal> {
+    let mut tools = Vec::new();
+    let given = asked.get("tools").and_then(Value::as_array);
+    for tool in given.into_iter().flatten() {
+        match tool["type"].as_str() {
+            None | Some("custom") => {
+                let mut function = json!({"name": tool["name"]});
+                for (from, to) in [
+                    ("description", "description"),
+                    ("input_schema", "parameters"),
+                    ("strict", "strict"),
+                ] {
+                    if let Some(value) = tool.get(from) {
+                        function[to] = value.clone();
+                    }
+                }
+                tools.push(json!({"type": "function", "function": function}));
+            }
+            Some(kind) => dropped.push(kind.to_owned()),
+        }
+    }
+    let choice = asked.get("tool_choice");
+    let chosen = choice
+        .filter(|it| it["type"] == "tool")
+        .map(|it| &it["name"]);
+    let is_chosen = |name: &Value| tools.iter().any(|tool| tool["function"]["name"] == *name);
+    let is_lost =
+        !dropped.is_empty() && (tools.is_empty() || chosen.is_some_and(|it| !is_chosen(it)));
+    if is_lost {
+        let message = format!(
+            "`{}` is a tool that only its maker's servers run: offer a tool of your own",
+            dropped.join("`, `")
+        );
+        return Err(Refusal::unsupported("tools", message));
+    }
+    if tools.is_empty() {
+        return Ok(());
+    }
+    body.insert("tools".into(), tools.into());
+    if let Some(choice) = choice {
+        let translated = match choice["type"].as_str() {
+            Some("any") => json!("required"),
+            Some("none") => json!("none"),
+            Some("tool") => json!({"type": "function", "function": {"name": choice["name"]}}),
+            _ => json!("auto"),
+        };
+        body.insert("tool_choice".into(), translated);
+        if choice["disable_parallel_tool_use"] == true {
+            body.insert("parallel_tool_calls".into(), false.into());
+        }
+    }
+    Ok(())
+}
+
+/// How much the model is to think.
+fn add_reasoning(asked: &Object, is_openrouter: bool, body: &mut Object) {
+    let thinking = asked.get("thinking");
+    if thinking.is_some_and(|thinking| thinking["type"] == "disabled") {
+        return;
+    }
+    let budget = thinking.and_then(|thinking| thinking["budget_tokens"].as_u64());
+    let effort = asked
+        .get("output_config")
+        .and_then(|it| it["effort"].as_str());
+    let (name, value) = match (is_openrouter, budget, effort) {
+        (true, Some(budget), _) => ("reasoning", json!({"max_tokens": budget})),
+        (true, None, Some(effort)) => ("reasoning", json!({"effort": effort})),
+        (false, _, Some(effort)) => ("reasoning_effort", json!(effort)),
+        (false, Some(budget), None) => {
+            let effort = match budget {
+                0..4_096 => "low",
+                4_096..16_384 => "medium",
+                _ => "high",
+            };
+            ("reasoning_effort", json!(effort))
+        }
+        (_, None, None) => return,
+    };
+    body.insert(name.into(), value);
+}
+
+/// About how many tokens a request is.
+pub(super) fn tokens(asked: &Object) -> usize {
+    fn weigh(value: &Value, bytes: &mut usize, images: &mut usize) {
+        match value {
+            Value::String(text) => *bytes += text.len() + 1,
+            Value::Array(list) => list.iter().for_each(|it| weigh(it, bytes, images)),
+            Value::Object(fields) if fields.get("type").is_some_and(|it| it == "image") => {
+                *images += 1;
+            }
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    *bytes += key.len() + 2;
+                    weigh(value, bytes, images);
+                }
+            }
+            _ => *bytes += 2,
+        }
+    }
+    let (mut bytes, mut images) = (0, 0);
+    for name in ["system", "messages", "tools"] {
+        if let Some(value) = asked.get(name) {
+            weigh(value, &mut bytes, &mut images);
+        }
+    }
+    let text = bytes * 10 / TENTHS_PER_TOKEN;
+    (text * RESERVE_PERCENT / 100 + images * IMAGE_TOKENS).max(1)
+}

@@ -1,0 +1,137 @@
+//! `GET /v1/models` and `GET /v1/models/NAME`: the tasks and models that can be asked for.
+
+use axum::{
+    body::Body,
+    extract::{Path, Request, State},
+    response::Response,
+};
+use http::{HeaderValue, header};
+use serde_json::{Value, json};
+
+use super::{
+    Refused, Shared, answer,
+    refusal::{Dialect, Refusal},
+    target::TASK,
+};
+use crate::model_router::catalog::{Catalog, Model};
+
+const PATH: &str = "/v1/models";
+/// When a model was made is not known; clients want a number.
+const CREATED: u32 = 0;
+const CREATED_TEXT: &str = "1970-01-01T00:00:00Z";
+
+/// One that can be asked for.
+struct Entry<'a> {
+    id: String,
+    owner: &'a str,
+    kind: &'static str,
+    context: u32,
+}
+
+impl<'a> Entry<'a> {
+    fn of_model(model: &'a Model) -> Self {
+        Self {
+            id: model.name.to_string(),
+            owner: &model.provider,
+            kind: "model",
+            context: model.context,
+        }
+    }
+
+    fn to_json(&self, dialect: Dialect) -> Value {
+        let Self {
+            id,
+            owner,
+            kind,
+            context,
+        } = self;
+        match dialect {
+            Dialect::Messages => json!({
+                "type": "model", "id": id, "display_name": id, "created_at": CREATED_TEXT,
+            }),
+            _ => json!({
+                "id": id, "object": "model", "created": CREATED, "owned_by": owner,
+                "context_length": context, "modelramp": {"kind": kind},
+            }),
+        }
+    }
+}
+
+fn entries(catalog: &Catalog) -> impl Iterator<Item = Entry<'_>> {
+    let tasks = catalog.tasks.iter().map(|task| {
+        let models = task.control.iter().chain(&task.candidate);
+        Entry {
+            id: format!("{TASK}{}", task.name),
+            owner: "modelramp",
+            kind: "task",
+            context: models.map(|model| model.context).min().unwrap_or(0),
+        }
+    });
+    tasks.chain(catalog.models.iter().map(|model| Entry::of_model(model)))
+}
+
+pub(super) async fn list(State(gateway): Shared, request: Request) -> Response {
+    answer(&gateway, request, |catalog, dialect| {
+        let data: Vec<Value> = entries(catalog)
+            .map(|entry| entry.to_json(dialect))
+            .collect();
+        Ok(match dialect {
+            Dialect::Messages => {
+                let id = |entry: Option<&Value>| entry.map(|entry| entry["id"].clone());
+                let (first, last) = (id(data.first()), id(data.last()));
+                json!({"data": data, "has_more": false, "first_id": first, "last_id": last})
+            }
+            _ => json!({"object": "list", "data": data}),
+        })
+    })
+    .await
+}
+
+pub(super) async fn retrieve(
+    State(gateway): Shared,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
+    answer(&gateway, request, |catalog, dialect| {
+        let entry = entries(catalog).find(|entry| entry.id == name);
+        let entry = entry.ok_or_else(|| Refusal::no_model(&name))?;
+        Ok(entry.to_json(dialect))
+    })
+    .await
+}
+
+/// Anthropic's clients name their version; the path is the same.
+async fn answer(
+    gateway: &super::Gateway,
+    request: Request,
+    of: impl FnOnce(&Catalog, Dialect) -> Result<Value, Refusal>,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let dialect = if parts.headers.contains_key("anthropic-version") {
+        Dialect::Messages
+    } else {
+        Dialect::Chat
+    };
+    let mut admitted = match gateway.admit(PATH, &parts).await {
+        Ok(admitted) => admitted,
+        Err(refused) => return refused.into_response(dialect),
+    };
+    match of(gateway.models.catalog(), dialect) {
+        Ok(json) => {
+            admitted.line.finish(None);
+            let mut response = Response::new(Body::from(json.to_string()));
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert(header::CONTENT_TYPE, json);
+            answer::name(
+                response.headers_mut(),
+                dialect,
+                &admitted.context.request_id,
+            );
+            response
+        }
+        Err(refusal) => {
+            admitted.line.finish(refusal.code());
+            Refused::new(refusal, &admitted.context).into_response(dialect)
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Why there is no answer, in the words of the caller's API.
+
+use std::{borrow::Cow, time::Duration};
+
+use axum::{body::Body, response::Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::{answer, target, told::Told};
+use crate::{
+    _core::errors::{ErrorCode, RpcError},
+    model_router::{Route, RouteError, Tried},
+    providers::fault::Cause,
+};
+
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+/// Clients that are told to wait for longer do so, hours included, so they are told not to try again.
+const LONG: Duration = Duration::from_secs(60);
+/// Nobody opens again later than a month from now: such a time is a mistake.
+const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+
+/// Whose words an error is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// OpenAI's chat completions, models and embeddings.
+    Chat,
+    /// OpenAI's responses.
+    Responses,
+    /// Anthropic's messages.
+    Messages,
+}
+
+impl Dialect {
+    /// By the path of a request.
+    pub(super) fn of(path: &str) -> Self {
+        match path {
+            _ if path.starts_with("/v1/messages") => Self::Messages,
+            _ if path.starts_with("/v1/responses") => Self::Responses,
+            _ => Self::Chat,
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    code: Option<&'static str>,
+    param: Option<&'static str>,
+    message: Cow<'static, str>,
+    may_retry: bool,
+    retry_after: Option<Duration>,
+    /// Tokens that the model takes, where the prompt is longer.
+    context: Option<u32>,
+    attempts: Vec<Tried>,
+    route: Option<Box<Route>>,
+}
+
+impl Refusal {
+    pub(super) fn new(
+        status: StatusCode,
+        code: Option<&'static str>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            code,
+            param: None,
+            message: message.into(),
+            may_retry: status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
+            retry_after: None,
+            context: None,
+            attempts: Vec::new(),
+            route: None,
+        }
+    }
+
+    /// The request is wrong; `param` is the field.
+    pub(super) fn bad_request(
+        param: Option<&'static str>,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            param,
+            ..Self::new(StatusCode::BAD_REQUEST, None, message)
+        }
+    }
+
+    /// What this gateway cannot do, and what to do instead.
+    pub(super) fn unsupported(param: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            code: Some("unsupported_parameter"),
+            ..Self::bad_request(Some(param), message)
+        }
+    }
+
+    /// An answer that cannot be translated.
+    pub(super) fn unreadable() -> Self {
+        let message = "The model's answer cannot be read.";
+        Self::new(StatusCode::BAD_GATEWAY, Some("upstream_malformed"), message)
+    }
+
+    pub(super) fn unauthorized() -> Self {
+        let message = "No valid key: expected `Authorization: Bearer KEY` or `x-api-key: KEY`.";
+        let code = Some("invalid_api_key");
+        Self::new(StatusCode::UNAUTHORIZED, code, message)
+    }
+
+    pub(super) fn two_keys() -> Self {
+        Self {
+            message: "`Authorization` and `x-api-key` name different keys.".into(),
+            ..Self::unauthorized()
+        }
+    }
+
+    /// Neither a task nor a model has this name.
+    pub(super) fn no_model(name: &str) -> Self {
+        let name: String = name.chars().take(100).collect();
+        let what = match name.strip_prefix(target::TASK) {
+            Some(task) => format!("task `{task}`"),
+            None => format!("model `{name}`"),
+        };
+        let message = format!("The {what} does not exist; GET /v1/models lists what there is.");
+        Self {
+            param: Some("model"),
+            ..Self::new(StatusCode::NOT_FOUND, Some("model_not_found"), message)
+        }
+    }
+
+    /// No model answered, or one broke off. Of a whole route the first attempt is told: it was the arm's.
+    pub(super) fn of_route(error: &RouteError, attempts: &[Tried]) -> Self {
+        let mut faults = attempts.iter();
+        let faulty = match error {
+            RouteError::Busy { provider } => {
+                let message = format!("Too many requests wait for `{provider}`.");
+                return Self {
+                    retry_after: Some(Duration::from_secs(1)),
+                    ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("overloaded"), message)
+                };
+            }
+            RouteError::Interrupted { .. } => faults.next_back(),
+            _ => faults.next(),
+        };
+        let Some((tried, fault)) = faulty.and_then(|one| Some((one, one.fault.as_ref()?))) else {
+            let message = "No model answered in time.";
+            return Self {
+                attempts: attempts.to_vec(),
+                ..Self::new(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    Some("deadline_exceeded"),
+                    message,
+                )
+            };
+        };
+        let told = Told::about(fault.cause);
+        let (model, provider) = (&tried.model.name, &tried.model.provider);
+        let mut message = format!("Model `{model}` of `{provider}` {}.", told.text);
+        let takes_no_blame = matches!(fault.cause, Cause::BadRequest | Cause::Refused);
+        if takes_no_blame && !fault.detail().is_empty() {
+            message = format!("{message} It says: {}", harmless(fault.detail()));
+        }
+        let wait = attempts
+            .iter()
+            .filter_map(|tried| tried.fault.as_ref()?.retry_after);
+        let wait = wait.filter(|wait| *wait <= LONGEST).min();
+        let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        Self {
+            may_retry: told.may_retry && wait.is_none_or(|wait| wait <= LONG),
+            retry_after: wait.filter(|_| told.may_retry),
+            context: (fault.cause == Cause::ContextLength).then_some(tried.model.context),
+            attempts: attempts.to_vec(),
+            ..Self::new(status, told.code, message)
+        }
+    }
+
+    /// The same, about a request on this route.
+    pub(super) fn on(self, route: &Route) -> Self {
+        Self {
+            route: Some(Box::new(route.clone())),
+            ..self
+        }
+    }
+
+    /// What the log calls it.
+    pub(super) fn code(&self) -> Option<&'static str> {
+        self.code.or(Some("bad_request"))
+    }
+
+    /// Anthropic's status for it.
+    fn status_in(&self, dialect: Dialect) -> StatusCode {
+        match (dialect, self.code) {
+            (Dialect::Messages, Some("overloaded")) => {
+                StatusCode::from_u16(529).unwrap_or(self.status)
+            }
+            _ => self.status,
+        }
+    }
+
+    /// The body of an error, or the data of an event.
+    pub(super) fn to_json(&self, dialect: Dialect, request_id: &str) -> String {
+        let Self { param, message, .. } = self;
+        let status = self.status_in(dialect).as_u16();
+        if dialect == Dialect::Messages {
+            let kind = match status {
+                400 => "invalid_request_error",
+                401 => "authentication_error",
+                402 => "billing_error",
+                403 => "permission_error",
+                404 => "not_found_error",
+                413 => "request_too_large",
+                429 => "rate_limit_error",
+                504 => "timeout_error",
+                529 => "overloaded_error",
+                _ => "api_error",
+            };
+            // Claude Code knows only these words, and reads both numbers.
+            let words = |tokens: u32| {
+                let more = tokens.saturating_add(1);
+                format!("prompt is too long: {more} tokens > {tokens} maximum").into()
+            };
+            let message: Cow<'_, str> = self.context.map_or_else(|| Cow::from(&**message), words);
+            let error = json!({"type": kind, "message": message});
+            return json!({"type": "error", "error": error, "request_id": request_id}).to_string();
+        }
+        let code = match (dialect, self.code) {
+            (Dialect::Responses, Some("overloaded")) => Some("server_is_overloaded"),
+            (_, code) => code,
+        };
+        let kind = match status {
+            429 => "rate_limit_error",
+            401 => "authentication_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        };
+        json!({"error": {"message": message, "type": kind, "param": param, "code": code}})
+            .to_string()
+    }
+
+    pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response {
+        let mut response = Response::new(Body::from(self.to_json(dialect, request_id)));
+        *response.status_mut() = self.status_in(dialect);
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        if !self.may_retry {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            let ms = wait.as_millis().max(1) as u64;
+            headers.insert(RETRY_AFTER_MS, HeaderValue::from(ms));
+        }
+        answer::name(headers, dialect, request_id);
+        if let Some(route) = &self.route {
+            answer::tell(headers, &self.attempts, route);
+        }
+        response
+    }
+}
+
+impl From<RpcError> for Refusal {
+    fn from(error: RpcError) -> Self {
+        let (code, wait) = match error.code {
+            ErrorCode::ServiceUnavailable => (Some("overloaded"), Some(Duration::from_secs(1))),
+            ErrorCode::PayloadTooLarge => (Some("request_too_large"), None),
+            ErrorCode::Timeout => (Some("request_timeout"), None),
+            ErrorCode::InternalServerError => (Some("internal_error"), None),
+            _ => (None, None),
+        };
+        let status = StatusCode::from_u16(error.code.http_status());
+        let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Self {
+            retry_after: wait,
+            ..Self::new(status, code, error.message)
+        }
+    }
+}
+
+/// What a provider said, without addresses and without what looks like a key.
+fn harmless(text: &str) -> String {
+    let is_key = |word: &str| {
+        let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        word.len() >= 8
+            && ["sk-", "sk_", "gsk_", "AIza", "mr_"]
+                .iter()
+                .any(|it| word.starts_with(it))
+    };
+    let is_address = |word: &str| {
+        let digits = word
+            .split([':', '/'])
+            .find(|part| part.matches('.').count() == 3);
+        let numbers = |part: &str| part.split('.').all(|it| it.parse::<u8>().is_ok());
+        word.contains("://") || word.contains("localhost") || digits.is_some_and(numbers)
+    };
+    let words = text.split_whitespace().map(|word| match word {
+        word if is_key(word) => "[key]",
+        word if is_address(word) => "[address]",
+        word => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_addresses_of_a_provider_are_not_told() {
+        for (said, told) in [
+            (
+                "Incorrect key: sk-secret-key. See https://x/y",
+                "Incorrect key: [key] See [address]",
+            ),
+            ("at 127.0.0.1:9300/v1 now", "at [address] now"),
+            ("version 1.2.3.400 is a tool", "version 1.2.3.400 is a tool"),
+        ] {
+            assert_eq!(harmless(said), told);
+        }
+    }
+
+    #[test]
+    fn an_error_is_written_in_the_callers_dialect() {
+        let busy = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, Some("overloaded"), "x");
+        let in_dialect = |dialect| {
+            let json: serde_json::Value =
+                serde_json::from_str(&busy().to_json(dialect, "r")).unwrap();
+            (json, busy().into_response(dialect, "r").status().as_u16())
+        };
+        let error = |code| json!({"error": {"message": "x", "type": "server_error", "param": null, "code": code}});
+        assert_eq!(in_dialect(Dialect::Chat), (error("overloaded"), 503));
+        assert_eq!(
+            in_dialect(Dialect::Responses),
+            (error("server_is_overloaded"), 503)
+        );
+        let anthropic = json!({"type": "error", "error": {"type": "overloaded_error", "message": "x"}, "request_id": "r"});
+        assert_eq!(in_dialect(Dialect::Messages), (anthropic, 529));
+    }
+
+    #[test]
+    fn a_long_wait_is_told_and_not_waited_for() {
+        let wait = |seconds| {
+            let refusal = Refusal {
+                may_retry: seconds <= 60,
+                retry_after: Some(Duration::from_secs_f64(seconds as f64 + 0.2)),
+                ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, None, "x")
+            };
+            let response = refusal.into_response(Dialect::Chat, "r");
+            let header = |name: &str| {
+                let value = response.headers().get(name)?;
+                Some(value.to_str().unwrap().to_owned())
+            };
+            (
+                header("retry-after").unwrap(),
+                header("retry-after-ms").unwrap(),
+                header("x-should-retry"),
+            )
+        };
+        assert_eq!(wait(2), ("3".into(), "2200".into(), None));
+        assert_eq!(
+            wait(100),
+            ("101".into(), "100200".into(), Some("false".into()))
+        );
+    }
+}

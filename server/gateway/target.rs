@@ -1,0 +1,52 @@
+//! What a request asks for: `task/NAME` is a task of the catalog, whose route answers, and anything else a
+//! model of the catalog, which answers alone.
+
+use super::{caller::Call, refusal::Refusal};
+use crate::{
+    model_router::{ModelRouter, Route},
+    providers::{RawObject, fields::text},
+};
+
+/// What stands before the name of a task.
+pub(super) const TASK: &str = "task/";
+
+/// The route of a request.
+pub(super) fn route(models: &ModelRouter, call: &Call, body: &RawObject) -> Result<Route, Refusal> {
+    let name = name(body)?;
+    let subject = call.subject(body);
+    let route = match name.strip_prefix(TASK) {
+        Some(task) => models.select(task, subject.as_ref(), None),
+        None => models.select_model(&name, subject.as_ref()),
+    };
+    route.map_err(|_| Refusal::no_model(&name))
+}
+
+/// The model that a request names, or the primary of a task's control route; it alone answers.
+pub(super) fn only_model(
+    models: &ModelRouter,
+    call: &Call,
+    body: &RawObject,
+) -> Result<Route, Refusal> {
+    let name = name(body)?;
+    let model = match name.strip_prefix(TASK) {
+        Some(task) => {
+            let task = models.catalog().task(task);
+            task.and_then(|task| task.control.first())
+                .map(|model| &*model.name)
+        }
+        None => Some(&*name),
+    };
+    let subject = call.subject(body);
+    let route = model.map(|model| models.select_model(model, subject.as_ref()));
+    route
+        .and_then(Result::ok)
+        .ok_or_else(|| Refusal::no_model(&name))
+}
+
+fn name(body: &RawObject) -> Result<String, Refusal> {
+    let name = text(body.get("model")).filter(|name| !name.is_empty());
+    name.ok_or_else(|| {
+        let message = "`model` is missing: expected the name of a model, or `task/NAME`";
+        Refusal::bad_request(Some("model"), message)
+    })
+}

@@ -1,0 +1,306 @@
+//! The gateway over HTTP: what reaches a model's server, what comes back, and what is told of faults.
+
+mod faults;
+mod messages;
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use crate::support::{
+    app::{Session, TestApp},
+    scripted_upstream::{End, Reply, Request, Upstream},
+};
+
+/// An application whose models `a` and `b` this upstream answers for, with a token.
+struct Gateway {
+    app: TestApp,
+    upstream: Upstream,
+    token: String,
+    _catalog: tempfile::NamedTempFile,
+}
+
+/// What came back.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The data of each event.
+    fn events(&self) -> Vec<&str> {
+        let lines = self.text.lines();
+        lines
+            .filter_map(|line| line.strip_prefix("data: "))
+            .collect()
+    }
+}
+
+impl Gateway {
+    async fn start(script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
+        let upstream = Upstream::with(script).await;
+        let catalog = tempfile::NamedTempFile::new().unwrap();
+        let mut text = format!("[providers.up]\nbase_url = \"{}\"\n", upstream.base_url);
+        for model in ["a", "b"] {
+            text +=
+                &format!("[models.{model}]\nprovider = \"up\"\nid = \"{model}\"\ncontext = 8192\n");
+        }
+        text += "[tasks.chat]\ncandidate = [\"b\", \"a\"]\ncontrol = [\"a\", \"b\"]\n";
+        std::fs::write(catalog.path(), text).unwrap();
+        let path = catalog.path().display().to_string();
+        let settings = BTreeMap::from([
+            ("MODEL_CATALOGUE".to_owned(), path),
+            ("MODEL_ROUTING".to_owned(), "true".to_owned()),
+        ]);
+        let app = TestApp::start(&settings).await;
+        let cookie = app.cookie(Session::Named("owner"));
+        let token = cookie.split_once('=').unwrap().1.to_owned();
+        Self {
+            app,
+            upstream,
+            token,
+            _catalog: catalog,
+        }
+    }
+
+    /// Answers every request like this.
+    async fn answering(reply: Reply) -> Self {
+        Self::start(move |_, _| reply.clone()).await
+    }
+
+    async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        let request = self.app.http.post(format!("{}{path}", self.app.base));
+        self.send(request.bearer_auth(&self.token).body(body)).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        let request = self.app.http.get(format!("{}{path}", self.app.base));
+        self.send(request.bearer_auth(&self.token)).await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        Answer {
+            status: response.status(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+
+    async fn chat(&self, body: &Value) -> Answer {
+        self.post("/v1/chat/completions", body.to_string()).await
+    }
+}
+
+/// A chat completion's body for this model.
+fn asking(model: &str) -> Value {
+    json!({"model": model, "messages": [{"role": "user", "content": "hej"}]})
+}
+
+fn streaming(model: &str) -> Value {
+    let mut body = asking(model);
+    body["stream"] = true.into();
+    body
+}
+
+fn chunk(delta: &Value, finish: Option<&str>) -> String {
+    let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+    let chunk =
+        json!({"id": "c", "object": "chat.completion.chunk", "choices": [choice], "x": 1.0});
+    format!("data: {chunk}\n\n")
+}
+
+fn words(texts: &[&str]) -> Vec<String> {
+    texts
+        .iter()
+        .map(|text| chunk(&json!({"content": text}), None))
+        .collect()
+}
+
+const DONE: &str = "data: [DONE]\n\n";
+
+#[tokio::test]
+async fn a_body_and_its_answer_pass_byte_by_byte() {
+    let answer = r#"{ "choices":[{"index":0,"message":{"role":"assistant","content":"\u00f8","x_note":[1.0,1e3]},"finish_reason":"stop","logprobs":null}],"usage":{"prompt_tokens":3,"completion_tokens":2,"x":12345678901234567890123}, "z":null }"#;
+    let reply = Reply::Http(
+        200,
+        vec![("content-type", "application/json")],
+        answer.into(),
+    );
+    let gateway = Gateway::answering(reply).await;
+    let sent = r#"{"z":1.0,"model":"task/chat","seed":12345678901234567890123,"messages":[{"role":"user","content":"\u00f8"}],"stream":false}"#;
+    let got = gateway.post("/v1/chat/completions", sent).await;
+    assert_eq!((got.status, got.text.as_str()), (StatusCode::OK, answer));
+    assert_eq!(got.header("x-modelramp-model"), "a");
+    assert_eq!(got.header("x-modelramp-variant"), "control");
+    assert_eq!(got.header("x-modelramp-attempts"), "a@up:ok");
+    assert_eq!(got.header("x-request-id").len(), 32);
+    let [request] = &gateway.upstream.requests()[..] else {
+        panic!()
+    };
+    assert_eq!(request.path, "/api/v1/chat/completions");
+    assert_eq!(request.body["model"], "a");
+    assert!(
+        !request.headers.contains_key("authorization"),
+        "the caller's key stays here"
+    );
+    let keys: Vec<_> = request.body.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["z", "model", "seed", "messages", "stream"]);
+}
+
+#[tokio::test]
+async fn who_calls_is_known_before_anything_is_read() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let url = format!("{}/v1/chat/completions", gateway.app.base);
+    let post = || gateway.app.http.post(&url).body(asking("a").to_string());
+    let cookie = gateway.app.cookie(Session::Named("owner"));
+    for request in [
+        post(),
+        post().bearer_auth("wrong"),
+        post().header("x-api-key", "wrong"),
+        post().header("cookie", &cookie),
+        post()
+            .bearer_auth(&gateway.token)
+            .header("x-api-key", "another"),
+    ] {
+        let answer = gateway.send(request).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(answer.json()["error"]["code"], "invalid_api_key");
+        assert_eq!(answer.header("x-should-retry"), "false");
+        assert!(!answer.header("x-request-id").is_empty());
+    }
+    assert!(gateway.upstream.requests().is_empty());
+    let answer = gateway
+        .send(post().header("x-api-key", &gateway.token))
+        .await;
+    assert_eq!(answer.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_told_by_its_field() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    for (body, param) in [
+        ("{\"model\":", Value::Null),
+        ("[]", Value::Null),
+        ("{\"model\":\"a\"}", json!("messages")),
+        ("{\"model\":\"a\",\"messages\":[]}", json!("messages")),
+        ("{\"messages\":[{}]}", json!("model")),
+    ] {
+        let answer = gateway.post("/v1/chat/completions", body).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{body}");
+        assert_eq!(answer.json()["error"]["param"], param, "{body}");
+    }
+    for name in ["none", "task/none", "chat"] {
+        let answer = gateway.chat(&asking(name)).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        assert_eq!(answer.json()["error"]["code"], "model_not_found");
+    }
+    let large = format!("{{\"model\":\"{}\"}}", "x".repeat(5 << 20));
+    let answer = gateway.post("/v1/chat/completions", large).await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(answer.json()["error"]["code"], "request_too_large");
+    assert_eq!(
+        gateway.post("/v1/none", "{}").await.status,
+        StatusCode::NOT_FOUND
+    );
+    assert!(gateway.upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn chunks_pass_byte_by_byte_and_usage_is_for_those_who_ask() {
+    let usage = r#"{"id":"c","choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+    let mut pieces = vec![": comment\n\n".to_owned()];
+    pieces.extend(words(&["he", "j"]));
+    pieces.push(chunk(&json!({}), Some("stop")));
+    let plain: Vec<String> = pieces[1..]
+        .iter()
+        .map(|it| it[6..].trim().to_owned())
+        .collect();
+    pieces.push(format!("data: {usage}\n\n"));
+    pieces.push(DONE.to_owned());
+    let gateway = Gateway::answering(Reply::events(pieces, End::Clean)).await;
+    let answer = gateway.chat(&streaming("a")).await;
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("text/event-stream")
+    );
+    assert_eq!(answer.header("x-modelramp-attempts"), "a@up:ok");
+    let mut wanted: Vec<&str> = plain.iter().map(String::as_str).collect();
+    wanted.push("[DONE]");
+    assert_eq!(answer.events(), wanted);
+    let mut body = streaming("a");
+    body["stream_options"] = json!({"include_usage": true, "include_obfuscation": false});
+    let answer = gateway.chat(&body).await;
+    wanted.insert(wanted.len() - 1, usage);
+    assert_eq!(answer.events(), wanted);
+    for request in gateway.upstream.requests() {
+        assert_eq!(request.body["stream_options"]["include_usage"], true);
+    }
+}
+
+#[tokio::test]
+async fn models_and_tasks_are_listed_in_the_callers_dialect() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let list = gateway.get("/v1/models").await.json();
+    let ids: Vec<_> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["id"])
+        .collect();
+    assert_eq!(ids, ["task/chat", "a", "b"]);
+    for path in ["/v1/models/task%2Fchat", "/v1/models/task/chat"] {
+        assert_eq!(gateway.get(path).await.json()["object"], "model");
+    }
+    let none = gateway.get("/v1/models/none").await;
+    assert_eq!(
+        (none.status, &none.json()["error"]["code"]),
+        (StatusCode::NOT_FOUND, &json!("model_not_found"))
+    );
+    let request = gateway
+        .app
+        .http
+        .get(format!("{}/v1/models", gateway.app.base));
+    let request = request.header("x-api-key", &gateway.token);
+    let list = gateway
+        .send(request.header("anthropic-version", "2023-06-01"))
+        .await
+        .json();
+    assert_eq!(list["first_id"], "task/chat");
+    assert_eq!(list["data"][1]["type"], "model");
+}
+
+#[tokio::test]
+async fn embeddings_come_from_one_model_and_as_they_were_asked_for() {
+    let vectors = json!({"data": [{"index": 0, "embedding": [0.5, -1.0]}], "usage": {"prompt_tokens": 4}, "x": 1});
+    let gateway = Gateway::start(move |_, request| match request.body["model"].as_str() {
+        Some("a") => Reply::json(&vectors),
+        _ => Reply::status(500),
+    })
+    .await;
+    let ask = |body: Value| gateway.post("/v1/embeddings", body.to_string());
+    let float = ask(json!({"model": "task/chat", "input": "x"}))
+        .await
+        .json();
+    assert_eq!(float["data"][0]["embedding"], json!([0.5, -1.0]));
+    let base64 = ask(json!({"model": "a", "input": "x", "encoding_format": "base64", "y": 1.0}));
+    assert_eq!(base64.await.json()["data"][0]["embedding"], "AAAAPwAAgL8=");
+    let failed = ask(json!({"model": "b", "input": "x"})).await;
+    assert_eq!(failed.status, StatusCode::BAD_GATEWAY);
+    assert_eq!(failed.header("x-modelramp-attempts"), "b@up:upstream-error");
+    let requests = gateway.upstream.requests();
+    assert_eq!(requests[0].path, "/api/v1/embeddings");
+    assert_eq!(requests[1].body["y"], 1.0);
+}

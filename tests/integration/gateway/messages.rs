@@ -1,0 +1,209 @@
+//! Anthropic's API in front of chat completions.
+
+use super::*;
+
+fn message(content: &Value) -> Value {
+    json!({"model": "task/chat", "max_tokens": 50, "messages": content})
+}
+
+/// The events of a stream, by their names and data, which agree.
+fn named(text: &str) -> Vec<Value> {
+    let events = text.split("\n\n").filter(|event| !event.is_empty());
+    let event = |event: &str| {
+        let (name, data) = event.split_once("\ndata: ").unwrap();
+        let data: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
+        data
+    };
+    events
+        .map(event)
+        .filter(|event| event["type"] != "ping")
+        .collect()
+}
+
+#[tokio::test]
+async fn a_conversation_with_tools_is_translated_both_ways() {
+    let call = json!({"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"x\":1}"}});
+    let reply = json!({
+        "id": "gen-1",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Wait", "reasoning": "hm", "tool_calls": [call]}, "finish_reason": "tool_calls"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "prompt_tokens_details": {"cached_tokens": 4}},
+    });
+    let gateway = Gateway::answering(Reply::json(&reply)).await;
+    let user = json!([{"type": "text", "text": "See"}, {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}]);
+    let tools = json!([{"name": "f", "description": "d", "input_schema": {"type": "object"}}, {"type": "web_search_20250305", "name": "web_search"}]);
+    let mut asked = message(&json!([{"role": "user", "content": user}]));
+    asked["system"] = json!([{"type": "text", "text": "x-anthropic-billing-header: x"}, {"type": "text", "text": "Be brief"}]);
+    asked["tools"] = tools;
+    asked["tool_choice"] = json!({"type": "any", "disable_parallel_tool_use": true});
+    asked["stop_sequences"] = json!(["END"]);
+    asked["unknown"] = json!(1);
+    let answer = gateway
+        .post("/v1/messages?beta=true", asked.to_string())
+        .await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(answer.header("x-modelramp-dropped"), "web_search_20250305");
+    assert_eq!(answer.header("request-id"), answer.header("x-request-id"));
+    let got = answer.json();
+    let kinds: Vec<_> = got["content"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["type"])
+        .collect();
+    assert_eq!(kinds, ["thinking", "text", "tool_use"]);
+    assert_eq!(got["content"][2]["input"], json!({"x": 1}));
+    assert_eq!(got["stop_reason"], "tool_use");
+    assert_eq!(
+        (
+            &got["usage"]["input_tokens"],
+            &got["usage"]["cache_read_input_tokens"]
+        ),
+        (&json!(6), &json!(4))
+    );
+    let sent = &gateway.upstream.requests()[0].body;
+    let tool = json!({"type": "function", "function": {"name": "f", "description": "d", "parameters": {"type": "object"}}});
+    assert_eq!(
+        *sent,
+        json!({
+            "messages": [
+                {"role": "system", "content": "Be brief"},
+                {"role": "user", "content": [{"type": "text", "text": "See"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]},
+            ],
+            "max_tokens": 50, "stop": ["END"], "tools": [tool], "tool_choice": "required",
+            "parallel_tool_calls": false, "model": "a",
+        })
+    );
+    // The next turn: what was thought goes back, and the result before whatever else the user says.
+    let result = json!([{"type": "text", "text": "Go on"}, {"type": "tool_result", "tool_use_id": "c1", "content": [{"type": "text", "text": "no"}], "is_error": true}]);
+    let turns = json!([{"role": "user", "content": "See"}, {"role": "assistant", "content": got["content"]}, {"role": "user", "content": result}]);
+    gateway
+        .post("/v1/messages", message(&turns).to_string())
+        .await;
+    let sent = &gateway.upstream.requests()[1].body["messages"];
+    assert_eq!(sent[1]["reasoning"], "hm");
+    assert_eq!(
+        sent[1]["tool_calls"][0]["function"]["arguments"],
+        "{\"x\":1}"
+    );
+    assert_eq!(
+        sent[2],
+        json!({"role": "tool", "tool_call_id": "c1", "content": "Error: no"})
+    );
+    assert_eq!(sent[3], json!({"role": "user", "content": "Go on"}));
+}
+
+#[tokio::test]
+async fn blocks_of_a_stream_never_overlap() {
+    let call = |index: u8, id: Option<&str>, arguments: &str| {
+        let mut call = json!({"index": index, "function": {"arguments": arguments}});
+        if let Some(id) = id {
+            call["id"] = id.into();
+            call["function"]["name"] = "f".into();
+        }
+        chunk(&json!({"tool_calls": [call]}), None)
+    };
+    let mut pieces = vec![chunk(&json!({"reasoning": "hm"}), None)];
+    pieces.extend(words(&["he", "j"]));
+    pieces.push(call(0, Some("c0"), ""));
+    pieces.push(call(1, Some("c1"), "{"));
+    pieces.push(call(0, None, "{}"));
+    pieces.push(call(1, None, "}"));
+    pieces.push(chunk(&json!({}), Some("tool_calls")));
+    pieces.push(
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}}\n\n".into(),
+    );
+    pieces.push(DONE.into());
+    let gateway = Gateway::answering(Reply::events(pieces, End::Clean)).await;
+    let mut asked = message(&json!([{"role": "user", "content": "hej"}]));
+    asked["stream"] = true.into();
+    asked["tools"] = json!([{"name": "f", "input_schema": {}}]);
+    let answer = gateway.post("/v1/messages", asked.to_string()).await;
+    let events = named(&answer.text);
+    let (mut open, mut blocks) = (None, Vec::new());
+    for event in &events {
+        match event["type"].as_str().unwrap() {
+            "content_block_start" => {
+                assert_eq!(open.replace(event["index"].clone()), None);
+                blocks.push((event["content_block"]["type"].clone(), String::new()));
+            }
+            "content_block_delta" => {
+                assert_eq!(open.as_ref(), Some(&event["index"]));
+                let delta = &event["delta"];
+                let text = ["text", "thinking", "partial_json"]
+                    .iter()
+                    .find_map(|key| delta[key].as_str());
+                blocks.last_mut().unwrap().1 += text.unwrap_or("");
+            }
+            "content_block_stop" => assert_eq!(open.take().as_ref(), Some(&event["index"])),
+            _ => assert_eq!(open, None),
+        }
+    }
+    let block = |kind: &str, text: &str| (json!(kind), text.to_owned());
+    assert_eq!(
+        blocks,
+        [
+            block("thinking", "hm"),
+            block("text", "hej"),
+            block("tool_use", "{}"),
+            block("tool_use", "{}")
+        ]
+    );
+    assert_eq!(events[0]["type"], "message_start");
+    let [.., end, stop] = &events[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (&end["delta"]["stop_reason"], &end["usage"]["input_tokens"]),
+        (&json!("tool_use"), &json!(7))
+    );
+    assert_eq!(stop["type"], "message_stop");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_ends_with_an_error() {
+    let gateway = Gateway::answering(Reply::events(words(&["hej"]), End::Cut)).await;
+    let mut asked = message(&json!([{"role": "user", "content": "hej"}]));
+    asked["stream"] = true.into();
+    let answer = gateway.post("/v1/messages", asked.to_string()).await;
+    let last = named(&answer.text).pop().unwrap();
+    assert_eq!(
+        (&last["type"], &last["error"]["type"]),
+        (&json!("error"), &json!("api_error"))
+    );
+}
+
+#[tokio::test]
+async fn errors_and_counts_are_in_its_words() {
+    let gateway = Gateway::answering(Reply::Http(
+        400,
+        vec![],
+        "{\"error\":\"prompt is too long\"}".into(),
+    ))
+    .await;
+    let asked = message(&json!([{"role": "user", "content": "hej"}]));
+    let answer = gateway.post("/v1/messages", asked.to_string()).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    let got = answer.json();
+    assert_eq!(got["error"]["type"], "invalid_request_error");
+    assert_eq!(
+        got["error"]["message"],
+        "prompt is too long: 8193 tokens > 8192 maximum"
+    );
+    let count = |text: String| {
+        let asked = message(&json!([{"role": "user", "content": text}])).to_string();
+        gateway.post("/v1/messages/count_tokens", asked)
+    };
+    let tokens = |answer: Answer| answer.json()["input_tokens"].as_u64().unwrap();
+    let (short, long) = (
+        tokens(count("hej".into()).await),
+        tokens(count("hej ".repeat(900)).await),
+    );
+    assert!((900..1400).contains(&(long - short)), "{short} {long}");
+    let none = json!({"model": "none", "max_tokens": 1, "messages": [{}]}).to_string();
+    let answer = gateway.post("/v1/messages", none).await;
+    assert_eq!(
+        (answer.status, &answer.json()["error"]["type"]),
+        (StatusCode::NOT_FOUND, &json!("not_found_error"))
+    );
+}
