@@ -13,6 +13,8 @@ mod embeddings;
 mod messages;
 mod models;
 mod refusal;
+mod responses;
+mod sequence;
 mod series;
 mod target;
 mod thinking;
@@ -27,6 +29,7 @@ use axum::{
     routing::{get, post},
 };
 use http::{HeaderMap, StatusCode};
+use serde_json::{Map, Value};
 
 use self::{
     caller::Call,
@@ -64,6 +67,7 @@ pub fn routes(gateway: Gateway) -> Router {
         .route("/v1/embeddings", post(embeddings::answer))
         .route("/v1/messages", post(messages::answer))
         .route("/v1/messages/count_tokens", post(messages::count_tokens))
+        .route("/v1/responses", post(responses::answer))
         .route("/v1/models", get(models::list))
         // A slash of the name may come as `%2F` or as it is.
         .route("/v1/models/{*name}", get(models::retrieve))
@@ -144,4 +148,16 @@ async fn unknown(State(gateway): Shared, request: Request) -> Response {
     );
     let context = gateway.gate.context(&HeaderMap::new()).await;
     Refused::new(refusal, &context).into_response(Dialect::of(parts.uri.path()))
+}
+
+/// The body as values: translating needs them.
+fn values(body: &RawObject) -> Result<Map<String, Value>, Refusal> {
+    serde_json::from_str(&body.to_json())
+        .map_err(|error| Refusal::bad_request(None, format!("The body cannot be read: {error}")))
+}
+
+fn raw(body: &Map<String, Value>) -> Result<RawObject, Refusal> {
+    let json = serde_json::to_vec(body);
+    let raw = json.and_then(|json| RawObject::parse(&json));
+    raw.map_err(|error| Refusal::bad_request(None, error.to_string()))
 }

@@ -8,6 +8,7 @@
 mod attempt;
 pub mod catalog;
 mod gate;
+mod reasoning_state;
 pub mod route;
 mod streaming;
 pub mod told;

@@ -11,7 +11,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderName, HeaderValue, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use self::{events::Events, request::Translated};
 use super::{
@@ -20,7 +20,7 @@ use super::{
     refusal::{Dialect, Refusal},
     target,
 };
-use crate::providers::{ChatRequest, RawObject};
+use crate::providers::ChatRequest;
 
 const PATH: &str = "/v1/messages";
 const COUNT_PATH: &str = "/v1/messages/count_tokens";
@@ -48,7 +48,7 @@ pub(super) async fn answer(State(gateway): Shared, request: Request) -> Response
 async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<Response, Refusal> {
     let (body, held) = gateway.read(body).await?;
     let route = target::route(&gateway.models, &admitted.call, &body)?;
-    let asked = fields(&body)?;
+    let asked = super::values(&body)?;
     drop(body);
     let model = route.models.first();
     let Translated { body, dropped } = request::to_chat(&asked, model.map(|model| &**model))?;
@@ -57,7 +57,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     drop(asked);
     let asked = Asked {
         route,
-        request: ChatRequest::passing_on(raw(&body)?),
+        request: ChatRequest::passing_on(super::raw(&body)?),
         streams,
         writer,
     };
@@ -85,7 +85,7 @@ pub(super) async fn count_tokens(State(gateway): Shared, request: Request) -> Re
     let counted = async {
         let (body, _held) = gateway.read(body).await?;
         target::route(&gateway.models, &admitted.call, &body)?;
-        Ok::<_, Refusal>(request::tokens(&fields(&body)?))
+        Ok::<_, Refusal>(request::tokens(&super::values(&body)?))
     };
     match counted.await {
         Ok(tokens) => {
@@ -104,16 +104,4 @@ pub(super) async fn count_tokens(State(gateway): Shared, request: Request) -> Re
             Refused::new(refusal, &admitted.context).into_response(Dialect::Messages)
         }
     }
-}
-
-/// The body as values: translating needs them.
-fn fields(body: &RawObject) -> Result<Map<String, Value>, Refusal> {
-    serde_json::from_str(&body.to_json())
-        .map_err(|error| Refusal::bad_request(None, format!("The body cannot be read: {error}")))
-}
-
-fn raw(body: &Map<String, Value>) -> Result<RawObject, Refusal> {
-    let json = serde_json::to_vec(body);
-    let raw = json.and_then(|json| RawObject::parse(&json));
-    raw.map_err(|error| Refusal::bad_request(None, error.to_string()))
 }

@@ -159,6 +159,8 @@ pub(super) struct Failed {
     pub(super) kind: FaultKind,
     pub(super) cause: Cause,
     pub(super) retry_after: Option<Duration>,
+    /// Whether the same model is to be asked once more, with a request that was mended.
+    pub(super) again: bool,
 }
 
 /// The longest wait that a provider is granted within a call: whoever called can wait better.
@@ -192,8 +194,12 @@ pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration)
     if failed.is_empty() {
         return if route.is_empty() { Next::Stop } else { now(0) };
     }
+    if let Some(last) = failed.last().filter(|last| last.again) {
+        return now(last.position);
+    }
     // A request that was refused is put to one other model, whatever comes of that.
-    let is_refusal = |one: &Failed| one.kind.may_succeed_elsewhere() == Elsewhere::OneOther;
+    let is_refusal =
+        |one: &Failed| !one.again && one.kind.may_succeed_elsewhere() == Elsewhere::OneOther;
     let refused = failed.iter().position(is_refusal);
     if refused.is_some_and(|first| first + 1 < failed.len()) {
         return Next::Stop;
@@ -261,6 +267,7 @@ mod tests {
             kind,
             cause: Cause::of_kind(kind),
             retry_after: None,
+            again: false,
         }
     }
 

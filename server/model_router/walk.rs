@@ -9,11 +9,12 @@ use super::{
     attempt::{Attempt, Failed, Next, next},
     catalog::Model,
     gate::Place,
+    reasoning_state,
     route::Route,
 };
 use crate::providers::{
     Message, RawObject, Reading,
-    fault::{Elsewhere, Fault, FaultKind},
+    fault::{Cause, Elsewhere, Fault, FaultKind},
     openai_compatible::OpenAiCompatible,
     roles,
 };
@@ -136,7 +137,11 @@ impl<'a> Walk<'a> {
         if fault.kind == FaultKind::Authentication {
             self.tell_of_the_key(&attempt);
         }
-        if fault.kind.may_succeed_elsewhere() == Elsewhere::OneOther && self.refused.is_none() {
+        let again = self.mend(fault);
+        if !again
+            && fault.kind.may_succeed_elsewhere() == Elsewhere::OneOther
+            && self.refused.is_none()
+        {
             self.refused = Some(attempt.refuse(fault));
         } else {
             // Nobody answered the request either: it stays uncounted, and is told first.
@@ -148,7 +153,24 @@ impl<'a> Walk<'a> {
             kind: fault.kind,
             cause: fault.cause,
             retry_after: fault.retry_after,
+            again,
         });
+    }
+
+    /// Whether the same model is to be asked once more, as it misses what it thought earlier, or does not
+    /// know it.
+    fn mend(&mut self, fault: &Fault) -> bool {
+        let is_first = self.failed.iter().all(|failed| !failed.again);
+        if fault.cause != Cause::ReasoningState || !is_first {
+            return false;
+        }
+        let given = self.given.as_ref();
+        let mended = given.and_then(|given| reasoning_state::mended(given, fault));
+        let is_other = mended.is_some();
+        if is_other {
+            self.given = mended;
+        }
+        is_other
     }
 
     /// A model answers: one that refused the same request was wrong to.

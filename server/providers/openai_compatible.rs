@@ -385,10 +385,10 @@ fn timed_out(what: &str) -> Fault {
 fn transport(error: reqwest::Error) -> Fault {
     let (kind, cause) = if error.is_timeout() {
         (FaultKind::Timeout, Cause::TimeoutFirst)
-    } else if error.is_body() || error.is_decode() {
-        (FaultKind::Connection, Cause::Cut)
-    } else {
+    } else if error.is_connect() {
         (FaultKind::Connection, Cause::Unreachable)
+    } else {
+        (FaultKind::Connection, Cause::Cut)
     };
     let detail = format!("{:#}", anyhow::Error::new(error.without_url()));
     Fault::new(kind, detail).because(cause)

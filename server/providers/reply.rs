@@ -191,6 +191,7 @@ fn calls_itself_an_error(json: &RawValue, is_without_choices: bool) -> bool {
     is_error(object)
         || is_error(kind)
         || is_error(status)
+        || text(status).as_deref() == Some("failed")
         || success.is_some_and(|success| success.get() == "false")
         || (is_without_choices
             && told

@@ -2,6 +2,8 @@
 
 mod faults;
 mod messages;
+mod responses;
+mod sdk;
 
 use std::collections::BTreeMap;
 

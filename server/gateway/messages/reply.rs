@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{refusal::Refusal, thinking::Thoughts};
+use super::super::{refusal::Refusal, sequence::text, thinking::Thoughts};
 
 /// The answer of this model, in the name that the caller gave it.
 pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, Refusal> {
@@ -18,7 +18,7 @@ pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, 
             "type": "thinking", "thinking": thoughts.text, "signature": thoughts.pack(model),
         }));
     }
-    let said = text(message);
+    let said = text(message.get("content")) + &text(message.get("refusal"));
     if !said.is_empty() {
         content.push(json!({"type": "text", "text": said}));
     }
@@ -43,19 +43,6 @@ pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, 
         "usage": usage(&whole["usage"]),
     });
     Ok(answer.to_string())
-}
-
-/// What a message says to its reader, a refusal too.
-pub(super) fn text(message: &Map<String, Value>) -> String {
-    let of = |name: &str| match message.get(name) {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => {
-            let texts = parts.iter().filter_map(|part| part["text"].as_str());
-            texts.collect()
-        }
-        _ => String::new(),
-    };
-    of("content") + &of("refusal")
 }
 
 /// Arguments are a text of JSON; no text is no arguments.

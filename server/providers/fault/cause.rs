@@ -131,6 +131,8 @@ impl Cause {
                 return Self::Overloaded;
             }
             FaultKind::ProviderRateLimited if is_accounts_rate(said) => return Self::AccountLimit,
+            // Cloudflare's word for a server that it cannot reach.
+            FaultKind::Timeout if status == Some(522) => return Self::UpstreamError,
             FaultKind::Timeout => return Self::TimeoutUpstream,
             FaultKind::BadRequest
             | FaultKind::Refused
@@ -147,6 +149,7 @@ impl Cause {
                     _ if named(OVERLOADED) || says(OVERLOAD) => Self::Overloaded,
                     (_, Some(503 | 529 | 498)) => Self::Overloaded,
                     (FaultKind::Upstream | FaultKind::InvalidReply, _) => Self::of_kind(kind),
+                    (_, Some(410)) => Self::ModelGone,
                     (_, Some(451)) => Self::PolicyRegion,
                     _ if says(REGION) => Self::PolicyRegion,
                     _ if named(FILTERED) || says(FILTER) || names_reasons(body) => Self::Refused,
@@ -178,6 +181,7 @@ const OVERLOAD: &[&str] = &[
     "overloaded",
     "over capacity",
     "at capacity",
+    "capacity exceeded",
     "no available server",
     "loading model",
     "model is loading",
@@ -186,6 +190,7 @@ const OVERLOAD: &[&str] = &[
 const QUEUES: &[&str] = &[
     "queue is full",
     "queue full",
+    "capacity exceeded",
     "overloaded",
     "too many concurrent",
 ];
@@ -194,6 +199,7 @@ const UNROUTABLE: &[&str] = &[
     "no allowed providers",
     "guardrail",
     "no provider meets",
+    "provider that meets",
 ];
 const REGION: &[&str] = &[
     "country",
@@ -201,6 +207,7 @@ const REGION: &[&str] = &[
     "your region",
     "this region",
     "your location",
+    "location is not supported",
 ];
 const FILTERED: &[&str] = &[
     "content_filter",

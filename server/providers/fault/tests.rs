@@ -552,6 +552,23 @@ fn a_cause_is_finer_than_its_kind() {
         (429, "slow down", Cause::ProviderLimit),
         (400, "Corrupted thought signature.", Cause::ReasoningState),
         (409, "conflict", Cause::UpstreamError),
+        (410, "This model was retired", Cause::ModelGone),
+        (
+            400,
+            "User location is not supported for the API use.",
+            Cause::PolicyRegion,
+        ),
+        (
+            503,
+            "There is no available model provider that meets your routing requirements",
+            Cause::PolicyUnroutable,
+        ),
+        (
+            429,
+            "Service tier capacity exceeded for this model.",
+            Cause::Overloaded,
+        ),
+        (522, "", Cause::UpstreamError),
         (524, "", Cause::TimeoutUpstream),
     ] {
         assert_eq!(cause(status, &says(text)), expected, "{status} {text}");

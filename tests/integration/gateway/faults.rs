@@ -232,3 +232,24 @@ async fn an_answer_that_the_callers_own_limit_cut_to_nothing_is_one() {
     let answer = gateway.chat(&body).await;
     assert_eq!((answer.status, answer.json()), (StatusCode::OK, cut));
 }
+
+#[tokio::test]
+async fn a_model_that_misses_what_it_thought_is_asked_once_more() {
+    let gateway = Gateway::start(|_, request| {
+        let calls = &request.body["messages"][0];
+        if calls.get("reasoning_content").is_some() {
+            return Reply::ok("hej");
+        }
+        let words = "The `reasoning_content` in the thinking mode must be passed back to the API.";
+        error(400, &json!({ "message": words }))
+    })
+    .await;
+    let mut body = asking("a");
+    body["messages"] = json!([{"role": "assistant", "tool_calls": [{"id": "c"}]}, {"role": "tool", "content": "x"}]);
+    let answer = gateway.chat(&body).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(
+        answer.header("x-modelramp-attempts"),
+        "a@up:reasoning-state, a@up:ok"
+    );
+}

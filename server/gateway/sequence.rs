@@ -1,0 +1,233 @@
+//! The chunks of a chat completion as blocks that follow each other and never overlap: what the model
+//! thinks, its text, its refusal, each call of a tool.
+//!
+//! Fragments of a second call that come before the first is over are held back, and so is text that comes
+//! behind a call.
+
+use serde_json::{Map, Value};
+
+use super::{chunks::Chunks, thinking::Thoughts};
+
+/// What one block holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Block {
+    /// What the model thinks.
+    Thinking,
+    /// Its text.
+    Text,
+    /// Why it will not answer.
+    Refusal,
+    /// A call of a tool; its pieces are arguments.
+    Call {
+        /// By which the result names it.
+        id: String,
+        /// The tool.
+        name: String,
+    },
+}
+
+/// What happens next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Step {
+    /// A block begins.
+    Begin(Block),
+    /// More of it; never empty.
+    Piece(String),
+    /// It is over.
+    End,
+}
+
+/// One answer.
+pub(super) struct Sequence {
+    /// Mends the chunks, so that each fragment says which call it belongs to.
+    chunks: Chunks,
+    open: Option<Open>,
+    /// Calls whose block has not begun, and text that came behind a call.
+    waiting: Vec<Waiting>,
+    behind: String,
+    /// All that the model thought.
+    pub(super) thoughts: Thoughts,
+    /// The id of the chat completion.
+    pub(super) id: Value,
+    pub(super) finish_reason: Option<String>,
+    pub(super) has_calls: bool,
+    pub(super) refuses: bool,
+    /// Null where none was told.
+    pub(super) usage: Value,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Open {
+    Thinking,
+    Text,
+    Refusal,
+    /// The call of this number.
+    Call(u64),
+}
+
+struct Waiting {
+    index: u64,
+    block: Block,
+    arguments: String,
+}
+
+impl Default for Sequence {
+    fn default() -> Self {
+        Self {
+            chunks: Chunks::new(true),
+            open: None,
+            waiting: Vec::new(),
+            behind: String::new(),
+            thoughts: Thoughts::default(),
+            id: Value::Null,
+            finish_reason: None,
+            has_calls: false,
+            refuses: false,
+            usage: Value::Null,
+        }
+    }
+}
+
+impl Sequence {
+    /// The steps that a chunk brings.
+    pub(super) fn push(&mut self, raw: String) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let chunk = self.chunks.push(raw);
+        if let Some(chunk) = chunk.and_then(|chunk| serde_json::from_str(&chunk).ok()) {
+            self.read(&chunk, &mut steps);
+        }
+        steps
+    }
+
+    /// What was held back.
+    pub(super) fn finish(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        if let Some(usage) = self.chunks.finish()
+            && let Ok(chunk) = serde_json::from_str(&usage)
+        {
+            self.read(&chunk, &mut steps);
+        }
+        for call in std::mem::take(&mut self.waiting) {
+            self.enter(Open::Call(call.index), call.block, &mut steps);
+            add(call.arguments, &mut steps);
+        }
+        let behind = std::mem::take(&mut self.behind);
+        if !behind.is_empty() {
+            self.enter(Open::Text, Block::Text, &mut steps);
+            add(behind, &mut steps);
+        }
+        self.close(&mut steps);
+        steps
+    }
+
+    fn read(&mut self, chunk: &Value, steps: &mut Vec<Step>) {
+        if self.id.is_null() {
+            self.id = chunk["id"].clone();
+        }
+        if chunk["usage"].is_object() {
+            self.usage = chunk["usage"].clone();
+        }
+        // Where blocks follow each other, one choice is all that can be said.
+        let is_first = |choice: &&Value| choice["index"].as_u64().unwrap_or(0) == 0;
+        let choices = chunk["choices"].as_array();
+        let Some(choice) = choices.and_then(|all| all.iter().find(is_first)) else {
+            return;
+        };
+        if let Some(reason) = choice["finish_reason"].as_str() {
+            self.finish_reason = Some(reason.to_owned());
+        }
+        if let Some(delta) = choice["delta"].as_object() {
+            self.read_delta(delta, steps);
+        }
+    }
+
+    fn read_delta(&mut self, delta: &Map<String, Value>, steps: &mut Vec<Step>) {
+        let thought = self.thoughts.add(delta);
+        let (text, refusal) = (text(delta.get("content")), text(delta.get("refusal")));
+        self.refuses |= !refusal.is_empty();
+        for (piece, open, block) in [
+            (thought, Open::Thinking, Block::Thinking),
+            (text, Open::Text, Block::Text),
+            (refusal, Open::Refusal, Block::Refusal),
+        ] {
+            if piece.is_empty() {
+                continue;
+            }
+            if matches!(self.open, Some(Open::Call(_))) {
+                if open != Open::Thinking {
+                    self.behind += &piece;
+                }
+                continue;
+            }
+            self.enter(open, block, steps);
+            add(piece, steps);
+        }
+        let calls = delta.get("tool_calls").and_then(Value::as_array);
+        for call in calls.into_iter().flatten() {
+            self.fragment(call, steps);
+        }
+    }
+
+    fn fragment(&mut self, call: &Value, steps: &mut Vec<Step>) {
+        self.has_calls = true;
+        let index = call["index"].as_u64().unwrap_or(0);
+        let of = |value: &Value| value.as_str().unwrap_or("").to_owned();
+        let function = &call["function"];
+        let arguments = of(&function["arguments"]);
+        if self.open == Some(Open::Call(index)) {
+            add(arguments, steps);
+            return;
+        }
+        if let Some(waiting) = self.waiting.iter_mut().find(|it| it.index == index) {
+            waiting.arguments += &arguments;
+            return;
+        }
+        let block = Block::Call {
+            id: of(&call["id"]),
+            name: of(&function["name"]),
+        };
+        if matches!(self.open, Some(Open::Call(_))) {
+            self.waiting.push(Waiting {
+                index,
+                block,
+                arguments,
+            });
+            return;
+        }
+        self.enter(Open::Call(index), block, steps);
+        add(arguments, steps);
+    }
+
+    fn enter(&mut self, open: Open, block: Block, steps: &mut Vec<Step>) {
+        if self.open == Some(open) {
+            return;
+        }
+        self.close(steps);
+        self.open = Some(open);
+        steps.push(Step::Begin(block));
+    }
+
+    fn close(&mut self, steps: &mut Vec<Step>) {
+        if self.open.take().is_some() {
+            steps.push(Step::End);
+        }
+    }
+}
+
+fn add(piece: String, steps: &mut Vec<Step>) {
+    if !piece.is_empty() {
+        steps.push(Step::Piece(piece));
+    }
+}
+
+/// A text, or the texts of a list of parts.
+pub(super) fn text(content: Option<&Value>) -> String {
+    match content {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            let texts = parts.iter().filter_map(|part| part["text"].as_str());
+            texts.collect()
+        }
+        _ => String::new(),
+    }
+}

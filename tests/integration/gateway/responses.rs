@@ -1,0 +1,163 @@
+//! OpenAI's Responses API in front of chat completions.
+
+use super::*;
+
+async fn respond(gateway: &Gateway, body: &Value) -> Answer {
+    gateway.post("/v1/responses", body.to_string()).await
+}
+
+fn calling(name: &str, arguments: &str) -> Value {
+    json!({"index": 0, "id": "c1", "type": "function", "function": {"name": name, "arguments": arguments}})
+}
+
+#[tokio::test]
+async fn a_request_as_codex_makes_it_is_translated_both_ways() {
+    let message = json!({"role": "assistant", "content": "Wait", "reasoning": "hm", "tool_calls": [calling("f", "{}")]});
+    let usage = json!({"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}});
+    let reply = json!({"id": "gen", "object": "chat.completion", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}], "usage": usage});
+    let gateway = Gateway::answering(Reply::json(&reply)).await;
+    let tool = |name: &str| json!({"type": "function", "name": name, "parameters": {"type": "object"}, "strict": false});
+    let asked = json!({
+        "model": "task/chat", "store": false, "include": ["reasoning.encrypted_content"], "client_metadata": {"a": "b"},
+        "instructions": "Be brief", "prompt_cache_key": "k", "max_output_tokens": 9, "reasoning": {"effort": "low"},
+        "input": [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "You are"}]}, {"role": "user", "content": "Hi"}],
+        "tools": [tool("exec"), {"type": "namespace", "name": "n", "tools": [tool("f")]}, {"type": "web_search"}],
+    });
+    let answer = respond(&gateway, &asked).await;
+    assert_eq!(answer.header("x-modelramp-dropped"), "web_search");
+    let got = answer.json();
+    assert_eq!(
+        (&got["status"], &got["store"]),
+        (&json!("completed"), &json!(false))
+    );
+    let output = got["output"].as_array().unwrap();
+    let kinds: Vec<_> = output
+        .iter()
+        .map(|item| item["type"].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds, ["reasoning", "message", "function_call"]);
+    assert_eq!(
+        (&output[2]["call_id"], &output[2]["namespace"]),
+        (&json!("c1"), &json!("n"))
+    );
+    assert_eq!(got["usage"]["input_tokens_details"]["cached_tokens"], 2);
+    let sent = &gateway.upstream.requests()[0].body;
+    let function = |name: &str| json!({"type": "function", "function": {"name": name, "parameters": {"type": "object"}, "strict": false}});
+    assert_eq!(
+        *sent,
+        json!({
+            "messages": [{"role": "system", "content": "Be brief"}, {"role": "system", "content": "You are"}, {"role": "user", "content": "Hi"}],
+            "tools": [function("exec"), function("f")], "max_tokens": 9, "reasoning_effort": "low", "prompt_cache_key": "k", "model": "a",
+        })
+    );
+    // The next turn: one assistant's message, with what was thought, and the result behind it.
+    let mut input = vec![json!({"role": "user", "content": "Hi"})];
+    input.extend(output.iter().cloned());
+    input.push(json!({"type": "function_call_output", "call_id": "c1", "output": "rain"}));
+    respond(&gateway, &json!({"model": "task/chat", "input": input})).await;
+    let sent = &gateway.upstream.requests()[1].body["messages"];
+    assert_eq!(
+        *sent,
+        json!([
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Wait", "reasoning": "hm", "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c1", "content": "rain"},
+        ])
+    );
+}
+
+#[tokio::test]
+async fn events_are_named_numbered_and_end_once() {
+    let mut pieces = vec![chunk(&json!({"reasoning": "hm"}), None)];
+    pieces.extend(words(&["he", "j"]));
+    pieces.push(chunk(
+        &json!({"tool_calls": [calling("patch", "{\"input\":\"x\"}")]}),
+        None,
+    ));
+    pieces.push(chunk(&json!({}), Some("tool_calls")));
+    pieces.push(DONE.into());
+    let gateway = Gateway::answering(Reply::events(pieces, End::Clean)).await;
+    let asked = json!({"model": "a", "input": "Hi", "stream": true, "tools": [{"type": "custom", "name": "patch"}]});
+    let answer = respond(&gateway, &asked).await;
+    let events: Vec<Value> = answer
+        .events()
+        .iter()
+        .map(|data| serde_json::from_str(data).unwrap())
+        .collect();
+    let names: Vec<_> = answer
+        .text
+        .lines()
+        .filter_map(|line| line.strip_prefix("event: response."))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "created",
+            "in_progress",
+            "output_item.added",
+            "reasoning_summary_part.added",
+            "reasoning_summary_text.delta",
+            "reasoning_summary_text.done",
+            "reasoning_summary_part.done",
+            "output_item.done",
+            "output_item.added",
+            "content_part.added",
+            "output_text.delta",
+            "output_text.delta",
+            "output_text.done",
+            "content_part.done",
+            "output_item.done",
+            "output_item.added",
+            "custom_tool_call_input.delta",
+            "custom_tool_call_input.done",
+            "output_item.done",
+            "completed",
+        ]
+    );
+    for (number, event) in events.iter().enumerate() {
+        assert_eq!(event["sequence_number"], number);
+        assert_eq!(event["type"], format!("response.{}", names[number]));
+    }
+    let output = &events.last().unwrap()["response"]["output"];
+    assert_eq!(output[1]["content"][0]["text"], "hej");
+    assert_eq!(
+        (&output[2]["type"], &output[2]["input"]),
+        (&json!("custom_tool_call"), &json!("x"))
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_has_failed() {
+    let gateway = Gateway::answering(Reply::events(words(&["hej"]), End::Cut)).await;
+    let answer = respond(
+        &gateway,
+        &json!({"model": "a", "input": "Hi", "stream": true}),
+    )
+    .await;
+    let last: Value = serde_json::from_str(answer.events().last().unwrap()).unwrap();
+    assert_eq!(last["type"], "response.failed");
+    assert_eq!(last["response"]["error"]["code"], "upstream_cut");
+}
+
+#[tokio::test]
+async fn what_needs_a_store_is_refused_by_name() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    for (name, value) in [
+        ("previous_response_id", json!("resp_1")),
+        ("conversation", json!("conv_1")),
+        ("background", json!(true)),
+        ("prompt", json!({"id": "p"})),
+        ("tools", json!([{"type": "web_search"}])),
+    ] {
+        let mut asked = json!({"model": "a", "input": "Hi"});
+        asked[name] = value;
+        let answer = respond(&gateway, &asked).await;
+        let error = &answer.json()["error"];
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{name}");
+        assert_eq!(
+            (&error["code"], &error["param"]),
+            (&json!("unsupported_parameter"), &json!(name))
+        );
+    }
+    assert!(gateway.upstream.requests().is_empty());
+}
