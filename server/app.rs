@@ -18,8 +18,14 @@ pub use self::sessions::{
 use self::{filling::Filling, introduction::destinations, prometheus::Gauges};
 use crate::{
     _core::{
-        auth::Authenticator, call_limits::CallLimits, feature_flags::FeatureFlags, http_client,
-        procedure::Runner, registry::Registry, site::Site, tasks::Tasks,
+        auth::{Authenticator, api_key::ApiKeys},
+        call_limits::CallLimits,
+        feature_flags::FeatureFlags,
+        http_client,
+        procedure::Runner,
+        registry::Registry,
+        site::Site,
+        tasks::Tasks,
     },
     ai_metrics::AiMetrics,
     alerting::Dispatcher,
@@ -252,6 +258,7 @@ impl App {
             models,
             gate: gate.clone(),
             bounds: bounds.clone(),
+            keys: ApiKeys::new(store.clone()),
             limits,
         });
         let documents = schema::Documents::new(

@@ -8,6 +8,7 @@ mod client;
 pub mod demo;
 pub mod drive;
 mod flags;
+mod key;
 mod offline;
 mod rollout;
 pub mod sandbox;
@@ -69,6 +70,8 @@ enum Command {
         #[arg(long, conflicts_with = "ttl")]
         login_link: bool,
     },
+    /// Makes, lists, replaces and ends the keys of programs that call the gateway.
+    Key(key::Arguments),
     /// Ends sessions.
     Sessions(sessions::Arguments),
     /// The kill switch and the live share of a running server.
@@ -173,6 +176,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             token(&config, user, role.map(Role::from), ttl, login_link).await
         }
+        Command::Key(arguments) => key::run(arguments, &load_and_note()?).await,
         Command::Sessions(arguments) => sessions::run(&arguments, &load_and_note()?).await,
         Command::Flags(arguments) => flags::run(arguments, &sources()?).await,
         Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,

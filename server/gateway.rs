@@ -37,7 +37,10 @@ use self::{
     series::Line,
 };
 use crate::{
-    _core::{call_limits::CallLimits, context::Context},
+    _core::{
+        auth::api_key::ApiKeys, call_limits::CallLimits, call_log, context::Context,
+        errors::RpcError,
+    },
     model_router::ModelRouter,
     providers::RawObject,
     transport::{
@@ -54,6 +57,8 @@ pub struct Gateway {
     pub gate: Arc<Gate>,
     /// What clients may take of the server.
     pub bounds: Bounds,
+    /// What programs call with.
+    pub keys: ApiKeys,
     /// How many calls and streams run at once.
     pub limits: CallLimits,
 }
@@ -94,19 +99,46 @@ impl Gateway {
             .gate
             .context(headers.as_ref().unwrap_or(&HeaderMap::new()))
             .await;
-        let refuse = |refusal| Refused::new(refusal, &context);
+        let refuse = |refusal: Refusal| {
+            // Strangers write no more lines than the log takes.
+            call_log::refused(&refusal.to_error(), Some(path), &context.request_id);
+            Refused::new(refusal, &context)
+        };
         if headers.is_err() {
             return Err(refuse(Refusal::two_keys()));
         }
         let admitted = bounds::admit(&parts.extensions, async { context.clone() }).await;
         admitted.map_err(|error| refuse(error.into()))?;
-        let call = Call::new(&context, &parts.headers).map_err(refuse)?;
-        let line = Line::start(path, &context);
+        let call = self
+            .call(headers.as_ref().ok(), &context, &parts.headers)
+            .await;
+        let call = call.map_err(refuse)?;
+        let line = Line::start(path, &context, call.key());
         Ok(Admitted {
             context,
             call,
             line,
         })
+    }
+
+    /// Who calls: a program by its key, or a user.
+    async fn call(
+        &self,
+        named: Option<&HeaderMap>,
+        context: &Context,
+        headers: &HeaderMap,
+    ) -> Result<Call, Refusal> {
+        let Some(key) = named.and_then(caller::key_in) else {
+            return Call::of_user(context, headers);
+        };
+        match self.keys.find(key, context.received_at).await {
+            Ok(Some(key)) => Call::of_key(key, headers),
+            Ok(None) => Err(Refusal::unauthorized()),
+            Err(error) => {
+                tracing::error!(cause = format!("{error:#}"), "keys cannot be looked up");
+                Err(RpcError::overloaded().into())
+            }
+        }
     }
 
     /// Reads the body: a JSON object.

@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod db;
+mod api_keys;
 mod conversations;
 mod events;
 mod failure;

@@ -1,8 +1,9 @@
-//! Who calls: a user, by a session token in `Authorization: Bearer` or `x-api-key`.
+//! Who calls: a program by its key, or a user by a session token, in `Authorization: Bearer` or
+//! `x-api-key`.
 //!
 //! Cookies count for nothing here: a page could make a browser send them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::value::RawValue;
@@ -11,6 +12,7 @@ use super::refusal::Refusal;
 use crate::{
     _core::{
         assignment::Subject,
+        auth::api_key::{ApiKey, ApiKeys},
         caller::{Caller, Role},
         context::Context,
     },
@@ -46,29 +48,55 @@ pub(super) fn credentials(headers: &HeaderMap) -> Result<HeaderMap, TwoKeys> {
     Ok(HeaderMap::from_iter(named))
 }
 
+/// The key of a program, where the caller's headers hold one.
+pub(super) fn key_in(credentials: &HeaderMap) -> Option<&str> {
+    let bearer = credentials.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, key) = bearer.split_once(' ')?;
+    let key = key.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && ApiKeys::is_key(key)).then_some(key)
+}
+
 /// Who calls, and what the headers ask for.
 pub(super) struct Call {
-    user: i64,
-    /// Whether they may call for others.
-    is_admin: bool,
+    who: Who,
     /// Whom the headers name.
     subject: Option<String>,
     /// How long the caller waits.
     pub(super) patience: Duration,
 }
 
+enum Who {
+    /// A user. Admins may call for others.
+    User { id: i64, is_admin: bool },
+    /// A program, which calls for its users.
+    Program(Arc<ApiKey>),
+}
+
 impl Call {
-    pub(super) fn new(context: &Context, headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub(super) fn of_user(context: &Context, headers: &HeaderMap) -> Result<Self, Refusal> {
         let user = match &context.caller {
             Caller::User(user) => user,
             Caller::Anonymous => return Err(Refusal::unauthorized()),
             Caller::Unknown { .. } => {
-                return Err(context
-                    .user()
-                    .err()
-                    .map_or_else(Refusal::unauthorized, Into::into));
+                let error = context.user().err();
+                return Err(error.map_or_else(Refusal::unauthorized, Into::into));
             }
         };
+        let is_admin = user.role == Role::Admin;
+        Self::new(
+            Who::User {
+                id: user.id,
+                is_admin,
+            },
+            headers,
+        )
+    }
+
+    pub(super) fn of_key(key: Arc<ApiKey>, headers: &HeaderMap) -> Result<Self, Refusal> {
+        Self::new(Who::Program(key), headers)
+    }
+
+    fn new(who: Who, headers: &HeaderMap) -> Result<Self, Refusal> {
         let text = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
         let patience = match text(&DEADLINE) {
             None => DEADLINE_MAX,
@@ -82,15 +110,30 @@ impl Call {
             }
         };
         Ok(Self {
-            user: user.id,
-            is_admin: user.role == Role::Admin,
+            who,
             subject: text(&SUBJECT).map(str::to_owned),
             patience,
         })
     }
 
-    /// For whom the variant is decided: whom an admin's request names, else the user that calls. A user
-    /// cannot speak for another.
+    /// The name of the key, for the log.
+    pub(super) fn key(&self) -> Option<&str> {
+        match &self.who {
+            Who::User { .. } => None,
+            Who::Program(key) => Some(&key.name),
+        }
+    }
+
+    /// Whether the caller may ask for a model or a task, by the name that a request gives it.
+    pub(super) fn allows(&self, name: &str) -> bool {
+        match &self.who {
+            Who::User { .. } => true,
+            Who::Program(key) => key.allows(name),
+        }
+    }
+
+    /// For whom the variant is decided: whom a program's or an admin's request names, else the user that
+    /// calls. A user cannot speak for another.
     pub(super) fn subject(&self, body: &RawObject) -> Option<Subject> {
         let named = || {
             let text = |value: Option<&RawValue>| -> Option<String> {
@@ -103,8 +146,13 @@ impl Call {
             let named = named.map(|text| account_in(&text).unwrap_or(text))?;
             (named.len() <= MAX_SUBJECT).then(|| Subject::parse(&named))?
         };
-        let named = self.is_admin.then(named).flatten();
-        named.or_else(|| Subject::user(self.user))
+        match self.who {
+            Who::Program(_) => named(),
+            Who::User { id, is_admin } => {
+                let named = is_admin.then(named).flatten();
+                named.or_else(|| Subject::user(id))
+            }
+        }
     }
 }
 
@@ -156,8 +204,10 @@ mod tests {
     #[test]
     fn admins_name_the_subject_and_users_are_it() {
         let admin = |subject: Option<&str>| Call {
-            user: 7,
-            is_admin: true,
+            who: Who::User {
+                id: 7,
+                is_admin: true,
+            },
             subject: subject.map(str::to_owned),
             patience: DEADLINE_MAX,
         };
@@ -174,7 +224,10 @@ mod tests {
         assert_eq!(of(admin(None), code), opaque("a"));
         assert_eq!(of(admin(None), "{}"), Subject::user(7));
         let user = Call {
-            is_admin: false,
+            who: Who::User {
+                id: 7,
+                is_admin: false,
+            },
             ..admin(Some("h-1"))
         };
         assert_eq!(of(user, named), Subject::user(7));

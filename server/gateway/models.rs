@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Refused, Shared, answer,
+    caller::Call,
     refusal::{Dialect, Refusal},
     target::TASK,
 };
@@ -71,8 +72,9 @@ fn entries(catalog: &Catalog) -> impl Iterator<Item = Entry<'_>> {
 }
 
 pub(super) async fn list(State(gateway): Shared, request: Request) -> Response {
-    answer(&gateway, request, |catalog, dialect| {
+    answer(&gateway, request, |call, catalog, dialect| {
         let data: Vec<Value> = entries(catalog)
+            .filter(|entry| call.allows(&entry.id))
             .map(|entry| entry.to_json(dialect))
             .collect();
         Ok(match dialect {
@@ -92,8 +94,9 @@ pub(super) async fn retrieve(
     Path(name): Path<String>,
     request: Request,
 ) -> Response {
-    answer(&gateway, request, |catalog, dialect| {
-        let entry = entries(catalog).find(|entry| entry.id == name);
+    answer(&gateway, request, |call, catalog, dialect| {
+        let mut entries = entries(catalog).filter(|entry| call.allows(&entry.id));
+        let entry = entries.find(|entry| entry.id == name);
         let entry = entry.ok_or_else(|| Refusal::no_model(&name))?;
         Ok(entry.to_json(dialect))
     })
@@ -104,7 +107,7 @@ pub(super) async fn retrieve(
 async fn answer(
     gateway: &super::Gateway,
     request: Request,
-    of: impl FnOnce(&Catalog, Dialect) -> Result<Value, Refusal>,
+    of: impl FnOnce(&Call, &Catalog, Dialect) -> Result<Value, Refusal>,
 ) -> Response {
     let (parts, _) = request.into_parts();
     let dialect = if parts.headers.contains_key("anthropic-version") {
@@ -116,7 +119,7 @@ async fn answer(
         Ok(admitted) => admitted,
         Err(refused) => return refused.into_response(dialect),
     };
-    match of(gateway.models.catalog(), dialect) {
+    match of(&admitted.call, gateway.models.catalog(), dialect) {
         Ok(json) => {
             admitted.line.finish(None);
             let mut response = Response::new(Body::from(json.to_string()));

@@ -187,6 +187,15 @@ impl Refusal {
         self.code.or(Some("bad_request"))
     }
 
+    /// The same for the log of calls.
+    pub(super) fn to_error(&self) -> RpcError {
+        let status = self.status.as_u16();
+        let mut codes = ErrorCode::ALL.iter();
+        let code = codes.find(|code| code.http_status() == status);
+        let code = code.copied().unwrap_or(ErrorCode::BadRequest);
+        RpcError::new(code, self.message.clone())
+    }
+
     /// Anthropic's status for it.
     fn status_in(&self, dialect: Dialect) -> StatusCode {
         match (dialect, self.code) {

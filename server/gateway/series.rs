@@ -21,15 +21,18 @@ pub(super) struct Line(Option<Open>);
 struct Open {
     path: &'static str,
     user: Option<i64>,
+    /// The name of a program's key.
+    key: Option<String>,
     request_id: Arc<str>,
     started: Instant,
 }
 
 impl Line {
-    pub(super) fn start(path: &'static str, context: &Context) -> Self {
+    pub(super) fn start(path: &'static str, context: &Context, key: Option<&str>) -> Self {
         Self(Some(Open {
             path,
             user: context.caller.presumed().map(|user| user.id),
+            key: key.map(str::to_owned),
             request_id: context.request_id.clone(),
             started: Instant::now(),
         }))
@@ -54,6 +57,7 @@ impl Open {
         let Self {
             path,
             user,
+            key,
             request_id,
             started,
         } = self;
@@ -68,6 +72,6 @@ impl Open {
         let duration = started.elapsed();
         series.count(path, code, duration);
         let duration_us = duration.as_micros() as u64;
-        tracing::info!(target: "call", path, code, duration_us, user, %request_id, "call");
+        tracing::info!(target: "call", path, code, duration_us, user, key, %request_id, "call");
     }
 }

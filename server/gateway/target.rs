@@ -12,7 +12,7 @@ pub(super) const TASK: &str = "task/";
 
 /// The route of a request.
 pub(super) fn route(models: &ModelRouter, call: &Call, body: &RawObject) -> Result<Route, Refusal> {
-    let name = name(body)?;
+    let name = name(call, body)?;
     let subject = call.subject(body);
     let route = match name.strip_prefix(TASK) {
         Some(task) => models.select(task, subject.as_ref(), None),
@@ -27,7 +27,7 @@ pub(super) fn only_model(
     call: &Call,
     body: &RawObject,
 ) -> Result<Route, Refusal> {
-    let name = name(body)?;
+    let name = name(call, body)?;
     let model = match name.strip_prefix(TASK) {
         Some(task) => {
             let task = models.catalog().task(task);
@@ -43,10 +43,15 @@ pub(super) fn only_model(
         .ok_or_else(|| Refusal::no_model(&name))
 }
 
-fn name(body: &RawObject) -> Result<String, Refusal> {
+/// The name in a request. What a key may not ask for is not there for it.
+fn name(call: &Call, body: &RawObject) -> Result<String, Refusal> {
     let name = text(body.get("model")).filter(|name| !name.is_empty());
-    name.ok_or_else(|| {
+    let name = name.ok_or_else(|| {
         let message = "`model` is missing: expected the name of a model, or `task/NAME`";
         Refusal::bad_request(Some("model"), message)
-    })
+    })?;
+    if !call.allows(&name) {
+        return Err(Refusal::no_model(&name));
+    }
+    Ok(name)
 }

@@ -23,10 +23,11 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 16] = [
+const TABLES: [&str; 17] = [
     "ai_events",
     "alert_deliveries",
     "alerts",
+    "api_keys",
     "conversations",
     "ended_sessions",
     "event_rollups",

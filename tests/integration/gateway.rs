@@ -1,6 +1,8 @@
 //! The gateway over HTTP: what reaches a model's server, what comes back, and what is told of faults.
 
 mod faults;
+#[expect(clippy::disallowed_methods, reason = "keys are made and end now")]
+mod keys;
 mod messages;
 mod responses;
 mod sdk;

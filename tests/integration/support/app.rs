@@ -19,6 +19,7 @@ use modelramp::{
     config::{Config, Sources},
     providers::fault::FaultKind,
     recording::{Event, Outcome},
+    storage::Storage,
 };
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -145,6 +146,20 @@ impl TestApp {
             .unwrap();
         }
         pool.close().await;
+    }
+
+    /// The database, once more.
+    pub(crate) async fn storage(&self) -> Storage {
+        Storage::open(&self.database).await.unwrap()
+    }
+
+    /// Whose calls the attempts were that are stored by now.
+    pub(crate) async fn users_of_events(&self) -> Vec<Option<i64>> {
+        let pool = sqlx::SqlitePool::connect(&self.database).await.unwrap();
+        let stored = sqlx::query_scalar("SELECT user_id FROM ai_events ORDER BY seq");
+        let stored = stored.fetch_all(&pool).await.unwrap();
+        pool.close().await;
+        stored
     }
 
     /// How the attempts ended that are stored by now.

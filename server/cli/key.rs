@@ -1,0 +1,147 @@
+//! `modelramp key`: keys of programs that call the gateway.
+
+use std::{io::Write, time::Duration};
+
+use anyhow::Context as _;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use clap::{Args, Subcommand};
+use secrecy::ExposeSecret;
+
+use super::table::Table;
+use crate::{
+    _core::auth::api_key::{ApiKey, ApiKeyStore, Secret},
+    config::Config,
+    storage::Storage,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// They work on the database, so no server needs to run; one that does knows it within a second.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes a key and prints it, alone on the last line. It is shown this once.
+    Create {
+        /// Its name, for people and the log.
+        #[arg(long, value_parser = name)]
+        name: String,
+        /// What it may ask for: a model of the catalog or `task/NAME`; again for more. Without it, everything.
+        #[arg(long = "model", value_name = "NAME")]
+        models: Vec<String>,
+        /// How long it holds, such as `90d`; without it, until it is revoked.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        ttl: Option<Duration>,
+    },
+    /// Lists the keys; their secrets are known to nobody.
+    List,
+    /// Ends a key.
+    Revoke {
+        /// Its name.
+        #[arg(long)]
+        name: String,
+    },
+    /// Gives a key another secret and prints it, alone on the last line.
+    Rotate {
+        /// Its name.
+        #[arg(long)]
+        name: String,
+        /// How long the old secret still holds, such as `24h`.
+        #[arg(long, value_parser = humantime::parse_duration, default_value = "24h")]
+        overlap: Duration,
+    },
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=64).contains(&text.len()) && text.chars().all(is_plain) {
+        return Ok(text.to_owned());
+    }
+    Err("expected 1 to 64 letters, digits, `-`, `_` or `.`".to_owned())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command starts now")]
+pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
+    let url = &config.database.url;
+    Storage::require(url).await?;
+    let storage = Storage::open(url).await?;
+    let done = answer(arguments.command, &storage, Utc::now()).await;
+    storage.close().await;
+    let text = done?;
+    write!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow::Result<String> {
+    match command {
+        Command::Create { name, models, ttl } => {
+            let secret = Secret::new();
+            let key = ApiKey {
+                id: secret.id.clone(),
+                name: name.clone(),
+                models: (!models.is_empty()).then_some(models),
+                created_at: now,
+                expires_at: ttl.map(|ttl| after(now, ttl)).transpose()?,
+                revoked_at: None,
+            };
+            let is_added = keys.add_key(&key, &secret.hash).await?;
+            anyhow::ensure!(
+                is_added,
+                "there is a key `{name}` already; `key rotate` gives it another secret"
+            );
+            let shown = secret.whole.expose_secret();
+            Ok(format!(
+                "the key `{name}`; it is shown this once:\n{shown}\n"
+            ))
+        }
+        Command::List => {
+            let mut table = Table::new(&["name", "id", "made", "until", "may ask for"]);
+            for key in keys.keys().await? {
+                let until = match (key.revoked_at, key.expires_at) {
+                    (Some(time), _) => format!("revoked {}", at(time)),
+                    (None, Some(time)) => at(time),
+                    (None, None) => "it is revoked".to_owned(),
+                };
+                let models = key
+                    .models
+                    .map_or_else(|| "everything".to_owned(), |it| it.join(", "));
+                table.row([key.name, key.id, at(key.created_at), until, models]);
+            }
+            Ok(table.to_string())
+        }
+        Command::Revoke { name } => {
+            let is_revoked = keys.revoke_key(&name, now).await?;
+            anyhow::ensure!(
+                is_revoked,
+                "there is no key `{name}` that holds; `key list` shows all"
+            );
+            Ok(format!("the key `{name}` has ended\n"))
+        }
+        Command::Rotate { name, overlap } => {
+            let secret = Secret::new();
+            let end = after(now, overlap)?;
+            let is_replaced = keys.replace_key(&name, &secret, now, end - now).await?;
+            anyhow::ensure!(
+                is_replaced,
+                "there is no key `{name}` that holds; `key list` shows all"
+            );
+            let (shown, end) = (secret.whole.expose_secret(), at(end));
+            Ok(format!(
+                "the key `{name}`; the old secret holds until {end}; the new one:\n{shown}\n"
+            ))
+        }
+    }
+}
+
+fn after(now: DateTime<Utc>, span: Duration) -> anyhow::Result<DateTime<Utc>> {
+    let end = TimeDelta::from_std(span)
+        .ok()
+        .and_then(|span| now.checked_add_signed(span));
+    end.context("the time is too long")
+}
+
+fn at(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}

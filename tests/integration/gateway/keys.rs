@@ -1,0 +1,144 @@
+//! Keys of programs: what they open, for whom, and until when.
+
+use std::time::{Duration, Instant};
+
+use chrono::{TimeDelta, Utc};
+use modelramp::_core::auth::api_key::{ApiKey, ApiKeyStore, Secret};
+use secrecy::ExposeSecret;
+
+use super::*;
+
+fn key(name: &str, secret: &Secret, models: Option<&[&str]>) -> ApiKey {
+    ApiKey {
+        id: secret.id.clone(),
+        name: name.to_owned(),
+        models: models.map(|models| models.iter().map(|it| (*it).to_owned()).collect()),
+        created_at: Utc::now(),
+        expires_at: None,
+        revoked_at: None,
+    }
+}
+
+impl Gateway {
+    async fn status(&self, secret: &Secret, model: &str) -> u16 {
+        let url = format!("{}/v1/chat/completions", self.app.base);
+        let request = self.app.http.post(url).body(asking(model).to_string());
+        let key = secret.whole.expose_secret();
+        self.send(request.header("x-api-key", key))
+            .await
+            .status
+            .as_u16()
+    }
+
+    /// What was changed counts within a second.
+    async fn soon(&self, secret: &Secret, status: u16) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while self.status(secret, "a").await != status {
+            assert!(Instant::now() < end, "still not {status}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_opens_what_it_names_until_it_ends() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let keys = gateway.app.storage().await;
+    let (open, narrow, late) = (Secret::new(), Secret::new(), Secret::new());
+    assert!(
+        keys.add_key(&key("open", &open, None), &open.hash)
+            .await
+            .unwrap()
+    );
+    assert!(
+        !keys
+            .add_key(&key("open", &narrow, None), &narrow.hash)
+            .await
+            .unwrap()
+    );
+    let allowed = key("narrow", &narrow, Some(&["a"]));
+    assert!(keys.add_key(&allowed, &narrow.hash).await.unwrap());
+    let mut over = key("late", &late, None);
+    over.expires_at = Some(Utc::now() - TimeDelta::seconds(1));
+    assert!(keys.add_key(&over, &late.hash).await.unwrap());
+
+    assert_eq!(gateway.status(&open, "task/chat").await, 200);
+    assert_eq!(gateway.status(&narrow, "a").await, 200);
+    assert_eq!(gateway.status(&narrow, "b").await, 404);
+    assert_eq!(gateway.status(&late, "a").await, 401);
+    assert_eq!(gateway.status(&Secret::new(), "a").await, 401);
+    let request = gateway
+        .app
+        .http
+        .get(format!("{}/v1/models", gateway.app.base));
+    let listed = gateway
+        .send(request.bearer_auth(narrow.whole.expose_secret()))
+        .await
+        .json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    // A key is one of the gateway: procedures know users.
+    let me = gateway
+        .app
+        .http
+        .get(format!("{}/api/trpc/auth.me", gateway.app.base));
+    let me = gateway
+        .send(me.bearer_auth(open.whole.expose_secret()))
+        .await;
+    assert!(!me.text.contains("openId"), "{}", me.text);
+
+    // Another secret: the old one holds a little longer.
+    let (now, newer, newest) = (Utc::now(), Secret::new(), Secret::new());
+    assert!(
+        keys.replace_key("open", &newer, now, TimeDelta::hours(1))
+            .await
+            .unwrap()
+    );
+    assert_eq!(gateway.status(&newer, "a").await, 200);
+    assert_eq!(gateway.status(&open, "a").await, 200);
+    assert!(
+        keys.replace_key("open", &newest, now, TimeDelta::zero())
+            .await
+            .unwrap()
+    );
+    gateway.soon(&open, 401).await;
+    gateway.soon(&newer, 401).await;
+    assert_eq!(gateway.status(&newest, "a").await, 200);
+
+    assert!(keys.revoke_key("open", Utc::now()).await.unwrap());
+    assert!(!keys.revoke_key("open", Utc::now()).await.unwrap());
+    gateway.soon(&newest, 401).await;
+    let all = keys.keys().await.unwrap();
+    let holds: Vec<_> = all
+        .iter()
+        .map(|key| (key.name.as_str(), key.holds_at(Utc::now())))
+        .collect();
+    assert!(holds.contains(&("open", false)) && holds.contains(&("narrow", true)));
+    keys.close().await;
+}
+
+#[tokio::test]
+async fn a_program_names_its_users() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let keys = gateway.app.storage().await;
+    let secret = Secret::new();
+    assert!(
+        keys.add_key(&key("app", &secret, None), &secret.hash)
+            .await
+            .unwrap()
+    );
+    keys.close().await;
+    let url = format!("{}/v1/chat/completions", gateway.app.base);
+    let mut body = asking("task/chat");
+    body["user"] = "5".into();
+    let request = gateway.app.http.post(url).body(body.to_string());
+    gateway
+        .send(request.bearer_auth(secret.whole.expose_secret()))
+        .await;
+    let user = loop {
+        if let Some(user) = gateway.app.users_of_events().await.first() {
+            break *user;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(user, Some(5));
+}
