@@ -145,3 +145,53 @@ async fn the_same_while_paused() {
 async fn the_same_while_waiting_at_a_gate() {
     candidate_fails_while("waiting-at-gate", &plan("1s", "manual"), false).await;
 }
+
+/// One streamed answer to each of 60 users in turn, through the gateway, until it is over.
+async fn stream_to_users(server: &LocalServer, over: &CancellationToken) {
+    let http = reqwest::Client::new();
+    let ask = |number: u32| {
+        let body = json!({
+            "model": "task/chat", "stream": true, "user": format!("u-{}", number % 60),
+            "messages": [{"role": "user", "content": "hej"}],
+        });
+        let request = http.post(format!("{}/v1/chat/completions", server.url));
+        let request = request.bearer_auth(server.admin_token());
+        let sent = request.body(body.to_string()).send();
+        async move { sent.await.unwrap().text().await.unwrap() }
+    };
+    for number in 0.. {
+        let answers = futures::future::join_all((0..4).map(|more| ask(number * 4 + more)));
+        tokio::select! {
+            answers = answers => {
+                // A cut has no clean end, and is told.
+                for answer in answers {
+                    let is_whole = answer.ends_with("data: [DONE]\n\n");
+                    assert_ne!(is_whole, answer.contains("\"error\":{"), "{answer}");
+                }
+            }
+            () = over.cancelled() => return,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_candidate_that_cuts_its_streams_in_the_middle_is_taken_back() {
+    let server = server().await;
+    let over = CancellationToken::new();
+    let story = async {
+        let params = json!({"plan": plan("1h", "automatic"), "reason": "a test"});
+        let started = server.call("rollout.start", params).await.unwrap();
+        let id = started["id"].as_str().unwrap().to_owned();
+        reach(&server, &id, "running", Duration::from_secs(10)).await;
+        while server.requests_to("shiny").await < 50 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let cut = json!({"error_rate": 1, "fault": "cut", "latency_ms": 5});
+        server.set_model("shiny", cut).await;
+        let over_there = reach(&server, &id, "rolled-back", Duration::from_secs(30)).await;
+        over.cancel();
+        over_there
+    };
+    let (rollout, ()) = tokio::join!(story, stream_to_users(&server, &over));
+    assert_eq!(rollout["state"]["name"], "rolled-back");
+}
