@@ -12,7 +12,7 @@ use super::{
     Refused, Shared, answer,
     caller::Call,
     refusal::{Dialect, Refusal},
-    target::TASK,
+    target::{CLAUDE_TASK, TASK},
 };
 use crate::model_router::catalog::{Catalog, Model};
 
@@ -47,9 +47,13 @@ impl<'a> Entry<'a> {
             context,
         } = self;
         match dialect {
-            Dialect::Messages => json!({
-                "type": "model", "id": id, "display_name": id, "created_at": CREATED_TEXT,
-            }),
+            Dialect::Messages => {
+                let task = id.strip_prefix(TASK);
+                let listed = task.map_or_else(|| id.clone(), |task| format!("{CLAUDE_TASK}{task}"));
+                json!({
+                    "type": "model", "id": listed, "display_name": id, "created_at": CREATED_TEXT,
+                })
+            }
             _ => json!({
                 "id": id, "object": "model", "created": CREATED, "owned_by": owner,
                 "context_length": context, "modelramp": {"kind": kind},
@@ -96,7 +100,10 @@ pub(super) async fn retrieve(
 ) -> Response {
     answer(&gateway, request, |call, catalog, dialect| {
         let mut entries = entries(catalog).filter(|entry| call.allows(&entry.id));
-        let entry = entries.find(|entry| entry.id == name);
+        let task = name
+            .strip_prefix(CLAUDE_TASK)
+            .map(|task| format!("{TASK}{task}"));
+        let entry = entries.find(|entry| entry.id == name || task.as_ref() == Some(&entry.id));
         let entry = entry.ok_or_else(|| Refusal::no_model(&name))?;
         Ok(entry.to_json(dialect))
     })

@@ -1,5 +1,6 @@
 //! What a request asks for: `task/NAME` is a task of the catalog, whose route answers, and anything else a
-//! model of the catalog, which answers alone.
+//! model of the catalog, which answers alone. `claude-task-NAME` is `task/NAME` for programs that offer no
+//! model without that word.
 
 use super::{caller::Call, refusal::Refusal};
 use crate::{
@@ -9,10 +10,12 @@ use crate::{
 
 /// What stands before the name of a task.
 pub(super) const TASK: &str = "task/";
+/// The same for Anthropic's programs.
+pub(super) const CLAUDE_TASK: &str = "claude-task-";
 
 /// The route of a request.
 pub(super) fn route(models: &ModelRouter, call: &Call, body: &RawObject) -> Result<Route, Refusal> {
-    let name = name(call, body)?;
+    let name = name(models, call, body)?;
     let subject = call.subject(body);
     let route = match name.strip_prefix(TASK) {
         Some(task) => models.select(task, subject.as_ref(), None),
@@ -27,7 +30,7 @@ pub(super) fn only_model(
     call: &Call,
     body: &RawObject,
 ) -> Result<Route, Refusal> {
-    let name = name(call, body)?;
+    let name = name(models, call, body)?;
     let model = match name.strip_prefix(TASK) {
         Some(task) => {
             let task = models.catalog().task(task);
@@ -44,12 +47,17 @@ pub(super) fn only_model(
 }
 
 /// The name in a request. What a key may not ask for is not there for it.
-fn name(call: &Call, body: &RawObject) -> Result<String, Refusal> {
+fn name(models: &ModelRouter, call: &Call, body: &RawObject) -> Result<String, Refusal> {
     let name = text(body.get("model")).filter(|name| !name.is_empty());
-    let name = name.ok_or_else(|| {
+    let mut name = name.ok_or_else(|| {
         let message = "`model` is missing: expected the name of a model, or `task/NAME`";
         Refusal::bad_request(Some("model"), message)
     })?;
+    if let Some(task) = name.strip_prefix(CLAUDE_TASK)
+        && models.catalog().model(&name).is_none()
+    {
+        name = format!("{TASK}{task}");
+    }
     if !call.allows(&name) {
         return Err(Refusal::no_model(&name));
     }

@@ -282,7 +282,9 @@ async fn models_and_tasks_are_listed_in_the_callers_dialect() {
         .send(request.header("anthropic-version", "2023-06-01"))
         .await
         .json();
-    assert_eq!(list["first_id"], "task/chat");
+    assert_eq!(list["first_id"], "claude-task-chat");
+    let asked = gateway.chat(&asking("claude-task-chat")).await;
+    assert_eq!(asked.header("x-modelramp-variant"), "control");
     assert_eq!(list["data"][1]["type"], "model");
 }
 

@@ -64,7 +64,7 @@ fn a_missing_key_refuses_to_start_outside_development() {
             let error = embedded(key, environment).unwrap_err();
             assert!(
                 error.contains(
-                    "`providers.openrouter.api_key_env` = \"OPENROUTER_API_KEY\", which is not set"
+                    "`providers.openrouter.api_key_env` is `OPENROUTER_API_KEY`, which is not set"
                 ),
                 "{error}"
             );
