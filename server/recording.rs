@@ -1,21 +1,25 @@
-//! The log of this process: any part appends events, and the rollouts' controller takes them out, numbers
-//! them, judges by them and stores them.
+//! The log of this process: any part appends events, and the rollouts' controller freezes them into
+//! batches, gives those their place, judges by them and stores them.
 //!
 //! Appending never waits. Where storing fails for long, events are dropped rather than memory: they are
 //! counted, and the server's log is told.
 
+mod batch;
 pub mod event;
 mod open;
+
+use std::collections::VecDeque;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
+pub use self::batch::{Batch, MOST_IN_BATCH, Ordered};
 pub use self::event::{Attempted, Event, Outcome, Rated};
 use self::open::Open;
 
-/// Events that may wait; about 15 MB.
-const LIMIT: usize = 100_000;
+/// Events that may wait to be stored; about 30 MB.
+const LIMIT: usize = 200_000;
 
 /// Where events are kept beyond the process.
 #[async_trait]
@@ -38,17 +42,28 @@ pub struct Log {
 
 #[derive(Default)]
 struct Waiting {
-    events: Vec<Event>,
+    /// In no batch yet.
+    events: VecDeque<Event>,
+    /// Events in batches that are not known to be stored.
+    frozen: usize,
+    /// The number of the last batch.
+    last_batch: i64,
     /// Events that found no room since the last time.
     dropped: u64,
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        self.events.len() + self.frozen
+    }
 }
 
 impl Log {
     /// Appends an event. Never waits.
     pub fn append(&self, event: Event) {
         let mut waiting = self.waiting.lock();
-        if waiting.events.len() < LIMIT {
-            waiting.events.push(event);
+        if waiting.len() < LIMIT {
+            waiting.events.push_back(event);
         } else {
             waiting.dropped += 1;
         }
@@ -56,22 +71,39 @@ impl Log {
         self.arrival.notify_one();
     }
 
-    /// Takes out the events that were appended since the last time, in order. What was dropped because
-    /// too many were waiting is told to the server's log.
-    pub fn take(&self) -> Vec<Event> {
-        let Waiting { events, dropped } = std::mem::take(&mut *self.waiting.lock());
+    /// Makes a batch of the oldest events that are in none; `None` where there are no such events. What
+    /// was dropped because too many were waiting is told to the server's log.
+    pub fn freeze(&self) -> Option<Batch> {
+        let mut waiting = self.waiting.lock();
+        let dropped = std::mem::take(&mut waiting.dropped);
         if dropped > 0 {
             tracing::error!(dropped, "events were not stored: too many were waiting");
         }
-        events
+        let most = waiting.events.len().min(MOST_IN_BATCH);
+        let events: Vec<_> = waiting.events.drain(..most).collect();
+        if events.is_empty() {
+            return None;
+        }
+        waiting.frozen += events.len();
+        waiting.last_batch += 1;
+        Some(Batch {
+            number: waiting.last_batch,
+            events: events.into(),
+        })
     }
 
-    /// Events that wait to be taken out.
+    /// Notes that so many events of batches are stored.
+    pub fn stored(&self, events: usize) {
+        let mut waiting = self.waiting.lock();
+        waiting.frozen = waiting.frozen.saturating_sub(events);
+    }
+
+    /// Events that are not known to be stored.
     pub fn waiting(&self) -> usize {
-        self.waiting.lock().events.len()
+        self.waiting.lock().len()
     }
 
-    /// Resolves when an event waits to be taken out.
+    /// Resolves when an event was appended since the last time.
     pub async fn appended(&self) {
         self.arrival.notified().await;
     }
@@ -107,7 +139,33 @@ mod tests {
             log.append(event(at_ms, "m", 1.0));
         }
         assert_eq!((log.waiting(), log.waiting.lock().dropped), (LIMIT, 1));
-        assert_eq!(log.take().first().map(|it| it.at_ms), Some(0));
-        assert_eq!((log.waiting(), log.waiting.lock().dropped), (0, 0));
+        let first = log.freeze().unwrap();
+        assert_eq!((first.number, first.events[0].at_ms), (1, 0));
+        assert_eq!(log.waiting.lock().dropped, 0);
+        // What is not stored yet takes room still.
+        log.append(event(0, "m", 1.0));
+        assert_eq!((log.waiting(), log.waiting.lock().dropped), (LIMIT, 1));
+        log.stored(first.events.len());
+        assert_eq!(log.waiting(), LIMIT - MOST_IN_BATCH);
+    }
+
+    #[test]
+    fn batches_are_numbered_and_hold_each_event_once() {
+        let log = Log::default();
+        let most = MOST_IN_BATCH as i64;
+        for at_ms in 0..2 * most + 1 {
+            log.append(event(at_ms, "m", 1.0));
+        }
+        let batches: Vec<_> = std::iter::from_fn(|| log.freeze()).collect();
+        let told: Vec<_> = batches
+            .iter()
+            .map(|it| (it.number, it.events.len()))
+            .collect();
+        assert_eq!(told, [(1, MOST_IN_BATCH), (2, MOST_IN_BATCH), (3, 1)]);
+        let times = batches
+            .iter()
+            .flat_map(|it| it.events.iter().map(|e| e.at_ms));
+        assert!(times.eq(0..2 * most + 1));
+        assert!(log.freeze().is_none());
     }
 }

@@ -176,7 +176,7 @@ impl Controller {
                 break;
             }
             if attempt == LAST_ATTEMPTS {
-                let lost = self.inner.lock().pending.len();
+                let lost = self.log.waiting();
                 tracing::error!(lost, "events could not be stored before the stop");
             }
             sleep(LAST_ATTEMPTS_PAUSE).await;

@@ -10,7 +10,11 @@ use super::{
     record::{Action, Damaged, Record, Standing},
     status::Status,
 };
-use crate::{_core::actor::Actor, alerting::Alert, recording::Event};
+use crate::{
+    _core::actor::Actor,
+    alerting::Alert,
+    recording::{Event, Ordered},
+};
 
 /// A rollout as it is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,10 +84,19 @@ pub struct AuditRow {
 /// All that one tick changes, written together or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
-    /// Events that are not stored yet, in the order of recording, numbered by [`Event::seq`].
-    pub events: Vec<Event>,
+    /// Where the log ends before this: the number of its last event.
+    pub head: i64,
+    /// Batches that are not stored yet, in their order.
+    pub batches: Vec<Ordered>,
     /// Rollouts whose evidence or status moved.
     pub rollouts: Vec<RolloutChange>,
+}
+
+impl Commit {
+    /// Where the log ends after this.
+    pub fn new_head(&self) -> i64 {
+        self.batches.last().map_or(self.head, Ordered::last_seq)
+    }
 }
 
 /// What happened to one rollout.

@@ -167,9 +167,11 @@ impl RolloutStore for Storage {
         if !lease::check(&mut transaction, fence).await.map_err(store)? {
             return Err(CommitError::Fenced);
         }
-        events::insert(&mut transaction, &commit.events)
-            .await
-            .map_err(CommitError::Store)?;
+        for batch in &commit.batches {
+            events::insert(&mut transaction, batch.events())
+                .await
+                .map_err(CommitError::Store)?;
+        }
         for change in &commit.rollouts {
             apply(&mut transaction, change).await?;
         }
@@ -337,7 +339,8 @@ mod tests {
 
     fn commit(version: i64) -> Commit {
         Commit {
-            events: Vec::new(),
+            head: 0,
+            batches: Vec::new(),
             rollouts: vec![RolloutChange {
                 rollout: StoredRollout {
                     id: "r".into(),

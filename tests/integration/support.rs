@@ -4,6 +4,7 @@ pub(crate) mod app;
 pub(crate) mod conformance;
 #[expect(clippy::disallowed_methods, reason = "it runs in real time")]
 pub(crate) mod local_server;
+pub(crate) mod log;
 pub(crate) mod packages;
 pub(crate) mod postgres;
 #[expect(clippy::disallowed_methods, reason = "it runs in real time")]

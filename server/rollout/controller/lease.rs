@@ -46,9 +46,9 @@ impl Controller {
             }
         }
         if writer.in_doubt {
-            let (stored, last_seq) = memory::read(&*self.store).await?;
+            let stored = memory::read(&*self.store).await?;
             let mut inner = self.inner.lock();
-            inner.merge(stored, last_seq, is_new, now, &self.world);
+            inner.merge(stored, is_new, &self.log, now, &self.world);
             self.publish(&inner);
             writer.in_doubt = false;
         }

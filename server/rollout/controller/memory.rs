@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::World;
 use crate::{
-    recording::{Event, Log},
+    recording::{Log, Ordered},
     rollout::{
         rollout::Rollout,
         status::{Moment, Status},
@@ -12,8 +12,6 @@ use crate::{
     },
 };
 
-/// Events that may wait for a store that fails; about 15 MB. More wait in the [`Log`].
-const PENDING_LIMIT: usize = 100_000;
 /// Events that are read at once to catch up.
 const PAGE: usize = 10_000;
 
@@ -22,10 +20,10 @@ const PAGE: usize = 10_000;
 pub(super) struct Memory {
     /// The newest first: live ones, and those whose end still decides what is served.
     pub(super) rollouts: Vec<Rollout>,
-    /// Numbered, folded, and not yet stored; in order.
-    pub(super) pending: Vec<Event>,
-    /// The last number given.
-    pub(super) last_seq: i64,
+    /// In their place, folded, and not yet stored; in order.
+    pub(super) pending: Vec<Ordered>,
+    /// The number of the last event that is stored.
+    pub(super) head: i64,
     /// Whether this process is the one that gives numbers.
     pub(super) is_numbering: bool,
     pub(super) last_tick: Option<Moment>,
@@ -75,39 +73,57 @@ impl Memory {
         });
     }
 
-    /// Takes up what was recorded: numbers it and folds it.
+    /// The last number given.
+    pub(super) fn last_seq(&self) -> i64 {
+        self.pending.last().map_or(self.head, Ordered::last_seq)
+    }
+
+    /// Takes up what was recorded: gives it its place and folds it.
     pub(super) fn gather(&mut self, log: &Log) {
-        if self.pending.len() < PENDING_LIMIT {
-            for mut event in log.take() {
-                self.last_seq += 1;
-                event.seq = self.last_seq;
+        while let Some(batch) = log.freeze() {
+            let batch = Ordered::after(self.last_seq(), batch);
+            for event in batch.events() {
                 for rollout in &mut self.rollouts {
-                    rollout.fold(&event);
+                    rollout.fold(event);
                 }
-                self.pending.push(event);
             }
+            self.pending.push(batch);
         }
     }
 
+    /// Folds what is not stored into a rollout that may not hold it.
+    pub(super) fn fold_pending(&self, rollout: &mut Rollout) {
+        for event in self.pending.iter().flat_map(Ordered::events) {
+            rollout.fold(event);
+        }
+    }
+
+    /// Forgets the batches that are stored, up to this event.
+    pub(super) fn forget(&mut self, head: i64, log: &Log) {
+        let stored = self.pending.partition_point(|it| it.last_seq() <= head);
+        let stored = self.pending.drain(..stored);
+        log.stored(stored.map(|it| it.events().len()).sum());
+        self.head = self.head.max(head);
+    }
+
     /// Puts memory right after a write in doubt, or (`is_new`) when this process begins to write.
-    /// `stored` is what the store has, caught up with its own log; `last_seq` its last event.
+    /// `stored` is what the store has, caught up with its own log.
     pub(super) fn merge(
         &mut self,
         mut stored: Self,
-        last_seq: i64,
         is_new: bool,
+        log: &Log,
         now: Moment,
         world: &World,
     ) {
         if is_new {
-            self.last_seq = last_seq;
-            for event in &mut self.pending {
-                self.last_seq += 1;
-                event.seq = self.last_seq;
+            self.head = stored.head;
+            for batch in std::mem::take(&mut self.pending) {
+                let batch = Ordered::after(self.last_seq(), batch.into_batch());
+                self.pending.push(batch);
             }
         } else {
-            self.pending.retain(|event| event.seq > last_seq);
-            self.last_seq = self.last_seq.max(last_seq);
+            self.forget(stored.head, log);
         }
         self.is_numbering = true;
         for new in &mut stored.rollouts {
@@ -129,9 +145,7 @@ impl Memory {
                     *new = old;
                 }
                 old => {
-                    for event in &self.pending {
-                        new.fold(event);
-                    }
+                    self.fold_pending(new);
                     if let Some(old) = old.filter(|old| !old.owed.is_empty()) {
                         new.lower_again(&old, now, world);
                     }
@@ -143,9 +157,12 @@ impl Memory {
 }
 
 /// Reads the rollouts, and folds what their evidence has not seen.
-pub(super) async fn read(store: &dyn RolloutStore) -> anyhow::Result<(Memory, i64)> {
-    let last_seq = store.last_event().await?;
-    let mut memory = Memory::load(store).await?;
+pub(super) async fn read(store: &dyn RolloutStore) -> anyhow::Result<Memory> {
+    let head = store.last_event().await?;
+    let mut memory = Memory {
+        head,
+        ..Memory::load(store).await?
+    };
     for rollout in memory
         .rollouts
         .iter_mut()
@@ -161,9 +178,9 @@ pub(super) async fn read(store: &dyn RolloutStore) -> anyhow::Result<(Memory, i6
                 break;
             }
         }
-        rollout.cursor = rollout.cursor.max(last_seq);
+        rollout.cursor = rollout.cursor.max(head);
     }
-    Ok((memory, last_seq))
+    Ok(memory)
 }
 
 /// Tasks that newer rollouts decide about.

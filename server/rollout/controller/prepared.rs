@@ -9,8 +9,6 @@ use crate::{
 /// A write that has been put together.
 pub(super) struct Prepared {
     pub(super) commit: Commit,
-    /// The last event in it.
-    pub(super) through: i64,
     pub(super) written: Vec<Written>,
     /// Changes that come into force when they are written.
     pub(super) transitions: Vec<Transition>,
@@ -38,10 +36,10 @@ impl Memory {
     pub(super) fn prepare(&mut self, intent: Intent, now: Moment, world: &World) -> Prepared {
         let mut prepared = Prepared {
             commit: Commit {
-                events: self.pending.clone(),
+                head: self.head,
+                batches: self.pending.clone(),
                 rollouts: Vec::new(),
             },
-            through: self.last_seq,
             written: Vec::new(),
             transitions: Vec::new(),
         };

@@ -226,7 +226,7 @@ impl Controller {
             salt,
             strata,
             models: self.known.models_of(&plan),
-            cursor: self.inner.lock().last_seq,
+            cursor: self.inner.lock().last_seq(),
             plan,
         })
     }

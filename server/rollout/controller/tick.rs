@@ -138,7 +138,7 @@ impl Controller {
         now: Moment,
     ) -> Result<(), CommitError> {
         let fence = writer.fence.ok_or(CommitError::Fenced)?;
-        if prepared.commit.events.is_empty() && prepared.commit.rollouts.is_empty() {
+        if prepared.commit.batches.is_empty() && prepared.commit.rollouts.is_empty() {
             return Ok(());
         }
         match self.store.commit(fence, &prepared.commit).await {
@@ -167,7 +167,7 @@ impl Controller {
     /// After a write: forgets what is stored, opens what was closed, and brings changes into force.
     fn adopt(&self, prepared: Prepared, now: Moment) {
         let mut inner = self.inner.lock();
-        inner.pending.retain(|event| event.seq > prepared.through);
+        inner.forget(prepared.commit.new_head(), &self.log);
         let mut is_opened = false;
         for Written { id, owed, alerts } in &prepared.written {
             if let Some(rollout) = inner.get_mut(id) {
@@ -186,9 +186,7 @@ impl Controller {
             let mut new = transition.rollout;
             new.stored_at = Some(now);
             new.is_urgent = false;
-            for event in &inner.pending {
-                new.fold(event);
-            }
+            inner.fold_pending(&mut new);
             match inner.get_mut(&id) {
                 Some(old) => {
                     new.alerts = std::mem::take(&mut old.alerts);

@@ -14,6 +14,7 @@ use modelramp::{
 use serde_json::json;
 
 use super::app::{App, app, at};
+use crate::support::log::taken;
 
 /// An application with a conversation: message 1 and its answer, 2.
 async fn answered() -> App {
@@ -29,7 +30,7 @@ async fn the_first_rating_of_an_answer_is_told_with_its_origin() {
     let input = json!({"messageId": 2, "verdict": "bad"});
     let kept = app.call("rateMessage", input).await.unwrap();
     assert_eq!(kept, json!({"success": true}));
-    let told = app.log.take();
+    let told = taken(&app.log);
     let [rated] = &*told else {
         panic!("{told:?}");
     };
@@ -45,7 +46,7 @@ async fn the_first_rating_of_an_answer_is_told_with_its_origin() {
         app.call("rateMessage", input).await.unwrap();
     }
     assert!(
-        app.log.take().is_empty(),
+        taken(&app.log).is_empty(),
         "one person who clicks often counts once"
     );
 }
@@ -72,7 +73,7 @@ async fn only_answers_in_ones_own_conversations_are_rated() {
     let input = json!({"messageId": 2, "verdict": "so-so"});
     let error = app.call("rateMessage", input).await.unwrap_err();
     assert_eq!(error.code, ErrorCode::BadRequest);
-    assert!(app.log.take().is_empty());
+    assert!(taken(&app.log).is_empty());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use modelramp::{
         controller::{Controller, Parts, Wishes, World},
         plan::{Known, Library},
         rollout::{self, CommandKind},
-        store::{Commit, RolloutStore},
+        store::RolloutStore,
     },
     storage::{Storage, StorageError},
 };
@@ -23,7 +23,7 @@ use super::{
     contents::event,
     database::Database,
     migrations::first_release,
-    rollouts::{ROLLOUT, change, rollout, writer},
+    rollouts::{Book, ROLLOUT, change, rollout, writer},
     text, url,
 };
 
@@ -37,10 +37,7 @@ on_both!(
 async fn reading_goes_on_beside_a_server_and_writing_is_refused(database: Database) {
     let server = &database.storage;
     let fence = writer(server).await;
-    let commit = |version| Commit {
-        events: Vec::new(),
-        rollouts: vec![change(version)],
-    };
+    let commit = |version| Book::default().commit([], vec![change(version)]);
     server.commit(fence, &commit(1)).await.unwrap();
 
     // SQLite lets one write at a time; this one does not end.

@@ -4,7 +4,7 @@ use modelramp::{
     _core::{actor::Actor, assignment::Variant, units::Percent},
     alerting::{Alert, AlertKind, Outbox, Severity},
     providers::fault::FaultKind,
-    recording::{Event, EventStore, Outcome},
+    recording::{Batch, Event, EventStore, MOST_IN_BATCH, Ordered, Outcome},
     rollout::{
         observation::Step,
         record::{Action, Record, Standing},
@@ -117,6 +117,41 @@ pub(super) fn change(version: i64) -> RolloutChange {
     }
 }
 
+/// What a process that writes knows of the log.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Book {
+    head: i64,
+    last_batch: i64,
+}
+
+impl Book {
+    /// The next commit.
+    pub(super) fn commit(
+        &mut self,
+        events: impl IntoIterator<Item = Event>,
+        rollouts: Vec<RolloutChange>,
+    ) -> Commit {
+        let mut commit = Commit {
+            head: self.head,
+            batches: Vec::new(),
+            rollouts,
+        };
+        let events: Vec<_> = events.into_iter().collect();
+        for events in events.chunks(MOST_IN_BATCH) {
+            self.last_batch += 1;
+            let batch = Batch {
+                number: self.last_batch,
+                events: events.into(),
+            };
+            commit
+                .batches
+                .push(Ordered::after(commit.new_head(), batch));
+        }
+        self.head = commit.new_head();
+        commit
+    }
+}
+
 pub(super) async fn writer(storage: &Storage) -> Fence {
     storage.acquire("a", at(0)).await.unwrap().unwrap()
 }
@@ -139,10 +174,8 @@ async fn a_commit_is_read_back_as_it_was(database: Database) {
     let fence = writer(storage).await;
     assert_eq!(storage.last_event().await.unwrap(), 0);
     let events: Vec<_> = (1..=1_203).map(numbered).collect();
-    let commit = Commit {
-        events: events.clone(),
-        rollouts: vec![change(1)],
-    };
+    let mut book = Book::default();
+    let commit = book.commit(events.clone(), vec![change(1)]);
     storage.commit(fence, &commit).await.unwrap();
 
     assert_eq!(storage.statuses().await.unwrap(), [status(&rollout(1))]);
@@ -166,10 +199,7 @@ async fn a_commit_is_read_back_as_it_was(database: Database) {
     moved.rollout.cursor = 9;
     let mut ended = change(2);
     ended.rollout.is_live = false;
-    let commit = Commit {
-        events: Vec::new(),
-        rollouts: vec![moved, ended.clone()],
-    };
+    let commit = book.commit([], vec![moved, ended.clone()]);
     storage.commit(fence, &commit).await.unwrap();
     assert_eq!(
         storage.rollout(ROLLOUT).await.unwrap(),
@@ -185,20 +215,15 @@ async fn a_commit_is_read_back_as_it_was(database: Database) {
 async fn a_commit_based_on_an_old_version_changes_nothing(database: Database) {
     let storage = &database.storage;
     let fence = writer(storage).await;
+    let mut book = Book::default();
     for version in [1, 2] {
-        let commit = Commit {
-            events: vec![numbered(version)],
-            rollouts: vec![change(version)],
-        };
+        let commit = book.commit([numbered(version)], vec![change(version)]);
         storage.commit(fence, &commit).await.unwrap();
     }
     for based_on in [None, Some(1), Some(7)] {
         let mut stale = change(3);
         stale.based_on = based_on;
-        let commit = Commit {
-            events: vec![numbered(3)],
-            rollouts: vec![stale],
-        };
+        let commit = book.clone().commit([numbered(3)], vec![stale]);
         let error = storage.commit(fence, &commit).await.unwrap_err();
         assert!(
             matches!(&error, CommitError::Stale { rollout_id, current: 2, .. } if rollout_id == ROLLOUT),
@@ -213,11 +238,9 @@ async fn a_commit_based_on_an_old_version_changes_nothing(database: Database) {
 async fn a_commit_that_is_repeated_changes_nothing(database: Database) {
     let storage = &database.storage;
     let fence = writer(storage).await;
+    let mut book = Book::default();
     for version in [1, 2] {
-        let commit = Commit {
-            events: (1..=600 * version).map(numbered).collect(),
-            rollouts: vec![change(version)],
-        };
+        let commit = book.commit((1..=600).map(numbered), vec![change(version)]);
         for _ in 0..2 {
             storage.commit(fence, &commit).await.unwrap();
         }
@@ -253,10 +276,7 @@ async fn a_replaced_writer_is_refused(database: Database) {
     assert!(new.0 > old.0);
     if !database.is_sqlite() {
         assert!(!first.renew(old, at(16)).await.unwrap());
-        let commit = Commit {
-            events: vec![numbered(1)],
-            rollouts: vec![change(1)],
-        };
+        let commit = Book::default().commit([numbered(1)], vec![change(1)]);
         let refused = first.commit(old, &commit).await;
         assert!(matches!(refused, Err(CommitError::Fenced)));
         // Nor does it give away what is no longer its own.
@@ -279,19 +299,14 @@ async fn a_clean_stop_frees_the_lease_at_once(database: Database) {
 async fn a_commit_that_fails_half_way_leaves_nothing(database: Database) {
     let storage = &database.storage;
     let fence = writer(storage).await;
-    let good = Commit {
-        events: vec![numbered(1)],
-        rollouts: vec![change(1)],
-    };
+    let mut book = Book::default();
+    let good = book.commit([numbered(1)], vec![change(1)]);
     storage.commit(fence, &good).await.unwrap();
     // Refused after events, rollout, audit and an alert were written.
     let mut other = change(2);
     other.rollout.id = "other".into();
     other.based_on = None;
-    let commit = Commit {
-        events: (2..=700).map(numbered).collect(),
-        rollouts: vec![change(2), other],
-    };
+    let commit = book.commit((2..=700).map(numbered), vec![change(2), other]);
     let error = storage.commit(fence, &commit).await.unwrap_err();
     assert!(matches!(error, CommitError::Store(_)), "{error}");
     assert_eq!(storage.last_event().await.unwrap(), 1);
@@ -323,13 +338,9 @@ async fn a_lost_connection_loses_a_commit_whole() {
     };
     let commits = async {
         let mut failures = 0;
+        let mut book = Book::default();
         for version in 1..=40 {
-            let commit = Commit {
-                events: (version * 1_000..version * 1_000 + 900)
-                    .map(numbered)
-                    .collect(),
-                rollouts: vec![change(version)],
-            };
+            let commit = book.commit((1..=900).map(numbered), vec![change(version)]);
             // As the controller does: the same commit until it is taken.
             while let Err(error) = storage.commit(fence, &commit).await {
                 assert!(matches!(error, CommitError::Store(_)), "{error}");
@@ -349,10 +360,7 @@ async fn a_lost_connection_loses_a_commit_whole() {
 async fn the_audit_is_only_added_to(database: Database) {
     let storage = &database.storage;
     let fence = writer(storage).await;
-    let commit = Commit {
-        events: Vec::new(),
-        rollouts: vec![change(1)],
-    };
+    let commit = Book::default().commit([], vec![change(1)]);
     storage.commit(fence, &commit).await.unwrap();
     for sql in [
         "UPDATE rollout_audit SET reason = 'another'",
@@ -376,31 +384,27 @@ async fn subjects_are_counted_with_their_requests_and_errors(database: Database)
     };
     let timeout = Outcome::Fault(FaultKind::Timeout);
     let clients = Outcome::Fault(FaultKind::BadRequest);
-    let commit = Commit {
-        events: vec![
-            of(1, u64::MAX, timeout),
-            of(2, u64::MAX, Outcome::Success),
-            of(3, u64::MAX, timeout),
-            of(4, u64::MAX, Outcome::Fault(FaultKind::Upstream)),
-            of(5, 1, clients),
-            of(6, 2, Outcome::Cancelled),
-            // A fallback.
-            Event {
-                position: 1,
-                ..of(7, 3, timeout)
-            },
-            // At the end, which is not in.
-            of(8, u64::MAX, timeout),
-            // Of the first release: only the user is known.
-            Event {
-                subject: None,
-                ..of(4, 0, timeout)
-            },
-        ],
-        rollouts: Vec::new(),
-    };
-    let mut commit = commit;
-    commit.events[8].seq = 9;
+    let events = [
+        of(1, u64::MAX, timeout),
+        of(2, u64::MAX, Outcome::Success),
+        of(3, u64::MAX, timeout),
+        of(4, u64::MAX, Outcome::Fault(FaultKind::Upstream)),
+        of(5, 1, clients),
+        of(6, 2, Outcome::Cancelled),
+        // A fallback.
+        Event {
+            position: 1,
+            ..of(7, 3, timeout)
+        },
+        // At the end, which is not in.
+        of(8, u64::MAX, timeout),
+        // Of the first release: only the user is known.
+        Event {
+            subject: None,
+            ..of(4, 0, timeout)
+        },
+    ];
+    let commit = Book::default().commit(events, Vec::new());
     storage.commit(fence, &commit).await.unwrap();
     let user = modelramp::_core::assignment::Subject::User(7).key();
     let mut expected = vec![(u64::MAX, 4, 3), (1, 0, 0), (2, 0, 0), (user, 1, 1)];
@@ -423,10 +427,7 @@ async fn events_of_a_rollout_are_paged_by_number(database: Database) {
         at_ms: 100 - seq,
         ..numbered(seq)
     });
-    let commit = Commit {
-        events: events.collect(),
-        rollouts: Vec::new(),
-    };
+    let commit = Book::default().commit(events, Vec::new());
     storage.commit(fence, &commit).await.unwrap();
     let page = storage.events_of(ROLLOUT, 0, 4).await.unwrap();
     assert_eq!(seqs(&page), [2, 4, 6, 8]);

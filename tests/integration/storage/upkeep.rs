@@ -5,7 +5,7 @@ use modelramp::{
     _core::assignment::Variant,
     providers::fault::FaultKind,
     recording::{Event, EventStore, Outcome},
-    rollout::store::{Commit, RolloutStore},
+    rollout::store::RolloutStore,
     storage::{ROLLOUT_RETENTION, Upkeep},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use super::{
     contents::event,
     database::Database,
-    rollouts::{ROLLOUT, change, writer},
+    rollouts::{Book, ROLLOUT, change, writer},
 };
 
 on_both!(
@@ -110,15 +110,14 @@ async fn events_of_a_rollout_stay_until_long_after_its_end(database: Database) {
         rollout: Some(ROLLOUT.into()),
         ..numbered(seq, DAY_MS)
     };
-    let commit = Commit {
-        events: vec![
-            numbered(1, DAY_MS),
-            of_rollout(2),
-            of_rollout(3),
-            numbered(4, 2 * DAY_MS),
-        ],
-        rollouts: vec![change(1)],
-    };
+    let mut book = Book::default();
+    let events = [
+        numbered(1, DAY_MS),
+        of_rollout(2),
+        of_rollout(3),
+        numbered(4, 2 * DAY_MS),
+    ];
+    let commit = book.commit(events, vec![change(1)]);
     storage.commit(fence, &commit).await.unwrap();
     let seqs = async || -> Vec<i64> {
         let events = storage.since(0).await.unwrap();
@@ -131,10 +130,7 @@ async fn events_of_a_rollout_stay_until_long_after_its_end(database: Database) {
     let mut ended = change(2);
     ended.rollout.is_live = false;
     ended.audit.as_mut().unwrap().at = day(2_000);
-    let commit = Commit {
-        events: Vec::new(),
-        rollouts: vec![ended],
-    };
+    let commit = book.commit([], vec![ended]);
     storage.commit(fence, &commit).await.unwrap();
     let last = day(2_000) + ROLLOUT_RETENTION;
     storage.prune(FORTNIGHT, last).await.unwrap();
@@ -220,10 +216,7 @@ async fn a_year_is_small(database: Database) {
             ..event(1_762_637_400_000 + seq * 4 * HOUR_MS / EVENTS)
         }
     });
-    let commit = Commit {
-        events: events.collect(),
-        rollouts: Vec::new(),
-    };
+    let commit = Book::default().commit(events, Vec::new());
     let size = if database.is_sqlite() {
         "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
     } else {

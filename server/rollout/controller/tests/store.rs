@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     alerting::Alert,
-    recording::Event,
+    recording::{Event, Ordered},
     rollout::{
         evidence::UserHistory,
         store::{Commit, CommitError, StoredStatus},
@@ -128,7 +128,7 @@ impl RolloutStore for MemoryStore {
             }
         }
         db.rollouts = rollouts;
-        for event in &commit.events {
+        for event in commit.batches.iter().flat_map(Ordered::events) {
             let last = db.events.last().map_or(0, |it| it.seq);
             assert!(event.seq > last, "event {} is stored twice", event.seq);
             db.events.push(event.clone());
