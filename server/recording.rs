@@ -10,7 +10,6 @@ mod open;
 
 use std::collections::VecDeque;
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
@@ -20,15 +19,6 @@ use self::open::Open;
 
 /// Events that may wait to be stored; about 30 MB.
 const LIMIT: usize = 200_000;
-
-/// Where events are kept beyond the process.
-#[async_trait]
-pub trait EventStore: Send + Sync {
-    /// Adds events, all or none.
-    async fn append(&self, events: &[Event]) -> anyhow::Result<()>;
-    /// All events at or after this time (milliseconds since 1970), oldest first.
-    async fn since(&self, at_ms: i64) -> anyhow::Result<Vec<Event>>;
-}
 
 /// Events on their way to the database, and attempts that have not ended.
 #[derive(Default)]

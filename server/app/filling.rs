@@ -40,7 +40,7 @@ impl Filling {
         metrics: &Arc<AiMetrics>,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Arc<Self>> {
-        let last_seq = storage.last_event().await;
+        let last_seq = storage.head().await;
         Ok(Arc::new(Self {
             storage: storage.clone(),
             metrics: metrics.clone(),

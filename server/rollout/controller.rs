@@ -183,7 +183,7 @@ impl Controller {
         }
         let fence = self.writer.lock().await.fence.take();
         if let Some(fence) = fence
-            && let Err(error) = self.store.release(fence).await
+            && let Err(error) = self.store.release(&fence, self.world.now().wall).await
         {
             let error = format!("{error:#}");
             tracing::warn!(error, "the lease could not be given back");

@@ -1,5 +1,7 @@
 //! Where rollouts are kept: everything that one decision changes, in one transaction.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -126,7 +128,7 @@ pub enum CommitError {
         /// What is stored.
         current: i64,
     },
-    /// Another process holds the writer's lease.
+    /// Another process holds the writer's lease, or the log does not end where this one believes.
     #[error("another process controls the rollouts")]
     Fenced,
     /// The database failed.
@@ -134,26 +136,33 @@ pub enum CommitError {
     Store(#[source] anyhow::Error),
 }
 
-/// The right to write: a number that grows with each holder, so that an old one is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fence(pub i64);
+/// The right to write, as one process has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Grows with each holder, so that an old one is told.
+    pub number: i64,
+    /// Who holds it: another name with each start of a process.
+    pub holder: Arc<str>,
+    /// The process's number as a writer of batches, which nobody else has or gets.
+    pub writer: i64,
+}
 
 /// Where rollouts are kept.
 #[async_trait]
 pub trait RolloutStore: Send + Sync {
-    /// Becomes the single writer, or `None` while another one lives. On SQLite a lock on a file
+    /// Becomes the single writer, registered under a number, or `None` while another one lives. On SQLite a lock on a file
     /// beside the database; on PostgreSQL a lease of 15 s, to be renewed every 5 s.
     async fn acquire(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<Fence>>;
     /// Prolongs the lease; `false` if it was lost.
-    async fn renew(&self, fence: Fence, now: DateTime<Utc>) -> anyhow::Result<bool>;
+    async fn renew(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<bool>;
     /// Gives the lease back, at a clean stop.
-    async fn release(&self, fence: Fence) -> anyhow::Result<()>;
+    async fn release(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<()>;
     /// All rollouts, the newest first. There may be years of them, so it is their status alone.
     async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>>;
     /// One rollout, whole.
     async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>>;
-    /// Writes all of it, or nothing.
-    async fn commit(&self, fence: Fence, commit: &Commit) -> Result<(), CommitError>;
+    /// Writes all of it, or nothing; only where the log ends at the commit's head.
+    async fn commit(&self, fence: &Fence, commit: &Commit) -> Result<(), CommitError>;
     /// A rollout's history, oldest first.
     async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>>;
     /// Events of a rollout after this number, in order, at most `limit`.
@@ -169,6 +178,8 @@ pub trait RolloutStore: Send + Sync {
         from_ms: i64,
         to_ms: i64,
     ) -> anyhow::Result<Vec<UserHistory>>;
-    /// The greatest event number so far.
-    async fn last_event(&self) -> anyhow::Result<i64>;
+    /// Where the log ends: the number of its last event, 0 before the first.
+    async fn head(&self) -> anyhow::Result<i64>;
+    /// The number of the last batch that is stored of this process.
+    async fn last_batch(&self, fence: &Fence) -> anyhow::Result<i64>;
 }

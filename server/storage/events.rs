@@ -1,4 +1,4 @@
-//! The events of `ai_metrics`, appended in batches and read back in pages.
+//! The events of the log, added in batches and read back in pages.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -6,30 +6,29 @@ use std::{
 };
 
 use anyhow::Context;
-use async_trait::async_trait;
-use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{BoxStream, StreamExt};
 use sqlx::QueryBuilder;
 
 use super::{Storage, db::Write, from_name, name};
 use crate::{
     _core::{assignment::Subject, units::Microdollars},
     providers::fault::FaultKind,
-    recording::{Event, EventStore, Outcome},
-    rollout::evidence::UserHistory,
+    recording::{Event, MOST_IN_BATCH, Ordered, Outcome},
+    rollout::{evidence::UserHistory, store::Fence},
 };
 
-/// Rows of one `INSERT`: many enough to be fast, few enough for the limit on bound values (32,766).
-const ROWS_PER_INSERT: usize = 500;
 /// Events that are read at once.
 const PAGE: i64 = 5_000;
 
-/// What [`Row`] reads.
+/// What [`Row`] reads of events and the places of their batches. SQLite keeps to the order of the tables.
 macro_rules! select {
-    ($rest:literal) => {
+    (FROM $tables:literal, WHERE $rest:literal) => {
         concat!(
-            "SELECT seq, at_ms, request_id, user_id, subject, rollout, counted, was_open, \
-             model, task, variant, position, latency_ms, first_token_ms, prompt_tokens, completion_tokens, \
-             cost_microdollars, outcome FROM ai_events ",
+            "SELECT o.first_seq + e.place AS seq, e.at_ms, e.request_id, e.user_id, e.subject, e.rollout, \
+             e.counted, e.was_open, e.model, e.task, e.variant, e.position, e.latency_ms, \
+             e.first_token_ms, e.prompt_tokens, e.completion_tokens, e.cost_microdollars, e.outcome FROM ",
+            $tables,
+            " WHERE e.writer = o.writer AND e.batch = o.batch AND ",
             $rest
         )
     };
@@ -90,40 +89,6 @@ impl Row {
     }
 }
 
-#[async_trait]
-impl EventStore for Storage {
-    /// Numbers the events that have no number yet.
-    async fn append(&self, events: &[Event]) -> anyhow::Result<()> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        let write = async {
-            let mut transaction = self.db.begin().await?;
-            if let Write::Postgres(transaction) = &mut transaction {
-                // Nobody else may number events meanwhile; readers go on.
-                sqlx::query("LOCK TABLE ai_events IN SHARE ROW EXCLUSIVE MODE")
-                    .execute(&mut **transaction)
-                    .await?;
-            }
-            let mut last = last_seq(&mut transaction).await?;
-            let mut events = events.to_vec();
-            for event in events.iter_mut().filter(|event| event.seq == 0) {
-                last += 1;
-                event.seq = last;
-            }
-            insert(&mut transaction, &events).await?;
-            anyhow::Ok(transaction.commit().await?)
-        };
-        write
-            .await
-            .with_context(|| format!("cannot store {} events", events.len()))
-    }
-
-    async fn since(&self, at_ms: i64) -> anyhow::Result<Vec<Event>> {
-        self.events_between(at_ms, i64::MAX).try_concat().await
-    }
-}
-
 impl Storage {
     /// Events from the first of these times to before the second (milliseconds since 1970), oldest
     /// first, in pages, so that neither memory nor the writer has to bear them all at once.
@@ -152,7 +117,9 @@ impl Storage {
     /// Events in the order of time and number, from this time and number on.
     async fn page(&self, at_ms: i64, seq: i64, to_ms: i64) -> anyhow::Result<Vec<Event>> {
         let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(
-                "WHERE (at_ms, seq) >= ($1, $2) AND at_ms < $3 ORDER BY at_ms, seq LIMIT $4"
+                FROM "events e CROSS JOIN event_order o",
+                WHERE "e.at_ms >= $1 AND e.at_ms < $3 \
+                 AND (e.at_ms > $1 OR o.first_seq + e.place >= $2) ORDER BY e.at_ms, seq LIMIT $4"
             ))
             .bind(at_ms)
             .bind(seq)
@@ -163,12 +130,15 @@ impl Storage {
         Row::events(rows)
     }
 
-    /// In the order of the numbers.
+    /// In the order of the log.
     pub(super) async fn events_after(&self, seq: i64, limit: i64) -> anyhow::Result<Vec<Event>> {
         let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(
-                "WHERE seq > $1 ORDER BY seq LIMIT $2"
+                FROM "event_order o CROSS JOIN events e",
+                WHERE "o.first_seq > $1 - $2 AND o.first_seq + e.place > $1 \
+                 ORDER BY o.first_seq, e.place LIMIT $3"
             ))
             .bind(seq)
+            .bind(MOST_IN_BATCH as i64)
             .bind(limit)
             .fetch_all(pool)
             .await)?;
@@ -182,9 +152,12 @@ impl Storage {
         limit: i64,
     ) -> anyhow::Result<Vec<Event>> {
         let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(
-                "WHERE seq > $1 AND rollout = $2 ORDER BY seq LIMIT $3"
+                FROM "event_order o CROSS JOIN events e",
+                WHERE "o.first_seq > $1 - $2 AND o.first_seq + e.place > $1 AND e.rollout = $3 \
+                 ORDER BY o.first_seq, e.place LIMIT $4"
             ))
             .bind(after)
+            .bind(MOST_IN_BATCH as i64)
             .bind(rollout)
             .bind(limit)
             .fetch_all(pool)
@@ -200,7 +173,7 @@ impl Storage {
         to_ms: i64,
     ) -> anyhow::Result<Vec<UserHistory>> {
         let rows: Vec<SubjectRow> = on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT subject, user_id, outcome, COUNT(*) AS attempts FROM ai_events \
+                "SELECT subject, user_id, outcome, COUNT(*) AS attempts FROM events \
                  WHERE at_ms >= $1 AND at_ms < $2 AND position = 0 \
                  AND (subject IS NOT NULL OR user_id IS NOT NULL) \
                  GROUP BY subject, user_id, outcome",
@@ -244,52 +217,83 @@ struct SubjectRow {
     attempts: i64,
 }
 
-/// The greatest number so far; 0 without events.
-pub(super) async fn last_seq(transaction: &mut Write) -> sqlx::Result<i64> {
-    on!(transaction, t => sqlx::query_scalar(LAST_SEQ).fetch_one(&mut **t).await)
+/// Adds batches of a writer in their places; whether the one before them is the last that is stored.
+pub(super) async fn insert(
+    transaction: &mut Write,
+    fence: &Fence,
+    batches: &[Ordered],
+) -> anyhow::Result<bool> {
+    let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+        return Ok(true);
+    };
+    let moved = changed!(transaction, transaction => sqlx::query(
+            "UPDATE writers SET last_batch = $1 WHERE writer = $2 AND last_batch = $3",
+        )
+        .bind(last.number())
+        .bind(fence.writer)
+        .bind(first.number() - 1)
+        .execute(&mut **transaction))?;
+    if moved == 0 {
+        return Ok(false);
+    }
+    on!(transaction, transaction => {
+        let mut query =
+            QueryBuilder::new("INSERT INTO event_order (first_seq, writer, batch, events, fence) ");
+        query.push_values(batches, |mut row, batch| {
+            row.push_bind(batch.first_seq())
+                .push_bind(fence.writer)
+                .push_bind(batch.number())
+                .push_bind(batch.events().len() as i64)
+                .push_bind(fence.number);
+        });
+        query.build().execute(&mut **transaction).await?;
+    });
+    for batch in batches {
+        insert_batch(transaction, fence, batch).await?;
+    }
+    Ok(true)
 }
 
-/// The newest event is never pruned, so numbers are not used twice.
-pub(super) const LAST_SEQ: &str = "SELECT COALESCE(MAX(seq), 0) FROM ai_events";
-
-/// Adds numbered events. One whose number is taken is there already: its batch was written, and the
-/// answer was lost.
-pub(super) async fn insert(transaction: &mut Write, events: &[Event]) -> anyhow::Result<()> {
-    for chunk in events.chunks(ROWS_PER_INSERT) {
-        let rows = chunk
-            .iter()
-            .map(|event| Ok((event, name(event.variant)?)))
-            .collect::<anyhow::Result<Vec<_>>>()?;
-        on!(transaction, transaction => {
-            let mut query = QueryBuilder::new(
-                "INSERT INTO ai_events (seq, at_ms, request_id, user_id, subject, rollout, counted, \
-                 was_open, model, task, variant, position, latency_ms, first_token_ms, prompt_tokens, \
-                 completion_tokens, cost_microdollars, outcome) ",
-            );
-            query.push_values(rows, |mut row, (event, variant)| {
-                row.push_bind(event.seq)
-                    .push_bind(event.at_ms)
-                    .push_bind(event.request_id.to_string())
-                    .push_bind(event.user_id)
-                    .push_bind(event.subject.map(u64::cast_signed))
-                    .push_bind(event.rollout.as_deref().map(str::to_owned))
-                    .push_bind(event.counted)
-                    .push_bind(event.was_open)
-                    .push_bind(event.model.to_string())
-                    .push_bind(event.task.to_string())
-                    .push_bind(variant)
-                    .push_bind(i64::from(event.position))
-                    .push_bind(event.latency_ms)
-                    .push_bind(event.first_token_ms)
-                    .push_bind(i64::from(event.prompt_tokens))
-                    .push_bind(i64::from(event.completion_tokens))
-                    .push_bind(event.cost.0)
-                    .push_bind(event.outcome.name());
-            });
-            query.push(" ON CONFLICT (seq) DO NOTHING");
-            query.build().execute(&mut **transaction).await?;
+async fn insert_batch(
+    transaction: &mut Write,
+    fence: &Fence,
+    batch: &Ordered,
+) -> anyhow::Result<()> {
+    let rows = (0..)
+        .zip(batch.events())
+        .map(|(place, event)| Ok((place, event, name(event.variant)?)))
+        .collect::<anyhow::Result<Vec<(usize, _, _)>>>()?;
+    on!(transaction, transaction => {
+        let mut query = QueryBuilder::new(
+            "INSERT INTO events (writer, batch, place, at_ms, request_id, user_id, subject, rollout, \
+             counted, was_open, model, task, variant, position, latency_ms, first_token_ms, \
+             prompt_tokens, completion_tokens, cost_microdollars, outcome) ",
+        );
+        query.push_values(rows, |mut row, (place, event, variant)| {
+            // What is the same in the next batch is in the text, so that little is bound.
+            row.push(fence.writer)
+                .push_bind(batch.number())
+                .push(place)
+                .push_bind(event.at_ms)
+                .push_bind(event.request_id.to_string())
+                .push_bind(event.user_id)
+                .push_bind(event.subject.map(u64::cast_signed))
+                .push_bind(event.rollout.as_deref().map(str::to_owned))
+                .push_bind(event.counted)
+                .push_bind(event.was_open)
+                .push_bind(event.model.to_string())
+                .push_bind(event.task.to_string())
+                .push_bind(variant)
+                .push_bind(i64::from(event.position))
+                .push_bind(event.latency_ms)
+                .push_bind(event.first_token_ms)
+                .push_bind(i64::from(event.prompt_tokens))
+                .push_bind(i64::from(event.completion_tokens))
+                .push_bind(event.cost.0)
+                .push_bind(event.outcome.name());
         });
-    }
+        query.build().execute(&mut **transaction).await?;
+    });
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! Who may control rollouts: one process at a time.
 //!
 //! The *fence* is a number in the table of leases that grows with each holder. Every commit holds
-//! its own fence against the stored one in its transaction, so a holder that was replaced while it
-//! slept is refused whatever the clocks say. How a holder is known to be gone differs: on SQLite all
+//! its own fence, its name and the end of the log that it goes on from against the stored ones in its
+//! transaction, so a holder that was replaced while it slept, or that has not seen the end, is refused
+//! whatever the clocks say. Who gets the lease is a writer, with a number that nobody else had or gets. How a holder is known to be gone differs: on SQLite all
 //! writers run on the machine of the file, and a lock of the operating system tells; on PostgreSQL a
 //! lease runs out.
 
+use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
@@ -24,7 +26,7 @@ impl Storage {
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Fence>> {
         let Db::Sqlite(sqlite) = &self.db else {
-            return Ok(self.next_fence(holder, now, now).await?);
+            return self.next_fence(holder, now, now).await;
         };
         if !sqlite.writer_lock.take(holder)? {
             return Ok(None);
@@ -34,7 +36,7 @@ impl Storage {
         if fence.is_err() {
             sqlite.writer_lock.free();
         }
-        Ok(fence?)
+        fence
     }
 
     /// The next fence, where the lease is free, ran out before this time, or is the holder's own.
@@ -43,8 +45,9 @@ impl Storage {
         holder: &str,
         now: DateTime<Utc>,
         ran_out: DateTime<Utc>,
-    ) -> sqlx::Result<Option<Fence>> {
-        let fence: Option<i64> = returned!(self.db.write(), pool => sqlx::query_scalar(
+    ) -> anyhow::Result<Option<Fence>> {
+        let mut transaction = self.db.begin().await?;
+        let number: Option<i64> = returned!(&mut transaction, transaction => sqlx::query_scalar(
                 "INSERT INTO leases (name, holder, fence, expires_ms) VALUES ('rollouts', $1, 1, $2) \
                  ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, \
                  fence = leases.fence + 1, expires_ms = excluded.expires_ms \
@@ -54,39 +57,92 @@ impl Storage {
             .bind(holder)
             .bind((now + LEASE).timestamp_millis())
             .bind(ran_out.timestamp_millis())
-            .fetch_all(pool))?;
-        Ok(fence.map(Fence))
+            .fetch_all(&mut **transaction))?;
+        let Some(number) = number else {
+            return Ok(None);
+        };
+        let writer = self.register(&mut transaction, holder, now).await?;
+        transaction.commit().await?;
+        Ok(Some(Fence {
+            number,
+            holder: holder.into(),
+            writer,
+        }))
+    }
+
+    /// The process's number among all that ever wrote; it keeps the one that it has.
+    async fn register(
+        &self,
+        transaction: &mut Write,
+        holder: &str,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<i64> {
+        let now_ms = now.timestamp_millis();
+        if matches!(self.db, Db::Sqlite(_)) {
+            // All others gave back the lock, or died.
+            changed!(&mut *transaction, transaction => sqlx::query(
+                    "UPDATE writers SET ended_ms = $1 WHERE ended_ms IS NULL AND holder <> $2",
+                )
+                .bind(now_ms)
+                .bind(holder)
+                .execute(&mut **transaction))?;
+        }
+        let writer: Option<i64> = returned!(transaction, transaction => sqlx::query_scalar(
+                "INSERT INTO writers (holder, release, started_ms, last_batch) VALUES ($1, $2, $3, 0) \
+                 ON CONFLICT (holder) DO UPDATE SET ended_ms = NULL RETURNING writer",
+            )
+            .bind(holder)
+            .bind(env!("CARGO_PKG_VERSION"))
+            .bind(now_ms)
+            .fetch_all(&mut **transaction))?;
+        writer.context("the database gave the process no number")
     }
 
     pub(super) async fn renew_lease(
         &self,
-        fence: Fence,
+        fence: &Fence,
         now: DateTime<Utc>,
     ) -> anyhow::Result<bool> {
         if let Db::Sqlite(sqlite) = &self.db {
             // Nothing runs out, so nothing is written, which a full disk could refuse.
-            let fences: Vec<i64> =
-                sqlx::query_scalar("SELECT fence FROM leases WHERE name = 'rollouts'")
+            let fences: Vec<(i64, String)> =
+                sqlx::query_as("SELECT fence, holder FROM leases WHERE name = 'rollouts'")
                     .fetch_all(&sqlite.read)
                     .await?;
-            return Ok(sqlite.writer_lock.is_held() && fences == [fence.0]);
+            let is_ours = matches!(&*fences, [(number, holder)]
+                if *number == fence.number && **holder == *fence.holder);
+            return Ok(sqlite.writer_lock.is_held() && is_ours);
         }
         let renewed = changed!(self.db.write(), pool => sqlx::query(
-                "UPDATE leases SET expires_ms = $2 WHERE name = 'rollouts' AND fence = $1",
+                "UPDATE leases SET expires_ms = $3 WHERE name = 'rollouts' AND fence = $1 AND holder = $2",
             )
-            .bind(fence.0)
+            .bind(fence.number)
+            .bind(&*fence.holder)
             .bind((now + LEASE).timestamp_millis())
             .execute(pool))?;
         Ok(renewed > 0)
     }
 
-    pub(super) async fn release_lease(&self, fence: Fence) -> anyhow::Result<()> {
+    pub(super) async fn release_lease(
+        &self,
+        fence: &Fence,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<()> {
+        let mut transaction = self.db.begin().await?;
         // The row stays, so that fences go on growing.
-        let released = changed!(self.db.write(), pool => sqlx::query(
-                "UPDATE leases SET expires_ms = 0 WHERE name = 'rollouts' AND fence = $1",
+        let released = changed!(&mut transaction, transaction => sqlx::query(
+                "UPDATE leases SET expires_ms = 0 WHERE name = 'rollouts' AND fence = $1 AND holder = $2",
             )
-            .bind(fence.0)
-            .execute(pool))?;
+            .bind(fence.number)
+            .bind(&*fence.holder)
+            .execute(&mut **transaction))?;
+        changed!(&mut transaction, transaction => sqlx::query(
+                "UPDATE writers SET ended_ms = $1 WHERE writer = $2",
+            )
+            .bind(now.timestamp_millis())
+            .bind(fence.writer)
+            .execute(&mut **transaction))?;
+        transaction.commit().await?;
         if let Db::Sqlite(sqlite) = &self.db
             && released > 0
         {
@@ -96,13 +152,21 @@ impl Storage {
     }
 }
 
-/// Whether the fence still holds. On PostgreSQL nobody can take the lease until the transaction
-/// ends.
-pub(super) async fn check(transaction: &mut Write, fence: Fence) -> sqlx::Result<bool> {
-    let kept = changed!(transaction, transaction => sqlx::query(
-            "UPDATE leases SET fence = fence WHERE name = 'rollouts' AND fence = $1",
+/// Moves the end of the log from the first to the second number; whether the fence still holds and the
+/// log ended there. On PostgreSQL nobody can take the lease until the transaction ends.
+pub(super) async fn advance(
+    transaction: &mut Write,
+    fence: &Fence,
+    (from, to): (i64, i64),
+) -> sqlx::Result<bool> {
+    let moved = changed!(transaction, transaction => sqlx::query(
+            "UPDATE leases SET head_seq = $1 \
+             WHERE name = 'rollouts' AND fence = $2 AND holder = $3 AND head_seq = $4",
         )
-        .bind(fence.0)
+        .bind(to)
+        .bind(fence.number)
+        .bind(&*fence.holder)
+        .bind(from)
         .execute(&mut **transaction))?;
-    Ok(kept > 0)
+    Ok(moved > 0)
 }

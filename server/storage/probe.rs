@@ -23,14 +23,15 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 17] = [
-    "ai_events",
+const TABLES: [&str; 19] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
     "conversations",
     "ended_sessions",
+    "event_order",
     "event_rollups",
+    "events",
     "flag_audit",
     "leases",
     "live_flags",
@@ -41,6 +42,7 @@ const TABLES: [&str; 17] = [
     "rollouts",
     "upkeep",
     "users",
+    "writers",
 ];
 
 /// Asks whether a database can be used.

@@ -6,12 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{
-    Storage,
-    db::Write,
-    events::{self, LAST_SEQ},
-    lease, outbox, storable, time,
-};
+use super::{Storage, db::Write, events, lease, outbox, storable, time};
 use crate::{
     _core::actor::Actor,
     recording::Event,
@@ -127,14 +122,14 @@ impl RolloutStore for Storage {
             .context("cannot become the writer of rollouts")
     }
 
-    async fn renew(&self, fence: Fence, now: DateTime<Utc>) -> anyhow::Result<bool> {
+    async fn renew(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<bool> {
         self.renew_lease(fence, now)
             .await
             .context("cannot prolong the lease on rollouts")
     }
 
-    async fn release(&self, fence: Fence) -> anyhow::Result<()> {
-        self.release_lease(fence)
+    async fn release(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<()> {
+        self.release_lease(fence, now)
             .await
             .context("cannot give back the lease on rollouts")
     }
@@ -162,15 +157,22 @@ impl RolloutStore for Storage {
     }
 
     /// A commit whose answer was lost may be repeated: what is stored already is left as it is.
-    async fn commit(&self, fence: Fence, commit: &Commit) -> Result<(), CommitError> {
+    async fn commit(&self, fence: &Fence, commit: &Commit) -> Result<(), CommitError> {
         let mut transaction = self.db.begin().await.map_err(store)?;
-        if !lease::check(&mut transaction, fence).await.map_err(store)? {
+        let head = (commit.head, commit.new_head());
+        if lease::advance(&mut transaction, fence, head)
+            .await
+            .map_err(store)?
+        {
+            let follows = events::insert(&mut transaction, fence, &commit.batches).await;
+            if !follows.map_err(CommitError::Store)? {
+                return Err(CommitError::Fenced);
+            }
+        } else if !is_ordered(&mut transaction, fence, commit)
+            .await
+            .map_err(store)?
+        {
             return Err(CommitError::Fenced);
-        }
-        for batch in &commit.batches {
-            events::insert(&mut transaction, batch.events())
-                .await
-                .map_err(CommitError::Store)?;
         }
         for change in &commit.rollouts {
             apply(&mut transaction, change).await?;
@@ -211,10 +213,41 @@ impl RolloutStore for Storage {
             .context("cannot count the errors of each subject")
     }
 
-    async fn last_event(&self) -> anyhow::Result<i64> {
-        on!(self.db.read(), pool => sqlx::query_scalar(LAST_SEQ).fetch_one(pool).await)
-            .context("cannot read the number of the last event")
+    async fn head(&self) -> anyhow::Result<i64> {
+        on!(self.db.read(), pool => sqlx::query_scalar(
+                "SELECT head_seq FROM leases WHERE name = 'rollouts'",
+            )
+            .fetch_one(pool)
+            .await)
+        .context("cannot read the end of the log")
     }
+
+    async fn last_batch(&self, fence: &Fence) -> anyhow::Result<i64> {
+        on!(self.db.read(), pool => sqlx::query_scalar(
+                "SELECT last_batch FROM writers WHERE writer = $1",
+            )
+            .bind(fence.writer)
+            .fetch_one(pool)
+            .await)
+        .context("cannot read the last batch of this process")
+    }
+}
+
+/// Whether the batches of a commit are at the end of the log already: it was written, and the answer lost.
+async fn is_ordered(transaction: &mut Write, fence: &Fence, commit: &Commit) -> sqlx::Result<bool> {
+    let (Some(last), head) = (commit.batches.last(), commit.new_head()) else {
+        return Ok(false);
+    };
+    if !lease::advance(transaction, fence, (head, head)).await? {
+        return Ok(false);
+    }
+    let last_batch: Option<i64> = on!(transaction, transaction => sqlx::query_scalar(
+            "SELECT last_batch FROM writers WHERE writer = $1",
+        )
+        .bind(fence.writer)
+        .fetch_optional(&mut **transaction)
+        .await)?;
+    Ok(last_batch == Some(last.number()))
 }
 
 fn store(error: sqlx::Error) -> CommitError {
@@ -382,7 +415,7 @@ mod tests {
         let url = format!("sqlite://{}/a.db", folder.path().display());
         let storage = Storage::open(&url).await.unwrap();
         let fence = storage.acquire("a", DateTime::UNIX_EPOCH).await.unwrap();
-        let fence = fence.unwrap();
+        let fence = &fence.unwrap();
         let Db::Sqlite(sqlite) = &storage.db else {
             unreachable!("the URL says so")
         };

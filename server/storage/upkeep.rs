@@ -5,8 +5,8 @@
 //! deleted. What is deleted is looked for where no connection that writes has to wait, and goes in
 //! small steps.
 //!
-//! Events of a rollout stay until long after its end, so that it can be replayed; the newest event
-//! stays because numbers go on from it.
+//! Events of a rollout stay until long after its end, so that it can be replayed. A batch's place in the
+//! log goes with its last event, and a writer that has ended with its last batch.
 
 use std::collections::BTreeMap;
 
@@ -97,6 +97,12 @@ impl Storage {
             .bind((now - ALERT_RETENTION).timestamp_millis())
             .execute(pool))
         .context("cannot delete old alerts")?;
+        changed!(self.db.write(), pool => sqlx::query(
+                "DELETE FROM writers WHERE ended_ms IS NOT NULL AND NOT EXISTS \
+                 (SELECT 1 FROM events WHERE events.writer = writers.writer)",
+            )
+            .execute(pool))
+        .context("cannot delete old writers")?;
         self.prune_sign_in(now).await?;
         Ok(upkeep)
     }
@@ -122,9 +128,9 @@ impl Storage {
         let Some(to) = events.last().map(|event| event.seq) else {
             return Ok(0);
         };
-        let mut hours = BTreeMap::<Key, Tally>::new();
+        let mut hours = BTreeMap::<Kind, Tally>::new();
         for event in events.iter().filter(|event| event.outcome.is_end()) {
-            hours.entry(Key::of(event)?).or_default().add(event);
+            hours.entry(Kind::of(event)?).or_default().add(event);
         }
         let mut transaction = self.db.begin().await?;
         // Another process may have been here meanwhile.
@@ -154,7 +160,7 @@ impl Storage {
             .await)?;
         let mut deleted = 0;
         for id in released {
-            deleted += self.delete_events_of(&id, before_ms).await?;
+            deleted += self.delete_between(i64::MIN, before_ms, Some(&id)).await?;
             changed!(self.db.write(), pool => sqlx::query(
                     "UPDATE rollouts SET events_released = TRUE WHERE id = $1",
                 )
@@ -163,7 +169,7 @@ impl Storage {
         }
         let from_ms = self.progress(DELETED).await?;
         let from_ms = from_ms.map_or(i64::MIN, |ms| ms - LATE.num_milliseconds());
-        deleted += self.delete_between(from_ms, before_ms).await?;
+        deleted += self.delete_between(from_ms, before_ms, None).await?;
         changed!(self.db.write(), pool => sqlx::query(
                 "INSERT INTO upkeep (name, value) VALUES ($1, $2) \
                  ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -174,68 +180,69 @@ impl Storage {
         Ok(deleted)
     }
 
-    /// Deletes what happened between these times, except what a rollout still needs.
-    async fn delete_between(&self, from_ms: i64, before_ms: i64) -> sqlx::Result<u64> {
-        let (mut deleted, mut after) = (0, (from_ms, 0));
+    /// Deletes what happened between these times of a rollout, or of none that needs it still.
+    async fn delete_between(
+        &self,
+        mut from_ms: i64,
+        before_ms: i64,
+        rollout: Option<&str>,
+    ) -> sqlx::Result<u64> {
+        let mut deleted = 0;
         loop {
-            let found: Vec<(i64, i64)> = on!(self.db.read(), pool => sqlx::query_as(
-                    "SELECT at_ms, seq FROM ai_events \
-                     WHERE (at_ms, seq) > ($1, $2) AND at_ms < $3 \
-                     AND (rollout IS NULL OR rollout NOT IN \
-                         (SELECT id FROM rollouts WHERE NOT events_released)) \
-                     ORDER BY at_ms, seq LIMIT $4",
+            let found: Vec<Key> = on!(self.db.read(), pool => sqlx::query_as(
+                    "SELECT e.at_ms, e.writer, e.batch, e.place FROM events e CROSS JOIN event_order o \
+                     WHERE e.writer = o.writer AND e.batch = o.batch AND e.at_ms >= $1 AND e.at_ms < $2 \
+                     AND o.first_seq + e.place <= (SELECT value FROM upkeep WHERE name = $3) \
+                     AND (e.rollout = $4 OR $4 IS NULL AND (e.rollout IS NULL OR e.rollout NOT IN \
+                         (SELECT id FROM rollouts WHERE NOT events_released))) \
+                     ORDER BY e.at_ms LIMIT $5",
                 )
-                .bind(after.0)
-                .bind(after.1)
+                .bind(from_ms)
                 .bind(before_ms)
-                .bind(STEP)
-                .fetch_all(pool)
-                .await)?;
-            let Some(last) = found.last() else {
-                return Ok(deleted);
-            };
-            after = *last;
-            deleted += self.delete(found.iter().map(|(_, seq)| *seq)).await?;
-        }
-    }
-
-    /// Deletes the events of a rollout that are older than this.
-    async fn delete_events_of(&self, rollout: &str, before_ms: i64) -> sqlx::Result<u64> {
-        let (mut deleted, mut after) = (0, 0);
-        loop {
-            let found: Vec<i64> = on!(self.db.read(), pool => sqlx::query_scalar(
-                    "SELECT seq FROM ai_events WHERE seq > $1 AND rollout = $2 AND at_ms < $3 \
-                     ORDER BY seq LIMIT $4",
-                )
-                .bind(after)
+                .bind(ROLLED_UP)
                 .bind(rollout)
-                .bind(before_ms)
                 .bind(STEP)
                 .fetch_all(pool)
                 .await)?;
             let Some(last) = found.last() else {
                 return Ok(deleted);
             };
-            after = *last;
-            deleted += self.delete(found.into_iter()).await?;
+            from_ms = last.at_ms;
+            deleted += self.delete(&found).await?;
         }
     }
 
-    async fn delete(&self, seqs: impl Iterator<Item = i64>) -> sqlx::Result<u64> {
-        on!(self.db.write(), pool => {
-            let mut query = QueryBuilder::new(
-                "DELETE FROM ai_events WHERE seq < (SELECT MAX(seq) FROM ai_events) \
-                 AND seq <= (SELECT value FROM upkeep WHERE name = ",
-            );
-            query.push_bind(ROLLED_UP).push(") AND seq IN (");
-            let mut list = query.separated(", ");
-            for seq in seqs {
-                list.push_bind(seq);
-            }
-            query.push(")");
-            let done = query.build().execute(pool).await?;
-            Ok(done.rows_affected())
-        })
+    async fn delete(&self, keys: &[Key]) -> sqlx::Result<u64> {
+        let mut batches = BTreeMap::<_, Vec<i64>>::new();
+        for key in keys {
+            let places = batches.entry((key.writer, key.batch)).or_default();
+            places.push(key.place);
+        }
+        let mut deleted = 0;
+        let mut transaction = self.db.begin().await?;
+        for ((writer, batch), places) in batches {
+            on!(&mut transaction, transaction => {
+                let mut query = QueryBuilder::new("DELETE FROM events WHERE writer = ");
+                query.push_bind(writer).push(" AND batch = ").push_bind(batch);
+                query.push(" AND place IN (");
+                let mut list = query.separated(", ");
+                for place in places {
+                    list.push_bind(place);
+                }
+                query.push(")");
+                deleted += query.build().execute(&mut **transaction).await?.rows_affected();
+                sqlx::query(
+                    "DELETE FROM event_order WHERE writer = $1 AND batch = $2 AND NOT EXISTS \
+                     (SELECT 1 FROM events e WHERE e.writer = $1 AND e.batch = $2)",
+                )
+                .bind(writer)
+                .bind(batch)
+                .execute(&mut **transaction)
+                .await?;
+            });
+        }
+        transaction.commit().await?;
+        Ok(deleted)
     }
 
     async fn progress(&self, name: &str) -> sqlx::Result<Option<i64>> {
@@ -259,9 +266,18 @@ async fn advance(transaction: &mut Write, from: i64, to: i64) -> sqlx::Result<bo
     Ok(moved > 0)
 }
 
+/// Where an event is stored.
+#[derive(sqlx::FromRow)]
+struct Key {
+    at_ms: i64,
+    writer: i64,
+    batch: i64,
+    place: i64,
+}
+
 /// What the attempts of one rollup have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
+struct Kind {
     hour_ms: i64,
     model: String,
     task: String,
@@ -269,7 +285,7 @@ struct Key {
     outcome: &'static str,
 }
 
-impl Key {
+impl Kind {
     fn of(event: &Event) -> anyhow::Result<Self> {
         Ok(Self {
             hour_ms: event.at_ms - event.at_ms.rem_euclid(HOUR_MS),
@@ -309,7 +325,7 @@ impl Tally {
     }
 
     /// Adds it to what is stored. Nobody else does meanwhile: who moves the progress holds its row.
-    async fn merge_into(mut self, transaction: &mut Write, key: &Key) -> anyhow::Result<()> {
+    async fn merge_into(mut self, transaction: &mut Write, key: &Kind) -> anyhow::Result<()> {
         let stored: Option<(Vec<u8>, Vec<u8>)> = on!(transaction, transaction => sqlx::query_as(
                 "SELECT latency, first_token FROM event_rollups WHERE hour_ms = $1 AND model = $2 \
                  AND task = $3 AND variant = $4 AND outcome = $5",

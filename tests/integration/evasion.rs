@@ -132,12 +132,11 @@ async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> 
         assert_eq!(rollout["share"], 0.0);
         let database = server.sources.environment["DATABASE_URL"].as_str();
         let pool = SqlitePool::connect(database).await.unwrap();
-        let last_ms: f64 = sqlx::query_scalar(
-            "SELECT MAX(at_ms - latency_ms) FROM ai_events WHERE model = 'shiny'",
-        )
-        .fetch_one(&pool)
-        .await
-        .unwrap();
+        let last_ms: f64 =
+            sqlx::query_scalar("SELECT MAX(at_ms - latency_ms) FROM events WHERE model = 'shiny'")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
         pool.close().await;
         let took_ms = last_ms - enough_ms as f64;
         let limit = MUST_BE_GONE.as_secs_f64() * 1_000.0;

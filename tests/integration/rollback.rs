@@ -113,7 +113,7 @@ async fn candidate_fails_while(state: &str, plan: &str, pause: bool) {
     let database = server.sources.environment["DATABASE_URL"].as_str();
     let pool = SqlitePool::connect(database).await.unwrap();
     let last_ms: f64 =
-        sqlx::query_scalar("SELECT MAX(at_ms - latency_ms) FROM ai_events WHERE model = 'shiny'")
+        sqlx::query_scalar("SELECT MAX(at_ms - latency_ms) FROM events WHERE model = 'shiny'")
             .fetch_one(&pool)
             .await
             .unwrap();

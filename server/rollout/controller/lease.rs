@@ -24,7 +24,7 @@ impl Controller {
     async fn try_control(&self, writer: &mut Writer) -> anyhow::Result<bool> {
         let now = self.world.now();
         let is_new = !self.inner.lock().is_numbering;
-        if let Some(fence) = writer.fence {
+        if let Some(fence) = &writer.fence {
             let age = writer
                 .renewed_at
                 .map(|at| now.monotonic.saturating_sub(at.monotonic));
@@ -45,10 +45,14 @@ impl Controller {
                 return self.follow().await;
             }
         }
-        if writer.in_doubt {
+        if writer.in_doubt
+            && let Some(fence) = &writer.fence
+        {
+            // The end first: a write that comes late is then seen whole, or refuses the next.
             let stored = memory::read(&*self.store).await?;
+            let last_batch = self.store.last_batch(fence).await?;
             let mut inner = self.inner.lock();
-            inner.merge(stored, is_new, &self.log, now, &self.world);
+            inner.merge(stored, last_batch, is_new, &self.log, now, &self.world);
             self.publish(&inner);
             writer.in_doubt = false;
         }

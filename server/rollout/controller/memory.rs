@@ -98,32 +98,36 @@ impl Memory {
         }
     }
 
-    /// Forgets the batches that are stored, up to this event.
-    pub(super) fn forget(&mut self, head: i64, log: &Log) {
-        let stored = self.pending.partition_point(|it| it.last_seq() <= head);
-        let stored = self.pending.drain(..stored);
-        log.stored(stored.map(|it| it.events().len()).sum());
-        self.head = self.head.max(head);
+    /// Forgets the batches that are stored, up to this one.
+    pub(super) fn forget(&mut self, last_batch: i64, log: &Log) {
+        let stored = self.pending.partition_point(|it| it.number() <= last_batch);
+        for batch in self.pending.drain(..stored) {
+            log.stored(batch.events().len());
+            self.head = batch.last_seq();
+        }
     }
 
     /// Puts memory right after a write in doubt, or (`is_new`) when this process begins to write.
-    /// `stored` is what the store has, caught up with its own log.
+    /// `stored` is what the store has, caught up with its own log; `last_batch` is the last one of this
+    /// process in it.
     pub(super) fn merge(
         &mut self,
         mut stored: Self,
+        last_batch: i64,
         is_new: bool,
         log: &Log,
         now: Moment,
         world: &World,
     ) {
+        self.forget(last_batch, log);
+        // A log that ends elsewhere than memory believes is new to it as well.
+        let is_new = is_new || self.head != stored.head;
         if is_new {
             self.head = stored.head;
             for batch in std::mem::take(&mut self.pending) {
                 let batch = Ordered::after(self.last_seq(), batch.into_batch());
                 self.pending.push(batch);
             }
-        } else {
-            self.forget(stored.head, log);
         }
         self.is_numbering = true;
         for new in &mut stored.rollouts {
@@ -158,7 +162,7 @@ impl Memory {
 
 /// Reads the rollouts, and folds what their evidence has not seen.
 pub(super) async fn read(store: &dyn RolloutStore) -> anyhow::Result<Memory> {
-    let head = store.last_event().await?;
+    let head = store.head().await?;
     let mut memory = Memory {
         head,
         ..Memory::load(store).await?
@@ -198,5 +202,50 @@ impl Covered {
 
     fn leaves_some(&self, tasks: &[String]) -> bool {
         !self.all && (tasks.is_empty() || tasks.iter().any(|task| !self.tasks.contains(task)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::event::tests::event;
+
+    #[test]
+    fn a_batch_that_is_stored_is_not_stored_again_by_who_leads_anew() {
+        let (log, world) = (Log::default(), World::real());
+        let mut memory = Memory::default();
+        for at_ms in 0..3 {
+            log.append(event(at_ms, "m", 1.0));
+            memory.gather(&log);
+        }
+        // Others led meanwhile; of this process the first batch was stored.
+        let stored = Memory {
+            head: 70,
+            ..Memory::default()
+        };
+        memory.merge(stored, 1, true, &log, world.now(), &world);
+        let places = memory
+            .pending
+            .iter()
+            .map(|it| (it.number(), it.first_seq()));
+        assert_eq!(places.collect::<Vec<_>>(), [(2, 71), (3, 72)]);
+        assert_eq!((memory.head, memory.last_seq(), log.waiting()), (70, 72, 2));
+    }
+
+    #[test]
+    fn a_log_that_went_back_is_gone_on_from_where_it_ends() {
+        let (log, world) = (Log::default(), World::real());
+        let mut memory = Memory {
+            head: 9,
+            ..Memory::default()
+        };
+        log.append(event(1, "m", 1.0));
+        memory.gather(&log);
+        let stored = Memory {
+            head: 5,
+            ..Memory::default()
+        };
+        memory.merge(stored, 0, false, &log, world.now(), &world);
+        assert_eq!((memory.head, memory.last_seq()), (5, 6));
     }
 }

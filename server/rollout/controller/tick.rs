@@ -137,7 +137,7 @@ impl Controller {
         prepared: Prepared,
         now: Moment,
     ) -> Result<(), CommitError> {
-        let fence = writer.fence.ok_or(CommitError::Fenced)?;
+        let fence = writer.fence.as_ref().ok_or(CommitError::Fenced)?;
         if prepared.commit.batches.is_empty() && prepared.commit.rollouts.is_empty() {
             return Ok(());
         }
@@ -167,7 +167,9 @@ impl Controller {
     /// After a write: forgets what is stored, opens what was closed, and brings changes into force.
     fn adopt(&self, prepared: Prepared, now: Moment) {
         let mut inner = self.inner.lock();
-        inner.forget(prepared.commit.new_head(), &self.log);
+        if let Some(last) = prepared.commit.batches.last() {
+            inner.forget(last.number(), &self.log);
+        }
         let mut is_opened = false;
         for Written { id, owed, alerts } in &prepared.written {
             if let Some(rollout) = inner.get_mut(id) {

@@ -135,7 +135,7 @@ impl Ledger {
         }
         let until = life.to_ms.unwrap() - may_be_lost_ms;
         let events: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM ai_events WHERE at_ms BETWEEN $1 AND $2 AND outcome = 'success'",
+            "SELECT COUNT(*) FROM events WHERE at_ms BETWEEN $1 AND $2 AND outcome = 'success'",
         )
         .bind(life.from_ms)
         .bind(until)

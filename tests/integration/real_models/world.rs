@@ -229,7 +229,9 @@ impl World {
         // The event that decided is the last one that the evidence held then.
         let (before, event_ms): (String, i64) = sqlx::query_as(
             "SELECT audit.state_before ->> '$.state.name', events.at_ms FROM rollout_audit AS audit \
-             JOIN ai_events AS events ON events.seq = audit.evidence ->> '$.cursor' \
+             JOIN event_order AS place ON audit.evidence ->> '$.cursor' - place.first_seq BETWEEN 0 AND place.events - 1 \
+             JOIN events ON events.writer = place.writer AND events.batch = place.batch \
+             AND events.place = audit.evidence ->> '$.cursor' - place.first_seq \
              WHERE audit.rollout_id = $1 AND audit.action = 'rolled-back'",
         )
         .bind(&rollout.id)

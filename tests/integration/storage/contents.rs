@@ -12,11 +12,12 @@ use modelramp::{
     },
     chat::store::{ConversationStore, Message, MessageRole, Origin, Rated, Rating},
     providers::fault::FaultKind,
-    recording::{Event, EventStore, Outcome},
+    recording::{Event, Outcome},
     storage::UserError,
 };
 
 use super::{at, database::Database};
+use crate::support::log::{append, since};
 
 on_both!(
     an_answer_knows_what_wrote_it_and_is_rated,
@@ -357,9 +358,9 @@ async fn events_come_back_as_they_were_oldest_first(database: Database) {
     let storage = &database.storage;
     // More than two inserts of one transaction, the newest first.
     let events: Vec<_> = (0..1_203).rev().map(event).collect();
-    storage.append(&events).await.unwrap();
-    storage.append(&[]).await.unwrap();
-    let read = storage.since(3).await.unwrap();
+    append(storage, &events).await.unwrap();
+    append(storage, &[]).await.unwrap();
+    let read = since(storage, 3).await;
     let times: Vec<_> = read.iter().map(|event| event.at_ms).collect();
     assert_eq!(times, (3..1_203).collect::<Vec<_>>());
     let numbered = |event: Event, seq| format!("{:?}", Event { seq, ..event });
@@ -377,8 +378,8 @@ async fn events_come_back_as_they_were_oldest_first(database: Database) {
         outcome: Outcome::Success,
         ..event(5_000)
     };
-    storage.append(std::slice::from_ref(&other)).await.unwrap();
-    let read = storage.since(5_000).await.unwrap();
+    append(storage, std::slice::from_ref(&other)).await.unwrap();
+    let read = since(storage, 5_000).await;
     assert_eq!(format!("{:?}", read[0]), numbered(other, 1_204));
 }
 
@@ -387,8 +388,8 @@ async fn events_are_stored_all_or_none(database: Database) {
     let mut events: Vec<_> = (0..600).map(event).collect();
     // SQLite keeps not-a-number as NULL, which the column refuses, as PostgreSQL's check does.
     events[599].latency_ms = f64::NAN;
-    assert!(storage.append(&events).await.is_err());
-    assert!(storage.since(0).await.unwrap().is_empty());
+    assert!(append(storage, &events).await.is_err());
+    assert!(since(storage, 0).await.is_empty());
 }
 
 async fn an_answer_knows_what_wrote_it_and_is_rated(database: Database) {

@@ -113,7 +113,10 @@ async fn all_files_are_their_owners_alone_and_loose_ones_are_mended() {
             names.push(name);
         }
         assert_eq!(names.len(), 5, "{names:?}");
-        storage.release(fence.unwrap()).await.unwrap();
+        storage
+            .release(&fence.unwrap(), super::at(0))
+            .await
+            .unwrap();
         storage.close().await;
         for entry in fs::read_dir(&data).unwrap() {
             let loose = fs::Permissions::from_mode(0o664);

@@ -6,7 +6,7 @@ use modelramp::{
     _core::{actor::Actor, assignment::Subject, caller::Role, feature_flags::FeatureFlags},
     ai_metrics::AiMetrics,
     config::{Config, Sources},
-    recording::{Event, EventStore, Log, Outcome},
+    recording::{Event, Log, Outcome},
     rollout::{
         controller::{Controller, Parts, Wishes, World},
         plan::{Known, Library},
@@ -23,9 +23,10 @@ use super::{
     contents::event,
     database::Database,
     migrations::first_release,
-    rollouts::{Book, ROLLOUT, change, rollout, writer},
+    rollouts::{ROLLOUT, change, rollout, writer},
     text, url,
 };
+use crate::support::log::{Book, append};
 
 on_both!(
     reading_goes_on_beside_a_server_and_writing_is_refused,
@@ -38,7 +39,7 @@ async fn reading_goes_on_beside_a_server_and_writing_is_refused(database: Databa
     let server = &database.storage;
     let fence = writer(server).await;
     let commit = |version| Book::default().commit([], vec![change(version)]);
-    server.commit(fence, &commit(1)).await.unwrap();
+    server.commit(&fence, &commit(1)).await.unwrap();
 
     // SQLite lets one write at a time; this one does not end.
     let mut writing = None;
@@ -53,8 +54,7 @@ async fn reading_goes_on_beside_a_server_and_writing_is_refused(database: Databa
     drop(writing);
 
     for refused in [
-        text(reader.append(&[event(2)]).await.unwrap_err()),
-        text(reader.commit(fence, &commit(2)).await.unwrap_err()),
+        text(reader.commit(&fence, &commit(2)).await.unwrap_err()),
         text(
             reader
                 .ensure_local_user(1, Role::Admin, at(0))
@@ -68,8 +68,8 @@ async fn reading_goes_on_beside_a_server_and_writing_is_refused(database: Databa
         ];
         assert!(words.iter().any(|it| refused.contains(it)), "{refused}");
     }
-    assert!(server.renew(fence, at(1)).await.unwrap());
-    server.commit(fence, &commit(2)).await.unwrap();
+    assert!(server.renew(&fence, at(1)).await.unwrap());
+    server.commit(&fence, &commit(2)).await.unwrap();
     assert_eq!(reader.rollout(ROLLOUT).await.unwrap(), Some(rollout(2)));
 }
 
@@ -213,7 +213,7 @@ async fn a_rollout_is_replayed_and_reported(database: Database) {
     // Another server has it open.
     let fence = writer(&database.storage).await;
     check_that_it_is_read(&database.url, &id);
-    assert!(database.storage.renew(fence, at(1)).await.unwrap());
+    assert!(database.storage.renew(&fence, at(1)).await.unwrap());
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn a_file_that_is_only_read_stays_as_it_is() {
     assert!(std::fs::read(&file).unwrap() == before, "it was changed");
     // What SQLite left beside it is in nobody's way.
     let storage = Storage::open(&url).await.unwrap();
-    storage.append(&[event(1)]).await.unwrap();
+    append(&storage, &[event(1)]).await.unwrap();
     storage.close().await;
     check_that_it_is_read(&url, &id);
 }

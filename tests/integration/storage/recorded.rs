@@ -6,6 +6,7 @@ use modelramp::{
     rollout::{record::Action, replay, store::RolloutStore},
     storage::Storage,
 };
+use serde_json::Value;
 
 /// Opens a copy of a recorded database, which migrates it.
 async fn open(name: &str, folder: &Path) -> Storage {
@@ -55,4 +56,23 @@ async fn rollouts_of_d97a2f0_replay_bit_for_bit() {
     ];
     let histories: [&[Action]; 3] = [&[Started, Asked], &[Started, RolledBack], &completed];
     replays("d97a2f0.db", &histories).await;
+}
+
+#[tokio::test]
+async fn rollouts_of_1463549_replay_as_they_did() {
+    use Action::*;
+    let completed = [Started, Paused, Resumed, ShareSet, Advanced, Completed];
+    let taken_back = [Started, RolledBack, Released];
+    let histories: [&[Action]; 3] = [&[Started, Advanced], &taken_back, &completed];
+    replays("1463549.db", &histories).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open("1463549.db", folder.path()).await;
+    let mut again = Vec::new();
+    for status in storage.statuses().await.unwrap() {
+        again.push(replay::replay(&storage, &status.id).await.unwrap().unwrap());
+    }
+    let before: Value = serde_json::from_str(include_str!("../../recorded/1463549.json")).unwrap();
+    assert_eq!(serde_json::to_value(again).unwrap(), before);
+    assert_eq!(storage.head().await.unwrap(), 594);
 }

@@ -15,13 +15,13 @@ use modelramp::{
     app::{App, filling::Filling},
     config::{Config, Sources},
     providers::fault::FaultKind,
-    recording::{Event, EventStore, Log, Outcome},
+    recording::{Event, Log, Outcome},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{contents::event, database::Database};
-use crate::support::log::taken;
+use crate::support::log::{append, taken};
 
 on_both!(windows_are_the_same_after_a_restart);
 
@@ -78,7 +78,7 @@ async fn windows_are_the_same_after_a_restart(database: Database) {
     let log = Arc::new(Log::default());
     let before = AiMetrics::over(log.clone());
     events(now.timestamp_millis()).for_each(|event| before.record(event));
-    storage.append(&taken(&log)).await.unwrap();
+    append(storage, &taken(&log)).await.unwrap();
     let upkeep = storage.prune(SHORTEST_RETENTION, now).await.unwrap();
     assert!(upkeep.deleted > 0);
 
@@ -91,7 +91,7 @@ async fn windows_are_the_same_after_a_restart(database: Database) {
         before.record(event.clone());
         after.record(event);
     }
-    storage.append(&taken(&log)).await.unwrap();
+    append(storage, &taken(&log)).await.unwrap();
     filling.clone().run(std::future::pending()).await;
     assert_eq!(filling.trouble(), None);
     compare(&before, &after, now);

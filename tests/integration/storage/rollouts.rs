@@ -4,7 +4,7 @@ use modelramp::{
     _core::{actor::Actor, assignment::Variant, units::Percent},
     alerting::{Alert, AlertKind, Outbox, Severity},
     providers::fault::FaultKind,
-    recording::{Batch, Event, EventStore, MOST_IN_BATCH, Ordered, Outcome},
+    recording::{Event, Outcome},
     rollout::{
         observation::Step,
         record::{Action, Record, Standing},
@@ -19,6 +19,7 @@ use modelramp::{
 use serde_json::json;
 
 use super::{at, contents::event, database::Database};
+use crate::support::log::{Book, since};
 
 on_both!(
     a_commit_is_read_back_as_it_was,
@@ -117,41 +118,6 @@ pub(super) fn change(version: i64) -> RolloutChange {
     }
 }
 
-/// What a process that writes knows of the log.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Book {
-    head: i64,
-    last_batch: i64,
-}
-
-impl Book {
-    /// The next commit.
-    pub(super) fn commit(
-        &mut self,
-        events: impl IntoIterator<Item = Event>,
-        rollouts: Vec<RolloutChange>,
-    ) -> Commit {
-        let mut commit = Commit {
-            head: self.head,
-            batches: Vec::new(),
-            rollouts,
-        };
-        let events: Vec<_> = events.into_iter().collect();
-        for events in events.chunks(MOST_IN_BATCH) {
-            self.last_batch += 1;
-            let batch = Batch {
-                number: self.last_batch,
-                events: events.into(),
-            };
-            commit
-                .batches
-                .push(Ordered::after(commit.new_head(), batch));
-        }
-        self.head = commit.new_head();
-        commit
-    }
-}
-
 pub(super) async fn writer(storage: &Storage) -> Fence {
     storage.acquire("a", at(0)).await.unwrap().unwrap()
 }
@@ -172,18 +138,18 @@ fn status(rollout: &StoredRollout) -> StoredStatus {
 async fn a_commit_is_read_back_as_it_was(database: Database) {
     let storage = &database.storage;
     let fence = writer(storage).await;
-    assert_eq!(storage.last_event().await.unwrap(), 0);
+    assert_eq!(storage.head().await.unwrap(), 0);
     let events: Vec<_> = (1..=1_203).map(numbered).collect();
     let mut book = Book::default();
     let commit = book.commit(events.clone(), vec![change(1)]);
-    storage.commit(fence, &commit).await.unwrap();
+    storage.commit(&fence, &commit).await.unwrap();
 
     assert_eq!(storage.statuses().await.unwrap(), [status(&rollout(1))]);
     assert_eq!(storage.rollout(ROLLOUT).await.unwrap(), Some(rollout(1)));
     assert_eq!(storage.rollout("other").await.unwrap(), None);
     assert_eq!(storage.audit(ROLLOUT).await.unwrap(), [audit(1)]);
-    assert_eq!(storage.last_event().await.unwrap(), 1_203);
-    let read = storage.since(0).await.unwrap();
+    assert_eq!(storage.head().await.unwrap(), 1_203);
+    let read = since(storage, 0).await;
     assert_eq!(format!("{read:?}"), format!("{events:?}"));
     let due = storage.due(&["mail".into()], at(9), 10).await.unwrap();
     assert_eq!(due.len(), 1);
@@ -200,7 +166,7 @@ async fn a_commit_is_read_back_as_it_was(database: Database) {
     let mut ended = change(2);
     ended.rollout.is_live = false;
     let commit = book.commit([], vec![moved, ended.clone()]);
-    storage.commit(fence, &commit).await.unwrap();
+    storage.commit(&fence, &commit).await.unwrap();
     assert_eq!(
         storage.rollout(ROLLOUT).await.unwrap(),
         Some(ended.rollout.clone())
@@ -218,19 +184,19 @@ async fn a_commit_based_on_an_old_version_changes_nothing(database: Database) {
     let mut book = Book::default();
     for version in [1, 2] {
         let commit = book.commit([numbered(version)], vec![change(version)]);
-        storage.commit(fence, &commit).await.unwrap();
+        storage.commit(&fence, &commit).await.unwrap();
     }
     for based_on in [None, Some(1), Some(7)] {
         let mut stale = change(3);
         stale.based_on = based_on;
         let commit = book.clone().commit([numbered(3)], vec![stale]);
-        let error = storage.commit(fence, &commit).await.unwrap_err();
+        let error = storage.commit(&fence, &commit).await.unwrap_err();
         assert!(
             matches!(&error, CommitError::Stale { rollout_id, current: 2, .. } if rollout_id == ROLLOUT),
             "{error}"
         );
     }
-    assert_eq!(storage.last_event().await.unwrap(), 2);
+    assert_eq!(storage.head().await.unwrap(), 2);
     assert_eq!(storage.rollout(ROLLOUT).await.unwrap(), Some(rollout(2)));
     assert_eq!(storage.audit(ROLLOUT).await.unwrap().len(), 2);
 }
@@ -242,10 +208,10 @@ async fn a_commit_that_is_repeated_changes_nothing(database: Database) {
     for version in [1, 2] {
         let commit = book.commit((1..=600).map(numbered), vec![change(version)]);
         for _ in 0..2 {
-            storage.commit(fence, &commit).await.unwrap();
+            storage.commit(&fence, &commit).await.unwrap();
         }
     }
-    assert_eq!(storage.since(0).await.unwrap().len(), 1_200);
+    assert_eq!(since(storage, 0).await.len(), 1_200);
     assert_eq!(storage.audit(ROLLOUT).await.unwrap().len(), 2);
     assert_eq!(database.number("SELECT COUNT(*) FROM alerts").await, 2);
 }
@@ -254,15 +220,15 @@ async fn only_one_process_is_the_writer(database: Database) {
     let (first, second) = (&database.storage, database.again().await);
     let fence = writer(first).await;
     assert_eq!(second.acquire("b", at(14)).await.unwrap(), None);
-    assert!(first.renew(fence, at(14)).await.unwrap());
+    assert!(first.renew(&fence, at(14)).await.unwrap());
     assert_eq!(second.acquire("b", at(28)).await.unwrap(), None);
     // The same process again, as after an error of its own.
     let next = first.acquire("a", at(14)).await.unwrap().unwrap();
-    assert!(next.0 > fence.0);
-    assert!(!first.renew(fence, at(15)).await.unwrap());
-    let refused = first.commit(fence, &Commit::default()).await;
+    assert!(next.number > fence.number);
+    assert!(!first.renew(&fence, at(15)).await.unwrap());
+    let refused = first.commit(&fence, &Commit::default()).await;
     assert!(matches!(refused, Err(CommitError::Fenced)));
-    first.commit(next, &Commit::default()).await.unwrap();
+    first.commit(&next, &Commit::default()).await.unwrap();
 }
 
 async fn a_replaced_writer_is_refused(database: Database) {
@@ -273,27 +239,27 @@ async fn a_replaced_writer_is_refused(database: Database) {
         first.close().await;
     }
     let new = second.acquire("b", at(15)).await.unwrap().unwrap();
-    assert!(new.0 > old.0);
+    assert!(new.number > old.number);
     if !database.is_sqlite() {
-        assert!(!first.renew(old, at(16)).await.unwrap());
+        assert!(!first.renew(&old, at(16)).await.unwrap());
         let commit = Book::default().commit([numbered(1)], vec![change(1)]);
-        let refused = first.commit(old, &commit).await;
+        let refused = first.commit(&old, &commit).await;
         assert!(matches!(refused, Err(CommitError::Fenced)));
         // Nor does it give away what is no longer its own.
-        first.release(old).await.unwrap();
+        first.release(&old, at(1)).await.unwrap();
         assert_eq!(first.acquire("a", at(16)).await.unwrap(), None);
     }
-    assert_eq!(second.last_event().await.unwrap(), 0);
-    assert!(second.renew(new, at(17)).await.unwrap());
+    assert_eq!(second.head().await.unwrap(), 0);
+    assert!(second.renew(&new, at(17)).await.unwrap());
 }
 
 async fn a_clean_stop_frees_the_lease_at_once(database: Database) {
     let (first, second) = (&database.storage, database.again().await);
     let old = writer(first).await;
-    first.release(old).await.unwrap();
+    first.release(&old, at(1)).await.unwrap();
     let new = second.acquire("b", at(1)).await.unwrap().unwrap();
-    assert!(new.0 > old.0);
-    assert!(!first.renew(old, at(1)).await.unwrap());
+    assert!(new.number > old.number);
+    assert!(!first.renew(&old, at(1)).await.unwrap());
 }
 
 async fn a_commit_that_fails_half_way_leaves_nothing(database: Database) {
@@ -301,15 +267,15 @@ async fn a_commit_that_fails_half_way_leaves_nothing(database: Database) {
     let fence = writer(storage).await;
     let mut book = Book::default();
     let good = book.commit([numbered(1)], vec![change(1)]);
-    storage.commit(fence, &good).await.unwrap();
+    storage.commit(&fence, &good).await.unwrap();
     // Refused after events, rollout, audit and an alert were written.
     let mut other = change(2);
     other.rollout.id = "other".into();
     other.based_on = None;
     let commit = book.commit((2..=700).map(numbered), vec![change(2), other]);
-    let error = storage.commit(fence, &commit).await.unwrap_err();
+    let error = storage.commit(&fence, &commit).await.unwrap_err();
     assert!(matches!(error, CommitError::Store(_)), "{error}");
-    assert_eq!(storage.last_event().await.unwrap(), 1);
+    assert_eq!(storage.head().await.unwrap(), 1);
     let stored = storage.rollout(ROLLOUT).await.unwrap();
     assert_eq!(stored, Some(rollout(1)));
     assert_eq!(storage.statuses().await.unwrap().len(), 1);
@@ -342,7 +308,7 @@ async fn a_lost_connection_loses_a_commit_whole() {
         for version in 1..=40 {
             let commit = book.commit((1..=900).map(numbered), vec![change(version)]);
             // As the controller does: the same commit until it is taken.
-            while let Err(error) = storage.commit(fence, &commit).await {
+            while let Err(error) = storage.commit(&fence, &commit).await {
                 assert!(matches!(error, CommitError::Store(_)), "{error}");
                 failures += 1;
             }
@@ -351,7 +317,7 @@ async fn a_lost_connection_loses_a_commit_whole() {
     };
     let ((), failures) = tokio::join!(cut, commits);
     assert!(failures > 0, "no connection was cut in time");
-    assert_eq!(storage.since(0).await.unwrap().len(), 40 * 900);
+    assert_eq!(since(storage, 0).await.len(), 40 * 900);
     assert_eq!(storage.rollout(ROLLOUT).await.unwrap(), Some(rollout(40)));
     assert_eq!(storage.audit(ROLLOUT).await.unwrap().len(), 40);
     assert_eq!(database.number("SELECT COUNT(*) FROM alerts").await, 40);
@@ -361,7 +327,7 @@ async fn the_audit_is_only_added_to(database: Database) {
     let storage = &database.storage;
     let fence = writer(storage).await;
     let commit = Book::default().commit([], vec![change(1)]);
-    storage.commit(fence, &commit).await.unwrap();
+    storage.commit(&fence, &commit).await.unwrap();
     for sql in [
         "UPDATE rollout_audit SET reason = 'another'",
         "DELETE FROM rollout_audit",
@@ -405,7 +371,7 @@ async fn subjects_are_counted_with_their_requests_and_errors(database: Database)
         },
     ];
     let commit = Book::default().commit(events, Vec::new());
-    storage.commit(fence, &commit).await.unwrap();
+    storage.commit(&fence, &commit).await.unwrap();
     let user = modelramp::_core::assignment::Subject::User(7).key();
     let mut expected = vec![(u64::MAX, 4, 3), (1, 0, 0), (2, 0, 0), (user, 1, 1)];
     expected.sort_unstable();
@@ -428,12 +394,9 @@ async fn events_of_a_rollout_are_paged_by_number(database: Database) {
         ..numbered(seq)
     });
     let commit = Book::default().commit(events, Vec::new());
-    storage.commit(fence, &commit).await.unwrap();
+    storage.commit(&fence, &commit).await.unwrap();
     let page = storage.events_of(ROLLOUT, 0, 4).await.unwrap();
     assert_eq!(seqs(&page), [2, 4, 6, 8]);
     let page = storage.events_of(ROLLOUT, 8, 99).await.unwrap();
     assert_eq!(seqs(&page), [10, 12, 14, 16, 18, 20]);
-    // What is appended without a number goes on from there.
-    storage.append(&[event(0), event(1)]).await.unwrap();
-    assert_eq!(storage.last_event().await.unwrap(), 22);
 }

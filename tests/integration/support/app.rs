@@ -156,7 +156,9 @@ impl TestApp {
     /// Whose calls the attempts were that are stored by now.
     pub(crate) async fn users_of_events(&self) -> Vec<Option<i64>> {
         let pool = sqlx::SqlitePool::connect(&self.database).await.unwrap();
-        let stored = sqlx::query_scalar("SELECT user_id FROM ai_events ORDER BY seq");
+        let stored = sqlx::query_scalar(
+            "SELECT user_id FROM events JOIN event_order USING (writer, batch) ORDER BY first_seq, place",
+        );
         let stored = stored.fetch_all(&pool).await.unwrap();
         pool.close().await;
         stored
@@ -165,7 +167,9 @@ impl TestApp {
     /// How the attempts ended that are stored by now.
     pub(crate) async fn outcomes(&self) -> Vec<String> {
         let pool = sqlx::SqlitePool::connect(&self.database).await.unwrap();
-        let stored = sqlx::query_scalar("SELECT outcome FROM ai_events ORDER BY seq");
+        let stored = sqlx::query_scalar(
+            "SELECT outcome FROM events JOIN event_order USING (writer, batch) ORDER BY first_seq, place",
+        );
         let stored = stored.fetch_all(&pool).await.unwrap();
         pool.close().await;
         stored

@@ -135,7 +135,7 @@ impl Rig {
                 ..Known::default()
             },
             world: clock.world(),
-            holder: "test".into(),
+            holder: format!("test-{}", store.starts()),
         });
         let controller = controller.await.expect("a controller");
         Self {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     alerting::Alert,
-    recording::{Event, Ordered},
+    recording::Event,
     rollout::{
         evidence::UserHistory,
         store::{Commit, CommitError, StoredStatus},
@@ -32,6 +32,10 @@ pub(super) struct Database {
     pub(super) events: Vec<Event>,
     holder: Option<String>,
     fence: i64,
+    /// Their names, and the last batch of each.
+    writers: Vec<(String, i64)>,
+    head: i64,
+    starts: usize,
     /// Commits since the beginning.
     pub(super) commits: usize,
     failures: VecDeque<Option<Failure>>,
@@ -49,6 +53,13 @@ impl MemoryStore {
         self.0.lock().failures.extend(failures);
     }
 
+    /// Counts the processes that start on it.
+    pub(super) fn starts(&self) -> usize {
+        let mut db = self.0.lock();
+        db.starts += 1;
+        db.starts
+    }
+
     /// As after the death of the process that held it.
     pub(super) fn forget_holder(&self) {
         self.0.lock().holder = None;
@@ -64,14 +75,23 @@ impl RolloutStore for MemoryStore {
         }
         db.holder = Some(holder.to_owned());
         db.fence += 1;
-        Ok(Some(Fence(db.fence)))
+        let known = db.writers.iter().position(|(it, _)| it == holder);
+        let writer = known.unwrap_or_else(|| {
+            db.writers.push((holder.to_owned(), 0));
+            db.writers.len() - 1
+        });
+        Ok(Some(Fence {
+            number: db.fence,
+            holder: holder.into(),
+            writer: writer as i64,
+        }))
     }
 
-    async fn renew(&self, fence: Fence, _now: DateTime<Utc>) -> anyhow::Result<bool> {
-        Ok(self.0.lock().fence == fence.0)
+    async fn renew(&self, fence: &Fence, _now: DateTime<Utc>) -> anyhow::Result<bool> {
+        Ok(self.0.lock().fence == fence.number)
     }
 
-    async fn release(&self, _fence: Fence) -> anyhow::Result<()> {
+    async fn release(&self, _fence: &Fence, _now: DateTime<Utc>) -> anyhow::Result<()> {
         self.0.lock().holder = None;
         Ok(())
     }
@@ -97,7 +117,7 @@ impl RolloutStore for MemoryStore {
             .cloned())
     }
 
-    async fn commit(&self, fence: Fence, commit: &Commit) -> Result<(), CommitError> {
+    async fn commit(&self, fence: &Fence, commit: &Commit) -> Result<(), CommitError> {
         while self.0.lock().is_hanging {
             sleep(GAP).await;
         }
@@ -108,7 +128,7 @@ impl RolloutStore for MemoryStore {
         if failure == Some(Failure::Before) || db.is_full {
             return Err(lost());
         }
-        if fence.0 != db.fence {
+        if fence.number != db.fence || commit.head != db.head {
             return Err(CommitError::Fenced);
         }
         let mut rollouts = db.rollouts.clone();
@@ -128,10 +148,13 @@ impl RolloutStore for MemoryStore {
             }
         }
         db.rollouts = rollouts;
-        for event in commit.batches.iter().flat_map(Ordered::events) {
-            let last = db.events.last().map_or(0, |it| it.seq);
-            assert!(event.seq > last, "event {} is stored twice", event.seq);
-            db.events.push(event.clone());
+        for batch in &commit.batches {
+            let (_, last_batch) = &mut db.writers[fence.writer as usize];
+            assert_eq!(batch.number(), *last_batch + 1, "of a writer's batches");
+            *last_batch = batch.number();
+            assert_eq!(batch.first_seq(), db.head + 1, "of the log");
+            db.head = batch.last_seq();
+            db.events.extend_from_slice(batch.events());
         }
         for change in &commit.rollouts {
             db.audit.extend(change.audit.clone());
@@ -175,7 +198,11 @@ impl RolloutStore for MemoryStore {
         Ok(users.collect())
     }
 
-    async fn last_event(&self) -> anyhow::Result<i64> {
-        Ok(self.0.lock().events.last().map_or(0, |it| it.seq))
+    async fn head(&self) -> anyhow::Result<i64> {
+        Ok(self.0.lock().head)
+    }
+
+    async fn last_batch(&self, fence: &Fence) -> anyhow::Result<i64> {
+        Ok(self.0.lock().writers[fence.writer as usize].1)
     }
 }
