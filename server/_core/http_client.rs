@@ -9,6 +9,7 @@ pub fn install_tls() {
 }
 
 /// A client to be finished.
+#[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn builder() -> ClientBuilder {
     install_tls();
     Client::builder()

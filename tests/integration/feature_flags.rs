@@ -22,7 +22,7 @@ use modelramp::{
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::support::local_server::LocalServer;
+use crate::support::{http_client, local_server::LocalServer};
 
 /// The namespace alone.
 struct Server {
@@ -400,7 +400,7 @@ async fn a_kill_reaches_whoever_watches_over_real_sockets() {
     let subscribe = json!({"jsonrpc": "2.0", "id": 1, "method": path, "params": {}});
     let subscribe = Message::text(subscribe.to_string());
     rpc.send(subscribe).await.unwrap();
-    let events = reqwest::Client::new().get(format!("{}/api/trpc/{path}", server.url));
+    let events = http_client().get(format!("{}/api/trpc/{path}", server.url));
     let events = events.bearer_auth(server.admin_token()).send();
     let mut events = events.await.unwrap();
     // The first frame of each says that it is open.

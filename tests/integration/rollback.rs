@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::local_server::LocalServer;
+use crate::support::{http_client, local_server::LocalServer};
 
 const CATALOGUE: &str = r#"
 [providers.test]
@@ -148,7 +148,7 @@ async fn the_same_while_waiting_at_a_gate() {
 
 /// One streamed answer to each of 60 users in turn, through the gateway, until it is over.
 async fn stream_to_users(server: &LocalServer, over: &CancellationToken) {
-    let http = reqwest::Client::new();
+    let http = http_client();
     let ask = |number: u32| {
         let body = json!({
             "model": "task/chat", "stream": true, "user": format!("u-{}", number % 60),

@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::support::local_server::LocalServer;
+use crate::support::{http_client, local_server::LocalServer};
 
 /// Within which everything has to end that a session opened; the tests' own share is on top.
 const END: Duration = Duration::from_secs(5);
@@ -29,10 +29,7 @@ async fn rig(settings: &[(&str, &str)]) -> Rig {
     Rig {
         config: Config::load(&server.sources).unwrap(),
         server,
-        http: reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap(),
+        http: http_client(),
     }
 }
 

@@ -15,3 +15,8 @@ pub(crate) mod stored_rollout;
 pub(crate) mod trpc_procedures;
 pub(crate) mod trpc_server;
 pub(crate) mod vectors;
+
+/// A client of the server's own kind: it follows no redirect and asks no proxy.
+pub(crate) fn http_client() -> reqwest::Client {
+    modelramp::_core::http_client::builder().build().unwrap()
+}

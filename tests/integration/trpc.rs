@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{
-    conformance, sessions,
+    conformance, http_client, sessions,
     trpc_server::{MAX_BODY_BYTES, TrpcServer, config},
 };
 
@@ -157,7 +157,11 @@ async fn a_stopping_server_ends_event_streams_without_return() {
     let server = TrpcServer::start(config(), None).await;
     // Plain HTTP needs no TLS, but the client insists on having some.
     modelramp::_core::http_client::install_tls();
-    let mut stream = reqwest::get(server.url("/test.onCount")).await.unwrap();
+    let mut stream = http_client()
+        .get(server.url("/test.onCount"))
+        .send()
+        .await
+        .unwrap();
     let mut text = String::new();
     while !text.contains("id: 1\n") {
         text += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();

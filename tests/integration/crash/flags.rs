@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection};
 use tokio::process::Command;
 
-use crate::support::process::ServerProcess;
+use crate::support::{http_client, process::ServerProcess};
 
 const KILLS: u32 = 12;
 /// A process lives for so many milliseconds after it listens.
@@ -67,7 +67,7 @@ impl Ground {
         let folder: &Path = self.folder.path();
         Server {
             process: ServerProcess::start(command, &self.environment, folder).await,
-            http: reqwest::Client::new(),
+            http: http_client(),
             admin: self.admin.clone(),
         }
     }

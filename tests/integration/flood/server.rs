@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{MAX_MEMORY, noise};
-use crate::support::process::ServerProcess;
+use crate::support::{http_client, process::ServerProcess};
 
 /// Health checks, of which one may take longer than [`HEALTHY`].
 const LOOKS: usize = 50;
@@ -65,7 +65,7 @@ impl Server {
         let address = process.url.trim_start_matches("http://").to_owned();
         modelramp::_core::http_client::install_tls();
         let mut server = Self {
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            http: http_client(),
             admin: String::new(),
             user: String::new(),
             address,

@@ -122,8 +122,7 @@ async fn a_request_line_and_a_header_of_almost_64_kib_are_taken() {
 #[tokio::test]
 async fn http_2_without_tls_is_spoken_too() {
     let server = TestServer::start().await;
-    let client = reqwest::Client::builder()
-        .no_proxy()
+    let client = modelramp::_core::http_client::builder()
         .http2_prior_knowledge()
         .build()
         .unwrap();

@@ -30,7 +30,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::support::packages;
+use crate::support::{http_client, packages};
 
 use super::stubs::{self, MEETING, Stubs};
 
@@ -186,7 +186,7 @@ impl TestServer {
             stubs,
             users,
             obstacles,
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: http_client(),
             tasks,
             served,
         }

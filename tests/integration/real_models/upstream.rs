@@ -50,7 +50,10 @@ impl Model {
 
     /// Tokens that it says it has written.
     pub(super) async fn tokens_written(&self) -> f64 {
-        let metrics = reqwest::get(format!("{}/metrics", self.url)).await;
+        let metrics = crate::support::http_client()
+            .get(format!("{}/metrics", self.url))
+            .send()
+            .await;
         let text = metrics.unwrap().text().await.unwrap();
         let line = text
             .lines()

@@ -112,7 +112,7 @@ impl World {
             id: ADMIN,
             token: admin.unwrap(),
             base: server.url.clone(),
-            http: reqwest::Client::builder()
+            http: modelramp::_core::http_client::builder()
                 .timeout(PATIENCE)
                 .build()
                 .unwrap(),

@@ -2,18 +2,17 @@
 
 use std::process::{Command, Output};
 
-use reqwest::Client;
 use serde_json::{Value, json};
 
 use super::app::{App, PLAN};
-use crate::support::sessions::token;
+use crate::support::{http_client, sessions::token};
 
 #[tokio::test]
 async fn both_wires_carry_the_state_of_a_stale_change() {
     let app = App::start().await;
     let base = format!("http://{}", app.listen().await);
     modelramp::_core::http_client::install_tls();
-    let http = Client::new();
+    let http = http_client();
     let admin = format!("Bearer {}", token("owner-1"));
     let first = app.begin(PLAN).await;
     let input = json!({"id": first["id"], "version": 7, "reason": "x"});

@@ -87,10 +87,7 @@ impl TestApp {
         let server = tokio::spawn(app.serve(listener, async {
             let _ = stopped.await;
         }));
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
+        let http = super::http_client();
         Self {
             base,
             http,
