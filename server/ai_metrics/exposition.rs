@@ -1,13 +1,5 @@
 //! The same events through the `metrics` facade, for whatever recorder the process has installed.
 //!
-//! | metric | labels |
-//! |---|---|
-//! | `ai_attempts_total` | model, variant, task, outcome |
-//! | `ai_attempt_duration_seconds` | model, variant, task |
-//! | `ai_first_token_seconds` | model, variant, task |
-//! | `ai_tokens_total` | model, variant, task, kind (`prompt`, `completion`) |
-//! | `ai_cost_microdollars_total` | model, variant, task |
-//!
 //! Handles are made at a series' first event and kept, so a recorder has to be installed before the
 //! first event. Cancelled attempts are counted here, with their outcome.
 

@@ -52,24 +52,33 @@ pub struct TestResult {
 impl Dispatcher {
     /// The channels of the settings.
     pub fn new(outbox: Arc<dyn Outbox>, config: &AlertsConfig) -> Result<Self, ChannelError> {
+        // Taken apart, so that a channel cannot be set up and never told.
+        let AlertsConfig {
+            slack,
+            email,
+            webhook,
+            pagerduty,
+            info_channels,
+            escalate_after,
+        } = config;
         let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
-        if let Some(url) = &config.slack {
+        if let Some(url) = slack {
             channels.push(Arc::new(Slack::new(url)?));
         }
-        if let Some(email) = &config.email {
+        if let Some(email) = email {
             channels.push(Arc::new(Email::new(email)?));
         }
-        if let Some(webhook) = &config.webhook {
+        if let Some(webhook) = webhook {
             channels.push(Arc::new(Webhook::new(webhook)?));
         }
-        if let Some(pagerduty) = &config.pagerduty {
+        if let Some(pagerduty) = pagerduty {
             channels.push(Arc::new(PagerDuty::new(pagerduty)?));
         }
         Ok(Self {
             outbox,
             channels,
-            info_channels: config.info_channels.clone(),
-            escalate_after: config.escalate_after,
+            info_channels: info_channels.clone(),
+            escalate_after: *escalate_after,
             wake: Arc::default(),
         })
     }

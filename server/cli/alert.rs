@@ -5,7 +5,10 @@ use std::{io::Write, sync::Arc};
 use anyhow::bail;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use clap::{Args, Subcommand};
+use clap::{
+    Args, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 
 use super::table::clean;
 use crate::{
@@ -25,18 +28,17 @@ pub(super) struct Arguments {
 enum Command {
     /// Sends a test alert to each channel of the settings, and fails if one of them does not take it.
     Test {
-        /// This channel only: slack, email, webhook or pagerduty.
-        #[arg(long, value_parser = channel)]
+        /// This channel only.
+        #[arg(long, value_parser = channels())]
         channel: Option<ChannelName>,
     },
 }
 
-fn channel(text: &str) -> Result<ChannelName, String> {
-    let named = |name: &&ChannelName| name.name() == text;
-    let channel = ChannelName::ALL.iter().find(named).copied();
-    channel.ok_or_else(|| {
-        let names = ChannelName::ALL.map(ChannelName::name);
-        format!("expected one of {}", names.join(", "))
+fn channels() -> impl TypedValueParser<Value = ChannelName> {
+    let names = PossibleValuesParser::new(ChannelName::ALL.map(ChannelName::name));
+    names.try_map(|text| {
+        let mut all = ChannelName::ALL.into_iter();
+        all.find(|name| name.name() == text).ok_or("no channel")
     })
 }
 

@@ -7,186 +7,25 @@
 //! was refused, a table of words does ([`wording`]).
 
 mod cause;
+mod kind;
 mod numbers;
 mod said;
 mod wording;
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 use http::HeaderMap;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::cause::Cause;
 use self::said::Said;
+pub use self::{
+    cause::Cause,
+    kind::{Elsewhere, FaultKind},
+};
 use super::{openrouter, retry_after};
 use crate::_core::json_text;
 
-/// The kind of a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultKind {
-    /// The request is refused as wrong (a 4xx that says no more). Whose fault it was shows when another
-    /// model is asked.
-    BadRequest,
-    /// Too long for this model's context; a larger one may take it.
-    ContextLength,
-    /// The provider refuses our key (401).
-    Authentication,
-    /// Out of credits (402).
-    Payment,
-    /// Our account may not go on: its key is at its limit or switched off, its organisation is blocked
-    /// (a 403 that says so).
-    AccountLimit,
-    /// Refused by policy or moderation (403).
-    Refused,
-    /// A refusal of the kinds above that another model did not share, so that it was this model's fault.
-    Rejected,
-    /// The model does not exist there (404).
-    NotFound,
-    /// Too many requests to the platform as a whole, for this account.
-    RateLimited,
-    /// Too many requests to this model's provider.
-    ProviderRateLimited,
-    /// No answer in time.
-    Timeout,
-    /// The connection could not be made or broke.
-    Connection,
-    /// The provider failed (5xx, or an error in a 200).
-    Upstream,
-    /// An answer that cannot be read, or without a choice.
-    InvalidReply,
-    /// An answer without text, refusal or tool call.
-    EmptyReply,
-}
-
-/// Where a request that failed may succeed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Elsewhere {
-    /// At any other model.
-    Anywhere,
-    /// At a model of another provider, as our account with this one was at fault.
-    OtherProvider,
-    /// At a model with a larger context.
-    LargerContext,
-    /// Perhaps nowhere: one other model is asked, which shows whose fault it was.
-    OneOther,
-}
-
-/// Whose fault it was; every kind has exactly one owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    Client,
-    Account,
-    Model,
-}
-
 impl FaultKind {
-    /// Every kind.
-    pub const ALL: [Self; 15] = [
-        Self::BadRequest,
-        Self::ContextLength,
-        Self::Authentication,
-        Self::Payment,
-        Self::AccountLimit,
-        Self::Refused,
-        Self::Rejected,
-        Self::NotFound,
-        Self::RateLimited,
-        Self::ProviderRateLimited,
-        Self::Timeout,
-        Self::Connection,
-        Self::Upstream,
-        Self::InvalidReply,
-        Self::EmptyReply,
-    ];
-
-    /// In kebab case, as it is serialised.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad-request",
-            Self::ContextLength => "context-length",
-            Self::Authentication => "authentication",
-            Self::Payment => "payment",
-            Self::AccountLimit => "account-limit",
-            Self::Refused => "refused",
-            Self::Rejected => "rejected",
-            Self::NotFound => "not-found",
-            Self::RateLimited => "rate-limited",
-            Self::ProviderRateLimited => "provider-rate-limited",
-            Self::Timeout => "timeout",
-            Self::Connection => "connection",
-            Self::Upstream => "upstream",
-            Self::InvalidReply => "invalid-reply",
-            Self::EmptyReply => "empty-reply",
-        }
-    }
-
-    /// Which other models may answer the same request.
-    pub const fn may_succeed_elsewhere(self) -> Elsewhere {
-        match self {
-            Self::BadRequest | Self::Refused => Elsewhere::OneOther,
-            Self::ContextLength => Elsewhere::LargerContext,
-            _ if self.is_accounts() => Elsewhere::OtherProvider,
-            _ => Elsewhere::Anywhere,
-        }
-    }
-
-    /// Whether it counts against the model.
-    pub const fn is_models_fault(self) -> bool {
-        matches!(self.owner(), Owner::Model)
-    }
-
-    /// Whether the request was at fault; counts against nobody.
-    pub const fn is_clients_fault(self) -> bool {
-        matches!(self.owner(), Owner::Client)
-    }
-
-    /// Whether our account with the provider was at fault, so that all its models are affected.
-    pub const fn is_accounts(self) -> bool {
-        matches!(self.owner(), Owner::Account)
-    }
-
-    /// Whether it may be over a moment later, with nothing changed.
-    pub const fn may_pass(self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited | Self::ProviderRateLimited | Self::Timeout | Self::Upstream
-        )
-    }
-
-    /// Whether an outage looks like it, which may be one of other models as well. The rest is this
-    /// model's own: no such model, no text, a refusal that another model did not share.
-    pub const fn is_like_an_outage(self) -> bool {
-        matches!(
-            self,
-            Self::RateLimited
-                | Self::ProviderRateLimited
-                | Self::Timeout
-                | Self::Connection
-                | Self::Upstream
-                | Self::InvalidReply
-        )
-    }
-
-    const fn owner(self) -> Owner {
-        match self {
-            Self::BadRequest | Self::ContextLength | Self::Refused => Owner::Client,
-            Self::Authentication | Self::Payment | Self::AccountLimit | Self::RateLimited => {
-                Owner::Account
-            }
-            Self::Rejected
-            | Self::NotFound
-            | Self::ProviderRateLimited
-            | Self::Timeout
-            | Self::Connection
-            | Self::Upstream
-            | Self::InvalidReply
-            | Self::EmptyReply => Owner::Model,
-        }
-    }
-
     /// What a bare status means.
     fn of_status(status: u16) -> Self {
         match status {
@@ -276,12 +115,6 @@ impl FaultKind {
             (None, status) => status,
         };
         wording::refine(kind, told, said).unwrap_or(kind)
-    }
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 

@@ -70,6 +70,25 @@ fn inline(page: &str) -> Vec<String> {
         .collect()
 }
 
+#[test]
+fn files_that_pages_name_are_there() {
+    let mut missing = Vec::new();
+    for (page, text) in pages() {
+        for span in inline(&text) {
+            let is_path = [
+                "server/", "tests/", "docs/", "benches/", "scripts/", "schema/",
+            ]
+            .iter()
+            .any(|folder| span.starts_with(folder));
+            let is_pattern = span.contains([' ', '*', '{', '<']) || span.contains("NAME");
+            if is_path && !is_pattern && !root().join(&span).exists() {
+                missing.push(format!("{}: `{span}`", page.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
 /// The words after `modelramp` of each call in a shell text: alone, after `cargo run --`, inside
 /// `$(…)`, and with variables set in front.
 fn commands(shell: &str) -> Vec<Vec<String>> {

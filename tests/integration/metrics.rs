@@ -11,6 +11,8 @@ use serde_json::json;
 
 use crate::support::process::ServerProcess;
 
+const DOCS: &str = include_str!("../../docs/monitoring.md");
+
 /// Its text, or its status where that is not 200.
 async fn read(request: reqwest::RequestBuilder) -> Result<String, u16> {
     let answer = request.send().await.unwrap();
@@ -84,6 +86,17 @@ async fn prometheus_reads_what_the_server_counts() {
     let attempts = "ai_attempts_total{";
     let attempt = text.lines().find(|line| line.starts_with(attempts));
     assert!(attempt.is_some_and(|line| line.ends_with(" 1")), "{text}");
+
+    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let (name, kind) = line["# TYPE ".len()..].split_once(' ').unwrap();
+        let documented = DOCS
+            .lines()
+            .any(|row| row.starts_with(&format!("| `{name}` | {kind}")));
+        assert!(documented, "docs/monitoring.md lacks the {kind} `{name}`");
+        let help = format!("# HELP {name} ");
+        let described = text.lines().any(|line| line.starts_with(&help));
+        assert!(described, "nothing describes `{name}`: {text}");
+    }
 
     let checker = Command::new("promtool")
         .args(["check", "metrics"])

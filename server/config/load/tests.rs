@@ -494,6 +494,14 @@ fn alerts_go_nowhere_unless_a_channel_is_set_up() {
 }
 
 #[test]
+fn every_channel_is_listed_under_its_serialised_name() {
+    let schema = schemars::schema_for!(ChannelName);
+    let variants = schema.get("oneOf").and_then(|all| all.as_array()).unwrap();
+    let serialised: Vec<_> = variants.iter().map(|variant| &variant["const"]).collect();
+    assert_eq!(serialised, ChannelName::ALL.map(ChannelName::name));
+}
+
+#[test]
 fn every_channel_can_be_set_up() {
     let alerts = load(&[
         (

@@ -27,6 +27,21 @@ fn every_kind_has_one_owner_and_its_serialised_name() {
 }
 
 #[test]
+fn all_kinds_are_listed_and_documented() {
+    let schema = schemars::schema_for!(FaultKind);
+    let variants = schema.get("oneOf").and_then(Value::as_array).unwrap();
+    let serialised: Vec<_> = variants.iter().map(|variant| &variant["const"]).collect();
+    assert_eq!(serialised, FaultKind::ALL.map(FaultKind::name));
+    let docs = include_str!("../../../docs/upstreams.md");
+    for kind in FaultKind::ALL {
+        assert!(
+            docs.contains(&format!("`{kind}`")),
+            "docs/upstreams.md lacks `{kind}`"
+        );
+    }
+}
+
+#[test]
 fn a_status_alone_is_judged() {
     for (status, expected) in [
         (302, FaultKind::InvalidReply),
