@@ -420,6 +420,10 @@ impl Format for LogFilter {
         {
             return Err(wrong.to_owned());
         }
+        // The parser of filters cuts texts at bytes, and panics within a character.
+        if let Some(wrong) = items(text).find(|item| !item.is_ascii()) {
+            return Err(wrong.to_owned());
+        }
         let filter = EnvFilter::builder().parse(text);
         whole_or_wrong(text, filter.ok().map(|_| text.to_owned()))
     }

@@ -81,6 +81,8 @@ fn files_that_pages_name_are_there() {
             .iter()
             .any(|folder| span.starts_with(folder));
             let is_pattern = span.contains([' ', '*', '{', '<']) || span.contains("NAME");
+            // The example of docs/new-procedure.md.
+            let is_pattern = is_pattern || span.ends_with("greetings_router.rs");
             if is_path && !is_pattern && !root().join(&span).exists() {
                 missing.push(format!("{}: `{span}`", page.display()));
             }

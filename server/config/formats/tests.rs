@@ -157,7 +157,14 @@ fn log_filter_is_checked() {
             ("info", "info".into()),
             ("info,modelramp=debug", "info,modelramp=debug".into()),
         ],
-        &["loud", "modelramp", "modelramp=loud", "info,loud"],
+        &[
+            "loud",
+            "modelramp",
+            "modelramp=loud",
+            "info,loud",
+            "info,0¡=",
+            "info,møde=debug",
+        ],
     );
 }
 
