@@ -19,6 +19,10 @@ use crate::{
 
 /// Events that are read at once.
 const PAGE: i64 = 5_000;
+/// Events, of 20 values each, that one statement adds.
+const ROWS_OF_EVENTS: usize = 500;
+/// Places of batches, of five values each, that one statement adds.
+const ROWS_OF_ORDER: usize = 1_000;
 
 /// What [`Row`] reads of events and the places of their batches. SQLite keeps to the order of the tables.
 macro_rules! select {
@@ -217,7 +221,10 @@ struct SubjectRow {
     attempts: i64,
 }
 
-/// Adds batches of a writer in their places; whether the one before them is the last that is stored.
+/// Adds batches of a writer in their places; `false` where one of them, or a later one, is stored already.
+///
+/// A number may be left out: a database that went back, as a standby does that lost its last seconds, lacks
+/// batches that their writer has forgotten.
 pub(super) async fn insert(
     transaction: &mut Write,
     fence: &Fence,
@@ -227,53 +234,62 @@ pub(super) async fn insert(
         return Ok(true);
     };
     let moved = changed!(transaction, transaction => sqlx::query(
-            "UPDATE writers SET last_batch = $1 WHERE writer = $2 AND last_batch = $3",
+            "UPDATE writers SET last_batch = $1 WHERE writer = $2 AND last_batch < $3",
         )
         .bind(last.number())
         .bind(fence.writer)
-        .bind(first.number() - 1)
+        .bind(first.number())
         .execute(&mut **transaction))?;
     if moved == 0 {
         return Ok(false);
     }
-    on!(transaction, transaction => {
-        let mut query =
-            QueryBuilder::new("INSERT INTO event_order (first_seq, writer, batch, events, fence) ");
-        query.push_values(batches, |mut row, batch| {
-            row.push_bind(batch.first_seq())
-                .push_bind(fence.writer)
-                .push_bind(batch.number())
-                .push_bind(batch.events().len() as i64)
-                .push_bind(fence.number);
+    // After an outage there are thousands of batches, and a statement binds some 32,000 values at most.
+    for batches in batches.chunks(ROWS_OF_ORDER) {
+        on!(transaction, transaction => {
+            let mut query = QueryBuilder::new(
+                "INSERT INTO event_order (first_seq, writer, batch, events, fence) ",
+            );
+            query.push_values(batches, |mut row, batch| {
+                row.push_bind(batch.first_seq())
+                    .push_bind(fence.writer)
+                    .push_bind(batch.number())
+                    .push_bind(batch.events().len() as i64)
+                    .push_bind(fence.number);
+            });
+            query.build().execute(&mut **transaction).await?;
         });
-        query.build().execute(&mut **transaction).await?;
-    });
+    }
+    let mut rows = Vec::with_capacity(ROWS_OF_EVENTS);
     for batch in batches {
-        insert_batch(transaction, fence, batch).await?;
+        for (place, event) in (0_i64..).zip(batch.events()) {
+            rows.push((batch.number(), place, event, name(event.variant)?));
+            if rows.len() == ROWS_OF_EVENTS {
+                insert_rows(transaction, fence, rows.drain(..)).await?;
+            }
+        }
+    }
+    if !rows.is_empty() {
+        insert_rows(transaction, fence, rows.drain(..)).await?;
     }
     Ok(true)
 }
 
-async fn insert_batch(
+/// Events as rows: the number of the batch, the place in it, the event, and its variant's name.
+async fn insert_rows<'e>(
     transaction: &mut Write,
     fence: &Fence,
-    batch: &Ordered,
+    rows: impl Iterator<Item = (i64, i64, &'e Event, String)>,
 ) -> anyhow::Result<()> {
-    let rows = (0..)
-        .zip(batch.events())
-        .map(|(place, event)| Ok((place, event, name(event.variant)?)))
-        .collect::<anyhow::Result<Vec<(usize, _, _)>>>()?;
     on!(transaction, transaction => {
         let mut query = QueryBuilder::new(
             "INSERT INTO events (writer, batch, place, at_ms, request_id, user_id, subject, rollout, \
              counted, was_open, model, task, variant, position, latency_ms, first_token_ms, \
              prompt_tokens, completion_tokens, cost_microdollars, outcome) ",
         );
-        query.push_values(rows, |mut row, (place, event, variant)| {
-            // What is the same in the next batch is in the text, so that little is bound.
-            row.push(fence.writer)
-                .push_bind(batch.number())
-                .push(place)
+        query.push_values(rows, |mut row, (batch, place, event, variant)| {
+            row.push_bind(fence.writer)
+                .push_bind(batch)
+                .push_bind(place)
                 .push_bind(event.at_ms)
                 .push_bind(event.request_id.to_string())
                 .push_bind(event.user_id)

@@ -17,6 +17,8 @@ use crate::support::log::{Book, append, since};
 on_both!(
     each_start_of_a_process_has_a_number_of_its_own,
     who_has_not_seen_the_end_of_the_log_is_refused,
+    a_writer_goes_on_where_the_database_lost_batches,
+    what_waited_through_a_long_outage_is_stored_at_once,
     a_batch_without_its_middle_is_read_in_order,
 );
 
@@ -42,20 +44,16 @@ async fn who_has_not_seen_the_end_of_the_log_is_refused(database: Database) {
     let first = book.commit([event(1), event(2)], vec![change(1)]);
     storage.commit(&fence, &first).await.unwrap();
 
-    // Another batch in the place of the first, one that leaves a batch out, and the next one of somebody
-    // who has the number of the lease but not its name.
+    // Another batch in the place of the first, and the next one of somebody who has the number of the
+    // lease but not its name.
     let mut in_place = before;
     let in_place = in_place.commit([event(3)], Vec::new());
-    let mut ahead = book;
-    ahead.commit([event(3)], Vec::new());
-    let mut ahead = ahead.commit([event(4)], Vec::new());
-    ahead.head = first.new_head();
     let next = book.commit([event(3)], Vec::new());
     let other = Fence {
         holder: "other".into(),
         ..fence.clone()
     };
-    for (fence, commit) in [(&fence, &in_place), (&fence, &ahead), (&other, &next)] {
+    for (fence, commit) in [(&fence, &in_place), (&other, &next)] {
         let refused = storage.commit(fence, commit).await;
         assert!(matches!(refused, Err(CommitError::Fenced)), "{commit:?}");
     }
@@ -69,6 +67,39 @@ async fn who_has_not_seen_the_end_of_the_log_is_refused(database: Database) {
     }
     assert_eq!(since(storage, 0).await.len(), 3);
     assert_eq!(storage.last_batch(&fence).await.unwrap(), 2);
+}
+
+async fn a_writer_goes_on_where_the_database_lost_batches(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    let mut book = Book::default();
+    let first = book.commit([event(1)], vec![change(1)]);
+    storage.commit(&fence, &first).await.unwrap();
+    book.commit([event(2)], Vec::new());
+    book.head = first.new_head();
+    let third = book.commit([event(3)], Vec::new());
+    // Its answer may have been lost.
+    for _ in 0..2 {
+        storage.commit(&fence, &third).await.unwrap();
+    }
+    assert_eq!(since(storage, 0).await.len(), 2);
+    assert_eq!(storage.head().await.unwrap(), 2);
+}
+
+async fn what_waited_through_a_long_outage_is_stored_at_once(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    let mut book = Book::default();
+    let mut commit = book.commit([event(1)], vec![change(1)]);
+    for n in 2..=14_000 {
+        commit
+            .batches
+            .append(&mut book.commit([event(n)], Vec::new()).batches);
+    }
+    storage.commit(&fence, &commit).await.unwrap();
+    assert_eq!(storage.head().await.unwrap(), 14_000);
+    let count = "SELECT COUNT(*) FROM events";
+    assert_eq!(database.number(count).await, 14_000);
 }
 
 async fn a_batch_without_its_middle_is_read_in_order(database: Database) {

@@ -20,7 +20,7 @@ pub(crate) fn taken(log: &Log) -> Vec<Event> {
 /// What a process that writes knows of the stored log.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Book {
-    head: i64,
+    pub(crate) head: i64,
     last_batch: i64,
 }
 
