@@ -77,6 +77,7 @@ pub fn routes(gateway: Gateway) -> Router {
         // A slash of the name may come as `%2F` or as it is.
         .route("/v1/models/{*name}", get(models::retrieve))
         .route("/v1/{*path}", axum::routing::any(unknown))
+        .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::new(gateway))
 }
 
@@ -171,13 +172,24 @@ impl Refused {
 }
 
 async fn unknown(State(gateway): Shared, request: Request) -> Response {
+    nothing_there(&gateway, StatusCode::NOT_FOUND, "unknown_path", request).await
+}
+
+async fn wrong_method(State(gateway): Shared, request: Request) -> Response {
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    nothing_there(&gateway, status, "method_not_allowed", request).await
+}
+
+async fn nothing_there(
+    gateway: &Gateway,
+    status: StatusCode,
+    code: &'static str,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     gateway.bounds.discard(body).await;
-    let refusal = Refusal::new(
-        StatusCode::NOT_FOUND,
-        Some("unknown_path"),
-        format!("There is no `{} {}` here.", parts.method, parts.uri.path()),
-    );
+    let text = format!("There is no `{} {}` here.", parts.method, parts.uri.path());
+    let refusal = Refusal::new(status, Some(code), text);
     let context = gateway.gate.context(&HeaderMap::new()).await;
     Refused::new(refusal, &context).into_response(Dialect::of(parts.uri.path()))
 }

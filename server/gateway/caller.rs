@@ -34,18 +34,27 @@ pub(super) struct TwoKeys;
 
 /// The headers that name the caller: the key alone, as a bearer token.
 pub(super) fn credentials(headers: &HeaderMap) -> Result<HeaderMap, TwoKeys> {
-    let bearer = headers.get(header::AUTHORIZATION);
-    let key = headers.get(API_KEY).map(HeaderValue::as_bytes);
-    let as_bearer = key.and_then(|key| {
-        let bearer = [b"Bearer ", key.trim_ascii()].concat();
-        HeaderValue::from_bytes(&bearer).ok()
-    });
-    let named = match (bearer, as_bearer) {
-        (Some(bearer), Some(key)) if *bearer != key => return Err(TwoKeys),
-        (bearer, key) => key.or(bearer.cloned()),
+    let bearers = headers.get_all(header::AUTHORIZATION).iter();
+    let bearers = bearers.filter_map(|value| bearer(value.as_bytes()));
+    let keys = headers.get_all(API_KEY).iter();
+    let keys = keys.map(|value| value.as_bytes().trim_ascii());
+    let mut named = bearers.chain(keys).filter(|key| !key.is_empty());
+    let Some(key) = named.next() else {
+        return Ok(HeaderMap::new());
     };
-    let named = named.map(|named| (header::AUTHORIZATION, named));
-    Ok(HeaderMap::from_iter(named))
+    if named.any(|other| other != key) {
+        return Err(TwoKeys);
+    }
+    let value = HeaderValue::from_bytes(&[b"Bearer ", key].concat());
+    let value = value.ok().map(|value| (header::AUTHORIZATION, value));
+    Ok(HeaderMap::from_iter(value))
+}
+
+/// What a bearer token names; nothing for another scheme.
+fn bearer(authorization: &[u8]) -> Option<&[u8]> {
+    let scheme = authorization.get(..b"bearer ".len())?;
+    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
+    is_bearer.then(|| authorization[scheme.len()..].trim_ascii())
 }
 
 /// The key of a program, where the caller's headers hold one.
@@ -190,6 +199,18 @@ mod tests {
         let key = Some(Some("Bearer k".to_owned()));
         assert_eq!(named(&[("authorization", "Bearer k")]), key);
         assert_eq!(named(&[("x-api-key", "k")]), key);
+        assert_eq!(
+            named(&[("x-api-key", "k"), ("authorization", "bearer  k")]),
+            key
+        );
+        assert_eq!(
+            named(&[("x-api-key", "k"), ("authorization", "Bearer ")]),
+            key
+        );
+        assert_eq!(
+            named(&[("authorization", "Bearer k"), ("authorization", "Bearer l")]),
+            None
+        );
         assert_eq!(
             named(&[("x-api-key", "k"), ("authorization", "Bearer k")]),
             key

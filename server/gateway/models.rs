@@ -2,7 +2,7 @@
 
 use axum::{
     body::Body,
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
 };
 use http::{HeaderValue, header};
@@ -95,9 +95,11 @@ pub(super) async fn list(State(gateway): Shared, request: Request) -> Response {
 
 pub(super) async fn retrieve(
     State(gateway): Shared,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
+    // What is no text is the name of nothing, and is told so to whoever may call.
+    let name = name.map_or_else(|_| String::new(), |Path(name)| name);
     answer(&gateway, request, |call, catalog, dialect| {
         let mut entries = entries(catalog).filter(|entry| call.allows(&entry.id));
         let task = name

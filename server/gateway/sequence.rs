@@ -5,6 +5,7 @@
 //! behind a call.
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::{chunks::Chunks, thinking::Thoughts};
 
@@ -173,7 +174,7 @@ impl Sequence {
         let index = call["index"].as_u64().unwrap_or(0);
         let of = |value: &Value| value.as_str().unwrap_or("").to_owned();
         let function = &call["function"];
-        let arguments = of(&function["arguments"]);
+        let arguments = arguments(&function["arguments"]);
         if self.open == Some(Open::Call(index)) {
             add(arguments, steps);
             return;
@@ -183,7 +184,7 @@ impl Sequence {
             return;
         }
         let block = Block::Call {
-            id: of(&call["id"]),
+            id: call_id(&call["id"]),
             name: of(&function["name"]),
         };
         if matches!(self.open, Some(Open::Call(_))) {
@@ -217,6 +218,23 @@ impl Sequence {
 fn add(piece: String, steps: &mut Vec<Step>) {
     if !piece.is_empty() {
         steps.push(Step::Piece(piece));
+    }
+}
+
+/// The arguments of a call: a text of JSON, which some servers send as the JSON itself.
+pub(super) fn arguments(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        json => json.to_string(),
+    }
+}
+
+/// The id of a call; one of ours where its server gave none, so that its result finds it.
+pub(super) fn call_id(value: &Value) -> String {
+    match value.as_str() {
+        Some(id) if !id.is_empty() => id.to_owned(),
+        _ => format!("call_{}", Uuid::now_v7().simple()),
     }
 }
 

@@ -20,6 +20,8 @@ const MAX_CALL_VALUES: usize = 20_000;
 
 /// Longer errors inside a success are not looked into, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// No attempt costs more, in US dollars; what says so is no price, and sums stay within their type.
+const MAX_COST: f64 = 1e6;
 
 /// The answer in the body of a success.
 pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Completion, Fault> {
@@ -58,7 +60,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
         model: model.unwrap_or_default(),
         finish_reason: part.finish_reason,
         usage,
-        raw,
+        raw: unlisted(raw),
         held: Held::default(),
     };
     let has_call = completion.tool_calls.is_some() && request.offers_tools();
@@ -91,6 +93,16 @@ pub(super) fn embeddings(body: Vec<u8>, held: Held) -> Result<Embedded, Fault> {
     }
     let usage = usage.and_then(of_usage);
     Ok(Embedded { raw, usage, held })
+}
+
+/// The document alone, where it came as a list of one.
+pub(super) fn unlisted(raw: String) -> String {
+    if !raw.trim_start().starts_with('[') {
+        return raw;
+    }
+    let json: Option<&RawValue> = serde_json::from_str(&raw).ok();
+    let only = json.and_then(first).map(|only| only.get().to_owned());
+    only.unwrap_or(raw)
 }
 
 /// What one JSON document of a provider holds: a reply, or an event of a stream.
@@ -305,7 +317,7 @@ fn of_usage(usage: &RawValue) -> Option<Usage> {
         let count = number(json).filter(|count| count.is_finite() && *count >= 0.0);
         count.map_or(0, |count| count as u32)
     };
-    let cost = number(cost).filter(|cost| cost.is_finite() && *cost >= 0.0);
+    let cost = number(cost).filter(|cost| (0.0..=MAX_COST).contains(cost));
     Some(Usage {
         prompt_tokens: tokens(prompt),
         completion_tokens: tokens(completion),

@@ -176,7 +176,12 @@ impl Steps {
         } = reply::read(&raw)?;
         self.words = self.words.take().or(words);
         self.has_choice |= part.is_some();
-        let delta = self.delta(part.unwrap_or_default(), model, usage, raw.into_owned());
+        let delta = self.delta(
+            part.unwrap_or_default(),
+            model,
+            usage,
+            reply::unlisted(raw.into_owned()),
+        );
         self.has_answer |= delta.is_answer;
         // What brings nothing is held whole until something comes.
         let weight = delta.content.len() + delta.reasoning.len();

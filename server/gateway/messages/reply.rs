@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{refusal::Refusal, sequence::text, thinking::Thoughts};
+use super::super::{
+    refusal::Refusal,
+    sequence::{arguments, call_id, text},
+    thinking::Thoughts,
+};
 
 /// The answer of this model, in the name that the caller gave it.
 pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, Refusal> {
@@ -25,9 +29,9 @@ pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, 
     let calls = message.get("tool_calls").and_then(Value::as_array);
     for call in calls.into_iter().flatten() {
         let function = &call["function"];
-        let arguments = function["arguments"].as_str().unwrap_or("");
+        let arguments = arguments(&function["arguments"]);
         content.push(json!({
-            "type": "tool_use", "id": call["id"], "name": function["name"], "input": input(arguments),
+            "type": "tool_use", "id": call_id(&call["id"]), "name": function["name"], "input": input(&arguments),
         }));
     }
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
@@ -77,7 +81,8 @@ pub(super) fn stop_reason(finish: Option<&str>, has_calls: bool, refuses: bool) 
 
 /// Tokens read do not count those that came from a cache, or went into one.
 pub(super) fn usage(of_chat: &Value) -> Value {
-    let number = |value: &Value| value.as_f64().map_or(0, |it| it as u64);
+    // As in events: no answer has more.
+    let number = |value: &Value| value.as_f64().map_or(0, |it| u64::from(it as u32));
     let details = &of_chat["prompt_tokens_details"];
     let read = number(&details["cached_tokens"]);
     let written = number(&details["cache_write_tokens"]);
@@ -88,4 +93,27 @@ pub(super) fn usage(of_chat: &Value) -> Value {
         "cache_creation_input_tokens": written,
         "output_tokens": number(&of_chat["completion_tokens"]),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_keep_their_arguments_and_get_the_id_that_they_lack() {
+        let raw = json!({"choices": [{"message": {"tool_calls": [
+            {"function": {"name": "f", "arguments": {"x": 1}}},
+            {"id": "", "function": {"name": "g", "arguments": "{\"y\":2}"}},
+            {"id": "c", "function": {"name": "h"}},
+        ]}}], "usage": {"prompt_tokens": 1e308}});
+        let told = message(&raw.to_string(), "m", "m").unwrap();
+        let told: Value = serde_json::from_str(&told).unwrap();
+        let [first, second, third] = [0, 1, 2].map(|n| &told["content"][n]);
+        assert_eq!(first["input"], json!({"x": 1}));
+        assert_eq!(second["input"], json!({"y": 2}));
+        assert_eq!((&third["id"], &third["input"]), (&json!("c"), &json!({})));
+        let ids = [first, second].map(|call| call["id"].as_str().unwrap());
+        assert!(ids[0] != ids[1] && ids.iter().all(|id| id.starts_with("call_")));
+        assert_eq!(told["usage"]["input_tokens"], u32::MAX);
+    }
 }

@@ -301,3 +301,15 @@ fn strange_figures_are_bounded() {
     assert_eq!(usage(Value::Null), None);
     assert_eq!(usage(json!([])), None);
 }
+
+#[test]
+fn a_list_of_one_is_passed_on_as_the_one() {
+    for (came, goes) in [
+        (r#"[{"choices":[]}]"#, r#"{"choices":[]}"#),
+        (r#" [ {"a":1} ]"#, r#"{"a":1}"#),
+        (r#"{"a":[1]}"#, r#"{"a":[1]}"#),
+        ("[]", "[]"),
+    ] {
+        assert_eq!(unlisted(came.to_owned()), goes);
+    }
+}
