@@ -10,12 +10,12 @@ mod caller;
 mod chat;
 mod chunks;
 mod embeddings;
+mod endpoint;
 mod messages;
 mod models;
 mod refusal;
 mod responses;
 mod sequence;
-mod series;
 mod target;
 mod thinking;
 mod told;
@@ -24,17 +24,18 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
     response::Response,
     routing::{get, post},
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
 use self::{
     caller::Call,
+    endpoint::{Endpoint, Line},
     refusal::{Dialect, Refusal},
-    series::Line,
 };
 use crate::{
     _core::{
@@ -89,10 +90,52 @@ struct Admitted {
 }
 
 impl Gateway {
+    /// Answers a request to an endpoint: finds who calls, lets `run` answer, and writes the line of the log,
+    /// unless `run` took it along into a stream.
+    async fn serve(
+        &self,
+        endpoint: &'static Endpoint,
+        dialect: Dialect,
+        request: Request,
+        run: impl AsyncFnOnce(&Self, &mut Admitted, Body) -> Result<Response, Refusal>,
+    ) -> Response {
+        let (parts, body) = request.into_parts();
+        let mut admitted = match self.admit(endpoint, &parts).await {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                self.bounds.discard(body).await;
+                return refused.into_response(dialect);
+            }
+        };
+        let coding = parts.headers.get(header::CONTENT_ENCODING);
+        let answered = match coding.filter(|coding| *coding != "identity") {
+            None => run(self, &mut admitted, body).await,
+            Some(coding) => {
+                self.bounds.discard(body).await;
+                Err(Refusal::encoded(coding))
+            }
+        };
+        match answered {
+            Ok(mut response) => {
+                admitted.line.finish(None);
+                answer::name(
+                    response.headers_mut(),
+                    dialect,
+                    &admitted.context.request_id,
+                );
+                response
+            }
+            Err(refusal) => {
+                admitted.line.finish(refusal.code());
+                Refused::new(refusal, &admitted.context).into_response(dialect)
+            }
+        }
+    }
+
     /// Finds the caller, before anything is read.
     async fn admit(
         &self,
-        path: &'static str,
+        endpoint: &'static Endpoint,
         parts: &http::request::Parts,
     ) -> Result<Admitted, Refused> {
         let headers = caller::credentials(&parts.headers);
@@ -102,7 +145,11 @@ impl Gateway {
             .await;
         let refuse = |refusal: Refusal| {
             // Strangers write no more lines than the log takes.
-            call_log::refused(&refusal.to_error(), Some(path), &context.request_id);
+            call_log::refused(
+                &refusal.to_error(),
+                Some(endpoint.path()),
+                &context.request_id,
+            );
             Refused::new(refusal, &context)
         };
         if headers.is_err() {
@@ -114,7 +161,7 @@ impl Gateway {
             .call(headers.as_ref().ok(), &context, &parts.headers)
             .await;
         let call = call.map_err(refuse)?;
-        let line = Line::start(path, &context, call.key());
+        let line = Line::start(endpoint, &context, call.key());
         Ok(Admitted {
             context,
             call,
@@ -143,7 +190,7 @@ impl Gateway {
     }
 
     /// Reads the body: a JSON object.
-    async fn read(&self, body: axum::body::Body) -> Result<(RawObject, Held), Refusal> {
+    async fn read(&self, body: Body) -> Result<(RawObject, Held), Refusal> {
         let read = self.bounds.read_json(body).await?;
         let object = RawObject::parse(&read.bytes).map_err(|error| {
             Refusal::bad_request(None, format!("The body is no JSON object: {error}"))

@@ -6,6 +6,7 @@
 mod connection;
 pub mod fault;
 pub(crate) mod fields;
+mod joined;
 mod marks;
 pub mod openai_compatible;
 pub mod openrouter;

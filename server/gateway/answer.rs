@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Admitted, Gateway,
+    endpoint::Line,
     refusal::{Dialect, Refusal},
-    series::Line,
 };
 use crate::{
     _core::call_limits::Place,
@@ -27,12 +27,10 @@ const IDLE: Duration = Duration::from_secs(15);
 const MODEL: HeaderName = HeaderName::from_static("x-modelramp-model");
 const VARIANT: HeaderName = HeaderName::from_static("x-modelramp-variant");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-modelramp-attempts");
+const DROPPED: HeaderName = HeaderName::from_static("x-modelramp-dropped");
 
 /// Writes an answer as its caller expects it.
 pub(super) trait Writer: Send + 'static {
-    /// Whose words it writes.
-    const DIALECT: Dialect;
-
     /// The body of a whole answer that this model gave.
     fn whole(self, raw: String, model: &str) -> Result<String, Refusal>;
 
@@ -102,7 +100,6 @@ pub(super) async fn of<W: Writer>(
     } else {
         let answer = gateway.models.complete(route, call).await.map_err(refuse)?;
         let text = asked.writer.whole(answer.completion.raw, &answer.model)?;
-        admitted.line.finish(None);
         ("application/json", Body::from(text), trail.attempts())
     };
     let mut response = Response::new(body);
@@ -114,7 +111,6 @@ pub(super) async fn of<W: Writer>(
         headers.insert(buffering, HeaderValue::from_static("no"));
     }
     tell(headers, &attempts, route);
-    name(headers, W::DIALECT, &context.request_id);
     Ok(response)
 }
 
@@ -163,6 +159,23 @@ impl<W: Writer> UnderWay<W> {
             self.line.finish(None);
             yield Ok(self.writer.finish().into());
         }
+    }
+}
+
+/// A response of JSON.
+pub(super) fn json(text: String) -> Response {
+    let mut response = Response::new(Body::from(text));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// Names what was left out of a request, where something was.
+pub(super) fn dropped(response: &mut Response, names: &[String]) {
+    if let Ok(names) = HeaderValue::from_str(&names.join(", "))
+        && !names.is_empty()
+    {
+        response.headers_mut().insert(DROPPED, names);
     }
 }
 

@@ -118,9 +118,17 @@ impl Call {
                 DEADLINE_MAX.min(Duration::from_millis(ms))
             }
         };
+        let subject = headers.get(SUBJECT).map(|value| {
+            let text = value.to_str().map(str::trim).unwrap_or_default();
+            let is_id = (1..=MAX_SUBJECT).contains(&text.len());
+            is_id.then(|| text.to_owned()).ok_or_else(|| {
+                let expected = format!("expected an id of 1 to {MAX_SUBJECT} bytes of ASCII");
+                Refusal::bad_request(None, format!("`{SUBJECT}` is no id; {expected}"))
+            })
+        });
         Ok(Self {
             who,
-            subject: text(&SUBJECT).map(str::to_owned),
+            subject: subject.transpose()?,
             patience,
         })
     }

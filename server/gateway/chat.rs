@@ -1,44 +1,28 @@
 //! `POST /v1/chat/completions`.
 
 use axum::{
+    body::Body,
     extract::{Request, State},
     response::Response,
 };
 
 use super::{
-    Admitted, Gateway, Refused, Shared,
+    Admitted, Gateway, Shared,
     answer::{self, Asked, Writer},
     chunks::Chunks,
+    endpoint::Endpoint,
     refusal::{Dialect, Refusal},
     target,
 };
 use crate::providers::{ChatRequest, RawObject};
 
-const PATH: &str = "/v1/chat/completions";
+static ENDPOINT: Endpoint = Endpoint::new("/v1/chat/completions");
 
 pub(super) async fn answer(State(gateway): Shared, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut admitted = match gateway.admit(PATH, &parts).await {
-        Ok(admitted) => admitted,
-        Err(refused) => {
-            gateway.bounds.discard(body).await;
-            return refused.into_response(Dialect::Chat);
-        }
-    };
-    match run(&gateway, &mut admitted, body).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            admitted.line.finish(refusal.code());
-            Refused::new(refusal, &admitted.context).into_response(Dialect::Chat)
-        }
-    }
+    gateway.serve(&ENDPOINT, Dialect::Chat, request, run).await
 }
 
-async fn run(
-    gateway: &Gateway,
-    admitted: &mut Admitted,
-    body: axum::body::Body,
-) -> Result<Response, Refusal> {
+async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<Response, Refusal> {
     let (body, held) = gateway.read(body).await?;
     check(&body)?;
     let route = target::route(&gateway.models, &admitted.call, &body)?;
@@ -77,8 +61,6 @@ fn wants_usage(body: &RawObject) -> bool {
 
 /// A whole answer goes out byte by byte as it came, and so does a chunk.
 impl Writer for Chunks {
-    const DIALECT: Dialect = Dialect::Chat;
-
     fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
         Ok(raw)
     }

@@ -9,12 +9,12 @@ use axum::{
     response::Response,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderValue, header};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::{
-    Admitted, Gateway, Refused, Shared, answer,
+    Admitted, Gateway, Shared, answer,
+    endpoint::Endpoint,
     refusal::{Dialect, Refusal},
     target,
 };
@@ -26,30 +26,13 @@ use crate::{
     },
 };
 
-const PATH: &str = "/v1/embeddings";
+static ENDPOINT: Endpoint = Endpoint::new("/v1/embeddings");
 
 pub(super) async fn answer(State(gateway): Shared, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut admitted = match gateway.admit(PATH, &parts).await {
-        Ok(admitted) => admitted,
-        Err(refused) => {
-            gateway.bounds.discard(body).await;
-            return refused.into_response(Dialect::Chat);
-        }
-    };
-    match run(&gateway, &admitted, body).await {
-        Ok(response) => {
-            admitted.line.finish(None);
-            response
-        }
-        Err(refusal) => {
-            admitted.line.finish(refusal.code());
-            Refused::new(refusal, &admitted.context).into_response(Dialect::Chat)
-        }
-    }
+    gateway.serve(&ENDPOINT, Dialect::Chat, request, run).await
 }
 
-async fn run(gateway: &Gateway, admitted: &Admitted, body: Body) -> Result<Response, Refusal> {
+async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<Response, Refusal> {
     let (body, held) = gateway.read(body).await?;
     if body.get("input").is_none() {
         let message = "`input` is missing: expected a text, tokens, or a list of these";
@@ -71,12 +54,8 @@ async fn run(gateway: &Gateway, admitted: &Admitted, body: Body) -> Result<Respo
     let raw = raw.map_err(|error| Refusal::of_route(&error, &trail.attempts()).on(&route))?;
     drop(held);
     let json = mended(&raw, wanted).unwrap_or(raw);
-    let mut response = Response::new(Body::from(json));
-    let headers = response.headers_mut();
-    let json = HeaderValue::from_static("application/json");
-    headers.insert(header::CONTENT_TYPE, json);
-    answer::tell(headers, &trail.attempts(), &route);
-    answer::name(headers, Dialect::Chat, &context.request_id);
+    let mut response = answer::json(json);
+    answer::tell(response.headers_mut(), &trail.attempts(), &route);
     Ok(response)
 }
 

@@ -10,39 +10,27 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use self::{events::Events, request::Translated};
 use super::{
-    Admitted, Gateway, Refused, Shared,
+    Admitted, Gateway, Shared,
     answer::{self, Asked},
+    endpoint::Endpoint,
     refusal::{Dialect, Refusal},
     target,
 };
 use crate::providers::ChatRequest;
 
-const PATH: &str = "/v1/messages";
-const COUNT_PATH: &str = "/v1/messages/count_tokens";
-const DROPPED: HeaderName = HeaderName::from_static("x-modelramp-dropped");
+static ENDPOINT: Endpoint = Endpoint::new("/v1/messages");
+static COUNT: Endpoint = Endpoint::new("/v1/messages/count_tokens");
 const ESTIMATED: HeaderName = HeaderName::from_static("x-modelramp-estimated");
 
 pub(super) async fn answer(State(gateway): Shared, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut admitted = match gateway.admit(PATH, &parts).await {
-        Ok(admitted) => admitted,
-        Err(refused) => {
-            gateway.bounds.discard(body).await;
-            return refused.into_response(Dialect::Messages);
-        }
-    };
-    match run(&gateway, &mut admitted, body).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            admitted.line.finish(refusal.code());
-            Refused::new(refusal, &admitted.context).into_response(Dialect::Messages)
-        }
-    }
+    gateway
+        .serve(&ENDPOINT, Dialect::Messages, request, run)
+        .await
 }
 
 async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<Response, Refusal> {
@@ -65,43 +53,26 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let response = answer::of(gateway, admitted, asked).await;
     drop(held);
     let mut response = response?;
-    if let Ok(dropped) = HeaderValue::from_str(&dropped.join(", "))
-        && !dropped.is_empty()
-    {
-        response.headers_mut().insert(DROPPED, dropped);
-    }
+    answer::dropped(&mut response, &dropped);
     Ok(response)
 }
 
 pub(super) async fn count_tokens(State(gateway): Shared, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut admitted = match gateway.admit(COUNT_PATH, &parts).await {
-        Ok(admitted) => admitted,
-        Err(refused) => {
-            gateway.bounds.discard(body).await;
-            return refused.into_response(Dialect::Messages);
-        }
-    };
-    let counted = async {
-        let (body, _held) = gateway.read(body).await?;
-        target::route(&gateway.models, &admitted.call, &body)?;
-        Ok::<_, Refusal>(request::tokens(&super::values(&body)?))
-    };
-    match counted.await {
-        Ok(tokens) => {
-            admitted.line.finish(None);
-            let json = json!({"input_tokens": tokens}).to_string();
-            let mut response = Response::new(Body::from(json));
-            let headers = response.headers_mut();
-            let json = HeaderValue::from_static("application/json");
-            headers.insert(header::CONTENT_TYPE, json);
-            headers.insert(ESTIMATED, HeaderValue::from_static("true"));
-            answer::name(headers, Dialect::Messages, &admitted.context.request_id);
-            response
-        }
-        Err(refusal) => {
-            admitted.line.finish(refusal.code());
-            Refused::new(refusal, &admitted.context).into_response(Dialect::Messages)
-        }
-    }
+    gateway
+        .serve(&COUNT, Dialect::Messages, request, count)
+        .await
+}
+
+async fn count(
+    gateway: &Gateway,
+    admitted: &mut Admitted,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let (body, _held) = gateway.read(body).await?;
+    target::route(&gateway.models, &admitted.call, &body)?;
+    let tokens = request::tokens(&super::values(&body)?);
+    let mut response = answer::json(json!({"input_tokens": tokens}).to_string());
+    let headers = response.headers_mut();
+    headers.insert(ESTIMATED, HeaderValue::from_static("true"));
+    Ok(response)
 }

@@ -5,18 +5,18 @@ use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
 };
-use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
 use super::{
-    Refused, Shared, answer,
+    Admitted, Gateway, Shared, answer,
     caller::Call,
+    endpoint::Endpoint,
     refusal::{Dialect, Refusal},
     target::{CLAUDE_TASK, TASK},
 };
 use crate::model_router::catalog::{Catalog, Model};
 
-const PATH: &str = "/v1/models";
+static ENDPOINT: Endpoint = Endpoint::new("/v1/models");
 /// When a model was made is not known; clients want a number.
 const CREATED: u32 = 0;
 const CREATED_TEXT: &str = "1970-01-01T00:00:00Z";
@@ -114,36 +114,19 @@ pub(super) async fn retrieve(
 
 /// Anthropic's clients name their version; the path is the same.
 async fn answer(
-    gateway: &super::Gateway,
+    gateway: &Gateway,
     request: Request,
     of: impl FnOnce(&Call, &Catalog, Dialect) -> Result<Value, Refusal>,
 ) -> Response {
-    let (parts, _) = request.into_parts();
-    let dialect = if parts.headers.contains_key("anthropic-version") {
+    let dialect = if request.headers().contains_key("anthropic-version") {
         Dialect::Messages
     } else {
         Dialect::Chat
     };
-    let mut admitted = match gateway.admit(PATH, &parts).await {
-        Ok(admitted) => admitted,
-        Err(refused) => return refused.into_response(dialect),
+    let run = async |gateway: &Gateway, admitted: &mut Admitted, body: Body| {
+        gateway.bounds.discard(body).await;
+        let json = of(&admitted.call, gateway.models.catalog(), dialect)?;
+        Ok(answer::json(json.to_string()))
     };
-    match of(&admitted.call, gateway.models.catalog(), dialect) {
-        Ok(json) => {
-            admitted.line.finish(None);
-            let mut response = Response::new(Body::from(json.to_string()));
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert(header::CONTENT_TYPE, json);
-            answer::name(
-                response.headers_mut(),
-                dialect,
-                &admitted.context.request_id,
-            );
-            response
-        }
-        Err(refusal) => {
-            admitted.line.finish(refusal.code());
-            Refused::new(refusal, &admitted.context).into_response(dialect)
-        }
-    }
+    gateway.serve(&ENDPOINT, dialect, request, run).await
 }

@@ -87,6 +87,16 @@ impl Refusal {
         }
     }
 
+    /// A body that is compressed, or coded otherwise.
+    pub(super) fn encoded(coding: &HeaderValue) -> Self {
+        let coding = String::from_utf8_lossy(coding.as_bytes());
+        let coding: String = coding.chars().take(100).collect();
+        let message =
+            format!("`Content-Encoding` is `{coding}`; expected a body that is not encoded.");
+        let code = Some("unsupported_encoding");
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message)
+    }
+
     /// What this gateway cannot do, and what to do instead.
     pub(super) fn unsupported(param: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self {

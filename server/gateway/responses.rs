@@ -9,37 +9,24 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use self::{events::Events, request::Translated};
 use super::{
-    Admitted, Gateway, Refused, Shared,
+    Admitted, Gateway, Shared,
     answer::{self, Asked},
+    endpoint::Endpoint,
     refusal::{Dialect, Refusal},
     target,
 };
 use crate::providers::ChatRequest;
 
-const PATH: &str = "/v1/responses";
-const DROPPED: HeaderName = HeaderName::from_static("x-modelramp-dropped");
+static ENDPOINT: Endpoint = Endpoint::new("/v1/responses");
 
 pub(super) async fn answer(State(gateway): Shared, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let mut admitted = match gateway.admit(PATH, &parts).await {
-        Ok(admitted) => admitted,
-        Err(refused) => {
-            gateway.bounds.discard(body).await;
-            return refused.into_response(Dialect::Responses);
-        }
-    };
-    match run(&gateway, &mut admitted, body).await {
-        Ok(response) => response,
-        Err(refusal) => {
-            admitted.line.finish(refusal.code());
-            Refused::new(refusal, &admitted.context).into_response(Dialect::Responses)
-        }
-    }
+    gateway
+        .serve(&ENDPOINT, Dialect::Responses, request, run)
+        .await
 }
 
 async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<Response, Refusal> {
@@ -65,10 +52,6 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let response = answer::of(gateway, admitted, asked).await;
     drop(held);
     let mut response = response?;
-    if let Ok(dropped) = HeaderValue::from_str(&dropped.join(", "))
-        && !dropped.is_empty()
-    {
-        response.headers_mut().insert(DROPPED, dropped);
-    }
+    answer::dropped(&mut response, &dropped);
     Ok(response)
 }

@@ -35,13 +35,15 @@ impl Attempt {
         route: &Route,
         model: &Arc<Model>,
         position: usize,
+        is_first: bool,
     ) -> Self {
         let started = Instant::now();
         let event = Event::of_attempt(Attempted {
             request_id: call.request_id.clone(),
             subject: route.subject.as_ref(),
             rollout: route.judged_as(),
-            counted: route.is_counted(position),
+            // A request is one observation, however often its primary is asked.
+            counted: is_first && route.is_counted(position),
             model: model.name.clone(),
             task: route.task.clone(),
             variant: route.variant,

@@ -98,7 +98,14 @@ impl<'a> Walk<'a> {
             let provider = model.provider.clone();
             return Err(RouteError::Busy { provider });
         };
-        let attempt = Attempt::start(&router.metrics, &self.call, self.route, &model, position);
+        let attempt = Attempt::start(
+            &router.metrics,
+            &self.call,
+            self.route,
+            &model,
+            position,
+            self.failed.is_empty(),
+        );
         let deadline = (Instant::now() + router.attempt_timeout).min(self.call.deadline);
         Ok(Some(Step {
             attempt,

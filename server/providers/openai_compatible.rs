@@ -24,8 +24,9 @@ use tokio::{
 use super::{
     ChatRequest, Completion, Delta, Embedded, Held, connection,
     fault::{Cause, Fault, FaultKind},
+    joined::Joined,
     reply,
-    stream::{Joined, Steps, only_step},
+    stream::{Steps, only_step},
 };
 
 /// As much of an error's body as is worth reading, in bytes.

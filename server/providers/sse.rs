@@ -73,11 +73,11 @@ impl Reader {
     fn end_event(&mut self) -> Option<Item> {
         let is_error = std::mem::take(&mut self.is_error);
         let data = self.data.take()?;
-        Some(if is_error {
-            Item::Error(data)
-        } else {
-            Item::Data(data)
-        })
+        if is_error {
+            return Some(Item::Error(data));
+        }
+        // An event without data is none.
+        (!data.is_empty()).then_some(Item::Data(data))
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
@@ -177,6 +177,11 @@ mod tests {
     fn the_last_event_needs_no_blank_line_and_no_newline() {
         assert_eq!(read(&[b"data: a"]), [data("a")]);
         assert_eq!(read(&[b"data: a\n"]), [data("a")]);
+    }
+
+    #[test]
+    fn an_event_without_data_is_none() {
+        assert_eq!(read(&[b"data:\n\ndata: a\n\ndata\n\n"]), [data("a")]);
     }
 
     #[test]

@@ -254,41 +254,6 @@ pub(super) fn only_step(answer: Completion) -> Delta {
     }
 }
 
-/// The steps of a stream as one answer, for a server that streams unasked.
-#[derive(Default)]
-pub(super) struct Joined {
-    answer: Completion,
-    calls: Vec<serde_json::Value>,
-}
-
-impl Joined {
-    pub(super) fn add(&mut self, delta: Delta) {
-        self.answer.content += &delta.content;
-        self.answer.reasoning += &delta.reasoning;
-        self.answer.is_refusal |= delta.is_refusal;
-        if let Some(serde_json::Value::Array(calls)) = delta.tool_calls {
-            self.calls.extend(calls);
-        }
-        if let Some(model) = delta.model {
-            self.answer.model = model;
-        }
-        self.answer.finish_reason = delta.finish_reason.or(self.answer.finish_reason.take());
-        self.answer.usage = delta.usage.or(self.answer.usage);
-    }
-
-    pub(super) fn finish(mut self) -> Completion {
-        let answer = &mut self.answer;
-        answer.tool_calls = (!self.calls.is_empty()).then_some(self.calls.into());
-        let mut message = serde_json::json!({"role": "assistant", "content": answer.content});
-        if let Some(calls) = &answer.tool_calls {
-            message["tool_calls"] = calls.clone();
-        }
-        let choice = serde_json::json!({"index": 0, "message": message, "finish_reason": answer.finish_reason});
-        answer.raw = serde_json::json!({"object": "chat.completion", "model": answer.model, "choices": [choice]}).to_string();
-        self.answer
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

@@ -15,6 +15,17 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 /// How long a browser may remember what a preflight said; Chromium remembers no longer.
 const MAX_AGE: Duration = Duration::from_secs(7200);
+/// What scripts may read of an answer beside its body.
+const EXPOSED: [&str; 8] = [
+    "x-request-id",
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "x-modelramp-model",
+    "x-modelramp-variant",
+    "x-modelramp-attempts",
+    "x-modelramp-dropped",
+];
 
 /// Answers preflights, which bring no session, and marks responses for the listed origins.
 ///
@@ -31,7 +42,7 @@ pub fn layer(allowed_origins: &[String]) -> CorsLayer {
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(MAX_AGE)
-        .expose_headers([HeaderName::from_static("x-request-id"), header::RETRY_AFTER])
+        .expose_headers(EXPOSED.map(HeaderName::from_static))
         .vary([header::ORIGIN])
 }
 

@@ -192,6 +192,55 @@ async fn who_calls_is_known_before_anything_is_read() {
 }
 
 #[tokio::test]
+async fn what_is_wrong_beside_the_body_is_told_too() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let url = format!("{}/v1/chat/completions", gateway.app.base);
+    let post = || {
+        let request = gateway.app.http.post(&url).body(asking("a").to_string());
+        request.bearer_auth(&gateway.token)
+    };
+    let get = |path: &str| {
+        let url = format!("{}{path}", gateway.app.base);
+        gateway.app.http.get(url)
+    };
+    let too_long = "x".repeat(257);
+    for (request, status, code) in [
+        (post().header("x-modelramp-subject", ""), 400, Value::Null),
+        (
+            post().header("x-modelramp-subject", &too_long),
+            400,
+            Value::Null,
+        ),
+        (
+            post().header("content-encoding", "gzip"),
+            415,
+            json!("unsupported_encoding"),
+        ),
+        (
+            get("/v1/chat/completions"),
+            405,
+            json!("method_not_allowed"),
+        ),
+        (get("/v1/models/%ff"), 401, json!("invalid_api_key")),
+        (
+            get("/v1/models/%ff").bearer_auth(&gateway.token),
+            404,
+            json!("model_not_found"),
+        ),
+    ] {
+        let answer = gateway.send(request).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["error"]["code"]),
+            (status, &code)
+        );
+        assert!(!answer.header("x-request-id").is_empty());
+    }
+    assert!(gateway.upstream.requests().is_empty());
+    let plain = post().header("content-encoding", "identity");
+    assert_eq!(gateway.send(plain).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_request_is_told_by_its_field() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
     for (body, param) in [

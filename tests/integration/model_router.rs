@@ -2,6 +2,7 @@
 
 mod explain;
 mod keys;
+mod repeats;
 mod streams;
 
 use std::{sync::Arc, time::Duration};
@@ -429,43 +430,6 @@ async fn when_all_fail_each_distinct_model_was_asked_once() {
         panic!()
     };
     assert_eq!((attempts, &*model, kind), (3, "c", FaultKind::Upstream));
-}
-
-#[tokio::test]
-async fn a_short_retry_after_is_respected_once_no_model_is_left() {
-    let busy = || Reply::Http(429, vec![("retry-after", "0.05")], String::new());
-    let (asked, _, result) = run(vec![busy(), busy(), busy(), Reply::ok("late")]).await;
-    assert_eq!(asked, ["id-a", "id-b", "id-c", "id-a"]);
-    assert_eq!(result.unwrap(), "late");
-    let later = || Reply::Http(429, vec![("retry-after", "3600")], String::new());
-    let (asked, _, _) = run(vec![later()]).await;
-    assert_eq!(asked.len(), 3);
-
-    // A route of one model. What does not pass by itself is not waited for, whatever it asks.
-    for (status, body, times) in [
-        (503, "", 2),
-        (529, "{\"error\": {\"retry_after_seconds\": 0.05}}", 2),
-        (401, "", 1),
-        (402, "", 1),
-        (400, "", 1),
-        (413, "", 1),
-        (404, "", 1),
-    ] {
-        let headers = if body.is_empty() {
-            vec![("retry-after", "0.05")]
-        } else {
-            vec![]
-        };
-        let reply = Reply::Http(status, headers, body.into());
-        let upstream = Upstream::start(vec![reply, Reply::ok("late")]).await;
-        let (router, _) = router(catalog(&upstream, &upstream), flags());
-        let result = complete(&router, "mixed").await;
-        assert_eq!(
-            (upstream.models().len(), result.is_ok()),
-            (times, times == 2),
-            "{status}"
-        );
-    }
 }
 
 #[tokio::test]

@@ -105,8 +105,6 @@ impl Events {
 }
 
 impl Writer for Events {
-    const DIALECT: Dialect = Dialect::Messages;
-
     fn whole(self, raw: String, model: &str) -> Result<String, Refusal> {
         reply::message(&raw, model, &self.asked_as)
     }

@@ -1,4 +1,4 @@
-//! One line of the log, and one count, for each request of the gateway.
+//! The paths of the gateway, and one line of the log and one count for each request to them.
 
 use std::{sync::Arc, time::Instant};
 
@@ -7,19 +7,32 @@ use crate::_core::{
     context::Context,
 };
 
-static CHAT: CallSeries = CallSeries::new();
-static EMBEDDINGS: CallSeries = CallSeries::new();
-static MODELS: CallSeries = CallSeries::new();
-static MESSAGES: CallSeries = CallSeries::new();
-static COUNT: CallSeries = CallSeries::new();
-static RESPONSES: CallSeries = CallSeries::new();
+/// A path of the gateway.
+pub(super) struct Endpoint {
+    /// What its requests are called in the log and in metrics.
+    path: &'static str,
+    series: CallSeries,
+}
+
+impl Endpoint {
+    pub(super) const fn new(path: &'static str) -> Self {
+        Self {
+            path,
+            series: CallSeries::new(),
+        }
+    }
+
+    pub(super) const fn path(&self) -> &'static str {
+        self.path
+    }
+}
 
 /// The line of a request whose caller is known; written when it is finished or dropped.
 #[derive(Default)]
 pub(super) struct Line(Option<Open>);
 
 struct Open {
-    path: &'static str,
+    endpoint: &'static Endpoint,
     user: Option<i64>,
     /// The name of a program's key.
     key: Option<String>,
@@ -28,9 +41,9 @@ struct Open {
 }
 
 impl Line {
-    pub(super) fn start(path: &'static str, context: &Context, key: Option<&str>) -> Self {
+    pub(super) fn start(endpoint: &'static Endpoint, context: &Context, key: Option<&str>) -> Self {
         Self(Some(Open {
-            path,
+            endpoint,
             user: context.caller.presumed().map(|user| user.id),
             key: key.map(str::to_owned),
             request_id: context.request_id.clone(),
@@ -55,20 +68,12 @@ impl Drop for Line {
 impl Open {
     fn write(&self, code: &'static str) {
         let Self {
-            path,
+            endpoint: Endpoint { path, series },
             user,
             key,
             request_id,
             started,
         } = self;
-        let series = match *path {
-            "/v1/embeddings" => &EMBEDDINGS,
-            "/v1/models" => &MODELS,
-            "/v1/messages" => &MESSAGES,
-            "/v1/messages/count_tokens" => &COUNT,
-            "/v1/responses" => &RESPONSES,
-            _ => &CHAT,
-        };
         let duration = started.elapsed();
         series.count(path, code, duration);
         let duration_us = duration.as_micros() as u64;
