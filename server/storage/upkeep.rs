@@ -25,8 +25,10 @@ use crate::{
 pub const ROLLOUT_RETENTION: TimeDelta = TimeDelta::days(90);
 /// Alerts stay as long.
 const ALERT_RETENTION: TimeDelta = TimeDelta::days(90);
-/// Events of one transaction.
+/// Events that are counted, or looked for to be deleted, at once.
 const STEP: i64 = 5_000;
+/// Batches whose events one transaction deletes.
+const BATCHES: usize = 100;
 const HOUR_MS: i64 = 3_600_000;
 /// How far back to look once more for events that came late.
 const LATE: TimeDelta = TimeDelta::days(1);
@@ -218,30 +220,34 @@ impl Storage {
             let places = batches.entry((key.writer, key.batch)).or_default();
             places.push(key.place);
         }
+        let batches: Vec<_> = batches.into_iter().collect();
         let mut deleted = 0;
-        let mut transaction = self.db.begin().await?;
-        for ((writer, batch), places) in batches {
-            on!(&mut transaction, transaction => {
-                let mut query = QueryBuilder::new("DELETE FROM events WHERE writer = ");
-                query.push_bind(writer).push(" AND batch = ").push_bind(batch);
-                query.push(" AND place IN (");
-                let mut list = query.separated(", ");
-                for place in places {
-                    list.push_bind(place);
-                }
-                query.push(")");
-                deleted += query.build().execute(&mut **transaction).await?.rows_affected();
-                sqlx::query(
-                    "DELETE FROM event_order WHERE writer = $1 AND batch = $2 AND NOT EXISTS \
-                     (SELECT 1 FROM events e WHERE e.writer = $1 AND e.batch = $2)",
-                )
-                .bind(writer)
-                .bind(batch)
-                .execute(&mut **transaction)
-                .await?;
-            });
+        // Batches may be as small as one event. Who writes meanwhile waits for one transaction at most.
+        for batches in batches.chunks(BATCHES) {
+            let mut transaction = self.db.begin().await?;
+            for ((writer, batch), places) in batches {
+                on!(&mut transaction, transaction => {
+                    let mut query = QueryBuilder::new("DELETE FROM events WHERE writer = ");
+                    query.push_bind(writer).push(" AND batch = ").push_bind(batch);
+                    query.push(" AND place IN (");
+                    let mut list = query.separated(", ");
+                    for place in places {
+                        list.push_bind(place);
+                    }
+                    query.push(")");
+                    deleted += query.build().execute(&mut **transaction).await?.rows_affected();
+                    sqlx::query(
+                        "DELETE FROM event_order WHERE writer = $1 AND batch = $2 AND NOT EXISTS \
+                         (SELECT 1 FROM events e WHERE e.writer = $1 AND e.batch = $2)",
+                    )
+                    .bind(writer)
+                    .bind(batch)
+                    .execute(&mut **transaction)
+                    .await?;
+                });
+            }
+            transaction.commit().await?;
         }
-        transaction.commit().await?;
         Ok(deleted)
     }
 
