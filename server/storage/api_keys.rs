@@ -108,7 +108,8 @@ impl ApiKeyStore for Storage {
     ) -> anyhow::Result<bool> {
         let replaced = changed!(self.db.write(), pool => sqlx::query(
             "UPDATE api_keys SET previous_id = id, previous_hash = hash, previous_until_ms = $4, \
-             id = $2, hash = $3, created_ms = $5 WHERE name = $1 AND revoked_ms IS NULL",
+             id = $2, hash = $3, created_ms = $5 WHERE name = $1 AND revoked_ms IS NULL \
+             AND (expires_ms IS NULL OR expires_ms > $5)",
         )
         .bind(name)
         .bind(&secret.id)

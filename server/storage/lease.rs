@@ -3,9 +3,9 @@
 //! The *fence* is a number in the table of leases that grows with each holder. Every commit holds
 //! its own fence, its name and the end of the log that it goes on from against the stored ones in its
 //! transaction, so a holder that was replaced while it slept, or that has not seen the end, is refused
-//! whatever the clocks say. Who gets the lease is a writer, with a number that nobody else had or gets. How a holder is known to be gone differs: on SQLite all
-//! writers run on the machine of the file, and a lock of the operating system tells; on PostgreSQL a
-//! lease runs out.
+//! whatever the clocks say. Who gets the lease is a writer, with a number that nobody else had or gets.
+//! How a holder is known to be gone differs: on SQLite all writers run on the machine of the file, and a
+//! lock of the operating system tells; on PostgreSQL a lease runs out.
 
 use anyhow::Context;
 use chrono::{DateTime, TimeDelta, Utc};

@@ -104,6 +104,9 @@ async fn a_key_opens_what_it_names_until_it_ends() {
     gateway.soon(&newer, 401).await;
     assert_eq!(gateway.status(&newest, "a").await, 200);
 
+    let secret = Secret::new();
+    let ended = keys.replace_key("late", &secret, now, TimeDelta::zero());
+    assert!(!ended.await.unwrap(), "what has run out gets no secret");
     assert!(keys.revoke_key("open", Utc::now()).await.unwrap());
     assert!(!keys.revoke_key("open", Utc::now()).await.unwrap());
     gateway.soon(&newest, 401).await;
