@@ -76,6 +76,8 @@ pub struct App {
     tasks: Tasks,
     /// The rollouts.
     pub controller: Arc<Controller>,
+    /// Who gets what.
+    pub flags: Arc<FeatureFlags>,
     /// The kill switch and the live share.
     pub live: Arc<LiveFlags>,
     authenticator: Arc<Authenticator>,
@@ -215,7 +217,7 @@ impl App {
             &mut registry,
             Some(routers::Parts {
                 config: &config,
-                flags,
+                flags: flags.clone(),
                 live: live.clone(),
                 metrics: metrics.clone(),
                 models: models.clone(),
@@ -306,6 +308,7 @@ impl App {
             sandbox_url,
             destinations,
             controller,
+            flags,
             live,
             authenticator,
             tasks,

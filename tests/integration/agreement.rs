@@ -4,22 +4,18 @@
 //! The application is the real one over a SQLite file; the controller ticks when it is told to. The
 //! sequences are seeded, so a failure names the seed that repeats it.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
-
 use chrono::{DateTime, Utc};
 use modelramp::{
-    _core::{
-        caller::{Caller, Role, User},
-        context::Context,
-        errors::RpcError,
-        procedure::Input,
-        tasks::Tasks,
-    },
+    _core::{caller::Role, context::Context, errors::RpcError, procedure::Input, tasks::Tasks},
     app::App,
-    config::{Config, Sources},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
+
+use crate::support::{
+    app::{TestApp, TestAppBuilder},
+    calls,
+};
 
 const SEEDS: std::ops::Range<u64> = 0..4;
 const STEPS: usize = 40;
@@ -32,23 +28,8 @@ struct Process {
 }
 
 impl Process {
-    async fn start(folder: &Path, share: &str) -> Self {
-        let environment: BTreeMap<String, String> = [
-            ("APP_ENV", "test"),
-            (
-                "DATABASE_URL",
-                &format!("sqlite://{}/a.db", folder.display()),
-            ),
-            ("OPENROUTER_ROLLOUT_PERCENTAGE", share),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        let config = Config::load(&Sources {
-            environment,
-            working_dir: folder.to_owned(),
-            config_file: None,
-        });
-        let app = App::build(config.unwrap()).await.unwrap();
+    async fn start(setup: &TestAppBuilder) -> Self {
+        let app = setup.build().await;
         let tasks = Tasks::default();
         tasks.spawn(app.live.clone().run(tasks.stopping()));
         app.controller.tick().await;
@@ -65,11 +46,9 @@ impl Process {
     }
 
     async fn call(&self, user: i64, path: &str, input: Value) -> Result<Value, RpcError> {
-        let registry = &self.app.registry;
-        let context = Context::new(caller(user), now());
-        let target = registry.resolve(path);
-        let reply = target.here().unwrap().call(context, Input::Json(input));
-        Ok(reply.await?.to_value().unwrap())
+        let role = if user == 1 { Role::Admin } else { Role::User };
+        let context = Context::new(calls::user(user, role), now());
+        calls::call(&self.app.registry, context, path, Input::Json(input)).await
     }
 
     async fn admin(&self, path: &str, input: Value) -> Result<Value, RpcError> {
@@ -120,18 +99,9 @@ fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
-fn caller(id: i64) -> Caller {
-    Caller::User(Arc::new(User {
-        id,
-        open_id: format!("user-{id}"),
-        name: None,
-        email: None,
-        login_method: None,
-        role: if id == 1 { Role::Admin } else { Role::User },
-        created_at: DateTime::UNIX_EPOCH,
-        updated_at: DateTime::UNIX_EPOCH,
-        last_signed_in: DateTime::UNIX_EPOCH,
-    }))
+/// Whose live share is this at its first start.
+fn at_share(share: &str) -> TestAppBuilder {
+    TestApp::builder().with_setting("OPENROUTER_ROLLOUT_PERCENTAGE", share)
 }
 
 fn plan(tasks: &[&str]) -> String {
@@ -179,15 +149,15 @@ async fn step(process: &Process, draws: &mut StdRng) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_who_tell_a_share_tell_the_same() {
     for seed in SEEDS {
-        let folder = tempfile::tempdir().unwrap();
+        let setup = at_share("5");
         let mut draws = StdRng::seed_from_u64(seed);
-        let mut process = Process::start(folder.path(), "5").await;
+        let mut process = Process::start(&setup).await;
         process.check("at the start").await;
         for n in 0..STEPS {
             let what = if draws.random_bool(0.1) {
                 let before = process.admin("featureFlags.get", json!({})).await.unwrap();
                 process.end().await;
-                process = Process::start(folder.path(), "5").await;
+                process = Process::start(&setup).await;
                 let after = process.admin("featureFlags.get", json!({})).await.unwrap();
                 assert_eq!(before, after, "seed {seed}, step {n}: a restart");
                 "a restart".to_owned()
@@ -209,8 +179,7 @@ async fn all_who_tell_a_share_tell_the_same() {
 /// `A5` and `F3`, by hand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_share_that_cannot_act_says_who_decides_and_what_has_ended_can_be_let_go() {
-    let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(folder.path(), "0").await;
+    let process = Process::start(&at_share("0")).await;
     let chat = json!({"plan": plan(&["chat"]), "reason": "try it"});
     let started = process.admin("rollout.start", chat).await.unwrap();
     process.app.controller.tick().await;

@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use modelramp::{
     _core::{
         assignment::{Algorithm, Variant},
-        caller::{Caller, Role, User},
+        caller::{Caller, Role},
         context::Context,
         errors::ErrorCode,
         feature_flags::{FeatureFlags, FlagsConfig},

@@ -2,17 +2,12 @@
 
 use std::path::Path;
 
-use modelramp::{
-    _core::caller::Role,
-    app,
-    config::{Config, Transformer},
-    schema::Documents,
-};
+use modelramp::{config::Transformer, schema::Documents};
 use tokio::process::Command;
 
 use crate::{
     contract,
-    support::{local_server::LocalServer, packages},
+    support::{app::TestApp, packages},
 };
 
 /// Debian's; `scripts/test` installs it and says that it has to be there.
@@ -20,13 +15,12 @@ const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Runs a script against a server; its last words.
 async fn run(script: &str, settings: &[(&str, &str)]) -> String {
-    let server = LocalServer::start(settings).await;
-    let config = Config::load(&server.sources).unwrap();
-    let now = chrono::Utc::now();
-    let token = app::issue_token(&config, 2, Role::Admin, None, now).await;
+    let setup = TestApp::builder().with_settings(settings.iter().copied());
+    let server = setup.start().await;
+    let token = server.setup.admin().await;
     let folder = tokio::task::spawn_blocking(|| packages::installed("documents"));
     let output = Command::new("node")
-        .args([script, &server.url, &token.unwrap()])
+        .args([script, &server.url, token])
         .current_dir(folder.await.unwrap())
         .output()
         .await

@@ -1,44 +1,30 @@
 //! `modelramp drive` against a running server.
 
-use std::{process::Stdio, time::Duration};
+use std::time::Duration;
 
-use modelramp::{
-    app,
-    cli::drive::traffic::{ANSWERED, Pace, Traffic},
-    config::Config,
-};
+use modelramp::cli::drive::traffic::{ANSWERED, Pace, Traffic};
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::support::local_server::LocalServer;
+use crate::support::app::TestApp;
 
 /// `modelramp drive` with these flags and the server's settings.
-fn drive(server: &LocalServer, flags: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_modelramp"));
-    command
-        .arg("drive")
-        .args(flags)
-        .env_clear()
-        .envs(&server.sources.environment)
-        .current_dir(server.folder())
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    command
+fn drive(server: &TestApp, flags: &[&str]) -> Command {
+    server.setup.command(&[&["drive"], flags].concat())
 }
 
 #[tokio::test]
 async fn users_are_seen_on_their_variants_with_what_became_of_their_requests() {
-    let share = ("OPENROUTER_ROLLOUT_PERCENTAGE", "50");
-    let server = LocalServer::start(&[share]).await;
+    let setup = TestApp::builder().with_busy_users();
+    let setup = setup.with_setting("OPENROUTER_ROLLOUT_PERCENTAGE", "50");
+    let server = setup.start().await;
     // Only the candidate's route has this model, and its fallbacks answer in its place.
     server
         .set_model("z-ai/glm-4.5-air:free", json!({"error_rate": 1}))
         .await;
-    let config = Config::load(&server.sources).unwrap();
-    let hour = Duration::from_secs(3_600);
-    let tokens = app::issue_tokens(&config, 10..=49, hour, chrono::Utc::now());
+    let tokens = server.setup.tokens(10..=49).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, tokens.await.unwrap(), "chat").unwrap();
+    let traffic = Traffic::new(&url, tokens, "chat").unwrap();
     let pace = Pace {
         rate: 100.0,
         duration: Duration::from_secs(2),
@@ -67,7 +53,7 @@ async fn users_are_seen_on_their_variants_with_what_became_of_their_requests() {
 
 #[tokio::test]
 async fn the_command_prints_a_table_and_leaves_no_conversation() {
-    let server = LocalServer::start(&[]).await;
+    let server = TestApp::start().await;
     let flags = [
         "--url",
         &server.url,
@@ -92,7 +78,7 @@ async fn the_command_prints_a_table_and_leaves_no_conversation() {
 
 #[tokio::test]
 async fn what_goes_too_far_is_refused() {
-    let server = LocalServer::start(&[]).await;
+    let server = TestApp::start().await;
     for (flags, says) in [
         (&["--url", "http://10.255.255.1:3000"][..], "--yes-remote"),
         (&["--rate", "1001"], "at most 1000 requests"),

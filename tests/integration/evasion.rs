@@ -5,16 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use modelramp::{
-    app,
-    cli::drive::traffic::{Pace, Traffic},
-    config::Config,
-};
+use modelramp::cli::drive::traffic::{Pace, Traffic};
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::local_server::LocalServer;
+use crate::support::app::TestApp;
 
 /// The candidate's route has no other model, so nothing hides what it does.
 const CATALOGUE: &str = r#"
@@ -44,32 +40,13 @@ const MUST_BE_TOLD: Duration = Duration::from_secs(20);
 /// Until the candidate was asked often enough, were it by one user only.
 const ASKED_WITHIN: Duration = Duration::from_secs(60);
 
-async fn server() -> LocalServer {
-    let files = [
-        ("catalog.toml", CATALOGUE),
-        ("sandbox.toml", "[default]\nlatency_ms = 5\n"),
-    ];
-    let settings = [
-        ("MODEL_CATALOGUE", "catalog.toml"),
-        ("SANDBOX_CONFIG", "sandbox.toml"),
-    ];
-    LocalServer::start_with(&settings, &files).await
+async fn server() -> TestApp {
+    let setup = TestApp::builder().with_catalog(CATALOGUE).with_busy_users();
+    let setup = setup.with_sandbox("[default]\nlatency_ms = 5\n");
+    setup.start().await
 }
 
-/// Waits for a state and gives the rollout in it.
-async fn reach(server: &LocalServer, id: &str, state: &str, patience: Duration) -> Value {
-    let since = Instant::now();
-    loop {
-        let rollout = server.call("rollout.get", json!({"id": id})).await.unwrap();
-        if rollout["state"]["name"] == state {
-            return rollout;
-        }
-        assert!(since.elapsed() < patience, "not `{state}`: {rollout:#}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-async fn asked(server: &LocalServer, more_than: u64) {
+async fn asked(server: &TestApp, more_than: u64) {
     let since = Instant::now();
     while server.requests_to("shiny").await < more_than {
         assert!(since.elapsed() < ASKED_WITHIN, "the candidate is not asked");
@@ -81,11 +58,9 @@ async fn asked(server: &LocalServer, more_than: u64) {
 /// what it is when the traffic is over.
 async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> Value {
     let server = server().await;
-    let config = Config::load(&server.sources).unwrap();
-    let hour = Duration::from_secs(3_600);
-    let tokens = app::issue_tokens(&config, 10..=49, hour, chrono::Utc::now());
+    let tokens = server.setup.tokens(10..=49).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, tokens.await.unwrap(), "chat").unwrap();
+    let traffic = Traffic::new(&url, tokens, "chat").unwrap();
     let pace = Pace {
         rate: 40.0,
         duration: Duration::from_secs(180),
@@ -100,9 +75,7 @@ async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> 
             "name = \"evasion\"\ntasks = [\"chat\"]\n[[stages]]\nshare = {share}\nsoak = \"1h\"\n\
              [[stages]]\nshare = 100\nsoak = \"1h\"\n"
         );
-        let params = json!({"plan": plan, "reason": "a test"});
-        let started = server.call("rollout.start", params).await.unwrap();
-        let id = started["id"].as_str().unwrap().to_owned();
+        let id = server.begin_rollout(&plan).await;
         asked(&server, answers_before).await;
         if answers_before > 0 {
             server.set_model("shiny", bad).await;
@@ -120,7 +93,7 @@ async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> 
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let enough_ms = chrono::Utc::now().timestamp_millis();
-        let reached = reach(&server, &id, expected, MUST_BE_TOLD).await;
+        let reached = server.reach(&id, expected, MUST_BE_TOLD).await;
         // Long enough for a request that should not be.
         tokio::time::sleep(MUST_BE_GONE).await;
         over.cancel();
@@ -130,7 +103,7 @@ async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> 
     let ((rollout, enough_ms), _) = tokio::join!(story, driven);
     if expected == "rolled-back" {
         assert_eq!(rollout["share"], 0.0);
-        let database = server.sources.environment["DATABASE_URL"].as_str();
+        let database = server.setup.database();
         let pool = SqlitePool::connect(database).await.unwrap();
         let last_ms: f64 =
             sqlx::query_scalar("SELECT MAX(at_ms - latency_ms) FROM events WHERE model = 'shiny'")

@@ -6,75 +6,74 @@ use chrono::{DateTime, Utc};
 use futures::{SinkExt, StreamExt, stream::BoxStream};
 use modelramp::{
     _core::{
-        caller::{Caller, Role, User},
+        caller::{Caller, Role},
         context::Context,
         errors::{ErrorCode, RpcError},
         feature_flags::{FeatureFlags, Reason},
         procedure::{Input, StreamItem},
-        registry::{Registry, Side},
+        registry::Side,
         tasks::Tasks,
     },
-    config::{Config, Sources},
-    live_flags::LiveFlags,
-    routers::feature_flags_router::{self, State},
-    storage::Storage,
+    app::App,
 };
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::support::{http_client, local_server::LocalServer};
+use crate::support::{
+    app::{TestApp, TestAppBuilder},
+    calls::{self, user},
+};
 
-/// The namespace alone.
+const CATALOG: &str = r#"
+[providers.p]
+base_url = "http://127.0.0.1:9/v1"
+[models.m]
+provider = "p"
+id = "m"
+context = 1000
+[tasks.chat]
+candidate = ["m"]
+control = ["m"]
+[tasks.email-draft]
+candidate = ["m"]
+control = ["m"]
+"#;
+
+/// The application without a port, and what keeps its flags.
 struct Server {
-    registry: Registry,
+    setup: TestAppBuilder,
+    app: App,
     flags: Arc<FeatureFlags>,
-    storage: Storage,
     tasks: Tasks,
-    _folder: tempfile::TempDir,
 }
 
 impl Server {
     async fn new(settings: &[(&str, &str)]) -> Self {
-        Self::over(tempfile::tempdir().unwrap(), settings).await
+        let setup = TestApp::builder().with_catalog(CATALOG);
+        Self::over(setup.with_settings(settings.iter().copied())).await
     }
 
-    async fn over(folder: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
-        let settings = settings.iter().map(|(k, v)| ((*k).into(), (*v).into()));
-        let config = Config::load(&Sources {
-            environment: settings.collect(),
-            working_dir: folder.path().to_owned(),
-            config_file: None,
-        });
-        let config = config.unwrap().flags;
-        let url = format!("sqlite://{}/flags.db", folder.path().display());
-        let storage = Storage::open(&url).await.unwrap();
-        let share = config.percentage;
-        let flags = Arc::new(FeatureFlags::new(config));
-        let live = LiveFlags::open(Arc::new(storage.clone()), flags.clone(), share, at());
-        let live = live.await.unwrap();
+    async fn over(setup: TestAppBuilder) -> Self {
+        let app = setup.build().await;
         let tasks = Tasks::default();
-        tasks.spawn(live.clone().run(tasks.stopping()));
-        let mut registry = Registry::new(tasks.clone());
-        let state = State::new(live, flags.clone(), ["chat".into(), "email-draft".into()]);
-        feature_flags_router::register(&mut registry, state);
+        tasks.spawn(app.live.clone().run(tasks.stopping()));
         Self {
-            registry,
-            flags,
-            storage,
+            setup,
+            flags: app.flags.clone(),
+            app,
             tasks,
-            _folder: folder,
         }
     }
 
     /// Another process over the same database.
     async fn again(self, settings: &[(&str, &str)]) -> Self {
         assert!(self.tasks.shutdown(Duration::from_secs(20)).await);
-        self.storage.close().await;
-        Self::over(self._folder, settings).await
+        self.app.storage.close().await;
+        Self::over(self.setup.with_settings(settings.iter().copied())).await
     }
 
     async fn subscribe(&self, input: Value) -> BoxStream<'static, Result<StreamItem, RpcError>> {
-        let target = self.registry.resolve("featureFlags.onChange");
+        let target = self.app.registry.resolve("featureFlags.onChange");
         let procedure = target.here().unwrap();
         let context = Context::new(user(1, Role::Admin), at());
         procedure
@@ -84,11 +83,8 @@ impl Server {
     }
 
     async fn call(&self, caller: Caller, path: &str, input: Value) -> Result<Value, RpcError> {
-        let target = self.registry.resolve(path);
-        let procedure = target.here().unwrap();
         let context = Context::new(caller, at());
-        let reply = procedure.call(context, Input::Json(input));
-        Ok(reply.await?.to_value().unwrap())
+        calls::call(&self.app.registry, context, path, Input::Json(input)).await
     }
 
     async fn admin(&self, path: &str, input: Value) -> Result<Value, RpcError> {
@@ -98,20 +94,6 @@ impl Server {
 
 fn at() -> DateTime<Utc> {
     DateTime::from_timestamp_nanos(1_700_000_000_123_456_789)
-}
-
-fn user(id: i64, role: Role) -> Caller {
-    Caller::User(Arc::new(User {
-        id,
-        open_id: format!("local:{id}"),
-        name: None,
-        email: None,
-        login_method: None,
-        role,
-        created_at: at(),
-        updated_at: at(),
-        last_signed_in: at(),
-    }))
 }
 
 #[tokio::test]
@@ -227,7 +209,7 @@ async fn a_bad_share_or_reason_is_refused_and_changes_nothing() {
 #[tokio::test]
 async fn the_contract_tells_the_range_of_a_share_and_the_length_of_a_reason() {
     let server = Server::new(&[]).await;
-    let schemas = server.registry.schemas(Side::Input);
+    let schemas = server.app.registry.schemas(Side::Input);
     let text = json!([schemas.procedures, schemas.definitions]).to_string();
     for part in [
         r#""minimum":0"#,
@@ -382,12 +364,12 @@ async fn changes_are_pushed_and_a_lost_connection_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_reaches_whoever_watches_over_real_sockets() {
-    let server = LocalServer::start(&[]).await;
+    let server = TestApp::start().await;
     let path = "featureFlags.onChange";
     let socket = async |wire: &str| {
         let url = format!("{}{wire}", server.url.replace("http:", "ws:"));
         let mut request = url.into_client_request().unwrap();
-        let bearer = format!("Bearer {}", server.admin_token());
+        let bearer = format!("Bearer {}", server.setup.admin().await);
         let bearer = bearer.parse().unwrap();
         request.headers_mut().insert("authorization", bearer);
         tokio_tungstenite::connect_async(request).await.unwrap().0
@@ -400,8 +382,8 @@ async fn a_kill_reaches_whoever_watches_over_real_sockets() {
     let subscribe = json!({"jsonrpc": "2.0", "id": 1, "method": path, "params": {}});
     let subscribe = Message::text(subscribe.to_string());
     rpc.send(subscribe).await.unwrap();
-    let events = http_client().get(format!("{}/api/trpc/{path}", server.url));
-    let events = events.bearer_auth(server.admin_token()).send();
+    let events = server.http.get(format!("{}/api/trpc/{path}", server.url));
+    let events = events.bearer_auth(server.setup.admin().await).send();
     let mut events = events.await.unwrap();
     // The first frame of each says that it is open.
     trpc.next().await.unwrap().unwrap();

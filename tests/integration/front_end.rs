@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, process::Command};
 
-use crate::support::{
-    app::{Session, TestApp},
-    packages,
-};
+use crate::support::{packages, recorded_app::RecordedApp};
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(
@@ -14,8 +11,8 @@ use crate::support::{
 )]
 async fn a_front_end_of_the_typescript_server_works_unchanged() {
     let settings = BTreeMap::from([("CHAT_RATE_LIMIT".to_owned(), "10".to_owned())]);
-    let app = TestApp::start(&settings).await;
-    let (base, cookie) = (app.base.clone(), app.cookie(Session::Named("user")));
+    let recorded = RecordedApp::start(&settings).await;
+    let (base, cookie) = (recorded.app.url.clone(), recorded.cookie("user"));
     let output = tokio::task::spawn_blocking(move || {
         Command::new("node")
             .arg("run.mjs")

@@ -7,13 +7,11 @@ mod messages;
 mod responses;
 mod sdk;
 
-use std::collections::BTreeMap;
-
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    app::{Session, TestApp},
+    app::TestApp,
     scripted_upstream::{End, Reply, Request, Upstream},
 };
 
@@ -22,7 +20,6 @@ struct Gateway {
     app: TestApp,
     upstream: Upstream,
     token: String,
-    _catalog: tempfile::NamedTempFile,
 }
 
 /// What came back.
@@ -54,27 +51,17 @@ impl Answer {
 impl Gateway {
     async fn start(script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
         let upstream = Upstream::with(script).await;
-        let catalog = tempfile::NamedTempFile::new().unwrap();
         let mut text = format!("[providers.up]\nbase_url = \"{}\"\n", upstream.base_url);
         for model in ["a", "b"] {
             text +=
                 &format!("[models.{model}]\nprovider = \"up\"\nid = \"{model}\"\ncontext = 8192\n");
         }
         text += "[tasks.chat]\ncandidate = [\"b\", \"a\"]\ncontrol = [\"a\", \"b\"]\n";
-        std::fs::write(catalog.path(), text).unwrap();
-        let path = catalog.path().display().to_string();
-        let settings = BTreeMap::from([
-            ("MODEL_CATALOGUE".to_owned(), path),
-            ("MODEL_ROUTING".to_owned(), "true".to_owned()),
-        ]);
-        let app = TestApp::start(&settings).await;
-        let cookie = app.cookie(Session::Named("owner"));
-        let token = cookie.split_once('=').unwrap().1.to_owned();
+        let app = TestApp::builder().with_catalog(&text).start().await;
         Self {
+            token: app.setup.admin().await.to_owned(),
             app,
             upstream,
-            token,
-            _catalog: catalog,
         }
     }
 
@@ -83,13 +70,25 @@ impl Gateway {
         Self::start(move |_, _| reply.clone()).await
     }
 
+    /// How the attempts ended that are stored by now, and whose calls they were.
+    async fn attempts(&self) -> Vec<(String, Option<i64>)> {
+        let database = self.app.setup.database();
+        let pool = sqlx::SqlitePool::connect(database).await.unwrap();
+        let stored = sqlx::query_as(
+            "SELECT outcome, user_id FROM events JOIN event_order USING (writer, batch) ORDER BY first_seq, place",
+        );
+        let stored = stored.fetch_all(&pool).await.unwrap();
+        pool.close().await;
+        stored
+    }
+
     async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
-        let request = self.app.http.post(format!("{}{path}", self.app.base));
+        let request = self.app.http.post(format!("{}{path}", self.app.url));
         self.send(request.bearer_auth(&self.token).body(body)).await
     }
 
     async fn get(&self, path: &str) -> Answer {
-        let request = self.app.http.get(format!("{}{path}", self.app.base));
+        let request = self.app.http.get(format!("{}{path}", self.app.url));
         self.send(request.bearer_auth(&self.token)).await
     }
 
@@ -166,9 +165,9 @@ async fn a_body_and_its_answer_pass_byte_by_byte() {
 #[tokio::test]
 async fn who_calls_is_known_before_anything_is_read() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
-    let url = format!("{}/v1/chat/completions", gateway.app.base);
+    let url = format!("{}/v1/chat/completions", gateway.app.url);
     let post = || gateway.app.http.post(&url).body(asking("a").to_string());
-    let cookie = gateway.app.cookie(Session::Named("owner"));
+    let cookie = format!("app_session_id={}", gateway.token);
     for request in [
         post(),
         post().bearer_auth("wrong"),
@@ -194,13 +193,13 @@ async fn who_calls_is_known_before_anything_is_read() {
 #[tokio::test]
 async fn what_is_wrong_beside_the_body_is_told_too() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
-    let url = format!("{}/v1/chat/completions", gateway.app.base);
+    let url = format!("{}/v1/chat/completions", gateway.app.url);
     let post = || {
         let request = gateway.app.http.post(&url).body(asking("a").to_string());
         request.bearer_auth(&gateway.token)
     };
     let get = |path: &str| {
-        let url = format!("{}{path}", gateway.app.base);
+        let url = format!("{}{path}", gateway.app.url);
         gateway.app.http.get(url)
     };
     let too_long = "x".repeat(257);
@@ -325,7 +324,7 @@ async fn models_and_tasks_are_listed_in_the_callers_dialect() {
     let request = gateway
         .app
         .http
-        .get(format!("{}/v1/models", gateway.app.base));
+        .get(format!("{}/v1/models", gateway.app.url));
     let request = request.header("x-api-key", &gateway.token);
     let list = gateway
         .send(request.header("anthropic-version", "2023-06-01"))

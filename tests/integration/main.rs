@@ -12,9 +12,7 @@ mod contract;
 mod crash;
 mod demo;
 mod documentation;
-#[expect(clippy::disallowed_methods, reason = "a token is issued now")]
 mod documents;
-#[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod drive;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod evasion;

@@ -1,15 +1,13 @@
 //! `/metrics` of the real binary, read by Prometheus's own checker where it is installed.
 
 use std::{
-    collections::BTreeMap,
     io::Write,
     process::{Command, Stdio},
 };
 
-use modelramp::providers::openai_compatible::http_client;
 use serde_json::json;
 
-use crate::support::process::ServerProcess;
+use crate::support::app::TestApp;
 
 const DOCS: &str = include_str!("../../docs/monitoring.md");
 
@@ -24,42 +22,18 @@ async fn read(request: reqwest::RequestBuilder) -> Result<String, u16> {
 
 #[tokio::test]
 async fn prometheus_reads_what_the_server_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let settings = [
-        ("APP_ENV", "test"),
-        ("PORT", "0"),
-        ("JWT_SECRET", "a secret for tests, long enough for HS256"),
+    let setup = TestApp::builder().with_settings([
         ("METRICS_TOKEN", "the-token-of-prometheus"),
         ("OPENROUTER_ROLLOUT_PERCENTAGE", "25"),
-    ];
-    let environment: BTreeMap<String, String> = settings
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-    let program = env!("CARGO_BIN_EXE_modelramp");
-    let serve = tokio::process::Command::new(program);
-    let server = ServerProcess::start(serve, &environment, folder.path()).await;
-    let http = http_client().unwrap();
-
-    let token = Command::new(program)
-        .args(["token", "--user", "1"])
-        .env_clear()
-        .envs(&environment)
-        .current_dir(folder.path())
-        .output()
-        .unwrap();
-    let token = String::from_utf8(token.stdout).unwrap();
-    let call = async |path: &str, input: serde_json::Value| {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": path, "params": input });
-        let request = http.post(format!("{}/rpc", server.url)).json(&body);
-        let answer = request.bearer_auth(token.trim()).send().await.unwrap();
-        answer.json::<serde_json::Value>().await.unwrap()
-    };
-    let begun = call("chat.createConversation", json!({})).await;
-    let id = begun["result"]["id"].clone();
-    let sent = json!({ "conversationId": id, "content": "Hello" });
-    let answered = call("chat.sendMessage", sent).await;
-    assert!(answered["result"].is_object(), "{answered}");
-    call("chat.sendMessage", json!({ "content": 1 })).await;
+    ]);
+    let server = setup.spawn().await;
+    let http = &server.http;
+    let call = async |path: &str, input: serde_json::Value| server.call(path, input).await.unwrap();
+    let begun = call("chat.createConversation", json!({})).await.unwrap();
+    let sent = json!({ "conversationId": begun["id"], "content": "Hello" });
+    call("chat.sendMessage", sent).await.unwrap();
+    let refused = call("chat.sendMessage", json!({ "content": 1 })).await;
+    assert!(refused.is_err());
 
     let metrics = || http.get(format!("{}/metrics", server.url));
     assert_eq!(read(metrics()).await, Err(401));

@@ -4,10 +4,10 @@ mod greetings_router;
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use modelramp::{
     _core::{
-        caller::{Caller, Role, User},
+        caller::{Caller, Role},
         context::Context,
         errors::{ErrorCode, RpcError},
         procedure::Input,
@@ -16,6 +16,8 @@ use modelramp::{
     schema,
 };
 use serde_json::{Value, json};
+
+use crate::support::calls;
 
 fn registry() -> Registry {
     let mut registry = Registry::default();
@@ -29,24 +31,9 @@ async fn call(
     path: &str,
     input: Input,
 ) -> Result<Value, RpcError> {
-    let at = DateTime::<Utc>::UNIX_EPOCH;
-    let caller = role.map_or(Caller::Anonymous, |role| {
-        Caller::User(Arc::new(User {
-            id: 1,
-            open_id: "one".into(),
-            name: None,
-            email: None,
-            login_method: None,
-            role,
-            created_at: at,
-            updated_at: at,
-            last_signed_in: at,
-        }))
-    });
-    let target = registry.resolve(path);
-    let procedure = target.here().ok_or_else(|| registry.unknown(path))?;
-    let reply = procedure.call(Context::new(caller, at), input);
-    Ok(reply.await?.to_value().unwrap())
+    let caller = role.map_or(Caller::Anonymous, |role| calls::user(1, role));
+    let context = Context::new(caller, DateTime::UNIX_EPOCH);
+    calls::call(registry, context, path, input).await
 }
 
 #[tokio::test]

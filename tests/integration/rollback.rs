@@ -1,17 +1,13 @@
 //! From a model that turns bad to nobody getting it, through the whole server.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use modelramp::{
-    app,
-    cli::drive::traffic::{Pace, Traffic},
-    config::Config,
-};
-use serde_json::{Value, json};
+use modelramp::cli::drive::traffic::{Pace, Traffic};
+use serde_json::json;
 use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{http_client, local_server::LocalServer};
+use crate::support::app::TestApp;
 
 const CATALOGUE: &str = r#"
 [providers.test]
@@ -45,54 +41,31 @@ fn plan(soak: &str, gate: &str) -> String {
     )
 }
 
-async fn server() -> LocalServer {
-    let files = [
-        ("catalog.toml", CATALOGUE),
-        ("sandbox.toml", "[default]\nlatency_ms = 5\n"),
-    ];
-    let settings = [
-        ("MODEL_CATALOGUE", "catalog.toml"),
-        ("SANDBOX_CONFIG", "sandbox.toml"),
-    ];
-    LocalServer::start_with(&settings, &files).await
-}
-
-/// Waits for a state and gives the rollout in it.
-async fn reach(server: &LocalServer, id: &str, state: &str, patience: Duration) -> Value {
-    let since = Instant::now();
-    loop {
-        let rollout = server.call("rollout.get", json!({"id": id})).await.unwrap();
-        if rollout["state"]["name"] == state {
-            return rollout;
-        }
-        assert!(since.elapsed() < patience, "not `{state}`: {rollout:#}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+async fn server() -> TestApp {
+    let setup = TestApp::builder().with_catalog(CATALOGUE).with_busy_users();
+    let setup = setup.with_sandbox("[default]\nlatency_ms = 5\n");
+    setup.start().await
 }
 
 /// Runs a rollout into a state, lets its candidate fail, and measures how long users still get it.
 async fn candidate_fails_while(state: &str, plan: &str, pause: bool) {
     let server = server().await;
-    let config = Config::load(&server.sources).unwrap();
-    let hour = Duration::from_secs(3_600);
-    let tokens = app::issue_tokens(&config, 10..=69, hour, chrono::Utc::now());
+    let tokens = server.setup.tokens(10..=69).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, tokens.await.unwrap(), "chat").unwrap();
+    let traffic = Traffic::new(&url, tokens, "chat").unwrap();
     let pace = Pace {
         rate: RATE,
         duration: Duration::from_secs(60),
     };
     let over = CancellationToken::new();
     let story = async {
-        let params = json!({"plan": plan, "reason": "a test"});
-        let started = server.call("rollout.start", params).await.unwrap();
-        let id = started["id"].as_str().unwrap().to_owned();
+        let id = server.begin_rollout(plan).await;
         if pause {
-            let running = reach(&server, &id, "running", Duration::from_secs(10)).await;
+            let running = server.reach(&id, "running", Duration::from_secs(10)).await;
             let params = json!({"id": id, "version": running["version"], "reason": "a test"});
             server.call("rollout.pause", params).await.unwrap();
         }
-        reach(&server, &id, state, Duration::from_secs(20)).await;
+        server.reach(&id, state, Duration::from_secs(20)).await;
         while server.requests_to("shiny").await < 50 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -100,7 +73,9 @@ async fn candidate_fails_while(state: &str, plan: &str, pause: bool) {
         server
             .set_model("shiny", json!({"error_rate": 1, "latency_ms": 5}))
             .await;
-        reach(&server, &id, "rolled-back", Duration::from_secs(20)).await;
+        server
+            .reach(&id, "rolled-back", Duration::from_secs(20))
+            .await;
         // Long enough for a request that should not be.
         tokio::time::sleep(MUST_BE_GONE).await;
         over.cancel();
@@ -110,7 +85,7 @@ async fn candidate_fails_while(state: &str, plan: &str, pause: bool) {
     let ((id, spoiled_ms), tally) = tokio::join!(story, driven);
     assert_eq!(tally.outcomes.len(), 2, "users noticed: {tally:?}");
 
-    let database = server.sources.environment["DATABASE_URL"].as_str();
+    let database = server.setup.database();
     let pool = SqlitePool::connect(database).await.unwrap();
     let last_ms: f64 =
         sqlx::query_scalar("SELECT MAX(at_ms - latency_ms) FROM events WHERE model = 'shiny'")
@@ -147,15 +122,15 @@ async fn the_same_while_waiting_at_a_gate() {
 }
 
 /// One streamed answer to each of 60 users in turn, through the gateway, until it is over.
-async fn stream_to_users(server: &LocalServer, over: &CancellationToken) {
-    let http = http_client();
+async fn stream_to_users(server: &TestApp, over: &CancellationToken) {
+    let (http, admin) = (&server.http, server.setup.admin().await);
     let ask = |number: u32| {
         let body = json!({
             "model": "task/chat", "stream": true, "user": format!("u-{}", number % 60),
             "messages": [{"role": "user", "content": "hej"}],
         });
         let request = http.post(format!("{}/v1/chat/completions", server.url));
-        let request = request.bearer_auth(server.admin_token());
+        let request = request.bearer_auth(admin);
         let sent = request.body(body.to_string()).send();
         async move { sent.await.unwrap().text().await.unwrap() }
     };
@@ -179,16 +154,16 @@ async fn a_candidate_that_cuts_its_streams_in_the_middle_is_taken_back() {
     let server = server().await;
     let over = CancellationToken::new();
     let story = async {
-        let params = json!({"plan": plan("1h", "automatic"), "reason": "a test"});
-        let started = server.call("rollout.start", params).await.unwrap();
-        let id = started["id"].as_str().unwrap().to_owned();
-        reach(&server, &id, "running", Duration::from_secs(10)).await;
+        let id = server.begin_rollout(&plan("1h", "automatic")).await;
+        server.reach(&id, "running", Duration::from_secs(10)).await;
         while server.requests_to("shiny").await < 50 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let cut = json!({"error_rate": 1, "fault": "cut", "latency_ms": 5});
         server.set_model("shiny", cut).await;
-        let over_there = reach(&server, &id, "rolled-back", Duration::from_secs(30)).await;
+        let over_there = server
+            .reach(&id, "rolled-back", Duration::from_secs(30))
+            .await;
         over.cancel();
         over_there
     };

@@ -86,7 +86,7 @@ async fn a_rollout_starts_on_control_and_is_seen_everywhere() {
         actor: &Actor::User(1),
         at: app::now(),
     };
-    app.live.kill(true, kill).await.unwrap();
+    app.server.live.kill(true, kill).await.unwrap();
     let killed = app.admin("get", json!({"id": id})).await.unwrap();
     let first = killed["words"][0].as_str().unwrap();
     assert!(first.starts_with("The kill switch is on"), "{first}");

@@ -13,23 +13,22 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
-use crate::support::{http_client, local_server::LocalServer};
+use crate::support::app::TestApp;
 
 /// Within which everything has to end that a session opened; the tests' own share is on top.
 const END: Duration = Duration::from_secs(5);
 
 struct Rig {
-    server: LocalServer,
+    server: TestApp,
     config: Config,
-    http: reqwest::Client,
 }
 
 async fn rig(settings: &[(&str, &str)]) -> Rig {
-    let server = LocalServer::start(settings).await;
+    let setup = TestApp::builder().with_settings(settings.iter().copied());
+    let server = setup.start().await;
     Rig {
-        config: Config::load(&server.sources).unwrap(),
+        config: server.setup.config(),
         server,
-        http: http_client(),
     }
 }
 
@@ -39,8 +38,7 @@ fn now() -> chrono::DateTime<chrono::Utc> {
 
 impl Rig {
     async fn token(&self, user: i64, role: Role) -> String {
-        let token = app::issue_token(&self.config, user, role, None, now());
-        token.await.unwrap()
+        self.server.setup.token(user, role).await
     }
 
     async fn secret(&self, user: i64) -> String {
@@ -68,7 +66,7 @@ impl Rig {
         body: Option<Value>,
     ) -> (StatusCode, HeaderMap, Value) {
         let url = format!("{}{path}", self.server.url);
-        let mut request = self.http.request(method.parse().unwrap(), url);
+        let mut request = self.server.http.request(method.parse().unwrap(), url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -90,7 +88,7 @@ impl Rig {
     }
 
     async fn storage(&self) -> Storage {
-        Storage::open(&self.config.database.url).await.unwrap()
+        self.server.setup.storage().await
     }
 
     /// A connection beside the server's.

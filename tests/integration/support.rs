@@ -1,19 +1,17 @@
 //! What several integration tests share.
 
 pub(crate) mod app;
+pub(crate) mod calls;
 pub(crate) mod conformance;
-#[expect(clippy::disallowed_methods, reason = "it runs in real time")]
-pub(crate) mod local_server;
 pub(crate) mod log;
 pub(crate) mod packages;
 pub(crate) mod postgres;
 #[expect(clippy::disallowed_methods, reason = "it runs in real time")]
 pub(crate) mod process;
+pub(crate) mod recorded_app;
 pub(crate) mod scripted_upstream;
-pub(crate) mod sessions;
 pub(crate) mod stored_rollout;
 pub(crate) mod trpc_procedures;
-pub(crate) mod trpc_server;
 pub(crate) mod vectors;
 
 /// A client of the server's own kind: it follows no redirect and asks no proxy.

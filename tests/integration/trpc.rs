@@ -3,42 +3,52 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use modelramp::{
-    _core::tasks::Tasks,
-    config::{Transformer, TrpcConfig},
-};
+use modelramp::_core::tasks::Tasks;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{
-    conformance, http_client, sessions,
-    trpc_server::{MAX_BODY_BYTES, TrpcServer, config},
+    app::{TestApp, TestAppBuilder},
+    conformance, trpc_procedures,
 };
 
+/// Of a body, in bytes.
+const MAX_BODY: &str = "65536";
+const MAX_BATCH: &str = "300";
+
+/// The application with `test.*`, whose subscriptions do not keep the harness waiting.
+fn setup() -> TestAppBuilder {
+    TestApp::builder()
+        .with_procedures(trpc_procedures::register)
+        .with_settings([
+            ("MAX_BODY_BYTES", MAX_BODY),
+            ("TRPC_MAX_BATCH", MAX_BATCH),
+            ("TRPC_PING_INTERVAL", "300ms"),
+            ("SUMMARY_INTERVAL", "100ms"),
+        ])
+}
+
 /// Runs the harness as it would run against a deployed server, plus its checks of `test.*`.
-async fn conforms(
-    config: TrpcConfig,
-    origin: Option<&'static str>,
-    mode: &[(&'static str, &'static str)],
-) {
-    let batch_limit = config.max_batch.to_string();
-    let server = TrpcServer::start(config, origin).await;
-    let url = server.url("");
+async fn conforms(setup: TestAppBuilder, mode: &[(&'static str, &'static str)]) {
+    let app = setup.start().await;
+    let (url, token) = (url(&app, ""), app.setup.admin().await);
     let mut environment = vec![
-        (
-            "AUTH_HEADER".to_owned(),
-            format!("Authorization: Bearer {}", sessions::token("owner-1")),
-        ),
-        ("WS_URL".to_owned(), url.replace("http:", "ws:")),
-        ("MAX_BODY".to_owned(), MAX_BODY_BYTES.to_string()),
-        ("BATCH_LIMIT".to_owned(), batch_limit),
-        ("TEST_PROCEDURES".to_owned(), "1".to_owned()),
-        ("STRICT".to_owned(), "1".to_owned()),
+        ("AUTH_HEADER", format!("Authorization: Bearer {token}")),
+        ("WS_URL", url.replace("http:", "ws:")),
+        ("MAX_BODY", MAX_BODY.to_owned()),
+        ("BATCH_LIMIT", MAX_BATCH.to_owned()),
+        ("TEST_PROCEDURES", "1".to_owned()),
+        ("STRICT", "1".to_owned()),
     ];
-    environment.extend(mode.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+    environment.extend(
+        mode.iter()
+            .map(|(name, value)| (*name, (*value).to_owned())),
+    );
     let checks = tokio::task::spawn_blocking(move || {
-        let environment: Vec<(&str, &str)> =
-            environment.iter().map(|(k, v)| (&**k, &**v)).collect();
+        let environment: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         conformance::run(&url, &environment);
     });
     if let Err(failed) = checks.await {
@@ -46,45 +56,35 @@ async fn conforms(
     }
 }
 
+/// The address of the mount point, or of something below it.
+fn url(app: &TestApp, below: &str) -> String {
+    format!("{}/api/trpc{below}", app.url)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms_with_superjson_streams_of_version_10_and_cors() {
     let origin = "https://app.example";
-    conforms(
-        config(),
-        Some(origin),
-        &[("V10_STREAM", "1"), ("CORS_ORIGIN", origin)],
-    )
-    .await;
+    let setup = setup().with_setting("CORS_ALLOWED_ORIGINS", origin);
+    conforms(setup, &[("V10_STREAM", "1"), ("CORS_ORIGIN", origin)]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms_with_plain_json() {
-    let config = TrpcConfig {
-        transformer: Transformer::None,
-        ..config()
-    };
-    conforms(
-        config,
-        None,
-        &[("TRANSFORMER", "none"), ("V10_STREAM", "1")],
-    )
-    .await;
+    let setup = setup().with_setting("TRPC_TRANSFORMER", "none");
+    conforms(setup, &[("TRANSFORMER", "none"), ("V10_STREAM", "1")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conforms_without_method_override() {
-    let config = TrpcConfig {
-        method_override: false,
-        ..config()
-    };
-    conforms(config, None, &[("METHOD_OVERRIDE", "0")]).await;
+    let setup = setup().with_setting("TRPC_METHOD_OVERRIDE", "false");
+    conforms(setup, &[("METHOD_OVERRIDE", "0")]).await;
 }
 
 type Socket =
     tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
-async fn connect(server: &TrpcServer) -> Socket {
-    let url = server.url("").replace("http:", "ws:");
+async fn connect(server: &TestApp) -> Socket {
+    let url = url(server, "").replace("http:", "ws:");
     tokio_tungstenite::connect_async(url).await.unwrap().0
 }
 
@@ -110,7 +110,7 @@ async fn hear(socket: &mut Socket) -> Option<Value> {
 
 #[tokio::test]
 async fn a_stopping_server_moves_sockets_and_lets_calls_finish() {
-    let server = TrpcServer::start(config(), None).await;
+    let server = setup().start().await;
     let mut socket = connect(&server).await;
     say(&mut socket, json!({"id": 1, "method": "subscription", "params": {"path": "test.onCount", "input": {"json": {}}}})).await;
     assert_eq!(
@@ -130,9 +130,7 @@ async fn a_stopping_server_moves_sockets_and_lets_calls_finish() {
     .await;
     while hear(&mut socket).await.unwrap()["id"] != 3 {}
 
-    let tasks = server.tasks.clone();
-    let stopped =
-        Tasks::default().spawn(async move { tasks.shutdown(Duration::from_secs(9)).await });
+    let stopped = Tasks::default().spawn(server.stop());
     let mut frames = Vec::new();
     while let Some(frame) = hear(&mut socket).await {
         frames.push(frame);
@@ -149,33 +147,30 @@ async fn a_stopping_server_moves_sockets_and_lets_calls_finish() {
             .iter()
             .any(|frame| frame["result"]["type"] == "stopped")
     );
-    assert!(stopped.await.unwrap(), "nothing was left running");
+    let stopped = tokio::time::timeout(Duration::from_secs(9), stopped).await;
+    stopped.expect("nothing was left running").unwrap();
 }
 
 #[tokio::test]
 async fn a_stopping_server_ends_event_streams_without_return() {
-    let server = TrpcServer::start(config(), None).await;
-    // Plain HTTP needs no TLS, but the client insists on having some.
-    modelramp::_core::http_client::install_tls();
-    let mut stream = http_client()
-        .get(server.url("/test.onCount"))
-        .send()
-        .await
-        .unwrap();
+    let server = setup().start().await;
+    let request = server.http.get(url(&server, "/test.onCount"));
+    let mut stream = request.send().await.unwrap();
     let mut text = String::new();
     while !text.contains("id: 1\n") {
         text += std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap();
     }
-    server.tasks.stop();
+    let stopped = Tasks::default().spawn(server.stop());
     while let Some(chunk) = stream.chunk().await.unwrap() {
         text += std::str::from_utf8(&chunk).unwrap();
     }
     assert!(!text.contains("event: return"), "{text}");
+    stopped.await.unwrap();
 }
 
 #[tokio::test]
 async fn the_thousand_and_twenty_fifth_subscription_of_a_socket_is_refused() {
-    let server = TrpcServer::start(config(), None).await;
+    let server = setup().start().await;
     let mut socket = connect(&server).await;
     for id in 0..=1024 {
         say(
@@ -196,7 +191,7 @@ async fn the_thousand_and_twenty_fifth_subscription_of_a_socket_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_is_not_written_for() {
-    let server = TrpcServer::start(config(), None).await;
+    let server = setup().start().await;
     let flood =
         |id| json!({"id": id, "method": "subscription", "params": {"path": "test.onFlood"}});
     let mut deaf = connect(&server).await;

@@ -14,7 +14,7 @@ use self::{
     exchange::Exchange,
 };
 use crate::support::{
-    app::TestApp,
+    recorded_app::RecordedApp,
     vectors::{self, Rules},
 };
 
@@ -32,7 +32,7 @@ async fn wire_vectors_are_answered_as_recorded() {
         return;
     };
     let mut rules = Rules::new("wire.json");
-    let mut apps: BTreeMap<String, TestApp> = BTreeMap::new();
+    let mut apps: BTreeMap<String, RecordedApp> = BTreeMap::new();
     let mut not_yet: BTreeMap<String, usize> = BTreeMap::new();
     let mut ids = RowIds::default();
     let mut last_numbered = None;
@@ -51,7 +51,7 @@ async fn wire_vectors_are_answered_as_recorded() {
         }
         let key = format!("{:?} {:?}", exchange.environment, exchange.prior);
         if !apps.contains_key(&key) {
-            let app = TestApp::start(&exchange.environment).await;
+            let app = RecordedApp::start(&exchange.environment).await;
             app.record_prior(exchange.prior.as_deref());
             apps.insert(key.clone(), app);
         }

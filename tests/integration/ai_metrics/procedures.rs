@@ -1,6 +1,7 @@
 //! The procedures through the registry.
 
 use super::*;
+use crate::support::calls;
 
 struct Server {
     registry: Registry,
@@ -29,29 +30,14 @@ fn server() -> Server {
 }
 
 fn context(role: Option<Role>) -> Context {
-    let caller = role.map_or(Caller::Anonymous, |role| {
-        Caller::User(Arc::new(User {
-            id: 7,
-            open_id: "seven".into(),
-            name: None,
-            email: None,
-            login_method: None,
-            role,
-            created_at: time(0),
-            updated_at: time(0),
-            last_signed_in: time(0),
-        }))
-    });
+    let caller = role.map_or(Caller::Anonymous, |role| calls::user(7, role));
     Context::new(caller, time(NOW))
 }
 
 impl Server {
     async fn call(&self, path: &str, role: Option<Role>, input: Input) -> Result<Value, ErrorCode> {
-        let target = self.registry.resolve(path);
-        let reply = target.here().unwrap().call(context(role), input).await;
-        reply
-            .map(|reply| reply.to_value().unwrap())
-            .map_err(|error| error.code)
+        let answer = calls::call(&self.registry, context(role), path, input).await;
+        answer.map_err(|error| error.code)
     }
 
     async fn summary_of(&self, input: Input) -> Result<Value, ErrorCode> {

@@ -1,17 +1,15 @@
 //! The database that outlives the processes, and what must be in it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::ops::RangeInclusive;
 
-use modelramp::{
-    _core::caller::Role,
-    app,
-    config::{Config, Sources},
-};
 use secrecy::ExposeSecret;
 use sqlx::{Connection, SqliteConnection};
 
 use super::process::{Lives, Server};
-use crate::support::stored_rollout::StoredRollout;
+use crate::support::{
+    app::{TestApp, TestAppBuilder},
+    stored_rollout::StoredRollout,
+};
 
 const CATALOGUE: &str = r#"
 [providers.test]
@@ -36,78 +34,39 @@ candidate = ["good", "trusty"]
 const SANDBOX: &str = "[default]\nlatency_ms = 3\n[models.bad]\nerror_rate = 1\n";
 /// Users who chat; so many that neither arm is ever left with two or three, whose few counted errors a
 /// day prove nothing.
-const USERS: i64 = 40;
+const USERS: RangeInclusive<i64> = 2..=41;
 /// Events of the last second before a kill may be lost, and a write takes a moment.
 const MAY_BE_LOST_MS: i64 = 1_000 + 400;
 
 /// The database and all who write into it.
 pub(super) struct Ledger {
-    folder: tempfile::TempDir,
-    environment: BTreeMap<String, String>,
-    admin: String,
+    setup: TestAppBuilder,
     users: Vec<String>,
     lives: Lives,
-    database: String,
 }
 
 impl Ledger {
     pub(super) async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, text).unwrap();
-            path.display().to_string()
-        };
-        let database = format!("sqlite://{}", folder.path().join("crash.db").display());
-        let environment: BTreeMap<String, String> = [
-            ("APP_ENV", "test".to_owned()),
-            ("PORT", "0".to_owned()),
-            ("DATABASE_URL", database.clone()),
-            ("MODEL_CATALOGUE", write("catalog.toml", CATALOGUE)),
-            ("SANDBOX_CONFIG", write("sandbox.toml", SANDBOX)),
-            ("CHAT_RATE_LIMIT", "100000".to_owned()),
-            ("LOG_LEVEL", "warn".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        let config = Config::load(&Sources {
-            environment: environment.clone(),
-            working_dir: folder.path().to_owned(),
-            config_file: None,
-        })
-        .unwrap();
-        let (now, ttl) = (chrono::Utc::now(), Duration::from_secs(24 * 3_600));
-        let admin = app::issue_token(&config, 1_000, Role::Admin, Some(ttl), now);
-        let admin = admin.await.unwrap();
-        let users = app::issue_tokens(&config, 1..=USERS, ttl, now).await;
-        let users = users.unwrap();
+        let setup = TestApp::builder().with_catalog(CATALOGUE).with_busy_users();
+        let setup = setup.with_sandbox(SANDBOX);
+        let users = setup.tokens(USERS).await;
         let users = users.iter().map(|token| token.expose_secret().to_owned());
         Self {
             users: users.collect(),
-            folder,
-            environment,
-            admin,
+            setup,
             lives: Lives::default(),
-            database,
         }
     }
 
     /// Another process over the same database.
     pub(super) async fn serve(&self) -> Server {
-        let folder = self.folder.path();
-        Server::start(
-            &self.environment,
-            folder,
-            &self.admin,
-            &self.users,
-            &self.lives,
-        )
-        .await
+        let process = self.setup.spawn().await;
+        Server::start(process, &self.users, &self.lives)
     }
 
     /// What came of a rollout.
     pub(super) async fn rollout(&self, id: &str) -> StoredRollout {
-        StoredRollout::read(&self.database, id).await
+        StoredRollout::read(self.setup.database(), id).await
     }
 
     /// Every message that was acknowledged is there with its answer, and all events but those of
@@ -123,7 +82,9 @@ impl Ledger {
 
     async fn check(&self, may_be_lost_ms: i64) {
         let life = self.lives.lock().last().cloned().unwrap();
-        let mut connection = SqliteConnection::connect(&self.database).await.unwrap();
+        let mut connection = SqliteConnection::connect(self.setup.database())
+            .await
+            .unwrap();
         for sent in &life.acknowledged {
             let content: Option<String> =
                 sqlx::query_scalar("SELECT content FROM messages WHERE id = $1")

@@ -1,18 +1,15 @@
 //! The process, with traffic through it.
 
 use std::{
-    collections::BTreeMap,
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use modelramp::providers::openai_compatible::http_client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::{process::Command, task::JoinHandle};
+use tokio::task::JoinHandle;
 
-use crate::support::process::ServerProcess;
+use crate::support::{calls::rpc, process::TestProcess};
 
 /// Between two messages of one user.
 const PAUSE: Duration = Duration::from_millis(150);
@@ -41,9 +38,7 @@ pub(super) type Lives = Arc<Mutex<Vec<Life>>>;
 
 /// The running process and the users who chat through it.
 pub(super) struct Server {
-    process: ServerProcess,
-    admin: String,
-    http: reqwest::Client,
+    process: TestProcess,
     users: Vec<JoinHandle<()>>,
     lives: Lives,
 }
@@ -54,18 +49,8 @@ pub(super) fn now_ms() -> i64 {
 }
 
 impl Server {
-    /// Starts it and waits until it listens; then the users begin.
-    pub(super) async fn start(
-        environment: &BTreeMap<String, String>,
-        folder: &Path,
-        admin: &str,
-        users: &[String],
-        lives: &Lives,
-    ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_modelramp"));
-        command.arg("serve");
-        let process = ServerProcess::start(command, environment, folder).await;
-        let http = http_client().unwrap();
+    /// The users begin.
+    pub(super) fn start(process: TestProcess, users: &[String], lives: &Lives) -> Self {
         let life = lives.lock().len();
         lives.lock().push(Life {
             from_ms: now_ms(),
@@ -73,21 +58,19 @@ impl Server {
             acknowledged: Vec::new(),
         });
         let users = users.iter().map(|token| {
-            let (http, url, token) = (http.clone(), process.url.clone(), token.clone());
-            tokio::spawn(chat(http, url, token, lives.clone(), life))
+            let (http, url) = (process.http.clone(), process.url.clone());
+            tokio::spawn(chat(http, url, token.clone(), lives.clone(), life))
         });
         Self {
             users: users.collect(),
             process,
-            admin: admin.to_owned(),
-            http,
             lives: lives.clone(),
         }
     }
 
     /// Calls a procedure as an admin; `None` where the process is gone.
     pub(super) async fn call(&self, method: &str, params: Value) -> Option<Result<Value, Value>> {
-        call(&self.http, &self.process.url, &self.admin, method, params).await
+        self.process.call(method, params).await
     }
 
     /// SIGKILL.
@@ -123,7 +106,7 @@ impl Server {
 
 /// One user, until the process is gone.
 async fn chat(http: reqwest::Client, url: String, token: String, lives: Lives, life: usize) {
-    let call = async |method: &str, params: Value| call(&http, &url, &token, method, params).await;
+    let call = async |method: &str, params: Value| rpc(&http, &url, &token, method, params).await;
     let Some(Ok(conversation)) = call("chat.createConversation", json!({})).await else {
         return;
     };
@@ -142,21 +125,4 @@ async fn chat(http: reqwest::Client, url: String, token: String, lives: Lives, l
         }
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-async fn call(
-    http: &reqwest::Client,
-    url: &str,
-    token: &str,
-    method: &str,
-    params: Value,
-) -> Option<Result<Value, Value>> {
-    let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-    let request = http.post(format!("{url}/rpc")).bearer_auth(token);
-    let response = request.json(&call).send().await.ok()?;
-    let mut reply: Value = response.json().await.ok()?;
-    Some(match reply.get_mut("result") {
-        Some(result) => Ok(result.take()),
-        None => Err(reply["error"].take()),
-    })
 }

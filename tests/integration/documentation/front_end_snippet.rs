@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command};
 
 use super::{blocks, root};
-use crate::support::local_server::LocalServer;
+use crate::support::app::TestApp;
 
 /// Runs a program there, and returns what it printed.
 fn run(program: &str, arguments: &[&str], folder: &Path, token: &str) -> String {
@@ -33,11 +33,11 @@ async fn the_front_end_of_the_readme_works_after_a_plain_install() {
         .collect::<Vec<_>>()
         .try_into()
         .unwrap();
-    let server = LocalServer::start(&[]).await;
+    let server = TestApp::start().await;
     let address = "http://127.0.0.1:3000";
     assert!(snippet.contains(address), "{snippet}");
     let snippet = snippet.replace(address, &server.url);
-    let token = server.admin_token().to_owned();
+    let token = server.setup.admin().await.to_owned();
 
     let ran = tokio::task::spawn_blocking(move || {
         let folder = tempfile::tempdir().unwrap();

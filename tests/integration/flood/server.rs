@@ -1,20 +1,21 @@
 //! The process under attack, and what the system says about it.
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
+use modelramp::_core::caller::Role;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    process::Command,
 };
 
 use super::{MAX_MEMORY, noise};
-use crate::support::{http_client, process::ServerProcess};
+use crate::support::{
+    app::{TestApp, TestAppBuilder},
+    process::TestProcess,
+};
 
 /// Health checks, of which one may take longer than [`HEALTHY`].
 const LOOKS: usize = 50;
@@ -26,13 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const TICK: Duration = Duration::from_millis(10);
 
 pub(super) struct Server {
-    process: ServerProcess,
+    process: TestProcess,
     pub(super) http: reqwest::Client,
     pub(super) admin: String,
     pub(super) user: String,
     pub(super) address: String,
-    folder: TempDir,
-    environment: BTreeMap<String, String>,
+    setup: TestAppBuilder,
 }
 
 /// The release build that scripts/test made, else the build under test.
@@ -49,50 +49,19 @@ impl Server {
 
     /// The same, with these settings.
     pub(super) async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let own = [
-            ("PORT", "0"),
-            ("MAX_CONNECTIONS", "100"),
-            ("DATABASE_URL", "sqlite://flood.db"),
-        ];
-        let all = own.iter().chain(settings);
-        let environment: BTreeMap<String, String> = all
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let mut serve = Command::new(program());
-        serve.arg("serve");
-        let process = ServerProcess::start(serve, &environment, folder.path()).await;
-        let address = process.url.trim_start_matches("http://").to_owned();
-        modelramp::_core::http_client::install_tls();
-        let mut server = Self {
-            http: http_client(),
-            admin: String::new(),
-            user: String::new(),
-            address,
+        let setup = TestApp::builder()
+            .with_settings([("MAX_CONNECTIONS", "100"), ("LOG_LEVEL", "info")])
+            .with_settings(settings.iter().copied());
+        let serve = setup.command_of(program(), &["serve"]);
+        let process = setup.spawn_by(serve).await;
+        Self {
+            http: process.http.clone(),
+            admin: process.admin.clone(),
+            user: setup.token(2, Role::User).await,
+            address: process.url.trim_start_matches("http://").to_owned(),
             process,
-            folder,
-            environment,
-        };
-        server.admin = server.issue(1, "admin").await;
-        server.user = server.token(2).await;
-        server
-    }
-
-    /// A session of this user.
-    pub(super) async fn token(&self, user: usize) -> String {
-        self.issue(user, "user").await
-    }
-
-    async fn issue(&self, user: usize, role: &str) -> String {
-        let token = Command::new(program())
-            .args(["token", "--user", &user.to_string(), "--role", role])
-            .env_clear()
-            .envs(&self.environment)
-            .current_dir(self.folder.path())
-            .output()
-            .await
-            .unwrap();
-        String::from_utf8(token.stdout).unwrap().trim().to_owned()
+            setup,
+        }
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -118,7 +87,7 @@ impl Server {
 
     /// What it has written to its log.
     pub(super) fn log_bytes(&self) -> u64 {
-        let log = self.folder.path().join("server.log");
+        let log = self.setup.folder().join("server.log");
         std::fs::metadata(log).unwrap().len()
     }
 

@@ -199,7 +199,7 @@ async fn after_the_first_token_a_fault_is_an_event_and_no_end() {
 #[tokio::test]
 async fn a_caller_that_leaves_is_nobodys_failure() {
     let gateway = Gateway::answering(Reply::events(words(&["hej"]), End::Hang)).await;
-    let url = format!("{}/v1/chat/completions", gateway.app.base);
+    let url = format!("{}/v1/chat/completions", gateway.app.url);
     let request = gateway.app.http.post(url).bearer_auth(&gateway.token);
     let mut response = request
         .body(streaming("a").to_string())
@@ -209,8 +209,8 @@ async fn a_caller_that_leaves_is_nobodys_failure() {
     assert!(response.chunk().await.unwrap().is_some());
     drop(response);
     let outcome = loop {
-        let stored = gateway.app.outcomes().await;
-        if let [outcome] = &stored[..] {
+        let stored = gateway.attempts().await;
+        if let [(outcome, _)] = &stored[..] {
             break outcome.clone();
         }
         assert!(stored.is_empty(), "{stored:?}");

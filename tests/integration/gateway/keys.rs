@@ -21,7 +21,7 @@ fn key(name: &str, secret: &Secret, models: Option<&[&str]>) -> ApiKey {
 
 impl Gateway {
     async fn status(&self, secret: &Secret, model: &str) -> u16 {
-        let url = format!("{}/v1/chat/completions", self.app.base);
+        let url = format!("{}/v1/chat/completions", self.app.url);
         let request = self.app.http.post(url).body(asking(model).to_string());
         let key = secret.whole.expose_secret();
         self.send(request.header("x-api-key", key))
@@ -43,7 +43,7 @@ impl Gateway {
 #[tokio::test]
 async fn a_key_opens_what_it_names_until_it_ends() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
-    let keys = gateway.app.storage().await;
+    let keys = gateway.app.setup.storage().await;
     let (open, narrow, late) = (Secret::new(), Secret::new(), Secret::new());
     assert!(
         keys.add_key(&key("open", &open, None), &open.hash)
@@ -70,7 +70,7 @@ async fn a_key_opens_what_it_names_until_it_ends() {
     let request = gateway
         .app
         .http
-        .get(format!("{}/v1/models", gateway.app.base));
+        .get(format!("{}/v1/models", gateway.app.url));
     let listed = gateway
         .send(request.bearer_auth(narrow.whole.expose_secret()))
         .await
@@ -80,7 +80,7 @@ async fn a_key_opens_what_it_names_until_it_ends() {
     let me = gateway
         .app
         .http
-        .get(format!("{}/api/trpc/auth.me", gateway.app.base));
+        .get(format!("{}/api/trpc/auth.me", gateway.app.url));
     let me = gateway
         .send(me.bearer_auth(open.whole.expose_secret()))
         .await;
@@ -122,7 +122,7 @@ async fn a_key_opens_what_it_names_until_it_ends() {
 #[tokio::test]
 async fn a_program_names_its_users() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
-    let keys = gateway.app.storage().await;
+    let keys = gateway.app.setup.storage().await;
     let secret = Secret::new();
     assert!(
         keys.add_key(&key("app", &secret, None), &secret.hash)
@@ -130,7 +130,7 @@ async fn a_program_names_its_users() {
             .unwrap()
     );
     keys.close().await;
-    let url = format!("{}/v1/chat/completions", gateway.app.base);
+    let url = format!("{}/v1/chat/completions", gateway.app.url);
     let mut body = asking("task/chat");
     body["user"] = "5".into();
     let request = gateway.app.http.post(url).body(body.to_string());
@@ -138,7 +138,7 @@ async fn a_program_names_its_users() {
         .send(request.bearer_auth(secret.whole.expose_secret()))
         .await;
     let user = loop {
-        if let Some(user) = gateway.app.users_of_events().await.first() {
+        if let Some((_, user)) = gateway.attempts().await.first() {
             break *user;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -49,7 +49,7 @@ fn reply(request: &Request) -> Reply {
 )]
 async fn the_official_clients_work_with_another_base_url_and_key() {
     let gateway = Gateway::start(|_, request| reply(request)).await;
-    let (base, token) = (gateway.app.base.clone(), gateway.token.clone());
+    let (base, token) = (gateway.app.url.clone(), gateway.token.clone());
     let output = tokio::task::spawn_blocking(move || {
         Command::new("node")
             .arg("run.mjs")

@@ -6,7 +6,7 @@
 //! stored asks no model, so what decides is what was under way when the disk filled up.
 
 use serde_json::{Value, json};
-use tokio::{process::Command, task::JoinSet};
+use tokio::task::JoinSet;
 
 use super::{
     client::Client,
@@ -39,7 +39,7 @@ impl Owing {
         let failing = under_way(&rollout.candidates).await;
         until(async || ruin.waiting() == failing.len()).await;
         let mut answered = under_way(&rollout.controls).await;
-        limit_files(&world, "0").await;
+        world.server.limit_files("0").await;
 
         // One of each arm in turn, as evidence compares them.
         let events = async {
@@ -100,14 +100,6 @@ async fn under_way(users: &[Client]) -> JoinSet<Result<Value, Value>> {
     sent
 }
 
-/// Sets how long the server's files may be. Only the soft limit, which it may have raised again.
-async fn limit_files(world: &World, bytes: &str) {
-    let mut command = Command::new("prlimit");
-    command.args(["--pid", &world.server.id().to_string()]);
-    let status = command.arg(format!("--fsize={bytes}:")).status().await;
-    assert!(status.unwrap().success());
-}
-
 /// The front end learns that it may try again, and nothing of where and how it failed.
 fn check_tells_nothing(error: &Value) {
     let message = "The database cannot be used just now. Please try again in a moment.";
@@ -130,7 +122,7 @@ async fn the_same_while_the_disk_is_full_and_it_is_written_once_there_is_room() 
         zero_ms,
         ..
     } = owing;
-    limit_files(&world, "unlimited").await;
+    world.server.limit_files("unlimited").await;
     assert_eq!(world.check_rollback(&rollout, zero_ms).await, "running");
     rollout.check_served_by_control(&ruin).await;
 

@@ -1,26 +1,24 @@
 //! Two real models, the server between them, and its users.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use modelramp::{
-    _core::caller::Role,
-    app,
-    config::{Config, Sources},
-};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
-use tokio::process::Command;
 
 use super::{
     client::Client,
     upstream::{Model, Ruin, free_port},
 };
-use crate::support::{process::ServerProcess, stored_rollout::StoredRollout};
+use crate::support::{
+    app::{TestApp, TestAppBuilder},
+    process::TestProcess,
+    stored_rollout::StoredRollout,
+};
 
 /// So many that a rollout puts some of them on either side.
-const USERS: std::ops::RangeInclusive<i64> = 1..=60;
-const ADMIN: i64 = 1_000;
+const USERS: std::ops::RangeInclusive<i64> = 2..=61;
+const ADMIN: i64 = 1;
 /// Users of each arm in a rollout.
 const ARM: usize = 8;
 /// Between two looks at something that is waited for.
@@ -34,11 +32,10 @@ const MUST_BE_GONE: Duration = Duration::from_secs(2);
 pub(super) struct World {
     pub(super) candidate: Option<Model>,
     pub(super) control: Model,
-    pub(super) server: ServerProcess,
+    pub(super) server: TestProcess,
     pub(super) admin: Client,
     pub(super) users: Vec<Client>,
-    environment: BTreeMap<String, String>,
-    folder: tempfile::TempDir,
+    setup: TestAppBuilder,
 }
 
 /// A rollout, and users on both sides of it.
@@ -61,7 +58,6 @@ impl World {
         let candidate = Model::start(python, "smol-candidate");
         let control = Model::start(python, "smol-control");
 
-        let folder = tempfile::tempdir().unwrap();
         let catalog = format!(
             r#"
             [providers.a]
@@ -84,38 +80,21 @@ impl World {
             "#,
             candidate.url, control.url
         );
-        std::fs::write(folder.path().join("models.toml"), catalog).unwrap();
-        let database = format!("sqlite://{}", folder.path().join("real.db").display());
-        let environment: BTreeMap<String, String> = [
-            ("APP_ENV", "test".to_owned()),
-            // Its own, so that a restart is where the users look for it.
-            ("PORT", free_port().to_string()),
-            ("DATABASE_URL", database),
-            ("MODEL_CATALOGUE", "models.toml".to_owned()),
-            ("CHAT_RATE_LIMIT", "1000".to_owned()),
-            ("LOG_LEVEL", "warn".to_owned()),
-            ("OPENROUTER_ROLLOUT_PERCENTAGE", "50".to_owned()),
-        ]
-        .map(|(name, value)| (name.to_owned(), value))
-        .into();
-        let config = Config::load(&Sources {
-            environment: environment.clone(),
-            working_dir: folder.path().to_owned(),
-            config_file: None,
-        })
-        .unwrap();
-        let (now, ttl) = (chrono::Utc::now(), Duration::from_secs(3_600));
-        let admin = app::issue_token(&config, ADMIN, Role::Admin, Some(ttl), now).await;
-        let tokens = app::issue_tokens(&config, USERS, ttl, now).await.unwrap();
-        let server = ServerProcess::start(serve(), &environment, folder.path()).await;
+        let setup = TestApp::builder()
+            .with_catalog(&catalog)
+            .with_busy_users()
+            .with_settings([
+                // Its own, so that a restart is where the users look for it.
+                ("PORT", free_port().to_string().as_str()),
+                ("OPENROUTER_ROLLOUT_PERCENTAGE", "50"),
+            ]);
+        let tokens = setup.tokens(USERS).await;
+        let server = setup.spawn_beside_full_disks().await;
         let admin = Client {
             id: ADMIN,
-            token: admin.unwrap(),
+            token: server.admin.clone(),
             base: server.url.clone(),
-            http: modelramp::_core::http_client::builder()
-                .timeout(PATIENCE)
-                .build()
-                .unwrap(),
+            http: server.http.clone(),
         };
         let users = USERS.zip(tokens).map(|(id, token)| Client {
             id,
@@ -128,8 +107,7 @@ impl World {
             server,
             users: users.collect(),
             admin,
-            environment,
-            folder,
+            setup,
         })
     }
 
@@ -140,7 +118,7 @@ impl World {
 
     /// Another process over the same database, at the same address, once the old one is gone.
     pub(super) async fn restart(&mut self) {
-        self.server = ServerProcess::start(serve(), &self.environment, self.folder.path()).await;
+        self.server = self.setup.spawn_beside_full_disks().await;
     }
 
     /// Which model a user would get, and why.
@@ -210,7 +188,7 @@ impl World {
 
     /// What the database has of it.
     pub(super) async fn stored(&self, rollout: &Rollout) -> StoredRollout {
-        StoredRollout::read(&self.environment["DATABASE_URL"], &rollout.id).await
+        StoredRollout::read(self.setup.database(), &rollout.id).await
     }
 
     /// Holds a rollback to the promise: it is stored once and told once, and `zero_ms`, when nobody
@@ -224,7 +202,7 @@ impl World {
         assert_eq!(rollbacks.count(), 1, "{stored:?}");
         assert_eq!(stored.alerts["rolled-back"], 1, "{stored:?}");
 
-        let pool = SqlitePool::connect(&self.environment["DATABASE_URL"]);
+        let pool = SqlitePool::connect(self.setup.database());
         let pool = pool.await.unwrap();
         // The event that decided is the last one that the evidence held then.
         let (before, event_ms): (String, i64) = sqlx::query_as(
@@ -279,13 +257,4 @@ pub(super) async fn until(is_so: impl AsyncFn() -> bool) {
         }
     });
     waited.await.expect("it is not so, and was waited for");
-}
-
-/// The binary. A file that may not grow is an error to it, as on a full disk, and not a signal that
-/// would end it.
-fn serve() -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", r#"trap "" XFSZ; exec "$0" serve"#]);
-    command.arg(env!("CARGO_BIN_EXE_modelramp"));
-    command
 }

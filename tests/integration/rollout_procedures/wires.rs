@@ -1,19 +1,24 @@
 //! The same over tRPC, JSON-RPC and the command line.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
+use modelramp::_core::caller::Role;
 use serde_json::{Value, json};
 
-use super::app::{App, PLAN};
-use crate::support::{http_client, sessions::token};
+use super::app::{App, PLAN, USER};
+use crate::support::app::TestApp;
 
 #[tokio::test]
 async fn both_wires_carry_the_state_of_a_stale_change() {
     let app = App::start().await;
-    let base = format!("http://{}", app.listen().await);
-    modelramp::_core::http_client::install_tls();
-    let http = http_client();
-    let admin = format!("Bearer {}", token("owner-1"));
+    let TestApp {
+        url: base,
+        http,
+        setup,
+        ..
+    } = &app.server;
+    let admin = format!("Bearer {}", setup.admin().await);
+    let user = setup.token(USER, Role::User).await;
     let first = app.begin(PLAN).await;
     let input = json!({"id": first["id"], "version": 7, "reason": "x"});
 
@@ -44,10 +49,14 @@ async fn both_wires_carry_the_state_of_a_stale_change() {
         (&json!("CONFLICT"), &json!(1))
     );
 
-    for (session, status) in [(None, 401), (Some("user-1"), 403), (Some("owner-1"), 200)] {
+    for (session, status) in [
+        (None, 401),
+        (Some(user.as_str()), 403),
+        (Some(setup.admin().await), 200),
+    ] {
         let mut request = http.get(format!("{base}/api/trpc/rollout.list"));
         if let Some(session) = session {
-            request = request.header("authorization", format!("Bearer {}", token(session)));
+            request = request.bearer_auth(session);
         }
         assert_eq!(
             request.send().await.unwrap().status(),
@@ -64,19 +73,13 @@ async fn both_wires_carry_the_state_of_a_stale_change() {
 }
 
 async fn modelramp(app: &App, arguments: &[&str], token: &str) -> (Option<i32>, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_modelramp"));
-    command
-        .args(arguments)
-        .env_clear()
-        .env("MODELRAMP_TOKEN", token)
-        .env("DATABASE_URL", &app.database)
-        .current_dir(app.folder.path());
-    let ran = tokio::task::spawn_blocking(move || command.output());
+    let mut command = app.server.setup.command(arguments);
+    let ran = command.env("MODELRAMP_TOKEN", token).output().await;
     let Output {
         status,
         stdout,
         stderr,
-    } = ran.await.unwrap().unwrap();
+    } = ran.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code(), text(stdout), text(stderr))
 }
@@ -84,15 +87,16 @@ async fn modelramp(app: &App, arguments: &[&str], token: &str) -> (Option<i32>, 
 #[tokio::test]
 async fn a_rollout_is_steered_from_the_command_line_from_start_to_report() {
     let app = App::start().await;
-    let url = format!("http://{}", app.listen().await);
-    let admin = token("owner-1");
-    let plan = app.folder.path().join("own.toml");
+    let (url, setup) = (app.server.url.as_str(), &app.server.setup);
+    let admin = setup.admin().await;
+    let user = setup.token(USER, Role::User).await;
+    let plan = setup.folder().join("own.toml");
     std::fs::write(&plan, PLAN).unwrap();
     let plan = plan.display().to_string();
     let run = async |arguments: &[&str]| {
-        let mut all = vec!["rollout", "--url", &url];
+        let mut all = vec!["rollout", "--url", url];
         all.extend(arguments);
-        let (code, out, err) = modelramp(&app, &all, &admin).await;
+        let (code, out, err) = modelramp(&app, &all, admin).await;
         assert_eq!(code, Some(0), "{arguments:?}: {err}");
         out
     };
@@ -114,7 +118,7 @@ async fn a_rollout_is_steered_from_the_command_line_from_start_to_report() {
     let stale = [
         "rollout",
         "--url",
-        &url,
+        url,
         "pause",
         id,
         "-r",
@@ -122,7 +126,7 @@ async fn a_rollout_is_steered_from_the_command_line_from_start_to_report() {
         "--version",
         "1",
     ];
-    let (code, _, err) = modelramp(&app, &stale, &admin).await;
+    let (code, _, err) = modelramp(&app, &stale, admin).await;
     assert_eq!(code, Some(1));
     assert!(
         err.contains("the rollout is at version 5: running at 50 %"),
@@ -138,16 +142,16 @@ async fn a_rollout_is_steered_from_the_command_line_from_start_to_report() {
     assert!(run(&["get", id]).await.contains("control"));
 
     // These read the database, beside the server that has it open.
-    let (code, out, err) = modelramp(&app, &["rollout", "replay", id], &admin).await;
+    let (code, out, err) = modelramp(&app, &["rollout", "replay", id], admin).await;
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(out.ends_with("identical, bit for bit\n"), "{out}");
-    let (code, out, err) = modelramp(&app, &["rollout", "report", id], &admin).await;
+    let (code, out, err) = modelramp(&app, &["rollout", "report", id], admin).await;
     assert_eq!(code, Some(0), "{err}");
     assert!(out.starts_with("# Deployment log: own\n"), "{out}");
-    let (code, _, err) = modelramp(&app, &["rollout", "replay", "nobody"], &admin).await;
+    let (code, _, err) = modelramp(&app, &["rollout", "replay", "nobody"], admin).await;
     assert_eq!(code, Some(1));
     assert!(err.contains("unknown rollout `nobody`"), "{err}");
-    let (_, _, err) = modelramp(&app, &["rollout", "--url", &url, "list"], &token("user-1")).await;
+    let (_, _, err) = modelramp(&app, &["rollout", "--url", url, "list"], &user).await;
     assert!(err.contains("needs an admin"), "{err}");
 }
 

@@ -39,7 +39,14 @@ async fn ends(rig: &Rig, token: &str, path: &str, end: impl Future<Output = ()>)
         .await
         .unwrap();
     let url = format!("{}/api/trpc/{path}", rig.server.url);
-    let events = rig.http.get(url).bearer_auth(token).send().await.unwrap();
+    let events = rig
+        .server
+        .http
+        .get(url)
+        .bearer_auth(token)
+        .send()
+        .await
+        .unwrap();
     // The first frame of each says that it is open.
     trpc.next().await.unwrap().unwrap();
     rpc.next().await.unwrap().unwrap();

@@ -1,27 +1,25 @@
 //! What the windows of `ai_metrics` show after a restart, when old events have been deleted.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use modelramp::{
     _core::{
-        assignment::Variant,
-        caller::{Caller, Role, User},
-        context::Context,
-        procedure::Input,
-        units::Microdollars,
+        assignment::Variant, caller::Role, context::Context, procedure::Input, units::Microdollars,
     },
     ai_metrics::{AiMetrics, window::Minutes},
     app::{App, filling::Filling},
-    config::{Config, Sources},
     providers::fault::FaultKind,
     recording::{Event, Log, Outcome},
 };
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::{contents::event, database::Database};
-use crate::support::log::{append, taken};
+use crate::support::{
+    app::{TestApp, TestAppBuilder},
+    calls,
+    log::{append, taken},
+};
 
 on_both!(windows_are_the_same_after_a_restart);
 
@@ -97,48 +95,25 @@ async fn windows_are_the_same_after_a_restart(database: Database) {
     compare(&before, &after, now);
 }
 
-fn config(folder: &Path, retention: &str) -> anyhow::Result<Config> {
-    let database = format!("sqlite://{}", folder.join("a.db").display());
-    let environment = [
-        ("APP_ENV", "test"),
-        ("DATABASE_URL", &database),
-        ("EVENT_RETENTION", retention),
-    ];
-    Ok(Config::load(&Sources {
-        environment: environment
-            .map(|(name, value)| (name.into(), value.into()))
-            .into(),
-        working_dir: folder.to_owned(),
-        config_file: None,
-    })?)
+/// Whose events stay this long.
+fn keeping(retention: &str) -> TestAppBuilder {
+    TestApp::builder().with_setting("EVENT_RETENTION", retention)
 }
 
 /// A query's answer about the last seven days.
 async fn ask(app: &App, name: &str, now: DateTime<Utc>) -> Value {
-    let caller = Caller::User(Arc::new(User {
-        id: 7,
-        open_id: "seven".into(),
-        name: None,
-        email: None,
-        login_method: None,
-        role: Role::User,
-        created_at: now,
-        updated_at: now,
-        last_signed_in: now,
-    }));
-    let target = app.registry.resolve(&format!("aiMetrics.{name}"));
+    let context = Context::new(calls::user(7, Role::User), now);
     let input = Input::Json(json!({"lastMinutes": 10_080}));
-    let procedure = target.here().unwrap();
-    let reply = procedure.call(Context::new(caller, now), input);
-    reply.await.unwrap().to_value().unwrap()
+    let path = format!("aiMetrics.{name}");
+    let answer = calls::call(&app.registry, context, &path, input);
+    answer.await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[expect(clippy::disallowed_methods, reason = "an application starts now")]
 async fn a_restarted_application_answers_as_before() {
-    let folder = TempDir::new().unwrap();
-    let build = || App::build(config(folder.path(), "8d").unwrap());
-    let before = build().await.unwrap();
+    let setup = keeping("8d");
+    let before = setup.build().await;
     events(Utc::now().timestamp_millis()).for_each(|event| before.metrics.record(event));
     assert!(before.controller.tick().await, "the events were not stored");
     let retention = TimeDelta::from_std(before.config.database.event_retention).unwrap();
@@ -146,7 +121,7 @@ async fn a_restarted_application_answers_as_before() {
     assert!(upkeep.deleted > 0);
     before.storage.close().await;
 
-    let after = build().await.unwrap();
+    let after = setup.build().await;
     after.filling.whole().await;
     let now = Utc::now();
     compare(&before.metrics, &after.metrics, now);
@@ -161,11 +136,10 @@ async fn a_restarted_application_answers_as_before() {
 /// Windows are filled from single events, so none may be missing from the longest one.
 #[test]
 fn events_stay_longer_than_the_longest_window() {
-    let folder = TempDir::new().unwrap();
     let minutes = format!("{}m", Minutes::WEEK.get());
     for too_short in [minutes.as_str(), "191h"] {
-        let refused = config(folder.path(), too_short).unwrap_err().to_string();
+        let refused = keeping(too_short).try_config().unwrap_err().to_string();
         assert!(refused.contains("EVENT_RETENTION"), "{refused}");
     }
-    assert!(config(folder.path(), "8d").is_ok());
+    assert!(keeping("8d").try_config().is_ok());
 }

@@ -1,228 +1,307 @@
-//! The whole application on a free port, with a database of its own and a scripted upstream.
+//! The application as a test wants it: [`TestApp::builder`] sets it up; then it is built without a port,
+//! started on one, or spawned as a process of its own.
 #![expect(
     clippy::disallowed_methods,
     reason = "a test is an edge: it has a clock and starts tasks"
 )]
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    path::Path,
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::{Json, Router, response::IntoResponse, routing::post};
-use http::StatusCode;
 use modelramp::{
-    _core::{
-        assignment::Variant,
-        auth::{Claims, SessionKey},
-        units::Microdollars,
-    },
+    _core::{caller::Role, registry::Registry},
     ai_metrics::AiMetrics,
-    app::App,
+    app::{self, App},
     config::{Config, Sources},
-    providers::fault::FaultKind,
-    recording::{Event, Outcome},
+    live_flags::LiveFlags,
     storage::Storage,
 };
+use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tempfile::TempDir;
+use tokio::{
+    net::TcpListener,
+    process::Command,
+    sync::{OnceCell, oneshot},
+    task::JoinHandle,
+};
 
-/// At least 32 bytes, for tests only.
-const SECRET: &str = "a secret for tests, long enough for HS256";
+use super::{calls, process::TestProcess};
 
-/// A running application; stops with the test.
-pub(crate) struct TestApp {
-    /// `http://127.0.0.1:PORT`.
-    pub(crate) base: String,
-    /// Follows no redirects and keeps no cookies.
-    pub(crate) http: reqwest::Client,
-    metrics: Arc<AiMetrics>,
-    key: SessionKey,
-    stop: Option<oneshot::Sender<()>>,
-    _server: JoinHandle<()>,
-    database: String,
-    _folder: tempfile::TempDir,
+/// How long a session of a test lasts.
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// How an application is set up. All that is made of one builder, or of its clones, works in one folder
+/// with one database, so an application can be started again.
+#[derive(Clone)]
+pub(crate) struct TestAppBuilder {
+    folder: Arc<TempDir>,
+    settings: BTreeMap<String, String>,
+    procedures: Arc<dyn Fn(&mut Registry) + Send + Sync>,
+    /// A session of user 1, who is admin.
+    admin: Arc<OnceCell<String>>,
 }
 
-/// Who calls, by the names that the recordings use.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Session<'a> {
-    /// `user`, `owner`, `other`, `new`, `noname`, `expired`, `soon` or `garbage`.
-    Named(&'a str),
-}
-
-impl TestApp {
-    /// Starts with these settings above those of tests.
-    pub(crate) async fn start(settings: &BTreeMap<String, String>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let upstream = start_upstream().await;
-        let database = format!("sqlite://{}", folder.path().join("test.db").display());
-        let mut environment: BTreeMap<String, String> = [
-            ("APP_ENV", "test"),
-            ("PORT", "0"),
-            ("DATABASE_URL", &database),
-            ("JWT_SECRET", SECRET),
-            ("OWNER_OPEN_ID", "owner-1"),
-            ("OPENROUTER_API_KEY", "test-key"),
-            ("OPENROUTER_BASE_URL", &upstream),
-            ("ASSIGNMENT_ALGORITHM", "legacy-modulo"),
-            ("MODEL_ROUTING", "false"),
-            ("TRPC_METHOD_OVERRIDE", "false"),
-            ("CHAT_RATE_LIMIT", "1000"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        environment.extend(settings.clone());
-        let config = Config::load(&Sources {
-            environment,
-            working_dir: folder.path().to_owned(),
-            config_file: None,
-        })
-        .unwrap();
-        let app = App::build(config).await.unwrap();
-        let key = SessionKey::new(&SECRET.into());
-        seed_users(&database).await;
-
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
-        let (stop, stopped) = oneshot::channel();
-        let metrics = app.metrics.clone();
-        let server = tokio::spawn(app.serve(listener, async {
-            let _ = stopped.await;
-        }));
-        let http = super::http_client();
-        Self {
-            base,
-            http,
-            metrics,
-            key,
-            stop: Some(stop),
-            _server: server,
-            database,
-            _folder: folder,
-        }
+impl TestAppBuilder {
+    /// An environment variable of the application, in place of the default or of an earlier one.
+    pub(crate) fn with_setting(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.settings.insert(name.to_owned(), value.into());
+        self
     }
 
-    /// The cookie header of a session.
-    pub(crate) fn cookie(&self, session: Session<'_>) -> String {
-        let Session::Named(name) = session;
-        let now = jsonwebtoken::get_current_timestamp();
-        let day = 24 * 60 * 60;
-        let (open_id, claimed, exp) = match name {
-            "user" => ("user-1", "Bo", now + 300 * day),
-            "owner" => ("owner-1", "Ejer", now + 300 * day),
-            "other" => ("other-1", "Anden", now + 300 * day),
-            "new" => ("brand-new", "Ny", now + 300 * day),
-            "noname" => ("user-1", "", now + 300 * day),
-            "expired" => ("user-1", "Bo", now - day),
-            "soon" => ("user-1", "Bo", now + 3 * day),
-            "garbage" => return "app_session_id=garbage".into(),
-            _ => panic!("the recording names a session that the test does not know: `{name}`"),
-        };
-        let claims = Claims {
-            open_id: open_id.into(),
-            app_id: "test".into(),
-            name: claimed.into(),
-            exp,
-            // One that logs out does not end the others.
-            sid: Some(uuid::Uuid::new_v4().to_string()),
-            ..Claims::default()
-        };
-        format!("app_session_id={}", self.key.sign(&claims).unwrap())
+    /// Several of them.
+    pub(crate) fn with_settings<N: Into<String>, V: Into<String>>(
+        mut self,
+        settings: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let settings = settings.into_iter();
+        self.settings
+            .extend(settings.map(|(name, value)| (name.into(), value.into())));
+        self
     }
 
-    /// Puts a message and its answer into a conversation, as the original stored them.
-    pub(crate) async fn store_answered(&self, conversation_id: i64, content: &str) {
-        let pool = sqlx::SqlitePool::connect(&self.database).await.unwrap();
-        for (role, content) in [("user", content), ("assistant", "Hej fra modellen")] {
-            sqlx::query(
-                "INSERT INTO messages (conversation_id, role, content, created_at) VALUES ($1, $2, $3, 0)",
-            )
-            .bind(conversation_id)
-            .bind(role)
-            .bind(content)
-            .execute(&pool)
-            .await
-            .unwrap();
-        }
-        pool.close().await;
+    /// A file in the application's folder.
+    pub(crate) fn with_file(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+        self
+    }
+
+    /// These models and tasks.
+    pub(crate) fn with_catalog(self, text: &str) -> Self {
+        self.with_file("catalog.toml", text)
+            .with_setting("MODEL_CATALOGUE", "catalog.toml")
+    }
+
+    /// How the simulated models behave.
+    pub(crate) fn with_sandbox(self, text: &str) -> Self {
+        self.with_file("sandbox.toml", text)
+            .with_setting("SANDBOX_CONFIG", "sandbox.toml")
+    }
+
+    /// Users who chat as often as they like.
+    pub(crate) fn with_busy_users(self) -> Self {
+        self.with_setting("CHAT_RATE_LIMIT", "100000")
+    }
+
+    /// Procedures beside those of the application; not in a process of its own.
+    pub(crate) fn with_procedures(
+        mut self,
+        procedures: impl Fn(&mut Registry) + Send + Sync + 'static,
+    ) -> Self {
+        self.procedures = Arc::new(procedures);
+        self
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The URL of its database.
+    pub(crate) fn database(&self) -> &str {
+        &self.settings["DATABASE_URL"]
     }
 
     /// The database, once more.
     pub(crate) async fn storage(&self) -> Storage {
-        Storage::open(&self.database).await.unwrap()
+        Storage::open(self.database()).await.unwrap()
     }
 
-    /// Whose calls the attempts were that are stored by now.
-    pub(crate) async fn users_of_events(&self) -> Vec<Option<i64>> {
-        let pool = sqlx::SqlitePool::connect(&self.database).await.unwrap();
-        let stored = sqlx::query_scalar(
-            "SELECT user_id FROM events JOIN event_order USING (writer, batch) ORDER BY first_seq, place",
-        );
-        let stored = stored.fetch_all(&pool).await.unwrap();
-        pool.close().await;
-        stored
+    /// Its settings, or why they are refused.
+    pub(crate) fn try_config(&self) -> anyhow::Result<Config> {
+        Ok(Config::load(&Sources {
+            environment: self.settings.clone(),
+            working_dir: self.folder().to_owned(),
+            config_file: None,
+        })?)
     }
 
-    /// How the attempts ended that are stored by now.
-    pub(crate) async fn outcomes(&self) -> Vec<String> {
-        let pool = sqlx::SqlitePool::connect(&self.database).await.unwrap();
-        let stored = sqlx::query_scalar(
-            "SELECT outcome FROM events JOIN event_order USING (writer, batch) ORDER BY first_seq, place",
-        );
-        let stored = stored.fetch_all(&pool).await.unwrap();
-        pool.close().await;
-        stored
+    pub(crate) fn config(&self) -> Config {
+        self.try_config().unwrap()
     }
 
-    /// Records what a recording says, in words, had been recorded before it.
-    pub(crate) fn record_prior(&self, prior: Option<&str>) {
-        let Some(prior) = prior else { return };
-        let numbers: Vec<f64> = prior
-            .split(|c: char| !c.is_ascii_digit())
-            .filter_map(|word| word.parse().ok())
-            .collect();
-        let count = numbers[0] as usize;
-        for index in 0..count {
-            let steps = prior.contains(" in steps of ");
-            let latency_ms = if steps {
-                numbers[1] + index as f64 * numbers[3]
-            } else {
-                numbers[1]
-            };
-            let failed = prior.contains("failed") && index < numbers[2] as usize;
-            let third = prior.contains("every third one") && index % 3 == 0;
-            let model = if third {
-                "gpt-oss-20b-free"
-            } else {
-                "glm-4.5-air-free"
-            };
-            self.record(model, latency_ms, !failed);
+    /// A session of a user, who has this role from now on.
+    pub(crate) async fn token(&self, user: i64, role: Role) -> String {
+        let config = self.config();
+        let token = app::issue_token(&config, user, role, Some(DAY), chrono::Utc::now());
+        token.await.unwrap()
+    }
+
+    /// A session of each of these users.
+    pub(crate) async fn tokens(&self, users: RangeInclusive<i64>) -> Vec<SecretString> {
+        let config = self.config();
+        let tokens = app::issue_tokens(&config, users, DAY, chrono::Utc::now());
+        tokens.await.unwrap()
+    }
+
+    /// A session of user 1, an admin.
+    pub(crate) async fn admin(&self) -> &str {
+        let token = self.admin.get_or_init(|| self.token(1, Role::Admin));
+        token.await
+    }
+
+    /// The program with these arguments and the application's settings, in its folder.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(env!("CARGO_BIN_EXE_modelramp"), arguments)
+    }
+
+    /// The same with another program.
+    pub(crate) fn command_of(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(&self.settings)
+            .current_dir(self.folder())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        command
+    }
+
+    /// The application without a port, whose controller ticks when it is told to.
+    pub(crate) async fn build(&self) -> App {
+        let app = App::build_with(self.config(), |registry| (self.procedures)(registry));
+        app.await.unwrap()
+    }
+
+    /// The application on a free port, in this process.
+    pub(crate) async fn start(self) -> TestApp {
+        let app = self.build().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let sandbox = app.sandbox_url.as_deref().unwrap_or_default();
+        let (stop, stopped) = oneshot::channel();
+        TestApp {
+            url,
+            http: super::http_client(),
+            sandbox: sandbox.trim_end_matches("/v1").to_owned(),
+            registry: app.registry.clone(),
+            metrics: app.metrics.clone(),
+            live: app.live.clone(),
+            setup: self,
+            stop: Some(stop),
+            server: tokio::spawn(app.serve(listener, async {
+                let _ = stopped.await;
+            })),
         }
     }
 
-    fn record(&self, model: &str, latency_ms: f64, success: bool) {
-        self.metrics.record(Event {
-            at_ms: chrono::Utc::now().timestamp_millis(),
-            request_id: "prior".into(),
-            user_id: Some(1),
-            seq: 0,
-            subject: None,
-            rollout: None,
-            counted: false,
-            was_open: false,
-            model: model.into(),
-            task: "chat".into(),
-            variant: Variant::Candidate,
-            position: 0,
-            latency_ms,
-            first_token_ms: None,
-            prompt_tokens: 0,
-            completion_tokens: 0,
-            cost: Microdollars(0),
-            outcome: if success {
-                Outcome::Success
-            } else {
-                Outcome::Fault(FaultKind::Upstream)
-            },
-        });
+    /// The application as a process of its own, which can be killed.
+    pub(crate) async fn spawn(&self) -> TestProcess {
+        self.spawn_by(self.command(&["serve"])).await
+    }
+
+    /// The same; a file that may not grow is an error to it, as on a full disk, and not a signal that
+    /// would end it.
+    pub(crate) async fn spawn_beside_full_disks(&self) -> TestProcess {
+        let program = env!("CARGO_BIN_EXE_modelramp");
+        let arguments = ["-c", r#"trap "" XFSZ; exec "$0" serve"#, program];
+        self.spawn_by(self.command_of("sh", &arguments)).await
+    }
+
+    /// The same by another command.
+    pub(crate) async fn spawn_by(&self, serve: Command) -> TestProcess {
+        let admin = self.admin().await.to_owned();
+        TestProcess::start(serve, self.folder(), admin).await
+    }
+}
+
+/// A running application; stops with the test.
+pub(crate) struct TestApp {
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) url: String,
+    /// Follows no redirects and keeps no cookies.
+    pub(crate) http: reqwest::Client,
+    /// What it was started from: its folder, its database, sessions of its users.
+    pub(crate) setup: TestAppBuilder,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<AiMetrics>,
+    pub(crate) live: Arc<LiveFlags>,
+    /// Where the sandbox's `/control` is.
+    sandbox: String,
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinHandle<()>,
+}
+
+impl TestApp {
+    /// An application with a database of its own in a folder of its own.
+    pub(crate) fn builder() -> TestAppBuilder {
+        let folder = tempfile::tempdir().unwrap();
+        let database = format!("sqlite://{}", folder.path().join("test.db").display());
+        let builder = TestAppBuilder {
+            folder: Arc::new(folder),
+            settings: BTreeMap::new(),
+            procedures: Arc::new(|_| {}),
+            admin: Arc::default(),
+        };
+        builder.with_settings([
+            ("APP_ENV", "test"),
+            ("PORT", "0"),
+            ("LOG_LEVEL", "warn"),
+            ("DATABASE_URL", &database),
+        ])
+    }
+
+    /// One as it is without any setting.
+    pub(crate) async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// Stops it as SIGTERM would, and waits until it has stopped.
+    pub(crate) async fn stop(mut self) {
+        let _ = self.stop.take().unwrap().send(());
+        (&mut self.server).await.unwrap();
+    }
+
+    /// Calls a procedure as an admin, over JSON-RPC.
+    pub(crate) async fn call(&self, method: &str, params: Value) -> Result<Value, Value> {
+        let admin = self.setup.admin().await;
+        let answer = calls::rpc(&self.http, &self.url, admin, method, params);
+        answer.await.expect("the application answers")
+    }
+
+    /// Begins a rollout and gives its id.
+    pub(crate) async fn begin_rollout(&self, plan: &str) -> String {
+        let params = json!({"plan": plan, "reason": "a test"});
+        let started = self.call("rollout.start", params).await.unwrap();
+        started["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for a state of a rollout and gives the rollout in it.
+    pub(crate) async fn reach(&self, rollout: &str, state: &str, within: Duration) -> Value {
+        let since = Instant::now();
+        loop {
+            let rollout = self.call("rollout.get", json!({"id": rollout})).await;
+            let rollout = rollout.unwrap();
+            if rollout["state"]["name"] == state {
+                return rollout;
+            }
+            assert!(since.elapsed() < within, "not `{state}`: {rollout:#}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Says how a model of the sandbox behaves from now on.
+    pub(crate) async fn set_model(&self, model: &str, behaviour: Value) {
+        let url = format!("{}/control/models/{model}", self.sandbox);
+        let response = self.http.put(url).json(&behaviour).send().await.unwrap();
+        assert!(
+            response.status().is_success(),
+            "{:?}",
+            response.text().await
+        );
+    }
+
+    /// How often a model of the sandbox was asked so far.
+    pub(crate) async fn requests_to(&self, model: &str) -> u64 {
+        let request = self.http.get(format!("{}/control/stats", self.sandbox));
+        let stats: Value = request.send().await.unwrap().json().await.unwrap();
+        stats["models"][model]["requests"].as_u64().unwrap_or(0)
     }
 }
 
@@ -232,63 +311,4 @@ impl Drop for TestApp {
             let _ = stop.send(());
         }
     }
-}
-
-/// The users of the recordings, as their database had them.
-async fn seed_users(database: &str) {
-    let pool = sqlx::SqlitePool::connect(database).await.unwrap();
-    for (id, open_id, name, email) in [
-        (1, "user-1", "Bo", "bo@example.dk"),
-        (2, "owner-1", "Ejer", "ejer@example.dk"),
-        (3, "other-1", "Anden", "anden@example.dk"),
-    ] {
-        sqlx::query(
-            "INSERT INTO users (id, open_id, name, email, login_method, role, created_at, updated_at, last_signed_in) \
-             VALUES ($1, $2, $3, $4, 'dev', 'user', 0, 0, 0)",
-        )
-        .bind(id)
-        .bind(open_id)
-        .bind(name)
-        .bind(email)
-        .execute(&pool)
-        .await
-        .unwrap();
-    }
-    pool.close().await;
-}
-
-/// A model that always says the same; where the last message asks it to, it fails (`fejl`) or takes
-/// its time (`slow`).
-async fn start_upstream() -> String {
-    async fn complete(Json(body): Json<Value>) -> impl IntoResponse {
-        // What a user sends after a failure is joined to what failed.
-        let last = body["messages"].as_array().and_then(|all| all.last());
-        let text = last.and_then(|message| message["content"].as_str());
-        let says = |word: &str| text.is_some_and(|text| text.split("\n\n").last() == Some(word));
-        if says("slow") {
-            tokio::time::sleep(Duration::from_millis(400)).await;
-        }
-        if says("fejl") {
-            return (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                Json(json!({ "error": "boom" })),
-            );
-        }
-        let answer = json!({
-            "id": "gen-1",
-            "model": body["model"],
-            "choices": [{
-                "index": 0,
-                "message": { "role": "assistant", "content": "Hej fra modellen" },
-                "finish_reason": "stop",
-            }],
-            "usage": { "prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5 },
-        });
-        (StatusCode::OK, Json(answer))
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let router = Router::new().route("/v1/chat/completions", post(complete));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}/v1")
 }

@@ -1,8 +1,7 @@
-//! Procedures for the tests of the wire: those of the real server that the conformance harness calls,
-//! with its output shapes, and `test.*` for what none of them does.
+//! `test.*`: what the tests of tRPC call, and none of the application's own procedures does.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,7 +18,6 @@ use modelramp::{
         errors::{ErrorCode, RpcError},
         procedure::{Binary, FormData, Plain, Tracked},
         registry::Registry,
-        tasks::Tasks,
     },
     procedures,
 };
@@ -54,27 +52,8 @@ impl Drop for Running {
     }
 }
 
-/// All of them.
-pub(crate) fn registry(tasks: Tasks) -> Registry {
-    let mut registry = Registry::new(tasks);
-    procedures!(registry.router("system", ());
-        /// Whether the server answers.
-        query Public health = health;
-    );
-    procedures!(registry.router("aiMetrics", ());
-        /// Figures of the last minutes.
-        query SignedIn getSummary = get_summary;
-        /// The share and what to do about it.
-        query SignedIn getRolloutStatus = get_rollout_status;
-        /// Figures by model.
-        query SignedIn getModelBreakdown = get_model_breakdown;
-        /// Whether the rollout is healthy.
-        query SignedIn checkRolloutHealth = check_rollout_health;
-        /// Writes the figures to the log.
-        mutation Admin logSummary = log_summary;
-        /// The figures again and again.
-        subscription SignedIn onSummary = on_summary;
-    );
+/// Adds them.
+pub(crate) fn register(registry: &mut Registry) {
     procedures!(registry.router("test", Arc::new(Counts::default()));
         /// Its input.
         query Public echo = echo;
@@ -109,100 +88,11 @@ pub(crate) fn registry(tasks: Tasks) -> Registry {
         /// Two events, then a panic.
         subscription Public onPanic = on_panic;
     );
-    registry
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct Health {
-    #[schemars(range(min = 0), extend("x-messages" = {"tooSmall": "timestamp cannot be negative"}))]
-    #[expect(dead_code, reason = "only its form matters")]
-    timestamp: f64,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct Healthy {
-    ok: bool,
-}
-
-async fn health(_: (), _: Context, _: Health) -> Result<Healthy, RpcError> {
-    Ok(Healthy { ok: true })
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct Window {
-    #[serde(default = "sixty")]
-    #[schemars(range(min = 1, max = 10_080))]
-    last_minutes: f64,
-}
-
-fn sixty() -> f64 {
-    60.0
-}
-
-#[derive(Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct Summary {
-    total_requests: f64,
-    model_breakdown: BTreeMap<String, Value>,
-    health: Value,
-    last_minutes: f64,
-}
-
-async fn get_summary(_: (), _: Context, window: Window) -> Result<Summary, RpcError> {
-    Ok(summary(&window))
-}
-
-fn summary(window: &Window) -> Summary {
-    Summary {
-        total_requests: 0.0,
-        model_breakdown: BTreeMap::new(),
-        health: json!({"healthy": true, "warnings": [], "critical": []}),
-        last_minutes: window.last_minutes,
-    }
-}
-
-async fn get_rollout_status(_: (), _: Context) -> Result<Value, RpcError> {
-    Ok(json!({"currentPercentage": 10, "enabled": true, "totalRequests": 0}))
-}
-
-#[derive(Serialize, JsonSchema)]
-struct Breakdown {
-    models: BTreeMap<String, Value>,
-    timestamp: DateTime<Utc>,
-}
-
-async fn get_model_breakdown(_: (), context: Context) -> Result<Breakdown, RpcError> {
-    Ok(Breakdown {
-        models: BTreeMap::new(),
-        timestamp: context.received_at,
-    })
-}
-
-async fn check_rollout_health(_: (), _: Context) -> Result<Value, RpcError> {
-    Ok(json!({"healthy": true, "warnings": [], "critical": [], "canProceed": true}))
 }
 
 #[derive(Serialize, JsonSchema)]
 struct Success {
     success: bool,
-}
-
-async fn log_summary(_: (), _: Context) -> Result<Success, RpcError> {
-    Ok(Success { success: true })
-}
-
-async fn on_summary(
-    _: (),
-    _: Context,
-    window: Window,
-) -> Result<impl Stream<Item = Result<Plain<Summary>, RpcError>>, RpcError> {
-    Ok(async_stream::stream! {
-        loop {
-            yield Ok(Plain(summary(&window)));
-            tokio::time::sleep(BEAT * 5).await;
-        }
-    })
 }
 
 /// One of each kind that JSON alone does not know.

@@ -6,10 +6,7 @@ use http::{HeaderMap, Method};
 use serde_json::Value;
 
 use super::{NOT_YET, PATHS, SERVED};
-use crate::support::{
-    app::{Session, TestApp},
-    vectors::Case,
-};
+use crate::support::{recorded_app::RecordedApp, vectors::Case};
 
 /// One recorded request and its answer.
 pub(super) struct Exchange {
@@ -132,15 +129,15 @@ impl Exchange {
         }
     }
 
-    pub(super) async fn send(&self, app: &TestApp) -> Answer {
-        let mut request = app
-            .http
-            .request(self.method.clone(), format!("{}{}", app.base, self.path));
+    pub(super) async fn send(&self, recorded: &RecordedApp) -> Answer {
+        let app = &recorded.app;
+        let url = format!("{}{}", app.url, self.path);
+        let mut request = app.http.request(self.method.clone(), url);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         if let Some(session) = &self.session {
-            request = request.header("cookie", app.cookie(Session::Named(session)));
+            request = request.header("cookie", recorded.cookie(session));
         }
         if let Some(body) = &self.body {
             request = request.body(body.clone());
