@@ -215,7 +215,7 @@ impl App {
         });
         routers::register(
             &mut registry,
-            Some(routers::Parts {
+            Some(&routers::Parts {
                 config: &config,
                 flags: flags.clone(),
                 live: live.clone(),

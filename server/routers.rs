@@ -8,7 +8,7 @@ pub mod models_router;
 pub mod rollout_router;
 pub mod system_router;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::{
     _core::{feature_flags::FeatureFlags, registry::Registry},
@@ -54,58 +54,35 @@ const WITHOUT_DATABASE: &[&str] = &[
 ];
 
 /// Registers every procedure. Without parts they can be described and not called.
-pub fn register(registry: &mut Registry, parts: Option<Parts<'_>>) {
-    let states = parts.map(Parts::states).unwrap_or_default();
-    system_router::register(registry, states.system);
-    auth_router::register(registry, states.auth);
-    ai_metrics_router::register(registry, states.ai_metrics);
-    chat_router::register(registry, states.chat);
-    feature_flags_router::register(registry, states.feature_flags);
-    models_router::register(registry, states.models);
-    rollout_router::register(registry, states.rollout);
+pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
+    system_router::register(
+        registry,
+        parts.map(|it| system_router::AiConfig::new(&it.config.providers, &it.config.models)),
+    );
+    auth_router::register(registry, parts.map(|it| it.config.auth.session_ttl));
+    ai_metrics_router::register(
+        registry,
+        parts.map(|it| {
+            let interval = it.config.metrics.summary_interval;
+            ai_metrics_router::State::new(it.metrics.clone(), it.flags.clone(), interval)
+        }),
+    );
+    chat_router::register(registry, parts.map(|it| it.chat.clone()));
+    feature_flags_router::register(
+        registry,
+        parts.map(|it| {
+            let tasks = it.models.catalog().tasks.iter();
+            let tasks = tasks.map(|task| task.name.clone());
+            feature_flags_router::State::new(it.live.clone(), it.flags.clone(), tasks)
+        }),
+    );
+    models_router::register(registry, parts.map(|it| it.models.clone()));
+    rollout_router::register(
+        registry,
+        parts.map(|it| rollout_router::State {
+            controller: it.controller.clone(),
+            live: it.live.clone(),
+        }),
+    );
     registry.outlive_database(WITHOUT_DATABASE);
-}
-
-/// What the procedures of each router work with.
-#[derive(Default)]
-struct States {
-    system: Option<system_router::AiConfig>,
-    auth: Option<Duration>,
-    ai_metrics: Option<ai_metrics_router::State>,
-    chat: Option<Arc<Chat>>,
-    feature_flags: Option<feature_flags_router::State>,
-    models: Option<Arc<ModelRouter>>,
-    rollout: Option<rollout_router::State>,
-}
-
-impl Parts<'_> {
-    fn states(self) -> States {
-        let Self {
-            config,
-            flags,
-            live,
-            metrics,
-            models,
-            chat,
-            controller,
-        } = self;
-        let interval = config.metrics.summary_interval;
-        let tasks = models.catalog().tasks.iter().map(|task| task.name.clone());
-        States {
-            system: Some(system_router::AiConfig::new(
-                &config.providers,
-                &config.models,
-            )),
-            auth: Some(config.auth.session_ttl),
-            ai_metrics: Some(ai_metrics_router::State::new(
-                metrics,
-                flags.clone(),
-                interval,
-            )),
-            chat: Some(chat),
-            feature_flags: Some(feature_flags_router::State::new(live.clone(), flags, tasks)),
-            models: Some(models),
-            rollout: Some(rollout_router::State { controller, live }),
-        }
-    }
 }

@@ -21,7 +21,7 @@ use crate::support::calls;
 
 fn registry() -> Registry {
     let mut registry = Registry::default();
-    greetings_router::register(&mut registry, Arc::default());
+    greetings_router::register(&mut registry, Arc::<greetings_router::Greeted>::default());
     registry
 }
 

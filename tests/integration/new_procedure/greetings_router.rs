@@ -24,8 +24,8 @@ use serde_json::json;
 pub(crate) struct Greeted(Mutex<BTreeMap<String, DateTime<Utc>>>);
 
 /// Registers `greetings.*`.
-pub(crate) fn register(registry: &mut Registry, greeted: Arc<Greeted>) {
-    procedures!(registry.router("greetings", greeted);
+pub(crate) fn register(registry: &mut Registry, greeted: impl Into<Option<Arc<Greeted>>>) {
+    procedures!(registry.outline("greetings", greeted.into());
         /// Says hello. Nobody is greeted twice.
         mutation SignedIn greet = greet, errors [
             Declared::with::<Already>(ErrorCode::Conflict, "The name was greeted before."),
