@@ -85,9 +85,13 @@ async fn lowering_needs_no_database_and_is_written_once_there_is_room() {
         assert!(matches!(refused, FlagError::NotWritten(_)));
         assert_eq!(process.serves(), (20.0, true));
         store.disk(Disk::Well);
-        while process.live.trouble().is_some() {
-            sleep(LOOK).await;
-        }
+        let written = async {
+            while process.live.trouble().is_some() {
+                sleep(LOOK).await;
+            }
+        };
+        let written = tokio::time::timeout(LOOK * 1_000, written).await;
+        written.expect("it is written");
         assert_eq!(store.reasons(), ["share", "stop"]);
         assert_eq!(store.kinds(), [AlertKind::ShareSet, AlertKind::Killed]);
         assert_eq!(Process::start(&store, 50.0).await.serves(), (20.0, true));

@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
 use self::{ledger::Ledger, process::Server};
-use crate::support::stored_rollout::StoredRollout;
+use crate::support::{stored_rollout::StoredRollout, wait::until};
 
 /// Kills in one test run; `scripts/long crashes` asks for more.
 const KILLS: u32 = 50;
@@ -23,6 +23,8 @@ const VARIABLES: [&str; 2] = ["MODELRAMP_CAMPAIGN_KILLS", "MODELRAMP_CAMPAIGN_SE
 /// A process lives for so many milliseconds after it listens: from before its first tick until
 /// after its second.
 const LIFE_MS: std::ops::Range<u64> = 20..2_200;
+/// Before a stop: about two seconds of traffic.
+const ANSWERS: usize = 400;
 /// Processes that one rollout may take.
 const PATIENCE: u32 = 60;
 
@@ -92,9 +94,10 @@ async fn killed_at_any_moment_a_rollout_ends_as_it_would_have() {
     for candidate in ["good", "bad"] {
         let server = ledger.serve().await;
         let id = start(&server, candidate).await.unwrap();
-        while !is_over(&server, &id).await.unwrap() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until("the rollout is over", async || {
+            is_over(&server, &id).await.unwrap()
+        })
+        .await;
         server.terminate().await;
         expected.push(ledger.rollout(&id).await);
     }
@@ -117,9 +120,10 @@ async fn killed_at_any_moment_a_rollout_ends_as_it_would_have() {
                 let Some(id) = id else {
                     return std::future::pending().await;
                 };
-                while is_over(&server, id).await != Some(true) {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+                until("the rollout is over", async || {
+                    is_over(&server, id).await == Some(true)
+                })
+                .await;
             };
             // Whether it is over, only the database knows: a lowering is in force before it is
             // written, and one that was not written is made again by the next process.
@@ -146,7 +150,8 @@ async fn a_stop_loses_nothing() {
     let ledger = Ledger::new().await;
     let server = ledger.serve().await;
     let id = start(&server, "good").await.unwrap();
-    tokio::time::sleep(Duration::from_millis(2_300)).await;
+    // So many that they came over several ticks.
+    until("there was traffic", async || server.answers() >= ANSWERS).await;
     server.terminate().await;
     ledger.check_that_every_answer_has_its_event().await;
     let StoredRollout { versions, .. } = ledger.rollout(&id).await;

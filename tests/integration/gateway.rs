@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     app::TestApp,
     scripted_upstream::{End, Reply, Request, Upstream},
+    wait::{PATIENCE, eventually},
 };
 
 /// An application whose models `a` and `b` this upstream answers for, with a token.
@@ -70,16 +71,20 @@ impl Gateway {
         Self::start(move |_, _| reply.clone()).await
     }
 
-    /// How the attempts ended that are stored by now, and whose calls they were.
-    async fn attempts(&self) -> Vec<(String, Option<i64>)> {
+    /// How the one attempt ended, and whose call it was, once that is stored.
+    async fn attempt(&self) -> (String, Option<i64>) {
         let database = self.app.setup.database();
         let pool = sqlx::SqlitePool::connect(database).await.unwrap();
-        let stored = sqlx::query_as(
-            "SELECT outcome, user_id FROM events JOIN event_order USING (writer, batch) ORDER BY first_seq, place",
-        );
-        let stored = stored.fetch_all(&pool).await.unwrap();
+        let stored = eventually(PATIENCE, async || {
+            let stored = sqlx::query_as(
+                "SELECT outcome, user_id FROM events JOIN event_order USING (writer, batch)",
+            );
+            let stored = stored.fetch_all(&pool).await.unwrap();
+            <[_; 1]>::try_from(stored)
+        });
+        let [attempt] = stored.await;
         pool.close().await;
-        stored
+        attempt
     }
 
     async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {

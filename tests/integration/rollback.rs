@@ -66,9 +66,7 @@ async fn candidate_fails_while(state: &str, plan: &str, pause: bool) {
             server.call("rollout.pause", params).await.unwrap();
         }
         server.reach(&id, state, Duration::from_secs(20)).await;
-        while server.requests_to("shiny").await < 50 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        server.until_asked("shiny", 50).await;
         let spoiled_ms = chrono::Utc::now().timestamp_millis();
         server
             .set_model("shiny", json!({"error_rate": 1, "latency_ms": 5}))
@@ -76,7 +74,7 @@ async fn candidate_fails_while(state: &str, plan: &str, pause: bool) {
         server
             .reach(&id, "rolled-back", Duration::from_secs(20))
             .await;
-        // Long enough for a request that should not be.
+        // The time is what is tested: long enough for a request that should not be.
         tokio::time::sleep(MUST_BE_GONE).await;
         over.cancel();
         (id, spoiled_ms)
@@ -156,9 +154,7 @@ async fn a_candidate_that_cuts_its_streams_in_the_middle_is_taken_back() {
     let story = async {
         let id = server.begin_rollout(&plan("1h", "automatic")).await;
         server.reach(&id, "running", Duration::from_secs(10)).await;
-        while server.requests_to("shiny").await < 50 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        server.until_asked("shiny", 50).await;
         let cut = json!({"error_rate": 1, "fault": "cut", "latency_ms": 5});
         server.set_model("shiny", cut).await;
         let over_there = server

@@ -274,6 +274,7 @@ async fn a_session_is_refreshed_and_an_ended_one_is_not() {
     let bearer = format!("Bearer {long}");
     let everywhere = "/api/trpc/auth.logoutEverywhere";
     let before = rig.secret(7).await;
+    // An end is told from what was issued before it by their milliseconds.
     tokio::time::sleep(Duration::from_millis(2)).await;
     let (status, headers, _) = rig
         .send(

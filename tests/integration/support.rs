@@ -13,6 +13,7 @@ pub(crate) mod scripted_upstream;
 pub(crate) mod stored_rollout;
 pub(crate) mod trpc_procedures;
 pub(crate) mod vectors;
+pub(crate) mod wait;
 
 /// A client of the server's own kind: it follows no redirect and asks no proxy.
 pub(crate) fn http_client() -> reqwest::Client {

@@ -71,7 +71,8 @@ async fn upstream(script: Vec<Connection>, end: End) -> Upstream {
                 read_request(&mut socket).await;
                 socket.write_all(answer.as_bytes()).await.unwrap();
             }
-            // What was written has to arrive before a reset, which overtakes it otherwise.
+            // What was written has to arrive before a reset, which overtakes it otherwise; when it has,
+            // this side is not told.
             tokio::time::sleep(Duration::from_millis(20)).await;
             if matches!(end, End::Reset) {
                 socket.set_zero_linger().unwrap();

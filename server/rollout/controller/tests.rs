@@ -434,6 +434,7 @@ async fn the_loop_takes_back_within_two_seconds_of_the_deciding_event() {
         rig.request(candidate_fails);
     }
     let start = Instant::now();
+    // In real time, which is what is tested.
     while rig.serves() > 0.0 && start.elapsed() < Duration::from_secs(10) {
         sleep(Duration::from_millis(5)).await;
     }

@@ -9,13 +9,12 @@ use sqlx::{Connection, SqliteConnection};
 use crate::support::{
     app::{TestApp, TestAppBuilder},
     process::TestProcess,
+    wait::{PATIENCE, eventually, until},
 };
 
 const KILLS: u32 = 12;
 /// A process lives for so many milliseconds after it listens.
 const LIFE_MS: std::ops::Range<u64> = 10..500;
-/// Whatever is waited for comes within this.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Server {
     process: TestProcess,
@@ -71,16 +70,15 @@ impl Server {
     }
 
     async fn until_ready(&self, is: bool) -> String {
-        let waited = tokio::time::timeout(PATIENCE, async {
-            loop {
-                let (status, text) = self.readiness().await;
-                if (status == 200) == is {
-                    return text;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        eventually(PATIENCE, async || {
+            let (status, text) = self.readiness().await;
+            if (status == 200) == is {
+                Ok(text)
+            } else {
+                Err(text)
             }
-        });
-        waited.await.expect("readiness does not change")
+        })
+        .await
     }
 }
 
@@ -167,12 +165,10 @@ async fn a_kill_on_a_full_disk_is_in_force_told_as_owed_and_stored_once_there_is
     let refused = server.process.call("featureFlags.kill", off).await.unwrap();
     let refused = refused.unwrap_err();
     assert_eq!(refused["data"]["code"], "SERVICE_UNAVAILABLE", "{refused}");
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while !server.readiness().await.1.contains("is full") {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    });
-    waited.await.expect("the disk is told to be full");
+    until("the disk is told to be full", async || {
+        server.readiness().await.1.contains("is full")
+    })
+    .await;
     assert_eq!(ground.stored().await, (1, 40.0, false));
 
     server.process.limit_files("unlimited").await;

@@ -73,6 +73,12 @@ impl Server {
         self.process.call(method, params).await
     }
 
+    /// Messages that were acknowledged so far.
+    pub(super) fn answers(&self) -> usize {
+        let lives = self.lives.lock();
+        lives.last().map_or(0, |life| life.acknowledged.len())
+    }
+
     /// SIGKILL.
     pub(super) async fn kill(mut self) {
         self.end(now_ms());
@@ -123,6 +129,7 @@ async fn chat(http: reqwest::Client, url: String, token: String, lives: Lives, l
                 at_ms: now_ms(),
             }),
         }
+        // The pace of the traffic.
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -363,6 +363,7 @@ impl Probe {
                 let answer = ask(&address, &request).unwrap_or_else(|error| error.to_string());
                 assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
                 times.push(began.elapsed());
+                // The pace of the probe.
                 std::thread::sleep(pause);
             }
             times

@@ -223,6 +223,7 @@ pub(super) async fn upload(server: &Server, conversation: &Value, bytes: usize) 
         }
         assert_eq!(status, 503, "{text}");
         let wait = wait.expect("a time to wait").to_str().unwrap().to_owned();
+        // As it is told.
         tokio::time::sleep(Duration::from_secs(wait.parse().unwrap())).await;
     }
     panic!("{bytes} bytes were refused {UPLOADS} times");

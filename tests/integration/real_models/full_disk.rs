@@ -12,8 +12,9 @@ use super::{
     client::Client,
     taken_back::plan,
     upstream::Ruin,
-    world::{Rollout, World, until},
+    world::{Rollout, World},
 };
+use crate::support::wait::until;
 
 /// Requests of each user that are under way then. A user's first three errors of a day count.
 const UNDER_WAY: usize = 2;
@@ -37,7 +38,10 @@ impl Owing {
         let ruin = world.kill_candidate().await;
         ruin.hang();
         let failing = under_way(&rollout.candidates).await;
-        until(async || ruin.waiting() == failing.len()).await;
+        until("all wait for the candidate", async || {
+            ruin.waiting() == failing.len()
+        })
+        .await;
         let mut answered = under_way(&rollout.controls).await;
         world.server.limit_files("0").await;
 
@@ -95,7 +99,10 @@ async fn under_way(users: &[Client]) -> JoinSet<Result<Value, Value>> {
         sent.spawn(async move { user.say(&conversation).await });
     }
     for (user, conversation) in &conversations {
-        until(async || !user.messages(conversation).await.is_empty()).await;
+        until("the message is stored", async || {
+            !user.messages(conversation).await.is_empty()
+        })
+        .await;
     }
     sent
 }

@@ -14,6 +14,7 @@ use crate::support::{
     app::{TestApp, TestAppBuilder},
     process::TestProcess,
     stored_rollout::StoredRollout,
+    wait::until,
 };
 
 /// So many that a rollout puts some of them on either side.
@@ -21,10 +22,6 @@ const USERS: std::ops::RangeInclusive<i64> = 2..=61;
 const ADMIN: i64 = 1;
 /// Users of each arm in a rollout.
 const ARM: usize = 8;
-/// Between two looks at something that is waited for.
-const LOOK: Duration = Duration::from_millis(10);
-/// What has not happened by then does not happen.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// After the event that decides.
 const MUST_BE_GONE: Duration = Duration::from_secs(2);
 
@@ -133,7 +130,10 @@ impl World {
 
     /// Waits until this is the share that is served, and gives the time, in milliseconds since 1970.
     pub(super) async fn until_share_is(&self, share: f64) -> i64 {
-        until(async || self.explain(&self.users[0]).await["share"] == share).await;
+        until("the share is served", async || {
+            self.explain(&self.users[0]).await["share"] == share
+        })
+        .await;
         chrono::Utc::now().timestamp_millis()
     }
 
@@ -170,7 +170,10 @@ impl World {
 
     /// Waits until it is in this state.
     pub(super) async fn until_state_is(&self, rollout: &Rollout, state: &str) {
-        until(async || self.get(rollout).await["state"]["name"] == state).await;
+        until("the rollout is in the state", async || {
+            self.get(rollout).await["state"]["name"] == state
+        })
+        .await;
     }
 
     /// Lets its users chat until nobody gets the candidate, and gives the time of that.
@@ -178,6 +181,7 @@ impl World {
         // A user's first three errors of a day count, so three rounds are all the evidence there can be.
         let traffic = async {
             rollout.chat_in_turn(3).await;
+            // The time is what is tested.
             tokio::time::sleep(MUST_BE_GONE).await;
         };
         tokio::select! {
@@ -195,7 +199,10 @@ impl World {
     /// got the candidate any more, is at most two seconds after the event that decided. Gives the
     /// state that it was taken back from.
     pub(super) async fn check_rollback(&self, rollout: &Rollout, zero_ms: i64) -> String {
-        until(async || self.stored(rollout).await.is_over()).await;
+        until("its end is stored", async || {
+            self.stored(rollout).await.is_over()
+        })
+        .await;
         let stored = self.stored(rollout).await;
         assert_eq!(stored.state, "rolled-back");
         let rollbacks = stored.actions.iter().filter(|it| it.0 == "rolled-back");
@@ -247,14 +254,4 @@ impl Rollout {
         self.chat_in_turn(1).await;
         assert_eq!(ruin.requests(), requests, "the candidate still gets some");
     }
-}
-
-/// Waits until something is so.
-pub(super) async fn until(is_so: impl AsyncFn() -> bool) {
-    let waited = tokio::time::timeout(PATIENCE, async {
-        while !is_so().await {
-            tokio::time::sleep(LOOK).await;
-        }
-    });
-    waited.await.expect("it is not so, and was waited for");
 }

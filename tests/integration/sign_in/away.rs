@@ -1,6 +1,7 @@
 //! A database that is away signs nobody out.
 
 use super::*;
+use crate::support::wait::until;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_away_signs_nobody_out_and_the_kill_switch_works() {
@@ -24,7 +25,11 @@ async fn a_database_that_is_away_signs_nobody_out_and_the_kill_switch_works() {
     .await;
     let link = json!({ "token": rig.secret(3).await });
     rig.sql("ALTER TABLE users RENAME TO users_away").await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until(
+        "the database is asked about the session again",
+        async || rig.me(&user).await.0 == StatusCode::SERVICE_UNAVAILABLE,
+    )
+    .await;
 
     let as_user = bearer(&user);
     let as_user = [("authorization", as_user.as_str())];
@@ -95,7 +100,13 @@ async fn a_database_that_is_away_signs_nobody_out_and_the_kill_switch_works() {
     rig.sql("ALTER TABLE users_away RENAME TO users").await;
     let login = rig.send("POST", "/api/auth/login", &[], Some(link));
     assert_eq!(login.await.0.as_u16(), 200);
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(id(&rig.me(&admin).await.1), 1);
-    assert_eq!(rig.me(&user).await.1["result"]["data"]["json"], Value::Null);
+    until("an admin is known again", async || {
+        id(&rig.me(&admin).await.1) == 1
+    })
+    .await;
+    until("whoever logged out is out", async || {
+        let (status, body) = rig.me(&user).await;
+        status == StatusCode::OK && body["result"]["data"]["json"] == Value::Null
+    })
+    .await;
 }

@@ -177,13 +177,7 @@ async fn a_call_under_way_is_answered_before_its_socket_closes() {
     let send = json!({"conversationId": conversation, "content": "hej"});
     trpc.send(call(2, "chat.sendMessage", send)).await.unwrap();
     // It has begun once the model was asked.
-    let begun = async {
-        while rig.server.requests_to(model).await == 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let begun = tokio::time::timeout(4 * END, begun).await;
-    begun.expect("the model is asked");
+    rig.server.until_asked(model, 1).await;
     app::end_sessions(&rig.config, 8, now()).await.unwrap();
     let (said, code) = tokio::time::timeout(4 * END, last_words(trpc))
         .await

@@ -6,12 +6,8 @@
 )]
 
 use std::{
-    collections::BTreeMap,
-    ops::RangeInclusive,
-    path::Path,
-    process::Stdio,
-    sync::Arc,
-    time::{Duration, Instant},
+    collections::BTreeMap, ops::RangeInclusive, path::Path, process::Stdio, sync::Arc,
+    time::Duration,
 };
 
 use modelramp::{
@@ -32,7 +28,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{calls, process::TestProcess};
+use super::{
+    calls,
+    process::TestProcess,
+    wait::{eventually, until},
+};
 
 /// How long a session of a test lasts.
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -274,16 +274,16 @@ impl TestApp {
 
     /// Waits for a state of a rollout and gives the rollout in it.
     pub(crate) async fn reach(&self, rollout: &str, state: &str, within: Duration) -> Value {
-        let since = Instant::now();
-        loop {
+        eventually(within, async || {
             let rollout = self.call("rollout.get", json!({"id": rollout})).await;
             let rollout = rollout.unwrap();
             if rollout["state"]["name"] == state {
-                return rollout;
+                Ok(rollout)
+            } else {
+                Err(rollout)
             }
-            assert!(since.elapsed() < within, "not `{state}`: {rollout:#}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        })
+        .await
     }
 
     /// Says how a model of the sandbox behaves from now on.
@@ -302,6 +302,14 @@ impl TestApp {
         let request = self.http.get(format!("{}/control/stats", self.sandbox));
         let stats: Value = request.send().await.unwrap().json().await.unwrap();
         stats["models"][model]["requests"].as_u64().unwrap_or(0)
+    }
+
+    /// Waits until a model of the sandbox was asked so often.
+    pub(crate) async fn until_asked(&self, model: &str, times: u64) {
+        until("the model is asked", async || {
+            self.requests_to(model).await >= times
+        })
+        .await;
     }
 }
 

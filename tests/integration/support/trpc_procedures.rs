@@ -131,6 +131,7 @@ struct Wait {
 }
 
 async fn wait(_: Arc<Counts>, _: Context, wait: Wait) -> Result<u64, RpcError> {
+    // What it is for.
     tokio::time::sleep(Duration::from_millis(wait.ms)).await;
     Ok(wait.ms)
 }
@@ -157,6 +158,7 @@ async fn counts(counts: Arc<Counts>, _: Context) -> Result<CountsNow, RpcError> 
 
 async fn finish(counts: Arc<Counts>, _: Context) -> Result<Success, RpcError> {
     let _running = Running::start(counts.clone());
+    // Work that takes a while.
     tokio::time::sleep(BEAT * 10).await;
     counts.finished.fetch_add(1, Ordering::SeqCst);
     Ok(Success { success: true })

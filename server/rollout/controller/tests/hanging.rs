@@ -83,9 +83,13 @@ async fn of_two_at_once_the_second_is_refused_while_the_first_is_written() {
         assert_eq!(rig.serves(), 10.0);
         let rollback = rig.steer(&id, 1, "stop", CommandKind::RollBack);
         let until_it_counts = async {
-            while rig.serves() > 0.0 {
-                sleep(GAP).await;
-            }
+            let lowered = async {
+                while rig.serves() > 0.0 {
+                    sleep(GAP).await;
+                }
+            };
+            let lowered = tokio::time::timeout(10 * TICK, lowered).await;
+            lowered.expect("a rollback counts at once");
             rig.store.0.lock().is_hanging = false;
         };
         let (rolled_back, ()) = tokio::join!(rollback, until_it_counts);
