@@ -19,6 +19,7 @@ pub mod iso_text;
 pub mod js;
 pub mod json_text;
 pub mod logging;
+pub mod method;
 pub mod procedure;
 pub mod registry;
 pub mod shape;

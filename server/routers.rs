@@ -4,6 +4,7 @@ pub mod ai_metrics_router;
 pub mod auth_router;
 pub mod chat_router;
 pub mod feature_flags_router;
+pub(crate) mod methods;
 pub mod models_router;
 pub mod rollout_router;
 pub mod system_router;

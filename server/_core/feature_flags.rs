@@ -11,7 +11,7 @@ use std::{collections::HashSet, sync::Arc};
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use self::in_force::{DecidedBy, DecidingRollout, Ended, InForce};
 use super::{
@@ -48,7 +48,7 @@ pub struct FlagsConfig {
 }
 
 /// Why a subject is in its variant; the first that applies, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// The kill switch is on: control, whatever else is set.

@@ -6,7 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 use serde_json::Value;
 
 use crate::providers::Message;
@@ -25,13 +25,14 @@ const MAX_LISTED: usize = 5;
 const MAX_QUOTED: usize = 200;
 
 /// What the front end says the user is looking at.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ChatContext {
     /// Ids of the e-mails that are selected.
     pub selected_emails: Option<Vec<String>>,
     /// The calendar's events, in any form; only their number is used.
     // A list of nothings takes no memory, so only their number is kept.
+    #[serde(serialize_with = "nothings")]
     #[schemars(with = "Option<Vec<Value>>")]
     pub calendar_events: Option<Vec<IgnoredAny>>,
     /// What was searched for.
@@ -44,6 +45,15 @@ pub struct ChatContext {
     pub has_invoices: Option<bool>,
     /// The page that is open.
     pub page: Option<String>,
+}
+
+/// As many nulls as there were events.
+fn nothings<S: Serializer>(
+    events: &Option<Vec<IgnoredAny>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let events = events.as_ref();
+    events.map(|it| vec![(); it.len()]).serialize(serializer)
 }
 
 /// The one system message that stands before a conversation: many models take no second one.

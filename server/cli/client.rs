@@ -5,11 +5,11 @@ use std::time::Duration;
 use http::{HeaderValue, StatusCode, header::AUTHORIZATION};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{
-    _core::{http_client, slips},
+    _core::{http_client, method::Method, slips},
     config::{ClientConfig, TOKEN_VARIABLE},
 };
 
@@ -19,6 +19,28 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// JSON-RPC's number for a method that does not exist.
 const METHOD_NOT_FOUND: i64 = -32601;
+
+/// How a command asks: its answer is printed as a person reads it, or as it came.
+pub(super) struct Ask<'a> {
+    pub(super) client: &'a Client,
+    pub(super) json: bool,
+}
+
+impl Ask<'_> {
+    /// Calls a procedure; the text to print.
+    pub(super) async fn show<I: Serialize, O: DeserializeOwned>(
+        &self,
+        method: &Method<I, O>,
+        input: &I,
+        show: impl FnOnce(&O) -> String,
+    ) -> anyhow::Result<String> {
+        if self.json {
+            let answer = self.client.call(&method.reading::<Value>(), input).await?;
+            return Ok(serde_json::to_string_pretty(&answer)? + "\n");
+        }
+        Ok(show(&self.client.call(method, input).await?))
+    }
+}
 
 /// A server, as one caller sees it.
 pub(super) struct Client {
@@ -64,6 +86,17 @@ pub(super) enum ClientError {
     /// An older server.
     #[error("the server at {endpoint} does not know `{method}`; it is of another version")]
     Unknown { endpoint: Url, method: String },
+    /// An answer of another form.
+    #[error(
+        "{endpoint} answers `{method}` in a form that this version does not read; it is of another version, \
+         and `--json` shows its answer"
+    )]
+    Unreadable {
+        endpoint: Url,
+        method: String,
+        #[source]
+        cause: serde_json::Error,
+    },
     /// The server's own words.
     #[error("{message}")]
     Refused {
@@ -79,9 +112,31 @@ const BAD_TOKEN: &str = "the server does not accept the token in `MODELRAMP_TOKE
      was deleted, or it was made for another database than the server's. Make a new one in the \
      server's folder: `export MODELRAMP_TOKEN=$(modelramp token --user 1 --role admin)`";
 
-/// An answer in JSON-RPC's envelope.
+/// One call, as JSON-RPC sends it.
+#[derive(Serialize)]
+struct Request<'a, I> {
+    jsonrpc: &'static str,
+    id: usize,
+    method: &'a str,
+    params: &'a I,
+}
+
+impl<'a, I> Request<'a, I> {
+    fn new<O>(id: usize, method: &'a Method<I, O>, params: &'a I) -> Self {
+        Self {
+            jsonrpc: "2.0",
+            id,
+            method: method.path,
+            params,
+        }
+    }
+}
+
+/// One answer. The result is read when its type is known.
 #[derive(Deserialize)]
-struct Envelope {
+struct Reply {
+    #[serde(default)]
+    id: Option<usize>,
     #[serde(default)]
     result: Value,
     error: Option<Failure>,
@@ -111,24 +166,77 @@ impl Client {
         })
     }
 
+    /// The same server, as another caller sees it.
+    pub(super) fn signed_in(&self, token: &SecretString) -> Result<Self, ClientError> {
+        Ok(Self {
+            http: self.http.clone(),
+            endpoint: self.endpoint.clone(),
+            authorization: Some(authorization(token)?),
+        })
+    }
+
     /// Calls a procedure and returns its result.
-    pub(super) async fn call(&self, method: &str, params: Value) -> Result<Value, ClientError> {
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-        let mut request = self.http.post(self.endpoint.clone()).json(&body);
+    pub(super) async fn call<I: Serialize, O: DeserializeOwned>(
+        &self,
+        method: &Method<I, O>,
+        input: &I,
+    ) -> Result<O, ClientError> {
+        let request = Request::new(0, method, input);
+        let reply: Reply = self.send(method.path, &request).await?;
+        self.read(method, reply)
+    }
+
+    /// Calls two procedures in one request.
+    pub(super) async fn call_both<
+        I: Serialize,
+        O: DeserializeOwned,
+        J: Serialize,
+        P: DeserializeOwned,
+    >(
+        &self,
+        (first, input): (&Method<I, O>, &I),
+        (second, other): (&Method<J, P>, &J),
+    ) -> Result<(Result<O, ClientError>, Result<P, ClientError>), ClientError> {
+        let batch = (
+            Request::new(0, first, input),
+            Request::new(1, second, other),
+        );
+        let mut replies: [Reply; 2] = self.send(second.path, &batch).await?;
+        replies.sort_by_key(|reply| reply.id);
+        let [answer, another] = replies;
+        Ok((self.read(first, answer), self.read(second, another)))
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let mut request = self.http.post(self.endpoint.clone()).json(body);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         let response = request.send().await.map_err(|e| self.failed(method, e))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|e| self.failed(method, e))?;
-        let envelope: Envelope =
-            serde_json::from_slice(&bytes).map_err(|_| ClientError::Foreign {
+        serde_json::from_slice(&bytes).map_err(|_| ClientError::Foreign {
+            endpoint: self.endpoint.clone(),
+            status,
+        })
+    }
+
+    fn read<I, O: DeserializeOwned>(
+        &self,
+        method: &Method<I, O>,
+        reply: Reply,
+    ) -> Result<O, ClientError> {
+        match reply.error {
+            None => serde_json::from_value(reply.result).map_err(|cause| ClientError::Unreadable {
                 endpoint: self.endpoint.clone(),
-                status,
-            })?;
-        match envelope.error {
-            None => Ok(envelope.result),
-            Some(failure) => Err(self.refused(method, failure)),
+                method: method.path.to_owned(),
+                cause,
+            }),
+            Some(failure) => Err(self.refused(method.path, failure)),
         }
     }
 

@@ -77,7 +77,7 @@ async fn watch(
         url: url.to_owned(),
         token: Some(admin),
     })?;
-    let traffic = Traffic::new(&url.parse()?, users, "chat")?;
+    let traffic = Traffic::new(&url.parse()?, &users, "chat")?;
     let progress = Mutex::new(Progress::default());
     let story = Story::new(client, sandbox, &progress)?;
     let over = CancellationToken::new();

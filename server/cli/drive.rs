@@ -102,7 +102,7 @@ pub async fn run(arguments: DriveArgs, sources: &Sources) -> anyhow::Result<()> 
         rate: arguments.rate,
         duration: arguments.duration,
     };
-    let traffic = Traffic::new(&url, tokens, arguments.task.name())?;
+    let traffic = Traffic::new(&url, &tokens, arguments.task.name())?;
     let bar = Bar::new(&pace);
     let stop = app::stop_signal()?;
     let tally = traffic.run(pace, stop, |progress| bar.show(progress)).await;

@@ -8,12 +8,18 @@ mod show;
 use std::io::Write;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Value, json};
 
-use super::{client::Client, rollout::percent};
+use super::{
+    client::{Ask, Client},
+    rollout::percent,
+};
 use crate::{
-    _core::units::Percent,
+    _core::{procedure::NoInput, units::Percent},
     config::{ClientConfig, Sources},
+    routers::{
+        feature_flags_router::{History, Kill, SetShare},
+        methods::{FLAGS_GET, FLAGS_HISTORY, FLAGS_KILL, FLAGS_SET_SHARE},
+    },
 };
 
 /// Arguments of `modelramp flags`.
@@ -73,44 +79,40 @@ struct Change {
     version: Option<i64>,
 }
 
-impl Change {
-    fn input(self, name: &str, value: Value) -> Value {
-        let mut input = json!({"reason": self.reason});
-        input[name] = value;
-        if let Some(version) = self.version {
-            input["version"] = json!(version);
-        }
-        input
-    }
-}
-
 /// Runs one command.
 pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Result<()> {
     let Arguments { url, json, command } = arguments;
     let client = Client::new(&ClientConfig::load(sources, url)?)?;
-    let (method, input, show): (_, _, fn(&Value) -> String) = match command {
-        Command::Get => ("get", json!({}), show::state),
-        Command::SetShare { percent, change } => (
-            "setShare",
-            change.input("percent", json!(percent)),
-            show::state,
-        ),
-        Command::Kill { switch, change } => (
-            "kill",
-            change.input("on", json!(switch == Switch::On)),
-            show::state,
-        ),
-        Command::History { limit } => ("history", json!({"limit": limit}), show::history),
+    let ask = Ask {
+        client: &client,
+        json,
     };
-    let answer = client
-        .call(&format!("featureFlags.{method}"), input)
-        .await?;
-    let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, &answer)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{}", show(&answer))?;
-    }
-    Ok(())
+    let answer = match command {
+        Command::Get => ask.show(&FLAGS_GET, &NoInput {}, show::state).await,
+        Command::SetShare { percent, change } => {
+            let input = SetShare {
+                percent,
+                reason: change.reason,
+                version: change.version,
+            };
+            ask.show(&FLAGS_SET_SHARE, &input, show::state).await
+        }
+        Command::Kill { switch, change } => {
+            let input = Kill {
+                on: switch == Switch::On,
+                reason: change.reason,
+                version: change.version,
+            };
+            ask.show(&FLAGS_KILL, &input, show::state).await
+        }
+        Command::History { limit } => {
+            let input = History {
+                limit: Some(limit),
+                ..History::default()
+            };
+            ask.show(&FLAGS_HISTORY, &input, |changes| show::history(changes))
+                .await
+        }
+    };
+    Ok(write!(std::io::stdout(), "{}", answer?)?)
 }

@@ -6,8 +6,6 @@
 
 mod show;
 
-pub(super) use self::show::{list, moment, text};
-
 use std::{
     io::{IsTerminal, Read, Write},
     path::{Path, PathBuf},
@@ -15,19 +13,27 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use super::{
-    client::{Client, ClientError},
+    client::{Ask, Client, ClientError},
     offline, simulate,
 };
-use crate::rollout::{
-    plan::{Known, Library, Plan},
-    simulate::planner::{self, Sight},
-};
 use crate::{
-    _core::units::Percent,
+    _core::{method::Method, procedure::NoInput, units::Percent},
     config::{ClientConfig, Config, Sources},
+    rollout::plan::{Known, Library, Plan},
+    routers::{
+        methods::{
+            FLAGS_GET, ROLLOUT_ADVANCE, ROLLOUT_APPROVE, ROLLOUT_GET, ROLLOUT_HISTORY,
+            ROLLOUT_LIST, ROLLOUT_PAUSE, ROLLOUT_RELEASE, ROLLOUT_RESUME, ROLLOUT_ROLLBACK,
+            ROLLOUT_SET_SHARE, ROLLOUT_START, ROLLOUT_VALIDATE, ROLLOUT_WHY,
+        },
+        rollout_router::{
+            ChangeRollout, ListRollouts, MoveShare, StartRollout, ValidatePlan, WhichRollout,
+            answers::{Checked, RolloutState},
+            release::Release,
+        },
+    },
 };
 
 /// The longest plan that is read from a file or standard input, in bytes.
@@ -170,16 +176,15 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
         command => command,
     };
     let client = Client::new(&ClientConfig::load(sources, url)?)?;
+    let ask = Ask {
+        client: &client,
+        json,
+    };
     let lists = matches!(command, Command::List { .. });
-    let (answer, show) = ask(&client, command).await?;
+    let answer = answer(&ask, command).await?;
     let killed = lists && !json && is_killed(&client).await;
     let mut out = std::io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, &answer)?;
-        writeln!(out)?;
-    } else {
-        write!(out, "{}", show(&answer))?;
-    }
+    write!(out, "{answer}")?;
     if killed {
         writeln!(
             out,
@@ -192,97 +197,73 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
 
 /// Whether no share of a list is in force. A server that does not say so has given the list all the same.
 async fn is_killed(client: &Client) -> bool {
-    let flags = client.call("featureFlags.get", json!({})).await;
-    flags.is_ok_and(|flags| flags.get("killed") == Some(&Value::Bool(true)))
+    let flags = client.call(&FLAGS_GET, &NoInput {}).await;
+    flags.is_ok_and(|flags| flags.killed)
 }
 
-/// How an answer looks to a person.
-type Show = fn(&Value) -> String;
-
-async fn ask(client: &Client, command: Command) -> anyhow::Result<(Value, Show)> {
-    let change = async |name: &str, change: Change, more: Option<(&str, Value)>| {
-        let version = match change.version {
-            Some(version) => json!(version),
-            None => {
-                let rollout = client.call("rollout.get", json!({"id": change.id})).await?;
-                rollout.get("version").cloned().unwrap_or_default()
-            }
-        };
-        let mut input =
-            json!({"id": change.id, "version": version, "reason": change.reason.reason});
-        if let (Some((key, value)), Some(input)) = (more, input.as_object_mut()) {
-            input.insert(key.to_owned(), value);
-        }
-        let answer = client.call(&format!("rollout.{name}"), input).await?;
-        anyhow::Ok((answer, show::rollout as Show))
-    };
+/// The text to print.
+async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
     match command {
         Command::List { all } => {
-            let answer = client.call("rollout.list", json!({"all": all})).await?;
-            Ok((answer, show::rollouts))
+            let input = ListRollouts { all };
+            ask.show(&ROLLOUT_LIST, &input, |list| show::rollouts(list))
+                .await
         }
         Command::Get { id } => {
-            let answer = client.call("rollout.get", json!({"id": id})).await?;
-            Ok((answer, show::rollout))
+            let which = WhichRollout { id };
+            ask.show(&ROLLOUT_GET, &which, show::details).await
         }
         Command::Validate {
             plan,
             traffic,
             baseline,
-        } => {
-            let mut input = json!({"plan": plan_text(&plan)?});
-            if let (Some(traffic), Some(input)) = (traffic, input.as_object_mut()) {
-                input.insert("requestsPerDay".to_owned(), json!(traffic));
-                input.insert("baseline".to_owned(), json!(baseline * 100.0));
-            }
-            let answer = match client.call("rollout.validate", input).await {
-                Ok(answer) => answer,
-                // What can be known of a plan without a server.
-                Err(ClientError::Unreachable { .. }) => checked_here(&plan, traffic, baseline)?,
-                Err(error) => return Err(error.into()),
-            };
-            if answer.get("valid") != Some(&Value::Bool(true)) {
-                anyhow::bail!("the plan cannot be used:\n{}", show::faults(&answer));
-            }
-            Ok((answer, show::valid))
-        }
+        } => validate(ask, &plan, traffic, baseline).await,
         Command::Start {
             plan,
             reason,
             keep_users,
             take_back,
         } => {
-            let plan = plan_text(&plan)?;
-            let mut input = json!({"plan": plan, "reason": reason.reason, "keepUsers": keep_users});
-            if take_back && let Some(input) = input.as_object_mut() {
-                input.insert("takeBack".to_owned(), json!(true));
-            }
-            let answer = client.call("rollout.start", input).await?;
-            Ok((answer, show::rollout))
+            let input = StartRollout {
+                plan: plan_text(&plan)?,
+                reason: reason.reason,
+                keep_users,
+                take_back,
+            };
+            ask.show(&ROLLOUT_START, &input, show::started).await
         }
-        Command::Pause(input) => change("pause", input, None).await,
-        Command::Resume(input) => change("resume", input, None).await,
-        Command::Advance(input) => change("advance", input, None).await,
-        Command::Release {
-            change: input,
-            share,
-        } => {
-            let share = share.map(|share| ("share", json!(share)));
-            change("release", input, share).await
+        Command::Pause(change) => apply(ask, &ROLLOUT_PAUSE, change).await,
+        Command::Resume(change) => apply(ask, &ROLLOUT_RESUME, change).await,
+        Command::Advance(change) => apply(ask, &ROLLOUT_ADVANCE, change).await,
+        Command::Rollback(change) => apply(ask, &ROLLOUT_ROLLBACK, change).await,
+        Command::Approve(change) => apply(ask, &ROLLOUT_APPROVE, change).await,
+        Command::Release { change, share } => {
+            let input = Release {
+                version: version(ask.client, &change).await?,
+                id: change.id,
+                reason: change.reason.reason,
+                share,
+            };
+            ask.show(&ROLLOUT_RELEASE, &input, show::changed).await
         }
-        Command::Rollback(input) => change("rollback", input, None).await,
-        Command::Approve(input) => change("approve", input, None).await,
-        Command::SetShare {
-            change: input,
-            percent,
-        } => change("setShare", input, Some(("percent", json!(percent)))).await,
+        Command::SetShare { change, percent } => {
+            let input = MoveShare {
+                version: version(ask.client, &change).await?,
+                id: change.id,
+                reason: change.reason.reason,
+                percent,
+            };
+            ask.show(&ROLLOUT_SET_SHARE, &input, show::changed).await
+        }
         Command::History { id } => {
-            let answer = client.call("rollout.history", json!({"id": id})).await?;
-            Ok((answer, show::history))
+            let which = WhichRollout { id };
+            ask.show(&ROLLOUT_HISTORY, &which, |entries| show::history(entries))
+                .await
         }
         Command::Why { id } => {
-            let answer = client.call("rollout.why", json!({"id": id})).await?;
-            Ok((answer, show::why))
+            let which = WhichRollout { id };
+            ask.show(&ROLLOUT_WHY, &which, |entries| show::why(entries))
+                .await
         }
         Command::Replay { .. } | Command::Report { .. } => {
             anyhow::bail!("this command needs no server")
@@ -290,32 +271,80 @@ async fn ask(client: &Client, command: Command) -> anyhow::Result<(Value, Show)>
     }
 }
 
-/// Checks a plan without a server: its names are taken as they are.
-fn checked_here(plan: &str, traffic: Option<f64>, baseline: f64) -> anyhow::Result<Value> {
-    let (text, known) = (plan_text(plan)?, Known::default());
-    let plan = if Plan::is_text(&text) {
-        match Plan::parse(&text, plan, &known) {
-            Ok(plan) => plan,
-            Err(faults) => return Ok(json!({"valid": false, "faults": faults.faults})),
+/// Makes a change that needs no more than its reason.
+async fn apply(
+    ask: &Ask<'_>,
+    method: &Method<ChangeRollout, RolloutState>,
+    change: Change,
+) -> anyhow::Result<String> {
+    let input = ChangeRollout {
+        version: version(ask.client, &change).await?,
+        id: change.id,
+        reason: change.reason.reason,
+    };
+    ask.show(method, &input, show::changed).await
+}
+
+/// The version that a change is based on: the one given, or that of now.
+async fn version(client: &Client, change: &Change) -> Result<i64, ClientError> {
+    if let Some(version) = change.version {
+        return Ok(version);
+    }
+    let id = change.id.clone();
+    // Of all that is known of it no more than is needed: a change has to work in a bad hour.
+    let get = ROLLOUT_GET.reading::<RolloutState>();
+    Ok(client.call(&get, &WhichRollout { id }).await?.version)
+}
+
+/// Checks a plan, by the server where there is one.
+async fn validate(
+    ask: &Ask<'_>,
+    plan: &str,
+    traffic: Option<f64>,
+    baseline: f64,
+) -> anyhow::Result<String> {
+    let input = ValidatePlan {
+        plan: plan_text(plan)?,
+        requests_per_day: traffic,
+        baseline: traffic.and_then(|_| Percent::new(baseline * 100.0)),
+    };
+    let checked = match ask.client.call(&ROLLOUT_VALIDATE, &input).await {
+        Ok(checked) => checked,
+        // What can be known of a plan without a server.
+        Err(ClientError::Unreachable { .. }) => {
+            let traffic = traffic.map(|requests| (requests, baseline));
+            checked_here(plan, &input.plan, traffic)?
         }
+        Err(error) => return Err(error.into()),
+    };
+    if !checked.valid {
+        anyhow::bail!(
+            "the plan cannot be used:\n{}",
+            show::faults(&checked.faults)
+        );
+    }
+    if ask.json {
+        return Ok(serde_json::to_string_pretty(&checked)? + "\n");
+    }
+    Ok(show::valid(&checked))
+}
+
+/// Checks a plan without a server: its names are taken as they are.
+fn checked_here(plan: &str, text: &str, traffic: Option<(f64, f64)>) -> anyhow::Result<Checked> {
+    let known = Known::default();
+    let plan = if Plan::is_text(text) {
+        Plan::parse(text, plan, &known)
     } else {
         let shipped = Library::load(None, &known)?;
         let plan = shipped.get(text.trim()).cloned();
-        plan.with_context(|| {
+        Ok(plan.with_context(|| {
             format!("no server answers, and `{text}` is none of the shipped plans")
-        })?
+        })?)
     };
-    let mut warnings =
-        vec!["no server answers: names of tasks and models are not checked".to_owned()];
-    if let Some(requests) = traffic {
-        let sight = Sight::of(&plan, requests, baseline);
-        warnings.extend(sight.blind().map(|it| {
-            let name = &it.stage.name;
-            format!("Stage {name} is too short to see even a candidate ten times as bad as control")
-        }));
-        warnings.extend(sight.unproven());
-    }
-    Ok(json!({"valid": true, "warnings": warnings, "notes": planner::needs(&plan, baseline)}))
+    let mut checked = Checked::new(plan, traffic);
+    let note = "no server answers: names of tasks and models are not checked";
+    checked.warnings.insert(0, note.to_owned());
+    Ok(checked)
 }
 
 /// A plan's text where a file is meant, else its name as it is.

@@ -1,6 +1,9 @@
-//! Answers as a person reads them: aligned columns, and nothing that steers the terminal.
+//! Answers as a person reads them: aligned columns, times, words, and nothing that steers the terminal.
 
 use std::fmt::{self, Write as _};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
 
 /// Rows below a heading, each column as wide as its widest cell.
 pub(super) struct Table {
@@ -57,6 +60,22 @@ pub(super) fn clean(text: &str) -> String {
     let spaced = |c: char| if c.is_control() { ' ' } else { c };
     let text: String = text.chars().map(spaced).collect();
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A time to the second, as an operator compares it with a log.
+pub(super) fn moment(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// `–` where there is nothing.
+pub(super) fn or_dash(value: Option<impl fmt::Display>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| value.to_string())
+}
+
+/// What a value of an enum is called on the wire.
+pub(super) fn word(value: &impl Serialize) -> String {
+    let value = serde_json::to_value(value).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -155,13 +155,13 @@ async fn get_messages(
 }
 
 /// A conversation to begin.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[schemars(extend("x-required" = true))]
-struct CreateConversation {
+pub(crate) struct CreateConversation {
     /// Up to 255 characters.
     #[serde(default)]
     #[schemars(length(max = 255))]
-    title: Option<String>,
+    pub(crate) title: Option<String>,
 }
 
 async fn create_conversation(
@@ -175,24 +175,24 @@ async fn create_conversation(
 }
 
 /// A message to send.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct SendMessage {
+pub(crate) struct SendMessage {
     /// Where to.
-    conversation_id: i64,
+    pub(crate) conversation_id: i64,
     /// The text, 1 to 10,000 characters. White space and characters without width alone are as good as
     /// empty.
     #[schemars(length(min = 1, max = 10_000), extend("x-blank-is-empty" = true, "x-messages" = {
         "tooSmall": "Message cannot be empty",
         "tooBig": "Message too long (max 10,000 characters)"
     }))]
-    content: String,
+    pub(crate) content: String,
     /// A model of the catalog to answer it; empty is the same as absent.
-    #[serde(default)]
-    model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
     /// What the user is looking at.
-    #[serde(default)]
-    context: Option<ChatContext>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) context: Option<ChatContext>,
 }
 
 async fn send_message(
@@ -265,18 +265,18 @@ async fn rate_message(
 }
 
 /// Which conversation.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct DeleteConversation {
+pub(crate) struct DeleteConversation {
     /// The conversation.
-    conversation_id: i64,
+    pub(crate) conversation_id: i64,
 }
 
 /// That it was done.
-#[derive(Serialize, JsonSchema)]
-struct Deleted {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Deleted {
     /// Always `true`.
-    success: bool,
+    pub(crate) success: bool,
 }
 
 async fn delete_conversation(

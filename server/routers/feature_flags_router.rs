@@ -4,14 +4,14 @@
 //! and the error tells the state it met in `data.details.current`. Without a version the last change
 //! wins, as it did in the TypeScript server; the history has both.
 
-mod answers;
+pub(crate) mod answers;
 mod updates;
 
 use std::sync::Arc;
 
 use futures::Stream;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub(super) use self::answers::refused;
@@ -93,43 +93,45 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
     );
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
-struct SetShare {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct SetShare {
     /// 0 to 100; decimals are allowed.
-    percent: Percent,
+    pub(crate) percent: Percent,
     /// Why, for those who look later; not blank.
     #[schemars(length(min = 1, max = MAX_REASON))]
-    reason: String,
+    pub(crate) reason: String,
     /// The version that this is based on. If the flag has moved on, the change is refused; without a
     /// version, the last one wins.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
-    version: Option<i64>,
+    pub(crate) version: Option<i64>,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
-struct Kill {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Kill {
     /// Whether the switch is on.
-    on: bool,
+    pub(crate) on: bool,
     /// Why, for those who look later; not blank.
     #[schemars(length(min = 1, max = MAX_REASON))]
-    reason: String,
+    pub(crate) reason: String,
     /// The version that this is based on. If the flag has moved on, the change is refused; without a
     /// version, the last one wins.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
-    version: Option<i64>,
+    pub(crate) version: Option<i64>,
 }
 
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-struct History {
+pub(crate) struct History {
     /// Only changes before this version.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
-    before: Option<i64>,
+    pub(crate) before: Option<i64>,
     /// The newest so many; 100 where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MAX_HISTORY))]
-    limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

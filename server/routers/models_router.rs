@@ -92,11 +92,11 @@ pub struct TaskInfo {
 }
 
 /// Whom and what to explain.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explain {
     /// A user's id; the caller's own where it is left out.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub user_id: Option<i64>,
     /// A task of the catalog.
@@ -104,7 +104,7 @@ pub struct Explain {
 }
 
 /// Which model a user gets, and why.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// The user.

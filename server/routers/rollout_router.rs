@@ -4,17 +4,17 @@
 //! change is refused with CONFLICT, and the error tells the state it met, in words and in
 //! `data.details.current`, so that the caller can look again and decide anew.
 
-mod answers;
-mod history;
+pub(crate) mod answers;
+pub(crate) mod history;
 mod refusals;
-mod release;
+pub(crate) mod release;
 mod updates;
 
 use std::sync::Arc;
 
 use futures::Stream;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use self::{
     answers::{Checked, RolloutDetails, RolloutState, Started},
@@ -90,20 +90,20 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
     );
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct ValidatePlan {
+pub(crate) struct ValidatePlan {
     /// The name of a plan that is known here, or a plan in TOML.
     #[schemars(length(min = 1, max = MAX_PLAN))]
-    plan: String,
+    pub(crate) plan: String,
     /// Requests a day that its tasks get. Where this is given, stages that are too short to see
     /// anything, or to be proven, are warned of.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
-    requests_per_day: Option<f64>,
+    pub(crate) requests_per_day: Option<f64>,
     /// How many of control's requests fail, in percent; 2 where it is not given.
-    #[serde(default)]
-    baseline: Option<Percent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) baseline: Option<Percent>,
 }
 
 /// The share of requests that fail where nothing better is known, in percent.
@@ -134,11 +134,11 @@ async fn validate(
     }
 }
 
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-struct ListRollouts {
+pub(crate) struct ListRollouts {
     /// Those that have ended, too.
-    all: bool,
+    pub(crate) all: bool,
 }
 
 async fn list(
@@ -153,10 +153,10 @@ async fn list(
     Ok(rollouts.iter().map(RolloutState::new).collect())
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
-struct WhichRollout {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct WhichRollout {
     /// The rollout; the beginning of its id is enough where no other begins so.
-    id: String,
+    pub(crate) id: String,
 }
 
 async fn get(
@@ -168,21 +168,21 @@ async fn get(
     Ok(RolloutDetails::new(view, live.state().flag.position.killed))
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct StartRollout {
+pub(crate) struct StartRollout {
     /// The name of a plan that is known here, or a plan in TOML.
     #[schemars(length(min = 1, max = MAX_PLAN))]
-    plan: String,
+    pub(crate) plan: String,
     /// Why, for those who look later; not blank.
     #[schemars(length(min = 1, max = MAX_REASON))]
-    reason: String,
+    pub(crate) reason: String,
     /// Puts the same users in that the last rollout of this plan had.
     #[serde(default)]
-    keep_users: bool,
+    pub(crate) keep_users: bool,
     /// Users may lose the model that an earlier rollout or the live share gave them.
     #[serde(default)]
-    take_back: bool,
+    pub(crate) take_back: bool,
 }
 
 async fn start(
@@ -204,30 +204,30 @@ async fn start(
 }
 
 /// A change to a rollout.
-#[derive(Debug, Deserialize, JsonSchema)]
-struct ChangeRollout {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ChangeRollout {
     /// The rollout; the beginning of its id is enough where no other begins so.
-    id: String,
+    pub(crate) id: String,
     /// The version that this is based on.
     #[schemars(range(min = 0))]
-    version: i64,
+    pub(crate) version: i64,
     /// Why, for those who look later; not blank.
     #[schemars(length(min = 1, max = MAX_REASON))]
-    reason: String,
+    pub(crate) reason: String,
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
-struct MoveShare {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct MoveShare {
     /// The rollout; the beginning of its id is enough where no other begins so.
-    id: String,
+    pub(crate) id: String,
     /// The version that this is based on.
     #[schemars(range(min = 0))]
-    version: i64,
+    pub(crate) version: i64,
     /// Why, for those who look later; not blank.
     #[schemars(length(min = 1, max = MAX_REASON))]
-    reason: String,
+    pub(crate) reason: String,
     /// 0 to 100; decimals are allowed.
-    percent: Percent,
+    pub(crate) percent: Percent,
 }
 
 impl ChangeRollout {

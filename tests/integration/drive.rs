@@ -24,7 +24,7 @@ async fn users_are_seen_on_their_variants_with_what_became_of_their_requests() {
         .await;
     let tokens = server.setup.tokens(10..=49).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, tokens, "chat").unwrap();
+    let traffic = Traffic::new(&url, &tokens, "chat").unwrap();
     let pace = Pace {
         rate: 100.0,
         duration: Duration::from_secs(2),

@@ -50,7 +50,7 @@ async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> 
     let server = server().await;
     let tokens = server.setup.tokens(10..=49).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, tokens, "chat").unwrap();
+    let traffic = Traffic::new(&url, &tokens, "chat").unwrap();
     let pace = Pace {
         rate: 40.0,
         duration: Duration::from_secs(180),

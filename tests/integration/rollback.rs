@@ -52,7 +52,7 @@ async fn candidate_fails_while(state: &str, plan: &str, pause: bool) {
     let server = server().await;
     let tokens = server.setup.tokens(10..=69).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, tokens, "chat").unwrap();
+    let traffic = Traffic::new(&url, &tokens, "chat").unwrap();
     let pace = Pace {
         rate: RATE,
         duration: Duration::from_secs(60),

@@ -11,7 +11,9 @@ use http::{HeaderMap, StatusCode, header::AUTHORIZATION};
 use modelramp::_core::tasks::Tasks;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::OnceCell};
+
+use crate::support::app::TestApp;
 
 /// What a method answers: a result, or an error's `data.code` and message.
 type Answers = BTreeMap<&'static str, Result<Value, (&'static str, &'static str)>>;
@@ -110,20 +112,33 @@ async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Ran {
     }
 }
 
-fn rollout(version: i64) -> Value {
-    json!({
-        "id": "r1", "plan": "standard", "tasks": [], "live": true,
-        "state": {"name": "holding", "because": "watch"},
-        "stage": 2, "stages": 3, "share": 50, "soakedMs": 12_000_000, "leftMs": 60_000,
-        "level": "watch", "version": version, "startedAt": "2026-01-02T03:04:05.678Z",
+/// A rollout as a server gives it to `rollout.get`, with what the tests look for in its place.
+async fn rollout(version: i64) -> Value {
+    static REAL: OnceCell<Value> = OnceCell::const_new();
+    let real = REAL.get_or_init(|| async {
+        let server = TestApp::start().await;
+        let id = server.begin_rollout("standard").await;
+        let rollout = server.call("rollout.get", json!({"id": id})).await;
+        rollout.unwrap()
+    });
+    let mut rollout = real.await.clone();
+    let own = json!({
+        "id": "r1", "version": version, "live": true, "stage": 2, "stages": 3, "share": 50.0,
+        "state": {"name": "holding", "because": "watch"}, "level": "watch",
+        "soakedMs": 12_000_000, "leftMs": 60_000, "startedAt": "2026-01-02T03:04:05.678Z",
         "next": "held until\u{1b}[2J evidence is clear", "words": ["control: fine."],
-    })
+        // What a start says beside where it is.
+        "moves": [], "takenBack": 0.0,
+    });
+    let own = own.as_object().unwrap().clone();
+    rollout.as_object_mut().unwrap().extend(own);
+    rollout
 }
 
 #[tokio::test]
 async fn a_list_is_a_table_and_json_where_asked() {
     let answers = [
-        ("rollout.list", Ok(json!([rollout(4)]))),
+        ("rollout.list", Ok(json!([rollout(4).await]))),
         ("featureFlags.get", Ok(flags(false))),
     ];
     let server = Server::start(answers.into()).await;
@@ -132,13 +147,13 @@ async fn a_list_is_a_table_and_json_where_asked() {
     assert_eq!(
         ran.out,
         "\
-ID  PLAN      STATE            STAGE  SHARE  SOAKED                  EVIDENCE  STARTED
-r1  standard  holding (watch)  2/3    50 %   3 h 20 min, 1 min left  watch     2026-01-02 03:04:05
+ID  PLAN      STATE            STAGE  SHARE  SOAKED      EVIDENCE  STARTED
+r1  standard  holding (watch)  2/3    50 %   3 h 20 min  watch     2026-01-02 03:04:05
 "
     );
     let ran = server.run(&["list", "--all", "--json"]).await;
     let printed: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(printed, json!([rollout(4)]));
+    assert_eq!(printed, json!([rollout(4).await]));
     assert_eq!(
         server.asked(),
         [
@@ -151,7 +166,7 @@ r1  standard  holding (watch)  2/3    50 %   3 h 20 min, 1 min left  watch     2
 
 #[tokio::test]
 async fn a_list_says_when_the_kill_switch_is_above_its_shares() {
-    let mut calm = rollout(4);
+    let mut calm = rollout(4).await;
     calm["level"] = json!("clear");
     let answers = [
         ("rollout.list", Ok(json!([calm]))),
@@ -166,7 +181,7 @@ async fn a_list_says_when_the_kill_switch_is_above_its_shares() {
 
 #[tokio::test]
 async fn a_rollout_is_shown_without_what_would_steer_the_terminal() {
-    let server = Server::start([("rollout.get", Ok(rollout(4)))].into()).await;
+    let server = Server::start([("rollout.get", Ok(rollout(4).await))].into()).await;
     let ran = server.run(&["get", "r1"]).await;
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(
@@ -174,21 +189,25 @@ async fn a_rollout_is_shown_without_what_would_steer_the_terminal() {
         "{}",
         ran.out
     );
+    assert!(ran.out.contains("3 h 20 min, 1 min left\n"), "{}", ran.out);
     assert!(ran.out.contains("held until [2J evidence"), "{}", ran.out);
     assert!(!ran.out.contains('\u{1b}'));
 }
 
 #[tokio::test]
 async fn a_change_is_based_on_the_version_of_now_or_the_one_given() {
+    let changed = rollout(5).await;
     let answers = [
-        "pause", "resume", "advance", "rollback", "approve", "setShare",
+        "rollout.pause",
+        "rollout.resume",
+        "rollout.advance",
+        "rollout.rollback",
+        "rollout.approve",
+        "rollout.setShare",
     ]
-    .map(|name| {
-        let path: &'static str = format!("rollout.{name}").leak();
-        (path, Ok(rollout(5)))
-    });
+    .map(|path| (path, Ok(changed.clone())));
     let mut answers: Answers = answers.into();
-    answers.insert("rollout.get", Ok(rollout(4)));
+    answers.insert("rollout.get", Ok(rollout(4).await));
     let server = Server::start(answers).await;
     for (arguments, method) in [
         (&["pause", "r1"][..], "rollout.pause"),
@@ -227,10 +246,13 @@ async fn the_token_goes_with_every_call_and_is_never_printed() {
 #[tokio::test]
 async fn a_plan_goes_as_a_name_or_as_the_text_of_its_file() {
     let answers = [
-        ("rollout.start", Ok(rollout(1))),
+        ("rollout.start", Ok(rollout(1).await)),
         (
             "rollout.validate",
-            Ok(json!({"valid": false, "faults": [{"line": 3, "message": "`share` is 101"}]})),
+            Ok(json!({
+                "valid": false, "faults": [{"line": 3, "message": "`share` is 101"}],
+                "warnings": [], "notes": [], "plan": null,
+            })),
         ),
     ];
     let server = Server::start(answers.into()).await;
@@ -238,7 +260,7 @@ async fn a_plan_goes_as_a_name_or_as_the_text_of_its_file() {
         .run(&["start", "standard", "--reason", "go", "--keep-users"])
         .await;
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    let input = json!({"plan": "standard", "reason": "go", "keepUsers": true});
+    let input = json!({"plan": "standard", "reason": "go", "keepUsers": true, "takeBack": false});
     assert_eq!(server.asked(), [("rollout.start".to_owned(), input)]);
 
     let file = tempfile::Builder::new().suffix(".toml").tempfile().unwrap();
@@ -357,7 +379,8 @@ async fn a_change_without_a_reason_is_not_sent() {
 
 fn flags(killed: bool) -> Value {
     json!({
-        "share": 10, "killed": killed, "version": 4, "actor": "user:1", "reason": "so\u{1b}[2J",
+        "share": 10, "killed": killed, "forcedForAll": false, "algorithm": "murmur3-100k",
+        "version": 4, "actor": "user:1", "by": 1, "reason": "so\u{1b}[2J", "note": null,
         "at": "2026-01-02T03:04:05.678Z", "stored": false,
         "tasks": [
             {"task": "chat", "share": 0, "decidedBy": "rollout",

@@ -1,13 +1,13 @@
 //! Who decides about a task now, and at which share; what every answer about it is made of.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Assigned, FeatureFlags, LiveRollout, Reason};
 use crate::_core::units::Percent;
 
 /// Who decides which users of a task get the candidate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DecidedBy {
     /// The kill switch: nobody does.
@@ -19,7 +19,7 @@ pub enum DecidedBy {
 }
 
 /// How a rollout ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ended {
     /// Its last share stays.
@@ -29,7 +29,7 @@ pub enum Ended {
 }
 
 /// The rollout that covers a task.
-#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DecidingRollout {
     /// Its id.
     pub id: String,

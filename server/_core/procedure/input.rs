@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::_core::{
@@ -121,9 +121,9 @@ impl ProcedureInput for Binary {
     }
 }
 
-/// The input of a procedure that takes none.
-#[derive(Debug)]
-pub struct NoInput;
+/// The input of a procedure that takes none; a client sends an empty object.
+#[derive(Debug, Serialize)]
+pub struct NoInput {}
 
 impl ProcedureInput for NoInput {
     const ACCEPTS: Accepts = Accepts::Nothing;
@@ -133,7 +133,7 @@ impl ProcedureInput for NoInput {
     }
 
     fn parse(_: Input, _: &Shape) -> Result<Self, RpcError> {
-        Ok(Self)
+        Ok(Self {})
     }
 }
 

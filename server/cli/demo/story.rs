@@ -11,7 +11,16 @@ use url::Url;
 use super::say;
 use crate::{
     _core::{http_client, units::counted},
-    cli::{client::Client, drive::traffic::Progress},
+    cli::{client::Client, drive::traffic::Progress, table::moment},
+    rollout::{
+        finding::{Arm, Finding},
+        record::Action,
+        status::State,
+    },
+    routers::{
+        methods::{ROLLOUT_GET, ROLLOUT_HISTORY, ROLLOUT_START},
+        rollout_router::{StartRollout, WhichRollout, answers::RolloutState},
+    },
 };
 
 /// The shipped plan, to which each rollout adds its models.
@@ -59,12 +68,12 @@ impl<'a> Story<'a> {
         let id = self
             .start("trusty", "swift", "swift answers sooner and as well")
             .await?;
-        let end = self.follow(&id, &Value::Null, None).await?;
+        let end = self.follow(&id, None, None).await?;
         ensure!(
-            state(&end) == "completed",
-            "the first rollout should have completed, but it is {}: {}",
-            state(&end),
-            end["reason"]
+            end.state == State::Completed,
+            "the first rollout should have completed, but it is {}: {:?}",
+            end.state.name(),
+            end.reason
         );
 
         say(
@@ -74,21 +83,21 @@ impl<'a> Story<'a> {
             .start("swift", "shiny", "shiny is all the rage")
             .await?;
         let until = Instant::now() + GOOD_TIME;
-        let still = self.follow(&id, &Value::Null, Some(until)).await?;
+        let still = self.follow(&id, None, Some(until)).await?;
         ensure!(
-            still["live"] == true,
-            "the second rollout ended too early: {}",
-            still["reason"]
+            still.live,
+            "the second rollout ended too early: {:?}",
+            still.reason
         );
         self.spoil("shiny").await?;
         self.narrate("`shiny` turns bad: from now on, two of three requests to it fail")?;
         let broke = Instant::now();
-        let end = self.follow(&id, &still["version"], None).await?;
+        let end = self.follow(&id, Some(still.version), None).await?;
         ensure!(
-            state(&end) == "rolled-back",
-            "the second rollout should have been rolled back, but it is {}: {}",
-            state(&end),
-            end["reason"]
+            end.state == State::RolledBack,
+            "the second rollout should have been rolled back, but it is {}: {:?}",
+            end.state.name(),
+            end.reason
         );
         let took = broke.elapsed().as_secs_f64();
         self.narrate(&format!("taken back {took:.1} s after it turned bad"))?;
@@ -113,10 +122,14 @@ impl<'a> Story<'a> {
         let routes = format!(
             "tasks = [\"chat\"]\ncontrol = [\"{control}\"]\ncandidate = [\"{candidate}\", \"{control}\"]\n"
         );
-        let params = json!({"plan": routes + PLAN, "reason": why});
-        let started = self.client.call("rollout.start", params).await?;
-        let id = started["id"].as_str().context("a rollout without an id")?;
-        Ok(id.to_owned())
+        let input = StartRollout {
+            plan: routes + PLAN,
+            reason: why.to_owned(),
+            keep_users: false,
+            take_back: false,
+        };
+        let started = self.client.call(&ROLLOUT_START, &input).await?;
+        Ok(started.state.id)
     }
 
     /// Narrates what comes after a version until the rollout ends, or until then; where it was at
@@ -124,47 +137,45 @@ impl<'a> Story<'a> {
     async fn follow(
         &self,
         id: &str,
-        since: &Value,
+        since: Option<i64>,
         until: Option<Instant>,
-    ) -> anyhow::Result<Value> {
-        let (mut version, mut told) = (since.clone(), Instant::now());
+    ) -> anyhow::Result<RolloutState> {
+        let (mut version, mut told) = (since, Instant::now());
+        let which = WhichRollout { id: id.to_owned() };
         loop {
-            let now = self.client.call("rollout.get", json!({"id": id})).await?;
-            if now["version"] != version {
-                version = now["version"].clone();
-                let (share, reason) = (&now["share"], now["reason"].as_str());
-                let reason = reason.unwrap_or_default();
-                self.narrate(&format!("{} at {share} %: {reason}", state(&now)))?;
+            let now = self.client.call(&ROLLOUT_GET, &which).await?;
+            let (rollout, finding) = (now.state, now.finding);
+            let (state, share, reason) = (rollout.state.name(), rollout.share, &rollout.reason);
+            if Some(rollout.version) != version {
+                version = Some(rollout.version);
+                self.narrate(&format!("{state} at {share} %: {reason}"))?;
                 told = Instant::now();
             } else if told.elapsed() > REMINDER {
-                self.narrate(&self.figures(&now))?;
+                self.narrate(&self.figures(&finding))?;
                 told = Instant::now();
             }
-            if now["live"] == false || until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(now);
+            if !rollout.live || until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(rollout);
             }
-            if state(&now) == "waiting-at-gate" {
-                bail!("the rollout asks a person: {}", now["reason"]);
+            if let State::WaitingAtGate { .. } = rollout.state {
+                bail!("the rollout asks a person: {reason:?}");
             }
             sleep(GLANCE).await;
         }
     }
 
-    fn figures(&self, now: &Value) -> String {
+    fn figures(&self, finding: &Finding) -> String {
         let Progress {
             answered,
             failed,
             candidate_share,
             ..
         } = *self.progress.lock();
-        let arm = |name: &str| {
-            let arm = &now["finding"][name];
-            format!("{} of {} failed", arm["errors"], arm["requests"])
-        };
+        let arm = |arm: &Arm| format!("{} of {} failed", arm.errors, arm.requests);
         format!(
             "   candidate {}, control {}; of the latest messages {:.0} % went to the candidate; {answered} answered, {failed} not",
-            arm("candidate"),
-            arm("control"),
+            arm(&finding.candidate),
+            arm(&finding.control),
             candidate_share * 100.0
         )
     }
@@ -186,22 +197,20 @@ impl<'a> Story<'a> {
 
     /// The last word of a rollout's history, as anybody can read it later.
     async fn history(&self, id: &str) -> anyhow::Result<()> {
-        let rows = self
-            .client
-            .call("rollout.history", json!({"id": id}))
-            .await?;
-        let rows = rows.as_array().map(Vec::as_slice).unwrap_or_default();
+        let which = WhichRollout { id: id.to_owned() };
+        let entries = self.client.call(&ROLLOUT_HISTORY, &which).await?;
         say("\nIts history, as `modelramp rollout history` shows it:")?;
-        for row in rows {
+        for entry in &entries {
             say(&format!(
                 "  {} {} by {}: {}",
-                row["at"].as_str().unwrap_or_default(),
-                row["action"].as_str().unwrap_or_default(),
-                row["actor"].as_str().unwrap_or_default(),
-                row["reason"].as_str().unwrap_or_default()
+                moment(entry.at),
+                entry.action,
+                entry.actor,
+                entry.reason
             ))?;
         }
-        let ended = rows.iter().filter(|row| row["action"] == "rolled-back");
+        let ended = entries.iter();
+        let ended = ended.filter(|entry| entry.action == Action::RolledBack);
         ensure!(
             ended.count() == 1,
             "the history should tell of one rollback"
@@ -215,8 +224,4 @@ impl<'a> Story<'a> {
             self.began.elapsed().as_secs_f64()
         ))
     }
-}
-
-fn state(rollout: &Value) -> &str {
-    rollout["state"]["name"].as_str().unwrap_or("unknown")
 }

@@ -9,22 +9,26 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
 use futures::{StreamExt, stream, stream::FuturesUnordered};
-use secrecy::{ExposeSecret, SecretString};
-use serde_json::{Value, json};
+use secrecy::SecretString;
 use tokio::{
     sync::Mutex,
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use url::Url;
 
-use crate::_core::http_client;
+use crate::{
+    cli::client::{Client, ClientError},
+    config::ClientConfig,
+    routers::{
+        chat_router::{CreateConversation, DeleteConversation, SendMessage},
+        methods::{CHAT_CREATE, CHAT_DELETE, CHAT_SEND, MODELS_EXPLAIN},
+        models_router::Explain,
+    },
+};
 
 /// Requests that are open at once.
 const MAX_OPEN: usize = 500;
-/// One request; more than any deadline of the server.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// Messages of one conversation, so that histories stay short.
 const CONVERSATION_LENGTH: u32 = 20;
 /// Calls at once while conversations are deleted.
@@ -128,37 +132,32 @@ struct Seen {
 
 /// Users of one server.
 pub struct Traffic {
-    http: reqwest::Client,
-    endpoint: Url,
     task: &'static str,
     users: Vec<User>,
 }
 
 struct User {
-    token: SecretString,
+    client: Client,
     /// The conversation in use with the messages it has, then those that are full.
     conversations: Mutex<Vec<(i64, u32)>>,
 }
 
 impl Traffic {
     /// One user for each token.
-    pub fn new(url: &Url, tokens: Vec<SecretString>, task: &'static str) -> anyhow::Result<Self> {
-        let http = http_client::builder()
-            .timeout(TIMEOUT)
-            .build()
-            .context("cannot make an HTTP client")?;
-        let mut endpoint = url.clone();
-        endpoint.set_path("/rpc");
-        endpoint.set_query(None);
-        let user = |token| User {
-            token,
-            conversations: Mutex::default(),
+    pub fn new(url: &Url, tokens: &[SecretString], task: &'static str) -> anyhow::Result<Self> {
+        let server = Client::new(&ClientConfig {
+            url: url.to_string(),
+            token: None,
+        })?;
+        let user = |token| {
+            Ok(User {
+                client: server.signed_in(token)?,
+                conversations: Mutex::default(),
+            })
         };
         Ok(Self {
-            http,
-            endpoint,
             task,
-            users: tokens.into_iter().map(user).collect(),
+            users: tokens.iter().map(user).collect::<anyhow::Result<_>>()?,
         })
     }
 
@@ -207,8 +206,7 @@ impl Traffic {
         let started = Instant::now();
         let (variant, outcome) = match self.try_request(n).await {
             Ok(seen) => seen,
-            Err(error) if error.is_timeout() => (UNKNOWN.into(), "no reply in time".into()),
-            Err(_) => (UNKNOWN.into(), NO_CONNECTION.into()),
+            Err(error) => (UNKNOWN.into(), outcome(error)),
         };
         Seen {
             variant,
@@ -217,97 +215,55 @@ impl Traffic {
         }
     }
 
-    async fn try_request(&self, n: u64) -> reqwest::Result<(String, String)> {
+    async fn try_request(&self, n: u64) -> Result<(String, String), ClientError> {
         let turn = usize::try_from(n).unwrap_or(0) % self.users.len().max(1);
         let Some(user) = self.users.get(turn) else {
             return Ok((UNKNOWN.into(), "no users".into()));
         };
-        let conversation = match self.conversation(user).await? {
-            Ok(conversation) => conversation,
-            Err(code) => return Ok((UNKNOWN.into(), code)),
+        let message = SendMessage {
+            conversation_id: self.conversation(user).await?,
+            content: format!("Message {n}: what can you do for me?"),
+            model: None,
+            context: None,
         };
-        let content = format!("Message {n}: what can you do for me?");
-        let message = json!({"conversationId": conversation, "content": content});
-        let [explained, sent] = self
-            .call(
-                user,
-                [
-                    ("models.explain", json!({"task": self.task})),
-                    ("chat.sendMessage", message),
-                ],
-            )
+        let who = Explain {
+            user_id: None,
+            task: self.task.to_owned(),
+        };
+        let (explained, sent) = user
+            .client
+            .call_both((&MODELS_EXPLAIN, &who), (&CHAT_SEND, &message))
             .await?;
-        let variant = explained.ok().and_then(|mut explained| {
-            let variant = explained.get_mut("variant")?.take();
-            variant.as_str().map(str::to_owned)
-        });
-        let outcome = sent.map_or_else(|code| code, |_| ANSWERED.into());
-        Ok((variant.unwrap_or_else(|| UNKNOWN.into()), outcome))
+        let variant = explained.map_or(UNKNOWN, |explained| explained.variant.name());
+        let outcome = sent.map_or_else(outcome, |_| ANSWERED.into());
+        Ok((variant.into(), outcome))
     }
 
     /// Where the user writes, which is begun anew when it gets long.
-    async fn conversation(&self, user: &User) -> reqwest::Result<Result<i64, String>> {
+    async fn conversation(&self, user: &User) -> Result<i64, ClientError> {
         let mut conversations = user.conversations.lock().await;
         if let Some((id, messages)) = conversations.last_mut()
             && *messages < CONVERSATION_LENGTH
         {
             *messages += 1;
-            return Ok(Ok(*id));
+            return Ok(*id);
         }
-        let title = json!({"title": "modelramp drive"});
-        let [created] = self
-            .call(user, [("chat.createConversation", title)])
-            .await?;
-        Ok(created.map(|created| {
-            let id = created.get("id").and_then(Value::as_i64).unwrap_or(0);
-            conversations.push((id, 1));
-            id
-        }))
-    }
-
-    /// Calls that go in one request; each brings its result or the code of its error.
-    async fn call<const N: usize>(
-        &self,
-        user: &User,
-        calls: [(&str, Value); N],
-    ) -> reqwest::Result<[Result<Value, String>; N]> {
-        let numbered = calls.into_iter().enumerate();
-        let batch: Vec<Value> = numbered
-            .map(|(id, (method, params))| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
-            .collect();
-        let response = self
-            .http
-            .post(self.endpoint.clone())
-            .bearer_auth(user.token.expose_secret())
-            .json(&batch)
-            .send()
-            .await?;
-        let status = response.status();
-        let replies: Value = response.json().await.unwrap_or_default();
-        let reply = |id| {
-            let replies = replies.as_array()?;
-            replies
-                .iter()
-                .find(|reply| reply.get("id") == Some(&json!(id)))
+        let title = CreateConversation {
+            title: Some("modelramp drive".to_owned()),
         };
-        Ok(std::array::from_fn(|id| {
-            let Some(reply) = reply(id) else {
-                return Err(format!("HTTP {}", status.as_u16()));
-            };
-            match (reply.get("result"), reply.pointer("/error/data/code")) {
-                (Some(result), _) => Ok(result.clone()),
-                (None, Some(Value::String(code))) => Err(code.clone()),
-                (None, _) => Err("an error without a code".into()),
-            }
-        }))
+        let created = user.client.call(&CHAT_CREATE, &title).await?;
+        conversations.push((created.id, 1));
+        Ok(created.id)
     }
 
     /// Deletes the conversations that were begun; what fails stays.
     async fn clear_up(&self) {
         let deletions = self.users.iter().map(async |user| {
             for (id, _) in std::mem::take(&mut *user.conversations.lock().await) {
-                let which = json!({"conversationId": id});
-                let deleted = self.call(user, [("chat.deleteConversation", which)]).await;
+                let which = DeleteConversation {
+                    conversation_id: id,
+                };
+                let deleted = user.client.call(&CHAT_DELETE, &which).await;
                 tracing::debug!(id, deleted = deleted.is_ok(), "a conversation of the drive");
             }
         });
@@ -315,6 +271,24 @@ impl Traffic {
             .buffer_unordered(DELETIONS)
             .collect::<()>()
             .await;
+    }
+}
+
+/// How a request that was not answered ended.
+fn outcome(error: ClientError) -> String {
+    match error {
+        ClientError::Slow { .. } => "no reply in time".into(),
+        ClientError::Foreign { status, .. } => format!("HTTP {}", status.as_u16()),
+        ClientError::Unauthorized(_) => "UNAUTHORIZED".into(),
+        ClientError::Forbidden => "FORBIDDEN".into(),
+        ClientError::Unknown { .. } => "NOT_FOUND".into(),
+        ClientError::Unreadable { .. } => "an answer of another version".into(),
+        ClientError::Refused { code, .. } if code.is_empty() => "an error without a code".into(),
+        ClientError::Refused { code, .. } => code,
+        ClientError::Unreachable { .. }
+        | ClientError::Setup(_)
+        | ClientError::Address { .. }
+        | ClientError::Token { .. } => NO_CONNECTION.into(),
     }
 }
 

@@ -1,22 +1,13 @@
 //! What the server answers, as a person reads it.
 
-use serde_json::Value;
-
-use crate::cli::{
-    rollout::{list, moment, text},
-    table::{Table, clean},
+use crate::{
+    _core::feature_flags::DecidedBy,
+    cli::table::{Table, clean, moment, or_dash, word},
+    routers::feature_flags_router::answers::{FlagsChange, FlagsState, Place, TaskInForce},
 };
 
-fn is(value: &Value, key: &str) -> bool {
-    value.get(key) == Some(&Value::Bool(true))
-}
-
-fn switch(value: &Value) -> &'static str {
-    if is(value, "killed") { "on" } else { "off" }
-}
-
-pub(super) fn state(state: &Value) -> String {
-    let kill = if is(state, "killed") {
+pub(super) fn state(state: &FlagsState) -> String {
+    let kill = if state.killed {
         "ON: everybody gets the control models"
     } else {
         "off"
@@ -24,24 +15,24 @@ pub(super) fn state(state: &Value) -> String {
     let mut shown = String::new();
     for (name, value) in [
         ("kill", kill.to_owned()),
-        ("share", format!("{} %", text(state, "share"))),
-        ("version", text(state, "version")),
-        ("changed", moment(state, "at")),
-        ("by", text(state, "actor")),
-        ("why", text(state, "reason")),
+        ("share", format!("{} %", state.share)),
+        ("version", state.version.to_string()),
+        ("changed", or_dash(state.at.map(moment))),
+        ("by", or_dash(state.actor.as_ref())),
+        ("why", or_dash(state.reason.as_ref())),
     ] {
         shown.push_str(&format!("{name:<8} {}\n", clean(&value)));
     }
-    if state.get("stored") == Some(&Value::Bool(false)) {
+    if !state.stored {
         shown.push_str(
             "NOT STORED YET: it is in force, and a restart would forget it; /readyz says what is wrong\n",
         );
     }
     let mut table = Table::new(&["TASK", "SHARE", "DECIDED BY"]);
-    for task in list(state, "tasks") {
+    for task in &state.tasks {
         table.row([
-            text(task, "task"),
-            format!("{} %", text(task, "share")),
+            task.task.clone(),
+            format!("{} %", task.share),
             decided_by(task),
         ]);
     }
@@ -49,38 +40,37 @@ pub(super) fn state(state: &Value) -> String {
 }
 
 /// `rollout r1 (standard, rolled-back)`.
-fn decided_by(task: &Value) -> String {
-    match (text(task, "decidedBy").as_str(), task.get("rollout")) {
-        ("rollout", Some(rollout)) => {
-            let (id, plan) = (text(rollout, "id"), text(rollout, "plan"));
-            match rollout.get("ended").and_then(Value::as_str) {
-                Some(ended) => format!("rollout {id} ({plan}, {ended})"),
+fn decided_by(task: &TaskInForce) -> String {
+    match (task.decided_by, &task.rollout) {
+        (DecidedBy::Rollout, Some(rollout)) => {
+            let (id, plan) = (&rollout.id, &rollout.plan);
+            match rollout.ended {
+                Some(ended) => format!("rollout {id} ({plan}, {})", word(&ended)),
                 None => format!("rollout {id} ({plan})"),
             }
         }
-        (other, _) => other.replace('-', " "),
+        (other, _) => word(&other).replace('-', " "),
     }
 }
 
-pub(super) fn history(answer: &Value) -> String {
-    let changes = answer.as_array().map_or(&[][..], Vec::as_slice);
+pub(super) fn history(changes: &[FlagsChange]) -> String {
     if changes.is_empty() {
         return "Nothing was changed yet.\n".to_owned();
     }
     let mut table = Table::new(&["AT (UTC)", "VERSION", "WHO", "FROM", "TO", "STORED", "WHY"]);
-    let place = |change: &Value, key: &str| {
-        let place = change.get(key).cloned().unwrap_or_default();
-        format!("{} %, kill {}", text(&place, "share"), switch(&place))
+    let place = |Place { share, killed }| {
+        let switch = if killed { "on" } else { "off" };
+        format!("{share} %, kill {switch}")
     };
     for change in changes {
         table.row([
-            moment(change, "at"),
-            text(change, "version"),
-            text(change, "actor"),
-            place(change, "before"),
-            place(change, "after"),
-            if is(change, "stored") { "yes" } else { "NO" }.to_owned(),
-            text(change, "reason"),
+            moment(change.at),
+            change.version.to_string(),
+            change.actor.to_string(),
+            place(change.before),
+            place(change.after),
+            if change.stored { "yes" } else { "NO" }.to_owned(),
+            change.reason.clone(),
         ]);
     }
     table.to_string()

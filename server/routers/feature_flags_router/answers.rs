@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::State;
@@ -22,48 +22,48 @@ use crate::{
 };
 
 /// What is in force.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct FlagsState {
+pub(crate) struct FlagsState {
     /// The live share: users below it get the candidate models in tasks that no rollout covers.
-    share: Percent,
+    pub(crate) share: Percent,
     /// The kill switch: everybody gets the control models, whatever the share.
-    killed: bool,
+    pub(crate) killed: bool,
     /// Everybody gets the candidate models, whatever the share (setting `FORCE_OPENROUTER`).
-    forced_for_all: bool,
+    pub(crate) forced_for_all: bool,
     /// How users become buckets.
-    algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     /// Counts the changes; a change may name the version it is based on.
-    version: i64,
+    pub(crate) version: i64,
     /// Why the last change was made; null where all is as first configured.
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// The id of the user who made it; null where the settings did.
-    by: Option<i64>,
+    pub(crate) by: Option<i64>,
     /// Who made it: `user:7`, `settings`.
-    actor: Option<Actor>,
+    pub(crate) actor: Option<Actor>,
     /// When it was made.
-    at: Option<DateTime<Utc>>,
+    pub(crate) at: Option<DateTime<Utc>>,
     /// Whether all of it is stored. False while a change that is in force waits for the database; a
     /// restart would forget it.
-    stored: bool,
+    pub(crate) stored: bool,
     /// Who decides about each task of the catalog, as it is now.
-    tasks: Vec<TaskInForce>,
+    pub(crate) tasks: Vec<TaskInForce>,
     /// What the live share does not move, in words; null where it moves every task.
-    note: Option<String>,
+    pub(crate) note: Option<String>,
 }
 
 /// Who decides about a task.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct TaskInForce {
+pub(crate) struct TaskInForce {
     /// The task.
-    task: String,
+    pub(crate) task: String,
     /// Users below this share get the candidate models; 0 while the kill switch is on.
-    share: Percent,
+    pub(crate) share: Percent,
     /// Who decides.
-    decided_by: DecidedBy,
+    pub(crate) decided_by: DecidedBy,
     /// The rollout that covers the task, also while the kill switch stands above it.
-    rollout: Option<DecidingRollout>,
+    pub(crate) rollout: Option<DecidingRollout>,
 }
 
 impl FlagsState {
@@ -138,12 +138,12 @@ fn covered(tasks: &[TaskInForce]) -> Option<String> {
 }
 
 /// The share and the switch at a moment.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-struct Place {
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Place {
     /// The live share.
-    share: Percent,
+    pub(crate) share: Percent,
     /// The kill switch.
-    killed: bool,
+    pub(crate) killed: bool,
 }
 
 impl From<Position> for Place {
@@ -153,22 +153,22 @@ impl From<Position> for Place {
 }
 
 /// One change.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct FlagsChange {
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct FlagsChange {
     /// The version that it made.
-    version: i64,
+    pub(crate) version: i64,
     /// When it came into force.
-    at: DateTime<Utc>,
+    pub(crate) at: DateTime<Utc>,
     /// Who did it: `user:7`, `settings`.
-    actor: Actor,
+    pub(crate) actor: Actor,
     /// The reason that was given.
-    reason: String,
+    pub(crate) reason: String,
     /// What was in force before.
-    before: Place,
+    pub(crate) before: Place,
     /// And after.
-    after: Place,
+    pub(crate) after: Place,
     /// Whether it is stored; false while it is in force and waits for the database.
-    stored: bool,
+    pub(crate) stored: bool,
 }
 
 impl FlagsChange {

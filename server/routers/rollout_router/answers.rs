@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::{
@@ -25,60 +25,60 @@ use crate::{
 };
 
 /// Where a rollout is.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RolloutState {
+pub(crate) struct RolloutState {
     /// Names it in every other call.
-    pub(super) id: String,
+    pub(crate) id: String,
     /// The plan's name.
-    plan: String,
+    pub(crate) plan: String,
     /// The tasks it covers; none covers all.
-    tasks: Vec<String>,
+    pub(crate) tasks: Vec<String>,
     /// What it is doing.
-    state: State,
+    pub(crate) state: State,
     /// Whether something can still follow; false once it is completed or rolled back.
-    live: bool,
+    pub(crate) live: bool,
     /// The stage it is in, counted from 1.
-    stage: usize,
+    pub(crate) stage: usize,
     /// How many there are.
-    stages: usize,
+    pub(crate) stages: usize,
     /// Users below this share get the candidate.
-    share: Percent,
+    pub(crate) share: Percent,
     /// Milliseconds of the stage's soak that have passed; pauses and holds do not count.
-    soaked_ms: u64,
+    pub(crate) soaked_ms: u64,
     /// The most alarming evidence since it was last clear.
-    level: Level,
+    pub(crate) level: Level,
     /// Counts the changes; a change names the version it is based on.
-    pub(super) version: i64,
+    pub(crate) version: i64,
     /// How users become buckets.
-    algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     /// When it began.
-    started_at: DateTime<Utc>,
+    pub(crate) started_at: DateTime<Utc>,
     /// When its stage began.
-    stage_began_at: DateTime<Utc>,
+    pub(crate) stage_began_at: DateTime<Utc>,
     /// When it was completed or rolled back. It goes on deciding about its tasks.
-    ended_at: Option<DateTime<Utc>>,
+    pub(crate) ended_at: Option<DateTime<Utc>>,
     /// When it was let go, so that it decides no more.
-    released_at: Option<DateTime<Utc>>,
+    pub(crate) released_at: Option<DateTime<Utc>>,
     /// Who made the last change: `user:7`, `controller`.
-    pub(super) changed_by: Actor,
+    pub(crate) changed_by: Actor,
     /// The reason that they gave.
-    pub(super) reason: String,
+    pub(crate) reason: String,
     /// The models of both arms as they were at the start; none in rollouts of an earlier release.
-    models: Vec<Models>,
+    pub(crate) models: Vec<Models>,
 }
 
 /// A rollout that has begun.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Started {
+pub(crate) struct Started {
     /// Where it is.
     #[serde(flatten)]
-    state: RolloutState,
+    pub(crate) state: RolloutState,
     /// Whom that moves from which model to which, a sentence each.
-    moves: Vec<String>,
+    pub(crate) moves: Vec<String>,
     /// The percentage of users who lose the model that they had.
-    taken_back: f64,
+    pub(crate) taken_back: f64,
 }
 
 impl Started {
@@ -135,24 +135,24 @@ impl RolloutState {
 }
 
 /// All about one rollout.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RolloutDetails {
+pub(crate) struct RolloutDetails {
     /// Where it is.
     #[serde(flatten)]
-    state: RolloutState,
+    pub(crate) state: RolloutState,
     /// What is wanted.
-    wanted: Plan,
+    pub(crate) wanted: Plan,
     /// Milliseconds of the stage's soak that are left.
-    left_ms: u64,
+    pub(crate) left_ms: u64,
     /// What would follow now, in words.
-    next: String,
+    pub(crate) next: String,
     /// What its traffic proves, a sentence each.
-    words: Vec<String>,
+    pub(crate) words: Vec<String>,
     /// What the judge finds now.
-    finding: Finding,
+    pub(crate) finding: Finding,
     /// The evidence in figures.
-    verdict: Verdict,
+    pub(crate) verdict: Verdict,
 }
 
 impl RolloutDetails {
@@ -255,12 +255,12 @@ fn arm(name: &str, arm: &Arm) -> String {
 }
 
 /// One fault of a plan.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub(super) struct PlanFault {
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct PlanFault {
     /// Counted from 1.
-    line: usize,
+    pub(crate) line: usize,
     /// What is wrong and what was expected.
-    message: String,
+    pub(crate) message: String,
 }
 
 impl PlanFault {
@@ -272,24 +272,24 @@ impl PlanFault {
 }
 
 /// Whether a plan can be used.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Checked {
+pub(crate) struct Checked {
     /// Whether it can.
-    valid: bool,
+    pub(crate) valid: bool,
     /// Why it cannot, in the order of its lines.
-    faults: Vec<PlanFault>,
+    pub(crate) faults: Vec<PlanFault>,
     /// What does not hinder a start but deserves a look.
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
     /// What each stage needs before the next one opens, a sentence each.
-    notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// The plan with all its defaults, where it can be used.
-    plan: Option<Plan>,
+    pub(crate) plan: Option<Plan>,
 }
 
 impl Checked {
     /// `traffic` is requests a day and the share of them that fail on control, 0 to 1.
-    pub(super) fn new(plan: Result<Plan, Faults>, traffic: Option<(f64, f64)>) -> Self {
+    pub(crate) fn new(plan: Result<Plan, Faults>, traffic: Option<(f64, f64)>) -> Self {
         match plan {
             Ok(plan) => Self {
                 valid: true,

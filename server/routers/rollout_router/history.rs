@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::{actor::Actor, units::Percent},
@@ -15,18 +15,18 @@ use crate::{
 };
 
 /// Where a rollout was at a moment.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Place {
+pub(crate) struct Place {
     /// What it was doing.
-    state: State,
+    pub(crate) state: State,
     /// The stage it was in, counted from 1.
-    stage: usize,
+    pub(crate) stage: usize,
     /// Users below this share got the candidate.
-    share: Percent,
+    pub(crate) share: Percent,
     /// When a person let go of it; missing before that.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    released_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) released_at: Option<DateTime<Utc>>,
 }
 
 impl Place {
@@ -41,23 +41,23 @@ impl Place {
 }
 
 /// One line of a rollout's history.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct HistoryEntry {
+pub(crate) struct HistoryEntry {
     /// When it was done.
-    pub(super) at: DateTime<Utc>,
+    pub(crate) at: DateTime<Utc>,
     /// Who did it: `user:7`, `controller`.
-    actor: Actor,
+    pub(crate) actor: Actor,
     /// What was done.
-    action: Action,
+    pub(crate) action: Action,
     /// The reason that was given.
-    reason: String,
+    pub(crate) reason: String,
     /// Where the rollout was before; null at the start.
-    before: Option<Place>,
+    pub(crate) before: Option<Place>,
     /// Where it was after.
-    after: Place,
+    pub(crate) after: Place,
     /// The version that this made.
-    pub(super) version: i64,
+    pub(crate) version: i64,
 }
 
 impl HistoryEntry {

@@ -6,7 +6,7 @@
 //! nobody before the release, so a process that dies in between leaves a state that can go on.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
@@ -40,20 +40,20 @@ pub(super) fn register(registry: &mut Registry, state: Option<State>) {
     );
 }
 
-#[derive(Debug, Deserialize, JsonSchema)]
-struct Release {
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct Release {
     /// The rollout.
-    id: String,
+    pub(crate) id: String,
     /// The version that this is based on.
     #[schemars(range(min = 0))]
-    version: i64,
+    pub(crate) version: i64,
     /// Why, for those who look later; not blank.
     #[schemars(length(min = 1, max = MAX_REASON))]
-    reason: String,
+    pub(crate) reason: String,
     /// The live share from then on, 0 to 100. May be left out where it is 0 and the rollout serves
     /// nobody the candidate.
-    #[serde(default)]
-    share: Option<Percent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) share: Option<Percent>,
 }
 
 async fn release(state: State, context: Context, input: Release) -> Result<RolloutState, RpcError> {

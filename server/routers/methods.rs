@@ -1,0 +1,119 @@
+//! The procedures that clients within this crate call: the command line, the demo and the drive.
+
+use super::{
+    chat_router::{CreateConversation, DeleteConversation, Deleted, SendMessage},
+    feature_flags_router::{
+        self as flags, Kill, SetShare,
+        answers::{FlagsChange, FlagsState},
+    },
+    models_router::{Explain, Explanation},
+    rollout_router::{
+        ChangeRollout, ListRollouts, MoveShare, StartRollout, ValidatePlan, WhichRollout,
+        answers::{Checked, RolloutDetails, RolloutState, Started},
+        history::HistoryEntry,
+        release::Release,
+    },
+};
+use crate::{
+    _core::{method::Method, procedure::NoInput},
+    chat::store::{Conversation, Message},
+    rollout::audit,
+};
+
+pub(crate) const FLAGS_GET: Method<NoInput, FlagsState> = Method::new("featureFlags.get");
+pub(crate) const FLAGS_SET_SHARE: Method<SetShare, FlagsState> =
+    Method::new("featureFlags.setShare");
+pub(crate) const FLAGS_KILL: Method<Kill, FlagsState> = Method::new("featureFlags.kill");
+pub(crate) const FLAGS_HISTORY: Method<flags::History, Vec<FlagsChange>> =
+    Method::new("featureFlags.history");
+
+pub(crate) const ROLLOUT_LIST: Method<ListRollouts, Vec<RolloutState>> =
+    Method::new("rollout.list");
+pub(crate) const ROLLOUT_GET: Method<WhichRollout, RolloutDetails> = Method::new("rollout.get");
+pub(crate) const ROLLOUT_VALIDATE: Method<ValidatePlan, Checked> = Method::new("rollout.validate");
+pub(crate) const ROLLOUT_START: Method<StartRollout, Started> = Method::new("rollout.start");
+pub(crate) const ROLLOUT_PAUSE: Method<ChangeRollout, RolloutState> = Method::new("rollout.pause");
+pub(crate) const ROLLOUT_RESUME: Method<ChangeRollout, RolloutState> =
+    Method::new("rollout.resume");
+pub(crate) const ROLLOUT_ADVANCE: Method<ChangeRollout, RolloutState> =
+    Method::new("rollout.advance");
+pub(crate) const ROLLOUT_SET_SHARE: Method<MoveShare, RolloutState> =
+    Method::new("rollout.setShare");
+pub(crate) const ROLLOUT_ROLLBACK: Method<ChangeRollout, RolloutState> =
+    Method::new("rollout.rollback");
+pub(crate) const ROLLOUT_APPROVE: Method<ChangeRollout, RolloutState> =
+    Method::new("rollout.approve");
+pub(crate) const ROLLOUT_RELEASE: Method<Release, RolloutState> = Method::new("rollout.release");
+pub(crate) const ROLLOUT_HISTORY: Method<WhichRollout, Vec<HistoryEntry>> =
+    Method::new("rollout.history");
+pub(crate) const ROLLOUT_WHY: Method<WhichRollout, Vec<audit::Explanation>> =
+    Method::new("rollout.why");
+
+pub(crate) const MODELS_EXPLAIN: Method<Explain, Explanation> = Method::new("models.explain");
+pub(crate) const CHAT_CREATE: Method<CreateConversation, Conversation> =
+    Method::new("chat.createConversation");
+pub(crate) const CHAT_SEND: Method<SendMessage, Message> = Method::new("chat.sendMessage");
+pub(crate) const CHAT_DELETE: Method<DeleteConversation, Deleted> =
+    Method::new("chat.deleteConversation");
+
+#[cfg(test)]
+mod tests {
+    use schemars::JsonSchema;
+    use serde_json::json;
+
+    use super::*;
+    use crate::_core::{
+        procedure::{ProcedureInput, SchemaFn},
+        registry::{Registry, Side},
+    };
+
+    fn check<I: ProcedureInput, O: JsonSchema>(registry: &Registry, method: &Method<I, O>) {
+        let target = registry.resolve(method.path);
+        let procedure = target.here().expect(method.path);
+        let described = |side: Side, schema: SchemaFn| {
+            let mut generator = side.settings().into_generator();
+            let root = schema(&mut generator);
+            json!([root, generator.take_definitions(true)])
+        };
+        let output: SchemaFn = |generator| generator.subschema_for::<O>();
+        for (side, here, there) in [
+            (Side::Input, I::schema as SchemaFn, procedure.input_schema),
+            (Side::Output, output, procedure.output_schema),
+        ] {
+            let path = method.path;
+            assert_eq!(described(side, here), described(side, there), "{path}");
+        }
+    }
+
+    #[test]
+    fn each_has_the_types_of_its_procedure() {
+        let mut registry = Registry::default();
+        crate::routers::register(&mut registry, None);
+        let registry = &registry;
+        check(registry, &FLAGS_GET);
+        check(registry, &FLAGS_SET_SHARE);
+        check(registry, &FLAGS_KILL);
+        check(registry, &FLAGS_HISTORY);
+        check(registry, &ROLLOUT_LIST);
+        check(registry, &ROLLOUT_GET);
+        check(registry, &ROLLOUT_VALIDATE);
+        check(registry, &ROLLOUT_START);
+        for method in [
+            &ROLLOUT_PAUSE,
+            &ROLLOUT_RESUME,
+            &ROLLOUT_ADVANCE,
+            &ROLLOUT_ROLLBACK,
+            &ROLLOUT_APPROVE,
+        ] {
+            check(registry, method);
+        }
+        check(registry, &ROLLOUT_SET_SHARE);
+        check(registry, &ROLLOUT_RELEASE);
+        check(registry, &ROLLOUT_HISTORY);
+        check(registry, &ROLLOUT_WHY);
+        check(registry, &MODELS_EXPLAIN);
+        check(registry, &CHAT_CREATE);
+        check(registry, &CHAT_SEND);
+        check(registry, &CHAT_DELETE);
+    }
+}
