@@ -237,6 +237,20 @@ export interface CostPerEmail {
   toolbarEstimatePerEmail: number;
 }
 
+export interface Create {
+  /** For people and the log: letters, digits, `-`, `_` and `.`. */
+  name: string;
+  /** Models of the catalog, and `task/NAME`; null is everything. */
+  models?: string[] | undefined;
+  /**
+   * How much it may have; all it asks for where nothing is said.
+   * @default {"requestsPerMinute":null,"tokensPerDay":null,"dollarsPerDay":null}
+   */
+  limits?: LimitsInput | undefined;
+  /** How long it holds; until it is revoked where nothing is said. */
+  ttlSeconds?: number | undefined;
+}
+
 /** A conversation to begin. */
 export interface CreateConversation {
   /** Up to 255 characters. */
@@ -644,6 +658,28 @@ export interface Kept {
   success: boolean;
 }
 
+/** A key. */
+export interface KeyInfo {
+  /** Its name. */
+  name: string;
+  /** The part of it that is no secret. */
+  id: string;
+  /** What it may ask for: models, and `task/NAME`; null is everything. */
+  models: string[] | null;
+  /** How much it may have. */
+  limits: Limits;
+  /** When it was made, or last given another secret. */
+  createdAt: Date;
+  /** When it runs out, if it does. */
+  expiresAt: Date | null;
+  /** When it was revoked, if it was. */
+  revokedAt: Date | null;
+  /** Whether it opens the gateway now. */
+  holds: boolean;
+  /** What it has spent today. */
+  today: Spent;
+}
+
 export interface Kill {
   /** Whether the switch is on. */
   on: boolean;
@@ -697,6 +733,33 @@ export type Level =
   /** Take it back. */
   | "rollback";
 
+export interface Limit {
+  /** Its name. */
+  name: string;
+  /** How much it may have from now on. */
+  limits: LimitsInput;
+}
+
+/** What a key may have; everything where nothing is said. A day is one of UTC. */
+export interface Limits {
+  /** Requests a minute; so many may also come at once. */
+  requestsPerMinute: number | null;
+  /** Tokens a day, read and written. */
+  tokensPerDay: number | null;
+  /** US dollars a day. */
+  dollarsPerDay: number | null;
+}
+
+/** What a key may have; everything where nothing is said. A day is one of UTC. */
+export interface LimitsInput {
+  /** Requests a minute; so many may also come at once. */
+  requestsPerMinute?: number | undefined;
+  /** Tokens a day, read and written. */
+  tokensPerDay?: number | undefined;
+  /** US dollars a day. */
+  dollarsPerDay?: number | undefined;
+}
+
 export interface ListRollouts {
   /**
    * Those that have ended, too.
@@ -709,6 +772,14 @@ export interface ListRollouts {
 export interface LoggedOut {
   /** Always `true`. */
   success: boolean;
+}
+
+/** A secret, told once. */
+export interface Made {
+  /** The key's name. */
+  name: string;
+  /** What programs send. */
+  key: string;
 }
 
 /** A user as the front end knows it. */
@@ -870,6 +941,11 @@ export interface MoveShare {
   reason: string;
   /** 0 to 100; decimals are allowed. */
   percent: Percent;
+}
+
+export interface Named {
+  /** Its name. */
+  name: string;
 }
 
 /** Why a message got no answer, for programs. */
@@ -1245,6 +1321,13 @@ export interface RolloutStatus {
   variants: Variants;
 }
 
+export interface Rotate {
+  /** Its name. */
+  name: string;
+  /** How long the old secret still holds; a day where nothing is said. */
+  overlapSeconds?: number | undefined;
+}
+
 /** Whether users fall on the arms as the share says. */
 export interface SampleRatio {
   /** The evidence that they do not. */
@@ -1294,6 +1377,14 @@ export type Signal =
   | "no-answers"
   /** Outcomes that are not counted as errors come on it alone. */
   | "uncounted";
+
+/** What a key has spent since midnight, UTC, and what its calls under way have set aside. */
+export interface Spent {
+  /** Tokens, read and written. */
+  tokens: number;
+  /** US dollars. */
+  dollars: number;
+}
 
 /** One step of a plan. */
 export interface Stage {
@@ -1998,6 +2089,66 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database cannot store this, and what gives users the candidate is stored first.
      */
     setShare: Mutation<SetShare, FlagsState>;
+  }>;
+  keys: RouterOf<{
+    /**
+     * Makes a key. Its secret is told this once.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws CONFLICT: The name is taken, by a key that may have ended.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    create: Mutation<Create, Made>;
+    /**
+     * Gives a key other limits; one that is left out is lifted. They count within a second.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws NOT_FOUND: No key that holds has this name.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    limit: Mutation<Limit, null>;
+    /**
+     * All keys, the oldest first, with what each has spent today. Their secrets are known to nobody.
+     *
+     * Needs the role admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    list: Query<void, KeyInfo[]>;
+    /**
+     * Ends a key, within a second. Streams that are open go on.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws NOT_FOUND: No key that holds has this name.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    revoke: Mutation<Named, null>;
+    /**
+     * Gives a key another secret, which is told this once. The old one holds a while longer.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws NOT_FOUND: No key that holds has this name.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    rotate: Mutation<Rotate, Made>;
   }>;
   models: RouterOf<{
     /**

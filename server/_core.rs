@@ -1,6 +1,7 @@
 //! The words of the program: what every other part may use, and which uses none of them.
 
 pub mod actor;
+pub mod amount;
 pub mod assignment;
 pub mod auth;
 pub mod blank;

@@ -18,20 +18,15 @@ pub use self::sessions::{
 use self::{filling::Filling, introduction::destinations, prometheus::Gauges};
 use crate::{
     _core::{
-        auth::{Authenticator, api_key::ApiKeys},
-        call_limits::CallLimits,
-        feature_flags::FeatureFlags,
-        http_client,
-        procedure::Runner,
-        registry::Registry,
-        site::Site,
-        tasks::Tasks,
+        auth::Authenticator, call_limits::CallLimits, feature_flags::FeatureFlags, http_client,
+        procedure::Runner, registry::Registry, site::Site, tasks::Tasks,
     },
     ai_metrics::AiMetrics,
     alerting::Dispatcher,
     chat::{self, Chat},
     config::Config,
     gateway::{self, Gateway},
+    keys::{ApiKeys, Spending},
     live_flags::LiveFlags,
     model_router::{Clients, ModelRouter, catalog::Catalog},
     providers::{
@@ -82,8 +77,9 @@ pub struct App {
     pub live: Arc<LiveFlags>,
     authenticator: Arc<Authenticator>,
     /// Who stores what calls leave behind, and so outlives all calls: the rollouts' controller, the
-    /// kill switch with the live share, and ends of sessions.
+    /// kill switch with the live share, ends of sessions, and what keys spend.
     recording: Tasks,
+    spending: Arc<Spending>,
     dispatcher: Dispatcher,
     router: axum::Router,
     bounds: Bounds,
@@ -221,6 +217,7 @@ impl App {
                 live: live.clone(),
                 metrics: metrics.clone(),
                 models: models.clone(),
+                keys: store.clone(),
                 chat,
                 controller: controller.clone(),
             }),
@@ -256,11 +253,13 @@ impl App {
             tasks: tasks.clone(),
             bounds: bounds.clone(),
         }));
+        let spending = Spending::new(store.clone(), tasks.clone());
         let gateway = gateway::routes(Gateway {
             models,
             gate: gate.clone(),
             bounds: bounds.clone(),
             keys: ApiKeys::new(store.clone()),
+            spending: spending.clone(),
             limits,
         });
         let documents = schema::Documents::new(
@@ -313,6 +312,7 @@ impl App {
             authenticator,
             tasks,
             recording: Tasks::default(),
+            spending,
             dispatcher,
             router,
             bounds,
@@ -326,6 +326,7 @@ impl App {
         recording.spawn(self.controller.clone().run(recording.stopping()));
         recording.spawn(self.live.clone().run(recording.stopping()));
         recording.spawn(self.authenticator.pay_owed(recording.stopping()));
+        recording.spawn(self.spending.clone().run(recording.stopping()));
         self.tasks.spawn(upkeep::keep_small(
             self.storage.clone(),
             self.config.database.event_retention,

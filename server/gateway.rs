@@ -6,6 +6,7 @@
 //! router's business. What nobody here understands is passed on as it was written, both ways.
 
 mod answer;
+mod bill;
 mod caller;
 mod chat;
 mod chunks;
@@ -38,10 +39,8 @@ use self::{
     refusal::{Dialect, Refusal},
 };
 use crate::{
-    _core::{
-        auth::api_key::ApiKeys, call_limits::CallLimits, call_log, context::Context,
-        errors::RpcError,
-    },
+    _core::{call_limits::CallLimits, call_log, context::Context},
+    keys::{ApiKeys, Spending},
     model_router::ModelRouter,
     providers::RawObject,
     transport::{
@@ -60,8 +59,15 @@ pub struct Gateway {
     pub bounds: Bounds,
     /// What programs call with.
     pub keys: ApiKeys,
+    /// What they may spend.
+    pub spending: Arc<Spending>,
     /// How many calls and streams run at once.
     pub limits: CallLimits,
+}
+
+/// Tells the installed recorder what the metrics are.
+pub fn describe() {
+    bill::describe();
 }
 
 type Shared = State<Arc<Gateway>>;
@@ -161,7 +167,7 @@ impl Gateway {
             .call(headers.as_ref().ok(), &context, &parts.headers)
             .await;
         let call = call.map_err(refuse)?;
-        let line = Line::start(endpoint, &context, call.key());
+        let line = Line::start(endpoint, &context, call.program().map(|key| &*key.name));
         Ok(Admitted {
             context,
             call,
@@ -184,7 +190,7 @@ impl Gateway {
             Ok(None) => Err(Refusal::unauthorized()),
             Err(error) => {
                 tracing::error!(cause = format!("{error:#}"), "keys cannot be looked up");
-                Err(RpcError::overloaded().into())
+                Err(Refusal::overloaded())
             }
         }
     }

@@ -10,6 +10,7 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod gateway;
+pub mod keys;
 pub mod live_flags;
 pub mod model_router;
 pub mod providers;

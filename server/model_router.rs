@@ -255,8 +255,9 @@ impl ModelRouter {
         while let Some(mut step) = walk.next().await? {
             match step.api.complete(&walk.call.request, step.deadline).await {
                 Ok(completion) => {
-                    if let Some(usage) = &completion.usage {
-                        step.attempt.used(usage);
+                    match &completion.usage {
+                        Some(usage) => step.attempt.used(usage),
+                        None => step.attempt.wrote(&completion.raw),
                     }
                     walk.answered();
                     step.attempt.succeed(completion.is_refusal);

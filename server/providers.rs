@@ -4,6 +4,7 @@
 //! goes through [`request`], a reply through [`reply`], and every way to fail ends in a [`fault`].
 
 mod connection;
+pub mod estimate;
 pub mod fault;
 pub(crate) mod fields;
 mod joined;

@@ -4,6 +4,7 @@ pub mod ai_metrics_router;
 pub mod auth_router;
 pub mod chat_router;
 pub mod feature_flags_router;
+pub mod keys_router;
 pub(crate) mod methods;
 pub mod models_router;
 pub mod rollout_router;
@@ -16,6 +17,7 @@ use crate::{
     ai_metrics::AiMetrics,
     chat::Chat,
     config::Config,
+    keys::ApiKeyStore,
     live_flags::LiveFlags,
     model_router::ModelRouter,
     rollout::controller::Controller,
@@ -33,6 +35,8 @@ pub struct Parts<'a> {
     pub metrics: Arc<AiMetrics>,
     /// The catalog, and who gets what.
     pub models: Arc<ModelRouter>,
+    /// Keys of programs.
+    pub keys: Arc<dyn ApiKeyStore>,
     /// Conversations.
     pub chat: Arc<Chat>,
     /// The rollouts.
@@ -75,6 +79,13 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             let tasks = it.models.catalog().tasks.iter();
             let tasks = tasks.map(|task| task.name.clone());
             feature_flags_router::State::new(it.live.clone(), it.flags.clone(), tasks)
+        }),
+    );
+    keys_router::register(
+        registry,
+        parts.map(|it| keys_router::State {
+            keys: it.keys.clone(),
+            models: it.models.clone(),
         }),
     );
     models_router::register(registry, parts.map(|it| it.models.clone()));

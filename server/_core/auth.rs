@@ -11,7 +11,6 @@
 //! caller is [`Caller::Unknown`], whose calls answer 503, but for the few that an administrator needs
 //! just then. Whoever was known as signed out stays out.
 
-pub mod api_key;
 pub mod cookie;
 mod credentials;
 pub mod login_link;

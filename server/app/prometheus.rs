@@ -10,6 +10,7 @@ use crate::{
     _core::{call_series, feature_flags::FeatureFlags, site::ProxyHeader},
     ai_metrics,
     config::Config,
+    gateway,
     recording::Log,
     transport::{bounds::Bounds, metrics::Readers},
 };
@@ -25,6 +26,7 @@ pub(super) fn install() {
     if metrics::set_global_recorder(&*RECORDER).is_ok() {
         ai_metrics::exposition::describe();
         call_series::describe();
+        gateway::describe();
         describe();
     }
 }

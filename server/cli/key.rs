@@ -9,8 +9,8 @@ use secrecy::ExposeSecret;
 
 use super::table::Table;
 use crate::{
-    _core::auth::api_key::{ApiKey, ApiKeyStore, Secret},
     config::Config,
+    keys::{ApiKey, ApiKeyStore, DOLLARS, Limits, MAX_TOKENS, Secret, is_name},
     storage::Storage,
 };
 
@@ -34,6 +34,16 @@ enum Command {
         /// How long it holds, such as `90d`; without it, until it is revoked.
         #[arg(long, value_parser = humantime::parse_duration)]
         ttl: Option<Duration>,
+        #[command(flatten)]
+        limits: LimitFlags,
+    },
+    /// Gives a key the limits that are named, and takes all others from it.
+    Limit {
+        /// Its name.
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        limits: LimitFlags,
     },
     /// Lists the keys; their secrets are known to nobody.
     List,
@@ -54,12 +64,45 @@ enum Command {
     },
 }
 
-fn name(text: &str) -> Result<String, String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if (1..=64).contains(&text.len()) && text.chars().all(is_plain) {
-        return Ok(text.to_owned());
+#[derive(Debug, Args)]
+struct LimitFlags {
+    /// Requests that it may send a minute.
+    #[arg(long, value_name = "REQUESTS", value_parser = clap::value_parser!(u32).range(1..))]
+    per_minute: Option<u32>,
+    /// Tokens that it may use a day (UTC), read and written.
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(1..=MAX_TOKENS))]
+    tokens_per_day: Option<u64>,
+    /// US dollars that it may spend a day (UTC).
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    usd_per_day: Option<f64>,
+}
+
+impl LimitFlags {
+    fn limits(&self) -> Limits {
+        Limits {
+            requests_per_minute: self.per_minute,
+            tokens_per_day: self.tokens_per_day,
+            dollars_per_day: self.usd_per_day,
+        }
     }
-    Err("expected 1 to 64 letters, digits, `-`, `_` or `.`".to_owned())
+}
+
+fn dollars(text: &str) -> Result<f64, String> {
+    let dollars = text.parse().ok().filter(|it| DOLLARS.contains(it));
+    dollars.ok_or_else(|| {
+        format!(
+            "expected US dollars, from {} to {}",
+            DOLLARS.start(),
+            DOLLARS.end()
+        )
+    })
+}
+
+fn name(text: &str) -> Result<String, String> {
+    match is_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err("expected 1 to 64 letters, digits, `-`, `_` or `.`".to_owned()),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command starts now")]
@@ -76,12 +119,18 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
 
 async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow::Result<String> {
     match command {
-        Command::Create { name, models, ttl } => {
+        Command::Create {
+            name,
+            models,
+            ttl,
+            limits,
+        } => {
             let secret = Secret::new();
             let key = ApiKey {
                 id: secret.id.clone(),
                 name: name.clone(),
                 models: (!models.is_empty()).then_some(models),
+                limits: limits.limits(),
                 created_at: now,
                 expires_at: ttl.map(|ttl| after(now, ttl)).transpose()?,
                 revoked_at: None,
@@ -96,18 +145,41 @@ async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow:
                 "the key `{name}`; it is shown this once:\n{shown}\n"
             ))
         }
+        Command::Limit { name, limits } => {
+            let limits = limits.limits();
+            let is_limited = keys.limit_key(&name, &limits).await?;
+            anyhow::ensure!(
+                is_limited,
+                "there is no key `{name}` that holds; `key list` shows all"
+            );
+            Ok(format!("the key `{name}` may have {}\n", words(&limits)))
+        }
         Command::List => {
-            let mut table = Table::new(&["name", "id", "made", "until", "may ask for"]);
+            let columns = [
+                "name",
+                "id",
+                "made",
+                "until",
+                "may ask for",
+                "may have",
+                "spent today",
+            ];
+            let mut table = Table::new(&columns);
+            let spent = keys.spent_by_all(now.date_naive()).await?;
             for key in keys.keys().await? {
                 let until = match (key.revoked_at, key.expires_at) {
                     (Some(time), _) => format!("revoked {}", at(time)),
                     (None, Some(time)) => at(time),
                     (None, None) => "it is revoked".to_owned(),
                 };
+                let spent = spent.get(&key.name).copied().unwrap_or_default();
+                let limits = words(&key.limits);
                 let models = key
                     .models
                     .map_or_else(|| "everything".to_owned(), |it| it.join(", "));
-                table.row([key.name, key.id, at(key.created_at), until, models]);
+                let made = at(key.created_at);
+                let spent = format!("{} tokens, ${:.4}", spent.tokens, spent.cost.dollars());
+                table.row([key.name, key.id, made, until, models, limits, spent]);
             }
             Ok(table.to_string())
         }
@@ -132,6 +204,19 @@ async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow:
                 "the key `{name}`; the old secret holds until {end}; the new one:\n{shown}\n"
             ))
         }
+    }
+}
+
+fn words(limits: &Limits) -> String {
+    let rate = limits
+        .requests_per_minute
+        .map(|it| format!("{it} a minute"));
+    let tokens = limits.tokens_per_day.map(|it| format!("{it} tokens a day"));
+    let dollars = limits.dollars_per_day.map(|it| format!("${it} a day"));
+    let all: Vec<_> = [rate, tokens, dollars].into_iter().flatten().collect();
+    match all.is_empty() {
+        true => "all it asks for".to_owned(),
+        false => all.join(", "),
     }
 }
 

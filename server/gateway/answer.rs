@@ -10,12 +10,13 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Admitted, Gateway,
+    bill::Bill,
     endpoint::Line,
     refusal::{Dialect, Refusal},
 };
 use crate::{
     _core::call_limits::Place,
-    model_router::{AnswerStream, Call, Route, Trail, Tried},
+    model_router::{AnswerStream, Call, Route, Tried},
     providers::ChatRequest,
 };
 
@@ -74,22 +75,29 @@ pub(super) async fn of<W: Writer>(
     } else {
         gateway.limits.call(context).await?
     };
+    let mut request = asked.request;
+    let bill = match &mut request.given {
+        Some(body) => Bill::of_answer(gateway, admitted, route, body).await?,
+        None => return Err(Refusal::unreadable()),
+    };
     let now = Instant::now();
-    let trail = Trail::default();
+    let trail = bill.trail().clone();
     let call = Call {
         request_id: context.request_id.clone(),
-        request: asked.request,
+        request,
         deadline: now + admitted.call.patience,
         stream_deadline: Some(now + STREAM_MAX),
         trail: trail.clone(),
     };
     let refuse = |error| Refusal::of_route(&error, &trail.attempts()).on(route);
+    let mut told = HeaderMap::new();
+    bill.tell(&mut told);
     let (media_type, body, attempts) = if asked.streams {
         let answer = gateway.models.stream(route, call).await.map_err(refuse)?;
         let attempts = trail.attempts();
         let under_way = UnderWay {
             answer,
-            trail,
+            bill,
             writer: asked.writer,
             request_id: context.request_id.clone(),
             line: std::mem::take(&mut admitted.line),
@@ -103,6 +111,7 @@ pub(super) async fn of<W: Writer>(
         ("application/json", Body::from(text), trail.attempts())
     };
     let mut response = Response::new(body);
+    *response.headers_mut() = told;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     if asked.streams {
@@ -116,8 +125,9 @@ pub(super) async fn of<W: Writer>(
 
 /// A streamed answer on its way to its caller.
 struct UnderWay<W> {
+    // Before the bill, which is settled when the last attempt is over.
     answer: AnswerStream,
-    trail: Trail,
+    bill: Bill,
     writer: W,
     request_id: Arc<str>,
     line: Line,
@@ -143,13 +153,18 @@ impl<W: Writer> UnderWay<W> {
                 };
                 match delta {
                     Ok(delta) => {
+                        if let Err(refusal) = self.bill.count(&delta).await {
+                            self.line.finish(refusal.code());
+                            yield Ok(self.writer.fail(&refusal, &self.request_id).into());
+                            return;
+                        }
                         let events = self.writer.push(delta.raw);
                         if !events.is_empty() {
                             yield Ok(events.into());
                         }
                     }
                     Err(error) => {
-                        let refusal = Refusal::of_route(&error, &self.trail.attempts());
+                        let refusal = Refusal::of_route(&error, &self.bill.trail().attempts());
                         self.line.finish(refusal.code());
                         yield Ok(self.writer.fail(&refusal, &self.request_id).into());
                         return;

@@ -12,10 +12,10 @@ use super::refusal::Refusal;
 use crate::{
     _core::{
         assignment::Subject,
-        auth::api_key::{ApiKey, ApiKeys},
         caller::{Caller, Role},
         context::Context,
     },
+    keys::{ApiKey, ApiKeys},
     providers::RawObject,
 };
 
@@ -133,11 +133,11 @@ impl Call {
         })
     }
 
-    /// The name of the key, for the log.
-    pub(super) fn key(&self) -> Option<&str> {
+    /// The key of a program.
+    pub(super) fn program(&self) -> Option<&Arc<ApiKey>> {
         match &self.who {
             Who::User { .. } => None,
-            Who::Program(key) => Some(&key.name),
+            Who::Program(key) => Some(key),
         }
     }
 

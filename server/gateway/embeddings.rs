@@ -14,12 +14,13 @@ use tokio::time::Instant;
 
 use super::{
     Admitted, Gateway, Shared, answer,
+    bill::Bill,
     endpoint::Endpoint,
     refusal::{Dialect, Refusal},
     target,
 };
 use crate::{
-    model_router::{Call, Trail},
+    model_router::Call,
     providers::{
         ChatRequest, RawObject,
         fields::{each, fields, text},
@@ -42,7 +43,8 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let context = &admitted.context;
     let _place = gateway.limits.call(context).await?;
     let wanted = Encoding::wanted(&body);
-    let trail = Trail::default();
+    let bill = Bill::of_vectors(gateway, admitted, &route, &body).await?;
+    let trail = bill.trail().clone();
     let call = Call {
         request_id: context.request_id.clone(),
         request: ChatRequest::passing_on(body),
@@ -56,6 +58,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let json = mended(&raw, wanted).unwrap_or(raw);
     let mut response = answer::json(json);
     answer::tell(response.headers_mut(), &trail.attempts(), &route);
+    bill.tell(response.headers_mut());
     Ok(response)
 }
 

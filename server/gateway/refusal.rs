@@ -3,12 +3,17 @@
 use std::{borrow::Cow, time::Duration};
 
 use axum::{body::Body, response::Response};
+use chrono::{DateTime, SecondsFormat, Utc};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::{answer, target, told::Told};
+use super::{answer, bill, target, told::Told};
 use crate::{
-    _core::errors::{ErrorCode, RpcError},
+    _core::{
+        errors::{ErrorCode, RpcError},
+        units::counted,
+    },
+    keys::{Left, OverBudget, TooFast},
     model_router::{Route, RouteError, Tried},
     providers::fault::Cause,
 };
@@ -42,17 +47,28 @@ impl Dialect {
     }
 }
 
+/// A limit of a key that a request has met.
+#[derive(Debug)]
+enum KeyLimit {
+    /// Its rate, of which this is left.
+    Rate(Left),
+    /// Its budget, which opens again then.
+    Budget(DateTime<Utc>),
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     code: Option<&'static str>,
     param: Option<&'static str>,
-    message: Cow<'static, str>,
+    message: Box<str>,
     may_retry: bool,
     retry_after: Option<Duration>,
     /// Tokens that the model takes, where the prompt is longer.
     context: Option<u32>,
+    /// The limit of the caller's key, where that is why.
+    limit: Option<Box<KeyLimit>>,
     attempts: Vec<Tried>,
     route: Option<Box<Route>>,
 }
@@ -67,10 +83,11 @@ impl Refusal {
             status,
             code,
             param: None,
-            message: message.into(),
+            message: message.into().into(),
             may_retry: status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
             retry_after: None,
             context: None,
+            limit: None,
             attempts: Vec::new(),
             route: None,
         }
@@ -121,6 +138,63 @@ impl Refusal {
         Self {
             message: "`Authorization` and `x-api-key` name different keys.".into(),
             ..Self::unauthorized()
+        }
+    }
+
+    /// What is needed to answer cannot be reached just now.
+    pub(super) fn overloaded() -> Self {
+        RpcError::overloaded().into()
+    }
+
+    /// A key that asks more often than it may.
+    pub(super) fn too_fast(key: &str, too_fast: TooFast) -> Self {
+        let TooFast { left, after } = too_fast;
+        let requests = counted(left.limit, "request");
+        let message = format!("Key `{key}`: it may send {requests} a minute.");
+        Self {
+            retry_after: Some(after),
+            limit: Some(Box::new(KeyLimit::Rate(left))),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                Some("rate_limit_exceeded"),
+                message,
+            )
+        }
+    }
+
+    /// A key whose budget does not allow the request.
+    pub(super) fn over_budget(key: &str, over: &OverBudget, now: DateTime<Utc>) -> Self {
+        let OverBudget {
+            limits,
+            spent,
+            needed,
+            opens_at,
+        } = over;
+        let left = over.left();
+        let what = match (limits.dollars_per_day, limits.tokens_per_day) {
+            (Some(budget), tokens) if tokens.is_none() || left.tokens >= needed.tokens => format!(
+                "the budget of {budget:.2} USD a day is used up ({:.4} spent, {:.4} needed)",
+                spent.cost.dollars(),
+                needed.cost.dollars(),
+            ),
+            (_, budget) => format!(
+                "the budget of {} tokens a day is used up ({} spent, {} needed)",
+                budget.unwrap_or_default(),
+                spent.tokens,
+                needed.tokens,
+            ),
+        };
+        let opens = opens_at.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let message = format!("Key `{key}`: {what}. It opens again at {opens}.");
+        Self {
+            may_retry: false,
+            retry_after: (*opens_at - now).to_std().ok(),
+            limit: Some(Box::new(KeyLimit::Budget(*opens_at))),
+            ..Self::new(
+                StatusCode::PAYMENT_REQUIRED,
+                Some("budget_exceeded"),
+                message,
+            )
         }
     }
 
@@ -192,6 +266,13 @@ impl Refusal {
         }
     }
 
+    fn opens_at(&self) -> Option<DateTime<Utc>> {
+        match self.limit.as_deref() {
+            Some(KeyLimit::Budget(opens_at)) => Some(*opens_at),
+            _ => None,
+        }
+    }
+
     /// What the log calls it.
     pub(super) fn code(&self) -> Option<&'static str> {
         self.code.or(Some("bad_request"))
@@ -203,12 +284,14 @@ impl Refusal {
         let mut codes = ErrorCode::ALL.iter();
         let code = codes.find(|code| code.http_status() == status);
         let code = code.copied().unwrap_or(ErrorCode::BadRequest);
-        RpcError::new(code, self.message.clone())
+        RpcError::new(code, self.message.to_string())
     }
 
-    /// Anthropic's status for it.
+    /// The status for it in the caller's API.
     fn status_in(&self, dialect: Dialect) -> StatusCode {
         match (dialect, self.code) {
+            // Codex repeats a 402, and stops at this.
+            (Dialect::Responses, Some("budget_exceeded")) => StatusCode::TOO_MANY_REQUESTS,
             (Dialect::Messages, Some("overloaded")) => {
                 StatusCode::from_u16(529).unwrap_or(self.status)
             }
@@ -244,16 +327,22 @@ impl Refusal {
         }
         let code = match (dialect, self.code) {
             (Dialect::Responses, Some("overloaded")) => Some("server_is_overloaded"),
+            (Dialect::Responses, Some("budget_exceeded")) => Some("insufficient_quota"),
             (_, code) => code,
         };
         let kind = match status {
+            429 if self.opens_at().is_some() => "usage_limit_reached",
+            402 => "insufficient_quota",
             429 => "rate_limit_error",
             401 => "authentication_error",
             400..=499 => "invalid_request_error",
             _ => "server_error",
         };
-        json!({"error": {"message": message, "type": kind, "param": param, "code": code}})
-            .to_string()
+        let mut error = json!({"message": message, "type": kind, "param": param, "code": code});
+        if let (Some(opens_at), Dialect::Responses) = (self.opens_at(), dialect) {
+            error["resets_at"] = opens_at.timestamp().into();
+        }
+        json!({ "error": error }).to_string()
     }
 
     pub(super) fn into_response(self, dialect: Dialect, request_id: &str) -> Response {
@@ -272,6 +361,9 @@ impl Refusal {
             headers.insert(RETRY_AFTER_MS, HeaderValue::from(ms));
         }
         answer::name(headers, dialect, request_id);
+        if let Some(KeyLimit::Rate(left)) = self.limit.as_deref() {
+            bill::tell_rate(headers, left);
+        }
         if let Some(route) = &self.route {
             answer::tell(headers, &self.attempts, route);
         }

@@ -8,10 +8,11 @@ use std::{sync::Arc, time::Duration};
 use chrono::Utc;
 use tokio::time::Instant;
 
-use super::{Call, Recorder, Route, catalog::Model};
+use super::{Call, Recorder, Route, Trail, catalog::Model};
 use crate::{
+    _core::amount::Amount,
     providers::{
-        Usage,
+        Usage, estimate,
         fault::{Cause, Elsewhere, Fault, FaultKind},
     },
     recording::{Attempted, Event, Outcome},
@@ -25,6 +26,11 @@ pub(super) struct Attempt {
     /// By which the metrics know it while it runs.
     number: Option<u64>,
     event: Option<Event>,
+    trail: Trail,
+    /// What the provider told of what it took.
+    told: Option<Usage>,
+    /// About how many tokens have come.
+    written: u32,
     is_closed: bool,
 }
 
@@ -55,6 +61,9 @@ impl Attempt {
             started,
             number: metrics.begin(&event, started),
             event: Some(event),
+            trail: call.trail.clone(),
+            told: None,
+            written: 0,
             is_closed: false,
         }
     }
@@ -74,6 +83,29 @@ impl Attempt {
             event.completion_tokens = usage.completion_tokens;
             event.cost = self.model.prices.cost(usage);
         }
+        self.told = Some(*usage);
+    }
+
+    /// The model wrote this.
+    pub(super) fn wrote(&mut self, text: &str) {
+        let tokens = u32::try_from(estimate::tokens_of(text)).unwrap_or(u32::MAX);
+        self.written = self.written.saturating_add(tokens);
+    }
+
+    /// What it took: by the provider's word, else about. A fault without an answer takes nothing.
+    fn amount(&self, outcome: Outcome) -> Amount {
+        let usage = match (self.told, outcome) {
+            (Some(told), _) => told,
+            (None, Outcome::Fault(_)) if self.written == 0 => Usage::default(),
+            (None, _) => Usage {
+                prompt_tokens: u32::try_from(self.trail.prompt_tokens()).unwrap_or(u32::MAX),
+                completion_tokens: self.written,
+                cost: None,
+            },
+        };
+        let tokens = i64::from(usage.prompt_tokens) + i64::from(usage.completion_tokens);
+        let cost = self.model.prices.cost(&usage);
+        Amount { tokens, cost }
     }
 
     /// The model that is asked.
@@ -130,6 +162,7 @@ impl Attempt {
         reason = "an attempt is an edge: it ends when the network says so"
     )]
     fn close(&mut self, outcome: Outcome) {
+        self.trail.use_up(self.amount(outcome));
         let Some(event) = &mut self.event else {
             return;
         };

@@ -229,6 +229,14 @@ impl Catalog {
         self.tasks.iter().find(|task| &*task.name == name)
     }
 
+    /// Whether a name is one of its models, or `task/` and one of its tasks.
+    pub fn offers(&self, name: &str) -> bool {
+        match name.strip_prefix("task/") {
+            Some(task) => self.task(task).is_some(),
+            None => self.model(name).is_some(),
+        }
+    }
+
     /// Models that cost nothing.
     pub fn free_models(&self) -> impl Iterator<Item = &Arc<Model>> {
         self.models.iter().filter(|model| model.tier == Tier::Free)

@@ -67,6 +67,11 @@ pub(super) fn recorded(
                     if let Some(usage) = &delta.usage {
                         attempt.used(usage);
                     }
+                    attempt.wrote(&delta.content);
+                    attempt.wrote(&delta.reasoning);
+                    if let Some(calls) = &delta.tool_calls {
+                        attempt.wrote(&calls.to_string());
+                    }
                     is_refusal |= delta.is_refusal;
                     yield Ok(delta);
                 }

@@ -1,11 +1,16 @@
 //! Keys of applications, by the hashes of their secrets.
 
+use std::collections::HashMap;
+
 use anyhow::Context;
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use super::{Storage, time};
-use crate::_core::auth::api_key::{ApiKey, ApiKeyStore, Secret};
+use crate::{
+    _core::{amount::Amount, units::Microdollars},
+    keys::{ApiKey, ApiKeyStore, Limits, Secret},
+};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -13,21 +18,26 @@ struct Row {
     name: String,
     hash: String,
     models: Option<String>,
+    limits: Option<String>,
     created_ms: i64,
     expires_ms: Option<i64>,
     revoked_ms: Option<i64>,
     previous_hash: Option<String>,
 }
 
-const COLUMNS: &str = "SELECT id, name, hash, models, created_ms, expires_ms, revoked_ms, previous_hash FROM api_keys";
+const COLUMNS: &str = "SELECT id, name, hash, models, limits, created_ms, expires_ms, revoked_ms, previous_hash FROM api_keys";
 
 impl Row {
     fn key(&self) -> anyhow::Result<ApiKey> {
         let models = self.models.as_deref().map(serde_json::from_str).transpose();
+        let limits = self.limits.as_deref().map(serde_json::from_str).transpose();
+        let limits: Option<Limits> =
+            limits.with_context(|| format!("key `{}` has damaged limits", self.name))?;
         Ok(ApiKey {
             id: self.id.clone(),
             name: self.name.clone(),
             models: models.with_context(|| format!("key `{}` has damaged models", self.name))?,
+            limits: limits.unwrap_or_default(),
             created_at: time(self.created_ms),
             expires_at: self.expires_ms.map(time),
             revoked_at: self.revoked_ms.map(time),
@@ -39,9 +49,10 @@ impl Row {
 impl ApiKeyStore for Storage {
     async fn add_key(&self, key: &ApiKey, hash: &str) -> anyhow::Result<bool> {
         let models = key.models.as_ref().map(serde_json::to_string).transpose()?;
+        let limits = serde_json::to_string(&key.limits)?;
         let added = changed!(self.db.write(), pool => sqlx::query(
-            "INSERT INTO api_keys (id, name, hash, models, created_ms, expires_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (name) DO NOTHING",
+            "INSERT INTO api_keys (id, name, hash, models, created_ms, expires_ms, limits) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING",
         )
         .bind(&key.id)
         .bind(&key.name)
@@ -49,6 +60,7 @@ impl ApiKeyStore for Storage {
         .bind(models)
         .bind(key.created_at.timestamp_millis())
         .bind(key.expires_at.map(|end| end.timestamp_millis()))
+        .bind(limits)
         .execute(pool))
         .context("cannot add a key")?;
         Ok(added > 0)
@@ -119,5 +131,104 @@ impl ApiKeyStore for Storage {
         .execute(pool))
         .context("cannot replace a key")?;
         Ok(replaced > 0)
+    }
+
+    async fn limit_key(&self, name: &str, limits: &Limits) -> anyhow::Result<bool> {
+        let limits = serde_json::to_string(limits)?;
+        let limited = changed!(self.db.write(), pool => sqlx::query(
+            "UPDATE api_keys SET limits = $2 WHERE name = $1 AND revoked_ms IS NULL",
+        )
+        .bind(name)
+        .bind(limits)
+        .execute(pool))
+        .context("cannot limit a key")?;
+        Ok(limited > 0)
+    }
+
+    async fn grant(
+        &self,
+        name: &str,
+        day: NaiveDate,
+        amount: Amount,
+        budget: Amount,
+    ) -> anyhow::Result<bool> {
+        // The condition below is not asked of the first row of a day.
+        if amount.tokens > budget.tokens || amount.cost > budget.cost {
+            return Ok(false);
+        }
+        let granted = changed!(self.db.write(), pool => sqlx::query(
+            "INSERT INTO key_spending (key, day, tokens, cost_microdollars) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (day, key) DO UPDATE SET \
+             tokens = key_spending.tokens + excluded.tokens, \
+             cost_microdollars = key_spending.cost_microdollars + excluded.cost_microdollars \
+             WHERE key_spending.tokens + excluded.tokens <= $5 \
+             AND key_spending.cost_microdollars + excluded.cost_microdollars <= $6",
+        )
+        .bind(name)
+        .bind(day.to_string())
+        .bind(amount.tokens)
+        .bind(amount.cost.0)
+        .bind(budget.tokens)
+        .bind(budget.cost.0)
+        .execute(pool))
+        .context("cannot set aside what a key may spend")?;
+        Ok(granted > 0)
+    }
+
+    async fn count_spending(
+        &self,
+        name: &str,
+        day: NaiveDate,
+        amount: Amount,
+    ) -> anyhow::Result<()> {
+        changed!(self.db.write(), pool => sqlx::query(
+            "INSERT INTO key_spending (key, day, tokens, cost_microdollars) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (day, key) DO UPDATE SET \
+             tokens = key_spending.tokens + excluded.tokens, \
+             cost_microdollars = key_spending.cost_microdollars + excluded.cost_microdollars",
+        )
+        .bind(name)
+        .bind(day.to_string())
+        .bind(amount.tokens)
+        .bind(amount.cost.0)
+        .execute(pool))
+        .context("cannot count what a key has spent")?;
+        Ok(())
+    }
+
+    async fn spent(&self, name: &str, day: NaiveDate) -> anyhow::Result<Amount> {
+        let row: Option<(i64, i64)> = on!(self.db.read(), pool => sqlx::query_as(
+            "SELECT tokens, cost_microdollars FROM key_spending WHERE day = $1 AND key = $2",
+        )
+        .bind(day.to_string())
+        .bind(name)
+        .fetch_optional(pool)
+        .await)
+        .context("cannot read what a key has spent")?;
+        let (tokens, cost) = row.unwrap_or_default();
+        Ok(Amount {
+            tokens,
+            cost: Microdollars(cost),
+        })
+    }
+
+    async fn spent_by_all(&self, day: NaiveDate) -> anyhow::Result<HashMap<String, Amount>> {
+        let rows: Vec<(String, i64, i64)> = on!(self.db.read(), pool => sqlx::query_as(
+            "SELECT key, tokens, cost_microdollars FROM key_spending WHERE day = $1",
+        )
+        .bind(day.to_string())
+        .fetch_all(pool)
+        .await)
+        .context("cannot read what keys have spent")?;
+        let amount = |(key, tokens, cost)| {
+            (
+                key,
+                Amount {
+                    tokens,
+                    cost: Microdollars(cost),
+                },
+            )
+        };
+        Ok(rows.into_iter().map(amount).collect())
     }
 }

@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("_core", &[]),
     ("config", &["_core"]),
     ("alerting", &["_core", "config"]),
+    ("keys", &["_core"]),
     ("live_flags", &["_core", "alerting"]),
     ("providers", &["_core"]),
     ("recording", &["_core", "providers"]),
@@ -34,6 +35,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "ai_metrics",
             "alerting",
             "chat",
+            "keys",
             "live_flags",
             "providers",
             "recording",
@@ -47,6 +49,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "ai_metrics",
             "chat",
             "config",
+            "keys",
             "live_flags",
             "model_router",
             "rollout",
@@ -56,7 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("transport", &["_core", "config", "schema"]),
     (
         "gateway",
-        &["_core", "model_router", "providers", "transport"],
+        &["_core", "keys", "model_router", "providers", "transport"],
     ),
 ];
 

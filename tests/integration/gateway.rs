@@ -3,6 +3,8 @@
 mod faults;
 #[expect(clippy::disallowed_methods, reason = "keys are made and end now")]
 mod keys;
+#[expect(clippy::disallowed_methods, reason = "days begin now")]
+mod limits;
 mod messages;
 mod responses;
 mod sdk;

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use modelramp::_core::auth::api_key::{ApiKey, ApiKeyStore, Secret};
+use modelramp::keys::{ApiKey, ApiKeyStore, Limits, Secret};
 use secrecy::ExposeSecret;
 
 use super::*;
 
-fn key(name: &str, secret: &Secret, models: Option<&[&str]>) -> ApiKey {
+pub(super) fn key(name: &str, secret: &Secret, models: Option<&[&str]>) -> ApiKey {
     ApiKey {
         id: secret.id.clone(),
         name: name.to_owned(),
         models: models.map(|models| models.iter().map(|it| (*it).to_owned()).collect()),
+        limits: Limits::default(),
         created_at: Utc::now(),
         expires_at: None,
         revoked_at: None,

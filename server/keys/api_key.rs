@@ -1,9 +1,4 @@
-//! Keys of applications: what a program sends that calls for its users.
-//!
-//! A key is `mr_`, eight characters that find it, `_`, and 43 characters that nobody can guess (256 bits),
-//! with four more that are computed from the rest, so that a slip is told from a key without a look-up. It
-//! is shown once. The database keeps a hash of the whole, so nobody calls with what a copy of it holds; 256
-//! random bits need no slow one.
+//! Keys, where they are kept, and how they are found.
 
 use std::{
     collections::HashMap,
@@ -12,16 +7,11 @@ use std::{
 };
 
 use async_trait::async_trait;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use parking_lot::Mutex;
-use rand::{Rng, distr::Alphanumeric};
-use secrecy::SecretString;
-use sha2::{Digest, Sha256};
 
-const PREFIX: &str = "mr_";
-const ID: usize = 8;
-const SECRET: usize = 43;
-const CHECK: usize = 4;
+use super::{Limits, Secret, secret};
+use crate::_core::amount::Amount;
 
 /// What the database said of a key counts for so long: a revoked key ends within it.
 const FRESH: Duration = Duration::from_millis(500);
@@ -29,7 +19,7 @@ const FRESH: Duration = Duration::from_millis(500);
 const MAX_KNOWN: usize = 10_000;
 
 /// A key of the database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
     /// Finds it; no secret.
     pub id: String,
@@ -37,6 +27,8 @@ pub struct ApiKey {
     pub name: String,
     /// What it may ask for: names of models, and `task/NAME`; everything where it is `None`.
     pub models: Option<Vec<String>>,
+    /// How much it may have.
+    pub limits: Limits,
     /// When it was made, or last replaced.
     pub created_at: DateTime<Utc>,
     /// When it runs out, if it does.
@@ -58,54 +50,10 @@ impl ApiKey {
     }
 }
 
-/// A secret, in the forms that are kept and shown.
-pub struct Secret {
-    /// What finds it.
-    pub id: String,
-    /// What the database keeps.
-    pub hash: String,
-    /// The whole, to be shown once.
-    pub whole: SecretString,
-}
-
-impl Secret {
-    /// A new one.
-    pub fn new() -> Self {
-        let letters = |count| -> String {
-            let random = rand::rng().sample_iter(Alphanumeric);
-            random.take(count).map(char::from).collect()
-        };
-        let id = letters(ID);
-        let start = format!("{PREFIX}{id}_{}", letters(SECRET));
-        let whole = format!("{start}{}", check(&start));
-        Self {
-            id,
-            hash: hash(&whole),
-            whole: whole.into(),
-        }
-    }
-}
-
-impl Default for Secret {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-fn hash(whole: &str) -> String {
-    format!("{:x}", Sha256::digest(whole))
-}
-
-fn check(start: &str) -> String {
-    let hash = hash(start);
-    hash.get(..CHECK).unwrap_or_default().to_owned()
-}
-
-/// The part of a key that finds it; `None` for what nobody made.
-fn id_of(key: &str) -> Option<&str> {
-    let id = key.strip_prefix(PREFIX)?.get(..ID)?;
-    let (start, told) = key.split_at_checked(PREFIX.len() + ID + 1 + SECRET)?;
-    (told == check(start)).then_some(id)
+/// Whether a key can have this name: 1 to 64 letters, digits, `-`, `_` or `.`.
+pub fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=64).contains(&text.len()) && text.chars().all(is_plain)
 }
 
 /// Where keys are kept.
@@ -137,6 +85,33 @@ pub trait ApiKeyStore: Send + Sync {
         now: DateTime<Utc>,
         overlap: TimeDelta,
     ) -> anyhow::Result<bool>;
+
+    /// Gives the key of this name other limits; `false` where there is none that was not revoked.
+    async fn limit_key(&self, name: &str, limits: &Limits) -> anyhow::Result<bool>;
+
+    /// Counts an amount as spent by the key of this name on this day, unless that would be more than
+    /// `budget`; whether it was counted.
+    async fn grant(
+        &self,
+        name: &str,
+        day: NaiveDate,
+        amount: Amount,
+        budget: Amount,
+    ) -> anyhow::Result<bool>;
+
+    /// Counts an amount as spent, whatever the budget is; less than nothing is given back.
+    async fn count_spending(
+        &self,
+        name: &str,
+        day: NaiveDate,
+        amount: Amount,
+    ) -> anyhow::Result<()>;
+
+    /// What the key of this name has spent on this day, and what its calls under way have set aside.
+    async fn spent(&self, name: &str, day: NaiveDate) -> anyhow::Result<Amount>;
+
+    /// The same of all keys that have spent anything.
+    async fn spent_by_all(&self, day: NaiveDate) -> anyhow::Result<HashMap<String, Amount>>;
 }
 
 /// Finds keys, and remembers for a moment what the database said.
@@ -161,7 +136,7 @@ impl ApiKeys {
 
     /// Whether a text has the form of a key, so that it is no session token.
     pub fn is_key(text: &str) -> bool {
-        text.starts_with(PREFIX)
+        secret::is_key(text)
     }
 
     /// The key with this secret that holds now.
@@ -174,7 +149,7 @@ impl ApiKeys {
         secret: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Arc<ApiKey>>> {
-        let Some(id) = id_of(secret) else {
+        let Some(id) = secret::id_of(secret) else {
             return Ok(None);
         };
         let found = match self.remembered(id) {
@@ -187,7 +162,7 @@ impl ApiKeys {
             }
         };
         Ok(found
-            .filter(|(_, kept)| is_same(kept, &hash(secret)))
+            .filter(|(_, kept)| secret::is_same(kept, &secret::hash(secret)))
             .map(|(key, _)| key)
             .filter(|key| key.holds_at(now)))
     }
@@ -207,43 +182,5 @@ impl ApiKeys {
             let at = Instant::now();
             known.insert(id.to_owned(), Known { found, at });
         }
-    }
-}
-
-/// Whether two hashes are one, in a time that does not tell where they differ.
-fn is_same(one: &str, other: &str) -> bool {
-    let differences = one
-        .bytes()
-        .zip(other.bytes())
-        .fold(0, |all, (a, b)| all | (a ^ b));
-    one.len() == other.len() && differences == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use secrecy::ExposeSecret;
-
-    use super::*;
-
-    #[test]
-    fn a_slip_in_a_key_is_seen_without_a_look_up() {
-        let secret = Secret::new();
-        let whole = secret.whole.expose_secret();
-        assert_eq!(whole.len(), 59);
-        assert_eq!(id_of(whole), Some(secret.id.as_str()));
-        assert_eq!(secret.hash, hash(whole));
-        assert!(ApiKeys::is_key(whole) && !ApiKeys::is_key("eyJ0"));
-        let slip = format!("{}{}", &whole[..30], whole[30..].to_ascii_lowercase());
-        for wrong in [
-            slip.as_str(),
-            &whole[..58],
-            &format!("{whole}x"),
-            "mr_",
-            "mr_æøåæøåæø",
-            "",
-        ] {
-            assert!(wrong == whole || id_of(wrong).is_none(), "{wrong}");
-        }
-        assert!(is_same("ab", "ab") && !is_same("ab", "ac") && !is_same("ab", "abc"));
     }
 }

@@ -1,0 +1,263 @@
+//! What a request costs its key: counted at its rate, set aside before the call, settled after it.
+//!
+//! A user's own requests have no key, and so no bill.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::{Admitted, Gateway, refusal::Refusal};
+use crate::{
+    _core::{amount::Amount, units::Microdollars},
+    keys::{ApiKey, Left, Refused, Reservation},
+    model_router::{Route, Trail},
+    providers::{Delta, RawObject, Usage, estimate},
+};
+
+/// Tokens that are set aside for an answer of which neither caller nor catalog says how long it may be. A
+/// stream that becomes longer sets more aside.
+const ANSWER: u64 = 4_096;
+/// As many at a time.
+const MORE: u64 = 512;
+/// Where a budget leaves room for fewer tokens of an answer, it is used up.
+const SHORTEST_ANSWER: u64 = 64;
+const TOKENS: &str = "key_tokens_total";
+const COST: &str = "key_cost_microdollars_total";
+const MAX_TOKENS: HeaderName = HeaderName::from_static("x-modelramp-max-tokens");
+
+/// What a request costs.
+#[derive(Default)]
+pub(super) struct Bill {
+    trail: Trail,
+    of_key: Option<OfKey>,
+}
+
+struct OfKey {
+    key: Arc<ApiKey>,
+    opened_at: DateTime<Utc>,
+    prices: Dearest,
+    reservation: Reservation,
+    /// Tokens of the answer that are set aside, and that have come.
+    paid: u64,
+    written: u64,
+    /// To how many tokens the budget limits the answer, if it does.
+    limit: Option<u64>,
+    /// What is left of the key's rate, if it has one.
+    rate: Option<Left>,
+}
+
+/// Tells the installed recorder what the metrics are.
+pub(super) fn describe() {
+    metrics::describe_counter!(
+        TOKENS,
+        "Tokens that programs used, read and written, by key"
+    );
+    metrics::describe_counter!(
+        COST,
+        "Millionths of a US dollar that programs spent, by key"
+    );
+}
+
+/// What the dearest model of a route takes.
+struct Dearest(Route);
+
+impl Dearest {
+    fn amount(&self, read: u64, written: u64) -> Amount {
+        let usage = Usage {
+            prompt_tokens: u32::try_from(read).unwrap_or(u32::MAX),
+            completion_tokens: u32::try_from(written).unwrap_or(u32::MAX),
+            cost: None,
+        };
+        let costs = self.0.models.iter().map(|it| it.prices.cost(&usage));
+        Amount {
+            tokens: i64::from(usage.prompt_tokens) + i64::from(usage.completion_tokens),
+            cost: costs.max().unwrap_or_default(),
+        }
+    }
+
+    /// How long an answer may be for this much.
+    fn longest(&self, left: Amount, read: u64) -> u64 {
+        let left = left - self.amount(read, 0);
+        let each = self.0.models.iter().map(|it| it.prices.completion);
+        let each = each.fold(0.0, f64::max);
+        let paid = match left.cost {
+            Microdollars(cost) if each > 0.0 => (cost as f64 / each) as u64,
+            _ => u64::MAX,
+        };
+        paid.min(u64::try_from(left.tokens).unwrap_or(0))
+    }
+}
+
+impl Bill {
+    /// Of a request that a model answers with text. Where the budget leaves no room for an answer of the
+    /// length that is usual, and the caller says none, the request is given a limit.
+    pub(super) async fn of_answer(
+        gateway: &Gateway,
+        admitted: &Admitted,
+        route: &Route,
+        body: &mut RawObject,
+    ) -> Result<Self, Refusal> {
+        let asked = asked_length(body);
+        let usual = || {
+            let models = route.models.iter();
+            let most = models.filter_map(|it| it.max_tokens).max();
+            most.map_or(ANSWER, u64::from)
+        };
+        let length = asked.unwrap_or_else(usual);
+        let bill = Self::open(gateway, admitted, route, body, length, asked.is_none()).await?;
+        if let Some(limit) = bill.of_key.as_ref().and_then(|it| it.limit) {
+            let unreadable = |_| Refusal::bad_request(None, "The body cannot be read.");
+            body.set("max_tokens", &limit).map_err(unreadable)?;
+        }
+        Ok(bill)
+    }
+
+    /// Of a request for vectors.
+    pub(super) async fn of_vectors(
+        gateway: &Gateway,
+        admitted: &Admitted,
+        route: &Route,
+        body: &RawObject,
+    ) -> Result<Self, Refusal> {
+        Self::open(gateway, admitted, route, body, 0, false).await
+    }
+
+    async fn open(
+        gateway: &Gateway,
+        admitted: &Admitted,
+        route: &Route,
+        body: &RawObject,
+        length: u64,
+        may_shorten: bool,
+    ) -> Result<Self, Refusal> {
+        let Some(key) = admitted.call.program() else {
+            return Ok(Self::default());
+        };
+        let opened_at = admitted.context.received_at;
+        let rate = gateway.spending.request(key, opened_at);
+        let rate = rate.map_err(|too_fast| Refusal::too_fast(&key.name, too_fast))?;
+        let prices = Dearest(route.clone());
+        let read = estimate::prompt_tokens(body);
+        let reserve = |length| {
+            let amount = prices.amount(read, length);
+            gateway.spending.reserve(key, amount, opened_at)
+        };
+        let (mut paid, mut limit) = (length, None);
+        let mut reserved = reserve(length).await;
+        if let Err(Refused::OverBudget(over)) = &reserved
+            && may_shorten
+        {
+            let longest = prices.longest(over.left(), read).min(length);
+            if longest >= SHORTEST_ANSWER {
+                (paid, limit) = (longest, Some(longest));
+                reserved = reserve(longest).await;
+            }
+        }
+        let reservation = reserved.map_err(|refused| refusal(key, refused, opened_at))?;
+        Ok(Self {
+            trail: Trail::of_prompt(read),
+            of_key: Some(OfKey {
+                key: key.clone(),
+                opened_at,
+                prices,
+                reservation,
+                paid,
+                written: 0,
+                limit,
+                rate,
+            }),
+        })
+    }
+
+    /// What notes what the attempts use.
+    pub(super) fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Counts a step of a streamed answer. One that becomes longer than what is set aside for it sets more
+    /// aside.
+    ///
+    /// # Errors
+    ///
+    /// When the budget allows no more; then the answer has to end.
+    pub(super) async fn count(&mut self, delta: &Delta) -> Result<(), Refusal> {
+        let Some(it) = &mut self.of_key else {
+            return Ok(());
+        };
+        if !it.reservation.is_limited() {
+            return Ok(());
+        }
+        it.written += estimate::tokens_of(&delta.content) + estimate::tokens_of(&delta.reasoning);
+        if it.written <= it.paid {
+            return Ok(());
+        }
+        let more = it.reservation.add(it.prices.amount(0, MORE)).await;
+        more.map_err(|refused| refusal(&it.key, refused, it.opened_at))?;
+        it.paid += MORE;
+        Ok(())
+    }
+
+    /// Says in headers what is left of the rate, and how long the answer may be where the budget limits it.
+    pub(super) fn tell(&self, headers: &mut HeaderMap) {
+        let Some(it) = &self.of_key else {
+            return;
+        };
+        if let Some(left) = &it.rate {
+            tell_rate(headers, left);
+        }
+        if let Some(limit) = it.limit {
+            headers.insert(MAX_TOKENS, HeaderValue::from(limit));
+        }
+    }
+}
+
+impl Drop for Bill {
+    fn drop(&mut self) {
+        let Some(it) = &mut self.of_key else {
+            return;
+        };
+        let used = self.trail.used();
+        it.reservation.use_up(used);
+        for (name, amount) in [(TOKENS, used.tokens), (COST, used.cost.0)] {
+            let amount = u64::try_from(amount).unwrap_or(0);
+            metrics::counter!(name, "key" => it.key.name.clone()).increment(amount);
+        }
+    }
+}
+
+/// Says in headers what is left of a rate.
+pub(super) fn tell_rate(headers: &mut HeaderMap, left: &Left) {
+    let name = |name| HeaderName::from_static(name);
+    headers.insert(name("x-ratelimit-limit-requests"), left.limit.into());
+    headers.insert(
+        name("x-ratelimit-remaining-requests"),
+        left.remaining.into(),
+    );
+    let seconds = left.full_in.as_millis().div_ceil(1_000);
+    if let Ok(reset) = HeaderValue::from_str(&format!("{seconds}s")) {
+        headers.insert(name("x-ratelimit-reset-requests"), reset);
+    }
+}
+
+fn refusal(key: &ApiKey, refused: Refused, now: DateTime<Utc>) -> Refusal {
+    match refused {
+        Refused::OverBudget(over) => Refusal::over_budget(&key.name, &over, now),
+        Refused::Unknown(error) => {
+            tracing::error!(
+                key = key.name,
+                cause = format!("{error:#}"),
+                "it is not known what a key may still spend"
+            );
+            Refusal::overloaded()
+        }
+    }
+}
+
+/// How many tokens the caller lets the answers have, together.
+fn asked_length(body: &RawObject) -> Option<u64> {
+    let number = |name| body.get(name).and_then(|it| it.get().parse::<u64>().ok());
+    let each = ["max_completion_tokens", "max_tokens"];
+    let each = each.into_iter().find_map(number)?;
+    Some(each.saturating_mul(number("n").unwrap_or(1).max(1)))
+}

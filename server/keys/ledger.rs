@@ -1,0 +1,201 @@
+//! What one key may spend on one day, as far as this process knows: what the database has granted it,
+//! what its calls have used, and what calls under way have set aside.
+//!
+//! The database counts as spent what it grants. So however many servers there are, all together spend no
+//! more than the budget, and what a killed process had left counts as spent.
+
+use std::time::Instant;
+
+use super::Limits;
+use crate::_core::amount::Amount;
+
+/// Grants are asked for with so many parts of the day's budget to spare, so that few calls wait for the
+/// database; it is also what a process that is killed loses.
+const PART: i64 = 100;
+
+/// The account of a key and a day.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    granted: Amount,
+    used: Amount,
+    reserved: Amount,
+    /// Calls that have set something aside.
+    open: u32,
+    last_used: Instant,
+}
+
+impl Ledger {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            granted: Amount::default(),
+            used: Amount::default(),
+            reserved: Amount::default(),
+            open: 0,
+            last_used: now,
+        }
+    }
+
+    /// Sets an amount aside for a call, or says what has to be granted first.
+    pub(super) fn reserve(
+        &mut self,
+        need: Amount,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(), Amount> {
+        self.last_used = now;
+        let free = self.granted - self.used - self.reserved;
+        let lacks = limits.limited(need - free).at_least_zero();
+        if lacks != Amount::default() {
+            return Err(lacks);
+        }
+        self.reserved += need;
+        self.open += 1;
+        Ok(())
+    }
+
+    /// Sets more aside for a call that has something aside already.
+    pub(super) fn extend(
+        &mut self,
+        more: Amount,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<(), Amount> {
+        self.reserve(more, limits, now)?;
+        self.open -= 1;
+        Ok(())
+    }
+
+    /// The database has granted this.
+    pub(super) fn grant(&mut self, amount: Amount) {
+        self.granted += amount;
+    }
+
+    /// A call is over: what it had set aside, and what it used.
+    pub(super) fn settle(&mut self, reserved: Amount, used: Amount, now: Instant) {
+        self.last_used = now;
+        self.reserved -= reserved;
+        self.used += used;
+        self.open = self.open.saturating_sub(1);
+    }
+
+    /// What the database does not know yet: what was used beyond what it granted, and, of a key that
+    /// nobody uses now, what is left of that. From here on it counts as told.
+    pub(super) fn take_untold(&mut self, is_idle: bool) -> Amount {
+        let untold = self.used - self.granted;
+        let untold = match is_idle && self.open == 0 {
+            true => untold,
+            false => untold.at_least_zero(),
+        };
+        self.granted += untold;
+        untold
+    }
+
+    /// Whether nothing has happened since then, and nothing is under way.
+    pub(super) fn is_quiet_since(&self, then: Instant) -> bool {
+        self.open == 0 && self.last_used <= then
+    }
+
+    /// Whether the database knows all.
+    pub(super) fn is_told(&self) -> bool {
+        self.open == 0 && self.used == self.granted
+    }
+}
+
+/// What to ask the database for: what is lacking with something to spare, and, where that is too much,
+/// what is lacking.
+pub(super) fn wanted(lacks: Amount, limits: &Limits) -> [Amount; 2] {
+    let part = limits
+        .limited(limits.budget())
+        .map(|it| it / PART, |it| it / PART);
+    [lacks + part, lacks]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::_core::units::Microdollars;
+
+    fn amount(tokens: i64, cost: i64) -> Amount {
+        let cost = Microdollars(cost);
+        Amount { tokens, cost }
+    }
+
+    fn covers(amount: Amount, other: Amount) -> bool {
+        amount.tokens >= other.tokens && amount.cost >= other.cost
+    }
+
+    #[test]
+    fn what_is_not_limited_needs_no_grant_and_is_told_later() {
+        let now = Instant::now();
+        let limits = Limits {
+            tokens_per_day: Some(1_000),
+            ..Limits::default()
+        };
+        let mut ledger = Ledger::new(now);
+        assert_eq!(
+            ledger.reserve(amount(40, 7), &limits, now),
+            Err(amount(40, 0))
+        );
+        assert_eq!(
+            wanted(amount(40, 0), &limits),
+            [amount(50, 0), amount(40, 0)]
+        );
+        ledger.grant(amount(50, 0));
+        assert_eq!(ledger.reserve(amount(40, 7), &limits, now), Ok(()));
+        assert_eq!(
+            ledger.reserve(amount(11, 0), &limits, now),
+            Err(amount(1, 0))
+        );
+        assert_eq!(ledger.take_untold(true), Amount::default());
+        ledger.settle(amount(40, 7), amount(30, 6), now);
+        assert_eq!(ledger.take_untold(false), amount(0, 6));
+        assert_eq!(ledger.take_untold(true), amount(-20, 0));
+        assert!(ledger.is_told() && ledger.is_quiet_since(now));
+    }
+
+    proptest! {
+        /// However calls begin, end and cost, the grants cover what is set aside and, but for what calls
+        /// used beyond that, what is used; and in the end the database knows what was used.
+        #[test]
+        fn grants_cover_what_is_set_aside(
+            steps in prop::collection::vec((0..3_u8, 0..50_i64, 0..80_i64), 1..200),
+        ) {
+            let now = Instant::now();
+            let limits = Limits { tokens_per_day: Some(1_000), dollars_per_day: Some(0.001), ..Limits::default() };
+            let budget = limits.budget();
+            let (mut ledger, mut database, mut open) = (Ledger::new(now), Amount::default(), Vec::new());
+            let (mut used, mut beyond) = (Amount::default(), Amount::default());
+            for (step, need, spent) in steps {
+                let (need, spent) = (amount(need, need), amount(spent, spent));
+                match step {
+                    0 => match ledger.reserve(need, &limits, now) {
+                        Ok(()) => open.push(need),
+                        Err(lacks) => {
+                            let fits = |it: &Amount| covers(budget, database + *it);
+                            if let Some(granted) = wanted(lacks, &limits).into_iter().find(fits) {
+                                database += granted;
+                                ledger.grant(granted);
+                                prop_assert_eq!(ledger.reserve(need, &limits, now), Ok(()));
+                                open.push(need);
+                            }
+                        }
+                    },
+                    1 => if let Some(need) = open.pop() {
+                        ledger.settle(need, spent, now);
+                        used += spent;
+                        beyond += (spent - need).at_least_zero();
+                    },
+                    _ => database += ledger.take_untold(need.tokens % 2 == 0),
+                }
+                prop_assert!(covers(budget + beyond, used), "{:?} of {:?}", used, budget);
+            }
+            for need in open {
+                ledger.settle(need, Amount::default(), now);
+            }
+            database += ledger.take_untold(true);
+            prop_assert_eq!(database, used);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! What keys may spend, checked before a call and settled after it.
+//!
+//! A call sets aside what it may need at most, from what the database has granted this process
+//! ([`ledger`](super::ledger)), so that most calls wait for nothing. When it is over, or dropped, what it
+//! used is counted in place of that.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use parking_lot::Mutex;
+
+use super::{
+    ApiKey, ApiKeyStore, Left, Limits, TooFast,
+    ledger::{self, Ledger},
+    rate::Rate,
+};
+use crate::_core::{amount::Amount, errors::in_full, tasks::Tasks, units::Microdollars};
+
+/// Between two reports to the database.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A key that was not used for so long gives back what it was granted.
+const IDLE: Duration = Duration::from_secs(5);
+/// What is known of it in memory goes after this.
+const FORGOTTEN: Duration = Duration::from_secs(120);
+
+/// What all keys spend.
+pub struct Spending {
+    store: Arc<dyn ApiKeyStore>,
+    tasks: Tasks,
+    accounts: Mutex<Accounts>,
+}
+
+/// By key and day.
+type Accounts = HashMap<(Arc<str>, NaiveDate), Arc<Account>>;
+
+/// A key's day.
+struct Account {
+    key: Arc<str>,
+    day: NaiveDate,
+    rate: Mutex<Rate>,
+    ledger: Mutex<Ledger>,
+    /// Whoever asks the database for more: one at a time.
+    granting: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Why a call may not begin.
+#[derive(Debug)]
+pub enum Refused {
+    /// The day's budget does not allow it.
+    OverBudget(OverBudget),
+    /// The database cannot be asked.
+    Unknown(anyhow::Error),
+}
+
+/// A budget that does not allow a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OverBudget {
+    /// What the key may have in a day.
+    pub limits: Limits,
+    /// What it has spent, and what calls under way have set aside.
+    pub spent: Amount,
+    /// What the call may need.
+    pub needed: Amount,
+    /// When the next day begins.
+    pub opens_at: DateTime<Utc>,
+}
+
+impl OverBudget {
+    /// What is left of both, where something is limited.
+    pub fn left(&self) -> Amount {
+        (self.limits.budget() - self.spent).at_least_zero()
+    }
+}
+
+impl Spending {
+    /// Spending that this store counts. What begins to ask it ends among these tasks.
+    pub fn new(store: Arc<dyn ApiKeyStore>, tasks: Tasks) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            tasks,
+            accounts: Mutex::default(),
+        })
+    }
+
+    /// Counts a request of a key at its rate; what is left of that, where it has one.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many.
+    pub fn request(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<Option<Left>, TooFast> {
+        let Some(limit) = key.limits.requests_per_minute else {
+            return Ok(None);
+        };
+        let account = self.account(&key.name, now.date_naive());
+        let left = account.rate.lock().take(limit, Instant::now());
+        left.map(Some)
+    }
+
+    /// Sets aside what a call may need; what it used is settled when the reservation is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Where the budget does not allow it, or the database cannot say whether it does.
+    pub async fn reserve(
+        &self,
+        key: &ApiKey,
+        need: Amount,
+        now: DateTime<Utc>,
+    ) -> Result<Reservation, Refused> {
+        let mut reservation = Reservation {
+            store: self.store.clone(),
+            tasks: self.tasks.clone(),
+            account: self.account(&key.name, now.date_naive()),
+            limits: key.limits,
+            reserved: None,
+            used: Amount::default(),
+        };
+        reservation.add(need).await?;
+        Ok(reservation)
+    }
+
+    fn account(&self, name: &str, day: NaiveDate) -> Arc<Account> {
+        let key: Arc<str> = name.into();
+        let mut accounts = self.accounts.lock();
+        let account = accounts.entry((key.clone(), day)).or_insert_with(|| {
+            let now = Instant::now();
+            Arc::new(Account {
+                key,
+                day,
+                rate: Mutex::new(Rate::new(now)),
+                ledger: Mutex::new(Ledger::new(now)),
+                granting: Arc::default(),
+            })
+        });
+        account.clone()
+    }
+
+    /// Tells the database what it does not know, until the server stops.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
+        let mut stop = pin!(stop);
+        loop {
+            let is_stopping = tokio::select! {
+                () = &mut stop => true,
+                () = tokio::time::sleep(INTERVAL) => false,
+            };
+            self.tell(if is_stopping { Duration::ZERO } else { IDLE })
+                .await;
+            if is_stopping {
+                return;
+            }
+        }
+    }
+
+    /// Tells the database what was spent, and gives back what keys were granted that were not used for
+    /// `idle`.
+    pub async fn tell(&self, idle: Duration) {
+        let now = Instant::now();
+        let accounts: Vec<_> = self.accounts.lock().values().cloned().collect();
+        for account in accounts {
+            let untold = {
+                let mut ledger = account.ledger.lock();
+                let is_idle = now
+                    .checked_sub(idle)
+                    .is_some_and(|then| ledger.is_quiet_since(then));
+                ledger.take_untold(is_idle)
+            };
+            if untold == Amount::default() {
+                continue;
+            }
+            let told = self
+                .store
+                .count_spending(&account.key, account.day, untold)
+                .await;
+            if let Err(error) = told {
+                account.ledger.lock().grant(Amount::default() - untold);
+                let error = in_full(error.as_ref());
+                tracing::error!(
+                    key = &*account.key,
+                    error,
+                    "what a key has spent cannot be stored; it is tried again every second"
+                );
+            }
+        }
+        self.accounts.lock().retain(|_, account| {
+            let ledger = account.ledger.lock();
+            let then = now.checked_sub(FORGOTTEN);
+            !(ledger.is_told() && then.is_some_and(|then| ledger.is_quiet_since(then)))
+        });
+    }
+}
+
+/// What a call has set aside of its key's budget. When it is dropped, what the call used counts in place of
+/// that.
+pub struct Reservation {
+    store: Arc<dyn ApiKeyStore>,
+    tasks: Tasks,
+    account: Arc<Account>,
+    limits: Limits,
+    /// Nothing until the first amount is granted.
+    reserved: Option<Amount>,
+    used: Amount,
+}
+
+impl Reservation {
+    /// Whether what a call uses matters before it is over.
+    pub fn is_limited(&self) -> bool {
+        self.limits.limited(Amount {
+            tokens: 1,
+            cost: Microdollars(1),
+        }) != Amount::default()
+    }
+
+    /// What is set aside.
+    pub fn amount(&self) -> Amount {
+        self.reserved.unwrap_or_default()
+    }
+
+    /// What the call has used so far, all its attempts together.
+    pub fn use_up(&mut self, used: Amount) {
+        self.used = used;
+    }
+
+    /// Sets more aside.
+    ///
+    /// # Errors
+    ///
+    /// As [`Spending::reserve`].
+    pub async fn add(&mut self, more: Amount) -> Result<(), Refused> {
+        loop {
+            let Err(_) = self.try_add(more) else {
+                return Ok(());
+            };
+            let turn = self.account.granting.clone().lock_owned().await;
+            // Whoever had the turn before may have been granted enough for both.
+            let Err(lacks) = self.try_add(more) else {
+                return Ok(());
+            };
+            let (store, account, limits) = (self.store.clone(), self.account.clone(), self.limits);
+            // A caller that leaves now must not lose what the database grants meanwhile.
+            let asked = self.tasks.spawn(async move {
+                let _turn = turn;
+                account.ask(&*store, lacks, &limits).await
+            });
+            let refused = match asked.await {
+                Ok(refused) => refused.map_err(Refused::Unknown)?,
+                Err(error) => return Err(Refused::Unknown(error.into())),
+            };
+            if let Some(spent) = refused {
+                return Err(Refused::OverBudget(OverBudget {
+                    limits: self.limits,
+                    spent,
+                    needed: more,
+                    opens_at: self.account.end(),
+                }));
+            }
+        }
+    }
+
+    fn try_add(&mut self, more: Amount) -> Result<(), Amount> {
+        let mut ledger = self.account.ledger.lock();
+        let now = Instant::now();
+        match self.reserved {
+            None => ledger.reserve(more, &self.limits, now)?,
+            Some(_) => ledger.extend(more, &self.limits, now)?,
+        }
+        self.reserved = Some(self.amount() + more);
+        Ok(())
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        if let Some(reserved) = self.reserved {
+            let mut ledger = self.account.ledger.lock();
+            ledger.settle(reserved, self.used, Instant::now());
+        }
+    }
+}
+
+impl Account {
+    /// Asks the database for what is lacking; where it grants nothing, what the key has spent.
+    async fn ask(
+        &self,
+        store: &dyn ApiKeyStore,
+        lacks: Amount,
+        limits: &Limits,
+    ) -> anyhow::Result<Option<Amount>> {
+        for amount in ledger::wanted(lacks, limits) {
+            if store
+                .grant(&self.key, self.day, amount, limits.budget())
+                .await?
+            {
+                self.ledger.lock().grant(amount);
+                return Ok(None);
+            }
+        }
+        store.spent(&self.key, self.day).await.map(Some)
+    }
+
+    /// The end of the day.
+    fn end(&self) -> DateTime<Utc> {
+        let next = self.day.checked_add_days(Days::new(1)).unwrap_or(self.day);
+        next.and_time(NaiveTime::MIN).and_utc()
+    }
+}
