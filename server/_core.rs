@@ -21,6 +21,7 @@ pub mod js;
 pub mod json_text;
 pub mod logging;
 pub mod method;
+pub mod outage;
 pub mod procedure;
 pub mod registry;
 pub mod shape;

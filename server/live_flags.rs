@@ -275,7 +275,7 @@ impl LiveFlags {
         }
     }
 
-    /// One turn of [`LiveFlags::run`]; whether nothing is owed any more. Tests call it by hand.
+    /// One turn of [`LiveFlags::run`]. Returns whether nothing is owed any more. Tests call it by hand.
     pub async fn settle_now(&self) -> bool {
         let mut writer = self.writer.lock().await;
         self.settle(&mut writer).await.is_ok()

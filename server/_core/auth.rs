@@ -30,7 +30,11 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::caller::{Caller, Role, User};
+use super::{
+    caller::{Caller, Role, User},
+    errors::in_full,
+    outage::Outage,
+};
 
 pub use self::{
     credentials::{bearer, has_session_cookie},
@@ -147,6 +151,8 @@ pub struct Authenticator {
     key: SessionKey,
     owner_open_id: Option<String>,
     users: Arc<dyn UserStore>,
+    /// Of the database, as look-ups meet it.
+    outage: Arc<Outage>,
     memory: Mutex<Memory>,
     /// Wakes [`Authenticator::pay_owed`].
     owed: Notify,
@@ -159,6 +165,7 @@ impl Authenticator {
             key,
             owner_open_id,
             users,
+            outage: Arc::default(),
             memory: Mutex::default(),
             owed: Notify::new(),
         }
@@ -282,19 +289,26 @@ impl Authenticator {
     fn question(&self, session: Arc<Session>, now: DateTime<Utc>) -> Question {
         let users = self.users.clone();
         let owner = self.owner_open_id.clone();
+        let outage = self.outage.clone();
         let question = async move {
             let asked = users.user_of_session(&session, now);
             let user = match tokio::time::timeout(LOOK_UP_PATIENCE, asked).await {
                 Ok(Ok(user)) => user,
-                Ok(Err(error)) => {
-                    tracing::error!(error = format!("{error:#}"), "cannot look up a user");
-                    return Err(Away);
-                }
-                Err(_) => {
-                    tracing::error!(patience = ?LOOK_UP_PATIENCE, "a user's look-up takes too long");
+                failed => {
+                    // Each call asks, so a line for each failure would bury all others.
+                    if outage.begins() {
+                        let error = match failed {
+                            Ok(answer) => answer.err().map(|error| in_full(error.as_ref())),
+                            Err(_) => Some(format!("no answer within {LOOK_UP_PATIENCE:?}")),
+                        };
+                        tracing::error!(error, "the database does not say who calls");
+                    }
                     return Err(Away);
                 }
             };
+            if outage.ends() {
+                tracing::info!("the database says again who calls");
+            }
             Ok(user.map(|mut user| {
                 if owner.as_ref() == Some(&user.open_id) {
                     user.role = Role::Admin;

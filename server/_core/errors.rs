@@ -15,6 +15,7 @@ use super::shape::Shape;
 
 /// What `data.code` says beside `data.retryAfter`; not an [`ErrorCode`].
 pub const RATE_LIMIT_EXCEEDED: &str = "RATE_LIMIT_EXCEEDED";
+
 /// An error with its causes on one line, each said once: many texts repeat the cause that they wrap.
 pub fn in_full(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();

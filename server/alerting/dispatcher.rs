@@ -19,7 +19,7 @@ use super::{
     Severity, Slack, Webhook, escalation::Streaks, retry,
 };
 use crate::{
-    _core::tasks::Tasks,
+    _core::{errors::in_full, outage::Outage, tasks::Tasks},
     config::{AlertsConfig, ChannelName},
 };
 
@@ -111,6 +111,7 @@ impl Dispatcher {
             streaks: Streaks::new(self.escalate_after),
             unmarked: HashSet::new(),
             rests_until: DateTime::UNIX_EPOCH,
+            outage: Outage::default(),
             wake: self.wake.clone(),
         };
         self.channels.iter().map(lane).collect()
@@ -166,6 +167,8 @@ pub struct Lane {
     unmarked: HashSet<String>,
     /// Nothing happens before.
     rests_until: DateTime<Utc>,
+    /// Of the outbox.
+    outage: Outage,
     wake: Arc<Notify>,
 }
 
@@ -193,7 +196,10 @@ impl Lane {
             return false;
         }
         let told = match self.next(now).await {
-            Ok(None) => return false,
+            Ok(None) => {
+                self.outage.ends();
+                return false;
+            }
             Ok(Some(pending)) => match self.deliver(&pending.alert, now).await {
                 Ok(()) => self.mark(&pending.alert, clock()).await.map(|()| true),
                 Err(error) => {
@@ -204,11 +210,13 @@ impl Lane {
             Err(error) => Err(error),
         };
         told.unwrap_or_else(|error| {
-            tracing::error!(
-                channel = self.name,
-                error = format!("{error:#}"),
-                "the outbox of alerts fails"
-            );
+            if self.outage.begins() {
+                tracing::error!(
+                    channel = self.name,
+                    error = in_full(error.as_ref()),
+                    "alerts cannot be read from the database, or their delivery noted there; it is tried again"
+                );
+            }
             self.rest(clock(), STORE_PAUSE);
             false
         })

@@ -16,7 +16,10 @@ use futures::StreamExt;
 use tokio::sync::watch;
 
 use crate::{
-    _core::errors::in_full, ai_metrics::AiMetrics, rollout::store::RolloutStore, storage::Storage,
+    _core::{errors::in_full, outage::Outage},
+    ai_metrics::AiMetrics,
+    rollout::store::RolloutStore,
+    storage::Storage,
 };
 
 /// How long a database that failed has to recover.
@@ -68,13 +71,16 @@ impl Filling {
         let mut stopping = pin!(stopping);
         let started = Instant::now();
         let mut done = None;
+        let outage = Outage::default();
         let read = async {
             while let Err(error) = self.read(&mut done).await {
-                let error = in_full(error.as_ref());
-                tracing::warn!(
-                    error,
-                    "cannot read the events of the last week; trying again"
-                );
+                if outage.begins() {
+                    let error = in_full(error.as_ref());
+                    tracing::error!(
+                        error,
+                        "cannot read the events of the last week; it is tried again every second"
+                    );
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         };

@@ -6,15 +6,15 @@ use super::{
     notices,
     store::{FlagChange, FlagCommitError, StoredFlag},
 };
-use crate::_core::errors::in_full;
+use crate::_core::{errors::in_full, outage::Outage};
 
 /// Lines of the history that are read at once where something is looked for.
 const PAGE: u32 = 100;
 
 #[derive(Default)]
 pub(super) struct Writer {
-    /// Whether the log has been told that the store fails.
-    is_failing: bool,
+    /// Of the store.
+    outage: Outage,
 }
 
 /// While it lives, a change is being written.
@@ -81,7 +81,7 @@ impl LiveFlags {
                 Err(FlagCommitError::Store(error)) => return Err(self.failed(writer, error)),
             }
         }
-        if std::mem::take(&mut writer.is_failing) {
+        if writer.outage.ends() {
             tracing::info!("the kill switch and the live share are stored again");
         }
         Ok(())
@@ -162,7 +162,7 @@ impl LiveFlags {
 
     fn failed(&self, writer: &mut Writer, error: anyhow::Error) -> anyhow::Error {
         self.failures.send_modify(|count| *count += 1);
-        if !std::mem::replace(&mut writer.is_failing, true) {
+        if writer.outage.begins() {
             let owed = !self.state().is_stored;
             let error = in_full(error.as_ref());
             tracing::error!(

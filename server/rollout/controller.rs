@@ -47,7 +47,7 @@ use super::{
     view::View,
 };
 use crate::{
-    _core::{feature_flags::FeatureFlags, toml_reader::Faults},
+    _core::{feature_flags::FeatureFlags, outage::Outage, toml_reader::Faults},
     ai_metrics::AiMetrics,
     recording::Log,
 };
@@ -118,8 +118,8 @@ struct Writer {
     renewed_at: Option<Moment>,
     /// The last write may or may not have happened.
     in_doubt: bool,
-    /// Whether the log has been told that writes fail.
-    is_failing: bool,
+    /// Of the store.
+    outage: Outage,
 }
 
 impl Controller {

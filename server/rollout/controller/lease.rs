@@ -9,7 +9,7 @@ use super::{
 const RENEW_MS: u128 = 5_000;
 
 impl Controller {
-    /// Takes or prolongs the lease and, where that is in doubt, reads what is stored; whether this process
+    /// Takes or prolongs the lease. Reads what is stored where that is in doubt. Returns whether this process
     /// may write now.
     pub(super) async fn take_control(&self, writer: &mut Writer) -> bool {
         match self.try_control(writer).await {
@@ -74,8 +74,8 @@ impl Controller {
 
 impl Writer {
     /// Logs that writes fail, once until they do not.
-    pub(super) fn fails(&mut self, error: &dyn std::fmt::Display) {
-        if !std::mem::replace(&mut self.is_failing, true) {
+    pub(super) fn fails(&self, error: &dyn std::fmt::Display) {
+        if self.outage.begins() {
             let error = format!("{error:#}");
             tracing::error!(
                 error,

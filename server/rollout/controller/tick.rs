@@ -37,8 +37,8 @@ impl Controller {
         self.write(&mut writer, prepared, now).await.is_ok()
     }
 
-    /// Takes up new events and takes back what has to be, in memory; whether it did. Waits for
-    /// nothing.
+    /// Takes up new events, and takes candidates back where it must, in memory. Returns whether it took one
+    /// back. Waits for nothing.
     pub fn look(&self) -> bool {
         let now = self.world.now();
         let mut inner = self.inner.lock();
@@ -143,7 +143,7 @@ impl Controller {
         }
         match self.store.commit(fence, &prepared.commit).await {
             Ok(()) => {
-                if std::mem::take(&mut writer.is_failing) {
+                if writer.outage.ends() {
                     tracing::info!("events and rollouts are stored again");
                 }
                 self.adopt(prepared, now);
