@@ -5,9 +5,10 @@
 //! order: the verdict of every decision and the whole state must come out as they were stored. What is
 //! missing or damaged in the history is told, and is never the same verdict.
 
+use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, to_value};
+use serde_json::to_value;
 
 use super::{
     observation::Ledger,
@@ -61,8 +62,10 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
     let Some(stored) = store.rollout(id).await? else {
         return Ok(None);
     };
-    let plan: Plan = serde_json::from_value(stored.plan.clone())?;
-    let expected: Ledger = serde_json::from_value(stored.evidence.clone())?;
+    let damaged = |what| move || format!("the {what} of rollout `{id}` cannot be read");
+    let plan: Plan = serde_json::from_value(stored.plan).with_context(damaged("plan"))?;
+    let expected: Ledger =
+        serde_json::from_value(stored.evidence).with_context(damaged("evidence"))?;
     let mut rows = store.audit(id).await?;
     // It may be live, and go on while it is read.
     rows.retain(|row| row.version <= stored.version);
@@ -174,10 +177,13 @@ impl Again<'_> {
             return true;
         };
         let (finding_now, verdict_now) = self.ledger.judge(&self.plan, record.at_ms);
-        let is_equal = |one: serde_json::Result<Value>, other: serde_json::Result<Value>| matches!((one, other), (Ok(one), Ok(other)) if one == other);
-        is_equal(to_value(finding), to_value(finding_now))
-            && is_equal(to_value(verdict), to_value(verdict_now))
+        is_stored_alike(finding, &finding_now) && is_stored_alike(verdict, &verdict_now)
     }
+}
+
+/// Whether two values are the same JSON.
+fn is_stored_alike<T: Serialize>(one: &T, other: &T) -> bool {
+    matches!((to_value(one), to_value(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// The last event that was known; of a damaged record nobody knows, so it comes as soon as it can.
@@ -191,8 +197,17 @@ fn gaps(rows: &[AuditRow], version: i64) -> Vec<String> {
         let damage = row.record.as_ref().err()?;
         Some(format!("of version {}, {damage}", row.version))
     });
-    let missing = (1..=version)
-        .filter(|version| !rows.iter().any(|row| row.version == *version))
-        .map(|version| format!("version {version} is not in the history"));
+    let mut missing = Vec::new();
+    let mut next = 1;
+    let end = version.saturating_add(1);
+    for version in rows.iter().map(|row| row.version).chain([end]) {
+        if version > next {
+            missing.push(match version - 1 {
+                last if last == next => format!("version {next} is not in the history"),
+                last => format!("versions {next} to {last} are not in the history"),
+            });
+        }
+        next = version.saturating_add(1);
+    }
     damaged.chain(missing).collect()
 }

@@ -222,6 +222,20 @@ async fn a_history_that_is_damaged_or_has_a_gap_is_never_the_same() {
     assert!(!replay.is_identical, "{replay:?}");
     assert_eq!(replay.remarks, ["version 4 is not in the history"]);
 
+    let mut gaps = whole.clone();
+    gaps.drain(1..3);
+    rig.store
+        .0
+        .lock()
+        .rollouts
+        .iter_mut()
+        .for_each(|it| it.version = i64::MAX);
+    let replay = replayed(gaps).await.expect("a replay");
+    let last = whole.len() + 1;
+    let beyond = format!("versions {last} to {} are not in the history", i64::MAX - 1);
+    let within = "versions 2 to 3 are not in the history".to_owned();
+    assert_eq!(replay.remarks, [within, beyond]);
+
     let headless = whole[1..].to_vec();
     let error = replayed(headless).await.expect_err("no beginning");
     assert!(error.to_string().contains("has no beginning"), "{error}");
