@@ -369,6 +369,11 @@ pub(super) fn plan_text(plan: &str) -> anyhow::Result<String> {
     if length as u64 > MAX_PLAN_BYTES {
         anyhow::bail!("`{name}` is longer than {MAX_PLAN_BYTES} bytes, which no plan is");
     }
+    if plan != "-" && !Plan::is_text(&text) {
+        anyhow::bail!(
+            "`{name}` holds no plan; expected TOML with a `name` and a `[[stages]]` for each stage"
+        );
+    }
     Ok(text)
 }
 

@@ -113,7 +113,12 @@ pub(super) fn shown(text: &str) -> String {
     let masked = user.unwrap_or_else(|| text.to_owned()) + query;
     let cut: String = masked.chars().take(SHOWN).collect();
     let more = if cut.len() < masked.len() { "…" } else { "" };
-    format!("{}{more}", cut.escape_debug())
+    // A value is shown between backticks, so only these need not be escaped.
+    let escaped = cut.chars().map(|one| match one {
+        '"' | '\'' => one.to_string(),
+        one => one.escape_debug().to_string(),
+    });
+    escaped.collect::<String>() + more
 }
 
 #[cfg(test)]
@@ -128,6 +133,7 @@ mod tests {
         assert_eq!(shown("https://host/?key=secret"), "https://host/?…");
         assert_eq!(shown("7, a@b.example"), "7, a@b.example");
         assert_eq!(shown("a\nb"), "a\\nb");
+        assert_eq!(shown("\"me's\""), "\"me's\"");
         assert_eq!(shown(&"x".repeat(500)).chars().count(), SHOWN + 1);
     }
 }

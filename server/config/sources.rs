@@ -309,7 +309,11 @@ impl Reader<'_> {
         let text = match fs::read_to_string(self.folder.join(path)) {
             Ok(text) => text,
             Err(error) => {
-                self.unreadable(&origin, &error);
+                self.faults.push(ConfigFault::new(
+                    &origin,
+                    format!("cannot be read: {error}"),
+                    "a file in UTF-8 that this user may read, as `--config` or `MODELRAMP_CONFIG` names it",
+                ));
                 String::new()
             }
         };
