@@ -186,10 +186,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Alert(arguments) => alert::run(arguments, &load_and_note()?).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {
-            let registry = app::contract();
-            write_or_check(&dir, &schema::files(&registry), check)?;
-            // The templates of the settings lie beside the folder, where people look for them.
-            write_or_check(&dir.join(".."), &templates(), check)
+            let files = schema::files(&app::contract());
+            write_or_check(&dir, &files, check)
         }
     }
 }
@@ -200,23 +198,33 @@ pub fn check<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<(), clap::E
     Arguments::try_parse_from(words).map(|_| ())
 }
 
+/// Writes the contract into its folder, and the templates of the settings beside it, where people look
+/// for them; or compares both.
 fn write_or_check(
     folder: &Path,
     files: &[(&'static str, String)],
     check: bool,
 ) -> anyhow::Result<()> {
+    let beside = folder.join("..");
     let shown = folder.display();
     if !check {
-        return schema::write_files(folder, files)
-            .with_context(|| format!("cannot write into `{shown}`"));
+        let written = schema::write(folder, files);
+        return written
+            .and_then(|()| schema::write(&beside, &templates()))
+            .with_context(|| format!("cannot write into `{shown}` or beside it"));
     }
-    schema::check_files(folder, files).map_err(|differences| {
-        let lines = differences
-            .iter()
-            .map(|difference| format!("\n  {difference}"));
-        let lines: String = lines.collect();
-        anyhow::anyhow!("`{shown}` is out of date; run `modelramp schema`:{lines}")
-    })
+    let mut differences = schema::check(folder, files);
+    differences.extend(schema::check(&beside, &templates()));
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let lines = differences
+        .iter()
+        .map(|difference| format!("\n  {difference}"));
+    let lines: String = lines.collect();
+    anyhow::bail!(
+        "`{shown}`, or what lies beside it, is out of date; run `modelramp schema`:{lines}"
+    )
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command starts now")]

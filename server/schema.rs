@@ -67,18 +67,8 @@ fn pretty(document: &serde_json::Value) -> String {
     format!("{document:#}\n")
 }
 
-/// Writes all files into `folder`, which is made where it is missing.
-pub fn write(folder: &Path, registry: &Registry) -> io::Result<()> {
-    write_files(folder, &files(registry))
-}
-
-/// Compares the folder with what [`write()`] would write.
-pub fn check(folder: &Path, registry: &Registry) -> Result<(), Vec<Difference>> {
-    check_files(folder, &files(registry))
-}
-
-/// [`write()`] for files that were put together already.
-pub fn write_files(folder: &Path, files: &[(&'static str, String)]) -> io::Result<()> {
+/// Writes files into `folder`, which is made where it is missing.
+pub fn write(folder: &Path, files: &[(&'static str, String)]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for (name, text) in files {
         fs::write(folder.join(name), text)?;
@@ -86,9 +76,9 @@ pub fn write_files(folder: &Path, files: &[(&'static str, String)]) -> io::Resul
     Ok(())
 }
 
-/// [`check`] for files that were put together already.
-pub fn check_files(folder: &Path, files: &[(&'static str, String)]) -> Result<(), Vec<Difference>> {
-    let differences: Vec<Difference> = files
+/// Compares the folder with what [`write()`] would write into it; every file that differs.
+pub fn check(folder: &Path, files: &[(&'static str, String)]) -> Vec<Difference> {
+    files
         .iter()
         .filter_map(|(name, expected)| {
             let line = match fs::read_to_string(folder.join(name)) {
@@ -97,12 +87,7 @@ pub fn check_files(folder: &Path, files: &[(&'static str, String)]) -> Result<()
             };
             Some(Difference { file: name, line })
         })
-        .collect();
-    if differences.is_empty() {
-        Ok(())
-    } else {
-        Err(differences)
-    }
+        .collect()
 }
 
 /// A file that is not as the code has it.
@@ -118,7 +103,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "`{}` differs from the code at line {line}", self.file),
-            None => write!(f, "`{}` cannot be read", self.file),
+            None => write!(f, "`{}` is missing or cannot be read", self.file),
         }
     }
 }
