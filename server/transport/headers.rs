@@ -17,6 +17,13 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
     essence.map(<[u8]>::trim_ascii)
 }
 
+/// Whether the client wants to turn this request into a WebSocket.
+pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::UPGRADE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
 /// Says which methods a path takes, where it takes any.
 pub(super) fn allow(response: &mut Response, methods: &[Method]) {
     let names: Vec<&str> = methods.iter().map(Method::as_str).collect();

@@ -49,7 +49,6 @@ use super::{
     bounds::{self, Bounds},
     gate::Gate,
     headers,
-    trpc::request,
 };
 use crate::{
     _core::{
@@ -202,7 +201,7 @@ fn refusal_text(error: &RpcError, id: Id<'_>, request_id: &str) -> String {
 
 async fn answer(State(wire): State<Arc<Wire>>, request: Request) -> Response {
     let request_id = new_request_id();
-    let outcome = if request::is_upgrade(request.headers()) {
+    let outcome = if headers::is_upgrade(request.headers()) {
         wire.upgrade(request).await
     } else {
         wire.post(request).await

@@ -52,7 +52,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     }
     let path = parts.uri.path();
     let path = path.strip_prefix(super::MOUNT).unwrap_or(path);
-    if request::is_upgrade(&parts.headers) && matches!(path, "" | "/") {
+    if headers::is_upgrade(&parts.headers) && matches!(path, "" | "/") {
         return Ok(websocket::upgrade(trpc, &mut parts).await?);
     }
     let media = MediaType::of(&parts.method, &parts.headers).map_err(|error| Refused {

@@ -170,13 +170,6 @@ pub fn decode_path(path: &str) -> Result<Cow<'_, str>, RpcError> {
         .ok_or_else(|| RpcError::bad_request("the path holds a malformed percent-escape"))
 }
 
-/// Whether the client wants to turn this request into a WebSocket.
-pub fn is_upgrade(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::UPGRADE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
-}
-
 /// The request's headers with what clients that cannot set headers send in `connectionParams`.
 ///
 /// Only `authorization` (in any case) is taken over, and only where the request has none itself.
