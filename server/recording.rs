@@ -2,7 +2,7 @@
 //! batches, gives those their place, judges by them and stores them.
 //!
 //! Appending never waits. Where storing fails for long, events are dropped rather than memory: they are
-//! counted, and the server's log is told.
+//! counted, and a line in the server's log says how many.
 
 mod batch;
 pub mod event;
@@ -61,8 +61,8 @@ impl Log {
         self.arrival.notify_one();
     }
 
-    /// Makes a batch of the oldest events that are in none; `None` where there are no such events. What
-    /// was dropped because too many were waiting is told to the server's log.
+    /// Makes a batch of the oldest events that are in none; `None` where there are no such events. Logs how
+    /// many events were dropped because too many were waiting.
     pub fn freeze(&self) -> Option<Batch> {
         let mut waiting = self.waiting.lock();
         let dropped = std::mem::take(&mut waiting.dropped);
@@ -98,18 +98,18 @@ impl Log {
         self.arrival.notified().await;
     }
 
-    /// Notes that an attempt begins, where a rollout counts it; [`Log::close`] takes the number.
+    /// Notes that an attempt begins, where a rollout counts it. Returns the number that [`Log::close`] takes.
     pub fn begin(&self, event: &Event, started: Instant) -> Option<u64> {
         self.open.lock().begin(event, started)
     }
 
-    /// Lets an attempt go that was noted and has ended; whether it was told to be open. Its event is
-    /// appended when it is known whose fault its end was.
+    /// Forgets an attempt that has ended. Returns whether [`Log::tell_late`] has told of it. Its event is
+    /// appended once it is known whose fault its end was.
     pub fn close(&self, number: u64) -> bool {
         self.open.lock().end(number)
     }
 
-    /// Appends a rollout's attempts that are open after `limit_ms`, each once.
+    /// Appends an event for each of a rollout's attempts that is still open after `limit_ms`; once for each.
     pub fn tell_late(&self, rollout: &str, limit_ms: f64, at_ms: i64, now: Instant) {
         let mut open = self.open.lock();
         for event in open.late(rollout, limit_ms, at_ms, now) {

@@ -46,7 +46,7 @@ pub struct Parts {
     pub trpc: Router,
     /// The route of JSON-RPC, at `/rpc`.
     pub jsonrpc: Router,
-    /// The routes of OpenAI's API, at `/v1`.
+    /// The routes of the gateway, at `/v1`.
     pub gateway: Router,
 }
 

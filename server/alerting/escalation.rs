@@ -18,10 +18,10 @@ const IDS: usize = 20;
 
 pub(super) struct Streaks {
     after: TimeDelta,
-    by_cause: HashMap<Cause, Streak>,
+    by_topic: HashMap<Topic, Streak>,
 }
 
-type Cause = (Option<String>, AlertKind);
+type Topic = (Option<String>, AlertKind);
 
 struct Streak {
     since: DateTime<Utc>,
@@ -33,7 +33,7 @@ impl Streaks {
     pub(super) fn new(after: Duration) -> Self {
         Self {
             after: TimeDelta::from_std(after).unwrap_or(TimeDelta::MAX / 4),
-            by_cause: HashMap::new(),
+            by_topic: HashMap::new(),
         }
     }
 
@@ -52,10 +52,10 @@ impl Streaks {
 
     fn since(&mut self, alert: &Alert) -> DateTime<Utc> {
         let silence = self.after * 2;
-        self.by_cause
+        self.by_topic
             .retain(|_, streak| alert.at - streak.last <= silence);
         let cause = (alert.rollout_id.clone(), alert.kind);
-        let streak = self.by_cause.entry(cause).or_insert_with(|| Streak {
+        let streak = self.by_topic.entry(cause).or_insert_with(|| Streak {
             since: alert.at,
             last: alert.at,
             ids: Vec::new(),
@@ -74,7 +74,7 @@ impl Streaks {
 
     /// The ids of earlier alerts that are over if this one is sent.
     pub(super) fn ended_by(&self, alert: &Alert) -> Vec<String> {
-        let ended = self.by_cause.iter();
+        let ended = self.by_topic.iter();
         let ended = ended.filter(|(cause, streak)| is_ended(cause, streak, alert));
         let ids = ended.flat_map(|(_, streak)| streak.ids.iter().cloned());
         ids.filter(|id| *id != alert.id).collect()
@@ -82,12 +82,12 @@ impl Streaks {
 
     /// An alert was delivered.
     pub(super) fn delivered(&mut self, alert: &Alert) {
-        self.by_cause
+        self.by_topic
             .retain(|cause, streak| !is_ended(cause, streak, alert));
     }
 }
 
-fn is_ended((rollout, _): &Cause, streak: &Streak, by: &Alert) -> bool {
+fn is_ended((rollout, _): &Topic, streak: &Streak, by: &Alert) -> bool {
     by.ends_all_before() && *rollout == by.rollout_id && streak.last <= by.at
 }
 

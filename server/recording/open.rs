@@ -27,7 +27,7 @@ struct Attempt {
 }
 
 impl Open {
-    /// Keeps one; `None` for those that no rollout counts.
+    /// Keeps one, and returns its number; `None` for an attempt that no rollout counts.
     pub(super) fn begin(&mut self, event: &Event, started: Instant) -> Option<u64> {
         if !event.counted || event.rollout.is_none() || self.attempts.len() >= LIMIT {
             return None;
@@ -42,7 +42,7 @@ impl Open {
         Some(self.last)
     }
 
-    /// Lets one go; whether it was told to be late.
+    /// Forgets one. Returns whether [`Open::late`] has returned it.
     pub(super) fn end(&mut self, number: u64) -> bool {
         let ended = self.attempts.remove(&number);
         ended.is_some_and(|attempt| attempt.is_told)

@@ -83,7 +83,7 @@ fn known(text: &mut String, record: &Record) {
 /// What would follow now, in words.
 pub fn what_follows(decision: &Decision) -> String {
     match decision {
-        Decision::RollBack(cause) => format!("rollback: {cause}"),
+        Decision::RollBack(reason) => format!("rollback: {reason}"),
         Decision::Stay(stay) => match stay {
             Stay::Ended => "nothing: it has ended",
             Stay::Paused => "nothing: it is paused",

@@ -1,8 +1,8 @@
 //! What follows from plan, status and evidence; pure.
 //!
 //! The first that matches wins, and what takes a candidate back comes before anything that could
-//! stand in its way: hard limit broken · candidate worse · paused · waiting at a gate · too little
-//! evidence · soaking · advance · complete. No data is neither failure nor success: without it
+//! stand in its way: absolute limit broken · candidate worse · paused · waiting at a gate · holding · too
+//! little evidence · guarded · soaking · advance · complete. No data is neither failure nor success: without it
 //! nothing is taken back and nothing is promoted.
 
 use std::fmt;
@@ -25,7 +25,7 @@ const CALM: TimeDelta = TimeDelta::minutes(5);
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// Take the candidate back.
-    RollBack(Cause),
+    RollBack(RollbackReason),
     /// Nothing.
     Stay(Stay),
     /// Freeze the ramp.
@@ -45,7 +45,7 @@ pub enum Decision {
 
 /// Why a candidate is taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum RollbackReason {
     /// It breaks the absolute limit, and control does not.
     LimitBroken,
     /// It is worse than control.
@@ -79,12 +79,12 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
         return Decision::Stay(Stay::Ended);
     }
     if finding.has(&Alarm::LimitBroken) {
-        return Decision::RollBack(Cause::LimitBroken);
+        return Decision::RollBack(RollbackReason::LimitBroken);
     }
     if finding.level == Level::Rollback {
         return Decision::RollBack(match finding.not_counted() {
-            Some(_) => Cause::NotCounted,
-            None => Cause::Worse,
+            Some(_) => RollbackReason::NotCounted,
+            None => RollbackReason::Worse,
         });
     }
     let cause = hold(plan, status, finding, now);
@@ -206,7 +206,7 @@ fn opens_late(plan: &Plan, status: &Status, finding: &Finding) -> bool {
     finding.proof == Proof::Proven && stage.is_some_and(|stage| stage.gate == Gate::Automatic)
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for RollbackReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::LimitBroken => "the candidate breaks the absolute limit, and control does not",

@@ -89,7 +89,7 @@ pub struct Ledger {
     /// When the share in force began. What arrived before was decided by another share, and would
     /// make the users' ratio look wrong; it is not counted.
     share_since_ms: i64,
-    /// How many of them are ratings.
+    /// How many of the events are ratings.
     pub ratings: u64,
     /// The event after which outcomes that are not counted are watched, where a release that knew
     /// nothing of them began the rollout; 0 where no event had come yet.
@@ -97,7 +97,7 @@ pub struct Ledger {
     watched_after: Option<i64>,
 }
 
-fn is_none(number: &u64) -> bool {
+fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
@@ -108,7 +108,7 @@ struct Tally {
     latency_ms: f64,
     #[serde(default)]
     hung: u64,
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     not_counted: u64,
 }
 

@@ -56,7 +56,7 @@ pub struct Status {
     pub changed_by: Actor,
     /// Why, in words.
     pub reason: String,
-    /// Since when evidence has been clear, while the rollout holds.
+    /// Since when evidence has been below the level watch; null while it is not.
     pub clear_since: Option<DateTime<Utc>>,
     /// What people have been told already.
     pub told: Told,

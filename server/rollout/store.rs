@@ -29,7 +29,7 @@ pub struct StoredRollout {
     pub status: Value,
     /// Counts the changes; what a change is based on.
     pub version: i64,
-    /// `evidence::Evidence` as JSON; floats are written so that they read back bit-equal.
+    /// The `observation::Ledger` as JSON; floats are written so that they read back bit-equal.
     pub evidence: Value,
     /// The number of the last event that the evidence holds.
     pub cursor: i64,
@@ -150,8 +150,9 @@ pub struct Fence {
 /// Where rollouts are kept.
 #[async_trait]
 pub trait RolloutStore: Send + Sync {
-    /// Becomes the single writer, registered under a number, or `None` while another one lives. On SQLite a lock on a file
-    /// beside the database; on PostgreSQL a lease of 15 s, to be renewed every 5 s.
+    /// Takes the lease and registers this process as a writer; `None` while another process has the lease. On
+    /// SQLite it is a lock on a file beside the database; on PostgreSQL it lasts 15 s, and is renewed every
+    /// 5 s.
     async fn acquire(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<Fence>>;
     /// Prolongs the lease; `false` if it was lost.
     async fn renew(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<bool>;

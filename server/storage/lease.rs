@@ -152,8 +152,8 @@ impl Storage {
     }
 }
 
-/// Moves the end of the log from the first to the second number; whether the fence still holds and the
-/// log ended there. On PostgreSQL nobody can take the lease until the transaction ends.
+/// Moves the end of the log from the first to the second number. Returns whether the fence still holds and
+/// the log ended there. On PostgreSQL nobody can take the lease until the transaction ends.
 pub(super) async fn advance(
     transaction: &mut Write,
     fence: &Fence,

@@ -60,7 +60,7 @@ async fn connect(options: PgConnectOptions) -> Result<(PgPool, String), StorageE
 }
 
 /// Waits for a server that is starting; a pool would only say that it timed out.
-async fn wait_for(options: &PgConnectOptions) -> Result<(), Cause> {
+async fn wait_for(options: &PgConnectOptions) -> Result<(), Unanswered> {
     let mut last = None;
     let tried = timeout(PATIENCE, async {
         loop {
@@ -74,8 +74,8 @@ async fn wait_for(options: &PgConnectOptions) -> Result<(), Cause> {
     });
     match tried.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(Cause::Said(error)),
-        Err(_) => Err(last.map_or(Cause::Silence, Cause::Said)),
+        Ok(Err(error)) => Err(Unanswered::Said(error)),
+        Err(_) => Err(last.map_or(Unanswered::Silence, Unanswered::Said)),
     }
 }
 
@@ -95,7 +95,7 @@ fn may_pass(error: &sqlx::Error) -> bool {
     }
 }
 
-enum Cause {
+enum Unanswered {
     Said(sqlx::Error),
     Silence,
 }
@@ -113,14 +113,14 @@ pub struct ServerError {
 }
 
 impl ServerError {
-    fn new(options: &PgConnectOptions, cause: Cause) -> Self {
+    fn new(options: &PgConnectOptions, cause: Unanswered) -> Self {
         let user = options.get_username().to_owned();
         let (said, advice) = match cause {
-            Cause::Silence => (
+            Unanswered::Silence => (
                 format!("no answer within {} s", PATIENCE.as_secs()),
                 "see whether the server runs, and whether a firewall is in between",
             ),
-            Cause::Said(error) => {
+            Unanswered::Said(error) => {
                 let code = error.as_database_error().and_then(|error| error.code());
                 let advice = match code.as_deref() {
                     Some("28P01" | "28000") => {

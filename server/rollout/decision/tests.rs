@@ -105,8 +105,8 @@ fn good() -> Finding {
 fn rollback_is_reached_from_every_state_that_is_not_final() {
     for state in STATES {
         for stage in 0..3 {
-            let limit = (vec![Alarm::LimitBroken], Cause::LimitBroken);
-            for (mut alarms, cause) in [limit, (Vec::new(), Cause::Worse)] {
+            let limit = (vec![Alarm::LimitBroken], RollbackReason::LimitBroken);
+            for (mut alarms, cause) in [limit, (Vec::new(), RollbackReason::Worse)] {
                 alarms.push(Alarm::SampleRatio);
                 // Even if everything else stands in the way.
                 let finding = Finding {
@@ -309,5 +309,8 @@ fn what_is_not_counted_holds_or_takes_back_and_a_person_may_go_on() {
         alarms: vec![Alarm::NotCounted { why }],
         ..good()
     };
-    assert_eq!(decide(&taken_back), Decision::RollBack(Cause::NotCounted));
+    assert_eq!(
+        decide(&taken_back),
+        Decision::RollBack(RollbackReason::NotCounted)
+    );
 }

@@ -22,18 +22,19 @@ fn controller(reason: &str) -> Author<'_> {
 }
 
 impl Rollout {
-    /// Takes the candidate back where the evidence says so; whether it did.
+    /// Takes the candidate back where the evidence says so. Returns whether it did.
     pub fn look(&mut self, now: Moment, world: &World) -> bool {
         if !self.is_live() || !self.is_open {
             return false;
         }
         let (finding, _) = self.judge(now.wall);
-        let Decision::RollBack(cause) = decide(&self.plan, &self.status, &finding, now.wall) else {
+        let Decision::RollBack(reason) = decide(&self.plan, &self.status, &finding, now.wall)
+        else {
             return false;
         };
         let reason = match finding.not_counted() {
             Some(why) => why.to_owned(),
-            None => cause.to_string(),
+            None => reason.to_string(),
         };
         self.lower(Turn::RollBack, controller(&reason), now, world);
         true
