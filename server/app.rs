@@ -1,8 +1,10 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
+mod catalog;
 pub mod filling;
 mod introduction;
 mod prometheus;
+mod routes;
 mod sessions;
 mod upkeep;
 
@@ -15,7 +17,7 @@ use tokio::net::TcpListener;
 pub use self::sessions::{
     Grant, Issued, end_sessions, issue, issue_token, issue_tokens, require_database,
 };
-use self::{filling::Filling, introduction::destinations, prometheus::Gauges};
+use self::{filling::Filling, prometheus::Gauges};
 use crate::{
     _core::{
         auth::Authenticator, call_limits::CallLimits, feature_flags::FeatureFlags, http_client,
@@ -25,29 +27,21 @@ use crate::{
     alerting::Dispatcher,
     chat::{self, Chat},
     config::Config,
-    gateway::{self, Gateway},
-    keys::{ApiKeys, Spending},
+    keys::Spending,
     live_flags::LiveFlags,
     model_router::{Clients, ModelRouter, catalog::Catalog},
-    providers::{
-        openrouter,
-        sandbox::{Sandbox, SandboxPlan},
-    },
+    providers::sandbox::Sandbox,
     recording::Log,
     rollout::{
-        arms::PerArm,
         controller::{self, Controller, World},
-        plan::{Known, Library},
+        plan::Library,
     },
-    routers, schema,
+    routers,
     storage::{self, Storage},
     transport::{
         self,
         bounds::{Bounds, descriptors},
         gate::Gate,
-        jsonrpc::{self, JsonRpc},
-        sign_in::{self, SignIn},
-        trpc,
     },
 };
 
@@ -125,33 +119,13 @@ impl App {
         let metrics = Arc::new(AiMetrics::over(log.clone()));
         let filling = Filling::prepare(&storage, &metrics, Utc::now()).await?;
         tasks.spawn(filling.clone().run(tasks.stopping()));
-        let sandbox = if catalog.needs_sandbox() {
-            let plan = match &config.sandbox.file {
-                Some(path) => SandboxPlan::load(path)?,
-                None => SandboxPlan::default(),
-            };
-            let sandbox = Sandbox::start_with(&plan).await;
-            Some(sandbox.context("cannot start the sandbox provider")?)
-        } else {
-            None
-        };
+        let sandbox = catalog::sandbox(&config, &catalog).await?;
         let sandbox_url = sandbox
             .as_ref()
             .map(|sandbox| sandbox.base_url().to_owned());
         let clients = Clients::connect(&catalog, sandbox_url.as_deref())?;
-        let destinations = destinations(&catalog, sandbox_url.as_deref());
-        let is_redirected = config.providers.openrouter_base_url != openrouter::BASE_URL;
-        if is_redirected
-            && !catalog
-                .providers
-                .iter()
-                .any(|it| it.name == openrouter::NAME)
-        {
-            tracing::warn!(
-                "OPENROUTER_BASE_URL changes nothing, as MODEL_CATALOGUE has no provider `{}`",
-                openrouter::NAME
-            );
-        }
+        let destinations = catalog::destinations(&catalog, sandbox_url.as_deref());
+        catalog::warn_of_an_unused_address(&config, &catalog);
         let models = Arc::new(ModelRouter::new(
             catalog,
             clients,
@@ -160,21 +134,7 @@ impl App {
             config.models.attempt_timeout,
         ));
         let store = Arc::new(storage.clone());
-        let known = Known {
-            tasks: Some(names(models.catalog().tasks.iter().map(|task| &*task.name))),
-            models: Some(names(
-                models.catalog().models.iter().map(|model| &*model.name),
-            )),
-            routes: models
-                .catalog()
-                .tasks
-                .iter()
-                .map(|task| {
-                    let route = |variant| names(task.route(variant).iter().map(|it| &*it.name));
-                    (task.name.to_string(), PerArm::of(route))
-                })
-                .collect(),
-        };
+        let known = catalog::known(models.catalog());
         let gauges = Gauges {
             flags: flags.clone(),
             tasks: known.tasks.clone().unwrap_or_default(),
@@ -225,79 +185,30 @@ impl App {
         extend(&mut registry);
         let registry = Arc::new(registry);
 
+        let spending = Spending::new(store.clone(), tasks.clone());
         let authenticator = Arc::new(Authenticator::new(
             sessions::session_key(&config)?,
             config.auth.owner_open_id.clone(),
-            store.clone(),
+            store,
         ));
         let gate = Arc::new(Gate::new(
             authenticator.clone(),
             config.server.allowed_origins.clone(),
             Site::new(config.environment, &config.auth.site),
         ));
-        let readiness = {
-            let (probe, live, filling) = (Arc::new(storage.probe()), live.clone(), filling.clone());
-            move || {
-                let (probe, live, filling) = (probe.clone(), live.clone(), filling.clone());
-                async move {
-                    let reason = probe.reason().await.map(str::to_owned);
-                    let reasons = reason.into_iter().chain(live.trouble());
-                    reasons.chain(filling.trouble()).collect()
-                }
-            }
-        };
-        let trpc = trpc::routes(Arc::new(trpc::Trpc {
+        let router = routes::router(routes::Parts {
+            config: &config,
             registry: registry.clone(),
-            gate: gate.clone(),
-            config: config.trpc.clone(),
-            tasks: tasks.clone(),
-            bounds: bounds.clone(),
-        }));
-        let spending = Spending::new(store.clone(), tasks.clone());
-        let gateway = gateway::routes(Gateway {
-            models,
-            gate: gate.clone(),
-            bounds: bounds.clone(),
-            keys: ApiKeys::new(store.clone()),
-            spending: spending.clone(),
-            limits,
-        });
-        let documents = schema::Documents::new(
-            &registry,
-            config.trpc.transformer,
-            config.trpc.method_override,
-        );
-        let jsonrpc = jsonrpc::routes(JsonRpc {
-            registry: registry.clone(),
-            gate: gate.clone(),
-            config: config.jsonrpc.clone(),
-            ping_interval: config.trpc.ping_interval,
-            tasks: tasks.clone(),
-            bounds: bounds.clone(),
-            openrpc: documents.openrpc,
-        })?;
-        let router = transport::router(transport::Parts {
-            openapi: documents.openapi,
-            page: documents.page,
-            sign_in: sign_in::routes(SignIn {
-                gate: gate.clone(),
-                links: store,
-                app_id: config.auth.app_id.clone(),
-                session_ttl: config.auth.session_ttl,
-            }),
             gate,
-            tasks: tasks.clone(),
-            turns: bounds.turns.clone(),
-            allowed_origins: config.server.allowed_origins.clone(),
-            readiness: Arc::new(move || Box::pin(readiness())),
-            metrics: transport::metrics::routes(
-                Arc::new(move || gauges.render()),
-                prometheus::readers(&config),
-            ),
-            trpc,
-            jsonrpc,
-            gateway,
-        });
+            models,
+            spending: spending.clone(),
+            storage: &storage,
+            limits,
+            tasks: &tasks,
+            bounds: &bounds,
+            readiness: routes::readiness(&storage, &live, &filling),
+            gauges,
+        })?;
         Ok(Self {
             config,
             registry,
@@ -393,10 +304,6 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
     app.serve(listener, stop).await;
     tracing::info!("stopped");
     Ok(())
-}
-
-fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    names.map(str::to_owned).collect()
 }
 
 /// The procedures alone, for the contract: they can be described and not called.

@@ -9,7 +9,6 @@ use super::{App, sessions};
 use crate::{
     _core::{caller::Role, environment::Environment},
     config::local_url,
-    model_router::catalog::{Access, Catalog},
     storage::Storage,
     transport::trpc,
 };
@@ -93,28 +92,4 @@ impl App {
         )?;
         out.flush()
     }
-}
-
-/// A line for each provider that a task uses: its name, where its requests go, and with what.
-pub(super) fn destinations(catalog: &Catalog, sandbox_url: Option<&str>) -> Vec<String> {
-    let of_tasks = catalog
-        .tasks
-        .iter()
-        .flat_map(|task| task.candidate.iter().chain(&task.control));
-    let models: Vec<_> = of_tasks.chain(&catalog.unrouted).collect();
-    let is_used = |name: &str| models.iter().any(|model| model.provider == name);
-    let used = catalog.providers.iter().filter(|it| is_used(&it.name));
-    used.map(|provider| {
-        let (name, url) = (&provider.name, &provider.base_url);
-        let variable = provider.api_key_env.as_deref().unwrap_or_default();
-        match &provider.access {
-            Access::Key(_) => format!("{name} at {url}, with the key in {variable}"),
-            Access::Open => format!("{name} at {url}, without a key"),
-            Access::Sandbox => format!(
-                "{name} is SIMULATED by the sandbox at {}, as {variable} is not set",
-                sandbox_url.unwrap_or_default()
-            ),
-        }
-    })
-    .collect()
 }

@@ -1,0 +1,82 @@
+//! What follows from the catalog of models: the sandbox, where requests go, what plans may name.
+
+use anyhow::Context as _;
+
+use crate::{
+    config::Config,
+    model_router::catalog::{Access, Catalog},
+    providers::{
+        openrouter,
+        sandbox::{Sandbox, SandboxPlan},
+    },
+    rollout::{arms::PerArm, plan::Known},
+};
+
+/// The simulated provider, where one of the catalog's has to be simulated.
+pub(super) async fn sandbox(config: &Config, catalog: &Catalog) -> anyhow::Result<Option<Sandbox>> {
+    if !catalog.needs_sandbox() {
+        return Ok(None);
+    }
+    let plan = match &config.sandbox.file {
+        Some(path) => SandboxPlan::load(path)?,
+        None => SandboxPlan::default(),
+    };
+    let sandbox = Sandbox::start_with(&plan).await;
+    sandbox
+        .map(Some)
+        .context("cannot start the sandbox provider")
+}
+
+/// Warns of an address for OpenRouter that no provider of the catalog takes.
+pub(super) fn warn_of_an_unused_address(config: &Config, catalog: &Catalog) {
+    let is_redirected = config.providers.openrouter_base_url != openrouter::BASE_URL;
+    let mut providers = catalog.providers.iter();
+    if is_redirected && !providers.any(|it| it.name == openrouter::NAME) {
+        tracing::warn!(
+            "OPENROUTER_BASE_URL changes nothing, as MODEL_CATALOGUE has no provider `{}`",
+            openrouter::NAME
+        );
+    }
+}
+
+/// The names that plans of rollouts may use.
+pub(super) fn known(catalog: &Catalog) -> Known {
+    let tasks = catalog.tasks.iter();
+    let routes = tasks.clone().map(|task| {
+        let route = |variant| names(task.route(variant).iter().map(|it| &*it.name));
+        (task.name.to_string(), PerArm::of(route))
+    });
+    Known {
+        tasks: Some(names(tasks.clone().map(|task| &*task.name))),
+        models: Some(names(catalog.models.iter().map(|model| &*model.name))),
+        routes: routes.collect(),
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    names.map(str::to_owned).collect()
+}
+
+/// A line for each provider that a task uses: its name, where its requests go, and with what.
+pub(super) fn destinations(catalog: &Catalog, sandbox_url: Option<&str>) -> Vec<String> {
+    let of_tasks = catalog
+        .tasks
+        .iter()
+        .flat_map(|task| task.candidate.iter().chain(&task.control));
+    let models: Vec<_> = of_tasks.chain(&catalog.unrouted).collect();
+    let is_used = |name: &str| models.iter().any(|model| model.provider == name);
+    let used = catalog.providers.iter().filter(|it| is_used(&it.name));
+    used.map(|provider| {
+        let (name, url) = (&provider.name, &provider.base_url);
+        let variable = provider.api_key_env.as_deref().unwrap_or_default();
+        match &provider.access {
+            Access::Key(_) => format!("{name} at {url}, with the key in {variable}"),
+            Access::Open => format!("{name} at {url}, without a key"),
+            Access::Sandbox => format!(
+                "{name} is SIMULATED by the sandbox at {}, as {variable} is not set",
+                sandbox_url.unwrap_or_default()
+            ),
+        }
+    })
+    .collect()
+}

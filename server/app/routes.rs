@@ -1,0 +1,131 @@
+//! The routes of the port: every wire with what it works with.
+
+use std::sync::Arc;
+
+use super::{
+    filling::Filling,
+    prometheus::{self, Gauges},
+};
+use crate::{
+    _core::{call_limits::CallLimits, registry::Registry, tasks::Tasks},
+    config::Config,
+    gateway::{self, Gateway},
+    keys::{ApiKeys, Spending},
+    live_flags::LiveFlags,
+    model_router::ModelRouter,
+    schema,
+    storage::Storage,
+    transport::{
+        self,
+        bounds::Bounds,
+        gate::Gate,
+        jsonrpc::{self, JsonRpc},
+        operations::Readiness,
+        sign_in::{self, SignIn},
+        trpc,
+    },
+};
+
+/// What the wires work with.
+pub(super) struct Parts<'a> {
+    pub(super) config: &'a Config,
+    pub(super) registry: Arc<Registry>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) models: Arc<ModelRouter>,
+    pub(super) spending: Arc<Spending>,
+    pub(super) storage: &'a Storage,
+    pub(super) limits: CallLimits,
+    pub(super) tasks: &'a Tasks,
+    pub(super) bounds: &'a Bounds,
+    pub(super) readiness: Readiness,
+    pub(super) gauges: Gauges,
+}
+
+/// All routes. Fails where a procedure has a name that JSON-RPC needs for itself.
+pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
+    let Parts {
+        config,
+        registry,
+        gate,
+        models,
+        spending,
+        storage,
+        limits,
+        tasks,
+        bounds,
+        readiness,
+        gauges,
+    } = parts;
+    let store = Arc::new(storage.clone());
+    let trpc = trpc::routes(Arc::new(trpc::Trpc {
+        registry: registry.clone(),
+        gate: gate.clone(),
+        config: config.trpc.clone(),
+        tasks: tasks.clone(),
+        bounds: bounds.clone(),
+    }));
+    let gateway = gateway::routes(Gateway {
+        models,
+        gate: gate.clone(),
+        bounds: bounds.clone(),
+        keys: ApiKeys::new(store.clone()),
+        spending,
+        limits,
+    });
+    let documents = schema::Documents::new(
+        &registry,
+        config.trpc.transformer,
+        config.trpc.method_override,
+    );
+    let jsonrpc = jsonrpc::routes(JsonRpc {
+        registry,
+        gate: gate.clone(),
+        config: config.jsonrpc.clone(),
+        ping_interval: config.trpc.ping_interval,
+        tasks: tasks.clone(),
+        bounds: bounds.clone(),
+        openrpc: documents.openrpc,
+    })?;
+    let sign_in = sign_in::routes(SignIn {
+        gate: gate.clone(),
+        links: store,
+        app_id: config.auth.app_id.clone(),
+        session_ttl: config.auth.session_ttl,
+    });
+    let metrics = transport::metrics::routes(
+        Arc::new(move || gauges.render()),
+        prometheus::readers(config),
+    );
+    Ok(transport::router(transport::Parts {
+        openapi: documents.openapi,
+        page: documents.page,
+        sign_in,
+        gate,
+        tasks: tasks.clone(),
+        turns: bounds.turns.clone(),
+        allowed_origins: config.server.allowed_origins.clone(),
+        readiness,
+        metrics,
+        trpc,
+        jsonrpc,
+        gateway,
+    }))
+}
+
+/// Why the server cannot serve just now: the database, a kill that is not stored, figures that are not
+/// whole.
+pub(super) fn readiness(
+    storage: &Storage,
+    live: &Arc<LiveFlags>,
+    filling: &Arc<Filling>,
+) -> Readiness {
+    let (probe, live, filling) = (Arc::new(storage.probe()), live.clone(), filling.clone());
+    Arc::new(move || {
+        let (probe, live, filling) = (probe.clone(), live.clone(), filling.clone());
+        Box::pin(async move {
+            let reason = probe.reason().await.map(str::to_owned);
+            let reasons = reason.into_iter().chain(live.trouble());
+            reasons.chain(filling.trouble()).collect()
+        })
+    })
+}
