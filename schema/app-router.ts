@@ -1106,7 +1106,7 @@ export type Reason =
   | "forced-for-all"
   /** No id to hash, and the share is neither 0 nor 100. */
   | "no-subject"
-  /** Compared with the live share. */
+  /** The subject's bucket was compared with the share in force. */
   | "share";
 
 /** What the last hour advises. */

@@ -61,7 +61,7 @@ pub enum Reason {
     ForcedForAll,
     /// No id to hash, and the share is neither 0 nor 100.
     NoSubject,
-    /// Compared with the live share.
+    /// The subject's bucket was compared with the share in force.
     Share,
 }
 
