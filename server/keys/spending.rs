@@ -1,7 +1,7 @@
 //! What keys may spend, checked before a call and settled after it.
 //!
 //! A call sets aside what it may need at most, from what the database has granted this process
-//! ([`ledger`](super::ledger)), so that most calls wait for nothing. When it is over, or dropped, what it
+//! ([`ledger`]), so that most calls wait for nothing. When it is over, or dropped, what it
 //! used is counted in place of that.
 
 use std::{
