@@ -29,10 +29,13 @@ if [ ! -f ../../schema/app-router.ts ]; then
 fi
 
 for package in "$@"; do
-  if ! output=$(cd "$package" && npm ci --no-audit --no-fund --loglevel=error 2>&1); then
+  # npm writes this last.
+  if [ ! "$package/node_modules/.package-lock.json" -nt "$package/package-lock.json" ] &&
+    ! output=$(cd "$package" && npm ci --no-audit --no-fund --loglevel=error 2>&1); then
     result "$package: npm ci" 1 "$output"
     continue
   fi
+  rm -rf "$package"/node_modules/modelramp-{sample,schema}
   cp -R sample "$package/node_modules/modelramp-sample"
   if [ -d ../../schema ]; then
     cp -R ../../schema "$package/node_modules/modelramp-schema"
