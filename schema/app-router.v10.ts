@@ -20,6 +20,22 @@ export interface AbsoluteLimit {
   worse: number;
 }
 
+/** How an account stands. */
+export interface AccountInfo {
+  /** The provider's name in the catalog. */
+  provider: string;
+  /** Whether the quota is for models that cost nothing, and no others. */
+  onlyFree: boolean;
+  /** Requests of any minute. */
+  minute: SpanInfo | null;
+  /** Requests of a day, UTC. */
+  day: SpanInfo | null;
+  /** Calls that wait for their turn. */
+  waiting: number;
+  /** How long the one has that came first, in milliseconds. */
+  waitedMs: number;
+}
+
 /** What was done. */
 export type Action =
   /** The rollout began. */
@@ -912,6 +928,12 @@ export interface ModelInfo {
   costTier: Tier;
   /** US dollars per million tokens. */
   prices: Prices;
+  /**
+   * What its breaker lets through now: everything (`closed`), nothing while another model can answer
+   * (`open`), one attempt at a time (`probing`), or a share that grows (`returning`). Left out where
+   * `BREAKER` is off.
+   */
+  breaker?: State;
 }
 
 /** The catalog, as far as it concerns callers. */
@@ -989,7 +1011,7 @@ export interface Place {
 /** Where a rollout was at a moment. */
 export interface Place2 {
   /** What it was doing. */
-  state: State;
+  state: State2;
   /** The stage it was in, counted from 1. */
   stage: number;
   /** Users below this share got the candidate. */
@@ -1078,6 +1100,12 @@ export type Proof =
   | "recommended"
   /** It is strong enough to begin it without a person. */
   | "proven";
+
+/** The accounts, in the order of their providers in the catalog. */
+export interface QuotaList {
+  /** Those whose quota the catalog or the provider tells. */
+  accounts: AccountInfo[];
+}
 
 /** What the caller thinks of an answer. */
 export interface RateMessage {
@@ -1194,7 +1222,7 @@ export interface RolloutDetails {
   /** The tasks it covers; none covers all. */
   tasks: string[];
   /** What it is doing. */
-  state: State;
+  state: State2;
   /** Whether something can still follow; false once it is completed or rolled back. */
   live: boolean;
   /** The stage it is in, counted from 1. */
@@ -1266,7 +1294,7 @@ export interface RolloutState {
   /** The tasks it covers; none covers all. */
   tasks: string[];
   /** What it is doing. */
-  state: State;
+  state: State2;
   /** Whether something can still follow; false once it is completed or rolled back. */
   live: boolean;
   /** The stage it is in, counted from 1. */
@@ -1378,6 +1406,14 @@ export type Signal =
   /** Outcomes that are not counted as errors come on it alone. */
   | "uncounted";
 
+/** Requests of a span of time. */
+export interface SpanInfo {
+  /** How many it may have. */
+  limit: number;
+  /** How many of those that are used here are left; of a minute a few are never used. */
+  left: number;
+}
+
 /** What a key has spent since midnight, UTC, and what its calls under way have set aside. */
 export interface Spent {
   /** Tokens, read and written. */
@@ -1432,7 +1468,7 @@ export interface Started {
   /** The tasks it covers; none covers all. */
   tasks: string[];
   /** What it is doing. */
-  state: State;
+  state: State2;
   /** Whether something can still follow; false once it is completed or rolled back. */
   live: boolean;
   /** The stage it is in, counted from 1. */
@@ -1469,8 +1505,19 @@ export interface Started {
   takenBack: number;
 }
 
+/** What a breaker lets through. */
+export type State =
+  /** Everything. */
+  | "closed"
+  /** Nothing. */
+  | "open"
+  /** One attempt at a time. */
+  | "probing"
+  /** A share of the attempts that grows. */
+  | "returning";
+
 /** What a rollout is doing. */
-export type State = {
+export type State2 = {
   name: "running";
 } | {
   name: "paused";
@@ -2172,6 +2219,18 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<void, ModelList>;
+  }>;
+  quota: RouterOf<{
+    /**
+     * Every account whose quota is known, and how it stands now.
+     *
+     * Needs the role admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    list: Query<void, QuotaList>;
   }>;
   rollout: RouterOf<{
     /**

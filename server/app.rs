@@ -126,20 +126,25 @@ impl App {
         let clients = Clients::connect(&catalog, sandbox_url.as_deref())?;
         let destinations = catalog::destinations(&catalog, sandbox_url.as_deref());
         catalog::warn_of_an_unused_address(&config, &catalog);
-        let models = Arc::new(ModelRouter::new(
+        let models = ModelRouter::new(
             catalog,
             clients,
             flags.clone(),
             metrics.clone(),
             config.models.attempt_timeout,
-        ));
+        );
+        let models = Arc::new(models.with_breakers(config.models.breaker.map(Into::into)));
         let store = Arc::new(storage.clone());
+        let restored = models.restore_quotas(store.clone()).await;
+        restored.context("cannot read what our accounts have used")?;
+        tasks.spawn(models.clone().watch_quotas(tasks.stopping()));
         let known = catalog::known(models.catalog());
         let gauges = Gauges {
             flags: flags.clone(),
             tasks: known.tasks.clone().unwrap_or_default(),
             log: log.clone(),
             bounds: bounds.clone(),
+            models: models.clone(),
         };
         let controller = Controller::open(controller::Parts {
             store: store.clone(),

@@ -193,8 +193,21 @@ pub struct ModelsConfig {
     pub catalog: Option<PathBuf>,
     /// `ATTEMPT_TIMEOUT`: the longest that one attempt may take.
     pub attempt_timeout: Duration,
+    /// `BREAKER`, `BREAKER_ATTEMPTS`, `BREAKER_WINDOW`, `BREAKER_FAILED_PERCENT`; `None` where it is off.
+    pub breaker: Option<BreakerConfig>,
     /// `OPENROUTER_MODEL`: what `system.aiConfig` reports.
     pub openrouter_model: String,
+}
+
+/// When a model that fails is left alone.
+#[derive(Clone, Copy, Debug)]
+pub struct BreakerConfig {
+    /// `BREAKER_ATTEMPTS` that must have ended; at least 1.
+    pub attempts: u32,
+    /// `BREAKER_WINDOW`, within which.
+    pub window: Duration,
+    /// `BREAKER_FAILED_PERCENT` of them must have failed, 1 to 100.
+    pub failed_percent: u32,
 }
 
 /// Keys and addresses of providers.

@@ -6,9 +6,14 @@
 //! events, and both count.
 
 mod attempt;
+pub mod breaker;
+mod breakers;
 pub mod catalog;
 mod gate;
+mod next;
+pub mod quota;
 mod reasoning_state;
+mod repeats;
 pub mod route;
 mod streaming;
 pub mod told;
@@ -18,17 +23,25 @@ mod walk;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures::stream::BoxStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use self::{
+    breaker::State,
+    breakers::Breakers,
     catalog::{Access, Catalog},
     gate::Gate,
+    quota::{
+        Quota, Quotas, Standing,
+        schedule::{Limits, Priority, Refused},
+        store::QuotaStore,
+    },
+    repeats::Repeats,
     streaming::{recorded, until_answer, until_first_token},
     walk::Walk,
 };
 pub use self::{
     route::Route,
-    trail::{Trail, Tried},
+    trail::{End, Trail, Tried},
 };
 use crate::{
     _core::{assignment::Subject, feature_flags::FeatureFlags, suggest::hint},
@@ -37,6 +50,7 @@ use crate::{
         ChatRequest, Completion, Delta,
         fault::{Fault, FaultKind},
         openai_compatible::{ClientError, OpenAiCompatible, http_client},
+        openrouter,
     },
     recording::Event,
 };
@@ -52,8 +66,19 @@ pub struct Call {
     pub deadline: Instant,
     /// When the last step of a stream must have come; `deadline` where it is `None`.
     pub stream_deadline: Option<Instant>,
+    /// How urgent it is where an account's quota makes it wait.
+    pub urgency: Urgency,
     /// Notes what became of the attempts.
     pub trail: Trail,
+}
+
+/// How urgent a call is where the quota of an account makes it wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Urgency {
+    /// Who goes first.
+    pub priority: Priority,
+    /// When its attempt must have begun; in 30 s where it is `None`, and before the call's deadline.
+    pub start_by: Option<Instant>,
 }
 
 /// What came of a call.
@@ -102,6 +127,14 @@ pub enum RouteError {
         /// Its name in the catalog.
         provider: String,
     },
+    /// The quotas of our accounts leave no slot in time.
+    #[error("the quota at `{provider}` leaves no slot in time: {} is used up", refused.reason.name())]
+    OverQuota {
+        /// Its name in the catalog.
+        provider: String,
+        /// What, and when to come back.
+        refused: Refused,
+    },
     /// A streamed answer broke off after it had begun, so no other model can take over.
     #[error("the answer of `{model}` broke off with {kind:?}")]
     Interrupted {
@@ -142,6 +175,11 @@ impl Recorder for AiMetrics {
         Self::record(self, event);
     }
 }
+
+/// Between two questions for a quota that others may use as well.
+const QUOTA_INTERVAL: Duration = Duration::from_secs(600);
+/// The same after one that was not answered.
+const QUOTA_RETRY: Duration = Duration::from_secs(60);
 
 /// Fallbacks that are tried after the first model, at most, as on the TypeScript server.
 const MAX_FALLBACKS: usize = 2;
@@ -191,6 +229,9 @@ pub struct AnswerStream {
 pub struct ModelRouter {
     catalog: Catalog,
     clients: Clients,
+    breakers: Breakers,
+    repeats: Repeats,
+    quotas: Quotas,
     flags: Arc<FeatureFlags>,
     metrics: Arc<dyn Recorder>,
     attempt_timeout: Duration,
@@ -208,8 +249,11 @@ impl ModelRouter {
         attempt_timeout: Duration,
     ) -> Self {
         Self {
+            repeats: Repeats::new(&catalog),
+            quotas: Quotas::new(&catalog),
             catalog,
             clients,
+            breakers: Breakers::default(),
             flags,
             metrics,
             attempt_timeout,
@@ -221,6 +265,80 @@ impl ModelRouter {
     pub fn with_max_fallbacks(mut self, max_fallbacks: usize) -> Self {
         self.max_fallbacks = max_fallbacks;
         self
+    }
+
+    /// Leaves models alone that fail, by these rules; without rules it does not.
+    pub fn with_breakers(mut self, rules: Option<breaker::Rules>) -> Self {
+        self.breakers = Breakers::new(&self.catalog, rules);
+        self
+    }
+
+    /// What the breaker of a model lets through now; `None` where it has none.
+    pub fn breaker(&self, model: &str) -> Option<State> {
+        self.breakers.state(model)
+    }
+
+    /// Goes on with what an earlier process used of our accounts' quotas, and keeps what this one uses.
+    pub async fn restore_quotas(&self, store: Arc<dyn QuotaStore>) -> anyhow::Result<()> {
+        self.quotas.restore(store).await
+    }
+
+    /// How our account at a provider stands; `None` where no quota of it is known.
+    pub fn quota(&self, provider: &str) -> Option<Standing> {
+        self.quotas.standing(provider)
+    }
+
+    /// Asks OpenRouter what our account may do with models that cost nothing, as often as that is worth
+    /// it. Other providers do not tell.
+    pub async fn watch_quotas(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let watch = async {
+            loop {
+                let pause = match self.learn_quotas().await {
+                    Ok(()) => QUOTA_INTERVAL,
+                    // A server that speaks the same and has nothing to tell.
+                    Err(fault) if fault.kind == FaultKind::NotFound => QUOTA_INTERVAL,
+                    Err(fault) => {
+                        tracing::warn!(
+                            kind = fault.kind.name(),
+                            "OpenRouter does not tell our account's quota"
+                        );
+                        QUOTA_RETRY
+                    }
+                };
+                sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            () = watch => {}
+            () = stop => {}
+        }
+    }
+
+    async fn learn_quotas(&self) -> Result<(), Fault> {
+        let providers = self.catalog.providers.iter();
+        let mut asked = providers
+            .filter(|it| it.name == openrouter::NAME && matches!(it.access, Access::Key(_)));
+        let Some((provider, client)) =
+            asked.find_map(|it| Some((it, self.clients.0.get(&it.name)?)))
+        else {
+            return Ok(());
+        };
+        let Some(free) = client.api.free_requests().await? else {
+            return Ok(());
+        };
+        let told = Limits {
+            minute: Some(openrouter::FREE_A_MINUTE),
+            day: Some(free.limit),
+        };
+        self.quotas.learn(
+            &provider.name,
+            Quota {
+                limits: provider.quota.unwrap_or(told),
+                used: free.used,
+                only_free: provider.quota.is_none(),
+            },
+        );
+        Ok(())
     }
 
     /// The catalog in use.
@@ -299,12 +417,10 @@ impl ModelRouter {
     /// A streamed answer, from where it begins. Until then the next model takes over from one that
     /// fails; after that a failure ends the stream. What a model only thinks is no beginning yet.
     pub async fn stream(&self, route: &Route, call: Call) -> Result<AnswerStream, RouteError> {
-        let mut walk = Walk::new(self, route, call);
-        let idle = self.attempt_timeout;
+        let mut walk = Walk::streamed(self, route, call);
         while let Some(mut step) = walk.next().await? {
             let opened = async {
-                let end = walk.call.stream_deadline.unwrap_or(walk.call.deadline);
-                let deltas = step.api.stream(&walk.call.request, end, idle);
+                let deltas = step.api.stream(&walk.call.request, step.end, step.idle);
                 until_first_token(deltas.await?).await
             };
             let opened = timeout_at(step.deadline, opened).await.unwrap_or_else(|_| {
@@ -321,6 +437,7 @@ impl ModelRouter {
             match opened {
                 Ok((held, rest)) => {
                     walk.answered();
+                    step.attempt.began();
                     let (model, position) = walk.current();
                     let trail = walk.call.trail.clone();
                     return Ok(AnswerStream {

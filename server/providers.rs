@@ -104,6 +104,18 @@ impl ChatRequest {
         })
     }
 
+    /// Whether more than one answer is asked for.
+    fn wants_more_choices(&self) -> bool {
+        let Some(given) = &self.given else {
+            return self
+                .rest
+                .get("n")
+                .is_some_and(|count| *count != 1 && !count.is_null());
+        };
+        let count = given.get("n").map(|count| count.get());
+        count.is_some_and(|count| !matches!(count, "1" | "null"))
+    }
+
     /// Whether the caller itself limits the answer, so that one that the limit cut to nothing is what
     /// it asked for.
     fn limits_answer(&self) -> bool {

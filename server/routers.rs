@@ -7,6 +7,7 @@ pub mod feature_flags_router;
 pub mod keys_router;
 pub(crate) mod methods;
 pub mod models_router;
+pub mod quota_router;
 pub mod rollout_router;
 pub mod system_router;
 
@@ -89,6 +90,7 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
         }),
     );
     models_router::register(registry, parts.map(|it| it.models.clone()));
+    quota_router::register(registry, parts.map(|it| it.models.clone()));
     rollout_router::register(
         registry,
         parts.map(|it| rollout_router::State {

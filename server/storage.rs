@@ -18,6 +18,7 @@ mod outbox;
 mod postgres;
 mod private;
 mod probe;
+mod quotas;
 mod rollouts;
 mod secret;
 mod sqlite;

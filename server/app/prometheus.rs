@@ -11,6 +11,7 @@ use crate::{
     ai_metrics,
     config::Config,
     gateway,
+    model_router::{ModelRouter, breaker::State},
     recording::Log,
     transport::{bounds::Bounds, metrics::Readers},
 };
@@ -59,6 +60,36 @@ fn describe() {
     );
     metrics::describe_gauge!("ai_events_waiting", "Events that are not stored yet");
     metrics::describe_gauge!("connections_open", "Connections that are open");
+    metrics::describe_gauge!(
+        "ai_breaker_state",
+        "1 for the state in which the breaker of a model is, 0 for the others"
+    );
+    metrics::describe_counter!("ai_breaker_opened_total", "Times that a breaker opened");
+    metrics::describe_gauge!(
+        "ai_quota_free",
+        "Requests that our account at a provider may still make, in this minute and on this day"
+    );
+    metrics::describe_gauge!(
+        "ai_quota_waiting",
+        "Calls that wait for a request of a quota"
+    );
+    metrics::describe_counter!(
+        "ai_quota_refused_total",
+        "Calls that were turned away as a quota left no request in time"
+    );
+    metrics::describe_histogram!(
+        "ai_quota_wait_seconds",
+        metrics::Unit::Seconds,
+        "How long calls waited for a request of a quota"
+    );
+    metrics::describe_counter!(
+        "ai_repeats_total",
+        "Times that a model would have been asked once more for the same call, and whether it was"
+    );
+    metrics::describe_counter!(
+        "ai_breaker_skipped_total",
+        "Times that a model was left alone because its breaker was open"
+    );
 }
 
 /// What is looked up when Prometheus asks.
@@ -67,6 +98,7 @@ pub(super) struct Gauges {
     pub(super) tasks: Vec<String>,
     pub(super) log: Arc<Log>,
     pub(super) bounds: Bounds,
+    pub(super) models: Arc<ModelRouter>,
 }
 
 impl Gauges {
@@ -82,7 +114,43 @@ impl Gauges {
         metrics::gauge!("kill_switch").set(f64::from(u8::from(killed)));
         metrics::gauge!("ai_events_waiting").set(self.log.waiting() as f64);
         metrics::gauge!("connections_open").set(self.bounds.connections.count() as f64);
+        self.breakers();
+        self.quotas();
         RECORDER.render()
+    }
+
+    fn quotas(&self) {
+        for provider in &self.models.catalog().providers {
+            let Some(standing) = self.models.quota(&provider.name) else {
+                continue;
+            };
+            let label = ("provider", provider.name.clone());
+            metrics::gauge!("ai_quota_waiting", std::slice::from_ref(&label))
+                .set(standing.waiting as f64);
+            for (span, free) in [("minute", standing.free_minute), ("day", standing.free_day)] {
+                if let Some(free) = free {
+                    let labels = [label.clone(), ("span", span.to_owned())];
+                    metrics::gauge!("ai_quota_free", &labels).set(free);
+                }
+            }
+        }
+    }
+
+    fn breakers(&self) {
+        for model in &self.models.catalog().models {
+            let Some(now) = self.models.breaker(&model.name) else {
+                continue;
+            };
+            for state in State::ALL {
+                let labels = [
+                    ("model", model.name.to_string()),
+                    ("provider", model.provider.clone()),
+                    ("state", state.name().to_owned()),
+                ];
+                let is_now = f64::from(u8::from(state == now));
+                metrics::gauge!("ai_breaker_state", &labels).set(is_now);
+            }
+        }
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     _core::{assignment::Subject, blank::is_blank, caller::User, context::Context},
-    model_router::{Call, Route, Trail},
+    model_router::{Call, Route, Trail, Urgency},
     providers::{self, ChatRequest, roles},
 };
 
@@ -142,6 +142,7 @@ impl Chat {
             request: ChatRequest::new(in_turns(instructions, history)),
             deadline: started + self.config.deadline,
             stream_deadline: None,
+            urgency: Urgency::default(),
             trail: Trail::default(),
         };
         let answer = self.answerer.complete(&route, call).await;

@@ -1,9 +1,9 @@
 //! From texts to a [`Config`]: first every setting is checked alone, then together, then it is built.
 
 use super::{
-    AlertsConfig, AuthConfig, ChatConfig, Config, DatabaseConfig, EmailConfig, JsonRpcConfig,
-    MetricsConfig, ModelsConfig, PagerDutyConfig, ProvidersConfig, RolloutConfig, SandboxConfig,
-    ServerConfig, TrpcConfig, WebhookConfig,
+    AlertsConfig, AuthConfig, BreakerConfig, ChatConfig, Config, DatabaseConfig, EmailConfig,
+    JsonRpcConfig, MetricsConfig, ModelsConfig, PagerDutyConfig, ProvidersConfig, RolloutConfig,
+    SandboxConfig, ServerConfig, TrpcConfig, WebhookConfig,
     faults::{ConfigFault, ConfigFaults},
     formats::Format,
     settings::{self, *},
@@ -226,6 +226,11 @@ impl Values<'_> {
                     .get(&MODEL_CATALOGUE)?
                     .map(|path| sources.working_dir.join(path)),
                 attempt_timeout: self.get(&ATTEMPT_TIMEOUT)?,
+                breaker: self.get(&BREAKER)?.then_some(BreakerConfig {
+                    attempts: self.get(&BREAKER_ATTEMPTS)?,
+                    window: self.get(&BREAKER_WINDOW)?,
+                    failed_percent: self.get(&BREAKER_FAILED_PERCENT)?,
+                }),
                 openrouter_model: self.get(&OPENROUTER_MODEL)?,
             },
             providers: ProvidersConfig {

@@ -360,6 +360,15 @@ settings! {
         MODEL_CATALOGUE: Optional<FilePath> = Optional(FilePath), "";
         /// The longest that one attempt at one model may take.
         ATTEMPT_TIMEOUT: Span = span(10, HOUR), "20s";
+        /// Leaves a model alone that fails, while another of its route can answer. The next three say
+        /// when.
+        BREAKER: Switch = Switch, "true";
+        /// A model is left alone when so many attempts have ended within `BREAKER_WINDOW`.
+        BREAKER_ATTEMPTS: Whole<u32> = whole("attempts", 1, 1_000_000), "20";
+        /// How far back a breaker looks.
+        BREAKER_WINDOW: Span = span(100, HOUR), "10s";
+        /// And when so many of these attempts have failed.
+        BREAKER_FAILED_PERCENT: Whole<u32> = whole("percent", 1, 100), "50";
         /// The key for OpenRouter. Not needed with a `MODEL_CATALOGUE`, which names its own
         /// variables; without one, development answers from a built-in sandbox.
         OPENROUTER_API_KEY: Optional<ApiKey> = Optional(ApiKey), "" => required;

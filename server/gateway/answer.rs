@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     _core::call_limits::Place,
-    model_router::{AnswerStream, Call, Route, Tried},
+    model_router::{AnswerStream, Call, End, Route, Tried},
     providers::ChatRequest,
 };
 
@@ -28,6 +28,7 @@ const IDLE: Duration = Duration::from_secs(15);
 const MODEL: HeaderName = HeaderName::from_static("x-modelramp-model");
 const VARIANT: HeaderName = HeaderName::from_static("x-modelramp-variant");
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-modelramp-attempts");
+const QUEUED: HeaderName = HeaderName::from_static("x-modelramp-queued-ms");
 const DROPPED: HeaderName = HeaderName::from_static("x-modelramp-dropped");
 
 /// Writes an answer as its caller expects it.
@@ -87,6 +88,7 @@ pub(super) async fn of<W: Writer>(
         request,
         deadline: now + admitted.call.patience,
         stream_deadline: Some(now + STREAM_MAX),
+        urgency: admitted.call.urgency(),
         trail: trail.clone(),
     };
     let refuse = |error| Refusal::of_route(&error, &trail.attempts()).on(route);
@@ -202,14 +204,16 @@ pub(super) fn tell(headers: &mut HeaderMap, attempts: &[Tried], route: &Route) {
         }
     };
     let each = attempts.iter().map(|tried| {
-        let kind = tried
-            .fault
-            .as_ref()
-            .map_or("ok", |fault| fault.cause.name());
-        format!("{}@{}:{kind}", tried.model.name, tried.model.provider)
+        let (model, word) = (&tried.model, tried.word());
+        format!("{}@{}:{word}", model.name, model.provider)
     });
     set(ATTEMPTS, &each.collect::<Vec<_>>().join(", "));
-    let answered = attempts.iter().find(|tried| tried.fault.is_none());
+    let queued: Duration = attempts.iter().map(|tried| tried.queued).sum();
+    if queued.as_millis() > 0 {
+        set(QUEUED, &queued.as_millis().to_string());
+    }
+    let mut attempts = attempts.iter();
+    let answered = attempts.find(|tried| matches!(tried.end, End::Answered));
     if let Some(answered) = answered {
         set(MODEL, &answered.model.name);
     }

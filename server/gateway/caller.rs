@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use super::refusal::Refusal;
 use crate::{
@@ -16,12 +17,19 @@ use crate::{
         context::Context,
     },
     keys::{ApiKey, ApiKeys},
+    model_router::{Urgency, quota::schedule::Priority},
     providers::RawObject,
 };
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const SUBJECT: HeaderName = HeaderName::from_static("x-modelramp-subject");
 const DEADLINE: HeaderName = HeaderName::from_static("x-modelramp-deadline-ms");
+const PRIORITY: HeaderName = HeaderName::from_static("x-modelramp-priority");
+const PRIORITIES: [(&str, Priority); 3] = [
+    ("interactive", Priority::Interactive),
+    ("background", Priority::Background),
+    ("batch", Priority::Batch),
+];
 /// The longest id of a subject, in bytes.
 const MAX_SUBJECT: usize = 256;
 /// A whole answer takes no longer than this, and neither does the beginning of a streamed one. The
@@ -72,6 +80,9 @@ pub(super) struct Call {
     subject: Option<String>,
     /// How long the caller waits.
     pub(super) patience: Duration,
+    /// Whether it says so.
+    is_patient: bool,
+    priority: Priority,
 }
 
 enum Who {
@@ -118,6 +129,17 @@ impl Call {
                 DEADLINE_MAX.min(Duration::from_millis(ms))
             }
         };
+        let priority = match text(&PRIORITY) {
+            None => Priority::default(),
+            Some(text) => {
+                let named = PRIORITIES.iter().find(|(name, _)| *name == text);
+                let (_, priority) = named.ok_or_else(|| {
+                    let expected = "expected `interactive`, `background` or `batch`";
+                    Refusal::bad_request(None, format!("`{PRIORITY}` is no priority; {expected}"))
+                })?;
+                *priority
+            }
+        };
         let subject = headers.get(SUBJECT).map(|value| {
             let text = value.to_str().map(str::trim).unwrap_or_default();
             let is_id = (1..=MAX_SUBJECT).contains(&text.len());
@@ -130,7 +152,17 @@ impl Call {
             who,
             subject: subject.transpose()?,
             patience,
+            is_patient: headers.contains_key(DEADLINE),
+            priority,
         })
+    }
+
+    /// How urgent it is where an account's quota makes it wait.
+    pub(super) fn urgency(&self) -> Urgency {
+        Urgency {
+            priority: self.priority,
+            start_by: self.is_patient.then(|| Instant::now() + self.patience),
+        }
     }
 
     /// The key of a program.
@@ -239,6 +271,8 @@ mod tests {
             },
             subject: subject.map(str::to_owned),
             patience: DEADLINE_MAX,
+            is_patient: false,
+            priority: Priority::default(),
         };
         let of = |call: Call, body: &str| call.subject(&RawObject::parse(body.as_bytes()).unwrap());
         let opaque = |id: &str| Some(Subject::Opaque(id.into()));

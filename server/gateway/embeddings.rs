@@ -50,6 +50,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
         request: ChatRequest::passing_on(body),
         deadline: Instant::now() + admitted.call.patience,
         stream_deadline: None,
+        urgency: admitted.call.urgency(),
         trail: trail.clone(),
     };
     let raw = gateway.models.embed(&route, call).await;

@@ -213,8 +213,9 @@ impl Refusal {
     }
 
     /// No model answered, or one broke off. Of a whole route the first attempt is told: it was the arm's.
-    pub(super) fn of_route(error: &RouteError, attempts: &[Tried]) -> Self {
-        let mut faults = attempts.iter();
+    pub(super) fn of_route<'a>(error: &RouteError, attempts: &'a [Tried]) -> Self {
+        let fault = |tried: &'a Tried| Some((tried, tried.fault()?));
+        let mut faults = attempts.iter().filter_map(fault);
         let faulty = match error {
             RouteError::Busy { provider } => {
                 let message = format!("Too many requests wait for `{provider}`.");
@@ -223,10 +224,29 @@ impl Refusal {
                     ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("overloaded"), message)
                 };
             }
+            RouteError::OverQuota { provider, refused } => {
+                let after = refused.after;
+                let message = format!(
+                    "The quota of this gateway's account at `{provider}` leaves no slot in time ({}). It has one \
+                     again in {} s.",
+                    refused.reason.name(),
+                    after.as_secs_f64().ceil()
+                );
+                return Self {
+                    may_retry: after <= LONG,
+                    retry_after: Some(after),
+                    attempts: attempts.to_vec(),
+                    ..Self::new(
+                        StatusCode::TOO_MANY_REQUESTS,
+                        Some("quota_exhausted"),
+                        message,
+                    )
+                };
+            }
             RouteError::Interrupted { .. } => faults.next_back(),
             _ => faults.next(),
         };
-        let Some((tried, fault)) = faulty.and_then(|one| Some((one, one.fault.as_ref()?))) else {
+        let Some((tried, fault)) = faulty else {
             let message = "No model answered in time.";
             return Self {
                 attempts: attempts.to_vec(),
@@ -246,7 +266,7 @@ impl Refusal {
         }
         let wait = attempts
             .iter()
-            .filter_map(|tried| tried.fault.as_ref()?.retry_after);
+            .filter_map(|tried| tried.fault()?.retry_after);
         let wait = wait.filter(|wait| *wait <= LONGEST).min();
         let status = StatusCode::from_u16(told.status).unwrap_or(StatusCode::BAD_GATEWAY);
         Self {

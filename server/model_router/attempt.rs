@@ -1,19 +1,23 @@
-//! One attempt at one model and its event, and what to try when it failed.
+//! One attempt at one model, and its event.
 //!
 //! Every attempt leaves exactly one event, whatever becomes of it: an [`Attempt`] that is dropped
 //! without a word was cancelled by its caller, and says so.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use chrono::Utc;
 use tokio::time::Instant;
 
-use super::{Call, Recorder, Route, Trail, catalog::Model};
+use super::{
+    Call, Recorder, Route, Trail,
+    breakers::{Opened, Pass},
+    catalog::Model,
+};
 use crate::{
     _core::amount::Amount,
     providers::{
         Usage, estimate,
-        fault::{Cause, Elsewhere, Fault, FaultKind},
+        fault::{Fault, FaultKind},
     },
     recording::{Attempted, Event, Outcome},
 };
@@ -32,45 +36,94 @@ pub(super) struct Attempt {
     /// About how many tokens have come.
     written: u32,
     is_closed: bool,
+    pass: Pass,
+    /// Whether it has all the time that the model is given.
+    has_time: bool,
 }
 
-impl Attempt {
-    pub(super) fn start(
-        metrics: &Arc<dyn Recorder>,
-        call: &Call,
-        route: &Route,
-        model: &Arc<Model>,
-        position: usize,
-        is_first: bool,
-    ) -> Self {
-        let started = Instant::now();
-        let event = Event::of_attempt(Attempted {
+/// What an attempt is made for.
+pub(super) struct Occasion<'a> {
+    pub(super) metrics: &'a Arc<dyn Recorder>,
+    pub(super) call: &'a Call,
+    pub(super) route: &'a Route,
+    pub(super) model: &'a Arc<Model>,
+    pub(super) position: usize,
+    /// Whether nothing has told yet how the arm fares. A request is one observation, however often its
+    /// primary is asked.
+    pub(super) is_first: bool,
+}
+
+impl Occasion<'_> {
+    fn event(&self) -> Event {
+        let Self {
+            call,
+            route,
+            model,
+            position,
+            ..
+        } = *self;
+        Event::of_attempt(Attempted {
             request_id: call.request_id.clone(),
             subject: route.subject.as_ref(),
             rollout: route.judged_as(),
-            // A request is one observation, however often its primary is asked.
-            counted: is_first && route.is_counted(position),
+            counted: self.is_first && route.is_counted(position),
             model: model.name.clone(),
             task: route.task.clone(),
             variant: route.variant,
             position,
-        });
+        })
+    }
+
+    /// The model is left alone, as its breaker is open. Where evidence counts what becomes of the request
+    /// there, it counts as the attempt that opened the breaker; whether it does.
+    pub(super) fn skip(&self, opened: &Opened) -> bool {
+        let event = self.event();
+        let is_counted = event.counted;
+        if is_counted {
+            self.metrics.record(Event {
+                at_ms: now_ms(),
+                latency_ms: opened.latency_ms,
+                outcome: Outcome::Fault(opened.kind),
+                ..event
+            });
+        }
+        is_counted
+    }
+}
+
+impl Attempt {
+    /// One that `pass` grants; `has_time` as [`Pass::failed`] wants it.
+    pub(super) fn start(occasion: &Occasion<'_>, pass: Pass, has_time: bool) -> Self {
+        let started = Instant::now();
+        let event = occasion.event();
+        let metrics = occasion.metrics.clone();
         Self {
-            metrics: metrics.clone(),
-            model: model.clone(),
-            started,
             number: metrics.begin(&event, started),
+            metrics,
+            model: occasion.model.clone(),
+            started,
             event: Some(event),
-            trail: call.trail.clone(),
+            trail: occasion.call.trail.clone(),
             told: None,
             written: 0,
             is_closed: false,
+            pass,
+            has_time,
         }
+    }
+
+    fn elapsed_ms(&self) -> f64 {
+        self.started.elapsed().as_secs_f64() * 1e3
+    }
+
+    /// The answer has begun.
+    pub(super) fn began(&mut self) {
+        self.pass.began();
     }
 
     /// The first part of the answer is here.
     pub(super) fn first_token(&mut self) {
-        let elapsed = self.started.elapsed().as_secs_f64() * 1e3;
+        let elapsed = self.elapsed_ms();
         if let Some(event) = &mut self.event {
             event.first_token_ms.get_or_insert(elapsed);
         }
@@ -120,6 +173,7 @@ impl Attempt {
 
     /// It answered, or said that it will not.
     pub(super) fn succeed(mut self, is_refusal: bool) {
+        self.pass.answered();
         self.close(if is_refusal {
             Outcome::Refused
         } else {
@@ -130,6 +184,8 @@ impl Attempt {
     pub(super) fn fail(mut self, fault: &Fault) {
         self.log(fault);
         self.close(Outcome::Fault(fault.kind));
+        let latency_ms = self.event.as_ref().map_or(0.0, |event| event.latency_ms);
+        self.pass.failed(fault, latency_ms, self.has_time);
     }
 
     /// It failed, and another model has to show whose fault that was. Dropped without a
@@ -157,17 +213,14 @@ impl Attempt {
     }
 
     /// Ends it now; it is recorded when it is dropped.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "an attempt is an edge: it ends when the network says so"
-    )]
     fn close(&mut self, outcome: Outcome) {
         self.trail.use_up(self.amount(outcome));
+        let latency_ms = self.elapsed_ms();
         let Some(event) = &mut self.event else {
             return;
         };
-        event.at_ms = Utc::now().timestamp_millis();
-        event.latency_ms = self.started.elapsed().as_secs_f64() * 1e3;
+        event.at_ms = now_ms();
+        event.latency_ms = latency_ms;
         event.outcome = outcome;
         if let Some(number) = self.number.take() {
             event.was_open = self.metrics.close(number);
@@ -187,211 +240,10 @@ impl Drop for Attempt {
     }
 }
 
-/// A failed attempt, as far as the next step depends on it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Failed {
-    pub(super) position: usize,
-    pub(super) kind: FaultKind,
-    pub(super) cause: Cause,
-    pub(super) retry_after: Option<Duration>,
-    /// Whether the same model is to be asked once more, with a request that was mended.
-    pub(super) again: bool,
-}
-
-/// The longest wait that a provider is granted within a call: whoever called can wait better.
-const MAX_WAIT: Duration = Duration::from_secs(10);
-
-/// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// Try the model at this position of the route, after a pause.
-    Try { position: usize, after: Duration },
-    /// Nothing can help, or there is no time left.
-    Stop,
-}
-
-/// Chooses the next step from what failed so far and the time that is left.
-///
-/// Another model is tried at once where it can help: one that was not tried, whose provider has not
-/// refused our account, and whose context is larger if the last ones were too small. A request that was
-/// refused for itself goes to one other model only: if that refuses too, the request is wrong. Only when none
-/// is left and a provider that is busy or out of order asked us to come back within half of the
-/// remaining time, and of [`MAX_WAIT`], the model that may be asked soonest gets one second chance.
-pub(super) fn next(route: &[Arc<Model>], failed: &[Failed], remaining: Duration) -> Next {
-    let now = |position| Next::Try {
-        position,
-        after: Duration::ZERO,
-    };
-    // What was filtered once is not offered to others until one takes it.
-    if remaining.is_zero() || failed.iter().any(|one| one.cause == Cause::Refused) {
-        return Next::Stop;
-    }
-    if failed.is_empty() {
-        return if route.is_empty() { Next::Stop } else { now(0) };
-    }
-    if let Some(last) = failed.last().filter(|last| last.again) {
-        return now(last.position);
-    }
-    // A request that was refused is put to one other model, whatever comes of that.
-    let is_refusal =
-        |one: &Failed| !one.again && one.kind.may_succeed_elsewhere() == Elsewhere::OneOther;
-    let refused = failed.iter().position(is_refusal);
-    if refused.is_some_and(|first| first + 1 < failed.len()) {
-        return Next::Stop;
-    }
-    let may_help = |model: &Model| {
-        failed.iter().all(|failed| {
-            let Some(other) = route.get(failed.position) else {
-                return true;
-            };
-            let same_account = failed.kind.is_accounts() && other.provider == model.provider;
-            let as_small = failed.cause == Cause::ContextLength && model.context <= other.context;
-            !same_account && !as_small
-        })
-    };
-    let is_untried = |position| failed.iter().all(|failed| failed.position != position);
-    let untried = route
-        .iter()
-        .enumerate()
-        .find(|(position, model)| is_untried(*position) && may_help(model));
-    if let Some((position, _)) = untried {
-        return now(position);
-    }
-    let tried_twice = failed.iter().enumerate().any(|(index, one)| {
-        let before = failed.iter().take(index);
-        before
-            .into_iter()
-            .any(|other| other.position == one.position)
-    });
-    let soonest = failed
-        .iter()
-        .filter(|failed| failed.kind.may_pass())
-        .filter_map(|failed| Some((failed.retry_after?, failed.position)))
-        .min()
-        .filter(|(after, _)| *after <= MAX_WAIT.min(remaining / 2));
-    match soonest {
-        Some((after, position)) if !tried_twice => Next::Try { position, after },
-        _ => Next::Stop,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model_router::catalog::Catalog;
-
-    const TEN_SECONDS: Duration = Duration::from_secs(10);
-
-    fn route(models: &[(&str, u32)]) -> Vec<Arc<Model>> {
-        let mut text = String::new();
-        for (position, (provider, context)) in models.iter().enumerate() {
-            text += &format!(
-                "[models.m{position}]\nprovider = \"{provider}\"\nid = \"x\"\ncontext = {context}\n"
-            );
-        }
-        for provider in ["a", "b"] {
-            text += &format!("[providers.{provider}]\nbase_url = \"http://{provider}/v1\"\n");
-        }
-        text += "[tasks.chat]\ncandidate = [\"m0\"]\ncontrol = [\"m0\"]\n";
-        Catalog::parse(&text).unwrap().models
-    }
-
-    fn failed(position: usize, kind: FaultKind) -> Failed {
-        Failed {
-            position,
-            kind,
-            cause: Cause::of_kind(kind),
-            retry_after: None,
-            again: false,
-        }
-    }
-
-    fn at(position: usize) -> Next {
-        Next::Try {
-            position,
-            after: Duration::ZERO,
-        }
-    }
-
-    #[test]
-    fn the_primary_comes_first_and_then_each_fallback_once() {
-        let route = route(&[("a", 1), ("a", 1), ("a", 1)]);
-        let mut so_far = Vec::new();
-        for position in 0..3 {
-            assert_eq!(next(&route, &so_far, TEN_SECONDS), at(position));
-            so_far.push(failed(position, FaultKind::Upstream));
-        }
-        assert_eq!(next(&route, &so_far, TEN_SECONDS), Next::Stop);
-    }
-
-    #[test]
-    fn a_refused_request_is_put_to_one_other_model() {
-        let route = route(&[("a", 1), ("a", 1), ("a", 1)]);
-        for kind in [FaultKind::BadRequest, FaultKind::Refused] {
-            let mut so_far = vec![failed(0, kind)];
-            assert_eq!(next(&route, &so_far, TEN_SECONDS), at(1));
-            for second in FaultKind::ALL {
-                so_far.truncate(1);
-                so_far.push(failed(1, second));
-                assert_eq!(next(&route, &so_far, TEN_SECONDS), Next::Stop, "{second}");
-            }
-            let so_far = [failed(0, FaultKind::Upstream), failed(1, kind)];
-            assert_eq!(next(&route, &so_far, TEN_SECONDS), at(2));
-        }
-    }
-
-    #[test]
-    fn the_models_faults_go_on_to_any_other() {
-        let route = route(&[("a", 1), ("a", 1)]);
-        for kind in FaultKind::ALL
-            .into_iter()
-            .filter(|kind| kind.is_models_fault())
-        {
-            assert_eq!(
-                next(&route, &[failed(0, kind)], TEN_SECONDS),
-                at(1),
-                "{kind}"
-            );
-        }
-    }
-
-    #[test]
-    fn an_accounts_fault_needs_another_provider() {
-        let route = route(&[("a", 1), ("a", 1), ("b", 1)]);
-        for kind in FaultKind::ALL.into_iter().filter(|kind| kind.is_accounts()) {
-            assert_eq!(next(&route, &[failed(0, kind)], TEN_SECONDS), at(2));
-        }
-    }
-
-    #[test]
-    fn a_context_that_is_too_small_needs_a_larger_one() {
-        let route = route(&[("a", 8), ("a", 8), ("a", 32)]);
-        let so_far = [failed(0, FaultKind::ContextLength)];
-        assert_eq!(next(&route, &so_far, TEN_SECONDS), at(2));
-    }
-
-    #[test]
-    fn a_wait_that_fits_gives_one_second_chance_when_no_model_is_left() {
-        let route = route(&[("a", 1), ("a", 1)]);
-        let after = Duration::from_secs(2);
-        let busy = Failed {
-            retry_after: Some(after),
-            ..failed(0, FaultKind::ProviderRateLimited)
-        };
-        let mut so_far = vec![busy];
-        assert_eq!(next(&route, &so_far, TEN_SECONDS), at(1));
-        so_far.push(failed(1, FaultKind::Upstream));
-        assert_eq!(
-            next(&route, &so_far, TEN_SECONDS),
-            Next::Try { position: 0, after }
-        );
-        assert_eq!(next(&route, &so_far, Duration::from_secs(3)), Next::Stop);
-        so_far.push(busy);
-        assert_eq!(next(&route, &so_far, TEN_SECONDS), Next::Stop);
-    }
-
-    #[test]
-    fn nothing_is_tried_without_time() {
-        assert_eq!(next(&route(&[("a", 1)]), &[], Duration::ZERO), Next::Stop);
-    }
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an attempt is an edge: it ends when the network says so"
+)]
+fn now_ms() -> i64 {
+    Utc::now().timestamp_millis()
 }

@@ -5,12 +5,13 @@
 
 mod parse;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
+use super::quota::schedule::Limits;
 use crate::{
     _core::{
         assignment::Variant,
@@ -55,6 +56,8 @@ pub struct Provider {
     pub headers: Vec<(String, String)>,
     /// Calls that it has in flight at most; at least 1.
     pub max_in_flight: usize,
+    /// Requests that our account there may make, where the file says.
+    pub quota: Option<Limits>,
     /// How it is called in this process.
     pub access: Access,
 }
@@ -91,6 +94,8 @@ pub struct Model {
     pub strict_roles: bool,
     /// The tag, such as `think`, in which it begins its text with what it thinks.
     pub reasoning_tag: Option<Arc<str>>,
+    /// How long an attempt may take.
+    pub timeouts: Timeouts,
     /// Its name for people.
     pub display_name: String,
     /// Who made it.
@@ -101,6 +106,17 @@ pub struct Model {
     pub accuracy: Option<String>,
     /// Whether it costs anything.
     pub tier: Tier,
+}
+
+/// Time limits of an attempt, where they are others than `ATTEMPT_TIMEOUT`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Timeouts {
+    /// Until a stream brings its first token.
+    pub first_token: Option<Duration>,
+    /// Between two signs of life of a stream.
+    pub idle: Option<Duration>,
+    /// Until an answer is whole. `ATTEMPT_TIMEOUT` limits no stream as a whole.
+    pub total: Option<Duration>,
 }
 
 /// US dollars per million tokens, which is the same as microdollars per token.

@@ -1,11 +1,11 @@
 //! The beginning of a streamed answer, held until it is one, and its end, recorded.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_stream::stream;
 use futures::{StreamExt, stream::BoxStream};
 
-use super::{RouteError, Trail, attempt::Attempt, gate::Place};
+use super::{RouteError, Trail, attempt::Attempt, gate::Place, trail::End};
 use crate::providers::{Delta, fault::Fault, openai_compatible::DeltaStream};
 
 /// Reads up to the first token; what came before it is held back, so that another model could
@@ -77,7 +77,7 @@ pub(super) fn recorded(
                 }
                 Err(fault) => {
                     let kind = fault.kind;
-                    trail.add(attempt.model(), Some(fault.clone()));
+                    trail.add(attempt.model(), End::Failed(fault.clone()), Duration::ZERO);
                     attempt.fail(&fault);
                     yield Err(RouteError::Interrupted { model, kind });
                     return;

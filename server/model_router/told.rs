@@ -82,7 +82,10 @@ impl RouteError {
     pub const fn kind(&self) -> Option<FaultKind> {
         match self {
             Self::AllFailed { kind, .. } | Self::Interrupted { kind, .. } => Some(*kind),
-            Self::UnknownTask { .. } | Self::UnknownModel { .. } | Self::Busy { .. } => None,
+            Self::UnknownTask { .. }
+            | Self::UnknownModel { .. }
+            | Self::Busy { .. }
+            | Self::OverQuota { .. } => None,
         }
     }
 }
@@ -96,6 +99,16 @@ impl From<RouteError> for RpcError {
                     let text = "Too many requests wait for the language model. Please try again in a moment";
                     Self::new(ErrorCode::ServiceUnavailable, text)
                         .with_details(json!({"kind": "busy", "retryable": true}))
+                        .with_cause(error)
+                }
+                RouteError::OverQuota { refused, .. } => {
+                    let text =
+                        "The language model takes no more messages for now. Please try again later";
+                    let after = refused.after.as_secs_f64().ceil();
+                    let details =
+                        json!({"kind": "over-quota", "retryable": true, "retryAfter": after});
+                    Self::new(ErrorCode::ServiceUnavailable, text)
+                        .with_details(details)
                         .with_cause(error)
                 }
                 _ => Self::bad_request(error.to_string()),

@@ -1,6 +1,6 @@
 //! What became of the attempts of a call, for whoever has to tell the caller.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -21,19 +21,57 @@ struct Noted {
     used: Amount,
 }
 
-/// An attempt that has ended, or that answers.
+/// An attempt that has ended, or that answers, or that was not made.
 #[derive(Clone, Debug)]
 pub struct Tried {
     /// The model that was asked.
     pub model: Arc<Model>,
-    /// Why there is no answer; `None` where there is one.
-    pub fault: Option<Fault>,
+    /// What became of it.
+    pub end: End,
+    /// How long it waited for its slot of the account's quota.
+    pub queued: Duration,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// The model answers.
+    Answered,
+    /// Why there is no answer.
+    Failed(Fault),
+    /// The model was not asked, as its breaker is open.
+    Skipped,
+    /// The model was not asked, as the quota of our account leaves no slot in time.
+    OverQuota,
+}
+
+impl Tried {
+    /// Why there is no answer, where the model was asked.
+    pub fn fault(&self) -> Option<&Fault> {
+        match &self.end {
+            End::Failed(fault) => Some(fault),
+            End::Answered | End::Skipped | End::OverQuota => None,
+        }
+    }
+
+    /// The cause of the fault; `ok` where it answers, `breaker-open` or `ours-quota` where it was not asked.
+    pub fn word(&self) -> &'static str {
+        match &self.end {
+            End::Answered => "ok",
+            End::Failed(fault) => fault.cause.name(),
+            End::Skipped => "breaker-open",
+            End::OverQuota => "ours-quota",
+        }
+    }
 }
 
 impl Trail {
-    pub(super) fn add(&self, model: &Arc<Model>, fault: Option<Fault>) {
+    pub(super) fn add(&self, model: &Arc<Model>, end: End, queued: Duration) {
         let model = model.clone();
-        self.noted.lock().attempts.push(Tried { model, fault });
+        self.noted
+            .lock()
+            .attempts
+            .push(Tried { model, end, queued });
     }
 
     pub(super) fn use_up(&self, used: Amount) {

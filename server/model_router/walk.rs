@@ -1,23 +1,33 @@
 //! A call on its way along its route: who is asked next, and with which request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Call, ModelRouter, RouteError,
-    attempt::{Attempt, Failed, Next, next},
-    catalog::Model,
+    Call, ModelRouter, RouteError, Urgency,
+    attempt::{Attempt, Occasion},
+    breakers::{Admission, Opened, Pass},
+    catalog::{Model, Timeouts},
     gate::Place,
+    next::{Failed, Next, next},
+    quota::schedule::{Ask, Refused},
     reasoning_state,
     route::Route,
+    trail::End,
 };
-use crate::providers::{
-    Message, RawObject, Reading,
-    fault::{Cause, Elsewhere, Fault, FaultKind},
-    openai_compatible::OpenAiCompatible,
-    roles,
+use crate::{
+    _core::assignment::Subject,
+    providers::{
+        Message, RawObject, Reading,
+        fault::{Cause, Elsewhere, Fault, FaultKind},
+        openai_compatible::OpenAiCompatible,
+        roles,
+    },
 };
+
+/// How long a call waits for a slot of an account's quota, where it does not say.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A call on its way along its route.
 pub(super) struct Walk<'a> {
@@ -31,8 +41,20 @@ pub(super) struct Walk<'a> {
     given: Option<RawObject>,
     /// Tokens that the caller lets the answer have.
     max_tokens: Option<u32>,
+    /// Whether it asks for a stream.
+    streams: bool,
     position: usize,
     failed: Vec<Failed>,
+    /// Positions whose breakers are open.
+    skipped: Vec<usize>,
+    /// Positions whose accounts have no slot in time.
+    closed: Vec<usize>,
+    /// What the first of them was told, and its provider.
+    refused_slot: Option<(Refused, String)>,
+    /// How long the attempt under way waited for its slot.
+    queued: Duration,
+    /// Whether an event has told evidence how the arm fares.
+    is_told: bool,
     /// An attempt that was refused in a way that another model has to judge.
     refused: Option<Attempt>,
 }
@@ -54,7 +76,12 @@ fn given_to(model: &Model, given: &RawObject) -> RawObject {
 pub(super) struct Step<'a> {
     pub(super) attempt: Attempt,
     pub(super) api: &'a OpenAiCompatible,
+    /// When a whole answer must be here, or the first token of a streamed one.
     pub(super) deadline: Instant,
+    /// When the last step of a stream must have come.
+    pub(super) end: Instant,
+    /// How long a stream may be silent.
+    pub(super) idle: Duration,
     /// Held while the call is in flight.
     pub(super) place: Place,
 }
@@ -68,26 +95,41 @@ impl<'a> Walk<'a> {
             given: call.request.given.clone(),
             max_tokens: call.request.max_tokens,
             call,
+            streams: false,
             position: 0,
             failed: Vec::new(),
+            skipped: Vec::new(),
+            closed: Vec::new(),
+            refused_slot: None,
+            queued: Duration::ZERO,
+            is_told: false,
             refused: None,
+        }
+    }
+
+    /// The same, asking for a stream.
+    pub(super) fn streamed(router: &'a ModelRouter, route: &'a Route, call: Call) -> Self {
+        Self {
+            streams: true,
+            ..Self::new(router, route, call)
         }
     }
 
     /// The next attempt, already started, with its deadline; `None` when nothing can help.
     pub(super) async fn next(&mut self) -> Result<Option<Step<'a>>, RouteError> {
-        let remaining = self.call.deadline - Instant::now();
-        let models = &self.route.models;
-        let Next::Try { position, after } = next(models, &self.failed, remaining) else {
-            return Ok(None);
+        let (model, pass, slot) = loop {
+            let Some((model, pass)) = self.choose().await else {
+                return Ok(None);
+            };
+            let since = Instant::now();
+            match self.router.quotas.enter(&model, self.ask()).await {
+                Ok(slot) => {
+                    self.queued = since.elapsed();
+                    break (model, pass, slot);
+                }
+                Err(refused) => self.close(&model, refused),
+            }
         };
-        let Some(model) = models.get(position).cloned() else {
-            return Ok(None);
-        };
-        if !after.is_zero() {
-            sleep_until(Instant::now() + after).await;
-        }
-        self.position = position;
         self.prepare(&model);
         let router = self.router;
         let Some(client) = router.clients.0.get(&model.provider) else {
@@ -98,21 +140,113 @@ impl<'a> Walk<'a> {
             let provider = model.provider.clone();
             return Err(RouteError::Busy { provider });
         };
-        let attempt = Attempt::start(
-            &router.metrics,
-            &self.call,
-            self.route,
-            &model,
-            position,
-            self.failed.is_empty(),
-        );
-        let deadline = (Instant::now() + router.attempt_timeout).min(self.call.deadline);
+        let now = Instant::now();
+        let Timeouts {
+            first_token,
+            idle,
+            total,
+        } = model.timeouts;
+        let limit = if self.streams { first_token } else { total };
+        let own = now + limit.unwrap_or(router.attempt_timeout);
+        let end = self.call.stream_deadline.unwrap_or(self.call.deadline);
+        let attempt = Attempt::start(&self.occasion(&model), pass, own <= self.call.deadline);
+        self.is_told = true;
+        slot.send();
         Ok(Some(Step {
             attempt,
             api: &client.api,
-            deadline,
+            deadline: own.min(self.call.deadline),
+            end: total.map_or(end, |total| end.min(now + total)),
+            idle: idle.unwrap_or(router.attempt_timeout),
             place,
         }))
+    }
+
+    /// The model that is asked next, with leave to ask it.
+    async fn choose(&mut self) -> Option<(Arc<Model>, Pass)> {
+        loop {
+            let remaining = self.call.deadline - Instant::now();
+            let models = &self.route.models;
+            let next = next(models, &self.failed, &self.skipped, &self.closed, remaining);
+            let (position, wait) = match next {
+                Next::Stop => return None,
+                Next::Try { position } => (position, None),
+                Next::Repeat {
+                    position,
+                    after,
+                    pause,
+                } => (position, Some((after, pause))),
+            };
+            let model = models.get(position)?.clone();
+            let is_repeat = wait.is_some();
+            if let Some((after, pause)) = wait {
+                if !self.router.repeats.grant(&model) {
+                    return None;
+                }
+                let pause = Duration::from_millis(rand::random_range(pause.start..=pause.end));
+                sleep_until(Instant::now() + after + pause).await;
+            } else {
+                self.router.repeats.call(&model);
+            }
+            let was_skipped = self.skipped.contains(&position);
+            self.position = position;
+            match self.router.breakers.admit(&model) {
+                Admission::Granted(pass) => return Some((model, pass)),
+                Admission::Refused(_) if is_repeat => return None,
+                // A whole route is never left alone.
+                Admission::Refused(_) if was_skipped || position + 1 == models.len() => {
+                    return Some((model, Pass::default()));
+                }
+                Admission::Refused(opened) => self.skip(&model, &opened),
+            }
+        }
+    }
+
+    fn occasion<'b>(&'b self, model: &'b Arc<Model>) -> Occasion<'b> {
+        Occasion {
+            metrics: &self.router.metrics,
+            call: &self.call,
+            route: self.route,
+            model,
+            position: self.position,
+            is_first: !self.is_told,
+        }
+    }
+
+    /// What the call asks of an account's quota.
+    fn ask(&self) -> Ask {
+        let Urgency { priority, start_by } = self.call.urgency;
+        let start_by = start_by.unwrap_or_else(|| Instant::now() + PATIENCE);
+        Ask {
+            priority,
+            user: self.route.subject.as_ref().map(Subject::key),
+            deadline: start_by.min(self.call.deadline),
+        }
+    }
+
+    /// The account of this model has no slot in time: our fault, and no arm's.
+    fn close(&mut self, model: &Arc<Model>, refused: Refused) {
+        let ours = Opened {
+            kind: FaultKind::RateLimited,
+            cause: Cause::AccountLimit,
+            latency_ms: 0.0,
+        };
+        self.is_told |= self.occasion(model).skip(&ours);
+        self.closed.push(self.position);
+        self.call.trail.add(model, End::OverQuota, Duration::ZERO);
+        let provider = model.provider.clone();
+        self.refused_slot.get_or_insert((refused, provider));
+    }
+
+    fn skip(&mut self, model: &Arc<Model>, opened: &Opened) {
+        self.is_told |= self.occasion(model).skip(opened);
+        self.skipped.push(self.position);
+        self.call.trail.add(model, End::Skipped, Duration::ZERO);
+        let labels = [
+            ("model", model.name.to_string()),
+            ("provider", model.provider.clone()),
+        ];
+        metrics::counter!("ai_breaker_skipped_total", &labels).increment(1);
     }
 
     /// Makes the request one for this model.
@@ -139,7 +273,12 @@ impl<'a> Walk<'a> {
 
     pub(super) fn failed(&mut self, attempt: Attempt, fault: &Fault) {
         if let Some(model) = self.route.models.get(self.position) {
-            self.call.trail.add(model, Some(fault.clone()));
+            self.call
+                .trail
+                .add(model, End::Failed(fault.clone()), self.queued);
+        }
+        if let (Cause::AccountLimit, Some(after)) = (fault.cause, fault.retry_after) {
+            self.router.quotas.rest(attempt.provider(), after);
         }
         if fault.kind == FaultKind::Authentication {
             self.tell_of_the_key(&attempt);
@@ -183,7 +322,7 @@ impl<'a> Walk<'a> {
     /// A model answers: one that refused the same request was wrong to.
     pub(super) fn answered(&mut self) {
         if let Some(model) = self.route.models.get(self.position) {
-            self.call.trail.add(model, None);
+            self.call.trail.add(model, End::Answered, self.queued);
         }
         if let Some(refused) = self.refused.take() {
             refused.judge(FaultKind::Rejected);
@@ -216,6 +355,12 @@ impl<'a> Walk<'a> {
     }
 
     pub(super) fn exhausted(&self) -> RouteError {
+        if let (true, Some((refused, provider))) = (self.failed.is_empty(), &self.refused_slot) {
+            return RouteError::OverQuota {
+                provider: provider.clone(),
+                refused: *refused,
+            };
+        }
         RouteError::AllFailed {
             attempts: self.failed.len(),
             model: self.current().0,

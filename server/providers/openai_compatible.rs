@@ -25,6 +25,7 @@ use super::{
     ChatRequest, Completion, Delta, Embedded, Held, connection,
     fault::{Cause, Fault, FaultKind},
     joined::Joined,
+    openrouter::FreeRequests,
     reply,
     stream::{Steps, only_step},
 };
@@ -38,6 +39,12 @@ const SMALL_BYTES: usize = 32 * 1024;
 const MAX_EMBEDDINGS: usize = 4 * 1024 * 1024;
 /// Larger replies of one provider that are read and used at once.
 const MAX_LARGE: usize = 16;
+
+/// How long the answer to what the key may do is waited for.
+const KEY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long usage and the sign of the end may take after the finish reason.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Steps of a streamed answer; dropping it closes the connection.
 pub type DeltaStream = BoxStream<'static, Result<Delta, Fault>>;
@@ -76,6 +83,8 @@ pub struct OpenAiCompatible {
     http: reqwest::Client,
     endpoint: Url,
     embeddings: Url,
+    /// Where OpenRouter tells what the key may do.
+    key_url: Url,
     headers: HeaderMap,
     key: Option<SecretString>,
     /// Places of large replies.
@@ -112,6 +121,7 @@ impl OpenAiCompatible {
             http,
             endpoint: url("chat/completions")?,
             embeddings: url("embeddings")?,
+            key_url: url("key")?,
             headers: all,
             key,
             large: Arc::new(Semaphore::new(MAX_LARGE)),
@@ -206,6 +216,27 @@ impl OpenAiCompatible {
         answer.map(|completion| Completion { held, ..completion })
     }
 
+    /// The requests of this day to models that cost nothing, where the provider is OpenRouter and says.
+    pub async fn free_requests(&self) -> Result<Option<FreeRequests>, Fault> {
+        let exchange = async {
+            let request = self
+                .http
+                .get(self.key_url.clone())
+                .headers(self.headers.clone());
+            let request = request.build().map_err(transport)?;
+            let mut response = self.execute(request).await?;
+            let mut held = Held::default();
+            let read = read(&mut response, MAX_ERROR_BYTES, &self.large, &mut held).await;
+            let body = read.map_err(|(_, fault)| fault)?;
+            let body = serde_json::from_slice(&body).ok();
+            Ok(body.and_then(|body| FreeRequests::of_key(&body)))
+        };
+        let exchange = timeout_at(Instant::now() + KEY_TIMEOUT, exchange).await;
+        exchange
+            .unwrap_or_else(|_| Err(timed_out("what the key may do")))
+            .map_err(|fault| self.judge(fault, None))
+    }
+
     /// The response, if its status is a success.
     async fn send(&self, request: &ChatRequest, stream: bool) -> Result<Response, Fault> {
         let body = json(request, stream)?;
@@ -216,7 +247,10 @@ impl OpenAiCompatible {
         let request = self.http.post(to).headers(self.headers.clone());
         let json = HeaderValue::from_static("application/json");
         let request = request.header(CONTENT_TYPE, json).body(body);
-        let request = request.build().map_err(transport)?;
+        self.execute(request.build().map_err(transport)?).await
+    }
+
+    async fn execute(&self, request: reqwest::Request) -> Result<Response, Fault> {
         let mut response = connection::send(&self.http, request)
             .await
             .map_err(transport)?;
@@ -299,8 +333,13 @@ fn steps(
     idle: Duration,
 ) -> impl futures::Stream<Item = Result<Delta, Fault>> {
     try_stream! {
+        let mut last = None;
         while !steps.is_done() {
-            let chunk = timeout_at(soonest(deadline, idle), response.chunk()).await;
+            if steps.is_over() {
+                last.get_or_insert_with(|| soonest(deadline, LAST_WORDS));
+            }
+            let patience = last.unwrap_or_else(|| soonest(deadline, idle));
+            let chunk = timeout_at(patience, response.chunk()).await;
             let chunk = match chunk {
                 Ok(chunk) => chunk.map_err(|error| {
                     let fault = transport(error);
@@ -309,6 +348,8 @@ fn steps(
                         _ => fault,
                     }
                 }),
+                // What is missing is not part of the answer.
+                Err(_) if last.is_some() => break,
                 Err(_) => Err(timed_out("the next step").because(Cause::Stall)),
             };
             let bytes: Bytes = match chunk {

@@ -14,6 +14,30 @@ pub const BASE_URL: &str = "https://openrouter.ai/api/v1";
 /// The name by which a catalog refers to it; `OPENROUTER_BASE_URL` applies to this provider.
 pub const NAME: &str = "openrouter";
 
+/// Requests of an account to models that cost nothing, in any minute.
+pub const FREE_A_MINUTE: u32 = 20;
+
+/// The requests of this day to models that cost nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FreeRequests {
+    /// How many an account may make.
+    pub limit: u32,
+    /// How many it has made.
+    pub used: u32,
+}
+
+impl FreeRequests {
+    /// What `GET /key` says of them, if it does.
+    pub(super) fn of_key(body: &Value) -> Option<Self> {
+        let told = body.get("data")?.get("free_model_daily_requests")?;
+        let count = |name| u32::try_from(told.get(name)?.as_u64()?).ok();
+        let limit = count("limit")?;
+        let left = count("remaining").map(|left| limit.saturating_sub(left));
+        let used = count("used").max(left)?;
+        Some(Self { limit, used })
+    }
+}
+
 const LIMIT: &str = "x-ratelimit-limit";
 const RESET: &str = "x-ratelimit-reset";
 

@@ -21,6 +21,8 @@ pub(super) struct Steps {
     offers_tools: bool,
     /// Whether the steps are passed on as they are, so that none may be left out.
     passes_on: bool,
+    /// Whether several answers were asked for; only the first one's finish reason is looked at.
+    has_more_choices: bool,
     /// Whether the caller's own limit may leave no room for an answer.
     limits_answer: bool,
     max_bytes: usize,
@@ -53,6 +55,7 @@ impl Steps {
             splits: reasoning_tag.is_some(),
             offers_tools: request.offers_tools(),
             passes_on: request.given.is_some(),
+            has_more_choices: request.wants_more_choices(),
             limits_answer: request.limits_answer(),
             max_bytes: *max_bytes,
             bytes: 0,
@@ -74,6 +77,11 @@ impl Steps {
     /// Whether the model has said that it is done, so that what breaks off now takes nothing away.
     pub(super) fn is_whole(&self) -> bool {
         self.finish_reason.is_some()
+    }
+
+    /// Whether nothing but usage and the sign of the end can follow.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_whole() && !self.has_more_choices
     }
 
     /// Takes what was read from the network.
@@ -139,10 +147,13 @@ impl Steps {
         let mut deltas = Vec::new();
         for item in items {
             match item {
-                Item::Data(data) if data.trim() == "[DONE]" => {
+                // Some servers write it as JSON.
+                Item::Data(data) if matches!(data.trim(), "[DONE]" | "\"[DONE]\"") => {
                     self.is_done = true;
                     break;
                 }
+                // Nothing is said, as in a comment.
+                Item::Data(data) if data.trim() == "null" => {}
                 Item::Data(data) => deltas.extend(self.read(&data).transpose()),
                 Item::Error(data) => deltas.push(Err(reply::named_error(&data))),
                 Item::Comment => {}
@@ -154,14 +165,19 @@ impl Steps {
         deltas
     }
 
-    /// One event; `None` where it is not JSON, which clients of this API have always ignored.
+    /// One event; `None` where it is no JSON object, which clients of this API have always ignored.
     fn read(&mut self, data: &str) -> Result<Option<Delta>, Fault> {
         self.is_empty = false;
-        let Ok(raw) = json_text::lenient(data.as_bytes()) else {
-            tracing::debug!(length = data.len(), "an event of a stream is not JSON");
+        let raw = json_text::lenient(data.as_bytes()).ok();
+        // An error may be a list of one.
+        let Some(raw) = raw.filter(|raw| raw.trim_start().starts_with(['{', '['])) else {
+            tracing::debug!(
+                length = data.len(),
+                "an event of a stream is no JSON object"
+            );
             let words = || Fault::of_words(&data.into());
             if self.passes_on {
-                let fault = || Fault::new(FaultKind::InvalidReply, "an event is not JSON");
+                let fault = || Fault::new(FaultKind::InvalidReply, "an event is no JSON object");
                 return Err(words().unwrap_or_else(fault));
             }
             self.words = self.words.take().or_else(words);
@@ -321,6 +337,33 @@ mod tests {
         let text: String = deltas.iter().map(|delta| delta.content.as_str()).collect();
         assert_eq!((text.as_str(), verdict), ("I cannot", Ok(())));
         assert!(deltas[0].is_refusal);
+    }
+
+    #[test]
+    fn frames_that_are_no_objects_are_faults_where_they_would_be_passed_on() {
+        let passed_on = ChatRequest::passing_on(crate::providers::RawObject::default());
+        let answer = json!({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]});
+        let steps = |request: &ChatRequest, frame: &str| {
+            let mut steps = Steps::new(request);
+            let text = format!("data: {answer}\n\ndata: {frame}\n\n");
+            let mut all = steps.push(&text.into());
+            let is_done = steps.is_done();
+            all.extend(steps.finish());
+            let faults = all.iter().filter_map(|step| step.as_ref().err());
+            let kinds: Vec<_> = faults.map(|fault| fault.kind).collect();
+            (all.len() - kinds.len(), kinds, is_done)
+        };
+        for frame in ["null", "[DONE]", "\"[DONE]\""] {
+            for request in [&passed_on, &request()] {
+                let expected = (1, vec![], frame != "null");
+                assert_eq!(steps(request, frame), expected, "{frame}");
+            }
+        }
+        for frame in ["1", "\"text\"", "true", "oops"] {
+            let fault = (1, vec![FaultKind::InvalidReply], false);
+            assert_eq!(steps(&passed_on, frame), fault, "{frame}");
+            assert_eq!(steps(&request(), frame), (1, vec![], false), "{frame}");
+        }
     }
 
     #[test]

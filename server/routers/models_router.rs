@@ -18,6 +18,7 @@ use crate::{
     },
     model_router::{
         ModelRouter,
+        breaker::State,
         catalog::{CostLevel, Model, Prices, Task, Tier},
     },
     procedures,
@@ -70,6 +71,11 @@ pub struct ModelInfo {
     pub cost_tier: Tier,
     /// US dollars per million tokens.
     pub prices: Prices,
+    /// What its breaker lets through now: everything (`closed`), nothing while another model can answer
+    /// (`open`), one attempt at a time (`probing`), or a share that grows (`returning`). Left out where
+    /// `BREAKER` is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<State>,
 }
 
 /// One task.
@@ -133,8 +139,9 @@ pub struct Explanation {
 
 async fn list(models: Arc<ModelRouter>, _: Context) -> Result<ModelList, RpcError> {
     let catalog = models.catalog();
+    let info = |model: &Arc<Model>| info(model, models.breaker(&model.name));
     Ok(ModelList {
-        models: catalog.models.iter().map(|model| info(model)).collect(),
+        models: catalog.models.iter().map(info).collect(),
         tasks: catalog.tasks.iter().map(task_info).collect(),
     })
 }
@@ -174,7 +181,7 @@ async fn explain(
     })
 }
 
-fn info(model: &Model) -> ModelInfo {
+fn info(model: &Model, breaker: Option<State>) -> ModelInfo {
     ModelInfo {
         name: model.name.to_string(),
         id: model.id.clone(),
@@ -186,6 +193,7 @@ fn info(model: &Model) -> ModelInfo {
         context_window: model.context,
         cost_tier: model.tier,
         prices: model.prices,
+        breaker,
     }
 }
 

@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 19] = [
+const TABLES: [&str; 20] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -38,6 +38,7 @@ const TABLES: [&str; 19] = [
     "login_links",
     "message_ratings",
     "messages",
+    "quotas",
     "rollout_audit",
     "rollouts",
     "upkeep",

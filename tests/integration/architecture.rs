@@ -37,6 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "chat",
             "keys",
             "live_flags",
+            "model_router",
             "providers",
             "recording",
             "rollout",

@@ -1,7 +1,9 @@
 //! Calls through the router against upstreams that misbehave in every known way.
 
+mod breaker;
 mod explain;
 mod keys;
+mod quota;
 mod repeats;
 mod streams;
 
@@ -23,7 +25,7 @@ use modelramp::{
     },
     config::{ModelsConfig, ProvidersConfig},
     model_router::{
-        Answer, Call, Clients, ModelRouter, Recorder, Route, RouteError, Trail,
+        Answer, Call, Clients, ModelRouter, Recorder, Route, RouteError, Trail, Urgency,
         catalog::{Access, Catalog},
     },
     providers::{ChatRequest, Message, fault::FaultKind, sandbox::Sandbox},
@@ -130,6 +132,7 @@ pub(crate) fn call() -> Call {
         request: ChatRequest::new(vec![Message::text("user", "hej")]),
         deadline: Instant::now() + Duration::from_secs(20),
         stream_deadline: None,
+        urgency: Urgency::default(),
         trail: Trail::default(),
     }
 }

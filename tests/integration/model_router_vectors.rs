@@ -26,6 +26,7 @@ pub(crate) fn catalog(base_url: &str) -> Catalog {
     let models = ModelsConfig {
         catalog: None,
         attempt_timeout: std::time::Duration::from_secs(5),
+        breaker: None,
         openrouter_model: String::new(),
     };
     let providers = ProvidersConfig {

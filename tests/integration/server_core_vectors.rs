@@ -106,6 +106,7 @@ fn ai_config(rules: &mut Rules, case: &Case) {
     let models = ModelsConfig {
         catalog: None,
         attempt_timeout: Duration::ZERO,
+        breaker: None,
         openrouter_model: setting("OPENROUTER_MODEL").unwrap_or("z-ai/glm-4.5-air:free".into()),
     };
     let ours = serde_json::to_value(AiConfig::new(&providers, &models)).unwrap();

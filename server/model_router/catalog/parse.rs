@@ -1,10 +1,13 @@
 //! Says what a catalog's keys mean, what they may be, and what holds where they are left out.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use toml::de::DeValue;
 
-use super::{Catalog, CostLevel, Model, Prices, Provider, Task, Tier};
+use super::{
+    super::quota::schedule::Limits, Catalog, CostLevel, Model, Prices, Provider, Task, Tier,
+    Timeouts,
+};
 use crate::{
     _core::{
         slips, suggest,
@@ -16,16 +19,21 @@ use crate::{
 /// Calls that a provider has in flight at most, where the file does not say.
 const MAX_IN_FLIGHT: usize = 512;
 /// What a task may let a reply take, in bytes.
-const REPLY_BYTES: std::ops::RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
+const REPLY_BYTES: RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
+
+/// A time limit.
+const SPANS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(86_400);
 
 const TABLES: &str = "at least one table below it";
 const TEXT: &str = "a text that is not empty";
 const URL: &str = "an absolute http or https URL without password, query and fragment";
 const VARIABLE: &str = "the name of an environment variable that ends in `_API_KEY`";
 const CALLS: &str = "a whole number of calls, at least 1";
+const REQUESTS: &str = "a whole number of requests, at least 1";
 const TOKENS: &str = "a whole number of tokens, at least 1";
 const TAG: &str = "a tag's name such as `think`";
 const PRICE: &str = "US dollars per million tokens, a number of at least 0";
+const SPAN: &str = "a span of time such as `20s`, from 10ms to 1day";
 const MODELS: &str = "a list of model names with at least one";
 const BYTES: &str = "a whole number of bytes, from 1024 to 67108864";
 
@@ -101,6 +109,7 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
     let headers = table.get("headers").map(Field::secret);
     let headers = headers.and_then(|it| it.read("a table of texts", headers_of));
     let max_in_flight = table.optional("max_in_flight", |it| it.read(CALLS, at_least_one));
+    let quota = table.optional("quota", |it| it.table(quota));
     let mut provider = Provider {
         name: name.to_owned(),
         base_url: base_url.read(URL, |value| {
@@ -109,6 +118,7 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
         api_key_env: variable,
         headers: headers.unwrap_or_default(),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
+        quota: quota.filter(|it| *it != Limits::default()),
         access: super::Access::default(),
     };
     if let (Err(message), Some(field)) = (grant(&mut provider), &api_key_env) {
@@ -122,6 +132,14 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
         refuse("is replaced by OPENROUTER_BASE_URL, which is no absolute http or https URL");
     }
     Some(provider)
+}
+
+fn quota(table: &mut Table<'_>) -> Limits {
+    let mut requests = |key| table.optional(key, |it| it.read(REQUESTS, at_least_one));
+    Limits {
+        minute: requests("minute"),
+        day: requests("day"),
+    }
 }
 
 fn headers_of(value: &DeValue<'_>) -> Option<Vec<(String, String)>> {
@@ -150,6 +168,7 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
     let strict_roles = table.optional("strict_roles", Field::flag);
     let reasoning_tag = table.optional("reasoning_tag", |it| it.read(TAG, tag));
     let prices = table.optional("prices", |it| it.table(prices));
+    let timeouts = table.optional("timeouts", |it| it.table(timeouts));
     let prices = prices.unwrap_or_default();
     let mut text = |key| table.optional(key, |it| it.read(TEXT, plain));
     let display_name = text("display_name");
@@ -168,6 +187,7 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
         max_tokens,
         strict_roles: strict_roles.unwrap_or_default(),
         reasoning_tag,
+        timeouts: timeouts.unwrap_or_default(),
         display_name: display_name.unwrap_or_else(|| name.to_owned()),
         vendor: vendor.unwrap_or_else(|| provider.clone()),
         provider,
@@ -187,6 +207,20 @@ fn prices(table: &mut Table<'_>) -> Prices {
         prompt: price("prompt"),
         completion: price("completion"),
     }
+}
+
+fn timeouts(table: &mut Table<'_>) -> Timeouts {
+    let mut span = |key| table.optional(key, |it| it.read(SPAN, span));
+    Timeouts {
+        first_token: span("first_token"),
+        idle: span("idle"),
+        total: span("total"),
+    }
+}
+
+fn span(value: &DeValue<'_>) -> Option<Duration> {
+    let span = humantime::parse_duration(value.as_str()?.trim()).ok();
+    span.filter(|span| SPANS.contains(span))
 }
 
 fn task(name: &str, table: &mut Table<'_>, models: &Named<Arc<Model>>) -> Option<Task> {

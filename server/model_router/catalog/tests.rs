@@ -191,6 +191,7 @@ fn load(
     let models = ModelsConfig {
         catalog: Some(path),
         attempt_timeout: Duration::from_secs(1),
+        breaker: None,
         openrouter_model: String::new(),
     };
     Catalog::load(&models, settings, environment, &[])
@@ -258,6 +259,7 @@ fn a_file_that_is_not_there_is_named() {
     let models = ModelsConfig {
         catalog: Some("/nowhere/models.toml".into()),
         attempt_timeout: Duration::from_secs(1),
+        breaker: None,
         openrouter_model: String::new(),
     };
     let error = Catalog::load(
@@ -282,6 +284,7 @@ fn a_task_that_a_procedure_asks_for_must_be_there() {
         let models = ModelsConfig {
             catalog: Some(path),
             attempt_timeout: Duration::from_secs(1),
+            breaker: None,
             openrouter_model: String::new(),
         };
         let settings = settings(openrouter::BASE_URL, &[]);

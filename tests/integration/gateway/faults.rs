@@ -83,10 +83,12 @@ async fn each_kind_of_fault_has_its_status_and_code() {
                 answer.text
             );
             assert_eq!(answer.json()["error"]["code"], code, "{kind} {streams}");
-            assert_eq!(
-                answer.header("x-modelramp-attempts"),
-                format!("a@up:{kind}")
-            );
+            // Where the fault may be a moment's, the model is asked again, though not in each call.
+            let tried = answer.header("x-modelramp-attempts");
+            let tried: Vec<_> = tried.split(", ").collect();
+            let expected = format!("a@up:{kind}");
+            assert!((1..=2).contains(&tried.len()), "{tried:?}");
+            assert!(tried.iter().all(|it| *it == expected), "{tried:?}");
             let retry = if matches!(status, 400 | 413) {
                 "false"
             } else {

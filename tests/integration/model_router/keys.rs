@@ -17,6 +17,7 @@ pub(super) fn embedded(key: Option<&str>, environment: Environment) -> Result<Ca
     let models = ModelsConfig {
         catalog: None,
         attempt_timeout: Duration::from_secs(5),
+        breaker: None,
         openrouter_model: String::new(),
     };
     Catalog::load(&models, &providers(key), environment, &[]).map_err(|error| error.to_string())

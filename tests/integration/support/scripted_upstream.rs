@@ -140,6 +140,11 @@ impl Drop for Upstream {
 
 async fn answer(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
+    if parts.method == http::Method::GET {
+        // What our account may do, say. It has nothing to tell.
+        let refused = Response::builder().status(404);
+        return refused.body(Body::empty()).unwrap();
+    }
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let request = Request {
         path: parts.uri.path().to_owned(),

@@ -1,0 +1,171 @@
+//! The breakers of all models of the catalog, shared by all calls.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{
+    breaker::{Breaker, Permit, Rules, State, Verdict},
+    catalog::{Catalog, Model},
+};
+use crate::providers::fault::{Cause, Fault, FaultKind};
+
+/// The breaker of each model, by its name; none where there are no rules.
+#[derive(Default)]
+pub(super) struct Breakers(HashMap<Arc<str>, Arc<Watched>>);
+
+/// A model and its breaker.
+struct Watched {
+    model: Arc<Model>,
+    breaker: Mutex<(Breaker, Option<Opened>)>,
+}
+
+/// The fault of the attempt that opened a breaker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opened {
+    pub(super) kind: FaultKind,
+    pub(super) cause: Cause,
+    /// How long that attempt took.
+    pub(super) latency_ms: f64,
+}
+
+/// What a breaker says to an attempt.
+pub(super) enum Admission {
+    /// It may be made.
+    Granted(Pass),
+    /// The model is left alone because of this fault.
+    Refused(Opened),
+}
+
+impl Breakers {
+    pub(super) fn new(catalog: &Catalog, rules: Option<Rules>) -> Self {
+        let Some(rules) = rules else {
+            return Self::default();
+        };
+        let watched = |model: &Arc<Model>| {
+            let breaker = Mutex::new((Breaker::new(rules), None));
+            let model = model.clone();
+            (model.name.clone(), Arc::new(Watched { model, breaker }))
+        };
+        Self(catalog.models.iter().map(watched).collect())
+    }
+
+    /// Asks the breaker of a model for leave.
+    pub(super) fn admit(&self, model: &Model) -> Admission {
+        let Some(watched) = self.0.get(&model.name) else {
+            return Admission::Granted(Pass::default());
+        };
+        let mut breaker = watched.breaker.lock();
+        match (breaker.0.admit(Instant::now()), breaker.1) {
+            (None, Some(opened)) => Admission::Refused(opened),
+            (permit, _) => Admission::Granted(Pass(permit.map(|it| (watched.clone(), it)))),
+        }
+    }
+
+    /// What the breaker of a model lets through; `None` where it has none.
+    pub(super) fn state(&self, model: &str) -> Option<State> {
+        let watched = self.0.get(model)?;
+        Some(watched.breaker.lock().0.state(Instant::now()))
+    }
+}
+
+/// Leave to make an attempt, and whom to tell what became of it. Dropped, it tells that nothing did.
+#[derive(Default)]
+pub(super) struct Pass(Option<(Arc<Watched>, Permit)>);
+
+impl Pass {
+    /// The model answers.
+    pub(super) fn answered(&mut self) {
+        self.settle(Verdict::Answers, None);
+    }
+
+    /// The beginning of a stream is here. Others need not wait for its end.
+    pub(super) fn began(&mut self) {
+        if self.0.as_ref().is_some_and(|(_, permit)| permit.is_probe()) {
+            self.answered();
+        }
+    }
+
+    /// The attempt failed after `latency_ms`. One that had less time than the model is given says nothing
+    /// by not coming in time.
+    pub(super) fn failed(&mut self, fault: &Fault, latency_ms: f64, had_time: bool) {
+        let verdict = match verdict(fault) {
+            Verdict::Fails if fault.cause == Cause::TimeoutFirst && !had_time => Verdict::Nothing,
+            verdict => verdict,
+        };
+        let opened = Opened {
+            kind: fault.kind,
+            cause: fault.cause,
+            latency_ms,
+        };
+        self.settle(verdict, Some(opened));
+    }
+
+    fn settle(&mut self, verdict: Verdict, opened: Option<Opened>) {
+        let Some((watched, permit)) = self.0.take() else {
+            return;
+        };
+        let has_opened = {
+            let mut breaker = watched.breaker.lock();
+            let has_opened = breaker.0.settle(permit, verdict, Instant::now());
+            if has_opened {
+                breaker.1 = opened;
+            }
+            has_opened
+        };
+        if has_opened {
+            let (model, provider) = (&*watched.model.name, &*watched.model.provider);
+            let cause = opened.map(|it| it.cause.name());
+            tracing::warn!(
+                model,
+                provider,
+                cause,
+                "the model fails: its breaker is open"
+            );
+            let labels = [
+                ("model", model.to_owned()),
+                ("provider", provider.to_owned()),
+            ];
+            metrics::counter!("ai_breaker_opened_total", &labels).increment(1);
+        }
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.settle(Verdict::Nothing, None);
+    }
+}
+
+/// What a fault says about the model: nothing where the account, the caller, our settings or a limit of
+/// requests was at fault, or where one caller's requests alone may bring it about.
+fn verdict(fault: &Fault) -> Verdict {
+    match fault.cause {
+        Cause::Unreachable
+        | Cause::Cut
+        | Cause::CutStream
+        | Cause::TimeoutFirst
+        | Cause::Stall
+        | Cause::TimeoutUpstream
+        | Cause::Malformed
+        | Cause::Empty
+        | Cause::BadGeneration => Verdict::Fails,
+        Cause::UpstreamError if fault.kind.is_models_fault() => Verdict::Fails,
+        Cause::Overloaded => Verdict::IsBusy,
+        Cause::UpstreamError
+        | Cause::Refused
+        | Cause::ContextLength
+        | Cause::TooLarge
+        | Cause::BadRequest
+        | Cause::ReasoningState
+        | Cause::AccountKey
+        | Cause::AccountFunds
+        | Cause::AccountLimit
+        | Cause::ProviderLimit
+        | Cause::PolicyUnroutable
+        | Cause::PolicyRegion
+        | Cause::ModelGone
+        | Cause::WrongUrl => Verdict::Nothing,
+    }
+}

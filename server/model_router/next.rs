@@ -1,0 +1,325 @@
+//! What to try next, from what failed so far and the time that is left.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use super::{catalog::Model, repeats};
+use crate::providers::fault::{Cause, Elsewhere, FaultKind};
+
+/// A failed attempt, as far as the next step depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed {
+    pub(super) position: usize,
+    pub(super) kind: FaultKind,
+    pub(super) cause: Cause,
+    pub(super) retry_after: Option<Duration>,
+    /// Whether the same model is to be asked once more, with a request that was mended.
+    pub(super) again: bool,
+}
+
+/// The longest wait that a provider is granted within a call: whoever called can wait better.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Try the model at this position of the route.
+    Try { position: usize },
+    /// Ask the one at this position once more, as long as a repeat is granted: after what its server asked
+    /// for, or after a pause from this range of milliseconds.
+    Repeat {
+        position: usize,
+        after: Duration,
+        pause: Range<u64>,
+    },
+    /// Nothing can help, or there is no time left.
+    Stop,
+}
+
+/// Chooses the next step from what failed so far and the time that is left.
+///
+/// Another model is tried at once where it can help: one that was not tried, whose provider has not
+/// refused our account, and whose context is larger if the last ones were too small. A request that was
+/// refused for itself goes to one other model only: if that refuses too, the request is wrong. Only when none
+/// is left and a provider that is busy or out of order asked us to come back within half of the
+/// remaining time, and of [`MAX_WAIT`], the model that may be asked soonest gets one second chance. A model
+/// that was asked alone gets one, too, where its fault may have been a moment's.
+///
+/// Models at `skipped` positions are passed over. Where nothing else may help and no model has failed, the
+/// first of them is asked all the same. Those at `closed` positions cannot be asked at all.
+pub(super) fn next(
+    route: &[Arc<Model>],
+    failed: &[Failed],
+    skipped: &[usize],
+    closed: &[usize],
+    remaining: Duration,
+) -> Next {
+    let now = |position| Next::Try { position };
+    // What was filtered once is not offered to others until one takes it.
+    if remaining.is_zero() || failed.iter().any(|one| one.cause == Cause::Refused) {
+        return Next::Stop;
+    }
+    if let Some(last) = failed.last().filter(|last| last.again) {
+        return now(last.position);
+    }
+    // A request that was refused is put to one other model, whatever comes of that.
+    let is_refusal =
+        |one: &Failed| !one.again && one.kind.may_succeed_elsewhere() == Elsewhere::OneOther;
+    let refused = failed.iter().position(is_refusal);
+    if refused.is_some_and(|first| first + 1 < failed.len()) {
+        return Next::Stop;
+    }
+    let may_help = |model: &Model| {
+        failed.iter().all(|failed| {
+            let Some(other) = route.get(failed.position) else {
+                return true;
+            };
+            let same_account = failed.kind.is_accounts() && other.provider == model.provider;
+            let as_small = failed.cause == Cause::ContextLength && model.context <= other.context;
+            !same_account && !as_small
+        })
+    };
+    let is_closed = |position: &usize| closed.contains(position);
+    let is_untried =
+        |position| !is_closed(&position) && failed.iter().all(|failed| failed.position != position);
+    let mut untried = route
+        .iter()
+        .enumerate()
+        .filter(|(position, model)| is_untried(*position) && may_help(model))
+        .map(|(position, _)| position);
+    let is_skipped = |position: &usize| skipped.contains(position);
+    if let Some(position) = untried.clone().find(|it| !is_skipped(it)) {
+        return now(position);
+    }
+    if failed.iter().all(|one| !one.kind.is_models_fault())
+        && let Some(position) = untried.next()
+    {
+        return now(position);
+    }
+    let tried_twice = failed.iter().enumerate().any(|(index, one)| {
+        let before = failed.iter().take(index);
+        before
+            .into_iter()
+            .any(|other| other.position == one.position)
+    });
+    let soonest = failed
+        .iter()
+        .filter(|failed| failed.kind.may_pass() && !is_closed(&failed.position))
+        .filter_map(|failed| Some((failed.retry_after?, failed.position)))
+        .min()
+        .filter(|(after, _)| *after <= MAX_WAIT.min(remaining / 2));
+    if tried_twice {
+        return Next::Stop;
+    }
+    if let Some((after, position)) = soonest {
+        let pause = 0..u64::try_from(after.as_millis() / 10).unwrap_or(0);
+        return Next::Repeat {
+            position,
+            after,
+            pause,
+        };
+    }
+    match failed {
+        // What its server asked for is too long to wait.
+        [only] if only.retry_after.is_some() || is_closed(&only.position) => Next::Stop,
+        [only] => match repeats::pause(only.kind, only.cause) {
+            Some(pause) if Duration::from_millis(pause.end) < remaining => Next::Repeat {
+                position: only.position,
+                after: Duration::ZERO,
+                pause,
+            },
+            _ => Next::Stop,
+        },
+        _ => Next::Stop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model_router::catalog::Catalog;
+
+    const TEN_SECONDS: Duration = Duration::from_secs(10);
+
+    fn route(models: &[(&str, u32)]) -> Vec<Arc<Model>> {
+        let mut text = String::new();
+        for (position, (provider, context)) in models.iter().enumerate() {
+            text += &format!(
+                "[models.m{position}]\nprovider = \"{provider}\"\nid = \"x\"\ncontext = {context}\n"
+            );
+        }
+        for provider in ["a", "b"] {
+            text += &format!("[providers.{provider}]\nbase_url = \"http://{provider}/v1\"\n");
+        }
+        text += "[tasks.chat]\ncandidate = [\"m0\"]\ncontrol = [\"m0\"]\n";
+        Catalog::parse(&text).unwrap().models
+    }
+
+    fn failed(position: usize, kind: FaultKind) -> Failed {
+        Failed {
+            position,
+            kind,
+            cause: Cause::of_kind(kind),
+            retry_after: None,
+            again: false,
+        }
+    }
+
+    fn at(position: usize) -> Next {
+        Next::Try { position }
+    }
+
+    #[test]
+    fn the_primary_comes_first_and_then_each_fallback_once() {
+        let route = route(&[("a", 1), ("a", 1), ("a", 1)]);
+        let mut so_far = Vec::new();
+        for position in 0..3 {
+            assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), at(position));
+            so_far.push(failed(position, FaultKind::Upstream));
+        }
+        assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), Next::Stop);
+    }
+
+    #[test]
+    fn a_refused_request_is_put_to_one_other_model() {
+        let route = route(&[("a", 1), ("a", 1), ("a", 1)]);
+        for kind in [FaultKind::BadRequest, FaultKind::Refused] {
+            let mut so_far = vec![failed(0, kind)];
+            assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), at(1));
+            for second in FaultKind::ALL {
+                so_far.truncate(1);
+                so_far.push(failed(1, second));
+                assert_eq!(
+                    next(&route, &so_far, &[], &[], TEN_SECONDS),
+                    Next::Stop,
+                    "{second}"
+                );
+            }
+            let so_far = [failed(0, FaultKind::Upstream), failed(1, kind)];
+            assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), at(2));
+        }
+    }
+
+    #[test]
+    fn the_models_faults_go_on_to_any_other() {
+        let route = route(&[("a", 1), ("a", 1)]);
+        for kind in FaultKind::ALL
+            .into_iter()
+            .filter(|kind| kind.is_models_fault())
+        {
+            assert_eq!(
+                next(&route, &[failed(0, kind)], &[], &[], TEN_SECONDS),
+                at(1),
+                "{kind}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_accounts_fault_needs_another_provider() {
+        let route = route(&[("a", 1), ("a", 1), ("b", 1)]);
+        for kind in FaultKind::ALL.into_iter().filter(|kind| kind.is_accounts()) {
+            assert_eq!(
+                next(&route, &[failed(0, kind)], &[], &[], TEN_SECONDS),
+                at(2)
+            );
+        }
+    }
+
+    #[test]
+    fn a_context_that_is_too_small_needs_a_larger_one() {
+        let route = route(&[("a", 8), ("a", 8), ("a", 32)]);
+        let so_far = [failed(0, FaultKind::ContextLength)];
+        assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), at(2));
+    }
+
+    #[test]
+    fn a_wait_that_fits_gives_one_second_chance_when_no_model_is_left() {
+        let route = route(&[("a", 1), ("a", 1)]);
+        let after = Duration::from_secs(2);
+        let busy = Failed {
+            retry_after: Some(after),
+            ..failed(0, FaultKind::ProviderRateLimited)
+        };
+        let mut so_far = vec![busy];
+        assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), at(1));
+        so_far.push(failed(1, FaultKind::Upstream));
+        assert_eq!(
+            next(&route, &so_far, &[], &[], TEN_SECONDS),
+            Next::Repeat {
+                position: 0,
+                after,
+                pause: 0..200
+            }
+        );
+        assert_eq!(
+            next(&route, &so_far, &[], &[], Duration::from_secs(3)),
+            Next::Stop
+        );
+        so_far.push(busy);
+        assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), Next::Stop);
+    }
+
+    #[test]
+    fn a_model_that_was_asked_alone_is_asked_once_more_where_its_fault_may_pass() {
+        let alone = route(&[("a", 1)]);
+        for kind in FaultKind::ALL {
+            let pause = repeats::pause(kind, Cause::of_kind(kind));
+            let expected = match pause {
+                Some(pause) => Next::Repeat {
+                    position: 0,
+                    after: Duration::ZERO,
+                    pause,
+                },
+                None => Next::Stop,
+            };
+            let once = failed(0, kind);
+            assert_eq!(
+                next(&alone, &[once], &[], &[], TEN_SECONDS),
+                expected,
+                "{kind}"
+            );
+            assert_eq!(
+                next(&alone, &[once, once], &[], &[], TEN_SECONDS),
+                Next::Stop
+            );
+            let late = Failed {
+                retry_after: Some(Duration::from_secs(60)),
+                ..once
+            };
+            assert_eq!(next(&alone, &[late], &[], &[], TEN_SECONDS), Next::Stop);
+        }
+        let down = failed(0, FaultKind::Upstream);
+        let short = Duration::from_millis(200);
+        assert_eq!(next(&alone, &[down], &[], &[], short), Next::Stop);
+        let two = route(&[("a", 1), ("a", 1)]);
+        let both = [down, failed(1, FaultKind::Upstream)];
+        assert_eq!(next(&two, &both, &[], &[], TEN_SECONDS), Next::Stop);
+    }
+
+    #[test]
+    fn nothing_is_tried_without_time() {
+        assert_eq!(
+            next(&route(&[("a", 1)]), &[], &[], &[], Duration::ZERO),
+            Next::Stop
+        );
+    }
+
+    #[test]
+    fn what_is_skipped_is_asked_only_where_no_model_failed_and_none_is_left() {
+        let route = route(&[("a", 8), ("b", 8), ("a", 8)]);
+        assert_eq!(next(&route, &[], &[0], &[], TEN_SECONDS), at(1));
+        assert_eq!(next(&route, &[], &[0, 1], &[], TEN_SECONDS), at(2));
+        assert_eq!(next(&route, &[], &[0, 1, 2], &[], TEN_SECONDS), at(0));
+        let ours = [failed(1, FaultKind::Payment), failed(2, FaultKind::Payment)];
+        assert_eq!(
+            next(&route, &ours, &[0], &[], TEN_SECONDS),
+            Next::Stop,
+            "the same account"
+        );
+        let small = [failed(1, FaultKind::RateLimited)];
+        assert_eq!(next(&route, &small, &[0, 2], &[], TEN_SECONDS), at(0));
+        let down = [failed(1, FaultKind::Upstream)];
+        let again = next(&route, &down, &[0, 2], &[], TEN_SECONDS);
+        assert!(matches!(again, Next::Repeat { position: 1, .. }));
+    }
+}

@@ -1,0 +1,363 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::*;
+
+const FREE: Limits = Limits {
+    minute: Some(20),
+    day: Some(50),
+};
+/// A midnight.
+const MIDNIGHT_MS: i64 = 20_000 * DAY_MS;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A clock that a test moves.
+#[derive(Clone, Copy)]
+struct Clock {
+    start: Instant,
+    utc_ms: i64,
+}
+
+impl Clock {
+    fn from(utc_ms: i64) -> Self {
+        let start = Instant::now();
+        Self { start, utc_ms }
+    }
+
+    fn at(&self, ms: u64) -> Moment {
+        Moment {
+            at: self.start + Duration::from_millis(ms),
+            utc_ms: self.utc_ms + ms as i64,
+        }
+    }
+}
+
+fn ask(priority: Priority, user: u64, deadline: Instant) -> Ask {
+    Ask {
+        priority,
+        user: Some(user),
+        deadline,
+    }
+}
+
+/// Asks as one user who waits for ten minutes.
+fn patient(now: Moment, priority: Priority, user: u64) -> Ask {
+    ask(priority, user, now.at + 600 * SECOND)
+}
+
+/// Everything but a slot is a fault.
+fn start(schedule: &mut Schedule, ask: Ask, now: Moment) {
+    assert_eq!(schedule.ask(ask, now), Told::Start);
+    schedule.send(now);
+}
+
+fn wait(schedule: &mut Schedule, ask: Ask, now: Moment) -> u64 {
+    match schedule.ask(ask, now) {
+        Told::Wait(number) => number,
+        told => panic!("{told:?}"),
+    }
+}
+
+/// A schedule whose minute is used up at 0 ms.
+fn busy(clock: Clock) -> Schedule {
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    for user in 0..19 {
+        start(
+            &mut schedule,
+            patient(clock.at(0), Priority::Interactive, user),
+            clock.at(0),
+        );
+    }
+    schedule
+}
+
+#[test]
+fn what_cannot_start_in_time_is_refused_at_once_and_says_when() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = busy(clock);
+    let now = clock.at(3_000);
+    let told = schedule.ask(ask(Priority::Interactive, 99, now.at + 3 * SECOND), now);
+    let (after, reason) = (59 * SECOND, Reason::Minute);
+    assert_eq!(told, Told::Refused(Refused { after, reason }));
+    let number = wait(
+        &mut schedule,
+        ask(Priority::Interactive, 99, now.at + 59 * SECOND),
+        now,
+    );
+    assert_eq!(schedule.next_start(now), Some(clock.at(62_000).at));
+    assert_eq!(schedule.due(clock.at(61_999)), [0; 0]);
+    assert_eq!(schedule.due(clock.at(62_000 - 1)), [0; 0]);
+    let mut late = Schedule::new(FREE, now);
+    std::mem::swap(&mut late, &mut schedule);
+    assert_eq!(late.due(clock.at(62_000)), [0; 0], "its deadline is over");
+    let _ = number;
+}
+
+#[test]
+fn a_day_that_is_used_up_opens_after_midnight_and_not_again_when_the_clock_goes_back() {
+    let clock = Clock::from(MIDNIGHT_MS + 10_000);
+    let hour = 3_600_000;
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    schedule.used_at_least(49, clock.at(0));
+    start(
+        &mut schedule,
+        patient(clock.at(hour), Priority::Interactive, 1),
+        clock.at(hour),
+    );
+    let told = schedule.ask(
+        patient(clock.at(hour), Priority::Interactive, 1),
+        clock.at(hour),
+    );
+    let after = 23 * 3_600 * SECOND - 10 * SECOND + SKEW;
+    let reason = Reason::Day;
+    assert_eq!(told, Told::Refused(Refused { after, reason }));
+    let next = clock.at(24 * hour - 10_000 + 2_000);
+    for user in 0..19 {
+        start(
+            &mut schedule,
+            patient(next, Priority::Interactive, user),
+            next,
+        );
+    }
+    let back = Moment {
+        at: next.at + 120 * SECOND,
+        utc_ms: MIDNIGHT_MS - 1,
+    };
+    schedule.due(back);
+    assert_eq!(schedule.free(), (Some(19), Some(31)));
+    let again = Moment {
+        at: next.at + 240 * SECOND,
+        utc_ms: next.utc_ms,
+    };
+    schedule.due(again);
+    assert_eq!(schedule.free().1, Some(31));
+}
+
+#[test]
+fn a_clock_that_was_years_ahead_closes_no_account_for_years() {
+    let clock = Clock::from(MIDNIGHT_MS + 10_000);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    let ahead = Moment {
+        at: clock.at(1_000).at,
+        utc_ms: MIDNIGHT_MS + 1_000 * DAY_MS,
+    };
+    for user in 0..10 {
+        start(
+            &mut schedule,
+            patient(ahead, Priority::Interactive, user),
+            ahead,
+        );
+    }
+    let used = schedule.used(ahead);
+    let now = clock.at(120_000);
+    schedule.due(now);
+    assert_eq!(schedule.free(), (Some(19), Some(40)));
+    schedule.due(clock.at(86_400_000));
+    assert_eq!(schedule.free().1, Some(50));
+    let mut next = Schedule::new(FREE, now);
+    next.restore(&used, now);
+    assert_eq!(next.free().1, Some(40));
+    next.due(clock.at(86_400_000));
+    assert_eq!(next.free().1, Some(50));
+}
+
+#[test]
+fn a_person_comes_before_the_background_and_that_before_a_batch() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let mut schedule = busy(clock);
+    let now = clock.at(1_000);
+    let batch = wait(&mut schedule, patient(now, Priority::Batch, 1), now);
+    let background = wait(&mut schedule, patient(now, Priority::Background, 1), now);
+    let people = [2, 3].map(|user| {
+        wait(
+            &mut schedule,
+            patient(now, Priority::Interactive, user),
+            now,
+        )
+    });
+    let due = schedule.due(clock.at(62_000));
+    // The background call has waited for 61 s, and so has the one slot in ten.
+    assert_eq!(due, [background, people[0], people[1], batch]);
+}
+
+#[test]
+fn a_user_who_floods_waits_for_itself() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let limits = Limits {
+        minute: Some(20),
+        day: None,
+    };
+    let mut schedule = Schedule::new(limits, clock.at(0));
+    for _ in 0..19 {
+        start(
+            &mut schedule,
+            patient(clock.at(0), Priority::Interactive, 1),
+            clock.at(0),
+        );
+    }
+    let now = clock.at(1_000);
+    let flood: Vec<_> = (0..10_000)
+        .map(|_| schedule.ask(patient(now, Priority::Interactive, 1), now))
+        .collect();
+    let waits = flood.iter().filter(|told| matches!(told, Told::Wait(_)));
+    assert_eq!(waits.count(), MAX_USER);
+    let one = wait(&mut schedule, patient(now, Priority::Interactive, 2), now);
+    let due = schedule.due(clock.at(62_000));
+    assert!(due[..2].contains(&one), "{due:?}");
+    // Also ten thousand users are turned away in time.
+    for user in 3..10_000 {
+        schedule.ask(patient(now, Priority::Interactive, user), now);
+    }
+    assert!(schedule.waiting(now.at).0 <= MAX_WAITING);
+}
+
+#[test]
+fn slots_that_were_not_used_come_back() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    for _ in 0..100 {
+        let told = schedule.ask(patient(clock.at(0), Priority::Interactive, 1), clock.at(0));
+        assert_eq!(told, Told::Start);
+        schedule.give_back();
+    }
+    assert_eq!(schedule.free(), (Some(19), Some(50)));
+}
+
+#[test]
+fn an_account_that_rests_starts_nothing() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    schedule.rest(clock.at(10_000).at);
+    let number = wait(
+        &mut schedule,
+        patient(clock.at(0), Priority::Interactive, 1),
+        clock.at(0),
+    );
+    assert_eq!(schedule.due(clock.at(9_999)), [0; 0]);
+    assert_eq!(schedule.due(clock.at(10_000)), [number]);
+}
+
+/// OpenRouter's rules, by its own clock.
+#[derive(Default)]
+struct Account {
+    sent: Vec<i64>,
+    days: BTreeMap<i64, u32>,
+}
+
+impl Account {
+    /// Whether it refuses a request that comes now.
+    fn refuses(&mut self, now_ms: i64) -> bool {
+        self.sent.retain(|at| *at > now_ms - 60_000);
+        self.sent.push(now_ms);
+        let day = self.days.entry(now_ms.div_euclid(DAY_MS)).or_default();
+        *day += 1;
+        self.sent.len() > 20 || *day > 50
+    }
+}
+
+/// Two days of random traffic on an account whose clock is off by `skew_ms`.
+fn simulate(seed: u64, arrivals: usize, skew_ms: i64, limits: Limits) {
+    let mut random = StdRng::seed_from_u64(seed);
+    let clock = Clock::from(MIDNIGHT_MS + random.random_range(0..DAY_MS));
+    // Half of it in bursts.
+    let mut times: Vec<u64> = (0..arrivals)
+        .map(|n| match n % 2 {
+            0 => random.random_range(0..2 * DAY_MS as u64),
+            _ => (n as u64 / 64) * 500_000 + random.random_range(0..2_000),
+        })
+        .collect();
+    times.sort_unstable();
+    let mut schedule = Schedule::new(limits, clock.at(0));
+    let mut sent: Vec<i64> = Vec::new();
+    let mut waiting: BTreeMap<u64, (Priority, Instant)> = BTreeMap::new();
+    let mut taken = Vec::new();
+    let mut arrivals = times.into_iter().peekable();
+    let mut now_ms = 0;
+    let mut count = 0_u32;
+    loop {
+        // The next thing that happens: somebody comes, or a slot is free.
+        let wake = schedule.next_start(clock.at(now_ms));
+        let wake = wake.map(|at| (at - clock.start).as_millis() as u64 + 1);
+        now_ms = match (arrivals.peek().copied(), wake) {
+            (Some(next), Some(wake)) => next.min(wake).max(now_ms),
+            (Some(next), None) => next.max(now_ms),
+            (None, Some(wake)) => wake.max(now_ms),
+            (None, None) => break,
+        };
+        let now = clock.at(now_ms);
+        let due = schedule.due(now);
+        let alive: BTreeSet<u64> = waiting
+            .iter()
+            .filter(|(_, (_, deadline))| *deadline > now.at)
+            .map(|(number, _)| *number)
+            .collect();
+        waiting.retain(|number, _| alive.contains(number));
+        for number in due {
+            let (priority, deadline) = waiting.remove(&number).unwrap();
+            assert!(now.at <= deadline);
+            if priority != Priority::Interactive {
+                let people = waiting
+                    .values()
+                    .filter(|it| it.0 == Priority::Interactive)
+                    .count();
+                assert!(
+                    people == 0 || priority == Priority::Background,
+                    "a person waits behind a batch"
+                );
+            }
+            taken.push(());
+        }
+        if arrivals.peek().is_some_and(|at| *at <= now_ms) {
+            arrivals.next();
+            let priority = match random.random_range(0..3) {
+                0 => Priority::Background,
+                1 => Priority::Batch,
+                _ => Priority::Interactive,
+            };
+            let deadline = now.at + Duration::from_millis(random.random_range(0..200_000));
+            let user = random.random_range(0..30);
+            match schedule.ask(ask(priority, user, deadline), now) {
+                Told::Start => taken.push(()),
+                Told::Wait(number) => {
+                    waiting.insert(number, (priority, deadline));
+                }
+                Told::Refused(Refused { after, .. }) => assert!(!after.is_zero()),
+            }
+        }
+        for () in taken.drain(..) {
+            // One in ten is cancelled before it is sent; the others travel for up to a second.
+            if random.random_range(0..10) == 0 {
+                schedule.give_back();
+            } else {
+                schedule.send(now);
+                sent.push(now.utc_ms + skew_ms + random.random_range(0..1_000));
+                count += 1;
+            }
+        }
+    }
+    let mut account = Account::default();
+    sent.sort_unstable();
+    assert!(sent.iter().all(|at| !account.refuses(*at)), "seed {seed}");
+    // It is used as far as it may be.
+    assert!(count > 100, "seed {seed}: {count}");
+    assert_eq!(schedule.taken, 0);
+}
+
+#[test]
+fn no_refusal_is_ever_provoked() {
+    for seed in 0..20 {
+        let skew_ms = [0, 900, -900][seed as usize % 3];
+        simulate(seed, 10_000, skew_ms, FREE);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn no_refusal_is_ever_provoked_by_any_traffic(seed in any::<u64>(), arrivals in 500_usize..3_000, skew_ms in -900_i64..900) {
+        simulate(seed, arrivals, skew_ms, FREE);
+    }
+}

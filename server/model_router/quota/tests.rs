@@ -1,0 +1,115 @@
+use futures::{FutureExt, future::join_all};
+
+use super::{
+    schedule::{Priority, Reason},
+    *,
+};
+
+fn quotas(minute: u32) -> (Quotas, Arc<Model>) {
+    let text = format!(
+        "[providers.p]\nbase_url = \"http://p/v1\"\nquota = {{ minute = {minute} }}\n\
+         [models.m]\nprovider = \"p\"\nid = \"m\"\ncontext = 1\nprices = {{ prompt = 1, completion = 1 }}\n\
+         [tasks.chat]\ncandidate = [\"m\"]\ncontrol = [\"m\"]\n"
+    );
+    let catalog = Catalog::parse(&text).unwrap();
+    (Quotas::new(&catalog), catalog.models[0].clone())
+}
+
+fn ask(seconds: u64) -> Ask {
+    Ask {
+        priority: Priority::Interactive,
+        user: None,
+        deadline: Instant::now() + Duration::from_secs(seconds),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_wait_for_their_turn_and_no_longer_than_they_can() {
+    let (quotas, model) = quotas(20);
+    for _ in 0..19 {
+        quotas.enter(&model, ask(3)).await.unwrap().send();
+    }
+    let began = Instant::now();
+    let refused = quotas.enter(&model, ask(3)).await.err().unwrap();
+    assert_eq!(
+        (refused.reason, refused.after.as_secs()),
+        (Reason::Minute, 62)
+    );
+    assert_eq!(began.elapsed(), Duration::ZERO, "at once");
+    let waiting = join_all((0..5).map(|_| quotas.enter(&model, ask(100))));
+    let slots = waiting.await;
+    assert!(slots.iter().all(Result::is_ok));
+    assert_eq!(began.elapsed().as_secs(), 62);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_makes_room() {
+    let (quotas, model) = quotas(1);
+    let slot = quotas.enter(&model, ask(1)).await.unwrap();
+    let mut first = Box::pin(quotas.enter(&model, ask(300)));
+    let mut second = Box::pin(quotas.enter(&model, ask(300)));
+    assert!(first.as_mut().now_or_never().is_none());
+    assert!(second.as_mut().now_or_never().is_none());
+    assert_eq!(quotas.standing("p").unwrap().waiting, 2);
+    // The slot was not used: it is the first one's, who leaves without having looked.
+    drop(slot);
+    assert_eq!(quotas.standing("p").unwrap().waiting, 1);
+    drop(first);
+    let slot = second.now_or_never().unwrap().unwrap();
+    assert_eq!(quotas.standing("p").unwrap().free_minute, Some(0));
+    drop(slot);
+    let standing = quotas.standing("p").unwrap();
+    assert_eq!((standing.free_minute, standing.waiting), (Some(1), 0));
+    let account = &quotas.0["p"];
+    assert!(account.state.lock().waiting.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_calls_at_once_leave_nothing_behind() {
+    let (quotas, model) = quotas(100);
+    let calls = (0..10_000_u64).map(|n| {
+        let ask = Ask {
+            user: Some(n % 500),
+            ..ask(20 + n % 200)
+        };
+        let (quotas, model) = (&quotas, &model);
+        async move {
+            let entered =
+                tokio::time::timeout(Duration::from_secs(n % 150), quotas.enter(model, ask));
+            match entered.await {
+                Ok(Ok(slot)) if n % 7 == 0 => drop(slot),
+                Ok(Ok(slot)) => slot.send(),
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+    });
+    join_all(calls).await;
+    tokio::time::sleep(Duration::from_secs(63)).await;
+    let standing = quotas.standing("p").unwrap();
+    assert_eq!((standing.free_minute, standing.waiting), (Some(95), 0));
+    assert!(quotas.0["p"].state.lock().waiting.is_empty());
+}
+
+#[tokio::test]
+async fn a_quota_for_models_that_cost_nothing_is_no_quota_for_others() {
+    let (quotas, model) = quotas(1);
+    let limits = Limits {
+        minute: Some(1),
+        day: Some(0),
+    };
+    quotas.learn(
+        "p",
+        Quota {
+            limits,
+            used: 0,
+            only_free: true,
+        },
+    );
+    assert!(quotas.enter(&model, ask(1)).await.is_ok());
+    let free = Model {
+        tier: Tier::Free,
+        ..(*model).clone()
+    };
+    let refused = quotas.enter(&free, ask(1)).await.err().unwrap();
+    assert_eq!(refused.reason, Reason::Day);
+}

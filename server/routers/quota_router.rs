@@ -1,0 +1,80 @@
+//! `quota.*`: what our accounts at providers may still do.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    _core::{context::Context, errors::RpcError, registry::Registry},
+    model_router::{ModelRouter, quota::Standing},
+    procedures,
+};
+
+/// Registers the procedures.
+pub fn register(registry: &mut Registry, models: impl Into<Option<Arc<ModelRouter>>>) {
+    procedures!(registry.outline("quota", models.into());
+        /// Every account whose quota is known, and how it stands now.
+        query Admin list = list;
+    );
+}
+
+/// The accounts, in the order of their providers in the catalog.
+#[derive(Debug, Serialize, JsonSchema)]
+struct QuotaList {
+    /// Those whose quota the catalog or the provider tells.
+    accounts: Vec<AccountInfo>,
+}
+
+/// How an account stands.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct AccountInfo {
+    /// The provider's name in the catalog.
+    provider: String,
+    /// Whether the quota is for models that cost nothing, and no others.
+    only_free: bool,
+    /// Requests of any minute.
+    minute: Option<SpanInfo>,
+    /// Requests of a day, UTC.
+    day: Option<SpanInfo>,
+    /// Calls that wait for their turn.
+    waiting: usize,
+    /// How long the one has that came first, in milliseconds.
+    waited_ms: u64,
+}
+
+/// Requests of a span of time.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SpanInfo {
+    /// How many it may have.
+    limit: u32,
+    /// How many of those that are used here are left; of a minute a few are never used.
+    left: u32,
+}
+
+async fn list(models: Arc<ModelRouter>, _: Context) -> Result<QuotaList, RpcError> {
+    let providers = models.catalog().providers.iter();
+    let account = |name: &String| Some(info(name, &models.quota(name)?));
+    let accounts = providers.filter_map(|provider| account(&provider.name));
+    Ok(QuotaList {
+        accounts: accounts.collect(),
+    })
+}
+
+fn info(provider: &str, standing: &Standing) -> AccountInfo {
+    let span = |limit: Option<u32>, left: Option<u32>| {
+        Some(SpanInfo {
+            limit: limit?,
+            left: left?,
+        })
+    };
+    AccountInfo {
+        provider: provider.to_owned(),
+        only_free: standing.only_free,
+        minute: span(standing.limits.minute, standing.free_minute),
+        day: span(standing.limits.day, standing.free_day),
+        waiting: standing.waiting,
+        waited_ms: u64::try_from(standing.waited.as_millis()).unwrap_or(u64::MAX),
+    }
+}

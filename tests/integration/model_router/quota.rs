@@ -1,0 +1,115 @@
+//! Accounts that may ask so often only.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use modelramp::storage::Storage;
+
+use super::*;
+
+/// The model `free`, of an account of 20 a minute and 50 a day, and `paid` at another.
+fn limited(upstream: &Upstream) -> Catalog {
+    let text = format!(
+        "[providers.one]\nbase_url = \"{0}\"\nquota = {{ minute = 20, day = 50 }}\n\
+         [providers.other]\nbase_url = \"{0}\"\n\
+         [models.free]\nprovider = \"one\"\nid = \"free\"\ncontext = 8000\n\
+         [models.paid]\nprovider = \"other\"\nid = \"paid\"\ncontext = 8000\n\
+         [tasks.alone]\ncandidate = [\"free\"]\ncontrol = [\"free\"]\n\
+         [tasks.chat]\ncandidate = [\"free\", \"paid\"]\ncontrol = [\"free\", \"paid\"]\n",
+        upstream.base_url
+    );
+    Catalog::parse(&text).unwrap()
+}
+
+fn hurried() -> Call {
+    let urgency = Urgency {
+        start_by: Some(Instant::now() + Duration::from_secs(3)),
+        ..Urgency::default()
+    };
+    Call { urgency, ..call() }
+}
+
+/// Refuses what is too much, and counts that.
+async fn account(refused: Arc<AtomicUsize>) -> Upstream {
+    let asked = AtomicUsize::new(0);
+    Upstream::with(move |_, request| {
+        let is_free = request.body["model"] == "free";
+        if is_free && asked.fetch_add(1, Ordering::Relaxed) >= 20 {
+            refused.fetch_add(1, Ordering::Relaxed);
+            return Reply::status(429);
+        }
+        Reply::ok("hej")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn twenty_five_calls_at_once_provoke_no_refusal() {
+    let refused = Arc::new(AtomicUsize::new(0));
+    let upstream = account(refused.clone()).await;
+    let (router, _) = router(limited(&upstream), flags());
+    let began = Instant::now();
+    let calls = (0..25).map(|_| complete_call(&router, "alone", hurried()));
+    let answers = futures::future::join_all(calls).await;
+    assert!(began.elapsed() < Duration::from_secs(3));
+    let turned_away = answers.iter().filter(|answer| {
+        matches!(answer, Err(RouteError::OverQuota { refused, .. }) if !refused.after.is_zero())
+    });
+    assert_eq!(turned_away.count(), 6);
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 19);
+    assert_eq!(refused.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn another_account_takes_over_and_the_event_blames_nobody() {
+    let upstream = account(Arc::default()).await;
+    let (router, events) = router(limited(&upstream), flags());
+    for _ in 0..19 {
+        complete_call(&router, "chat", hurried()).await.unwrap();
+    }
+    let before = events.all().len();
+    let call = hurried();
+    let trail = call.trail.clone();
+    let answer = complete_call(&router, "chat", call).await.unwrap();
+    assert_eq!(&*answer.model, "paid");
+    let words: Vec<_> = trail.attempts().iter().map(|it| it.word()).collect();
+    assert_eq!(words, ["ours-quota", "ok"]);
+    // No rollout counts it, so there is nothing to tell but the answer.
+    assert_eq!(events.all().len(), before + 1);
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_leaves_what_it_used_to_the_next() {
+    let upstream = account(Arc::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", folder.path().join("m.db").display());
+    let open = async || {
+        let store = Arc::new(Storage::open(&url).await.unwrap());
+        let (router, _) = router(limited(&upstream), flags());
+        router.restore_quotas(store).await.unwrap();
+        router
+    };
+    let standing = |router: &ModelRouter| {
+        let standing = router.quota("one").unwrap();
+        (standing.free_minute, standing.free_day)
+    };
+    let first = open().await;
+    assert_eq!(
+        standing(&first),
+        (Some(19), Some(25)),
+        "nothing is known of this day"
+    );
+    for _ in 0..10 {
+        complete_call(&first, "alone", hurried()).await.unwrap();
+    }
+    // Nothing is told to stop, and the next one asks while a request of the first is under way.
+    let second = open().await;
+    assert_eq!(standing(&second), (Some(9), Some(15)));
+    for _ in 0..9 {
+        complete_call(&second, "alone", hurried()).await.unwrap();
+    }
+    let error = complete_call(&second, "alone", hurried())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, RouteError::OverQuota { .. }));
+    assert_eq!(upstream.requests().len(), 19);
+}
