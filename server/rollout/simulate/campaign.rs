@@ -1,12 +1,12 @@
 //! One run of one cell: traffic through the evidence until it decides, or the time is over.
 
 use super::{
-    super::evidence::{Evidence, EvidencePlan, Level, Signal},
+    super::evidence::{End, Evidence, EvidencePlan, Level, Observation, Signal},
     growthbook::GrowthBook,
     random::Random,
     traffic::{BEGIN_MS, HOUR_MS, Scenario, Traffic, Users},
 };
-use crate::_core::assignment::Variant;
+use crate::_core::{assignment::Variant, units::Percent};
 
 /// Which tests run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,7 +87,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
     } else {
         traffic.strata()
     };
-    let share = scenario.percent();
+    let mut share = scenario.share_at(0.0);
     let mut evidence = Evidence::new(&watch.tests.plan(&scenario), strata, BEGIN_MS);
     evidence.begin_stage(BEGIN_MS, share, 2.0);
     let mut growthbook = watch.growthbook.then(GrowthBook::default);
@@ -104,7 +104,13 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
         if seen.rollback_hours.is_none() {
             seen.candidate_requests += u32::from(is_candidate && hours >= 0.0);
             seen.candidate_errors += u32::from(is_candidate && is_error && hours >= 0.0);
-            if evidence.fold(&observation, share) == Level::Rollback {
+            let in_force = scenario.share_at(traffic.elapsed_hours());
+            if in_force != share {
+                share = in_force;
+                let rho_bad = if share.get() < 25.0 { 2.0 } else { 1.5 };
+                evidence.begin_stage(observation.at_ms, share, rho_bad);
+            }
+            if fold(&mut evidence, observation, share) == Level::Rollback {
                 seen.rollback_hours = Some(hours);
             }
         }
@@ -133,4 +139,21 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
     seen.by_not_counted = matches!(verdict.cause, Some(Signal::NoAnswers | Signal::Uncounted))
         || verdict.uncounted.is_some_and(|it| it.differs.is_some());
     seen
+}
+
+/// Folds a request, and before that what was seen of it while it was open.
+fn fold(evidence: &mut Evidence, mut request: Observation, share: Percent) -> Level {
+    let late_ms = evidence
+        .late_after_ms()
+        .filter(|late_ms| request.latency_ms > *late_ms);
+    if let Some(latency_ms) = late_ms {
+        let open = Observation {
+            end: End::Unknown,
+            latency_ms,
+            ..request
+        };
+        evidence.fold(&open, share);
+        request.was_open = true;
+    }
+    evidence.fold(&request, share)
 }

@@ -5,10 +5,11 @@ use super::{
     certify::Cell,
     planner, proportion,
     random::Random,
-    traffic::{Arrivals, Scenario, Users},
+    traffic::{Arrivals, Outage, Scenario, Side, Users},
 };
 
 mod not_counted;
+mod world;
 
 /// Left out beyond each of the two limits.
 const ALPHA: f64 = 0.001;
@@ -33,6 +34,8 @@ enum Measure {
     },
     /// In units of GrowthBook's.
     DelayAgainstGrowthBook,
+    /// Hours.
+    Hours,
     /// In units of the same tests without restarts on a candidate bad from the start.
     DelayAgainstPlain,
 }
@@ -40,7 +43,7 @@ enum Measure {
 /// A campaign.
 pub(super) struct Planned {
     pub goal: &'static str,
-    name: String,
+    pub name: String,
     scenario: Scenario,
     watch: Watch,
     measure: Measure,
@@ -69,6 +72,7 @@ impl Planned {
             Measure::Missed => [f64::from(u8::from(!seen.by_not_counted)), 1.0],
             Measure::ErrorsServed => [f64::from(seen.candidate_errors), 1.0],
             Measure::RequestsServed => [f64::from(seen.candidate_requests), 1.0],
+            Measure::Hours => [hours(&seen), 1.0],
             Measure::Delay { bound_hours } => [hours(&seen), bound_hours],
             Measure::DelayAgainstGrowthBook => [
                 hours(&seen),
@@ -109,7 +113,9 @@ impl Planned {
                 let error = (squares.sum::<f64>() / (runs - 1.0).max(1.0) / runs).sqrt() / y;
                 let margin = STANDARD_ERRORS * error;
                 let note = match self.measure {
-                    Measure::ErrorsServed | Measure::RequestsServed => String::new(),
+                    Measure::ErrorsServed | Measure::RequestsServed | Measure::Hours => {
+                        String::new()
+                    }
                     _ => format!("  {x:.2} h / {y:.2} h"),
                 };
                 ((measured - margin, measured + margin), note)
@@ -168,12 +174,18 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
     };
     let shares = [1.0, 10.0, 50.0];
 
+    let common = Outage {
+        of: Side::Both,
+        rate: 0.2,
+        minutes: 60.0,
+        is_daily: false,
+    };
     for share in shares {
         for baseline in [0.005, 0.02, 0.05] {
             for (name, arrivals, outage) in [
-                ("steady", Arrivals::Steady, false),
-                ("daily cycle", Arrivals::Daily, false),
-                ("common outage", Arrivals::Steady, true),
+                ("steady", Arrivals::Steady, None),
+                ("daily cycle", Arrivals::Daily, None),
+                ("common outage", Arrivals::Steady, Some(common)),
             ] {
                 let scenario = Scenario {
                     arrivals,
@@ -314,7 +326,7 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
         for users in [60, 300] {
             let scenario = Scenario {
                 users: Users::Even(users),
-                arrivals: Arrivals::Bursts,
+                arrivals: Arrivals::Sessions(30),
                 ..Scenario::new(share, 0.02)
             };
             let name = format!("A/A {share} %, bursts of {users} users");
@@ -328,6 +340,13 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
                 runs(400),
             );
         }
+    }
+    for it in world::cells() {
+        let watch = Watch {
+            promotion_every: it.measure_promotion().then_some(20),
+            ..watch
+        };
+        add(it.goal, it.name, it.scenario, watch, it.measure, it.at_most, runs(it.runs));
     }
     for it in not_counted::cells() {
         let hours = it.hours.unwrap_or(WEEK_HOURS);

@@ -64,7 +64,7 @@ pub(super) fn cells() -> Vec<Cell> {
         ..Scenario::new(share, 0.02)
     };
     let (uneven, few) = (Users::Uneven(1_000), Users::Even(60));
-    let (steady, bursts) = (Arrivals::Steady, Arrivals::Bursts);
+    let (steady, bursts) = (Arrivals::Steady, Arrivals::Sessions(30));
     for (share, users, arrivals, per_day, name) in [
         (1.0, uneven, steady, 1e4, "uneven users"),
         (10.0, uneven, steady, 1e4, "uneven users"),

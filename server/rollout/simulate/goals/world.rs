@@ -1,0 +1,223 @@
+//! G11 to G13: the world of docs/statistics.md. Its scenarios that are held out have goals of their own
+//! (`G11h`), so that they are run and printed apart.
+
+use super::{
+    super::traffic::{Arrivals, History, Outage, RAMP, Scenario, Side, Users},
+    Measure,
+};
+
+/// False rollbacks that a rollout's tests may make together.
+const FAMILY: f64 = 0.012;
+
+pub(super) struct Cell {
+    pub(super) goal: &'static str,
+    pub(super) name: String,
+    pub(super) scenario: Scenario,
+    pub(super) measure: Measure,
+    pub(super) at_most: f64,
+    pub(super) runs: u32,
+}
+
+impl Cell {
+    /// Whether it is looked whether promotion is proven.
+    pub(super) fn measure_promotion(&self) -> bool {
+        matches!(self.measure, Measure::FalsePromotion)
+    }
+}
+
+/// Users who differ in latency, volume and failures.
+const fn differ(share: f64, spread: f64) -> Scenario {
+    Scenario {
+        users: Users::Uneven(1_000),
+        spread,
+        ..Scenario::new(share, 0.02)
+    }
+}
+
+const fn outage(of: Side, minutes: f64, is_daily: bool) -> Option<Outage> {
+    Some(Outage {
+        of,
+        rate: 1.0,
+        minutes,
+        is_daily,
+    })
+}
+
+pub(super) fn cells() -> Vec<Cell> {
+    equal_arms().into_iter().chain(worse()).collect()
+}
+
+/// Nothing is wrong, so nothing may be taken back.
+fn equal_arms() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    let mut add = |is_held_out: bool, name: &str, shares: &[f64], scenario: Scenario| {
+        for share in shares {
+            let (scenario, name) = match scenario.ramp {
+                Some(_) => (scenario, format!("A/A {name}")),
+                None => (
+                    Scenario {
+                        share: *share,
+                        ..scenario
+                    },
+                    format!("A/A {share} %, {name}"),
+                ),
+            };
+            let runs = if scenario.requests_per_day > 5e4 { 60 } else { 400 };
+            cells.push(Cell {
+                goal: if is_held_out { "G11h" } else { "G11" },
+                name,
+                scenario,
+                measure: Measure::FalseRollback,
+                at_most: FAMILY,
+                runs,
+            });
+        }
+    };
+    let all = &[1.0, 10.0, 50.0];
+    let few = |count| Scenario {
+        users: Users::Uneven(count),
+        ..differ(1.0, 0.5)
+    };
+    let known = |history| Scenario {
+        history,
+        ..differ(1.0, 0.5)
+    };
+    let sessions = |length, impatient, outage| Scenario {
+        arrivals: Arrivals::Sessions(length),
+        impatient,
+        outage,
+        ..few(300)
+    };
+    let small = |count, requests_per_day| Scenario {
+        requests_per_day,
+        ..few(count)
+    };
+    let tasks = Scenario {
+        two_tasks: true,
+        ..differ(1.0, 0.3)
+    };
+    let ramp = |history| Scenario {
+        ramp: Some(RAMP),
+        ..known(history)
+    };
+    add(false, "alike", all, differ(1.0, 0.0));
+    add(false, "differ .3", all, differ(1.0, 0.3));
+    add(true, "differ .4", all, differ(1.0, 0.4));
+    add(false, "differ .5", all, differ(1.0, 0.5));
+    add(false, "differ .5, 300 users", &[1.0, 10.0], few(300));
+    add(true, "differ .5, 50 users", &[1.0, 10.0], few(50));
+    add(false, "two tasks", &[1.0, 10.0], tasks);
+    add(true, "two tasks", &[50.0], tasks);
+    for (name, history) in [
+        ("stale", History::Stale),
+        ("new users", History::NewUsers),
+        ("no history", History::None),
+    ] {
+        add(false, name, &[1.0, 10.0], known(history));
+        add(true, name, &[50.0], known(history));
+    }
+    add(false, "sessions of 30", &[10.0, 50.0], sessions(30, false, None));
+    add(true, "sessions of 10, impatient", &[10.0, 50.0], sessions(10, true, None));
+    add(false, "ramp", &[1.0], ramp(History::Fresh));
+    add(true, "ramp, new users", &[1.0], ramp(History::NewUsers));
+    add(false, "50 a day by 20 users", &[10.0, 50.0], small(20, 50.0));
+    add(true, "500 a day by 30 users", &[10.0, 50.0], small(30, 500.0));
+    add(true, "100,000 a day by 10,000 users", &[1.0], small(10_000, 1e5));
+    add(false, "hold-out", &[95.0], differ(1.0, 0.5));
+    add(true, "hold-out", &[99.0], differ(1.0, 0.5));
+    let both = |minutes, is_daily| sessions(10, true, outage(Side::Both, minutes, is_daily));
+    add(false, "5 minutes a day of both", &[10.0, 50.0], both(5.0, true));
+    add(false, "60 minutes once of both", &[10.0, 50.0], both(60.0, false));
+    add(true, "2 minutes a day of both", &[10.0, 50.0], both(2.0, true));
+    cells
+}
+
+/// Something is wrong.
+fn worse() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    let mut add = |goal, name: String, scenario, measure, at_most, runs| {
+        cells.push(Cell {
+            goal,
+            name,
+            scenario,
+            measure,
+            at_most,
+            runs,
+        });
+    };
+    for share in [1.0, 10.0, 50.0] {
+        for slower in [1.3, 2.0, 3.0] {
+            for (name, scenario) in [
+                ("alike", differ(share, 0.0)),
+                ("differ .5", differ(share, 0.5)),
+                (
+                    "no history",
+                    Scenario {
+                        history: History::None,
+                        ..differ(share, 0.5)
+                    },
+                ),
+            ] {
+                let scenario = Scenario { slower, ..scenario };
+                let name = format!("{share} %, {slower}× slower, {name}, hours");
+                add("G12", name, scenario, Measure::Hours, 168.0, 60);
+            }
+        }
+    }
+    let tasks = Scenario {
+        slower: 1.5,
+        two_tasks: true,
+        ..differ(10.0, 0.3)
+    };
+    let name = "10 %, 1.5× slower, two tasks, hours".to_owned();
+    add("G12h", name, tasks, Measure::Hours, 168.0, 60);
+    let new = Scenario {
+        slower: 2.0,
+        history: History::NewUsers,
+        ..differ(10.0, 0.5)
+    };
+    let name = "10 %, 2× slower, new users, hours".to_owned();
+    add("G12h", name, new, Measure::Hours, 168.0, 60);
+    for ratio in [2.0, 5.0] {
+        let scenario = Scenario {
+            ratio,
+            ..differ(10.0, 0.5)
+        };
+        let name = format!("10 %, {ratio}× errors, hours");
+        add("G12", name, scenario, Measure::Hours, 168.0, 100);
+    }
+    for (share, most) in [(1.0, 4.0), (10.0, 6.0), (50.0, 12.0), (95.0, 40.0), (99.0, 40.0)] {
+        let scenario = Scenario {
+            ratio: 1e9,
+            ..differ(share, 0.5)
+        };
+        let name = format!("{share} %, always fails, errors served");
+        add("G12", name, scenario, Measure::ErrorsServed, most, 100);
+    }
+    for share in [1.0, 10.0, 50.0] {
+        let scenario = Scenario {
+            outage: outage(Side::Candidate, 2.0, true),
+            impatient: true,
+            ..differ(share, 0.5)
+        };
+        let name = format!("{share} %, 2 minutes a day of the candidate");
+        add("G13", name, scenario, Measure::FalseRollback, FAMILY, 200);
+        let once = Scenario {
+            outage: outage(Side::Candidate, 60.0, false),
+            ..scenario
+        };
+        let name = format!("{share} %, 60 minutes once of the candidate");
+        add("G13h", name, once, Measure::FalseRollback, 1.0, 200);
+    }
+    for share in [10.0, 50.0] {
+        let scenario = Scenario {
+            outage: outage(Side::Control, 2.0, true),
+            impatient: true,
+            ratio: 2.0,
+            ..differ(share, 0.5)
+        };
+        let name = format!("{share} %, 2 minutes a day of control, 2× errors");
+        add("G13", name, scenario, Measure::FalsePromotion, 0.01, 200);
+    }
+    cells
+}

@@ -1,0 +1,134 @@
+//! What users are like, and what they did in the week before.
+
+use super::{
+    super::{super::evidence::{Kind, UserHistory}, random::Random},
+    History, NotCounted, Scenario, Users,
+};
+
+/// Users who are scripts that never send what can be answered, where there are such outcomes at all.
+const SCRIPTS: f64 = 0.01;
+/// How much longer the longer one of two tasks takes.
+const LONGER: f64 = 4.0;
+
+/// What a user does that lasts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Habits {
+    pub error_rate: f64,
+    /// How many times the usual latency.
+    pub slowness: f64,
+    /// How much of the longer task, 0 to 1.
+    pub longer: f64,
+    /// How often what it sends cannot be answered, and how that ends.
+    pub not_counted: (f64, Kind),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct User {
+    pub subject: u64,
+    /// Below the share, 0 to 1, it is in the candidate.
+    pub bucket: f64,
+    pub habits: Habits,
+}
+
+impl User {
+    pub(super) fn new(habits: Habits, random: &mut Random) -> Self {
+        Self {
+            subject: random.next(),
+            bucket: random.unit(),
+            habits,
+        }
+    }
+}
+
+impl Habits {
+    /// What all have where users are alike.
+    pub(super) fn common(scenario: &Scenario) -> Self {
+        Self {
+            error_rate: scenario.baseline,
+            slowness: 1.0,
+            longer: 0.0,
+            not_counted: (0.0, Kind::BadRequest),
+        }
+    }
+
+    pub(super) fn draw(scenario: &Scenario, random: &mut Random) -> Self {
+        let mut habits = Self::common(scenario);
+        if matches!(scenario.users, Users::Uneven(_)) {
+            habits.error_rate = random.beta(0.2, 9.8) * scenario.baseline / 0.02;
+        }
+        if scenario.spread > 0.0 {
+            habits.slowness = (scenario.spread * random.normal()).exp();
+        }
+        if scenario.two_tasks {
+            habits.longer = random.beta(0.5, 0.5);
+        }
+        if scenario.not_counted != NotCounted::Never {
+            let kind = Kind::ALL[random.below(Kind::ALL.len())];
+            let rate = if random.happens(SCRIPTS) {
+                1.0
+            } else {
+                random.beta(0.2, 6.5)
+            };
+            habits.not_counted = (rate, kind);
+        }
+        habits
+    }
+
+    /// How long one request takes, in units of the usual latency.
+    pub(super) fn length(&self, random: &mut Random) -> f64 {
+        if self.longer > 0.0 && random.happens(self.longer) {
+            self.slowness * LONGER
+        } else {
+            self.slowness
+        }
+    }
+}
+
+/// Users, what is known of the week before, and each user's index as often as its volume asks.
+pub(super) fn draw(
+    scenario: &Scenario,
+    random: &mut Random,
+) -> (Vec<User>, Vec<UserHistory>, Vec<u32>) {
+    let (count, is_uneven) = match scenario.users {
+        Users::Fresh => (0, false),
+        Users::Even(count) => (count, false),
+        Users::Uneven(count) => (count, true),
+    };
+    let volumes: Vec<f64> = (0..count)
+        .map(|_| {
+            if is_uneven {
+                random.normal().exp()
+            } else {
+                1.0
+            }
+        })
+        .collect();
+    let whole: f64 = volumes.iter().sum();
+    let (mut users, mut history, mut by_volume) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, volume) in (0_u32..).zip(&volumes) {
+        let user = User::new(Habits::draw(scenario, random), random);
+        let slots = (volume / whole * 65_536.0).round().max(1.0) as usize;
+        by_volume.extend(std::iter::repeat_n(index, slots));
+        users.push(user);
+        let past = match scenario.history {
+            History::None => continue,
+            History::NewUsers if random.happens(0.3) => continue,
+            History::Stale if random.happens(0.5) => Habits::draw(scenario, random),
+            _ => user.habits,
+        };
+        let requests = 7.0 * scenario.requests_per_day * volume / whole;
+        history.push(week(user.subject, past, requests, random));
+    }
+    (users, history, by_volume)
+}
+
+/// A week of a user with these habits, who makes so many requests on average.
+fn week(subject: u64, habits: Habits, requests: f64, random: &mut Random) -> UserHistory {
+    let [ok, errors] = [1.0 - habits.error_rate, habits.error_rate]
+        .map(|part| random.poisson(requests * part));
+    UserHistory {
+        subject,
+        requests: ok + errors,
+        errors,
+    }
+}
