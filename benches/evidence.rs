@@ -7,23 +7,44 @@ use std::{hint::black_box, time::Instant};
 
 use modelramp::{
     _core::{assignment::Variant, units::Percent},
-    rollout::evidence::{End, Evidence, EvidencePlan, Observation, Strata},
+    rollout::evidence::{
+        End, Evidence, EvidencePlan, LogLatencies, Observation, Strata, UserHistory,
+    },
 };
 
 const BEGIN: i64 = 1_762_637_425_678;
 const COUNT: u64 = 5_000_000;
+const USERS: u64 = 10_000;
+
+fn subject(user: u64) -> u64 {
+    user.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Users who differ in latency and failures.
+fn strata() -> Strata {
+    Strata::new((0..USERS).map(|user| {
+        let mut latencies = LogLatencies::default();
+        (0..20).for_each(|n| latencies.add(300.0 + (user * 31 + n * 7_919) as f64 % 3_000.0));
+        UserHistory {
+            subject: subject(user),
+            requests: 20,
+            errors: (user % 3) as u32,
+            latencies,
+        }
+    }))
+}
 
 fn main() {
     let share = Percent::new(10.0).unwrap_or_default();
-    let mut evidence = Evidence::new(&EvidencePlan::default(), Strata::default(), BEGIN);
+    let mut evidence = Evidence::new(&EvidencePlan::default(), strata(), BEGIN);
     let begin = Instant::now();
     for i in 0..COUNT {
-        let subject = (i % 20_011).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let subject = subject(i % 20_011 % USERS);
         evidence.fold(
             &Observation {
                 at_ms: BEGIN + i as i64 * 100,
                 subject,
-                variant: if subject % 10 == 0 {
+                variant: if subject.is_multiple_of(10) {
                     Variant::Candidate
                 } else {
                     Variant::Control

@@ -5,7 +5,12 @@
 //! seen; asking for a [`Verdict`] at a later moment closes on a copy what that moment closes, and
 //! changes nothing. docs/statistics.md says what is tested and why it stays valid.
 
+mod alike;
+mod classes;
+mod compare;
+mod edition;
 mod limit;
+mod looks;
 mod mixture;
 mod observed;
 mod plan;
@@ -21,17 +26,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::verdict::read_finite;
-use self::{
-    limit::{LastHour, Limit},
-    mixture::Restarts,
-    ratio::{Direction, Ratio},
-    stage::Stage,
-    stream::{Harm, Streams},
-    threshold::{Latencies, Thresholds},
-    uncounted::Uncounted,
-    users::Users,
-};
 pub use self::{
+    classes::LogLatencies,
+    edition::Edition,
     observed::{End, Observation},
     plan::EvidencePlan,
     uncounted::{Kind, KindEvidence, UncountedEvidence},
@@ -40,6 +37,17 @@ pub use self::{
         AbsoluteLimit, ArmCounts, Metric, MetricEvidence, Promotion, Reference, SampleRatio,
         Signal, Verdict,
     },
+};
+use self::{
+    limit::{LastHour, Limit},
+    looks::Looks,
+    mixture::Restarts,
+    ratio::{Direction, Ratio},
+    stage::Stage,
+    stream::{Harm, Streams},
+    threshold::{Latencies, Thresholds},
+    uncounted::Uncounted,
+    users::Users,
 };
 use super::arms::PerArm;
 use crate::_core::{assignment::Variant, units::Percent};
@@ -67,6 +75,9 @@ pub enum Level {
 /// the same state, bit for bit. Its size is bounded, whatever the traffic.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
+    /// The first in what an earlier release stored.
+    #[serde(default)]
+    edition: Edition,
     plan: EvidencePlan,
     started_at_ms: i64,
     /// The latest arrival so far; time never goes back.
@@ -75,6 +86,8 @@ pub struct Evidence {
     hour: u32,
     share: Percent,
     users: Users,
+    #[serde(default)]
+    looks: Looks,
     streams: Streams,
     latencies: Latencies,
     crash: Ratio,
@@ -107,15 +120,27 @@ struct Decided {
 impl Evidence {
     /// Nothing seen yet; begins with a first stage whose ρ_bad is 2.
     pub fn new(plan: &EvidencePlan, strata: Strata, started_at_ms: i64) -> Self {
+        Self::of_edition(Edition::NEWEST, plan, strata, started_at_ms)
+    }
+
+    /// The same, judged as this edition did.
+    pub fn of_edition(
+        edition: Edition,
+        plan: &EvidencePlan,
+        strata: Strata,
+        started_at_ms: i64,
+    ) -> Self {
         let restarts = Restarts::over(plan.planned_hours);
         Self {
+            edition,
+            looks: Looks::default(),
             plan: plan.clone(),
             started_at_ms,
             clock_ms: started_at_ms,
             hour: 0,
             share: Percent::ZERO,
             users: strata.into_users(),
-            streams: Streams::new(plan.margin, restarts),
+            streams: Streams::new(edition, plan.margin, restarts),
             latencies: Latencies::new(),
             crash: Ratio::new(Direction::Crashing, 1.0, restarts),
             absolute: Limit::above(plan.max_error_rate, restarts),
@@ -127,6 +152,11 @@ impl Evidence {
             rollback: None,
             uncounted: Some(Uncounted::new(plan.margin)),
         }
+    }
+
+    /// The edition of the tests that judge.
+    pub fn edition(&self) -> Edition {
+        self.edition
     }
 
     /// Whether outcomes that are not counted are watched.
@@ -146,7 +176,7 @@ impl Evidence {
         self.set_share(share);
         self.reach(observation.at_ms);
         // Fixed before this request can move them.
-        let thresholds = self.thresholds();
+        let thresholds = self.latencies.thresholds();
         let at_ms = self.clock_ms;
         let mut has_moved = match &mut self.uncounted {
             Some(uncounted) => uncounted.fold(observation, share, at_ms),
@@ -162,65 +192,12 @@ impl Evidence {
             has_moved |= self.count(observation, share);
         }
         if let (Some(Thresholds { quantiles }), false) = (thresholds, observation.was_open) {
-            for (harm, threshold) in Harm::SLOW.into_iter().zip(quantiles) {
-                has_moved |= self.compare_latency(observation, harm, threshold);
-            }
+            has_moved |= self.compare_latency(observation, quantiles);
         }
         if has_moved {
             self.settle();
         }
         self.level_so_far()
-    }
-
-    /// Counts a request that has ended; whether that moved what is judged.
-    fn count(&mut self, observation: &Observation, share: Percent) -> bool {
-        let arm = observation.variant;
-        let is_candidate = arm == Variant::Candidate;
-        let is_error = observation.end.is_error();
-        let cap = self.plan.cap_per_user_day;
-        let mut user = self.users.of(observation.subject);
-        let stratum = user.stratum();
-        let is_new = user.is_new();
-        let counts_error = user.counts(Harm::Error, is_error, cap);
-        let counts_absolute = user.counts_this_hour(is_error);
-
-        let totals = &mut self.totals[arm];
-        totals.requests += 1;
-        totals.errors += u64::from(is_error);
-        totals.timeouts += u64::from(observation.end == End::TimedOut);
-        if is_new {
-            totals.users += 1;
-            let [control, candidate] = if is_candidate { [0.0, 1.0] } else { [1.0, 0.0] };
-            self.sample_ratio
-                .attribute(control, candidate, share.get() / 100.0);
-        }
-        if is_candidate {
-            self.stage.see(observation.subject);
-            self.stage.good.judge(is_error);
-        } else {
-            self.latencies.count(observation.latency_ms);
-        }
-        if counts_absolute {
-            self.last_hour.count(arm, is_error);
-            if is_candidate {
-                self.absolute.judge(is_error);
-            }
-        }
-        let has_closed = counts_error && self.observe(Harm::Error, stratum, arm, is_error);
-        has_closed || is_candidate && is_error
-    }
-
-    /// Compares a request's latency with a threshold; whether that closed a bin. One that has not
-    /// ended is slow once it is beyond, and before that says nothing.
-    fn compare_latency(&mut self, observation: &Observation, harm: Harm, threshold: f64) -> bool {
-        let is_slow = observation.latency_ms > threshold || observation.end == End::TimedOut;
-        if observation.end == End::Unknown && !is_slow {
-            return false;
-        }
-        let mut user = self.users.of(observation.subject);
-        let stratum = user.stratum();
-        user.counts(harm, is_slow, self.plan.cap_per_user_day)
-            && self.observe(harm, stratum, observation.variant, is_slow)
     }
 
     /// Folds a user's rating of an answer.
@@ -232,7 +209,7 @@ impl Evidence {
         let mut user = self.users.of(subject);
         let stratum = user.stratum();
         if user.counts(Harm::BadRating, !good, self.plan.cap_per_user_day)
-            && self.observe(Harm::BadRating, stratum, variant, !good)
+            && self.observe(Harm::BadRating, stratum, variant, !good, 1.0)
         {
             self.settle();
         }
@@ -268,17 +245,9 @@ impl Evidence {
     /// Milliseconds after which a request that is still open is slow by every threshold; `None` until
     /// there are thresholds.
     pub fn late_after_ms(&self) -> Option<f64> {
-        self.thresholds()
-            .map(|it| it.quantiles.into_iter().fold(0.0, f64::max))
-    }
-
-    /// What is slow now: control's quantiles, but nothing below the plan's floor.
-    fn thresholds(&self) -> Option<Thresholds> {
         let Thresholds { quantiles } = self.latencies.thresholds()?;
-        let floor = self.plan.slow_floor_ms;
-        Some(Thresholds {
-            quantiles: quantiles.map(|quantile| quantile.max(floor)),
-        })
+        let [slowest, floor] = [self.users.classes().slowest(), self.plan.slow_floor_ms];
+        Some((quantiles.into_iter().fold(0.0, f64::max) * slowest).max(floor))
     }
 
     /// The strata it began with, for folding the same log again.
@@ -297,36 +266,13 @@ impl Evidence {
         }
     }
 
-    /// Counts a request in its bin; whether that closed it.
-    fn observe(&mut self, harm: Harm, stratum: usize, arm: Variant, is_bad: bool) -> bool {
-        let stream = &mut self.streams[harm];
-        let Some(closed) = stream.observe(stratum, arm, is_bad, self.share) else {
-            return false;
-        };
-        if harm == Harm::Error {
-            self.crash.judge(closed);
-            self.stage.dual.judge(closed);
-        }
-        true
-    }
-
-    /// Closes every open bin.
-    fn close_bins(&mut self) {
-        for harm in Harm::ALL {
-            for closed in self.streams[harm].close() {
-                if harm == Harm::Error {
-                    self.crash.judge(closed);
-                    self.stage.dual.judge(closed);
-                }
-            }
-        }
-        self.settle();
-    }
-
     fn set_share(&mut self, share: Percent) {
         if share != self.share {
             self.close_bins();
             self.share = share;
+            if self.edition == Edition::Second {
+                self.looks.begin_share(share);
+            }
             if let Some(uncounted) = &mut self.uncounted {
                 uncounted.begin_share();
             }

@@ -14,7 +14,8 @@ use self::hour::Hour;
 use super::{
     arms::PerArm,
     evidence::{
-        End, Evidence, Kind, Level, Observation, Signal, Strata, UncountedEvidence, Verdict,
+        Edition, End, Evidence, Kind, Level, Observation, Signal, Strata, UncountedEvidence,
+        Verdict,
     },
     finding::{Alarm, Arm, Finding, Proof},
     plan::{Judge, Plan},
@@ -115,8 +116,13 @@ struct Tally {
 impl Ledger {
     /// A ledger without observations.
     pub fn new(plan: &Plan, strata: Strata, started_at_ms: i64) -> Self {
+        Self::of_edition(Edition::NEWEST, plan, strata, started_at_ms)
+    }
+
+    fn of_edition(edition: Edition, plan: &Plan, strata: Strata, started_at_ms: i64) -> Self {
+        let evidence = Evidence::of_edition(edition, &plan.evidence, strata, started_at_ms);
         let mut ledger = Self {
-            evidence: Evidence::new(&plan.evidence, strata, started_at_ms),
+            evidence,
             arms: Default::default(),
             hour: Hour::default(),
             events: 0,
@@ -134,7 +140,8 @@ impl Ledger {
 
     /// A ledger that does as this one did from its beginning, for folding the same log again.
     pub fn anew(&self, plan: &Plan, started_at_ms: i64) -> Self {
-        let mut ledger = Self::new(plan, self.strata(), started_at_ms);
+        let edition = self.evidence.edition();
+        let mut ledger = Self::of_edition(edition, plan, self.strata(), started_at_ms);
         if !self.evidence.is_watching_uncounted() || self.watched_after.is_some() {
             ledger.evidence.watch_uncounted(false);
             ledger.watched_after = self.watched_after;

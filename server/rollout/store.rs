@@ -173,11 +173,13 @@ pub trait RolloutStore: Send + Sync {
         after: i64,
         limit: usize,
     ) -> anyhow::Result<Vec<Event>>;
-    /// What every subject did in the time before a rollout, for its strata.
+    /// What every subject did in the time before a rollout, in these tasks or in all where there are none,
+    /// for its strata.
     async fn history_by_subject(
         &self,
         from_ms: i64,
         to_ms: i64,
+        tasks: &[String],
     ) -> anyhow::Result<Vec<UserHistory>>;
     /// Where the log ends: the number of its last event, 0 before the first.
     async fn head(&self) -> anyhow::Result<i64>;

@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::Context;
-use futures::stream::{BoxStream, StreamExt};
+use futures::{
+    TryStreamExt,
+    stream::{BoxStream, StreamExt},
+};
 use sqlx::QueryBuilder;
 
 use super::{Storage, db::Write, from_name, name};
@@ -169,46 +172,29 @@ impl Storage {
         Row::events(rows)
     }
 
-    /// Every subject that made a request in this time: how often the first model that was tried
-    /// answered, and how often it or its provider failed.
+    /// Every subject that made a request of these tasks in this time (of all where there are none): how often
+    /// the first model that was tried answered, how long that took, and how often it or its provider failed.
     pub(super) async fn subjects_between(
         &self,
         from_ms: i64,
         to_ms: i64,
+        tasks: &[String],
     ) -> anyhow::Result<Vec<UserHistory>> {
-        let rows: Vec<SubjectRow> = on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT subject, user_id, outcome, COUNT(*) AS attempts FROM events \
+        let mut subjects = BTreeMap::new();
+        on!(self.db.read(), pool => {
+            let mut rows = sqlx::query_as::<_, SubjectRow>(
+                "SELECT subject, user_id, task, outcome, latency_ms FROM events \
                  WHERE at_ms >= $1 AND at_ms < $2 AND position = 0 \
-                 AND (subject IS NOT NULL OR user_id IS NOT NULL) \
-                 GROUP BY subject, user_id, outcome",
+                 AND (subject IS NOT NULL OR user_id IS NOT NULL)",
             )
             .bind(from_ms)
             .bind(to_ms)
-            .fetch_all(pool)
-            .await)?;
-        let mut subjects = BTreeMap::new();
-        for row in rows {
-            // Events of the first release know the user only.
-            let of_user = || row.user_id.and_then(Subject::user).map(|user| user.key());
-            let Some(subject) = row.subject.map(i64::cast_unsigned).or_else(of_user) else {
-                continue;
-            };
-            let user = subjects.entry(subject).or_insert(UserHistory {
-                subject,
-                requests: 0,
-                errors: 0,
-            });
-            let is_error = match outcome(&row.outcome) {
-                Outcome::Success | Outcome::Refused => false,
-                Outcome::Fault(kind) if kind.is_models_fault() => true,
-                _ => continue,
-            };
-            let attempts = u32::try_from(row.attempts).unwrap_or(u32::MAX);
-            user.requests = user.requests.saturating_add(attempts);
-            if is_error {
-                user.errors = user.errors.saturating_add(attempts);
+            .fetch(pool);
+            // There may be a million; no more than what is known of each subject is kept.
+            while let Some(row) = rows.try_next().await? {
+                row.add_to(&mut subjects, tasks);
             }
-        }
+        });
         Ok(subjects.into_values().collect())
     }
 }
@@ -217,8 +203,34 @@ impl Storage {
 struct SubjectRow {
     subject: Option<i64>,
     user_id: Option<i64>,
+    task: String,
     outcome: String,
-    attempts: i64,
+    latency_ms: f64,
+}
+
+impl SubjectRow {
+    fn add_to(&self, subjects: &mut BTreeMap<u64, UserHistory>, tasks: &[String]) {
+        // Events of the first release know the user only.
+        let of_user = || self.user_id.and_then(Subject::user).map(|user| user.key());
+        let Some(subject) = self.subject.map(i64::cast_unsigned).or_else(of_user) else {
+            return;
+        };
+        if !tasks.is_empty() && !tasks.contains(&self.task) {
+            return;
+        }
+        let user = subjects.entry(subject).or_insert(UserHistory {
+            subject,
+            ..UserHistory::default()
+        });
+        match outcome(&self.outcome) {
+            Outcome::Success | Outcome::Refused => user.latencies.add(self.latency_ms),
+            Outcome::Fault(kind) if kind.is_models_fault() => {
+                user.errors = user.errors.saturating_add(1);
+            }
+            _ => return,
+        }
+        user.requests = user.requests.saturating_add(1);
+    }
 }
 
 /// Adds batches of a writer in their places; `false` where one of them, or a later one, is stored already.

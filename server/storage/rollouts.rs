@@ -207,10 +207,11 @@ impl RolloutStore for Storage {
         &self,
         from_ms: i64,
         to_ms: i64,
+        tasks: &[String],
     ) -> anyhow::Result<Vec<UserHistory>> {
-        self.subjects_between(from_ms, to_ms)
+        self.subjects_between(from_ms, to_ms, tasks)
             .await
-            .context("cannot count the errors of each subject")
+            .context("cannot read what each subject did before")
     }
 
     async fn head(&self) -> anyhow::Result<i64> {

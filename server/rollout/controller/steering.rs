@@ -18,6 +18,8 @@ use crate::{
 
 /// How far back a user's requests make its stratum.
 const HISTORY: TimeDelta = TimeDelta::days(7);
+/// How long ago that may be.
+const OLDEST: TimeDelta = TimeDelta::days(30);
 
 /// How a rollout is to begin.
 #[derive(Clone, Copy, Debug, Default)]
@@ -212,15 +214,18 @@ impl Controller {
     ) -> Result<Beginning, ControlError> {
         let mut salt = format!("{:032x}", self.world.random());
         let mut algorithm = plan.algorithm;
+        let mut first_drawn = now.wall;
         if keep_users {
             let stored = self.store.statuses().await;
             let stored = stored.map_err(ControlError::Store)?;
-            let mut statuses = stored.iter().filter_map(|it| it.read().ok());
-            if let Some(status) = statuses.find(|it| it.plan == plan.name) {
-                (salt, algorithm) = (status.salt, status.algorithm);
+            let statuses: Vec<_> = stored.iter().filter_map(|it| it.read().ok()).collect();
+            if let Some(status) = statuses.iter().find(|it| it.plan == plan.name) {
+                (salt, algorithm) = (status.salt.clone(), status.algorithm);
             }
+            let same = statuses.iter().filter(|it| it.salt == salt);
+            first_drawn = same.map(|it| it.started_at).fold(first_drawn, Ord::min);
         }
-        let strata = self.strata(now.wall).await?;
+        let strata = self.strata(first_drawn, now.wall, &plan.tasks).await?;
         Ok(Beginning {
             algorithm,
             salt,
@@ -231,11 +236,21 @@ impl Controller {
         })
     }
 
-    async fn strata(&self, now: DateTime<Utc>) -> Result<Strata, ControlError> {
-        let (from, to) = (now - HISTORY, now);
+    /// From the week before the users were first drawn: what a candidate did to its users since would
+    /// hide what the next one does. A week that is long past says nothing of them.
+    async fn strata(
+        &self,
+        first_drawn: DateTime<Utc>,
+        now: DateTime<Utc>,
+        tasks: &[String],
+    ) -> Result<Strata, ControlError> {
+        if now - first_drawn > OLDEST {
+            return Ok(Strata::default());
+        }
+        let (from, to) = (first_drawn - HISTORY, first_drawn);
         let history = self
             .store
-            .history_by_subject(from.timestamp_millis(), to.timestamp_millis())
+            .history_by_subject(from.timestamp_millis(), to.timestamp_millis(), tasks)
             .await
             .map_err(ControlError::Store)?;
         Ok(Strata::new(history))

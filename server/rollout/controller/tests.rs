@@ -300,6 +300,12 @@ async fn rollouts_beside_each_other_have_other_tasks_and_other_users() {
         second.salt,
         "the newest of the plan"
     );
+    let begun_ms = second.started_at.timestamp_millis();
+    assert_eq!(
+        rig.store.0.lock().histories.last().map(|(_, to)| *to),
+        Some(begun_ms),
+        "users are what they were before they were first drawn"
+    );
     assert_eq!(
         rig.flags.live().rollouts.len(),
         2,

@@ -23,6 +23,15 @@ pub struct Observation {
     pub was_open: bool,
 }
 
+impl Observation {
+    /// Whether it took longer than this many milliseconds; `None` if it has not ended and that cannot be
+    /// said yet.
+    pub(super) fn is_slower(&self, threshold: f64) -> Option<bool> {
+        let is_slow = self.latency_ms > threshold || self.end == End::TimedOut;
+        (is_slow || self.end != End::Unknown).then_some(is_slow)
+    }
+}
+
 /// How a request ended, as far as its model has to answer for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -45,6 +54,11 @@ impl End {
     /// Whether it speaks against the model.
     pub const fn is_error(self) -> bool {
         matches!(self, Self::Failed | Self::FailedAlone | Self::TimedOut)
+    }
+
+    /// Whether it says how long an answer takes. A request that failed before it was answered does not.
+    pub(super) const fn tells_latency(self) -> bool {
+        !matches!(self, Self::Failed | Self::FailedAlone)
     }
 
     /// Whether an outage of both arms looks like it.

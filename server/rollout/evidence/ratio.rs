@@ -12,6 +12,7 @@ use super::{
     super::arms::PerArm,
     mixture::{Mixture, Restarts},
 };
+use crate::_core::assignment::Variant;
 
 /// How much worse than ρ₀ the candidate may be, and the weight of each.
 const WORSE: [(f64, f64); 8] = [
@@ -118,6 +119,11 @@ impl Ratio {
 
     /// Judges a bin; one without errors or with an empty arm says nothing.
     pub(super) fn judge(&mut self, bin: Counts) {
+        self.judge_weighed(bin, 1.0);
+    }
+
+    /// The same, its log evidence taken times a weight from 0 to 1: a power of an e-value is one (Jensen).
+    pub(super) fn judge_weighed(&mut self, bin: Counts, weight: f64) {
         let PerArm { control, candidate } = bin.requests.map(u64::from);
         let errors = bin.errors.map(u64::from);
         let (x0, x1) = (errors.control, errors.candidate);
@@ -130,11 +136,11 @@ impl Ratio {
             let under_null = log_draws(control, candidate, x0 + x1, null);
             self.mixture.add(alternatives.map(|(ratio, _)| {
                 let under = log_draws(control, candidate, x0 + x1, null * ratio);
-                x1 as f64 * ratio.ln() + under_null - under
+                weight * (x1 as f64 * ratio.ln() + under_null - under)
             }));
         } else {
             let share = candidate as f64 / (control + candidate) as f64;
-            self.attribute(x0 as f64, x1 as f64, share);
+            self.attribute(weight * x0 as f64, weight * x1 as f64, share);
         }
     }
 
@@ -152,14 +158,23 @@ impl Ratio {
             }));
     }
 
+    /// Judges an event of a user who was in the candidate with this probability.
+    pub(super) fn attribute_one(&mut self, arm: Variant, probability: f64) {
+        let [control, candidate] = match arm {
+            Variant::Control => [1.0, 0.0],
+            Variant::Candidate => [0.0, 1.0],
+        };
+        self.attribute(control, candidate, probability);
+    }
+
     /// Judges candidate requests alone against a rate that the null hypothesis allows it.
-    pub(super) fn against(&mut self, rate: f64, bin: Counts) {
+    pub(super) fn against(&mut self, rate: f64, bin: Counts, weight: f64) {
         let requests = f64::from(bin.requests.candidate);
         let errors = f64::from(bin.errors.candidate);
         self.mixture
             .add(self.direction.alternatives().iter().map(|(ratio, _)| {
                 let [ok, error] = super::limit::steps(rate, *ratio);
-                errors * error + (requests - errors) * ok
+                weight * (errors * error + (requests - errors) * ok)
             }));
     }
 

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::arms::PerArm,
+    alike::Alike,
+    classes,
+    edition::Edition,
     mixture::Restarts,
     ratio::{Counts, Direction, Ratio},
     users::Strata,
@@ -21,6 +24,8 @@ use crate::_core::{assignment::Variant, units::Percent};
 const OF_SMALLER_ARM: f64 = 5.0;
 /// No bin is larger, however small the share.
 const LARGEST_BIN: f64 = 5_000.0;
+/// Requests of control that a stratum needs before its rate is known.
+const ENOUGH: f64 = 20.0;
 /// Control's counts lose a twenty-fourth at each hour, so that frozen rates are those of about a day.
 const KEPT_PER_HOUR: f64 = 23.0 / 24.0;
 
@@ -56,8 +61,28 @@ impl Harm {
 pub(super) struct Streams([Stream; Harm::ALL.len()]);
 
 impl Streams {
-    pub(super) fn new(margin: f64, restarts: Restarts) -> Self {
-        Self(std::array::from_fn(|_| Stream::new(margin, restarts)))
+    pub(super) fn new(edition: Edition, margin: f64, restarts: Restarts) -> Self {
+        Self(Harm::ALL.map(|harm| {
+            let is_of_latency = edition == Edition::Second && Harm::SLOW.contains(&harm);
+            let strata = if is_of_latency {
+                classes::COUNT + 1
+            } else {
+                Strata::COUNT
+            };
+            Stream {
+                edition,
+                bins: vec![Bin::default(); strata],
+                ratio: Ratio::new(Direction::Worse, margin, restarts),
+                margin,
+                control: [0.0; 2],
+                strata: match edition {
+                    Edition::First => Vec::new(),
+                    Edition::Second => vec![[0.0; 2]; strata],
+                },
+                frozen: None,
+                alike: Alike::default(),
+            }
+        }))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
@@ -82,43 +107,75 @@ impl IndexMut<Harm> for Streams {
 /// The bins and the evidence of one harm.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stream {
-    bins: [Bin; Strata::COUNT],
+    #[serde(default)]
+    edition: Edition,
+    bins: Vec<Bin>,
     ratio: Ratio,
     margin: f64,
     /// Control's requests and events of about a day.
     control: [f64; 2],
+    /// The same by stratum; not kept by the first edition.
+    #[serde(default)]
+    strata: Vec<[f64; 2]>,
     /// The rate that judges the candidate where control has no traffic.
     frozen: Option<f64>,
+    /// How much alike the requests of one user are; not measured by the first edition.
+    #[serde(default)]
+    alike: Alike,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Bin {
+pub(super) struct Bin {
     size: u32,
-    counts: Counts,
+    pub(super) counts: Counts,
+    /// What each arm's requests weigh together; not kept by the first edition.
+    #[serde(default)]
+    weights: PerArm<f64>,
+}
+
+impl Bin {
+    /// What its requests weigh on average, in the arm where that is less; 1 in the first edition.
+    pub(super) fn weight(&self) -> f64 {
+        let of = |arm: Variant| match self.counts.requests[arm] {
+            0 => 1.0,
+            _ if self.weights == PerArm::default() => 1.0,
+            requests => self.weights[arm] / f64::from(requests),
+        };
+        of(Variant::Control).min(of(Variant::Candidate))
+    }
 }
 
 impl Stream {
-    pub(super) fn new(margin: f64, restarts: Restarts) -> Self {
-        Self {
-            bins: Default::default(),
-            ratio: Ratio::new(Direction::Worse, margin, restarts),
-            margin,
-            control: [0.0; 2],
-            frozen: None,
+    /// How much the next request of a user weighs of whom so many were compared.
+    pub(super) fn weight(&self, compared: u32) -> f64 {
+        self.alike.weight(compared)
+    }
+
+    /// Learns from two requests of a user of control, of which one came some time before the other.
+    pub(super) fn pair(&mut self, stratum: usize, one: bool, other: bool) {
+        if let Some([requests, events]) = self.strata.get(stratum)
+            && *requests >= ENOUGH
+        {
+            self.alike.pair(one, other, events / requests);
         }
     }
 
-    /// Counts one request; the bin's counts if that closed it.
+    /// Counts one request; the bin if that closed it.
     pub(super) fn observe(
         &mut self,
         stratum: usize,
         arm: Variant,
         is_bad: bool,
+        weight: f64,
         share: Percent,
-    ) -> Option<Counts> {
+    ) -> Option<Bin> {
         if arm == Variant::Control {
             self.control[0] += 1.0;
             self.control[1] += f64::from(u8::from(is_bad));
+            if let Some(of_stratum) = self.strata.get_mut(stratum) {
+                of_stratum[0] += 1.0;
+                of_stratum[1] += f64::from(u8::from(is_bad));
+            }
         }
         let bin = self.bins.get_mut(stratum)?;
         if bin.counts.requests == PerArm::default() {
@@ -126,32 +183,50 @@ impl Stream {
         }
         bin.counts.requests[arm] += 1;
         bin.counts.errors[arm] += u32::from(is_bad);
+        if self.edition == Edition::Second {
+            bin.weights[arm] += weight;
+        }
         let PerArm { control, candidate } = bin.counts.requests;
         if control + candidate < bin.size {
             return None;
         }
-        let closed = std::mem::take(&mut bin.counts);
-        self.judge(closed);
+        let closed = std::mem::take(bin);
+        self.judge(stratum, &closed);
         Some(closed)
     }
 
-    /// Closes every bin that holds something.
-    pub(super) fn close(&mut self) -> impl Iterator<Item = Counts> + use<> {
-        let open = std::mem::take(&mut self.bins).map(|bin| bin.counts);
-        open.iter().for_each(|counts| self.judge(*counts));
+    /// Judges an event of a user who was in the candidate with this probability, 0 to 1.
+    pub(super) fn attribute(&mut self, arm: Variant, probability: f64) {
+        self.ratio.attribute_one(arm, probability);
+    }
+
+    /// Closes every bin that holds something; with the stratum of each.
+    pub(super) fn close(&mut self) -> impl Iterator<Item = (usize, Bin)> + use<> {
+        let bins = self.bins.iter_mut().map(std::mem::take).enumerate();
+        let open: Vec<_> = bins
+            .filter(|(_, bin)| bin.counts.requests != PerArm::default())
+            .collect();
+        for (stratum, bin) in &open {
+            self.judge(*stratum, bin);
+        }
         open.into_iter()
-            .filter(|counts| counts.requests != PerArm::default())
     }
 
-    /// What the open bins hold.
-    pub(super) fn open(&self) -> impl Iterator<Item = Counts> + '_ {
-        self.bins.iter().map(|bin| bin.counts)
+    /// The open bins, with the stratum of each.
+    pub(super) fn open(&self) -> impl Iterator<Item = (usize, &Bin)> + '_ {
+        self.bins.iter().enumerate()
     }
 
-    fn judge(&mut self, bin: Counts) {
+    fn judge(&mut self, stratum: usize, bin: &Bin) {
+        let weight = bin.weight();
         match self.frozen {
-            Some(rate) if bin.requests.control == 0 => self.ratio.against(rate, bin),
-            _ => self.ratio.judge(bin),
+            Some(rate) if bin.counts.requests.control == 0 => {
+                self.ratio.against(rate, bin.counts, weight);
+            }
+            _ if self.edition.judges(stratum) => {
+                self.ratio.judge_weighed(bin.counts, weight);
+            }
+            _ => {}
         }
     }
 
@@ -177,6 +252,10 @@ impl Stream {
         self.ratio.reach(hour);
         let kept = KEPT_PER_HOUR.powi(passed.min(10_000) as i32);
         self.control = self.control.map(|count| count * kept);
+        for of_stratum in &mut self.strata {
+            *of_stratum = of_stratum.map(|count| count * kept);
+        }
+        self.alike.reach(kept);
     }
 
     /// The evidence that the candidate is worse.

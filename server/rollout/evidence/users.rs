@@ -1,29 +1,45 @@
-//! What evidence has to remember of users, in bounded memory: one 16-bit slot each.
+//! What evidence has to remember of users, in bounded memory: one 32-bit slot each.
 //!
 //! A user's slot is chosen by the hash of the id. Two users may share one: they are then in the worse
 //! of their strata, share their caps, and count as one user. That loses a little power and never
 //! validity, because who shares a slot with whom has nothing to do with the arms. The table is sized
-//! by the users seen before the rollout, with room for four slots each, up to [`MOST_SLOTS`].
+//! by the users seen before the rollout, with room for three slots each, up to [`MOST_SLOTS`].
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::stream::Harm;
+use super::{
+    classes::{self, LogLatencies},
+    stream::Harm,
+};
 
 const LEAST_SLOTS: usize = 1 << 13;
 const MOST_SLOTS: usize = 1 << 16;
 /// Counted errors are kept in two bits.
 pub(super) const MOST_COUNTED: u32 = 3;
 
-const STRATUM: u16 = 0b111;
-const SEEN: u16 = 1 << 3;
-const COUNTS_SHIFT: u16 = 4;
-const HOURLY_SHIFT: u16 = 14;
-const DAILY: u16 = 0b11_1111_1111 << COUNTS_SHIFT;
-const HOURLY: u16 = 0b11 << HOURLY_SHIFT;
+const STRATUM: u32 = 0b111;
+const SEEN: u32 = 1 << 3;
+const COUNTS_SHIFT: u32 = 4;
+const HOURLY_SHIFT: u32 = 14;
+const DAILY: u32 = 0b11_1111_1111 << COUNTS_SHIFT;
+const HOURLY: u32 = 0b11 << HOURLY_SHIFT;
+const CLASS_SHIFT: u32 = 16;
+const CLASS: u32 = 0b1111 << CLASS_SHIFT;
+/// Of users without a past: the last look at a latency, and at an error.
+const LOOK_SHIFTS: [u32; 2] = [20, 24];
+const LOOK: u32 = 0b1111;
+/// Looks at a user are numbered from 1; this one was the last.
+pub(super) const LAST_LOOK: usize = LOOK as usize;
+/// Of users with a past, in the same place: how an earlier request ended, and how many there were.
+const EARLIER_SHIFT: u32 = 20;
+const NUMBER_SHIFT: u32 = 25;
+const MOST_REQUESTS: u32 = 0b111_1111;
+/// What is fixed before a rollout begins.
+const FIXED: u32 = STRATUM | CLASS;
 
 /// What a user did in the seven days before a rollout: requests that count, and errors among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct UserHistory {
     /// [`Subject::key`](crate::_core::assignment::Subject::key).
     pub subject: u64,
@@ -31,6 +47,8 @@ pub struct UserHistory {
     pub requests: u32,
     /// Those failures.
     pub errors: u32,
+    /// How long the successes took.
+    pub latencies: LogLatencies,
 }
 
 /// Requests that the common error rate weighs as much as in the estimate of a user's own.
@@ -39,10 +57,10 @@ const PRIOR_REQUESTS: f64 = 10.0;
 const EDGES: [f64; 5] = [0.25, 0.75, 2.0, 5.0, 12.0];
 
 /// Groups of users that are compared only among themselves, fixed before a rollout begins: by how
-/// often their requests failed in the seven days before it. Errors made during the rollout must not
-/// move anybody, or they would hide the harm.
+/// often their requests failed in the seven days before it, and for latencies by how long they took.
+/// What happens during the rollout must not move anybody, or it would hide the harm.
 ///
-/// A user's rate is estimated as (errors + 10·m)/(requests + 10), m being the rate of all users
+/// A user's error rate is estimated as (errors + 10·m)/(requests + 10), m being the rate of all users
 /// together, so that few requests say little. Strata by the number of errors would put a user who
 /// fails in two of three requests beside one who fails in two of three hundred.
 #[derive(Clone, Debug)]
@@ -59,17 +77,25 @@ impl Strata {
         let [requests, errors]: [u64; 2] = [sum(|it| it.requests), sum(|it| it.errors)];
         // As if there had been fifty requests more, of which one failed: never 0.
         let common = (errors as f64 + 1.0) / (requests as f64 + 50.0);
-        let mut users = Users::with_slots(history.len().saturating_mul(4));
+        let mut users = Users::with_slots(history.len().saturating_mul(3));
         for user in history.iter().filter(|user| user.requests > 0) {
             let rate = (f64::from(user.errors) + PRIOR_REQUESTS * common)
                 / (f64::from(user.requests) + PRIOR_REQUESTS);
             let stratum = 1 + EDGES.iter().filter(|edge| rate >= *edge * common).count();
             if let (Some(slot), Ok(stratum)) =
-                (users.slot_mut(user.subject), u16::try_from(stratum))
+                (users.slot_mut(user.subject), u32::try_from(stratum))
             {
-                *slot = (*slot).max(stratum);
+                *slot = *slot & !STRATUM | (*slot & STRATUM).max(stratum);
             }
         }
+        let classes = classes::Classes::of(history.iter().map(|user| user.latencies));
+        for user in history.iter().filter(|user| user.latencies.count > 0) {
+            let class = classes.class(user.latencies) << CLASS_SHIFT;
+            if let Some(slot) = users.slot_mut(user.subject) {
+                *slot = *slot & !CLASS | (*slot & CLASS).max(class);
+            }
+        }
+        users.classes = classes;
         Self(users)
     }
 
@@ -88,7 +114,8 @@ impl Default for Strata {
 /// The table of slots.
 #[derive(Clone, PartialEq)]
 pub(super) struct Users {
-    slots: Vec<u16>,
+    slots: Vec<u32>,
+    classes: classes::Classes,
 }
 
 impl Users {
@@ -96,10 +123,11 @@ impl Users {
         let slots = wanted.clamp(LEAST_SLOTS, MOST_SLOTS).next_power_of_two();
         Self {
             slots: vec![0; slots],
+            classes: classes::Classes::default(),
         }
     }
 
-    fn slot_mut(&mut self, subject: u64) -> Option<&mut u16> {
+    fn slot_mut(&mut self, subject: u64) -> Option<&mut u32> {
         // The multiplication spreads ids that are not hashed; the length is a power of two.
         let mixed = subject.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let index = mixed as usize & self.slots.len().wrapping_sub(1);
@@ -108,8 +136,15 @@ impl Users {
 
     /// The strata as they were fixed before the rollout.
     pub(super) fn strata(&self) -> Strata {
-        let slots = self.slots.iter().map(|slot| slot & STRATUM).collect();
-        Strata(Self { slots })
+        Strata(Self {
+            slots: self.slots.iter().map(|slot| slot & FIXED).collect(),
+            classes: self.classes,
+        })
+    }
+
+    /// How many classes of latency there are, and how long their users' requests take.
+    pub(super) fn classes(&self) -> classes::Classes {
+        self.classes
     }
 
     /// One user's slot.
@@ -128,14 +163,73 @@ impl Users {
     }
 }
 
+/// What a user without a past is looked at for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// How long the first request takes.
+    Latency,
+    /// The first error.
+    Error,
+}
+
 /// What is remembered of one user.
-pub(super) struct User<'a>(Option<&'a mut u16>);
+pub(super) struct User<'a>(Option<&'a mut u32>);
 
 impl User<'_> {
     /// From 0 to [`Strata::COUNT`] exclusive; 0, which is no history, for a table without slots.
     pub(super) fn stratum(&self) -> usize {
         let stratum = self.0.as_deref().map_or(0, |slot| slot & STRATUM);
-        usize::from(stratum).min(Strata::COUNT - 1)
+        (stratum as usize).min(Strata::COUNT - 1)
+    }
+
+    /// Its class of latency, from 1; 0 without a past.
+    pub(super) fn class(&self) -> usize {
+        let class = self.0.as_deref().map_or(0, |slot| slot & CLASS);
+        (class >> CLASS_SHIFT) as usize
+    }
+
+    /// The number of the last look at this user; 0 before the first.
+    pub(super) fn last_look(&self, look: Look) -> usize {
+        let shift = LOOK_SHIFTS[look as usize];
+        let last = self.0.as_deref().map(|slot| slot >> shift & LOOK);
+        last.map_or(LAST_LOOK, |last| last as usize)
+    }
+
+    /// Takes note of a look.
+    pub(super) fn look(&mut self, look: Look, number: usize) {
+        let shift = LOOK_SHIFTS[look as usize];
+        if let Some(slot) = self.0.as_deref_mut() {
+            *slot = *slot & !(LOOK << shift) | (number.min(LAST_LOOK) as u32) << shift;
+        }
+    }
+
+    /// Counts a request of a user with a past; how many came before it.
+    pub(super) fn count_request(&mut self) -> u32 {
+        let number = self.requests();
+        if let (Some(slot), true) = (self.0.as_deref_mut(), number < MOST_REQUESTS) {
+            *slot += 1 << NUMBER_SHIFT;
+        }
+        number
+    }
+
+    /// How many requests of a user with a past were counted, at most 127.
+    pub(super) fn requests(&self) -> u32 {
+        self.0
+            .as_deref()
+            .map_or(MOST_REQUESTS, |slot| slot >> NUMBER_SHIFT)
+    }
+
+    /// What an earlier request of a user with a past was, and takes note of this one now and then: of the
+    /// first, the second, the fourth and so on, so that the two are far from each other.
+    pub(super) fn earlier(&mut self, fact: u32, is_so: bool) -> Option<bool> {
+        let number = self.requests();
+        let slot = self.0.as_deref_mut()?;
+        let bit = 1 << (EARLIER_SHIFT + fact);
+        let earlier = *slot & bit != 0;
+        if number.is_power_of_two() {
+            *slot = if is_so { *slot | bit } else { *slot & !bit };
+        }
+        (number > 1).then_some(earlier)
     }
 
     /// Whether this is the first time that the user is seen.
@@ -150,7 +244,7 @@ impl User<'_> {
 
     /// Whether an event of today may count; if so and it is an error, it takes one of `cap`.
     pub(super) fn counts(&mut self, harm: Harm, is_error: bool, cap: u32) -> bool {
-        let shift = COUNTS_SHIFT + 2 * harm as u16;
+        let shift = COUNTS_SHIFT + 2 * harm as u32;
         self.counted(shift, is_error, cap)
     }
 
@@ -159,11 +253,11 @@ impl User<'_> {
         self.counted(HOURLY_SHIFT, is_error, MOST_COUNTED)
     }
 
-    fn counted(&mut self, shift: u16, is_error: bool, cap: u32) -> bool {
+    fn counted(&mut self, shift: u32, is_error: bool, cap: u32) -> bool {
         let Some(slot) = self.0.as_deref_mut() else {
             return false;
         };
-        let is_at_risk = u32::from(*slot >> shift & 0b11) < cap.clamp(1, MOST_COUNTED);
+        let is_at_risk = *slot >> shift & 0b11 < cap.clamp(1, MOST_COUNTED);
         if is_at_risk && is_error {
             *slot += 1 << shift;
         }
@@ -177,6 +271,18 @@ impl std::fmt::Debug for Users {
     }
 }
 
+/// As users are stored.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored<'a> {
+    /// Slots of 16 bits, as the first edition had them.
+    First(std::borrow::Cow<'a, str>),
+    Now {
+        slots: std::borrow::Cow<'a, str>,
+        classes: classes::Classes,
+    },
+}
+
 impl Serialize for Users {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes: Vec<u8> = self
@@ -184,20 +290,28 @@ impl Serialize for Users {
             .iter()
             .flat_map(|slot| slot.to_le_bytes())
             .collect();
-        serializer.serialize_str(&BASE64.encode(bytes))
+        let stored = Stored::Now {
+            slots: BASE64.encode(bytes).into(),
+            classes: self.classes,
+        };
+        stored.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Users {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let (text, size, classes) = match Stored::deserialize(deserializer)? {
+            Stored::First(text) => (text, 2, classes::Classes::default()),
+            Stored::Now { slots, classes } => (slots, 4, classes),
+        };
         let bytes = BASE64.decode(text.as_bytes()).map_err(D::Error::custom)?;
-        let slots: Vec<u16> = bytes
-            .chunks_exact(2)
-            .map(|pair| {
-                pair.iter()
+        let slots: Vec<u32> = bytes
+            .chunks_exact(size)
+            .map(|bytes| {
+                bytes
+                    .iter()
                     .rev()
-                    .fold(0, |slot, byte| slot << 8 | u16::from(*byte))
+                    .fold(0, |slot, byte| slot << 8 | u32::from(*byte))
             })
             .collect();
         if !slots.len().is_power_of_two() || slots.len() > MOST_SLOTS {
@@ -206,6 +320,6 @@ impl<'de> Deserialize<'de> for Users {
                 slots.len()
             )));
         }
-        Ok(Self { slots })
+        Ok(Self { slots, classes })
     }
 }

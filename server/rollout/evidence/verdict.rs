@@ -307,9 +307,9 @@ fn absolute(evidence: &Evidence) -> AbsoluteLimit {
     } = PerArm::of(|arm| Limit::of(limit, last_hour.requests[arm], last_hour.errors[arm]));
     // As if every bin closed now: the crash detector cannot wait here.
     let mut crash = evidence.crash.clone();
-    evidence.streams[Harm::Error]
-        .open()
-        .for_each(|bin| crash.judge(bin));
+    let open = evidence.streams[Harm::Error].open();
+    open.filter(|(stratum, _)| evidence.edition.judges(*stratum))
+        .for_each(|(_, bin)| crash.judge_weighed(bin.counts, bin.weight()));
     AbsoluteLimit {
         limit,
         e: finite(e),

@@ -46,7 +46,7 @@ pub struct Progress {
 /// One measured goal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
-    /// `G1` to `G8`.
+    /// Such as `G1`.
     pub goal: &'static str,
     /// What was simulated.
     pub name: String,

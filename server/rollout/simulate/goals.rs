@@ -43,7 +43,7 @@ enum Measure {
 /// A campaign.
 pub(super) struct Planned {
     pub goal: &'static str,
-    pub name: String,
+    name: String,
     scenario: Scenario,
     watch: Watch,
     measure: Measure,
@@ -346,7 +346,15 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
             promotion_every: it.measure_promotion().then_some(20),
             ..watch
         };
-        add(it.goal, it.name, it.scenario, watch, it.measure, it.at_most, runs(it.runs));
+        add(
+            it.goal,
+            it.name,
+            it.scenario,
+            watch,
+            it.measure,
+            it.at_most,
+            runs(it.runs),
+        );
     }
     for it in not_counted::cells() {
         let hours = it.hours.unwrap_or(WEEK_HOURS);

@@ -166,11 +166,12 @@ async fn a_file_of_the_first_release_is_brought_up_to_date() {
         assert_eq!((last.subject, last.counted), (None, false));
         assert!(last.rollout.is_none());
         assert_eq!(
-            storage.history_by_subject(0, i64::MAX).await.unwrap(),
+            storage.history_by_subject(0, i64::MAX, &[]).await.unwrap(),
             [UserHistory {
                 subject: Subject::User(7).key(),
                 requests: 1,
                 errors: 1,
+                ..UserHistory::default()
             }]
         );
         storage.close().await;

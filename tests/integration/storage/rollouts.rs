@@ -375,13 +375,25 @@ async fn subjects_are_counted_with_their_requests_and_errors(database: Database)
     let user = modelramp::_core::assignment::Subject::User(7).key();
     let mut expected = vec![(u64::MAX, 4, 3), (1, 0, 0), (2, 0, 0), (user, 1, 1)];
     expected.sort_unstable();
-    let history = storage.history_by_subject(0, 8_000).await.unwrap();
+    let history = storage.history_by_subject(0, 8_000, &[]).await.unwrap();
     let history = history
         .iter()
         .map(|it| (it.subject, it.requests, it.errors));
     assert_eq!(history.collect::<Vec<_>>(), expected);
-    let later = storage.history_by_subject(3_500, 4_500).await.unwrap();
+    let later = storage.history_by_subject(3_500, 4_500, &[]).await.unwrap();
     assert_eq!(later.len(), 2);
+
+    let task = vec![numbered(1).task.to_string()];
+    let of_task = storage.history_by_subject(0, 8_000, &task).await.unwrap();
+    let latencies = of_task.iter().map(|it| it.latencies.count);
+    assert_eq!(
+        latencies.sum::<u32>(),
+        1,
+        "only answers tell how long it takes"
+    );
+    let other = ["other".to_owned()];
+    let of_other = storage.history_by_subject(0, 8_000, &other).await.unwrap();
+    assert!(of_other.is_empty());
 }
 
 async fn events_of_a_rollout_are_paged_by_number(database: Database) {

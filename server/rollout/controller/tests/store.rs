@@ -42,6 +42,8 @@ pub(super) struct Database {
     pub(super) is_full: bool,
     /// Commits wait.
     pub(super) is_hanging: bool,
+    /// From when to when what users did was asked for, in milliseconds since 1970.
+    pub(super) histories: Vec<(i64, i64)>,
 }
 
 #[derive(Default)]
@@ -189,11 +191,18 @@ impl RolloutStore for MemoryStore {
         Ok(events.take(limit).cloned().collect())
     }
 
-    async fn history_by_subject(&self, _: i64, _: i64) -> anyhow::Result<Vec<UserHistory>> {
+    async fn history_by_subject(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+        _: &[String],
+    ) -> anyhow::Result<Vec<UserHistory>> {
+        self.0.lock().histories.push((from_ms, to_ms));
         let users = (1..50).map(|subject| UserHistory {
             subject,
             requests: 9,
             errors: (subject % 9) as u32,
+            ..UserHistory::default()
         });
         Ok(users.collect())
     }

@@ -44,7 +44,10 @@ const fn outage(of: Side, minutes: f64, is_daily: bool) -> Option<Outage> {
 }
 
 pub(super) fn cells() -> Vec<Cell> {
-    equal_arms().into_iter().chain(worse()).collect()
+    let mut cells: Vec<_> = equal_arms().into_iter().chain(worse()).collect();
+    // What is held out is printed apart, at the end.
+    cells.sort_by_key(|cell| cell.goal.ends_with('h'));
+    cells
 }
 
 /// Nothing is wrong, so nothing may be taken back.
@@ -62,7 +65,11 @@ fn equal_arms() -> Vec<Cell> {
                     format!("A/A {share} %, {name}"),
                 ),
             };
-            let runs = if scenario.requests_per_day > 5e4 { 60 } else { 400 };
+            let runs = if scenario.requests_per_day > 5e4 {
+                30
+            } else {
+                150
+            };
             cells.push(Cell {
                 goal: if is_held_out { "G11h" } else { "G11" },
                 name,
@@ -116,19 +123,59 @@ fn equal_arms() -> Vec<Cell> {
         add(false, name, &[1.0, 10.0], known(history));
         add(true, name, &[50.0], known(history));
     }
-    add(false, "sessions of 30", &[10.0, 50.0], sessions(30, false, None));
-    add(true, "sessions of 10, impatient", &[10.0, 50.0], sessions(10, true, None));
+    add(
+        false,
+        "sessions of 30",
+        &[10.0, 50.0],
+        sessions(30, false, None),
+    );
+    add(
+        true,
+        "sessions of 10, impatient",
+        &[10.0, 50.0],
+        sessions(10, true, None),
+    );
     add(false, "ramp", &[1.0], ramp(History::Fresh));
     add(true, "ramp, new users", &[1.0], ramp(History::NewUsers));
-    add(false, "50 a day by 20 users", &[10.0, 50.0], small(20, 50.0));
-    add(true, "500 a day by 30 users", &[10.0, 50.0], small(30, 500.0));
-    add(true, "100,000 a day by 10,000 users", &[1.0], small(10_000, 1e5));
+    add(
+        false,
+        "50 a day by 20 users",
+        &[10.0, 50.0],
+        small(20, 50.0),
+    );
+    add(
+        true,
+        "500 a day by 30 users",
+        &[10.0, 50.0],
+        small(30, 500.0),
+    );
+    add(
+        true,
+        "100,000 a day by 10,000 users",
+        &[1.0],
+        small(10_000, 1e5),
+    );
     add(false, "hold-out", &[95.0], differ(1.0, 0.5));
     add(true, "hold-out", &[99.0], differ(1.0, 0.5));
     let both = |minutes, is_daily| sessions(10, true, outage(Side::Both, minutes, is_daily));
-    add(false, "5 minutes a day of both", &[10.0, 50.0], both(5.0, true));
-    add(false, "60 minutes once of both", &[10.0, 50.0], both(60.0, false));
-    add(true, "2 minutes a day of both", &[10.0, 50.0], both(2.0, true));
+    add(
+        false,
+        "5 minutes a day of both",
+        &[10.0, 50.0],
+        both(5.0, true),
+    );
+    add(
+        false,
+        "60 minutes once of both",
+        &[10.0, 50.0],
+        both(60.0, false),
+    );
+    add(
+        true,
+        "2 minutes a day of both",
+        &[10.0, 50.0],
+        both(2.0, true),
+    );
     cells
 }
 
@@ -186,7 +233,13 @@ fn worse() -> Vec<Cell> {
         let name = format!("10 %, {ratio}× errors, hours");
         add("G12", name, scenario, Measure::Hours, 168.0, 100);
     }
-    for (share, most) in [(1.0, 4.0), (10.0, 6.0), (50.0, 12.0), (95.0, 40.0), (99.0, 40.0)] {
+    for (share, most) in [
+        (1.0, 4.0),
+        (10.0, 6.0),
+        (50.0, 12.0),
+        (95.0, 40.0),
+        (99.0, 40.0),
+    ] {
         let scenario = Scenario {
             ratio: 1e9,
             ..differ(share, 0.5)

@@ -1,7 +1,10 @@
 //! What users are like, and what they did in the week before.
 
 use super::{
-    super::{super::evidence::{Kind, UserHistory}, random::Random},
+    super::{
+        super::evidence::{Kind, LogLatencies, UserHistory},
+        random::Random,
+    },
     History, NotCounted, Scenario, Users,
 };
 
@@ -87,6 +90,7 @@ impl Habits {
 /// Users, what is known of the week before, and each user's index as often as its volume asks.
 pub(super) fn draw(
     scenario: &Scenario,
+    usual: &[f64],
     random: &mut Random,
 ) -> (Vec<User>, Vec<UserHistory>, Vec<u32>) {
     let (count, is_uneven) = match scenario.users {
@@ -117,18 +121,30 @@ pub(super) fn draw(
             _ => user.habits,
         };
         let requests = 7.0 * scenario.requests_per_day * volume / whole;
-        history.push(week(user.subject, past, requests, random));
+        history.push(week(user.subject, past, requests, usual, random));
     }
     (users, history, by_volume)
 }
 
 /// A week of a user with these habits, who makes so many requests on average.
-fn week(subject: u64, habits: Habits, requests: f64, random: &mut Random) -> UserHistory {
-    let [ok, errors] = [1.0 - habits.error_rate, habits.error_rate]
-        .map(|part| random.poisson(requests * part));
+fn week(
+    subject: u64,
+    habits: Habits,
+    requests: f64,
+    usual: &[f64],
+    random: &mut Random,
+) -> UserHistory {
+    let [answered, errors] =
+        [1.0 - habits.error_rate, habits.error_rate].map(|part| random.poisson(requests * part));
+    let mut latencies = LogLatencies::default();
+    for _ in 0..answered {
+        let usual = usual[random.below(usual.len())];
+        latencies.add(usual * habits.length(random));
+    }
     UserHistory {
         subject,
-        requests: ok + errors,
+        requests: answered + errors,
         errors,
+        latencies,
     }
 }

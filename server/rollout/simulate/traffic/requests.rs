@@ -43,7 +43,7 @@ impl Traffic {
         let latencies: Vec<f64> = (0..4_096)
             .map(|_| 1_200.0 * (0.6 * random.normal()).exp())
             .collect();
-        let (users, history, by_volume) = habits::draw(&scenario, &mut random);
+        let (users, history, by_volume) = habits::draw(&scenario, &latencies, &mut random);
         let outages = match scenario.outage {
             None => Vec::new(),
             Some(outage) if outage.is_daily => (0..DAYS)
@@ -82,7 +82,8 @@ impl Traffic {
             rate *= 1.0 + 0.6 * (std::f64::consts::TAU * self.elapsed_ms / DAY_MS).sin();
         }
         let next_ms = self.elapsed_ms + self.random.exponential() / rate;
-        let soonest = (0..self.again.len()).min_by(|a, b| self.again[*a].0.total_cmp(&self.again[*b].0));
+        let soonest =
+            (0..self.again.len()).min_by(|a, b| self.again[*a].0.total_cmp(&self.again[*b].0));
         if let Some(soonest) = soonest
             && self.again[soonest].0 <= next_ms
         {

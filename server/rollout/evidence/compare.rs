@@ -1,0 +1,179 @@
+//! What one request says: whether it failed, and whether it was slow.
+//!
+//! Users with a past are compared within their stratum, in bins. Users without one are no stratum, as nobody
+//! knows what they are like: of them the first error and the first latency in each share are judged.
+
+use super::{
+    Edition, Evidence, Observation,
+    stream::{Bin, Harm},
+    users::Look,
+};
+use crate::_core::{assignment::Variant, units::Percent};
+
+/// What is remembered of a user's earlier request: that it was slow by the thresholds 0 to 2, or failed.
+const FAILED: u32 = 3;
+
+impl Evidence {
+    /// Counts a request that has ended; whether that moved what is judged.
+    pub(super) fn count(&mut self, observation: &Observation, share: Percent) -> bool {
+        let arm = observation.variant;
+        let is_candidate = arm == Variant::Candidate;
+        let is_error = observation.end.is_error();
+        let mut user = self.users.of(observation.subject);
+        let class = user.class();
+        let is_new = user.is_new();
+        let counts_absolute = user.counts_this_hour(is_error);
+        let tells_latency = self.edition == Edition::First || observation.end.tells_latency();
+        let usual = self.users.classes().usual(class);
+
+        let totals = &mut self.totals[arm];
+        totals.requests += 1;
+        totals.errors += u64::from(is_error);
+        totals.timeouts += u64::from(observation.end == super::End::TimedOut);
+        if is_new {
+            totals.users += 1;
+            self.sample_ratio.attribute_one(arm, share.get() / 100.0);
+        }
+        if is_candidate {
+            self.stage.see(observation.subject);
+            self.stage.good.judge(is_error);
+        } else if tells_latency {
+            self.latencies.count(observation.latency_ms / usual);
+        }
+        if counts_absolute {
+            self.last_hour.count(arm, is_error);
+            if is_candidate {
+                self.absolute.judge(is_error);
+            }
+        }
+        self.compare_errors(observation, is_error) || is_candidate && is_error
+    }
+
+    /// Whether that moved anything.
+    fn compare_errors(&mut self, observation: &Observation, is_error: bool) -> bool {
+        let arm = observation.variant;
+        let mut user = self.users.of(observation.subject);
+        let mut stratum = user.stratum();
+        let (mut weight, mut has_moved) = (1.0, false);
+        match self.edition {
+            Edition::First => {}
+            Edition::Second if user.class() > 0 => {
+                let errors = &mut self.streams[Harm::Error];
+                weight = errors.weight(user.count_request());
+                if let (Some(earlier), Variant::Control) = (user.earlier(FAILED, is_error), arm) {
+                    errors.pair(stratum, earlier, is_error);
+                }
+            }
+            Edition::Second => {
+                stratum = 0;
+                if is_error
+                    && let Some(share) = self.looks.look(Look::Error, &mut user, arm, self.share)
+                {
+                    self.streams[Harm::Error].attribute(arm, share);
+                    self.crash.attribute_one(arm, share);
+                    has_moved = true;
+                }
+            }
+        }
+        let is_counted = user.counts(Harm::Error, is_error, self.plan.cap_per_user_day);
+        has_moved | (is_counted && self.observe(Harm::Error, stratum, arm, is_error, weight))
+    }
+
+    /// Compares a request's latency with control's quantiles; whether that moved anything. One that has
+    /// not ended is slow once it is beyond, and before that says nothing.
+    pub(super) fn compare_latency(
+        &mut self,
+        observation: &Observation,
+        quantiles: [f64; 3],
+    ) -> bool {
+        let arm = observation.variant;
+        let classes = self.users.classes();
+        let user = self.users.of(observation.subject);
+        let (class, before) = (user.class(), user.requests().saturating_sub(1));
+        let thresholds = quantiles
+            .map(|quantile| (quantile * classes.usual(class)).max(self.plan.slow_floor_ms));
+        if self.edition == Edition::Second {
+            if !observation.end.tells_latency() {
+                return false;
+            }
+            if class == 0 {
+                return self.look_at_latency(observation, thresholds);
+            }
+        }
+        let mut has_moved = false;
+        for ((fact, harm), threshold) in (0..).zip(Harm::SLOW).zip(thresholds) {
+            let Some(is_slow) = observation.is_slower(threshold) else {
+                continue;
+            };
+            let mut user = self.users.of(observation.subject);
+            let (mut stratum, mut weight) = (user.stratum(), 1.0);
+            if self.edition == Edition::Second {
+                let stream = &mut self.streams[harm];
+                (stratum, weight) = (class, stream.weight(before));
+                if let (Some(earlier), Variant::Control) = (user.earlier(fact, is_slow), arm) {
+                    stream.pair(class, earlier, is_slow);
+                }
+            }
+            has_moved |= user.counts(harm, is_slow, self.plan.cap_per_user_day)
+                && self.observe(harm, stratum, arm, is_slow, weight);
+        }
+        has_moved
+    }
+
+    /// The same of a user without a past: of the first request of which all can be said.
+    fn look_at_latency(&mut self, observation: &Observation, thresholds: [f64; 3]) -> bool {
+        let arm = observation.variant;
+        let slow = thresholds.map(|threshold| observation.is_slower(threshold));
+        if slow.contains(&None) {
+            return false;
+        }
+        let mut user = self.users.of(observation.subject);
+        let Some(share) = self.looks.look(Look::Latency, &mut user, arm, self.share) else {
+            return false;
+        };
+        for (harm, is_slow) in Harm::SLOW.into_iter().zip(slow) {
+            if is_slow == Some(true) {
+                self.streams[harm].attribute(arm, share);
+            }
+        }
+        true
+    }
+
+    /// Counts a request in its bin; whether that closed it.
+    pub(super) fn observe(
+        &mut self,
+        harm: Harm,
+        stratum: usize,
+        arm: Variant,
+        is_bad: bool,
+        weight: f64,
+    ) -> bool {
+        let stream = &mut self.streams[harm];
+        let Some(closed) = stream.observe(stratum, arm, is_bad, weight, self.share) else {
+            return false;
+        };
+        self.judge_closed(harm, stratum, &closed);
+        true
+    }
+
+    /// Closes every open bin.
+    pub(super) fn close_bins(&mut self) {
+        for harm in Harm::ALL {
+            for (stratum, closed) in self.streams[harm].close() {
+                self.judge_closed(harm, stratum, &closed);
+            }
+        }
+        self.settle();
+    }
+
+    /// Judges a bin by the other tests that see errors.
+    fn judge_closed(&mut self, harm: Harm, stratum: usize, closed: &Bin) {
+        if harm != Harm::Error {
+            return;
+        }
+        if self.edition.judges(stratum) {
+            self.crash.judge_weighed(closed.counts, closed.weight());
+        }
+        self.stage.dual.judge(closed.counts);
+    }
+}

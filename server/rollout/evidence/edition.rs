@@ -1,0 +1,25 @@
+//! Which edition of the tests judges a rollout.
+
+use serde::{Deserialize, Serialize};
+
+/// A rollout is judged to its end, and replayed, by the edition that it began with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Edition {
+    /// Latencies are compared among users who failed as often; a request that failed counts as fast.
+    #[default]
+    First,
+    /// Latencies are compared among users who were as slow before.
+    Second,
+}
+
+impl Edition {
+    /// What new rollouts are judged by.
+    pub const NEWEST: Self = Self::Second;
+
+    /// Whether the requests of this stratum are compared with each other; those of users without a past,
+    /// who are in the first one, are not comparable.
+    pub(super) fn judges(self, stratum: usize) -> bool {
+        self == Self::First || stratum > 0
+    }
+}
