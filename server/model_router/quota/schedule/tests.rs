@@ -123,7 +123,7 @@ fn a_day_that_is_used_up_opens_after_midnight_and_not_again_when_the_clock_goes_
     }
     let back = Moment {
         at: next.at + 120 * SECOND,
-        utc_ms: MIDNIGHT_MS - 1,
+        utc_ms: MIDNIGHT_MS + DAY_MS - 1,
     };
     schedule.due(back);
     assert_eq!(schedule.free(), (Some(19), Some(31)));
