@@ -17,6 +17,8 @@ fn drive(server: &TestApp, flags: &[&str]) -> Command {
 async fn users_are_seen_on_their_variants_with_what_became_of_their_requests() {
     let setup = TestApp::builder().with_busy_users();
     let setup = setup.with_setting("OPENROUTER_ROLLOUT_PERCENTAGE", "50");
+    // Each of its users' messages is to reach the model that fails.
+    let setup = setup.with_setting("BREAKER", "false");
     let server = setup.start().await;
     // Only the candidate's route has this model, and its fallbacks answer in its place.
     server
