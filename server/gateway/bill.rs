@@ -154,7 +154,7 @@ impl Bill {
                 reserved = reserve(longest).await;
             }
         }
-        let reservation = reserved.map_err(|refused| refusal(key, refused, opened_at))?;
+        let reservation = reserved.map_err(|refused| refusal(key, &refused, opened_at))?;
         Ok(Self {
             trail: Trail::of_prompt(read),
             of_key: Some(OfKey {
@@ -193,7 +193,7 @@ impl Bill {
             return Ok(());
         }
         let more = it.reservation.add(it.prices.amount(0, MORE)).await;
-        more.map_err(|refused| refusal(&it.key, refused, it.opened_at))?;
+        more.map_err(|refused| refusal(&it.key, &refused, it.opened_at))?;
         it.paid += MORE;
         Ok(())
     }
@@ -240,17 +240,10 @@ pub(super) fn tell_rate(headers: &mut HeaderMap, left: &Left) {
     }
 }
 
-fn refusal(key: &ApiKey, refused: Refused, now: DateTime<Utc>) -> Refusal {
+fn refusal(key: &ApiKey, refused: &Refused, now: DateTime<Utc>) -> Refusal {
     match refused {
-        Refused::OverBudget(over) => Refusal::over_budget(&key.name, &over, now),
-        Refused::Unknown(error) => {
-            tracing::error!(
-                key = key.name,
-                cause = format!("{error:#}"),
-                "it is not known what a key may still spend"
-            );
-            Refusal::overloaded()
-        }
+        Refused::OverBudget(over) => Refusal::over_budget(&key.name, over, now),
+        Refused::Unknown => Refusal::overloaded(),
     }
 }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use parking_lot::Mutex;
 
 use super::{Limits, Secret, secret};
-use crate::_core::amount::Amount;
+use crate::_core::{amount::Amount, errors::in_full, outage::Outage};
 
 /// What the database said of a key counts for so long: a revoked key ends within it.
 const FRESH: Duration = Duration::from_millis(500);
@@ -118,6 +118,7 @@ pub trait ApiKeyStore: Send + Sync {
 pub struct ApiKeys {
     store: Arc<dyn ApiKeyStore>,
     known: Mutex<HashMap<String, Known>>,
+    outage: Outage,
 }
 
 struct Known {
@@ -131,6 +132,7 @@ impl ApiKeys {
         Self {
             store,
             known: Mutex::default(),
+            outage: Outage::default(),
         }
     }
 
@@ -155,7 +157,17 @@ impl ApiKeys {
         let found = match self.remembered(id) {
             Some(found) => found,
             None => {
-                let found = self.store.find_key(id, now).await?;
+                let found = self.store.find_key(id, now).await;
+                if let Err(error) = &found
+                    && self.outage.begins()
+                {
+                    let cause = in_full(error.as_ref());
+                    tracing::error!(cause, "keys cannot be looked up; programs get 503");
+                }
+                let found = found?;
+                if self.outage.ends() {
+                    tracing::info!("keys can be looked up again");
+                }
                 let found = found.map(|(key, hash)| (Arc::new(key), hash));
                 self.remember(id, found.clone());
                 found

@@ -20,7 +20,9 @@ use super::{
     ledger::{self, Ledger},
     rate::Rate,
 };
-use crate::_core::{amount::Amount, errors::in_full, tasks::Tasks, units::Microdollars};
+use crate::_core::{
+    amount::Amount, errors::in_full, outage::Outage, tasks::Tasks, units::Microdollars,
+};
 
 /// Between two reports to the database.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -33,6 +35,7 @@ const FORGOTTEN: Duration = Duration::from_secs(120);
 pub struct Spending {
     store: Arc<dyn ApiKeyStore>,
     tasks: Tasks,
+    outage: Arc<Outage>,
     accounts: Mutex<Accounts>,
 }
 
@@ -55,7 +58,7 @@ pub enum Refused {
     /// The day's budget does not allow it.
     OverBudget(OverBudget),
     /// The database cannot be asked.
-    Unknown(anyhow::Error),
+    Unknown,
 }
 
 /// A budget that does not allow a call.
@@ -84,6 +87,7 @@ impl Spending {
         Arc::new(Self {
             store,
             tasks,
+            outage: Arc::default(),
             accounts: Mutex::default(),
         })
     }
@@ -116,6 +120,7 @@ impl Spending {
         let mut reservation = Reservation {
             store: self.store.clone(),
             tasks: self.tasks.clone(),
+            outage: self.outage.clone(),
             account: self.account(&key.name, now.date_naive()),
             limits: key.limits,
             reserved: None,
@@ -177,14 +182,8 @@ impl Spending {
                 .store
                 .count_spending(&account.key, account.day, untold)
                 .await;
-            if let Err(error) = told {
+            if note(&self.outage, &account, told).is_err() {
                 account.ledger.lock().grant(Amount::default() - untold);
-                let error = in_full(error.as_ref());
-                tracing::error!(
-                    key = &*account.key,
-                    error,
-                    "what a key has spent cannot be stored; it is tried again every second"
-                );
             }
         }
         self.accounts.lock().retain(|_, account| {
@@ -200,6 +199,7 @@ impl Spending {
 pub struct Reservation {
     store: Arc<dyn ApiKeyStore>,
     tasks: Tasks,
+    outage: Arc<Outage>,
     account: Arc<Account>,
     limits: Limits,
     /// Nothing until the first amount is granted.
@@ -248,8 +248,11 @@ impl Reservation {
                 account.ask(&*store, lacks, &limits).await
             });
             let refused = match asked.await {
-                Ok(refused) => refused.map_err(Refused::Unknown)?,
-                Err(error) => return Err(Refused::Unknown(error.into())),
+                Ok(asked) => {
+                    let asked = note(&self.outage, &self.account, asked);
+                    asked.map_err(|_| Refused::Unknown)?
+                }
+                Err(_) => return Err(Refused::Unknown),
             };
             if let Some(spent) = refused {
                 return Err(Refused::OverBudget(OverBudget {
@@ -308,4 +311,23 @@ impl Account {
         let next = self.day.checked_add_days(Days::new(1)).unwrap_or(self.day);
         next.and_time(NaiveTime::MIN).and_utc()
     }
+}
+
+/// Says in the log where an outage of the database begins and where it ends.
+fn note<T>(outage: &Outage, account: &Account, told: anyhow::Result<T>) -> anyhow::Result<T> {
+    let key = &*account.key;
+    match &told {
+        Ok(_) if outage.ends() => tracing::info!(key, "what keys spend can be stored again"),
+        Err(error) if outage.begins() => {
+            let cause = in_full(error.as_ref());
+            tracing::error!(
+                key,
+                cause,
+                "what a key spends cannot be stored; it is tried every second, and a key whose budget \
+                 needs the database gets 503 meanwhile"
+            );
+        }
+        _ => {}
+    }
+    told
 }
