@@ -48,7 +48,7 @@ mod tests {
         let image = format!("data:image/png;base64,{}", "iVBOR/+0".repeat(100_000));
         assert_eq!(
             tokens_of(&format!("{image}\" {image}\"")),
-            1_600 * 2 + 5 + 6 + 1
+            1_600 * 2 + 4 + 5 + 1
         );
         let body = RawObject::parse(br#"{"messages":"hej hej!","user":"nobody counts this"}"#);
         assert_eq!(prompt_tokens(&body.unwrap()), 3);
