@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 21] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -33,6 +33,7 @@ const TABLES: [&str; 20] = [
     "event_rollups",
     "events",
     "flag_audit",
+    "key_spending",
     "leases",
     "live_flags",
     "login_links",
