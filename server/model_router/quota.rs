@@ -21,6 +21,7 @@ use self::{
     store::{QuotaStore, Used},
 };
 use super::catalog::{Catalog, Model, Tier};
+use crate::_core::outage::Outage;
 
 /// The accounts, by the provider's name.
 pub(super) struct Quotas(HashMap<String, Arc<Account>>);
@@ -60,6 +61,7 @@ struct Account {
     state: Mutex<State>,
     /// The number of the last slot that is stored as used. Whoever writes holds it.
     stored: tokio::sync::Mutex<u64>,
+    outage: Outage,
 }
 
 #[derive(Default)]
@@ -99,6 +101,7 @@ impl Quotas {
                 provider: provider.name.clone(),
                 state: Mutex::default(),
                 stored: tokio::sync::Mutex::default(),
+                outage: Outage::default(),
             });
             if let Some(limits) = provider.quota {
                 account.learn(Quota {
@@ -274,15 +277,23 @@ impl Account {
             anyhow::Ok(())
         });
         let error = match kept.await {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => {
+                if self.outage.ends() {
+                    let provider = &self.provider;
+                    tracing::info!(provider, "what is used of a quota can be stored again");
+                }
+                return;
+            }
             Ok(Err(error)) => format!("{error:#}"),
             Err(_) => "the database does not answer".to_owned(),
         };
-        tracing::warn!(
-            provider = self.provider,
-            error,
-            "what was used of a quota is not stored"
-        );
+        if self.outage.begins() {
+            tracing::warn!(
+                provider = self.provider,
+                error,
+                "what is used of a quota cannot be stored; it is tried with each request"
+            );
+        }
     }
 
     fn refuse(&self, refused: Refused) -> Refused {
