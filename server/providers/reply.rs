@@ -305,7 +305,10 @@ fn add(piece: &RawValue, to: &mut Part) {
 
 fn of_usage(usage: &RawValue) -> Option<Usage> {
     let [prompt, completion, cost] = fields(usage, ["prompt_tokens", "completion_tokens", "cost"]);
-    if !usage.get().starts_with('{') {
+    // What says nothing is no word that nothing was used.
+    let mut told = [prompt, completion, cost].into_iter().flatten();
+    let says_something = told.any(|it| it.get() != "null");
+    if !usage.get().starts_with('{') || !says_something {
         return None;
     }
     let number = |json: Option<&RawValue>| -> Option<f64> {

@@ -298,8 +298,14 @@ fn strange_figures_are_bounded() {
         usage(json!({"prompt_tokens": 7.0, "completion_tokens": 3.0, "cost": "0.0025"})).unwrap();
     assert_eq!((floats.prompt_tokens, floats.completion_tokens), (7, 3));
     assert_eq!(floats.cost, Some(Microdollars(2500)));
-    assert_eq!(usage(Value::Null), None);
-    assert_eq!(usage(json!([])), None);
+    for nothing in [
+        Value::Null,
+        json!([]),
+        json!({}),
+        json!({"prompt_tokens": null}),
+    ] {
+        assert_eq!(usage(nothing.clone()), None, "{nothing}");
+    }
 }
 
 #[test]
