@@ -278,3 +278,19 @@ pub struct Delta {
     /// The step as it was received: JSON, or empty where nothing was received for it.
     pub raw: String,
 }
+
+impl Delta {
+    /// What the model wrote in this step: text, what it thinks, and the names and arguments of tool calls.
+    pub fn written(&self) -> impl Iterator<Item = &str> {
+        const PARTS: [&str; 4] = [
+            "/function/name",
+            "/function/arguments",
+            "/custom/name",
+            "/custom/input",
+        ];
+        let calls = self.tool_calls.iter().filter_map(Value::as_array).flatten();
+        let parts =
+            calls.flat_map(|call| PARTS.iter().filter_map(|part| call.pointer(part)?.as_str()));
+        [&*self.content, &*self.reasoning].into_iter().chain(parts)
+    }
+}

@@ -38,10 +38,11 @@ struct OfKey {
     opened_at: DateTime<Utc>,
     prices: Dearest,
     reservation: Reservation,
-    /// Tokens of the answer that are set aside, and that have come.
+    /// Tokens of the answers that are set aside, together.
     paid: u64,
-    written: u64,
-    /// To how many tokens the budget limits the answer, if it does.
+    /// What has come of them.
+    written: estimate::Text,
+    /// To how many tokens the budget limits each answer, if it does.
     limit: Option<u64>,
     /// What is left of the key's rate, if it has one.
     rate: Option<Left>,
@@ -57,6 +58,29 @@ pub(super) fn describe() {
         COST,
         "Millionths of a US dollar that programs spent, by key"
     );
+}
+
+/// How long answers may be, in tokens.
+#[derive(Clone, Copy)]
+struct Length {
+    each: u64,
+    /// How many are asked for; at least 1.
+    answers: u64,
+    /// Whether the budget may limit them.
+    may_be_shorter: bool,
+}
+
+impl Length {
+    /// Of what has no answer.
+    const NONE: Self = Self {
+        each: 0,
+        answers: 1,
+        may_be_shorter: false,
+    };
+
+    fn together(self) -> u64 {
+        self.each.saturating_mul(self.answers)
+    }
 }
 
 /// What the dearest model of a route takes.
@@ -104,8 +128,12 @@ impl Bill {
             let most = models.filter_map(|it| it.max_tokens).max();
             most.map_or(ANSWER, u64::from)
         };
-        let length = asked.unwrap_or_else(usual);
-        let bill = Self::open(gateway, admitted, route, body, length, asked.is_none()).await?;
+        let length = Length {
+            each: asked.unwrap_or_else(usual),
+            answers: number(body, "n").unwrap_or(1).max(1),
+            may_be_shorter: asked.is_none(),
+        };
+        let bill = Self::open(gateway, admitted, route, body, length).await?;
         if let Some(limit) = bill.of_key.as_ref().and_then(|it| it.limit) {
             let unreadable = |_| Refusal::bad_request(None, "The body cannot be read.");
             body.set("max_tokens", &limit).map_err(unreadable)?;
@@ -120,7 +148,7 @@ impl Bill {
         route: &Route,
         body: &RawObject,
     ) -> Result<Self, Refusal> {
-        Self::open(gateway, admitted, route, body, 0, false).await
+        Self::open(gateway, admitted, route, body, Length::NONE).await
     }
 
     async fn open(
@@ -128,8 +156,7 @@ impl Bill {
         admitted: &Admitted,
         route: &Route,
         body: &RawObject,
-        length: u64,
-        may_shorten: bool,
+        length: Length,
     ) -> Result<Self, Refusal> {
         let Some(key) = admitted.call.program() else {
             return Ok(Self::default());
@@ -143,15 +170,19 @@ impl Bill {
             let amount = prices.amount(read, length);
             gateway.spending.reserve(key, amount, opened_at)
         };
-        let (mut paid, mut limit) = (length, None);
-        let mut reserved = reserve(length).await;
+        let (mut paid, mut limit) = (length.together(), None);
+        let mut reserved = reserve(paid).await;
         if let Err(Refused::OverBudget(over)) = &reserved
-            && may_shorten
+            && length.may_be_shorter
         {
-            let longest = prices.longest(over.left(), read).min(length);
-            if longest >= SHORTEST_ANSWER {
-                (paid, limit) = (longest, Some(longest));
-                reserved = reserve(longest).await;
+            let each = prices.longest(over.left(), read) / length.answers;
+            let shorter = Length {
+                each: each.min(length.each),
+                ..length
+            };
+            if shorter.each >= SHORTEST_ANSWER {
+                (paid, limit) = (shorter.together(), Some(shorter.each));
+                reserved = reserve(paid).await;
             }
         }
         let reservation = reserved.map_err(|refused| refusal(key, &refused, opened_at))?;
@@ -163,7 +194,7 @@ impl Bill {
                 prices,
                 reservation,
                 paid,
-                written: 0,
+                written: estimate::Text::default(),
                 limit,
                 rate,
             }),
@@ -188,13 +219,15 @@ impl Bill {
         if !it.reservation.is_limited() {
             return Ok(());
         }
-        it.written += estimate::tokens_of(&delta.content) + estimate::tokens_of(&delta.reasoning);
-        if it.written <= it.paid {
+        delta.written().for_each(|text| it.written.add(text));
+        let lacks = it.written.tokens().saturating_sub(it.paid);
+        if lacks == 0 {
             return Ok(());
         }
-        let more = it.reservation.add(it.prices.amount(0, MORE)).await;
-        more.map_err(|refused| refusal(&it.key, &refused, it.opened_at))?;
-        it.paid += MORE;
+        let more = lacks.next_multiple_of(MORE);
+        let added = it.reservation.add(it.prices.amount(0, more)).await;
+        added.map_err(|refused| refusal(&it.key, &refused, it.opened_at))?;
+        it.paid += more;
         Ok(())
     }
 
@@ -247,10 +280,14 @@ fn refusal(key: &ApiKey, refused: &Refused, now: DateTime<Utc>) -> Refusal {
     }
 }
 
-/// How many tokens the caller lets the answers have, together.
+/// How many tokens the caller lets each answer have. A server may know only one of the two fields.
 fn asked_length(body: &RawObject) -> Option<u64> {
-    let number = |name| body.get(name).and_then(|it| it.get().parse::<u64>().ok());
-    let each = ["max_completion_tokens", "max_tokens"];
-    let each = each.into_iter().find_map(number)?;
-    Some(each.saturating_mul(number("n").unwrap_or(1).max(1)))
+    let both = ["max_completion_tokens", "max_tokens"];
+    both.into_iter().filter_map(|name| number(body, name)).max()
+}
+
+/// A number of the body, also one that is written with a point.
+fn number(body: &RawObject, name: &str) -> Option<u64> {
+    let number: f64 = body.get(name)?.get().parse().ok()?;
+    (number >= 0.0).then_some(number.ceil() as u64)
 }

@@ -33,8 +33,8 @@ pub(super) struct Attempt {
     trail: Trail,
     /// What the provider told of what it took.
     told: Option<Usage>,
-    /// About how many tokens have come.
-    written: u32,
+    /// What has come.
+    written: estimate::Text,
     is_closed: bool,
     pass: Pass,
     /// Whether it has all the time that the model is given.
@@ -105,7 +105,7 @@ impl Attempt {
             event: Some(event),
             trail: occasion.call.trail.clone(),
             told: None,
-            written: 0,
+            written: estimate::Text::default(),
             is_closed: false,
             pass,
             has_time,
@@ -141,18 +141,18 @@ impl Attempt {
 
     /// The model wrote this.
     pub(super) fn wrote(&mut self, text: &str) {
-        let tokens = u32::try_from(estimate::tokens_of(text)).unwrap_or(u32::MAX);
-        self.written = self.written.saturating_add(tokens);
+        self.written.add(text);
     }
 
     /// What it took: by the provider's word, else about. A fault without an answer takes nothing.
     fn amount(&self, outcome: Outcome) -> Amount {
+        let written = self.written.tokens();
         let usage = match (self.told, outcome) {
             (Some(told), _) => told,
-            (None, Outcome::Fault(_)) if self.written == 0 => Usage::default(),
+            (None, Outcome::Fault(_)) if written == 0 => Usage::default(),
             (None, _) => Usage {
                 prompt_tokens: u32::try_from(self.trail.prompt_tokens()).unwrap_or(u32::MAX),
-                completion_tokens: self.written,
+                completion_tokens: u32::try_from(written).unwrap_or(u32::MAX),
                 cost: None,
             },
         };

@@ -67,11 +67,7 @@ pub(super) fn recorded(
                     if let Some(usage) = &delta.usage {
                         attempt.used(usage);
                     }
-                    attempt.wrote(&delta.content);
-                    attempt.wrote(&delta.reasoning);
-                    if let Some(calls) = &delta.tool_calls {
-                        attempt.wrote(&calls.to_string());
-                    }
+                    delta.written().for_each(|text| attempt.wrote(text));
                     is_refusal |= delta.is_refusal;
                     yield Ok(delta);
                 }

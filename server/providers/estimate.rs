@@ -12,21 +12,48 @@ const OTHER_PER_TEN: usize = 20;
 const FILE: usize = 1_600;
 const FILE_MARK: &str = ";base64,";
 
-/// Tokens of a text, or of JSON as if it were one; files in it count as one each.
-pub fn tokens_of(text: &str) -> u64 {
-    let (mut rest, mut tokens) = (text, 0);
-    while let Some((before, file)) = rest.split_once(FILE_MARK) {
-        let is_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '\\');
-        rest = file.trim_start_matches(is_base64);
-        tokens += of_plain(before) + FILE;
-    }
-    (tokens + of_plain(rest)) as u64
+/// A text that may come in pieces; those of a stream are so short that rounding each up would count
+/// them nearly twice.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Text {
+    ascii: usize,
+    other: usize,
+    files: usize,
 }
 
-fn of_plain(text: &str) -> usize {
-    let ascii = text.bytes().filter(u8::is_ascii).count();
-    let other = text.len() - ascii;
-    (ascii * 10).div_ceil(ASCII_PER_TEN) + (other * 10).div_ceil(OTHER_PER_TEN)
+impl Text {
+    /// The next piece: text, or JSON as if it were one. Files in it count as one each.
+    pub fn add(&mut self, piece: &str) {
+        let mut rest = piece;
+        while let Some((before, file)) = rest.split_once(FILE_MARK) {
+            let is_base64 =
+                |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '\\');
+            rest = file.trim_start_matches(is_base64);
+            self.add_plain(before);
+            self.files += 1;
+        }
+        self.add_plain(rest);
+    }
+
+    fn add_plain(&mut self, text: &str) {
+        let ascii = text.bytes().filter(u8::is_ascii).count();
+        self.ascii += ascii;
+        self.other += text.len() - ascii;
+    }
+
+    /// Tokens of all pieces so far.
+    pub fn tokens(&self) -> u64 {
+        let plain =
+            (self.ascii * 10).div_ceil(ASCII_PER_TEN) + (self.other * 10).div_ceil(OTHER_PER_TEN);
+        (plain + self.files * FILE) as u64
+    }
+}
+
+/// Tokens of a whole text, as [`Text`] counts them.
+pub fn tokens_of(text: &str) -> u64 {
+    let mut whole = Text::default();
+    whole.add(text);
+    whole.tokens()
 }
 
 /// Tokens that a model reads of a chat completion's body, or of one for embeddings.
@@ -45,11 +72,11 @@ mod tests {
         assert_eq!(tokens_of(""), 0);
         assert_eq!(tokens_of(&"word ".repeat(72)), 100);
         assert_eq!(tokens_of("æøå"), 3);
+        let mut pieces = Text::default();
+        (0..72).for_each(|_| pieces.add("word "));
+        assert_eq!(pieces.tokens(), 100);
         let image = format!("data:image/png;base64,{}", "iVBOR/+0".repeat(100_000));
-        assert_eq!(
-            tokens_of(&format!("{image}\" {image}\"")),
-            1_600 * 2 + 4 + 5 + 1
-        );
+        assert_eq!(tokens_of(&format!("{image}\" {image}\"")), 1_600 * 2 + 9);
         let body = RawObject::parse(br#"{"messages":"hej hej!","user":"nobody counts this"}"#);
         assert_eq!(prompt_tokens(&body.unwrap()), 3);
     }

@@ -212,6 +212,53 @@ async fn an_answer_ends_where_the_budget_does() {
 }
 
 #[tokio::test]
+async fn what_a_stream_writes_counts_as_a_whole_and_tool_calls_with_it() {
+    let tool = |n: usize| {
+        let name = (n == 0).then_some("write");
+        let call = json!({"index": 0, "function": {"name": name, "arguments": "hej med dig "}});
+        let delta = json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]});
+        format!("data: {delta}\n\n")
+    };
+    let done = || "data: [DONE]\n\n".to_owned();
+    let gateway = Gateway::start(
+        move |_, request| match request.body["max_tokens"].as_u64() {
+            Some(100) => Reply::events((0..2_000).map(tool).chain([done()]), End::Clean),
+            _ => Reply::tokens(&["hej "; 150]),
+        },
+    )
+    .await;
+    let secret = gateway.key(tokens(1_000)).await;
+    let path = "/v1/chat/completions";
+    // 600 bytes are 167 tokens, however they are cut up, and that is less than 900.
+    let mut body = streaming("a");
+    body["max_tokens"] = 900.into();
+    let whole = gateway.with(&secret, path, &body).await;
+    assert_eq!(*whole.events().last().unwrap(), "[DONE]", "{}", whole.text);
+    gateway.has_spent(167 + 10).await;
+    body["max_tokens"] = 100.into();
+    let cut = gateway.with(&secret, path, &body).await;
+    let last = *cut.events().last().unwrap();
+    assert!(last.contains("budget_exceeded"), "{last}");
+}
+
+#[tokio::test]
+async fn every_answer_of_several_is_set_aside() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let secret = gateway.key(tokens(10_000)).await;
+    let mut body = asking("a");
+    body["n"] = 5.into();
+    let asked = gateway.with(&secret, "/v1/chat/completions", &body).await;
+    assert_eq!(asked.status, 200, "{}", asked.text);
+    let limit: u64 = asked.header("x-modelramp-max-tokens").parse().unwrap();
+    assert!((1_900..2_000).contains(&limit), "{limit}");
+    // A server may know only one of the fields, and numbers may have a point.
+    body["max_completion_tokens"] = 10.into();
+    body["max_tokens"] = json!(2_500.0);
+    let asked = gateway.with(&secret, "/v1/chat/completions", &body).await;
+    assert_eq!(asked.status, 402, "{}", asked.text);
+}
+
+#[tokio::test]
 async fn money_counts_by_what_the_provider_says() {
     let mut reply: Value = json!({
         "choices": [{"index": 0, "message": {"role": "assistant", "content": "hej"}, "finish_reason": "stop"}],
