@@ -340,8 +340,8 @@ fn simulate(seed: u64, arrivals: usize, skew_ms: i64, limits: Limits) {
     let mut account = Account::default();
     sent.sort_unstable();
     assert!(sent.iter().all(|at| !account.refuses(*at)), "seed {seed}");
-    // It is used as far as it may be.
-    assert!(count > 100, "seed {seed}: {count}");
+    // It is used as far as it may be: two days of 50, or parts of three.
+    assert!(count >= 100, "seed {seed}: {count}");
     assert_eq!(schedule.taken, 0);
 }
 
