@@ -11,7 +11,7 @@ use super::{Admitted, Gateway, refusal::Refusal};
 use crate::{
     _core::{amount::Amount, units::Microdollars},
     keys::{ApiKey, Left, Refused, Reservation},
-    model_router::{Route, Trail},
+    model_router::{Route, Trail, catalog::Model},
     providers::{Delta, RawObject, Usage, estimate},
 };
 
@@ -84,7 +84,7 @@ impl Length {
 }
 
 /// What the dearest model of a route takes.
-struct Dearest(Route);
+struct Dearest(Vec<Arc<Model>>);
 
 impl Dearest {
     fn amount(&self, read: u64, written: u64) -> Amount {
@@ -93,7 +93,7 @@ impl Dearest {
             completion_tokens: u32::try_from(written).unwrap_or(u32::MAX),
             cost: None,
         };
-        let costs = self.0.models.iter().map(|it| it.prices.cost(&usage));
+        let costs = self.0.iter().map(|it| it.prices.cost(&usage));
         Amount {
             tokens: i64::from(usage.prompt_tokens) + i64::from(usage.completion_tokens),
             cost: costs.max().unwrap_or_default(),
@@ -103,7 +103,7 @@ impl Dearest {
     /// How long an answer may be for this much.
     fn longest(&self, left: Amount, read: u64) -> u64 {
         let left = left - self.amount(read, 0);
-        let each = self.0.models.iter().map(|it| it.prices.completion);
+        let each = self.0.iter().map(|it| it.prices.completion);
         let each = each.fold(0.0, f64::max);
         let paid = match left.cost {
             Microdollars(cost) if each > 0.0 => (cost as f64 / each) as u64,
@@ -164,7 +164,7 @@ impl Bill {
         let opened_at = admitted.context.received_at;
         let rate = gateway.spending.request(key, opened_at);
         let rate = rate.map_err(|too_fast| Refusal::too_fast(&key.name, too_fast))?;
-        let prices = Dearest(route.clone());
+        let prices = Dearest(route.models.clone());
         let read = estimate::prompt_tokens(body);
         let reserve = |length| {
             let amount = prices.amount(read, length);

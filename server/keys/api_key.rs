@@ -90,7 +90,7 @@ pub trait ApiKeyStore: Send + Sync {
     async fn limit_key(&self, name: &str, limits: &Limits) -> anyhow::Result<bool>;
 
     /// Counts an amount as spent by the key of this name on this day, unless that would be more than
-    /// `budget`; whether it was counted.
+    /// `budget`; whether it was counted. Less than nothing is given back.
     async fn grant(
         &self,
         name: &str,
@@ -98,14 +98,6 @@ pub trait ApiKeyStore: Send + Sync {
         amount: Amount,
         budget: Amount,
     ) -> anyhow::Result<bool>;
-
-    /// Counts an amount as spent, whatever the budget is; less than nothing is given back.
-    async fn count_spending(
-        &self,
-        name: &str,
-        day: NaiveDate,
-        amount: Amount,
-    ) -> anyhow::Result<()>;
 
     /// What the key of this name has spent on this day, and what its calls under way have set aside.
     async fn spent(&self, name: &str, day: NaiveDate) -> anyhow::Result<Amount>;

@@ -44,6 +44,11 @@ impl Limits {
         }
     }
 
+    /// Whether there is a budget.
+    pub(super) fn has_budget(&self) -> bool {
+        self.tokens_per_day.is_some() || self.dollars_per_day.is_some()
+    }
+
     /// Of an amount, what a budget is set for.
     pub(super) fn limited(&self, amount: Amount) -> Amount {
         let keep = |is_limited: bool| move |it| if is_limited { it } else { 0 };

@@ -20,9 +20,7 @@ use super::{
     ledger::{self, Ledger},
     rate::Rate,
 };
-use crate::_core::{
-    amount::Amount, errors::in_full, outage::Outage, tasks::Tasks, units::Microdollars,
-};
+use crate::_core::{amount::Amount, errors::in_full, outage::Outage, tasks::Tasks};
 
 /// Between two reports to the database.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,7 +33,7 @@ const FORGOTTEN: Duration = Duration::from_secs(120);
 pub struct Spending {
     store: Arc<dyn ApiKeyStore>,
     tasks: Tasks,
-    outage: Arc<Outage>,
+    outage: Outage,
     accounts: Mutex<Accounts>,
 }
 
@@ -87,7 +85,7 @@ impl Spending {
         Arc::new(Self {
             store,
             tasks,
-            outage: Arc::default(),
+            outage: Outage::default(),
             accounts: Mutex::default(),
         })
     }
@@ -112,15 +110,13 @@ impl Spending {
     ///
     /// Where the budget does not allow it, or the database cannot say whether it does.
     pub async fn reserve(
-        &self,
+        self: &Arc<Self>,
         key: &ApiKey,
         need: Amount,
         now: DateTime<Utc>,
     ) -> Result<Reservation, Refused> {
         let mut reservation = Reservation {
-            store: self.store.clone(),
-            tasks: self.tasks.clone(),
-            outage: self.outage.clone(),
+            spending: self.clone(),
             account: self.account(&key.name, now.date_naive()),
             limits: key.limits,
             reserved: None,
@@ -166,6 +162,8 @@ impl Spending {
     /// `idle`.
     pub async fn tell(&self, idle: Duration) {
         let now = Instant::now();
+        // What was spent is counted, whatever the budget is.
+        let unlimited = Limits::default().budget();
         let accounts: Vec<_> = self.accounts.lock().values().cloned().collect();
         for account in accounts {
             let untold = {
@@ -180,8 +178,8 @@ impl Spending {
             }
             let told = self
                 .store
-                .count_spending(&account.key, account.day, untold)
-                .await;
+                .grant(&account.key, account.day, untold, unlimited);
+            let told = told.await;
             if note(&self.outage, &account, told).is_err() {
                 account.ledger.lock().grant(Amount::default() - untold);
             }
@@ -200,9 +198,7 @@ impl Spending {
 /// What a call has set aside of its key's budget. When it is dropped, what the call used counts in place of
 /// that.
 pub struct Reservation {
-    store: Arc<dyn ApiKeyStore>,
-    tasks: Tasks,
-    outage: Arc<Outage>,
+    spending: Arc<Spending>,
     account: Arc<Account>,
     limits: Limits,
     /// Nothing until the first amount is granted.
@@ -213,15 +209,7 @@ pub struct Reservation {
 impl Reservation {
     /// Whether what a call uses matters before it is over.
     pub fn is_limited(&self) -> bool {
-        self.limits.limited(Amount {
-            tokens: 1,
-            cost: Microdollars(1),
-        }) != Amount::default()
-    }
-
-    /// What is set aside.
-    pub fn amount(&self) -> Amount {
-        self.reserved.unwrap_or_default()
+        self.limits.has_budget()
     }
 
     /// What the call has used so far, all its attempts together.
@@ -244,18 +232,16 @@ impl Reservation {
             let Err(lacks) = self.try_add(more) else {
                 return Ok(());
             };
-            let (store, account, limits) = (self.store.clone(), self.account.clone(), self.limits);
+            let (spending, account) = (self.spending.clone(), self.account.clone());
+            let limits = self.limits;
             // A caller that leaves now must not lose what the database grants meanwhile.
-            let asked = self.tasks.spawn(async move {
+            let asked = self.spending.tasks.spawn(async move {
                 let _turn = turn;
-                account.ask(&*store, lacks, &limits).await
+                let asked = account.ask(&*spending.store, lacks, &limits).await;
+                note(&spending.outage, &account, asked)
             });
-            let refused = match asked.await {
-                Ok(asked) => {
-                    let asked = note(&self.outage, &self.account, asked);
-                    asked.map_err(|_| Refused::Unknown)?
-                }
-                Err(_) => return Err(Refused::Unknown),
+            let Ok(Ok(refused)) = asked.await else {
+                return Err(Refused::Unknown);
             };
             if let Some(spent) = refused {
                 return Err(Refused::OverBudget(OverBudget {
@@ -275,7 +261,7 @@ impl Reservation {
             None => ledger.reserve(more, &self.limits, now)?,
             Some(_) => ledger.extend(more, &self.limits, now)?,
         }
-        self.reserved = Some(self.amount() + more);
+        self.reserved = Some(self.reserved.unwrap_or_default() + more);
         Ok(())
     }
 }

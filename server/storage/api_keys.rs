@@ -175,27 +175,6 @@ impl ApiKeyStore for Storage {
         Ok(granted > 0)
     }
 
-    async fn count_spending(
-        &self,
-        name: &str,
-        day: NaiveDate,
-        amount: Amount,
-    ) -> anyhow::Result<()> {
-        changed!(self.db.write(), pool => sqlx::query(
-            "INSERT INTO key_spending (key, day, tokens, cost_microdollars) VALUES ($1, $2, $3, $4) \
-             ON CONFLICT (day, key) DO UPDATE SET \
-             tokens = key_spending.tokens + excluded.tokens, \
-             cost_microdollars = key_spending.cost_microdollars + excluded.cost_microdollars",
-        )
-        .bind(name)
-        .bind(day.to_string())
-        .bind(amount.tokens)
-        .bind(amount.cost.0)
-        .execute(pool))
-        .context("cannot count what a key has spent")?;
-        Ok(())
-    }
-
     async fn spent(&self, name: &str, day: NaiveDate) -> anyhow::Result<Amount> {
         let row: Option<(i64, i64)> = on!(self.db.read(), pool => sqlx::query_as(
             "SELECT tokens, cost_microdollars FROM key_spending WHERE day = $1 AND key = $2",

@@ -7,7 +7,7 @@ mod quota;
 mod repeats;
 mod streams;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use modelramp::{
@@ -17,7 +17,7 @@ use modelramp::{
         context::Context,
         environment::Environment,
         errors::{ErrorCode, RpcError},
-        feature_flags::{FeatureFlags, FlagsConfig},
+        feature_flags::{FeatureFlags, FlagsConfig, LiveRollout},
         procedure::Input,
         registry::Registry,
         tasks::Tasks,
@@ -76,6 +76,28 @@ pub(crate) fn flags() -> FlagsConfig {
         forced_on: vec![],
         forced_off: vec![],
     }
+}
+
+/// Everybody gets the candidate, by a rollout that judges.
+fn in_rollout(candidate: &[&str], control: &[&str]) -> Arc<FeatureFlags> {
+    let names = |models: &[&str]| models.iter().map(|name| (*name).to_owned()).collect();
+    let flags = Arc::new(FeatureFlags::new(flags()));
+    flags.publish(&[Arc::new(LiveRollout {
+        id: "r".into(),
+        is_open: true,
+        tasks: vec!["chat".into()],
+        algorithm: Algorithm::Murmur3,
+        salt: "test".into(),
+        share: Percent::new(100.0).unwrap(),
+        forced_on: HashSet::new(),
+        forced_off: HashSet::new(),
+        candidate: Some(names(candidate)),
+        control: Some(names(control)),
+        plan: "plan".into(),
+        ended: None,
+        is_released: false,
+    })]);
+    flags
 }
 
 pub(crate) fn candidates() -> FlagsConfig {

@@ -1,17 +1,11 @@
 //! A model that fails is left alone while another can answer, and comes back.
 
-use std::{
-    collections::HashSet,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::stream;
-use modelramp::{
-    _core::feature_flags::LiveRollout,
-    model_router::{
-        End as Became,
-        breaker::{Rules, State},
-    },
+use modelramp::model_router::{
+    End as Became,
+    breaker::{Rules, State},
 };
 
 use super::*;
@@ -33,27 +27,6 @@ fn router_with(
     (router.with_breakers(Some(rules)), events)
 }
 
-/// Everybody gets the candidate, by a rollout that judges.
-fn in_rollout() -> Arc<FeatureFlags> {
-    let flags = Arc::new(FeatureFlags::new(flags()));
-    flags.publish(&[Arc::new(LiveRollout {
-        id: "r".into(),
-        is_open: true,
-        tasks: vec!["chat".into()],
-        algorithm: Algorithm::Murmur3,
-        salt: "test".into(),
-        share: Percent::new(100.0).unwrap(),
-        forced_on: HashSet::new(),
-        forced_off: HashSet::new(),
-        candidate: Some(vec!["a".into(), "b".into()]),
-        control: Some(vec!["c".into()]),
-        plan: "plan".into(),
-        ended: None,
-        is_released: false,
-    })]);
-    flags
-}
-
 const PATIENCE: Duration = Duration::from_secs(5);
 
 #[tokio::test]
@@ -68,7 +41,11 @@ async fn many_calls_at_once_stop_asking_a_model_that_fails_and_find_it_again() {
         }
     })
     .await;
-    let (router, events) = router_with(catalog(&upstream, &upstream), in_rollout(), PATIENCE);
+    let (router, events) = router_with(
+        catalog(&upstream, &upstream),
+        in_rollout(&["a", "b"], &["c"]),
+        PATIENCE,
+    );
     let ask = |count| {
         let calls = stream::iter(0..count).map(|_| complete(&router, "chat"));
         calls.buffer_unordered(16).collect::<Vec<_>>()
@@ -119,7 +96,11 @@ async fn a_skipped_model_is_told_with_the_fault_that_opened_its_breaker() {
         _ => Reply::ok("hej"),
     })
     .await;
-    let (router, events) = router_with(catalog(&upstream, &upstream), in_rollout(), PATIENCE);
+    let (router, events) = router_with(
+        catalog(&upstream, &upstream),
+        in_rollout(&["a", "b"], &["c"]),
+        PATIENCE,
+    );
     while router.breaker("a") == Some(State::Closed) {
         complete(&router, "chat").await.unwrap();
     }

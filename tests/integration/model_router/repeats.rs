@@ -1,9 +1,5 @@
 //! A model that is asked a second time.
 
-use std::collections::HashSet;
-
-use modelramp::_core::feature_flags::LiveRollout;
-
 use super::*;
 
 #[tokio::test]
@@ -55,22 +51,7 @@ async fn a_request_is_one_observation_however_often_its_primary_is_asked() {
         upstream.base_url
     );
     let catalog = Catalog::parse(&text).unwrap();
-    let flags = Arc::new(FeatureFlags::new(flags()));
-    flags.publish(&[Arc::new(LiveRollout {
-        id: "r".into(),
-        is_open: true,
-        tasks: vec!["chat".into()],
-        algorithm: Algorithm::Murmur3,
-        salt: "test".into(),
-        share: Percent::new(100.0).unwrap(),
-        forced_on: HashSet::new(),
-        forced_off: HashSet::new(),
-        candidate: None,
-        control: None,
-        plan: "plan".into(),
-        ended: None,
-        is_released: false,
-    })]);
+    let flags = in_rollout(&["new"], &["old"]);
     let clients = Clients::connect(&catalog, None).unwrap();
     let events = Arc::new(Events::default());
     let patience = Duration::from_secs(5);
