@@ -23,6 +23,8 @@ const USERS: [i64; 4] = [2, 3, 5, 8];
 
 /// One process, without a port.
 struct Process {
+    /// Its folder, which the database needs for as long as it opens connections.
+    _setup: TestAppBuilder,
     app: App,
     tasks: Tasks,
 }
@@ -33,7 +35,11 @@ impl Process {
         let tasks = Tasks::default();
         tasks.spawn(app.live.clone().run(tasks.stopping()));
         app.controller.tick().await;
-        Self { app, tasks }
+        Self {
+            _setup: setup.clone(),
+            app,
+            tasks,
+        }
     }
 
     async fn end(self) {
@@ -263,6 +269,11 @@ async fn a_share_that_cannot_act_says_who_decides_and_what_has_ended_can_be_let_
     );
     let older = json!({"id": back["id"], "version": back["version"], "reason": "x", "share": 0});
     let refused = process.admin("rollout.release", older).await.unwrap_err();
-    assert_eq!(refused.code.name(), "PRECONDITION_FAILED");
+    assert_eq!(
+        refused.code.name(),
+        "PRECONDITION_FAILED",
+        "{}",
+        refused.message
+    );
     process.end().await;
 }

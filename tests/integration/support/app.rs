@@ -163,7 +163,8 @@ impl TestAppBuilder {
         command
     }
 
-    /// The application without a port, whose controller ticks when it is told to.
+    /// The application without a port, whose controller ticks when it is told to. The folder goes with
+    /// the last builder that shares it, so a builder must outlive what it builds.
     pub(crate) async fn build(&self) -> App {
         let app = App::build_with(self.config(), |registry| (self.procedures)(registry));
         app.await.unwrap()
