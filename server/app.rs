@@ -213,6 +213,7 @@ impl App {
             bounds: &bounds,
             readiness: routes::readiness(&storage, &live, &filling),
             gauges,
+            old: routes::old_server(&config, &bounds)?,
         })?;
         Ok(Self {
             config,
@@ -283,7 +284,9 @@ pub async fn serve(mut config: Config) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let server = &mut config.server;
-    let max_connections = descriptors::fit(server.max_connections, server.max_calls);
+    let passed = config.legacy.as_ref().map_or(0, |it| it.max_requests);
+    let calls = server.max_calls.saturating_add(passed);
+    let max_connections = descriptors::fit(server.max_connections, calls);
     if max_connections < server.max_connections {
         tracing::warn!(
             max_connections,

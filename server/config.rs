@@ -48,6 +48,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The tRPC wire.
     pub trpc: TrpcConfig,
+    /// The server that this one takes the place of, if there is one.
+    pub legacy: Option<LegacyConfig>,
     /// The JSON-RPC wire.
     pub jsonrpc: JsonRpcConfig,
     /// Where data is kept.
@@ -130,6 +132,25 @@ pub struct TrpcConfig {
     pub max_batch: usize,
     /// `TRPC_PING_INTERVAL`: pings on SSE streams, protocol pings on sockets.
     pub ping_interval: Duration,
+}
+
+/// The server that this one takes the place of.
+#[derive(Clone, Debug)]
+pub struct LegacyConfig {
+    /// `LEGACY_TRPC_URL`: where its procedures are.
+    pub url: String,
+    /// `LEGACY_PATHS`: what else it is asked for.
+    pub paths: Vec<String>,
+    /// `LEGACY_FORWARD_SESSION`: whether it gets our sessions.
+    pub forwards_session: bool,
+    /// `LEGACY_TIMEOUT`: the longest wait for a sign of it.
+    pub timeout: Duration,
+    /// `LEGACY_MAX_REQUESTS`: requests, streams and sockets at once.
+    pub max_requests: usize,
+    /// `LEGACY_MAX_UPLOAD_BYTES`: of a request.
+    pub max_upload_bytes: usize,
+    /// `LEGACY_MAX_ANSWER_BYTES`: of an answer that is taken apart.
+    pub max_answer_bytes: usize,
 }
 
 /// The JSON-RPC wire.

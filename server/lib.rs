@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod keys;
+pub mod legacy;
 pub mod live_flags;
 pub mod model_router;
 pub mod providers;

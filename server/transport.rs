@@ -9,16 +9,20 @@ pub mod jsonrpc;
 pub mod metrics;
 pub mod operations;
 pub mod page;
+mod passed_paths;
 pub mod serve;
 pub mod sign_in;
 pub mod trpc;
 
 use std::sync::Arc;
 
-use axum::{Router, middleware::Next};
+use axum::{Router, extract::Request, middleware::Next};
 
 use self::{gate::Gate, operations::Readiness};
-use crate::_core::{tasks::Tasks, turns::Turns};
+use crate::{
+    _core::{tasks::Tasks, turns::Turns},
+    legacy::OldServer,
+};
 
 pub use self::serve::serve;
 
@@ -48,26 +52,45 @@ pub struct Parts {
     pub jsonrpc: Router,
     /// The routes of the gateway, at `/v1`.
     pub gateway: Router,
+    /// Is asked for what nothing else serves.
+    pub old: Option<Arc<OldServer>>,
 }
+
+/// Where this server itself answers, whatever is passed on to the old one.
+pub const OWN_PATHS: [&str; 11] = [
+    trpc::MOUNT,
+    "/rpc",
+    "/v1",
+    "/login",
+    "/api/auth/login",
+    "/api/auth/refresh",
+    "/api/docs",
+    "/api/openapi.json",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+];
 
 /// All routes of the port.
 pub fn router(parts: Parts) -> Router {
     let cors = cors::layer(&parts.allowed_origins);
     let turns = parts.turns;
+    let (old, gate) = (parts.old, parts.gate.clone());
+    let shown = old.clone();
     Router::new()
         .merge(parts.trpc)
         .merge(parts.jsonrpc)
         .merge(parts.gateway)
         .merge(parts.sign_in)
         .merge(docs::routes(parts.openapi, parts.page, parts.gate))
-        .fallback(operations::unknown_path)
+        .fallback(move |request: Request| passed_paths::answer(old.clone(), gate.clone(), request))
         .layer(axum::middleware::from_fn(move |request, next: Next| {
             let turns = turns.clone();
             async move { turns.take(next.run(request)).await }
         }))
         // These wait for nobody.
         .merge(parts.metrics)
-        .merge(operations::routes(parts.readiness, parts.tasks))
+        .merge(operations::routes(parts.readiness, shown, parts.tasks))
         .layer(cors)
         .layer(axum::middleware::from_fn(cors::empty_preflight))
 }

@@ -108,6 +108,12 @@ impl Site {
             || self.is_forwarded_https(headers)
     }
 
+    /// The host that the browser asked, as far as can be told.
+    pub fn host<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let forwarded = self.forwarded(headers, ProxyHeader::Host, "host");
+        forwarded.or_else(|| host(headers))
+    }
+
     /// The attributes of a session cookie that this request's answer sets.
     pub fn cookie(&self, headers: &HeaderMap) -> Result<CookieOptions, InsecureRequest> {
         // An operator who names a public address knows what stands before it.
@@ -228,8 +234,7 @@ impl Site {
             of_url(&Url::parse(origin).ok()?)
         };
         let of_host = || {
-            let forwarded = self.forwarded(headers, ProxyHeader::Host, "host");
-            let host = forwarded.or_else(|| host(headers))?;
+            let host = self.host(headers)?;
             of_url(&Url::parse(&format!("http://{host}")).ok()?)
         };
         let public = self.public_url.as_ref().and_then(of_url);

@@ -10,7 +10,7 @@ use crate::{
     _core::{caller::Role, environment::Environment},
     config::local_url,
     storage::Storage,
-    transport::trpc,
+    transport::{self, trpc},
 };
 
 impl App {
@@ -73,6 +73,18 @@ impl App {
         )?;
         writeln!(out, "  JSON-RPC    {url}/rpc (HTTP, WebSocket)")?;
         writeln!(out, "  health      {url}/healthz, {url}/readyz")?;
+        if let Some(old) = &self.config.legacy {
+            let also = match old.paths.as_slice() {
+                [] => String::new(),
+                paths => format!(", and for {}", paths.join(", ")),
+            };
+            writeln!(
+                out,
+                "  old server  {} is asked for other procedures{also}",
+                old.url
+            )?;
+            writeln!(out, "  own paths   {}", transport::OWN_PATHS.join(", "))?;
+        }
         let database = Storage::place(&self.config.database.url);
         let database = database.unwrap_or_else(|_| self.config.database.shown_url());
         writeln!(out, "  database    {database}")?;

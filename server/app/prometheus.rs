@@ -10,7 +10,7 @@ use crate::{
     _core::{call_series, feature_flags::FeatureFlags, site::ProxyHeader},
     ai_metrics,
     config::Config,
-    gateway,
+    gateway, legacy,
     model_router::{ModelRouter, breaker::State},
     recording::Log,
     transport::{bounds::Bounds, metrics::Readers},
@@ -28,6 +28,7 @@ pub(super) fn install() {
         ai_metrics::exposition::describe();
         call_series::describe();
         gateway::describe();
+        legacy::describe();
         describe();
     }
 }

@@ -7,10 +7,11 @@ use super::{
     prometheus::{self, Gauges},
 };
 use crate::{
-    _core::{call_limits::CallLimits, registry::Registry, tasks::Tasks},
+    _core::{call_limits::CallLimits, context::Holds, registry::Registry, tasks::Tasks},
     config::Config,
     gateway::{self, Gateway},
     keys::{ApiKeys, Spending},
+    legacy::OldServer,
     live_flags::LiveFlags,
     model_router::ModelRouter,
     schema,
@@ -39,6 +40,7 @@ pub(super) struct Parts<'a> {
     pub(super) bounds: &'a Bounds,
     pub(super) readiness: Readiness,
     pub(super) gauges: Gauges,
+    pub(super) old: Option<Arc<OldServer>>,
 }
 
 /// All routes. Fails where a procedure has a name that JSON-RPC needs for itself.
@@ -55,6 +57,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         bounds,
         readiness,
         gauges,
+        old,
     } = parts;
     let store = Arc::new(storage.clone());
     let trpc = trpc::routes(Arc::new(trpc::Trpc {
@@ -63,6 +66,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         config: config.trpc.clone(),
         tasks: tasks.clone(),
         bounds: bounds.clone(),
+        old: old.clone(),
     }));
     let gateway = gateway::routes(Gateway {
         models,
@@ -109,7 +113,21 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         trpc,
         jsonrpc,
         gateway,
+        old,
     }))
+}
+
+/// The server that this one takes the place of; its answers take of the same memory as ours.
+pub(super) fn old_server(
+    config: &Config,
+    bounds: &Bounds,
+) -> anyhow::Result<Option<Arc<OldServer>>> {
+    let Some(legacy) = &config.legacy else {
+        return Ok(None);
+    };
+    let budget = bounds.budget.clone();
+    let room = Arc::new(move |bytes| budget.hold(bytes).map(Holds::new));
+    Ok(Some(Arc::new(OldServer::new(legacy.clone(), room)?)))
 }
 
 /// Why the server cannot serve just now: the database, a kill that is not stored, figures that are not

@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 pub(super) use self::{
-    addresses::{Address, BaseUrl, DatabaseUrl, Domain, Origins},
+    addresses::{Address, BaseUrl, DatabaseUrl, Domain, Origins, Prefixes},
     contacts::{MailAddress, MailAddresses, SecretUrl, SmtpUrl},
 };
 use crate::_core::{assignment::Subject, slips, units::Percent};

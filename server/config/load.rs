@@ -1,10 +1,14 @@
 //! From texts to a [`Config`]: first every setting is checked alone, then together, then it is built.
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use url::{Host, Url};
+
 use super::{
     AlertsConfig, AuthConfig, BreakerConfig, ChatConfig, Config, DatabaseConfig, EmailConfig,
-    JsonRpcConfig, MetricsConfig, ModelsConfig, PagerDutyConfig, ProvidersConfig, RolloutConfig,
-    SandboxConfig, ServerConfig, TrpcConfig, WebhookConfig,
-    faults::{ConfigFault, ConfigFaults},
+    JsonRpcConfig, LegacyConfig, MetricsConfig, ModelsConfig, PagerDutyConfig, ProvidersConfig,
+    RolloutConfig, SandboxConfig, ServerConfig, TrpcConfig, WebhookConfig,
+    faults::{ConfigFault, ConfigFaults, shown},
     formats::Format,
     settings::{self, *},
     sources::{Merged, Sources, profile_file},
@@ -85,6 +89,15 @@ impl Values<'_> {
                 ),
             ));
         }
+        faults.extend(self.own_address_as_old_server());
+        let has_paths = self.get(&LEGACY_PATHS).is_ok_and(|paths| !paths.is_empty());
+        if has_paths && !self.is_given(&LEGACY_TRPC_URL) {
+            faults.push(ConfigFault::new(
+                LEGACY_TRPC_URL.row.name,
+                format!("is not set although `{}` is", LEGACY_PATHS.row.name),
+                LEGACY_TRPC_URL.expected(),
+            ));
+        }
         let email: [&Row; 3] = [&ALERT_EMAIL_TO.row, &ALERT_EMAIL_FROM.row, &SMTP_URL.row];
         let webhook: [&Row; 2] = [&ALERT_WEBHOOK_URL.row, &ALERT_WEBHOOK_SECRET.row];
         faults.extend(self.missing_among(&email));
@@ -105,6 +118,32 @@ impl Values<'_> {
             }
         }
         faults
+    }
+
+    /// Requests that are passed on must not come back.
+    fn own_address_as_old_server(&self) -> Option<ConfigFault> {
+        let text = self.get(&LEGACY_TRPC_URL).ok()??;
+        let url = Url::parse(&text).ok()?;
+        let public = self.get(&PUBLIC_URL).ok().flatten();
+        let public = public.and_then(|public| Url::parse(&public).ok());
+        let is_public = public.is_some_and(|public| public.origin() == url.origin());
+        let own: IpAddr = self.get(&HOST).ok()?;
+        let is_local = |ip: IpAddr| ip.to_canonical().is_loopback() || ip.is_unspecified();
+        let named = match url.host()? {
+            Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
+            Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
+            Host::Domain("localhost") => Some(Ipv4Addr::LOCALHOST.into()),
+            Host::Domain(_) => None,
+        };
+        let is_here = named.is_some_and(|ip| ip == own || is_local(ip) && is_local(own));
+        let is_own = is_here && url.port_or_known_default() == self.get(&PORT).ok();
+        (is_own || is_public).then(|| {
+            ConfigFault::new(
+                LEGACY_TRPC_URL.row.name,
+                format!("is `{}`, which is this server itself", shown(&text)),
+                "the address of the server that this one takes the place of",
+            )
+        })
     }
 
     /// Settings that count only together: what is missing where one of them is there.
@@ -185,6 +224,7 @@ impl Values<'_> {
                 max_batch: self.get(&TRPC_MAX_BATCH)?,
                 ping_interval: self.get(&TRPC_PING_INTERVAL)?,
             },
+            legacy: self.legacy()?,
             jsonrpc: JsonRpcConfig {
                 max_batch: self.get(&JSONRPC_MAX_BATCH)?,
                 batch_concurrency: self.get(&JSONRPC_BATCH_CONCURRENCY)?,
@@ -264,6 +304,21 @@ impl Values<'_> {
             alerts: self.alerts()?,
             warnings: self.0.warnings.clone(),
         })
+    }
+
+    fn legacy(&self) -> Result<Option<LegacyConfig>, ConfigFault> {
+        let Some(url) = self.get(&LEGACY_TRPC_URL)? else {
+            return Ok(None);
+        };
+        Ok(Some(LegacyConfig {
+            url,
+            paths: self.get(&LEGACY_PATHS)?,
+            forwards_session: self.get(&LEGACY_FORWARD_SESSION)?,
+            timeout: self.get(&LEGACY_TIMEOUT)?,
+            max_requests: self.get(&LEGACY_MAX_REQUESTS)?,
+            max_upload_bytes: self.get(&LEGACY_MAX_UPLOAD_BYTES)?,
+            max_answer_bytes: self.get(&LEGACY_MAX_ANSWER_BYTES)?,
+        }))
     }
 
     fn alerts(&self) -> Result<AlertsConfig, ConfigFault> {

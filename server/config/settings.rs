@@ -10,8 +10,8 @@ use super::{
     faults::{ConfigFault, shown},
     formats::{
         Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, List,
-        LogFilter, MailAddress, MailAddresses, OneOf, Optional, Origins, Secret, SecretUrl, Share,
-        SmtpUrl, Span, Subjects, Switch, Text, Whole,
+        LogFilter, MailAddress, MailAddresses, OneOf, Optional, Origins, Prefixes, Secret,
+        SecretUrl, Share, SmtpUrl, Span, Subjects, Switch, Text, Whole,
     },
 };
 use crate::_core::{
@@ -271,6 +271,26 @@ settings! {
         TRPC_MAX_BATCH: Whole<usize> = whole("calls", 1, 100_000), "1000";
         /// Between two signs of life on event streams and sockets.
         TRPC_PING_INTERVAL: Span = span(100, HOUR), "15s";
+    }
+    "Old server" {
+        /// Where the tRPC server is that this one takes the place of. Calls to procedures that this
+        /// server has not go there (docs/migration.md).
+        LEGACY_TRPC_URL: Optional<BaseUrl> = Optional(BaseUrl), "";
+        /// Paths below which the old server is asked for whatever this one does not serve itself.
+        LEGACY_PATHS: Prefixes = Prefixes, "";
+        /// Whether the old server gets this one's session cookie, and bearer tokens. It needs them
+        /// where both servers sign sessions with the same secret.
+        LEGACY_FORWARD_SESSION: Switch = Switch, "false";
+        /// The longest wait for the old server: for its answer, and for each next part of it.
+        LEGACY_TIMEOUT: Span = span(100, HOUR), "60s";
+        /// Requests, streams and sockets that the old server has at once. One more is refused, so that
+        /// an old server which hangs takes no place from what is served here.
+        LEGACY_MAX_REQUESTS: Whole<usize> = whole("requests", 1, 1_000_000), "1024";
+        /// The largest body that is passed on to the old server.
+        LEGACY_MAX_UPLOAD_BYTES: Whole<usize> = whole("bytes", 1, 1 << 40), "134217728";
+        /// The largest answer of the old server that is joined with this one's: of a mixed batch, a
+        /// line of a stream, a message of a socket.
+        LEGACY_MAX_ANSWER_BYTES: Whole<usize> = whole("bytes", 65_536, 1 << 30), "8388608";
     }
     "JSON-RPC" {
         /// The most calls in one request.

@@ -12,7 +12,7 @@ use axum::{
 use futures::future::BoxFuture;
 use serde_json::json;
 
-use crate::_core::tasks::Tasks;
+use crate::{_core::tasks::Tasks, legacy::OldServer};
 
 /// Asks the application why it cannot serve; an empty list means that it can.
 pub type Readiness = Arc<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sync>;
@@ -21,11 +21,11 @@ pub type Readiness = Arc<dyn Fn() -> BoxFuture<'static, Vec<String>> + Send + Sy
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `/healthz` and `/readyz`.
-pub fn routes(readiness: Readiness, tasks: Tasks) -> Router {
+pub fn routes(readiness: Readiness, old: Option<Arc<OldServer>>, tasks: Tasks) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state((readiness, tasks))
+        .with_state((readiness, old, tasks))
 }
 
 /// The process answers; nothing else is looked at, so that a database that is away does not get
@@ -34,8 +34,11 @@ async fn healthz() -> Response {
     uncached(StatusCode::OK, json!({ "status": "ok" }))
 }
 
-/// Whether requests should be sent here, and if not, why.
-async fn readyz(State((readiness, tasks)): State<(Readiness, Tasks)>) -> Response {
+/// Whether requests should be sent here, and if not, why. The old server is told of, and changes
+/// nothing: what is ours is served without it.
+async fn readyz(
+    State((readiness, old, tasks)): State<(Readiness, Option<Arc<OldServer>>, Tasks)>,
+) -> Response {
     let mut reasons = match tokio::time::timeout(READINESS_TIMEOUT, readiness()).await {
         Ok(reasons) => reasons,
         Err(_) => vec![format!(
@@ -46,12 +49,16 @@ async fn readyz(State((readiness, tasks)): State<(Readiness, Tasks)>) -> Respons
     if tasks.is_stopping() {
         reasons.insert(0, "the server is stopping".into());
     }
-    if reasons.is_empty() {
-        uncached(StatusCode::OK, json!({ "status": "ready" }))
+    let (status, mut body) = if reasons.is_empty() {
+        (StatusCode::OK, json!({ "status": "ready" }))
     } else {
         let body = json!({ "status": "unavailable", "reasons": reasons });
-        uncached(StatusCode::SERVICE_UNAVAILABLE, body)
+        (StatusCode::SERVICE_UNAVAILABLE, body)
+    };
+    if let Some(old) = old {
+        body["oldServer"] = old.standing().name().into();
     }
+    uncached(status, body)
 }
 
 /// Any path that no wire serves.
@@ -82,7 +89,7 @@ mod tests {
     async fn a_server_that_stops_is_alive_but_not_ready() {
         let tasks = Tasks::default();
         let readiness: Readiness = Arc::new(|| future::ready(Vec::new()).boxed());
-        let routes = routes(readiness, tasks.clone());
+        let routes = routes(readiness, None, tasks.clone());
         assert_eq!(status(routes.clone(), "/readyz").await, StatusCode::OK);
         tasks.stop();
         let ready = status(routes.clone(), "/readyz").await;
@@ -93,7 +100,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_check_that_hangs_is_a_reason_of_its_own() {
         let readiness: Readiness = Arc::new(|| future::pending().boxed());
-        let ready = status(routes(readiness, Tasks::default()), "/readyz").await;
+        let ready = status(routes(readiness, None, Tasks::default()), "/readyz").await;
         assert_eq!(ready, StatusCode::SERVICE_UNAVAILABLE);
     }
 }

@@ -12,6 +12,8 @@ mod batch_stream;
 mod envelope;
 mod handler;
 mod input;
+mod part;
+pub(super) mod passing;
 pub mod request;
 mod respond;
 mod sse;
@@ -38,6 +40,7 @@ use crate::{
         tasks::Tasks,
     },
     config::TrpcConfig,
+    legacy::OldServer,
 };
 
 /// Where the wire lies; the original's path, which front ends have built in.
@@ -55,6 +58,8 @@ pub struct Trpc {
     pub tasks: Tasks,
     /// What clients may take of the server.
     pub bounds: Bounds,
+    /// Answers calls to procedures that are not in the registry.
+    pub old: Option<Arc<OldServer>>,
 }
 
 /// The routes at and below [`MOUNT`], to be merged into the server's router.

@@ -57,7 +57,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("schema", &["_core", "config"]),
-    ("transport", &["_core", "config", "schema"]),
+    ("legacy", &["_core", "config"]),
+    ("transport", &["_core", "config", "legacy", "schema"]),
     (
         "gateway",
         &["_core", "keys", "model_router", "providers", "transport"],

@@ -23,6 +23,8 @@ mod flood;
 mod front_end;
 mod gateway;
 mod jsonrpc;
+#[expect(clippy::disallowed_methods, reason = "these run in real time")]
+mod legacy;
 mod llm_calls_vectors;
 mod metrics;
 mod model_router;

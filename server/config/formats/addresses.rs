@@ -88,6 +88,35 @@ impl Format for BaseUrl {
     }
 }
 
+/// Paths that others begin with.
+pub(in super::super) struct Prefixes;
+
+impl Format for Prefixes {
+    type Value = Vec<String>;
+
+    fn expected(&self) -> String {
+        "paths such as `/api/files`, separated by commas; each begins with `/` and holds no `..`, \
+         `//`, `%`, `?`, `#`, `*`, backslash or blank"
+            .into()
+    }
+
+    fn parse(&self, text: &str) -> Result<Vec<String>, String> {
+        let fits = |path: &str| {
+            let is_odd = |c: char| "%?#*\\".contains(c) || c.is_whitespace() || c.is_control();
+            path.starts_with('/')
+                && !path.contains(is_odd)
+                && !path.contains("//")
+                && !path.split('/').any(|segment| matches!(segment, "." | ".."))
+        };
+        let prefix = |path: &str| whole_or_wrong(path, fits(path).then(|| path.to_owned()));
+        items(text).map(prefix).collect()
+    }
+
+    fn unset(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+}
+
 /// A domain's name.
 pub(in super::super) struct Domain;
 

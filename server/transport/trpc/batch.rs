@@ -1,14 +1,17 @@
 //! Several calls in one request: names joined by commas, inputs in one object, answers in order.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::response::Response;
-use http::Method;
+use futures::StreamExt;
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::{
     Trpc, batch_stream,
-    envelope::{self, Answer, Failure},
+    envelope::Failure,
     input::BatchInputs,
+    part::Part,
+    passing::{Said, Theirs},
     request::Delivery,
     respond,
 };
@@ -19,7 +22,10 @@ use crate::_core::{
     registry::Target,
     turns,
 };
-use crate::transport::headers;
+use crate::{config::Transformer, transport::headers};
+
+/// How long the head of a stream waits for the cookies of the old server.
+const HEAD_WAIT: Duration = Duration::from_millis(250);
 
 /// The names of a batch; more than `max` are refused together.
 pub fn split(path: &str, max: usize) -> Result<Vec<&str>, RpcError> {
@@ -70,56 +76,86 @@ pub(super) struct Calls<'a> {
     pub(super) context: Context,
     /// An error here is every call's error, unless the call has one that comes first.
     pub(super) inputs: Result<BatchInputs, RpcError>,
+    /// The old server's share; without one, all run here.
+    pub(super) theirs: Option<Theirs>,
+}
+
+/// The response to a batch whose answers are all there, in order.
+pub(super) fn whole(parts: &[Part], transformer: Transformer, allowed: &[Method]) -> Response {
+    let mut body = Vec::with_capacity(512 * parts.len());
+    for part in parts {
+        body.push(if body.is_empty() { b'[' } else { b',' });
+        part.write_envelope(transformer, &mut body);
+    }
+    body.push(b']');
+    let status = status(parts.iter().map(Part::status));
+    let mut response = respond::json(status, body, allowed);
+    let retry_after = parts.iter().filter_map(Part::retry_after_seconds).max();
+    headers::retry_after(&mut response, retry_after);
+    response
 }
 
 impl Calls<'_> {
     /// Runs all calls at once and sends their answers as the client wants them.
-    pub(super) async fn respond(self, delivery: Delivery) -> Response {
+    pub(super) async fn respond(mut self, delivery: Delivery) -> Response {
         let trpc = self.trpc.clone();
         let cookies = self.context.cookies.clone();
         let first = self.targets.iter().find(|target| target.here().is_some());
         let allowed = first.map_or(&[][..], |target| trpc.allowed(target));
         let count = self.names.len();
         let transformer = trpc.config.transformer;
-        match delivery {
-            Delivery::Whole => {
-                let answers = futures::future::join_all(self.start()).await;
-                let mut body = Vec::with_capacity(512 * count);
-                for answer in &answers {
-                    body.push(if body.is_empty() { b'[' } else { b',' });
-                    envelope::write_envelope(answer, transformer, &mut body);
+        let theirs = self.theirs.take();
+        let (mut response, said) = if delivery == Delivery::Whole {
+            let ours = self.start(theirs.as_ref());
+            let ours = ours.map(|(place, call)| async move { (place, call.await) });
+            let ours = futures::future::join_all(ours);
+            let (mut parts, headers) = match theirs {
+                Some(theirs) => {
+                    let (mut ours, Said { parts, headers }) = tokio::join!(ours, theirs.ask());
+                    ours.extend(parts);
+                    (ours, headers)
                 }
-                body.push(b']');
-                let status = status(answers.iter().map(envelope::status));
-                let mut response = respond::json(status, body, allowed);
-                let retry_after = answers
-                    .iter()
-                    .filter_map(envelope::retry_after_seconds)
-                    .max();
-                headers::retry_after(&mut response, retry_after);
-                respond::set_cookies(&mut response, cookies.take());
-                response
-            }
-            Delivery::Lines | Delivery::Members => {
-                let sets_cookies =
-                    |target: &Target| target.here().is_some_and(|here| here.sets_cookies);
-                let awaited: Vec<bool> = self.targets.iter().map(sets_cookies).collect();
-                let mut running = batch_stream::Running::start(&trpc, self.start());
-                running.wait_for(&awaited).await;
-                let mut response = match delivery {
-                    Delivery::Members => batch_stream::members(running, transformer),
-                    _ => {
-                        batch_stream::lines(running, count, transformer, trpc.config.ping_interval)
-                    }
-                };
-                respond::set_cookies(&mut response, cookies.take());
-                response
-            }
-        }
+                None => (ours.await, HeaderMap::new()),
+            };
+            parts.sort_unstable_by_key(|(place, _)| *place);
+            let parts: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();
+            (whole(&parts, transformer, allowed), headers)
+        } else {
+            let sets_cookies =
+                |target: &Target| target.here().is_some_and(|here| here.sets_cookies);
+            let awaited: Vec<bool> = self.targets.iter().map(sets_cookies).collect();
+            let mut running = batch_stream::Running::start(&trpc, self.start(theirs.as_ref()));
+            let mut headers = HeaderMap::new();
+            let theirs = match theirs {
+                Some(theirs) => {
+                    let mut opening = Box::pin(theirs.open());
+                    let opened = tokio::time::timeout(HEAD_WAIT, &mut opening).await;
+                    Some(match opened {
+                        Ok((said, pieces)) => {
+                            headers = said;
+                            pieces
+                        }
+                        Err(_) => futures::stream::once(opening)
+                            .flat_map(|(_, pieces)| pieces)
+                            .boxed(),
+                    })
+                }
+                None => None,
+            };
+            running.wait_for(&awaited).await;
+            let response = batch_stream::respond(running, theirs, count, &trpc, delivery);
+            (response, headers)
+        };
+        add_said(&mut response, &said);
+        respond::set_cookies(&mut response, cookies.take());
+        response
     }
 
-    /// The calls as futures that stand on their own; dropping one cancels it.
-    fn start(self) -> impl Iterator<Item = impl Future<Output = Answer> + Send + use<>> {
+    /// The calls that run here, as futures that stand on their own; dropping one cancels it.
+    fn start(
+        self,
+        theirs: Option<&Theirs>,
+    ) -> impl Iterator<Item = (usize, impl Future<Output = Part> + Send + use<>)> {
         let Self {
             trpc,
             names,
@@ -127,12 +163,14 @@ impl Calls<'_> {
             method,
             context,
             mut inputs,
+            theirs: _,
         } = self;
         let transformer = trpc.config.transformer;
         let calls: Vec<_> = names
             .iter()
             .zip(targets)
             .enumerate()
+            .filter(|(index, _)| theirs.is_none_or(|theirs| !theirs.has(*index)))
             .map(|(index, (name, target))| {
                 let context = Context {
                     request_id: new_request_id(),
@@ -140,18 +178,23 @@ impl Calls<'_> {
                 };
                 let admitted = target.here().is_some_and(|here| here.admits(&context));
                 let input = match &mut inputs {
+                    // Nobody was asked, as the inputs cannot be read.
+                    Err(error) if target.here().is_none() && trpc.old.is_some() => {
+                        Err(error.clone())
+                    }
                     _ if !admitted => Ok(Input::Absent),
                     Ok(inputs) => inputs.take(index, transformer),
                     Err(error) => Err(error.clone()),
                 };
-                run(
+                let call = run(
                     trpc.clone(),
                     target,
                     (*name).to_owned(),
                     method.clone(),
                     context,
                     input,
-                )
+                );
+                (index, call)
             })
             .collect();
         calls.into_iter()
@@ -165,18 +208,38 @@ async fn run(
     method: Method,
     context: Context,
     input: Result<Input, RpcError>,
-) -> Answer {
+) -> Part {
     turns::pass().await;
     let request_id = context.request_id.clone();
-    let ready = trpc.callable(target, &name, &method).and_then(|procedure| {
+    let unreadable = (target.here().is_none() && trpc.old.is_some())
+        .then(|| input.as_ref().err().cloned())
+        .flatten();
+    let callable = match unreadable {
+        Some(error) => Err(error),
+        None => trpc.callable(target, &name, &method),
+    };
+    let ready = callable.and_then(|procedure| {
         if procedure.kind == Kind::Subscription {
             return Err(RpcError::bad_request("Cannot batch subscription calls"));
         }
         Ok((procedure, input?))
     });
-    match ready {
+    Part::Ours(match ready {
         Ok((procedure, input)) => trpc.call(&procedure, context, input).await,
         Err(error) => Err(Failure::report(error, Some(&name), request_id)),
+    })
+}
+
+/// Adds what the old server's headers say to every client: its cookies, and when to come again.
+fn add_said(response: &mut Response, said: &HeaderMap) {
+    for cookie in said.get_all(header::SET_COOKIE) {
+        let headers = response.headers_mut();
+        headers.append(header::SET_COOKIE, cookie.clone());
+    }
+    let ours = response.headers().get(header::RETRY_AFTER);
+    if let (None, Some(theirs)) = (ours, said.get(header::RETRY_AFTER)) {
+        let theirs: HeaderValue = theirs.clone();
+        response.headers_mut().insert(header::RETRY_AFTER, theirs);
     }
 }
 

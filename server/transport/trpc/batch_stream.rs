@@ -12,34 +12,46 @@ use std::{collections::VecDeque, convert::Infallible, future::Future, time::Dura
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream, FuturesUnordered},
+};
 use http::{HeaderValue, header};
 use tokio::sync::mpsc;
 
-use super::{Trpc, envelope, envelope::Answer, respond};
+use super::{Trpc, part::Part, request::Delivery, respond};
 use crate::config::Transformer;
 
 /// Answers that wait for the client to read those before them.
 const QUEUED: usize = 4;
 
+/// What the old server's share of a batch brings.
+pub(super) enum Piece {
+    /// The answer to the call at this place.
+    Call(usize, Part),
+    /// A line of version 11's form, as it is sent.
+    Line(Bytes),
+}
+
 /// The calls of a batch, each with its place, in order of completion.
 ///
 /// They have a task of their own, which takes turns; a body cannot. It ends when this is dropped.
 pub(super) struct Running {
-    answers: mpsc::Receiver<(usize, Answer)>,
+    answers: mpsc::Receiver<(usize, Part)>,
     /// What ended before anything was sent.
-    ended: VecDeque<(usize, Answer)>,
+    ended: VecDeque<(usize, Part)>,
 }
 
 impl Running {
-    pub(super) fn start<F>(trpc: &Trpc, calls: impl Iterator<Item = F>) -> Self
+    pub(super) fn start<F>(trpc: &Trpc, calls: impl Iterator<Item = (usize, F)>) -> Self
     where
-        F: Future<Output = Answer> + Send + 'static,
+        F: Future<Output = Part> + Send + 'static,
     {
-        let indexed = |(index, call): (usize, F)| -> BoxFuture<'static, (usize, Answer)> {
+        let indexed = |(index, call): (usize, F)| -> BoxFuture<'static, (usize, Part)> {
             Box::pin(async move { (index, call.await) })
         };
-        let mut calls: FuturesUnordered<_> = calls.enumerate().map(indexed).collect();
+        let mut calls: FuturesUnordered<_> = calls.map(indexed).collect();
         let (sender, answers) = mpsc::channel(QUEUED);
         let turns = trpc.bounds.turns.clone();
         trpc.tasks.spawn(async move {
@@ -73,7 +85,7 @@ impl Running {
         }
     }
 
-    async fn next(&mut self) -> Option<(usize, Answer)> {
+    async fn next(&mut self) -> Option<(usize, Part)> {
         match self.ended.pop_front() {
             Some(ended) => Some(ended),
             None => self.answers.recv().await,
@@ -81,9 +93,41 @@ impl Running {
     }
 }
 
-/// Version 11's form; between lines a space is sent every `ping`, so that proxies see life.
-pub(super) fn lines(
+/// The response to a streamed batch of `count` calls, some of which may be the old server's.
+pub(super) fn respond(
+    running: Running,
+    theirs: Option<BoxStream<'static, Piece>>,
+    count: usize,
+    trpc: &Trpc,
+    delivery: Delivery,
+) -> Response {
+    let transformer = trpc.config.transformer;
+    let pieces = pieces(running, theirs);
+    match delivery {
+        Delivery::Members => members(pieces, transformer),
+        _ => lines(pieces, count, transformer, trpc.config.ping_interval),
+    }
+}
+
+/// What ends here and what the old server brings, as it comes.
+fn pieces(
     mut running: Running,
+    theirs: Option<BoxStream<'static, Piece>>,
+) -> BoxStream<'static, Piece> {
+    let ours = async_stream::stream! {
+        while let Some((index, part)) = running.next().await {
+            yield Piece::Call(index, part);
+        }
+    };
+    match theirs {
+        Some(theirs) => stream::select(ours, theirs).boxed(),
+        None => ours.boxed(),
+    }
+}
+
+/// Version 11's form; between lines a space is sent every `ping`, so that proxies see life.
+fn lines(
+    mut pieces: BoxStream<'static, Piece>,
     calls: usize,
     transformer: Transformer,
     ping: Duration,
@@ -95,12 +139,15 @@ pub(super) fn lines(
         loop {
             tokio::select! {
                 biased;
-                done = running.next() => {
-                    let Some((index, answer)) = done else { break };
-                    let mut line = Vec::with_capacity(512);
-                    envelope::write_line(index, answer, transformer, &mut line);
-                    yield Ok(Bytes::from(line));
-                }
+                piece = pieces.next() => match piece {
+                    Some(Piece::Call(index, part)) => {
+                        let mut line = Vec::with_capacity(512);
+                        part.write_line(index, transformer, &mut line);
+                        yield Ok(Bytes::from(line));
+                    }
+                    Some(Piece::Line(line)) => yield Ok(line),
+                    None => break,
+                },
                 _ = ping.tick() => yield Ok(Bytes::from_static(b" ")),
             }
         }
@@ -108,12 +155,14 @@ pub(super) fn lines(
 }
 
 /// Version 10's form.
-pub(super) fn members(mut running: Running, transformer: Transformer) -> Response {
+fn members(mut pieces: BoxStream<'static, Piece>, transformer: Transformer) -> Response {
     let mut response = streamed(async_stream::stream! {
         let mut separator = '{';
-        while let Some((index, answer)) = running.next().await {
+        while let Some(piece) = pieces.next().await {
+            // Lines are of the other form, which was not asked for.
+            let Piece::Call(index, part) = piece else { continue };
             let mut member = format!("{separator}\"{index}\":").into_bytes();
-            envelope::write_envelope(&answer, transformer, &mut member);
+            part.write_envelope(transformer, &mut member);
             member.push(b'\n');
             separator = ',';
             yield Ok(Bytes::from(member));

@@ -263,6 +263,28 @@ pub(super) fn write_line(
     buffer.push(b'\n');
 }
 
+/// One line of a streamed batch: what was promised under `id` failed, which `status` says.
+pub(super) fn write_rejection(
+    id: u64,
+    status: u8,
+    failure: &Failure,
+    transformer: Transformer,
+    buffer: &mut Vec<u8>,
+) {
+    let superjson = transformer == Transformer::Superjson;
+    if superjson {
+        buffer.extend_from_slice(b"{\"json\":");
+    }
+    buffer.extend_from_slice(format!("[{id},{status},").as_bytes());
+    let meta = failure.write_bare(transformer, buffer).below("2");
+    buffer.push(b']');
+    if superjson {
+        meta.write(buffer);
+        buffer.push(b'}');
+    }
+    buffer.push(b'\n');
+}
+
 /// A JSON string.
 pub(super) fn write_string(buffer: &mut Vec<u8>, text: &str) {
     let written = serde_json::to_writer(&mut *buffer, text);

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::{
     Trpc, batch,
     envelope::Failure,
-    input,
+    input, passing,
     request::{self, Delivery, MediaType, Query},
     respond::{self, Refused},
     sse, websocket,
@@ -53,17 +53,50 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     let path = parts.uri.path();
     let path = path.strip_prefix(super::MOUNT).unwrap_or(path);
     if headers::is_upgrade(&parts.headers) && matches!(path, "" | "/") {
+        let old = trpc.old.as_ref();
+        if old.is_some_and(|old| old.has_passed(&parts.headers)) {
+            return Ok(passing::looped(trpc.config.transformer));
+        }
         return Ok(websocket::upgrade(trpc, &mut parts).await?);
     }
-    let media = MediaType::of(&parts.method, &parts.headers).map_err(|error| Refused {
+    let media = MediaType::of(&parts.method, &parts.headers);
+    let is_form = matches!(media, Ok(MediaType::Form | MediaType::Binary));
+    let refused = |error| Refused {
         allowed: POST,
         error,
-    })?;
+    };
+    // What cannot be called here may be what the old server takes.
+    let media = match (&trpc.old, media) {
+        (None, Err(error)) => return Err(refused(error)),
+        (_, media) => media,
+    };
     if parts.method != Method::GET && parts.headers.contains_key(header::COOKIE) {
         trpc.gate.check_origin(&parts.headers)?;
     }
-    let path = request::procedure_path(parts.uri.path())?;
-    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let uri = parts.uri.clone();
+    let path = request::procedure_path(uri.path())?;
+    let query = Query::parse(uri.query().unwrap_or_default());
+    let delivery = Delivery::of(&parts.headers);
+    if let Some(old) = &trpc.old {
+        let is_batch = query.batch && !is_form;
+        let names = match is_batch {
+            true => batch::split(&path, trpc.config.max_batch)?,
+            false => vec![&*path],
+        };
+        let mut targets = names.iter().map(|name| trpc.registry.resolve(name));
+        if targets.all(|target| target.here().is_none()) {
+            if old.has_passed(&parts.headers) {
+                return Ok(passing::looped(trpc.config.transformer));
+            }
+            let asked = passing::Asked {
+                names: &names,
+                is_batch,
+                delivery,
+            };
+            return Ok(passing::whole(trpc, old, parts, body, asked).await);
+        }
+    }
+    let media = media.map_err(refused)?;
     let params =
         match &query.connection_params {
             Some(text) => Some(json_text::from_str::<Value>(text).map_err(|_| {
@@ -73,7 +106,6 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         };
     let with_params = request::with_connection_params(&parts.headers, params.as_ref())?;
     let batched = query.batch && media == MediaType::Json;
-    let delivery = Delivery::of(&parts.headers);
     if delivery == Delivery::Lines && !batched {
         return Err(RpcError::bad_request(
             "Streaming requests must be batched (you can do a batch of 1)",
@@ -90,7 +122,15 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         let room = trpc.bounds.hold_calls(names.len())?;
         let mut context = trpc.gate.context(&with_params).await;
         let mut procedures = targets.iter().filter_map(Target::here);
-        let inputs = if !procedures.any(|procedure| procedure.admits(&context)) {
+        let places = targets.iter().enumerate();
+        let places = places.filter(|(_, target)| target.here().is_none());
+        let places: Vec<usize> = places.map(|(place, _)| place).collect();
+        let old = trpc.old.as_ref().filter(|_| !places.is_empty());
+        if old.is_some_and(|old| old.has_passed(&parts.headers)) {
+            return Ok(passing::looped(trpc.config.transformer));
+        }
+        let is_read = old.is_some() || procedures.any(|procedure| procedure.admits(&context));
+        let mut inputs = if !is_read {
             trpc.bounds.discard(body).await;
             Ok(input::BatchInputs::default())
         } else if parts.method == Method::GET {
@@ -102,6 +142,9 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
             })
         };
         context.holds = Holds::new((room, context.holds));
+        let theirs = old.zip(inputs.as_mut().ok()).map(|(old, inputs)| {
+            passing::Theirs::take(trpc, old, &parts, &names, places, inputs, delivery)
+        });
         let calls = batch::Calls {
             trpc,
             names: &names,
@@ -109,6 +152,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
             method: &parts.method,
             context,
             inputs,
+            theirs,
         };
         return Ok(calls.respond(delivery).await);
     }

@@ -70,14 +70,18 @@ impl BatchInputs {
             .map_err(|error| not_json(&error))
     }
 
+    /// The text of one input, which can be taken once.
+    pub(super) fn take_text(&mut self, index: usize) -> Option<Box<RawValue>> {
+        self.0.remove(itoa::Buffer::new().format(index))
+    }
+
     /// The input of one call, which can be taken once.
     pub(super) fn take(
         &mut self,
         index: usize,
         transformer: Transformer,
     ) -> Result<Input, RpcError> {
-        let mut digits = itoa::Buffer::new();
-        let text = self.0.remove(digits.format(index));
+        let text = self.take_text(index);
         match text.map(|text| parse(text.get().as_bytes())).transpose()? {
             Some(Some(value)) => decode(transformer, value),
             _ => Ok(Input::Absent),

@@ -22,6 +22,7 @@ use crate::_core::{
     procedure::{Input, Procedure, StreamItem},
     shape::Shape,
 };
+use crate::config::Transformer;
 
 /// Compression would hold events back.
 pub(super) const NO_TRANSFORM: HeaderValue = HeaderValue::from_static("no-cache, no-transform");
@@ -37,7 +38,21 @@ pub(super) fn respond(
     context: Context,
     input: Input,
 ) -> Response {
-    let mut response = Response::new(Body::from_stream(events(trpc, procedure, context, input)));
+    response(Body::from_stream(events(trpc, procedure, context, input)))
+}
+
+/// A stream that says only that there is none. Any other answer would end the subscription for good,
+/// where it is an error that may pass.
+pub(super) fn failed(failure: &Failure, transformer: Transformer) -> Response {
+    let mut data = Vec::with_capacity(256);
+    failure.write(transformer, &mut data);
+    let connected = frame(Some("connected"), None, b"{}");
+    let error = frame(Some("serialized-error"), None, &data);
+    response(Body::from([connected, error].concat()))
+}
+
+fn response(body: Body) -> Response {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

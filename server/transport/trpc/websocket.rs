@@ -15,6 +15,7 @@
 //! Pings of the WebSocket protocol do the same for all clients.
 
 pub mod frame;
+mod passing;
 
 use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
 
@@ -30,11 +31,16 @@ use futures::{
 use http::{HeaderMap, request::Parts};
 use tokio::time::Instant;
 
-use self::frame::{ClientMessage, Head, Incoming, Request};
+use self::{
+    frame::{ClientMessage, Head, Incoming, Request},
+    passing::Passing,
+};
 use super::{
     Trpc,
     envelope::{Answer, Failure, Payload},
-    input, request,
+    input,
+    passing::asker,
+    request,
 };
 use crate::_core::{
     context::{Context, Holds, new_request_id},
@@ -62,6 +68,10 @@ pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Respo
     let expects_params = query.connection_params.as_deref() == Some("1");
     let headers = Arc::new(parts.headers.clone());
     let of_socket = trpc.clone();
+    let passing = trpc.old.as_ref().map(|old| {
+        let onward = old.headers(&parts.headers, &asker(&trpc.gate, parts));
+        Passing::new(trpc, old, onward, parts.uri.query())
+    });
     let run = move |socket| {
         let connection = Connection {
             session_end: session_end(&of_socket, &headers),
@@ -72,6 +82,7 @@ pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Respo
             calls: FuturesUnordered::new(),
             subscriptions: SelectAll::new(),
             live: HashMap::new(),
+            passing,
         };
         connection.run()
     };
@@ -105,6 +116,8 @@ struct Connection {
     calls: FuturesUnordered<BoxFuture<'static, (Vec<u8>, Answer)>>,
     subscriptions: SelectAll<BoxStream<'static, Step>>,
     live: HashMap<Arc<str>, AbortHandle>,
+    /// What the old server answers.
+    passing: Option<Passing>,
 }
 
 impl Connection {
@@ -134,6 +147,11 @@ impl Connection {
                         self.send(frame).await?;
                     }
                 }
+                frames = next_passed(&mut self.passing) => {
+                    for frame in frames {
+                        self.send(frame).await?;
+                    }
+                }
                 _ = ping.tick() => self.socket.ping().await?,
                 () = &mut stopping, if leave_at.is_none() => {
                     leave_at = Some(Instant::now() + MOVE_TIME);
@@ -144,7 +162,7 @@ impl Connection {
                     reason = (close_code::POLICY, "the session has ended");
                 }
                 () = tokio::time::sleep_until(leave_at.unwrap_or(opened)),
-                    if leave_at.is_some() && self.calls.is_empty() =>
+                    if leave_at.is_some() && self.calls_under_way() == 0 =>
                 {
                     let (code, reason) = reason;
                     let reason = reason.into();
@@ -178,6 +196,9 @@ impl Connection {
                 match request::with_connection_params(&self.headers, params.as_ref()) {
                     Ok(headers) => {
                         self.headers = Arc::new(headers.into_owned());
+                        if let Some(passing) = &mut self.passing {
+                            passing.set_params(params);
+                        }
                         self.session_end = session_end(&self.trpc, &self.headers);
                         self.expects_params = false;
                         Ok(())
@@ -214,25 +235,46 @@ impl Connection {
         }
     }
 
+    fn calls_under_way(&self) -> usize {
+        self.calls.len() + self.passing.as_ref().map_or(0, Passing::calls)
+    }
+
+    fn subscriptions(&self) -> usize {
+        self.live.len() + self.passing.as_ref().map_or(0, Passing::subscriptions)
+    }
+
+    fn is_live(&self, id: &str) -> bool {
+        let is_passed = self.passing.as_ref().is_some_and(|it| it.has(id));
+        is_passed || self.live.contains_key(id)
+    }
+
     async fn start(&mut self, request: Request, holds: Holds) -> Result<(), Closed> {
+        let target = self.trpc.registry.resolve(&request.path);
+        let is_passed = self.passing.is_some() && target.here().is_none();
         if request.kind != Kind::Subscription {
-            if self.calls.len() >= MAX_CALLS {
+            if self.calls_under_way() >= MAX_CALLS {
                 let error = format!("more than {MAX_CALLS} calls at once on one socket");
                 let error = RpcError::new(ErrorCode::TooManyRequests, error);
                 return self.reject(&request, error).await;
+            }
+            if is_passed {
+                return self.pass(request, holds).await;
             }
             let answer = answer(self.trpc.clone(), self.headers.clone(), request, holds);
             self.calls.push(Box::pin(answer));
             return Ok(());
         }
-        if self.live.contains_key(&request.head.id) {
+        if self.is_live(&request.head.id) {
             let error = RpcError::bad_request(format!("Duplicate id {}", request.head.id));
             return self.reject(&request, error).await;
         }
-        if self.live.len() >= MAX_SUBSCRIPTIONS {
+        if self.subscriptions() >= MAX_SUBSCRIPTIONS {
             let error = format!("more than {MAX_SUBSCRIPTIONS} subscriptions on one socket");
             let error = RpcError::new(ErrorCode::TooManyRequests, error);
             return self.reject(&request, error).await;
+        }
+        if is_passed {
+            return self.pass(request, holds).await;
         }
         let id = request.head.id.clone();
         let (handle, registration) = AbortHandle::new_pair();
@@ -243,6 +285,26 @@ impl Connection {
         Ok(())
     }
 
+    /// Hands a request to the old server.
+    async fn pass(&mut self, request: Request, holds: Holds) -> Result<(), Closed> {
+        if self
+            .passing
+            .as_ref()
+            .is_some_and(|it| it.has(&request.head.id))
+        {
+            let error = RpcError::bad_request(format!("Duplicate id {}", request.head.id));
+            return self.reject(&request, error).await;
+        }
+        let head = request.head.clone();
+        match self.passing.as_mut().map(|it| it.start(request, holds)) {
+            Some(Err(failure)) => {
+                let frame = head.error(&failure, self.trpc.config.transformer);
+                self.send(frame).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// An aborted stream says nothing more, so `stopped` is the last that the client hears of it.
     async fn stop(&mut self, head: &Head) -> Result<(), Closed> {
         match self.live.remove(&head.id) {
@@ -250,7 +312,12 @@ impl Connection {
                 subscription.abort();
                 self.send(head.stopped()).await
             }
-            None => Ok(()),
+            None => {
+                if let Some(passing) = self.passing.as_ref().filter(|it| it.has(&head.id)) {
+                    passing.stop(head);
+                }
+                Ok(())
+            }
         }
     }
 
@@ -276,6 +343,14 @@ impl Connection {
         let text = String::from_utf8(frame)
             .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
         self.socket.send(text).await
+    }
+}
+
+/// What the old server says next; never, where there is none.
+async fn next_passed(passing: &mut Option<Passing>) -> Vec<Vec<u8>> {
+    match passing {
+        Some(passing) => passing.next().await,
+        None => std::future::pending().await,
     }
 }
 

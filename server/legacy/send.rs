@@ -1,0 +1,351 @@
+//! Sends a request to the old server and takes its answer, within bounds of time and size.
+//!
+//! A body goes on as it comes, so an upload takes no more memory than what is on its way; the old
+//! server's time to answer begins when it has all of it. Nothing is asked twice, but for a request that
+//! only reads, whose connection ended before an answer began.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt, stream};
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body_util::BodyExt;
+use parking_lot::Mutex;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until},
+};
+use url::Url;
+
+use super::{Fault, OldServer, headers::end_to_end};
+use crate::_core::{context::Holds, errors::in_full};
+
+/// Answers that are smaller take no room: the number of requests bounds them.
+const FREE_BYTES: usize = 16 * 1024;
+/// How fast a client has to send, on average, beside the time that it has anyway.
+const BYTES_PER_SECOND: usize = 16 * 1024;
+
+/// What goes to the old server.
+pub struct Onward {
+    /// The client's own.
+    pub method: Method,
+    /// By [`OldServer::calls_url`] or [`OldServer::plain_url`].
+    pub url: Url,
+    /// By [`OldServer::headers`].
+    pub headers: HeaderMap,
+    /// What is sent along.
+    pub body: Body,
+}
+
+/// The body of a request.
+pub enum Body {
+    /// Written here.
+    Bytes(Bytes),
+    /// The client's, as it comes.
+    Stream(axum::body::Body),
+}
+
+/// An answer of which the head is here.
+pub struct Reply {
+    response: reqwest::Response,
+    old: Arc<OldServer>,
+    /// Taken until the answer is over.
+    place: OwnedSemaphorePermit,
+}
+
+impl OldServer {
+    /// Asks the old server.
+    pub async fn send(self: &Arc<Self>, onward: Onward) -> Result<Reply, Fault> {
+        let places = self.places.clone();
+        let place = places.try_acquire_owned().map_err(|_| Fault::Full)?;
+        let Onward {
+            method,
+            url,
+            headers,
+            body,
+        } = onward;
+        let is_upgrade = headers.contains_key(header::UPGRADE);
+        let mut request = reqwest::Request::new(method.clone(), url);
+        *request.headers_mut() = headers;
+        let upload = match body {
+            Body::Bytes(bytes) => {
+                if !bytes.is_empty() {
+                    *request.body_mut() = Some(bytes.into());
+                }
+                None
+            }
+            // Nothing is sent, and a length of zero would be a header that the client did not send.
+            Body::Stream(body) if http_body_is_empty(&body) => None,
+            Body::Stream(body) => {
+                let upload = Arc::new(Upload::new(self.config.max_upload_bytes));
+                if let Some(length) = upload.length(&body)? {
+                    request
+                        .headers_mut()
+                        .insert(header::CONTENT_LENGTH, length.into());
+                }
+                let sent = reqwest::Body::wrap_stream(upload.clone().stream(body));
+                *request.body_mut() = Some(sent);
+                Some(upload)
+            }
+        };
+        let again = (upload.is_none() && matches!(method, Method::GET | Method::HEAD))
+            .then(|| request.try_clone())
+            .flatten();
+        let sent = match self.execute(request, upload.as_deref()).await {
+            Err(Fault::Cut(_)) if again.is_some() => match again {
+                Some(request) => self.execute(request, None).await,
+                None => unreachable!("it was looked at"),
+            },
+            sent => sent,
+        };
+        let response = sent?;
+        if response.status().is_informational() && !is_upgrade {
+            return Err(Fault::Nonsense("it begins to speak something else"));
+        }
+        Ok(Reply {
+            response,
+            old: self.clone(),
+            place,
+        })
+    }
+
+    async fn execute(
+        &self,
+        request: reqwest::Request,
+        upload: Option<&Upload>,
+    ) -> Result<reqwest::Response, Fault> {
+        let timeout = self.config.timeout;
+        let began = Instant::now();
+        let mut response = pin!(self.client.execute(request));
+        loop {
+            let due = upload.map_or(began + timeout, |upload| upload.due(timeout));
+            tokio::select! {
+                answer = &mut response => return answer.map_err(|error| {
+                    let of_upload = upload.and_then(|upload| upload.fault.lock().take());
+                    of_upload.unwrap_or_else(|| fault_of(error))
+                }),
+                () = sleep_until(due) => match upload {
+                    Some(upload) if upload.due(timeout) > Instant::now() => {}
+                    Some(upload) if upload.waits.load(Ordering::Relaxed) => return Err(Fault::Upload),
+                    _ => return Err(Fault::Slow(timeout)),
+                }
+            }
+        }
+    }
+}
+
+fn http_body_is_empty(body: &axum::body::Body) -> bool {
+    use hyper::body::Body as _;
+    body.is_end_stream()
+}
+
+/// What reqwest says, without the address, which holds inputs.
+fn fault_of(error: reqwest::Error) -> Fault {
+    let error = error.without_url();
+    let text = in_full(&error);
+    if error.is_connect() {
+        Fault::Unreachable(text)
+    } else {
+        Fault::Cut(text)
+    }
+}
+
+/// A body on its way from a client to the old server.
+struct Upload {
+    most: usize,
+    began: Instant,
+    /// When something of it came last.
+    last: Mutex<Instant>,
+    sent: AtomicUsize,
+    /// Whether it is the client that is waited for.
+    waits: AtomicBool,
+    fault: Mutex<Option<Fault>>,
+}
+
+impl Upload {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            began: Instant::now(),
+            last: Mutex::new(Instant::now()),
+            sent: AtomicUsize::new(0),
+            waits: AtomicBool::new(false),
+            fault: Mutex::new(None),
+        }
+    }
+
+    /// How long the body is, where its head says so.
+    fn length(&self, body: &axum::body::Body) -> Result<Option<u64>, Fault> {
+        use hyper::body::Body as _;
+        let length = body.size_hint().exact();
+        match length {
+            Some(length) if length > self.most as u64 => Err(Fault::UploadTooLarge(self.most)),
+            length => Ok(length),
+        }
+    }
+
+    /// When it has taken too long: nothing moved for `timeout`, or the client drips.
+    fn due(&self, timeout: Duration) -> Instant {
+        let still = *self.last.lock() + timeout;
+        if !self.waits.load(Ordering::Relaxed) {
+            return still;
+        }
+        let sent = self.sent.load(Ordering::Relaxed) as u64;
+        let earned = Duration::from_millis(sent.saturating_mul(1000) / BYTES_PER_SECOND as u64);
+        still.min(self.began + timeout + earned)
+    }
+
+    fn stream(
+        self: Arc<Self>,
+        mut body: axum::body::Body,
+    ) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
+        stream::poll_fn(move |cx| {
+            loop {
+                let frame = pin!(body.frame()).poll(cx);
+                self.waits.store(frame.is_pending(), Ordering::Relaxed);
+                let Poll::Ready(frame) = frame else {
+                    return Poll::Pending;
+                };
+                *self.last.lock() = Instant::now();
+                let fault = match frame.map(|frame| frame.map(hyper::body::Frame::into_data)) {
+                    None => return Poll::Ready(None),
+                    Some(Ok(Ok(data))) => {
+                        let sent = self.sent.fetch_add(data.len(), Ordering::Relaxed) + data.len();
+                        if sent <= self.most {
+                            return Poll::Ready(Some(Ok(data)));
+                        }
+                        Fault::UploadTooLarge(self.most)
+                    }
+                    // Trailers are between neighbours.
+                    Some(Ok(Err(_))) => continue,
+                    Some(Err(_)) => Fault::Upload,
+                };
+                *self.fault.lock() = Some(fault.clone());
+                return Poll::Ready(Some(Err(fault)));
+            }
+        })
+    }
+}
+
+impl Reply {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The headers as they go on to the client.
+    pub fn headers(&self) -> HeaderMap {
+        end_to_end(self.response.headers())
+    }
+
+    /// Whether its `Content-Type` is this one.
+    pub fn is(&self, media_type: &str) -> bool {
+        let value = self.response.headers().get(header::CONTENT_TYPE);
+        let essence = value.and_then(|value| value.to_str().ok()?.split(';').next());
+        essence.is_some_and(|it| it.trim().eq_ignore_ascii_case(media_type))
+    }
+
+    /// Whether it is compressed, and so cannot be looked into.
+    pub fn is_encoded(&self) -> bool {
+        let value = self.response.headers().get(header::CONTENT_ENCODING);
+        value.is_some_and(|value| value != "identity")
+    }
+
+    /// The next bytes.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+        let timeout = self.old.config.timeout;
+        match tokio::time::timeout(timeout, self.response.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| Fault::Cut(in_full(&error.without_url()))),
+            Err(_) => Err(Fault::Slow(timeout)),
+        }
+    }
+
+    /// All of it, if it is no longer than `most`; else what came so far, with which it goes on.
+    pub async fn read(&mut self, most: usize) -> Result<Read, Fault> {
+        let mut whole = BytesMut::new();
+        let mut held = Holds::default();
+        let mut room = FREE_BYTES;
+        while let Some(data) = self.chunk().await? {
+            if whole.is_empty() && self.is_last(data.len()) {
+                return Ok(Read::Whole(data, held));
+            }
+            whole.extend_from_slice(&data);
+            if whole.capacity() > room {
+                room = whole.capacity();
+                held = (self.old.room)(room).map_err(|_| Fault::Busy)?;
+            }
+            if whole.len() > most {
+                return Ok(Read::Part(whole.freeze(), held));
+            }
+        }
+        Ok(Read::Whole(whole.freeze(), held))
+    }
+
+    fn is_last(&self, bytes: usize) -> bool {
+        self.response.headers().contains_key(header::CONTENT_LENGTH)
+            && self.response.content_length() == Some(bytes as u64)
+    }
+
+    /// All of it, if it is no longer than `LEGACY_MAX_ANSWER_BYTES`.
+    pub async fn read_whole(&mut self) -> Result<(Bytes, Holds), Fault> {
+        let most = self.old.config.max_answer_bytes;
+        match self.read(most).await? {
+            Read::Whole(bytes, held) if bytes.len() <= most => Ok((bytes, held)),
+            _ => Err(Fault::AnswerTooLarge(most)),
+        }
+    }
+
+    /// What follows `begun`, as it comes. A stream of events may be silent for as long as it likes.
+    pub fn stream(
+        mut self,
+        begun: Bytes,
+        may_be_silent: bool,
+    ) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
+        async_stream::stream! {
+            if !begun.is_empty() {
+                yield Ok(begun);
+            }
+            loop {
+                let next = if may_be_silent {
+                    let next = self.response.chunk().await;
+                    next.map_err(|error| Fault::Cut(in_full(&error.without_url())))
+                } else {
+                    self.chunk().await
+                };
+                match next {
+                    Ok(Some(data)) => yield Ok(data),
+                    Ok(None) => return,
+                    Err(fault) => {
+                        tracing::warn!(kind = fault.kind(), "an answer of the old server was cut");
+                        self.old.note::<()>(&Err(fault.clone()));
+                        yield Err(fault);
+                        return;
+                    }
+                }
+            }
+        }
+        .boxed()
+    }
+
+    /// The connection, where the old server has agreed to speak something else on it.
+    pub(super) async fn upgrade(self) -> Result<(reqwest::Upgraded, OwnedSemaphorePermit), Fault> {
+        let connection = self.response.upgrade().await.map_err(fault_of)?;
+        Ok((connection, self.place))
+    }
+}
+
+/// What was read of an answer.
+pub enum Read {
+    /// All of it, and the room that it takes.
+    Whole(Bytes, Holds),
+    /// As much as was to be read; more follows.
+    Part(Bytes, Holds),
+}

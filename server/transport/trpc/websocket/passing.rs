@@ -1,0 +1,270 @@
+//! The calls of a socket that the old server answers, over a socket of its own for each client's.
+//!
+//! It is opened by the first such call, with what the client's own was opened with. Ids stay the
+//! client's, so frames come back as the old server wrote them. Here is only noted what is still
+//! awaited: to end it where the old server's socket is lost, or says nothing.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use http::HeaderMap;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{Value, json, value::RawValue};
+use tokio::time::{Instant, sleep_until};
+use url::Url;
+
+use super::{
+    Trpc,
+    frame::{Head, Request},
+};
+use crate::{
+    _core::{
+        context::{Holds, new_request_id},
+        errors::RpcError,
+        procedure::Kind,
+    },
+    legacy::{
+        Fault, OldServer,
+        socket::{Event, OldSocket},
+    },
+    transport::trpc::envelope::Failure,
+};
+
+/// With nothing awaited: as good as never.
+const LONG: Duration = Duration::from_secs(86_400);
+
+/// What a client's socket has to do with the old server.
+pub(super) struct Passing {
+    trpc: Arc<Trpc>,
+    old: Arc<OldServer>,
+    url: Result<Url, Fault>,
+    /// Of the client's upgrade, as they go on.
+    headers: HeaderMap,
+    /// The first frame, where the client's URL promised one.
+    params: Option<Value>,
+    socket: Option<OldSocket>,
+    live: HashMap<Arc<str>, Live>,
+}
+
+struct Live {
+    head: Head,
+    path: String,
+    is_subscription: bool,
+    /// When the old server has to have answered; nothing for what was answered once.
+    due: Option<Instant>,
+    _holds: Holds,
+}
+
+#[derive(Deserialize)]
+struct Look<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    method: Option<String>,
+    result: Option<ResultLook>,
+    error: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct ResultLook {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+impl Passing {
+    pub(super) fn new(
+        trpc: &Arc<Trpc>,
+        old: &Arc<OldServer>,
+        headers: HeaderMap,
+        query: Option<&str>,
+    ) -> Self {
+        Self {
+            trpc: trpc.clone(),
+            old: old.clone(),
+            url: old.calls_url("", old.query(query).as_deref()),
+            headers,
+            params: None,
+            socket: None,
+            live: HashMap::new(),
+        }
+    }
+
+    /// Notes what the client's first frame brought.
+    pub(super) fn set_params(&mut self, params: Option<Value>) {
+        let params = params.unwrap_or_default();
+        self.params = Some(self.old.connection_params(params));
+    }
+
+    /// How many calls are under way, subscriptions left out.
+    pub(super) fn calls(&self) -> usize {
+        self.live.len() - self.subscriptions()
+    }
+
+    /// How many subscriptions are live.
+    pub(super) fn subscriptions(&self) -> usize {
+        let live = self.live.values();
+        live.filter(|live| live.is_subscription).count()
+    }
+
+    /// Whether something under this id is under way.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.live.contains_key(id)
+    }
+
+    /// Passes a request on.
+    pub(super) fn start(&mut self, request: Request, holds: Holds) -> Result<(), Failure> {
+        let failed = |fault: Fault, path: &str| {
+            Failure::report(RpcError::from(fault), Some(path), new_request_id())
+        };
+        if self.socket.is_none() {
+            let url = self.url.clone();
+            let url = url.map_err(|fault| failed(fault, &request.path))?;
+            let ping = self.trpc.config.ping_interval;
+            let headers = self.headers.clone();
+            let socket = OldSocket::open(&self.old, url, headers, ping, &self.trpc.tasks);
+            if let Some(params) = &self.params {
+                let frame = json!({"method": "connectionParams", "data": params});
+                let sent = socket.send(frame.to_string());
+                sent.map_err(|fault| failed(fault, &request.path))?;
+            }
+            self.socket = Some(socket);
+        }
+        let frame = frame(&request);
+        let sent = self.socket.as_ref().map_or(Ok(()), |it| it.send(frame));
+        sent.map_err(|fault| failed(fault, &request.path))?;
+        let live = Live {
+            is_subscription: request.kind == Kind::Subscription,
+            due: Some(Instant::now() + self.old.timeout()),
+            path: request.path,
+            head: request.head.clone(),
+            _holds: holds,
+        };
+        self.live.insert(request.head.id, live);
+        Ok(())
+    }
+
+    /// Asks the old server to end a subscription; what it says to that goes to the client.
+    pub(super) fn stop(&self, head: &Head) {
+        if let Some(socket) = &self.socket {
+            // One that takes no frame is lost soon.
+            let _ = socket.send(stop(head));
+        }
+    }
+
+    /// The next frames for the client. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> Vec<Vec<u8>> {
+        let due = self.live.values().filter_map(|live| live.due).min();
+        let due = due.unwrap_or_else(|| Instant::now() + LONG);
+        let event = async {
+            match &mut self.socket {
+                Some(socket) => socket.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            event = event => match event {
+                Event::Frame(text, _held) => self.take(text).into_iter().collect(),
+                Event::Lost(fault) => self.lose(fault),
+            },
+            () = sleep_until(due) => self.give_up(),
+        }
+    }
+
+    /// A frame of the old server's, if somebody waits for it.
+    fn take(&mut self, text: String) -> Option<Vec<u8>> {
+        let Ok(look) = serde_json::from_str::<Look<'_>>(&text) else {
+            tracing::warn!("a frame of the old server is no JSON");
+            return None;
+        };
+        if look.method.as_deref() == Some("reconnect") {
+            return Some(text.into_bytes());
+        }
+        let id = look.id?.get();
+        let live = self.live.get_mut(id)?;
+        let kind = look.result.as_ref().and_then(|it| it.kind.as_deref());
+        let was_started = live.due.take().is_none();
+        let is_over = match (live.is_subscription, kind) {
+            (true, Some("stopped")) => true,
+            // What could not be set up is never said to have stopped.
+            (true, _) => look.error.is_some() && !was_started,
+            (false, _) => true,
+        };
+        if is_over {
+            self.live.remove(id);
+        }
+        Some(text.into_bytes())
+    }
+
+    /// Ends all that the old server's socket was to answer.
+    fn lose(&mut self, fault: Fault) -> Vec<Vec<u8>> {
+        self.socket = None;
+        let error = RpcError::from(fault);
+        let live: Vec<Live> = self.live.drain().map(|(_, live)| live).collect();
+        live.iter()
+            .flat_map(|live| self.fail(live, &error))
+            .collect()
+    }
+
+    /// Ends what the old server should have answered by now.
+    fn give_up(&mut self) -> Vec<Vec<u8>> {
+        let now = Instant::now();
+        let late = |live: &Live| live.due.is_some_and(|due| due <= now);
+        let late: Vec<Arc<str>> = self
+            .live
+            .iter()
+            .filter(|(_, live)| late(live))
+            .map(|(id, _)| id.clone())
+            .collect();
+        if late.is_empty() {
+            return Vec::new();
+        }
+        let fault = Fault::Slow(self.old.timeout());
+        self.old.note::<()>(&Err(fault.clone()));
+        let error = RpcError::from(fault);
+        let mut frames = Vec::new();
+        for id in late {
+            if let Some(live) = self.live.remove(&id) {
+                if live.is_subscription {
+                    self.stop(&live.head);
+                }
+                frames.extend(self.fail(&live, &error));
+            }
+        }
+        frames
+    }
+
+    fn fail(&self, live: &Live, error: &RpcError) -> Vec<Vec<u8>> {
+        let failure = Failure::report(error.clone(), Some(&live.path), new_request_id());
+        let frame = live.head.error(&failure, self.trpc.config.transformer);
+        let was_started = live.is_subscription && live.due.is_none();
+        let stopped = was_started.then(|| live.head.stopped());
+        [Some(frame), stopped].into_iter().flatten().collect()
+    }
+}
+
+fn frame(request: &Request) -> String {
+    let mut params = json!({ "path": request.path });
+    if let Some(input) = &request.input {
+        params["input"] = input.clone();
+    }
+    if let Some(id) = &request.last_event_id {
+        params["lastEventId"] = id.as_str().into();
+    }
+    let method = request.kind.name();
+    with_head(
+        &request.head,
+        &format!("\"method\":\"{method}\",\"params\":{params}"),
+    )
+}
+
+fn stop(head: &Head) -> String {
+    with_head(head, "\"method\":\"subscription.stop\"")
+}
+
+/// Ids are JSON already.
+fn with_head(head: &Head, rest: &str) -> String {
+    let jsonrpc = if head.jsonrpc {
+        "\"jsonrpc\":\"2.0\","
+    } else {
+        ""
+    };
+    format!("{{\"id\":{},{jsonrpc}{rest}}}", head.id)
+}

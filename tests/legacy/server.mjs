@@ -1,0 +1,113 @@
+// The old server: a real tRPC application on Express, with superjson, cookies, event streams, sockets and
+// uploads. Prints its address; ends with its standard input.
+import { createHash } from 'node:crypto';
+import { createServer } from 'node:http';
+import { gzipSync } from 'node:zlib';
+import { initTRPC, tracked, TRPCError } from '@trpc/server';
+import { createExpressMiddleware } from '@trpc/server/adapters/express';
+import { applyWSSHandler } from '@trpc/server/adapters/ws';
+import express from 'express';
+import superjson from 'superjson';
+import { WebSocketServer } from 'ws';
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const t = initTRPC.context().create({
+  transformer: superjson,
+  isDev: false,
+  sse: { ping: { enabled: true, intervalMs: 200 } },
+});
+const any = t.procedure.input((value) => value);
+
+async function digest(stream) {
+  const hash = createHash('sha256');
+  let bytes = 0;
+  for await (const part of stream) {
+    bytes += part.length;
+    hash.update(part);
+  }
+  return { bytes, sha256: hash.digest('hex') };
+}
+
+const old = t.router({
+  echo: any.query(({ input }) => ({ echo: input, at: new Date(0), big: 10n, list: new Set([1, 2]) })),
+  nothing: any.query(() => undefined),
+  write: any.mutation(({ input }) => ({ wrote: input, at: new Date(1000) })),
+  fail: any.query(({ input }) => {
+    throw new TRPCError({ code: input?.code ?? 'CONFLICT', message: 'it failed \u2028 "so"' });
+  }),
+  seen: any.query(({ ctx }) => ctx.req.headers),
+  params: any.query(({ ctx }) => ctx.info?.connectionParams ?? null),
+  signIn: any.mutation(({ ctx }) => {
+    ctx.res.append('Set-Cookie', 'theirs=1; Path=/; HttpOnly');
+    ctx.res.append('Set-Cookie', 'more=2; Path=/');
+    return 'signed in';
+  }),
+  slow: any.query(async ({ input }) => {
+    await pause(input.ms);
+    return input.ms;
+  }),
+  never: any.query(() => new Promise(() => {})),
+  die: any.query(() => process.exit(1)),
+  count: any.query(async function* ({ input }) {
+    for (let n = 0; n < (input?.to ?? 3); n++) {
+      yield { n, at: new Date(n) };
+    }
+  }),
+  ticks: any.subscription(async function* ({ input, signal }) {
+    const from = Number(input?.lastEventId ?? 0);
+    for (let n = from + 1; n <= (input?.to ?? 3); n++) {
+      if (signal?.aborted) return;
+      yield tracked(String(n), { n, at: new Date(n) });
+    }
+    if (input?.stay) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+  }),
+  broken: any.subscription(async function* () {
+    yield 1;
+    throw new TRPCError({ code: 'FORBIDDEN', message: 'no more' });
+  }),
+  form: any.mutation(async ({ input }) => {
+    const file = input.get('file');
+    return { name: input.get('name'), file: file.name, ...(await digest(file.stream())) };
+  }),
+  bytes: any.mutation(({ input }) => digest(input)),
+});
+const router = t.router({ old });
+
+const app = express();
+app.disable('x-powered-by');
+app.use(
+  '/api/trpc',
+  createExpressMiddleware({
+    router,
+    createContext: ({ req, res, info }) => ({ req, res, info }),
+    allowMethodOverride: true,
+    maxBodySize: 2 ** 31,
+  }),
+);
+app.post('/api/files/upload', async (req, res) => res.json(await digest(req)));
+app.get('/api/files/zipped', (_, res) => {
+  res.set('content-encoding', 'gzip').type('text/plain').send(gzipSync('zipped '.repeat(1000)));
+});
+app.get('/api/files/away', (_, res) => res.redirect(302, 'http://elsewhere.example/x'));
+app.get('/api/files/cookies', (req, res) => {
+  res.append('Set-Cookie', 'a=1; Expires=Thu, 01 Jan 2037 00:00:00 GMT').append('Set-Cookie', 'b=2');
+  res.json({ headers: req.headers, url: req.originalUrl });
+});
+app.get('/api/files/half', (_, res) => {
+  res.set('content-length', '100').write('half');
+  setImmediate(() => res.destroy());
+});
+app.all('/api/files/{*rest}', (req, res) => res.json({ method: req.method, url: req.originalUrl }));
+app.get('/secret', (_, res) => res.send('secret'));
+
+const server = createServer({ maxHeaderSize: 65536 }, app);
+const sockets = new WebSocketServer({ server });
+applyWSSHandler({
+  wss: sockets,
+  router,
+  createContext: ({ req, info }) => ({ req, info }),
+});
+server.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {
+  console.log(`http://127.0.0.1:${server.address().port}`);
+});
+process.stdin.on('end', () => process.exit(0)).resume();
