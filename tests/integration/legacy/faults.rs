@@ -273,7 +273,7 @@ async fn socket(
     socket.unwrap().0
 }
 
-fn request(id: u32, method: &str, path: &str, input: Value) -> Message {
+fn request(id: u32, method: &str, path: &str, input: &Value) -> Message {
     let params = json!({"path": path, "input": {"json": input}});
     Message::text(json!({"id": id, "method": method, "params": params}).to_string())
 }
@@ -300,7 +300,7 @@ async fn a_socket_outlives_the_old_server() {
     let mut socket = socket(&app).await;
     let stay = json!({"to": 1, "stay": true});
     socket
-        .send(request(1, "subscription", "old.ticks", stay))
+        .send(request(1, "subscription", "old.ticks", &stay))
         .await
         .unwrap();
     // `started`, and the first event.
@@ -308,7 +308,7 @@ async fn a_socket_outlives_the_old_server() {
     assert_eq!(begun[1]["result"]["type"], "data");
 
     socket
-        .send(request(2, "query", "old.never", Value::Null))
+        .send(request(2, "query", "old.never", &Value::Null))
         .await
         .unwrap();
     let late = frames(&mut socket, 1).await;
@@ -316,7 +316,7 @@ async fn a_socket_outlives_the_old_server() {
     assert_eq!(late[0]["error"]["json"]["data"]["code"], "GATEWAY_TIMEOUT");
 
     socket
-        .send(request(3, "query", "old.slow", json!({"ms": 400})))
+        .send(request(3, "query", "old.slow", &json!({"ms": 400})))
         .await
         .unwrap();
     old.child.kill().await.unwrap();
@@ -335,12 +335,12 @@ async fn a_socket_outlives_the_old_server() {
 
     // Ours is answered on the same socket, and the ids are free again.
     socket
-        .send(request(1, "query", "auth.me", Value::Null))
+        .send(request(1, "query", "auth.me", &Value::Null))
         .await
         .unwrap();
     assert_eq!(frames(&mut socket, 1).await[0]["result"]["type"], "data");
     socket
-        .send(request(1, "subscription", "old.ticks", Value::Null))
+        .send(request(1, "subscription", "old.ticks", &Value::Null))
         .await
         .unwrap();
     let down = frames(&mut socket, 1).await;
@@ -354,7 +354,7 @@ async fn a_client_that_leaves_closes_the_old_servers_socket() {
     let mut socket = socket(&app).await;
     let stay = json!({"to": 1, "stay": true});
     socket
-        .send(request(1, "subscription", "old.ticks", stay))
+        .send(request(1, "subscription", "old.ticks", &stay))
         .await
         .unwrap();
     frames(&mut socket, 2).await;
@@ -400,7 +400,7 @@ async fn a_loop_ends_with_508() {
     }
     let mut socket = socket(&app).await;
     socket
-        .send(request(1, "query", "old.echo", Value::Null))
+        .send(request(1, "query", "old.echo", &Value::Null))
         .await
         .unwrap();
     assert!(frames(&mut socket, 1).await[0].get("error").is_some());
