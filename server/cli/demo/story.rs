@@ -31,8 +31,8 @@ const GLANCE: Duration = Duration::from_millis(250);
 const REMINDER: Duration = Duration::from_secs(5);
 /// How long the bad model still does well, in the second rollout.
 const GOOD_TIME: Duration = Duration::from_secs(8);
-/// From then on nobody may get it any more.
-const MUST_BE_GONE: Duration = Duration::from_secs(2);
+/// How long messages that were under way when it was taken back may take to end.
+const LAST_MESSAGES: Duration = Duration::from_secs(60);
 /// How long it is then watched.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
@@ -101,7 +101,7 @@ impl<'a> Story<'a> {
         );
         let took = broke.elapsed().as_secs_f64();
         self.narrate(&format!("taken back {took:.1} s after it turned bad"))?;
-        sleep(MUST_BE_GONE).await;
+        self.settle().await?;
         let before = self.requests_to("shiny").await?;
         sleep(AFTERMATH).await;
         let after = self.requests_to("shiny").await?;
@@ -178,6 +178,30 @@ impl<'a> Story<'a> {
             arm(&finding.control),
             candidate_share * 100.0
         )
+    }
+
+    /// Waits until all messages have ended that were sent so far: which model they ask may have been
+    /// chosen before.
+    async fn settle(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let seen = self.progress.lock().due;
+        let mut sent = None;
+        loop {
+            let Progress { due, settled, .. } = *self.progress.lock();
+            // What is seen is a moment old, so only the next sight tells of all that were sent.
+            if due > seen {
+                sent.get_or_insert(due);
+            }
+            if sent.is_some_and(|sent| settled >= sent) {
+                return Ok(());
+            }
+            ensure!(
+                began.elapsed() < LAST_MESSAGES,
+                "a message is still open {} s after it was sent",
+                LAST_MESSAGES.as_secs()
+            );
+            sleep(GLANCE).await;
+        }
     }
 
     /// Lets a model fail.

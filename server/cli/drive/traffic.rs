@@ -4,7 +4,7 @@
 //! requests are open are further ones left out, and counted as such.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     pin::pin,
     time::Duration,
 };
@@ -59,6 +59,8 @@ impl Pace {
 pub struct Progress {
     /// Requests whose time has come.
     pub due: u64,
+    /// Of these the first ones, of which none is open any more.
+    pub settled: u64,
     /// Requests that got an answer.
     pub answered: u64,
     /// Requests that got none.
@@ -125,6 +127,7 @@ impl Tally {
 
 /// What became of one request.
 struct Seen {
+    n: u64,
     variant: String,
     outcome: String,
     latency_ms: f64,
@@ -183,6 +186,7 @@ impl Traffic {
                 () = sleep_until(next) => {
                     if open.len() < MAX_OPEN {
                         open.push(self.request(due));
+                        seen.open.insert(due);
                     } else {
                         seen.tally.left_out += 1;
                     }
@@ -209,6 +213,7 @@ impl Traffic {
             Err(error) => (UNKNOWN.into(), outcome(error)),
         };
         Seen {
+            n,
             variant,
             outcome,
             latency_ms: started.elapsed().as_secs_f64() * 1_000.0,
@@ -296,6 +301,7 @@ fn outcome(error: ClientError) -> String {
 #[derive(Default)]
 struct Sightings {
     tally: Tally,
+    open: BTreeSet<u64>,
     answered: u64,
     failed: u64,
     recent: VecDeque<bool>,
@@ -303,6 +309,7 @@ struct Sightings {
 
 impl Sightings {
     fn add(&mut self, seen: Seen) {
+        self.open.remove(&seen.n);
         if seen.outcome == ANSWERED {
             self.answered += 1;
         } else {
@@ -321,6 +328,7 @@ impl Sightings {
         let candidates = self.recent.iter().filter(|is_candidate| **is_candidate);
         Progress {
             due,
+            settled: self.open.first().copied().unwrap_or(due),
             answered: self.answered,
             failed: self.failed,
             candidate_share: candidates.count() as f64 / self.recent.len().max(1) as f64,
