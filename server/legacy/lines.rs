@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{Fault, Reply};
+use super::{Fault, Reply, send::Held};
 
 const NONSENSE: Fault = Fault::Nonsense("a line of its stream cannot be read");
 /// What a line announces at most, so that a stream cannot fill the memory with promises.
@@ -159,6 +159,8 @@ pub struct Reader {
     reply: Reply,
     buffer: BytesMut,
     most: usize,
+    /// The room for the longest line so far, as long as it is read.
+    held: Held,
 }
 
 /// What a stream consists of.
@@ -176,6 +178,7 @@ impl Reader {
             reply,
             buffer: BytesMut::new(),
             most,
+            held: Held::default(),
         }
     }
 
@@ -188,13 +191,14 @@ impl Reader {
                 let line = self.buffer.split_to(seen + end + 1);
                 return Ok(Some(Piece::Line(line.freeze())));
             }
-            if !self.buffer.is_empty() && self.buffer.trim_ascii().is_empty() {
+            if !self.buffer.is_empty() && self.buffer.iter().all(u8::is_ascii_whitespace) {
                 return Ok(Some(Piece::Blank(self.buffer.split().freeze())));
             }
             if self.buffer.len() > self.most {
                 return Err(Fault::AnswerTooLarge(self.most));
             }
             seen = self.buffer.len();
+            self.reply.hold(&mut self.held, self.buffer.capacity())?;
             match self.reply.chunk().await? {
                 Some(data) => self.buffer.extend_from_slice(&data),
                 None if self.buffer.is_empty() => return Ok(None),
@@ -208,6 +212,7 @@ impl Reader {
         let mut whole = BytesMut::from(begun);
         while let Some(Piece::Line(piece) | Piece::Blank(piece)) = self.next().await? {
             whole.extend_from_slice(&piece);
+            self.reply.hold(&mut self.held, whole.capacity())?;
             if whole.len() > self.most {
                 return Err(Fault::AnswerTooLarge(self.most));
             }

@@ -259,6 +259,15 @@ impl Reply {
         value.is_some_and(|value| value != "identity")
     }
 
+    /// Makes room for so many bytes of it, if there is not as much already.
+    pub(super) fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), Fault> {
+        if bytes > held.bytes.max(FREE_BYTES) {
+            held.room = (self.old.room)(bytes).map_err(|_| Fault::Busy)?;
+            held.bytes = bytes;
+        }
+        Ok(())
+    }
+
     /// The next bytes.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
         let timeout = self.old.config.timeout;
@@ -271,17 +280,13 @@ impl Reply {
     /// All of it, if it is no longer than `most`; else what came so far, with which it goes on.
     pub async fn read(&mut self, most: usize) -> Result<Read, Fault> {
         let mut whole = BytesMut::new();
-        let mut held = Holds::default();
-        let mut room = FREE_BYTES;
+        let mut held = Held::default();
         while let Some(data) = self.chunk().await? {
             if whole.is_empty() && self.is_last(data.len()) {
                 return Ok(Read::Whole(data, held));
             }
             whole.extend_from_slice(&data);
-            if whole.capacity() > room {
-                room = whole.capacity();
-                held = (self.old.room)(room).map_err(|_| Fault::Busy)?;
-            }
+            self.hold(&mut held, whole.capacity())?;
             if whole.len() > most {
                 return Ok(Read::Part(whole.freeze(), held));
             }
@@ -295,7 +300,7 @@ impl Reply {
     }
 
     /// All of it, if it is no longer than `LEGACY_MAX_ANSWER_BYTES`.
-    pub async fn read_whole(&mut self) -> Result<(Bytes, Holds), Fault> {
+    pub async fn read_whole(&mut self) -> Result<(Bytes, Held), Fault> {
         let most = self.old.config.max_answer_bytes;
         match self.read(most).await? {
             Read::Whole(bytes, held) if bytes.len() <= most => Ok((bytes, held)),
@@ -307,12 +312,14 @@ impl Reply {
     pub fn stream(
         mut self,
         begun: Bytes,
+        held: Held,
         may_be_silent: bool,
     ) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
         async_stream::stream! {
             if !begun.is_empty() {
                 yield Ok(begun);
             }
+            drop(held);
             loop {
                 let next = if may_be_silent {
                     let next = self.response.chunk().await;
@@ -345,7 +352,14 @@ impl Reply {
 /// What was read of an answer.
 pub enum Read {
     /// All of it, and the room that it takes.
-    Whole(Bytes, Holds),
+    Whole(Bytes, Held),
     /// As much as was to be read; more follows.
-    Part(Bytes, Holds),
+    Part(Bytes, Held),
+}
+
+/// The room that a part of an answer takes, until this is dropped.
+#[derive(Default)]
+pub struct Held {
+    room: Holds,
+    bytes: usize,
 }

@@ -27,8 +27,9 @@ use url::Url;
 use super::{Body, Fault, OldServer, Onward};
 use crate::_core::{context::Holds, tasks::Tasks};
 
-/// Frames that wait for the old server; one more, and it is said not to read.
-const WAITING: usize = 64;
+/// Frames that wait for the old server; one more, and it is said not to read. A client has fewer calls
+/// and subscriptions at once, so that it can ask for all of them while the socket is being opened.
+const WAITING: usize = 4096;
 const BUFFER_BYTES: usize = 8 * 1024;
 /// An old server from which nothing came for this many ping intervals is gone.
 const SILENT_PINGS: u32 = 3;

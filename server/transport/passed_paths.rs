@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     _core::errors::RpcError,
-    legacy::{self, OldServer, Onward},
+    legacy::{self, OldServer, Onward, send::Held},
 };
 
 const METHODS: [Method; 7] = [
@@ -84,7 +84,8 @@ pub(super) async fn answer(
             *response.status_mut() = reply.status();
             *response.headers_mut() = reply.headers();
             let may_be_silent = reply.is("text/event-stream");
-            *response.body_mut() = Body::from_stream(reply.stream(Bytes::new(), may_be_silent));
+            *response.body_mut() =
+                Body::from_stream(reply.stream(Bytes::new(), Held::default(), may_be_silent));
             response
         }
         Err(fault) => {

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     _core::{
-        context::{Holds, new_request_id},
+        context::new_request_id,
         errors::{ErrorCode, RpcError},
     },
     config::Transformer,
@@ -33,7 +33,7 @@ use crate::{
         self, Asker, Fault, OldServer, Onward, Reply, answer,
         lines::{Lines, Piece, Reader},
         paths::component,
-        send::Read,
+        send::{Held, Read},
     },
     transport::gate::Gate,
 };
@@ -156,10 +156,13 @@ async fn ask(
     };
     let is_members = asked.is_batch && asked.delivery == Delivery::Members;
     let may_be_silent = reply.is(EVENT_STREAM);
-    if may_be_silent || status.is_redirection() || is_members {
-        return Ok(respond(Body::from_stream(
-            reply.stream(Bytes::new(), may_be_silent),
-        )));
+    let is_bodiless = status.is_redirection() || status == StatusCode::NO_CONTENT;
+    if may_be_silent || is_bodiless || is_members {
+        return Ok(respond(Body::from_stream(reply.stream(
+            Bytes::new(),
+            Held::default(),
+            may_be_silent,
+        ))));
     }
     let batch = asked.is_batch.then_some(asked.names.len());
     if is_stream && status.is_success() && !reply.is_encoded() {
@@ -168,7 +171,7 @@ async fn ask(
         let shift = None;
         let body = match Following::begin(trpc, old, reply, names, places, shift).await? {
             Begun::Stream(_, stream) => Body::from_stream(stream.map(Ok::<_, Fault>)),
-            Begun::Whole(json, _) => {
+            Begun::Whole(json) => {
                 answer::check(&json, batch)?;
                 Body::from(json)
             }
@@ -184,7 +187,10 @@ async fn ask(
             }
             Ok(respond(Body::from(bytes)))
         }
-        Read::Part(begun, _) => Ok(respond(Body::from_stream(reply.stream(begun, false)))),
+        Read::Part(begun, held) => {
+            let body = reply.stream(begun, held, false);
+            Ok(respond(Body::from_stream(body)))
+        }
     }
 }
 
@@ -203,7 +209,7 @@ enum Begun {
     /// The lines by which our promises are fulfilled, and what follows.
     Stream(Vec<Bytes>, BoxStream<'static, Bytes>),
     /// It was no stream.
-    Whole(Bytes, Holds),
+    Whole(Bytes),
 }
 
 impl Following {
@@ -230,7 +236,7 @@ impl Following {
         let Some((lines, fulfilling)) = Lines::begin(&head, superjson, shift.unwrap_or(0), &places)
         else {
             begun.extend_from_slice(&head);
-            return Ok(Begun::Whole(reader.rest(&begun).await?, Holds::default()));
+            return Ok(Begun::Whole(reader.rest(&begun).await?));
         };
         let following = Self {
             trpc: trpc.clone(),
@@ -342,8 +348,16 @@ impl Theirs {
         }
         let mut headers = old.headers(&parts.headers, &asker(&trpc.gate, parts));
         headers.insert(header::ACCEPT_ENCODING, IDENTITY);
-        // Version 10's stream is one object; there is nothing to gain from taking it apart.
-        headers.remove("trpc-batch-mode");
+        // Version 10's stream is one object; there is nothing to gain from taking it apart. And what
+        // was stored of this answer is not what is asked for.
+        for name in [
+            "trpc-batch-mode",
+            "if-none-match",
+            "if-modified-since",
+            "range",
+        ] {
+            headers.remove(name);
+        }
         let url = old.calls_url(&path, Some(&query.join("&")));
         let body = if is_get { String::new() } else { taken };
         Self {
@@ -441,7 +455,7 @@ impl Theirs {
                     }
                     return;
                 }
-                Ok(Begun::Whole(json, _held)) => answer::split(status, &json, self.places.len()),
+                Ok(Begun::Whole(json)) => answer::split(status, &json, self.places.len()),
                 Err(fault) => Err(fault),
             };
             let envelopes = envelopes.map_err(|fault| answer::refused(status, fault));

@@ -532,3 +532,71 @@ async fn half_an_event_stream_is_not_a_whole_one() {
     assert_eq!(stream.chunk().await.unwrap().unwrap(), event);
     assert!(stream.chunk().await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_calls_wait_for_a_socket_that_is_being_opened() {
+    let old = NodeServer::start().await;
+    let app = before(&old.url).await;
+    let mut socket = socket(&app).await;
+    let ask = |id| json!({"id": id, "method": "query", "params": {"path": "old.echo", "input": {"json": id}}});
+    let all: Vec<Value> = (0..900).map(ask).collect();
+    socket
+        .send(Message::text(json!(all).to_string()))
+        .await
+        .unwrap();
+    let answers = frames(&mut socket, 900).await;
+    for answer in answers {
+        assert_eq!(answer["result"]["data"]["json"]["echo"], answer["id"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_session_goes_on_only_where_a_setting_says_so() {
+    let old = NodeServer::start().await;
+    for (setting, passes) in [("false", false), ("true", true)] {
+        let app = TestApp::builder()
+            .with_setting("LEGACY_TRPC_URL", format!("{}/api/trpc", old.url))
+            .with_setting("LEGACY_FORWARD_SESSION", setting);
+        let app = app.start().await;
+        for path in [
+            "old.seen",
+            "old.seen,auth.me?batch=1",
+            "old.seen?connectionParams=%7B%22authorization%22%3A%22Bearer%20a.b.c%22%7D",
+        ] {
+            let request = app.http.get(format!("{}/api/trpc/{path}", app.url));
+            let request = request.header("cookie", "x=1; app_session_id=a.b.c; y=2");
+            let answer = request.header("authorization", "Bearer a.b.c").send().await;
+            let text = answer.unwrap().text().await.unwrap();
+            assert!(text.contains("x=1"), "{text}");
+            assert_eq!(text.contains("a.b.c"), passes, "{path}: {text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_failure_is_counted() {
+    let app = before("http://127.0.0.1:1").await;
+    get(&app, "/api/trpc/old.echo").await;
+    let (_, metrics) = get(&app, "/metrics").await;
+    assert!(
+        metrics.contains("legacy_requests_total{outcome=\"unreachable\"}"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_a_body_is_one() {
+    for head in ["304 Not Modified", "204 No Content"] {
+        let answer = move |_: &str| format!("HTTP/1.1 {head}\r\netag: \"x\"\r\n\r\n").into_bytes();
+        let old = Liar::start(answer, false).await;
+        let app = before(&old.url).await;
+        let request = app.http.get(format!("{}/api/trpc/old.echo", app.url));
+        let answer = request
+            .header("if-none-match", "\"x\"")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status().to_string(), head);
+        assert_eq!(answer.headers()["etag"], "\"x\"");
+    }
+}
