@@ -213,7 +213,7 @@ impl App {
             bounds: &bounds,
             readiness: routes::readiness(&storage, &live, &filling),
             gauges,
-            old: routes::old_server(&config, &bounds)?,
+            old: routes::old_server(&config, &registry, &bounds)?,
         })?;
         Ok(Self {
             config,

@@ -139,6 +139,8 @@ pub struct TrpcConfig {
 pub struct LegacyConfig {
     /// `LEGACY_TRPC_URL`: where its procedures are.
     pub url: String,
+    /// `LEGACY_PROCEDURES`: which of ours it still answers: names, `namespace.*`, or `*`.
+    pub procedures: Vec<String>,
     /// `LEGACY_PATHS`: what else it is asked for.
     pub paths: Vec<String>,
     /// `LEGACY_FORWARD_SESSION`: whether it gets our sessions.

@@ -135,6 +135,12 @@ impl OldServer {
         }
     }
 
+    /// Whether it still answers this procedure, although we have it.
+    pub fn keeps(&self, procedure: &str) -> bool {
+        let mut kept = self.config.procedures.iter();
+        kept.any(|kept| names(kept, procedure))
+    }
+
     /// The most bytes of an answer that is taken apart.
     pub fn max_answer_bytes(&self) -> usize {
         self.config.max_answer_bytes
@@ -144,6 +150,20 @@ impl OldServer {
     pub fn timeout(&self) -> Duration {
         self.config.timeout
     }
+}
+
+/// Whether a name, `namespace.*` or `*` names a procedure.
+fn names(pattern: &str, procedure: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => procedure.starts_with(start),
+        None => procedure == pattern,
+    }
+}
+
+/// The first of these patterns that names none of the procedures.
+pub fn idle_pattern<'p>(patterns: &'p [String], procedures: &[&str]) -> Option<&'p str> {
+    let is_idle = |pattern: &&String| !procedures.iter().any(|it| names(pattern, it));
+    patterns.iter().find(is_idle).map(String::as_str)
 }
 
 fn hex(bytes: &[u8]) -> String {

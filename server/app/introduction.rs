@@ -74,15 +74,16 @@ impl App {
         writeln!(out, "  JSON-RPC    {url}/rpc (HTTP, WebSocket)")?;
         writeln!(out, "  health      {url}/healthz, {url}/readyz")?;
         if let Some(old) = &self.config.legacy {
-            let also = match old.paths.as_slice() {
-                [] => String::new(),
-                paths => format!(", and for {}", paths.join(", ")),
-            };
             writeln!(
                 out,
-                "  old server  {} is asked for other procedures{also}",
+                "  old server  {} is asked for what is not here",
                 old.url
             )?;
+            for (what, named) in [("procedures", &old.procedures), ("paths", &old.paths)] {
+                if !named.is_empty() {
+                    writeln!(out, "              and for the {what} {}", named.join(", "))?;
+                }
+            }
             writeln!(out, "  own paths   {}", transport::OWN_PATHS.join(", "))?;
         }
         let database = Storage::place(&self.config.database.url);

@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     gateway::{self, Gateway},
     keys::{ApiKeys, Spending},
-    legacy::OldServer,
+    legacy::{self, OldServer},
     live_flags::LiveFlags,
     model_router::ModelRouter,
     schema,
@@ -120,14 +120,19 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
 /// The server that this one takes the place of; its answers take of the same memory as ours.
 pub(super) fn old_server(
     config: &Config,
+    registry: &Registry,
     bounds: &Bounds,
 ) -> anyhow::Result<Option<Arc<OldServer>>> {
-    let Some(legacy) = &config.legacy else {
+    let Some(settings) = &config.legacy else {
         return Ok(None);
     };
+    let procedures: Vec<&str> = registry.iter().map(|it| it.path).collect();
+    if let Some(pattern) = legacy::idle_pattern(&settings.procedures, &procedures) {
+        anyhow::bail!("LEGACY_PROCEDURES names `{pattern}`, which this server has not");
+    }
     let budget = bounds.budget.clone();
     let room = Arc::new(move |bytes| budget.hold(bytes).map(Holds::new));
-    Ok(Some(Arc::new(OldServer::new(legacy.clone(), room)?)))
+    Ok(Some(Arc::new(OldServer::new(settings.clone(), room)?)))
 }
 
 /// Why the server cannot serve just now: the database, a kill that is not stored, figures that are not

@@ -241,6 +241,37 @@ impl<T: Copy + Sync> Format for List<T> {
     }
 }
 
+/// Procedures by name, or all of a namespace.
+pub(super) struct Names;
+
+impl Format for Names {
+    type Value = Vec<String>;
+
+    fn expected(&self) -> String {
+        "names of procedures such as `chat.sendMessage`, `chat.*` or `*`, separated by commas"
+            .into()
+    }
+
+    fn parse(&self, text: &str) -> Result<Vec<String>, String> {
+        let is_word = |word: &str| {
+            let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            !word.is_empty() && word.bytes().all(inner)
+        };
+        let fits = |name: &str| {
+            name == "*"
+                || name.split_once('.').is_some_and(|(space, name)| {
+                    is_word(space) && (name == "*" || name.split('.').all(is_word))
+                })
+        };
+        let name = |name: &str| whole_or_wrong(name, fits(name).then(|| name.to_owned()));
+        items(text).map(name).collect()
+    }
+
+    fn unset(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+}
+
 /// Users and API callers by id.
 pub(super) struct Subjects;
 

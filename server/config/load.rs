@@ -90,11 +90,17 @@ impl Values<'_> {
             ));
         }
         faults.extend(self.own_address_as_old_server());
-        let has_paths = self.get(&LEGACY_PATHS).is_ok_and(|paths| !paths.is_empty());
-        if has_paths && !self.is_given(&LEGACY_TRPC_URL) {
+        // Without the old server nobody would notice that they do nothing.
+        let named = [
+            (&LEGACY_PATHS.row, self.get(&LEGACY_PATHS)),
+            (&LEGACY_PROCEDURES.row, self.get(&LEGACY_PROCEDURES)),
+        ];
+        let mut named = named.iter();
+        let named = named.find(|(_, value)| value.as_ref().is_ok_and(|value| !value.is_empty()));
+        if let (Some((row, _)), false) = (named, self.is_given(&LEGACY_TRPC_URL)) {
             faults.push(ConfigFault::new(
                 LEGACY_TRPC_URL.row.name,
-                format!("is not set although `{}` is", LEGACY_PATHS.row.name),
+                format!("is not set although `{}` is", row.name),
                 LEGACY_TRPC_URL.expected(),
             ));
         }
@@ -312,6 +318,7 @@ impl Values<'_> {
         };
         Ok(Some(LegacyConfig {
             url,
+            procedures: self.get(&LEGACY_PROCEDURES)?,
             paths: self.get(&LEGACY_PATHS)?,
             forwards_session: self.get(&LEGACY_FORWARD_SESSION)?,
             timeout: self.get(&LEGACY_TIMEOUT)?,

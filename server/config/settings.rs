@@ -10,7 +10,7 @@ use super::{
     faults::{ConfigFault, shown},
     formats::{
         Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, List,
-        LogFilter, MailAddress, MailAddresses, OneOf, Optional, Origins, Prefixes, Secret,
+        LogFilter, MailAddress, MailAddresses, Names, OneOf, Optional, Origins, Prefixes, Secret,
         SecretUrl, Share, SmtpUrl, Span, Subjects, Switch, Text, Whole,
     },
 };
@@ -276,6 +276,9 @@ settings! {
         /// Where the tRPC server is that this one takes the place of. Calls to procedures that this
         /// server has not go there (docs/migration.md).
         LEGACY_TRPC_URL: Optional<BaseUrl> = Optional(BaseUrl), "";
+        /// Procedures that this server has and the old one still answers: names, `namespace.*`, or `*`
+        /// for all. Take one out to move it; put it back to take that back.
+        LEGACY_PROCEDURES: Names = Names, "";
         /// Paths below which the old server is asked for whatever this one does not serve itself.
         LEGACY_PATHS: Prefixes = Prefixes, "";
         /// Whether the old server gets this one's session cookie, and bearer tokens. It needs them

@@ -94,6 +94,7 @@ mod tests {
     fn old_server() -> OldServer {
         let config = LegacyConfig {
             url: "http://old.example:4000/api/trpc".into(),
+            procedures: Vec::new(),
             paths: vec!["/api/files".into(), "/assets/".into()],
             forwards_session: false,
             timeout: Duration::from_secs(1),

@@ -72,6 +72,14 @@ pub fn routes(trpc: Arc<Trpc>) -> Router {
 }
 
 impl Trpc {
+    /// Where a name leads: nowhere, if it is the old server's to answer.
+    fn resolve(&self, path: &str) -> Target {
+        match &self.old {
+            Some(old) if old.keeps(path) => Target::Unknown,
+            _ => self.registry.resolve(path),
+        }
+    }
+
     /// The methods by which a target is asked. A GET never runs a mutation, so that no link can.
     fn allowed(&self, target: &Target) -> &'static [Method] {
         match target.here().map(|procedure| procedure.kind) {

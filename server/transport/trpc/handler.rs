@@ -83,7 +83,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
             true => batch::split(&path, trpc.config.max_batch)?,
             false => vec![&*path],
         };
-        let mut targets = names.iter().map(|name| trpc.registry.resolve(name));
+        let mut targets = names.iter().map(|name| trpc.resolve(name));
         if targets.all(|target| target.here().is_none()) {
             if old.has_passed(&parts.headers) {
                 return Ok(passing::looped(trpc.config.transformer));
@@ -114,10 +114,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     }
     if batched {
         let names = batch::split(&path, trpc.config.max_batch)?;
-        let targets: Vec<Target> = names
-            .iter()
-            .map(|name| trpc.registry.resolve(name))
-            .collect();
+        let targets: Vec<Target> = names.iter().map(|name| trpc.resolve(name)).collect();
         batch::check_kinds(targets.iter().filter_map(Target::here))?;
         let room = trpc.bounds.hold_calls(names.len())?;
         let mut context = trpc.gate.context(&with_params).await;
@@ -161,7 +158,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     let request_id = context.request_id.clone();
     let fail = |error| Failure::report(error, Some(&path), request_id.clone());
     let transformer = trpc.config.transformer;
-    let target = trpc.registry.resolve(&path);
+    let target = trpc.resolve(&path);
     let allowed = trpc.allowed(&target);
     let procedure = match trpc.callable(target, &path, &parts.method) {
         Ok(procedure) => procedure,

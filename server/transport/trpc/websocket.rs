@@ -249,7 +249,7 @@ impl Connection {
     }
 
     async fn start(&mut self, request: Request, holds: Holds) -> Result<(), Closed> {
-        let target = self.trpc.registry.resolve(&request.path);
+        let target = self.trpc.resolve(&request.path);
         let is_passed = self.passing.is_some() && target.here().is_none();
         if request.kind != Kind::Subscription {
             if self.calls_under_way() >= MAX_CALLS {
@@ -357,7 +357,7 @@ async fn next_passed(passing: &mut Option<Passing>) -> Vec<Vec<u8>> {
 impl Trpc {
     /// The procedure of a call over a socket, where a wrong kind is as good as no procedure.
     fn procedure_of_kind(&self, path: &str, kind: Kind) -> Result<Arc<Procedure>, RpcError> {
-        match self.registry.resolve(path) {
+        match self.resolve(path) {
             Target::Here(procedure) if procedure.kind == kind => Ok(procedure),
             Target::Here(_) | Target::Unknown => {
                 let kind = kind.name();

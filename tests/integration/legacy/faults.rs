@@ -416,9 +416,13 @@ async fn an_old_server_that_hangs_takes_no_place_from_ours() {
     let app = app.start().await;
     let url = format!("{}/api/trpc/old.echo", app.url);
     let hanging = [0, 1].map(|_| tokio::spawn(app.http.get(&url).send()));
+    // A request that finds a place hangs in it, so it is given up soon.
+    let soon = || {
+        let request = app.http.get(format!("{}/api/trpc/old.nothing", app.url));
+        request.timeout(Duration::from_millis(300)).send()
+    };
     until("there is no place", async || {
-        let (status, _) = get(&app, "/api/trpc/old.nothing").await;
-        status == 503
+        soon().await.is_ok_and(|answer| answer.status() == 503)
     })
     .await;
     let (status, text) = get(&app, BOTH).await;
@@ -432,11 +436,7 @@ async fn an_old_server_that_hangs_takes_no_place_from_ours() {
         request.abort();
     }
     // Those who left have made room, so one more hangs, too.
-    until("there is a place again", async || {
-        let request = app.http.get(&url).timeout(Duration::from_millis(300));
-        request.send().await.is_err()
-    })
-    .await;
+    until("there is a place again", async || soon().await.is_err()).await;
 }
 
 /// What a raw connection gets for these bytes.
@@ -599,4 +599,36 @@ async fn an_answer_without_a_body_is_one() {
         assert_eq!(answer.status().to_string(), head);
         assert_eq!(answer.headers()["etag"], "\"x\"");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_at_the_old_server_is_not_answered_here() {
+    let old = NodeServer::start().await;
+    let app = TestApp::builder()
+        .with_setting("LEGACY_TRPC_URL", format!("{}/api/trpc", old.url))
+        .with_setting("LEGACY_PROCEDURES", "auth.*,system.health");
+    let app = app.start().await;
+    let path = "/api/trpc/auth.me,system.aiConfig,system.health?batch=1&input=%7B%7D";
+    let (status, text) = get(&app, path).await;
+    assert_eq!(status, 207, "{text}");
+    let answers = parsed(&text);
+    // The old server of this test has neither.
+    for there in [0, 2] {
+        assert_eq!(answers[there]["error"]["json"]["data"]["code"], "NOT_FOUND");
+        assert!(
+            answers[there]["error"]["json"]["data"]
+                .get("requestId")
+                .is_none()
+        );
+    }
+    assert!(answers[1].get("result").is_some(), "{text}");
+    let (status, _) = get(&app, "/api/trpc/auth.me").await;
+    assert_eq!(status, 404);
+    let mut socket = socket(&app).await;
+    socket
+        .send(request(1, "query", "auth.me", &Value::Null))
+        .await
+        .unwrap();
+    let frame = frames(&mut socket, 1).await.remove(0);
+    assert_eq!(frame["error"]["json"]["data"]["code"], "NOT_FOUND");
 }
