@@ -4,7 +4,13 @@
 //! answer, with too few or too many answers, with one that is no tRPC; it dies, or stops, in the middle
 //! of a batch, a stream, a subscription and a socket; it sends the client elsewhere; it is this server.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -409,22 +415,28 @@ async fn a_loop_ends_with_508() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_server_that_hangs_takes_no_place_from_ours() {
-    let silent = Liar::start(|_| Vec::new(), true).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let count = move |_: &str| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Vec::new()
+    };
+    let silent = Liar::start(count, true).await;
     let app = TestApp::builder()
         .with_setting("LEGACY_TRPC_URL", format!("{}/api/trpc", silent.url))
         .with_setting("LEGACY_MAX_REQUESTS", "2");
     let app = app.start().await;
     let url = format!("{}/api/trpc/old.echo", app.url);
     let hanging = [0, 1].map(|_| tokio::spawn(app.http.get(&url).send()));
-    // A request that finds a place hangs in it, so it is given up soon.
-    let soon = || {
-        let request = app.http.get(format!("{}/api/trpc/old.nothing", app.url));
-        request.timeout(Duration::from_millis(300)).send()
+    let has_asked = async |times| {
+        until("the old server is asked", async || {
+            asked.load(Ordering::Relaxed) == times
+        })
+        .await;
     };
-    until("there is no place", async || {
-        soon().await.is_ok_and(|answer| answer.status() == 503)
-    })
-    .await;
+    has_asked(2).await;
+    let (status, _) = get(&app, "/api/trpc/old.nothing").await;
+    assert_eq!(status, 503);
     let (status, text) = get(&app, BOTH).await;
     assert_eq!(status, 207);
     assert!(
@@ -435,8 +447,13 @@ async fn an_old_server_that_hangs_takes_no_place_from_ours() {
     for request in hanging {
         request.abort();
     }
-    // Those who left have made room, so one more hangs, too.
-    until("there is a place again", async || soon().await.is_err()).await;
+    // Those who left have made room, so one more gets through.
+    until("there is a place again", async || {
+        let request = app.http.get(&url).timeout(Duration::from_millis(300));
+        request.send().await.is_err()
+    })
+    .await;
+    has_asked(3).await;
 }
 
 /// What a raw connection gets for these bytes.
