@@ -29,6 +29,7 @@ pub async fn run(arguments: SandboxArgs) -> anyhow::Result<()> {
     writeln!(out, "the sandbox answers at {base_url}")?;
     writeln!(out, "  use it     OPENROUTER_BASE_URL={base_url}")?;
     writeln!(out, "  counts     curl {origin}/control/stats")?;
+    writeln!(out, "  faults     curl {origin}/control/faults")?;
     writeln!(
         out,
         "  change     curl -X PUT {origin}/control/models/NAME \\\n               -H 'content-type: application/json' -d '{{\"error_rate\": 1, \"fault\": \"503\"}}'"

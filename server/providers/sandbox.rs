@@ -3,15 +3,21 @@
 //! It does not pretend to think: every answer says that it comes from the sandbox and repeats what
 //! was asked, and the model is named `sandbox/…`, so that nobody takes it for the real thing.
 //!
+//! Streams are server-sent events, paced word by word, with the usage where it is asked for. Where a tool
+//! must be called (`tool_choice`), it is called with the question as its argument.
+//!
 //! How fast and how faulty each model is stands in a file ([`SandboxPlan`]) and can be changed over
 //! HTTP while it runs ([`control`]). Chance comes from a seed, a stream of draws for each model, so
 //! the n-th request to a model meets the same fate in every run.
 
+mod answer;
 pub mod behaviour;
 mod completion;
 mod control;
 pub mod fault_mode;
 mod plan;
+mod refusal;
+mod script;
 mod serve;
 
 use std::{io, net::Ipv4Addr, sync::Arc};

@@ -8,7 +8,7 @@ use modelramp::providers::{
     ChatRequest, Message,
     fault::FaultKind,
     openai_compatible::{OpenAiCompatible, http_client},
-    sandbox::{Sandbox, SandboxPlan},
+    sandbox::{FaultMode, Sandbox, SandboxPlan},
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -101,6 +101,20 @@ async fn every_fault_is_what_our_client_takes_it_for() {
         ("empty-filtered", FaultKind::EmptyReply),
         ("empty-length", FaultKind::EmptyReply),
         ("tool-call", FaultKind::EmptyReply),
+        ("filtered", FaultKind::Refused),
+        ("reasoning-state", FaultKind::BadRequest),
+        ("bad-generation", FaultKind::InvalidReply),
+        ("no-funds", FaultKind::Payment),
+        ("account-limit", FaultKind::RateLimited),
+        ("region", FaultKind::Refused),
+        ("no-provider", FaultKind::NotFound),
+        ("redirect", FaultKind::InvalidReply),
+        ("page", FaultKind::InvalidReply),
+        ("stall-first", FaultKind::Timeout),
+        ("stall", FaultKind::Timeout),
+        ("comments", FaultKind::Timeout),
+        ("cut-first", FaultKind::Connection),
+        ("cut-chunk", FaultKind::Connection),
     ] {
         let wanted = json!({"error_rate": 1, "fault": fault, "latency_ms": 1});
         let (status, _) = running.put(fault, wanted).await;
@@ -154,6 +168,100 @@ async fn an_answer_has_its_usage_whole_and_streamed() {
     assert_eq!((usage.prompt_tokens, usage.completion_tokens), (7, 17));
     let streamed = running.stream("vendor/model:free").await;
     assert_eq!(streamed, Ok(whole.content));
+}
+
+/// What the sandbox writes, byte by byte, to a request with these fields beside its question.
+async fn raw(running: &Running, model: &str, more: Value) -> String {
+    let mut body = json!({"model": model, "messages": [{"role": "user", "content": "What now?"}]});
+    body.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    let url = format!("{}/chat/completions", running.sandbox.base_url());
+    let response = running.http.post(url).json(&body).send().await.unwrap();
+    response.text().await.unwrap()
+}
+
+/// The events of a stream, but for `[DONE]`, which has to be the last.
+fn chunks(stream: &str) -> Vec<Value> {
+    let events = stream.strip_suffix("data: [DONE]\n\n").unwrap();
+    let events = events.split_terminator("\n\n");
+    let data = events.map(|event| event.strip_prefix("data: ").unwrap());
+    data.map(|data| serde_json::from_str(data).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_stream_has_an_event_for_each_word_and_its_usage_where_it_is_asked_for() {
+    let running = sandbox("[default]\nlatency_ms = 0\nword_ms = 0").await;
+    let stream = raw(&running, "a", json!({"stream": true})).await;
+    let deltas = chunks(&stream);
+    let texts: Vec<_> = deltas
+        .iter()
+        .map(|it| it["choices"][0]["delta"]["content"].as_str().unwrap_or("-"))
+        .collect();
+    let text = "[sandbox/a] This is the sandbox, no language model. You asked: What now?";
+    let words = text.split_inclusive(' ');
+    assert_eq!(texts, [vec![""], words.collect(), vec!["-"]].concat());
+    assert_eq!(deltas[0]["choices"][0]["delta"]["role"], "assistant");
+    assert_eq!(
+        deltas.last().unwrap()["choices"][0]["finish_reason"],
+        "stop"
+    );
+    assert!(!stream.contains("usage"), "{stream}");
+
+    let asked = json!({"stream": true, "stream_options": {"include_usage": true}});
+    let with_usage = chunks(&raw(&running, "a", asked.clone()).await);
+    let last = with_usage.last().unwrap();
+    assert_eq!(last["choices"], json!([]));
+    assert_eq!(last["usage"]["completion_tokens"], 12);
+    running
+        .put("quiet", json!({"error_rate": 1, "fault": "no-usage"}))
+        .await;
+    let quiet = chunks(&raw(&running, "quiet", asked).await);
+    assert_eq!(quiet.len(), deltas.len());
+    let whole = raw(&running, "quiet", json!({})).await;
+    assert!(
+        !whole.contains("usage") && whole.contains("What now?"),
+        "{whole}"
+    );
+}
+
+#[tokio::test]
+async fn a_tool_that_must_be_called_is_called_in_steps() {
+    let running = sandbox("[default]\nlatency_ms = 0\nword_ms = 0").await;
+    let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let tools = json!([tool("look_up"), tool("answer")]);
+    for (choice, called) in [(json!("required"), "look_up"), (tool("answer"), "answer")] {
+        let asked = json!({"stream": true, "tools": tools, "tool_choice": choice});
+        let deltas = chunks(&raw(&running, "a", asked).await);
+        let calls = deltas
+            .iter()
+            .filter_map(|it| it.pointer("/choices/0/delta/tool_calls/0"));
+        let calls: Vec<_> = calls.collect();
+        assert_eq!(calls[0]["function"]["name"], called);
+        assert!(calls.len() > 2 && calls.iter().all(|call| call["index"] == 0));
+        let arguments = calls
+            .iter()
+            .map(|call| call["function"]["arguments"].as_str().unwrap());
+        assert_eq!(arguments.collect::<String>(), r#"{"question":"What now?"}"#);
+        let finish = &deltas.last().unwrap()["choices"][0]["finish_reason"];
+        assert_eq!(finish, "tool_calls");
+    }
+    let asked = json!({"tools": tools, "tool_choice": "auto"});
+    assert!(
+        raw(&running, "a", asked)
+            .await
+            .contains("You asked: What now?")
+    );
+}
+
+#[tokio::test]
+async fn it_lists_its_faults() {
+    let running = sandbox("").await;
+    let faults = running.get("/control/faults").await;
+    assert_eq!(faults["stall"], "silence in the middle of the answer");
+    let faults = faults.as_object().unwrap();
+    assert_eq!(faults.len(), FaultMode::NAMED.len());
 }
 
 #[tokio::test]

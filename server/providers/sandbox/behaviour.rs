@@ -123,7 +123,7 @@ pub struct Counts {
     pub requests: u64,
     /// Those that get a whole answer, if they wait for it.
     pub answered: u64,
-    /// The others, by the way they fail.
+    /// The others, by their fault.
     pub faults: BTreeMap<FaultMode, u64>,
 }
 

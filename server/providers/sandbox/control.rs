@@ -1,4 +1,5 @@
-//! Changes the sandbox's models while it runs: `/control/models/<name>` and `/control/stats`.
+//! Changes the sandbox's models while it runs: `/control/models/<name>`, `/control/stats` and
+//! `/control/faults`.
 //!
 //! It listens on loopback and asks for no password, so a page in a browser on the same machine must
 //! not reach it: a change has to come as JSON, which another site's page may not send unasked, and
@@ -17,12 +18,13 @@ use http::{HeaderMap, StatusCode, header::HOST};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Behaviour, Counts, Models, Wanted};
+use super::{Behaviour, Counts, FaultMode, Models, Wanted};
 
 pub(super) fn routes(models: Arc<Models>) -> Router {
     Router::new()
         .route("/control/models/{*name}", get(read).put(write))
         .route("/control/stats", get(stats))
+        .route("/control/faults", get(faults))
         .layer(middleware::from_fn(only_loopback_names))
         .with_state(models)
 }
@@ -80,6 +82,12 @@ async fn stats(State(models): State<Arc<Models>>) -> Json<Stats> {
     Json(Stats {
         models: models.counts(),
     })
+}
+
+/// What each fault does, by its name; any status from 400 to 599 is one too.
+async fn faults() -> Json<BTreeMap<String, &'static str>> {
+    let named = FaultMode::NAMED.iter().copied();
+    Json(named.map(|it| (it.into(), it.what())).collect())
 }
 
 #[cfg(test)]

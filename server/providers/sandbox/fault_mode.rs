@@ -4,109 +4,88 @@ use std::{borrow::Cow, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// How a request fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum FaultMode {
-    /// `404`: this status, from 400 to 599, with an error object that says no more. It names a provider
-    /// behind the sandbox, so that a 429 is a model's and not the account's.
-    Status(u16),
-    /// `404-bare`: this status without a body.
-    Bare(u16),
-    /// `too-long`: a 400 that says that the prompt is too long for this model.
-    TooLong,
-    /// `key-limit`: a 403 that says that the account's key is at its limit.
-    KeyLimit,
-    /// Takes the request and never answers.
-    Hang,
-    /// `drop`: the connection ends before a byte of the answer.
-    Drop,
-    /// `stale`: as `drop`, but only on a connection that has brought an answer before.
-    Stale,
-    /// The connection breaks in the middle of the answer.
-    Cut,
-    /// Status 200, and an error instead of an answer.
-    ErrorIn200,
-    /// Status 200, and no choice in it.
-    NoChoices,
-    /// Status 200, and JSON that ends too early.
-    MalformedJson,
-    /// Half an answer, then an error in its place.
-    MidStream,
-    /// Every word takes `slow_word_ms`.
-    SlowStream,
-    /// An answer whose text is `""`.
-    Empty,
-    /// An answer whose text is `null`.
-    EmptyNull,
-    /// An answer of white space and characters without width.
-    EmptyBlank,
-    /// An answer that is an empty list of parts.
-    EmptyParts,
-    /// Reasoning, and no answer after it.
-    EmptyReasoning,
-    /// No text, with the finish reason `content_filter`.
-    EmptyFiltered,
-    /// No text, with the finish reason `length`.
-    EmptyLength,
-    /// A call of a tool, whether one was offered or not, and no text.
-    ToolCall,
-    /// The model's own words that it will not answer, in `refusal`.
-    Refusal,
+macro_rules! faults {
+    ($($variant:ident $name:literal $what:literal;)*) => {
+        /// How a request fails, or is answered oddly.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub enum FaultMode {
+            /// `404`: this status, from 400 to 599, with an error object that says no more. It names a
+            /// provider behind the sandbox, so that a 429 is a model's and not the account's.
+            Status(u16),
+            /// `404-bare`: this status without a body.
+            Bare(u16),
+            $(#[doc = $what] $variant,)*
+        }
+
+        impl FaultMode {
+            /// Those that are no status.
+            pub const NAMED: &[Self] = &[$(Self::$variant,)*];
+
+            /// As plans and statistics write it.
+            pub fn name(self) -> Cow<'static, str> {
+                Cow::Borrowed(match self {
+                    Self::Status(status) => return status.to_string().into(),
+                    Self::Bare(status) => return format!("{status}-bare").into(),
+                    $(Self::$variant => $name,)*
+                })
+            }
+
+            /// What the model does, as part of a sentence.
+            pub const fn what(self) -> &'static str {
+                match self {
+                    Self::Status(_) => "this status, and an error that says no more",
+                    Self::Bare(_) => "this status, and no body",
+                    $(Self::$variant => $what,)*
+                }
+            }
+        }
+    };
 }
 
-impl FaultMode {
-    /// Those that are no status.
-    pub const NAMED: [Self; 20] = [
-        Self::TooLong,
-        Self::KeyLimit,
-        Self::Hang,
-        Self::Drop,
-        Self::Stale,
-        Self::Cut,
-        Self::ErrorIn200,
-        Self::NoChoices,
-        Self::MalformedJson,
-        Self::MidStream,
-        Self::SlowStream,
-        Self::Empty,
-        Self::EmptyNull,
-        Self::EmptyBlank,
-        Self::EmptyParts,
-        Self::EmptyReasoning,
-        Self::EmptyFiltered,
-        Self::EmptyLength,
-        Self::ToolCall,
-        Self::Refusal,
-    ];
-
-    /// As plans and statistics write it.
-    pub fn name(self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Self::Status(status) => return status.to_string().into(),
-            Self::Bare(status) => return format!("{status}-bare").into(),
-            Self::TooLong => "too-long",
-            Self::KeyLimit => "key-limit",
-            Self::Hang => "hang",
-            Self::Drop => "drop",
-            Self::Stale => "stale",
-            Self::Cut => "cut",
-            Self::ErrorIn200 => "error-in-200",
-            Self::NoChoices => "no-choices",
-            Self::MalformedJson => "malformed-json",
-            Self::MidStream => "mid-stream",
-            Self::SlowStream => "slow-stream",
-            Self::Empty => "empty",
-            Self::EmptyNull => "empty-null",
-            Self::EmptyBlank => "empty-blank",
-            Self::EmptyParts => "empty-parts",
-            Self::EmptyReasoning => "empty-reasoning",
-            Self::EmptyFiltered => "empty-filtered",
-            Self::EmptyLength => "empty-length",
-            Self::ToolCall => "tool-call",
-            Self::Refusal => "refusal",
-        })
-    }
+faults! {
+    TooLong "too-long" "400: the prompt is too long for this model";
+    Filtered "filtered" "400: a content filter refuses the prompt";
+    ReasoningState "reasoning-state" "400: what the model thought earlier must be passed back";
+    BadGeneration "bad-generation" "400: the model wrote what its server could not read";
+    NoFunds "no-funds" "429: our account has no money left";
+    AccountLimit "account-limit" "429: our account asks too often";
+    KeyLimit "key-limit" "403: our account's key is at its limit";
+    Region "region" "403: the model is not offered in this country";
+    NoProvider "no-provider" "404: the account's settings exclude every provider of the model";
+    Redirect "redirect" "307: ask elsewhere";
+    Page "page" "a page in place of an answer";
+    Hang "hang" "takes the request, and says nothing";
+    Drop "drop" "the connection ends before a byte of the answer";
+    Stale "stale" "as `drop`, but only on a connection that has brought an answer before";
+    StallFirst "stall-first" "silence before the first token, after the head of the answer";
+    Stall "stall" "silence in the middle of the answer";
+    Comments "comments" "comments and no token, for as long as somebody listens; blanks where no stream was asked for";
+    SlowStream "slow-stream" "every word takes `slow_word_ms`";
+    CutFirst "cut-first" "the connection breaks before the first token";
+    Cut "cut" "the connection breaks in the middle of the answer";
+    CutChunk "cut-chunk" "the connection breaks within an event";
+    EndFirst "end-first" "the answer ends before the first token";
+    EndEarly "end-early" "the answer ends in its middle, without a finish reason";
+    NoDone "no-done" "a whole stream without `[DONE]`";
+    ErrorIn200 "error-in-200" "status 200, and an error instead of an answer";
+    MidStream "mid-stream" "half an answer, then an error";
+    MalformedJson "malformed-json" "JSON that ends too early, at the beginning of a stream";
+    MalformedChunk "malformed-chunk" "an event that is no JSON, in the middle of a stream";
+    NoChoices "no-choices" "an answer without a choice";
+    EmptyStream "empty-stream" "`[DONE]` alone; nothing where no stream was asked for";
+    Empty "empty" "an answer whose text is `\"\"`";
+    EmptyNull "empty-null" "an answer whose text is `null`";
+    EmptyBlank "empty-blank" "an answer of white space and characters without width";
+    EmptyParts "empty-parts" "an answer that is an empty list of parts";
+    EmptyReasoning "empty-reasoning" "reasoning, and no answer after it";
+    EmptyFiltered "empty-filtered" "no text, with the finish reason `content_filter`";
+    EmptyLength "empty-length" "no text, with the finish reason `length`";
+    ToolCall "tool-call" "a call of the tool `search`, whether it was offered or not";
+    Refusal "refusal" "the model's own words that it will not answer, in `refusal`";
+    Length "length" "half an answer, with the finish reason `length`";
+    ContentFilter "content-filter" "half an answer, with the finish reason `content_filter`";
+    NoUsage "no-usage" "a whole answer that does not tell its usage";
 }
 
 /// A name that no fault has.
@@ -123,8 +102,8 @@ impl FromStr for FaultMode {
     type Err = UnknownFault;
 
     fn from_str(name: &str) -> Result<Self, UnknownFault> {
-        if let Some(named) = Self::NAMED.into_iter().find(|fault| fault.name() == name) {
-            return Ok(named);
+        if let Some(named) = Self::NAMED.iter().find(|fault| fault.name() == name) {
+            return Ok(*named);
         }
         let (digits, fault): (_, fn(u16) -> Self) = match name.strip_suffix("-bare") {
             Some(digits) => (digits, Self::Bare),
@@ -132,10 +111,13 @@ impl FromStr for FaultMode {
         };
         match digits.parse() {
             Ok(status @ 400..=599) => Ok(fault(status)),
-            _ => Err(UnknownFault {
-                name: name.chars().take(40).collect(),
-                known: Self::NAMED.map(|fault| fault.name()).join(", "),
-            }),
+            _ => {
+                let known = Self::NAMED.iter().map(|fault| fault.name());
+                Err(UnknownFault {
+                    name: name.chars().take(40).collect(),
+                    known: known.collect::<Vec<_>>().join(", "),
+                })
+            }
         }
     }
 }
@@ -167,7 +149,7 @@ mod tests {
     #[test]
     fn every_fault_has_a_name_of_its_own() {
         let statuses = [FaultMode::Status(503), FaultMode::Bare(403)];
-        for fault in FaultMode::NAMED.into_iter().chain(statuses) {
+        for fault in FaultMode::NAMED.iter().copied().chain(statuses) {
             assert_eq!(fault.name().parse(), Ok(fault));
         }
         assert_eq!("503-bare".parse(), Ok(FaultMode::Bare(503)));

@@ -2,136 +2,121 @@
 
 use std::{fmt::Write as _, fs, path::Path};
 
+use modelramp::providers::sandbox::{FaultMode, Sandbox, SandboxPlan};
+
 use super::*;
 
-/// Something that a provider does.
+/// A fault of the sandbox, met by a request for a whole answer or for a stream.
 struct Row {
-    what: &'static str,
-    does: Does,
     streams: bool,
+    fault: &'static str,
 }
 
-enum Does {
-    Says(Reply),
-    /// Nobody listens.
-    IsAway,
+impl Row {
+    /// The name of its model.
+    fn model(&self) -> String {
+        match self.streams {
+            true => format!("s-{}", self.fault),
+            false => format!("p-{}", self.fault),
+        }
+    }
+
+    /// What the provider does, for the table.
+    fn what(&self) -> String {
+        let fault: Result<FaultMode, _> = self.fault.parse();
+        let what = fault.map_or("nobody listens", FaultMode::what);
+        let how = if self.streams { "stream: " } else { "" };
+        format!("{how}`{}`: {what}", self.fault)
+    }
 }
+
+/// Where nobody listens: no fault of the sandbox.
+const AWAY: &str = "away";
+
+const WHOLE: &[&str] = &[
+    AWAY,
+    "drop",
+    "stale",
+    "cut-first",
+    "cut",
+    "end-first",
+    "end-early",
+    "hang",
+    "stall-first",
+    "stall",
+    "comments",
+    "slow-stream",
+    "page",
+    "malformed-json",
+    "no-choices",
+    "empty",
+    "empty-null",
+    "empty-blank",
+    "empty-parts",
+    "empty-reasoning",
+    "empty-filtered",
+    "empty-length",
+    "tool-call",
+    "error-in-200",
+    "mid-stream",
+    "refusal",
+    "length",
+    "content-filter",
+    "no-usage",
+    "400",
+    "too-long",
+    "filtered",
+    "reasoning-state",
+    "bad-generation",
+    "401",
+    "402",
+    "key-limit",
+    "region",
+    "404",
+    "404-bare",
+    "no-provider",
+    "408",
+    "409",
+    "413-bare",
+    "422-bare",
+    "account-limit",
+    "no-funds",
+    "429",
+    "500",
+    "503",
+    "529",
+    "redirect",
+];
+
+const STREAMED: &[&str] = &[
+    "hang",
+    "comments",
+    "stall-first",
+    "stall",
+    "slow-stream",
+    "cut-first",
+    "cut",
+    "cut-chunk",
+    "end-first",
+    "end-early",
+    "no-done",
+    "error-in-200",
+    "mid-stream",
+    "malformed-json",
+    "malformed-chunk",
+    "page",
+    "empty-stream",
+    "no-choices",
+    "empty-reasoning",
+    "length",
+    "content-filter",
+    "no-usage",
+];
 
 fn rows() -> Vec<Row> {
-    let row = |streams, what, reply| Row {
-        what,
-        does: Does::Says(reply),
-        streams,
-    };
-    let plain = |what, reply| row(false, what, reply);
-    let streamed = |what, reply| row(true, what, reply);
-    let says = |what, status: u16, body: Value| {
-        let headers = vec![("content-type", "application/json")];
-        plain(what, Reply::Http(status, headers, body.to_string()))
-    };
-    let error = |status, message: &'static str| {
-        says(message, status, json!({"error": {"message": message}}))
-    };
-    let begun = || vec![chunk(&json!({"role": "assistant"}), None)];
-    let told = || words(&["hej"]);
-    let event = |data: &str| format!("data: {data}\n\n");
-    let failed = r#"{"error": {"message": "Provider disconnected", "code": 502}}"#;
-    let with = |mut pieces: Vec<String>, more: &str| {
-        pieces.push(event(more));
-        pieces
-    };
-    vec![
-        Row {
-            what: "nobody listens",
-            does: Does::IsAway,
-            streams: false,
-        },
-        plain("the connection breaks in the body", Reply::Cut),
-        plain("nothing comes", Reply::Hang),
-        plain(
-            "a page in place of JSON",
-            Reply::Http(200, vec![], "<html>".into()),
-        ),
-        plain("a text of white space", Reply::ok(" ")),
-        says(
-            "an error in a 200",
-            200,
-            json!({"error": {"message": "Upstream failed", "code": 502}}),
-        ),
-        says(
-            "400, content filter",
-            400,
-            json!({"error": {"message": "The response was filtered due to the prompt triggering content management policy", "code": "content_filter"}}),
-        ),
-        error(
-            400,
-            "This model's maximum context length is 8192 tokens. However, you requested 9001 tokens",
-        ),
-        error(400, "`foo` is unknown"),
-        says(
-            "400, written badly",
-            400,
-            json!({"error": {"message": "Failed to generate JSON", "code": "json_validate_failed"}}),
-        ),
-        error(401, "Invalid API key"),
-        error(402, "This request requires more credits"),
-        error(403, "Key limit exceeded"),
-        error(403, "The model is not available in your country"),
-        error(404, "The model `x` does not exist"),
-        error(404, "No endpoints found matching your data policy"),
-        plain("404, and no JSON", Reply::status(404)),
-        plain("408", Reply::status(408)),
-        error(409, "Conflict"),
-        plain("413", Reply::status(413)),
-        error(
-            429,
-            "Rate limit exceeded: free-models-per-min, requests per min",
-        ),
-        error(429, "The model is temporarily rate-limited upstream"),
-        plain("500", Reply::status(500)),
-        plain("503", Reply::status(503)),
-        plain("529", Reply::status(529)),
-        plain(
-            "a redirect",
-            Reply::Http(307, vec![("location", "/x")], String::new()),
-        ),
-        streamed(
-            "an error as the first event",
-            Reply::events([event(failed)], End::Clean),
-        ),
-        streamed(
-            "an error after the first token",
-            Reply::events(with(told(), failed), End::Clean),
-        ),
-        streamed(
-            "an end before the first token",
-            Reply::events(begun(), End::Clean),
-        ),
-        streamed(
-            "the connection breaks after the first token",
-            Reply::events(told(), End::Cut),
-        ),
-        streamed(
-            "an end after the first token, without a finish reason",
-            Reply::events(told(), End::Clean),
-        ),
-        streamed(
-            "silence before the first token",
-            Reply::events(begun(), End::Hang),
-        ),
-        streamed(
-            "silence after the first token",
-            Reply::events(told(), End::Hang),
-        ),
-        streamed(
-            "an event that is no JSON, after the first token",
-            Reply::events(with(told(), "oops"), End::Clean),
-        ),
-        streamed(
-            "`[DONE]` alone",
-            Reply::events([DONE.to_owned()], End::Clean),
-        ),
-    ]
+    let of =
+        |streams, faults: &'static [&str]| faults.iter().map(move |fault| Row { streams, fault });
+    of(false, WHOLE).chain(of(true, STREAMED)).collect()
 }
 
 const HEAD: &str = "\
@@ -139,7 +124,8 @@ const HEAD: &str = "\
 
 Written by `cargo test --test integration fault_table`, which compares it with what happens. Each row is one model behind
 the gateway: *alone* (its name is asked for) and as the first of a route of two, whose other model is at another provider and
-answers. [gateway.md](gateway.md#errors) says what the codes mean, [upstreams.md](upstreams.md) why who is asked next.
+answers. The word in front is a fault of the sandbox ([upstreams.md](upstreams.md#trying-it-out)), so each row can be seen
+at home. [gateway.md](gateway.md#errors) says what the codes mean, [upstreams.md](upstreams.md) why who is asked next.
 
 | the provider | cause | kind in events | alone, the caller sees | asked | of a route, the caller gets |
 |---|---|---|---|---|---|
@@ -212,56 +198,59 @@ async fn stored(gateway: &Gateway, attempts: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn the_fault_table_says_what_happens() {
-    let script = rows();
-    let upstream = Upstream::with(move |_, request| {
-        let model = request.body["model"].as_str().unwrap();
-        match model
-            .strip_prefix('m')
-            .map(|n| &script[n.parse::<usize>().unwrap()].does)
-        {
-            Some(Does::Says(reply)) => reply.clone(),
-            _ if request.body["stream"] == true => {
-                let pieces = [
-                    words(&["hej"]),
-                    vec![chunk(&json!({}), Some("stop")), DONE.into()],
-                ];
-                Reply::events(pieces.concat(), End::Clean)
-            }
-            _ => Reply::ok("hej"),
+    let rows = rows();
+    for fault in FaultMode::NAMED {
+        let mut rows = rows.iter();
+        assert!(
+            rows.any(|row| row.fault == fault.name()),
+            "{fault} is missing"
+        );
+    }
+    let mut plan = "[default]\nlatency_ms = 0\nword_ms = 0\n".to_owned();
+    let upstream = Upstream::start(vec![Reply::Hang]).await;
+    let mut catalog = String::new();
+    for row in &rows {
+        let model = row.model();
+        if row.fault != AWAY {
+            writeln!(
+                plan,
+                "[models.{model}]\nerror_rate = 1\nfault = \"{}\"",
+                row.fault
+            )
+            .unwrap();
         }
-    })
-    .await;
-    let mut text = format!(
+        let provider = if row.fault == AWAY { "away" } else { "up" };
+        write!(
+            catalog,
+            "[models.{model}]\nprovider = \"{provider}\"\nid = \"{model}\"\ncontext = 8192\n\
+             timeouts = {{ first_token = \"200ms\", idle = \"200ms\", total = \"1s\" }}\n\
+             [tasks.t-{model}]\ncandidate = [\"{model}\", \"other\"]\ncontrol = [\"{model}\", \"other\"]\n"
+        )
+        .unwrap();
+    }
+    let sandbox = Sandbox::start_with(&SandboxPlan::parse(&plan).unwrap())
+        .await
+        .unwrap();
+    write!(
+        catalog,
         "[providers.up]\nbase_url = \"{0}\"\n[providers.another]\nbase_url = \"{0}\"\n\
          [providers.away]\nbase_url = \"http://127.0.0.1:9/v1\"\n\
          [models.other]\nprovider = \"another\"\nid = \"other\"\ncontext = 100000\n\
          [tasks.chat]\ncandidate = [\"other\"]\ncontrol = [\"other\"]\n",
-        upstream.base_url
-    );
-    for (n, row) in rows().iter().enumerate() {
-        let provider = match row.does {
-            Does::Says(_) => "up",
-            Does::IsAway => "away",
-        };
-        write!(
-            text,
-            "[models.m{n}]\nprovider = \"{provider}\"\nid = \"m{n}\"\ncontext = 8192\n\
-             timeouts = {{ first_token = \"200ms\", idle = \"200ms\", total = \"1s\" }}\n\
-             [tasks.t{n}]\ncandidate = [\"m{n}\", \"other\"]\ncontrol = [\"m{n}\", \"other\"]\n"
-        )
-        .unwrap();
-    }
-    let app = TestApp::builder().with_catalog(&text).start().await;
+        sandbox.base_url()
+    )
+    .unwrap();
+    let app = TestApp::builder().with_catalog(&catalog).start().await;
     let gateway = Gateway {
         token: app.setup.admin().await.to_owned(),
         app,
         upstream,
     };
-    let rows = rows();
     let mut came = Vec::new();
-    for (n, row) in rows.iter().enumerate() {
-        let alone = ask(&gateway, &format!("m{n}"), row.streams).await;
-        let on_route = ask(&gateway, &format!("task/t{n}"), row.streams).await;
+    for row in &rows {
+        let model = row.model();
+        let alone = ask(&gateway, &model, row.streams).await;
+        let on_route = ask(&gateway, &format!("task/t-{model}"), row.streams).await;
         came.push([alone, on_route]);
     }
     let total: usize = came.iter().flatten().map(|it| it.tried.len()).sum();
@@ -281,7 +270,6 @@ async fn the_fault_table_says_what_happens() {
         } else {
             format!("`{kind}`; of a route `{first}`")
         };
-        let how = if row.streams { "stream: " } else { "" };
         let times = if alone.tried.len() == 1 {
             "once"
         } else {
@@ -290,14 +278,15 @@ async fn the_fault_table_says_what_happens() {
         assert_eq!(alone.tried[0], on_route.tried[0]);
         // What is told after the headers were sent is not in them.
         let cause = match alone.tried[0].as_str() {
+            "ok" if alone.seen == "an answer" => "none".to_owned(),
             "ok" => "told in the stream".to_owned(),
             cause => format!("`{cause}`"),
         };
         let (alone, on_route) = (&alone.seen, &on_route.seen);
-        let what = row.what;
+        let what = row.what();
         writeln!(
             table,
-            "| {how}{what} | {cause} | {kinds} | {alone} | {times} | {on_route} |"
+            "| {what} | {cause} | {kinds} | {alone} | {times} | {on_route} |"
         )
         .unwrap();
     }
