@@ -110,6 +110,63 @@ export type Algorithm =
   /** As LaunchDarkly's percentage rollouts. */
   | "launchdarkly";
 
+/** A piece of an answer. */
+export interface AnswerChunk {
+  /** What the answer goes on with. */
+  content: string;
+}
+
+/** That an answer is stored. */
+export interface AnswerComplete {
+  /** For people. */
+  message: string;
+  /** The answer, as `chat.rateMessage` takes it; `null` where the conversation was deleted meanwhile. */
+  messageId: number | null;
+  /** The catalog's name of the model. */
+  model: string;
+  /** Tokens of the request and the answer, where the provider says. */
+  usage?: TokensUsed;
+}
+
+/** Why there is no whole answer. */
+export interface AnswerError {
+  /** For people. */
+  error: string;
+  /** For programs. */
+  details: NoAnswer;
+}
+
+/** What is told of an answer. */
+export type AnswerEvent = {
+  type: "start";
+  data: AnswerStart;
+} | {
+  type: "chunk";
+  data: AnswerChunk;
+} | {
+  type: "complete";
+  data: AnswerComplete;
+} | {
+  type: "error";
+  data: AnswerError;
+};
+
+/** That a model is asked. */
+export interface AnswerStart {
+  /** For people. */
+  message: string;
+  /** The message that was sent. */
+  messageId: number;
+}
+
+/** A message that was answered. */
+export interface AnsweredMessage {
+  /** Always `true`. */
+  success: boolean;
+  /** The answer. */
+  response: GivenAnswer;
+}
+
 /** One arm's counted requests since the stage began. */
 export interface Arm {
   /** Counted requests. */
@@ -186,6 +243,20 @@ export interface ChatContext {
   hasInvoices?: boolean | undefined;
   /** The page that is open. */
   page?: string | undefined;
+  /** The folder that is open. */
+  folder?: string | undefined;
+  /** How it is shown, such as `list`. */
+  viewMode?: string | undefined;
+  /** Ids of the threads that are selected. */
+  selectedThreads?: string[] | undefined;
+  /** The thread that is open. */
+  openThreadId?: string | undefined;
+  /** The labels that are selected. */
+  selectedLabels?: string[] | undefined;
+  /** How many drafts are open. */
+  openDrafts?: number | undefined;
+  /** The thread that is shown beside the list. */
+  previewThreadId?: string | undefined;
 }
 
 /** Whether a plan can be used. */
@@ -487,6 +558,24 @@ export interface Finding {
   lastRequestAt: Date | null;
 }
 
+/** The original's flags as one caller sees them. */
+export interface Flags {
+  /** Chat is answered by the server. */
+  useServerSideChat: boolean;
+  /** Answers may be streamed. */
+  enableStreaming: boolean;
+  /** Tasks choose their model. */
+  enableModelRouting: boolean;
+  /** Always on. */
+  enableAuditTrail: boolean;
+  /** This caller gets the candidate models. */
+  enableOpenRouterModels: boolean;
+  /** The live share, the same for every caller. */
+  openRouterRolloutPercentage: Percent;
+  /** Read by clients only. */
+  enableUTCP: boolean;
+}
+
 /** One change. */
 export interface FlagsChange {
   /** The version that it made. */
@@ -571,6 +660,18 @@ export interface GetMessages {
    * @default 20
    */
   limit?: number | undefined;
+}
+
+/** An answer. */
+export interface GivenAnswer {
+  /** What the model wrote. */
+  content: string;
+  /** The catalog's name of the model. */
+  model: string;
+  /** Tokens of the request and the answer, where the provider says. */
+  usage?: TokensUsed;
+  /** Always `null`: nothing acts on what a message says. */
+  pendingAction: null;
 }
 
 /** Figures of the candidate since its stage began above which it does not advance. */
@@ -852,6 +953,19 @@ export type MessageRole =
   | "assistant"
   /** The application. */
   | "system";
+
+/** A message to send. */
+export interface MessageToAnswer {
+  /** Where to. */
+  conversationId: number;
+  /**
+   * The text, 1 to 10,000 characters. White space and characters without width alone are as good as
+   * empty.
+   */
+  content: string;
+  /** What the user is looking at. */
+  context?: ChatContext | undefined;
+}
 
 /** What a change met instead of what it was based on. */
 export interface Met {
@@ -1636,6 +1750,16 @@ export type Tier =
   /** By the token. */
   | "paid";
 
+/** Tokens of a request and its answer. */
+export interface TokensUsed {
+  /** Tokens read. */
+  promptTokens: number;
+  /** Tokens written. */
+  completionTokens: number;
+  /** Both. */
+  totalTokens: number;
+}
+
 /** What is proven of outcomes that are not counted. */
 export interface UncountedEvidence {
   /** First attempts of control since the share last changed, whatever their end. */
@@ -2043,6 +2167,7 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws NOT_FOUND: The caller has no such conversation.
+     * @throws CONFLICT: Another call is getting the message answered.
      * @throws PAYLOAD_TOO_LARGE (details: `NoAnswer`): The conversation is too long for the models.
      * @throws UNPROCESSABLE_CONTENT (details: `NoAnswer`): The models do not accept the message as it is.
      * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
@@ -2051,6 +2176,52 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE (details: `NoAnswer`): Too many requests wait, or the account with the models' provider does not work.
      */
     sendMessage: Mutation<SendMessage, Message>;
+  };
+  chatStreaming: {
+    /**
+     * The flags as they are for the caller.
+     *
+     * Needs a session.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    getFeatureFlags: Query<void, Flags>;
+    /**
+     * Sends a message and tells its answer while a model writes it: `start`, `chunk` for each piece,
+     * then `complete` once the answer is stored. Until the first chunk another model takes over from
+     * one that fails. `error` ends an answer that broke off or that no model could give; the message
+     * stays, nothing of the answer is stored, and `chat.retry` gets it answered. It is limited as by
+     * `chat.sendMessage`. Only for users with the flag `enableStreaming`.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws NOT_FOUND: The caller has no such conversation.
+     * @throws CONFLICT: Another call is getting the message answered.
+     * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    sendMessageStream: Subscription<MessageToAnswer, AnswerEvent>;
+    /**
+     * Sends a message, waits until its answer is stored, and returns the answer. It is stored and
+     * limited as by `chat.sendMessage`. Only for users with the flag `useServerSideChat`.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws NOT_FOUND: The caller has no such conversation.
+     * @throws CONFLICT: Another call is getting the message answered.
+     * @throws PAYLOAD_TOO_LARGE (details: `NoAnswer`): The conversation is too long for the models.
+     * @throws UNPROCESSABLE_CONTENT (details: `NoAnswer`): The models do not accept the message as it is.
+     * @throws RATE_LIMIT_EXCEEDED: The caller sent ten messages within a minute; `retryAfter` says when to go on.
+     * @throws INTERNAL_SERVER_ERROR (details: `NoAnswer`): No model could answer; trying again may help.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     * @throws SERVICE_UNAVAILABLE (details: `NoAnswer`): Too many requests wait, or the account with the models' provider does not work.
+     */
+    sendMessageStreaming: Mutation<MessageToAnswer, AnsweredMessage>;
   };
   featureFlags: {
     /**

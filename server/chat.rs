@@ -9,6 +9,7 @@ mod rate;
 pub mod rate_limit;
 pub mod send;
 pub mod store;
+pub mod stream;
 mod twins;
 
 use std::{collections::HashSet, sync::Arc};
@@ -31,8 +32,8 @@ use crate::{
         errors::{ErrorCode, RpcError},
     },
     config::ChatConfig,
-    model_router::{Answer, Call, ModelRouter, Route, RouteError, told::Told},
-    providers::fault::FaultKind,
+    model_router::{Answer, AnswerStream, Call, ModelRouter, Route, RouteError, told::Told},
+    providers::{Usage, fault::FaultKind},
     recording::Log,
 };
 
@@ -49,6 +50,8 @@ pub trait Answerer: Send + Sync {
     ) -> Result<Route, RouteError>;
     /// The answer of a model of the route, before the call's deadline.
     async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError>;
+    /// The same answer from where it begins, as it comes.
+    async fn stream(&self, route: &Route, call: Call) -> Result<AnswerStream, RouteError>;
 }
 
 #[async_trait]
@@ -64,6 +67,10 @@ impl Answerer for ModelRouter {
 
     async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError> {
         Self::complete(self, route, call).await
+    }
+
+    async fn stream(&self, route: &Route, call: Call) -> Result<AnswerStream, RouteError> {
+        Self::stream(self, route, call).await
     }
 }
 
@@ -159,6 +166,43 @@ impl Chat {
     }
 }
 
+/// A message with its answer.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// What the user wrote, as it is stored.
+    pub message: Message,
+    /// The id under which the answer is stored; `None` where the conversation was deleted meanwhile.
+    pub answer_id: Option<i64>,
+    /// What a model wrote.
+    pub content: String,
+    /// The catalog's name of the model; empty where an answer of an earlier release does not say.
+    pub model: Arc<str>,
+    /// What it used, where the provider says; absent for an answer of earlier.
+    pub usage: Option<TokensUsed>,
+}
+
+/// Tokens of a request and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokensUsed {
+    /// Tokens read.
+    pub prompt_tokens: u32,
+    /// Tokens written.
+    pub completion_tokens: u32,
+    /// Both.
+    pub total_tokens: u32,
+}
+
+impl From<Usage> for TokensUsed {
+    fn from(usage: Usage) -> Self {
+        Self {
+            prompt_tokens: usage.prompt_tokens,
+            completion_tokens: usage.completion_tokens,
+            total_tokens: usage.prompt_tokens.saturating_add(usage.completion_tokens),
+        }
+    }
+}
+
 /// Why a message got no answer, for programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -171,6 +215,19 @@ pub struct NoAnswer {
     pub retryable: bool,
     /// The message, which is stored: what `chat.retry` takes.
     pub message_id: i64,
+}
+
+impl NoAnswer {
+    fn of(message_id: i64, error: &RouteError) -> Self {
+        let kind = error.kind();
+        let is_cut = matches!(error, RouteError::Interrupted { .. });
+        let told = kind.map(Told::about);
+        Self {
+            kind,
+            retryable: is_cut || told.is_none_or(|told| told.retryable),
+            message_id,
+        }
+    }
 }
 
 /// Why a chat procedure failed.
@@ -227,6 +284,18 @@ pub enum ChatError {
     Store(#[from] anyhow::Error),
 }
 
+impl ChatError {
+    /// What is known of a message that no model answered; `None` of other faults.
+    pub fn no_answer(&self) -> Option<NoAnswer> {
+        match self {
+            Self::NoAnswer {
+                message_id, error, ..
+            } => Some(NoAnswer::of(*message_id, error)),
+            _ => None,
+        }
+    }
+}
+
 impl From<ChatError> for RpcError {
     fn from(error: ChatError) -> Self {
         match error {
@@ -262,17 +331,19 @@ impl From<ChatError> for RpcError {
                 message_id,
                 now,
                 error,
-            } => no_answer(message_id, now, error),
+            } => no_answer(NoAnswer::of(message_id, &error), now, error),
             ChatError::Store(error) => Self::internal(error),
         }
     }
 }
 
 /// The text promises nothing that trying again cannot bring.
-fn no_answer(message_id: i64, now: DateTime<Utc>, error: RouteError) -> RpcError {
-    let kind = error.kind();
-    let told = kind.map(Told::about);
-    let (code, text) = match told {
+fn no_answer(details: NoAnswer, now: DateTime<Utc>, error: RouteError) -> RpcError {
+    let (code, text) = match details.kind.map(Told::about) {
+        _ if matches!(error, RouteError::Interrupted { .. }) => (
+            ErrorCode::InternalServerError,
+            "The answer broke off. The message was saved; please try again.".to_owned(),
+        ),
         Some(told) if !told.retryable => {
             (told.code, format!("{} The message was saved.", told.text))
         }
@@ -285,12 +356,7 @@ fn no_answer(message_id: i64, now: DateTime<Utc>, error: RouteError) -> RpcError
             "Too many requests wait for the language model. The message was saved; please try again in a moment.".to_owned(),
         ),
     };
-    let details = NoAnswer {
-        kind,
-        retryable: told.is_none_or(|told| told.retryable),
-        message_id,
-    };
-    let error = match kind {
+    let error = match details.kind {
         Some(_) => RpcError::new(code, text),
         None => RpcError::unavailable(text, now),
     }

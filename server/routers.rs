@@ -3,6 +3,7 @@
 pub mod ai_metrics_router;
 pub mod auth_router;
 pub mod chat_router;
+pub mod chat_streaming_router;
 pub mod feature_flags_router;
 pub mod keys_router;
 pub(crate) mod methods;
@@ -74,6 +75,13 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
         }),
     );
     chat_router::register(registry, parts.map(|it| it.chat.clone()));
+    chat_streaming_router::register(
+        registry,
+        parts.map(|it| chat_streaming_router::State {
+            chat: it.chat.clone(),
+            flags: it.flags.clone(),
+        }),
+    );
     feature_flags_router::register(
         registry,
         parts.map(|it| {

@@ -45,6 +45,20 @@ pub struct ChatContext {
     pub has_invoices: Option<bool>,
     /// The page that is open.
     pub page: Option<String>,
+    /// The folder that is open.
+    pub folder: Option<String>,
+    /// How it is shown, such as `list`.
+    pub view_mode: Option<String>,
+    /// Ids of the threads that are selected.
+    pub selected_threads: Option<Vec<String>>,
+    /// The thread that is open.
+    pub open_thread_id: Option<String>,
+    /// The labels that are selected.
+    pub selected_labels: Option<Vec<String>>,
+    /// How many drafts are open.
+    pub open_drafts: Option<f64>,
+    /// The thread that is shown beside the list.
+    pub preview_thread_id: Option<String>,
 }
 
 /// As many nulls as there were events.
@@ -76,19 +90,44 @@ fn context_lines(context: &ChatContext) -> Vec<String> {
         has_calendar,
         has_invoices,
         page,
+        folder,
+        view_mode,
+        selected_threads,
+        open_thread_id,
+        selected_labels,
+        open_drafts,
+        preview_thread_id,
     } = context;
     let mut lines = Vec::new();
-    if let Some(page) = page {
-        lines.push(format!("- page: {}", quoted(page)));
+    for (text, what) in [
+        (page, "page"),
+        (folder, "folder"),
+        (view_mode, "shown as"),
+        (open_thread_id, "open thread"),
+        (preview_thread_id, "thread beside the list"),
+    ] {
+        if let Some(text) = text {
+            lines.push(format!("- {what}: {}", quoted(text)));
+        }
     }
-    if let Some(emails) = selected_emails.as_ref().filter(|ids| !ids.is_empty()) {
-        let count = emails.len();
+    for (ids, what) in [
+        (selected_emails, "e-mails"),
+        (selected_threads, "threads"),
+        (selected_labels, "labels"),
+    ] {
+        let Some(ids) = ids.as_ref().filter(|ids| !ids.is_empty()) else {
+            continue;
+        };
+        let count = ids.len();
         lines.push(if count <= MAX_LISTED {
-            let ids: Vec<_> = emails.iter().map(|id| quoted(id)).collect();
-            format!("- selected e-mails: {count} ({})", ids.join(", "))
+            let ids: Vec<_> = ids.iter().map(|id| quoted(id)).collect();
+            format!("- selected {what}: {count} ({})", ids.join(", "))
         } else {
-            format!("- selected e-mails: {count}")
+            format!("- selected {what}: {count}")
         });
+    }
+    if let Some(drafts) = open_drafts.filter(|drafts| *drafts > 0.0) {
+        lines.push(format!("- open drafts: {drafts}"));
     }
     if let Some(events) = calendar_events.as_ref().filter(|events| !events.is_empty()) {
         lines.push(format!("- calendar events: {}", events.len()));

@@ -12,22 +12,23 @@
 //!
 //! Any signed-in user may ask for a model of the catalog, as the front end's model menu did.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Chat, ChatError,
+    Answered, Chat, ChatError,
     history::{History, estimate_tokens},
     prompt::{ChatContext, system_message},
     store::{Message, MessageRole, Origin},
+    twins::Twin,
 };
 use crate::{
     _core::{assignment::Subject, blank::is_blank, caller::User, context::Context},
-    model_router::{Call, Route, Trail, Urgency},
-    providers::{self, ChatRequest, roles},
+    model_router::{Call, Route, RouteError, Trail, Urgency},
+    providers::{self, ChatRequest, Completion, Usage, roles},
 };
 
 /// The catalog's task that answers a chat message.
@@ -60,42 +61,68 @@ pub struct Again {
 }
 
 impl Chat {
-    /// Stores the message and its answer; returns the stored message, as the original did.
+    /// Stores the message and its answer.
     pub async fn send(
         &self,
         user: &User,
         context: &Context,
         mut outgoing: Outgoing,
-    ) -> Result<Message, ChatError> {
+    ) -> Result<Answered, ChatError> {
         let started = Instant::now();
-        let now = context.received_at;
         // What the user looks at may be large: it is dropped here, as the answer takes its time.
-        let instructions = system_message(outgoing.context.take().as_ref(), now);
+        let instructions = system_message(outgoing.context.take().as_ref(), context.received_at);
         self.check_owner(user, outgoing.conversation_id).await?;
-        let (id, content) = (outgoing.conversation_id, &outgoing.content);
-        let model = outgoing.model.as_deref();
-        let twin = self.twins.join(id, content, model);
+        let twin = self.join(&outgoing);
         let mut stored = twin.turn().await;
-        if let Some(message) = &*stored
-            && self.store.is_answered(message).await?
+        match self.accept(user, context, &outgoing, &mut stored).await? {
+            Accepted::Answered(answered) => Ok(answered),
+            Accepted::Open(question) => {
+                let _turn = self.begin_turn(question.message.id)?;
+                self.answer(context, question, instructions, started).await
+            }
+        }
+    }
+
+    /// Joins the other sends of the same message that are under way.
+    pub(super) fn join(&self, outgoing: &Outgoing) -> Twin<'_> {
+        let model = outgoing.model.as_deref();
+        self.twins
+            .join(outgoing.conversation_id, &outgoing.content, model)
+    }
+
+    /// Stores the message, unless a twin did and may have got it answered.
+    pub(super) async fn accept(
+        &self,
+        user: &User,
+        context: &Context,
+        outgoing: &Outgoing,
+        stored: &mut Option<Message>,
+    ) -> Result<Accepted, ChatError> {
+        let now = context.received_at;
+        if let Some(message) = stored
+            && let Some((answer, origin)) = self.store.answer_to(message).await?
         {
-            return Ok(message.clone());
+            return Ok(Accepted::Answered(Answered {
+                message: message.clone(),
+                answer_id: Some(answer.id),
+                content: answer.content,
+                model: origin.map_or_else(|| "".into(), |origin| origin.model),
+                usage: None,
+            }));
         }
         // Only now: a twin may have taken its time, and a share may have been lowered meanwhile.
-        let route = self.select(user, model)?;
+        let route = self.select(user, outgoing.model.as_deref())?;
         self.take_quota(user, now)?;
-        let message = match &*stored {
+        let message = match stored {
             Some(message) => message.clone(),
             None => {
+                let (id, content) = (outgoing.conversation_id, &outgoing.content);
                 let role = MessageRole::User;
                 let message = self.store.add_message(id, role, content, now).await?;
                 stored.insert(message.ok_or(ChatError::NotFound)?).clone()
             }
         };
-        let _turn = self.begin_turn(message.id)?;
-        self.answer(context, &message, route, instructions, started)
-            .await?;
-        Ok(message)
+        Ok(Accepted::Open(Question { message, route }))
     }
 
     /// Gets a message of the user's answered that has no answer yet, and returns it. Where it has one,
@@ -115,57 +142,87 @@ impl Chat {
             return Err(ChatError::NothingToAnswer { id });
         }
         let _turn = self.begin_turn(id)?;
-        if self.store.is_answered(&message).await? {
+        if self.store.answer_to(&message).await?.is_some() {
             return Ok(message);
         }
         let route = self.select(user, again.model.as_deref())?;
         self.take_quota(user, now)?;
-        self.answer(context, &message, route, instructions, started)
-            .await?;
-        Ok(message)
+        let question = Question { message, route };
+        let answered = self.answer(context, question, instructions, started);
+        Ok(answered.await?.message)
     }
 
     /// Asks a model, and stores what it answers.
     async fn answer(
         &self,
         context: &Context,
-        message: &Message,
-        route: Route,
+        question: Question,
         instructions: providers::Message,
         started: Instant,
-    ) -> Result<(), ChatError> {
-        let now = context.received_at;
-        let budget = self.history_budget(&instructions, route.context_tokens());
-        let history = self.history(message, budget).await?;
-        let call = Call {
+    ) -> Result<Answered, ChatError> {
+        let call = self.call(context, &question, instructions, started).await?;
+        let answer = self.answerer.complete(&question.route, call).await;
+        let answer = answer.map_err(|error| question.unanswered(context, error))?;
+        let Completion { content, usage, .. } = answer.completion;
+        let written = Written {
+            content,
+            model: answer.model,
+            usage,
+        };
+        self.keep(context, question, written, started).await
+    }
+
+    /// What a model is asked.
+    pub(super) async fn call(
+        &self,
+        context: &Context,
+        question: &Question,
+        instructions: providers::Message,
+        started: Instant,
+    ) -> Result<Call, ChatError> {
+        let budget = self.history_budget(&instructions, question.route.context_tokens());
+        let history = self.history(&question.message, budget).await?;
+        Ok(Call {
             request_id: context.request_id.clone(),
             request: ChatRequest::new(in_turns(instructions, history)),
             deadline: started + self.config.deadline,
             stream_deadline: None,
             urgency: Urgency::default(),
             trail: Trail::default(),
-        };
-        let answer = self.answerer.complete(&route, call).await;
-        let answer = answer.map_err(|error| ChatError::NoAnswer {
-            message_id: message.id,
-            now,
-            error,
-        })?;
+        })
+    }
 
-        let answered_at = now + TimeDelta::from_std(started.elapsed()).unwrap_or_default();
+    /// Stores what a model wrote.
+    pub(super) async fn keep(
+        &self,
+        context: &Context,
+        question: Question,
+        written: Written,
+        started: Instant,
+    ) -> Result<Answered, ChatError> {
+        let Question { message, route } = question;
+        let took = TimeDelta::from_std(started.elapsed()).unwrap_or_default();
         let origin = Origin {
             request_id: context.request_id.clone(),
-            model: answer.model,
+            model: written.model.clone(),
             task: TASK.into(),
             variant: route.variant,
             rollout: route.counted_by(),
             subject: route.subject.as_ref().map(Subject::key).unwrap_or_default(),
         };
-        let content = &answer.completion.content;
-        self.store
-            .add_answer(message, content, &origin, answered_at)
+        let content = written.content;
+        let answered_at = context.received_at + took;
+        let answer = self
+            .store
+            .add_answer(&message, &content, &origin, answered_at)
             .await?;
-        Ok(())
+        Ok(Answered {
+            message,
+            answer_id: answer.map(|answer| answer.id),
+            content,
+            model: written.model,
+            usage: written.usage.map(Into::into),
+        })
     }
 
     /// The models that a message of this user is put to.
@@ -185,7 +242,7 @@ impl Chat {
     }
 
     /// Makes this call the one that gets the message answered, until the turn is dropped.
-    fn begin_turn(&self, message_id: i64) -> Result<Turn<'_>, ChatError> {
+    pub(super) fn begin_turn(&self, message_id: i64) -> Result<Turn<'_>, ChatError> {
         let turns = &self.turns;
         if turns.lock().insert(message_id) {
             Ok(Turn { turns, message_id })
@@ -226,8 +283,40 @@ impl Chat {
     }
 }
 
+/// What became of a message that was sent.
+pub(super) enum Accepted {
+    /// A twin got it answered.
+    Answered(Answered),
+    /// It is stored, and its answer is to be got.
+    Open(Question),
+}
+
+/// A stored message, and the models that it is put to.
+pub(super) struct Question {
+    pub(super) message: Message,
+    pub(super) route: Route,
+}
+
+impl Question {
+    /// That no model answered it.
+    pub(super) fn unanswered(&self, context: &Context, error: RouteError) -> ChatError {
+        ChatError::NoAnswer {
+            message_id: self.message.id,
+            now: context.received_at,
+            error,
+        }
+    }
+}
+
+/// What a model wrote.
+pub(super) struct Written {
+    pub(super) content: String,
+    pub(super) model: Arc<str>,
+    pub(super) usage: Option<Usage>,
+}
+
 /// A message that is being answered.
-struct Turn<'a> {
+pub(super) struct Turn<'a> {
     turns: &'a Mutex<HashSet<i64>>,
     message_id: i64,
 }

@@ -174,8 +174,11 @@ pub trait ConversationStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>>;
 
-    /// Whether a message of a user has its answer.
-    async fn is_answered(&self, question: &Message) -> anyhow::Result<bool>;
+    /// The answer to a message of a user, and what wrote it where that was kept; `None` where it has none.
+    async fn answer_to(
+        &self,
+        question: &Message,
+    ) -> anyhow::Result<Option<(Message, Option<Origin>)>>;
 
     /// Adds an answer with what wrote it; `None` where the conversation does not exist, or no longer, or
     /// where the question has its answer already.

@@ -117,7 +117,7 @@ impl Steps {
             };
             deltas.extend(Some(delta).filter(|delta| delta.is_token).map(Ok));
         }
-        let is_broken = self.passes_on && !self.is_done && self.finish_reason.is_none();
+        let is_broken = !self.is_done && self.finish_reason.is_none();
         let is_cut = self.limits_answer && self.finish_reason.as_deref() == Some("length");
         match (self.has_choice, self.has_answer || is_cut) {
             (false, _) => {

@@ -78,9 +78,16 @@ const NO_ANSWER: [Declared; 4] = [
         "Too many requests wait, or the account with the models' provider does not work.",
     ),
 ];
-const SENDING: &[Declared] = &[
+const UNDER_WAY: Declared = Declared::new(
+    ErrorCode::Conflict,
+    "Another call is getting the message answered.",
+);
+/// What a message that cannot be sent can mean.
+pub(super) const SENT: &[Declared] = &[CONVERSATION[0], TOO_MANY, UNDER_WAY];
+pub(super) const SENDING: &[Declared] = &[
     CONVERSATION[0],
     TOO_MANY,
+    UNDER_WAY,
     NO_ANSWER[0],
     NO_ANSWER[1],
     NO_ANSWER[2],
@@ -89,10 +96,7 @@ const SENDING: &[Declared] = &[
 const RETRYING: &[Declared] = &[
     MESSAGE[0],
     TOO_MANY,
-    Declared::new(
-        ErrorCode::Conflict,
-        "Another call is getting the message answered.",
-    ),
+    UNDER_WAY,
     NO_ANSWER[0],
     NO_ANSWER[1],
     NO_ANSWER[2],
@@ -206,7 +210,8 @@ async fn send_message(
         model: input.model,
         context: input.context,
     };
-    Ok(chat.send(context.user()?, &context, outgoing).await?)
+    let answered = chat.send(context.user()?, &context, outgoing).await?;
+    Ok(answered.message)
 }
 
 /// A message to get answered.

@@ -218,18 +218,21 @@ impl ConversationStore for Storage {
         }
     }
 
-    async fn is_answered(&self, question: &Message) -> anyhow::Result<bool> {
+    async fn answer_to(
+        &self,
+        question: &Message,
+    ) -> anyhow::Result<Option<(Message, Option<Origin>)>> {
         // Answers of earlier releases do not say what they answer.
-        let found: Option<i64> = on!(self.db.read(), pool => sqlx::query_scalar(
-            "SELECT id FROM messages WHERE in_reply_to = $1 OR (conversation_id = $2 AND id > $1 \
-             AND role = 'assistant' AND in_reply_to IS NULL) LIMIT 1",
+        let found: Option<OriginRow> = on!(self.db.read(), pool => sqlx::query_as(
+            "SELECT * FROM messages WHERE in_reply_to = $1 OR (conversation_id = $2 AND id > $1 \
+             AND role = 'assistant' AND in_reply_to IS NULL) ORDER BY id LIMIT 1",
         )
         .bind(question.id)
         .bind(question.conversation_id)
         .fetch_optional(pool)
         .await)
         .with_context(|| format!("cannot look up the answer to message `{}`", question.id))?;
-        Ok(found.is_some())
+        Ok(found.map(OriginRow::into_parts))
     }
 
     async fn add_answer(

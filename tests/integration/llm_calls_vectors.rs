@@ -428,6 +428,11 @@ async fn stream(rules: &mut Rules, case: &Case) {
                     "C24",
                     !sent.contains("\"choices\"") || sent.contains("\"error\""),
                 ),
+                // Broken off: nothing says that the answer is whole.
+                (
+                    "C24",
+                    !sent.contains("[DONE]") && !sent.contains("finish_reason"),
+                ),
                 // An answer without text, refusal or call of an offered tool.
                 ("C24", texts.iter().all(|text| text.trim().is_empty())),
             ];

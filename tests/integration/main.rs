@@ -7,6 +7,7 @@ mod alerting;
 mod architecture;
 mod browser;
 mod chat;
+mod chat_streaming;
 mod contract;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod crash;

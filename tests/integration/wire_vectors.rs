@@ -19,7 +19,7 @@ use crate::support::{
 };
 
 /// What this version serves; cases of other namespaces are listed as not yet.
-const SERVED: &[&str] = &["system", "auth", "aiMetrics", "chat"];
+const SERVED: &[&str] = &["system", "auth", "aiMetrics", "chat", "chatStreaming"];
 /// Procedures of served namespaces that belong to later work.
 const NOT_YET: &[&str] = &["system.notifyOwner"];
 /// What is served beside tRPC.

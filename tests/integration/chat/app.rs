@@ -8,6 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures::{StreamExt, stream};
 use modelramp::{
     _core::{
         assignment::{Algorithm, Subject},
@@ -22,8 +23,8 @@ use modelramp::{
     },
     chat::{Answerer, Chat},
     config::ChatConfig,
-    model_router::{Answer, Call, Route, RouteError, catalog::Catalog},
-    providers::{Completion, fault::FaultKind},
+    model_router::{Answer, AnswerStream, Call, Route, RouteError, catalog::Catalog},
+    providers::{Completion, Delta, fault::FaultKind},
     recording::Log,
     routers::chat_router,
     storage::{self, Storage},
@@ -102,6 +103,19 @@ impl Answerer for Scripted {
             },
             model: "glm-4.5-air-free".into(),
             position: 0,
+        })
+    }
+
+    async fn stream(&self, route: &Route, call: Call) -> Result<AnswerStream, RouteError> {
+        let answer = self.complete(route, call).await?;
+        let delta = Delta {
+            content: answer.completion.content,
+            ..Delta::default()
+        };
+        Ok(AnswerStream {
+            model: answer.model,
+            position: answer.position,
+            deltas: stream::iter([Ok(delta)]).boxed(),
         })
     }
 }

@@ -426,7 +426,9 @@ async fn an_answer_knows_what_wrote_it_and_is_rated(database: Database) {
         ..question.clone()
     };
     for (question, is_answered) in [(&question, true), (&gone, false)] {
-        assert_eq!(storage.is_answered(question).await.unwrap(), is_answered);
+        let found = storage.answer_to(question).await.unwrap();
+        let expected = is_answered.then(|| (answer.clone(), Some(origin.clone())));
+        assert_eq!(found, expected);
         let again = storage.add_answer(question, "goddag", &origin, at(2)).await;
         assert_eq!(again.unwrap(), None);
     }

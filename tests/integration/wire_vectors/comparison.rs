@@ -56,6 +56,9 @@ impl Comparison<'_> {
                 Ok(value) => self.value("", json, &value, exchange),
                 Err(_) => self.fail("body", format_args!("not JSON: {}", got.text)),
             },
+            None if recorded["headers"]["content-type"] == "text/event-stream" => {
+                self.events(recorded["text"].as_str().unwrap(), &got.text, exchange);
+            }
             None if recorded["text"] != "" => {
                 self.fail(
                     "body",
@@ -70,6 +73,26 @@ impl Comparison<'_> {
                 "content-type",
                 format_args!("{:?}", got.headers["content-type"]),
             );
+        }
+    }
+
+    /// By their names and data; comments, ids and waits are left out.
+    fn events(&mut self, recorded: &str, got: &str, exchange: &Exchange) {
+        let refused = got.contains("Conversation not found");
+        if refused && exchange.is_on_a_conversation() {
+            self.rules.excuse("C21", "body");
+            return;
+        }
+        let (recorded, got) = (events(recorded), events(got));
+        let names = |events: &[(String, Value)]| -> Vec<String> {
+            events.iter().map(|(name, _)| name.clone()).collect()
+        };
+        if names(&recorded) != names(&got) {
+            self.fail("body", format_args!("{recorded:?} became {got:?}"));
+            return;
+        }
+        for ((name, recorded), (_, got)) in recorded.iter().zip(&got) {
+            self.value(name, recorded, got, exchange);
         }
     }
 
@@ -284,4 +307,21 @@ fn cookie_facts(cookie: &str) -> CookieFacts {
             .find_map(|a| a.strip_prefix("path=").map(String::from)),
         cleared: value.is_empty(),
     }
+}
+
+/// The events of a stream: their names, and their data as JSON.
+fn events(text: &str) -> Vec<(String, Value)> {
+    let blocks = text.split("\n\n").filter_map(|block| {
+        let field = |name: &str| {
+            let mut lines = block.lines();
+            lines.find_map(|line| line.strip_prefix(name))
+        };
+        let data = field("data: ")?;
+        let name = field("event: ").unwrap_or("message");
+        Some((
+            name.to_owned(),
+            serde_json::from_str(data).unwrap_or_default(),
+        ))
+    });
+    blocks.collect()
 }

@@ -86,7 +86,7 @@ impl Exchange {
         self.procedures().into_iter().find_map(|name| {
             let (namespace, _) = name.split_once('.')?;
             let known = SERVED.contains(&namespace) || self.output["status"] != 200;
-            let later = NOT_YET.contains(&name) || namespace == "chatStreaming";
+            let later = NOT_YET.contains(&name);
             (!known || later).then(|| {
                 if known {
                     name.to_owned()
@@ -173,6 +173,8 @@ impl Exchange {
             "chat.sendMessage",
             "chat.getMessages",
             "chat.deleteConversation",
+            "chatStreaming.sendMessageStreaming",
+            "chatStreaming.sendMessageStream",
         ]
         .iter()
         .any(|name| self.names(name))

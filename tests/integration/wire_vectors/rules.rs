@@ -46,7 +46,9 @@ pub(super) fn changed_outcome(exchange: &Exchange, got: &Answer) -> Option<&'sta
         {
             Some("C30")
         }
-        (200, 404)
+        // A subscription that is POSTed is refused before its stream begins.
+        (200, 405) if exchange.names("chatStreaming.sendMessageStream") => Some("C7"),
+        (200 | 500, 404)
             if exchange.is_on_a_conversation() && got.text.contains("Conversation not found") =>
         {
             Some("C21")

@@ -1,0 +1,81 @@
+//! A message whose answer is told while a model writes it.
+//!
+//! What is stored is as for [`Chat::send`]: the message first, the answer when it is whole. Until a
+//! model's first word another one takes over where it fails; after that a fault ends the telling. A caller
+//! who leaves cancels the request to the model. In both cases nothing of the answer is stored, and
+//! [`Chat::retry`] gets the message answered.
+
+use std::{sync::Arc, time::Duration};
+
+use async_stream::try_stream;
+use futures::{Stream, StreamExt};
+use tokio::time::Instant;
+
+use super::{
+    Answered, Chat, ChatError,
+    prompt::system_message,
+    send::{Accepted, Outgoing, Written},
+};
+use crate::_core::{caller::User, context::Context};
+
+/// A streamed answer ends after this, whatever it still has to say.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// How far an answer has come.
+#[derive(Debug)]
+pub enum Progress {
+    /// The message is stored under this id, and a model is asked.
+    Begun(i64),
+    /// What the answer goes on with.
+    Words(String),
+    /// The answer is whole and stored.
+    Done(Answered),
+}
+
+impl Chat {
+    /// Stores the message, and its answer, which is told while it comes. An error before
+    /// [`Progress::Begun`] is one of the message. The last item is [`Progress::Done`] or an error.
+    pub fn stream(
+        self: Arc<Self>,
+        user: Arc<User>,
+        context: Context,
+        mut outgoing: Outgoing,
+    ) -> impl Stream<Item = Result<Progress, ChatError>> + Send + 'static {
+        try_stream! {
+            let started = Instant::now();
+            let instructions = system_message(outgoing.context.take().as_ref(), context.received_at);
+            self.check_owner(&user, outgoing.conversation_id).await?;
+            let twin = self.join(&outgoing);
+            let mut stored = twin.turn().await;
+            match self.accept(&user, &context, &outgoing, &mut stored).await? {
+                Accepted::Answered(answered) => {
+                    yield Progress::Begun(answered.message.id);
+                    yield Progress::Words(answered.content.clone());
+                    yield Progress::Done(answered);
+                }
+                Accepted::Open(question) => {
+                    let _turn = self.begin_turn(question.message.id)?;
+                    yield Progress::Begun(question.message.id);
+                    let mut call = self.call(&context, &question, instructions, started).await?;
+                    call.stream_deadline = Some(started + LONGEST);
+                    let answer = self.answerer.stream(&question.route, call).await;
+                    let mut answer = answer.map_err(|error| question.unanswered(&context, error))?;
+                    let mut written = Written {
+                        content: String::new(),
+                        model: answer.model.clone(),
+                        usage: None,
+                    };
+                    while let Some(delta) = answer.deltas.next().await {
+                        let delta = delta.map_err(|error| question.unanswered(&context, error))?;
+                        written.usage = delta.usage.or(written.usage);
+                        if !delta.content.is_empty() {
+                            written.content.push_str(&delta.content);
+                            yield Progress::Words(delta.content);
+                        }
+                    }
+                    yield Progress::Done(self.keep(&context, question, written, started).await?);
+                }
+            }
+        }
+    }
+}
