@@ -38,6 +38,7 @@ use crate::{
     },
     routers,
     storage::{self, Storage},
+    telemetry::{self, Exporter, Telemetry},
     transport::{
         self,
         bounds::{Bounds, descriptors},
@@ -74,6 +75,7 @@ pub struct App {
     /// kill switch with the live share, ends of sessions, and what keys spend.
     recording: Tasks,
     spending: Arc<Spending>,
+    exporter: Option<Exporter>,
     dispatcher: Dispatcher,
     router: axum::Router,
     bounds: Bounds,
@@ -126,6 +128,7 @@ impl App {
         let clients = Clients::connect(&catalog, sandbox_url.as_deref())?;
         let destinations = catalog::destinations(&catalog, sandbox_url.as_deref());
         catalog::warn_of_an_unused_address(&config, &catalog);
+        let (spans, exporter) = telemetry::exporter(&config.telemetry)?.unzip();
         let models = ModelRouter::new(
             catalog,
             clients,
@@ -133,6 +136,7 @@ impl App {
             metrics.clone(),
             config.models.attempt_timeout,
         );
+        let models = models.with_telemetry(Telemetry::new(spans));
         let models = Arc::new(models.with_breakers(config.models.breaker.map(Into::into)));
         let store = Arc::new(storage.clone());
         let restored = models.restore_quotas(store.clone()).await;
@@ -230,6 +234,7 @@ impl App {
             tasks,
             recording: Tasks::default(),
             spending,
+            exporter,
             dispatcher,
             router,
             bounds,
@@ -244,6 +249,9 @@ impl App {
         recording.spawn(self.live.clone().run(recording.stopping()));
         recording.spawn(self.authenticator.pay_owed(recording.stopping()));
         recording.spawn(self.spending.clone().run(recording.stopping()));
+        if let Some(exporter) = self.exporter {
+            recording.spawn(exporter.run(recording.stopping()));
+        }
         self.tasks.spawn(upkeep::keep_small(
             self.storage.clone(),
             self.config.database.event_retention,

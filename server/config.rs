@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+use http::HeaderMap;
 use lettre::message::{Mailbox, Mailboxes};
 use schemars::JsonSchema;
 use secrecy::SecretString;
@@ -62,6 +63,8 @@ pub struct Config {
     pub models: ModelsConfig,
     /// Keys and addresses of providers.
     pub providers: ProvidersConfig,
+    /// Where spans go.
+    pub telemetry: TelemetryConfig,
     /// Windows and subscriptions.
     pub metrics: MetricsConfig,
     /// The chat procedures.
@@ -110,6 +113,17 @@ pub struct ServerConfig {
     pub metrics_token: Option<SecretString>,
     /// `SHUTDOWN_TIMEOUT`: how long a stop waits for what runs.
     pub shutdown_timeout: Duration,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug)]
+pub struct TelemetryConfig {
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`; no spans without one.
+    pub endpoint: Option<String>,
+    /// `OTEL_EXPORTER_OTLP_HEADERS`.
+    pub headers: HeaderMap,
+    /// `OTEL_SERVICE_NAME`.
+    pub service: String,
 }
 
 /// `TRPC_TRANSFORMER`.

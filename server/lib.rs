@@ -20,4 +20,5 @@ pub mod rollout;
 pub mod routers;
 pub mod schema;
 pub mod storage;
+pub mod telemetry;
 pub mod transport;

@@ -37,7 +37,7 @@ use self::{
     },
     repeats::Repeats,
     streaming::{recorded, until_answer, until_first_token},
-    walk::Walk,
+    walk::{Asks, Walk},
 };
 pub use self::{
     route::Route,
@@ -53,6 +53,7 @@ use crate::{
         openrouter,
     },
     recording::Event,
+    telemetry::Telemetry,
 };
 
 /// One request, to be put to the models of a [`Route`].
@@ -234,6 +235,7 @@ pub struct ModelRouter {
     quotas: Quotas,
     flags: Arc<FeatureFlags>,
     metrics: Arc<dyn Recorder>,
+    telemetry: Telemetry,
     attempt_timeout: Duration,
     max_fallbacks: usize,
 }
@@ -256,6 +258,7 @@ impl ModelRouter {
             breakers: Breakers::default(),
             flags,
             metrics,
+            telemetry: Telemetry::default(),
             attempt_timeout,
             max_fallbacks: MAX_FALLBACKS,
         }
@@ -264,6 +267,12 @@ impl ModelRouter {
     /// Tries this many fallbacks after the first model, at most; 2 unless said.
     pub fn with_max_fallbacks(mut self, max_fallbacks: usize) -> Self {
         self.max_fallbacks = max_fallbacks;
+        self
+    }
+
+    /// Tells of attempts like this.
+    pub fn with_telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = telemetry;
         self
     }
 
@@ -369,7 +378,7 @@ impl ModelRouter {
 
     /// The whole answer of the first model of the route that gives one.
     pub async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError> {
-        let mut walk = Walk::new(self, route, call);
+        let mut walk = Walk::new(self, route, call, Asks::Answer);
         while let Some(mut step) = walk.next().await? {
             match step.api.complete(&walk.call.request, step.deadline).await {
                 Ok(completion) => {
@@ -397,7 +406,7 @@ impl ModelRouter {
     pub async fn embed(&self, route: &Route, call: Call) -> Result<String, RouteError> {
         let mut route = route.clone();
         route.models.truncate(1);
-        let mut walk = Walk::new(self, &route, call);
+        let mut walk = Walk::new(self, &route, call, Asks::Embeddings);
         while let Some(mut step) = walk.next().await? {
             match step.api.embed(&walk.call.request, step.deadline).await {
                 Ok(embedded) => {
@@ -417,7 +426,7 @@ impl ModelRouter {
     /// A streamed answer, from where it begins. Until then the next model takes over from one that
     /// fails; after that a failure ends the stream. What a model only thinks is no beginning yet.
     pub async fn stream(&self, route: &Route, call: Call) -> Result<AnswerStream, RouteError> {
-        let mut walk = Walk::streamed(self, route, call);
+        let mut walk = Walk::new(self, route, call, Asks::Stream);
         while let Some(mut step) = walk.next().await? {
             let opened = async {
                 let deltas = step.api.stream(&walk.call.request, step.end, step.idle);

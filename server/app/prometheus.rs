@@ -13,6 +13,7 @@ use crate::{
     gateway, legacy,
     model_router::{ModelRouter, breaker::State},
     recording::Log,
+    telemetry,
     transport::{bounds::Bounds, metrics::Readers},
 };
 
@@ -29,6 +30,7 @@ pub(super) fn install() {
         call_series::describe();
         gateway::describe();
         legacy::describe();
+        telemetry::describe();
         describe();
     }
 }

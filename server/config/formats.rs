@@ -11,7 +11,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 pub(super) use self::{
     addresses::{Address, BaseUrl, DatabaseUrl, Domain, Origins, Prefixes},
-    contacts::{MailAddress, MailAddresses, SecretUrl, SmtpUrl},
+    contacts::{Headers, MailAddress, MailAddresses, SecretUrl, SmtpUrl},
 };
 use crate::_core::{assignment::Subject, slips, units::Percent};
 

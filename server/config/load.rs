@@ -7,7 +7,7 @@ use url::{Host, Url};
 use super::{
     AlertsConfig, AuthConfig, BreakerConfig, ChatConfig, Config, DatabaseConfig, EmailConfig,
     JsonRpcConfig, LegacyConfig, MetricsConfig, ModelsConfig, PagerDutyConfig, ProvidersConfig,
-    RolloutConfig, SandboxConfig, ServerConfig, TrpcConfig, WebhookConfig,
+    RolloutConfig, SandboxConfig, ServerConfig, TelemetryConfig, TrpcConfig, WebhookConfig,
     faults::{ConfigFault, ConfigFaults, shown},
     formats::Format,
     settings::{self, *},
@@ -223,6 +223,11 @@ impl Values<'_> {
             log: LogConfig {
                 filter: self.get(&LOG_LEVEL)?,
                 json: self.get(&LOG_FORMAT)?,
+            },
+            telemetry: TelemetryConfig {
+                endpoint: self.get(&OTEL_EXPORTER_OTLP_ENDPOINT)?,
+                headers: self.get(&OTEL_EXPORTER_OTLP_HEADERS)?,
+                service: self.get(&OTEL_SERVICE_NAME)?,
             },
             trpc: TrpcConfig {
                 transformer: self.get(&TRPC_TRANSFORMER)?,

@@ -9,7 +9,7 @@ use super::{
     ChannelName, Transformer,
     faults::{ConfigFault, shown},
     formats::{
-        Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, List,
+        Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, Headers, List,
         LogFilter, MailAddress, MailAddresses, Names, OneOf, Optional, Origins, Prefixes, Secret,
         SecretUrl, Share, SmtpUrl, Span, Subjects, Switch, Text, Whole,
     },
@@ -258,6 +258,15 @@ settings! {
         LOG_LEVEL: LogFilter = LogFilter, "info";
         /// One line of text or one JSON object per entry.
         LOG_FORMAT: OneOf<bool> = OneOf(&[("text", false), ("json", true)]), "text", prod "json";
+    }
+    "Telemetry" {
+        /// The collector that gets a span of each attempt at a model (OTLP over HTTP, as JSON);
+        /// `/v1/traces` is appended.
+        OTEL_EXPORTER_OTLP_ENDPOINT: Optional<BaseUrl> = Optional(BaseUrl), "";
+        /// Headers that the collector asks for, such as `authorization=Bearer%20...`.
+        OTEL_EXPORTER_OTLP_HEADERS: Headers = Headers, "";
+        /// What the spans call this server.
+        OTEL_SERVICE_NAME: Text = Text, "modelramp";
     }
     "tRPC" {
         /// How values travel that JSON lacks. Clients must be set the same.

@@ -20,11 +20,14 @@ use crate::{
         fault::{Fault, FaultKind},
     },
     recording::{Attempted, Event, Outcome},
+    telemetry::{Ended, Operation, Telemetry},
 };
 
 /// An attempt under way; recorded when it ends or is dropped.
 pub(super) struct Attempt {
     metrics: Arc<dyn Recorder>,
+    telemetry: Telemetry,
+    operation: Operation,
     model: Arc<Model>,
     started: Instant,
     /// By which the metrics know it while it runs.
@@ -44,6 +47,8 @@ pub(super) struct Attempt {
 /// What an attempt is made for.
 pub(super) struct Occasion<'a> {
     pub(super) metrics: &'a Arc<dyn Recorder>,
+    pub(super) telemetry: &'a Telemetry,
+    pub(super) operation: Operation,
     pub(super) call: &'a Call,
     pub(super) route: &'a Route,
     pub(super) model: &'a Arc<Model>,
@@ -100,6 +105,8 @@ impl Attempt {
         Self {
             number: metrics.begin(&event, started),
             metrics,
+            telemetry: occasion.telemetry.clone(),
+            operation: occasion.operation,
             model: occasion.model.clone(),
             started,
             event: Some(event),
@@ -235,6 +242,12 @@ impl Drop for Attempt {
             self.close(Outcome::Cancelled);
         }
         if let Some(event) = self.event.take() {
+            self.telemetry.tell(&Ended {
+                operation: self.operation,
+                provider: &self.model.provider,
+                model: &self.model.id,
+                event: &event,
+            });
             self.metrics.record(event);
         }
     }

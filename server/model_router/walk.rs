@@ -24,10 +24,22 @@ use crate::{
         openai_compatible::OpenAiCompatible,
         roles,
     },
+    telemetry::Operation,
 };
 
 /// How long a call waits for a slot of an account's quota, where it does not say.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a call asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// A whole answer.
+    Answer,
+    /// A streamed answer.
+    Stream,
+    /// Vectors.
+    Embeddings,
+}
 
 /// A call on its way along its route.
 pub(super) struct Walk<'a> {
@@ -41,8 +53,7 @@ pub(super) struct Walk<'a> {
     given: Option<RawObject>,
     /// Tokens that the caller lets the answer have.
     max_tokens: Option<u32>,
-    /// Whether it asks for a stream.
-    streams: bool,
+    asks: Asks,
     position: usize,
     failed: Vec<Failed>,
     /// Positions whose breakers are open.
@@ -87,7 +98,12 @@ pub(super) struct Step<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(router: &'a ModelRouter, route: &'a Route, mut call: Call) -> Self {
+    pub(super) fn new(
+        router: &'a ModelRouter,
+        route: &'a Route,
+        mut call: Call,
+        asks: Asks,
+    ) -> Self {
         Self {
             router,
             route,
@@ -95,7 +111,7 @@ impl<'a> Walk<'a> {
             given: call.request.given.clone(),
             max_tokens: call.request.max_tokens,
             call,
-            streams: false,
+            asks,
             position: 0,
             failed: Vec::new(),
             skipped: Vec::new(),
@@ -104,14 +120,6 @@ impl<'a> Walk<'a> {
             queued: Duration::ZERO,
             is_told: false,
             refused: None,
-        }
-    }
-
-    /// The same, asking for a stream.
-    pub(super) fn streamed(router: &'a ModelRouter, route: &'a Route, call: Call) -> Self {
-        Self {
-            streams: true,
-            ..Self::new(router, route, call)
         }
     }
 
@@ -146,7 +154,10 @@ impl<'a> Walk<'a> {
             idle,
             total,
         } = model.timeouts;
-        let limit = if self.streams { first_token } else { total };
+        let limit = match self.asks {
+            Asks::Stream => first_token,
+            Asks::Answer | Asks::Embeddings => total,
+        };
         let own = now + limit.unwrap_or(router.attempt_timeout);
         let end = self.call.stream_deadline.unwrap_or(self.call.deadline);
         let attempt = Attempt::start(&self.occasion(&model), pass, own <= self.call.deadline);
@@ -205,6 +216,11 @@ impl<'a> Walk<'a> {
     fn occasion<'b>(&'b self, model: &'b Arc<Model>) -> Occasion<'b> {
         Occasion {
             metrics: &self.router.metrics,
+            telemetry: &self.router.telemetry,
+            operation: match self.asks {
+                Asks::Answer | Asks::Stream => Operation::Chat,
+                Asks::Embeddings => Operation::Embeddings,
+            },
             call: &self.call,
             route: self.route,
             model,

@@ -20,9 +20,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "rollout",
         &["_core", "ai_metrics", "alerting", "providers", "recording"],
     ),
+    ("telemetry", &["_core", "config", "recording"]),
     (
         "model_router",
-        &["_core", "ai_metrics", "config", "providers", "recording"],
+        &[
+            "_core",
+            "ai_metrics",
+            "config",
+            "providers",
+            "recording",
+            "telemetry",
+        ],
     ),
     (
         "chat",

@@ -44,6 +44,7 @@ mod sign_in;
 mod storage;
 mod superjson;
 mod support;
+mod telemetry;
 mod trpc;
 mod upstream_sockets;
 mod wire_vectors;

@@ -23,6 +23,24 @@ const BOUNDS: [f64; 14] = [
     0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0,
 ];
 
+/// The same of everything else: sizes, from 1 to millions.
+const SIZES: [f64; 14] = [
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1_024.0,
+    4_096.0,
+    8_192.0,
+    16_384.0,
+    32_768.0,
+    65_536.0,
+    131_072.0,
+    262_144.0,
+    1_048_576.0,
+];
+
 /// All series of the process.
 pub(super) struct Exposition {
     registry: Registry<Key, Atomics>,
@@ -66,9 +84,9 @@ impl Exposition {
                 );
             });
         });
-        self.registry.visit_histograms(|key, durations| {
+        self.registry.visit_histograms(|key, values| {
             add("histogram", key, &|text, name, labels| {
-                durations.write(text, name, labels);
+                values.write(text, name, labels);
             });
         });
         let help = self.help.lock();
@@ -136,7 +154,7 @@ impl Recorder for Exposition {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        let of = |durations: &Arc<Durations>| durations.clone().into();
+        let of = |values: &Arc<Values>| values.clone().into();
         self.registry.get_or_create_histogram(key, of)
     }
 }
@@ -146,7 +164,7 @@ struct Atomics;
 impl Storage<Key> for Atomics {
     type Counter = Arc<AtomicU64>;
     type Gauge = Arc<AtomicU64>;
-    type Histogram = Arc<Durations>;
+    type Histogram = Arc<Values>;
 
     fn counter(&self, _: &Key) -> Self::Counter {
         Arc::default()
@@ -156,31 +174,39 @@ impl Storage<Key> for Atomics {
         Arc::default()
     }
 
-    fn histogram(&self, _: &Key) -> Self::Histogram {
-        Arc::default()
+    fn histogram(&self, key: &Key) -> Self::Histogram {
+        let bounds = match key.name().ends_with("_seconds") {
+            true => &BOUNDS,
+            false => &SIZES,
+        };
+        Arc::new(Values {
+            bounds,
+            counts: Default::default(),
+            sum: AtomicU64::default(),
+        })
     }
 }
 
-/// How often each duration occurred, by bucket; the last is for those beyond all bounds.
-#[derive(Default)]
-struct Durations {
+/// How often each value occurred, by bucket; the last is for those beyond all bounds.
+struct Values {
+    bounds: &'static [f64; BOUNDS.len()],
     counts: [AtomicU64; BOUNDS.len() + 1],
-    /// The sum of all, in seconds: the bits of an `f64`.
+    /// The sum of all: the bits of an `f64`.
     sum: AtomicU64,
 }
 
-impl HistogramFn for Durations {
-    fn record(&self, seconds: f64) {
-        let bucket = BOUNDS.partition_point(|bound| *bound < seconds);
+impl HistogramFn for Values {
+    fn record(&self, value: f64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
         self.counts[bucket].fetch_add(1, Relaxed);
-        GaugeFn::increment(&self.sum, seconds);
+        GaugeFn::increment(&self.sum, value);
     }
 }
 
-impl Durations {
+impl Values {
     fn write(&self, text: &mut String, name: &str, labels: &str) {
         let comma = if labels.is_empty() { "" } else { "," };
-        let bounds = BOUNDS.map(|bound| bound.to_string());
+        let bounds = self.bounds.map(|bound| bound.to_string());
         let bounds = bounds.iter().map(String::as_str).chain(["+Inf"]);
         let mut count = 0;
         for (bound, bucket) in bounds.zip(&self.counts) {

@@ -1,6 +1,8 @@
 //! Where people and their systems are told: e-mail addresses and the addresses of receivers.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Mailboxes};
+use percent_encoding::percent_decode_str;
 use secrecy::SecretString;
 use url::Url;
 
@@ -36,6 +38,35 @@ impl Format for MailAddresses {
     fn parse(&self, text: &str) -> Result<Mailboxes, String> {
         let some = text.parse::<Mailboxes>().ok();
         whole_or_wrong(text, some.filter(|some| some.iter().next().is_some()))
+    }
+}
+
+/// Headers that a receiver asks for, as OpenTelemetry writes them.
+pub(in super::super) struct Headers;
+
+impl Format for Headers {
+    type Value = HeaderMap;
+    const SECRET: bool = true;
+
+    fn expected(&self) -> String {
+        "headers as `name=value`, separated by commas; values may be percent-encoded".into()
+    }
+
+    fn parse(&self, text: &str) -> Result<HeaderMap, String> {
+        let header = |pair: &str| {
+            let (name, value) = pair.split_once('=')?;
+            let name = HeaderName::try_from(name.trim()).ok()?;
+            let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
+            let mut value = HeaderValue::try_from(&*value).ok()?;
+            value.set_sensitive(true);
+            Some((name, value))
+        };
+        let headers = text.split(',').map(header);
+        whole_or_wrong(text, headers.collect())
+    }
+
+    fn unset(&self) -> Option<HeaderMap> {
+        Some(HeaderMap::new())
     }
 }
 

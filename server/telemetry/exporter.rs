@@ -1,0 +1,173 @@
+//! Sends spans to a collector (OTLP over HTTP, as JSON), by the side of the calls that they tell of.
+//!
+//! A collector that is slow or away costs spans and nothing else: what finds no place in the queue is
+//! dropped, and counted in `otlp_spans_total`.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use http::{StatusCode, header::CONTENT_TYPE};
+use serde_json::Value;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::span;
+use crate::{
+    _core::{http_client, outage::Outage},
+    config::TelemetryConfig,
+};
+
+/// Spans that wait at most.
+const QUEUE: usize = 4_096;
+/// Spans of one request.
+const BATCH: usize = 512;
+/// How long the first span of a request waits for others.
+const GATHER: Duration = Duration::from_secs(1);
+/// How long a collector may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Before a request is sent again that failed for a moment.
+const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
+const COUNTER: &str = "otlp_spans_total";
+
+/// Where spans are put; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Spans(mpsc::Sender<Value>);
+
+impl Spans {
+    pub(super) fn send(&self, span: Value) {
+        if self.0.try_send(span).is_err() {
+            count("dropped", 1);
+        }
+    }
+}
+
+/// What sends them.
+#[derive(Debug)]
+pub struct Exporter {
+    queue: mpsc::Receiver<Value>,
+    http: reqwest::Client,
+    url: String,
+    config: TelemetryConfig,
+    outage: Outage,
+}
+
+/// Where spans are put, and what sends them; `None` where no collector is named.
+pub fn exporter(config: &TelemetryConfig) -> anyhow::Result<Option<(Spans, Exporter)>> {
+    let Some(endpoint) = &config.endpoint else {
+        return Ok(None);
+    };
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let exporter = Exporter {
+        queue,
+        http: http_client::builder().timeout(PATIENCE).build()?,
+        url: format!("{endpoint}/v1/traces"),
+        config: config.clone(),
+        outage: Outage::default(),
+    };
+    Ok(Some((Spans(sender), exporter)))
+}
+
+impl Exporter {
+    /// Sends what comes until `stopping`, then once more what is left.
+    pub async fn run(mut self, stopping: impl Future<Output = ()>) {
+        let mut rest = Vec::new();
+        {
+            let mut stopping = pin!(stopping);
+            let deliver = async {
+                while self.gather(&mut rest).await {
+                    self.deliver(&rest).await;
+                    rest.clear();
+                }
+            };
+            tokio::select! {
+                () = deliver => {}
+                () = &mut stopping => {}
+            }
+        }
+        while let Ok(span) = self.queue.try_recv() {
+            rest.push(span);
+        }
+        for batch in rest.chunks(BATCH) {
+            self.post(batch, true).await;
+        }
+    }
+
+    /// Adds the next spans; `false` once no more can come.
+    async fn gather(&mut self, batch: &mut Vec<Value>) -> bool {
+        let Some(first) = self.queue.recv().await else {
+            return false;
+        };
+        batch.push(first);
+        let until = Instant::now() + GATHER;
+        while batch.len() < BATCH
+            && let Ok(Some(span)) = timeout_at(until, self.queue.recv()).await
+        {
+            batch.push(span);
+        }
+        true
+    }
+
+    /// Sends spans, again where that failed for a moment.
+    async fn deliver(&self, spans: &[Value]) {
+        for pause in PAUSES {
+            if self.post(spans, false).await {
+                return;
+            }
+            sleep(pause).await;
+        }
+        self.post(spans, true).await;
+    }
+
+    /// Sends spans; `false` where that may succeed in a moment, and this is not the last try.
+    async fn post(&self, spans: &[Value], is_last: bool) -> bool {
+        let body = span::request(&self.config.service, spans).to_string();
+        let request = self.http.post(&self.url);
+        let request = request
+            .headers(self.config.headers.clone())
+            .header(CONTENT_TYPE, "application/json");
+        let sent = request.body(body).send().await;
+        let status = sent.map(|response| response.status());
+        let passes = match &status {
+            Ok(status) if status.is_success() => {
+                if self.outage.ends() {
+                    tracing::info!("the collector of traces takes spans again");
+                }
+                count("sent", spans.len());
+                return true;
+            }
+            Ok(status) => matches!(
+                *status,
+                StatusCode::TOO_MANY_REQUESTS
+                    | StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+            ),
+            Err(_) => true,
+        };
+        if passes && !is_last {
+            return false;
+        }
+        if self.outage.begins() {
+            let status = status.as_ref().ok().map(StatusCode::as_u16);
+            tracing::warn!(
+                status,
+                "the collector of traces (OTEL_EXPORTER_OTLP_ENDPOINT) does not take spans; they are dropped"
+            );
+        }
+        count("failed", spans.len());
+        true
+    }
+}
+
+fn count(outcome: &'static str, spans: usize) {
+    metrics::counter!(COUNTER, "outcome" => outcome).increment(spans as u64);
+}
+
+/// Tells the installed recorder what the metric is.
+pub(super) fn describe() {
+    metrics::describe_counter!(
+        COUNTER,
+        "Spans for the collector of traces, by what became of them"
+    );
+}
