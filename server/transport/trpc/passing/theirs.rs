@@ -1,0 +1,226 @@
+//! The old server's share of a batch: one request for all of it, whose answers are joined with ours.
+
+use std::sync::Arc;
+
+use async_stream::stream;
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use http::{HeaderMap, HeaderName, Method, header, request};
+
+use super::{
+    IDENTITY, asker, failures,
+    following::{Begun, Following},
+};
+use crate::{
+    legacy::{self, Fault, OldServer, Onward, Reply, answer, paths::component},
+    transport::trpc::{Trpc, batch_stream, input::BatchInputs, part::Part, request::Delivery},
+};
+
+/// The old server's share of a batch.
+pub(in crate::transport::trpc) struct Theirs {
+    trpc: Arc<Trpc>,
+    old: Arc<OldServer>,
+    onward: Result<Onward, Fault>,
+    names: Vec<String>,
+    /// The places of its calls in the whole batch, in order.
+    places: Vec<usize>,
+    /// How many calls the whole batch has.
+    count: usize,
+    delivery: Delivery,
+}
+
+/// What the old server said of its share.
+pub(in crate::transport::trpc) struct Said {
+    /// In any order.
+    pub(in crate::transport::trpc) parts: Vec<(usize, Part)>,
+    /// Its `Set-Cookie` and `Retry-After`.
+    pub(in crate::transport::trpc) headers: HeaderMap,
+}
+
+impl Theirs {
+    /// Takes the calls at `places` out of a batch, with their inputs.
+    pub(in crate::transport::trpc) fn take(
+        trpc: &Arc<Trpc>,
+        old: &Arc<OldServer>,
+        parts: &request::Parts,
+        names: &[&str],
+        places: Vec<usize>,
+        inputs: &mut BatchInputs,
+        delivery: Delivery,
+    ) -> Self {
+        let theirs: Vec<String> = places.iter().map(|&at| names[at].to_owned()).collect();
+        let mut taken = String::from("{");
+        for (call, &place) in places.iter().enumerate() {
+            if let Some(text) = inputs.take_text(place) {
+                let separator = if taken.len() > 1 { "," } else { "" };
+                taken.push_str(&format!("{separator}\"{call}\":{text}"));
+            }
+        }
+        taken.push('}');
+        let path = theirs.iter().map(|name| component(name));
+        let path = format!("/{}", path.collect::<Vec<_>>().join(","));
+        let is_get = parts.method == Method::GET;
+        let query = old.query(parts.uri.query()).unwrap_or_default();
+        let is_input = |pair: &&str| {
+            let name = form_urlencoded::parse(pair.as_bytes()).next();
+            name.is_some_and(|(name, _)| name == "input")
+        };
+        let mut query: Vec<String> = query
+            .split('&')
+            .filter(|pair| !(pair.is_empty() || is_get && is_input(pair)))
+            .map(str::to_owned)
+            .collect();
+        if is_get {
+            query.push(format!("input={}", component(&taken)));
+        }
+        let mut headers = old.headers(&parts.headers, &asker(&trpc.gate, parts));
+        headers.insert(header::ACCEPT_ENCODING, IDENTITY);
+        // Version 10's stream is one object; there is nothing to gain from taking it apart. And what
+        // was stored of this answer is not what is asked for.
+        for name in [
+            "trpc-batch-mode",
+            "if-none-match",
+            "if-modified-since",
+            "range",
+        ] {
+            headers.remove(name);
+        }
+        let url = old.calls_url(&path, Some(&query.join("&")));
+        let body = if is_get { String::new() } else { taken };
+        Self {
+            trpc: trpc.clone(),
+            old: old.clone(),
+            onward: url.map(|url| Onward {
+                method: parts.method.clone(),
+                url,
+                headers,
+                body: legacy::Body::Bytes(body.into()),
+            }),
+            names: theirs,
+            places,
+            count: names.len(),
+            delivery,
+        }
+    }
+
+    /// Whether the call at this place is among them.
+    pub(in crate::transport::trpc) fn has(&self, place: usize) -> bool {
+        self.places.binary_search(&place).is_ok()
+    }
+
+    /// Asks for all of it at once.
+    pub(in crate::transport::trpc) async fn ask(mut self) -> Said {
+        let answered = self.answers().await;
+        self.old.note(&answered);
+        match answered {
+            Ok((envelopes, headers)) => {
+                let parts = envelopes.into_iter().map(Part::Theirs);
+                let parts = self.places.into_iter().zip(parts).collect();
+                Said { parts, headers }
+            }
+            Err(fault) => Said {
+                parts: self.failed(&fault),
+                headers: HeaderMap::new(),
+            },
+        }
+    }
+
+    fn failed(&self, fault: &Fault) -> Vec<(usize, Part)> {
+        let failures = failures(self.names.iter().map(String::as_str), fault);
+        let parts = failures.into_iter().map(|failure| Part::Ours(Err(failure)));
+        self.places.iter().copied().zip(parts).collect()
+    }
+
+    async fn send(&mut self) -> Result<Reply, Fault> {
+        let taken = Err(Fault::Nonsense("it was asked already"));
+        self.old
+            .send(std::mem::replace(&mut self.onward, taken)?)
+            .await
+    }
+
+    async fn answers(&mut self) -> Result<(Vec<answer::Envelope>, HeaderMap), Fault> {
+        let mut reply = self.send().await?;
+        let (status, headers) = (reply.status().as_u16(), kept(&reply));
+        if reply.is_encoded() {
+            return Err(Fault::Nonsense("it is compressed, which was not asked for"));
+        }
+        let (json, _held) = reply.read_whole().await?;
+        let envelopes = answer::split(status, &json, self.places.len());
+        let envelopes = envelopes.map_err(|fault| answer::refused(status, fault))?;
+        Ok((envelopes, headers))
+    }
+
+    /// Asks for it as a stream; what comes first are the headers.
+    pub(in crate::transport::trpc) async fn open(
+        mut self,
+    ) -> (HeaderMap, BoxStream<'static, batch_stream::Piece>) {
+        use batch_stream::Piece::{Call, Line};
+        if self.delivery != Delivery::Lines {
+            let Said { parts, headers } = self.ask().await;
+            let pieces = parts.into_iter().map(|(place, part)| Call(place, part));
+            return (headers, stream::iter(pieces).boxed());
+        }
+        let reply = match self.send().await {
+            Ok(reply) => reply,
+            Err(fault) => return (HeaderMap::new(), self.all_failed(&fault)),
+        };
+        let (status, headers) = (reply.status().as_u16(), kept(&reply));
+        let pieces = stream! {
+            let (names, places) = (self.names.clone(), self.places.clone());
+            let shift = Some(self.count as u64);
+            let begun = if reply.is_encoded() {
+                Err(Fault::Nonsense("it is compressed, which was not asked for"))
+            } else {
+                Following::begin(&self.trpc, &self.old, reply, names, places, shift).await
+            };
+            let envelopes = match begun {
+                Ok(Begun::Stream(fulfilling, mut rest)) => {
+                    self.old.note(&Ok(()));
+                    for line in fulfilling {
+                        yield Line(line);
+                    }
+                    while let Some(line) = rest.next().await {
+                        yield Line(line);
+                    }
+                    return;
+                }
+                Ok(Begun::Whole(json)) => answer::split(status, &json, self.places.len()),
+                Err(fault) => Err(fault),
+            };
+            let envelopes = envelopes.map_err(|fault| answer::refused(status, fault));
+            self.old.note(&envelopes);
+            match envelopes {
+                Ok(envelopes) => {
+                    for (place, envelope) in self.places.iter().zip(envelopes) {
+                        yield Call(*place, Part::Theirs(envelope));
+                    }
+                }
+                Err(fault) => {
+                    for (place, part) in self.failed(&fault) {
+                        yield Call(place, part);
+                    }
+                }
+            }
+        };
+        (headers, pieces.boxed())
+    }
+
+    fn all_failed(&self, fault: &Fault) -> BoxStream<'static, batch_stream::Piece> {
+        self.old.note::<()>(&Err(fault.clone()));
+        let pieces = self.failed(fault).into_iter();
+        stream::iter(pieces.map(|(place, part)| batch_stream::Piece::Call(place, part))).boxed()
+    }
+}
+
+/// What a joined answer keeps of the old server's headers.
+fn kept(reply: &Reply) -> HeaderMap {
+    let headers = reply.headers();
+    let is_kept = |name: &HeaderName| *name == header::SET_COOKIE || *name == header::RETRY_AFTER;
+    let mut kept = HeaderMap::new();
+    for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
+        kept.append(name.clone(), value.clone());
+    }
+    kept
+}
