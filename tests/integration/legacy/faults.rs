@@ -22,12 +22,18 @@ use crate::support::{app::TestApp, wait::until};
 
 const BOTH: &str = "/api/trpc/auth.me,old.echo,old.nothing?batch=1&input=%7B%7D";
 
+/// An application before this old server, with time enough on a busy machine.
 async fn before(url: &str) -> TestApp {
+    waiting(url, "20s").await
+}
+
+/// One that waits no longer than this.
+async fn waiting(url: &str, timeout: &str) -> TestApp {
     let app = TestApp::builder()
         .with_setting("LEGACY_TRPC_URL", format!("{url}/api/trpc"))
         .with_setting("LEGACY_PATHS", "/api/files")
-        .with_setting("LEGACY_TIMEOUT", "500ms")
-        .with_setting("TRPC_PING_INTERVAL", "200ms");
+        .with_setting("LEGACY_TIMEOUT", timeout)
+        .with_setting("TRPC_PING_INTERVAL", "2s");
     app.start().await
 }
 
@@ -134,7 +140,7 @@ async fn an_old_server_that_is_down_is_a_bad_gateway() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_server_that_says_nothing_is_a_gateway_timeout() {
     let silent = Liar::start(|_| Vec::new(), true).await;
-    let app = before(&silent.url).await;
+    let app = waiting(&silent.url, "500ms").await;
     fails_with(&app, "GATEWAY_TIMEOUT", 504).await;
     // Half a head, and half a body.
     for begun in [
@@ -142,7 +148,7 @@ async fn an_old_server_that_says_nothing_is_a_gateway_timeout() {
         "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"result\"",
     ] {
         let slow = Liar::start(move |_| begun.as_bytes().to_vec(), true).await;
-        let app = before(&slow.url).await;
+        let app = waiting(&slow.url, "500ms").await;
         fails_with(&app, "GATEWAY_TIMEOUT", 504).await;
     }
 }
@@ -220,7 +226,8 @@ async fn a_stream_that_breaks_off_fails_what_is_awaited_and_nothing_else() {
             format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{size}\r\n{lines}\r\n").into_bytes()
         };
         let liar = Liar::start(answer, stays_open).await;
-        let app = before(&liar.url).await;
+        let timeout = if stays_open { "500ms" } else { "20s" };
+        let app = waiting(&liar.url, timeout).await;
         let code = if stays_open {
             "GATEWAY_TIMEOUT"
         } else {
@@ -302,7 +309,7 @@ async fn frames(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_socket_outlives_the_old_server() {
     let mut old = NodeServer::start().await;
-    let app = before(&old.url).await;
+    let app = waiting(&old.url, "4s").await;
     let mut socket = socket(&app).await;
     let stay = json!({"to": 1, "stay": true});
     socket
@@ -322,7 +329,7 @@ async fn a_socket_outlives_the_old_server() {
     assert_eq!(late[0]["error"]["json"]["data"]["code"], "GATEWAY_TIMEOUT");
 
     socket
-        .send(request(3, "query", "old.slow", &json!({"ms": 400})))
+        .send(request(3, "query", "old.never", &Value::Null))
         .await
         .unwrap();
     old.child.kill().await.unwrap();
@@ -470,7 +477,7 @@ async fn raw(app: &TestApp, bytes: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_stops_is_given_up() {
     let old = NodeServer::start().await;
-    let app = before(&old.url).await;
+    let app = waiting(&old.url, "500ms").await;
     let head = "POST /api/trpc/old.bytes HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/octet-stream\r\n";
     let answer = raw(
         &app,
