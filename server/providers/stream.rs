@@ -289,7 +289,8 @@ mod tests {
                 }
             }
         }
-        for delta in steps.finish() {
+        let end = steps.push(&"data: [DONE]\n\n".into());
+        for delta in end.into_iter().chain(steps.finish()) {
             match delta {
                 Ok(delta) => all.push(delta),
                 Err(fault) => return (all, Err(fault.kind)),
@@ -363,6 +364,24 @@ mod tests {
             let fault = (1, vec![FaultKind::InvalidReply], false);
             assert_eq!(steps(&passed_on, frame), fault, "{frame}");
             assert_eq!(steps(&request(), frame), (1, vec![], false), "{frame}");
+        }
+    }
+
+    #[test]
+    fn a_stream_without_an_end_broke_off_whoever_asked() {
+        let passed_on = ChatRequest::passing_on(crate::providers::RawObject::default());
+        let word = json!({"choices": [{"delta": {"content": "a"}}]});
+        let last = json!({"choices": [{"delta": {}, "finish_reason": "stop"}]});
+        for request in [&passed_on, &request()] {
+            let ends = |end: &str| {
+                let mut steps = Steps::new(request);
+                steps.push(&format!("data: {word}\n\n{end}").into());
+                let fault = steps.finish().into_iter().find_map(Result::err);
+                fault.map(|fault| fault.cause)
+            };
+            assert_eq!(ends(""), Some(Cause::CutStream));
+            assert_eq!(ends("data: [DONE]\n\n"), None);
+            assert_eq!(ends(&format!("data: {last}\n\n")), None);
         }
     }
 

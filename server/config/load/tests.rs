@@ -130,6 +130,7 @@ fn every_setting_refuses_nonsense_or_takes_any_text() {
         "FORCED_OFF_USERS",
         "OPENROUTER_MODEL",
         "OLLAMA_MODEL",
+        "OTEL_SERVICE_NAME",
     ];
     for name in settings::all().map(|setting| setting.row().name) {
         if !free.contains(&name) {
@@ -369,6 +370,7 @@ fn secrets_are_shown_neither_in_a_config_nor_in_faults() {
     let secret = |name| match name {
         "SMTP_URL" => "smtp://me:hush-hush@mail.example.com",
         "SLACK_WEBHOOK_URL" | "ALERT_WEBHOOK_URL" => "https://example.com/hush-hush",
+        "OTEL_EXPORTER_OTLP_HEADERS" => "authorization=hush-hush",
         _ => "hush-hush",
     };
     let names: Vec<_> = settings::all()

@@ -187,6 +187,7 @@ fn a_thought_alone_is_no_answer_also_where_nothing_is_split() {
             let event = json!({"choices": [{"delta": {"content": piece}}]});
             deltas.extend(steps.push(&format!("data: {event}\n\n").into()));
         }
+        deltas.extend(steps.push(&"data: [DONE]\n\n".into()));
         deltas.extend(steps.finish());
         let streamed: Result<Vec<_>, _> = deltas.into_iter().collect();
         let streamed = streamed.map(|deltas| {
@@ -256,7 +257,8 @@ fn an_error_under_a_success_is_what_it_says_in_whatever_shape() {
     let mut steps = crate::providers::stream::Steps::new(&request());
     let news = json!({"type": "status", "message": "the prompt is too long to be quick"});
     let step = json!({"choices": [{"delta": {"content": "x"}}]});
-    let mut deltas = steps.push(&format!("data: {news}\n\ndata: {step}\n\n").into());
+    let mut deltas =
+        steps.push(&format!("data: {news}\n\ndata: {step}\n\ndata: [DONE]\n\n").into());
     deltas.extend(steps.finish());
     assert!(deltas.iter().all(Result::is_ok));
 }
