@@ -76,6 +76,8 @@ export interface AiConfig {
 
 /** What stands in the way of a rollout, beside the level of its evidence. */
 export type Alarm = {
+  name: "outage";
+} | {
   name: "limit-broken";
 } | {
   name: "not-counted";
@@ -438,6 +440,13 @@ export interface EvidencePlan {
    * release.
    */
   slow_floor_ms: number;
+  /** Milliseconds of good probes after which a candidate comes back that had an outage. */
+  outage_calm_ms: number;
+  /**
+   * Milliseconds within which a second outage takes the candidate back for good; where it is 0, as in
+   * plans of an earlier release, the first does.
+   */
+  outage_period_ms: number;
   /** Hours that the whole plan is meant to take: over these the restarts are spread. */
   planned_hours: number;
 }
@@ -745,6 +754,8 @@ export type Hold =
   | "excluded-differ"
   /** The provider refuses our account, which both arms may share; left after five minutes of calm. */
   | "account"
+  /** The candidate has an outage: nobody gets it until it has answered probes for as long as the plan wants. */
+  | "outage"
   /** No requests come. */
   | "no-traffic"
   /** The plan's deadline is over. */
@@ -1105,6 +1116,20 @@ export interface NoTraffic {
   hold: boolean;
 }
 
+/** An outage of the candidate. Meanwhile nobody gets it, and the server asks it small questions of its own. */
+export interface Outage {
+  /** When it was found. */
+  since: Date;
+  /** The share that it comes back to. */
+  share: Percent;
+  /** Milliseconds for which the candidate has answered every probe. */
+  calmMs: number;
+  /** Milliseconds for which it has answered none. */
+  failingMs: number;
+  /** The last probe; null where there was none, or nothing could be asked. */
+  probe: Probe | null;
+}
+
 /** The live rollout that a new one would get in the way of. */
 export interface Overlap {
   /** Its id. */
@@ -1186,6 +1211,14 @@ export interface Prices {
   prompt: number;
   /** For tokens written. */
   completion: number;
+}
+
+/** A small request that nobody waits for, outside the evidence. */
+export interface Probe {
+  /** When it ended. */
+  at: Date;
+  /** Whether the candidate answered. */
+  isAnswered: boolean;
 }
 
 /** What is proven for the next stage, since this one began. */
@@ -1367,6 +1400,10 @@ export interface RolloutDetails {
   reason: string;
   /** The models of both arms as they were at the start; none in rollouts of an earlier release. */
   models: Models[];
+  /** The outage of the candidate that is waited for; null where there is none. */
+  outage: Outage | null;
+  /** How many outages it had. */
+  outages: number;
   /** What is wanted. */
   wanted: Plan;
   /** Milliseconds of the stage's soak that are left. */
@@ -1439,6 +1476,10 @@ export interface RolloutState {
   reason: string;
   /** The models of both arms as they were at the start; none in rollouts of an earlier release. */
   models: Models[];
+  /** The outage of the candidate that is waited for; null where there is none. */
+  outage: Outage | null;
+  /** How many outages it had. */
+  outages: number;
 }
 
 /** How far the rollout is. */
@@ -1613,6 +1654,10 @@ export interface Started {
   reason: string;
   /** The models of both arms as they were at the start; none in rollouts of an earlier release. */
   models: Models[];
+  /** The outage of the candidate that is waited for; null where there is none. */
+  outage: Outage | null;
+  /** How many outages it had. */
+  outages: number;
   /** Whom that moves from which model to which, a sentence each. */
   moves: string[];
   /** The percentage of users who lose the model that they had. */
@@ -1669,6 +1714,8 @@ export type Step = {
   share: Percent;
   /** The plan's. */
   rho_bad: number;
+} | {
+  name: "outage";
 } | {
   name: "share";
   /** The new share. */
@@ -1849,6 +1896,8 @@ export interface Verdict {
   cause: Signal | null;
   /** When that was, in milliseconds since 1970. */
   decidedAtMs: number | null;
+  /** Whether that looks like an outage that may end, the first one within the plan's period. */
+  isOutage?: boolean;
   /** In words. */
   why: string;
   /** The evidence over all metrics that the candidate is worse: rollback at 100 by default. */

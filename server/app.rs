@@ -3,6 +3,7 @@
 mod catalog;
 pub mod filling;
 mod introduction;
+mod probes;
 mod prometheus;
 mod routes;
 mod sessions;
@@ -66,6 +67,7 @@ pub struct App {
     tasks: Tasks,
     /// The rollouts.
     pub controller: Arc<Controller>,
+    models: Arc<ModelRouter>,
     /// Who gets what.
     pub flags: Arc<FeatureFlags>,
     /// The kill switch and the live share.
@@ -209,7 +211,7 @@ impl App {
             config: &config,
             registry: registry.clone(),
             gate,
-            models,
+            models: models.clone(),
             spending: spending.clone(),
             storage: &storage,
             limits,
@@ -228,6 +230,7 @@ impl App {
             sandbox_url,
             destinations,
             controller,
+            models,
             flags,
             live,
             authenticator,
@@ -255,6 +258,11 @@ impl App {
         self.tasks.spawn(upkeep::keep_small(
             self.storage.clone(),
             self.config.database.event_retention,
+            self.tasks.stopping(),
+        ));
+        self.tasks.spawn(probes::run(
+            self.controller.clone(),
+            self.models.clone(),
             self.tasks.stopping(),
         ));
         self.dispatcher.start(&self.tasks);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     decision::{Decision, Stay},
     record::{Action, Record},
+    status::Hold,
     store::AuditRow,
 };
 use crate::_core::actor::Actor;
@@ -94,6 +95,8 @@ pub fn what_follows(decision: &Decision) -> String {
             Stay::Soaking => "nothing: the stage is not over",
         }
         .to_owned(),
+        Decision::Withdraw => format!("hold: {}", Hold::Outage),
+        Decision::Return => "resume: the outage is over".to_owned(),
         Decision::Hold(because) => format!("hold: {because}"),
         Decision::Resume => "resume: the cause of the hold is gone".to_owned(),
         Decision::Ask { .. } => "ask a person".to_owned(),

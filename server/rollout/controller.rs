@@ -20,6 +20,7 @@ mod lease;
 mod memory;
 mod prepared;
 mod probe;
+mod probes;
 mod steering;
 mod tick;
 
@@ -35,7 +36,7 @@ use tokio::{
 };
 
 use self::memory::Memory;
-pub use self::steering::Wishes;
+pub use self::{probes::DueProbe, steering::Wishes};
 pub use super::world::World;
 use super::{
     archive::Archive,

@@ -13,13 +13,16 @@ use super::{
     evidence::Level,
     finding::{Alarm, Arm, Finding, Proof},
     plan::{Gate, Plan, Stage},
-    status::{Hold, State, Status, passed},
+    status::{Hold, Outage, State, Status, passed},
 };
 use crate::_core::units::Percent;
 
 /// How long evidence has to be clear before a hold at the level watch is left. (The level hold is left
 /// by the evidence itself, after an hour.)
 const CALM: TimeDelta = TimeDelta::minutes(5);
+
+/// Milliseconds of failed probes after which an outage is taken for the end.
+const MOST_FAILING_MS: u64 = 10 * 60 * 1_000;
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +31,10 @@ pub enum Decision {
     RollBack(RollbackReason),
     /// Nothing.
     Stay(Stay),
+    /// Take the candidate from everybody until its outage is over.
+    Withdraw,
+    /// Give it to them again.
+    Return,
     /// Freeze the ramp.
     Hold(Hold),
     /// The cause of a hold is gone.
@@ -52,6 +59,8 @@ pub enum RollbackReason {
     Worse,
     /// It does not answer, or refuses what control does not, in ways that are no errors.
     NotCounted,
+    /// Its outage does not end.
+    OutageLasts,
 }
 
 /// Why nothing is done.
@@ -77,6 +86,12 @@ pub enum Stay {
 pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> Decision {
     if status.state.is_final() {
         return Decision::Stay(Stay::Ended);
+    }
+    if let Some(outage) = &status.outage {
+        return of_outage(plan, status.state, outage);
+    }
+    if finding.has(&Alarm::Outage) {
+        return Decision::Withdraw;
     }
     if finding.has(&Alarm::LimitBroken) {
         return Decision::RollBack(RollbackReason::LimitBroken);
@@ -127,6 +142,19 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
             Decision::Ask { recommended }
         }
         Gate::Automatic => Decision::Stay(Stay::TooLittleEvidence),
+    }
+}
+
+/// Nobody has the candidate, so that only probes tell of it.
+fn of_outage(plan: &Plan, state: State, outage: &Outage) -> Decision {
+    if state == State::Paused {
+        Decision::Stay(Stay::Paused)
+    } else if outage.failing_ms >= MOST_FAILING_MS {
+        Decision::RollBack(RollbackReason::OutageLasts)
+    } else if outage.calm_ms >= plan.evidence.outage_calm_ms {
+        Decision::Return
+    } else {
+        Decision::Stay(Stay::Held)
     }
 }
 
@@ -212,6 +240,9 @@ impl fmt::Display for RollbackReason {
             Self::LimitBroken => "the candidate breaks the absolute limit, and control does not",
             Self::Worse => "the candidate is worse than control",
             Self::NotCounted => "the candidate does not answer what control does",
+            Self::OutageLasts => {
+                "the candidate had an outage, and did not answer the probes of ten minutes either"
+            }
         })
     }
 }
@@ -227,6 +258,9 @@ impl fmt::Display for Hold {
                 "an outcome that is no error comes more often on the candidate than on control"
             }
             Self::Account => "the provider refuses our account",
+            Self::Outage => {
+                "the candidate has an outage: nobody gets it until it has answered probes for a while"
+            }
             Self::NoTraffic => "no requests come",
             Self::Deadline => "the plan's deadline is over",
         })

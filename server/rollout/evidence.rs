@@ -13,6 +13,7 @@ mod limit;
 mod looks;
 mod mixture;
 mod observed;
+mod outage;
 mod plan;
 mod ratio;
 mod stage;
@@ -42,6 +43,7 @@ use self::{
     limit::{LastHour, Limit},
     looks::Looks,
     mixture::Restarts,
+    outage::Outages,
     ratio::{Direction, Ratio},
     stage::Stage,
     stream::{Harm, Streams},
@@ -101,6 +103,9 @@ pub struct Evidence {
     /// None in what an earlier release stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     uncounted: Option<Uncounted>,
+    /// None where every breach takes the candidate back for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outages: Option<Outages>,
 }
 
 /// Evidence has reached the level of hold.
@@ -115,6 +120,13 @@ struct Held {
 struct Decided {
     at_ms: i64,
     cause: Signal,
+    /// It looks like an outage, and is the first one within the plan's period.
+    #[serde(default, skip_serializing_if = "is_false")]
+    is_outage: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Evidence {
@@ -151,12 +163,18 @@ impl Evidence {
             held: None,
             rollback: None,
             uncounted: Some(Uncounted::new(plan.margin)),
+            outages: (plan.outage_period_ms > 0).then(Outages::default),
         }
     }
 
     /// The edition of the tests that judge.
     pub fn edition(&self) -> Edition {
         self.edition
+    }
+
+    /// Whether the rollback that is due looks like an outage, the first one within the plan's period.
+    pub fn is_outage(&self) -> bool {
+        self.rollback.is_some_and(|decided| decided.is_outage)
     }
 
     /// Whether outcomes that are not counted are watched.
@@ -178,6 +196,12 @@ impl Evidence {
         // Fixed before this request can move them.
         let thresholds = self.latencies.thresholds();
         let at_ms = self.clock_ms;
+        if let Some(outages) = &mut self.outages
+            && observation.variant == Variant::Candidate
+            && observation.end != End::Unknown
+        {
+            outages.see(at_ms, observation.end.is_answered());
+        }
         let mut has_moved = match &mut self.uncounted {
             Some(uncounted) => uncounted.fold(observation, share, at_ms),
             None => false,
@@ -240,6 +264,28 @@ impl Evidence {
         for stream in self.streams.iter_mut() {
             stream.freeze(share >= Percent::FULL);
         }
+    }
+
+    /// Nobody gets the candidate while it has an outage. What takes it back is judged anew from then on.
+    /// What it has proven in this stage stays, and so does what users are like.
+    pub fn begin_outage(&mut self, now_ms: i64) {
+        self.set_share(Percent::ZERO);
+        let restarts = Restarts::over(self.plan.planned_hours);
+        for stream in self.streams.iter_mut() {
+            stream.begin_anew(restarts, self.hour);
+        }
+        self.crash = Ratio::new(Direction::Crashing, 1.0, restarts);
+        self.crash.reach(self.hour);
+        self.absolute = Limit::above(self.plan.max_error_rate, restarts);
+        self.absolute.reach(self.hour);
+        self.last_hour = LastHour::new(self.clock_ms);
+        if let Some(uncounted) = &mut self.uncounted {
+            uncounted.begin_anew();
+        }
+        if let Some(outages) = &mut self.outages {
+            outages.begin(now_ms);
+        }
+        (self.held, self.rollback) = (None, None);
     }
 
     /// Milliseconds after which a request that is still open is slow by every threshold; `None` until
@@ -318,9 +364,7 @@ impl Evidence {
     /// Takes note of what the evidence has reached.
     fn settle(&mut self) {
         let at_ms = self.clock_ms;
-        if self.rollback.is_none() {
-            self.rollback = verdict::signal(self).map(|cause| Decided { at_ms, cause });
-        }
+        self.rollback = self.decided(at_ms);
         let e = verdict::overall(self);
         if e >= self.plan.hold {
             self.held = Some(Held {
@@ -336,6 +380,22 @@ impl Evidence {
                 since => since.or(Some(at_ms)),
             };
         }
+    }
+
+    /// The rollback that is due, since when it is.
+    fn decided(&self, at_ms: i64) -> Option<Decided> {
+        self.rollback.or_else(|| {
+            let cause = verdict::signal(self)?;
+            let period_ms = self.plan.outage_period_ms;
+            let outages = self.outages.as_ref();
+            let is_outage = cause != Signal::Uncounted
+                && outages.is_some_and(|it| it.explain(at_ms, period_ms));
+            Some(Decided {
+                at_ms,
+                cause,
+                is_outage,
+            })
+        })
     }
 
     fn level_so_far(&self) -> Level {

@@ -70,6 +70,24 @@ pub(super) fn of_change(
         ))
     };
     match after.state {
+        _ if after.outages > before.outages => tell(
+            AlertKind::Hold,
+            Severity::Critical,
+            "Outage of the candidate",
+            format!(
+                "The candidate has stopped to answer, so everybody is on control; the share was {} %. The \
+                 server asks it small questions of its own. It comes back by itself once it has answered \
+                 them for a while; ten minutes without an answer, or a second outage, take it back for \
+                 good. {figures}",
+                before.share
+            ),
+        ),
+        State::Running if before.outage.is_some() && after.outage.is_none() => tell(
+            AlertKind::Hold,
+            Severity::Info,
+            "Back after an outage",
+            format!("The share is {share} % again. Why: {reason}. {figures}"),
+        ),
         State::RolledBack => tell(
             AlertKind::RolledBack,
             Severity::Critical,

@@ -69,6 +69,8 @@ pub enum Step {
         /// The plan's.
         rho_bad: f64,
     },
+    /// The candidate has an outage: nobody gets it, and what takes it back is judged anew.
+    Outage,
     /// The share moves, or ends at 0.
     Share {
         /// The new share.
@@ -221,6 +223,10 @@ impl Ledger {
                 self.evidence.begin_stage(at_ms, share, rho_bad);
                 self.arms = Default::default();
             }
+            Step::Outage => {
+                self.share_since_ms = at_ms;
+                self.evidence.begin_outage(at_ms);
+            }
             Step::Share { share } => {
                 self.share_since_ms = at_ms;
                 self.evidence.advance(at_ms, share);
@@ -271,7 +277,9 @@ impl Ledger {
             // They judge requests that are counted, and here there may be none. Other evidence that was
             // there before is not what counts here.
             finding.level = Level::Rollback;
-            finding.alarms.retain(|it| *it != Alarm::LimitBroken);
+            finding
+                .alarms
+                .retain(|it| !matches!(it, Alarm::LimitBroken | Alarm::Outage));
             return (finding, verdict);
         }
         let judged = self.hour.judge(now_ms);
@@ -309,6 +317,7 @@ fn alarms(verdict: &Verdict, judge: Judge) -> Vec<Alarm> {
         })
     });
     let alarms = [
+        verdict.is_outage.then_some(Alarm::Outage),
         is_broken.then_some(Alarm::LimitBroken),
         taken_back,
         both_fail.then_some(Alarm::BothSidesFailing),

@@ -11,7 +11,7 @@ mod command;
 mod start;
 mod transition;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
@@ -64,6 +64,8 @@ pub struct Rollout {
     pub is_urgent: bool,
     /// When its evidence was last stored.
     pub stored_at: Option<Moment>,
+    /// When its candidate was last asked whether its outage is over, on the monotonic clock of this process.
+    pub probed_at: Option<Duration>,
 }
 
 /// A change that is in force and not yet stored.
@@ -100,6 +102,7 @@ impl Rollout {
             is_open: false,
             is_urgent: true,
             stored_at: None,
+            probed_at: None,
         })
     }
 

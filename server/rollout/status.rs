@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound as _, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -58,11 +58,81 @@ pub struct Status {
     pub reason: String,
     /// Since when evidence has been below the level watch; null while it is not.
     pub clear_since: Option<DateTime<Utc>>,
+    /// The outage of the candidate that is waited for; null where there is none.
+    #[serde(default)]
+    pub outage: Option<Outage>,
+    /// How many outages it had.
+    #[serde(default)]
+    pub outages: u32,
     /// What people have been told already.
     pub told: Told,
     /// The models of both arms as they were at the start; none in rollouts of an earlier release.
     #[serde(default)]
     pub models: Vec<Models>,
+}
+
+/// An outage of the candidate. Meanwhile nobody gets it, and the server asks it small questions of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Outage {
+    /// When it was found.
+    pub since: DateTime<Utc>,
+    /// The share that it comes back to.
+    pub share: Percent,
+    /// Milliseconds for which the candidate has answered every probe.
+    pub calm_ms: u64,
+    /// Milliseconds for which it has answered none.
+    pub failing_ms: u64,
+    /// The last probe; null where there was none, or nothing could be asked.
+    pub probe: Option<Probe>,
+}
+
+/// A small request that nobody waits for, outside the evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Probe {
+    /// When it ended.
+    pub at: DateTime<Utc>,
+    /// Whether the candidate answered.
+    pub is_answered: bool,
+}
+
+/// For so long a probe tells how the candidate is: the next one should have come by then.
+const PROBE_HOLDS: Duration = Duration::from_secs(60);
+
+impl Outage {
+    /// It begins; `share` is what it comes back to.
+    pub fn new(since: DateTime<Utc>, share: Percent) -> Self {
+        Self {
+            since: since.trunc_subsecs(3),
+            share,
+            calm_ms: 0,
+            failing_ms: 0,
+            probe: None,
+        }
+    }
+
+    /// Takes note of a probe; `None` is one that could not be made, which tells nothing.
+    pub fn probed(&mut self, is_answered: Option<bool>, at: DateTime<Utc>) {
+        match is_answered {
+            Some(true) => self.failing_ms = 0,
+            Some(false) => self.calm_ms = 0,
+            None => {}
+        }
+        self.probe = is_answered.map(|is_answered| Probe {
+            at: at.trunc_subsecs(3),
+            is_answered,
+        });
+    }
+
+    fn wait(&mut self, passed_ms: u64, now: DateTime<Utc>) {
+        let told = self.probe.filter(|it| passed(it.at, now) <= PROBE_HOLDS);
+        match told.map(|probe| probe.is_answered) {
+            Some(true) => self.calm_ms = self.calm_ms.saturating_add(passed_ms),
+            Some(false) => self.failing_ms = self.failing_ms.saturating_add(passed_ms),
+            None => {}
+        }
+    }
 }
 
 /// The models of both arms for some tasks, the primary first.
@@ -120,6 +190,8 @@ pub enum Hold {
     ExcludedDiffer,
     /// The provider refuses our account, which both arms may share; left after five minutes of calm.
     Account,
+    /// The candidate has an outage: nobody gets it until it has answered probes for as long as the plan wants.
+    Outage,
     /// No requests come.
     NoTraffic,
     /// The plan's deadline is over.
@@ -197,11 +269,13 @@ impl Status {
         Ok(status)
     }
 
-    /// Adds to the soak, where the state is one that soaks.
-    pub fn soak(&mut self, passed: Duration) {
-        if self.state == State::Running {
-            let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-            self.soaked_ms = self.soaked_ms.saturating_add(passed);
+    /// Adds to the soak, where the state is one that soaks, or to the wait for the end of an outage.
+    pub fn soak(&mut self, passed: Duration, now: DateTime<Utc>) {
+        let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        match (self.state, &mut self.outage) {
+            (State::Running, _) => self.soaked_ms = self.soaked_ms.saturating_add(passed),
+            (State::Holding { .. }, Some(outage)) => outage.wait(passed, now),
+            _ => {}
         }
     }
 
@@ -262,5 +336,27 @@ mod tests {
             "the machine slept"
         );
         assert_eq!(ms(moment(1_000_001_000, 0)), 0, "another process");
+    }
+
+    #[test]
+    fn only_a_probe_of_the_last_minute_tells_how_the_candidate_is() {
+        let at = |second: i64| moment(1_000_000_000 + 1_000 * second, 0).wall;
+        let mut outage = Outage::new(at(0), Percent::ZERO);
+        outage.wait(1_000, at(1));
+        assert_eq!((outage.calm_ms, outage.failing_ms), (0, 0), "no probe yet");
+        outage.probed(Some(true), at(1));
+        // Within a minute, a minute, a clock that was set back an hour, one that was set forward.
+        for (second, calm_ms) in [(2, 1_000), (61, 2_000), (-3_600, 3_000), (3_600, 3_000)] {
+            outage.wait(1_000, at(second));
+            assert_eq!(outage.calm_ms, calm_ms, "{second} s");
+        }
+        outage.probed(Some(false), at(3_600));
+        outage.wait(1_000, at(3_601));
+        assert_eq!((outage.calm_ms, outage.failing_ms), (0, 1_000));
+        outage.probed(None, at(3_602));
+        outage.wait(1_000, at(3_603));
+        assert_eq!(outage.failing_ms, 1_000, "nothing could be asked");
+        outage.probed(Some(true), at(3_604));
+        assert_eq!(outage.failing_ms, 0);
     }
 }

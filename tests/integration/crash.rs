@@ -49,7 +49,7 @@ fn plan(candidate: &str) -> String {
         "name = \"quick-{candidate}\"\ntasks = [\"chat\"]\ndeadline = \"1h\"\nholdout = 0\n\
          control = [\"trusty\"]\ncandidate = [\"{candidate}\", \"trusty\"]\n\
          [no_traffic]\nalert_after = \"10m\"\nhold = false\n\
-         [evidence]\ngood_error_rate = 0.4\nmax_error_rate = 0.6\nweights = {{ errors = 1 }}\n{}{}",
+         [evidence]\ngood_error_rate = 0.4\nmax_error_rate = 0.6\noutage_period = \"0s\"\nweights = {{ errors = 1 }}\n{}{}",
         stage(50),
         stage(100)
     )

@@ -62,7 +62,8 @@ async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> 
     let over = CancellationToken::new();
     let story = async {
         let plan = format!(
-            "name = \"evasion\"\ntasks = [\"chat\"]\n[[stages]]\nshare = {share}\nsoak = \"1h\"\n\
+            "name = \"evasion\"\ntasks = [\"chat\"]\n[evidence]\noutage_period = \"0s\"\n\
+             [[stages]]\nshare = {share}\nsoak = \"1h\"\n\
              [[stages]]\nshare = 100\nsoak = \"1h\"\n"
         );
         let id = server.begin_rollout(&plan).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::app::TestApp;
+use crate::support::{app::TestApp, wait::until};
 
 const CATALOGUE: &str = r#"
 [providers.test]
@@ -36,6 +36,7 @@ const MAY_DECIDE: Duration = Duration::from_secs(1);
 fn plan(soak: &str, gate: &str) -> String {
     format!(
         "name = \"slow\"\ntasks = [\"chat\"]\ndeadline = \"30days\"\n\
+         [evidence]\noutage_period = \"0s\"\n\
          [[stages]]\nshare = 50\nsoak = \"{soak}\"\ngate = \"{gate}\"\nmin_requests = 10\nmin_users = 2\nmin_time = \"1s\"\n\
          [[stages]]\nshare = 100\nsoak = \"1h\"\n"
     )
@@ -165,4 +166,59 @@ async fn a_candidate_that_cuts_its_streams_in_the_middle_is_taken_back() {
     };
     let (rollout, ()) = tokio::join!(story, stream_to_users(&server, &over));
     assert_eq!(rollout["state"]["name"], "rolled-back");
+}
+
+#[tokio::test]
+async fn a_candidate_with_an_outage_comes_back_by_itself_and_only_once() {
+    let server = server().await;
+    let tokens = server.setup.tokens(10..=69).await;
+    let url = server.url.parse().unwrap();
+    let traffic = Traffic::new(&url, &tokens, "chat").unwrap();
+    let pace = Pace {
+        rate: RATE,
+        duration: Duration::from_secs(120),
+    };
+    let patience = Duration::from_secs(30);
+    let over = CancellationToken::new();
+    let plan = plan("1h", "automatic").replace(
+        "outage_period = \"0s\"",
+        "outage_calm = \"4s\"\noutage_period = \"1h\"",
+    );
+    let story = async {
+        let id = server.begin_rollout(&plan).await;
+        server.until_asked("shiny", 50).await;
+        let [bad, good] = [1, 0].map(|rate| json!({"error_rate": rate, "latency_ms": 5}));
+        server.set_model("shiny", bad.clone()).await;
+        let get = async || server.call("rollout.get", json!({"id": id})).await.unwrap();
+        // It may be watched before.
+        until("it is held", async || {
+            get().await["state"]["because"] == "outage"
+        })
+        .await;
+        let held = get().await;
+        assert_eq!(
+            (&held["share"], &held["outage"]["share"]),
+            (&json!(0.0), &json!(50.0))
+        );
+        // Nobody but the probes asks it any more.
+        let asked = server.requests_to("shiny").await;
+        server.until_asked("shiny", asked + 3).await;
+        assert!(server.requests_to("shiny").await < asked + 20);
+        assert_eq!(get().await["state"]["because"], "outage");
+        server.set_model("shiny", good).await;
+        let back = server.reach(&id, "running", patience).await;
+        assert_eq!((&back["share"], &back["stage"]), (&json!(50.0), &json!(1)));
+        let asked = server.requests_to("shiny").await;
+        server.until_asked("shiny", asked + 50).await;
+        server.set_model("shiny", bad).await;
+        let ended = server.reach(&id, "rolled-back", patience).await;
+        assert_eq!(
+            (&ended["outages"], &ended["outage"]),
+            (&json!(1), &json!(null))
+        );
+        over.cancel();
+    };
+    let driven = traffic.run(pace, over.cancelled(), |_| {});
+    let ((), tally) = tokio::join!(story, driven);
+    assert_eq!(tally.outcomes.len(), 2, "users noticed: {tally:?}");
 }

@@ -3,6 +3,7 @@
 mod beginnings;
 mod crash;
 mod hanging;
+mod outages;
 mod rig;
 mod store;
 mod told;

@@ -37,8 +37,8 @@ impl Controller {
         self.write(&mut writer, prepared, now).await.is_ok()
     }
 
-    /// Takes up new events, and takes candidates back where it must, in memory. Returns whether it took one
-    /// back. Waits for nothing.
+    /// Takes up new events, and takes candidates from users where it must, in memory. Returns whether it
+    /// took one. Waits for nothing.
     pub fn look(&self) -> bool {
         let now = self.world.now();
         let mut inner = self.inner.lock();
@@ -49,12 +49,12 @@ impl Controller {
         inner.gather(&self.log);
         let mut lowered = Vec::new();
         for rollout in &mut inner.rollouts {
-            if rollout.look(now, &self.world) {
-                lowered.push(rollout.status.id.clone());
+            if let Some(action) = rollout.look(now, &self.world) {
+                lowered.push((rollout.status.id.clone(), action));
             }
         }
-        for id in &lowered {
-            self.announce(&mut inner, id, Action::RolledBack, now);
+        for (id, action) in &lowered {
+            self.announce(&mut inner, id, *action, now);
         }
         !lowered.is_empty()
     }

@@ -75,6 +75,8 @@ fn status(state: State, stage: usize) -> Status {
         changed_by: Actor::User(1),
         reason: "so".into(),
         clear_since: Some(now() - TimeDelta::hours(1)),
+        outage: None,
+        outages: 0,
         told: Default::default(),
         models: Vec::new(),
     }

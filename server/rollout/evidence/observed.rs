@@ -51,6 +51,11 @@ pub enum End {
 }
 
 impl End {
+    /// Whether the model gave an answer, be it one that says no.
+    pub(super) const fn is_answered(self) -> bool {
+        matches!(self, Self::Answered | Self::Uncounted(Kind::RefusedAnswer))
+    }
+
     /// Whether it speaks against the model.
     pub const fn is_error(self) -> bool {
         matches!(self, Self::Failed | Self::FailedAlone | Self::TimedOut)

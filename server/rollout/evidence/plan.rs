@@ -29,6 +29,13 @@ pub struct EvidencePlan {
     /// release.
     #[serde(default)]
     pub slow_floor_ms: f64,
+    /// Milliseconds of good probes after which a candidate comes back that had an outage.
+    #[serde(default)]
+    pub outage_calm_ms: u64,
+    /// Milliseconds within which a second outage takes the candidate back for good; where it is 0, as in
+    /// plans of an earlier release, the first does.
+    #[serde(default)]
+    pub outage_period_ms: i64,
     /// Hours that the whole plan is meant to take: over these the restarts are spread.
     pub planned_hours: u32,
 }
@@ -45,6 +52,8 @@ impl Default for EvidencePlan {
             good_error_rate: 0.01,
             cap_per_user_day: users::MOST_COUNTED,
             slow_floor_ms: 250.0,
+            outage_calm_ms: 30 * 60 * 1_000,
+            outage_period_ms: 2 * 60 * 60 * 1_000,
             planned_hours: 168,
         }
     }

@@ -212,6 +212,12 @@ impl Stream {
         open.into_iter()
     }
 
+    /// Forgets the evidence, but not what control and its users are like; bins must be closed.
+    pub(super) fn begin_anew(&mut self, restarts: Restarts, hour: u32) {
+        self.ratio = Ratio::new(Direction::Worse, self.margin, restarts);
+        self.ratio.reach(hour);
+    }
+
     /// The open bins, with the stratum of each.
     pub(super) fn open(&self) -> impl Iterator<Item = (usize, &Bin)> + '_ {
         self.bins.iter().enumerate()

@@ -165,6 +165,12 @@ impl Uncounted {
         self.counts = Default::default();
     }
 
+    /// Nobody gets the candidate any more, for a while.
+    pub(super) fn begin_anew(&mut self) {
+        self.silence = Silence::default();
+        self.proven = None;
+    }
+
     /// What has called for a rollback, if something has.
     pub(super) fn proven(&self) -> Option<Signal> {
         self.proven

@@ -183,6 +183,9 @@ pub struct Verdict {
     pub cause: Option<Signal>,
     /// When that was, in milliseconds since 1970.
     pub decided_at_ms: Option<i64>,
+    /// Whether that looks like an outage that may end, the first one within the plan's period.
+    #[serde(default, skip_serializing_if = "super::is_false")]
+    pub is_outage: bool,
     /// In words.
     pub why: String,
     /// The evidence over all metrics that the candidate is worse: rollback at 100 by default.
@@ -222,6 +225,9 @@ impl Verdict {
             level,
             cause: evidence.rollback.map(|decided| decided.cause),
             decided_at_ms: evidence.rollback.map(|decided| decided.at_ms),
+            is_outage: evidence
+                .decided(now_ms)
+                .is_some_and(|decided| decided.is_outage),
             why,
             e,
             metrics: metrics(evidence).to_vec(),

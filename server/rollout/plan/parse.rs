@@ -20,6 +20,9 @@ const MAX_STAGES: usize = 50;
 const MAX_HOURS: u32 = 100_000;
 const HOUR: Duration = Duration::from_secs(3600);
 
+const LEAST_CALM: Duration = Duration::from_secs(1);
+const MOST_CALM: Duration = Duration::from_secs(7 * 24 * 3600);
+
 const NAME: &str = "up to 64 lower-case letters, digits and hyphens";
 const STAGES: &str = "a `[[stages]]` for each stage";
 const SHARE: &str = "a number, the percentage of users";
@@ -138,6 +141,8 @@ fn evidence(table: &mut Table<'_>, hours: u32) -> EvidencePlan {
     let weights = table.optional("weights", weights);
     let cap = table.optional("cap_per_user_day", |it| count(it, 3));
     let slow_floor = table.optional("slow_floor", duration);
+    let outage_calm = table.optional("outage_calm", calm);
+    let outage_period = table.optional("outage_period", duration);
     let planned_hours = table.optional("planned_hours", |it| count(it, MAX_HOURS));
     EvidencePlan {
         rollback,
@@ -149,6 +154,10 @@ fn evidence(table: &mut Table<'_>, hours: u32) -> EvidencePlan {
         good_error_rate: good_error_rate.unwrap_or(default.good_error_rate),
         cap_per_user_day: cap.unwrap_or(default.cap_per_user_day),
         slow_floor_ms: slow_floor.map_or(default.slow_floor_ms, |it| it.as_secs_f64() * 1e3),
+        outage_calm_ms: outage_calm.map_or(default.outage_calm_ms, millis),
+        outage_period_ms: outage_period.map_or(default.outage_period_ms, |it| {
+            i64::try_from(it.as_millis()).unwrap_or(i64::MAX)
+        }),
         planned_hours: planned_hours.unwrap_or(hours),
     }
 }
@@ -256,6 +265,21 @@ fn duration(field: &Field<'_>) -> Option<Duration> {
     parsed
         .map_err(|error| field.fault(format!("{}: {error}", field.name())))
         .ok()
+}
+
+/// How long a candidate has to answer probes after an outage.
+fn calm(field: &Field<'_>) -> Option<Duration> {
+    let calm = duration(field)?;
+    if !(LEAST_CALM..=MOST_CALM).contains(&calm) {
+        let [is, least, most] = [calm, LEAST_CALM, MOST_CALM].map(humantime::format_duration);
+        let name = field.name();
+        field.fault(format!("{name} is {is}; expected {least} to {most}"));
+    }
+    Some(calm)
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn number(field: &Field<'_>, least: f64, most: f64) -> Option<f64> {

@@ -71,6 +71,7 @@ deadline = "soon"
 [evidence]
 watch = 30
 cap_per_user_day = 9
+outage_calm = "0s"
 [[stages]]
 share = 50
 soak = "1h"
@@ -91,8 +92,9 @@ rho_bad = 1
             "p:6: `deadline`: `soon` is not a span of time such as `48h` or `1h 30m`",
             "p:8: levels must rise: `watch` is 30, `hold` 20, `rollback` 100",
             "p:9: `evidence.cap_per_user_day` is 9; expected 1 to 3",
-            "p:14: `share` sinks from 50 to 10; stages only rise",
-            "p:16: `rho_bad` is 1; expected 1.01 to 100",
+            "p:10: `evidence.outage_calm` is 0s; expected 1s to 7days",
+            "p:15: `share` sinks from 50 to 10; stages only rise",
+            "p:17: `rho_bad` is 1; expected 1.01 to 100",
         ]
     );
 }
@@ -287,7 +289,7 @@ fn an_unknown_key_has_a_hint_at_every_level() {
         ),
         (
             "evidence.xyz = 1\n",
-            "p:1: unknown key `xyz`; expected one of `watch`, `hold`, `rollback`, `margin`, `max_error_rate`, `good_error_rate`, `weights`, `cap_per_user_day`, `slow_floor`, `planned_hours`",
+            "p:1: unknown key `xyz`; expected one of `watch`, `hold`, `rollback`, `margin`, `max_error_rate`, `good_error_rate`, `weights`, `cap_per_user_day`, `slow_floor`, `outage_calm`, `outage_period`, `planned_hours`",
         ),
     ] {
         let text = if expected.starts_with("p:1") {

@@ -9,7 +9,8 @@ use crate::{
         decision::{Decision, decide},
         evidence::Level,
         notices,
-        status::{Moment, State},
+        record::Action,
+        status::{Hold, Moment, State},
         world::World,
     },
 };
@@ -22,28 +23,29 @@ fn controller(reason: &str) -> Author<'_> {
 }
 
 impl Rollout {
-    /// Takes the candidate back where the evidence says so. Returns whether it did.
-    pub fn look(&mut self, now: Moment, world: &World) -> bool {
+    /// Takes the candidate back, or from everybody for a while, where the evidence says so. Returns what it
+    /// did.
+    pub fn look(&mut self, now: Moment, world: &World) -> Option<Action> {
         if !self.is_live() || !self.is_open {
-            return false;
+            return None;
         }
         let (finding, _) = self.judge(now.wall);
-        let Decision::RollBack(reason) = decide(&self.plan, &self.status, &finding, now.wall)
-        else {
-            return false;
+        let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
+            Decision::Withdraw => (Turn::Withdraw, Hold::Outage.to_string()),
+            Decision::RollBack(reason) => (Turn::RollBack, reason.to_string()),
+            _ => return None,
         };
         let reason = match finding.not_counted() {
-            Some(why) => why.to_owned(),
-            None => reason.to_string(),
+            Some(why) if turn == Turn::RollBack => why.to_owned(),
+            _ => reason,
         };
-        self.lower(Turn::RollBack, controller(&reason), now, world);
-        true
+        Some(self.lower(turn, controller(&reason), now, world))
     }
 
-    /// Lets time pass, notes what people are to be told, and works out what follows. A rollback does
-    /// not: looks take care of it.
+    /// Lets time pass, notes what people are to be told, and works out what follows. A lowering
+    /// does not: looks take care of it.
     pub fn step(&mut self, passed: Duration, now: Moment, world: &World) -> Option<Transition> {
-        self.status.soak(passed);
+        self.status.soak(passed, now.wall);
         let (finding, _) = self.judge(now.wall);
         if finding.level >= Level::Watch {
             self.status.clear_since = None;
@@ -53,7 +55,11 @@ impl Rollout {
         let alerts = notices::of_conditions(&mut self.status, &self.plan, &finding, now, world);
         self.alerts.extend(alerts);
         let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
-            Decision::Stay(_) | Decision::RollBack(_) => return None,
+            Decision::Stay(_) | Decision::RollBack(_) | Decision::Withdraw => return None,
+            Decision::Return => (
+                Turn::Return,
+                "the outage is over: the candidate answers again".into(),
+            ),
             Decision::Hold(because) => {
                 (Turn::State(State::Holding { because }), because.to_string())
             }

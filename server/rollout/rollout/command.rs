@@ -1,6 +1,6 @@
 //! What a person may do to a rollout.
 
-use super::{Author, Rollout, Turn};
+use super::{Author, Rollout, Turn, transition::OUTAGE};
 use crate::{
     _core::{actor::Actor, units::Percent},
     rollout::{
@@ -31,7 +31,7 @@ pub struct Command {
 pub enum CommandKind {
     /// Stops the ramp; the share stays, and the rollout is still judged.
     Pause,
-    /// Ends a pause.
+    /// Ends a pause, or the wait for the end of an outage.
     Resume,
     /// Begins the next stage before its time, or completes the last one.
     Advance,
@@ -97,8 +97,21 @@ impl Rollout {
         match (kind, state) {
             (CommandKind::Pause, State::Paused) => Err("it is paused already".into()),
             (CommandKind::Pause, _) => Ok(Turn::State(State::Paused)),
+            (CommandKind::Resume, State::Paused) if self.status.outage.is_some() => {
+                Ok(Turn::State(OUTAGE))
+            }
             (CommandKind::Resume, State::Paused) => Ok(Turn::State(State::Running)),
+            (CommandKind::Resume, OUTAGE) => Ok(Turn::Return),
             (CommandKind::Resume, _) => Err(format!("it is {}, not paused", state.name())),
+            (CommandKind::Advance | CommandKind::Approve | CommandKind::SetShare(_), _)
+                if self.status.outage.is_some() =>
+            {
+                Err(
+                    "the candidate has an outage, and nobody gets it: resume to give it back before its \
+                     time, or roll back"
+                        .into(),
+                )
+            }
             (CommandKind::Advance, _) | (CommandKind::Approve, State::WaitingAtGate { .. }) => {
                 self.onwards(&finding())
             }

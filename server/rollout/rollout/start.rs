@@ -67,6 +67,8 @@ impl Rollout {
             changed_by: by.actor.clone(),
             reason: by.reason.to_owned(),
             clear_since: None,
+            outage: None,
+            outages: 0,
             told: Default::default(),
             models,
         };
@@ -100,6 +102,7 @@ impl Rollout {
             is_open: false,
             is_urgent: true,
             stored_at: None,
+            probed_at: None,
         };
         Transition {
             rollout,

@@ -9,7 +9,7 @@ use crate::{
         notices,
         observation::Step,
         record::{Action, Record, Standing},
-        status::{Moment, State},
+        status::{Hold, Moment, Outage, State},
         store::{AuditRow, RolloutChange},
         world::World,
     },
@@ -17,6 +17,11 @@ use crate::{
 
 /// The ρ_bad of a stage that the plan does not have; commands and decisions begin none such.
 const RHO_BAD_OF_NO_STAGE: f64 = 1.5;
+
+/// The candidate's outage is waited for.
+pub(super) const OUTAGE: State = State::Holding {
+    because: Hold::Outage,
+};
 
 /// Who changes something, and why.
 #[derive(Clone, Copy)]
@@ -47,6 +52,10 @@ pub enum Turn {
     Stage(usize),
     /// The share moves.
     Share(Percent),
+    /// Nobody gets the candidate until its outage is over.
+    Withdraw,
+    /// The outage is over: the share is what it was.
+    Return,
     /// The last stage is over.
     Complete,
     /// Everybody goes back.
@@ -59,9 +68,11 @@ impl Turn {
     /// Whether it takes the candidate from users, at this share.
     pub fn lowers(self, share: Percent) -> bool {
         match self {
-            Self::RollBack => true,
+            Self::RollBack | Self::Withdraw => true,
             Self::Share(to) => to < share,
-            Self::State(_) | Self::Stage(_) | Self::Complete | Self::Release => false,
+            Self::State(_) | Self::Stage(_) | Self::Return | Self::Complete | Self::Release => {
+                false
+            }
         }
     }
 
@@ -70,7 +81,8 @@ impl Turn {
             Self::State(State::Paused) => Action::Paused,
             Self::State(State::Holding { .. }) => Action::Held,
             Self::State(State::WaitingAtGate { .. }) => Action::Asked,
-            Self::State(_) => Action::Resumed,
+            Self::Withdraw => Action::Held,
+            Self::State(_) | Self::Return => Action::Resumed,
             Self::Stage(_) => match before {
                 State::WaitingAtGate { .. } if *actor != Actor::Controller => Action::Approved,
                 _ => Action::Advanced,
@@ -137,6 +149,25 @@ impl Rollout {
                 status.share = share;
                 Step::Share { share }
             }
+            Turn::Withdraw => {
+                status.outage = Some(Outage::new(now.wall, status.share));
+                status.outages = status.outages.saturating_add(1);
+                status.share = Percent::ZERO;
+                // Where a person has paused it, a person decides when it goes on.
+                if status.state != State::Paused {
+                    status.state = OUTAGE;
+                }
+                Step::Outage
+            }
+            Turn::Return => {
+                status.state = State::Running;
+                if let Some(outage) = status.outage.take() {
+                    status.share = outage.share;
+                }
+                Step::Share {
+                    share: status.share,
+                }
+            }
             Turn::Complete => {
                 status.state = State::Completed;
                 status.ended_at = Some(now.wall);
@@ -148,6 +179,7 @@ impl Rollout {
             }
             Turn::RollBack => {
                 status.state = State::RolledBack;
+                status.outage = None;
                 status.share = Percent::ZERO;
                 status.ended_at = Some(now.wall);
                 Step::Share {
@@ -212,6 +244,7 @@ impl Rollout {
         let turn = match status.state {
             _ if self.status.state == State::RolledBack => return,
             State::RolledBack => Turn::RollBack,
+            _ if status.outage.is_some() && self.status.outage.is_none() => Turn::Withdraw,
             _ if status.share < self.status.share => Turn::Share(status.share),
             _ => return,
         };

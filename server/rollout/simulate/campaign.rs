@@ -29,6 +29,7 @@ impl Tests {
             Self::Defaults => defaults,
             Self::WithoutRestarts => EvidencePlan {
                 planned_hours: 1,
+                outage_period_ms: 0,
                 ..defaults
             },
             Self::Kernel => EvidencePlan {
@@ -36,6 +37,7 @@ impl Tests {
                 weights: [1.0, 0.0, 0.0, 0.0],
                 max_error_rate: 0.9,
                 planned_hours: 1,
+                outage_period_ms: 0,
                 ..defaults
             },
         }
@@ -92,6 +94,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
     evidence.begin_stage(BEGIN_MS, share, 2.0);
     let mut growthbook = watch.growthbook.then(GrowthBook::default);
     let mut seen = Seen::default();
+    let mut held_until = f64::NEG_INFINITY;
     let end = scenario.bad_from_hour + watch.hours;
     for number in 1_u32.. {
         let observation = traffic.next();
@@ -99,7 +102,9 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
         if traffic.elapsed_hours() > end {
             break;
         }
-        let is_candidate = observation.variant == Variant::Candidate;
+        // While an outage is waited for, everybody is on control.
+        let is_held = traffic.elapsed_hours() < held_until;
+        let is_candidate = observation.variant == Variant::Candidate && !is_held;
         let is_error = observation.end.is_error();
         if seen.rollback_hours.is_none() {
             seen.candidate_requests += u32::from(is_candidate && hours >= 0.0);
@@ -110,8 +115,17 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
                 let rho_bad = if share.get() < 25.0 { 2.0 } else { 1.5 };
                 evidence.begin_stage(observation.at_ms, share, rho_bad);
             }
-            if fold(&mut evidence, observation, share) == Level::Rollback {
-                seen.rollback_hours = Some(hours);
+            let at_share = if is_held { Percent::ZERO } else { share };
+            if !(is_held && observation.variant == Variant::Candidate)
+                && fold(&mut evidence, observation, at_share) == Level::Rollback
+            {
+                match scenario.hours_of_an_outage() {
+                    Some(wait) if evidence.is_outage() => {
+                        evidence.begin_outage(observation.at_ms);
+                        held_until = traffic.elapsed_hours() + wait;
+                    }
+                    _ => seen.rollback_hours = Some(hours),
+                }
             }
         }
         if let Some(test) = &mut growthbook

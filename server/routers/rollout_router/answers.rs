@@ -1,5 +1,7 @@
 //! What the procedures answer, made from what the controller knows.
 
+use std::time::Duration;
+
 use chrono::{DateTime, SubsecRound, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,7 +21,7 @@ use crate::{
         plan::Plan,
         rollout::CommandKind,
         simulate::planner::{self, PlannedStage, Sight, StageSight},
-        status::{Models, State, Status},
+        status::{Models, Outage, Probe, State, Status},
         view::View,
     },
 };
@@ -66,6 +68,12 @@ pub(crate) struct RolloutState {
     pub(crate) reason: String,
     /// The models of both arms as they were at the start; none in rollouts of an earlier release.
     pub(crate) models: Vec<Models>,
+    /// The outage of the candidate that is waited for; null where there is none.
+    #[serde(default)]
+    pub(crate) outage: Option<Outage>,
+    /// How many outages it had.
+    #[serde(default)]
+    pub(crate) outages: u32,
 }
 
 /// A rollout that has begun.
@@ -117,6 +125,8 @@ impl RolloutState {
             changed_by: status.changed_by.clone(),
             reason: status.reason.clone(),
             models: status.models.clone(),
+            outage: status.outage.clone(),
+            outages: status.outages,
         }
     }
 
@@ -180,6 +190,7 @@ fn words(view: &View, killed: bool) -> Vec<String> {
     let level = match (status.state, finding.level) {
         _ if status.released_at.is_some() => "It was let go: it decides about no task any more.",
         (State::RolledBack, _) => "It was taken back: everybody is on control.",
+        _ if status.outage.is_some() => "The candidate has an outage: nobody gets it.",
         (_, Level::Clear) => "Nothing speaks against the candidate.",
         (_, Level::Watch) => "Something may be wrong with the candidate; the ramp is frozen.",
         (_, Level::Hold) => "The candidate is probably worse than control; it is not promoted.",
@@ -190,6 +201,9 @@ fn words(view: &View, killed: bool) -> Vec<String> {
         words.push(KILLED.to_owned());
     }
     words.push(level.to_owned());
+    if let Some(outage) = &status.outage {
+        words.push(wait(outage, &view.plan.evidence));
+    }
     words.extend(finding.alarms.iter().map(alarm));
     words.push(evidence(finding.e, &view.plan.evidence));
     let users = counted(finding.users, "user");
@@ -201,8 +215,28 @@ fn words(view: &View, killed: bool) -> Vec<String> {
     words
 }
 
+/// What is waited for in an outage.
+fn wait(outage: &Outage, plan: &EvidencePlan) -> String {
+    let probe = match &outage.probe {
+        Some(Probe {
+            is_answered: true, ..
+        }) => "It answered the last probe.",
+        Some(_) => "It did not answer the last probe.",
+        None => {
+            "No probe has told anything yet: where our account's quota has no place, a person decides."
+        }
+    };
+    let seconds = |ms: u64| humantime::format_duration(Duration::from_secs(ms / 1_000));
+    let (calm, so_far) = (seconds(plan.outage_calm_ms), seconds(outage.calm_ms));
+    format!(
+        "It comes back at {} % once it has answered probes for {calm}; so far for {so_far}. {probe}",
+        outage.share
+    )
+}
+
 fn alarm(alarm: &Alarm) -> String {
     match alarm {
+        Alarm::Outage => "The candidate has stopped to answer.".to_owned(),
         Alarm::LimitBroken => "The candidate fails more often than the plan allows.".to_owned(),
         Alarm::NotCounted { why } => format!("{}.", capital(why)),
         Alarm::BothSidesFailing => "Both sides fail more often than the plan allows.".to_owned(),

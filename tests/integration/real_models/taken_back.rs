@@ -14,6 +14,8 @@ pub(super) fn plan(soak: &str, gate: &str) -> String {
         [no_traffic]
         alert_after = "1h"
         hold = false
+        [evidence]
+        outage_period = "0s"
         [[stages]]
         share = 50
         soak = "{soak}"

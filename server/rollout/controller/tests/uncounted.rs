@@ -30,7 +30,7 @@ impl Crowd {
         let rig = Rig::new().await;
         rig.controller.tick().await;
         let plan = format!(
-            "name = \"net\"\njudge = \"{judge}\"\ntasks = [\"chat\"]\n[[stages]]\nshare = {share}\nsoak = \"1h\"\n\
+            "name = \"net\"\njudge = \"{judge}\"\ntasks = [\"chat\"]\n[evidence]\noutage_period = \"0s\"\n[[stages]]\nshare = {share}\nsoak = \"1h\"\n\
              [[stages]]\nshare = 100\nsoak = \"1h\"\n"
         );
         let started = rig

@@ -1,0 +1,232 @@
+//! A candidate that stops to answer is taken from everybody, and comes back once it answers probes.
+
+use super::*;
+
+const OUTAGE: State = State::Holding {
+    because: Hold::Outage,
+};
+
+/// Comes back after a minute of answered probes.
+const PLAN: &str = r#"
+name = "outages"
+tasks = ["chat"]
+[evidence]
+good_error_rate = 0.2
+outage_calm = "1m"
+outage_period = "1h"
+[[stages]]
+share = 10
+soak = "12h"
+[[stages]]
+share = 50
+soak = "1h"
+"#;
+
+struct World {
+    rig: Rig,
+    id: String,
+}
+
+impl World {
+    /// A rollout whose candidate has answered for a while.
+    async fn new() -> Self {
+        let rig = Rig::new().await;
+        rig.controller.tick().await;
+        let started = rig
+            .controller
+            .start(PLAN, "try it", &USER, Wishes::default())
+            .await;
+        let world = Self {
+            id: started.expect("a rollout").0.id,
+            rig,
+        };
+        world.rig.second(0, |_| false).await;
+        world.rig.second(200, |_| false).await;
+        world
+    }
+
+    /// Its candidate fails until something is done about it.
+    async fn fail(&self) -> State {
+        for _ in 0..20 {
+            self.rig.second(50, candidate_fails).await;
+            if self.rig.serves() == 0.0 {
+                return self.status().await.state;
+            }
+        }
+        panic!("nothing was done: {:?}", self.status().await);
+    }
+
+    async fn held() -> Self {
+        let world = Self::new().await;
+        assert_eq!(world.fail().await, OUTAGE);
+        world
+    }
+
+    /// Seconds, in which probes come when they are due and end so.
+    async fn seconds(&self, seconds: usize, is_answered: Option<bool>) {
+        for _ in 0..seconds {
+            for due in self.rig.controller.due_probes() {
+                assert_eq!(due.rollout, self.id);
+                assert_eq!(due.models, ["m"]);
+                self.rig.controller.probed(&due.rollout, is_answered);
+            }
+            self.rig.second(20, |_| false).await;
+        }
+    }
+
+    async fn status(&self) -> Status {
+        self.rig.status(&self.id).await
+    }
+
+    async fn steer(&self, kind: CommandKind) -> Result<Status, ControlError> {
+        let version = self.status().await.version;
+        self.rig.steer(&self.id, version, "so", kind).await
+    }
+
+    async fn reborn(self) -> Self {
+        let rig = self.rig.reborn().await;
+        rig.second(0, |_| false).await;
+        Self { rig, id: self.id }
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_waited_for_and_the_same_stage_goes_on() {
+    let world = World::held().await;
+    assert_eq!(world.rig.serves(), 0.0);
+    assert_eq!(world.rig.alerts(AlertKind::Hold), 1);
+    assert_eq!(world.rig.alerts(AlertKind::RolledBack), 0);
+    world.seconds(30, Some(false)).await;
+    world.seconds(40, Some(true)).await;
+    assert_eq!(world.status().await.state, OUTAGE, "not calm for a minute");
+    world.seconds(30, Some(true)).await;
+    let status = world.status().await;
+    assert_eq!((status.state, status.stage), (State::Running, 0));
+    assert_eq!((world.rig.serves(), status.outages), (10.0, 1));
+    // It may have been watched before.
+    assert!(world.rig.actions().ends_with(&["held", "resumed"]));
+    world.seconds(60, None).await;
+    assert_eq!(world.status().await.state, State::Running);
+    assert_eq!(world.fail().await, State::RolledBack, "the second one");
+    let replay = world.rig.replay(&world.id).await;
+    assert!(replay.is_identical, "{replay:?}");
+}
+
+#[tokio::test]
+async fn ten_minutes_of_failed_probes_take_it_back() {
+    let world = World::held().await;
+    world.seconds(560, Some(false)).await;
+    assert_eq!(world.status().await.state, OUTAGE);
+    world.seconds(60, Some(false)).await;
+    let status = world.status().await;
+    assert_eq!(status.state, State::RolledBack);
+    assert!(status.reason.contains("probes"), "{}", status.reason);
+    assert_eq!(world.rig.alerts(AlertKind::RolledBack), 1);
+    assert!(world.rig.controller.due_probes().is_empty());
+}
+
+#[tokio::test]
+async fn without_probes_a_person_decides() {
+    let world = World::held().await;
+    world.seconds(2_000, None).await;
+    assert_eq!(world.status().await.state, OUTAGE);
+    for kind in [
+        CommandKind::Advance,
+        CommandKind::SetShare(Percent::new(5.0).expect("a share")),
+        CommandKind::Approve,
+    ] {
+        let refused = world.steer(kind).await.expect_err("an outage");
+        assert!(refused.to_string().contains("outage"), "{refused}");
+    }
+    let resumed = world.steer(CommandKind::Resume).await.expect("resumed");
+    assert_eq!((resumed.state, resumed.share.get()), (State::Running, 10.0));
+    assert_eq!(world.rig.serves(), 10.0);
+}
+
+#[tokio::test]
+async fn it_is_waited_for_in_the_next_process() {
+    let world = World::held().await.reborn().await;
+    assert_eq!(world.status().await.state, OUTAGE);
+    world.seconds(40, Some(true)).await;
+    let world = world.reborn().await;
+    let calm_ms = world.status().await.outage.expect("an outage").calm_ms;
+    assert!((30_000..=41_000).contains(&calm_ms), "{calm_ms}");
+    world.seconds(30, Some(true)).await;
+    assert_eq!(world.status().await.state, State::Running);
+    let replay = world.rig.replay(&world.id).await;
+    assert!(replay.is_identical, "{replay:?}");
+}
+
+#[tokio::test]
+async fn while_it_is_paused_a_person_decides_when_it_is_waited_for() {
+    let world = World::new().await;
+    world.steer(CommandKind::Pause).await.expect("paused");
+    assert_eq!(world.fail().await, State::Paused);
+    world.seconds(100, Some(true)).await;
+    assert_eq!(
+        (world.status().await.state, world.rig.serves()),
+        (State::Paused, 0.0)
+    );
+    let resumed = world.steer(CommandKind::Resume).await.expect("resumed");
+    assert_eq!((resumed.state, world.rig.serves()), (OUTAGE, 0.0));
+    world.steer(CommandKind::Pause).await.expect("paused");
+    world.steer(CommandKind::Resume).await.expect("resumed");
+    world.seconds(70, Some(true)).await;
+    assert_eq!(
+        (world.status().await.state, world.rig.serves()),
+        (State::Running, 10.0)
+    );
+    let rolled_back = world
+        .steer(CommandKind::RollBack)
+        .await
+        .expect("taken back");
+    assert_eq!(rolled_back.state, State::RolledBack);
+}
+
+#[tokio::test]
+async fn a_rollback_while_it_is_waited_for_is_for_good() {
+    let world = World::held().await;
+    let rolled_back = world
+        .steer(CommandKind::RollBack)
+        .await
+        .expect("taken back");
+    assert_eq!(
+        (rolled_back.state, rolled_back.outage),
+        (State::RolledBack, None)
+    );
+    world.rig.controller.probed(&world.id, Some(true));
+    world.seconds(90, Some(true)).await;
+    assert_eq!(world.status().await.state, State::RolledBack);
+}
+
+#[tokio::test]
+async fn a_candidate_that_never_answered_is_taken_back_at_once() {
+    let rig = Rig::new().await;
+    rig.controller.tick().await;
+    let started = rig
+        .controller
+        .start(PLAN, "try it", &USER, Wishes::default())
+        .await;
+    let id = started.expect("a rollout").0.id;
+    rig.second(0, |_| false).await;
+    let world = World { rig, id };
+    assert_eq!(world.fail().await, State::RolledBack);
+}
+
+#[tokio::test]
+async fn it_is_in_force_before_it_is_written() {
+    let world = World::new().await;
+    world.rig.store.0.lock().is_full = true;
+    assert_eq!(world.fail().await, OUTAGE);
+    assert_eq!(world.rig.actions(), ["started"]);
+    world.rig.store.0.lock().is_full = false;
+    world.seconds(1, None).await;
+    assert_eq!(world.rig.actions().last(), Some(&"held"));
+    let world = world.reborn().await;
+    assert_eq!(
+        (world.status().await.state, world.rig.serves()),
+        (OUTAGE, 0.0)
+    );
+    let replay = world.rig.replay(&world.id).await;
+    assert!(replay.is_identical, "{replay:?}");
+}

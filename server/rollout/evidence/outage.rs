@@ -1,0 +1,125 @@
+//! Whether a breach looks like an outage of the candidate, which may end, and what is known of earlier ones.
+//!
+//! A candidate that has answered before and does not answer just now may answer again in a minute. One that
+//! fails more often than control for hours will not. They are told apart by its last first attempts: at most
+//! [`LAST`] of them, none older than [`RECENT_MS`]. In an outage half of them or more were not answered.
+
+use serde::{Deserialize, Serialize};
+
+/// First attempts that are looked at.
+const LAST: usize = 6;
+/// Ten minutes; what came before is no part of an outage that is under way.
+const RECENT_MS: i64 = 600_000;
+/// One alone may be chance.
+const ENOUGH: usize = 2;
+
+/// The candidate's last first attempts, and its last outage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Outages {
+    /// It gave a good answer since the rollout began.
+    has_answered: bool,
+    /// The newest last: when, and whether it was answered.
+    attempts: Vec<(i64, bool)>,
+    last_ms: Option<i64>,
+}
+
+impl Outages {
+    /// Takes note of the end of a first attempt of the candidate.
+    pub(super) fn see(&mut self, at_ms: i64, is_answered: bool) {
+        self.has_answered |= is_answered;
+        if self.attempts.len() >= LAST {
+            self.attempts.remove(0);
+        }
+        self.attempts.push((at_ms, is_answered));
+    }
+
+    /// Whether a breach at this moment is a first outage within `period_ms`.
+    pub(super) fn explain(&self, at_ms: i64, period_ms: i64) -> bool {
+        let is_second = self
+            .last_ms
+            .is_some_and(|last| at_ms.saturating_sub(last) < period_ms);
+        let recent = self
+            .attempts
+            .iter()
+            .filter(|(then, _)| at_ms.saturating_sub(*then) <= RECENT_MS);
+        let (mut all, mut lost) = (0, 0);
+        for (_, is_answered) in recent {
+            all += 1;
+            lost += usize::from(!is_answered);
+        }
+        self.has_answered && !is_second && lost >= ENOUGH && 2 * lost >= all
+    }
+
+    /// The candidate is held for one.
+    pub(super) fn begin(&mut self, at_ms: i64) {
+        self.last_ms = Some(at_ms);
+        self.attempts.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000;
+    const PERIOD: i64 = 2 * 60 * MINUTE;
+
+    /// Attempts of minute and success.
+    fn after(attempts: &[(i64, bool)]) -> Outages {
+        let mut outages = Outages::default();
+        for (minute, is_answered) in attempts {
+            outages.see(minute * MINUTE, *is_answered);
+        }
+        outages
+    }
+
+    #[test]
+    fn a_candidate_that_never_answered_has_no_outage() {
+        let outages = after(&[(0, false), (1, false), (2, false)]);
+        assert!(!outages.explain(2 * MINUTE, PERIOD));
+    }
+
+    #[test]
+    fn half_of_its_last_attempts_within_ten_minutes_make_one() {
+        let (good, bad) = (true, false);
+        let cases: [(&[(i64, bool)], bool); 6] = [
+            (&[(0, good), (20, bad), (21, bad)], true),
+            (&[(0, good), (20, bad), (21, good), (22, bad)], true),
+            (
+                &[(0, good), (18, good), (19, good), (20, bad), (21, bad)],
+                true,
+            ),
+            (
+                &[(17, good), (18, good), (19, good), (20, bad), (21, bad)],
+                false,
+            ),
+            (&[(0, good), (1, bad), (2, bad), (21, bad)], false),
+            (&[(0, good), (21, bad)], false),
+        ];
+        for (attempts, is) in cases {
+            let end = attempts.last().map_or(0, |(minute, _)| minute * MINUTE);
+            assert_eq!(after(attempts).explain(end, PERIOD), is, "{attempts:?}");
+        }
+    }
+
+    #[test]
+    fn a_second_one_within_the_period_is_no_reason_to_wait() {
+        let mut outages = after(&[(0, true), (1, false), (2, false)]);
+        assert!(outages.explain(2 * MINUTE, PERIOD));
+        outages.begin(2 * MINUTE);
+        for (later, is) in [(PERIOD - 1, false), (PERIOD, true)] {
+            let at_ms = 2 * MINUTE + later;
+            let mut outages = outages.clone();
+            outages.see(at_ms, false);
+            outages.see(at_ms, false);
+            assert_eq!(outages.explain(at_ms, PERIOD), is);
+        }
+    }
+
+    #[test]
+    fn its_size_is_bounded() {
+        let mut outages = Outages::default();
+        (0..1_000).for_each(|minute| outages.see(minute, minute % 2 == 0));
+        assert_eq!(outages.attempts.len(), LAST);
+    }
+}
