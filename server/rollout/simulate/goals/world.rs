@@ -254,7 +254,7 @@ fn worse() -> Vec<Cell> {
             ..differ(share, 0.5)
         };
         let name = format!("{share} %, 2 minutes a day of the candidate");
-        add("G13", name, scenario, Measure::FalseRollback, FAMILY, 200);
+        add("G13", name, scenario, Measure::FalseRollback, 0.05, 200);
         let once = Scenario {
             outage: outage(Side::Candidate, 60.0, false),
             ..scenario
