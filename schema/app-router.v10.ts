@@ -1181,7 +1181,7 @@ export interface Plan {
   deadline: string | null;
   /** What to do when no requests come. */
   noTraffic: NoTraffic;
-  /** The share that stays on control at the end, 0 to 5. */
+  /** The share that stays on control until the rollout is complete, 0 to 5. */
   holdout: Percent;
   /** What judges. */
   judge: Judge;
@@ -1579,7 +1579,7 @@ export interface Spent {
 
 /** One step of a plan. */
 export interface Stage {
-  /** Who gets the candidate. The hold-out is taken off at the end of the scale. */
+  /** Who gets the candidate. Until the rollout is complete the hold-out is taken off at the end of the scale. */
   share: Percent;
   /** How long it lasts at least; pauses and holds do not count. */
   soak: string;

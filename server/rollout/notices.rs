@@ -102,7 +102,7 @@ pub(super) fn of_change(
             AlertKind::Promoted,
             Severity::Info,
             "Complete",
-            format!("The last stage is over; the share stays at {share} %. {figures}"),
+            format!("The last stage is over; {share} % of the users get the candidate. {figures}"),
         ),
         State::WaitingAtGate { recommended } => {
             let advice = if recommended {

@@ -49,7 +49,7 @@ pub struct Plan {
     pub deadline: Option<Duration>,
     /// What to do when no requests come.
     pub no_traffic: NoTraffic,
-    /// The share that stays on control at the end, 0 to 5.
+    /// The share that stays on control until the rollout is complete, 0 to 5.
     pub holdout: Percent,
     /// What judges.
     pub judge: Judge,
@@ -63,7 +63,7 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stage {
-    /// Who gets the candidate. The hold-out is taken off at the end of the scale.
+    /// Who gets the candidate. Until the rollout is complete the hold-out is taken off at the end of the scale.
     pub share: Percent,
     /// How long it lasts at least; pauses and holds do not count.
     #[serde(with = "span")]

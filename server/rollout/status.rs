@@ -168,7 +168,7 @@ pub enum State {
         /// The cause.
         because: Hold,
     },
-    /// The last stage is over; final, and the share stays.
+    /// The last stage is over. Final: whoever was held out gets the candidate as well.
     Completed,
     /// Everybody is back on control; final.
     RolledBack,

@@ -3,6 +3,7 @@
 mod beginnings;
 mod crash;
 mod hanging;
+mod holdout;
 mod outages;
 mod rig;
 mod store;

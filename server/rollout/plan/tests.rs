@@ -27,7 +27,7 @@ fn shipped_plans_are_good_and_named_as_their_files() {
     }
     let standard = library.get("standard").expect("a plan");
     let shares: Vec<_> = (0..3).map(|stage| standard.share_of(stage).get()).collect();
-    assert_eq!(shares, [10.0, 50.0, 99.0], "one percent is held out");
+    assert_eq!(shares, [10.0, 50.0, 95.0], "five percent are held out");
     assert_eq!(standard.evidence.planned_hours, 48 + 48 + 168);
 }
 

@@ -171,7 +171,15 @@ impl Rollout {
             Turn::Complete => {
                 status.state = State::Completed;
                 status.ended_at = Some(now.wall);
-                Step::None
+                // Nothing is compared any more, so those who were held out get the candidate as well.
+                let held_out = self.plan.share_of(status.stage);
+                match self.plan.stages.get(status.stage) {
+                    Some(stage) if status.share == held_out && stage.share > held_out => {
+                        status.share = stage.share;
+                        Step::Share { share: stage.share }
+                    }
+                    _ => Step::None,
+                }
             }
             Turn::Release => {
                 status.released_at = Some(now.wall);

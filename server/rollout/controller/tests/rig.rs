@@ -159,12 +159,16 @@ impl Rig {
     }
 
     pub(super) async fn started(&self) -> Status {
+        self.started_by(FAST).await
+    }
+
+    pub(super) async fn started_by(&self, plan: &str) -> Status {
         self.controller.tick().await;
         let wishes = Wishes {
             take_back: true,
             ..Wishes::default()
         };
-        let status = self.controller.start(FAST, "try it", &USER, wishes).await;
+        let status = self.controller.start(plan, "try it", &USER, wishes).await;
         let status = status.expect("a rollout");
         self.second(0, |_| false).await;
         status.0
