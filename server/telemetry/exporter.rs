@@ -26,6 +26,8 @@ const BATCH: usize = 512;
 const GATHER: Duration = Duration::from_secs(1);
 /// How long a collector may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a stop waits for what is left to be sent.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
 /// Before a request is sent again that failed for a moment.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
 const COUNTER: &str = "otlp_spans_total";
@@ -69,7 +71,7 @@ pub fn exporter(config: &TelemetryConfig) -> anyhow::Result<Option<(Spans, Expor
 }
 
 impl Exporter {
-    /// Sends what comes until `stopping`, then once more what is left.
+    /// Sends what comes until `stopping`, then what is left, but for no longer than two seconds.
     pub async fn run(mut self, stopping: impl Future<Output = ()>) {
         let mut rest = Vec::new();
         {
@@ -88,8 +90,11 @@ impl Exporter {
         while let Ok(span) = self.queue.try_recv() {
             rest.push(span);
         }
+        let until = Instant::now() + LAST_PATIENCE;
         for batch in rest.chunks(BATCH) {
-            self.post(batch, true).await;
+            if timeout_at(until, self.post(batch, true)).await.is_err() {
+                count("failed", batch.len());
+            }
         }
     }
 

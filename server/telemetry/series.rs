@@ -41,6 +41,8 @@ pub(super) fn count(ended: &Ended<'_>) {
     };
     let seconds = event.latency_ms / MS_PER_SECOND;
     match error_type(event.outcome) {
+        // How long a caller stayed says nothing of the model.
+        None if event.outcome == Outcome::Cancelled => {}
         None => metrics::histogram!(DURATION, &labels).record(seconds),
         Some(error) => metrics::histogram!(DURATION, &with("error_type", error)).record(seconds),
     }
@@ -56,16 +58,19 @@ pub(super) fn count(ended: &Ended<'_>) {
         return;
     };
     metrics::histogram!(FIRST_TOKEN, &labels).record(first / MS_PER_SECOND);
-    if error_type(event.outcome).is_none() && event.completion_tokens > 1 {
+    if event.outcome != Outcome::Cancelled
+        && error_type(event.outcome).is_none()
+        && event.completion_tokens > 1
+    {
         let each = (event.latency_ms - first) / f64::from(event.completion_tokens - 1);
         metrics::histogram!(PER_TOKEN, &labels).record(each.max(0.0) / MS_PER_SECOND);
     }
 }
 
-/// As `error.type` has it; `None` of an answer.
+/// As `error.type` has it; `None` of an answer, and of a caller who left: that is nobody's failure.
 pub(super) fn error_type(outcome: Outcome) -> Option<&'static str> {
     match outcome {
-        Outcome::Success | Outcome::Refused => None,
+        Outcome::Success | Outcome::Refused | Outcome::Cancelled => None,
         other => Some(other.name()),
     }
 }

@@ -62,6 +62,7 @@ fn attributes(ended: &Ended<'_>, error: Option<&str>) -> Value {
         ("modelramp.task", text(&event.task)),
         ("modelramp.variant", text(variant)),
         ("modelramp.position", whole(event.position.into())),
+        ("modelramp.outcome", text(event.outcome.name())),
     ];
     for (name, tokens) in [
         ("gen_ai.usage.input_tokens", event.prompt_tokens),

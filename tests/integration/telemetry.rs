@@ -149,6 +149,7 @@ async fn a_collector_gets_a_span_of_each_attempt_and_no_text() {
         ("modelramp.task", json!("chat")),
         ("modelramp.variant", json!("control")),
         ("modelramp.position", json!("1")),
+        ("modelramp.outcome", json!("success")),
     ] {
         assert_eq!(of_answered[name], value, "{name}");
     }
@@ -259,6 +260,24 @@ impl Prometheus {
             _ => Err(answer.to_string()),
         }
     }
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_holds_up_a_stop_for_two_seconds() {
+    // The system takes the connection; nobody reads.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let setup = setup().with_setting("OTEL_EXPORTER_OTLP_ENDPOINT", &url);
+    let app = setup.start().await;
+    for _ in 0..3 {
+        ask(&app, body("task/chat", false)).await;
+    }
+    let begun = std::time::Instant::now();
+    app.stop().await;
+    let took = begun.elapsed();
+    // Less than one request to a collector may take.
+    assert!(took < Duration::from_millis(4_500), "{took:?}");
+    drop(silent);
 }
 
 #[tokio::test]

@@ -19,12 +19,12 @@ use metrics_util::registry::{Registry, Storage};
 use parking_lot::Mutex;
 
 /// Upper bounds of the buckets of all durations, in seconds: from a query to a model's long answer.
-const BOUNDS: [f64; 14] = [
-    0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0,
+const BOUNDS: [f64; 16] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0,
 ];
 
 /// The same of everything else: sizes, from 1 to millions.
-const SIZES: [f64; 14] = [
+const SIZES: [f64; 16] = [
     1.0,
     4.0,
     16.0,
@@ -39,6 +39,8 @@ const SIZES: [f64; 14] = [
     131_072.0,
     262_144.0,
     1_048_576.0,
+    16_777_216.0,
+    67_108_864.0,
 ];
 
 /// All series of the process.

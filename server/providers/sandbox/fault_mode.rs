@@ -109,8 +109,10 @@ impl FromStr for FaultMode {
             Some(digits) => (digits, Self::Bare),
             None => (name, Self::Status),
         };
+        // A number as it is written in a status line, and not `+503` or `0503`.
+        let is_plain = digits.len() == 3 && digits.bytes().all(|digit| digit.is_ascii_digit());
         match digits.parse() {
-            Ok(status @ 400..=599) => Ok(fault(status)),
+            Ok(status @ 400..=599) if is_plain => Ok(fault(status)),
             _ => {
                 let known = Self::NAMED.iter().map(|fault| fault.name());
                 Err(UnknownFault {
@@ -153,7 +155,9 @@ mod tests {
             assert_eq!(fault.name().parse(), Ok(fault));
         }
         assert_eq!("503-bare".parse(), Ok(FaultMode::Bare(503)));
-        for name in ["200", "600", "bare", "-bare", "503-", "Hang", ""] {
+        for name in [
+            "200", "600", "bare", "-bare", "503-", "+503", "0503", "Hang", "",
+        ] {
             assert!(name.parse::<FaultMode>().is_err(), "{name}");
         }
     }
