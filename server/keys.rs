@@ -8,7 +8,7 @@ mod secret;
 mod spending;
 
 pub use self::{
-    api_key::{ApiKey, ApiKeyStore, ApiKeys, is_name},
+    api_key::{ApiKey, ApiKeyStore, ApiKeys, MAX_OVERLAP_SECONDS, MAX_TTL_SECONDS, is_name},
     limits::{DOLLARS, Limits, MAX_TOKENS},
     rate::{Left, TooFast},
     secret::Secret,

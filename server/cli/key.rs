@@ -10,7 +10,11 @@ use secrecy::ExposeSecret;
 use super::table::Table;
 use crate::{
     config::Config,
-    keys::{ApiKey, ApiKeyStore, DOLLARS, Limits, MAX_TOKENS, Secret, is_name},
+    keys::{
+        ApiKey, ApiKeyStore, DOLLARS, Limits, MAX_OVERLAP_SECONDS, MAX_TOKENS, MAX_TTL_SECONDS,
+        Secret, is_name,
+    },
+    model_router::catalog::Catalog,
     storage::Storage,
 };
 
@@ -32,7 +36,7 @@ enum Command {
         #[arg(long = "model", value_name = "NAME")]
         models: Vec<String>,
         /// How long it holds, such as `90d`; without it, until it is revoked.
-        #[arg(long, value_parser = humantime::parse_duration)]
+        #[arg(long, value_parser = ttl)]
         ttl: Option<Duration>,
         #[command(flatten)]
         limits: LimitFlags,
@@ -58,8 +62,8 @@ enum Command {
         /// Its name.
         #[arg(long)]
         name: String,
-        /// How long the old secret still holds, such as `24h`.
-        #[arg(long, value_parser = humantime::parse_duration, default_value = "24h")]
+        /// How long the old secret still holds, such as `24h`; `0s` ends it at once.
+        #[arg(long, value_parser = overlap, default_value = "24h")]
         overlap: Duration,
     },
 }
@@ -87,6 +91,18 @@ impl LimitFlags {
     }
 }
 
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = humantime::parse_duration(text).ok();
+    let ttl = ttl.filter(|it| (1..=MAX_TTL_SECONDS).contains(&it.as_secs()));
+    ttl.ok_or_else(|| "expected a time such as `90d`, from 1 second to 100 years".to_owned())
+}
+
+fn overlap(text: &str) -> Result<Duration, String> {
+    let overlap = humantime::parse_duration(text).ok();
+    let overlap = overlap.filter(|it| *it <= Duration::from_secs(MAX_OVERLAP_SECONDS));
+    overlap.ok_or_else(|| "expected a time such as `24h`, of 31 days at most".to_owned())
+}
+
 fn dollars(text: &str) -> Result<f64, String> {
     let dollars = text.parse().ok().filter(|it| DOLLARS.contains(it));
     dollars.ok_or_else(|| {
@@ -108,12 +124,30 @@ fn name(text: &str) -> Result<String, String> {
 #[expect(clippy::disallowed_methods, reason = "a command starts now")]
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
     let url = &config.database.url;
+    if let Command::Create { models, .. } = &arguments.command {
+        offered(models, config)?;
+    }
     Storage::require(url).await?;
     let storage = Storage::open(url).await?;
     let done = answer(arguments.command, &storage, Utc::now()).await;
     storage.close().await;
     let text = done?;
     write!(std::io::stdout(), "{text}")?;
+    Ok(())
+}
+
+/// Refuses names that the catalog has not.
+fn offered(models: &[String], config: &Config) -> anyhow::Result<()> {
+    if models.is_empty() {
+        return Ok(());
+    }
+    let catalog = Catalog::load(&config.models, &config.providers, config.environment, &[])?;
+    let unknown = models.iter().find(|model| !catalog.offers(model));
+    anyhow::ensure!(
+        unknown.is_none(),
+        "`--model` is `{}`; expected a model of the catalog, or `task/` and one of its tasks",
+        unknown.map(String::as_str).unwrap_or_default()
+    );
     Ok(())
 }
 

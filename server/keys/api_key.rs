@@ -50,6 +50,11 @@ impl ApiKey {
     }
 }
 
+/// How long a key can hold, in seconds: a hundred years at most.
+pub const MAX_TTL_SECONDS: u64 = 100 * 365 * 24 * 60 * 60;
+/// How long an old secret can still hold, in seconds: a month at most.
+pub const MAX_OVERLAP_SECONDS: u64 = 31 * 24 * 60 * 60;
+
 /// Whether a key can have this name: 1 to 64 letters, digits, `-`, `_` or `.`.
 pub fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');

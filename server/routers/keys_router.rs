@@ -14,15 +14,11 @@ use crate::{
         errors::{ErrorCode, RpcError},
         registry::Registry,
     },
-    keys::{ApiKey, ApiKeyStore, Limits, Secret, is_name},
+    keys::{ApiKey, ApiKeyStore, Limits, MAX_OVERLAP_SECONDS, MAX_TTL_SECONDS, Secret, is_name},
     model_router::ModelRouter,
     procedures,
 };
 
-/// A key holds for a hundred years at most.
-const MAX_TTL_SECONDS: u64 = 100 * 365 * 24 * 60 * 60;
-/// An old secret holds for a month at most.
-const MAX_OVERLAP_SECONDS: u64 = 31 * 24 * 60 * 60;
 /// An old secret holds for a day where nothing else is said.
 const OVERLAP_SECONDS: u64 = 24 * 60 * 60;
 const MAX_NAME: u32 = 64;

@@ -140,3 +140,28 @@ async fn a_program_names_its_users() {
         .await;
     assert_eq!(gateway.attempt().await.1, Some(5));
 }
+
+#[tokio::test]
+async fn a_key_that_could_never_be_used_is_refused_by_the_command() {
+    let setup = TestApp::builder();
+    for (arguments, says) in [
+        (["create", "--ttl", "0s"], "from 1 second to 100 years"),
+        (
+            ["create", "--ttl", "101years"],
+            "from 1 second to 100 years",
+        ),
+        (["create", "--model", ""], "expected a model of the catalog"),
+        (
+            ["create", "--model", "task/chatt"],
+            "expected a model of the catalog",
+        ),
+        (["rotate", "--overlap", "32days"], "31 days at most"),
+    ] {
+        let mut command = setup.command(&["key"]);
+        command.args(arguments).args(["--name", "crm"]);
+        let ended = command.output().await.unwrap();
+        assert!(!ended.status.success(), "{arguments:?}");
+        let words = String::from_utf8(ended.stderr).unwrap();
+        assert!(words.contains(says), "{arguments:?}: {words}");
+    }
+}
