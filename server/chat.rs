@@ -316,9 +316,9 @@ impl From<ChatError> for RpcError {
                     retry_after,
                 )
             }
-            ChatError::Unroutable(error @ RouteError::UnknownModel { .. }) => {
-                Self::bad_request(error.to_string())
-            }
+            ChatError::Unroutable(
+                error @ (RouteError::UnknownModel { .. } | RouteError::Private { .. }),
+            ) => Self::bad_request(error.to_string()),
             ChatError::Unroutable(error) => Self::internal(error),
             ChatError::NothingToAnswer { id } => Self::bad_request(format!(
                 "Only messages of a user that are not blank can be answered (ID: {id})"

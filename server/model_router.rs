@@ -11,6 +11,7 @@ mod breakers;
 pub mod catalog;
 mod gate;
 mod next;
+pub mod privacy;
 pub mod quota;
 mod reasoning_state;
 mod repeats;
@@ -49,6 +50,7 @@ use crate::{
     providers::{
         ChatRequest, Completion, Delta,
         fault::{Fault, FaultKind},
+        masking,
         openai_compatible::{ClientError, OpenAiCompatible, http_client},
         openrouter,
     },
@@ -111,6 +113,16 @@ pub enum RouteError {
         model: String,
         /// The catalog's models.
         known: String,
+    },
+    /// The task's privacy keeps its texts from the model that the caller insists on.
+    #[error("task `{task}` keeps its texts from model `{model}`: {reason}")]
+    Private {
+        /// The task.
+        task: Arc<str>,
+        /// The model.
+        model: Arc<str>,
+        /// What its provider does not give.
+        reason: String,
     },
     /// Every model that could help was tried.
     #[error("no model answered; the last of {attempts}, `{model}`, failed with {kind:?}")]
@@ -373,7 +385,16 @@ impl ModelRouter {
         model: &str,
         subject: Option<&Subject>,
     ) -> Result<Route, RouteError> {
-        Route::of_model(&self.catalog, model, subject)
+        Route::of_model(&self.catalog, model, None, subject)
+    }
+
+    /// The primary of a task's control route alone, for what no rollout decides about.
+    pub fn select_control(
+        &self,
+        task: &str,
+        subject: Option<&Subject>,
+    ) -> Result<Route, RouteError> {
+        Route::of_control(&self.catalog, task, subject)
     }
 
     /// The whole answer of the first model of the route that gives one.
@@ -381,13 +402,16 @@ impl ModelRouter {
         let mut walk = Walk::new(self, route, call, Asks::Answer);
         while let Some(mut step) = walk.next().await? {
             match step.api.complete(&walk.call.request, step.deadline).await {
-                Ok(completion) => {
+                Ok(mut completion) => {
                     match &completion.usage {
                         Some(usage) => step.attempt.used(usage),
                         None => step.attempt.wrote(&completion.raw),
                     }
                     walk.answered();
                     step.attempt.succeed(completion.is_refusal);
+                    if let Some(vault) = &walk.vault {
+                        vault.restore(&mut completion);
+                    }
                     let (model, position) = walk.current();
                     return Ok(Answer {
                         completion,
@@ -449,15 +473,13 @@ impl ModelRouter {
                     step.attempt.began();
                     let (model, position) = walk.current();
                     let trail = walk.call.trail.clone();
+                    let (attempt, place) = (step.attempt, step.place);
+                    let deltas = recorded(attempt, place, model.clone(), trail, held, rest);
                     return Ok(AnswerStream {
-                        deltas: recorded(
-                            step.attempt,
-                            step.place,
-                            model.clone(),
-                            trail,
-                            held,
-                            rest,
-                        ),
+                        deltas: match walk.vault.take() {
+                            Some(vault) => masking::restored(deltas, vault),
+                            None => deltas,
+                        },
                         model,
                         position,
                     });

@@ -9,6 +9,7 @@ pub mod fault;
 pub(crate) mod fields;
 mod joined;
 mod marks;
+pub mod masking;
 pub mod openai_compatible;
 pub mod openrouter;
 mod raw_object;

@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     gateway, legacy,
     model_router::{ModelRouter, breaker::State},
+    providers::masking,
     recording::Log,
     telemetry,
     transport::{bounds::Bounds, metrics::Readers},
@@ -85,6 +86,7 @@ fn describe() {
         metrics::Unit::Seconds,
         "How long calls waited for a request of a quota"
     );
+    masking::describe();
     metrics::describe_counter!(
         "ai_repeats_total",
         "Times that a model would have been asked once more for the same call, and whether it was"

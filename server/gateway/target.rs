@@ -31,19 +31,12 @@ pub(super) fn only_model(
     body: &RawObject,
 ) -> Result<Route, Refusal> {
     let name = name(models, call, body)?;
-    let model = match name.strip_prefix(TASK) {
-        Some(task) => {
-            let task = models.catalog().task(task);
-            task.and_then(|task| task.control.first())
-                .map(|model| &*model.name)
-        }
-        None => Some(&*name),
-    };
     let subject = call.subject(body);
-    let route = model.map(|model| models.select_model(model, subject.as_ref()));
-    route
-        .and_then(Result::ok)
-        .ok_or_else(|| Refusal::no_model(&name))
+    let route = match name.strip_prefix(TASK) {
+        Some(task) => models.select_control(task, subject.as_ref()),
+        None => models.select_model(&name, subject.as_ref()),
+    };
+    route.map_err(|_| Refusal::no_model(&name))
 }
 
 /// The name in a request. What a key may not ask for is not there for it.

@@ -215,8 +215,6 @@ impl Attempt {
         let (kind, status) = (fault.kind.name(), fault.status);
         let request_id = self.event.as_ref().map(|event| &*event.request_id);
         tracing::warn!(target: "attempt", model, provider, kind, status, request_id, "attempt failed");
-        // What a provider wrote may repeat what a user wrote, so it is not for everyday logs.
-        tracing::debug!(target: "attempt", model, request_id, detail = fault.detail(), "attempt failed");
     }
 
     /// Ends it now; it is recorded when it is dropped.

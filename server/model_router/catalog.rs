@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::quota::schedule::Limits;
+use super::{privacy::Privacy, quota::schedule::Limits};
 use crate::{
     _core::{
         assignment::Variant,
@@ -21,7 +21,10 @@ use crate::{
         units::Microdollars,
     },
     config::{ModelsConfig, ProvidersConfig},
-    providers::{Usage, openrouter},
+    providers::{
+        Usage,
+        openrouter::{self, policy::Policy},
+    },
 };
 
 /// The catalog that is built in.
@@ -41,6 +44,8 @@ pub struct Catalog {
     pub tasks: Vec<Task>,
     /// Starts every candidate route while `MODEL_ROUTING` is off.
     pub unrouted: Option<Arc<Model>>,
+    /// What is demanded for every text, whatever it is for.
+    pub privacy: Arc<Privacy>,
 }
 
 /// A server that speaks OpenAI's `chat/completions`.
@@ -58,8 +63,19 @@ pub struct Provider {
     pub max_in_flight: usize,
     /// Requests that our account there may make, where the file says.
     pub quota: Option<Limits>,
+    /// Where it processes texts, as the file names it.
+    pub region: Option<String>,
+    /// What it does with texts by contract; at OpenRouter, what it is told that its hosts must do.
+    pub policy: Policy,
     /// How it is called in this process.
     pub access: Access,
+}
+
+impl Provider {
+    /// Whether it chooses hosts by what a request says of them.
+    pub fn takes_policy(&self) -> bool {
+        self.name == openrouter::NAME
+    }
 }
 
 /// How a provider is called.
@@ -180,6 +196,8 @@ pub struct Task {
     pub cost_level: Option<CostLevel>,
     /// What its models must be able to do.
     pub capabilities: Vec<String>,
+    /// What is demanded for its texts, with what is demanded for all.
+    pub privacy: Arc<Privacy>,
 }
 
 impl Task {
@@ -238,6 +256,16 @@ impl Catalog {
     /// The model of this name.
     pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
         self.models.iter().find(|model| &*model.name == name)
+    }
+
+    /// The provider of this name.
+    pub fn provider(&self, name: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.name == name)
+    }
+
+    /// Why a model may not get texts of which this is demanded; `None` where it may.
+    pub fn keeps_from(&self, privacy: &Privacy, model: &Model) -> Option<String> {
+        privacy.refusal(self.provider(&model.provider)?)
     }
 
     /// The task of this name.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{
     RouteError,
     catalog::{Catalog, Model, Task},
+    privacy::Privacy,
 };
 use crate::_core::{
     assignment::{BUCKETS, Subject, Variant},
@@ -34,6 +35,8 @@ pub struct Route {
     pub first: First,
     /// Whose request it is.
     pub subject: Option<Subject>,
+    /// What is demanded for its texts; all models of it give that.
+    pub(super) privacy: Arc<Privacy>,
 }
 
 /// The task under which calls are recorded that name a model and no task.
@@ -72,6 +75,15 @@ impl Route {
         let task = catalog
             .task(task)
             .ok_or_else(|| unknown_task(catalog, task))?;
+        if let Some(model) = forced
+            && let Some(reason) = catalog.keeps_from(&task.privacy, model)
+        {
+            return Err(RouteError::Private {
+                task: task.name.clone(),
+                model: model.name.clone(),
+                reason,
+            });
+        }
         let Assigned { decision, rollout } = flags.assign(&task.name, subject);
         let variant = decision.variant;
         let route = route_of(catalog, task, rollout.as_deref(), variant);
@@ -109,13 +121,29 @@ impl Route {
             models,
             first,
             subject: subject.cloned(),
+            privacy: task.privacy.clone(),
         })
     }
 
-    /// The route of a caller that names a model and no task.
+    /// The primary of a task's control route alone, as a model that is named.
+    pub(super) fn of_control(
+        catalog: &Catalog,
+        task: &str,
+        subject: Option<&Subject>,
+    ) -> Result<Self, RouteError> {
+        let task = catalog
+            .task(task)
+            .ok_or_else(|| unknown_task(catalog, task))?;
+        let primary = task.control.first().map_or("", |model| &model.name);
+        Self::of_model(catalog, primary, Some(&task.privacy), subject)
+    }
+
+    /// The route of a caller that names a model and no task. `privacy` is demanded for its texts; that of
+    /// the catalog where it is `None`.
     pub(super) fn of_model(
         catalog: &Catalog,
         name: &str,
+        privacy: Option<&Arc<Privacy>>,
         subject: Option<&Subject>,
     ) -> Result<Self, RouteError> {
         let model = catalog.model(name);
@@ -135,6 +163,7 @@ impl Route {
             models: vec![model.clone()],
             first: First::Forced,
             subject: subject.cloned(),
+            privacy: privacy.unwrap_or(&catalog.privacy).clone(),
         })
     }
 
@@ -214,7 +243,7 @@ impl Route {
 }
 
 /// The route that a rollout names, else the catalog's. Names were checked when the rollout began;
-/// one that a later catalog lacks is passed over.
+/// one that a later catalog lacks is passed over, and so is one that the task's privacy keeps out.
 fn route_of(
     catalog: &Catalog,
     task: &Task,
@@ -229,6 +258,7 @@ fn route_of(
         .into_iter()
         .flatten()
         .filter_map(|name| catalog.model(name).cloned())
+        .filter(|model| catalog.keeps_from(&task.privacy, model).is_none())
         .collect();
     if named.is_empty() {
         task.route(variant).to_vec()

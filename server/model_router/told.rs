@@ -84,6 +84,7 @@ impl RouteError {
             Self::AllFailed { kind, .. } | Self::Interrupted { kind, .. } => Some(*kind),
             Self::UnknownTask { .. }
             | Self::UnknownModel { .. }
+            | Self::Private { .. }
             | Self::Busy { .. }
             | Self::OverQuota { .. } => None,
         }

@@ -21,6 +21,7 @@ use crate::{
     providers::{
         Message, RawObject, Reading,
         fault::{Cause, Elsewhere, Fault, FaultKind},
+        masking::{self, Vault},
         openai_compatible::OpenAiCompatible,
         roles,
     },
@@ -51,6 +52,8 @@ pub(super) struct Walk<'a> {
     messages: Vec<Message>,
     /// The caller's own body, where it is passed on.
     given: Option<RawObject>,
+    /// What the placeholders in both stand for, where something is masked.
+    pub(super) vault: Option<Arc<Vault>>,
     /// Tokens that the caller lets the answer have.
     max_tokens: Option<u32>,
     asks: Asks,
@@ -104,9 +107,11 @@ impl<'a> Walk<'a> {
         mut call: Call,
         asks: Asks,
     ) -> Self {
+        let vault = masking::mask(&mut call.request, &route.privacy.mask);
         Self {
             router,
             route,
+            vault: vault.map(Arc::new),
             messages: std::mem::take(&mut call.request.messages),
             given: call.request.given.clone(),
             max_tokens: call.request.max_tokens,
@@ -279,7 +284,11 @@ impl<'a> Walk<'a> {
         if let Some(given) = &self.given {
             request.given = Some(given_to(model, given));
         }
-        let task = self.router.catalog.task(&self.route.task);
+        let catalog = &self.router.catalog;
+        if let Some(provider) = catalog.provider(&model.provider) {
+            self.route.privacy.apply(provider, request);
+        }
+        let task = catalog.task(&self.route.task);
         request.reading = Reading {
             max_bytes: task.map_or(Reading::MAX_BYTES, |task| task.max_reply_bytes),
             reasoning_tag: model.reasoning_tag.clone(),
@@ -348,8 +357,7 @@ impl<'a> Walk<'a> {
     /// Whoever runs the server can only mend it if told which key it is.
     fn tell_of_the_key(&self, attempt: &Attempt) {
         let name = attempt.provider();
-        let mut providers = self.router.catalog.providers.iter();
-        let provider = providers.find(|provider| provider.name == name);
+        let provider = self.router.catalog.provider(name);
         match provider.and_then(|provider| provider.api_key_env.as_deref()) {
             Some(variable) => tracing::error!(
                 provider = name,

@@ -7,6 +7,7 @@ mod keys;
 #[expect(clippy::disallowed_methods, reason = "days begin now")]
 mod limits;
 mod messages;
+mod privacy;
 mod responses;
 mod sdk;
 

@@ -5,15 +5,19 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use toml::de::DeValue;
 
 use super::{
-    super::quota::schedule::Limits, Catalog, CostLevel, Model, Prices, Provider, Task, Tier,
-    Timeouts,
+    super::{privacy::Privacy, quota::schedule::Limits},
+    Catalog, CostLevel, Model, Prices, Provider, Task, Tier, Timeouts,
 };
 use crate::{
     _core::{
         slips, suggest,
         toml_reader::{self, Faults, Field, Table, number, whole},
     },
-    providers::{Reading, openai_compatible::endpoint},
+    providers::{
+        Reading, masking,
+        openai_compatible::endpoint,
+        openrouter::{self, policy::Policy},
+    },
 };
 
 /// Calls that a provider has in flight at most, where the file does not say.
@@ -35,6 +39,7 @@ const TAG: &str = "a tag's name such as `think`";
 const PRICE: &str = "US dollars per million tokens, a number of at least 0";
 const SPAN: &str = "a span of time such as `20s`, from 10ms to 1day";
 const MODELS: &str = "a list of model names with at least one";
+const NAMES: &str = "a list of texts with at least one";
 const BYTES: &str = "a whole number of bytes, from 1024 to 67108864";
 
 /// Gives a provider address and key, or says what is missing.
@@ -54,8 +59,22 @@ fn root(table: &mut Table<'_>, needs: &[(&str, &str)], grant: &Grant<'_>) -> Cat
     let models = entries(table, "models", |name, it| {
         model(name, it, &providers).map(Arc::new)
     });
-    let tasks = entries(table, "tasks", |name, it| task(name, it, &models));
-    let unrouted = table.optional("unrouted", |it| find(it, &models));
+    let privacy = table.optional("privacy", |it| it.table(|it| privacy(it, &providers)));
+    let known = Known {
+        providers: &providers,
+        models: &models,
+        privacy: privacy.unwrap_or_default(),
+    };
+    let tasks = entries(table, "tasks", |name, it| task(name, it, &known));
+    let unrouted = table.optional("unrouted", |it| {
+        let model = find(it, &models)?;
+        for (_, task) in &tasks {
+            if let Some(task) = task {
+                known.keep(it, &model, &task.privacy, &format!("task `{}`", task.name));
+            }
+        }
+        Some(model)
+    });
     for (procedure, task) in needs {
         let names = tasks.iter().map(|(name, _)| name.as_str());
         if !tasks.is_empty() && !names.clone().any(|name| name == *task) {
@@ -66,11 +85,36 @@ fn root(table: &mut Table<'_>, needs: &[(&str, &str)], grant: &Grant<'_>) -> Cat
             table.missing(&format!("tasks.{task}"), &expected);
         }
     }
+    let privacy = Arc::new(known.privacy);
     Catalog {
         providers: good(providers).collect(),
         models: good(models).collect(),
         tasks: good(tasks).collect(),
         unrouted,
+        privacy,
+    }
+}
+
+/// What tasks refer to.
+struct Known<'a> {
+    providers: &'a Named<Provider>,
+    models: &'a Named<Arc<Model>>,
+    /// What is demanded for every text.
+    privacy: Privacy,
+}
+
+impl Known<'_> {
+    /// Notes a fault where a model may not get texts of which this is demanded.
+    fn keep(&self, field: &Field<'_>, model: &Model, privacy: &Privacy, whose: &str) {
+        let mut providers = self.providers.iter();
+        let provider = providers.find(|(name, _)| *name == model.provider);
+        let refusal = provider.and_then(|(_, it)| privacy.refusal(it.as_ref()?));
+        if let Some(reason) = refusal {
+            let name = &model.name;
+            field.fault(format!(
+                "model `{name}` may not get the texts of {whose}: {reason}"
+            ));
+        }
     }
 }
 
@@ -110,6 +154,18 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
     let headers = headers.and_then(|it| it.read("a table of texts", headers_of));
     let max_in_flight = table.optional("max_in_flight", |it| it.read(CALLS, at_least_one));
     let quota = table.optional("quota", |it| it.table(quota));
+    let region = table.optional("region", |it| it.read(TEXT, plain));
+    let policy = Policy {
+        denies_collection: denies_collection(table),
+        zdr: table.optional("zdr", Field::flag).unwrap_or_default(),
+        hosts: table.optional("hosts", |it| {
+            if name != openrouter::NAME {
+                let reason = "is known to the provider `openrouter` alone, which hands requests on";
+                it.fault(format!("{} {reason}", it.name()));
+            }
+            texts(it)
+        }),
+    };
     let mut provider = Provider {
         name: name.to_owned(),
         base_url: base_url.read(URL, |value| {
@@ -119,6 +175,8 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
         headers: headers.unwrap_or_default(),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
         quota: quota.filter(|it| *it != Limits::default()),
+        region,
+        policy,
         access: super::Access::default(),
     };
     if let (Err(message), Some(field)) = (grant(&mut provider), &api_key_env) {
@@ -132,6 +190,46 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
         refuse("is replaced by OPENROUTER_BASE_URL, which is no absolute http or https URL");
     }
     Some(provider)
+}
+
+fn denies_collection(table: &mut Table<'_>) -> bool {
+    let words = [("deny", true), ("allow", false)];
+    let denies = table.optional("data_collection", |it| it.word(&words));
+    denies.unwrap_or_default()
+}
+
+fn privacy(table: &mut Table<'_>, providers: &Named<Provider>) -> Privacy {
+    let kinds = masking::Kind::ALL.map(|kind| (kind.name(), kind));
+    Privacy {
+        denies_collection: denies_collection(table),
+        zdr: table.optional("zdr", Field::flag).unwrap_or_default(),
+        providers: table.optional("providers", |it| {
+            for item in it.list(NAMES)? {
+                let name = item.read("the name of a provider", plain);
+                if let Some(name) = name.filter(|name| !names(providers).any(|it| it == name)) {
+                    item.unknown("provider", &name, names(providers));
+                }
+            }
+            texts(it)
+        }),
+        regions: table.optional("regions", texts),
+        hosts: table.optional("hosts", texts),
+        mask: table
+            .optional("mask", |it| {
+                let items = it.list("a list of `email`, `phone` and `cpr`")?;
+                Some(items.iter().filter_map(|it| it.word(&kinds)).collect())
+            })
+            .unwrap_or_default(),
+    }
+}
+
+/// Texts of a list with at least one.
+fn texts(field: &Field<'_>) -> Option<Vec<String>> {
+    field.read(NAMES, |value| {
+        value.as_array().filter(|items| !items.is_empty())
+    })?;
+    let items = field.list(NAMES)?;
+    items.iter().map(|it| it.read(TEXT, plain)).collect()
 }
 
 fn quota(table: &mut Table<'_>) -> Limits {
@@ -223,8 +321,10 @@ fn span(value: &DeValue<'_>) -> Option<Duration> {
     span.filter(|span| SPANS.contains(span))
 }
 
-fn task(name: &str, table: &mut Table<'_>, models: &Named<Arc<Model>>) -> Option<Task> {
-    let mut route = |key| table.required(key, MODELS, |it| route(it, models));
+fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
+    let own = table.optional("privacy", |it| it.table(|it| privacy(it, known.providers)));
+    let privacy = known.privacy.and(&own.unwrap_or_default());
+    let mut route = |key| table.required(key, MODELS, |it| route(it, known, &privacy));
     let (candidate, control) = (route("candidate"), route("control"));
     let max_reply_bytes = table.optional("max_reply_bytes", |it| {
         it.read(BYTES, |value| {
@@ -252,18 +352,20 @@ fn task(name: &str, table: &mut Table<'_>, models: &Named<Arc<Model>>) -> Option
         reasoning: reasoning.unwrap_or_default(),
         cost_level,
         capabilities: capabilities.unwrap_or_default(),
+        privacy: Arc::new(privacy),
     })
 }
 
-fn route(field: &Field<'_>, models: &Named<Arc<Model>>) -> Option<Vec<Arc<Model>>> {
+fn route(field: &Field<'_>, known: &Known<'_>, privacy: &Privacy) -> Option<Vec<Arc<Model>>> {
     field.read(MODELS, |value| {
         value.as_array().filter(|items| !items.is_empty())
     })?;
     let mut route: Vec<Arc<Model>> = Vec::new();
     for item in field.list(MODELS)? {
-        let Some(model) = find(&item, models) else {
+        let Some(model) = find(&item, known.models) else {
             continue;
         };
+        known.keep(&item, &model, privacy, "this task");
         if route.iter().any(|before| before.name == model.name) {
             item.fault(format!("model `{}` is listed twice", model.name));
         } else {

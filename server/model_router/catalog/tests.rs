@@ -129,6 +129,73 @@ fn a_fault_names_key_value_and_expectation() {
 }
 
 #[test]
+fn what_a_task_demands_and_its_provider_does_not_give_is_a_fault() {
+    let demanding = |provider: &str, demand: &str| {
+        let text = GOOD.replace(
+            "base_url = \"http://127.0.0.1:1/v1\"",
+            &format!("base_url = \"http://127.0.0.1:1/v1\"\n{provider}"),
+        );
+        faults(&format!("{text}privacy = {{ {demand} }}\n"))
+    };
+    for (provider, demand, reason) in [
+        ("", "zdr = true", "does not give `zdr = true`"),
+        (
+            "",
+            "data_collection = \"deny\"",
+            "does not give `data_collection = \"deny\"`",
+        ),
+        ("", "regions = [\"eu\"]", "has no `region`"),
+        (
+            "region = \"us\"",
+            "regions = [\"eu\"]",
+            "is in region `us`, none of eu",
+        ),
+    ] {
+        let told = demanding(provider, demand);
+        // In both routes.
+        assert_eq!(told.len(), 2, "{told:#?}");
+        let wanted = format!("model `m` may not get the texts of this task: provider `p` {reason}");
+        assert!(told[0].ends_with(&wanted), "{told:#?}");
+    }
+    for (provider, demand) in [
+        ("zdr = true", "zdr = true, data_collection = \"deny\""),
+        ("data_collection = \"deny\"", "data_collection = \"deny\""),
+        ("region = \"eu\"", "regions = [\"eu\", \"dk\"]"),
+        (
+            "",
+            "providers = [\"p\"], mask = [\"email\", \"phone\", \"cpr\"]",
+        ),
+    ] {
+        let told = demanding(provider, demand);
+        assert!(told.is_empty(), "{told:#?}");
+    }
+    for (provider, demand) in [
+        ("", "providers = []"),
+        ("", "mask = [\"name\"]"),
+        ("", "zrd = true"),
+        ("hosts = [\"mistral\"]", ""),
+    ] {
+        assert_eq!(demanding(provider, demand).len(), 1, "{provider} {demand}");
+    }
+    assert!(!demanding("", "providers = [\"q\"]").is_empty());
+}
+
+#[test]
+fn what_is_demanded_for_all_holds_for_each_task_and_for_the_common_primary() {
+    let all = format!("[privacy]\nzdr = true\nmask = [\"cpr\"]\n{GOOD}");
+    assert_eq!(faults(&all).len(), 2, "{:#?}", faults(&all));
+    let given = all.replace("/v1\"\n", "/v1\"\nzdr = true\n");
+    let catalog = Catalog::parse(&given).unwrap();
+    assert!(catalog.privacy.zdr && catalog.tasks[0].privacy == catalog.privacy);
+    let other = "[providers.q]\nbase_url = \"http://q/v1\"\n[models.n]\nprovider = \"q\"\nid = \"n\"\ncontext = 1\n";
+    let unrouted = faults(&format!("unrouted = \"n\"\n{given}{other}"));
+    assert!(
+        unrouted.len() == 1 && unrouted[0].contains("the texts of task `chat`"),
+        "{unrouted:#?}"
+    );
+}
+
+#[test]
 fn all_faults_are_reported_at_once() {
     let text = GOOD
         .replace("8192", "0")
