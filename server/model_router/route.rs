@@ -148,6 +148,14 @@ impl Route {
     ) -> Result<Self, RouteError> {
         let model = catalog.model(name);
         let model = model.ok_or_else(|| unknown_model(catalog, name))?;
+        let privacy = privacy.unwrap_or(&catalog.privacy);
+        if let Some(reason) = catalog.keeps_from(privacy, model) {
+            return Err(RouteError::Private {
+                task: DIRECT.into(),
+                model: model.name.clone(),
+                reason,
+            });
+        }
         let decision = Decision {
             variant: Variant::Control,
             reason: Reason::NoSubject,
@@ -163,7 +171,7 @@ impl Route {
             models: vec![model.clone()],
             first: First::Forced,
             subject: subject.cloned(),
-            privacy: privacy.unwrap_or(&catalog.privacy).clone(),
+            privacy: privacy.clone(),
         })
     }
 

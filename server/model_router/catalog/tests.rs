@@ -3,7 +3,10 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
-use crate::_core::toml_reader::Fault;
+use crate::{
+    _core::toml_reader::Fault,
+    model_router::{Route, RouteError},
+};
 
 const GOOD: &str = r#"
 [providers.p]
@@ -188,6 +191,10 @@ fn what_is_demanded_for_all_holds_for_each_task_and_for_the_common_primary() {
     let catalog = Catalog::parse(&given).unwrap();
     assert!(catalog.privacy.zdr && catalog.tasks[0].privacy == catalog.privacy);
     let other = "[providers.q]\nbase_url = \"http://q/v1\"\n[models.n]\nprovider = \"q\"\nid = \"n\"\ncontext = 1\n";
+    let both = Catalog::parse(&format!("{given}{other}")).unwrap();
+    let route = |model| Route::of_model(&both, model, None, None);
+    assert!(route("m").is_ok());
+    assert!(matches!(route("n"), Err(RouteError::Private { .. })));
     let unrouted = faults(&format!("unrouted = \"n\"\n{given}{other}"));
     assert!(
         unrouted.len() == 1 && unrouted[0].contains("the texts of task `chat`"),
