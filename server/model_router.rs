@@ -114,11 +114,11 @@ pub enum RouteError {
         /// The catalog's models.
         known: String,
     },
-    /// The task's privacy keeps its texts from the model that the caller insists on.
-    #[error("task `{task}` keeps its texts from model `{model}`: {reason}")]
+    /// The model that the caller insists on may not get the texts.
+    #[error("{whose} keeps texts from model `{model}`: {reason}")]
     Private {
-        /// The task.
-        task: Arc<str>,
+        /// Which part of the catalog demands it.
+        whose: String,
         /// The model.
         model: Arc<str>,
         /// What its provider does not give.

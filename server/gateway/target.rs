@@ -4,7 +4,7 @@
 
 use super::{caller::Call, refusal::Refusal};
 use crate::{
-    model_router::{ModelRouter, Route},
+    model_router::{ModelRouter, Route, RouteError},
     providers::{RawObject, fields::text},
 };
 
@@ -21,7 +21,7 @@ pub(super) fn route(models: &ModelRouter, call: &Call, body: &RawObject) -> Resu
         Some(task) => models.select(task, subject.as_ref(), None),
         None => models.select_model(&name, subject.as_ref()),
     };
-    route.map_err(|_| Refusal::no_model(&name))
+    route.map_err(|error| refused(&error, &name))
 }
 
 /// The model that a request names, or the primary of a task's control route; it alone answers.
@@ -36,7 +36,14 @@ pub(super) fn only_model(
         Some(task) => models.select_control(task, subject.as_ref()),
         None => models.select_model(&name, subject.as_ref()),
     };
-    route.map_err(|_| Refusal::no_model(&name))
+    route.map_err(|error| refused(&error, &name))
+}
+
+fn refused(error: &RouteError, name: &str) -> Refusal {
+    match error {
+        RouteError::Private { .. } => Refusal::bad_request(Some("model"), error.to_string()),
+        _ => Refusal::no_model(name),
+    }
 }
 
 /// The name in a request. What a key may not ask for is not there for it.

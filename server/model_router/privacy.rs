@@ -65,6 +65,13 @@ impl Privacy {
         {
             return Some(format!("provider `{name}` is none of `providers`"));
         }
+        let hosts = both(self.hosts.as_ref(), policy.hosts.as_ref());
+        if can_be_told && hosts.is_some_and(|hosts| hosts.is_empty()) {
+            // An empty list would allow all.
+            return Some(format!(
+                "no host is in all lists of `hosts` (provider `{name}`)"
+            ));
+        }
         let allowed = self.regions.as_ref()?;
         match region {
             Some(region) if allowed.contains(region) => None,
@@ -98,7 +105,7 @@ impl Privacy {
 /// OpenAI keeps what it is asked to.
 fn forbid_storing(request: &mut ChatRequest) {
     match &mut request.given {
-        Some(given) if given.get("store").is_some() => _ = given.set("store", &false),
+        Some(given) if given.names().any(|name| name == "store") => _ = given.set("store", &false),
         Some(_) => {}
         None => {
             if let Some(store) = request.rest.get_mut("store") {

@@ -75,14 +75,10 @@ impl Route {
         let task = catalog
             .task(task)
             .ok_or_else(|| unknown_task(catalog, task))?;
-        if let Some(model) = forced
-            && let Some(reason) = catalog.keeps_from(&task.privacy, model)
-        {
-            return Err(RouteError::Private {
-                task: task.name.clone(),
-                model: model.name.clone(),
-                reason,
-            });
+        if let Some(model) = forced {
+            may_get(catalog, &task.privacy, model, || {
+                format!("task `{}`", task.name)
+            })?;
         }
         let Assigned { decision, rollout } = flags.assign(&task.name, subject);
         let variant = decision.variant;
@@ -149,13 +145,7 @@ impl Route {
         let model = catalog.model(name);
         let model = model.ok_or_else(|| unknown_model(catalog, name))?;
         let privacy = privacy.unwrap_or(&catalog.privacy);
-        if let Some(reason) = catalog.keeps_from(privacy, model) {
-            return Err(RouteError::Private {
-                task: DIRECT.into(),
-                model: model.name.clone(),
-                reason,
-            });
-        }
+        may_get(catalog, privacy, model, || "`[privacy]`".to_owned())?;
         let decision = Decision {
             variant: Variant::Control,
             reason: Reason::NoSubject,
@@ -248,6 +238,22 @@ impl Route {
         };
         format!("{decided}, so the route is {route}; {first}")
     }
+}
+
+/// An error where the model may not get texts of which this is demanded.
+fn may_get(
+    catalog: &Catalog,
+    privacy: &Privacy,
+    model: &Model,
+    whose: impl FnOnce() -> String,
+) -> Result<(), RouteError> {
+    catalog.keeps_from(privacy, model).map_or(Ok(()), |reason| {
+        Err(RouteError::Private {
+            whose: whose(),
+            model: model.name.clone(),
+            reason,
+        })
+    })
 }
 
 /// The route that a rollout names, else the catalog's. Names were checked when the rollout began;

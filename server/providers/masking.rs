@@ -158,18 +158,11 @@ fn each_text(request: &mut ChatRequest, edit: &mut dyn FnMut(&str, What, &str) -
     };
     // What was read can be written, and what was edited can be read.
     if let Some(given) = &mut request.given {
-        let names: Vec<String> = given.names().map(str::to_owned).collect();
-        for name in names
-            .iter()
-            .filter(|name| !NO_TEXT.contains(&name.as_str()))
-        {
-            let other = given
-                .get(name)
-                .and_then(|value| edited(value.get(), name, edit));
-            if let Some(value) = other.and_then(|json| RawValue::from_string(json).ok()) {
-                let _ = given.set(name, &value);
-            }
-        }
+        given.edit(|name, value| {
+            let is_text = !NO_TEXT.contains(&name);
+            let other = is_text.then(|| edited(value.get(), name, edit)).flatten();
+            other.and_then(|json| RawValue::from_string(json).ok())
+        });
     }
     let messages = serde_json::to_string(&request.messages).unwrap_or_default();
     if let Some(messages) = edited(&messages, "messages", edit) {

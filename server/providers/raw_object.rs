@@ -47,6 +47,16 @@ impl RawObject {
         self.0.retain(|(key, _)| **key != *name);
     }
 
+    /// Puts other values in the place of those for which `edit` gives some. A name that stands twice is
+    /// asked about twice: whoever reads the object may take either.
+    pub fn edit(&mut self, mut edit: impl FnMut(&str, &RawValue) -> Option<Box<RawValue>>) {
+        for (name, value) in &mut self.0 {
+            if let Some(other) = edit(name, value) {
+                *value = other.into();
+            }
+        }
+    }
+
     /// The names of the fields, in their order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(key, _)| &**key)

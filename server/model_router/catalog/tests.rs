@@ -184,6 +184,23 @@ fn what_a_task_demands_and_its_provider_does_not_give_is_a_fault() {
 }
 
 #[test]
+fn lists_of_hosts_that_share_none_are_a_fault() {
+    let text = GOOD
+        .replace(
+            "[providers.p]",
+            "[providers.openrouter]\nhosts = [\"azure\"]",
+        )
+        .replace("provider = \"p\"", "provider = \"openrouter\"");
+    let with = |hosts: &str| faults(&format!("{text}privacy = {{ hosts = [\"{hosts}\"] }}\n"));
+    assert!(with("azure").is_empty(), "{:#?}", with("azure"));
+    let told = with("mistral");
+    assert!(
+        told.len() == 2 && told[0].contains("no host is in all lists"),
+        "{told:#?}"
+    );
+}
+
+#[test]
 fn what_is_demanded_for_all_holds_for_each_task_and_for_the_common_primary() {
     let all = format!("[privacy]\nzdr = true\nmask = [\"cpr\"]\n{GOOD}");
     assert_eq!(faults(&all).len(), 2, "{:#?}", faults(&all));

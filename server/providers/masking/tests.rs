@@ -76,6 +76,19 @@ fn all_that_a_body_says_is_masked_and_what_is_for_programs_stays() {
 }
 
 #[test]
+fn a_field_that_stands_twice_hides_nothing() {
+    for last in [r#"[{"role":"user","content":"hej"}]"#, "null"] {
+        let first = r#"[{"role":"user","content":"anna@firma.dk"}]"#;
+        let body = format!(r#"{{"messages":{first},"messages":{last}}}"#);
+        let given = RawObject::parse(body.as_bytes()).unwrap();
+        let mut request = ChatRequest::passing_on(given);
+        assert!(mask(&mut request, &Kind::ALL).is_some());
+        let told = request.given.unwrap().to_json();
+        assert!(!told.contains("anna"), "{told}");
+    }
+}
+
+#[test]
 fn a_conversation_stays_the_same_text_from_turn_to_turn() {
     let first = json!({"role": "user", "content": "anna@firma.dk"});
     let more = json!([first, {"role": "assistant", "content": "ok anna@firma.dk"}, {"role": "user", "content": "b@y.dk"}]);
