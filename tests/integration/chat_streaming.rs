@@ -325,6 +325,7 @@ async fn a_candidate_that_cuts_its_streams_is_taken_back() {
     let over = CancellationToken::new();
     let story = async {
         let plan = "name = \"slow\"\ntasks = [\"chat\"]\ndeadline = \"30days\"\n\
+             [evidence]\noutage_period = \"0s\"\n\
              [[stages]]\nshare = 50\nsoak = \"1h\"\nmin_requests = 10\nmin_users = 2\nmin_time = \"1s\"\n\
              [[stages]]\nshare = 100\nsoak = \"1h\"\n";
         let id = app.begin_rollout(plan).await;
