@@ -2259,7 +2259,9 @@ export type AppRouter = RouterOf<{
      * Sends a message and tells its answer while a model writes it: `start`, `chunk` for each piece,
      * then `complete` once the answer is stored. Until the first chunk another model takes over from
      * one that fails. `error` ends an answer that broke off or that no model could give; the message
-     * stays, nothing of the answer is stored, and `chat.retry` gets it answered. It is limited as by
+     * stays, nothing of the answer is stored, and `chat.retry` gets it answered. The same text sent again
+     * within ten minutes, as the newest message and without an answer, is the same message: a client
+     * that reconnects gets it answered anew. It is limited as by
      * `chat.sendMessage`. Only for users with the flag `enableStreaming`.
      *
      * Needs a session.

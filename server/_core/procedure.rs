@@ -67,6 +67,8 @@ pub struct Procedure {
     /// Whether it does its work while the database is away, and so is not refused then to those who
     /// were known minutes ago.
     pub outlives_database: bool,
+    /// Whether its stream ends by itself, and so is waited for when the server stops.
+    pub ends_itself: bool,
     /// Whether it sets cookies, so that an answer in parts has to wait for it.
     pub sets_cookies: bool,
     /// What it does, from the doc comment of its registration.

@@ -105,6 +105,17 @@ impl Registry {
         }
     }
 
+    /// Notes which subscriptions end by themselves; a server that stops waits for them.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such procedure.
+    pub fn end_themselves(&mut self, paths: &[&'static str]) {
+        for path in paths {
+            self.named(path).ends_itself = true;
+        }
+    }
+
     /// Notes which procedures set cookies.
     ///
     /// # Panics
@@ -165,6 +176,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             kind,
             access,
             outlives_database: false,
+            ends_itself: false,
             sets_cookies: false,
             docs: docs.trim(),
             accepts: H::Input::ACCEPTS,
@@ -202,6 +214,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             kind: Kind::Subscription,
             access,
             outlives_database: false,
+            ends_itself: false,
             sets_cookies: false,
             docs: docs.trim(),
             accepts: H::Input::ACCEPTS,

@@ -3,11 +3,13 @@
 //! What is stored is as for [`Chat::send`]: the message first, the answer when it is whole. Until a
 //! model's first word another one takes over where it fails; after that a fault ends the telling. A caller
 //! who leaves cancels the request to the model. In both cases nothing of the answer is stored, and
-//! [`Chat::retry`] gets the message answered.
+//! [`Chat::retry`] gets the message answered. So does the same text, streamed again as long as it is the
+//! newest message and an answer to it could still be under way: it is taken for that message.
 
 use std::{sync::Arc, time::Duration};
 
 use async_stream::try_stream;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
@@ -15,6 +17,7 @@ use super::{
     Answered, Chat, ChatError,
     prompt::system_message,
     send::{Accepted, Outgoing, Written},
+    store::{Message, MessageRole},
 };
 use crate::_core::{caller::User, context::Context};
 
@@ -47,6 +50,9 @@ impl Chat {
             self.check_owner(&user, outgoing.conversation_id).await?;
             let twin = self.join(&outgoing);
             let mut stored = twin.turn().await;
+            if stored.is_none() {
+                *stored = self.unanswered(&outgoing, context.received_at).await?;
+            }
             match self.accept(&user, &context, &outgoing, &mut stored).await? {
                 Accepted::Answered(answered) => {
                     yield Progress::Begun(answered.message.id);
@@ -77,5 +83,22 @@ impl Chat {
                 }
             }
         }
+    }
+
+    /// The newest message of the conversation, where it is this text and has no answer: what a client
+    /// sends again that lost its connection, as clients of subscriptions do by themselves.
+    async fn unanswered(
+        &self,
+        outgoing: &Outgoing,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<Message>> {
+        let id = outgoing.conversation_id;
+        let newest = self.store.messages_before(id, i64::MAX, 1).await?.pop();
+        let oldest = now - TimeDelta::from_std(LONGEST).unwrap_or_default();
+        Ok(newest.filter(|message| {
+            message.role == MessageRole::User
+                && message.content == outgoing.content
+                && message.created_at >= oldest
+        }))
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! They are one message. Whoever comes later waits for the first, and then finds the message stored
 //! and answered, or gets it answered. Once nobody is under way the same text is a new message: people do
-//! say "yes" twice.
+//! say "yes" twice. Only a stream looks further back (`stream`), as its clients reconnect by themselves.
 
 use std::{collections::HashMap, sync::Arc};
 

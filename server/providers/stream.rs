@@ -165,7 +165,8 @@ impl Steps {
         deltas
     }
 
-    /// One event; `None` where it is no JSON object, which clients of this API have always ignored.
+    /// One event; `None` where it is no JSON object, which clients of this API have always ignored. A damaged
+    /// one within an answer may have held a piece of it, and is a fault.
     fn read(&mut self, data: &str) -> Result<Option<Delta>, Fault> {
         self.is_empty = false;
         let raw = json_text::lenient(data.as_bytes()).ok();
@@ -176,7 +177,7 @@ impl Steps {
                 "an event of a stream is no JSON object"
             );
             let words = || Fault::of_words(&data.into());
-            if self.passes_on {
+            if self.passes_on || (self.has_choice && data.trim_start().starts_with('{')) {
                 let fault = || Fault::new(FaultKind::InvalidReply, "an event is no JSON object");
                 return Err(words().unwrap_or_else(fault));
             }

@@ -264,6 +264,65 @@ async fn whoever_leaves_cancels_the_request_to_the_model() {
 }
 
 #[tokio::test]
+async fn whoever_reconnects_sends_the_same_message_until_it_is_answered() {
+    let app = setup().start().await;
+    let user = User::new(&app, 5).await;
+    let conversation = user.conversation().await;
+    let slow = json!({"error_rate": 1, "fault": "slow-stream", "slow_word_ms": 300});
+    app.set_model("trusty", slow).await;
+    let mut bytes = user.open(conversation, "farvel").await.bytes_stream();
+    let mut heard = String::new();
+    while !heard.contains("chunk") {
+        heard += &String::from_utf8_lossy(&bytes.next().await.unwrap().unwrap());
+    }
+    drop(bytes);
+    outcomes(&app, 1).await;
+    app.set_model("trusty", json!({"error_rate": 0})).await;
+    let again = user.stream(conversation, "farvel").await;
+    assert_eq!(types(&again), "start chunk complete");
+    assert_eq!(told(&heard)[0], again[0]);
+    assert_eq!(user.stored(conversation).await.len(), 2);
+    // It has its answer: now it is said twice.
+    let twice = user.stream(conversation, "farvel").await;
+    assert_ne!(again[0], twice[0]);
+    assert_eq!(user.stored(conversation).await.len(), 4);
+}
+
+#[tokio::test]
+async fn a_damaged_event_is_told_as_an_answer_that_broke_off() {
+    let app = setup().start().await;
+    let user = User::new(&app, 5).await;
+    let conversation = user.conversation().await;
+    let damaged = json!({"error_rate": 1, "fault": "malformed-chunk"});
+    app.set_model("trusty", damaged).await;
+    let told = user.stream(conversation, "hej").await;
+    assert_eq!(types(&told), "start chunk error", "{told:?}");
+    assert_eq!(told.last().unwrap()["data"]["details"]["retryable"], true);
+    assert_eq!(user.stored(conversation).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_finishes_its_answers() {
+    let setup = setup().with_sandbox("[default]\nlatency_ms = 1\nword_ms = 100\n");
+    let app = setup.start().await;
+    let user = User::new(&app, 5).await;
+    let conversation = user.conversation().await;
+    let mut bytes = user.open(conversation, "farvel").await.bytes_stream();
+    let mut heard = String::new();
+    while !heard.contains("chunk") {
+        heard += &String::from_utf8_lossy(&bytes.next().await.unwrap().unwrap());
+    }
+    let reading = async {
+        while let Some(piece) = bytes.next().await {
+            heard += &String::from_utf8_lossy(&piece.unwrap());
+        }
+    };
+    tokio::join!(app.stop(), reading);
+    assert_eq!(types(&told(&heard)), "start chunk complete");
+    assert!(heard.contains("event: return"), "{heard}");
+}
+
+#[tokio::test]
 async fn the_same_message_twice_at_once_is_one_message_with_one_answer() {
     let app = setup().start().await;
     let user = User::new(&app, 5).await;

@@ -90,8 +90,8 @@ impl Procedure {
         outcome.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
     }
 
-    /// Opens a subscription; the stream ends when the server stops or it is dropped, and with an
-    /// error once its caller may no longer have it.
+    /// Opens a subscription; the stream ends when it is dropped, and with an error once its caller may no
+    /// longer have it. One that does not end by itself ends when the server stops.
     pub async fn subscribe(
         &self,
         context: Context,
@@ -118,7 +118,13 @@ impl Procedure {
         };
         let result = result.map_err(|error| self.settle(error));
         log.finish(result.as_ref().err());
-        let stopping = self.runner.tasks.stopping();
+        let (stopping, ends_itself) = (self.runner.tasks.stopping(), self.ends_itself);
+        let cut = async move {
+            match ends_itself {
+                true => std::future::pending().await,
+                false => stopping.await,
+            }
+        };
         let (path, errors) = (self.path, self.errors.clone());
         let passes = self.runner.passes;
         let access = self.access;
@@ -136,7 +142,7 @@ impl Procedure {
                 let item = item.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))));
                 item.map_err(|error| declared::settle(path, &errors, pass(passes, error)))
             });
-            until_lost(items, lost).take_until(stopping).boxed()
+            until_lost(items, lost).take_until(cut).boxed()
         })
     }
 

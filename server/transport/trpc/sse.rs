@@ -112,7 +112,7 @@ fn events(
                 _ = ping.tick() => yield Ok(frame(Some("ping"), None, b"")),
             }
         }
-        if !trpc.tasks.is_stopping() {
+        if procedure.ends_itself || !trpc.tasks.is_stopping() {
             yield Ok(frame(Some("return"), None, b""));
         }
     }

@@ -103,6 +103,12 @@ struct Step {
     ended: bool,
 }
 
+/// A subscription under way.
+struct Live {
+    handle: AbortHandle,
+    ends_itself: bool,
+}
+
 struct Connection {
     trpc: Arc<Trpc>,
     socket: Socket,
@@ -115,7 +121,7 @@ struct Connection {
     /// Each with what it was written from, which holds its share of memory until it is sent.
     calls: FuturesUnordered<BoxFuture<'static, (Vec<u8>, Answer)>>,
     subscriptions: SelectAll<BoxStream<'static, Step>>,
-    live: HashMap<Arc<str>, AbortHandle>,
+    live: HashMap<Arc<str>, Live>,
     /// What the old server answers.
     passing: Option<Passing>,
 }
@@ -153,7 +159,8 @@ impl Connection {
                     }
                 }
                 _ = ping.tick() => self.socket.ping().await?,
-                () = &mut stopping, if leave_at.is_none() => {
+                // A client that is told to move takes its subscriptions with it at once.
+                () = &mut stopping, if leave_at.is_none() && !self.awaits_streams() => {
                     leave_at = Some(Instant::now() + MOVE_TIME);
                     self.send(frame::RECONNECT.to_vec()).await?;
                 }
@@ -243,6 +250,11 @@ impl Connection {
         self.live.len() + self.passing.as_ref().map_or(0, Passing::subscriptions)
     }
 
+    /// Whether a subscription is under way that ends by itself.
+    fn awaits_streams(&self) -> bool {
+        self.live.values().any(|live| live.ends_itself)
+    }
+
     fn is_live(&self, id: &str) -> bool {
         let is_passed = self.passing.as_ref().is_some_and(|it| it.has(id));
         is_passed || self.live.contains_key(id)
@@ -281,7 +293,12 @@ impl Connection {
         let steps = steps(self.trpc.clone(), self.headers.clone(), request);
         self.subscriptions
             .push(Abortable::new(steps, registration).boxed());
-        self.live.insert(id, handle);
+        let ends_itself = target.here().is_some_and(|here| here.ends_itself);
+        let live = Live {
+            handle,
+            ends_itself,
+        };
+        self.live.insert(id, live);
         Ok(())
     }
 
@@ -309,7 +326,7 @@ impl Connection {
     async fn stop(&mut self, head: &Head) -> Result<(), Closed> {
         match self.live.remove(&head.id) {
             Some(subscription) => {
-                subscription.abort();
+                subscription.handle.abort();
                 self.send(head.stopped()).await
             }
             None => {
@@ -443,10 +460,12 @@ fn steps(
                 }
             }
         }
+        // What ends by itself has nothing to resume.
+        let is_over = procedure.ends_itself || !trpc.tasks.is_stopping();
         // The producer is gone before the client may use the id again.
         drop(events);
         // A client that is told `stopped` does not resume elsewhere.
-        let stopped = (!trpc.tasks.is_stopping()).then(|| head.stopped());
+        let stopped = is_over.then(|| head.stopped());
         yield step(stopped, true);
     }
 }
