@@ -223,7 +223,7 @@ async fn the_fault_table_says_what_happens() {
         write!(
             catalog,
             "[models.{model}]\nprovider = \"{provider}\"\nid = \"{model}\"\ncontext = 8192\n\
-             timeouts = {{ first_token = \"200ms\", idle = \"200ms\", total = \"1s\" }}\n\
+             timeouts = {{ first_token = \"800ms\", idle = \"800ms\", total = \"3s\" }}\n\
              [tasks.t-{model}]\ncandidate = [\"{model}\", \"other\"]\ncontrol = [\"{model}\", \"other\"]\n"
         )
         .unwrap();
