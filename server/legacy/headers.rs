@@ -54,6 +54,11 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
     for (name, value) in kept {
         passed.append(name.clone(), value.clone());
     }
+    // Beside `Transfer-Encoding` a length is wrong (RFC 9112, 6.3): what it leaves out would be read as
+    // the next message.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        passed.remove(header::CONTENT_LENGTH);
+    }
     passed
 }
 
@@ -209,6 +214,7 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("te", "trailers"),
             ("transfer-encoding", "chunked"),
+            ("content-length", "3"),
             ("x-kept", "1"),
             ("x-kept", "2"),
         ] {
