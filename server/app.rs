@@ -219,7 +219,7 @@ impl App {
             bounds: &bounds,
             readiness: routes::readiness(&storage, &live, &filling),
             gauges,
-            old: routes::old_server(&config, &registry, &bounds)?,
+            old: routes::old_server(&config, &registry, &bounds, &tasks)?,
         })?;
         Ok(Self {
             config,

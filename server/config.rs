@@ -161,7 +161,7 @@ pub struct LegacyConfig {
     pub forwards_session: bool,
     /// `LEGACY_TIMEOUT`: the longest wait for a sign of it.
     pub timeout: Duration,
-    /// `LEGACY_MAX_REQUESTS`: requests, streams and sockets at once.
+    /// `LEGACY_MAX_REQUESTS`: requests at once, and as many event streams and sockets.
     pub max_requests: usize,
     /// `LEGACY_MAX_UPLOAD_BYTES`: of a request.
     pub max_upload_bytes: usize,

@@ -22,7 +22,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use url::Url;
@@ -33,12 +33,22 @@ pub use self::{
     send::{Body, Onward, Reply},
 };
 use crate::{
-    _core::{context::Holds, errors::RpcError, http_client},
+    _core::{context::Holds, errors::RpcError, http_client, tasks::Tasks},
     config::LegacyConfig,
 };
 
 /// By which a server knows a request that it has passed on itself.
 const MARKER: &str = "x-modelramp-passed";
+/// The methods of requests that go on; others are between neighbours, or debug them.
+pub const METHODS: [Method; 7] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+];
 /// How long a connection that nobody uses is kept: Node closes it after five seconds, and a request
 /// that is just on its way would be lost.
 const IDLE: Duration = Duration::from_secs(4);
@@ -57,8 +67,11 @@ pub struct OldServer {
     /// Names the address in requests, so that one which comes back is known.
     marker: HeaderValue,
     room: Room,
-    /// Of what is under way.
+    /// Of requests that are under way.
     places: Arc<Semaphore>,
+    /// Of event streams and sockets, which stay for as long as clients like.
+    open_ended: Arc<Semaphore>,
+    tasks: Tasks,
     standing: AtomicU8,
 }
 
@@ -85,8 +98,9 @@ impl Standing {
 }
 
 impl OldServer {
-    /// The old server of these settings; answers that are read whole take of `room`.
-    pub fn new(config: LegacyConfig, room: Room) -> anyhow::Result<Self> {
+    /// The old server of these settings; answers that are read whole take of `room`, and streams without an
+    /// end are over when the `tasks` stop.
+    pub fn new(config: LegacyConfig, room: Room, tasks: Tasks) -> anyhow::Result<Self> {
         let client = http_client::builder()
             .http1_only()
             .no_gzip()
@@ -96,14 +110,15 @@ impl OldServer {
             .pool_idle_timeout(IDLE)
             .build()?;
         let base = Url::parse(&config.url).context("LEGACY_TRPC_URL is no URL")?;
+        let places = config.max_requests.min(Semaphore::MAX_PERMITS);
         let digest = hex(&Sha256::digest(base.as_str())[..8]);
         Ok(Self {
             client,
             base,
             marker: HeaderValue::try_from(digest)?,
-            places: Arc::new(Semaphore::new(
-                config.max_requests.min(Semaphore::MAX_PERMITS),
-            )),
+            places: Arc::new(Semaphore::new(places)),
+            open_ended: Arc::new(Semaphore::new(places)),
+            tasks,
             config,
             room,
             standing: AtomicU8::new(0),
@@ -122,6 +137,11 @@ impl OldServer {
             1 => Standing::Answers,
             _ => Standing::Fails,
         }
+    }
+
+    /// Notes that a request failed.
+    pub fn note_fault(&self, fault: &Fault) {
+        self.note::<()>(&Err(fault.clone()));
     }
 
     /// Notes what came of a request.

@@ -17,11 +17,12 @@ pub mod trpc;
 use std::sync::Arc;
 
 use axum::{Router, extract::Request, middleware::Next};
+use http::Method;
 
 use self::{gate::Gate, operations::Readiness};
 use crate::{
     _core::{tasks::Tasks, turns::Turns},
-    legacy::OldServer,
+    legacy::{self, OldServer},
 };
 
 pub use self::serve::serve;
@@ -73,7 +74,12 @@ pub const OWN_PATHS: [&str; 11] = [
 
 /// All routes of the port.
 pub fn router(parts: Parts) -> Router {
-    let cors = cors::layer(&parts.allowed_origins);
+    // Paths of the old server take more methods than ours.
+    let methods: &[Method] = match &parts.old {
+        Some(_) => &legacy::METHODS,
+        None => &[Method::GET, Method::POST],
+    };
+    let cors = cors::layer(&parts.allowed_origins, methods);
     let turns = parts.turns;
     let (old, gate) = (parts.old, parts.gate.clone());
     let shown = old.clone();

@@ -37,7 +37,7 @@ use super::{
 };
 
 pub use self::{
-    credentials::{bearer, has_session_cookie},
+    credentials::{bearer, has_session_cookie, is_bearer},
     session::{CallerSession, LAST_WORDS},
     token::{Claims, Session, SessionKey},
 };

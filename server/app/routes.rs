@@ -122,6 +122,7 @@ pub(super) fn old_server(
     config: &Config,
     registry: &Registry,
     bounds: &Bounds,
+    tasks: &Tasks,
 ) -> anyhow::Result<Option<Arc<OldServer>>> {
     let Some(settings) = &config.legacy else {
         return Ok(None);
@@ -132,7 +133,11 @@ pub(super) fn old_server(
     }
     let budget = bounds.budget.clone();
     let room = Arc::new(move |bytes| budget.hold(bytes).map(Holds::new));
-    Ok(Some(Arc::new(OldServer::new(settings.clone(), room)?)))
+    Ok(Some(Arc::new(OldServer::new(
+        settings.clone(),
+        room,
+        tasks.clone(),
+    )?)))
 }
 
 /// Why the server cannot serve just now: the database, a kill that is not stored, figures that are not

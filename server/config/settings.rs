@@ -250,7 +250,8 @@ settings! {
         /// Whoever sends it as a bearer token may read `/metrics`. Without it programs on the server's
         /// own machine may, as long as no proxy stands before the server.
         METRICS_TOKEN: Optional<ApiKey> = Optional(ApiKey), "";
-        /// How long a stop waits for what runs; more than `CHAT_DEADLINE` loses no answer.
+        /// How long a stop waits for what runs; more than `CHAT_DEADLINE` loses no answer but streamed ones,
+        /// which may take ten minutes.
         SHUTDOWN_TIMEOUT: Span = span(1, HOUR), "45s";
     }
     "Log" {
@@ -295,8 +296,8 @@ settings! {
         LEGACY_FORWARD_SESSION: Switch = Switch, "false";
         /// The longest wait for the old server: for its answer, and for each next part of it.
         LEGACY_TIMEOUT: Span = span(100, HOUR), "60s";
-        /// Requests, streams and sockets that the old server has at once. One more is refused, so that
-        /// an old server which hangs takes no place from what is served here.
+        /// Requests that the old server has at once, and as many event streams and sockets beside them.
+        /// One more is refused, so that an old server which hangs takes no place from what is served here.
         LEGACY_MAX_REQUESTS: Whole<usize> = whole("requests", 1, 1_000_000), "1024";
         /// The largest body that is passed on to the old server.
         LEGACY_MAX_UPLOAD_BYTES: Whole<usize> = whole("bytes", 1, 1 << 40), "134217728";

@@ -62,11 +62,15 @@ fn not_envelope(json: &[u8]) -> Fault {
     }
 }
 
-/// The envelopes of a batch. A single one is the answer to all of its calls, as clients read it.
-pub fn split(status: u16, json: &Bytes, calls: usize) -> Result<Vec<Envelope>, Fault> {
+/// The envelopes of a batch. A single one is the answer to all of its calls, as clients read it; written for
+/// each of them it may have `most` bytes.
+pub fn split(status: u16, json: &Bytes, calls: usize, most: usize) -> Result<Vec<Envelope>, Fault> {
     if !json.trim_ascii_start().starts_with(b"[") {
         check_single(json)?;
-        let json = Bytes::copy_from_slice(json.trim_ascii());
+        let json = json.slice_ref(json.trim_ascii());
+        if json.len().saturating_mul(calls) > most {
+            return Err(Fault::AnswerTooLarge(most));
+        }
         return Ok(vec![Envelope { status, json }; calls]);
     }
     let parts: Vec<&RawValue> = serde_json::from_slice(json).map_err(|_| NO_JSON)?;
@@ -101,7 +105,7 @@ fn status_of(envelope: &[u8]) -> u16 {
 /// Whether this is the answer to a batch, or to a single call.
 pub fn check(json: &Bytes, batch: Option<usize>) -> Result<(), Fault> {
     match batch {
-        Some(calls) => split(200, json, calls).map(drop),
+        Some(calls) => split(200, json, calls, usize::MAX).map(drop),
         None => check_single(json),
     }
 }
@@ -123,7 +127,7 @@ mod tests {
         json: &'static str,
         calls: usize,
     ) -> Result<Vec<(u16, String)>, Fault> {
-        let envelopes = split(status, &Bytes::from_static(json.as_bytes()), calls)?;
+        let envelopes = split(status, &Bytes::from_static(json.as_bytes()), calls, 1_000)?;
         let text = |it: Envelope| (it.status, String::from_utf8(it.json.to_vec()).unwrap());
         Ok(envelopes.into_iter().map(text).collect())
     }
@@ -142,6 +146,8 @@ mod tests {
     fn one_envelope_answers_all_calls() {
         let parts = split_text(415, r#" {"error":{"code":1}} "#, 2).unwrap();
         assert_eq!(parts, vec![(415, r#"{"error":{"code":1}}"#.to_owned()); 2]);
+        let large = split_text(415, r#"{"error":{"code":1}}"#, 51);
+        assert!(matches!(large, Err(Fault::AnswerTooLarge(1_000))));
     }
 
     #[test]
@@ -165,6 +171,6 @@ mod tests {
             assert!(split_text(200, nonsense, 2).is_err(), "{nonsense}");
         }
         let deep = "[".repeat(100_000);
-        assert!(split(200, &Bytes::from(deep), 1).is_err());
+        assert!(split(200, &Bytes::from(deep), 1, usize::MAX).is_err());
     }
 }

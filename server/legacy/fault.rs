@@ -38,8 +38,13 @@ pub enum Fault {
     #[error("the server is busy; try again in a second")]
     Busy,
     /// The path leads out of what is passed on.
-    #[error("the path holds a segment that leads elsewhere (`.` or `..`), or a backslash")]
+    #[error(
+        "the path holds a segment that leads elsewhere (`.` or `..`), a backslash or a control character"
+    )]
     Path,
+    /// A method that is not passed on.
+    #[error("the method is not passed on")]
+    Method,
 }
 
 impl Fault {
@@ -57,6 +62,7 @@ impl Fault {
             Self::Full => "full",
             Self::Busy => "busy",
             Self::Path => "path",
+            Self::Method => "method",
         }
     }
 
@@ -64,7 +70,12 @@ impl Fault {
     pub(super) const fn is_of_old_server(&self) -> bool {
         !matches!(
             self,
-            Self::UploadTooLarge(_) | Self::Upload | Self::Full | Self::Busy | Self::Path
+            Self::UploadTooLarge(_)
+                | Self::Upload
+                | Self::Full
+                | Self::Busy
+                | Self::Path
+                | Self::Method
         )
     }
 
@@ -86,6 +97,7 @@ impl Fault {
             Self::Upload => ErrorCode::Timeout,
             Self::Full | Self::Busy => ErrorCode::ServiceUnavailable,
             Self::Path => ErrorCode::BadRequest,
+            Self::Method => ErrorCode::MethodNotSupported,
         }
     }
 

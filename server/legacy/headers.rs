@@ -3,7 +3,7 @@
 //! Headers between two neighbours (RFC 9110, 7.6.1) end here, as do those that `Connection` names. What
 //! names our own sessions goes on only where the settings say so; other cookies stay byte for byte.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
@@ -105,29 +105,37 @@ impl OldServer {
     /// A query string as it goes on: the same, but for what names our session in `connectionParams`.
     pub fn query(&self, query: Option<&str>) -> Option<String> {
         let query = query?;
-        if self.config.forwards_session || !query.contains("connectionParams") {
+        if self.config.forwards_session {
             return Some(query.to_owned());
         }
-        let pairs = query.split('&').map(|pair| {
-            let (name, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
-            let params: Value = (name == "connectionParams")
-                .then(|| serde_json::from_str(&value).ok())
-                .flatten()?;
+        let changed = |pair: &str| {
+            let name = pair.split('=').next().unwrap_or_default();
+            let name = form_urlencoded::parse(name.as_bytes()).next()?.0;
+            // Inputs are long, and are not decoded.
+            if name != "connectionParams" {
+                return None;
+            }
+            let (_, value) = form_urlencoded::parse(pair.as_bytes()).next()?;
+            let params: Value = serde_json::from_str(&value).ok()?;
             let passed = self.connection_params(params.clone());
             (passed != params).then(|| format!("{name}={}", component(&passed.to_string())))
-        });
-        let pairs: Vec<_> = query
-            .split('&')
-            .zip(pairs)
-            .map(|(pair, changed)| changed.unwrap_or_else(|| pair.to_owned()))
-            .collect();
-        Some(pairs.join("&"))
+        };
+        let pairs = query.split('&');
+        let pairs = pairs.map(|pair| changed(pair).map_or(Cow::Borrowed(pair), Cow::Owned));
+        Some(pairs.collect::<Vec<_>>().join("&"))
     }
 }
 
 fn cut_session(headers: &mut HeaderMap) {
-    if auth::bearer(headers).is_some() {
-        headers.remove(header::AUTHORIZATION);
+    let kept: Vec<HeaderValue> = headers
+        .get_all(header::AUTHORIZATION)
+        .iter()
+        .filter(|value| !auth::is_bearer(value))
+        .cloned()
+        .collect();
+    headers.remove(header::AUTHORIZATION);
+    for value in kept {
+        headers.append(header::AUTHORIZATION, value);
     }
     if !mentions_session(headers) {
         return;
@@ -203,6 +211,11 @@ mod tests {
         let basic = cut(&[("authorization", b"Basic dTpw")]);
         assert_eq!(basic[header::AUTHORIZATION], "Basic dTpw");
         assert!(cut(&[("authorization", b"bearer x")]).is_empty());
+        let both = cut(&[
+            ("authorization", b"Basic dTpw"),
+            ("authorization", b"Bearer x"),
+        ]);
+        assert_eq!(both.get_all(header::AUTHORIZATION).iter().count(), 1);
     }
 
     #[test]

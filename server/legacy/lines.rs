@@ -41,12 +41,15 @@ pub struct Lines {
     awaited: BTreeMap<u64, Awaited>,
 }
 
+/// What superjson makes of a value.
 #[derive(Deserialize)]
-struct Wrapped<'a> {
+pub struct Wrapped<'a> {
+    /// The value.
     #[serde(borrow)]
-    json: &'a RawValue,
+    pub json: &'a RawValue,
+    /// Notes on what JSON cannot say of it.
     #[serde(borrow)]
-    meta: Option<&'a RawValue>,
+    pub meta: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -90,6 +93,9 @@ impl Lines {
         let id: u64 = id.get().parse().map_err(|_| NONSENSE)?;
         let status: u8 = status.get().parse().map_err(|_| NONSENSE)?;
         let awaited = *self.awaited.get(&id).ok_or(NONSENSE)?;
+        if status > awaited.failed() {
+            return Err(NONSENSE);
+        }
         let goes_on = awaited.is_iterable && status == 1;
         if !goes_on {
             self.awaited.remove(&id);
@@ -308,6 +314,7 @@ mod tests {
             "[0]",
             "{}",
             "[0,0,5]",
+            "[0,7,[[1]]]",
             "[-1,0,[[]]]",
             "[0,0,[[1],[null,0,-1]]]",
         ] {

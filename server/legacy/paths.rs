@@ -87,7 +87,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{_core::context::Holds, config::LegacyConfig};
+    use crate::{
+        _core::{context::Holds, tasks::Tasks},
+        config::LegacyConfig,
+    };
 
     static OLD: LazyLock<OldServer> = LazyLock::new(old_server);
 
@@ -102,7 +105,8 @@ mod tests {
             max_upload_bytes: 1,
             max_answer_bytes: 1,
         };
-        OldServer::new(config, Arc::new(|_| Ok(Holds::default()))).unwrap()
+        let room = Arc::new(|_: usize| Ok(Holds::default()));
+        OldServer::new(config, room, Tasks::default()).unwrap()
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, stream};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::{
@@ -25,7 +25,7 @@ use tokio::{
 };
 use url::Url;
 
-use super::{Fault, OldServer, headers::end_to_end};
+use super::{Fault, METHODS, OldServer, headers::end_to_end};
 use crate::_core::{context::Holds, errors::in_full};
 
 /// Answers that are smaller take no room: the number of requests bounds them.
@@ -66,6 +66,9 @@ impl OldServer {
     pub async fn send(self: &Arc<Self>, onward: Onward) -> Result<Reply, Fault> {
         let places = self.places.clone();
         let place = places.try_acquire_owned().map_err(|_| Fault::Full)?;
+        if !METHODS.contains(&onward.method) {
+            return Err(Fault::Method);
+        }
         let Onward {
             method,
             url,
@@ -99,12 +102,10 @@ impl OldServer {
         let again = (upload.is_none() && matches!(method, Method::GET | Method::HEAD))
             .then(|| request.try_clone())
             .flatten();
-        let sent = match self.execute(request, upload.as_deref()).await {
-            Err(Fault::Cut(_)) if again.is_some() => match again {
-                Some(request) => self.execute(request, None).await,
-                None => unreachable!("it was looked at"),
-            },
-            sent => sent,
+        let sent = self.execute(request, upload.as_deref()).await;
+        let sent = match (sent, again) {
+            (Err(Fault::Cut(_)), Some(again)) => self.execute(again, None).await,
+            (sent, _) => sent,
         };
         let response = sent?;
         if response.status().is_informational() && !is_upgrade {
@@ -241,9 +242,23 @@ impl Reply {
         self.response.status()
     }
 
-    /// The headers as they go on to the client.
+    /// The headers as they go on to the client. Who may read an answer from elsewhere is not theirs to say.
     pub fn headers(&self) -> HeaderMap {
-        end_to_end(self.response.headers())
+        let mut headers = end_to_end(self.response.headers());
+        let of_cors = |name: &&HeaderName| name.as_str().starts_with("access-control-");
+        let of_cors: Vec<HeaderName> = headers.keys().filter(of_cors).cloned().collect();
+        for name in of_cors {
+            headers.remove(name);
+        }
+        headers
+    }
+
+    /// The same answer as one that lasts for as long as its client likes, and so leaves its place to
+    /// requests that end.
+    pub fn open_ended(mut self) -> Result<Self, Fault> {
+        let places = self.old.open_ended.clone();
+        self.place = places.try_acquire_owned().map_err(|_| Fault::Full)?;
+        Ok(self)
     }
 
     /// Whether its `Content-Type` is this one.
@@ -260,7 +275,7 @@ impl Reply {
     }
 
     /// Makes room for so many bytes of it, if there is not as much already.
-    pub(super) fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), Fault> {
+    pub fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), Fault> {
         if bytes > held.bytes.max(FREE_BYTES) {
             held.room = (self.old.room)(bytes).map_err(|_| Fault::Busy)?;
             held.bytes = bytes;
@@ -308,14 +323,22 @@ impl Reply {
         }
     }
 
-    /// What follows `begun`, as it comes. A stream of events may be silent for as long as it likes.
+    /// What follows `begun`, as it comes. A stream of events may be silent for as long as it likes, and is
+    /// over when this server stops.
     pub fn stream(
         mut self,
         begun: Bytes,
         held: Held,
         may_be_silent: bool,
     ) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
-        async_stream::stream! {
+        let stopping = self.old.tasks.stopping();
+        let stop = async move {
+            match may_be_silent {
+                true => stopping.await,
+                false => std::future::pending().await,
+            }
+        };
+        let stream = async_stream::stream! {
             if !begun.is_empty() {
                 yield Ok(begun);
             }
@@ -332,20 +355,23 @@ impl Reply {
                     Ok(None) => return,
                     Err(fault) => {
                         tracing::warn!(kind = fault.kind(), "an answer of the old server was cut");
-                        self.old.note::<()>(&Err(fault.clone()));
+                        self.old.note_fault(&fault);
                         yield Err(fault);
                         return;
                     }
                 }
             }
-        }
-        .boxed()
+        };
+        stream.take_until(Box::pin(stop))
     }
 
     /// The connection, where the old server has agreed to speak something else on it.
     pub(super) async fn upgrade(self) -> Result<(reqwest::Upgraded, OwnedSemaphorePermit), Fault> {
-        let connection = self.response.upgrade().await.map_err(fault_of)?;
-        Ok((connection, self.place))
+        let Self {
+            response, place, ..
+        } = self.open_ended()?;
+        let connection = response.upgrade().await.map_err(fault_of)?;
+        Ok((connection, place))
     }
 }
 

@@ -25,7 +25,7 @@ use tokio_tungstenite::{
 use url::Url;
 
 use super::{Body, Fault, OldServer, Onward};
-use crate::_core::{context::Holds, tasks::Tasks};
+use crate::_core::context::Holds;
 
 /// Frames that wait for the old server; one more, and it is said not to read. A client has fewer calls
 /// and subscriptions at once, so that it can ask for all of them while the socket is being opened.
@@ -50,22 +50,16 @@ pub struct OldSocket {
 
 impl OldSocket {
     /// Opens a socket at `url` with these headers; what is sent meanwhile waits.
-    pub fn open(
-        old: &Arc<OldServer>,
-        url: Url,
-        headers: HeaderMap,
-        ping: Duration,
-        tasks: &Tasks,
-    ) -> Self {
+    pub fn open(old: &Arc<OldServer>, url: Url, headers: HeaderMap, ping: Duration) -> Self {
         let (frames, to_send) = mpsc::channel(WAITING);
         let (event, events) = mpsc::channel(1);
-        let old = old.clone();
+        let (old, tasks) = (old.clone(), old.tasks.clone());
         tasks.spawn(async move {
             let closed = event.clone();
             let run = run(&old, url, headers, ping, to_send, &event);
             tokio::select! {
                 Err(fault) = run => {
-                    old.note::<()>(&Err(fault.clone()));
+                    old.note_fault(&fault);
                     let _ = event.send(Event::Lost(fault)).await;
                 }
                 () = closed.closed() => {}

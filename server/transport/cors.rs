@@ -27,10 +27,10 @@ const EXPOSED: [&str; 8] = [
     "x-modelramp-dropped",
 ];
 
-/// Answers preflights, which bring no session, and marks responses for the listed origins.
+/// Answers preflights, which bring no session, with these methods, and marks responses for the listed origins.
 ///
 /// An origin that cannot be a header value can never be sent by a browser, and is left out.
-pub fn layer(allowed_origins: &[String]) -> CorsLayer {
+pub fn layer(allowed_origins: &[String], methods: &[Method]) -> CorsLayer {
     let origins = allowed_origins
         .iter()
         .filter_map(|origin| HeaderValue::from_str(origin).ok())
@@ -39,7 +39,7 @@ pub fn layer(allowed_origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_credentials(true)
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods(methods.to_vec())
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(MAX_AGE)
         .expose_headers(EXPOSED.map(HeaderName::from_static))

@@ -12,29 +12,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{StatusCode, header};
 use serde_json::json;
 
 use super::{
     bounds,
     gate::Gate,
     operations,
-    trpc::passing::{asker, loop_error},
+    trpc::passing::{EVENT_STREAM, asker, loop_error},
 };
 use crate::{
     _core::errors::RpcError,
     legacy::{self, OldServer, Onward, send::Held},
 };
-
-const METHODS: [Method; 7] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::PATCH,
-    Method::DELETE,
-    Method::OPTIONS,
-];
 
 /// The answer to a request for a path that no wire serves.
 pub(super) async fn answer(
@@ -60,9 +50,6 @@ pub(super) async fn answer(
         *response.status_mut() = StatusCode::LOOP_DETECTED;
         return response;
     }
-    if !METHODS.contains(&parts.method) {
-        return StatusCode::METHOD_NOT_ALLOWED.into_response();
-    }
     let path = parts.uri.path().to_owned();
     let headers = old.headers(&parts.headers, &asker(&gate, &parts));
     let answered = match url {
@@ -73,7 +60,11 @@ pub(super) async fn answer(
                 headers,
                 body: legacy::Body::Stream(body),
             };
-            old.send(onward).await
+            let sent = old.send(onward).await;
+            sent.and_then(|reply| match reply.is(EVENT_STREAM) {
+                true => reply.open_ended(),
+                false => Ok(reply),
+            })
         }
         Err(fault) => Err(fault),
     };
@@ -83,7 +74,7 @@ pub(super) async fn answer(
             let mut response = Response::new(Body::empty());
             *response.status_mut() = reply.status();
             *response.headers_mut() = reply.headers();
-            let may_be_silent = reply.is("text/event-stream");
+            let may_be_silent = reply.is(EVENT_STREAM);
             *response.body_mut() =
                 Body::from_stream(reply.stream(Bytes::new(), Held::default(), may_be_silent));
             response

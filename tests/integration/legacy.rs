@@ -1,16 +1,88 @@
 //! Calls to procedures that this server has not: the old server answers them, in every form.
 
+mod bounds;
 mod faults;
 mod old_server;
 mod settings;
+mod sockets;
 mod uploads;
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
+use futures::StreamExt;
 use modelramp::_core::caller::Role;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use self::old_server::NodeServer;
 use crate::support::{app::TestApp, packages};
+
+const BOTH: &str = "/api/trpc/auth.me,old.echo,old.nothing?batch=1&input=%7B%7D";
+
+/// An application before this old server, with time enough on a busy machine.
+async fn before(url: &str) -> TestApp {
+    waiting(url, "20s").await
+}
+
+/// One that waits no longer than this.
+async fn waiting(url: &str, timeout: &str) -> TestApp {
+    let app = TestApp::builder()
+        .with_setting("LEGACY_TRPC_URL", format!("{url}/api/trpc"))
+        .with_setting("LEGACY_PATHS", "/api/files")
+        .with_setting("LEGACY_TIMEOUT", timeout)
+        .with_setting("TRPC_PING_INTERVAL", "2s");
+    app.start().await
+}
+
+async fn get(app: &TestApp, path: &str) -> (u16, String) {
+    let answer = app
+        .http
+        .get(format!("{}{path}", app.url))
+        .send()
+        .await
+        .unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| panic!("{text}"))
+}
+
+fn http(head: &str, body: &str) -> Vec<u8> {
+    format!(
+        "HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+async fn socket(
+    app: &TestApp,
+) -> tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>> {
+    let url = app.url.replace("http", "ws");
+    let socket = tokio_tungstenite::connect_async(format!("{url}/api/trpc")).await;
+    socket.unwrap().0
+}
+
+fn request(id: u32, method: &str, path: &str, input: &Value) -> Message {
+    let params = json!({"path": path, "input": {"json": input}});
+    Message::text(json!({"id": id, "method": method, "params": params}).to_string())
+}
+
+async fn frames(
+    socket: &mut (impl StreamExt<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin),
+    count: usize,
+) -> Vec<Value> {
+    let mut frames = Vec::new();
+    while frames.len() < count {
+        let next = tokio::time::timeout(Duration::from_secs(20), socket.next()).await;
+        let next = next.unwrap_or_else(|_| panic!("only {frames:?}"));
+        if let Message::Text(text) = next.unwrap().unwrap() {
+            frames.push(parsed(&text));
+        }
+    }
+    frames
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(

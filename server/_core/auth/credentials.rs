@@ -7,7 +7,7 @@
 //! Cookies are bytes (RFC 6265, 5.4): what neighbours hold, and in which encoding, is theirs. A
 //! browser may send several of one name, with the older path or domain first, so each is tried.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::SESSION_COOKIE;
 
@@ -52,7 +52,16 @@ fn unquoted(value: &[u8]) -> &[u8] {
 
 /// What a request brings as `Authorization: Bearer …`, whatever it is worth.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim();
+    bearer_of(headers.get(header::AUTHORIZATION)?)
+}
+
+/// Whether an `Authorization` holds a bearer token.
+pub fn is_bearer(value: &HeaderValue) -> bool {
+    bearer_of(value).is_some()
+}
+
+fn bearer_of(value: &HeaderValue) -> Option<&str> {
+    let value = value.to_str().ok()?.trim();
     let (scheme, token) = value.split_once(|c: char| c.is_ascii_whitespace())?;
     scheme
         .eq_ignore_ascii_case("bearer")

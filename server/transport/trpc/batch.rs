@@ -7,13 +7,8 @@ use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::{
-    Trpc, batch_stream,
-    envelope::Failure,
-    input::BatchInputs,
-    part::Part,
-    passing::{Said, Theirs},
-    request::Delivery,
-    respond,
+    Trpc, batch_stream, envelope::Failure, input::BatchInputs, part::Part, passing::Theirs,
+    request::Delivery, respond,
 };
 use crate::_core::{
     context::{Context, new_request_id},
@@ -22,7 +17,7 @@ use crate::_core::{
     registry::Target,
     turns,
 };
-use crate::{config::Transformer, transport::headers};
+use crate::{config::Transformer, legacy::send::Held, transport::headers};
 
 /// How long the head of a stream waits for the cookies of the old server.
 const HEAD_WAIT: Duration = Duration::from_millis(250);
@@ -109,13 +104,13 @@ impl Calls<'_> {
             let ours = self.start(theirs.as_ref());
             let ours = ours.map(|(place, call)| async move { (place, call.await) });
             let ours = futures::future::join_all(ours);
-            let (mut parts, headers) = match theirs {
+            let (mut parts, headers, _held) = match theirs {
                 Some(theirs) => {
-                    let (mut ours, Said { parts, headers }) = tokio::join!(ours, theirs.ask());
-                    ours.extend(parts);
-                    (ours, headers)
+                    let (mut ours, said) = tokio::join!(ours, theirs.ask());
+                    ours.extend(said.parts);
+                    (ours, said.headers, said.held)
                 }
-                None => (ours.await, HeaderMap::new()),
+                None => (ours.await, HeaderMap::new(), Held::default()),
             };
             parts.sort_unstable_by_key(|(place, _)| *place);
             let parts: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();

@@ -3,7 +3,10 @@
 use super::envelope::{self, Answer};
 use crate::{
     config::Transformer,
-    legacy::{answer::Envelope, lines},
+    legacy::{
+        answer::Envelope,
+        lines::{self, Wrapped},
+    },
 };
 
 use serde::Deserialize;
@@ -29,15 +32,6 @@ struct Theirs<'a> {
 struct Data<'a> {
     #[serde(borrow)]
     data: Option<&'a RawValue>,
-}
-
-/// What superjson makes of a value.
-#[derive(Deserialize)]
-struct Wrapped<'a> {
-    #[serde(borrow)]
-    json: &'a RawValue,
-    #[serde(borrow)]
-    meta: Option<&'a RawValue>,
 }
 
 impl Part {

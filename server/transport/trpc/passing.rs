@@ -15,7 +15,7 @@ use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 
 use self::following::{Begun, Following};
-pub(super) use self::theirs::{Said, Theirs};
+pub(super) use self::theirs::Theirs;
 use super::{
     Trpc, batch, batch_stream, envelope::Failure, part::Part, request::Delivery, respond, sse,
 };
@@ -35,7 +35,7 @@ use crate::{
 /// Answers of this size are read whole before they are handed on, so that half of one is an error that
 /// clients can read.
 const READ_WHOLE_BYTES: usize = 1 << 20;
-const EVENT_STREAM: &str = "text/event-stream";
+pub(in crate::transport) const EVENT_STREAM: &str = "text/event-stream";
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// Which calls a request is about.
@@ -151,6 +151,9 @@ async fn ask(
     let is_members = asked.is_batch && asked.delivery == Delivery::Members;
     let may_be_silent = reply.is(EVENT_STREAM);
     let is_bodiless = status.is_redirection() || status == StatusCode::NO_CONTENT;
+    if may_be_silent {
+        reply = reply.open_ended()?;
+    }
     if may_be_silent || is_bodiless || is_members {
         return Ok(respond(Body::from_stream(reply.stream(
             Bytes::new(),
@@ -170,7 +173,10 @@ async fn ask(
                 Body::from(json)
             }
         };
-        return Ok(respond(body));
+        let mut response = respond(body);
+        // Lines may follow that the old server did not send.
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+        return Ok(response);
     }
     let is_encoded = reply.is_encoded();
     match reply.read(READ_WHOLE_BYTES).await? {

@@ -103,7 +103,7 @@ impl Following {
                     Err(fault) => break fault,
                 }
             };
-            self.old.note::<()>(&Err(fault.clone()));
+            self.old.note_fault(&fault);
             let error = RpcError::from(fault);
             for (id, awaited) in self.lines.awaited() {
                 let name = self.names.get(awaited.call).map(String::as_str);

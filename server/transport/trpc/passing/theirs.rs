@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_stream::stream;
+use bytes::Bytes;
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
@@ -14,7 +15,7 @@ use super::{
     following::{Begun, Following},
 };
 use crate::{
-    legacy::{self, Fault, OldServer, Onward, Reply, answer, paths::component},
+    legacy::{self, Fault, OldServer, Onward, Reply, answer, paths::component, send::Held},
     transport::trpc::{Trpc, batch_stream, input::BatchInputs, part::Part, request::Delivery},
 };
 
@@ -37,6 +38,8 @@ pub(in crate::transport::trpc) struct Said {
     pub(in crate::transport::trpc) parts: Vec<(usize, Part)>,
     /// Its `Set-Cookie` and `Retry-After`.
     pub(in crate::transport::trpc) headers: HeaderMap,
+    /// The room for them, until they are written.
+    pub(in crate::transport::trpc) held: Held,
 }
 
 impl Theirs {
@@ -115,14 +118,19 @@ impl Theirs {
         let answered = self.answers().await;
         self.old.note(&answered);
         match answered {
-            Ok((envelopes, headers)) => {
+            Ok((envelopes, headers, held)) => {
                 let parts = envelopes.into_iter().map(Part::Theirs);
                 let parts = self.places.into_iter().zip(parts).collect();
-                Said { parts, headers }
+                Said {
+                    parts,
+                    headers,
+                    held,
+                }
             }
             Err(fault) => Said {
                 parts: self.failed(&fault),
                 headers: HeaderMap::new(),
+                held: Held::default(),
             },
         }
     }
@@ -140,16 +148,23 @@ impl Theirs {
             .await
     }
 
-    async fn answers(&mut self) -> Result<(Vec<answer::Envelope>, HeaderMap), Fault> {
+    async fn answers(&mut self) -> Result<(Vec<answer::Envelope>, HeaderMap, Held), Fault> {
         let mut reply = self.send().await?;
         let (status, headers) = (reply.status().as_u16(), kept(&reply));
         if reply.is_encoded() {
             return Err(Fault::Nonsense("it is compressed, which was not asked for"));
         }
-        let (json, _held) = reply.read_whole().await?;
-        let envelopes = answer::split(status, &json, self.places.len());
-        let envelopes = envelopes.map_err(|fault| answer::refused(status, fault))?;
-        Ok((envelopes, headers))
+        let (json, mut held) = reply.read_whole().await?;
+        let envelopes = self.split(status, &json)?;
+        let written = envelopes.iter().map(|it| it.json.len()).sum();
+        reply.hold(&mut held, written)?;
+        Ok((envelopes, headers, held))
+    }
+
+    fn split(&self, status: u16, json: &Bytes) -> Result<Vec<answer::Envelope>, Fault> {
+        let most = self.old.max_answer_bytes();
+        let envelopes = answer::split(status, json, self.places.len(), most);
+        envelopes.map_err(|fault| answer::refused(status, fault))
     }
 
     /// Asks for it as a stream; what comes first are the headers.
@@ -158,9 +173,18 @@ impl Theirs {
     ) -> (HeaderMap, BoxStream<'static, batch_stream::Piece>) {
         use batch_stream::Piece::{Call, Line};
         if self.delivery != Delivery::Lines {
-            let Said { parts, headers } = self.ask().await;
-            let pieces = parts.into_iter().map(|(place, part)| Call(place, part));
-            return (headers, stream::iter(pieces).boxed());
+            let Said {
+                parts,
+                headers,
+                held,
+            } = self.ask().await;
+            let pieces = stream! {
+                let _held = held;
+                for (place, part) in parts {
+                    yield Call(place, part);
+                }
+            };
+            return (headers, pieces.boxed());
         }
         let reply = match self.send().await {
             Ok(reply) => reply,
@@ -186,10 +210,9 @@ impl Theirs {
                     }
                     return;
                 }
-                Ok(Begun::Whole(json)) => answer::split(status, &json, self.places.len()),
-                Err(fault) => Err(fault),
+                Ok(Begun::Whole(json)) => self.split(status, &json),
+                Err(fault) => Err(answer::refused(status, fault)),
             };
-            let envelopes = envelopes.map_err(|fault| answer::refused(status, fault));
             self.old.note(&envelopes);
             match envelopes {
                 Ok(envelopes) => {
@@ -208,7 +231,7 @@ impl Theirs {
     }
 
     fn all_failed(&self, fault: &Fault) -> BoxStream<'static, batch_stream::Piece> {
-        self.old.note::<()>(&Err(fault.clone()));
+        self.old.note_fault(fault);
         let pieces = self.failed(fault).into_iter();
         stream::iter(pieces.map(|(place, part)| batch_stream::Piece::Call(place, part))).boxed()
     }

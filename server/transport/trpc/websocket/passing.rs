@@ -119,7 +119,7 @@ impl Passing {
             let url = url.map_err(|fault| failed(fault, &request.path))?;
             let ping = self.trpc.config.ping_interval;
             let headers = self.headers.clone();
-            let socket = OldSocket::open(&self.old, url, headers, ping, &self.trpc.tasks);
+            let socket = OldSocket::open(&self.old, url, headers, ping);
             if let Some(params) = &self.params {
                 let frame = json!({"method": "connectionParams", "data": params});
                 let sent = socket.send(frame.to_string());
@@ -181,6 +181,9 @@ impl Passing {
         let live = self.live.get_mut(id)?;
         let kind = look.result.as_ref().and_then(|it| it.kind.as_deref());
         let was_started = live.due.take().is_none();
+        if !was_started {
+            self.old.note(&Ok(()));
+        }
         let is_over = match (live.is_subscription, kind) {
             (true, Some("stopped")) => true,
             // What could not be set up is never said to have stopped.
@@ -196,8 +199,11 @@ impl Passing {
     /// Ends all that the old server's socket was to answer.
     fn lose(&mut self, fault: Fault) -> Vec<Vec<u8>> {
         self.socket = None;
-        let error = RpcError::from(fault);
         let live: Vec<Live> = self.live.drain().map(|(_, live)| live).collect();
+        for _ in live.iter().filter(|live| live.due.is_some()) {
+            self.old.note_fault(&fault);
+        }
+        let error = RpcError::from(fault);
         live.iter()
             .flat_map(|live| self.fail(live, &error))
             .collect()
@@ -217,7 +223,9 @@ impl Passing {
             return Vec::new();
         }
         let fault = Fault::Slow(self.old.timeout());
-        self.old.note::<()>(&Err(fault.clone()));
+        for _ in &late {
+            self.old.note_fault(&fault);
+        }
         let error = RpcError::from(fault);
         let mut frames = Vec::new();
         for id in late {
