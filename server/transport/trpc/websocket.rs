@@ -96,6 +96,9 @@ fn session_end(trpc: &Trpc, headers: &Arc<HeaderMap>) -> BoxFuture<'static, ()> 
     Box::pin(async move { gate.socket_end(&headers).await })
 }
 
+/// A message of this size is read although there is no room for it.
+const SMALL_BYTES: usize = 16 * 1024;
+
 /// What a subscription has to say; after `ended` its id is free again.
 struct Step {
     id: Arc<str>,
@@ -186,7 +189,14 @@ impl Connection {
                 let share = self.trpc.bounds.hold_message(text.as_bytes());
                 share.and_then(|share| {
                     held = share;
-                    frame::parse(text, self.expects_params)
+                    match &held {
+                        Err(busy) if text.len() > SMALL_BYTES && self.expects_params => {
+                            Err(busy.clone())
+                        }
+                        // There is no memory for what it holds, only for whom to tell so.
+                        Err(_) if text.len() > SMALL_BYTES => frame::parse_heads(text),
+                        _ => frame::parse(text, self.expects_params),
+                    }
                 })
             }
             Message::Binary(_) => Err(RpcError::new(

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
+use serde::Deserialize;
+use serde_json::{Map, Value, value::RawValue};
 
 use super::super::envelope::{self, Failure, Payload};
 use crate::{
@@ -94,6 +95,68 @@ pub fn parse(text: &str, expects_params: bool) -> Result<Incoming, RpcError> {
         other => vec![message(other)?],
     };
     Ok(Incoming::Messages(messages))
+}
+
+/// The same without inputs, in about the memory of the text: for who asks, when nothing can be run.
+pub fn parse_heads(text: &str) -> Result<Incoming, RpcError> {
+    let wrong = |error| fault(format!("the frame is not valid JSON: {error}"));
+    let elements = match text.trim_ascii_start().starts_with('[') {
+        true => serde_json::from_str::<Vec<&RawValue>>(text).map_err(wrong)?,
+        false => vec![serde_json::from_str::<&RawValue>(text).map_err(wrong)?],
+    };
+    let heads = elements.into_iter().map(|element| {
+        // A list could be taken for the members in their order.
+        if !element.get().starts_with('{') {
+            return Err(fault("a request has to be an object"));
+        }
+        let look: Look<'_> = serde_json::from_str(element.get()).map_err(wrong)?;
+        message(look.frame())
+    });
+    Ok(Incoming::Messages(heads.collect::<Result<_, _>>()?))
+}
+
+/// What of a request is not its input.
+#[derive(Deserialize)]
+struct Look<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<&'a RawValue>,
+    #[serde(borrow)]
+    params: Option<LookParams<'a>>,
+}
+
+#[derive(Deserialize)]
+struct LookParams<'a> {
+    #[serde(borrow)]
+    path: Option<&'a RawValue>,
+}
+
+/// The longest text of a member that is no input.
+const HEAD_BYTES: usize = 4 * 1024;
+
+impl Look<'_> {
+    fn frame(&self) -> Value {
+        let value = |raw: Option<&RawValue>| {
+            let raw = raw.filter(|raw| raw.get().len() <= HEAD_BYTES)?;
+            json_text::from_str::<Value>(raw.get()).ok()
+        };
+        let path = |params: &LookParams<'_>| {
+            let path = value(params.path).map(|path| ("path".to_owned(), path));
+            Value::Object(path.into_iter().collect())
+        };
+        let members = [
+            ("id", value(self.id)),
+            ("jsonrpc", value(self.jsonrpc)),
+            ("method", value(self.method)),
+            ("params", self.params.as_ref().map(path)),
+        ];
+        let members = members.into_iter();
+        let members = members.filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Value::Object(members.collect())
+    }
 }
 
 fn connection_params(value: Value) -> Result<Incoming, RpcError> {
@@ -263,6 +326,37 @@ mod tests {
             panic!("not a stop")
         };
         assert_eq!(&*head.id, "\"7\"");
+    }
+
+    #[test]
+    fn heads_are_those_of_the_whole() {
+        for text in [
+            r#"{"id":7,"jsonrpc":"2.0","method":"query","params":{"path":"a.b","input":{"json":[1]}}}"#,
+            r#" [{"id":"x\ud83d","method":"mutation","params":{"input":["\ud83d"],"path":"a\u0041"}},{"id":1,"method":"subscription.stop"}]"#,
+            r#"[{"id":7,"method":"query","params":{"path":"a"}},[7]]"#,
+            r#"{"id":7,"method":"query","params":{"input":1}}"#,
+            r#"{"id":{},"method":"query","params":{"path":"a"}}"#,
+            "[]",
+            "[",
+            "7",
+        ] {
+            let whole = parse(text, false).map(|whole| match whole {
+                Incoming::Messages(mut messages) => {
+                    messages.iter_mut().for_each(ClientMessage::forget_input);
+                    Incoming::Messages(messages)
+                }
+                other => other,
+            });
+            match (parse_heads(text), whole) {
+                (Ok(heads), Ok(whole)) => assert_eq!(heads, whole),
+                (heads, whole) => assert_eq!(heads.is_err(), whole.is_err(), "{text}"),
+            }
+        }
+        let long = format!(
+            r#"{{"id":"{}","method":"query","params":{{"path":"a"}}}}"#,
+            "x".repeat(5_000)
+        );
+        assert!(parse_heads(&long).is_err());
     }
 
     #[test]
