@@ -112,6 +112,8 @@ impl Events {
             first_token_ms: (random & 0x2_0000 == 0).then_some(latency_ms / 5.0),
             prompt_tokens: 300,
             completion_tokens: 120,
+            quality: None,
+            answer_chars: None,
             cost: Microdollars(42),
             outcome: if (random >> 24).is_multiple_of(100) {
                 Outcome::Fault(FaultKind::Upstream)

@@ -183,6 +183,8 @@ impl Rig {
                 first_token_ms: Some(100.0),
                 prompt_tokens: 300,
                 completion_tokens: 120,
+                quality: None,
+                answer_chars: None,
                 cost: Microdollars(42),
                 outcome: if random.is_multiple_of(100) {
                     Outcome::Fault(FaultKind::Upstream)

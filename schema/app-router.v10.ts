@@ -1029,6 +1029,11 @@ export interface ModelFigures {
   avgResponseTime: number;
   /** Failures in percent, not rounded. */
   errorRate: number;
+  /**
+   * Answers in which something is wrong, in percent of those that were looked at, not rounded; null
+   * where none was.
+   */
+  flawRate: number | null;
 }
 
 /** One model. */
@@ -1876,6 +1881,10 @@ export interface VariantFigures {
   completionTokens: number;
   /** What it cost, in millionths of a US dollar. */
   costMicrodollars: Microdollars;
+  /** Answers that were looked at. */
+  checkedAnswers: number;
+  /** Those in which something is wrong: cut off, refused, not of the schema, in another language. */
+  flawedAnswers: number;
 }
 
 /** One thing for each variant. */

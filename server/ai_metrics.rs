@@ -35,7 +35,10 @@ use self::{
     summary::Summary,
     window::{Builder, Minutes, Sample, Window},
 };
-use crate::recording::{Event, Log, Outcome};
+use crate::{
+    providers::quality::Quality,
+    recording::{Event, Log, Outcome},
+};
 use chrono::{DateTime, Utc};
 use parking_lot::{Mutex, MutexGuard};
 
@@ -228,6 +231,7 @@ impl Recent {
             prompt_tokens: event.prompt_tokens,
             completion_tokens: event.completion_tokens,
             cost: event.cost,
+            flawed: event.quality.map(Quality::is_flawed),
         };
         if self.samples.back().is_none_or(|s| s.at_ms <= sample.at_ms) {
             self.samples.push_back(sample);

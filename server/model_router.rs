@@ -408,6 +408,7 @@ impl ModelRouter {
                         None => step.attempt.wrote(&completion.raw),
                     }
                     walk.answered();
+                    step.attempt.brought(&completion);
                     step.attempt.succeed(completion.is_refusal);
                     if let Some(vault) = &walk.vault {
                         vault.restore(&mut completion);

@@ -12,6 +12,7 @@ mod marks;
 pub mod masking;
 pub mod openai_compatible;
 pub mod openrouter;
+pub mod quality;
 mod raw_object;
 mod reasoning;
 mod reply;

@@ -10,6 +10,7 @@ use metrics::{Counter, Histogram, SharedString, Unit};
 use super::window::PerVariant;
 use crate::{
     _core::assignment::Variant,
+    providers::quality::Quality,
     recording::{Event, Outcome},
 };
 
@@ -32,6 +33,10 @@ pub fn describe() {
     );
     metrics::describe_counter!("ai_tokens_total", "Tokens read and written");
     metrics::describe_counter!("ai_cost_microdollars_total", "Millionths of a US dollar");
+    metrics::describe_counter!(
+        "ai_answers_total",
+        "Answers that were looked at, by what they are"
+    );
 }
 
 /// Handles of one model's series that have had an event, by task: few enough to go through.
@@ -41,6 +46,7 @@ pub(super) struct ModelSeries(Vec<(Arc<str>, PerVariant<Option<Series>>)>);
 struct Series {
     labels: [(&'static str, SharedString); 3],
     attempts: Vec<(Outcome, Counter)>,
+    answers: Vec<(Quality, Counter)>,
     duration: Histogram,
     first_token: Histogram,
     prompt_tokens: Counter,
@@ -84,6 +90,7 @@ impl Series {
         };
         Self {
             attempts: Vec::new(),
+            answers: Vec::new(),
             duration: metrics::histogram!("ai_attempt_duration_seconds", &labels),
             first_token: metrics::histogram!("ai_first_token_seconds", &labels),
             prompt_tokens: metrics::counter!("ai_tokens_total", &with("kind", "prompt")),
@@ -95,6 +102,9 @@ impl Series {
 
     fn count(&mut self, event: &Event) {
         self.attempts(event.outcome).increment(1);
+        if let Some(quality) = event.quality {
+            self.answers(quality).increment(1);
+        }
         self.duration.record(event.latency_ms / MS_PER_SECOND);
         if let Some(ms) = event.first_token_ms {
             self.first_token.record(ms / MS_PER_SECOND);
@@ -120,6 +130,18 @@ impl Series {
         });
         &self.attempts[place].1
     }
+
+    fn answers(&mut self, quality: Quality) -> &Counter {
+        let place = self.answers.iter().position(|(known, _)| *known == quality);
+        let place = place.unwrap_or_else(|| {
+            let mut labels = self.labels.to_vec();
+            labels.push(("quality", SharedString::const_str(quality.name())));
+            let counter = metrics::counter!("ai_answers_total", &labels);
+            self.answers.push((quality, counter));
+            self.answers.len() - 1
+        });
+        &self.answers[place].1
+    }
 }
 
 #[cfg(test)]
@@ -139,8 +161,10 @@ mod tests {
             let mut one = event(0, "glm", 1_500.0);
             one.variant = Variant::Candidate;
             one.first_token_ms = Some(250.0);
+            one.quality = Some(Quality::Truncated);
             metrics.record(one.clone());
             metrics.record(one.clone());
+            one.quality = None;
             one.outcome = Outcome::Fault(FaultKind::Timeout);
             metrics.record(one.clone());
             one.outcome = Outcome::Cancelled;
@@ -166,6 +190,7 @@ mod tests {
         assert_eq!(
             lines,
             [
+                "ai_answers_total glm,candidate,chat,truncated 2",
                 "ai_attempt_duration_seconds glm,candidate,chat [1.5, 1.5, 1.5, 1.5]",
                 "ai_attempts_total glm,candidate,chat,cancelled 1",
                 "ai_attempts_total glm,candidate,chat,success 2",

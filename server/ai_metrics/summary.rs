@@ -53,6 +53,9 @@ pub struct ModelFigures {
     pub avg_response_time: u64,
     /// Failures in percent, not rounded.
     pub error_rate: f64,
+    /// Answers in which something is wrong, in percent of those that were looked at, not rounded; null
+    /// where none was.
+    pub flaw_rate: Option<f64>,
 }
 
 /// One variant's share of a window.
@@ -83,6 +86,10 @@ pub struct VariantFigures {
     pub completion_tokens: u64,
     /// What it cost, in millionths of a US dollar.
     pub cost_microdollars: Microdollars,
+    /// Answers that were looked at.
+    pub checked_answers: u64,
+    /// Those in which something is wrong: cut off, refused, not of the schema, in another language.
+    pub flawed_answers: u64,
 }
 
 impl Summary {
@@ -193,6 +200,7 @@ impl ModelFigures {
             requests: sum.requests,
             avg_response_time: sum.average_ms(),
             error_rate: sum.error_rate(),
+            flaw_rate: sum.flaw_rate(),
         }
     }
 }
@@ -215,6 +223,8 @@ impl VariantFigures {
             prompt_tokens: totals.prompt_tokens,
             completion_tokens: totals.completion_tokens,
             cost_microdollars: Microdollars(totals.cost),
+            checked_answers: totals.answers,
+            flawed_answers: totals.flawed,
         }
     }
 }

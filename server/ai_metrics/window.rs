@@ -77,6 +77,8 @@ pub(super) struct Sample {
     pub(super) prompt_tokens: u32,
     pub(super) completion_tokens: u32,
     pub(super) cost: Microdollars,
+    /// Whether something is wrong with the answer, where it was looked at.
+    pub(super) flawed: Option<bool>,
 }
 
 /// Exact sums over events of one model and variant.
@@ -94,6 +96,10 @@ pub struct Totals {
     pub completion_tokens: u64,
     /// What it cost, in microdollars.
     pub cost: i64,
+    /// Answers that were looked at.
+    pub answers: u64,
+    /// Those in which something was wrong.
+    pub flawed: u64,
 }
 
 impl Totals {
@@ -106,6 +112,8 @@ impl Totals {
         self.prompt_tokens += u64::from(sample.prompt_tokens);
         self.completion_tokens += u64::from(sample.completion_tokens);
         self.cost = self.cost.saturating_add(sample.cost.0);
+        self.answers += u64::from(sample.flawed.is_some());
+        self.flawed += u64::from(sample.flawed == Some(true));
     }
 
     /// Adds other events.
@@ -116,6 +124,8 @@ impl Totals {
         self.prompt_tokens += other.prompt_tokens;
         self.completion_tokens += other.completion_tokens;
         self.cost = self.cost.saturating_add(other.cost);
+        self.answers += other.answers;
+        self.flawed += other.flawed;
     }
 
     /// The mean latency in whole milliseconds, halves up; 0 without requests.
@@ -124,6 +134,11 @@ impl Totals {
         let doubled = self.latency_ns.saturating_mul(2).saturating_add(count);
         let mean = doubled.checked_div(count * 2).unwrap_or(0);
         u64::try_from(mean).unwrap_or(u64::MAX)
+    }
+
+    /// Flawed answers in percent of those that were looked at, not rounded; none where none was.
+    pub fn flaw_rate(&self) -> Option<f64> {
+        (self.answers > 0).then(|| self.flawed as f64 / self.answers as f64 * 100.0)
     }
 
     /// Failures in percent of requests, not rounded; 0 without requests.

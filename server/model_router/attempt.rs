@@ -16,8 +16,9 @@ use super::{
 use crate::{
     _core::amount::Amount,
     providers::{
-        Usage, estimate,
+        Completion, Delta, Usage, estimate,
         fault::{Fault, FaultKind},
+        quality::Inspection,
     },
     recording::{Attempted, Event, Outcome},
     telemetry::{Ended, Operation, Telemetry},
@@ -38,6 +39,8 @@ pub(super) struct Attempt {
     told: Option<Usage>,
     /// What has come.
     written: estimate::Text,
+    /// How good the answer is; none of what has no text.
+    inspection: Option<Inspection>,
     is_closed: bool,
     pass: Pass,
     /// Whether it has all the time that the model is given.
@@ -113,6 +116,7 @@ impl Attempt {
             trail: occasion.call.trail.clone(),
             told: None,
             written: estimate::Text::default(),
+            inspection: None,
             is_closed: false,
             pass,
             has_time,
@@ -151,6 +155,26 @@ impl Attempt {
         self.written.add(text);
     }
 
+    /// Looks at the answer, as it comes.
+    pub(super) fn inspect(&mut self, inspection: Inspection) {
+        self.inspection = Some(inspection);
+    }
+
+    /// The answer came as a whole.
+    pub(super) fn brought(&mut self, answer: &Completion) {
+        if let Some(inspection) = &mut self.inspection {
+            inspection.read(answer);
+        }
+    }
+
+    /// A step of the answer came.
+    pub(super) fn brought_step(&mut self, step: &Delta) {
+        step.written().for_each(|text| self.wrote(text));
+        if let Some(inspection) = &mut self.inspection {
+            inspection.read_step(step);
+        }
+    }
+
     /// What it took: by the provider's word, else about. A fault without an answer takes nothing.
     fn amount(&self, outcome: Outcome) -> Amount {
         let written = self.written.tokens();
@@ -181,6 +205,10 @@ impl Attempt {
     /// It answered, or said that it will not.
     pub(super) fn succeed(mut self, is_refusal: bool) {
         self.pass.answered();
+        if let (Some(event), Some(inspection)) = (&mut self.event, &self.inspection) {
+            event.quality = Some(inspection.quality());
+            event.answer_chars = Some(inspection.chars());
+        }
         self.close(if is_refusal {
             Outcome::Refused
         } else {

@@ -24,6 +24,7 @@ use crate::{
     providers::{
         Usage,
         openrouter::{self, policy::Policy},
+        quality::Checks,
     },
 };
 
@@ -198,6 +199,8 @@ pub struct Task {
     pub capabilities: Vec<String>,
     /// What is demanded for its texts, with what is demanded for all.
     pub privacy: Arc<Privacy>,
+    /// What is asked of its answers.
+    pub checks: Arc<Checks>,
 }
 
 impl Task {

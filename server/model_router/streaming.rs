@@ -67,7 +67,7 @@ pub(super) fn recorded(
                     if let Some(usage) = &delta.usage {
                         attempt.used(usage);
                     }
-                    delta.written().for_each(|text| attempt.wrote(text));
+                    attempt.brought_step(&delta);
                     is_refusal |= delta.is_refusal;
                     yield Ok(delta);
                 }

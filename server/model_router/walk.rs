@@ -23,6 +23,7 @@ use crate::{
         fault::{Cause, Elsewhere, Fault, FaultKind},
         masking::{self, Vault},
         openai_compatible::OpenAiCompatible,
+        quality::Inspection,
         roles,
     },
     telemetry::Operation,
@@ -165,7 +166,12 @@ impl<'a> Walk<'a> {
         };
         let own = now + limit.unwrap_or(router.attempt_timeout);
         let end = self.call.stream_deadline.unwrap_or(self.call.deadline);
-        let attempt = Attempt::start(&self.occasion(&model), pass, own <= self.call.deadline);
+        let mut attempt = Attempt::start(&self.occasion(&model), pass, own <= self.call.deadline);
+        if self.asks != Asks::Embeddings
+            && let Some(task) = router.catalog.task(&self.route.task)
+        {
+            attempt.inspect(Inspection::new(&task.checks, &self.call.request));
+        }
         self.is_told = true;
         slot.send();
         Ok(Some(Step {

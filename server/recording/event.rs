@@ -12,7 +12,7 @@ use crate::{
         assignment::{Subject, Variant},
         units::Microdollars,
     },
-    providers::fault::FaultKind,
+    providers::{fault::FaultKind, quality::Quality},
 };
 
 /// Attempts slower than this are logged as warnings.
@@ -102,6 +102,10 @@ pub struct Event {
     pub cost: Microdollars,
     /// What happened.
     pub outcome: Outcome,
+    /// What the answer is, where one came that was looked at.
+    pub quality: Option<Quality>,
+    /// Characters of the answer's text, where it was looked at.
+    pub answer_chars: Option<u32>,
 }
 
 /// An attempt as it begins.
@@ -191,6 +195,8 @@ impl Event {
             completion_tokens: 0,
             cost: Microdollars::default(),
             outcome: Outcome::Cancelled,
+            quality: None,
+            answer_chars: None,
         }
     }
 
@@ -294,6 +300,8 @@ pub(crate) mod tests {
             completion_tokens: 20,
             cost: Microdollars(30),
             outcome: Outcome::Success,
+            quality: None,
+            answer_chars: None,
         }
     }
 

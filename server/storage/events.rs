@@ -15,14 +15,14 @@ use sqlx::QueryBuilder;
 use super::{Storage, db::Write, from_name, name};
 use crate::{
     _core::{assignment::Subject, units::Microdollars},
-    providers::fault::FaultKind,
+    providers::{fault::FaultKind, quality::Quality},
     recording::{Event, MOST_IN_BATCH, Ordered, Outcome},
     rollout::{evidence::UserHistory, store::Fence},
 };
 
 /// Events that are read at once.
 const PAGE: i64 = 5_000;
-/// Events, of 20 values each, that one statement adds.
+/// Events, of 22 values each, that one statement adds.
 const ROWS_OF_EVENTS: usize = 500;
 /// Places of batches, of five values each, that one statement adds.
 const ROWS_OF_ORDER: usize = 1_000;
@@ -33,7 +33,7 @@ macro_rules! select {
         concat!(
             "SELECT o.first_seq + e.place AS seq, e.at_ms, e.request_id, e.user_id, e.subject, e.rollout, \
              e.counted, e.was_open, e.model, e.task, e.variant, e.position, e.latency_ms, \
-             e.first_token_ms, e.prompt_tokens, e.completion_tokens, e.cost_microdollars, e.outcome FROM ",
+             e.first_token_ms, e.prompt_tokens, e.completion_tokens, e.cost_microdollars, e.outcome, e.quality, e.answer_chars FROM ",
             $tables,
             " WHERE e.writer = o.writer AND e.batch = o.batch AND ",
             $rest
@@ -61,6 +61,8 @@ struct Row {
     completion_tokens: i64,
     cost_microdollars: i64,
     outcome: String,
+    quality: Option<String>,
+    answer_chars: Option<i64>,
 }
 
 impl Row {
@@ -84,6 +86,9 @@ impl Row {
             completion_tokens: self.completion_tokens.try_into()?,
             cost: Microdollars(self.cost_microdollars),
             outcome: outcome(&self.outcome),
+            // One that this release does not know was stored by a later one.
+            quality: self.quality.and_then(|name| from_name(&name).ok()),
+            answer_chars: self.answer_chars.map(u32::try_from).transpose()?,
         })
     }
 
@@ -296,7 +301,7 @@ async fn insert_rows<'e>(
         let mut query = QueryBuilder::new(
             "INSERT INTO events (writer, batch, place, at_ms, request_id, user_id, subject, rollout, \
              counted, was_open, model, task, variant, position, latency_ms, first_token_ms, \
-             prompt_tokens, completion_tokens, cost_microdollars, outcome) ",
+             prompt_tokens, completion_tokens, cost_microdollars, outcome, quality, answer_chars) ",
         );
         query.push_values(rows, |mut row, (batch, place, event, variant)| {
             row.push_bind(fence.writer)
@@ -318,7 +323,9 @@ async fn insert_rows<'e>(
                 .push_bind(i64::from(event.prompt_tokens))
                 .push_bind(i64::from(event.completion_tokens))
                 .push_bind(event.cost.0)
-                .push_bind(event.outcome.name());
+                .push_bind(event.outcome.name())
+                .push_bind(event.quality.map(Quality::name))
+                .push_bind(event.answer_chars.map(i64::from));
         });
         query.build().execute(&mut **transaction).await?;
     });

@@ -18,6 +18,7 @@ use super::{Storage, db::Write, from_name, name};
 use crate::{
     _core::{assignment::Variant, units::Microdollars},
     ai_metrics::histogram::Histogram,
+    providers::quality::Quality,
     recording::{Event, Outcome},
 };
 
@@ -70,6 +71,10 @@ pub struct Rollup {
     pub completion_tokens: u64,
     /// What they cost.
     pub cost: Microdollars,
+    /// Those of them whose answer was looked at.
+    pub answers: u64,
+    /// Those in which something was wrong.
+    pub flawed: u64,
     /// Their latencies, to a thousandth.
     pub latency: Histogram,
     /// Their times to the first token, where they were streamed.
@@ -311,6 +316,8 @@ struct Tally {
     prompt_tokens: i64,
     completion_tokens: i64,
     cost: i64,
+    answers: i64,
+    flawed: i64,
     latency: Histogram,
     first_token: Histogram,
 }
@@ -324,6 +331,8 @@ impl Tally {
         self.prompt_tokens += i64::from(event.prompt_tokens);
         self.completion_tokens += i64::from(event.completion_tokens);
         self.cost = self.cost.saturating_add(event.cost.0);
+        self.answers += i64::from(event.quality.is_some());
+        self.flawed += i64::from(event.quality.is_some_and(Quality::is_flawed));
         self.latency.count(event.latency_ms);
         if let Some(ms) = event.first_token_ms {
             self.first_token.count(ms);
@@ -350,13 +359,16 @@ impl Tally {
         changed!(transaction, transaction => sqlx::query(
                 "INSERT INTO event_rollups (hour_ms, model, task, variant, outcome, attempts, \
                  latency_ns, prompt_tokens, completion_tokens, cost_microdollars, latency, \
-                 first_token) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+                 first_token, answers, flawed) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
                  ON CONFLICT (hour_ms, model, task, variant, outcome) DO UPDATE SET \
                  attempts = event_rollups.attempts + excluded.attempts, \
                  latency_ns = event_rollups.latency_ns + excluded.latency_ns, \
                  prompt_tokens = event_rollups.prompt_tokens + excluded.prompt_tokens, \
                  completion_tokens = event_rollups.completion_tokens + excluded.completion_tokens, \
                  cost_microdollars = event_rollups.cost_microdollars + excluded.cost_microdollars, \
+                 answers = event_rollups.answers + excluded.answers, \
+                 flawed = event_rollups.flawed + excluded.flawed, \
                  latency = excluded.latency, first_token = excluded.first_token",
             )
             .bind(key.hour_ms)
@@ -371,6 +383,8 @@ impl Tally {
             .bind(self.cost)
             .bind(self.latency.to_bytes())
             .bind(self.first_token.to_bytes())
+            .bind(self.answers)
+            .bind(self.flawed)
             .execute(&mut **transaction))?;
         Ok(())
     }
@@ -390,6 +404,8 @@ struct Row {
     cost_microdollars: i64,
     latency: Vec<u8>,
     first_token: Vec<u8>,
+    answers: i64,
+    flawed: i64,
 }
 
 impl TryFrom<Row> for Rollup {
@@ -405,6 +421,8 @@ impl TryFrom<Row> for Rollup {
             prompt_tokens: row.prompt_tokens.try_into()?,
             completion_tokens: row.completion_tokens.try_into()?,
             cost: Microdollars(row.cost_microdollars),
+            answers: row.answers.try_into()?,
+            flawed: row.flawed.try_into()?,
             latency: Histogram::from_bytes(row.latency)?,
             first_token: Histogram::from_bytes(row.first_token)?,
             model: row.model,

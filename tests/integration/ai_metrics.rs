@@ -21,7 +21,7 @@ use modelramp::{
         units::{Microdollars, Percent},
     },
     ai_metrics::{AiMetrics, health::Status, summary::Summary, window::Minutes},
-    providers::fault::FaultKind,
+    providers::{fault::FaultKind, quality::Quality},
     recording::{Event, Log, Outcome},
     routers::ai_metrics_router::{self, State},
 };
@@ -52,6 +52,8 @@ pub(crate) fn event(at_ms: i64, latency_ms: f64) -> Event {
         first_token_ms: None,
         prompt_tokens: 1,
         completion_tokens: 2,
+        quality: None,
+        answer_chars: None,
         cost: Microdollars(3),
         outcome: Outcome::Success,
     }
@@ -217,9 +219,11 @@ mod windows {
         streamed.model = "gpt-oss".into();
         streamed.variant = Variant::Candidate;
         streamed.first_token_ms = Some(40.5);
+        streamed.quality = Some(Quality::Good);
         metrics.record(streamed.clone());
         streamed.outcome = Outcome::Fault(FaultKind::Upstream);
         streamed.first_token_ms = None;
+        streamed.quality = Some(Quality::Truncated);
         metrics.record(streamed);
 
         let summary = serde_json::to_value(summary(&metrics, 60.0)).unwrap();
@@ -230,6 +234,7 @@ mod windows {
                 "p50ResponseTime": 300, "p95ResponseTime": 300, "p99ResponseTime": 300,
                 "p50FirstTokenTime": 41, "p95FirstTokenTime": 41,
                 "promptTokens": 2, "completionTokens": 4, "costMicrodollars": 6,
+                "checkedAnswers": 2, "flawedAnswers": 1,
             })
         );
         assert_eq!(summary["variants"]["control"]["requests"], 1);
@@ -239,7 +244,7 @@ mod windows {
         );
         assert_eq!(
             summary["modelBreakdown"]["gpt-oss"],
-            json!({"requests": 2, "avgResponseTime": 300, "errorRate": 50.0})
+            json!({"requests": 2, "avgResponseTime": 300, "errorRate": 50.0, "flawRate": 50.0})
         );
         assert_eq!(summary["p50ResponseTime"], 300.0);
         assert_eq!(summary["avgResponseTime"], 233);

@@ -106,6 +106,8 @@ fn entry(at_ms: i64, metric: &Value) -> Entry {
             completion_tokens: 0,
             cost: Microdollars(0),
             outcome,
+            quality: None,
+            answer_chars: None,
         },
     }
 }

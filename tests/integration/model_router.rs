@@ -28,7 +28,12 @@ use modelramp::{
         Answer, Call, Clients, ModelRouter, Recorder, Route, RouteError, Trail, Urgency,
         catalog::{Access, Catalog},
     },
-    providers::{ChatRequest, Message, fault::FaultKind, sandbox::Sandbox},
+    providers::{
+        ChatRequest, Message,
+        fault::FaultKind,
+        quality::{Checks, Quality, Schema},
+        sandbox::Sandbox,
+    },
     recording::{Event, Outcome},
     routers::models_router,
 };
@@ -315,6 +320,40 @@ async fn a_refusals_words_are_an_answer_with_an_outcome_of_its_own() {
     assert_eq!(asked, ["id-a"]);
     assert_eq!(events, [("a".into(), Outcome::Refused)]);
     assert_eq!(result.unwrap(), "I cannot.");
+}
+
+#[tokio::test]
+async fn the_event_of_an_answer_says_what_is_wrong_with_it() {
+    let cut = empty(&json!({"content": "æh"}), &json!("length"));
+    let refusal = empty(&json!({"refusal": "I cannot."}), &json!("stop"));
+    let stream = Reply::tokens(&["no ", "JSON"]);
+    let replies = vec![Reply::ok("7"), Reply::ok("seven"), cut, refusal, stream];
+    let upstream = Upstream::start(replies).await;
+    let mut catalog = catalog(&upstream, &upstream);
+    catalog.tasks[0].checks = Arc::new(Checks {
+        schema: Some(Schema::parse(r#"{"type": "number"}"#).unwrap()),
+        language: false,
+    });
+    let (router, events) = router(catalog, candidates());
+    for _ in 0..4 {
+        complete(&router, "chat").await.unwrap();
+    }
+    let streamed = router.stream(&route(&router, "chat"), call()).await;
+    let deltas: Vec<_> = streamed.unwrap().deltas.collect().await;
+    assert!(deltas.iter().all(Result::is_ok));
+    let seen = events.all();
+    let seen: Vec<_> = seen
+        .iter()
+        .map(|it| (it.quality, it.answer_chars))
+        .collect();
+    let expected = [
+        (Quality::Good, 1),
+        (Quality::SchemaInvalid, 5),
+        (Quality::Truncated, 2),
+        (Quality::Refused, 9),
+        (Quality::SchemaInvalid, 7),
+    ];
+    assert_eq!(seen, expected.map(|(it, chars)| (Some(it), Some(chars))));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::{
         Reading, masking,
         openai_compatible::endpoint,
         openrouter::{self, policy::Policy},
+        quality::{Checks, Schema},
     },
 };
 
@@ -332,6 +333,7 @@ fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
             bytes.filter(|bytes| REPLY_BYTES.contains(bytes))
         })
     });
+    let checks = table.optional("answers", |it| it.table(answers));
     let reasoning = table.optional("reasoning", |it| it.read(TEXT, plain));
     let levels = [
         ("free", CostLevel::Free),
@@ -353,7 +355,24 @@ fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
         cost_level,
         capabilities: capabilities.unwrap_or_default(),
         privacy: Arc::new(privacy),
+        checks: Arc::new(checks.unwrap_or_default()),
     })
+}
+
+/// What is asked of a task's answers.
+fn answers(table: &mut Table<'_>) -> Checks {
+    let schema = table.optional("schema", |it| {
+        let text = it.text("a JSON schema, as a text")?;
+        Schema::parse(text)
+            .map_err(|error| it.fault(format!("{} {error}", it.name())))
+            .ok()
+    });
+    let languages = [("question", true), ("any", false)];
+    let language = table.optional("language", |it| it.word(&languages));
+    Checks {
+        schema,
+        language: language.unwrap_or_default(),
+    }
 }
 
 fn route(field: &Field<'_>, known: &Known<'_>, privacy: &Privacy) -> Option<Vec<Arc<Model>>> {

@@ -220,6 +220,35 @@ fn what_is_demanded_for_all_holds_for_each_task_and_for_the_common_primary() {
 }
 
 #[test]
+fn what_a_task_asks_of_its_answers_is_read_and_checked() {
+    let with = |answers: &str| format!("{GOOD}\n[tasks.chat.answers]\n{answers}");
+    let asked = "language = \"question\"\nschema = '''\n{\"type\": \"object\"}\n'''";
+    let catalog = Catalog::parse(&with(asked)).unwrap();
+    let checks = &catalog.tasks[0].checks;
+    assert!(checks.language && checks.schema.is_some());
+    let checks = &Catalog::parse(GOOD).unwrap().tasks[0].checks;
+    assert_eq!(**checks, Checks::default());
+    for (answers, expected) in [
+        (
+            "schema = \"{\"",
+            "13 `tasks.chat.answers.schema` is not JSON",
+        ),
+        (
+            "schema = '{\"type\": 7}'",
+            "13 `tasks.chat.answers.schema` is no JSON schema",
+        ),
+        (
+            "language = \"danish\"",
+            "13 `tasks.chat.answers.language` is \"danish\"",
+        ),
+    ] {
+        let faults = faults(&with(answers));
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        assert!(faults[0].starts_with(expected), "{}", faults[0]);
+    }
+}
+
+#[test]
 fn all_faults_are_reported_at_once() {
     let text = GOOD
         .replace("8192", "0")

@@ -11,7 +11,7 @@ use modelramp::{
         units::Microdollars,
     },
     chat::store::{ConversationStore, Message, MessageRole, Origin, Rated, Rating},
-    providers::fault::FaultKind,
+    providers::{fault::FaultKind, quality::Quality},
     recording::{Event, Outcome},
     storage::UserError,
 };
@@ -349,6 +349,8 @@ pub(super) fn event(at_ms: i64) -> Event {
         first_token_ms: None,
         prompt_tokens: u32::MAX,
         completion_tokens: 3,
+        quality: Some(Quality::FLAWS[usize::try_from(at_ms.unsigned_abs() % 4).unwrap_or(0)]),
+        answer_chars: Some(u32::MAX),
         cost: Microdollars(42),
         outcome: Outcome::Fault(FaultKind::Timeout),
     }

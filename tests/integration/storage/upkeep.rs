@@ -213,6 +213,8 @@ async fn a_year_is_small(database: Database) {
             first_token_ms: Some(latency_ms / 4.0),
             prompt_tokens: random.random_range(50..4_000),
             completion_tokens: random.random_range(5..1_000),
+            quality: None,
+            answer_chars: None,
             outcome: if random.random_bool(0.02) {
                 Outcome::Fault(FaultKind::ProviderRateLimited)
             } else {

@@ -144,6 +144,8 @@ impl RecordedApp {
             first_token_ms: None,
             prompt_tokens: 0,
             completion_tokens: 0,
+            quality: None,
+            answer_chars: None,
             cost: Microdollars(0),
             outcome: if success {
                 Outcome::Success
