@@ -28,9 +28,9 @@ fn asked(question: &str) -> ChatRequest {
     ])
 }
 
-fn of(checks: &Arc<Checks>, question: &str, answer: Completion) -> Quality {
+fn of(checks: &Arc<Checks>, question: &str, answer: &Completion) -> Quality {
     let mut inspection = Inspection::new(checks, &asked(question));
-    inspection.read(&answer);
+    inspection.read(answer);
     inspection.quality()
 }
 
@@ -52,13 +52,13 @@ fn an_answer_that_was_cut_off_or_says_no_is_seen_without_any_check() {
         ("content_filter", Quality::Refused),
         ("tool_calls", Quality::Good),
     ] {
-        assert_eq!(of(&none, "Hej", said("Ja", reason)), expected, "{reason}");
+        assert_eq!(of(&none, "Hej", &said("Ja", reason)), expected, "{reason}");
     }
     let refusal = Completion {
         is_refusal: true,
         ..said("I will not", "length")
     };
-    assert_eq!(of(&none, "Hej", refusal), Quality::Refused);
+    assert_eq!(of(&none, "Hej", &refusal), Quality::Refused);
 }
 
 #[test]
@@ -75,19 +75,19 @@ fn an_answer_that_is_not_of_the_schema_is_found() {
         (r#"{"age": 7"#, false),
         ("Ada is seven.", false),
     ] {
-        let quality = of(&checks, "How old is Ada?", said(answer, "stop"));
+        let quality = of(&checks, "How old is Ada?", &said(answer, "stop"));
         assert_eq!(quality == Quality::Good, is_valid, "{answer}");
         assert!(is_valid || quality == Quality::SchemaInvalid);
     }
-    let cut = of(&checks, "?", said(r#"{"age": "#, "length"));
+    let cut = of(&checks, "?", &said(r#"{"age": "#, "length"));
     assert_eq!(cut, Quality::Truncated, "one cause is counted once");
     let call = Completion {
         tool_calls: Some(json!([{}])),
         ..said("", "tool_calls")
     };
-    assert_eq!(of(&checks, "?", call), Quality::Good);
+    assert_eq!(of(&checks, "?", &call), Quality::Good);
     let long = format!("\"{}", "x".repeat(MAX_SCHEMA_BYTES));
-    assert_eq!(of(&checks, "?", said(&long, "stop")), Quality::Good);
+    assert_eq!(of(&checks, "?", &said(&long, "stop")), Quality::Good);
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn danish_english_german_and_swedish_are_told_apart() {
     let texts = [DANISH_ANSWER, ENGLISH, GERMAN, SWEDISH];
     for (q, question) in [DANISH, ENGLISH, GERMAN, SWEDISH].into_iter().enumerate() {
         for (a, answer) in texts.into_iter().enumerate() {
-            let quality = of(&checks, question, said(answer, "stop"));
+            let quality = of(&checks, question, &said(answer, "stop"));
             let is_same = quality == Quality::Good;
             assert_eq!(is_same, q == a, "asked {question} answered {answer}");
         }
@@ -129,7 +129,7 @@ fn short_texts_and_code_say_nothing_of_a_language() {
         (DANISH, "Yes, of course."),
         (DANISH, &code),
     ] {
-        assert_eq!(of(&checks, question, said(answer, "stop")), Quality::Good);
+        assert_eq!(of(&checks, question, &said(answer, "stop")), Quality::Good);
     }
 }
 
