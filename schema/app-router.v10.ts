@@ -896,6 +896,17 @@ export interface ListRollouts {
   all?: boolean | undefined;
 }
 
+/** Whether a provider has a model. */
+export type Listing =
+  /** It lists it. */
+  | "listed"
+  /** It does not list it. It may answer all the same. */
+  | "missing"
+  /** It does not list it and has refused a request for it: routes pass it over. */
+  | "gone"
+  /** It has no list. */
+  | "not-told";
+
 /** That it was done. */
 export interface LoggedOut {
   /** Always `true`. */
@@ -1064,6 +1075,11 @@ export interface ModelInfo {
    * `BREAKER` is off.
    */
   breaker?: State;
+  /**
+   * What its provider tells of it, where that was asked: whether it has the model at all, and what differs
+   * from the catalog. Left out where `CATALOGUE_WATCH` is off.
+   */
+  watch?: Watched;
 }
 
 /** The catalog, as far as it concerns callers. */
@@ -1929,6 +1945,20 @@ export interface Verdict {
   candidate: ArmCounts;
   /** What came that is not counted; none in a rollout that an earlier release ended. */
   uncounted?: UncountedEvidence;
+}
+
+/** What is known of a model from its provider. */
+export interface Watched {
+  /** When the provider said so. */
+  checkedAt: Date;
+  /** Whether the provider has the model. */
+  listing: Listing;
+  /** The day on which it ends, where that is told. */
+  retiresOn?: string;
+  /** US dollars per million tokens, where they are others than the catalog's. */
+  prices?: Prices;
+  /** Tokens that fit in, where they are fewer than the catalog's. */
+  contextWindow?: number;
 }
 
 export interface WhichRollout {

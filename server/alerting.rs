@@ -62,6 +62,8 @@ pub enum AlertKind {
     KillEnded,
     /// Somebody moved the live share.
     ShareSet,
+    /// The catalog of models, or a model of it, is not as it should be.
+    Catalog,
     /// `modelramp alert test`.
     Test,
 }
@@ -111,6 +113,26 @@ impl Alert {
             text: "Nothing happened. Alerts of rollouts will arrive here.".into(),
             details: Value::Null,
             at: now,
+        }
+    }
+
+    /// An alert about the catalog of models.
+    pub fn of_catalog(
+        severity: Severity,
+        title: String,
+        text: String,
+        details: Value,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            id: Uuid::now_v7().to_string(),
+            kind: AlertKind::Catalog,
+            severity,
+            rollout_id: None,
+            title,
+            text,
+            details,
+            at,
         }
     }
 

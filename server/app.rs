@@ -1,13 +1,16 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
+mod bereft;
 mod catalog;
 pub mod filling;
 mod introduction;
 mod probes;
 mod prometheus;
+mod reload;
 mod routes;
 mod sessions;
 mod upkeep;
+mod watch;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -18,7 +21,12 @@ use tokio::net::TcpListener;
 pub use self::sessions::{
     Grant, Issued, end_sessions, issue, issue_token, issue_tokens, require_database,
 };
-use self::{filling::Filling, prometheus::Gauges};
+use self::{
+    filling::Filling,
+    prometheus::Gauges,
+    reload::{Reload, Stamp},
+    watch::Watch,
+};
 use crate::{
     _core::{
         auth::Authenticator, call_limits::CallLimits, feature_flags::FeatureFlags, http_client,
@@ -26,11 +34,11 @@ use crate::{
     },
     ai_metrics::AiMetrics,
     alerting::Dispatcher,
-    chat::{self, Chat},
+    chat::Chat,
     config::Config,
     keys::Spending,
     live_flags::LiveFlags,
-    model_router::{Clients, ModelRouter, catalog::Catalog},
+    model_router::{Clients, ModelRouter},
     providers::sandbox::Sandbox,
     recording::Log,
     rollout::{
@@ -81,6 +89,8 @@ pub struct App {
     dispatcher: Dispatcher,
     router: axum::Router,
     bounds: Bounds,
+    /// What the catalog's file looked like before it was read.
+    seen: Option<Stamp>,
     _sandbox: Option<Sandbox>,
 }
 
@@ -99,12 +109,12 @@ impl App {
         http_client::install_tls();
         // Before the first event, whose series would count for nobody.
         prometheus::install();
-        let catalog = Catalog::load(
-            &config.models,
-            &config.providers,
-            config.environment,
-            &[("chat.sendMessage", chat::send::TASK)],
-        )?;
+        // Before it is read: what changes meanwhile is read again.
+        let seen = match &config.models.catalog {
+            Some(path) => Stamp::of(path).await,
+            None => None,
+        };
+        let catalog = catalog::load(&config)?;
         let storage = Storage::open(&config.database.url).await?;
         let tasks = Tasks::default();
         let bounds = Bounds::new(&config.server);
@@ -144,10 +154,9 @@ impl App {
         let restored = models.restore_quotas(store.clone()).await;
         restored.context("cannot read what our accounts have used")?;
         tasks.spawn(models.clone().watch_quotas(tasks.stopping()));
-        let known = catalog::known(models.catalog());
+        let known = catalog::known(&models.catalog());
         let gauges = Gauges {
             flags: flags.clone(),
-            tasks: known.tasks.clone().unwrap_or_default(),
             log: log.clone(),
             bounds: bounds.clone(),
             models: models.clone(),
@@ -241,6 +250,7 @@ impl App {
             dispatcher,
             router,
             bounds,
+            seen,
             _sandbox: sandbox,
         })
     }
@@ -265,6 +275,30 @@ impl App {
             self.models.clone(),
             self.tasks.stopping(),
         ));
+        let outbox = Arc::new(self.storage.clone());
+        self.tasks.spawn(bereft::run(
+            self.controller.clone(),
+            self.models.clone(),
+            outbox.clone(),
+            self.tasks.stopping(),
+        ));
+        if let Some(interval) = self.config.models.catalog_watch {
+            let watch = Watch {
+                models: self.models.clone(),
+                outbox: outbox.clone(),
+                interval,
+            };
+            self.tasks.spawn(watch.run(self.tasks.stopping()));
+        }
+        let reload = Reload {
+            config: self.config.clone(),
+            models: self.models,
+            controller: self.controller,
+            outbox,
+            sandbox_url: self.sandbox_url,
+            seen: self.seen,
+        };
+        self.tasks.spawn(reload.run(self.tasks.stopping()));
         self.dispatcher.start(&self.tasks);
         let patience = self.config.server.shutdown_timeout;
         if !transport::serve(

@@ -228,6 +228,11 @@ pub struct AuthConfig {
 pub struct ModelsConfig {
     /// `MODEL_CATALOGUE`: a TOML file that replaces the embedded one.
     pub catalog: Option<PathBuf>,
+    /// `CATALOGUE_POLL`: between two looks whether that file has changed.
+    pub catalog_poll: Duration,
+    /// `CATALOGUE_WATCH`, `CATALOGUE_WATCH_INTERVAL`: between two questions for a provider's list of models;
+    /// `None` where it is not asked.
+    pub catalog_watch: Option<Duration>,
     /// `ATTEMPT_TIMEOUT`: the longest that one attempt may take.
     pub attempt_timeout: Duration,
     /// `BREAKER`, `BREAKER_ATTEMPTS`, `BREAKER_WINDOW`, `BREAKER_FAILED_PERCENT`; `None` where it is off.

@@ -9,6 +9,7 @@ mod attempt;
 pub mod breaker;
 mod breakers;
 pub mod catalog;
+mod fleet;
 mod gate;
 mod next;
 pub mod privacy;
@@ -20,25 +21,30 @@ mod streaming;
 pub mod told;
 mod trail;
 mod walk;
+pub mod watch;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use futures::stream::BoxStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, timeout_at},
+};
 
 use self::{
     breaker::State,
-    breakers::Breakers,
     catalog::{Access, Catalog},
+    fleet::Fleet,
     gate::Gate,
     quota::{
-        Quota, Quotas, Standing,
+        Quota, Standing,
         schedule::{Limits, Priority, Refused},
         store::QuotaStore,
     },
-    repeats::Repeats,
     streaming::{recorded, until_answer, until_first_token},
     walk::{Asks, Walk},
+    watch::Watch,
 };
 pub use self::{
     route::Route,
@@ -50,6 +56,7 @@ use crate::{
     providers::{
         ChatRequest, Completion, Delta,
         fault::{Fault, FaultKind},
+        listing::Listed,
         masking,
         openai_compatible::{ClientError, OpenAiCompatible, http_client},
         openrouter,
@@ -199,18 +206,27 @@ const MAX_FALLBACKS: usize = 2;
 
 /// One client for each provider of a catalog.
 #[derive(Clone, Debug)]
-pub struct Clients(HashMap<String, Client>);
+pub struct Clients {
+    http: reqwest::Client,
+    of: Arc<HashMap<String, Client>>,
+}
 
 #[derive(Clone, Debug)]
 struct Client {
-    api: OpenAiCompatible,
+    api: Arc<OpenAiCompatible>,
     gate: Gate,
+    max_in_flight: usize,
 }
 
 impl Clients {
     /// Clients for all providers; those without their key call `sandbox` (a base URL) instead.
     pub fn connect(catalog: &Catalog, sandbox: Option<&str>) -> Result<Self, ClientError> {
-        let http = http_client()?;
+        let (http, of) = (http_client()?, Arc::default());
+        Self { http, of }.renewed(catalog, sandbox)
+    }
+
+    /// Clients for the providers of another catalog, over the same connections.
+    fn renewed(&self, catalog: &Catalog, sandbox: Option<&str>) -> Result<Self, ClientError> {
         let client = |provider: &catalog::Provider| {
             let (base_url, key) = match &provider.access {
                 Access::Open => (provider.base_url.as_str(), None),
@@ -219,13 +235,36 @@ impl Clients {
             };
             let headers = provider.headers.iter();
             let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
-            let api = OpenAiCompatible::new(http.clone(), base_url, key, headers)?;
-            let gate = Gate::new(provider.max_in_flight);
-            Ok((provider.name.clone(), Client { api, gate }))
+            let api = OpenAiCompatible::new(self.http.clone(), base_url, key, headers)?;
+            let max_in_flight = provider.max_in_flight;
+            let before = self.of.get(&provider.name);
+            let before = before.filter(|it| it.max_in_flight == max_in_flight);
+            let client = Client {
+                api: Arc::new(api),
+                gate: before.map_or_else(|| Gate::new(max_in_flight), |it| it.gate.clone()),
+                max_in_flight,
+            };
+            Ok((provider.name.clone(), client))
         };
         let clients = catalog.providers.iter().map(client);
-        clients.collect::<Result<_, ClientError>>().map(Self)
+        Ok(Self {
+            http: self.http.clone(),
+            of: Arc::new(clients.collect::<Result<_, ClientError>>()?),
+        })
     }
+
+    fn get(&self, provider: &str) -> Option<&Client> {
+        self.of.get(provider)
+    }
+}
+
+/// Why nobody can get an answer of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// The catalog does not have it.
+    FromCatalog,
+    /// Its provider does not offer it, and has refused a request for it.
+    FromProvider,
 }
 
 /// A streamed answer that has begun.
@@ -240,11 +279,10 @@ pub struct AnswerStream {
 
 /// Chooses, tries, falls back and records; shared by everything that asks models.
 pub struct ModelRouter {
-    catalog: Catalog,
-    clients: Clients,
-    breakers: Breakers,
-    repeats: Repeats,
-    quotas: Quotas,
+    fleet: ArcSwap<Fleet>,
+    rules: Option<breaker::Rules>,
+    watch: Watch,
+    adopted: Notify,
     flags: Arc<FeatureFlags>,
     metrics: Arc<dyn Recorder>,
     telemetry: Telemetry,
@@ -263,11 +301,10 @@ impl ModelRouter {
         attempt_timeout: Duration,
     ) -> Self {
         Self {
-            repeats: Repeats::new(&catalog),
-            quotas: Quotas::new(&catalog),
-            catalog,
-            clients,
-            breakers: Breakers::default(),
+            fleet: ArcSwap::from_pointee(Fleet::new(catalog, clients)),
+            rules: None,
+            watch: Watch::default(),
+            adopted: Notify::new(),
             flags,
             metrics,
             telemetry: Telemetry::default(),
@@ -290,23 +327,48 @@ impl ModelRouter {
 
     /// Leaves models alone that fail, by these rules; without rules it does not.
     pub fn with_breakers(mut self, rules: Option<breaker::Rules>) -> Self {
-        self.breakers = Breakers::new(&self.catalog, rules);
+        self.rules = rules;
+        let fleet = Fleet::clone(&self.fleet.load()).with_breakers(rules);
+        self.fleet.store(Arc::new(fleet));
         self
+    }
+
+    /// Clients for another catalog; those without their key call `sandbox` (a base URL) instead.
+    pub fn clients_of(
+        &self,
+        catalog: &Catalog,
+        sandbox: Option<&str>,
+    ) -> Result<Clients, ClientError> {
+        self.fleet.load().clients.renewed(catalog, sandbox)
+    }
+
+    /// Goes on with another catalog. A call that has chosen its route goes its way to the end with the one
+    /// before. Breakers of models that stay and what our accounts have used go on.
+    pub async fn adopt(&self, catalog: Catalog, clients: Clients) {
+        let fleet = self.fleet.load().renewed(catalog, clients, self.rules);
+        fleet.quotas.catch_up().await;
+        self.fleet.store(Arc::new(fleet));
+        self.adopted.notify_one();
+    }
+
+    /// Resolves when another catalog is in use; of those who wait, one hears of it.
+    pub async fn adopted(&self) {
+        self.adopted.notified().await;
     }
 
     /// What the breaker of a model lets through now; `None` where it has none.
     pub fn breaker(&self, model: &str) -> Option<State> {
-        self.breakers.state(model)
+        self.fleet.load().breakers.state(model)
     }
 
     /// Goes on with what an earlier process used of our accounts' quotas, and keeps what this one uses.
     pub async fn restore_quotas(&self, store: Arc<dyn QuotaStore>) -> anyhow::Result<()> {
-        self.quotas.restore(store).await
+        self.fleet.load().quotas.restore(store).await
     }
 
     /// How our account at a provider stands; `None` where no quota of it is known.
     pub fn quota(&self, provider: &str) -> Option<Standing> {
-        self.quotas.standing(provider)
+        self.fleet.load().quotas.standing(provider)
     }
 
     /// Asks OpenRouter what our account may do with models that cost nothing, as often as that is worth
@@ -336,11 +398,12 @@ impl ModelRouter {
     }
 
     async fn learn_quotas(&self) -> Result<(), Fault> {
-        let providers = self.catalog.providers.iter();
+        let fleet = self.fleet.load_full();
+        let providers = fleet.catalog.providers.iter();
         let mut asked = providers
             .filter(|it| it.name == openrouter::NAME && matches!(it.access, Access::Key(_)));
         let Some((provider, client)) =
-            asked.find_map(|it| Some((it, self.clients.0.get(&it.name)?)))
+            asked.find_map(|it| Some((it, fleet.clients.get(&it.name)?)))
         else {
             return Ok(());
         };
@@ -351,7 +414,7 @@ impl ModelRouter {
             minute: Some(openrouter::FREE_A_MINUTE),
             day: Some(free.limit),
         };
-        self.quotas.learn(
+        fleet.quotas.learn(
             &provider.name,
             Quota {
                 limits: provider.quota.unwrap_or(told),
@@ -362,9 +425,38 @@ impl ModelRouter {
         Ok(())
     }
 
-    /// The catalog in use.
-    pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+    /// What providers tell of their models.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// The models that a provider lists; `None` where it has no list.
+    pub async fn listed_by(&self, provider: &str) -> Result<Option<Vec<Listed>>, Fault> {
+        let fleet = self.fleet.load_full();
+        let Some(client) = fleet.clients.get(provider) else {
+            return Ok(None);
+        };
+        match client.api.models().await {
+            Ok(listed) => Ok(Some(listed)),
+            Err(fault) if matches!(fault.status, Some(404 | 405 | 501)) => Ok(None),
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Why nobody can get an answer of a model; `None` where that is not known.
+    pub fn gone(&self, model: &str) -> Option<Gone> {
+        if self.catalog().model(model).is_none() {
+            Some(Gone::FromCatalog)
+        } else if self.watch.gone().contains(model) {
+            Some(Gone::FromProvider)
+        } else {
+            None
+        }
+    }
+
+    /// The catalog in use now; another may take its place.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.fleet.load().catalog.clone()
     }
 
     /// Which models a request of this subject for this task is put to, and why; nothing is sent. `model`
@@ -375,8 +467,11 @@ impl ModelRouter {
         subject: Option<&Subject>,
         model: Option<&str>,
     ) -> Result<Route, RouteError> {
-        let (catalog, flags) = (&self.catalog, &self.flags);
-        Route::select(catalog, flags, task, subject, model, self.max_fallbacks)
+        let fleet = self.fleet.load_full();
+        let (catalog, flags, most) = (&fleet.catalog, &self.flags, self.max_fallbacks);
+        let gone = self.watch.gone();
+        let route = Route::select(catalog, flags, &gone, task, subject, model, most)?;
+        Ok(route.by(fleet))
     }
 
     /// The route of a caller that names a model and no task: that model alone. Nobody decides about it.
@@ -385,7 +480,9 @@ impl ModelRouter {
         model: &str,
         subject: Option<&Subject>,
     ) -> Result<Route, RouteError> {
-        Route::of_model(&self.catalog, model, None, subject)
+        let fleet = self.fleet.load_full();
+        let route = Route::of_model(&fleet.catalog, model, None, subject)?;
+        Ok(route.by(fleet))
     }
 
     /// The primary of a task's control route alone, for what no rollout decides about.
@@ -394,7 +491,9 @@ impl ModelRouter {
         task: &str,
         subject: Option<&Subject>,
     ) -> Result<Route, RouteError> {
-        Route::of_control(&self.catalog, task, subject)
+        let fleet = self.fleet.load_full();
+        let route = Route::of_control(&fleet.catalog, task, subject)?;
+        Ok(route.by(fleet))
     }
 
     /// The whole answer of the first model of the route that gives one.

@@ -8,6 +8,7 @@ pub mod estimate;
 pub mod fault;
 pub(crate) mod fields;
 mod joined;
+pub mod listing;
 mod marks;
 pub mod masking;
 pub mod openai_compatible;

@@ -85,9 +85,8 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
     feature_flags_router::register(
         registry,
         parts.map(|it| {
-            let tasks = it.models.catalog().tasks.iter();
-            let tasks = tasks.map(|task| task.name.clone());
-            feature_flags_router::State::new(it.live.clone(), it.flags.clone(), tasks)
+            let models = it.models.clone();
+            feature_flags_router::State::new(it.live.clone(), it.flags.clone(), models)
         }),
     );
     keys_router::register(

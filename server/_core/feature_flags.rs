@@ -116,6 +116,17 @@ impl Flags {
     }
 }
 
+/// The models that both arms of a rollout began with, for some tasks; the primary first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Began {
+    /// The tasks that have these.
+    pub tasks: Vec<String>,
+    /// Control's.
+    pub control: Vec<String>,
+    /// The candidate's.
+    pub candidate: Vec<String>,
+}
+
 /// One live rollout, as the data path sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveRollout {
@@ -139,6 +150,8 @@ pub struct LiveRollout {
     pub candidate: Option<Vec<String>>,
     /// Models in place of the catalog's control route.
     pub control: Option<Vec<String>>,
+    /// What it began with, and keeps to its end whatever becomes of the catalog; nothing once it has ended.
+    pub began: Vec<Began>,
     /// The plan's name.
     pub plan: String,
     /// How it ended; its end decides until a newer rollout covers its tasks, or it is let go.
@@ -152,6 +165,18 @@ impl LiveRollout {
     /// no part of the comparison.
     pub fn judged_as(&self) -> Option<Arc<str>> {
         self.is_open.then(|| self.id.clone())
+    }
+
+    /// The models of an arm for a task, where it has others than the catalog, or has begun with these.
+    pub fn models_of(&self, task: &str, variant: Variant) -> Option<&Vec<String>> {
+        let has_task = |it: &&Began| it.tasks.iter().any(|name| name == task);
+        let began = self.began.iter().find(has_task);
+        let (began, named) = match variant {
+            Variant::Control => (began.map(|it| &it.control), &self.control),
+            Variant::Candidate => (began.map(|it| &it.candidate), &self.candidate),
+        };
+        let began = began.filter(|models| !models.is_empty());
+        began.or(named.as_ref())
     }
 
     /// Whether requests for a task are decided by this rollout.

@@ -31,6 +31,7 @@ impl AlertKind {
             Self::Killed => "killed",
             Self::KillEnded => "kill-ended",
             Self::ShareSet => "share-set",
+            Self::Catalog => "catalog",
             Self::Test => "test",
         }
     }

@@ -3,6 +3,9 @@
 use anyhow::Context as _;
 
 use crate::{
+    _core::toml_reader::FileError,
+    alerting::{Alert, Outbox},
+    chat,
     config::Config,
     model_router::catalog::{Access, Catalog},
     providers::{
@@ -11,6 +14,31 @@ use crate::{
     },
     rollout::{arms::PerArm, plan::Known},
 };
+
+/// The catalog as the settings have it, or all of its faults.
+pub(super) fn load(config: &Config) -> Result<Catalog, FileError> {
+    Catalog::load(
+        &config.models,
+        &config.providers,
+        config.environment,
+        &[("chat.sendMessage", chat::send::TASK)],
+    )
+}
+
+/// Hands an alert over; whether that succeeded. A failure is logged, with what people would have been told.
+pub(super) async fn tell(outbox: &dyn Outbox, alert: &Alert) -> bool {
+    let told = outbox.enqueue(alert).await;
+    if let Err(error) = &told {
+        let error = format!("{error:#}");
+        tracing::error!(
+            error,
+            title = alert.title,
+            text = alert.text,
+            "an alert could not be stored"
+        );
+    }
+    told.is_ok()
+}
 
 /// The simulated provider, where one of the catalog's has to be simulated.
 pub(super) async fn sandbox(config: &Config, catalog: &Catalog) -> anyhow::Result<Option<Sandbox>> {

@@ -11,7 +11,7 @@ use crate::{
     ai_metrics,
     config::Config,
     gateway, legacy,
-    model_router::{ModelRouter, breaker::State},
+    model_router::{ModelRouter, breaker::State, watch::Finding},
     providers::masking,
     recording::Log,
     telemetry,
@@ -68,6 +68,14 @@ fn describe() {
         "ai_breaker_state",
         "1 for the state in which the breaker of a model is, 0 for the others"
     );
+    metrics::describe_gauge!(
+        "catalog_watch",
+        "1 for what a provider's list of models says against the catalog, 0 for what it does not"
+    );
+    metrics::describe_counter!(
+        "catalog_reloads_total",
+        "Times that the catalog was read again, and whether it was taken"
+    );
     metrics::describe_counter!("ai_breaker_opened_total", "Times that a breaker opened");
     metrics::describe_gauge!(
         "ai_quota_free",
@@ -100,7 +108,6 @@ fn describe() {
 /// What is looked up when Prometheus asks.
 pub(super) struct Gauges {
     pub(super) flags: Arc<FeatureFlags>,
-    pub(super) tasks: Vec<String>,
     pub(super) log: Arc<Log>,
     pub(super) bounds: Bounds,
     pub(super) models: Arc<ModelRouter>,
@@ -110,7 +117,8 @@ impl Gauges {
     /// The metrics as they are now.
     pub(super) fn render(&self) -> String {
         metrics::gauge!("modelramp_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-        let tasks = self.tasks.iter().map(String::as_str);
+        let catalog = self.models.catalog();
+        let tasks = catalog.tasks.iter().map(|task| &*task.name);
         for (task, in_force) in self.flags.in_force_for(tasks) {
             let share = in_force.share.get() / PERCENT;
             metrics::gauge!("candidate_share_ratio", "task" => task.to_owned()).set(share);
@@ -121,6 +129,7 @@ impl Gauges {
         metrics::gauge!("connections_open").set(self.bounds.connections.count() as f64);
         self.breakers();
         self.quotas();
+        self.watch();
         RECORDER.render()
     }
 
@@ -137,6 +146,23 @@ impl Gauges {
                     let labels = [label.clone(), ("span", span.to_owned())];
                     metrics::gauge!("ai_quota_free", &labels).set(free);
                 }
+            }
+        }
+    }
+
+    fn watch(&self) {
+        for model in &self.models.catalog().models {
+            let Some(watched) = self.models.watch().of(&model.name) else {
+                continue;
+            };
+            for finding in Finding::ALL {
+                let labels = [
+                    ("model", model.name.to_string()),
+                    ("provider", model.provider.clone()),
+                    ("finding", finding.name().to_owned()),
+                ];
+                let is_so = f64::from(u8::from(watched.has(finding)));
+                metrics::gauge!("catalog_watch", &labels).set(is_so);
             }
         }
     }

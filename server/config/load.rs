@@ -276,6 +276,10 @@ impl Values<'_> {
                 catalog: self
                     .get(&MODEL_CATALOGUE)?
                     .map(|path| sources.working_dir.join(path)),
+                catalog_poll: self.get(&CATALOGUE_POLL)?,
+                catalog_watch: self
+                    .get(&CATALOGUE_WATCH)?
+                    .then_some(self.get(&CATALOGUE_WATCH_INTERVAL)?),
                 attempt_timeout: self.get(&ATTEMPT_TIMEOUT)?,
                 breaker: self.get(&BREAKER)?.then_some(BreakerConfig {
                     attempts: self.get(&BREAKER_ATTEMPTS)?,

@@ -391,6 +391,13 @@ settings! {
     "Models" {
         /// A TOML file that replaces the built-in catalog of providers, models and tasks.
         MODEL_CATALOGUE: Optional<FilePath> = Optional(FilePath), "";
+        /// Between two looks whether the file of `MODEL_CATALOGUE` has changed.
+        CATALOGUE_POLL: Span = span(50, HOUR), "2s";
+        /// Asks each provider for its list of models, at start and then every `CATALOGUE_WATCH_INTERVAL`, and tells
+        /// what differs from the catalog.
+        CATALOGUE_WATCH: Switch = Switch, "true";
+        /// Between two questions for a provider's list of models, about.
+        CATALOGUE_WATCH_INTERVAL: Span = span(100, 30 * DAY), "1d";
         /// The longest that one attempt at one model may take.
         ATTEMPT_TIMEOUT: Span = span(10, HOUR), "20s";
         /// Leaves a model alone that fails, while another of its route can answer. The next three say

@@ -125,7 +125,7 @@ async fn answer(
     };
     let run = async |gateway: &Gateway, admitted: &mut Admitted, body: Body| {
         gateway.bounds.discard(body).await;
-        let json = of(&admitted.call, gateway.models.catalog(), dialect)?;
+        let json = of(&admitted.call, &gateway.models.catalog(), dialect)?;
         Ok(answer::json(json.to_string()))
     };
     gateway.serve(&ENDPOINT, dialect, request, run).await

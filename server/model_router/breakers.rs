@@ -51,6 +51,29 @@ impl Breakers {
         Self(catalog.models.iter().map(watched).collect())
     }
 
+    /// Those of another catalog. A model that is the same one at the same place keeps its breaker;
+    /// `is_same_place` tells whether its provider is where it was.
+    pub(super) fn renewed(
+        &self,
+        catalog: &Catalog,
+        rules: Option<Rules>,
+        is_same_place: impl Fn(&str) -> bool,
+    ) -> Self {
+        let mut renewed = Self::new(catalog, rules);
+        for (name, watched) in &mut renewed.0 {
+            let is_same = |before: &&Arc<Watched>| {
+                let (before, now) = (&before.model, &watched.model);
+                before.provider == now.provider
+                    && before.id == now.id
+                    && is_same_place(&now.provider)
+            };
+            if let Some(before) = self.0.get(name).filter(is_same) {
+                *watched = before.clone();
+            }
+        }
+        renewed
+    }
+
     /// Asks the breaker of a model for leave.
     pub(super) fn admit(&self, model: &Model) -> Admission {
         let Some(watched) = self.0.get(&model.name) else {

@@ -1,6 +1,6 @@
 //! The catalog: providers, their models, and which models serve which task, in TOML.
 //!
-//! It is read once, at start. Whatever is wrong with it is reported at once, each fault with its line,
+//! It is read at start, and again while the server runs where its file changes; one value never changes. Whatever is wrong with it is reported at once, each fault with its line,
 //! its key, the value and what was expected.
 
 mod parse;

@@ -20,11 +20,15 @@ use self::{
     schedule::{Ask, Limits, Moment, Refused, Schedule, Told},
     store::{QuotaStore, Used},
 };
-use super::catalog::{Catalog, Model, Tier};
+use super::catalog::{Catalog, Model, Provider, Tier};
 use crate::_core::outage::Outage;
 
 /// The accounts, by the provider's name.
-pub(super) struct Quotas(HashMap<String, Arc<Account>>);
+pub(super) struct Quotas {
+    accounts: HashMap<String, Arc<Account>>,
+    /// Where what is used is kept.
+    keeper: Mutex<Option<Keeper>>,
+}
 
 /// Keeps what was used, where it is to outlive the process.
 type Keeper = Arc<dyn QuotaStore>;
@@ -96,32 +100,62 @@ impl State {
 impl Quotas {
     /// The accounts of a catalog, with the quotas that it tells.
     pub(super) fn new(catalog: &Catalog) -> Self {
-        let account = |provider: &super::catalog::Provider| {
-            let account = Arc::new(Account {
-                provider: provider.name.clone(),
-                state: Mutex::default(),
-                stored: tokio::sync::Mutex::default(),
-                outage: Outage::default(),
-            });
+        let account = |provider: &Provider| {
+            let account = Account::new(&provider.name);
             if let Some(limits) = provider.quota {
-                account.learn(Quota {
-                    limits,
-                    used: 0,
-                    only_free: false,
-                });
+                account.limit(limits);
+            }
+            (provider.name.clone(), Arc::new(account))
+        };
+        Self {
+            accounts: catalog.providers.iter().map(account).collect(),
+            keeper: Mutex::default(),
+        }
+    }
+
+    /// The accounts of another catalog. One at a provider of the same name goes on with what it has used;
+    /// what a provider told holds until it tells something else.
+    pub(super) fn renewed(&self, catalog: &Catalog) -> Self {
+        let account = |provider: &Provider| {
+            let account = self.accounts.get(&provider.name).cloned();
+            let account = account.unwrap_or_else(|| Arc::new(Account::new(&provider.name)));
+            match provider.quota {
+                Some(limits) => account.limit(limits),
+                None => account.forget_limit(),
             }
             (provider.name.clone(), account)
         };
-        Self(catalog.providers.iter().map(account).collect())
+        Self {
+            accounts: catalog.providers.iter().map(account).collect(),
+            keeper: Mutex::new(self.keeper.lock().clone()),
+        }
+    }
+
+    /// Goes on with what was kept of accounts that are new here. What cannot be read counts as not kept.
+    pub(super) async fn catch_up(&self) {
+        let keeper = self.keeper.lock().clone();
+        let is_new = |account: &Arc<Account>| account.state.lock().keeper.is_none();
+        if let Some(keeper) = keeper
+            && self.accounts.values().any(is_new)
+            && let Err(error) = self.restore(keeper).await
+        {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "what new accounts have used cannot be read");
+        }
     }
 
     /// Goes on with what an earlier process used, and keeps what this one uses. Where nothing is known of a
     /// day whose limit the catalog tells, half of it counts as used.
     pub(super) async fn restore(&self, keeper: Keeper) -> anyhow::Result<()> {
+        *self.keeper.lock() = Some(keeper.clone());
         let mut kept: HashMap<_, _> = keeper.quotas().await?.into_iter().collect();
-        for (provider, account) in &self.0 {
+        for (provider, account) in &self.accounts {
             let now = now();
             let mut state = account.state.lock();
+            // It goes on as it is.
+            if state.keeper.is_some() {
+                continue;
+            }
             state.keeper = Some(keeper.clone());
             let used = kept.remove(provider);
             match (&mut state.schedule, used) {
@@ -138,14 +172,14 @@ impl Quotas {
 
     /// A provider tells what our account may do.
     pub(super) fn learn(&self, provider: &str, quota: Quota) {
-        if let Some(account) = self.0.get(provider) {
+        if let Some(account) = self.accounts.get(provider) {
             account.learn(quota);
         }
     }
 
     /// A provider takes nothing from our account for so long.
     pub(super) fn rest(&self, provider: &str, after: Duration) {
-        let Some(account) = self.0.get(provider) else {
+        let Some(account) = self.accounts.get(provider) else {
             return;
         };
         if let Some(schedule) = &mut account.state.lock().schedule {
@@ -155,7 +189,7 @@ impl Quotas {
 
     /// A slot for an attempt at this model, as soon as it is this call's turn.
     pub(super) async fn enter(&self, model: &Model, ask: Ask) -> Result<Slot, Refused> {
-        let Some(account) = self.0.get(&model.provider) else {
+        let Some(account) = self.accounts.get(&model.provider) else {
             return Ok(Slot::default());
         };
         let waiting = {
@@ -199,11 +233,14 @@ impl Quotas {
 
     /// How the account at a provider stands; `None` where no quota is known.
     pub(super) fn standing(&self, provider: &str) -> Option<Standing> {
-        let mut state = self.0.get(provider)?.state.lock();
+        let mut state = self.accounts.get(provider)?.state.lock();
         let now = now();
         state.pump(now);
         let only_free = state.only_free;
         let schedule = state.schedule.as_ref()?;
+        if schedule.limits() == Limits::default() {
+            return None;
+        }
         let (free_minute, free_day) = schedule.free();
         let (waiting, waited) = schedule.waiting(now.at);
         Some(Standing {
@@ -223,6 +260,35 @@ const KEEP_TIMEOUT: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_secs(25 * 3_600);
 
 impl Account {
+    fn new(provider: &str) -> Self {
+        Self {
+            provider: provider.to_owned(),
+            state: Mutex::default(),
+            stored: tokio::sync::Mutex::default(),
+            outage: Outage::default(),
+        }
+    }
+
+    /// The catalog says what it may do.
+    fn limit(&self, limits: Limits) {
+        self.learn(Quota {
+            limits,
+            used: 0,
+            only_free: false,
+        });
+    }
+
+    /// The catalog says nothing; what it said before ends.
+    fn forget_limit(&self) {
+        let mut state = self.state.lock();
+        if !state.only_free
+            && let Some(schedule) = &mut state.schedule
+        {
+            schedule.limit(Limits::default());
+            state.pump(now());
+        }
+    }
+
     fn learn(&self, quota: Quota) {
         let Quota {
             limits,

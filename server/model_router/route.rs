@@ -1,10 +1,11 @@
 //! Which models a call will try, and why; decided before anything is sent.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     RouteError,
     catalog::{Catalog, Model, Task},
+    fleet::Fleet,
     privacy::Privacy,
 };
 use crate::_core::{
@@ -37,13 +38,15 @@ pub struct Route {
     pub subject: Option<Subject>,
     /// What is demanded for its texts; all models of it give that.
     pub(super) privacy: Arc<Privacy>,
+    /// What serves it; what the router has when it is asked, where nobody said.
+    pub(super) fleet: Option<Arc<Fleet>>,
 }
 
 /// The task under which calls are recorded that name a model and no task.
 pub const DIRECT: &str = "direct";
 
 /// Why a route starts as it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum First {
     /// It is the primary of the task's route.
     Primary,
@@ -51,14 +54,17 @@ pub enum First {
     Unrouted,
     /// The caller insists on it.
     Forced,
+    /// The primary of this name is gone, from the catalog or from its provider.
+    InPlaceOf(String),
 }
 
 impl Route {
     /// Chooses the route of (variant, task), with at most `max_fallbacks` models after the first. `forced`
-    /// is a model that the caller insists on; an empty name is none.
+    /// is a model that the caller insists on; an empty name is none. Models that are `gone` are passed over.
     pub fn select(
         catalog: &Catalog,
         flags: &FeatureFlags,
+        gone: &HashSet<Arc<str>>,
         task: &str,
         subject: Option<&Subject>,
         forced: Option<&str>,
@@ -82,13 +88,23 @@ impl Route {
         }
         let Assigned { decision, rollout } = flags.assign(&task.name, subject);
         let variant = decision.variant;
-        let route = route_of(catalog, task, rollout.as_deref(), variant);
-        let other = match variant {
-            Variant::Control => Variant::Candidate,
-            Variant::Candidate => Variant::Control,
+        let arm = |variant| Arm::of(catalog, task, rollout.as_deref(), variant, gone);
+        let (control, candidate) = (arm(Variant::Control), arm(Variant::Candidate));
+        let is_compared = control.lost.is_none() && candidate.lost.is_none();
+        let arms_differ = is_compared && control.models.first() != candidate.models.first();
+        // A rollout under way is about its candidate, and about no other model in its place.
+        let is_live = rollout.as_ref().is_some_and(|it| it.ended.is_none());
+        let Arm {
+            models: route,
+            lost,
+        } = match variant {
+            Variant::Candidate if is_live && candidate.lost.is_some() => Arm {
+                lost: candidate.lost,
+                ..control
+            },
+            Variant::Candidate => candidate,
+            Variant::Control => control,
         };
-        let arms_differ =
-            route.first() != route_of(catalog, task, rollout.as_deref(), other).first();
         let unrouted = match variant {
             Variant::Candidate if !flags.model_routing() && rollout.is_none() => {
                 catalog.unrouted.as_ref()
@@ -98,7 +114,7 @@ impl Route {
         let (first, replaced) = match (forced, unrouted) {
             (Some(model), _) => (First::Forced, Some(model)),
             (None, Some(model)) => (First::Unrouted, Some(model)),
-            (None, None) => (First::Primary, None),
+            (None, None) => (lost.map_or(First::Primary, First::InPlaceOf), None),
         };
         let mut models = Vec::with_capacity(route.len());
         models.extend(replaced.or(route.first()).cloned());
@@ -118,7 +134,14 @@ impl Route {
             first,
             subject: subject.cloned(),
             privacy: task.privacy.clone(),
+            fleet: None,
         })
+    }
+
+    /// The same, served by this fleet.
+    pub(super) fn by(mut self, fleet: Arc<Fleet>) -> Self {
+        self.fleet = Some(fleet);
+        self
     }
 
     /// The primary of a task's control route alone, as a model that is named.
@@ -162,6 +185,7 @@ impl Route {
             first: First::Forced,
             subject: subject.cloned(),
             privacy: privacy.clone(),
+            fleet: None,
         })
     }
 
@@ -229,7 +253,8 @@ impl Route {
         };
         let model = self.models.first().map_or("", |model| &*model.name);
         let task = &self.task;
-        let first = match self.first {
+        let first = match &self.first {
+            First::InPlaceOf(lost) => format!("`{model}` answers, as its primary `{lost}` is gone"),
             First::Primary => format!("`{model}` is the primary of task `{task}` on that route"),
             First::Unrouted => {
                 format!("MODEL_ROUTING is off, so every task starts with `{model}`")
@@ -256,28 +281,50 @@ fn may_get(
     })
 }
 
-/// The route that a rollout names, else the catalog's. Names were checked when the rollout began;
-/// one that a later catalog lacks is passed over, and so is one that the task's privacy keeps out.
-fn route_of(
-    catalog: &Catalog,
-    task: &Task,
-    rollout: Option<&LiveRollout>,
-    variant: Variant,
-) -> Vec<Arc<Model>> {
-    let named = rollout.and_then(|rollout| match variant {
-        Variant::Control => rollout.control.as_ref(),
-        Variant::Candidate => rollout.candidate.as_ref(),
-    });
-    let named: Vec<_> = named
-        .into_iter()
-        .flatten()
-        .filter_map(|name| catalog.model(name).cloned())
-        .filter(|model| catalog.keeps_from(&task.privacy, model).is_none())
-        .collect();
-    if named.is_empty() {
-        task.route(variant).to_vec()
-    } else {
-        named
+/// What an arm of a task can ask.
+struct Arm {
+    /// Its models that are there; never empty.
+    models: Vec<Arc<Model>>,
+    /// Its primary, where that is not among them.
+    lost: Option<String>,
+}
+
+impl Arm {
+    /// The models that a rollout began with, or names, else the catalog's. Names were checked when the rollout
+    /// began; one that a later catalog lacks, that the task's privacy keeps out, or that is gone is passed
+    /// over. Where nothing is left it is the catalog's whole route.
+    fn of(
+        catalog: &Catalog,
+        task: &Task,
+        rollout: Option<&LiveRollout>,
+        variant: Variant,
+        gone: &HashSet<Arc<str>>,
+    ) -> Self {
+        let own = task.route(variant);
+        let named = rollout.and_then(|it| it.models_of(&task.name, variant));
+        let primary = match named {
+            Some(names) => names.first().map(String::as_str),
+            None => own.first().map(|it| &*it.name),
+        };
+        let is_here = |model: &Arc<Model>| !gone.contains(&model.name);
+        let mut models: Vec<_> = match named {
+            Some(names) => names
+                .iter()
+                .filter_map(|name| catalog.model(name))
+                .filter(|model| catalog.keeps_from(&task.privacy, model).is_none())
+                .filter(|model| is_here(model))
+                .cloned()
+                .collect(),
+            None => own.iter().filter(|it| is_here(it)).cloned().collect(),
+        };
+        if models.is_empty() {
+            models = own.to_vec();
+        }
+        let is_first = |name: &&str| models.first().is_some_and(|it| &*it.name == *name);
+        Self {
+            lost: primary.filter(|name| !is_first(name)).map(str::to_owned),
+            models,
+        }
     }
 }
 

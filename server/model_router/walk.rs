@@ -9,6 +9,7 @@ use super::{
     attempt::{Attempt, Occasion},
     breakers::{Admission, Opened, Pass},
     catalog::{Model, Timeouts},
+    fleet::Fleet,
     gate::Place,
     next::{Failed, Next, next},
     quota::schedule::{Ask, Refused},
@@ -46,6 +47,8 @@ pub(super) enum Asks {
 /// A call on its way along its route.
 pub(super) struct Walk<'a> {
     router: &'a ModelRouter,
+    /// What serves the route.
+    fleet: Arc<Fleet>,
     route: &'a Route,
     /// Its request is the one for the model that is asked.
     pub(super) call: Call,
@@ -88,9 +91,9 @@ fn given_to(model: &Model, given: &RawObject) -> RawObject {
 }
 
 /// An attempt that is about to be made.
-pub(super) struct Step<'a> {
+pub(super) struct Step {
     pub(super) attempt: Attempt,
-    pub(super) api: &'a OpenAiCompatible,
+    pub(super) api: Arc<OpenAiCompatible>,
     /// When a whole answer must be here, or the first token of a streamed one.
     pub(super) deadline: Instant,
     /// When the last step of a stream must have come.
@@ -110,6 +113,10 @@ impl<'a> Walk<'a> {
     ) -> Self {
         let vault = masking::mask(&mut call.request, &route.privacy.mask);
         Self {
+            fleet: route
+                .fleet
+                .clone()
+                .unwrap_or_else(|| router.fleet.load_full()),
             router,
             route,
             vault: vault.map(Arc::new),
@@ -130,13 +137,13 @@ impl<'a> Walk<'a> {
     }
 
     /// The next attempt, already started, with its deadline; `None` when nothing can help.
-    pub(super) async fn next(&mut self) -> Result<Option<Step<'a>>, RouteError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Step>, RouteError> {
         let (model, pass, slot) = loop {
             let Some((model, pass)) = self.choose().await else {
                 return Ok(None);
             };
             let since = Instant::now();
-            match self.router.quotas.enter(&model, self.ask()).await {
+            match self.fleet.quotas.enter(&model, self.ask()).await {
                 Ok(slot) => {
                     self.queued = since.elapsed();
                     break (model, pass, slot);
@@ -146,7 +153,7 @@ impl<'a> Walk<'a> {
         };
         self.prepare(&model);
         let router = self.router;
-        let Some(client) = router.clients.0.get(&model.provider) else {
+        let Some(client) = self.fleet.clients.get(&model.provider).cloned() else {
             // Clients are made for every provider of the catalog; this is for the compiler.
             return Err(self.exhausted());
         };
@@ -168,7 +175,7 @@ impl<'a> Walk<'a> {
         let end = self.call.stream_deadline.unwrap_or(self.call.deadline);
         let mut attempt = Attempt::start(&self.occasion(&model), pass, own <= self.call.deadline);
         if self.asks != Asks::Embeddings
-            && let Some(task) = router.catalog.task(&self.route.task)
+            && let Some(task) = self.fleet.catalog.task(&self.route.task)
         {
             attempt.inspect(Inspection::new(&task.checks, &self.call.request));
         }
@@ -176,7 +183,7 @@ impl<'a> Walk<'a> {
         slot.send();
         Ok(Some(Step {
             attempt,
-            api: &client.api,
+            api: client.api,
             deadline: own.min(self.call.deadline),
             end: total.map_or(end, |total| end.min(now + total)),
             idle: idle.unwrap_or(router.attempt_timeout),
@@ -202,17 +209,17 @@ impl<'a> Walk<'a> {
             let model = models.get(position)?.clone();
             let is_repeat = wait.is_some();
             if let Some((after, pause)) = wait {
-                if !self.router.repeats.grant(&model) {
+                if !self.fleet.repeats.grant(&model) {
                     return None;
                 }
                 let pause = Duration::from_millis(rand::random_range(pause.start..=pause.end));
                 sleep_until(Instant::now() + after + pause).await;
             } else {
-                self.router.repeats.call(&model);
+                self.fleet.repeats.call(&model);
             }
             let was_skipped = self.skipped.contains(&position);
             self.position = position;
-            match self.router.breakers.admit(&model) {
+            match self.fleet.breakers.admit(&model) {
                 Admission::Granted(pass) => return Some((model, pass)),
                 Admission::Refused(_) if is_repeat => return None,
                 // A whole route is never left alone.
@@ -290,7 +297,7 @@ impl<'a> Walk<'a> {
         if let Some(given) = &self.given {
             request.given = Some(given_to(model, given));
         }
-        let catalog = &self.router.catalog;
+        let catalog = self.fleet.catalog.clone();
         if let Some(provider) = catalog.provider(&model.provider) {
             self.route.privacy.apply(provider, request);
         }
@@ -309,7 +316,10 @@ impl<'a> Walk<'a> {
                 .add(model, End::Failed(fault.clone()), self.queued);
         }
         if let (Cause::AccountLimit, Some(after)) = (fault.cause, fault.retry_after) {
-            self.router.quotas.rest(attempt.provider(), after);
+            self.fleet.quotas.rest(attempt.provider(), after);
+        }
+        if fault.cause == Cause::ModelGone {
+            self.router.watch.refused(&attempt.model().name);
         }
         if fault.kind == FaultKind::Authentication {
             self.tell_of_the_key(&attempt);
@@ -353,6 +363,7 @@ impl<'a> Walk<'a> {
     /// A model answers: one that refused the same request was wrong to.
     pub(super) fn answered(&mut self) {
         if let Some(model) = self.route.models.get(self.position) {
+            self.router.watch.answered(&model.name);
             self.call.trail.add(model, End::Answered, self.queued);
         }
         if let Some(refused) = self.refused.take() {
@@ -363,7 +374,7 @@ impl<'a> Walk<'a> {
     /// Whoever runs the server can only mend it if told which key it is.
     fn tell_of_the_key(&self, attempt: &Attempt) {
         let name = attempt.provider();
-        let provider = self.router.catalog.provider(name);
+        let provider = self.fleet.catalog.provider(name);
         match provider.and_then(|provider| provider.api_key_env.as_deref()) {
             Some(variable) => tracing::error!(
                 provider = name,

@@ -25,6 +25,7 @@ use super::{
     ChatRequest, Completion, Delta, Embedded, Held, connection,
     fault::{Cause, Fault, FaultKind},
     joined::Joined,
+    listing::Listed,
     openrouter::FreeRequests,
     reply,
     stream::{Steps, only_step},
@@ -42,6 +43,11 @@ const MAX_LARGE: usize = 16;
 
 /// How long the answer to what the key may do is waited for.
 const KEY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest list of models, in bytes; OpenRouter's has one million.
+const MAX_LIST: usize = 16 * 1024 * 1024;
+/// How long a list of models is waited for.
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long usage and the sign of the end may take after the finish reason.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -85,6 +91,7 @@ pub struct OpenAiCompatible {
     embeddings: Url,
     /// Where OpenRouter tells what the key may do.
     key_url: Url,
+    models_url: Url,
     headers: HeaderMap,
     key: Option<SecretString>,
     /// Places of large replies.
@@ -122,6 +129,7 @@ impl OpenAiCompatible {
             endpoint: url("chat/completions")?,
             embeddings: url("embeddings")?,
             key_url: url("key")?,
+            models_url: url("models")?,
             headers: all,
             key,
             large: Arc::new(Semaphore::new(MAX_LARGE)),
@@ -218,22 +226,39 @@ impl OpenAiCompatible {
 
     /// The requests of this day to models that cost nothing, where the provider is OpenRouter and says.
     pub async fn free_requests(&self) -> Result<Option<FreeRequests>, Fault> {
+        let body = self
+            .get(&self.key_url, MAX_ERROR_BYTES, KEY_TIMEOUT)
+            .await?;
+        Ok(body.and_then(|body| FreeRequests::of_key(&body)))
+    }
+
+    /// The models that the provider lists; a list of none is a fault.
+    pub async fn models(&self) -> Result<Vec<Listed>, Fault> {
+        let body = self.get(&self.models_url, MAX_LIST, LIST_TIMEOUT).await?;
+        let listed = body.as_ref().and_then(Listed::of_body);
+        let listed = listed.filter(|listed| !listed.is_empty());
+        listed.ok_or_else(|| Fault::new(FaultKind::InvalidReply, "the reply is no list of models"))
+    }
+
+    /// The JSON at a place, if it is some, of `limit` bytes at most, within `patience`.
+    async fn get(
+        &self,
+        from: &Url,
+        limit: usize,
+        patience: Duration,
+    ) -> Result<Option<serde_json::Value>, Fault> {
         let exchange = async {
-            let request = self
-                .http
-                .get(self.key_url.clone())
-                .headers(self.headers.clone());
+            let request = self.http.get(from.clone()).headers(self.headers.clone());
             let request = request.build().map_err(transport)?;
             let mut response = self.execute(request).await?;
             let mut held = Held::default();
-            let read = read(&mut response, MAX_ERROR_BYTES, &self.large, &mut held).await;
+            let read = read(&mut response, limit, &self.large, &mut held).await;
             let body = read.map_err(|(_, fault)| fault)?;
-            let body = serde_json::from_slice(&body).ok();
-            Ok(body.and_then(|body| FreeRequests::of_key(&body)))
+            Ok(serde_json::from_slice(&body).ok())
         };
-        let exchange = timeout_at(Instant::now() + KEY_TIMEOUT, exchange).await;
+        let exchange = timeout_at(Instant::now() + patience, exchange).await;
         exchange
-            .unwrap_or_else(|_| Err(timed_out("what the key may do")))
+            .unwrap_or_else(|_| Err(timed_out("the reply")))
             .map_err(|fault| self.judge(fault, None))
     }
 

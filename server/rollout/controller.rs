@@ -26,6 +26,7 @@ mod tick;
 
 use std::{borrow::Cow, future::Future, pin::pin, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
@@ -94,6 +95,14 @@ pub struct Parts {
     pub holder: String,
 }
 
+/// What follows from a catalog of models.
+pub struct Plans {
+    /// Plans by name.
+    pub library: Library,
+    /// Names that plans may use.
+    pub known: Known,
+}
+
 /// Moves rollouts; shared by all who steer or ask.
 pub struct Controller {
     store: Arc<dyn RolloutStore>,
@@ -101,8 +110,8 @@ pub struct Controller {
     flags: Arc<FeatureFlags>,
     metrics: Arc<AiMetrics>,
     log: Arc<Log>,
-    library: Library,
-    known: Known,
+    /// What plans may name, and those that can be started by name.
+    plans: ArcSwap<Plans>,
     world: World,
     holder: String,
     inner: Mutex<Memory>,
@@ -134,8 +143,10 @@ impl Controller {
             flags: parts.flags,
             metrics: parts.metrics,
             log: parts.log,
-            library: parts.library,
-            known: parts.known,
+            plans: ArcSwap::from_pointee(Plans {
+                library: parts.library,
+                known: parts.known,
+            }),
             world: parts.world,
             holder: parts.holder,
             inner: Mutex::new(memory),
@@ -206,12 +217,24 @@ impl Controller {
 
     /// Checks a plan's text against the names that are known here.
     pub fn validate(&self, text: &str) -> Result<Plan, Faults> {
-        Plan::parse(text, "plan", &self.known)
+        Plan::parse(text, "plan", &self.plans.load().known)
     }
 
-    /// The plans that can be started by name.
-    pub fn library(&self) -> &Library {
-        &self.library
+    /// The plans that can be started by name, and the names that plans may use.
+    pub fn plans(&self) -> Arc<Plans> {
+        self.plans.load_full()
+    }
+
+    /// Goes on with these. Rollouts that have begun keep their models.
+    pub fn go_by(&self, plans: Plans) {
+        self.plans.store(Arc::new(plans));
+    }
+
+    /// The rollouts under way as they are in force, the newest first.
+    pub fn live(&self) -> Vec<Status> {
+        let inner = self.inner.lock();
+        let live = inner.rollouts.iter().filter(|rollout| rollout.is_live());
+        live.map(|rollout| rollout.status.clone()).collect()
     }
 
     /// Changes from now on.

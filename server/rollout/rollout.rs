@@ -27,7 +27,7 @@ use super::{
     finding::Finding,
     observation::Ledger,
     plan::Plan,
-    status::{Moment, State, Status},
+    status::{Models, Moment, State, Status},
     store::{AuditRow, RolloutChange, StoredRollout},
 };
 use crate::{
@@ -165,6 +165,10 @@ impl Rollout {
             forced_off: list(&self.plan.forced_off),
             candidate: self.plan.candidate.clone(),
             control: self.plan.control.clone(),
+            began: match self.is_live() {
+                true => self.status.models.iter().map(Models::began).collect(),
+                false => Vec::new(),
+            },
             plan: self.status.plan.clone(),
             ended: match self.status.state {
                 State::Completed => Some(Ended::Completed),

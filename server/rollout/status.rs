@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{evidence::Level, plan::Plan};
-use crate::_core::{actor::Actor, assignment::Algorithm, units::Percent};
+use crate::_core::{actor::Actor, assignment::Algorithm, feature_flags::Began, units::Percent};
 
 /// Between two ticks.
 pub const TICK: Duration = Duration::from_secs(1);
@@ -144,6 +144,17 @@ pub struct Models {
     pub control: Vec<String>,
     /// The candidate's.
     pub candidate: Vec<String>,
+}
+
+impl Models {
+    /// As requests see them.
+    pub(super) fn began(&self) -> Began {
+        Began {
+            tasks: self.tasks.clone(),
+            control: self.control.clone(),
+            candidate: self.candidate.clone(),
+        }
+    }
 }
 
 /// What a rollout is doing.

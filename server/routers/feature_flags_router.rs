@@ -31,6 +31,7 @@ use crate::{
         units::Percent,
     },
     live_flags::{Ask, LiveFlags},
+    model_router::ModelRouter,
     procedures,
 };
 
@@ -47,21 +48,17 @@ pub struct State {
     live: Arc<LiveFlags>,
     /// What is in force.
     flags: Arc<FeatureFlags>,
-    /// The catalog's tasks.
-    tasks: Arc<[Arc<str>]>,
+    /// The catalog in use.
+    models: Arc<ModelRouter>,
 }
 
 impl State {
-    /// State over the tasks of a catalog.
-    pub fn new(
-        live: Arc<LiveFlags>,
-        flags: Arc<FeatureFlags>,
-        tasks: impl IntoIterator<Item = Arc<str>>,
-    ) -> Self {
+    /// State over the tasks of the catalog in use.
+    pub fn new(live: Arc<LiveFlags>, flags: Arc<FeatureFlags>, models: Arc<ModelRouter>) -> Self {
         Self {
             live,
             flags,
-            tasks: tasks.into_iter().collect(),
+            models,
         }
     }
 

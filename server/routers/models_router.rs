@@ -20,6 +20,7 @@ use crate::{
         ModelRouter,
         breaker::State,
         catalog::{CostLevel, Model, Prices, Task, Tier},
+        watch::Watched,
     },
     procedures,
 };
@@ -76,6 +77,10 @@ pub struct ModelInfo {
     /// `BREAKER` is off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub breaker: Option<State>,
+    /// What its provider tells of it, where that was asked: whether it has the model at all, and what differs
+    /// from the catalog. Left out where `CATALOGUE_WATCH` is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watched>,
 }
 
 /// One task.
@@ -139,7 +144,11 @@ pub struct Explanation {
 
 async fn list(models: Arc<ModelRouter>, _: Context) -> Result<ModelList, RpcError> {
     let catalog = models.catalog();
-    let info = |model: &Arc<Model>| info(model, models.breaker(&model.name));
+    let info = |model: &Arc<Model>| ModelInfo {
+        breaker: models.breaker(&model.name),
+        watch: models.watch().of(&model.name),
+        ..info(model)
+    };
     Ok(ModelList {
         models: catalog.models.iter().map(info).collect(),
         tasks: catalog.tasks.iter().map(task_info).collect(),
@@ -181,7 +190,7 @@ async fn explain(
     })
 }
 
-fn info(model: &Model, breaker: Option<State>) -> ModelInfo {
+fn info(model: &Model) -> ModelInfo {
     ModelInfo {
         name: model.name.to_string(),
         id: model.id.clone(),
@@ -193,7 +202,8 @@ fn info(model: &Model, breaker: Option<State>) -> ModelInfo {
         context_window: model.context,
         cost_tier: model.tier,
         prices: model.prices,
-        breaker,
+        breaker: None,
+        watch: None,
     }
 }
 

@@ -54,7 +54,8 @@ struct SpanInfo {
 }
 
 async fn list(models: Arc<ModelRouter>, _: Context) -> Result<QuotaList, RpcError> {
-    let providers = models.catalog().providers.iter();
+    let catalog = models.catalog();
+    let providers = catalog.providers.iter();
     let account = |name: &String| Some(info(name, &models.quota(name)?));
     let accounts = providers.filter_map(|provider| account(&provider.name));
     Ok(QuotaList {

@@ -119,10 +119,11 @@ async fn validate(
     if Plan::is_text(&input.plan) {
         return Ok(Checked::new(controller.validate(&input.plan), traffic));
     }
-    match controller.library().get(input.plan.trim()) {
+    let plans = controller.plans();
+    match plans.library.get(input.plan.trim()) {
         Some(plan) => Ok(Checked::new(Ok(plan.clone()), traffic)),
         None => {
-            let known = || controller.library().plans().map(|plan| plan.name.as_str());
+            let known = || plans.library.plans().map(|plan| plan.name.as_str());
             let hint = suggest::hint(&input.plan, known());
             let known: Vec<_> = known().map(|name| format!("`{name}`")).collect();
             Err(RpcError::not_found(format!(

@@ -33,6 +33,7 @@ mod model_router_vectors;
 mod new_procedure;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod real_models;
+mod reload;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod rollback;
 mod rollout_cli;

@@ -98,6 +98,7 @@ fn in_rollout(candidate: &[&str], control: &[&str]) -> Arc<FeatureFlags> {
         forced_off: HashSet::new(),
         candidate: Some(names(candidate)),
         control: Some(names(control)),
+        began: Vec::new(),
         plan: "plan".into(),
         ended: None,
         is_released: false,
@@ -217,6 +218,25 @@ async fn the_chosen_model_is_sent_and_its_event_is_complete() {
         (Outcome::Success, None)
     );
     assert!(event.latency_ms > 0.0 && event.at_ms > 1_700_000_000_000);
+}
+
+#[tokio::test]
+async fn a_call_has_one_catalog_from_its_beginning_to_its_end() {
+    let old = Upstream::with(|_, request| match request.body["model"] == "id-a" {
+        true => Reply::status(500),
+        false => Reply::ok("old"),
+    });
+    let (old, new) = (old.await, Upstream::start(vec![Reply::ok("new")]).await);
+    let (router, _) = router(catalog(&old, &old), candidates());
+    let route = route(&router, "chat");
+    let next = catalog(&new, &new);
+    let clients = router.clients_of(&next, None).unwrap();
+    router.adopt(next, clients).await;
+    let answer = router.complete(&route, call()).await.unwrap();
+    assert_eq!((&*answer.completion.content, answer.position), ("old", 1));
+    assert!(new.models().is_empty());
+    let answer = complete(&router, "chat").await.unwrap();
+    assert_eq!((&*answer.completion.content, answer.position), ("new", 0));
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ use crate::{
 pub(crate) fn catalog(base_url: &str) -> Catalog {
     let models = ModelsConfig {
         catalog: None,
+        catalog_poll: std::time::Duration::from_secs(2),
+        catalog_watch: None,
         attempt_timeout: std::time::Duration::from_secs(5),
         breaker: None,
         openrouter_model: String::new(),

@@ -105,6 +105,8 @@ fn ai_config(rules: &mut Rules, case: &Case) {
     };
     let models = ModelsConfig {
         catalog: None,
+        catalog_poll: Duration::from_secs(2),
+        catalog_watch: None,
         attempt_timeout: Duration::ZERO,
         breaker: None,
         openrouter_model: setting("OPENROUTER_MODEL").unwrap_or("z-ai/glm-4.5-air:free".into()),

@@ -109,6 +109,7 @@ fn rollout(id: &str, tasks: &[&str], share: f64) -> LiveRollout {
         forced_off: HashSet::new(),
         candidate: None,
         control: None,
+        began: Vec::new(),
         plan: "standard".to_owned(),
         ended: None,
         is_released: false,

@@ -310,6 +310,8 @@ fn load(
     fs::write(&path, text).unwrap();
     let models = ModelsConfig {
         catalog: Some(path),
+        catalog_poll: Duration::from_secs(2),
+        catalog_watch: None,
         attempt_timeout: Duration::from_secs(1),
         breaker: None,
         openrouter_model: String::new(),
@@ -378,6 +380,8 @@ fn another_address_for_openrouter_needs_no_key_in_development() {
 fn a_file_that_is_not_there_is_named() {
     let models = ModelsConfig {
         catalog: Some("/nowhere/models.toml".into()),
+        catalog_poll: Duration::from_secs(2),
+        catalog_watch: None,
         attempt_timeout: Duration::from_secs(1),
         breaker: None,
         openrouter_model: String::new(),
@@ -403,6 +407,8 @@ fn a_task_that_a_procedure_asks_for_must_be_there() {
         fs::write(&path, text).unwrap();
         let models = ModelsConfig {
             catalog: Some(path),
+            catalog_poll: Duration::from_secs(2),
+            catalog_watch: None,
             attempt_timeout: Duration::from_secs(1),
             breaker: None,
             openrouter_model: String::new(),

@@ -60,7 +60,7 @@ async fn who_leaves_makes_room() {
     drop(slot);
     let standing = quotas.standing("p").unwrap();
     assert_eq!((standing.free_minute, standing.waiting), (Some(1), 0));
-    let account = &quotas.0["p"];
+    let account = &quotas.accounts["p"];
     assert!(account.state.lock().waiting.is_empty());
 }
 
@@ -87,7 +87,7 @@ async fn ten_thousand_calls_at_once_leave_nothing_behind() {
     tokio::time::sleep(Duration::from_secs(63)).await;
     let standing = quotas.standing("p").unwrap();
     assert_eq!((standing.free_minute, standing.waiting), (Some(95), 0));
-    assert!(quotas.0["p"].state.lock().waiting.is_empty());
+    assert!(quotas.accounts["p"].state.lock().waiting.is_empty());
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ impl Controller {
             algorithm: beginning.algorithm,
             share: beginning.plan.share_of(0),
         };
-        let moves = Moves::of(&beginning.plan, draw, &self.known, &self.flags);
+        let moves = Moves::of(&beginning.plan, draw, &self.plans().known, &self.flags);
         if moves.taken_back > 0.0 && !wishes.take_back {
             return Err(ControlError::TakesBack { moves });
         }
@@ -185,8 +185,9 @@ impl Controller {
             return Ok(self.validate(name_or_text)?);
         }
         let name = name_or_text.trim();
-        self.library.get(name).cloned().ok_or_else(|| {
-            let known: Vec<_> = self.library.plans().map(|it| it.name.as_str()).collect();
+        let plans = self.plans();
+        plans.library.get(name).cloned().ok_or_else(|| {
+            let known: Vec<_> = plans.library.plans().map(|it| it.name.as_str()).collect();
             ControlError::UnknownPlan {
                 name: name.to_owned(),
                 known: known.join(", "),
@@ -230,7 +231,7 @@ impl Controller {
             algorithm,
             salt,
             strata,
-            models: self.known.models_of(&plan),
+            models: self.plans().known.models_of(&plan),
             cursor: self.inner.lock().last_seq(),
             plan,
         })

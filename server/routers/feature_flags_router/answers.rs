@@ -70,7 +70,8 @@ impl FlagsState {
     pub(super) fn new(state: &State, held: &live_flags::State) -> Self {
         let flag = &held.flag;
         let last = flag.last.as_ref();
-        let tasks = state.tasks.iter().map(|task| &**task);
+        let catalog = state.models.catalog();
+        let tasks = catalog.tasks.iter().map(|task| &*task.name);
         let tasks = state.flags.in_force_for(tasks).into_iter();
         let tasks: Vec<_> = tasks.map(TaskInForce::new).collect();
         Self {

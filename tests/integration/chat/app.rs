@@ -85,7 +85,8 @@ impl Answerer for Scripted {
         let flags = FeatureFlags::new(flags());
         flags.publish(&[Arc::new(half())]);
         let catalog = catalog(self.context_tokens);
-        Route::select(&catalog, &flags, task, Some(subject), model, 2)
+        let none = HashSet::new();
+        Route::select(&catalog, &flags, &none, task, Some(subject), model, 2)
     }
 
     async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError> {
@@ -144,6 +145,7 @@ fn half() -> LiveRollout {
         forced_off: HashSet::new(),
         candidate: None,
         control: None,
+        began: Vec::new(),
         plan: "plan".into(),
         ended: None,
         is_released: false,

@@ -256,3 +256,28 @@ async fn streams_that_are_cut_open_the_breaker_although_they_begin() {
     let answer = router.stream(&route, call()).await.unwrap();
     assert_eq!(&*answer.model, "b");
 }
+
+#[tokio::test]
+async fn a_breaker_outlives_another_catalog_where_the_model_stays_at_its_place() {
+    let upstream = Upstream::start(vec![Reply::status(500)]).await;
+    let (router, _) = router_with(
+        catalog(&upstream, &upstream),
+        Arc::new(FeatureFlags::new(candidates())),
+        PATIENCE,
+    );
+    for _ in 0..20 {
+        complete(&router, "chat").await.unwrap_err();
+    }
+    assert_ne!(router.breaker("a"), Some(State::Closed));
+    let same = catalog(&upstream, &upstream);
+    router
+        .adopt(same.clone(), router.clients_of(&same, None).unwrap())
+        .await;
+    assert_ne!(router.breaker("a"), Some(State::Closed));
+    let other = Upstream::start(vec![Reply::ok("hej")]).await;
+    let moved = catalog(&other, &upstream);
+    router
+        .adopt(moved.clone(), router.clients_of(&moved, None).unwrap())
+        .await;
+    assert_eq!(router.breaker("a"), Some(State::Closed));
+}

@@ -81,6 +81,7 @@ type Script = Box<dyn Fn(usize, &Request) -> Reply + Send + Sync>;
 struct Shared {
     script: Script,
     requests: Mutex<Vec<Request>>,
+    models: Mutex<Option<Value>>,
 }
 
 /// A running provider; ends when dropped.
@@ -107,6 +108,7 @@ impl Upstream {
         let shared = Arc::new(Shared {
             script: Box::new(script),
             requests: Mutex::default(),
+            models: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base_url = format!("http://{}/api/v1", listener.local_addr().unwrap());
@@ -117,6 +119,11 @@ impl Upstream {
             shared,
             server,
         }
+    }
+
+    /// Lists these models, the `data` of `/models`, from now on.
+    pub(crate) fn list(&self, models: &Value) {
+        *self.shared.models.lock() = Some(json!({ "data": models }));
     }
 
     /// What was asked so far.
@@ -141,6 +148,10 @@ impl Drop for Upstream {
 async fn answer(State(shared): State<Arc<Shared>>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     if parts.method == http::Method::GET {
+        let listed = shared.models.lock().clone();
+        if let Some(listed) = listed.filter(|_| parts.uri.path().ends_with("/models")) {
+            return Response::new(Body::from(listed.to_string()));
+        }
         // What our account may do, say. It has nothing to tell.
         let refused = Response::builder().status(404);
         return refused.body(Body::empty()).unwrap();

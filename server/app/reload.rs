@@ -1,0 +1,204 @@
+//! Reads the catalog again while the server runs: on SIGHUP, and when its file has changed.
+//!
+//! What a start would refuse is refused as a whole, and the catalog in use stays. Requests that have begun
+//! go on with the one that they began with.
+
+use std::{
+    future::{Future, pending},
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use chrono::Utc;
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::catalog;
+use crate::{
+    alerting::{Alert, Outbox, RESOLVES, Severity},
+    config::Config,
+    model_router::ModelRouter,
+    providers::sandbox::Sandbox,
+    rollout::{
+        controller::{Controller, Plans},
+        plan::Library,
+    },
+};
+
+/// What a file looks like from outside; another look is another content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    modified: Option<SystemTime>,
+    bytes: u64,
+    node: u64,
+}
+
+impl Stamp {
+    /// Of the file at this path; `None` where there is none.
+    pub(super) async fn of(path: &Path) -> Option<Self> {
+        let metadata = tokio::fs::metadata(path).await.ok()?;
+        #[cfg(unix)]
+        let node = std::os::unix::fs::MetadataExt::ino(&metadata);
+        #[cfg(not(unix))]
+        let node = 0;
+        Some(Self {
+            modified: metadata.modified().ok(),
+            bytes: metadata.len(),
+            node,
+        })
+    }
+}
+
+/// Who has to do with a catalog.
+pub(super) struct Reload {
+    pub(super) config: Config,
+    pub(super) models: Arc<ModelRouter>,
+    pub(super) controller: Arc<Controller>,
+    pub(super) outbox: Arc<dyn Outbox>,
+    /// Where the sandbox answers, if it runs.
+    pub(super) sandbox_url: Option<String>,
+    /// What the file looked like when it was read.
+    pub(super) seen: Option<Stamp>,
+}
+
+impl Reload {
+    /// Reads it whenever there is a cause, until `stopping` resolves. The built-in catalog has none.
+    pub(super) async fn run(mut self, stopping: impl Future<Output = ()>) {
+        let Some(path) = self.config.models.catalog.clone() else {
+            return;
+        };
+        let mut stopping = pin!(stopping);
+        let mut hangups = Hangups::new();
+        // Lives as long as providers without a key may be asked.
+        let mut sandbox = None;
+        let mut refused = Vec::new();
+        loop {
+            tokio::select! {
+                () = &mut stopping => return,
+                () = hangups.next() => self.seen = Stamp::of(&path).await,
+                () = changed(&path, &mut self.seen, self.config.models.catalog_poll) => {}
+            }
+            match self.reload(&mut sandbox).await {
+                Ok(()) => self.adopted(&path, &mut refused).await,
+                Err(error) => self.refused(&path, &error, &mut refused).await,
+            }
+        }
+    }
+
+    async fn reload(&mut self, sandbox: &mut Option<Sandbox>) -> anyhow::Result<()> {
+        let config = &self.config;
+        let read = catalog::load(config)?;
+        let known = catalog::known(&read);
+        let library = Library::load(config.rollout.plans.as_deref(), &known)?;
+        if self.sandbox_url.is_none() {
+            *sandbox = catalog::sandbox(config, &read).await?;
+            self.sandbox_url = sandbox.as_ref().map(|it| it.base_url().to_owned());
+        }
+        let clients = self.models.clients_of(&read, self.sandbox_url.as_deref());
+        let clients = clients.context("the new catalog's providers cannot be spoken to")?;
+        self.models.adopt(read, clients).await;
+        self.controller.go_by(Plans { library, known });
+        Ok(())
+    }
+
+    async fn adopted(&self, path: &Path, refused: &mut Vec<String>) {
+        count("adopted");
+        let catalog = self.models.catalog();
+        let (models, tasks) = (catalog.models.len(), catalog.tasks.len());
+        let path = path.display().to_string();
+        tracing::info!(path, models, tasks, "the catalog was read again");
+        if !refused.is_empty() {
+            let resolves = std::mem::take(refused);
+            let details =
+                json!({"path": path, "models": models, "tasks": tasks, RESOLVES: resolves});
+            let title = "The catalog is in use";
+            let text = format!("`{path}` was refused before, and is in use now.");
+            self.tell(Severity::Info, title, text, details).await;
+        }
+    }
+
+    async fn refused(&self, path: &Path, error: &anyhow::Error, refused: &mut Vec<String>) {
+        count("refused");
+        let path = path.display().to_string();
+        let faults = format!("{error:#}");
+        tracing::error!(path, "the catalog in use stays: {faults}");
+        let title = "A catalog was refused";
+        let text = format!("`{path}` has changed and is not used; the one before stays. {faults}");
+        let told = self.tell(Severity::Warning, title, text, json!({"path": path}));
+        refused.extend(told.await);
+        let beyond = refused.len().saturating_sub(MOST_REFUSED);
+        refused.drain(..beyond);
+    }
+
+    /// Writes an alert; its id where that succeeded.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a file that changes is an edge: it has a clock"
+    )]
+    async fn tell(
+        &self,
+        severity: Severity,
+        title: &str,
+        text: String,
+        details: serde_json::Value,
+    ) -> Option<String> {
+        let alert = Alert::of_catalog(severity, title.to_owned(), text, details, Utc::now());
+        catalog::tell(&*self.outbox, &alert)
+            .await
+            .then_some(alert.id)
+    }
+}
+
+/// Alerts that a good catalog ends, at most.
+const MOST_REFUSED: usize = 100;
+
+fn count(result: &'static str) {
+    metrics::counter!("catalog_reloads_total", "result" => result).increment(1);
+}
+
+/// Resolves when the file is another one than `seen`, and has looked so twice: it may be under way.
+async fn changed(path: &Path, seen: &mut Option<Stamp>, interval: Duration) {
+    let mut before = *seen;
+    loop {
+        sleep(interval).await;
+        let now = Stamp::of(path).await;
+        if now != *seen && now == before {
+            *seen = now;
+            return;
+        }
+        before = now;
+    }
+}
+
+/// Signals to read it again.
+struct Hangups {
+    #[cfg(unix)]
+    signals: Option<tokio::signal::unix::Signal>,
+}
+
+impl Hangups {
+    fn new() -> Self {
+        Self {
+            #[cfg(unix)]
+            signals: {
+                let hangup = tokio::signal::unix::SignalKind::hangup();
+                let signals = tokio::signal::unix::signal(hangup);
+                let refused = |error| tracing::warn!(%error, "SIGHUP cannot be listened for");
+                signals.map_err(refused).ok()
+            },
+        }
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        if let Some(signals) = &mut self.signals
+            && signals.recv().await.is_some()
+        {
+            return;
+        }
+        pending().await
+    }
+}

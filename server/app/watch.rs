@@ -1,0 +1,251 @@
+//! Asks providers for their lists of models, and tells people what differs from the catalog: at start, with
+//! each new catalog, and then about once a day.
+
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use super::catalog;
+use crate::{
+    alerting::{Alert, Outbox, RESOLVES, Severity},
+    model_router::{
+        ModelRouter,
+        catalog::{Access, Catalog},
+        watch::Finding,
+    },
+};
+
+/// Of the time between two rounds, at random more or less, in percent.
+const JITTER: u32 = 10;
+/// After a list that could not be read, and while a model is gone.
+const SOON: Duration = Duration::from_secs(300);
+/// Lists in a row that cannot be read, of which people are told.
+const FAILURES: u32 = 3;
+/// A list that is suddenly shorter than half of what it was, of at least so many, is not believed.
+const LONG: usize = 10;
+/// An end this near is told as a warning.
+const NEAR: TimeDelta = TimeDelta::days(7);
+
+/// Who asks.
+pub(super) struct Watch {
+    pub(super) models: Arc<ModelRouter>,
+    pub(super) outbox: Arc<dyn Outbox>,
+    /// Between two rounds.
+    pub(super) interval: Duration,
+}
+
+/// What was told of a provider. As much as its models in the catalog give cause for.
+#[derive(Default)]
+struct Told {
+    findings: HashMap<(Arc<str>, Finding), Option<String>>,
+    /// Models that it listed.
+    length: usize,
+    failures: u32,
+    /// The alert of its failures.
+    failing: Option<String>,
+}
+
+impl Watch {
+    /// Asks until the server stops.
+    pub(super) async fn run(self, stopping: impl Future<Output = ()>) {
+        let mut stopping = pin!(stopping);
+        let mut told: HashMap<String, Told> = HashMap::new();
+        loop {
+            let round = async {
+                let is_settled = self.round(&mut told).await;
+                let asked = Instant::now();
+                let next = if is_settled {
+                    jittered(self.interval)
+                } else {
+                    SOON.min(self.interval)
+                };
+                tokio::select! {
+                    () = sleep_until(asked + next) => {}
+                    () = self.models.watch().hurried() => {
+                        // Refusals come by the hundred.
+                        sleep_until(asked + SOON.min(self.interval)).await;
+                    }
+                    () = self.models.adopted() => {}
+                }
+            };
+            tokio::select! {
+                () = &mut stopping => return,
+                () = round => {}
+            }
+        }
+    }
+
+    /// Asks every provider; whether all lists were read, and no model is gone.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a provider that tells is an edge"
+    )]
+    async fn round(&self, told: &mut HashMap<String, Told>) -> bool {
+        let catalog = self.models.catalog();
+        told.retain(|provider, _| catalog.provider(provider).is_some());
+        let mut is_settled = true;
+        for provider in &catalog.providers {
+            if matches!(provider.access, Access::Sandbox) {
+                continue;
+            }
+            let name = &provider.name;
+            let listed = self.models.listed_by(name).await;
+            let (now, told) = (Utc::now(), told.entry(name.clone()).or_default());
+            let watch = self.models.watch();
+            match listed {
+                Ok(None) => watch.not_told(&catalog, name, now),
+                Ok(Some(listed)) if told.length >= LONG && listed.len() < told.length / 2 => {
+                    let why = format!(
+                        "it lists {} models, and listed {}",
+                        listed.len(),
+                        told.length
+                    );
+                    self.failed(told, name, &why, now).await;
+                    is_settled = false;
+                }
+                Ok(Some(listed)) => {
+                    told.length = listed.len();
+                    watch.listed(&catalog, name, &listed, now);
+                    self.readable(told, name, now).await;
+                }
+                Err(fault) => {
+                    let why = format!("{}: {}", fault.kind.name(), fault.cause.name());
+                    self.failed(told, name, &why, now).await;
+                    is_settled = false;
+                }
+            }
+            is_settled &= self.tell(told, &catalog, name, now).await;
+        }
+        is_settled
+    }
+
+    /// Tells what is new, and what is over; whether no model is gone.
+    async fn tell(
+        &self,
+        told: &mut Told,
+        catalog: &Catalog,
+        provider: &str,
+        now: DateTime<Utc>,
+    ) -> bool {
+        let models = catalog.models.iter().filter(|it| it.provider == provider);
+        let mut found = HashMap::new();
+        for model in models {
+            let Some(watched) = self.models.watch().of(&model.name) else {
+                continue;
+            };
+            for finding in Finding::ALL.into_iter().filter(|it| watched.has(*it)) {
+                let soon = now.date_naive() + NEAR;
+                let severity = match finding {
+                    Finding::Gone => Severity::Critical,
+                    Finding::Retiring if watched.retires_on.is_some_and(|day| day > soon) => {
+                        Severity::Info
+                    }
+                    _ => Severity::Warning,
+                };
+                let words = watched.words(finding, model);
+                found.insert((model.name.clone(), finding), (severity, words));
+            }
+        }
+        let over: Vec<_> = told
+            .findings
+            .extract_if(|it, _| !found.contains_key(it))
+            .collect();
+        let resolves: Vec<_> = {
+            let alerts: HashSet<_> = over.into_iter().filter_map(|(_, alert)| alert).collect();
+            let still: HashSet<_> = told.findings.values().flatten().collect();
+            alerts
+                .into_iter()
+                .filter(|it| !still.contains(it))
+                .collect()
+        };
+        if !resolves.is_empty() {
+            let title = format!("The catalog agrees with {provider}");
+            let text =
+                "What differed from the provider's list of models does not any more.".to_owned();
+            let details = json!({"provider": provider, RESOLVES: resolves});
+            self.send(Severity::Info, title, text, details, now).await;
+        }
+        let is_new =
+            |it: &(&(Arc<str>, Finding), &(Severity, String))| !told.findings.contains_key(it.0);
+        let mut new: Vec<_> = found.iter().filter(is_new).collect();
+        // By the model's name, the most urgent of it first.
+        new.sort_by(|(a, (urgent, _)), (b, (other, _))| a.0.cmp(&b.0).then(other.cmp(urgent)));
+        if let Some(severity) = new.iter().map(|(_, (severity, _))| *severity).max() {
+            let words: Vec<_> = new.iter().map(|(_, (_, words))| words.as_str()).collect();
+            tracing::warn!(
+                provider,
+                "the catalog differs from the provider's list: {}",
+                words.join("; ")
+            );
+            let title = format!("The catalog differs from {provider}");
+            let text = format!("{}. `models.list` has it under `watch`.", words.join("; "));
+            let details = json!({"provider": provider, "models": new.len()});
+            let alert = self.send(severity, title, text, details, now).await;
+            let new: Vec<_> = new
+                .into_iter()
+                .map(|(it, _)| (it.clone(), alert.clone()))
+                .collect();
+            told.findings.extend(new);
+        }
+        found.keys().all(|(_, finding)| *finding != Finding::Gone)
+    }
+
+    async fn failed(&self, told: &mut Told, provider: &str, why: &str, now: DateTime<Utc>) {
+        told.failures = told.failures.saturating_add(1);
+        tracing::info!(provider, why, "a provider's list of models cannot be read");
+        if told.failures == FAILURES {
+            let title = format!("{provider} does not tell its models");
+            let text = format!(
+                "Its list of models could not be read {FAILURES} times: {why}. What is known of them stays."
+            );
+            let details = json!({"provider": provider});
+            told.failing = self
+                .send(Severity::Warning, title, text, details, now)
+                .await;
+        }
+    }
+
+    async fn readable(&self, told: &mut Told, provider: &str, now: DateTime<Utc>) {
+        told.failures = 0;
+        if let Some(alert) = told.failing.take() {
+            let title = format!("{provider} tells its models again");
+            let details = json!({"provider": provider, RESOLVES: [alert]});
+            self.send(
+                Severity::Info,
+                title,
+                "Its list could be read.".to_owned(),
+                details,
+                now,
+            )
+            .await;
+        }
+    }
+
+    /// Its id, where it could be stored.
+    async fn send(
+        &self,
+        severity: Severity,
+        title: String,
+        text: String,
+        details: serde_json::Value,
+        now: DateTime<Utc>,
+    ) -> Option<String> {
+        let alert = Alert::of_catalog(severity, title, text, details, now);
+        catalog::tell(&*self.outbox, &alert)
+            .await
+            .then_some(alert.id)
+    }
+}
+
+fn jittered(interval: Duration) -> Duration {
+    let percent = rand::random_range(100 - JITTER..=100 + JITTER);
+    interval.saturating_mul(percent) / 100
+}

@@ -1,0 +1,59 @@
+//! A catalog and what serves it. Another catalog replaces it as a whole, so that a call has one of both
+//! from its beginning to its end.
+
+use std::{fmt, sync::Arc};
+
+use super::{
+    Clients, breaker::Rules, breakers::Breakers, catalog::Catalog, quota::Quotas, repeats::Repeats,
+};
+
+/// A catalog, with what is known of its models and of our accounts at its providers.
+#[derive(Clone)]
+pub(super) struct Fleet {
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) clients: Clients,
+    pub(super) breakers: Arc<Breakers>,
+    pub(super) repeats: Arc<Repeats>,
+    pub(super) quotas: Arc<Quotas>,
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet").finish_non_exhaustive()
+    }
+}
+
+impl Fleet {
+    /// One of which nothing is known yet. `clients` are those of the catalog's providers.
+    pub(super) fn new(catalog: Catalog, clients: Clients) -> Self {
+        Self {
+            repeats: Arc::new(Repeats::new(&catalog)),
+            quotas: Arc::new(Quotas::new(&catalog)),
+            breakers: Arc::default(),
+            clients,
+            catalog: Arc::new(catalog),
+        }
+    }
+
+    /// The same with breakers by these rules.
+    pub(super) fn with_breakers(mut self, rules: Option<Rules>) -> Self {
+        self.breakers = Arc::new(Breakers::new(&self.catalog, rules));
+        self
+    }
+
+    /// One of another catalog. What is known goes on: of models that are the same ones at the same place,
+    /// and of accounts at providers of the same name.
+    pub(super) fn renewed(&self, catalog: Catalog, clients: Clients, rules: Option<Rules>) -> Self {
+        let is_same_place = |provider: &str| {
+            let url = |catalog: &Catalog| catalog.provider(provider).map(|it| it.base_url.clone());
+            url(&self.catalog) == url(&catalog)
+        };
+        Self {
+            breakers: Arc::new(self.breakers.renewed(&catalog, rules, is_same_place)),
+            repeats: Arc::new(Repeats::new(&catalog)),
+            quotas: Arc::new(self.quotas.renewed(&catalog)),
+            clients,
+            catalog: Arc::new(catalog),
+        }
+    }
+}

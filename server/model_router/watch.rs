@@ -1,0 +1,272 @@
+//! What providers tell of their models, held against the catalog: which are missing, retire, cost something
+//! else, or take less. Whoever asks the providers is elsewhere; here is what their answers mean.
+//!
+//! A model that is missing from a list may answer all the same: lists leave out aliases and previews. It is
+//! *gone* when its provider has refused a request for it as well. It is back when it is listed or answers.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use parking_lot::Mutex;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::catalog::{Catalog, Model, Prices, Tier};
+use crate::providers::listing::Listed;
+
+/// A model that ends within so many days is one that retires.
+const RETIRES_WITHIN: TimeDelta = TimeDelta::days(30);
+/// Prices that differ by less are the same, rounded.
+const SAME_PRICE: f64 = 1e-6;
+
+/// Whether a provider has a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Listing {
+    /// It lists it.
+    Listed,
+    /// It does not list it. It may answer all the same.
+    Missing,
+    /// It does not list it and has refused a request for it: routes pass it over.
+    Gone,
+    /// It has no list.
+    NotTold,
+}
+
+/// What is known of a model from its provider.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Watched {
+    /// When the provider said so.
+    pub checked_at: DateTime<Utc>,
+    /// Whether the provider has the model.
+    pub listing: Listing,
+    /// The day on which it ends, where that is told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retires_on: Option<NaiveDate>,
+    /// US dollars per million tokens, where they are others than the catalog's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prices: Option<Prices>,
+    /// Tokens that fit in, where they are fewer than the catalog's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_window: Option<u32>,
+}
+
+/// Something that people should know of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Finding {
+    /// Its provider does not list it.
+    Missing,
+    /// It does not list it, and has refused a request for it.
+    Gone,
+    /// It ends within 30 days.
+    Retiring,
+    /// It costs something else than the catalog says.
+    Repriced,
+    /// Fewer tokens fit in than the catalog says.
+    Smaller,
+}
+
+impl Finding {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Missing,
+        Self::Gone,
+        Self::Retiring,
+        Self::Repriced,
+        Self::Smaller,
+    ];
+
+    /// As a label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Gone => "gone",
+            Self::Retiring => "retiring",
+            Self::Repriced => "repriced",
+            Self::Smaller => "smaller",
+        }
+    }
+}
+
+impl Watched {
+    fn new(model: &Model, listed: Option<&Listed>, at: DateTime<Utc>) -> Self {
+        let soon = at.date_naive() + RETIRES_WITHIN;
+        let prices = listed
+            .and_then(|it| it.prices)
+            .map(|(prompt, completion)| Prices { prompt, completion });
+        let differs = |told: &Prices| {
+            // Where the catalog says no price of a model that costs, it does not know it.
+            let is_known = model.tier == Tier::Free || model.prices != Prices::default();
+            let is_other = |a: f64, b: f64| (a - b).abs() > SAME_PRICE * a.max(b).max(1.0);
+            is_known
+                && (is_other(told.prompt, model.prices.prompt)
+                    || is_other(told.completion, model.prices.completion))
+        };
+        Self {
+            checked_at: at,
+            listing: match listed {
+                Some(_) => Listing::Listed,
+                None => Listing::Missing,
+            },
+            retires_on: listed
+                .and_then(|it| it.retires_on)
+                .filter(|day| *day <= soon),
+            prices: prices.filter(differs),
+            context_window: listed
+                .and_then(|it| it.context)
+                .filter(|it| *it < model.context),
+        }
+    }
+
+    /// Whether this was found.
+    pub fn has(&self, finding: Finding) -> bool {
+        match finding {
+            Finding::Missing => self.listing == Listing::Missing,
+            Finding::Gone => self.listing == Listing::Gone,
+            Finding::Retiring => self.retires_on.is_some(),
+            Finding::Repriced => self.prices.is_some(),
+            Finding::Smaller => self.context_window.is_some(),
+        }
+    }
+
+    /// It in words, for people who know the catalog's entry.
+    pub fn words(&self, finding: Finding, model: &Model) -> String {
+        let (name, id) = (&model.name, &model.id);
+        match (finding, self.retires_on, self.prices, self.context_window) {
+            (Finding::Gone, ..) => {
+                format!(
+                    "`{name}` ({id}) is gone: it is not listed, and a request for it was refused"
+                )
+            }
+            (Finding::Retiring, Some(day), ..) => format!("`{name}` ({id}) ends on {day}"),
+            (Finding::Repriced, _, Some(Prices { prompt, completion }), _) => format!(
+                "`{name}` ({id}) costs {prompt} and {completion} US dollars per million tokens, and the catalog \
+                 says {} and {}",
+                model.prices.prompt, model.prices.completion
+            ),
+            (Finding::Smaller, _, _, Some(tokens)) => format!(
+                "`{name}` ({id}) takes {tokens} tokens, and the catalog says {}",
+                model.context
+            ),
+            _ => format!("`{name}` ({id}) is not listed; it may answer all the same"),
+        }
+    }
+}
+
+/// What is known of all models of the catalog.
+#[derive(Default)]
+pub struct Watch {
+    seen: Mutex<Seen>,
+    gone: ArcSwap<HashSet<Arc<str>>>,
+    /// Whether some model was refused: whether answers have to be looked at.
+    has_refused: AtomicBool,
+    hurry: Notify,
+}
+
+/// As many as the catalog has models.
+#[derive(Default)]
+struct Seen {
+    watched: HashMap<Arc<str>, Watched>,
+    refused: HashSet<Arc<str>>,
+}
+
+impl Watch {
+    /// What is known of a model; `None` where its provider was not asked yet.
+    pub fn of(&self, model: &str) -> Option<Watched> {
+        self.seen.lock().watched.get(model).cloned()
+    }
+
+    /// Models that are gone.
+    pub(super) fn gone(&self) -> arc_swap::Guard<Arc<HashSet<Arc<str>>>> {
+        self.gone.load()
+    }
+
+    /// Resolves when a provider should be asked before its time.
+    pub async fn hurried(&self) {
+        self.hurry.notified().await;
+    }
+
+    /// A provider tells which models it has.
+    pub fn listed(&self, catalog: &Catalog, provider: &str, listed: &[Listed], at: DateTime<Utc>) {
+        let by_id: HashMap<&str, &Listed> = listed.iter().map(|it| (it.id.as_str(), it)).collect();
+        let mut seen = self.seen.lock();
+        let is_known = |name: &Arc<str>| catalog.model(name).is_some();
+        seen.watched.retain(|name, _| is_known(name));
+        seen.refused.retain(is_known);
+        let models = catalog.models.iter().filter(|it| it.provider == provider);
+        for model in models {
+            let entry = by_id.get(model.id.as_str()).copied();
+            let watched = Watched::new(model, entry, at);
+            if watched.listing == Listing::Listed {
+                seen.refused.remove(&model.name);
+            }
+            seen.watched.insert(model.name.clone(), watched);
+        }
+        self.settle(&mut seen);
+    }
+
+    /// A provider has no list.
+    pub fn not_told(&self, catalog: &Catalog, provider: &str, at: DateTime<Utc>) {
+        let mut seen = self.seen.lock();
+        let models = catalog.models.iter().filter(|it| it.provider == provider);
+        for model in models {
+            let listing = Listing::NotTold;
+            let watched = Watched {
+                listing,
+                ..Watched::new(model, None, at)
+            };
+            seen.watched.insert(model.name.clone(), watched);
+        }
+        self.settle(&mut seen);
+    }
+
+    /// A provider does not have a model that it was asked for.
+    pub(super) fn refused(&self, model: &Arc<str>) {
+        let mut seen = self.seen.lock();
+        if seen.refused.insert(model.clone()) {
+            self.settle(&mut seen);
+            self.hurry.notify_one();
+        }
+    }
+
+    /// A model answers.
+    pub(super) fn answered(&self, model: &str) {
+        if self.has_refused.load(Ordering::Relaxed) {
+            let mut seen = self.seen.lock();
+            if seen.refused.remove(model) {
+                self.settle(&mut seen);
+            }
+        }
+    }
+
+    /// What follows from what was seen.
+    fn settle(&self, seen: &mut Seen) {
+        let Seen { watched, refused } = seen;
+        for (name, watched) in watched.iter_mut() {
+            watched.listing = match watched.listing {
+                Listing::Missing if refused.contains(name) => Listing::Gone,
+                Listing::Gone if !refused.contains(name) => Listing::Missing,
+                same => same,
+            };
+        }
+        let gone = watched.iter().filter(|(_, it)| it.listing == Listing::Gone);
+        let gone: HashSet<_> = gone.map(|(name, _)| name.clone()).collect();
+        if **self.gone.load() != gone {
+            self.gone.store(Arc::new(gone));
+        }
+        self.has_refused
+            .store(!refused.is_empty(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+use super::*;
+
+fn catalog() -> Catalog {
+    let text = "[providers.p]\nbase_url = \"http://p/v1\"\n\
+        [models.free]\nprovider = \"p\"\nid = \"f\"\ncontext = 8192\n\
+        [models.paid]\nprovider = \"p\"\nid = \"d\"\ncontext = 8192\nprices = { prompt = 1.0, completion = 2.0 }\n\
+        [models.unknown]\nprovider = \"p\"\nid = \"u\"\ncontext = 8192\ntier = \"paid\"\n\
+        [tasks.chat]\ncandidate = [\"free\"]\ncontrol = [\"paid\"]\n";
+    Catalog::parse(text).unwrap()
+}
+
+fn listed(id: &str) -> Listed {
+    Listed {
+        id: id.into(),
+        ..Listed::default()
+    }
+}
+
+fn at() -> DateTime<Utc> {
+    "2026-11-29T12:00:00Z".parse().unwrap()
+}
+
+fn found(watch: &Watch, model: &str) -> Vec<Finding> {
+    let watched = watch.of(model).unwrap();
+    Finding::ALL
+        .into_iter()
+        .filter(|it| watched.has(*it))
+        .collect()
+}
+
+#[test]
+fn what_differs_from_the_catalog_is_found_and_said() {
+    let (catalog, watch) = (catalog(), Watch::default());
+    let day = |day: &str| Some(day.parse().unwrap());
+    let told = [
+        Listed {
+            prices: Some((0.1, 0.2)),
+            context: Some(4096),
+            ..listed("f")
+        },
+        Listed {
+            prices: Some((1.0, 2.0)),
+            context: Some(8192),
+            retires_on: day("2027-03-01"),
+            ..listed("d")
+        },
+        Listed {
+            prices: Some((3.0, 4.0)),
+            retires_on: day("2026-12-05"),
+            ..listed("u")
+        },
+    ];
+    watch.listed(&catalog, "p", &told, at());
+    assert_eq!(found(&watch, "free"), [Finding::Repriced, Finding::Smaller]);
+    assert_eq!(found(&watch, "paid"), [], "a day that is far off is none");
+    assert_eq!(
+        found(&watch, "unknown"),
+        [Finding::Retiring],
+        "nobody said what it costs"
+    );
+    let words = |model, finding| {
+        let watched = watch.of(model).unwrap();
+        watched.words(finding, catalog.model(model).unwrap())
+    };
+    assert_eq!(
+        words("free", Finding::Repriced),
+        "`free` (f) costs 0.1 and 0.2 US dollars per million tokens, and the catalog says 0 and 0"
+    );
+    assert_eq!(
+        words("free", Finding::Smaller),
+        "`free` (f) takes 4096 tokens, and the catalog says 8192"
+    );
+    assert_eq!(
+        words("unknown", Finding::Retiring),
+        "`unknown` (u) ends on 2026-12-05"
+    );
+}
+
+#[test]
+fn a_model_is_gone_when_it_is_neither_listed_nor_answers_and_comes_back_by_either() {
+    let (catalog, watch) = (catalog(), Watch::default());
+    let name: Arc<str> = "free".into();
+    let is_gone = || watch.gone().contains("free");
+    watch.refused(&name);
+    assert!(!is_gone(), "its list was not seen");
+    watch.listed(&catalog, "p", &[listed("d")], at());
+    assert!(is_gone() && found(&watch, "free") == [Finding::Gone]);
+    watch.answered("free");
+    assert!(!is_gone() && found(&watch, "free") == [Finding::Missing]);
+    watch.refused(&name);
+    assert!(is_gone());
+    watch.listed(&catalog, "p", &[listed("f")], at());
+    assert!(!is_gone() && found(&watch, "free").is_empty());
+    watch.not_told(&catalog, "p", at());
+    assert!(found(&watch, "free").is_empty());
+    // What was refused before it was listed is past.
+    watch.listed(&catalog, "p", &[], at());
+    assert!(!is_gone());
+}
