@@ -24,6 +24,8 @@ export interface AbsoluteLimit {
 export interface AccountInfo {
   /** The provider's name in the catalog. */
   provider: string;
+  /** The account's name there; left out for that of the first key. */
+  account?: string;
   /** Whether the quota is for models that cost nothing, and no others. */
   onlyFree: boolean;
   /** Requests of any minute. */

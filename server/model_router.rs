@@ -11,6 +11,7 @@ mod breakers;
 pub mod catalog;
 mod fleet;
 mod gate;
+mod keys;
 mod next;
 pub mod privacy;
 pub mod quota;
@@ -27,6 +28,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout_at},
@@ -37,6 +39,7 @@ use self::{
     catalog::{Access, Catalog},
     fleet::Fleet,
     gate::Gate,
+    keys::{Key, Keyring},
     quota::{
         Quota, Standing,
         schedule::{Limits, Priority, Refused},
@@ -89,6 +92,8 @@ pub struct Urgency {
     pub priority: Priority,
     /// When its attempt must have begun; in 30 s where it is `None`, and before the call's deadline.
     pub start_by: Option<Instant>,
+    /// Requests that its conversation takes, where it has tools and the caller says.
+    pub calls: Option<u32>,
 }
 
 /// What came of a call.
@@ -198,7 +203,7 @@ impl Recorder for AiMetrics {
 
 /// Between two questions for a quota that others may use as well.
 const QUOTA_INTERVAL: Duration = Duration::from_secs(600);
-/// The same after one that was not answered.
+/// The same after one that was not answered; twice as long after each further one.
 const QUOTA_RETRY: Duration = Duration::from_secs(60);
 
 /// Fallbacks that are tried after the first model, at most, as on the TypeScript server.
@@ -213,7 +218,7 @@ pub struct Clients {
 
 #[derive(Clone, Debug)]
 struct Client {
-    api: Arc<OpenAiCompatible>,
+    keys: Keyring,
     gate: Gate,
     max_in_flight: usize,
 }
@@ -228,19 +233,42 @@ impl Clients {
     /// Clients for the providers of another catalog, over the same connections.
     fn renewed(&self, catalog: &Catalog, sandbox: Option<&str>) -> Result<Self, ClientError> {
         let client = |provider: &catalog::Provider| {
-            let (base_url, key) = match &provider.access {
+            let (base_url, secret) = match &provider.access {
                 Access::Open => (provider.base_url.as_str(), None),
                 Access::Key(key) => (provider.base_url.as_str(), Some(key.clone())),
                 Access::Sandbox => (sandbox.unwrap_or(&provider.base_url), None),
             };
-            let headers = provider.headers.iter();
-            let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
-            let api = OpenAiCompatible::new(self.http.clone(), base_url, key, headers)?;
+            let key = |secret, account, weight, variable: Option<&String>| {
+                let headers = provider.headers.iter();
+                let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
+                let api = OpenAiCompatible::new(self.http.clone(), base_url, secret, headers)?;
+                Ok::<_, ClientError>(Arc::new(Key {
+                    api: Arc::new(api),
+                    account,
+                    weight,
+                    variable: variable.cloned(),
+                    rest: Mutex::default(),
+                }))
+            };
+            let variable = provider.api_key_env.as_ref();
+            let mut keys = vec![key(
+                secret,
+                provider.name.clone(),
+                provider.weight,
+                variable,
+            )?];
+            for further in &provider.keys {
+                if let (Some(secret), Access::Key(_)) = (&further.key, &provider.access) {
+                    let (account, variable) = (provider.label_of(further), &further.api_key_env);
+                    let secret = Some(secret.clone());
+                    keys.push(key(secret, account, further.weight, Some(variable))?);
+                }
+            }
             let max_in_flight = provider.max_in_flight;
             let before = self.of.get(&provider.name);
             let before = before.filter(|it| it.max_in_flight == max_in_flight);
             let client = Client {
-                api: Arc::new(api),
+                keys: Keyring(keys.into()),
                 gate: before.map_or_else(|| Gate::new(max_in_flight), |it| it.gate.clone()),
                 max_in_flight,
             };
@@ -366,15 +394,32 @@ impl ModelRouter {
         self.fleet.load().quotas.restore(store).await
     }
 
-    /// How our account at a provider stands; `None` where no quota of it is known.
-    pub fn quota(&self, provider: &str) -> Option<Standing> {
-        self.fleet.load().quotas.standing(provider)
+    /// Our keys at the providers by the variables that hold them, and whether each is in use: provider,
+    /// variable, and that.
+    pub fn keys(&self) -> Vec<(String, String, bool)> {
+        let fleet = self.fleet.load();
+        let mut all = Vec::new();
+        for (provider, client) in fleet.clients.of.iter() {
+            for key in client.keys.0.iter() {
+                if let Some(variable) = &key.variable {
+                    all.push((provider.clone(), variable.clone(), key.is_usable()));
+                }
+            }
+        }
+        all
+    }
+
+    /// How an account of ours stands, by its label: the provider's name, or `NAME/ACCOUNT`. `None` where no
+    /// quota of it is known.
+    pub fn quota(&self, account: &str) -> Option<Standing> {
+        self.fleet.load().quotas.standing(account)
     }
 
     /// Asks OpenRouter what our account may do with models that cost nothing, as often as that is worth
     /// it. Other providers do not tell.
     pub async fn watch_quotas(self: Arc<Self>, stop: impl Future<Output = ()>) {
         let watch = async {
+            let mut retry = QUOTA_RETRY;
             loop {
                 let pause = match self.learn_quotas().await {
                     Ok(()) => QUOTA_INTERVAL,
@@ -385,8 +430,15 @@ impl ModelRouter {
                             kind = fault.kind.name(),
                             "OpenRouter does not tell our account's quota"
                         );
-                        QUOTA_RETRY
+                        fault
+                            .retry_after
+                            .unwrap_or(retry)
+                            .clamp(retry, QUOTA_INTERVAL)
                     }
+                };
+                retry = match pause {
+                    QUOTA_INTERVAL => QUOTA_RETRY,
+                    _ => (retry * 2).min(QUOTA_INTERVAL),
                 };
                 sleep(pause).await;
             }
@@ -407,22 +459,42 @@ impl ModelRouter {
         else {
             return Ok(());
         };
-        let Some(free) = client.api.free_requests().await? else {
-            return Ok(());
-        };
-        let told = Limits {
-            minute: Some(openrouter::FREE_A_MINUTE),
-            day: Some(free.limit),
-        };
-        fleet.quotas.learn(
-            &provider.name,
-            Quota {
-                limits: provider.quota.unwrap_or(told),
+        let mut failed = Ok(());
+        for (account, quota) in provider.accounts() {
+            let mut keys = client.keys.0.iter().filter(|key| key.account == account);
+            // One that is refused is no use.
+            let key = keys.clone().find(|key| key.is_usable()).or(keys.next());
+            let Some(key) = key else {
+                continue;
+            };
+            let free = match key.api.free_requests().await {
+                Ok(Some(free)) => free,
+                Ok(None) => continue,
+                Err(fault) => {
+                    failed = Err(fault);
+                    continue;
+                }
+            };
+            let told = Limits {
+                minute: Some(openrouter::FREE_A_MINUTE),
+                day: Some(free.limit),
+            };
+            let known = Quota {
+                limits: quota.unwrap_or(told),
                 used: free.used,
-                only_free: provider.quota.is_none(),
-            },
-        );
-        Ok(())
+                only_free: quota.is_none(),
+            };
+            fleet.quotas.learn(&account, known);
+        }
+        failed
+    }
+
+    /// Whether some rollout is under way.
+    fn is_in_rollout(&self) -> bool {
+        let live = self.flags.live();
+        live.rollouts
+            .iter()
+            .any(|it| it.is_open && it.ended.is_none())
     }
 
     /// What providers tell of their models.
@@ -436,7 +508,10 @@ impl ModelRouter {
         let Some(client) = fleet.clients.get(provider) else {
             return Ok(None);
         };
-        match client.api.models().await {
+        let Some(key) = client.keys.0.first() else {
+            return Ok(None);
+        };
+        match key.api.models().await {
             Ok(listed) => Ok(Some(listed)),
             Err(fault) if matches!(fault.status, Some(404 | 405 | 501)) => Ok(None),
             Err(fault) => Err(fault),

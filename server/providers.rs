@@ -3,6 +3,7 @@
 //! There is one dialect, OpenAI's `chat/completions`; whatever speaks it is a provider. A request
 //! goes through [`request`], a reply through [`reply`], and every way to fail ends in a [`fault`].
 
+mod allowance;
 mod connection;
 pub mod estimate;
 pub mod fault;
@@ -30,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::OwnedSemaphorePermit;
 
-pub use self::raw_object::RawObject;
+pub use self::{allowance::Allowance, raw_object::RawObject};
 use crate::_core::units::Microdollars;
 
 /// One message of a conversation, as the OpenAI API has it.
@@ -105,6 +106,21 @@ impl ChatRequest {
                 offered.is_some_and(|tools| !tools.is_empty())
             }
         })
+    }
+
+    /// Whether the last message is what a tool said, so that it goes on with a conversation.
+    pub fn ends_with_tool(&self) -> bool {
+        let is_tool = |role: &str| matches!(role, "tool" | "function");
+        let Some(given) = &self.given else {
+            return self.messages.last().is_some_and(|it| is_tool(&it.role));
+        };
+        let mut last = None;
+        if let Some(messages) = given.get("messages") {
+            fields::each(messages, |message| last = Some(message));
+        }
+        let role = last.and_then(|it| RawObject::parse(it.get().as_bytes()).ok());
+        let role = role.and_then(|it| fields::text(it.get("role")));
+        role.is_some_and(|role| is_tool(&role))
     }
 
     /// Whether more than one answer is asked for.

@@ -78,6 +78,7 @@ async fn ask(models: &ModelRouter, model: &str) -> Option<bool> {
         urgency: Urgency {
             priority: Priority::Batch,
             start_by: Some(now + QUOTA_PATIENCE),
+            calls: None,
         },
         trail: Trail::default(),
     };

@@ -11,7 +11,7 @@ use crate::{
     ai_metrics,
     config::Config,
     gateway, legacy,
-    model_router::{ModelRouter, breaker::State, watch::Finding},
+    model_router::{ModelRouter, breaker::State, catalog::Provider, watch::Finding},
     providers::masking,
     recording::Log,
     telemetry,
@@ -78,6 +78,10 @@ fn describe() {
     );
     metrics::describe_counter!("ai_breaker_opened_total", "Times that a breaker opened");
     metrics::describe_gauge!(
+        "ai_key_usable",
+        "1 while a key of ours at a provider is used, 0 while it is left alone"
+    );
+    metrics::describe_gauge!(
         "ai_quota_free",
         "Requests that our account at a provider may still make, in this minute and on this day"
     );
@@ -134,11 +138,16 @@ impl Gauges {
     }
 
     fn quotas(&self) {
-        for provider in &self.models.catalog().providers {
-            let Some(standing) = self.models.quota(&provider.name) else {
+        for (provider, variable, is_usable) in self.models.keys() {
+            let labels = [("provider", provider), ("variable", variable)];
+            metrics::gauge!("ai_key_usable", &labels).set(f64::from(u8::from(is_usable)));
+        }
+        let catalog = self.models.catalog();
+        for (account, _) in catalog.providers.iter().flat_map(Provider::accounts) {
+            let Some(standing) = self.models.quota(&account) else {
                 continue;
             };
-            let label = ("provider", provider.name.clone());
+            let label = ("provider", account);
             metrics::gauge!("ai_quota_waiting", std::slice::from_ref(&label))
                 .set(standing.waiting as f64);
             for (span, free) in [("minute", standing.free_minute), ("day", standing.free_day)] {

@@ -17,7 +17,10 @@ use crate::{
         context::Context,
     },
     keys::{ApiKey, ApiKeys},
-    model_router::{Urgency, quota::schedule::Priority},
+    model_router::{
+        Urgency,
+        quota::schedule::{MAX_TURNS, Priority},
+    },
     providers::RawObject,
 };
 
@@ -25,6 +28,7 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const SUBJECT: HeaderName = HeaderName::from_static("x-modelramp-subject");
 const DEADLINE: HeaderName = HeaderName::from_static("x-modelramp-deadline-ms");
 const PRIORITY: HeaderName = HeaderName::from_static("x-modelramp-priority");
+const CALLS: HeaderName = HeaderName::from_static("x-modelramp-calls");
 const PRIORITIES: [(&str, Priority); 3] = [
     ("interactive", Priority::Interactive),
     ("background", Priority::Background),
@@ -83,6 +87,8 @@ pub(super) struct Call {
     /// Whether it says so.
     is_patient: bool,
     priority: Priority,
+    /// Requests that its conversation takes, where it says.
+    calls: Option<u32>,
 }
 
 enum Who {
@@ -140,6 +146,16 @@ impl Call {
                 *priority
             }
         };
+        let calls = text(&CALLS).map(|text| {
+            let calls = text
+                .parse()
+                .ok()
+                .filter(|calls| (1..=MAX_TURNS).contains(calls));
+            calls.ok_or_else(|| {
+                let expected = format!("expected a whole number of requests from 1 to {MAX_TURNS}");
+                Refusal::bad_request(None, format!("`{CALLS}` is `{text}`; {expected}"))
+            })
+        });
         let subject = headers.get(SUBJECT).map(|value| {
             let text = value.to_str().map(str::trim).unwrap_or_default();
             let is_id = (1..=MAX_SUBJECT).contains(&text.len());
@@ -154,6 +170,7 @@ impl Call {
             patience,
             is_patient: headers.contains_key(DEADLINE),
             priority,
+            calls: calls.transpose()?,
         })
     }
 
@@ -161,6 +178,7 @@ impl Call {
     pub(super) fn urgency(&self) -> Urgency {
         Urgency {
             priority: self.priority,
+            calls: self.calls,
             start_by: self.is_patient.then(|| Instant::now() + self.patience),
         }
     }
@@ -273,6 +291,7 @@ mod tests {
             patience: DEADLINE_MAX,
             is_patient: false,
             priority: Priority::default(),
+            calls: None,
         };
         let of = |call: Call, body: &str| call.subject(&RawObject::parse(body.as_bytes()).unwrap());
         let opaque = |id: &str| Some(Subject::Opaque(id.into()));

@@ -58,6 +58,10 @@ pub struct Provider {
     pub base_url: String,
     /// The environment variable with its key; `None` for servers that need none.
     pub api_key_env: Option<String>,
+    /// How often the first key is taken beside the others, at least 1.
+    pub weight: u32,
+    /// Further keys of ours there.
+    pub keys: Vec<FurtherKey>,
     /// Further headers of every request.
     pub headers: Vec<(String, String)>,
     /// Calls that it has in flight at most; at least 1.
@@ -72,7 +76,42 @@ pub struct Provider {
     pub access: Access,
 }
 
+/// Another key of ours at a provider.
+#[derive(Clone, Debug)]
+pub struct FurtherKey {
+    /// The environment variable that holds it.
+    pub api_key_env: String,
+    /// How often it is taken beside the others, at least 1.
+    pub weight: u32,
+    /// The account that it belongs to, where that is another than the first key's.
+    pub account: Option<String>,
+    /// Requests that this other account may make, where they are others than the first's.
+    pub quota: Option<Limits>,
+    /// The key itself; `None` where it is not set, outside production.
+    pub key: Option<SecretString>,
+}
+
 impl Provider {
+    /// Our accounts there, with the requests that each may make: the first under the provider's name.
+    pub fn accounts(&self) -> Vec<(String, Option<Limits>)> {
+        let mut accounts = vec![(self.name.clone(), self.quota)];
+        for key in &self.keys {
+            let label = self.label_of(key);
+            if accounts.iter().all(|(known, _)| *known != label) {
+                accounts.push((label, key.quota.or(self.quota)));
+            }
+        }
+        accounts
+    }
+
+    /// The label of the account that a key belongs to.
+    pub fn label_of(&self, key: &FurtherKey) -> String {
+        match &key.account {
+            Some(account) => format!("{}/{account}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
     /// Whether it chooses hosts by what a request says of them.
     pub fn takes_policy(&self) -> bool {
         self.name == openrouter::NAME
@@ -197,6 +236,8 @@ pub struct Task {
     pub cost_level: Option<CostLevel>,
     /// What its models must be able to do.
     pub capabilities: Vec<String>,
+    /// Requests that a conversation with tools takes, where the file says.
+    pub calls: Option<u32>,
     /// What is demanded for its texts, with what is demanded for all.
     pub privacy: Arc<Privacy>,
     /// What is asked of its answers.
@@ -245,7 +286,7 @@ impl Catalog {
             if provider.api_key_env.is_some() {
                 provider.access = Access::Sandbox;
             }
-            Ok(())
+            Vec::new()
         })
     }
 
@@ -298,20 +339,45 @@ impl Catalog {
     }
 }
 
-/// Gives a provider its address and its key; the error is what is missing.
+/// What is wrong with a key: which of the further keys it is, or the first where it is `None`.
+type KeyFault = (Option<usize>, String);
+
+/// Gives a provider its address and its keys; the faults are what is missing.
 fn grant(
     provider: &mut Provider,
     settings: &ProvidersConfig,
     environment: Environment,
-) -> Result<(), String> {
+) -> Vec<KeyFault> {
     let is_openrouter = provider.name == openrouter::NAME;
     let is_redirected = is_openrouter && settings.openrouter_base_url != openrouter::BASE_URL;
     if is_redirected {
         provider.base_url.clone_from(&settings.openrouter_base_url);
     }
     let Some(variable) = &provider.api_key_env else {
-        return Ok(());
+        return Vec::new();
     };
+    let mut faults = Vec::new();
+    match key_of(variable, settings, environment) {
+        Ok(Some(key)) => provider.access = Access::Key(key),
+        Ok(None) if is_redirected => provider.access = Access::Open,
+        Ok(None) => provider.access = Access::Sandbox,
+        Err(fault) => faults.push((None, fault)),
+    }
+    for (place, further) in provider.keys.iter_mut().enumerate() {
+        match key_of(&further.api_key_env, settings, environment) {
+            Ok(key) => further.key = key,
+            Err(fault) => faults.push((Some(place), fault)),
+        }
+    }
+    faults
+}
+
+/// The key in a variable; `None` where it is not set and need not be.
+fn key_of(
+    variable: &str,
+    settings: &ProvidersConfig,
+    environment: Environment,
+) -> Result<Option<SecretString>, String> {
     let key = if variable == "OPENROUTER_API_KEY" {
         settings.openrouter_api_key.as_ref()
     } else {
@@ -321,17 +387,12 @@ fn grant(
     if let Some(reason) = key.and_then(|key| slips::in_key(key.expose_secret())) {
         return Err(format!("is `{variable}`, whose value {reason}"));
     }
-    provider.access = match key {
-        Some(key) => Access::Key(key.clone()),
-        None if !environment.is_local() => {
-            return Err(format!(
-                "is `{variable}`, which is not set; expected the key of this provider in that variable"
-            ));
-        }
-        None if is_redirected => Access::Open,
-        None => Access::Sandbox,
-    };
-    Ok(())
+    if key.is_none() && !environment.is_local() {
+        return Err(format!(
+            "is `{variable}`, which is not set; expected the key of this provider in that variable"
+        ));
+    }
+    Ok(key.cloned())
 }
 
 #[cfg(test)]

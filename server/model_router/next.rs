@@ -12,8 +12,20 @@ pub(super) struct Failed {
     pub(super) kind: FaultKind,
     pub(super) cause: Cause,
     pub(super) retry_after: Option<Duration>,
-    /// Whether the same model is to be asked once more, with a request that was mended.
+    /// Whether the same model is to be asked once more, with a request that was mended, or with another key.
     pub(super) again: bool,
+}
+
+impl Failed {
+    /// Whether another key of ours helps.
+    fn was_the_keys(&self) -> bool {
+        self.again && self.kind.is_accounts()
+    }
+
+    /// Whether the request was mended.
+    pub(super) fn was_mended(&self) -> bool {
+        self.again && !self.kind.is_accounts()
+    }
 }
 
 /// The longest wait that a provider is granted within a call: whoever called can wait better.
@@ -61,6 +73,13 @@ pub(super) fn next(
     if let Some(last) = failed.last().filter(|last| last.again) {
         return now(last.position);
     }
+    // What another key has made good is past.
+    let failed: Vec<_> = failed
+        .iter()
+        .filter(|one| !one.was_the_keys())
+        .copied()
+        .collect();
+    let failed = failed.as_slice();
     // A request that was refused is put to one other model, whatever comes of that.
     let is_refusal =
         |one: &Failed| !one.again && one.kind.may_succeed_elsewhere() == Elsewhere::OneOther;

@@ -23,7 +23,8 @@ use self::{
 use super::catalog::{Catalog, Model, Provider, Tier};
 use crate::_core::outage::Outage;
 
-/// The accounts, by the provider's name.
+/// The accounts, by their labels: the provider's name, and for another account there `NAME/ACCOUNT`.
+#[derive(Default)]
 pub(super) struct Quotas {
     accounts: HashMap<String, Arc<Account>>,
     /// Where what is used is kept.
@@ -61,6 +62,7 @@ pub struct Standing {
 }
 
 struct Account {
+    /// Its label, as metrics and what is stored name it.
     provider: String,
     state: Mutex<State>,
     /// The number of the last slot that is stored as used. Whoever writes holds it.
@@ -100,33 +102,24 @@ impl State {
 impl Quotas {
     /// The accounts of a catalog, with the quotas that it tells.
     pub(super) fn new(catalog: &Catalog) -> Self {
-        let account = |provider: &Provider| {
-            let account = Account::new(&provider.name);
-            if let Some(limits) = provider.quota {
-                account.limit(limits);
-            }
-            (provider.name.clone(), Arc::new(account))
-        };
-        Self {
-            accounts: catalog.providers.iter().map(account).collect(),
-            keeper: Mutex::default(),
-        }
+        Self::default().renewed(catalog)
     }
 
     /// The accounts of another catalog. One at a provider of the same name goes on with what it has used;
     /// what a provider told holds until it tells something else.
     pub(super) fn renewed(&self, catalog: &Catalog) -> Self {
-        let account = |provider: &Provider| {
-            let account = self.accounts.get(&provider.name).cloned();
-            let account = account.unwrap_or_else(|| Arc::new(Account::new(&provider.name)));
-            match provider.quota {
+        let account = |(label, quota): (String, Option<Limits>)| {
+            let account = self.accounts.get(&label).cloned();
+            let account = account.unwrap_or_else(|| Arc::new(Account::new(&label)));
+            match quota {
                 Some(limits) => account.limit(limits),
                 None => account.forget_limit(),
             }
-            (provider.name.clone(), account)
+            (label, account)
         };
+        let accounts = catalog.providers.iter().flat_map(Provider::accounts);
         Self {
-            accounts: catalog.providers.iter().map(account).collect(),
+            accounts: accounts.map(account).collect(),
             keeper: Mutex::new(self.keeper.lock().clone()),
         }
     }
@@ -171,15 +164,15 @@ impl Quotas {
     }
 
     /// A provider tells what our account may do.
-    pub(super) fn learn(&self, provider: &str, quota: Quota) {
-        if let Some(account) = self.accounts.get(provider) {
+    pub(super) fn learn(&self, label: &str, quota: Quota) {
+        if let Some(account) = self.accounts.get(label) {
             account.learn(quota);
         }
     }
 
     /// A provider takes nothing from our account for so long.
-    pub(super) fn rest(&self, provider: &str, after: Duration) {
-        let Some(account) = self.accounts.get(provider) else {
+    pub(super) fn rest(&self, label: &str, after: Duration) {
+        let Some(account) = self.accounts.get(label) else {
             return;
         };
         if let Some(schedule) = &mut account.state.lock().schedule {
@@ -187,9 +180,42 @@ impl Quotas {
         }
     }
 
-    /// A slot for an attempt at this model, as soon as it is this call's turn.
-    pub(super) async fn enter(&self, model: &Model, ask: Ask) -> Result<Slot, Refused> {
-        let Some(account) = self.accounts.get(&model.provider) else {
+    /// A provider says with an answer that it takes so many more requests of our account until then.
+    pub(super) fn allow(&self, label: &str, left: u32, until: Instant) {
+        let Some(account) = self.accounts.get(label) else {
+            return;
+        };
+        let now = now();
+        let mut state = account.state.lock();
+        let schedule = state
+            .schedule
+            .get_or_insert_with(|| Schedule::new(Limits::default(), now));
+        schedule.allow(left, until);
+    }
+
+    /// Which part of an account's quota is free, from 0 to 1, where one is known and applies to this model.
+    pub(super) fn free_share(&self, label: &str, model: &Model) -> Option<f64> {
+        let mut state = self.accounts.get(label)?.state.lock();
+        state.pump(now());
+        if state.only_free && model.tier != Tier::Free {
+            return None;
+        }
+        let schedule = state.schedule.as_ref()?;
+        let (limits, (minute, day)) = (schedule.limits(), schedule.free());
+        let share =
+            |free: Option<u32>, of: Option<u32>| Some(f64::from(free?) / f64::from(of?.max(1)));
+        let shares = [share(minute, limits.minute), share(day, limits.day)];
+        shares.into_iter().flatten().reduce(f64::min)
+    }
+
+    /// A slot of this account for an attempt at this model, as soon as it is this call's turn.
+    pub(super) async fn enter(
+        &self,
+        label: &str,
+        model: &Model,
+        ask: Ask,
+    ) -> Result<Slot, Refused> {
+        let Some(account) = self.accounts.get(label) else {
             return Ok(Slot::default());
         };
         let waiting = {
@@ -231,9 +257,9 @@ impl Quotas {
         Ok(slot)
     }
 
-    /// How the account at a provider stands; `None` where no quota is known.
-    pub(super) fn standing(&self, provider: &str) -> Option<Standing> {
-        let mut state = self.accounts.get(provider)?.state.lock();
+    /// How an account stands; `None` where no quota is known.
+    pub(super) fn standing(&self, label: &str) -> Option<Standing> {
+        let mut state = self.accounts.get(label)?.state.lock();
         let now = now();
         state.pump(now);
         let only_free = state.only_free;
@@ -318,7 +344,8 @@ impl Account {
     async fn keep(&self) {
         let slot = {
             let mut state = self.state.lock();
-            if state.keeper.is_none() {
+            let is_limited = |it: &Schedule| it.limits() != Limits::default();
+            if state.keeper.is_none() || !state.schedule.as_ref().is_some_and(is_limited) {
                 return;
             }
             state.slots += 1;
@@ -402,10 +429,7 @@ impl Waiting {
                 () = sleep_until(wake) => {}
             }
             if Instant::now() >= deadline && self.told.try_recv().is_err() {
-                let refused = self.leave().unwrap_or(Refused {
-                    after: Duration::from_secs(1),
-                    reason: schedule::Reason::Queue,
-                });
+                let refused = self.leave().unwrap_or(Refused::QUEUE);
                 return Err(self.account.refuse(refused));
             }
         }
@@ -440,12 +464,28 @@ impl Drop for Waiting {
 pub(super) struct Slot(Option<Arc<Account>>);
 
 impl Slot {
-    /// It is used now.
-    pub(super) fn send(mut self) {
-        if let Some(account) = self.0.take()
+    /// It is used now. What is given back lives until the request is answered.
+    pub(super) fn send(mut self) -> Sent {
+        let account = self.0.take();
+        if let Some(account) = &account
             && let Some(schedule) = &mut account.state.lock().schedule
         {
             schedule.send(now());
+        }
+        Sent(account)
+    }
+}
+
+/// A request that was sent and not answered.
+#[derive(Default)]
+pub(super) struct Sent(Option<Arc<Account>>);
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(account) = self.0.take()
+            && let Some(schedule) = &mut account.state.lock().schedule
+        {
+            schedule.answered();
         }
     }
 }

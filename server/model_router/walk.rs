@@ -11,14 +11,18 @@ use super::{
     catalog::{Model, Timeouts},
     fleet::Fleet,
     gate::Place,
+    keys::Key,
     next::{Failed, Next, next},
-    quota::schedule::{Ask, Refused},
+    quota::{
+        Sent,
+        schedule::{Ask, Priority, Refused, Turn},
+    },
     reasoning_state,
     route::Route,
     trail::End,
 };
 use crate::{
-    _core::assignment::Subject,
+    _core::assignment::{Subject, Variant},
     providers::{
         Message, RawObject, Reading,
         fault::{Cause, Elsewhere, Fault, FaultKind},
@@ -67,6 +71,12 @@ pub(super) struct Walk<'a> {
     skipped: Vec<usize>,
     /// Positions whose accounts have no slot in time.
     closed: Vec<usize>,
+    /// Keys whose faults, or whose accounts', this call has met.
+    tried: Vec<Arc<Key>>,
+    /// The one of the attempt under way.
+    key: Option<Arc<Key>>,
+    /// How it belongs to a conversation with tools.
+    turn: Turn,
     /// What the first of them was told, and its provider.
     refused_slot: Option<(Refused, String)>,
     /// How long the attempt under way waited for its slot.
@@ -75,6 +85,21 @@ pub(super) struct Walk<'a> {
     is_told: bool,
     /// An attempt that was refused in a way that another model has to judge.
     refused: Option<Attempt>,
+}
+
+/// How a call belongs to a conversation with tools: its last message is what a tool said, or it offers tools
+/// and is the first of as many requests as the caller, or `usual`, says.
+fn turn(call: &Call, usual: impl FnOnce() -> Option<u32>) -> Turn {
+    if !call.request.offers_tools() {
+        return Turn::Alone;
+    }
+    if call.request.ends_with_tool() {
+        return Turn::GoesOn;
+    }
+    call.urgency
+        .calls
+        .or_else(usual)
+        .map_or(Turn::Alone, Turn::Begins)
 }
 
 /// A caller's body as this model takes it.
@@ -102,6 +127,8 @@ pub(super) struct Step {
     pub(super) idle: Duration,
     /// Held while the call is in flight.
     pub(super) place: Place,
+    /// Held until its answer begins.
+    pub(super) _sent: Sent,
 }
 
 impl<'a> Walk<'a> {
@@ -112,6 +139,13 @@ impl<'a> Walk<'a> {
         asks: Asks,
     ) -> Self {
         let vault = masking::mask(&mut call.request, &route.privacy.mask);
+        let turn = match asks {
+            Asks::Embeddings => Turn::Alone,
+            Asks::Answer | Asks::Stream => turn(&call, || {
+                let fleet = route.fleet.as_ref()?;
+                fleet.catalog.task(&route.task)?.calls
+            }),
+        };
         Self {
             fleet: route
                 .fleet
@@ -129,6 +163,9 @@ impl<'a> Walk<'a> {
             failed: Vec::new(),
             skipped: Vec::new(),
             closed: Vec::new(),
+            tried: Vec::new(),
+            key: None,
+            turn,
             refused_slot: None,
             queued: Duration::ZERO,
             is_told: false,
@@ -138,25 +175,30 @@ impl<'a> Walk<'a> {
 
     /// The next attempt, already started, with its deadline; `None` when nothing can help.
     pub(super) async fn next(&mut self) -> Result<Option<Step>, RouteError> {
-        let (model, pass, slot) = loop {
+        let (model, pass, client, key, slot) = loop {
             let Some((model, pass)) = self.choose().await else {
                 return Ok(None);
             };
+            let Some(client) = self.fleet.clients.get(&model.provider).cloned() else {
+                // Clients are made for every provider of the catalog; this is for the compiler.
+                return Err(self.exhausted());
+            };
             let since = Instant::now();
-            match self.fleet.quotas.enter(&model, self.ask()).await {
-                Ok(slot) => {
+            let (quotas, ask) = (&self.fleet.quotas, self.ask());
+            match client.keys.enter(quotas, &model, ask, &self.tried).await {
+                Ok((key, slot)) => {
                     self.queued = since.elapsed();
-                    break (model, pass, slot);
+                    break (model, pass, client, key, slot);
                 }
                 Err(refused) => self.close(&model, refused),
             }
         };
+        // What was kept for the conversation is for the requests after this one.
+        if matches!(self.turn, Turn::Begins(_)) {
+            self.turn = Turn::Alone;
+        }
         self.prepare(&model);
         let router = self.router;
-        let Some(client) = self.fleet.clients.get(&model.provider).cloned() else {
-            // Clients are made for every provider of the catalog; this is for the compiler.
-            return Err(self.exhausted());
-        };
         let Some(place) = client.gate.enter(self.call.deadline).await else {
             let provider = model.provider.clone();
             return Err(RouteError::Busy { provider });
@@ -180,10 +222,12 @@ impl<'a> Walk<'a> {
             attempt.inspect(Inspection::new(&task.checks, &self.call.request));
         }
         self.is_told = true;
-        slot.send();
+        let sent = slot.send();
+        self.key = Some(key.clone());
         Ok(Some(Step {
             attempt,
-            api: client.api,
+            api: key.api.clone(),
+            _sent: sent,
             deadline: own.min(self.call.deadline),
             end: total.map_or(end, |total| end.min(now + total)),
             idle: idle.unwrap_or(router.attempt_timeout),
@@ -249,9 +293,14 @@ impl<'a> Walk<'a> {
 
     /// What the call asks of an account's quota.
     fn ask(&self) -> Ask {
-        let Urgency { priority, start_by } = self.call.urgency;
+        let Urgency {
+            priority, start_by, ..
+        } = self.call.urgency;
         let start_by = start_by.unwrap_or_else(|| Instant::now() + PATIENCE);
+        let is_beside = self.route.variant == Variant::Candidate && self.is_told;
         Ask {
+            is_spare: (is_beside || priority == Priority::Batch) && self.router.is_in_rollout(),
+            turn: self.turn,
             priority,
             user: self.route.subject.as_ref().map(Subject::key),
             deadline: start_by.min(self.call.deadline),
@@ -315,16 +364,19 @@ impl<'a> Walk<'a> {
                 .trail
                 .add(model, End::Failed(fault.clone()), self.queued);
         }
-        if let (Cause::AccountLimit, Some(after)) = (fault.cause, fault.retry_after) {
-            self.fleet.quotas.rest(attempt.provider(), after);
+        if let (Cause::AccountLimit, Some(after), Some(key)) =
+            (fault.cause, fault.retry_after, &self.key)
+        {
+            self.fleet.quotas.rest(&key.account, after);
         }
+        self.hear();
         if fault.cause == Cause::ModelGone {
             self.router.watch.refused(&attempt.model().name);
         }
         if fault.kind == FaultKind::Authentication {
             self.tell_of_the_key(&attempt);
         }
-        let again = self.mend(fault);
+        let again = self.change_key(&attempt, fault) || self.mend(fault);
         if !again
             && fault.kind.may_succeed_elsewhere() == Elsewhere::OneOther
             && self.refused.is_none()
@@ -344,10 +396,28 @@ impl<'a> Walk<'a> {
         });
     }
 
+    /// Takes note of what the provider has said with its answer of the requests that it still takes.
+    fn hear(&self) {
+        if let Some(key) = &self.key
+            && let Some((left, until)) = key.api.take_allowance()
+        {
+            self.fleet.quotas.allow(&key.account, left, until);
+        }
+    }
+
+    /// Whether the same model is to be asked once more, with another key.
+    fn change_key(&mut self, attempt: &Attempt, fault: &Fault) -> bool {
+        let client = self.fleet.clients.get(attempt.provider());
+        match (client, &self.key) {
+            (Some(client), Some(key)) => client.keys.refused(key, fault, &mut self.tried),
+            _ => false,
+        }
+    }
+
     /// Whether the same model is to be asked once more, as it misses what it thought earlier, or does not
     /// know it.
     fn mend(&mut self, fault: &Fault) -> bool {
-        let is_first = self.failed.iter().all(|failed| !failed.again);
+        let is_first = self.failed.iter().all(|failed| !failed.was_mended());
         if fault.cause != Cause::ReasoningState || !is_first {
             return false;
         }
@@ -366,6 +436,7 @@ impl<'a> Walk<'a> {
             self.router.watch.answered(&model.name);
             self.call.trail.add(model, End::Answered, self.queued);
         }
+        self.hear();
         if let Some(refused) = self.refused.take() {
             refused.judge(FaultKind::Rejected);
         }
@@ -374,8 +445,7 @@ impl<'a> Walk<'a> {
     /// Whoever runs the server can only mend it if told which key it is.
     fn tell_of_the_key(&self, attempt: &Attempt) {
         let name = attempt.provider();
-        let provider = self.fleet.catalog.provider(name);
-        match provider.and_then(|provider| provider.api_key_env.as_deref()) {
+        match self.key.as_ref().and_then(|key| key.variable.as_deref()) {
             Some(variable) => tracing::error!(
                 provider = name,
                 variable,

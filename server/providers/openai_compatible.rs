@@ -14,6 +14,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
 };
+use parking_lot::Mutex;
 use reqwest::{Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
@@ -22,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    ChatRequest, Completion, Delta, Embedded, Held, connection,
+    Allowance, ChatRequest, Completion, Delta, Embedded, Held, connection,
     fault::{Cause, Fault, FaultKind},
     joined::Joined,
     listing::Listed,
@@ -40,6 +41,9 @@ const SMALL_BYTES: usize = 32 * 1024;
 const MAX_EMBEDDINGS: usize = 4 * 1024 * 1024;
 /// Larger replies of one provider that are read and used at once.
 const MAX_LARGE: usize = 16;
+
+/// What is said of a longer time is asked again after that.
+const LONGEST_SPAN: Duration = Duration::from_secs(25 * 3_600);
 
 /// How long the answer to what the key may do is waited for.
 const KEY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,6 +100,8 @@ pub struct OpenAiCompatible {
     key: Option<SecretString>,
     /// Places of large replies.
     large: Arc<Semaphore>,
+    /// What the last answer said of our account, and when; until somebody has taken it.
+    allowance: Arc<Mutex<Option<(Allowance, Instant)>>>,
 }
 
 impl OpenAiCompatible {
@@ -133,7 +139,14 @@ impl OpenAiCompatible {
             headers: all,
             key,
             large: Arc::new(Semaphore::new(MAX_LARGE)),
+            allowance: Arc::default(),
         })
+    }
+
+    /// What the last answer said of the requests that our account may still make, and until when; once.
+    pub fn take_allowance(&self) -> Option<(u32, Instant)> {
+        let (allowance, at) = self.allowance.lock().take()?;
+        Some((allowance.left, at + allowance.span.min(LONGEST_SPAN)))
     }
 
     /// Asks for an answer and waits for the whole of it, until `deadline` at the latest.
@@ -279,6 +292,9 @@ impl OpenAiCompatible {
         let mut response = connection::send(&self.http, request)
             .await
             .map_err(transport)?;
+        if let Some(allowance) = Allowance::of(response.headers()) {
+            *self.allowance.lock() = Some((allowance, Instant::now()));
+        }
         let coding = foreign_coding(&response);
         if response.status().is_success() {
             return match coding {

@@ -107,7 +107,7 @@ fn number(value: &Value) -> Option<f64> {
 
 /// `2`, `1.5s`, `300ms`, `6m0s`, `5 seconds`; a bare number is seconds. What follows the last unit is
 /// ignored.
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let mut rest = text.trim();
     let mut seconds = None;
     loop {

@@ -32,6 +32,9 @@ struct QuotaList {
 struct AccountInfo {
     /// The provider's name in the catalog.
     provider: String,
+    /// The account's name there; left out for that of the first key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
     /// Whether the quota is for models that cost nothing, and no others.
     only_free: bool,
     /// Requests of any minute.
@@ -55,15 +58,16 @@ struct SpanInfo {
 
 async fn list(models: Arc<ModelRouter>, _: Context) -> Result<QuotaList, RpcError> {
     let catalog = models.catalog();
-    let providers = catalog.providers.iter();
-    let account = |name: &String| Some(info(name, &models.quota(name)?));
-    let accounts = providers.filter_map(|provider| account(&provider.name));
+    let accounts = catalog.providers.iter().flat_map(|provider| {
+        let labels = provider.accounts().into_iter().map(|(label, _)| label);
+        labels.filter_map(|label| Some(info(&provider.name, &label, &models.quota(&label)?)))
+    });
     Ok(QuotaList {
         accounts: accounts.collect(),
     })
 }
 
-fn info(provider: &str, standing: &Standing) -> AccountInfo {
+fn info(provider: &str, label: &str, standing: &Standing) -> AccountInfo {
     let span = |limit: Option<u32>, left: Option<u32>| {
         Some(SpanInfo {
             limit: limit?,
@@ -72,6 +76,10 @@ fn info(provider: &str, standing: &Standing) -> AccountInfo {
     };
     AccountInfo {
         provider: provider.to_owned(),
+        account: label
+            .strip_prefix(provider)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .map(str::to_owned),
         only_free: standing.only_free,
         minute: span(standing.limits.minute, standing.free_minute),
         day: span(standing.limits.day, standing.free_day),

@@ -5,8 +5,11 @@ use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use toml::de::DeValue;
 
 use super::{
-    super::{privacy::Privacy, quota::schedule::Limits},
-    Catalog, CostLevel, Model, Prices, Provider, Task, Tier, Timeouts,
+    super::{
+        privacy::Privacy,
+        quota::schedule::{Limits, MAX_TURNS},
+    },
+    Catalog, CostLevel, FurtherKey, KeyFault, Model, Prices, Provider, Task, Tier, Timeouts,
 };
 use crate::{
     _core::{
@@ -41,10 +44,16 @@ const PRICE: &str = "US dollars per million tokens, a number of at least 0";
 const SPAN: &str = "a span of time such as `20s`, from 10ms to 1day";
 const MODELS: &str = "a list of model names with at least one";
 const NAMES: &str = "a list of texts with at least one";
+const WEIGHT: &str = "a whole number from 1 to 1000";
+const MAX_WEIGHT: u32 = 1_000;
+const KEYS: &str = "a list of tables such as `{ api_key_env = \"OTHER_API_KEY\" }`";
+const MAX_KEYS: usize = 16;
+const ACCOUNT: &str = "a name of at most 64 letters, digits, `-`, `_` and `.`";
+const TURNS: &str = "a whole number of requests, from 1 to 16";
 const BYTES: &str = "a whole number of bytes, from 1024 to 67108864";
 
-/// Gives a provider address and key, or says what is missing.
-pub(super) type Grant<'a> = dyn Fn(&mut Provider) -> Result<(), String> + 'a;
+/// Gives a provider address and keys, or says what is missing.
+pub(super) type Grant<'a> = dyn Fn(&mut Provider) -> Vec<KeyFault> + 'a;
 
 pub(super) fn catalog(
     text: &str,
@@ -151,6 +160,9 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
             plain(value).filter(|name| is_key_variable(name))
         })
     });
+    let weight = table.optional("weight", |it| it.read(WEIGHT, weight));
+    let keys = table.optional("keys", further_keys).unwrap_or_default();
+    let (key_fields, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
     let headers = table.get("headers").map(Field::secret);
     let headers = headers.and_then(|it| it.read("a table of texts", headers_of));
     let max_in_flight = table.optional("max_in_flight", |it| it.read(CALLS, at_least_one));
@@ -173,6 +185,8 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
             plain(value).filter(|url| endpoint(url).is_some())
         })?,
         api_key_env: variable,
+        weight: weight.unwrap_or(1),
+        keys,
         headers: headers.unwrap_or_default(),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
         quota: quota.filter(|it| *it != Limits::default()),
@@ -180,8 +194,18 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
         policy,
         access: super::Access::default(),
     };
-    if let (Err(message), Some(field)) = (grant(&mut provider), &api_key_env) {
-        field.fault(format!("{} {message}", field.name()));
+    for (place, message) in grant(&mut provider) {
+        let field = place.map_or(api_key_env.as_ref(), |place| key_fields.get(place));
+        if let Some(field) = field {
+            field.fault(format!("{} {message}", field.name()));
+        }
+    }
+    if api_key_env.is_none()
+        && let Some(field) = key_fields.first()
+    {
+        field.fault(
+            "`keys` are further keys, and the first is missing: expected it in `api_key_env`",
+        );
     }
     let refuse = |reason: &str| base_url.fault(format!("{} {reason}", base_url.name()));
     if let Some(reason) = slips::in_base_url(&provider.base_url) {
@@ -191,6 +215,55 @@ fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Prov
         refuse("is replaced by OPENROUTER_BASE_URL, which is no absolute http or https URL");
     }
     Some(provider)
+}
+
+/// Further keys, with the fields that name their variables.
+fn further_keys<'a>(field: &Field<'a>) -> Option<Vec<(Field<'a>, FurtherKey)>> {
+    let items = field.list(KEYS)?;
+    if items.len() > MAX_KEYS {
+        field.fault(format!(
+            "{} has {} keys; expected at most {MAX_KEYS}",
+            field.name(),
+            items.len()
+        ));
+    }
+    let key = |item: &Field<'a>| item.table(further_key).flatten();
+    Some(items.iter().filter_map(key).collect())
+}
+
+fn further_key<'a>(table: &mut Table<'a>) -> Option<(Field<'a>, FurtherKey)> {
+    table.required("api_key_env", VARIABLE, |_| Some(()));
+    // As with the first key, the value may be the key itself.
+    let field = table.get("api_key_env").map(Field::secret);
+    let weight = table.optional("weight", |it| it.read(WEIGHT, weight));
+    let account = table.optional("account", |it| it.read(ACCOUNT, account));
+    let quota = table.optional("quota", |it| {
+        if account.is_none() {
+            it.fault("`quota` is that of another account: expected its name in `account`");
+        }
+        it.table(quota)
+    });
+    let field = field?;
+    let api_key_env = field.read(VARIABLE, |value| {
+        plain(value).filter(|name| is_key_variable(name))
+    })?;
+    let key = FurtherKey {
+        api_key_env,
+        weight: weight.unwrap_or(1),
+        account,
+        quota: quota.filter(|it| *it != Limits::default()),
+        key: None,
+    };
+    Some((field, key))
+}
+
+fn weight(value: &DeValue<'_>) -> Option<u32> {
+    at_least_one(value).filter(|weight| *weight <= MAX_WEIGHT)
+}
+
+fn account(value: &DeValue<'_>) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    plain(value).filter(|name| name.len() <= 64 && name.chars().all(is_plain))
 }
 
 fn denies_collection(table: &mut Table<'_>) -> bool {
@@ -334,6 +407,11 @@ fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
         })
     });
     let checks = table.optional("answers", |it| it.table(answers));
+    let calls = table.optional("calls", |it| {
+        it.read(TURNS, |value| {
+            at_least_one(value).filter(|calls| *calls <= MAX_TURNS)
+        })
+    });
     let reasoning = table.optional("reasoning", |it| it.read(TEXT, plain));
     let levels = [
         ("free", CostLevel::Free),
@@ -354,6 +432,7 @@ fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
         reasoning: reasoning.unwrap_or_default(),
         cost_level,
         capabilities: capabilities.unwrap_or_default(),
+        calls,
         privacy: Arc::new(privacy),
         checks: Arc::new(checks.unwrap_or_default()),
     })

@@ -3,10 +3,17 @@
 //! Nothing here asks a clock or a network. A slot is taken before a request is sent and kept whatever
 //! becomes of it; one that was never sent is given back.
 
+mod queue;
+mod room;
+
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
+use self::{
+    queue::{Queue, Waiter},
+    room::Hold,
+};
 use super::store::Used;
 
 /// Requests that an account may make; at least one of the two is told.
@@ -42,11 +49,30 @@ pub(super) struct Moment {
 /// A call that wants a slot.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::model_router) struct Ask {
+    /// Whether control's share is closed to it: what a rollout asks besides its users' own requests.
+    pub(in crate::model_router) is_spare: bool,
+    /// How it belongs to a conversation with tools.
+    pub(in crate::model_router) turn: Turn,
     pub(in crate::model_router) priority: Priority,
     /// Whose it is; calls without a user share one.
     pub(in crate::model_router) user: Option<u64>,
     /// When it must have started.
     pub(in crate::model_router) deadline: Instant,
+}
+
+/// Requests that a conversation may say it takes, at most.
+pub const MAX_TURNS: u32 = 16;
+
+/// How a call belongs to a conversation with tools, which is several requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::model_router) enum Turn {
+    /// Not at all.
+    #[default]
+    Alone,
+    /// It begins one of so many requests, itself among them: it starts when there is room for all.
+    Begins(u32),
+    /// It goes on with one: it goes before others, into the room that was kept.
+    GoesOn,
 }
 
 /// What a call is told.
@@ -67,6 +93,14 @@ pub struct Refused {
     pub after: Duration,
     /// What is used up.
     pub reason: Reason,
+}
+
+impl Refused {
+    /// There is no place to wait.
+    pub(in crate::model_router) const QUEUE: Self = Self {
+        after: Duration::from_secs(1),
+        reason: Reason::Queue,
+    };
 }
 
 /// What is used up.
@@ -103,7 +137,6 @@ const MAX_WAITING: usize = 256;
 /// After so long a background call gets one slot in ten, whoever else waits.
 const STARVED: Duration = Duration::from_secs(60);
 const TENTH: u32 = 10;
-
 /// One account.
 #[derive(Debug)]
 pub(super) struct Schedule {
@@ -116,7 +149,14 @@ pub(super) struct Schedule {
     /// Slots of that day, sent or taken.
     used: u32,
     rests_until: Option<Instant>,
-    queues: [Queue; 3],
+    /// What the provider said with its last answer.
+    allowance: Option<Allowance>,
+    /// Requests that were sent and not answered.
+    in_flight: u32,
+    /// Room that is kept for conversations, the oldest first, and all of it together.
+    holds: VecDeque<Hold>,
+    held: u32,
+    queues: [Queue; 4],
     last: u64,
     /// Slots since a background call got one before others.
     since_starved: u32,
@@ -131,6 +171,10 @@ impl Schedule {
             day: day_of(now.utc_ms),
             used: 0,
             rests_until: None,
+            allowance: None,
+            in_flight: 0,
+            holds: VecDeque::new(),
+            held: 0,
             queues: Default::default(),
             last: 0,
             since_starved: TENTH,
@@ -199,13 +243,34 @@ impl Schedule {
         self.rests_until = self.rests_until.max(Some(until));
     }
 
+    /// The provider says with an answer how many more requests it takes until then. That can only lower what
+    /// is known: requests that are under way may not be counted in it.
+    pub(super) fn allow(&mut self, left: u32, until: Instant) {
+        // The one that was answered is.
+        let others = self.in_flight.saturating_sub(1).saturating_add(self.taken);
+        let left = left.saturating_sub(others);
+        self.allowance = Some(Allowance { left, until });
+    }
+
+    /// A request that was sent is answered.
+    pub(super) fn answered(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
     /// A call comes.
     pub(super) fn ask(&mut self, ask: Ask, now: Moment) -> Told {
         self.advance(now);
-        let ahead = self.ahead(&ask);
+        if ask.turn == Turn::GoesOn {
+            self.release(ask.user);
+        }
+        let calls = self.calls(ask.turn);
+        let ahead = self.ahead(&ask) + (calls - 1) as usize;
         let (start, reason) = self.start_of(ahead, now);
+        if let Some(refused) = ask.is_spare.then(|| self.keeps(now)).flatten() {
+            return Told::Refused(refused);
+        }
         if start <= now.at {
-            self.take();
+            self.start(ask.user, calls, now.at);
             return Told::Start;
         }
         let after = start - now.at;
@@ -227,8 +292,9 @@ impl Schedule {
             number: self.last,
             deadline: ask.deadline,
             since: now.at,
+            calls,
         };
-        self.queues[ask.priority as usize].push(ask.user, waiter);
+        self.queues[ask.queue()].push(ask.user, waiter);
         Told::Wait(self.last)
     }
 
@@ -239,12 +305,18 @@ impl Schedule {
             queue.forget_late(now.at);
         }
         let mut due = Vec::new();
-        while self.queues.iter().any(|queue| queue.len > 0) && self.start_of(0, now).0 <= now.at {
-            let Some(number) = self.pop(now.at) else {
+        while let Some(next) = self.next(now.at)
+            && self.start_of(next.calls as usize - 1, now).0 <= now.at
+        {
+            let Some((user, waiter)) = self.queues[next.queue].pop() else {
                 break;
             };
-            self.take();
-            due.push(number);
+            self.since_starved = match next.is_starved {
+                true => 0,
+                false => self.since_starved.saturating_add(1),
+            };
+            self.start(user, waiter.calls, now.at);
+            due.push(waiter.number);
         }
         due
     }
@@ -252,8 +324,8 @@ impl Schedule {
     /// When the next of those who wait may start; `None` where nobody waits.
     pub(super) fn next_start(&mut self, now: Moment) -> Option<Instant> {
         self.advance(now);
-        let waits = self.queues.iter().any(|queue| queue.len > 0);
-        waits.then(|| self.start_of(0, now).0)
+        let next = self.next(now.at)?;
+        Some(self.start_of(next.calls as usize - 1, now).0)
     }
 
     /// One who waits has left; what it is told if it waited in vain.
@@ -274,13 +346,19 @@ impl Schedule {
     pub(super) fn send(&mut self, now: Moment) {
         self.advance(now);
         self.taken = self.taken.saturating_sub(1);
-        self.sent.push_back(now.at);
+        self.in_flight = self.in_flight.saturating_add(1);
+        if self.limits != Limits::default() {
+            self.sent.push_back(now.at);
+        }
     }
 
     /// A taken slot is not used.
     pub(super) fn give_back(&mut self) {
         self.taken = self.taken.saturating_sub(1);
         self.used = self.used.saturating_sub(1);
+        if let Some(allowance) = &mut self.allowance {
+            allowance.left = allowance.left.saturating_add(1);
+        }
     }
 
     /// How many wait, and how long the one has waited that came first.
@@ -296,8 +374,9 @@ impl Schedule {
         let busy = u32::try_from(self.sent.len()).unwrap_or(u32::MAX);
         let minute = self
             .minute()
-            .map(|it| it.saturating_sub(busy.saturating_add(self.taken)));
-        let day = self.limits.day.map(|day| day.saturating_sub(self.used));
+            .map(|it| it.saturating_sub(busy.saturating_add(self.taken).saturating_add(self.held)));
+        let used = self.used.saturating_add(self.held);
+        let day = self.limits.day.map(|day| day.saturating_sub(used));
         (minute, day)
     }
 
@@ -309,6 +388,9 @@ impl Schedule {
     fn take(&mut self) {
         self.taken += 1;
         self.used = self.used.saturating_add(1);
+        if let Some(allowance) = &mut self.allowance {
+            allowance.left = allowance.left.saturating_sub(1);
+        }
     }
 
     /// Forgets what is past. A clock that goes back over midnight gives no day twice; one that goes back
@@ -317,6 +399,13 @@ impl Schedule {
         let is_old = |sent: &Instant| now.at.saturating_duration_since(*sent) >= MINUTE;
         while self.sent.front().is_some_and(is_old) {
             self.sent.pop_front();
+        }
+        while let Some(hold) = self.holds.front().filter(|hold| hold.until <= now.at) {
+            self.held = self.held.saturating_sub(hold.rest);
+            self.holds.pop_front();
+        }
+        if self.allowance.is_some_and(|it| it.until <= now.at) {
+            self.allowance = None;
         }
         let day = day_of(now.utc_ms);
         if day < self.day - 1 {
@@ -340,7 +429,7 @@ impl Schedule {
         if let Some(minute) = self.minute() {
             let minute = minute as usize;
             // When each slot of the minute is free again, the first first.
-            let taken = self.taken as usize;
+            let taken = (self.taken + self.held) as usize;
             let free = minute.saturating_sub(self.sent.len() + taken);
             // Where a limit was lowered, more are out than slots.
             let surplus = (self.sent.len() + taken).saturating_sub(minute);
@@ -360,7 +449,7 @@ impl Schedule {
             );
         }
         if let Some(day) = self.limits.day {
-            let left = day.saturating_sub(self.used) as usize;
+            let left = day.saturating_sub(self.used.saturating_add(self.held)) as usize;
             if ahead >= left {
                 let days = match (day as usize, ahead - left) {
                     (0, _) => 365,
@@ -373,110 +462,72 @@ impl Schedule {
                 reason = Reason::Day;
             }
         }
+        if let Some(allowance) = self.allowance.filter(|it| ahead >= it.left as usize) {
+            start = start.max(allowance.until);
+        }
         (start, reason)
     }
 
     /// How many of those who wait come before this call.
     fn ahead(&self, ask: &Ask) -> usize {
-        let priority = ask.priority as usize;
-        let before: usize = self.queues[..priority].iter().map(|queue| queue.len).sum();
-        before + self.queues[priority].ahead_of(ask.user)
+        let queue = ask.queue();
+        let before: usize = self.queues[..queue].iter().map(|queue| queue.len).sum();
+        before + self.queues[queue].ahead_of(ask.user)
     }
 
-    /// The next who waits.
-    fn pop(&mut self, now: Instant) -> Option<u64> {
-        self.since_starved = self.since_starved.saturating_add(1);
-        let background = &mut self.queues[Priority::Background as usize];
+    /// Whose turn it is.
+    fn next(&self, now: Instant) -> Option<Next> {
+        let background = &self.queues[Ask::BACKGROUND];
         let is_starved = |since| now.saturating_duration_since(since) > STARVED;
-        if self.since_starved >= TENTH && background.oldest().is_some_and(is_starved) {
-            self.since_starved = 0;
-            return background.pop();
-        }
-        self.queues.iter_mut().find_map(Queue::pop)
+        let is_due = self.since_starved.saturating_add(1) >= TENTH;
+        let is_starved = is_due && background.oldest().is_some_and(is_starved);
+        let queue = match is_starved {
+            true => Ask::BACKGROUND,
+            false => self.queues.iter().position(|queue| queue.len > 0)?,
+        };
+        Some(Next {
+            queue,
+            calls: self.queues[queue].next()?.calls,
+            is_starved,
+        })
     }
+}
+
+/// Whose turn it is.
+struct Next {
+    queue: usize,
+    /// Requests that it needs room for; at least 1.
+    calls: u32,
+    /// Whether it is a background call before others.
+    is_starved: bool,
+}
+
+impl Ask {
+    /// The queue of background calls.
+    const BACKGROUND: usize = 2;
+
+    /// Its place among the queues: conversations that go on, then by priority.
+    fn queue(&self) -> usize {
+        match (self.priority, self.turn) {
+            (Priority::Interactive, Turn::GoesOn) => 0,
+            (Priority::Interactive, _) => 1,
+            (Priority::Background, _) => Self::BACKGROUND,
+            (Priority::Batch, _) => 3,
+        }
+    }
+}
+
+/// What a provider says that it takes: so many more requests, until then.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    left: u32,
+    until: Instant,
 }
 
 fn day_of(utc_ms: i64) -> i64 {
     utc_ms
         .saturating_sub(SKEW.as_millis() as i64)
         .div_euclid(DAY_MS)
-}
-
-/// One who waits.
-#[derive(Clone, Copy, Debug)]
-struct Waiter {
-    number: u64,
-    deadline: Instant,
-    since: Instant,
-}
-
-/// Those of one priority, by user; the users have their turns. As small as [`MAX_WAITING`] keeps it.
-#[derive(Debug, Default)]
-struct Queue {
-    users: VecDeque<(Option<u64>, Vec<Waiter>)>,
-    len: usize,
-}
-
-impl Queue {
-    fn push(&mut self, user: Option<u64>, waiter: Waiter) {
-        self.len += 1;
-        match self.users.iter_mut().find(|(known, _)| *known == user) {
-            Some((_, waiters)) => waiters.push(waiter),
-            None => self.users.push_back((user, vec![waiter])),
-        }
-    }
-
-    /// The next user's most urgent call.
-    fn pop(&mut self) -> Option<u64> {
-        let (user, mut waiters) = self.users.pop_front()?;
-        let urgent = waiters
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, it)| (it.deadline, it.number));
-        let place = urgent.map(|(place, _)| place)?;
-        let waiter = waiters.remove(place);
-        if !waiters.is_empty() {
-            self.users.push_back((user, waiters));
-        }
-        self.len -= 1;
-        Some(waiter.number)
-    }
-
-    fn len_of(&self, user: Option<u64>) -> usize {
-        let mut users = self.users.iter();
-        let own = users.find(|(known, _)| *known == user);
-        own.map_or(0, |(_, waiters)| waiters.len())
-    }
-
-    /// How many come before another call of this user.
-    fn ahead_of(&self, user: Option<u64>) -> usize {
-        let own = self.len_of(user);
-        let turns = |(known, waiters): &(Option<u64>, Vec<Waiter>)| {
-            if *known == user {
-                own
-            } else {
-                waiters.len().min(own + 1)
-            }
-        };
-        self.users.iter().map(turns).sum()
-    }
-
-    fn oldest(&self) -> Option<Instant> {
-        let all = self.users.iter().flat_map(|(_, waiters)| waiters);
-        all.map(|waiter| waiter.since).min()
-    }
-
-    fn forget_late(&mut self, now: Instant) {
-        self.retain(|waiter| waiter.deadline > now);
-    }
-
-    fn retain(&mut self, keep: impl Fn(&Waiter) -> bool) {
-        for (_, waiters) in &mut self.users {
-            waiters.retain(&keep);
-        }
-        self.users.retain(|(_, waiters)| !waiters.is_empty());
-        self.len = self.users.iter().map(|(_, waiters)| waiters.len()).sum();
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 use futures::{FutureExt, future::join_all};
 
 use super::{
-    schedule::{Priority, Reason},
+    schedule::{Priority, Reason, Turn},
     *,
 };
 
@@ -17,6 +17,8 @@ fn quotas(minute: u32) -> (Quotas, Arc<Model>) {
 
 fn ask(seconds: u64) -> Ask {
     Ask {
+        is_spare: false,
+        turn: Turn::Alone,
         priority: Priority::Interactive,
         user: None,
         deadline: Instant::now() + Duration::from_secs(seconds),
@@ -27,16 +29,16 @@ fn ask(seconds: u64) -> Ask {
 async fn calls_wait_for_their_turn_and_no_longer_than_they_can() {
     let (quotas, model) = quotas(20);
     for _ in 0..19 {
-        quotas.enter(&model, ask(3)).await.unwrap().send();
+        quotas.enter("p", &model, ask(3)).await.unwrap().send();
     }
     let began = Instant::now();
-    let refused = quotas.enter(&model, ask(3)).await.err().unwrap();
+    let refused = quotas.enter("p", &model, ask(3)).await.err().unwrap();
     assert_eq!(
         (refused.reason, refused.after.as_secs()),
         (Reason::Minute, 62)
     );
     assert_eq!(began.elapsed(), Duration::ZERO, "at once");
-    let waiting = join_all((0..5).map(|_| quotas.enter(&model, ask(100))));
+    let waiting = join_all((0..5).map(|_| quotas.enter("p", &model, ask(100))));
     let slots = waiting.await;
     assert!(slots.iter().all(Result::is_ok));
     assert_eq!(began.elapsed().as_secs(), 62);
@@ -45,9 +47,9 @@ async fn calls_wait_for_their_turn_and_no_longer_than_they_can() {
 #[tokio::test(start_paused = true)]
 async fn who_leaves_makes_room() {
     let (quotas, model) = quotas(1);
-    let slot = quotas.enter(&model, ask(1)).await.unwrap();
-    let mut first = Box::pin(quotas.enter(&model, ask(300)));
-    let mut second = Box::pin(quotas.enter(&model, ask(300)));
+    let slot = quotas.enter("p", &model, ask(1)).await.unwrap();
+    let mut first = Box::pin(quotas.enter("p", &model, ask(300)));
+    let mut second = Box::pin(quotas.enter("p", &model, ask(300)));
     assert!(first.as_mut().now_or_never().is_none());
     assert!(second.as_mut().now_or_never().is_none());
     assert_eq!(quotas.standing("p").unwrap().waiting, 2);
@@ -75,10 +77,10 @@ async fn ten_thousand_calls_at_once_leave_nothing_behind() {
         let (quotas, model) = (&quotas, &model);
         async move {
             let entered =
-                tokio::time::timeout(Duration::from_secs(n % 150), quotas.enter(model, ask));
+                tokio::time::timeout(Duration::from_secs(n % 150), quotas.enter("p", model, ask));
             match entered.await {
                 Ok(Ok(slot)) if n % 7 == 0 => drop(slot),
-                Ok(Ok(slot)) => slot.send(),
+                Ok(Ok(slot)) => drop(slot.send()),
                 Ok(Err(_)) | Err(_) => {}
             }
         }
@@ -105,11 +107,11 @@ async fn a_quota_for_models_that_cost_nothing_is_no_quota_for_others() {
             only_free: true,
         },
     );
-    assert!(quotas.enter(&model, ask(1)).await.is_ok());
+    assert!(quotas.enter("p", &model, ask(1)).await.is_ok());
     let free = Model {
         tier: Tier::Free,
         ..(*model).clone()
     };
-    let refused = quotas.enter(&free, ask(1)).await.err().unwrap();
+    let refused = quotas.enter("p", &free, ask(1)).await.err().unwrap();
     assert_eq!(refused.reason, Reason::Day);
 }

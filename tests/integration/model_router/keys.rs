@@ -1,6 +1,7 @@
 //! Keys of providers: without one the sandbox answers, and none reaches a fault.
 
 use super::*;
+use crate::support::scripted_upstream::Request;
 
 fn providers(key: Option<&str>) -> ProvidersConfig {
     ProvidersConfig {
@@ -102,4 +103,134 @@ async fn a_provider_that_repeats_the_key_does_not_bring_it_into_a_fault() {
         "Bearer sk-secret"
     );
     assert!(!format!("{fault:?}").contains("sk-secret"));
+}
+
+/// A router whose one model has two keys, of one account or of two, at this upstream.
+fn with_two_keys(upstream: &Upstream, account: &str) -> (ModelRouter, Arc<Events>) {
+    let text = format!(
+        "[providers.up]\nbase_url = \"{}\"\napi_key_env = \"ONE_API_KEY\"\n\
+         keys = [{{ api_key_env = \"TWO_API_KEY\"{account} }}]\n\
+         [models.m]\nprovider = \"up\"\nid = \"m\"\ncontext = 8000\n\
+         [tasks.chat]\ncandidate = [\"m\"]\ncontrol = [\"m\"]\n",
+        upstream.base_url
+    );
+    let mut catalog = Catalog::parse(&text).unwrap();
+    catalog.providers[0].access = Access::Key("one".into());
+    catalog.providers[0].keys[0].key = Some("two".into());
+    router(catalog, flags())
+}
+
+/// Answers the second key, and the first like this.
+async fn refusing_one(reply: Reply) -> Upstream {
+    let script =
+        move |_: usize, request: &Request| match request.headers["authorization"] == "Bearer one" {
+            true => reply.clone(),
+            false => Reply::ok("hej"),
+        };
+    Upstream::with(script).await
+}
+
+fn keys_asked(upstream: &Upstream) -> Vec<String> {
+    let requests = upstream.requests();
+    let key = |it: &Request| {
+        it.headers["authorization"]
+            .to_str()
+            .unwrap()
+            .replace("Bearer ", "")
+    };
+    requests.iter().map(key).collect()
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_is_changed_within_the_call_and_not_asked_again() {
+    for reply in [Reply::status(401), Reply::status(402)] {
+        let upstream = refusing_one(reply).await;
+        let (router, _) = with_two_keys(&upstream, ", account = \"other\"");
+        for _ in 0..30 {
+            complete(&router, "chat").await.unwrap();
+        }
+        let asked = keys_asked(&upstream);
+        assert_eq!(
+            asked.iter().filter(|key| *key == "one").count(),
+            1,
+            "{asked:?}"
+        );
+        let usable: Vec<_> = router
+            .keys()
+            .into_iter()
+            .map(|(_, name, is)| (name, is))
+            .collect();
+        let expected = [("ONE_API_KEY", false), ("TWO_API_KEY", true)];
+        assert_eq!(usable, expected.map(|(name, is)| (name.to_owned(), is)));
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_asks_too_often_rests_and_another_one_answers() {
+    let limit = || {
+        let headers = vec![("x-ratelimit-limit", "20"), ("retry-after", "30")];
+        Reply::Http(429, headers, String::new())
+    };
+    let upstream = refusing_one(limit()).await;
+    let (router, _) = with_two_keys(&upstream, ", account = \"other\"");
+    for _ in 0..30 {
+        complete(&router, "chat").await.unwrap();
+    }
+    let asked = keys_asked(&upstream);
+    assert_eq!(
+        asked.iter().filter(|key| *key == "one").count(),
+        1,
+        "{asked:?}"
+    );
+    // Keys of one account are refused together: another is no way around it.
+    let upstream = Upstream::start(vec![limit()]).await;
+    let (router, events) = with_two_keys(&upstream, "");
+    complete(&router, "chat").await.unwrap_err();
+    assert_eq!(events.all().len(), 1);
+}
+
+#[tokio::test]
+async fn when_every_key_is_refused_the_call_fails_with_that() {
+    let upstream = Upstream::start(vec![Reply::status(401)]).await;
+    let (router, events) = with_two_keys(&upstream, "");
+    let error = complete(&router, "chat").await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            RouteError::AllFailed {
+                attempts: 2,
+                kind: FaultKind::Authentication,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(events.all().len(), 2);
+    assert_eq!(keys_asked(&upstream).len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_provider_still_takes_is_respected() {
+    let headers = vec![
+        ("content-type", "application/json"),
+        ("x-ratelimit-remaining-requests", "1"),
+        ("x-ratelimit-reset-requests", "60s"),
+    ];
+    let Reply::Http(status, _, body) = Reply::ok("hej") else {
+        panic!()
+    };
+    let upstream = Upstream::start(vec![Reply::Http(status, headers, body)]).await;
+    let (router, _) = with_two_keys(&upstream, "");
+    complete(&router, "chat").await.unwrap();
+    let hurried = || Call {
+        urgency: Urgency {
+            start_by: Some(Instant::now() + Duration::from_secs(1)),
+            ..Urgency::default()
+        },
+        ..call()
+    };
+    let calls = (0..5).map(|_| complete_call(&router, "chat", hurried()));
+    let answers = futures::future::join_all(calls).await;
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert_eq!(upstream.requests().len(), 2);
 }

@@ -36,6 +36,8 @@ impl Clock {
 
 fn ask(priority: Priority, user: u64, deadline: Instant) -> Ask {
     Ask {
+        is_spare: false,
+        turn: Turn::Alone,
         priority,
         user: Some(user),
         deadline,
@@ -360,4 +362,141 @@ proptest! {
     fn no_refusal_is_ever_provoked_by_any_traffic(seed in any::<u64>(), arrivals in 500_usize..3_000, skew_ms in -900_i64..900) {
         simulate(seed, arrivals, skew_ms, FREE);
     }
+}
+
+fn in_turn(now: Moment, user: u64, turn: Turn) -> Ask {
+    Ask {
+        turn,
+        ..ask(Priority::Interactive, user, now.at + 30 * SECOND)
+    }
+}
+
+#[test]
+fn a_conversation_with_tools_has_room_to_its_end() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    let now = clock.at(0);
+    // Of 19 requests a minute six conversations of three have room, and one request alone.
+    for user in 0..6 {
+        start(&mut schedule, in_turn(now, user, Turn::Begins(3)), now);
+    }
+    assert_eq!(schedule.free().0, Some(1));
+    let told = schedule.ask(in_turn(now, 6, Turn::Begins(3)), now);
+    assert!(matches!(told, Told::Refused(_)), "{told:?}");
+    start(&mut schedule, in_turn(now, 7, Turn::Alone), now);
+    assert!(matches!(
+        schedule.ask(in_turn(now, 8, Turn::Alone), now),
+        Told::Refused(_)
+    ));
+    for user in 0..6 {
+        for _ in 0..2 {
+            start(&mut schedule, in_turn(now, user, Turn::GoesOn), now);
+        }
+    }
+    assert_eq!((schedule.free().0, schedule.held), (Some(0), 0));
+    let told = schedule.ask(in_turn(now, 0, Turn::GoesOn), now);
+    assert!(
+        matches!(told, Told::Refused(_)),
+        "nothing was kept for a fourth: {told:?}"
+    );
+}
+
+#[test]
+fn room_that_a_conversation_does_not_use_lapses_after_a_minute() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    start(
+        &mut schedule,
+        in_turn(clock.at(0), 1, Turn::Begins(10)),
+        clock.at(0),
+    );
+    assert_eq!(schedule.free(), (Some(9), Some(40)));
+    schedule.due(clock.at(60_000));
+    assert_eq!(schedule.free(), (Some(18), Some(49)));
+}
+
+#[test]
+fn a_conversation_that_goes_on_goes_before_others() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = busy(clock);
+    let now = clock.at(40_000);
+    let alone = wait(&mut schedule, in_turn(now, 30, Turn::Alone), now);
+    let going = wait(&mut schedule, in_turn(now, 31, Turn::GoesOn), now);
+    assert_eq!(schedule.due(clock.at(62_000))[..2], [going, alone]);
+}
+
+#[test]
+fn the_last_tenth_is_kept_from_what_is_spare() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    let now = clock.at(0);
+    let spare = |user| Ask {
+        is_spare: true,
+        ..patient(now, Priority::Batch, user)
+    };
+    // Two of a minute's 19.
+    (0..17).for_each(|user| start(&mut schedule, spare(user), now));
+    let Told::Refused(refused) = schedule.ask(spare(17), now) else {
+        panic!()
+    };
+    assert_eq!((refused.reason, refused.after), (Reason::Minute, MINUTE));
+    start(&mut schedule, patient(now, Priority::Interactive, 18), now);
+    // Five of a day's 50.
+    let later = clock.at(120_000);
+    schedule.used_at_least(45, later);
+    let Told::Refused(refused) = schedule.ask(spare(19), later) else {
+        panic!()
+    };
+    assert_eq!(refused.reason, Reason::Day);
+    start(
+        &mut schedule,
+        patient(later, Priority::Interactive, 20),
+        later,
+    );
+}
+
+#[test]
+fn what_a_provider_says_with_an_answer_only_lowers_what_is_known() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    let now = clock.at(0);
+    (0..3).for_each(|user| {
+        start(
+            &mut schedule,
+            patient(now, Priority::Interactive, user),
+            now,
+        )
+    });
+    // One is answered: five are left, of which two may be those that are under way.
+    schedule.allow(5, clock.at(10_000).at);
+    schedule.answered();
+    (3..6).for_each(|user| {
+        start(
+            &mut schedule,
+            patient(now, Priority::Interactive, user),
+            now,
+        )
+    });
+    let told = schedule.ask(ask(Priority::Interactive, 6, now.at + SECOND), now);
+    assert_eq!(
+        told,
+        Told::Refused(Refused {
+            after: 10 * SECOND,
+            reason: Reason::Minute
+        })
+    );
+    let later = clock.at(10_000);
+    schedule.allow(1_000, clock.at(20_000).at);
+    (6..19).for_each(|user| {
+        start(
+            &mut schedule,
+            patient(later, Priority::Interactive, user),
+            later,
+        )
+    });
+    let told = schedule.ask(ask(Priority::Interactive, 19, later.at + SECOND), later);
+    assert!(
+        matches!(told, Told::Refused(_)),
+        "the minute of the account holds all the same: {told:?}"
+    );
 }
