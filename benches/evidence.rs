@@ -7,6 +7,7 @@ use std::{hint::black_box, time::Instant};
 
 use modelramp::{
     _core::{assignment::Variant, units::Percent},
+    providers::quality::Quality,
     rollout::evidence::{
         End, Evidence, EvidencePlan, LogLatencies, Observation, Strata, UserHistory,
     },
@@ -30,6 +31,8 @@ fn strata() -> Strata {
             requests: 20,
             errors: (user % 3) as u32,
             latencies,
+            answers: 20,
+            flawed: (user % 5 == 0).into(),
         }
     }))
 }
@@ -56,6 +59,11 @@ fn main() {
                 },
                 latency_ms: 300.0 + (i * 7_919 % 3_000) as f64,
                 was_open: false,
+                quality: Some(if i % 97 == 0 {
+                    Quality::Truncated
+                } else {
+                    Quality::Good
+                }),
             },
             share,
         );

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     decision::{Decision, Stay},
+    evidence::ArmCounts,
     record::{Action, Record},
     status::Hold,
     store::AuditRow,
@@ -72,6 +73,17 @@ fn known(text: &mut String, record: &Record) {
     for metric in record.verdict.iter().flat_map(|verdict| &verdict.metrics) {
         let (e, weight) = (figure(metric.e), figure(metric.weight));
         text.push_str(&format!(" E of {}: {e}, weight {weight}.", metric.metric));
+    }
+    if let Some(verdict) = &record.verdict {
+        for effect in &verdict.effects {
+            text.push_str(&format!(" As often as on control: {effect}."));
+        }
+        let [control, candidate] = [&verdict.control, &verdict.candidate].map(ArmCounts::flaws);
+        if !candidate.is_empty() {
+            text.push_str(&format!(
+                " Flawed of the candidate: {candidate}, of control: {control}."
+            ));
+        }
     }
     let cursor = record.cursor;
     text.push_str(&format!(" The log up to event {cursor} was known."));

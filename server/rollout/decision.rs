@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     evidence::Level,
-    finding::{Alarm, Arm, Finding, Proof},
+    finding::{Alarm, Finding, Proof},
     plan::{Gate, Plan, Stage},
     status::{Hold, Outage, State, Status, passed},
 };
@@ -121,7 +121,7 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
     if !is_enough(stage, status, finding, now) {
         return Decision::Stay(Stay::TooLittleEvidence);
     }
-    if is_guarded(stage, &finding.candidate) {
+    if is_guarded(stage, finding) {
         return Decision::Stay(Stay::Guarded);
     }
     let is_soaking = !status.left(plan).is_zero();
@@ -221,12 +221,32 @@ fn is_enough(stage: &Stage, status: &Status, finding: &Finding, now: DateTime<Ut
         && age >= stage.min_time
 }
 
-fn is_guarded(stage: &Stage, candidate: &Arm) -> bool {
+fn is_guarded(stage: &Stage, finding: &Finding) -> bool {
+    let Finding {
+        candidate, control, ..
+    } = finding;
     let guards = &stage.guards;
     let is_above = |figure: f64, most: Option<f64>| most.is_some_and(|most| figure > most);
     let most_ms = guards.max_average.map(|it| it.as_secs_f64() * 1e3);
     is_above(candidate.error_rate(), guards.max_error_rate)
         || is_above(candidate.average_ms, most_ms)
+        || is_above(
+            ratio(candidate.average_cost, control.average_cost),
+            guards.max_cost_ratio,
+        )
+        || is_above(
+            ratio(candidate.average_chars, control.average_chars),
+            guards.max_length_ratio,
+        )
+}
+
+/// 0, which no guard is below, where control has nothing to compare with.
+fn ratio(candidate: f64, control: f64) -> f64 {
+    if control > 0.0 {
+        candidate / control
+    } else {
+        0.0
+    }
 }
 
 fn opens_late(plan: &Plan, status: &Status, finding: &Finding) -> bool {

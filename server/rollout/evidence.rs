@@ -6,15 +6,20 @@
 //! changes nothing. docs/statistics.md says what is tested and why it stays valid.
 
 mod alike;
+mod answers;
 mod classes;
 mod compare;
+mod counts;
 mod edition;
+mod effect;
 mod limit;
 mod looks;
 mod mixture;
 mod observed;
 mod outage;
 mod plan;
+mod promotion;
+mod proof;
 mod ratio;
 mod stage;
 mod stream;
@@ -27,19 +32,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::verdict::read_finite;
-pub use self::{
-    classes::LogLatencies,
-    edition::Edition,
-    observed::{End, Observation},
-    plan::EvidencePlan,
-    uncounted::{Kind, KindEvidence, UncountedEvidence},
-    users::{Strata, UserHistory},
-    verdict::{
-        AbsoluteLimit, ArmCounts, Metric, MetricEvidence, Promotion, Reference, SampleRatio,
-        Signal, Verdict,
-    },
-};
 use self::{
+    answers::Answers,
     limit::{LastHour, Limit},
     looks::Looks,
     mixture::Restarts,
@@ -50,6 +44,18 @@ use self::{
     threshold::{Latencies, Thresholds},
     uncounted::Uncounted,
     users::Users,
+};
+pub use self::{
+    classes::LogLatencies,
+    counts::ArmCounts,
+    edition::Edition,
+    effect::Effect,
+    observed::{End, Observation},
+    plan::EvidencePlan,
+    promotion::{Promotion, Proven},
+    uncounted::{Kind, KindEvidence, UncountedEvidence},
+    users::{Strata, UserHistory},
+    verdict::{AbsoluteLimit, Metric, MetricEvidence, Reference, SampleRatio, Signal, Verdict},
 };
 use super::arms::PerArm;
 use crate::_core::{assignment::Variant, units::Percent};
@@ -88,6 +94,9 @@ pub struct Evidence {
     hour: u32,
     share: Percent,
     users: Users,
+    /// None where the quality of answers is not judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answers: Option<Answers>,
     #[serde(default)]
     looks: Looks,
     streams: Streams,
@@ -143,6 +152,9 @@ impl Evidence {
         started_at_ms: i64,
     ) -> Self {
         let restarts = Restarts::over(plan.planned_hours);
+        let [.., quality] = plan.normalised_weights();
+        let judges_quality = edition >= Edition::Third && quality > 0.0;
+        let (users, answers) = strata.into_parts();
         Self {
             edition,
             looks: Looks::default(),
@@ -151,15 +163,16 @@ impl Evidence {
             clock_ms: started_at_ms,
             hour: 0,
             share: Percent::ZERO,
-            users: strata.into_users(),
-            streams: Streams::new(edition, plan.margin, restarts),
+            users,
+            answers: judges_quality.then_some(answers),
+            streams: Streams::new(edition, judges_quality, plan.margin, restarts),
             latencies: Latencies::new(),
             crash: Ratio::new(Direction::Crashing, 1.0, restarts),
             absolute: Limit::above(plan.max_error_rate, restarts),
             last_hour: LastHour::new(started_at_ms),
             sample_ratio: Ratio::new(Direction::Either, 1.0, Restarts::NEVER),
             totals: Default::default(),
-            stage: Stage::new(started_at_ms, 2.0, plan.good_error_rate),
+            stage: Stage::new(edition, plan, started_at_ms, 0, 2.0),
             held: None,
             rollback: None,
             uncounted: Some(Uncounted::new(plan.margin)),
@@ -257,7 +270,7 @@ impl Evidence {
     /// share of 100 control's rates are frozen, and judge in its place.
     pub fn begin_stage(&mut self, now_ms: i64, share: Percent, rho_bad: f64) {
         self.set_share(share);
-        self.stage = Stage::new(now_ms, rho_bad, self.plan.good_error_rate);
+        self.stage = Stage::new(self.edition, &self.plan, now_ms, self.hour, rho_bad);
         if let Some(uncounted) = &mut self.uncounted {
             uncounted.begin_share();
         }
@@ -298,7 +311,7 @@ impl Evidence {
 
     /// The strata it began with, for folding the same log again.
     pub fn strata(&self) -> Strata {
-        self.users.strata()
+        Strata::of(&self.users, self.answers.as_ref())
     }
 
     /// What is proven at a moment; changes nothing.
@@ -316,7 +329,7 @@ impl Evidence {
         if share != self.share {
             self.close_bins();
             self.share = share;
-            if self.edition == Edition::Second {
+            if self.edition >= Edition::Second {
                 self.looks.begin_share(share);
             }
             if let Some(uncounted) = &mut self.uncounted {
@@ -349,6 +362,9 @@ impl Evidence {
         self.users.begin_hour();
         if is_new_day {
             self.users.begin_day();
+            if let Some(answers) = &mut self.answers {
+                answers.begin_day();
+            }
             if let Some(uncounted) = &mut self.uncounted {
                 uncounted.begin_day();
             }
@@ -359,6 +375,7 @@ impl Evidence {
         }
         self.crash.reach(hour);
         self.absolute.reach(hour);
+        self.stage.reach(hour);
     }
 
     /// Takes note of what the evidence has reached.

@@ -91,6 +91,16 @@ pub struct Arm {
     /// First attempts that ended in a way that is not counted: too long, refused, our account.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub not_counted: u64,
+    /// Mean cost of a request in microdollars; 0 where nothing is known.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub average_cost: f64,
+    /// Mean length of an answer in characters; 0 where none was looked at.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub average_chars: f64,
+}
+
+fn is_nothing(number: &f64) -> bool {
+    *number == 0.0
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -132,7 +142,14 @@ impl fmt::Display for Arm {
         if self.not_counted > 0 {
             write!(f, "{} more not counted, ", self.not_counted)?;
         }
-        write!(f, "{:.0} ms on average", self.average_ms)
+        write!(f, "{:.0} ms on average", self.average_ms)?;
+        if self.average_chars > 0.0 {
+            write!(f, ", {:.0} characters", self.average_chars)?;
+        }
+        if self.average_cost > 0.0 {
+            write!(f, ", {:.4} US dollars", self.average_cost / 1e6)?;
+        }
+        Ok(())
     }
 }
 

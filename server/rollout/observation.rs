@@ -53,6 +53,7 @@ pub fn observe(event: &Event) -> Option<Observation> {
         end,
         latency_ms: event.latency_ms,
         was_open: event.was_open,
+        quality: event.quality,
     })
 }
 
@@ -113,6 +114,26 @@ struct Tally {
     hung: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     not_counted: u64,
+    /// In microdollars.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    cost: u64,
+    /// Answers that were looked at, and their characters.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    answers: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    chars: u64,
+}
+
+impl Tally {
+    /// What it cost, and how long the answer is.
+    fn weigh(&mut self, event: &Event) {
+        let cost = u64::try_from(event.cost.0).unwrap_or(0);
+        self.cost = self.cost.saturating_add(cost);
+        if let Some(chars) = event.answer_chars {
+            self.answers += 1;
+            self.chars += u64::from(chars);
+        }
+    }
 }
 
 impl Ledger {
@@ -209,6 +230,9 @@ impl Ledger {
         tally.requests += 1;
         tally.errors += u64::from(is_error);
         tally.latency_ms += latency_ms;
+        if self.evidence.edition() >= Edition::Third {
+            tally.weigh(event);
+        }
         if observation.variant == Variant::Candidate {
             self.hour.count(event.at_ms, is_error, latency_ms);
         }
@@ -242,13 +266,13 @@ impl Ledger {
     /// What the plan's judge finds, and the evidence in figures.
     pub fn judge(&self, plan: &Plan, now_ms: i64) -> (Finding, Verdict) {
         let verdict = self.evidence.verdict(now_ms);
+        let mean = |sum: f64, count: u64| if count == 0 { 0.0 } else { sum / count as f64 };
         let arm = |tally: &Tally| Arm {
             requests: tally.requests,
             errors: tally.errors,
-            average_ms: match tally.requests {
-                0 => 0.0,
-                requests => tally.latency_ms / requests as f64,
-            },
+            average_ms: mean(tally.latency_ms, tally.requests),
+            average_cost: mean(tally.cost as f64, tally.requests),
+            average_chars: mean(tally.chars as f64, tally.answers),
             hung: tally.hung,
             not_counted: tally.not_counted,
         };

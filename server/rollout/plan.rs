@@ -105,6 +105,12 @@ pub struct Guards {
     #[serde(with = "span::optional")]
     #[schemars(with = "Option<String>")]
     pub max_average: Option<Duration>,
+    /// Mean cost of a request, in multiples of control's.
+    #[serde(default)]
+    pub max_cost_ratio: Option<f64>,
+    /// Mean length of an answer in characters, in multiples of control's.
+    #[serde(default)]
+    pub max_length_ratio: Option<f64>,
 }
 
 /// What to do when no requests come.

@@ -107,6 +107,8 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
             average_ms,
             hung,
             not_counted,
+            average_cost: _,
+            average_chars: _,
         } = arm;
         let rate = arm.error_rate() * 100.0;
         writeln!(
@@ -115,6 +117,16 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
         )?;
     }
     writeln!(out, "\n{}.", cell(&capital(&finding.why)))?;
+    if !view.verdict.effects.is_empty() {
+        writeln!(
+            out,
+            "\n## How many times as often as on control\n\n\
+             Since the rollout began, with limits that hold at every moment with a probability of 95 %.\n"
+        )?;
+        for effect in &view.verdict.effects {
+            writeln!(out, "- {effect}")?;
+        }
+    }
 
     writeln!(out, "\n## Decisions and their evidence\n")?;
     for row in rows {

@@ -188,7 +188,7 @@ impl Storage {
         let mut subjects = BTreeMap::new();
         on!(self.db.read(), pool => {
             let mut rows = sqlx::query_as::<_, SubjectRow>(
-                "SELECT subject, user_id, task, outcome, latency_ms FROM events \
+                "SELECT subject, user_id, task, outcome, latency_ms, quality FROM events \
                  WHERE at_ms >= $1 AND at_ms < $2 AND position = 0 \
                  AND (subject IS NOT NULL OR user_id IS NOT NULL)",
             )
@@ -211,6 +211,7 @@ struct SubjectRow {
     task: String,
     outcome: String,
     latency_ms: f64,
+    quality: Option<String>,
 }
 
 impl SubjectRow {
@@ -227,6 +228,11 @@ impl SubjectRow {
             subject,
             ..UserHistory::default()
         });
+        let quality = self.quality.as_deref();
+        if let Some(quality) = quality.and_then(|name| from_name::<Quality>(name).ok()) {
+            user.answers = user.answers.saturating_add(1);
+            user.flawed = user.flawed.saturating_add(u32::from(quality.is_flawed()));
+        }
         match outcome(&self.outcome) {
             Outcome::Success | Outcome::Refused => user.latencies.add(self.latency_ms),
             Outcome::Fault(kind) if kind.is_models_fault() => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     _core::{actor::Actor, assignment::Algorithm},
-    rollout::{evidence::Kind, plan::Known},
+    rollout::{evidence::Kind, finding::Arm, plan::Known},
 };
 
 const STATES: [State; 9] = [
@@ -97,6 +97,7 @@ fn good() -> Finding {
             average_ms: 500.0,
             hung: 0,
             not_counted: 0,
+            ..Arm::default()
         },
         control: Arm::default(),
         last_request_at: Some(now()),
@@ -175,6 +176,32 @@ fn without_a_cause_each_state_goes_on() {
 }
 
 #[test]
+fn a_candidate_that_costs_or_writes_too_much_beside_control_does_not_advance() {
+    let mut plan = plan();
+    plan.stages[0].guards.max_cost_ratio = Some(2.0);
+    plan.stages[0].guards.max_length_ratio = Some(3.0);
+    let of = |cost: f64, chars: f64, control: f64| {
+        let mut finding = good();
+        (
+            finding.candidate.average_cost,
+            finding.candidate.average_chars,
+        ) = (cost, chars);
+        (finding.control.average_cost, finding.control.average_chars) = (control, control);
+        decide(&plan, &status(State::Running, 0), &finding, now())
+    };
+    let guarded = Decision::Stay(Stay::Guarded);
+    assert_eq!(of(20.0, 30.0, 10.0), of(1.0, 1.0, 10.0));
+    assert_ne!(of(20.0, 30.0, 10.0), guarded);
+    assert_eq!(of(20.1, 1.0, 10.0), guarded);
+    assert_eq!(of(1.0, 30.1, 10.0), guarded);
+    assert_ne!(
+        of(20.1, 30.1, 0.0),
+        guarded,
+        "there is nothing to compare with"
+    );
+}
+
+#[test]
 fn the_reasons_to_stay_come_in_their_order() {
     let decide = |status: &Status, finding: &Finding| decide(&plan(), status, finding, now());
     let mut status = status(State::Running, 0);
@@ -187,6 +214,7 @@ fn the_reasons_to_stay_come_in_their_order() {
             average_ms: 9_000.0,
             hung: 0,
             not_counted: 0,
+            ..Arm::default()
         },
         ..good()
     };

@@ -34,9 +34,12 @@ impl Evidence {
             totals.users += 1;
             self.sample_ratio.attribute_one(arm, share.get() / 100.0);
         }
+        if let (Some(quality), Some(_)) = (observation.quality, &self.answers) {
+            totals.add_answer(quality);
+        }
         if is_candidate {
             self.stage.see(observation.subject);
-            self.stage.good.judge(is_error);
+            self.stage.judge(Harm::Error, is_error);
         } else if tells_latency {
             self.latencies.count(observation.latency_ms / usual);
         }
@@ -46,7 +49,8 @@ impl Evidence {
                 self.absolute.judge(is_error);
             }
         }
-        self.compare_errors(observation, is_error) || is_candidate && is_error
+        let has_moved = self.compare_quality(observation);
+        self.compare_errors(observation, is_error) || is_candidate && is_error || has_moved
     }
 
     /// Whether that moved anything.
@@ -57,19 +61,22 @@ impl Evidence {
         let (mut weight, mut has_moved) = (1.0, false);
         match self.edition {
             Edition::First => {}
-            Edition::Second if user.class() > 0 => {
-                let errors = &mut self.streams[Harm::Error];
-                weight = errors.weight(user.count_request());
-                if let (Some(earlier), Variant::Control) = (user.earlier(FAILED, is_error), arm) {
-                    errors.pair(stratum, earlier, is_error);
+            Edition::Second | Edition::Third if user.class() > 0 => {
+                let before = user.count_request();
+                let earlier = user.earlier(FAILED, is_error);
+                if let Some(errors) = self.streams.get_mut(Harm::Error) {
+                    weight = errors.weight(before);
+                    if let (Some(earlier), Variant::Control) = (earlier, arm) {
+                        errors.pair(stratum, earlier, is_error);
+                    }
                 }
             }
-            Edition::Second => {
+            Edition::Second | Edition::Third => {
                 stratum = 0;
-                if is_error
-                    && let Some(share) = self.looks.look(Look::Error, &mut user, arm, self.share)
-                {
-                    self.streams[Harm::Error].attribute(arm, share);
+                let last = user.last_look(Look::Error);
+                if is_error && let Some((share, look)) = self.looks.look(last, arm, self.share) {
+                    user.look(Look::Error, look);
+                    self.streams.attribute(Harm::Error, arm, share);
                     self.crash.attribute_one(arm, share);
                     has_moved = true;
                 }
@@ -77,6 +84,39 @@ impl Evidence {
         }
         let is_counted = user.counts(Harm::Error, is_error, self.plan.cap_per_user_day);
         has_moved | (is_counted && self.observe(Harm::Error, stratum, arm, is_error, weight))
+    }
+
+    /// Compares the quality of an answer, where it is judged; whether that moved anything.
+    fn compare_quality(&mut self, observation: &Observation) -> bool {
+        let (Some(quality), Some(answers)) = (observation.quality, &mut self.answers) else {
+            return false;
+        };
+        let (arm, is_flawed) = (observation.variant, quality.is_flawed());
+        if arm == Variant::Candidate {
+            self.stage.judge(Harm::Flawed, is_flawed);
+        }
+        let mut asker = answers.of(observation.subject);
+        let stratum = asker.stratum();
+        let (mut weight, mut looked) = (1.0, None);
+        if stratum > 0 {
+            let before = asker.count();
+            let earlier = asker.earlier(is_flawed);
+            if let Some(flaws) = self.streams.get_mut(Harm::Flawed) {
+                weight = flaws.weight(before);
+                if let (Some(earlier), Variant::Control) = (earlier, arm) {
+                    flaws.pair(stratum, earlier, is_flawed);
+                }
+            }
+        } else if is_flawed {
+            looked = self.looks.look(asker.last_look(), arm, self.share);
+            looked.inspect(|(_, look)| asker.look(*look));
+        }
+        let is_counted = asker.counts(is_flawed, self.plan.cap_per_user_day);
+        if let Some((share, _)) = looked {
+            self.streams.attribute(Harm::Flawed, arm, share);
+        }
+        let is_closed = is_counted && self.observe(Harm::Flawed, stratum, arm, is_flawed, weight);
+        is_closed || looked.is_some()
     }
 
     /// Compares a request's latency with control's quantiles; whether that moved anything. One that has
@@ -92,26 +132,36 @@ impl Evidence {
         let (class, before) = (user.class(), user.requests().saturating_sub(1));
         let thresholds = quantiles
             .map(|quantile| (quantile * classes.usual(class)).max(self.plan.slow_floor_ms));
-        if self.edition == Edition::Second {
+        let mut has_moved = false;
+        if self.edition >= Edition::Second {
             if !observation.end.tells_latency() {
                 return false;
             }
             if class == 0 {
-                return self.look_at_latency(observation, thresholds);
+                has_moved = self.look_at_latency(observation, thresholds);
+                if self.edition == Edition::Second {
+                    return has_moved;
+                }
             }
         }
-        let mut has_moved = false;
         for ((fact, harm), threshold) in (0..).zip(Harm::SLOW).zip(thresholds) {
             let Some(is_slow) = observation.is_slower(threshold) else {
                 continue;
             };
+            if arm == Variant::Candidate {
+                self.stage.judge(harm, is_slow);
+            }
             let mut user = self.users.of(observation.subject);
             let (mut stratum, mut weight) = (user.stratum(), 1.0);
-            if self.edition == Edition::Second {
-                let stream = &mut self.streams[harm];
-                (stratum, weight) = (class, stream.weight(before));
-                if let (Some(earlier), Variant::Control) = (user.earlier(fact, is_slow), arm) {
-                    stream.pair(class, earlier, is_slow);
+            if self.edition >= Edition::Second
+                && let Some(stream) = self.streams.get_mut(harm)
+            {
+                stratum = class;
+                if class > 0 {
+                    weight = stream.weight(before);
+                    if let (Some(earlier), Variant::Control) = (user.earlier(fact, is_slow), arm) {
+                        stream.pair(class, earlier, is_slow);
+                    }
                 }
             }
             has_moved |= user.counts(harm, is_slow, self.plan.cap_per_user_day)
@@ -128,12 +178,14 @@ impl Evidence {
             return false;
         }
         let mut user = self.users.of(observation.subject);
-        let Some(share) = self.looks.look(Look::Latency, &mut user, arm, self.share) else {
+        let last = user.last_look(Look::Latency);
+        let Some((share, look)) = self.looks.look(last, arm, self.share) else {
             return false;
         };
+        user.look(Look::Latency, look);
         for (harm, is_slow) in Harm::SLOW.into_iter().zip(slow) {
             if is_slow == Some(true) {
-                self.streams[harm].attribute(arm, share);
+                self.streams.attribute(harm, arm, share);
             }
         }
         true
@@ -148,8 +200,10 @@ impl Evidence {
         is_bad: bool,
         weight: f64,
     ) -> bool {
-        let stream = &mut self.streams[harm];
-        let Some(closed) = stream.observe(stratum, arm, is_bad, weight, self.share) else {
+        let share = self.share;
+        let stream = self.streams.get_mut(harm);
+        let closed = stream.and_then(|it| it.observe(stratum, arm, is_bad, weight, share));
+        let Some(closed) = closed else {
             return false;
         };
         self.judge_closed(harm, stratum, &closed);
@@ -159,21 +213,21 @@ impl Evidence {
     /// Closes every open bin.
     pub(super) fn close_bins(&mut self) {
         for harm in Harm::ALL {
-            for (stratum, closed) in self.streams[harm].close() {
+            let Some(stream) = self.streams.get_mut(harm) else {
+                continue;
+            };
+            for (stratum, closed) in stream.close() {
                 self.judge_closed(harm, stratum, &closed);
             }
         }
         self.settle();
     }
 
-    /// Judges a bin by the other tests that see errors.
+    /// Judges a bin by the other tests that see it.
     fn judge_closed(&mut self, harm: Harm, stratum: usize, closed: &Bin) {
-        if harm != Harm::Error {
-            return;
-        }
-        if self.edition.judges(stratum) {
+        if harm == Harm::Error && self.edition.judges(stratum) {
             self.crash.judge_weighed(closed.counts, closed.weight());
         }
-        self.stage.dual.judge(closed.counts);
+        self.stage.judge_bin(harm, closed.counts);
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// A rollout is judged to its end, and replayed, by the edition that it began with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Edition {
     /// Latencies are compared among users who failed as often; a request that failed counts as fast.
@@ -11,11 +11,13 @@ pub enum Edition {
     First,
     /// Latencies are compared among users who were as slow before.
     Second,
+    /// The quality of answers is judged.
+    Third,
 }
 
 impl Edition {
     /// What new rollouts are judged by.
-    pub const NEWEST: Self = Self::Second;
+    pub const NEWEST: Self = Self::Third;
 
     /// Whether the requests of this stratum are compared with each other; those of users without a past,
     /// who are in the first one, are not comparable.

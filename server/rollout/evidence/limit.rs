@@ -61,6 +61,17 @@ impl Limit {
         self.mixture.reach(hour);
     }
 
+    /// The log evidence of each alternative so far.
+    pub(super) fn logs(&self) -> &[f64] {
+        self.mixture.logs()
+    }
+
+    /// The evidence of what came after these logs.
+    pub(super) fn since(&self, before: &[f64]) -> f64 {
+        let weights = std::iter::repeat_n(1.0 / 7.0, 7);
+        self.mixture.since(before, weights)
+    }
+
     /// The evidence against the null hypothesis.
     pub(super) fn value(&self) -> f64 {
         self.mixture.value(std::iter::repeat_n(1.0 / 7.0, 7))

@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::users::{LAST_LOOK, Look, User};
+use super::users::LAST_LOOK;
 use crate::_core::{assignment::Variant, units::Percent};
 
 /// Shares that are told apart; in later ones only new users are looked at.
@@ -24,18 +24,12 @@ impl Looks {
         }
     }
 
-    /// With which probability this user is in the candidate, if it is to be looked at; `None` if it was
-    /// looked at before in this share, or its arm says nothing.
-    pub(super) fn look(
-        &self,
-        look: Look,
-        user: &mut User<'_>,
-        arm: Variant,
-        share: Percent,
-    ) -> Option<f64> {
+    /// With which probability a user is in the candidate of whom this was the last look, and the number of this
+    /// one; `None` if it was looked at before in this share, or its arm says nothing.
+    pub(super) fn look(&self, last: usize, arm: Variant, share: Percent) -> Option<(f64, usize)> {
         let share = share.get() / 100.0;
         let now = self.0.len();
-        let before = match user.last_look(look) {
+        let before = match last {
             0 => 0.0,
             last if last >= now => return None,
             last => *self.0.get(last - 1)?,
@@ -45,7 +39,7 @@ impl Looks {
         }
         // Whoever is in the candidate once stays there; there is nothing left to draw.
         let is_settled = arm == Variant::Candidate;
-        user.look(look, if is_settled { LAST_LOOK } else { now });
-        Some((share - before) / (1.0 - before))
+        let number = if is_settled { LAST_LOOK } else { now };
+        Some(((share - before) / (1.0 - before), number))
     }
 }

@@ -76,6 +76,26 @@ impl Mixture {
         }
     }
 
+    /// The log evidence of each alternative so far.
+    pub(super) fn logs(&self) -> &[f64] {
+        &self.logs
+    }
+
+    /// The evidence of what came after these logs, without restarts.
+    pub(super) fn since(&self, before: &[f64], weights: impl IntoIterator<Item = f64>) -> f64 {
+        let logs = self
+            .logs
+            .iter()
+            .zip(before)
+            .map(|(log, before)| log - before);
+        let sum: f64 = weights
+            .into_iter()
+            .zip(logs)
+            .map(|(weight, log)| weight * log.exp())
+            .sum();
+        sum.min(MOST)
+    }
+
     /// Starts the components of all full hours up to this one.
     pub(super) fn reach(&mut self, hour: u32) {
         for started in self.hour + 1..=hour.min(self.restarts.end().saturating_sub(1)) {

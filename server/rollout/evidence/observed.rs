@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
-use crate::_core::assignment::Variant;
+use crate::{_core::assignment::Variant, providers::quality::Quality};
 
 /// What is known of one counted request: how the first attempt on the primary model of its route
 /// ended, or how long it has taken.
@@ -21,6 +21,9 @@ pub struct Observation {
     pub latency_ms: f64,
     /// Whether an earlier observation already reported it as slow.
     pub was_open: bool,
+    /// What its answer is, where one came that was looked at.
+    #[serde(default)]
+    pub quality: Option<Quality>,
 }
 
 impl Observation {

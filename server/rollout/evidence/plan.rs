@@ -1,7 +1,7 @@
 //! What evidence is held against.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::users;
 
@@ -16,9 +16,10 @@ pub struct EvidencePlan {
     pub watch: f64,
     /// The ratio of error rates that is still tolerated.
     pub margin: f64,
-    /// Weights of errors, slow requests (P50 and P95), very slow ones (P99 and timeouts) and
-    /// feedback; normalised when the plan is loaded.
-    pub weights: [f64; 4],
+    /// Weights of errors, slow requests (P50 and P95), very slow ones (P99 and timeouts), feedback and
+    /// quality; normalised when the plan is loaded. Plans of an earlier release have no quality.
+    #[serde(deserialize_with = "weights")]
+    pub weights: [f64; 5],
     /// The absolute limit of the candidate's error rate.
     pub max_error_rate: f64,
     /// The error rate below which a candidate is good enough, however rare errors are.
@@ -47,7 +48,7 @@ impl Default for EvidencePlan {
             hold: 20.0,
             watch: 5.0,
             margin: 1.25,
-            weights: [0.5, 0.3, 0.2, 0.0],
+            weights: [0.4, 0.24, 0.16, 0.0, 0.2],
             max_error_rate: 0.05,
             good_error_rate: 0.01,
             cap_per_user_day: users::MOST_COUNTED,
@@ -61,7 +62,7 @@ impl Default for EvidencePlan {
 
 impl EvidencePlan {
     /// The weights, not negative and summing to 1; the default ones where none is positive.
-    pub fn normalised_weights(&self) -> [f64; 4] {
+    pub fn normalised_weights(&self) -> [f64; 5] {
         let weights = self.weights.map(|weight| {
             if weight.is_finite() {
                 weight.max(0.0)
@@ -76,4 +77,20 @@ impl EvidencePlan {
             Self::default().weights
         }
     }
+}
+
+/// Reads weights that a release stored which knew no quality.
+fn weights<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[f64; 5], D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Now([f64; 5]),
+        Four([f64; 4]),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Now(weights) => weights,
+        Stored::Four([errors, slow, very_slow, feedback]) => {
+            [errors, slow, very_slow, feedback, 0.0]
+        }
+    })
 }

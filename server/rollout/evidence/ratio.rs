@@ -53,7 +53,7 @@ const EITHER: [(f64, f64); 8] = [
     (4.0, 0.125),
 ];
 /// Errors are frequent where more than one request in this many is one.
-const FREQUENT: u64 = 10;
+pub(super) const FREQUENT: u64 = 10;
 
 /// How many more of the candidate's users may meet an outcome that is not an error. Few users have to be
 /// enough, so much weight is on large ratios.
@@ -183,6 +183,18 @@ impl Ratio {
         self.mixture.reach(hour);
     }
 
+    /// The log evidence of each alternative so far.
+    pub(super) fn logs(&self) -> &[f64] {
+        self.mixture.logs()
+    }
+
+    /// The evidence of what came after these logs.
+    pub(super) fn since(&self, before: &[f64]) -> f64 {
+        let weights = self.direction.alternatives().iter();
+        self.mixture
+            .since(before, weights.map(|(_, weight)| *weight))
+    }
+
     /// The evidence against the null hypothesis.
     pub(super) fn value(&self) -> f64 {
         let weights = self.direction.alternatives().iter();
@@ -191,7 +203,7 @@ impl Ratio {
 }
 
 /// ln Σₓ C(candidate, x)·C(control, errors − x)·ωˣ, up to a constant that does not depend on ω.
-fn log_draws(control: u64, candidate: u64, errors: u64, odds: f64) -> f64 {
+pub(super) fn log_draws(control: u64, candidate: u64, errors: u64, odds: f64) -> f64 {
     let least = errors.saturating_sub(control);
     let most = errors.min(candidate);
     let (mut term, mut sum, mut scale) = (1.0, 1.0, least as f64 * odds.ln());

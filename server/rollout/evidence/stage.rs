@@ -3,30 +3,52 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    EvidencePlan,
+    edition::Edition,
     limit::Limit,
     mixture::Restarts,
-    ratio::{Direction, Ratio},
+    proof::Proof,
+    ratio::{Counts, Direction, Ratio},
+    stream::Harm,
 };
 
 /// What belongs to the stage in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Stage {
     pub(super) began_at_ms: i64,
-    /// H₀: the candidate is at least `rho_bad` times as bad.
-    pub(super) dual: Ratio,
-    /// H₀: it fails at least as often as the plan calls good.
-    pub(super) good: Limit,
+    /// H₀: the candidate fails at least `rho_bad` times as often. Only earlier editions ask about errors alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) dual: Option<Ratio>,
+    /// H₀: it fails at least as often as the plan calls good. So here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) good: Option<Limit>,
+    /// Of each thing that the plan judges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) proofs: Vec<Proof>,
     pub(super) requests: u64,
     /// One bit for each of 4,096 groups of the candidate's users.
     pub(super) users: Vec<u64>,
 }
 
 impl Stage {
-    pub(super) fn new(at_ms: i64, rho_bad: f64, good_error_rate: f64) -> Self {
+    pub(super) fn new(
+        edition: Edition,
+        plan: &EvidencePlan,
+        at_ms: i64,
+        hour: u32,
+        rho_bad: f64,
+    ) -> Self {
+        let is_old = edition < Edition::Third;
+        let limit = plan.good_error_rate;
         Self {
             began_at_ms: at_ms,
-            dual: Ratio::new(Direction::Better, rho_bad, Restarts::NEVER),
-            good: Limit::below(good_error_rate, Restarts::NEVER),
+            dual: is_old.then(|| Ratio::new(Direction::Better, rho_bad, Restarts::NEVER)),
+            good: is_old.then(|| Limit::below(limit, Restarts::NEVER)),
+            proofs: if is_old {
+                Vec::new()
+            } else {
+                Proof::all(plan, rho_bad, hour)
+            },
             requests: 0,
             users: vec![0; 64],
         }
@@ -38,5 +60,34 @@ impl Stage {
         if let Some(word) = self.users.get_mut((bit / 64) as usize) {
             *word |= 1 << (bit % 64);
         }
+    }
+
+    /// Judges a request of the candidate.
+    pub(super) fn judge(&mut self, harm: Harm, is_bad: bool) {
+        if let (Harm::Error, Some(good)) = (harm, &mut self.good) {
+            good.judge(is_bad);
+        }
+        if let Some(proof) = self.proof_mut(harm) {
+            proof.judge(is_bad);
+        }
+    }
+
+    /// Judges a closed bin.
+    pub(super) fn judge_bin(&mut self, harm: Harm, bin: Counts) {
+        if let (Harm::Error, Some(dual)) = (harm, &mut self.dual) {
+            dual.judge(bin);
+        }
+        if let Some(proof) = self.proof_mut(harm) {
+            proof.judge_bin(bin);
+        }
+    }
+
+    /// A full hour since the rollout began.
+    pub(super) fn reach(&mut self, hour: u32) {
+        self.proofs.iter_mut().for_each(|proof| proof.reach(hour));
+    }
+
+    fn proof_mut(&mut self, harm: Harm) -> Option<&mut Proof> {
+        self.proofs.iter_mut().find(|proof| proof.harm == harm)
     }
 }

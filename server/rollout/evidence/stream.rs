@@ -5,8 +5,6 @@
 //! smaller arm; its size is fixed before it begins, and it is judged with the requests that it got.
 //! A share predicted from the past would be wrong whenever users come in bursts.
 
-use std::ops::{Index, IndexMut};
-
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -14,9 +12,11 @@ use super::{
     alike::Alike,
     classes,
     edition::Edition,
+    effect::{Effect, Likelihood},
     mixture::Restarts,
     ratio::{Counts, Direction, Ratio},
     users::Strata,
+    verdict::Metric,
 };
 use crate::_core::{assignment::Variant, units::Percent};
 
@@ -30,7 +30,8 @@ const ENOUGH: f64 = 20.0;
 const KEPT_PER_HOUR: f64 = 23.0 / 24.0;
 
 /// What may happen to a user and speaks against the arm; in the order in which streams are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Harm {
     /// The request failed.
     Error,
@@ -42,28 +43,39 @@ pub(super) enum Harm {
     AboveP99,
     /// The user rated the answer bad.
     BadRating,
+    /// The answer has a flaw.
+    Flawed,
 }
 
 impl Harm {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Error,
         Self::AboveP50,
         Self::AboveP95,
         Self::AboveP99,
         Self::BadRating,
+        Self::Flawed,
     ];
+    /// Of which it is shown how many times as often they happen. Half of control's requests are slower than its
+    /// P50, so a ratio says little there.
+    const SHOWN: [Self; 4] = [Self::Error, Self::AboveP95, Self::AboveP99, Self::Flawed];
+    const COUNT: usize = Self::ALL.len();
     /// In the order of the thresholds.
     pub(super) const SLOW: [Self; 3] = [Self::AboveP50, Self::AboveP95, Self::AboveP99];
 }
 
-/// The stream of each harm.
+/// The stream of each harm; the last only where the quality of answers is judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Streams([Stream; Harm::ALL.len()]);
+#[serde(try_from = "Vec<Stream>")]
+pub(super) struct Streams(Vec<Stream>);
 
 impl Streams {
-    pub(super) fn new(edition: Edition, margin: f64, restarts: Restarts) -> Self {
-        Self(Harm::ALL.map(|harm| {
-            let is_of_latency = edition == Edition::Second && Harm::SLOW.contains(&harm);
+    pub(super) fn new(edition: Edition, quality: bool, margin: f64, restarts: Restarts) -> Self {
+        let harms = Harm::ALL
+            .into_iter()
+            .filter(|it| quality || *it != Harm::Flawed);
+        let streams = harms.map(|harm| {
+            let is_of_latency = edition >= Edition::Second && Harm::SLOW.contains(&harm);
             let strata = if is_of_latency {
                 classes::COUNT + 1
             } else {
@@ -77,12 +89,37 @@ impl Streams {
                 control: [0.0; 2],
                 strata: match edition {
                     Edition::First => Vec::new(),
-                    Edition::Second => vec![[0.0; 2]; strata],
+                    Edition::Second | Edition::Third => vec![[0.0; 2]; strata],
                 },
                 frozen: None,
                 alike: Alike::default(),
+                likelihood: (edition >= Edition::Third && Harm::SHOWN.contains(&harm))
+                    .then(Likelihood::default),
             }
-        }))
+        });
+        Self(streams.collect())
+    }
+
+    /// That of a harm, if it is judged.
+    pub(super) fn get(&self, harm: Harm) -> Option<&Stream> {
+        self.0.get(harm as usize)
+    }
+
+    /// The same, to change it.
+    pub(super) fn get_mut(&mut self, harm: Harm) -> Option<&mut Stream> {
+        self.0.get_mut(harm as usize)
+    }
+
+    /// Judges an event of a user who was in the candidate with this probability, 0 to 1.
+    pub(super) fn attribute(&mut self, harm: Harm, arm: Variant, probability: f64) {
+        if let Some(stream) = self.get_mut(harm) {
+            stream.attribute(arm, probability);
+        }
+    }
+
+    /// The evidence that the candidate is worse in it; 1, which says nothing, where it is not judged.
+    pub(super) fn value(&self, harm: Harm) -> f64 {
+        self.get(harm).map_or(1.0, Stream::value)
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
@@ -90,17 +127,18 @@ impl Streams {
     }
 }
 
-impl Index<Harm> for Streams {
-    type Output = Stream;
+impl TryFrom<Vec<Stream>> for Streams {
+    type Error = String;
 
-    fn index(&self, harm: Harm) -> &Stream {
-        &self.0[harm as usize]
-    }
-}
-
-impl IndexMut<Harm> for Streams {
-    fn index_mut(&mut self, harm: Harm) -> &mut Stream {
-        &mut self.0[harm as usize]
+    fn try_from(streams: Vec<Stream>) -> Result<Self, String> {
+        const FEWEST: usize = Harm::Flawed as usize;
+        match streams.len() {
+            FEWEST..=Harm::COUNT => Ok(Self(streams)),
+            count => Err(format!(
+                "{count} streams; expected {FEWEST} or {}",
+                Harm::COUNT
+            )),
+        }
     }
 }
 
@@ -122,6 +160,9 @@ pub(super) struct Stream {
     /// How much alike the requests of one user are; not measured by the first edition.
     #[serde(default)]
     alike: Alike,
+    /// How many times as often it happens on the candidate, where that is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    likelihood: Option<Likelihood>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -183,7 +224,7 @@ impl Stream {
         }
         bin.counts.requests[arm] += 1;
         bin.counts.errors[arm] += u32::from(is_bad);
-        if self.edition == Edition::Second {
+        if self.edition >= Edition::Second {
             bin.weights[arm] += weight;
         }
         let PerArm { control, candidate } = bin.counts.requests;
@@ -196,8 +237,11 @@ impl Stream {
     }
 
     /// Judges an event of a user who was in the candidate with this probability, 0 to 1.
-    pub(super) fn attribute(&mut self, arm: Variant, probability: f64) {
+    fn attribute(&mut self, arm: Variant, probability: f64) {
         self.ratio.attribute_one(arm, probability);
+        if let Some(likelihood) = &mut self.likelihood {
+            likelihood.add_one(arm, probability);
+        }
     }
 
     /// Closes every bin that holds something; with the stratum of each.
@@ -223,14 +267,24 @@ impl Stream {
         self.bins.iter().enumerate()
     }
 
+    /// Whether its strata are classes of latency.
+    fn is_of_latency(&self) -> bool {
+        self.bins.len() > Strata::COUNT
+    }
+
     fn judge(&mut self, stratum: usize, bin: &Bin) {
         let weight = bin.weight();
         match self.frozen {
+            // Users without a past are only counted there for the proof of the stage.
+            _ if self.is_of_latency() && stratum == 0 && self.edition > Edition::First => {}
             Some(rate) if bin.counts.requests.control == 0 => {
                 self.ratio.against(rate, bin.counts, weight);
             }
             _ if self.edition.judges(stratum) => {
                 self.ratio.judge_weighed(bin.counts, weight);
+                if let Some(likelihood) = &mut self.likelihood {
+                    likelihood.add(bin.counts, weight);
+                }
             }
             _ => {}
         }
@@ -262,6 +316,12 @@ impl Stream {
             *of_stratum = of_stratum.map(|count| count * kept);
         }
         self.alike.reach(kept);
+    }
+
+    /// How many times as often it happens on the candidate, where that is shown.
+    pub(super) fn effect(&self, metric: Metric) -> Option<Effect> {
+        let likelihood = self.likelihood.as_ref()?;
+        Some(likelihood.effect(metric, self.margin))
     }
 
     /// The evidence that the candidate is worse.

@@ -9,12 +9,13 @@ use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
+    answers::Answers,
     classes::{self, LogLatencies},
     stream::Harm,
 };
 
 const LEAST_SLOTS: usize = 1 << 13;
-const MOST_SLOTS: usize = 1 << 16;
+pub(super) const MOST_SLOTS: usize = 1 << 16;
 /// Counted errors are kept in two bits.
 pub(super) const MOST_COUNTED: u32 = 3;
 
@@ -49,6 +50,10 @@ pub struct UserHistory {
     pub errors: u32,
     /// How long the successes took.
     pub latencies: LogLatencies,
+    /// Answers that were looked at.
+    pub answers: u32,
+    /// Those of them in which something was wrong.
+    pub flawed: u32,
 }
 
 /// Requests that the common error rate weighs as much as in the estimate of a user's own.
@@ -64,7 +69,7 @@ const EDGES: [f64; 5] = [0.25, 0.75, 2.0, 5.0, 12.0];
 /// together, so that few requests say little. Strata by the number of errors would put a user who
 /// fails in two of three requests beside one who fails in two of three hundred.
 #[derive(Clone, Debug)]
-pub struct Strata(Users);
+pub struct Strata(Users, Answers);
 
 impl Strata {
     /// How many there are: no history, and six by the estimated error rate.
@@ -73,20 +78,15 @@ impl Strata {
     /// From every subject that made a request in the seven days before; the order does not matter.
     pub fn new(history: impl IntoIterator<Item = UserHistory>) -> Self {
         let history: Vec<_> = history.into_iter().collect();
-        let sum = |of: fn(&UserHistory) -> u32| history.iter().map(|it| u64::from(of(it))).sum();
-        let [requests, errors]: [u64; 2] = [sum(|it| it.requests), sum(|it| it.errors)];
-        // As if there had been fifty requests more, of which one failed: never 0.
-        let common = (errors as f64 + 1.0) / (requests as f64 + 50.0);
         let mut users = Users::with_slots(history.len().saturating_mul(3));
-        for user in history.iter().filter(|user| user.requests > 0) {
-            let rate = (f64::from(user.errors) + PRIOR_REQUESTS * common)
-                / (f64::from(user.requests) + PRIOR_REQUESTS);
-            let stratum = 1 + EDGES.iter().filter(|edge| rate >= *edge * common).count();
-            if let (Some(slot), Ok(stratum)) =
-                (users.slot_mut(user.subject), u32::try_from(stratum))
-            {
-                *slot = *slot & !STRATUM | (*slot & STRATUM).max(stratum);
+        for (subject, stratum) in by_rate(&history, |it| [it.requests, it.errors]) {
+            if let Some(slot) = users.slot_mut(subject) {
+                *slot = *slot & !STRATUM | (*slot & STRATUM).max(stratum.into());
             }
+        }
+        let mut answers = Answers::with_slots(users.slots.len());
+        for (subject, stratum) in by_rate(&history, |it| [it.answers, it.flawed]) {
+            answers.put(subject, stratum);
         }
         let classes = classes::Classes::of(history.iter().map(|user| user.latencies));
         for user in history.iter().filter(|user| user.latencies.count > 0) {
@@ -96,11 +96,19 @@ impl Strata {
             }
         }
         users.classes = classes;
-        Self(users)
+        Self(users, answers)
     }
 
-    pub(super) fn into_users(self) -> Users {
-        self.0
+    /// What was fixed of users and of their answers.
+    pub(super) fn of(users: &Users, answers: Option<&Answers>) -> Self {
+        Self(
+            users.strata(),
+            answers.map(Answers::strata).unwrap_or_default(),
+        )
+    }
+
+    pub(super) fn into_parts(self) -> (Users, Answers) {
+        (self.0, self.1)
     }
 }
 
@@ -109,6 +117,30 @@ impl Default for Strata {
     fn default() -> Self {
         Self::new([])
     }
+}
+
+/// Users with a past and their strata, from 1, by how often something was wrong with what they asked for.
+fn by_rate(
+    history: &[UserHistory],
+    counts: fn(&UserHistory) -> [u32; 2],
+) -> impl Iterator<Item = (u64, u16)> {
+    let sum = |part: usize| -> u64 { history.iter().map(|it| u64::from(counts(it)[part])).sum() };
+    // As if there had been fifty requests more, of which one failed: never 0.
+    let common = (sum(1) as f64 + 1.0) / (sum(0) as f64 + 50.0);
+    history.iter().filter_map(move |user| {
+        let [requests, bad] = counts(user);
+        let rate =
+            (f64::from(bad) + PRIOR_REQUESTS * common) / (f64::from(requests) + PRIOR_REQUESTS);
+        let stratum = 1 + EDGES.iter().filter(|edge| rate >= *edge * common).count();
+        (requests > 0).then_some((user.subject, stratum as u16))
+    })
+}
+
+/// In which of so many slots a subject is; their number is a power of two.
+pub(super) fn place(subject: u64, slots: usize) -> usize {
+    // The multiplication spreads ids that are not hashed.
+    let mixed = subject.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    mixed as usize & slots.wrapping_sub(1)
 }
 
 /// The table of slots.
@@ -128,18 +160,16 @@ impl Users {
     }
 
     fn slot_mut(&mut self, subject: u64) -> Option<&mut u32> {
-        // The multiplication spreads ids that are not hashed; the length is a power of two.
-        let mixed = subject.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let index = mixed as usize & self.slots.len().wrapping_sub(1);
-        self.slots.get_mut(index)
+        let place = place(subject, self.slots.len());
+        self.slots.get_mut(place)
     }
 
     /// The strata as they were fixed before the rollout.
-    pub(super) fn strata(&self) -> Strata {
-        Strata(Self {
+    fn strata(&self) -> Self {
+        Self {
             slots: self.slots.iter().map(|slot| slot & FIXED).collect(),
             classes: self.classes,
-        })
+        }
     }
 
     /// How many classes of latency there are, and how long their users' requests take.

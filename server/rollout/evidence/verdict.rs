@@ -7,9 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     super::arms::PerArm,
-    Evidence, HOUR_MS, Level,
+    ArmCounts, Effect, Evidence, HOUR_MS, Level, Promotion,
     limit::Limit,
-    stream::Harm,
+    stream::{Harm, Stream},
     uncounted::{Uncounted, UncountedEvidence},
 };
 use crate::_core::units::Percent;
@@ -23,10 +23,6 @@ const FAILING: f64 = 20.0;
 const STILL_FAILING: f64 = 5.0;
 /// The sample ratio's evidence of a mismatch (α = 0.001).
 const MISMATCH: f64 = 1_000.0;
-/// Promotion is recommended at this (α = 0.05).
-const RECOMMENDED: f64 = 20.0;
-/// Promotion is proven at this (α = 0.01).
-const PROVEN: f64 = 100.0;
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -40,6 +36,8 @@ pub enum Metric {
     VerySlow,
     /// Answers that users rated bad.
     Feedback,
+    /// Answers that are refused, cut off, not of the task's schema, or in another language.
+    Quality,
 }
 
 impl fmt::Display for Metric {
@@ -49,6 +47,7 @@ impl fmt::Display for Metric {
             Self::Slow => "slow",
             Self::VerySlow => "very-slow",
             Self::Feedback => "feedback",
+            Self::Quality => "quality",
         })
     }
 }
@@ -129,48 +128,6 @@ pub struct SampleRatio {
     pub mismatch: bool,
 }
 
-/// What is proven for the next stage, since this one began.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Promotion {
-    /// When the stage began, in milliseconds since 1970.
-    pub since_ms: i64,
-    /// The candidate's requests in this stage.
-    pub requests: u64,
-    /// At least so many users made them (exact up to a few hundred).
-    pub users: u64,
-    /// The evidence that the candidate is no worse than the stage tolerates, or good enough anyway.
-    #[serde(deserialize_with = "read_finite")]
-    pub e: f64,
-    /// Enough for a person to promote it (α = 0.05).
-    pub recommended: bool,
-    /// Enough to promote it without a person (α = 0.01).
-    pub proven: bool,
-    /// In words.
-    pub why: String,
-}
-
-/// What one arm has seen since the rollout began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ArmCounts {
-    /// Users, each counted in the arm where it was first seen; a lower bound for many.
-    pub users: u64,
-    /// Requests.
-    pub requests: u64,
-    /// Of them failed, timeouts included.
-    pub errors: u64,
-    /// Of them ended by our own time limit.
-    pub timeouts: u64,
-    /// Answers rated good.
-    // As earlier releases stored it.
-    #[serde(alias = "good_ratings")]
-    pub good_ratings: u64,
-    /// Answers rated bad.
-    #[serde(alias = "bad_ratings")]
-    pub bad_ratings: u64,
-}
-
 /// What evidence amounts to at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -193,6 +150,10 @@ pub struct Verdict {
     pub e: f64,
     /// By metric.
     pub metrics: Vec<MetricEvidence>,
+    /// How many times as often it happens on the candidate, with limits; none in a rollout that an earlier
+    /// release began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub effects: Vec<Effect>,
     /// The evidence that the candidate fails more than control at all; ten times as much is needed.
     #[serde(deserialize_with = "read_finite")]
     pub crash: f64,
@@ -230,12 +191,16 @@ impl Verdict {
                 .is_some_and(|decided| decided.is_outage),
             why,
             e,
-            metrics: metrics(evidence).to_vec(),
+            metrics: metrics(evidence)
+                .into_iter()
+                .filter(|it| it.metric != Metric::Quality || evidence.answers.is_some())
+                .collect(),
+            effects: effects(evidence),
             crash: finite(evidence.crash.value()),
             absolute,
             sample_ratio,
             reference: reference(evidence),
-            promotion: promotion(evidence, level),
+            promotion: Promotion::of(evidence, level),
             control,
             candidate,
             uncounted: evidence.uncounted.as_ref().map(|it| it.evidence(now_ms)),
@@ -244,21 +209,37 @@ impl Verdict {
 }
 
 /// The evidence of each metric.
-fn metrics(evidence: &Evidence) -> [MetricEvidence; 4] {
-    let [errors, p50, p95, p99, feedback] = Harm::ALL.map(|harm| evidence.streams[harm].value());
-    let values = [errors, (p50 + p95) / 2.0, p99, feedback].map(finite);
+fn metrics(evidence: &Evidence) -> [MetricEvidence; 5] {
+    let of = |harm| evidence.streams.value(harm);
+    let [errors, p50, p95, p99, feedback, flaws] = Harm::ALL.map(of);
+    let values = [errors, (p50 + p95) / 2.0, p99, feedback, flaws].map(finite);
     let weights = evidence.plan.normalised_weights();
     let names = [
         Metric::Errors,
         Metric::Slow,
         Metric::VerySlow,
         Metric::Feedback,
+        Metric::Quality,
     ];
     std::array::from_fn(|i| MetricEvidence {
         metric: names[i],
         weight: weights[i],
         e: values[i],
     })
+}
+
+/// How many times as often what is judged happens on the candidate.
+fn effects(evidence: &Evidence) -> Vec<Effect> {
+    let shown = [
+        (Harm::Error, Metric::Errors),
+        (Harm::AboveP95, Metric::Slow),
+        (Harm::AboveP99, Metric::VerySlow),
+        (Harm::Flawed, Metric::Quality),
+    ];
+    let shown = shown.into_iter();
+    shown
+        .filter_map(|(harm, metric)| evidence.streams.get(harm)?.effect(metric))
+        .collect()
 }
 
 /// The evidence over all metrics; their mean, which needs no independence.
@@ -313,7 +294,8 @@ fn absolute(evidence: &Evidence) -> AbsoluteLimit {
     } = PerArm::of(|arm| Limit::of(limit, last_hour.requests[arm], last_hour.errors[arm]));
     // As if every bin closed now: the crash detector cannot wait here.
     let mut crash = evidence.crash.clone();
-    let open = evidence.streams[Harm::Error].open();
+    let errors = evidence.streams.get(Harm::Error);
+    let open = errors.into_iter().flat_map(Stream::open);
     open.filter(|(stratum, _)| evidence.edition.judges(*stratum))
         .for_each(|(_, bin)| crash.judge_weighed(bin.counts, bin.weight()));
     AbsoluteLimit {
@@ -337,7 +319,8 @@ fn sample_ratio(evidence: &Evidence) -> SampleRatio {
 }
 
 fn reference(evidence: &Evidence) -> Reference {
-    if evidence.streams[Harm::Error].is_frozen() {
+    let errors = evidence.streams.get(Harm::Error);
+    if errors.is_some_and(Stream::is_frozen) {
         Reference::Frozen
     } else {
         Reference::Running
@@ -394,36 +377,6 @@ fn level(
         )
     } else {
         (Level::Clear, format!("E is {e:.1}, below {}", plan.watch))
-    }
-}
-
-fn promotion(evidence: &Evidence, level: Level) -> Promotion {
-    let stage = &evidence.stage;
-    let [dual, good] = [stage.dual.value(), stage.good.value()];
-    // Either is enough; the mean of both is one test at the same error rate.
-    let e = finite((dual + good) / 2.0);
-    let may = level < Level::Hold;
-    let why = if !may {
-        "no promotion while the evidence says hold"
-    } else if e < RECOMMENDED {
-        "inconclusive: extend the stage, or ask a person"
-    } else if dual >= good {
-        "the candidate is proven no worse than the stage tolerates"
-    } else {
-        "the candidate is proven to fail rarely enough"
-    };
-    Promotion {
-        since_ms: stage.began_at_ms,
-        requests: stage.requests,
-        users: stage
-            .users
-            .iter()
-            .map(|word| u64::from(word.count_ones()))
-            .sum(),
-        e,
-        recommended: may && e >= RECOMMENDED,
-        proven: may && e >= PROVEN,
-        why: why.to_owned(),
     }
 }
 

@@ -129,6 +129,8 @@ fn guards(table: &mut Table<'_>) -> Guards {
     Guards {
         max_error_rate: table.optional("max_error_rate", |it| number(it, 0.0, 1.0)),
         max_average: table.optional("max_average", duration),
+        max_cost_ratio: table.optional("max_cost_ratio", |it| number(it, 0.01, 1e6)),
+        max_length_ratio: table.optional("max_length_ratio", |it| number(it, 0.01, 1e6)),
     }
 }
 
@@ -185,14 +187,14 @@ fn levels(table: &mut Table<'_>, default: &EvidencePlan) -> Option<[f64; 3]> {
 }
 
 /// Normalised; what is not named has no weight.
-fn weights(field: &Field<'_>) -> Option<[f64; 4]> {
-    let [errors, slow, very_slow, feedback] = field.table(|table| {
-        ["errors", "slow", "very_slow", "feedback"].map(|key| match table.get(key) {
+fn weights(field: &Field<'_>) -> Option<[f64; 5]> {
+    let [errors, slow, very_slow, feedback, quality] = field.table(|table| {
+        ["errors", "slow", "very_slow", "feedback", "quality"].map(|key| match table.get(key) {
             Some(weight) => weight.number(),
             None => Some(0.0),
         })
     })?;
-    let weights = [errors?, slow?, very_slow?, feedback?];
+    let weights = [errors?, slow?, very_slow?, feedback?, quality?];
     let sum: f64 = weights.iter().sum();
     let is_good = weights.iter().all(|weight| *weight >= 0.0) && sum > 0.0 && sum.is_finite();
     if !is_good {

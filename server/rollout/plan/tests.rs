@@ -49,7 +49,7 @@ fn what_is_left_out_has_a_default() {
         (200, 20, 2.0)
     );
     assert_eq!(stage.gate, Gate::Automatic);
-    assert_eq!(plan.evidence.weights, [0.5, 0.3, 0.2, 0.0]);
+    assert_eq!(plan.evidence.weights, [0.4, 0.24, 0.16, 0.0, 0.2]);
     assert_eq!(plan.judge, Judge::Evidence);
 }
 
@@ -57,7 +57,7 @@ fn what_is_left_out_has_a_default() {
 fn weights_are_normalised_over_the_metrics_that_are_named() {
     let text = format!("{SMALL}[evidence]\nweights = {{ errors = 3, feedback = 1 }}\n");
     let plan = Plan::parse(&text, "p", &known()).expect("a plan");
-    assert_eq!(plan.evidence.weights, [0.75, 0.0, 0.0, 0.25]);
+    assert_eq!(plan.evidence.weights, [0.75, 0.0, 0.0, 0.25, 0.0]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Tests {
             },
             Self::Kernel => EvidencePlan {
                 margin: 1.0,
-                weights: [1.0, 0.0, 0.0, 0.0],
+                weights: [1.0, 0.0, 0.0, 0.0, 0.0],
                 max_error_rate: 0.9,
                 planned_hours: 1,
                 outage_period_ms: 0,
@@ -79,6 +79,8 @@ pub(super) struct Watch {
     pub growthbook: bool,
     /// Looks whether promotion is proven, after every so many requests.
     pub promotion_every: Option<u32>,
+    /// But only from this hour of the rollout on.
+    pub promotion_from: f64,
 }
 
 /// Runs one.
@@ -141,6 +143,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
         }
         if let Some(every) = watch.promotion_every
             && number % every == 0
+            && traffic.elapsed_hours() >= watch.promotion_from
         {
             let now_ms = BEGIN_MS + (traffic.elapsed_hours() * HOUR_MS) as i64;
             if evidence.verdict(now_ms).promotion.proven {

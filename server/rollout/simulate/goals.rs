@@ -9,6 +9,7 @@ use super::{
 };
 
 mod not_counted;
+mod quality;
 mod world;
 
 /// Left out beyond each of the two limits.
@@ -22,6 +23,8 @@ const WEEK_HOURS: f64 = 168.0;
 enum Measure {
     FalseRollback,
     FalsePromotion,
+    /// A candidate that is as good is not proven to be.
+    NotPromoted,
     /// A hold or a rollback because of outcomes that are no errors.
     FalseNotCounted,
     ErrorsServed,
@@ -68,6 +71,7 @@ impl Planned {
         match self.measure {
             Measure::FalseRollback => [f64::from(u8::from(seen.rollback_hours.is_some())), 1.0],
             Measure::FalsePromotion => [f64::from(u8::from(seen.promoted)), 1.0],
+            Measure::NotPromoted => [f64::from(u8::from(!seen.promoted)), 1.0],
             Measure::FalseNotCounted => [f64::from(u8::from(seen.by_not_counted)), 1.0],
             Measure::Missed => [f64::from(u8::from(!seen.by_not_counted)), 1.0],
             Measure::ErrorsServed => [f64::from(seen.candidate_errors), 1.0],
@@ -101,6 +105,7 @@ impl Planned {
         let (limits, note) = match self.measure {
             Measure::FalseRollback
             | Measure::FalsePromotion
+            | Measure::NotPromoted
             | Measure::FalseNotCounted
             | Measure::Missed => {
                 let hits = (x * runs).round() as u32;
@@ -141,6 +146,7 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
         hours: WEEK_HOURS,
         growthbook: false,
         promotion_every: None,
+        promotion_from: 0.0,
     };
     let kernel = Watch {
         tests: Tests::Kernel,
@@ -341,9 +347,11 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
             );
         }
     }
-    for it in world::cells() {
+    for it in world::cells().into_iter().chain(quality::cells()) {
         let watch = Watch {
             promotion_every: it.measure_promotion().then_some(20),
+            promotion_from: it.promotion_from,
+            hours: it.hours,
             ..watch
         };
         add(

@@ -45,6 +45,18 @@ pub(super) enum NotCounted {
     More(f64),
 }
 
+/// How often something is wrong with an answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Flaws {
+    /// Answers are not looked at.
+    Unseen,
+    /// As often with each user.
+    Even(f64),
+    /// So often on average, and with a user as Beta(.2, …) says; one in fifty is a long writer, of whom half of
+    /// the answers are cut off.
+    Uneven(f64),
+}
+
 /// What is known of the week before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum History {
@@ -104,6 +116,14 @@ pub(super) struct Scenario {
     pub slower: f64,
     /// Outcomes that are no errors.
     pub not_counted: NotCounted,
+    /// What is wrong with answers, on both sides.
+    pub flaws: Flaws,
+    /// Whether answers were looked at in the week before.
+    pub knows_flaws: bool,
+    /// How many times as often something is wrong with the candidate's.
+    pub flaws_ratio: f64,
+    /// And of those with which nothing is, with this part.
+    pub more_flaws: f64,
     /// From this hour on; before, it is like control.
     pub bad_from_hour: f64,
 }
@@ -126,6 +146,10 @@ impl Scenario {
             ratio: 1.0,
             slower: 1.0,
             not_counted: NotCounted::Never,
+            flaws: Flaws::Unseen,
+            knows_flaws: true,
+            flaws_ratio: 1.0,
+            more_flaws: 0.0,
             bad_from_hour: 0.0,
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     },
     rollout::{
         audit::capital,
-        evidence::{EvidencePlan, Level, Verdict},
+        evidence::{Effect, EvidencePlan, Level, Verdict},
         finding::{Alarm, Arm, Finding, Proof},
         moves::Moves,
         plan::Plan,
@@ -209,6 +209,7 @@ fn words(view: &View, killed: bool) -> Vec<String> {
     let users = counted(finding.users, "user");
     words.push(arm("candidate", &finding.candidate) + &format!(" It had {users}."));
     words.push(arm("control", &finding.control));
+    words.extend(effects(&view.verdict.effects));
     if !status.state.is_final() {
         words.push(outlook(status.state, finding));
     }
@@ -279,6 +280,13 @@ fn outlook(state: State, finding: &Finding) -> String {
         _ => "",
     };
     format!("{now}{earlier}: {}", finding.why)
+}
+
+/// How many times as often things happen on the candidate; nothing where a release knew no such limits.
+fn effects(effects: &[Effect]) -> Option<String> {
+    let all: Vec<_> = effects.iter().map(Effect::to_string).collect();
+    let all = Some(all.join("; ")).filter(|all| !all.is_empty())?;
+    Some(format!("As often as on control: {all}."))
 }
 
 fn arm(name: &str, arm: &Arm) -> String {

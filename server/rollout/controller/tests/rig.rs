@@ -17,6 +17,7 @@ tasks = ["chat"]
 alert_after = "60s"
 [evidence]
 good_error_rate = 0.2
+weights = { errors = 1 }
 outage_period = "0s"
 [[stages]]
 share = 10

@@ -3,7 +3,7 @@
 
 use super::{
     super::traffic::{Arrivals, History, Outage, RAMP, Scenario, Side, Users},
-    Measure,
+    Measure, WEEK_HOURS,
 };
 
 /// False rollbacks that a rollout's tests may make together.
@@ -16,12 +16,16 @@ pub(super) struct Cell {
     pub(super) measure: Measure,
     pub(super) at_most: f64,
     pub(super) runs: u32,
+    /// How long it is looked at after it turned bad.
+    pub(super) hours: f64,
+    /// From which hour on promotion may be proven, where that is looked at.
+    pub(super) promotion_from: f64,
 }
 
 impl Cell {
     /// Whether it is looked whether promotion is proven.
     pub(super) fn measure_promotion(&self) -> bool {
-        matches!(self.measure, Measure::FalsePromotion)
+        matches!(self.measure, Measure::FalsePromotion | Measure::NotPromoted)
     }
 }
 
@@ -77,6 +81,8 @@ fn equal_arms() -> Vec<Cell> {
                 measure: Measure::FalseRollback,
                 at_most: FAMILY,
                 runs,
+                hours: WEEK_HOURS,
+                promotion_from: 0.0,
             });
         }
     };
@@ -190,6 +196,8 @@ fn worse() -> Vec<Cell> {
             measure,
             at_most,
             runs,
+            hours: WEEK_HOURS,
+            promotion_from: 0.0,
         });
     };
     for share in [1.0, 10.0, 50.0] {

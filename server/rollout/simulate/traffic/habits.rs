@@ -5,11 +5,14 @@ use super::{
         super::evidence::{Kind, LogLatencies, UserHistory},
         random::Random,
     },
-    History, NotCounted, Scenario, Users,
+    Flaws, History, NotCounted, Scenario, Users,
 };
 
 /// Users who are scripts that never send what can be answered, where there are such outcomes at all.
 const SCRIPTS: f64 = 0.01;
+/// Users who write at length, and how often their answers are cut off.
+const LONG_WRITERS: f64 = 0.02;
+const OF_LONG_WRITERS: f64 = 0.5;
 /// How much longer the longer one of two tasks takes.
 const LONGER: f64 = 4.0;
 
@@ -23,6 +26,8 @@ pub(super) struct Habits {
     pub longer: f64,
     /// How often what it sends cannot be answered, and how that ends.
     pub not_counted: (f64, Kind),
+    /// How often something is wrong with the answers.
+    pub flaw_rate: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +56,10 @@ impl Habits {
             slowness: 1.0,
             longer: 0.0,
             not_counted: (0.0, Kind::BadRequest),
+            flaw_rate: match scenario.flaws {
+                Flaws::Unseen => 0.0,
+                Flaws::Even(rate) | Flaws::Uneven(rate) => rate,
+            },
         }
     }
 
@@ -73,6 +82,13 @@ impl Habits {
                 random.beta(0.2, 6.5)
             };
             habits.not_counted = (rate, kind);
+        }
+        if let Flaws::Uneven(mean) = scenario.flaws {
+            habits.flaw_rate = if random.happens(LONG_WRITERS) {
+                OF_LONG_WRITERS
+            } else {
+                random.beta(0.2, 0.2 * (1.0 - mean) / mean)
+            };
         }
         habits
     }
@@ -121,7 +137,13 @@ pub(super) fn draw(
             _ => user.habits,
         };
         let requests = 7.0 * scenario.requests_per_day * volume / whole;
-        history.push(week(user.subject, past, requests, usual, random));
+        let mut week = week(user.subject, past, requests, usual, random);
+        if scenario.flaws != Flaws::Unseen && scenario.knows_flaws {
+            week.answers = week.requests - week.errors;
+            let flawed = f64::from(week.answers) * past.flaw_rate;
+            week.flawed = random.poisson(flawed).min(week.answers);
+        }
+        history.push(week);
     }
     (users, history, by_volume)
 }
@@ -146,5 +168,6 @@ fn week(
         requests: answered + errors,
         errors,
         latencies,
+        ..UserHistory::default()
     }
 }

@@ -5,10 +5,10 @@ use super::{
         super::evidence::{End, Kind, Observation, Strata, UserHistory},
         random::Random,
     },
-    Arrivals, BEGIN_MS, DAY_MS, HOUR_MS, NotCounted, Scenario, Side,
+    Arrivals, BEGIN_MS, DAY_MS, Flaws, HOUR_MS, NotCounted, Scenario, Side,
     habits::{self, Habits, User},
 };
-use crate::_core::assignment::Variant;
+use crate::{_core::assignment::Variant, providers::quality::Quality};
 
 const MINUTE_MS: f64 = 60_000.0;
 /// Our own time limit.
@@ -148,6 +148,29 @@ impl Traffic {
         }
     }
 
+    /// What the answer is, where there is one that is looked at.
+    fn quality(&mut self, habits: &Habits, is_bad: bool, end: End) -> Option<Quality> {
+        let Scenario {
+            flaws,
+            flaws_ratio,
+            more_flaws,
+            ..
+        } = self.scenario;
+        if flaws == Flaws::Unseen || end != End::Answered {
+            return None;
+        }
+        let mut rate = habits.flaw_rate;
+        if is_bad {
+            rate = (rate * flaws_ratio).min(1.0);
+            rate += (1.0 - rate) * more_flaws;
+        }
+        Some(if self.random.happens(rate) {
+            Quality::Truncated
+        } else {
+            Quality::Good
+        })
+    }
+
     /// The next request.
     pub(in super::super) fn next(&mut self) -> Observation {
         let index = self.arrive();
@@ -176,6 +199,7 @@ impl Traffic {
             None if latency_ms > TIME_LIMIT_MS => End::TimedOut,
             None => End::Answered,
         };
+        let quality = self.quality(&user.habits, is_bad, end);
         latency_ms = latency_ms.min(TIME_LIMIT_MS);
         let is_impatient = self.scenario.impatient;
         if is_impatient && latency_ms > PATIENCE_MS {
@@ -196,6 +220,7 @@ impl Traffic {
             end,
             latency_ms,
             was_open: false,
+            quality,
         }
     }
 }

@@ -1,0 +1,133 @@
+//! What is proven for the next stage.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Evidence, Level,
+    proof::Proof,
+    verdict::{Metric, finite, read_finite},
+};
+
+/// Promotion is recommended at this (α = 0.05).
+const RECOMMENDED: f64 = 20.0;
+/// Promotion is proven at this (α = 0.01).
+const PROVEN: f64 = 100.0;
+/// Lately a fifth is enough: a day has less to say than a stage, and only has to agree with it.
+const LATELY: f64 = 5.0;
+
+/// What is proven for the next stage, since this one began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Promotion {
+    /// When the stage began, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// The candidate's requests in this stage.
+    pub requests: u64,
+    /// At least so many users made them (exact up to a few hundred).
+    pub users: u64,
+    /// The evidence that the candidate is no worse than the stage tolerates, or good enough anyway.
+    #[serde(deserialize_with = "read_finite")]
+    pub e: f64,
+    /// Enough for a person to promote it (α = 0.05).
+    pub recommended: bool,
+    /// Enough to promote it without a person (α = 0.01).
+    pub proven: bool,
+    /// By metric, where more than errors are asked about. The least of them is the whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<Proven>,
+    /// In words.
+    pub why: String,
+}
+
+/// What is proven of one metric.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Proven {
+    /// What it is of.
+    pub metric: Metric,
+    /// The evidence since the stage began that the candidate is no worse than tolerated, or good enough.
+    #[serde(deserialize_with = "read_finite")]
+    pub e: f64,
+    /// The same of the last day (18 to 24 hours), or since the stage began.
+    #[serde(deserialize_with = "read_finite")]
+    pub lately: f64,
+}
+
+impl Promotion {
+    pub(super) fn of(evidence: &Evidence, level: Level) -> Self {
+        let stage = &evidence.stage;
+        let may = level < Level::Hold;
+        let (e, words) = match (&stage.dual, &stage.good) {
+            (Some(dual), Some(good)) => of_errors(dual.value(), good.value()),
+            _ => of_all(&stage.proofs),
+        };
+        let why = if may {
+            words
+        } else {
+            "no promotion while the evidence says hold".to_owned()
+        };
+        Self {
+            since_ms: stage.began_at_ms,
+            requests: stage.requests,
+            users: stage
+                .users
+                .iter()
+                .map(|word| u64::from(word.count_ones()))
+                .sum(),
+            e,
+            recommended: may && e >= RECOMMENDED,
+            proven: may && e >= PROVEN,
+            metrics: needed(&stage.proofs).map(Proven::of).collect(),
+            why,
+        }
+    }
+}
+
+/// As earlier editions had it. Either is enough; the mean of both is one test at the same error rate.
+fn of_errors(dual: f64, good: f64) -> (f64, String) {
+    let e = finite((dual + good) / 2.0);
+    let words = if e < RECOMMENDED {
+        "inconclusive: extend the stage, or ask a person"
+    } else if dual >= good {
+        "the candidate is proven no worse than the stage tolerates"
+    } else {
+        "the candidate is proven to fail rarely enough"
+    };
+    (e, words.to_owned())
+}
+
+/// The least of all metrics: a candidate that is too bad in one of them passes with at most the error rate of
+/// that one.
+fn of_all(proofs: &[Proof]) -> (f64, String) {
+    let least = needed(proofs)
+        .map(|proof| (proof.metric(), proof.value(), LATELY * proof.lately()))
+        .min_by(|a, b| a.1.min(a.2).total_cmp(&b.1.min(b.2)));
+    let Some((metric, whole, lately)) = least else {
+        return (1.0, "nothing is judged".to_owned());
+    };
+    let e = finite(whole.min(lately));
+    let words = if e >= RECOMMENDED {
+        "the candidate is proven no worse than the stage tolerates, in every metric".to_owned()
+    } else if lately < whole {
+        format!("inconclusive in {metric} lately: extend the stage, or ask a person")
+    } else {
+        format!("inconclusive in {metric}: extend the stage, or ask a person")
+    };
+    (e, words)
+}
+
+/// Those without which nothing is proven.
+fn needed(proofs: &[Proof]) -> impl Iterator<Item = &Proof> {
+    proofs.iter().filter(|proof| proof.is_needed())
+}
+
+impl Proven {
+    fn of(proof: &Proof) -> Self {
+        Self {
+            metric: proof.metric(),
+            e: finite(proof.value()),
+            lately: finite(proof.lately()),
+        }
+    }
+}
