@@ -183,6 +183,10 @@ export interface Arm {
   hung: number;
   /** First attempts that ended in a way that is not counted: too long, refused, our account. */
   notCounted?: number;
+  /** Mean cost of a request in microdollars; 0 where nothing is known. */
+  averageCost?: number;
+  /** Mean length of an answer in characters; 0 where none was looked at. */
+  averageChars?: number;
 }
 
 /** What one arm has seen since the rollout began. */
@@ -199,6 +203,16 @@ export interface ArmCounts {
   goodRatings: number;
   /** Answers rated bad. */
   badRatings: number;
+  /** Answers that were looked at, where their quality is judged. */
+  answers?: number;
+  /** Of them refused. */
+  refused?: number;
+  /** Of them cut off. */
+  truncated?: number;
+  /** Of them not of the task's schema. */
+  schemaInvalid?: number;
+  /** Of them in another language than the question. */
+  wrongLanguage?: number;
 }
 
 /** A change to a rollout. */
@@ -409,6 +423,23 @@ export interface Done {
   success: boolean;
 }
 
+/** How many times as often one thing happens on the candidate as on control. */
+export interface Effect {
+  /** What happens. */
+  metric: Metric;
+  /** The likeliest ratio; null while nothing is known. */
+  ratio: number | null;
+  /**
+   * The ratio is not below this, 0 where that cannot be said. Both limits together hold at every moment,
+   * with a probability of 95 %.
+   */
+  low: number;
+  /** It is not above this; null where that cannot be said. */
+  high: number | null;
+  /** The ratio that the plan tolerates. */
+  margin: number;
+}
+
 /** How a rollout ended. */
 export type Ended =
   /** Its last share stays. */
@@ -427,8 +458,8 @@ export interface EvidencePlan {
   /** The ratio of error rates that is still tolerated. */
   margin: number;
   /**
-   * Weights of errors, slow requests (P50 and P95), very slow ones (P99 and timeouts) and
-   * feedback; normalised when the plan is loaded.
+   * Weights of errors, slow requests (P50 and P95), very slow ones (P99 and timeouts), feedback and
+   * quality; normalised when the plan is loaded. Plans of an earlier release have no quality.
    */
   weights: number[];
   /** The absolute limit of the candidate's error rate. */
@@ -691,6 +722,10 @@ export interface Guards {
   maxErrorRate: number | null;
   /** Mean latency. */
   maxAverage: string | null;
+  /** Mean cost of a request, in multiples of control's. */
+  maxCostRatio: number | null;
+  /** Mean length of an answer in characters, in multiples of control's. */
+  maxLengthRatio: number | null;
 }
 
 /** Which thresholds the figures exceed. */
@@ -1006,7 +1041,9 @@ export type Metric =
   /** Requests slower than control's P99, and timeouts. */
   | "very-slow"
   /** Answers that users rated bad. */
-  | "feedback";
+  | "feedback"
+  /** Answers that are refused, cut off, not of the task's schema, or in another language. */
+  | "quality";
 
 /** The evidence of one metric. */
 export interface MetricEvidence {
@@ -1258,6 +1295,8 @@ export interface Promotion {
   recommended: boolean;
   /** Enough to promote it without a person (α = 0.01). */
   proven: boolean;
+  /** By metric, where more than errors are asked about. The least of them is the whole. */
+  metrics?: Proven[];
   /** In words. */
   why: string;
 }
@@ -1270,6 +1309,16 @@ export type Proof =
   | "recommended"
   /** It is strong enough to begin it without a person. */
   | "proven";
+
+/** What is proven of one metric. */
+export interface Proven {
+  /** What it is of. */
+  metric: Metric;
+  /** The evidence since the stage began that the candidate is no worse than tolerated, or good enough. */
+  e: number;
+  /** The same of the last day (18 to 24 hours), or since the stage began. */
+  lately: number;
+}
 
 /** The accounts, in the order of their providers in the catalog. */
 export interface QuotaList {
@@ -1931,6 +1980,11 @@ export interface Verdict {
   e: number;
   /** By metric. */
   metrics: MetricEvidence[];
+  /**
+   * How many times as often it happens on the candidate, with limits; none in a rollout that an earlier
+   * release began.
+   */
+  effects?: Effect[];
   /** The evidence that the candidate fails more than control at all; ten times as much is needed. */
   crash: number;
   /** The absolute limit. */

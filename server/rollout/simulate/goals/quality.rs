@@ -137,7 +137,13 @@ fn worse() -> Vec<Cell> {
             served,
             60.0,
         ),
-        ("G15", "10 %, a third flawed after 24 h", late, served, 80.0),
+        (
+            "G15",
+            "10 %, a third flawed after 24 h",
+            late,
+            served,
+            200.0,
+        ),
         (
             "G15h",
             "10 %, a third flawed, not looked at",
