@@ -36,7 +36,7 @@ use self::{
     window::{Builder, Minutes, Sample, Window},
 };
 use crate::{
-    providers::quality::Quality,
+    providers::{fault::FaultKind, quality::Quality},
     recording::{Event, Log, Outcome},
 };
 use chrono::{DateTime, Utc};
@@ -108,11 +108,19 @@ impl AiMetrics {
         let mut recent = self.recent.lock();
         let model = recent.models.id(&event.model);
         recent.models.series(model).count(&event);
+        recent.models.last[usize::from(model)].note(&event);
         recent.insert(model, &event);
         self.settle_at_limit(recent);
         if let Some(log) = &self.log {
             log.append(event);
         }
+    }
+
+    /// What a model did last since this process began.
+    pub fn last_seen(&self, model: &str) -> LastSeen {
+        let recent = self.recent.lock();
+        let id = recent.models.ids.get(model);
+        id.map_or_else(LastSeen::default, |id| recent.models.last[usize::from(*id)])
     }
 
     /// The first millisecond since 1970 whose events windows can hold that end `now` or later.
@@ -255,6 +263,26 @@ struct Models {
     ids: HashMap<Arc<str>, u16>,
     names: Vec<Arc<str>>,
     series: Vec<ModelSeries>,
+    last: Vec<LastSeen>,
+}
+
+/// What a model did last, since this process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LastSeen {
+    /// When it last answered, in milliseconds since 1970.
+    pub answered_ms: Option<i64>,
+    /// Its last fault, and when that was.
+    pub fault: Option<(FaultKind, i64)>,
+}
+
+impl LastSeen {
+    fn note(&mut self, event: &Event) {
+        match event.outcome {
+            Outcome::Success | Outcome::Refused => self.answered_ms = Some(event.at_ms),
+            Outcome::Fault(kind) => self.fault = Some((kind, event.at_ms)),
+            _ => {}
+        }
+    }
 }
 
 impl Models {
@@ -274,6 +302,7 @@ impl Models {
         self.ids.insert(name.clone(), id);
         self.names.push(name);
         self.series.push(ModelSeries::default());
+        self.last.push(LastSeen::default());
         id
     }
 

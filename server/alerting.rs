@@ -14,6 +14,7 @@ mod http;
 mod pagerduty;
 mod retry;
 mod slack;
+pub mod told;
 mod webhook;
 mod words;
 
@@ -21,6 +22,7 @@ use std::{error::Error as _, time::Duration};
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -35,7 +37,7 @@ pub use self::{
 use crate::config::ChannelName;
 
 /// What an alert is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlertKind {
     /// Evidence reached the level watch.
@@ -69,7 +71,9 @@ pub enum AlertKind {
 }
 
 /// How much it hurts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// For the record.

@@ -8,6 +8,7 @@ mod probes;
 mod prometheus;
 mod reload;
 mod routes;
+mod sampling;
 mod sessions;
 mod upkeep;
 mod watch;
@@ -19,7 +20,7 @@ use chrono::Utc;
 use tokio::net::TcpListener;
 
 pub use self::sessions::{
-    Grant, Issued, end_sessions, issue, issue_token, issue_tokens, require_database,
+    Grant, Issued, end_sessions, issue, issue_token, issue_tokens, require_database, set_role,
 };
 use self::{
     filling::Filling,
@@ -86,7 +87,7 @@ pub struct App {
     recording: Tasks,
     spending: Arc<Spending>,
     exporter: Option<Exporter>,
-    dispatcher: Dispatcher,
+    dispatcher: Arc<Dispatcher>,
     router: axum::Router,
     bounds: Bounds,
     /// What the catalog's file looked like before it was read.
@@ -181,7 +182,7 @@ impl App {
         );
         let chat = Arc::new(chat);
 
-        let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
+        let dispatcher = Arc::new(Dispatcher::new(store.clone(), &config.alerts)?);
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
         let mut registry = Registry::new(Runner {
             tasks: tasks.clone(),
@@ -200,6 +201,14 @@ impl App {
                 keys: store.clone(),
                 chat,
                 controller: controller.clone(),
+                log: log.clone(),
+                dispatcher: dispatcher.clone(),
+                alerts: store.clone(),
+                requests: store.clone(),
+                series: store.clone(),
+                users: store.clone(),
+                samples: store.clone(),
+                audit: store.clone(),
             }),
         );
         extend(&mut registry);
@@ -268,6 +277,11 @@ impl App {
         self.tasks.spawn(upkeep::keep_small(
             self.storage.clone(),
             self.config.database.event_retention,
+            self.tasks.stopping(),
+        ));
+        self.tasks.spawn(sampling::run(
+            self.controller.clone(),
+            Arc::new(self.storage.clone()),
             self.tasks.stopping(),
         ));
         self.tasks.spawn(probes::run(

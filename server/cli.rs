@@ -15,6 +15,7 @@ pub mod sandbox;
 mod sessions;
 mod simulate;
 mod table;
+mod user;
 
 use std::{
     io::Write,
@@ -72,6 +73,8 @@ enum Command {
     },
     /// Makes, lists, replaces and ends the keys of programs that call the gateway.
     Key(key::Arguments),
+    /// Says what users may do.
+    User(user::Arguments),
     /// Ends sessions.
     Sessions(sessions::Arguments),
     /// The kill switch and the live share of a running server.
@@ -102,6 +105,7 @@ enum Command {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum RoleArgument {
     User,
+    Viewer,
     Admin,
 }
 
@@ -109,6 +113,7 @@ impl From<RoleArgument> for Role {
     fn from(role: RoleArgument) -> Self {
         match role {
             RoleArgument::User => Self::User,
+            RoleArgument::Viewer => Self::Viewer,
             RoleArgument::Admin => Self::Admin,
         }
     }
@@ -177,6 +182,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
             token(&config, user, role.map(Role::from), ttl, login_link).await
         }
         Command::Key(arguments) => key::run(arguments, &load_and_note()?).await,
+        Command::User(arguments) => user::run(&arguments, &load_and_note()?).await,
         Command::Sessions(arguments) => sessions::run(&arguments, &load_and_note()?).await,
         Command::Flags(arguments) => flags::run(arguments, &sources()?).await,
         Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,

@@ -9,6 +9,7 @@
 mod client;
 mod faults;
 mod formats;
+mod in_force;
 mod load;
 mod render;
 mod settings;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     client::{ClientConfig, TOKEN_VARIABLE, local_url},
     faults::{ConfigFault, ConfigFaults},
+    in_force::SettingInForce,
     render::{settings_markdown, templates},
     sources::Sources,
 };
@@ -75,6 +77,8 @@ pub struct Config {
     pub sandbox: SandboxConfig,
     /// Who is told, and how.
     pub alerts: AlertsConfig,
+    /// All of them as people may see them.
+    pub settings: Vec<SettingInForce>,
     /// What is odd about the settings but does not hinder a start; for the log.
     pub warnings: Vec<String>,
 }
@@ -111,6 +115,8 @@ pub struct ServerConfig {
     pub max_bytes_in_flight: usize,
     /// `METRICS_TOKEN`: the bearer token for `/metrics`.
     pub metrics_token: Option<SecretString>,
+    /// Whether `/status` is there.
+    pub status_page: bool,
     /// `SHUTDOWN_TIMEOUT`: how long a stop waits for what runs.
     pub shutdown_timeout: Duration,
 }

@@ -9,6 +9,7 @@ pub mod app;
 pub mod chat;
 pub mod cli;
 pub mod config;
+pub mod dashboard;
 pub mod gateway;
 pub mod keys;
 pub mod legacy;

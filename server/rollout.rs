@@ -11,6 +11,7 @@
 //! - [`record`] is a line of the history, [`audit`] its words, [`replay`] the proof that it is true,
 //!   [`report`] a deployment log. Whoever only reads takes the [`archive`].
 
+pub mod allowed;
 pub mod archive;
 pub mod arms;
 pub mod audit;
@@ -31,6 +32,7 @@ pub mod report;
     reason = "the outer module is all about rollouts, the inner one is a rollout"
 )]
 pub mod rollout;
+pub mod samples;
 pub mod simulate;
 pub mod status;
 pub mod store;

@@ -1,28 +1,39 @@
 //! The procedures, one file per namespace, named as the TypeScript files were.
 
 pub mod ai_metrics_router;
+pub mod alerts_router;
+pub mod audit_router;
 pub mod auth_router;
 pub mod chat_router;
 pub mod chat_streaming_router;
+pub mod dashboard_router;
 pub mod feature_flags_router;
 pub mod keys_router;
 pub(crate) mod methods;
 pub mod models_router;
 pub mod quota_router;
+pub mod requests_router;
 pub mod rollout_router;
+pub mod settings_router;
 pub mod system_router;
+pub mod users_router;
 
 use std::sync::Arc;
 
 use crate::{
     _core::{feature_flags::FeatureFlags, registry::Registry},
     ai_metrics::AiMetrics,
+    alerting::{Dispatcher, told::AlertLog},
     chat::Chat,
     config::Config,
+    dashboard::{
+        audit::AuditStore, requests::RequestStore, series::SeriesStore, users::UserLookup,
+    },
     keys::ApiKeyStore,
     live_flags::LiveFlags,
     model_router::ModelRouter,
-    rollout::controller::Controller,
+    recording::Log,
+    rollout::{controller::Controller, samples::SampleStore},
 };
 
 /// What the routers need, each its own part.
@@ -43,6 +54,36 @@ pub struct Parts<'a> {
     pub chat: Arc<Chat>,
     /// The rollouts.
     pub controller: Arc<Controller>,
+    /// What waits to be stored.
+    pub log: Arc<Log>,
+    /// The channels of alerts.
+    pub dispatcher: Arc<Dispatcher>,
+    /// Where alerts and their deliveries are looked up.
+    pub alerts: Arc<dyn AlertLog>,
+    /// Where requests are looked up.
+    pub requests: Arc<dyn RequestStore>,
+    /// Where attempts over time are looked up.
+    pub series: Arc<dyn SeriesStore>,
+    /// Where users are looked up.
+    pub users: Arc<dyn UserLookup>,
+    /// How the evidence of rollouts went.
+    pub samples: Arc<dyn SampleStore>,
+    /// Where changes are looked up.
+    pub audit: Arc<dyn AuditStore>,
+}
+
+impl Parts<'_> {
+    fn flags(&self) -> feature_flags_router::State {
+        let models = self.models.clone();
+        feature_flags_router::State::new(self.live.clone(), self.flags.clone(), models)
+    }
+
+    fn watched(&self) -> models_router::ModelStates {
+        models_router::ModelStates {
+            models: self.models.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
 }
 
 /// What takes users back to what worked, or shows where they are, for those who do that in a bad hour.
@@ -51,6 +92,8 @@ const WITHOUT_DATABASE: &[&str] = &[
     "aiMetrics.getRolloutStatus",
     "aiMetrics.getSummary",
     "aiMetrics.checkRolloutHealth",
+    "dashboard.onPulse",
+    "dashboard.pulse",
     "featureFlags.get",
     "featureFlags.kill",
     "featureFlags.setShare",
@@ -73,6 +116,10 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             let interval = it.config.metrics.summary_interval;
             ai_metrics_router::State::new(it.metrics.clone(), it.flags.clone(), interval)
         }),
+        parts.map(|it| ai_metrics_router::Past {
+            store: it.series.clone(),
+            models: it.models.clone(),
+        }),
     );
     chat_router::register(registry, parts.map(|it| it.chat.clone()));
     chat_streaming_router::register(
@@ -82,11 +129,38 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             flags: it.flags.clone(),
         }),
     );
-    feature_flags_router::register(
+    feature_flags_router::register(registry, parts.map(Parts::flags));
+    dashboard_router::register(
         registry,
-        parts.map(|it| {
-            let models = it.models.clone();
-            feature_flags_router::State::new(it.live.clone(), it.flags.clone(), models)
+        parts.map(|it| dashboard_router::State {
+            controller: it.controller.clone(),
+            flags: it.flags(),
+            watched: it.watched(),
+            log: it.log.clone(),
+            alerts: it.alerts.clone(),
+            channels: (it.dispatcher.channels().iter())
+                .map(|channel| channel.name().to_owned())
+                .collect(),
+            audit: it.audit.clone(),
+            environment: it.config.environment,
+            last: Arc::default(),
+        }),
+    );
+    requests_router::register(
+        registry,
+        parts.map(|it| requests_router::State {
+            store: it.requests.clone(),
+            models: it.models.clone(),
+        }),
+    );
+    users_router::register(registry, parts.map(|it| it.users.clone()));
+    settings_router::register(registry, parts.map(|it| it.config.settings.clone().into()));
+    audit_router::register(registry, parts.map(|it| it.audit.clone()));
+    alerts_router::register(
+        registry,
+        parts.map(|it| alerts_router::State {
+            log: it.alerts.clone(),
+            dispatcher: it.dispatcher.clone(),
         }),
     );
     keys_router::register(
@@ -96,13 +170,14 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             models: it.models.clone(),
         }),
     );
-    models_router::register(registry, parts.map(|it| it.models.clone()));
+    models_router::register(registry, parts.map(Parts::watched));
     quota_router::register(registry, parts.map(|it| it.models.clone()));
     rollout_router::register(
         registry,
         parts.map(|it| rollout_router::State {
             controller: it.controller.clone(),
             live: it.live.clone(),
+            samples: it.samples.clone(),
         }),
     );
     registry.outlive_database(WITHOUT_DATABASE);

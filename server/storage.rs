@@ -8,6 +8,7 @@
 #[macro_use]
 mod db;
 mod api_keys;
+mod audit;
 mod conversations;
 mod events;
 mod failure;
@@ -19,9 +20,13 @@ mod postgres;
 mod private;
 mod probe;
 mod quotas;
+mod requests;
 mod rollouts;
+mod samples;
 mod secret;
+mod series;
 mod sqlite;
+mod told;
 mod upkeep;
 mod users;
 

@@ -12,6 +12,7 @@ pub mod page;
 mod passed_paths;
 pub mod serve;
 pub mod sign_in;
+pub mod status;
 pub mod trpc;
 
 use std::sync::Arc;
@@ -41,10 +42,14 @@ pub struct Parts {
     pub openapi: String,
     /// The page about the procedures, at `/api/docs`.
     pub page: String,
+    /// Whether `/status` is there.
+    pub status: bool,
     /// What `/readyz` asks.
     pub readiness: Readiness,
     /// The route for Prometheus, at `/metrics`.
     pub metrics: Router,
+    /// The routes of the dashboard, at `/dashboard`.
+    pub dashboard: Router,
     /// The routes of sign-in, at `/login` and `/api/auth`.
     pub sign_in: Router,
     /// The routes of tRPC, at `/api/trpc`.
@@ -58,11 +63,12 @@ pub struct Parts {
 }
 
 /// Where this server itself answers, whatever is passed on to the old one.
-pub const OWN_PATHS: [&str; 11] = [
+pub const OWN_PATHS: [&str; 12] = [
     trpc::MOUNT,
     "/rpc",
     "/v1",
     "/login",
+    "/dashboard",
     "/api/auth/login",
     "/api/auth/refresh",
     "/api/docs",
@@ -88,6 +94,7 @@ pub fn router(parts: Parts) -> Router {
         .merge(parts.jsonrpc)
         .merge(parts.gateway)
         .merge(parts.sign_in)
+        .merge(parts.dashboard)
         .merge(docs::routes(parts.openapi, parts.page, parts.gate))
         .fallback(move |request: Request| passed_paths::answer(old.clone(), gate.clone(), request))
         .layer(axum::middleware::from_fn(move |request, next: Next| {
@@ -96,6 +103,10 @@ pub fn router(parts: Parts) -> Router {
         }))
         // These wait for nobody.
         .merge(parts.metrics)
+        .merge(match parts.status {
+            true => status::routes(parts.readiness.clone()),
+            false => Router::new(),
+        })
         .merge(operations::routes(parts.readiness, shown, parts.tasks))
         .layer(cors)
         .layer(axum::middleware::from_fn(cors::empty_preflight))

@@ -13,6 +13,7 @@
 
 pub mod cookie;
 mod credentials;
+pub mod csrf;
 pub mod login_link;
 mod session;
 mod token;

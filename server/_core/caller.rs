@@ -1,6 +1,6 @@
 //! Who calls, what a user is, and what a caller may call.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -34,12 +34,14 @@ impl Caller {
     }
 }
 
-/// What a user may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+/// What a user may do; each role may also do what the ones before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Uses the application.
     User,
+    /// Also sees what is rolled out and how it goes, and changes nothing.
+    Viewer,
     /// Also steers rollouts.
     Admin,
 }
@@ -49,8 +51,22 @@ impl Role {
     pub const fn name(self) -> &'static str {
         match self {
             Self::User => "user",
+            Self::Viewer => "viewer",
             Self::Admin => "admin",
         }
+    }
+
+    /// The role of this name; a name that no release knew is the least of all roles.
+    pub fn named(name: &str) -> Self {
+        let all = [Self::User, Self::Viewer, Self::Admin];
+        let role = all.into_iter().find(|role| role.name() == name);
+        role.unwrap_or(Self::User)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -85,24 +101,41 @@ pub enum Access {
     Public,
     /// Users with a session.
     SignedIn,
+    /// Users whose role is viewer or admin.
+    Viewer,
     /// Users whose role is admin.
     Admin,
 }
 
 impl Access {
+    /// The least role that may call; `None` where nobody needs to be signed in.
+    pub const fn role(self) -> Option<Role> {
+        match self {
+            Self::Public => None,
+            Self::SignedIn => Some(Role::User),
+            Self::Viewer => Some(Role::Viewer),
+            Self::Admin => Some(Role::Admin),
+        }
+    }
+
     /// No session is 401 (10001), a user without the role 403 (10002), and 503 where the database
     /// does not say who calls.
     pub fn check_caller(self, caller: &Caller, now: DateTime<Utc>) -> Result<(), RpcError> {
-        match (self, caller) {
-            (Self::Public, _) => Ok(()),
-            (_, Caller::Anonymous) => Err(please_login()),
-            (_, Caller::Unknown { .. }) => Err(RpcError::users_unavailable(now)),
-            (Self::Admin, Caller::User(user)) if user.role != Role::Admin => Err(
-                RpcError::forbidden("You do not have required permission (10002)"),
-            ),
-            (Self::Admin | Self::SignedIn, Caller::User(_)) => Ok(()),
+        let Some(role) = self.role() else {
+            return Ok(());
+        };
+        match caller {
+            Caller::Anonymous => Err(please_login()),
+            Caller::Unknown { .. } => Err(RpcError::users_unavailable(now)),
+            Caller::User(user) if user.role < role => Err(not_permitted()),
+            Caller::User(_) => Ok(()),
         }
     }
+}
+
+/// The user has not the role that is needed; a front end compares the text.
+pub fn not_permitted() -> RpcError {
+    RpcError::forbidden("You do not have required permission (10002)")
 }
 
 /// There is no session, or none that holds; a front end compares the text.

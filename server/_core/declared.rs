@@ -111,6 +111,13 @@ pub(super) fn all(access: Access, accepts: Accepts, declared: &[Declared]) -> Ar
             Declared::new(ErrorCode::Unauthorized, "There is no session."),
         ),
         (
+            access == Access::Viewer,
+            Declared::new(
+                ErrorCode::Forbidden,
+                "The user is neither a viewer nor an admin.",
+            ),
+        ),
+        (
             access == Access::Admin,
             Declared::new(ErrorCode::Forbidden, "The user is not an admin."),
         ),

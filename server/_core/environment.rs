@@ -14,6 +14,16 @@ pub enum Environment {
 }
 
 impl Environment {
+    /// As the settings name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Test => "test",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        }
+    }
+
     /// Whether the sandbox and a home-made secret are acceptable.
     pub fn is_local(self) -> bool {
         matches!(self, Self::Development | Self::Test)

@@ -29,6 +29,18 @@ pub struct SiteConfig {
     pub cookie_same_site: Option<SameSite>,
     /// `SESSION_COOKIE_PARTITIONED`.
     pub cookie_partitioned: bool,
+    /// `CSRF_TOKEN`: whether a change by cookie has to bring the session's token.
+    pub csrf_token: CsrfToken,
+}
+
+/// Whether a change by cookie has to bring the token of its session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CsrfToken {
+    /// The check of origins does.
+    #[default]
+    Off,
+    /// It does, as well.
+    Required,
 }
 
 /// A header by which proxies say what they were asked.
@@ -52,6 +64,7 @@ pub struct Site {
     domain: Option<Arc<str>>,
     same_site: Option<SameSite>,
     partitioned: bool,
+    csrf_token: CsrfToken,
 }
 
 impl Site {
@@ -67,7 +80,13 @@ impl Site {
             domain: config.cookie_domain.as_deref().map(Arc::from),
             same_site: config.cookie_same_site,
             partitioned: config.cookie_partitioned,
+            csrf_token: config.csrf_token,
         }
+    }
+
+    /// Whether a change by cookie has to bring the token of its session.
+    pub fn demands_csrf_token(&self) -> bool {
+        self.csrf_token == CsrfToken::Required
     }
 
     /// Whether an `Origin` is this server's own.

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     _core::{call_limits::CallLimits, context::Holds, registry::Registry, tasks::Tasks},
     config::Config,
+    dashboard::{self, Export},
     gateway::{self, Gateway},
     keys::{ApiKeys, Spending},
     legacy::{self, OldServer},
@@ -81,6 +82,10 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         config.trpc.transformer,
         config.trpc.method_override,
     );
+    let export = Export {
+        registry: registry.clone(),
+        gate: gate.clone(),
+    };
     let jsonrpc = jsonrpc::routes(JsonRpc {
         registry,
         gate: gate.clone(),
@@ -103,6 +108,8 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
     Ok(transport::router(transport::Parts {
         openapi: documents.openapi,
         page: documents.page,
+        dashboard: dashboard::routes(export),
+        status: config.server.status_page,
         sign_in,
         gate,
         tasks: tasks.clone(),

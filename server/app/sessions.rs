@@ -132,6 +132,22 @@ pub(super) async fn new_link(
     Ok(login_link::address(public_url, &secret).into())
 }
 
+/// Gives a user a role; the user's name, where it is known, and the role before.
+pub async fn set_role(
+    config: &Config,
+    user_id: i64,
+    role: Role,
+    now: DateTime<Utc>,
+) -> anyhow::Result<(Option<String>, Role)> {
+    // A database that is made here would be another server's.
+    Storage::require(&config.database.url).await?;
+    let storage = Storage::open(&config.database.url).await?;
+    let found = storage.set_role(user_id, role, now).await?;
+    storage.close().await;
+    let (user, before) = found.with_context(|| format!("there is no user `{user_id}`"))?;
+    Ok((user.name, before))
+}
+
 /// Ends all sessions that a user has by now; a server that runs knows it at its next look.
 pub async fn end_sessions(config: &Config, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()> {
     // A database that is made here would be another server's.

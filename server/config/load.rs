@@ -10,6 +10,7 @@ use super::{
     RolloutConfig, SandboxConfig, ServerConfig, TelemetryConfig, TrpcConfig, WebhookConfig,
     faults::{ConfigFault, ConfigFaults, shown},
     formats::Format,
+    in_force::in_force,
     settings::{self, *},
     sources::{Merged, Sources, profile_file},
 };
@@ -218,6 +219,7 @@ impl Values<'_> {
                 max_subscriptions: self.get(&MAX_SUBSCRIPTIONS)?,
                 max_bytes_in_flight: self.get(&MAX_BYTES_IN_FLIGHT)?,
                 metrics_token: self.get(&METRICS_TOKEN)?,
+                status_page: self.get(&STATUS_PAGE)?,
                 shutdown_timeout: self.get(&SHUTDOWN_TIMEOUT)?,
             },
             log: LogConfig {
@@ -257,6 +259,7 @@ impl Values<'_> {
                     cookie_domain: self.get(&SESSION_COOKIE_DOMAIN)?,
                     cookie_same_site: self.get(&SESSION_COOKIE_SAME_SITE)?,
                     cookie_partitioned: self.get(&SESSION_COOKIE_PARTITIONED)?,
+                    csrf_token: self.get(&CSRF_TOKEN)?,
                 },
             },
             flags: FlagsConfig {
@@ -317,6 +320,7 @@ impl Values<'_> {
                     .map(|path| sources.working_dir.join(path)),
             },
             alerts: self.alerts()?,
+            settings: in_force(self.0),
             warnings: self.0.warnings.clone(),
         })
     }

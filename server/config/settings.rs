@@ -15,7 +15,10 @@ use super::{
     },
 };
 use crate::_core::{
-    assignment::Algorithm, auth::cookie::SameSite, environment::Environment, site::ProxyHeader,
+    assignment::Algorithm,
+    auth::cookie::SameSite,
+    environment::Environment,
+    site::{CsrfToken, ProxyHeader},
 };
 
 /// One row of the table.
@@ -250,6 +253,8 @@ settings! {
         /// Whoever sends it as a bearer token may read `/metrics`. Without it programs on the server's
         /// own machine may, as long as no proxy stands before the server.
         METRICS_TOKEN: Optional<ApiKey> = Optional(ApiKey), "";
+        /// Whether anybody may see at `/status`, in one word, how the server is.
+        STATUS_PAGE: Switch = Switch, "false";
         /// How long a stop waits for what runs; more than `CHAT_DEADLINE` loses no answer but streamed ones,
         /// which may take ten minutes.
         SHUTDOWN_TIMEOUT: Span = span(1, HOUR), "45s";
@@ -357,6 +362,13 @@ settings! {
         /// Keeps the session cookie apart for each site from which it is used, as browsers want
         /// that refuse cookies of other sites.
         SESSION_COOKIE_PARTITIONED: Switch = Switch, "false";
+        /// Whether a POST that brings a session's cookie must also bring the session's token, in the
+        /// header `X-CSRF-Token` (docs/sign-in.md). The dashboard always sends it; an unchanged client
+        /// of tRPC does not.
+        CSRF_TOKEN: OneOf<CsrfToken> = OneOf(&[
+            ("off", CsrfToken::Off),
+            ("required", CsrfToken::Required),
+        ]), "off";
     }
     "Rollout" {
         /// The share of users that get the candidate models when the server starts; admins change

@@ -23,6 +23,7 @@ mod probe;
 mod probes;
 mod steering;
 mod tick;
+mod watching;
 
 use std::{borrow::Cow, future::Future, pin::pin, sync::Arc, time::Duration};
 
@@ -37,6 +38,7 @@ use tokio::{
 };
 
 use self::memory::Memory;
+pub use self::watching::Leader;
 pub use self::{probes::DueProbe, steering::Wishes};
 pub use super::world::World;
 use super::{

@@ -5,7 +5,13 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
-    audit, decision::decide, evidence::Verdict, finding::Finding, plan::Plan, rollout::Rollout,
+    allowed::{Allowed, allowed},
+    audit,
+    decision::decide,
+    evidence::Verdict,
+    finding::Finding,
+    plan::Plan,
+    rollout::Rollout,
     status::Status,
 };
 
@@ -25,6 +31,8 @@ pub struct View {
     pub left_seconds: u64,
     /// What would follow now, in words.
     pub next: String,
+    /// What a person may do now.
+    pub allowed: Vec<Allowed>,
 }
 
 impl View {
@@ -36,6 +44,7 @@ impl View {
         Self {
             left_seconds: status.left(plan).as_secs(),
             next: audit::what_follows(&decision),
+            allowed: allowed(rollout, &finding),
             status: status.clone(),
             plan: Plan::clone(plan),
             finding,

@@ -1,5 +1,7 @@
 //! `aiMetrics`: what people and the front end ask about the attempts at models.
 
+mod series;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
@@ -29,6 +31,8 @@ use crate::{
     },
     procedures,
 };
+
+pub use self::series::Past;
 
 /// The task that is spoken of where none is named: the front end's.
 const DEFAULT_TASK: &str = "chat";
@@ -72,7 +76,8 @@ impl State {
 }
 
 /// Registers the procedures.
-pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
+pub fn register(registry: &mut Registry, state: impl Into<Option<State>>, past: Option<Past>) {
+    series::register(registry, past);
     procedures!(registry.outline("aiMetrics", state.into());
         /// Requests, failures and latency over the last minutes, in all, by model and by variant.
         query SignedIn getSummary = get_summary;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::{
-        caller::{Caller, Role, User},
+        caller::{Caller, Role, User, please_login},
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
@@ -25,6 +25,9 @@ pub fn register(registry: &mut Registry, session_ttl: impl Into<Option<Duration>
     procedures!(registry.outline("auth", session_ttl.into());
         /// The signed-in user, or `null`.
         query Public me = me, errors UNKNOWN;
+        /// The session of the call: whose it is, what the user may do, when it runs out, and what a
+        /// page sends as `X-CSRF-Token` with what it changes.
+        query SignedIn session = session;
         /// Refuses, whatever is sent: people sign in by a link.
         mutation Public login = login, errors REFUSED;
         /// Ends the session and clears its cookie.
@@ -100,6 +103,31 @@ async fn me(_: Duration, context: Context) -> Result<Option<Me>, RpcError> {
         Caller::Anonymous => None,
         // A front end takes `null` for signed out, which is not known where the database is away.
         Caller::User(_) | Caller::Unknown { .. } => Some(Me::from(&**context.user()?)),
+    })
+}
+
+/// A session that holds.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct SessionInfo {
+    /// Whose it is.
+    user: Me,
+    /// What the user may do: `user` sees no rollout, `viewer` sees and changes nothing, `admin` all.
+    role: Role,
+    /// When it runs out, unless it is refreshed or ended before.
+    expires_at: DateTime<Utc>,
+    /// The value of the header `X-CSRF-Token`, which is demanded with `CSRF_TOKEN=required`.
+    csrf: String,
+}
+
+async fn session(_: Duration, context: Context) -> Result<SessionInfo, RpcError> {
+    let user = context.user()?;
+    let session = context.session.as_ref().ok_or_else(please_login)?;
+    Ok(SessionInfo {
+        user: Me::from(&**user),
+        role: user.role,
+        expires_at: session.expires_at(),
+        csrf: session.csrf().map_err(RpcError::internal)?,
     })
 }
 

@@ -1,4 +1,4 @@
-//! `featureFlags.*`: the live share and the kill switch, for admins.
+//! `featureFlags.*`: the live share and the kill switch. Viewers look, admins change.
 //!
 //! A change may name the version it is based on; if the flag has moved on, it is refused with CONFLICT,
 //! and the error tells the state it met in `data.details.current`. Without a version the last change
@@ -13,6 +13,7 @@ use futures::Stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::broadcast;
 
 pub(super) use self::answers::refused;
 use self::{
@@ -30,7 +31,7 @@ use crate::{
         registry::Registry,
         units::Percent,
     },
-    live_flags::{Ask, LiveFlags},
+    live_flags::{Ask, LiveFlags, Told},
     model_router::ModelRouter,
     procedures,
 };
@@ -53,6 +54,11 @@ pub struct State {
 }
 
 impl State {
+    /// Changes from now on.
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<Told>> {
+        self.live.subscribe()
+    }
+
     /// State over the tasks of the catalog in use.
     pub fn new(live: Arc<LiveFlags>, flags: Arc<FeatureFlags>, models: Arc<ModelRouter>) -> Self {
         Self {
@@ -63,7 +69,7 @@ impl State {
     }
 
     /// What is in force now.
-    fn now(&self) -> FlagsState {
+    pub(super) fn now(&self) -> FlagsState {
         FlagsState::new(self, &self.live.state())
     }
 }
@@ -73,7 +79,7 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
     procedures!(registry.outline("featureFlags", state.into());
         /// The live share and the kill switch, who changed them last and why, and for each task who
         /// decides about it: the kill switch, a rollout, or the live share.
-        query Admin get = get;
+        query Viewer get = get;
         /// Moves the share of users that get the candidate models, in tasks that no rollout covers. A
         /// smaller share counts from the next request on and is stored after; a greater one is stored
         /// first. Refused with CONFLICT where rollouts cover every task, as nobody would be moved.
@@ -83,10 +89,10 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         /// `stored` is true; off is stored first.
         mutation Admin kill = kill, errors answers::CHANGING;
         /// The changes of the live share and the kill switch, by whom and why, oldest first.
-        query Admin history = history;
+        query Viewer history = history;
         /// What is in force at once, then at each change what changed. An event's id is where to
         /// resume: changes that were missed are told again from the history.
-        subscription Admin onChange = on_change;
+        subscription Viewer onChange = on_change;
     );
 }
 

@@ -1,5 +1,7 @@
 //! `models.*`: what there is, and why a user gets the model that they get.
 
+mod status;
+
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -8,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     _core::{
         assignment::{Subject, Variant},
-        caller::Role,
+        caller::{Role, not_permitted},
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
@@ -25,15 +27,25 @@ use crate::{
     procedures,
 };
 
+pub use self::status::ModelStates;
+pub(super) use self::status::ModelStatus;
+
 /// Registers the procedures.
-pub fn register(registry: &mut Registry, models: impl Into<Option<Arc<ModelRouter>>>) {
-    procedures!(registry.outline("models", models.into());
+pub fn register(registry: &mut Registry, watched: impl Into<Option<ModelStates>>) {
+    let watched = watched.into();
+    let models = watched.as_ref().map(|it| it.models.clone());
+    procedures!(registry.outline("models", watched);
+        /// How each model of the catalog is now: its breaker, the quotas of the accounts that pay for it, and
+        /// what it did last since this process began.
+        query Viewer status = status::status;
+    );
+    procedures!(registry.outline("models", models);
         /// All models and tasks of the catalog, with prices and routes.
         query SignedIn list = list;
         /// Which model a user would get for a task now, and why. Without `userId`, the caller;
-        /// admins may ask about anybody.
+        /// viewers and admins may ask about anybody.
         query SignedIn explain = explain, errors [
-            Declared::new(ErrorCode::Forbidden, "A user who is not an admin asks about somebody else."),
+            Declared::new(ErrorCode::Forbidden, "A user who is neither a viewer nor an admin asks about somebody else."),
         ];
     );
 }
@@ -162,10 +174,8 @@ async fn explain(
 ) -> Result<Explanation, RpcError> {
     let caller = context.user()?;
     let user_id = input.user_id.unwrap_or(caller.id);
-    if user_id != caller.id && caller.role != Role::Admin {
-        return Err(RpcError::forbidden(
-            "You do not have required permission (10002)",
-        ));
+    if user_id != caller.id && caller.role < Role::Viewer {
+        return Err(not_permitted());
     }
     if user_id < 1 {
         return Err(RpcError::bad_request(format!(

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     _core::{context::Context, errors::RpcError, registry::Registry},
-    model_router::{ModelRouter, quota::Standing},
+    model_router::{ModelRouter, catalog::Provider, quota::Standing},
     procedures,
 };
 
@@ -15,7 +15,7 @@ use crate::{
 pub fn register(registry: &mut Registry, models: impl Into<Option<Arc<ModelRouter>>>) {
     procedures!(registry.outline("quota", models.into());
         /// Every account whose quota is known, and how it stands now.
-        query Admin list = list;
+        query Viewer list = list;
     );
 }
 
@@ -27,9 +27,9 @@ struct QuotaList {
 }
 
 /// How an account stands.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct AccountInfo {
+pub(super) struct AccountInfo {
     /// The provider's name in the catalog.
     provider: String,
     /// The account's name there; left out for that of the first key.
@@ -48,8 +48,8 @@ struct AccountInfo {
 }
 
 /// Requests of a span of time.
-#[derive(Debug, Serialize, JsonSchema)]
-struct SpanInfo {
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub(super) struct SpanInfo {
     /// How many it may have.
     limit: u32,
     /// How many of those that are used here are left; of a minute a few are never used.
@@ -58,13 +58,19 @@ struct SpanInfo {
 
 async fn list(models: Arc<ModelRouter>, _: Context) -> Result<QuotaList, RpcError> {
     let catalog = models.catalog();
-    let accounts = catalog.providers.iter().flat_map(|provider| {
-        let labels = provider.accounts().into_iter().map(|(label, _)| label);
-        labels.filter_map(|label| Some(info(&provider.name, &label, &models.quota(&label)?)))
-    });
+    let accounts = catalog.providers.iter();
+    let accounts = accounts.flat_map(|provider| accounts_of(provider, &models));
     Ok(QuotaList {
         accounts: accounts.collect(),
     })
+}
+
+/// The accounts at a provider whose quota is known.
+pub(super) fn accounts_of(provider: &Provider, models: &ModelRouter) -> Vec<AccountInfo> {
+    let labels = provider.accounts().into_iter().map(|(label, _)| label);
+    let known =
+        labels.filter_map(|label| Some(info(&provider.name, &label, &models.quota(&label)?)));
+    known.collect()
 }
 
 fn info(provider: &str, label: &str, standing: &Standing) -> AccountInfo {

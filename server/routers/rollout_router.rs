@@ -1,4 +1,5 @@
-//! `rollout.*`: what is rolled out, what it proves, and every change a person may make; for admins.
+//! `rollout.*`: what is rolled out, what it proves, and every change a person may make. Viewers look,
+//! admins change.
 //!
 //! A change names the version of the state that it is based on. If the rollout has moved on, the
 //! change is refused with CONFLICT, and the error tells the state it met, in words and in
@@ -6,15 +7,19 @@
 
 pub(crate) mod answers;
 pub(crate) mod history;
+mod past;
+mod reading;
 mod refusals;
 pub(crate) mod release;
+mod series;
 mod updates;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use self::{
     answers::{Checked, RolloutDetails, RolloutState, Started},
@@ -25,18 +30,22 @@ use super::feature_flags_router::{MAX_REASON, actor, checked};
 use crate::{
     _core::{
         context::Context, errors::RpcError, procedure::Tracked, registry::Registry, suggest,
-        units::Percent,
+        toml_reader::Faults, units::Percent,
     },
     live_flags::LiveFlags,
     procedures,
     rollout::{
         audit::Explanation,
         controller::{Controller, Wishes},
+        errors::ControlError,
         plan::Plan,
         rollout::{Command, CommandKind},
+        samples::SampleStore,
     },
 };
 
+/// How long the history has to say what lies behind a rollout.
+const HISTORY_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest plan, in UTF-16 code units.
 const MAX_PLAN: u32 = 65_536;
 
@@ -47,6 +56,8 @@ pub struct State {
     pub controller: Arc<Controller>,
     /// The kill switch and the live share.
     pub live: Arc<LiveFlags>,
+    /// How evidence went.
+    pub samples: Arc<dyn SampleStore>,
 }
 
 /// Registers the namespace.
@@ -54,15 +65,19 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
     let state = state.into();
     let controller = state.as_ref().map(|state| state.controller.clone());
     release::register(registry, state.clone());
+    reading::register(registry, controller.clone());
     procedures!(registry.outline("rollout", state);
         /// One rollout: where it is, its plan, what its traffic proves, and what comes next.
-        query Admin get = get, errors refusals::ASKING;
+        query Viewer get = get, errors refusals::ASKING;
+        /// How the evidence of a rollout went, in columns for a chart, with the decisions as marks. Of two
+        /// days there is a point a minute, of older ones a point an hour.
+        query Viewer series = series::series, errors refusals::ASKING;
     );
     procedures!(registry.outline("rollout", controller);
         /// Checks a plan: every fault with its line, or what it says and what is odd about it.
-        query Admin validate = validate, errors refusals::CHECKING;
+        query Viewer validate = validate, errors refusals::CHECKING;
         /// Rollouts that are under way, the newest first; all where asked.
-        query Admin list = list;
+        query Viewer list = list;
         /// Starts a rollout by a plan's name or by its TOML. It serves control only until the first
         /// tick has run, which takes about a second. One that would take users back from the model that
         /// they have is refused unless that is meant.
@@ -81,12 +96,12 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         /// Opens the gate that the rollout waits at.
         mutation Admin approve = approve, errors refusals::CHANGING;
         /// What was done to a rollout, by whom and why, oldest first.
-        query Admin history = history, errors refusals::ASKING;
+        query Viewer history = history, errors refusals::ASKING;
         /// Each decision with its evidence in words and figures, oldest first.
-        query Admin why = why, errors refusals::ASKING;
+        query Viewer why = why, errors refusals::ASKING;
         /// The live rollouts at once, then at each change what changed. An event's id is where to
         /// resume: changes that were missed are told again from the history.
-        subscription Admin onChange = on_change;
+        subscription Viewer onChange = on_change;
     );
 }
 
@@ -116,23 +131,37 @@ async fn validate(
 ) -> Result<Checked, RpcError> {
     let baseline = input.baseline.map_or(USUAL_BASELINE, Percent::get) / 100.0;
     let traffic = input.requests_per_day.map(|requests| (requests, baseline));
-    if Plan::is_text(&input.plan) {
-        return Ok(Checked::new(controller.validate(&input.plan), traffic));
+    Ok(Checked::new(
+        checked_plan(&controller, &input.plan)?,
+        traffic,
+    ))
+}
+
+/// The plan of a name, or of a text as far as that is one.
+fn checked_plan(controller: &Controller, plan: &str) -> Result<Result<Plan, Faults>, RpcError> {
+    if Plan::is_text(plan) {
+        return Ok(controller.validate(plan));
     }
     let plans = controller.plans();
-    match plans.library.get(input.plan.trim()) {
-        Some(plan) => Ok(Checked::new(Ok(plan.clone()), traffic)),
-        None => {
-            let known = || plans.library.plans().map(|plan| plan.name.as_str());
-            let hint = suggest::hint(&input.plan, known());
-            let known: Vec<_> = known().map(|name| format!("`{name}`")).collect();
-            Err(RpcError::not_found(format!(
-                "Unknown plan `{}`; known are {}{hint}",
-                input.plan,
-                known.join(", ")
-            )))
-        }
+    if let Some(plan) = plans.library.get(plan.trim()) {
+        return Ok(Ok(plan.clone()));
     }
+    let known = || plans.library.plans().map(|plan| plan.name.as_str());
+    let hint = suggest::hint(plan, known());
+    let known: Vec<_> = known().map(|name| format!("`{name}`")).collect();
+    Err(RpcError::not_found(format!(
+        "Unknown plan `{plan}`; known are {}{hint}",
+        known.join(", ")
+    )))
+}
+
+/// The same, where nothing but a plan is of use.
+fn known_plan(controller: &Controller, plan: &str) -> Result<Plan, RpcError> {
+    let faults = match checked_plan(controller, plan)? {
+        Ok(plan) => return Ok(plan),
+        Err(faults) => faults,
+    };
+    Err(refusals::refusal(ControlError::Plan(faults)))
 }
 
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -161,12 +190,21 @@ pub(crate) struct WhichRollout {
 }
 
 async fn get(
-    State { controller, live }: State,
+    State {
+        controller, live, ..
+    }: State,
     _: Context,
     input: WhichRollout,
 ) -> Result<RolloutDetails, RpcError> {
     let view = controller.get(&input.id).await.map_err(refusals::refusal)?;
-    Ok(RolloutDetails::new(view, live.state().flag.position.killed))
+    // Where a rollout is can be told without the database, what lies behind it cannot.
+    let history = controller.archive().history(&view.status.id);
+    let history = timeout(HISTORY_PATIENCE, history).await;
+    let details = RolloutDetails::new(view, live.state().flag.position.killed);
+    Ok(match history {
+        Ok(Ok(history)) => details.with_past(&history),
+        _ => details,
+    })
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]

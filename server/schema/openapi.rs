@@ -325,7 +325,9 @@ impl Printer<'_> {
 fn security(access: Access) -> Value {
     match access {
         Access::Public => json!([]),
-        Access::SignedIn | Access::Admin => json!([{ "session": [] }, { "bearer": [] }]),
+        Access::SignedIn | Access::Viewer | Access::Admin => {
+            json!([{ "session": [] }, { "bearer": [] }])
+        }
     }
 }
 

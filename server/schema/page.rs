@@ -10,7 +10,10 @@ use super::{
     typescript::Types,
 };
 use crate::{
-    _core::procedure::{Accepts, Access, Kind},
+    _core::{
+        caller::Role,
+        procedure::{Accepts, Access, Kind},
+    },
     config::Transformer,
 };
 
@@ -92,6 +95,7 @@ fn procedure(entry: &Entry<'_>, contract: &Contract<'_>, types: &Types<'_>) -> M
     let access = match procedure.access {
         Access::Public => "public",
         Access::SignedIn => "signed in",
+        Access::Viewer => "viewer",
         Access::Admin => "admin",
     };
     let input = match &entry.input {
@@ -109,8 +113,8 @@ fn procedure(entry: &Entry<'_>, contract: &Contract<'_>, types: &Types<'_>) -> M
                     span.namespace { (entry.namespace()) "." } wbr; (entry.name())
                 }
                 span.badge.(kind) { (kind) }
-                span.badge.access[procedure.access == Access::SignedIn]
-                    .admin[procedure.access == Access::Admin] { (access) }
+                span.badge.access[procedure.access.role() == Some(Role::User)]
+                    .admin[procedure.access.role() > Some(Role::User)] { (access) }
             }
             @for paragraph in entry.docs.join("\n").split("\n\n") { p { (paragraph) } }
             dl {

@@ -259,6 +259,7 @@ fn docs(entry: &Entry<'_>, types: &Types<'_>) -> Vec<String> {
     let access = match entry.procedure.access {
         Access::Public => "Open to anybody.",
         Access::SignedIn => "Needs a session.",
+        Access::Viewer => "Needs the role viewer or admin.",
         Access::Admin => "Needs the role admin.",
     };
     let lines = entry.docs.iter().copied().chain(["", access]);

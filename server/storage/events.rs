@@ -41,8 +41,14 @@ macro_rules! select {
     };
 }
 
+/// Up to the list of requests whose events are read.
+pub(super) const OF_REQUESTS: &str = select!(
+    FROM "events e CROSS JOIN event_order o",
+    WHERE "e.request_id IN ("
+);
+
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     seq: i64,
     at_ms: i64,
     request_id: String,
@@ -92,7 +98,7 @@ impl Row {
         })
     }
 
-    fn events(rows: Vec<Self>) -> anyhow::Result<Vec<Event>> {
+    pub(super) fn events(rows: Vec<Self>) -> anyhow::Result<Vec<Event>> {
         let mut names = Names::default();
         rows.into_iter()
             .map(|row| row.event(&mut names))

@@ -8,7 +8,7 @@ use super::{Storage, db::Write, from_name, name, storable, time};
 use crate::alerting::{Alert, Outbox, Pending};
 
 /// Alerts older than this are history: a channel that comes up is not sent them any more.
-const DELIVERABLE: TimeDelta = TimeDelta::days(7);
+pub(super) const DELIVERABLE: TimeDelta = TimeDelta::days(7);
 
 #[derive(sqlx::FromRow)]
 struct Row {

@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 21] = [
+const TABLES: [&str; 22] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -41,6 +41,7 @@ const TABLES: [&str; 21] = [
     "messages",
     "quotas",
     "rollout_audit",
+    "rollout_samples",
     "rollouts",
     "upkeep",
     "users",

@@ -7,9 +7,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Storage, db::Write, storable, time};
-use crate::_core::{
-    auth::{LOCAL_PREFIX, Session, UserStore},
-    caller::{Role, User},
+use crate::{
+    _core::{
+        auth::{LOCAL_PREFIX, Session, UserStore},
+        caller::{Role, User},
+    },
+    dashboard::users::UserLookup,
 };
 
 /// `last_signed_in` is kept to the minute, so that calls do not cost a write each.
@@ -70,11 +73,7 @@ impl From<Row> for User {
             name: row.name,
             email: row.email,
             login_method: row.login_method,
-            role: if row.role == Role::Admin.name() {
-                Role::Admin
-            } else {
-                Role::User
-            },
+            role: Role::named(&row.role),
             created_at: time(row.created_at),
             updated_at: time(row.updated_at),
             last_signed_in: time(row.last_signed_in),
@@ -154,6 +153,48 @@ impl Storage {
         Ok(row.map(User::from))
     }
 
+    /// Gives a user a role, which counts within a second; the user with it, and the role before, or
+    /// `None` if there is no such user.
+    pub async fn set_role(
+        &self,
+        id: i64,
+        role: Role,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<(User, Role)>> {
+        let Some(before) = self.find_user(id).await? else {
+            return Ok(None);
+        };
+        changed!(self.db.write(), pool => sqlx::query(
+            "UPDATE users SET role = $2, updated_at = $3 WHERE id = $1 AND deleted_at IS NULL",
+        )
+        .bind(id)
+        .bind(role.name())
+        .bind(now.timestamp_millis())
+        .execute(pool))
+        .with_context(|| format!("cannot give user `{id}` the role {role}"))?;
+        let after = self.find_user(id).await?;
+        Ok(after.map(|user| (user, before.role)))
+    }
+
+    async fn users_like(&self, text: &str, limit: u32) -> sqlx::Result<Vec<Row>> {
+        // What is meant literally is said so.
+        let escaped = text
+            .replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_");
+        on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT * FROM users WHERE deleted_at IS NULL AND (id = $1 \
+                 OR LOWER(name) LIKE LOWER($2) ESCAPE '\\' OR LOWER(email) LIKE LOWER($2) ESCAPE '\\') \
+                 ORDER BY id LIMIT $3",
+            )
+            // No user has that number.
+            .bind(text.parse().unwrap_or(0_i64))
+            .bind(storable(&(escaped + "%")))
+            .bind(i64::from(limit))
+            .fetch_all(pool)
+            .await)
+    }
+
     /// Deletes a user, whose sessions are refused from then on; `false` if there was none.
     pub async fn delete_user(&self, id: i64, now: DateTime<Utc>) -> anyhow::Result<bool> {
         let done = changed!(self.db.write(), pool => sqlx::query(
@@ -221,6 +262,15 @@ impl Storage {
             // Who called when is not worth refusing the call for.
             Err(error) => tracing::warn!(%error, user = user.id, "cannot note that a user called"),
         }
+    }
+}
+
+#[async_trait]
+impl UserLookup for Storage {
+    async fn look_up(&self, text: &str, limit: u32) -> anyhow::Result<Vec<User>> {
+        let rows = self.users_like(text, limit).await;
+        let rows = rows.context("cannot look up users")?;
+        Ok(rows.into_iter().map(User::from).collect())
     }
 }
 

@@ -10,7 +10,7 @@ use chrono::Utc;
 use http::{HeaderMap, header};
 
 use crate::_core::{
-    auth::{Authenticator, LAST_WORDS},
+    auth::{Authenticator, LAST_WORDS, bearer, csrf},
     caller::Access,
     context::Context,
     errors::RpcError,
@@ -100,6 +100,36 @@ impl Gate {
         )))
     }
 
+    /// Whether a request that brings cookies may change something by them: its origin as above, and where
+    /// `CSRF_TOKEN` is `required`, the token of its session.
+    ///
+    /// A bearer token is sent by no page that does not know it, and counts before cookies; a session that
+    /// does not hold opens nothing.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge where requests get their time"
+    )]
+    pub fn check_change(&self, headers: &HeaderMap) -> Result<(), RpcError> {
+        self.check_origin(headers)?;
+        if !self.site.demands_csrf_token() || bearer(headers).is_some() {
+            return Ok(());
+        }
+        let sessions = self.authenticator.sessions_of_cookies(headers, Utc::now());
+        let token = headers.get(csrf::HEADER).and_then(|it| it.to_str().ok());
+        let key = self.authenticator.key();
+        let is_known = |token| sessions.iter().any(|it| csrf::holds(key, it, token));
+        match token {
+            _ if sessions.is_empty() => Ok(()),
+            Some(token) if is_known(token) => Ok(()),
+            Some(_) => Err(RpcError::forbidden(
+                "`X-CSRF-Token` is not that of the session; `auth.session` tells it",
+            )),
+            None => Err(RpcError::forbidden(
+                "there is no `X-CSRF-Token`, which `CSRF_TOKEN=required` demands; `auth.session` tells it",
+            )),
+        }
+    }
+
     /// Whether an origin is on the list.
     pub fn is_allowed(&self, origin: &str) -> bool {
         self.allowed_origins.iter().any(|allowed| allowed == origin)
@@ -108,9 +138,6 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-    use chrono::DateTime;
-
     use super::*;
     use crate::_core::{
         auth::{Session, SessionKey, UserStore},
@@ -119,6 +146,8 @@ mod tests {
         errors::ErrorCode,
         site::SiteConfig,
     };
+    use async_trait::async_trait;
+    use chrono::DateTime;
 
     struct Nobody;
 

@@ -244,7 +244,7 @@ impl Wire {
         bounds::admit_request(&self.gate, &head.extensions, &head.headers).await?;
         check_media_type(&head.headers)?;
         if head.headers.contains_key(header::COOKIE) {
-            self.gate.check_origin(&head.headers)?;
+            self.gate.check_change(&head.headers)?;
         }
         let _place = self.places.try_acquire().map_err(|_| too_many())?;
         let mut context = self.gate.context(&head.headers).await;

@@ -22,7 +22,9 @@ use serde_json::{Value, json};
 use super::{gate::Gate, headers, page::Page};
 use crate::_core::{
     auth::{
-        Session, has_session_cookie,
+        Session,
+        cookie::CookieOptions,
+        csrf, has_session_cookie,
         login_link::{self, LOGIN_PATH, LoginLinkStore},
     },
     caller::{Caller, User},
@@ -83,12 +85,12 @@ struct Secret {
 async fn login(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     let now = Utc::now();
     match desk.login(request, now).await {
-        Ok((cookie, user)) => {
+        Ok((cookies, user)) => {
             let body = json!({
                 "success": true,
                 "user": { "id": user.id, "name": user.name, "role": user.role },
             });
-            with_cookie(answer(StatusCode::OK, body), cookie)
+            with_cookies(answer(StatusCode::OK, body), cookies)
         }
         Err(error) => refused(&error, json!({}), now),
     }
@@ -111,9 +113,9 @@ async fn refresh(State(desk): State<Arc<Desk>>, request: Request) -> Response {
             });
             answer(StatusCode::OK, body)
         }
-        Ok(Refreshed::Renewed(cookie)) => {
+        Ok(Refreshed::Renewed(cookies)) => {
             let body = json!({ "refreshed": true, "message": "Session refreshed" });
-            with_cookie(answer(StatusCode::OK, body), cookie)
+            with_cookies(answer(StatusCode::OK, body), cookies)
         }
         Err(error) => refused(&error, json!({ "refreshed": false }), now),
     }
@@ -122,7 +124,7 @@ async fn refresh(State(desk): State<Arc<Desk>>, request: Request) -> Response {
 enum Refreshed {
     /// It has this long to live.
     NotYet(Duration),
-    Renewed(HeaderValue),
+    Renewed([HeaderValue; 2]),
 }
 
 impl Desk {
@@ -130,7 +132,7 @@ impl Desk {
         &self,
         request: Request,
         now: DateTime<Utc>,
-    ) -> Result<(HeaderValue, User), RpcError> {
+    ) -> Result<([HeaderValue; 2], User), RpcError> {
         let SignIn {
             gate,
             links,
@@ -181,9 +183,9 @@ impl Desk {
         let token = key
             .issue(&user, app_id, *session_ttl, now)
             .map_err(RpcError::internal)?;
-        let cookie = options.set(&token, *session_ttl).ok_or_else(unwritable)?;
+        let cookies = self.cookies(&options, &token, now)?;
         tracing::info!(user = user.id, "signed in by a link");
-        Ok((cookie, user))
+        Ok((cookies, user))
     }
 
     async fn refresh(
@@ -199,7 +201,7 @@ impl Desk {
             ..
         } = &self.sign_in;
         check_method(method)?;
-        gate.check_origin(headers)?;
+        gate.check_change(headers)?;
         let unauthorized = |text| RpcError::new(ErrorCode::Unauthorized, text);
         if !has_session_cookie(headers) {
             return Err(unauthorized("No session cookie"));
@@ -218,8 +220,28 @@ impl Desk {
             .key()
             .renew(&session, &user, app_id, *session_ttl, now)
             .map_err(RpcError::internal)?;
-        let cookie = options.set(&token, *session_ttl).ok_or_else(unwritable)?;
-        Ok(Refreshed::Renewed(cookie))
+        Ok(Refreshed::Renewed(self.cookies(&options, &token, now)?))
+    }
+
+    /// What gives a browser a session, and the token against forged requests that belongs to it.
+    fn cookies(
+        &self,
+        options: &CookieOptions,
+        token: &str,
+        now: DateTime<Utc>,
+    ) -> Result<[HeaderValue; 2], RpcError> {
+        let SignIn {
+            gate, session_ttl, ..
+        } = &self.sign_in;
+        let key = gate.authenticator().key();
+        let session = key.verify(token, now).ok_or_else(unwritable)?;
+        let csrf = csrf::token(key, &session).map_err(RpcError::internal)?;
+        let session = options.set(token, *session_ttl);
+        let csrf = options.set_readable(csrf::COOKIE, &csrf, *session_ttl);
+        session
+            .zip(csrf)
+            .map(|(session, csrf)| [session, csrf])
+            .ok_or_else(unwritable)
     }
 
     /// The first session of the cookies whose user is there, asked anew: a session that was ended
@@ -262,8 +284,10 @@ fn answer(status: StatusCode, body: Value) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-fn with_cookie(mut response: Response, cookie: HeaderValue) -> Response {
-    response.headers_mut().append(header::SET_COOKIE, cookie);
+fn with_cookies(mut response: Response, cookies: [HeaderValue; 2]) -> Response {
+    for cookie in cookies {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
     response
 }
 

@@ -11,6 +11,7 @@ mod chat_streaming;
 mod contract;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod crash;
+mod dashboard;
 mod demo;
 mod documentation;
 mod documents;

@@ -85,6 +85,15 @@ impl CookieOptions {
         Some(value)
     }
 
+    /// The same for another cookie, which scripts of the page may read.
+    pub fn set_readable(&self, name: &str, value: &str, max_age: Duration) -> Option<HeaderValue> {
+        let start = format!("{name}={value}; Max-Age={}", max_age.as_secs());
+        let attributes = self.with_attributes(start).replace("; HttpOnly", "");
+        let mut value = HeaderValue::try_from(attributes).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
     /// The header's value that makes the browser forget the session.
     pub fn cleared(&self) -> HeaderValue {
         // Both, as the oldest browsers know the second only.

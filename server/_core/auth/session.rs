@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{Authenticator, Session};
+use super::{Authenticator, Session, csrf};
 use crate::_core::{
     caller::{Access, Caller, please_login},
     errors::RpcError,
@@ -77,6 +77,21 @@ impl CallerSession {
                 return error;
             }
         }
+    }
+
+    /// When it runs out, to the millisecond; the end of the calendar where that is later.
+    pub fn expires_at(&self) -> DateTime<Utc> {
+        self.session.expires_at()
+    }
+
+    /// What a page has to know to change something by this session; see [`super::csrf`].
+    pub fn csrf(&self) -> anyhow::Result<String> {
+        csrf::token(&self.authenticator.key, &self.session)
+    }
+
+    /// Whether a page knew that.
+    pub fn is_csrf(&self, token: &str) -> bool {
+        csrf::holds(&self.authenticator.key, &self.session, token)
     }
 
     /// Ends the session: all its tokens, here at once and everywhere else as soon as it is asked about.

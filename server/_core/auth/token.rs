@@ -89,6 +89,13 @@ impl Session {
         now < self.expires + self.leeway && self.not_before <= now + LEEWAY_SECONDS
     }
 
+    /// When it runs out; the end of the calendar where that is later.
+    pub fn expires_at(&self) -> DateTime<Utc> {
+        // A cast of a float saturates.
+        let ms = (self.expires * 1000.0) as i64;
+        DateTime::from_timestamp_millis(ms).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
     /// How long it has left; nothing where it is over.
     pub fn remaining(&self, now: DateTime<Utc>) -> Duration {
         Duration::try_from_secs_f64((self.expires - seconds(now)).max(0.0)).unwrap_or(Duration::MAX)

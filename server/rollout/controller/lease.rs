@@ -67,6 +67,8 @@ impl Controller {
         }
         let mut inner = self.inner.lock();
         inner.rollouts = stored.rollouts;
+        inner.is_following = true;
+        inner.stored_at = None;
         self.publish(&inner);
         Ok(false)
     }

@@ -1,6 +1,6 @@
 //! What the controller holds in memory, and how it is put right from the store.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use super::World;
 use crate::{
@@ -26,6 +26,10 @@ pub(super) struct Memory {
     pub(super) head: i64,
     /// Whether this process is the one that gives numbers.
     pub(super) is_numbering: bool,
+    /// Whether another process is, and this one serves what that has decided.
+    pub(super) is_following: bool,
+    /// When all was stored last, on the monotonic clock; `None` where this process does not store.
+    pub(super) stored_at: Option<Duration>,
     pub(super) last_tick: Option<Moment>,
     /// A rollout as a person's change that is being written will leave it: of two at once the second is
     /// refused, also where the first is not in force yet.
@@ -130,6 +134,7 @@ impl Memory {
             }
         }
         self.is_numbering = true;
+        self.is_following = false;
         for new in &mut stored.rollouts {
             let old = self
                 .rollouts

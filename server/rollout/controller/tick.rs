@@ -34,7 +34,11 @@ impl Controller {
         self.look();
         let now = self.world.now();
         let prepared = self.inner.lock().prepare(Intent::Tick, now, &self.world);
-        self.write(&mut writer, prepared, now).await.is_ok()
+        let is_written = self.write(&mut writer, prepared, now).await.is_ok();
+        if is_written {
+            self.inner.lock().stored_at = Some(now.monotonic);
+        }
+        is_written
     }
 
     /// Takes up new events, and takes candidates from users where it must, in memory. Returns whether it

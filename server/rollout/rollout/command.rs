@@ -76,7 +76,17 @@ impl Rollout {
             let current = current();
             return Err(ControlError::Stale { based_on, current });
         }
-        let turn = match (status.state, self.wanted(command.kind, now)) {
+        self.answer(command.kind, || self.judge(now.wall).0)
+            .map_err(|why| ControlError::Refused {
+                why,
+                current: current(),
+            })
+    }
+
+    /// What a change comes to by itself, or why it is refused; `finding` is what the judge finds now.
+    pub fn answer(&self, kind: CommandKind, finding: impl Fn() -> Finding) -> Result<Turn, String> {
+        let status = &self.status;
+        match (status.state, self.wanted(kind, finding)) {
             _ if status.released_at.is_some() => Err("it has ended, and was let go".to_owned()),
             (_, Ok(Turn::Release)) => Ok(Turn::Release),
             (State::RolledBack, _) => Err("it is rolled back, for good: start anew".to_owned()),
@@ -84,16 +94,11 @@ impl Rollout {
                 Err("it is complete; it can only be rolled back".to_owned())
             }
             (_, turn) => turn,
-        };
-        turn.map_err(|why| ControlError::Refused {
-            why,
-            current: current(),
-        })
+        }
     }
 
-    fn wanted(&self, kind: CommandKind, now: Moment) -> Result<Turn, String> {
+    fn wanted(&self, kind: CommandKind, finding: impl Fn() -> Finding) -> Result<Turn, String> {
         let (state, share) = (self.status.state, self.status.share);
-        let finding = || self.judge(now.wall).0;
         match (kind, state) {
             (CommandKind::Pause, State::Paused) => Err("it is paused already".into()),
             (CommandKind::Pause, _) => Ok(Turn::State(State::Paused)),

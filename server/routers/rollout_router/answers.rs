@@ -6,6 +6,8 @@ use chrono::{DateTime, SubsecRound, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::past::{self, StagePassed};
+
 use crate::{
     _core::{
         actor::Actor,
@@ -14,6 +16,7 @@ use crate::{
         units::{Percent, counted},
     },
     rollout::{
+        allowed::Allowed,
         audit::capital,
         evidence::{Effect, EvidencePlan, Level, Verdict},
         finding::{Alarm, Arm, Finding, Proof},
@@ -22,6 +25,7 @@ use crate::{
         rollout::CommandKind,
         simulate::planner::{self, PlannedStage, Sight, StageSight},
         status::{Models, Outage, Probe, State, Status},
+        store::AuditRow,
         view::View,
     },
 };
@@ -163,11 +167,22 @@ pub(crate) struct RolloutDetails {
     pub(crate) finding: Finding,
     /// The evidence in figures.
     pub(crate) verdict: Verdict,
+    /// Every change by a person, whether it would be taken now, and why not.
+    #[serde(default)]
+    pub(crate) allowed: Vec<Allowed>,
+    /// The stages that are over, in order; null where the history was not read: in a pulse, and where
+    /// the database does not answer.
+    #[serde(default)]
+    pub(crate) passed: Option<Vec<StagePassed>>,
+    /// Since which decision it is judged as it is; null where that changed since the last one, and where
+    /// the history was not read.
+    #[serde(default)]
+    pub(crate) level_since: Option<DateTime<Utc>>,
 }
 
 impl RolloutDetails {
     /// `killed`: whether the kill switch is on.
-    pub(super) fn new(view: View, killed: bool) -> Self {
+    pub(crate) fn new(view: View, killed: bool) -> Self {
         Self {
             state: RolloutState::new(&view.status),
             left_ms: view.left_seconds.saturating_mul(1000),
@@ -176,7 +191,17 @@ impl RolloutDetails {
             wanted: view.plan,
             finding: view.finding,
             verdict: view.verdict,
+            allowed: view.allowed,
+            passed: None,
+            level_since: None,
         }
+    }
+
+    /// The same with what lies behind it.
+    pub(super) fn with_past(mut self, history: &[AuditRow]) -> Self {
+        self.passed = Some(past::passed(history));
+        self.level_since = past::level_since(history, self.finding.level);
+        self
     }
 }
 

@@ -61,6 +61,11 @@ pub(super) const ASKING: &[Declared] = &[UNKNOWN_ROLLOUT];
 /// What a check of a plan can be refused with.
 pub(super) const CHECKING: &[Declared] = &[UNKNOWN_PLAN];
 const UNKNOWN_PLAN: Declared = Declared::new(ErrorCode::NotFound, "There is no plan of this name.");
+/// What a forecast can be refused with.
+pub(super) const STARTING_POINTS: &[Declared] = &[
+    Declared::with::<PlanRefused>(ErrorCode::BadRequest, "The plan cannot be used."),
+    UNKNOWN_PLAN,
+];
 /// What a start can be refused with.
 pub(super) const STARTING: &[Declared] = &[
     Declared::with::<PlanRefused>(ErrorCode::BadRequest, "The plan cannot be used."),

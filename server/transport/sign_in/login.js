@@ -36,7 +36,9 @@
       go.hidden = answer.status !== 429 && answer.status < 500;
       return;
     }
-    const target = next === null ? null : path(next);
+    // Whoever may look at rollouts came to do so.
+    const home = body.user.role === "user" ? null : "dashboard/";
+    const target = next === null ? home : path(next);
     if (target !== null) {
       location.replace(target);
       return;

@@ -71,7 +71,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         (_, media) => media,
     };
     if parts.method != Method::GET && parts.headers.contains_key(header::COOKIE) {
-        trpc.gate.check_origin(&parts.headers)?;
+        trpc.gate.check_change(&parts.headers)?;
     }
     let uri = parts.uri.clone();
     let path = request::procedure_path(uri.path())?;

@@ -25,7 +25,7 @@ fn server() -> Server {
     }));
     let mut registry = Registry::new(Tasks::default());
     let state = State::new(metrics.clone(), flags, Duration::from_secs(1));
-    ai_metrics_router::register(&mut registry, state);
+    ai_metrics_router::register(&mut registry, state, None);
     Server { registry, metrics }
 }
 

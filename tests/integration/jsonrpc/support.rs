@@ -158,6 +158,8 @@ impl TestServer {
                 move || future::ready(obstacles.lock().clone()).boxed()
             }),
             metrics: Router::new(),
+            dashboard: Router::new(),
+            status: false,
             sign_in: Router::new(),
             gateway: Router::new(),
             trpc: events_until_stop(&tasks),

@@ -26,7 +26,11 @@ async fn explain(context: Context, input: Value) -> Result<Value, RpcError> {
     };
     let (router, _) = router(catalog, share);
     let mut registry = Registry::new(Tasks::default());
-    models_router::register(&mut registry, Arc::new(router));
+    let watched = models_router::ModelStates {
+        models: Arc::new(router),
+        metrics: Arc::default(),
+    };
+    models_router::register(&mut registry, watched);
     let target = registry.resolve("models.explain");
     let procedure = target.here().unwrap();
     let reply = procedure.call(context, Input::Json(input)).await?;

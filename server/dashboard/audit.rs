@@ -1,0 +1,92 @@
+//! Who changed what, whatever it was: rollouts, the kill switch with the live share, keys.
+//!
+//! Each of these has a history of its own, to which lines are only added; here they are one list.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::_core::actor::Actor;
+
+/// What was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// A rollout.
+    Rollout,
+    /// The kill switch or the live share.
+    Flags,
+    /// The key of a program.
+    Keys,
+}
+
+impl Subject {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Rollout, Self::Flags, Self::Keys];
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Names the line.
+    pub id: String,
+    /// When it was done.
+    pub at: DateTime<Utc>,
+    /// What was changed.
+    pub subject: Subject,
+    /// Which one: a rollout's id, a key's name; none for flags, of which there is one set.
+    pub subject_id: Option<String>,
+    /// Who did it; none where that is not kept.
+    pub actor: Option<Actor>,
+    /// What was done.
+    pub action: String,
+    /// How it was before, as that history keeps it; none at a beginning.
+    pub before: Option<Value>,
+    /// How it was after.
+    pub after: Option<Value>,
+    /// The reason that was given; none where none is asked for.
+    pub reason: Option<String>,
+    /// The version that this made, where versions are counted.
+    pub version: Option<i64>,
+}
+
+/// Which changes are asked for; what is not given is not looked at.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// What was changed.
+    pub subject: Option<Subject>,
+    /// Which one: a rollout's id or a key's name.
+    pub subject_id: Option<String>,
+    /// By whom, as histories name it: `user:7`, `controller`.
+    pub actor: Option<String>,
+    /// At or after, in milliseconds since 1970.
+    pub from_ms: Option<i64>,
+    /// Before, in milliseconds since 1970.
+    pub to_ms: Option<i64>,
+}
+
+/// A place in the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditPlace {
+    /// When the line was written, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Its id.
+    pub id: String,
+}
+
+/// Where the histories are looked up.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
+    /// The newest changes before a place.
+    async fn changes(
+        &self,
+        filter: &AuditFilter,
+        before: Option<&AuditPlace>,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Entry>>;
+
+    /// When the newest change was made, in milliseconds since 1970; `None` before the first.
+    async fn newest_ms(&self) -> anyhow::Result<Option<i64>>;
+}

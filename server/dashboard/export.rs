@@ -1,0 +1,330 @@
+//! Lists as files: `GET /dashboard/export/{requests,audit,series}.csv?input=…`, RFC 4180, times in UTC.
+//!
+//! A file holds what the procedure of its list answers for the same input, page after page; so who may have
+//! it, and what an input may say, is that procedure's. A cell that a spreadsheet would take for a formula
+//! is marked as text, since names and reasons are written by people.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::{Path, RawQuery, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    _core::{context::Context, errors::RpcError, procedure::Input, registry::Registry},
+    transport::gate::Gate,
+};
+
+/// Rows of a file at most.
+const MOST_ROWS: usize = 100_000;
+/// Rows of a page, which is the most that the lists give.
+const PAGE: u32 = 200;
+
+/// What the files are made of.
+pub struct Export {
+    /// The procedures.
+    pub registry: Arc<Registry>,
+    /// Who calls.
+    pub gate: Arc<Gate>,
+}
+
+/// `/dashboard/export/*`.
+pub(super) fn routes(export: Export) -> Router {
+    Router::new()
+        .route("/dashboard/export/{file}", get(file))
+        .with_state(Arc::new(export))
+}
+
+/// A list that can be had as a file.
+#[derive(Clone, Copy)]
+struct List {
+    /// Its procedure.
+    path: &'static str,
+    /// Whether its answer is columns, and not pages of rows.
+    is_columns: bool,
+    /// The head of each column, and where its cell stands in a row.
+    columns: &'static [(&'static str, &'static str)],
+}
+
+impl List {
+    fn of(file: &str) -> Option<Self> {
+        Some(match file {
+            "requests.csv" => Self {
+                path: "requests.list",
+                is_columns: false,
+                columns: &[
+                    ("at", "/at"),
+                    ("request_id", "/requestId"),
+                    ("task", "/task"),
+                    ("variant", "/variant"),
+                    ("rollout_id", "/rolloutId"),
+                    ("user_id", "/userId"),
+                    ("counted", "/counted"),
+                    ("outcome", "/outcome"),
+                    ("latency_ms", "/latencyMs"),
+                    ("first_token_ms", "/firstTokenMs"),
+                    ("prompt_tokens", "/promptTokens"),
+                    ("completion_tokens", "/completionTokens"),
+                    ("cost_microdollars", "/costMicrodollars"),
+                    ("attempts", "/attempts"),
+                ],
+            },
+            "audit.csv" => Self {
+                path: "audit.list",
+                is_columns: false,
+                columns: &[
+                    ("at", "/at"),
+                    ("actor", "/actor"),
+                    ("subject", "/subject"),
+                    ("subject_id", "/subjectId"),
+                    ("action", "/action"),
+                    ("before", "/before"),
+                    ("after", "/after"),
+                    ("reason", "/reason"),
+                    ("version", "/version"),
+                    ("id", "/id"),
+                ],
+            },
+            "series.csv" => Self {
+                path: "rollout.series",
+                is_columns: true,
+                columns: &[
+                    ("at", "/at"),
+                    ("share_percent", "/share"),
+                    ("e", "/e"),
+                    ("proof", "/proof"),
+                    ("ratio", "/ratio"),
+                    ("control_requests", "/control//requests"),
+                    ("control_errors", "/control//errors"),
+                    ("candidate_requests", "/candidate//requests"),
+                    ("candidate_errors", "/candidate//errors"),
+                ],
+            },
+            _ => return None,
+        })
+    }
+
+    fn head(&self) -> String {
+        let heads: Vec<_> = self.columns.iter().map(|(head, _)| *head).collect();
+        heads.join(",") + "\r\n"
+    }
+
+    /// The lines of an answer, and how many.
+    fn lines(&self, answer: &Value) -> (String, usize) {
+        let rows = answer[if self.is_columns { "at" } else { "rows" }].as_array();
+        let count = rows.map_or(0, Vec::len);
+        let mut text = String::new();
+        for n in 0..count {
+            let cells = self.columns.iter().map(|(_, pointer)| {
+                let found = match self.is_columns {
+                    // The column, then the place in it, then what is asked of that.
+                    true => {
+                        let (column, rest) = pointer.split_once("//").unwrap_or((pointer, ""));
+                        let rest = if rest.is_empty() {
+                            String::new()
+                        } else {
+                            format!("/{rest}")
+                        };
+                        answer.pointer(&format!("{column}/{n}{rest}"))
+                    }
+                    false => answer.pointer(&format!("/rows/{n}{pointer}")),
+                };
+                cell(found.unwrap_or(&Value::Null))
+            });
+            text.push_str(&cells.collect::<Vec<_>>().join(","));
+            text.push_str("\r\n");
+        }
+        (text, count)
+    }
+}
+
+/// A value as a cell; nothing where it is not known.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => quoted(text),
+        Value::Array(attempts) => {
+            let attempt = |it: &Value| {
+                let (model, outcome) = (it["model"].as_str()?, it["outcome"].as_str()?);
+                Some(format!("{model} {outcome}"))
+            };
+            let attempts: Vec<_> = attempts.iter().filter_map(attempt).collect();
+            quoted(&attempts.join("; "))
+        }
+        Value::Object(_) => quoted(&value.to_string()),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+    }
+}
+
+/// A text that no spreadsheet runs, in quotes where it needs them.
+fn quoted(text: &str) -> String {
+    let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let text = format!("{}{text}", if is_formula { "'" } else { "" });
+    if text.contains([',', '"', '\r', '\n']) || is_formula {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    }
+}
+
+async fn file(
+    State(export): State<Arc<Export>>,
+    Path(file): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let context = export.gate.context(&headers).await;
+    match answer(
+        &export,
+        &file,
+        query.as_deref().unwrap_or_default(),
+        context,
+    )
+    .await
+    {
+        Ok(response) => response,
+        Err(error) => {
+            let status = StatusCode::from_u16(error.code.http_status());
+            let body =
+                json!({ "error": { "code": error.data_code(), "message": &*error.message } });
+            let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
+        }
+    }
+}
+
+async fn answer(
+    export: &Arc<Export>,
+    file: &str,
+    query: &str,
+    context: Context,
+) -> Result<Response, RpcError> {
+    let list = List::of(file).ok_or_else(|| {
+        RpcError::not_found(format!(
+            "there is no file `{file}`; expected requests.csv, audit.csv or series.csv"
+        ))
+    })?;
+    let mut pairs = form_urlencoded::parse(query.as_bytes());
+    let input = pairs.find_map(|(name, value)| (name == "input").then_some(value));
+    let input = input.as_deref().unwrap_or("{}");
+    let input: Value = serde_json::from_str(input)
+        .ok()
+        .filter(Value::is_object)
+        .ok_or_else(|| RpcError::bad_request("`input` is not a JSON object"))?;
+    // Before the head goes out: what is refused is an answer of its own.
+    let first = export.page(list, &input, None, &context).await?;
+    let (export, name) = (export.clone(), format!("attachment; filename=\"{file}\""));
+    let text = async_stream::stream! {
+        yield Ok(Bytes::from(list.head()));
+        let (mut page, mut written) = (first, 0);
+        loop {
+            let (lines, count) = list.lines(&page);
+            yield Ok(Bytes::from(lines));
+            written += count;
+            let cursor = page["nextCursor"].as_str().map(str::to_owned);
+            let Some(cursor) = cursor.filter(|_| written < MOST_ROWS) else {
+                return;
+            };
+            page = match export.page(list, &input, Some(cursor), &context).await {
+                Ok(page) => page,
+                Err(error) => {
+                    // The connection breaks, so that nobody takes a part for the whole.
+                    yield Err(std::io::Error::other(error.message.to_string()));
+                    return;
+                }
+            };
+        }
+    };
+    let mut response = Response::new(Body::from_stream(text));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/csv; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    if let Ok(name) = HeaderValue::try_from(name) {
+        headers.insert(header::CONTENT_DISPOSITION, name);
+    }
+    Ok(response)
+}
+
+impl Export {
+    /// What the procedure answers.
+    async fn page(
+        &self,
+        list: List,
+        input: &Value,
+        cursor: Option<String>,
+        context: &Context,
+    ) -> Result<Value, RpcError> {
+        let target = self.registry.resolve(list.path);
+        let procedure = target
+            .here()
+            .ok_or_else(|| self.registry.unknown(list.path))?;
+        let mut input = input.clone();
+        if !list.is_columns {
+            input["limit"] = PAGE.into();
+        }
+        if let Some(cursor) = cursor {
+            input["cursor"] = cursor.into();
+        }
+        let reply = procedure.call(context.clone(), Input::Json(input)).await?;
+        reply.to_value().map_err(RpcError::internal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_quoted_where_it_must_be_and_never_a_formula() {
+        for (text, cell) in [
+            ("plain", "plain"),
+            ("a,b", "\"a,b\""),
+            ("say \"x\"", "\"say \"\"x\"\"\""),
+            ("two\nlines", "\"two\nlines\""),
+            ("=HYPERLINK(\"x\")", "\"'=HYPERLINK(\"\"x\"\")\""),
+            ("+1", "\"'+1\""),
+            ("-1", "\"'-1\""),
+            ("@a", "\"'@a\""),
+            ("a=b", "a=b"),
+        ] {
+            assert_eq!(quoted(text), cell);
+        }
+        assert_eq!(cell(&json!(-1.5)), "-1.5");
+        assert_eq!(cell(&Value::Null), "");
+    }
+
+    #[test]
+    fn rows_and_columns_become_the_same_kind_of_lines() {
+        let list = List::of("series.csv").unwrap();
+        let answer = json!({
+            "at": ["t0", "t1"], "share": [10.0, 50.0], "e": [1.0, 2.5], "proof": [1.0, 1.0],
+            "ratio": [null, 2.0],
+            "control": [{"requests": 9, "errors": 0}, {"requests": 90, "errors": 1}],
+            "candidate": [{"requests": 1, "errors": 0}, {"requests": 10, "errors": 1}],
+        });
+        let (lines, count) = list.lines(&answer);
+        assert_eq!(count, 2);
+        assert_eq!(
+            lines,
+            "t0,10.0,1.0,1.0,,9,0,1,0\r\nt1,50.0,2.5,1.0,2.0,90,1,10,1\r\n"
+        );
+        let list = List::of("audit.csv").unwrap();
+        let answer =
+            json!({"rows": [{"at": "t", "actor": "user:1", "reason": "a, b", "version": 3}]});
+        let (lines, _) = list.lines(&answer);
+        assert_eq!(lines, "t,user:1,,,,,,\"a, b\",3,\r\n");
+    }
+}

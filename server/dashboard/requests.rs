@@ -1,0 +1,161 @@
+//! Requests as people look for them: the attempts of one call, found by what is true of one of them.
+//!
+//! What is stored are attempts. A request is found where an attempt fits the filter, and stands at the
+//! newest one that does; so it is found once, however many of its attempts fit.
+
+use async_trait::async_trait;
+
+use crate::{
+    _core::assignment::Variant,
+    recording::{Event, Outcome},
+};
+
+/// What must be true of one attempt; what is not given is not looked at.
+#[derive(Clone, Debug, Default)]
+pub struct RequestFilter {
+    /// It ended at or after, in milliseconds since 1970.
+    pub from_ms: Option<i64>,
+    /// It ended before, in milliseconds since 1970.
+    pub to_ms: Option<i64>,
+    /// It was at one of these models; by their names in the catalog.
+    pub models: Option<Vec<String>>,
+    /// On this route.
+    pub variant: Option<Variant>,
+    /// For this task.
+    pub task: Option<String>,
+    /// It ended in one of these ways.
+    pub outcomes: Option<Vec<&'static str>>,
+    /// This user's.
+    pub user_id: Option<i64>,
+    /// Decided by this rollout.
+    pub rollout: Option<String>,
+    /// It took longer, in milliseconds.
+    pub slower_ms: Option<f64>,
+    /// Evidence counts it, or does not.
+    pub counted: Option<bool>,
+}
+
+impl RequestFilter {
+    /// Whether an attempt fits. The store finds by the same rules.
+    pub fn fits(&self, event: &Event) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| match wanted {
+            Some(wanted) => found == Some(wanted),
+            None => true,
+        };
+        event.outcome.is_end()
+            && self.from_ms.is_none_or(|from| event.at_ms >= from)
+            && self.to_ms.is_none_or(|to| event.at_ms < to)
+            && (self.models.as_ref()).is_none_or(|all| all.iter().any(|it| **it == *event.model))
+            && self.variant.is_none_or(|variant| event.variant == variant)
+            && is(&self.task, Some(&event.task))
+            && (self.outcomes.as_ref()).is_none_or(|all| all.contains(&event.outcome.name()))
+            && self.user_id.is_none_or(|user| event.user_id == Some(user))
+            && is(&self.rollout, event.rollout.as_deref())
+            && self.slower_ms.is_none_or(|ms| event.latency_ms > ms)
+            && self.counted.is_none_or(|counted| event.counted == counted)
+    }
+}
+
+/// A place in the list of requests: the newest attempt that fits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestPlace {
+    /// When it ended, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Its request.
+    pub request_id: String,
+}
+
+/// How many requests fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Count {
+    /// So many were found.
+    pub found: u64,
+    /// Whether all were looked at.
+    pub is_exact: bool,
+}
+
+/// Where requests are looked up.
+#[async_trait]
+pub trait RequestStore: Send + Sync {
+    /// The places of the newest attempts that fit, before a place; several may be of one request.
+    async fn places(
+        &self,
+        filter: &RequestFilter,
+        before: Option<&RequestPlace>,
+        limit: u32,
+    ) -> anyhow::Result<Vec<RequestPlace>>;
+
+    /// How many requests fit, where at most so many attempts are looked at.
+    async fn count(&self, filter: &RequestFilter, most: u32) -> anyhow::Result<Count>;
+
+    /// All that is stored of these requests, in the order in which it happened.
+    async fn attempts(&self, request_ids: &[String]) -> anyhow::Result<Vec<Event>>;
+}
+
+/// Requests on a page, each with its attempts, and where the next page begins.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The newest first; the attempts of each in their order.
+    pub requests: Vec<(RequestPlace, Vec<Event>)>,
+    /// Before this the next page begins; `None` after the last.
+    pub next: Option<RequestPlace>,
+}
+
+/// How often a page is filled up whose attempts were of requests that stand elsewhere.
+const ROUNDS: usize = 4;
+
+/// The newest requests before a place, at most `limit`; fewer where many attempts of the same requests fit.
+pub async fn page(
+    store: &dyn RequestStore,
+    filter: &RequestFilter,
+    mut before: Option<RequestPlace>,
+    limit: u32,
+) -> anyhow::Result<Page> {
+    let mut page = Page::default();
+    let most = limit as usize;
+    for _ in 0..ROUNDS {
+        let places = store.places(filter, before.as_ref(), limit + 1).await?;
+        let is_last = places.len() <= most;
+        let mut ids: Vec<String> = places.iter().map(|it| it.request_id.clone()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let attempts = store.attempts(&ids).await?;
+        for place in places {
+            let id = &*place.request_id;
+            let own: Vec<Event> = (attempts.iter())
+                .filter(|it| &*it.request_id == id)
+                .cloned()
+                .collect();
+            let fitting = own.iter().filter(|event| filter.fits(event));
+            let newest = fitting.map(|event| event.at_ms).max();
+            let is_there = page.requests.iter().any(|(it, _)| it.request_id == id);
+            if newest.is_none_or(|newest| newest == place.at_ms) && !is_there {
+                if page.requests.len() == most {
+                    page.next = before;
+                    return Ok(page);
+                }
+                page.requests.push((place.clone(), own));
+            }
+            before = Some(place);
+        }
+        if is_last {
+            return Ok(page);
+        }
+    }
+    page.next = before;
+    Ok(page)
+}
+
+/// The names of all outcomes of an attempt that is over.
+pub fn outcomes() -> impl Iterator<Item = &'static str> {
+    let faults = crate::providers::fault::FaultKind::ALL.into_iter();
+    [
+        Outcome::Success,
+        Outcome::Refused,
+        Outcome::Cancelled,
+        Outcome::Unknown,
+    ]
+    .into_iter()
+    .chain(faults.map(Outcome::Fault))
+    .map(Outcome::name)
+}

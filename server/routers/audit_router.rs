@@ -1,0 +1,144 @@
+//! `audit.*`: who changed what, when, and why; rollouts, flags and keys in one list.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    _core::{actor::Actor, context::Context, errors::RpcError, registry::Registry},
+    dashboard::audit::{AuditFilter, AuditPlace, AuditStore, Entry, Subject},
+    procedures,
+};
+
+/// Lines on a page where nothing else is asked for, and at most.
+const LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 200;
+
+/// Registers the namespace.
+pub fn register(registry: &mut Registry, audit: impl Into<Option<Arc<dyn AuditStore>>>) {
+    procedures!(registry.outline("audit", audit.into());
+        /// Every change of a rollout, of the kill switch and the live share, and of programs' keys; the
+        /// newest first. What is in force and not stored yet is not in it.
+        query Viewer list = list;
+    );
+}
+
+/// Which changes; what is left out is not looked at.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct ListChanges {
+    /// What was changed.
+    pub(crate) subject: Option<Subject>,
+    /// Which one: a rollout's whole id, or a key's name.
+    #[schemars(length(min = 1, max = 200))]
+    pub(crate) id: Option<String>,
+    /// By whom: `user:7`, `controller`, `settings`.
+    #[schemars(length(min = 1, max = 200))]
+    pub(crate) actor: Option<String>,
+    /// At this time or later.
+    pub(crate) from: Option<DateTime<Utc>>,
+    /// Before this time.
+    pub(crate) to: Option<DateTime<Utc>>,
+    /// The page after the one that gave this as `nextCursor`.
+    #[schemars(length(max = 200))]
+    pub(crate) cursor: Option<String>,
+    /// The most lines on the page; 50 where it is not given.
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
+    pub(crate) limit: Option<u32>,
+}
+
+/// A page of changes.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChangeList {
+    /// The newest first.
+    pub(crate) rows: Vec<ChangeRow>,
+    /// Where the next page begins; null after the last.
+    next_cursor: Option<String>,
+}
+
+/// One change.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ChangeRow {
+    /// Names the line.
+    pub(crate) id: String,
+    /// When it was done.
+    pub(crate) at: DateTime<Utc>,
+    /// Who did it; null where that is not kept.
+    pub(crate) actor: Option<Actor>,
+    /// What was changed.
+    pub(crate) subject: Subject,
+    /// Which one: a rollout's id, a key's name; null for flags.
+    pub(crate) subject_id: Option<String>,
+    /// What was done.
+    pub(crate) action: String,
+    /// How it was before, as that history keeps it; null at a beginning.
+    before: Option<Value>,
+    /// How it was after; null where that is not kept.
+    after: Option<Value>,
+    /// The reason that was given; null where none is asked for.
+    pub(crate) reason: Option<String>,
+    /// The version that this made; null where versions are not counted.
+    pub(crate) version: Option<i64>,
+}
+
+impl From<Entry> for ChangeRow {
+    fn from(entry: Entry) -> Self {
+        Self {
+            id: entry.id,
+            at: entry.at.trunc_subsecs(3),
+            actor: entry.actor,
+            subject: entry.subject,
+            subject_id: entry.subject_id,
+            action: entry.action,
+            before: entry.before,
+            after: entry.after,
+            reason: entry.reason,
+            version: entry.version,
+        }
+    }
+}
+
+async fn list(
+    audit: Arc<dyn AuditStore>,
+    _: Context,
+    input: ListChanges,
+) -> Result<ChangeList, RpcError> {
+    let before = input.cursor.as_deref().map(place).transpose()?;
+    let limit = input.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let filter = AuditFilter {
+        subject: input.subject,
+        subject_id: input.id,
+        actor: input.actor,
+        from_ms: input.from.map(|at| at.timestamp_millis()),
+        to_ms: input.to.map(|at| at.timestamp_millis()),
+    };
+    let found = audit.changes(&filter, before.as_ref(), limit + 1).await;
+    let mut found = found.map_err(RpcError::internal)?;
+    let has_more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let last = found.last().filter(|_| has_more);
+    Ok(ChangeList {
+        next_cursor: last.map(|it| format!("{}.{}", it.at.timestamp_millis(), it.id)),
+        rows: found.into_iter().map(ChangeRow::from).collect(),
+    })
+}
+
+fn place(cursor: &str) -> Result<AuditPlace, RpcError> {
+    let read = || {
+        let (at_ms, id) = cursor.split_once('.')?;
+        Some(AuditPlace {
+            at_ms: at_ms.parse().ok()?,
+            id: id.to_owned(),
+        })
+    };
+    read().ok_or_else(|| {
+        RpcError::bad_request(format!(
+            "`cursor` = `{cursor}` is no place; expected the `nextCursor` of a page"
+        ))
+    })
+}

@@ -1,0 +1,117 @@
+//! `requests.*`: what was asked of models lately, and what became of each attempt.
+//!
+//! Requests are found by what is true of one of their attempts, newest first, in pages that begin after a
+//! place rather than at a number, so none is skipped or told twice while new ones come. What is not stored
+//! yet is not found; that is a second or two, unless the database is behind.
+
+mod answers;
+mod filter;
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub(crate) use self::{answers::RequestRow, filter::Filter};
+use self::{
+    answers::{RequestDetails, RequestList},
+    filter::{cursor, place},
+};
+use crate::{
+    _core::{
+        context::Context,
+        declared::Declared,
+        errors::{ErrorCode, RpcError},
+        registry::Registry,
+    },
+    dashboard::requests::{self, RequestStore},
+    model_router::ModelRouter,
+    procedures,
+};
+
+/// Requests on a page where nothing else is asked for, and at most.
+const LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 200;
+/// Attempts that are looked at to count.
+const MOST_COUNTED: u32 = 10_001;
+
+/// What the procedures work with.
+#[derive(Clone)]
+pub struct State {
+    /// Where requests are looked up.
+    pub store: Arc<dyn RequestStore>,
+    /// The catalog, which knows each model's provider.
+    pub models: Arc<ModelRouter>,
+}
+
+/// Registers the namespace.
+pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
+    procedures!(registry.outline("requests", state.into());
+        /// Requests of which an attempt fits, the newest first, with all their attempts.
+        query Viewer list = list;
+        /// One request: every attempt in order, and what was thought of the answer.
+        query Viewer get = get, errors [
+            Declared::new(ErrorCode::NotFound, "Nothing is stored of such a request."),
+        ];
+    );
+}
+
+/// Which requests.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+struct ListRequests {
+    /// What must be true of one attempt of a request.
+    #[serde(flatten)]
+    filter: Filter,
+    /// The page after the one that gave this as `nextCursor`.
+    #[schemars(length(max = 200))]
+    cursor: Option<String>,
+    /// The most requests on the page; 50 where it is not given.
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
+    limit: Option<u32>,
+}
+
+async fn list(
+    state: State,
+    context: Context,
+    input: ListRequests,
+) -> Result<RequestList, RpcError> {
+    let filter = input.filter.read(&state.models)?;
+    let before = input.cursor.as_deref().map(place).transpose()?;
+    let limit = input.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let is_first = before.is_none();
+    let page = requests::page(&*state.store, &filter, before, limit).await;
+    let page = page.map_err(RpcError::internal)?;
+    let count = match is_first {
+        true => Some(state.store.count(&filter, MOST_COUNTED).await),
+        false => None,
+    };
+    let count = count.transpose().map_err(RpcError::internal)?;
+    Ok(RequestList {
+        next_cursor: page.next.as_ref().map(cursor),
+        rows: RequestRow::all(&page.requests, &state.models),
+        count: count.map(Into::into),
+        up_to: context.received_at,
+    })
+}
+
+/// Which request.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct WhichRequest {
+    /// Its id, as every answer names it.
+    #[schemars(length(min = 1, max = 200))]
+    request_id: String,
+}
+
+async fn get(state: State, _: Context, input: WhichRequest) -> Result<RequestDetails, RpcError> {
+    let id = input.request_id;
+    let attempts = state.store.attempts(std::slice::from_ref(&id)).await;
+    let events = attempts.map_err(RpcError::internal)?;
+    RequestDetails::new(&id, &events, &state.models).ok_or_else(|| {
+        RpcError::not_found(format!(
+            "Nothing is stored of a request `{id}`: it is unknown, asked no model, or is older than \
+             EVENT_RETENTION"
+        ))
+    })
+}

@@ -1,0 +1,130 @@
+//! The histories of all that people change, as one list.
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use serde_json::Value;
+use sqlx::QueryBuilder;
+
+use super::{Storage, time};
+use crate::{
+    _core::actor::Actor,
+    dashboard::audit::{AuditFilter, AuditPlace, AuditStore, Entry, Subject},
+};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    at_ms: i64,
+    subject_id: Option<String>,
+    actor: Option<String>,
+    action: String,
+    before_text: Option<String>,
+    after_text: Option<String>,
+    reason: Option<String>,
+    version: Option<i64>,
+}
+
+impl Row {
+    fn entry(self, subject: Subject) -> Entry {
+        // What cannot be read is not shown; the history itself says that it is damaged.
+        let json = |text: Option<String>| serde_json::from_str::<Value>(&text?).ok();
+        Entry {
+            id: self.id,
+            at: time(self.at_ms),
+            subject,
+            subject_id: self.subject_id,
+            actor: self.actor.as_deref().map(Actor::parse),
+            action: self.action,
+            before: json(self.before_text).filter(|it| !it.is_null()),
+            after: json(self.after_text),
+            reason: self.reason,
+            version: self.version,
+        }
+    }
+}
+
+/// The history of one kind of thing, with the columns of [`Row`].
+const fn history(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Rollout => {
+            "SELECT id, at_ms, rollout_id AS subject_id, actor, action, state_before AS before_text, \
+             state_after AS after_text, reason, version FROM rollout_audit"
+        }
+        Subject::Flags => {
+            "SELECT id, at_ms, NULL AS subject_id, actor, 'changed' AS action, \
+             position_before AS before_text, position_after AS after_text, reason, version \
+             FROM flag_audit"
+        }
+        // Who made or ended a key is not kept.
+        Subject::Keys => {
+            "SELECT id || '/created' AS id, created_ms AS at_ms, name AS subject_id, NULL AS actor, \
+             'created' AS action, NULL AS before_text, NULL AS after_text, NULL AS reason, \
+             CAST(NULL AS BIGINT) AS version FROM api_keys \
+             UNION ALL SELECT id || '/revoked', revoked_ms, name, NULL, 'revoked', NULL, NULL, NULL, \
+             CAST(NULL AS BIGINT) FROM api_keys WHERE revoked_ms IS NOT NULL"
+        }
+    }
+}
+
+#[async_trait]
+impl AuditStore for Storage {
+    async fn changes(
+        &self,
+        filter: &AuditFilter,
+        before: Option<&AuditPlace>,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Entry>> {
+        let wanted = |it: &Subject| filter.subject.is_none_or(|subject| subject == *it);
+        let mut all = Vec::new();
+        for subject in Subject::ALL.into_iter().filter(wanted) {
+            let changes = self.history_of(subject, filter, before, limit).await;
+            all.extend(changes.context("cannot read the audit")?);
+        }
+        all.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
+        all.truncate(limit as usize);
+        Ok(all)
+    }
+
+    async fn newest_ms(&self) -> anyhow::Result<Option<i64>> {
+        on!(self.db.read(), pool => sqlx::query_scalar(
+                "SELECT MAX(at_ms) FROM (SELECT MAX(at_ms) AS at_ms FROM rollout_audit \
+                 UNION ALL SELECT MAX(at_ms) FROM flag_audit \
+                 UNION ALL SELECT MAX(created_ms) FROM api_keys \
+                 UNION ALL SELECT MAX(revoked_ms) FROM api_keys) AS newest",
+            )
+            .fetch_one(pool)
+            .await)
+        .context("cannot look for the newest line of the audit")
+    }
+}
+
+impl Storage {
+    async fn history_of(
+        &self,
+        subject: Subject,
+        filter: &AuditFilter,
+        before: Option<&AuditPlace>,
+        limit: u32,
+    ) -> sqlx::Result<Vec<Entry>> {
+        let rows: Vec<Row> = on!(self.db.read(), pool => {
+            let mut query = QueryBuilder::new("SELECT * FROM (");
+            query.push(history(subject)).push(") AS history WHERE at_ms >= ");
+            query.push_bind(filter.from_ms.unwrap_or(i64::MIN));
+            query.push(" AND at_ms < ").push_bind(filter.to_ms.unwrap_or(i64::MAX));
+            if let Some(id) = &filter.subject_id {
+                query.push(" AND subject_id = ").push_bind(id.clone());
+            }
+            if let Some(actor) = &filter.actor {
+                query.push(" AND actor = ").push_bind(actor.clone());
+            }
+            if let Some(AuditPlace { at_ms, id }) = before {
+                query.push(" AND (at_ms < ").push_bind(*at_ms);
+                query.push(" OR at_ms = ").push_bind(*at_ms);
+                query.push(" AND id < ").push_bind(id.clone()).push(")");
+            }
+            query.push(" ORDER BY at_ms DESC, id DESC LIMIT ").push_bind(i64::from(limit));
+            query.build_query_as().fetch_all(pool).await?
+        });
+        Ok(rows.into_iter().map(|row| row.entry(subject)).collect())
+    }
+}

@@ -1,0 +1,5 @@
+//! The server's half of the dashboard: who may see what, and what the procedures behind its pages say.
+
+mod lists;
+mod pages;
+mod roles;

@@ -1,0 +1,491 @@
+//! What the lists find, and that pages neither skip nor repeat.
+
+use chrono::{DateTime, Utc};
+use modelramp::{
+    _core::{
+        assignment::{Subject, Variant},
+        caller::Role,
+        context::Context,
+        errors::{ErrorCode, RpcError},
+        procedure::Input,
+        units::Microdollars,
+    },
+    app::App,
+    providers::fault::FaultKind,
+    recording::{Attempted, Event, Outcome},
+};
+use serde_json::{Value, json};
+
+use crate::support::{app::TestApp, calls};
+
+const START_MS: i64 = 1_762_637_400_000;
+
+fn event(at_ms: i64, request: &str, user: i64, position: usize, outcome: Outcome) -> Event {
+    let subject = Subject::User(user);
+    let attempted = Attempted {
+        request_id: request.into(),
+        subject: Some(&subject),
+        rollout: None,
+        counted: position == 0,
+        model: if position == 0 {
+            "glm-4.5-air-free"
+        } else {
+            "gemma-3-27b-free"
+        }
+        .into(),
+        task: "chat".into(),
+        variant: if user % 2 == 0 {
+            Variant::Control
+        } else {
+            Variant::Candidate
+        },
+        position,
+    };
+    Event {
+        at_ms,
+        latency_ms: 100.0,
+        prompt_tokens: 10,
+        completion_tokens: 5,
+        cost: Microdollars(7),
+        outcome,
+        ..Event::of_attempt(attempted)
+    }
+}
+
+async fn call(app: &App, path: &str, input: Value) -> Result<Value, RpcError> {
+    let viewer = calls::user(9, Role::Viewer);
+    let now: DateTime<Utc> = DateTime::from_timestamp_millis(START_MS).unwrap();
+    calls::call(
+        &app.registry,
+        Context::new(viewer, now),
+        path,
+        Input::Json(input),
+    )
+    .await
+}
+
+async fn seeded(builder: &crate::support::app::TestAppBuilder) -> App {
+    let app = builder.build().await;
+    // Thirty requests; each third falls back, which is a second attempt just after.
+    for n in 0..30 {
+        let (at, id) = (START_MS + n * 1_000, format!("r{n:02}"));
+        if n % 3 == 0 {
+            let timeout = Outcome::Fault(FaultKind::Timeout);
+            app.metrics.record(event(at, &id, n % 5 + 1, 0, timeout));
+            app.metrics
+                .record(event(at + 200, &id, n % 5 + 1, 1, Outcome::Success));
+        } else {
+            app.metrics
+                .record(event(at, &id, n % 5 + 1, 0, Outcome::Success));
+        }
+    }
+    assert!(app.controller.tick().await);
+    app
+}
+
+/// The ids of all pages, and how many pages there were.
+async fn all_pages(app: &App, filter: Value, limit: u32) -> (Vec<String>, usize) {
+    let (mut ids, mut pages, mut cursor) = (Vec::new(), 0, Value::Null);
+    loop {
+        let mut input = filter.clone();
+        input["limit"] = limit.into();
+        if !cursor.is_null() {
+            input["cursor"] = cursor;
+        }
+        let page = call(app, "requests.list", input).await.unwrap();
+        let rows = page["rows"].as_array().unwrap();
+        ids.extend(
+            rows.iter()
+                .map(|row| row["requestId"].as_str().unwrap().to_owned()),
+        );
+        pages += 1;
+        cursor = page["nextCursor"].clone();
+        if cursor.is_null() {
+            return (ids, pages);
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_of_requests_hold_each_once_and_the_newest_first() {
+    let builder = TestApp::builder();
+    let app = seeded(&builder).await;
+    let newest_first: Vec<String> = (0..30).rev().map(|n| format!("r{n:02}")).collect();
+    for limit in [1, 7, 29, 30, 200] {
+        let (ids, _) = all_pages(&app, json!({}), limit).await;
+        assert_eq!(ids, newest_first, "pages of {limit}");
+    }
+    let page = call(&app, "requests.list", json!({"limit": 30}))
+        .await
+        .unwrap();
+    assert_eq!(page["count"], json!({"value": 30, "exact": true}));
+    assert_eq!(page["nextCursor"], Value::Null);
+    let row = &page["rows"][2];
+    assert_eq!(row["requestId"], "r27");
+    assert_eq!(
+        (&row["outcome"], &row["latencyMs"]),
+        (&json!("success"), &json!(300.0))
+    );
+    assert_eq!(
+        (&row["promptTokens"], &row["costMicrodollars"]),
+        (&json!(20), &json!(14))
+    );
+    let outcomes = row["attempts"].as_array().unwrap().iter();
+    let outcomes: Vec<_> = outcomes.map(|it| it["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["timeout", "success"]);
+}
+
+#[tokio::test]
+async fn each_filter_finds_the_requests_of_which_an_attempt_fits() {
+    let builder = TestApp::builder();
+    let app = seeded(&builder).await;
+    let until = DateTime::from_timestamp_millis(START_MS + 5_000).unwrap();
+    let model = json!({"model": "gemma-3-27b-free"});
+    for (filter, expected) in [
+        (json!({"outcome": "timeout"}), 10),
+        (json!({"outcome": "failed"}), 10),
+        (json!({"outcome": "cancelled"}), 0),
+        (model, 10),
+        (json!({"userId": 1}), 6),
+        (json!({"userId": 1, "outcome": "timeout"}), 2),
+        (json!({"variant": "candidate"}), 18),
+        (json!({"task": "other"}), 0),
+        (json!({"counted": false}), 10),
+        (json!({"slowerThanMs": 100}), 0),
+        (json!({"slowerThanMs": 99.5}), 30),
+        (json!({"to": until}), 5),
+        (json!({"from": until}), 25),
+        (json!({"rolloutId": "none"}), 0),
+    ] {
+        let (ids, _) = all_pages(&app, filter.clone(), 4).await;
+        assert_eq!(ids.len(), expected, "{filter}: {ids:?}");
+        let first = call(&app, "requests.list", filter.clone()).await.unwrap();
+        assert_eq!(first["count"]["value"], expected, "{filter}");
+    }
+    for (filter, named) in [
+        (json!({"outcome": "tiemout"}), "timeout"),
+        (json!({"provider": "nobody"}), "no provider"),
+        (json!({"cursor": "here"}), "nextCursor"),
+    ] {
+        let refused = call(&app, "requests.list", filter).await.unwrap_err();
+        assert_eq!(refused.code, ErrorCode::BadRequest);
+        assert!(refused.message.contains(named), "{}", refused.message);
+    }
+}
+
+#[tokio::test]
+async fn one_request_tells_each_attempt_and_what_came_of_it() {
+    let builder = TestApp::builder();
+    let app = seeded(&builder).await;
+    let got = call(&app, "requests.get", json!({"requestId": "r03"}))
+        .await
+        .unwrap();
+    let told: Vec<_> = got["details"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            (
+                it["position"].as_u64().unwrap(),
+                it["then"].as_str().unwrap(),
+                it["counted"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(told, [(0, "next-model", true), (1, "answered", false)]);
+    assert_eq!(got["ratedGood"], Value::Null);
+    let unknown = call(&app, "requests.get", json!({"requestId": "r99"})).await;
+    assert_eq!(unknown.unwrap_err().code, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn the_audit_is_one_list_of_rollouts_flags_and_keys() {
+    let app = TestApp::start().await;
+    let id = app.begin_rollout("standard").await;
+    app.call(
+        "featureFlags.kill",
+        json!({"on": true, "reason": "a drill"}),
+    )
+    .await
+    .unwrap();
+    app.call("keys.create", json!({"name": "crm"}))
+        .await
+        .unwrap();
+    let list = async |input: Value| app.call("audit.list", input).await.unwrap();
+    let all = list(json!({})).await;
+    let rows = all["rows"].as_array().unwrap();
+    let mut subjects: Vec<_> = rows
+        .iter()
+        .map(|it| it["subject"].as_str().unwrap())
+        .collect();
+    subjects.sort_unstable();
+    assert_eq!(subjects, ["flags", "keys", "rollout"], "{all}");
+    assert_eq!(all["nextCursor"], Value::Null);
+    let killed = list(json!({"subject": "flags"})).await;
+    assert_eq!(killed["rows"][0]["after"]["killed"], true);
+    assert_eq!(
+        (&killed["rows"][0]["reason"], &killed["rows"][0]["actor"]),
+        (&json!("a drill"), &json!("user:1"))
+    );
+    assert_eq!(
+        list(json!({"id": id})).await["rows"][0]["action"],
+        "started"
+    );
+    assert_eq!(list(json!({"actor": "user:77"})).await["rows"], json!([]));
+
+    let (mut paged, mut cursor) = (Vec::new(), Value::Null);
+    loop {
+        let mut input = json!({"limit": 1});
+        if !cursor.is_null() {
+            input["cursor"] = cursor;
+        }
+        let page = list(input).await;
+        paged.extend(page["rows"].as_array().unwrap().iter().cloned());
+        cursor = page["nextCursor"].clone();
+        if cursor.is_null() {
+            break;
+        }
+    }
+    assert_eq!(&paged, rows);
+}
+
+#[tokio::test]
+async fn alerts_are_listed_with_their_deliveries_and_channels_with_how_they_do() {
+    let app = TestApp::start().await;
+    app.call(
+        "featureFlags.kill",
+        json!({"on": true, "reason": "a drill"}),
+    )
+    .await
+    .unwrap();
+    let list = app.call("alerts.list", json!({})).await.unwrap();
+    assert_eq!(list["rows"][0]["kind"], "killed", "{list}");
+    assert_eq!(list["rows"][0]["deliveries"], json!([]));
+    let none = app
+        .call("alerts.list", json!({"severity": "info"}))
+        .await
+        .unwrap();
+    assert_eq!(none["rows"], json!([]));
+    let channels = app.call("alerts.channels", json!({})).await.unwrap();
+    assert_eq!(channels.as_array().unwrap().len(), 4);
+    assert_eq!(
+        (&channels[0]["setUp"], &channels[0]["waiting"]),
+        (&json!(false), &json!(0))
+    );
+    let tested = app
+        .call("alerts.test", json!({"channel": "slack"}))
+        .await
+        .unwrap();
+    assert_eq!(
+        tested,
+        json!([{"channel": "slack", "error": "it is not set up"}])
+    );
+}
+
+#[tokio::test]
+async fn the_pulse_tells_everything_at_once_and_each_change_soon() {
+    use futures::StreamExt;
+    let builder = TestApp::builder();
+    let app = seeded(&builder).await;
+    let viewer = calls::user(9, Role::Viewer);
+    let context = Context::new(viewer, DateTime::from_timestamp_millis(START_MS).unwrap());
+    let target = app.registry.resolve("dashboard.onPulse");
+    let stream = target
+        .here()
+        .unwrap()
+        .subscribe(context, Input::Json(json!({})))
+        .await;
+    let mut stream = stream.unwrap();
+    let mut next = async || {
+        let item = stream.next().await.unwrap().unwrap();
+        item.data.to_value().unwrap()
+    };
+    let first = next().await;
+    assert_eq!(
+        (&first["controller"], &first["environment"]),
+        (&json!("here"), &json!("test"))
+    );
+    assert_eq!(
+        (&first["live"], &first["sessionEndsAt"]),
+        (&json!([]), &Value::Null)
+    );
+    assert_eq!(first["alerts"], json!({"waiting": 0, "critical": 0}));
+    let models = first["models"].as_array().unwrap();
+    let glm = models
+        .iter()
+        .find(|it| it["model"] == "glm-4.5-air-free")
+        .unwrap();
+    assert_eq!(glm["lastFault"]["outcome"], "timeout");
+    assert!(glm["lastSuccessAt"].is_string());
+
+    let admin = Context::new(calls::user(1, Role::Admin), DateTime::UNIX_EPOCH);
+    let start = json!({"plan": "standard", "reason": "a test"});
+    let started = calls::call(&app.registry, admin, "rollout.start", Input::Json(start)).await;
+    let id = started.unwrap()["id"].clone();
+    let told = loop {
+        let pulse = next().await;
+        if pulse["live"] != json!([]) {
+            break pulse;
+        }
+    };
+    assert_eq!(told["live"][0]["id"], id);
+    assert!(told["auditVersion"].as_i64() > first["auditVersion"].as_i64());
+    let allowed = told["live"][0]["allowed"].as_array().unwrap();
+    let of = |action: &str| allowed.iter().find(|it| it["action"] == action).unwrap();
+    assert_eq!(of("rollback")["allowed"], true);
+    assert_eq!(of("approve")["why"], "it is running, not waiting at a gate");
+}
+
+#[tokio::test]
+async fn attempts_over_time_fall_into_their_steps_by_what_they_differ_in() {
+    let builder = TestApp::builder();
+    let app = seeded(&builder).await;
+    let time = |ms| DateTime::<Utc>::from_timestamp_millis(START_MS + ms).unwrap();
+    let series = async |by: &str, filter: Value| {
+        let input = json!({
+            "from": time(0), "to": time(30_000), "points": 3, "by": by, "filter": filter,
+        });
+        call(&app, "aiMetrics.getSeries", input).await.unwrap()
+    };
+    let by_model = series("model", json!({})).await;
+    assert_eq!(
+        (
+            &by_model["stepMs"],
+            by_model["at"].as_array().unwrap().len()
+        ),
+        (&json!(10_000), 3)
+    );
+    let lines = by_model["series"].as_array().unwrap();
+    let keys: Vec<_> = lines.iter().map(|it| it["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, ["gemma-3-27b-free", "glm-4.5-air-free"]);
+    assert_eq!(
+        (&lines[1]["requests"], &lines[1]["failures"]),
+        (&json!([10, 10, 10]), &json!([4, 3, 3]))
+    );
+    assert_eq!(lines[0]["p50"], json!([100.0, 100.0, 100.0]));
+    assert_eq!(lines[0]["firstTokenP50"], json!([null, null, null]));
+    assert_eq!(
+        by_model["faults"],
+        json!([{"outcome": "timeout", "count": [4, 3, 3]}])
+    );
+    let by_provider = series("provider", json!({"variant": "control"})).await;
+    assert_eq!(
+        by_provider["series"].as_array().unwrap().len(),
+        1,
+        "{by_provider}"
+    );
+
+    for (input, named) in [
+        (
+            json!({"from": time(5), "to": time(5), "by": "task"}),
+            "no time of",
+        ),
+        (
+            json!({"from": time(0), "to": time(400 * 86_400_001), "by": "task"}),
+            "400 days",
+        ),
+        (
+            json!({"from": time(0), "to": time(3 * 86_400_000), "by": "task", "filter": {"rolloutId": "r"}}),
+            "two days",
+        ),
+    ] {
+        let refused = call(&app, "aiMetrics.getSeries", input).await.unwrap_err();
+        assert!(refused.message.contains(named), "{}", refused.message);
+    }
+    // Nothing is counted by the hour yet, and nothing of it is an error.
+    let long = json!({"from": time(-5 * 86_400_000), "to": time(30_000), "by": "variant"});
+    let long = call(&app, "aiMetrics.getSeries", long).await.unwrap();
+    assert_eq!(long["stepMs"].as_u64().unwrap() % 3_600_000, 0);
+}
+
+#[tokio::test]
+async fn a_rollout_tells_how_its_evidence_went_and_what_lies_behind_it() {
+    let app = TestApp::start().await;
+    let id = app.begin_rollout("standard").await;
+    let series = app.call("rollout.series", json!({"id": id})).await.unwrap();
+    assert_eq!(series["marks"][0]["action"], "started", "{series}");
+    let points = series["at"].as_array().unwrap().len();
+    assert!(points >= 1);
+    for column in ["e", "proof", "ratio", "share", "control", "candidate"] {
+        assert_eq!(series[column].as_array().unwrap().len(), points, "{column}");
+    }
+    let got = app.call("rollout.get", json!({"id": id})).await.unwrap();
+    assert_eq!(
+        (&got["passed"], &got["levelSince"]),
+        (&json!([]), &Value::Null)
+    );
+    let advance = json!({"id": id, "version": got["version"], "reason": "a test"});
+    app.call("rollout.advance", advance).await.unwrap();
+    let got = app.call("rollout.get", json!({"id": id})).await.unwrap();
+    assert_eq!(
+        (&got["passed"][0]["stage"], &got["passed"][0]["how"]),
+        (&json!(1), &json!("advanced"))
+    );
+    assert!(got["levelSince"].is_string(), "{got}");
+
+    let plans = app.call("rollout.plans", json!({})).await.unwrap();
+    assert!(
+        plans
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|it| it["name"] == "standard")
+    );
+    let forecast = json!({"plan": "standard", "requestsPerDay": 10_000});
+    let forecast = app.call("rollout.forecast", forecast).await.unwrap();
+    assert_eq!(forecast[0]["share"], 10.0, "{forecast}");
+    assert_eq!(forecast[2]["proofHours"], Value::Null, "{forecast}");
+    let report = app.call("rollout.report", json!({"id": id})).await.unwrap();
+    assert!(
+        report["markdown"].as_str().unwrap().starts_with("# "),
+        "{report}"
+    );
+    let replay = app.call("rollout.replay", json!({"id": id})).await.unwrap();
+    assert_eq!(replay["isIdentical"], true, "{replay}");
+}
+
+#[tokio::test]
+async fn settings_hold_no_secret_and_users_are_found_by_number_and_name() {
+    let secret = "https://hooks.example/services/a-secret-of-slack";
+    let app = TestApp::builder()
+        .with_setting("SLACK_WEBHOOK_URL", secret)
+        .start()
+        .await;
+    let settings = app.call("settings.list", json!({})).await.unwrap();
+    assert!(
+        !settings.to_string().contains("a-secret"),
+        "a secret is told"
+    );
+    let of = |name: &str| {
+        let mut all = settings.as_array().unwrap().iter();
+        all.find(|it| it["name"] == name).unwrap()
+    };
+    let slack = of("SLACK_WEBHOOK_URL");
+    assert_eq!(
+        (&slack["secret"], &slack["set"], &slack["value"]),
+        (&json!(true), &json!(true), &Value::Null)
+    );
+    assert_eq!(
+        (&of("APP_ENV")["value"], &of("APP_ENV")["source"]),
+        (&json!("test"), &json!("the environment"))
+    );
+    assert_eq!(of("CSRF_TOKEN")["source"], "default");
+
+    app.setup.token(41, Role::Viewer).await;
+    for text in ["41", "local user 41", "Local user 4"] {
+        let found = app
+            .call("users.lookup", json!({"text": text}))
+            .await
+            .unwrap();
+        assert_eq!(
+            (&found[0]["id"], &found[0]["role"]),
+            (&json!(41), &json!("viewer")),
+            "{text}"
+        );
+    }
+    let none = app
+        .call("users.lookup", json!({"text": "%"}))
+        .await
+        .unwrap();
+    assert_eq!(none, json!([]), "a sign of the pattern is meant as itself");
+}

@@ -1,0 +1,163 @@
+//! The pages, and what protects a change that a page makes.
+
+use modelramp::_core::caller::Role;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::app::TestApp;
+
+#[tokio::test]
+async fn the_pages_are_served_to_anybody_and_hold_no_data() {
+    let app = TestApp::start().await;
+    let get = async |path: &str, accept: &str| {
+        let request = app.http.get(format!("{}{path}", app.url));
+        request.header("accept", accept).send().await.unwrap()
+    };
+    let moved = get("/dashboard", "text/html").await;
+    assert_eq!(moved.status(), StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(moved.headers()["location"], "/dashboard/");
+    for path in ["/dashboard/", "/dashboard/rollouts/0190?at=3"] {
+        let page = get(path, "text/html").await;
+        assert_eq!(page.status(), StatusCode::OK, "{path}");
+        let policy = page.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"));
+        assert!(page.text().await.unwrap().contains("<title>"), "{path}");
+    }
+    let missing = get("/dashboard/assets/none.js", "text/html").await;
+    assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+}
+
+/// Moves the live share by a cookie; the status of the answer.
+async fn change(app: &TestApp, wire: &str, token: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+    let input = json!({"percent": 5, "reason": "a test"});
+    let (path, body) = match wire {
+        "tRPC" => ("/api/trpc/featureFlags.setShare", json!({"json": input})),
+        _ => (
+            "/rpc",
+            json!({"jsonrpc": "2.0", "id": 1, "method": "featureFlags.setShare", "params": input}),
+        ),
+    };
+    let cookie = format!("app_session_id={token}");
+    let mut request = app.http.post(format!("{}{path}", app.url));
+    request = request
+        .header("cookie", cookie)
+        .header("sec-fetch-site", "same-origin");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.json(&body).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_change_by_cookie_needs_the_sessions_token_where_that_is_demanded() {
+    let app = TestApp::builder()
+        .with_setting("CSRF_TOKEN", "required")
+        .start()
+        .await;
+    let token = app.setup.admin().await.to_owned();
+    let other = app.setup.token(8, Role::Admin).await;
+    let csrf_of = async |token: &str| {
+        let session =
+            crate::support::calls::rpc(&app.http, &app.url, token, "auth.session", json!({})).await;
+        session.unwrap().unwrap()["csrf"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (own, foreign) = (csrf_of(&token).await, csrf_of(&other).await);
+    for wire in ["tRPC", "JSON-RPC"] {
+        let (status, body) = change(&app, wire, &token, &[]).await;
+        assert_eq!(status, 403, "{wire}: {body}");
+        assert!(body.to_string().contains("X-CSRF-Token"), "{wire}: {body}");
+        let (status, _) = change(&app, wire, &token, &[("x-csrf-token", &foreign)]).await;
+        assert_eq!(status, 403, "{wire}: the token of another session");
+        let (status, body) = change(&app, wire, &token, &[("x-csrf-token", &own)]).await;
+        assert_eq!(status, 200, "{wire}: {body}");
+    }
+    // Programs know their token, which no page can make a browser send.
+    let bearer = app
+        .call(
+            "featureFlags.setShare",
+            json!({"percent": 6, "reason": "a test"}),
+        )
+        .await;
+    assert!(bearer.is_ok(), "{bearer:?}");
+}
+
+#[tokio::test]
+async fn without_that_setting_a_cookie_from_our_own_pages_is_enough() {
+    let app = TestApp::start().await;
+    let token = app.setup.admin().await.to_owned();
+    let (status, body) = change(&app, "tRPC", &token, &[]).await;
+    assert_eq!(status, 200, "{body}");
+}
+
+#[tokio::test]
+async fn a_list_is_had_as_a_file_by_whoever_may_see_it() {
+    let app = TestApp::start().await;
+    let reason = "=1+1, \"a drill\"";
+    app.call("featureFlags.kill", json!({"on": true, "reason": reason}))
+        .await
+        .unwrap();
+    let viewer = app.setup.token(5, Role::Viewer).await;
+    let get = async |file: &str, token: &str| {
+        let url = format!("{}/dashboard/export/{file}", app.url);
+        let answer = app.http.get(url).bearer_auth(token).send().await.unwrap();
+        let media = answer.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        (
+            answer.status().as_u16(),
+            media,
+            answer.text().await.unwrap(),
+        )
+    };
+    let (status, media, text) = get("audit.csv?input={\"subject\":\"flags\"}", &viewer).await;
+    assert_eq!(
+        (status, &*media),
+        (200, "text/csv; charset=utf-8"),
+        "{text}"
+    );
+    let lines: Vec<_> = text.split("\r\n").collect();
+    assert!(lines[0].starts_with("at,actor,subject,"), "{text}");
+    assert!(lines[1].contains(",user:1,flags,,changed,"), "{text}");
+    assert!(lines[1].contains("\"'=1+1, \"\"a drill\"\"\""), "{text}");
+    assert_eq!(lines[2..], [""]);
+    let (status, _, text) = get("requests.csv", &viewer).await;
+    assert_eq!((status, text.lines().count()), (200, 1), "{text}");
+
+    let user = app.setup.token(6, Role::User).await;
+    assert_eq!(get("audit.csv", &user).await.0, 403);
+    assert_eq!(get("audit.csv?input=[]", &viewer).await.0, 400);
+    assert_eq!(
+        get("audit.csv?input={\"limit\":\"x\"}", &viewer).await.0,
+        200
+    );
+    assert_eq!(get("keys.csv", &viewer).await.0, 404);
+}
+
+#[tokio::test]
+async fn the_status_page_is_there_only_if_it_was_asked_for() {
+    let off = TestApp::start().await;
+    let status = async |app: &TestApp| {
+        let answer = app
+            .http
+            .get(format!("{}/status", app.url))
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    assert_eq!(status(&off).await.0, 404);
+    let on = TestApp::builder()
+        .with_setting("STATUS_PAGE", "true")
+        .start()
+        .await;
+    crate::support::wait::until("it works", async || {
+        let (code, text) = status(&on).await;
+        code == 200 && text.contains("<h1>Working</h1>")
+    })
+    .await;
+}
