@@ -112,7 +112,10 @@ pub(super) async fn series(
     let samples = thinned(samples, points as usize);
     let history = state.controller.archive().history(&status.id).await;
     let history = history.map_err(refusal)?;
-    let within = history.iter().filter(|row| row.at >= from && row.at < to);
+    // The history is kept to the millisecond.
+    let (from_ms, to_ms) = (from.timestamp_millis(), to.timestamp_millis());
+    let is_within = |at: DateTime<Utc>| (from_ms..=to_ms).contains(&at.timestamp_millis());
+    let within = history.iter().filter(|row| is_within(row.at));
     let marks = within.map(|row| Mark {
         at: row.at,
         version: row.version,
