@@ -112,7 +112,8 @@ impl From<&StageSight> for StageForecast {
                     hours: finite(hours),
                 })
                 .collect(),
-            proof_hours: finite(sight.proof_hours),
+            // After the last stage nothing opens.
+            proof_hours: finite(sight.proof_hours).filter(|_| sight.stage.gate.is_some()),
         }
     }
 }
