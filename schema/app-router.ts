@@ -99,6 +99,65 @@ export type Alarm = {
   figures: string;
 };
 
+/** What an alert is about. */
+export type AlertKind =
+  /** Evidence reached the level watch. */
+  | "watch"
+  /** Evidence reached the level hold, or the sample ratio does not fit. */
+  | "hold"
+  /** A stage waits for a person. */
+  | "promotion-due"
+  /** The next stage has begun, or the rollout is complete. */
+  | "promoted"
+  /** Everybody is back on control. */
+  | "rolled-back"
+  /** A rollout gets no requests. */
+  | "no-traffic"
+  /** Control fails as well. */
+  | "both-sides-failing"
+  /** The provider refuses our account. */
+  | "provider-refusing"
+  /** What is served does not match what was decided. */
+  | "not-converged"
+  /** The kill switch was turned on. */
+  | "killed"
+  /** The kill switch was turned off. */
+  | "kill-ended"
+  /** Somebody moved the live share. */
+  | "share-set"
+  /** The catalog of models, or a model of it, is not as it should be. */
+  | "catalog"
+  /** `modelramp alert test`. */
+  | "test";
+
+/** A page of alerts. */
+export interface AlertList {
+  /** The newest first. */
+  rows: AlertRow[];
+  /** Where the next page begins; null after the last. */
+  nextCursor: string | null;
+}
+
+/** One alert. */
+export interface AlertRow {
+  /** The same wherever it arrives. */
+  id: string;
+  /** When its cause happened. */
+  at: Date;
+  /** What it is about. */
+  kind: AlertKind;
+  /** How soon somebody should look. */
+  severity: Severity;
+  /** The rollout; null where it is about none. */
+  rolloutId: string | null;
+  /** One line. */
+  title: string;
+  /** What happened, with the figures, and what to do. */
+  text: string;
+  /** What each channel that tried made of it. */
+  deliveries: DeliveryRow[];
+}
+
 /** How a subject becomes a bucket; kept with a rollout and never changed in flight. */
 export type Algorithm =
   /** Salted murmur3 into 100,000 buckets. */
@@ -113,6 +172,16 @@ export type Algorithm =
   | "growthbook-v2"
   /** As LaunchDarkly's percentage rollouts. */
   | "launchdarkly";
+
+/** Whether a change would be taken now. */
+export interface Allowed {
+  /** The change. */
+  action: Verb;
+  /** Whether it would be. */
+  allowed: boolean;
+  /** Why not, in words; null where it would be. */
+  why: string | null;
+}
 
 /** A piece of an answer. */
 export interface AnswerChunk {
@@ -215,6 +284,79 @@ export interface ArmCounts {
   wrongLanguage?: number;
 }
 
+/** One attempt. */
+export interface Attempt {
+  /** 0 for the primary of the route, then its fallbacks. */
+  position: number;
+  /** The model that was asked. */
+  model: string;
+  /** Its provider; null where the model is no longer in the catalog. */
+  provider: string | null;
+  /** When it was sent. */
+  startedAt: Date;
+  /** To its end, in milliseconds. */
+  latencyMs: number;
+  /** To the first token; null where nothing was streamed. */
+  firstTokenMs: number | null;
+  /** How it ended. */
+  outcome: string;
+  /** What came of that. */
+  then: Then;
+  /** Whether evidence counts it. */
+  counted: boolean;
+  /** Whether it was told to be slow while it was open. */
+  wasSlow: boolean;
+  /** Tokens read. */
+  promptTokens: number;
+  /** Tokens written. */
+  completionTokens: number;
+  /** What it cost, in millionths of a US dollar. */
+  costMicrodollars: number;
+}
+
+/** One attempt of a request, in short. */
+export interface AttemptRow {
+  /** The model that was asked. */
+  model: string;
+  /** Its provider; null where the model is no longer in the catalog. */
+  provider: string | null;
+  /** How it ended. */
+  outcome: string;
+}
+
+/** Columns of the same length; what lies at one place of them belongs together. */
+export interface AttemptSeries {
+  /** How long each step is, in milliseconds. */
+  stepMs: number;
+  /** When each begins. */
+  at: Date[];
+  /** A line for each that had an attempt, in the order of their names. */
+  series: Line[];
+  /** Faults by their kind. */
+  faults: FaultLine[];
+}
+
+/** What the lines of a chart differ in. */
+export type By =
+  /** Control and candidate. */
+  | "variant"
+  /** The model that was asked. */
+  | "model"
+  /** The provider of that. */
+  | "provider"
+  /** The task. */
+  | "task"
+  /** How attempts ended. */
+  | "outcome";
+
+/** A page of changes. */
+export interface ChangeList {
+  /** The newest first. */
+  rows: ChangeRow[];
+  /** Where the next page begins; null after the last. */
+  nextCursor: string | null;
+}
+
 /** A change to a rollout. */
 export interface ChangeRollout {
   /** The rollout; the beginning of its id is enough where no other begins so. */
@@ -223,6 +365,30 @@ export interface ChangeRollout {
   version: number;
   /** Why, for those who look later; not blank. */
   reason: string;
+}
+
+/** One change. */
+export interface ChangeRow {
+  /** Names the line. */
+  id: string;
+  /** When it was done. */
+  at: Date;
+  /** Who did it; null where that is not kept. */
+  actor: string | null;
+  /** What was changed. */
+  subject: Subject;
+  /** Which one: a rollout's id, a key's name; null for flags. */
+  subjectId: string | null;
+  /** What was done. */
+  action: string;
+  /** How it was before, as that history keeps it; null at a beginning. */
+  before: unknown;
+  /** How it was after; null where that is not kept. */
+  after: unknown;
+  /** The reason that was given; null where none is asked for. */
+  reason: string | null;
+  /** The version that this made; null where versions are not counted. */
+  version: number | null;
 }
 
 /** One change. */
@@ -243,6 +409,31 @@ export interface Changed {
   after: Place2;
   /** The version that this made. */
   version: number;
+}
+
+/** A way to tell people. */
+export type ChannelName =
+  /** A Slack incoming webhook. */
+  | "slack"
+  /** E-mail. */
+  | "email"
+  /** A signed HTTP request. */
+  | "webhook"
+  /** PagerDuty Events v2. */
+  | "pagerduty";
+
+/** A way to tell people. */
+export interface ChannelRow {
+  /** Which one. */
+  name: ChannelName;
+  /** Whether the settings have what it needs. */
+  setUp: boolean;
+  /** When it last took an alert; null where it took none. */
+  lastDeliveredAt: Date | null;
+  /** Warnings and critical alerts that it has not taken; 0 where it is not set up. */
+  waiting: number;
+  /** Why it did not take the one that was tried last; null where none waits. */
+  lastError: string | null;
 }
 
 /** What the front end says the user is looking at. */
@@ -342,6 +533,14 @@ export interface CostPerEmail {
   toolbarEstimatePerEmail: number;
 }
 
+/** What an arm had since the rollout began. */
+export interface Counts {
+  /** Counted requests. */
+  requests: number;
+  /** Of them failed. */
+  errors: number;
+}
+
 export interface Create {
   /** For people and the log: letters, digits, `-`, `_` and `.`. */
   name: string;
@@ -416,6 +615,29 @@ export interface Deleted {
   /** Always `true`. */
   success: boolean;
 }
+
+/** What one channel made of an alert. */
+export interface DeliveryRow {
+  /** The channel. */
+  channel: string;
+  /** Whether it took it. */
+  state: DeliveryState;
+  /** How often it was tried. */
+  attempts: number;
+  /** When it is tried again; null where it was taken. */
+  nextAt: Date | null;
+  /** When it was taken; null before. */
+  deliveredAt: Date | null;
+  /** Why not, at the last try; null where it was taken. */
+  error: string | null;
+}
+
+/** Whether a channel took an alert. */
+export type DeliveryState =
+  /** It did. */
+  | "delivered"
+  /** It did not, and is tried again. */
+  | "waiting";
 
 /** That it was done. */
 export interface Done {
@@ -578,6 +800,14 @@ export type FaultKind =
   /** An answer without text, refusal or tool call. */
   | "empty-reply";
 
+/** How often one kind of fault came. */
+export interface FaultLine {
+  /** The kind. */
+  outcome: string;
+  /** How often. */
+  count: number[];
+}
+
 /** What the judge found. */
 export interface Finding {
   /** How alarming it is. */
@@ -682,6 +912,15 @@ export interface FlagsUpdate {
    * that was told before has been stored.
    */
   change: FlagsChange | null;
+}
+
+export interface ForecastPlan {
+  /** The name of a plan that is known here, or a plan in TOML. */
+  plan: string;
+  /** Requests a day that its tasks get. */
+  requestsPerDay: number;
+  /** How many of control's requests fail, in percent; 2 where it is not given. */
+  baseline?: Percent | undefined;
 }
 
 /** Who opens the next stage. */
@@ -887,6 +1126,23 @@ export interface KindEvidence {
   e: number;
 }
 
+/** A fault of a model. */
+export interface LastFault {
+  /** Its kind. */
+  outcome: FaultKind;
+  /** When it was. */
+  at: Date;
+}
+
+/** Who moves the rollouts. */
+export type Leader =
+  /** This process. */
+  | "here"
+  /** Another one, whose decisions this one serves. */
+  | "elsewhere"
+  /** None that is known: this one has only begun, or the store does not say. */
+  | "nobody";
+
 /** How alarming the evidence is. */
 export type Level =
   /** Nothing speaks against the candidate. */
@@ -925,6 +1181,86 @@ export interface LimitsInput {
   dollarsPerDay?: number | undefined;
 }
 
+/** How the attempts of one line went. */
+export interface Line {
+  /** The variant, model, provider, task or outcome; `(other)` for all beyond thirty. */
+  key: string;
+  /** Attempts that were not cancelled. */
+  requests: number[];
+  /** Those of them that met a fault. */
+  failures: number[];
+  /** Median latency in milliseconds; null without attempts. */
+  p50: Array<number | null>;
+  /** Latency that 95 % do not exceed. */
+  p95: Array<number | null>;
+  /** Latency that 99 % do not exceed. */
+  p99: Array<number | null>;
+  /** Median time to the first token; null where nothing was streamed. */
+  firstTokenP50: Array<number | null>;
+  /** Tokens read and written. */
+  tokens: number[];
+  /** What they cost, in millionths of a US dollar. */
+  costMicrodollars: number[];
+}
+
+/** Which alerts. */
+export interface ListAlerts {
+  /** Of this severity; of all where it is not given. */
+  severity?: Severity | undefined;
+  /** The page after the one that gave this as `nextCursor`. */
+  cursor?: string | undefined;
+  /** The most alerts on the page; 50 where it is not given. */
+  limit?: number | undefined;
+}
+
+/** Which changes; what is left out is not looked at. */
+export interface ListChanges {
+  /** What was changed. */
+  subject?: Subject | undefined;
+  /** Which one: a rollout's whole id, or a key's name. */
+  id?: string | undefined;
+  /** By whom: `user:7`, `controller`, `settings`. */
+  actor?: string | undefined;
+  /** At this time or later. */
+  from?: Date | undefined;
+  /** Before this time. */
+  to?: Date | undefined;
+  /** The page after the one that gave this as `nextCursor`. */
+  cursor?: string | undefined;
+  /** The most lines on the page; 50 where it is not given. */
+  limit?: number | undefined;
+}
+
+/** Which requests. */
+export interface ListRequests {
+  /** It ended at this time or later. */
+  from?: Date | undefined;
+  /** It ended before this time. */
+  to?: Date | undefined;
+  /** It was at this model of the catalog, or at one that was in it. */
+  model?: string | undefined;
+  /** It was at a model of this provider of the catalog. */
+  provider?: string | undefined;
+  /** It was on this route. */
+  variant?: Variant | undefined;
+  /** It was for this task. */
+  task?: string | undefined;
+  /** It ended so: `success`, `refused-answer`, `cancelled`, a kind of fault, or `failed` for every fault. */
+  outcome?: string | undefined;
+  /** It was this user's. */
+  userId?: number | undefined;
+  /** It was decided by this rollout; its whole id. */
+  rolloutId?: string | undefined;
+  /** It took longer than so many milliseconds. */
+  slowerThanMs?: number | undefined;
+  /** Evidence counts it, or does not. */
+  counted?: boolean | undefined;
+  /** The page after the one that gave this as `nextCursor`. */
+  cursor?: string | undefined;
+  /** The most requests on the page; 50 where it is not given. */
+  limit?: number | undefined;
+}
+
 export interface ListRollouts {
   /**
    * Those that have ended, too.
@@ -950,12 +1286,28 @@ export interface LoggedOut {
   success: boolean;
 }
 
+/** Whom. */
+export interface LookUp {
+  /** A user's number, or the beginning of a name or an e-mail address. */
+  text: string;
+}
+
 /** A secret, told once. */
 export interface Made {
   /** The key's name. */
   name: string;
   /** What programs send. */
   key: string;
+}
+
+/** A decision. */
+export interface Mark {
+  /** When. */
+  at: Date;
+  /** The version that it made. */
+  version: number;
+  /** What was done. */
+  action: Action;
 }
 
 /** A user as the front end knows it. */
@@ -1046,6 +1398,14 @@ export type Metric =
   | "quality";
 
 /** The evidence of one metric. */
+export interface MetricColumn {
+  /** What is compared. */
+  metric: Metric;
+  /** At each point; null where it was not compared. */
+  e: Array<number | null>;
+}
+
+/** The evidence of one metric. */
 export interface MetricEvidence {
   /** What is compared. */
   metric: Metric;
@@ -1113,7 +1473,7 @@ export interface ModelInfo {
    * (`open`), one attempt at a time (`probing`), or a share that grows (`returning`). Left out where
    * `BREAKER` is off.
    */
-  breaker?: State;
+  breaker?: State2;
   /**
    * What its provider tells of it, where that was asked: whether it has the model at all, and what differs
    * from the catalog. Left out where `CATALOGUE_WATCH` is off.
@@ -1127,6 +1487,22 @@ export interface ModelList {
   models: ModelInfo[];
   /** In the catalog's order. */
   tasks: TaskInfo[];
+}
+
+/** How a model is. */
+export interface ModelStatus {
+  /** Its name in the catalog. */
+  model: string;
+  /** Who is called for it. */
+  provider: string;
+  /** What its breaker lets through; null where `BREAKER` is off. */
+  breaker: State2 | null;
+  /** The accounts that pay for it, as far as their quotas are known. */
+  quotas: AccountInfo[];
+  /** When it last answered since this process began; null where it has not. */
+  lastSuccessAt: Date | null;
+  /** Its last fault since this process began; null where it had none. */
+  lastFault: LastFault | null;
 }
 
 /** The models of both arms for some tasks, the primary first. */
@@ -1155,6 +1531,14 @@ export interface Named {
   name: string;
 }
 
+/** How long a bad candidate stays unseen. */
+export interface Needed {
+  /** How many times as often as control it fails. */
+  ratio: number;
+  /** The mean hours until it is taken back; null where the stage cannot see it. */
+  hours: number | null;
+}
+
 /** Why a message got no answer, for programs. */
 export interface NoAnswer {
   /**
@@ -1175,6 +1559,27 @@ export interface NoTraffic {
   /** And hold the rollout until requests come again. */
   hold: boolean;
 }
+
+/** What must be true of an attempt; what is left out is not looked at. */
+export interface Only {
+  /** At this model. */
+  model?: string | undefined;
+  /** For this task. */
+  task?: string | undefined;
+  /** On this route. */
+  variant?: Variant | undefined;
+  /** Decided by this rollout; of two days at most. */
+  rolloutId?: string | undefined;
+}
+
+/** What opened the next stage. */
+export type Opened =
+  /** Its safety was proven. */
+  | "proven"
+  /** A person opened the gate. */
+  | "approved"
+  /** A person began it before its time, or the plan asks for no proof. */
+  | "advanced";
 
 /** An outage of the candidate. Meanwhile nobody gets it, and the server asks it small questions of its own. */
 export interface Outage {
@@ -1210,7 +1615,7 @@ export interface Place {
 /** Where a rollout was at a moment. */
 export interface Place2 {
   /** What it was doing. */
-  state: State2;
+  state: State;
   /** The stage it was in, counted from 1. */
   stage: number;
   /** Users below this share got the candidate. */
@@ -1257,6 +1662,18 @@ export interface PlanFault {
   line: number;
   /** What is wrong and what was expected. */
   message: string;
+}
+
+/** A plan that can be started. */
+export interface PlanInfo {
+  /** What it is started by. */
+  name: string;
+  /** For people; may be empty. */
+  description: string;
+  /** The tasks it covers; none covers all. */
+  tasks: string[];
+  /** The share of each stage. */
+  shares: Percent[];
 }
 
 /** Why a plan was not taken. */
@@ -1318,6 +1735,34 @@ export interface Proven {
   e: number;
   /** The same of the last day (18 to 24 hours), or since the stage began. */
   lately: number;
+}
+
+/** How everything is. */
+export interface Pulse {
+  /** The server's time; ages count from it, not from the browser's clock. */
+  serverTime: Date;
+  /** The release that serves. */
+  version: string;
+  /** `development`, `test`, `staging` or `production`. */
+  environment: string;
+  /** Who moves the rollouts. */
+  controller: Leader;
+  /** What is not stored. */
+  storage: StorageState;
+  /** The rollouts that are under way, the newest first. */
+  live: RolloutDetails[];
+  /** The kill switch, the live share, and who decides about each task. */
+  flags: FlagsState;
+  /** The last five minutes by variant, all tasks together. */
+  window: Variants;
+  /** Every model of the catalog. */
+  models: ModelStatus[];
+  /** Alerts that a channel has not taken yet; null where the database does not say. */
+  alerts: Waiting | null;
+  /** Grows with each line of the audit; null where the database does not say. */
+  auditVersion: number | null;
+  /** When the session of this stream runs out; null for a call without one. */
+  sessionEndsAt: Date | null;
 }
 
 /** The accounts, in the order of their providers in the catalog. */
@@ -1405,12 +1850,143 @@ export interface Release {
   share?: Percent | undefined;
 }
 
+/** What a replay found. */
+export interface Replay {
+  /** The rollout. */
+  id: string;
+  /** Whether everything came out as it was stored. */
+  isIdentical: boolean;
+  /** Events of the rollout that were folded. */
+  events: number;
+  /** Events that the stored state had folded; more than there are once old ones were rolled up. */
+  eventsStored: number;
+  /** How many of them are ratings. */
+  ratings: number;
+  /** Each decision, oldest first. */
+  decisions: Replayed[];
+  /** Whether the state at the end is the stored one, bit for bit. */
+  sameState: boolean;
+  /** What a replay could not do, in words. */
+  remarks: string[];
+}
+
+/** One decision, judged again. */
+export interface Replayed {
+  /** The version that it made. */
+  version: number;
+  /** What was done. */
+  action: Action;
+  /** Whether finding and verdict are those of the history, bit for bit. */
+  sameVerdict: boolean;
+  /** Why what the history keeps of it cannot be read; null where it can. */
+  damage: string | null;
+}
+
+/** A deployment log. */
+export interface Report {
+  /** The text. */
+  markdown: string;
+}
+
+/** How many requests fit. */
+export interface RequestCount {
+  /** So many at least. */
+  value: number;
+  /** Whether there are no more. */
+  exact: boolean;
+}
+
+/** All about one request. */
+export interface RequestDetails {
+  /** Finds it in the log too. */
+  requestId: string;
+  /** When its newest attempt that fits ended. */
+  at: Date;
+  /** The task. */
+  task: string;
+  /** The route it was on. */
+  variant: Variant;
+  /** The rollout that decided the route; null where none did. */
+  rolloutId: string | null;
+  /** Whose it was; null where that is not known. */
+  userId: number | null;
+  /** Whether evidence counts one of its attempts. */
+  counted: boolean;
+  /** How it ended: how its last attempt did. */
+  outcome: string;
+  /** From the first attempt's beginning to the last one's end, in milliseconds. */
+  latencyMs: number;
+  /** To the first token of the answer; null where nothing was streamed. */
+  firstTokenMs: number | null;
+  /** Tokens read, by all attempts. */
+  promptTokens: number;
+  /** Tokens written, by all attempts. */
+  completionTokens: number;
+  /** What all attempts cost, in millionths of a US dollar. */
+  costMicrodollars: number;
+  /** Its attempts, in order. */
+  attempts: AttemptRow[];
+  /** Each attempt, in order. */
+  details: Attempt[];
+  /** What a user thought of the answer: whether it helped; null where nobody said. */
+  ratedGood: boolean | null;
+}
+
+/** A page of requests. */
+export interface RequestList {
+  /** The newest first. */
+  rows: RequestRow[];
+  /** Where the next page begins; null after the last. */
+  nextCursor: string | null;
+  /** How many requests fit; with the first page only. */
+  count: RequestCount | null;
+  /** What is stored up to this time was looked at. */
+  upTo: Date;
+}
+
+/** One request. */
+export interface RequestRow {
+  /** Finds it in the log too. */
+  requestId: string;
+  /** When its newest attempt that fits ended. */
+  at: Date;
+  /** The task. */
+  task: string;
+  /** The route it was on. */
+  variant: Variant;
+  /** The rollout that decided the route; null where none did. */
+  rolloutId: string | null;
+  /** Whose it was; null where that is not known. */
+  userId: number | null;
+  /** Whether evidence counts one of its attempts. */
+  counted: boolean;
+  /** How it ended: how its last attempt did. */
+  outcome: string;
+  /** From the first attempt's beginning to the last one's end, in milliseconds. */
+  latencyMs: number;
+  /** To the first token of the answer; null where nothing was streamed. */
+  firstTokenMs: number | null;
+  /** Tokens read, by all attempts. */
+  promptTokens: number;
+  /** Tokens written, by all attempts. */
+  completionTokens: number;
+  /** What all attempts cost, in millionths of a US dollar. */
+  costMicrodollars: number;
+  /** Its attempts, in order. */
+  attempts: AttemptRow[];
+}
+
 export interface Resume {
-  /** The id of the last event that arrived, where the connection was lost. */
+  /** The id of the last event that arrived; taken and not needed, as each event says all. */
   lastEventId?: string | undefined;
 }
 
 export interface Resume2 {
+  /** The id of the last event that arrived, where the connection was lost. */
+  lastEventId?: string | undefined;
+}
+
+export interface Resume3 {
   /** The id of the last event that arrived, where the connection was lost. */
   lastEventId?: string | undefined;
 }
@@ -1425,10 +2001,12 @@ export interface RetryMessage {
   context?: ChatContext | undefined;
 }
 
-/** What a user may do. */
+/** What a user may do; each role may also do what the ones before it may. */
 export type Role =
   /** Uses the application. */
   | "user"
+  /** Also sees what is rolled out and how it goes, and changes nothing. */
+  | "viewer"
   /** Also steers rollouts. */
   | "admin";
 
@@ -1441,7 +2019,7 @@ export interface RolloutDetails {
   /** The tasks it covers; none covers all. */
   tasks: string[];
   /** What it is doing. */
-  state: State2;
+  state: State;
   /** Whether something can still follow; false once it is completed or rolled back. */
   live: boolean;
   /** The stage it is in, counted from 1. */
@@ -1488,6 +2066,18 @@ export interface RolloutDetails {
   finding: Finding;
   /** The evidence in figures. */
   verdict: Verdict;
+  /** Every change by a person, whether it would be taken now, and why not. */
+  allowed: Allowed[];
+  /**
+   * The stages that are over, in order; null where the history was not read: in a pulse, and where
+   * the database does not answer.
+   */
+  passed: StagePassed[] | null;
+  /**
+   * Since which decision it is judged as it is; null where that changed since the last one, and where
+   * the history was not read.
+   */
+  levelSince: Date | null;
 }
 
 /** Whether to go on. */
@@ -1508,6 +2098,33 @@ export interface RolloutHealth {
   metrics: JudgedFigures;
 }
 
+/** Columns of the same length; what lies at one place of them belongs together. */
+export interface RolloutSeries {
+  /** About how far apart the points are, in milliseconds; where nothing was noted, they are farther. */
+  stepMs: number;
+  /** When each was noted. */
+  at: Date[];
+  /** The evidence over all metrics that the candidate is worse. */
+  e: number[];
+  /** By metric. */
+  byMetric: MetricColumn[];
+  /** The evidence for the next stage. */
+  proof: number[];
+  /**
+   * The candidate's failures by request divided by control's, since the start; null where one of
+   * them has none.
+   */
+  ratio: Array<number | null>;
+  /** The share of users with the candidate. */
+  share: Percent[];
+  /** Control since the start. */
+  control: Counts[];
+  /** The candidate since the start. */
+  candidate: Counts[];
+  /** What was decided within the time, oldest first. */
+  marks: Mark[];
+}
+
 /** Where a rollout is. */
 export interface RolloutState {
   /** Names it in every other call. */
@@ -1517,7 +2134,7 @@ export interface RolloutState {
   /** The tasks it covers; none covers all. */
   tasks: string[];
   /** What it is doing. */
-  state: State2;
+  state: State;
   /** Whether something can still follow; false once it is completed or rolled back. */
   live: boolean;
   /** The stage it is in, counted from 1. */
@@ -1608,6 +2225,18 @@ export interface SendMessage {
   context?: ChatContext | undefined;
 }
 
+/** A session that holds. */
+export interface SessionInfo {
+  /** Whose it is. */
+  user: Me;
+  /** What the user may do: `user` sees no rollout, `viewer` sees and changes nothing, `admin` all. */
+  role: Role;
+  /** When it runs out, unless it is refreshed or ended before. */
+  expiresAt: Date;
+  /** The value of the header `X-CSRF-Token`, which is demanded with `CSRF_TOKEN=required`. */
+  csrf: string;
+}
+
 export interface SetShare {
   /** 0 to 100; decimals are allowed. */
   percent: Percent;
@@ -1619,6 +2248,40 @@ export interface SetShare {
    */
   version?: number | undefined;
 }
+
+/** A setting. */
+export interface SettingRow {
+  /** The variable. */
+  name: string;
+  /** The settings that it belongs to. */
+  group: string;
+  /**
+   * The value; null where it is not set, and for a secret. What may be a password in an address is
+   * left out.
+   */
+  value: string | null;
+  /** Whether it is a secret, whose value is never told. */
+  secret: boolean;
+  /** Whether it has a value. */
+  set: boolean;
+  /** `default`, `the environment`, or the file that it stands in. */
+  source: string;
+  /** The unit; empty where there is none. */
+  unit: string;
+  /** What it takes. */
+  expected: string;
+  /** What it does. */
+  meaning: string;
+}
+
+/** How much it hurts. */
+export type Severity =
+  /** For the record. */
+  | "info"
+  /** Look when you can; becomes critical when it lasts. */
+  | "warning"
+  /** Look now. */
+  | "critical";
 
 /** Which test took a rollout back. */
 export type Signal =
@@ -1669,6 +2332,41 @@ export interface Stage {
   guards: Guards;
 }
 
+/** What a stage can see. */
+export interface StageForecast {
+  /** As people call it. */
+  name: string;
+  /** The share of users with the candidate. */
+  share: number;
+  /** Its soak, in hours. */
+  hours: number;
+  /** How long candidates would stay unseen that fail so many times as often as control. */
+  needed: Needed[];
+  /**
+   * Hours until a candidate as good as control is proven no worse; null where it cannot be, or needs
+   * no proof.
+   */
+  proofHours: number | null;
+}
+
+/** A stage that is over. */
+export interface StagePassed {
+  /** Counted from 1. */
+  stage: number;
+  /** The share with which it ended. */
+  share: Percent;
+  /** When it began. */
+  beganAt: Date;
+  /** When it ended. */
+  endedAt: Date;
+  /** The candidate's counted requests in it; null where the history does not say. */
+  requests: number | null;
+  /** The candidate's users in it; null where the history does not say. */
+  users: number | null;
+  /** What opened the next one. */
+  how: Opened;
+}
+
 export interface StartRollout {
   /** The name of a plan that is known here, or a plan in TOML. */
   plan: string;
@@ -1695,7 +2393,7 @@ export interface Started {
   /** The tasks it covers; none covers all. */
   tasks: string[];
   /** What it is doing. */
-  state: State2;
+  state: State;
   /** Whether something can still follow; false once it is completed or rolled back. */
   live: boolean;
   /** The stage it is in, counted from 1. */
@@ -1736,19 +2434,8 @@ export interface Started {
   takenBack: number;
 }
 
-/** What a breaker lets through. */
-export type State =
-  /** Everything. */
-  | "closed"
-  /** Nothing. */
-  | "open"
-  /** One attempt at a time. */
-  | "probing"
-  /** A share of the attempts that grows. */
-  | "returning";
-
 /** What a rollout is doing. */
-export type State2 = {
+export type State = {
   name: "running";
 } | {
   name: "paused";
@@ -1765,6 +2452,17 @@ export type State2 = {
 } | {
   name: "rolled-back";
 };
+
+/** What a breaker lets through. */
+export type State2 =
+  /** Everything. */
+  | "closed"
+  /** Nothing. */
+  | "open"
+  /** One attempt at a time. */
+  | "probing"
+  /** A share of the attempts that grows. */
+  | "returning";
 
 /** The verdict in one word. */
 export type Status =
@@ -1793,6 +2491,23 @@ export type Step = {
   /** The new share. */
   share: Percent;
 };
+
+/** What is in force, or has happened, and is not stored. */
+export interface StorageState {
+  /** Milliseconds since all was stored; below some seconds that is the usual wait. */
+  behindMs: number;
+  /** Events that are not stored yet. */
+  unwritten: number;
+}
+
+/** What was changed. */
+export type Subject =
+  /** A rollout. */
+  | "rollout"
+  /** The kill switch or the live share. */
+  | "flags"
+  /** The key of a program. */
+  | "keys";
 
 /** Requests, failures and latency of a window. Cancelled attempts are no requests. */
 export interface Summary {
@@ -1862,6 +2577,31 @@ export interface TaskInfo {
   capabilities: string[];
 }
 
+/** Which channel is tried. */
+export interface TestChannels {
+  /** This one; all that are set up where it is not given. */
+  channel?: ChannelName | undefined;
+}
+
+/** What one channel made of a test. */
+export interface TestResult {
+  /** The channel that was tried. */
+  channel: ChannelName;
+  /** Why it did not arrive; `None` if it did. */
+  error: string | null;
+}
+
+/** What came of an attempt. */
+export type Then =
+  /** Its answer was given. */
+  | "answered"
+  /** The same model was asked again. */
+  | "retry"
+  /** Another model was asked. */
+  | "next-model"
+  /** Nobody else was asked. */
+  | "stop";
+
 /** Whether a model costs anything. */
 export type Tier =
   /** Nothing to pay. */
@@ -1901,6 +2641,20 @@ export interface Update {
   live: RolloutState[];
   /** What changed; null in the first event of a connection that resumes nothing. */
   change: Changed | null;
+}
+
+/** A user, as far as somebody who looks for one needs to know. */
+export interface UserInfo {
+  /** The number. */
+  id: number;
+  /** As shown. */
+  name: string | null;
+  /** The first letter of the address, and what stands behind the `@`. */
+  email: string | null;
+  /** What the user may do. */
+  role: Role;
+  /** When the user last called, to the minute. */
+  lastSignedIn: Date;
 }
 
 export interface ValidatePlan {
@@ -1962,6 +2716,25 @@ export interface Variants {
   candidate: VariantFigures;
 }
 
+/** A change, as buttons name it. */
+export type Verb =
+  /** Stop the ramp. */
+  | "pause"
+  /** Let it go on. */
+  | "resume"
+  /** Begin the next stage, or complete the last one. */
+  | "advance"
+  /** Open the gate. */
+  | "approve"
+  /** Move the share up within the stage. */
+  | "raise-share"
+  /** Move it down. */
+  | "lower-share"
+  /** Send everybody back to control. */
+  | "rollback"
+  /** Let go of a rollout that has ended. */
+  | "release";
+
 /** What evidence amounts to at one moment. */
 export interface Verdict {
   /** The moment, in milliseconds since 1970. */
@@ -2003,6 +2776,14 @@ export interface Verdict {
   uncounted?: UncountedEvidence;
 }
 
+/** Alerts that are not yet where they should be. */
+export interface Waiting {
+  /** Warnings and critical alerts that a channel which is set up has not taken. */
+  waiting: number;
+  /** The critical ones of them. */
+  critical: number;
+}
+
 /** What is known of a model from its provider. */
 export interface Watched {
   /** When the provider said so. */
@@ -2017,9 +2798,41 @@ export interface Watched {
   contextWindow?: number;
 }
 
+/** Of which time, and of which attempts. */
+export interface WhichAttempts {
+  /** From this time on. */
+  from: Date;
+  /** Before this time. */
+  to: Date;
+  /** The most steps; 120 where it is not given. By the hour there may be fewer. */
+  points?: number | undefined;
+  /** What the lines differ in. */
+  by: By;
+  /** Only these attempts. */
+  filter?: Only | undefined;
+}
+
+/** Which request. */
+export interface WhichRequest {
+  /** Its id, as every answer names it. */
+  requestId: string;
+}
+
 export interface WhichRollout {
   /** The rollout; the beginning of its id is enough where no other begins so. */
   id: string;
+}
+
+/** Of which rollout and time. */
+export interface WhichSeries {
+  /** The rollout; the beginning of its id is enough where no other begins so. */
+  id: string;
+  /** From this time on; from its start where it is not given. */
+  from?: Date | undefined;
+  /** Before this time; until now, or until some minutes after its end, where it is not given. */
+  to?: Date | undefined;
+  /** The most points; 200 where it is not given. */
+  points?: number | undefined;
 }
 
 /** Which window. */
@@ -2162,6 +2975,20 @@ export type AppRouter = RouterOf<{
      */
     getRolloutStatus: Query<TaskFields | undefined, RolloutStatus>;
     /**
+     * Attempts over time, with a line for each variant, model, provider, task or outcome: how many,
+     * how many failed, how long they took, what they cost; and faults by their kind. Of more than
+     * two days it is by the hour.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws PAYLOAD_TOO_LARGE: More than 100,000 attempts would have to be read; ask for less.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    getSeries: Query<WhichAttempts, AttemptSeries>;
+    /**
      * Requests, failures and latency over the last minutes, in all, by model and by variant.
      *
      * Needs a session.
@@ -2191,6 +3018,56 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     onSummary: Subscription<WindowInput | undefined, Summary>;
+  };
+  alerts: {
+    /**
+     * Every way to tell people: whether it is set up, and how it does.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    channels: Query<void, ChannelRow[]>;
+    /**
+     * Alerts, the newest first, each with what every channel made of it. A channel that has not tried
+     * yet, or that an alert is not for, is not named.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    list: Query<ListAlerts | undefined, AlertList>;
+    /**
+     * Sends a test to one channel, or to all that are set up, past the outbox; the answer says which
+     * took it. Nothing is stored of it.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    test: Mutation<TestChannels | undefined, TestResult[]>;
+  };
+  audit: {
+    /**
+     * Every change of a rollout, of the kill switch and the live share, and of programs' keys; the
+     * newest first. What is in force and not stored yet is not in it.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    list: Query<ListChanges | undefined, ChangeList>;
   };
   auth: {
     /**
@@ -2227,6 +3104,16 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database does not say who calls; try again.
      */
     me: Query<void, Me | null>;
+    /**
+     * The session of the call: whose it is, what the user may do, when it runs out, and what a
+     * page sends as `X-CSRF-Token` with what it changes.
+     *
+     * Needs a session.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    session: Query<void, SessionInfo>;
   };
   chat: {
     /**
@@ -2369,26 +3256,51 @@ export type AppRouter = RouterOf<{
      */
     sendMessageStreaming: Mutation<MessageToAnswer, AnsweredMessage>;
   };
+  dashboard: {
+    /**
+     * How everything is: at once, then once a second, and at each change of a rollout, of the kill
+     * switch or of the live share. Each event says all, so a client that lost its connection has
+     * missed nothing that counts; what changed meanwhile is in `audit.list`.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    onPulse: Subscription<Resume | undefined, { id: string; data: Pulse }>;
+    /**
+     * The same, once; for clients that no stream reaches.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    pulse: Query<void, Pulse>;
+  };
   featureFlags: {
     /**
      * The live share and the kill switch, who changed them last and why, and for each task who
      * decides about it: the kill switch, a rollout, or the live share.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     get: Query<void, FlagsState>;
     /**
      * The changes of the live share and the kill switch, by whom and why, oldest first.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     history: Query<History | undefined, FlagsChange[]>;
@@ -2411,14 +3323,14 @@ export type AppRouter = RouterOf<{
      * What is in force at once, then at each change what changed. An event's id is where to
      * resume: changes that were missed are told again from the history.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
-    onChange: Subscription<Resume | undefined, { id: string; data: FlagsUpdate }>;
+    onChange: Subscription<Resume2 | undefined, { id: string; data: FlagsUpdate }>;
     /**
      * Moves the share of users that get the candidate models, in tasks that no rollout covers. A
      * smaller share counts from the next request on and is stored after; a greater one is stored
@@ -2498,13 +3410,13 @@ export type AppRouter = RouterOf<{
   models: {
     /**
      * Which model a user would get for a task now, and why. Without `userId`, the caller;
-     * admins may ask about anybody.
+     * viewers and admins may ask about anybody.
      *
      * Needs a session.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: A user who is not an admin asks about somebody else.
+     * @throws FORBIDDEN: A user who is neither a viewer nor an admin asks about somebody else.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     explain: Query<Explain, Explanation>;
@@ -2517,18 +3429,54 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<void, ModelList>;
+    /**
+     * How each model of the catalog is now: its breaker, the quotas of the accounts that pay for it, and
+     * what it did last since this process began.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    status: Query<void, ModelStatus[]>;
   };
   quota: {
     /**
      * Every account whose quota is known, and how it stands now.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<void, QuotaList>;
+  };
+  requests: {
+    /**
+     * One request: every attempt in order, and what was thought of the answer.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws NOT_FOUND: Nothing is stored of such a request.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    get: Query<WhichRequest, RequestDetails>;
+    /**
+     * Requests of which an attempt fits, the newest first, with all their attempts.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    list: Query<ListRequests | undefined, RequestList>;
   };
   rollout: {
     /**
@@ -2562,13 +3510,26 @@ export type AppRouter = RouterOf<{
      */
     approve: Mutation<ChangeRollout, RolloutState>;
     /**
+     * What each stage of a plan can see in its time, and how long its proof would take.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws BAD_REQUEST (details: `PlanRefused`): The plan cannot be used.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws NOT_FOUND: There is no plan of this name.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    forecast: Query<ForecastPlan, StageForecast[]>;
+    /**
      * One rollout: where it is, its plan, what its traffic proves, and what comes next.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws NOT_FOUND: There is no such rollout.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
@@ -2576,11 +3537,11 @@ export type AppRouter = RouterOf<{
     /**
      * What was done to a rollout, by whom and why, oldest first.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws NOT_FOUND: There is no such rollout.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
@@ -2588,11 +3549,11 @@ export type AppRouter = RouterOf<{
     /**
      * Rollouts that are under way, the newest first; all where asked.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<ListRollouts | undefined, RolloutState[]>;
@@ -2600,14 +3561,14 @@ export type AppRouter = RouterOf<{
      * The live rollouts at once, then at each change what changed. An event's id is where to
      * resume: changes that were missed are told again from the history.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
-    onChange: Subscription<Resume2 | undefined, { id: string; data: Update }>;
+    onChange: Subscription<Resume3 | undefined, { id: string; data: Update }>;
     /**
      * Stops the clock of the stage. The share stays what it is, and the candidate is still
      * taken back on evidence.
@@ -2625,6 +3586,16 @@ export type AppRouter = RouterOf<{
      */
     pause: Mutation<ChangeRollout, RolloutState>;
     /**
+     * The plans that can be started by name.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    plans: Query<void, PlanInfo[]>;
+    /**
      * Lets go of a rollout that has ended, so that the live share decides its tasks again. Where
      * that would move users, `share` has to say which live share is meant; it holds for all tasks
      * that no rollout covers.
@@ -2641,6 +3612,31 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     release: Mutation<Release, RolloutState>;
+    /**
+     * Folds the log of a rollout again and compares each decision with the history, bit for bit. It
+     * reads all events of the rollout, so it may take seconds.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    replay: Query<WhichRollout, Replay>;
+    /**
+     * The deployment log of a rollout, in Markdown.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    report: Query<WhichRollout, Report>;
     /**
      * Ends a pause.
      *
@@ -2671,6 +3667,19 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
     rollback: Mutation<ChangeRollout, RolloutState>;
+    /**
+     * How the evidence of a rollout went, in columns for a chart, with the decisions as marks. Of two
+     * days there is a point a minute, of older ones a point an hour.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    series: Query<WhichSeries, RolloutSeries>;
     /**
      * Moves the share within the stage.
      *
@@ -2707,11 +3716,11 @@ export type AppRouter = RouterOf<{
     /**
      * Checks a plan: every fault with its line, or what it says and what is odd about it.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws NOT_FOUND: There is no plan of this name.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
@@ -2719,15 +3728,28 @@ export type AppRouter = RouterOf<{
     /**
      * Each decision with its evidence in words and figures, oldest first.
      *
-     * Needs the role admin.
+     * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
-     * @throws FORBIDDEN: The user is not an admin.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws NOT_FOUND: There is no such rollout.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     why: Query<WhichRollout, Explanation2[]>;
+  };
+  settings: {
+    /**
+     * Every setting with its value and where that came from. Of a secret it is only told whether it is
+     * set.
+     *
+     * Needs the role admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    list: Query<void, SettingRow[]>;
   };
   system: {
     /**
@@ -2744,5 +3766,18 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      */
     health: Query<HealthInput, Healthy>;
+  };
+  users: {
+    /**
+     * Users by number, or by how name or e-mail address begin; ten at most.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    lookup: Query<LookUp, UserInfo[]>;
   };
 }>;
