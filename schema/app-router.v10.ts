@@ -199,6 +199,8 @@ export interface AnswerComplete {
   model: string;
   /** Tokens of the request and the answer, where the provider says. */
   usage?: TokensUsed;
+  /** What cut the answer short; left out where it is whole. */
+  cutBy?: CutBy;
 }
 
 /** Why there is no whole answer. */
@@ -580,6 +582,13 @@ export interface Current {
   change: FlagsChange | null;
 }
 
+/** What cut an answer short that is an answer all the same. */
+export type CutBy =
+  /** It became as long as an answer may be. */
+  | "length"
+  /** A filter at the model's server ended it. */
+  | "content-filter";
+
 /** Who decides which users of a task get the candidate. */
 export type DecidedBy =
   /** The kill switch: nobody does. */
@@ -951,6 +960,8 @@ export interface GivenAnswer {
   model: string;
   /** Tokens of the request and the answer, where the provider says. */
   usage?: TokensUsed;
+  /** What cut the answer short; left out where it is whole. */
+  cutBy?: CutBy;
   /** Always `null`: nothing acts on what a message says. */
   pendingAction: null;
 }

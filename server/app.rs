@@ -37,6 +37,7 @@ use crate::{
     alerting::Dispatcher,
     chat::Chat,
     config::Config,
+    gateway::Cache,
     keys::Spending,
     live_flags::LiveFlags,
     model_router::{Clients, ModelRouter},
@@ -214,6 +215,13 @@ impl App {
         extend(&mut registry);
         let registry = Arc::new(registry);
 
+        let kept = config.models.answer_cache;
+        let cache = Cache::new(kept.bytes, kept.age);
+        tasks.spawn(upkeep::purge_at_rollbacks(
+            cache.clone(),
+            controller.clone(),
+            tasks.stopping(),
+        ));
         let spending = Spending::new(store.clone(), tasks.clone());
         let authenticator = Arc::new(Authenticator::new(
             sessions::session_key(&config)?,
@@ -231,6 +239,7 @@ impl App {
             gate,
             models: models.clone(),
             spending: spending.clone(),
+            cache: cache.clone(),
             storage: &storage,
             limits,
             tasks: &tasks,

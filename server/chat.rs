@@ -179,6 +179,29 @@ pub struct Answered {
     pub model: Arc<str>,
     /// What it used, where the provider says; absent for an answer of earlier.
     pub usage: Option<TokensUsed>,
+    /// What cut it short; absent where it is whole, and for an answer of earlier.
+    pub cut_by: Option<CutBy>,
+}
+
+/// What cut an answer short that is an answer all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CutBy {
+    /// It became as long as an answer may be.
+    Length,
+    /// A filter at the model's server ended it.
+    ContentFilter,
+}
+
+impl CutBy {
+    /// By the finish reason of a model's server.
+    pub(crate) fn of(finish_reason: Option<&str>) -> Option<Self> {
+        match finish_reason? {
+            "length" | "max_tokens" => Some(Self::Length),
+            "content_filter" => Some(Self::ContentFilter),
+            _ => None,
+        }
+    }
 }
 
 /// Tokens of a request and its answer.

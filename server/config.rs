@@ -243,8 +243,21 @@ pub struct ModelsConfig {
     pub attempt_timeout: Duration,
     /// `BREAKER`, `BREAKER_ATTEMPTS`, `BREAKER_WINDOW`, `BREAKER_FAILED_PERCENT`; `None` where it is off.
     pub breaker: Option<BreakerConfig>,
+    /// `WRONG_KEYS_PER_MINUTE`: before an address has to wait; 0 sets no limit.
+    pub wrong_keys_per_minute: u32,
+    /// Answers of the gateway that are kept.
+    pub answer_cache: AnswerCacheConfig,
     /// `OPENROUTER_MODEL`: what `system.aiConfig` reports.
     pub openrouter_model: String,
+}
+
+/// Answers of the gateway that are kept for whoever asks the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AnswerCacheConfig {
+    /// `ANSWER_CACHE_BYTES`: all of them together; 0 keeps none.
+    pub bytes: usize,
+    /// `ANSWER_CACHE_AGE`: how long one is kept.
+    pub age: Duration,
 }
 
 /// When a model that fails is left alone.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod bill;
+mod cache;
 mod caller;
 mod chat;
 mod chunks;
@@ -21,18 +22,19 @@ mod target;
 mod thinking;
 mod told;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     response::Response,
     routing::{get, post},
 };
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
+pub use self::cache::Cache;
 use self::{
     caller::Call,
     endpoint::{Endpoint, Line},
@@ -40,7 +42,7 @@ use self::{
 };
 use crate::{
     _core::{call_limits::CallLimits, call_log, context::Context},
-    keys::{ApiKeys, Spending},
+    keys::{ApiKeys, Spending, WrongKeys},
     model_router::ModelRouter,
     providers::RawObject,
     transport::{
@@ -59,15 +61,20 @@ pub struct Gateway {
     pub bounds: Bounds,
     /// What programs call with.
     pub keys: ApiKeys,
+    /// How often wrong ones have come from where.
+    pub wrong_keys: WrongKeys,
     /// What they may spend.
     pub spending: Arc<Spending>,
     /// How many calls and streams run at once.
     pub limits: CallLimits,
+    /// Answers that are kept.
+    pub cache: Arc<Cache>,
 }
 
 /// Tells the installed recorder what the metrics are.
 pub fn describe() {
     bill::describe();
+    cache::describe();
 }
 
 type Shared = State<Arc<Gateway>>;
@@ -166,13 +173,25 @@ impl Gateway {
         let call = self
             .call(headers.as_ref().ok(), &context, &parts.headers)
             .await;
-        let call = call.map_err(refuse)?;
+        let call = call.map_err(|refusal| refuse(self.counted(refusal, parts)))?;
         let line = Line::start(endpoint, &context, call.program().map(|key| &*key.name));
         Ok(Admitted {
             context,
             call,
             line,
         })
+    }
+
+    /// Counts a refusal that is about the caller's key; one too many from its address has to wait.
+    fn counted(&self, refusal: Refusal, parts: &http::request::Parts) -> Refusal {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        match peer.filter(|_| refusal.is_about_key()) {
+            Some(ConnectInfo(peer)) => {
+                let wait = self.wrong_keys.count(peer.ip(), Instant::now());
+                wait.map_or(refusal, Refusal::too_many_wrong)
+            }
+            None => refusal,
+        }
     }
 
     /// Who calls: a program by its key, or a user.

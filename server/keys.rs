@@ -6,6 +6,7 @@ mod limits;
 mod rate;
 mod secret;
 mod spending;
+mod wrong_keys;
 
 pub use self::{
     api_key::{ApiKey, ApiKeyStore, ApiKeys, MAX_OVERLAP_SECONDS, MAX_TTL_SECONDS, is_name},
@@ -13,4 +14,5 @@ pub use self::{
     rate::{Left, TooFast},
     secret::Secret,
     spending::{OverBudget, Refused, Reservation, Spending},
+    wrong_keys::WrongKeys,
 };

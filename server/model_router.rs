@@ -24,7 +24,14 @@ mod trail;
 mod walk;
 pub mod watch;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use futures::stream::BoxStream;
@@ -311,6 +318,8 @@ pub struct ModelRouter {
     rules: Option<breaker::Rules>,
     watch: Watch,
     adopted: Notify,
+    /// Counts the catalogs that took the place of another.
+    generation: AtomicU64,
     flags: Arc<FeatureFlags>,
     metrics: Arc<dyn Recorder>,
     telemetry: Telemetry,
@@ -333,6 +342,7 @@ impl ModelRouter {
             rules: None,
             watch: Watch::default(),
             adopted: Notify::new(),
+            generation: AtomicU64::new(0),
             flags,
             metrics,
             telemetry: Telemetry::default(),
@@ -376,6 +386,7 @@ impl ModelRouter {
         let fleet = self.fleet.load().renewed(catalog, clients, self.rules);
         fleet.quotas.catch_up().await;
         self.fleet.store(Arc::new(fleet));
+        self.generation.fetch_add(1, Ordering::Relaxed);
         self.adopted.notify_one();
     }
 
@@ -527,6 +538,11 @@ impl ModelRouter {
         } else {
             None
         }
+    }
+
+    /// The number of the catalog in use: each that takes the place of another has the next one.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
     }
 
     /// The catalog in use now; another may take its place.

@@ -78,6 +78,16 @@ pub(super) fn known(catalog: &Catalog) -> Known {
         tasks: Some(names(tasks.clone().map(|task| &*task.name))),
         models: Some(names(catalog.models.iter().map(|model| &*model.name))),
         routes: routes.collect(),
+        kept_out: tasks
+            .map(|task| {
+                let models = catalog.models.iter();
+                let kept_out = models.filter_map(|model| {
+                    let why = catalog.keeps_from(&task.privacy, model)?;
+                    Some((model.name.to_string(), why))
+                });
+                (task.name.to_string(), kept_out.collect())
+            })
+            .collect(),
     }
 }
 

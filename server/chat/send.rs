@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::{
-    Answered, Chat, ChatError,
+    Answered, Chat, ChatError, CutBy,
     history::{History, estimate_tokens},
     prompt::{ChatContext, system_message},
     store::{Message, MessageRole, Origin},
@@ -108,6 +108,7 @@ impl Chat {
                 content: answer.content,
                 model: origin.map_or_else(|| "".into(), |origin| origin.model),
                 usage: None,
+                cut_by: None,
             }));
         }
         // Only now: a twin may have taken its time, and a share may have been lowered meanwhile.
@@ -163,11 +164,18 @@ impl Chat {
         let call = self.call(context, &question, instructions, started).await?;
         let answer = self.answerer.complete(&question.route, call).await;
         let answer = answer.map_err(|error| question.unanswered(context, error))?;
-        let Completion { content, usage, .. } = answer.completion;
+        let Completion {
+            content,
+            usage,
+            finish_reason,
+            ..
+        } = answer.completion;
+        let cut_by = CutBy::of(finish_reason.as_deref());
         let written = Written {
             content,
             model: answer.model,
             usage,
+            cut_by,
         };
         self.keep(context, question, written, started).await
     }
@@ -222,6 +230,7 @@ impl Chat {
             content,
             model: written.model,
             usage: written.usage.map(Into::into),
+            cut_by: written.cut_by,
         })
     }
 
@@ -313,6 +322,7 @@ pub(super) struct Written {
     pub(super) content: String,
     pub(super) model: Arc<str>,
     pub(super) usage: Option<Usage>,
+    pub(super) cut_by: Option<CutBy>,
 }
 
 /// A message that is being answered.

@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt};
 use tokio::time::Instant;
 
 use super::{
-    Answered, Chat, ChatError,
+    Answered, Chat, ChatError, CutBy,
     prompt::system_message,
     send::{Accepted, Outgoing, Written},
     store::{Message, MessageRole},
@@ -70,10 +70,13 @@ impl Chat {
                         content: String::new(),
                         model: answer.model.clone(),
                         usage: None,
+                        cut_by: None,
                     };
                     while let Some(delta) = answer.deltas.next().await {
                         let delta = delta.map_err(|error| question.unanswered(&context, error))?;
                         written.usage = delta.usage.or(written.usage);
+                        written.cut_by =
+                            CutBy::of(delta.finish_reason.as_deref()).or(written.cut_by);
                         if !delta.content.is_empty() {
                             written.content.push_str(&delta.content);
                             yield Progress::Words(delta.content);

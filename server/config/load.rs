@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use url::{Host, Url};
 
 use super::{
-    AlertsConfig, AuthConfig, BreakerConfig, ChatConfig, Config, DatabaseConfig, EmailConfig,
-    JsonRpcConfig, LegacyConfig, MetricsConfig, ModelsConfig, PagerDutyConfig, ProvidersConfig,
-    RolloutConfig, SandboxConfig, ServerConfig, TelemetryConfig, TrpcConfig, WebhookConfig,
+    AlertsConfig, AnswerCacheConfig, AuthConfig, BreakerConfig, ChatConfig, Config, DatabaseConfig,
+    EmailConfig, JsonRpcConfig, LegacyConfig, MetricsConfig, ModelsConfig, PagerDutyConfig,
+    ProvidersConfig, RolloutConfig, SandboxConfig, ServerConfig, TelemetryConfig, TrpcConfig,
+    WebhookConfig,
     faults::{ConfigFault, ConfigFaults, shown},
     formats::Format,
     in_force::in_force,
@@ -289,6 +290,11 @@ impl Values<'_> {
                     window: self.get(&BREAKER_WINDOW)?,
                     failed_percent: self.get(&BREAKER_FAILED_PERCENT)?,
                 }),
+                wrong_keys_per_minute: self.get(&WRONG_KEYS_PER_MINUTE)?,
+                answer_cache: AnswerCacheConfig {
+                    bytes: self.get(&ANSWER_CACHE_BYTES)?,
+                    age: self.get(&ANSWER_CACHE_AGE)?,
+                },
                 openrouter_model: self.get(&OPENROUTER_MODEL)?,
             },
             providers: ProvidersConfig {

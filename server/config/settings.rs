@@ -421,6 +421,13 @@ settings! {
         BREAKER_WINDOW: Span = span(100, HOUR), "10s";
         /// And when so many of these attempts have failed.
         BREAKER_FAILED_PERCENT: Whole<u32> = whole("percent", 1, 100), "50";
+        /// Wrong keys a minute that one address may send to the gateway before it has to wait; 0 sets no limit.
+        WRONG_KEYS_PER_MINUTE: Whole<u32> = whole("keys", 0, 1_000_000), "60";
+        /// Answers of the gateway that are kept for whoever asks exactly the same with `temperature` 0, all together; 0
+        /// keeps none.
+        ANSWER_CACHE_BYTES: Whole<usize> = whole("bytes", 0, 1 << 34), "0";
+        /// How long such an answer is kept.
+        ANSWER_CACHE_AGE: Span = span(100, 30 * DAY), "1h";
         /// The key for OpenRouter. Not needed with a `MODEL_CATALOGUE`, which names its own
         /// variables; without one, development answers from a built-in sandbox.
         OPENROUTER_API_KEY: Optional<ApiKey> = Optional(ApiKey), "" => required;

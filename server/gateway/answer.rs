@@ -10,14 +10,15 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Admitted, Gateway,
-    bill::Bill,
+    bill::{self, Bill},
+    cache::{self, Kept, Place},
     endpoint::Line,
     refusal::{Dialect, Refusal},
 };
 use crate::{
-    _core::call_limits::Place,
+    _core::call_limits,
     model_router::{AnswerStream, Call, End, Route, Tried},
-    providers::ChatRequest,
+    providers::{ChatRequest, Delta},
 };
 
 /// A stream ends after this, whatever it still has to say.
@@ -33,6 +34,9 @@ const DROPPED: HeaderName = HeaderName::from_static("x-modelramp-dropped");
 
 /// Writes an answer as its caller expects it.
 pub(super) trait Writer: Send + 'static {
+    /// The path whose answers it writes.
+    const WIRE: &'static str;
+
     /// The body of a whole answer that this model gave.
     fn whole(self, raw: String, model: &str) -> Result<String, Refusal>;
 
@@ -71,6 +75,14 @@ pub(super) async fn of<W: Writer>(
     asked: Asked<W>,
 ) -> Result<Response, Refusal> {
     let (context, route) = (&admitted.context, &asked.route);
+    let kept_at = asked.request.given.as_ref().and_then(|body| {
+        let catalog = gateway.models.generation();
+        let cache = &gateway.cache;
+        cache.place(W::WIRE, &admitted.call, route, catalog, body)
+    });
+    if let Some(kept) = kept_at.as_ref().and_then(Place::kept) {
+        return again(gateway, admitted, kept);
+    }
     let place = if asked.streams {
         gateway.limits.subscription(context)?
     } else {
@@ -94,9 +106,15 @@ pub(super) async fn of<W: Writer>(
     let refuse = |error| Refusal::of_route(&error, &trail.attempts()).on(route);
     let mut told = HeaderMap::new();
     bill.tell(&mut told);
-    let (media_type, body, attempts) = if asked.streams {
+    let (body, attempts) = if asked.streams {
         let answer = gateway.models.stream(route, call).await.map_err(refuse)?;
         let attempts = trail.attempts();
+        let keeping = kept_at.map(|place| {
+            let mut headers = HeaderMap::new();
+            tell_media_type(&mut headers, true);
+            tell(&mut headers, &attempts, route);
+            Keeping::new(place, headers)
+        });
         let under_way = UnderWay {
             answer,
             bill,
@@ -104,25 +122,102 @@ pub(super) async fn of<W: Writer>(
             request_id: context.request_id.clone(),
             line: std::mem::take(&mut admitted.line),
             _place: place,
+            keeping,
         };
-        let body = Body::from_stream(under_way.events());
-        ("text/event-stream; charset=utf-8", body, attempts)
+        (Body::from_stream(under_way.events()), attempts)
     } else {
         let answer = gateway.models.complete(route, call).await.map_err(refuse)?;
+        let completion = &answer.completion;
+        let is_whole = cache::is_whole(completion.finish_reason.as_deref());
+        let kept_at = kept_at.filter(|_| is_whole && !completion.is_refusal);
         let text = asked.writer.whole(answer.completion.raw, &answer.model)?;
-        ("application/json", Body::from(text), trail.attempts())
+        let (body, attempts) = (Bytes::from(text), trail.attempts());
+        if let Some(place) = kept_at {
+            let mut headers = HeaderMap::new();
+            tell_media_type(&mut headers, false);
+            tell(&mut headers, &attempts, route);
+            let body = body.clone();
+            place.keep(Kept { headers, body });
+        }
+        (Body::from(body), attempts)
     };
     let mut response = Response::new(body);
     *response.headers_mut() = told;
     let headers = response.headers_mut();
+    tell_media_type(headers, asked.streams);
+    tell(headers, &attempts, route);
+    Ok(response)
+}
+
+/// An answer that was kept. It counts at the rate of its key, costs nothing, and asks no model.
+fn again(gateway: &Gateway, admitted: &Admitted, kept: Kept) -> Result<Response, Refusal> {
+    let Kept { mut headers, body } = kept;
+    bill::count_alone(gateway, admitted, &mut headers)?;
+    // Nobody was asked for this one.
+    headers.remove(ATTEMPTS);
+    headers.remove(QUEUED);
+    headers.insert(cache::CACHE, cache::HIT);
+    let mut response = Response::new(Body::from(body));
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+fn tell_media_type(headers: &mut HeaderMap, streams: bool) {
+    let media_type = match streams {
+        true => "text/event-stream; charset=utf-8",
+        false => "application/json",
+    };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
-    if asked.streams {
+    if streams {
         let buffering = HeaderName::from_static("x-accel-buffering");
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(buffering, HeaderValue::from_static("no"));
     }
-    tell(headers, &attempts, route);
-    Ok(response)
+}
+
+/// A streamed answer that is kept when it has come to a good end.
+struct Keeping {
+    place: Place,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    is_whole: bool,
+    is_spoilt: bool,
+}
+
+impl Keeping {
+    fn new(place: Place, headers: HeaderMap) -> Self {
+        Self {
+            place,
+            headers,
+            body: Vec::new(),
+            is_whole: false,
+            is_spoilt: false,
+        }
+    }
+
+    fn see(&mut self, delta: &Delta) {
+        self.is_spoilt |= delta.is_refusal;
+        if let Some(reason) = &delta.finish_reason {
+            self.is_whole = cache::is_whole(Some(reason));
+        }
+    }
+
+    fn push(&mut self, events: &str) {
+        if self.body.len() + events.len() > self.place.most() {
+            self.is_spoilt = true;
+            self.body = Vec::new();
+        }
+        if !self.is_spoilt {
+            self.body.extend_from_slice(events.as_bytes());
+        }
+    }
+
+    fn keep(self) {
+        if self.is_whole && !self.is_spoilt {
+            let (headers, body) = (self.headers, self.body.into());
+            self.place.keep(Kept { headers, body });
+        }
+    }
 }
 
 /// A streamed answer on its way to its caller.
@@ -133,7 +228,8 @@ struct UnderWay<W> {
     writer: W,
     request_id: Arc<str>,
     line: Line,
-    _place: Place,
+    _place: call_limits::Place,
+    keeping: Option<Keeping>,
 }
 
 impl<W: Writer> UnderWay<W> {
@@ -141,6 +237,9 @@ impl<W: Writer> UnderWay<W> {
     fn events(mut self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         async_stream::stream! {
             let begun = self.writer.begin(&self.answer.model);
+            if let Some(keeping) = &mut self.keeping {
+                keeping.push(&begun);
+            }
             if !begun.is_empty() {
                 yield Ok(begun.into());
             }
@@ -160,7 +259,13 @@ impl<W: Writer> UnderWay<W> {
                             yield Ok(self.writer.fail(&refusal, &self.request_id).into());
                             return;
                         }
+                        if let Some(keeping) = &mut self.keeping {
+                            keeping.see(&delta);
+                        }
                         let events = self.writer.push(delta.raw);
+                        if let Some(keeping) = &mut self.keeping {
+                            keeping.push(&events);
+                        }
                         if !events.is_empty() {
                             yield Ok(events.into());
                         }
@@ -174,7 +279,12 @@ impl<W: Writer> UnderWay<W> {
                 }
             }
             self.line.finish(None);
-            yield Ok(self.writer.finish().into());
+            let end = self.writer.finish();
+            if let Some(mut keeping) = self.keeping.take() {
+                keeping.push(&end);
+                keeping.keep();
+            }
+            yield Ok(end.into());
         }
     }
 }

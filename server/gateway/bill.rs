@@ -162,8 +162,7 @@ impl Bill {
             return Ok(Self::default());
         };
         let opened_at = admitted.context.received_at;
-        let rate = gateway.spending.request(key, opened_at);
-        let rate = rate.map_err(|too_fast| Refusal::too_fast(&key.name, too_fast))?;
+        let rate = rate_of(gateway, key, opened_at)?;
         let prices = Dearest(route.models.clone());
         let read = estimate::prompt_tokens(body);
         let reserve = |length| {
@@ -257,6 +256,29 @@ impl Drop for Bill {
             metrics::counter!(name, "key" => it.key.name.clone()).increment(amount);
         }
     }
+}
+
+/// Counts a request that no model is asked for, and says in headers what is left of the rate.
+pub(super) fn count_alone(
+    gateway: &Gateway,
+    admitted: &Admitted,
+    headers: &mut HeaderMap,
+) -> Result<(), Refusal> {
+    if let Some(key) = admitted.call.program()
+        && let Some(left) = rate_of(gateway, key, admitted.context.received_at)?
+    {
+        tell_rate(headers, &left);
+    }
+    Ok(())
+}
+
+fn rate_of(
+    gateway: &Gateway,
+    key: &Arc<ApiKey>,
+    now: DateTime<Utc>,
+) -> Result<Option<Left>, Refusal> {
+    let rate = gateway.spending.request(key, now);
+    rate.map_err(|too_fast| Refusal::too_fast(&key.name, too_fast))
 }
 
 /// Says in headers what is left of a rate.

@@ -89,6 +89,8 @@ pub(super) struct Call {
     priority: Priority,
     /// Requests that its conversation takes, where it says.
     calls: Option<u32>,
+    /// Whether an answer may be one that was kept, or be kept.
+    pub(super) may_keep: bool,
 }
 
 enum Who {
@@ -171,6 +173,7 @@ impl Call {
             is_patient: headers.contains_key(DEADLINE),
             priority,
             calls: calls.transpose()?,
+            may_keep: !forbids_keeping(headers),
         })
     }
 
@@ -180,6 +183,14 @@ impl Call {
             priority: self.priority,
             calls: self.calls,
             start_by: self.is_patient.then(|| Instant::now() + self.patience),
+        }
+    }
+
+    /// Who calls, as kept answers know it.
+    pub(super) fn identity(&self) -> String {
+        match &self.who {
+            Who::User { id, .. } => format!("user:{id}"),
+            Who::Program(key) => format!("key:{}", key.name),
         }
     }
 
@@ -221,6 +232,15 @@ impl Call {
             }
         }
     }
+}
+
+/// Whether a caller wants an answer of its own.
+fn forbids_keeping(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CACHE_CONTROL).iter();
+    let mut words = values
+        .filter_map(|it| it.to_str().ok())
+        .flat_map(|it| it.split(','));
+    words.any(|word| matches!(word.trim(), "no-cache" | "no-store"))
 }
 
 /// Claude Code puts a JSON text where an id is expected, with another session each time.
@@ -292,6 +312,7 @@ mod tests {
             is_patient: false,
             priority: Priority::default(),
             calls: None,
+            may_keep: true,
         };
         let of = |call: Call, body: &str| call.subject(&RawObject::parse(body.as_bytes()).unwrap());
         let opaque = |id: &str| Some(Subject::Opaque(id.into()));

@@ -61,6 +61,8 @@ fn wants_usage(body: &RawObject) -> bool {
 
 /// A whole answer goes out byte by byte as it came, and so does a chunk.
 impl Writer for Chunks {
+    const WIRE: &'static str = "/v1/chat/completions";
+
     fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
         Ok(raw)
     }

@@ -149,6 +149,25 @@ impl Refusal {
         RpcError::overloaded().into()
     }
 
+    /// Whether the caller's key is why.
+    pub(super) fn is_about_key(&self) -> bool {
+        self.status == StatusCode::UNAUTHORIZED
+    }
+
+    /// An address that sends too many wrong keys.
+    pub(super) fn too_many_wrong(after: Duration) -> Self {
+        let message =
+            "Too many wrong keys have come from this address. A valid key is answered at any time.";
+        Self {
+            retry_after: Some(after),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                Some("too_many_wrong_keys"),
+                message,
+            )
+        }
+    }
+
     /// A key that asks more often than it may.
     pub(super) fn too_fast(key: &str, too_fast: TooFast) -> Self {
         let TooFast { left, after } = too_fast;

@@ -9,12 +9,18 @@ use std::{
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
 use super::{Limits, Secret, secret};
 use crate::_core::{amount::Amount, errors::in_full, outage::Outage};
 
 /// What the database said of a key counts for so long: a revoked key ends within it.
 const FRESH: Duration = Duration::from_millis(500);
+/// While the database is away, a key that it confirmed within this time still holds: so a key that is revoked
+/// meanwhile ends within it.
+const CONFIRMED: Duration = Duration::from_secs(300);
+/// How long the database may take to confirm a key that it has confirmed before.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Keys that are remembered.
 const MAX_KNOWN: usize = 10_000;
 
@@ -119,9 +125,15 @@ pub struct ApiKeys {
 }
 
 struct Known {
-    found: Option<(Arc<ApiKey>, String)>,
-    at: Instant,
+    found: Found,
+    /// When the database was asked last.
+    asked: Instant,
+    /// When it answered last.
+    told: Instant,
 }
+
+/// A key and the hash of its secret, where there is one.
+type Found = Option<(Arc<ApiKey>, String)>;
 
 impl ApiKeys {
     /// Those of this store.
@@ -142,7 +154,7 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// Where the database cannot be asked.
+    /// Where the database cannot be asked, and has not confirmed the key in the last five minutes.
     pub async fn find(
         &self,
         secret: &str,
@@ -153,22 +165,7 @@ impl ApiKeys {
         };
         let found = match self.remembered(id) {
             Some(found) => found,
-            None => {
-                let found = self.store.find_key(id, now).await;
-                if let Err(error) = &found
-                    && self.outage.begins()
-                {
-                    let cause = in_full(error.as_ref());
-                    tracing::error!(cause, "keys cannot be looked up; programs get 503");
-                }
-                let found = found?;
-                if self.outage.ends() {
-                    tracing::info!("keys can be looked up again");
-                }
-                let found = found.map(|(key, hash)| (Arc::new(key), hash));
-                self.remember(id, found.clone());
-                found
-            }
+            None => self.look_up(id, now).await?,
         };
         Ok(found
             .filter(|(_, kept)| secret::is_same(kept, &secret::hash(secret)))
@@ -176,20 +173,67 @@ impl ApiKeys {
             .filter(|key| key.holds_at(now)))
     }
 
+    /// Asks the database; while it is away, what it said in the last five minutes holds.
+    async fn look_up(&self, id: &str, now: DateTime<Utc>) -> anyhow::Result<Found> {
+        let confirmed = self.confirmed(id);
+        let asked = self.store.find_key(id, now);
+        let found = match &confirmed {
+            None => asked.await,
+            Some(_) => match timeout(PATIENCE, asked).await {
+                Ok(found) => found,
+                Err(_) => Err(anyhow::anyhow!("the database does not answer")),
+            },
+        };
+        match (found, confirmed) {
+            (Ok(found), _) => {
+                if self.outage.ends() {
+                    tracing::info!("keys can be looked up again");
+                }
+                let found = found.map(|(key, hash)| (Arc::new(key), hash));
+                self.remember(id, found.clone());
+                Ok(found)
+            }
+            (Err(error), confirmed) => {
+                if self.outage.begins() {
+                    let cause = in_full(error.as_ref());
+                    tracing::error!(
+                        cause,
+                        "keys cannot be looked up; those that were in the last five minutes hold, others get 503"
+                    );
+                }
+                confirmed.map(Some).ok_or(error)
+            }
+        }
+    }
+
+    /// A key that the database has confirmed lately. It is not asked again for a moment.
+    fn confirmed(&self, id: &str) -> Option<(Arc<ApiKey>, String)> {
+        let mut known = self.known.lock();
+        let known = known
+            .get_mut(id)
+            .filter(|known| known.told.elapsed() < CONFIRMED)?;
+        let found = known.found.clone()?;
+        known.asked = Instant::now();
+        Some(found)
+    }
+
     fn remembered(&self, id: &str) -> Option<Option<(Arc<ApiKey>, String)>> {
         let known = self.known.lock();
-        let known = known.get(id).filter(|known| known.at.elapsed() < FRESH)?;
+        let known = known
+            .get(id)
+            .filter(|known| known.asked.elapsed() < FRESH)?;
         Some(known.found.clone())
     }
 
     fn remember(&self, id: &str, found: Option<(Arc<ApiKey>, String)>) {
         let mut known = self.known.lock();
         if known.len() >= MAX_KNOWN {
-            known.retain(|_, known| known.at.elapsed() < FRESH);
+            known.retain(|_, known| known.asked.elapsed() < FRESH);
         }
         if known.len() < MAX_KNOWN {
-            let at = Instant::now();
-            known.insert(id.to_owned(), Known { found, at });
+            let told = Instant::now();
+            let asked = told;
+            known.insert(id.to_owned(), Known { found, asked, told });
         }
     }
 }

@@ -13,6 +13,8 @@ pub const DOLLARS: std::ops::RangeInclusive<f64> = 0.01..=1_000_000.0;
 /// What a key may have; everything where nothing is said. A day is one of UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+// What is asked for and not known is a slip; what is stored may be of a later release.
+#[schemars(deny_unknown_fields)]
 pub struct Limits {
     /// Requests a minute; so many may also come at once.
     #[serde(default)]

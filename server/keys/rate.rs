@@ -36,6 +36,16 @@ impl Rate {
         Self { full_at: now }
     }
 
+    /// Whether as many as may come at all may come now.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+
+    /// When they may.
+    pub(super) fn full_at(&self) -> Instant {
+        self.full_at
+    }
+
     /// Takes a request, of at most `limit` a minute.
     pub(super) fn take(&mut self, limit: u32, now: Instant) -> Result<Left, TooFast> {
         let each = MINUTE / limit.max(1);

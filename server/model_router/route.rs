@@ -200,6 +200,11 @@ impl Route {
             && self.decision.reason == Reason::Share
     }
 
+    /// Whether its answers may be kept: its task neither keeps texts from being retained nor masks them.
+    pub fn may_be_kept(&self) -> bool {
+        !self.privacy.zdr && self.privacy.mask.is_empty()
+    }
+
     /// Tokens that every model of it can read and write together.
     pub fn context_tokens(&self) -> u32 {
         let contexts = self.models.iter().map(|model| model.context);

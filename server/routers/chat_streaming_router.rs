@@ -17,7 +17,7 @@ use crate::{
         registry::Registry,
     },
     chat::{
-        Chat, ChatError, NoAnswer, TokensUsed, prompt::ChatContext, send::Outgoing,
+        Chat, ChatError, CutBy, NoAnswer, TokensUsed, prompt::ChatContext, send::Outgoing,
         stream::Progress,
     },
     procedures,
@@ -101,6 +101,9 @@ struct GivenAnswer {
     /// Tokens of the request and the answer, where the provider says.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<TokensUsed>,
+    /// What cut the answer short; left out where it is whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut_by: Option<CutBy>,
     /// Always `null`: nothing acts on what a message says.
     pending_action: Option<()>,
 }
@@ -149,6 +152,9 @@ struct AnswerComplete {
     /// Tokens of the request and the answer, where the provider says.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<TokensUsed>,
+    /// What cut the answer short; left out where it is whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cut_by: Option<CutBy>,
 }
 
 /// Why there is no whole answer.
@@ -173,6 +179,7 @@ impl From<Progress> for AnswerEvent {
                 message_id: answered.answer_id,
                 model: answered.model,
                 usage: answered.usage,
+                cut_by: answered.cut_by,
             }),
         }
     }
@@ -223,6 +230,7 @@ async fn send_message_streaming(
             content: answered.content,
             model: answered.model,
             usage: answered.usage,
+            cut_by: answered.cut_by,
             pending_action: None,
         },
     })

@@ -155,6 +155,25 @@ async fn the_real_clients_stream_over_every_wire() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_cut_says_by_what() {
+    let app = setup().start().await;
+    let user = User::new(&app, 5).await;
+    let conversation = user.conversation().await;
+    let whole = user.stream(conversation, "hej").await;
+    assert!(
+        whole.last().unwrap()["data"].get("cutBy").is_none(),
+        "{whole:?}"
+    );
+    for fault in ["length", "content-filter"] {
+        app.set_model("trusty", json!({"error_rate": 1, "fault": fault}))
+            .await;
+        let told = user.stream(conversation, fault).await;
+        assert_eq!(types(&told), "start chunk complete", "{told:?}");
+        assert_eq!(told.last().unwrap()["data"]["cutBy"], fault, "{told:?}");
+    }
+}
+
+#[tokio::test]
 async fn before_the_first_word_another_model_answers() {
     let app = setup().start().await;
     let user = User::new(&app, 5).await;

@@ -1,5 +1,6 @@
 //! The gateway over HTTP: what reaches a model's server, what comes back, and what is told of faults.
 
+mod cache;
 mod fault_table;
 mod faults;
 #[expect(clippy::disallowed_methods, reason = "keys are made and end now")]
@@ -15,7 +16,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::{
-    app::TestApp,
+    app::{TestApp, TestAppBuilder},
     scripted_upstream::{End, Reply, Request, Upstream},
     wait::{PATIENCE, eventually},
 };
@@ -55,6 +56,14 @@ impl Answer {
 
 impl Gateway {
     async fn start(script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start_with(TestApp::builder(), script).await
+    }
+
+    /// The same with settings.
+    async fn start_with(
+        setup: TestAppBuilder,
+        script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let upstream = Upstream::with(script).await;
         let mut text = format!("[providers.up]\nbase_url = \"{}\"\n", upstream.base_url);
         for model in ["a", "b"] {
@@ -62,7 +71,7 @@ impl Gateway {
                 &format!("[models.{model}]\nprovider = \"up\"\nid = \"{model}\"\ncontext = 8192\n");
         }
         text += "[tasks.chat]\ncandidate = [\"b\", \"a\"]\ncontrol = [\"a\", \"b\"]\n";
-        let app = TestApp::builder().with_catalog(&text).start().await;
+        let app = setup.with_catalog(&text).start().await;
         Self {
             token: app.setup.admin().await.to_owned(),
             app,

@@ -27,6 +27,8 @@ pub(crate) fn catalog(base_url: &str) -> Catalog {
         catalog: None,
         catalog_poll: std::time::Duration::from_secs(2),
         catalog_watch: None,
+        answer_cache: Default::default(),
+        wrong_keys_per_minute: 0,
         attempt_timeout: std::time::Duration::from_secs(5),
         breaker: None,
         openrouter_model: String::new(),

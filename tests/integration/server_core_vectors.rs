@@ -107,6 +107,8 @@ fn ai_config(rules: &mut Rules, case: &Case) {
         catalog: None,
         catalog_poll: Duration::from_secs(2),
         catalog_watch: None,
+        answer_cache: Default::default(),
+        wrong_keys_per_minute: 0,
         attempt_timeout: Duration::ZERO,
         breaker: None,
         openrouter_model: setting("OPENROUTER_MODEL").unwrap_or("z-ai/glm-4.5-air:free".into()),

@@ -50,12 +50,15 @@ fn root(table: &mut Table<'_>, known: &Known) -> Plan {
     let algorithm = table.optional("algorithm", |it| it.word(&algorithms));
     let evidence = table.optional("evidence", |it| it.table(|table| evidence(table, hours)));
     let holdout = table.optional("holdout", |it| number(it, 0.0, MAX_HOLDOUT));
+    let covered = tasks.as_deref().unwrap_or_default();
+    let control = table.optional("control", |it| route(it, known, covered));
+    let candidate = table.optional("candidate", |it| route(it, known, covered));
     Plan {
         name: name.unwrap_or_default(),
         description: description.unwrap_or_default().to_owned(),
         tasks: tasks.unwrap_or_default(),
-        control: table.optional("control", |it| route(it, known)),
-        candidate: table.optional("candidate", |it| route(it, known)),
+        control,
+        candidate,
         stages,
         forced_on: table.optional("forced_on", ids).unwrap_or_default(),
         forced_off: table.optional("forced_off", ids).unwrap_or_default(),
@@ -220,13 +223,24 @@ fn name(field: &Field<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn route(field: &Field<'_>, known: &Known) -> Option<Vec<String>> {
+fn route(field: &Field<'_>, known: &Known, tasks: &[String]) -> Option<Vec<String>> {
     let models = field.list(TEXTS)?;
     if models.is_empty() {
         let name = field.name();
         field.fault(format!(
             "{name} is empty; leave it out to use the catalog's route"
         ));
+    }
+    for model in &models {
+        let name = model.text("a text").unwrap_or_default();
+        let covered = |task: &String| tasks.is_empty() || tasks.contains(task);
+        for (task, kept_out) in known.kept_out.iter().filter(|(task, _)| covered(task)) {
+            if let Some(why) = kept_out.get(name) {
+                model.fault(format!(
+                    "model `{name}` may not get the texts of task `{task}`: {why}"
+                ));
+            }
+        }
     }
     Some(names(&models, "model", known.models.as_deref()))
 }

@@ -240,7 +240,9 @@ async fn the_fault_table_says_what_happens() {
         sandbox.base_url()
     )
     .unwrap();
-    let app = TestApp::builder().with_catalog(&catalog).start().await;
+    // Its models are refused on purpose, and asked again all the same.
+    let setup = TestApp::builder().with_setting("CATALOGUE_WATCH", "false");
+    let app = setup.with_catalog(&catalog).start().await;
     let gateway = Gateway {
         token: app.setup.admin().await.to_owned(),
         app,

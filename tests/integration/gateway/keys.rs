@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use modelramp::keys::{ApiKey, ApiKeyStore, Limits, Secret};
+use modelramp::keys::{ApiKey, ApiKeyStore, ApiKeys, Limits, Secret};
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -163,5 +163,67 @@ async fn a_key_that_could_never_be_used_is_refused_by_the_command() {
         assert!(!ended.status.success(), "{arguments:?}");
         let words = String::from_utf8(ended.stderr).unwrap();
         assert!(words.contains(says), "{arguments:?}: {words}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_right_lately_opens_while_the_database_is_away() {
+    let setup = TestApp::builder();
+    let store = setup.storage().await;
+    let (known, unknown) = (Secret::new(), Secret::new());
+    for (name, secret) in [("known", &known), ("unknown", &unknown)] {
+        assert!(
+            store
+                .add_key(&key(name, secret, None), &secret.hash)
+                .await
+                .unwrap()
+        );
+    }
+    let keys = ApiKeys::new(std::sync::Arc::new(store.clone()));
+    let find = async |secret: &Secret| keys.find(secret.whole.expose_secret(), Utc::now()).await;
+    assert!(find(&known).await.unwrap().is_some());
+    store.close().await;
+    // Until the database is asked again.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for _ in 0..2 {
+        assert_eq!(find(&known).await.unwrap().unwrap().name, "known");
+    }
+    find(&unknown).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_address_that_sends_too_many_wrong_keys_has_to_wait_and_right_ones_open_all_the_same() {
+    let setup = TestApp::builder().with_setting("WRONG_KEYS_PER_MINUTE", "3");
+    let gateway = Gateway::start_with(setup, |_, _| Reply::ok("hej")).await;
+    let ask = |key: &str| {
+        let url = format!("{}/v1/chat/completions", gateway.app.url);
+        let request = gateway.app.http.post(url).body(asking("a").to_string());
+        gateway.send(request.header("x-api-key", key.to_owned()))
+    };
+    for _ in 0..3 {
+        assert_eq!(ask(Secret::new().whole.expose_secret()).await.status, 401);
+    }
+    let answer = ask(Secret::new().whole.expose_secret()).await;
+    assert_eq!(
+        (
+            answer.status.as_u16(),
+            answer.json()["error"]["code"].clone()
+        ),
+        (429, json!("too_many_wrong_keys"))
+    );
+    let wait: u64 = answer.header("retry-after").parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
+    assert_eq!(ask("no key at all").await.status, 429);
+    assert_eq!(ask(&gateway.token).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_limit_that_is_not_known_is_refused() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    for method in ["keys.create", "keys.limit"] {
+        let limits = json!({"requestsPerMinute": 5, "dollarsPerMonth": 5});
+        let params = json!({"name": "crm", "limits": limits});
+        let error = gateway.app.call(method, params).await.unwrap_err();
+        assert!(error.to_string().contains("dollarsPerMonth"), "{error}");
     }
 }

@@ -19,6 +19,8 @@ pub(super) fn embedded(key: Option<&str>, environment: Environment) -> Result<Ca
         catalog: None,
         catalog_poll: Duration::from_secs(2),
         catalog_watch: None,
+        answer_cache: Default::default(),
+        wrong_keys_per_minute: 0,
         attempt_timeout: Duration::from_secs(5),
         breaker: None,
         openrouter_model: String::new(),
