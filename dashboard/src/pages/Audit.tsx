@@ -1,0 +1,95 @@
+// Who did what, when and why: rollouts, flags and keys in one list.
+import { useInfiniteQuery } from '@tanstack/react-query';
+import type { ChangeRow, ListChanges, Subject } from 'modelramp-schema';
+import type { JSX } from 'react';
+import { Link, useSearchParams } from 'wouter';
+import { share } from '../format.ts';
+import { useLive } from '../live.ts';
+import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
+import { CsvButton, When, actorName, csv } from '../parts/Text.tsx';
+import { useTitle } from '../parts/hooks.ts';
+import { server } from '../server.ts';
+import { t } from '../texts/index.ts';
+
+const SUBJECTS: Subject[] = ['rollout', 'flags', 'keys'];
+
+/** The share of a place that a history keeps, where it has one. */
+function shareOf(place: unknown): string | null {
+  if (typeof place !== 'object' || place === null || !('share' in place)) return null;
+  const of: unknown = place.share;
+  // Histories keep the share as it is stored: a number, or thousandths beside their unit.
+  return typeof of === 'number' ? share(of) : null;
+}
+
+function move({ before, after }: ChangeRow): string {
+  const [from, to] = [shareOf(before), shareOf(after)];
+  if (to === null) return '–';
+  return from === null || from === to ? to : t.timeline.move(from, to);
+}
+
+const link = (row: ChangeRow): string | null =>
+  row.subject === 'rollout' && row.subjectId ? `/rollouts/${row.subjectId}${row.version ? `?at=${row.version}` : ''}` : row.subject === 'flags' ? '/flags' : '/keys';
+
+export function Audit(): JSX.Element {
+  const [search, setSearch] = useSearchParams();
+  const { pulse } = useLive();
+  useTitle(`${t.audit.title} · modelramp`);
+  const asked = search.get('subject');
+  const filter: ListChanges = { subject: SUBJECTS.find((known) => known === asked), actor: search.get('actor') || undefined };
+  const { data, error, refetch, hasNextPage, fetchNextPage, isFetching } = useInfiniteQuery({
+    queryKey: ['audit.list', filter, pulse?.auditVersion],
+    queryFn: ({ pageParam }) => server.audit.list.query({ ...filter, ...(pageParam && { cursor: pageParam }) }),
+    initialPageParam: '',
+    getNextPageParam: (page) => page.nextCursor ?? undefined,
+    placeholderData: (before) => before,
+  });
+  const rows = data?.pages.flatMap((page) => page.rows);
+  const set = (name: string, value: string): void =>
+    setSearch((before) => {
+      if (value) before.set(name, value);
+      else before.delete(name);
+      return before;
+    }, { replace: true });
+  return (
+    <>
+      <Head title={t.audit.title} asks={['audit.list', filter]}>
+        {rows && <CsvButton name="audit" make={() => csv(['at', 'actor', 'subject', 'id', 'action', 'change', 'reason', 'version'], rows.map((row) => [row.at, row.actor, row.subject, row.subjectId, row.action, move(row), row.reason, row.version]))} />}
+      </Head>
+      <form className="row filters" onSubmit={(event) => event.preventDefault()}>
+        <label className="labelled inline">
+          {t.audit.subject}
+          <select className="field" data-filter value={filter.subject ?? ''} onChange={(event) => set('subject', event.target.value)}>
+            <option value="">{t.audit.any}</option>
+            {SUBJECTS.map((one) => <option key={one} value={one}>{t.audit.subjects[one]}</option>)}
+          </select>
+        </label>
+        <label className="labelled inline">{t.audit.actor}<input className="field" value={search.get('actor') ?? ''} onChange={(event) => set('actor', event.target.value)} /></label>
+      </form>
+      {asked && !filter.subject && <p className="banner watch">{t.requests.bad('subject', asked)}</p>}
+      <Panel title={t.audit.scopeAll}>
+        {error ? <Fault error={error} again={() => void refetch()} /> : !rows ? <Waiting /> : rows.length === 0 ? <Empty text={t.audit.empty} /> : (
+          <table className="rows">
+            <thead><tr><th scope="col">{t.audit.when}</th><th scope="col">{t.audit.who}</th><th scope="col">{t.audit.what}</th><th scope="col" className="r">{t.audit.change}</th><th scope="col">{t.audit.reason}</th><th scope="col" className="r">{t.audit.version}</th></tr></thead>
+            <tbody>
+              {rows.map((row) => {
+                const to = link(row);
+                const what = `${t.audit.subjects[row.subject]} ${row.subject === 'rollout' ? (row.subjectId?.slice(0, 8) ?? '') : (row.subjectId ?? '')}: ${row.action}`;
+                return (
+                  <tr key={row.id}>
+                    <td data-label={t.audit.when}><When at={row.at} /></td>
+                    <td data-label={t.audit.who}>{row.actor ? actorName(row.actor) : '–'}</td>
+                    <th scope="row">{to ? <Link href={to} data-row>{what}</Link> : what}</th>
+                    <td data-label={t.audit.change} className="r">{move(row)}</td>
+                    <td data-label={t.audit.reason} className="long">{row.reason ?? '–'}</td>
+                    <td data-label={t.audit.version} className="r">{row.version ?? '–'}</td>
+                  </tr>
+                );
+              })}
+            </tbody>
+          </table>
+        )}
+        {hasNextPage && <div className="pad"><button type="button" className="btn" disabled={isFetching} onClick={() => void fetchNextPage()}>{t.requests.more}</button></div>}
+      </Panel>
+    </>
+  );
+}

@@ -1,0 +1,93 @@
+// Which model a user gets for a task, and why.
+import { useQuery } from '@tanstack/react-query';
+import { type FormEvent, type JSX, useState } from 'react';
+import { Link, useSearchParams } from 'wouter';
+import { useCatalog, useModelName } from '../catalog.ts';
+import { UNKNOWN, count, share } from '../format.ts';
+import { useLive } from '../live.ts';
+import { Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
+import { useTitle } from '../parts/hooks.ts';
+import { server } from '../server.ts';
+import { useWho } from '../session.ts';
+import { t } from '../texts/index.ts';
+import { LastRequests } from './Requests.tsx';
+
+export function Explain(): JSX.Element {
+  const [search, setSearch] = useSearchParams();
+  const catalog = useCatalog();
+  const who = useWho();
+  const user = search.get('user') ?? '';
+  const task = search.get('task') ?? catalog?.tasks[0]?.name ?? '';
+  const [written, setWritten] = useState(user);
+  useTitle(`${t.explain.title} · modelramp`);
+  const asked = /^\d+$/.test(user) ? Number(user) : who?.id;
+  const input = { userId: asked, task };
+  const ask = (event: FormEvent): void => {
+    event.preventDefault();
+    setSearch({ user: written.trim(), task });
+  };
+  return (
+    <>
+      <Head title={t.explain.title} asks={['models.explain', input]} />
+      <p className="muted">{t.explain.hint}</p>
+      <form className="row filters" onSubmit={ask}>
+        <label className="labelled inline">{t.explain.user}<input className="field num" inputMode="numeric" pattern="\d*" title={t.explain.needUser} data-filter value={written} placeholder={`${who?.id ?? ''}`} onChange={(event) => setWritten(event.target.value)} /></label>
+        <label className="labelled inline">
+          {t.explain.task}
+          <select className="field" value={task} onChange={(event) => setSearch({ ...(user && { user }), task: event.target.value })}>
+            {catalog?.tasks.map(({ name }) => <option key={name}>{name}</option>)}
+          </select>
+        </label>
+        <button type="submit" className="btn primary">{t.explain.ask}</button>
+      </form>
+      {user !== '' && !/^\d+$/.test(user) && <p className="banner watch">{t.requests.bad('user', user)}</p>}
+      {task && asked !== undefined && <Answer userId={asked} task={task} />}
+    </>
+  );
+}
+
+function Answer({ userId, task }: { userId: number; task: string }): JSX.Element {
+  const name = useModelName();
+  const { flags, rollouts } = useLive();
+  const { data, error, refetch } = useQuery({ queryKey: ['models.explain', userId, task], queryFn: () => server.models.explain.query({ userId, task }), refetchInterval: 5000 });
+  if (error) return <Fault error={error} again={() => void refetch()} />;
+  if (!data) return <Waiting />;
+  return (
+    <>
+    <Panel title={t.explain.gets(userId, name(data.model))} className={data.variant}>
+      <div className="pad stack">
+        <p className="lead">{data.why}</p>
+        <Scale bucket={data.bucket} share={data.share} algorithm={rollouts.find(({ id }) => id === data.rollout?.id)?.algorithm ?? flags?.algorithm} />
+        <dl className="facts">
+          <dt>{t.explain.variant}</dt>
+          <dd>{t.compare[data.variant]}</dd>
+          <dt>{t.explain.share}</dt>
+          <dd>{share(data.share)}</dd>
+          <dt>{t.explain.fallbacks}</dt>
+          <dd>{data.fallbacks.map(name).join(t.models.comma) || t.explain.none}</dd>
+          <dt>{t.explain.decidedBy}</dt>
+          <dd>{data.decidedBy === 'rollout' && data.rollout ? <Link href={`/rollouts/${data.rollout.id}`}>{t.explain.by.rollout}: {data.rollout.plan}</Link> : t.explain.by[data.decidedBy]}</dd>
+          <dt>{t.explain.bucket(data.bucket === null ? UNKNOWN : count(data.bucket))}</dt>
+          <dd>{data.reason}</dd>
+        </dl>
+      </div>
+    </Panel>
+    <LastRequests userId={userId} />
+    </>
+  );
+}
+
+/** Where the user falls between nobody and everybody, and how far the share reaches. */
+function Scale({ bucket, share: now, algorithm }: { bucket: number | null; share: number; algorithm: string | undefined }): JSX.Element | null {
+  if (bucket === null) return null;
+  // Thousandths of a percent, or whole percents; other tools' buckets are drawn nowhere.
+  const at = algorithm === 'legacy-modulo' ? bucket : algorithm === 'murmur3-100k' ? bucket / 1000 : null;
+  if (at === null) return null;
+  return (
+    <svg className="scale" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+      <rect className="s-bg" width="100" height="10" />
+      <rect className="s-done" width={now} height="10" />
+      <path className="at" d={`M${at} 0V10`} />
+    </svg>
+  );
+}

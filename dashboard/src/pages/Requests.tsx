@@ -1,0 +1,175 @@
+// Requests, newest first, by the filters of the address; one opens to all its attempts.
+import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
+import type { ListRequests, RequestRow } from 'modelramp-schema';
+import type { JSX } from 'react';
+import { Link, useSearchParams } from 'wouter';
+import { useCatalog, useModelName } from '../catalog.ts';
+import { UNKNOWN, clock, count, latency, money } from '../format.ts';
+import { Icon } from '../parts/Icon.tsx';
+import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
+import { CsvButton, When, csv } from '../parts/Text.tsx';
+import { useTitle } from '../parts/hooks.ts';
+import { server } from '../server.ts';
+import { t } from '../texts/index.ts';
+import { OneRequest } from './OneRequest.tsx';
+
+const OUTCOMES = ['success', 'timeout', 'rate-limited', 'provider-rate-limited', 'upstream', 'connection', 'empty-reply', 'invalid-reply', 'context-length', 'bad-request', 'authentication', 'payment', 'account-limit', 'refused', 'rejected', 'not-found', 'cancelled'];
+const RANGES: Record<string, number> = { '1h': 36e5, '24h': 864e5, '7d': 6048e5 };
+const NAMES = ['range', 'variant', 'outcome', 'model', 'task', 'user', 'rollout', 'slower', 'counted'] as const;
+type Name = (typeof NAMES)[number];
+
+/** The filters of the address, and those that mean nothing. */
+function read(search: URLSearchParams, tasks: string[], models: string[]): { filter: ListRequests; bad: [string, string][]; on: number } {
+  const bad: [string, string][] = [];
+  const known = (name: Name, fits: (value: string) => boolean): string | undefined => {
+    const value = search.get(name);
+    if (!value) return undefined;
+    if (fits(value)) return value;
+    bad.push([name, value]);
+    return undefined;
+  };
+  const number = (value: string | undefined): number | undefined => (value === undefined ? undefined : Number(value));
+  const isNumber = (value: string): boolean => /^\d+$/.test(value);
+  const range = known('range', (value) => value in RANGES || !Number.isNaN(Date.parse(value.split('..')[0]!)));
+  const [from, to] = range?.includes('..') ? range.split('..').map((end) => new Date(end)) : [range && new Date(Math.floor((Date.now() - RANGES[range]!) / 60_000) * 60_000), undefined];
+  const counted = known('counted', (value) => value === 'true' || value === 'false');
+  const filter: ListRequests = {
+    from: from || undefined,
+    to,
+    variant: known('variant', (value) => value === 'control' || value === 'candidate') as ListRequests['variant'],
+    outcome: known('outcome', (value) => OUTCOMES.includes(value)),
+    model: known('model', (value) => models.length === 0 || models.includes(value)),
+    task: known('task', (value) => tasks.length === 0 || tasks.includes(value)),
+    userId: number(known('user', isNumber)),
+    rolloutId: known('rollout', () => true),
+    slowerThanMs: number(known('slower', isNumber)),
+    counted: counted === undefined ? undefined : counted === 'true',
+  };
+  return { filter, bad, on: NAMES.filter((name) => search.get(name)).length };
+}
+
+export function Requests({ id }: { id: string | undefined }): JSX.Element {
+  useTitle(`${t.requests.title} · modelramp`);
+  return id ? <OneRequest id={id} /> : <List />;
+}
+
+function List(): JSX.Element {
+  const [search] = useSearchParams();
+  const catalog = useCatalog();
+  const tasks = catalog?.tasks.map(({ name }) => name) ?? [];
+  const models = catalog?.models.map(({ name }) => name) ?? [];
+  const { filter, bad, on } = read(search, tasks, models);
+  const { data, error, refetch, fetchNextPage, hasNextPage, isFetching } = useInfiniteQuery({
+    queryKey: ['requests.list', filter],
+    queryFn: ({ pageParam }) => server.requests.list.query({ ...filter, ...(pageParam && { cursor: pageParam }) }),
+    initialPageParam: '',
+    getNextPageParam: (page) => page.nextCursor ?? undefined,
+    placeholderData: (before) => before,
+  });
+  const rows = data?.pages.flatMap((page) => page.rows);
+  const first = data?.pages[0];
+  return (
+    <>
+      <Head title={t.requests.title} asks={['requests.list', filter]}>
+        {rows && <CsvButton name="requests" make={() => table(rows)} />}
+        <button type="button" className="btn small" onClick={() => void refetch()} disabled={isFetching}>{t.shell.reload}</button>
+      </Head>
+      <Filters tasks={tasks} />
+      {bad.map(([name, value]) => <p key={name} className="banner watch"><Icon name="watch" />{t.requests.bad(name, value)}</p>)}
+      <Panel title={first?.count ? t.requests.found(`${count(first.count.value)}${first.count.exact ? '' : '+'}`) : t.requests.what} note={first && <>{t.shell.asOf(clock(first.upTo))}</>}>
+        {error ? <Fault error={error} again={() => void refetch()} /> : !rows ? <Waiting rows={8} /> : rows.length === 0 ? (
+          <Empty text={t.requests.empty}>{on > 0 && <p>{t.requests.filtersOn(on)} <Link className="btn small" href="/requests">{t.shell.clear}</Link></p>}</Empty>
+        ) : (
+          <>
+            <Rows rows={rows} />
+            {hasNextPage && <div className="pad"><button type="button" className="btn" disabled={isFetching} onClick={() => void fetchNextPage()}>{t.requests.more}</button></div>}
+          </>
+        )}
+      </Panel>
+    </>
+  );
+}
+
+/** Rows that any page may show. */
+export function Rows({ rows }: { rows: RequestRow[] }): JSX.Element {
+  const name = useModelName();
+  return (
+    <table className="rows requests">
+      <thead>
+        <tr><th scope="col">{t.requests.at}</th><th scope="col">{t.requests.task}</th><th scope="col">{t.requests.side}</th><th scope="col">{t.requests.attempts}</th><th scope="col" className="r">{t.requests.user}</th><th scope="col" className="r">{t.requests.time}</th><th scope="col" className="r">{t.requests.cost}</th></tr>
+      </thead>
+      <tbody>
+        {rows.map((row) => (
+          <tr key={row.requestId}>
+            <th scope="row"><Link href={`/requests/${row.requestId}`} data-row><When at={row.at} exact /><span className="sr"> {row.requestId}</span></Link></th>
+            <td data-label={t.requests.task}>{row.task}</td>
+            <td data-label={t.requests.side}><Side variant={row.variant} /></td>
+            <td data-label={t.requests.attempts} className="long">{row.attempts.map(({ model, outcome }, place) => (
+              <span key={place} className="attempt">
+                {place > 0 && ' → '}{name(model)} {outcome === 'success' ? <Icon name="good" className="g" /> : <Icon name="bad" className="b" />}
+                <span className={outcome === 'success' ? 'sr' : ''}> {outcome === 'success' ? t.requests.success : outcome}</span>
+              </span>
+            ))}</td>
+            <td data-label={t.requests.user} className="r">{row.userId ?? UNKNOWN}</td>
+            <td data-label={t.requests.time} className="r">{latency(row.latencyMs)}</td>
+            <td data-label={t.requests.cost} className="r">{row.costMicrodollars > 0 ? money(row.costMicrodollars) : UNKNOWN}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** The side, told apart by shape and word, not colour alone. */
+export const Side = ({ variant }: { variant: 'control' | 'candidate' }): JSX.Element => (
+  <span className="key">
+    <svg viewBox="0 0 10 10" aria-hidden="true">{variant === 'candidate' ? <circle className="m-cand" cx="5" cy="5" r="4" /> : <rect className="m-ctrl" x="2" y="2" width="6" height="6" />}</svg>
+    {t.compare[variant]}
+  </span>
+);
+
+const table = (rows: RequestRow[]): string =>
+  csv(['request', 'at', 'task', 'variant', 'rollout', 'user', 'counted', 'outcome', 'latency ms', 'first token ms', 'prompt tokens', 'completion tokens', 'microdollars', 'attempts'],
+    rows.map((row) => [row.requestId, row.at, row.task, row.variant, row.rolloutId, row.userId, `${row.counted}`, row.outcome, row.latencyMs, row.firstTokenMs, row.promptTokens, row.completionTokens, row.costMicrodollars, row.attempts.map(({ model, outcome }) => `${model} ${outcome}`).join(' > ')]));
+
+function Filters({ tasks }: { tasks: string[] }): JSX.Element {
+  const [search, setSearch] = useSearchParams();
+  const catalog = useCatalog();
+  const set = (name: Name, value: string): void =>
+    setSearch((before) => {
+      if (value) before.set(name, value);
+      else before.delete(name);
+      return before;
+    }, { replace: true });
+  const choice = (name: Name, title: string, values: [string, string][], first = false): JSX.Element => (
+    <label className="labelled inline">
+      {title}
+      <select className="field" data-filter={first ? '' : undefined} value={search.get(name) ?? ''} onChange={(event) => set(name, event.target.value)}>
+        <option value="">{t.requests.any}</option>
+        {values.map(([value, text]) => <option key={value} value={value}>{text}</option>)}
+      </select>
+    </label>
+  );
+  return (
+    <form className="row filters" aria-label={t.requests.filter} onSubmit={(event) => event.preventDefault()}>
+      {choice('range', t.requests.at, Object.keys(RANGES).map((range) => [range, range]), true)}
+      {choice('variant', t.requests.side, [['candidate', t.compare.candidate], ['control', t.compare.control]])}
+      {choice('outcome', t.requests.outcome, OUTCOMES.map((outcome) => [outcome, outcome === 'success' ? t.requests.success : outcome]))}
+      {choice('model', t.requests.model, catalog?.models.map(({ name, displayName }) => [name, displayName]) ?? [])}
+      {choice('task', t.requests.task, tasks.map((task) => [task, task]))}
+      {choice('counted', t.requests.countedTitle, [['true', t.requests.yes], ['false', t.requests.no]])}
+      <label className="labelled inline">{t.requests.user}<input className="field num" inputMode="numeric" value={search.get('user') ?? ''} onChange={(event) => set('user', event.target.value)} /></label>
+      <label className="labelled inline">{t.requests.slower}<input className="field num" inputMode="numeric" value={search.get('slower') ?? ''} onChange={(event) => set('slower', event.target.value)} /></label>
+    </form>
+  );
+}
+
+/** The newest requests of one user, for the page that explains. */
+export function LastRequests({ userId }: { userId: number }): JSX.Element {
+  const { data, error } = useQuery({ queryKey: ['requests.list', 'user', userId], queryFn: () => server.requests.list.query({ userId, limit: 10 }), refetchInterval: 10_000 });
+  return (
+    <Panel title={t.explain.last} side={<Link className="small" href={`/requests?user=${userId}`}>{t.overview.allOf}</Link>}>
+      {error ? <Fault error={error} /> : !data ? <Waiting /> : data.rows.length === 0 ? <Empty text={t.requests.empty} /> : <Rows rows={data.rows} />}
+    </Panel>
+  );
+}

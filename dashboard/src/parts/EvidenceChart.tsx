@@ -1,0 +1,116 @@
+// Evidence over time on a log scale, with the lines at which something happens. Each line is labelled where it is.
+import { scaleLinear, scaleLog, scaleTime } from 'd3-scale';
+import type { JSX } from 'react';
+import { absolute, clock, evidence, moment, margin as tolerated } from '../format.ts';
+import { t } from '../texts/index.ts';
+import { useWidth } from './hooks.ts';
+
+export interface Point {
+  at: number;
+  e: number;
+  /** What was decided there, in a word. */
+  mark?: string;
+}
+
+export interface Lines {
+  watch: number;
+  hold: number;
+  rollback: number;
+}
+
+const HEIGHT = 226;
+const LABELS = 104;
+
+export function EvidenceChart({ points, lines }: { points: Point[]; lines: Lines }): JSX.Element {
+  const [box, width] = useWidth<HTMLDivElement>(640);
+  const last = points.at(-1);
+  const right = width - LABELS;
+  const peak = Math.max(...points.map(({ e }) => Math.min(e, 1e6)), 1);
+  const y = scaleLog().domain([0.3, Math.max(1.5 * lines.rollback, 1.5 * peak)]).range([HEIGHT - 26, 8]).clamp(true);
+  const from = points[0]?.at ?? 0;
+  const to = Math.max(last?.at ?? 1, from + 1000);
+  const x = scaleTime().domain([from, to]).range([8, right - 8]);
+  const ticks = x.ticks(Math.max(2, Math.floor(right / 150)));
+  const path = points.map(({ at, e }, place) => `${place === 0 ? 'M' : 'L'}${x(at).toFixed(1)} ${y(Math.max(e, 0.3)).toFixed(1)}`).join('');
+  const name = t.evidence.picture(evidence(last?.e), evidence(lines.watch), evidence(lines.hold), evidence(lines.rollback));
+  const short = to - from < 2 * 36e5;
+  return (
+    <div ref={box}>
+      <svg className="chart" width={width} height={HEIGHT} viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={name}>
+        <rect className="zone" x="8" y={y(lines.hold)} width={right - 8} height={y(lines.watch) - y(lines.hold)} />
+        <rect className="zone-hold" x="8" y={y(lines.rollback)} width={right - 8} height={y(lines.hold) - y(lines.rollback)} />
+        <Line at={y(1)} kind="g" right={right} text={`1 ${t.evidence.nothing}`} />
+        <Line at={y(lines.watch)} kind="ln-watch" right={right} text={`${evidence(lines.watch)} ${t.evidence.watch}`} label="lv lv-watch" />
+        <Line at={y(lines.hold)} kind="ln-hold" right={right} text={`${evidence(lines.hold)} ${t.evidence.hold}`} label="lv lv-hold" />
+        <Line at={y(lines.rollback)} kind="ln-bad" right={right} text={`${evidence(lines.rollback)} ${t.evidence.rollback}`} label="lv lv-bad" />
+        <path className="base" d={`M8 ${HEIGHT - 26}H${right}`} />
+        {ticks.map((tick) => (
+          <text key={tick.getTime()} x={x(tick)} y={HEIGHT - 8} textAnchor={x(tick) < 50 ? 'start' : x(tick) > right - 50 ? 'end' : 'middle'}>
+            {short ? clock(tick) : moment(tick)}
+          </text>
+        ))}
+        {points.filter(({ mark }) => mark).map(({ at, e, mark }) => (
+          <g key={`${at}${mark}`}>
+            <path className="mark" d={`M${x(at)} ${HEIGHT - 26}V${y(Math.max(e, 0.3))}`} />
+            <title>{mark}</title>
+          </g>
+        ))}
+        <path className="e-line" d={path} />
+        {last && <circle className="e-dot" cx={x(last.at)} cy={y(Math.max(last.e, 0.3))} r="5" />}
+      </svg>
+    </div>
+  );
+}
+
+function Line({ at, kind, right, text, label, up = 0 }: { at: number; kind: string; right: number; text: string; label?: string; up?: number }): JSX.Element {
+  return (
+    <>
+      <path className={kind} d={`M8 ${at}H${right}`} />
+      <text className={label} x={right + 8} y={at + 4 - up}>{text}</text>
+    </>
+  );
+}
+
+export interface RatioPoint {
+  at: number;
+  ratio: number | null;
+  low?: number | null;
+  high?: number | null;
+}
+
+/** The ratio over time, ½ to 4 or more, with its interval where that is known. */
+export function RatioChart({ points, margin }: { points: RatioPoint[]; margin: number }): JSX.Element {
+  const [box, width] = useWidth<HTMLDivElement>(320);
+  const known = points.filter((point): point is RatioPoint & { ratio: number } => point.ratio !== null);
+  const last = known.at(-1);
+  const right = width - LABELS;
+  const y = scaleLog().base(2).domain([0.5, Math.max(4, ...known.map(({ ratio: value }) => value * 1.2))]).range([HEIGHT - 26, 8]).clamp(true);
+  const x = scaleLinear().domain([points[0]?.at ?? 0, Math.max(points.at(-1)?.at ?? 1, (points[0]?.at ?? 0) + 1000)]).range([8, right - 8]);
+  const ends = [points[0], points.at(-1)].filter((point) => point !== undefined);
+  const banded = points.filter((point) => point.low != null && point.high != null);
+  const band = banded.length > 1
+    ? `M${banded.map((point) => `${x(point.at).toFixed(1)} ${y(point.high!).toFixed(1)}`).join('L')}L${banded.toReversed().map((point) => `${x(point.at).toFixed(1)} ${y(point.low!).toFixed(1)}`).join('L')}Z`
+    : null;
+  const value = last ? `${evidence(last.ratio)}×` : t.compare.noRatio;
+  // Two labels that would lie on each other make room, half each.
+  const apart = Math.max(0, (15 - (y(1) - y(margin))) / 2);
+  return (
+    <div ref={box}>
+      <svg className="chart" width={width} height={HEIGHT} viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={t.compare.sentence(value, tolerated(margin))}>
+        <path className="base" d={`M8 ${HEIGHT - 26}H${right}`} />
+        {band && <path className="r-band" d={band} />}
+        <Line at={y(margin)} kind="r-margin" right={right} text={t.compare.tolerated(tolerated(margin).replace('×', ''))} label="lv lv-watch" up={apart} />
+        <Line at={y(1)} kind="r-one" right={right} text={`1 ${t.evidence.control}`} label="ctrl" up={-apart} />
+        {known.length > 0 && <path className="r-line" d={`M${known.map((point) => `${x(point.at).toFixed(1)} ${y(point.ratio).toFixed(1)}`).join('L')}`} />}
+        {last && <circle className="m-cand" cx={x(last.at)} cy={y(last.ratio)} r="5" />}
+        {last && Math.abs(y(last.ratio) - y(margin)) > 14 && <text className="cand" x={right + 8} y={y(last.ratio) + 4}>{value} {t.evidence.now}</text>}
+        {ends.map((point, place) => (
+          <text key={place} x={x(point.at)} y={HEIGHT - 8} textAnchor={place === 0 ? 'start' : 'end'}>
+            <title>{absolute(new Date(point.at))}</title>
+            {clock(new Date(point.at))}
+          </text>
+        ))}
+      </svg>
+    </div>
+  );
+}

@@ -1,0 +1,101 @@
+// The state of a rollout in one word, one headline, two sentences, and the buttons that stop it.
+import type { RolloutDetails } from 'modelramp-schema';
+import type { JSX, ReactNode } from 'react';
+import { Link } from 'wouter';
+import { useModelName } from '../catalog.ts';
+import { count, duration, evidence, moment, planned, ratio, share, margin as tolerated } from '../format.ts';
+import { failureRatio, loudest, nextShare, primaries, situation, toneOf } from '../judgement.ts';
+import { useMayChange } from '../session.ts';
+import { t } from '../texts/index.ts';
+import { useAsking } from './Asking.tsx';
+import { Icon } from './Icon.tsx';
+import { Rich, actorName } from './Text.tsx';
+
+export function headline(rollout: RolloutDetails): string {
+  const kind = situation(rollout);
+  return kind === 'watch' ? t.level.watchHeadline[loudest(rollout)] : t.level.headline[kind];
+}
+
+export function titleOf(rollout: RolloutDetails): string {
+  return t.level.title(t.level.word[situation(rollout)], rollout.plan, share(rollout.share));
+}
+
+/** What follows by itself, in a sentence. */
+function next(rollout: RolloutDetails): string {
+  const kind = situation(rollout);
+  const { evidence: lines } = rollout.wanted;
+  switch (kind) {
+    case 'healthy': {
+      if (rollout.stage >= rollout.stages) return t.level.next.last(duration(rollout.leftMs));
+      const then = share(nextShare(rollout));
+      return rollout.leftMs > 0 ? t.level.next.healthy(duration(rollout.leftMs), then) : t.level.next.soaked(then);
+    }
+    case 'watch':
+      return t.level.next.watch(share(rollout.share), evidence(lines.rollback));
+    case 'hold':
+      return t.level.next.hold(evidence(lines.rollback));
+    case 'paused':
+      return t.level.next.paused(share(rollout.share));
+    case 'gate-open':
+    case 'gate-proven':
+    case 'gate-recommended':
+      return t.level.next.gate(share(nextShare(rollout)));
+    default:
+      return t.level.next[kind];
+  }
+}
+
+function Figures({ rollout }: { rollout: RolloutDetails }): JSX.Element {
+  const name = useModelName();
+  const { candidate, control } = rollout.finding;
+  const models = primaries(rollout);
+  const times = failureRatio(rollout);
+  if (candidate.requests === 0) return <>{t.level.noErrors}</>;
+  return (
+    <>
+      <Rich text={t.level.counted(count(candidate.errors), count(candidate.requests), name(models.candidate), count(control.errors), count(control.requests), name(models.control))} />{' '}
+      {times !== null && <Rich text={t.level.times(ratio(times), tolerated(rollout.wanted.evidence.margin))} />}
+    </>
+  );
+}
+
+export function Hero({ rollout, more }: { rollout: RolloutDetails; more?: ReactNode }): JSX.Element {
+  const kind = situation(rollout);
+  const tone = toneOf(kind);
+  const mayChange = useMayChange();
+  const ask = useAsking();
+  const stopping = ask.stopping(rollout);
+  return (
+    <section className={`hero ${tone}`} aria-labelledby="state">
+      <div>
+        <span className="word"><Icon name={tone} />{t.level.word[kind]}</span>
+        <h1 id="state" tabIndex={-1}>{headline(rollout)}</h1>
+        <p><Figures rollout={rollout} /></p>
+        {rollout.endedAt && <p>{t.level.ended(moment(rollout.endedAt), actorName(rollout.changedBy), rollout.reason)}</p>}
+      </div>
+      <div className="acts">
+        {mayChange && rollout.live && (
+          <>
+            <button type="button" className="btn stop" disabled={stopping} onClick={() => ask({ action: 'rollback', rollout })}>
+              {stopping ? t.actions.rollingBack : t.actions.rollback}
+            </button>
+            {rollout.state.name === 'paused'
+              ? <button type="button" className="btn" onClick={() => ask({ action: 'resume', rollout })}>{t.actions.resume}</button>
+              : rollout.state.name === 'waiting-at-gate'
+                ? <button type="button" className="btn" onClick={() => ask({ action: 'approve', rollout })}>{t.actions.approve}</button>
+                : <button type="button" className="btn" onClick={() => ask({ action: 'pause', rollout })}>{t.actions.pause}</button>}
+          </>
+        )}
+        {more}
+      </div>
+      <p className="next"><Rich text={t.level.nextIs} /> {next(rollout)}</p>
+    </section>
+  );
+}
+
+export const SeeWhy = ({ id }: { id: string }): JSX.Element => (
+  <Link className="btn" href={`/rollouts/${id}`}>{t.actions.seeWhy}</Link>
+);
+
+/** How long the stage soaks in all. */
+export const soakOf = (rollout: RolloutDetails): number => planned(rollout.wanted.stages[rollout.stage - 1]?.soak ?? '') ?? 0;

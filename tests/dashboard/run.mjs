@@ -1,0 +1,240 @@
+// The dashboard in a real Chromium. Usage: node run.mjs PATH/TO/modelramp [--pictures]
+//
+// The world: a server with its sandbox, users who chat, and a rollout whose candidate fails more often. With `--pictures`
+// the main pages are also written to docs/dashboard/.
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import path from 'node:path';
+import axe from 'axe-core';
+import { chromium } from 'playwright-core';
+import { front } from './front.mjs';
+import { World, freePort, until } from './world.mjs';
+
+const [binary] = process.argv.slice(2);
+const pictures = process.argv.includes('--pictures') && path.join(import.meta.dirname, '../../docs/dashboard');
+const HOSTILE = '<img src=x onerror=alert(1)> \u202Eevil\u202C 🚀 ' + 'long '.repeat(60);
+
+const world = new World(binary, await freePort());
+let passed = 0;
+const test = async (fact, run) => {
+  const began = performance.now();
+  await run();
+  passed += 1;
+  console.log(`ok ${fact} (${Math.round(performance.now() - began)} ms)`);
+};
+
+await world.start();
+// A server that holds an older dashboard, or none, gets this folder's in front of it.
+const proxy = process.env.MODELRAMP_DASHBOARD_DIST && (await front(process.env.MODELRAMP_DASHBOARD_DIST, world.url, 0));
+const base = proxy ? `http://127.0.0.1:${proxy.address().port}` : world.url;
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: ['--no-sandbox'] });
+
+/** Everything that must not happen in any tab of these tests. */
+const wrongs = [];
+const watched = async (context) => {
+  await context.addInitScript(() => {
+    document.addEventListener('securitypolicyviolation', (event) => console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`));
+  });
+  context.on('console', (message) => {
+    // What a server that is away answers is an error to the browser, too.
+    if (message.type() === 'error' && !(context.isAway && /Failed to load resource|ERR_/.test(message.text()))) wrongs.push(message.text());
+  });
+  context.on('weberror', (error) => wrongs.push(String(error.error())));
+  context.on('request', (request) => {
+    if (!request.url().startsWith(base) && !/^(data|blob):/.test(request.url())) wrongs.push(`a request to ${request.url()}`);
+  });
+  return context;
+};
+const signedIn = async (user = 1, role = 'admin', options = {}) => {
+  const context = await watched(await browser.newContext({ viewport: { width: 1440, height: 900 }, timezoneId: 'Europe/Copenhagen', locale: 'en-GB', ...options }));
+  const page = await context.newPage();
+  const secret = new URL(world.loginLink(user, role)).hash;
+  await page.goto(`${base}/dashboard/login${secret}`);
+  await page.getByRole('button', { name: 'Sign in' }).press('Enter');
+  await page.getByRole('navigation', { name: 'Main', exact: true }).waitFor();
+  return page;
+};
+const rollouts = () => JSON.parse(world.admin('rollout', 'list', '--all', '--json'));
+const open = async (page, to) => {
+  await page.goto(`${base}/dashboard${to}`);
+  await page.locator('.live:not(.connecting)').waitFor();
+  await until(`the page ${to}`, () => page.evaluate(() => document.querySelector('main h1') !== null && document.querySelector('[aria-busy]') === null));
+};
+const faults = (page) =>
+  page.evaluate(async () => {
+    const { violations } = await globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] });
+    return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html }) => html.slice(0, 160)).join(' | ')}`);
+  });
+
+try {
+  world.admin('rollout', 'start', 'plan.toml', '--reason', 'release 41, GLM 4.5 Air');
+  await world.drive(3);
+  const { id } = rollouts()[0];
+  world.admin('rollout', 'pause', id, '-r', 'provider has an incident');
+  world.admin('rollout', 'resume', id, '-r', pictures ? 'provider is back' : HOSTILE);
+  world.admin('rollout', 'advance', id, '-r', 'looks good, and support is staffed');
+  await until('the level watch', async () => {
+    await world.drive(2);
+    return rollouts()[0].level !== 'clear';
+  }, 60_000);
+  world.admin('key', 'create', '--name', 'crm', '--tokens-per-day', '100000');
+
+  let page;
+  await test('a one-time link signs in, by the keyboard, and its secret leaves the address', async () => {
+    page = await signedIn();
+    assert.ok(!page.url().includes('t='), page.url());
+    await page.getByRole('heading', { level: 1 }).waitFor();
+  });
+
+  await test('the title and the headline tell the state and the share', async () => {
+    await until('the title', async () => /^(Watch|Hold) · standard at 50/.test(await page.title()));
+    const { errors, requests } = JSON.parse(world.admin('rollout', 'get', id, '--json')).finding.candidate;
+    await page.getByText(`${errors} of ${requests}`).first().waitFor();
+  });
+
+  const request = await page.evaluate(() =>
+    fetch('/api/trpc/requests.list?input=' + encodeURIComponent('{"json":{"limit":1}}')).then((r) => r.json()).then((r) => r.result.data.json.rows[0].requestId));
+  const PAGES = ['/', '/rollouts', `/rollouts/${id}?evidence=1&at=5`, '/rollouts/new', '/models', '/requests', `/requests/${request}`, '/explain?user=7&task=chat', '/flags', '/alerts', '/audit', '/keys', '/settings', '/more', '/nowhere'];
+  await test(`${PAGES.length} pages are accessible in both themes at both widths, and none is wider than a phone of 320 px`, async () => {
+    for (const to of PAGES) {
+      await open(page, to);
+      await page.evaluate(axe.source);
+      for (const width of [1440, 390]) {
+        await page.setViewportSize({ width, height: 900 });
+        for (const colorScheme of ['light', 'dark']) {
+          await page.emulateMedia({ colorScheme });
+          assert.deepEqual(await faults(page), [], `${to} ${width} ${colorScheme}`);
+        }
+      }
+      await page.setViewportSize({ width: 320, height: 700 });
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${to} is wider than 320 px`);
+      await page.setViewportSize({ width: 1440, height: 900 });
+    }
+    await page.emulateMedia({ colorScheme: 'light' });
+  });
+
+  if (pictures) {
+    fs.mkdirSync(pictures, { recursive: true });
+    for (const [name, to, colorScheme, width, height] of [
+      ['overview-light', '/', 'light', 1100, 720], ['rollout-dark', `/rollouts/${id}`, 'dark', 1100, 720],
+      ['overview-dark-phone', '/', 'dark', 390, 1000], ['requests-light', '/requests', 'light', 1100, 560],
+    ]) {
+      await page.setViewportSize({ width, height });
+      await page.emulateMedia({ colorScheme });
+      await open(page, to);
+      await page.getByText('GLM-4.5 Air').first().waitFor({ state: 'attached' });
+      await page.screenshot({ path: path.join(pictures, `${name}.png`) });
+    }
+    await page.setViewportSize({ width: 1440, height: 900 });
+    await page.emulateMedia({ colorScheme: 'light' });
+  }
+
+  await test('a filter that means nothing is said, and one that finds nothing says so', async () => {
+    await open(page, '/requests?outcome=tiemout');
+    await page.getByText('“outcome=tiemout” is unknown').waitFor();
+    await open(page, '/requests?user=999999');
+    await page.getByText('No requests match.').waitFor();
+  });
+
+  await test('what people wrote is text: no reason becomes a part of the page', async () => {
+    await open(page, `/rollouts/${id}`);
+    assert.equal(await page.locator('main img').count(), 0);
+  });
+
+  await test('the choice of Danish is kept', async () => {
+    await open(page, '/settings');
+    await page.getByLabel('Language').selectOption('da');
+    await page.getByRole('heading', { name: 'Indstillinger' }).waitFor();
+    await open(page, '/');
+    await page.getByText('Hvad sker der nu:').waitFor();
+    await page.evaluate(() => localStorage.clear());
+  });
+
+  await test('who looks only sees no button that changes', async () => {
+    const viewer = await signedIn(900, 'viewer');
+    await viewer.getByText('You can look, not change').waitFor();
+    await viewer.getByRole('heading', { level: 1 }).waitFor();
+    assert.equal(await viewer.getByRole('button', { name: 'Roll back' }).count(), 0);
+    await viewer.context().close();
+  });
+
+  await test('the second of two browsers is told of the conflict, with the state that it met', async () => {
+    await open(page, `/rollouts/${id}`);
+    const advance = page.getByRole('button', { name: 'Advance…' });
+    await advance.click();
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel('Reason').fill('it looks good from here');
+    await dialog.getByLabel(/Type the new share/).fill('99');
+    // The other one acts while this one's version is on its way.
+    await page.route('**/api/trpc/rollout.advance*', async (route) => {
+      world.admin('rollout', 'set-share', id, '40', '-r', 'half is too much');
+      await route.continue();
+    }, { times: 1 });
+    page.context().isAway = true;
+    await dialog.getByRole('button', { name: 'Advance' }).press('Enter');
+    await dialog.getByText('It has moved on while you looked').waitFor();
+    await dialog.getByText(/user 1 made the last change: now 40/).waitFor();
+    page.context().isAway = false;
+    assert.equal(rollouts()[0].share, 40);
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+    assert.equal(await advance.evaluate((button) => button === document.activeElement), true, 'the focus comes back');
+  });
+
+  await test('a server that goes away is said within seconds, and comes back by itself with what was missed', async () => {
+    page.context().isAway = true;
+    await world.stop();
+    await page.getByText(/No connection since/).first().waitFor({ timeout: 25_000 });
+    assert.equal(await page.getByRole('button', { name: 'Roll back' }).first().isEnabled(), true, 'stopping stays possible');
+    assert.equal(await page.getByRole('button', { name: 'Set share…' }).isEnabled(), false, 'raising does not');
+    await world.start();
+    await page.getByText(/Connected again/).last().waitFor({ timeout: 25_000 });
+    page.context().isAway = false;
+  });
+
+  await test('everybody is taken back by the keyboard alone, from any page', async () => {
+    await open(page, '/models');
+    await page.keyboard.press('s');
+    const first = page.getByRole('button', { name: /^Roll back standard/ });
+    await first.waitFor();
+    assert.equal(await first.evaluate((button) => button === document.activeElement), true, 'the focus is on it');
+    await page.keyboard.press('Enter');
+    await page.getByText('Rolled back standard: everybody is on control.').last().waitFor();
+    await until('the share 0', () => rollouts()[0].share === 0);
+    await page.keyboard.press('g');
+    await page.keyboard.press('o');
+    await page.getByRole('heading', { name: 'Everybody is on control' }).waitFor();
+    assert.equal(await page.getByRole('heading', { level: 1 }).evaluate((heading) => heading === document.activeElement), true);
+  });
+
+  await test('an ended rollout says who ended it and why, and has nothing to press', async () => {
+    await open(page, `/rollouts/${id}`);
+    await page.getByText(/Ended .* by user 1: “Users are hurt”/).waitFor();
+    assert.equal(await page.locator('main').getByRole('button', { name: /Roll back|Pause/ }).count(), 0);
+    await page.evaluate(axe.source);
+    assert.deepEqual(await faults(page), []);
+  });
+
+  await test('a session that ends while somebody looks covers the page and keeps it', async () => {
+    page.context().isAway = true;
+    world.command('sessions', 'revoke', '--user', '1');
+    await page.getByRole('dialog', { name: 'Your session has ended' }).waitFor({ timeout: 15_000 });
+    await page.getByText(/Ended .* by user 1/).waitFor();
+  });
+
+  assert.deepEqual(wrongs, []);
+  passed += 1;
+  console.log('ok no error on a console, no violated policy, no request to another origin');
+  console.log(`${passed} passed, 0 failed`);
+} catch (error) {
+  console.error(error);
+  console.error(fs.readFileSync(path.join(world.folder, 'server.log'), 'utf8').slice(-3000));
+  for (const context of browser.contexts()) for (const tab of context.pages()) await tab.screenshot({ path: path.join(world.folder, 'failed.png') }).catch(() => {});
+  console.error(wrongs, `a picture is in ${world.folder}`);
+  process.exitCode = 1;
+} finally {
+  await browser.close();
+  proxy?.close();
+  await world.stop();
+  if (!process.exitCode) fs.rmSync(world.folder, { recursive: true, force: true });
+}
