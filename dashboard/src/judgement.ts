@@ -1,5 +1,5 @@
 // What the figures of a rollout amount to, for a person in a hurry. Pure: no text, no clock, no network.
-import type { Arm, Metric, RolloutDetails, RolloutState } from 'modelramp-schema';
+import type { Arm, Effect, Metric, RolloutDetails, RolloutState } from 'modelramp-schema';
 
 export type Tone = 'good' | 'watch' | 'hold' | 'bad' | 'quiet';
 
@@ -60,6 +60,12 @@ export function failureRatio(rollout: RolloutDetails): number | null {
   const candidate = failureRate(rollout.finding.candidate);
   const control = failureRate(rollout.finding.control);
   return candidate === null || !control ? null : candidate / control;
+}
+
+/** How many times as often something happens to the candidate, with the interval that holds at every moment; none while nothing
+ * is known. */
+export function effectOf(rollout: RolloutDetails, metric: Metric): Effect | undefined {
+  return rollout.verdict.effects?.find((effect) => effect.metric === metric && effect.ratio !== null);
 }
 
 /** Failed answers beyond what control would have failed; `null` where control says nothing. */

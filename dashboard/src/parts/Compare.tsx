@@ -1,9 +1,9 @@
 // Candidate beside control. A rate never stands without its counts; what is not judged says so.
-import type { RolloutDetails, Variants } from 'modelramp-schema';
+import type { Effect, Metric, RolloutDetails, Variants } from 'modelramp-schema';
 import type { JSX, ReactNode } from 'react';
 import { useModelName } from '../catalog.ts';
 import { UNKNOWN, count, duration, evidence, latency, money, rate, ratio } from '../format.ts';
-import { failureRate, failureRatio, primaries, situation, toneOf } from '../judgement.ts';
+import { effectOf, failureRate, failureRatio, primaries, situation, toneOf } from '../judgement.ts';
 import { serverNow } from '../server.ts';
 import { t } from '../texts/index.ts';
 import { Forest, ForestScale } from './Forest.tsx';
@@ -33,25 +33,24 @@ export function Compare({ rollout, variants }: { rollout: RolloutDetails; varian
   const { candidate, control } = rollout.finding;
   const margin = rollout.wanted.evidence.margin;
   const times = failureRatio(rollout);
+  const failed = effectOf(rollout, 'errors');
   const tone = toneOf(situation(rollout));
   const judged: Row[] = [
     {
       name: t.compare.failed,
       candidate: <Rate errors={candidate.errors} requests={candidate.requests} />,
       control: <Rate errors={control.errors} requests={control.requests} />,
-      picture: <Forest value={times} margin={margin} />,
-      words: times === null ? t.compare.noRatio : t.compare.asCounted(ratio(times)),
+      picture: <Forest value={times} low={failed?.low} high={failed?.high} margin={margin} />,
+      words: times === null ? t.compare.noRatio : failed && failed.high !== null ? t.compare.interval(ratio(times), ratio(failed.low), ratio(failed.high)) : t.compare.asCounted(ratio(times)),
       alarm: tone === 'watch' || tone === 'hold',
     },
     ...rollout.verdict.metrics
       .filter(({ metric, weight }) => weight > 0 && metric !== 'errors')
       .map(({ metric, e }): Row => ({
-        name: metric === 'slow' ? t.compare.slow : metric === 'very-slow' ? t.compare.verySlow : t.compare.feedback,
-        note: metric === 'slow' ? t.compare.slowNote : metric === 'very-slow' ? t.compare.verySlowNote : undefined,
+        ...nameOf(metric),
         candidate: UNKNOWN,
         control: UNKNOWN,
-        picture: <span className="words">{t.compare.judged(evidence(e))}</span>,
-        words: e > 1 ? t.evidence.says.against : t.evidence.says.nothing,
+        ...judgedBy(effectOf(rollout, metric), e),
       })),
     shown(t.compare.average, candidate.requests > 0 ? candidate.averageMs : null, control.requests > 0 ? control.averageMs : null, latency),
   ];
@@ -87,6 +86,35 @@ export function Compare({ rollout, variants }: { rollout: RolloutDetails; varian
       </table>
     </Panel>
   );
+}
+
+function nameOf(metric: Metric): Pick<Row, 'name' | 'note'> {
+  switch (metric) {
+    case 'errors':
+      return { name: t.compare.failed };
+    case 'slow':
+      return { name: t.compare.slow, note: t.compare.slowNote };
+    case 'very-slow':
+      return { name: t.compare.verySlow, note: t.compare.verySlowNote };
+    case 'feedback':
+      return { name: t.compare.feedback };
+    case 'quality':
+      return { name: t.compare.quality, note: t.compare.qualityNote };
+  }
+}
+
+/** The interval of an effect where it is known, else what the evidence says as a whole. */
+function judgedBy(effect: Effect | undefined, e: number): Pick<Row, 'picture' | 'words'> {
+  if (effect && effect.ratio !== null && effect.high !== null) {
+    return {
+      picture: <Forest value={effect.ratio} low={effect.low} high={effect.high} margin={effect.margin} />,
+      words: t.compare.interval(ratio(effect.ratio), ratio(effect.low), ratio(effect.high)),
+    };
+  }
+  return {
+    picture: <span className="words">{t.compare.judged(evidence(e))}</span>,
+    words: e > 1 ? t.evidence.says.against : t.evidence.says.nothing,
+  };
 }
 
 function Rate({ errors, requests }: { errors: number; requests: number }): JSX.Element {

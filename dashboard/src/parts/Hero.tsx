@@ -4,7 +4,7 @@ import type { JSX, ReactNode } from 'react';
 import { Link } from 'wouter';
 import { useModelName } from '../catalog.ts';
 import { count, duration, evidence, moment, planned, ratio, share, margin as tolerated } from '../format.ts';
-import { failureRatio, loudest, nextShare, primaries, situation, toneOf } from '../judgement.ts';
+import { effectOf, failureRatio, loudest, nextShare, primaries, situation, toneOf } from '../judgement.ts';
 import { useMayChange } from '../session.ts';
 import { t } from '../texts/index.ts';
 import { useAsking } from './Asking.tsx';
@@ -50,11 +50,13 @@ function Figures({ rollout }: { rollout: RolloutDetails }): JSX.Element {
   const { candidate, control } = rollout.finding;
   const models = primaries(rollout);
   const times = failureRatio(rollout);
+  const effect = effectOf(rollout, 'errors');
   if (candidate.requests === 0) return <>{t.level.noErrors}</>;
   return (
     <>
       <Rich text={t.level.counted(count(candidate.errors), count(candidate.requests), name(models.candidate), count(control.errors), count(control.requests), name(models.control))} />{' '}
       {times !== null && <Rich text={t.level.times(ratio(times), tolerated(rollout.wanted.evidence.margin))} />}
+      {effect && effect.high !== null && <> {t.level.interval(ratio(effect.low), ratio(effect.high))}</>}
     </>
   );
 }

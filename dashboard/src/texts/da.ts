@@ -55,7 +55,7 @@ export const da: Texts = {
     },
     watchHeadline: {
       errors: 'Noget kan være galt: kandidaten fejler oftere', slow: 'Noget kan være galt: kandidaten er langsommere',
-      'very-slow': 'Noget kan være galt: kandidaten er oftere meget langsom', feedback: 'Noget kan være galt: brugerne bedømmer kandidaten dårligere',
+      'very-slow': 'Noget kan være galt: kandidaten er oftere meget langsom', feedback: 'Noget kan være galt: brugerne bedømmer kandidaten dårligere', quality: 'Noget kan være galt: kandidatens svar er oftere mangelfulde',
     },
     next: {
       healthy: (soak, share) => `trinnet observeres ${soak} endnu; så åbner ${share}, når det er bevist.`,
@@ -149,7 +149,7 @@ export const da: Texts = {
   compare: {
     title: 'Kandidat ved siden af kontrol', stage: (time) => `dette trin, ${time}`, caption: 'Kandidat og kontrol i dette trin, med forholdet, hvor fejl bedømmes',
     what: 'Forespørgsler, der tæller', candidate: 'Kandidat', control: 'Kontrol', picture: 'Billede af forholdet', where: 'Forhold, og hvor det ligger', same: 'samme', tolerated: (m) => `${m} tolereret`,
-    failed: 'Fejlet', failedOf: (errors, requests) => `${errors} af ${requests}`, average: 'Svartid, gennemsnit', p50: 'Svartid, P50', p95: 'Svartid, P95', p99: 'Svartid, P99', firstToken: 'Første token, P50', cost: 'Pris for 1.000 forespørgsler', users: 'Brugere', slow: 'Langsom', slowNote: 'over kontrols P50 og P95', verySlow: 'Meget langsom', verySlowNote: 'over P99, eller udløbet', feedback: 'Bedømt dårligt',
+    failed: 'Fejlet', failedOf: (errors, requests) => `${errors} af ${requests}`, average: 'Svartid, gennemsnit', p50: 'Svartid, P50', p95: 'Svartid, P95', p99: 'Svartid, P99', firstToken: 'Første token, P50', cost: 'Pris for 1.000 forespørgsler', users: 'Brugere', slow: 'Langsom', slowNote: 'over kontrols P50 og P95', verySlow: 'Meget langsom', verySlowNote: 'over P99, eller udløbet', feedback: 'Bedømt dårligt', quality: 'Mangelfulde svar', qualityNote: 'afvist, afbrudt, ikke efter skemaet, et andet sprog',
     shown: 'vises, bedømmes ikke', judged: (e) => `bedømt som helhed: evidens ${e}`, less: (v) => `${v} mindre`, more: (v) => `${v} mere`, equal: 'det samme',
     lastMinutes: 'af alle opgaver i de seneste fem minutter, uanset trin',
     asCounted: (r) => `${r} som talt`, interval: (r, low, high) => `${r} (${low} – ${high})`,
@@ -163,7 +163,7 @@ export const da: Texts = {
     time: 'Tid', e: 'Evidens', ratio: 'Forhold', decision: 'Beslutning',
     show: 'Vis evidensen', ratioTitle: 'Hvor ofte den fejler, som et multiplum af kontrol', ratioNote: 'som talt i dette trin', ratioBand: 'linje: som talt; bånd: gælder i hvert øjeblik, 95 %', control: 'som kontrol', now: 'nu',
     test: 'Test', weight: 'Vægt', actsAt: 'Handler ved', inWords: 'Med ord',
-    tests: { errors: 'Fejl', slow: 'Langsom', 'very-slow': 'Meget langsom', feedback: 'Bedømmelser', all: 'Alle sammen', crash: 'Nedbrudsdetektor', absolute: (limit) => `Absolut grænse, ${limit}`, ratio: 'Brugerne er delt, som andelen siger' },
+    tests: { errors: 'Fejl', slow: 'Langsom', 'very-slow': 'Meget langsom', feedback: 'Bedømmelser', quality: 'Mangelfulde svar', all: 'Alle sammen', crash: 'Nedbrudsdetektor', absolute: (limit) => `Absolut grænse, ${limit}`, ratio: 'Brugerne er delt, som andelen siger' },
     says: { against: 'taler imod kandidaten', nothing: 'intet taler imod den', notWeighed: 'vejer ikke i denne plan', crash: 'fejler helt', notCrash: 'fejler ikke helt', broken: 'er over grænsen', notBroken: 'er under den', split: (a, b) => `${a} og ${b} brugere`, mismatch: 'delingen er ikke, som andelen siger' },
   },
   know: {

@@ -53,7 +53,7 @@ export const en = {
     },
     watchHeadline: {
       errors: 'Something may be wrong: the candidate fails more often', slow: 'Something may be wrong: the candidate is slower',
-      'very-slow': 'Something may be wrong: the candidate is very slow more often', feedback: 'Something may be wrong: users rate the candidate worse',
+      'very-slow': 'Something may be wrong: the candidate is very slow more often', feedback: 'Something may be wrong: users rate the candidate worse', quality: 'Something may be wrong: the candidate’s answers are flawed more often',
     },
     next: {
       healthy: (soak: string, share: string) => `the stage soaks ${soak} more; then ${share} opens on proof.`,
@@ -147,7 +147,7 @@ export const en = {
   compare: {
     title: 'Candidate beside control', stage: (time: string) => `this stage, ${time}`, caption: 'Candidate and control in this stage, with the ratio where failures are judged',
     what: 'Counted requests', candidate: 'Candidate', control: 'Control', picture: 'Picture of the ratio', where: 'Ratio, and where it lies', same: 'same', tolerated: (m: string) => `${m} tolerated`,
-    failed: 'Failed', failedOf: (errors: string, requests: string) => `${errors} of ${requests}`, average: 'Answer time, mean', p50: 'Answer time, P50', p95: 'Answer time, P95', p99: 'Answer time, P99', firstToken: 'First token, P50', cost: 'Cost of 1,000 requests', users: 'Users', slow: 'Slow', slowNote: 'over control’s P50 and P95', verySlow: 'Very slow', verySlowNote: 'over P99, or timed out', feedback: 'Rated bad',
+    failed: 'Failed', failedOf: (errors: string, requests: string) => `${errors} of ${requests}`, average: 'Answer time, mean', p50: 'Answer time, P50', p95: 'Answer time, P95', p99: 'Answer time, P99', firstToken: 'First token, P50', cost: 'Cost of 1,000 requests', users: 'Users', slow: 'Slow', slowNote: 'over control’s P50 and P95', verySlow: 'Very slow', verySlowNote: 'over P99, or timed out', feedback: 'Rated bad', quality: 'Flawed answers', qualityNote: 'refused, cut off, not of the schema, another language',
     shown: 'shown, not judged', judged: (e: string) => `judged as a whole: evidence ${e}`, less: (v: string) => `${v} less`, more: (v: string) => `${v} more`, equal: 'the same',
     lastMinutes: 'of all tasks in the last five minutes, whatever the stage',
     asCounted: (r: string) => `${r} as counted`, interval: (r: string, low: string, high: string) => `${r} (${low} – ${high})`,
@@ -161,7 +161,7 @@ export const en = {
     time: 'Time', e: 'Evidence', ratio: 'Ratio', decision: 'Decision',
     show: 'Show the evidence', ratioTitle: 'How often it fails, as a multiple of control', ratioNote: 'as counted in this stage', ratioBand: 'line: as counted; band: true at every moment, 95 %', control: 'as control', now: 'now',
     test: 'Test', weight: 'Weight', actsAt: 'Acts at', inWords: 'In words',
-    tests: { errors: 'Errors', slow: 'Slow', 'very-slow': 'Very slow', feedback: 'Feedback', all: 'All together', crash: 'Crash detector', absolute: (limit: string) => `Absolute limit, ${limit}`, ratio: 'Users split as the share says' },
+    tests: { errors: 'Errors', slow: 'Slow', 'very-slow': 'Very slow', feedback: 'Feedback', quality: 'Flawed answers', all: 'All together', crash: 'Crash detector', absolute: (limit: string) => `Absolute limit, ${limit}`, ratio: 'Users split as the share says' },
     says: { against: 'speaks against the candidate', nothing: 'nothing speaks against it', notWeighed: 'not weighed in this plan', crash: 'fails outright', notCrash: 'not failing outright', broken: 'is above the limit', notBroken: 'is below it', split: (a: string, b: string) => `${a} and ${b} users`, mismatch: 'the split is not as the share says' },
   },
   know: {
