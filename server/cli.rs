@@ -4,10 +4,12 @@
 //! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
 
 mod alert;
+mod backup;
 mod client;
 pub mod demo;
 pub mod drive;
 mod flags;
+mod health;
 mod key;
 mod offline;
 mod rollout;
@@ -37,9 +39,17 @@ use crate::{
     storage::{Storage, StorageError},
 };
 
+/// Of which release, commit and day the program is.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("MODELRAMP_COMMIT"),
+    ")"
+);
+
 /// Answers AI requests over tRPC and JSON-RPC, and moves users to new models a few percent at a time.
 #[derive(Debug, Parser)]
-#[command(name = "modelramp", version)]
+#[command(name = "modelramp", version = VERSION)]
 struct Arguments {
     /// A TOML file of settings; the environment wins over it.
     #[arg(long, global = true, value_name = "FILE")]
@@ -89,6 +99,12 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     /// Sends a test to the channels of alerts.
     Alert(alert::Arguments),
+    /// Copies the database into one file, beside a server that runs or without one.
+    Backup(backup::BackupArguments),
+    /// Makes the database of a file that `backup` wrote.
+    Restore(backup::RestoreArguments),
+    /// Fails where a server does not answer; for containers, which have no `curl`.
+    Health(health::Arguments),
     /// Computes what a plan would see, before real users are at stake.
     Simulate(simulate::Arguments),
     /// Writes the contract into schema/ and the templates of the settings beside it, or checks both.
@@ -190,6 +206,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Sandbox(arguments) => sandbox::run(arguments).await,
         Command::Alert(arguments) => alert::run(arguments, &load_and_note()?).await,
+        Command::Backup(arguments) => backup::backup(&arguments, &load_and_note()?).await,
+        Command::Restore(arguments) => backup::restore(&arguments, &load_and_note()?).await,
+        Command::Health(arguments) => health::run(arguments, &sources()?).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {
             let files = schema::files(&app::contract());

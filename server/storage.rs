@@ -9,6 +9,7 @@
 mod db;
 mod api_keys;
 mod audit;
+mod backup;
 mod conversations;
 mod events;
 mod failure;
@@ -40,6 +41,7 @@ use self::db::Db;
 use crate::_core::errors::in_full;
 
 pub use self::{
+    backup::{BackupError, Restored},
     failure::passes,
     postgres::ServerError,
     probe::Probe,

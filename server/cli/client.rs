@@ -207,6 +207,17 @@ impl Client {
         Ok((self.read(first, answer), self.read(second, another)))
     }
 
+    /// What the server answers at a path, without a token.
+    pub(super) async fn get(&self, path: &str) -> Result<(StatusCode, String), ClientError> {
+        let mut address = self.endpoint.clone();
+        address.set_path(path);
+        let response = self.http.get(address).send().await;
+        let response = response.map_err(|error| self.failed(path, error))?;
+        let status = response.status();
+        let text = response.text().await;
+        Ok((status, text.map_err(|error| self.failed(path, error))?))
+    }
+
     async fn send<T: DeserializeOwned>(
         &self,
         method: &str,

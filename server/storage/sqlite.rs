@@ -173,7 +173,7 @@ pub(super) struct WriterLock {
 }
 
 impl WriterLock {
-    fn beside(database: &Path) -> Self {
+    pub(super) fn beside(database: &Path) -> Self {
         Self {
             path: private::beside(database, ".writer-lock"),
             held: Mutex::new(None),

@@ -3,6 +3,7 @@
 #[macro_use]
 mod database;
 mod alerts;
+mod backup;
 mod contents;
 mod flags;
 mod log;
