@@ -153,7 +153,7 @@ export const da: Texts = {
     shown: 'vises, bedømmes ikke', judged: (e) => `bedømt som helhed: evidens ${e}`, less: (v) => `${v} mindre`, more: (v) => `${v} mere`, equal: 'det samme',
     lastMinutes: 'af alle opgaver i de seneste fem minutter, uanset trin',
     asCounted: (r) => `${r} som talt`, interval: (r, low, high) => `${r} (${low} – ${high})`,
-    noRatio: 'kan ikke sammenlignes endnu', noInterval: 'Forholdets interval fortæller denne server ikke.',
+    noRatio: 'kan ikke sammenlignes endnu', noInterval: 'Intervallet gemmes kun for dette øjeblik: det står i tabellen nedenfor.',
     sentence: (r, m) => `${r} så ofte som kontrol; op til ${m} tolereres`,
   },
   evidence: {

@@ -151,7 +151,7 @@ export const en = {
     shown: 'shown, not judged', judged: (e: string) => `judged as a whole: evidence ${e}`, less: (v: string) => `${v} less`, more: (v: string) => `${v} more`, equal: 'the same',
     lastMinutes: 'of all tasks in the last five minutes, whatever the stage',
     asCounted: (r: string) => `${r} as counted`, interval: (r: string, low: string, high: string) => `${r} (${low} – ${high})`,
-    noRatio: 'not comparable yet', noInterval: 'The interval of the ratio is not told by this server.',
+    noRatio: 'not comparable yet', noInterval: 'Its interval is kept of this moment only: it is in the table below.',
     sentence: (r: string, m: string) => `${r} as often as control; up to ${m} is tolerated`,
   },
   evidence: {
