@@ -1299,7 +1299,7 @@ export interface LoggedOut {
 
 /** Whom. */
 export interface LookUp {
-  /** A user's number, or the beginning of a name or an e-mail address. */
+  /** A user's number, the beginning of a name, or a whole e-mail address. */
   text: string;
 }
 
@@ -3780,7 +3780,7 @@ export type AppRouter = RouterOf<{
   };
   users: {
     /**
-     * Users by number, or by how name or e-mail address begin; ten at most.
+     * Users by number, by how their name begins, or by their whole e-mail address; ten at most.
      *
      * Needs the role viewer or admin.
      *

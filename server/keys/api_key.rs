@@ -228,7 +228,8 @@ impl ApiKeys {
     fn remember(&self, id: &str, found: Option<(Arc<ApiKey>, String)>) {
         let mut known = self.known.lock();
         if known.len() >= MAX_KNOWN {
-            known.retain(|_, known| known.asked.elapsed() < FRESH);
+            // Ids that are no keys go first: whoever sends many of them must not have keys forgotten.
+            known.retain(|_, known| known.found.is_some() && known.told.elapsed() < CONFIRMED);
         }
         if known.len() < MAX_KNOWN {
             let told = Instant::now();

@@ -70,7 +70,10 @@ pub(super) fn next(
     if remaining.is_zero() || failed.iter().any(|one| one.cause == Cause::Refused) {
         return Next::Stop;
     }
-    if let Some(last) = failed.last().filter(|last| last.again) {
+    let is_closed = |position: &usize| closed.contains(position);
+    // A model that cannot be asked now would else be tried without a pause until the deadline.
+    let again = failed.last().filter(|last| last.again);
+    if let Some(last) = again.filter(|last| !is_closed(&last.position)) {
         return now(last.position);
     }
     // What another key has made good is past.
@@ -97,7 +100,6 @@ pub(super) fn next(
             !same_account && !as_small
         })
     };
-    let is_closed = |position: &usize| closed.contains(position);
     let is_untried =
         |position| !is_closed(&position) && failed.iter().all(|failed| failed.position != position);
     let mut untried = route
@@ -196,6 +198,19 @@ mod tests {
             so_far.push(failed(position, FaultKind::Upstream));
         }
         assert_eq!(next(&route, &so_far, &[], &[], TEN_SECONDS), Next::Stop);
+    }
+
+    #[test]
+    fn a_model_that_cannot_be_asked_now_is_not_asked_again_with_another_key() {
+        let route = route(&[("a", 1), ("b", 1)]);
+        let refused = Failed {
+            again: true,
+            ..failed(0, FaultKind::RateLimited)
+        };
+        assert_eq!(next(&route, &[refused], &[], &[], TEN_SECONDS), at(0));
+        assert_eq!(next(&route, &[refused], &[], &[0], TEN_SECONDS), at(1));
+        let none = next(&route, &[refused], &[], &[0, 1], TEN_SECONDS);
+        assert_eq!(none, Next::Stop);
     }
 
     #[test]

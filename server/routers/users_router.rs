@@ -23,7 +23,7 @@ const MOST: u32 = 10;
 /// Registers the namespace.
 pub fn register(registry: &mut Registry, users: impl Into<Option<Arc<dyn UserLookup>>>) {
     procedures!(registry.outline("users", users.into());
-        /// Users by number, or by how name or e-mail address begin; ten at most.
+        /// Users by number, by how their name begins, or by their whole e-mail address; ten at most.
         query Viewer lookup = lookup;
     );
 }
@@ -31,7 +31,7 @@ pub fn register(registry: &mut Registry, users: impl Into<Option<Arc<dyn UserLoo
 /// Whom.
 #[derive(Debug, Deserialize, JsonSchema)]
 struct LookUp {
-    /// A user's number, or the beginning of a name or an e-mail address.
+    /// A user's number, the beginning of a name, or a whole e-mail address.
     #[schemars(length(min = 1, max = 100))]
     text: String,
 }

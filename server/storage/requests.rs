@@ -49,6 +49,10 @@ macro_rules! push_filter {
             $query.push(" AND task = ").push_bind(task.clone());
         }
         if let Some(outcomes) = &filter.outcomes {
+            if !outcomes.contains(&"success") {
+                // By which the index of faults may be read.
+                $query.push(" AND outcome <> 'success'");
+            }
             $query.push(" AND outcome IN (");
             let mut list = $query.separated(", ");
             for outcome in outcomes {

@@ -146,7 +146,7 @@ impl AlertLog for Storage {
                 .fetch_one(pool)
                 .await)?;
             let error: Option<Option<String>> = on!(self.db.read(), pool => sqlx::query_scalar(
-                    waiting!("deliveries.last_error", " ORDER BY deliveries.next_ms DESC LIMIT 1"),
+                    waiting!("deliveries.last_error", " AND deliveries.last_error IS NOT NULL ORDER BY deliveries.next_ms DESC LIMIT 1"),
                 )
                 .bind(channel)
                 .bind((now - DELIVERABLE).timestamp_millis())

@@ -124,7 +124,7 @@ async fn refresh(State(desk): State<Arc<Desk>>, request: Request) -> Response {
 enum Refreshed {
     /// It has this long to live.
     NotYet(Duration),
-    Renewed([HeaderValue; 2]),
+    Renewed(Vec<HeaderValue>),
 }
 
 impl Desk {
@@ -132,7 +132,7 @@ impl Desk {
         &self,
         request: Request,
         now: DateTime<Utc>,
-    ) -> Result<([HeaderValue; 2], User), RpcError> {
+    ) -> Result<(Vec<HeaderValue>, User), RpcError> {
         let SignIn {
             gate,
             links,
@@ -223,25 +223,25 @@ impl Desk {
         Ok(Refreshed::Renewed(self.cookies(&options, &token, now)?))
     }
 
-    /// What gives a browser a session, and the token against forged requests that belongs to it.
+    /// What gives a browser a session and, where it is demanded, the token against forged requests.
     fn cookies(
         &self,
         options: &CookieOptions,
         token: &str,
         now: DateTime<Utc>,
-    ) -> Result<[HeaderValue; 2], RpcError> {
+    ) -> Result<Vec<HeaderValue>, RpcError> {
         let SignIn {
             gate, session_ttl, ..
         } = &self.sign_in;
-        let key = gate.authenticator().key();
-        let session = key.verify(token, now).ok_or_else(unwritable)?;
-        let csrf = csrf::token(key, &session).map_err(RpcError::internal)?;
-        let session = options.set(token, *session_ttl);
-        let csrf = options.set_readable(csrf::COOKIE, &csrf, *session_ttl);
-        session
-            .zip(csrf)
-            .map(|(session, csrf)| [session, csrf])
-            .ok_or_else(unwritable)
+        let mut cookies = vec![options.set(token, *session_ttl).ok_or_else(unwritable)?];
+        if gate.site().demands_csrf_token() {
+            let key = gate.authenticator().key();
+            let session = key.verify(token, now).ok_or_else(unwritable)?;
+            let csrf = csrf::token(key, &session).map_err(RpcError::internal)?;
+            let csrf = options.set_readable(csrf::COOKIE, &csrf, *session_ttl);
+            cookies.push(csrf.ok_or_else(unwritable)?);
+        }
+        Ok(cookies)
     }
 
     /// The first session of the cookies whose user is there, asked anew: a session that was ended
@@ -284,7 +284,7 @@ fn answer(status: StatusCode, body: Value) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 
-fn with_cookies(mut response: Response, cookies: [HeaderValue; 2]) -> Response {
+fn with_cookies(mut response: Response, cookies: Vec<HeaderValue>) -> Response {
     for cookie in cookies {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }

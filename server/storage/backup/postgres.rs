@@ -128,7 +128,9 @@ fn program(name: &'static str, url: &str) -> Result<Command, BackupError> {
         ),
         None => in_query,
     };
-    address.set_password(None).map_err(|()| invalid())?;
+    if address.password().is_some() {
+        address.set_password(None).map_err(|()| invalid())?;
+    }
     let kept: Vec<(String, String)> = address
         .query_pairs()
         // What sqlx alone knows, libpq refuses.

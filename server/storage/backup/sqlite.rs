@@ -18,6 +18,9 @@ use crate::storage::{
     words,
 };
 
+/// A database of SQLite: the file, and what lies beside it while it is open or after a crash.
+const PARTS: [&str; 3] = ["", "-wal", "-shm"];
+
 /// Copies it into an empty file, and reads that through once.
 pub(super) async fn copy(url: &str, target: &Path) -> Result<(), BackupError> {
     let (sqlite, database) = Sqlite::open_read_only(url).await?;
@@ -68,7 +71,11 @@ pub(super) async fn restore(
     if !is_free.map_err(|source| BackupError::write(&path, source))? {
         return Err(BackupError::InUse { database });
     }
-    let moved_aside = match (path.exists(), replace) {
+    // A log that lies there alone counts: SQLite would add what it holds to the restored database.
+    let is_there = PARTS
+        .iter()
+        .any(|part| private::beside(&path, part).exists());
+    let moved_aside = match (is_there, replace) {
         (false, _) => None,
         (true, true) => Some(move_aside(&path)?),
         (true, false) => {
@@ -78,7 +85,13 @@ pub(super) async fn restore(
             });
         }
     };
-    persist(copy, &path)?;
+    if let Err(error) = persist(copy, &path) {
+        if let Some(aside) = &moved_aside {
+            // As it was, as far as that can be.
+            rename_parts(aside, &path)?;
+        }
+        return Err(error);
+    }
     Ok(Restored {
         database,
         moved_aside,
@@ -120,13 +133,18 @@ fn move_aside(path: &Path) -> Result<PathBuf, BackupError> {
     if aside.exists() {
         return Err(BackupError::FileExists { file: aside });
     }
-    // The log goes with its database: it holds what was written last.
-    for part in ["", "-wal", "-shm"] {
-        let (from, to) = (private::beside(path, part), private::beside(&aside, part));
+    rename_parts(path, &aside)?;
+    // People may be in another folder than they think.
+    Ok(std::path::absolute(&aside).unwrap_or(aside))
+}
+
+/// The log goes with its database: it holds what was written last.
+fn rename_parts(database: &Path, name: &Path) -> Result<(), BackupError> {
+    for part in PARTS {
+        let (from, to) = (private::beside(database, part), private::beside(name, part));
         if from.exists() {
             fs::rename(&from, &to).map_err(|source| BackupError::write(&from, source))?;
         }
     }
-    // People may be in another folder than they think.
-    Ok(std::path::absolute(&aside).unwrap_or(aside))
+    Ok(())
 }

@@ -123,6 +123,42 @@ async fn a_file_that_is_no_backup_is_refused_and_says_why() {
     assert!(matches!(missing, Err(BackupError::Read { .. })));
 }
 
+#[tokio::test]
+async fn a_log_that_a_killed_server_left_adds_nothing_to_what_is_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(&folder, "served.db");
+    let url = format!("sqlite://{}", path.display());
+    let server = Storage::open(&url).await.unwrap();
+    server
+        .ensure_local_user(1, Role::Admin, at(1))
+        .await
+        .unwrap();
+    let copy = file(&folder, "copy");
+    Storage::backup(&url, &copy).await.unwrap();
+    server
+        .ensure_local_user(2, Role::Admin, at(2))
+        .await
+        .unwrap();
+    // As after `kill -9`, and after somebody took the database away but not its log.
+    let log = folder.path().join("served.db-wal");
+    let left = fs::read(&log).unwrap();
+    assert!(!left.is_empty());
+    server.close().await;
+    drop(server);
+    fs::remove_file(&path).unwrap();
+    fs::write(&log, left).unwrap();
+
+    let refused = Storage::restore(&url, &copy, false).await.unwrap_err();
+    assert!(
+        matches!(refused, BackupError::DatabaseExists { .. }),
+        "{refused}"
+    );
+    Storage::restore(&url, &copy, true).await.unwrap();
+    let restored = Storage::open(&url).await.unwrap();
+    assert!(restored.find_user(1).await.unwrap().is_some());
+    assert!(restored.find_user(2).await.unwrap().is_none());
+}
+
 #[cfg(unix)]
 fn mode(file: &Path) -> u32 {
     use std::os::unix::fs::PermissionsExt;
