@@ -4,6 +4,7 @@ mod bereft;
 mod catalog;
 pub mod filling;
 mod introduction;
+mod models;
 mod probes;
 mod prometheus;
 mod reload;
@@ -24,6 +25,7 @@ pub use self::sessions::{
 };
 use self::{
     filling::Filling,
+    models::Models,
     prometheus::Gauges,
     reload::{Reload, Stamp},
     watch::Watch,
@@ -40,7 +42,7 @@ use crate::{
     gateway::Cache,
     keys::Spending,
     live_flags::LiveFlags,
-    model_router::{Clients, ModelRouter},
+    model_router::ModelRouter,
     providers::sandbox::Sandbox,
     recording::Log,
     rollout::{
@@ -49,7 +51,7 @@ use crate::{
     },
     routers,
     storage::{self, Storage},
-    telemetry::{self, Exporter, Telemetry},
+    telemetry::Exporter,
     transport::{
         self,
         bounds::{Bounds, descriptors},
@@ -135,27 +137,14 @@ impl App {
         let metrics = Arc::new(AiMetrics::over(log.clone()));
         let filling = Filling::prepare(&storage, &metrics, Utc::now()).await?;
         tasks.spawn(filling.clone().run(tasks.stopping()));
-        let sandbox = catalog::sandbox(&config, &catalog).await?;
-        let sandbox_url = sandbox
-            .as_ref()
-            .map(|sandbox| sandbox.base_url().to_owned());
-        let clients = Clients::connect(&catalog, sandbox_url.as_deref())?;
-        let destinations = catalog::destinations(&catalog, sandbox_url.as_deref());
-        catalog::warn_of_an_unused_address(&config, &catalog);
-        let (spans, exporter) = telemetry::exporter(&config.telemetry)?.unzip();
-        let models = ModelRouter::new(
-            catalog,
-            clients,
-            flags.clone(),
-            metrics.clone(),
-            config.models.attempt_timeout,
-        );
-        let models = models.with_telemetry(Telemetry::new(spans));
-        let models = Arc::new(models.with_breakers(config.models.breaker.map(Into::into)));
-        let store = Arc::new(storage.clone());
-        let restored = models.restore_quotas(store.clone()).await;
-        restored.context("cannot read what our accounts have used")?;
+        let Models {
+            router: models,
+            destinations,
+            sandbox,
+            exporter,
+        } = Models::open(catalog, &config, &flags, &metrics, &storage).await?;
         tasks.spawn(models.clone().watch_quotas(tasks.stopping()));
+        let store = Arc::new(storage.clone());
         let known = catalog::known(&models.catalog());
         let gauges = Gauges {
             flags: flags.clone(),
@@ -254,7 +243,7 @@ impl App {
             metrics,
             filling,
             storage,
-            sandbox_url,
+            sandbox_url: sandbox.as_ref().map(|it| it.base_url().to_owned()),
             destinations,
             controller,
             models,

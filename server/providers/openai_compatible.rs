@@ -375,6 +375,7 @@ fn steps(
 ) -> impl futures::Stream<Item = Result<Delta, Fault>> {
     try_stream! {
         let mut last = None;
+        let mut has_begun = false;
         while !steps.is_done() {
             if steps.is_over() {
                 last.get_or_insert_with(|| soonest(deadline, LAST_WORDS));
@@ -391,7 +392,10 @@ fn steps(
                 }),
                 // What is missing is not part of the answer.
                 Err(_) if last.is_some() => break,
-                Err(_) => Err(timed_out("the next step").because(Cause::Stall)),
+                // Silence in mid-answer is another fault than an answer that never begins, whose
+                // own deadline may pass at the same moment.
+                Err(_) if has_begun => Err(timed_out("the next step").because(Cause::Stall)),
+                Err(_) => Err(timed_out("the first token")),
             };
             let bytes: Bytes = match chunk {
                 Ok(Some(bytes)) => bytes,
@@ -401,7 +405,9 @@ fn steps(
                 Err(fault) => Err(fault)?,
             };
             for delta in steps.push(&bytes) {
-                yield delta?;
+                let delta = delta?;
+                has_begun |= delta.is_token;
+                yield delta;
             }
         }
         for delta in steps.finish() {

@@ -11,8 +11,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{Method, StatusCode, header, request::Parts};
-use serde_json::Value;
+use http::{HeaderMap, Method, StatusCode, header, request::Parts};
 
 use super::{
     Trpc, batch,
@@ -25,7 +24,6 @@ use super::{
 use crate::_core::{
     context::Holds,
     errors::{ErrorCode, RpcError},
-    json_text,
     procedure::{Accepts, Input, Kind, Procedure},
     registry::Target,
 };
@@ -43,6 +41,17 @@ pub(super) async fn handle(State(trpc): State<Arc<Trpc>>, request: Request) -> R
     }
 }
 
+/// A request that is answered here, at least in part, and whose body is not read yet.
+struct Asked<'a> {
+    parts: &'a Parts,
+    /// Its headers, with what connection parameters add to them.
+    headers: &'a HeaderMap,
+    /// The procedure, or a batch's with commas between.
+    path: &'a str,
+    query: &'a Query<'a>,
+    delivery: Delivery,
+}
+
 async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Response, Refused> {
     bounds::admit_request(&trpc.gate, &parts.extensions, &parts.headers).await?;
     if parts.method == Method::HEAD {
@@ -53,23 +62,21 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     let path = parts.uri.path();
     let path = path.strip_prefix(super::MOUNT).unwrap_or(path);
     if headers::is_upgrade(&parts.headers) && matches!(path, "" | "/") {
-        let old = trpc.old.as_ref();
-        if old.is_some_and(|old| old.has_passed(&parts.headers)) {
+        if trpc.is_loop(&parts.headers) {
             return Ok(passing::looped(trpc.config.transformer));
         }
         return Ok(websocket::upgrade(trpc, &mut parts).await?);
     }
     let media = MediaType::of(&parts.method, &parts.headers);
     let is_form = matches!(media, Ok(MediaType::Form | MediaType::Binary));
-    let refused = |error| Refused {
+    let mut media = media.map_err(|error| Refused {
         allowed: POST,
         error,
-    };
+    });
     // What cannot be called here may be what the old server takes.
-    let media = match (&trpc.old, media) {
-        (None, Err(error)) => return Err(refused(error)),
-        (_, media) => media,
-    };
+    if trpc.old.is_none() {
+        media = Ok(media?);
+    }
     if parts.method != Method::GET && parts.headers.contains_key(header::COOKIE) {
         trpc.gate.check_change(&parts.headers)?;
     }
@@ -85,7 +92,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         };
         let mut targets = names.iter().map(|name| trpc.resolve(name));
         if targets.all(|target| target.here().is_none()) {
-            if old.has_passed(&parts.headers) {
+            if trpc.is_loop(&parts.headers) {
                 return Ok(passing::looped(trpc.config.transformer));
             }
             let asked = passing::Asked {
@@ -96,76 +103,94 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
             return Ok(passing::whole(trpc, old, parts, body, asked).await);
         }
     }
-    let media = media.map_err(refused)?;
-    let params =
-        match &query.connection_params {
-            Some(text) => Some(json_text::from_str::<Value>(text).map_err(|_| {
-                RpcError::new(ErrorCode::ParseError, "Not JSON-parsable query params")
-            })?),
-            None => None,
-        };
-    let with_params = request::with_connection_params(&parts.headers, params.as_ref())?;
+    let media = media?;
     let batched = query.batch && media == MediaType::Json;
+    let headers = request::with_connection_params(&parts.headers, query.params()?.as_ref())?;
     if delivery == Delivery::Lines && !batched {
         return Err(RpcError::bad_request(
             "Streaming requests must be batched (you can do a batch of 1)",
         )
         .into());
     }
-    if batched {
-        let names = batch::split(&path, trpc.config.max_batch)?;
-        let targets: Vec<Target> = names.iter().map(|name| trpc.resolve(name)).collect();
-        batch::check_kinds(targets.iter().filter_map(Target::here))?;
-        let room = trpc.bounds.hold_calls(names.len())?;
-        let mut context = trpc.gate.context(&with_params).await;
-        let mut procedures = targets.iter().filter_map(Target::here);
-        let places = targets.iter().enumerate();
-        let places = places.filter(|(_, target)| target.here().is_none());
-        let places: Vec<usize> = places.map(|(place, _)| place).collect();
-        let old = trpc.old.as_ref().filter(|_| !places.is_empty());
-        if old.is_some_and(|old| old.has_passed(&parts.headers)) {
-            return Ok(passing::looped(trpc.config.transformer));
-        }
-        let is_read = old.is_some() || procedures.any(|procedure| procedure.admits(&context));
-        let mut inputs = if !is_read {
-            trpc.bounds.discard(body).await;
-            Ok(input::BatchInputs::default())
-        } else if parts.method == Method::GET {
-            input::BatchInputs::parse(query.input.as_deref().unwrap_or_default().as_bytes())
-        } else {
-            trpc.bounds.read_json(body).await.and_then(|read| {
-                context.holds = Holds::new(read.held);
-                input::BatchInputs::parse(&read.bytes)
-            })
-        };
-        context.holds = Holds::new((room, context.holds));
-        let theirs = old.zip(inputs.as_mut().ok()).map(|(old, inputs)| {
-            passing::Theirs::take(trpc, old, &parts, &names, places, inputs, delivery)
-        });
-        let calls = batch::Calls {
-            trpc,
-            names: &names,
-            targets,
-            method: &parts.method,
-            context,
-            inputs,
-            theirs,
-        };
-        return Ok(calls.respond(delivery).await);
+    let asked = Asked {
+        parts: &parts,
+        headers: &headers,
+        path: &path,
+        query: &query,
+        delivery,
+    };
+    match batched {
+        true => respond_to_batch(trpc, asked, body).await,
+        false => Ok(respond_to_call(trpc, asked, media, body).await),
     }
+}
 
-    let mut context = trpc.gate.context(&with_params).await;
+async fn respond_to_batch(
+    trpc: &Arc<Trpc>,
+    asked: Asked<'_>,
+    body: Body,
+) -> Result<Response, Refused> {
+    let Asked { parts, query, .. } = asked;
+    let names = batch::split(asked.path, trpc.config.max_batch)?;
+    let targets: Vec<Target> = names.iter().map(|name| trpc.resolve(name)).collect();
+    batch::check_kinds(targets.iter().filter_map(Target::here))?;
+    let room = trpc.bounds.hold_calls(names.len())?;
+    let mut context = trpc.gate.context(asked.headers).await;
+    let places = targets.iter().enumerate();
+    let places = places.filter(|(_, target)| target.here().is_none());
+    let places: Vec<usize> = places.map(|(place, _)| place).collect();
+    let old = trpc.old.as_ref().filter(|_| !places.is_empty());
+    if old.is_some() && trpc.is_loop(&parts.headers) {
+        return Ok(passing::looped(trpc.config.transformer));
+    }
+    let mut procedures = targets.iter().filter_map(Target::here);
+    let is_read = old.is_some() || procedures.any(|procedure| procedure.admits(&context));
+    let mut inputs = if !is_read {
+        trpc.bounds.discard(body).await;
+        Ok(input::BatchInputs::default())
+    } else if parts.method == Method::GET {
+        input::BatchInputs::parse(query.input.as_deref().unwrap_or_default().as_bytes())
+    } else {
+        trpc.bounds.read_json(body).await.and_then(|read| {
+            context.holds = Holds::new(read.held);
+            input::BatchInputs::parse(&read.bytes)
+        })
+    };
+    context.holds = Holds::new((room, context.holds));
+    let theirs = old.zip(inputs.as_mut().ok()).map(|(old, inputs)| {
+        passing::Theirs::take(trpc, old, parts, &names, places, inputs, asked.delivery)
+    });
+    let calls = batch::Calls {
+        trpc,
+        names: &names,
+        targets,
+        method: &parts.method,
+        context,
+        inputs,
+        theirs,
+    };
+    Ok(calls.respond(asked.delivery).await)
+}
+
+async fn respond_to_call(
+    trpc: &Arc<Trpc>,
+    asked: Asked<'_>,
+    media: MediaType,
+    body: Body,
+) -> Response {
+    let Asked { parts, path, .. } = asked;
+    let mut context = trpc.gate.context(asked.headers).await;
     let request_id = context.request_id.clone();
-    let fail = |error| Failure::report(error, Some(&path), request_id.clone());
+    let fail = |error| Failure::report(error, Some(path), request_id.clone());
     let transformer = trpc.config.transformer;
-    let target = trpc.resolve(&path);
+    let target = trpc.resolve(path);
     let allowed = trpc.allowed(&target);
-    let procedure = match trpc.callable(target, &path, &parts.method) {
+    let procedure = match trpc.callable(target, path, &parts.method) {
         Ok(procedure) => procedure,
-        Err(error) => return Ok(respond::single(&Err(fail(error)), transformer, allowed)),
+        Err(error) => return respond::single(&Err(fail(error)), transformer, allowed),
     };
     let read = if procedure.admits(&context) {
-        let read = trpc.read_input(&procedure, media, &parts, &query, body);
+        let read = trpc.read_input(&procedure, media, parts, asked.query, body);
         read.await.map(|(input, held)| {
             context.holds = Holds::new(held);
             input
@@ -176,20 +201,26 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     };
     let input = match read {
         Ok(input) => input,
-        Err(error) => return Ok(respond::single(&Err(fail(error)), transformer, &[])),
+        Err(error) => return respond::single(&Err(fail(error)), transformer, &[]),
     };
     if procedure.kind == Kind::Subscription {
-        return Ok(sse::respond(trpc.clone(), procedure, context, input));
+        return sse::respond(trpc.clone(), procedure, context, input);
     }
     let cookies = context.cookies.clone();
     let answer = trpc.call(&procedure, context, input).await;
     let mut response = respond::single(&answer, transformer, &[]);
     headers::request_id(&mut response, &request_id);
     respond::set_cookies(&mut response, cookies.take());
-    Ok(response)
+    response
 }
 
 impl Trpc {
+    /// Whether the request has come through a server that passes on to this one.
+    fn is_loop(&self, headers: &HeaderMap) -> bool {
+        let old = self.old.as_ref();
+        old.is_some_and(|old| old.has_passed(headers))
+    }
+
     async fn read_input(
         &self,
         procedure: &Procedure,

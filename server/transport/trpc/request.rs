@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use super::MOUNT;
 use crate::{
-    _core::errors::{ErrorCode, RpcError},
+    _core::{
+        errors::{ErrorCode, RpcError},
+        json_text,
+    },
     transport::headers::media_type,
 };
 
@@ -142,6 +145,16 @@ impl<'a> Query<'a> {
             .or(capitalised_event_id)
             .filter(|id| !id.is_empty());
         query
+    }
+
+    /// `connectionParams` as a value.
+    pub fn params(&self) -> Result<Option<Value>, RpcError> {
+        let Some(text) = &self.connection_params else {
+            return Ok(None);
+        };
+        let value = json_text::from_str(text)
+            .map_err(|_| RpcError::new(ErrorCode::ParseError, "Not JSON-parsable query params"))?;
+        Ok(Some(value))
     }
 }
 

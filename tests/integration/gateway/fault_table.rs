@@ -1,7 +1,8 @@
 //! What becomes of each fault, written down in docs/faults.md.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{collections::HashMap, fmt::Write as _, fs, path::Path};
 
+use futures::{StreamExt as _, stream};
 use modelramp::providers::sandbox::{FaultMode, Sandbox, SandboxPlan};
 
 use super::*;
@@ -29,6 +30,9 @@ impl Row {
         format!("{how}`{}`: {what}", self.fault)
     }
 }
+
+/// Rows that are asked at once: some wait for a time to pass.
+const AT_ONCE: usize = 16;
 
 /// Where nobody listens: no fault of the sandbox.
 const AWAY: &str = "away";
@@ -176,24 +180,27 @@ async fn ask(gateway: &Gateway, target: &str, streams: bool) -> Came {
     Came { tried, seen }
 }
 
-/// How so many attempts ended, in their order, once that is stored.
-async fn stored(gateway: &Gateway, attempts: usize) -> Vec<String> {
+/// The outcomes of each model's attempts, in their order, once so many are stored.
+async fn stored(gateway: &Gateway, attempts: usize) -> HashMap<String, Vec<String>> {
     let pool = sqlx::SqlitePool::connect(gateway.app.setup.database())
         .await
         .unwrap();
     let stored = eventually(PATIENCE, async || {
-        let stored = sqlx::query_scalar(
-            "SELECT outcome FROM events JOIN event_order USING (writer, batch) ORDER BY first_seq, place",
+        let stored = sqlx::query_as(
+            "SELECT model, outcome FROM events JOIN event_order USING (writer, batch) ORDER BY first_seq, place",
         );
-        let stored: Vec<String> = stored.fetch_all(&pool).await.unwrap();
+        let stored: Vec<(String, String)> = stored.fetch_all(&pool).await.unwrap();
         match stored.len() == attempts {
             true => Ok(stored),
             false => Err(stored.len()),
         }
     });
-    let stored = stored.await;
+    let mut outcomes: HashMap<_, Vec<_>> = HashMap::new();
+    for (model, outcome) in stored.await {
+        outcomes.entry(model).or_default().push(outcome);
+    }
     pool.close().await;
-    stored
+    outcomes
 }
 
 #[tokio::test]
@@ -206,7 +213,7 @@ async fn the_fault_table_says_what_happens() {
             "{fault} is missing"
         );
     }
-    let mut plan = "[default]\nlatency_ms = 0\nword_ms = 0\n".to_owned();
+    let mut plan = "[default]\nlatency_ms = 0\nword_ms = 0\nslow_word_ms = 2500\n".to_owned();
     let upstream = Upstream::start(vec![Reply::Hang]).await;
     let mut catalog = String::new();
     for row in &rows {
@@ -223,7 +230,7 @@ async fn the_fault_table_says_what_happens() {
         write!(
             catalog,
             "[models.{model}]\nprovider = \"{provider}\"\nid = \"{model}\"\ncontext = 8192\n\
-             timeouts = {{ first_token = \"800ms\", idle = \"800ms\", total = \"3s\" }}\n\
+             timeouts = {{ first_token = \"2s\", idle = \"2s\", total = \"7s\" }}\n\
              [tasks.t-{model}]\ncandidate = [\"{model}\", \"other\"]\ncontrol = [\"{model}\", \"other\"]\n"
         )
         .unwrap();
@@ -248,25 +255,21 @@ async fn the_fault_table_says_what_happens() {
         app,
         upstream,
     };
-    let mut came = Vec::new();
-    for row in &rows {
+    let gateway = &gateway;
+    let came = stream::iter(&rows).map(async |row| {
         let model = row.model();
-        let alone = ask(&gateway, &model, row.streams).await;
-        let on_route = ask(&gateway, &format!("task/t-{model}"), row.streams).await;
-        came.push([alone, on_route]);
-    }
+        let alone = ask(gateway, &model, row.streams).await;
+        let on_route = ask(gateway, &format!("task/t-{model}"), row.streams).await;
+        [alone, on_route]
+    });
+    let came: Vec<_> = came.buffered(AT_ONCE).collect().await;
     let total: usize = came.iter().flatten().map(|it| it.tried.len()).sum();
-    let stored = stored(&gateway, total).await;
-    let mut stored = stored.into_iter();
+    let stored = stored(gateway, total).await;
     let mut table = HEAD.to_owned();
     for (row, [alone, on_route]) in rows.iter().zip(&came) {
-        let kind = stored.next().unwrap();
-        let mut others = stored
-            .by_ref()
-            .take(alone.tried.len() - 1 + on_route.tried.len());
+        let outcomes = &stored[&row.model()];
         // On a route the first attempt may turn out to have been the model's own fault.
-        let first = others.by_ref().nth(alone.tried.len() - 1).unwrap();
-        others.for_each(drop);
+        let (kind, first) = (&outcomes[0], &outcomes[alone.tried.len()]);
         let kinds = if first == kind {
             format!("`{kind}`")
         } else {
@@ -297,9 +300,11 @@ async fn the_fault_table_says_what_happens() {
     if written != table {
         let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("faults.md");
         fs::write(&place, &table).unwrap();
+        let differing = table.lines().filter(|line| !written.contains(line));
         panic!(
-            "docs/faults.md differs from what happens, which is in {}",
-            place.display()
+            "docs/faults.md differs from what happens, which is in {}; lines that it lacks:\n{}",
+            place.display(),
+            differing.collect::<Vec<_>>().join("\n")
         );
     }
 }
