@@ -286,6 +286,32 @@ export interface ArmCounts {
   wrongLanguage?: number;
 }
 
+/** A prompt for one model. */
+export interface AskModel {
+  /** The task whose texts these are: its privacy holds, and so do its checks where nothing else is said. */
+  task: string;
+  /** A model of the catalog; it alone answers. */
+  model: string;
+  /** The conversation. */
+  messages: TrialMessage[];
+  /** Tokens that the answer may have. */
+  maxTokens?: number | undefined;
+  /** The JSON schema that the answer has to be of, as text. */
+  schema?: string | undefined;
+  /** Whether the answer has to be in the language of the question. */
+  language?: boolean | undefined;
+}
+
+/** What came of it. */
+export interface AskedModel {
+  /** What the model made of it; null where it was not asked, or where our account was refused. */
+  answer: TrialAnswer | null;
+  /** Why there is none, in words. */
+  why: string | null;
+  /** When to ask again, in milliseconds from now; null where that would not help. */
+  retryAfterMs: number | null;
+}
+
 /** One attempt. */
 export interface Attempt {
   /** 0 for the primary of the route, then its fallbacks. */
@@ -1665,6 +1691,8 @@ export interface Plan {
   algorithm: Algorithm;
   /** What evidence is held against. */
   evidence: EvidencePlan;
+  /** The trial without which it does not begin, where it demands one. */
+  trial?: TrialDemand;
 }
 
 /** One fault of a plan. */
@@ -1776,6 +1804,22 @@ export interface Pulse {
   sessionEndsAt: Date | null;
 }
 
+/**
+ * What an answer is: good as far as can be seen, or what is wrong with it. Where several things are, it
+ * is the first of them here, so that one cause is never counted twice.
+ */
+export type Quality =
+  /** Nothing is seen to be wrong. */
+  | "good"
+  /** The model, or its host, says that it will not answer. */
+  | "refused"
+  /** A limit of tokens cut it off. */
+  | "truncated"
+  /** It is not JSON of the task's schema. */
+  | "schema-invalid"
+  /** It is in another language than the question. */
+  | "wrong-language";
+
 /** The accounts, in the order of their providers in the catalog. */
 export interface QuotaList {
   /** Those whose quota the catalog or the provider tells. */
@@ -1838,6 +1882,18 @@ export interface Record_ {
   models?: string;
   /** At a start: whom it moves from which model to which, a sentence each. */
   moves?: string[];
+}
+
+/** What a trial found. */
+export interface RecordTrial {
+  /** The task. */
+  task: string;
+  /** Control's primary. */
+  control: string;
+  /** The candidate's. */
+  candidate: string;
+  /** What was found. */
+  result: TrialResult;
 }
 
 /** What the candidate is compared with. */
@@ -2630,6 +2686,159 @@ export interface TokensUsed {
   totalTokens: number;
 }
 
+/** What a model made of a prompt; never its words. */
+export interface TrialAnswer {
+  /** Why there is no answer; null where one came. */
+  fault: FaultKind | null;
+  /** What the answer is; null where none came. */
+  quality: Quality | null;
+  /** From sending to the whole answer, in milliseconds; the wait for a slot of our account's quota is not in it. */
+  latencyMs: number;
+  /** Tokens read and written; null where the provider does not say. */
+  tokens: number | null;
+  /** What it cost; null where that is not known. */
+  cost: Microdollars | null;
+  /** Characters of the text. */
+  chars: number;
+}
+
+/** One of the two models. */
+export interface TrialArm {
+  /** The catalog's name of it. */
+  model: string;
+  /** Whether the sandbox answers in its place, as its provider has no key. */
+  simulated: boolean;
+}
+
+/** What a trial compares. */
+export interface TrialArms {
+  /** The task. */
+  task: string;
+  /** Control's primary. */
+  control: TrialArm;
+  /** The candidate's. */
+  candidate: TrialArm;
+  /** Whether answers to the task have to be of a schema. */
+  schema: boolean;
+  /** Whether they have to be in the language of the question. */
+  language: boolean;
+}
+
+/** The trial that a plan demands before its rollout begins. */
+export interface TrialDemand {
+  /** `no-worse`, or `not-proven` where it is enough that the candidate is not shown to be worse. */
+  verdict: TrialVerdict;
+  /** Prompts that both models were asked, at least. */
+  pairs: number;
+  /** How long ago it was recorded, at most. */
+  maxAge: string;
+}
+
+/** One metric of a trial. */
+export interface TrialFigures {
+  /** What is compared. */
+  metric: TrialMetric;
+  /** What is proven. */
+  verdict: TrialVerdict;
+  /** Pairs of answers that say something of it. */
+  pairs: number;
+  /** Control's mean: a share from 0 to 1, milliseconds, or millionths of a US dollar; left out without pairs. */
+  control?: number | undefined;
+  /** The candidate's. */
+  candidate?: number | undefined;
+  /**
+   * The candidate's share minus control's; of latency and cost, the geometric mean of the candidate's divided by
+   * control's, each ratio cut at 4 and at one by 4. Left out without pairs.
+   */
+  effect?: number | undefined;
+  /**
+   * The effect is not below this. Both limits together hold whenever the trial is stopped, with a probability
+   * of 95 %.
+   */
+  low: number;
+  /** It is not above this. */
+  high: number;
+  /** The effect that is tolerated. */
+  margin: number;
+  /** The natural logarithm of the evidence that the candidate is worse. */
+  logEWorse: number;
+  /** The same, that it is no worse by more than the margin. */
+  logENoWorse: number;
+  /** About how many more pairs would prove one of the two, if they are like those so far; left out where none would. */
+  more?: number | undefined;
+}
+
+/** A trial that was made. */
+export interface TrialInfo {
+  /** Its id. */
+  id: string;
+  /** When it was recorded. */
+  at: Date;
+  /** By whom. */
+  actor: string;
+  /** The task. */
+  task: string;
+  /** Control's primary. */
+  control: string;
+  /** The candidate's. */
+  candidate: string;
+  /** What was found. */
+  result: TrialResult;
+}
+
+/** A message of a prompt. */
+export interface TrialMessage {
+  /** Who says it. */
+  role: TrialRole;
+  /** What. */
+  content: string;
+}
+
+/** What is compared in a trial. */
+export type TrialMetric =
+  /** No answer came, by a fault of the model, its provider or the prompt's length. */
+  | "errors"
+  /** The model, or its provider, said that it will not answer. */
+  | "refused"
+  /** A limit of tokens cut the answer off. */
+  | "truncated"
+  /** The answer was not JSON of the schema that the prompt asks for. */
+  | "schema-invalid"
+  /** The answer was in another language than the prompt. */
+  | "wrong-language"
+  /** How long an answer took. */
+  | "latency"
+  /** What an answer cost. */
+  | "cost";
+
+/** What a trial found. */
+export interface TrialResult {
+  /** `worse` where one metric is, `no-worse` where all are that could be compared. */
+  verdict: TrialVerdict;
+  /** Prompts that both models were asked. */
+  pairs: number;
+  /** By metric. */
+  metrics: TrialFigures[];
+}
+
+/** Who says a message. */
+export type TrialRole =
+  /** Says how to behave. */
+  | "system"
+  /** The user. */
+  | "user"
+  /** A model, earlier. */
+  | "assistant";
+
+/** What is proven of a candidate. */
+export type TrialVerdict =
+  /** It is worse than control. */
+  | "worse"
+  /** It is no worse than control by more than the margin. */
+  | "no-worse"
+  /** Neither is proven. */
+  | "not-proven";
+
 /** What is proven of outcomes that are not counted. */
 export interface UncountedEvidence {
   /** First attempts of control since the share last changed, whatever their end. */
@@ -2807,6 +3016,14 @@ export interface Watched {
   prices?: Prices;
   /** Tokens that fit in, where they are fewer than the catalog's. */
   contextWindow?: number;
+}
+
+/** Of which task or plan. */
+export interface WhichArms {
+  /** A task of the catalog; `chat`, or the plan's only one, where it is not given. */
+  task?: string | undefined;
+  /** The name of a plan that is known here, or a plan in TOML. */
+  plan?: string | undefined;
 }
 
 /** Of which time, and of which attempts. */
@@ -3719,7 +3936,7 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
      * @throws CONFLICT (details: `Overlap`): A live rollout covers some of the same tasks.
-     * @throws PRECONDITION_FAILED (details: `TakesBack`): Users would lose the model that they have, and `takeBack` does not say that this is meant.
+     * @throws PRECONDITION_FAILED (details: `TakesBack`): Users would lose the model that they have, and `takeBack` does not say that this is meant; or, without details, the plan demands a trial and there is none that will do.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */
@@ -3777,6 +3994,53 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      */
     health: Query<HealthInput, Healthy>;
+  };
+  trials: {
+    /**
+     * The two models that a trial of a task, or of a plan, compares.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws NOT_FOUND: There is no such task, model or plan.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    arms: Query<WhichArms | undefined, TrialArms>;
+    /**
+     * Puts a prompt to one model, behind whoever waits for an answer, and tells what came of it; not the text.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws NOT_FOUND: There is no such task, model or plan.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    ask: Mutation<AskModel, AskedModel>;
+    /**
+     * The newest trials, the newest first, 50 at most.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    list: Query<void, TrialInfo[]>;
+    /**
+     * Keeps what a trial found.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    record: Mutation<RecordTrial, TrialInfo>;
   };
   users: {
     /**

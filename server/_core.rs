@@ -28,6 +28,7 @@ pub mod shape;
 pub mod site;
 pub mod slips;
 pub mod suggest;
+pub mod svg;
 pub mod tasks;
 pub mod toml_reader;
 pub mod turns;

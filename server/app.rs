@@ -198,6 +198,7 @@ impl App {
                 series: store.clone(),
                 users: store.clone(),
                 samples: store.clone(),
+                trials: store.clone(),
                 audit: store.clone(),
             }),
         );

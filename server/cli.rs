@@ -17,6 +17,7 @@ pub mod sandbox;
 mod sessions;
 mod simulate;
 mod table;
+mod trial;
 mod user;
 
 use std::{
@@ -105,6 +106,8 @@ enum Command {
     Restore(backup::RestoreArguments),
     /// Fails where a server does not answer; for containers, which have no `curl`.
     Health(health::Arguments),
+    /// Puts prompts to both models of a task, before any user gets the new one, and says what that proves.
+    Trial(trial::Arguments),
     /// Computes what a plan would see, before real users are at stake.
     Simulate(simulate::Arguments),
     /// Writes the contract into schema/ and the templates of the settings beside it, or checks both.
@@ -209,6 +212,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Backup(arguments) => backup::backup(&arguments, &load_and_note()?).await,
         Command::Restore(arguments) => backup::restore(&arguments, &load_and_note()?).await,
         Command::Health(arguments) => health::run(arguments, &sources()?).await,
+        Command::Trial(arguments) => trial::run(arguments, &sources()?).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {
             let files = schema::files(&app::contract());

@@ -23,3 +23,4 @@ pub mod schema;
 pub mod storage;
 pub mod telemetry;
 pub mod transport;
+pub mod trial;

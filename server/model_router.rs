@@ -587,6 +587,14 @@ impl ModelRouter {
         Ok(route.by(fleet))
     }
 
+    /// One model alone for texts of a task, of whose privacy it has to be worthy. Nobody decides about it, and it is
+    /// recorded as a model that is named.
+    pub fn select_alone(&self, task: &str, model: &str) -> Result<Route, RouteError> {
+        let fleet = self.fleet.load_full();
+        let route = Route::alone(&fleet.catalog, task, model)?;
+        Ok(route.by(fleet))
+    }
+
     /// The whole answer of the first model of the route that gives one.
     pub async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError> {
         let mut walk = Walk::new(self, route, call, Asks::Answer);

@@ -10,6 +10,7 @@
 //!   [`store`] is where it is kept.
 //! - [`record`] is a line of the history, [`audit`] its words, [`replay`] the proof that it is true,
 //!   [`report`] a deployment log. Whoever only reads takes the [`archive`].
+//! - [`trials`] is what was found before anybody got the candidate, and what a plan demands of that.
 
 pub mod allowed;
 pub mod archive;
@@ -36,5 +37,6 @@ pub mod samples;
 pub mod simulate;
 pub mod status;
 pub mod store;
+pub mod trials;
 pub mod view;
 pub mod world;

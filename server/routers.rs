@@ -16,6 +16,7 @@ pub mod requests_router;
 pub mod rollout_router;
 pub mod settings_router;
 pub mod system_router;
+pub mod trials_router;
 pub mod users_router;
 
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use crate::{
     live_flags::LiveFlags,
     model_router::ModelRouter,
     recording::Log,
-    rollout::{controller::Controller, samples::SampleStore},
+    rollout::{controller::Controller, samples::SampleStore, trials::TrialStore},
 };
 
 /// What the routers need, each its own part.
@@ -68,6 +69,8 @@ pub struct Parts<'a> {
     pub users: Arc<dyn UserLookup>,
     /// How the evidence of rollouts went.
     pub samples: Arc<dyn SampleStore>,
+    /// What trials found.
+    pub trials: Arc<dyn TrialStore>,
     /// Where changes are looked up.
     pub audit: Arc<dyn AuditStore>,
 }
@@ -178,6 +181,14 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             controller: it.controller.clone(),
             live: it.live.clone(),
             samples: it.samples.clone(),
+        }),
+    );
+    trials_router::register(
+        registry,
+        parts.map(|it| trials_router::State {
+            models: it.models.clone(),
+            controller: it.controller.clone(),
+            trials: it.trials.clone(),
         }),
     );
     registry.outlive_database(WITHOUT_DATABASE);

@@ -28,6 +28,7 @@ mod secret;
 mod series;
 mod sqlite;
 mod told;
+mod trials;
 mod upkeep;
 mod users;
 

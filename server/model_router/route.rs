@@ -157,6 +157,14 @@ impl Route {
         Self::of_model(catalog, primary, Some(&task.privacy), subject)
     }
 
+    /// One model for texts of a task, as a model that is named.
+    pub(super) fn alone(catalog: &Catalog, task: &str, model: &str) -> Result<Self, RouteError> {
+        let task = catalog
+            .task(task)
+            .ok_or_else(|| unknown_task(catalog, task))?;
+        Self::of_model(catalog, model, Some(&task.privacy), None)
+    }
+
     /// The route of a caller that names a model and no task. `privacy` is demanded for its texts; that of
     /// the catalog where it is `None`.
     pub(super) fn of_model(

@@ -8,6 +8,7 @@ mod schema;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
@@ -24,7 +25,7 @@ const LANGUAGE_BYTES: usize = 4 * 1024;
 
 /// What an answer is: good as far as can be seen, or what is wrong with it. Where several things are, it
 /// is the first of them here, so that one cause is never counted twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quality {
     /// Nothing is seen to be wrong.

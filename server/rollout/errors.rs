@@ -37,6 +37,12 @@ pub enum ControlError {
         /// Who moves.
         moves: Moves,
     },
+    /// The plan demands a trial, and there is none that will do.
+    #[error("{why}")]
+    Untried {
+        /// What is demanded, and what is missing.
+        why: String,
+    },
     /// The beginning of an id that several rollouts have.
     #[error("`{id}` is the beginning of several rollouts' ids: {}", matches.join(", "))]
     Ambiguous {

@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::library::{Library, SHIPPED};
-use super::{arms::PerArm, evidence::EvidencePlan};
+use super::{arms::PerArm, evidence::EvidencePlan, trials::TrialDemand};
 use crate::_core::{
     assignment::{Algorithm, Subject},
     toml_reader::Faults,
@@ -57,6 +57,9 @@ pub struct Plan {
     pub algorithm: Algorithm,
     /// What evidence is held against.
     pub evidence: EvidencePlan,
+    /// The trial without which it does not begin, where it demands one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialDemand>,
 }
 
 /// One step of a plan.

@@ -11,6 +11,7 @@ use super::{
     evidence::UserHistory,
     record::{Action, Damaged, Record, Standing},
     status::Status,
+    trials::Trial,
 };
 use crate::{
     _core::actor::Actor,
@@ -183,6 +184,13 @@ pub trait RolloutStore: Send + Sync {
     ) -> anyhow::Result<Vec<UserHistory>>;
     /// Where the log ends: the number of its last event, 0 before the first.
     async fn head(&self) -> anyhow::Result<i64>;
+    /// The newest trial of two models for a task.
+    async fn newest_trial(
+        &self,
+        task: &str,
+        control: &str,
+        candidate: &str,
+    ) -> anyhow::Result<Option<Trial>>;
     /// The number of the last batch that is stored of this process.
     async fn last_batch(&self, fence: &Fence) -> anyhow::Result<i64>;
 }

@@ -13,6 +13,10 @@ use super::{
         history::HistoryEntry,
         release::Release,
     },
+    trials_router::{
+        RecordTrial, TrialArms, TrialInfo, WhichArms,
+        asking::{AskModel, AskedModel},
+    },
 };
 use crate::{
     _core::{method::Method, procedure::NoInput},
@@ -48,6 +52,10 @@ pub(crate) const ROLLOUT_HISTORY: Method<WhichRollout, Vec<HistoryEntry>> =
     Method::new("rollout.history");
 pub(crate) const ROLLOUT_WHY: Method<WhichRollout, Vec<audit::Explanation>> =
     Method::new("rollout.why");
+
+pub(crate) const TRIALS_ARMS: Method<WhichArms, TrialArms> = Method::new("trials.arms");
+pub(crate) const TRIALS_ASK: Method<AskModel, AskedModel> = Method::new("trials.ask");
+pub(crate) const TRIALS_RECORD: Method<RecordTrial, TrialInfo> = Method::new("trials.record");
 
 pub(crate) const MODELS_EXPLAIN: Method<Explain, Explanation> = Method::new("models.explain");
 pub(crate) const CHAT_CREATE: Method<CreateConversation, Conversation> =
@@ -111,6 +119,9 @@ mod tests {
         check(registry, &ROLLOUT_RELEASE);
         check(registry, &ROLLOUT_HISTORY);
         check(registry, &ROLLOUT_WHY);
+        check(registry, &TRIALS_ARMS);
+        check(registry, &TRIALS_ASK);
+        check(registry, &TRIALS_RECORD);
         check(registry, &MODELS_EXPLAIN);
         check(registry, &CHAT_CREATE);
         check(registry, &CHAT_SEND);

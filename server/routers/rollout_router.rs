@@ -47,7 +47,7 @@ use crate::{
 /// How long the history has to say what lies behind a rollout.
 const HISTORY_PATIENCE: Duration = Duration::from_secs(1);
 /// The longest plan, in UTF-16 code units.
-const MAX_PLAN: u32 = 65_536;
+pub(super) const MAX_PLAN: u32 = 65_536;
 
 /// What the procedures work with.
 #[derive(Clone)]
@@ -156,7 +156,7 @@ fn checked_plan(controller: &Controller, plan: &str) -> Result<Result<Plan, Faul
 }
 
 /// The same, where nothing but a plan is of use.
-fn known_plan(controller: &Controller, plan: &str) -> Result<Plan, RpcError> {
+pub(super) fn known_plan(controller: &Controller, plan: &str) -> Result<Plan, RpcError> {
     let faults = match checked_plan(controller, plan)? {
         Ok(plan) => return Ok(plan),
         Err(faults) => faults,

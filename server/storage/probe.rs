@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 22] = [
+const TABLES: [&str; 23] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -43,6 +43,7 @@ const TABLES: [&str; 22] = [
     "rollout_audit",
     "rollout_samples",
     "rollouts",
+    "trials",
     "upkeep",
     "users",
     "writers",

@@ -17,6 +17,7 @@ use crate::{
             AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
             StoredStatus,
         },
+        trials::Trial,
     },
 };
 
@@ -221,6 +222,15 @@ impl RolloutStore for Storage {
             .fetch_one(pool)
             .await)
         .context("cannot read the end of the log")
+    }
+
+    async fn newest_trial(
+        &self,
+        task: &str,
+        control: &str,
+        candidate: &str,
+    ) -> anyhow::Result<Option<Trial>> {
+        self.newest_trial_of(task, control, candidate).await
     }
 
     async fn last_batch(&self, fence: &Fence) -> anyhow::Result<i64> {

@@ -67,8 +67,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "providers",
             "recording",
             "rollout",
+            "trial",
         ],
     ),
+    ("trial", &["_core", "providers", "rollout"]),
     (
         "dashboard",
         &["_core", "ai_metrics", "providers", "recording", "transport"],

@@ -47,6 +47,7 @@ mod storage;
 mod superjson;
 mod support;
 mod telemetry;
+mod trial;
 mod trpc;
 mod upstream_sockets;
 mod wire_vectors;

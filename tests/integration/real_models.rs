@@ -6,6 +6,7 @@
 mod client;
 mod full_disk;
 mod taken_back;
+mod trial;
 mod upstream;
 mod world;
 

@@ -11,8 +11,9 @@ use crate::{
         moves::{Draw, Moves},
         plan::Plan,
         rollout::{Author, Beginning, Command, Rollout, Transition, Turn},
-        status::{Moment, Status},
+        status::{Models, Moment, Status},
         store::CommitError,
+        trials::Lacking,
     },
 };
 
@@ -58,6 +59,7 @@ impl Controller {
         }
         let now = self.world.now();
         self.refuse_overlap(&plan)?;
+        self.refuse_untried(&plan, now.wall).await?;
         let beginning = self.beginning(plan, wishes.keep_users, now).await?;
         let draw = Draw {
             salt: &beginning.salt,
@@ -205,6 +207,44 @@ impl Controller {
             }),
             None => Ok(()),
         }
+    }
+
+    /// A plan may demand a trial of whatever it compares.
+    async fn refuse_untried(&self, plan: &Plan, now: DateTime<Utc>) -> Result<(), ControlError> {
+        let Some(demand) = &plan.trial else {
+            return Ok(());
+        };
+        let mut lacking = Vec::new();
+        for models in self.plans().known.models_of(plan) {
+            let Models {
+                tasks,
+                control,
+                candidate,
+            } = models;
+            let (Some(control), Some(candidate)) = (control.first(), candidate.first()) else {
+                continue;
+            };
+            if control == candidate {
+                continue;
+            }
+            for task in tasks {
+                let newest = self.store.newest_trial(&task, control, candidate).await;
+                let newest = newest.map_err(ControlError::Store)?;
+                if let Some(why) = demand.lacks(newest.as_ref(), now) {
+                    lacking.push(Lacking {
+                        task,
+                        control: control.clone(),
+                        candidate: candidate.clone(),
+                        why,
+                    });
+                }
+            }
+        }
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let why = demand.refusal(plan, &lacking);
+        Err(ControlError::Untried { why })
     }
 
     async fn beginning(

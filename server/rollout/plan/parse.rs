@@ -9,7 +9,10 @@ use crate::{
         toml_reader::{self, Faults, Field, Table},
         units::Percent,
     },
-    rollout::evidence::EvidencePlan,
+    rollout::{
+        evidence::EvidencePlan,
+        trials::{TrialDemand, TrialVerdict},
+    },
 };
 
 /// The longest hold-out, in percent.
@@ -20,6 +23,11 @@ const MAX_STAGES: usize = 50;
 const MAX_HOURS: u32 = 100_000;
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// What a trial has at least where a plan does not say, and at most.
+const TRIAL_PAIRS: u32 = 50;
+const MAX_PAIRS: u32 = 10_000;
+/// A month.
+const TRIAL_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const LEAST_CALM: Duration = Duration::from_secs(1);
 const MOST_CALM: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -74,6 +82,21 @@ fn root(table: &mut Table<'_>, known: &Known) -> Plan {
             planned_hours: hours,
             ..EvidencePlan::default()
         }),
+        trial: table.optional("trial", |it| it.table(trial)),
+    }
+}
+
+fn trial(table: &mut Table<'_>) -> TrialDemand {
+    let verdicts = [
+        ("no-worse", TrialVerdict::NoWorse),
+        ("not-proven", TrialVerdict::NotProven),
+    ];
+    let verdict = table.optional("verdict", |it| it.word(&verdicts));
+    let pairs = table.optional("pairs", |it| count(it, MAX_PAIRS));
+    TrialDemand {
+        verdict: verdict.unwrap_or(TrialVerdict::NoWorse),
+        pairs: pairs.unwrap_or(TRIAL_PAIRS).into(),
+        max_age: table.optional("max_age", duration).unwrap_or(TRIAL_AGE),
     }
 }
 

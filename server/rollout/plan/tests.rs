@@ -32,6 +32,29 @@ fn shipped_plans_are_good_and_named_as_their_files() {
 }
 
 #[test]
+fn a_plan_may_demand_a_trial() {
+    let parsed = |text: &str| Plan::parse(text, "p", &known()).expect("a plan");
+    assert_eq!(parsed(SMALL).trial, None);
+    let demanding = format!("{SMALL}[trial]\npairs = 120\nmax_age = \"7d\"\n");
+    let plan = parsed(&demanding);
+    let demand = plan.trial.clone().expect("a demand");
+    assert_eq!((demand.pairs, demand.max_age.as_secs()), (120, 7 * 86_400));
+    assert_eq!(demand.verdict.to_string(), "no worse");
+    let json = serde_json::to_string(&plan).expect("JSON");
+    assert_eq!(serde_json::from_str::<Plan>(&json).expect("a plan"), plan);
+    let told = faults(&format!("{SMALL}[trial]\nverdict = \"worse\"\npairs = 0\n"));
+    assert!(
+        told.iter()
+            .any(|it| it.contains("`no-worse`, `not-proven`")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter().any(|it| it.contains("`trial.pairs` is 0")),
+        "{told:?}"
+    );
+}
+
+#[test]
 fn a_plan_reads_back_from_its_json() {
     let library = Library::load(None, &Known::default()).expect("good plans");
     for plan in library.plans() {

@@ -13,7 +13,7 @@ use crate::{
         suggest,
         toml_reader::Fault,
     },
-    rollout::{errors::ControlError, status::Status},
+    rollout::{audit::capital, errors::ControlError, status::Status},
 };
 
 /// Whom a start would move.
@@ -76,7 +76,8 @@ pub(super) const STARTING: &[Declared] = &[
     ),
     Declared::with::<TakesBack>(
         ErrorCode::PreconditionFailed,
-        "Users would lose the model that they have, and `takeBack` does not say that this is meant.",
+        "Users would lose the model that they have, and `takeBack` does not say that this is meant; or, without \
+         details, the plan demands a trial and there is none that will do.",
     ),
     NOT_IN_CONTROL,
 ];
@@ -142,6 +143,9 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
             taken_back: moves.taken_back,
             moves: moves.words,
         })),
+        ControlError::Untried { why } => {
+            RpcError::new(ErrorCode::PreconditionFailed, capital(&why))
+        }
         ControlError::Ambiguous { id, matches } => RpcError::bad_request(format!(
             "`{id}` is the beginning of several rollouts' ids: {}; write more of it",
             matches.join(", ")

@@ -32,7 +32,7 @@ pub(super) struct World {
     pub(super) server: TestProcess,
     pub(super) admin: Client,
     pub(super) users: Vec<Client>,
-    setup: TestAppBuilder,
+    pub(super) setup: TestAppBuilder,
 }
 
 /// A rollout, and users on both sides of it.

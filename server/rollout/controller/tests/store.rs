@@ -12,6 +12,7 @@ use crate::{
     rollout::{
         evidence::UserHistory,
         store::{Commit, CommitError, StoredStatus},
+        trials::Trial,
     },
 };
 
@@ -30,6 +31,7 @@ pub(super) struct Database {
     pub(super) audit: Vec<AuditRow>,
     pub(super) alerts: Vec<Alert>,
     pub(super) events: Vec<Event>,
+    pub(super) trials: Vec<Trial>,
     holder: Option<String>,
     fence: i64,
     /// Their names, and the last batch of each.
@@ -209,6 +211,18 @@ impl RolloutStore for MemoryStore {
 
     async fn head(&self) -> anyhow::Result<i64> {
         Ok(self.0.lock().head)
+    }
+
+    async fn newest_trial(
+        &self,
+        task: &str,
+        control: &str,
+        candidate: &str,
+    ) -> anyhow::Result<Option<Trial>> {
+        let db = self.0.lock();
+        let is_of =
+            |it: &&Trial| (&*it.task, &*it.control, &*it.candidate) == (task, control, candidate);
+        Ok(db.trials.iter().rev().find(is_of).cloned())
     }
 
     async fn last_batch(&self, fence: &Fence) -> anyhow::Result<i64> {

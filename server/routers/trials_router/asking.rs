@@ -1,0 +1,201 @@
+//! `trials.ask`: a prompt for one model, and what came of it.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{MAX_NAME, State, task_of, unknown};
+use crate::{
+    _core::{context::Context, errors::RpcError},
+    model_router::{
+        Answer, Call, RouteError, Trail, Tried, Urgency,
+        catalog::{Catalog, Task},
+        quota::schedule::Priority,
+    },
+    providers::{
+        ChatRequest, Message,
+        fault::FaultKind,
+        quality::{Checks, Inspection, Schema},
+    },
+    trial::{
+        answer::TrialAnswer,
+        prompts::{MAX_MESSAGES, TrialMessage},
+    },
+};
+
+/// A longer schema is none, in UTF-16 code units.
+const MAX_SCHEMA: u32 = 65_536;
+/// A request waits for its slot at most this long; then whoever asks comes again.
+const QUOTA_PATIENCE: Duration = Duration::from_secs(20);
+/// And has its answer by then: clients give up after 60 s.
+const PATIENCE: Duration = Duration::from_secs(55);
+/// Where nothing says how long to wait.
+const USUAL_PAUSE: Duration = Duration::from_secs(5);
+
+/// A prompt for one model.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AskModel {
+    /// The task whose texts these are: its privacy holds, and so do its checks where nothing else is said.
+    #[schemars(length(min = 1, max = MAX_NAME))]
+    pub(crate) task: String,
+    /// A model of the catalog; it alone answers.
+    #[schemars(length(min = 1, max = MAX_NAME))]
+    pub(crate) model: String,
+    /// The conversation.
+    #[schemars(length(min = 1, max = MAX_MESSAGES))]
+    pub(crate) messages: Vec<TrialMessage>,
+    /// Tokens that the answer may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub(crate) max_tokens: Option<u32>,
+    /// The JSON schema that the answer has to be of, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = MAX_SCHEMA))]
+    pub(crate) schema: Option<String>,
+    /// Whether the answer has to be in the language of the question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) language: Option<bool>,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct AskedModel {
+    /// What the model made of it; null where it was not asked, or where our account was refused.
+    pub(crate) answer: Option<TrialAnswer>,
+    /// Why there is none, in words.
+    pub(crate) why: Option<String>,
+    /// When to ask again, in milliseconds from now; null where that would not help.
+    pub(crate) retry_after_ms: Option<u64>,
+}
+
+impl AskedModel {
+    fn later(why: String, after: Duration) -> Self {
+        Self {
+            answer: None,
+            why: Some(why),
+            retry_after_ms: Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+pub(super) async fn ask(
+    state: State,
+    context: Context,
+    input: AskModel,
+) -> Result<AskedModel, RpcError> {
+    let catalog = state.models.catalog();
+    let task = task_of(&catalog, &input.task)?;
+    let checks = checks(task, &input)?;
+    let route = state.models.select_alone(&input.task, &input.model);
+    let route = route.map_err(|error| unknown(&error))?;
+    let messages = input.messages.into_iter();
+    let messages = messages.map(|it| Message::text(it.role.name(), it.content));
+    let request = ChatRequest {
+        max_tokens: input.max_tokens,
+        ..ChatRequest::new(messages.collect())
+    };
+    let inspection = Inspection::new(&checks.into(), &request);
+    let now = Instant::now();
+    let trail = Trail::default();
+    let call = Call {
+        request_id: context.request_id.clone(),
+        request,
+        deadline: now + PATIENCE,
+        stream_deadline: None,
+        urgency: Urgency {
+            priority: Priority::Background,
+            start_by: Some(now + QUOTA_PATIENCE),
+            calls: None,
+        },
+        trail: trail.clone(),
+    };
+    let answered = state.models.complete(&route, call).await;
+    Ok(told(&catalog, &answered, &trail, now.elapsed(), inspection))
+}
+
+/// What the prompt asks of its answer, else what the task does.
+fn checks(task: &Task, input: &AskModel) -> Result<Checks, RpcError> {
+    let schema = match &input.schema {
+        Some(text) => Some(
+            Schema::parse(text)
+                .map_err(|fault| RpcError::bad_request(format!("`schema` {fault}")))?,
+        ),
+        None => task.checks.schema.clone(),
+    };
+    Ok(Checks {
+        schema,
+        language: input.language.unwrap_or(task.checks.language),
+    })
+}
+
+/// What a call tells of its model: by its first attempt, whatever became of those after it.
+fn told(
+    catalog: &Catalog,
+    answered: &Result<Answer, RouteError>,
+    trail: &Trail,
+    took: Duration,
+    mut inspection: Inspection,
+) -> AskedModel {
+    let attempts = trail.attempts();
+    let first = attempts.first();
+    let queued = first.map_or(Duration::ZERO, |it| it.queued);
+    let answer = TrialAnswer {
+        fault: None,
+        quality: None,
+        latency_ms: took.saturating_sub(queued).as_secs_f64() * 1e3,
+        tokens: None,
+        cost: None,
+        chars: 0,
+    };
+    let of_model = |answer| AskedModel {
+        answer: Some(answer),
+        why: None,
+        retry_after_ms: None,
+    };
+    let failed = |kind| {
+        of_model(TrialAnswer {
+            fault: Some(kind),
+            ..answer.clone()
+        })
+    };
+    match (first.and_then(Tried::fault), answered) {
+        (Some(fault), _) if fault.kind.is_accounts() => AskedModel {
+            answer: None,
+            why: Some(format!("our account was refused: {}", fault.kind)),
+            retry_after_ms: fault.kind.may_pass().then(|| {
+                let after = fault.retry_after.unwrap_or(USUAL_PAUSE);
+                u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
+            }),
+        },
+        (Some(fault), _) => failed(fault.kind),
+        (None, Ok(answered)) => {
+            let completion = &answered.completion;
+            inspection.read(completion);
+            let prices = catalog.model(&answered.model).map(|it| it.prices);
+            let usage = completion.usage;
+            of_model(TrialAnswer {
+                quality: Some(inspection.quality()),
+                chars: inspection.chars(),
+                tokens: usage
+                    .map(|it| u64::from(it.prompt_tokens) + u64::from(it.completion_tokens)),
+                cost: usage.zip(prices).map(|(usage, prices)| prices.cost(&usage)),
+                ..answer.clone()
+            })
+        }
+        (None, Err(RouteError::OverQuota { provider, refused })) => {
+            let used_up = refused.reason.name();
+            let why = format!("the quota at `{provider}` leaves no slot: its {used_up} is used up");
+            AskedModel::later(why, refused.after)
+        }
+        (None, Err(RouteError::Busy { provider })) => {
+            let why = format!("`{provider}` has no place for another call");
+            AskedModel::later(why, USUAL_PAUSE)
+        }
+        // Nothing was told of an attempt, so it did not end in time.
+        (None, Err(_)) => failed(FaultKind::Timeout),
+    }
+}
