@@ -39,4 +39,5 @@ pub mod status;
 pub mod store;
 pub mod trials;
 pub mod view;
+mod words;
 pub mod world;

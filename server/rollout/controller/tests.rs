@@ -4,6 +4,7 @@ mod beginnings;
 mod crash;
 mod hanging;
 mod holdout;
+mod metrics;
 mod outages;
 mod rig;
 mod store;

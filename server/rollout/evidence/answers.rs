@@ -5,7 +5,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::users::{LAST_LOOK, MOST_COUNTED, MOST_SLOTS, place};
+use super::users::{self, LAST_LOOK, MOST_COUNTED, place};
 
 const STRATUM: u16 = 0b111;
 const TODAY_SHIFT: u32 = 3;
@@ -23,7 +23,7 @@ const MOST_ANSWERS: u16 = 0b111_1111;
 pub(super) struct Answers(Vec<u16>);
 
 impl Answers {
-    /// Nobody has a past; `slots` is a power of two, or 0.
+    /// Nobody has a past.
     pub(super) fn with_slots(slots: usize) -> Self {
         Self(vec![0; slots])
     }
@@ -142,12 +142,6 @@ impl<'de> Deserialize<'de> for Answers {
         let bytes = BASE64.decode(text.as_bytes()).map_err(D::Error::custom)?;
         let (pairs, _) = bytes.as_chunks::<2>();
         let slots: Vec<_> = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
-        if !slots.is_empty() && !slots.len().is_power_of_two() || slots.len() > MOST_SLOTS {
-            return Err(D::Error::custom(format_args!(
-                "{} slots are not a power of two up to {MOST_SLOTS}",
-                slots.len()
-            )));
-        }
-        Ok(Self(slots))
+        users::slots(slots).map(Self).map_err(D::Error::custom)
     }
 }

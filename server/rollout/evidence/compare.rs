@@ -61,7 +61,7 @@ impl Evidence {
         let (mut weight, mut has_moved) = (1.0, false);
         match self.edition {
             Edition::First => {}
-            Edition::Second | Edition::Third if user.class() > 0 => {
+            _ if user.class() > 0 => {
                 let before = user.count_request();
                 let earlier = user.earlier(FAILED, is_error);
                 if let Some(errors) = self.streams.get_mut(Harm::Error) {
@@ -71,7 +71,7 @@ impl Evidence {
                     }
                 }
             }
-            Edition::Second | Edition::Third => {
+            _ => {
                 stratum = 0;
                 let last = user.last_look(Look::Error);
                 if is_error && let Some((share, look)) = self.looks.look(last, arm, self.share) {

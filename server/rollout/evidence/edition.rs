@@ -13,11 +13,13 @@ pub enum Edition {
     Second,
     /// The quality of answers is judged.
     Third,
+    /// The same, and the reasons say what a proof still lacks.
+    Fourth,
 }
 
 impl Edition {
     /// What new rollouts are judged by.
-    pub const NEWEST: Self = Self::Third;
+    pub const NEWEST: Self = Self::Fourth;
 
     /// Whether the requests of this stratum are compared with each other; those of users without a past,
     /// who are in the first one, are not comparable.

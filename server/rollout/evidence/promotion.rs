@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Evidence, Level,
+    Edition, Evidence, Level,
     proof::Proof,
     verdict::{Metric, finite, read_finite},
 };
@@ -60,7 +60,7 @@ impl Promotion {
         let may = level < Level::Hold;
         let (e, words) = match (&stage.dual, &stage.good) {
             (Some(dual), Some(good)) => of_errors(dual.value(), good.value()),
-            _ => of_all(&stage.proofs),
+            _ => of_all(evidence.edition, &stage.proofs),
         };
         let why = if may {
             words
@@ -99,7 +99,7 @@ fn of_errors(dual: f64, good: f64) -> (f64, String) {
 
 /// The least of all metrics: a candidate that is too bad in one of them passes with at most the error rate of
 /// that one.
-fn of_all(proofs: &[Proof]) -> (f64, String) {
+fn of_all(edition: Edition, proofs: &[Proof]) -> (f64, String) {
     let least = needed(proofs)
         .map(|proof| (proof.metric(), proof.value(), LATELY * proof.lately()))
         .min_by(|a, b| a.1.min(a.2).total_cmp(&b.1.min(b.2)));
@@ -107,14 +107,40 @@ fn of_all(proofs: &[Proof]) -> (f64, String) {
         return (1.0, "nothing is judged".to_owned());
     };
     let e = finite(whole.min(lately));
-    let words = if e >= RECOMMENDED {
-        "the candidate is proven no worse than the stage tolerates, in every metric".to_owned()
+    let words = if edition >= Edition::Fourth {
+        in_words(metric, whole, lately)
+    } else if e >= RECOMMENDED {
+        EVERY.to_owned()
     } else if lately < whole {
         format!("inconclusive in {metric} lately: extend the stage, or ask a person")
     } else {
         format!("inconclusive in {metric}: extend the stage, or ask a person")
     };
     (e, words)
+}
+
+const EVERY: &str = "the candidate is proven no worse than the stage tolerates, in every metric";
+
+/// What is proven, or what the metric that is proven least lacks; by its evidence of the stage, and [`LATELY`]
+/// times that of the last day.
+fn in_words(metric: Metric, whole: f64, lately: f64) -> String {
+    if whole.min(lately) >= PROVEN {
+        return EVERY.to_owned();
+    }
+    let how = if whole.min(lately) >= RECOMMENDED {
+        "recommended, not proven"
+    } else {
+        "inconclusive"
+    };
+    if lately < whole {
+        let (is, needed) = (lately / LATELY, PROVEN / LATELY);
+        format!(
+            "{how}: of {metric}, the last day alone has an E of {is:.1}, and {needed} would prove it; \
+             where a day has too few requests for that, a person decides"
+        )
+    } else {
+        format!("{how}: of {metric}, the stage has an E of {whole:.1}, and {PROVEN} would prove it")
+    }
 }
 
 /// Those without which nothing is proven.

@@ -89,7 +89,7 @@ impl Streams {
                 control: [0.0; 2],
                 strata: match edition {
                     Edition::First => Vec::new(),
-                    Edition::Second | Edition::Third => vec![[0.0; 2]; strata],
+                    _ => vec![[0.0; 2]; strata],
                 },
                 frozen: None,
                 alike: Alike::default(),

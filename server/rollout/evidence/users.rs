@@ -3,7 +3,11 @@
 //! A user's slot is chosen by the hash of the id. Two users may share one: they are then in the worse
 //! of their strata, share their caps, and count as one user. That loses a little power and never
 //! validity, because who shares a slot with whom has nothing to do with the arms. The table is sized
-//! by the users seen before the rollout, with room for three slots each, up to [`MOST_SLOTS`].
+//! by the users seen before the rollout, with two and a half slots for each: with
+//! [`Answers`](super::answers::Answers) that is 20 bytes a user as evidence is stored. Of more than
+//! [`MOST_USERS`] users those are kept who asked most often; the others are as users without a past.
+
+use std::cmp::Reverse;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
@@ -14,7 +18,13 @@ use super::{
     stream::Harm,
 };
 
-const LEAST_SLOTS: usize = 1 << 13;
+/// Users whose past is kept.
+const MOST_USERS: usize = 25_000;
+/// Slots for two users.
+const SLOTS_OF_TWO: usize = 5;
+/// Room for those who come during the rollout.
+const LEAST_SLOTS: usize = 7_000;
+/// What earlier releases stored may be larger than this one makes it.
 pub(super) const MOST_SLOTS: usize = 1 << 16;
 /// Counted errors are kept in two bits.
 pub(super) const MOST_COUNTED: u32 = 3;
@@ -77,8 +87,9 @@ impl Strata {
 
     /// From every subject that made a request in the seven days before; the order does not matter.
     pub fn new(history: impl IntoIterator<Item = UserHistory>) -> Self {
-        let history: Vec<_> = history.into_iter().collect();
-        let mut users = Users::with_slots(history.len().saturating_mul(3));
+        let mut history: Vec<_> = history.into_iter().collect();
+        keep_most_active(&mut history);
+        let mut users = Users::with_slots(history.len() * SLOTS_OF_TWO / 2);
         for (subject, stratum) in by_rate(&history, |it| [it.requests, it.errors]) {
             if let Some(slot) = users.slot_mut(subject) {
                 *slot = *slot & !STRATUM | (*slot & STRATUM).max(stratum.into());
@@ -119,6 +130,15 @@ impl Default for Strata {
     }
 }
 
+/// Of too many users leaves those who asked most often: they are most of the traffic, and how often they
+/// asked before has nothing to do with the arms.
+fn keep_most_active(history: &mut Vec<UserHistory>) {
+    if history.len() > MOST_USERS {
+        history.sort_unstable_by_key(|user| (Reverse(user.requests), user.subject));
+        history.truncate(MOST_USERS);
+    }
+}
+
 /// Users with a past and their strata, from 1, by how often something was wrong with what they asked for.
 fn by_rate(
     history: &[UserHistory],
@@ -136,11 +156,24 @@ fn by_rate(
     })
 }
 
-/// In which of so many slots a subject is; their number is a power of two.
+/// In which of so many slots a subject is.
 pub(super) fn place(subject: u64, slots: usize) -> usize {
     // The multiplication spreads ids that are not hashed.
     let mixed = subject.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    mixed as usize & slots.wrapping_sub(1)
+    if slots.is_power_of_two() {
+        // As tables of earlier releases are, which have to be found again.
+        mixed as usize & (slots - 1)
+    } else {
+        ((mixed * slots as u64) >> 32) as usize
+    }
+}
+
+/// Slots as they are stored: as many as a table may have.
+pub(super) fn slots<T>(slots: Vec<T>) -> Result<Vec<T>, String> {
+    match slots.len() {
+        count if count <= MOST_SLOTS => Ok(slots),
+        count => Err(format!("{count} slots; expected at most {MOST_SLOTS}")),
+    }
 }
 
 /// The table of slots.
@@ -152,7 +185,7 @@ pub(super) struct Users {
 
 impl Users {
     fn with_slots(wanted: usize) -> Self {
-        let slots = wanted.clamp(LEAST_SLOTS, MOST_SLOTS).next_power_of_two();
+        let slots = wanted.clamp(LEAST_SLOTS, MOST_SLOTS);
         Self {
             slots: vec![0; slots],
             classes: classes::Classes::default(),
@@ -344,12 +377,7 @@ impl<'de> Deserialize<'de> for Users {
                     .fold(0, |slot, byte| slot << 8 | u32::from(*byte))
             })
             .collect();
-        if !slots.len().is_power_of_two() || slots.len() > MOST_SLOTS {
-            return Err(D::Error::custom(format_args!(
-                "{} slots are not a power of two up to {MOST_SLOTS}",
-                slots.len()
-            )));
-        }
+        let slots = self::slots(slots).map_err(D::Error::custom)?;
         Ok(Self { slots, classes })
     }
 }

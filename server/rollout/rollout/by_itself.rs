@@ -6,11 +6,12 @@ use super::{Author, Rollout, Transition, Turn};
 use crate::{
     _core::actor::Actor,
     rollout::{
-        decision::{Decision, decide},
+        decision::{Decision, RollbackReason, decide},
         evidence::Level,
         notices,
         record::Action,
         status::{Hold, Moment, State},
+        words,
         world::World,
     },
 };
@@ -29,8 +30,11 @@ impl Rollout {
         if !self.is_live() || !self.is_open {
             return None;
         }
-        let (finding, _) = self.judge(now.wall);
+        let (finding, verdict) = self.judge(now.wall);
         let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
+            Decision::RollBack(RollbackReason::Worse) => {
+                (Turn::RollBack, words::worse(&self.plan, &verdict))
+            }
             Decision::Withdraw => (Turn::Withdraw, Hold::Outage.to_string()),
             Decision::RollBack(reason) => (Turn::RollBack, reason.to_string()),
             _ => return None,
@@ -46,7 +50,7 @@ impl Rollout {
     /// does not: looks take care of it.
     pub fn step(&mut self, passed: Duration, now: Moment, world: &World) -> Option<Transition> {
         self.status.soak(passed, now.wall);
-        let (finding, _) = self.judge(now.wall);
+        let (finding, verdict) = self.judge(now.wall);
         if finding.level >= Level::Watch {
             self.status.clear_since = None;
         } else if self.status.clear_since.is_none() {
@@ -74,7 +78,10 @@ impl Rollout {
                     "the stage is over, and evidence is inconclusive"
                 };
                 let state = State::WaitingAtGate { recommended };
-                (Turn::State(state), reason.into())
+                (
+                    Turn::State(state),
+                    words::asked(&self.plan, reason, &verdict),
+                )
             }
             Decision::Advance(stage) => {
                 (Turn::Stage(stage), "the stage is over, and proven".into())

@@ -14,6 +14,8 @@
 //! Users are a sample: the first to come into each of [`SLOTS`] slots in a window. That has nothing to
 //! do with the arms.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD as BASE64};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
@@ -186,31 +188,54 @@ impl std::fmt::Debug for Sample {
     }
 }
 
-/// As (place, slot) pairs: most slots are free.
+/// As a sample is stored.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Stored<'a> {
+    /// Pairs of a place and what is in it, while most slots are free.
+    Pairs(Cow<'a, str>),
+    /// Every slot.
+    All { slots: Cow<'a, str> },
+}
+
 impl Serialize for Sample {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let taken = (0_u16..).zip(&self.0).filter(|(_, slot)| **slot != 0);
-        let bytes: Vec<u8> = taken
-            .flat_map(|(place, slot)| [place.to_le_bytes(), slot.to_le_bytes()])
-            .flatten()
-            .collect();
-        serializer.serialize_str(&BASE64.encode(bytes))
+        let stored = if taken.clone().count() > SLOTS / 2 {
+            let bytes = self.0.iter().flat_map(|slot| slot.to_le_bytes());
+            Stored::All {
+                slots: BASE64.encode(bytes.collect::<Vec<_>>()).into(),
+            }
+        } else {
+            let bytes = taken.flat_map(|(place, slot)| [place.to_le_bytes(), slot.to_le_bytes()]);
+            Stored::Pairs(BASE64.encode(bytes.flatten().collect::<Vec<_>>()).into())
+        };
+        stored.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Sample {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let bytes = BASE64.decode(text.as_bytes()).map_err(D::Error::custom)?;
-        let mut slots = vec![0; SLOTS];
-        for entry in bytes.chunks_exact(4) {
-            if let [place, place_high, slot, slot_high] = *entry
-                && let Some(taken) =
-                    slots.get_mut(usize::from(u16::from_le_bytes([place, place_high])))
-            {
-                *taken = u16::from_le_bytes([slot, slot_high]);
+        let numbers = |text: &str| -> Result<Vec<u16>, D::Error> {
+            let bytes = BASE64.decode(text).map_err(D::Error::custom)?;
+            let (numbers, _) = bytes.as_chunks::<2>();
+            Ok(numbers.iter().map(|it| u16::from_le_bytes(*it)).collect())
+        };
+        let mut slots = match Stored::deserialize(deserializer)? {
+            Stored::All { slots } => numbers(&slots)?,
+            Stored::Pairs(pairs) => {
+                let mut slots = vec![0; SLOTS];
+                let pairs = numbers(&pairs)?;
+                let (pairs, _) = pairs.as_chunks::<2>();
+                for [place, slot] in pairs {
+                    if let Some(taken) = slots.get_mut(usize::from(*place)) {
+                        *taken = *slot;
+                    }
+                }
+                slots
             }
-        }
+        };
+        slots.resize(SLOTS, 0);
         Ok(Self(slots))
     }
 }
