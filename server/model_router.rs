@@ -34,7 +34,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures::stream::BoxStream;
+use futures::{StreamExt, stream::BoxStream};
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
@@ -605,12 +605,14 @@ impl ModelRouter {
                         Some(usage) => step.attempt.used(usage),
                         None => step.attempt.wrote(&completion.raw),
                     }
+                    step.attempt.ended();
                     walk.answered();
-                    step.attempt.brought(&completion);
-                    step.attempt.succeed(completion.is_refusal);
                     if let Some(vault) = &walk.vault {
                         vault.restore(&mut completion);
                     }
+                    // As the caller gets it.
+                    step.attempt.brought(&completion);
+                    step.attempt.succeed(completion.is_refusal);
                     let (model, position) = walk.current();
                     return Ok(Answer {
                         completion,
@@ -673,12 +675,14 @@ impl ModelRouter {
                     let (model, position) = walk.current();
                     let trail = walk.call.trail.clone();
                     let (attempt, place) = (step.attempt, step.place);
-                    let deltas = recorded(attempt, place, model.clone(), trail, held, rest);
+                    let deltas = futures::stream::iter(held.into_iter().map(Ok)).chain(rest);
+                    // It is recorded as the caller gets it.
+                    let deltas = match walk.vault.take() {
+                        Some(vault) => masking::restored(deltas.boxed(), vault),
+                        None => deltas.boxed(),
+                    };
                     return Ok(AnswerStream {
-                        deltas: match walk.vault.take() {
-                            Some(vault) => masking::restored(deltas, vault),
-                            None => deltas,
-                        },
+                        deltas: recorded(attempt, place, model.clone(), trail, deltas),
                         model,
                         position,
                     });

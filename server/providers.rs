@@ -135,12 +135,19 @@ impl ChatRequest {
         count.is_some_and(|count| !matches!(count, "1" | "null"))
     }
 
+    /// Tokens that the caller itself lets the answer have, in its own body; one that the limit cut is what it
+    /// asked for. 0 where the limit cannot be read.
+    pub(crate) fn callers_limit(&self) -> Option<u32> {
+        let given = self.given.as_ref()?;
+        let limits = ["max_tokens", "max_completion_tokens"].map(|name| given.get(name));
+        let limits = limits.into_iter().flatten().filter(|it| it.get() != "null");
+        limits.map(|it| it.get().parse().unwrap_or_default()).min()
+    }
+
     /// Whether the caller itself limits the answer, so that one that the limit cut to nothing is what
     /// it asked for.
     fn limits_answer(&self) -> bool {
-        let limits = ["max_tokens", "max_completion_tokens"];
-        let given = self.given.as_ref();
-        given.is_some_and(|given| limits.iter().any(|name| given.get(name).is_some()))
+        self.callers_limit().is_some()
     }
 
     /// The body for the provider; plain and streamed ones differ only in what asks for the stream.

@@ -41,6 +41,8 @@ pub(super) struct Attempt {
     written: estimate::Text,
     /// How good the answer is; none of what has no text.
     inspection: Option<Inspection>,
+    /// When the answer was here as a whole. What is done with it then is no part of how long it took.
+    ended: Option<Instant>,
     is_closed: bool,
     pass: Pass,
     /// Whether it has all the time that the model is given.
@@ -117,6 +119,7 @@ impl Attempt {
             told: None,
             written: estimate::Text::default(),
             inspection: None,
+            ended: None,
             is_closed: false,
             pass,
             has_time,
@@ -124,7 +127,13 @@ impl Attempt {
     }
 
     fn elapsed_ms(&self) -> f64 {
-        self.started.elapsed().as_secs_f64() * 1e3
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        (ended - self.started).as_secs_f64() * 1e3
+    }
+
+    /// The answer is here as a whole.
+    pub(super) fn ended(&mut self) {
+        self.ended.get_or_insert_with(Instant::now);
     }
 
     /// The answer has begun.
@@ -204,9 +213,11 @@ impl Attempt {
 
     /// It answered, or said that it will not.
     pub(super) fn succeed(mut self, is_refusal: bool) {
+        self.ended();
         self.pass.answered();
         if let (Some(event), Some(inspection)) = (&mut self.event, &self.inspection) {
-            event.quality = Some(inspection.quality());
+            let tokens = self.told.map(|usage| usage.completion_tokens);
+            event.quality = inspection.quality(tokens);
             event.answer_chars = Some(inspection.chars());
         }
         self.close(if is_refusal {

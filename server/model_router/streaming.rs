@@ -54,10 +54,8 @@ pub(super) fn recorded(
     place: Place,
     model: Arc<str>,
     trail: Trail,
-    held: Vec<Delta>,
-    rest: DeltaStream,
+    mut deltas: DeltaStream,
 ) -> BoxStream<'static, Result<Delta, RouteError>> {
-    let mut deltas = futures::stream::iter(held.into_iter().map(Ok)).chain(rest);
     stream! {
         let _place = place;
         let mut is_refusal = false;

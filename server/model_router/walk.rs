@@ -219,7 +219,9 @@ impl<'a> Walk<'a> {
         if self.asks != Asks::Embeddings
             && let Some(task) = self.fleet.catalog.task(&self.route.task)
         {
-            attempt.inspect(Inspection::new(&task.checks, &self.call.request));
+            let request = &self.call.request;
+            let limit = self.max_tokens.or_else(|| request.callers_limit());
+            attempt.inspect(Inspection::new(&task.checks, request, limit));
         }
         self.is_told = true;
         let sent = slot.send();

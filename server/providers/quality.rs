@@ -12,15 +12,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
-pub use self::schema::{InvalidSchema, Schema};
+pub use self::{
+    language::Language,
+    schema::{InvalidSchema, Schema},
+};
 use super::{
     ChatRequest, Completion, Delta,
     fields::{each, fields, text},
 };
 
-/// A longer answer is not held against a schema, in bytes.
-const MAX_SCHEMA_BYTES: usize = 256 * 1024;
-/// What is read of a text to tell its language, in bytes.
+/// A longer answer is not held against a schema, and of longer JSON the language is not told, in bytes.
+const MAX_JSON_BYTES: usize = 256 * 1024;
+/// What is read of another text to tell its language, in bytes.
 const LANGUAGE_BYTES: usize = 4 * 1024;
 
 /// What an answer is: good as far as can be seen, or what is wrong with it. Where several things are, it
@@ -71,16 +74,18 @@ impl Quality {
 pub struct Checks {
     /// They are JSON of this schema.
     pub schema: Option<Schema>,
-    /// They are in the language of the question.
-    pub language: bool,
+    /// They are in this language.
+    pub language: Language,
 }
 
 /// Reads an answer as it comes.
 #[derive(Debug)]
 pub struct Inspection {
     checks: Arc<Checks>,
-    /// The beginning of the question, where its language counts.
-    question: String,
+    /// What was asked, where a language counts.
+    asked: Asked,
+    /// Tokens that the caller itself lets the answer have.
+    limit: Option<u32>,
     /// The answer, as far as it is needed.
     answer: String,
     is_whole: bool,
@@ -91,14 +96,14 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// For the answer to a request.
-    pub fn new(checks: &Arc<Checks>, request: &ChatRequest) -> Self {
+    /// For the answer to a request, to which its caller lets it have so many tokens at most.
+    pub fn new(checks: &Arc<Checks>, request: &ChatRequest, limit: Option<u32>) -> Self {
         Self {
-            question: if checks.language {
-                question(request)
-            } else {
-                String::new()
+            asked: match checks.language {
+                Language::Any => Asked::default(),
+                _ => Asked::of(request),
             },
+            limit,
             checks: checks.clone(),
             answer: String::new(),
             is_whole: true,
@@ -133,9 +138,15 @@ impl Inspection {
         let most = match &*self.checks {
             Checks {
                 schema: Some(_), ..
-            } => MAX_SCHEMA_BYTES,
-            Checks { language: true, .. } => LANGUAGE_BYTES,
-            Checks { .. } => return,
+            } => MAX_JSON_BYTES,
+            Checks {
+                language: Language::Any,
+                ..
+            } => return,
+            _ if language::is_like_json(&self.answer) => MAX_JSON_BYTES,
+            // The first piece of it says what it is.
+            _ if self.answer.is_empty() && language::is_like_json(text) => MAX_JSON_BYTES,
+            _ => LANGUAGE_BYTES,
         };
         let room = most.saturating_sub(self.answer.len());
         self.is_whole &= text.len() <= room;
@@ -147,8 +158,17 @@ impl Inspection {
         self.chars
     }
 
-    /// What the answer is, once it is over.
-    pub fn quality(&self) -> Quality {
+    /// What the answer is, once it is over and took so many tokens, where that was told. None where the caller's
+    /// own limit cut it off, which says nothing of the model.
+    pub fn quality(&self, tokens: Option<u32>) -> Option<Quality> {
+        let quality = self.seen();
+        let is_callers = self
+            .limit
+            .is_some_and(|limit| tokens.is_none_or(|took| took >= limit));
+        (quality != Quality::Truncated || !is_callers).then_some(quality)
+    }
+
+    fn seen(&self) -> Quality {
         let reason = self.finish_reason.as_deref().unwrap_or_default();
         if self.is_refusal || reason == "content_filter" {
             return Quality::Refused;
@@ -166,51 +186,91 @@ impl Inspection {
         {
             return Quality::SchemaInvalid;
         }
-        if self.checks.language && language::differ(&self.question, &self.answer) {
+        let Asked {
+            question,
+            instructions,
+        } = &self.asked;
+        let language = self.checks.language;
+        if language.is_missed(question, instructions, &self.answer) {
             return Quality::WrongLanguage;
         }
         Quality::Good
     }
 }
 
-/// The beginning of what the user said last.
-fn question(request: &ChatRequest) -> String {
-    let mut last = String::new();
-    if let Some(given) = &request.given {
-        let messages = given.get("messages").map(|messages| {
-            let mut found: Option<&RawValue> = None;
-            each(messages, |message| {
-                let [role, content] = fields(message, ["role", "content"]);
-                if text(role).as_deref() == Some("user") {
-                    found = content;
-                }
-            });
-            found
-        });
-        if let Some(content) = messages.flatten() {
-            match text(Some(content)) {
-                Some(words) => last += beginning(&words, LANGUAGE_BYTES),
-                None => each(content, |part| {
-                    let [words] = fields(part, ["text"]);
-                    let words = text(words).unwrap_or_default();
-                    last += beginning(&words, LANGUAGE_BYTES.saturating_sub(last.len()));
-                }),
+/// The beginnings of what was asked.
+#[derive(Debug, Default)]
+struct Asked {
+    /// What the user said last.
+    question: String,
+    /// What the model was told about how to answer.
+    instructions: String,
+}
+
+impl Asked {
+    fn of(request: &ChatRequest) -> Self {
+        let mut asked = Self::default();
+        if let Some(given) = &request.given {
+            let mut question = None;
+            if let Some(messages) = given.get("messages") {
+                each(messages, |message| {
+                    let [role, content] = fields(message, ["role", "content"]);
+                    match text(role).as_deref() {
+                        Some("user") => question = content,
+                        Some(role) if is_instruction(role) => {
+                            hear_raw(content, &mut asked.instructions);
+                        }
+                        _ => {}
+                    }
+                });
             }
+            hear_raw(question, &mut asked.question);
+            return asked;
         }
-        return last;
+        let said = request.messages.iter().rev().find(|it| it.role == "user");
+        said.inspect(|message| hear(&message.content, &mut asked.question));
+        let told = request
+            .messages
+            .iter()
+            .filter(|it| is_instruction(&it.role));
+        told.for_each(|message| hear(&message.content, &mut asked.instructions));
+        asked
     }
-    let said = request.messages.iter().rev().find(|it| it.role == "user");
-    let parts = match said.map(|message| &message.content) {
-        Some(Value::Array(parts)) => parts.as_slice(),
-        Some(one) => std::slice::from_ref(one),
-        None => &[],
+}
+
+fn is_instruction(role: &str) -> bool {
+    matches!(role, "system" | "developer")
+}
+
+/// Adds a message's text, or those of its parts.
+fn hear(content: &Value, to: &mut String) {
+    let parts = match content {
+        Value::Array(parts) => parts.as_slice(),
+        one => std::slice::from_ref(one),
     };
     for part in parts {
         let words = part.as_str().or_else(|| part.get("text")?.as_str());
-        let room = LANGUAGE_BYTES.saturating_sub(last.len());
-        last += beginning(words.unwrap_or_default(), room);
+        add(words.unwrap_or_default(), to);
     }
-    last
+}
+
+/// The same of one that was not read yet.
+fn hear_raw(content: Option<&RawValue>, to: &mut String) {
+    let Some(content) = content else {
+        return;
+    };
+    match text(Some(content)) {
+        Some(words) => add(&words, to),
+        None => each(content, |part| {
+            let [words] = fields(part, ["text"]);
+            add(&text(words).unwrap_or_default(), to);
+        }),
+    }
+}
+
+fn add(words: &str, to: &mut String) {
+    let room = LANGUAGE_BYTES.saturating_sub(to.len());
+    *to += beginning(words, room);
 }
 
 /// At most so many bytes of a text, whole characters.

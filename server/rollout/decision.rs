@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     evidence::Level,
-    finding::{Alarm, Finding, Proof},
+    finding::{Alarm, Arm, Finding, Proof},
     plan::{Gate, Plan, Stage},
     status::{Hold, Outage, State, Status, passed},
 };
@@ -230,14 +230,22 @@ fn is_guarded(stage: &Stage, finding: &Finding) -> bool {
     let most_ms = guards.max_average.map(|it| it.as_secs_f64() * 1e3);
     is_above(candidate.error_rate(), guards.max_error_rate)
         || is_above(candidate.average_ms, most_ms)
-        || is_above(
-            ratio(candidate.average_cost, control.average_cost),
-            guards.max_cost_ratio,
-        )
+        || is_above(cost_ratio(candidate, control), guards.max_cost_ratio)
         || is_above(
             ratio(candidate.average_chars, control.average_chars),
             guards.max_length_ratio,
         )
+}
+
+/// Whatever costs something is more than any multiple of nothing, so a model that costs does not advance in the
+/// place of a free one unless a person says so.
+fn cost_ratio(candidate: &Arm, control: &Arm) -> f64 {
+    let is_free = control.requests > 0 && control.average_cost == 0.0;
+    if is_free && candidate.average_cost > 0.0 {
+        f64::INFINITY
+    } else {
+        ratio(candidate.average_cost, control.average_cost)
+    }
 }
 
 /// 0, which no guard is below, where control has nothing to compare with.

@@ -3,6 +3,7 @@
 mod breaker;
 mod explain;
 mod keys;
+mod quality;
 mod quota;
 mod repeats;
 mod streams;
@@ -31,7 +32,7 @@ use modelramp::{
     providers::{
         ChatRequest, Message,
         fault::FaultKind,
-        quality::{Checks, Quality, Schema},
+        quality::{Checks, Language, Quality, Schema},
         sandbox::Sandbox,
     },
     recording::{Event, Outcome},
@@ -352,7 +353,7 @@ async fn the_event_of_an_answer_says_what_is_wrong_with_it() {
     let mut catalog = catalog(&upstream, &upstream);
     catalog.tasks[0].checks = Arc::new(Checks {
         schema: Some(Schema::parse(r#"{"type": "number"}"#).unwrap()),
-        language: false,
+        language: Language::Any,
     });
     let (router, events) = router(catalog, candidates());
     for _ in 0..4 {

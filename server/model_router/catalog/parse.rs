@@ -20,7 +20,7 @@ use crate::{
         Reading, masking,
         openai_compatible::endpoint,
         openrouter::{self, policy::Policy},
-        quality::{Checks, Schema},
+        quality::{Checks, Language, Schema},
     },
 };
 
@@ -446,8 +446,10 @@ fn answers(table: &mut Table<'_>) -> Checks {
             .map_err(|error| it.fault(format!("{} {error}", it.name())))
             .ok()
     });
-    let languages = [("question", true), ("any", false)];
-    let language = table.optional("language", |it| it.word(&languages));
+    const LANGUAGE: &str = "`question`, `any`, or a language's name in English, such as `danish`";
+    let language = table.optional("language", |it| {
+        it.read(LANGUAGE, |value| Language::parse(value.as_str()?))
+    });
     Checks {
         schema,
         language: language.unwrap_or_default(),

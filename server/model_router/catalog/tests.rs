@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 use proptest::prelude::*;
 
 use super::*;
+use crate::providers::quality::Language;
 use crate::{
     _core::toml_reader::Fault,
     model_router::{Route, RouteError},
@@ -225,7 +226,10 @@ fn what_a_task_asks_of_its_answers_is_read_and_checked() {
     let asked = "language = \"question\"\nschema = '''\n{\"type\": \"object\"}\n'''";
     let catalog = Catalog::parse(&with(asked)).unwrap();
     let checks = &catalog.tasks[0].checks;
-    assert!(checks.language && checks.schema.is_some());
+    assert!(checks.language == Language::Question && checks.schema.is_some());
+    let catalog = Catalog::parse(&with("language = \"danish\"")).unwrap();
+    let named = catalog.tasks[0].checks.language;
+    assert!(Language::parse("danish") == Some(named));
     let checks = &Catalog::parse(GOOD).unwrap().tasks[0].checks;
     assert_eq!(**checks, Checks::default());
     for (answers, expected) in [
@@ -238,8 +242,8 @@ fn what_a_task_asks_of_its_answers_is_read_and_checked() {
             "13 `tasks.chat.answers.schema` is no JSON schema",
         ),
         (
-            "language = \"danish\"",
-            "13 `tasks.chat.answers.language` is \"danish\"",
+            "language = \"dansk\"",
+            "13 `tasks.chat.answers.language` is \"dansk\"; expected `question`, `any`, or a language's name",
         ),
     ] {
         let faults = faults(&with(answers));

@@ -187,6 +187,7 @@ fn a_candidate_that_costs_or_writes_too_much_beside_control_does_not_advance() {
             finding.candidate.average_chars,
         ) = (cost, chars);
         (finding.control.average_cost, finding.control.average_chars) = (control, control);
+        finding.control.requests = 1_000;
         decide(&plan, &status(State::Running, 0), &finding, now())
     };
     let guarded = Decision::Stay(Stay::Guarded);
@@ -195,10 +196,15 @@ fn a_candidate_that_costs_or_writes_too_much_beside_control_does_not_advance() {
     assert_eq!(of(20.1, 1.0, 10.0), guarded);
     assert_eq!(of(1.0, 30.1, 10.0), guarded);
     assert_ne!(
-        of(20.1, 30.1, 0.0),
+        of(0.0, 30.1, 0.0),
         guarded,
-        "there is nothing to compare with"
+        "both are free, and of control no length is known"
     );
+    assert_eq!(of(0.1, 1.0, 0.0), guarded, "it costs, and control is free");
+    let mut finding = good();
+    (finding.candidate.average_cost, finding.control) = (20.1, Arm::default());
+    let alone = decide(&plan, &status(State::Running, 0), &finding, now());
+    assert_ne!(alone, guarded, "there is nothing to compare with");
 }
 
 #[test]
