@@ -29,6 +29,7 @@ use crate::{
         catalog::{Access, Catalog, Task},
     },
     procedures,
+    providers::quality::Language,
     rollout::{
         controller::Controller,
         trials::{Trial, TrialResult, TrialStore},
@@ -129,7 +130,7 @@ async fn arms(state: State, _: Context, input: WhichArms) -> Result<TrialArms, R
         control: arm(&catalog, control)?,
         candidate: arm(&catalog, candidate)?,
         schema: task.checks.schema.is_some(),
-        language: task.checks.language,
+        language: task.checks.language != Language::Any,
         task: name,
     })
 }

@@ -17,7 +17,7 @@ use crate::{
     providers::{
         ChatRequest, Message,
         fault::FaultKind,
-        quality::{Checks, Inspection, Schema},
+        quality::{Checks, Inspection, Language, Schema},
     },
     trial::{
         answer::TrialAnswer,
@@ -98,7 +98,7 @@ pub(super) async fn ask(
         max_tokens: input.max_tokens,
         ..ChatRequest::new(messages.collect())
     };
-    let inspection = Inspection::new(&checks.into(), &request);
+    let inspection = Inspection::new(&checks.into(), &request, input.max_tokens);
     let now = Instant::now();
     let trail = Trail::default();
     let call = Call {
@@ -126,10 +126,12 @@ fn checks(task: &Task, input: &AskModel) -> Result<Checks, RpcError> {
         ),
         None => task.checks.schema.clone(),
     };
-    Ok(Checks {
-        schema,
-        language: input.language.unwrap_or(task.checks.language),
-    })
+    let language = match (input.language, task.checks.language) {
+        (Some(false), _) => Language::Any,
+        (Some(true), Language::Any) => Language::Question,
+        (_, of_task) => of_task,
+    };
+    Ok(Checks { schema, language })
 }
 
 /// What a call tells of its model: by its first attempt, whatever became of those after it.
@@ -178,7 +180,7 @@ fn told(
             let prices = catalog.model(&answered.model).map(|it| it.prices);
             let usage = completion.usage;
             of_model(TrialAnswer {
-                quality: Some(inspection.quality()),
+                quality: inspection.quality(usage.map(|it| it.completion_tokens)),
                 chars: inspection.chars(),
                 tokens: usage
                     .map(|it| u64::from(it.prompt_tokens) + u64::from(it.completion_tokens)),
