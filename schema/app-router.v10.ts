@@ -32,6 +32,8 @@ export interface AccountInfo {
   minute: SpanInfo | null;
   /** Requests of a day, UTC. */
   day: SpanInfo | null;
+  /** Tokens of any minute, read and written. */
+  tokens: SpanInfo | null;
   /** Calls that wait for their turn. */
   waiting: number;
   /** How long the one has that came first, in milliseconds. */
@@ -576,7 +578,7 @@ export interface Create {
   models?: string[] | undefined;
   /**
    * How much it may have; all it asks for where nothing is said.
-   * @default {"requestsPerMinute":null,"tokensPerDay":null,"dollarsPerDay":null}
+   * @default {"requestsPerMinute":null,"tokensPerDay":null,"dollarsPerDay":null,"priority":null}
    */
   limits?: LimitsInput | undefined;
   /** How long it holds; until it is revoked where nothing is said. */
@@ -1206,6 +1208,8 @@ export interface Limits {
   tokensPerDay: number | null;
   /** US dollars a day. */
   dollarsPerDay: number | null;
+  /** The highest priority of its calls where an account's quota makes them wait. */
+  priority: Priority | null;
 }
 
 /** What a key may have; everything where nothing is said. A day is one of UTC. */
@@ -1216,6 +1220,8 @@ export interface LimitsInput {
   tokensPerDay?: number | undefined;
   /** US dollars a day. */
   dollarsPerDay?: number | undefined;
+  /** The highest priority of its calls where an account's quota makes them wait. */
+  priority?: Priority | undefined;
 }
 
 /** How the attempts of one line went. */
@@ -1312,7 +1318,10 @@ export type Listing =
   | "listed"
   /** It does not list it. It may answer all the same. */
   | "missing"
-  /** It does not list it and has refused a request for it: routes pass it over. */
+  /**
+   * It does not list it and has refused a request for it, or lists it and has refused several: routes pass it
+   * over.
+   */
   | "gone"
   /** It has no list. */
   | "not-told";
@@ -1728,6 +1737,15 @@ export interface Prices {
   /** For tokens written. */
   completion: number;
 }
+
+/** Who goes first. */
+export type Priority =
+  /** A person waits. */
+  | "interactive"
+  /** Nobody waits, but it should not take for ever. */
+  | "background"
+  /** When nothing else is to be done. */
+  | "batch";
 
 /** A small request that nobody waits for, outside the evidence. */
 export interface Probe {
@@ -2363,7 +2381,7 @@ export type Signal =
   /** Outcomes that are not counted as errors come on it alone. */
   | "uncounted";
 
-/** Requests of a span of time. */
+/** Requests or tokens of a span of time. */
 export interface SpanInfo {
   /** How many it may have. */
   limit: number;

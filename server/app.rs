@@ -299,6 +299,7 @@ impl App {
             let watch = Watch {
                 models: self.models.clone(),
                 outbox: outbox.clone(),
+                alerts: outbox.clone(),
                 interval,
             };
             self.tasks.spawn(watch.run(self.tasks.stopping()));

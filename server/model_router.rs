@@ -8,7 +8,9 @@
 mod attempt;
 pub mod breaker;
 mod breakers;
+mod call;
 pub mod catalog;
+mod clients;
 mod fleet;
 mod gate;
 mod keys;
@@ -16,6 +18,7 @@ mod next;
 pub mod privacy;
 pub mod quota;
 mod reasoning_state;
+mod recorder;
 mod repeats;
 pub mod route;
 mod streaming;
@@ -24,274 +27,42 @@ mod trail;
 mod walk;
 pub mod watch;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use futures::{StreamExt, stream::BoxStream};
-use parking_lot::Mutex;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep, timeout_at},
-};
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use tokio::{sync::Notify, time::timeout_at};
 
 use self::{
     breaker::State,
-    catalog::{Access, Catalog},
+    catalog::Catalog,
     fleet::Fleet,
-    gate::Gate,
-    keys::{Key, Keyring},
-    quota::{
-        Quota, Standing,
-        schedule::{Limits, Priority, Refused},
-        store::QuotaStore,
-    },
+    quota::{Standing, store::QuotaStore},
     streaming::{recorded, until_answer, until_first_token},
     walk::{Asks, Walk},
     watch::Watch,
 };
 pub use self::{
+    call::{Answer, AnswerStream, Call, RouteError, Urgency},
+    clients::Clients,
+    recorder::Recorder,
     route::Route,
     trail::{End, Trail, Tried},
 };
 use crate::{
-    _core::{assignment::Subject, feature_flags::FeatureFlags, suggest::hint},
-    ai_metrics::AiMetrics,
+    _core::{assignment::Subject, feature_flags::FeatureFlags},
     providers::{
-        ChatRequest, Completion, Delta,
         fault::{Fault, FaultKind},
         listing::Listed,
         masking,
-        openai_compatible::{ClientError, OpenAiCompatible, http_client},
-        openrouter,
+        openai_compatible::ClientError,
     },
-    recording::Event,
     telemetry::Telemetry,
 };
 
-/// One request, to be put to the models of a [`Route`].
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Goes into the events.
-    pub request_id: Arc<str>,
-    /// All that the caller asks for. Which model it names is of no matter: the route's are asked.
-    pub request: ChatRequest,
-    /// When the whole call must be over; a streamed one, when its answer must have begun.
-    pub deadline: Instant,
-    /// When the last step of a stream must have come; `deadline` where it is `None`.
-    pub stream_deadline: Option<Instant>,
-    /// How urgent it is where an account's quota makes it wait.
-    pub urgency: Urgency,
-    /// Notes what became of the attempts.
-    pub trail: Trail,
-}
-
-/// How urgent a call is where the quota of an account makes it wait.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Urgency {
-    /// Who goes first.
-    pub priority: Priority,
-    /// When its attempt must have begun; in 30 s where it is `None`, and before the call's deadline.
-    pub start_by: Option<Instant>,
-    /// Requests that its conversation takes, where it has tools and the caller says.
-    pub calls: Option<u32>,
-}
-
-/// What came of a call.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    /// The model's answer.
-    pub completion: Completion,
-    /// The catalog's name of the model that gave it.
-    pub model: Arc<str>,
-    /// Its place on the route: 0 for the primary, then the fallbacks.
-    pub position: u8,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum RouteError {
-    /// The catalog has no such task.
-    #[error("unknown task `{task}`; known are {known}{}", hint(task, known.split(", ")))]
-    UnknownTask {
-        /// What was asked for.
-        task: String,
-        /// The catalog's tasks.
-        known: String,
-    },
-    /// The catalog has no such model.
-    #[error("unknown model `{model}`; known are {known}{}", hint(model, known.split(", ")))]
-    UnknownModel {
-        /// What was asked for.
-        model: String,
-        /// The catalog's models.
-        known: String,
-    },
-    /// The model that the caller insists on may not get the texts.
-    #[error("{whose} keeps texts from model `{model}`: {reason}")]
-    Private {
-        /// Which part of the catalog demands it.
-        whose: String,
-        /// The model.
-        model: Arc<str>,
-        /// What its provider does not give.
-        reason: String,
-    },
-    /// Every model that could help was tried.
-    #[error("no model answered; the last of {attempts}, `{model}`, failed with {kind:?}")]
-    AllFailed {
-        /// How many were tried.
-        attempts: usize,
-        /// The last one.
-        model: Arc<str>,
-        /// Its fault.
-        kind: FaultKind,
-    },
-    /// The provider has as many calls in flight as it may, and as many wait.
-    #[error("`{provider}` has no place for another call")]
-    Busy {
-        /// Its name in the catalog.
-        provider: String,
-    },
-    /// The quotas of our accounts leave no slot in time.
-    #[error("the quota at `{provider}` leaves no slot in time: {} is used up", refused.reason.name())]
-    OverQuota {
-        /// Its name in the catalog.
-        provider: String,
-        /// What, and when to come back.
-        refused: Refused,
-    },
-    /// A streamed answer broke off after it had begun, so no other model can take over.
-    #[error("the answer of `{model}` broke off with {kind:?}")]
-    Interrupted {
-        /// The model that had begun.
-        model: Arc<str>,
-        /// Its fault.
-        kind: FaultKind,
-    },
-}
-
-/// Where events of attempts go: the windows of [`AiMetrics`], or whatever wants to see each one.
-pub trait Recorder: Send + Sync {
-    /// Takes the event of an attempt that has ended. Never waits.
-    fn record(&self, event: Event);
-
-    /// Notes an attempt that begins; the number that [`Recorder::close`] wants, where it wants to know.
-    fn begin(&self, _event: &Event, _started: Instant) -> Option<u64> {
-        None
-    }
-
-    /// Lets an attempt go that was noted and has ended, before it is known whose fault its end was;
-    /// whether it was told to be open and slow.
-    fn close(&self, _number: u64) -> bool {
-        false
-    }
-}
-
-impl Recorder for AiMetrics {
-    fn begin(&self, event: &Event, started: Instant) -> Option<u64> {
-        self.log()?.begin(event, started)
-    }
-
-    fn close(&self, number: u64) -> bool {
-        self.log().is_some_and(|log| log.close(number))
-    }
-
-    fn record(&self, event: Event) {
-        Self::record(self, event);
-    }
-}
-
-/// Between two questions for a quota that others may use as well.
-const QUOTA_INTERVAL: Duration = Duration::from_secs(600);
-/// The same after one that was not answered; twice as long after each further one.
-const QUOTA_RETRY: Duration = Duration::from_secs(60);
-
 /// Fallbacks that are tried after the first model, at most, as on the TypeScript server.
 const MAX_FALLBACKS: usize = 2;
-
-/// One client for each provider of a catalog.
-#[derive(Clone, Debug)]
-pub struct Clients {
-    http: reqwest::Client,
-    of: Arc<HashMap<String, Client>>,
-}
-
-#[derive(Clone, Debug)]
-struct Client {
-    keys: Keyring,
-    gate: Gate,
-    max_in_flight: usize,
-}
-
-impl Clients {
-    /// Clients for all providers; those without their key call `sandbox` (a base URL) instead.
-    pub fn connect(catalog: &Catalog, sandbox: Option<&str>) -> Result<Self, ClientError> {
-        let (http, of) = (http_client()?, Arc::default());
-        Self { http, of }.renewed(catalog, sandbox)
-    }
-
-    /// Clients for the providers of another catalog, over the same connections.
-    fn renewed(&self, catalog: &Catalog, sandbox: Option<&str>) -> Result<Self, ClientError> {
-        let client = |provider: &catalog::Provider| {
-            let (base_url, secret) = match &provider.access {
-                Access::Open => (provider.base_url.as_str(), None),
-                Access::Key(key) => (provider.base_url.as_str(), Some(key.clone())),
-                Access::Sandbox => (sandbox.unwrap_or(&provider.base_url), None),
-            };
-            let key = |secret, account, weight, variable: Option<&String>| {
-                let headers = provider.headers.iter();
-                let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
-                let api = OpenAiCompatible::new(self.http.clone(), base_url, secret, headers)?;
-                Ok::<_, ClientError>(Arc::new(Key {
-                    api: Arc::new(api),
-                    account,
-                    weight,
-                    variable: variable.cloned(),
-                    rest: Mutex::default(),
-                }))
-            };
-            let variable = provider.api_key_env.as_ref();
-            let mut keys = vec![key(
-                secret,
-                provider.name.clone(),
-                provider.weight,
-                variable,
-            )?];
-            for further in &provider.keys {
-                if let (Some(secret), Access::Key(_)) = (&further.key, &provider.access) {
-                    let (account, variable) = (provider.label_of(further), &further.api_key_env);
-                    let secret = Some(secret.clone());
-                    keys.push(key(secret, account, further.weight, Some(variable))?);
-                }
-            }
-            let max_in_flight = provider.max_in_flight;
-            let before = self.of.get(&provider.name);
-            let before = before.filter(|it| it.max_in_flight == max_in_flight);
-            let client = Client {
-                keys: Keyring(keys.into()),
-                gate: before.map_or_else(|| Gate::new(max_in_flight), |it| it.gate.clone()),
-                max_in_flight,
-            };
-            Ok((provider.name.clone(), client))
-        };
-        let clients = catalog.providers.iter().map(client);
-        Ok(Self {
-            http: self.http.clone(),
-            of: Arc::new(clients.collect::<Result<_, ClientError>>()?),
-        })
-    }
-
-    fn get(&self, provider: &str) -> Option<&Client> {
-        self.of.get(provider)
-    }
-}
 
 /// Why nobody can get an answer of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,14 +73,15 @@ pub enum Gone {
     FromProvider,
 }
 
-/// A streamed answer that has begun.
-pub struct AnswerStream {
-    /// The catalog's name of the model that gives it.
-    pub model: Arc<str>,
-    /// Its place on the route: 0 for the primary, then the fallbacks.
-    pub position: u8,
-    /// Its steps. Dropping them cancels the call, which is recorded.
-    pub deltas: BoxStream<'static, Result<Delta, RouteError>>,
+/// What came of a look at a provider's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// What it has was taken note of; or that it has no list.
+    Taken,
+    /// It was not believed.
+    Doubted,
+    /// Another catalog is in use by now.
+    Outdated,
 }
 
 /// Chooses, tries, falls back and records; shared by everything that asks models.
@@ -318,8 +90,6 @@ pub struct ModelRouter {
     rules: Option<breaker::Rules>,
     watch: Watch,
     adopted: Notify,
-    /// Counts the catalogs that took the place of another.
-    generation: AtomicU64,
     flags: Arc<FeatureFlags>,
     metrics: Arc<dyn Recorder>,
     telemetry: Telemetry,
@@ -342,7 +112,6 @@ impl ModelRouter {
             rules: None,
             watch: Watch::default(),
             adopted: Notify::new(),
-            generation: AtomicU64::new(0),
             flags,
             metrics,
             telemetry: Telemetry::default(),
@@ -383,10 +152,12 @@ impl ModelRouter {
     /// Goes on with another catalog. A call that has chosen its route goes its way to the end with the one
     /// before. Breakers of models that stay and what our accounts have used go on.
     pub async fn adopt(&self, catalog: Catalog, clients: Clients) {
-        let fleet = self.fleet.load().renewed(catalog, clients, self.rules);
+        let before = self.fleet.load_full();
+        let fleet = before.renewed(catalog, clients, self.rules);
         fleet.quotas.catch_up().await;
-        self.fleet.store(Arc::new(fleet));
-        self.generation.fetch_add(1, Ordering::Relaxed);
+        let fleet = Arc::new(fleet);
+        self.fleet.store(fleet.clone());
+        self.watch.keep(|model| fleet.has_as(&before, model));
         self.adopted.notify_one();
     }
 
@@ -426,80 +197,6 @@ impl ModelRouter {
         self.fleet.load().quotas.standing(account)
     }
 
-    /// Asks OpenRouter what our account may do with models that cost nothing, as often as that is worth
-    /// it. Other providers do not tell.
-    pub async fn watch_quotas(self: Arc<Self>, stop: impl Future<Output = ()>) {
-        let watch = async {
-            let mut retry = QUOTA_RETRY;
-            loop {
-                let pause = match self.learn_quotas().await {
-                    Ok(()) => QUOTA_INTERVAL,
-                    // A server that speaks the same and has nothing to tell.
-                    Err(fault) if fault.kind == FaultKind::NotFound => QUOTA_INTERVAL,
-                    Err(fault) => {
-                        tracing::warn!(
-                            kind = fault.kind.name(),
-                            "OpenRouter does not tell our account's quota"
-                        );
-                        fault
-                            .retry_after
-                            .unwrap_or(retry)
-                            .clamp(retry, QUOTA_INTERVAL)
-                    }
-                };
-                retry = match pause {
-                    QUOTA_INTERVAL => QUOTA_RETRY,
-                    _ => (retry * 2).min(QUOTA_INTERVAL),
-                };
-                sleep(pause).await;
-            }
-        };
-        tokio::select! {
-            () = watch => {}
-            () = stop => {}
-        }
-    }
-
-    async fn learn_quotas(&self) -> Result<(), Fault> {
-        let fleet = self.fleet.load_full();
-        let providers = fleet.catalog.providers.iter();
-        let mut asked = providers
-            .filter(|it| it.name == openrouter::NAME && matches!(it.access, Access::Key(_)));
-        let Some((provider, client)) =
-            asked.find_map(|it| Some((it, fleet.clients.get(&it.name)?)))
-        else {
-            return Ok(());
-        };
-        let mut failed = Ok(());
-        for (account, quota) in provider.accounts() {
-            let mut keys = client.keys.0.iter().filter(|key| key.account == account);
-            // One that is refused is no use.
-            let key = keys.clone().find(|key| key.is_usable()).or(keys.next());
-            let Some(key) = key else {
-                continue;
-            };
-            let free = match key.api.free_requests().await {
-                Ok(Some(free)) => free,
-                Ok(None) => continue,
-                Err(fault) => {
-                    failed = Err(fault);
-                    continue;
-                }
-            };
-            let told = Limits {
-                minute: Some(openrouter::FREE_A_MINUTE),
-                day: Some(free.limit),
-            };
-            let known = Quota {
-                limits: quota.unwrap_or(told),
-                used: free.used,
-                only_free: quota.is_none(),
-            };
-            fleet.quotas.learn(&account, known);
-        }
-        failed
-    }
-
     /// Whether some rollout is under way.
     fn is_in_rollout(&self) -> bool {
         let live = self.flags.live();
@@ -513,20 +210,41 @@ impl ModelRouter {
         &self.watch
     }
 
-    /// The models that a provider lists; `None` where it has no list.
-    pub async fn listed_by(&self, provider: &str) -> Result<Option<Vec<Listed>>, Fault> {
+    /// Asks a provider which models it lists, and takes note of it, unless another catalog took the place of this
+    /// one meanwhile. A list that `is_believed` does not want changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why it could not be read.
+    pub async fn look_at(
+        &self,
+        catalog: &Arc<Catalog>,
+        provider: &str,
+        is_believed: impl FnOnce(&[Listed]) -> bool,
+        at: impl FnOnce() -> DateTime<Utc>,
+    ) -> Result<Look, Fault> {
         let fleet = self.fleet.load_full();
-        let Some(client) = fleet.clients.get(provider) else {
-            return Ok(None);
+        let client = fleet.clients.get(provider);
+        let key = client.and_then(|client| client.keys.0.first());
+        let (true, Some(key)) = (Arc::ptr_eq(&fleet.catalog, catalog), key) else {
+            return Ok(Look::Outdated);
         };
-        let Some(key) = client.keys.0.first() else {
-            return Ok(None);
+        let listed = match key.api.models().await {
+            Ok(listed) => Some(listed),
+            Err(fault) if matches!(fault.status, Some(404 | 405 | 501)) => None,
+            Err(fault) => return Err(fault),
         };
-        match key.api.models().await {
-            Ok(listed) => Ok(Some(listed)),
-            Err(fault) if matches!(fault.status, Some(404 | 405 | 501)) => Ok(None),
-            Err(fault) => Err(fault),
+        if !Arc::ptr_eq(&self.fleet.load().catalog, catalog) {
+            return Ok(Look::Outdated);
         }
+        match listed {
+            None => self.watch.not_told(catalog, provider, at()),
+            Some(listed) if is_believed(&listed) => {
+                self.watch.listed(catalog, provider, &listed, at());
+            }
+            Some(_) => return Ok(Look::Doubted),
+        }
+        Ok(Look::Taken)
     }
 
     /// Why nobody can get an answer of a model; `None` where that is not known.
@@ -538,11 +256,6 @@ impl ModelRouter {
         } else {
             None
         }
-    }
-
-    /// The number of the catalog in use: each that takes the place of another has the next one.
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
     }
 
     /// The catalog in use now; another may take its place.

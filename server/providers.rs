@@ -31,8 +31,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::OwnedSemaphorePermit;
 
-pub use self::{allowance::Allowance, raw_object::RawObject};
-use crate::_core::units::Microdollars;
+pub use self::{
+    allowance::{Allowance, Left},
+    raw_object::RawObject,
+};
+use crate::_core::{trace_parent::TraceParent, units::Microdollars};
 
 /// One message of a conversation, as the OpenAI API has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +75,8 @@ pub struct ChatRequest {
     /// A caller's own body, which is passed on as it is instead of the fields above: only the model, and
     /// what asks for a stream, are others.
     pub given: Option<RawObject>,
+    /// Its span, in a trace of the caller's; a header.
+    pub trace: Option<TraceParent>,
     /// How the reply is read; this is not sent.
     pub reading: Reading,
 }
@@ -85,6 +90,7 @@ impl ChatRequest {
             max_tokens: None,
             rest: Map::new(),
             given: None,
+            trace: None,
             reading: Reading::default(),
         }
     }
@@ -275,6 +281,10 @@ pub struct Usage {
     pub prompt_tokens: u32,
     /// Tokens written.
     pub completion_tokens: u32,
+    /// Of the tokens read, those that the provider had kept from an earlier request.
+    pub cached_tokens: u32,
+    /// Of the tokens written, those that the model only thought.
+    pub reasoning_tokens: u32,
     /// What the provider says it charges; `None` where it does not say.
     pub cost: Option<Microdollars>,
 }

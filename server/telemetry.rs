@@ -8,7 +8,7 @@ mod series;
 mod span;
 
 pub use self::exporter::{Exporter, Spans, exporter};
-use crate::recording::Event;
+use crate::{_core::trace_parent::TraceParent, recording::Event};
 
 /// Tells the installed recorder what the metrics are.
 pub fn describe() {
@@ -35,6 +35,23 @@ impl Operation {
     }
 }
 
+/// Where an attempt stands in the caller's trace.
+#[derive(Clone, Copy, Debug)]
+pub struct Trace {
+    /// The caller's span.
+    pub parent: TraceParent,
+    /// The attempt's own.
+    pub own: TraceParent,
+}
+
+impl Trace {
+    /// A new span below the caller's.
+    pub fn below(parent: TraceParent) -> Self {
+        let own = parent.child();
+        Self { parent, own }
+    }
+}
+
 /// An attempt at a model that has ended.
 pub struct Ended<'a> {
     /// What was asked for.
@@ -43,6 +60,12 @@ pub struct Ended<'a> {
     pub provider: &'a str,
     /// The model, by the name that the provider knows.
     pub model: &'a str,
+    /// Of the tokens read, those that the provider had kept.
+    pub cached_tokens: u32,
+    /// Of the tokens written, those that the model only thought.
+    pub reasoning_tokens: u32,
+    /// Its place in the caller's trace, where it has one.
+    pub trace: Option<Trace>,
     /// How it ended.
     pub event: &'a Event,
 }
@@ -62,7 +85,9 @@ impl Telemetry {
     /// Tells of an attempt. Never waits.
     pub fn tell(&self, ended: &Ended<'_>) {
         series::count(ended);
-        if let Some(spans) = &self.spans {
+        // A caller that does not record its trace wants no span of it.
+        let is_recorded = ended.trace.is_none_or(|trace| trace.parent.is_sampled());
+        if let Some(spans) = self.spans.as_ref().filter(|_| is_recorded) {
             spans.send(span::of(ended));
         }
     }

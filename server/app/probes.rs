@@ -1,4 +1,4 @@
-//! Asks candidates that have an outage whether they answer again.
+//! Asks candidates that have an outage whether they answer again, and models that are gone whether they are back.
 //!
 //! These are small requests of the server's own, under the task `direct`, which no rollout covers: they are in the
 //! log and in the metrics, and outside any evidence.
@@ -63,7 +63,8 @@ async fn probe(models: &ModelRouter, due: &DueProbe) -> Option<bool> {
     all
 }
 
-async fn ask(models: &ModelRouter, model: &str) -> Option<bool> {
+/// Whether a model answers a small request; `None` where it could not be asked.
+pub(super) async fn ask(models: &ModelRouter, model: &str) -> Option<bool> {
     let route = models.select_model(model, None).ok()?;
     let request = ChatRequest {
         max_tokens: Some(MAX_TOKENS),

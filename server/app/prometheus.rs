@@ -86,6 +86,10 @@ fn describe() {
         "Requests that our account at a provider may still make, in this minute and on this day"
     );
     metrics::describe_gauge!(
+        "ai_quota_free_tokens",
+        "Tokens that our account at a provider may still use in this minute"
+    );
+    metrics::describe_gauge!(
         "ai_quota_waiting",
         "Calls that wait for a request of a quota"
     );
@@ -150,6 +154,9 @@ impl Gauges {
             let label = ("provider", account);
             metrics::gauge!("ai_quota_waiting", std::slice::from_ref(&label))
                 .set(standing.waiting as f64);
+            if let Some(free) = standing.free_tokens {
+                metrics::gauge!("ai_quota_free_tokens", std::slice::from_ref(&label)).set(free);
+            }
             for (span, free) in [("minute", standing.free_minute), ("day", standing.free_day)] {
                 if let Some(free) = free {
                     let labels = [label.clone(), ("span", span.to_owned())];

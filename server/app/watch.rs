@@ -1,5 +1,7 @@
 //! Asks providers for their lists of models, and tells people what differs from the catalog: at start, with
-//! each new catalog, and then about once a day.
+//! each new catalog, and then about once a day. What was told before a restart is not told again.
+
+mod told;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,11 +15,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use super::catalog;
+use self::told::Told;
+use super::{catalog, probes};
 use crate::{
-    alerting::{Alert, Outbox, RESOLVES, Severity},
+    alerting::{Alert, Outbox, RESOLVES, Severity, told::AlertLog},
     model_router::{
-        ModelRouter,
+        Look, ModelRouter,
         catalog::{Access, Catalog},
         watch::Finding,
     },
@@ -29,7 +32,8 @@ const JITTER: u32 = 10;
 const SOON: Duration = Duration::from_secs(300);
 /// Lists in a row that cannot be read, of which people are told.
 const FAILURES: u32 = 3;
-/// A list that is suddenly shorter than half of what it was, of at least so many, is not believed.
+/// A list that is suddenly shorter than half of what it was, of at least so many, is believed when it has been so
+/// twice in a row.
 const LONG: usize = 10;
 /// An end this near is told as a warning.
 const NEAR: TimeDelta = TimeDelta::days(7);
@@ -38,26 +42,20 @@ const NEAR: TimeDelta = TimeDelta::days(7);
 pub(super) struct Watch {
     pub(super) models: Arc<ModelRouter>,
     pub(super) outbox: Arc<dyn Outbox>,
+    /// What was told before.
+    pub(super) alerts: Arc<dyn AlertLog>,
     /// Between two rounds.
     pub(super) interval: Duration,
-}
-
-/// What was told of a provider. As much as its models in the catalog give cause for.
-#[derive(Default)]
-struct Told {
-    findings: HashMap<(Arc<str>, Finding), Option<String>>,
-    /// Models that it listed.
-    length: usize,
-    failures: u32,
-    /// The alert of its failures.
-    failing: Option<String>,
 }
 
 impl Watch {
     /// Asks until the server stops.
     pub(super) async fn run(self, stopping: impl Future<Output = ()>) {
         let mut stopping = pin!(stopping);
-        let mut told: HashMap<String, Told> = HashMap::new();
+        let mut told = tokio::select! {
+            () = &mut stopping => return,
+            told = told::before(&*self.alerts) => told,
+        };
         loop {
             let round = async {
                 let is_settled = self.round(&mut told).await;
@@ -70,8 +68,11 @@ impl Watch {
                 tokio::select! {
                     () = sleep_until(asked + next) => {}
                     () = self.models.watch().hurried() => {
-                        // Refusals come by the hundred.
-                        sleep_until(asked + SOON.min(self.interval)).await;
+                        // Refusals come by the hundred; another catalog waits for nothing.
+                        tokio::select! {
+                            () = sleep_until(asked + SOON.min(self.interval)) => {}
+                            () = self.models.adopted() => {}
+                        }
                     }
                     () = self.models.adopted() => {}
                 }
@@ -97,25 +98,22 @@ impl Watch {
                 continue;
             }
             let name = &provider.name;
-            let listed = self.models.listed_by(name).await;
-            let (now, told) = (Utc::now(), told.entry(name.clone()).or_default());
-            let watch = self.models.watch();
-            match listed {
-                Ok(None) => watch.not_told(&catalog, name, now),
-                Ok(Some(listed)) if told.length >= LONG && listed.len() < told.length / 2 => {
-                    let why = format!(
-                        "it lists {} models, and listed {}",
-                        listed.len(),
-                        told.length
-                    );
-                    self.failed(told, name, &why, now).await;
-                    is_settled = false;
-                }
-                Ok(Some(listed)) => {
-                    told.length = listed.len();
-                    watch.listed(&catalog, name, &listed, now);
-                    self.readable(told, name, now).await;
-                }
+            let told = told.entry(name.clone()).or_default();
+            let look = self
+                .models
+                .look_at(
+                    &catalog,
+                    name,
+                    |listed| told.believes(listed.len()),
+                    Utc::now,
+                )
+                .await;
+            let now = Utc::now();
+            match look {
+                // Whoever adopted the other one has this looked at again.
+                Ok(Look::Outdated) => return true,
+                Ok(Look::Taken) => self.readable(told, name, now).await,
+                Ok(Look::Doubted) => is_settled = false,
                 Err(fault) => {
                     let why = format!("{}: {}", fault.kind.name(), fault.cause.name());
                     self.failed(told, name, &why, now).await;
@@ -123,6 +121,10 @@ impl Watch {
                 }
             }
             is_settled &= self.tell(told, &catalog, name, now).await;
+        }
+        for model in self.models.watch().refusing() {
+            // One that answers is back.
+            probes::ask(&self.models, &model).await;
         }
         is_settled
     }
@@ -187,7 +189,14 @@ impl Watch {
             );
             let title = format!("The catalog differs from {provider}");
             let text = format!("{}. `models.list` has it under `watch`.", words.join("; "));
-            let details = json!({"provider": provider, "models": new.len()});
+            let names = new
+                .iter()
+                .map(|((model, finding), _)| told::words(model, *finding));
+            let details = json!({
+                "provider": provider,
+                "models": new.len(),
+                told::FINDINGS: names.collect::<Vec<_>>(),
+            });
             let alert = self.send(severity, title, text, details, now).await;
             let new: Vec<_> = new
                 .into_iter()
@@ -206,7 +215,7 @@ impl Watch {
             let text = format!(
                 "Its list of models could not be read {FAILURES} times: {why}. What is known of them stays."
             );
-            let details = json!({"provider": provider});
+            let details = json!({"provider": provider, told::UNREADABLE: true});
             told.failing = self
                 .send(Severity::Warning, title, text, details, now)
                 .await;

@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 
 use super::table::Table;
 use crate::{
+    _core::priority::Priority,
     config::Config,
     keys::{
         ApiKey, ApiKeyStore, DOLLARS, Limits, MAX_OVERLAP_SECONDS, MAX_TOKENS, MAX_TTL_SECONDS,
@@ -79,6 +80,9 @@ struct LimitFlags {
     /// US dollars that it may spend a day (UTC).
     #[arg(long, value_name = "USD", value_parser = dollars)]
     usd_per_day: Option<f64>,
+    /// The highest priority of its calls: `interactive`, `background` or `batch`.
+    #[arg(long, value_parser = priority)]
+    priority: Option<Priority>,
 }
 
 impl LimitFlags {
@@ -87,6 +91,7 @@ impl LimitFlags {
             requests_per_minute: self.per_minute,
             tokens_per_day: self.tokens_per_day,
             dollars_per_day: self.usd_per_day,
+            priority: self.priority,
         }
     }
 }
@@ -101,6 +106,11 @@ fn overlap(text: &str) -> Result<Duration, String> {
     let overlap = humantime::parse_duration(text).ok();
     let overlap = overlap.filter(|it| *it <= Duration::from_secs(MAX_OVERLAP_SECONDS));
     overlap.ok_or_else(|| "expected a time such as `24h`, of 31 days at most".to_owned())
+}
+
+fn priority(text: &str) -> Result<Priority, String> {
+    let expected = "expected `interactive`, `background` or `batch`";
+    Priority::named(text).ok_or_else(|| expected.to_owned())
 }
 
 fn dollars(text: &str) -> Result<f64, String> {
@@ -247,7 +257,9 @@ fn words(limits: &Limits) -> String {
         .map(|it| format!("{it} a minute"));
     let tokens = limits.tokens_per_day.map(|it| format!("{it} tokens a day"));
     let dollars = limits.dollars_per_day.map(|it| format!("${it} a day"));
-    let all: Vec<_> = [rate, tokens, dollars].into_iter().flatten().collect();
+    let priority = limits.priority.map(|it| format!("{} at most", it.name()));
+    let all = [rate, tokens, dollars, priority];
+    let all: Vec<_> = all.into_iter().flatten().collect();
     match all.is_empty() {
         true => "all it asks for".to_owned(),
         false => all.join(", "),

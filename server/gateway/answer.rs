@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Admitted, Gateway,
     bill::{self, Bill},
-    cache::{self, Kept, Place},
+    cache::{self, Asking, Kept, Place},
     endpoint::Line,
     refusal::{Dialect, Refusal},
 };
@@ -34,9 +34,6 @@ const DROPPED: HeaderName = HeaderName::from_static("x-modelramp-dropped");
 
 /// Writes an answer as its caller expects it.
 pub(super) trait Writer: Send + 'static {
-    /// The path whose answers it writes.
-    const WIRE: &'static str;
-
     /// The body of a whole answer that this model gave.
     fn whole(self, raw: String, model: &str) -> Result<String, Refusal>;
 
@@ -66,6 +63,8 @@ pub(super) struct Asked<W> {
     pub(super) request: ChatRequest,
     pub(super) streams: bool,
     pub(super) writer: W,
+    /// What it is to the answers that are kept.
+    pub(super) asking: Option<Asking>,
 }
 
 /// The answer, or why there is none.
@@ -75,11 +74,8 @@ pub(super) async fn of<W: Writer>(
     asked: Asked<W>,
 ) -> Result<Response, Refusal> {
     let (context, route) = (&admitted.context, &asked.route);
-    let kept_at = asked.request.given.as_ref().and_then(|body| {
-        let catalog = gateway.models.generation();
-        let cache = &gateway.cache;
-        cache.place(W::WIRE, &admitted.call, route, catalog, body)
-    });
+    let asking = asked.asking.as_ref();
+    let kept_at = asking.and_then(|asking| gateway.cache.place(&admitted.call, route, asking));
     if let Some(kept) = kept_at.as_ref().and_then(Place::kept) {
         return again(gateway, admitted, kept);
     }
@@ -89,6 +85,7 @@ pub(super) async fn of<W: Writer>(
         gateway.limits.call(context).await?
     };
     let mut request = asked.request;
+    request.trace = admitted.call.trace;
     let bill = match &mut request.given {
         Some(body) => Bill::of_answer(gateway, admitted, route, body).await?,
         None => return Err(Refusal::unreadable()),

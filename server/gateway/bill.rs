@@ -91,7 +91,7 @@ impl Dearest {
         let usage = Usage {
             prompt_tokens: u32::try_from(read).unwrap_or(u32::MAX),
             completion_tokens: u32::try_from(written).unwrap_or(u32::MAX),
-            cost: None,
+            ..Usage::default()
         };
         let costs = self.0.iter().map(|it| it.prices.cost(&usage));
         Amount {
@@ -122,7 +122,7 @@ impl Bill {
         route: &Route,
         body: &mut RawObject,
     ) -> Result<Self, Refusal> {
-        let asked = asked_length(body);
+        let asked = estimate::asked_length(body);
         let usual = || {
             let models = route.models.iter();
             let most = models.filter_map(|it| it.max_tokens).max();
@@ -130,7 +130,7 @@ impl Bill {
         };
         let length = Length {
             each: asked.unwrap_or_else(usual),
-            answers: number(body, "n").unwrap_or(1).max(1),
+            answers: estimate::number(body, "n").unwrap_or(1).max(1),
             may_be_shorter: asked.is_none(),
         };
         let bill = Self::open(gateway, admitted, route, body, length).await?;
@@ -300,16 +300,4 @@ fn refusal(key: &ApiKey, refused: &Refused, now: DateTime<Utc>) -> Refusal {
         Refused::OverBudget(over) => Refusal::over_budget(&key.name, over, now),
         Refused::Unknown => Refusal::overloaded(),
     }
-}
-
-/// How many tokens the caller lets each answer have. A server may know only one of the two fields.
-fn asked_length(body: &RawObject) -> Option<u64> {
-    let both = ["max_completion_tokens", "max_tokens"];
-    both.into_iter().filter_map(|name| number(body, name)).max()
-}
-
-/// A number of the body, also one that is written with a point.
-fn number(body: &RawObject, name: &str) -> Option<u64> {
-    let number: f64 = body.get(name)?.get().parse().ok()?;
-    (number >= 0.0).then_some(number.ceil() as u64)
 }

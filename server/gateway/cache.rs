@@ -75,13 +75,13 @@ impl Kept {
 pub(super) struct Key([u8; 32]);
 
 impl Key {
-    fn new(wire: &str, call: &Call, route: &Route, catalog: u64, body: &RawObject) -> Self {
+    fn new(call: &Call, route: &Route, asked: &Asking) -> Self {
         let mut digest = Sha256::new();
         let mut add = |part: &str| {
             digest.update((part.len() as u64).to_le_bytes());
             digest.update(part);
         };
-        add(wire);
+        add(asked.wire);
         add(&call.identity());
         add(&route
             .subject
@@ -91,12 +91,29 @@ impl Key {
         add(route.variant.name());
         add(route.rollout.as_ref().map_or("", |rollout| &rollout.id));
         add(&route.task);
-        add(&catalog.to_string());
+        add(&route.generation().to_string());
         for model in &route.models {
             add(&model.name);
         }
-        add(&body.to_json());
+        digest.update(asked.body);
         Self(digest.finalize().into())
+    }
+}
+
+/// A request as its caller wrote it: two that differ in a field that no model sees may be answered otherwise.
+pub(super) struct Asking {
+    wire: &'static str,
+    /// The digest of its body.
+    body: [u8; 32],
+}
+
+impl Asking {
+    /// Of this body, at this path, where it has one likeliest answer.
+    pub(super) fn of(wire: &'static str, body: &RawObject) -> Option<Self> {
+        has_one_answer(body).then(|| Self {
+            wire,
+            body: Sha256::digest(body.to_json()).into(),
+        })
     }
 }
 
@@ -130,19 +147,21 @@ impl Cache {
         self.tell(&state);
     }
 
+    /// What a request is to it, where answers are kept at all.
+    pub(super) fn asking(&self, wire: &'static str, body: &RawObject) -> Option<Asking> {
+        (self.bytes > 0).then(|| Asking::of(wire, body)).flatten()
+    }
+
     /// The place of an answer, where one may be kept.
     pub(super) fn place(
         self: &Arc<Self>,
-        wire: &str,
         call: &Call,
         route: &Route,
-        catalog: u64,
-        body: &RawObject,
+        asked: &Asking,
     ) -> Option<Place> {
-        let may_be_kept = self.bytes > 0 && call.may_keep && route.may_be_kept();
-        (may_be_kept && has_one_answer(body)).then(|| Place {
+        (call.may_keep && route.may_be_kept()).then(|| Place {
             cache: self.clone(),
-            key: Key::new(wire, call, route, catalog, body),
+            key: Key::new(call, route, asked),
             variant: route.variant,
             purges: self.state.lock().purges,
         })

@@ -15,6 +15,7 @@ use crate::{
         assignment::Subject,
         caller::{Caller, Role},
         context::Context,
+        trace_parent::TraceParent,
     },
     keys::{ApiKey, ApiKeys},
     model_router::{
@@ -27,13 +28,9 @@ use crate::{
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const SUBJECT: HeaderName = HeaderName::from_static("x-modelramp-subject");
 const DEADLINE: HeaderName = HeaderName::from_static("x-modelramp-deadline-ms");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const PRIORITY: HeaderName = HeaderName::from_static("x-modelramp-priority");
 const CALLS: HeaderName = HeaderName::from_static("x-modelramp-calls");
-const PRIORITIES: [(&str, Priority); 3] = [
-    ("interactive", Priority::Interactive),
-    ("background", Priority::Background),
-    ("batch", Priority::Batch),
-];
 /// The longest id of a subject, in bytes.
 const MAX_SUBJECT: usize = 256;
 /// A whole answer takes no longer than this, and neither does the beginning of a streamed one. The
@@ -91,6 +88,8 @@ pub(super) struct Call {
     calls: Option<u32>,
     /// Whether an answer may be one that was kept, or be kept.
     pub(super) may_keep: bool,
+    /// The span in which it calls, where it has a trace.
+    pub(super) trace: Option<TraceParent>,
 }
 
 enum Who {
@@ -139,14 +138,10 @@ impl Call {
         };
         let priority = match text(&PRIORITY) {
             None => Priority::default(),
-            Some(text) => {
-                let named = PRIORITIES.iter().find(|(name, _)| *name == text);
-                let (_, priority) = named.ok_or_else(|| {
-                    let expected = "expected `interactive`, `background` or `batch`";
-                    Refusal::bad_request(None, format!("`{PRIORITY}` is no priority; {expected}"))
-                })?;
-                *priority
-            }
+            Some(text) => Priority::named(text).ok_or_else(|| {
+                let expected = "expected `interactive`, `background` or `batch`";
+                Refusal::bad_request(None, format!("`{PRIORITY}` is no priority; {expected}"))
+            })?,
         };
         let calls = text(&CALLS).map(|text| {
             let calls = text
@@ -174,13 +169,15 @@ impl Call {
             priority,
             calls: calls.transpose()?,
             may_keep: !forbids_keeping(headers),
+            trace: text(&TRACE_PARENT).and_then(TraceParent::parse),
         })
     }
 
-    /// How urgent it is where an account's quota makes it wait.
+    /// How urgent it is where an account's quota makes it wait; no more than its key allows.
     pub(super) fn urgency(&self) -> Urgency {
+        let most = self.program().and_then(|key| key.limits.priority);
         Urgency {
-            priority: self.priority,
+            priority: self.priority.max(most.unwrap_or_default()),
             calls: self.calls,
             start_by: self.is_patient.then(|| Instant::now() + self.patience),
         }
@@ -313,6 +310,7 @@ mod tests {
             priority: Priority::default(),
             calls: None,
             may_keep: true,
+            trace: None,
         };
         let of = |call: Call, body: &str| call.subject(&RawObject::parse(body.as_bytes()).unwrap());
         let opaque = |id: &str| Some(Subject::Opaque(id.into()));

@@ -29,6 +29,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let asked = Asked {
         streams: is_true(&body, "stream"),
         writer: Chunks::new(wants_usage(&body)),
+        asking: gateway.cache.asking(ENDPOINT.path(), &body),
         request: ChatRequest::passing_on(body),
         route,
     };
@@ -61,8 +62,6 @@ fn wants_usage(body: &RawObject) -> bool {
 
 /// A whole answer goes out byte by byte as it came, and so does a chunk.
 impl Writer for Chunks {
-    const WIRE: &'static str = "/v1/chat/completions";
-
     fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
         Ok(raw)
     }

@@ -47,7 +47,10 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let trail = bill.trail().clone();
     let call = Call {
         request_id: context.request_id.clone(),
-        request: ChatRequest::passing_on(body),
+        request: ChatRequest {
+            trace: admitted.call.trace,
+            ..ChatRequest::passing_on(body)
+        },
         deadline: Instant::now() + admitted.call.patience,
         stream_deadline: None,
         urgency: admitted.call.urgency(),

@@ -37,6 +37,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let (body, held) = gateway.read(body).await?;
     let route = target::route(&gateway.models, &admitted.call, &body)?;
     let asked = super::values(&body)?;
+    let asking = gateway.cache.asking(ENDPOINT.path(), &body);
     drop(body);
     let model = route.models.first();
     let Translated { body, dropped } = request::to_chat(&asked, model.map(|model| &**model))?;
@@ -47,6 +48,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
         route,
         request: ChatRequest::passing_on(super::raw(&body)?),
         streams,
+        asking,
         writer,
     };
     drop(body);

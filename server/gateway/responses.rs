@@ -34,6 +34,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
     let asked: Map<String, Value> = super::values(&body)?;
     request::check(&asked)?;
     let route = target::route(&gateway.models, &admitted.call, &body)?;
+    let asking = gateway.cache.asking(ENDPOINT.path(), &body);
     drop(body);
     let model = route.models.first().map_or("", |model| &*model.name);
     let Translated {
@@ -46,6 +47,7 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
         request: ChatRequest::passing_on(super::raw(&body)?),
         route,
         streams,
+        asking,
         writer: Events::new(asked, tools),
     };
     drop(body);

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::_core::{amount::Amount, units::Microdollars};
+use crate::_core::{amount::Amount, priority::Priority, units::Microdollars};
 
 /// The most that a day's budget of tokens can be.
 pub const MAX_TOKENS: u64 = 1_000_000_000_000;
@@ -28,6 +28,9 @@ pub struct Limits {
     #[serde(default)]
     #[schemars(range(min = *DOLLARS.start(), max = *DOLLARS.end()))]
     pub dollars_per_day: Option<f64>,
+    /// The highest priority of its calls where an account's quota makes them wait.
+    #[serde(default)]
+    pub priority: Option<Priority>,
 }
 
 /// More than anybody uses, and far from where sums end.

@@ -12,16 +12,17 @@ use super::{
     Call, Recorder, Route, Trail,
     breakers::{Opened, Pass},
     catalog::Model,
+    quota::Course,
 };
 use crate::{
-    _core::amount::Amount,
+    _core::{amount::Amount, trace_parent::TraceParent},
     providers::{
         Completion, Delta, Usage, estimate,
         fault::{Fault, FaultKind},
         quality::Inspection,
     },
     recording::{Attempted, Event, Outcome},
-    telemetry::{Ended, Operation, Telemetry},
+    telemetry::{Ended, Operation, Telemetry, Trace},
 };
 
 /// An attempt under way; recorded when it ends or is dropped.
@@ -35,6 +36,8 @@ pub(super) struct Attempt {
     number: Option<u64>,
     event: Option<Event>,
     trail: Trail,
+    /// Its span and the caller's above it, where the caller has a trace.
+    trace: Option<Trace>,
     /// What the provider told of what it took.
     told: Option<Usage>,
     /// What has come.
@@ -45,6 +48,12 @@ pub(super) struct Attempt {
     ended: Option<Instant>,
     is_closed: bool,
     pass: Pass,
+    /// Its request, as our quotas know it.
+    course: Course,
+    /// Whose conversation with tools it belongs to, if it does.
+    conversation: Option<Option<u64>>,
+    /// Whether the answer calls a tool, so that the conversation goes on.
+    calls_tool: bool,
     /// Whether it has all the time that the model is given.
     has_time: bool,
 }
@@ -58,6 +67,8 @@ pub(super) struct Occasion<'a> {
     pub(super) route: &'a Route,
     pub(super) model: &'a Arc<Model>,
     pub(super) position: usize,
+    /// The span of the caller's, if it has one.
+    pub(super) parent: Option<TraceParent>,
     /// Whether nothing has told yet how the arm fares. A request is one observation, however often its
     /// primary is asked.
     pub(super) is_first: bool,
@@ -116,14 +127,29 @@ impl Attempt {
             started,
             event: Some(event),
             trail: occasion.call.trail.clone(),
+            trace: occasion.parent.map(Trace::below),
             told: None,
             written: estimate::Text::default(),
             inspection: None,
             ended: None,
             is_closed: false,
             pass,
+            course: Course::default(),
+            conversation: None,
+            calls_tool: false,
             has_time,
         }
+    }
+
+    /// Its request takes this course, in this user's conversation with tools where there is one.
+    pub(super) fn goes_by(&mut self, course: Course, conversation: Option<Option<u64>>) {
+        self.course = course;
+        self.conversation = conversation;
+    }
+
+    /// Its span, for who is asked.
+    pub(super) fn span(&self) -> Option<TraceParent> {
+        self.trace.map(|trace| trace.own)
     }
 
     fn elapsed_ms(&self) -> f64 {
@@ -171,6 +197,7 @@ impl Attempt {
 
     /// The answer came as a whole.
     pub(super) fn brought(&mut self, answer: &Completion) {
+        self.calls_tool |= answer.tool_calls.is_some();
         if let Some(inspection) = &mut self.inspection {
             inspection.read(answer);
         }
@@ -179,6 +206,7 @@ impl Attempt {
     /// A step of the answer came.
     pub(super) fn brought_step(&mut self, step: &Delta) {
         step.written().for_each(|text| self.wrote(text));
+        self.calls_tool |= step.tool_calls.is_some();
         if let Some(inspection) = &mut self.inspection {
             inspection.read_step(step);
         }
@@ -193,7 +221,7 @@ impl Attempt {
             (None, _) => Usage {
                 prompt_tokens: u32::try_from(self.trail.prompt_tokens()).unwrap_or(u32::MAX),
                 completion_tokens: u32::try_from(written).unwrap_or(u32::MAX),
-                cost: None,
+                ..Usage::default()
             },
         };
         let tokens = i64::from(usage.prompt_tokens) + i64::from(usage.completion_tokens);
@@ -215,6 +243,9 @@ impl Attempt {
     pub(super) fn succeed(mut self, is_refusal: bool) {
         self.ended();
         self.pass.answered();
+        if let Some(user) = self.conversation.filter(|_| !self.calls_tool) {
+            self.course.ends(user);
+        }
         if let (Some(event), Some(inspection)) = (&mut self.event, &self.inspection) {
             let tokens = self.told.map(|usage| usage.completion_tokens);
             event.quality = inspection.quality(tokens);
@@ -259,6 +290,11 @@ impl Attempt {
     /// Ends it now; it is recorded when it is dropped.
     fn close(&mut self, outcome: Outcome) {
         self.trail.use_up(self.amount(outcome));
+        if let Some(told) = self.told {
+            // Where nobody says, the request counts for what it was thought to take.
+            let tokens = told.prompt_tokens.saturating_add(told.completion_tokens);
+            self.course.took(tokens);
+        }
         let latency_ms = self.elapsed_ms();
         let Some(event) = &mut self.event else {
             return;
@@ -283,6 +319,9 @@ impl Drop for Attempt {
                 operation: self.operation,
                 provider: &self.model.provider,
                 model: &self.model.id,
+                cached_tokens: self.told.map_or(0, |told| told.cached_tokens),
+                reasoning_tokens: self.told.map_or(0, |told| told.reasoning_tokens),
+                trace: self.trace,
                 event: &event,
             });
             self.metrics.record(event);

@@ -10,6 +10,8 @@ use super::{
 /// A catalog, with what is known of its models and of our accounts at its providers.
 #[derive(Clone)]
 pub(super) struct Fleet {
+    /// Counts the catalogs that took the place of another.
+    pub(super) generation: u64,
     pub(super) catalog: Arc<Catalog>,
     pub(super) clients: Clients,
     pub(super) breakers: Arc<Breakers>,
@@ -27,6 +29,7 @@ impl Fleet {
     /// One of which nothing is known yet. `clients` are those of the catalog's providers.
     pub(super) fn new(catalog: Catalog, clients: Clients) -> Self {
         Self {
+            generation: 0,
             repeats: Arc::new(Repeats::new(&catalog)),
             quotas: Arc::new(Quotas::new(&catalog)),
             breakers: Arc::default(),
@@ -41,6 +44,16 @@ impl Fleet {
         self
     }
 
+    /// Whether a model is the same one here and in the fleet before: by the same name at the same place.
+    pub(super) fn has_as(&self, before: &Self, model: &str) -> bool {
+        let place = |fleet: &Self| {
+            let model = fleet.catalog.model(model)?;
+            let provider = fleet.catalog.provider(&model.provider)?;
+            Some((model.id.clone(), provider.base_url.clone()))
+        };
+        place(self).is_some_and(|here| Some(here) == place(before))
+    }
+
     /// One of another catalog. What is known goes on: of models that are the same ones at the same place,
     /// and of accounts at providers of the same name.
     pub(super) fn renewed(&self, catalog: Catalog, clients: Clients, rules: Option<Rules>) -> Self {
@@ -49,6 +62,7 @@ impl Fleet {
             url(&self.catalog) == url(&catalog)
         };
         Self {
+            generation: self.generation + 1,
             breakers: Arc::new(self.breakers.renewed(&catalog, rules, is_same_place)),
             repeats: Arc::new(Repeats::new(&catalog)),
             quotas: Arc::new(self.quotas.renewed(&catalog)),

@@ -213,6 +213,11 @@ impl Route {
         !self.privacy.zdr && self.privacy.mask.is_empty()
     }
 
+    /// Which catalog it is of: each that takes the place of another has the next number.
+    pub fn generation(&self) -> u64 {
+        self.fleet.as_ref().map_or(0, |fleet| fleet.generation)
+    }
+
     /// Tokens that every model of it can read and write together.
     pub fn context_tokens(&self) -> u32 {
         let contexts = self.models.iter().map(|model| model.context);

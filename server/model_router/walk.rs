@@ -1,9 +1,13 @@
 //! A call on its way along its route: who is asked next, and with which request.
 
+mod outcome;
+mod request;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
+use self::request::turn;
 use super::{
     Call, ModelRouter, RouteError, Urgency,
     attempt::{Attempt, Occasion},
@@ -17,19 +21,20 @@ use super::{
         Sent,
         schedule::{Ask, Priority, Refused, Turn},
     },
-    reasoning_state,
     route::Route,
     trail::End,
 };
 use crate::{
-    _core::assignment::{Subject, Variant},
+    _core::{
+        assignment::{Subject, Variant},
+        trace_parent::TraceParent,
+    },
     providers::{
-        Message, RawObject, Reading,
-        fault::{Cause, Elsewhere, Fault, FaultKind},
+        Message, RawObject,
+        fault::{Cause, FaultKind},
         masking::{self, Vault},
         openai_compatible::OpenAiCompatible,
         quality::Inspection,
-        roles,
     },
     telemetry::Operation,
 };
@@ -65,6 +70,8 @@ pub(super) struct Walk<'a> {
     /// Tokens that the caller lets the answer have.
     max_tokens: Option<u32>,
     asks: Asks,
+    /// The caller's span, where it has a trace.
+    parent: Option<TraceParent>,
     position: usize,
     failed: Vec<Failed>,
     /// Positions whose breakers are open.
@@ -77,6 +84,10 @@ pub(super) struct Walk<'a> {
     key: Option<Arc<Key>>,
     /// How it belongs to a conversation with tools.
     turn: Turn,
+    /// Tokens that the attempt under way may take, about; 0 where nobody counts them.
+    tokens: u32,
+    /// Tokens of its prompt, about, once somebody has asked.
+    prompt_tokens: Option<u64>,
     /// What the first of them was told, and its provider.
     refused_slot: Option<(Refused, String)>,
     /// How long the attempt under way waited for its slot.
@@ -85,34 +96,6 @@ pub(super) struct Walk<'a> {
     is_told: bool,
     /// An attempt that was refused in a way that another model has to judge.
     refused: Option<Attempt>,
-}
-
-/// How a call belongs to a conversation with tools: its last message is what a tool said, or it offers tools
-/// and is the first of as many requests as the caller, or `usual`, says.
-fn turn(call: &Call, usual: impl FnOnce() -> Option<u32>) -> Turn {
-    if !call.request.offers_tools() {
-        return Turn::Alone;
-    }
-    if call.request.ends_with_tool() {
-        return Turn::GoesOn;
-    }
-    call.urgency
-        .calls
-        .or_else(usual)
-        .map_or(Turn::Alone, Turn::Begins)
-}
-
-/// A caller's body as this model takes it.
-fn given_to(model: &Model, given: &RawObject) -> RawObject {
-    let mut given = given.clone();
-    if model.strict_roles
-        && let Some(messages) = given.get("messages")
-        && let Ok(messages) = serde_json::from_str(messages.get())
-    {
-        // Messages that were read can be written.
-        let _ = given.set("messages", &roles::joined(messages));
-    }
-    given
 }
 
 /// An attempt that is about to be made.
@@ -157,6 +140,7 @@ impl<'a> Walk<'a> {
             messages: std::mem::take(&mut call.request.messages),
             given: call.request.given.clone(),
             max_tokens: call.request.max_tokens,
+            parent: call.request.trace,
             call,
             asks,
             position: 0,
@@ -166,6 +150,8 @@ impl<'a> Walk<'a> {
             tried: Vec::new(),
             key: None,
             turn,
+            tokens: 0,
+            prompt_tokens: None,
             refused_slot: None,
             queued: Duration::ZERO,
             is_told: false,
@@ -184,6 +170,7 @@ impl<'a> Walk<'a> {
                 return Err(self.exhausted());
             };
             let since = Instant::now();
+            self.tokens = self.tokens_of(&model);
             let (quotas, ask) = (&self.fleet.quotas, self.ask());
             match client.keys.enter(quotas, &model, ask, &self.tried).await {
                 Ok((key, slot)) => {
@@ -193,6 +180,7 @@ impl<'a> Walk<'a> {
                 Err(refused) => self.close(&model, refused),
             }
         };
+        let goes_on = self.turn != Turn::Alone;
         // What was kept for the conversation is for the requests after this one.
         if matches!(self.turn, Turn::Begins(_)) {
             self.turn = Turn::Alone;
@@ -223,8 +211,10 @@ impl<'a> Walk<'a> {
             let limit = self.max_tokens.or_else(|| request.callers_limit());
             attempt.inspect(Inspection::new(&task.checks, request, limit));
         }
+        self.call.request.trace = attempt.span();
         self.is_told = true;
-        let sent = slot.send();
+        let (sent, course) = slot.send();
+        attempt.goes_by(course, goes_on.then(|| self.user()));
         self.key = Some(key.clone());
         Ok(Some(Step {
             attempt,
@@ -289,8 +279,13 @@ impl<'a> Walk<'a> {
             route: self.route,
             model,
             position: self.position,
+            parent: self.parent,
             is_first: !self.is_told,
         }
+    }
+
+    fn user(&self) -> Option<u64> {
+        self.route.subject.as_ref().map(Subject::key)
     }
 
     /// What the call asks of an account's quota.
@@ -303,8 +298,9 @@ impl<'a> Walk<'a> {
         Ask {
             is_spare: (is_beside || priority == Priority::Batch) && self.router.is_in_rollout(),
             turn: self.turn,
+            tokens: self.tokens,
             priority,
-            user: self.route.subject.as_ref().map(Subject::key),
+            user: self.user(),
             deadline: start_by.min(self.call.deadline),
         }
     }
@@ -332,155 +328,5 @@ impl<'a> Walk<'a> {
             ("provider", model.provider.clone()),
         ];
         metrics::counter!("ai_breaker_skipped_total", &labels).increment(1);
-    }
-
-    /// Makes the request one for this model.
-    fn prepare(&mut self, model: &Model) {
-        let request = &mut self.call.request;
-        request.model.clone_from(&model.id);
-        request.max_tokens = self.max_tokens.or(model.max_tokens);
-        let messages = self.messages.clone();
-        request.messages = if model.strict_roles {
-            roles::joined(messages)
-        } else {
-            messages
-        };
-        if let Some(given) = &self.given {
-            request.given = Some(given_to(model, given));
-        }
-        let catalog = self.fleet.catalog.clone();
-        if let Some(provider) = catalog.provider(&model.provider) {
-            self.route.privacy.apply(provider, request);
-        }
-        let task = catalog.task(&self.route.task);
-        request.reading = Reading {
-            max_bytes: task.map_or(Reading::MAX_BYTES, |task| task.max_reply_bytes),
-            reasoning_tag: model.reasoning_tag.clone(),
-            context: Some(model.context),
-        };
-    }
-
-    pub(super) fn failed(&mut self, attempt: Attempt, fault: &Fault) {
-        if let Some(model) = self.route.models.get(self.position) {
-            self.call
-                .trail
-                .add(model, End::Failed(fault.clone()), self.queued);
-        }
-        if let (Cause::AccountLimit, Some(after), Some(key)) =
-            (fault.cause, fault.retry_after, &self.key)
-        {
-            self.fleet.quotas.rest(&key.account, after);
-        }
-        self.hear();
-        if fault.cause == Cause::ModelGone {
-            self.router.watch.refused(&attempt.model().name);
-        }
-        if fault.kind == FaultKind::Authentication {
-            self.tell_of_the_key(&attempt);
-        }
-        let again = self.change_key(&attempt, fault) || self.mend(fault);
-        if !again
-            && fault.kind.may_succeed_elsewhere() == Elsewhere::OneOther
-            && self.refused.is_none()
-        {
-            self.refused = Some(attempt.refuse(fault));
-        } else {
-            // Nobody answered the request either: it stays uncounted, and is told first.
-            drop(self.refused.take());
-            attempt.fail(fault);
-        }
-        self.failed.push(Failed {
-            position: self.position,
-            kind: fault.kind,
-            cause: fault.cause,
-            retry_after: fault.retry_after,
-            again,
-        });
-    }
-
-    /// Takes note of what the provider has said with its answer of the requests that it still takes.
-    fn hear(&self) {
-        if let Some(key) = &self.key
-            && let Some((left, until)) = key.api.take_allowance()
-        {
-            self.fleet.quotas.allow(&key.account, left, until);
-        }
-    }
-
-    /// Whether the same model is to be asked once more, with another key.
-    fn change_key(&mut self, attempt: &Attempt, fault: &Fault) -> bool {
-        let client = self.fleet.clients.get(attempt.provider());
-        match (client, &self.key) {
-            (Some(client), Some(key)) => client.keys.refused(key, fault, &mut self.tried),
-            _ => false,
-        }
-    }
-
-    /// Whether the same model is to be asked once more, as it misses what it thought earlier, or does not
-    /// know it.
-    fn mend(&mut self, fault: &Fault) -> bool {
-        let is_first = self.failed.iter().all(|failed| !failed.was_mended());
-        if fault.cause != Cause::ReasoningState || !is_first {
-            return false;
-        }
-        let given = self.given.as_ref();
-        let mended = given.and_then(|given| reasoning_state::mended(given, fault));
-        let is_other = mended.is_some();
-        if is_other {
-            self.given = mended;
-        }
-        is_other
-    }
-
-    /// A model answers: one that refused the same request was wrong to.
-    pub(super) fn answered(&mut self) {
-        if let Some(model) = self.route.models.get(self.position) {
-            self.router.watch.answered(&model.name);
-            self.call.trail.add(model, End::Answered, self.queued);
-        }
-        self.hear();
-        if let Some(refused) = self.refused.take() {
-            refused.judge(FaultKind::Rejected);
-        }
-    }
-
-    /// Whoever runs the server can only mend it if told which key it is.
-    fn tell_of_the_key(&self, attempt: &Attempt) {
-        let name = attempt.provider();
-        match self.key.as_ref().and_then(|key| key.variable.as_deref()) {
-            Some(variable) => tracing::error!(
-                provider = name,
-                variable,
-                "the provider refuses the key: check the key in this variable, and that it belongs to this provider"
-            ),
-            None => tracing::error!(
-                provider = name,
-                "the provider wants a key, and the catalog names none for it (`api_key_env`)"
-            ),
-        }
-    }
-
-    /// Name and position of the model that is being tried.
-    pub(super) fn current(&self) -> (Arc<str>, u8) {
-        let model = self.route.models.get(self.position);
-        let name = model.map_or_else(|| Arc::from(""), |model: &Arc<Model>| model.name.clone());
-        (name, u8::try_from(self.position).unwrap_or(u8::MAX))
-    }
-
-    pub(super) fn exhausted(&self) -> RouteError {
-        if let (true, Some((refused, provider))) = (self.failed.is_empty(), &self.refused_slot) {
-            return RouteError::OverQuota {
-                provider: provider.clone(),
-                refused: *refused,
-            };
-        }
-        RouteError::AllFailed {
-            attempts: self.failed.len(),
-            model: self.current().0,
-            kind: self
-                .failed
-                .last()
-                .map_or(FaultKind::Timeout, |failed| failed.kind),
-        }
     }
 }

@@ -3,13 +3,16 @@
 //!
 //! A model that is missing from a list may answer all the same: lists leave out aliases and previews. It is
 //! *gone* when its provider has refused a request for it as well. It is back when it is listed or answers.
+//! A model that is listed may have nobody who runs it: it is gone when requests for it were refused three times, five
+//! minutes apart and within a quarter of an hour, and none was answered between them. It is back when it answers.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
@@ -17,13 +20,18 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::catalog::{Catalog, Model, Prices, Tier};
 use crate::providers::listing::Listed;
 
 /// A model that ends within so many days is one that retires.
 const RETIRES_WITHIN: TimeDelta = TimeDelta::days(30);
+/// So many refusals of a model that is listed, so far apart and within so long, without an answer between them, and
+/// it is gone.
+const REFUSALS: usize = 3;
+const APART: Duration = Duration::from_secs(5 * 60);
+const REFUSED_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// Prices that differ by less are the same, rounded.
 const SAME_PRICE: f64 = 1e-6;
 
@@ -35,7 +43,8 @@ pub enum Listing {
     Listed,
     /// It does not list it. It may answer all the same.
     Missing,
-    /// It does not list it and has refused a request for it: routes pass it over.
+    /// It does not list it and has refused a request for it, or lists it and has refused several: routes pass it
+    /// over.
     Gone,
     /// It has no list.
     NotTold,
@@ -65,7 +74,7 @@ pub struct Watched {
 pub enum Finding {
     /// Its provider does not list it.
     Missing,
-    /// It does not list it, and has refused a request for it.
+    /// It refuses requests for it.
     Gone,
     /// It ends within 30 days.
     Retiring,
@@ -143,9 +152,7 @@ impl Watched {
         let (name, id) = (&model.name, &model.id);
         match (finding, self.retires_on, self.prices, self.context_window) {
             (Finding::Gone, ..) => {
-                format!(
-                    "`{name}` ({id}) is gone: it is not listed, and a request for it was refused"
-                )
+                format!("`{name}` ({id}) is gone: requests for it are refused")
             }
             (Finding::Retiring, Some(day), ..) => format!("`{name}` ({id}) ends on {day}"),
             (Finding::Repriced, _, Some(Prices { prompt, completion }), _) => format!(
@@ -175,19 +182,81 @@ pub struct Watch {
 /// As many as the catalog has models.
 #[derive(Default)]
 struct Seen {
-    watched: HashMap<Arc<str>, Watched>,
-    refused: HashSet<Arc<str>>,
+    watched: HashMap<Arc<str>, Known>,
+    /// When requests for a model were refused that it has not answered since: the last few, apart from each other.
+    refused: HashMap<Arc<str>, VecDeque<Instant>>,
+}
+
+impl Seen {
+    /// Forgets what was refused long ago, unless that is why a model is gone.
+    fn forget_old(&mut self, model: &str) {
+        let known = self.watched.get(model);
+        if known.is_some_and(|it| it.watched.listing == Listing::Gone) {
+            return;
+        }
+        if let Some(refused) = self.refused.get_mut(model) {
+            refused.retain(|at| at.elapsed() <= REFUSED_WITHIN);
+            if refused.is_empty() {
+                self.refused.remove(model);
+            }
+        }
+    }
+}
+
+/// A model, and what its provider's list says of it.
+struct Known {
+    watched: Watched,
+    /// Any but gone.
+    told: Listing,
+}
+
+impl Known {
+    fn new(watched: Watched) -> Self {
+        let told = watched.listing;
+        Self { watched, told }
+    }
+
+    /// Whether it is gone, where these requests were refused.
+    fn is_gone(&self, refused: &VecDeque<Instant>) -> bool {
+        let span = |first: &Instant, last: &Instant| last.saturating_duration_since(*first);
+        match self.told {
+            Listing::Missing => !refused.is_empty(),
+            _ => {
+                let ends = refused.front().zip(refused.back());
+                refused.len() >= REFUSALS
+                    && ends.is_some_and(|(first, last)| span(first, last) <= REFUSED_WITHIN)
+            }
+        }
+    }
 }
 
 impl Watch {
     /// What is known of a model; `None` where its provider was not asked yet.
     pub fn of(&self, model: &str) -> Option<Watched> {
-        self.seen.lock().watched.get(model).cloned()
+        let seen = self.seen.lock();
+        Some(seen.watched.get(model)?.watched.clone())
     }
 
     /// Models that are gone.
     pub(super) fn gone(&self) -> arc_swap::Guard<Arc<HashSet<Arc<str>>>> {
         self.gone.load()
+    }
+
+    /// Models that are gone although their provider lists them, or has no list: only an answer brings them back.
+    pub fn refusing(&self) -> Vec<Arc<str>> {
+        let seen = self.seen.lock();
+        let is_refusing =
+            |it: &Known| it.watched.listing == Listing::Gone && it.told != Listing::Missing;
+        let refusing = seen.watched.iter().filter(|(_, it)| is_refusing(it));
+        refusing.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Another catalog is in use, in which some models are what they were. The others are not known.
+    pub(super) fn keep(&self, is_same: impl Fn(&str) -> bool) {
+        let mut seen = self.seen.lock();
+        seen.watched.retain(|name, _| is_same(name));
+        seen.refused.retain(|name, _| is_same(name));
+        self.settle(&mut seen);
     }
 
     /// Resolves when a provider should be asked before its time.
@@ -199,17 +268,20 @@ impl Watch {
     pub fn listed(&self, catalog: &Catalog, provider: &str, listed: &[Listed], at: DateTime<Utc>) {
         let by_id: HashMap<&str, &Listed> = listed.iter().map(|it| (it.id.as_str(), it)).collect();
         let mut seen = self.seen.lock();
-        let is_known = |name: &Arc<str>| catalog.model(name).is_some();
-        seen.watched.retain(|name, _| is_known(name));
-        seen.refused.retain(is_known);
         let models = catalog.models.iter().filter(|it| it.provider == provider);
         for model in models {
             let entry = by_id.get(model.id.as_str()).copied();
             let watched = Watched::new(model, entry, at);
-            if watched.listing == Listing::Listed {
-                seen.refused.remove(&model.name);
+            let known = Known::new(watched);
+            let before = seen.watched.get(&model.name).map(|it| it.told);
+            match (known.told, before) {
+                (Listing::Listed, Some(Listing::Missing)) => {
+                    seen.refused.remove(&model.name);
+                }
+                (Listing::Listed, _) => seen.forget_old(&model.name),
+                _ => {}
             }
-            seen.watched.insert(model.name.clone(), watched);
+            seen.watched.insert(model.name.clone(), known);
         }
         self.settle(&mut seen);
     }
@@ -224,7 +296,7 @@ impl Watch {
                 listing,
                 ..Watched::new(model, None, at)
             };
-            seen.watched.insert(model.name.clone(), watched);
+            seen.watched.insert(model.name.clone(), Known::new(watched));
         }
         self.settle(&mut seen);
     }
@@ -232,8 +304,19 @@ impl Watch {
     /// A provider does not have a model that it was asked for.
     pub(super) fn refused(&self, model: &Arc<str>) {
         let mut seen = self.seen.lock();
-        if seen.refused.insert(model.clone()) {
-            self.settle(&mut seen);
+        let refused = seen.refused.entry(model.clone()).or_default();
+        // Many callers at once have met one refusal.
+        if refused.back().is_some_and(|last| last.elapsed() < APART) {
+            return;
+        }
+        let is_first = refused.is_empty();
+        if refused.len() == REFUSALS {
+            refused.pop_front();
+        }
+        refused.push_back(Instant::now());
+        let had = self.gone.load().len();
+        self.settle(&mut seen);
+        if is_first || self.gone.load().len() > had {
             self.hurry.notify_one();
         }
     }
@@ -242,7 +325,7 @@ impl Watch {
     pub(super) fn answered(&self, model: &str) {
         if self.has_refused.load(Ordering::Relaxed) {
             let mut seen = self.seen.lock();
-            if seen.refused.remove(model) {
+            if seen.refused.remove(model).is_some() {
                 self.settle(&mut seen);
             }
         }
@@ -251,15 +334,14 @@ impl Watch {
     /// What follows from what was seen.
     fn settle(&self, seen: &mut Seen) {
         let Seen { watched, refused } = seen;
-        for (name, watched) in watched.iter_mut() {
-            watched.listing = match watched.listing {
-                Listing::Missing if refused.contains(name) => Listing::Gone,
-                Listing::Gone if !refused.contains(name) => Listing::Missing,
-                same => same,
-            };
+        let mut gone = HashSet::new();
+        for (name, known) in watched.iter_mut() {
+            let is_gone = refused.get(name).is_some_and(|it| known.is_gone(it));
+            known.watched.listing = if is_gone { Listing::Gone } else { known.told };
+            if is_gone {
+                gone.insert(name.clone());
+            }
         }
-        let gone = watched.iter().filter(|(_, it)| it.listing == Listing::Gone);
-        let gone: HashSet<_> = gone.map(|(name, _)| name.clone()).collect();
         if **self.gone.load() != gone {
             self.gone.store(Arc::new(gone));
         }

@@ -63,6 +63,18 @@ pub fn prompt_tokens(body: &RawObject) -> u64 {
     texts.map(RawValue::get).map(tokens_of).sum()
 }
 
+/// How many tokens a chat completion's body lets each answer have. A server may know only one of the two fields.
+pub fn asked_length(body: &RawObject) -> Option<u64> {
+    let both = ["max_completion_tokens", "max_tokens"];
+    both.into_iter().filter_map(|name| number(body, name)).max()
+}
+
+/// A number of a body that is not negative, also one that is written with a point.
+pub fn number(body: &RawObject, name: &str) -> Option<u64> {
+    let number: f64 = body.get(name)?.get().parse().ok()?;
+    (number >= 0.0).then_some(number.ceil() as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

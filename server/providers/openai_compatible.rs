@@ -5,14 +5,14 @@
 //! limit, redirects are not followed (the key would go along), and proxies of the environment are
 //! not used.
 
-use std::{fmt, sync::Arc, time::Duration};
+mod reading;
 
-use async_stream::try_stream;
-use bytes::Bytes;
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
+    header::{AUTHORIZATION, CONTENT_TYPE},
 };
 use parking_lot::Mutex;
 use reqwest::{Response, Url};
@@ -22,9 +22,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
+use self::reading::{foreign_coding, is, read, soonest, steps, timed_out, transport};
 use super::{
     Allowance, ChatRequest, Completion, Delta, Embedded, Held, connection,
-    fault::{Cause, Fault, FaultKind},
+    fault::{Fault, FaultKind},
     joined::Joined,
     listing::Listed,
     openrouter::FreeRequests,
@@ -35,15 +36,11 @@ use super::{
 /// As much of an error's body as is worth reading, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// Replies of up to so many bytes have no limit together but the number of calls.
-const SMALL_BYTES: usize = 32 * 1024;
 /// The longest answer with embeddings, in bytes.
 const MAX_EMBEDDINGS: usize = 4 * 1024 * 1024;
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Larger replies of one provider that are read and used at once.
 const MAX_LARGE: usize = 16;
-
-/// What is said of a longer time is asked again after that.
-const LONGEST_SPAN: Duration = Duration::from_secs(25 * 3_600);
 
 /// How long the answer to what the key may do is waited for.
 const KEY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,9 +49,6 @@ const KEY_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_LIST: usize = 16 * 1024 * 1024;
 /// How long a list of models is waited for.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long usage and the sign of the end may take after the finish reason.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Steps of a streamed answer; dropping it closes the connection.
 pub type DeltaStream = BoxStream<'static, Result<Delta, Fault>>;
@@ -100,8 +94,9 @@ pub struct OpenAiCompatible {
     key: Option<SecretString>,
     /// Places of large replies.
     large: Arc<Semaphore>,
-    /// What the last answer said of our account, and when; until somebody has taken it.
-    allowance: Arc<Mutex<Option<(Allowance, Instant)>>>,
+    /// What the last answer of each model said of our account, by the model's id, and when; until somebody has
+    /// taken it. As many as there are models of which an answer is under way.
+    allowances: Arc<Mutex<HashMap<String, (Allowance, Instant)>>>,
 }
 
 impl OpenAiCompatible {
@@ -139,14 +134,13 @@ impl OpenAiCompatible {
             headers: all,
             key,
             large: Arc::new(Semaphore::new(MAX_LARGE)),
-            allowance: Arc::default(),
+            allowances: Arc::default(),
         })
     }
 
-    /// What the last answer said of the requests that our account may still make, and until when; once.
-    pub fn take_allowance(&self) -> Option<(u32, Instant)> {
-        let (allowance, at) = self.allowance.lock().take()?;
-        Some((allowance.left, at + allowance.span.min(LONGEST_SPAN)))
+    /// What the last answer of this model said of what our account may still ask of it, and when; once.
+    pub fn take_allowance(&self, model: &str) -> Option<(Allowance, Instant)> {
+        self.allowances.lock().remove(model)
     }
 
     /// Asks for an answer and waits for the whole of it, until `deadline` at the latest.
@@ -178,7 +172,7 @@ impl OpenAiCompatible {
     pub async fn embed(&self, request: &ChatRequest, deadline: Instant) -> Result<Embedded, Fault> {
         let exchange = async {
             let body = json(request, false)?;
-            let mut response = self.post(self.embeddings.clone(), body).await?;
+            let mut response = self.post(self.embeddings.clone(), request, body).await?;
             let mut held = Held::default();
             let read = read(&mut response, MAX_EMBEDDINGS, &self.large, &mut held).await;
             reply::embeddings(read.map_err(|(_, fault)| fault)?, held)
@@ -263,7 +257,7 @@ impl OpenAiCompatible {
         let exchange = async {
             let request = self.http.get(from.clone()).headers(self.headers.clone());
             let request = request.build().map_err(transport)?;
-            let mut response = self.execute(request).await?;
+            let mut response = self.execute(request, None).await?;
             let mut held = Held::default();
             let read = read(&mut response, limit, &self.large, &mut held).await;
             let body = read.map_err(|(_, fault)| fault)?;
@@ -278,22 +272,34 @@ impl OpenAiCompatible {
     /// The response, if its status is a success.
     async fn send(&self, request: &ChatRequest, stream: bool) -> Result<Response, Fault> {
         let body = json(request, stream)?;
-        self.post(self.endpoint.clone(), body).await
+        self.post(self.endpoint.clone(), request, body).await
     }
 
-    async fn post(&self, to: Url, body: String) -> Result<Response, Fault> {
+    async fn post(&self, to: Url, asked: &ChatRequest, body: String) -> Result<Response, Fault> {
         let request = self.http.post(to).headers(self.headers.clone());
         let json = HeaderValue::from_static("application/json");
-        let request = request.header(CONTENT_TYPE, json).body(body);
-        self.execute(request.build().map_err(transport)?).await
+        let mut request = request.header(CONTENT_TYPE, json).body(body);
+        if let Some(trace) = asked.trace {
+            request = request.header(TRACE_PARENT, trace.to_string());
+        }
+        let request = request.build().map_err(transport)?;
+        self.execute(request, Some(&asked.model)).await
     }
 
-    async fn execute(&self, request: reqwest::Request) -> Result<Response, Fault> {
+    /// The response to a request, where it is about a model to this one.
+    async fn execute(
+        &self,
+        request: reqwest::Request,
+        model: Option<&str>,
+    ) -> Result<Response, Fault> {
         let mut response = connection::send(&self.http, request)
             .await
             .map_err(transport)?;
-        if let Some(allowance) = Allowance::of(response.headers()) {
-            *self.allowance.lock() = Some((allowance, Instant::now()));
+        if let Some(model) = model
+            && let Some(allowance) = Allowance::of(response.headers())
+        {
+            let told = (allowance, Instant::now());
+            self.allowances.lock().insert(model.to_owned(), told);
         }
         let coding = foreign_coding(&response);
         if response.status().is_success() {
@@ -365,122 +371,6 @@ fn json(request: &ChatRequest, stream: bool) -> Result<String, Fault> {
         let detail = format!("the request is no JSON: {error}");
         Fault::new(FaultKind::BadRequest, detail)
     })
-}
-
-fn steps(
-    mut response: Response,
-    mut steps: Steps,
-    deadline: Instant,
-    idle: Duration,
-) -> impl futures::Stream<Item = Result<Delta, Fault>> {
-    try_stream! {
-        let mut last = None;
-        let mut has_begun = false;
-        while !steps.is_done() {
-            if steps.is_over() {
-                last.get_or_insert_with(|| soonest(deadline, LAST_WORDS));
-            }
-            let patience = last.unwrap_or_else(|| soonest(deadline, idle));
-            let chunk = timeout_at(patience, response.chunk()).await;
-            let chunk = match chunk {
-                Ok(chunk) => chunk.map_err(|error| {
-                    let fault = transport(error);
-                    match fault.cause {
-                        Cause::Cut => fault.because(Cause::CutStream),
-                        _ => fault,
-                    }
-                }),
-                // What is missing is not part of the answer.
-                Err(_) if last.is_some() => break,
-                // Silence in mid-answer is another fault than an answer that never begins, whose
-                // own deadline may pass at the same moment.
-                Err(_) if has_begun => Err(timed_out("the next step").because(Cause::Stall)),
-                Err(_) => Err(timed_out("the first token")),
-            };
-            let bytes: Bytes = match chunk {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) => break,
-                // Only the sign of the end is missing.
-                Err(_) if steps.is_whole() => break,
-                Err(fault) => Err(fault)?,
-            };
-            for delta in steps.push(&bytes) {
-                let delta = delta?;
-                has_begun |= delta.is_token;
-                yield delta;
-            }
-        }
-        for delta in steps.finish() {
-            yield delta?;
-        }
-    }
-}
-
-fn is(response: &Response, media_type: &str) -> bool {
-    let told = response.headers().get(CONTENT_TYPE);
-    told.and_then(|value| value.to_str().ok())
-        .is_some_and(|told| {
-            told.trim_start()
-                .to_ascii_lowercase()
-                .starts_with(media_type)
-        })
-}
-
-/// The whole body; a fault, with what came before it, if it breaks off or is longer than `limit` bytes.
-///
-/// A large one waits until there is room for it, and keeps its place as long as `held` lives.
-async fn read(
-    response: &mut Response,
-    limit: usize,
-    large: &Arc<Semaphore>,
-    held: &mut Held,
-) -> Result<Vec<u8>, (Vec<u8>, Fault)> {
-    let mut body = Vec::new();
-    loop {
-        if body.len() > SMALL_BYTES && held.0.is_none() {
-            // Nobody closes it.
-            held.0 = large.clone().acquire_owned().await.ok().map(Arc::new);
-        }
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > limit => {
-                let detail = format!("the body is longer than {limit} bytes");
-                return Err((body, Fault::new(FaultKind::InvalidReply, detail)));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            Err(error) => return Err((body, transport(error))),
-        }
-    }
-}
-
-/// How a body is still compressed after what we read was undone.
-fn foreign_coding(response: &Response) -> Option<String> {
-    let coding = response.headers().get(CONTENT_ENCODING)?;
-    let coding = String::from_utf8_lossy(coding.as_bytes()).trim().to_owned();
-    (!coding.is_empty() && !coding.eq_ignore_ascii_case("identity")).then_some(coding)
-}
-
-fn soonest(deadline: Instant, idle: Duration) -> Instant {
-    Instant::now()
-        .checked_add(idle)
-        .map_or(deadline, |soon| soon.min(deadline))
-}
-
-fn timed_out(what: &str) -> Fault {
-    Fault::new(FaultKind::Timeout, format!("{what} did not come in time"))
-}
-
-/// A fault below HTTP. The URL is left out; the chain of causes says what happened.
-fn transport(error: reqwest::Error) -> Fault {
-    let (kind, cause) = if error.is_timeout() {
-        (FaultKind::Timeout, Cause::TimeoutFirst)
-    } else if error.is_connect() {
-        (FaultKind::Connection, Cause::Unreachable)
-    } else {
-        (FaultKind::Connection, Cause::Cut)
-    };
-    let detail = format!("{:#}", anyhow::Error::new(error.without_url()));
-    Fault::new(kind, detail).because(cause)
 }
 
 #[cfg(test)]

@@ -304,7 +304,18 @@ fn add(piece: &RawValue, to: &mut Part) {
 }
 
 fn of_usage(usage: &RawValue) -> Option<Usage> {
-    let [prompt, completion, cost] = fields(usage, ["prompt_tokens", "completion_tokens", "cost"]);
+    let [prompt, completion, cost, read, written, hit] = fields(
+        usage,
+        [
+            "prompt_tokens",
+            "completion_tokens",
+            "cost",
+            "prompt_tokens_details",
+            "completion_tokens_details",
+            // DeepSeek's.
+            "prompt_cache_hit_tokens",
+        ],
+    );
     // What says nothing is no word that nothing was used.
     let mut told = [prompt, completion, cost].into_iter().flatten();
     let says_something = told.any(|it| it.get() != "null");
@@ -320,10 +331,19 @@ fn of_usage(usage: &RawValue) -> Option<Usage> {
         let count = number(json).filter(|count| count.is_finite() && *count >= 0.0);
         count.map_or(0, |count| count as u32)
     };
+    let part = |of: Option<&RawValue>, name| {
+        let of = of.filter(|it| it.get().starts_with('{'))?;
+        let [part] = fields(of, [name]);
+        part.map(|part| tokens(Some(part)))
+    };
+    let cached = part(read, "cached_tokens").unwrap_or_else(|| tokens(hit));
+    let reasoning = part(written, "reasoning_tokens").unwrap_or_default();
     let cost = number(cost).filter(|cost| (0.0..=MAX_COST).contains(cost));
     Some(Usage {
         prompt_tokens: tokens(prompt),
         completion_tokens: tokens(completion),
+        cached_tokens: cached,
+        reasoning_tokens: reasoning,
         cost: cost.map(Microdollars::from_dollars),
     })
 }

@@ -41,13 +41,15 @@ pub(super) struct AccountInfo {
     minute: Option<SpanInfo>,
     /// Requests of a day, UTC.
     day: Option<SpanInfo>,
+    /// Tokens of any minute, read and written.
+    tokens: Option<SpanInfo>,
     /// Calls that wait for their turn.
     waiting: usize,
     /// How long the one has that came first, in milliseconds.
     waited_ms: u64,
 }
 
-/// Requests of a span of time.
+/// Requests or tokens of a span of time.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub(super) struct SpanInfo {
     /// How many it may have.
@@ -89,6 +91,7 @@ fn info(provider: &str, label: &str, standing: &Standing) -> AccountInfo {
         only_free: standing.only_free,
         minute: span(standing.limits.minute, standing.free_minute),
         day: span(standing.limits.day, standing.free_day),
+        tokens: span(standing.limits.tokens, standing.free_tokens),
         waiting: standing.waiting,
         waited_ms: u64::try_from(standing.waited.as_millis()).unwrap_or(u64::MAX),
     }

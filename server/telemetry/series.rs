@@ -4,6 +4,7 @@ use super::Ended;
 use crate::recording::Outcome;
 
 const TOKENS: &str = "gen_ai_client_token_usage";
+const PART: &str = "ai_tokens_part_total";
 const DURATION: &str = "gen_ai_client_operation_duration_seconds";
 const FIRST_TOKEN: &str = "gen_ai_server_time_to_first_token_seconds";
 const PER_TOKEN: &str = "gen_ai_server_time_per_output_token_seconds";
@@ -12,6 +13,10 @@ const MS_PER_SECOND: f64 = 1_000.0;
 /// Tells the installed recorder what the metrics are.
 pub(super) fn describe() {
     metrics::describe_histogram!(TOKENS, "Tokens of a request, read or written");
+    metrics::describe_counter!(
+        PART,
+        "Of the tokens read, those that the provider had kept, and of those written, those that were thought"
+    );
     metrics::describe_histogram!(
         DURATION,
         "From sending a request to a model to its whole answer or its end"
@@ -52,6 +57,20 @@ pub(super) fn count(ended: &Ended<'_>) {
     ] {
         if tokens > 0 {
             metrics::histogram!(TOKENS, &with("gen_ai_token_type", kind)).record(f64::from(tokens));
+        }
+    }
+    for (kind, tokens) in [
+        ("cached", ended.cached_tokens),
+        ("reasoning", ended.reasoning_tokens),
+    ] {
+        if tokens > 0 {
+            let labels = [
+                ("model", event.model.to_string()),
+                ("variant", event.variant.name().to_owned()),
+                ("task", event.task.to_string()),
+                ("kind", kind.to_owned()),
+            ];
+            metrics::counter!(PART, &labels).increment(tokens.into());
         }
     }
     let Some(first) = event.first_token_ms else {

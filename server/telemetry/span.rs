@@ -14,7 +14,7 @@ const NANOS_PER_MS: f64 = 1e6;
 const MICRODOLLARS: f64 = 1e6;
 const MS_PER_SECOND: f64 = 1_000.0;
 
-/// The span of an attempt. The trace has the id of the request, which the log has too.
+/// The span of an attempt, in the caller's trace; else the trace has the id of the request, which the log has too.
 pub(super) fn of(ended: &Ended<'_>) -> Value {
     let event = ended.event;
     let is_id = event.request_id.len() == 32
@@ -22,26 +22,34 @@ pub(super) fn of(ended: &Ended<'_>) -> Value {
             .request_id
             .bytes()
             .all(|byte| byte.is_ascii_hexdigit());
-    let trace = match is_id {
-        true => event.request_id.to_string(),
-        false => format!("{:032x}", random::<u128>()),
+    let (trace, own) = match (ended.trace, is_id) {
+        (Some(trace), _) => (trace.own.trace_id(), trace.own.span_id()),
+        (None, true) => (event.request_id.to_string(), new_span()),
+        (None, false) => (format!("{:032x}", random::<u128>()), new_span()),
     };
     let end = i128::from(event.at_ms) * 1_000_000;
     let start = end - (event.latency_ms * NANOS_PER_MS) as i128;
     let error = error_type(event.outcome);
     let mut span = json!({
         "traceId": trace,
-        "spanId": format!("{:016x}", random::<u64>().max(1)),
+        "spanId": own,
         "name": format!("{} {}", ended.operation.name(), ended.model),
         "kind": CLIENT,
         "startTimeUnixNano": start.max(0).to_string(),
         "endTimeUnixNano": end.to_string(),
         "attributes": attributes(ended, error),
     });
+    if let Some(trace) = ended.trace {
+        span["parentSpanId"] = trace.parent.span_id().into();
+    }
     if let Some(error) = error {
         span["status"] = json!({"code": ERROR, "message": error});
     }
     span
+}
+
+fn new_span() -> String {
+    format!("{:016x}", random::<u64>().max(1))
 }
 
 fn attributes(ended: &Ended<'_>, error: Option<&str>) -> Value {
@@ -63,10 +71,16 @@ fn attributes(ended: &Ended<'_>, error: Option<&str>) -> Value {
         ("modelramp.variant", text(variant)),
         ("modelramp.position", whole(event.position.into())),
         ("modelramp.outcome", text(event.outcome.name())),
+        ("modelramp.request_id", text(&event.request_id)),
     ];
     for (name, tokens) in [
         ("gen_ai.usage.input_tokens", event.prompt_tokens),
         ("gen_ai.usage.output_tokens", event.completion_tokens),
+        ("gen_ai.usage.cache_read.input_tokens", ended.cached_tokens),
+        (
+            "gen_ai.usage.reasoning.output_tokens",
+            ended.reasoning_tokens,
+        ),
     ] {
         if tokens > 0 {
             attributes.push((name, whole(tokens.into())));

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::support::{
     app::{TestApp, TestAppBuilder},
+    scripted_upstream::{Reply, Upstream},
     wait::{PATIENCE, eventually},
 };
 
@@ -174,6 +175,68 @@ async fn a_collector_gets_a_span_of_each_attempt_and_no_text() {
             "{body}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_callers_trace_goes_on_with_each_attempt_unless_it_is_not_recorded() {
+    let (collector, url) = Collector::start().await;
+    let upstream = Upstream::with(|count, _| match count {
+        0 => Reply::status(503),
+        _ => Reply::ok("hej"),
+    })
+    .await;
+    let catalog = format!(
+        "[providers.up]\nbase_url = \"{}\"\n[models.a]\nprovider = \"up\"\nid = \"a\"\ncontext = 8192\n\
+         [models.b]\nprovider = \"up\"\nid = \"b\"\ncontext = 8192\n\
+         [tasks.chat]\ncandidate = [\"a\", \"b\"]\ncontrol = [\"a\", \"b\"]\n",
+        upstream.base_url
+    );
+    let setup = TestApp::builder().with_catalog(&catalog);
+    let app = setup
+        .with_setting("OTEL_EXPORTER_OTLP_ENDPOINT", &url)
+        .start()
+        .await;
+    let call = async |trace: &str| {
+        let request = app.http.post(format!("{}/v1/chat/completions", app.url));
+        let request = request.bearer_auth(app.setup.admin().await);
+        let request = request.header("traceparent", trace);
+        let answer = request.body(body("task/chat", false).to_string()).send();
+        assert_eq!(answer.await.unwrap().status(), 200);
+    };
+    const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+    const SPAN: &str = "b7ad6b7169203331";
+    call(&format!("00-{TRACE}-{SPAN}-00")).await;
+    call(&format!("00-{TRACE}-{SPAN}-01")).await;
+    call("no-trace-at-all").await;
+    let sent: Vec<_> = upstream.requests();
+    let headers: Vec<_> = sent
+        .iter()
+        .map(|it| Some(it.headers.get("traceparent")?.to_str().unwrap().to_owned()))
+        .collect();
+    let parts = |header: &Option<String>| {
+        let parts: Vec<_> = header
+            .as_ref()
+            .unwrap()
+            .split('-')
+            .map(str::to_owned)
+            .collect();
+        <[_; 4]>::try_from(parts).unwrap()
+    };
+    let [[_, first, first_span, flags], [_, second, second_span, _]] =
+        [parts(&headers[0]), parts(&headers[1])];
+    assert_eq!([&*first, &*second, &*flags], [TRACE, TRACE, "00"]);
+    assert!(first_span != SPAN && first_span != second_span);
+    let [_, _, recorded, flags] = parts(&headers[2]);
+    assert_eq!((&*flags, headers.get(3)), ("01", Some(&None)));
+    app.stop().await;
+    let spans = collector.all();
+    let [(of_trace, _), (own, _)] = &spans[..] else {
+        panic!("{spans:?}")
+    };
+    assert_eq!(of_trace["traceId"], TRACE);
+    assert_eq!(of_trace["parentSpanId"], SPAN);
+    assert_eq!(of_trace["spanId"], recorded);
+    assert!(own.get("parentSpanId").is_none());
 }
 
 #[tokio::test]

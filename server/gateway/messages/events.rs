@@ -105,8 +105,6 @@ impl Events {
 }
 
 impl Writer for Events {
-    const WIRE: &'static str = "/v1/messages";
-
     fn whole(self, raw: String, model: &str) -> Result<String, Refusal> {
         reply::message(&raw, model, &self.asked_as)
     }

@@ -205,8 +205,6 @@ impl Events {
 }
 
 impl Writer for Events {
-    const WIRE: &'static str = "/v1/responses";
-
     /// A whole answer is what its one chunk brings.
     fn whole(mut self, raw: String, model: &str) -> Result<String, Refusal> {
         model.clone_into(&mut self.model);

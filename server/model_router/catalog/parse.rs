@@ -1,31 +1,26 @@
 //! Says what a catalog's keys mean, what they may be, and what holds where they are left out.
 
+mod provider;
+
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use toml::de::DeValue;
 
 use super::{
-    super::{
-        privacy::Privacy,
-        quota::schedule::{Limits, MAX_TURNS},
-    },
-    Catalog, CostLevel, FurtherKey, KeyFault, Model, Prices, Provider, Task, Tier, Timeouts,
+    super::{privacy::Privacy, quota::schedule::MAX_TURNS},
+    Catalog, CostLevel, KeyFault, Model, Prices, Provider, Task, Tier, Timeouts,
 };
 use crate::{
     _core::{
-        slips, suggest,
+        suggest,
         toml_reader::{self, Faults, Field, Table, number, whole},
     },
     providers::{
         Reading, masking,
-        openai_compatible::endpoint,
-        openrouter::{self, policy::Policy},
         quality::{Checks, Language, Schema},
     },
 };
 
-/// Calls that a provider has in flight at most, where the file does not say.
-const MAX_IN_FLIGHT: usize = 512;
 /// What a task may let a reply take, in bytes.
 const REPLY_BYTES: RangeInclusive<usize> = 1024..=64 * 1024 * 1024;
 
@@ -34,21 +29,12 @@ const SPANS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::fr
 
 const TABLES: &str = "at least one table below it";
 const TEXT: &str = "a text that is not empty";
-const URL: &str = "an absolute http or https URL without password, query and fragment";
-const VARIABLE: &str = "the name of an environment variable that ends in `_API_KEY`";
-const CALLS: &str = "a whole number of calls, at least 1";
-const REQUESTS: &str = "a whole number of requests, at least 1";
 const TOKENS: &str = "a whole number of tokens, at least 1";
 const TAG: &str = "a tag's name such as `think`";
 const PRICE: &str = "US dollars per million tokens, a number of at least 0";
 const SPAN: &str = "a span of time such as `20s`, from 10ms to 1day";
 const MODELS: &str = "a list of model names with at least one";
 const NAMES: &str = "a list of texts with at least one";
-const WEIGHT: &str = "a whole number from 1 to 1000";
-const MAX_WEIGHT: u32 = 1_000;
-const KEYS: &str = "a list of tables such as `{ api_key_env = \"OTHER_API_KEY\" }`";
-const MAX_KEYS: usize = 16;
-const ACCOUNT: &str = "a name of at most 64 letters, digits, `-`, `_` and `.`";
 const TURNS: &str = "a whole number of requests, from 1 to 16";
 const BYTES: &str = "a whole number of bytes, from 1024 to 67108864";
 
@@ -65,7 +51,9 @@ pub(super) fn catalog(
 }
 
 fn root(table: &mut Table<'_>, needs: &[(&str, &str)], grant: &Grant<'_>) -> Catalog {
-    let providers = entries(table, "providers", |name, it| provider(name, it, grant));
+    let providers = entries(table, "providers", |name, it| {
+        provider::provider(name, it, grant)
+    });
     let models = entries(table, "models", |name, it| {
         model(name, it, &providers).map(Arc::new)
     });
@@ -150,122 +138,6 @@ fn entries<T>(
     entries.unwrap_or_default()
 }
 
-fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Provider> {
-    table.required("base_url", URL, |_| Some(()));
-    let base_url = table.get("base_url")?;
-    // The value may be the key itself, put in the wrong place, so it is not shown.
-    let api_key_env = table.get("api_key_env").map(Field::secret);
-    let variable = api_key_env.as_ref().and_then(|it| {
-        it.read(VARIABLE, |value| {
-            plain(value).filter(|name| is_key_variable(name))
-        })
-    });
-    let weight = table.optional("weight", |it| it.read(WEIGHT, weight));
-    let keys = table.optional("keys", further_keys).unwrap_or_default();
-    let (key_fields, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
-    let headers = table.get("headers").map(Field::secret);
-    let headers = headers.and_then(|it| it.read("a table of texts", headers_of));
-    let max_in_flight = table.optional("max_in_flight", |it| it.read(CALLS, at_least_one));
-    let quota = table.optional("quota", |it| it.table(quota));
-    let region = table.optional("region", |it| it.read(TEXT, plain));
-    let policy = Policy {
-        denies_collection: denies_collection(table),
-        zdr: table.optional("zdr", Field::flag).unwrap_or_default(),
-        hosts: table.optional("hosts", |it| {
-            if name != openrouter::NAME {
-                let reason = "is known to the provider `openrouter` alone, which hands requests on";
-                it.fault(format!("{} {reason}", it.name()));
-            }
-            texts(it)
-        }),
-    };
-    let mut provider = Provider {
-        name: name.to_owned(),
-        base_url: base_url.read(URL, |value| {
-            plain(value).filter(|url| endpoint(url).is_some())
-        })?,
-        api_key_env: variable,
-        weight: weight.unwrap_or(1),
-        keys,
-        headers: headers.unwrap_or_default(),
-        max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
-        quota: quota.filter(|it| *it != Limits::default()),
-        region,
-        policy,
-        access: super::Access::default(),
-    };
-    for (place, message) in grant(&mut provider) {
-        let field = place.map_or(api_key_env.as_ref(), |place| key_fields.get(place));
-        if let Some(field) = field {
-            field.fault(format!("{} {message}", field.name()));
-        }
-    }
-    if api_key_env.is_none()
-        && let Some(field) = key_fields.first()
-    {
-        field.fault(
-            "`keys` are further keys, and the first is missing: expected it in `api_key_env`",
-        );
-    }
-    let refuse = |reason: &str| base_url.fault(format!("{} {reason}", base_url.name()));
-    if let Some(reason) = slips::in_base_url(&provider.base_url) {
-        refuse(&reason);
-    }
-    if endpoint(&provider.base_url).is_none() {
-        refuse("is replaced by OPENROUTER_BASE_URL, which is no absolute http or https URL");
-    }
-    Some(provider)
-}
-
-/// Further keys, with the fields that name their variables.
-fn further_keys<'a>(field: &Field<'a>) -> Option<Vec<(Field<'a>, FurtherKey)>> {
-    let items = field.list(KEYS)?;
-    if items.len() > MAX_KEYS {
-        field.fault(format!(
-            "{} has {} keys; expected at most {MAX_KEYS}",
-            field.name(),
-            items.len()
-        ));
-    }
-    let key = |item: &Field<'a>| item.table(further_key).flatten();
-    Some(items.iter().filter_map(key).collect())
-}
-
-fn further_key<'a>(table: &mut Table<'a>) -> Option<(Field<'a>, FurtherKey)> {
-    table.required("api_key_env", VARIABLE, |_| Some(()));
-    // As with the first key, the value may be the key itself.
-    let field = table.get("api_key_env").map(Field::secret);
-    let weight = table.optional("weight", |it| it.read(WEIGHT, weight));
-    let account = table.optional("account", |it| it.read(ACCOUNT, account));
-    let quota = table.optional("quota", |it| {
-        if account.is_none() {
-            it.fault("`quota` is that of another account: expected its name in `account`");
-        }
-        it.table(quota)
-    });
-    let field = field?;
-    let api_key_env = field.read(VARIABLE, |value| {
-        plain(value).filter(|name| is_key_variable(name))
-    })?;
-    let key = FurtherKey {
-        api_key_env,
-        weight: weight.unwrap_or(1),
-        account,
-        quota: quota.filter(|it| *it != Limits::default()),
-        key: None,
-    };
-    Some((field, key))
-}
-
-fn weight(value: &DeValue<'_>) -> Option<u32> {
-    at_least_one(value).filter(|weight| *weight <= MAX_WEIGHT)
-}
-
-fn account(value: &DeValue<'_>) -> Option<String> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    plain(value).filter(|name| name.len() <= 64 && name.chars().all(is_plain))
-}
-
 fn denies_collection(table: &mut Table<'_>) -> bool {
     let words = [("deny", true), ("allow", false)];
     let denies = table.optional("data_collection", |it| it.word(&words));
@@ -304,25 +176,6 @@ fn texts(field: &Field<'_>) -> Option<Vec<String>> {
     })?;
     let items = field.list(NAMES)?;
     items.iter().map(|it| it.read(TEXT, plain)).collect()
-}
-
-fn quota(table: &mut Table<'_>) -> Limits {
-    let mut requests = |key| table.optional(key, |it| it.read(REQUESTS, at_least_one));
-    Limits {
-        minute: requests("minute"),
-        day: requests("day"),
-    }
-}
-
-fn headers_of(value: &DeValue<'_>) -> Option<Vec<(String, String)>> {
-    let header = |(name, value): (&toml::Spanned<_>, &toml::Spanned<DeValue<'_>>)| {
-        let name: &std::borrow::Cow<'_, str> = name.get_ref();
-        let value = value.get_ref().as_str()?;
-        http::HeaderName::from_bytes(name.as_bytes()).ok()?;
-        http::HeaderValue::from_str(value).ok()?;
-        Some((name.to_string(), value.to_owned()))
-    };
-    value.as_table()?.iter().map(header).collect()
 }
 
 fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Option<Model> {
@@ -508,11 +361,4 @@ fn tag(value: &DeValue<'_>) -> Option<Arc<str>> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
     let is_name = !tag.is_empty() && tag.bytes().all(is_letter);
     is_name.then(|| Arc::from(tag))
-}
-
-fn is_key_variable(name: &str) -> bool {
-    name.ends_with("_API_KEY")
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }

@@ -470,7 +470,7 @@ fn prices_are_dollars_per_million_tokens() {
     let usage = Usage {
         prompt_tokens: 1_000_000,
         completion_tokens: 10,
-        cost: None,
+        ..Usage::default()
     };
     assert_eq!(prices.cost(&usage), Microdollars(150_006));
 }

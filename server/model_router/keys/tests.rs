@@ -37,6 +37,7 @@ fn ask(user: u64, seconds: u64) -> Ask {
     Ask {
         is_spare: false,
         turn: Turn::Alone,
+        tokens: 0,
         priority: Priority::Interactive,
         user: Some(user),
         deadline: Instant::now() + Duration::from_secs(seconds),

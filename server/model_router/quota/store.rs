@@ -12,6 +12,9 @@ pub struct Used {
     pub requests: u32,
     /// When those of the last minute were made, in milliseconds since 1970.
     pub sent_ms: Vec<i64>,
+    /// When tokens of the last minute were used, and how many, where they are limited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<(i64, u32)>,
 }
 
 /// Keeps it.

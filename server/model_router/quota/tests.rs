@@ -2,8 +2,10 @@ use futures::{FutureExt, future::join_all};
 
 use super::{
     schedule::{Priority, Reason, Turn},
+    store::{QuotaStore, Used},
     *,
 };
+use crate::model_router::catalog::Tier;
 
 fn quotas(minute: u32) -> (Quotas, Arc<Model>) {
     let text = format!(
@@ -19,6 +21,7 @@ fn ask(seconds: u64) -> Ask {
     Ask {
         is_spare: false,
         turn: Turn::Alone,
+        tokens: 0,
         priority: Priority::Interactive,
         user: None,
         deadline: Instant::now() + Duration::from_secs(seconds),
@@ -62,8 +65,7 @@ async fn who_leaves_makes_room() {
     drop(slot);
     let standing = quotas.standing("p").unwrap();
     assert_eq!((standing.free_minute, standing.waiting), (Some(1), 0));
-    let account = &quotas.accounts["p"];
-    assert!(account.state.lock().waiting.is_empty());
+    assert_eq!(quotas.accounts["p"].whole.waiting(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +91,7 @@ async fn ten_thousand_calls_at_once_leave_nothing_behind() {
     tokio::time::sleep(Duration::from_secs(63)).await;
     let standing = quotas.standing("p").unwrap();
     assert_eq!((standing.free_minute, standing.waiting), (Some(95), 0));
-    assert!(quotas.accounts["p"].state.lock().waiting.is_empty());
+    assert_eq!(quotas.accounts["p"].whole.waiting(), 0);
 }
 
 #[tokio::test]
@@ -98,6 +100,7 @@ async fn a_quota_for_models_that_cost_nothing_is_no_quota_for_others() {
     let limits = Limits {
         minute: Some(1),
         day: Some(0),
+        tokens: None,
     };
     quotas.learn(
         "p",
@@ -114,4 +117,65 @@ async fn a_quota_for_models_that_cost_nothing_is_no_quota_for_others() {
     };
     let refused = quotas.enter("p", &free, ask(1)).await.err().unwrap();
     assert_eq!(refused.reason, Reason::Day);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_of_one_model_of_an_account_keeps_no_other_from_it() {
+    let text = "[providers.p]\nbase_url = \"http://p/v1\"\n\
+         [models.m]\nprovider = \"p\"\nid = \"m\"\ncontext = 1\n\
+         [models.n]\nprovider = \"p\"\nid = \"n\"\ncontext = 1\n\
+         [tasks.chat]\ncandidate = [\"m\"]\ncontrol = [\"n\"]\n";
+    let catalog = Catalog::parse(text).unwrap();
+    let quotas = Quotas::new(&catalog);
+    let [m, n] = [0, 1].map(|place| catalog.models[place].clone());
+    drop(quotas.enter("p", &m, ask(1)).await.unwrap().send());
+    let told = providers::Allowance {
+        requests: Some(providers::Left {
+            left: 0,
+            of: None,
+            span: Duration::from_secs(10),
+        }),
+        tokens: None,
+    };
+    quotas.allow("p", &m, &told, Instant::now(), 0);
+    let refused = quotas.enter("p", &m, ask(1)).await.err().unwrap();
+    assert_eq!(refused.after, Duration::from_secs(10));
+    assert!(quotas.enter("p", &n, ask(1)).await.is_ok());
+    assert_eq!(quotas.free_share("p", &m), Some(0.0));
+    assert_eq!(quotas.free_share("p", &n), None);
+    // It holds with another catalog as well, and waiting as told is enough.
+    let quotas = quotas.renewed(&catalog);
+    let began = Instant::now();
+    quotas.enter("p", &m, ask(20)).await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(10));
+}
+
+/// A database that does not answer.
+struct Hanging;
+
+#[async_trait::async_trait]
+impl QuotaStore for Hanging {
+    async fn quotas(&self) -> anyhow::Result<Vec<(String, Used)>> {
+        std::future::pending().await
+    }
+
+    async fn keep_quota(&self, _: &str, _: &Used) -> anyhow::Result<()> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_catalog_waits_for_no_database_and_counts_half_of_the_day_as_used() {
+    let (quotas, model) = quotas(20);
+    *quotas.keeper.lock() = Some(Arc::new(Hanging));
+    quotas.accounts["p"].whole.limit(Limits {
+        minute: None,
+        day: Some(50),
+        tokens: None,
+    });
+    let began = Instant::now();
+    quotas.catch_up().await;
+    assert_eq!(began.elapsed(), READ_TIMEOUT);
+    assert_eq!(quotas.standing("p").unwrap().free_day, Some(25));
+    assert!(quotas.enter("p", &model, ask(1)).await.is_ok());
 }

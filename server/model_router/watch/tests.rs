@@ -97,3 +97,47 @@ fn a_model_is_gone_when_it_is_neither_listed_nor_answers_and_comes_back_by_eithe
     watch.listed(&catalog, "p", &[], at());
     assert!(!is_gone());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_listed_and_refused_again_and_again_is_gone_until_it_answers() {
+    let (catalog, watch) = (catalog(), Watch::default());
+    let name: Arc<str> = "free".into();
+    let is_gone = || watch.gone().contains("free");
+    let list = || watch.listed(&catalog, "p", &[listed("f")], at());
+    list();
+    let refused_after = async |minutes: u64| {
+        tokio::time::advance(Duration::from_secs(minutes * 60)).await;
+        watch.refused(&name);
+    };
+    for minutes in [0, 0, 0, 4, 5] {
+        refused_after(minutes).await;
+        assert!(!is_gone(), "so many at once are one");
+    }
+    watch.answered("free");
+    for minutes in [0, 5, 11] {
+        refused_after(minutes).await;
+        assert!(!is_gone(), "three in more than a quarter of an hour");
+    }
+    refused_after(5).await;
+    assert!(!is_gone());
+    refused_after(5).await;
+    assert!(is_gone() && found(&watch, "free") == [Finding::Gone]);
+    assert_eq!(*watch.refusing(), [name]);
+    tokio::time::advance(Duration::from_secs(3_600)).await;
+    list();
+    assert!(is_gone(), "it was listed all the time");
+    watch.answered("free");
+    assert!(!is_gone() && watch.refusing().is_empty());
+}
+
+#[test]
+fn a_model_that_another_catalog_has_elsewhere_is_not_gone_there() {
+    let (catalog, watch) = (catalog(), Watch::default());
+    watch.refused(&"free".into());
+    watch.refused(&"paid".into());
+    watch.listed(&catalog, "p", &[], at());
+    assert!(watch.gone().contains("free") && watch.gone().contains("paid"));
+    watch.keep(|model| model != "free");
+    assert!(!watch.gone().contains("free") && watch.gone().contains("paid"));
+    assert_eq!(watch.of("free"), None);
+}

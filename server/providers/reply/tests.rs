@@ -321,3 +321,24 @@ fn a_list_of_one_is_passed_on_as_the_one() {
         assert_eq!(unlisted(came.to_owned()), goes);
     }
 }
+
+#[test]
+fn parts_of_what_was_read_and_written_are_told_apart() {
+    let usage = |usage: Value| {
+        let reply = json!({"choices": [{"message": {"content": "x"}}], "usage": usage});
+        let usage = whole(&reply).unwrap().usage.unwrap();
+        (usage.cached_tokens, usage.reasoning_tokens)
+    };
+    let openai = json!({
+        "prompt_tokens": 30, "completion_tokens": 20,
+        "prompt_tokens_details": {"cached_tokens": 25, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 7},
+    });
+    assert_eq!(usage(openai), (25, 7));
+    let deepseek =
+        json!({"prompt_tokens": 30, "prompt_cache_hit_tokens": 12, "prompt_tokens_details": null});
+    assert_eq!(usage(deepseek), (12, 0));
+    let odd =
+        json!({"prompt_tokens": 30, "prompt_tokens_details": [1], "completion_tokens_details": {}});
+    assert_eq!(usage(odd), (0, 0));
+}

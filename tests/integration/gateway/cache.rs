@@ -212,3 +212,32 @@ async fn what_a_task_masks_is_never_kept() {
     }
     assert_eq!(asked(&gateway), 2);
 }
+
+#[tokio::test]
+async fn what_no_model_sees_of_a_request_is_part_of_what_was_asked() {
+    let gateway = keeping(|_, _| Reply::ok("hej")).await;
+    let responses = |run: &str| json!({"model": "a", "input": "hej", "temperature": 0, "metadata": {"run": run}});
+    let messages = |run: &str| {
+        let mut body = likeliest("a");
+        body["max_tokens"] = 100.into();
+        body["context_management"] = json!({"run": run});
+        body
+    };
+    for (path, [one, other]) in [
+        ("/v1/responses", ["1", "2"].map(responses)),
+        ("/v1/messages", ["1", "2"].map(messages)),
+    ] {
+        for (body, expected) in [(&one, ""), (&other, ""), (&one, "hit"), (&other, "hit")] {
+            let answer = gateway.post(path, body.to_string()).await;
+            assert_eq!(
+                answer.header("x-modelramp-cache"),
+                expected,
+                "{path} {body}"
+            );
+            if path == "/v1/responses" {
+                let answer: Value = serde_json::from_str(&answer.text).unwrap();
+                assert_eq!(answer["metadata"], body["metadata"]);
+            }
+        }
+    }
+}

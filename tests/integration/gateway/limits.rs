@@ -349,7 +349,7 @@ async fn admins_make_limit_and_end_keys_by_procedures() {
     let listed = call("keys.list", json!({})).await.unwrap();
     assert_eq!(
         listed[0]["limits"],
-        json!({"requestsPerMinute": null, "tokensPerDay": 1, "dollarsPerDay": null})
+        json!({"requestsPerMinute": null, "tokensPerDay": 1, "dollarsPerDay": null, "priority": null})
     );
     assert_eq!(
         (&listed[0]["holds"], &listed[0]["name"]),

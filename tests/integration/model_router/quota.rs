@@ -113,3 +113,39 @@ async fn a_process_that_is_killed_leaves_what_it_used_to_the_next() {
     assert!(matches!(error, RouteError::OverQuota { .. }));
     assert_eq!(upstream.requests().len(), 19);
 }
+
+#[tokio::test]
+async fn the_room_of_a_conversation_is_kept_while_tools_are_called_and_no_longer() {
+    let called = json!({"choices": [{"index": 0, "finish_reason": "tool_calls", "message": {
+        "role": "assistant", "content": null,
+        "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+    }}]});
+    let upstream = Upstream::with(move |count, _| match count {
+        0 => Reply::json(&called),
+        _ => Reply::ok("hej"),
+    })
+    .await;
+    let (router, _) = router(limited(&upstream), flags());
+    let turn = |messages: serde_json::Value| {
+        let body = json!({"messages": messages, "tools": [{"type": "function", "function": {"name": "f"}}]});
+        let body = modelramp::providers::RawObject::parse(body.to_string().as_bytes()).unwrap();
+        let urgency = Urgency {
+            calls: Some(10),
+            ..Urgency::default()
+        };
+        Call {
+            request: ChatRequest::passing_on(body),
+            urgency,
+            ..call()
+        }
+    };
+    let free = || router.quota("one").unwrap().free_minute;
+    let user = json!({"role": "user", "content": "hej"});
+    complete_call(&router, "alone", turn(json!([user])))
+        .await
+        .unwrap();
+    assert_eq!(free(), Some(9), "nine are kept for the conversation");
+    let said = json!([user, {"role": "tool", "tool_call_id": "c", "content": "ok"}]);
+    complete_call(&router, "alone", turn(said)).await.unwrap();
+    assert_eq!(free(), Some(17), "it has come to its end");
+}

@@ -12,6 +12,8 @@ pub(super) struct Waiter {
     pub(super) since: Instant,
     /// Requests that it needs room for; at least 1.
     pub(super) calls: u32,
+    /// Tokens that it takes, about.
+    pub(super) tokens: u32,
 }
 
 /// Those of one priority, by user; the users have their turns. As small as `MAX_WAITING` keeps it.
@@ -19,11 +21,14 @@ pub(super) struct Waiter {
 pub(super) struct Queue {
     users: VecDeque<(Option<u64>, Vec<Waiter>)>,
     pub(super) len: usize,
+    /// What all of them take.
+    pub(super) tokens: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, user: Option<u64>, waiter: Waiter) {
         self.len += 1;
+        self.tokens += u64::from(waiter.tokens);
         match self.users.iter_mut().find(|(known, _)| *known == user) {
             Some((_, waiters)) => waiters.push(waiter),
             None => self.users.push_back((user, vec![waiter])),
@@ -46,6 +51,7 @@ impl Queue {
             self.users.push_back((user, waiters));
         }
         self.len -= 1;
+        self.tokens -= u64::from(waiter.tokens);
         Some((user, waiter))
     }
 
@@ -82,6 +88,7 @@ impl Queue {
             waiters.retain(&keep);
         }
         self.users.retain(|(_, waiters)| !waiters.is_empty());
-        self.len = self.users.iter().map(|(_, waiters)| waiters.len()).sum();
+        let all = || self.users.iter().flat_map(|(_, waiters)| waiters);
+        (self.len, self.tokens) = (all().count(), all().map(|it| u64::from(it.tokens)).sum());
     }
 }

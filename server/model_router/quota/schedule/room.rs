@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Moment, Reason, Refused, Schedule, TENTH, Turn};
+use super::{Moment, Reason, Refused, Schedule, TENTH, Turn, start::Need};
 
 /// How long room for the rest of a conversation is kept.
 const HOLD: Duration = Duration::from_secs(60);
@@ -19,17 +19,24 @@ pub(super) struct Hold {
 }
 
 impl Schedule {
-    /// Requests that a call needs room for, itself among them; no more than a minute has.
+    /// Requests that a call needs room for, itself among them.
     pub(super) fn calls(&self, turn: Turn) -> u32 {
         match turn {
-            Turn::Begins(calls) => calls.clamp(1, self.minute().unwrap_or(u32::MAX)),
+            Turn::Begins(calls) => self.fitting(calls),
             Turn::Alone | Turn::GoesOn => 1,
         }
     }
 
+    /// So many of a conversation's requests as there can be room for: no more than a minute has, and than the
+    /// day has left; at least 1.
+    pub(super) fn fitting(&self, calls: u32) -> u32 {
+        let most = [self.minute(), self.free().1].into_iter().flatten().min();
+        calls.min(most.unwrap_or(u32::MAX)).max(1)
+    }
+
     /// A call starts, and room for the rest of its conversation is kept.
-    pub(super) fn start(&mut self, user: Option<u64>, calls: u32, now: Instant) {
-        self.take();
+    pub(super) fn start(&mut self, user: Option<u64>, calls: u32, tokens: u32, now: Instant) {
+        self.take(tokens);
         let rest = calls - 1;
         if rest > 0 {
             self.held = self.held.saturating_add(rest);
@@ -47,6 +54,15 @@ impl Schedule {
         self.holds.retain(|hold| hold.rest > 0);
     }
 
+    /// A conversation of this user has come to its end: what was kept for it is free.
+    pub(in crate::model_router::quota) fn end(&mut self, user: Option<u64>) {
+        if let Some(place) = self.holds.iter().position(|hold| hold.user == user)
+            && let Some(hold) = self.holds.remove(place)
+        {
+            self.held = self.held.saturating_sub(hold.rest);
+        }
+    }
+
     /// What is told to a call that may not have the last tenth of the minute or of the day; `None` where more
     /// is left.
     pub(super) fn keeps(&self, now: Moment) -> Option<Refused> {
@@ -55,19 +71,19 @@ impl Schedule {
             free.zip(of)
                 .is_some_and(|(free, of)| free <= of.div_ceil(TENTH))
         };
-        let reason = match (
+        let (reason, beyond) = match (
             is_kept(day, self.limits.day),
             is_kept(minute, self.minute()),
         ) {
-            (true, _) => Reason::Day,
-            (false, true) => Reason::Minute,
+            (true, _) => (Reason::Day, day),
+            (false, true) => (Reason::Minute, minute),
             (false, false) => return None,
         };
-        let beyond = day
-            .filter(|_| reason == Reason::Day)
-            .or(minute)
-            .unwrap_or(0);
-        let start = self.start_of(beyond as usize, now).0;
+        let need = Need {
+            before: beyond.unwrap_or(0) as usize,
+            tokens: 0,
+        };
+        let start = self.start_of(need, now).0;
         let after = start
             .saturating_duration_since(now.at)
             .max(Duration::from_secs(1));

@@ -8,6 +8,7 @@ use super::*;
 const FREE: Limits = Limits {
     minute: Some(20),
     day: Some(50),
+    tokens: None,
 };
 /// A midnight.
 const MIDNIGHT_MS: i64 = 20_000 * DAY_MS;
@@ -38,6 +39,7 @@ fn ask(priority: Priority, user: u64, deadline: Instant) -> Ask {
     Ask {
         is_spare: false,
         turn: Turn::Alone,
+        tokens: 0,
         priority,
         user: Some(user),
         deadline,
@@ -52,7 +54,7 @@ fn patient(now: Moment, priority: Priority, user: u64) -> Ask {
 /// Everything but a slot is a fault.
 fn start(schedule: &mut Schedule, ask: Ask, now: Moment) {
     assert_eq!(schedule.ask(ask, now), Told::Start);
-    schedule.send(now);
+    schedule.send(0, now);
 }
 
 fn wait(schedule: &mut Schedule, ask: Ask, now: Moment) -> u64 {
@@ -190,6 +192,7 @@ fn a_user_who_floods_waits_for_itself() {
     let limits = Limits {
         minute: Some(20),
         day: None,
+        tokens: None,
     };
     let mut schedule = Schedule::new(limits, clock.at(0));
     for _ in 0..19 {
@@ -222,7 +225,7 @@ fn slots_that_were_not_used_come_back() {
     for _ in 0..100 {
         let told = schedule.ask(patient(clock.at(0), Priority::Interactive, 1), clock.at(0));
         assert_eq!(told, Told::Start);
-        schedule.give_back();
+        schedule.give_back(0);
     }
     assert_eq!(schedule.free(), (Some(19), Some(50)));
 }
@@ -331,9 +334,9 @@ fn simulate(seed: u64, arrivals: usize, skew_ms: i64, limits: Limits) {
         for () in taken.drain(..) {
             // One in ten is cancelled before it is sent; the others travel for up to a second.
             if random.random_range(0..10) == 0 {
-                schedule.give_back();
+                schedule.give_back(0);
             } else {
-                schedule.send(now);
+                schedule.send(0, now);
                 sent.push(now.utc_ms + skew_ms + random.random_range(0..1_000));
                 count += 1;
             }
@@ -416,6 +419,200 @@ fn room_that_a_conversation_does_not_use_lapses_after_a_minute() {
 }
 
 #[test]
+fn a_conversation_begins_with_what_the_day_has_left() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    let now = clock.at(0);
+    schedule.used_at_least(47, now);
+    // One that waits for the minute plans for what is left when its turn comes.
+    for user in 0..2 {
+        start(&mut schedule, in_turn(now, user, Turn::Begins(5)), now);
+        assert_eq!(schedule.free().1, Some(0));
+        schedule.end(Some(user));
+        assert_eq!(schedule.free().1, Some(2 - user as u32));
+    }
+    start(&mut schedule, in_turn(now, 9, Turn::Alone), now);
+    let told = schedule.ask(in_turn(now, 10, Turn::Begins(3)), now);
+    let Told::Refused(refused) = told else {
+        panic!("{told:?}")
+    };
+    assert_eq!(refused.reason, Reason::Day);
+}
+
+#[test]
+fn room_of_the_day_that_is_kept_is_waited_for_and_not_midnight() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    let now = clock.at(0);
+    schedule.used_at_least(40, now);
+    start(&mut schedule, in_turn(now, 1, Turn::Begins(10)), now);
+    assert_eq!(schedule.free().1, Some(0));
+    let later = clock.at(10_000);
+    let told = schedule.ask(in_turn(later, 2, Turn::Alone), later);
+    let (after, reason) = (50 * SECOND, Reason::Day);
+    assert_eq!(told, Told::Refused(Refused { after, reason }));
+    let number = wait(
+        &mut schedule,
+        patient(later, Priority::Interactive, 2),
+        later,
+    );
+    assert_eq!(schedule.next_start(later), Some(clock.at(60_000).at));
+    assert_eq!(schedule.due(clock.at(60_000)), [number]);
+}
+
+#[test]
+fn room_of_a_minute_that_is_kept_is_free_when_it_lapses() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    start(
+        &mut schedule,
+        in_turn(clock.at(0), 1, Turn::Begins(10)),
+        clock.at(0),
+    );
+    let now = clock.at(30_000);
+    for user in 2..11 {
+        start(&mut schedule, in_turn(now, user, Turn::Alone), now);
+    }
+    // Of 19 nine are kept until 60 s; the first that was sent is free at 62 s.
+    wait(&mut schedule, patient(now, Priority::Interactive, 20), now);
+    assert_eq!(schedule.next_start(now), Some(clock.at(60_000).at));
+}
+
+#[test]
+fn the_end_of_a_conversation_frees_what_was_kept_for_it() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let mut schedule = Schedule::new(FREE, clock.at(0));
+    let now = clock.at(0);
+    for user in 0..2 {
+        start(&mut schedule, in_turn(now, user, Turn::Begins(6)), now);
+    }
+    start(&mut schedule, in_turn(now, 0, Turn::GoesOn), now);
+    assert_eq!((schedule.free().0, schedule.held), (Some(7), 9));
+    schedule.end(Some(0));
+    assert_eq!((schedule.free().0, schedule.held), (Some(11), 5));
+    // There is nothing left to free.
+    schedule.end(Some(0));
+    assert_eq!(schedule.held, 5);
+}
+
+fn of_tokens(now: Moment, tokens: u32) -> Ask {
+    Ask {
+        tokens,
+        ..patient(now, Priority::Interactive, 1)
+    }
+}
+
+#[test]
+fn tokens_of_a_minute_are_planned_and_settled() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let limits = Limits {
+        tokens: Some(1_000),
+        ..Limits::default()
+    };
+    let mut schedule = Schedule::new(limits, clock.at(0));
+    let now = clock.at(0);
+    let ask = |schedule: &mut Schedule, tokens, at: Moment| {
+        let told = schedule.ask(of_tokens(at, tokens), at);
+        (told == Told::Start).then(|| schedule.send(tokens, at))
+    };
+    // Of 1,000 tokens 950 are used.
+    let first = ask(&mut schedule, 500, now).unwrap();
+    ask(&mut schedule, 400, now).unwrap();
+    assert_eq!(schedule.free_tokens(), Some(50));
+    let hurried = Ask {
+        deadline: now.at + SECOND,
+        ..of_tokens(now, 60)
+    };
+    let (after, reason) = (MINUTE, Reason::Tokens);
+    assert_eq!(
+        schedule.ask(hurried, now),
+        Told::Refused(Refused { after, reason })
+    );
+    // It took fewer than was thought, and then more.
+    schedule.settle(first, 480);
+    ask(&mut schedule, 70, now).unwrap();
+    schedule.settle(first, 5_000);
+    assert_eq!(schedule.free_tokens(), Some(0));
+    // One that wants more than a minute has gets the whole minute.
+    let (later, most) = (clock.at(62_000), schedule.most_tokens(9_999));
+    assert_eq!(most, 950);
+    ask(&mut schedule, most, later).unwrap();
+    let number = wait(&mut schedule, of_tokens(later, 950), later);
+    let last = wait(&mut schedule, of_tokens(later, 1), later);
+    assert_eq!(schedule.due(clock.at(123_999)), [0; 0]);
+    assert_eq!(schedule.due(clock.at(124_000)), [number]);
+    schedule.send(950, clock.at(124_000));
+    assert_eq!(schedule.due(clock.at(186_000)), [last]);
+}
+
+#[test]
+fn tokens_that_are_not_used_come_back_and_those_of_an_earlier_process_count() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let limits = Limits {
+        tokens: Some(1_000),
+        ..FREE
+    };
+    let mut schedule = Schedule::new(limits, clock.at(0));
+    let now = clock.at(0);
+    for _ in 0..10 {
+        assert_eq!(schedule.ask(of_tokens(now, 900), now), Told::Start);
+        schedule.give_back(900);
+    }
+    assert_eq!(schedule.ask(of_tokens(now, 900), now), Told::Start);
+    schedule.send(900, now);
+    let used = schedule.used(clock.at(1_000));
+    let mut next = Schedule::new(limits, clock.at(1_000));
+    next.restore(&used, clock.at(1_000));
+    assert_eq!(next.free_tokens(), Some(50));
+    next.due(clock.at(62_000));
+    assert_eq!(next.free_tokens(), Some(950));
+}
+
+#[test]
+fn what_is_free_is_the_least_of_all_that_is_limited() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let now = clock.at(0);
+    let mut schedule = Schedule::new(Limits::default(), now);
+    assert_eq!(schedule.share(now.at), None);
+    schedule.allow(allowance(4, clock.at(10_000)), None, 0);
+    assert_eq!(schedule.share(now.at), Some(0.4));
+    schedule.allow(None, allowance(0, clock.at(5_000)), 0);
+    assert_eq!(schedule.share(now.at), Some(0.0));
+    schedule.due(clock.at(10_000));
+    assert_eq!(schedule.share(now.at), None, "both are over");
+    schedule.limit(FREE);
+    schedule.used_at_least(25, now);
+    assert_eq!(schedule.share(now.at), Some(0.5));
+    schedule.rest(clock.at(20_000).at);
+    assert_eq!(schedule.share(clock.at(19_999).at), Some(0.0));
+    assert_eq!(schedule.share(clock.at(20_000).at), Some(0.5));
+}
+
+#[test]
+fn tokens_that_a_provider_still_takes_are_shared_by_what_is_under_way() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let now = clock.at(0);
+    let mut schedule = Schedule::new(Limits::default(), now);
+    for _ in 0..2 {
+        assert_eq!(schedule.ask(of_tokens(now, 300), now), Told::Start);
+        schedule.send(300, now);
+    }
+    // One of both is answered: of the 1,000 that are left the other may take 300.
+    schedule.allow(None, allowance(1_000, clock.at(10_000)), 300);
+    schedule.answered(300);
+    assert_eq!(schedule.ask(of_tokens(now, 600), now), Told::Start);
+    let hurried = Ask {
+        deadline: now.at + SECOND,
+        ..of_tokens(now, 200)
+    };
+    let (after, reason) = (10 * SECOND, Reason::Tokens);
+    assert_eq!(
+        schedule.ask(hurried, now),
+        Told::Refused(Refused { after, reason })
+    );
+}
+
+#[test]
 fn a_conversation_that_goes_on_goes_before_others() {
     let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
     let mut schedule = busy(clock);
@@ -455,6 +652,12 @@ fn the_last_tenth_is_kept_from_what_is_spare() {
     );
 }
 
+fn allowance(left: u64, until: Moment) -> Option<Allowance> {
+    let until = until.at;
+    let of = Some(10);
+    Some(Allowance { left, of, until })
+}
+
 #[test]
 fn what_a_provider_says_with_an_answer_only_lowers_what_is_known() {
     let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
@@ -468,8 +671,8 @@ fn what_a_provider_says_with_an_answer_only_lowers_what_is_known() {
         )
     });
     // One is answered: five are left, of which two may be those that are under way.
-    schedule.allow(5, clock.at(10_000).at);
-    schedule.answered();
+    schedule.allow(allowance(5, clock.at(10_000)), None, 0);
+    schedule.answered(0);
     (3..6).for_each(|user| {
         start(
             &mut schedule,
@@ -486,7 +689,7 @@ fn what_a_provider_says_with_an_answer_only_lowers_what_is_known() {
         })
     );
     let later = clock.at(10_000);
-    schedule.allow(1_000, clock.at(20_000).at);
+    schedule.allow(allowance(1_000, clock.at(20_000)), None, 0);
     (6..19).for_each(|user| {
         start(
             &mut schedule,

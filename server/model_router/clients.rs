@@ -1,0 +1,94 @@
+//! How each provider of a catalog is spoken to.
+
+use std::{collections::HashMap, sync::Arc};
+
+use parking_lot::Mutex;
+
+use super::{
+    catalog::{self, Access, Catalog},
+    gate::Gate,
+    keys::{Key, Keyring},
+};
+use crate::providers::openai_compatible::{ClientError, OpenAiCompatible, http_client};
+
+/// One client for each provider of a catalog.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    http: reqwest::Client,
+    pub(super) of: Arc<HashMap<String, Client>>,
+}
+
+/// How one provider is spoken to.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) keys: Keyring,
+    pub(super) gate: Gate,
+    max_in_flight: usize,
+}
+
+impl Clients {
+    /// Clients for all providers; those without their key call `sandbox` (a base URL) instead.
+    pub fn connect(catalog: &Catalog, sandbox: Option<&str>) -> Result<Self, ClientError> {
+        let (http, of) = (http_client()?, Arc::default());
+        Self { http, of }.renewed(catalog, sandbox)
+    }
+
+    /// Clients for the providers of another catalog, over the same connections.
+    pub(super) fn renewed(
+        &self,
+        catalog: &Catalog,
+        sandbox: Option<&str>,
+    ) -> Result<Self, ClientError> {
+        let client = |provider: &catalog::Provider| {
+            let (base_url, secret) = match &provider.access {
+                Access::Open => (provider.base_url.as_str(), None),
+                Access::Key(key) => (provider.base_url.as_str(), Some(key.clone())),
+                Access::Sandbox => (sandbox.unwrap_or(&provider.base_url), None),
+            };
+            let key = |secret, account, weight, variable: Option<&String>| {
+                let headers = provider.headers.iter();
+                let headers = headers.map(|(name, value)| (name.as_str(), value.as_str()));
+                let api = OpenAiCompatible::new(self.http.clone(), base_url, secret, headers)?;
+                Ok::<_, ClientError>(Arc::new(Key {
+                    api: Arc::new(api),
+                    account,
+                    weight,
+                    variable: variable.cloned(),
+                    rest: Mutex::default(),
+                }))
+            };
+            let variable = provider.api_key_env.as_ref();
+            let mut keys = vec![key(
+                secret,
+                provider.name.clone(),
+                provider.weight,
+                variable,
+            )?];
+            for further in &provider.keys {
+                if let (Some(secret), Access::Key(_)) = (&further.key, &provider.access) {
+                    let (account, variable) = (provider.label_of(further), &further.api_key_env);
+                    let secret = Some(secret.clone());
+                    keys.push(key(secret, account, further.weight, Some(variable))?);
+                }
+            }
+            let max_in_flight = provider.max_in_flight;
+            let before = self.of.get(&provider.name);
+            let before = before.filter(|it| it.max_in_flight == max_in_flight);
+            let client = Client {
+                keys: Keyring(keys.into()),
+                gate: before.map_or_else(|| Gate::new(max_in_flight), |it| it.gate.clone()),
+                max_in_flight,
+            };
+            Ok((provider.name.clone(), client))
+        };
+        let clients = catalog.providers.iter().map(client);
+        Ok(Self {
+            http: self.http.clone(),
+            of: Arc::new(clients.collect::<Result<_, ClientError>>()?),
+        })
+    }
+
+    pub(super) fn get(&self, provider: &str) -> Option<&Client> {
+        self.of.get(provider)
+    }
+}

@@ -1,0 +1,96 @@
+//! What OpenRouter says of the requests that our account may make to models that cost nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{Quota, schedule::Limits};
+use crate::{
+    model_router::{ModelRouter, catalog::Access},
+    providers::{
+        fault::{Fault, FaultKind},
+        openrouter,
+    },
+};
+
+/// Between two questions for a quota that others may use as well.
+const QUOTA_INTERVAL: Duration = Duration::from_secs(600);
+/// The same after one that was not answered; twice as long after each further one.
+const QUOTA_RETRY: Duration = Duration::from_secs(60);
+
+impl ModelRouter {
+    /// Asks OpenRouter what our account may do with models that cost nothing, as often as that is worth
+    /// it. Other providers do not tell.
+    pub async fn watch_quotas(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let watch = async {
+            let mut retry = QUOTA_RETRY;
+            loop {
+                let pause = match self.learn_quotas().await {
+                    Ok(()) => QUOTA_INTERVAL,
+                    // A server that speaks the same and has nothing to tell.
+                    Err(fault) if fault.kind == FaultKind::NotFound => QUOTA_INTERVAL,
+                    Err(fault) => {
+                        tracing::warn!(
+                            kind = fault.kind.name(),
+                            "OpenRouter does not tell our account's quota"
+                        );
+                        fault
+                            .retry_after
+                            .unwrap_or(retry)
+                            .clamp(retry, QUOTA_INTERVAL)
+                    }
+                };
+                retry = match pause {
+                    QUOTA_INTERVAL => QUOTA_RETRY,
+                    _ => (retry * 2).min(QUOTA_INTERVAL),
+                };
+                sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            () = watch => {}
+            () = stop => {}
+        }
+    }
+
+    async fn learn_quotas(&self) -> Result<(), Fault> {
+        let fleet = self.fleet.load_full();
+        let providers = fleet.catalog.providers.iter();
+        let mut asked = providers
+            .filter(|it| it.name == openrouter::NAME && matches!(it.access, Access::Key(_)));
+        let Some((provider, client)) =
+            asked.find_map(|it| Some((it, fleet.clients.get(&it.name)?)))
+        else {
+            return Ok(());
+        };
+        let mut failed = Ok(());
+        for (account, quota) in provider.accounts() {
+            let mut keys = client.keys.0.iter().filter(|key| key.account == account);
+            // One that is refused is no use.
+            let key = keys.clone().find(|key| key.is_usable()).or(keys.next());
+            let Some(key) = key else {
+                continue;
+            };
+            let free = match key.api.free_requests().await {
+                Ok(Some(free)) => free,
+                Ok(None) => continue,
+                Err(fault) => {
+                    failed = Err(fault);
+                    continue;
+                }
+            };
+            let told = Limits {
+                minute: Some(openrouter::FREE_A_MINUTE),
+                day: Some(free.limit),
+                tokens: None,
+            };
+            let known = Quota {
+                limits: quota.unwrap_or(told),
+                used: free.used,
+                only_free: quota.is_none(),
+            };
+            fleet.quotas.learn(&account, known);
+        }
+        failed
+    }
+}

@@ -1,0 +1,363 @@
+//! One quota: that of an account, or that of one model of it. Its schedule, its clocks, and who waits.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use chrono::Utc;
+use parking_lot::Mutex;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use super::{
+    Standing,
+    schedule::{Allowance, Ask, Limits, Moment, Refused, Schedule, Told},
+    slot::{Taken, Waiting},
+    store::{QuotaStore, Used},
+};
+use crate::{
+    _core::outage::Outage,
+    model_router::catalog::{Model, Tier},
+};
+
+/// Keeps what was used, where it is to outlive the process.
+pub(super) type Keeper = Arc<dyn QuotaStore>;
+
+/// How long a call waits until it is stored that it uses a slot.
+const KEEP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What is known of an account's quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::model_router) struct Quota {
+    pub(in crate::model_router) limits: Limits,
+    /// Requests of this day so far, at least.
+    pub(in crate::model_router) used: u32,
+    /// Whether it is about models that cost nothing, and no others.
+    pub(in crate::model_router) only_free: bool,
+}
+
+/// One quota.
+pub(super) struct Pool {
+    /// The label of its account, as metrics and what is stored name it.
+    label: String,
+    state: Mutex<State>,
+    /// The number of the last slot that is stored as used. Whoever writes holds it.
+    stored: tokio::sync::Mutex<u64>,
+    outage: Outage,
+}
+
+#[derive(Default)]
+struct State {
+    /// Of an account, `None` until a quota is told.
+    schedule: Option<Schedule>,
+    only_free: bool,
+    /// Who is told when it has its slot. As bounded as the schedule's queue.
+    waiting: HashMap<u64, oneshot::Sender<()>>,
+    /// What an earlier process used, until a quota is told.
+    restored: Option<Used>,
+    keeper: Option<Keeper>,
+    /// The number of the last slot.
+    slots: u64,
+}
+
+impl State {
+    /// Gives free slots to those who wait.
+    fn pump(&mut self, now: Moment) {
+        let Some(schedule) = &mut self.schedule else {
+            return;
+        };
+        for number in schedule.due(now) {
+            // Who leaves says so first, so whoever is due still listens.
+            if let Some(waiter) = self.waiting.remove(&number) {
+                let _ = waiter.send(());
+            }
+        }
+    }
+}
+
+impl Pool {
+    /// That of an account, of which nothing is known yet.
+    pub(super) fn of_account(label: &str) -> Arc<Self> {
+        Self::new(label, None)
+    }
+
+    /// That of a model of an account. It counts what is under way from the beginning.
+    pub(super) fn of_model(label: &str) -> Arc<Self> {
+        Self::new(label, Some(Schedule::new(Limits::default(), now())))
+    }
+
+    fn new(label: &str, schedule: Option<Schedule>) -> Arc<Self> {
+        Arc::new(Self {
+            label: label.to_owned(),
+            state: Mutex::new(State {
+                schedule,
+                ..State::default()
+            }),
+            stored: tokio::sync::Mutex::default(),
+            outage: Outage::default(),
+        })
+    }
+
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether nobody has looked yet what an earlier process used.
+    pub(super) fn is_new(&self) -> bool {
+        self.state.lock().keeper.is_none()
+    }
+
+    /// Goes on with what an earlier process used, where that is known, unless it does already.
+    pub(super) fn go_on(&self, keeper: &Keeper, used: Option<Used>) {
+        let now = now();
+        let mut state = self.state.lock();
+        if state.keeper.is_some() {
+            return;
+        }
+        state.keeper = Some(keeper.clone());
+        match (&mut state.schedule, used) {
+            (Some(schedule), Some(used)) => schedule.restore(&used, now),
+            (Some(schedule), None) => {
+                let day = schedule.limits().day.unwrap_or(0);
+                schedule.used_at_least(day / 2, now);
+            }
+            (None, used) => state.restored = used,
+        }
+    }
+
+    /// The catalog says what it may do.
+    pub(super) fn limit(&self, limits: Limits) {
+        self.learn(Quota {
+            limits,
+            used: 0,
+            only_free: false,
+        });
+    }
+
+    /// The catalog says nothing; what it said before ends.
+    pub(super) fn forget_limit(&self) {
+        let mut state = self.state.lock();
+        if !state.only_free
+            && let Some(schedule) = &mut state.schedule
+        {
+            schedule.limit(Limits::default());
+            state.pump(now());
+        }
+    }
+
+    pub(super) fn learn(&self, quota: Quota) {
+        let Quota {
+            limits,
+            used,
+            only_free,
+        } = quota;
+        let now = now();
+        let mut state = self.state.lock();
+        let restored = state.restored.take();
+        let schedule = state
+            .schedule
+            .get_or_insert_with(|| Schedule::new(limits, now));
+        schedule.limit(limits);
+        if let Some(restored) = restored {
+            schedule.restore(&restored, now);
+        }
+        schedule.used_at_least(used, now);
+        state.only_free = only_free;
+        state.pump(now);
+    }
+
+    pub(super) fn rest(&self, until: Instant) {
+        self.with(|schedule, _| schedule.rest(until));
+    }
+
+    pub(super) fn allow(&self, requests: Option<Allowance>, tokens: Option<Allowance>, own: u32) {
+        self.with(|schedule, _| schedule.allow(requests, tokens, own));
+    }
+
+    /// Does something with the schedule, where there is one, after which calls that wait may have their turn.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Schedule, Moment) -> T) -> Option<T> {
+        let now = now();
+        let mut state = self.state.lock();
+        let done = act(state.schedule.as_mut()?, now);
+        state.pump(now);
+        Some(done)
+    }
+
+    pub(super) fn free_share(&self, model: &Model, now: Moment) -> Option<f64> {
+        let mut state = self.state.lock();
+        state.pump(now);
+        if state.only_free && model.tier != Tier::Free {
+            return None;
+        }
+        state.schedule.as_ref()?.share(now.at)
+    }
+
+    /// A slot for an attempt at this model; `None` where no quota applies to it.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        model: &Model,
+        ask: Ask,
+    ) -> Result<Option<Taken>, Refused> {
+        let (deadline, waiting, tokens) = {
+            let mut state = self.state.lock();
+            let now = now();
+            state.pump(now);
+            let State {
+                schedule: Some(schedule),
+                only_free,
+                waiting,
+                ..
+            } = &mut *state
+            else {
+                return Ok(None);
+            };
+            if *only_free && model.tier != Tier::Free {
+                return Ok(None);
+            }
+            let tokens = schedule.most_tokens(ask.tokens);
+            let waiting = match schedule.ask(Ask { tokens, ..ask }, now) {
+                Told::Start => None,
+                Told::Refused(refused) => return Err(self.refuse(refused)),
+                Told::Wait(number) => {
+                    let (turn, told) = oneshot::channel();
+                    waiting.insert(number, turn);
+                    Some(Waiting::new(self.clone(), number, told, tokens))
+                }
+            };
+            (ask.deadline, waiting, tokens)
+        };
+        let taken = match waiting {
+            Some(waiting) => waiting.taken(deadline).await?,
+            None => Taken::new(self.clone(), tokens),
+        };
+        self.keep().await;
+        Ok(Some(taken))
+    }
+
+    /// When a call that waits should look again whether it is its turn, if anything is known.
+    pub(super) fn next_start(&self) -> Option<Instant> {
+        let now = now();
+        let mut state = self.state.lock();
+        state.pump(now);
+        state.schedule.as_mut()?.next_start(now)
+    }
+
+    /// A call that waits under this number leaves, holding back what it was told of its turn: what it is told if
+    /// it waited in vain.
+    pub(super) fn leave(
+        &self,
+        number: u64,
+        told: &mut oneshot::Receiver<()>,
+        tokens: u32,
+    ) -> Option<Refused> {
+        let now = now();
+        let mut state = self.state.lock();
+        let is_due = state.waiting.remove(&number).is_none();
+        let schedule = state.schedule.as_mut()?;
+        let refused = schedule.leave(number, now);
+        if is_due && told.try_recv().is_ok() {
+            schedule.give_back(tokens);
+            state.pump(now);
+        }
+        Some(refused)
+    }
+
+    pub(super) fn standing(&self) -> Option<Standing> {
+        let now = now();
+        let mut state = self.state.lock();
+        state.pump(now);
+        let only_free = state.only_free;
+        let schedule = state.schedule.as_ref()?;
+        if schedule.limits() == Limits::default() {
+            return None;
+        }
+        let (free_minute, free_day) = schedule.free();
+        let (waiting, waited) = schedule.waiting(now.at);
+        Some(Standing {
+            limits: schedule.limits(),
+            only_free,
+            free_minute,
+            free_day,
+            free_tokens: schedule.free_tokens(),
+            waiting,
+            waited,
+        })
+    }
+
+    /// Stores that a slot was taken, before it is used. A database that does not answer keeps no call
+    /// waiting.
+    async fn keep(&self) {
+        let slot = {
+            let mut state = self.state.lock();
+            let is_limited = |it: &Schedule| it.limits() != Limits::default();
+            if state.keeper.is_none() || !state.schedule.as_ref().is_some_and(is_limited) {
+                return;
+            }
+            state.slots += 1;
+            state.slots
+        };
+        let kept = timeout(KEEP_TIMEOUT, async {
+            let mut stored = self.stored.lock().await;
+            // Another call has stored this slot with its own.
+            if *stored >= slot {
+                return Ok(());
+            }
+            let (slots, used, keeper) = {
+                let mut state = self.state.lock();
+                let slots = state.slots;
+                let used = state.schedule.as_mut().map(|it| it.used(now()));
+                (slots, used, state.keeper.clone())
+            };
+            if let (Some(used), Some(keeper)) = (used, keeper) {
+                keeper.keep_quota(&self.label, &used).await?;
+            }
+            *stored = slots;
+            anyhow::Ok(())
+        });
+        let error = match kept.await {
+            Ok(Ok(())) => {
+                if self.outage.ends() {
+                    let provider = &self.label;
+                    tracing::info!(provider, "what is used of a quota can be stored again");
+                }
+                return;
+            }
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "the database does not answer".to_owned(),
+        };
+        if self.outage.begins() {
+            tracing::warn!(
+                provider = self.label,
+                error,
+                "what is used of a quota cannot be stored; it is tried with each request"
+            );
+        }
+    }
+
+    /// Calls that wait to be told.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.state.lock().waiting.len()
+    }
+
+    /// Counts a refusal.
+    pub(super) fn refuse(&self, refused: Refused) -> Refused {
+        let labels = [
+            ("provider", self.label.clone()),
+            ("reason", refused.reason.name().to_owned()),
+        ];
+        metrics::counter!("ai_quota_refused_total", &labels).increment(1);
+        refused
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a call that comes is an edge: days are those of the provider"
+)]
+pub(super) fn now() -> Moment {
+    Moment {
+        at: Instant::now(),
+        utc_ms: Utc::now().timestamp_millis(),
+    }
+}

@@ -1,0 +1,126 @@
+//! What a call asks of an account, and what it is told.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use crate::_core::priority::Priority;
+
+/// What an account may do; at least one is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in any 60 seconds.
+    pub minute: Option<u32>,
+    /// Requests from midnight to midnight, UTC.
+    pub day: Option<u32>,
+    /// Tokens, read and written, in any 60 seconds.
+    pub tokens: Option<u32>,
+}
+
+/// Both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model_router::quota) struct Moment {
+    /// For spans; never goes back.
+    pub(in crate::model_router::quota) at: Instant,
+    /// For days, in milliseconds since 1970; may go back.
+    pub(in crate::model_router::quota) utc_ms: i64,
+}
+
+/// A call that wants a slot.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::model_router) struct Ask {
+    /// Whether control's share is closed to it: what a rollout asks besides its users' own requests.
+    pub(in crate::model_router) is_spare: bool,
+    /// How it belongs to a conversation with tools.
+    pub(in crate::model_router) turn: Turn,
+    /// Tokens that it may take, about; 0 where nobody counts them.
+    pub(in crate::model_router) tokens: u32,
+    pub(in crate::model_router) priority: Priority,
+    /// Whose it is; calls without a user share one.
+    pub(in crate::model_router) user: Option<u64>,
+    /// When it must have started.
+    pub(in crate::model_router) deadline: Instant,
+}
+
+/// Requests that a conversation may say it takes, at most.
+pub const MAX_TURNS: u32 = 16;
+
+/// How a call belongs to a conversation with tools, which is several requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::model_router) enum Turn {
+    /// Not at all.
+    #[default]
+    Alone,
+    /// It begins one of so many requests, itself among them: it starts when there is room for all.
+    Begins(u32),
+    /// It goes on with one: it goes before others, into the room that was kept.
+    GoesOn,
+}
+
+/// What a call is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::model_router::quota) enum Told {
+    /// It has a slot.
+    Start,
+    /// It waits under this number.
+    Wait(u64),
+    /// It could not start in time.
+    Refused(Refused),
+}
+
+/// Why a call gets no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// When to come back.
+    pub after: Duration,
+    /// What is used up.
+    pub reason: Reason,
+}
+
+impl Refused {
+    /// There is no place to wait.
+    pub(in crate::model_router) const QUEUE: Self = Self {
+        after: Duration::from_secs(1),
+        reason: Reason::Queue,
+    };
+}
+
+/// What is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The requests of a minute.
+    Minute,
+    /// The requests of the day.
+    Day,
+    /// The tokens of a minute.
+    Tokens,
+    /// The places to wait in, of this user or of all.
+    Queue,
+}
+
+impl Reason {
+    /// As metrics name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Day => "day",
+            Self::Tokens => "tokens",
+            Self::Queue => "queue",
+        }
+    }
+}
+
+impl Ask {
+    /// The queue of background calls.
+    pub(super) const BACKGROUND: usize = 2;
+
+    /// Its place among the queues: conversations that go on, then by priority.
+    pub(super) fn queue(&self) -> usize {
+        match (self.priority, self.turn) {
+            (Priority::Interactive, Turn::GoesOn) => 0,
+            (Priority::Interactive, _) => 1,
+            (Priority::Background, _) => Self::BACKGROUND,
+            (Priority::Batch, _) => 3,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What a call holds of a quota: a place in the queue, a slot, a request that is under way.
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
+
+use super::{pool::Pool, schedule::Refused};
+
+/// A call that waits for its turn. Dropped, it leaves.
+pub(super) struct Waiting {
+    pool: Arc<Pool>,
+    number: u64,
+    told: oneshot::Receiver<()>,
+    tokens: u32,
+    is_over: bool,
+}
+
+impl Waiting {
+    pub(super) fn new(
+        pool: Arc<Pool>,
+        number: u64,
+        told: oneshot::Receiver<()>,
+        tokens: u32,
+    ) -> Self {
+        Self {
+            pool,
+            number,
+            told,
+            tokens,
+            is_over: false,
+        }
+    }
+
+    /// Its slot, before the deadline.
+    pub(super) async fn taken(mut self, deadline: Instant) -> Result<Taken, Refused> {
+        let since = Instant::now();
+        loop {
+            let wake = self.pool.next_start();
+            let wake = wake.map_or(deadline, |wake| wake.min(deadline));
+            tokio::select! {
+                biased;
+                _ = &mut self.told => {
+                    self.is_over = true;
+                    let labels = [("provider", self.pool.label().to_owned())];
+                    metrics::histogram!("ai_quota_wait_seconds", &labels).record(since.elapsed());
+                    return Ok(Taken::new(self.pool.clone(), self.tokens));
+                }
+                () = sleep_until(wake) => {}
+            }
+            if Instant::now() >= deadline && self.told.try_recv().is_err() {
+                let refused = self.leave().unwrap_or(Refused::QUEUE);
+                return Err(self.pool.refuse(refused));
+            }
+        }
+    }
+
+    /// What it is told if it waited in vain.
+    fn leave(&mut self) -> Option<Refused> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return None;
+        }
+        self.pool.leave(self.number, &mut self.told, self.tokens)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Leave to send one request, by one quota. Dropped without that, others get it.
+pub(super) struct Taken {
+    pool: Arc<Pool>,
+    tokens: u32,
+    is_sent: bool,
+}
+
+impl Taken {
+    pub(super) fn new(pool: Arc<Pool>, tokens: u32) -> Self {
+        Self {
+            pool,
+            tokens,
+            is_sent: false,
+        }
+    }
+
+    /// It is used now; the number of its request.
+    fn send(mut self) -> (Arc<Pool>, u32, u64) {
+        self.is_sent = true;
+        let (pool, tokens) = (self.pool.clone(), self.tokens);
+        let number = pool.with(|schedule, now| schedule.send(tokens, now));
+        (pool, tokens, number.unwrap_or_default())
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if !self.is_sent {
+            let tokens = self.tokens;
+            self.pool.with(|schedule, _| schedule.give_back(tokens));
+        }
+    }
+}
+
+/// Leave to send one request: by the quota of its model, and by that of the account.
+#[derive(Default)]
+pub(in crate::model_router) struct Slot(pub(super) [Option<Taken>; 2]);
+
+impl Slot {
+    /// It is used now. The first that is given back lives until the request is answered, the second to the end of
+    /// the answer.
+    pub(in crate::model_router) fn send(self) -> (Sent, Course) {
+        let (mut sent, mut course) = (Sent::default(), Course::default());
+        for (place, taken) in self.0.into_iter().enumerate() {
+            if let Some((pool, tokens, number)) = taken.map(Taken::send) {
+                sent.0[place] = Some((pool.clone(), tokens));
+                course.0[place] = Some((pool, number));
+            }
+        }
+        (sent, course)
+    }
+}
+
+/// A request that was sent and not answered.
+#[derive(Default)]
+pub(in crate::model_router) struct Sent([Option<(Arc<Pool>, u32)>; 2]);
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        for (pool, tokens) in self.0.iter().flatten() {
+            pool.with(|schedule, _| schedule.answered(*tokens));
+        }
+    }
+}
+
+/// A request that was sent, with the number that it has in each quota.
+#[derive(Default)]
+pub(in crate::model_router) struct Course([Option<(Arc<Pool>, u64)>; 2]);
+
+impl Course {
+    /// It took so many tokens.
+    pub(in crate::model_router) fn took(&self, tokens: u32) {
+        for (pool, number) in self.0.iter().flatten() {
+            pool.with(|schedule, _| schedule.settle(*number, tokens));
+        }
+    }
+
+    /// It was the last one of this user's conversation.
+    pub(in crate::model_router) fn ends(&self, user: Option<u64>) {
+        for (pool, _) in self.0.iter().flatten() {
+            pool.with(|schedule, _| schedule.end(user));
+        }
+    }
+}
