@@ -9,7 +9,7 @@
 //! - [`rollout`] is all that can happen to a rollout, [`controller`] carries it out, and
 //!   [`store`] is where it is kept.
 //! - [`record`] is a line of the history, [`audit`] its words, [`replay`] the proof that it is true,
-//!   [`report`] a deployment log. Whoever only reads takes the [`archive`].
+//!   [`course`] is how it went and [`plot`] a picture of that, [`report`] a deployment log. Whoever only reads takes the [`archive`].
 //! - [`trials`] is what was found before anybody got the candidate, and what a plan demands of that.
 
 pub mod allowed;
@@ -17,6 +17,7 @@ pub mod archive;
 pub mod arms;
 pub mod audit;
 pub mod controller;
+pub mod course;
 pub mod decision;
 pub mod errors;
 pub mod evidence;
@@ -25,6 +26,7 @@ pub mod moves;
 mod notices;
 pub mod observation;
 pub mod plan;
+pub mod plot;
 pub mod record;
 pub mod replay;
 pub mod report;

@@ -54,16 +54,30 @@ pub(super) async fn replay(config: &Config, id: &str, json: bool) -> anyhow::Res
     Ok(())
 }
 
+/// Draws how a rollout went.
+pub(super) async fn plot(config: &Config, id: &str, output: Option<&Path>) -> anyhow::Result<()> {
+    let (storage, archive) = open(config).await?;
+    let now = World::real().now().wall;
+    let picture = archive.plot(id, now).await;
+    storage.close().await;
+    write_out(&picture?, output)
+}
+
 /// Writes the deployment log of a rollout.
 pub(super) async fn report(config: &Config, id: &str, output: Option<&Path>) -> anyhow::Result<()> {
     let (storage, archive) = open(config).await?;
     let now = World::real().now().wall;
     let report = archive.report(id, now).await;
     storage.close().await;
-    let report = report?;
+    write_out(&report?, output)
+}
+
+/// Into a file, or to standard output.
+fn write_out(text: &str, output: Option<&Path>) -> anyhow::Result<()> {
     match output {
-        Some(file) => std::fs::write(file, report)
-            .with_context(|| format!("cannot write `{}`", file.display())),
-        None => Ok(write!(std::io::stdout(), "{report}")?),
+        Some(file) => {
+            std::fs::write(file, text).with_context(|| format!("cannot write `{}`", file.display()))
+        }
+        None => Ok(write!(std::io::stdout(), "{text}")?),
     }
 }

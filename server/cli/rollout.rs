@@ -1,4 +1,5 @@
-//! `modelramp rollout …`: steers the rollouts of a running server; `replay` and `report` read the database.
+//! `modelramp rollout …`: steers the rollouts of a running server; `replay`, `plot` and
+//! `report` read the database.
 //!
 //! A change names the version it is based on. Where `--version` does not say, it is the one that the
 //! server has now, so two people who act at the same moment are still told of each other only by the
@@ -130,6 +131,14 @@ enum Command {
         /// The rollout's id, or the beginning of it.
         id: String,
     },
+    /// Draws how a rollout went, as SVG: evidence, ratios, share, errors and latency over time.
+    Plot {
+        /// The rollout's id, or the beginning of it.
+        id: String,
+        /// A file instead of standard output.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Writes the deployment log of a rollout as Markdown.
     Report {
         /// The rollout's id, or the beginning of it.
@@ -170,6 +179,9 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
 
     let command = match command {
         Command::Replay { id } => return offline::replay(&Config::load(sources)?, &id, json).await,
+        Command::Plot { id, output } => {
+            return offline::plot(&Config::load(sources)?, &id, output.as_deref()).await;
+        }
         Command::Report { id, output } => {
             return offline::report(&Config::load(sources)?, &id, output.as_deref()).await;
         }
@@ -265,7 +277,7 @@ async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
             ask.show(&ROLLOUT_WHY, &which, |entries| show::why(entries))
                 .await
         }
-        Command::Replay { .. } | Command::Report { .. } => {
+        Command::Replay { .. } | Command::Plot { .. } | Command::Report { .. } => {
             anyhow::bail!("this command needs no server")
         }
     }

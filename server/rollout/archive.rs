@@ -9,7 +9,9 @@ use chrono::{DateTime, Utc};
 
 use super::{
     audit::{self, Explanation},
+    course::Course,
     errors::ControlError,
+    plot,
     replay::{self, Replay},
     report,
     rollout::Rollout,
@@ -81,6 +83,17 @@ impl Archive {
         let view = self.get(id, at).await?;
         let rows = self.history(&view.status.id).await?;
         Ok(report::markdown(&view, &rows))
+    }
+
+    /// Draws how a rollout went, up to a moment, as SVG: its log is folded again.
+    pub async fn plot(&self, id: &str, at: DateTime<Utc>) -> Result<String, ControlError> {
+        let rollout = self.rollout(id).await?;
+        let until = rollout.status.ended_at.unwrap_or(at);
+        let mut course = Course::new(&rollout.status, until);
+        let id = &rollout.status.id;
+        let replayed = replay::replay_watched(&*self.store, id, &mut |it| course.see(&it)).await;
+        replayed.map_err(ControlError::Store)?;
+        Ok(plot::svg(&course))
     }
 
     /// Folds the log of a rollout again, and compares.

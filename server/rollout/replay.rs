@@ -16,7 +16,7 @@ use super::{
     record::{Action, Record},
     store::{AuditRow, RolloutStore},
 };
-use crate::_core::units::Percent;
+use crate::{_core::units::Percent, recording::Event};
 
 /// Events that are read at once.
 const PAGE: usize = 10_000;
@@ -57,8 +57,39 @@ pub struct Replayed {
     pub damage: Option<String>,
 }
 
+/// What is known at a place of the log, while it is folded again.
+pub struct Passing<'a> {
+    /// The evidence there.
+    pub ledger: &'a Ledger,
+    /// What was wanted.
+    pub plan: &'a Plan,
+    /// The share in force.
+    pub share: Percent,
+    /// What comes next.
+    pub next: Next<'a>,
+}
+
+/// What comes next in the log.
+pub enum Next<'a> {
+    /// An event of the rollout.
+    Event(&'a Event),
+    /// A line of its history.
+    Decision(&'a AuditRow),
+    /// Nothing.
+    End,
+}
+
 /// Folds a rollout's log again; `None` without such a rollout.
 pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option<Replay>> {
+    replay_watched(store, id, &mut |_| {}).await
+}
+
+/// The same, and tells what is known before each event and each decision.
+pub(super) async fn replay_watched(
+    store: &dyn RolloutStore,
+    id: &str,
+    watch: &mut (dyn for<'a> FnMut(Passing<'a>) + Send),
+) -> anyhow::Result<Option<Replay>> {
     let Some(stored) = store.rollout(id).await? else {
         return Ok(None);
     };
@@ -80,6 +111,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
         plan,
         rows: &rows,
         decisions: Vec::new(),
+        watch,
     };
     let mut cursor = 0;
     'log: loop {
@@ -89,6 +121,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
                 break 'log;
             }
             again.reach(event.seq - 1);
+            again.tell(Next::Event(event));
             again.ledger.fold(event, again.share);
             cursor = event.seq;
         }
@@ -97,6 +130,7 @@ pub async fn replay(store: &dyn RolloutStore, id: &str) -> anyhow::Result<Option
         }
     }
     again.reach(i64::MAX);
+    again.tell(Next::End);
     again.ledger.watch_as(&expected);
     // Both as this release writes them: an earlier one left out what it did not know.
     let same_state = to_value(&again.ledger)? == to_value(&expected)?;
@@ -134,9 +168,19 @@ struct Again<'a> {
     share: Percent,
     rows: &'a [AuditRow],
     decisions: Vec<Replayed>,
+    watch: &'a mut (dyn for<'b> FnMut(Passing<'b>) + Send),
 }
 
 impl Again<'_> {
+    fn tell(&mut self, next: Next<'_>) {
+        (self.watch)(Passing {
+            ledger: &self.ledger,
+            plan: &self.plan,
+            share: self.share,
+            next,
+        });
+    }
+
     /// Does all that was done up to an event.
     fn reach(&mut self, cursor: i64) {
         while let Some((row, rest)) = self.rows.split_first()
@@ -148,6 +192,7 @@ impl Again<'_> {
     }
 
     fn decide(&mut self, row: &AuditRow) {
+        self.tell(Next::Decision(row));
         let same_verdict = row.record.as_ref().is_ok_and(|record| {
             if record
                 .verdict

@@ -6,6 +6,7 @@ mod hanging;
 mod holdout;
 mod metrics;
 mod outages;
+mod plot;
 mod rig;
 mod store;
 mod told;

@@ -1,8 +1,7 @@
 //! Draws what was certified: each cell's measurement between its limits, beside its goal.
 
-use std::fmt::Write;
-
 use super::certify::{Cell, Report};
+use crate::_core::svg::{Anchor, Stroke, Svg};
 
 const ROW: f64 = 17.0;
 const HEAD: f64 = 46.0;
@@ -54,20 +53,13 @@ pub fn svg(report: &Report) -> String {
         .collect();
     let rows = |cells: &[&Cell]| cells.len() as f64 * ROW;
     let height: f64 = panels.iter().map(|(_, cells)| HEAD + rows(cells)).sum();
-    let mut out = String::new();
-    // Writing to a string does not fail.
-    let _ = write!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
-         font-family=\"sans-serif\" font-size=\"11\">\n\
-         <rect width=\"{WIDTH}\" height=\"{height}\" fill=\"#fff\"/>\n"
-    );
+    let mut svg = Svg::new(WIDTH, height, "Certification");
     let mut top = 0.0;
     for (panel, cells) in panels {
-        panel.draw(&cells, top, &mut out);
+        panel.draw(&cells, top, &mut svg);
         top += HEAD + rows(&cells);
     }
-    out + "</svg>\n"
+    svg.finish()
 }
 
 impl Panel {
@@ -75,25 +67,16 @@ impl Panel {
         LABELS + (value / self.end).clamp(0.0, 1.0) * (WIDTH - LABELS - MARGIN)
     }
 
-    fn draw(&self, cells: &[&Cell], top: f64, out: &mut String) {
+    fn draw(&self, cells: &[&Cell], top: f64, svg: &mut Svg) {
         let first = top + HEAD;
         let bottom = first + cells.len() as f64 * ROW;
-        let _ = writeln!(
-            out,
-            "<text x=\"10\" y=\"{}\" font-size=\"13\" font-weight=\"bold\">{}</text>",
-            top + 20.0,
-            self.title
-        );
+        svg.heading(10.0, top + 20.0, self.title);
         for line in 0..=(self.end / self.step).round() as u32 {
             let value = f64::from(line) * self.step;
             let x = self.x(value);
-            let _ = writeln!(
-                out,
-                "<path d=\"M{x:.1} {first:.1}V{bottom:.1}\" stroke=\"#ddd\"/>\
-                 <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#555\">{}</text>",
-                first - 5.0,
-                (value * 1e3).round() / 1e3
-            );
+            svg.line([(x, first), (x, bottom)], Stroke::thin("#ddd"));
+            let label = ((value * 1e3).round() / 1e3).to_string();
+            svg.text(x, first - 5.0, Anchor::Middle, "#555", &label);
         }
         for (row, cell) in (0_u32..).zip(cells) {
             let y = first + (f64::from(row) + 0.5) * ROW;
@@ -101,17 +84,11 @@ impl Panel {
             let (low, high) = cell.limits;
             let [low, high, measured, goal] =
                 [low, high, cell.measured, cell.goal_at_most].map(|value| self.x(value));
-            let _ = writeln!(
-                out,
-                "<text x=\"10\" y=\"{:.1}\">{} {}</text>\
-                 <path d=\"M{goal:.1} {:.1}v12\" stroke=\"#c77700\" stroke-width=\"2\"/>\
-                 <path d=\"M{low:.1} {y:.1}H{high:.1}\" stroke=\"{colour}\"/>\
-                 <circle cx=\"{measured:.1}\" cy=\"{y:.1}\" r=\"3\" fill=\"{colour}\"/>",
-                y + 4.0,
-                cell.goal,
-                cell.name,
-                y - 6.0,
-            );
+            let name = format!("{} {}", cell.goal, cell.name);
+            svg.text(10.0, y + 4.0, Anchor::Start, "#000", &name);
+            svg.line([(goal, y - 6.0), (goal, y + 6.0)], Stroke::bold("#c77700"));
+            svg.line([(low, y), (high, y)], Stroke::thin(colour));
+            svg.dot(measured, y, colour);
         }
     }
 }

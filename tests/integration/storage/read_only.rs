@@ -206,6 +206,13 @@ fn check_that_it_is_read(url: &str, id: &str) {
     let (code, out, err) = command(url, &["report", id]);
     assert_eq!(code, Some(0), "{err}");
     assert!(out.starts_with("# Deployment log: kept\n"), "{out}");
+    let (code, out, err) = command(url, &["plot", id]);
+    assert_eq!(code, Some(0), "{err}");
+    let is_drawn = out.starts_with("<svg") && out.ends_with("</svg>\n");
+    assert!(
+        is_drawn && out.contains(&format!("Rollout {id} of plan")),
+        "{out}"
+    );
 }
 
 async fn a_rollout_is_replayed_and_reported(database: Database) {
