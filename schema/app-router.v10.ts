@@ -302,6 +302,8 @@ export interface AskModel {
   schema?: string | undefined;
   /** Whether the answer has to be in the language of the question. */
   language?: boolean | undefined;
+  /** The answer has to hold one of these, whatever the case; where there is none, anything is right. */
+  expect?: string[] | undefined;
 }
 
 /** What came of it. */
@@ -2718,6 +2720,8 @@ export interface TrialAnswer {
   cost: Microdollars | null;
   /** Characters of the text. */
   chars: number;
+  /** Whether it holds what the prompt expects; null where nothing came, or it expects nothing. */
+  holds: boolean | null;
 }
 
 /** One of the two models. */
@@ -2750,6 +2754,10 @@ export interface TrialDemand {
   pairs: number;
   /** How long ago it was recorded, at most. */
   maxAge: string;
+  /** The margin of shares that it may have been judged by, at most: from 0 to 1. */
+  margin: number;
+  /** The same of latency and cost, as a ratio. */
+  ratio: number;
 }
 
 /** One metric of a trial. */
@@ -2824,6 +2832,8 @@ export type TrialMetric =
   | "schema-invalid"
   /** The answer was in another language than the prompt. */
   | "wrong-language"
+  /** The answer did not hold what the prompt expects. */
+  | "wrong-answer"
   /** How long an answer took. */
   | "latency"
   /** What an answer cost. */

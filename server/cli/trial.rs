@@ -210,6 +210,7 @@ impl Court {
         let usual = Asks {
             schema: arms.schema,
             language: arms.language,
+            expect: false,
         };
         Self {
             usual,
@@ -256,6 +257,7 @@ fn asks(usual: Asks, prompt: &Prompt) -> Asks {
     Asks {
         schema: usual.schema || prompt.schema.is_some(),
         language: prompt.language.unwrap_or(usual.language),
+        expect: !prompt.expect.is_empty(),
     }
 }
 

@@ -27,6 +27,8 @@ pub enum TrialMetric {
     SchemaInvalid,
     /// The answer was in another language than the prompt.
     WrongLanguage,
+    /// The answer did not hold what the prompt expects.
+    WrongAnswer,
     /// How long an answer took.
     Latency,
     /// What an answer cost.
@@ -42,6 +44,7 @@ impl TrialMetric {
             Self::Truncated => "truncated",
             Self::SchemaInvalid => "schema-invalid",
             Self::WrongLanguage => "wrong-language",
+            Self::WrongAnswer => "wrong-answer",
             Self::Latency => "latency",
             Self::Cost => "cost",
         }
@@ -143,6 +146,9 @@ pub struct Trial {
     pub result: TrialResult,
 }
 
+/// Margins are compared as they were typed.
+const ROUNDING: f64 = 1e-9;
+
 /// Where trials are kept.
 #[async_trait]
 pub trait TrialStore: Send + Sync {
@@ -165,6 +171,10 @@ pub struct TrialDemand {
     #[serde(with = "span")]
     #[schemars(with = "String")]
     pub max_age: Duration,
+    /// The margin of shares that it may have been judged by, at most: from 0 to 1.
+    pub margin: f64,
+    /// The same of latency and cost, as a ratio.
+    pub ratio: f64,
 }
 
 impl TrialDemand {
@@ -183,6 +193,22 @@ impl TrialDemand {
             let pairs = counted(result.pairs, "prompt");
             return Some(format!("the newest, of {day}, has only {pairs}"));
         }
+        let tolerates_more = |it: &&TrialFigures| {
+            let most = if it.metric.is_ratio() {
+                self.ratio
+            } else {
+                self.margin
+            };
+            it.margin > most + ROUNDING
+        };
+        if says == TrialVerdict::NoWorse
+            && let Some(figures) = result.metrics.iter().find(tolerates_more)
+        {
+            let metric = figures.metric.name();
+            return Some(format!(
+                "the newest, of {day}, tolerates more of `{metric}` than the plan does"
+            ));
+        }
         let max_age = TimeDelta::from_std(self.max_age).unwrap_or(TimeDelta::MAX);
         (now - at > max_age).then(|| format!("the newest, of {day}, is too old"))
     }
@@ -195,7 +221,10 @@ impl TrialDemand {
         };
         let age = humantime::format_duration(self.max_age);
         let pairs = counted(self.pairs, "prompt");
-        format!("{says}, with at least {pairs}, recorded within {age}")
+        let (points, ratio) = (self.margin * 100.0, self.ratio);
+        format!(
+            "{says}, with at least {pairs}, a margin of at most {points:.0} points and a ratio of {ratio}, recorded within {age}"
+        )
     }
 
     /// Why a rollout of this plan may not begin yet, for the models that have no such trial.
@@ -260,6 +289,8 @@ mod tests {
             verdict,
             pairs: 100,
             max_age: Duration::from_secs(30 * 86_400),
+            margin: 0.1,
+            ratio: 1.5,
         };
         let now = DateTime::UNIX_EPOCH;
         let strict = demand(TrialVerdict::NoWorse);
@@ -275,6 +306,25 @@ mod tests {
             assert!(said.contains(why), "{said}");
         }
         assert_eq!(lacks(Some(trial(TrialVerdict::NoWorse, 100, 30))), None);
+        let mut tolerant = trial(TrialVerdict::NoWorse, 100, 0);
+        tolerant.result.metrics = vec![TrialFigures {
+            metric: TrialMetric::Errors,
+            verdict: TrialVerdict::NoWorse,
+            pairs: 100,
+            control: None,
+            candidate: None,
+            effect: None,
+            low: 0.0,
+            high: 0.0,
+            margin: 0.1,
+            log_e_worse: 0.0,
+            log_e_no_worse: 3.0,
+            more: None,
+        }];
+        assert_eq!(lacks(Some(tolerant.clone())), None);
+        tolerant.result.metrics[0].margin = 0.2;
+        let said = lacks(Some(tolerant)).unwrap();
+        assert!(said.contains("tolerates more of `errors`"), "{said}");
         let mild = demand(TrialVerdict::NotProven);
         let unproven = trial(TrialVerdict::NotProven, 100, 0);
         assert_eq!(mild.lacks(Some(&unproven), now), None);

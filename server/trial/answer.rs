@@ -24,6 +24,8 @@ pub struct TrialAnswer {
     pub cost: Option<Microdollars>,
     /// Characters of the text.
     pub chars: u32,
+    /// Whether it holds what the prompt expects; null where nothing came, or it expects nothing.
+    pub holds: Option<bool>,
 }
 
 impl TrialAnswer {

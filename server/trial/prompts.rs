@@ -22,6 +22,8 @@ const MAX_ID: usize = 100;
 pub const MAX_MESSAGES: u32 = 100;
 /// The longest message, in UTF-16 code units.
 pub const MAX_TEXT: u32 = 200_000;
+/// Texts of which an answer has to hold one, at most.
+pub const MAX_EXPECTED: u32 = 20;
 /// Hexadecimal digits of a digest.
 const DIGITS: usize = 16;
 
@@ -71,6 +73,15 @@ struct Line {
     schema: Option<Value>,
     language: Option<Language>,
     max_tokens: Option<u32>,
+    expect: Option<Expected>,
+}
+
+/// What an answer has to hold: a text, or one of several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Expected {
+    One(String),
+    Any(Vec<String>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -96,6 +107,8 @@ pub struct Prompt {
     pub language: Option<bool>,
     /// Tokens that an answer may have, where the file says.
     pub max_tokens: Option<u32>,
+    /// Of these an answer has to hold one; none where anything is right.
+    pub expect: Vec<String>,
     /// Changes with whatever is asked.
     pub digest: String,
 }
@@ -178,6 +191,7 @@ fn prompt(line: &str) -> Result<Prompt, String> {
         schema,
         language,
         max_tokens,
+        expect,
     } = read?;
     let is_id = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     if id.is_empty() || id.chars().count() > MAX_ID || !id.chars().all(is_id) {
@@ -219,6 +233,18 @@ fn prompt(line: &str) -> Result<Prompt, String> {
     if max_tokens == Some(0) {
         return Err("`max_tokens` is 0; expected at least 1".into());
     }
+    let is_asked = expect.is_some();
+    let expect = match expect {
+        Some(Expected::One(text)) => vec![text],
+        Some(Expected::Any(texts)) => texts,
+        None => Vec::new(),
+    };
+    let is_blank = expect.iter().any(|it| it.trim().is_empty()) || expect.is_empty();
+    if (is_asked && is_blank) || expect.len() > MAX_EXPECTED as usize {
+        return Err(format!(
+            "`expect` is no text and no list of texts; expected one, or 1 to {MAX_EXPECTED}, none of them blank"
+        ));
+    }
     let schema = match schema {
         // As a text too, so that one of the catalog can be copied.
         Some(Value::String(text)) => Some(text),
@@ -230,7 +256,7 @@ fn prompt(line: &str) -> Result<Prompt, String> {
     }
     let language = language.map(|it| it == Language::Question);
     let mut hash = Sha256::new();
-    let asked = serde_json::json!([said, schema, language, max_tokens]);
+    let asked = serde_json::json!([said, schema, language, max_tokens, expect]);
     hash.update(asked.to_string());
     let digest: String = hash
         .finalize()
@@ -244,6 +270,7 @@ fn prompt(line: &str) -> Result<Prompt, String> {
         schema,
         language,
         max_tokens,
+        expect,
         digest: digest.chars().take(DIGITS).collect(),
     })
 }
@@ -269,6 +296,7 @@ mod tests {
             r#"{"id": "h", "prompt": "x", "language": "danish"}"#,
             r#"{"id": "i", "prompt": "x", "max_tokens": 0}"#,
             r#"["id"]"#,
+            r#"{"id": "j", "prompt": "x", "expect": []}"#,
         ]
         .join("\n");
         let told = parse(&text).unwrap_err();
@@ -285,6 +313,7 @@ mod tests {
             (12, "danish"),
             (13, "at least 1"),
             (14, "invalid"),
+            (15, "`expect` is no text"),
         ] {
             let fault = told
                 .lines()

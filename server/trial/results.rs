@@ -209,6 +209,7 @@ mod tests {
             schema: None,
             language: None,
             max_tokens: None,
+            expect: Vec::new(),
             digest: format!("digest-{id}"),
         };
         ["a", "b"].map(prompt).into()
@@ -235,6 +236,7 @@ mod tests {
                 tokens: None,
                 cost: None,
                 chars: 3,
+                holds: None,
             },
         }
     }

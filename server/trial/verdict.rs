@@ -50,6 +50,8 @@ pub struct Asks {
     pub schema: bool,
     /// They are in the language of the prompt.
     pub language: bool,
+    /// They hold what the prompt expects.
+    pub expect: bool,
 }
 
 /// Both models' answers to a prompt.
@@ -63,10 +65,11 @@ pub struct Pair {
 
 /// The metrics of a trial whose prompts ask this: fixed before the first answer.
 pub fn metrics(asks: impl IntoIterator<Item = Asks>) -> Vec<TrialMetric> {
-    let (mut schema, mut language) = (false, false);
+    let (mut schema, mut language, mut expect) = (false, false, false);
     for it in asks {
         schema |= it.schema;
         language |= it.language;
+        expect |= it.expect;
     }
     let all = [
         (TrialMetric::Errors, true),
@@ -74,6 +77,7 @@ pub fn metrics(asks: impl IntoIterator<Item = Asks>) -> Vec<TrialMetric> {
         (TrialMetric::Truncated, true),
         (TrialMetric::SchemaInvalid, schema),
         (TrialMetric::WrongLanguage, language),
+        (TrialMetric::WrongAnswer, expect),
         (TrialMetric::Latency, true),
         (TrialMetric::Cost, true),
     ];
@@ -239,6 +243,8 @@ fn values(metric: TrialMetric, pair: &Pair) -> Option<PerArm<f64>> {
         TrialMetric::WrongLanguage => {
             (is_answered && asks.language).then(|| is(Quality::WrongLanguage))
         }
+        TrialMetric::WrongAnswer => (is_answered && asks.expect)
+            .then(|| both(&|answer| f64::from(answer.holds == Some(false)))),
         TrialMetric::Latency => is_answered.then(|| both(&|answer| answer.latency_ms)),
         TrialMetric::Cost => {
             let (control, candidate) = (control.cost?, candidate.cost?);
@@ -310,12 +316,14 @@ pub(super) mod tests {
                 (model.cost as f64 * (0.5 + hardness) * noise) as i64,
             )),
             chars: 200,
+            holds: None,
         }
     }
 
     const ALL: Asks = Asks {
         schema: true,
         language: true,
+        expect: false,
     };
 
     fn trial(control: Model, candidate: Model, pairs: usize, seed: u64) -> TrialResult {
@@ -432,6 +440,7 @@ pub(super) mod tests {
             tokens: None,
             cost: None,
             chars: 10,
+            holds: Some(false),
         };
         let failed = TrialAnswer {
             fault: Some(FaultKind::Timeout),
@@ -458,6 +467,16 @@ pub(super) mod tests {
         assert_eq!(seen(TrialMetric::Truncated, &turned_away), None);
         assert_eq!(seen(TrialMetric::SchemaInvalid, &good), None, "not asked");
         assert_eq!(seen(TrialMetric::Cost, &good), None, "not known");
+        assert_eq!(seen(TrialMetric::WrongAnswer, &good), None, "not asked");
+        let asked = Pair {
+            asks: Asks {
+                expect: true,
+                ..Asks::default()
+            },
+            ..pair(&good)
+        };
+        let wrong = values(TrialMetric::WrongAnswer, &asked);
+        assert_eq!(wrong, Some([1.0, 1.0].into()));
         assert_eq!(log_ratio(0.0, 0.0), 0.0);
         assert_eq!((log_ratio(1.0, 0.0), log_ratio(0.0, 1.0)), (1.0, -1.0));
         assert!((log_ratio(2.0, 1.0) - 0.5).abs() < 1e-12);

@@ -63,7 +63,7 @@ impl World {
         for n in 0..prompts {
             writeln!(
                 text,
-                r#"{{"id": "p{n}", "kind": "k", "prompt": "Prompt {n}", "schema": {SCHEMA}}}"#
+                r#"{{"id": "p{n}", "kind": "k", "prompt": "Prompt {n}", "schema": {SCHEMA}, "expect": ["\"n\":{n}}}", "none"]}}"#
             )
             .unwrap();
         }
@@ -113,7 +113,7 @@ impl World {
 
     async fn start(&self) -> Result<Value, Value> {
         let plan = "name = \"tried\"\ntasks = [\"chat\"]\n\
-                    [trial]\npairs = 100\n[[stages]]\nshare = 10\nsoak = \"1h\"";
+                    [trial]\npairs = 100\nratio = 3.5\n[[stages]]\nshare = 10\nsoak = \"1h\"";
         let start = json!({"plan": plan, "reason": "a test"});
         self.app.call("rollout.start", start).await
     }
@@ -139,10 +139,11 @@ fn line<'t>(table: &'t str, metric: &str) -> &'t str {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_candidate_that_is_worse_is_found_by_metric_and_a_plan_that_demands_a_trial_is_refused() {
-    // A fifth says nothing, three tenths are no JSON.
+    // A fifth says nothing, three tenths are no JSON, and a tenth is wrong.
     let candidate = |n: usize| match n % 10 {
         0 | 1 => Reply::ok(""),
         2..=4 => Reply::ok("Certainly! Here is your answer."),
+        5 => good(n + 1),
         _ => good(n),
     };
     let world = World::new(120, good, candidate, "").await;
@@ -158,7 +159,11 @@ async fn a_candidate_that_is_worse_is_found_by_metric_and_a_plan_that_demands_a_
     let (code, out, err) = world.run(&["--parallel", "4"]).await;
     assert_eq!(code, 1, "{out}{err}");
     assert!(err.contains("`new` is worse than `old`"), "{err}");
-    for (metric, figures) in [("errors", "20.0 %"), ("schema-invalid", "37.5 %")] {
+    for (metric, figures) in [
+        ("errors", "20.0 %"),
+        ("schema-invalid", "37.5 %"),
+        ("wrong-answer", "50.0 %"),
+    ] {
         let line = line(&out, metric);
         assert!(line.ends_with("worse") && line.contains(figures), "{line}");
     }
@@ -168,7 +173,9 @@ async fn a_candidate_that_is_worse_is_found_by_metric_and_a_plan_that_demands_a_
     );
     let page = world.file("report.md");
     assert!(
-        page.contains("For `chat`, `new` is worse than `old`: errors, schema-invalid"),
+        page.contains(
+            "For `chat`, `new` is worse than `old`: errors, schema-invalid, wrong-answer"
+        ),
         "{page}"
     );
     let picture = world.file("report.svg");

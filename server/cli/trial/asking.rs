@@ -149,6 +149,7 @@ impl<'a> Asking<'a> {
             max_tokens: prompt.max_tokens,
             schema: prompt.schema.clone(),
             language: prompt.language,
+            expect: prompt.expect.clone(),
         };
         self.turn().await?;
         loop {

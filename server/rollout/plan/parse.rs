@@ -26,6 +26,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// What a trial has at least where a plan does not say, and at most.
 const TRIAL_PAIRS: u32 = 50;
 const MAX_PAIRS: u32 = 10_000;
+/// What a trial may tolerate: percentage points, and times.
+const TRIAL_POINTS: f64 = 10.0;
+const TRIAL_RATIO: f64 = 1.5;
 /// A month.
 const TRIAL_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const LEAST_CALM: Duration = Duration::from_secs(1);
@@ -92,11 +95,15 @@ fn trial(table: &mut Table<'_>) -> TrialDemand {
         ("not-proven", TrialVerdict::NotProven),
     ];
     let verdict = table.optional("verdict", |it| it.word(&verdicts));
+    let margin = table.optional("margin", |it| number(it, 0.1, 50.0));
+    let ratio = table.optional("ratio", |it| number(it, 1.01, 3.99));
     let pairs = table.optional("pairs", |it| count(it, MAX_PAIRS));
     TrialDemand {
         verdict: verdict.unwrap_or(TrialVerdict::NoWorse),
         pairs: pairs.unwrap_or(TRIAL_PAIRS).into(),
         max_age: table.optional("max_age", duration).unwrap_or(TRIAL_AGE),
+        margin: margin.unwrap_or(TRIAL_POINTS) / 100.0,
+        ratio: ratio.unwrap_or(TRIAL_RATIO),
     }
 }
 

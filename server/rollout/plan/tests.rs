@@ -40,6 +40,7 @@ fn a_plan_may_demand_a_trial() {
     let demand = plan.trial.clone().expect("a demand");
     assert_eq!((demand.pairs, demand.max_age.as_secs()), (120, 7 * 86_400));
     assert_eq!(demand.verdict.to_string(), "no worse");
+    assert_eq!((demand.margin, demand.ratio), (0.1, 1.5));
     let json = serde_json::to_string(&plan).expect("JSON");
     assert_eq!(serde_json::from_str::<Plan>(&json).expect("a plan"), plan);
     let told = faults(&format!("{SMALL}[trial]\nverdict = \"worse\"\npairs = 0\n"));

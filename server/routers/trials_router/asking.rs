@@ -21,7 +21,7 @@ use crate::{
     },
     trial::{
         answer::TrialAnswer,
-        prompts::{MAX_MESSAGES, TrialMessage},
+        prompts::{MAX_EXPECTED, MAX_MESSAGES, TrialMessage},
     },
 };
 
@@ -58,6 +58,10 @@ pub(crate) struct AskModel {
     /// Whether the answer has to be in the language of the question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) language: Option<bool>,
+    /// The answer has to hold one of these, whatever the case; where there is none, anything is right.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_EXPECTED))]
+    pub(crate) expect: Vec<String>,
 }
 
 /// What came of it.
@@ -98,7 +102,8 @@ pub(super) async fn ask(
         max_tokens: input.max_tokens,
         ..ChatRequest::new(messages.collect())
     };
-    let inspection = Inspection::new(&checks.into(), &request, input.max_tokens);
+    // The limit is the same for both models, so which of them it cuts off says something.
+    let inspection = Inspection::new(&checks.into(), &request, None);
     let now = Instant::now();
     let trail = Trail::default();
     let call = Call {
@@ -114,7 +119,21 @@ pub(super) async fn ask(
         trail: trail.clone(),
     };
     let answered = state.models.complete(&route, call).await;
-    Ok(told(&catalog, &answered, &trail, now.elapsed(), inspection))
+    let mut asked = told(&catalog, &answered, &trail, now.elapsed(), inspection);
+    if let (Some(answer), Ok(answered)) = (&mut asked.answer, &answered)
+        && answer.fault.is_none()
+    {
+        answer.holds = holds(&answered.completion.content, &input.expect);
+    }
+    Ok(asked)
+}
+
+/// Whether an answer holds one of these, whatever the case; none where nothing is expected.
+fn holds(answer: &str, expected: &[String]) -> Option<bool> {
+    let answer = answer.to_lowercase();
+    let mut expected = expected.iter().peekable();
+    expected.peek()?;
+    Some(expected.any(|it| answer.contains(&it.to_lowercase())))
 }
 
 /// What the prompt asks of its answer, else what the task does.
@@ -152,6 +171,7 @@ fn told(
         tokens: None,
         cost: None,
         chars: 0,
+        holds: None,
     };
     let of_model = |answer| AskedModel {
         answer: Some(answer),
