@@ -2391,12 +2391,45 @@ export interface SpanInfo {
   left: number;
 }
 
+/** What the sums differ in. */
+export type Spender =
+  /** The model that was asked. */
+  | "model"
+  /** Control and candidate. */
+  | "variant"
+  /** The task. */
+  | "task"
+  /** The user that asked, by its number. */
+  | "user"
+  /** The program's key, by its name. It is counted by days of UTC, with what its calls under way have set aside. */
+  | "key";
+
+/** The sums. */
+export interface Spending {
+  /** The dearest first. */
+  spent: SpentInfo[];
+}
+
 /** What a key has spent since midnight, UTC, and what its calls under way have set aside. */
 export interface Spent {
   /** Tokens, read and written. */
   tokens: number;
   /** US dollars. */
   dollars: number;
+}
+
+/** What one of them used. */
+export interface SpentInfo {
+  /** Its name or number; null where nobody knows who it was. */
+  name: string | null;
+  /** Attempts; null of a key. */
+  attempts: number | null;
+  /** Tokens, read and written. */
+  tokens: number;
+  /** Tokens written, of these; null of a key. */
+  writtenTokens: number | null;
+  /** What it cost, in millionths of a US dollar. */
+  costMicrodollars: number;
 }
 
 /** One step of a plan. */
@@ -3091,6 +3124,16 @@ export interface WhichSeries {
   points?: number | undefined;
 }
 
+/** Of which time, and by what. */
+export interface WhichSpending {
+  /** From this time on. */
+  from: Date;
+  /** Before this time. */
+  to: Date;
+  /** What the sums differ in. */
+  by: Spender;
+}
+
 /** Which window. */
 export interface WindowInput {
   /**
@@ -3263,6 +3306,18 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getSeries: Query<WhichAttempts, AttemptSeries>;
+    /**
+     * Tokens and money that were used in a time of up to 31 days, by model, variant, task, user or key: the
+     * 200 that cost most, the dearest first. Attempts that failed count as well.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    getSpending: Query<WhichSpending, Spending>;
     /**
      * Requests, failures and latency over the last minutes, in all, by model and by variant.
      *

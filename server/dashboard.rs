@@ -3,7 +3,8 @@
 //! The pages are built by `dashboard/`, whose output is checked in and embedded here, so that a server
 //! needs nothing beside its program. They are the same for everybody and hold no data; all of that comes
 //! from the procedures, which look at who asks. What procedures look up in the database for it stands
-//! here as traits: [`requests`], attempts over time in [`series`], who changed what in [`audit`], and
+//! here as traits: [`requests`], attempts over time in [`series`], sums of them in
+//! [`spending`], who changed what in [`audit`], and
 //! [`users`].
 
 pub mod audit;
@@ -11,6 +12,7 @@ mod export;
 mod files;
 pub mod requests;
 pub mod series;
+pub mod spending;
 pub mod users;
 
 use axum::Router;

@@ -26,6 +26,7 @@ mod rollouts;
 mod samples;
 mod secret;
 mod series;
+mod spending;
 mod sqlite;
 mod told;
 mod trials;

@@ -9,7 +9,10 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::requests::RequestFilter;
+use super::{
+    requests::RequestFilter,
+    spending::{Spender, Spent},
+};
 use crate::{_core::assignment::Variant, ai_metrics::histogram::Histogram};
 
 /// What the lines of a chart differ in.
@@ -85,6 +88,15 @@ pub trait SeriesStore: Send + Sync {
 
     /// The hours that begin within this time, in milliseconds since 1970.
     async fn hours(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<Hour>>;
+
+    /// What was used in a time, the dearest first; at most `limit` sums.
+    async fn spending(
+        &self,
+        by: Spender,
+        from_ms: i64,
+        to_ms: i64,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Spent>>;
 }
 
 /// What one line had within one step.

@@ -1,6 +1,7 @@
 //! `aiMetrics`: what people and the front end ask about the attempts at models.
 
 mod series;
+mod spending;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -77,7 +78,8 @@ impl State {
 
 /// Registers the procedures.
 pub fn register(registry: &mut Registry, state: impl Into<Option<State>>, past: Option<Past>) {
-    series::register(registry, past);
+    series::register(registry, past.clone());
+    spending::register(registry, past);
     procedures!(registry.outline("aiMetrics", state.into());
         /// Requests, failures and latency over the last minutes, in all, by model and by variant.
         query SignedIn getSummary = get_summary;

@@ -8,6 +8,7 @@ use super::{Storage, requests::push_filter};
 use crate::dashboard::{
     requests::RequestFilter,
     series::{By, Hour, Point, SeriesStore},
+    spending::{Spender, Spent},
 };
 
 #[derive(sqlx::FromRow)]
@@ -65,6 +66,16 @@ impl SeriesStore for Storage {
         })
         .context("cannot read attempts over time")?;
         Ok(rows.into_iter().map(Point::from).collect())
+    }
+
+    async fn spending(
+        &self,
+        by: Spender,
+        from_ms: i64,
+        to_ms: i64,
+        limit: u32,
+    ) -> anyhow::Result<Vec<Spent>> {
+        self.spent_by(by, from_ms, to_ms, limit).await
     }
 
     async fn hours(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<Hour>> {

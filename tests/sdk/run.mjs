@@ -1,5 +1,6 @@
 // The official SDKs against the gateway: `node run.mjs BASE_URL TOKEN`, where model `a` answers "Hello" in
-// chunks of two letters, calls the tool `f` where one is offered, and breaks off where the text says `cut`.
+// chunks of two letters, calls the tool `f` where one is offered, breaks off where the text says `cut`, calls it twice at
+// once for `two`, thinks first for `think`, refuses our key for `key`, and has vectors.
 import assert from "node:assert/strict";
 import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
@@ -45,6 +46,45 @@ const checks = {
     const tools = [{ type: "function", name: "f", parameters, strict: false }];
     const answer = await openai.responses.stream({ model, input: "hi", tools }).finalResponse();
     assert.deepEqual([answer.output[0].call_id, answer.output[0].arguments], ["c1", '{"x":1}']);
+  },
+  "two calls at once, whose fragments name no place": async () => {
+    const tools = [{ type: "function", function: { name: "f", parameters } }];
+    const asked = { model, messages: [{ role: "user", content: "two" }], tools };
+    const answer = await openai.chat.completions.stream(asked).finalChatCompletion();
+    const calls = answer.choices[0].message.tool_calls.map((it) => [it.id, it.function.arguments]);
+    assert.deepEqual(calls, [["c1", '{"x":1}'], ["c2", '{"x":2}']]);
+  },
+  "usage comes once, last, where it is asked for": async () => {
+    const asked = { model, messages, stream: true };
+    const read = async (more) => {
+      const chunks = [];
+      for await (const chunk of await openai.chat.completions.create({ ...asked, ...more })) chunks.push(chunk);
+      return chunks;
+    };
+    assert((await read({})).every((it) => !it.usage && it.choices.length));
+    const chunks = await read({ stream_options: { include_usage: true } });
+    assert.equal(chunks.filter((it) => it.usage).length, 1);
+    assert.deepEqual([chunks.at(-1).choices, chunks.at(-1).usage.total_tokens], [[], 5]);
+  },
+  "what a model thought is kept": async () => {
+    const asked = { model, messages: [{ role: "user", content: "think" }] };
+    const answer = await openai.chat.completions.create(asked);
+    assert.equal(answer.choices[0].message.reasoning_content, "First");
+    const message = await anthropic.messages.create({ ...asked, max_tokens: 9 });
+    assert.deepEqual(message.content.map((it) => it.type), ["thinking", "text"]);
+  },
+  "vectors are what the model's server sent as numbers": async () => {
+    const { data } = await openai.embeddings.create({ model, input: ["a", "b"] });
+    assert.deepEqual(data.map((it) => it.embedding), [[0.5, -1], [2, 0.25]]);
+  },
+  "nobody repeats what this gateway's key is refused for": async () => {
+    const asked = { model, messages: [{ role: "user", content: "key" }] };
+    const patient = new OpenAI({ baseURL: `${base}/v1`, apiKey, maxRetries: 3 });
+    await assert.rejects(patient.chat.completions.create(asked), (error) => {
+      assert.deepEqual([error.status, error.code], [400, "upstream_auth"]);
+      assert.equal(error.headers.get("x-should-retry"), "false");
+      return true;
+    });
   },
   models: async () => {
     const ids = [];

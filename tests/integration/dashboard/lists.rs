@@ -489,3 +489,46 @@ async fn settings_hold_no_secret_and_users_are_found_by_number_and_name() {
         .unwrap();
     assert_eq!(none, json!([]), "a sign of the pattern is meant as itself");
 }
+
+#[tokio::test]
+async fn what_was_used_is_summed_up_by_who_used_it() {
+    let builder = TestApp::builder();
+    let app = seeded(&builder).await;
+    let time = |ms| DateTime::<Utc>::from_timestamp_millis(START_MS + ms).unwrap();
+    let spent = async |by: &str, to: i64| {
+        let input = json!({"from": time(0), "to": time(to), "by": by});
+        call(&app, "aiMetrics.getSpending", input)
+            .await
+            .map(|it| it["spent"].clone())
+    };
+    let by_user = spent("user", 60_000).await.unwrap();
+    let rows = by_user.as_array().unwrap();
+    let mut users: Vec<_> = rows.iter().map(|it| it["name"].as_str().unwrap()).collect();
+    users.sort_unstable();
+    assert_eq!(users, ["1", "2", "3", "4", "5"]);
+    let sum = |rows: &Value, name: &str| -> i64 {
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it[name].as_i64().unwrap())
+            .sum()
+    };
+    let names = ["attempts", "tokens", "writtenTokens", "costMicrodollars"];
+    let all = names.map(|name| sum(&by_user, name));
+    assert_eq!(all[0], 40, "ten fell back");
+    for by in ["model", "variant", "task"] {
+        let rows = spent(by, 60_000).await.unwrap();
+        assert_eq!(names.map(|name| sum(&rows, name)), all, "{by}");
+    }
+    let [first, second] = [&rows[0], &rows[1]].map(|it| it["costMicrodollars"].as_i64());
+    assert!(first >= second, "the dearest first");
+    assert_eq!(spent("key", 60_000).await.unwrap(), json!([]));
+    for to in [0, 32 * 86_400_000] {
+        let refused = spent("user", to).await.unwrap_err();
+        assert!(
+            refused.message.contains("by 31 days at most"),
+            "{}",
+            refused.message
+        );
+    }
+}

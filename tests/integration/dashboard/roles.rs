@@ -17,6 +17,7 @@ use crate::support::{app::TestApp, calls};
 /// What a viewer may call and a user may not.
 const FOR_VIEWERS: &[&str] = &[
     "aiMetrics.getSeries",
+    "aiMetrics.getSpending",
     "alerts.channels",
     "alerts.list",
     "audit.list",
@@ -40,6 +41,8 @@ const FOR_VIEWERS: &[&str] = &[
     "rollout.series",
     "rollout.validate",
     "rollout.why",
+    "trials.arms",
+    "trials.list",
     "users.lookup",
 ];
 
