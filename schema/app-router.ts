@@ -381,6 +381,87 @@ export type By =
   /** How attempts ended. */
   | "outcome";
 
+/** A category that was found before. */
+export interface CachedCategory {
+  /** Which. */
+  category: Category;
+  /** How sure the model is, 0 to 1. */
+  confidence: number;
+  /** Finer than the category, in a word or two. */
+  subcategory?: string;
+  /** Why, in a sentence. */
+  reasoning?: string;
+  /** Always true: no model was asked. */
+  cached: boolean;
+}
+
+/** A priority that was found before. */
+export interface CachedPriority {
+  /** 0 to 100. */
+  score: number;
+  /** The score in a word. */
+  level: PriorityLevel;
+  /** What speaks for it. */
+  factors: PriorityFactors;
+  /** Why, in a sentence. */
+  reasoning?: string;
+  /** Always true: no model was asked. */
+  cached: boolean;
+}
+
+/** A mail to sort. */
+export interface CategorizeEmail {
+  /** The thread that it belongs to, under which what is found is kept. */
+  threadId: string;
+  /** Who sent it. */
+  from: string;
+  /** To whom. */
+  to: string;
+  /** Its subject. */
+  subject: string;
+  /** Its text; a model reads the first 6,000 characters. */
+  body: string;
+  /** When it came; not used. */
+  timestamp?: Date | undefined;
+}
+
+/** The category of a mail. */
+export interface Categorized {
+  /** Which. */
+  category: Category;
+  /** How sure the model is, 0 to 1. */
+  confidence: number;
+  /** Finer than the category, in a word or two. */
+  subcategory?: string;
+  /** Why, in a sentence. */
+  reasoning?: string;
+}
+
+/** What a mail is about. */
+export type Category =
+  /** The user's work. */
+  | "work"
+  /** People the user knows. */
+  | "personal"
+  /** Bills, banks, taxes. */
+  | "finance"
+  /** Advertising and newsletters. */
+  | "marketing"
+  /** What must not be missed, and is none of the others. */
+  | "important"
+  /** None of these. */
+  | "other";
+
+/** How a user's mails fall into categories. */
+export interface CategoryStats {
+  /** How many fell into each category; one that is missing has none. */
+  distribution: Record<string, number>;
+  /** How many that were. */
+  total: number;
+  /** 0 to 1; 0 where there are none. */
+  averageConfidence: number;
+}
+
 /** A page of changes. */
 export interface ChangeList {
   /** The newest first. */
@@ -684,6 +765,12 @@ export interface Done {
   success: boolean;
 }
 
+/** That it is done. */
+export interface Done2 {
+  /** Always true. */
+  success: boolean;
+}
+
 /** How many times as often one thing happens on the candidate as on control. */
 export interface Effect {
   /** What happens. */
@@ -969,6 +1056,28 @@ export type Gate =
   /** A person does. */
   | "manual";
 
+/** A mail to answer. */
+export interface GenerateResponses {
+  /** The thread that it belongs to, under which what is found is kept. */
+  threadId: string;
+  /** Who sent it. */
+  from: string;
+  /** To whom. */
+  to: string;
+  /** Its subject. */
+  subject: string;
+  /** Its text; a model reads the first 6,000 characters. */
+  body: string;
+  /** What the sender is to the user. */
+  senderRelationship?: Relationship | undefined;
+}
+
+/** Threads. */
+export interface GetBatchIntelligence {
+  /** Their ids, 50 at most. */
+  threadIds: string[];
+}
+
 /** Which messages. */
 export interface GetMessages {
   /** The conversation. */
@@ -1103,6 +1212,22 @@ export interface Kept {
   success: boolean;
 }
 
+/** A reply to choose from, as it is kept. */
+export interface KeptSuggestion {
+  /** What `markSuggestionUsed` takes. */
+  id: number;
+  /** What it does. */
+  type: SuggestionKind;
+  /** What is to be sent, in the language of the mail. */
+  text: string;
+  /** How it sounds. */
+  tone: Tone;
+  /** How well it fits, 0 to 1. */
+  confidence: number;
+  /** Why, in a sentence. */
+  reasoning?: string;
+}
+
 /** A key. */
 export interface KeyInfo {
   /** Its name. */
@@ -1165,6 +1290,14 @@ export interface KindEvidence {
    * rate: a hold at 100.
    */
   e: number;
+}
+
+/** What is known of a thread. */
+export interface KnownThread {
+  /** Its category; `null` where none was found yet. */
+  category: Categorized | null;
+  /** Its priority; `null` where none was found yet. */
+  priority: Prioritized | null;
 }
 
 /** A fault of a model. */
@@ -1348,6 +1481,20 @@ export interface Made {
   key: string;
 }
 
+/** A mail, as the front end has it. */
+export interface Mail {
+  /** The thread that it belongs to, under which what is found is kept. */
+  threadId: string;
+  /** Who sent it. */
+  from: string;
+  /** To whom. */
+  to: string;
+  /** Its subject. */
+  subject: string;
+  /** Its text; a model reads the first 6,000 characters. */
+  body: string;
+}
+
 /** A decision. */
 export interface Mark {
   /** When. */
@@ -1356,6 +1503,12 @@ export interface Mark {
   version: number;
   /** What was done. */
   action: Action;
+}
+
+/** A reply of [`KeptSuggestion`]. */
+export interface MarkSuggestionUsed {
+  /** Its id. */
+  suggestionId: number;
 }
 
 /** A user as the front end knows it. */
@@ -1608,6 +1761,15 @@ export interface NoTraffic {
   hold: boolean;
 }
 
+/** Why nothing was found out about a mail, for programs. */
+export interface NotDone {
+  /**
+   * `schema` where models answered, twice, in another form than they were asked for; else what failed,
+   * such as `timeout`; absent where too many requests wait for a model.
+   */
+  kind?: string;
+}
+
 /** What must be true of an attempt; what is left out is not looked at. */
 export interface Only {
   /** At this model. */
@@ -1740,6 +1902,18 @@ export interface Prices {
   completion: number;
 }
 
+/** How urgent a mail is. */
+export interface Prioritized {
+  /** 0 to 100. */
+  score: number;
+  /** The score in a word. */
+  level: PriorityLevel;
+  /** What speaks for it. */
+  factors: PriorityFactors;
+  /** Why, in a sentence. */
+  reasoning?: string;
+}
+
 /** Who goes first. */
 export type Priority =
   /** A person waits. */
@@ -1748,6 +1922,31 @@ export type Priority =
   | "background"
   /** When nothing else is to be done. */
   | "batch";
+
+/** What speaks for the urgency of a mail. */
+export interface PriorityFactors {
+  /** How much the sender matters, 0 to 1. */
+  sender_importance: number;
+  /** How urgent the text is, 0 to 1. */
+  content_urgency: number;
+  /** Whether it names a time by which something has to be done. */
+  deadline_mentioned: boolean;
+  /** Whether the user has to do something. */
+  requires_action: boolean;
+  /** Whether it matters less later. */
+  time_sensitive: boolean;
+}
+
+/** How soon a mail is to be read. */
+export type PriorityLevel =
+  /** A score of 80 or more. */
+  | "urgent"
+  /** Of 65 or more. */
+  | "high"
+  /** Of 35 or more. */
+  | "normal"
+  /** Below. */
+  | "low";
 
 /** A small request that nobody waits for, outside the evidence. */
 export interface Probe {
@@ -1922,6 +2121,17 @@ export type Reference =
   | "running"
   /** Control's rates as they were when it last had traffic. */
   | "frozen";
+
+/** What the sender is to the user. */
+export type Relationship =
+  /** Somebody who matters. */
+  | "vip"
+  /** A customer. */
+  | "customer"
+  /** Somebody of the same company. */
+  | "colleague"
+  /** Nobody knows. */
+  | "unknown";
 
 export interface Release {
   /** The rollout. */
@@ -2629,6 +2839,17 @@ export type Subject =
   /** The key of a program. */
   | "keys";
 
+/** What a reply does. */
+export type SuggestionKind =
+  /** A line or two. */
+  | "quick_reply"
+  /** A whole answer. */
+  | "detailed"
+  /** A word to somebody else, to whom the mail goes on. */
+  | "forward"
+  /** A proposal of a time. */
+  | "schedule";
+
 /** Requests, failures and latency of a window. Cancelled attempts are no requests. */
 export interface Summary {
   /** Attempts that were not cancelled. */
@@ -2738,6 +2959,15 @@ export interface TokensUsed {
   /** Both. */
   totalTokens: number;
 }
+
+/** How a reply sounds. */
+export type Tone =
+  /** As one writes at work. */
+  | "professional"
+  /** As one writes to people one knows. */
+  | "friendly"
+  /** As one writes to authorities. */
+  | "formal";
 
 /** What a model made of a prompt; never its words. */
 export interface TrialAnswer {
@@ -3134,6 +3364,12 @@ export interface WhichSpending {
   by: Spender;
 }
 
+/** A thread. */
+export interface WhichThread {
+  /** Its id. */
+  threadId: string;
+}
+
 /** Which window. */
 export interface WindowInput {
   /**
@@ -3172,7 +3408,7 @@ export type AppErrorCode =
 export interface AppErrorDetails {
   BAD_REQUEST: PlanRefused;
   CONFLICT: FlagsMet | Met | Overlap;
-  INTERNAL_SERVER_ERROR: NoAnswer;
+  INTERNAL_SERVER_ERROR: NoAnswer | NotDone;
   PAYLOAD_TOO_LARGE: NoAnswer;
   PRECONDITION_FAILED: Met | TakesBack;
   SERVICE_UNAVAILABLE: NoAnswer;
@@ -3591,6 +3827,111 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     pulse: Query<void, Pulse>;
+  };
+  emailIntelligence: {
+    /**
+     * Says which category a mail belongs to, by a model, and keeps that for its thread.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws INTERNAL_SERVER_ERROR (details: `NotDone`): No model answered, or none in the form that was asked for.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    categorizeEmail: Mutation<CategorizeEmail, Categorized>;
+    /**
+     * Writes one to four replies to choose from, by a model, in the language of the mail. Nothing is sent.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws INTERNAL_SERVER_ERROR (details: `NotDone`): No model answered, or none in the form that was asked for.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    generateResponses: Mutation<GenerateResponses, KeptSuggestion[]>;
+    /**
+     * What was found for each of these threads; threads of which nothing is known are missing.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    getBatchIntelligence: Query<GetBatchIntelligence, Record<string, KnownThread>>;
+    /**
+     * How the caller's 100 newest mails fall into categories.
+     *
+     * Needs a session.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    getCategoryStats: Query<void, CategoryStats>;
+    /**
+     * The category that was found for a thread; `null` where none was.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    getEmailCategory: Query<WhichThread, CachedCategory | null>;
+    /**
+     * The priority that was found for a thread; `null` where none was.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    getEmailPriority: Query<WhichThread, CachedPriority | null>;
+    /**
+     * Three short replies that fit every mail, in its language, without a model.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    getQuickReplies: Query<Mail, string[]>;
+    /**
+     * The five newest replies of a thread, the newest first.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    getResponses: Query<WhichThread, KeptSuggestion[]>;
+    /**
+     * Notes that a reply was taken.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws NOT_FOUND: The caller has no such suggestion.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    markSuggestionUsed: Mutation<MarkSuggestionUsed, Done2>;
+    /**
+     * Says how urgent a mail is, by a model, and keeps that for its thread.
+     *
+     * Needs a session.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws INTERNAL_SERVER_ERROR (details: `NotDone`): No model answered, or none in the form that was asked for.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    scorePriority: Mutation<Mail, Prioritized>;
   };
   featureFlags: {
     /**

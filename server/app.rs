@@ -1,7 +1,7 @@
 //! Builds the server from its settings, runs it, and stops it without losing anything.
 
 mod bereft;
-mod catalog;
+pub(crate) mod catalog;
 pub mod filling;
 mod introduction;
 mod models;
@@ -39,6 +39,7 @@ use crate::{
     alerting::Dispatcher,
     chat::Chat,
     config::Config,
+    email_intelligence::EmailIntelligence,
     gateway::Cache,
     keys::Spending,
     live_flags::LiveFlags,
@@ -171,6 +172,7 @@ impl App {
             log.clone(),
         );
         let chat = Arc::new(chat);
+        let emails = EmailIntelligence::new(store.clone(), models.clone(), config.chat.deadline);
 
         let dispatcher = Arc::new(Dispatcher::new(store.clone(), &config.alerts)?);
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
@@ -190,6 +192,7 @@ impl App {
                 models: models.clone(),
                 keys: store.clone(),
                 chat,
+                emails: Arc::new(emails),
                 controller: controller.clone(),
                 log: log.clone(),
                 dispatcher: dispatcher.clone(),

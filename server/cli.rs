@@ -5,6 +5,7 @@
 
 mod alert;
 mod backup;
+mod check;
 mod client;
 pub mod demo;
 pub mod drive;
@@ -84,7 +85,7 @@ enum Command {
     },
     /// Makes, lists, replaces and ends the keys of programs that call the gateway.
     Key(key::Arguments),
-    /// Says what users may do.
+    /// Says what users may do; gives out and deletes what is kept of one.
     User(user::Arguments),
     /// Ends sessions.
     Sessions(sessions::Arguments),
@@ -100,6 +101,8 @@ enum Command {
     Sandbox(sandbox::SandboxArgs),
     /// Sends a test to the channels of alerts.
     Alert(alert::Arguments),
+    /// Looks at everything that has to be right before users depend on a server; changes nothing.
+    Check(check::Arguments),
     /// Copies the database into one file, beside a server that runs or without one.
     Backup(backup::BackupArguments),
     /// Makes the database of a file that `backup` wrote.
@@ -209,6 +212,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Sandbox(arguments) => sandbox::run(arguments).await,
         Command::Alert(arguments) => alert::run(arguments, &load_and_note()?).await,
+        Command::Check(arguments) => check::run(arguments, &sources()?).await,
         Command::Backup(arguments) => backup::backup(&arguments, &load_and_note()?).await,
         Command::Restore(arguments) => backup::restore(&arguments, &load_and_note()?).await,
         Command::Health(arguments) => health::run(arguments, &sources()?).await,

@@ -55,6 +55,8 @@ pub struct Config {
     pub legacy: Option<LegacyConfig>,
     /// The JSON-RPC wire.
     pub jsonrpc: JsonRpcConfig,
+    /// `MCP_TOOLS`.
+    pub mcp_tools: McpTools,
     /// Where data is kept.
     pub database: DatabaseConfig,
     /// Sessions and the owner.
@@ -173,6 +175,17 @@ pub struct LegacyConfig {
     pub max_upload_bytes: usize,
     /// `LEGACY_MAX_ANSWER_BYTES`: of an answer that is taken apart.
     pub max_answer_bytes: usize,
+}
+
+/// Which procedures are tools of the Model Context Protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum McpTools {
+    /// None.
+    Off,
+    /// Those that change nothing.
+    Reading,
+    /// Those that change something as well.
+    All,
 }
 
 /// The JSON-RPC wire.

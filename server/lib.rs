@@ -10,6 +10,7 @@ pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod dashboard;
+pub mod email_intelligence;
 pub mod gateway;
 pub mod keys;
 pub mod legacy;

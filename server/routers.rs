@@ -7,6 +7,7 @@ pub mod auth_router;
 pub mod chat_router;
 pub mod chat_streaming_router;
 pub mod dashboard_router;
+pub mod email_intelligence_router;
 pub mod feature_flags_router;
 pub mod keys_router;
 pub(crate) mod methods;
@@ -30,6 +31,7 @@ use crate::{
     dashboard::{
         audit::AuditStore, requests::RequestStore, series::SeriesStore, users::UserLookup,
     },
+    email_intelligence::EmailIntelligence,
     keys::ApiKeyStore,
     live_flags::LiveFlags,
     model_router::ModelRouter,
@@ -53,6 +55,8 @@ pub struct Parts<'a> {
     pub keys: Arc<dyn ApiKeyStore>,
     /// Conversations.
     pub chat: Arc<Chat>,
+    /// What models make of e-mails.
+    pub emails: Arc<EmailIntelligence>,
     /// The rollouts.
     pub controller: Arc<Controller>,
     /// What waits to be stored.
@@ -125,6 +129,7 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
         }),
     );
     chat_router::register(registry, parts.map(|it| it.chat.clone()));
+    email_intelligence_router::register(registry, parts.map(|it| it.emails.clone()));
     chat_streaming_router::register(
         registry,
         parts.map(|it| chat_streaming_router::State {

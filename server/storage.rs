@@ -10,13 +10,16 @@ mod db;
 mod api_keys;
 mod audit;
 mod backup;
+mod condition;
 mod conversations;
+mod emails;
 mod events;
 mod failure;
 mod flags;
 mod lease;
 mod login_links;
 mod outbox;
+mod personal;
 mod postgres;
 mod private;
 mod probe;
@@ -44,7 +47,9 @@ use crate::_core::errors::in_full;
 
 pub use self::{
     backup::{BackupError, Restored},
+    condition::{Condition, DatabaseFile, DatabaseServer},
     failure::passes,
+    personal::Forgotten,
     postgres::ServerError,
     probe::Probe,
     secret::{has_secret, secret_for_development},

@@ -6,6 +6,7 @@ pub mod docs;
 pub mod gate;
 mod headers;
 pub mod jsonrpc;
+pub mod mcp;
 pub mod metrics;
 pub mod operations;
 pub mod page;
@@ -56,6 +57,8 @@ pub struct Parts {
     pub trpc: Router,
     /// The route of JSON-RPC, at `/rpc`.
     pub jsonrpc: Router,
+    /// The route of the Model Context Protocol, at `/mcp`.
+    pub mcp: Router,
     /// The routes of the gateway, at `/v1`.
     pub gateway: Router,
     /// Is asked for what nothing else serves.
@@ -63,9 +66,10 @@ pub struct Parts {
 }
 
 /// Where this server itself answers, whatever is passed on to the old one.
-pub const OWN_PATHS: [&str; 12] = [
+pub const OWN_PATHS: [&str; 13] = [
     trpc::MOUNT,
     "/rpc",
+    "/mcp",
     "/v1",
     "/login",
     "/dashboard",
@@ -92,6 +96,7 @@ pub fn router(parts: Parts) -> Router {
     Router::new()
         .merge(parts.trpc)
         .merge(parts.jsonrpc)
+        .merge(parts.mcp)
         .merge(parts.gateway)
         .merge(parts.sign_in)
         .merge(parts.dashboard)

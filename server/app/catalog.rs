@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// The catalog as the settings have it, or all of its faults.
-pub(super) fn load(config: &Config) -> Result<Catalog, FileError> {
+pub(crate) fn load(config: &Config) -> Result<Catalog, FileError> {
     Catalog::load(
         &config.models,
         &config.providers,
@@ -68,7 +68,7 @@ pub(super) fn warn_of_an_unused_address(config: &Config, catalog: &Catalog) {
 }
 
 /// The names that plans of rollouts may use.
-pub(super) fn known(catalog: &Catalog) -> Known {
+pub(crate) fn known(catalog: &Catalog) -> Known {
     let tasks = catalog.tasks.iter();
     let routes = tasks.clone().map(|task| {
         let route = |variant| names(task.route(variant).iter().map(|it| &*it.name));

@@ -22,6 +22,7 @@ use crate::{
         bounds::Bounds,
         gate::Gate,
         jsonrpc::{self, JsonRpc},
+        mcp,
         operations::Readiness,
         sign_in::{self, SignIn},
         trpc,
@@ -90,6 +91,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         registry: registry.clone(),
         gate: gate.clone(),
     };
+    let mcp = mcp::routes(&registry, config.mcp_tools, gate.clone(), bounds.clone());
     let jsonrpc = jsonrpc::routes(JsonRpc {
         registry,
         gate: gate.clone(),
@@ -123,6 +125,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         metrics,
         trpc,
         jsonrpc,
+        mcp,
         gateway,
         old,
     }))

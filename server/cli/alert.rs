@@ -81,7 +81,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
 }
 
 /// No outbox: a test is for those who are there to see it.
-struct Nothing;
+pub(super) struct Nothing;
 
 #[async_trait]
 impl Outbox for Nothing {

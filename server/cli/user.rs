@@ -1,4 +1,4 @@
-//! `modelramp user`: what users may do.
+//! `modelramp user`: what users may do, and what is kept of them.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use chrono::Utc;
 use clap::{Args, Subcommand};
 
 use super::RoleArgument;
-use crate::{_core::caller::Role, app, config::Config};
+use crate::{_core::caller::Role, app, config::Config, storage::Storage};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -29,13 +29,66 @@ enum Command {
         #[arg(long, value_enum)]
         role: RoleArgument,
     },
+    /// Prints all that is kept of a user, a JSON object a line; texts of conversations are in it.
+    Export {
+        /// The user's id, from 1.
+        #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+        user: i64,
+    },
+    /// Deletes a user for good: conversations, name and address; sessions end, and events no longer say
+    /// whose they were.
+    ///
+    /// It works on the database, so no server needs to run; one that does knows it within a second.
+    /// Copies of the database keep the user until they are deleted.
+    Delete {
+        /// The user's id, from 1.
+        #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]
+        user: i64,
+        /// Says that it is meant; nothing brings the user back.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command starts now")]
 pub(super) async fn run(arguments: &Arguments, config: &Config) -> anyhow::Result<()> {
-    let Command::SetRole { user, role } = &arguments.command;
-    let role = Role::from(*role);
-    let (name, before) = app::set_role(config, *user, role, Utc::now()).await?;
+    match &arguments.command {
+        Command::SetRole { user, role } => set_role(config, *user, Role::from(*role)).await,
+        Command::Export { user } => {
+            let storage = Storage::open_read_only(&config.database.url).await?;
+            let found = storage.export_user(*user, &mut std::io::stdout()).await;
+            storage.close().await;
+            anyhow::ensure!(found?, "there is no user `{user}`");
+            Ok(())
+        }
+        Command::Delete { user, yes } => {
+            anyhow::ensure!(
+                *yes,
+                "nothing was deleted: `--yes` says that it is meant, for good"
+            );
+            // A database that is made here would be another server's.
+            Storage::require(&config.database.url).await?;
+            let storage = Storage::open(&config.database.url).await?;
+            let forgotten = storage.forget_user(*user, Utc::now()).await;
+            storage.close().await;
+            let Some(forgotten) = forgotten? else {
+                anyhow::bail!("there is no user `{user}`");
+            };
+            writeln!(
+                std::io::stdout(),
+                "user {user} was deleted: {} conversations are gone, and {} events no longer say whose they \
+                 were; copies of the database keep the user until they are deleted",
+                forgotten.conversations,
+                forgotten.events
+            )?;
+            Ok(())
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a command starts now")]
+async fn set_role(config: &Config, user: i64, role: Role) -> anyhow::Result<()> {
+    let (name, before) = app::set_role(config, user, role, Utc::now()).await?;
     let name = name.map_or_else(String::new, |name| format!(" ({name})"));
     let text = if before == role {
         format!("user {user}{name} is {role} already")

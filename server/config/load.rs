@@ -239,6 +239,7 @@ impl Values<'_> {
                 ping_interval: self.get(&TRPC_PING_INTERVAL)?,
             },
             legacy: self.legacy()?,
+            mcp_tools: self.get(&MCP_TOOLS)?,
             jsonrpc: JsonRpcConfig {
                 max_batch: self.get(&JSONRPC_MAX_BATCH)?,
                 batch_concurrency: self.get(&JSONRPC_BATCH_CONCURRENCY)?,

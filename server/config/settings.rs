@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{
-    ChannelName, Transformer,
+    ChannelName, McpTools, Transformer,
     faults::{ConfigFault, shown},
     formats::{
         Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, Headers, List,
@@ -317,6 +317,15 @@ settings! {
         JSONRPC_BATCH_CONCURRENCY: Whole<usize> = whole("calls", 1, 10_000), "16";
         /// Open sockets and requests under way, together.
         JSONRPC_MAX_CONNECTIONS: Whole<u32> = whole("connections", 1, 1_000_000), "10000";
+    }
+    "MCP" {
+        /// Which procedures are tools of the Model Context Protocol at `/mcp`: none, those that change
+        /// nothing, or all. Each asks for its own rights in any case.
+        MCP_TOOLS: OneOf<McpTools> = OneOf(&[
+            ("off", McpTools::Off),
+            ("read", McpTools::Reading),
+            ("all", McpTools::All),
+        ]), "read";
     }
     "Database" {
         /// Where data is kept: a file, which is created where there is none, or PostgreSQL.

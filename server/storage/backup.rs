@@ -47,6 +47,11 @@ impl Storage {
         Ok(bytes)
     }
 
+    /// Fails where a file does not begin as a backup does.
+    pub fn require_backup(file: &Path) -> Result<(), BackupError> {
+        Kind::of(file).map(drop)
+    }
+
     /// Makes the database of a file that [`backup`](Self::backup) wrote. With `replace` a database of
     /// SQLite that is there is moved aside; one on PostgreSQL has to be empty.
     pub async fn restore(url: &str, file: &Path, replace: bool) -> Result<Restored, BackupError> {

@@ -23,11 +23,13 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 23] = [
+const TABLES: [&str; 25] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
     "conversations",
+    "email_insights",
+    "email_suggestions",
     "ended_sessions",
     "event_order",
     "event_rollups",

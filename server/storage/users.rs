@@ -197,18 +197,6 @@ impl Storage {
             .await)
     }
 
-    /// Deletes a user, whose sessions are refused from then on; `false` if there was none.
-    pub async fn delete_user(&self, id: i64, now: DateTime<Utc>) -> anyhow::Result<bool> {
-        let done = changed!(self.db.write(), pool => sqlx::query(
-            "UPDATE users SET deleted_at = $2, updated_at = $2 WHERE id = $1 AND deleted_at IS NULL",
-        )
-        .bind(id)
-        .bind(now.timestamp_millis())
-        .execute(pool))
-        .with_context(|| format!("cannot delete user `{id}`"))?;
-        Ok(done > 0)
-    }
-
     /// Ends all sessions of a user that were issued before now; `false` if there is no such user.
     pub async fn end_sessions(&self, id: i64, now: DateTime<Utc>) -> anyhow::Result<bool> {
         let done = changed!(self.db.write(), pool => sqlx::query(

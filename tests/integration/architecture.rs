@@ -37,6 +37,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["_core", "config", "model_router", "providers", "recording"],
     ),
     (
+        "email_intelligence",
+        &["_core", "model_router", "providers"],
+    ),
+    (
         "storage",
         &[
             "_core",
@@ -44,6 +48,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "alerting",
             "chat",
             "dashboard",
+            "email_intelligence",
             "keys",
             "live_flags",
             "model_router",
@@ -61,6 +66,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "chat",
             "config",
             "dashboard",
+            "email_intelligence",
             "keys",
             "live_flags",
             "model_router",

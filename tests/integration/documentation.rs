@@ -91,6 +91,45 @@ fn files_that_pages_name_are_there() {
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
+/// A name of five words and more is a test's, unless it is a series of OpenTelemetry.
+fn is_test_name(span: &str) -> bool {
+    let is_of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    !span.starts_with("gen_ai_")
+        && span.chars().all(is_of_name)
+        && span.split('_').filter(|word| !word.is_empty()).count() > 4
+}
+
+/// All Rust files below a folder, as one text.
+fn rust_below(folder: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_below(&path, text);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            text.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn tests_that_pages_name_are_there() {
+    let mut code = String::new();
+    for folder in ["server", "tests/integration"] {
+        rust_below(&root().join(folder), &mut code);
+    }
+    let mut missing = Vec::new();
+    for (page, text) in pages() {
+        for span in inline(&text).into_iter().filter(|span| is_test_name(span)) {
+            let is_listed =
+                code.contains(&format!("fn {span}(")) || code.contains(&format!("    {span},"));
+            if !is_listed {
+                missing.push(format!("{}: `{span}`", page.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
 /// The words after `modelramp` of each call in a shell text: alone, after `cargo run --`, inside
 /// `$(…)`, and with variables set in front.
 fn commands(shell: &str) -> Vec<Vec<String>> {

@@ -1,5 +1,6 @@
 //! All integration tests in one binary, which links once.
 
+mod access;
 mod agreement;
 mod ai_metrics;
 mod ai_metrics_vectors;
@@ -16,6 +17,7 @@ mod demo;
 mod documentation;
 mod documents;
 mod drive;
+mod email_intelligence;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod evasion;
 mod feature_flags;
@@ -28,10 +30,12 @@ mod jsonrpc;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod legacy;
 mod llm_calls_vectors;
+mod mcp;
 mod metrics;
 mod model_router;
 mod model_router_vectors;
 mod new_procedure;
+mod preflight;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod real_models;
 mod reload;

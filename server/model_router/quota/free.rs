@@ -53,7 +53,8 @@ impl ModelRouter {
         }
     }
 
-    async fn learn_quotas(&self) -> Result<(), Fault> {
+    /// Asks OpenRouter what our accounts may still ask today.
+    pub async fn learn_quotas(&self) -> Result<(), Fault> {
         let fleet = self.fleet.load_full();
         let providers = fleet.catalog.providers.iter();
         let mut asked = providers

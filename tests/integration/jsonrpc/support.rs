@@ -164,6 +164,7 @@ impl TestServer {
             gateway: Router::new(),
             trpc: events_until_stop(&tasks),
             jsonrpc,
+            mcp: axum::Router::new(),
         });
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

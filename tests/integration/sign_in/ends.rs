@@ -91,7 +91,14 @@ async fn subscriptions_and_sockets_end_with_their_session_on_every_wire() {
 
     let token = rig.token(5, Role::User).await;
     let delete = async {
-        assert!(rig.storage().await.delete_user(5, now()).await.unwrap());
+        assert!(
+            rig.storage()
+                .await
+                .forget_user(5, now())
+                .await
+                .unwrap()
+                .is_some()
+        );
     };
     assert_eq!(ends(&rig, &token, path, delete).await, ["UNAUTHORIZED"; 3]);
     assert!(app::end_sessions(&rig.config, 5, now()).await.is_err());

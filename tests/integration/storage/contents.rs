@@ -33,6 +33,7 @@ on_both!(
     a_link_is_used_once_and_within_five_minutes,
     an_ended_session_is_nobodys_and_others_go_on,
     messages_go_with_their_conversation_and_cannot_come_back,
+    what_is_kept_of_a_user_is_given_out_and_forgotten,
     events_come_back_as_they_were_oldest_first,
     events_are_stored_all_or_none,
 );
@@ -172,8 +173,8 @@ async fn ids_are_positive_and_deleted_users_stay_deleted(database: Database) {
         .ensure_local_user(7, Role::User, at(0))
         .await
         .unwrap();
-    assert!(storage.delete_user(7, at(1)).await.unwrap());
-    assert!(!storage.delete_user(7, at(1)).await.unwrap());
+    assert!(storage.forget_user(7, at(1)).await.unwrap().is_some());
+    assert_eq!(storage.forget_user(7, at(1)).await.unwrap(), None);
     assert_eq!(storage.find_user(7).await.unwrap(), None);
     assert_eq!(
         storage
@@ -192,7 +193,7 @@ async fn ids_are_positive_and_deleted_users_stay_deleted(database: Database) {
         .user_of_session(&Session::of("bo", "Bo"), at(0))
         .await
         .unwrap();
-    storage.delete_user(8, at(1)).await.unwrap();
+    storage.forget_user(8, at(1)).await.unwrap();
     assert_eq!(
         storage
             .user_of_session(&Session::of("bo", "Bo"), at(2))
@@ -241,7 +242,7 @@ async fn a_link_is_used_once_and_within_five_minutes(database: Database) {
             .unwrap();
         storage.keep_link(hash, user_id, at(0)).await.unwrap();
     }
-    storage.delete_user(8, at(1)).await.unwrap();
+    storage.forget_user(8, at(1)).await.unwrap();
     let tries = (0..10).map(|_| storage.spend_link("early", at(299)));
     let users = futures::future::join_all(tries).await;
     let users: Vec<_> = users.into_iter().filter_map(Result::unwrap).collect();
@@ -475,4 +476,70 @@ async fn any_text_can_be_kept(database: Database) {
         .unwrap()
         .unwrap();
     assert_eq!(message.content, text.replace('\0', "\u{fffd}"));
+}
+
+async fn what_is_kept_of_a_user_is_given_out_and_forgotten(database: Database) {
+    let storage = &database.storage;
+    for id in [7, 8] {
+        storage
+            .ensure_local_user(id, Role::User, at(0))
+            .await
+            .unwrap();
+        let title = Some(format!("of {id}"));
+        let conversation = storage
+            .create_conversation(id, title.as_deref(), at(1))
+            .await;
+        let letter = format!("the letter of {id}");
+        let conversation = conversation.unwrap().id;
+        let added = storage
+            .add_message(conversation, MessageRole::User, &letter, at(2))
+            .await;
+        assert!(added.unwrap().is_some());
+    }
+    let of = |user, at_ms| Event {
+        user_id: Some(user),
+        ..event(at_ms)
+    };
+    let events = [of(7, 1), of(8, 2), of(7, 3)];
+    append(storage, &events).await.unwrap();
+    let exported = async |id| {
+        let mut out = Vec::new();
+        let found = storage.export_user(id, &mut out).await.unwrap();
+        let lines = String::from_utf8(out).unwrap();
+        let kinds: Vec<String> = lines
+            .lines()
+            .map(|line| {
+                let line: serde_json::Map<_, _> = serde_json::from_str(line).unwrap();
+                line.keys().next().unwrap().clone()
+            })
+            .collect();
+        (found, kinds, lines)
+    };
+    let (found, kinds, lines) = exported(7).await;
+    assert!(found);
+    assert_eq!(kinds, ["user", "conversation", "message", "event", "event"]);
+    assert!(
+        lines.contains("the letter of 7") && !lines.contains("of 8"),
+        "{lines}"
+    );
+
+    let before = since(storage, 0).await;
+    let forgotten = storage.forget_user(7, at(3)).await.unwrap().unwrap();
+    assert_eq!((forgotten.conversations, forgotten.events), (1, 2));
+    assert_eq!(exported(7).await, (false, vec![], String::new()));
+    assert_eq!(storage.forget_user(7, at(4)).await.unwrap(), None);
+    let (_, kinds, _) = exported(8).await;
+    assert_eq!(kinds, ["user", "conversation", "message", "event"]);
+    let mut without: Vec<Event> = before;
+    for event in &mut without {
+        event.user_id = event.user_id.filter(|user| *user != 7);
+    }
+    // Nothing else of events has changed.
+    assert_eq!(
+        format!("{:?}", since(storage, 0).await),
+        format!("{without:?}")
+    );
+    let session = Session::of("local:7", "again");
+    let refused = storage.user_of_session(&session, at(5)).await.unwrap();
+    assert_eq!(refused, None, "nobody comes back by an old session");
 }

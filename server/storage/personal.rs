@@ -1,0 +1,199 @@
+//! What is kept of one user: given out whole, and forgotten.
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt as _;
+use serde_json::{Value, json};
+
+use super::{Storage, time};
+
+/// What was deleted of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Conversations, with all their messages.
+    pub conversations: u64,
+    /// Events that no longer say whose they are.
+    pub events: u64,
+}
+
+#[derive(sqlx::FromRow)]
+struct ConversationRow {
+    id: i64,
+    title: Option<String>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct MessageRow {
+    id: i64,
+    conversation_id: i64,
+    role: String,
+    content: String,
+    created_at: i64,
+    model: Option<String>,
+    verdict: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct EmailRow {
+    kind: String,
+    thread_id: String,
+    text: String,
+    at_ms: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct EventRow {
+    at_ms: i64,
+    request_id: String,
+    model: String,
+    task: String,
+    variant: String,
+    outcome: String,
+    prompt_tokens: i64,
+    completion_tokens: i64,
+}
+
+impl Storage {
+    /// Writes all that is kept of a user, a JSON object a line; `false` if there is no such user.
+    ///
+    /// Texts of conversations are in it. Lines are written as they are read, so memory stays small.
+    pub async fn export_user(&self, id: i64, out: &mut (dyn Write + Send)) -> anyhow::Result<bool> {
+        let Some(user) = self.find_user(id).await? else {
+            return Ok(false);
+        };
+        line(
+            out,
+            "user",
+            &json!({
+                "id": user.id, "openId": user.open_id, "name": user.name, "email": user.email,
+                "loginMethod": user.login_method, "role": user.role.name(), "createdAt": user.created_at,
+                "lastSignedIn": user.last_signed_in,
+            }),
+        )?;
+        let written: anyhow::Result<()> = on!(self.db.read(), pool => async {
+            let mut rows = sqlx::query_as(
+                "SELECT id, title, created_at, updated_at FROM conversations WHERE user_id = $1 ORDER BY id",
+            )
+            .bind(id)
+            .fetch(pool);
+            while let Some(row) = rows.try_next().await? {
+                let row: ConversationRow = row;
+                line(out, "conversation", &json!({
+                    "id": row.id, "title": row.title, "createdAt": time(row.created_at),
+                    "updatedAt": time(row.updated_at),
+                }))?;
+            }
+            drop(rows);
+            let mut rows = sqlx::query_as(
+                "SELECT m.id, m.conversation_id, m.role, m.content, m.created_at, m.model, r.verdict \
+                 FROM messages m JOIN conversations c ON c.id = m.conversation_id \
+                 LEFT JOIN message_ratings r ON r.message_id = m.id AND r.user_id = c.user_id \
+                 WHERE c.user_id = $1 ORDER BY m.id",
+            )
+            .bind(id)
+            .fetch(pool);
+            while let Some(row) = rows.try_next().await? {
+                let row: MessageRow = row;
+                line(out, "message", &json!({
+                    "id": row.id, "conversationId": row.conversation_id, "role": row.role,
+                    "content": row.content, "createdAt": time(row.created_at), "model": row.model,
+                    "rating": row.verdict,
+                }))?;
+            }
+            drop(rows);
+            let mut rows = sqlx::query_as(
+                "SELECT 'emailInsight' AS kind, thread_id, insight AS text, found_ms AS at_ms FROM email_insights \
+                 WHERE user_id = $1 UNION ALL SELECT 'emailSuggestion', thread_id, suggestion, made_ms \
+                 FROM email_suggestions WHERE user_id = $1",
+            )
+            .bind(id)
+            .fetch(pool);
+            while let Some(row) = rows.try_next().await? {
+                let row: EmailRow = row;
+                let found: Value = serde_json::from_str(&row.text).unwrap_or(Value::String(row.text));
+                line(out, &row.kind, &json!({
+                    "threadId": row.thread_id, "at": time(row.at_ms), "found": found,
+                }))?;
+            }
+            drop(rows);
+            let mut rows = sqlx::query_as(
+                "SELECT at_ms, request_id, model, task, variant, outcome, prompt_tokens, completion_tokens \
+                 FROM events WHERE user_id = $1 ORDER BY at_ms",
+            )
+            .bind(id)
+            .fetch(pool);
+            while let Some(row) = rows.try_next().await? {
+                let row: EventRow = row;
+                line(out, "event", &json!({
+                    "at": time(row.at_ms), "requestId": row.request_id, "model": row.model, "task": row.task,
+                    "variant": row.variant, "outcome": row.outcome, "promptTokens": row.prompt_tokens,
+                    "completionTokens": row.completion_tokens,
+                }))?;
+            }
+            Ok(())
+        }
+        .await);
+        written.with_context(|| format!("cannot read what is kept of user `{id}`"))?;
+        Ok(true)
+    }
+
+    /// Deletes a user's conversations, name, address and links, and takes the user out of events; `None`
+    /// if there is no such user. The id by which the sign-in knows the user stays, and all sessions are
+    /// refused by it. Events keep the hash that put the user on a side, so that replays stay the same.
+    pub async fn forget_user(
+        &self,
+        id: i64,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Option<Forgotten>> {
+        let forgotten = async {
+            let mut transaction = self.db.begin().await?;
+            // First, so that a call of the user that comes meanwhile is refused or has waited.
+            let deleted = changed!(&mut transaction, transaction => sqlx::query(
+                "UPDATE users SET deleted_at = $2, updated_at = $2, name = NULL, email = NULL \
+                 WHERE id = $1 AND deleted_at IS NULL",
+            )
+            .bind(id)
+            .bind(now.timestamp_millis())
+            .execute(&mut **transaction))?;
+            if deleted == 0 {
+                return Ok(None);
+            }
+            for sql in [
+                "DELETE FROM message_ratings WHERE user_id = $1",
+                "DELETE FROM login_links WHERE user_id = $1",
+                "DELETE FROM email_insights WHERE user_id = $1",
+                "DELETE FROM email_suggestions WHERE user_id = $1",
+            ] {
+                changed!(&mut transaction, transaction => sqlx::query(sql)
+                    .bind(id)
+                    .execute(&mut **transaction))?;
+            }
+            // Their messages, and ratings of these, go with them.
+            let conversations = changed!(&mut transaction, transaction => sqlx::query(
+                "DELETE FROM conversations WHERE user_id = $1",
+            )
+            .bind(id)
+            .execute(&mut **transaction))?;
+            let events = changed!(&mut transaction, transaction => sqlx::query(
+                "UPDATE events SET user_id = NULL WHERE user_id = $1",
+            )
+            .bind(id)
+            .execute(&mut **transaction))?;
+            transaction.commit().await?;
+            Ok(Some(Forgotten {
+                conversations,
+                events,
+            }))
+        };
+        let forgotten: sqlx::Result<_> = forgotten.await;
+        forgotten.with_context(|| format!("cannot delete user `{id}`"))
+    }
+}
+
+fn line(out: &mut (dyn Write + Send), kind: &str, value: &Value) -> anyhow::Result<()> {
+    Ok(writeln!(out, "{}", json!({ kind: value }))?)
+}
