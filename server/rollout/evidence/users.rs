@@ -4,7 +4,7 @@
 //! of their strata, share their caps, and count as one user. That loses a little power and never
 //! validity, because who shares a slot with whom has nothing to do with the arms. The table is sized
 //! by the users seen before the rollout, with two and a half slots for each: with
-//! [`Answers`](super::answers::Answers) that is 20 bytes a user as evidence is stored. Of more than
+//! [`Answers`] that is 20 bytes a user as evidence is stored. Of more than
 //! [`MOST_USERS`] users those are kept who asked most often; the others are as users without a past.
 
 use std::cmp::Reverse;
