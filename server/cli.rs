@@ -13,6 +13,7 @@ mod flags;
 mod health;
 mod key;
 mod offline;
+mod placebo;
 mod rollout;
 pub mod sandbox;
 mod sessions;
@@ -95,7 +96,7 @@ enum Command {
     Rollout(rollout::Arguments),
     /// Sends bounded traffic of many users through a running server.
     Drive(drive::DriveArgs),
-    /// Shows a rollout that completes and one that is taken back; takes less than three minutes.
+    /// Shows a rollout that completes and two that are taken back; takes less than three minutes.
     Demo(demo::DemoArgs),
     /// Runs the simulated provider alone, until it is stopped.
     Sandbox(sandbox::SandboxArgs),

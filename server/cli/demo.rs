@@ -1,4 +1,4 @@
-//! `modelramp demo`: a rollout that goes well and one that is taken back, to be watched.
+//! `modelramp demo`: a rollout that goes well and two that are taken back, to be watched.
 //!
 //! Everything is real but the models: a server with its database in a temporary folder, the sandbox,
 //! traffic of many users over HTTP, and rollouts that are started and watched through the procedures
@@ -41,7 +41,7 @@ const PACE: Pace = Pace {
     duration: Duration::from_secs(170),
 };
 
-/// Shows a rollout that completes and one that is taken back; takes less than three minutes.
+/// Shows a rollout that completes and two that are taken back; takes less than three minutes.
 #[derive(Debug, Args)]
 pub struct DemoArgs {}
 
@@ -101,7 +101,7 @@ async fn watch(
         tally.requests()
     ))?;
     ensure!(failed == 0, "{failed} messages of users were not answered");
-    say("Both rollouts went as they should.")
+    say("All three rollouts went as they should.")
 }
 
 /// Settings of the demo alone.

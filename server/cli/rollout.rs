@@ -17,7 +17,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     client::{Ask, Client, ClientError},
-    offline, simulate,
+    offline, placebo, simulate,
 };
 use crate::{
     _core::{method::Method, procedure::NoInput, units::Percent},
@@ -131,6 +131,9 @@ enum Command {
         /// The rollout's id, or the beginning of it.
         id: String,
     },
+    /// Divides the traffic that control has answered anew, by chance, and says what a plan would have held and
+    /// taken back without a cause; fails where that is too often. Takes minutes.
+    Placebo(placebo::Arguments),
     /// Draws how a rollout went, as SVG: evidence, ratios, share, errors and latency over time.
     Plot {
         /// The rollout's id, or the beginning of it.
@@ -179,6 +182,9 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
 
     let command = match command {
         Command::Replay { id } => return offline::replay(&Config::load(sources)?, &id, json).await,
+        Command::Placebo(arguments) => {
+            return placebo::run(&Config::load(sources)?, arguments, json).await;
+        }
         Command::Plot { id, output } => {
             return offline::plot(&Config::load(sources)?, &id, output.as_deref()).await;
         }
@@ -277,7 +283,10 @@ async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
             ask.show(&ROLLOUT_WHY, &which, |entries| show::why(entries))
                 .await
         }
-        Command::Replay { .. } | Command::Plot { .. } | Command::Report { .. } => {
+        Command::Replay { .. }
+        | Command::Placebo(_)
+        | Command::Plot { .. }
+        | Command::Report { .. } => {
             anyhow::bail!("this command needs no server")
         }
     }

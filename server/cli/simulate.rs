@@ -18,7 +18,7 @@ use crate::{
         plan::{Known, Library, Plan},
         simulate::{
             certify::{self, Options, Progress},
-            planner::Sight,
+            planner::{Sight, Traffic},
             plot,
         },
     },
@@ -52,6 +52,12 @@ enum Command {
         /// A shipped plan's name, a TOML file, or `-` for standard input.
         #[arg(long, default_value = "standard")]
         plan: String,
+        /// How many users make them, to see which stages get too few.
+        #[arg(long)]
+        users: Option<u32>,
+        /// Requests that the account at the provider may make, such as `1000/day`; what is beyond is not answered.
+        #[arg(long, value_parser = traffic)]
+        quota: Option<f64>,
     },
     /// Holds the evidence to its goals by campaigns of simulated traffic; fails where one is missed
     /// by more than chance explains. Takes minutes; a debug build takes an hour.
@@ -107,7 +113,22 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             traffic,
             baseline,
             plan,
-        } => see(&plan, traffic, baseline),
+            users,
+            quota,
+        } => {
+            if let Some(quota) = quota.filter(|quota| *quota < traffic) {
+                writeln!(
+                    std::io::stdout(),
+                    "the account allows {quota} requests a day of {traffic}: the others have no answer, and count for neither side"
+                )?;
+            }
+            let traffic = Traffic {
+                requests_per_day: quota.map_or(traffic, |quota| quota.min(traffic)),
+                baseline,
+                users: users.map(f64::from),
+            };
+            see(&plan, traffic)
+        }
         Command::Certify {
             seed,
             full,
@@ -131,7 +152,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-fn see(plan: &str, requests_per_day: f64, baseline: f64) -> anyhow::Result<()> {
+fn see(plan: &str, traffic: Traffic) -> anyhow::Result<()> {
     let text = plan_text(plan)?;
     let plan = if Plan::is_text(&text) {
         Plan::parse(&text, plan, &Known::default())?
@@ -147,7 +168,7 @@ fn see(plan: &str, requests_per_day: f64, baseline: f64) -> anyhow::Result<()> {
             )
         })?
     };
-    let sight = Sight::of(&plan, requests_per_day, baseline);
+    let sight = Sight::of(&plan, traffic);
     let mut out = std::io::stdout().lock();
     writeln!(out, "{sight}")?;
     match sight.blind().count() {

@@ -2,12 +2,13 @@
 //!
 //! [`certify`] runs campaigns of simulated traffic against the real [`evidence`](super::evidence) code
 //! and holds its error rates and delays to the goals, [`plot`] draws them; [`planner`] says how long each stage needs to
-//! see anything. Both are pure but for the threads that `certify` uses.
+//! see anything; [`placebo`] runs the evidence on one's own traffic. All are pure but for their threads.
 
 mod campaign;
 pub mod certify;
 mod goals;
 mod growthbook;
+pub mod placebo;
 pub mod planner;
 pub mod plot;
 mod proportion;

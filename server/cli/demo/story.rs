@@ -61,7 +61,7 @@ impl<'a> Story<'a> {
         })
     }
 
-    /// Both rollouts.
+    /// All rollouts.
     pub(super) async fn tell(&self) -> anyhow::Result<()> {
         say("200 users chat with the model `trusty`, 40 messages a second.\n")?;
         say("1. A better model, `swift`, is rolled out: 10 %, 50 %, then everybody.")?;
@@ -114,7 +114,27 @@ impl<'a> Story<'a> {
             "`shiny` got {} in all, and none since it was taken back",
             counted(after, "request")
         ))?;
-        self.history(&id).await
+        self.history(&id).await?;
+
+        say(
+            "\n3. A third model, `glib`, answers sooner than both and never fails. But it answers in German, \
+             and the catalog says that this task's answers are in English.",
+        )?;
+        let id = self
+            .start("swift", "glib", "glib is the fastest of all")
+            .await?;
+        let began = Instant::now();
+        let end = self.follow(&id, None, None).await?;
+        ensure!(
+            end.state == State::RolledBack && end.reason.contains("in another language"),
+            "the third rollout should have been rolled back for its language, but it is {}: {:?}",
+            end.state.name(),
+            end.reason
+        );
+        let took = began.elapsed().as_secs_f64();
+        self.narrate(&format!(
+            "taken back {took:.1} s after its start, without a single error"
+        ))
     }
 
     /// Starts a rollout of the shipped plan with these models; its id.

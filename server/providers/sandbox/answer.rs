@@ -184,6 +184,13 @@ fn odd(fault: FaultMode, text: &str) -> Option<(Value, &'static str)> {
         ),
         FaultMode::Length => (content(json!(half(text))), "length"),
         FaultMode::ContentFilter => (content(json!(half(text))), "content_filter"),
+        FaultMode::WrongLanguage => (
+            content(json!(
+                "Hier antwortet der Sandkasten und kein Sprachmodell. Was Sie gefragt haben, wird nicht \
+                 beantwortet, aber dafür bekommen Sie sehr schnell einen freundlichen deutschen Text."
+            )),
+            "stop",
+        ),
         _ => return None,
     })
 }

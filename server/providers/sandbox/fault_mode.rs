@@ -86,6 +86,7 @@ faults! {
     Length "length" "half an answer, with the finish reason `length`";
     ContentFilter "content-filter" "half an answer, with the finish reason `content_filter`";
     NoUsage "no-usage" "a whole answer that does not tell its usage";
+    WrongLanguage "wrong-language" "a whole answer in German, whatever was asked";
 }
 
 /// A name that no fault has.

@@ -9,9 +9,10 @@ use crate::_core::toml_reader::{FileError, text_of};
 const WHAT: &str = "the rollout plans of ROLLOUT_PLANS";
 
 /// Shipped plans: name and text.
-pub const SHIPPED: [(&str, &str); 4] = [
+pub const SHIPPED: [(&str, &str); 5] = [
     ("standard", include_str!("../plans/standard.toml")),
     ("staging", include_str!("../plans/staging.toml")),
+    ("small", include_str!("../plans/small.toml")),
     ("cautious", include_str!("../plans/cautious.toml")),
     ("demo", include_str!("../plans/demo.toml")),
 ];

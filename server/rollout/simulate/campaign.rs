@@ -1,12 +1,24 @@
 //! One run of one cell: traffic through the evidence until it decides, or the time is over.
 
+use std::sync::LazyLock;
+
 use super::{
     super::evidence::{End, Evidence, EvidencePlan, Level, Observation, Signal},
     growthbook::GrowthBook,
     random::Random,
     traffic::{BEGIN_MS, HOUR_MS, Scenario, Traffic, Users},
 };
-use crate::_core::{assignment::Variant, units::Percent};
+use crate::{
+    _core::{assignment::Variant, units::Percent},
+    rollout::plan::{Known, Library, Plan},
+};
+
+static SMALL: LazyLock<Plan> = LazyLock::new(|| {
+    let library = Library::load(None, &Known::default());
+    let small = library.ok().and_then(|it| it.get("small").cloned());
+    // Every shipped plan is read by a test.
+    small.unwrap_or_else(|| unreachable!("the plan `small` ships"))
+});
 
 /// Which tests run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +29,8 @@ pub(super) enum Tests {
     Defaults,
     /// What ships, without restarts.
     WithoutRestarts,
+    /// The plan `small`, as it ships.
+    Small,
 }
 
 impl Tests {
@@ -27,6 +41,7 @@ impl Tests {
         };
         match self {
             Self::Defaults => defaults,
+            Self::Small => SMALL.evidence.clone(),
             Self::WithoutRestarts => EvidencePlan {
                 planned_hours: 1,
                 outage_period_ms: 0,
@@ -43,11 +58,22 @@ impl Tests {
         }
     }
 
+    /// A candidate this many times worse must not pass a stage of this share.
+    fn rho_bad(self, share: Percent) -> f64 {
+        let of_small = SMALL.stages.iter().enumerate();
+        let mut of_small = of_small.filter(|(n, _)| SMALL.share_of(*n) == share);
+        match of_small.next() {
+            Some((_, stage)) if self == Self::Small => stage.rho_bad,
+            _ if share.get() < 25.0 => 2.0,
+            _ => 1.5,
+        }
+    }
+
     /// The margin that the errors are judged by.
     pub(super) fn margin(self) -> f64 {
         match self {
             Self::Kernel => 1.0,
-            Self::Defaults | Self::WithoutRestarts => EvidencePlan::default().margin,
+            Self::Defaults | Self::WithoutRestarts | Self::Small => EvidencePlan::default().margin,
         }
     }
 }
@@ -93,7 +119,14 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
     };
     let mut share = scenario.share_at(0.0);
     let mut evidence = Evidence::new(&watch.tests.plan(&scenario), strata, BEGIN_MS);
-    evidence.begin_stage(BEGIN_MS, share, 2.0);
+    evidence.begin_stage(
+        BEGIN_MS,
+        share,
+        match watch.tests {
+            Tests::Small => watch.tests.rho_bad(share),
+            _ => 2.0,
+        },
+    );
     let mut growthbook = watch.growthbook.then(GrowthBook::default);
     let mut seen = Seen::default();
     let mut held_until = f64::NEG_INFINITY;
@@ -114,7 +147,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
             let in_force = scenario.share_at(traffic.elapsed_hours());
             if in_force != share {
                 share = in_force;
-                let rho_bad = if share.get() < 25.0 { 2.0 } else { 1.5 };
+                let rho_bad = watch.tests.rho_bad(share);
                 evidence.begin_stage(observation.at_ms, share, rho_bad);
             }
             let at_share = if is_held { Percent::ZERO } else { share };

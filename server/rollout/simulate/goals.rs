@@ -10,6 +10,7 @@ use super::{
 
 mod not_counted;
 mod quality;
+mod small;
 mod world;
 
 /// Left out beyond each of the two limits.
@@ -347,8 +348,12 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
             );
         }
     }
-    for it in world::cells().into_iter().chain(quality::cells()) {
+    let of_small = small::cells().into_iter().map(|it| (Tests::Small, it));
+    let of_defaults = world::cells().into_iter().chain(quality::cells());
+    let of_defaults = of_defaults.map(|it| (Tests::Defaults, it));
+    for (tests, it) in of_defaults.chain(of_small) {
         let watch = Watch {
+            tests,
             promotion_every: it.measure_promotion().then_some(20),
             promotion_from: it.promotion_from,
             hours: it.hours,

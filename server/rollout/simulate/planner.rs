@@ -1,8 +1,14 @@
 //! How long a stage needs to see a candidate that is worse, before anybody starts it.
 
+mod proof;
+
 use std::fmt;
 
-use crate::rollout::plan::{Gate, Plan};
+pub use self::proof::Proof;
+use crate::rollout::{
+    evidence::EvidencePlan,
+    plan::{Gate, Plan},
+};
 
 /// Candidates that a stage is asked about: how many times as many errors as control.
 pub const RATIOS: [f64; 3] = [2.0, 5.0, 10.0];
@@ -33,40 +39,20 @@ pub fn wald_hours(
     }
 }
 
-/// The evidence that promotes without a person, in the mean of two tests with seven alternatives each.
-const PROOF: f64 = 100.0 * 2.0 * 7.0;
-
-/// The mean requests of both arms until a candidate as good as control is proven no worse: by its ratio
-/// to control, or by failing more rarely than `good` (0 to 1), whichever is sooner.
-pub fn proof_requests(baseline: f64, share: f64, rho_bad: f64, good: f64) -> f64 {
-    let divergence = |p: f64, q: f64| p * (p / q).ln() + (1.0 - p) * ((1.0 - p) / (1.0 - q)).ln();
-    let bad = share * rho_bad / (share * rho_bad + 1.0 - share);
-    let by_ratio = PROOF.ln() / (baseline * divergence(share, bad));
-    let by_rate = if baseline < good {
-        PROOF.ln() / (share * divergence(baseline, good))
-    } else {
-        f64::INFINITY
-    };
-    let requests = [by_ratio, by_rate]
-        .into_iter()
-        .filter(|it| it.is_finite() && *it > 0.0)
-        .fold(f64::INFINITY, f64::min);
-    requests.ceil()
-}
-
 /// What each stage but the last needs before the next one opens, a sentence each.
 pub fn needs(plan: &Plan, baseline: f64) -> Vec<String> {
     let stages = plan.stages.iter().enumerate();
     let stages = stages.take(plan.stages.len().saturating_sub(1));
     let words = stages.map(|(n, stage)| {
-        let share = plan.share_of(n).get();
-        let good = plan.evidence.good_error_rate;
-        let requests = proof_requests(baseline, share / 100.0, stage.rho_bad, good);
+        let share = plan.share_of(n).get() / 100.0;
+        let Proof {
+            metric, requests, ..
+        } = Proof::of(&plan.evidence, baseline, share, stage.rho_bad);
         let percent = baseline * 100.0;
         let proof = if requests.is_finite() {
             format!(
                 "proof that it is safe takes about {requests:.0} requests of both arms where {percent} % \
-                 of control's fail and the candidate is as good"
+                 of control's fail and the candidate is as good; of {metric} it takes longest"
             )
         } else {
             "its safety cannot be proven, as one arm has no users".to_owned()
@@ -91,16 +77,14 @@ const OVERHEAD: f64 = 1.8;
 const FIRST_BIN: f64 = 5.0;
 
 /// What is known before a rollout.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Traffic {
     /// Counted requests of both arms.
     pub requests_per_day: f64,
     /// Control's error rate, 0 to 1.
     pub baseline: f64,
-    /// The ratio of error rates that the plan tolerates.
-    pub margin: f64,
-    /// The error rate that is good enough however rare errors are, 0 to 1.
-    pub good: f64,
+    /// Who makes them, where that is known.
+    pub users: Option<f64>,
 }
 
 /// A stage as it is planned.
@@ -116,6 +100,8 @@ pub struct PlannedStage {
     pub rho_bad: f64,
     /// What opens the next stage; none follows the last.
     pub gate: Option<Gate>,
+    /// Users of the candidate without whom it is not judged.
+    pub min_users: u64,
 }
 
 /// What a stage can see.
@@ -126,12 +112,19 @@ pub struct StageSight {
     /// The mean hours until a candidate 2, 5 and 10 times as bad is taken back; infinite where the
     /// arms cannot be compared.
     pub needed_hours: [f64; RATIOS.len()],
+    /// What it takes to prove that a candidate is no worse.
+    pub proof: Proof,
     /// The mean hours until a candidate that is as good as control is proven no worse; infinite where
     /// that cannot be.
     pub proof_hours: f64,
 }
 
 impl StageSight {
+    /// Whether it may be proven on a day with fewer errors than usual, though a usual day has too few requests.
+    fn is_luck(&self, requests_per_day: f64) -> bool {
+        2.0 * requests_per_day >= self.proof.within_a_day
+    }
+
     /// The smallest of [`RATIOS`] that this stage is long enough for; `None` sees nothing.
     pub fn sees(&self) -> Option<f64> {
         self.needed_hours
@@ -146,47 +139,52 @@ impl StageSight {
 pub struct Sight {
     /// What it was planned for.
     pub traffic: Traffic,
+    /// What is judged, and how.
+    evidence: EvidencePlan,
     /// In the order of the plan.
     pub stages: Vec<StageSight>,
 }
 
 /// Plans for each stage by itself, as if the evidence of the stages before were lost.
-pub fn plan(traffic: Traffic, stages: impl IntoIterator<Item = PlannedStage>) -> Sight {
+pub fn plan(
+    traffic: Traffic,
+    evidence: &EvidencePlan,
+    stages: impl IntoIterator<Item = PlannedStage>,
+) -> Sight {
     let needed = |share: f64, ratio: f64| {
         let bound = wald_hours(
             traffic.requests_per_day,
             traffic.baseline,
             share,
             ratio,
-            traffic.margin,
+            evidence.margin,
         );
         let smaller_arm = traffic.requests_per_day / 24.0 * share.min(1.0 - share);
         (OVERHEAD * bound).max(FIRST_BIN / smaller_arm)
     };
     let stages = stages
         .into_iter()
-        .map(|stage| StageSight {
-            needed_hours: RATIOS.map(|ratio| needed(stage.share / 100.0, ratio)),
-            proof_hours: {
-                let share = stage.share / 100.0;
-                let requests = proof_requests(traffic.baseline, share, stage.rho_bad, traffic.good);
-                requests / (traffic.requests_per_day / 24.0)
-            },
-            stage,
+        .map(|stage| {
+            let share = stage.share / 100.0;
+            let proof = Proof::of(evidence, traffic.baseline, share, stage.rho_bad);
+            StageSight {
+                needed_hours: RATIOS.map(|ratio| needed(share, ratio)),
+                proof,
+                proof_hours: proof.hours(traffic.requests_per_day),
+                stage,
+            }
         })
         .collect();
-    Sight { traffic, stages }
+    Sight {
+        traffic,
+        evidence: evidence.clone(),
+        stages,
+    }
 }
 
 impl Sight {
-    /// What the stages of a rollout's plan can see; `baseline` is 0 to 1.
-    pub fn of(plan: &Plan, requests_per_day: f64, baseline: f64) -> Self {
-        let traffic = Traffic {
-            requests_per_day,
-            baseline,
-            margin: plan.evidence.margin,
-            good: plan.evidence.good_error_rate,
-        };
+    /// What the stages of a rollout's plan can see.
+    pub fn of(plan: &Plan, traffic: Traffic) -> Self {
         let stages = plan.stages.iter().enumerate();
         let stages = stages.map(|(n, stage)| PlannedStage {
             name: (n + 1).to_string(),
@@ -194,14 +192,77 @@ impl Sight {
             hours: stage.soak.as_secs_f64() / 3600.0,
             rho_bad: stage.rho_bad,
             gate: (!plan.is_last(n)).then_some(stage.gate),
+            min_users: stage.min_users,
         });
-        self::plan(traffic, stages)
+        self::plan(traffic, &plan.evidence, stages)
+    }
+
+    /// A sentence for each stage that will never be judged, or never proven, with what helps.
+    pub fn never(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for it in &self.stages {
+            let PlannedStage {
+                name,
+                share,
+                min_users,
+                ..
+            } = &it.stage;
+            let users = self.traffic.users.map(|users| users * share / 100.0);
+            if let Some(users) = users.filter(|users| *users < *min_users as f64) {
+                words.push(format!(
+                    "Stage {name} gets about {users:.0} of the users and is not judged below {min_users}: a \
+                     larger share helps, or a smaller `min_users`, with which single users count for more"
+                ));
+            }
+            if it.stage.gate.is_some()
+                && it.proof.requests.is_finite()
+                && it.proof_hours.is_infinite()
+            {
+                words.push(self.unprovable(it));
+            }
+        }
+        words
+    }
+
+    fn unprovable(&self, it: &StageSight) -> String {
+        let per_day = self.traffic.requests_per_day;
+        let Proof {
+            metric,
+            within_a_day,
+            ..
+        } = it.proof;
+        let share = [20.0, 30.0, 50.0].into_iter().find(|share| {
+            let proof = Proof::of(
+                &self.evidence,
+                self.traffic.baseline,
+                share / 100.0,
+                it.stage.rho_bad,
+            );
+            *share > it.stage.share && proof.hours(per_day).is_finite()
+        });
+        let share = share.map_or("no larger share is enough".to_owned(), |share| {
+            format!("a share of {share} % is enough")
+        });
+        format!(
+            "Stage {} {}: of {metric} that takes about {within_a_day:.0} requests within one \
+             day, as the last day has to agree with the stage, and there are {per_day:.0}. A longer soak does \
+             not help; {share}. Otherwise let a person open the gate, and compare both models on the same \
+             prompts before",
+            it.stage.name,
+            if it.is_luck(per_day) {
+                "is seldom proven"
+            } else {
+                "can never be proven"
+            }
+        )
     }
 
     /// A sentence for each stage whose automatic gate will ask a person, as proof comes too late.
     pub fn unproven(&self) -> impl Iterator<Item = String> {
         let late = |it: &&StageSight| {
-            it.stage.gate == Some(Gate::Automatic) && it.proof_hours > 2.0 * it.stage.hours
+            it.stage.gate == Some(Gate::Automatic)
+                && it.proof_hours.is_finite()
+                && it.proof_hours > 2.0 * it.stage.hours
         };
         self.stages.iter().filter(late).map(|it| {
             format!(
@@ -226,9 +287,9 @@ impl fmt::Display for Sight {
         let Traffic {
             requests_per_day,
             baseline,
-            margin,
             ..
         } = self.traffic;
+        let margin = self.evidence.margin;
         writeln!(
             f,
             "{requests_per_day} requests a day, {} % of control's fail, {margin}× is tolerated",
@@ -257,8 +318,20 @@ impl fmt::Display for Sight {
                 None => write!(f, "  TOO SHORT to see even {}× worse", RATIOS[2])?,
             }
             let proof = in_words(sight.proof_hours);
+            let how_often = if sight.is_luck(requests_per_day) {
+                "seldom"
+            } else {
+                "never"
+            };
             match sight.stage.gate {
                 None => {}
+                Some(Gate::Manual) if sight.proof_hours.is_infinite() => {
+                    write!(f, "; {how_often} proven, and asks a person")?;
+                }
+                Some(Gate::Automatic) if sight.proof_hours.is_infinite() => {
+                    let asked = in_words(2.0 * hours);
+                    write!(f, "; {how_often} proven: ASKS A PERSON after {asked}")?;
+                }
                 Some(Gate::Manual) => write!(f, "; proven in {proof}, and asks a person")?,
                 Some(Gate::Automatic) if sight.proof_hours > 2.0 * hours => {
                     let asked = in_words(2.0 * hours);
@@ -269,6 +342,14 @@ impl fmt::Display for Sight {
                     write!(f, "; proven in {proof}, so promoted after {promoted}")?;
                 }
             }
+        }
+        write!(
+            f,
+            "\nWhat is seen is told of errors. Proof is of every metric with a weight, as if as many answers were \
+             flawed as requests fail."
+        )?;
+        for words in self.never() {
+            write!(f, "\n{words}.")?;
         }
         Ok(())
     }
@@ -328,24 +409,6 @@ mod tests {
     }
 
     #[test]
-    fn proof_takes_as_long_as_in_simulations() {
-        // Simulated by others: 28.8 and 14.6 hours at 2 %, 84 and 16 hours at .5 %.
-        for (baseline, share, simulated) in [
-            (0.02, 0.1, 28.8),
-            (0.02, 0.5, 14.6),
-            (0.005, 0.5, 16.0),
-            (0.005, 0.1, 84.0),
-        ] {
-            let requests = proof_requests(baseline, share, 2.0, 0.01);
-            let hours = requests / (10_000.0 / 24.0);
-            let ratio = hours / simulated;
-            assert!((0.6..1.7).contains(&ratio), "{baseline} {share}: {hours} h");
-        }
-        assert_eq!(proof_requests(0.02, 1.0, 2.0, 0.01), f64::INFINITY);
-        assert_eq!(proof_requests(0.0, 0.1, 2.0, 0.0), f64::INFINITY);
-    }
-
-    #[test]
     fn short_spans_are_told_in_seconds() {
         let spans = [(45.0, "45 s"), (60.0, "1 min"), (90.0 * 60.0, "1.5 h")];
         for (seconds, words) in spans {
@@ -358,8 +421,7 @@ mod tests {
         let traffic = Traffic {
             requests_per_day: 10_000.0,
             baseline: 0.02,
-            margin: 1.25,
-            good: 0.01,
+            users: None,
         };
         let stage = |name: &str, share, hours| PlannedStage {
             name: name.to_owned(),
@@ -367,9 +429,11 @@ mod tests {
             hours,
             rho_bad: 2.0,
             gate: Some(Gate::Automatic),
+            min_users: 20,
         };
         let sight = plan(
             traffic,
+            &EvidencePlan::default(),
             [
                 stage("crash test", 1.0, 2.0),
                 stage("first", 10.0, 24.0),
@@ -383,6 +447,53 @@ mod tests {
         assert!(
             text.contains("TOO SHORT") && text.contains("frozen"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn a_stage_that_can_never_be_proven_is_told_with_what_helps() {
+        let evidence = EvidencePlan::default();
+        let words = |per_day: f64, users: f64| {
+            let stage = PlannedStage {
+                name: "1".to_owned(),
+                share: 10.0,
+                hours: 48.0,
+                rho_bad: 2.0,
+                gate: Some(Gate::Automatic),
+                min_users: 20,
+            };
+            let traffic = Traffic {
+                requests_per_day: per_day,
+                baseline: 0.02,
+                users: Some(users),
+            };
+            plan(traffic, &evidence, [stage]).to_string()
+        };
+        // Simulated, 10,000 a day are enough in four of ten rollouts until a person is asked; 20,000 are.
+        let few = words(10_000.0, 1_000.0);
+        assert!(
+            few.contains("seldom proven: ASKS A PERSON after 96.0 h"),
+            "{few}"
+        );
+        assert!(few.contains("Stage 1 is seldom proven: of errors"), "{few}");
+        assert!(few.contains("a share of 20 % is enough"), "{few}");
+        let fewer = words(5_000.0, 1_000.0);
+        assert!(
+            fewer.contains("Stage 1 can never be proven: of errors"),
+            "{fewer}"
+        );
+        let many = words(20_000.0, 1_000.0);
+        assert!(
+            !many.contains("never")
+                && !many.contains("seldom")
+                && many.contains("so promoted after"),
+            "{many}"
+        );
+        let tiny = words(100.0, 50.0);
+        assert!(tiny.contains("no larger share is enough"), "{tiny}");
+        assert!(
+            tiny.contains("gets about 5 of the users and is not judged below 20"),
+            "{tiny}"
         );
     }
 }

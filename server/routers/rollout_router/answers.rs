@@ -23,7 +23,7 @@ use crate::{
         moves::Moves,
         plan::Plan,
         rollout::CommandKind,
-        simulate::planner::{self, PlannedStage, Sight, StageSight},
+        simulate::planner::{self, PlannedStage, Sight, StageSight, Traffic},
         status::{Models, Outage, Probe, State, Status},
         store::AuditRow,
         view::View,
@@ -378,7 +378,12 @@ impl Checked {
 
 /// A sentence for each stage that is too short to see anything, or to be proven.
 fn blind(plan: &Plan, (requests_per_day, baseline): (f64, f64)) -> Vec<String> {
-    let sight = Sight::of(plan, requests_per_day, baseline);
+    let traffic = Traffic {
+        requests_per_day,
+        baseline,
+        users: None,
+    };
+    let sight = Sight::of(plan, traffic);
     let warn = |it: &StageSight| {
         let PlannedStage {
             name, share, hours, ..

@@ -16,7 +16,7 @@ use crate::{
         controller::Controller,
         plan::Plan,
         replay::Replay,
-        simulate::planner::{RATIOS, Sight, StageSight},
+        simulate::planner::{RATIOS, Sight, StageSight, Traffic},
     },
 };
 
@@ -125,7 +125,12 @@ async fn forecast(
 ) -> Result<Vec<StageForecast>, RpcError> {
     let plan = known_plan(&controller, &input.plan)?;
     let baseline = input.baseline.map_or(USUAL_BASELINE, Percent::get) / 100.0;
-    let sight = Sight::of(&plan, input.requests_per_day, baseline);
+    let traffic = Traffic {
+        requests_per_day: input.requests_per_day,
+        baseline,
+        users: None,
+    };
+    let sight = Sight::of(&plan, traffic);
     Ok(sight.stages.iter().map(StageForecast::from).collect())
 }
 

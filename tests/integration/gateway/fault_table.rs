@@ -67,6 +67,7 @@ const WHOLE: &[&str] = &[
     "length",
     "content-filter",
     "no-usage",
+    "wrong-language",
     "400",
     "too-long",
     "filtered",
@@ -115,6 +116,7 @@ const STREAMED: &[&str] = &[
     "length",
     "content-filter",
     "no-usage",
+    "wrong-language",
 ];
 
 fn rows() -> Vec<Row> {

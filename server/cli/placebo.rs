@@ -1,0 +1,123 @@
+//! `modelramp rollout placebo`: what a plan would have taken back without a cause, on one's own traffic.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context as _, bail};
+use chrono::TimeDelta;
+use clap::Args;
+use futures::TryStreamExt as _;
+
+use super::rollout::plan_text;
+use crate::{
+    config::Config,
+    rollout::{
+        plan::{Known, Library, Plan},
+        simulate::placebo::{self, Log},
+        store::RolloutStore as _,
+        world::World,
+    },
+    storage::Storage,
+};
+
+/// Of the time before, users are known by as many days as rollouts know them by.
+const HISTORY: TimeDelta = TimeDelta::days(7);
+
+/// Which rollouts.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A plan's name, a TOML file, or `-` for standard input.
+    #[arg(long, default_value = "standard")]
+    plan: String,
+    /// How many days of traffic, up to now.
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(i64).range(1..=365))]
+    days: i64,
+    /// How many rollouts.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    salts: u32,
+    /// Another seed divides the users in other ways; the same one in the same.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Reads the database, divides, judges, and prints; fails where more is taken back than chance explains.
+pub(super) async fn run(config: &Config, arguments: Arguments, json: bool) -> anyhow::Result<()> {
+    let Arguments {
+        plan,
+        days,
+        salts,
+        seed,
+    } = arguments;
+    let plan = find(config, &plan)?;
+    let log = read(config, &plan, days).await?;
+    if log.requests() == 0 {
+        bail!(
+            "no request of the last {days} days was answered by control, so there is nothing to divide"
+        );
+    }
+    let work = move || {
+        let shown = AtomicU32::new(0);
+        let is_terminal = std::io::stderr().is_terminal();
+        let placebo = placebo::run(&plan, &log, salts, seed, &|done| {
+            // Called from every thread; a closed standard error is no reason to stop.
+            if is_terminal && shown.fetch_max(done, Ordering::Relaxed) < done {
+                let _ = write!(std::io::stderr(), "\r{done} of {salts} rollouts");
+            }
+        });
+        if is_terminal {
+            let _ = write!(std::io::stderr(), "\r\u{1b}[K");
+        }
+        placebo
+    };
+    let placebo = tokio::task::spawn_blocking(work).await;
+    let placebo = placebo.context("the rollouts could not be judged")?;
+    let mut out = std::io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &placebo)?;
+        writeln!(out)?;
+    } else {
+        writeln!(out, "{placebo}")?;
+    }
+    if placebo.is_too_often() {
+        bail!(
+            "on this traffic the plan takes back more than its tests are meant to: raise `rollback`, leave the metric \
+             out of `weights`, or begin with a larger share"
+        );
+    }
+    Ok(())
+}
+
+/// A plan of the settings' folder, one that ships, or a text.
+fn find(config: &Config, plan: &str) -> anyhow::Result<Plan> {
+    let (text, known) = (plan_text(plan)?, Known::default());
+    if Plan::is_text(&text) {
+        return Ok(Plan::parse(&text, plan, &known)?);
+    }
+    let library = Library::load(config.rollout.plans.as_deref(), &known)?;
+    let found = library.get(text.trim()).cloned();
+    found.with_context(|| {
+        let known: Vec<_> = library.plans().map(|plan| plan.name.as_str()).collect();
+        format!("unknown plan `{text}`; known are {}", known.join(", "))
+    })
+}
+
+async fn read(config: &Config, plan: &Plan, days: i64) -> anyhow::Result<Log> {
+    let storage = Storage::open_read_only(&config.database.url).await?;
+    let now = World::real().now().wall;
+    let begin = now - TimeDelta::days(days);
+    let read = async {
+        let mut log = Log::of(&plan.tasks);
+        let mut pages = storage.events_between(begin.timestamp_millis(), now.timestamp_millis());
+        while let Some(page) = pages.try_next().await? {
+            page.iter().for_each(|event| log.add(event));
+        }
+        let before = (begin - HISTORY).timestamp_millis();
+        let history = storage.history_by_subject(before, begin.timestamp_millis(), &plan.tasks);
+        anyhow::Ok(log.after(history.await?))
+    };
+    let log = read.await;
+    storage.close().await;
+    log
+}

@@ -1,0 +1,512 @@
+//! Placebo rollouts: how often a plan would have taken nothing back, on one's own traffic.
+//!
+//! The first attempts that control has answered are divided anew by random salts, so that both arms have the same
+//! models. The judge that ships then follows the plan through its stages. Whatever it holds or takes back, it
+//! does without a cause. That is valid however users, sessions and outages are.
+//!
+//! Left out are ratings, refusals of the account, and who asks for a model by its name, which an event does not
+//! say. Every stage is taken to be proven at the end of its soak.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    num::NonZero,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
+
+use serde::Serialize;
+
+use super::{proportion, random::Random};
+use crate::{
+    _core::{assignment::Variant, units::Percent},
+    recording::{Event, Outcome},
+    rollout::{
+        evidence::{End, Evidence, Level, Observation, Signal, Strata, UserHistory, Verdict},
+        observation,
+        plan::Plan,
+    },
+};
+
+/// Observations that are kept; of more the newest are used.
+const MOST: usize = 2_000_000;
+/// Left out beyond each limit: both hold with a probability of 95 %.
+const ALPHA: f64 = 0.025;
+/// What the tests of a rollout may err together, as docs/statistics.md has it.
+const FAMILY: f64 = 0.012;
+/// Of the server's own, not of a task's users.
+const DIRECT: &str = "direct";
+
+/// Control's traffic, to be divided.
+#[derive(Default)]
+pub struct Log {
+    tasks: Vec<String>,
+    requests: HashSet<Arc<str>>,
+    observations: Vec<Observation>,
+    strata: Strata,
+}
+
+impl Log {
+    /// Of these tasks, or of all where there are none.
+    pub fn of(tasks: &[String]) -> Self {
+        Self {
+            tasks: tasks.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds an event, if it is the first of a request that control has answered; they come in their order.
+    pub fn add(&mut self, event: &Event) {
+        let is_covered = match &*self.tasks {
+            [] => *event.task != *DIRECT,
+            tasks => tasks.iter().any(|task| **task == *event.task),
+        };
+        let is_end = !matches!(event.outcome, Outcome::Open | Outcome::Rated { .. });
+        if !is_covered || !is_end || event.position > 0 || event.variant == Variant::Candidate {
+            return;
+        }
+        let counted = Event {
+            counted: true,
+            was_open: false,
+            ..event.clone()
+        };
+        let Some(observation) = observation::observe(&counted) else {
+            return;
+        };
+        // A model may be asked twice for one request.
+        if self.observations.len() < MOST && self.requests.insert(event.request_id.clone()) {
+            self.observations.push(observation);
+        }
+    }
+
+    /// Ends it, with what users did in the week before.
+    pub fn after(mut self, history: Vec<UserHistory>) -> Self {
+        self.strata = Strata::new(history);
+        self.requests = HashSet::new();
+        self.observations.sort_by_key(|it| it.at_ms);
+        self
+    }
+
+    /// How many requests there are.
+    pub fn requests(&self) -> usize {
+        self.observations.len()
+    }
+}
+
+/// What came of one stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaceboStage {
+    /// Percent of the users.
+    pub share: f64,
+    /// Hours of it that the traffic was long enough for; 0 where it was not reached.
+    pub hours: f64,
+    /// Hours that it lasts.
+    pub soak_hours: f64,
+    /// Rollouts that were held in it.
+    pub held: u32,
+    /// Rollouts that it took back.
+    pub taken_back: u32,
+}
+
+/// What came of all rollouts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Placebo {
+    /// The plan.
+    pub plan: String,
+    /// How many there were.
+    pub rollouts: u32,
+    /// Of how many requests each was made.
+    pub requests: usize,
+    /// By how many users.
+    pub users: usize,
+    /// Over how many days.
+    pub days: f64,
+    /// In the order of the plan.
+    pub stages: Vec<PlaceboStage>,
+    /// Rollouts that were held at least once, and not taken back.
+    pub held: u32,
+    /// Rollouts that were taken back.
+    pub taken_back: u32,
+    /// The part that is taken back is within these limits with a probability of 95 %.
+    pub limits: (f64, f64),
+    /// What a plan's tests may take back without a cause.
+    pub alpha: f64,
+    /// How many were taken back by each metric, or by each other test.
+    pub by: BTreeMap<String, u32>,
+}
+
+impl Placebo {
+    /// Whether more are taken back than chance explains.
+    pub fn is_too_often(&self) -> bool {
+        self.limits.0 > self.alpha
+    }
+}
+
+/// One rollout.
+#[derive(Default)]
+struct Seen {
+    /// By stage.
+    held: Vec<bool>,
+    taken_back: Option<(usize, String)>,
+}
+
+/// Makes so many rollouts of a plan, on all cores; `progress` is called with how many are done, from any thread.
+pub fn run(
+    plan: &Plan,
+    log: &Log,
+    rollouts: u32,
+    seed: u64,
+    progress: &(dyn Fn(u32) + Sync),
+) -> Placebo {
+    let (next, done) = (AtomicU32::new(0), AtomicU32::new(0));
+    let work = || {
+        let mut seen = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= rollouts {
+                return seen;
+            }
+            let salt = Random::new(seed, 0, number.into()).next();
+            seen.push(one(plan, log, salt));
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let seen: Vec<Seen> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(|it| it.join().unwrap_or_default());
+        ended.flatten().collect()
+    });
+    told(plan, log, &seen)
+}
+
+/// Where stages begin, in milliseconds since the rollout does, and where the last one ends.
+fn begins(plan: &Plan) -> Vec<i64> {
+    let mut at = 0;
+    let mut begins = vec![at];
+    for stage in &plan.stages {
+        at += i64::try_from(stage.soak.as_millis()).unwrap_or(i64::MAX / 64);
+        begins.push(at);
+    }
+    begins
+}
+
+fn one(plan: &Plan, log: &Log, salt: u64) -> Seen {
+    let mut seen = Seen {
+        held: vec![false; plan.stages.len()],
+        taken_back: None,
+    };
+    let Some(first) = log.observations.first() else {
+        return seen;
+    };
+    let (begins, began_ms) = (begins(plan), first.at_ms);
+    let mut evidence = Evidence::new(&plan.evidence, log.strata.clone(), began_ms);
+    let (mut stage, mut share) = (0, Percent::ZERO);
+    let mut held_until = i64::MIN;
+    for observation in &log.observations {
+        let at_ms = observation.at_ms;
+        let is_over = begins
+            .get(stage + 1)
+            .is_some_and(|end| at_ms - began_ms >= *end);
+        if is_over || share == Percent::ZERO {
+            note(&evidence, at_ms, seen.held.get_mut(stage));
+            stage = begins
+                .iter()
+                .filter(|begin| at_ms - began_ms >= **begin)
+                .count()
+                - 1;
+            let Some(wanted) = plan.stages.get(stage) else {
+                break;
+            };
+            share = plan.share_of(stage);
+            evidence.begin_stage(at_ms, share, wanted.rho_bad);
+        }
+        let is_candidate = is_drawn(observation.subject, salt, share);
+        // During an outage everybody is on control.
+        let is_out = at_ms < held_until;
+        let in_force = if is_out { Percent::ZERO } else { share };
+        let request = Observation {
+            variant: if is_candidate && !is_out {
+                Variant::Candidate
+            } else {
+                Variant::Control
+            },
+            ..*observation
+        };
+        let level = fold(&mut evidence, request, in_force);
+        if level >= Level::Hold
+            && let Some(held) = seen.held.get_mut(stage)
+        {
+            *held = true;
+        }
+        if level == Level::Rollback {
+            if !evidence.is_outage() {
+                let by = by(&evidence.verdict(at_ms));
+                seen.taken_back = Some((stage, by));
+                return seen;
+            }
+            evidence.begin_outage(at_ms);
+            held_until = at_ms.saturating_add_unsigned(plan.evidence.outage_calm_ms);
+        }
+    }
+    let end_ms = log.observations.last().map_or(began_ms, |it| it.at_ms);
+    note(&evidence, end_ms, seen.held.get_mut(stage));
+    seen
+}
+
+/// Notes whether something else holds it than its evidence: what is not counted, or the ratio of users.
+fn note(evidence: &Evidence, now_ms: i64, held: Option<&mut bool>) {
+    let verdict = evidence.verdict(now_ms);
+    let differs = verdict.uncounted.is_some_and(|it| it.differs.is_some());
+    if let Some(held) = held {
+        *held |= differs || verdict.sample_ratio.mismatch;
+    }
+}
+
+/// Whether this salt puts a user into the candidate.
+fn is_drawn(subject: u64, salt: u64, share: Percent) -> bool {
+    Random::new(salt, subject, 0).unit() < share.get() / 100.0
+}
+
+/// Folds a request, and before that what was seen of it while it was open.
+fn fold(evidence: &mut Evidence, mut request: Observation, share: Percent) -> Level {
+    if let Some(late_ms) = evidence.late_after_ms()
+        && request.latency_ms > late_ms
+    {
+        let open = Observation {
+            end: End::Unknown,
+            ..request
+        };
+        evidence.fold(&open, share);
+        request.was_open = true;
+    }
+    evidence.fold(&request, share)
+}
+
+/// What took it back.
+fn by(verdict: &Verdict) -> String {
+    match verdict.cause {
+        Some(Signal::Worse) | None => {
+            let part = |a: f64, b: f64| a * b;
+            let worst = verdict
+                .metrics
+                .iter()
+                .max_by(|a, b| part(a.weight, a.e).total_cmp(&part(b.weight, b.e)));
+            worst.map_or("unknown".to_owned(), |it| it.metric.to_string())
+        }
+        Some(Signal::Crash) => "crash".to_owned(),
+        Some(Signal::AbsoluteLimit) => "absolute-limit".to_owned(),
+        Some(Signal::NoAnswers) => "no-answers".to_owned(),
+        Some(Signal::Uncounted) => "uncounted".to_owned(),
+    }
+}
+
+fn told(plan: &Plan, log: &Log, seen: &[Seen]) -> Placebo {
+    const HOUR_MS: f64 = 3_600_000.0;
+    let span_ms = match (log.observations.first(), log.observations.last()) {
+        (Some(first), Some(last)) => last.at_ms - first.at_ms,
+        _ => 0,
+    };
+    let count = |is: &dyn Fn(&Seen) -> bool| {
+        u32::try_from(seen.iter().filter(|it| is(it)).count()).unwrap_or(u32::MAX)
+    };
+    let begins = begins(plan);
+    let stages = begins.windows(2).enumerate().map(|(n, window)| {
+        let [begin, end] = window else {
+            return PlaceboStage::default();
+        };
+        PlaceboStage {
+            share: plan.share_of(n).get(),
+            hours: (span_ms.min(*end) - begin).max(0) as f64 / HOUR_MS,
+            soak_hours: (end - begin) as f64 / HOUR_MS,
+            held: count(&|it| it.held.get(n) == Some(&true) && it.taken_back.is_none()),
+            taken_back: count(&|it| it.taken_back.as_ref().is_some_and(|(stage, _)| *stage == n)),
+        }
+    });
+    let mut by = BTreeMap::new();
+    for (_, cause) in seen.iter().filter_map(|it| it.taken_back.as_ref()) {
+        *by.entry(cause.clone()).or_insert(0) += 1;
+    }
+    let rollouts = count(&|_| true);
+    let taken_back = count(&|it| it.taken_back.is_some());
+    let users: HashSet<u64> = log.observations.iter().map(|it| it.subject).collect();
+    Placebo {
+        plan: plan.name.clone(),
+        rollouts,
+        requests: log.requests(),
+        users: users.len(),
+        days: span_ms as f64 / HOUR_MS / 24.0,
+        stages: stages.collect(),
+        held: count(&|it| it.held.contains(&true) && it.taken_back.is_none()),
+        taken_back,
+        limits: proportion::limits(taken_back, rollouts, ALPHA),
+        alpha: FAMILY,
+        by,
+    }
+}
+
+impl fmt::Display for Placebo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            plan,
+            rollouts,
+            requests,
+            users,
+            days,
+            ..
+        } = self;
+        writeln!(
+            f,
+            "{rollouts} placebo rollouts of `{plan}`: {requests} requests that control answered, by {users} users in \
+             {days:.1} days, divided anew"
+        )?;
+        writeln!(
+            f,
+            "{:<8}{:>8}{:>18}{:>8}{:>14}",
+            "stage", "share", "seen", "held", "taken back"
+        )?;
+        for (n, stage) in self.stages.iter().enumerate() {
+            let seen = match stage.hours {
+                0.0 => "not reached".to_owned(),
+                hours => format!("{hours:.0} of {:.0} h", stage.soak_hours),
+            };
+            let share = format!("{} %", stage.share);
+            let (held, taken_back) = (stage.held, stage.taken_back);
+            writeln!(
+                f,
+                "{:<8}{share:>8}{seen:>18}{held:>8}{taken_back:>14}",
+                n + 1
+            )?;
+        }
+        let percent = |count: u32| 100.0 * f64::from(count) / f64::from((*rollouts).max(1));
+        let (low, high) = self.limits;
+        write!(
+            f,
+            "taken back without a cause: {} of {rollouts} ({:.1} %, with a probability of 95 % from {:.1} to {:.1} %; \
+             meant are {:.1} %)",
+            self.taken_back,
+            percent(self.taken_back),
+            100.0 * low,
+            100.0 * high,
+            100.0 * self.alpha
+        )?;
+        let by = self
+            .by
+            .iter()
+            .map(|(what, count)| format!("{what} {count}"));
+        let by: Vec<_> = by.collect();
+        if !by.is_empty() {
+            write!(f, ", by {}", by.join(", "))?;
+        }
+        write!(
+            f,
+            "\nheld, and not taken back: {} of {rollouts} ({:.1} %)",
+            self.held,
+            percent(self.held)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::traffic::{Scenario, Traffic, Users},
+        *,
+    };
+    use crate::rollout::plan::Known;
+
+    const PLAN: &str = "name = \"p\"\n[[stages]]\nshare = 10\nsoak = \"24h\"\n[[stages]]\nshare = 50\nsoak = \"12h\"\n\
+                        [[stages]]\nshare = 100\nsoak = \"48h\"\n";
+
+    /// Two days of users who differ, as control has answered them.
+    fn log() -> Log {
+        let scenario = Scenario {
+            users: Users::Uneven(200),
+            requests_per_day: 2_000.0,
+            ..Scenario::new(0.0, 0.02)
+        };
+        let mut traffic = Traffic::new(scenario, Random::new(7, 7, 7));
+        let strata = traffic.strata();
+        let mut observations = Vec::new();
+        while traffic.elapsed_hours() < 47.9 {
+            observations.push(traffic.next());
+        }
+        Log {
+            observations,
+            strata,
+            ..Log::default()
+        }
+    }
+
+    #[test]
+    fn equal_arms_are_left_alone_and_a_judge_that_is_too_quick_is_told() {
+        let (log, progress) = (log(), AtomicU32::new(0));
+        let of = |evidence: &str| {
+            let plan = Plan::parse(&format!("{PLAN}{evidence}"), "p", &Known::default()).unwrap();
+            run(&plan, &log, 20, 1, &|done| {
+                progress.fetch_max(done, Ordering::Relaxed);
+            })
+        };
+        let shipped = of("");
+        assert_eq!(shipped.taken_back, 0, "{shipped}");
+        assert!(!shipped.is_too_often());
+        let hours: Vec<_> = shipped.stages.iter().map(|it| it.hours.round()).collect();
+        assert_eq!(hours, [24.0, 12.0, 12.0], "the last stage is cut short");
+        assert_eq!(progress.load(Ordering::Relaxed), 20);
+        assert_eq!(shipped, of(""), "the same seed gives the same");
+
+        let quick = of("[evidence]\nmargin = 1\nwatch = 1.01\nhold = 1.02\nrollback = 1.5\n");
+        assert!(quick.taken_back > 1 && quick.is_too_often(), "{quick}");
+        assert_eq!(quick.by.values().sum::<u32>(), quick.taken_back);
+        let by_stage: u32 = quick.stages.iter().map(|it| it.taken_back).sum();
+        assert_eq!(by_stage, quick.taken_back);
+        assert!(
+            quick.to_string().contains("taken back without a cause"),
+            "{quick}"
+        );
+    }
+
+    #[test]
+    fn only_first_attempts_that_control_has_answered_are_divided() {
+        let event = |request: &str, task: &str, variant, position, outcome| {
+            let subject = crate::_core::assignment::Subject::User(7);
+            let event = Event::of_attempt(crate::recording::Attempted {
+                request_id: request.into(),
+                subject: Some(&subject),
+                rollout: None,
+                counted: false,
+                model: "m".into(),
+                task: task.into(),
+                variant,
+                position,
+            });
+            Event { outcome, ..event }
+        };
+        let (control, candidate) = (Variant::Control, Variant::Candidate);
+        let success = Outcome::Success;
+        let events = [
+            event("a", "chat", control, 0, success),
+            event("a", "chat", control, 0, success),
+            event("b", "chat", control, 1, success),
+            event("c", "chat", candidate, 0, success),
+            event("d", "mail", control, 0, success),
+            event("e", "direct", control, 0, success),
+            event("f", "chat", control, 0, Outcome::Open),
+        ];
+        let requests = |tasks: &[String]| {
+            let mut log = Log::of(tasks);
+            events.iter().for_each(|event| log.add(event));
+            log.after(Vec::new()).requests()
+        };
+        assert_eq!(requests(&[]), 2);
+        assert_eq!(requests(&["chat".to_owned()]), 1);
+        let plan = Plan::parse(PLAN, "p", &Known::default()).unwrap();
+        let none = run(&plan, &Log::default(), 3, 1, &|_| ());
+        assert_eq!((none.requests, none.taken_back), (0, 0));
+    }
+}
