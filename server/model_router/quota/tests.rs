@@ -179,3 +179,30 @@ async fn a_new_catalog_waits_for_no_database_and_counts_half_of_the_day_as_used(
     assert_eq!(quotas.standing("p").unwrap().free_day, Some(25));
     assert!(quotas.enter("p", &model, ask(1)).await.is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn tokens_of_a_minute_are_told_by_the_catalog_and_kept() {
+    let of = |quota: &str| {
+        Catalog::parse(&format!(
+            "[providers.p]\nbase_url = \"http://p/v1\"\nquota = {{ {quota} }}\n\
+             [models.m]\nprovider = \"p\"\nid = \"m\"\ncontext = 1\n\
+             [tasks.chat]\ncandidate = [\"m\"]\ncontrol = [\"m\"]\n"
+        ))
+    };
+    let faulty = of("tokens = 0").unwrap_err().to_string();
+    assert!(
+        faulty.contains("`providers.p.quota.tokens` is 0"),
+        "{faulty}"
+    );
+    let catalog = of("tokens = 1000").unwrap();
+    let (quotas, model) = (Quotas::new(&catalog), catalog.models[0].clone());
+    assert!(quotas.counts_tokens() && !Quotas::new(&of("minute = 9").unwrap()).counts_tokens());
+    let asking = |tokens| Ask { tokens, ..ask(1) };
+    let (sent, course) = quotas.enter("p", &model, asking(900)).await.unwrap().send();
+    drop(sent);
+    let refused = quotas.enter("p", &model, asking(200)).await.err().unwrap();
+    assert_eq!(refused.reason, Reason::Tokens);
+    course.took(700);
+    assert!(quotas.enter("p", &model, asking(200)).await.is_ok());
+    assert_eq!(quotas.standing("p").unwrap().free_tokens, Some(250));
+}
