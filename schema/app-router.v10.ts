@@ -288,6 +288,40 @@ export interface ArmCounts {
   wrongLanguage?: number;
 }
 
+/** The counted attempts of one arm. */
+export interface ArmFigures {
+  /** How many. */
+  requests: number;
+  /** Of them met a fault. */
+  failures: number;
+  /** Median latency in milliseconds; null without attempts. */
+  p50: number | null;
+  /** Latency that 95 % do not exceed. */
+  p95: number | null;
+  /** Latency that 99 % do not exceed. */
+  p99: number | null;
+  /** Median time to the first token; null where nothing was streamed. */
+  firstTokenP50: number | null;
+  /** Tokens read and written. */
+  tokens: number;
+  /** What they cost, in millionths of a US dollar. */
+  costMicrodollars: number;
+}
+
+/** Both arms since the stage began. */
+export interface Arms {
+  /** When the stage began. */
+  from: Date;
+  /** Until when it was looked. */
+  to: Date;
+  /** Whether all counted attempts of the stage are in it, and not 300,000 of them. */
+  whole: boolean;
+  /** The models in use. */
+  control: ArmFigures;
+  /** The models that may replace them. */
+  candidate: ArmFigures;
+}
+
 /** A prompt for one model. */
 export interface AskModel {
   /** The task whose texts these are: its privacy holds, and so do its checks where nothing else is said. */
@@ -545,7 +579,10 @@ export interface ChannelRow {
   lastDeliveredAt: Date | null;
   /** Warnings and critical alerts that it has not taken; 0 where it is not set up. */
   waiting: number;
-  /** Why it did not take the one that was tried last; null where none waits. */
+  /**
+   * Why it did not take the one that was tried last; null where none waits. Viewers are told without
+   * addresses.
+   */
   lastError: string | null;
 }
 
@@ -748,7 +785,7 @@ export interface DeliveryRow {
   nextAt: Date | null;
   /** When it was taken; null before. */
   deliveredAt: Date | null;
-  /** Why not, at the last try; null where it was taken. */
+  /** Why not, at the last try; null where it was taken. Viewers are told without addresses. */
   error: string | null;
 }
 
@@ -1698,6 +1735,10 @@ export interface ModelStatus {
   provider: string;
   /** What its breaker lets through; null where `BREAKER` is off. */
   breaker: State2 | null;
+  /** Since when it is not closed; null where it is. */
+  breakerOpenedAt: Date | null;
+  /** Attempts at all models of its provider that are under way. */
+  inFlight: number | null;
   /** The accounts that pay for it, as far as their quotas are known. */
   quotas: AccountInfo[];
   /** When it last answered since this process began; null where it has not. */
@@ -1739,6 +1780,39 @@ export interface Needed {
   /** The mean hours until it is taken back; null where the stage cannot see it. */
   hours: number | null;
 }
+
+/** What would be done now, or why nothing is. */
+export interface Next {
+  /** What is done. */
+  action: NextAction;
+  /** Why nothing is done; null where something is. */
+  why: Waits | null;
+  /** The stage that comes then, counted from 1; null after the last, and where none comes. */
+  stage: number | null;
+  /** When the soak is over at the earliest, where that is waited for and its clock goes on. */
+  at: Date | null;
+}
+
+/** What is done with a rollout. */
+export type NextAction =
+  /** Nothing. */
+  | "wait"
+  /** Everybody goes back to control, for good. */
+  | "roll-back"
+  /** The candidate is taken from everybody until its outage is over. */
+  | "withdraw"
+  /** It is given to them again. */
+  | "return"
+  /** The ramp is frozen. */
+  | "hold"
+  /** It goes on. */
+  | "resume"
+  /** A person is asked. */
+  | "ask"
+  /** The next stage begins. */
+  | "advance"
+  /** The rollout is complete. */
+  | "complete";
 
 /** Why a message got no answer, for programs. */
 export interface NoAnswer {
@@ -2239,6 +2313,11 @@ export interface RequestList {
   count: RequestCount | null;
   /** What is stored up to this time was looked at. */
   upTo: Date;
+  /**
+   * Back to this time it was looked, which was not enough to fill the page; `nextCursor` looks on from
+   * there. Null where the page is full, and where there is nothing before it.
+   */
+  searchedTo: Date | null;
 }
 
 /** One request. */
@@ -2357,6 +2436,8 @@ export interface RolloutDetails {
   leftMs: number;
   /** What would follow now, in words. */
   next: string;
+  /** The same for programs; null where a server of an earlier release answers. */
+  nextStep: Next | null;
   /** What its traffic proves, a sentence each. */
   words: string[];
   /** What the judge finds now. */
@@ -2412,6 +2493,13 @@ export interface RolloutSeries {
    * them has none.
    */
   ratio: Array<number | null>;
+  /**
+   * That ratio is not below this: both limits together hold at every moment, with a probability of
+   * 95 %. 0 where that cannot be said; null where it was not noted.
+   */
+  low: Array<number | null>;
+  /** It is not above this; null where that cannot be said, and where it was not noted. */
+  high: Array<number | null>;
   /** The share of users with the candidate. */
   share: Percent[];
   /** Control since the start. */
@@ -2837,7 +2925,13 @@ export type Subject =
   /** The kill switch or the live share. */
   | "flags"
   /** The key of a program. */
-  | "keys";
+  | "keys"
+  /** What a user may do. */
+  | "users"
+  /** All sessions of a user. */
+  | "sessions"
+  /** A setting, by what it was at the start before. */
+  | "settings";
 
 /** What a reply does. */
 export type SuggestionKind =
@@ -3295,6 +3389,23 @@ export interface Waiting {
   critical: number;
 }
 
+/** Why nothing is done. */
+export type Waits =
+  /** It has ended. */
+  | "ended"
+  /** A person paused it. */
+  | "paused"
+  /** A person is asked. */
+  | "at-gate"
+  /** The cause of the hold is still there. */
+  | "held"
+  /** There is too little evidence. */
+  | "too-little-evidence"
+  /** A figure of the candidate is above the stage's guard. */
+  | "guarded"
+  /** The stage is not over. */
+  | "soaking";
+
 /** What is known of a model from its provider. */
 export interface Watched {
   /** When the provider said so. */
@@ -3329,6 +3440,15 @@ export interface WhichAttempts {
   by: By;
   /** Only these attempts. */
   filter?: Only | undefined;
+}
+
+export interface WhichPast {
+  /** The rollout; the beginning of its id is enough where no other begins so. */
+  id: string;
+  /** Only what was done before this version. */
+  before?: number | undefined;
+  /** The newest so many of these; 1,000 where it is not given. */
+  limit?: number | undefined;
 }
 
 /** Which request. */
@@ -3531,14 +3651,14 @@ export type AppRouter = RouterOf<{
     /**
      * Attempts over time, with a line for each variant, model, provider, task or outcome: how many,
      * how many failed, how long they took, what they cost; and faults by their kind. Of more than
-     * two days it is by the hour.
+     * two days, and of a time with more than 300,000 attempts, it is by the hour.
      *
      * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is neither a viewer nor an admin.
-     * @throws PAYLOAD_TOO_LARGE: More than 100,000 attempts would have to be read; ask for less.
+     * @throws PAYLOAD_TOO_LARGE: More than 300,000 attempts of a rollout, or hours of attempts that are alike, would have to be read; ask for less.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getSeries: Query<WhichAttempts, AttemptSeries>;
@@ -3624,13 +3744,14 @@ export type AppRouter = RouterOf<{
   audit: RouterOf<{
     /**
      * Every change of a rollout, of the kill switch and the live share, and of programs' keys; the
-     * newest first. What is in force and not stored yet is not in it.
+     * newest first. What is in force and not stored yet is not in it; of keys only admins are told.
      *
      * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws FORBIDDEN: A viewer asks for what only admins are told.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<ListChanges | undefined, ChangeList>;
@@ -4181,6 +4302,18 @@ export type AppRouter = RouterOf<{
      */
     approve: Mutation<ChangeRollout, RolloutState>;
     /**
+     * How long the counted attempts of both arms took in this stage, and what they cost.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws NOT_FOUND: There is no such rollout.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    arms: Query<WhichRollout, Arms>;
+    /**
      * What each stage of a plan can see in its time, and how long its proof would take.
      *
      * Needs the role viewer or admin.
@@ -4216,7 +4349,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
-    history: Query<WhichRollout, HistoryEntry[]>;
+    history: Query<WhichPast, HistoryEntry[]>;
     /**
      * Rollouts that are under way, the newest first; all where asked.
      *
@@ -4285,7 +4418,7 @@ export type AppRouter = RouterOf<{
     release: Mutation<Release, RolloutState>;
     /**
      * Folds the log of a rollout again and compares each decision with the history, bit for bit. It
-     * reads all events of the rollout, so it may take seconds.
+     * reads all events of the rollout, so it may take seconds, and there is one at a time.
      *
      * Needs the role viewer or admin.
      *
@@ -4294,6 +4427,7 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is neither a viewer nor an admin.
      * @throws NOT_FOUND: There is no such rollout.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     * @throws SERVICE_UNAVAILABLE: Another replay runs.
      */
     replay: Query<WhichRollout, Replay>;
     /**
@@ -4407,7 +4541,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: There is no such rollout.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
-    why: Query<WhichRollout, Explanation2[]>;
+    why: Query<WhichPast, Explanation2[]>;
   }>;
   settings: RouterOf<{
     /**

@@ -5,6 +5,7 @@ pub(crate) mod catalog;
 pub mod filling;
 mod introduction;
 mod models;
+mod noted;
 mod probes;
 mod prometheus;
 mod reload;
@@ -165,6 +166,7 @@ impl App {
         })
         .await
         .context("cannot read the rollouts")?;
+        noted::settings(&storage, &config).await;
         let chat = Chat::new(
             store.clone(),
             models.clone(),
@@ -216,11 +218,12 @@ impl App {
             tasks.stopping(),
         ));
         let spending = Spending::new(store.clone(), tasks.clone());
-        let authenticator = Arc::new(Authenticator::new(
+        let authenticator = Authenticator::new(
             sessions::session_key(&config)?,
             config.auth.owner_open_id.clone(),
             store,
-        ));
+        );
+        let authenticator = Arc::new(authenticator.with_proxy(config.auth.proxy.clone()));
         let gate = Arc::new(Gate::new(
             authenticator.clone(),
             config.server.allowed_origins.clone(),

@@ -37,7 +37,11 @@ pub use self::{
     sources::Sources,
 };
 use crate::_core::{
-    environment::Environment, feature_flags::FlagsConfig, logging::LogConfig, site::SiteConfig,
+    auth::{asserted::TrustedProxy, oidc::RoleWords},
+    environment::Environment,
+    feature_flags::FlagsConfig,
+    logging::LogConfig,
+    site::SiteConfig,
 };
 
 /// All settings.
@@ -240,6 +244,27 @@ pub struct AuthConfig {
     pub session_ttl: Duration,
     /// How browsers reach the server, and which cookie they get.
     pub site: SiteConfig,
+    /// The sign-in service, if there is one.
+    pub oidc: Option<OidcConfig>,
+    /// The proxy that names callers, if there is one.
+    pub proxy: Option<TrustedProxy>,
+}
+
+/// A sign-in service that speaks OpenID Connect.
+#[derive(Clone, Debug)]
+pub struct OidcConfig {
+    /// `OIDC_ISSUER`: the service, exactly as it names itself.
+    pub issuer: String,
+    /// `OIDC_CLIENT_ID`: who this server is to it.
+    pub client_id: String,
+    /// `OIDC_CLIENT_SECRET`; none for a client that has none.
+    pub client_secret: Option<SecretString>,
+    /// `OIDC_SCOPES`: what it is asked for.
+    pub scopes: String,
+    /// `ROLE_CLAIM`: the claim that roles follow from.
+    pub role_claim: String,
+    /// `ADMIN_ROLES`, `VIEWER_ROLES`.
+    pub words: RoleWords,
 }
 
 /// The catalog and its deadlines.

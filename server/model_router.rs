@@ -171,6 +171,17 @@ impl ModelRouter {
         self.fleet.load().breakers.state(model)
     }
 
+    /// How long ago the breaker of a model opened that is not closed again.
+    pub fn breaker_opened(&self, model: &str) -> Option<Duration> {
+        self.fleet.load().breakers.opened(model)
+    }
+
+    /// Attempts at a provider's models that are under way; `None` of one that is not known.
+    pub fn in_flight(&self, provider: &str) -> Option<usize> {
+        let fleet = self.fleet.load();
+        Some(fleet.clients.of.get(provider)?.in_flight())
+    }
+
     /// Goes on with what an earlier process used of our accounts' quotas, and keeps what this one uses.
     pub async fn restore_quotas(&self, store: Arc<dyn QuotaStore>) -> anyhow::Result<()> {
         self.fleet.load().quotas.restore(store).await

@@ -23,6 +23,7 @@ pub mod errors;
 pub mod evidence;
 pub mod finding;
 pub mod moves;
+pub mod next;
 mod notices;
 pub mod observation;
 pub mod plan;

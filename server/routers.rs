@@ -186,6 +186,7 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             controller: it.controller.clone(),
             live: it.live.clone(),
             samples: it.samples.clone(),
+            series: it.series.clone(),
         }),
     );
     trials_router::register(

@@ -16,14 +16,18 @@ pub mod sign_in;
 pub mod status;
 pub mod trpc;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Router, extract::Request, middleware::Next};
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request},
+    middleware::Next,
+};
 use http::Method;
 
 use self::{gate::Gate, operations::Readiness};
 use crate::{
-    _core::{tasks::Tasks, turns::Turns},
+    _core::{auth::asserted::TrustedProxy, tasks::Tasks, turns::Turns},
     legacy::{self, OldServer},
 };
 
@@ -51,6 +55,8 @@ pub struct Parts {
     pub metrics: Router,
     /// The routes of the dashboard, at `/dashboard`.
     pub dashboard: Router,
+    /// Names callers, if a proxy does; its headers are taken from all other requests.
+    pub proxy: Option<TrustedProxy>,
     /// The routes of sign-in, at `/login` and `/api/auth`.
     pub sign_in: Router,
     /// The routes of tRPC, at `/api/trpc`.
@@ -65,8 +71,9 @@ pub struct Parts {
     pub old: Option<Arc<OldServer>>,
 }
 
-/// Where this server itself answers, whatever is passed on to the old one.
-pub const OWN_PATHS: [&str; 13] = [
+/// Where this server itself answers, whatever is passed on to the old one; `/status` only where
+/// `STATUS_PAGE` is on.
+pub const OWN_PATHS: [&str; 16] = [
     trpc::MOUNT,
     "/rpc",
     "/mcp",
@@ -75,11 +82,14 @@ pub const OWN_PATHS: [&str; 13] = [
     "/dashboard",
     "/api/auth/login",
     "/api/auth/refresh",
+    "/api/auth/oidc",
+    "/api/auth/ways",
     "/api/docs",
     "/api/openapi.json",
     "/healthz",
     "/readyz",
     "/metrics",
+    status::PATH,
 ];
 
 /// All routes of the port.
@@ -91,7 +101,7 @@ pub fn router(parts: Parts) -> Router {
     };
     let cors = cors::layer(&parts.allowed_origins, methods);
     let turns = parts.turns;
-    let (old, gate) = (parts.old, parts.gate.clone());
+    let (old, gate, proxy) = (parts.old, parts.gate.clone(), parts.proxy);
     let shown = old.clone();
     Router::new()
         .merge(parts.trpc)
@@ -115,4 +125,15 @@ pub fn router(parts: Parts) -> Router {
         .merge(operations::routes(parts.readiness, shown, parts.tasks))
         .layer(cors)
         .layer(axum::middleware::from_fn(cors::empty_preflight))
+        // Before anything looks at a header.
+        .layer(axum::middleware::from_fn(
+            move |mut request: Request, next: Next| {
+                if let Some(proxy) = &proxy {
+                    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+                    let peer = peer.map(|ConnectInfo(peer)| peer.ip());
+                    proxy.cleanse(request.headers_mut(), peer);
+                }
+                next.run(request)
+            },
+        ))
 }

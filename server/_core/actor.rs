@@ -14,6 +14,8 @@ pub enum Actor {
     User(i64),
     /// The settings, by what they say at a start.
     Settings,
+    /// Whoever used the program's command line on the database.
+    CommandLine,
     /// Somebody else, in the words of whoever stored it.
     Other(Box<str>),
 }
@@ -21,13 +23,14 @@ pub enum Actor {
 impl Actor {
     const CONTROLLER: &str = "controller";
     const SETTINGS: &str = "settings";
+    const COMMAND_LINE: &str = "command-line";
     const USER: &str = "user:";
 
     /// Which user, where it was one.
     pub fn user_id(&self) -> Option<i64> {
         match self {
             Self::User(id) => Some(*id),
-            Self::Controller | Self::Settings | Self::Other(_) => None,
+            Self::Controller | Self::Settings | Self::CommandLine | Self::Other(_) => None,
         }
     }
 
@@ -36,6 +39,7 @@ impl Actor {
         match text.strip_prefix(Self::USER).map(str::parse) {
             _ if text == Self::CONTROLLER => Self::Controller,
             _ if text == Self::SETTINGS => Self::Settings,
+            _ if text == Self::COMMAND_LINE => Self::CommandLine,
             // Only as it is written: what is stored is not changed by reading it.
             Some(Ok(id)) if format!("{}{id}", Self::USER) == text => Self::User(id),
             _ => Self::Other(text.into()),
@@ -43,12 +47,13 @@ impl Actor {
     }
 }
 
-/// `controller`, `settings`, `user:7`.
+/// `controller`, `settings`, `command-line`, `user:7`.
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Controller => f.write_str(Self::CONTROLLER),
             Self::Settings => f.write_str(Self::SETTINGS),
+            Self::CommandLine => f.write_str(Self::COMMAND_LINE),
             Self::User(id) => write!(f, "{}{id}", Self::USER),
             Self::Other(text) => f.write_str(text),
         }

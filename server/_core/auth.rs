@@ -11,10 +11,12 @@
 //! caller is [`Caller::Unknown`], whose calls answer 503, but for the few that an administrator needs
 //! just then. Whoever was known as signed out stays out.
 
+pub mod asserted;
 pub mod cookie;
 mod credentials;
 pub mod csrf;
 pub mod login_link;
+pub mod oidc;
 mod session;
 mod token;
 
@@ -37,6 +39,7 @@ use super::{
     outage::Outage,
 };
 
+use self::asserted::TrustedProxy;
 pub use self::{
     credentials::{bearer, has_session_cookie, is_bearer},
     session::{CallerSession, LAST_WORDS},
@@ -152,6 +155,8 @@ pub struct Authenticator {
     key: SessionKey,
     owner_open_id: Option<String>,
     users: Arc<dyn UserStore>,
+    /// Names callers, if one does.
+    proxy: Option<TrustedProxy>,
     /// Of the database, as look-ups meet it.
     outage: Arc<Outage>,
     memory: Mutex<Memory>,
@@ -166,10 +171,26 @@ impl Authenticator {
             key,
             owner_open_id,
             users,
+            proxy: None,
             outage: Arc::default(),
             memory: Mutex::default(),
             owed: Notify::new(),
         }
+    }
+
+    /// The same where a proxy names callers.
+    pub fn with_proxy(self, proxy: Option<TrustedProxy>) -> Self {
+        Self { proxy, ..self }
+    }
+
+    /// The session of whoever a proxy names, in a request whose headers were cleansed; none where the caller
+    /// brings a bearer token, which counts before.
+    pub fn asserted(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Option<Session> {
+        if bearer(headers).is_some() {
+            return None;
+        }
+        let named = self.proxy.as_ref()?.named(headers)?;
+        Some(Session::asserted(named.name, named.role, now))
     }
 
     /// What signs sessions.
@@ -177,13 +198,25 @@ impl Authenticator {
         &self.key
     }
 
-    /// The caller that the headers name, with the session that says so: `Authorization: Bearer`
-    /// before session cookies, of which the first that holds counts.
+    /// The caller that the headers name, with the session that says so: `Authorization: Bearer` before a
+    /// proxy that names callers, and that before session cookies, of which the first that holds counts.
     pub async fn identify(
         self: &Arc<Self>,
         headers: &HeaderMap,
         now: DateTime<Utc>,
     ) -> (Caller, Option<CallerSession>) {
+        if let Some(session) = self.asserted(headers, now).map(Arc::new) {
+            // No header can carry a line's end, so this is nobody's token.
+            let token = format!("named by a proxy\n{}\n{:?}", session.name, session.role);
+            return match self.caller_of(&token, &session, now).await {
+                // Whoever was deleted here is nobody, whatever cookies there are.
+                Caller::Anonymous => (Caller::Anonymous, None),
+                caller => {
+                    let session = CallerSession::new(self.clone(), &token, session);
+                    (caller, Some(session))
+                }
+            };
+        }
         for token in credentials::candidates(headers) {
             let Some(session) = self.session_of(token, now) else {
                 continue;
@@ -311,6 +344,7 @@ impl Authenticator {
                 tracing::info!("the database says again who calls");
             }
             Ok(user.map(|mut user| {
+                user.role = session.role.unwrap_or(user.role);
                 if owner.as_ref() == Some(&user.open_id) {
                     user.role = Role::Admin;
                 }

@@ -27,7 +27,7 @@ pub struct Delivery {
     pub next_at: DateTime<Utc>,
     /// When it was taken.
     pub delivered_at: Option<DateTime<Utc>>,
-    /// Why not, at the last try; neither addresses nor keys are in it.
+    /// Why not, at the last try; no keys are in it, but perhaps addresses, which [`without_addresses`] removes.
     pub error: Option<String>,
 }
 
@@ -76,4 +76,70 @@ pub trait AlertLog: Send + Sync {
 
     /// How a channel does.
     async fn channel(&self, channel: &str, now: DateTime<Utc>) -> anyhow::Result<ChannelState>;
+}
+
+/// A text without the addresses of people and servers in it: whatever holds an `@`, is a URL, or names a
+/// host with a dot or a port, is an ellipsis. Words and numbers stay.
+pub fn without_addresses(text: &str) -> String {
+    let words = text.split_inclusive(char::is_whitespace).map(|word| {
+        let bare = word.trim_end();
+        let space = &word[bare.len()..];
+        let kernel = bare.trim_matches(|c: char| !c.is_alphanumeric() && c != '[' && c != ']');
+        match is_address(kernel) {
+            true => format!("{}{space}", bare.replace(kernel, "…")),
+            false => word.to_owned(),
+        }
+    });
+    words.collect()
+}
+
+fn is_address(word: &str) -> bool {
+    let is_host = |host: &str| {
+        let mut labels = host.split('.');
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || c == '-' || c == '_')
+        };
+        labels.clone().count() > 1
+            && labels.clone().all(is_label)
+            // A number with decimals, such as `1.5`, is none; four numbers are.
+            && (labels.clone().count() == 4 || labels.any(|label| label.contains(char::is_alphabetic)))
+    };
+    let has_port = |(host, port): (&str, &str)| {
+        !host.is_empty() && !port.is_empty() && port.chars().all(|c| c.is_ascii_digit())
+    };
+    word.contains('@')
+        || word.contains("://")
+        || is_host(word)
+        || word.rsplit_once(':').is_some_and(has_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_viewers_are_told_names_no_address() {
+        for (said, told) in [
+            ("it answered 404 Not Found", "it answered 404 Not Found"),
+            (
+                "550 5.1.1 <bo@example.com>: no such user",
+                "550 5.1.1 <…>: no such user",
+            ),
+            (
+                "cannot reach https://hooks.example/services/T1/B2: timed out after 1.5 s",
+                "cannot reach …: timed out after 1.5 s",
+            ),
+            ("mail.example.com:587 refused", "… refused"),
+            (
+                "localhost:2525, 10.0.0.7 and [::1]:25 refused",
+                "…, … and … refused",
+            ),
+            ("`smtp.example` does not resolve", "`…` does not resolve"),
+        ] {
+            assert_eq!(without_addresses(said), told);
+        }
+    }
 }

@@ -103,10 +103,13 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
     })?;
     let sign_in = sign_in::routes(SignIn {
         gate: gate.clone(),
-        links: store,
+        links: store.clone(),
         app_id: config.auth.app_id.clone(),
         session_ttl: config.auth.session_ttl,
-    });
+        oidc: config.auth.oidc.clone(),
+        public_url: config.public_url(),
+        people: store,
+    })?;
     let metrics = transport::metrics::routes(
         Arc::new(move || gauges.render()),
         prometheus::readers(config),
@@ -117,6 +120,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         dashboard: dashboard::routes(export),
         status: config.server.status_page,
         sign_in,
+        proxy: config.auth.proxy.clone(),
         gate,
         tasks: tasks.clone(),
         turns: bounds.turns.clone(),

@@ -9,13 +9,15 @@ use crate::{
     _core::errors::in_full,
     gateway::Cache,
     rollout::{controller::Controller, record::Action},
-    storage::Storage,
+    storage::{Storage, Upkeep},
 };
 
-/// Between two upkeeps of the database.
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(3600);
+/// Between two times that new events are counted by the hour: what charts of long times read singly.
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
+/// After so many of them old events are deleted: every hour.
+const COUNTS_PER_UPKEEP: u32 = 60;
 
-/// Counts events by the hour and deletes old ones, every hour until the server stops.
+/// Counts events by the hour, every minute, and deletes old ones, every hour, until the server stops.
 #[expect(
     clippy::disallowed_methods,
     reason = "a loop's edge: it works at the time it is"
@@ -27,20 +29,38 @@ pub(super) async fn keep_small(
 ) {
     let mut stopping = pin!(stopping);
     let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+    let mut counts = 0_u32;
+    let mut has_failed = false;
     loop {
         tokio::select! {
             () = &mut stopping => return,
-            () = tokio::time::sleep(UPKEEP_INTERVAL) => {}
+            () = tokio::time::sleep(COUNT_INTERVAL) => {}
         }
-        tokio::select! {
+        let is_upkeep = counts.is_multiple_of(COUNTS_PER_UPKEEP);
+        counts += 1;
+        let work = async {
+            match is_upkeep {
+                true => storage.prune(retention, Utc::now()).await,
+                false => storage.count_by_hour().await.map(Upkeep::counted),
+            }
+        };
+        let result = tokio::select! {
             () = &mut stopping => return,
-            result = storage.prune(retention, Utc::now()) => match result {
-                Ok(upkeep) => tracing::debug!(?upkeep, "upkeep of the database"),
-                Err(error) => {
-                    tracing::error!(error = in_full(error.as_ref()), "upkeep of the database failed");
-                }
-            },
+            result = work => result,
+        };
+        match &result {
+            Ok(upkeep) if is_upkeep => tracing::debug!(?upkeep, "upkeep of the database"),
+            Ok(_) => {}
+            // A database that is away for long says so once.
+            Err(error) if is_upkeep || !has_failed => {
+                tracing::error!(
+                    error = in_full(error.as_ref()),
+                    "upkeep of the database failed"
+                );
+            }
+            Err(_) => {}
         }
+        has_failed = result.is_err();
     }
 }
 

@@ -30,7 +30,8 @@ use crate::{
             ROLLOUT_SET_SHARE, ROLLOUT_START, ROLLOUT_VALIDATE, ROLLOUT_WHY,
         },
         rollout_router::{
-            ChangeRollout, ListRollouts, MoveShare, StartRollout, ValidatePlan, WhichRollout,
+            ChangeRollout, ListRollouts, MoveShare, StartRollout, ValidatePlan, WhichPast,
+            WhichRollout,
             answers::{Checked, RolloutState},
             release::Release,
         },
@@ -274,12 +275,12 @@ async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
             ask.show(&ROLLOUT_SET_SHARE, &input, show::changed).await
         }
         Command::History { id } => {
-            let which = WhichRollout { id };
+            let which = WhichPast::of(id);
             ask.show(&ROLLOUT_HISTORY, &which, |entries| show::history(entries))
                 .await
         }
         Command::Why { id } => {
-            let which = WhichRollout { id };
+            let which = WhichPast::of(id);
             ask.show(&ROLLOUT_WHY, &which, |entries| show::why(entries))
                 .await
         }

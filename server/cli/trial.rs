@@ -5,34 +5,38 @@
 //! goes on with a trial that was stopped or killed, and asks nothing twice.
 
 mod asking;
-mod telling;
 
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use anyhow::{Context as _, bail};
 use chrono::Utc;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use self::{asking::Asking, telling::Told};
-use super::{client::Client, rollout::plan_text};
+use self::asking::{Asking, Stop};
+use super::{client::Client, rollout::plan_text, table::Table};
 use crate::{
-    _core::{assignment::Variant, units::counted},
+    _core::{actor::Actor, assignment::Variant, units::counted},
     app,
     config::{ClientConfig, Sources},
     rollout::{
         arms::PerArm,
-        trials::{TrialMetric, TrialResult, TrialVerdict},
+        trials::{Trial, TrialMetric, TrialResult, TrialVerdict},
     },
     routers::{
-        methods::TRIALS_ARMS,
-        trials_router::{TrialArms, WhichArms},
+        methods::{TRIALS_ARMS, TRIALS_RECORD},
+        trials_router::{RecordTrial, TrialArms, WhichArms},
     },
     trial::{
         pace::{Limits, Pace},
+        picture,
         prompts::{self, Prompt},
+        report::{self, Circumstances},
         results::{Results, Subject},
         verdict::{Asks, Margins, Pair, judge, metrics, verdict},
     },
@@ -255,6 +259,119 @@ fn asks(usual: Asks, prompt: &Prompt) -> Asks {
         language: prompt.language.unwrap_or(usual.language),
         expect: !prompt.expect.is_empty(),
     }
+}
+
+/// What is told at the end, and of what.
+struct Told<'a> {
+    arguments: &'a Arguments,
+    arms: &'a TrialArms,
+    subject: &'a Subject,
+    prompts: &'a [Prompt],
+}
+
+impl Told<'_> {
+    async fn tell(&self, client: &Client, result: TrialResult, stop: Stop) -> anyhow::Result<()> {
+        let Subject {
+            task,
+            control,
+            candidate,
+        } = self.subject.clone();
+        let trial = Trial {
+            id: String::new(),
+            at: now(),
+            actor: Actor::Other("this command".into()),
+            task,
+            control,
+            candidate,
+            result,
+        };
+        let is_over = matches!(stop, Stop::Done | Stop::Decided);
+        write!(std::io::stdout(), "{}", table(&trial))?;
+        writeln!(std::io::stdout(), "{}", report::conclusion(&trial))?;
+        let written = self.write(&trial)?;
+        if is_over && trial.result.pairs > 0 {
+            let found = RecordTrial {
+                task: trial.task.clone(),
+                control: trial.control.clone(),
+                candidate: trial.candidate.clone(),
+                result: trial.result.clone(),
+            };
+            client.call(&TRIALS_RECORD, &found).await?;
+        }
+        let mut err = std::io::stderr().lock();
+        writeln!(err, "the report is in {}", written.display())?;
+        drop(err);
+        let go_on = "the same command goes on where this one stopped";
+        match stop {
+            Stop::Done | Stop::Decided => {}
+            Stop::Told => bail!("stopped; {go_on}"),
+            Stop::UsedUp { why, after } => {
+                let after = humantime::format_duration(Duration::from_secs(after.as_secs()));
+                bail!("{why}; {go_on}, in {after}")
+            }
+            Stop::Failed(error) => {
+                return Err(error.context(format!("the trial broke off; {go_on}")));
+            }
+        }
+        if trial.result.verdict == TrialVerdict::Worse {
+            bail!("`{}` is worse than `{}`", trial.candidate, trial.control);
+        }
+        Ok(())
+    }
+
+    /// Writes the report and its picture; where the report is.
+    fn write(&self, trial: &Trial) -> anyhow::Result<PathBuf> {
+        let page = self.arguments.report.clone();
+        let page = page.unwrap_or_else(|| beside(&self.arguments.prompts, "report.md"));
+        let drawn = page.with_extension("svg");
+        let name = |path: &Path| {
+            let name = path.file_name().unwrap_or_default();
+            name.to_string_lossy().into_owned()
+        };
+        let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+        for prompt in self.prompts {
+            *kinds.entry(&prompt.kind).or_default() += 1;
+        }
+        let kinds: Vec<_> = kinds
+            .into_iter()
+            .map(|(kind, count)| (kind.to_owned(), count))
+            .collect();
+        let circumstances = Circumstances {
+            prompts: &name(&self.arguments.prompts),
+            of: self.prompts.len(),
+            picture: &name(&drawn),
+            simulated: &simulated(self.arms),
+            kinds: &kinds,
+        };
+        let text = report::markdown(trial, &circumstances);
+        for (file, content) in [(&page, text), (&drawn, picture::svg(trial))] {
+            std::fs::write(file, content)
+                .with_context(|| format!("cannot write `{}`", file.display()))?;
+        }
+        Ok(page)
+    }
+}
+
+fn table(trial: &Trial) -> Table {
+    let mut table = Table::new(&[
+        "METRIC",
+        "PAIRS",
+        "CONTROL",
+        "CANDIDATE",
+        "EFFECT",
+        "VERDICT",
+    ]);
+    for it in &trial.result.metrics {
+        table.row([
+            it.metric.name().to_owned(),
+            it.pairs.to_string(),
+            report::mean(it.metric, it.control),
+            report::mean(it.metric, it.candidate),
+            report::figure(it),
+            report::words(it),
+        ]);
+    }
+    table
 }
 
 /// The progress bar, on a terminal only.

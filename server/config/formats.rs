@@ -3,6 +3,7 @@
 
 mod addresses;
 mod contacts;
+mod people;
 
 use std::{fmt::Display, path::PathBuf, str::FromStr, time::Duration};
 
@@ -12,6 +13,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 pub(super) use self::{
     addresses::{Address, BaseUrl, DatabaseUrl, Domain, Origins, Prefixes},
     contacts::{Headers, MailAddress, MailAddresses, SecretUrl, SmtpUrl},
+    people::{Header, Networks, Words},
 };
 use crate::_core::{assignment::Subject, slips, units::Percent};
 

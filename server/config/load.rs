@@ -6,9 +6,9 @@ use url::{Host, Url};
 
 use super::{
     AlertsConfig, AnswerCacheConfig, AuthConfig, BreakerConfig, ChatConfig, Config, DatabaseConfig,
-    EmailConfig, JsonRpcConfig, LegacyConfig, MetricsConfig, ModelsConfig, PagerDutyConfig,
-    ProvidersConfig, RolloutConfig, SandboxConfig, ServerConfig, TelemetryConfig, TrpcConfig,
-    WebhookConfig,
+    EmailConfig, JsonRpcConfig, LegacyConfig, MetricsConfig, ModelsConfig, OidcConfig,
+    PagerDutyConfig, ProvidersConfig, RolloutConfig, SandboxConfig, ServerConfig, TelemetryConfig,
+    TrpcConfig, WebhookConfig,
     faults::{ConfigFault, ConfigFaults, shown},
     formats::Format,
     in_force::in_force,
@@ -16,7 +16,11 @@ use super::{
     sources::{Merged, Sources, profile_file},
 };
 use crate::_core::{
-    environment::Environment, feature_flags::FlagsConfig, logging::LogConfig, site::SiteConfig,
+    auth::{asserted::TrustedProxy, oidc::RoleWords},
+    environment::Environment,
+    feature_flags::FlagsConfig,
+    logging::LogConfig,
+    site::SiteConfig,
 };
 
 /// The shortest `JWT_SECRET` of staging and production: as long as what HS256 makes of it.
@@ -108,6 +112,15 @@ impl Values<'_> {
         }
         let email: [&Row; 3] = [&ALERT_EMAIL_TO.row, &ALERT_EMAIL_FROM.row, &SMTP_URL.row];
         let webhook: [&Row; 2] = [&ALERT_WEBHOOK_URL.row, &ALERT_WEBHOOK_SECRET.row];
+        let service: [&Row; 2] = [&OIDC_ISSUER.row, &OIDC_CLIENT_ID.row];
+        let proxy: [&Row; 2] = [&TRUSTED_USER_HEADER.row, &TRUSTED_USER_PROXIES.row];
+        faults.extend(self.missing_among(&service));
+        faults.extend(self.missing_among(&proxy));
+        faults.extend(self.missing_for(&OIDC_CLIENT_SECRET.row, &OIDC_ISSUER.row));
+        faults.extend(self.missing_for(&TRUSTED_ROLES_HEADER.row, &TRUSTED_USER_HEADER.row));
+        if self.environment().is_ok_and(|it| !it.is_local()) {
+            faults.extend(self.missing_for(&OIDC_ISSUER.row, &PUBLIC_URL.row));
+        }
         faults.extend(self.missing_among(&email));
         faults.extend(self.missing_among(&webhook));
         if let Ok(environment) = self.environment() {
@@ -152,6 +165,48 @@ impl Values<'_> {
                 "the address of the server that this one takes the place of",
             )
         })
+    }
+
+    /// What is missing where a setting is there that needs it.
+    fn missing_for(&self, given: &Row, needed: &Row) -> Option<ConfigFault> {
+        let is_missing = self.0.get(given.name).is_some() && self.0.get(needed.name).is_none();
+        let setting = settings::find(needed.name).filter(|_| is_missing)?;
+        let found = format!("is not set although `{}` is", given.name);
+        Some(ConfigFault::new(needed.name, found, setting.expected()))
+    }
+
+    fn words(&self) -> Result<RoleWords, ConfigFault> {
+        Ok(RoleWords {
+            admin: self.get(&ADMIN_ROLES)?,
+            viewer: self.get(&VIEWER_ROLES)?,
+        })
+    }
+
+    fn oidc(&self) -> Result<Option<OidcConfig>, ConfigFault> {
+        let (issuer, client_id) = (self.get(&OIDC_ISSUER)?, self.get(&OIDC_CLIENT_ID)?);
+        let (Some(issuer), Some(client_id)) = (issuer, client_id) else {
+            return Ok(None);
+        };
+        Ok(Some(OidcConfig {
+            issuer,
+            client_id,
+            client_secret: self.get(&OIDC_CLIENT_SECRET)?,
+            scopes: self.get(&OIDC_SCOPES)?,
+            role_claim: self.get(&ROLE_CLAIM)?,
+            words: self.words()?,
+        }))
+    }
+
+    fn proxy(&self) -> Result<Option<TrustedProxy>, ConfigFault> {
+        let Some(header) = self.get(&TRUSTED_USER_HEADER)? else {
+            return Ok(None);
+        };
+        Ok(Some(TrustedProxy {
+            header,
+            roles: self.get(&TRUSTED_ROLES_HEADER)?,
+            words: self.words()?,
+            addresses: self.get(&TRUSTED_USER_PROXIES)?,
+        }))
     }
 
     /// Settings that count only together: what is missing where one of them is there.
@@ -263,6 +318,8 @@ impl Values<'_> {
                     cookie_partitioned: self.get(&SESSION_COOKIE_PARTITIONED)?,
                     csrf_token: self.get(&CSRF_TOKEN)?,
                 },
+                oidc: self.oidc()?,
+                proxy: self.proxy()?,
             },
             flags: FlagsConfig {
                 percentage: self.get(&OPENROUTER_ROLLOUT_PERCENTAGE)?,

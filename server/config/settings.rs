@@ -9,9 +9,10 @@ use super::{
     ChannelName, McpTools, Transformer,
     faults::{ConfigFault, shown},
     formats::{
-        Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, Headers, List,
-        LogFilter, MailAddress, MailAddresses, Names, OneOf, Optional, Origins, Prefixes, Secret,
-        SecretUrl, Share, SmtpUrl, Span, Subjects, Switch, Text, Whole,
+        Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, Header,
+        Headers, List, LogFilter, MailAddress, MailAddresses, Names, Networks, OneOf, Optional,
+        Origins, Prefixes, Secret, SecretUrl, Share, SmtpUrl, Span, Subjects, Switch, Text, Whole,
+        Words,
     },
 };
 use crate::_core::{
@@ -378,6 +379,32 @@ settings! {
             ("off", CsrfToken::Off),
             ("required", CsrfToken::Required),
         ]), "off";
+        /// A sign-in service that speaks OpenID Connect, by the address that it names itself by (`issuer`);
+        /// off without one. It needs `PUBLIC_URL`, and `PUBLIC_URL/api/auth/oidc/callback` as the client's
+        /// redirect URI (docs/sign-in.md).
+        OIDC_ISSUER: Optional<BaseUrl> = Optional(BaseUrl), "";
+        /// The client that this server is to the sign-in service.
+        OIDC_CLIENT_ID: Optional<Text> = Optional(Text), "";
+        /// That client's secret; a public client has none.
+        OIDC_CLIENT_SECRET: Optional<Secret> = Optional(Secret), "";
+        /// What the sign-in service is asked for, separated by spaces.
+        OIDC_SCOPES: Text = Text, "openid profile email";
+        /// The claim whose words give a role at each sign-in; dots lead into objects
+        /// (`realm_access.roles`).
+        ROLE_CLAIM: Text = Text, "roles";
+        /// Words of that claim, or of `TRUSTED_ROLES_HEADER`, that make an admin. Without these and
+        /// `VIEWER_ROLES`, roles are given by `modelramp user set-role` alone; with them, whoever has
+        /// none of the words is a plain user.
+        ADMIN_ROLES: Words = Words, "";
+        /// Words that make a viewer.
+        VIEWER_ROLES: Words = Words, "";
+        /// The header in which a proxy that signs people in says who it is; off without one. It counts
+        /// from `TRUSTED_USER_PROXIES` only, and is taken from all other requests.
+        TRUSTED_USER_HEADER: Optional<Header> = Optional(Header), "";
+        /// The addresses that this proxy connects from, such as `10.0.0.7` or `10.0.0.0/8`.
+        TRUSTED_USER_PROXIES: Networks = Networks, "";
+        /// The header in which it says what roles follow from, by `ADMIN_ROLES` and `VIEWER_ROLES`.
+        TRUSTED_ROLES_HEADER: Optional<Header> = Optional(Header), "";
     }
     "Rollout" {
         /// The share of users that get the candidate models when the server starts; admins change

@@ -1,4 +1,5 @@
-//! Who changed what, whatever it was: rollouts, the kill switch with the live share, keys.
+//! Who changed what, whatever it was: rollouts, the kill switch with the live share, keys, users, sessions,
+//! settings.
 //!
 //! Each of these has a history of its own, to which lines are only added; here they are one list.
 
@@ -8,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::_core::actor::Actor;
+use crate::_core::{actor::Actor, caller::Role};
 
 /// What was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,11 +21,44 @@ pub enum Subject {
     Flags,
     /// The key of a program.
     Keys,
+    /// What a user may do.
+    Users,
+    /// All sessions of a user.
+    Sessions,
+    /// A setting, by what it was at the start before.
+    Settings,
 }
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Rollout, Self::Flags, Self::Keys];
+    pub const ALL: [Self; 6] = [
+        Self::Rollout,
+        Self::Flags,
+        Self::Keys,
+        Self::Users,
+        Self::Sessions,
+        Self::Settings,
+    ];
+
+    /// As on the wire and in the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Rollout => "rollout",
+            Self::Flags => "flags",
+            Self::Keys => "keys",
+            Self::Users => "users",
+            Self::Sessions => "sessions",
+            Self::Settings => "settings",
+        }
+    }
+
+    /// The least role that is told of it: viewers see all but texts, keys and settings.
+    pub const fn told_to(self) -> Role {
+        match self {
+            Self::Rollout | Self::Flags | Self::Users | Self::Sessions => Role::Viewer,
+            Self::Keys | Self::Settings => Role::Admin,
+        }
+    }
 }
 
 /// One change.
@@ -36,7 +70,7 @@ pub struct Entry {
     pub at: DateTime<Utc>,
     /// What was changed.
     pub subject: Subject,
-    /// Which one: a rollout's id, a key's name; none for flags, of which there is one set.
+    /// Which one: a rollout's id, a name, a user's number; none for flags, of which there is one set.
     pub subject_id: Option<String>,
     /// Who did it; none where that is not kept.
     pub actor: Option<Actor>,
@@ -55,9 +89,9 @@ pub struct Entry {
 /// Which changes are asked for; what is not given is not looked at.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// What was changed.
-    pub subject: Option<Subject>,
-    /// Which one: a rollout's id or a key's name.
+    /// What was changed: one of these, each once.
+    pub subjects: Vec<Subject>,
+    /// Which one: a rollout's id, the name of a key or a setting, a user's number.
     pub subject_id: Option<String>,
     /// By whom, as histories name it: `user:7`, `controller`.
     pub actor: Option<String>,

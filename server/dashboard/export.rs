@@ -1,8 +1,12 @@
-//! Lists as files: `GET /dashboard/export/{requests,audit,series}.csv?input=…`, RFC 4180, times in UTC.
+//! Lists as files: `GET /dashboard/export/{requests,audit,alerts,series}.csv?input=…`, RFC 4180, times in UTC.
 //!
 //! A file holds what the procedure of its list answers for the same input, page after page; so who may have
 //! it, and what an input may say, is that procedure's. A cell that a spreadsheet would take for a formula
 //! is marked as text, since names and reasons are written by people.
+//!
+//! Who asks is looked at again before each page, so a session that ends ends the file too: the connection
+//! breaks, so that nobody takes a part for the whole. A list that is longer than a file may be says so in
+//! its last line.
 
 use std::sync::Arc;
 
@@ -10,7 +14,7 @@ use axum::{
     Json, Router,
     body::{Body, Bytes},
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -18,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::{
     _core::{context::Context, errors::RpcError, procedure::Input, registry::Registry},
-    transport::gate::Gate,
+    transport::{bounds, gate::Gate, page},
 };
 
 /// Rows of a file at most.
@@ -91,6 +95,20 @@ impl List {
                     ("id", "/id"),
                 ],
             },
+            "alerts.csv" => Self {
+                path: "alerts.list",
+                is_columns: false,
+                columns: &[
+                    ("at", "/at"),
+                    ("severity", "/severity"),
+                    ("kind", "/kind"),
+                    ("rollout_id", "/rolloutId"),
+                    ("title", "/title"),
+                    ("text", "/text"),
+                    ("deliveries", "/deliveries"),
+                    ("id", "/id"),
+                ],
+            },
             "series.csv" => Self {
                 path: "rollout.series",
                 is_columns: true,
@@ -100,6 +118,8 @@ impl List {
                     ("e", "/e"),
                     ("proof", "/proof"),
                     ("ratio", "/ratio"),
+                    ("ratio_low", "/low"),
+                    ("ratio_high", "/high"),
                     ("control_requests", "/control//requests"),
                     ("control_errors", "/control//errors"),
                     ("candidate_requests", "/candidate//requests"),
@@ -144,18 +164,29 @@ impl List {
     }
 }
 
+/// The last line of a file whose list goes on.
+fn cut_off(cursor: &str) -> String {
+    let told = format!(
+        "(the file ends after {MOST_ROWS} rows and the list goes on: ask with \"cursor\": \"{cursor}\")"
+    );
+    quoted(&told) + "\r\n"
+}
+
 /// A value as a cell; nothing where it is not known.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => quoted(text),
-        Value::Array(attempts) => {
-            let attempt = |it: &Value| {
-                let (model, outcome) = (it["model"].as_str()?, it["outcome"].as_str()?);
-                Some(format!("{model} {outcome}"))
+        Value::Array(all) => {
+            // Attempts of a request, deliveries of an alert.
+            let one = |it: &Value| {
+                let text = |name: &str| it[name].as_str();
+                let who = text("model").or(text("channel"))?;
+                let how = text("outcome").or(text("state"))?;
+                Some(format!("{who} {how}"))
             };
-            let attempts: Vec<_> = attempts.iter().filter_map(attempt).collect();
-            quoted(&attempts.join("; "))
+            let all: Vec<_> = all.iter().filter_map(one).collect();
+            quoted(&all.join("; "))
         }
         Value::Object(_) => quoted(&value.to_string()),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -177,17 +208,10 @@ async fn file(
     State(export): State<Arc<Export>>,
     Path(file): Path<String>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
+    asked: Parts,
 ) -> Response {
-    let context = export.gate.context(&headers).await;
-    match answer(
-        &export,
-        &file,
-        query.as_deref().unwrap_or_default(),
-        context,
-    )
-    .await
-    {
+    let query = query.as_deref().unwrap_or_default();
+    let mut response = match answer(&export, &file, query, asked).await {
         Ok(response) => response,
         Err(error) => {
             let status = StatusCode::from_u16(error.code.http_status());
@@ -196,18 +220,21 @@ async fn file(
             let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             (status, [(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
         }
-    }
+    };
+    page::guard(&mut response, page::NOTHING);
+    response
 }
 
 async fn answer(
     export: &Arc<Export>,
     file: &str,
     query: &str,
-    context: Context,
+    asked: Parts,
 ) -> Result<Response, RpcError> {
+    bounds::admit_request(&export.gate, &asked.extensions, &asked.headers).await?;
     let list = List::of(file).ok_or_else(|| {
         RpcError::not_found(format!(
-            "there is no file `{file}`; expected requests.csv, audit.csv or series.csv"
+            "there is no file `{file}`; expected requests.csv, audit.csv, alerts.csv or series.csv"
         ))
     })?;
     let mut pairs = form_urlencoded::parse(query.as_bytes());
@@ -218,7 +245,7 @@ async fn answer(
         .filter(Value::is_object)
         .ok_or_else(|| RpcError::bad_request("`input` is not a JSON object"))?;
     // Before the head goes out: what is refused is an answer of its own.
-    let first = export.page(list, &input, None, &context).await?;
+    let first = export.page(list, &input, None, &asked.headers).await?;
     let (export, name) = (export.clone(), format!("attachment; filename=\"{file}\""));
     let text = async_stream::stream! {
         yield Ok(Bytes::from(list.head()));
@@ -227,11 +254,14 @@ async fn answer(
             let (lines, count) = list.lines(&page);
             yield Ok(Bytes::from(lines));
             written += count;
-            let cursor = page["nextCursor"].as_str().map(str::to_owned);
-            let Some(cursor) = cursor.filter(|_| written < MOST_ROWS) else {
+            let Some(cursor) = page["nextCursor"].as_str().map(str::to_owned) else {
                 return;
             };
-            page = match export.page(list, &input, Some(cursor), &context).await {
+            if written >= MOST_ROWS {
+                yield Ok(Bytes::from(cut_off(&cursor)));
+                return;
+            }
+            page = match export.page(list, &input, Some(cursor), &asked.headers).await {
                 Ok(page) => page,
                 Err(error) => {
                     // The connection breaks, so that nobody takes a part for the whole.
@@ -248,10 +278,6 @@ async fn answer(
         HeaderValue::from_static("text/csv; charset=utf-8"),
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
     if let Ok(name) = HeaderValue::try_from(name) {
         headers.insert(header::CONTENT_DISPOSITION, name);
     }
@@ -265,8 +291,9 @@ impl Export {
         list: List,
         input: &Value,
         cursor: Option<String>,
-        context: &Context,
+        headers: &HeaderMap,
     ) -> Result<Value, RpcError> {
+        let context: Context = self.gate.context(headers).await;
         let target = self.registry.resolve(list.path);
         let procedure = target
             .here()
@@ -278,7 +305,7 @@ impl Export {
         if let Some(cursor) = cursor {
             input["cursor"] = cursor.into();
         }
-        let reply = procedure.call(context.clone(), Input::Json(input)).await?;
+        let reply = procedure.call(context, Input::Json(input)).await?;
         reply.to_value().map_err(RpcError::internal)
     }
 }
@@ -311,7 +338,7 @@ mod tests {
         let list = List::of("series.csv").unwrap();
         let answer = json!({
             "at": ["t0", "t1"], "share": [10.0, 50.0], "e": [1.0, 2.5], "proof": [1.0, 1.0],
-            "ratio": [null, 2.0],
+            "ratio": [null, 2.0], "low": [null, 1.2], "high": [null, null],
             "control": [{"requests": 9, "errors": 0}, {"requests": 90, "errors": 1}],
             "candidate": [{"requests": 1, "errors": 0}, {"requests": 10, "errors": 1}],
         });
@@ -319,7 +346,7 @@ mod tests {
         assert_eq!(count, 2);
         assert_eq!(
             lines,
-            "t0,10.0,1.0,1.0,,9,0,1,0\r\nt1,50.0,2.5,1.0,2.0,90,1,10,1\r\n"
+            "t0,10.0,1.0,1.0,,,,9,0,1,0\r\nt1,50.0,2.5,1.0,2.0,1.2,,90,1,10,1\r\n"
         );
         let list = List::of("audit.csv").unwrap();
         let answer =

@@ -16,6 +16,8 @@ use axum::{
 use http::HeaderName;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use crate::transport::page;
+
 /// Where the pages are.
 const MOUNT: &str = "/dashboard";
 /// What shows every place of the application.
@@ -43,7 +45,7 @@ pub(super) fn routes() -> Router {
 /// Relative addresses of the pages count from the slash.
 fn moved() -> Response {
     let to = HeaderValue::from_static("/dashboard/");
-    (StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, to)]).into_response()
+    guarded((StatusCode::PERMANENT_REDIRECT, [(header::LOCATION, to)]).into_response())
 }
 
 async fn root(method: Method, headers: HeaderMap) -> Response {
@@ -141,25 +143,9 @@ impl<'a> Found<'a> {
     }
 }
 
-/// The headers that stand on everything below the mount.
+/// With the headers that stand on everything below the mount.
 fn guarded(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (
-            HeaderName::from_static("cross-origin-opener-policy"),
-            "same-origin",
-        ),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    page::guard(&mut response, POLICY);
     response
 }
 
@@ -253,7 +239,7 @@ mod tests {
         let again = answer(&Method::GET, "", &again);
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         let missing = answer(&Method::GET, "assets/x.js", &headers(&[]));
-        for response in [&first, &again, &missing] {
+        for response in [&first, &again, &missing, &moved()] {
             let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str();
             let policy = policy.expect("a text");
             assert!(policy.starts_with("default-src 'none'; script-src 'self';"));

@@ -65,6 +65,15 @@ pub struct RequestPlace {
     pub request_id: String,
 }
 
+/// What one look found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// The newest first; several may be of one request.
+    pub found: Vec<RequestPlace>,
+    /// Nothing before this time was looked at, in milliseconds since 1970; `None` where there is nothing.
+    pub floor_ms: Option<i64>,
+}
+
 /// How many requests fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count {
@@ -77,16 +86,19 @@ pub struct Count {
 /// Where requests are looked up.
 #[async_trait]
 pub trait RequestStore: Send + Sync {
-    /// The places of the newest attempts that fit, before a place; several may be of one request.
+    /// The places of the newest attempts that fit, before a place, at most `limit`. It passes so many attempts
+    /// at most, however few fit, and says how far it got.
     async fn places(
         &self,
         filter: &RequestFilter,
         before: Option<&RequestPlace>,
         limit: u32,
-    ) -> anyhow::Result<Vec<RequestPlace>>;
+        passing: u32,
+    ) -> anyhow::Result<Places>;
 
-    /// How many requests fit, where at most so many attempts are looked at.
-    async fn count(&self, filter: &RequestFilter, most: u32) -> anyhow::Result<Count>;
+    /// How many requests fit, where at most `most` attempts that fit are counted, and so many passed.
+    async fn count(&self, filter: &RequestFilter, most: u32, passing: u32)
+    -> anyhow::Result<Count>;
 
     /// All that is stored of these requests, in the order in which it happened.
     async fn attempts(&self, request_ids: &[String]) -> anyhow::Result<Vec<Event>>;
@@ -99,12 +111,21 @@ pub struct Page {
     pub requests: Vec<(RequestPlace, Vec<Event>)>,
     /// Before this the next page begins; `None` after the last.
     pub next: Option<RequestPlace>,
+    /// Where the page is not full: so far back was looked, in milliseconds since 1970, and there is more.
+    pub searched_to_ms: Option<i64>,
 }
 
-/// How often a page is filled up whose attempts were of requests that stand elsewhere.
+/// Attempts that one look passes at most, whatever fits.
+const PASSING: u32 = 50_000;
+/// Attempts that fit and are counted, and attempts among which they are looked for.
+const MOST_COUNTED: u32 = 10_001;
+const PASSING_TO_COUNT: u32 = 100_000;
+/// Looks for one page: those after the first fill up what was of requests that stand elsewhere, or look
+/// farther back.
 const ROUNDS: usize = 4;
 
-/// The newest requests before a place, at most `limit`; fewer where many attempts of the same requests fit.
+/// The newest requests before a place, at most `limit`; fewer where many attempts of the same requests fit,
+/// or hardly any do.
 pub async fn page(
     store: &dyn RequestStore,
     filter: &RequestFilter,
@@ -114,13 +135,14 @@ pub async fn page(
     let mut page = Page::default();
     let most = limit as usize;
     for _ in 0..ROUNDS {
-        let places = store.places(filter, before.as_ref(), limit + 1).await?;
-        let is_last = places.len() <= most;
-        let mut ids: Vec<String> = places.iter().map(|it| it.request_id.clone()).collect();
+        let Places { found, floor_ms } =
+            (store.places(filter, before.as_ref(), limit + 1, PASSING)).await?;
+        let is_through = found.len() <= most;
+        let mut ids: Vec<String> = found.iter().map(|it| it.request_id.clone()).collect();
         ids.sort_unstable();
         ids.dedup();
         let attempts = store.attempts(&ids).await?;
-        for place in places {
+        for place in found {
             let id = &*place.request_id;
             let own: Vec<Event> = (attempts.iter())
                 .filter(|it| &*it.request_id == id)
@@ -131,19 +153,38 @@ pub async fn page(
             let is_there = page.requests.iter().any(|(it, _)| it.request_id == id);
             if newest.is_none_or(|newest| newest == place.at_ms) && !is_there {
                 if page.requests.len() == most {
-                    page.next = before;
-                    return Ok(page);
+                    return Ok(Page {
+                        next: before,
+                        searched_to_ms: None,
+                        ..page
+                    });
                 }
                 page.requests.push((place.clone(), own));
             }
             before = Some(place);
         }
-        if is_last {
-            return Ok(page);
+        if is_through {
+            let Some(at_ms) = floor_ms else {
+                return Ok(Page {
+                    searched_to_ms: None,
+                    ..page
+                });
+            };
+            page.searched_to_ms = Some(at_ms);
+            // No request is before the empty one, so the next look is for what is older.
+            before = Some(RequestPlace {
+                at_ms,
+                request_id: String::new(),
+            });
         }
     }
     page.next = before;
     Ok(page)
+}
+
+/// How many requests fit, as far as that can be told quickly.
+pub async fn count(store: &dyn RequestStore, filter: &RequestFilter) -> anyhow::Result<Count> {
+    store.count(filter, MOST_COUNTED, PASSING_TO_COUNT).await
 }
 
 /// The names of all outcomes of an attempt that is over.

@@ -1,7 +1,8 @@
 //! How attempts went over time, by whatever they differ in.
 //!
-//! Of a few days single attempts are read, of longer times what the upkeep counted by the hour, and the last
-//! hours of those from single attempts, because they are not counted yet.
+//! Of a short time single attempts are read. Of a long one, and where there were very many, it is what the
+//! upkeep counted by the hour, with those single attempts that it has not counted yet; both are read of the
+//! same state of the database, so each attempt is in one of them.
 
 use std::collections::BTreeMap;
 
@@ -75,19 +76,44 @@ pub struct Hour {
     pub first_token: Histogram,
 }
 
-/// Where attempts are looked up.
+/// What a chart is made of: a single attempt, or an hour of those that are alike.
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// One attempt.
+    Attempt(Point),
+    /// An hour's.
+    Hour(Box<Hour>),
+}
+
+/// Takes the parts one by one, so that no more than the chart is kept of them.
+pub type Taker<'a> = &'a mut (dyn FnMut(Part) + Send);
+
+/// Where attempts are looked up. None that was cancelled is told.
 #[async_trait]
 pub trait SeriesStore: Send + Sync {
-    /// Attempts that fit and are no cancelled ones, the newest; at most `limit`.
-    async fn points(
+    /// Whether more than so many attempts ended from one time to before another, in milliseconds since
+    /// 1970, whatever else is true of them.
+    async fn has_more(&self, from_ms: i64, to_ms: i64, than: u32) -> anyhow::Result<bool>;
+
+    /// Single attempts that fit; at most `most`, and `false` where there are more.
+    async fn attempts_of(
         &self,
         filter: &RequestFilter,
         by: By,
-        limit: u32,
-    ) -> anyhow::Result<Vec<Point>>;
+        most: u32,
+        take: Taker<'_>,
+    ) -> anyhow::Result<bool>;
 
-    /// The hours that begin within this time, in milliseconds since 1970.
-    async fn hours(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<Hour>>;
+    /// The hours that begin within the time of the filter, and single attempts that are not counted yet;
+    /// at most `most` of each, and `false` where there are more. Of a filter only time, models, task and
+    /// variant are looked at.
+    async fn hours_of(
+        &self,
+        filter: &RequestFilter,
+        by: By,
+        most: u32,
+        take: Taker<'_>,
+    ) -> anyhow::Result<bool>;
 
     /// What was used in a time, the dearest first; at most `limit` sums.
     async fn spending(

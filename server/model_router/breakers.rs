@@ -1,6 +1,6 @@
 //! The breakers of all models of the catalog, shared by all calls.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -18,7 +18,8 @@ pub(super) struct Breakers(HashMap<Arc<str>, Arc<Watched>>);
 /// A model and its breaker.
 struct Watched {
     model: Arc<Model>,
-    breaker: Mutex<(Breaker, Option<Opened>)>,
+    /// With the fault that opened it last, and when that was.
+    breaker: Mutex<(Breaker, Option<(Opened, Instant)>)>,
 }
 
 /// The fault of the attempt that opened a breaker.
@@ -81,7 +82,7 @@ impl Breakers {
         };
         let mut breaker = watched.breaker.lock();
         match (breaker.0.admit(Instant::now()), breaker.1) {
-            (None, Some(opened)) => Admission::Refused(opened),
+            (None, Some((opened, _))) => Admission::Refused(opened),
             (permit, _) => Admission::Granted(Pass(permit.map(|it| (watched.clone(), it)))),
         }
     }
@@ -90,6 +91,16 @@ impl Breakers {
     pub(super) fn state(&self, model: &str) -> Option<State> {
         let watched = self.0.get(model)?;
         Some(watched.breaker.lock().0.state(Instant::now()))
+    }
+}
+
+impl Breakers {
+    /// How long ago the breaker of a model opened that is not closed again.
+    pub(super) fn opened(&self, model: &str) -> Option<Duration> {
+        let watched = self.0.get(model)?;
+        let (breaker, opened) = &*watched.breaker.lock();
+        let is_closed = breaker.state(Instant::now()) == State::Closed;
+        (*opened).filter(|_| !is_closed).map(|(_, at)| at.elapsed())
     }
 }
 
@@ -133,7 +144,7 @@ impl Pass {
             let mut breaker = watched.breaker.lock();
             let has_opened = breaker.0.settle(permit, verdict, Instant::now());
             if has_opened {
-                breaker.1 = opened;
+                breaker.1 = opened.map(|it| (it, Instant::now()));
             }
             has_opened
         };

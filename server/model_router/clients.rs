@@ -26,6 +26,13 @@ pub(super) struct Client {
     max_in_flight: usize,
 }
 
+impl Client {
+    /// Attempts that are under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.gate.in_flight(self.max_in_flight)
+    }
+}
+
 impl Clients {
     /// Clients for all providers; those without their key call `sandbox` (a base URL) instead.
     pub fn connect(catalog: &Catalog, sandbox: Option<&str>) -> Result<Self, ClientError> {

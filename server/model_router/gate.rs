@@ -34,6 +34,12 @@ impl Gate {
         }
     }
 
+    /// How many places are taken, of so many.
+    pub(super) fn in_flight(&self, limit: usize) -> usize {
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        limit.saturating_sub(self.in_flight.available_permits())
+    }
+
     /// A place in flight; `None` where the line is full, or none became free before `deadline`.
     pub(super) async fn enter(&self, deadline: Instant) -> Option<Place> {
         let in_flight = || self.in_flight.clone();

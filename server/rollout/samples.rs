@@ -40,8 +40,21 @@ pub struct Figures {
     pub metrics: Vec<(Metric, f64)>,
     /// The evidence for the next stage.
     pub proof: f64,
+    /// Where the ratio of failures lies; not in samples of an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
     /// Each arm since the rollout began.
     pub arms: PerArm<Counts>,
+}
+
+/// The ratio of failures is not below the one and not above the other: both hold at every moment, with a
+/// probability of 95 %.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// 0 where that cannot be said.
+    pub low: f64,
+    /// `None` where that cannot be said.
+    pub high: Option<f64>,
 }
 
 /// What an arm had since the rollout began.
@@ -62,8 +75,10 @@ impl Sample {
             promotion,
             control,
             candidate,
+            effects,
             ..
         } = &view.verdict;
+        let errors = effects.iter().find(|it| it.metric == Metric::Errors);
         let metric = |it: &MetricEvidence| (it.metric, finite(it.e));
         let counts = |requests, errors| Counts { requests, errors };
         Self {
@@ -73,6 +88,10 @@ impl Sample {
                 e: finite(*e),
                 metrics: metrics.iter().map(metric).collect(),
                 proof: finite(promotion.e),
+                limits: errors.map(|it| Limits {
+                    low: it.low,
+                    high: it.high,
+                }),
                 arms: PerArm {
                     control: counts(control.requests, control.errors),
                     candidate: counts(candidate.requests, candidate.errors),

@@ -10,6 +10,7 @@ use super::{
     decision::decide,
     evidence::Verdict,
     finding::Finding,
+    next::Next,
     plan::Plan,
     rollout::Rollout,
     status::Status,
@@ -31,6 +32,8 @@ pub struct View {
     pub left_seconds: u64,
     /// What would follow now, in words.
     pub next: String,
+    /// The same for programs.
+    pub next_step: Next,
     /// What a person may do now.
     pub allowed: Vec<Allowed>,
 }
@@ -44,6 +47,7 @@ impl View {
         Self {
             left_seconds: status.left(plan).as_secs(),
             next: audit::what_follows(&decision),
+            next_step: Next::of(&decision, status, plan, at),
             allowed: allowed(rollout, &finding),
             status: status.clone(),
             plan: Plan::clone(plan),

@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    _core::{context::Context, errors::RpcError, registry::Registry},
+    _core::{caller::Role, context::Context, errors::RpcError, registry::Registry},
     alerting::{
         AlertKind, Dispatcher, Severity, TestResult,
-        told::{AlertLog, AlertPlace, Told},
+        told::{AlertLog, AlertPlace, Told, without_addresses},
     },
     config::ChannelName,
     procedures,
@@ -103,7 +103,7 @@ struct DeliveryRow {
     next_at: Option<DateTime<Utc>>,
     /// When it was taken; null before.
     delivered_at: Option<DateTime<Utc>>,
-    /// Why not, at the last try; null where it was taken.
+    /// Why not, at the last try; null where it was taken. Viewers are told without addresses.
     error: Option<String>,
 }
 
@@ -118,7 +118,7 @@ enum DeliveryState {
 }
 
 impl AlertRow {
-    fn new(told: Told) -> Self {
+    fn new(told: Told, role: Role) -> Self {
         let Told { alert, deliveries } = told;
         let deliveries = deliveries.into_iter().map(|it| DeliveryRow {
             channel: it.channel,
@@ -129,7 +129,7 @@ impl AlertRow {
             attempts: it.attempts,
             next_at: it.delivered_at.is_none().then_some(it.next_at),
             delivered_at: it.delivered_at,
-            error: it.error,
+            error: it.error.map(|error| for_role(error, role)),
         });
         Self {
             deliveries: deliveries.collect(),
@@ -144,7 +144,8 @@ impl AlertRow {
     }
 }
 
-async fn list(state: State, _: Context, input: ListAlerts) -> Result<AlertList, RpcError> {
+async fn list(state: State, context: Context, input: ListAlerts) -> Result<AlertList, RpcError> {
+    let role = context.user()?.role;
     let before = input.cursor.as_deref().map(place).transpose()?;
     let limit = input.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
     let told = state.log.told(input.severity, before.as_ref(), limit + 1);
@@ -154,7 +155,7 @@ async fn list(state: State, _: Context, input: ListAlerts) -> Result<AlertList, 
     let last = told.last().map(|it| &it.alert).filter(|_| has_more);
     Ok(AlertList {
         next_cursor: last.map(|it| format!("{}.{}", it.at.timestamp_millis(), it.id)),
-        rows: told.into_iter().map(AlertRow::new).collect(),
+        rows: told.into_iter().map(|it| AlertRow::new(it, role)).collect(),
     })
 }
 
@@ -173,6 +174,14 @@ fn place(cursor: &str) -> Result<AlertPlace, RpcError> {
     })
 }
 
+/// What a channel said, with the addresses that it names only for those who may change them.
+fn for_role(error: String, role: Role) -> String {
+    match role {
+        Role::Admin => error,
+        Role::User | Role::Viewer => without_addresses(&error),
+    }
+}
+
 /// A way to tell people.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -185,11 +194,13 @@ struct ChannelRow {
     last_delivered_at: Option<DateTime<Utc>>,
     /// Warnings and critical alerts that it has not taken; 0 where it is not set up.
     waiting: u64,
-    /// Why it did not take the one that was tried last; null where none waits.
+    /// Why it did not take the one that was tried last; null where none waits. Viewers are told without
+    /// addresses.
     last_error: Option<String>,
 }
 
 async fn channels(state: State, context: Context) -> Result<Vec<ChannelRow>, RpcError> {
+    let role = context.user()?.role;
     let set_up = state.dispatcher.channels();
     let mut rows = Vec::new();
     for name in ChannelName::ALL {
@@ -201,7 +212,7 @@ async fn channels(state: State, context: Context) -> Result<Vec<ChannelRow>, Rpc
             set_up: is_set_up,
             last_delivered_at: found.last_delivered_at,
             waiting: if is_set_up { found.waiting } else { 0 },
-            last_error: found.last_error.filter(|_| is_set_up),
+            last_error: (found.last_error.filter(|_| is_set_up)).map(|error| for_role(error, role)),
         });
     }
     Ok(rows)

@@ -8,7 +8,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    _core::{actor::Actor, context::Context, errors::RpcError, registry::Registry},
+    _core::{
+        actor::Actor,
+        caller::not_permitted,
+        context::Context,
+        declared::Declared,
+        errors::{ErrorCode, RpcError},
+        registry::Registry,
+    },
     dashboard::audit::{AuditFilter, AuditPlace, AuditStore, Entry, Subject},
     procedures,
 };
@@ -21,8 +28,10 @@ const MAX_LIMIT: u32 = 200;
 pub fn register(registry: &mut Registry, audit: impl Into<Option<Arc<dyn AuditStore>>>) {
     procedures!(registry.outline("audit", audit.into());
         /// Every change of a rollout, of the kill switch and the live share, and of programs' keys; the
-        /// newest first. What is in force and not stored yet is not in it.
-        query Viewer list = list;
+        /// newest first. What is in force and not stored yet is not in it; of keys only admins are told.
+        query Viewer list = list, errors [
+            Declared::new(ErrorCode::Forbidden, "A viewer asks for what only admins are told."),
+        ];
     );
 }
 
@@ -105,13 +114,21 @@ impl From<Entry> for ChangeRow {
 
 async fn list(
     audit: Arc<dyn AuditStore>,
-    _: Context,
+    context: Context,
     input: ListChanges,
 ) -> Result<ChangeList, RpcError> {
+    let role = context.user()?.role;
+    let subjects = match input.subject {
+        Some(subject) if role < subject.told_to() => return Err(not_permitted()),
+        Some(subject) => vec![subject],
+        None => (Subject::ALL.into_iter())
+            .filter(|subject| role >= subject.told_to())
+            .collect(),
+    };
     let before = input.cursor.as_deref().map(place).transpose()?;
     let limit = input.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
     let filter = AuditFilter {
-        subject: input.subject,
+        subjects,
         subject_id: input.id,
         actor: input.actor,
         from_ms: input.from.map(|at| at.timestamp_millis()),

@@ -8,7 +8,8 @@ use super::{
     },
     models_router::{Explain, Explanation},
     rollout_router::{
-        ChangeRollout, ListRollouts, MoveShare, StartRollout, ValidatePlan, WhichRollout,
+        ChangeRollout, ListRollouts, MoveShare, StartRollout, ValidatePlan, WhichPast,
+        WhichRollout,
         answers::{Checked, RolloutDetails, RolloutState, Started},
         history::HistoryEntry,
         release::Release,
@@ -48,9 +49,9 @@ pub(crate) const ROLLOUT_ROLLBACK: Method<ChangeRollout, RolloutState> =
 pub(crate) const ROLLOUT_APPROVE: Method<ChangeRollout, RolloutState> =
     Method::new("rollout.approve");
 pub(crate) const ROLLOUT_RELEASE: Method<Release, RolloutState> = Method::new("rollout.release");
-pub(crate) const ROLLOUT_HISTORY: Method<WhichRollout, Vec<HistoryEntry>> =
+pub(crate) const ROLLOUT_HISTORY: Method<WhichPast, Vec<HistoryEntry>> =
     Method::new("rollout.history");
-pub(crate) const ROLLOUT_WHY: Method<WhichRollout, Vec<audit::Explanation>> =
+pub(crate) const ROLLOUT_WHY: Method<WhichPast, Vec<audit::Explanation>> =
     Method::new("rollout.why");
 
 pub(crate) const TRIALS_ARMS: Method<WhichArms, TrialArms> = Method::new("trials.arms");

@@ -9,6 +9,7 @@ mod filter;
 
 use std::sync::Arc;
 
+use chrono::DateTime;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -32,8 +33,6 @@ use crate::{
 /// Requests on a page where nothing else is asked for, and at most.
 const LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 200;
-/// Attempts that are looked at to count.
-const MOST_COUNTED: u32 = 10_001;
 
 /// What the procedures work with.
 #[derive(Clone)]
@@ -82,16 +81,26 @@ async fn list(
     let is_first = before.is_none();
     let page = requests::page(&*state.store, &filter, before, limit).await;
     let page = page.map_err(RpcError::internal)?;
-    let count = match is_first {
-        true => Some(state.store.count(&filter, MOST_COUNTED).await),
-        false => None,
+    let found = u64::try_from(page.requests.len()).unwrap_or(u64::MAX);
+    let count = match (is_first, &page.next, page.searched_to_ms) {
+        (false, ..) => None,
+        // Whatever a page shows of all that there is, or of what was looked at, need not be counted again.
+        (true, None, _) => Some((found, true).into()),
+        (true, _, Some(_)) => Some((found, false).into()),
+        (true, ..) => {
+            let count = requests::count(&*state.store, &filter).await;
+            let count = count.map_err(RpcError::internal)?;
+            Some((count.found, count.is_exact).into())
+        }
     };
-    let count = count.transpose().map_err(RpcError::internal)?;
     Ok(RequestList {
         next_cursor: page.next.as_ref().map(cursor),
         rows: RequestRow::all(&page.requests, &state.models),
-        count: count.map(Into::into),
+        count,
         up_to: context.received_at,
+        searched_to: page
+            .searched_to_ms
+            .and_then(DateTime::from_timestamp_millis),
     })
 }
 

@@ -6,6 +6,7 @@
 //! `data.details.current`, so that the caller can look again and decide anew.
 
 pub(crate) mod answers;
+mod arms;
 pub(crate) mod history;
 mod past;
 mod reading;
@@ -32,6 +33,7 @@ use crate::{
         context::Context, errors::RpcError, procedure::Tracked, registry::Registry, suggest,
         toml_reader::Faults, units::Percent,
     },
+    dashboard::series::SeriesStore,
     live_flags::LiveFlags,
     procedures,
     rollout::{
@@ -58,6 +60,8 @@ pub struct State {
     pub live: Arc<LiveFlags>,
     /// How evidence went.
     pub samples: Arc<dyn SampleStore>,
+    /// Single attempts.
+    pub series: Arc<dyn SeriesStore>,
 }
 
 /// Registers the namespace.
@@ -72,6 +76,8 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         /// How the evidence of a rollout went, in columns for a chart, with the decisions as marks. Of two
         /// days there is a point a minute, of older ones a point an hour.
         query Viewer series = series::series, errors refusals::ASKING;
+        /// How long the counted attempts of both arms took in this stage, and what they cost.
+        query Viewer arms = arms::arms, errors refusals::ASKING;
     );
     procedures!(registry.outline("rollout", controller);
         /// Checks a plan: every fault with its line, or what it says and what is odd about it.
@@ -187,6 +193,43 @@ async fn list(
 pub(crate) struct WhichRollout {
     /// The rollout; the beginning of its id is enough where no other begins so.
     pub(crate) id: String,
+}
+
+/// Lines of a history where nothing else is asked for, and at most.
+const MAX_PAST: u32 = 1_000;
+
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct WhichPast {
+    /// The rollout; the beginning of its id is enough where no other begins so.
+    pub(crate) id: String,
+    /// Only what was done before this version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub(crate) before: Option<i64>,
+    /// The newest so many of these; 1,000 where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = MAX_PAST))]
+    pub(crate) limit: Option<u32>,
+}
+
+impl WhichPast {
+    /// All that there is of a rollout, up to the most.
+    pub(crate) fn of(id: String) -> Self {
+        Self {
+            id,
+            before: None,
+            limit: None,
+        }
+    }
+
+    /// The lines that are asked for, of all, which come oldest first.
+    fn page<T>(&self, mut rows: Vec<T>, version: impl Fn(&T) -> i64) -> Vec<T> {
+        if let Some(before) = self.before {
+            rows.retain(|row| version(row) < before);
+        }
+        let most = self.limit.unwrap_or(MAX_PAST).clamp(1, MAX_PAST) as usize;
+        rows.split_off(rows.len().saturating_sub(most))
+    }
 }
 
 async fn get(
@@ -360,20 +403,20 @@ async fn set_share(
 async fn history(
     controller: Arc<Controller>,
     _: Context,
-    input: WhichRollout,
+    input: WhichPast,
 ) -> Result<Vec<HistoryEntry>, RpcError> {
     let rows = controller.archive().history(&input.id).await;
-    let rows = rows.map_err(refusals::refusal)?;
+    let rows = input.page(rows.map_err(refusals::refusal)?, |row| row.version);
     Ok(rows.into_iter().map(HistoryEntry::new).collect())
 }
 
 async fn why(
     controller: Arc<Controller>,
     _: Context,
-    input: WhichRollout,
+    input: WhichPast,
 ) -> Result<Vec<Explanation>, RpcError> {
     let why = controller.archive().why(&input.id).await;
-    why.map_err(refusals::refusal)
+    Ok(input.page(why.map_err(refusals::refusal)?, |it| it.version))
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -6,7 +6,7 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::{Storage, time};
+use super::{Storage, storable, time};
 use crate::{
     _core::{amount::Amount, units::Microdollars},
     keys::{ApiKey, ApiKeyStore, Limits, Secret},
@@ -74,7 +74,7 @@ impl ApiKeyStore for Storage {
         let sql =
             format!("{COLUMNS} WHERE id = $1 OR (previous_id = $1 AND previous_until_ms > $2)");
         let row: Option<Row> = on!(self.db.read(), pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .bind(id)
+            .bind(storable(id))
             .bind(now.timestamp_millis())
             .fetch_optional(pool)
             .await)
@@ -104,7 +104,7 @@ impl ApiKeyStore for Storage {
         let revoked = changed!(self.db.write(), pool => sqlx::query(
             "UPDATE api_keys SET revoked_ms = $2 WHERE name = $1 AND revoked_ms IS NULL",
         )
-        .bind(name)
+        .bind(storable(name))
         .bind(now.timestamp_millis())
         .execute(pool))
         .context("cannot revoke a key")?;
@@ -123,7 +123,7 @@ impl ApiKeyStore for Storage {
              id = $2, hash = $3, created_ms = $5 WHERE name = $1 AND revoked_ms IS NULL \
              AND (expires_ms IS NULL OR expires_ms > $5)",
         )
-        .bind(name)
+        .bind(storable(name))
         .bind(&secret.id)
         .bind(&secret.hash)
         .bind((now + overlap).timestamp_millis())
@@ -138,7 +138,7 @@ impl ApiKeyStore for Storage {
         let limited = changed!(self.db.write(), pool => sqlx::query(
             "UPDATE api_keys SET limits = $2 WHERE name = $1 AND revoked_ms IS NULL",
         )
-        .bind(name)
+        .bind(storable(name))
         .bind(limits)
         .execute(pool))
         .context("cannot limit a key")?;
@@ -164,7 +164,7 @@ impl ApiKeyStore for Storage {
              WHERE key_spending.tokens + excluded.tokens <= $5 \
              AND key_spending.cost_microdollars + excluded.cost_microdollars <= $6",
         )
-        .bind(name)
+        .bind(storable(name))
         .bind(day.to_string())
         .bind(amount.tokens)
         .bind(amount.cost.0)
@@ -180,7 +180,7 @@ impl ApiKeyStore for Storage {
             "SELECT tokens, cost_microdollars FROM key_spending WHERE day = $1 AND key = $2",
         )
         .bind(day.to_string())
-        .bind(name)
+        .bind(storable(name))
         .fetch_optional(pool)
         .await)
         .context("cannot read what a key has spent")?;

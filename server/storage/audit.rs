@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::QueryBuilder;
 
-use super::{Storage, time};
+use super::{Storage, storable, time};
 use crate::{
     _core::actor::Actor,
     dashboard::audit::{AuditFilter, AuditPlace, AuditStore, Entry, Subject},
@@ -63,6 +63,11 @@ const fn history(subject: Subject) -> &'static str {
              UNION ALL SELECT id || '/revoked', revoked_ms, name, NULL, 'revoked', NULL, NULL, NULL, \
              CAST(NULL AS BIGINT) FROM api_keys WHERE revoked_ms IS NOT NULL"
         }
+        Subject::Users | Subject::Sessions | Subject::Settings => {
+            "SELECT id, at_ms, subject_id, actor, action, state_before AS before_text, \
+             state_after AS after_text, NULL AS reason, CAST(NULL AS BIGINT) AS version, subject \
+             FROM changes"
+        }
     }
 }
 
@@ -74,9 +79,8 @@ impl AuditStore for Storage {
         before: Option<&AuditPlace>,
         limit: u32,
     ) -> anyhow::Result<Vec<Entry>> {
-        let wanted = |it: &Subject| filter.subject.is_none_or(|subject| subject == *it);
         let mut all = Vec::new();
-        for subject in Subject::ALL.into_iter().filter(wanted) {
+        for &subject in &filter.subjects {
             let changes = self.history_of(subject, filter, before, limit).await;
             all.extend(changes.context("cannot read the audit")?);
         }
@@ -89,6 +93,7 @@ impl AuditStore for Storage {
         on!(self.db.read(), pool => sqlx::query_scalar(
                 "SELECT MAX(at_ms) FROM (SELECT MAX(at_ms) AS at_ms FROM rollout_audit \
                  UNION ALL SELECT MAX(at_ms) FROM flag_audit \
+                 UNION ALL SELECT MAX(at_ms) FROM changes \
                  UNION ALL SELECT MAX(created_ms) FROM api_keys \
                  UNION ALL SELECT MAX(revoked_ms) FROM api_keys) AS newest",
             )
@@ -106,23 +111,30 @@ impl Storage {
         before: Option<&AuditPlace>,
         limit: u32,
     ) -> sqlx::Result<Vec<Entry>> {
+        // Places are compared here and in Rust, so both have to order them alike.
+        let bytewise = self.db.bytewise();
         let rows: Vec<Row> = on!(self.db.read(), pool => {
             let mut query = QueryBuilder::new("SELECT * FROM (");
-            query.push(history(subject)).push(") AS history WHERE at_ms >= ");
-            query.push_bind(filter.from_ms.unwrap_or(i64::MIN));
+            query.push(history(subject)).push(") AS history WHERE ");
+            if let Subject::Users | Subject::Sessions | Subject::Settings = subject {
+                query.push("subject = ").push_bind(subject.name()).push(" AND ");
+            }
+            query.push("at_ms >= ").push_bind(filter.from_ms.unwrap_or(i64::MIN));
             query.push(" AND at_ms < ").push_bind(filter.to_ms.unwrap_or(i64::MAX));
             if let Some(id) = &filter.subject_id {
-                query.push(" AND subject_id = ").push_bind(id.clone());
+                query.push(" AND subject_id = ").push_bind(storable(id).into_owned());
             }
             if let Some(actor) = &filter.actor {
-                query.push(" AND actor = ").push_bind(actor.clone());
+                query.push(" AND actor = ").push_bind(storable(actor).into_owned());
             }
             if let Some(AuditPlace { at_ms, id }) = before {
+                query.push(" AND at_ms <= ").push_bind(*at_ms);
                 query.push(" AND (at_ms < ").push_bind(*at_ms);
-                query.push(" OR at_ms = ").push_bind(*at_ms);
-                query.push(" AND id < ").push_bind(id.clone()).push(")");
+                query.push(" OR id").push(bytewise).push(" < ");
+                query.push_bind(storable(id).into_owned()).push(")");
             }
-            query.push(" ORDER BY at_ms DESC, id DESC LIMIT ").push_bind(i64::from(limit));
+            query.push(" ORDER BY at_ms DESC, id").push(bytewise).push(" DESC LIMIT ");
+            query.push_bind(i64::from(limit));
             query.build_query_as().fetch_all(pool).await?
         });
         Ok(rows.into_iter().map(|row| row.entry(subject)).collect())

@@ -142,6 +142,23 @@ impl Db {
         })
     }
 
+    /// What a transaction begins with that reads several times and must not see changes between; SQLite's
+    /// read one state anyway.
+    pub(super) const fn one_state(&self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(_) => Some("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        }
+    }
+
+    /// What stands behind a text that is ordered, so that it is ordered byte by byte, as Rust does it.
+    pub(super) const fn bytewise(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "",
+            Self::Postgres(_) => " COLLATE \"C\"",
+        }
+    }
+
     pub(super) async fn ping(&self) -> sqlx::Result<()> {
         on!(self.read(), pool => sqlx::query("SELECT 1").execute(pool).await.map(|_| ()))
     }

@@ -12,7 +12,7 @@ use futures::{
 };
 use sqlx::QueryBuilder;
 
-use super::{Storage, db::Write, from_name, name};
+use super::{Storage, db::Write, from_name, name, storable};
 use crate::{
     _core::{assignment::Subject, units::Microdollars},
     providers::{fault::FaultKind, quality::Quality},
@@ -176,7 +176,7 @@ impl Storage {
             ))
             .bind(after)
             .bind(MOST_IN_BATCH as i64)
-            .bind(rollout)
+            .bind(storable(rollout))
             .bind(limit)
             .fetch_all(pool)
             .await)?;

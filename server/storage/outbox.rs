@@ -10,9 +10,10 @@ use crate::alerting::{Alert, Outbox, Pending};
 /// Alerts older than this are history: a channel that comes up is not sent them any more.
 pub(super) const DELIVERABLE: TimeDelta = TimeDelta::days(7);
 
+/// An alert as it is stored.
 #[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
+pub(super) struct AlertRow {
+    pub(super) id: String,
     at_ms: i64,
     kind: String,
     severity: String,
@@ -20,24 +21,36 @@ struct Row {
     title: String,
     body: String,
     details: String,
+}
+
+impl AlertRow {
+    pub(super) fn alert(self) -> anyhow::Result<Alert> {
+        Ok(Alert {
+            kind: from_name(&self.kind)?,
+            severity: from_name(&self.severity)?,
+            details: serde_json::from_str(&self.details)?,
+            at: time(self.at_ms),
+            id: self.id,
+            rollout_id: self.rollout_id,
+            title: self.title,
+            text: self.body,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct PendingRow {
+    #[sqlx(flatten)]
+    alert: AlertRow,
     attempts: i64,
 }
 
-impl Row {
+impl PendingRow {
     fn pending(self, channel: &str) -> anyhow::Result<Pending> {
         Ok(Pending {
             channel: channel.to_owned(),
             attempts: self.attempts.try_into()?,
-            alert: Alert {
-                kind: from_name(&self.kind)?,
-                severity: from_name(&self.severity)?,
-                details: serde_json::from_str(&self.details)?,
-                at: time(self.at_ms),
-                id: self.id,
-                rollout_id: self.rollout_id,
-                title: self.title,
-                text: self.body,
-            },
+            alert: self.alert.alert()?,
         })
     }
 }
@@ -62,7 +75,7 @@ impl Outbox for Storage {
     ) -> anyhow::Result<Vec<Pending>> {
         let mut due = Vec::new();
         for channel in channels {
-            let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(
+            let rows: Vec<PendingRow> = on!(self.db.read(), pool => sqlx::query_as(
                     "SELECT alerts.*, COALESCE(deliveries.attempts, 0) AS attempts FROM alerts \
                      LEFT JOIN alert_deliveries AS deliveries \
                      ON deliveries.alert_id = alerts.id AND deliveries.channel = $1 \

@@ -7,7 +7,13 @@ use chrono::{DateTime, Utc};
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
-use super::{Storage, time};
+use super::{
+    Storage,
+    changes::{self, Change},
+    time,
+    users::{role_of, role_state},
+};
+use crate::{_core::actor::Actor, dashboard::audit::Subject};
 
 /// What was deleted of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,10 +157,11 @@ impl Storage {
     ) -> anyhow::Result<Option<Forgotten>> {
         let forgotten = async {
             let mut transaction = self.db.begin().await?;
+            let before = role_of(&mut transaction, id).await?;
             // First, so that a call of the user that comes meanwhile is refused or has waited.
             let deleted = changed!(&mut transaction, transaction => sqlx::query(
-                "UPDATE users SET deleted_at = $2, updated_at = $2, name = NULL, email = NULL \
-                 WHERE id = $1 AND deleted_at IS NULL",
+                "UPDATE users SET deleted_at = $2, updated_at = $2, name = NULL, folded_name = NULL, \
+                 email = NULL WHERE id = $1 AND deleted_at IS NULL",
             )
             .bind(id)
             .bind(now.timestamp_millis())
@@ -183,6 +190,15 @@ impl Storage {
             )
             .bind(id)
             .execute(&mut **transaction))?;
+            let change = Change {
+                subject: Subject::Users,
+                subject_id: &id.to_string(),
+                actor: &Actor::CommandLine,
+                action: "deleted",
+                before: before.map(role_state),
+                after: None,
+            };
+            changes::note(&mut transaction, change, now).await?;
             transaction.commit().await?;
             Ok(Some(Forgotten {
                 conversations,

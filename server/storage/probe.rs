@@ -23,10 +23,11 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 25] = [
+const TABLES: [&str; 26] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
+    "changes",
     "conversations",
     "email_insights",
     "email_suggestions",

@@ -150,7 +150,7 @@ impl RolloutStore for Storage {
         let row: Option<Row> = on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM rollouts WHERE id = $1",
             )
-            .bind(id)
+            .bind(storable(id))
             .fetch_optional(pool)
             .await)
         .with_context(|| format!("cannot look up rollout `{id}`"))?;
@@ -185,7 +185,7 @@ impl RolloutStore for Storage {
         let rows: Vec<AuditTableRow> = on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM rollout_audit WHERE rollout_id = $1 ORDER BY version",
             )
-            .bind(rollout_id)
+            .bind(storable(rollout_id))
             .fetch_all(pool)
             .await)
         .with_context(|| format!("cannot read the history of rollout `{rollout_id}`"))?;

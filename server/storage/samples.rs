@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{Storage, time};
+use super::{Storage, storable, time};
 use crate::rollout::samples::{Sample, SampleStore};
 
 /// Samples that are read at once: three years of an hourly one, and two days of one a minute.
@@ -55,7 +55,7 @@ impl SampleStore for Storage {
                 "SELECT at_ms, figures FROM rollout_samples \
                  WHERE rollout_id = $1 AND at_ms >= $2 AND at_ms < $3 ORDER BY at_ms LIMIT $4",
             )
-            .bind(rollout)
+            .bind(storable(rollout))
             .bind(from.timestamp_millis())
             .bind(to.timestamp_millis())
             .bind(MOST)

@@ -5,23 +5,15 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::QueryBuilder;
 
-use super::{Storage, from_name, name, outbox::DELIVERABLE, time};
+use super::{
+    Storage, name,
+    outbox::{AlertRow, DELIVERABLE},
+    storable, time,
+};
 use crate::alerting::{
-    Alert, Severity,
+    Severity,
     told::{AlertLog, AlertPlace, ChannelState, Delivery, Told, Waiting},
 };
-
-#[derive(sqlx::FromRow)]
-struct AlertRow {
-    id: String,
-    at_ms: i64,
-    kind: String,
-    severity: String,
-    rollout_id: Option<String>,
-    title: String,
-    body: String,
-    details: String,
-}
 
 #[derive(sqlx::FromRow)]
 struct DeliveryRow {
@@ -31,21 +23,6 @@ struct DeliveryRow {
     next_ms: i64,
     delivered_ms: Option<i64>,
     last_error: Option<String>,
-}
-
-impl AlertRow {
-    fn alert(self) -> anyhow::Result<Alert> {
-        Ok(Alert {
-            kind: from_name(&self.kind)?,
-            severity: from_name(&self.severity)?,
-            details: serde_json::from_str(&self.details)?,
-            at: time(self.at_ms),
-            id: self.id,
-            rollout_id: self.rollout_id,
-            title: self.title,
-            text: self.body,
-        })
-    }
 }
 
 impl DeliveryRow {
@@ -90,7 +67,7 @@ impl AlertLog for Storage {
             query.push_bind(before.map_or(i64::MAX, |place| place.at_ms));
             if let Some(AlertPlace { at_ms, id }) = before {
                 query.push(" AND (at_ms < ").push_bind(*at_ms);
-                query.push(" OR id < ").push_bind(id.clone()).push(")");
+                query.push(" OR id < ").push_bind(storable(id).into_owned()).push(")");
             }
             if let Some(severity) = severity {
                 query.push(" AND severity = ").push_bind(severity);

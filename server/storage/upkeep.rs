@@ -35,7 +35,7 @@ const HOUR_MS: i64 = 3_600_000;
 const LATE: TimeDelta = TimeDelta::days(1);
 
 /// The number of the last event that the rollups hold.
-const ROLLED_UP: &str = "rolled-up";
+pub(super) const ROLLED_UP: &str = "rolled-up";
 /// The time before which old events were deleted.
 const DELETED: &str = "deleted-before";
 
@@ -46,6 +46,16 @@ pub struct Upkeep {
     pub counted: u64,
     /// Events that were deleted.
     pub deleted: u64,
+}
+
+impl Upkeep {
+    /// So many were counted, and nothing else was done.
+    pub fn counted(counted: u64) -> Self {
+        Self {
+            counted,
+            ..Self::default()
+        }
+    }
 }
 
 /// All attempts of an hour that are alike.
@@ -82,20 +92,28 @@ pub struct Rollup {
 }
 
 impl Storage {
-    /// Counts new events by the hour and deletes those older than `retention`; to be called every
-    /// hour or so. Dropping it leaves what is done and undoes a step.
-    pub async fn prune(&self, retention: TimeDelta, now: DateTime<Utc>) -> anyhow::Result<Upkeep> {
-        let mut upkeep = Upkeep::default();
+    /// Counts new events by the hour; how many there were. Dropping it undoes a step of some thousand.
+    pub async fn count_by_hour(&self) -> anyhow::Result<u64> {
+        let mut all = 0;
         loop {
             let counted = self
                 .roll_up()
                 .await
                 .context("cannot count events by the hour")?;
-            upkeep.counted += counted;
+            all += counted;
             if counted < STEP as u64 {
-                break;
+                return Ok(all);
             }
         }
+    }
+
+    /// Counts new events by the hour and deletes those older than `retention`; to be called every
+    /// hour or so. Dropping it leaves what is done and undoes a step.
+    pub async fn prune(&self, retention: TimeDelta, now: DateTime<Utc>) -> anyhow::Result<Upkeep> {
+        let mut upkeep = Upkeep {
+            counted: self.count_by_hour().await?,
+            ..Upkeep::default()
+        };
         upkeep.deleted = self
             .delete_old(now - retention, now)
             .await
@@ -391,7 +409,7 @@ impl Tally {
 }
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     hour_ms: i64,
     model: String,
     task: String,

@@ -5,14 +5,21 @@ use std::time::Duration;
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
 
-use super::{Storage, db::Write, storable, time};
+use super::{
+    Storage,
+    changes::{self, Change},
+    db::Write,
+    storable, time,
+};
 use crate::{
     _core::{
+        actor::Actor,
         auth::{LOCAL_PREFIX, Session, UserStore},
         caller::{Role, User},
     },
-    dashboard::users::UserLookup,
+    dashboard::{audit::Subject, users::UserLookup},
 };
 
 /// `last_signed_in` is kept to the minute, so that calls do not cost a write each.
@@ -47,9 +54,14 @@ pub enum UserError {
     },
 }
 
+/// A name as it is looked for, whatever the case of its letters; SQLite's own `LOWER` knows those of ASCII.
+pub(super) fn folded(name: &str) -> String {
+    name.to_lowercase()
+}
+
 #[derive(sqlx::FromRow)]
-struct Row {
-    id: i64,
+pub(super) struct Row {
+    pub(super) id: i64,
     open_id: String,
     name: Option<String>,
     email: Option<String>,
@@ -79,6 +91,45 @@ impl From<Row> for User {
             last_signed_in: time(row.last_signed_in),
         }
     }
+}
+
+/// What a user may do, as the audit keeps it.
+pub(super) fn role_state(role: Role) -> Value {
+    json!({ "role": role.name() })
+}
+
+/// The role of a user who was not deleted.
+pub(super) async fn role_of(transaction: &mut Write, id: i64) -> sqlx::Result<Option<Role>> {
+    let role: Option<String> = on!(transaction, transaction => sqlx::query_scalar(
+            "SELECT role FROM users WHERE id = $1 AND deleted_at IS NULL",
+        )
+        .bind(id)
+        .fetch_optional(&mut **transaction)
+        .await)?;
+    Ok(role.as_deref().map(Role::named))
+}
+
+/// Adds a line where a user got another role; a new user who is a plain one is no news.
+pub(super) async fn note_role(
+    transaction: &mut Write,
+    id: i64,
+    actor: &Actor,
+    before: Option<Role>,
+    after: Role,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    if before.unwrap_or(Role::User) == after {
+        return Ok(());
+    }
+    let change = Change {
+        subject: Subject::Users,
+        subject_id: &id.to_string(),
+        actor,
+        action: "role-set",
+        before: before.map(role_state),
+        after: Some(role_state(after)),
+    };
+    changes::note(transaction, change, now).await
 }
 
 impl Storage {
@@ -114,9 +165,10 @@ impl Storage {
                 .execute(&mut **transaction)
                 .await?;
         }
-        let row = on!(&mut transaction, transaction => sqlx::query_as(
-                "INSERT INTO users (id, open_id, name, login_method, role, created_at, updated_at, \
-                 last_signed_in) VALUES ($1, $2, $3, 'local', $4, $5, $5, $5) \
+        let before = role_of(&mut transaction, id).await?;
+        let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(
+                "INSERT INTO users (id, open_id, name, folded_name, login_method, role, created_at, \
+                 updated_at, last_signed_in) VALUES ($1, $2, $3, LOWER($3), 'local', $4, $5, $5, $5) \
                  ON CONFLICT (id) DO UPDATE SET role = excluded.role, updated_at = excluded.updated_at \
                  WHERE users.deleted_at IS NULL \
                  RETURNING *",
@@ -136,6 +188,9 @@ impl Storage {
             )
             .execute(&mut **transaction)
             .await?;
+        }
+        if row.is_some() {
+            note_role(&mut transaction, id, &Actor::CommandLine, before, role, now).await?;
         }
         transaction.commit().await?;
         Ok(row)
@@ -164,14 +219,31 @@ impl Storage {
         let Some(before) = self.find_user(id).await? else {
             return Ok(None);
         };
-        changed!(self.db.write(), pool => sqlx::query(
-            "UPDATE users SET role = $2, updated_at = $3 WHERE id = $1 AND deleted_at IS NULL",
-        )
-        .bind(id)
-        .bind(role.name())
-        .bind(now.timestamp_millis())
-        .execute(pool))
-        .with_context(|| format!("cannot give user `{id}` the role {role}"))?;
+        let given = async {
+            let mut transaction = self.db.begin().await?;
+            let done = changed!(&mut transaction, transaction => sqlx::query(
+                    "UPDATE users SET role = $2, updated_at = $3 WHERE id = $1 AND deleted_at IS NULL",
+                )
+                .bind(id)
+                .bind(role.name())
+                .bind(now.timestamp_millis())
+                .execute(&mut **transaction))?;
+            if done > 0 {
+                note_role(
+                    &mut transaction,
+                    id,
+                    &Actor::CommandLine,
+                    Some(before.role),
+                    role,
+                    now,
+                )
+                .await?;
+            }
+            transaction.commit().await
+        };
+        given
+            .await
+            .with_context(|| format!("cannot give user `{id}` the role {role}"))?;
         let after = self.find_user(id).await?;
         Ok(after.map(|user| (user, before.role)))
     }
@@ -184,12 +256,12 @@ impl Storage {
             .replace('_', "\\_");
         on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM users WHERE deleted_at IS NULL AND (id = $1 \
-                 OR LOWER(name) LIKE LOWER($2) ESCAPE '\\' OR LOWER(email) = LOWER($4)) \
+                 OR folded_name LIKE $2 ESCAPE '\\' OR email = $4 OR LOWER(email) = LOWER($4)) \
                  ORDER BY id LIMIT $3",
             )
             // No user has that number.
             .bind(text.parse().unwrap_or(0_i64))
-            .bind(storable(&(escaped + "%")))
+            .bind(storable(&(folded(&escaped) + "%")))
             .bind(i64::from(limit))
             // Whole: who may not see addresses could else spell one out, letter by letter.
             .bind(storable(text))
@@ -199,17 +271,43 @@ impl Storage {
 
     /// Ends all sessions of a user that were issued before now; `false` if there is no such user.
     pub async fn end_sessions(&self, id: i64, now: DateTime<Utc>) -> anyhow::Result<bool> {
-        let done = changed!(self.db.write(), pool => sqlx::query(
-            // One that was stored late takes nothing back of a newer one.
-            "UPDATE users SET updated_at = $2, \
-             sessions_from = CASE WHEN sessions_from < $2 THEN $2 ELSE sessions_from END \
-             WHERE id = $1 AND deleted_at IS NULL",
-        )
-        .bind(id)
-        .bind(now.timestamp_millis())
-        .execute(pool))
-        .with_context(|| format!("cannot end the sessions of user `{id}`"))?;
-        Ok(done > 0)
+        self.end_all_sessions(id, &Actor::CommandLine, now).await
+    }
+
+    async fn end_all_sessions(
+        &self,
+        id: i64,
+        actor: &Actor,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<bool> {
+        let ended = async {
+            let mut transaction = self.db.begin().await?;
+            let done = changed!(&mut transaction, transaction => sqlx::query(
+                    // One that was stored late takes nothing back of a newer one.
+                    "UPDATE users SET updated_at = $2, \
+                     sessions_from = CASE WHEN sessions_from < $2 THEN $2 ELSE sessions_from END \
+                     WHERE id = $1 AND deleted_at IS NULL",
+                )
+                .bind(id)
+                .bind(now.timestamp_millis())
+                .execute(&mut **transaction))?;
+            if done > 0 {
+                let change = Change {
+                    subject: Subject::Sessions,
+                    subject_id: &id.to_string(),
+                    actor,
+                    action: "ended",
+                    before: None,
+                    after: None,
+                };
+                changes::note(&mut transaction, change, now).await?;
+            }
+            transaction.commit().await?;
+            anyhow::Ok(done > 0)
+        };
+        ended
+            .await
+            .with_context(|| format!("cannot end the sessions of user `{id}`"))
     }
 
     async fn user_by_session(&self, session: &Session) -> anyhow::Result<Option<Row>> {
@@ -226,13 +324,14 @@ impl Storage {
 
     async fn create_user(&self, open_id: &str, name: &str, now: DateTime<Utc>) -> sqlx::Result<()> {
         changed!(self.db.write(), pool => sqlx::query(
-            "INSERT INTO users (open_id, name, login_method, role, created_at, updated_at, \
-             last_signed_in) VALUES ($1, $2, 'dev', 'user', $3, $3, $3) \
+            "INSERT INTO users (open_id, name, folded_name, login_method, role, created_at, updated_at, \
+             last_signed_in) VALUES ($1, $2, $4, 'dev', 'user', $3, $3, $3) \
              ON CONFLICT (open_id) DO NOTHING",
         )
         .bind(storable(open_id))
         .bind(storable(name))
         .bind(now.timestamp_millis())
+        .bind(folded(&storable(name)))
         .execute(pool))
         .map(|_| ())
     }
@@ -240,10 +339,12 @@ impl Storage {
     async fn touch(&self, user: &mut User, now: DateTime<Utc>) {
         let write = async {
             changed!(self.db.write(), pool => sqlx::query(
-                "UPDATE users SET last_signed_in = $2 WHERE id = $1",
+                "UPDATE users SET last_signed_in = $2, folded_name = $3 WHERE id = $1",
             )
             .bind(user.id)
             .bind(now.timestamp_millis())
+            // Those of an earlier release are folded as far as its database could.
+            .bind(user.name.as_deref().map(folded))
             .execute(pool))
         };
         let written = tokio::time::timeout(SIGNED_IN_PATIENCE, write).await;
@@ -303,6 +404,8 @@ impl UserStore for Storage {
     }
 
     async fn end_sessions_of(&self, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()> {
-        self.end_sessions(user_id, now).await.map(|_| ())
+        let actor = Actor::User(user_id);
+        let ended = self.end_all_sessions(user_id, &actor, now).await;
+        ended.map(|_| ())
     }
 }

@@ -10,7 +10,7 @@ use chrono::Utc;
 use http::{HeaderMap, header};
 
 use crate::_core::{
-    auth::{Authenticator, LAST_WORDS, bearer, csrf},
+    auth::{Authenticator, LAST_WORDS, Session, bearer, csrf},
     caller::Access,
     context::Context,
     errors::RpcError,
@@ -100,6 +100,20 @@ impl Gate {
         )))
     }
 
+    /// Whether a page that makes a browser send this could act for whoever the browser is signed in as: by
+    /// its cookies, or by what a proxy says of it.
+    pub fn is_for_pages_to_send(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(header::COOKIE) || self.asserted(headers).is_some()
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge where requests get their time"
+    )]
+    fn asserted(&self, headers: &HeaderMap) -> Option<Session> {
+        self.authenticator.asserted(headers, Utc::now())
+    }
+
     /// Whether a request that brings cookies may change something by them: its origin as above, and where
     /// `CSRF_TOKEN` is `required`, the token of its session.
     ///
@@ -114,7 +128,8 @@ impl Gate {
         if !self.site.demands_csrf_token() || bearer(headers).is_some() {
             return Ok(());
         }
-        let sessions = self.authenticator.sessions_of_cookies(headers, Utc::now());
+        let mut sessions = self.authenticator.sessions_of_cookies(headers, Utc::now());
+        sessions.extend(self.asserted(headers).map(Arc::new));
         let token = headers.get(csrf::HEADER).and_then(|it| it.to_str().ok());
         let key = self.authenticator.key();
         let is_known = |token| sessions.iter().any(|it| csrf::holds(key, it, token));
@@ -140,7 +155,7 @@ impl Gate {
 mod tests {
     use super::*;
     use crate::_core::{
-        auth::{Session, SessionKey, UserStore},
+        auth::{SessionKey, UserStore},
         caller::User,
         environment::Environment,
         errors::ErrorCode,

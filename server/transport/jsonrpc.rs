@@ -243,7 +243,7 @@ impl Wire {
         let (head, body) = request.into_parts();
         bounds::admit_request(&self.gate, &head.extensions, &head.headers).await?;
         check_media_type(&head.headers)?;
-        if head.headers.contains_key(header::COOKIE) {
+        if self.gate.is_for_pages_to_send(&head.headers) {
             self.gate.check_change(&head.headers)?;
         }
         let _place = self.places.try_acquire().map_err(|_| too_many())?;

@@ -193,7 +193,7 @@ impl Wire {
                 "this server sends no streams and keeps no sessions; tools are asked for by POST",
             ));
         }
-        if head.headers.contains_key(header::COOKIE) {
+        if self.gate.is_for_pages_to_send(&head.headers) {
             self.gate.check_change(&head.headers)?;
         }
         let told = head.headers.get("mcp-protocol-version");

@@ -3,10 +3,15 @@
 //! `GET /login` is a page; the secret of a link stands behind the `#` of its address, which never
 //! leaves the browser. Opening the page spends nothing, so neither does whoever looks at links for
 //! previews; only `POST /api/auth/login` with the secret does. `POST /api/auth/refresh` gives a
-//! session that is about to run out a later end, as the original's front end asks for.
+//! session that is about to run out a later end, as the original's front end asks for. With a sign-in
+//! service ([`oidc`]) the page also leads there; `GET /api/auth/ways` says whether there is one.
+
+mod issuer;
+mod oidc;
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, FromRequest, Request, State},
@@ -19,16 +24,21 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::{issuer::Issuer, oidc::Oidc};
 use super::{gate::Gate, headers, page::Page};
-use crate::_core::{
-    auth::{
-        Session,
-        cookie::CookieOptions,
-        csrf, has_session_cookie,
-        login_link::{self, LOGIN_PATH, LoginLinkStore},
+use crate::{
+    _core::{
+        auth::{
+            Session,
+            cookie::CookieOptions,
+            csrf, has_session_cookie,
+            login_link::{self, LOGIN_PATH, LoginLinkStore},
+            oidc::PersonStore,
+        },
+        caller::{Caller, User},
+        errors::{ErrorCode, RpcError},
     },
-    caller::{Caller, User},
-    errors::{ErrorCode, RpcError},
+    config::OidcConfig,
 };
 
 /// A session that has longer to live than this is not renewed, as in the original.
@@ -46,28 +56,61 @@ pub struct SignIn {
     pub app_id: String,
     /// How long a new session lasts.
     pub session_ttl: Duration,
+    /// The sign-in service, if there is one.
+    pub oidc: Option<OidcConfig>,
+    /// Where browsers reach the server, for the way back from there.
+    pub public_url: Option<String>,
+    /// Where people become users.
+    pub people: Arc<dyn PersonStore>,
 }
 
-/// `/login` and `/api/auth/*`.
-pub fn routes(sign_in: SignIn) -> Router {
-    let state = Arc::new(Desk { sign_in });
-    Router::new()
+/// `/login` and `/api/auth/*`. Fails where the sign-in service cannot be asked.
+pub fn routes(sign_in: SignIn) -> anyhow::Result<Router> {
+    let oidc = match &sign_in.oidc {
+        Some(config) => {
+            let public = sign_in.public_url.as_deref();
+            let public = public.context("OIDC_ISSUER needs PUBLIC_URL")?;
+            let back = format!("{}{}", public.trim_end_matches('/'), oidc::CALLBACK);
+            Some(Oidc {
+                issuer: Issuer::new(config.clone(), back)?,
+                people: sign_in.people.clone(),
+            })
+        }
+        None => None,
+    };
+    let state = Arc::new(Desk { sign_in, oidc });
+    let routes = Router::new()
         .route(LOGIN_PATH, get(page))
+        .route("/api/auth/ways", get(ways))
+        .route(oidc::START, get(oidc::start))
+        .route(oidc::CALLBACK, get(oidc::callback))
         .route("/api/auth/login", any(login))
         .route("/api/auth/refresh", any(refresh))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-        .with_state(state)
+        .with_state(state);
+    Ok(routes)
 }
 
 struct Desk {
     sign_in: SignIn,
+    oidc: Option<Oidc>,
 }
 
-async fn page() -> Response {
+/// How somebody can sign in here.
+async fn ways(State(desk): State<Arc<Desk>>) -> Response {
+    let ways = json!({ "link": true, "oidc": desk.oidc.is_some() });
+    answer(StatusCode::OK, ways)
+}
+
+async fn page(State(desk): State<Arc<Desk>>) -> Response {
+    let service = match desk.oidc {
+        Some(_) => "",
+        None => " hidden",
+    };
     Page {
         title: "Sign in to modelramp",
         style: include_str!("sign_in/login.css"),
-        body: include_str!("sign_in/login.html"),
+        body: &include_str!("sign_in/login.html").replace(" data-service", service),
         script: include_str!("sign_in/login.js"),
     }
     .into_response()
@@ -133,12 +176,7 @@ impl Desk {
         request: Request,
         now: DateTime<Utc>,
     ) -> Result<(Vec<HeaderValue>, User), RpcError> {
-        let SignIn {
-            gate,
-            links,
-            app_id,
-            session_ttl,
-        } = &self.sign_in;
+        let SignIn { gate, links, .. } = &self.sign_in;
         check_method(request.method())?;
         // Also without a cookie: nobody is to be signed in as somebody else by another site's page.
         gate.check_origin(request.headers())?;
@@ -180,10 +218,7 @@ impl Desk {
             .await
             .map_err(|error| RpcError::users_unavailable(now).with_cause(error))?;
         let user = user.ok_or_else(is_over)?;
-        let token = key
-            .issue(&user, app_id, *session_ttl, now)
-            .map_err(RpcError::internal)?;
-        let cookies = self.cookies(&options, &token, now)?;
+        let cookies = self.session(&user, &options, now)?;
         tracing::info!(user = user.id, "signed in by a link");
         Ok((cookies, user))
     }
@@ -221,6 +256,24 @@ impl Desk {
             .renew(&session, &user, app_id, *session_ttl, now)
             .map_err(RpcError::internal)?;
         Ok(Refreshed::Renewed(self.cookies(&options, &token, now)?))
+    }
+
+    /// What gives a browser a new session.
+    fn session(
+        &self,
+        user: &User,
+        options: &CookieOptions,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<HeaderValue>, RpcError> {
+        let SignIn {
+            gate,
+            app_id,
+            session_ttl,
+            ..
+        } = &self.sign_in;
+        let key = gate.authenticator().key();
+        let token = key.issue(user, app_id, *session_ttl, now);
+        self.cookies(options, &token.map_err(RpcError::internal)?, now)
     }
 
     /// What gives a browser a session and, where it is demanded, the token against forged requests.

@@ -12,7 +12,7 @@ use axum::{
 };
 use std::time::Duration;
 
-use super::operations::Readiness;
+use super::{operations::Readiness, page};
 
 /// Where it is.
 pub const PATH: &str = "/status";
@@ -21,10 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The page.
 pub fn routes(readiness: Readiness) -> Router {
-    Router::new().route(PATH, get(page)).with_state(readiness)
+    Router::new().route(PATH, get(show)).with_state(readiness)
 }
 
-async fn page(State(readiness): State<Readiness>) -> Response {
+async fn show(State(readiness): State<Readiness>) -> Response {
     let reasons = tokio::time::timeout(PATIENCE, readiness()).await;
     let word = match reasons {
         Ok(reasons) if reasons.is_empty() => "Working",
@@ -37,19 +37,11 @@ async fn page(State(readiness): State<Readiness>) -> Response {
          <body>\n<h1>{word}</h1>\n</body>\n</html>\n"
     );
     let mut response = Html(html).into_response();
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-        ),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    page::guard(&mut response, page::NOTHING);
     response
 }
 

@@ -3,3 +3,4 @@
 mod lists;
 mod pages;
 mod roles;
+mod rollouts;

@@ -3,6 +3,8 @@
 mod away;
 mod browsers;
 mod ends;
+mod proxy;
+mod service;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ mod backup;
 mod contents;
 mod flags;
 mod log;
+mod looked_for;
 mod migrations;
 #[cfg(unix)]
 mod probe;

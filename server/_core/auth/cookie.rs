@@ -85,6 +85,14 @@ impl CookieOptions {
         Some(value)
     }
 
+    /// The same for another cookie.
+    pub fn set_named(&self, name: &str, value: &str, max_age: Duration) -> Option<HeaderValue> {
+        let start = format!("{name}={value}; Max-Age={}", max_age.as_secs());
+        let mut value = HeaderValue::try_from(self.with_attributes(start)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
     /// The same for another cookie, which scripts of the page may read.
     pub fn set_readable(&self, name: &str, value: &str, max_age: Duration) -> Option<HeaderValue> {
         let start = format!("{name}={value}; Max-Age={}", max_age.as_secs());

@@ -64,7 +64,15 @@ impl CallerSession {
         loop {
             tokio::time::sleep(RECHECK_AFTER).await;
             let now = Utc::now();
-            let caller = self.authenticator.caller_of_token(&self.token, now).await;
+            let authenticator = &self.authenticator;
+            let caller = match self.session.is_asserted {
+                true => {
+                    authenticator
+                        .caller_of(&self.token, &self.session, now)
+                        .await
+                }
+                false => authenticator.caller_of_token(&self.token, now).await,
+            };
             let refused = match caller {
                 // A stream that a session opened ends with it, even where others may have it too.
                 Caller::Anonymous => Err(please_login()),
@@ -99,6 +107,10 @@ impl CallerSession {
     /// `longest` is how long a token of it may last that was issued just now. An error says that only
     /// this process knows of the end so far; it tells the database as soon as that answers.
     pub async fn end(&self, longest: Duration, now: DateTime<Utc>) -> anyhow::Result<()> {
+        if self.session.is_asserted {
+            // Only the proxy can sign out whom it signs in.
+            return Ok(());
+        }
         let left = longest.max(self.session.remaining(now));
         // A day more than any clock may be wrong, and no more than a calendar holds.
         let left = left.saturating_add(Duration::from_secs(86_400));

@@ -19,10 +19,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::_core::caller::User;
+use super::asserted::PROXY_PREFIX;
+use crate::_core::caller::{Role, User};
 
 /// The clock of another issuer may differ from ours by this many seconds.
 const LEEWAY_SECONDS: f64 = 60.0;
+const YEAR_SECONDS: f64 = 365.0 * 86_400.0;
 /// A longer text is no token. Browsers keep no cookie of more than 4,096 bytes.
 const MAX_TOKEN_BYTES: usize = 8192;
 
@@ -66,6 +68,10 @@ pub struct Session {
     not_before: f64,
     /// Seconds that a token may be late: none with a `sid`, as ours have, which ends when it says.
     leeway: f64,
+    /// Whether a proxy says so with each request, and no token does.
+    pub(super) is_asserted: bool,
+    /// What the user may do in this session, where that is not for the database to say.
+    pub(super) role: Option<Role>,
 }
 
 impl Session {
@@ -80,6 +86,21 @@ impl Session {
             expires: f64::MAX,
             not_before: 0.0,
             leeway: 0.0,
+            is_asserted: false,
+            role: None,
+        }
+    }
+
+    /// Of somebody whom a proxy names: it holds as long as the proxy says so, which is a year to whoever
+    /// asks when it ends, and no end of other sessions ends it.
+    pub(super) fn asserted(name: &str, role: Option<Role>, now: DateTime<Utc>) -> Self {
+        Self {
+            name: name.to_owned(),
+            issued_ms: i64::MAX,
+            expires: seconds(now) + YEAR_SECONDS,
+            is_asserted: true,
+            role,
+            ..Self::of(&format!("{PROXY_PREFIX}{name}"), name)
         }
     }
 
@@ -267,6 +288,8 @@ impl Presented {
             expires: self.exp,
             not_before: self.nbf.unwrap_or(0.0),
             leeway,
+            is_asserted: false,
+            role: None,
         })
     }
 }

@@ -45,15 +45,13 @@ impl Procedure {
     /// A query ends when the returned future is dropped; a mutation runs on and is waited for at
     /// shutdown. A panic becomes an internal error.
     pub async fn call(&self, context: Context, input: Input) -> Result<Reply, RpcError> {
-        let Invocation::Unary(handler) = &self.invocation else {
-            return Err(RpcError::internal(anyhow::anyhow!(
-                "not a query or mutation that can be called"
-            )));
-        };
         let log = CallLog::start(self, &context);
-        let result = match self.admit(context) {
-            Err(error) => Err(error),
-            Ok(context) => self.run(handler, context, input).await,
+        let result = match (self.admit(context), &self.invocation) {
+            (Err(error), _) => Err(error),
+            (Ok(context), Invocation::Unary(handler)) => self.run(handler, context, input).await,
+            _ => Err(RpcError::internal(anyhow::anyhow!(
+                "not a query or mutation that can be called"
+            ))),
         };
         let result = result.map_err(|error| self.settle(error));
         log.finish(result.as_ref().err());

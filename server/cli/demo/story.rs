@@ -19,7 +19,7 @@ use crate::{
     },
     routers::{
         methods::{ROLLOUT_GET, ROLLOUT_HISTORY, ROLLOUT_START},
-        rollout_router::{StartRollout, WhichRollout, answers::RolloutState},
+        rollout_router::{StartRollout, WhichPast, WhichRollout, answers::RolloutState},
     },
 };
 
@@ -241,7 +241,7 @@ impl<'a> Story<'a> {
 
     /// The last word of a rollout's history, as anybody can read it later.
     async fn history(&self, id: &str) -> anyhow::Result<()> {
-        let which = WhichRollout { id: id.to_owned() };
+        let which = WhichPast::of(id.to_owned());
         let entries = self.client.call(&ROLLOUT_HISTORY, &which).await?;
         say("\nIts history, as `modelramp rollout history` shows it:")?;
         for entry in &entries {

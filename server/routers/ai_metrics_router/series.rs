@@ -16,7 +16,7 @@ use crate::{
     },
     dashboard::{
         requests::RequestFilter,
-        series::{By, Cell, Grid, Hour, SeriesStore, quantile},
+        series::{By, Cell, Grid, Hour, Part, SeriesStore, quantile},
     },
     model_router::ModelRouter,
     procedures,
@@ -25,13 +25,11 @@ use crate::{
 /// Steps where nothing else is asked for, and at most.
 const POINTS: u32 = 120;
 const MAX_POINTS: u32 = 400;
-/// Single attempts that are read at once.
-const MOST: u32 = 100_000;
+/// Single attempts that are read for one answer, and hours of attempts that are alike.
+const MOST: u32 = 300_000;
 const HOUR_MS: i64 = 3_600_000;
 /// Longer times are read by the hour.
 const SINGLE_MS: i64 = 48 * HOUR_MS;
-/// The hours before now that may not be counted yet.
-const UNCOUNTED_MS: i64 = 2 * HOUR_MS;
 /// The longest time that may be asked for: some more than a year.
 const LONGEST_MS: i64 = 400 * 24 * HOUR_MS;
 
@@ -49,11 +47,11 @@ pub(super) fn register(registry: &mut Registry, past: Option<Past>) {
     procedures!(registry.outline("aiMetrics", past);
         /// Attempts over time, with a line for each variant, model, provider, task or outcome: how many,
         /// how many failed, how long they took, what they cost; and faults by their kind. Of more than
-        /// two days it is by the hour.
+        /// two days, and of a time with more than 300,000 attempts, it is by the hour.
         query Viewer getSeries = get_series, errors [
             Declared::new(
                 ErrorCode::PayloadTooLarge,
-                "More than 100,000 attempts would have to be read; ask for less.",
+                "More than 300,000 attempts of a rollout, or hours of attempts that are alike, would have to be read; ask for less.",
             ),
         ];
     );
@@ -184,37 +182,41 @@ impl Past {
         }
     }
 
-    /// Adds single attempts to the grid.
-    async fn add_attempts(
+    /// Adds single attempts to the grid, or hours with what is not counted by the hour yet.
+    async fn fill(
         &self,
         grid: &mut Grid,
         filter: &RequestFilter,
         by: By,
+        is_by_hour: bool,
     ) -> Result<(), RpcError> {
-        let points = self.store.points(filter, by, MOST + 1).await;
-        let points = points.map_err(RpcError::internal)?;
-        if points.len() > MOST as usize {
-            return Err(RpcError::new(
+        let mut take = |part: Part| match part {
+            Part::Attempt(point) if by == By::Provider => {
+                grid.add(&point, &self.provider(&point.key));
+            }
+            Part::Attempt(point) => grid.add(&point, &point.key),
+            Part::Hour(hour) => grid.add_hour(&hour, &self.key_of_hour(&hour, by)),
+        };
+        let is_all = match is_by_hour {
+            true => self.store.hours_of(filter, by, MOST, &mut take).await,
+            false => self.store.attempts_of(filter, by, MOST, &mut take).await,
+        };
+        match is_all.map_err(RpcError::internal)? {
+            true => Ok(()),
+            false => Err(RpcError::new(
                 ErrorCode::PayloadTooLarge,
                 format!(
-                    "more than {MOST} attempts would have to be read; ask for a shorter time, for more \
-                     than two days, which are counted by the hour, or for fewer by `filter`"
+                    "more than {MOST} attempts, or hours of attempts that are alike, would have to be \
+                     read; ask for a shorter time, or for fewer by `filter`"
                 ),
-            ));
+            )),
         }
-        for point in &points {
-            match by {
-                By::Provider => grid.add(point, &self.provider(&point.key)),
-                _ => grid.add(point, &point.key),
-            }
-        }
-        Ok(())
     }
 }
 
 async fn get_series(
     past: Past,
-    context: Context,
+    _: Context,
     input: WhichAttempts,
 ) -> Result<AttemptSeries, RpcError> {
     let WhichAttempts {
@@ -233,26 +235,32 @@ async fn get_series(
             to.to_rfc3339()
         )));
     }
-    let is_by_hour = length > SINGLE_MS;
-    if is_by_hour && only.rollout_id.is_some() {
+    if length > SINGLE_MS && only.rollout_id.is_some() {
         return Err(RpcError::bad_request(
             "`filter.rolloutId` is for two days at most: attempts are counted by the hour for all \
              rollouts together",
         ));
     }
+    // Very many are told by the hour, however short the time is.
+    let is_by_hour = only.rollout_id.is_none()
+        && (length > SINGLE_MS || {
+            let has_more = past.store.has_more(from_ms, to_ms, MOST).await;
+            has_more.map_err(RpcError::internal)?
+        });
     let points = i64::from(points.unwrap_or(POINTS).clamp(1, MAX_POINTS));
     let least = if is_by_hour { HOUR_MS } else { 1 };
     let step_ms = (length + points - 1) / points;
     let step_ms = (step_ms + least - 1) / least * least;
-    let from_ms = from_ms
-        - if is_by_hour {
-            from_ms.rem_euclid(HOUR_MS)
-        } else {
-            0
-        };
+    let (from_ms, to_ms) = match is_by_hour {
+        true => (
+            from_ms - from_ms.rem_euclid(HOUR_MS),
+            to_ms + (-to_ms).rem_euclid(HOUR_MS),
+        ),
+        false => (from_ms, to_ms),
+    };
     let steps = usize::try_from((to_ms - from_ms + step_ms - 1) / step_ms).unwrap_or(1);
     let mut grid = Grid::new(from_ms, step_ms, steps);
-    let mut filter = RequestFilter {
+    let filter = RequestFilter {
         from_ms: Some(from_ms),
         to_ms: Some(to_ms),
         models: only.model.map(|model| vec![model]),
@@ -261,27 +269,7 @@ async fn get_series(
         rollout: only.rollout_id,
         ..RequestFilter::default()
     };
-    if is_by_hour {
-        let now_ms = context.received_at.timestamp_millis();
-        let counted_until = now_ms - UNCOUNTED_MS;
-        let counted_until = counted_until - counted_until.rem_euclid(HOUR_MS);
-        let hours = past.store.hours(from_ms, to_ms.min(counted_until)).await;
-        for hour in hours.map_err(RpcError::internal)? {
-            let is = |wanted: &Option<String>, found: &str| match wanted {
-                Some(wanted) => wanted == found,
-                None => true,
-            };
-            let models = filter.models.as_ref();
-            let fits = models.is_none_or(|all| all.contains(&hour.model))
-                && is(&filter.task, &hour.task)
-                && filter.variant.is_none_or(|it| it == hour.variant);
-            if fits {
-                grid.add_hour(&hour, &past.key_of_hour(&hour, by));
-            }
-        }
-        filter.from_ms = Some(from_ms.max(counted_until));
-    }
-    past.add_attempts(&mut grid, &filter, by).await?;
+    past.fill(&mut grid, &filter, by, is_by_hour).await?;
     let time = |ms| DateTime::from_timestamp_millis(ms).unwrap_or_default();
     Ok(AttemptSeries {
         step_ms: u64::try_from(step_ms).unwrap_or(1),

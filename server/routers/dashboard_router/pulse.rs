@@ -159,7 +159,7 @@ impl Beat {
             },
             live: controller.views().into_iter().map(details).collect(),
             window: state.watched.metrics.summary(window, now).variants,
-            models: state.watched.now(),
+            models: state.watched.at(now),
             alerts,
             audit_version,
             flags,

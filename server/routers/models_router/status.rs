@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -33,6 +33,10 @@ pub(in super::super) struct ModelStatus {
     provider: String,
     /// What its breaker lets through; null where `BREAKER` is off.
     breaker: Option<State>,
+    /// Since when it is not closed; null where it is.
+    breaker_opened_at: Option<DateTime<Utc>>,
+    /// Attempts at all models of its provider that are under way.
+    in_flight: Option<usize>,
     /// The accounts that pay for it, as far as their quotas are known.
     quotas: Vec<AccountInfo>,
     /// When it last answered since this process began; null where it has not.
@@ -52,7 +56,7 @@ struct LastFault {
 
 impl ModelStates {
     /// In the catalog's order.
-    pub(in super::super) fn now(&self) -> Vec<ModelStatus> {
+    pub(in super::super) fn at(&self, now: DateTime<Utc>) -> Vec<ModelStatus> {
         let catalog = self.models.catalog();
         let status = catalog.models.iter().map(|model| {
             let LastSeen { answered_ms, fault } = self.metrics.last_seen(&model.name);
@@ -63,6 +67,11 @@ impl ModelStates {
                 model: model.name.to_string(),
                 provider: model.provider.clone(),
                 breaker: self.models.breaker(&model.name),
+                breaker_opened_at: self.models.breaker_opened(&model.name).and_then(|ago| {
+                    let opened = now.checked_sub_signed(TimeDelta::from_std(ago).ok()?)?;
+                    Some(opened.trunc_subsecs(3))
+                }),
+                in_flight: self.models.in_flight(&model.provider),
                 quotas: quotas.unwrap_or_default(),
                 last_success_at: answered_ms.and_then(DateTime::from_timestamp_millis),
                 last_fault: fault.and_then(|(outcome, ms)| {
@@ -75,6 +84,9 @@ impl ModelStates {
     }
 }
 
-pub(super) async fn status(watched: ModelStates, _: Context) -> Result<Vec<ModelStatus>, RpcError> {
-    Ok(watched.now())
+pub(super) async fn status(
+    watched: ModelStates,
+    context: Context,
+) -> Result<Vec<ModelStatus>, RpcError> {
+    Ok(watched.at(context.received_at))
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     _core::assignment::Variant,
-    dashboard::requests::{Count, RequestPlace},
+    dashboard::requests::RequestPlace,
     model_router::ModelRouter,
     recording::{Event, Outcome},
 };
@@ -23,6 +23,9 @@ pub(super) struct RequestList {
     pub(super) count: Option<RequestCount>,
     /// What is stored up to this time was looked at.
     pub(super) up_to: DateTime<Utc>,
+    /// Back to this time it was looked, which was not enough to fill the page; `nextCursor` looks on from
+    /// there. Null where the page is full, and where there is nothing before it.
+    pub(super) searched_to: Option<DateTime<Utc>>,
 }
 
 /// How many requests fit.
@@ -34,12 +37,10 @@ pub(super) struct RequestCount {
     exact: bool,
 }
 
-impl From<Count> for RequestCount {
-    fn from(count: Count) -> Self {
-        Self {
-            value: count.found,
-            exact: count.is_exact,
-        }
+/// So many, and whether there are no more.
+impl From<(u64, bool)> for RequestCount {
+    fn from((value, exact): (u64, bool)) -> Self {
+        Self { value, exact }
     }
 }
 

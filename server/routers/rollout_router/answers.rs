@@ -21,6 +21,7 @@ use crate::{
         evidence::{Effect, EvidencePlan, Level, Verdict},
         finding::{Alarm, Arm, Finding, Proof},
         moves::Moves,
+        next::Next,
         plan::Plan,
         rollout::CommandKind,
         simulate::planner::{self, PlannedStage, Sight, StageSight, Traffic},
@@ -161,6 +162,9 @@ pub(crate) struct RolloutDetails {
     pub(crate) left_ms: u64,
     /// What would follow now, in words.
     pub(crate) next: String,
+    /// The same for programs; null where a server of an earlier release answers.
+    #[serde(default)]
+    pub(crate) next_step: Option<Next>,
     /// What its traffic proves, a sentence each.
     pub(crate) words: Vec<String>,
     /// What the judge finds now.
@@ -188,6 +192,7 @@ impl RolloutDetails {
             left_ms: view.left_seconds.saturating_mul(1000),
             words: words(&view, killed),
             next: view.next,
+            next_step: Some(view.next_step),
             wanted: view.plan,
             finding: view.finding,
             verdict: view.verdict,

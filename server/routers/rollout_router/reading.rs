@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::{
     MAX_PLAN, USUAL_BASELINE, WhichRollout, known_plan,
@@ -22,17 +23,30 @@ use crate::{
 
 /// Registers them.
 pub(super) fn register(registry: &mut Registry, controller: Option<Arc<Controller>>) {
-    procedures!(registry.outline("rollout", controller);
+    procedures!(registry.outline("rollout", controller.clone());
         /// The plans that can be started by name.
         query Viewer plans = plans;
         /// What each stage of a plan can see in its time, and how long its proof would take.
         query Viewer forecast = forecast, errors refusals::STARTING_POINTS;
         /// The deployment log of a rollout, in Markdown.
         query Viewer report = report, errors refusals::ASKING;
-        /// Folds the log of a rollout again and compares each decision with the history, bit for bit. It
-        /// reads all events of the rollout, so it may take seconds.
-        query Viewer replay = replay, errors refusals::ASKING;
     );
+    let replays = controller.map(|controller| Replays {
+        controller,
+        place: Arc::new(Semaphore::new(1)),
+    });
+    procedures!(registry.outline("rollout", replays);
+        /// Folds the log of a rollout again and compares each decision with the history, bit for bit. It
+        /// reads all events of the rollout, so it may take seconds, and there is one at a time.
+        query Viewer replay = replay, errors refusals::REPLAYING;
+    );
+}
+
+/// Replays read all that a rollout had, so one runs at a time.
+#[derive(Clone)]
+struct Replays {
+    controller: Arc<Controller>,
+    place: Arc<Semaphore>,
 }
 
 /// A plan that can be started.
@@ -152,11 +166,17 @@ async fn report(
 }
 
 async fn replay(
-    controller: Arc<Controller>,
-    _: Context,
+    replays: Replays,
+    context: Context,
     input: WhichRollout,
 ) -> Result<Replay, RpcError> {
-    controller
+    let busy = |_| {
+        let text = "another rollout is replayed just now; try again in some seconds";
+        RpcError::unavailable(text, context.received_at)
+    };
+    let _place = replays.place.try_acquire().map_err(busy)?;
+    replays
+        .controller
         .archive()
         .replay(&input.id)
         .await

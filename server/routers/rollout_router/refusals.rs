@@ -58,6 +58,11 @@ const NOT_IN_CONTROL: Declared = Declared::new(
 
 /// What a question about one rollout can be refused with.
 pub(super) const ASKING: &[Declared] = &[UNKNOWN_ROLLOUT];
+/// The same of a replay.
+pub(super) const REPLAYING: &[Declared] = &[
+    UNKNOWN_ROLLOUT,
+    Declared::new(ErrorCode::ServiceUnavailable, "Another replay runs."),
+];
 /// What a check of a plan can be refused with.
 pub(super) const CHECKING: &[Declared] = &[UNKNOWN_PLAN];
 const UNKNOWN_PLAN: Declared = Declared::new(ErrorCode::NotFound, "There is no plan of this name.");

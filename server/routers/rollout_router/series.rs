@@ -53,6 +53,11 @@ pub(super) struct RolloutSeries {
     /// The candidate's failures by request divided by control's, since the start; null where one of
     /// them has none.
     ratio: Vec<Option<f64>>,
+    /// That ratio is not below this: both limits together hold at every moment, with a probability of
+    /// 95 %. 0 where that cannot be said; null where it was not noted.
+    low: Vec<Option<f64>>,
+    /// It is not above this; null where that cannot be said, and where it was not noted.
+    high: Vec<Option<f64>>,
     /// The share of users with the candidate.
     share: Vec<Percent>,
     /// Control since the start.
@@ -126,6 +131,11 @@ pub(super) async fn series(
         step_ms: u64::try_from(step).unwrap_or_default().max(1),
         by_metric: by_metric(&samples),
         ratio: samples.iter().map(ratio).collect(),
+        low: samples
+            .iter()
+            .map(|it| Some(it.figures.limits?.low))
+            .collect(),
+        high: samples.iter().map(|it| it.figures.limits?.high).collect(),
         at: samples.iter().map(|it| it.at).collect(),
         e: samples.iter().map(|it| it.figures.e).collect(),
         proof: samples.iter().map(|it| it.figures.proof).collect(),
@@ -201,6 +211,7 @@ mod tests {
                 e,
                 metrics: vec![(Metric::Errors, e)],
                 proof: 1.0,
+                limits: None,
                 arms: PerArm {
                     control: counts(100, 2),
                     candidate: counts(50, 2),

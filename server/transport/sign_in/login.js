@@ -28,11 +28,13 @@
       body = await answer.json();
     } catch {
       say("The server cannot be reached.");
+      go.textContent = "Try again";
       go.hidden = false;
       return;
     }
     if (!answer.ok) {
       say(body.error);
+      go.textContent = "Try again";
       go.hidden = answer.status !== 429 && answer.status < 500;
       return;
     }
@@ -47,6 +49,14 @@
     document.getElementById("next").hidden = false;
   };
   go.addEventListener("click", signIn);
-  if (secret) signIn();
-  else say("This page signs in by a link. Ask for one: modelramp token --login-link --user 1");
+  // Only the button spends the link: what opens pages by itself, to preview or to check them, does not.
+  if (secret) {
+    say("This link signs you in, once.");
+    go.hidden = false;
+    go.focus();
+  } else {
+    say("This page signs in by a link. Ask for one: modelramp token --login-link --user 1");
+  }
+  const service = document.getElementById("service");
+  if (next !== null && path(next) !== null) service.href += `?next=${encodeURIComponent(path(next))}`;
 })();

@@ -11,7 +11,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderMap, Method, StatusCode, header, request::Parts};
+use http::{HeaderMap, Method, StatusCode, request::Parts};
 
 use super::{
     Trpc, batch,
@@ -77,7 +77,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     if trpc.old.is_none() {
         media = Ok(media?);
     }
-    if parts.method != Method::GET && parts.headers.contains_key(header::COOKIE) {
+    if parts.method != Method::GET && trpc.gate.is_for_pages_to_send(&parts.headers) {
         trpc.gate.check_change(&parts.headers)?;
     }
     let uri = parts.uri.clone();

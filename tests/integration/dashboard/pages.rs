@@ -1,10 +1,26 @@
 //! The pages, and what protects a change that a page makes.
 
-use modelramp::_core::caller::Role;
+use std::sync::Arc;
+
+use axum::body::Body;
+use chrono::Utc;
+use http::Request;
+use http_body_util::BodyExt;
+use modelramp::{
+    _core::{
+        auth::{Authenticator, SessionKey},
+        caller::Role,
+        environment::Environment,
+        site::{Site, SiteConfig},
+    },
+    dashboard::Export,
+    transport::gate::Gate,
+};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
-use crate::support::app::TestApp;
+use crate::support::{app::TestApp, wait};
 
 #[tokio::test]
 async fn the_pages_are_served_to_anybody_and_hold_no_data() {
@@ -14,6 +30,8 @@ async fn the_pages_are_served_to_anybody_and_hold_no_data() {
         request.header("accept", accept).send().await.unwrap()
     };
     let moved = get("/dashboard", "text/html").await;
+    assert_eq!(moved.headers()["x-content-type-options"], "nosniff");
+    assert_eq!(moved.headers()["x-frame-options"], "DENY");
     assert_eq!(moved.status(), StatusCode::PERMANENT_REDIRECT);
     assert_eq!(moved.headers()["location"], "/dashboard/");
     for path in ["/dashboard/", "/dashboard/rollouts/0190?at=3"] {
@@ -104,6 +122,15 @@ async fn a_list_is_had_as_a_file_by_whoever_may_see_it() {
     let get = async |file: &str, token: &str| {
         let url = format!("{}/dashboard/export/{file}", app.url);
         let answer = app.http.get(url).bearer_auth(token).send().await.unwrap();
+        // Also what is refused runs nothing and is framed by nobody.
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            assert_eq!(answer.headers()[name], value, "{file} {name}");
+        }
         let media = answer.headers()["content-type"]
             .to_str()
             .unwrap()
@@ -160,4 +187,63 @@ async fn the_status_page_is_there_only_if_it_was_asked_for() {
         code == 200 && text.contains("<h1>Working</h1>")
     })
     .await;
+}
+
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test is an edge: it has a clock"
+)]
+async fn a_file_breaks_off_where_the_session_ends_before_it_does() {
+    let app = TestApp::builder()
+        .with_setting("JWT_SECRET", "0123456789abcdef0123456789abcdef")
+        .start()
+        .await;
+    let storage = Arc::new(app.setup.storage().await);
+    // More than two pages of lines.
+    for id in 1_000..1_500 {
+        storage
+            .ensure_local_user(id, Role::Viewer, Utc::now())
+            .await
+            .unwrap();
+    }
+    let token = app.setup.token(5, Role::Viewer).await;
+    let key = SessionKey::new(&app.setup.config().auth.jwt_secret.unwrap());
+    let authenticator = Arc::new(Authenticator::new(key, None, storage.clone()));
+    let site = Site::new(Environment::Test, &SiteConfig::default());
+    let files = modelramp::dashboard::routes(Export {
+        registry: app.registry.clone(),
+        gate: Arc::new(Gate::new(authenticator, Vec::new(), site)),
+    });
+    let get = async || {
+        let request =
+            Request::get("/dashboard/export/audit.csv?input=%7B%22subject%22%3A%22users%22%7D")
+                .header("authorization", format!("Bearer {token}"));
+        let request = request.body(Body::empty()).unwrap();
+        files.clone().oneshot(request).await.unwrap().into_body()
+    };
+    let whole = get().await.collect().await.unwrap().to_bytes();
+    let lines = String::from_utf8_lossy(&whole).lines().count();
+    assert_eq!(
+        lines,
+        1 + 501,
+        "the head, and everybody who is a viewer now"
+    );
+
+    let mut body = get().await;
+    for _ in ["the head", "the first page"] {
+        body.frame().await.unwrap().unwrap();
+    }
+    storage.end_sessions(5, Utc::now()).await.unwrap();
+    // What is known of a session is known for a fifth of a second.
+    wait::until("it is known", async || {
+        let answer = get().await.collect().await;
+        answer.is_ok_and(|body| body.to_bytes().starts_with(b"{"))
+    })
+    .await;
+    let ended = body.frame().await;
+    assert!(
+        ended.is_some_and(|it| it.is_err()),
+        "the file ended as if it were whole"
+    );
 }

@@ -30,6 +30,7 @@ const FOR_VIEWERS: &[&str] = &[
     "quota.list",
     "requests.get",
     "requests.list",
+    "rollout.arms",
     "rollout.forecast",
     "rollout.get",
     "rollout.history",

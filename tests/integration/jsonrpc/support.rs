@@ -146,6 +146,7 @@ impl TestServer {
         })
         .unwrap();
         let router = transport::router(Parts {
+            proxy: None,
             old: None,
             allowed_origins: vec![LISTED_ORIGIN.into()],
             turns: bounds.turns.clone(),

@@ -1,0 +1,69 @@
+//! People whom a sign-in service knows, as users.
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use super::{
+    Storage, storable,
+    users::{Row, folded, note_role},
+};
+use crate::_core::{
+    actor::Actor,
+    auth::oidc::{Person, PersonStore},
+    caller::{Role, User},
+};
+
+/// Who gives roles by what a sign-in service says.
+const SIGN_IN: &str = "sign-in";
+
+#[async_trait]
+impl PersonStore for Storage {
+    async fn admit(&self, person: &Person, now: DateTime<Utc>) -> anyhow::Result<Option<User>> {
+        self.upsert_person(person, now)
+            .await
+            .map(|row| row.map(User::from))
+            .context("cannot store who signed in")
+    }
+}
+
+impl Storage {
+    async fn upsert_person(
+        &self,
+        person: &Person,
+        now: DateTime<Utc>,
+    ) -> sqlx::Result<Option<Row>> {
+        let mut transaction = self.db.begin().await?;
+        let before: Option<String> = on!(&mut transaction, transaction => sqlx::query_scalar(
+                "SELECT role FROM users WHERE open_id = $1 AND deleted_at IS NULL",
+            )
+            .bind(&person.open_id)
+            .fetch_optional(&mut **transaction)
+            .await)?;
+        let before = before.as_deref().map(Role::named);
+        let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(
+                "INSERT INTO users (open_id, name, folded_name, email, login_method, role, created_at, \
+                 updated_at, last_signed_in) VALUES ($1, $2, $3, $4, 'oidc', $5, $6, $6, $6) \
+                 ON CONFLICT (open_id) DO UPDATE SET name = excluded.name, \
+                 folded_name = excluded.folded_name, email = excluded.email, \
+                 login_method = excluded.login_method, role = excluded.role, \
+                 updated_at = excluded.updated_at, last_signed_in = excluded.last_signed_in \
+                 WHERE users.deleted_at IS NULL RETURNING *",
+            )
+            .bind(&person.open_id)
+            .bind(storable(&person.name))
+            .bind(folded(&storable(&person.name)))
+            .bind(person.email.as_deref().map(storable))
+            // Where roles are given by hand, a new user is a plain one and others keep theirs.
+            .bind(person.role.or(before).unwrap_or(Role::User).name())
+            .bind(now.timestamp_millis())
+            .fetch_optional(&mut **transaction)
+            .await)?;
+        if let (Some(row), Some(role)) = (&row, person.role) {
+            let actor = Actor::Other(SIGN_IN.into());
+            note_role(&mut transaction, row.id, &actor, before, role, now).await?;
+        }
+        transaction.commit().await?;
+        Ok(row)
+    }
+}
