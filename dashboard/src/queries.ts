@@ -3,8 +3,9 @@ import { type UseQueryResult, keepPreviousData, useQuery } from '@tanstack/react
 import type { Explanation2, HistoryEntry } from 'modelramp-schema';
 import { server } from './server.ts';
 
-export const useHistory = (id: string, version: number): UseQueryResult<HistoryEntry[]> =>
-  useQuery({ queryKey: ['rollout.history', id, version], queryFn: () => server.rollout.history.query({ id }), placeholderData: keepPreviousData, staleTime: Infinity });
+/** The newest of what was done to a rollout, oldest first. */
+export const useHistory = (id: string, version: number, limit = 1000): UseQueryResult<HistoryEntry[]> =>
+  useQuery({ queryKey: ['rollout.history', id, version, limit], queryFn: () => server.rollout.history.query({ id, limit }), placeholderData: keepPreviousData, staleTime: Infinity });
 
-export const useDecisions = (id: string, version: number): UseQueryResult<Explanation2[]> =>
-  useQuery({ queryKey: ['rollout.why', id, version], queryFn: () => server.rollout.why.query({ id }), placeholderData: keepPreviousData, staleTime: Infinity });
+export const useDecisions = (id: string, version: number, limit = 1000): UseQueryResult<Explanation2[]> =>
+  useQuery({ queryKey: ['rollout.why', id, version, limit], queryFn: () => server.rollout.why.query({ id, limit }), placeholderData: keepPreviousData, staleTime: Infinity });

@@ -20,10 +20,17 @@ export function heard(at: Date, precisionMs = 0): void {
 /** How far this browser's clock is from the server's, in milliseconds. */
 export const clockError = (): number => Date.now() - serverNow().getTime();
 
-/** The token that only a page of this origin can read; the server demands it where it is set so. */
-function csrf(): Record<string, string> {
-  const token = document.cookie.split('; ').find((part) => part.startsWith('__csrf_token='))?.slice('__csrf_token='.length);
-  return token ? { 'x-csrf-token': decodeURIComponent(token) } : {};
+/** What `auth.session` told of the session, where no cookie does; asked once. */
+let sessionToken: Promise<string | null> | null = null;
+
+/** The token that only a page of this origin can read; the server demands it where it is set so. A session that is older than
+ * that setting has no cookie for it, and one that a proxy names never has. */
+export async function csrf(): Promise<Record<string, string>> {
+  const cookie = document.cookie.split('; ').find((part) => part.startsWith('__csrf_token='))?.slice('__csrf_token='.length);
+  sessionToken ??= cookie ? null : server.auth.session.query().then((session) => session.csrf, () => null);
+  const token = cookie ? decodeURIComponent(cookie) : await sessionToken;
+  if (token === null) sessionToken = null;
+  return token ? { 'x-csrf-token': token } : {};
 }
 
 const asked: typeof fetch = async (input, init) => {

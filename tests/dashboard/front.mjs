@@ -12,7 +12,7 @@ export function front(dist, target, port) {
   const { hostname, port: targetPort } = new URL(target);
   const server = http.createServer((request, response) => {
     const { pathname } = new URL(request.url, target);
-    if (pathname.startsWith('/dashboard')) {
+    if (pathname.startsWith('/dashboard') && !pathname.startsWith('/dashboard/export/')) {
       const file = path.join(dist, pathname.slice('/dashboard'.length));
       const found = fs.existsSync(file) && fs.statSync(file).isFile() ? file : path.extname(file) ? null : path.join(dist, 'index.html');
       if (!found) return response.writeHead(404).end();

@@ -45,8 +45,21 @@ const watched = async (context) => {
   });
   return context;
 };
-const signedIn = async (user = 1, role = 'admin', options = {}) => {
+/** A browser whose clock is wrong. */
+const skew = (ms) => {
+  const Right = Date;
+  globalThis.Date = class extends Right {
+    constructor(...given) {
+      super(...(given.length === 0 ? [Right.now() + ms] : given));
+    }
+    static now() {
+      return Right.now() + ms;
+    }
+  };
+};
+const signedIn = async (user = 1, role = 'admin', { skewMs = 0, ...options } = {}) => {
   const context = await watched(await browser.newContext({ viewport: { width: 1440, height: 900 }, timezoneId: 'Europe/Copenhagen', locale: 'en-GB', ...options }));
+  if (skewMs) await context.addInitScript(skew, skewMs);
   const page = await context.newPage();
   const secret = new URL(world.loginLink(user, role)).hash;
   await page.goto(`${base}/dashboard/login${secret}`);
@@ -96,21 +109,25 @@ try {
     fetch('/api/trpc/requests.list?input=' + encodeURIComponent('{"json":{"limit":1}}')).then((r) => r.json()).then((r) => r.result.data.json.rows[0].requestId));
   const PAGES = ['/', '/rollouts', `/rollouts/${id}?evidence=1&at=5`, '/rollouts/new', '/models', '/requests', `/requests/${request}`, '/explain?user=7&task=chat', '/flags', '/alerts', '/audit', '/keys', '/settings', '/more', '/nowhere'];
   await test(`${PAGES.length} pages are accessible in both themes at both widths, and none is wider than a phone of 320 px`, async () => {
-    for (const to of PAGES) {
-      await open(page, to);
-      await page.evaluate(axe.source);
-      for (const width of [1440, 390]) {
-        await page.setViewportSize({ width, height: 900 });
-        for (const colorScheme of ['light', 'dark']) {
-          await page.emulateMedia({ colorScheme });
-          assert.deepEqual(await faults(page), [], `${to} ${width} ${colorScheme}`);
+    const left = [...PAGES];
+    // Some tabs side by side: most of the time each waits for its page.
+    await Promise.all([1, 2, 3].map(async () => {
+      const tab = await page.context().newPage();
+      for (let to = left.shift(); to !== undefined; to = left.shift()) {
+        await open(tab, to);
+        await tab.evaluate(axe.source);
+        for (const width of [1440, 390]) {
+          await tab.setViewportSize({ width, height: 900 });
+          for (const colorScheme of ['light', 'dark']) {
+            await tab.emulateMedia({ colorScheme });
+            assert.deepEqual(await faults(tab), [], `${to} ${width} ${colorScheme}`);
+          }
         }
+        await tab.setViewportSize({ width: 320, height: 700 });
+        assert.ok(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${to} is wider than 320 px`);
       }
-      await page.setViewportSize({ width: 320, height: 700 });
-      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${to} is wider than 320 px`);
-      await page.setViewportSize({ width: 1440, height: 900 });
-    }
-    await page.emulateMedia({ colorScheme: 'light' });
+      await tab.close();
+    }));
   });
 
   if (pictures) {
@@ -134,6 +151,83 @@ try {
     await page.getByText('“outcome=tiemout” is unknown').waitFor();
     await open(page, '/requests?user=999999');
     await page.getByText('No requests match.').waitFor();
+  });
+
+  await test('a filter by time finds what was picked in a browser whose clock is an hour off, and the page says how far', async () => {
+    for (const [skewMs, zone] of [[36e5, 'Asia/Kolkata'], [-36e5, 'America/Los_Angeles']]) {
+      const wrong = await signedIn(901, 'viewer', { skewMs, timezoneId: zone });
+      await open(wrong, '/requests?range=1h');
+      await wrong.locator('tbody tr').first().waitFor();
+      await open(wrong, '/settings');
+      await wrong.getByText(/clock is .* off/).waitFor();
+      await open(wrong, `/rollouts/${id}`);
+      // Begun seconds ago, by the server's clock.
+      const began = await wrong.getByText(/this stage, /).first().textContent();
+      assert.match(began, /this stage, \d+\s(s|min)/, began);
+      await wrong.context().close();
+    }
+  });
+
+  await test('a tab that was frozen, and one that nobody saw for long, are current again at once', async () => {
+    const away = await signedIn(900, 'viewer');
+    const ended = [];
+    for (const event of ['requestfailed', 'requestfinished']) away.context().on(event, (request) => request.url().includes('dashboard.onPulse') && ended.push(event));
+    await open(away, `/rollouts/${id}`);
+    const devtools = await away.context().newCDPSession(away);
+    await devtools.send('Page.setWebLifecycleState', { state: 'frozen' });
+    world.admin('rollout', 'set-share', id, '48', '-r', 'while it is frozen');
+    await until('the share', () => rollouts()[0].share === 48);
+    await devtools.send('Page.setWebLifecycleState', { state: 'active' });
+    await away.getByText(/48\s%/).first().waitFor({ timeout: 5000 });
+    // Hidden for more than a minute, by the tab's own timers: the stream is given back, and comes again when it is seen.
+    await away.clock.install();
+    await open(away, `/rollouts/${id}`);
+    ended.length = 0;
+    const hide = (hidden) => away.evaluate((is) => {
+      Object.defineProperty(document, 'hidden', { configurable: true, get: () => is });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+    await hide(true);
+    await away.clock.fastForward(61_000);
+    await away.clock.runFor(1000);
+    await until('the end of the stream', () => ended.length > 0);
+    world.admin('rollout', 'set-share', id, '50', '-r', 'while nobody looks');
+    await until('the share', () => rollouts()[0].share === 50);
+    await hide(false);
+    await away.clock.runFor(1000);
+    await away.getByText(/50\s%/).first().waitFor({ timeout: 5000 });
+    await away.locator('.live.live').waitFor();
+    await away.context().close();
+  });
+
+  await test('a key is made, and its secret is shown this once', async () => {
+    await open(page, '/keys');
+    await page.getByRole('button', { name: 'Make a key…' }).press('Enter');
+    const dialog = page.getByRole('dialog');
+    await dialog.getByLabel(/Name/).fill('shop');
+    await dialog.getByLabel('Tokens a day').fill('5000');
+    await dialog.getByRole('button', { name: 'Make a key' }).press('Enter');
+    const secret = await dialog.locator('code').textContent();
+    assert.match(secret, /\S{20,}/);
+    await page.evaluate(axe.source);
+    assert.deepEqual(await faults(page), []);
+    await dialog.getByRole('button', { name: 'I have it' }).press('Enter');
+    await page.getByRole('row', { name: /shop/ }).waitFor();
+    assert.ok(!(await page.content()).includes(secret), 'the secret is gone');
+  });
+
+  await test('a name leads to the user, and a chart is read by arrow keys', async () => {
+    await open(page, '/explain?user=local%20user%207&task=chat');
+    await page.getByRole('button', { name: 'user 7', exact: true }).press('Enter');
+    await page.getByText(/User 7 gets/).waitFor();
+    await open(page, `/rollouts/${id}?evidence=1`);
+    const chart = page.getByRole('img', { name: /Evidence against the candidate/ });
+    await chart.focus();
+    await chart.press('ArrowRight');
+    await chart.press('ArrowLeft');
+    await page.getByRole('status').filter({ hasText: /Evidence \d/ }).waitFor({ state: 'attached' });
+    await page.getByRole('button', { name: 'Check the history' }).press('Enter');
+    await page.getByText('Same verdict at every decision.').waitFor();
   });
 
   await test('what people wrote is text: no reason becomes a part of the page', async () => {
@@ -184,12 +278,30 @@ try {
   await test('a server that goes away is said within seconds, and comes back by itself with what was missed', async () => {
     page.context().isAway = true;
     await world.stop();
+    world.seed();
     await page.getByText(/No connection since/).first().waitFor({ timeout: 25_000 });
     assert.equal(await page.getByRole('button', { name: 'Roll back' }).first().isEnabled(), true, 'stopping stays possible');
     assert.equal(await page.getByRole('button', { name: 'Set share…' }).isEnabled(), false, 'raising does not');
     await world.start();
     await page.getByText(/Connected again/).last().waitFor({ timeout: 25_000 });
     page.context().isAway = false;
+  });
+
+  await test('among a hundred thousand attempts each filter answers within two seconds, also of an unoptimised server, and looking for none ends', async () => {
+    for (const [query, rows] of [['', 50], ['range=7d', 50], ['user=7777', 8], ['outcome=timeout', 50], ['variant=candidate', 50], ['slower=899', 50], ['user=999999', 0], ['task=email-draft&slower=99999', 0]]) {
+      const began = performance.now();
+      await page.goto(`${base}/dashboard/requests?${query}`);
+      const found = rows > 0 ? page.locator('table.requests tbody tr') : page.getByText('No requests match.');
+      await found.first().waitFor();
+      if (rows > 0) assert.equal(await found.count(), rows, query);
+      assert.ok(performance.now() - began < 4000, `${query}: ${performance.now() - began} ms with the page itself`);
+      const ms = await page.evaluate(() => Math.max(...performance.getEntriesByType('resource').filter(({ name }) => name.includes('requests.list')).map(({ duration }) => duration)));
+      assert.ok(ms < 2000, `${query}: ${ms} ms`);
+    }
+    await page.goto(`${base}/dashboard/models`);
+    await page.getByRole('heading', { name: 'The last 24 hours' }).waitFor();
+    const file = await page.evaluate(() => fetch('/dashboard/export/requests.csv?input=' + encodeURIComponent('{"userId":7777}')).then((r) => r.text()));
+    assert.equal(file.trim().split('\r\n').length, 9, file);
   });
 
   await test('everybody is taken back by the keyboard alone, from any page', async () => {

@@ -75,6 +75,25 @@ share = 100
 soak = "7days"
 `;
 
+const SEED = `
+import random, sqlite3, sys, time
+db = sqlite3.connect(sys.argv[1])
+ranges, now = random.Random(7), int(time.time() * 1000)
+writer = db.execute("INSERT INTO writers (holder, release, started_ms, ended_ms, last_batch) VALUES ('seeded', 'seeded', 0, 0, 200) RETURNING writer").fetchone()[0]
+head = db.execute("SELECT head_seq FROM leases WHERE name = 'rollouts'").fetchone()[0]
+fault = ['timeout', 'upstream', 'rate-limited']
+def event(n):
+    at = now - 6 * 86400000 + n * 5184
+    user = 7777 if n % 14000 == 0 else 1000 + n % 500
+    outcome = fault[n % 3] if n % 97 == 0 else 'success'
+    model = 'glm-4-5-air' if n % 2 else 'gemma-3-27b'
+    return (writer, n // 500 + 1, n % 500, at, 'seed-%d' % n, user, 0, 0, model, 'chat', 'candidate' if n % 2 else 'control', 0, ranges.uniform(20, 900), 200, 80, 40, outcome)
+db.executemany('INSERT INTO event_order (first_seq, writer, batch, events, fence) VALUES (?, ?, ?, 500, 0)', [(head + 1 + batch * 500, writer, batch + 1) for batch in range(200)])
+db.executemany('INSERT INTO events (writer, batch, place, at_ms, request_id, user_id, counted, was_open, model, task, variant, position, latency_ms, prompt_tokens, completion_tokens, cost_microdollars, outcome) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)', (event(n) for n in range(100000)))
+db.execute("UPDATE leases SET head_seq = ? WHERE name = 'rollouts'", (head + 100000,))
+db.commit()
+`;
+
 export const freePort = () => new Promise((resolve) => {
   const probe = net.createServer().listen(0, '127.0.0.1', () => {
     const { port } = probe.address();
@@ -145,6 +164,11 @@ export class World {
     const child = spawn(this.binary, ['drive', '--url', this.url, '--users', '200', '--first-user', '2', '--rate', `${rate}`,
       '--duration', `${seconds}s`, '--max-failed', '100'], { cwd: this.folder, env: this.environment(), stdio: 'ignore' });
     return new Promise((resolve) => child.once('exit', resolve));
+  }
+
+  /** Adds a hundred thousand attempts of the last six days, while no server runs; 8 of them of user 7777. */
+  seed() {
+    execFileSync('python3', ['-c', SEED, path.join(this.folder, 'world.db')]);
   }
 
   loginLink(user = 1, role = 'admin') {

@@ -9,7 +9,7 @@ import { useLive } from '../live.ts';
 import { note } from '../notices.ts';
 import { Icon, Tag } from '../parts/Icon.tsx';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
-import { CsvButton, When, csv } from '../parts/Text.tsx';
+import { CsvLink, When } from '../parts/Text.tsx';
 import { useTitle } from '../parts/hooks.ts';
 import { server } from '../server.ts';
 import { useMayChange } from '../session.ts';
@@ -36,7 +36,7 @@ export function Alerts(): JSX.Element {
   return (
     <>
       <Head title={t.alerts.title} asks={['alerts.list', severity ? { severity } : {}]}>
-        {rows && <CsvButton name="alerts" make={() => csv(['at', 'severity', 'kind', 'title', 'rollout', 'deliveries'], rows.map((row) => [row.at, row.severity, row.kind, row.title, row.rolloutId, row.deliveries.map(({ channel, state }) => `${channel} ${state}`).join('; ')]))} />}
+        <CsvLink file="alerts" input={severity ? { severity } : {}} />
       </Head>
       <Channels />
       {asked && !severity && <p className="banner watch">{t.requests.bad('severity', asked)}</p>}

@@ -6,12 +6,15 @@ import { Link, useSearchParams } from 'wouter';
 import { share } from '../format.ts';
 import { useLive } from '../live.ts';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
-import { CsvButton, When, actorName, csv } from '../parts/Text.tsx';
+import { CsvLink, When, actorName } from '../parts/Text.tsx';
 import { useTitle } from '../parts/hooks.ts';
 import { server } from '../server.ts';
+import { useMayChange } from '../session.ts';
 import { t } from '../texts/index.ts';
 
-const SUBJECTS: Subject[] = ['rollout', 'flags', 'keys'];
+/** What viewers are told of too, and what only admins are. */
+const SUBJECTS: Subject[] = ['rollout', 'flags', 'users', 'sessions'];
+const FOR_ADMINS: Subject[] = ['keys', 'settings'];
 
 /** The share of a place that a history keeps, where it has one. */
 function shareOf(place: unknown): string | null {
@@ -21,21 +24,29 @@ function shareOf(place: unknown): string | null {
   return typeof of === 'number' ? share(of) : null;
 }
 
+/** A role or a setting, as it was noted. */
+function word(state: unknown): string | null {
+  if (typeof state === 'string') return state;
+  return typeof state === 'object' && state !== null && 'role' in state && typeof state.role === 'string' ? state.role : null;
+}
+
 function move({ before, after }: ChangeRow): string {
-  const [from, to] = [shareOf(before), shareOf(after)];
+  const [from, to] = [shareOf(before) ?? word(before), shareOf(after) ?? word(after)];
   if (to === null) return '–';
   return from === null || from === to ? to : t.timeline.move(from, to);
 }
 
+const PAGES: Record<Subject, string | null> = { rollout: '/rollouts', flags: '/flags', keys: '/keys', settings: '/settings', users: null, sessions: null };
 const link = (row: ChangeRow): string | null =>
-  row.subject === 'rollout' && row.subjectId ? `/rollouts/${row.subjectId}${row.version ? `?at=${row.version}` : ''}` : row.subject === 'flags' ? '/flags' : '/keys';
+  row.subject === 'rollout' && row.subjectId ? `/rollouts/${row.subjectId}${row.version ? `?at=${row.version}` : ''}` : PAGES[row.subject];
 
 export function Audit(): JSX.Element {
   const [search, setSearch] = useSearchParams();
   const { pulse } = useLive();
   useTitle(`${t.audit.title} · modelramp`);
   const asked = search.get('subject');
-  const filter: ListChanges = { subject: SUBJECTS.find((known) => known === asked), actor: search.get('actor') || undefined };
+  const subjects = useMayChange() ? [...SUBJECTS, ...FOR_ADMINS] : SUBJECTS;
+  const filter: ListChanges = { subject: subjects.find((known) => known === asked), actor: search.get('actor') || undefined };
   const { data, error, refetch, hasNextPage, fetchNextPage, isFetching } = useInfiniteQuery({
     queryKey: ['audit.list', filter, pulse?.auditVersion],
     queryFn: ({ pageParam }) => server.audit.list.query({ ...filter, ...(pageParam && { cursor: pageParam }) }),
@@ -53,14 +64,14 @@ export function Audit(): JSX.Element {
   return (
     <>
       <Head title={t.audit.title} asks={['audit.list', filter]}>
-        {rows && <CsvButton name="audit" make={() => csv(['at', 'actor', 'subject', 'id', 'action', 'change', 'reason', 'version'], rows.map((row) => [row.at, row.actor, row.subject, row.subjectId, row.action, move(row), row.reason, row.version]))} />}
+        <CsvLink file="audit" input={filter} />
       </Head>
       <form className="row filters" onSubmit={(event) => event.preventDefault()}>
         <label className="labelled inline">
           {t.audit.subject}
           <select className="field" data-filter value={filter.subject ?? ''} onChange={(event) => set('subject', event.target.value)}>
             <option value="">{t.audit.any}</option>
-            {SUBJECTS.map((one) => <option key={one} value={one}>{t.audit.subjects[one]}</option>)}
+            {subjects.map((one) => <option key={one} value={one}>{t.audit.subjects[one]}</option>)}
           </select>
         </label>
         <label className="labelled inline">{t.audit.actor}<input className="field" value={search.get('actor') ?? ''} onChange={(event) => set('actor', event.target.value)} /></label>

@@ -5,7 +5,7 @@ import { Link, useSearchParams } from 'wouter';
 import { useCatalog, useModelName } from '../catalog.ts';
 import { UNKNOWN, count, share } from '../format.ts';
 import { useLive } from '../live.ts';
-import { Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
+import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
 import { useTitle } from '../parts/hooks.ts';
 import { server } from '../server.ts';
 import { useWho } from '../session.ts';
@@ -26,12 +26,13 @@ export function Explain(): JSX.Element {
     event.preventDefault();
     setSearch({ user: written.trim(), task });
   };
+  const isNumber = /^\d+$/.test(user);
   return (
     <>
       <Head title={t.explain.title} asks={['models.explain', input]} />
       <p className="muted">{t.explain.hint}</p>
       <form className="row filters" onSubmit={ask}>
-        <label className="labelled inline">{t.explain.user}<input className="field num" inputMode="numeric" pattern="\d*" title={t.explain.needUser} data-filter value={written} placeholder={`${who?.id ?? ''}`} onChange={(event) => setWritten(event.target.value)} /></label>
+        <label className="labelled inline">{t.explain.user}<input className="field" title={t.explain.needUser} data-filter value={written} placeholder={`${who?.id ?? ''}`} onChange={(event) => setWritten(event.target.value)} /></label>
         <label className="labelled inline">
           {t.explain.task}
           <select className="field" value={task} onChange={(event) => setSearch({ ...(user && { user }), task: event.target.value })}>
@@ -40,9 +41,25 @@ export function Explain(): JSX.Element {
         </label>
         <button type="submit" className="btn primary">{t.explain.ask}</button>
       </form>
-      {user !== '' && !/^\d+$/.test(user) && <p className="banner watch">{t.requests.bad('user', user)}</p>}
-      {task && asked !== undefined && <Answer userId={asked} task={task} />}
+      {user !== '' && !isNumber && <Found text={user} choose={(id) => { setWritten(`${id}`); setSearch({ user: `${id}`, task }); }} />}
+      {task && (user === '' || isNumber) && asked !== undefined && <Answer userId={asked} task={task} />}
     </>
+  );
+}
+
+/** Whom a name or an address may mean. */
+function Found({ text, choose }: { text: string; choose: (id: number) => void }): JSX.Element {
+  const { data, error } = useQuery({ queryKey: ['users.lookup', text], queryFn: () => server.users.lookup.query({ text }) });
+  return (
+    <Panel title={t.explain.found(text)}>
+      {error ? <Fault error={error} /> : !data ? <Waiting rows={2} /> : data.length === 0 ? <Empty text={t.explain.nobody} /> : (
+        <ul className="feed plainfeed">
+          {data.map(({ id, name: known, email, role }) => (
+            <li key={id}><p><button type="button" className="btn small" data-row onClick={() => choose(id)}>{t.timeline.user(`${id}`)}</button> {[known, email, role].filter(Boolean).join(' · ')}</p></li>
+          ))}
+        </ul>
+      )}
+    </Panel>
   );
 }
 

@@ -6,6 +6,7 @@ import { count, money } from '../format.ts';
 import { note } from '../notices.ts';
 import { Dialog } from '../parts/Dialog.tsx';
 import { Tag } from '../parts/Icon.tsx';
+import { NewKey } from '../parts/NewKey.tsx';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
 import { Command, When } from '../parts/Text.tsx';
 import { useTitle } from '../parts/hooks.ts';
@@ -16,6 +17,7 @@ import { t } from '../texts/index.ts';
 export function Keys(): JSX.Element {
   const [revoking, setRevoking] = useState<string | null>(null);
   const [all, setAll] = useState(false);
+  const [making, setMaking] = useState(false);
   const mayChange = useMayChange();
   useTitle(`${t.keys.title} · modelramp`);
   const { data, error, refetch } = useQuery({ queryKey: ['keys.list'], queryFn: () => server.keys.list.query(), refetchInterval: 10_000 });
@@ -23,6 +25,7 @@ export function Keys(): JSX.Element {
   return (
     <>
       <Head title={t.keys.title} asks={['keys.list']}>
+        {mayChange && <button type="button" className="btn" onClick={() => setMaking(true)}>{t.keys.makeButton}</button>}
         <label className="check"><input type="checkbox" checked={all} onChange={(event) => setAll(event.target.checked)} />{t.keys.showRevoked}</label>
       </Head>
       <Panel title={t.keys.title}>
@@ -47,6 +50,7 @@ export function Keys(): JSX.Element {
           </table>
         )}
       </Panel>
+      {making && <NewKey onClose={() => setMaking(false)} />}
       {revoking !== null && <Revoke name={revoking} onClose={() => setRevoking(null)} />}
     </>
   );

@@ -1,6 +1,6 @@
 // The page that a one-time link opens. Only the button spends the link, so that a preview or a mail scanner does not. The
 // secret stands behind the #, which no server and no log sees.
-import { useQueryClient } from '@tanstack/react-query';
+import { useQuery, useQueryClient } from '@tanstack/react-query';
 import { type JSX, useEffect, useState } from 'react';
 import { useLocation } from 'wouter';
 import { useTitle } from '../parts/hooks.ts';
@@ -40,6 +40,7 @@ export function Login(): JSX.Element {
       setFailed(t.shell.unreachable);
     }
   };
+  const ways = useQuery({ queryKey: ['ways'], queryFn: () => fetch('/api/auth/ways').then((response) => response.json() as Promise<{ oidc: boolean }>), staleTime: Infinity });
   return (
     <main className="bare">
       <h1>{t.login.title}</h1>
@@ -50,6 +51,7 @@ export function Login(): JSX.Element {
         </>
       )}
       {failed && <p role="alert" className="strong">{failed}</p>}
+      {ways.data?.oidc && <p><a className="btn" href="/api/auth/oidc/start?next=/dashboard/">{t.login.service}</a></p>}
       {(!token || failed) && (
         <>
           {!failed && <p>{t.login.by}</p>}

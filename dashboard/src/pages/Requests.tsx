@@ -4,12 +4,12 @@ import type { ListRequests, RequestRow } from 'modelramp-schema';
 import type { JSX } from 'react';
 import { Link, useSearchParams } from 'wouter';
 import { useCatalog, useModelName } from '../catalog.ts';
-import { UNKNOWN, clock, count, latency, money } from '../format.ts';
+import { UNKNOWN, absolute, clock, count, latency, money } from '../format.ts';
 import { Icon } from '../parts/Icon.tsx';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
-import { CsvButton, When, csv } from '../parts/Text.tsx';
+import { CsvLink, When } from '../parts/Text.tsx';
 import { useTitle } from '../parts/hooks.ts';
-import { server } from '../server.ts';
+import { server, serverNow } from '../server.ts';
 import { t } from '../texts/index.ts';
 import { OneRequest } from './OneRequest.tsx';
 
@@ -31,7 +31,7 @@ function read(search: URLSearchParams, tasks: string[], models: string[]): { fil
   const number = (value: string | undefined): number | undefined => (value === undefined ? undefined : Number(value));
   const isNumber = (value: string): boolean => /^\d+$/.test(value);
   const range = known('range', (value) => value in RANGES || !Number.isNaN(Date.parse(value.split('..')[0]!)));
-  const [from, to] = range?.includes('..') ? range.split('..').map((end) => new Date(end)) : [range && new Date(Math.floor((Date.now() - RANGES[range]!) / 60_000) * 60_000), undefined];
+  const [from, to] = range?.includes('..') ? range.split('..').map((end) => new Date(end)) : [range && new Date(Math.floor((serverNow().getTime() - RANGES[range]!) / 60_000) * 60_000), undefined];
   const counted = known('counted', (value) => value === 'true' || value === 'false');
   const filter: ListRequests = {
     from: from || undefined,
@@ -68,26 +68,43 @@ function List(): JSX.Element {
   });
   const rows = data?.pages.flatMap((page) => page.rows);
   const first = data?.pages[0];
+  const last = data?.pages.at(-1);
   return (
     <>
       <Head title={t.requests.title} asks={['requests.list', filter]}>
-        {rows && <CsvButton name="requests" make={() => table(rows)} />}
+        <CsvLink file="requests" input={filter} />
         <button type="button" className="btn small" onClick={() => void refetch()} disabled={isFetching}>{t.shell.reload}</button>
       </Head>
       <Filters tasks={tasks} />
       {bad.map(([name, value]) => <p key={name} className="banner watch"><Icon name="watch" />{t.requests.bad(name, value)}</p>)}
+      {first && <Newer filter={filter} since={first.upTo} show={() => void refetch()} />}
       <Panel title={first?.count ? t.requests.found(`${count(first.count.value)}${first.count.exact ? '' : '+'}`) : t.requests.what} note={first && <>{t.shell.asOf(clock(first.upTo))}</>}>
-        {error ? <Fault error={error} again={() => void refetch()} /> : !rows ? <Waiting rows={8} /> : rows.length === 0 ? (
+        {error ? <Fault error={error} again={() => void refetch()} /> : !rows ? <Waiting rows={8} /> : rows.length === 0 && !hasNextPage ? (
           <Empty text={t.requests.empty}>{on > 0 && <p>{t.requests.filtersOn(on)} <Link className="btn small" href="/requests">{t.shell.clear}</Link></p>}</Empty>
         ) : (
           <>
-            <Rows rows={rows} />
+            {rows.length > 0 && <Rows rows={rows} />}
+            {last?.searchedTo && <p className="pad small muted">{t.requests.searchedTo(absolute(last.searchedTo))}</p>}
             {hasNextPage && <div className="pad"><button type="button" className="btn" disabled={isFetching} onClick={() => void fetchNextPage()}>{t.requests.more}</button></div>}
           </>
         )}
       </Panel>
     </>
   );
+}
+
+/** How many have come since the list was asked for: they are shown when somebody wants to see them, so no row moves under the
+ * pointer. */
+function Newer({ filter, since, show }: { filter: ListRequests; since: Date; show: () => void }): JSX.Element | null {
+  const { data } = useQuery({
+    queryKey: ['requests.newer', filter, since],
+    queryFn: () => server.requests.list.query({ ...filter, from: since, limit: 1 }),
+    refetchInterval: 5000,
+    enabled: filter.to === undefined,
+  });
+  const newer = data?.count?.value ?? 0;
+  if (newer === 0) return null;
+  return <p className="banner quiet" role="status"><button type="button" className="btn small" onClick={show}>{t.requests.newer(`${count(newer)}${data?.count?.exact ? '' : '+'}`)}</button></p>;
 }
 
 /** Rows that any page may show. */
@@ -127,10 +144,6 @@ export const Side = ({ variant }: { variant: 'control' | 'candidate' }): JSX.Ele
     {t.compare[variant]}
   </span>
 );
-
-const table = (rows: RequestRow[]): string =>
-  csv(['request', 'at', 'task', 'variant', 'rollout', 'user', 'counted', 'outcome', 'latency ms', 'first token ms', 'prompt tokens', 'completion tokens', 'microdollars', 'attempts'],
-    rows.map((row) => [row.requestId, row.at, row.task, row.variant, row.rolloutId, row.userId, `${row.counted}`, row.outcome, row.latencyMs, row.firstTokenMs, row.promptTokens, row.completionTokens, row.costMicrodollars, row.attempts.map(({ model, outcome }) => `${model} ${outcome}`).join(' > ')]));
 
 function Filters({ tasks }: { tasks: string[] }): JSX.Element {
   const [search, setSearch] = useSearchParams();

@@ -1,7 +1,7 @@
 // One rollout: its state, its ramp, what is known, the evidence, every change, and the buttons.
 import { useQuery } from '@tanstack/react-query';
 import type { RolloutDetails } from 'modelramp-schema';
-import { type JSX, useEffect } from 'react';
+import { type JSX, useEffect, useState } from 'react';
 import { Link, useSearchParams } from 'wouter';
 import { count, evidence, latency, ratio, margin as tolerated } from '../format.ts';
 import { type Action, failureRatio, hindrance } from '../judgement.ts';
@@ -13,8 +13,9 @@ import { DecisionFigures, FeedItem, changeText } from '../parts/Feed.tsx';
 import { Hero, titleOf } from '../parts/Hero.tsx';
 import { Icon, type IconName } from '../parts/Icon.tsx';
 import { Fault, Panel, Waiting } from '../parts/Panel.tsx';
+import { Proof } from '../parts/Proof.tsx';
 import { Ramp } from '../parts/Ramp.tsx';
-import { Command, CsvButton, Rich, csv } from '../parts/Text.tsx';
+import { Command, CsvLink, Rich } from '../parts/Text.tsx';
 import { useTitle } from '../parts/hooks.ts';
 import { useDecisions, useHistory } from '../queries.ts';
 import { curl, server } from '../server.ts';
@@ -55,6 +56,7 @@ function Shown({ rollout }: { rollout: RolloutDetails }): JSX.Element {
         <div className="stack">
           <Changing rollout={rollout} />
           <Timeline rollout={rollout} />
+          <Proof rollout={rollout} />
         </div>
       </div>
     </>
@@ -119,7 +121,7 @@ function Known({ rollout }: { rollout: RolloutDetails }): JSX.Element {
             <figure>
               <h3>{t.evidence.ratioTitle}</h3>
               <RatioFigure rollout={rollout} />
-              <figcaption className="small muted">{t.evidence.ratioNote}. {t.compare.noInterval}</figcaption>
+              <figcaption className="small muted">{t.evidence.ratioNote}; {t.evidence.ratioBand}.</figcaption>
             </figure>
             <div className="wide"><Tests rollout={rollout} /></div>
             <details className="wide raw">
@@ -134,9 +136,14 @@ function Known({ rollout }: { rollout: RolloutDetails }): JSX.Element {
   );
 }
 
+/** Decisions that are shown at first, and the most that the server tells at once. */
+const SHOWN = 50;
+const MOST = 1000;
+
 function Timeline({ rollout }: { rollout: RolloutDetails }): JSX.Element {
-  const history = useHistory(rollout.id, rollout.version);
-  const decisions = useDecisions(rollout.id, rollout.version).data;
+  const [limit, setLimit] = useState(SHOWN);
+  const history = useHistory(rollout.id, rollout.version, limit);
+  const decisions = useDecisions(rollout.id, rollout.version, limit).data;
   const [search, setSearch] = useSearchParams();
   const at = search.get('at');
   useEffect(() => {
@@ -146,7 +153,7 @@ function Timeline({ rollout }: { rollout: RolloutDetails }): JSX.Element {
   return (
     <Panel
       title={t.timeline.title}
-      side={entries && <CsvButton name={`history-${rollout.id}`} make={() => csv(['version', 'at', 'actor', 'action', 'reason', 'share before', 'share after'], entries.map((entry) => [entry.version, entry.at, entry.actor, entry.action, entry.reason, entry.before?.share, entry.after.share]))} />}
+      side={<CsvLink file="audit" input={{ subject: 'rollout', id: rollout.id }} />}
     >
       {history.error ? <Fault error={history.error} /> : !entries ? <Waiting /> : (
         <ol className="feed">
@@ -178,6 +185,7 @@ function Timeline({ rollout }: { rollout: RolloutDetails }): JSX.Element {
           })}
         </ol>
       )}
+      {entries && (entries[0]?.version ?? 1) > 1 && limit < MOST && <div className="pad"><button type="button" className="btn" disabled={history.isFetching} onClick={() => setLimit(Math.min(MOST, limit * 4))}>{t.timeline.earlier}</button></div>}
     </Panel>
   );
 }

@@ -1,10 +1,11 @@
 // Candidate beside control. A rate never stands without its counts; what is not judged says so.
-import type { Effect, Metric, RolloutDetails, Variants } from 'modelramp-schema';
+import { keepPreviousData, useQuery } from '@tanstack/react-query';
+import type { Arms, Effect, Metric, RolloutDetails, Variants } from 'modelramp-schema';
 import type { JSX, ReactNode } from 'react';
 import { useModelName } from '../catalog.ts';
 import { UNKNOWN, count, duration, evidence, latency, money, rate, ratio } from '../format.ts';
 import { effectOf, failureRate, failureRatio, primaries, situation, toneOf } from '../judgement.ts';
-import { serverNow } from '../server.ts';
+import { server, serverNow } from '../server.ts';
 import { t } from '../texts/index.ts';
 import { Forest, ForestScale } from './Forest.tsx';
 import { Panel } from './Panel.tsx';
@@ -35,6 +36,12 @@ export function Compare({ rollout, variants }: { rollout: RolloutDetails; varian
   const times = failureRatio(rollout);
   const failed = effectOf(rollout, 'errors');
   const tone = toneOf(situation(rollout));
+  const { data: arms } = useQuery({
+    queryKey: ['rollout.arms', rollout.id, rollout.stage],
+    queryFn: () => server.rollout.arms.query({ id: rollout.id }),
+    refetchInterval: rollout.live ? 30_000 : false,
+    placeholderData: keepPreviousData,
+  });
   const judged: Row[] = [
     {
       name: t.compare.failed,
@@ -77,6 +84,12 @@ export function Compare({ rollout, variants }: { rollout: RolloutDetails; varian
           </tr>
         </thead>
         <tbody>{judged.map((row) => <Line key={row.name} row={row} />)}</tbody>
+        {arms && (
+          <tbody>
+            <tr className="between"><th scope="rowgroup" colSpan={5}>{t.compare.ofStage}{!arms.whole && ` ${t.compare.notWhole}`}</th></tr>
+            {armRows(arms).map((row) => <Line key={row.name} row={row} />)}
+          </tbody>
+        )}
         {variants && (
           <tbody>
             <tr className="between"><th scope="rowgroup" colSpan={5}>{t.compare.lastMinutes}</th></tr>
@@ -134,6 +147,18 @@ function shown(name: string, candidate: number | null, control: number | null, s
     picture: <span className="words wideonly">{t.compare.shown}</span>,
     words: difference(candidate, control, say),
   };
+}
+
+function armRows({ candidate, control }: Arms): Row[] {
+  const both = (name: string, pick: (arm: Arms['candidate']) => number | null, say: (value: number | null) => string): Row => shown(name, pick(candidate), pick(control), say);
+  const perThousand = (arm: Arms['candidate']): number | null => (arm.requests > 0 && arm.costMicrodollars > 0 ? (arm.costMicrodollars / arm.requests) * 1000 : null);
+  return [
+    both(t.compare.p50, (arm) => arm.p50, latency),
+    both(t.compare.p95, (arm) => arm.p95, latency),
+    both(t.compare.p99, (arm) => arm.p99, latency),
+    both(t.compare.firstToken, (arm) => arm.firstTokenP50, latency),
+    both(t.compare.cost, perThousand, money),
+  ];
 }
 
 function windowRows({ candidate, control }: Variants): Row[] {

@@ -10,7 +10,7 @@ import { t } from '../texts/index.ts';
 import { EvidenceChart, type Point, RatioChart, type RatioPoint } from './EvidenceChart.tsx';
 import { changeText } from './Feed.tsx';
 import { Panel } from './Panel.tsx';
-import { CsvButton, csv } from './Text.tsx';
+import { CsvLink } from './Text.tsx';
 
 /** The series that the server keeps, then what this tab has read since; marked where something was decided. */
 export function usePoints(rollout: RolloutDetails): (Point & RatioPoint)[] {
@@ -21,7 +21,7 @@ export function usePoints(rollout: RolloutDetails): (Point & RatioPoint)[] {
     placeholderData: keepPreviousData,
   });
   const decisions = useDecisions(rollout.id, rollout.version).data ?? [];
-  const kept = data?.at.map((at, place) => ({ at: at.getTime(), e: data.e[place] ?? 1, ratio: data.ratio[place] ?? null })) ?? [];
+  const kept = data?.at.map((at, place) => ({ at: at.getTime(), e: data.e[place] ?? 1, ratio: data.ratio[place] ?? null, low: data.low[place] ?? null, high: data.high[place] ?? null })) ?? [];
   const last = kept.at(-1)?.at ?? 0;
   const decided = decisions.map((why) => {
     const finding = why.figures?.finding;
@@ -73,14 +73,14 @@ function PointTable({ id, points }: { id: string; points: (Point & RatioPoint)[]
               <tr key={`${point.at}${point.mark ?? ''}`}>
                 <td>{absolute(new Date(point.at))}</td>
                 <td className="r">{evidence(point.e)}</td>
-                <td className="r">{ratio(point.ratio)}</td>
+                <td className="r">{point.low != null && point.high != null ? t.compare.interval(ratio(point.ratio), ratio(point.low), ratio(point.high)) : ratio(point.ratio)}</td>
                 <td>{point.mark ?? ''}</td>
               </tr>
             ))}
           </tbody>
         </table>
       </div>
-      <CsvButton name={`evidence-${id}`} make={() => csv(head, points.map(({ at, e, ratio: of, mark }) => [new Date(at), e, of, mark]))} />
+      <CsvLink file="series" input={{ id }} />
     </details>
   );
 }

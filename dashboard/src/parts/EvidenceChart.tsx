@@ -1,9 +1,32 @@
 // Evidence over time on a log scale, with the lines at which something happens. Each line is labelled where it is.
 import { scaleLinear, scaleLog, scaleTime } from 'd3-scale';
-import type { JSX } from 'react';
-import { absolute, clock, evidence, moment, margin as tolerated } from '../format.ts';
+import { type JSX, type KeyboardEvent, useEffect, useState } from 'react';
+import { absolute, clock, evidence, moment, ratio as ratioOf, margin as tolerated } from '../format.ts';
 import { t } from '../texts/index.ts';
 import { useWidth } from './hooks.ts';
+
+/** A cursor over the points that arrow keys move, and what it is on, spoken once it rests. */
+function useCursor<P extends { at: number }>(points: P[], words: (point: P) => string): { point: P | undefined; spoken: string; keys: { tabIndex: 0; onKeyDown: (event: KeyboardEvent<SVGSVGElement>) => void; onBlur: () => void } } {
+  const [at, setAt] = useState<number | null>(null);
+  const [spoken, setSpoken] = useState('');
+  const place = at === null ? -1 : points.findLastIndex((point) => point.at <= at);
+  const point = points[place];
+  const says = point ? words(point) : '';
+  useEffect(() => {
+    const timer = setTimeout(() => setSpoken(says), 400);
+    return () => clearTimeout(timer);
+  }, [says]);
+  const onKeyDown = (event: KeyboardEvent<SVGSVGElement>): void => {
+    const last = points.length - 1;
+    const from = place < 0 ? last + 1 : place;
+    const to: Record<string, number> = { ArrowLeft: from - 1, ArrowRight: place < 0 ? last : from + 1, PageUp: from - 10, PageDown: from + 10, Home: 0, End: last };
+    const next = to[event.key];
+    if (next === undefined || last < 0) return;
+    event.preventDefault();
+    setAt(points[Math.min(last, Math.max(0, next))]!.at);
+  };
+  return { point, spoken, keys: { tabIndex: 0, onKeyDown, onBlur: () => setAt(null) } };
+}
 
 export interface Point {
   at: number;
@@ -34,9 +57,10 @@ export function EvidenceChart({ points, lines }: { points: Point[]; lines: Lines
   const path = points.map(({ at, e }, place) => `${place === 0 ? 'M' : 'L'}${x(at).toFixed(1)} ${y(Math.max(e, 0.3)).toFixed(1)}`).join('');
   const name = t.evidence.picture(evidence(last?.e), evidence(lines.watch), evidence(lines.hold), evidence(lines.rollback));
   const short = to - from < 2 * 36e5;
+  const cursor = useCursor(points, (point) => `${absolute(new Date(point.at))}: ${t.evidence.e} ${evidence(point.e)}${point.mark ? `, ${point.mark}` : ''}`);
   return (
     <div ref={box}>
-      <svg className="chart" width={width} height={HEIGHT} viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={name}>
+      <svg className="chart" width={width} height={HEIGHT} viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={`${name} ${t.evidence.cursor}`} {...cursor.keys}>
         <rect className="zone" x="8" y={y(lines.hold)} width={right - 8} height={y(lines.watch) - y(lines.hold)} />
         <rect className="zone-hold" x="8" y={y(lines.rollback)} width={right - 8} height={y(lines.hold) - y(lines.rollback)} />
         <Line at={y(1)} kind="g" right={right} text={`1 ${t.evidence.nothing}`} />
@@ -57,8 +81,20 @@ export function EvidenceChart({ points, lines }: { points: Point[]; lines: Lines
         ))}
         <path className="e-line" d={path} />
         {last && <circle className="e-dot" cx={x(last.at)} cy={y(Math.max(last.e, 0.3))} r="5" />}
+        {cursor.point && <CursorAt x={x(cursor.point.at)} y={y(Math.max(cursor.point.e, 0.3))} right={right} text={`${clock(new Date(cursor.point.at))} · ${evidence(cursor.point.e)}`} />}
       </svg>
+      <p className="sr" role="status">{cursor.spoken}</p>
     </div>
+  );
+}
+
+function CursorAt({ x, y, right, text }: { x: number; y: number; right: number; text: string }): JSX.Element {
+  return (
+    <g className="cursor">
+      <path className="mark" d={`M${x} ${HEIGHT - 26}V8`} />
+      <circle className="e-dot" cx={x} cy={y} r="4" />
+      <text className="strong" x={x > right / 2 ? x - 8 : x + 8} y="18" textAnchor={x > right / 2 ? 'end' : 'start'}>{text}</text>
+    </g>
   );
 }
 
@@ -92,11 +128,12 @@ export function RatioChart({ points, margin }: { points: RatioPoint[]; margin: n
     ? `M${banded.map((point) => `${x(point.at).toFixed(1)} ${y(point.high!).toFixed(1)}`).join('L')}L${banded.toReversed().map((point) => `${x(point.at).toFixed(1)} ${y(point.low!).toFixed(1)}`).join('L')}Z`
     : null;
   const value = last ? `${evidence(last.ratio)}×` : t.compare.noRatio;
+  const cursor = useCursor(known, (point) => `${absolute(new Date(point.at))}: ${point.low != null && point.high != null ? t.compare.interval(ratioOf(point.ratio), ratioOf(point.low), ratioOf(point.high)) : ratioOf(point.ratio)}`);
   // Two labels that would lie on each other make room, half each.
   const apart = Math.max(0, (15 - (y(1) - y(margin))) / 2);
   return (
     <div ref={box}>
-      <svg className="chart" width={width} height={HEIGHT} viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={t.compare.sentence(value, tolerated(margin))}>
+      <svg className="chart" width={width} height={HEIGHT} viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={`${t.compare.sentence(value, tolerated(margin))} ${t.evidence.cursor}`} {...cursor.keys}>
         <path className="base" d={`M8 ${HEIGHT - 26}H${right}`} />
         {band && <path className="r-band" d={band} />}
         <Line at={y(margin)} kind="r-margin" right={right} text={t.compare.tolerated(tolerated(margin).replace('×', ''))} label="lv lv-watch" up={apart} />
@@ -110,7 +147,9 @@ export function RatioChart({ points, margin }: { points: RatioPoint[]; margin: n
             {clock(new Date(point.at))}
           </text>
         ))}
+        {cursor.point && <CursorAt x={x(cursor.point.at)} y={y(cursor.point.ratio)} right={right} text={`${clock(new Date(cursor.point.at))} · ${ratioOf(cursor.point.ratio)}`} />}
       </svg>
+      <p className="sr" role="status">{cursor.spoken}</p>
     </div>
   );
 }

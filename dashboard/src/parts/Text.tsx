@@ -27,7 +27,7 @@ export function When({ at, ago = false, exact = false }: { at: Date; ago?: boole
 
 /** `user:7` as people say it. */
 export function actorName(actor: string): string {
-  if (actor === 'controller' || actor === 'settings') return t.timeline.actor[actor];
+  if (actor === 'controller' || actor === 'settings' || actor === 'command-line' || actor === 'sign-in') return t.timeline.actor[actor];
   return actor.startsWith('user:') ? t.timeline.user(actor.slice(5)) : actor;
 }
 
@@ -53,6 +53,15 @@ export function Command({ text }: { text: string }): JSX.Element {
       <code className="mono">{text}</code>
       <CopyButton text={text} />
     </div>
+  );
+}
+
+/** The whole list as a file, by the server; what is on the page may be a part of it. */
+export function CsvLink({ file, input }: { file: 'requests' | 'audit' | 'alerts' | 'series'; input: object }): JSX.Element {
+  return (
+    <a className="btn small" href={`/dashboard/export/${file}.csv?input=${encodeURIComponent(JSON.stringify(input))}`} download={`${file}.csv`}>
+      {t.shell.csv}
+    </a>
   );
 }
 

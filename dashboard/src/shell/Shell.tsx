@@ -8,6 +8,7 @@ import { AskingProvider } from '../parts/Asking.tsx';
 import { Dialog } from '../parts/Dialog.tsx';
 import { Icon } from '../parts/Icon.tsx';
 import { useTick } from '../parts/hooks.ts';
+import { useKeptSession } from '../parts/keepSession.ts';
 import { useWho } from '../session.ts';
 import { serverNow } from '../server.ts';
 import { t } from '../texts/index.ts';
@@ -32,6 +33,7 @@ export function Shell({ children }: { children: ReactNode }): JSX.Element {
   useKeys(open);
   useFocusOnNewPage(location);
   useSpokenConnection();
+  useKeptSession();
   return (
     <AskingProvider>
       <a className="skip" href="#content" onClick={(event) => {

@@ -36,7 +36,7 @@ export const da: Texts = {
     title: 'Log ind', button: 'Log ind', by: 'Log ind med det link, som `modelramp token --login-link` skriver.',
     ready: 'Linket logger dig ind én gang. Intet sker, før du trykker på knappen.',
     failed: 'Linket logger ikke ind længere. Det kan være brugt, eller ældre end fem minutter. Lav et nyt:',
-    limited: 'For mange forsøg. Vent et minut.',
+    limited: 'For mange forsøg. Vent et minut.', service: 'Log ind med din organisation',
   },
   level: {
     word: {
@@ -153,7 +153,7 @@ export const da: Texts = {
     shown: 'vises, bedømmes ikke', judged: (e) => `bedømt som helhed: evidens ${e}`, less: (v) => `${v} mindre`, more: (v) => `${v} mere`, equal: 'det samme',
     lastMinutes: 'af alle opgaver i de seneste fem minutter, uanset trin',
     asCounted: (r) => `${r} som talt`, interval: (r, low, high) => `${r} (${low} – ${high})`,
-    noRatio: 'kan ikke sammenlignes endnu', noInterval: 'Intervallet gemmes kun for dette øjeblik: det står i tabellen nedenfor.',
+    noRatio: 'kan ikke sammenlignes endnu', ofStage: 'forespørgsler i dette trin, der tæller', notWhole: '(en del af dem)',
     sentence: (r, m) => `${r} så ofte som kontrol; op til ${m} tolereres`,
   },
   evidence: {
@@ -161,7 +161,7 @@ export const da: Texts = {
     means: (e, n) => `${e} betyder: var kandidaten ikke dårligere end tolereret, kom højst én udrulning af ${n} nogensinde hertil.`, meansNothing: (e) => `${e} er næsten ingenting: 1 siger intet, og mindre end 1 taler for kandidaten.`,
     picture: (e, w, h, r) => `Evidens imod kandidaten, nu ${e}. Observation ved ${w}, tilbagehold ved ${h}, tilbage ved ${r}.`,
     time: 'Tid', e: 'Evidens', ratio: 'Forhold', decision: 'Beslutning',
-    show: 'Vis evidensen', ratioTitle: 'Hvor ofte den fejler, som et multiplum af kontrol', ratioNote: 'som talt i dette trin', ratioBand: 'linje: som talt; bånd: gælder i hvert øjeblik, 95 %', control: 'som kontrol', now: 'nu',
+    show: 'Vis evidensen', ratioTitle: 'Hvor ofte den fejler, som et multiplum af kontrol', ratioNote: 'som talt i dette trin', ratioBand: 'linje: som talt; bånd: gælder i hvert øjeblik, 95 %', control: 'som kontrol', now: 'nu', cursor: 'Piletasterne går fra punkt til punkt.',
     test: 'Test', weight: 'Vægt', actsAt: 'Handler ved', inWords: 'Med ord',
     tests: { errors: 'Fejl', slow: 'Langsom', 'very-slow': 'Meget langsom', feedback: 'Bedømmelser', quality: 'Mangelfulde svar', all: 'Alle sammen', crash: 'Nedbrudsdetektor', absolute: (limit) => `Absolut grænse, ${limit}`, ratio: 'Brugerne er delt, som andelen siger' },
     says: { against: 'taler imod kandidaten', nothing: 'intet taler imod den', notWeighed: 'vejer ikke i denne plan', crash: 'fejler helt', notCrash: 'fejler ikke helt', broken: 'er over grænsen', notBroken: 'er under den', split: (a, b) => `${a} og ${b} brugere`, mismatch: 'delingen er ikke, som andelen siger' },
@@ -181,8 +181,12 @@ export const da: Texts = {
       started: (reason) => `Startet: “${reason}”`, paused: (reason) => `Sat på pause: “${reason}”`, resumed: (reason) => `Genoptaget: “${reason}”`, held: (reason) => `Fastfrosset: ${reason}`, asked: (reason) => `Ved godkendelsespunktet: ${reason}`,
       approved: (reason) => `Godkendt: “${reason}”`, advanced: (reason) => `Gået videre: ${reason}`, 'share-set': (reason) => `Andel sat: “${reason}”`, completed: (reason) => `Gennemført: ${reason}`, 'rolled-back': (reason) => `Rullet tilbage: ${reason}`, released: (reason) => `Frigivet: “${reason}”`,
     },
-    move: (from, to) => `${from} → ${to}`, actor: { controller: 'styringen', settings: 'indstillingerne' }, user: (id) => `bruger ${id}`,
-    empty: 'Intet er gjort endnu.', raw: 'Med serverens ord',
+    move: (from, to) => `${from} → ${to}`, actor: { controller: 'styringen', settings: 'indstillingerne', 'command-line': 'kommandolinjen', 'sign-in': 'login-tjenesten' }, user: (id) => `bruger ${id}`,
+    empty: 'Intet er gjort endnu.', earlier: 'Tidligere beslutninger', raw: 'Med serverens ord',
+  },
+  proof: {
+    title: 'Bevis', text: 'Hver hændelse i udrulningen tages op igen, og hver beslutning bedømmes på ny, bit for bit.', replay: 'Tjek historien', replaying: 'Tjekker…', same: 'Samme dom ved hver beslutning.', differs: 'Det gav ikke det samme.',
+    folded: (events, decisions) => `${events} hændelser, ${decisions} beslutninger.`, other: 'en anden dom',
   },
   change: { title: 'Ændr', based: (version) => `ud fra version ${version}`, manners: 'Det, der hæver andelen, beder dig skrive den. At rulle tilbage kræver kun Enter.' },
   list: {
@@ -199,10 +203,10 @@ export const da: Texts = {
   models: {
     title: 'Modeller', model: 'Model', provider: 'Udbyder', arm: 'Svarer på', requests: 'Forespørgsler', failed: 'Fejlet', mean: 'Gennemsnit', price: 'Pr. million tokens', breaker: 'Afbryder', window: 'Tallene er for den seneste time, alle opgaver.', state: { closed: 'lukket', open: 'åben', probing: 'prøver', returning: 'på vej tilbage' }, noBreaker: 'fra', free: 'gratis', idle: 'ingen forespørgsler', arms: { control: 'kontrol', candidate: 'kandidat' }, none: 'ingen opgave',
     quota: 'Kvote', noQuota: 'Ingen kvote kendes. Udbydere uden, eller som ikke har oplyst den endnu, vises ikke.', left: (n, of) => `${n} af ${of} tilbage`, perMinute: 'i minuttet', perDay: 'om dagen', waiting: (n) => `${n} venter`, onlyFree: 'til modeller, der intet koster',
-    tasks: 'Opgaver og deres ruter', task: 'Opgave', comma: ', så ', overTime: 'De seneste 24 timer', lastFault: 'Seneste fejl',
+    tasks: 'Opgaver og deres ruter', task: 'Opgave', comma: ', så ', overTime: 'De seneste 24 timer', lastFault: 'Seneste fejl', since: 'siden', inFlight: (n) => `${n} i gang hos udbyderen`,
   },
   requests: {
-    title: 'Forespørgsler', empty: 'Ingen forespørgsler passer.', filtersOn: (n) => `${n} ${many(n, 'filter er', 'filtre er')} slået til.`, what: 'De nyeste først', found: (n) => `${n} fundet, de nyeste først`, more: 'Ældre', opened: 'En forespørgsel', back: 'Forespørgsler',
+    title: 'Forespørgsler', empty: 'Ingen forespørgsler passer.', filtersOn: (n) => `${n} ${many(n, 'filter er', 'filtre er')} slået til.`, what: 'De nyeste først', found: (n) => `${n} fundet, de nyeste først`, more: 'Ældre', newer: (n) => `Vis ${n} nyere`, searchedTo: (when) => `Søgt tilbage til ${when}; “Ældre” går videre derfra.`, opened: 'En forespørgsel', back: 'Forespørgsler',
     at: 'Hvornår', task: 'Opgave', side: 'Side', attempts: 'Forsøg', user: 'Bruger', time: 'Tid', cost: 'Pris', outcome: 'Udfald', any: 'alle', filter: 'Filtre', model: 'Model', slower: 'Langsommere end, ms', rollout: 'Udrulning', tokens: 'Tokens',
     countedTitle: 'Tæller', yes: 'tæller', no: 'tæller ikke', success: 'besvaret', wasSlow: 'var langsom allerede før sin afslutning', firstToken: (v) => `første token efter ${v}`,
     bad: (name, value) => `“${name}=${value}” er ukendt og blev ikke brugt.`,
@@ -210,14 +214,14 @@ export const da: Texts = {
     noTexts: 'Spørgsmål og svar vises ikke: denne server gemmer ingen tekster fra forespørgsler.',
   },
   explain: {
-    title: 'Forklar', user: 'Bruger', task: 'Opgave', ask: 'Forklar', gets: (user, model) => `Bruger ${user} får ${model}`, bucket: (bucket) => `Spand ${bucket}`, share: 'Gældende andel', fallbacks: 'Hvis den fejler', none: 'ingen anden model', decidedBy: 'Afgjort af', by: { 'kill-switch': 'nødstoppet', rollout: 'en udrulning', 'live-share': 'den faste andel' }, variant: 'Side', reason: 'Fordi', needUser: 'Skriv en brugers nummer.', inWords: 'Med serverens ord', hint: 'Hvilken model ville denne bruger få nu, og hvorfor.', last: 'Brugerens seneste forespørgsler',
+    title: 'Forklar', user: 'Bruger', task: 'Opgave', ask: 'Forklar', gets: (user, model) => `Bruger ${user} får ${model}`, bucket: (bucket) => `Spand ${bucket}`, share: 'Gældende andel', fallbacks: 'Hvis den fejler', none: 'ingen anden model', decidedBy: 'Afgjort af', by: { 'kill-switch': 'nødstoppet', rollout: 'en udrulning', 'live-share': 'den faste andel' }, variant: 'Side', reason: 'Fordi', needUser: 'En brugers nummer, begyndelsen af et navn eller en hel e-mailadresse', found: (text) => `Hvem der kan menes med “${text}”`, nobody: 'Ingen af det navn.', inWords: 'Med serverens ord', hint: 'Hvilken model ville denne bruger få nu, og hvorfor.', last: 'Brugerens seneste forespørgsler',
   },
   flags: {
     title: 'Flag', kill: 'Nødstop', killIs: (on) => (on ? 'Slået til: alle er på kontrol' : 'Slået fra'), killOn: 'Slå det til…', killOff: 'Slå det fra…', killOnText: 'Alle får kontrols modeller, i alle opgaver og udrulninger, fra næste forespørgsel.', killOffText: 'Brugerne får igen det, som udrulninger og den faste andel siger.', share: 'Fast andel', shareText: 'Afgør de opgaver, som ingen udrulning dækker.', set: 'Sæt den faste andel…', tasks: 'Hvem afgør hver opgave', task: 'Opgave', decides: 'Afgjort af', inForce: 'Gældende andel', last: 'Seneste ændring', version: (n) => `version ${n}`, never: 'som først sat op', forced: 'FORCE_OPENROUTER sætter alle på kandidaten.', typeOff: 'Skriv “fra” for at bekræfte', off: 'fra', notStored: 'Gælder, og er ikke gemt endnu.', doneKillOff: 'Nødstoppet er slået fra.', doneShare: (share) => `Den faste andel er ${share}.`, algorithm: 'Brugere fordeles med', history: 'Tidligere ændringer af flagene: siden Revision',
   },
   alerts: { title: 'Alarmer', none: 'Ingen alarm er sendt endnu.', channels: 'Kanaler', channel: 'Kanal', setUp: 'Sat op', yes: 'sat op', no: 'ikke sat op', lastDelivered: 'Seneste levering', waiting: 'Venter', test: 'Prøv', tested: (channel) => `En prøve er sendt til ${channel}.`, delivered: 'leveret', waitingState: 'venter', severity: 'Alvor', severities: { info: 'oplysning', warning: 'advarsel', critical: 'kritisk' }, tries: (n) => `${n} ${many(n, 'forsøg', 'forsøg')}`, lastError: 'Seneste fejl', sent: 'Alarmer, de nyeste først', nobody: 'Ingen kanal har prøvet: ingen er sat op, eller ingen tager denne alvor.', text: 'Hvad den siger' },
-  audit: { title: 'Revision', when: 'Hvornår', who: 'Hvem', what: 'Hvad', change: 'Andel', reason: 'Begrundelse', version: 'Version', subject: 'Emne', subjects: { rollout: 'udrulning', flags: 'flag', keys: 'nøgle' }, scopeAll: 'Hver ændring, de nyeste først', actor: 'Hvem, som user:7 eller controller', any: 'alle', empty: 'Ingen ændring passer.' },
-  keys: { title: 'Nøgler og budgetter', name: 'Navn', models: 'Må spørge om', all: 'alt', today: 'I dag', tokens: 'Tokens', dollars: 'Dollar', rate: 'I minuttet', of: (a, b) => `${a} af ${b}`, noLimit: 'ingen grænse', state: 'Tilstand', holds: 'gælder', revoked: 'tilbagekaldt', expired: 'udløbet', until: (when) => `til ${when}`, empty: 'Ingen nøgle er lavet endnu.', emptyNext: 'modelramp key create --name crm', revoke: 'Tilbagekald…', revokeTitle: (name) => `Tilbagekald ${name}?`, revokeText: 'Programmer, der bruger den, afvises fra deres næste forespørgsel. Det er endeligt.', revokedDone: (name) => `Tilbagekaldte ${name}.`, created: 'Lavet', showRevoked: 'Også tilbagekaldte' },
+  audit: { title: 'Revision', when: 'Hvornår', who: 'Hvem', what: 'Hvad', change: 'Før → efter', reason: 'Begrundelse', version: 'Version', subject: 'Emne', subjects: { rollout: 'udrulning', flags: 'flag', keys: 'nøgle', users: 'bruger', sessions: 'sessioner for bruger', settings: 'indstilling' }, scopeAll: 'Hver ændring, de nyeste først', actor: 'Hvem, som user:7 eller controller', any: 'alle', empty: 'Ingen ændring passer.' },
+  keys: { title: 'Nøgler og budgetter', name: 'Navn', models: 'Må spørge om', all: 'alt', today: 'I dag', tokens: 'Tokens', dollars: 'Dollar', rate: 'I minuttet', of: (a, b) => `${a} af ${b}`, noLimit: 'ingen grænse', state: 'Tilstand', holds: 'gælder', revoked: 'tilbagekaldt', expired: 'udløbet', until: (when) => `til ${when}`, empty: 'Ingen nøgle er lavet endnu.', emptyNext: 'modelramp key create --name crm', revoke: 'Tilbagekald…', revokeTitle: (name) => `Tilbagekald ${name}?`, revokeText: 'Programmer, der bruger den, afvises fra deres næste forespørgsel. Det er endeligt.', revokedDone: (name) => `Tilbagekaldte ${name}.`, created: 'Lavet', make: 'Lav en nøgle', makeButton: 'Lav en nøgle…', made: (name) => `Nøglen ${name} er lavet`, once: 'Dette er den eneste gang, den vises: ingen gemmer den. Kopiér den nu.', kept: 'Jeg har den', nameRule: 'Navn: bogstaver, cifre, “-”, “_” og “.”', modelsRule: 'Modeller, den må spørge om, adskilt af kommaer; alt, hvis feltet er tomt', limitsRule: 'Grænser; ingen, hvor et felt er tomt.', tokensPerDay: 'Tokens om dagen', dollarsPerDay: 'Dollar om dagen', showRevoked: 'Også tilbagekaldte' },
   settings: {
     title: 'Indstillinger', you: 'Denne browser', theme: 'Tema', themes: { system: 'som systemet', light: 'lyst', dark: 'mørkt' }, language: 'Sprog', zone: 'Tidszone', zones: { local: 'browserens', utc: 'UTC' }, letters: 'Bogstaver', lettersOn: 'Enkelte bogstaver er genveje (S for Stop, g o for Overblik, ? for listen)', clock: (text) => `Browserens ur går ${text} forkert; tiderne på siderne er serverens.`, server: 'Serveren', name: 'Navn', value: 'Værdi', source: 'Fra', meaning: 'Betydning', isSet: 'sat', notSet: 'ikke sat', signOut: 'Log ud', group: 'Gruppe', filter: 'Filter',
   },

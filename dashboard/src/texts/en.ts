@@ -34,7 +34,7 @@ export const en = {
     title: 'Sign in', button: 'Sign in', by: 'Sign in with the link that `modelramp token --login-link` prints.',
     ready: 'This link signs you in once. Nothing happens before you press the button.',
     failed: 'This link does not sign in any more. It may have been used, or be older than five minutes. Make a new one:',
-    limited: 'Too many tries. Wait a minute.',
+    limited: 'Too many tries. Wait a minute.', service: 'Sign in with your organisation',
   },
   level: {
     word: {
@@ -151,7 +151,7 @@ export const en = {
     shown: 'shown, not judged', judged: (e: string) => `judged as a whole: evidence ${e}`, less: (v: string) => `${v} less`, more: (v: string) => `${v} more`, equal: 'the same',
     lastMinutes: 'of all tasks in the last five minutes, whatever the stage',
     asCounted: (r: string) => `${r} as counted`, interval: (r: string, low: string, high: string) => `${r} (${low} – ${high})`,
-    noRatio: 'not comparable yet', noInterval: 'Its interval is kept of this moment only: it is in the table below.',
+    noRatio: 'not comparable yet', ofStage: 'counted requests of this stage', notWhole: '(a part of them)',
     sentence: (r: string, m: string) => `${r} as often as control; up to ${m} is tolerated`,
   },
   evidence: {
@@ -159,7 +159,7 @@ export const en = {
     means: (e: string, n: string) => `${e} means: were the candidate no worse than tolerated, at most one rollout in ${n} would ever get here.`, meansNothing: (e: string) => `${e} is next to nothing: 1 says nothing, and less than 1 speaks for the candidate.`,
     picture: (e: string, w: string, h: string, r: string) => `Evidence against the candidate, now ${e}. Watch at ${w}, hold at ${h}, rollback at ${r}.`,
     time: 'Time', e: 'Evidence', ratio: 'Ratio', decision: 'Decision',
-    show: 'Show the evidence', ratioTitle: 'How often it fails, as a multiple of control', ratioNote: 'as counted in this stage', ratioBand: 'line: as counted; band: true at every moment, 95 %', control: 'as control', now: 'now',
+    show: 'Show the evidence', ratioTitle: 'How often it fails, as a multiple of control', ratioNote: 'as counted in this stage', ratioBand: 'line: as counted; band: true at every moment, 95 %', control: 'as control', now: 'now', cursor: 'Arrow keys go from point to point.',
     test: 'Test', weight: 'Weight', actsAt: 'Acts at', inWords: 'In words',
     tests: { errors: 'Errors', slow: 'Slow', 'very-slow': 'Very slow', feedback: 'Feedback', quality: 'Flawed answers', all: 'All together', crash: 'Crash detector', absolute: (limit: string) => `Absolute limit, ${limit}`, ratio: 'Users split as the share says' },
     says: { against: 'speaks against the candidate', nothing: 'nothing speaks against it', notWeighed: 'not weighed in this plan', crash: 'fails outright', notCrash: 'not failing outright', broken: 'is above the limit', notBroken: 'is below it', split: (a: string, b: string) => `${a} and ${b} users`, mismatch: 'the split is not as the share says' },
@@ -179,8 +179,12 @@ export const en = {
       started: (reason: string) => `Started: “${reason}”`, paused: (reason: string) => `Paused: “${reason}”`, resumed: (reason: string) => `Resumed: “${reason}”`, held: (reason: string) => `Frozen: ${reason}`, asked: (reason: string) => `At the gate: ${reason}`,
       approved: (reason: string) => `Approved: “${reason}”`, advanced: (reason: string) => `Advanced: ${reason}`, 'share-set': (reason: string) => `Share set: “${reason}”`, completed: (reason: string) => `Completed: ${reason}`, 'rolled-back': (reason: string) => `Rolled back: ${reason}`, released: (reason: string) => `Released: “${reason}”`,
     },
-    move: (from: string, to: string) => `${from} → ${to}`, actor: { controller: 'controller', settings: 'settings' }, user: (id: string) => `user ${id}`,
-    empty: 'Nothing was done yet.', raw: 'In the server’s words',
+    move: (from: string, to: string) => `${from} → ${to}`, actor: { controller: 'controller', settings: 'settings', 'command-line': 'command line', 'sign-in': 'sign-in service' }, user: (id: string) => `user ${id}`,
+    empty: 'Nothing was done yet.', earlier: 'Earlier decisions', raw: 'In the server’s words',
+  },
+  proof: {
+    title: 'Proof', text: 'Every event of this rollout is folded again, and every decision judged anew, bit for bit.', replay: 'Check the history', replaying: 'Checking…', same: 'Same verdict at every decision.', differs: 'It did not come out the same.',
+    folded: (events: string, decisions: string) => `${events} events, ${decisions} decisions.`, other: 'another verdict',
   },
   change: { title: 'Change', based: (version: number) => `based on version ${version}`, manners: 'What raises the share asks you to type it. Rolling back asks nothing but Enter.' },
   list: {
@@ -197,10 +201,10 @@ export const en = {
   models: {
     title: 'Models', model: 'Model', provider: 'Provider', arm: 'Serves', requests: 'Requests', failed: 'Failed', mean: 'Mean', price: 'Per million tokens', breaker: 'Breaker', window: 'Figures are of the last hour, all tasks.', state: { closed: 'closed', open: 'open', probing: 'probing', returning: 'returning' }, noBreaker: 'off', free: 'free', idle: 'no requests', arms: { control: 'control', candidate: 'candidate' }, none: 'no task',
     quota: 'Quota', noQuota: 'No quota is known. Providers without one, or that did not tell it yet, are not listed.', left: (n: string, of: string) => `${n} of ${of} left`, perMinute: 'a minute', perDay: 'a day', waiting: (n: string) => `${n} wait`, onlyFree: 'for models that cost nothing',
-    tasks: 'Tasks and their routes', task: 'Task', comma: ', then ', overTime: 'The last 24 hours', lastFault: 'Last fault',
+    tasks: 'Tasks and their routes', task: 'Task', comma: ', then ', overTime: 'The last 24 hours', lastFault: 'Last fault', since: 'since', inFlight: (n: string) => `${n} under way at its provider`,
   },
   requests: {
-    title: 'Requests', empty: 'No requests match.', filtersOn: (n: number) => `${n} ${many(n, 'filter is', 'filters are')} on.`, what: 'Newest first', found: (n: string) => `${n} found, newest first`, more: 'Older', opened: 'One request', back: 'Requests',
+    title: 'Requests', empty: 'No requests match.', filtersOn: (n: number) => `${n} ${many(n, 'filter is', 'filters are')} on.`, what: 'Newest first', found: (n: string) => `${n} found, newest first`, more: 'Older', newer: (n: string) => `Show ${n} newer`, searchedTo: (when: string) => `Searched back to ${when}; “Older” goes on from there.`, opened: 'One request', back: 'Requests',
     at: 'When', task: 'Task', side: 'Side', attempts: 'Attempts', user: 'User', time: 'Time', cost: 'Cost', outcome: 'Outcome', any: 'any', filter: 'Filters', model: 'Model', slower: 'Slower than, in ms', rollout: 'Rollout', tokens: 'Tokens',
     countedTitle: 'Counted', yes: 'counted', no: 'not counted', success: 'answered', wasSlow: 'was slow already before its end', firstToken: (v: string) => `first token after ${v}`,
     bad: (name: string, value: string) => `“${name}=${value}” is unknown and was not used.`,
@@ -208,14 +212,14 @@ export const en = {
     noTexts: 'Prompts and answers are not shown: this server keeps no texts of requests.',
   },
   explain: {
-    title: 'Explain', user: 'User', task: 'Task', ask: 'Explain', gets: (user: number, model: string) => `User ${user} gets ${model}`, bucket: (bucket: string) => `Bucket ${bucket}`, share: 'Share in force', fallbacks: 'If it fails', none: 'no other model', decidedBy: 'Decided by', by: { 'kill-switch': 'the kill switch', rollout: 'a rollout', 'live-share': 'the live share' }, variant: 'Side', reason: 'Because', needUser: 'Write a user’s number.', inWords: 'In the server’s words', hint: 'Which model would this user get now, and why.', last: 'Last requests of this user',
+    title: 'Explain', user: 'User', task: 'Task', ask: 'Explain', gets: (user: number, model: string) => `User ${user} gets ${model}`, bucket: (bucket: string) => `Bucket ${bucket}`, share: 'Share in force', fallbacks: 'If it fails', none: 'no other model', decidedBy: 'Decided by', by: { 'kill-switch': 'the kill switch', rollout: 'a rollout', 'live-share': 'the live share' }, variant: 'Side', reason: 'Because', needUser: 'A user’s number, the beginning of a name, or a whole e-mail address', found: (text: string) => `Who may be meant by “${text}”`, nobody: 'Nobody of that name.', inWords: 'In the server’s words', hint: 'Which model would this user get now, and why.', last: 'Last requests of this user',
   },
   flags: {
     title: 'Flags', kill: 'Kill switch', killIs: (on: boolean) => (on ? 'On: everybody is on control' : 'Off'), killOn: 'Switch it on…', killOff: 'Switch it off…', killOnText: 'Everybody gets control models, in all tasks and rollouts, from the next request on.', killOffText: 'Users get again what rollouts and the live share say.', share: 'Live share', shareText: 'Decides tasks that no rollout covers.', set: 'Set the live share…', tasks: 'Who decides each task', task: 'Task', decides: 'Decided by', inForce: 'Share in force', last: 'Last change', version: (n: number) => `version ${n}`, never: 'as first configured', forced: 'FORCE_OPENROUTER puts everybody on the candidate.', typeOff: 'Type “off” to confirm', off: 'off', notStored: 'In force, and not stored yet.', doneKillOff: 'The kill switch is off.', doneShare: (share: string) => `The live share is ${share}.`, algorithm: 'Users become buckets by', history: 'Earlier changes of the flags are on the page Audit.',
   },
   alerts: { title: 'Alerts', none: 'No alert was sent yet.', channels: 'Channels', channel: 'Channel', setUp: 'Set up', yes: 'set up', no: 'not set up', lastDelivered: 'Last delivery', waiting: 'Waiting', test: 'Test', tested: (channel: string) => `A test was sent to ${channel}.`, delivered: 'delivered', waitingState: 'waiting', severity: 'Severity', severities: { info: 'info', warning: 'warning', critical: 'critical' }, tries: (n: number) => `${n} ${many(n, 'try', 'tries')}`, lastError: 'Last error', sent: 'Alerts, newest first', nobody: 'No channel has tried it: none is set up, or none takes this severity.', text: 'What it says' },
-  audit: { title: 'Audit', when: 'When', who: 'Who', what: 'What', change: 'Share', reason: 'Reason', version: 'Version', subject: 'Subject', subjects: { rollout: 'rollout', flags: 'flags', keys: 'key' }, scopeAll: 'Every change, newest first', actor: 'Who, such as user:7 or controller', any: 'any', empty: 'No change matches.' },
-  keys: { title: 'Keys and budgets', name: 'Name', models: 'May ask for', all: 'everything', today: 'Today', tokens: 'Tokens', dollars: 'Dollars', rate: 'A minute', of: (a: string, b: string) => `${a} of ${b}`, noLimit: 'no limit', state: 'State', holds: 'holds', revoked: 'revoked', expired: 'expired', until: (when: string) => `until ${when}`, empty: 'No key was made yet.', emptyNext: 'modelramp key create --name crm', revoke: 'Revoke…', revokeTitle: (name: string) => `Revoke ${name}?`, revokeText: 'Programs that use it are refused from their next request on. This is for good.', revokedDone: (name: string) => `Revoked ${name}.`, created: 'Made', showRevoked: 'Also revoked ones' },
+  audit: { title: 'Audit', when: 'When', who: 'Who', what: 'What', change: 'Before → after', reason: 'Reason', version: 'Version', subject: 'Subject', subjects: { rollout: 'rollout', flags: 'flags', keys: 'key', users: 'user', sessions: 'sessions of user', settings: 'setting' }, scopeAll: 'Every change, newest first', actor: 'Who, such as user:7 or controller', any: 'any', empty: 'No change matches.' },
+  keys: { title: 'Keys and budgets', name: 'Name', models: 'May ask for', all: 'everything', today: 'Today', tokens: 'Tokens', dollars: 'Dollars', rate: 'A minute', of: (a: string, b: string) => `${a} of ${b}`, noLimit: 'no limit', state: 'State', holds: 'holds', revoked: 'revoked', expired: 'expired', until: (when: string) => `until ${when}`, empty: 'No key was made yet.', emptyNext: 'modelramp key create --name crm', revoke: 'Revoke…', revokeTitle: (name: string) => `Revoke ${name}?`, revokeText: 'Programs that use it are refused from their next request on. This is for good.', revokedDone: (name: string) => `Revoked ${name}.`, created: 'Made', make: 'Make a key', makeButton: 'Make a key…', made: (name: string) => `The key ${name} was made`, once: 'This is the only time that it is shown: nobody keeps it. Copy it now.', kept: 'I have it', nameRule: 'Name: letters, digits, “-”, “_” and “.”', modelsRule: 'Models that it may ask for, separated by commas; everything where it is empty', limitsRule: 'Limits; none where a field is empty.', tokensPerDay: 'Tokens a day', dollarsPerDay: 'Dollars a day', showRevoked: 'Also revoked ones' },
   settings: {
     title: 'Settings', you: 'This browser', theme: 'Theme', themes: { system: 'as the system', light: 'light', dark: 'dark' }, language: 'Language', zone: 'Time zone', zones: { local: 'of this browser', utc: 'UTC' }, letters: 'Letters', lettersOn: 'Single letters are shortcuts (S for Stop, g o for Overview, ? for the list)', clock: (text: string) => `This browser’s clock is ${text} off; times on these pages are the server’s.`, server: 'The server', name: 'Name', value: 'Value', source: 'From', meaning: 'Meaning', isSet: 'set', notSet: 'not set', signOut: 'Sign out', group: 'Group', filter: 'Filter',
   },
