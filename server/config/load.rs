@@ -191,7 +191,7 @@ impl Values<'_> {
             issuer,
             client_id,
             client_secret: self.get(&OIDC_CLIENT_SECRET)?,
-            scopes: self.get(&OIDC_SCOPES)?,
+            scopes: self.get(&OIDC_SCOPES)?.join(" "),
             role_claim: self.get(&ROLE_CLAIM)?,
             words: self.words()?,
         }))

@@ -387,8 +387,8 @@ settings! {
         OIDC_CLIENT_ID: Optional<Text> = Optional(Text), "";
         /// That client's secret; a public client has none.
         OIDC_CLIENT_SECRET: Optional<Secret> = Optional(Secret), "";
-        /// What the sign-in service is asked for, separated by spaces.
-        OIDC_SCOPES: Text = Text, "openid profile email";
+        /// What the sign-in service is asked for, separated by commas.
+        OIDC_SCOPES: Words = Words, "openid,profile,email";
         /// The claim whose words give a role at each sign-in; dots lead into objects
         /// (`realm_access.roles`).
         ROLE_CLAIM: Text = Text, "roles";

@@ -456,7 +456,7 @@ mod tests {
         };
         assert_eq!(
             known.challenge(),
-            "E9Melhoa2OwvFrEMTJHguCHaoeK1t8URWbuGJSstw-cM"
+            "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
         );
     }
 

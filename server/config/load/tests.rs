@@ -131,6 +131,12 @@ fn every_setting_refuses_nonsense_or_takes_any_text() {
         "OPENROUTER_MODEL",
         "OLLAMA_MODEL",
         "OTEL_SERVICE_NAME",
+        "OIDC_CLIENT_ID",
+        "OIDC_CLIENT_SECRET",
+        "OIDC_SCOPES",
+        "ROLE_CLAIM",
+        "ADMIN_ROLES",
+        "VIEWER_ROLES",
     ];
     for name in settings::all().map(|setting| setting.row().name) {
         if !free.contains(&name) {
@@ -378,6 +384,10 @@ fn secrets_are_shown_neither_in_a_config_nor_in_faults() {
         .map(|setting| (setting.row().name, secret(setting.row().name)))
         .chain([("GLM_API_KEY", "hush-hush")])
         .chain(together)
+        .chain([
+            ("OIDC_ISSUER", "https://id.example"),
+            ("OIDC_CLIENT_ID", "us"),
+        ])
         .collect();
     assert!(names.len() >= 11);
     assert!(!format!("{:?}", load(&names)).contains("hush"));
