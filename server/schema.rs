@@ -3,6 +3,7 @@
 //! The folder is checked in and is an npm package as it lies. Everything in it follows from the
 //! code alone, so that a difference means only that somebody forgot to write it anew.
 
+mod access;
 mod components;
 mod contract;
 mod example;
@@ -58,6 +59,7 @@ pub fn files(registry: &Registry) -> Vec<(&'static str, String)> {
             "openapi.json",
             pretty(&openapi::document(&contract, Transformer::Superjson, true)),
         ),
+        ("access.md", access::table(registry)),
         ("settings.md", settings_markdown()),
         ("package.json", package::manifest()),
     ]

@@ -1,78 +1,12 @@
-//! Who may call what, on every wire: the table in docs/access.md is the registry's, and whoever it leaves out
-//! is refused by each wire before anything is read or run.
-
-use std::{fmt::Write as _, fs, path::Path};
+//! Who may call what, on every wire: whoever schema/access.md leaves out is refused by each wire before
+//! anything is read or run.
 
 use futures::{SinkExt, StreamExt};
-use modelramp::{
-    _core::{
-        caller::{Access, Role},
-        procedure::Kind,
-    },
-    app,
-};
+use modelramp::_core::{caller::Role, procedure::Kind};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
 use crate::support::app::TestApp;
-
-const HEAD: &str = "\
-# Who may call what
-
-Written by `cargo test --test integration access`, which compares it with the registry and then calls every procedure as
-everybody whom the table leaves out: over tRPC by HTTP, event stream and WebSocket, and over JSON-RPC by HTTP and WebSocket.
-Each is refused, with `UNAUTHORIZED` (10001) or `FORBIDDEN` (10002), before its input is read.
-
-Roles include those before them: *anybody*, *signed in* (every user), *viewer*, *admin*. A key of the gateway is none of
-them: it opens `/v1` and no procedure.
-
-| procedure | kind | who |
-|---|---|---|
-";
-
-fn who(access: Access) -> &'static str {
-    match access {
-        Access::Public => "anybody",
-        Access::SignedIn => "signed in",
-        Access::Viewer => "viewer",
-        Access::Admin => "admin",
-    }
-}
-
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Query => "query",
-        Kind::Mutation => "mutation",
-        Kind::Subscription => "subscription",
-    }
-}
-
-#[test]
-fn the_table_of_access_is_the_registrys() {
-    let registry = app::contract();
-    let mut procedures: Vec<_> = registry.iter().collect();
-    procedures.sort_by_key(|it| it.path);
-    let mut table = HEAD.to_owned();
-    for it in procedures {
-        writeln!(
-            table,
-            "| `{}` | {} | {} |",
-            it.path,
-            kind(it.kind),
-            who(it.access)
-        )
-        .unwrap();
-    }
-    let written = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/access.md");
-    if fs::read_to_string(written).unwrap_or_default() != table {
-        let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("access.md");
-        fs::write(&place, &table).unwrap();
-        panic!(
-            "docs/access.md differs from the registry, whose table is in {}",
-            place.display()
-        );
-    }
-}
 
 /// The number of the error that whoever has this role gets.
 fn number(role: Option<Role>) -> &'static str {
@@ -102,7 +36,7 @@ async fn whoever_is_left_out_is_refused_on_every_wire() {
         for (id, procedure) in denied.iter().enumerate() {
             let (path, kind_of) = (procedure.path, procedure.kind);
             let mut answers = vec![("tRPC", http(&app, token, path, kind_of).await)];
-            let call = json!({"id": id, "method": kind(kind_of), "params": {"path": path}});
+            let call = json!({"id": id, "method": kind_of.name(), "params": {"path": path}});
             answers.push(("tRPC by WebSocket", ask(&mut trpc, &call).await));
             let call = json!({"jsonrpc": "2.0", "id": id, "method": path});
             answers.push(("JSON-RPC by WebSocket", ask(&mut rpc, &call).await));
