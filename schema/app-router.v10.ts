@@ -3976,6 +3976,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws RATE_LIMIT_EXCEEDED: Models looked at 60 mails for the caller within a minute.
      * @throws INTERNAL_SERVER_ERROR (details: `NotDone`): No model answered, or none in the form that was asked for.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
@@ -3987,6 +3988,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws RATE_LIMIT_EXCEEDED: Models looked at 60 mails for the caller within a minute.
      * @throws INTERNAL_SERVER_ERROR (details: `NotDone`): No model answered, or none in the form that was asked for.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
@@ -4068,6 +4070,7 @@ export type AppRouter = RouterOf<{
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
+     * @throws RATE_LIMIT_EXCEEDED: Models looked at 60 mails for the caller within a minute.
      * @throws INTERNAL_SERVER_ERROR (details: `NotDone`): No model answered, or none in the form that was asked for.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */

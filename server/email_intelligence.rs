@@ -31,6 +31,7 @@ use self::{
 };
 use crate::{
     _core::{caller::User, context::Context},
+    chat::rate_limit::RateLimiter,
     model_router::ModelRouter,
 };
 
@@ -42,6 +43,8 @@ pub const DRAFT: &str = "email-draft";
 const KEPT_REPLIES: u32 = 5;
 /// Findings of which statistics are made, the newest.
 const COUNTED: u32 = 100;
+/// Mails that models look at for one user in a minute: an inbox that is opened, and not a quota in seconds.
+pub const PER_MINUTE: usize = 60;
 /// How long findings and replies are kept.
 pub const KEPT: TimeDelta = TimeDelta::days(90);
 
@@ -51,6 +54,7 @@ pub struct EmailIntelligence {
     models: Arc<ModelRouter>,
     /// For one call, both tries together.
     deadline: Duration,
+    limiter: RateLimiter,
 }
 
 /// A reply to choose from, as it is kept.
@@ -91,6 +95,7 @@ impl EmailIntelligence {
             store,
             models,
             deadline,
+            limiter: RateLimiter::per_minute(PER_MINUTE),
         }
     }
 
@@ -100,6 +105,7 @@ impl EmailIntelligence {
             user,
             context,
             deadline: self.deadline,
+            limiter: &self.limiter,
         }
     }
 

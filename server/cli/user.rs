@@ -6,7 +6,12 @@ use chrono::Utc;
 use clap::{Args, Subcommand};
 
 use super::RoleArgument;
-use crate::{_core::caller::Role, app, config::Config, storage::Storage};
+use crate::{
+    _core::caller::Role,
+    app,
+    config::Config,
+    storage::{Forgotten, Storage},
+};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -50,7 +55,6 @@ enum Command {
     },
 }
 
-#[expect(clippy::disallowed_methods, reason = "a command starts now")]
 pub(super) async fn run(arguments: &Arguments, config: &Config) -> anyhow::Result<()> {
     match &arguments.command {
         Command::SetRole { user, role } => set_role(config, *user, Role::from(*role)).await,
@@ -69,7 +73,7 @@ pub(super) async fn run(arguments: &Arguments, config: &Config) -> anyhow::Resul
             // A database that is made here would be another server's.
             Storage::require(&config.database.url).await?;
             let storage = Storage::open(&config.database.url).await?;
-            let forgotten = storage.forget_user(*user, Utc::now()).await;
+            let forgotten = delete(&storage, *user).await;
             storage.close().await;
             let Some(forgotten) = forgotten? else {
                 anyhow::bail!("there is no user `{user}`");
@@ -84,6 +88,20 @@ pub(super) async fn run(arguments: &Arguments, config: &Config) -> anyhow::Resul
             Ok(())
         }
     }
+}
+
+/// Refuses to delete the last admin, after whom nobody could stop a rollout.
+#[expect(clippy::disallowed_methods, reason = "a command starts now")]
+async fn delete(storage: &Storage, user: i64) -> anyhow::Result<Option<Forgotten>> {
+    let found = storage.find_user(user).await?;
+    let is_admin = found.is_some_and(|it| it.role == Role::Admin);
+    if is_admin && storage.condition().await?.admins == 1 {
+        anyhow::bail!(
+            "user {user} is the last admin, and nobody could stop a rollout: make another one first \
+             (`modelramp user set-role`)"
+        );
+    }
+    storage.forget_user(user, Utc::now()).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command starts now")]

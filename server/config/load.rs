@@ -169,7 +169,10 @@ impl Values<'_> {
 
     /// What is missing where a setting is there that needs it.
     fn missing_for(&self, given: &Row, needed: &Row) -> Option<ConfigFault> {
-        let is_missing = self.0.get(given.name).is_some() && self.0.get(needed.name).is_none();
+        // One that is wrong itself is told so, and that is enough.
+        let text = &self.0.get(given.name)?.text;
+        let is_right = settings::find(given.name)?.check(text).is_ok();
+        let is_missing = is_right && self.0.get(needed.name).is_none();
         let setting = settings::find(needed.name).filter(|_| is_missing)?;
         let found = format!("is not set although `{}` is", given.name);
         Some(ConfigFault::new(needed.name, found, setting.expected()))

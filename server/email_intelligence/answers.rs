@@ -46,9 +46,11 @@ pub struct Categorized {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence: f64,
     /// Finer than the category, in a word or two.
+    #[schemars(length(max = 100))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subcategory: Option<String>,
     /// Why, in a sentence.
+    #[schemars(length(max = 1000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
 }
@@ -79,6 +81,7 @@ pub(super) struct PriorityAnswer {
     /// What speaks for it.
     factors: PriorityFactors,
     /// Why, in a sentence.
+    #[schemars(length(max = 1000))]
     #[serde(default)]
     reasoning: Option<String>,
 }
@@ -107,6 +110,7 @@ pub struct Prioritized {
     /// What speaks for it.
     pub factors: PriorityFactors,
     /// Why, in a sentence.
+    #[schemars(length(max = 1000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
 }
@@ -168,6 +172,7 @@ pub struct Suggestion {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub confidence: f64,
     /// Why, in a sentence.
+    #[schemars(length(max = 1000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
 }
@@ -183,7 +188,15 @@ pub(super) struct SuggestionsAnswer {
 impl Checked for Categorized {
     const NAME: &'static str = "email_category";
     fn fault(&self) -> Option<&'static str> {
-        is_outside(self.confidence, 1.0).then_some("`confidence` is not between 0 and 1")
+        if is_outside(self.confidence, 1.0) {
+            Some("`confidence` is not between 0 and 1")
+        } else if is_longer(self.subcategory.as_ref(), 100) {
+            Some("`subcategory` has more than 100 characters")
+        } else if is_longer(self.reasoning.as_ref(), REASONING) {
+            Some(LONG_REASONING)
+        } else {
+            None
+        }
     }
 }
 
@@ -199,6 +212,8 @@ impl Checked for PriorityAnswer {
             Some("`score` is not between 0 and 100")
         } else if is_outside(sender_importance, 1.0) || is_outside(content_urgency, 1.0) {
             Some("a number in `factors` is not between 0 and 1")
+        } else if is_longer(self.reasoning.as_ref(), REASONING) {
+            Some(LONG_REASONING)
         } else {
             None
         }
@@ -219,10 +234,20 @@ impl Checked for SuggestionsAnswer {
             .any(|it| is_outside(it.confidence, 1.0))
         {
             Some("a `confidence` is not between 0 and 1")
+        } else if (self.suggestions.iter()).any(|it| is_longer(it.reasoning.as_ref(), REASONING)) {
+            Some(LONG_REASONING)
         } else {
             None
         }
     }
+}
+
+/// Characters of a reason.
+const REASONING: usize = 1_000;
+const LONG_REASONING: &str = "`reasoning` has more than 1,000 characters";
+
+fn is_longer(text: Option<&String>, most: usize) -> bool {
+    text.is_some_and(|text| text.chars().count() > most)
 }
 
 fn is_outside(number: f64, most: f64) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use super::mail::Mail;
 use crate::{
     _core::{assignment::Subject, caller::User, context::Context},
+    chat::rate_limit::RateLimiter,
     model_router::{Call, ModelRouter, RouteError, Trail, Urgency},
     providers::{ChatRequest, Message, fault::FaultKind},
 };
@@ -33,6 +35,7 @@ pub(super) struct Asking<'a> {
     pub(super) user: &'a User,
     pub(super) context: &'a Context,
     pub(super) deadline: Duration,
+    pub(super) limiter: &'a RateLimiter,
 }
 
 /// Why nothing was found out about a mail, for programs.
@@ -57,6 +60,12 @@ pub enum EmailError {
         /// What is wrong with it, without its text.
         fault: String,
     },
+    /// Too many within a minute.
+    #[error("too many; the window frees at {frees_at}")]
+    RateLimited {
+        /// When the oldest counted one leaves the window.
+        frees_at: DateTime<Utc>,
+    },
     /// No model answered.
     #[error(transparent)]
     NoAnswer(#[from] RouteError),
@@ -71,7 +80,7 @@ impl EmailError {
         let kind = match self {
             Self::Schema { .. } => Some("schema".to_owned()),
             Self::NoAnswer(error) => error.kind().map(FaultKind::name).map(str::to_owned),
-            Self::NoSuggestion | Self::Store(_) => return None,
+            Self::NoSuggestion | Self::RateLimited { .. } | Self::Store(_) => return None,
         };
         Some(NotDone { kind })
     }
@@ -85,6 +94,11 @@ impl Asking<'_> {
         instructions: &str,
         mail: &Mail,
     ) -> Result<T, EmailError> {
+        let now = self.context.received_at;
+        let taken = self.limiter.take(self.user.id, now);
+        taken.map_err(|quota| EmailError::RateLimited {
+            frees_at: quota.resets_at,
+        })?;
         let deadline = Instant::now() + self.deadline;
         let schema = SchemaSettings::draft2020_12().into_generator();
         let schema = schema.into_root_schema_for::<T>().to_value();
@@ -134,6 +148,9 @@ fn read<T: Checked>(text: &str) -> Result<T, String> {
         .strip_prefix("```")
         .and_then(|rest| rest.strip_suffix("```"));
     let text = fenced.map_or(text, |inner| inner.trim_start_matches("json").trim());
+    if !text.starts_with('{') {
+        return Err("it is no JSON object".to_owned());
+    }
     // The place and not the value: it comes from a model that has read a stranger's mail.
     let answer: T = serde_json::from_str(text).map_err(|error| {
         let what = match error.classify() {
@@ -172,6 +189,7 @@ mod tests {
     fn what_is_of_another_form_is_refused_without_its_text() {
         for (text, words) in [
             ("It is about work, I think.", "no JSON"),
+            (r#"["work", 0.5, null, null]"#, "no JSON object"),
             (
                 r#"{"category": "secret words", "confidence": 0.9}"#,
                 "another type",

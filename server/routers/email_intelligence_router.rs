@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -48,10 +48,13 @@ pub fn register(registry: &mut Registry, emails: impl Into<Option<Arc<EmailIntel
     );
 }
 
-const NOT_DONE: &[Declared] = &[Declared::with::<NotDone>(
-    ErrorCode::InternalServerError,
-    "No model answered, or none in the form that was asked for.",
-)];
+const NOT_DONE: &[Declared] = &[
+    Declared::with::<NotDone>(
+        ErrorCode::InternalServerError,
+        "No model answered, or none in the form that was asked for.",
+    ),
+    Declared::rate_limited("Models looked at 60 mails for the caller within a minute."),
+];
 
 /// A thread.
 #[derive(Deserialize, JsonSchema)]
@@ -144,6 +147,11 @@ impl From<EmailError> for RpcError {
     fn from(error: EmailError) -> Self {
         match error {
             EmailError::NoSuggestion => Self::not_found("Suggestion not found"),
+            EmailError::RateLimited { frees_at } => Self::rate_limited(
+                "Too many e-mails within a minute. Please wait.",
+                // One that is exactly a minute old still counts.
+                frees_at + TimeDelta::milliseconds(1),
+            ),
             error => Self::internal(error),
         }
     }

@@ -47,9 +47,16 @@ impl Storage {
         Ok(bytes)
     }
 
-    /// Fails where a file does not begin as a backup does.
-    pub fn require_backup(file: &Path) -> Result<(), BackupError> {
-        Kind::of(file).map(drop)
+    /// Fails where a file does not begin as a backup of this kind of database does.
+    pub fn require_backup(url: &str, file: &Path) -> Result<(), BackupError> {
+        match (Kind::of(file)?, is_url(url)) {
+            (Kind::Sqlite, false) | (Kind::Postgres, true) => Ok(()),
+            (kind, _) => Err(BackupError::OtherKind {
+                file: file.into(),
+                kind: kind.name(),
+                database: Self::place(url)?,
+            }),
+        }
     }
 
     /// Makes the database of a file that [`backup`](Self::backup) wrote. With `replace` a database of
@@ -78,6 +85,13 @@ enum Kind {
 impl Kind {
     /// By what the file begins with.
     fn of(file: &Path) -> Result<Self, BackupError> {
+        // A pipe would be waited for.
+        if std::fs::metadata(file).is_ok_and(|it| !it.is_file()) {
+            return Err(BackupError::NoBackup {
+                file: file.into(),
+                why: "it is no regular file".into(),
+            });
+        }
         let mut start = [0; 16];
         let read = File::open(file).and_then(|mut open| open.read(&mut start));
         let length = read.map_err(|source| BackupError::read(file, source))?;

@@ -8,7 +8,7 @@ use sqlx::QueryBuilder;
 
 use super::{Storage, db::Write, storable};
 use crate::email_intelligence::{
-    Categorized, KEPT, Suggestion,
+    Categorized, Suggestion,
     store::{CATEGORY, EmailStore, Found, Insight, StoredSuggestion},
 };
 
@@ -40,6 +40,7 @@ impl EmailStore for Storage {
         let text = serde_json::to_string(insight)?;
         let kept = async {
             let mut transaction = self.db.begin().await?;
+            hold_user(&mut transaction, user_id).await?;
             changed!(&mut transaction, transaction => sqlx::query(
                 "INSERT INTO email_insights (user_id, thread_id, kind, insight, found_ms) \
                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT (user_id, thread_id, kind) DO UPDATE SET \
@@ -51,7 +52,6 @@ impl EmailStore for Storage {
             .bind(storable(&text))
             .bind(now.timestamp_millis())
             .execute(&mut **transaction))?;
-            forget_old(&mut transaction, user_id, now).await?;
             transaction.commit().await
         };
         let kept: sqlx::Result<()> = kept.await;
@@ -119,6 +119,7 @@ impl EmailStore for Storage {
         let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
         let added = async {
             let mut transaction = self.db.begin().await?;
+            hold_user(&mut transaction, user_id).await?;
             let mut ids = Vec::with_capacity(texts.len());
             for text in &texts {
                 let id: Option<i64> = returned!(&mut transaction, transaction => sqlx::query_scalar(
@@ -132,7 +133,6 @@ impl EmailStore for Storage {
                 .fetch_all(&mut **transaction))?;
                 ids.extend(id);
             }
-            forget_old(&mut transaction, user_id, now).await?;
             transaction.commit().await?;
             Ok(ids)
         };
@@ -178,16 +178,32 @@ impl EmailStore for Storage {
     }
 }
 
-/// Deletes what was found for a user long ago.
-async fn forget_old(transaction: &mut Write, user_id: i64, now: DateTime<Utc>) -> sqlx::Result<()> {
-    for sql in [
-        "DELETE FROM email_insights WHERE user_id = $1 AND found_ms < $2",
-        "DELETE FROM email_suggestions WHERE user_id = $1 AND made_ms < $2",
-    ] {
-        changed!(&mut *transaction, transaction => sqlx::query(sql)
-            .bind(user_id)
-            .bind((now - KEPT).timestamp_millis())
-            .execute(&mut **transaction))?;
+/// Fails where the user was deleted; else nobody deletes the user until the transaction is over. It writes, as a
+/// transaction of SQLite has to begin with that.
+async fn hold_user(transaction: &mut Write, user_id: i64) -> sqlx::Result<()> {
+    let held = changed!(&mut *transaction, transaction => sqlx::query(
+        "UPDATE users SET updated_at = updated_at WHERE id = $1 AND deleted_at IS NULL",
+    )
+    .bind(user_id)
+    .execute(&mut **transaction))?;
+    match held {
+        0 => Err(sqlx::Error::RowNotFound),
+        _ => Ok(()),
     }
-    Ok(())
+}
+
+impl Storage {
+    /// Deletes what was found before this time.
+    pub(super) async fn prune_emails(&self, before: DateTime<Utc>) -> anyhow::Result<()> {
+        for sql in [
+            "DELETE FROM email_insights WHERE found_ms < $1",
+            "DELETE FROM email_suggestions WHERE made_ms < $1",
+        ] {
+            changed!(self.db.write(), pool => sqlx::query(sql)
+                .bind(before.timestamp_millis())
+                .execute(pool))
+            .context("cannot delete what was found out about e-mails long ago")?;
+        }
+        Ok(())
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Storage,
     changes::{self, Change},
+    db::Db,
     time,
     users::{role_of, role_state},
 };
@@ -148,20 +149,28 @@ impl Storage {
     }
 
     /// Deletes a user's conversations, name, address and links, and takes the user out of events; `None`
-    /// if there is no such user. The id by which the sign-in knows the user stays, and all sessions are
+    /// if there was never such a user. Of one who was deleted before it deletes what a call that was under way
+    /// then has left since. The id by which the sign-in knows the user stays, and all sessions are
     /// refused by it. Events keep the hash that put the user on a side, so that replays stay the same.
     pub async fn forget_user(
         &self,
         id: i64,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Forgotten>> {
+        if let Db::Sqlite(sqlite) = &self.db {
+            // What is deleted is overwritten in the file, and not only let go.
+            let overwrite = sqlx::query("PRAGMA secure_delete = ON").execute(&sqlite.write);
+            overwrite
+                .await
+                .context("cannot have SQLite overwrite what is deleted")?;
+        }
         let forgotten = async {
             let mut transaction = self.db.begin().await?;
             let before = role_of(&mut transaction, id).await?;
             // First, so that a call of the user that comes meanwhile is refused or has waited.
             let deleted = changed!(&mut transaction, transaction => sqlx::query(
-                "UPDATE users SET deleted_at = $2, updated_at = $2, name = NULL, folded_name = NULL, \
-                 email = NULL WHERE id = $1 AND deleted_at IS NULL",
+                "UPDATE users SET deleted_at = COALESCE(deleted_at, $2), updated_at = $2, name = NULL, \
+                 folded_name = NULL, email = NULL WHERE id = $1",
             )
             .bind(id)
             .bind(now.timestamp_millis())
@@ -198,7 +207,10 @@ impl Storage {
                 before: before.map(role_state),
                 after: None,
             };
-            changes::note(&mut transaction, change, now).await?;
+            // Of one who was deleted before nothing is known any more.
+            if before.is_some() {
+                changes::note(&mut transaction, change, now).await?;
+            }
             transaction.commit().await?;
             Ok(Some(Forgotten {
                 conversations,
@@ -206,7 +218,17 @@ impl Storage {
             }))
         };
         let forgotten: sqlx::Result<_> = forgotten.await;
-        forgotten.with_context(|| format!("cannot delete user `{id}`"))
+        let forgotten = forgotten.with_context(|| format!("cannot delete user `{id}`"))?;
+        if let Db::Sqlite(sqlite) = &self.db {
+            // The log holds older pages. Where somebody reads, that is done by the next who can.
+            for pragma in [
+                "PRAGMA wal_checkpoint(TRUNCATE)",
+                "PRAGMA secure_delete = OFF",
+            ] {
+                let _ = sqlx::query(pragma).execute(&sqlite.write).await;
+            }
+        }
+        Ok(forgotten)
     }
 }
 

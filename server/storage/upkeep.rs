@@ -18,6 +18,7 @@ use super::{Storage, db::Write, from_name, name};
 use crate::{
     _core::{assignment::Variant, units::Microdollars},
     ai_metrics::histogram::Histogram,
+    email_intelligence::KEPT,
     providers::quality::Quality,
     recording::{Event, Outcome},
 };
@@ -91,6 +92,9 @@ pub struct Rollup {
     pub first_token: Histogram,
 }
 
+/// For how long after a user was deleted an event of a call that was under way may come.
+const DELETED_LATELY: TimeDelta = TimeDelta::days(1);
+
 impl Storage {
     /// Counts new events by the hour; how many there were. Dropping it undoes a step of some thousand.
     pub async fn count_by_hour(&self) -> anyhow::Result<u64> {
@@ -128,8 +132,22 @@ impl Storage {
             )
             .execute(pool))
         .context("cannot delete old writers")?;
+        self.prune_emails(now - KEPT).await?;
+        self.forget_late_events(now).await?;
         self.prune_sign_in(now).await?;
         Ok(upkeep)
+    }
+
+    /// Takes users who were deleted lately out of events that were stored since.
+    async fn forget_late_events(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
+        changed!(self.db.write(), pool => sqlx::query(
+            "UPDATE events SET user_id = NULL WHERE at_ms >= $1 AND user_id IN \
+             (SELECT id FROM users WHERE deleted_at >= $1)",
+        )
+        .bind((now - DELETED_LATELY).timestamp_millis())
+        .execute(pool))
+        .context("cannot take deleted users out of events")
+        .map(drop)
     }
 
     /// The rollups of the hours that begin at or after the first and before the second time.

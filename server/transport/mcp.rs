@@ -185,7 +185,7 @@ impl Wire {
     async fn post(&self, request: Request) -> Result<Response, RpcError> {
         let (head, body) = request.into_parts();
         bounds::admit_request(&self.gate, &head.extensions, &head.headers).await?;
-        // A page that was led here by a name that turned out to be this machine.
+        // No preflight protects a request that a page may send as plain text.
         self.gate.check_origin(&head.headers)?;
         if head.method != Method::POST {
             return Err(RpcError::new(
@@ -229,6 +229,19 @@ impl Wire {
             )));
         };
         let message: Message = message;
+        if message
+            .id
+            .as_ref()
+            .is_some_and(|id| !id.is_string() && !id.is_i64() && !id.is_u64())
+        {
+            return Ok(json_response(told_of(
+                &Value::Null,
+                &Failed {
+                    number: INVALID_REQUEST,
+                    text: "`id` is neither a text nor a whole number".into(),
+                },
+            )));
+        }
         let (Some(id), Some(method)) = (message.id, message.method) else {
             // A notification, or an answer to a question that was never asked.
             let mut response = Response::new(Body::empty());

@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "email_intelligence",
-        &["_core", "model_router", "providers"],
+        &["_core", "chat", "model_router", "providers"],
     ),
     (
         "storage",

@@ -145,7 +145,7 @@ fn commands(shell: &str) -> Vec<Vec<String>> {
             }
             let end = rest
                 .iter()
-                .position(|word| ["|", "&&", ";", ")", "&"].contains(&word.as_str()));
+                .position(|word| ["|", "&&", ";", ")", "&", ">"].contains(&word.as_str()));
             let arguments = &rest[..end.unwrap_or(rest.len())];
             let skipped = match cargo {
                 // What cargo itself takes ends at `--`; without it the server is started.

@@ -138,7 +138,7 @@ async fn the_public_address_is_asked_as_a_browser_would() {
     checked.assert("public-url", &["pass"], "leads to the server");
     checked.assert("cookie", &["pass"], "httponly");
     let nobody = check(&through("https://127.0.0.1:9"), &[]).await;
-    nobody.assert("public-url", &["fail"], "does not answer");
+    nobody.assert("public-url", &["fail"], "does not lead");
     app.stop().await;
 }
 

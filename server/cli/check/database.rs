@@ -3,9 +3,11 @@
 use std::{
     fs::{self, Metadata},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::timeout;
 
 use super::Findings;
 use crate::{
@@ -21,6 +23,8 @@ const HARMFUL_SKEW: TimeDelta = TimeDelta::seconds(60);
 /// Bytes that the disk of the database should have free, and must have.
 const ROOM: u64 = 2 << 30;
 const LITTLE_ROOM: u64 = 200 << 20;
+/// The longest that a database may take to be closed.
+const CLOSING: Duration = Duration::from_secs(3);
 /// A copy may be so old: one each night, and two hours.
 const BACKUP_AGE: TimeDelta = TimeDelta::hours(26);
 
@@ -34,7 +38,8 @@ pub(super) async fn look(config: &Config, backup: Option<&Path>, findings: &mut 
                 "it can be read, and its tables are this release's",
             );
             open(&storage, config, now, findings).await;
-            storage.close().await;
+            // A look that was given up may go on in SQLite.
+            let _ = timeout(CLOSING, storage.close()).await;
         }
         Err(
             StorageError::Missing { database }
@@ -62,7 +67,7 @@ pub(super) async fn look(config: &Config, backup: Option<&Path>, findings: &mut 
             "no server can start on it; see docs/deployment.md",
         ),
     }
-    copies(backup, now, findings);
+    copies(&config.database.url, backup, now, findings);
 }
 
 async fn open(storage: &Storage, config: &Config, now: DateTime<Utc>, findings: &mut Findings) {
@@ -224,7 +229,7 @@ fn room(file: &Path, findings: &mut Findings) {
     }
 }
 
-fn copies(backup: Option<&Path>, now: DateTime<Utc>, findings: &mut Findings) {
+fn copies(url: &str, backup: Option<&Path>, now: DateTime<Utc>, findings: &mut Findings) {
     let Some(file) = backup else {
         return findings.skip(
             "backup",
@@ -234,11 +239,21 @@ fn copies(backup: Option<&Path>, now: DateTime<Utc>, findings: &mut Findings) {
     };
     let shown = file.display();
     let todo = "`modelramp backup FILE`, each night by a timer";
-    if let Err(error) = Storage::require_backup(file) {
+    if let Err(error) = Storage::require_backup(url, file) {
         return findings.fail("backup", error.to_string(), todo);
+    }
+    let place = Storage::place(url).unwrap_or_default();
+    if fs::canonicalize(file).is_ok_and(|it| fs::canonicalize(place).is_ok_and(|other| it == other))
+    {
+        return findings.fail("backup", format!("`{shown}` is the database itself"), todo);
     }
     let written = fs::metadata(file).and_then(|it| it.modified());
     match written.map(|at| now - DateTime::<Utc>::from(at)) {
+        Ok(age) if age < -SKEW => findings.warn(
+            "backup",
+            format!("`{shown}` is of a time to come"),
+            "see the clocks of this machine and of the one that wrote it",
+        ),
         Ok(age) if age > BACKUP_AGE => findings.warn(
             "backup",
             format!("`{shown}` is {} hours old", age.num_hours()),

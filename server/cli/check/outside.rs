@@ -2,11 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::header::SET_COOKIE;
-use reqwest::Response;
+use http::{StatusCode, header::SET_COOKIE};
+use reqwest::{Response, Url};
 
 use super::{super::alert::Nothing, Findings};
-use crate::{_core::http_client, alerting::Dispatcher, config::Config};
+use crate::{
+    _core::{auth::SESSION_COOKIE, errors::in_full, http_client},
+    alerting::Dispatcher,
+    config::Config,
+};
 
 /// The longest that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,27 +40,64 @@ pub(super) async fn look(
     alerts(config, test_alerts, findings).await;
 }
 
+/// Characters of an answer that are read.
+const READ: usize = 2_000;
+
 /// The server on this machine.
 async fn running(client: &reqwest::Client, server: &str, findings: &mut Findings) {
-    match client.get(format!("{server}/readyz")).send().await {
-        Err(_) => findings.skip(
-            "server",
-            format!("no server answers at {server}"),
-            "start it and run this again, or name it by `--url`",
-        ),
-        Ok(answer) if answer.status().is_success() => {
-            findings.pass("server", format!("{server} is ready"));
-        }
-        Ok(answer) => {
-            let status = answer.status();
-            let said = answer.text().await.unwrap_or_default();
-            findings.fail(
+    let shown = shown(server);
+    let mut answer = match client.get(format!("{server}/readyz")).send().await {
+        Ok(answer) => answer,
+        Err(why) if why.is_connect() => {
+            return findings.skip(
                 "server",
-                format!("{server} answers {status}: {said}"),
+                format!("no server answers at {shown}"),
+                "start it and run this again, or name it by `--url`",
+            );
+        }
+        Err(why) => {
+            let why = in_full(&why.without_url());
+            return findings.fail(
+                "server",
+                format!("{shown} takes connections and does not answer: {why}"),
                 "its log says why (docs/monitoring.md)",
             );
         }
+    };
+    let status = answer.status();
+    if status == StatusCode::OK {
+        return findings.pass("server", format!("{shown} is ready"));
     }
+    let said = beginning(&mut answer).await;
+    findings.fail(
+        "server",
+        format!("{shown} answers {status}: {said}"),
+        "its log says why (docs/monitoring.md)",
+    );
+}
+
+/// The beginning of a body, whatever its length.
+async fn beginning(answer: &mut Response) -> String {
+    let mut read = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        read.extend_from_slice(&chunk);
+        if read.len() >= READ {
+            read.truncate(READ);
+            break;
+        }
+    }
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+/// An address without what may be a password.
+fn shown(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else {
+        return "the address".to_owned();
+    };
+    // Fails for addresses that have no place for either.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.set_query(None);
+    url.to_string().trim_end_matches('/').to_owned()
 }
 
 /// The way that browsers take: through the proxy, with TLS.
@@ -76,15 +117,15 @@ async fn public(client: &reqwest::Client, config: &Config, findings: &mut Findin
             "let a proxy speak TLS, and set `PUBLIC_URL` to its `https://` address",
         );
     }
-    let answer = client.get(format!("{url}/healthz")).send().await;
-    if let Err(why) = answer.and_then(Response::error_for_status) {
-        let why = why.without_url();
+    let said = match client.get(format!("{url}/healthz")).send().await {
+        Ok(mut answer) if answer.status() == StatusCode::OK => beginning(&mut answer).await,
+        Ok(answer) => format!("HTTP {}", answer.status()),
+        Err(why) => in_full(&why.without_url()),
+    };
+    if !said.contains(r#""status":"ok""#) {
         return findings.fail(
             check,
-            format!(
-                "{url}/healthz does not answer: {}",
-                crate::_core::errors::in_full(&why)
-            ),
+            format!("{url}/healthz does not lead to this server: {said}"),
             "start the server, and see the proxy's log and certificate",
         );
     }
@@ -94,10 +135,13 @@ async fn public(client: &reqwest::Client, config: &Config, findings: &mut Findin
         .post(format!("{url}/api/trpc/auth.logout"))
         .json(&serde_json::json!({}));
     let cookie = match logout.send().await {
-        Ok(answer) => {
-            let cookie = answer.headers().get(SET_COOKIE);
-            cookie.map(|it| String::from_utf8_lossy(it.as_bytes()).to_lowercase())
-        }
+        Ok(answer) => answer
+            .headers()
+            .get_all(SET_COOKIE)
+            .iter()
+            .filter_map(|it| it.to_str().ok())
+            .find_map(|it| it.strip_prefix(SESSION_COOKIE)?.strip_prefix('='))
+            .map(str::to_lowercase),
         Err(_) => None,
     };
     let wanted: &[&str] = match url.starts_with("https://") {
@@ -110,7 +154,7 @@ async fn public(client: &reqwest::Client, config: &Config, findings: &mut Findin
             "the public address passes no cookie on",
             "see whether the proxy drops `Set-Cookie`, or keeps calls of `/api/trpc`",
         ),
-        Some(cookie) if wanted.iter().all(|flag| cookie.contains(flag)) => {
+        Some(cookie) if wanted.iter().all(|flag| has_flag(&cookie, flag)) => {
             findings.pass(
                 "cookie",
                 format!("session cookies are {}", wanted.join(" and ")),
@@ -122,6 +166,11 @@ async fn public(client: &reqwest::Client, config: &Config, findings: &mut Findin
             "see `PUBLIC_URL` of the running server, and what the proxy changes in `Set-Cookie`",
         ),
     }
+}
+
+/// Whether a cookie has an attribute; its value comes before them.
+fn has_flag(cookie: &str, flag: &str) -> bool {
+    cookie.split(';').skip(1).any(|it| it.trim() == flag)
 }
 
 /// Whether somebody is told.

@@ -11,6 +11,10 @@ use modelramp::{
         units::Microdollars,
     },
     chat::store::{ConversationStore, Message, MessageRole, Origin, Rated, Rating},
+    email_intelligence::{
+        Categorized, Category,
+        store::{EmailStore, Insight},
+    },
     providers::{fault::FaultKind, quality::Quality},
     recording::{Event, Outcome},
     storage::UserError,
@@ -174,7 +178,7 @@ async fn ids_are_positive_and_deleted_users_stay_deleted(database: Database) {
         .await
         .unwrap();
     assert!(storage.forget_user(7, at(1)).await.unwrap().is_some());
-    assert_eq!(storage.forget_user(7, at(1)).await.unwrap(), None);
+    assert_eq!(storage.forget_user(99, at(1)).await.unwrap(), None);
     assert_eq!(storage.find_user(7).await.unwrap(), None);
     assert_eq!(
         storage
@@ -496,9 +500,9 @@ async fn what_is_kept_of_a_user_is_given_out_and_forgotten(database: Database) {
             .await;
         assert!(added.unwrap().is_some());
     }
-    let of = |user, at_ms| Event {
+    let of = |user, seconds| Event {
         user_id: Some(user),
-        ..event(at_ms)
+        ..event(at(seconds).timestamp_millis())
     };
     let events = [of(7, 1), of(8, 2), of(7, 3)];
     append(storage, &events).await.unwrap();
@@ -527,10 +531,31 @@ async fn what_is_kept_of_a_user_is_given_out_and_forgotten(database: Database) {
     let forgotten = storage.forget_user(7, at(3)).await.unwrap().unwrap();
     assert_eq!((forgotten.conversations, forgotten.events), (1, 2));
     assert_eq!(exported(7).await, (false, vec![], String::new()));
-    assert_eq!(storage.forget_user(7, at(4)).await.unwrap(), None);
+    // A call that was under way then has left something; the second delete finds it, and the upkeep does.
+    append(storage, &[of(7, 4)]).await.unwrap();
+    let again = storage.forget_user(7, at(4)).await.unwrap().unwrap();
+    assert_eq!((again.conversations, again.events), (0, 1));
+    append(storage, &[of(7, 5)]).await.unwrap();
+    storage.prune(TimeDelta::days(14), at(5)).await.unwrap();
+    assert_eq!(
+        storage.forget_user(7, at(6)).await.unwrap().unwrap().events,
+        0
+    );
+    let insight = Insight::Category(Categorized {
+        category: Category::Work,
+        confidence: 1.0,
+        subcategory: None,
+        reasoning: None,
+    });
+    let late = storage.keep(7, "t", &insight, at(6)).await;
+    assert!(
+        late.is_err(),
+        "nothing is kept for somebody who was deleted"
+    );
     let (_, kinds, _) = exported(8).await;
     assert_eq!(kinds, ["user", "conversation", "message", "event"]);
     let mut without: Vec<Event> = before;
+    without.extend(since(storage, at(4).timestamp_millis()).await);
     for event in &mut without {
         event.user_id = event.user_id.filter(|user| *user != 7);
     }
@@ -542,4 +567,17 @@ async fn what_is_kept_of_a_user_is_given_out_and_forgotten(database: Database) {
     let session = Session::of("local:7", "again");
     let refused = storage.user_of_session(&session, at(5)).await.unwrap();
     assert_eq!(refused, None, "nobody comes back by an old session");
+    // Nothing is kept for longer than is said.
+    storage.keep(8, "t", &insight, at(6)).await.unwrap();
+    storage
+        .prune(TimeDelta::days(14), at(6) + TimeDelta::days(91))
+        .await
+        .unwrap();
+    assert!(
+        storage
+            .found(8, &["t".to_owned()])
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }

@@ -11,7 +11,8 @@ CREATE TABLE email_insights (
     PRIMARY KEY (user_id, thread_id, kind)
 );
 
-CREATE INDEX email_insights_by_time ON email_insights (user_id, kind, found_ms);
+CREATE INDEX email_insights_of_user ON email_insights (user_id, kind, found_ms);
+CREATE INDEX email_insights_by_time ON email_insights (found_ms);
 
 -- Replies that a model wrote, for a user to choose from.
 CREATE TABLE email_suggestions (
@@ -26,4 +27,4 @@ CREATE TABLE email_suggestions (
 );
 
 CREATE INDEX email_suggestions_by_thread ON email_suggestions (user_id, thread_id, id);
-CREATE INDEX email_suggestions_by_time ON email_suggestions (user_id, made_ms);
+CREATE INDEX email_suggestions_by_time ON email_suggestions (made_ms);
