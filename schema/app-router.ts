@@ -3644,8 +3644,8 @@ export type AppRouter = RouterOf<{
      */
     getSeries: Query<WhichAttempts, AttemptSeries>;
     /**
-     * Tokens and money that were used in a time of up to 31 days, by model, variant, task, user or key: the
-     * 200 that cost most, the dearest first. Attempts that failed count as well.
+     * Tokens and money that were used in a time of up to 31 days, by model, variant, task, user or, for
+     * admins, key: the 200 that cost most, the dearest first. Attempts that failed count as well.
      *
      * Needs the role viewer or admin.
      *

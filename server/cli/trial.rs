@@ -237,7 +237,8 @@ impl Court {
         Some(verdict(&pairs, &self.metrics, self.margins))
     }
 
-    /// Pairs count in the order of the prompts, whichever answer came first.
+    /// Pairs count in the order of the prompts, whichever answer came first, up to the first that is not whole: what
+    /// comes late is bad more often, and a look that passed over it would find too little.
     fn pairs(&self, prompts: &[Prompt], results: &Results) -> Vec<Pair> {
         let pair = |prompt: &Prompt| {
             let answer = |arm| Some(results.get(&prompt.id, arm)?.answer.clone());
@@ -249,7 +250,7 @@ impl Court {
                 },
             })
         };
-        prompts.iter().filter_map(pair).collect()
+        prompts.iter().map_while(pair).collect()
     }
 }
 
@@ -289,7 +290,13 @@ impl Told<'_> {
         write!(std::io::stdout(), "{}", table(&trial))?;
         writeln!(std::io::stdout(), "{}", report::conclusion(&trial))?;
         let written = self.write(&trial)?;
-        if is_over && trial.result.pairs > 0 {
+        let simulated = simulated(self.arms);
+        if let (true, Some(model)) = (is_over, simulated.first()) {
+            writeln!(
+                std::io::stderr(),
+                "it was not recorded for plans that demand a trial, as `{model}` is simulated"
+            )?;
+        } else if is_over && trial.result.pairs > 0 {
             let found = RecordTrial {
                 task: trial.task.clone(),
                 control: trial.control.clone(),
@@ -423,6 +430,7 @@ fn now_ms() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::{answer::TrialAnswer, results::Seen};
 
     #[test]
     fn margins_are_points_and_times() {
@@ -440,5 +448,53 @@ mod tests {
     fn files_lie_beside_the_prompts() {
         let path = beside(Path::new("folder/own.jsonl"), "results.jsonl");
         assert_eq!(path, Path::new("folder/own.results.jsonl"));
+    }
+
+    #[test]
+    fn pairs_count_up_to_the_first_that_is_still_under_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("prompts.jsonl");
+        let lines = (0..6).map(|n| format!("{{\"id\": \"{n}\", \"prompt\": \"{n}?\"}}\n"));
+        std::fs::write(&file, lines.collect::<String>()).unwrap();
+        let prompts = prompts::read(&file).unwrap();
+        let subject = Subject {
+            task: "chat".into(),
+            control: "old".into(),
+            candidate: "new".into(),
+        };
+        let mut results =
+            Results::open(&folder.path().join("results.jsonl"), &subject, &prompts).unwrap();
+        let court = Court {
+            usual: Asks::default(),
+            metrics: vec![TrialMetric::Errors],
+            margins: Margins::default(),
+        };
+        let mut add = |place: usize, arm| {
+            let prompt = &prompts[place];
+            let seen = Seen {
+                prompt: prompt.id.clone(),
+                digest: prompt.digest.clone(),
+                arm,
+                at_ms: 0,
+                answer: TrialAnswer {
+                    fault: None,
+                    quality: None,
+                    latency_ms: 1.0,
+                    tokens: None,
+                    cost: None,
+                    chars: 1,
+                    holds: None,
+                },
+            };
+            results.add(seen).unwrap();
+            court.pairs(&prompts, &results).len()
+        };
+        // The third prompt's candidate hangs; those after it are no proof without it.
+        for place in [0, 1, 3, 4, 5] {
+            add(place, Variant::Control);
+            add(place, Variant::Candidate);
+        }
+        assert_eq!(add(2, Variant::Control), 2);
+        assert_eq!(add(2, Variant::Candidate), 6);
     }
 }

@@ -43,10 +43,11 @@ impl Storage {
         let before = before.as_deref().map(Role::named);
         let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(
                 "INSERT INTO users (open_id, name, folded_name, email, login_method, role, created_at, \
-                 updated_at, last_signed_in) VALUES ($1, $2, $3, $4, 'oidc', $5, $6, $6, $6) \
+                 updated_at, last_signed_in) \
+                 VALUES ($1, $2, $3, $4, 'oidc', COALESCE(CAST($5 AS TEXT), 'user'), $6, $6, $6) \
                  ON CONFLICT (open_id) DO UPDATE SET name = excluded.name, \
                  folded_name = excluded.folded_name, email = excluded.email, \
-                 login_method = excluded.login_method, role = excluded.role, \
+                 login_method = excluded.login_method, role = COALESCE(CAST($5 AS TEXT), users.role), \
                  updated_at = excluded.updated_at, last_signed_in = excluded.last_signed_in \
                  WHERE users.deleted_at IS NULL RETURNING *",
             )
@@ -55,7 +56,7 @@ impl Storage {
             .bind(folded(&storable(&person.name)))
             .bind(person.email.as_deref().map(storable))
             // Where roles are given by hand, a new user is a plain one and others keep theirs.
-            .bind(person.role.or(before).unwrap_or(Role::User).name())
+            .bind(person.role.map(Role::name))
             .bind(now.timestamp_millis())
             .fetch_optional(&mut **transaction)
             .await)?;

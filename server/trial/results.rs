@@ -48,6 +48,16 @@ struct Head {
     trial: Subject,
 }
 
+/// Whether a file whose last line is cut begins as ours do; `whole` bytes of it are whole lines.
+fn is_ours(text: &[u8], whole: usize, subject: &Subject) -> anyhow::Result<bool> {
+    let mut lines = text[..whole].split(|byte| *byte == b'\n');
+    if let Some(first) = lines.next().filter(|_| whole > 0) {
+        return Ok(serde_json::from_slice::<Head>(first).is_ok());
+    }
+    let trial = subject.clone();
+    Ok(serde_json::to_vec(&Head { trial })?.starts_with(text))
+}
+
 /// What a model made of a prompt, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +108,10 @@ impl Results {
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
         if whole < text.len() {
+            ensure!(
+                is_ours(&text, whole, subject)?,
+                "`{shown}` is no file of a trial's results, and stays as it is; `--results` names another"
+            );
             text.truncate(whole);
             let cut = file.set_len(whole as u64);
             cut.with_context(|| format!("cannot take a cut line off `{shown}`"))?;
@@ -296,5 +310,21 @@ mod tests {
         );
         fs::write(&path, "something else\n").unwrap();
         assert!(open().unwrap_err().to_string().contains("line 1"));
+
+        // A file that is somebody's loses nothing.
+        for notes in [
+            "a note without an end",
+            "a note\nand another",
+            "{\"trial\":",
+        ] {
+            fs::write(&path, notes).unwrap();
+            let told = open().map(drop).map_err(|it| it.to_string());
+            if notes.starts_with('{') {
+                assert_eq!(told, Ok(()), "the beginning of our first line");
+            } else {
+                assert!(told.unwrap_err().contains("stays as it is"));
+                assert_eq!(fs::read_to_string(&path).unwrap(), notes);
+            }
+        }
     }
 }

@@ -104,21 +104,27 @@ impl TrustedProxy {
         }
     }
 
-    /// Whom a request names that was cleansed. Two names are none: a proxy that adds to what a client sends
-    /// must not let the client choose.
+    /// Whom a request names that was cleansed. Two names are none, and so is one with two lines of roles: a proxy
+    /// that adds to what a client sends must not let the client choose.
     pub(super) fn named<'a>(&self, headers: &'a HeaderMap) -> Option<Named<'a>> {
         let mut all = headers.get_all(&self.header).into_iter();
         let name = all.next()?.to_str().ok()?.trim();
         if all.next().is_some() || name.is_empty() || name.len() > MAX_NAME {
             return None;
         }
-        let role = self.roles.as_ref().and_then(|header| {
-            let values = headers.get_all(header).into_iter();
-            let values = values.filter_map(|it| it.to_str().ok());
-            let words = values.flat_map(|it| it.split([',', ';', ' ']));
-            self.words
-                .role(words.map(str::trim).filter(|it| !it.is_empty()))
-        });
+        let Some(header) = &self.roles else {
+            return Some(Named { name, role: None });
+        };
+        let mut lines = headers.get_all(header).into_iter();
+        let line = match lines.next() {
+            Some(line) => line.to_str().ok()?,
+            None => "",
+        };
+        if lines.next().is_some() {
+            return None;
+        }
+        let words = line.split([',', ';', ' ']).map(str::trim);
+        let role = self.words.role(words.filter(|it| !it.is_empty()));
         Some(Named { name, role })
     }
 }
@@ -218,6 +224,12 @@ mod tests {
             &[][..],
             &[("x-user", "")],
             &[("x-user", "bo"), ("x-user", "boss")],
+            // The client's own line, and the proxy's below it.
+            &[
+                ("x-user", "bo"),
+                ("x-groups", "admins"),
+                ("x-groups", "staff"),
+            ],
         ] {
             assert_eq!(named(pairs), None, "{pairs:?}");
         }

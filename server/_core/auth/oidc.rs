@@ -300,7 +300,11 @@ impl Person {
             .unwrap_or_default();
         let id = format!("{:x}", Sha256::digest(format!("{issuer}\n{subject}")));
         // One that the service does not vouch for may be somebody else's.
-        let is_theirs = claims.get("email_verified") != Some(&Value::Bool(false));
+        let is_theirs = match claims.get("email_verified") {
+            None | Some(Value::Bool(true)) => true,
+            Some(Value::String(word)) => word == "true",
+            Some(_) => false,
+        };
         let email = text("email").filter(|_| is_theirs);
         let name = text("name")
             .or_else(|| text("preferred_username"))

@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Past;
 use crate::{
-    _core::{context::Context, errors::RpcError, registry::Registry},
+    _core::{
+        caller::{Role, not_permitted},
+        context::Context,
+        errors::RpcError,
+        registry::Registry,
+    },
     dashboard::spending::{Spender, Spent},
     procedures,
 };
@@ -19,8 +24,8 @@ const LONGEST: TimeDelta = TimeDelta::days(31);
 /// Registers it.
 pub(super) fn register(registry: &mut Registry, past: Option<Past>) {
     procedures!(registry.outline("aiMetrics", past);
-        /// Tokens and money that were used in a time of up to 31 days, by model, variant, task, user or key: the
-        /// 200 that cost most, the dearest first. Attempts that failed count as well.
+        /// Tokens and money that were used in a time of up to 31 days, by model, variant, task, user or, for
+        /// admins, key: the 200 that cost most, the dearest first. Attempts that failed count as well.
         query Viewer getSpending = get_spending;
     );
 }
@@ -71,8 +76,16 @@ impl From<Spent> for SpentInfo {
     }
 }
 
-async fn get_spending(past: Past, _: Context, input: WhichSpending) -> Result<Spending, RpcError> {
+async fn get_spending(
+    past: Past,
+    context: Context,
+    input: WhichSpending,
+) -> Result<Spending, RpcError> {
     let WhichSpending { from, to, by } = input;
+    // Viewers see no keys.
+    if matches!(by, Spender::Key) && context.user()?.role < Role::Admin {
+        return Err(not_permitted());
+    }
     let length = to - from;
     if length <= TimeDelta::zero() || length > LONGEST {
         return Err(RpcError::bad_request(format!(

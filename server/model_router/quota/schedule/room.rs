@@ -27,10 +27,14 @@ impl Schedule {
         }
     }
 
-    /// So many of a conversation's requests as there can be room for: no more than a minute has, and than the
-    /// day has left; at least 1.
+    /// So many of a conversation's requests as there can be room for: no more than a minute has, than the day has
+    /// left, and than the provider says is left; at least 1.
     pub(super) fn fitting(&self, calls: u32) -> u32 {
-        let most = [self.minute(), self.free().1].into_iter().flatten().min();
+        let told = self
+            .allowed
+            .map(|it| u32::try_from(it.left).unwrap_or(u32::MAX));
+        let most = [self.minute(), self.free().1, told];
+        let most = most.into_iter().flatten().min();
         calls.min(most.unwrap_or(u32::MAX)).max(1)
     }
 

@@ -115,8 +115,10 @@ impl Schedule {
 
     /// Tokens that one request counts for: no more than a minute has, or it would wait for ever.
     pub(in crate::model_router::quota) fn most_tokens(&self, tokens: u32) -> u32 {
-        let most = self.token_minute().unwrap_or(u64::MAX);
-        tokens.min(u32::try_from(most).unwrap_or(u32::MAX))
+        let told = self.allowed_tokens.and_then(|it| it.of);
+        let most = [self.token_minute(), told].into_iter().flatten().min();
+        let most = most.map_or(u32::MAX, |most| u32::try_from(most).unwrap_or(u32::MAX));
+        tokens.min(most.max(1))
     }
 
     /// When the call may start that needs this, and what keeps it from starting earlier.

@@ -598,7 +598,11 @@ fn tokens_that_a_provider_still_takes_are_shared_by_what_is_under_way() {
         schedule.send(300, now);
     }
     // One of both is answered: of the 1,000 that are left the other may take 300.
-    schedule.allow(None, allowance(1_000, clock.at(10_000)), 300);
+    let left = allowance(1_000, clock.at(10_000)).map(|it| Allowance {
+        of: Some(1_000),
+        ..it
+    });
+    schedule.allow(None, left, 300);
     schedule.answered(300);
     assert_eq!(schedule.ask(of_tokens(now, 600), now), Told::Start);
     let hurried = Ask {
@@ -610,6 +614,23 @@ fn tokens_that_a_provider_still_takes_are_shared_by_what_is_under_way() {
         schedule.ask(hurried, now),
         Told::Refused(Refused { after, reason })
     );
+}
+
+#[test]
+fn more_than_a_provider_has_at_all_is_not_waited_for() {
+    let clock = Clock::from(MIDNIGHT_MS + 3_600_000);
+    let now = clock.at(0);
+    let mut schedule = Schedule::new(Limits::default(), now);
+    schedule.allow(
+        allowance(3, clock.at(60_000)),
+        allowance(10, clock.at(60_000)),
+        0,
+    );
+    // A conversation of sixteen begins where three are left, and a request for 9,999 tokens where ten are.
+    start(&mut schedule, in_turn(now, 1, Turn::Begins(16)), now);
+    let mut schedule = Schedule::new(Limits::default(), now);
+    schedule.allow(None, allowance(10, clock.at(60_000)), 0);
+    assert_eq!(schedule.ask(of_tokens(now, 9_999), now), Told::Start);
 }
 
 #[test]
