@@ -83,9 +83,19 @@ try {
   world.admin('rollout', 'start', 'plan.toml', '--reason', 'release 41, GLM 4.5 Air');
   await world.drive(3);
   const { id } = rollouts()[0];
-  world.admin('rollout', 'pause', id, '-r', 'provider has an incident');
-  world.admin('rollout', 'resume', id, '-r', pictures ? 'provider is back' : HOSTILE);
-  world.admin('rollout', 'advance', id, '-r', 'looks good, and support is staffed');
+  // The controller may decide between a command's look and its change; then the command has to look again.
+  const decide = (command, reason) => until(command, () => {
+    try {
+      world.admin('rollout', command, id, '-r', reason);
+      return true;
+    } catch (error) {
+      if (!/This is based on version/.test(error.stderr)) throw error;
+      return false;
+    }
+  });
+  await decide('pause', 'provider has an incident');
+  await decide('resume', pictures ? 'provider is back' : HOSTILE);
+  await decide('advance', 'looks good, and support is staffed');
   await until('the level watch', async () => {
     await world.drive(2);
     return rollouts()[0].level !== 'clear';

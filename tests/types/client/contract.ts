@@ -19,7 +19,8 @@ claim<Equal<Out["chat"]["getMessages"]["nextCursor"], number | undefined>>();
 claim<Equal<Out["chat"]["sendMessage"]["role"], "user" | "assistant" | "system">>();
 claim<Equal<Out["chat"]["getConversations"][number]["title"], string | null>>();
 claim<Equal<Out["system"]["health"]["ok"], boolean>>();
-claim<Equal<NonNullable<Out["auth"]["me"]>["role"], "user" | "admin">>();
+// "viewer" is ours: a user of whom an admin said so (docs/compatibility.md, C58).
+claim<Equal<NonNullable<Out["auth"]["me"]>["role"], "user" | "viewer" | "admin">>();
 claim<Equal<In["chat"]["createConversation"], void | { title?: string } | undefined> extends never ? false : true>();
 // @ts-expect-error a date is no text
 claim<Equal<Out["aiMetrics"]["getModelBreakdown"]["timestamp"], string>>();
