@@ -34,7 +34,7 @@ enum Command {
         #[arg(long, value_enum)]
         role: RoleArgument,
     },
-    /// Prints all that is kept of a user, a JSON object a line; texts of conversations are in it.
+    /// Prints what is kept of a user (docs/privacy.md), a JSON object a line; texts of conversations are in it.
     Export {
         /// The user's id, from 1.
         #[arg(long, value_parser = clap::value_parser!(i64).range(1..))]

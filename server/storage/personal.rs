@@ -65,7 +65,7 @@ struct EventRow {
 }
 
 impl Storage {
-    /// Writes all that is kept of a user, a JSON object a line; `false` if there is no such user.
+    /// Writes what docs/privacy.md says of a user, a JSON object a line; `false` if there is no such user.
     ///
     /// Texts of conversations are in it. Lines are written as they are read, so memory stays small.
     pub async fn export_user(&self, id: i64, out: &mut (dyn Write + Send)) -> anyhow::Result<bool> {
