@@ -348,6 +348,8 @@ export interface AskedModel {
   why: string | null;
   /** When to ask again, in milliseconds from now; null where that would not help. */
   retryAfterMs: number | null;
+  /** Requests that were sent to the model's provider for it. */
+  requests: number;
 }
 
 /** One attempt. */
@@ -2187,6 +2189,8 @@ export interface RecordTrial {
   candidate: string;
   /** What was found. */
   result: TrialResult;
+  /** When the first answer came; now where it is not given, or not over. */
+  began?: Date | undefined;
 }
 
 /** What the candidate is compared with. */
@@ -3101,6 +3105,8 @@ export interface TrialArms {
   schema: boolean;
   /** Whether they have to be in the language of the question. */
   language: boolean;
+  /** A digest of both, schema and all: what was asked under another one is another trial. */
+  checks: string;
 }
 
 /** The trial that a plan demands before its rollout begins. */
@@ -3109,7 +3115,7 @@ export interface TrialDemand {
   verdict: TrialVerdict;
   /** Prompts that both models were asked, at least. */
   pairs: number;
-  /** How long ago it was recorded, at most. */
+  /** How long ago its first answer came, at most. */
   maxAge: string;
   /** The margin of shares that it may have been judged by, at most: from 0 to 1. */
   margin: number;
@@ -3155,7 +3161,7 @@ export interface TrialFigures {
 export interface TrialInfo {
   /** Its id. */
   id: string;
-  /** When it was recorded. */
+  /** When its first answer came. */
   at: Date;
   /** By whom. */
   actor: string;

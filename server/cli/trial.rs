@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -83,7 +83,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
     /// Where the report goes, with its picture (`.svg`) beside it; `NAME.report.md` beside the prompts where it is not given.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = page)]
     report: Option<PathBuf>,
 }
 
@@ -94,6 +94,15 @@ fn points(text: &str) -> Result<f64, String> {
         .filter(|it| *it > 0.0 && *it <= 50.0)
         .map(|it| it / 100.0)
         .ok_or_else(|| "expected more than 0 and at most 50 percentage points".to_owned())
+}
+
+/// Nothing else is overwritten, be it the prompts or the picture beside the page.
+fn page(text: &str) -> Result<PathBuf, String> {
+    let page = PathBuf::from(text);
+    let is_markdown = page.extension().is_some_and(|it| it == "md");
+    is_markdown
+        .then_some(page)
+        .ok_or_else(|| "expected a page of Markdown, `NAME.md`".to_owned())
 }
 
 fn times(text: &str) -> Result<f64, String> {
@@ -116,6 +125,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
         task: arms.task.clone(),
         control: arms.control.model.clone(),
         candidate: arms.candidate.model.clone(),
+        checks: arms.checks.clone(),
     };
     let path = arguments.results.clone();
     let path = path.unwrap_or_else(|| beside(&arguments.prompts, "results.jsonl"));
@@ -146,13 +156,14 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     bar.finish();
     let (results, stop) = stopped;
     let result = court.judge(&prompts, &results);
+    let oldest_ms = results.all().map(|seen| seen.at_ms).min();
     let of_them = Told {
         arguments: &arguments,
         arms: &arms,
         subject: &subject,
         prompts: &prompts,
     };
-    of_them.tell(&client, result, stop).await
+    of_them.tell(&client, result, oldest_ms, stop).await
 }
 
 /// `p.results.jsonl` for `p.jsonl`.
@@ -171,6 +182,7 @@ fn announce(
         task,
         control,
         candidate,
+        ..
     } = subject;
     let all = counted(prompts.len(), "prompt");
     writeln!(
@@ -271,11 +283,18 @@ struct Told<'a> {
 }
 
 impl Told<'_> {
-    async fn tell(&self, client: &Client, result: TrialResult, stop: Stop) -> anyhow::Result<()> {
+    async fn tell(
+        &self,
+        client: &Client,
+        result: TrialResult,
+        oldest_ms: Option<i64>,
+        stop: Stop,
+    ) -> anyhow::Result<()> {
         let Subject {
             task,
             control,
             candidate,
+            ..
         } = self.subject.clone();
         let trial = Trial {
             id: String::new(),
@@ -302,6 +321,7 @@ impl Told<'_> {
                 control: trial.control.clone(),
                 candidate: trial.candidate.clone(),
                 result: trial.result.clone(),
+                began: oldest_ms.and_then(DateTime::from_timestamp_millis),
             };
             client.call(&TRIALS_RECORD, &found).await?;
         }
@@ -419,7 +439,7 @@ impl Bar {
     clippy::disallowed_methods,
     reason = "a command is an edge: it has a clock"
 )]
-fn now() -> chrono::DateTime<Utc> {
+fn now() -> DateTime<Utc> {
     Utc::now()
 }
 
@@ -442,6 +462,10 @@ mod tests {
         for text in ["1", "4", "0.5", "x", "NaN"] {
             assert!(times(text).is_err(), "{text}");
         }
+        assert_eq!(page("a/b.md"), Ok("a/b.md".into()));
+        for text in ["a.svg", "prompts.jsonl", "md", ".md"] {
+            assert!(page(text).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -461,6 +485,7 @@ mod tests {
             task: "chat".into(),
             control: "old".into(),
             candidate: "new".into(),
+            checks: String::new(),
         };
         let mut results =
             Results::open(&folder.path().join("results.jsonl"), &subject, &prompts).unwrap();

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use super::catalog::Model;
 use crate::{_core::amount::Amount, providers::fault::Fault};
@@ -18,6 +19,8 @@ pub struct Trail {
 #[derive(Debug, Default)]
 struct Noted {
     attempts: Vec<Tried>,
+    sent: u32,
+    last_sent: Option<Instant>,
     used: Amount,
 }
 
@@ -74,6 +77,12 @@ impl Trail {
             .push(Tried { model, end, queued });
     }
 
+    pub(super) fn send(&self) {
+        let mut noted = self.noted.lock();
+        noted.sent += 1;
+        noted.last_sent = Some(Instant::now());
+    }
+
     pub(super) fn use_up(&self, used: Amount) {
         self.noted.lock().used += used;
     }
@@ -94,6 +103,16 @@ impl Trail {
     /// What the attempts that have ended used, together.
     pub fn used(&self) -> Amount {
         self.noted.lock().used
+    }
+
+    /// How many requests were sent to models, whatever became of them.
+    pub fn sent(&self) -> u32 {
+        self.noted.lock().sent
+    }
+
+    /// When the last of them was sent: it had waited for its slot and its place before.
+    pub fn last_sent(&self) -> Option<Instant> {
+        self.noted.lock().last_sent
     }
 
     /// The attempts so far.

@@ -191,6 +191,7 @@ impl<'a> Walk<'a> {
             let provider = model.provider.clone();
             return Err(RouteError::Busy { provider });
         };
+        self.call.trail.send();
         let now = Instant::now();
         let Timeouts {
             first_token,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
+use sha2::{Digest as _, Sha256};
 
 pub use self::{
     language::Language,
@@ -76,6 +77,18 @@ pub struct Checks {
     pub schema: Option<Schema>,
     /// They are in this language.
     pub language: Language,
+}
+
+impl Checks {
+    /// Tells them from others: 16 hexadecimal digits.
+    pub fn digest(&self) -> String {
+        let schema = self.schema.as_ref().map(Schema::text);
+        let hash = Sha256::digest(serde_json::json!([schema, self.language.name()]).to_string());
+        hash.iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
 }
 
 /// Reads an answer as it comes.

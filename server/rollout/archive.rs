@@ -92,7 +92,12 @@ impl Archive {
         let mut course = Course::new(&rollout.status, until);
         let id = &rollout.status.id;
         let replayed = replay::replay_watched(&*self.store, id, &mut |it| course.see(&it)).await;
-        replayed.map_err(ControlError::Store)?;
+        if let Some(replay) = replayed.map_err(ControlError::Store)? {
+            let gone = replay.events_stored.saturating_sub(replay.events);
+            if gone > 0 {
+                course.lacks(gone, &View::of(&rollout, until).verdict);
+            }
+        }
         Ok(plot::svg(&course))
     }
 

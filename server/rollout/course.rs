@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     arms::PerArm,
-    evidence::Effect,
+    evidence::{Effect, Verdict},
     observation::observe,
     plan::Plan,
     record::Action,
@@ -28,6 +28,19 @@ pub struct Look {
     pub e: f64,
     /// How many times as often what is judged happens on the candidate.
     pub effects: Vec<Effect>,
+    /// Whether it is kept as it was found, and not folded again.
+    is_stored: bool,
+}
+
+impl Look {
+    fn of(verdict: &Verdict, is_stored: bool) -> Self {
+        Self {
+            at_ms: verdict.at_ms,
+            e: verdict.e,
+            effects: verdict.effects.clone(),
+            is_stored,
+        }
+    }
 }
 
 /// A change.
@@ -71,6 +84,8 @@ pub struct Course {
     pub traffic: Vec<PerArm<Traffic>>,
     /// Events that count.
     pub counted: u64,
+    /// Events that are no longer in the log one by one, so that nothing is drawn of them.
+    pub gone: u64,
     last_ms: i64,
     next_look_ms: i64,
 }
@@ -88,6 +103,7 @@ impl Course {
             changes: Vec::new(),
             traffic: vec![PerArm::default(); STRETCHES as usize],
             counted: 0,
+            gone: 0,
             last_ms: began,
             next_look_ms: began,
         }
@@ -127,9 +143,10 @@ impl Course {
             Next::Decision(row) => {
                 let at_ms = row.at.timestamp_millis();
                 self.last_ms = self.last_ms.max(at_ms);
-                if row.action != Action::Started {
-                    let judged_ms = row.record.as_ref().map_or(at_ms, |record| record.at_ms);
-                    self.look(passing, judged_ms);
+                // What was found then, as the events of then may be rolled up.
+                let record = row.record.as_ref().ok();
+                if let Some(verdict) = record.and_then(|it| it.verdict.as_ref()) {
+                    self.looks.push(Look::of(verdict, true));
                 }
                 self.changes.push(Change {
                     at_ms,
@@ -145,10 +162,14 @@ impl Course {
 
     fn look(&mut self, passing: &Passing<'_>, at_ms: i64) {
         let (_, verdict) = passing.ledger.judge(passing.plan, at_ms);
-        self.looks.push(Look {
-            at_ms,
-            e: verdict.e,
-            effects: verdict.effects,
-        });
+        self.looks.push(Look::of(&verdict, false));
+    }
+
+    /// Takes up that so many events are no longer in the log one by one. What was made of the others tells too little, so
+    /// only what was stored counts: the decisions, and `last`, what is known now.
+    pub fn lacks(&mut self, gone: u64, last: &Verdict) {
+        self.gone = gone;
+        self.looks.retain(|look| look.is_stored);
+        self.looks.push(Look::of(last, true));
     }
 }

@@ -51,6 +51,13 @@ pub fn svg(course: &Course) -> String {
     picture.svg.heading(10.0, 20.0, &title);
     let models = status.models_in_words();
     picture.svg.text(10.0, 38.0, Anchor::Start, GREY, &models);
+    if course.gone > 0 {
+        let text = format!(
+            "{} events are rolled up: of them only what was found at decisions is drawn, and no errors and latency",
+            course.gone
+        );
+        picture.svg.text(10.0, 54.0, Anchor::Start, BAD, &text);
+    }
     picture.evidence();
     for metric in metrics {
         picture.ratio(metric);

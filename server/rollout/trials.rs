@@ -132,7 +132,7 @@ pub struct TrialResult {
 pub struct Trial {
     /// UUIDv7 text.
     pub id: String,
-    /// When it was recorded.
+    /// When its first answer came.
     pub at: DateTime<Utc>,
     /// By whom.
     pub actor: Actor,
@@ -167,7 +167,7 @@ pub struct TrialDemand {
     pub verdict: TrialVerdict,
     /// Prompts that both models were asked, at least.
     pub pairs: u64,
-    /// How long ago it was recorded, at most.
+    /// How long ago its first answer came, at most.
     #[serde(with = "span")]
     #[schemars(with = "String")]
     pub max_age: Duration,
@@ -223,7 +223,7 @@ impl TrialDemand {
         let pairs = counted(self.pairs, "prompt");
         let (points, ratio) = (self.margin * 100.0, self.ratio);
         format!(
-            "{says}, with at least {pairs}, a margin of at most {points:.0} points and a ratio of {ratio}, recorded within {age}"
+            "{says}, with at least {pairs}, a margin of at most {points:.0} points and a ratio of {ratio}, begun within {age}"
         )
     }
 

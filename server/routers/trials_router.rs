@@ -97,6 +97,8 @@ pub(crate) struct TrialArms {
     pub(crate) schema: bool,
     /// Whether they have to be in the language of the question.
     pub(crate) language: bool,
+    /// A digest of both, schema and all: what was asked under another one is another trial.
+    pub(crate) checks: String,
 }
 
 /// One of the two models.
@@ -131,6 +133,7 @@ async fn arms(state: State, _: Context, input: WhichArms) -> Result<TrialArms, R
         candidate: arm(&catalog, candidate)?,
         schema: task.checks.schema.is_some(),
         language: task.checks.language != Language::Any,
+        checks: task.checks.digest(),
         task: name,
     })
 }
@@ -215,6 +218,9 @@ pub(crate) struct RecordTrial {
     pub(crate) candidate: String,
     /// What was found.
     pub(crate) result: TrialResult,
+    /// When the first answer came; now where it is not given, or not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) began: Option<DateTime<Utc>>,
 }
 
 /// A trial that was made.
@@ -222,7 +228,7 @@ pub(crate) struct RecordTrial {
 pub(crate) struct TrialInfo {
     /// Its id.
     pub(crate) id: String,
-    /// When it was recorded.
+    /// When its first answer came.
     pub(crate) at: DateTime<Utc>,
     /// By whom.
     pub(crate) actor: String,
@@ -253,7 +259,9 @@ impl From<Trial> for TrialInfo {
 async fn record(state: State, context: Context, input: RecordTrial) -> Result<TrialInfo, RpcError> {
     let trial = Trial {
         id: uuid::Uuid::now_v7().to_string(),
-        at: context.received_at,
+        at: input
+            .began
+            .map_or(context.received_at, |it| it.min(context.received_at)),
         actor: actor(&context)?,
         task: input.task,
         control: input.control,

@@ -7,6 +7,8 @@ use std::{collections::VecDeque, time::Duration};
 
 const MINUTE_MS: i64 = 60_000;
 const DAY_MS: i64 = 86_400_000;
+/// No question is sent more often.
+const MOST_SENT: u32 = 100;
 
 /// Requests that a trial may make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +54,22 @@ impl Pace {
             sent: sent.into(),
             day,
             today,
+        }
+    }
+
+    /// Takes up how many requests the last that [`Self::next`] let go became: none where it waited in vain for a slot,
+    /// several where one was refused and another key was used.
+    pub fn sent(&mut self, requests: u32, now_ms: i64) {
+        match requests.checked_sub(1) {
+            None => {
+                self.sent.pop_back();
+                self.today = self.today.saturating_sub(1);
+            }
+            Some(more) => {
+                let more = more.min(MOST_SENT);
+                self.sent.extend((0..more).map(|_| now_ms));
+                self.today = self.today.saturating_add(more);
+            }
         }
     }
 
@@ -109,6 +127,24 @@ mod tests {
         assert_eq!(sent.iter().filter(|at| **at < DAY_MS).count(), 15);
         let second = sent.iter().filter(|at| (DAY_MS..2 * DAY_MS).contains(at));
         assert_eq!(second.count(), 45, "the rest of 60, of 50 that it may");
+    }
+
+    #[test]
+    fn what_was_not_sent_is_given_back_and_what_was_sent_twice_counts_twice() {
+        let limits = Limits {
+            minute: Some(3),
+            day: Some(5),
+        };
+        let mut pace = Pace::new(limits, [], 0);
+        for (requests, now) in [(0, 0), (0, 1), (1, 2), (2, 3)] {
+            assert_eq!(pace.next(now), Turn::Now, "{now}");
+            pace.sent(requests, now);
+        }
+        assert!(matches!(pace.next(4), Turn::After(_)), "three in a minute");
+        let later = MINUTE_MS + 3;
+        assert_eq!(pace.next(later), Turn::Now);
+        pace.sent(2, later);
+        assert!(matches!(pace.next(2 * MINUTE_MS + 4), Turn::Tomorrow(_)));
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub struct Subject {
     pub control: String,
     /// The candidate's.
     pub candidate: String,
+    /// A digest of what the task asks of answers, which is asked of those whose prompt does not say; empty in a file that an
+    /// earlier release began.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checks: String,
 }
 
 impl Subject {
@@ -145,11 +149,17 @@ impl Results {
             task,
             control,
             candidate,
+            checks,
         } = &head.trial;
         ensure!(
-            head.trial == *subject,
+            (task, control, candidate) == (&subject.task, &subject.control, &subject.candidate),
             "`{shown}` holds another trial, of task `{task}`, `{candidate}` against `{control}`; \
              `--results` names another file"
+        );
+        ensure!(
+            checks.is_empty() || *checks == subject.checks,
+            "`{shown}` was begun when the catalog asked something else of the answers to task `{task}`; \
+             begin anew with another file (`--results`)"
         );
         for (number, line) in lines {
             let number = number + 1;
@@ -234,6 +244,7 @@ mod tests {
             task: "chat".into(),
             control: "old".into(),
             candidate: "new".into(),
+            checks: "of-today".into(),
         }
     }
 
@@ -307,6 +318,17 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("holds another trial")
+        );
+        let without = whole.replace(",\"checks\":\"of-today\"", "");
+        assert_ne!(without, whole);
+        fs::write(&path, without).unwrap();
+        assert_eq!(open().unwrap().all().count(), 2, "of an earlier release");
+        fs::write(&path, whole.replace("of-today", "of-yesterday")).unwrap();
+        assert!(
+            open()
+                .unwrap_err()
+                .to_string()
+                .contains("asked something else")
         );
         fs::write(&path, "something else\n").unwrap();
         assert!(open().unwrap_err().to_string().contains("line 1"));

@@ -1,6 +1,12 @@
 //! `modelramp trial` as a process of its own, over models of known rates.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, process::Output};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::PathBuf,
+    process::Output,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -57,7 +63,12 @@ impl World {
             "#,
             control.base_url, candidate.base_url
         );
-        let app = TestApp::builder().with_catalog(&catalog).start().await;
+        let app = TestApp::builder()
+            .with_catalog(&catalog)
+            .with_setting("ONE_API_KEY", "one")
+            .with_setting("TWO_API_KEY", "two")
+            .start()
+            .await;
         let path = app.setup.folder().join("prompts.jsonl");
         let mut text = String::new();
         for n in 0..prompts {
@@ -201,6 +212,13 @@ async fn equal_models_are_no_worse_and_the_plan_that_demands_that_begins() {
         "{out}"
     );
     assert_eq!(world.start().await.unwrap()["plan"], "tried");
+    // Answers of then, however late they are judged again.
+    let (code, out, err) = world.run(&["--ratio", "3.4"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let trials = world.app.call("trials.list", json!({})).await.unwrap();
+    assert_eq!(trials.as_array().unwrap().len(), 2);
+    assert_eq!(trials[0]["at"], trials[1]["at"], "{trials}");
+    assert_ne!(trials[0]["id"], trials[1]["id"]);
 
     // Decided long before all are asked: a trial may stop whenever it wants.
     let (code, out, err) = world
@@ -215,6 +233,23 @@ async fn equal_models_are_no_worse_and_the_plan_that_demands_that_begins() {
     assert_eq!(code, 0, "{out}{err}");
     let lines = std::fs::read_to_string(world.app.setup.folder().join("other.jsonl")).unwrap();
     assert!(lines.lines().count() < 260, "{}", lines.lines().count());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_refused_says_nothing_of_the_model_and_the_next_ones_answer_counts() {
+    let is_first = AtomicBool::new(true);
+    let candidate = move |n| match is_first.swap(false, Ordering::Relaxed) {
+        true => Reply::status(401),
+        false => good(n),
+    };
+    let keys = r#"api_key_env = "ONE_API_KEY"
+                  keys = [{ api_key_env = "TWO_API_KEY", account = "other" }]"#;
+    let world = World::new(4, good, candidate, keys).await;
+    let (_, out, err) = world.run(&[]).await;
+    assert!(out.contains("(4 prompts)"), "{out}{err}");
+    assert!(line(&out, "errors").contains("0.0 %"), "{out}");
+    assert_eq!(world.candidate.requests().len(), 5, "{out}{err}");
+    assert!(world.asked().values().all(|times| *times <= 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::{cell::RefCell, future::Future, pin::pin, time::Duration};
 
 use anyhow::anyhow;
 use futures::{StreamExt as _, stream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::now_ms;
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// A longer wait is not waited for.
+/// A longer wait is not waited for, in one piece or in several before one answer.
 const LONGEST_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// Why a trial stopped.
@@ -151,15 +151,18 @@ impl<'a> Asking<'a> {
             language: prompt.language,
             expect: prompt.expect.clone(),
         };
-        self.turn().await?;
+        let began = Instant::now();
         loop {
+            self.turn().await?;
             let asked = self.client.call(&TRIALS_ASK, &input).await;
             let asked = asked.map_err(|error| Stop::Failed(error.into()))?;
             let AskedModel {
                 answer,
                 why,
                 retry_after_ms,
+                requests,
             } = asked;
+            self.pace.borrow_mut().sent(requests, now_ms());
             if let Some(answer) = answer {
                 return Ok(answer);
             }
@@ -167,7 +170,7 @@ impl<'a> Asking<'a> {
             let Some(after) = retry_after_ms.map(Duration::from_millis) else {
                 return Err(Stop::Failed(anyhow!("`{model}` could not be asked: {why}")));
             };
-            if after > LONGEST_WAIT {
+            if began.elapsed() + after > LONGEST_WAIT {
                 return Err(Stop::UsedUp { why, after });
             }
             sleep(after).await;

@@ -116,6 +116,15 @@ pub enum Language {
 }
 
 impl Language {
+    /// As [`Self::parse`] reads it.
+    pub fn name(self) -> String {
+        match self {
+            Self::Any => "any".to_owned(),
+            Self::Question => "question".to_owned(),
+            Self::Named(language) => language.eng_name().to_lowercase(),
+        }
+    }
+
     /// `any`, `question`, or a language by its English name in small letters.
     pub fn parse(word: &str) -> Option<Self> {
         match word {

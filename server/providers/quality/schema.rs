@@ -36,6 +36,11 @@ impl PartialEq for Schema {
 }
 
 impl Schema {
+    /// As it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Compiles a schema. Patterns are matched in linear time, whatever a model writes, so those that look
     /// around or back are refused.
     pub fn parse(text: &str) -> Result<Self, InvalidSchema> {

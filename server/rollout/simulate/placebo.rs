@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fmt,
     num::NonZero,
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -31,12 +32,13 @@ use crate::{
     },
 };
 
-/// Observations that are kept; of more the newest are used.
+/// Observations that are kept: the first of them, as a rollout's beginning has to be among them.
 const MOST: usize = 2_000_000;
 /// Left out beyond each limit: both hold with a probability of 95 %.
 const ALPHA: f64 = 0.025;
-/// What the tests of a rollout may err together, as docs/statistics.md has it.
-const FAMILY: f64 = 0.012;
+/// What the tests of a rollout may err together, times the evidence that takes it back: the metrics together 1, the
+/// crash detector and the absolute limit a tenth each, as they need ten times as much (docs/statistics.md).
+const FAMILY: f64 = 1.2;
 /// Of the server's own, not of a task's users.
 const DIRECT: &str = "direct";
 
@@ -46,6 +48,7 @@ pub struct Log {
     tasks: Vec<String>,
     requests: HashSet<Arc<str>>,
     observations: Vec<Observation>,
+    left_out: u64,
     strata: Strata,
 }
 
@@ -76,8 +79,10 @@ impl Log {
         let Some(observation) = observation::observe(&counted) else {
             return;
         };
+        if self.observations.len() == MOST {
+            self.left_out += 1;
         // A model may be asked twice for one request.
-        if self.observations.len() < MOST && self.requests.insert(event.request_id.clone()) {
+        } else if self.requests.insert(event.request_id.clone()) {
             self.observations.push(observation);
         }
     }
@@ -122,6 +127,8 @@ pub struct Placebo {
     pub rollouts: u32,
     /// Of how many requests each was made.
     pub requests: usize,
+    /// Later events that were one too many, and left out.
+    pub left_out: u64,
     /// By how many users.
     pub users: usize,
     /// Over how many days.
@@ -179,7 +186,9 @@ pub fn run(
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let seen: Vec<Seen> = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let ended = workers.into_iter().map(|it| it.join().unwrap_or_default());
+        let ended = workers
+            .into_iter()
+            .map(|it| it.join().unwrap_or_else(|fault| resume_unwind(fault)));
         ended.flatten().collect()
     });
     told(plan, log, &seen)
@@ -339,13 +348,14 @@ fn told(plan: &Plan, log: &Log, seen: &[Seen]) -> Placebo {
         plan: plan.name.clone(),
         rollouts,
         requests: log.requests(),
+        left_out: log.left_out,
         users: users.len(),
         days: span_ms as f64 / HOUR_MS / 24.0,
         stages: stages.collect(),
         held: count(&|it| it.held.contains(&true) && it.taken_back.is_none()),
         taken_back,
         limits: proportion::limits(taken_back, rollouts, ALPHA),
-        alpha: FAMILY,
+        alpha: (FAMILY / plan.evidence.rollback).min(1.0),
         by,
     }
 }
@@ -365,6 +375,13 @@ impl fmt::Display for Placebo {
             "{rollouts} placebo rollouts of `{plan}`: {requests} requests that control answered, by {users} users in \
              {days:.1} days, divided anew"
         )?;
+        if self.left_out > 0 {
+            writeln!(
+                f,
+                "the first {requests} requests are used; {} later events are left out",
+                self.left_out
+            )?;
+        }
         writeln!(
             f,
             "{:<8}{:>8}{:>18}{:>8}{:>14}",
@@ -444,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_arms_are_left_alone_and_a_judge_that_is_too_quick_is_told() {
+    fn equal_arms_are_left_alone_and_what_a_quick_judge_takes_back_is_told() {
         let (log, progress) = (log(), AtomicU32::new(0));
         let of = |evidence: &str| {
             let plan = Plan::parse(&format!("{PLAN}{evidence}"), "p", &Known::default()).unwrap();
@@ -461,7 +478,19 @@ mod tests {
         assert_eq!(shipped, of(""), "the same seed gives the same");
 
         let quick = of("[evidence]\nmargin = 1\nwatch = 1.01\nhold = 1.02\nrollback = 1.5\n");
-        assert!(quick.taken_back > 1 && quick.is_too_often(), "{quick}");
+        // It does what it is meant to; of the shipped one that would be too often.
+        assert!(quick.taken_back > 1 && !quick.is_too_often(), "{quick}");
+        assert!(quick.to_string().contains("meant are 80.0 %"), "{quick}");
+        let alpha = shipped.alpha;
+        assert!((alpha - 0.012).abs() < 1e-12);
+        assert!(
+            Placebo {
+                alpha,
+                ..quick.clone()
+            }
+            .is_too_often(),
+            "{quick}"
+        );
         assert_eq!(quick.by.values().sum::<u32>(), quick.taken_back);
         let by_stage: u32 = quick.stages.iter().map(|it| it.taken_back).sum();
         assert_eq!(by_stage, quick.taken_back);

@@ -31,6 +31,9 @@ const MAX_SCHEMA: u32 = 65_536;
 const QUOTA_PATIENCE: Duration = Duration::from_secs(20);
 /// And has its answer by then: clients give up after 60 s.
 const PATIENCE: Duration = Duration::from_secs(55);
+/// A model that had less time than this does not fail by taking too long: it is asked again. It had, unless it waited for
+/// its slot and then for a place.
+const FAIR: Duration = Duration::from_secs(35);
 /// Where nothing says how long to wait.
 const USUAL_PAUSE: Duration = Duration::from_secs(5);
 
@@ -74,6 +77,8 @@ pub(crate) struct AskedModel {
     pub(crate) why: Option<String>,
     /// When to ask again, in milliseconds from now; null where that would not help.
     pub(crate) retry_after_ms: Option<u64>,
+    /// Requests that were sent to the model's provider for it.
+    pub(crate) requests: u32,
 }
 
 impl AskedModel {
@@ -82,6 +87,7 @@ impl AskedModel {
             answer: None,
             why: Some(why),
             retry_after_ms: Some(u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            requests: 0,
         }
     }
 }
@@ -119,7 +125,8 @@ pub(super) async fn ask(
         trail: trail.clone(),
     };
     let answered = state.models.complete(&route, call).await;
-    let mut asked = told(&catalog, &answered, &trail, now.elapsed(), inspection);
+    let mut asked = told(&catalog, &answered, &trail, inspection);
+    asked.requests = trail.sent();
     if let (Some(answer), Ok(answered)) = (&mut asked.answer, &answered)
         && answer.fault.is_none()
     {
@@ -153,21 +160,23 @@ fn checks(task: &Task, input: &AskModel) -> Result<Checks, RpcError> {
     Ok(Checks { schema, language })
 }
 
-/// What a call tells of its model: by its first attempt, whatever became of those after it.
+/// What a call tells of its model: by the first attempt that one of our account's keys was let make, whatever became
+/// of those after it.
 fn told(
     catalog: &Catalog,
     answered: &Result<Answer, RouteError>,
     trail: &Trail,
-    took: Duration,
     mut inspection: Inspection,
 ) -> AskedModel {
     let attempts = trail.attempts();
-    let first = attempts.first();
-    let queued = first.map_or(Duration::ZERO, |it| it.queued);
+    let is_accounts = |it: &Tried| it.fault().is_some_and(|fault| fault.kind.is_accounts());
+    let first = attempts.iter().find(|it| !is_accounts(it));
+    let first = first.or(attempts.last());
+    let took = trail.last_sent().map(|sent| sent.elapsed());
     let answer = TrialAnswer {
         fault: None,
         quality: None,
-        latency_ms: took.saturating_sub(queued).as_secs_f64() * 1e3,
+        latency_ms: took.unwrap_or_default().as_secs_f64() * 1e3,
         tokens: None,
         cost: None,
         chars: 0,
@@ -177,6 +186,7 @@ fn told(
         answer: Some(answer),
         why: None,
         retry_after_ms: None,
+        requests: 0,
     };
     let failed = |kind| {
         of_model(TrialAnswer {
@@ -192,6 +202,7 @@ fn told(
                 let after = fault.retry_after.unwrap_or(USUAL_PAUSE);
                 u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
             }),
+            requests: 0,
         },
         (Some(fault), _) => failed(fault.kind),
         (None, Ok(answered)) => {
@@ -216,6 +227,10 @@ fn told(
         (None, Err(RouteError::Busy { provider })) => {
             let why = format!("`{provider}` has no place for another call");
             AskedModel::later(why, USUAL_PAUSE)
+        }
+        (None, Err(_)) if took.is_none_or(|took| took < FAIR) => {
+            let why = "the model had no time left after its wait for a slot and a place";
+            AskedModel::later(why.to_owned(), USUAL_PAUSE)
         }
         // Nothing was told of an attempt, so it did not end in time.
         (None, Err(_)) => failed(FaultKind::Timeout),

@@ -240,6 +240,28 @@ async fn a_file_that_is_only_read_stays_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_picture_says_what_is_no_longer_there_to_be_drawn() {
+    let folder = TempDir::new().unwrap();
+    let url = url(folder.path());
+    let id = kept_rollout(&url).await;
+    let whole = command(&url, &["plot", &id]).1;
+    assert!(!whole.contains("rolled up"), "{whole}");
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let deleted = sqlx::query("DELETE FROM events").execute(&pool).await;
+    assert_eq!(deleted.unwrap().rows_affected(), 800);
+    pool.close().await;
+    let (code, out, err) = command(&url, &["plot", &id]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("800 events are rolled up"), "{out}");
+    // What was known when it was paused is known, not what nothing makes of it.
+    let e = |picture: &str| {
+        let at = picture.find("E = ").unwrap();
+        picture[at..].split_whitespace().nth(2).unwrap().to_owned()
+    };
+    assert_eq!(e(&out), e(&whole));
+}
+
+#[tokio::test]
 async fn a_log_that_a_killed_server_left_is_read() {
     let folder = TempDir::new().unwrap();
     let url = url(folder.path());
