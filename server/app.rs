@@ -281,6 +281,7 @@ impl App {
         }
         self.tasks.spawn(upkeep::keep_small(
             self.storage.clone(),
+            self.controller.clone(),
             self.config.database.event_retention,
             self.tasks.stopping(),
         ));
@@ -306,10 +307,13 @@ impl App {
                 models: self.models.clone(),
                 outbox: outbox.clone(),
                 alerts: outbox.clone(),
+                controller: self.controller.clone(),
                 interval,
             };
             self.tasks.spawn(watch.run(self.tasks.stopping()));
         }
+        let leader = self.controller.clone();
+        self.dispatcher.start(&self.tasks, move || leader.leads());
         let reload = Reload {
             config: self.config.clone(),
             models: self.models,
@@ -319,7 +323,6 @@ impl App {
             seen: self.seen,
         };
         self.tasks.spawn(reload.run(self.tasks.stopping()));
-        self.dispatcher.start(&self.tasks);
         let patience = self.config.server.shutdown_timeout;
         if !transport::serve(
             listener,

@@ -88,11 +88,15 @@ impl Dispatcher {
         self.channels.iter().map(|channel| channel.name()).collect()
     }
 
-    /// Delivers until the server stops. What is under way then is finished; the rest waits in the
-    /// outbox for the next start.
-    pub fn start(&self, tasks: &Tasks) {
+    /// Delivers until the server stops, while this process is the one that `delivers`. What is under way
+    /// then is finished; the rest waits in the outbox for the next start.
+    pub fn start(
+        &self,
+        tasks: &Tasks,
+        delivers: impl Fn() -> bool + Clone + Send + Sync + 'static,
+    ) {
         for lane in self.lanes() {
-            tasks.spawn(lane.run(tasks.clone()));
+            tasks.spawn(lane.run(tasks.clone(), delivers.clone()));
         }
     }
 
@@ -174,11 +178,11 @@ pub struct Lane {
 
 impl Lane {
     #[expect(clippy::disallowed_methods, reason = "the loop is where time comes in")]
-    async fn run(mut self, tasks: Tasks) {
+    async fn run(mut self, tasks: Tasks, delivers: impl Fn() -> bool + Send) {
         let mut random = StdRng::from_os_rng();
         let wake = self.wake.clone();
         while !tasks.is_stopping() {
-            if self.turn(Utc::now, &mut random).await {
+            if delivers() && self.turn(Utc::now, &mut random).await {
                 continue;
             }
             tokio::select! {

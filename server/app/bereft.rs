@@ -47,6 +47,9 @@ pub(super) async fn run(
     loop {
         let look = async {
             sleep(LOOK).await;
+            if !controller.leads() {
+                return;
+            }
             let live = controller.live();
             returned(&mut told, &live, &models, &*outbox).await;
             for status in &live {

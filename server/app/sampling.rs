@@ -7,7 +7,7 @@ use chrono::Utc;
 use crate::{
     _core::{errors::in_full, outage::Outage},
     rollout::{
-        controller::{Controller, Leader},
+        controller::Controller,
         samples::{FINE, Sample, SampleStore},
     },
 };
@@ -32,7 +32,7 @@ pub(super) async fn run(
     let mut rounds = 0_u32;
     loop {
         let work = async {
-            if controller.leader() != Leader::Here {
+            if !controller.leads() {
                 return Ok(());
             }
             let now = Utc::now();

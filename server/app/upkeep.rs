@@ -17,13 +17,15 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// After so many of them old events are deleted: every hour.
 const COUNTS_PER_UPKEEP: u32 = 60;
 
-/// Counts events by the hour, every minute, and deletes old ones, every hour, until the server stops.
+/// Counts events by the hour, every minute, and deletes old ones, every hour, until the server stops; the
+/// process that moves the rollouts does, and no other.
 #[expect(
     clippy::disallowed_methods,
     reason = "a loop's edge: it works at the time it is"
 )]
 pub(super) async fn keep_small(
     storage: Storage,
+    controller: Arc<Controller>,
     retention: Duration,
     stopping: impl Future<Output = ()>,
 ) {
@@ -35,6 +37,9 @@ pub(super) async fn keep_small(
         tokio::select! {
             () = &mut stopping => return,
             () = tokio::time::sleep(COUNT_INTERVAL) => {}
+        }
+        if !controller.leads() {
+            continue;
         }
         let is_upkeep = counts.is_multiple_of(COUNTS_PER_UPKEEP);
         counts += 1;

@@ -24,6 +24,7 @@ use crate::{
         catalog::{Access, Catalog},
         watch::Finding,
     },
+    rollout::controller::{Controller, Leader},
 };
 
 /// Of the time between two rounds, at random more or less, in percent.
@@ -44,6 +45,8 @@ pub(super) struct Watch {
     pub(super) outbox: Arc<dyn Outbox>,
     /// What was told before.
     pub(super) alerts: Arc<dyn AlertLog>,
+    /// Of several processes the one that leads tells people.
+    pub(super) controller: Arc<Controller>,
     /// Between two rounds.
     pub(super) interval: Duration,
 }
@@ -247,6 +250,10 @@ impl Watch {
         details: serde_json::Value,
         now: DateTime<Utc>,
     ) -> Option<String> {
+        // At a start nobody may lead yet, and what a process has found it does not find again.
+        if self.controller.leader() == Leader::Elsewhere {
+            return None;
+        }
         let alert = Alert::of_catalog(severity, title, text, details, now);
         catalog::tell(&*self.outbox, &alert)
             .await

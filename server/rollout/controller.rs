@@ -16,6 +16,7 @@
 //! A write that fails is in doubt: it may have happened. So before the next one the rollouts are read
 //! again ([`memory`]), and events that are stored are not stored, nor folded, twice.
 
+mod following;
 mod lease;
 mod memory;
 mod prepared;
@@ -47,7 +48,7 @@ use super::{
     plan::{Known, Library, Plan},
     record::Action,
     status::{Moment, Status, TICK},
-    store::{Fence, RolloutStore},
+    store::{AuditRow, Fence, RolloutStore},
     view::View,
 };
 use crate::{
@@ -75,6 +76,17 @@ pub struct Change {
     pub at: DateTime<Utc>,
     /// Where the rollout is now.
     pub status: Status,
+}
+
+impl Change {
+    /// A line of the history, with where the rollout is by now.
+    fn of(row: &AuditRow, status: &Status) -> Self {
+        Self {
+            action: row.action,
+            at: row.at,
+            status: status.clone(),
+        }
+    }
 }
 
 /// What a controller works with.
@@ -167,12 +179,16 @@ impl Controller {
         let mut stop = pin!(stop);
         let mut ticks = interval_at(Instant::now(), TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval_at(Instant::now() + following::LOOK, following::LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let is_due = tokio::select! {
                 // Events come all the time, and must not keep a tick that is due from its turn.
                 biased;
                 () = &mut stop => break,
                 _ = ticks.tick() => true,
+                // Who follows has to see soon what is decided, and that nobody leads any more.
+                _ = looks.tick(), if !self.leads() => true,
                 () = self.hurry.notified() => true,
                 () = self.log.appended() => false,
             };

@@ -60,12 +60,40 @@ pub struct Rollout {
     pub alerts: Vec<Alert>,
     /// Whether it serves what its status says; before, it serves control.
     pub is_open: bool,
+    /// What is served at most, whatever the status says.
+    pub cap: Option<Cap>,
     /// Whether something must be stored soon.
     pub is_urgent: bool,
     /// When its evidence was last stored.
     pub stored_at: Option<Moment>,
     /// When its candidate was last asked whether its outage is over, on the monotonic clock of this process.
     pub probed_at: Option<Duration>,
+}
+
+/// What a process that follows serves of a rollout at most, until a greater version than this is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cap {
+    /// The greatest version that this process has seen.
+    pub version: i64,
+    /// Users below this share may get the candidate.
+    pub share: Percent,
+    /// Whether nobody may, as after a rollback.
+    pub is_back: bool,
+}
+
+impl Cap {
+    /// Both caps.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            version: self.version.max(other.version),
+            share: if other.share < self.share {
+                other.share
+            } else {
+                self.share
+            },
+            is_back: self.is_back || other.is_back,
+        }
+    }
 }
 
 /// A change that is in force and not yet stored.
@@ -100,6 +128,7 @@ impl Rollout {
             owed: Vec::new(),
             alerts: Vec::new(),
             is_open: false,
+            cap: None,
             is_urgent: true,
             stored_at: None,
             probed_at: None,
@@ -142,7 +171,13 @@ impl Rollout {
 
     /// As requests see it: before it is open, and once it is rolled back, control for all.
     pub fn live(&self) -> Arc<LiveRollout> {
-        let is_serving = self.is_open && self.status.state != State::RolledBack;
+        let is_back =
+            self.status.state == State::RolledBack || self.cap.is_some_and(|it| it.is_back);
+        let is_serving = self.is_open && !is_back;
+        let share = match self.cap {
+            Some(cap) if cap.share < self.status.share => cap.share,
+            _ => self.status.share,
+        };
         let list = |ids: &[String]| {
             if is_serving {
                 Plan::subjects(ids)
@@ -156,11 +191,7 @@ impl Rollout {
             tasks: self.plan.tasks.clone(),
             algorithm: self.status.algorithm,
             salt: self.status.salt.clone(),
-            share: if is_serving {
-                self.status.share
-            } else {
-                Percent::ZERO
-            },
+            share: if is_serving { share } else { Percent::ZERO },
             forced_on: list(&self.plan.forced_on),
             forced_off: list(&self.plan.forced_off),
             candidate: self.plan.candidate.clone(),

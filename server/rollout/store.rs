@@ -148,17 +148,22 @@ pub struct Fence {
     pub writer: i64,
 }
 
+/// What is another as soon as a rollout begins or changes: how many there are, and the sum of their versions.
+pub type Mark = (i64, i64);
+
 /// Where rollouts are kept.
 #[async_trait]
 pub trait RolloutStore: Send + Sync {
     /// Takes the lease and registers this process as a writer; `None` while another process has the lease. On
-    /// SQLite it is a lock on a file beside the database; on PostgreSQL it lasts 15 s, and is renewed every
-    /// 5 s.
+    /// SQLite it is a lock on a file beside the database; on PostgreSQL it lasts 10 s by the clock of the
+    /// database, and is renewed every 2.5 s.
     async fn acquire(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<Fence>>;
     /// Prolongs the lease; `false` if it was lost.
-    async fn renew(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<bool>;
+    async fn renew(&self, fence: &Fence) -> anyhow::Result<bool>;
     /// Gives the lease back, at a clean stop.
     async fn release(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<()>;
+    /// What tells that a rollout was changed, at little cost.
+    async fn mark(&self) -> anyhow::Result<Mark>;
     /// All rollouts, the newest first. There may be years of them, so it is their status alone.
     async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>>;
     /// One rollout, whole.

@@ -69,14 +69,14 @@ impl Storage {
             leader,
         };
         match &self.db {
-            Db::Postgres(pool) => {
+            Db::Postgres(postgres) => {
                 let (version, now_ms, is_encrypted, is_remote) = sqlx::query_as(
                     "SELECT current_setting('server_version_num')::BIGINT, \
                      (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT, \
                      COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), FALSE), \
                      COALESCE(inet_client_addr() IS DISTINCT FROM inet_server_addr(), FALSE)",
                 )
-                .fetch_one(pool)
+                .fetch_one(&postgres.pool)
                 .await
                 .context("cannot ask the database about itself")?;
                 condition.server = Some(DatabaseServer {

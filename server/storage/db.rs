@@ -5,10 +5,11 @@
 
 use std::cmp::Ordering;
 
-use sqlx::{PgPool, Postgres, Sqlite as SqliteDriver, SqlitePool, Transaction};
+use sqlx::{PgPool, Postgres as PostgresDriver, Sqlite as SqliteDriver, SqlitePool, Transaction};
 
 use super::{
-    StorageError, newest, postgres,
+    StorageError, newest,
+    postgres::{self, Postgres},
     sqlite::{self, Sqlite},
 };
 
@@ -47,11 +48,12 @@ pub(super) enum Either<S, P> {
 }
 
 /// The open database.
-pub(super) type Db = Either<Sqlite, PgPool>;
+pub(super) type Db = Either<Sqlite, Postgres>;
 /// Where queries go.
 pub(super) type Pool<'a> = Either<&'a SqlitePool, &'a PgPool>;
 /// A transaction that will write; dropping it undoes it.
-pub(super) type Write = Either<Transaction<'static, SqliteDriver>, Transaction<'static, Postgres>>;
+pub(super) type Write =
+    Either<Transaction<'static, SqliteDriver>, Transaction<'static, PostgresDriver>>;
 
 impl Db {
     pub(super) async fn open(url: &str) -> Result<Self, StorageError> {
@@ -65,8 +67,8 @@ impl Db {
     /// Opens it for reading only; refuses tables of another release, which it may not change.
     pub(super) async fn open_read_only(url: &str) -> Result<Self, StorageError> {
         let (db, database, known) = if postgres::is_url(url) {
-            let (pool, database) = postgres::open_read_only(url).await?;
-            (Self::Postgres(pool), database, &postgres::MIGRATIONS)
+            let (postgres, database) = postgres::open_read_only(url).await?;
+            (Self::Postgres(postgres), database, &*postgres::MIGRATIONS)
         } else {
             let (sqlite, database) = Sqlite::open_read_only(url).await?;
             (Self::Sqlite(sqlite), database, &sqlite::MIGRATIONS)
@@ -119,7 +121,15 @@ impl Db {
     pub(super) fn read(&self) -> Pool<'_> {
         match self {
             Self::Sqlite(sqlite) => Either::Sqlite(&sqlite.read),
-            Self::Postgres(pool) => Either::Postgres(pool),
+            Self::Postgres(postgres) => Either::Postgres(&postgres.pool),
+        }
+    }
+
+    /// For single `SELECT`s that may take minutes.
+    pub(super) fn read_long(&self) -> Pool<'_> {
+        match self {
+            Self::Sqlite(sqlite) => Either::Sqlite(&sqlite.read),
+            Self::Postgres(postgres) => Either::Postgres(&postgres.long),
         }
     }
 
@@ -127,7 +137,15 @@ impl Db {
     pub(super) fn write(&self) -> Pool<'_> {
         match self {
             Self::Sqlite(sqlite) => Either::Sqlite(&sqlite.write),
-            Self::Postgres(pool) => Either::Postgres(pool),
+            Self::Postgres(postgres) => Either::Postgres(&postgres.pool),
+        }
+    }
+
+    /// For single statements that change something and may take minutes.
+    pub(super) fn write_long(&self) -> Pool<'_> {
+        match self {
+            Self::Sqlite(sqlite) => Either::Sqlite(&sqlite.write),
+            Self::Postgres(postgres) => Either::Postgres(&postgres.long),
         }
     }
 
@@ -138,8 +156,16 @@ impl Db {
             Self::Sqlite(sqlite) => {
                 Either::Sqlite(sqlite.write.begin_with("BEGIN IMMEDIATE").await?)
             }
-            Self::Postgres(pool) => Either::Postgres(pool.begin().await?),
+            Self::Postgres(postgres) => Either::Postgres(postgres.pool.begin().await?),
         })
+    }
+
+    /// The same where it may take minutes.
+    pub(super) async fn begin_long(&self) -> sqlx::Result<Write> {
+        match self {
+            Self::Sqlite(_) => self.begin().await,
+            Self::Postgres(postgres) => Ok(Either::Postgres(postgres.long.begin().await?)),
+        }
     }
 
     /// What a transaction begins with that reads several times and must not see changes between; SQLite's
@@ -166,7 +192,7 @@ impl Db {
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite(sqlite) => sqlite.close().await,
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(postgres) => postgres.close().await,
         }
     }
 }

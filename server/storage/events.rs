@@ -192,7 +192,7 @@ impl Storage {
         tasks: &[String],
     ) -> anyhow::Result<Vec<UserHistory>> {
         let mut subjects = BTreeMap::new();
-        on!(self.db.read(), pool => {
+        on!(self.db.read_long(), pool => {
             let mut rows = sqlx::query_as::<_, SubjectRow>(
                 "SELECT subject, user_id, task, outcome, latency_ms, quality FROM events \
                  WHERE at_ms >= $1 AND at_ms < $2 AND position = 0 \

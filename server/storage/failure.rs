@@ -70,6 +70,8 @@ impl Ailment {
             "40001" | "40P01" | "55P03" | "57014" => Self::Busy,
             // `data_corrupted`, `index_corrupted`
             "XX001" | "XX002" => Self::Damaged,
+            // `idle_in_transaction_session_timeout`
+            "25P03" => Self::Away,
             // Connections, resources, an operator's stop, the system below.
             _ if ["08", "53", "57", "58"].contains(&code.get(..2).unwrap_or_default()) => {
                 Self::Away

@@ -5,10 +5,12 @@
 //! transaction, so a holder that was replaced while it slept, or that has not seen the end, is refused
 //! whatever the clocks say. Who gets the lease is a writer, with a number that nobody else had or gets.
 //! How a holder is known to be gone differs: on SQLite all writers run on the machine of the file, and a
-//! lock of the operating system tells; on PostgreSQL a lease runs out.
+//! lock of the operating system tells; on PostgreSQL a lease runs out, by the clock of the database, which
+//! is the same for all.
 
 use anyhow::Context;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
 
 use super::{
     Storage,
@@ -16,8 +18,18 @@ use super::{
 };
 use crate::rollout::store::Fence;
 
-/// How long a lease lasts that is not renewed.
-const LEASE: TimeDelta = TimeDelta::seconds(15);
+/// PostgreSQL's clock in milliseconds since 1970, which goes on within a transaction.
+macro_rules! clock {
+    () => {
+        "(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT"
+    };
+}
+/// The same when a lease that is taken or renewed now runs out: in 10 s.
+macro_rules! run_out {
+    () => {
+        concat!(clock!(), " + 10000")
+    };
+}
 
 impl Storage {
     pub(super) async fn acquire_lease(
@@ -25,39 +37,56 @@ impl Storage {
         holder: &str,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Fence>> {
-        let Db::Sqlite(sqlite) = &self.db else {
-            return self.next_fence(holder, now, now).await;
-        };
-        if !sqlite.writer_lock.take(holder)? {
-            return Ok(None);
+        match &self.db {
+            Db::Sqlite(sqlite) => {
+                if !sqlite.writer_lock.take(holder)? {
+                    return Ok(None);
+                }
+                // Who has the lock need not wait for a lease.
+                let fence = self.next_fence(holder, now).await;
+                if fence.is_err() {
+                    sqlite.writer_lock.free();
+                }
+                fence
+            }
+            Db::Postgres(postgres) => {
+                // All who follow ask several times a second, and must not lock what the leader writes.
+                if is_taken(&postgres.pool, holder).await? {
+                    return Ok(None);
+                }
+                self.next_fence(holder, now).await
+            }
         }
-        // Who has the lock need not wait for a lease.
-        let fence = self.next_fence(holder, now, DateTime::<Utc>::MAX_UTC).await;
-        if fence.is_err() {
-            sqlite.writer_lock.free();
-        }
-        fence
     }
 
-    /// The next fence, where the lease is free, ran out before this time, or is the holder's own.
-    async fn next_fence(
-        &self,
-        holder: &str,
-        now: DateTime<Utc>,
-        ran_out: DateTime<Utc>,
-    ) -> anyhow::Result<Option<Fence>> {
+    /// The next fence, where the lease is free, ran out, or is the holder's own.
+    async fn next_fence(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<Fence>> {
         let mut transaction = self.db.begin().await?;
-        let number: Option<i64> = returned!(&mut transaction, transaction => sqlx::query_scalar(
+        let number: Option<i64> = match &mut transaction {
+            Write::Sqlite(transaction) => sqlx::query_scalar(
                 "INSERT INTO leases (name, holder, fence, expires_ms) VALUES ('rollouts', $1, 1, $2) \
                  ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, \
-                 fence = leases.fence + 1, expires_ms = excluded.expires_ms \
-                 WHERE leases.expires_ms <= $3 OR leases.holder = excluded.holder \
-                 RETURNING fence",
+                 fence = leases.fence + 1, expires_ms = excluded.expires_ms RETURNING fence",
             )
             .bind(holder)
-            .bind((now + LEASE).timestamp_millis())
-            .bind(ran_out.timestamp_millis())
-            .fetch_all(&mut **transaction))?;
+            .bind(now.timestamp_millis())
+            .fetch_all(&mut **transaction)
+            .await?
+            .pop(),
+            Write::Postgres(transaction) => sqlx::query_scalar(concat!(
+                "INSERT INTO leases (name, holder, fence, expires_ms) VALUES ('rollouts', $1, 1, ",
+                run_out!(),
+                ") ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, \
+                 fence = leases.fence + 1, expires_ms = excluded.expires_ms \
+                 WHERE leases.expires_ms <= ",
+                clock!(),
+                " OR leases.holder = excluded.holder RETURNING fence",
+            ))
+            .bind(holder)
+            .fetch_all(&mut **transaction)
+            .await?
+            .pop(),
+        };
         let Some(number) = number else {
             return Ok(None);
         };
@@ -98,29 +127,30 @@ impl Storage {
         writer.context("the database gave the process no number")
     }
 
-    pub(super) async fn renew_lease(
-        &self,
-        fence: &Fence,
-        now: DateTime<Utc>,
-    ) -> anyhow::Result<bool> {
-        if let Db::Sqlite(sqlite) = &self.db {
-            // Nothing runs out, so nothing is written, which a full disk could refuse.
-            let fences: Vec<(i64, String)> =
-                sqlx::query_as("SELECT fence, holder FROM leases WHERE name = 'rollouts'")
-                    .fetch_all(&sqlite.read)
-                    .await?;
-            let is_ours = matches!(&*fences, [(number, holder)]
-                if *number == fence.number && **holder == *fence.holder);
-            return Ok(sqlite.writer_lock.is_held() && is_ours);
-        }
-        let renewed = changed!(self.db.write(), pool => sqlx::query(
-                "UPDATE leases SET expires_ms = $3 WHERE name = 'rollouts' AND fence = $1 AND holder = $2",
-            )
-            .bind(fence.number)
-            .bind(&*fence.holder)
-            .bind((now + LEASE).timestamp_millis())
-            .execute(pool))?;
-        Ok(renewed > 0)
+    pub(super) async fn renew_lease(&self, fence: &Fence) -> anyhow::Result<bool> {
+        let postgres = match &self.db {
+            Db::Postgres(postgres) => postgres,
+            Db::Sqlite(sqlite) => {
+                // Nothing runs out, so nothing is written, which a full disk could refuse.
+                let fences: Vec<(i64, String)> =
+                    sqlx::query_as("SELECT fence, holder FROM leases WHERE name = 'rollouts'")
+                        .fetch_all(&sqlite.read)
+                        .await?;
+                let is_ours = matches!(&*fences, [(number, holder)]
+                    if *number == fence.number && **holder == *fence.holder);
+                return Ok(sqlite.writer_lock.is_held() && is_ours);
+            }
+        };
+        let renewed = sqlx::query(concat!(
+            "UPDATE leases SET expires_ms = ",
+            run_out!(),
+            " WHERE name = 'rollouts' AND fence = $1 AND holder = $2",
+        ))
+        .bind(fence.number)
+        .bind(&*fence.holder)
+        .execute(&postgres.pool)
+        .await?;
+        Ok(renewed.rows_affected() > 0)
     }
 
     pub(super) async fn release_lease(
@@ -150,6 +180,19 @@ impl Storage {
         }
         Ok(())
     }
+}
+
+/// Whether another process has the lease.
+async fn is_taken(pool: &PgPool, holder: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar(concat!(
+        "SELECT EXISTS (SELECT 1 FROM leases WHERE name = 'rollouts' AND holder <> $1 \
+         AND expires_ms > ",
+        clock!(),
+        ")",
+    ))
+    .bind(holder)
+    .fetch_one(pool)
+    .await
 }
 
 /// Moves the end of the log from the first to the second number. Returns whether the fence still holds and

@@ -81,7 +81,7 @@ impl Storage {
                 "lastSignedIn": user.last_signed_in,
             }),
         )?;
-        let written: anyhow::Result<()> = on!(self.db.read(), pool => async {
+        let written: anyhow::Result<()> = on!(self.db.read_long(), pool => async {
             let mut rows = sqlx::query_as(
                 "SELECT id, title, created_at, updated_at FROM conversations WHERE user_id = $1 ORDER BY id",
             )
@@ -165,7 +165,7 @@ impl Storage {
                 .context("cannot have SQLite overwrite what is deleted")?;
         }
         let forgotten = async {
-            let mut transaction = self.db.begin().await?;
+            let mut transaction = self.db.begin_long().await?;
             let before = role_of(&mut transaction, id).await?;
             // First, so that a call of the user that comes meanwhile is refused or has waited.
             let deleted = changed!(&mut transaction, transaction => sqlx::query(

@@ -1,6 +1,6 @@
 //! Opens a PostgreSQL database.
 
-use std::{str::FromStr, time::Duration};
+use std::{future::Future, str::FromStr, sync::LazyLock, time::Duration};
 
 use sqlx::{
     Connection, PgConnection, PgPool,
@@ -9,36 +9,130 @@ use sqlx::{
 };
 use tokio::time::{sleep, timeout};
 
-use super::StorageError;
+use super::{StorageError, newest};
 use crate::_core::errors::in_full;
 
-pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/postgres");
+/// Those of a newer release are passed over: [`OLDEST`] says who may open what they made.
+pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("server/storage/migrations/postgres");
+    migrator.set_ignore_missing(true);
+    migrator
+});
 
-/// Connections of one process.
-const CONNECTIONS: u32 = 8;
+/// The least version that a program has to know to use the tables. A migration that programs of before
+/// cannot live with sets it to its own.
+const OLDEST: &str = "oldest-migration";
+
+/// Connections of one process for what users wait for.
+const CONNECTIONS: u32 = 6;
+/// And for what may take minutes: upkeep, and what every user did in a week.
+const LONG_CONNECTIONS: u32 = 2;
 /// How long a query waits for a connection, and so a start for the server.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two tries at a server that is not there.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a connection has to answer, before it is used and after; one that does not is closed.
+const PING_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a call has whose caller must go on without an answer. More than a statement has, so that
+/// the server speaks first where it can.
+const CALL_PATIENCE: Duration = Duration::from_secs(6);
+/// What the server itself ends. A process that freezes in a transaction would keep others from what it
+/// has locked for as long as it is frozen; a connection whose other end is gone is let go.
+const LIMITS: [(&str, &str); 3] = [
+    ("lock_timeout", "1s"),
+    ("idle_in_transaction_session_timeout", "3s"),
+    ("tcp_user_timeout", "5s"),
+];
+const STATEMENT: (&str, &str) = ("statement_timeout", "5s");
+const LONG_STATEMENT: (&str, &str) = ("statement_timeout", "10min");
+
+/// The connections of one process.
+#[derive(Clone)]
+pub(super) struct Postgres {
+    pub(super) pool: PgPool,
+    pub(super) long: PgPool,
+}
+
+impl Postgres {
+    pub(super) async fn close(&self) {
+        self.long.close().await;
+        self.pool.close().await;
+    }
+}
 
 pub(super) fn is_url(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
 /// Brings its tables up to date.
-pub(super) async fn open(url: &str) -> Result<PgPool, StorageError> {
-    let (pool, database) = connect(options(url)?).await?;
-    // Programs that start at once wait for each other here.
+pub(super) async fn open(url: &str) -> Result<Postgres, StorageError> {
+    let options = options(url)?;
+    let database = name(&options);
+    // Without any limit: a migration may take long, and programs that start at once wait for each
+    // other here.
+    let mut connection = wait_for(&options)
+        .await
+        .map_err(|cause| ServerError::new(&options, cause))?;
+    let oldest = oldest(&mut connection)
+        .await
+        .map_err(|source| StorageError::open(database.clone(), &source))?;
+    let known = newest(&MIGRATIONS);
+    if let Some(version) = oldest.filter(|oldest| *oldest > known) {
+        return Err(StorageError::Newer {
+            database,
+            version,
+            known,
+        });
+    }
     MIGRATIONS
-        .run(&pool)
+        .run_direct(None, &mut connection, false)
         .await
         .map_err(|source| StorageError::migrate(database, &MIGRATIONS, source))?;
-    Ok(pool)
+    // What is not said to the server it finds out.
+    let _ = connection.close().await;
+    let options = options.options(LIMITS);
+    Ok(Postgres {
+        pool: pool(options.clone().options([STATEMENT]), CONNECTIONS),
+        long: pool(options.options([LONG_STATEMENT]), LONG_CONNECTIONS),
+    })
 }
 
 /// The server refuses what would change something. With the database's name.
-pub(super) async fn open_read_only(url: &str) -> Result<(PgPool, String), StorageError> {
-    connect(options(url)?.options([("default_transaction_read_only", "on")])).await
+pub(super) async fn open_read_only(url: &str) -> Result<(Postgres, String), StorageError> {
+    let options = options(url)?.options([("default_transaction_read_only", "on")]);
+    let connection = wait_for(&options)
+        .await
+        .map_err(|cause| ServerError::new(&options, cause))?;
+    let _ = connection.close().await;
+    let database = name(&options);
+    // Who reads is a person's command, which waits for as long as that person does.
+    let pool = pool(options.options([LONG_STATEMENT]), LONG_CONNECTIONS);
+    let long = pool.clone();
+    Ok((Postgres { pool, long }, database))
+}
+
+/// The least version that a program has to know, where the tables say so.
+async fn oldest(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
+    let is_there: bool = sqlx::query_scalar("SELECT to_regclass('upkeep') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !is_there {
+        return Ok(None);
+    }
+    sqlx::query_scalar("SELECT value FROM upkeep WHERE name = $1")
+        .bind(OLDEST)
+        .fetch_optional(connection)
+        .await
+}
+
+/// Waits for a call of somebody who must go on without an answer.
+pub(super) async fn in_time<T>(call: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    timeout(CALL_PATIENCE, call).await.unwrap_or_else(|_| {
+        let patience = CALL_PATIENCE.as_secs();
+        Err(anyhow::anyhow!(
+            "PostgreSQL did not answer within {patience} s"
+        ))
+    })
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, StorageError> {
@@ -47,25 +141,32 @@ fn options(url: &str) -> Result<PgConnectOptions, StorageError> {
     Ok(options.application_name("modelramp"))
 }
 
-async fn connect(options: PgConnectOptions) -> Result<(PgPool, String), StorageError> {
-    let database = name(&options);
-    wait_for(&options)
-        .await
-        .map_err(|cause| ServerError::new(&options, cause))?;
-    let pool = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
+fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
         .acquire_timeout(PATIENCE)
-        .connect_lazy_with(options);
-    Ok((pool, database))
+        // Both in place of sqlx's own, which wait without end for a server that is cut off.
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(is_alive(connection)))
+        .after_release(|connection, _| Box::pin(is_alive(connection)))
+        .connect_lazy_with(options)
+}
+
+/// Whether the server answers; an error closes the connection.
+async fn is_alive(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    match timeout(PING_PATIENCE, connection.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
+    }
 }
 
 /// Waits for a server that is starting; a pool would only say that it timed out.
-async fn wait_for(options: &PgConnectOptions) -> Result<(), Unanswered> {
+async fn wait_for(options: &PgConnectOptions) -> Result<PgConnection, Unanswered> {
     let mut last = None;
     let tried = timeout(PATIENCE, async {
         loop {
             match PgConnection::connect_with(options).await {
-                Ok(connection) => return connection.close().await,
+                Ok(connection) => return Ok(connection),
                 Err(error) if may_pass(&error) => last = Some(error),
                 Err(error) => return Err(error),
             }
@@ -73,7 +174,7 @@ async fn wait_for(options: &PgConnectOptions) -> Result<(), Unanswered> {
         }
     });
     match tried.await {
-        Ok(Ok(())) => Ok(()),
+        Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(Unanswered::Said(error)),
         Err(_) => Err(last.map_or(Unanswered::Silence, Unanswered::Said)),
     }

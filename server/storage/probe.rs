@@ -123,7 +123,7 @@ impl Probe {
         written.map_err(|error| trouble(&error))?;
         let read = match &self.storage.db {
             Db::Sqlite(sqlite) => read_anew(&sqlite.files.database).await,
-            Db::Postgres(pool) => read_all(pool).await,
+            Db::Postgres(postgres) => read_all(&postgres.pool).await,
         };
         read.map_err(|error| trouble(&error))
     }

@@ -1,12 +1,18 @@
 //! Rollouts, their history, and the transaction that one decision is.
 
+use std::future::Future;
+
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Storage, db::Write, events, lease, outbox, storable, time};
+use super::{
+    Storage,
+    db::{Db, Write},
+    events, lease, outbox, postgres, storable, time,
+};
 use crate::{
     _core::actor::Actor,
     recording::Event,
@@ -14,7 +20,7 @@ use crate::{
         evidence::UserHistory,
         record::{Action, Record},
         store::{
-            AuditRow, Commit, CommitError, Fence, RolloutChange, RolloutStore, StoredRollout,
+            AuditRow, Commit, CommitError, Fence, Mark, RolloutChange, RolloutStore, StoredRollout,
             StoredStatus,
         },
         trials::Trial,
@@ -118,21 +124,34 @@ impl TryFrom<AuditTableRow> for AuditRow {
 #[async_trait]
 impl RolloutStore for Storage {
     async fn acquire(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<Fence>> {
-        self.acquire_lease(holder, now)
+        self.in_time(self.acquire_lease(holder, now))
             .await
             .context("cannot become the writer of rollouts")
     }
 
-    async fn renew(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<bool> {
-        self.renew_lease(fence, now)
+    async fn renew(&self, fence: &Fence) -> anyhow::Result<bool> {
+        self.in_time(self.renew_lease(fence))
             .await
             .context("cannot prolong the lease on rollouts")
     }
 
     async fn release(&self, fence: &Fence, now: DateTime<Utc>) -> anyhow::Result<()> {
-        self.release_lease(fence, now)
+        self.in_time(self.release_lease(fence, now))
             .await
             .context("cannot give back the lease on rollouts")
+    }
+
+    async fn mark(&self) -> anyhow::Result<Mark> {
+        let read = async {
+            Ok(on!(self.db.read(), pool => sqlx::query_as(
+                    "SELECT COUNT(*), CAST(COALESCE(SUM(version), 0) AS BIGINT) FROM rollouts",
+                )
+                .fetch_one(pool)
+                .await)?)
+        };
+        self.in_time(read)
+            .await
+            .context("cannot see whether a rollout was changed")
     }
 
     async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>> {
@@ -159,26 +178,8 @@ impl RolloutStore for Storage {
 
     /// A commit whose answer was lost may be repeated: what is stored already is left as it is.
     async fn commit(&self, fence: &Fence, commit: &Commit) -> Result<(), CommitError> {
-        let mut transaction = self.db.begin().await.map_err(store)?;
-        let head = (commit.head, commit.new_head());
-        if lease::advance(&mut transaction, fence, head)
-            .await
-            .map_err(store)?
-        {
-            let follows = events::insert(&mut transaction, fence, &commit.batches).await;
-            if !follows.map_err(CommitError::Store)? {
-                return Err(CommitError::Fenced);
-            }
-        } else if !is_ordered(&mut transaction, fence, commit)
-            .await
-            .map_err(store)?
-        {
-            return Err(CommitError::Fenced);
-        }
-        for change in &commit.rollouts {
-            apply(&mut transaction, change).await?;
-        }
-        transaction.commit().await.map_err(store)
+        let written = self.in_time(async { Ok(self.write_all(fence, commit).await) });
+        written.await.map_err(CommitError::Store)?
     }
 
     async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>> {
@@ -241,6 +242,39 @@ impl RolloutStore for Storage {
             .fetch_one(pool)
             .await)
         .context("cannot read the last batch of this process")
+    }
+}
+
+impl Storage {
+    /// Waits for what a controller asks, which goes on judging without an answer.
+    async fn in_time<T>(&self, call: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        match &self.db {
+            Db::Sqlite(_) => call.await,
+            Db::Postgres(_) => postgres::in_time(call).await,
+        }
+    }
+
+    async fn write_all(&self, fence: &Fence, commit: &Commit) -> Result<(), CommitError> {
+        let mut transaction = self.db.begin().await.map_err(store)?;
+        let head = (commit.head, commit.new_head());
+        if lease::advance(&mut transaction, fence, head)
+            .await
+            .map_err(store)?
+        {
+            let follows = events::insert(&mut transaction, fence, &commit.batches).await;
+            if !follows.map_err(CommitError::Store)? {
+                return Err(CommitError::Fenced);
+            }
+        } else if !is_ordered(&mut transaction, fence, commit)
+            .await
+            .map_err(store)?
+        {
+            return Err(CommitError::Fenced);
+        }
+        for change in &commit.rollouts {
+            apply(&mut transaction, change).await?;
+        }
+        transaction.commit().await.map_err(store)
     }
 }
 

@@ -122,11 +122,11 @@ impl Storage {
             .delete_old(now - retention, now)
             .await
             .context("cannot delete old events")?;
-        changed!(self.db.write(), pool => sqlx::query("DELETE FROM alerts WHERE at_ms < $1")
+        changed!(self.db.write_long(), pool => sqlx::query("DELETE FROM alerts WHERE at_ms < $1")
             .bind((now - ALERT_RETENTION).timestamp_millis())
             .execute(pool))
         .context("cannot delete old alerts")?;
-        changed!(self.db.write(), pool => sqlx::query(
+        changed!(self.db.write_long(), pool => sqlx::query(
                 "DELETE FROM writers WHERE ended_ms IS NOT NULL AND NOT EXISTS \
                  (SELECT 1 FROM events WHERE events.writer = writers.writer)",
             )
@@ -140,7 +140,7 @@ impl Storage {
 
     /// Takes users who were deleted lately out of events that were stored since.
     async fn forget_late_events(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
-        changed!(self.db.write(), pool => sqlx::query(
+        changed!(self.db.write_long(), pool => sqlx::query(
             "UPDATE events SET user_id = NULL WHERE at_ms >= $1 AND user_id IN \
              (SELECT id FROM users WHERE deleted_at >= $1)",
         )
@@ -232,7 +232,7 @@ impl Storage {
     ) -> sqlx::Result<u64> {
         let mut deleted = 0;
         loop {
-            let found: Vec<Key> = on!(self.db.read(), pool => sqlx::query_as(
+            let found: Vec<Key> = on!(self.db.read_long(), pool => sqlx::query_as(
                     "SELECT e.at_ms, e.writer, e.batch, e.place FROM events e CROSS JOIN event_order o \
                      WHERE e.writer = o.writer AND e.batch = o.batch AND e.at_ms >= $1 AND e.at_ms < $2 \
                      AND o.first_seq + e.place <= (SELECT value FROM upkeep WHERE name = $3) \

@@ -1,12 +1,9 @@
 //! Who may write: one process leads, the others follow.
 
-use super::{
-    Controller, Writer,
-    memory::{self, Memory},
-};
+use super::{Controller, Writer, memory};
 
 /// How often a lease is renewed.
-const RENEW_MS: u128 = 5_000;
+const RENEW_MS: u128 = 2_500;
 
 impl Controller {
     /// Takes or prolongs the lease. Reads what is stored where that is in doubt. Returns whether this process
@@ -29,7 +26,7 @@ impl Controller {
                 .renewed_at
                 .map(|at| now.monotonic.saturating_sub(at.monotonic));
             if age.is_none_or(|age| age.as_millis() >= RENEW_MS) {
-                if !self.store.renew(fence, now.wall).await? {
+                if !self.store.renew(fence).await? {
                     tracing::error!("another process has taken control of the rollouts");
                     writer.fence = None;
                     self.inner.lock().is_numbering = false;
@@ -42,35 +39,35 @@ impl Controller {
             writer.renewed_at = Some(now);
             writer.in_doubt = true;
             if writer.fence.is_none() {
-                return self.follow().await;
+                self.follow().await?;
+                return Ok(false);
             }
         }
         if writer.in_doubt
             && let Some(fence) = &writer.fence
         {
-            // The end first: a write that comes late is then seen whole, or refuses the next.
-            let stored = memory::read(&*self.store).await?;
-            let last_batch = self.store.last_batch(fence).await?;
+            let read = async {
+                // The end first: a write that comes late is then seen whole, or refuses the next.
+                let stored = memory::read(&*self.store).await?;
+                anyhow::Ok((stored, self.store.last_batch(fence).await?))
+            };
+            let (stored, last_batch) = match read.await {
+                Ok(read) => read,
+                Err(error) if is_new => {
+                    // A newer release may have stored what this one cannot read, and then lead.
+                    if let Some(fence) = writer.fence.take() {
+                        let _ = self.store.release(&fence, now.wall).await;
+                    }
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            };
             let mut inner = self.inner.lock();
             inner.merge(stored, last_batch, is_new, &self.log, now, &self.world);
             self.publish(&inner);
             writer.in_doubt = false;
         }
         Ok(true)
-    }
-
-    /// Serves what the process in control has decided.
-    async fn follow(&self) -> anyhow::Result<bool> {
-        let mut stored = Memory::load(&*self.store).await?;
-        for rollout in &mut stored.rollouts {
-            rollout.is_open = true;
-        }
-        let mut inner = self.inner.lock();
-        inner.rollouts = stored.rollouts;
-        inner.is_following = true;
-        inner.stored_at = None;
-        self.publish(&inner);
-        Ok(false)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use super::World;
+use super::{World, following::Followed};
 use crate::{
     recording::{Log, Ordered},
     rollout::{
-        rollout::Rollout,
+        rollout::{Cap, Rollout},
         status::{Moment, Status},
         store::RolloutStore,
     },
@@ -26,8 +26,8 @@ pub(super) struct Memory {
     pub(super) head: i64,
     /// Whether this process is the one that gives numbers.
     pub(super) is_numbering: bool,
-    /// Whether another process is, and this one serves what that has decided.
-    pub(super) is_following: bool,
+    /// What was read last while another process leads.
+    pub(super) followed: Option<Followed>,
     /// When all was stored last, on the monotonic clock; `None` where this process does not store.
     pub(super) stored_at: Option<Duration>,
     pub(super) last_tick: Option<Moment>,
@@ -134,7 +134,7 @@ impl Memory {
             }
         }
         self.is_numbering = true;
-        self.is_following = false;
+        self.followed = None;
         for new in &mut stored.rollouts {
             let old = self
                 .rollouts
@@ -143,6 +143,8 @@ impl Memory {
             let old = old.map(|place| self.rollouts.swap_remove(place));
             if let Some(old) = &old {
                 new.is_open = old.is_open;
+                let still = |cap: &Cap| new.status.version <= cap.version;
+                new.cap = old.cap.filter(still);
             }
             match old {
                 Some(mut old) if !is_new && old.base_version() == new.status.version => {

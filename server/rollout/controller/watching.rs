@@ -32,11 +32,16 @@ impl Controller {
     /// Who moves the rollouts, as far as this process knows.
     pub fn leader(&self) -> Leader {
         let inner = self.inner.lock();
-        match (inner.is_numbering, inner.is_following) {
+        match (inner.is_numbering, inner.followed.is_some()) {
             (true, _) => Leader::Here,
             (false, true) => Leader::Elsewhere,
             (false, false) => Leader::Nobody,
         }
+    }
+
+    /// Whether this process moves the rollouts, and does what one of several does for all.
+    pub fn leads(&self) -> bool {
+        self.inner.lock().is_numbering
     }
 
     /// How long ago all was stored, where this process stores; it is tried once a second.

@@ -100,6 +100,7 @@ impl Rollout {
             owed: Vec::new(),
             alerts: Vec::new(),
             is_open: false,
+            cap: None,
             is_urgent: true,
             stored_at: None,
             probed_at: None,

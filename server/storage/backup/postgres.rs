@@ -2,7 +2,6 @@
 
 use std::{path::Path, process::Stdio};
 
-use chrono::Utc;
 use sqlx::{Connection, PgConnection};
 use tokio::process::Command;
 use url::Url;
@@ -41,7 +40,7 @@ pub(super) async fn restore(
         other => other,
     })?;
     let (pool, database) = postgres::open_read_only(url).await?;
-    let state = look(&mut *pool.acquire().await.map_err(ping)?).await;
+    let state = look(&mut *pool.pool.acquire().await.map_err(ping)?).await;
     pool.close().await;
     match state.map_err(ping)? {
         State::Empty => {}
@@ -87,13 +86,12 @@ async fn look(connection: &mut PgConnection) -> sqlx::Result<State> {
         .fetch_one(&mut *connection)
         .await?;
     if has_leases {
-        #[expect(clippy::disallowed_methods, reason = "a command runs now")]
-        let now_ms = Utc::now().timestamp_millis();
-        let is_used: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM leases WHERE expires_ms > $1)")
-                .bind(now_ms)
-                .fetch_one(&mut *connection)
-                .await?;
+        let is_used: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM leases WHERE expires_ms > \
+             (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT)",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
         if is_used {
             return Ok(State::Used);
         }

@@ -219,7 +219,7 @@ async fn a_channel_that_hangs_holds_up_no_other_and_not_for_long_the_stop() {
     let outbox = MemoryOutbox::with(&[rollback("a")]);
     let dispatcher = Dispatcher::new(outbox.clone(), &config).unwrap();
     let tasks = Tasks::default();
-    dispatcher.start(&tasks);
+    dispatcher.start(&tasks, || true);
     outbox.at_mark.notified().await;
     outbox.enqueue(&rollback("b")).await.unwrap();
     dispatcher.wake();

@@ -57,7 +57,7 @@ async fn who_has_not_seen_the_end_of_the_log_is_refused(database: Database) {
         let refused = storage.commit(fence, commit).await;
         assert!(matches!(refused, Err(CommitError::Fenced)), "{commit:?}");
     }
-    assert!(!storage.renew(&other, at(1)).await.unwrap());
+    assert!(!storage.renew(&other).await.unwrap());
     assert_eq!(since(storage, 0).await.len(), 2);
     assert_eq!(storage.head().await.unwrap(), 2);
     assert_eq!(storage.last_batch(&fence).await.unwrap(), 1);

@@ -68,7 +68,7 @@ async fn reading_goes_on_beside_a_server_and_writing_is_refused(database: Databa
         ];
         assert!(words.iter().any(|it| refused.contains(it)), "{refused}");
     }
-    assert!(server.renew(&fence, at(1)).await.unwrap());
+    assert!(server.renew(&fence).await.unwrap());
     server.commit(&fence, &commit(2)).await.unwrap();
     assert_eq!(reader.rollout(ROLLOUT).await.unwrap(), Some(rollout(2)));
 }
@@ -101,6 +101,28 @@ async fn tables_of_another_release_are_refused(database: Database) {
     assert!(version < known, "{error}");
     let words = format!("has version {version}, this program reads version {known})");
     assert!(error.to_string().contains(&words), "{error}");
+}
+
+/// What a release of after this one leaves, while both run side by side.
+#[tokio::test]
+async fn a_server_passes_over_migrations_that_it_can_live_with() {
+    let Some(database) = Database::postgres().await else {
+        return;
+    };
+    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+                 VALUES (9999, 'from the future', TRUE, '\\x00', 0)";
+    database.execute(newer).await.unwrap();
+    let beside = Storage::open(&database.url).await.unwrap();
+    beside.ping().await.unwrap();
+    let cannot = "UPDATE upkeep SET value = 9999 WHERE name = 'oldest-migration'";
+    database.execute(cannot).await.unwrap();
+    let Err(error) = Storage::open(&database.url).await else {
+        panic!("it was opened");
+    };
+    assert!(
+        matches!(error, StorageError::Newer { version: 9999, .. }),
+        "{error:?}"
+    );
 }
 
 async fn a_database_without_tables_gets_none(database: Database) {
@@ -220,7 +242,7 @@ async fn a_rollout_is_replayed_and_reported(database: Database) {
     // Another server has it open.
     let fence = writer(&database.storage).await;
     check_that_it_is_read(&database.url, &id);
-    assert!(database.storage.renew(&fence, at(1)).await.unwrap());
+    assert!(database.storage.renew(&fence).await.unwrap());
 }
 
 #[tokio::test]

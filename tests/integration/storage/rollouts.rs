@@ -27,6 +27,7 @@ on_both!(
     a_commit_that_is_repeated_changes_nothing,
     only_one_process_is_the_writer,
     a_replaced_writer_is_refused,
+    the_clocks_of_processes_decide_nothing_about_the_lease,
     a_clean_stop_frees_the_lease_at_once,
     a_commit_that_fails_half_way_leaves_nothing,
     the_audit_is_only_added_to,
@@ -220,12 +221,12 @@ async fn only_one_process_is_the_writer(database: Database) {
     let (first, second) = (&database.storage, database.again().await);
     let fence = writer(first).await;
     assert_eq!(second.acquire("b", at(14)).await.unwrap(), None);
-    assert!(first.renew(&fence, at(14)).await.unwrap());
+    assert!(first.renew(&fence).await.unwrap());
     assert_eq!(second.acquire("b", at(28)).await.unwrap(), None);
     // The same process again, as after an error of its own.
     let next = first.acquire("a", at(14)).await.unwrap().unwrap();
     assert!(next.number > fence.number);
-    assert!(!first.renew(&fence, at(15)).await.unwrap());
+    assert!(!first.renew(&fence).await.unwrap());
     let refused = first.commit(&fence, &Commit::default()).await;
     assert!(matches!(refused, Err(CommitError::Fenced)));
     first.commit(&next, &Commit::default()).await.unwrap();
@@ -238,10 +239,13 @@ async fn a_replaced_writer_is_refused(database: Database) {
         // The lock goes with the process.
         first.close().await;
     }
+    // As after ten seconds without a word of the first.
+    let run_out = "UPDATE leases SET expires_ms = 1 WHERE expires_ms > 1";
+    database.execute(run_out).await.unwrap();
     let new = second.acquire("b", at(15)).await.unwrap().unwrap();
     assert!(new.number > old.number);
     if !database.is_sqlite() {
-        assert!(!first.renew(&old, at(16)).await.unwrap());
+        assert!(!first.renew(&old).await.unwrap());
         let commit = Book::default().commit([numbered(1)], vec![change(1)]);
         let refused = first.commit(&old, &commit).await;
         assert!(matches!(refused, Err(CommitError::Fenced)));
@@ -250,7 +254,17 @@ async fn a_replaced_writer_is_refused(database: Database) {
         assert_eq!(first.acquire("a", at(16)).await.unwrap(), None);
     }
     assert_eq!(second.head().await.unwrap(), 0);
-    assert!(second.renew(&new, at(17)).await.unwrap());
+    assert!(second.renew(&new).await.unwrap());
+}
+
+async fn the_clocks_of_processes_decide_nothing_about_the_lease(database: Database) {
+    let (first, second) = (&database.storage, database.again().await);
+    // One whose clock is years behind, and one whose clock is years ahead.
+    let fence = first.acquire("a", at(0)).await.unwrap().unwrap();
+    let ahead = chrono::DateTime::from_timestamp(4_000_000_000, 0).unwrap();
+    assert_eq!(second.acquire("b", ahead).await.unwrap(), None);
+    assert!(first.renew(&fence).await.unwrap());
+    assert_eq!(second.acquire("b", ahead).await.unwrap(), None);
 }
 
 async fn a_clean_stop_frees_the_lease_at_once(database: Database) {
@@ -259,7 +273,7 @@ async fn a_clean_stop_frees_the_lease_at_once(database: Database) {
     first.release(&old, at(1)).await.unwrap();
     let new = second.acquire("b", at(1)).await.unwrap().unwrap();
     assert!(new.number > old.number);
-    assert!(!first.renew(&old, at(1)).await.unwrap());
+    assert!(!first.renew(&old).await.unwrap());
 }
 
 async fn a_commit_that_fails_half_way_leaves_nothing(database: Database) {

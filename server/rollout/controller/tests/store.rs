@@ -11,7 +11,7 @@ use crate::{
     recording::Event,
     rollout::{
         evidence::UserHistory,
-        store::{Commit, CommitError, StoredStatus},
+        store::{Commit, CommitError, Mark, StoredStatus},
         trials::Trial,
     },
 };
@@ -91,7 +91,13 @@ impl RolloutStore for MemoryStore {
         }))
     }
 
-    async fn renew(&self, fence: &Fence, _now: DateTime<Utc>) -> anyhow::Result<bool> {
+    async fn mark(&self) -> anyhow::Result<Mark> {
+        let db = self.0.lock();
+        let versions = db.rollouts.iter().map(|it| it.version);
+        Ok((db.rollouts.len() as i64, versions.sum()))
+    }
+
+    async fn renew(&self, fence: &Fence) -> anyhow::Result<bool> {
         Ok(self.0.lock().fence == fence.number)
     }
 
