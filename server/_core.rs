@@ -20,6 +20,7 @@ pub mod iso_text;
 pub mod js;
 pub mod json_text;
 pub mod logging;
+pub mod masked;
 pub mod method;
 pub mod outage;
 pub mod priority;

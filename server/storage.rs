@@ -136,7 +136,7 @@ pub enum StorageError {
     /// `sqlite:`, but not a writable file behind it.
     #[error("the database URL `{url}` {why}; use `sqlite://path/to/file.db`")]
     NotAFile {
-        /// As given.
+        /// As given, without what may be a password.
         url: String,
         /// Completes “the URL …”.
         why: &'static str,

@@ -186,7 +186,7 @@ impl Authenticator {
     /// The session of whoever a proxy names, in a request whose headers were cleansed; none where the caller
     /// brings a bearer token, which counts before.
     pub fn asserted(&self, headers: &HeaderMap, now: DateTime<Utc>) -> Option<Session> {
-        if bearer(headers).is_some() {
+        if credentials::token(headers).is_some() {
             return None;
         }
         let named = self.proxy.as_ref()?.named(headers)?;
@@ -250,6 +250,17 @@ impl Authenticator {
             Ok(None) => Caller::Anonymous,
             Err(Away) => Caller::Unknown { last_known: None },
         }
+    }
+
+    /// Whether the bearer that came along is the token of a session, by its signature and its times.
+    pub fn has_bearer_session(&self, headers: &HeaderMap, now: DateTime<Utc>) -> bool {
+        let token = credentials::token(headers);
+        token.is_some_and(|token| self.session_of(token, now).is_some())
+    }
+
+    /// How long a stream or a socket goes on by what a proxy said when it was opened.
+    fn proxy_ttl(&self) -> Option<Duration> {
+        self.proxy.as_ref().map(|proxy| proxy.ttl)
     }
 
     /// The sessions of the cookies whose signatures and times hold.

@@ -19,7 +19,7 @@ use toml::{
     de::{DeInteger, DeTable, DeValue},
 };
 
-use super::suggest::nearest;
+use super::{masked::masked, suggest::nearest};
 
 /// Faults of one text that are reported; the others are left out.
 const MOST_FAULTS: usize = 100;
@@ -191,7 +191,7 @@ impl<'a> Table<'a> {
         Some(Field {
             path: self.path_of(key),
             is_item: false,
-            is_secret: false,
+            shows: Shows::All,
             value: self.entries.get(key)?,
             source: self.source,
         })
@@ -247,12 +247,21 @@ impl<'a> Table<'a> {
     }
 }
 
+/// What faults show of a value.
+#[derive(Clone, Copy)]
+enum Shows {
+    All,
+    /// An address without its password.
+    Masked,
+    Nothing,
+}
+
 /// The value of a key, or an item of a list.
 pub struct Field<'a> {
     /// The keys that lead to it, joined by dots. An item has that of its list.
     path: String,
     is_item: bool,
-    is_secret: bool,
+    shows: Shows,
     value: &'a Spanned<DeValue<'a>>,
     source: &'a Source<'a>,
 }
@@ -267,7 +276,15 @@ impl<'a> Field<'a> {
     /// The same, in whose faults the value is not shown.
     pub fn secret(self) -> Self {
         Self {
-            is_secret: true,
+            shows: Shows::Nothing,
+            ..self
+        }
+    }
+
+    /// The same, in whose faults an address is shown without its password.
+    pub fn address(self) -> Self {
+        Self {
+            shows: Shows::Masked,
             ..self
         }
     }
@@ -314,7 +331,7 @@ impl<'a> Field<'a> {
         let item = |value| Field {
             path: self.path.clone(),
             is_item: true,
-            is_secret: self.is_secret,
+            shows: self.shows,
             value,
             source: self.source,
         };
@@ -354,7 +371,7 @@ impl<'a> Field<'a> {
             let entry = Field {
                 path: format!("{}.{}", self.path, shown(name)),
                 is_item: false,
-                is_secret: self.is_secret,
+                shows: self.shows,
                 value,
                 source: self.source,
             };
@@ -396,7 +413,13 @@ impl<'a> Field<'a> {
         let read = read(value);
         if read.is_none() {
             let shown = match value {
-                _ if self.is_secret => format!("(a value of type {}, not shown)", value.type_str()),
+                _ if matches!(self.shows, Shows::Nothing) => {
+                    format!("(a value of type {}, not shown)", value.type_str())
+                }
+                // What is cut first may end before the mark that tells a password.
+                DeValue::String(text) if matches!(self.shows, Shows::Masked) => {
+                    format!("\"{}\"", shown(&masked(text)))
+                }
                 DeValue::Array(items) if items.is_empty() => "an empty list".to_owned(),
                 DeValue::Array(_) => "a list".to_owned(),
                 DeValue::Table(_) => "a table".to_owned(),

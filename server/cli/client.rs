@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    _core::{http_client, method::Method, slips},
+    _core::{http_client, masked::masked, method::Method, slips},
     config::{ClientConfig, TOKEN_VARIABLE},
 };
 
@@ -53,7 +53,9 @@ pub(super) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
     /// `--url` cannot be used.
-    #[error("`{url}` is not a server's address; expected one such as `http://127.0.0.1:3000`")]
+    #[error(
+        "`{url}` is not a server's address; expected one such as `http://127.0.0.1:3000`, without user name and password"
+    )]
     Address { url: String },
     /// The token holds what no header may.
     #[error("`{TOKEN_VARIABLE}` is no token: its value {reason}")]
@@ -304,15 +306,22 @@ fn faults(message: &str) -> Option<String> {
     (!said.is_empty()).then(|| said.join("; "))
 }
 
+/// The address of a server, as it may be shown. A user name would be sent beside the token, in a second
+/// `Authorization`.
+pub(super) fn address(text: &str) -> Result<Url, ClientError> {
+    let fits = |url: &Url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+    };
+    let url = text.parse().ok().filter(fits);
+    url.ok_or_else(|| ClientError::Address { url: masked(text) })
+}
+
 /// `/rpc` below the address.
 fn endpoint(url: &str) -> Result<Url, ClientError> {
-    let wrong = || ClientError::Address {
-        url: url.to_owned(),
-    };
-    let mut endpoint: Url = url.parse().map_err(|_| wrong())?;
-    if !matches!(endpoint.scheme(), "http" | "https") || !endpoint.has_host() {
-        return Err(wrong());
-    }
+    let mut endpoint = address(url)?;
     let path = endpoint.path().trim_end_matches('/');
     let path = path.strip_suffix("/rpc").unwrap_or(path);
     let path = format!("{path}/rpc");
@@ -352,6 +361,10 @@ mod tests {
         for url in ["", "localhost:3000", "127.0.0.1", "ftp://a", "http://"] {
             let error = endpoint(url).expect_err(url);
             assert!(error.to_string().contains("http://127.0.0.1:3000"));
+        }
+        for url in ["http://me:hunter2@a", "http://hunter2@a", "me:hunter2@a"] {
+            let error = endpoint(url).expect_err(url);
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
     }
 

@@ -22,7 +22,7 @@ use secrecy::SecretString;
 use url::{Host, Url};
 
 use self::traffic::{NO_CONNECTION, Pace, Progress, Tally, Traffic};
-use super::rollout::percent;
+use super::{client::address, rollout::percent};
 use crate::{
     _core::units::{Percent, counted},
     app,
@@ -41,7 +41,7 @@ const MAX_USERS: i64 = 100_000;
 pub struct DriveArgs {
     /// The server; the local one of the settings where it is not given.
     #[arg(long)]
-    url: Option<Url>,
+    url: Option<String>,
     /// How many users take turns.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(i64).range(1..=MAX_USERS))]
     users: i64,
@@ -145,23 +145,25 @@ async fn target(
     arguments: &DriveArgs,
     sources: &Sources,
 ) -> anyhow::Result<(Url, Vec<SecretString>)> {
-    let is_local = arguments.url.as_ref().is_none_or(is_loopback);
+    // Not by `clap`, whose faults repeat what they were given.
+    let url = arguments.url.as_deref().map(address).transpose()?;
+    let is_local = url.as_ref().is_none_or(is_loopback);
     if !is_local && !arguments.yes_remote {
         bail!("`--url` is not on this machine; add `--yes-remote` if its owner agrees");
     }
-    if let (Some(url), Some(path)) = (&arguments.url, &arguments.tokens) {
+    if let (Some(url), Some(path)) = (&url, &arguments.tokens) {
         return Ok((url.clone(), read_tokens(path)?));
     }
     if !is_local {
         let token = sources.environment.get(TOKEN_VARIABLE);
-        let (Some(url), Some(token)) = (&arguments.url, token) else {
+        let (Some(url), Some(token)) = (&url, token) else {
             bail!("users of another machine need tokens: `--tokens FILE`, or {TOKEN_VARIABLE}");
         };
         return Ok((url.clone(), vec![token.clone().into()]));
     }
     let config = Config::load(sources)?;
-    let url = match &arguments.url {
-        Some(url) => url.clone(),
+    let url = match url {
+        Some(url) => url,
         None => format!("http://127.0.0.1:{}", config.server.port).parse()?,
     };
     let tokens = match &arguments.tokens {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::_core::masked::masked;
+
 /// Longer values are cut where they are shown.
 const SHOWN: usize = 100;
 
@@ -102,15 +104,7 @@ impl ConfigFault {
 
 /// A value on one line and not too long, without what may be a password in a URL or in its query.
 pub(super) fn shown(text: &str) -> String {
-    let (text, query) = match text.split_once('?') {
-        Some((text, _)) => (text, "?…"),
-        None => (text, ""),
-    };
-    let user = text.rfind('@').and_then(|at| {
-        let colon = text[..at].find(':')?;
-        Some(format!("{}:…{}", &text[..colon], &text[at..]))
-    });
-    let masked = user.unwrap_or_else(|| text.to_owned()) + query;
+    let masked = masked(text);
     let cut: String = masked.chars().take(SHOWN).collect();
     let more = if cut.len() < masked.len() { "…" } else { "" };
     // A value is shown between backticks, so only these need not be escaped.
@@ -128,10 +122,6 @@ mod tests {
     #[test]
     fn a_shown_value_has_no_password_no_line_break_and_an_end() {
         assert_eq!(shown("postgres://me:pw@host/db"), "postgres:…@host/db");
-        assert_eq!(shown("me:pw@host"), "me:…@host");
-        assert_eq!(shown("https://a@b, https://c:d@e"), "https:…@e");
-        assert_eq!(shown("https://host/?key=secret"), "https://host/?…");
-        assert_eq!(shown("7, a@b.example"), "7, a@b.example");
         assert_eq!(shown("a\nb"), "a\\nb");
         assert_eq!(shown("\"me's\""), "\"me's\"");
         assert_eq!(shown(&"x".repeat(500)).chars().count(), SHOWN + 1);

@@ -209,6 +209,7 @@ impl Values<'_> {
             roles: self.get(&TRUSTED_ROLES_HEADER)?,
             words: self.words()?,
             addresses: self.get(&TRUSTED_USER_PROXIES)?,
+            ttl: self.get(&TRUSTED_USER_TTL)?,
         }))
     }
 

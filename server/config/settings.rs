@@ -405,6 +405,9 @@ settings! {
         TRUSTED_USER_PROXIES: Networks = Networks, "";
         /// The header in which it says what roles follow from, by `ADMIN_ROLES` and `VIEWER_ROLES`.
         TRUSTED_ROLES_HEADER: Optional<Header> = Optional(Header), "";
+        /// How long an event stream or a socket goes on by what this proxy said when it was opened. Then its client is to
+        /// open another, with which the proxy says it anew.
+        TRUSTED_USER_TTL: Span = span(1_000, HOUR), "1m";
     }
     "Rollout" {
         /// The share of users that get the candidate models when the server starts; admins change

@@ -23,6 +23,8 @@ use tokio::{
 };
 
 use self::reading::{foreign_coding, is, read, soonest, steps, timed_out, transport};
+use crate::_core::masked::masked;
+
 use super::{
     Allowance, ChatRequest, Completion, Delta, Embedded, Held, connection,
     fault::{Fault, FaultKind},
@@ -62,7 +64,7 @@ pub enum ClientError {
     /// Not an absolute `http` or `https` URL.
     #[error("`{url}` is not a base URL; expected such as `https://openrouter.ai/api/v1`")]
     BaseUrl {
-        /// What was given.
+        /// What was given, without what may be a password.
         url: String,
     },
     /// A key that cannot be sent as a header.
@@ -122,7 +124,7 @@ impl OpenAiCompatible {
             all.insert(AUTHORIZATION, bearer);
         }
         let url = |path| {
-            let url = || base_url.into();
+            let url = || masked(base_url);
             below(base_url, path).ok_or_else(|| ClientError::BaseUrl { url: url() })
         };
         Ok(Self {

@@ -27,7 +27,7 @@ use sqlx::{
 use tokio::time::Instant;
 
 use super::{StorageError, failure::Ailment, private};
-use crate::_core::database_url::sqlite_file;
+use crate::_core::{database_url::sqlite_file, masked::masked};
 
 pub(super) static MIGRATIONS: Migrator = sqlx::migrate!("server/storage/migrations/sqlite");
 
@@ -246,7 +246,7 @@ fn parse(url: &str) -> Result<(PathBuf, SqliteConnectOptions), StorageError> {
             Ok((path.to_owned(), options))
         }
         Some(Err(why)) => Err(StorageError::NotAFile {
-            url: url.into(),
+            url: masked(url),
             why,
         }),
         None => Err(StorageError::UnsupportedUrl {

@@ -8,14 +8,27 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use http::{HeaderMap, header};
+use tokio::time::Instant;
 
 use crate::_core::{
-    auth::{Authenticator, LAST_WORDS, Session, bearer, csrf},
+    auth::{Authenticator, LAST_WORDS, Session, csrf},
     caller::Access,
     context::Context,
     errors::RpcError,
     site::Site,
 };
+
+/// Why a socket may not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SocketEnd {
+    /// Its session has ended, and its streams have said so.
+    Lost,
+    /// A proxy has to say anew who calls, which it does when the client opens another.
+    Outdated,
+}
+
+/// What a socket says that is [`SocketEnd::Outdated`].
+pub const OUTDATED: &str = "the proxy is to say anew who calls";
 
 /// Finds callers and refuses foreign origins; shared by all wires.
 pub struct Gate {
@@ -63,13 +76,18 @@ impl Gate {
     }
 
     /// Resolves once the session that a socket was opened with has ended and its streams have said
-    /// so; never where the headers name none. A client then opens another, with its newest session.
-    pub async fn socket_end(&self, headers: &HeaderMap) {
-        match self.context(headers).await.session {
-            Some(session) => drop(session.lost(Access::SignedIn).await),
-            None => std::future::pending().await,
+    /// so, or is outdated; never where the headers name none. A client then opens another, with its newest session.
+    pub async fn socket_end(&self, headers: &HeaderMap, opened: Instant) -> SocketEnd {
+        let Some(session) = self.context(headers).await.session else {
+            return std::future::pending().await;
+        };
+        let outdated = session.clone().since(opened).outdated();
+        tokio::select! {
+            _ = session.lost(Access::SignedIn) => {}
+            () = outdated => return SocketEnd::Outdated,
         }
         tokio::time::sleep(LAST_WORDS).await;
+        SocketEnd::Lost
     }
 
     /// Whether an `Origin` may bring cookies or open a socket: none, our own, or a listed one.
@@ -117,15 +135,27 @@ impl Gate {
     /// Whether a request that brings cookies may change something by them: its origin as above, and where
     /// `CSRF_TOKEN` is `required`, the token of its session.
     ///
-    /// A bearer token is sent by no page that does not know it, and counts before cookies; a session that
-    /// does not hold opens nothing.
+    /// A bearer token that holds is sent by no page that does not know it, and counts before cookies; a session
+    /// that does not hold opens nothing.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the edge where requests get their time"
     )]
     pub fn check_change(&self, headers: &HeaderMap) -> Result<(), RpcError> {
+        if self.authenticator.has_bearer_session(headers, Utc::now()) {
+            return self.check_origin(headers);
+        }
+        self.check_change_by_cookie(headers)
+    }
+
+    /// The same for what goes by cookies whatever else comes along.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge where requests get their time"
+    )]
+    pub fn check_change_by_cookie(&self, headers: &HeaderMap) -> Result<(), RpcError> {
         self.check_origin(headers)?;
-        if !self.site.demands_csrf_token() || bearer(headers).is_some() {
+        if !self.site.demands_csrf_token() {
             return Ok(());
         }
         let mut sessions = self.authenticator.sessions_of_cookies(headers, Utc::now());

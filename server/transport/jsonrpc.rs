@@ -42,7 +42,7 @@ use jsonrpsee::{
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use self::calls::{Calls, Silent};
 use super::{
@@ -120,8 +120,8 @@ enum Peer {
     /// One HTTP request: its context, and its body, which still holds ids that jsonrpsee dropped.
     Request { context: Context, body: Bytes },
     /// A socket: the headers of its upgrade, from which each call finds its caller anew, so that an
-    /// expired session or a deleted user does not live on in an open socket.
-    Socket(Arc<HeaderMap>),
+    /// expired session or a deleted user does not live on in an open socket; and when that was.
+    Socket(Arc<HeaderMap>, Instant),
 }
 
 struct Wire {

@@ -236,7 +236,7 @@ impl Desk {
             ..
         } = &self.sign_in;
         check_method(method)?;
-        gate.check_change(headers)?;
+        gate.check_change_by_cookie(headers)?;
         let unauthorized = |text| RpcError::new(ErrorCode::Unauthorized, text);
         if !has_session_cookie(headers) {
             return Err(unauthorized("No session cookie"));

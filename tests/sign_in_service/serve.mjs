@@ -2,7 +2,11 @@
 //
 // It prints its address as JSON. `GET /walk?url=…` signs `login_hint` in at an authorization address, as a browser would, and
 // answers where the browser would be sent then. `GET /fault/NAME` makes each following ID token wrong in one thing: `audience`,
-// `signature`, or nothing by `none`. The clock of the whole issuer is wrong by the offset.
+// `signature`, or nothing by `none`; by `resigned` it is signed anew and nothing is wrong, which shows that it is not the signing
+// that makes the others wrong. `rotated` and `rotated-unnamed` sign by another key and publish that one alone, under a name or
+// without one; `unpublished` signs by it and does not publish it. `token-401` and `token-429` answer so for each code. `held` answers
+// nothing about the issuer itself until `failed`, which answers 500 for that. `GET /asked` counts what was asked, by path. The clock
+// of the whole issuer is wrong by the offset.
 import { exportJWK, generateKeyPair, decodeJwt, decodeProtectedHeader, importJWK, SignJWT } from 'jose';
 import Provider from 'oidc-provider';
 
@@ -23,10 +27,11 @@ const pair = async (kid) => {
   const { privateKey } = await generateKeyPair('RS256', { extractable: true });
   return { ...(await exportJWK(privateKey)), kid, alg: 'RS256', use: 'sig' };
 };
-const [own, foreign] = [await pair('own'), await pair('own')];
+const [own, foreign, next] = [await pair('own'), await pair('own'), await pair('next')];
+const published = ({ kty, n, e, kid }, named) => ({ kty, n, e, use: 'sig', alg: 'RS256', ...(named && { kid }) });
 
 let provider;
-const app = { fault: 'none' };
+const app = { fault: 'none', asked: {}, held: [] };
 const { createServer } = await import('node:http');
 const server = createServer((request, response) => handle(request, response).catch((error) => response.writeHead(500).end(String(error))));
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -58,15 +63,35 @@ const answer = provider.callback();
 async function spoilt(token) {
   const claims = decodeJwt(token);
   if (app.fault === 'audience') claims.aud = 'another';
-  const key = await importJWK(app.fault === 'signature' ? foreign : own, 'RS256');
-  return new SignJWT(claims).setProtectedHeader(decodeProtectedHeader(token)).sign(key);
+  const { kid, ...header } = decodeProtectedHeader(token);
+  const [key, named] = {
+    signature: [foreign, { kid }],
+    rotated: [next, { kid: next.kid }],
+    'rotated-unnamed': [next, {}],
+    unpublished: [next, { kid: next.kid }],
+  }[app.fault] ?? [own, { kid }];
+  return new SignJWT(claims).setProtectedHeader({ ...header, ...named }).sign(await importJWK(key, 'RS256'));
 }
 
 async function handle(request, response) {
   const url = new URL(request.url, issuer);
   if (url.pathname.startsWith('/fault/')) {
     app.fault = url.pathname.slice('/fault/'.length);
+    if (app.fault !== 'held') app.held.splice(0).forEach((go) => go());
     return response.end();
+  }
+  if (url.pathname === '/asked') return response.end(JSON.stringify(app.asked));
+  app.asked[url.pathname] = (app.asked[url.pathname] ?? 0) + 1;
+  const status = { 'token-401': 401, 'token-429': 429 }[app.fault];
+  if (url.pathname === '/token' && status) {
+    return response.writeHead(status).end(JSON.stringify({ error: status === 401 ? 'invalid_client' : 'slow_down' }));
+  }
+  if (url.pathname.startsWith('/.well-known/')) {
+    if (app.fault === 'held') await new Promise((go) => app.held.push(go));
+    if (app.fault === 'failed') return response.writeHead(500).end();
+  }
+  if (url.pathname === '/jwks' && app.fault.startsWith('rotated')) {
+    return response.end(JSON.stringify({ keys: [published(next, app.fault === 'rotated')] }));
   }
   if (url.pathname === '/walk') return response.end(await walk(url.searchParams.get('url')));
   if (url.pathname.startsWith('/interaction/')) {

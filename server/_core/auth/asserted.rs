@@ -4,7 +4,7 @@
 //! [`TrustedProxy::cleanse`] takes it from all other requests, before anything looks at them. Whoever is
 //! named so has no token of ours: the proxy says it anew with each request, and signs out itself.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use http::{HeaderMap, HeaderName};
 
@@ -83,6 +83,9 @@ pub struct TrustedProxy {
     pub words: RoleWords,
     /// The addresses that it connects from.
     pub addresses: Vec<Network>,
+    /// How long a stream or a socket goes on by what it said when that was opened: nothing that is open can be
+    /// told that a role was taken away.
+    pub ttl: Duration,
 }
 
 /// Whom it names, and what they may do; without a role, what the database says.
@@ -179,6 +182,7 @@ mod tests {
                 viewer: Vec::new(),
             },
             addresses: vec![Network::parse("10.0.0.0/8").unwrap()],
+            ttl: Duration::from_secs(60),
         }
     }
 

@@ -14,9 +14,14 @@ use super::SESSION_COOKIE;
 /// Cookies of the session's name that are tried; a browser sends one for each path and domain.
 const MAX_COOKIES: usize = 8;
 
+/// The bearer that may be a session's token, whether or not it holds.
+pub(super) fn token(headers: &HeaderMap) -> Option<&str> {
+    bearer(headers).filter(|token| looks_like_a_token(token))
+}
+
 /// The tokens to try, in order; the first that holds says who calls.
 pub(super) fn candidates(headers: &HeaderMap) -> Vec<&str> {
-    match bearer(headers).filter(|token| looks_like_a_token(token)) {
+    match token(headers) {
         Some(token) => vec![token],
         None => session_cookies(headers).collect(),
     }

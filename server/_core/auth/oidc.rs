@@ -52,10 +52,15 @@ pub struct RoleWords {
 }
 
 impl RoleWords {
+    /// Whether no word gives any role, so that roles are given by hand.
+    pub fn is_empty(&self) -> bool {
+        self.admin.is_empty() && self.viewer.is_empty()
+    }
+
     /// The highest role that the words give, a plain user where none does; `None` where no word gives any,
     /// so that roles are given by hand.
     pub fn role<'a>(&self, words: impl Iterator<Item = &'a str>) -> Option<Role> {
-        if self.admin.is_empty() && self.viewer.is_empty() {
+        if self.is_empty() {
             return None;
         }
         let role = |word: &str| match word {

@@ -8,6 +8,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 
 use super::{Authenticator, Session, csrf};
 use crate::_core::{
@@ -28,6 +29,8 @@ pub struct CallerSession {
     authenticator: Arc<Authenticator>,
     token: Arc<str>,
     session: Arc<Session>,
+    /// When the request came that it was found in, or the one that opened the socket.
+    since: Instant,
 }
 
 impl fmt::Debug for CallerSession {
@@ -49,6 +52,34 @@ impl CallerSession {
             authenticator,
             token: token.into(),
             session,
+            since: Instant::now(),
+        }
+    }
+
+    /// The same, as it was when a socket was opened.
+    pub fn since(self, since: Instant) -> Self {
+        Self { since, ..self }
+    }
+
+    /// Until when a stream or a socket may go by what a proxy said of its caller; `None` for a token, about which
+    /// the database is asked.
+    fn holds_until(&self) -> Option<Instant> {
+        let ttl = self.authenticator.proxy_ttl();
+        ttl.filter(|_| self.session.is_asserted)
+            .map(|ttl| self.since + ttl)
+    }
+
+    /// Whether a proxy has to say anew who calls, which it does with the next request.
+    pub fn is_outdated(&self) -> bool {
+        self.holds_until()
+            .is_some_and(|until| until <= Instant::now())
+    }
+
+    /// Resolves once that is so; never for a token.
+    pub async fn outdated(self) {
+        match self.holds_until() {
+            Some(until) => tokio::time::sleep_until(until).await,
+            None => std::future::pending().await,
         }
     }
 

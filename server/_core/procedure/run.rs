@@ -89,7 +89,8 @@ impl Procedure {
     }
 
     /// Opens a subscription; the stream ends when it is dropped, and with an error once its caller may no
-    /// longer have it. One that does not end by itself ends when the server stops.
+    /// longer have it. One that does not end by itself ends when the server stops, and when a proxy has to say
+    /// anew who calls; its client is to come back then.
     pub async fn subscribe(
         &self,
         context: Context,
@@ -117,10 +118,20 @@ impl Procedure {
         let result = result.map_err(|error| self.settle(error));
         log.finish(result.as_ref().err());
         let (stopping, ends_itself) = (self.runner.tasks.stopping(), self.ends_itself);
+        let named = session.clone();
+        let outdated = async move {
+            match named {
+                Some(session) => session.outdated().await,
+                None => std::future::pending().await,
+            }
+        };
         let cut = async move {
-            match ends_itself {
-                true => std::future::pending().await,
-                false => stopping.await,
+            if ends_itself {
+                return std::future::pending().await;
+            }
+            tokio::select! {
+                () = stopping => {}
+                () = outdated => {}
             }
         };
         let (path, errors) = (self.path, self.errors.clone());

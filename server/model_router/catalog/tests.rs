@@ -125,7 +125,7 @@ fn a_fault_names_key_value_and_expectation() {
         (
             "base_url = \"http://127.0.0.1:1/v1\"",
             "base_url = \"localhost\"",
-            "3 `providers.p.base_url` is \"localhost\"; expected an absolute http or https URL without password, query and fragment",
+            "3 `providers.p.base_url` is \"localhost\"; expected an absolute http or https URL without user name, password, query and fragment",
         ),
     ] {
         assert_eq!(fault(from, to), expected);
@@ -286,6 +286,29 @@ fn a_key_in_the_wrong_place_is_not_shown() {
         let to = format!("base_url = \"http://x/v1\"\n{line}");
         let told = fault("base_url = \"http://127.0.0.1:1/v1\"", &to);
         assert!(!told.contains("sk-secret"), "{told}");
+    }
+}
+
+#[test]
+fn a_password_in_an_address_is_not_shown() {
+    let long = "x".repeat(80);
+    for value in [
+        "\"https://me:hunter2@host/v1\"",
+        "'https://hunter2@host/v1'",
+        "\"https://host/v1?key=hunter2\"",
+        "\"https://me:hunter2@host/v1/chat/completions\"",
+        "\"https://me:hunter2\\n@host/v1\"",
+        "\"\"\"\nhttps://me:hunter2@host/v1\"\"\"",
+        &format!("\"https://me:hunter2{long}@host/v1\""),
+        // No text at all.
+        "https://me:hunter2@host/v1",
+        "[\"https://me:hunter2@host/v1\"]",
+        "{ url = \"https://me:hunter2@host/v1\" }",
+    ] {
+        let to = format!("base_url = {value}");
+        let told = faults(&GOOD.replacen("base_url = \"http://127.0.0.1:1/v1\"", &to, 1));
+        assert!(!told.is_empty(), "{value}");
+        assert!(!told.concat().contains("hunter2"), "{told:?}");
     }
 }
 

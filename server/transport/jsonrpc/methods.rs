@@ -191,7 +191,11 @@ impl Method {
     async fn context(&self, extensions: &Extensions) -> Context {
         match extensions.get::<Peer>() {
             Some(Peer::Request { context, .. }) => context.clone(),
-            Some(Peer::Socket(headers)) => self.gate.context(headers).await,
+            Some(Peer::Socket(headers, opened)) => {
+                let mut context = self.gate.context(headers).await;
+                context.session = context.session.map(|it| it.since(*opened));
+                context
+            }
             // Does not happen; nobody is who calls then.
             None => self.gate.context(&Default::default()).await,
         }

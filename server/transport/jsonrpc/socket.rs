@@ -12,12 +12,15 @@ use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use http::HeaderMap;
 use jsonrpsee::{MethodSink, core::server::BoundedSubscriptions};
 use serde_json::value::RawValue;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{Answer, Peer, Wire, calls::Calls, dispatch::Events};
 use crate::{
     _core::turns,
-    transport::bounds::socket::{Closed, Socket},
+    transport::{
+        bounds::socket::{Closed, Socket},
+        gate::{OUTDATED, SocketEnd},
+    },
 };
 
 /// Calls under way on one socket, of which a batch is one; then its messages wait.
@@ -50,13 +53,14 @@ async fn run(
     headers: &Arc<HeaderMap>,
     mut events: mpsc::Receiver<Box<RawValue>>,
 ) -> Result<(), Closed> {
-    let peer = Peer::Socket(headers.clone());
+    let opened = Instant::now();
+    let peer = Peer::Socket(headers.clone(), opened);
     let mut service = Some(service);
     let mut reason = (close_code::RESTART, "the server is stopping");
     let mut calls: FuturesUnordered<BoxFuture<'static, Option<Answer>>> = FuturesUnordered::new();
     let mut ping = socket.ticks();
     let mut stopping = pin!(wire.tasks.stopping());
-    let mut session_end = pin!(wire.gate.socket_end(headers));
+    let mut session_end = pin!(wire.gate.socket_end(headers, opened));
     loop {
         turns::pass().await;
         tokio::select! {
@@ -97,9 +101,12 @@ async fn run(
             _ = ping.tick() => socket.ping().await?,
             // What runs is finished; nothing else is begun.
             () = &mut stopping, if service.is_some() => service = None,
-            () = &mut session_end, if service.is_some() => {
+            end = &mut session_end, if service.is_some() => {
                 service = None;
-                reason = (close_code::POLICY, "the session has ended");
+                reason = match end {
+                    SocketEnd::Lost => (close_code::POLICY, "the session has ended"),
+                    SocketEnd::Outdated => (close_code::RESTART, OUTDATED),
+                };
             }
         }
     }

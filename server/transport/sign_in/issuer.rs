@@ -1,42 +1,28 @@
 //! The sign-in service, as this server asks it: where its ends are, by which keys it signs, and what it gives
 //! for a code.
 //!
-//! What it publishes (OpenID Connect Discovery 1.0) is kept for an hour, and its keys are asked for again
-//! where a token names one that is not known, at most once a minute. It is asked without following
-//! redirects, for ten seconds at most, and no answer of more than a mebibyte is read.
+//! [`published`] keeps what it publishes, and [`asking`] bounds each question.
 
-use std::time::Duration;
+mod asking;
+mod published;
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
-use futures::TryStreamExt;
 use jsonwebtoken::jwk::Jwk;
-use reqwest::{Client, RequestBuilder, StatusCode};
+use reqwest::{Client, StatusCode};
 use secrecy::ExposeSecret;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, Error},
-};
+use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::{sync::Mutex, time::Instant};
 use url::Url;
 
+use self::published::{Book, Published, is_same};
 use crate::{
-    _core::{
-        auth::oidc::{self, Attempt, Expected, Person, WrongToken},
-        http_client,
-    },
+    _core::auth::oidc::{self, Attempt, Expected, Person, WrongToken},
     config::OidcConfig,
 };
 
-/// How long it has for one answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The largest answer.
-const MAX_BYTES: usize = 1024 * 1024;
-/// For so long what it publishes is taken as it was.
-const KEPT: Duration = Duration::from_secs(3600);
-/// Between two questions for keys that a token names and that are not known.
-const KEYS_AGAIN: Duration = Duration::from_secs(60);
+/// The scope for which a service tells the name.
+const PROFILE: &str = "profile";
 
 /// Why somebody cannot be signed in.
 #[derive(Debug, thiserror::Error)]
@@ -47,43 +33,12 @@ pub(super) enum Failure {
     /// It does not take the code: one that was used, that is too old, or another client's.
     #[error("the sign-in service does not take the code: {0}")]
     Code(String),
+    /// It does not take this server: another id or secret than it knows, or one that may not trade codes.
+    #[error("the sign-in service does not take OIDC_CLIENT_ID or OIDC_CLIENT_SECRET: {0}")]
+    Client(String),
     /// What it says is not what was asked.
     #[error("the sign-in service's answer does not hold")]
     Token(#[from] WrongToken),
-}
-
-/// What it publishes of itself.
-#[derive(Clone, Debug, Deserialize)]
-struct Published {
-    issuer: String,
-    #[serde(deserialize_with = "address")]
-    authorization_endpoint: Url,
-    #[serde(deserialize_with = "address")]
-    token_endpoint: Url,
-    #[serde(deserialize_with = "address")]
-    jwks_uri: Url,
-    #[serde(default, deserialize_with = "maybe_address")]
-    userinfo_endpoint: Option<Url>,
-    /// `client_secret_basic` where nothing is said.
-    #[serde(default)]
-    token_endpoint_auth_methods_supported: Option<Vec<String>>,
-}
-
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    Url::parse(&text).map_err(D::Error::custom)
-}
-
-fn maybe_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
-    address(deserializer).map(Some)
-}
-
-#[derive(Clone)]
-struct Known {
-    published: Published,
-    keys: Vec<Jwk>,
-    at: Instant,
-    keys_at: Instant,
 }
 
 /// What it gives for a code.
@@ -99,18 +54,18 @@ pub(super) struct Issuer {
     config: OidcConfig,
     redirect_uri: String,
     http: Client,
-    known: Mutex<Option<Known>>,
+    book: Book,
 }
 
 impl Issuer {
     /// `redirect_uri`: where it sends browsers back to.
     pub(super) fn new(config: OidcConfig, redirect_uri: String) -> anyhow::Result<Self> {
-        let http = http_client::builder().timeout(PATIENCE).build();
+        let http = asking::client()?;
         Ok(Self {
+            book: Book::new(http.clone(), &config.issuer),
             config,
             redirect_uri,
-            http: http.context("cannot make a client for the sign-in service")?,
-            known: Mutex::default(),
+            http,
         })
     }
 
@@ -121,8 +76,8 @@ impl Issuer {
 
     /// Where a browser goes to sign in.
     pub(super) async fn entrance(&self, attempt: &Attempt) -> Result<Url, Failure> {
-        let known = self.known(None).await.map_err(Failure::Away)?;
-        let mut url = known.published.authorization_endpoint;
+        let known = self.book.known().await.map_err(away)?;
+        let mut url = known.published.authorization_endpoint.clone();
         url.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("client_id", &self.config.client_id)
@@ -142,7 +97,7 @@ impl Issuer {
         attempt: &Attempt,
         now: DateTime<Utc>,
     ) -> Result<Person, Failure> {
-        let known = self.known(None).await.map_err(Failure::Away)?;
+        let known = self.book.known().await.map_err(away)?;
         let traded = self.trade(&known.published, code, attempt).await?;
         let expected = Expected {
             issuer: &known.published.issuer,
@@ -151,10 +106,9 @@ impl Issuer {
         };
         let read = |keys: &[Jwk]| oidc::claims(&traded.id_token, keys, &expected, now);
         let mut claims = match read(&known.keys) {
-            // It may have new keys.
-            Err(WrongToken::UnknownKey(_)) => {
-                let known = self.known(Some(known.keys_at)).await;
-                read(&known.map_err(Failure::Away)?.keys)?
+            // It may have new keys; without a name, or by one that it had before, no other sign tells so.
+            Err(WrongToken::UnknownKey(_) | WrongToken::Signature) => {
+                read(&self.book.newer(&known).await.map_err(away)?.keys)?
             }
             read => read?,
         };
@@ -162,9 +116,12 @@ impl Issuer {
             let words = oidc::words(claims, &self.config.role_claim)?;
             Some(words.into_iter().map(str::to_owned).collect::<Vec<_>>())
         };
-        let is_whole = claims.contains_key("name") && words(&claims).is_some();
+        // Only what is needed and can be told is asked for beside the token.
+        let mut scopes = self.config.scopes.split(' ');
+        let has_name = claims.contains_key("name") || !scopes.any(|it| it == PROFILE);
+        let has_words = self.config.words.is_empty() || words(&claims).is_some();
         if let (false, Some(end), Some(token)) = (
-            is_whole,
+            has_name && has_words,
             &known.published.userinfo_endpoint,
             &traded.access_token,
         ) {
@@ -182,65 +139,6 @@ impl Issuer {
             );
         }
         Ok(Person::of(&known.published.issuer, &claims, role))
-    }
-
-    /// What is known of it; asked anew where that is too old, or as old as the keys that were not enough.
-    async fn known(&self, keys_not_enough: Option<Instant>) -> anyhow::Result<Known> {
-        let mut known = self.known.lock().await;
-        if let Some(known) = known.as_mut().filter(|it| it.at.elapsed() < KEPT) {
-            let is_stale = keys_not_enough.is_some_and(|at| at == known.keys_at);
-            if is_stale && known.keys_at.elapsed() >= KEYS_AGAIN {
-                known.keys = self.keys(&known.published.jwks_uri).await?;
-                known.keys_at = Instant::now();
-            }
-            return Ok(known.clone());
-        }
-        let issuer = &self.config.issuer;
-        let url = format!(
-            "{}/.well-known/openid-configuration",
-            issuer.trim_end_matches('/')
-        );
-        let published: Published = self.json(self.http.get(&url)).await?;
-        anyhow::ensure!(
-            is_same(&published.issuer, issuer),
-            "`{url}` is of the issuer `{}`, and OIDC_ISSUER is `{issuer}`",
-            published.issuer
-        );
-        let is_secret = issuer.starts_with("https:");
-        let ends = [
-            &published.authorization_endpoint,
-            &published.token_endpoint,
-            &published.jwks_uri,
-        ];
-        for end in ends.into_iter().chain(&published.userinfo_endpoint) {
-            anyhow::ensure!(
-                matches!(end.scheme(), "https") || !is_secret && end.scheme() == "http",
-                "`{url}` names `{end}`, which is not HTTPS"
-            );
-        }
-        let keys = self.keys(&published.jwks_uri).await?;
-        let now = Instant::now();
-        Ok(known
-            .insert(Known {
-                published,
-                keys,
-                at: now,
-                keys_at: now,
-            })
-            .clone())
-    }
-
-    async fn keys(&self, url: &Url) -> anyhow::Result<Vec<Jwk>> {
-        #[derive(Deserialize)]
-        struct Set {
-            keys: Vec<Value>,
-        }
-        let set: Set = self.json(self.http.get(url.clone())).await?;
-        // One of a kind that is not known here is of no use, and no reason to refuse the others.
-        let keys = set.keys.into_iter();
-        Ok(keys
-            .filter_map(|key| serde_json::from_value(key).ok())
-            .collect())
     }
 
     async fn trade(
@@ -285,17 +183,11 @@ impl Issuer {
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json")
             .body(body);
-        let (status, bytes) = self.answer(request).await.map_err(Failure::Away)?;
-        if status.is_client_error() {
-            #[derive(Deserialize)]
-            struct Refusal {
-                error: String,
-            }
-            let refusal = serde_json::from_slice::<Refusal>(&bytes);
-            let said = refusal.map_or_else(|_| status.to_string(), |it| it.error);
-            return Err(Failure::Code(said.chars().take(100).collect()));
+        let (status, bytes) = asking::answer(request).await.map_err(Failure::Away)?;
+        if let Some(refusal) = refusal(status, &bytes) {
+            return Err(refusal);
         }
-        read(status, &bytes)
+        asking::read(status, &bytes)
             .context("the answer for a code is not what it should be")
             .map_err(Failure::Away)
     }
@@ -308,7 +200,7 @@ impl Issuer {
         token: &str,
     ) -> Result<(), Failure> {
         let request = self.http.get(end.clone()).bearer_auth(token);
-        let told: Map<String, Value> = self.json(request).await.map_err(Failure::Away)?;
+        let told: Map<String, Value> = asking::json(request).await.map_err(Failure::Away)?;
         // Core 1.0, 5.3.2: else it is of somebody else.
         if told.get("sub") != claims.get("sub") {
             return Err(Failure::Token(WrongToken::Claim {
@@ -322,42 +214,67 @@ impl Issuer {
         }
         Ok(())
     }
+}
 
-    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
-        let (status, bytes) = self.answer(request).await?;
-        read(status, &bytes)
+fn away(unknown: published::Unknown) -> Failure {
+    Failure::Away(unknown.into())
+}
+
+/// What a refusal of the token endpoint means (RFC 6749, 5.2); `None` for an answer that is none of its own, such as
+/// a proxy's, or that passes.
+fn refusal(status: StatusCode, bytes: &[u8]) -> Option<Failure> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
     }
+    if !matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
+        return None;
+    }
+    let said = serde_json::from_slice::<Refusal>(bytes).map(|it| it.error);
+    let shown = match &said {
+        Ok(said) => said.chars().take(100).collect(),
+        Err(_) => status.to_string(),
+    };
+    match said.as_deref() {
+        Ok("invalid_grant") => Some(Failure::Code(shown)),
+        Ok("invalid_client" | "unauthorized_client") => Some(Failure::Client(shown)),
+        _ if status == StatusCode::UNAUTHORIZED => Some(Failure::Client(shown)),
+        // One that says why and means neither is of a request that this server should not have made.
+        Ok(_) => Some(Failure::Away(anyhow::anyhow!(
+            "it answered {status}: {shown}"
+        ))),
+        Err(_) => None,
+    }
+}
 
-    async fn answer(&self, request: RequestBuilder) -> anyhow::Result<(StatusCode, Vec<u8>)> {
-        // Not the error's own words, in which the address may carry more than it should.
-        let sent = request.send().await.map_err(reqwest::Error::without_url)?;
-        let status = sent.status();
-        let mut bytes = Vec::new();
-        let mut body = sent.bytes_stream();
-        while let Some(chunk) = body.try_next().await.map_err(reqwest::Error::without_url)? {
-            anyhow::ensure!(
-                bytes.len() + chunk.len() <= MAX_BYTES,
-                "the answer is longer than {MAX_BYTES} bytes"
-            );
-            bytes.extend_from_slice(&chunk);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_by_whose_it_is() {
+        for (status, body, expected) in [
+            (400, r#"{"error":"invalid_grant"}"#, "code"),
+            (401, r#"{"error":"invalid_grant"}"#, "code"),
+            (401, r#"{"error":"invalid_client"}"#, "client"),
+            (400, r#"{"error":"unauthorized_client"}"#, "client"),
+            (401, "<html>", "client"),
+            (400, r#"{"error":"invalid_request"}"#, "away"),
+            (400, "<html>", "none"),
+            (403, r#"{"error":"access_denied"}"#, "none"),
+            (429, r#"{"error":"invalid_grant"}"#, "none"),
+            (503, "", "none"),
+            (200, "{}", "none"),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let told = match refusal(status, body.as_bytes()) {
+                Some(Failure::Code(_)) => "code",
+                Some(Failure::Client(_)) => "client",
+                Some(Failure::Away(_)) => "away",
+                Some(Failure::Token(_)) => "token",
+                None => "none",
+            };
+            assert_eq!(told, expected, "{status} {body}");
         }
-        Ok((status, bytes))
     }
-}
-
-/// Settings keep no slash at the end of an address, and some services have one.
-fn is_same(one: &str, other: &str) -> bool {
-    one.trim_end_matches('/') == other.trim_end_matches('/')
-}
-
-fn read<T: DeserializeOwned>(status: StatusCode, bytes: &[u8]) -> anyhow::Result<T> {
-    anyhow::ensure!(status.is_success(), "it answered {status}");
-    // Not what it says, in which a token may be.
-    serde_json::from_slice(bytes).map_err(|error| {
-        anyhow::anyhow!(
-            "it answered something else at line {}, column {}",
-            error.line(),
-            error.column()
-        )
-    })
 }

@@ -5,7 +5,7 @@
 //! that follows a redirect on its way from another site does not send such a one. What went wrong is said
 //! in general words; the log has the cause.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Query, State},
@@ -37,6 +37,16 @@ pub(super) const START: &str = "/api/auth/oidc/start";
 pub(super) const CALLBACK: &str = "/api/auth/oidc/callback";
 /// What a browser keeps while it is away.
 const COOKIE: &str = "__sign_in_attempt";
+/// The same over HTTPS, where no other host of the domain and nobody on the way can have set it (RFC 6265bis, 4.1.3.2).
+const HOST_COOKIE: &str = "__Host-__sign_in_attempt";
+
+/// What it is called, by whether it is for HTTPS only.
+const fn cookie_name(is_secure: bool) -> &'static str {
+    match is_secure {
+        true => HOST_COOKIE,
+        false => COOKIE,
+    }
+}
 
 /// The sign-in service, and where people become users.
 pub(super) struct Oidc {
@@ -67,6 +77,10 @@ const OFF: Refused = Refused::new(
 const OVER: Refused = Refused::new(
     StatusCode::BAD_REQUEST,
     "This sign-in was not begun in this browser, or more than ten minutes ago. Please begin anew.",
+);
+const UNKNOWN: Refused = Refused::new(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "The sign-in service does not know this server any more. Please tell an admin; the log says why.",
 );
 const NOT_TAKEN: Refused = Refused::new(
     StatusCode::FORBIDDEN,
@@ -136,9 +150,15 @@ pub(super) async fn callback(
         Err(refused) => said(&refused),
     };
     // Whatever came of it, the attempt is over.
-    let over = CookieOptions::default().set_named(COOKIE, "", std::time::Duration::ZERO);
-    if let Some(over) = over {
-        response.headers_mut().append(header::SET_COOKIE, over);
+    for secure in [false, true] {
+        let options = CookieOptions {
+            secure,
+            ..CookieOptions::default()
+        };
+        let over = options.set_named(cookie_name(secure), "", Duration::ZERO);
+        if let Some(over) = over {
+            response.headers_mut().append(header::SET_COOKIE, over);
+        }
     }
     response
 }
@@ -172,7 +192,9 @@ impl Desk {
         let sealed = attempt.sealed(gate.authenticator().key());
         let sealed = sealed.map_err(|error| failed("seal a sign-in attempt", &error))?;
         let ttl = ATTEMPT_TTL.to_std().unwrap_or_default();
-        let cookie = options.set_named(COOKIE, &sealed, ttl).ok_or(FAILED)?;
+        let cookie = options
+            .set_named(cookie_name(options.secure), &sealed, ttl)
+            .ok_or(FAILED)?;
         let to = HeaderValue::try_from(entrance.as_str()).map_err(|_| FAILED)?;
         let no_store = HeaderValue::from_static("no-store");
         let mut response = (
@@ -197,7 +219,9 @@ impl Desk {
         let oidc = self.oidc()?;
         let gate = &self.sign_in.gate;
         let key = gate.authenticator().key();
-        let attempt = cookie(headers).and_then(|sealed| Attempt::opened(sealed, key, now));
+        let options = gate.site().cookie(headers).map_err(|_| INSECURE)?;
+        let sealed = cookie(headers, cookie_name(options.secure));
+        let attempt = sealed.and_then(|sealed| Attempt::opened(sealed, key, now));
         let attempt = attempt.filter(|it| it.state == back.state).ok_or(OVER)?;
         if let Some(error) = &back.error {
             let error: String = error.chars().take(100).collect();
@@ -208,7 +232,6 @@ impl Desk {
             return Err(NOT_TAKEN);
         }
         let code = back.code.ok_or(OVER)?;
-        let options = gate.site().cookie(headers).map_err(|_| INSECURE)?;
         let person = oidc
             .issuer
             .person(&code, &attempt, now)
@@ -236,12 +259,12 @@ fn is_path(text: &str) -> bool {
         && text.len() <= 2_000
 }
 
-/// What this browser was sent away with; the last of several, which is the newest.
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// What this browser was sent away with; it keeps one of a name and a path.
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let pairs = headers.get_all(header::COOKIE).into_iter();
     let pairs = pairs.filter_map(|it| it.to_str().ok());
     let mut pairs = pairs.flat_map(|it| it.split(';')).map(str::trim);
-    pairs.find_map(|pair| pair.strip_prefix(COOKIE)?.strip_prefix('='))
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
 /// What became of it in the log, and what is said.
@@ -249,6 +272,7 @@ fn told(failure: &Failure) -> Refused {
     let refused = match failure {
         Failure::Away(_) => AWAY,
         Failure::Code(_) => OVER,
+        Failure::Client(_) => UNKNOWN,
         Failure::Token(_) => NOT_TAKEN,
     };
     let error = in_full(failure);

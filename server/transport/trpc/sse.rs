@@ -2,7 +2,8 @@
 //!
 //! The status is always 200, errors are events: `EventSource` tells its user nothing about a failed
 //! request. An end that is meant is said with `return`; without it the client comes back with the id
-//! of the last event it saw, which is what we want when the server stops. `EventSource` drops events
+//! of the last event it saw, which is what we want when the server stops, and when a proxy has to say anew who
+//! calls. `EventSource` drops events
 //! that have no `data:` line, so even empty events have one.
 
 use std::{convert::Infallible, sync::Arc};
@@ -80,6 +81,7 @@ fn events(
         yield Ok(frame(Some("connected"), None, options.as_bytes()));
 
         let request_id = context.request_id.clone();
+        let session = context.session.clone();
         let failed = |failure: Failure| {
             let mut data = Vec::with_capacity(256);
             failure.write(trpc.config.transformer, &mut data);
@@ -112,7 +114,8 @@ fn events(
                 _ = ping.tick() => yield Ok(frame(Some("ping"), None, b"")),
             }
         }
-        if procedure.ends_itself || !trpc.tasks.is_stopping() {
+        let is_outdated = session.is_some_and(|session| session.is_outdated());
+        if procedure.ends_itself || !(trpc.tasks.is_stopping() || is_outdated) {
             yield Ok(frame(Some("return"), None, b""));
         }
     }

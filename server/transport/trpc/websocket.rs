@@ -49,9 +49,12 @@ use crate::_core::{
     registry::Target,
     turns,
 };
-use crate::transport::bounds::{
-    self, Held,
-    socket::{Closed, Socket},
+use crate::transport::{
+    bounds::{
+        self, Held,
+        socket::{Closed, Socket},
+    },
+    gate::{OUTDATED, SocketEnd},
 };
 
 /// Live subscriptions of one socket; the next one is refused.
@@ -73,8 +76,10 @@ pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Respo
         Passing::new(trpc, old, onward, parts.uri.query())
     });
     let run = move |socket| {
+        let opened = Instant::now();
         let connection = Connection {
-            session_end: session_end(&of_socket, &headers),
+            opened,
+            session_end: session_end(&of_socket, &headers, opened),
             trpc: of_socket,
             socket,
             headers,
@@ -91,9 +96,13 @@ pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Respo
     bounds::socket::upgrade(parts, tasks, turns, most, trpc.config.ping_interval, run).await
 }
 
-fn session_end(trpc: &Trpc, headers: &Arc<HeaderMap>) -> BoxFuture<'static, ()> {
+fn session_end(
+    trpc: &Trpc,
+    headers: &Arc<HeaderMap>,
+    opened: Instant,
+) -> BoxFuture<'static, SocketEnd> {
     let (gate, headers) = (trpc.gate.clone(), headers.clone());
-    Box::pin(async move { gate.socket_end(&headers).await })
+    Box::pin(async move { gate.socket_end(&headers, opened).await })
 }
 
 /// A message of this size is read although there is no room for it.
@@ -117,8 +126,9 @@ struct Connection {
     socket: Socket,
     /// Of the upgrade, with what `connectionParams` added.
     headers: Arc<HeaderMap>,
+    opened: Instant,
     /// Resolves once the session that these headers name has ended.
-    session_end: BoxFuture<'static, ()>,
+    session_end: BoxFuture<'static, SocketEnd>,
     /// Whether the first frame is to bring `connectionParams`.
     expects_params: bool,
     /// Each with what it was written from, which holds its share of memory until it is sent.
@@ -137,14 +147,22 @@ impl Connection {
 
     async fn serve(&mut self) -> Result<(), Closed> {
         let mut ping = self.socket.ticks();
-        let opened = Instant::now();
         let mut stopping = pin!(self.trpc.tasks.stopping());
         let mut leave_at: Option<Instant> = None;
+        // From when nothing is begun any more.
+        let mut over_at: Option<Instant> = None;
+        let is_over = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
         let mut reason = (close_code::RESTART, "the server is stopping");
         loop {
             turns::pass().await;
             tokio::select! {
-                message = self.socket.receive() => self.receive(message?).await?,
+                message = self.socket.receive(), if !is_over(over_at) => {
+                    let message = message?;
+                    // It may have passed while nothing came.
+                    if !is_over(over_at) {
+                        self.receive(message).await?;
+                    }
+                }
                 Some((frame, _answer)) = self.calls.next(), if !self.calls.is_empty() => {
                     self.send(frame).await?;
                 }
@@ -167,12 +185,20 @@ impl Connection {
                     leave_at = Some(Instant::now() + MOVE_TIME);
                     self.send(frame::RECONNECT.to_vec()).await?;
                 }
-                () = &mut self.session_end, if leave_at.is_none() => {
-                    leave_at = Some(Instant::now());
-                    reason = (close_code::POLICY, "the session has ended");
+                end = &mut self.session_end, if leave_at.is_none() => {
+                    let now = Instant::now();
+                    if end == SocketEnd::Outdated {
+                        leave_at = Some(now + MOVE_TIME);
+                        reason = (close_code::RESTART, OUTDATED);
+                        self.send(frame::RECONNECT.to_vec()).await?;
+                    } else {
+                        leave_at = Some(now);
+                        reason = (close_code::POLICY, "the session has ended");
+                    }
+                    over_at = leave_at;
                 }
-                () = tokio::time::sleep_until(leave_at.unwrap_or(opened)),
-                    if leave_at.is_some() && self.calls_under_way() == 0 =>
+                () = tokio::time::sleep_until(leave_at.unwrap_or(self.opened)),
+                    if leave_at.is_some() && self.is_done(over_at.is_some()) =>
                 {
                     let (code, reason) = reason;
                     let reason = reason.into();
@@ -216,7 +242,7 @@ impl Connection {
                         if let Some(passing) = &mut self.passing {
                             passing.set_params(params);
                         }
-                        self.session_end = session_end(&self.trpc, &self.headers);
+                        self.session_end = session_end(&self.trpc, &self.headers, self.opened);
                         self.expects_params = false;
                         Ok(())
                     }
@@ -254,6 +280,12 @@ impl Connection {
 
     fn calls_under_way(&self) -> usize {
         self.calls.len() + self.passing.as_ref().map_or(0, Passing::calls)
+    }
+
+    /// Whether nothing is under way that has to be finished. Where nothing is begun any more, that is also what
+    /// ends by itself.
+    fn is_done(&self, is_last: bool) -> bool {
+        self.calls_under_way() == 0 && !(is_last && self.awaits_streams())
     }
 
     fn subscriptions(&self) -> usize {
@@ -437,6 +469,7 @@ fn steps(
         let step = |frame, ended| Step { id: head.id.clone(), frame, ended };
         let context = trpc.gate.context(&headers).await;
         let request_id = context.request_id.clone();
+        let session = context.session.clone();
         let failed = |failure: Failure| Some(head.error(&failure, transformer));
         let report = |error| Failure::report(error, Some(&path), request_id.clone());
         let ready = trpc
@@ -471,7 +504,8 @@ fn steps(
             }
         }
         // What ends by itself has nothing to resume.
-        let is_over = procedure.ends_itself || !trpc.tasks.is_stopping();
+        let is_outdated = session.is_some_and(|session| session.is_outdated());
+        let is_over = procedure.ends_itself || !(trpc.tasks.is_stopping() || is_outdated);
         // The producer is gone before the client may use the id again.
         drop(events);
         // A client that is told `stopped` does not resume elsewhere.

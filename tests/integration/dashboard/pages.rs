@@ -90,8 +90,32 @@ async fn a_change_by_cookie_needs_the_sessions_token_where_that_is_demanded() {
         assert!(body.to_string().contains("X-CSRF-Token"), "{wire}: {body}");
         let (status, _) = change(&app, wire, &token, &[("x-csrf-token", &foreign)]).await;
         assert_eq!(status, 403, "{wire}: the token of another session");
+        // Beside a bearer that does not hold it is the cookie that would count, or nothing.
+        for none in [
+            "Bearer undefined",
+            "Bearer",
+            "Bearer a.b.c",
+            "Basic bWU6cHc=",
+        ] {
+            let (status, body) = change(&app, wire, &token, &[("authorization", none)]).await;
+            assert_eq!(status, 403, "{wire} {none}: {body}");
+        }
         let (status, body) = change(&app, wire, &token, &[("x-csrf-token", &own)]).await;
         assert_eq!(status, 200, "{wire}: {body}");
+        let bearer = format!("Bearer {token}");
+        let (status, body) = change(&app, wire, &token, &[("authorization", &bearer)]).await;
+        assert_eq!(status, 200, "{wire}: {body}");
+    }
+    // A refresh goes by the cookie alone.
+    for (more, expected) in [(None, 403), (Some(&*own), 200)] {
+        let url = format!("{}/api/auth/refresh", app.url);
+        let mut refresh = app.http.post(url).bearer_auth(&token);
+        refresh = refresh.header("cookie", format!("app_session_id={token}"));
+        if let Some(csrf) = more {
+            refresh = refresh.header("x-csrf-token", csrf);
+        }
+        let status = refresh.send().await.unwrap().status().as_u16();
+        assert_eq!(status, expected, "{more:?}");
     }
     // Programs know their token, which no page can make a browser send.
     let bearer = app

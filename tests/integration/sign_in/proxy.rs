@@ -44,11 +44,20 @@ async fn the_header_counts_from_the_named_proxy_and_from_nobody_else() {
         Value::Null
     );
     let token = near.token(9, Role::User).await;
+    // Nobody is named by two, so it is the cookie's own user, and neither of the two.
+    let cookie = format!("app_session_id={token}");
+    let two = [USER, ("x-forwarded-user", "boss"), ("cookie", &cookie)];
+    assert_eq!(near.asked(&two).await["id"], 9);
     let bearer = format!("Bearer {token}");
     assert_eq!(
         near.asked(&[USER, ("authorization", &bearer)]).await["id"],
         9
     );
+    // What scripts send that have none is as good as none; a real one that does not hold is not replaced.
+    let none = ("authorization", "Bearer undefined");
+    assert_eq!(near.asked(&[USER, none]).await["id"], me["id"]);
+    let wrong = ("authorization", "Bearer a.b.c");
+    assert_eq!(near.asked(&[USER, wrong]).await, Value::Null);
 
     for (name, rig) in [
         (
@@ -101,6 +110,83 @@ async fn whoever_a_proxy_names_changes_nothing_from_another_sites_page() {
             assert_eq!(status.as_u16(), expected, "{path} {more:?} {answer}");
         }
     }
+}
+
+type Socket =
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
+/// Opens a socket as the proxy hands it on, with a subscription whose first frames have come.
+async fn subscribed(rig: &Rig, path: &str, subscribe: Value) -> Socket {
+    let url = format!("{}{path}", rig.server.url.replace("http:", "ws:"));
+    let mut request = url.into_client_request().unwrap();
+    let headers = request.headers_mut();
+    headers.insert(USER.0, USER.1.parse().unwrap());
+    headers.insert("x-forwarded-groups", "staff".parse().unwrap());
+    let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+    socket
+        .send(Message::text(subscribe.to_string()))
+        .await
+        .unwrap();
+    let first = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert!(!first.contains("error"), "{first}");
+    socket
+}
+
+/// What a socket says until it closes, and the code of its close.
+async fn until_closed(mut socket: Socket) -> (Vec<String>, Option<u16>) {
+    let mut said = Vec::new();
+    while let Some(Ok(message)) = socket.next().await {
+        match message {
+            Message::Text(text) => said.push(text.to_string()),
+            Message::Close(frame) => return (said, frame.map(|frame| frame.code.into())),
+            _ => {}
+        }
+    }
+    (said, None)
+}
+
+/// The world: a proxy that takes a role away can tell it only with the next request, and a dashboard that is
+/// left open makes none.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_comes_back_so_that_the_proxy_says_anew_who_calls() {
+    let settings = [
+        settings("127.0.0.1"),
+        vec![("TRUSTED_USER_TTL", "1s"), ("TRPC_PING_INTERVAL", "200ms")],
+    ];
+    let rig = rig(&settings.concat()).await;
+    let path = "rollout.onChange";
+    let events = rig
+        .server
+        .http
+        .get(format!("{}/api/trpc/{path}", rig.server.url))
+        .header(USER.0, USER.1)
+        .header("x-forwarded-groups", "staff")
+        .send()
+        .await
+        .unwrap();
+    let subscribe = json!({"id": 1, "method": "subscription", "params": {"path": path}});
+    let trpc = subscribed(&rig, "/api/trpc", subscribe).await;
+    let subscribe = json!({"jsonrpc": "2.0", "id": 1, "method": path, "params": {}});
+    let rpc = subscribed(&rig, "/rpc", subscribe).await;
+
+    let all = futures::future::join3(events.text(), until_closed(trpc), until_closed(rpc));
+    let (events, (trpc, trpc_code), (rpc, rpc_code)) =
+        tokio::time::timeout(4 * END, all).await.expect("an end");
+    let events = events.unwrap();
+    // Neither an error nor a word that would keep the client from coming back.
+    assert!(events.contains("event: connected"), "{events}");
+    assert!(
+        !events.contains("return") && !events.contains("error"),
+        "{events}"
+    );
+    assert_eq!((trpc_code, rpc_code), (Some(1012), Some(1012)));
+    let trpc = trpc.concat();
+    assert!(trpc.contains("reconnect"), "{trpc}");
+    assert!(
+        !trpc.contains("stopped") && !trpc.contains("error"),
+        "{trpc}"
+    );
+    assert!(!rpc.concat().contains("UNAUTHORIZED"), "{rpc:?}");
 }
 
 #[tokio::test]

@@ -21,11 +21,16 @@ struct Issuer {
 
 impl Issuer {
     async fn start(clock_offset_ms: i64) -> Self {
+        Self::start_for(PUBLIC, clock_offset_ms).await
+    }
+
+    /// One that sends browsers back to a server that they reach there.
+    async fn start_for(public: &'static str, clock_offset_ms: i64) -> Self {
         let begin = move || {
             let folder = packages::installed("sign_in_service");
             let mut process = Command::new("node")
                 .arg("serve.mjs")
-                .arg(format!("{PUBLIC}/api/auth/oidc/callback"))
+                .arg(format!("{public}/api/auth/oidc/callback"))
                 .arg(clock_offset_ms.to_string())
                 .current_dir(folder)
                 .stdout(Stdio::piped())
@@ -49,6 +54,13 @@ impl Issuer {
         let url = url::Url::parse_with_params(&format!("{}/walk", self.url), [("url", start)]);
         let answer = self.http.get(url.unwrap()).send().await.unwrap();
         answer.text().await.unwrap()
+    }
+
+    /// How often it was asked at this path.
+    async fn asked(&self, path: &str) -> u64 {
+        let answer = self.http.get(format!("{}/asked", self.url)).send().await;
+        let asked: Value = answer.unwrap().json().await.unwrap();
+        asked[path].as_u64().unwrap_or(0)
     }
 
     async fn spoil(&self, what: &str) {
@@ -105,7 +117,8 @@ impl Rig {
 
     /// The browser comes back to this address.
     async fn come_back(&self, address: &str, cookie: &str) -> (StatusCode, HeaderMap, String) {
-        let path = address.strip_prefix(PUBLIC).expect(address);
+        let path = address.find("/api/auth/").expect(address);
+        let path = &address[path..];
         let (status, headers, body) = self.send("GET", path, &[("cookie", cookie)], None).await;
         (
             status,
@@ -286,8 +299,10 @@ async fn nothing_that_does_not_belong_to_the_attempt_signs_anybody_in() {
         400,
     )
     .await;
-    // Another audience, another key.
-    for fault in ["audience", "signature"] {
+    // Another audience, another key, and one that is not published. Signing anew is not what makes them wrong.
+    issuer.spoil("resigned").await;
+    assert!(rig.sign_in(&issuer, "bo").await.is_ok());
+    for fault in ["audience", "signature", "unpublished"] {
         issuer.spoil(fault).await;
         let (status, page) = rig.sign_in(&issuer, "bo").await.unwrap_err();
         assert_eq!(status, StatusCode::FORBIDDEN, "{fault}: {page}");
@@ -312,6 +327,120 @@ async fn nothing_that_does_not_belong_to_the_attempt_signs_anybody_in() {
         rig.sign_in(&issuer, "bo").await.is_ok(),
         "and it works still"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_may_change_its_key_at_once_with_or_without_a_name() {
+    for change in ["rotated", "rotated-unnamed"] {
+        let issuer = Issuer::start(0).await;
+        let rig = with(&issuer, &[]).await;
+        assert!(rig.sign_in(&issuer, "bo").await.is_ok());
+        assert_eq!(issuer.asked("/jwks").await, 1);
+        issuer.spoil(change).await;
+        for _ in 0..2 {
+            let signed_in = rig.sign_in(&issuer, "bo").await;
+            assert!(signed_in.is_ok(), "{change}: {signed_in:?}");
+        }
+        assert_eq!(issuer.asked("/jwks").await, 2, "{change}");
+        // One that signs with a stranger's key is not asked for its keys each time.
+        issuer.spoil("signature").await;
+        for _ in 0..2 {
+            let (status, page) = rig.sign_in(&issuer, "bo").await.unwrap_err();
+            assert_eq!(status, StatusCode::FORBIDDEN, "{change}: {page}");
+        }
+        assert_eq!(issuer.asked("/jwks").await, 2, "{change}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_is_asked_for_no_more_than_is_needed() {
+    let issuer = Issuer::start(0).await;
+    let without = [("ADMIN_ROLES", ""), ("VIEWER_ROLES", "")];
+    let rig = with(
+        &issuer,
+        &[&without[..], &[("OIDC_SCOPES", "openid email")]].concat(),
+    )
+    .await;
+    assert!(rig.sign_in(&issuer, "bo").await.is_ok());
+    assert_eq!(issuer.asked("/me").await, 0);
+    // Its ID tokens hold no more than who it is.
+    for more in [
+        &[("OIDC_SCOPES", "openid roles")][..],
+        &[&without[..], &[("OIDC_SCOPES", "openid profile")]].concat(),
+    ] {
+        let before = issuer.asked("/me").await;
+        let rig = with(&issuer, more).await;
+        assert!(rig.sign_in(&issuer, "bo").await.is_ok());
+        assert_eq!(issuer.asked("/me").await, before + 1, "{more:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_that_is_refused_is_told_from_a_server_that_is() {
+    let issuer = Issuer::start(0).await;
+    let rig = with(&issuer, &[]).await;
+    for (fault, words) in [
+        ("token-401", "does not know this server"),
+        ("token-429", "does not answer"),
+    ] {
+        issuer.spoil(fault).await;
+        let (status, page) = rig.sign_in(&issuer, "bo").await.unwrap_err();
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{fault}: {page}");
+        assert!(
+            page.contains(words) && !page.contains("not begun"),
+            "{page}"
+        );
+    }
+    issuer.spoil("none").await;
+    assert!(rig.sign_in(&issuer, "bo").await.is_ok());
+}
+
+/// The world: everybody comes to work at nine, and the service hangs.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_sign_in_at_once_ask_a_service_that_hangs_once() {
+    const DOCUMENT: &str = "/.well-known/openid-configuration";
+    let issuer = Issuer::start(0).await;
+    let rig = with(&issuer, &[]).await;
+    issuer.spoil("held").await;
+    let start = async || {
+        let start = rig.send("GET", "/api/auth/oidc/start", &[], None);
+        start.await.0.as_u16()
+    };
+    let many = futures::future::join_all((0..8).map(|_| start()));
+    let fail = async {
+        crate::support::wait::until("it was asked", async || issuer.asked(DOCUMENT).await > 0)
+            .await;
+        issuer.spoil("failed").await;
+    };
+    let (told, ()) = futures::future::join(many, fail).await;
+    assert_eq!(told, [503; 8]);
+    assert_eq!(start().await, 503, "it is not asked again at once");
+    assert_eq!(issuer.asked(DOCUMENT).await, 1);
+    issuer.spoil("none").await;
+    crate::support::wait::until("it is asked again", async || start().await == 303).await;
+    assert_eq!(issuer.asked(DOCUMENT).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_https_no_other_host_can_set_what_a_browser_is_sent_away_with() {
+    const SECURE: &str = "https://app.example";
+    let issuer = Issuer::start_for(SECURE, 0).await;
+    let rig = with(&issuer, &[("PUBLIC_URL", SECURE)]).await;
+    let away = rig.begin("").await;
+    let (name, value) = away.cookie.split_once('=').unwrap();
+    assert_eq!(name, "__Host-__sign_in_attempt");
+    let back = issuer.walk(&away.to, "bo").await;
+    let tossed = format!("__sign_in_attempt={value}");
+    let (status, headers, page) = rig.come_back(&back, &tossed).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{page}");
+    assert_eq!(session(&headers), None);
+    let (status, headers, page) = rig.come_back(&back, &away.cookie).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    let mut over = headers.get_all("set-cookie").iter();
+    assert!(over.any(|it| {
+        let it = it.to_str().unwrap();
+        it.starts_with("__Host-__sign_in_attempt=;") && it.contains("; Secure")
+    }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

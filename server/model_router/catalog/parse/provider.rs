@@ -20,7 +20,7 @@ use crate::{
 
 /// Calls that a provider has in flight at most, where the file does not say.
 const MAX_IN_FLIGHT: usize = 512;
-const URL: &str = "an absolute http or https URL without password, query and fragment";
+const URL: &str = "an absolute http or https URL without user name, password, query and fragment";
 const VARIABLE: &str = "the name of an environment variable that ends in `_API_KEY`";
 const CALLS: &str = "a whole number of calls, at least 1";
 const REQUESTS: &str = "a whole number of requests, at least 1";
@@ -33,7 +33,7 @@ const ACCOUNT: &str = "a name of at most 64 letters, digits, `-`, `_` and `.`";
 
 pub(super) fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Provider> {
     table.required("base_url", URL, |_| Some(()));
-    let base_url = table.get("base_url")?;
+    let base_url = table.get("base_url").map(Field::address)?;
     // The value may be the key itself, put in the wrong place, so it is not shown.
     let api_key_env = table.get("api_key_env").map(Field::secret);
     let variable = api_key_env.as_ref().and_then(|it| {
