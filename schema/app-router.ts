@@ -1708,6 +1708,8 @@ export interface ModelInfo {
   costTier: Tier;
   /** US dollars per million tokens. */
   prices: Prices;
+  /** The languages that it answers well in, by their English names; empty where the catalog does not say. */
+  languages: string[];
   /**
    * What its breaker lets through now: everything (`closed`), nothing while another model can answer
    * (`open`), one attempt at a time (`probing`), or a share that grows (`returning`). Left out where

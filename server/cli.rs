@@ -9,6 +9,7 @@ mod check;
 mod client;
 pub mod demo;
 pub mod drive;
+mod findings;
 mod flags;
 mod health;
 mod key;
@@ -18,6 +19,7 @@ mod rollout;
 pub mod sandbox;
 mod sessions;
 mod simulate;
+mod smoke;
 mod table;
 mod trial;
 mod user;
@@ -104,6 +106,8 @@ enum Command {
     Alert(alert::Arguments),
     /// Looks at everything that has to be right before users depend on a server; changes nothing.
     Check(check::Arguments),
+    /// Asks a running server for what users need of it, and rehearses a rollback that touches nobody.
+    Smoke(smoke::Arguments),
     /// Copies the database into one file, beside a server that runs or without one.
     Backup(backup::BackupArguments),
     /// Makes the database of a file that `backup` wrote.
@@ -214,6 +218,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Sandbox(arguments) => sandbox::run(arguments).await,
         Command::Alert(arguments) => alert::run(arguments, &load_and_note()?).await,
         Command::Check(arguments) => check::run(arguments, &sources()?).await,
+        Command::Smoke(arguments) => smoke::run(arguments, &sources()?).await,
         Command::Backup(arguments) => backup::backup(&arguments, &load_and_note()?).await,
         Command::Restore(arguments) => backup::restore(&arguments, &load_and_note()?).await,
         Command::Health(arguments) => health::run(arguments, &sources()?).await,

@@ -20,6 +20,10 @@ use super::{
     units::Percent,
 };
 
+/// The task of rollouts that are rehearsed. No request has it: a catalog cannot name one so, and a rollout that
+/// covers all tasks does not cover it.
+pub const REHEARSAL: &str = "rehearsal";
+
 /// Flags and the share at start.
 #[derive(Clone, Debug)]
 pub struct FlagsConfig {
@@ -181,7 +185,8 @@ impl LiveRollout {
 
     /// Whether requests for a task are decided by this rollout.
     pub fn covers(&self, task: &str) -> bool {
-        self.tasks.is_empty() || self.tasks.iter().any(|covered| covered == task)
+        self.tasks.is_empty() && task != REHEARSAL
+            || self.tasks.iter().any(|covered| covered == task)
     }
 }
 

@@ -225,6 +225,11 @@ impl<'a> Table<'a> {
         self.source.fault(self.head.clone(), message);
     }
 
+    /// Notes what is wrong with the table itself, in the line where it begins.
+    pub fn fault(&self, message: impl Into<String>) {
+        self.source.fault(self.head.clone(), message);
+    }
+
     fn path_of(&self, key: &str) -> String {
         match self.path.as_str() {
             "" => key.to_owned(),

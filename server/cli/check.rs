@@ -7,13 +7,11 @@ mod models;
 mod outside;
 mod settings;
 
-use std::{io::Write, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::bail;
 use clap::Args;
-use serde::Serialize;
 
-use super::table::clean;
+use super::findings::Findings;
 use crate::{
     _core::http_client,
     config::{ClientConfig, Config, Sources},
@@ -42,79 +40,6 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-/// What a check came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    /// As it should be.
-    Pass,
-    /// Not looked at, as nobody asked for it.
-    Skip,
-    /// A person has to say whether it is meant.
-    Warn,
-    /// Users would be hurt.
-    Fail,
-}
-
-impl Outcome {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Skip => "skip",
-            Self::Warn => "WARN",
-            Self::Fail => "FAIL",
-        }
-    }
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Serialize)]
-struct Finding {
-    /// Its name in docs/preflight.md.
-    check: &'static str,
-    outcome: Outcome,
-    /// What was seen.
-    found: String,
-    /// What a person does about it; none where it passes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    todo: Option<String>,
-}
-
-/// All that was looked at.
-#[derive(Debug, Default)]
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn pass(&mut self, check: &'static str, found: impl Into<String>) {
-        self.add(check, Outcome::Pass, &found.into(), None);
-    }
-
-    fn skip(&mut self, check: &'static str, found: impl Into<String>, todo: impl Into<String>) {
-        self.add(check, Outcome::Skip, &found.into(), Some(todo.into()));
-    }
-
-    fn warn(&mut self, check: &'static str, found: impl Into<String>, todo: impl Into<String>) {
-        self.add(check, Outcome::Warn, &found.into(), Some(todo.into()));
-    }
-
-    fn fail(&mut self, check: &'static str, found: impl Into<String>, todo: impl Into<String>) {
-        self.add(check, Outcome::Fail, &found.into(), Some(todo.into()));
-    }
-
-    fn add(&mut self, check: &'static str, outcome: Outcome, found: &str, todo: Option<String>) {
-        self.0.push(Finding {
-            check,
-            outcome,
-            found: clean(found),
-            todo: todo.map(|todo| clean(&todo)),
-        });
-    }
-
-    fn count(&self, outcome: Outcome) -> usize {
-        self.0.iter().filter(|it| it.outcome == outcome).count()
-    }
-}
-
 /// Looks at everything; fails where something would hurt users.
 pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Result<()> {
     http_client::install_tls();
@@ -131,32 +56,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
             "correct these settings; nothing else was looked at",
         ),
     }
-    let mut out = std::io::stdout().lock();
-    let (failed, warned) = (findings.count(Outcome::Fail), findings.count(Outcome::Warn));
-    if arguments.json {
-        serde_json::to_writer_pretty(&mut out, &findings.0)?;
-        writeln!(out)?;
-    } else {
-        for finding in &findings.0 {
-            let (word, check) = (finding.outcome.word(), finding.check);
-            writeln!(out, "{word}  {check:<12}  {}", finding.found)?;
-            if let Some(todo) = &finding.todo {
-                writeln!(out, "      {:<12}  → {todo}", "")?;
-            }
-        }
-        let (passed, skipped) = (findings.count(Outcome::Pass), findings.count(Outcome::Skip));
-        writeln!(
-            out,
-            "{passed} passed, {failed} failed, {warned} to look at, {skipped} not asked for"
-        )?;
-    }
-    if failed > 0 {
-        bail!("{failed} checks failed; what to do stands below each of them");
-    }
-    if arguments.strict && warned > 0 {
-        bail!("{warned} checks have to be looked at, and `--strict` was given");
-    }
-    Ok(())
+    findings.tell(arguments.json, arguments.strict)
 }
 
 async fn look(

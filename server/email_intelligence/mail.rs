@@ -10,7 +10,7 @@ use crate::providers::Message;
 const READ: usize = 6_000;
 
 /// A mail, as the front end has it.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Mail {
     /// The thread that it belongs to, under which what is found is kept.

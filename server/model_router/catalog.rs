@@ -162,6 +162,8 @@ pub struct Model {
     pub accuracy: Option<String>,
     /// Whether it costs anything.
     pub tier: Tier,
+    /// The languages that it answers well in, by their English names in small letters; empty where nobody says.
+    pub languages: Vec<String>,
 }
 
 /// Time limits of an attempt, where they are others than `ATTEMPT_TIMEOUT`.

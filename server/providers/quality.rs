@@ -14,7 +14,7 @@ use serde_json::{Value, value::RawValue};
 use sha2::{Digest as _, Sha256};
 
 pub use self::{
-    language::Language,
+    language::{Language, language_of},
     schema::{InvalidSchema, Schema},
 };
 use super::{

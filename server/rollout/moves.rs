@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::{
     arms::PerArm,
-    plan::{Known, Plan},
+    plan::{Known, Plan, is_rehearsal},
     status::Models,
 };
 use crate::_core::{
@@ -93,6 +93,12 @@ impl Known {
 impl Moves {
     /// What a start of this plan does to users who are served now.
     pub fn of(plan: &Plan, draw: Draw<'_>, known: &Known, flags: &FeatureFlags) -> Self {
+        if is_rehearsal(&plan.tasks) {
+            return Self {
+                words: vec!["no user is moved: this is a rehearsal".to_owned()],
+                taken_back: 0.0,
+            };
+        }
         let live = flags.live();
         let mut by_words: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut taken_back = 0.0_f64;

@@ -7,7 +7,7 @@ use super::{
     decision::is_silent,
     evidence::Level,
     finding::{Alarm, Finding},
-    plan::Plan,
+    plan::{Plan, is_rehearsal},
     status::{Hold, Moment, State, Status},
     world::World,
 };
@@ -26,7 +26,13 @@ pub(super) fn alert(
     world: &World,
 ) -> Alert {
     let Status { plan, id, .. } = status;
-    let text = format!("{text} Models: {}.", status.models_in_words());
+    let (severity, text) = if is_rehearsal(&status.tasks) {
+        let text = format!("A rehearsal, which concerns nobody. {text}");
+        (Severity::Info, text)
+    } else {
+        let models = status.models_in_words();
+        (severity, format!("{text} Models: {models}."))
+    };
     Alert {
         id: world.id(now.wall),
         kind,

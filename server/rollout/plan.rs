@@ -19,6 +19,7 @@ pub use self::library::{Library, SHIPPED};
 use super::{arms::PerArm, evidence::EvidencePlan, trials::TrialDemand};
 use crate::_core::{
     assignment::{Algorithm, Subject},
+    feature_flags::REHEARSAL,
     toml_reader::Faults,
     units::Percent,
 };
@@ -151,6 +152,11 @@ pub struct Known {
     pub kept_out: BTreeMap<String, BTreeMap<String, String>>,
 }
 
+/// Whether these are the tasks of a rehearsal, which concerns nobody.
+pub fn is_rehearsal(tasks: &[String]) -> bool {
+    matches!(tasks, [task] if task == REHEARSAL)
+}
+
 impl Plan {
     /// Reads a plan; `origin` names the text in faults.
     pub fn parse(text: &str, origin: &str, known: &Known) -> Result<Self, Faults> {
@@ -181,6 +187,9 @@ impl Plan {
 
     /// Whether two plans would decide about the same requests.
     pub fn overlaps(&self, other: &Self) -> bool {
+        if is_rehearsal(&self.tasks) != is_rehearsal(&other.tasks) {
+            return false;
+        }
         self.tasks.is_empty()
             || other.tasks.is_empty()
             || self.tasks.iter().any(|task| other.tasks.contains(task))

@@ -98,7 +98,7 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>, past: 
 }
 
 /// Which window.
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WindowInput {
     /// Minutes to look back, fractions allowed.

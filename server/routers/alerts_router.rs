@@ -44,23 +44,26 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
 }
 
 /// Which alerts.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-struct ListAlerts {
+pub(crate) struct ListAlerts {
     /// Of this severity; of all where it is not given.
-    severity: Option<Severity>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) severity: Option<Severity>,
     /// The page after the one that gave this as `nextCursor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 200))]
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
     /// The most alerts on the page; 50 where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MAX_LIMIT))]
-    limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
 }
 
 /// A page of alerts.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct AlertList {
+pub(crate) struct AlertList {
     /// The newest first.
     rows: Vec<AlertRow>,
     /// Where the next page begins; null after the last.
@@ -185,7 +188,7 @@ fn for_role(error: String, role: Role) -> String {
 /// A way to tell people.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct ChannelRow {
+pub(crate) struct ChannelRow {
     /// Which one.
     name: ChannelName,
     /// Whether the settings have what it needs.
@@ -219,11 +222,12 @@ async fn channels(state: State, context: Context) -> Result<Vec<ChannelRow>, Rpc
 }
 
 /// Which channel is tried.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-struct TestChannels {
+pub(crate) struct TestChannels {
     /// This one; all that are set up where it is not given.
-    channel: Option<ChannelName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) channel: Option<ChannelName>,
 }
 
 async fn test(

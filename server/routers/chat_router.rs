@@ -111,19 +111,19 @@ async fn get_conversations(
 }
 
 /// Which messages.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct GetMessages {
+pub(crate) struct GetMessages {
     /// The conversation.
-    conversation_id: i64,
+    pub(crate) conversation_id: i64,
     /// How many messages to skip: `nextCursor` of the page before.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
-    cursor: Option<i64>,
+    pub(crate) cursor: Option<i64>,
     /// Messages of a page.
     #[serde(default = "default_limit")]
     #[schemars(range(min = 1, max = 50))]
-    limit: i64,
+    pub(crate) limit: i64,
 }
 
 fn default_limit() -> i64 {
@@ -133,7 +133,7 @@ fn default_limit() -> i64 {
 /// A page of messages.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct MessagePage {
+pub(crate) struct MessagePage {
     /// Oldest first.
     messages: Vec<Message>,
     /// Whether another page follows.

@@ -66,14 +66,14 @@ struct WhichThread {
 }
 
 /// A mail to sort.
-#[derive(Deserialize, JsonSchema)]
-struct CategorizeEmail {
+#[derive(Serialize, Deserialize, JsonSchema)]
+pub(crate) struct CategorizeEmail {
     /// The mail.
     #[serde(flatten)]
-    mail: Mail,
+    pub(crate) mail: Mail,
     /// When it came; not used.
-    #[serde(default, rename = "timestamp")]
-    _timestamp: Option<DateTime<Utc>>,
+    #[serde(default, rename = "timestamp", skip_serializing_if = "Option::is_none")]
+    pub(crate) _timestamp: Option<DateTime<Utc>>,
 }
 
 /// A mail to answer.

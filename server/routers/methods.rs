@@ -1,12 +1,18 @@
 //! The procedures that clients within this crate call: the command line, the demo and the drive.
 
 use super::{
-    chat_router::{CreateConversation, DeleteConversation, Deleted, SendMessage},
+    ai_metrics_router::WindowInput,
+    alerts_router::TestChannels,
+    chat_router::{
+        CreateConversation, DeleteConversation, Deleted, GetMessages, MessagePage, SendMessage,
+    },
+    email_intelligence_router::CategorizeEmail,
     feature_flags_router::{
         self as flags, Kill, SetShare,
         answers::{FlagsChange, FlagsState},
     },
-    models_router::{Explain, Explanation},
+    models_router::{Explain, Explanation, ModelList},
+    requests_router::{ListRequests, RequestList},
     rollout_router::{
         ChangeRollout, ListRollouts, MoveShare, StartRollout, ValidatePlan, WhichPast,
         WhichRollout,
@@ -21,7 +27,10 @@ use super::{
 };
 use crate::{
     _core::{method::Method, procedure::NoInput},
+    ai_metrics::summary::Summary,
+    alerting::TestResult,
     chat::store::{Conversation, Message},
+    email_intelligence::Categorized,
     rollout::audit,
 };
 
@@ -62,8 +71,17 @@ pub(crate) const MODELS_EXPLAIN: Method<Explain, Explanation> = Method::new("mod
 pub(crate) const CHAT_CREATE: Method<CreateConversation, Conversation> =
     Method::new("chat.createConversation");
 pub(crate) const CHAT_SEND: Method<SendMessage, Message> = Method::new("chat.sendMessage");
+pub(crate) const CHAT_MESSAGES: Method<GetMessages, MessagePage> = Method::new("chat.getMessages");
 pub(crate) const CHAT_DELETE: Method<DeleteConversation, Deleted> =
     Method::new("chat.deleteConversation");
+
+pub(crate) const MODELS_LIST: Method<NoInput, ModelList> = Method::new("models.list");
+pub(crate) const EMAIL_CATEGORIZE: Method<CategorizeEmail, Categorized> =
+    Method::new("emailIntelligence.categorizeEmail");
+pub(crate) const METRICS_SUMMARY: Method<WindowInput, Summary> =
+    Method::new("aiMetrics.getSummary");
+pub(crate) const REQUESTS_LIST: Method<ListRequests, RequestList> = Method::new("requests.list");
+pub(crate) const ALERTS_TEST: Method<TestChannels, Vec<TestResult>> = Method::new("alerts.test");
 
 #[cfg(test)]
 mod tests {
@@ -126,6 +144,12 @@ mod tests {
         check(registry, &MODELS_EXPLAIN);
         check(registry, &CHAT_CREATE);
         check(registry, &CHAT_SEND);
+        check(registry, &CHAT_MESSAGES);
         check(registry, &CHAT_DELETE);
+        check(registry, &MODELS_LIST);
+        check(registry, &EMAIL_CATEGORIZE);
+        check(registry, &METRICS_SUMMARY);
+        check(registry, &REQUESTS_LIST);
+        check(registry, &ALERTS_TEST);
     }
 }

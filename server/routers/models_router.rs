@@ -84,6 +84,8 @@ pub struct ModelInfo {
     pub cost_tier: Tier,
     /// US dollars per million tokens.
     pub prices: Prices,
+    /// The languages that it answers well in, by their English names; empty where the catalog does not say.
+    pub languages: Vec<String>,
     /// What its breaker lets through now: everything (`closed`), nothing while another model can answer
     /// (`open`), one attempt at a time (`probing`), or a share that grows (`returning`). Left out where
     /// `BREAKER` is off.
@@ -212,6 +214,7 @@ fn info(model: &Model) -> ModelInfo {
         context_window: model.context,
         cost_tier: model.tier,
         prices: model.prices,
+        languages: model.languages.clone(),
         breaker: None,
         watch: None,
     }

@@ -11,12 +11,15 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-pub(crate) use self::{answers::RequestRow, filter::Filter};
 use self::{
-    answers::{RequestDetails, RequestList},
+    answers::RequestDetails,
     filter::{cursor, place},
+};
+pub(crate) use self::{
+    answers::{RequestList, RequestRow},
+    filter::Filter,
 };
 use crate::{
     _core::{
@@ -56,18 +59,20 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
 }
 
 /// Which requests.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-struct ListRequests {
+pub(crate) struct ListRequests {
     /// What must be true of one attempt of a request.
     #[serde(flatten)]
-    filter: Filter,
+    pub(crate) filter: Filter,
     /// The page after the one that gave this as `nextCursor`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 200))]
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
     /// The most requests on the page; 50 where it is not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = MAX_LIMIT))]
-    limit: Option<u32>,
+    pub(crate) limit: Option<u32>,
 }
 
 async fn list(

@@ -47,6 +47,7 @@ mod sandbox;
 mod server_core_vectors;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod sign_in;
+mod smoke;
 mod storage;
 mod superjson;
 mod support;

@@ -2,54 +2,20 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     app::{TestApp, TestAppBuilder},
+    checked::Checked,
     scripted_upstream::{Reply, Upstream},
 };
 
 /// A secret as `openssl rand -hex 32` draws one.
 const DRAWN: &str = "5d1f0c9a7e3b48266a90d4c17be85f3210fe9c8b7a6d5e4f3c2b1a0918273645";
 
-/// What a check came to.
-struct Checked {
-    code: i32,
-    findings: Vec<Value>,
-}
-
-impl Checked {
-    /// The outcomes of the findings of one name, in order, and all that was found there.
-    fn of(&self, check: &str) -> (Vec<&str>, String) {
-        let of_it = self.findings.iter().filter(|it| it["check"] == check);
-        let (outcomes, found): (Vec<_>, Vec<_>) = of_it
-            .map(|it| {
-                (
-                    it["outcome"].as_str().unwrap(),
-                    it["found"].as_str().unwrap(),
-                )
-            })
-            .unzip();
-        (outcomes, found.join("\n"))
-    }
-
-    fn assert(&self, check: &str, outcomes: &[&str], words: &str) {
-        let (came, found) = self.of(check);
-        assert_eq!(came, outcomes, "{check}: {found}");
-        assert!(found.contains(words), "{check}: {found}");
-    }
-}
-
 async fn check(setup: &TestAppBuilder, arguments: &[&str]) -> Checked {
     let words = [&["check", "--json"], arguments].concat();
-    let ran = setup.command(&words).output().await.unwrap();
-    let findings = serde_json::from_slice(&ran.stdout);
-    Checked {
-        code: ran.status.code().unwrap(),
-        findings: findings.unwrap_or_else(|error| {
-            panic!("{error}: {}", String::from_utf8_lossy(&ran.stderr));
-        }),
-    }
+    Checked::of(&setup.command(&words).output().await.unwrap())
 }
 
 /// A provider with one model `a` for the one task.

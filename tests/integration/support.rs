@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod calls;
+pub(crate) mod checked;
 pub(crate) mod conformance;
 pub(crate) mod log;
 pub(crate) mod packages;

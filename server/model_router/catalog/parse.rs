@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     _core::{
+        feature_flags::REHEARSAL,
         suggest,
         toml_reader::{self, Faults, Field, Table, number, whole},
     },
@@ -34,6 +35,8 @@ const TAG: &str = "a tag's name such as `think`";
 const PRICE: &str = "US dollars per million tokens, a number of at least 0";
 const SPAN: &str = "a span of time such as `20s`, from 10ms to 1day";
 const MODELS: &str = "a list of model names with at least one";
+const LANGUAGES: &str = "a list of languages, such as `[\"danish\"]`";
+const LANGUAGE: &str = "a language's name in English, such as `danish`";
 const NAMES: &str = "a list of texts with at least one";
 const TURNS: &str = "a whole number of requests, from 1 to 16";
 const BYTES: &str = "a whole number of bytes, from 1024 to 67108864";
@@ -202,6 +205,10 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
     let accuracy = text("accuracy");
     let tiers = [("free", Tier::Free), ("paid", Tier::Paid)];
     let tier = table.optional("tier", |it| it.word(&tiers));
+    let languages = table.optional("languages", |it| {
+        let items = it.list(LANGUAGES)?;
+        items.iter().map(|it| it.read(LANGUAGE, language)).collect()
+    });
     let is_free = prices == Prices::default();
     let provider = provider?;
     Some(Model {
@@ -219,6 +226,7 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
         specialization: specialization.unwrap_or_default(),
         accuracy,
         tier: tier.unwrap_or(if is_free { Tier::Free } else { Tier::Paid }),
+        languages: languages.unwrap_or_default(),
     })
 }
 
@@ -249,6 +257,11 @@ fn span(value: &DeValue<'_>) -> Option<Duration> {
 }
 
 fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
+    if name == REHEARSAL {
+        table.fault(format!(
+            "a task cannot be named `{REHEARSAL}`: that is the one of rehearsed rollouts, which no request has"
+        ));
+    }
     let own = table.optional("privacy", |it| it.table(|it| privacy(it, known.providers)));
     let privacy = known.privacy.and(&own.unwrap_or_default());
     let mut route = |key| table.required(key, MODELS, |it| route(it, known, &privacy));
@@ -348,6 +361,12 @@ fn plain(value: &DeValue<'_>) -> Option<String> {
     let text = value.as_str()?;
     let is_plain = !text.trim().is_empty() && !text.chars().any(char::is_control);
     is_plain.then(|| text.to_owned())
+}
+
+fn language(value: &DeValue<'_>) -> Option<String> {
+    let name = value.as_str()?;
+    let is_named = matches!(Language::parse(name), Some(Language::Named(_)));
+    is_named.then(|| name.to_owned())
 }
 
 fn at_least_one<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {

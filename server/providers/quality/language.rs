@@ -155,6 +155,12 @@ impl Language {
     }
 }
 
+/// The English name of the language that a text is surely in, in small letters; none where it is too short to
+/// say. Danish stands for Norwegian as well.
+pub fn language_of(text: &str) -> Option<String> {
+    of(text).map(|lang| lang.eng_name().to_lowercase())
+}
+
 fn speaks_of_languages(text: &str) -> bool {
     let text = text.to_lowercase();
     let mut words = text.split(|it: char| !it.is_alphabetic());

@@ -6,6 +6,7 @@ use super::{Gate, Guards, Judge, Known, NoTraffic, Plan, Stage, span};
 use crate::{
     _core::{
         assignment::{Algorithm, Subject},
+        feature_flags::REHEARSAL,
         toml_reader::{self, Faults, Field, Table},
         units::Percent,
     },
@@ -50,7 +51,7 @@ fn root(table: &mut Table<'_>, known: &Known) -> Plan {
     let hours = hours(&stages);
     let description = table.optional("description", |it| it.text("a text"));
     let tasks = table.optional("tasks", |it| it.list(TEXTS));
-    let tasks = tasks.map(|it| names(&it, "task", known.tasks.as_deref()));
+    let tasks = tasks.map(|it| task_names(&it, known.tasks.as_deref()));
     let no_traffic = table.optional("no_traffic", |it| it.table(no_traffic));
     let judges = [
         ("evidence", Judge::Evidence),
@@ -273,6 +274,15 @@ fn route(field: &Field<'_>, known: &Known, tasks: &[String]) -> Option<Vec<Strin
         }
     }
     Some(names(&models, "model", known.models.as_deref()))
+}
+
+/// Tasks of the catalog, or the one of a rehearsal alone.
+fn task_names(items: &[Field<'_>], known: Option<&[String]>) -> Vec<String> {
+    let is_rehearsal = |item: &Field<'_>| item.text("a text") == Some(REHEARSAL);
+    match items {
+        [item] if is_rehearsal(item) => vec![REHEARSAL.to_owned()],
+        items => names(items, "task", known),
+    }
 }
 
 fn names(items: &[Field<'_>], what: &str, known: Option<&[String]>) -> Vec<String> {

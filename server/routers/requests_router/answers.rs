@@ -14,7 +14,7 @@ use crate::{
 /// A page of requests.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct RequestList {
+pub(crate) struct RequestList {
     /// The newest first.
     pub(super) rows: Vec<RequestRow>,
     /// Where the next page begins; null after the last.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::{assignment::Variant, errors::RpcError, suggest},
@@ -15,38 +15,49 @@ use crate::{
 const FAILED: &str = "failed";
 
 /// What must be true of one attempt of a request; what is left out is not looked at.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Filter {
     /// It ended at this time or later.
-    from: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<DateTime<Utc>>,
     /// It ended before this time.
-    to: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) to: Option<DateTime<Utc>>,
     /// It was at this model of the catalog, or at one that was in it.
     #[schemars(length(min = 1, max = 200))]
-    model: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
     /// It was at a model of this provider of the catalog.
     #[schemars(length(min = 1, max = 200))]
-    provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) provider: Option<String>,
     /// It was on this route.
-    variant: Option<Variant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) variant: Option<Variant>,
     /// It was for this task.
     #[schemars(length(min = 1, max = 200))]
-    task: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) task: Option<String>,
     /// It ended so: `success`, `refused-answer`, `cancelled`, a kind of fault, or `failed` for every fault.
     #[schemars(length(min = 1, max = 50))]
-    outcome: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) outcome: Option<String>,
     /// It was this user's.
     #[schemars(range(min = 1))]
-    user_id: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user_id: Option<i64>,
     /// It was decided by this rollout; its whole id.
     #[schemars(length(min = 1, max = 100))]
-    rollout_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rollout_id: Option<String>,
     /// It took longer than so many milliseconds.
     #[schemars(range(min = 0))]
-    slower_than_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) slower_than_ms: Option<f64>,
     /// Evidence counts it, or does not.
-    counted: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) counted: Option<bool>,
 }
 
 impl Filter {
