@@ -127,6 +127,8 @@ export type AlertKind =
   | "kill-ended"
   /** Somebody moved the live share. */
   | "share-set"
+  /** Procedures went back to the old server. */
+  | "taken-back"
   /** The catalog of models, or a model of it, is not as it should be. */
   | "catalog"
   /** `modelramp alert test`. */
@@ -445,6 +447,16 @@ export interface CachedPriority {
   cached: boolean;
 }
 
+/** Calls of one server. */
+export interface CallFigures {
+  /** How many. */
+  calls: number;
+  /** Those in which the server failed. */
+  failed: number;
+  /** Their mean time in milliseconds; null without any. */
+  meanMs: number | null;
+}
+
 /** A mail to sort. */
 export interface CategorizeEmail {
   /** The thread that it belongs to, under which what is found is kept. */
@@ -739,6 +751,20 @@ export type CutBy =
   /** A filter at the model's server ended it. */
   | "content-filter";
 
+/** Who decided, and why. */
+export interface Decided {
+  /** Of the procedure, or of its namespace. */
+  name: string;
+  /** When. */
+  at: Date;
+  /** By whom; `controller` where the evidence took it back. */
+  by: string;
+  /** Why. */
+  reason: string;
+  /** Whether it is stored; false while the database does not take it. */
+  stored: boolean;
+}
+
 /** Who decides which users of a task get the candidate. */
 export type DecidedBy =
   /** The kill switch: nobody does. */
@@ -797,6 +823,18 @@ export type DeliveryState =
   | "delivered"
   /** It did not, and is tried again. */
   | "waiting";
+
+/** Where two answers differed. */
+export interface DifferenceExample {
+  /** When. */
+  at: Date;
+  /** The place in the answer; empty for all of it. */
+  path: string;
+  /** What the old server said there, masked. */
+  theirs: string;
+  /** What this one said. */
+  ours: string;
+}
 
 /** That it was done. */
 export interface Done {
@@ -1658,8 +1696,27 @@ export interface MetricEvidence {
 /** Money in millionths of a US dollar; never negative in practice. */
 export type Microdollars = number;
 
+/** Where procedures are on their way. */
+export interface Migration {
+  /** Whether there is an old server. */
+  hasOldServer: boolean;
+  /** By name. */
+  procedures: MovingProcedure[];
+}
+
 /** A window's length in minutes, fractions allowed: 1 to 10,080 (seven days). */
 export type Minutes = number;
+
+/** Who answers. */
+export type Mode =
+  /** The old server. */
+  | "legacy"
+  /** The old server; queries are run here as well, after the answer, and compared. */
+  | "shadow"
+  /** This server for a share of the users, the old one for all others; their queries are compared. */
+  | "share"
+  /** This server. */
+  | "native";
 
 /** The last hour by model and by variant. */
 export interface ModelBreakdown {
@@ -1770,6 +1827,36 @@ export interface MoveShare {
   reason: string;
   /** 0 to 100; decimals are allowed. */
   percent: Percent;
+}
+
+/** A procedure on its way. */
+export interface MovingProcedure {
+  /** Its name. */
+  procedure: string;
+  /** How it is called. */
+  kind: string;
+  /** Who answers. */
+  mode: Mode;
+  /** The percentage of users that this server answers. */
+  percent: Percent;
+  /** What was decided; null where the settings say it. */
+  decided: Decided | null;
+  /** Answers of both servers that were compared since then. */
+  compared: number;
+  /** Those that differ. */
+  differed: number;
+  /** Calls that were to be compared and had no answer of the old server to compare with. */
+  incomparable: number;
+  /** Calls that were not compared because too many were being compared. */
+  dropped: number;
+  /** Calls that this server ran, for users or to compare. */
+  ours: CallFigures;
+  /** Calls that the old server answered. */
+  theirs: CallFigures;
+  /** What bets of 1 have become in this process; at 300 the move is taken back. */
+  evidence: Stakes;
+  /** How answers differed, each in another place. */
+  examples: DifferenceExample[];
 }
 
 export interface Named {
@@ -2628,6 +2715,18 @@ export interface SessionInfo {
   csrf: string;
 }
 
+/** Who is to answer. */
+export interface SetMove {
+  /** A procedure, or `namespace.*`, which takes the place of what was said of its procedures. */
+  name: string;
+  /** Who answers. */
+  mode: Mode;
+  /** With `share`, and only there: the percentage of users that this server answers, above 0 and below 100. */
+  percent?: Percent | undefined;
+  /** Why, for those who look later; not blank. */
+  reason: string;
+}
+
 export interface SetShare {
   /** 0 to 100; decimals are allowed. */
   percent: Percent;
@@ -2791,6 +2890,16 @@ export interface StagePassed {
   how: Opened;
 }
 
+/** What bets have come to. */
+export interface Stakes {
+  /** On: this server fails more. */
+  fails: number;
+  /** On: its answers differ. */
+  differs: number;
+  /** On: it is slower. */
+  slower: number;
+}
+
 export interface StartRollout {
   /** The name of a plan that is known here, or a plan in TOML. */
   plan: string;
@@ -2936,6 +3045,8 @@ export type Subject =
   | "users"
   /** All sessions of a user. */
   | "sessions"
+  /** Who answers a procedure that an old server has as well. */
+  | "moves"
   /** A setting, by what it was at the start before. */
   | "settings";
 
@@ -3457,6 +3568,12 @@ export interface WhichPast {
   before?: number | undefined;
   /** The newest so many of these; 1,000 where it is not given. */
   limit?: number | undefined;
+}
+
+/** Which procedures. */
+export interface WhichProcedures {
+  /** A procedure, or `namespace.*`. */
+  name: string;
 }
 
 /** Which request. */
@@ -4190,6 +4307,48 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     rotate: Mutation<Rotate, Made>;
+  };
+  migration: {
+    /**
+     * All procedures of this server: who answers them, and what was seen since that was decided. Empty
+     * where there is no old server.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    list: Query<void, Migration>;
+    /**
+     * What was seen of the procedures that a name covers, with examples of differences. Texts of answers
+     * are not shown, nor values of members that may be secret.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws NOT_FOUND: This server has no such procedure.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    report: Query<WhichProcedures, Migration>;
+    /**
+     * Decides who answers a procedure, or all of a namespace. What leads back to the old server counts
+     * from the next call and is stored after; anything else is stored first. What was seen is
+     * counted anew.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws NOT_FOUND: This server has no such procedure.
+     * @throws PRECONDITION_FAILED: There is no old server.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     * @throws SERVICE_UNAVAILABLE: It could not be stored, and is not in force.
+     */
+    set: Mutation<SetMove, Migration>;
   };
   models: {
     /**

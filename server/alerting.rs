@@ -64,6 +64,8 @@ pub enum AlertKind {
     KillEnded,
     /// Somebody moved the live share.
     ShareSet,
+    /// Procedures went back to the old server.
+    TakenBack,
     /// The catalog of models, or a model of it, is not as it should be.
     Catalog,
     /// `modelramp alert test`.

@@ -44,6 +44,7 @@ use crate::{
     gateway::Cache,
     keys::Spending,
     live_flags::LiveFlags,
+    migration::Moves,
     model_router::ModelRouter,
     providers::sandbox::Sandbox,
     recording::Log,
@@ -86,6 +87,8 @@ pub struct App {
     pub flags: Arc<FeatureFlags>,
     /// The kill switch and the live share.
     pub live: Arc<LiveFlags>,
+    /// Who answers what an old server has as well; none without one.
+    pub moves: Option<Arc<Moves>>,
     authenticator: Arc<Authenticator>,
     /// Who stores what calls leave behind, and so outlives all calls: the rollouts' controller, the
     /// kill switch with the live share, ends of sessions, and what keys spend.
@@ -178,6 +181,7 @@ impl App {
 
         let dispatcher = Arc::new(Dispatcher::new(store.clone(), &config.alerts)?);
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
+        let moves = routes::moves(&config, store.clone()).await?;
         let mut registry = Registry::new(Runner {
             tasks: tasks.clone(),
             limits: limits.clone(),
@@ -205,10 +209,14 @@ impl App {
                 samples: store.clone(),
                 trials: store.clone(),
                 audit: store.clone(),
+                moves: moves.clone(),
             }),
         );
         extend(&mut registry);
         let registry = Arc::new(registry);
+        if let Some(moves) = &moves {
+            moves.know(registry.iter());
+        }
 
         let kept = config.models.answer_cache;
         let cache = Cache::new(kept.bytes, kept.age);
@@ -240,9 +248,10 @@ impl App {
             limits,
             tasks: &tasks,
             bounds: &bounds,
-            readiness: routes::readiness(&storage, &live, &filling),
+            readiness: routes::readiness(&storage, &live, &filling, moves.as_ref()),
             gauges,
             old: routes::old_server(&config, &registry, &bounds, &tasks)?,
+            moves: moves.clone(),
         })?;
         Ok(Self {
             config,
@@ -256,6 +265,7 @@ impl App {
             models,
             flags,
             live,
+            moves,
             authenticator,
             tasks,
             recording: Tasks::default(),
@@ -274,6 +284,9 @@ impl App {
         let recording = &self.recording;
         recording.spawn(self.controller.clone().run(recording.stopping()));
         recording.spawn(self.live.clone().run(recording.stopping()));
+        if let Some(moves) = &self.moves {
+            recording.spawn(moves.clone().run(recording.stopping()));
+        }
         recording.spawn(self.authenticator.pay_owed(recording.stopping()));
         recording.spawn(self.spending.clone().run(recording.stopping()));
         if let Some(exporter) = self.exporter {

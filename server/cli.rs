@@ -13,6 +13,7 @@ mod findings;
 mod flags;
 mod health;
 mod key;
+mod migration;
 mod offline;
 mod placebo;
 mod rollout;
@@ -94,6 +95,8 @@ enum Command {
     Sessions(sessions::Arguments),
     /// The kill switch and the live share of a running server.
     Flags(flags::Arguments),
+    /// Who answers procedures that an old server has as well, on a running server.
+    Migration(migration::Arguments),
     /// Starts, changes and shows the rollouts of a running server.
     Rollout(rollout::Arguments),
     /// Sends bounded traffic of many users through a running server.
@@ -212,6 +215,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::User(arguments) => user::run(&arguments, &load_and_note()?).await,
         Command::Sessions(arguments) => sessions::run(&arguments, &load_and_note()?).await,
         Command::Flags(arguments) => flags::run(arguments, &sources()?).await,
+        Command::Migration(arguments) => migration::run(arguments, &sources()?).await,
         Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,
         Command::Drive(arguments) => drive::run(arguments, &sources()?).await,
         Command::Demo(arguments) => demo::run(arguments).await,

@@ -42,6 +42,7 @@ use crate::_core::{
     feature_flags::FlagsConfig,
     logging::LogConfig,
     site::SiteConfig,
+    units::Percent,
 };
 
 /// All settings.
@@ -179,6 +180,14 @@ pub struct LegacyConfig {
     pub max_upload_bytes: usize,
     /// `LEGACY_MAX_ANSWER_BYTES`: of an answer that is taken apart.
     pub max_answer_bytes: usize,
+    /// `LEGACY_MAY_DIFFER`: parts of answers, as `procedure:path`.
+    pub may_differ: Vec<String>,
+    /// `LEGACY_UNORDERED`: lists in answers, likewise.
+    pub unordered: Vec<String>,
+    /// `LEGACY_TOLERATED_DIFFERENCES`: of compared answers.
+    pub tolerated_differences: Percent,
+    /// `LEGACY_MAX_SHADOWS`: calls that are compared at once.
+    pub max_shadows: usize,
 }
 
 /// Which procedures are tools of the Model Context Protocol.

@@ -155,12 +155,6 @@ impl OldServer {
         }
     }
 
-    /// Whether it still answers this procedure, although we have it.
-    pub fn keeps(&self, procedure: &str) -> bool {
-        let mut kept = self.config.procedures.iter();
-        kept.any(|kept| names(kept, procedure))
-    }
-
     /// The most bytes of an answer that is taken apart.
     pub fn max_answer_bytes(&self) -> usize {
         self.config.max_answer_bytes

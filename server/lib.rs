@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod keys;
 pub mod legacy;
 pub mod live_flags;
+pub mod migration;
 pub mod model_router;
 pub mod providers;
 pub mod recording;

@@ -11,6 +11,7 @@ pub mod email_intelligence_router;
 pub mod feature_flags_router;
 pub mod keys_router;
 pub(crate) mod methods;
+pub mod migration_router;
 pub mod models_router;
 pub mod quota_router;
 pub mod requests_router;
@@ -34,6 +35,7 @@ use crate::{
     email_intelligence::EmailIntelligence,
     keys::ApiKeyStore,
     live_flags::LiveFlags,
+    migration::Moves,
     model_router::ModelRouter,
     recording::Log,
     rollout::{controller::Controller, samples::SampleStore, trials::TrialStore},
@@ -77,6 +79,8 @@ pub struct Parts<'a> {
     pub trials: Arc<dyn TrialStore>,
     /// Where changes are looked up.
     pub audit: Arc<dyn AuditStore>,
+    /// Who answers what an old server has as well; none without one.
+    pub moves: Option<Arc<Moves>>,
 }
 
 impl Parts<'_> {
@@ -104,6 +108,8 @@ const WITHOUT_DATABASE: &[&str] = &[
     "featureFlags.get",
     "featureFlags.kill",
     "featureFlags.setShare",
+    "migration.list",
+    "migration.set",
     "models.explain",
     "rollout.get",
     "rollout.list",
@@ -178,6 +184,7 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             models: it.models.clone(),
         }),
     );
+    migration_router::register(registry, parts.map(|it| it.moves.clone()));
     models_router::register(registry, parts.map(Parts::watched));
     quota_router::register(registry, parts.map(|it| it.models.clone()));
     rollout_router::register(

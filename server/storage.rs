@@ -19,6 +19,7 @@ mod failure;
 mod flags;
 mod lease;
 mod login_links;
+mod moves;
 mod outbox;
 mod people;
 mod personal;

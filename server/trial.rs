@@ -8,7 +8,7 @@
 //! - [`report`] tells it as Markdown, [`picture`] draws it.
 
 pub mod answer;
-mod betting;
+pub(crate) mod betting;
 pub mod pace;
 pub mod picture;
 pub mod prompts;

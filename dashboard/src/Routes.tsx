@@ -8,6 +8,7 @@ import { Explain } from './pages/Explain.tsx';
 import { Flags } from './pages/Flags.tsx';
 import { Keys } from './pages/Keys.tsx';
 import { Login } from './pages/Login.tsx';
+import { Migration } from './pages/Migration.tsx';
 import { Models } from './pages/Models.tsx';
 import { More } from './pages/More.tsx';
 import { NewRollout } from './pages/NewRollout.tsx';
@@ -51,6 +52,7 @@ function SignedIn(): JSX.Element | null {
         <Route path="/flags"><Flags /></Route>
         <Route path="/alerts"><Alerts /></Route>
         <Route path="/audit"><Audit /></Route>
+        <Route path="/migration"><Migration /></Route>
         <Route path="/keys"><Keys /></Route>
         <Route path="/settings"><Settings /></Route>
         <Route path="/more"><More /></Route>

@@ -142,6 +142,14 @@ pub fn refused(error: &RpcError, path: Option<&str>, request_id: &str) {
     }
 }
 
+/// The line of a call that failed where it was run only to be compared; nobody waited for it.
+pub fn rehearsed(error: &RpcError, path: &str) {
+    if let Some(cause) = error.cause().filter(|_| admit()) {
+        let (code, cause) = (error.data_code(), format!("{cause:#}"));
+        tracing::warn!(target: "call", path, code, cause, "a call that was only compared failed");
+    }
+}
+
 /// tRPC's error for a path that names no procedure. Its text is tRPC's own, so only the log says which
 /// of the `known` was probably meant, and only in known words.
 pub fn unknown_procedure<'k>(path: &str, known: impl IntoIterator<Item = &'k str>) -> RpcError {

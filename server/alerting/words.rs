@@ -31,6 +31,7 @@ impl AlertKind {
             Self::Killed => "killed",
             Self::KillEnded => "kill-ended",
             Self::ShareSet => "share-set",
+            Self::TakenBack => "taken-back",
             Self::Catalog => "catalog",
             Self::Test => "test",
         }
@@ -98,6 +99,8 @@ mod tests {
             Killed,
             KillEnded,
             ShareSet,
+            TakenBack,
+            Catalog,
             Test,
         ] {
             assert_eq!(json!(kind), kind.name());

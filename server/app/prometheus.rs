@@ -10,7 +10,7 @@ use crate::{
     _core::{call_series, feature_flags::FeatureFlags, site::ProxyHeader},
     ai_metrics,
     config::Config,
-    gateway, legacy,
+    gateway, legacy, migration,
     model_router::{ModelRouter, breaker::State, catalog::Provider, watch::Finding},
     providers::masking,
     recording::Log,
@@ -31,6 +31,7 @@ pub(super) fn install() {
         call_series::describe();
         gateway::describe();
         legacy::describe();
+        migration::moves::describe();
         telemetry::describe();
         describe();
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use anyhow::Context as _;
+
 use super::{
     filling::Filling,
     prometheus::{self, Gauges},
@@ -14,6 +16,7 @@ use crate::{
     keys::{ApiKeys, Spending, WrongKeys},
     legacy::{self, OldServer},
     live_flags::LiveFlags,
+    migration::{self, Moves, compare::Part},
     model_router::ModelRouter,
     schema,
     storage::Storage,
@@ -44,6 +47,7 @@ pub(super) struct Parts<'a> {
     pub(super) readiness: Readiness,
     pub(super) gauges: Gauges,
     pub(super) old: Option<Arc<OldServer>>,
+    pub(super) moves: Option<Arc<Moves>>,
 }
 
 /// All routes. Fails where a procedure has a name that JSON-RPC needs for itself.
@@ -62,6 +66,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         readiness,
         gauges,
         old,
+        moves,
     } = parts;
     let store = Arc::new(storage.clone());
     let trpc = trpc::routes(Arc::new(trpc::Trpc {
@@ -71,6 +76,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         tasks: tasks.clone(),
         bounds: bounds.clone(),
         old: old.clone(),
+        moves,
     }));
     let gateway = gateway::routes(Gateway {
         models,
@@ -158,20 +164,49 @@ pub(super) fn old_server(
     )?)))
 }
 
+/// Who answers what both servers have.
+pub(super) async fn moves(
+    config: &Config,
+    store: Arc<Storage>,
+) -> anyhow::Result<Option<Arc<Moves>>> {
+    let Some(settings) = &config.legacy else {
+        return Ok(None);
+    };
+    // The settings were checked to be of this form.
+    let parts = |texts: &[String]| texts.iter().filter_map(|it| Part::parse(it)).collect();
+    let settings = migration::Settings {
+        kept: settings.procedures.clone(),
+        algorithm: config.flags.algorithm,
+        salt: config.flags.salt.clone(),
+        may_differ: parts(&settings.may_differ),
+        unordered: parts(&settings.unordered),
+        tolerated: settings.tolerated_differences,
+        shadows: settings.max_shadows,
+    };
+    let moves = Moves::open(store, settings).await;
+    moves
+        .map(Some)
+        .context("cannot read who answers which procedures")
+}
+
 /// Why the server cannot serve just now: the database, a kill that is not stored, figures that are not
 /// whole.
 pub(super) fn readiness(
     storage: &Storage,
     live: &Arc<LiveFlags>,
     filling: &Arc<Filling>,
+    moves: Option<&Arc<Moves>>,
 ) -> Readiness {
     let (probe, live, filling) = (Arc::new(storage.probe()), live.clone(), filling.clone());
+    let moves = moves.cloned();
     Arc::new(move || {
         let (probe, live, filling) = (probe.clone(), live.clone(), filling.clone());
+        let moves = moves.clone();
         Box::pin(async move {
             let reason = probe.reason().await.map(str::to_owned);
             let reasons = reason.into_iter().chain(live.trouble());
-            reasons.chain(filling.trouble()).collect()
+            let of_moves = moves.and_then(|moves| moves.trouble());
+            reasons.chain(filling.trouble()).chain(of_moves).collect()
         })
     })
 }

@@ -274,6 +274,34 @@ impl Format for Names {
     }
 }
 
+/// Parts of answers: `chat.getMessages:messages.*.id`.
+pub(super) struct AnswerParts;
+
+impl Format for AnswerParts {
+    type Value = Vec<String>;
+
+    fn expected(&self) -> String {
+        "a procedure (or `chat.*`, or `*`), a colon and a path of names and `*`, such as \
+         `chat.getMessages:messages.*.id`; more of them separated by commas"
+            .into()
+    }
+
+    fn parse(&self, text: &str) -> Result<Vec<String>, String> {
+        let fits = |part: &str| {
+            part.split_once(':').is_some_and(|(procedure, path)| {
+                Names.parse(procedure).is_ok_and(|it| it.len() == 1)
+                    && path.split('.').all(|step| !step.trim().is_empty())
+            })
+        };
+        let part = |part: &str| whole_or_wrong(part, fits(part).then(|| part.to_owned()));
+        items(text).map(part).collect()
+    }
+
+    fn unset(&self) -> Option<Vec<String>> {
+        Some(Vec::new())
+    }
+}
+
 /// Users and API callers by id.
 pub(super) struct Subjects;
 

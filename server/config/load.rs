@@ -100,6 +100,8 @@ impl Values<'_> {
         let named = [
             (&LEGACY_PATHS.row, self.get(&LEGACY_PATHS)),
             (&LEGACY_PROCEDURES.row, self.get(&LEGACY_PROCEDURES)),
+            (&LEGACY_MAY_DIFFER.row, self.get(&LEGACY_MAY_DIFFER)),
+            (&LEGACY_UNORDERED.row, self.get(&LEGACY_UNORDERED)),
         ];
         let mut named = named.iter();
         let named = named.find(|(_, value)| value.as_ref().is_ok_and(|value| !value.is_empty()));
@@ -406,6 +408,10 @@ impl Values<'_> {
             max_requests: self.get(&LEGACY_MAX_REQUESTS)?,
             max_upload_bytes: self.get(&LEGACY_MAX_UPLOAD_BYTES)?,
             max_answer_bytes: self.get(&LEGACY_MAX_ANSWER_BYTES)?,
+            may_differ: self.get(&LEGACY_MAY_DIFFER)?,
+            unordered: self.get(&LEGACY_UNORDERED)?,
+            tolerated_differences: self.get(&LEGACY_TOLERATED_DIFFERENCES)?,
+            max_shadows: self.get(&LEGACY_MAX_SHADOWS)?,
         }))
     }
 

@@ -9,10 +9,10 @@ use super::{
     ChannelName, McpTools, Transformer,
     faults::{ConfigFault, shown},
     formats::{
-        Address, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format, Header,
-        Headers, List, LogFilter, MailAddress, MailAddresses, Names, Networks, OneOf, Optional,
-        Origins, Prefixes, Secret, SecretUrl, Share, SmtpUrl, Span, Subjects, Switch, Text, Whole,
-        Words,
+        Address, AnswerParts, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format,
+        Header, Headers, List, LogFilter, MailAddress, MailAddresses, Names, Networks, OneOf,
+        Optional, Origins, Prefixes, Secret, SecretUrl, Share, SmtpUrl, Span, Subjects, Switch,
+        Text, Whole, Words,
     },
 };
 use crate::_core::{
@@ -293,7 +293,7 @@ settings! {
         /// server has not go there (docs/migration.md).
         LEGACY_TRPC_URL: Optional<BaseUrl> = Optional(BaseUrl), "";
         /// Procedures that this server has and the old one still answers: names, `namespace.*`, or `*`
-        /// for all. Take one out to move it; put it back to take that back.
+        /// for all. `modelramp migration set` moves them from there, and wins over this.
         LEGACY_PROCEDURES: Names = Names, "";
         /// Paths below which the old server is asked for whatever this one does not serve itself.
         LEGACY_PATHS: Prefixes = Prefixes, "";
@@ -310,6 +310,17 @@ settings! {
         /// The largest answer of the old server that is joined with this one's: of a mixed batch, a
         /// line of a stream, a message of a socket.
         LEGACY_MAX_ANSWER_BYTES: Whole<usize> = whole("bytes", 65_536, 1 << 30), "8388608";
+        /// Parts of answers that may differ between both servers: `chat.getMessages:messages.*.id`, with
+        /// `*` for any procedure, name or item.
+        LEGACY_MAY_DIFFER: AnswerParts = AnswerParts, "";
+        /// Lists in answers whose order means nothing, written in the same way.
+        LEGACY_UNORDERED: AnswerParts = AnswerParts, "";
+        /// The percentage of compared answers that may differ before a procedure goes back: data that
+        /// changes between both questions differs, too.
+        LEGACY_TOLERATED_DIFFERENCES: Share = Share, "1";
+        /// Calls that are run here only to be compared, at once. What comes above it is not compared, and
+        /// counted.
+        LEGACY_MAX_SHADOWS: Whole<usize> = whole("calls", 0, 10_000), "16";
     }
     "JSON-RPC" {
         /// The most calls in one request.

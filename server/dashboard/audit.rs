@@ -1,5 +1,5 @@
 //! Who changed what, whatever it was: rollouts, the kill switch with the live share, keys, users, sessions,
-//! settings.
+//! moves of procedures, settings.
 //!
 //! Each of these has a history of its own, to which lines are only added; here they are one list.
 
@@ -25,18 +25,21 @@ pub enum Subject {
     Users,
     /// All sessions of a user.
     Sessions,
+    /// Who answers a procedure that an old server has as well.
+    Moves,
     /// A setting, by what it was at the start before.
     Settings,
 }
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Rollout,
         Self::Flags,
         Self::Keys,
         Self::Users,
         Self::Sessions,
+        Self::Moves,
         Self::Settings,
     ];
 
@@ -48,6 +51,7 @@ impl Subject {
             Self::Keys => "keys",
             Self::Users => "users",
             Self::Sessions => "sessions",
+            Self::Moves => "moves",
             Self::Settings => "settings",
         }
     }
@@ -55,7 +59,9 @@ impl Subject {
     /// The least role that is told of it: viewers see all but texts, keys and settings.
     pub const fn told_to(self) -> Role {
         match self {
-            Self::Rollout | Self::Flags | Self::Users | Self::Sessions => Role::Viewer,
+            Self::Rollout | Self::Flags | Self::Users | Self::Sessions | Self::Moves => {
+                Role::Viewer
+            }
             Self::Keys | Self::Settings => Role::Admin,
         }
     }

@@ -93,7 +93,8 @@ pub fn split(status: u16, json: &Bytes, calls: usize, most: usize) -> Result<Vec
     parts.into_iter().map(envelope).collect()
 }
 
-fn status_of(envelope: &[u8]) -> u16 {
+/// The status that an envelope would have alone; 500 for an error that does not say.
+pub fn status_of(envelope: &[u8]) -> u16 {
     let Ok(Look { error, .. }) = serde_json::from_slice::<Look<ErrorLook>>(envelope) else {
         return 500;
     };

@@ -67,7 +67,7 @@ impl Fault {
     }
 
     /// Whether it says something about the old server.
-    pub(super) const fn is_of_old_server(&self) -> bool {
+    pub const fn is_of_old_server(&self) -> bool {
         !matches!(
             self,
             Self::UploadTooLarge(_)

@@ -88,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        _core::{context::Holds, tasks::Tasks},
+        _core::{context::Holds, tasks::Tasks, units::Percent},
         config::LegacyConfig,
     };
 
@@ -104,6 +104,10 @@ mod tests {
             max_requests: 1,
             max_upload_bytes: 1,
             max_answer_bytes: 1,
+            may_differ: Vec::new(),
+            unordered: Vec::new(),
+            tolerated_differences: Percent::ZERO,
+            max_shadows: 1,
         };
         let room = Arc::new(|_: usize| Ok(Holds::default()));
         OldServer::new(config, room, Tasks::default()).unwrap()

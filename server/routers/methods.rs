@@ -11,6 +11,7 @@ use super::{
         self as flags, Kill, SetShare,
         answers::{FlagsChange, FlagsState},
     },
+    migration_router::{Migration, SetMove, WhichProcedures},
     models_router::{Explain, Explanation, ModelList},
     requests_router::{ListRequests, RequestList},
     rollout_router::{
@@ -40,6 +41,11 @@ pub(crate) const FLAGS_SET_SHARE: Method<SetShare, FlagsState> =
 pub(crate) const FLAGS_KILL: Method<Kill, FlagsState> = Method::new("featureFlags.kill");
 pub(crate) const FLAGS_HISTORY: Method<flags::History, Vec<FlagsChange>> =
     Method::new("featureFlags.history");
+
+pub(crate) const MIGRATION_LIST: Method<NoInput, Migration> = Method::new("migration.list");
+pub(crate) const MIGRATION_REPORT: Method<WhichProcedures, Migration> =
+    Method::new("migration.report");
+pub(crate) const MIGRATION_SET: Method<SetMove, Migration> = Method::new("migration.set");
 
 pub(crate) const ROLLOUT_LIST: Method<ListRollouts, Vec<RolloutState>> =
     Method::new("rollout.list");
@@ -121,6 +127,9 @@ mod tests {
         check(registry, &FLAGS_SET_SHARE);
         check(registry, &FLAGS_KILL);
         check(registry, &FLAGS_HISTORY);
+        check(registry, &MIGRATION_LIST);
+        check(registry, &MIGRATION_REPORT);
+        check(registry, &MIGRATION_SET);
         check(registry, &ROLLOUT_LIST);
         check(registry, &ROLLOUT_GET);
         check(registry, &ROLLOUT_VALIDATE);

@@ -63,7 +63,7 @@ const fn history(subject: Subject) -> &'static str {
              UNION ALL SELECT id || '/revoked', revoked_ms, name, NULL, 'revoked', NULL, NULL, NULL, \
              CAST(NULL AS BIGINT) FROM api_keys WHERE revoked_ms IS NOT NULL"
         }
-        Subject::Users | Subject::Sessions | Subject::Settings => {
+        Subject::Users | Subject::Sessions | Subject::Moves | Subject::Settings => {
             "SELECT id, at_ms, subject_id, actor, action, state_before AS before_text, \
              state_after AS after_text, NULL AS reason, CAST(NULL AS BIGINT) AS version, subject \
              FROM changes"
@@ -116,7 +116,7 @@ impl Storage {
         let rows: Vec<Row> = on!(self.db.read(), pool => {
             let mut query = QueryBuilder::new("SELECT * FROM (");
             query.push(history(subject)).push(") AS history WHERE ");
-            if let Subject::Users | Subject::Sessions | Subject::Settings = subject {
+            if let Subject::Users | Subject::Sessions | Subject::Moves | Subject::Settings = subject {
                 query.push("subject = ").push_bind(subject.name()).push(" AND ");
             }
             query.push("at_ms >= ").push_bind(filter.from_ms.unwrap_or(i64::MIN));

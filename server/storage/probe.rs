@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 26] = [
+const TABLES: [&str; 28] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -42,6 +42,8 @@ const TABLES: [&str; 26] = [
     "login_links",
     "message_ratings",
     "messages",
+    "move_reports",
+    "moves",
     "quotas",
     "rollout_audit",
     "rollout_samples",

@@ -12,6 +12,7 @@ mod batch_stream;
 mod envelope;
 mod handler;
 mod input;
+mod moving;
 mod part;
 pub(super) mod passing;
 pub mod request;
@@ -41,6 +42,7 @@ use crate::{
     },
     config::TrpcConfig,
     legacy::OldServer,
+    migration::Moves,
 };
 
 /// Where the wire lies; the original's path, which front ends have built in.
@@ -60,6 +62,8 @@ pub struct Trpc {
     pub bounds: Bounds,
     /// Answers calls to procedures that are not in the registry.
     pub old: Option<Arc<OldServer>>,
+    /// Which of those that are it answers as well; there is an old server where there are moves.
+    pub moves: Option<Arc<Moves>>,
 }
 
 /// The routes at and below [`MOUNT`], to be merged into the server's router.
@@ -72,14 +76,6 @@ pub fn routes(trpc: Arc<Trpc>) -> Router {
 }
 
 impl Trpc {
-    /// Where a name leads: nowhere, if it is the old server's to answer.
-    fn resolve(&self, path: &str) -> Target {
-        match &self.old {
-            Some(old) if old.keeps(path) => Target::Unknown,
-            _ => self.registry.resolve(path),
-        }
-    }
-
     /// The methods by which a target is asked. A GET never runs a mutation, so that no link can.
     fn allowed(&self, target: &Target) -> &'static [Method] {
         match target.here().map(|procedure| procedure.kind) {

@@ -28,7 +28,7 @@ fn parts() -> [f64; BETS] {
 
 /// What is bet on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(crate) enum Side {
     /// The mean is above a value.
     Above,
     /// It is below it.
@@ -37,7 +37,7 @@ pub(super) enum Side {
 
 /// Bets, all at once, that the mean of differences is on one side of a value.
 #[derive(Clone, Debug)]
-pub(super) struct Bets {
+pub(crate) struct Bets {
     side: Side,
     /// The mean under which a bet is fair, from 0 to 1.
     fair: f64,
@@ -49,7 +49,7 @@ pub(super) struct Bets {
 
 impl Bets {
     /// `mean` is between −1 and 1.
-    pub(super) fn new(side: Side, mean: f64) -> Self {
+    pub(crate) fn new(side: Side, mean: f64) -> Self {
         let fair = match side {
             Side::Above => (1.0 + mean) / 2.0,
             Side::Below => (1.0 - mean) / 2.0,
@@ -65,7 +65,7 @@ impl Bets {
     }
 
     /// A difference between −1 and 1, after which somebody looks.
-    pub(super) fn add(&mut self, difference: f64) {
+    pub(crate) fn add(&mut self, difference: f64) {
         self.put(difference);
         self.best = self.best.max(self.log());
     }
@@ -94,7 +94,7 @@ impl Bets {
     }
 
     /// The most that it ever was; at least 0.
-    pub(super) fn best(&self) -> f64 {
+    pub(crate) fn best(&self) -> f64 {
         self.best
     }
 

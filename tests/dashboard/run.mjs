@@ -117,7 +117,7 @@ try {
 
   const request = await page.evaluate(() =>
     fetch('/api/trpc/requests.list?input=' + encodeURIComponent('{"json":{"limit":1}}')).then((r) => r.json()).then((r) => r.result.data.json.rows[0].requestId));
-  const PAGES = ['/', '/rollouts', `/rollouts/${id}?evidence=1&at=5`, '/rollouts/new', '/models', '/requests', `/requests/${request}`, '/explain?user=7&task=chat', '/flags', '/alerts', '/audit', '/keys', '/settings', '/more', '/nowhere'];
+  const PAGES = ['/', '/rollouts', `/rollouts/${id}?evidence=1&at=5`, '/rollouts/new', '/models', '/requests', `/requests/${request}`, '/explain?user=7&task=chat', '/flags', '/alerts', '/audit', '/migration', '/keys', '/settings', '/more', '/nowhere'];
   await test(`${PAGES.length} pages are accessible in both themes at both widths, and none is wider than a phone of 320 px`, async () => {
     const left = [...PAGES];
     // Some tabs side by side: most of the time each waits for its page.

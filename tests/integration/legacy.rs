@@ -2,6 +2,7 @@
 
 mod bounds;
 mod faults;
+mod moving;
 mod old_server;
 mod settings;
 mod sockets;

@@ -9,6 +9,7 @@ mod flags;
 mod log;
 mod looked_for;
 mod migrations;
+mod moves;
 #[cfg(unix)]
 mod probe;
 mod read_only;

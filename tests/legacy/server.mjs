@@ -71,7 +71,20 @@ const old = t.router({
   }),
   bytes: any.mutation(({ input }) => digest(input)),
 });
-const router = t.router({ old });
+// What modelramp has as well, in the test of moves: every tenth answer is another one.
+const both = t.router({
+  echo: any.query(({ input }) => ({
+    skip: 'the old server',
+    bag: [3, 1, 2],
+    at: new Date(input.n * 1000),
+    nothing: undefined,
+    state: input.n % 10 === 3 ? 'changed' : 'same',
+    n: input.n,
+  })),
+  write: any.mutation(({ input }) => ({ by: 'the old server', n: input.n })),
+  fragile: any.query(({ input }) => ({ by: 'the old server', n: input.n })),
+});
+const router = t.router({ old, both });
 
 const app = express();
 app.disable('x-powered-by');

@@ -13,7 +13,7 @@ import { useMayChange } from '../session.ts';
 import { t } from '../texts/index.ts';
 
 /** What viewers are told of too, and what only admins are. */
-const SUBJECTS: Subject[] = ['rollout', 'flags', 'users', 'sessions'];
+const SUBJECTS: Subject[] = ['rollout', 'flags', 'moves', 'users', 'sessions'];
 const FOR_ADMINS: Subject[] = ['keys', 'settings'];
 
 /** The share of a place that a history keeps, where it has one. */
@@ -30,13 +30,19 @@ function word(state: unknown): string | null {
   return typeof state === 'object' && state !== null && 'role' in state && typeof state.role === 'string' ? state.role : null;
 }
 
+/** What was said of why, where the history has no column for it. */
+function why({ reason, after }: ChangeRow): string {
+  if (reason) return reason;
+  return typeof after === 'object' && after !== null && 'reason' in after && typeof after.reason === 'string' ? after.reason : '–';
+}
+
 function move({ before, after }: ChangeRow): string {
   const [from, to] = [shareOf(before) ?? word(before), shareOf(after) ?? word(after)];
   if (to === null) return '–';
   return from === null || from === to ? to : t.timeline.move(from, to);
 }
 
-const PAGES: Record<Subject, string | null> = { rollout: '/rollouts', flags: '/flags', keys: '/keys', settings: '/settings', users: null, sessions: null };
+const PAGES: Record<Subject, string | null> = { rollout: '/rollouts', flags: '/flags', moves: '/migration', keys: '/keys', settings: '/settings', users: null, sessions: null };
 const link = (row: ChangeRow): string | null =>
   row.subject === 'rollout' && row.subjectId ? `/rollouts/${row.subjectId}${row.version ? `?at=${row.version}` : ''}` : PAGES[row.subject];
 
@@ -91,7 +97,7 @@ export function Audit(): JSX.Element {
                     <td data-label={t.audit.who}>{row.actor ? actorName(row.actor) : '–'}</td>
                     <th scope="row">{to ? <Link href={to} data-row>{what}</Link> : what}</th>
                     <td data-label={t.audit.change} className="r">{move(row)}</td>
-                    <td data-label={t.audit.reason} className="long">{row.reason ?? '–'}</td>
+                    <td data-label={t.audit.reason} className="long">{why(row)}</td>
                     <td data-label={t.audit.version} className="r">{row.version ?? '–'}</td>
                   </tr>
                 );

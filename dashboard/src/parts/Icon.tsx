@@ -11,6 +11,7 @@ const DRAWINGS = {
   flags: <path d="M4 15V2h8l-2 3 2 3H4" />,
   alerts: <path d="M4 11V7a4 4 0 0 1 8 0v4l1 1H3zM7 14h2" />,
   audit: <path d="M4 2h6l3 3v9H4zM6 8h5M6 11h5" />,
+  migration: <path d="M2 5h9M8 2l3 3-3 3M14 11H5M8 8l-3 3 3 3" />,
   keys: <><circle cx="5" cy="8" r="3" /><path d="M8 8h6.5M12 8v3" /></>,
   settings: <><circle cx="8" cy="8" r="2.2" /><path d="M8 1.5v2M8 12.5v2M1.5 8h2M12.5 8h2M3.4 3.4l1.4 1.4M11.2 11.2l1.4 1.4M3.4 12.6l1.4-1.4M11.2 4.8l1.4-1.4" /></>,
   more: <><circle cx="3.5" cy="8" r=".8" /><circle cx="8" cy="8" r=".8" /><circle cx="12.5" cy="8" r=".8" /></>,

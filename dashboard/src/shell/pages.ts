@@ -10,6 +10,7 @@ export const PAGES = [
   { name: 'flags', path: '/flags', letter: 'f' },
   { name: 'alerts', path: '/alerts', letter: 'a' },
   { name: 'audit', path: '/audit', letter: 'u' },
+  { name: 'migration', path: '/migration', letter: 'p' },
   { name: 'keys', path: '/keys', letter: 'k' },
   { name: 'settings', path: '/settings', letter: 's' },
 ] as const satisfies { name: IconName; path: string; letter: string }[];

@@ -7,7 +7,7 @@ use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
 use super::{Input, Invocation, Kind, Procedure, Reply, StreamItem, handler::Unary};
 use crate::_core::{
     call_limits::CallLimits,
-    call_log::CallLog,
+    call_log::{self, CallLog},
     context::Context,
     declared,
     errors::{ErrorCode, RpcError},
@@ -55,6 +55,27 @@ impl Procedure {
         };
         let result = result.map_err(|error| self.settle(error));
         log.finish(result.as_ref().err());
+        result
+    }
+
+    /// Runs a query for nobody, to see what it says: no line in the log and none in its series. It takes no
+    /// place from calls that somebody waits for; how many run at once is the caller's to bound.
+    pub async fn rehearse(&self, context: Context, input: Input) -> Result<Reply, RpcError> {
+        let result = match (self.kind, &self.invocation, self.admit(context)) {
+            (Kind::Query, Invocation::Unary(handler), Ok(context)) => {
+                let work = AssertUnwindSafe(handler(context, input)).catch_unwind();
+                let outcome = work.await;
+                outcome.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
+            }
+            (_, _, Err(error)) => Err(error),
+            _ => Err(RpcError::internal(anyhow::anyhow!(
+                "not a query, and so not run for nobody"
+            ))),
+        };
+        let result = result.map_err(|error| self.settle(error));
+        if let Err(error) = &result {
+            call_log::rehearsed(error, self.path);
+        }
         result
     }
 

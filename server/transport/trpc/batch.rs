@@ -5,10 +5,17 @@ use std::{future::Future, sync::Arc, time::Duration};
 use axum::response::Response;
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, header};
+use tokio::time::Instant;
 
 use super::{
-    Trpc, batch_stream, envelope::Failure, input::BatchInputs, part::Part, passing::Theirs,
-    request::Delivery, respond,
+    Trpc, batch_stream,
+    envelope::Failure,
+    input::BatchInputs,
+    moving::{Lead, Watched},
+    part::Part,
+    passing::Theirs,
+    request::Delivery,
+    respond,
 };
 use crate::_core::{
     context::{Context, new_request_id},
@@ -67,6 +74,8 @@ pub(super) struct Calls<'a> {
     pub(super) names: &'a [&'a str],
     /// Where each of the names leads.
     pub(super) targets: Vec<Target>,
+    /// What is noted of those that run here; nothing of most.
+    pub(super) watched: Vec<Option<Watched>>,
     pub(super) method: &'a Method,
     pub(super) context: Context,
     /// An error here is every call's error, unless the call has one that comes first.
@@ -155,6 +164,7 @@ impl Calls<'_> {
             trpc,
             names,
             targets,
+            watched,
             method,
             context,
             mut inputs,
@@ -163,10 +173,10 @@ impl Calls<'_> {
         let transformer = trpc.config.transformer;
         let calls: Vec<_> = names
             .iter()
-            .zip(targets)
+            .zip(targets.into_iter().zip(watched))
             .enumerate()
             .filter(|(index, _)| theirs.is_none_or(|theirs| !theirs.has(*index)))
-            .map(|(index, (name, target))| {
+            .map(|(index, (name, (target, watched)))| {
                 let context = Context {
                     request_id: new_request_id(),
                     ..context.clone()
@@ -183,7 +193,7 @@ impl Calls<'_> {
                 };
                 let call = run(
                     trpc.clone(),
-                    target,
+                    Lead { target, watched },
                     (*name).to_owned(),
                     method.clone(),
                     context,
@@ -198,7 +208,7 @@ impl Calls<'_> {
 
 async fn run(
     trpc: Arc<Trpc>,
-    target: Target,
+    Lead { target, watched }: Lead,
     name: String,
     method: Method,
     context: Context,
@@ -220,7 +230,14 @@ async fn run(
         Ok((procedure, input?))
     });
     Part::Ours(match ready {
-        Ok((procedure, input)) => trpc.call(&procedure, context, input).await,
+        Ok((procedure, input)) => {
+            let began = Instant::now();
+            let answer = trpc.call(&procedure, context, input).await;
+            if let Some(watched) = watched {
+                watched.answered(&answer, began);
+            }
+            answer
+        }
         Err(error) => Err(Failure::report(error, Some(&name), request_id)),
     })
 }

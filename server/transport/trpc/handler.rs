@@ -4,7 +4,7 @@
 //! tests see it: HEAD before anything, then media type, path, batch rules, and per call the lookup
 //! before the method before the input.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     body::Body,
@@ -12,11 +12,14 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, Method, StatusCode, request::Parts};
+use tokio::time::Instant;
 
 use super::{
     Trpc, batch,
     envelope::Failure,
-    input, passing,
+    input,
+    moving::{Lead, Watched},
+    passing,
     request::{self, Delivery, MediaType, Query},
     respond::{self, Refused},
     sse, websocket,
@@ -84,28 +87,45 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     let path = request::procedure_path(uri.path())?;
     let query = Query::parse(uri.query().unwrap_or_default());
     let delivery = Delivery::of(&parts.headers);
+    let is_batch = query.batch && !is_form;
+    let names = match is_batch {
+        true => batch::split(&path, trpc.config.max_batch)?,
+        false => vec![&*path],
+    };
+    let headers = query
+        .params()
+        .and_then(|params| request::with_connection_params(&parts.headers, params.as_ref()));
+    let mut leads = match &headers {
+        _ if query.asks_this_server => trpc.leads_here(&names),
+        Ok(headers) => trpc.leads(&names, headers).await,
+        // Whoever they name is not known, and the old server may read them better.
+        Err(_) => trpc.leads(&names, &parts.headers).await,
+    };
     if let Some(old) = &trpc.old {
-        let is_batch = query.batch && !is_form;
-        let names = match is_batch {
-            true => batch::split(&path, trpc.config.max_batch)?,
-            false => vec![&*path],
-        };
-        let mut targets = names.iter().map(|name| trpc.resolve(name));
-        if targets.all(|target| target.here().is_none()) {
+        let is_theirs = leads.iter().all(|lead| lead.target.here().is_none());
+        let is_watched = leads.iter().any(|lead| lead.watched.is_some());
+        // Of a batch, answers that are watched are taken apart, as those of both kinds are.
+        if is_theirs && !(is_batch && is_watched && matches!(media, Ok(MediaType::Json))) {
             if trpc.is_loop(&parts.headers) {
                 return Ok(passing::looped(trpc.config.transformer));
             }
+            let watched = match is_batch {
+                true => None,
+                false => leads.pop().and_then(|lead| lead.watched),
+            };
+            let by = Arc::new(headers.map_or_else(|_| parts.headers.clone(), Cow::into_owned));
+            let watched = watched.map(|watched| (watched, by));
             let asked = passing::Asked {
                 names: &names,
                 is_batch,
                 delivery,
             };
-            return Ok(passing::whole(trpc, old, parts, body, asked).await);
+            return Ok(passing::whole(trpc, old, parts, body, asked, watched).await);
         }
     }
     let media = media?;
     let batched = query.batch && media == MediaType::Json;
-    let headers = request::with_connection_params(&parts.headers, query.params()?.as_ref())?;
+    let headers = headers?;
     if delivery == Delivery::Lines && !batched {
         return Err(RpcError::bad_request(
             "Streaming requests must be batched (you can do a batch of 1)",
@@ -119,20 +139,26 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         query: &query,
         delivery,
     };
-    match batched {
-        true => respond_to_batch(trpc, asked, body).await,
-        false => Ok(respond_to_call(trpc, asked, media, body).await),
+    match (batched, leads.pop()) {
+        (false, Some(lead)) => Ok(respond_to_call(trpc, asked, lead, media, body).await),
+        (_, last) => {
+            leads.extend(last);
+            respond_to_batch(trpc, asked, &names, leads, body).await
+        }
     }
 }
 
 async fn respond_to_batch(
     trpc: &Arc<Trpc>,
     asked: Asked<'_>,
+    names: &[&str],
+    mut leads: Vec<Lead>,
     body: Body,
 ) -> Result<Response, Refused> {
     let Asked { parts, query, .. } = asked;
-    let names = batch::split(asked.path, trpc.config.max_batch)?;
-    let targets: Vec<Target> = names.iter().map(|name| trpc.resolve(name)).collect();
+    let watched = leads.iter_mut().map(|lead| lead.watched.take());
+    let mut watched: Vec<Option<Watched>> = watched.collect();
+    let targets: Vec<Target> = leads.into_iter().map(|lead| lead.target).collect();
     batch::check_kinds(targets.iter().filter_map(Target::here))?;
     let room = trpc.bounds.hold_calls(names.len())?;
     let mut context = trpc.gate.context(asked.headers).await;
@@ -158,12 +184,19 @@ async fn respond_to_batch(
     };
     context.holds = Holds::new((room, context.holds));
     let theirs = old.zip(inputs.as_mut().ok()).map(|(old, inputs)| {
-        passing::Theirs::take(trpc, old, parts, &names, places, inputs, asked.delivery)
+        let share = passing::Share {
+            places,
+            watched: &mut watched,
+            by: Arc::new(asked.headers.clone()),
+            delivery: asked.delivery,
+        };
+        passing::Theirs::take(trpc, old, parts, names, inputs, share)
     });
     let calls = batch::Calls {
         trpc,
-        names: &names,
+        names,
         targets,
+        watched,
         method: &parts.method,
         context,
         inputs,
@@ -175,6 +208,7 @@ async fn respond_to_batch(
 async fn respond_to_call(
     trpc: &Arc<Trpc>,
     asked: Asked<'_>,
+    Lead { target, watched }: Lead,
     media: MediaType,
     body: Body,
 ) -> Response {
@@ -183,7 +217,6 @@ async fn respond_to_call(
     let request_id = context.request_id.clone();
     let fail = |error| Failure::report(error, Some(path), request_id.clone());
     let transformer = trpc.config.transformer;
-    let target = trpc.resolve(path);
     let allowed = trpc.allowed(&target);
     let procedure = match trpc.callable(target, path, &parts.method) {
         Ok(procedure) => procedure,
@@ -207,7 +240,11 @@ async fn respond_to_call(
         return sse::respond(trpc.clone(), procedure, context, input);
     }
     let cookies = context.cookies.clone();
+    let began = Instant::now();
     let answer = trpc.call(&procedure, context, input).await;
+    if let Some(watched) = watched {
+        watched.answered(&answer, began);
+    }
     let mut response = respond::single(&answer, transformer, &[]);
     headers::request_id(&mut response, &request_id);
     respond::set_cookies(&mut response, cookies.take());

@@ -49,6 +49,14 @@ pub(super) fn decode(transformer: Transformer, value: Value) -> Result<Input, Rp
     }
 }
 
+/// One input as it was sent, its transformer undone; nothing where there is none.
+pub(super) fn read(text: Option<&[u8]>, transformer: Transformer) -> Result<Input, RpcError> {
+    match parse(text.unwrap_or_default())? {
+        Some(value) => decode(transformer, value),
+        None => Ok(Input::Absent),
+    }
+}
+
 /// The inputs of a batch: one object, by decimal index. Each is read when it is taken, so that those
 /// of calls that are refused are not.
 #[derive(Debug, Default)]
@@ -82,10 +90,10 @@ impl BatchInputs {
         transformer: Transformer,
     ) -> Result<Input, RpcError> {
         let text = self.take_text(index);
-        match text.map(|text| parse(text.get().as_bytes())).transpose()? {
-            Some(Some(value)) => decode(transformer, value),
-            _ => Ok(Input::Absent),
-        }
+        read(
+            text.as_deref().map(RawValue::get).map(str::as_bytes),
+            transformer,
+        )
     }
 }
 

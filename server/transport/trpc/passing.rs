@@ -9,15 +9,25 @@ mod theirs;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::{body::Body, extract::ConnectInfo, response::Response};
+use axum::{
+    body::{Body, HttpBody, to_bytes},
+    extract::ConnectInfo,
+    response::Response,
+};
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{HeaderMap, HeaderValue, StatusCode, header, request};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request};
 
 use self::following::{Begun, Following};
-pub(super) use self::theirs::Theirs;
+pub(super) use self::theirs::{Share, Theirs};
 use super::{
-    Trpc, batch, batch_stream, envelope::Failure, part::Part, request::Delivery, respond, sse,
+    Trpc, batch, batch_stream,
+    envelope::Failure,
+    input,
+    moving::Watched,
+    part::Part,
+    request::{Delivery, Query},
+    respond, sse,
 };
 use crate::{
     _core::{
@@ -79,9 +89,13 @@ pub(super) async fn whole(
     parts: request::Parts,
     body: Body,
     asked: Asked<'_>,
+    watched: Option<(Watched, Arc<HeaderMap>)>,
 ) -> Response {
     let reads_events = accepts_events(&parts.headers);
-    let answered = ask(trpc, old, parts, body, &asked).await;
+    let answered = match watched {
+        Some((watched, by)) => watch(trpc, old, parts, body, (watched, by)).await,
+        None => ask(trpc, old, parts, legacy::Body::Stream(body), &asked).await,
+    };
     old.note(&answered);
     let fault = match answered {
         Ok(response) => return response,
@@ -118,11 +132,77 @@ fn failures<'a>(names: impl Iterator<Item = &'a str>, fault: &Fault) -> Vec<Fail
     names.map(failure).collect()
 }
 
+/// Asks for a single call that is watched.
+async fn watch(
+    trpc: &Arc<Trpc>,
+    old: &Arc<OldServer>,
+    mut parts: request::Parts,
+    body: Body,
+    (watched, by): (Watched, Arc<HeaderMap>),
+) -> Result<Response, Fault> {
+    let is_get = parts.method == Method::GET;
+    let is_small = || {
+        let length = parts.headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
+        length.is_some_and(|length| length <= trpc.bounds.max_body_bytes)
+    };
+    let transformer = trpc.config.transformer;
+    let mut held = None;
+    let (input, body) = match (watched.compares(), is_get) {
+        (true, true) => {
+            let query = Query::parse(parts.uri.query().unwrap_or_default());
+            let text = query.input.as_deref().map(str::as_bytes);
+            (
+                Some(input::read(text, transformer)),
+                legacy::Body::Stream(body),
+            )
+        }
+        (true, false) if is_small() => {
+            let read = trpc.bounds.read_json(body).await;
+            let read = read.map_err(|_| Fault::Upload)?;
+            let input = input::read(Some(&read.bytes), transformer);
+            held = Some(read.held);
+            (Some(input), legacy::Body::Bytes(read.bytes))
+        }
+        // What it asks for is not known before it has gone on.
+        _ => (None, legacy::Body::Stream(body)),
+    };
+    parts.headers.insert(header::ACCEPT_ENCODING, IDENTITY);
+    let passed = watched.passed_on(trpc, by, input);
+    let asked = Asked {
+        names: &[],
+        is_batch: false,
+        delivery: Delivery::Whole,
+    };
+    let answered = ask(trpc, old, parts, body, &asked).await;
+    drop(held);
+    match answered {
+        Ok(response) => {
+            let (parts, body) = response.into_parts();
+            let status = parts.status.as_u16();
+            // What was read whole is there at once, and is not copied; of anything else nothing is known.
+            let is_whole = body.size_hint().exact().is_some();
+            if !is_whole {
+                passed.answered(status, None);
+                return Ok(Response::from_parts(parts, body));
+            }
+            let bytes = to_bytes(body, READ_WHOLE_BYTES).await;
+            let bytes = bytes.map_err(|error| Fault::Cut(error.to_string()))?;
+            passed.answered(status, Some(bytes.clone()));
+            Ok(Response::from_parts(parts, Body::from(bytes)))
+        }
+        Err(fault) => {
+            passed.failed(&fault);
+            Err(fault)
+        }
+    }
+}
+
 async fn ask(
     trpc: &Arc<Trpc>,
     old: &Arc<OldServer>,
     parts: request::Parts,
-    body: Body,
+    body: legacy::Body,
     asked: &Asked<'_>,
 ) -> Result<Response, Fault> {
     let path = parts.uri.path();
@@ -138,7 +218,7 @@ async fn ask(
         method: parts.method,
         url,
         headers,
-        body: legacy::Body::Stream(body),
+        body,
     };
     let mut reply = old.send(onward).await?;
     let (status, headers) = (reply.status(), reply.headers());

@@ -112,6 +112,8 @@ pub struct Query<'a> {
     pub last_event_id: Option<Cow<'a, str>>,
     /// `connectionParams`.
     pub connection_params: Option<Cow<'a, str>>,
+    /// Whether `side=native`: this server is asked, whatever answers otherwise.
+    pub asks_this_server: bool,
     /// The query string itself, for inputs given as plain parameters.
     pub raw: &'a str,
 }
@@ -132,6 +134,7 @@ impl<'a> Query<'a> {
                 "input" => input = input.or(Some(value)),
                 "lastEventId" => query.last_event_id = query.last_event_id.or(Some(value)),
                 "Last-Event-Id" => capitalised_event_id = capitalised_event_id.or(Some(value)),
+                "side" => query.asks_this_server |= value == "native",
                 "connectionParams" => {
                     query.connection_params = query.connection_params.or(Some(value));
                 }

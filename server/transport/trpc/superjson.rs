@@ -5,6 +5,7 @@
 //! bigint from what JSON holds of it, so that mostly `undefined` has to be undone.
 
 mod decode;
+mod meaning;
 mod meta;
 mod path;
 
@@ -16,6 +17,7 @@ use crate::_core::{
 };
 
 pub use decode::decode;
+pub(super) use meaning::said;
 pub use meta::Meta;
 use meta::Notes;
 

@@ -39,6 +39,7 @@ use super::{
     Trpc,
     envelope::{Answer, Failure, Payload},
     input,
+    moving::{Lead, Watched},
     passing::asker,
     request,
 };
@@ -303,8 +304,11 @@ impl Connection {
     }
 
     async fn start(&mut self, request: Request, holds: Holds) -> Result<(), Closed> {
-        let target = self.trpc.resolve(&request.path);
-        let is_passed = self.passing.is_some() && target.here().is_none();
+        let lead = self
+            .trpc
+            .lead(&request.path, &self.headers, &mut None)
+            .await;
+        let is_passed = self.passing.is_some() && lead.target.here().is_none();
         if request.kind != Kind::Subscription {
             if self.calls_under_way() >= MAX_CALLS {
                 let error = format!("more than {MAX_CALLS} calls at once on one socket");
@@ -312,9 +316,15 @@ impl Connection {
                 return self.reject(&request, error).await;
             }
             if is_passed {
-                return self.pass(request, holds).await;
+                return self.pass(request, holds, lead.watched).await;
             }
-            let answer = answer(self.trpc.clone(), self.headers.clone(), request, holds);
+            let answer = answer(
+                self.trpc.clone(),
+                self.headers.clone(),
+                lead,
+                request,
+                holds,
+            );
             self.calls.push(Box::pin(answer));
             return Ok(());
         }
@@ -328,14 +338,15 @@ impl Connection {
             return self.reject(&request, error).await;
         }
         if is_passed {
-            return self.pass(request, holds).await;
+            return self.pass(request, holds, None).await;
         }
+        let target = lead.target;
         let id = request.head.id.clone();
         let (handle, registration) = AbortHandle::new_pair();
-        let steps = steps(self.trpc.clone(), self.headers.clone(), request);
+        let ends_itself = target.here().is_some_and(|here| here.ends_itself);
+        let steps = steps(self.trpc.clone(), self.headers.clone(), target, request);
         self.subscriptions
             .push(Abortable::new(steps, registration).boxed());
-        let ends_itself = target.here().is_some_and(|here| here.ends_itself);
         let live = Live {
             handle,
             ends_itself,
@@ -345,7 +356,12 @@ impl Connection {
     }
 
     /// Hands a request to the old server.
-    async fn pass(&mut self, request: Request, holds: Holds) -> Result<(), Closed> {
+    async fn pass(
+        &mut self,
+        request: Request,
+        holds: Holds,
+        watched: Option<Watched>,
+    ) -> Result<(), Closed> {
         if self
             .passing
             .as_ref()
@@ -355,7 +371,9 @@ impl Connection {
             return self.reject(&request, error).await;
         }
         let head = request.head.clone();
-        match self.passing.as_mut().map(|it| it.start(request, holds)) {
+        let watched = watched.map(|watched| (watched, self.headers.clone()));
+        let passing = self.passing.as_mut();
+        match passing.map(|it| it.start(request, holds, watched)) {
             Some(Err(failure)) => {
                 let frame = head.error(&failure, self.trpc.config.transformer);
                 self.send(frame).await
@@ -413,16 +431,14 @@ async fn next_passed(passing: &mut Option<Passing>) -> Vec<Vec<u8>> {
     }
 }
 
-impl Trpc {
-    /// The procedure of a call over a socket, where a wrong kind is as good as no procedure.
-    fn procedure_of_kind(&self, path: &str, kind: Kind) -> Result<Arc<Procedure>, RpcError> {
-        match self.resolve(path) {
-            Target::Here(procedure) if procedure.kind == kind => Ok(procedure),
-            Target::Here(_) | Target::Unknown => {
-                let kind = kind.name();
-                let message = format!("No \"{kind}\"-procedure on path \"{path}\"");
-                Err(RpcError::not_found(message))
-            }
+/// The procedure of a call over a socket, where a wrong kind is as good as no procedure.
+fn procedure_of_kind(target: Target, path: &str, kind: Kind) -> Result<Arc<Procedure>, RpcError> {
+    match target {
+        Target::Here(procedure) if procedure.kind == kind => Ok(procedure),
+        Target::Here(_) | Target::Unknown => {
+            let kind = kind.name();
+            let message = format!("No \"{kind}\"-procedure on path \"{path}\"");
+            Err(RpcError::not_found(message))
         }
     }
 }
@@ -431,6 +447,7 @@ impl Trpc {
 async fn answer(
     trpc: Arc<Trpc>,
     headers: Arc<HeaderMap>,
+    Lead { target, watched }: Lead,
     request: Request,
     holds: Holds,
 ) -> (Vec<u8>, Answer) {
@@ -439,14 +456,19 @@ async fn answer(
     let mut context = trpc.gate.context(&headers).await;
     context.holds = holds;
     let request_id = context.request_id.clone();
-    let ready = trpc
-        .procedure_of_kind(&request.path, request.kind)
-        .and_then(|procedure| {
-            let input = read_input(&trpc, &procedure, &context, request.input, None)?;
-            Ok((procedure, input))
-        });
+    let ready = procedure_of_kind(target, &request.path, request.kind).and_then(|procedure| {
+        let input = read_input(&trpc, &procedure, &context, request.input, None)?;
+        Ok((procedure, input))
+    });
     let answer = match ready {
-        Ok((procedure, input)) => trpc.call(&procedure, context, input).await,
+        Ok((procedure, input)) => {
+            let began = Instant::now();
+            let answer = trpc.call(&procedure, context, input).await;
+            if let Some(watched) = watched {
+                watched.answered(&answer, began);
+            }
+            answer
+        }
         Err(error) => Err(Failure::report(error, Some(&request.path), request_id)),
     };
     let frame = match &answer {
@@ -460,6 +482,7 @@ async fn answer(
 fn steps(
     trpc: Arc<Trpc>,
     headers: Arc<HeaderMap>,
+    target: Target,
     request: Request,
 ) -> impl Stream<Item = Step> + Send + 'static {
     async_stream::stream! {
@@ -472,12 +495,10 @@ fn steps(
         let session = context.session.clone();
         let failed = |failure: Failure| Some(head.error(&failure, transformer));
         let report = |error| Failure::report(error, Some(&path), request_id.clone());
-        let ready = trpc
-            .procedure_of_kind(&path, Kind::Subscription)
-            .and_then(|procedure| {
-                let input = read_input(&trpc, &procedure, &context, input, last_event_id)?;
-                Ok((procedure, input))
-            });
+        let ready = procedure_of_kind(target, &path, Kind::Subscription).and_then(|procedure| {
+            let input = read_input(&trpc, &procedure, &context, input, last_event_id)?;
+            Ok((procedure, input))
+        });
         let opened = match ready {
             Ok((procedure, input)) => procedure
                 .subscribe(context, input)

@@ -26,6 +26,8 @@ const FOR_VIEWERS: &[&str] = &[
     "featureFlags.get",
     "featureFlags.history",
     "featureFlags.onChange",
+    "migration.list",
+    "migration.report",
     "models.status",
     "quota.list",
     "requests.get",

@@ -9,6 +9,7 @@ use futures::{
     stream::{self, BoxStream},
 };
 use http::{HeaderMap, HeaderName, Method, header, request};
+use serde_json::value::RawValue;
 
 use super::{
     IDENTITY, asker, failures,
@@ -16,7 +17,13 @@ use super::{
 };
 use crate::{
     legacy::{self, Fault, OldServer, Onward, Reply, answer, paths::component, send::Held},
-    transport::trpc::{Trpc, batch_stream, input::BatchInputs, part::Part, request::Delivery},
+    transport::trpc::{
+        Trpc, batch_stream,
+        input::{self, BatchInputs},
+        moving::{Passed, Watched},
+        part::Part,
+        request::Delivery,
+    },
 };
 
 /// The old server's share of a batch.
@@ -30,6 +37,19 @@ pub(in crate::transport::trpc) struct Theirs {
     /// How many calls the whole batch has.
     count: usize,
     delivery: Delivery,
+    /// Calls that are watched, each with its number among them.
+    passed: Vec<(usize, Passed)>,
+}
+
+/// Which part of a batch is the old server's.
+pub(in crate::transport::trpc) struct Share<'a> {
+    /// The places of its calls.
+    pub(in crate::transport::trpc) places: Vec<usize>,
+    /// What is noted, of all calls of the batch by place; theirs are taken out.
+    pub(in crate::transport::trpc) watched: &'a mut [Option<Watched>],
+    /// The headers by which callers are known.
+    pub(in crate::transport::trpc) by: Arc<HeaderMap>,
+    pub(in crate::transport::trpc) delivery: Delivery,
 }
 
 /// What the old server said of its share.
@@ -43,20 +63,33 @@ pub(in crate::transport::trpc) struct Said {
 }
 
 impl Theirs {
-    /// Takes the calls at `places` out of a batch, with their inputs.
+    /// Takes the old server's share out of a batch, with its inputs. Answers that are watched come whole.
     pub(in crate::transport::trpc) fn take(
         trpc: &Arc<Trpc>,
         old: &Arc<OldServer>,
         parts: &request::Parts,
         names: &[&str],
-        places: Vec<usize>,
         inputs: &mut BatchInputs,
-        delivery: Delivery,
+        share: Share<'_>,
     ) -> Self {
+        let Share {
+            places,
+            watched,
+            by,
+            mut delivery,
+        } = share;
+        let mut passed = Vec::new();
         let theirs: Vec<String> = places.iter().map(|&at| names[at].to_owned()).collect();
         let mut taken = String::from("{");
         for (call, &place) in places.iter().enumerate() {
-            if let Some(text) = inputs.take_text(place) {
+            let text = inputs.take_text(place);
+            if let Some(watched) = watched.get_mut(place).and_then(Option::take) {
+                let transformer = trpc.config.transformer;
+                let text = text.as_deref().map(RawValue::get).map(str::as_bytes);
+                let input = watched.compares().then(|| input::read(text, transformer));
+                passed.push((call, watched.passed_on(trpc, by.clone(), input)));
+            }
+            if let Some(text) = text {
                 let separator = if taken.len() > 1 { "," } else { "" };
                 taken.push_str(&format!("{separator}\"{call}\":{text}"));
             }
@@ -80,6 +113,10 @@ impl Theirs {
         }
         let mut headers = old.headers(&parts.headers, &asker(&trpc.gate, parts));
         headers.insert(header::ACCEPT_ENCODING, IDENTITY);
+        if !passed.is_empty() && delivery == Delivery::Lines {
+            headers.remove("trpc-accept");
+            delivery = Delivery::Whole;
+        }
         // Version 10's stream is one object; there is nothing to gain from taking it apart. And what
         // was stored of this answer is not what is asked for.
         for name in [
@@ -105,6 +142,7 @@ impl Theirs {
             places,
             count: names.len(),
             delivery,
+            passed,
         }
     }
 
@@ -117,6 +155,16 @@ impl Theirs {
     pub(in crate::transport::trpc) async fn ask(mut self) -> Said {
         let answered = self.answers().await;
         self.old.note(&answered);
+        for (call, passed) in std::mem::take(&mut self.passed) {
+            match &answered {
+                Ok((envelopes, ..)) => {
+                    let envelope = envelopes.get(call);
+                    let status = envelope.map_or(500, |it| it.status);
+                    passed.answered(status, envelope.map(|it| it.json.clone()));
+                }
+                Err(fault) => passed.failed(fault),
+            }
+        }
         match answered {
             Ok((envelopes, headers, held)) => {
                 let parts = envelopes.into_iter().map(Part::Theirs);

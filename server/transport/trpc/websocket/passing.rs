@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::HeaderMap;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json, value::RawValue};
@@ -20,13 +21,17 @@ use crate::{
     _core::{
         context::{Holds, new_request_id},
         errors::RpcError,
-        procedure::Kind,
+        procedure::{Input, Kind},
     },
     legacy::{
-        Fault, OldServer,
+        Fault, OldServer, answer,
         socket::{Event, OldSocket},
     },
-    transport::trpc::envelope::Failure,
+    transport::trpc::{
+        envelope::Failure,
+        input,
+        moving::{Passed, Watched},
+    },
 };
 
 /// With nothing awaited: as good as never.
@@ -51,6 +56,8 @@ struct Live {
     is_subscription: bool,
     /// When the old server has to have answered; nothing for what was answered once.
     due: Option<Instant>,
+    /// What is noted of a call that is watched.
+    passed: Option<Passed>,
     _holds: Holds,
 }
 
@@ -110,7 +117,12 @@ impl Passing {
     }
 
     /// Passes a request on.
-    pub(super) fn start(&mut self, request: Request, holds: Holds) -> Result<(), Failure> {
+    pub(super) fn start(
+        &mut self,
+        request: Request,
+        holds: Holds,
+        watched: Option<(Watched, Arc<HeaderMap>)>,
+    ) -> Result<(), Failure> {
         let failed = |fault: Fault, path: &str| {
             Failure::report(RpcError::from(fault), Some(path), new_request_id())
         };
@@ -130,7 +142,17 @@ impl Passing {
         let frame = frame(&request);
         let sent = self.socket.as_ref().map_or(Ok(()), |it| it.send(frame));
         sent.map_err(|fault| failed(fault, &request.path))?;
+        let transformer = self.trpc.config.transformer;
+        let input = |value: Option<Value>| match value {
+            Some(value) => input::decode(transformer, value),
+            None => Ok(Input::Absent),
+        };
+        let passed = watched.map(|(watched, by)| {
+            let input = watched.compares().then(|| input(request.input));
+            watched.passed_on(&self.trpc, by, input)
+        });
         let live = Live {
+            passed,
             is_subscription: request.kind == Kind::Subscription,
             due: Some(Instant::now() + self.old.timeout()),
             path: request.path,
@@ -162,7 +184,7 @@ impl Passing {
         tokio::select! {
             event = event => match event {
                 Event::Frame(text, _held) => self.take(text).into_iter().collect(),
-                Event::Lost(fault) => self.lose(fault),
+                Event::Lost(fault) => self.lose(&fault),
             },
             () = sleep_until(due) => self.give_up(),
         }
@@ -190,22 +212,29 @@ impl Passing {
             (true, _) => look.error.is_some() && !was_started,
             (false, _) => true,
         };
-        if is_over {
-            self.live.remove(id);
+        let is_error = look.error.is_some();
+        let over = if is_over { self.live.remove(id) } else { None };
+        let text = Bytes::from(text);
+        if let Some(passed) = over.and_then(|live| live.passed) {
+            let status = if is_error {
+                answer::status_of(&text)
+            } else {
+                200
+            };
+            passed.answered(status, Some(text.clone()));
         }
-        Some(text.into_bytes())
+        Some(text.into())
     }
 
     /// Ends all that the old server's socket was to answer.
-    fn lose(&mut self, fault: Fault) -> Vec<Vec<u8>> {
+    fn lose(&mut self, fault: &Fault) -> Vec<Vec<u8>> {
         self.socket = None;
         let live: Vec<Live> = self.live.drain().map(|(_, live)| live).collect();
         for _ in live.iter().filter(|live| live.due.is_some()) {
-            self.old.note_fault(&fault);
+            self.old.note_fault(fault);
         }
-        let error = RpcError::from(fault);
-        live.iter()
-            .flat_map(|live| self.fail(live, &error))
+        live.into_iter()
+            .flat_map(|live| self.fail(live, fault))
             .collect()
     }
 
@@ -226,21 +255,24 @@ impl Passing {
         for _ in &late {
             self.old.note_fault(&fault);
         }
-        let error = RpcError::from(fault);
         let mut frames = Vec::new();
         for id in late {
             if let Some(live) = self.live.remove(&id) {
                 if live.is_subscription {
                     self.stop(&live.head);
                 }
-                frames.extend(self.fail(&live, &error));
+                frames.extend(self.fail(live, &fault));
             }
         }
         frames
     }
 
-    fn fail(&self, live: &Live, error: &RpcError) -> Vec<Vec<u8>> {
-        let failure = Failure::report(error.clone(), Some(&live.path), new_request_id());
+    fn fail(&self, live: Live, fault: &Fault) -> Vec<Vec<u8>> {
+        if let Some(passed) = live.passed {
+            passed.failed(fault);
+        }
+        let error = RpcError::from(fault.clone());
+        let failure = Failure::report(error, Some(&live.path), new_request_id());
         let frame = live.head.error(&failure, self.trpc.config.transformer);
         let was_started = live.is_subscription && live.due.is_none();
         let stopped = was_started.then(|| live.head.stopped());

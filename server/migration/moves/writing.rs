@@ -1,0 +1,188 @@
+//! What people change, what is written, and what is read back.
+
+use std::{collections::BTreeMap, future::Future, mem, pin::pin, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Move, Moves, Owed, covers, table::put};
+use crate::_core::{errors::in_full, outage::Outage};
+
+/// Between two looks at what other processes wrote, and two tries to write what is owed.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two times that reports are written.
+const REPORTS: Duration = Duration::from_secs(5);
+/// How long the answer to a change that is in force waits for the store.
+const BACK_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a change that has to be stored first waits for it.
+const AWAY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a change may be owed before the process is not well.
+const OWED_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a move was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum MoveError {
+    /// What leads away from the old server is written first, and that failed. It is not in force.
+    #[error("the move cannot be written: {0:#}")]
+    NotWritten(anyhow::Error),
+    /// It is not known whether it was written; if it was, it comes into force.
+    #[error("the database did not answer within {} s", AWAY_PATIENCE.as_secs())]
+    Late,
+}
+
+#[derive(Default)]
+pub(super) struct Writer {
+    outage: Outage,
+    reported: Option<Instant>,
+}
+
+impl Moves {
+    /// Makes a move. One back to the old server is in force at once, whatever the store does.
+    pub async fn set(&self, change: Move) -> Result<(), MoveError> {
+        let change = Arc::new(change);
+        if change.mode.is_old() {
+            {
+                let mut inner = self.inner.lock();
+                let owed = Owed {
+                    change: change.clone(),
+                    taken: None,
+                };
+                self.owe(&mut inner, owed);
+            }
+            // Late or failed, it is owed, and the answer says so.
+            let _ = timeout(BACK_PATIENCE, self.settle_now()).await;
+            return Ok(());
+        }
+        let write = async {
+            // One write after another, so that no older look undoes what this one did.
+            let _writer = self.writer.lock().await;
+            self.store.set_move(&change).await?;
+            self.adopt(&change);
+            anyhow::Ok(())
+        };
+        let written = timeout(AWAY_PATIENCE, write).await;
+        written
+            .map_err(|_| MoveError::Late)?
+            .map_err(MoveError::NotWritten)
+    }
+
+    /// Takes up a person's move that is stored: what is owed of it is done, and its reports begin anew.
+    fn adopt(&self, change: &Arc<Move>) {
+        let mut inner = self.inner.lock();
+        inner
+            .owed
+            .retain(|name, owed| !covers(&change.name, name) || owed.change.at > change.at);
+        inner
+            .reports
+            .retain(|procedure, _| !covers(&change.name, procedure));
+        inner
+            .seen
+            .retain(|procedure, _| !covers(&change.name, procedure));
+        put(&mut inner.stored, change.clone());
+        self.publish(&mut inner);
+    }
+
+    /// Why the process is not well, as a reason for `/readyz`.
+    pub fn trouble(&self) -> Option<String> {
+        let since = self.inner.lock().owed_since;
+        let is_late = since.is_some_and(|since| since.elapsed() >= OWED_PATIENCE);
+        is_late.then(|| {
+            "a procedure that went back to the old server is not stored there yet, so a restart would \
+             forget it"
+                .to_owned()
+        })
+    }
+
+    /// Writes what is owed and seen, and adopts what other processes wrote, until `stop` resolves; then
+    /// writes the rest. Belongs to `Tasks` that are shut down after those of the calls.
+    pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
+        let mut stop = pin!(stop);
+        loop {
+            self.settle_now().await;
+            tokio::select! {
+                () = &mut stop => break,
+                () = self.hurry.notified() => {}
+                () = sleep(LOOK) => {}
+            }
+        }
+        self.writer.lock().await.reported = None;
+        self.settle_now().await;
+    }
+
+    /// One turn of [`Moves::run`].
+    pub async fn settle_now(&self) {
+        let mut writer = self.writer.lock().await;
+        match self.settle(&mut writer).await {
+            Ok(()) => {
+                if writer.outage.ends() {
+                    tracing::info!("the moves of procedures are stored again");
+                }
+            }
+            Err(error) => {
+                if writer.outage.begins() {
+                    tracing::error!(
+                        error = in_full(error.as_ref()),
+                        "the moves of procedures cannot be read or written; it is tried again"
+                    );
+                }
+            }
+        }
+    }
+
+    async fn settle(&self, writer: &mut Writer) -> anyhow::Result<()> {
+        let owed: Vec<Owed> = self.inner.lock().owed.values().cloned().collect();
+        for Owed { change, taken } in owed {
+            let Some((replaced, alert)) = taken else {
+                self.store.set_move(&change).await?;
+                self.adopt(&change);
+                continue;
+            };
+            let is_taken = self.store.take_back(&change, &replaced, &alert).await?;
+            let mut inner = self.inner.lock();
+            if is_taken {
+                put(&mut inner.stored, change.clone());
+            }
+            // Otherwise somebody else has changed it, which the next look shows.
+            inner.owed.retain(|_, owed| owed.change.id != change.id);
+            self.publish(&mut inner);
+        }
+        let is_due = writer.reported.is_none_or(|at| at.elapsed() >= REPORTS);
+        if is_due {
+            let seen = mem::take(&mut self.inner.lock().seen);
+            if let Err(error) = self.add(&seen).await {
+                let mut inner = self.inner.lock();
+                for (procedure, tally) in seen {
+                    inner.seen.entry(procedure).or_default().add(&tally);
+                }
+                return Err(error);
+            }
+            writer.reported = Some(Instant::now());
+        }
+        self.read(is_due).await
+    }
+
+    async fn add(&self, seen: &BTreeMap<String, super::Tally>) -> anyhow::Result<()> {
+        if seen.is_empty() {
+            return Ok(());
+        }
+        self.store.add_reports(seen).await
+    }
+
+    /// Reads what is stored, and brings it into force.
+    pub(super) async fn read(&self, with_reports: bool) -> anyhow::Result<()> {
+        let stored = self.store.moves().await?;
+        let reports = match with_reports {
+            true => Some(self.store.reports().await?),
+            false => None,
+        };
+        let mut inner = self.inner.lock();
+        inner.stored = stored
+            .into_iter()
+            .map(|it| (it.name.clone(), Arc::new(it)))
+            .collect();
+        if let Some(reports) = reports {
+            inner.reports = reports;
+        }
+        self.publish(&mut inner);
+        Ok(())
+    }
+}

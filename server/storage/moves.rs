@@ -1,0 +1,272 @@
+//! Moves of procedures from the old server, and what was seen of them.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{
+    Storage,
+    changes::{self, Change},
+    db::Write,
+    outbox, storable, time,
+};
+use crate::{
+    _core::{actor::Actor, units::Percent},
+    alerting::Alert,
+    dashboard::audit::Subject,
+    migration::{
+        Mode,
+        mode::Move,
+        report::{Calls, Example, Tally},
+        store::MoveStore,
+    },
+};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    name: String,
+    id: String,
+    mode: String,
+    share: String,
+    at_ms: i64,
+    actor: String,
+    reason: String,
+}
+
+impl TryFrom<Row> for Move {
+    type Error = anyhow::Error;
+
+    fn try_from(row: Row) -> anyhow::Result<Self> {
+        let damaged = || format!("the stored move `{}` is damaged", row.name);
+        Ok(Self {
+            mode: Mode::named(&row.mode).with_context(damaged)?,
+            share: Percent::parse(&row.share).with_context(damaged)?,
+            at: time(row.at_ms),
+            actor: Actor::parse(&row.actor),
+            id: row.id,
+            name: row.name,
+            reason: row.reason,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct ReportRow {
+    procedure: String,
+    compared: i64,
+    differed: i64,
+    incomparable: i64,
+    dropped: i64,
+    ours: i64,
+    ours_failed: i64,
+    ours_us: i64,
+    theirs: i64,
+    theirs_failed: i64,
+    theirs_us: i64,
+    examples: String,
+}
+
+impl ReportRow {
+    fn tally(&self) -> Tally {
+        let calls = |count, failed, micros| Calls {
+            count,
+            failed,
+            micros,
+        };
+        Tally {
+            compared: self.compared,
+            differed: self.differed,
+            incomparable: self.incomparable,
+            dropped: self.dropped,
+            ours: calls(self.ours, self.ours_failed, self.ours_us),
+            theirs: calls(self.theirs, self.theirs_failed, self.theirs_us),
+            examples: examples(&self.examples),
+        }
+    }
+}
+
+/// Examples that cannot be read are not shown; the next ones are.
+fn examples(text: &str) -> Vec<Example> {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+#[async_trait]
+impl MoveStore for Storage {
+    async fn moves(&self) -> anyhow::Result<Vec<Move>> {
+        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT name, id, mode, share, at_ms, actor, reason FROM moves ORDER BY name",
+            )
+            .fetch_all(pool)
+            .await)
+        .context("cannot read the moves of procedures")?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    async fn set_move(&self, change: &Move) -> anyhow::Result<()> {
+        let set = async {
+            let mut transaction = self.db.begin().await?;
+            let before = move_of(&mut transaction, &change.name).await?;
+            if before.as_ref().is_some_and(|it| it.id == change.id) {
+                // It is stored, and only the answer was lost.
+                return anyhow::Ok(());
+            }
+            // Of a name, all that begins with it is too much; of a namespace, exactly what is meant.
+            let space = change.name.strip_suffix('*').unwrap_or("\n");
+            for statement in [
+                "DELETE FROM moves WHERE name = $1 OR substr(name, 1, length($2)) = $2",
+                "DELETE FROM move_reports WHERE procedure = $1 OR substr(procedure, 1, length($2)) = $2",
+            ] {
+                changed!(&mut transaction, transaction => sqlx::query(statement)
+                    .bind(&change.name)
+                    .bind(space)
+                    .execute(&mut **transaction))?;
+            }
+            write(&mut transaction, change).await?;
+            note(&mut transaction, "set", before, change).await?;
+            transaction.commit().await?;
+            Ok(())
+        };
+        set.await
+            .with_context(|| format!("cannot store the move of `{}`", change.name))
+    }
+
+    async fn take_back(
+        &self,
+        change: &Move,
+        replaced: &str,
+        alert: &Alert,
+    ) -> anyhow::Result<bool> {
+        let taken = async {
+            let mut transaction = self.db.begin().await?;
+            let before = move_of(&mut transaction, &change.name).await?;
+            let Some(before) = before.filter(|it| it.id == replaced) else {
+                return anyhow::Ok(false);
+            };
+            write(&mut transaction, change).await?;
+            note(&mut transaction, "taken-back", Some(before), change).await?;
+            outbox::insert(&mut transaction, alert).await?;
+            transaction.commit().await?;
+            Ok(true)
+        };
+        taken
+            .await
+            .with_context(|| format!("cannot store that `{}` was taken back", change.name))
+    }
+
+    async fn add_reports(&self, reports: &BTreeMap<String, Tally>) -> anyhow::Result<()> {
+        let added = async {
+            let mut transaction = self.db.begin().await?;
+            for (procedure, tally) in reports {
+                add(&mut transaction, procedure, tally).await?;
+            }
+            transaction.commit().await?;
+            anyhow::Ok(())
+        };
+        added.await.context("cannot store what was seen of moves")
+    }
+
+    async fn reports(&self) -> anyhow::Result<BTreeMap<String, Tally>> {
+        let rows: Vec<ReportRow> = on!(self.db.read(), pool => sqlx::query_as(
+                "SELECT * FROM move_reports",
+            )
+            .fetch_all(pool)
+            .await)
+        .context("cannot read what was seen of moves")?;
+        let tally = |row: ReportRow| (row.procedure.clone(), row.tally());
+        Ok(rows.into_iter().map(tally).collect())
+    }
+}
+
+async fn move_of(transaction: &mut Write, name: &str) -> anyhow::Result<Option<Move>> {
+    let row: Option<Row> = on!(transaction, transaction => sqlx::query_as(
+            "SELECT name, id, mode, share, at_ms, actor, reason FROM moves WHERE name = $1",
+        )
+        .bind(name)
+        .fetch_optional(&mut **transaction)
+        .await)?;
+    row.map(TryInto::try_into).transpose()
+}
+
+async fn write(transaction: &mut Write, change: &Move) -> sqlx::Result<()> {
+    changed!(transaction, transaction => sqlx::query(
+            "INSERT INTO moves (name, id, mode, share, at_ms, actor, reason) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE SET \
+             id = excluded.id, mode = excluded.mode, share = excluded.share, \
+             at_ms = excluded.at_ms, actor = excluded.actor, reason = excluded.reason",
+        )
+        .bind(&change.name)
+        .bind(&change.id)
+        .bind(change.mode.name())
+        .bind(change.share.to_string())
+        .bind(change.at.timestamp_millis())
+        .bind(storable(&change.actor.to_string()))
+        .bind(storable(&change.reason))
+        .execute(&mut **transaction))?;
+    Ok(())
+}
+
+async fn note(
+    transaction: &mut Write,
+    action: &str,
+    before: Option<Move>,
+    change: &Move,
+) -> sqlx::Result<()> {
+    let state = |it: &Move| json!({"mode": it.mode, "share": it.share, "reason": it.reason});
+    let line = Change {
+        subject: Subject::Moves,
+        subject_id: &change.name,
+        actor: &change.actor,
+        action,
+        before: before.as_ref().map(state),
+        after: Some(state(change)),
+    };
+    changes::note(transaction, line, change.at).await
+}
+
+async fn add(transaction: &mut Write, procedure: &str, tally: &Tally) -> anyhow::Result<()> {
+    let kept: Option<String> = on!(&mut *transaction, transaction => sqlx::query_scalar(
+            "SELECT examples FROM move_reports WHERE procedure = $1",
+        )
+        .bind(procedure)
+        .fetch_optional(&mut **transaction)
+        .await)?;
+    let mut all = Tally {
+        examples: kept.as_deref().map(examples).unwrap_or_default(),
+        ..Tally::default()
+    };
+    all.add(tally);
+    let examples: Value = json!(all.examples);
+    changed!(transaction, transaction => sqlx::query(
+            "INSERT INTO move_reports (procedure, compared, differed, incomparable, dropped, ours, \
+             ours_failed, ours_us, theirs, theirs_failed, theirs_us, examples) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             ON CONFLICT (procedure) DO UPDATE SET \
+             compared = move_reports.compared + excluded.compared, \
+             differed = move_reports.differed + excluded.differed, \
+             incomparable = move_reports.incomparable + excluded.incomparable, \
+             dropped = move_reports.dropped + excluded.dropped, \
+             ours = move_reports.ours + excluded.ours, \
+             ours_failed = move_reports.ours_failed + excluded.ours_failed, \
+             ours_us = move_reports.ours_us + excluded.ours_us, \
+             theirs = move_reports.theirs + excluded.theirs, \
+             theirs_failed = move_reports.theirs_failed + excluded.theirs_failed, \
+             theirs_us = move_reports.theirs_us + excluded.theirs_us, \
+             examples = excluded.examples",
+        )
+        .bind(procedure)
+        .bind(tally.compared)
+        .bind(tally.differed)
+        .bind(tally.incomparable)
+        .bind(tally.dropped)
+        .bind(tally.ours.count)
+        .bind(tally.ours.failed)
+        .bind(tally.ours.micros)
+        .bind(tally.theirs.count)
+        .bind(tally.theirs.failed)
+        .bind(tally.theirs.micros)
+        .bind(storable(&examples.to_string()))
+        .execute(&mut **transaction))?;
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! Which server answers a call, and what is noted of it where its procedure is on its way between them.
+//!
+//! Each call is asked once where it leads, so that a move in the middle of a request loses none. What the
+//! old server answers may be run here as well: after the answer, in a task of its own, for nobody. It then
+//! changes nothing and calls no model, because only queries are run so.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+
+use super::{
+    Trpc,
+    envelope::{self, Answer, Failure, Payload},
+    superjson,
+};
+use crate::{
+    _core::{
+        errors::{ErrorCode, RpcError},
+        procedure::{Input, Procedure},
+        registry::Target,
+    },
+    legacy::Fault,
+    migration::{Mode, Moves, Outcome, Watch, Way, compare::differences},
+};
+
+/// The longest that a call for nobody may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a name leads.
+pub(super) struct Lead {
+    /// Nowhere, if it is the old server's to answer.
+    pub(super) target: Target,
+    pub(super) watched: Option<Watched>,
+}
+
+/// A call of a procedure that is on its way.
+#[derive(Clone)]
+pub(super) struct Watched {
+    moves: Arc<Moves>,
+    procedure: Arc<Procedure>,
+    watch: Watch,
+}
+
+impl Lead {
+    fn unwatched(target: Target) -> Self {
+        Self {
+            target,
+            watched: None,
+        }
+    }
+}
+
+impl Trpc {
+    /// Where these names lead on this server, whatever the moves say: for the dashboard, and for whoever tries a
+    /// procedure before it is moved.
+    pub(super) fn leads_here(&self, names: &[&str]) -> Vec<Lead> {
+        let names = names.iter().map(|name| self.registry.resolve(name));
+        names.map(Lead::unwatched).collect()
+    }
+
+    /// Where these names lead, for whoever the headers name.
+    pub(super) async fn leads(&self, names: &[&str], headers: &HeaderMap) -> Vec<Lead> {
+        let mut user = None;
+        let mut leads = Vec::with_capacity(names.len());
+        for name in names {
+            leads.push(self.lead(name, headers, &mut user).await);
+        }
+        leads
+    }
+
+    /// Where a name leads; `user` is looked up where it matters, once.
+    pub(super) async fn lead(
+        &self,
+        name: &str,
+        headers: &HeaderMap,
+        user: &mut Option<Option<i64>>,
+    ) -> Lead {
+        let target = self.registry.resolve(name);
+        let (Target::Here(procedure), Some(moves)) = (&target, &self.moves) else {
+            return Lead::unwatched(target);
+        };
+        let of = moves.of(name);
+        if user.is_none() && of.as_ref().is_some_and(|of| of.mode == Mode::Share) {
+            let context = self.gate.context(headers).await;
+            *user = Some(context.user().ok().map(|user| user.id));
+        }
+        let way = moves.way(of, procedure, user.flatten());
+        let watched = |watch: Option<Watch>| {
+            watch.map(|watch| Watched {
+                moves: moves.clone(),
+                procedure: procedure.clone(),
+                watch,
+            })
+        };
+        match way {
+            Way::Ours(watch) => Lead {
+                watched: watched(watch),
+                target,
+            },
+            Way::Theirs(watch) => Lead {
+                watched: watched(watch),
+                target: Target::Unknown,
+            },
+        }
+    }
+}
+
+impl Watched {
+    /// Whether this server is to run it after the old one.
+    pub(super) fn compares(&self) -> bool {
+        self.watch.compares()
+    }
+
+    /// Notes what this server answered.
+    pub(super) fn answered(&self, answer: &Answer, began: Instant) {
+        self.moves
+            .note_ours(&self.watch, outcome(envelope::status(answer), began));
+    }
+
+    /// The call is passed on now. Without an input, which is an error where it cannot be read, it is not
+    /// compared.
+    pub(super) fn passed_on(
+        self,
+        trpc: &Arc<Trpc>,
+        headers: Arc<HeaderMap>,
+        input: Option<Result<Input, RpcError>>,
+    ) -> Passed {
+        Passed {
+            trpc: trpc.clone(),
+            watched: self,
+            headers,
+            input,
+            began: Instant::now(),
+        }
+    }
+}
+
+fn outcome(status: u16, began: Instant) -> Outcome {
+    Outcome {
+        failed: status >= 500,
+        took: began.elapsed(),
+    }
+}
+
+/// A call that the old server is asked.
+pub(super) struct Passed {
+    trpc: Arc<Trpc>,
+    watched: Watched,
+    /// By which callers are known.
+    headers: Arc<HeaderMap>,
+    input: Option<Result<Input, RpcError>>,
+    began: Instant,
+}
+
+impl Passed {
+    /// The old server has answered; with an envelope, the call is compared.
+    pub(super) fn answered(self, status: u16, envelope: Option<Bytes>) {
+        let Watched { moves, watch, .. } = &self.watched;
+        moves.note_theirs(watch, outcome(status, self.began));
+        if !watch.compares() {
+            return;
+        }
+        let (Some(envelope), Some(_)) = (envelope, &self.input) else {
+            return moves.note_incomparable(watch);
+        };
+        if let Some(place) = moves.place(watch) {
+            let (tasks, turns) = (self.trpc.tasks.clone(), self.trpc.bounds.turns.clone());
+            tasks.spawn(async move { turns.take(self.compare(envelope, place)).await });
+        }
+    }
+
+    /// The old server's answer did not come.
+    pub(super) fn failed(self, fault: &Fault) {
+        let Watched { moves, watch, .. } = &self.watched;
+        // What is the client's fault says nothing of the server.
+        if fault.is_of_old_server() {
+            moves.note_theirs(watch, outcome(500, self.began));
+        }
+        if watch.compares() {
+            moves.note_incomparable(watch);
+        }
+    }
+
+    async fn compare(self, envelope: Bytes, _place: OwnedSemaphorePermit) {
+        let Self {
+            trpc,
+            watched,
+            headers,
+            input,
+            ..
+        } = self;
+        let Watched {
+            moves,
+            procedure,
+            watch,
+        } = watched;
+        let transformer = trpc.config.transformer;
+        let theirs = superjson::said(&envelope, transformer);
+        let (Some(theirs), Some(input)) = (theirs.filter(|it| !it.is_failure()), input) else {
+            return moves.note_incomparable(&watch);
+        };
+        let context = trpc.gate.context(&headers).await;
+        let request_id = context.request_id.clone();
+        let began = Instant::now();
+        let rehearsal = async {
+            let reply = procedure.rehearse(context, input?).await?;
+            let mut payload = Payload::encode(transformer, &procedure.output, &*reply)?;
+            payload.hold(&trpc.bounds)?;
+            Ok(payload)
+        };
+        let answer: Result<Payload, RpcError> = tokio::time::timeout(PATIENCE, rehearsal)
+            .await
+            .unwrap_or_else(|_| Err(RpcError::new(ErrorCode::GatewayTimeout, "it took too long")));
+        let answer = answer.map_err(|error| Failure::reported(error, procedure.path, request_id));
+        let ours = outcome(envelope::status(&answer), began);
+        let mut written = Vec::new();
+        envelope::write_envelope(&answer, transformer, &mut written);
+        let Some(said) = superjson::said(&written, transformer) else {
+            return moves.note_incomparable(&watch);
+        };
+        let found = differences(&theirs, &said, &moves.rules(&watch));
+        moves.note_compared(&watch, ours, found);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Who answers procedures that an old server has as well, as it is kept.
+
+use std::collections::BTreeMap;
+
+use modelramp::{
+    _core::{actor::Actor, units::Percent},
+    alerting::Outbox,
+    dashboard::audit::{AuditFilter, AuditStore, Subject},
+    migration::{
+        Mode,
+        mode::Move,
+        report::{Calls, Example, Tally},
+        store::MoveStore,
+    },
+};
+
+use super::{at, database::Database, rollouts::alert};
+
+on_both!(
+    a_namespace_takes_the_place_of_its_procedures_and_reports_begin_anew,
+    only_what_was_judged_is_taken_back,
+    reports_of_all_processes_are_one_sum,
+);
+
+fn to(id: &str, name: &str, mode: Mode, share: f64) -> Move {
+    Move {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        mode,
+        share: Percent::new(share).unwrap(),
+        at: at(1),
+        actor: Actor::User(7),
+        reason: "fordi: æøå".to_owned(),
+    }
+}
+
+fn seen(count: i64) -> Tally {
+    let calls = |failed| Calls {
+        count,
+        failed,
+        micros: 1000 * count,
+    };
+    let example = |path: &str| Example {
+        at: at(count),
+        path: path.to_owned(),
+        theirs: "1".to_owned(),
+        ours: "2".to_owned(),
+    };
+    Tally {
+        compared: count,
+        differed: 1,
+        incomparable: 2,
+        dropped: 3,
+        ours: calls(4),
+        theirs: calls(5),
+        examples: vec![example("a.0.b"), example(&format!("place{count}"))],
+    }
+}
+
+fn reports(all: &[(&str, i64)]) -> BTreeMap<String, Tally> {
+    let all = all.iter();
+    all.map(|(name, count)| ((*name).to_owned(), seen(*count)))
+        .collect()
+}
+
+async fn a_namespace_takes_the_place_of_its_procedures_and_reports_begin_anew(database: Database) {
+    let storage = &database.storage;
+    let one = to("1", "chat.getMessages", Mode::Share, 33.333333333333336);
+    storage.set_move(&one).await.unwrap();
+    storage.set_move(&one).await.unwrap();
+    let other = to("2", "chatty.x", Mode::Native, 100.0);
+    storage.set_move(&other).await.unwrap();
+    assert_eq!(storage.moves().await.unwrap(), [one, other.clone()]);
+    let names = [("chat.getMessages", 1), ("chat.x", 2), ("chatty.x", 3)];
+    storage.add_reports(&reports(&names)).await.unwrap();
+    let all = to("3", "chat.*", Mode::Shadow, 0.0);
+    storage.set_move(&all).await.unwrap();
+    assert_eq!(database.again().await.moves().await.unwrap(), [all, other]);
+    let left = storage.reports().await.unwrap();
+    assert_eq!(left, reports(&[("chatty.x", 3)]));
+    let filter = AuditFilter {
+        subjects: vec![Subject::Moves],
+        ..AuditFilter::default()
+    };
+    let lines = storage.changes(&filter, None, 10).await.unwrap();
+    assert_eq!(lines.len(), 3, "what is written twice is told once");
+}
+
+async fn only_what_was_judged_is_taken_back(database: Database) {
+    let storage = &database.storage;
+    storage
+        .set_move(&to("1", "a.b", Mode::Share, 5.0))
+        .await
+        .unwrap();
+    let newer = to("2", "a.b", Mode::Share, 10.0);
+    storage.set_move(&newer).await.unwrap();
+    storage.add_reports(&reports(&[("a.b", 1)])).await.unwrap();
+    let back = to("3", "a.b", Mode::Legacy, 0.0);
+    let taken = storage.take_back(&back, "1", &alert("late", 3)).await;
+    assert!(!taken.unwrap());
+    assert_eq!(storage.moves().await.unwrap(), [newer]);
+    let taken = storage.take_back(&back, "2", &alert("told", 3)).await;
+    assert!(taken.unwrap());
+    assert_eq!(storage.moves().await.unwrap(), [back]);
+    assert_eq!(storage.reports().await.unwrap().len(), 1, "it says why");
+    let due = storage.due(&["webhook".to_owned()], at(5), 10).await;
+    let due: Vec<_> = due.unwrap().into_iter().map(|it| it.alert.id).collect();
+    assert_eq!(due, ["told"]);
+}
+
+async fn reports_of_all_processes_are_one_sum(database: Database) {
+    let (one, two) = (&database.storage, database.again().await);
+    one.add_reports(&reports(&[("a.b", 1)])).await.unwrap();
+    two.add_reports(&reports(&[("a.b", 10), ("c.d", 1)]))
+        .await
+        .unwrap();
+    let sum = one.reports().await.unwrap();
+    assert_eq!(sum["a.b"].compared, 11);
+    assert_eq!(sum["a.b"].theirs.micros, 11_000);
+    assert_eq!(sum["a.b"].theirs.failed, 10);
+    let examples = sum["a.b"].examples.iter().map(|it| it.path.as_str());
+    assert_eq!(examples.collect::<Vec<_>>(), ["a.0.b", "place1", "place10"]);
+    assert_eq!(sum["c.d"], seen(1));
+}
