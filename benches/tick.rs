@@ -121,6 +121,7 @@ impl Rig {
             library: Library::default(),
             known: Known::default(),
             world: world(clock.clone()),
+            seen: Default::default(),
             holder: "bench".into(),
         })
         .await?;

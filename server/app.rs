@@ -41,6 +41,7 @@ use crate::{
     chat::Chat,
     config::Config,
     email_intelligence::EmailIntelligence,
+    fleet::Fleet,
     gateway::Cache,
     keys::Spending,
     live_flags::LiveFlags,
@@ -51,6 +52,7 @@ use crate::{
     rollout::{
         controller::{self, Controller, World},
         plan::Library,
+        store::RolloutStore,
     },
     routers,
     storage::{self, Storage},
@@ -82,6 +84,8 @@ pub struct App {
     tasks: Tasks,
     /// The rollouts.
     pub controller: Arc<Controller>,
+    /// The way of changes to the process that leads.
+    fleet: Arc<Fleet>,
     models: Arc<ModelRouter>,
     /// Who gets what.
     pub flags: Arc<FeatureFlags>,
@@ -151,12 +155,6 @@ impl App {
         tasks.spawn(models.clone().watch_quotas(tasks.stopping()));
         let store = Arc::new(storage.clone());
         let known = catalog::known(&models.catalog());
-        let gauges = Gauges {
-            flags: flags.clone(),
-            log: log.clone(),
-            bounds: bounds.clone(),
-            models: models.clone(),
-        };
         let controller = Controller::open(controller::Parts {
             store: store.clone(),
             flags: flags.clone(),
@@ -166,9 +164,17 @@ impl App {
             known,
             world: World::real(),
             holder: uuid::Uuid::new_v4().to_string(),
+            seen: filling.placed(),
         })
         .await
         .context("cannot read the rollouts")?;
+        let gauges = Gauges {
+            flags: flags.clone(),
+            log: log.clone(),
+            controller: controller.clone(),
+            bounds: bounds.clone(),
+            models: models.clone(),
+        };
         noted::settings(&storage, &config).await;
         let chat = Chat::new(
             store.clone(),
@@ -182,11 +188,13 @@ impl App {
         let dispatcher = Arc::new(Dispatcher::new(store.clone(), &config.alerts)?);
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
         let moves = routes::moves(&config, store.clone()).await?;
+        let fleet = Fleet::new(store.clone(), controller.clone());
         let mut registry = Registry::new(Runner {
             tasks: tasks.clone(),
             limits: limits.clone(),
             turns: bounds.turns.clone(),
             passes: Some(storage::passes),
+            leader: Some(fleet.clone()),
         });
         routers::register(
             &mut registry,
@@ -262,6 +270,7 @@ impl App {
             sandbox_url: sandbox.as_ref().map(|it| it.base_url().to_owned()),
             destinations,
             controller,
+            fleet,
             models,
             flags,
             live,
@@ -324,6 +333,11 @@ impl App {
                 interval,
             };
             self.tasks.spawn(watch.run(self.tasks.stopping()));
+        }
+        if self.storage.is_shared() {
+            let fleet = self.fleet.clone();
+            self.tasks
+                .spawn(fleet.run(self.registry.clone(), self.tasks.stopping()));
         }
         let leader = self.controller.clone();
         self.dispatcher.start(&self.tasks, move || leader.leads());

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod dashboard;
 pub mod email_intelligence;
+pub mod fleet;
 pub mod gateway;
 pub mod keys;
 pub mod legacy;

@@ -35,7 +35,7 @@ use self::{
 use crate::_core::{actor::Actor, feature_flags::FeatureFlags, units::Percent};
 
 /// Between two looks at what other processes wrote, and two tries to write what is owed.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(500);
 /// How long a change may be in force and not stored before the process is not well: every change is,
 /// for the moment that its write takes.
 const OWED_PATIENCE: Duration = Duration::from_secs(1);

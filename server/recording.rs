@@ -67,6 +67,7 @@ impl Log {
         let mut waiting = self.waiting.lock();
         let dropped = std::mem::take(&mut waiting.dropped);
         if dropped > 0 {
+            metrics::counter!("ai_events_dropped_total").increment(dropped);
             tracing::error!(dropped, "events were not stored: too many were waiting");
         }
         let most = waiting.events.len().min(MOST_IN_BATCH);
@@ -77,6 +78,7 @@ impl Log {
         waiting.frozen += events.len();
         waiting.last_batch += 1;
         Some(Batch {
+            writer: None,
             number: waiting.last_batch,
             events: events.into(),
         })

@@ -116,6 +116,18 @@ const WITHOUT_DATABASE: &[&str] = &[
     "rollout.rollback",
 ];
 
+/// What changes rollouts, which one process does for all.
+const LEADERS: &[&str] = &[
+    "rollout.advance",
+    "rollout.approve",
+    "rollout.pause",
+    "rollout.release",
+    "rollout.resume",
+    "rollout.rollback",
+    "rollout.setShare",
+    "rollout.start",
+];
+
 /// Registers every procedure. Without parts they can be described and not called.
 pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
     system_router::register(
@@ -205,4 +217,5 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
         }),
     );
     registry.outlive_database(WITHOUT_DATABASE);
+    registry.leave_to_leader(LEADERS);
 }

@@ -11,6 +11,7 @@ mod api_keys;
 mod audit;
 mod backup;
 mod changes;
+mod commands;
 mod condition;
 mod conversations;
 mod emails;
@@ -38,6 +39,7 @@ mod told;
 mod trials;
 mod upkeep;
 mod users;
+mod writers;
 
 use std::{borrow::Cow, io, path::PathBuf};
 
@@ -48,6 +50,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use self::db::Db;
 use crate::_core::errors::in_full;
 
+pub(crate) use self::writers::Writers;
 pub use self::{
     backup::{BackupError, Restored},
     condition::{Condition, DatabaseFile, DatabaseServer},
@@ -83,21 +86,6 @@ impl Storage {
     /// and an empty `-wal` file beside it, as SQLite needs them to read; the next server uses them.
     pub async fn open_read_only(url: &str) -> Result<Self, StorageError> {
         Db::open_read_only(url).await.map(|db| Self { db })
-    }
-
-    /// Opens a database that is there already and whose tables are those of this release. A command must bring no
-    /// table up to date: a server of before may use them, and its copy should be made first.
-    pub async fn open_existing(url: &str) -> Result<Self, StorageError> {
-        Self::require(url).await?;
-        Self::open(url).await
-    }
-
-    /// The same, and makes one where there is none.
-    pub async fn open_or_make(url: &str) -> Result<Self, StorageError> {
-        match Self::require(url).await {
-            Ok(()) | Err(StorageError::Missing { .. }) => Self::open(url).await,
-            Err(error) => Err(error),
-        }
     }
 
     /// Fails where no server has used this database yet, and so nobody's tables are there.

@@ -40,6 +40,11 @@ macro_rules! error_codes {
             /// Every code, in the order of the table.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
+            /// The code of this name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|code| code.name() == name)
+            }
+
             /// The string a client compares, as in `error.data.code`.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }

@@ -23,7 +23,7 @@ pub use self::{
     handler::Handler,
     input::{Accepts, Binary, FormData, FormField, Input, NoInput, ProcedureInput},
     output::{Output, Plain, Reply, StreamItem, SubscriptionItem, Tracked},
-    run::Runner,
+    run::{Leader, Runner},
 };
 pub use super::caller::Access;
 
@@ -67,6 +67,8 @@ pub struct Procedure {
     /// Whether it does its work while the database is away, and so is not refused then to those who
     /// were known minutes ago.
     pub outlives_database: bool,
+    /// Whether only the process that leads does it, to which the others hand it over.
+    pub is_leaders: bool,
     /// Whether its stream ends by itself, and so is waited for when the server stops.
     pub ends_itself: bool,
     /// Whether it sets cookies, so that an answer in parts has to wait for it.

@@ -105,6 +105,17 @@ impl Registry {
         }
     }
 
+    /// Notes which procedures only the process that leads does.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no such procedure.
+    pub fn leave_to_leader(&mut self, paths: &[&'static str]) {
+        for path in paths {
+            self.named(path).is_leaders = true;
+        }
+    }
+
     /// Notes which subscriptions end by themselves; a server that stops waits for them.
     ///
     /// # Panics
@@ -176,6 +187,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             kind,
             access,
             outlives_database: false,
+            is_leaders: false,
             ends_itself: false,
             sets_cookies: false,
             docs: docs.trim(),
@@ -214,6 +226,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             kind: Kind::Subscription,
             access,
             outlives_database: false,
+            is_leaders: false,
             ends_itself: false,
             sets_cookies: false,
             docs: docs.trim(),

@@ -4,6 +4,7 @@
 //! says so. Events that this process stores meanwhile are in the windows already and are not read.
 
 use std::{
+    collections::HashMap,
     future::Future,
     pin::pin,
     sync::Arc,
@@ -18,8 +19,7 @@ use tokio::sync::watch;
 use crate::{
     _core::{errors::in_full, outage::Outage},
     ai_metrics::AiMetrics,
-    rollout::store::RolloutStore,
-    storage::Storage,
+    storage::{Storage, Writers},
 };
 
 /// How long a database that failed has to recover.
@@ -32,6 +32,8 @@ pub struct Filling {
     from_ms: i64,
     /// Of the last event that earlier processes stored.
     last_seq: i64,
+    /// The last batch of each writer in it.
+    placed: HashMap<i64, i64>,
     is_whole: watch::Sender<bool>,
 }
 
@@ -43,14 +45,25 @@ impl Filling {
         metrics: &Arc<AiMetrics>,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Arc<Self>> {
-        let last_seq = storage.head().await;
+        let (last_seq, positions) = storage
+            .positions_of(Writers::All)
+            .await
+            .context("cannot read the events of the last week")?;
+        let placed = positions.iter().map(|it| (it.writer, it.ordered));
         Ok(Arc::new(Self {
             storage: storage.clone(),
             metrics: metrics.clone(),
             from_ms: AiMetrics::reach(now),
-            last_seq: last_seq.context("cannot read the events of the last week")?,
+            last_seq,
+            placed: placed.collect(),
             is_whole: watch::Sender::new(false),
         }))
+    }
+
+    /// The last batch of each writer that is read here; what comes after it whoever looks at other processes
+    /// gives to the windows.
+    pub fn placed(&self) -> HashMap<i64, i64> {
+        self.placed.clone()
     }
 
     /// Why figures are not whole yet.

@@ -14,6 +14,7 @@ use crate::{
     model_router::{ModelRouter, breaker::State, catalog::Provider, watch::Finding},
     providers::masking,
     recording::Log,
+    rollout::controller::Controller,
     telemetry,
     transport::{bounds::Bounds, metrics::Readers},
 };
@@ -64,6 +65,14 @@ fn describe() {
         "1 while the kill switch sends everybody to control"
     );
     metrics::describe_gauge!("ai_events_waiting", "Events that are not stored yet");
+    metrics::describe_counter!(
+        "ai_events_dropped_total",
+        "Events that found no place while the database was away"
+    );
+    metrics::describe_gauge!(
+        "rollouts_leader",
+        "1 while this process moves the rollouts, 0 while another does or none"
+    );
     metrics::describe_gauge!("connections_open", "Connections that are open");
     metrics::describe_gauge!(
         "ai_breaker_state",
@@ -118,6 +127,7 @@ fn describe() {
 pub(super) struct Gauges {
     pub(super) flags: Arc<FeatureFlags>,
     pub(super) log: Arc<Log>,
+    pub(super) controller: Arc<Controller>,
     pub(super) bounds: Bounds,
     pub(super) models: Arc<ModelRouter>,
 }
@@ -135,6 +145,8 @@ impl Gauges {
         let killed = self.flags.live().steered.killed;
         metrics::gauge!("kill_switch").set(f64::from(u8::from(killed)));
         metrics::gauge!("ai_events_waiting").set(self.log.waiting() as f64);
+        let leads = self.controller.leads();
+        metrics::gauge!("rollouts_leader").set(f64::from(u8::from(leads)));
         metrics::gauge!("connections_open").set(self.bounds.connections.count() as f64);
         self.breakers();
         self.quotas();

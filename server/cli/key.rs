@@ -137,7 +137,8 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     if let Command::Create { models, .. } = &arguments.command {
         offered(models, config)?;
     }
-    let storage = Storage::open_existing(url).await?;
+    Storage::require(url).await?;
+    let storage = Storage::open(url).await?;
     let done = answer(arguments.command, &storage, Utc::now()).await;
     storage.close().await;
     let text = done?;

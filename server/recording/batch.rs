@@ -11,7 +11,9 @@ pub const MOST_IN_BATCH: usize = 500;
 /// Events that are stored together, and never changed after they got a number.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Counts the batches of this process from 1.
+    /// Whose it is, where it is stored already; `None` for one of this process that is not.
+    pub writer: Option<i64>,
+    /// Counts the batches of its writer from 1.
     pub number: i64,
     /// In the order of appending; one at least, and [`MOST_IN_BATCH`] at most.
     pub events: Arc<[Event]>,
@@ -48,6 +50,11 @@ impl Ordered {
         self.first_seq + self.events().len() as i64 - 1
     }
 
+    /// Whose it is, where it is stored already; `None` for one of this process that is not.
+    pub const fn writer(&self) -> Option<i64> {
+        self.batch.writer
+    }
+
     /// The number of the batch.
     pub const fn number(&self) -> i64 {
         self.batch.number
@@ -72,6 +79,7 @@ mod tests {
     #[test]
     fn a_batch_is_numbered_from_its_place_and_can_be_given_another() {
         let batch = Batch {
+            writer: None,
             number: 7,
             events: [1, 2, 3].map(|at_ms| event(at_ms, "m", 1.0)).into(),
         };

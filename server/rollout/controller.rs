@@ -19,6 +19,7 @@
 mod following;
 mod lease;
 mod memory;
+mod others;
 mod prepared;
 mod probe;
 mod probes;
@@ -26,7 +27,7 @@ mod steering;
 mod tick;
 mod watching;
 
-use std::{borrow::Cow, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
@@ -107,6 +108,8 @@ pub struct Parts {
     pub world: World,
     /// Names this process to others that want to write.
     pub holder: String,
+    /// The last batch of each writer that `metrics` hold or will be given by others.
+    pub seen: HashMap<i64, i64>,
 }
 
 /// What follows from a catalog of models.
@@ -139,6 +142,8 @@ pub struct Controller {
 #[derive(Default)]
 struct Writer {
     fence: Option<Fence>,
+    /// The number of this process as a writer of the log, once it has one.
+    id: Option<i64>,
     renewed_at: Option<Moment>,
     /// The last write may or may not have happened.
     in_doubt: bool,
@@ -163,7 +168,10 @@ impl Controller {
             }),
             world: parts.world,
             holder: parts.holder,
-            inner: Mutex::new(memory),
+            inner: Mutex::new(Memory {
+                seen: parts.seen,
+                ..memory
+            }),
             writer: tokio::sync::Mutex::default(),
             changes: broadcast::Sender::new(CHANGES),
             hurry: Notify::new(),
@@ -187,14 +195,15 @@ impl Controller {
                 biased;
                 () = &mut stop => break,
                 _ = ticks.tick() => true,
-                // Who follows has to see soon what is decided, and that nobody leads any more.
-                _ = looks.tick(), if !self.leads() => true,
+                // Who follows has to see soon what is decided, and that nobody leads any more; who leads,
+                // what others have stored.
+                _ = looks.tick() => self.watchfully(self.look_at_others()).await,
                 () = self.hurry.notified() => true,
                 () = self.log.appended() => false,
             };
             if is_due || self.look() {
                 self.metrics.settle();
-                self.watchful_tick().await;
+                self.watchfully(self.tick()).await;
             }
             tokio::select! {
                 () = &mut stop => break,
@@ -220,12 +229,12 @@ impl Controller {
         }
     }
 
-    /// A tick that goes on looking at events for as long as a write takes.
-    async fn watchful_tick(&self) {
-        let mut tick = pin!(self.tick());
+    /// Goes on looking at events for as long as the database takes.
+    async fn watchfully(&self, work: impl Future<Output = bool>) -> bool {
+        let mut work = pin!(work);
         loop {
             tokio::select! {
-                _ = &mut tick => return,
+                done = &mut work => return done,
                 () = sleep(GAP) => {
                     self.look();
                 }
@@ -253,6 +262,11 @@ impl Controller {
         let inner = self.inner.lock();
         let live = inner.rollouts.iter().filter(|rollout| rollout.is_live());
         live.map(|rollout| rollout.status.clone()).collect()
+    }
+
+    /// The name of this process, as the lease has it.
+    pub fn holder(&self) -> &str {
+        &self.holder
     }
 
     /// Changes from now on.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     _core::actor::Actor,
     alerting::Alert,
-    recording::{Event, Ordered},
+    recording::{Batch, Event, Ordered},
 };
 
 /// A rollout as it is stored.
@@ -151,9 +151,22 @@ pub struct Fence {
 /// What is another as soon as a rollout begins or changes: how many there are, and the sum of their versions.
 pub type Mark = (i64, i64);
 
+/// How far a process is with its batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its number as a writer.
+    pub writer: i64,
+    /// The last of its batches that is stored.
+    pub stored: i64,
+    /// The last of them that has its place in the log.
+    pub ordered: i64,
+}
+
 /// Where rollouts are kept.
 #[async_trait]
 pub trait RolloutStore: Send + Sync {
+    /// Whether other processes may add to the log.
+    fn is_shared(&self) -> bool;
     /// Takes the lease and registers this process as a writer; `None` while another process has the lease. On
     /// SQLite it is a lock on a file beside the database; on PostgreSQL it lasts 10 s by the clock of the
     /// database, and is renewed every 2.5 s.
@@ -196,6 +209,15 @@ pub trait RolloutStore: Send + Sync {
         control: &str,
         candidate: &str,
     ) -> anyhow::Result<Option<Trial>>;
-    /// The number of the last batch that is stored of this process.
-    async fn last_batch(&self, fence: &Fence) -> anyhow::Result<i64>;
+    /// The number of the last batch that is stored of a writer.
+    async fn last_batch(&self, writer: i64) -> anyhow::Result<i64>;
+    /// Registers a process that does not lead as a writer; `None` where only the one that leads can be one,
+    /// as on SQLite.
+    async fn enter(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<i64>>;
+    /// Stores a batch that has no place in the log yet; `false` where it, or a later one, is stored already.
+    async fn append(&self, writer: i64, batch: &Batch) -> anyhow::Result<bool>;
+    /// How far processes are that may still add to the log, and where the log ends at that moment.
+    async fn positions(&self) -> anyhow::Result<(i64, Vec<Position>)>;
+    /// The next batches of a writer after this number, in order, some thousand events at once.
+    async fn batches(&self, writer: i64, after: i64) -> anyhow::Result<Vec<Batch>>;
 }

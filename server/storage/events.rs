@@ -259,18 +259,19 @@ pub(super) async fn insert(
     fence: &Fence,
     batches: &[Ordered],
 ) -> anyhow::Result<bool> {
-    let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
-        return Ok(true);
-    };
-    let moved = changed!(transaction, transaction => sqlx::query(
-            "UPDATE writers SET last_batch = $1 WHERE writer = $2 AND last_batch < $3",
-        )
-        .bind(last.number())
-        .bind(fence.writer)
-        .bind(first.number())
-        .execute(&mut **transaction))?;
-    if moved == 0 {
-        return Ok(false);
+    // Those of other processes are stored already.
+    let own = || batches.iter().filter(|batch| batch.writer().is_none());
+    if let (Some(first), Some(last)) = (own().next(), own().next_back()) {
+        let moved = changed!(transaction, transaction => sqlx::query(
+                "UPDATE writers SET last_batch = $1 WHERE writer = $2 AND last_batch < $3",
+            )
+            .bind(last.number())
+            .bind(fence.writer)
+            .bind(first.number())
+            .execute(&mut **transaction))?;
+        if moved == 0 {
+            return Ok(false);
+        }
     }
     // After an outage there are thousands of batches, and a statement binds some 32,000 values at most.
     for batches in batches.chunks(ROWS_OF_ORDER) {
@@ -280,7 +281,7 @@ pub(super) async fn insert(
             );
             query.push_values(batches, |mut row, batch| {
                 row.push_bind(batch.first_seq())
-                    .push_bind(fence.writer)
+                    .push_bind(batch.writer().unwrap_or(fence.writer))
                     .push_bind(batch.number())
                     .push_bind(batch.events().len() as i64)
                     .push_bind(fence.number);
@@ -289,24 +290,24 @@ pub(super) async fn insert(
         });
     }
     let mut rows = Vec::with_capacity(ROWS_OF_EVENTS);
-    for batch in batches {
+    for batch in own() {
         for (place, event) in (0_i64..).zip(batch.events()) {
             rows.push((batch.number(), place, event, name(event.variant)?));
             if rows.len() == ROWS_OF_EVENTS {
-                insert_rows(transaction, fence, rows.drain(..)).await?;
+                insert_rows(transaction, fence.writer, rows.drain(..)).await?;
             }
         }
     }
     if !rows.is_empty() {
-        insert_rows(transaction, fence, rows.drain(..)).await?;
+        insert_rows(transaction, fence.writer, rows.drain(..)).await?;
     }
     Ok(true)
 }
 
 /// Events as rows: the number of the batch, the place in it, the event, and its variant's name.
-async fn insert_rows<'e>(
+pub(super) async fn insert_rows<'e>(
     transaction: &mut Write,
-    fence: &Fence,
+    writer: i64,
     rows: impl Iterator<Item = (i64, i64, &'e Event, String)>,
 ) -> anyhow::Result<()> {
     on!(transaction, transaction => {
@@ -316,7 +317,7 @@ async fn insert_rows<'e>(
              prompt_tokens, completion_tokens, cost_microdollars, outcome, quality, answer_chars) ",
         );
         query.push_values(rows, |mut row, (batch, place, event, variant)| {
-            row.push_bind(fence.writer)
+            row.push_bind(writer)
                 .push_bind(batch)
                 .push_bind(place)
                 .push_bind(event.at_ms)

@@ -100,7 +100,7 @@ impl Storage {
     }
 
     /// The process's number among all that ever wrote; it keeps the one that it has.
-    async fn register(
+    pub(super) async fn register(
         &self,
         transaction: &mut Write,
         holder: &str,

@@ -12,16 +12,17 @@ use super::{
     Storage,
     db::{Db, Write},
     events, lease, outbox, postgres, storable, time,
+    writers::Writers,
 };
 use crate::{
     _core::actor::Actor,
-    recording::Event,
+    recording::{Batch, Event},
     rollout::{
         evidence::UserHistory,
         record::{Action, Record},
         store::{
-            AuditRow, Commit, CommitError, Fence, Mark, RolloutChange, RolloutStore, StoredRollout,
-            StoredStatus,
+            AuditRow, Commit, CommitError, Fence, Mark, Position, RolloutChange, RolloutStore,
+            StoredRollout, StoredStatus,
         },
         trials::Trial,
     },
@@ -123,6 +124,10 @@ impl TryFrom<AuditTableRow> for AuditRow {
 
 #[async_trait]
 impl RolloutStore for Storage {
+    fn is_shared(&self) -> bool {
+        matches!(self.db, Db::Postgres(_))
+    }
+
     async fn acquire(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<Fence>> {
         self.in_time(self.acquire_lease(holder, now))
             .await
@@ -234,14 +239,38 @@ impl RolloutStore for Storage {
         self.newest_trial_of(task, control, candidate).await
     }
 
-    async fn last_batch(&self, fence: &Fence) -> anyhow::Result<i64> {
+    async fn last_batch(&self, writer: i64) -> anyhow::Result<i64> {
         on!(self.db.read(), pool => sqlx::query_scalar(
                 "SELECT last_batch FROM writers WHERE writer = $1",
             )
-            .bind(fence.writer)
+            .bind(writer)
             .fetch_one(pool)
             .await)
         .context("cannot read the last batch of this process")
+    }
+
+    async fn enter(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<i64>> {
+        self.in_time(self.enter_log(holder, now))
+            .await
+            .context("cannot become a writer of the log")
+    }
+
+    async fn append(&self, writer: i64, batch: &Batch) -> anyhow::Result<bool> {
+        self.in_time(self.append_batch(writer, batch))
+            .await
+            .context("cannot store events")
+    }
+
+    async fn positions(&self) -> anyhow::Result<(i64, Vec<Position>)> {
+        self.in_time(self.positions_of(Writers::Going))
+            .await
+            .context("cannot read how far the writers of the log are")
+    }
+
+    async fn batches(&self, writer: i64, after: i64) -> anyhow::Result<Vec<Batch>> {
+        self.in_time(self.batches_of(writer, after))
+            .await
+            .context("cannot read events of another process")
     }
 }
 
@@ -286,13 +315,15 @@ async fn is_ordered(transaction: &mut Write, fence: &Fence, commit: &Commit) -> 
     if !lease::advance(transaction, fence, (head, head)).await? {
         return Ok(false);
     }
-    let last_batch: Option<i64> = on!(transaction, transaction => sqlx::query_scalar(
-            "SELECT last_batch FROM writers WHERE writer = $1",
+    let found: Option<i64> = on!(transaction, transaction => sqlx::query_scalar(
+            "SELECT fence FROM event_order WHERE first_seq = $1 AND writer = $2 AND batch = $3",
         )
-        .bind(fence.writer)
+        .bind(last.first_seq())
+        .bind(last.writer().unwrap_or(fence.writer))
+        .bind(last.number())
         .fetch_optional(&mut **transaction)
         .await)?;
-    Ok(last_batch == Some(last.number()))
+    Ok(found.is_some())
 }
 
 fn store(error: sqlx::Error) -> CommitError {

@@ -92,6 +92,8 @@ pub struct Rollup {
     pub first_token: Histogram,
 }
 
+/// A writer that has stored nothing for so long has ended.
+const SILENT: TimeDelta = TimeDelta::hours(1);
 /// For how long after a user was deleted an event of a call that was under way may come.
 const DELETED_LATELY: TimeDelta = TimeDelta::days(1);
 
@@ -126,6 +128,20 @@ impl Storage {
             .bind((now - ALERT_RETENTION).timestamp_millis())
             .execute(pool))
         .context("cannot delete old alerts")?;
+        // One that was killed says no word. One that comes back says so with its next batch.
+        let silent_since = (now - SILENT).timestamp_millis();
+        changed!(self.db.write_long(), pool => sqlx::query(
+                "UPDATE writers SET ended_ms = $1 WHERE ended_ms IS NULL AND started_ms < $2 \
+                 AND holder NOT IN (SELECT holder FROM leases) \
+                 AND last_batch <= (SELECT COALESCE(MAX(o.batch), 0) FROM event_order o \
+                     WHERE o.writer = writers.writer) \
+                 AND NOT EXISTS (SELECT 1 FROM events e \
+                     WHERE e.writer = writers.writer AND e.at_ms >= $2)",
+            )
+            .bind(now.timestamp_millis())
+            .bind(silent_since)
+            .execute(pool))
+        .context("cannot note which writers have ended")?;
         changed!(self.db.write_long(), pool => sqlx::query(
                 "DELETE FROM writers WHERE ended_ms IS NOT NULL AND NOT EXISTS \
                  (SELECT 1 FROM events WHERE events.writer = writers.writer)",
@@ -135,6 +151,7 @@ impl Storage {
         self.prune_emails(now - KEPT).await?;
         self.forget_late_events(now).await?;
         self.prune_sign_in(now).await?;
+        self.prune_commands().await?;
         Ok(upkeep)
     }
 

@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "rollout",
         &["_core", "ai_metrics", "alerting", "providers", "recording"],
     ),
+    ("fleet", &["_core", "rollout"]),
     ("telemetry", &["_core", "config", "recording"]),
     (
         "model_router",
@@ -50,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "chat",
             "dashboard",
             "email_intelligence",
+            "fleet",
             "keys",
             "live_flags",
             "migration",

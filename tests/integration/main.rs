@@ -23,6 +23,8 @@ mod evasion;
 mod feature_flags;
 mod feature_flags_vectors;
 mod first_half_hour;
+#[expect(clippy::disallowed_methods, reason = "these run in real time")]
+mod fleet;
 mod flood;
 mod front_end;
 mod gateway;

@@ -1,8 +1,10 @@
 //! Runs procedures: access, limits, the handler, and one line in the log for each call.
 
-use std::{future::Future, panic::AssertUnwindSafe, pin::pin};
+use std::{future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
+use async_trait::async_trait;
 use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
+use serde_json::Value;
 
 use super::{Input, Invocation, Kind, Procedure, Reply, StreamItem, handler::Unary};
 use crate::_core::{
@@ -14,6 +16,18 @@ use crate::_core::{
     tasks::Tasks,
     turns::Turns,
 };
+
+/// Of several processes on one database, the one that does what only one may do.
+#[async_trait]
+pub trait Leader: Send + Sync {
+    /// What it answers to a call; `None` where this process is to do it.
+    async fn hand_over(
+        &self,
+        procedure: &'static str,
+        context: &Context,
+        input: &Input,
+    ) -> Option<Result<Value, RpcError>>;
+}
 
 /// What the calls of all procedures of a server share.
 #[derive(Default)]
@@ -27,6 +41,8 @@ pub struct Runner {
     /// Tells causes that pass by themselves, such as a locked database, from faults of ours: an
     /// internal error with one becomes `SERVICE_UNAVAILABLE`.
     pub passes: Option<fn(&anyhow::Error) -> bool>,
+    /// Who does what only one of several processes may do.
+    pub leader: Option<Arc<dyn Leader>>,
 }
 
 impl From<Tasks> for Runner {
@@ -87,7 +103,17 @@ impl Procedure {
     ) -> Result<Reply, RpcError> {
         let place = self.runner.limits.call(&context).await?;
         let held = (place, context.holds.clone());
-        let work = AssertUnwindSafe(handler(context, input)).catch_unwind();
+        let leader = self.runner.leader.clone().filter(|_| self.is_leaders);
+        let (path, handler) = (self.path, handler.clone());
+        let work = async move {
+            if let Some(leader) = leader
+                && let Some(answer) = leader.hand_over(path, &context, &input).await
+            {
+                return answer.map(|value| Box::new(value) as Reply);
+            }
+            handler(context, input).await
+        };
+        let work = AssertUnwindSafe(work).catch_unwind();
         let outcome = match self.kind {
             Kind::Mutation => {
                 let turns = self.runner.turns.clone();

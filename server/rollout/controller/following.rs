@@ -6,14 +6,17 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Change, Controller, memory::Memory};
-use crate::rollout::{
-    rollout::{Cap, Rollout},
-    status::State,
-    store::Mark,
+use crate::{
+    _core::units::Percent,
+    rollout::{
+        rollout::{Cap, Rollout},
+        status::State,
+        store::Mark,
+    },
 };
 
 /// Between two looks at what the one that leads has decided.
-pub(super) const LOOK: Duration = Duration::from_millis(250);
+pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// After so long evidence is read again, for those who ask this process how a rollout stands.
 const REFRESH: Duration = Duration::from_secs(5);
 
@@ -48,6 +51,49 @@ impl Controller {
             let _ = self.changes.send(Arc::new(change));
         }
         Ok(())
+    }
+
+    /// Whether another process leads, to which changes are to be handed over.
+    pub fn hands_over(&self) -> bool {
+        self.store.is_shared() && !self.leads()
+    }
+
+    /// Takes the candidate from users here, until the process that leads has answered the change that is based
+    /// on this version: down to a share, or from everybody. Waits for nothing. Returns the whole id; `None` where
+    /// that takes it from nobody, or is not for this process to do.
+    pub fn cap(&self, id: &str, based_on: i64, share: Option<Percent>) -> Option<String> {
+        let id = id.to_ascii_lowercase();
+        let mut inner = self.inner.lock();
+        if inner.is_numbering || id.is_empty() {
+            return None;
+        }
+        let mut found = inner.rollouts.iter_mut();
+        let rollout = found.find(|it| it.status.id.starts_with(&id))?;
+        let is_one = found.all(|it| !it.status.id.starts_with(&id));
+        let lowers = share.is_none_or(|share| share < rollout.status.share);
+        if !is_one || !rollout.is_live() || rollout.status.version != based_on || !lowers {
+            return None;
+        }
+        let cap = Cap {
+            version: based_on,
+            share: share.unwrap_or(Percent::ZERO),
+            is_back: share.is_none(),
+        };
+        rollout.cap = Some(rollout.cap.map_or(cap, |before| before.and(cap)));
+        let id = rollout.status.id.clone();
+        self.publish(&inner);
+        Some(id)
+    }
+
+    /// The process that leads has refused the change: what is stored counts again.
+    pub fn lift(&self, id: &str, based_on: i64) {
+        let mut inner = self.inner.lock();
+        if let Some(rollout) = inner.get_mut(id)
+            && rollout.cap.is_some_and(|cap| cap.version == based_on)
+        {
+            rollout.cap = None;
+            self.publish(&inner);
+        }
     }
 
     /// What others did since the versions that memory holds, oldest first.
@@ -112,7 +158,6 @@ impl Rollout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::_core::units::Percent;
 
     fn share(percent: f64) -> Percent {
         Percent::new(percent).expect("a percentage")

@@ -1,6 +1,9 @@
 //! Who may write: one process leads, the others follow.
 
-use super::{Controller, Writer, memory};
+use super::{
+    Controller, Writer,
+    memory::{self, Own},
+};
 
 /// How often a lease is renewed.
 const RENEW_MS: u128 = 2_500;
@@ -18,7 +21,8 @@ impl Controller {
         }
     }
 
-    async fn try_control(&self, writer: &mut Writer) -> anyhow::Result<bool> {
+    /// The same, with why it could not be seen.
+    pub(super) async fn try_control(&self, writer: &mut Writer) -> anyhow::Result<bool> {
         let now = self.world.now();
         let is_new = !self.inner.lock().is_numbering;
         if let Some(fence) = &writer.fence {
@@ -29,13 +33,16 @@ impl Controller {
                 if !self.store.renew(fence).await? {
                     tracing::error!("another process has taken control of the rollouts");
                     writer.fence = None;
-                    self.inner.lock().is_numbering = false;
+                    self.inner.lock().step_down();
                     return Ok(false);
                 }
                 writer.renewed_at = Some(now);
             }
         } else {
             writer.fence = self.store.acquire(&self.holder, now.wall).await?;
+            if let Some(fence) = &writer.fence {
+                writer.id = Some(fence.writer);
+            }
             writer.renewed_at = Some(now);
             writer.in_doubt = true;
             if writer.fence.is_none() {
@@ -49,9 +56,14 @@ impl Controller {
             let read = async {
                 // The end first: a write that comes late is then seen whole, or refuses the next.
                 let stored = memory::read(&*self.store).await?;
-                anyhow::Ok((stored, self.store.last_batch(fence).await?))
+                let last_batch = self.store.last_batch(fence.writer).await?;
+                let unplaced = match is_new {
+                    true => self.unplaced_of(fence.writer).await?,
+                    false => Vec::new(),
+                };
+                anyhow::Ok((stored, last_batch, unplaced))
             };
-            let (stored, last_batch) = match read.await {
+            let (stored, last_batch, unplaced) = match read.await {
                 Ok(read) => read,
                 Err(error) if is_new => {
                     // A newer release may have stored what this one cannot read, and then lead.
@@ -63,7 +75,11 @@ impl Controller {
                 Err(error) => return Err(error),
             };
             let mut inner = self.inner.lock();
-            inner.merge(stored, last_batch, is_new, &self.log, now, &self.world);
+            let own = Own {
+                last_batch,
+                unplaced,
+            };
+            inner.merge(stored, own, is_new, &self.log, now, &self.world);
             self.publish(&inner);
             writer.in_doubt = false;
         }

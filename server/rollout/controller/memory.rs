@@ -1,10 +1,13 @@
 //! What the controller holds in memory, and how it is put right from the store.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    time::Duration,
+};
 
 use super::{World, following::Followed};
 use crate::{
-    recording::{Log, Ordered},
+    recording::{Batch, Log, Ordered},
     rollout::{
         rollout::{Cap, Rollout},
         status::{Moment, Status},
@@ -15,6 +18,15 @@ use crate::{
 /// Events that are read at once to catch up.
 const PAGE: usize = 10_000;
 
+/// The batches of this process that the store has.
+#[derive(Default)]
+pub(super) struct Own {
+    /// The number of the last one.
+    pub(super) last_batch: i64,
+    /// Those without a place.
+    pub(super) unplaced: Vec<Batch>,
+}
+
 /// Rollouts and events in memory.
 #[derive(Default)]
 pub(super) struct Memory {
@@ -22,6 +34,12 @@ pub(super) struct Memory {
     pub(super) rollouts: Vec<Rollout>,
     /// In their place, folded, and not yet stored; in order.
     pub(super) pending: Vec<Ordered>,
+    /// Batches of this process that have no place and may not be stored, while it does not lead; in order.
+    pub(super) unsent: VecDeque<Batch>,
+    /// The last batch of each other writer that has its place, where this process gave it one.
+    pub(super) placed: HashMap<i64, i64>,
+    /// The last batch of each other writer that the windows hold.
+    pub(super) seen: HashMap<i64, i64>,
     /// The number of the last event that is stored.
     pub(super) head: i64,
     /// Whether this process is the one that gives numbers.
@@ -85,14 +103,28 @@ impl Memory {
     /// Takes up what was recorded: gives it its place and folds it.
     pub(super) fn gather(&mut self, log: &Log) {
         while let Some(batch) = log.freeze() {
-            let batch = Ordered::after(self.last_seq(), batch);
-            for event in batch.events() {
-                for rollout in &mut self.rollouts {
-                    rollout.fold(event);
-                }
-            }
-            self.pending.push(batch);
+            self.place(batch);
         }
+    }
+
+    /// Gives a batch the next place in the log, and folds it.
+    pub(super) fn place(&mut self, batch: Batch) {
+        let batch = Ordered::after(self.last_seq(), batch);
+        for event in batch.events() {
+            for rollout in &mut self.rollouts {
+                rollout.fold(event);
+            }
+        }
+        self.pending.push(batch);
+    }
+
+    /// Another process leads: what this one has not stored it stores from now on as its own.
+    pub(super) fn step_down(&mut self) {
+        self.is_numbering = false;
+        let pending = std::mem::take(&mut self.pending).into_iter();
+        let own = pending.filter(|batch| batch.writer().is_none());
+        self.unsent.extend(own.map(Ordered::into_batch));
+        self.placed.clear();
     }
 
     /// Folds what is not stored into a rollout that may not hold it.
@@ -102,36 +134,51 @@ impl Memory {
         }
     }
 
-    /// Forgets the batches that are stored, up to this one.
-    pub(super) fn forget(&mut self, last_batch: i64, log: &Log) {
-        let stored = self.pending.partition_point(|it| it.number() <= last_batch);
+    /// Forgets what is stored in its place, up to the event of this number.
+    pub(super) fn forget(&mut self, head: i64, log: &Log) {
+        let stored = self.pending.partition_point(|it| it.last_seq() <= head);
         for batch in self.pending.drain(..stored) {
-            log.stored(batch.events().len());
+            if batch.writer().is_none() {
+                log.stored(batch.events().len());
+            }
             self.head = batch.last_seq();
         }
     }
 
+    /// Gives what is not stored its places anew, behind the end of the log that is stored.
+    fn place_anew(&mut self, head: i64, own: Own, log: &Log) {
+        self.step_down();
+        self.head = head;
+        // They are stored, and so come before the others of this process.
+        let unplaced = own.unplaced;
+        let (stored, unsent): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unsent)
+            .into_iter()
+            .partition(|batch| batch.number <= own.last_batch);
+        log.stored(stored.iter().map(|batch| batch.events.len()).sum());
+        for batch in unplaced.into_iter().chain(unsent) {
+            let batch = Ordered::after(self.last_seq(), batch);
+            self.pending.push(batch);
+        }
+    }
+
     /// Puts memory right after a write in doubt, or (`is_new`) when this process begins to write.
-    /// `stored` is what the store has, caught up with its own log; `last_batch` is the last one of this
-    /// process in it.
+    /// `stored` is what the store has, caught up with its own log; `own` are this process's batches in it.
     pub(super) fn merge(
         &mut self,
         mut stored: Self,
-        last_batch: i64,
+        own: Own,
         is_new: bool,
         log: &Log,
         now: Moment,
         world: &World,
     ) {
-        self.forget(last_batch, log);
+        if !is_new {
+            self.forget(stored.head, log);
+        }
         // A log that ends elsewhere than memory believes is new to it as well.
         let is_new = is_new || self.head != stored.head;
         if is_new {
-            self.head = stored.head;
-            for batch in std::mem::take(&mut self.pending) {
-                let batch = Ordered::after(self.last_seq(), batch.into_batch());
-                self.pending.push(batch);
-            }
+            self.place_anew(stored.head, own, log);
         }
         self.is_numbering = true;
         self.followed = None;
@@ -230,7 +277,11 @@ mod tests {
             head: 70,
             ..Memory::default()
         };
-        memory.merge(stored, 1, true, &log, world.now(), &world);
+        let own = Own {
+            last_batch: 1,
+            ..Own::default()
+        };
+        memory.merge(stored, own, true, &log, world.now(), &world);
         let places = memory
             .pending
             .iter()
@@ -252,7 +303,7 @@ mod tests {
             head: 5,
             ..Memory::default()
         };
-        memory.merge(stored, 0, false, &log, world.now(), &world);
+        memory.merge(stored, Own::default(), false, &log, world.now(), &world);
         assert_eq!((memory.head, memory.last_seq()), (5, 6));
     }
 }

@@ -2,6 +2,7 @@
 
 mod beginnings;
 mod crash;
+mod following;
 mod hanging;
 mod holdout;
 mod metrics;
@@ -437,6 +438,7 @@ async fn a_second_process_follows_and_writes_nothing() {
         known: Known::default(),
         world: rig.clock.world(),
         holder: "other".into(),
+        seen: HashMap::new(),
     });
     let other_name = other_name.await.expect("a controller");
     assert!(!other_name.tick().await);

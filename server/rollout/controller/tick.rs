@@ -28,9 +28,15 @@ impl Controller {
     pub async fn tick(&self) -> bool {
         let mut writer = self.writer.lock().await;
         self.look();
-        if !self.take_control(&mut writer).await {
-            return false;
+        match self.try_control(&mut writer).await {
+            Ok(true) => {}
+            Ok(false) => return self.pass_on(&mut writer).await,
+            Err(error) => {
+                writer.fails(&error);
+                return false;
+            }
         }
+        self.take_up_others(&writer).await;
         self.look();
         let now = self.world.now();
         let prepared = self.inner.lock().prepare(Intent::Tick, now, &self.world);
@@ -46,10 +52,12 @@ impl Controller {
     pub fn look(&self) -> bool {
         let now = self.world.now();
         let mut inner = self.inner.lock();
+        if inner.is_numbering || inner.followed.is_some() {
+            self.tell_late(&inner, now);
+        }
         if !inner.is_numbering {
             return false;
         }
-        self.tell_late(&inner, now);
         inner.gather(&self.log);
         let mut lowered = Vec::new();
         for rollout in &mut inner.rollouts {
@@ -157,7 +165,7 @@ impl Controller {
                 writer.in_doubt = true;
                 if matches!(error, CommitError::Fenced) {
                     writer.fence = None;
-                    self.inner.lock().is_numbering = false;
+                    self.inner.lock().step_down();
                 }
                 writer.fails(&error);
                 // The sooner it is known what is stored, the fewer requests are decided by a share
@@ -171,9 +179,7 @@ impl Controller {
     /// After a write: forgets what is stored, opens what was closed, and brings changes into force.
     fn adopt(&self, prepared: Prepared, now: Moment) {
         let mut inner = self.inner.lock();
-        if let Some(last) = prepared.commit.batches.last() {
-            inner.forget(last.number(), &self.log);
-        }
+        inner.forget(prepared.commit.new_head(), &self.log);
         let mut is_opened = false;
         for Written { id, owed, alerts } in &prepared.written {
             if let Some(rollout) = inner.get_mut(id) {

@@ -33,7 +33,7 @@ async fn each_start_of_a_process_has_a_number_of_its_own(database: Database) {
     assert!(second.writer > first.writer);
     let live = "SELECT writer FROM writers WHERE ended_ms IS NULL";
     assert_eq!(database.number(live).await, second.writer);
-    assert_eq!(storage.last_batch(&second).await.unwrap(), 0);
+    assert_eq!(storage.last_batch(second.writer).await.unwrap(), 0);
 }
 
 async fn who_has_not_seen_the_end_of_the_log_is_refused(database: Database) {
@@ -60,13 +60,13 @@ async fn who_has_not_seen_the_end_of_the_log_is_refused(database: Database) {
     assert!(!storage.renew(&other).await.unwrap());
     assert_eq!(since(storage, 0).await.len(), 2);
     assert_eq!(storage.head().await.unwrap(), 2);
-    assert_eq!(storage.last_batch(&fence).await.unwrap(), 1);
+    assert_eq!(storage.last_batch(fence.writer).await.unwrap(), 1);
     // Its answer may have been lost.
     for _ in 0..2 {
         storage.commit(&fence, &next).await.unwrap();
     }
     assert_eq!(since(storage, 0).await.len(), 3);
-    assert_eq!(storage.last_batch(&fence).await.unwrap(), 2);
+    assert_eq!(storage.last_batch(fence.writer).await.unwrap(), 2);
 }
 
 async fn a_writer_goes_on_where_the_database_lost_batches(database: Database) {

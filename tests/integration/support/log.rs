@@ -40,6 +40,7 @@ impl Book {
         for events in events.chunks(MOST_IN_BATCH) {
             self.last_batch += 1;
             let batch = Batch {
+                writer: None,
                 number: self.last_batch,
                 events: events.into(),
             };

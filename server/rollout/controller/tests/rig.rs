@@ -144,6 +144,7 @@ impl Rig {
             },
             world: clock.world(),
             holder: format!("test-{}", store.starts()),
+            seen: HashMap::new(),
         });
         let controller = controller.await.expect("a controller");
         Self {

@@ -8,10 +8,10 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     alerting::Alert,
-    recording::Event,
+    recording::{Batch, Event},
     rollout::{
         evidence::UserHistory,
-        store::{Commit, CommitError, Mark, StoredStatus},
+        store::{Commit, CommitError, Mark, Position, StoredStatus},
         trials::Trial,
     },
 };
@@ -36,6 +36,12 @@ pub(super) struct Database {
     fence: i64,
     /// Their names, and the last batch of each.
     writers: Vec<(String, i64)>,
+    /// Of all writers.
+    batches: Vec<Batch>,
+    /// The last batch of each writer that has its place.
+    ordered: HashMap<i64, i64>,
+    /// Whether several processes add to the log.
+    pub(super) is_shared: bool,
     head: i64,
     starts: usize,
     /// Commits since the beginning.
@@ -46,6 +52,17 @@ pub(super) struct Database {
     pub(super) is_hanging: bool,
     /// From when to when what users did was asked for, in milliseconds since 1970.
     pub(super) histories: Vec<(i64, i64)>,
+}
+
+impl Database {
+    fn register(&mut self, holder: &str) -> i64 {
+        let known = self.writers.iter().position(|(it, _)| it == holder);
+        let writer = known.unwrap_or_else(|| {
+            self.writers.push((holder.to_owned(), 0));
+            self.writers.len() - 1
+        });
+        writer as i64
+    }
 }
 
 #[derive(Default)]
@@ -72,6 +89,10 @@ impl MemoryStore {
 
 #[async_trait]
 impl RolloutStore for MemoryStore {
+    fn is_shared(&self) -> bool {
+        self.0.lock().is_shared
+    }
+
     async fn acquire(&self, holder: &str, _now: DateTime<Utc>) -> anyhow::Result<Option<Fence>> {
         let mut db = self.0.lock();
         if db.holder.as_deref().is_some_and(|it| it != holder) {
@@ -79,15 +100,11 @@ impl RolloutStore for MemoryStore {
         }
         db.holder = Some(holder.to_owned());
         db.fence += 1;
-        let known = db.writers.iter().position(|(it, _)| it == holder);
-        let writer = known.unwrap_or_else(|| {
-            db.writers.push((holder.to_owned(), 0));
-            db.writers.len() - 1
-        });
+        let writer = db.register(holder);
         Ok(Some(Fence {
             number: db.fence,
             holder: holder.into(),
-            writer: writer as i64,
+            writer,
         }))
     }
 
@@ -159,9 +176,18 @@ impl RolloutStore for MemoryStore {
         }
         db.rollouts = rollouts;
         for batch in &commit.batches {
-            let (_, last_batch) = &mut db.writers[fence.writer as usize];
-            assert!(batch.number() > *last_batch, "of a writer's batches");
-            *last_batch = batch.number();
+            if batch.writer().is_none() {
+                let (_, last_batch) = &mut db.writers[fence.writer as usize];
+                assert!(batch.number() > *last_batch, "of a writer's batches");
+                *last_batch = batch.number();
+                db.batches.push(Batch {
+                    writer: Some(fence.writer),
+                    ..batch.clone().into_batch()
+                });
+            }
+            let writer = batch.writer().unwrap_or(fence.writer);
+            let before = db.ordered.insert(writer, batch.number());
+            assert!(before < Some(batch.number()), "each in its writer's order");
             assert_eq!(batch.first_seq(), db.head + 1, "of the log");
             db.head = batch.last_seq();
             db.events.extend_from_slice(batch.events());
@@ -231,7 +257,48 @@ impl RolloutStore for MemoryStore {
         Ok(db.trials.iter().rev().find(is_of).cloned())
     }
 
-    async fn last_batch(&self, fence: &Fence) -> anyhow::Result<i64> {
-        Ok(self.0.lock().writers[fence.writer as usize].1)
+    async fn last_batch(&self, writer: i64) -> anyhow::Result<i64> {
+        Ok(self.0.lock().writers[writer as usize].1)
+    }
+
+    async fn enter(&self, holder: &str, _now: DateTime<Utc>) -> anyhow::Result<Option<i64>> {
+        let mut db = self.0.lock();
+        let writer = db.register(holder);
+        Ok(db.is_shared.then_some(writer))
+    }
+
+    async fn append(&self, writer: i64, batch: &Batch) -> anyhow::Result<bool> {
+        let mut db = self.0.lock();
+        anyhow::ensure!(!db.is_full, "the disk is full");
+        let failure = db.failures.pop_front().flatten();
+        anyhow::ensure!(failure != Some(Failure::Before), "the disk is full");
+        let last_batch = &mut db.writers[writer as usize].1;
+        if *last_batch >= batch.number {
+            return Ok(false);
+        }
+        *last_batch = batch.number;
+        db.batches.push(Batch {
+            writer: Some(writer),
+            ..batch.clone()
+        });
+        anyhow::ensure!(failure.is_none(), "the answer is lost");
+        Ok(true)
+    }
+
+    async fn positions(&self) -> anyhow::Result<(i64, Vec<Position>)> {
+        let db = self.0.lock();
+        let position = |(writer, (_, stored)): (usize, &(String, i64))| Position {
+            writer: writer as i64,
+            stored: *stored,
+            ordered: db.ordered.get(&(writer as i64)).copied().unwrap_or(0),
+        };
+        let positions = db.writers.iter().enumerate().map(position);
+        Ok((db.head, positions.collect()))
+    }
+
+    async fn batches(&self, writer: i64, after: i64) -> anyhow::Result<Vec<Batch>> {
+        let db = self.0.lock();
+        let of = |it: &&Batch| it.writer == Some(writer) && it.number > after;
+        Ok(db.batches.iter().filter(of).take(3).cloned().collect())
     }
 }

@@ -1,0 +1,310 @@
+//! Changes of rollouts that are asked of a process that does not lead: it hands them over by a table to the
+//! one that does, and answers what that one answers.
+//!
+//! What lowers a share is in force first, in memory, on the process that was asked; it is handed over however
+//! long that takes, and what is stored counts again only once the one that leads has answered. All else has
+//! five seconds, and is done once or not at all.
+
+pub mod store;
+
+use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
+
+use self::store::{Asked, CommandStore};
+use crate::{
+    _core::{
+        caller::{Caller, Role, User},
+        context::Context,
+        errors::{ErrorCode, RpcError, in_full},
+        outage::Outage,
+        procedure::{Input, Leader},
+        registry::Registry,
+        units::Percent,
+    },
+    rollout::controller::Controller,
+};
+
+/// Between two looks at what is asked, or was answered.
+const LOOK: Duration = Duration::from_millis(100);
+/// Between two looks at what was asked longer ago.
+const LATER: Duration = Duration::from_secs(1);
+/// How long whoever asks for a lowering waits for the one that leads.
+const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
+/// How long whoever asks for anything else does: as long as it may begin, and some time for its work.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Lowerings whose answers are waited for at once; nobody has as many rollouts.
+const MOST_OWED: usize = 256;
+
+/// Hands changes over, and does those that were handed over where this process leads.
+pub struct Fleet {
+    store: Arc<dyn CommandStore>,
+    controller: Arc<Controller>,
+    /// Lowerings in force here that are not answered yet, by the command's id.
+    owed: Mutex<HashMap<String, Owed>>,
+    outage: Outage,
+}
+
+/// A lowering in force here.
+#[derive(Clone)]
+struct Owed {
+    asked: Asked,
+    is_stored: bool,
+    rollout: String,
+    based_on: i64,
+}
+
+impl Fleet {
+    /// Over a database.
+    pub fn new(store: Arc<dyn CommandStore>, controller: Arc<Controller>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            controller,
+            owed: Mutex::default(),
+            outage: Outage::default(),
+        })
+    }
+
+    /// Does what is asked while this process leads, and sees to what it owes while another does, until the
+    /// server stops.
+    pub async fn run(
+        self: Arc<Self>,
+        registry: Arc<Registry>,
+        stopping: impl Future<Output = ()> + Send,
+    ) {
+        let mut stopping = pin!(stopping);
+        loop {
+            let round = async {
+                let leads = self.controller.leads();
+                let done = match leads {
+                    true => self.serve(&registry).await,
+                    false => self.settle().await,
+                };
+                match done {
+                    Ok(()) => drop(self.outage.ends()),
+                    Err(error) if self.outage.begins() => {
+                        let error = in_full(error.as_ref());
+                        tracing::error!(error, "changes cannot be handed over; it is tried again");
+                    }
+                    Err(_) => {}
+                }
+                sleep(if leads { LOOK } else { LATER }).await;
+            };
+            tokio::select! {
+                () = &mut stopping => return,
+                () = round => {}
+            }
+        }
+    }
+
+    /// Does what was asked, one after the other.
+    async fn serve(&self, registry: &Registry) -> anyhow::Result<()> {
+        // What this process owed as it followed is in the table, or is asked of itself.
+        self.settle().await?;
+        for asked in self.store.take(self.controller.holder()).await? {
+            let answer = answer(registry, &asked).await;
+            match answer {
+                // It leads no more, or the database failed: another process may do it.
+                Err(error) if error.code == ErrorCode::ServiceUnavailable => {
+                    self.store.give_back(&asked.id).await?;
+                }
+                answer => self.store.done(&asked.id, &written(answer)).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what is owed, and lets go of what is answered.
+    async fn settle(&self) -> anyhow::Result<()> {
+        let owed: Vec<_> = self.owed.lock().values().cloned().collect();
+        for owed in owed {
+            let id = &owed.asked.id;
+            if !owed.is_stored {
+                self.store.ask(&owed.asked).await?;
+                if let Some(owed) = self.owed.lock().get_mut(id) {
+                    owed.is_stored = true;
+                }
+            }
+            if let Some(answer) = self.store.answer(id).await? {
+                self.settled(id, &read(&answer));
+            }
+        }
+        Ok(())
+    }
+
+    /// A lowering is answered; one that was refused is not in force any more.
+    fn settled(&self, id: &str, answer: &Result<Value, RpcError>) {
+        let owed = self.owed.lock().remove(id);
+        if let (Some(owed), Err(_)) = (owed, answer) {
+            self.controller.lift(&owed.rollout, owed.based_on);
+        }
+    }
+
+    /// Takes the candidate from users here where a change does that; whether it does.
+    fn lower(&self, asked: &mut Asked) -> bool {
+        let share = match &*asked.procedure {
+            "rollout.rollback" => None,
+            "rollout.setShare" => match asked.input["percent"].as_f64().and_then(Percent::new) {
+                Some(share) => Some(share),
+                None => return false,
+            },
+            _ => return false,
+        };
+        let (id, based_on) = (&asked.input["id"], &asked.input["version"]);
+        let (Some(id), Some(based_on)) = (id.as_str(), based_on.as_i64()) else {
+            return false;
+        };
+        if self.owed.lock().len() >= MOST_OWED {
+            return false;
+        }
+        let Some(rollout) = self.controller.cap(id, based_on, share) else {
+            return false;
+        };
+        asked.lowers = true;
+        let owed = Owed {
+            asked: asked.clone(),
+            is_stored: false,
+            rollout,
+            based_on,
+        };
+        self.owed.lock().insert(asked.id.clone(), owed);
+        true
+    }
+
+    async fn ask(&self, asked: &Asked) -> anyhow::Result<Result<Value, RpcError>> {
+        self.store.ask(asked).await?;
+        if let Some(owed) = self.owed.lock().get_mut(&asked.id) {
+            owed.is_stored = true;
+        }
+        loop {
+            sleep(LOOK).await;
+            if let Some(answer) = self.store.answer(&asked.id).await? {
+                return Ok(read(&answer));
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Leader for Fleet {
+    async fn hand_over(
+        &self,
+        procedure: &'static str,
+        context: &Context,
+        input: &Input,
+    ) -> Option<Result<Value, RpcError>> {
+        if !self.controller.hands_over() {
+            return None;
+        }
+        let Caller::User(user) = &context.caller else {
+            return None;
+        };
+        let Input::Json(input) = input else {
+            // It is refused, by whichever process.
+            return None;
+        };
+        let mut asked = Asked {
+            id: Uuid::now_v7().to_string(),
+            procedure: procedure.to_owned(),
+            input: input.clone(),
+            user: user.id,
+            role: user.role.name().to_owned(),
+            lowers: false,
+        };
+        let is_lowered = self.lower(&mut asked);
+        let patience = if is_lowered {
+            LOWERED_PATIENCE
+        } else {
+            PATIENCE
+        };
+        let answer = timeout_at(Instant::now() + patience, self.ask(&asked)).await;
+        Some(match answer {
+            Ok(Ok(answer)) => {
+                self.settled(&asked.id, &answer);
+                answer
+            }
+            _ if is_lowered => Err(RpcError::new(
+                ErrorCode::ServiceUnavailable,
+                "It is in force on this server. On the others it comes into force as soon as one of them \
+                 leads and the database answers",
+            )),
+            Ok(Err(error)) => Err(RpcError::internal(error)),
+            Err(_) => Err(RpcError::new(
+                ErrorCode::ServiceUnavailable,
+                "No server leads the rollouts just now, or it did not say what became of this; look again",
+            )),
+        })
+    }
+}
+
+/// Does a call of another process in the name of its caller.
+async fn answer(registry: &Registry, asked: &Asked) -> Result<Value, RpcError> {
+    #[expect(clippy::disallowed_methods, reason = "a call begins now")]
+    let now = chrono::Utc::now();
+    let caller = Caller::User(Arc::new(User {
+        id: asked.user,
+        open_id: String::new(),
+        name: None,
+        email: None,
+        login_method: None,
+        role: Role::named(&asked.role),
+        created_at: now,
+        updated_at: now,
+        last_signed_in: now,
+    }));
+    let target = registry.resolve(&asked.procedure);
+    let Some(procedure) = target.here().filter(|it| it.is_leaders) else {
+        return Err(registry.unknown(&asked.procedure));
+    };
+    let reply = procedure
+        .call(Context::new(caller, now), Input::Json(asked.input.clone()))
+        .await?;
+    reply.to_value().map_err(RpcError::internal)
+}
+
+/// An answer as it is stored.
+fn written(answer: Result<Value, RpcError>) -> Value {
+    match answer {
+        Ok(value) => json!({"ok": value}),
+        Err(error) => json!({
+            "code": error.code.name(),
+            "message": error.message,
+            "details": error.details.as_deref(),
+        }),
+    }
+}
+
+/// Reads what [`written`] writes.
+fn read(answer: &Value) -> Result<Value, RpcError> {
+    if let Some(value) = answer.get("ok") {
+        return Ok(value.clone());
+    }
+    let code = answer["code"].as_str().and_then(ErrorCode::named);
+    let message = answer["message"].as_str().unwrap_or_default().to_owned();
+    let error = RpcError::new(code.unwrap_or(ErrorCode::InternalServerError), message);
+    Err(match &answer["details"] {
+        Value::Null => error,
+        details => error.with_details(details.clone()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_as_they_are_written() {
+        let value = json!({"version": 3});
+        assert_eq!(read(&written(Ok(value.clone()))).ok(), Some(value.clone()));
+        let error = RpcError::new(ErrorCode::Conflict, "it has moved on").with_details(value);
+        let again = read(&written(Err(error.clone()))).expect_err("an error");
+        assert_eq!(
+            (again.code, &again.message, &again.details),
+            (error.code, &error.message, &error.details)
+        );
+    }
+}

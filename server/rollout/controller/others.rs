@@ -1,0 +1,170 @@
+//! What several processes do with one log: each stores its own events, and the one that leads gives all of
+//! them their places.
+//!
+//! A process that follows stores its batches one after the other and counts the next only when the last is
+//! stored. The one that leads reads on from the last batch of each that has its place, folds it, and stores
+//! the place with all else that a tick writes. Both put what others stored into their windows, each batch
+//! once, so that figures are those of all processes, whichever is asked.
+
+use super::{Controller, Writer};
+use crate::recording::Batch;
+
+/// Batches that one look stores at most: what waited through an outage is stored while it goes on looking.
+const SENT_AT_ONCE: usize = 20;
+
+impl Controller {
+    /// Looks at what the other processes did. Returns whether a tick is due.
+    pub(super) async fn look_at_others(&self) -> bool {
+        if !self.leads() {
+            return true;
+        }
+        // Whoever writes looks at it as well.
+        if let Ok(writer) = self.writer.try_lock() {
+            self.take_up_others(&writer).await;
+        }
+        self.look()
+    }
+
+    /// Gives batches of other processes their places, and folds them; what fails is tried again.
+    pub(super) async fn take_up_others(&self, writer: &Writer) {
+        if let Err(error) = self.read_others(writer).await {
+            writer.fails(&error);
+        }
+    }
+
+    /// Reads what other processes stored: into the windows, and where this process leads, into the log.
+    async fn read_others(&self, writer: &Writer) -> anyhow::Result<()> {
+        let Some(own) = writer.id.filter(|_| self.store.is_shared()) else {
+            return Ok(());
+        };
+        let (_, positions) = self.store.positions().await?;
+        for position in positions.into_iter().filter(|it| it.writer != own) {
+            let id = position.writer;
+            loop {
+                let (placed, seen) = {
+                    let inner = self.inner.lock();
+                    let placed = match inner.is_numbering {
+                        true => inner.placed.get(&id).copied().unwrap_or(position.ordered),
+                        false => i64::MAX,
+                    };
+                    (placed, inner.seen.get(&id).copied().unwrap_or(0))
+                };
+                let after = placed.min(seen);
+                if after >= position.stored {
+                    break;
+                }
+                let batches = self.store.batches(id, after).await?;
+                if batches.is_empty() {
+                    // Deleted by now.
+                    self.note(id, position.stored);
+                    break;
+                }
+                self.take_up(batches, placed, seen);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_up(&self, batches: Vec<Batch>, placed: i64, seen: i64) {
+        let mut inner = self.inner.lock();
+        for batch in batches {
+            let Some(id) = batch.writer else { continue };
+            let number = batch.number;
+            if number > seen {
+                self.metrics.restore(batch.events.iter().cloned());
+                inner.seen.insert(id, number);
+            }
+            if number > placed && inner.is_numbering {
+                inner.place(batch);
+                inner.placed.insert(id, number);
+            }
+        }
+    }
+
+    /// There is nothing of a writer up to this batch.
+    fn note(&self, id: i64, number: i64) {
+        let mut inner = self.inner.lock();
+        inner.seen.insert(id, number);
+        if inner.is_numbering {
+            inner.placed.insert(id, number);
+        }
+    }
+
+    /// Stores what was recorded here while another process leads. Returns whether nothing is left.
+    pub(super) async fn pass_on(&self, writer: &mut Writer) -> bool {
+        match self.try_pass_on(writer).await {
+            Ok(is_all) => {
+                if is_all && writer.outage.ends() {
+                    tracing::info!("events and rollouts are stored again");
+                }
+                is_all
+            }
+            Err(error) => {
+                writer.fails(&error);
+                false
+            }
+        }
+    }
+
+    async fn try_pass_on(&self, writer: &mut Writer) -> anyhow::Result<bool> {
+        if self.inner.lock().followed.is_none() {
+            return Ok(false);
+        }
+        if writer.id.is_none() {
+            writer.id = self
+                .store
+                .enter(&self.holder, self.world.now().wall)
+                .await?;
+        }
+        let Some(id) = writer.id.filter(|_| self.store.is_shared()) else {
+            return Ok(false);
+        };
+        let mut is_all = false;
+        for _ in 0..SENT_AT_ONCE {
+            let Some(batch) = self.next_unsent() else {
+                is_all = true;
+                break;
+            };
+            // One that is stored already is one whose answer was lost.
+            if let Err(error) = self.store.append(id, &batch).await {
+                // It may have been silent for so long that the store has forgotten it.
+                writer.id = None;
+                return Err(error);
+            }
+            self.inner.lock().unsent.pop_front();
+            self.log.stored(batch.events.len());
+        }
+        self.read_others(writer).await?;
+        Ok(is_all)
+    }
+
+    /// The batch that is to be stored next. A new one is made when the last is stored, and so is as large as
+    /// it can be.
+    fn next_unsent(&self) -> Option<Batch> {
+        let mut inner = self.inner.lock();
+        if inner.unsent.is_empty() {
+            inner.unsent.extend(self.log.freeze());
+        }
+        inner.unsent.front().cloned()
+    }
+
+    /// This process's batches that are stored and have no place.
+    pub(super) async fn unplaced_of(&self, own: i64) -> anyhow::Result<Vec<Batch>> {
+        if !self.store.is_shared() {
+            return Ok(Vec::new());
+        }
+        let (_, positions) = self.store.positions().await?;
+        let mut unplaced: Vec<Batch> = Vec::new();
+        let Some(position) = positions.into_iter().find(|it| it.writer == own) else {
+            return Ok(unplaced);
+        };
+        loop {
+            let after = unplaced.last().map_or(position.ordered, |it| it.number);
+            let mut batches = self.store.batches(own, after).await?;
+            if batches.is_empty() {
+                return Ok(unplaced);
+            }
+            unplaced.append(&mut batches);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Changes that processes hand over to the one that leads, on PostgreSQL.
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::{Storage, db::Db, storable};
+use crate::fleet::store::{Asked, CommandStore};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: String,
+    procedure: String,
+    input: String,
+    user_id: i64,
+    role: String,
+    lowers: bool,
+}
+
+impl Row {
+    fn asked(self) -> anyhow::Result<Asked> {
+        Ok(Asked {
+            input: serde_json::from_str(&self.input)
+                .with_context(|| format!("the command `{}` is damaged", self.id))?,
+            id: self.id,
+            procedure: self.procedure,
+            user: self.user_id,
+            role: self.role,
+            lowers: self.lowers,
+        })
+    }
+}
+
+impl Storage {
+    /// Of a database that several processes share.
+    fn shared(&self) -> anyhow::Result<&PgPool> {
+        match &self.db {
+            Db::Postgres(postgres) => Ok(&postgres.pool),
+            Db::Sqlite(_) => anyhow::bail!("on SQLite one process leads for ever"),
+        }
+    }
+
+    /// Deletes what was asked long ago.
+    pub(super) async fn prune_commands(&self) -> anyhow::Result<()> {
+        if let Db::Postgres(postgres) = &self.db {
+            sqlx::query(
+                "DELETE FROM commands WHERE asked_at < clock_timestamp() - INTERVAL '1 day'",
+            )
+            .execute(&postgres.long)
+            .await
+            .context("cannot delete old commands")?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CommandStore for Storage {
+    async fn ask(&self, asked: &Asked) -> anyhow::Result<()> {
+        sqlx::query(
+            "INSERT INTO commands (id, procedure, input, user_id, role, lowers) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(&asked.id)
+        .bind(&asked.procedure)
+        .bind(storable(&asked.input.to_string()))
+        .bind(asked.user)
+        .bind(&asked.role)
+        .bind(asked.lowers)
+        .execute(self.shared()?)
+        .await
+        .context("cannot hand a change over")?;
+        Ok(())
+    }
+
+    async fn answer(&self, id: &str) -> anyhow::Result<Option<Value>> {
+        let answer: Option<Option<String>> =
+            sqlx::query_scalar("SELECT answer FROM commands WHERE id = $1")
+                .bind(id)
+                .fetch_optional(self.shared()?)
+                .await
+                .context("cannot read what was answered")?;
+        let answer = answer.flatten().map(|text| serde_json::from_str(&text));
+        answer.transpose().context("an answer is damaged")
+    }
+
+    async fn take(&self, holder: &str) -> anyhow::Result<Vec<Asked>> {
+        let rows: Vec<Row> = sqlx::query_as(
+            "UPDATE commands SET taken_by = $1 WHERE answer IS NULL AND (taken_by IS NULL \
+             AND (lowers OR asked_at > clock_timestamp() - INTERVAL '5 seconds') \
+             OR lowers AND taken_by <> $1) \
+             RETURNING id, procedure, input, user_id, role, lowers",
+        )
+        .bind(holder)
+        .fetch_all(self.shared()?)
+        .await
+        .context("cannot read what is asked")?;
+        let mut taken: Vec<Asked> = rows
+            .into_iter()
+            .map(Row::asked)
+            .collect::<anyhow::Result<_>>()?;
+        // Ids of version 7 grow with time.
+        taken.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(taken)
+    }
+
+    async fn give_back(&self, id: &str) -> anyhow::Result<()> {
+        sqlx::query("UPDATE commands SET taken_by = NULL WHERE id = $1 AND answer IS NULL")
+            .bind(id)
+            .execute(self.shared()?)
+            .await
+            .context("cannot give back what was asked")?;
+        Ok(())
+    }
+
+    async fn done(&self, id: &str, answer: &Value) -> anyhow::Result<()> {
+        sqlx::query("UPDATE commands SET answer = $2 WHERE id = $1 AND answer IS NULL")
+            .bind(id)
+            .bind(storable(&answer.to_string()))
+            .execute(self.shared()?)
+            .await
+            .context("cannot store an answer")?;
+        Ok(())
+    }
+}
