@@ -5,6 +5,7 @@
 
 mod alert;
 mod backup;
+mod bundle;
 mod check;
 mod client;
 pub mod demo;
@@ -117,6 +118,8 @@ enum Command {
     Restore(backup::RestoreArguments),
     /// Fails where a server does not answer; for containers, which have no `curl`.
     Health(health::Arguments),
+    /// Lists the bundles of the catalog, models with prompts of their own, and how two of them differ.
+    Bundle(bundle::Arguments),
     /// Puts prompts to both models of a task, before any user gets the new one, and says what that proves.
     Trial(trial::Arguments),
     /// Computes what a plan would see, before real users are at stake.
@@ -226,6 +229,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Backup(arguments) => backup::backup(&arguments, &load_and_note()?).await,
         Command::Restore(arguments) => backup::restore(&arguments, &load_and_note()?).await,
         Command::Health(arguments) => health::run(arguments, &sources()?).await,
+        Command::Bundle(arguments) => bundle::run(&load_and_note()?, arguments),
         Command::Trial(arguments) => trial::run(arguments, &sources()?).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {

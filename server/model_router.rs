@@ -8,6 +8,7 @@
 mod attempt;
 pub mod breaker;
 mod breakers;
+pub mod bundle;
 mod call;
 pub mod catalog;
 mod clients;

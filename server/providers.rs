@@ -8,6 +8,7 @@ mod connection;
 pub mod estimate;
 pub mod fault;
 pub(crate) mod fields;
+pub mod instructions;
 mod joined;
 pub mod listing;
 mod marks;
@@ -75,6 +76,8 @@ pub struct ChatRequest {
     /// A caller's own body, which is passed on as it is instead of the fields above: only the model, and
     /// what asks for a stream, are others.
     pub given: Option<RawObject>,
+    /// What the model is told first, where neither its bundle nor the task has a prompt.
+    pub instructions: Option<&'static str>,
     /// Its span, in a trace of the caller's; a header.
     pub trace: Option<TraceParent>,
     /// How the reply is read; this is not sent.
@@ -90,6 +93,7 @@ impl ChatRequest {
             max_tokens: None,
             rest: Map::new(),
             given: None,
+            instructions: None,
             trace: None,
             reading: Reading::default(),
         }

@@ -70,20 +70,25 @@ pub(super) fn warn_of_an_unused_address(config: &Config, catalog: &Catalog) {
 /// The names that plans of rollouts may use.
 pub(crate) fn known(catalog: &Catalog) -> Known {
     let tasks = catalog.tasks.iter();
+    let bundles = catalog.models.iter().filter_map(|model| {
+        let bundle = model.bundle.as_ref()?;
+        Some((bundle.name.to_string(), model.name.to_string()))
+    });
     let routes = tasks.clone().map(|task| {
         let route = |variant| names(task.route(variant).iter().map(|it| &*it.name));
         (task.name.to_string(), PerArm::of(route))
     });
     Known {
         tasks: Some(names(tasks.clone().map(|task| &*task.name))),
-        models: Some(names(catalog.models.iter().map(|model| &*model.name))),
+        models: Some(names(catalog.models.iter().map(|model| model.called()))),
         routes: routes.collect(),
+        bundles: bundles.collect(),
         kept_out: tasks
             .map(|task| {
                 let models = catalog.models.iter();
                 let kept_out = models.filter_map(|model| {
                     let why = catalog.keeps_from(&task.privacy, model)?;
-                    Some((model.name.to_string(), why))
+                    Some((model.called().to_owned(), why))
                 });
                 (task.name.to_string(), kept_out.collect())
             })

@@ -1,11 +1,12 @@
-//! Reads the catalog again while the server runs: on SIGHUP, and when its file has changed.
+//! Reads the catalog again while the server runs: on SIGHUP, and when its file, or one of a prompt, has changed.
 //!
 //! What a start would refuse is refused as a whole, and the catalog in use stays. Requests that have begun
 //! go on with the one that they began with.
 
 use std::{
+    collections::HashMap,
     future::{Future, pending},
-    path::Path,
+    path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -60,7 +61,7 @@ pub(super) struct Reload {
     pub(super) outbox: Arc<dyn Outbox>,
     /// Where the sandbox answers, if it runs.
     pub(super) sandbox_url: Option<String>,
-    /// What the file looked like when it was read.
+    /// What its file looked like before it was read.
     pub(super) seen: Option<Stamp>,
 }
 
@@ -71,15 +72,19 @@ impl Reload {
             return;
         };
         let mut stopping = pin!(stopping);
+        let mut seen = Seen::from([(path.clone(), self.seen)]);
         let mut hangups = Hangups::new();
         // Lives as long as providers without a key may be asked.
         let mut sandbox = None;
         let mut refused = Vec::new();
         loop {
+            let mut files = self.models.catalog().prompt_files.clone();
+            files.push(path.clone());
+            seen.retain(|file, _| files.contains(file));
             tokio::select! {
                 () = &mut stopping => return,
-                () = hangups.next() => self.seen = Stamp::of(&path).await,
-                () = changed(&path, &mut self.seen, self.config.models.catalog_poll) => {}
+                () = hangups.next() => seen = look(&files).await,
+                () = changed(&files, &mut seen, self.config.models.catalog_poll) => {}
             }
             match self.reload(&mut sandbox).await {
                 Ok(()) => self.adopted(&path, &mut refused).await,
@@ -159,12 +164,27 @@ fn count(result: &'static str) {
     metrics::counter!("catalog_reloads_total", "result" => result).increment(1);
 }
 
-/// Resolves when the file is another one than `seen`, and has looked so twice: it may be under way.
-async fn changed(path: &Path, seen: &mut Option<Stamp>, interval: Duration) {
-    let mut before = *seen;
+/// What files look like.
+type Seen = HashMap<PathBuf, Option<Stamp>>;
+
+async fn look(files: &[PathBuf]) -> Seen {
+    let mut seen = Seen::new();
+    for file in files {
+        seen.insert(file.clone(), Stamp::of(file).await);
+    }
+    seen
+}
+
+/// Resolves when a file is another one than `seen`, and all have looked so twice: one may be under way. Of a file that
+/// nobody has seen yet, the first look counts.
+async fn changed(files: &[PathBuf], seen: &mut Seen, interval: Duration) {
+    let mut before = look(files).await;
+    for (file, stamp) in &before {
+        seen.entry(file.clone()).or_insert(*stamp);
+    }
     loop {
         sleep(interval).await;
-        let now = Stamp::of(path).await;
+        let now = look(files).await;
         if now != *seen && now == before {
             *seen = now;
             return;

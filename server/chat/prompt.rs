@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use crate::providers::Message;
 
-const INSTRUCTIONS: &str = "\
+/// How to behave, where the catalog says nothing else.
+pub const INSTRUCTIONS: &str = "\
 You are the assistant of this application. Answer the user's last message: correct, helpful and \
 brief, in the language in which the user writes. You can only write text; you cannot send, create, \
 book or delete anything, so never say that you did. Where you do not know something, say so.";
@@ -70,10 +71,11 @@ fn nothings<S: Serializer>(
     events.map(|it| vec![(); it.len()]).serialize(serializer)
 }
 
-/// The one system message that stands before a conversation: many models take no second one.
+/// The one system message that stands before a conversation, below what the model is told first: many models take no
+/// second one.
 pub fn system_message(context: Option<&ChatContext>, now: DateTime<Utc>) -> Message {
     let now = now.format("%A, %Y-%m-%d %H:%M");
-    let mut text = format!("{INSTRUCTIONS}\n\nIt is {now} UTC.");
+    let mut text = format!("It is {now} UTC.");
     let lines = context.map(context_lines).unwrap_or_default();
     if !lines.is_empty() {
         text += &format!("\n\n{CONTEXT_HEADING}\n{}", lines.join("\n"));
@@ -185,7 +187,7 @@ mod tests {
         );
         assert_eq!(
             prompt(&ChatContext::default()),
-            format!("{INSTRUCTIONS}\n\nIt is Thursday, 1970-01-01 00:00 UTC.")
+            "It is Thursday, 1970-01-01 00:00 UTC."
         );
     }
 

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::{
     Answered, Chat, ChatError, CutBy,
     history::{History, estimate_tokens},
-    prompt::{ChatContext, system_message},
+    prompt::{ChatContext, INSTRUCTIONS, system_message},
     store::{Message, MessageRole, Origin},
     twins::Twin,
 };
@@ -188,11 +188,14 @@ impl Chat {
         instructions: providers::Message,
         started: Instant,
     ) -> Result<Call, ChatError> {
-        let budget = self.history_budget(&instructions, question.route.context_tokens());
+        let budget = self.history_budget(&instructions, &question.route);
         let history = self.history(&question.message, budget).await?;
         Ok(Call {
             request_id: context.request_id.clone(),
-            request: ChatRequest::new(in_turns(instructions, history)),
+            request: ChatRequest {
+                instructions: Some(INSTRUCTIONS),
+                ..ChatRequest::new(in_turns(instructions, history))
+            },
             deadline: started + self.config.deadline,
             stream_deadline: None,
             urgency: Urgency::default(),
@@ -262,9 +265,11 @@ impl Chat {
 
     /// Tokens for the conversation: what is configured, or what the smallest model on the route has
     /// left once the instructions are in and a quarter is kept for the answer.
-    fn history_budget(&self, instructions: &providers::Message, model_tokens: u32) -> usize {
+    fn history_budget(&self, instructions: &providers::Message, route: &Route) -> usize {
+        let model_tokens = route.context_tokens();
         let readable = usize::try_from(model_tokens - model_tokens / 4).unwrap_or(usize::MAX);
-        let taken = instructions.content.as_str().map_or(0, estimate_tokens);
+        let prompt = route.prompts(INSTRUCTIONS).map(estimate_tokens).max();
+        let taken = instructions.content.as_str().map_or(0, estimate_tokens) + prompt.unwrap_or(0);
         self.config
             .history_tokens
             .min(readable.saturating_sub(taken))

@@ -5,13 +5,17 @@
 
 mod parse;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-use super::{privacy::Privacy, quota::schedule::Limits};
+use super::{bundle::Bundle, privacy::Privacy, quota::schedule::Limits};
 use crate::{
     _core::{
         assignment::Variant,
@@ -47,6 +51,8 @@ pub struct Catalog {
     pub unrouted: Option<Arc<Model>>,
     /// What is demanded for every text, whatever it is for.
     pub privacy: Arc<Privacy>,
+    /// The files that prompts were read from.
+    pub prompt_files: Vec<PathBuf>,
 }
 
 /// A server that speaks OpenAI's `chat/completions`.
@@ -133,7 +139,7 @@ pub enum Access {
 /// A model of the catalog.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {
-    /// Its name in the catalog, in events and in `models.list`.
+    /// Its name in the catalog, in events and in `models.list`; a bundle's ends in its version.
     pub name: Arc<str>,
     /// The provider's name in the catalog.
     pub provider: String,
@@ -164,6 +170,25 @@ pub struct Model {
     pub tier: Tier,
     /// The languages that it answers well in, by their English names in small letters; empty where nobody says.
     pub languages: Vec<String>,
+    /// What goes with each request to it, where it is a bundle.
+    pub bundle: Option<Arc<Bundle>>,
+}
+
+impl Model {
+    /// The name of the model that is asked: its own, unless it is a bundle.
+    pub fn base(&self) -> &Arc<str> {
+        self.bundle.as_ref().map_or(&self.name, |it| &it.model)
+    }
+
+    /// Its name as people write it: a bundle's without the version.
+    pub fn called(&self) -> &str {
+        self.bundle.as_ref().map_or(&self.name, |it| &it.name)
+    }
+
+    /// Whether it is meant by this name: a bundle's may lack the version.
+    pub fn is_called(&self, name: &str) -> bool {
+        *self.name == *name || self.called() == name
+    }
 }
 
 /// Time limits of an attempt, where they are others than `ATTEMPT_TIMEOUT`.
@@ -244,6 +269,8 @@ pub struct Task {
     pub privacy: Arc<Privacy>,
     /// What is asked of its answers.
     pub checks: Arc<Checks>,
+    /// What a model is told first, unless its bundle says something else.
+    pub prompt: Option<Arc<str>>,
 }
 
 impl Task {
@@ -276,7 +303,8 @@ impl Catalog {
             Some(path) => (text_of(path, WHAT)?, path.display().to_string()),
         };
         let grant = |provider: &mut Provider| grant(provider, providers, environment);
-        parse::catalog(&text, &origin, needs, &grant).map_err(|faults| FileError::Faulty {
+        let folder = models.catalog.as_deref().and_then(Path::parent);
+        parse::catalog(&text, &origin, folder, needs, &grant).map_err(|faults| FileError::Faulty {
             what: WHAT,
             texts: vec![faults],
         })
@@ -284,7 +312,7 @@ impl Catalog {
 
     /// A catalog alone, without keys; providers that need one get [`Access::Sandbox`].
     pub fn parse(text: &str) -> Result<Self, Faults> {
-        parse::catalog(text, "(text)", &[], &|provider| {
+        parse::catalog(text, "(text)", None, &[], &|provider| {
             if provider.api_key_env.is_some() {
                 provider.access = Access::Sandbox;
             }
@@ -301,7 +329,7 @@ impl Catalog {
 
     /// The model of this name.
     pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
-        self.models.iter().find(|model| &*model.name == name)
+        self.models.iter().find(|model| model.is_called(name))
     }
 
     /// The provider of this name.

@@ -93,9 +93,9 @@ impl Quotas {
             }
             let models = catalog.models.iter();
             let models = models.filter(|it| it.provider == provider.name).map(|it| {
-                let pool = before.and_then(|before| before.models.get(&it.name));
+                let pool = before.and_then(|before| before.models.get(it.base()));
                 let pool = pool.cloned().unwrap_or_else(|| Pool::of_model(&label));
-                (it.name.clone(), pool)
+                (it.base().clone(), pool)
             });
             let models = models.collect();
             (label, Account { whole, models })
@@ -176,7 +176,7 @@ impl Quotas {
         own: u32,
     ) {
         let account = self.accounts.get(label);
-        let Some(pool) = account.and_then(|it| it.models.get(&model.name)) else {
+        let Some(pool) = account.and_then(|it| it.models.get(model.base())) else {
             return;
         };
         let allowance = |left: providers::Left| Allowance {
@@ -203,7 +203,7 @@ impl Quotas {
     pub(super) fn free_share(&self, label: &str, model: &Model) -> Option<f64> {
         let account = self.accounts.get(label)?;
         let now = now();
-        let of_model = account.models.get(&model.name);
+        let of_model = account.models.get(model.base());
         let of_model = of_model.and_then(|it| it.free_share(model, now));
         let of_whole = account.whole.free_share(model, now);
         [of_model, of_whole].into_iter().flatten().reduce(f64::min)
@@ -220,7 +220,7 @@ impl Quotas {
         let Some(account) = self.accounts.get(label) else {
             return Ok(Slot::default());
         };
-        let of_model = match account.models.get(&model.name) {
+        let of_model = match account.models.get(model.base()) {
             Some(pool) => pool.enter(model, ask).await?,
             None => None,
         };

@@ -38,6 +38,8 @@ pub struct Route {
     pub subject: Option<Subject>,
     /// What is demanded for its texts; all models of it give that.
     pub(super) privacy: Arc<Privacy>,
+    /// What the task says that a model is told first, unless its bundle says something else.
+    pub(super) prompt: Option<Arc<str>>,
     /// What serves it; what the router has when it is asked, where nobody said.
     pub(super) fleet: Option<Arc<Fleet>>,
 }
@@ -134,6 +136,7 @@ impl Route {
             first,
             subject: subject.cloned(),
             privacy: task.privacy.clone(),
+            prompt: task.prompt.clone(),
             fleet: None,
         })
     }
@@ -162,7 +165,11 @@ impl Route {
         let task = catalog
             .task(task)
             .ok_or_else(|| unknown_task(catalog, task))?;
-        Self::of_model(catalog, model, Some(&task.privacy), None)
+        let route = Self::of_model(catalog, model, Some(&task.privacy), None)?;
+        Ok(Self {
+            prompt: task.prompt.clone(),
+            ..route
+        })
     }
 
     /// The route of a caller that names a model and no task. `privacy` is demanded for its texts; that of
@@ -193,6 +200,7 @@ impl Route {
             first: First::Forced,
             subject: subject.cloned(),
             privacy: privacy.clone(),
+            prompt: None,
             fleet: None,
         })
     }
@@ -206,6 +214,18 @@ impl Route {
             && self.rollout.as_ref().is_some_and(|it| it.is_open)
             && self.subject.is_some()
             && self.decision.reason == Reason::Share
+    }
+
+    /// What a model of it is told first: by its bundle, else by the task.
+    pub(super) fn prompt_of<'a>(&'a self, model: &'a Model) -> Option<&'a Arc<str>> {
+        let of_bundle = model.bundle.as_ref().and_then(|it| it.prompt.as_ref());
+        of_bundle.or(self.prompt.as_ref())
+    }
+
+    /// What its models are told first, each where neither its bundle nor the task says something else.
+    pub fn prompts<'a>(&'a self, instructions: &'a str) -> impl Iterator<Item = &'a str> {
+        let models = self.models.iter();
+        models.map(move |it| self.prompt_of(it).map_or(instructions, |it| it))
     }
 
     /// Whether its answers may be kept: its task neither keeps texts from being retained nor masks them.

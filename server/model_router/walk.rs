@@ -5,6 +5,7 @@ mod request;
 
 use std::{sync::Arc, time::Duration};
 
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep_until};
 
 use self::request::turn;
@@ -65,6 +66,8 @@ pub(super) struct Walk<'a> {
     messages: Vec<Message>,
     /// The caller's own body, where it is passed on.
     given: Option<RawObject>,
+    /// Further fields of the request, as the caller gave them.
+    rest: Map<String, Value>,
     /// What the placeholders in both stand for, where something is masked.
     pub(super) vault: Option<Arc<Vault>>,
     /// Tokens that the caller lets the answer have.
@@ -139,6 +142,7 @@ impl<'a> Walk<'a> {
             vault: vault.map(Arc::new),
             messages: std::mem::take(&mut call.request.messages),
             given: call.request.given.clone(),
+            rest: call.request.rest.clone(),
             max_tokens: call.request.max_tokens,
             parent: call.request.trace,
             call,

@@ -16,14 +16,17 @@ use std::collections::{HashMap, HashSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::value::RawValue;
 
 pub use self::answer::restored;
 use self::{
     placeholder::Read,
     strings::{What, edited},
 };
-use super::{ChatRequest, Completion, Message, fields::each};
+use super::{
+    ChatRequest, Completion,
+    instructions::{self, Place},
+};
 
 /// What can be masked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
@@ -131,7 +134,8 @@ pub fn mask(request: &mut ChatRequest, kinds: &[Kind]) -> Option<Vault> {
     if vault.values.is_empty() {
         return None;
     }
-    note(request);
+    // Tells the model what the marks are.
+    instructions::tell(request, NOTE, Place::Last);
     for (kind, values) in &vault.values {
         metrics::counter!(MASKED, "kind" => kind.name()).increment(values.len() as u64);
     }
@@ -180,53 +184,6 @@ fn each_text(request: &mut ChatRequest, edit: &mut dyn FnMut(&str, What, &str) -
 fn is_bytes(text: &str) -> bool {
     let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte);
     text.starts_with("data:") || (text.len() >= SHORTEST_BYTES && text.bytes().all(is_base64))
-}
-
-/// Tells the model what the marks are.
-fn note(request: &mut ChatRequest) {
-    if let Some(given) = &mut request.given {
-        if let Some(messages) = given.get("messages").and_then(noted)
-            && let Ok(messages) = RawValue::from_string(messages)
-        {
-            let _ = given.set("messages", &messages);
-        }
-        return;
-    }
-    match request
-        .messages
-        .first_mut()
-        .filter(|first| first.role == "system")
-    {
-        Some(first) => first.content = with_note(first.content.take()),
-        None => request.messages.insert(0, Message::text("system", NOTE)),
-    }
-}
-
-/// The messages with the note in the first one, or before it.
-fn noted(messages: &RawValue) -> Option<String> {
-    let mut all = Vec::new();
-    each(messages, |message| all.push(message.get().to_owned()));
-    let first: Option<Value> = all.first().and_then(|it| serde_json::from_str(it).ok());
-    let is_system = |it: &Value| matches!(it["role"].as_str(), Some("system" | "developer"));
-    match (first.filter(is_system), all.first_mut()) {
-        (Some(mut system), Some(first)) => {
-            system["content"] = with_note(system["content"].take());
-            *first = system.to_string();
-        }
-        _ => all.insert(0, json!({"role": "system", "content": NOTE}).to_string()),
-    }
-    Some(format!("[{}]", all.join(",")))
-}
-
-fn with_note(content: Value) -> Value {
-    match content {
-        Value::String(text) => format!("{text}\n\n{NOTE}").into(),
-        Value::Array(mut parts) => {
-            parts.push(json!({"type": "text", "text": NOTE}));
-            parts.into()
-        }
-        _ => NOTE.into(),
-    }
 }
 
 impl Vault {

@@ -72,6 +72,7 @@ impl Wish {
             max_tokens: self.max_tokens,
             rest,
             given: None,
+            instructions: None,
             trace: None,
             reading: Default::default(),
         })

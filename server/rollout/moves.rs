@@ -73,8 +73,8 @@ impl Known {
         }
     }
 
-    /// Control's and the candidate's models: a plan's own, else the catalog's; none where neither
-    /// is known.
+    /// Control's and the candidate's models, bundles by their versions: a plan's own, else the catalog's; none where
+    /// neither is known.
     fn routes_of(
         &self,
         task: &str,
@@ -83,9 +83,14 @@ impl Known {
     ) -> PerArm<Vec<String>> {
         // A task that the catalog does not know has no models of its own.
         let catalog = self.routes.get(task).cloned().unwrap_or_default();
+        let versioned = |names: &Option<Vec<String>>| {
+            let names = names.as_ref()?.iter();
+            let whole = names.map(|name| self.bundles.get(name).unwrap_or(name).clone());
+            Some(whole.collect())
+        };
         PerArm {
-            control: control.clone().unwrap_or(catalog.control),
-            candidate: candidate.clone().unwrap_or(catalog.candidate),
+            control: versioned(control).unwrap_or(catalog.control),
+            candidate: versioned(candidate).unwrap_or(catalog.candidate),
         }
     }
 }

@@ -148,6 +148,8 @@ pub struct Known {
     pub models: Option<Vec<String>>,
     /// By task, the models that the catalog gives either arm.
     pub routes: BTreeMap<String, PerArm<Vec<String>>>,
+    /// By a bundle's name, the same with its version.
+    pub bundles: BTreeMap<String, String>,
     /// By task, the models that may not get its texts, and why.
     pub kept_out: BTreeMap<String, BTreeMap<String, String>>,
 }

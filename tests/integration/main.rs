@@ -7,6 +7,7 @@ mod ai_metrics_vectors;
 mod alerting;
 mod architecture;
 mod browser;
+mod bundles;
 mod chat;
 mod chat_streaming;
 mod contract;

@@ -1,11 +1,13 @@
 //! Says what a catalog's keys mean, what they may be, and what holds where they are left out.
 
+mod bundle;
 mod provider;
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
 use toml::de::DeValue;
 
+use self::bundle::Files;
 use super::{
     super::{privacy::Privacy, quota::schedule::MAX_TURNS},
     Catalog, CostLevel, KeyFault, Model, Prices, Provider, Task, Tier, Timeouts,
@@ -47,24 +49,40 @@ pub(super) type Grant<'a> = dyn Fn(&mut Provider) -> Vec<KeyFault> + 'a;
 pub(super) fn catalog(
     text: &str,
     origin: &str,
+    folder: Option<&Path>,
     needs: &[(&str, &str)],
     grant: &Grant<'_>,
 ) -> Result<Catalog, Faults> {
-    toml_reader::document(text, origin, |table| root(table, needs, grant))
+    toml_reader::document(text, origin, |table| {
+        root(table, Files::beside(folder), needs, grant)
+    })
 }
 
-fn root(table: &mut Table<'_>, needs: &[(&str, &str)], grant: &Grant<'_>) -> Catalog {
+fn root(
+    table: &mut Table<'_>,
+    files: Files<'_>,
+    needs: &[(&str, &str)],
+    grant: &Grant<'_>,
+) -> Catalog {
     let providers = entries(table, "providers", |name, it| {
         provider::provider(name, it, grant)
     });
-    let models = entries(table, "models", |name, it| {
+    let mut models = entries(table, "models", |name, it| {
         model(name, it, &providers).map(Arc::new)
     });
+    let bundles = table.optional("bundles", |it| {
+        it.named(|name, it| {
+            let bundle = it.table(|it| bundle::bundle(name, it, &models, &files));
+            bundle.flatten().map(Arc::new)
+        })
+    });
+    models.extend(bundles.unwrap_or_default());
     let privacy = table.optional("privacy", |it| it.table(|it| privacy(it, &providers)));
     let known = Known {
         providers: &providers,
         models: &models,
         privacy: privacy.unwrap_or_default(),
+        files: &files,
     };
     let tasks = entries(table, "tasks", |name, it| task(name, it, &known));
     let unrouted = table.optional("unrouted", |it| {
@@ -93,6 +111,7 @@ fn root(table: &mut Table<'_>, needs: &[(&str, &str)], grant: &Grant<'_>) -> Cat
         tasks: good(tasks).collect(),
         unrouted,
         privacy,
+        prompt_files: files.into_read(),
     }
 }
 
@@ -102,6 +121,7 @@ struct Known<'a> {
     models: &'a Named<Arc<Model>>,
     /// What is demanded for every text.
     privacy: Privacy,
+    files: &'a Files<'a>,
 }
 
 impl Known<'_> {
@@ -227,6 +247,7 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
         accuracy,
         tier: tier.unwrap_or(if is_free { Tier::Free } else { Tier::Paid }),
         languages: languages.unwrap_or_default(),
+        bundle: None,
     })
 }
 
@@ -272,6 +293,7 @@ fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
             bytes.filter(|bytes| REPLY_BYTES.contains(bytes))
         })
     });
+    let prompt = known.files.prompt(table);
     let checks = table.optional("answers", |it| it.table(answers));
     let calls = table.optional("calls", |it| {
         it.read(TURNS, |value| {
@@ -301,6 +323,7 @@ fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
         calls,
         privacy: Arc::new(privacy),
         checks: Arc::new(checks.unwrap_or_default()),
+        prompt,
     })
 }
 

@@ -1,9 +1,15 @@
 //! The request as the model takes it that is asked next.
 
+use std::borrow::Cow;
+
 use super::{Asks, Walk};
 use crate::{
     model_router::{Call, catalog::Model, quota::schedule::Turn},
-    providers::{RawObject, Reading, estimate, roles},
+    providers::{
+        ChatRequest, Reading, estimate,
+        instructions::{self, Place},
+        roles,
+    },
 };
 
 /// Tokens of an answer of which nobody says how long it may be, until it is known.
@@ -24,17 +30,16 @@ pub(super) fn turn(call: &Call, usual: impl FnOnce() -> Option<u32>) -> Turn {
         .map_or(Turn::Alone, Turn::Begins)
 }
 
-/// A caller's body as this model takes it.
-fn given_to(model: &Model, given: &RawObject) -> RawObject {
-    let mut given = given.clone();
-    if model.strict_roles
+/// Joins runs of messages of one role.
+fn take_turns(request: &mut ChatRequest) {
+    request.messages = roles::joined(std::mem::take(&mut request.messages));
+    if let Some(given) = &mut request.given
         && let Some(messages) = given.get("messages")
         && let Ok(messages) = serde_json::from_str(messages.get())
     {
         // Messages that were read can be written.
         let _ = given.set("messages", &roles::joined(messages));
     }
-    given
 }
 
 impl Walk<'_> {
@@ -51,6 +56,9 @@ impl Walk<'_> {
                 (None, Err(_)) => 0,
             }
         });
+        let prompt = self
+            .prompt_of(model)
+            .map_or(0, |it| estimate::tokens_of(&it));
         let written = match self.asks {
             Asks::Embeddings => 0,
             Asks::Answer | Asks::Stream => {
@@ -59,22 +67,41 @@ impl Walk<'_> {
                 asked.unwrap_or(USUAL_ANSWER)
             }
         };
-        u32::try_from(read.saturating_add(written)).unwrap_or(u32::MAX)
+        u32::try_from(read.saturating_add(prompt).saturating_add(written)).unwrap_or(u32::MAX)
+    }
+
+    /// What a model is told first: by its bundle, by the task, or by whoever asks.
+    fn prompt_of(&self, model: &Model) -> Option<Cow<'static, str>> {
+        if self.asks == Asks::Embeddings {
+            return None;
+        }
+        let own = self
+            .route
+            .prompt_of(model)
+            .map(|it| Cow::from(it.to_string()));
+        own.or(self.call.request.instructions.map(Cow::from))
     }
 
     /// Makes the request one for this model.
     pub(super) fn prepare(&mut self, model: &Model) {
+        let prompt = self.prompt_of(model);
         let request = &mut self.call.request;
         request.model.clone_from(&model.id);
         request.max_tokens = self.max_tokens.or(model.max_tokens);
         let messages = self.messages.clone();
-        request.messages = if model.strict_roles {
-            roles::joined(messages)
-        } else {
-            messages
-        };
-        if let Some(given) = &self.given {
-            request.given = Some(given_to(model, given));
+        request.messages = messages;
+        request.given.clone_from(&self.given);
+        request.rest.clone_from(&self.rest);
+        if let Some(prompt) = prompt {
+            instructions::tell(request, &prompt, Place::First);
+        }
+        if model.strict_roles {
+            take_turns(request);
+        }
+        if self.asks != Asks::Embeddings
+            && let Some(bundle) = &model.bundle
+        {
+            bundle.complete(request);
         }
         let catalog = self.fleet.catalog.clone();
         if let Some(provider) = catalog.provider(&model.provider) {

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::{answer::Answer, *};
-use crate::providers::{Delta, RawObject};
+use crate::providers::{Delta, Message, RawObject};
 
 fn passing_on(body: &Value) -> ChatRequest {
     ChatRequest::passing_on(RawObject::parse(body.to_string().as_bytes()).unwrap())
