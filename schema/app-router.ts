@@ -131,6 +131,8 @@ export type AlertKind =
   | "taken-back"
   /** The catalog of models, or a model of it, is not as it should be. */
   | "catalog"
+  /** How a rollout under way does, every six hours. */
+  | "digest"
   /** `modelramp alert test`. */
   | "test";
 
@@ -750,6 +752,23 @@ export type CutBy =
   | "length"
   /** A filter at the model's server ended it. */
   | "content-filter";
+
+/** A day of the week. */
+export type Day =
+  /** Monday. */
+  | "mon"
+  /** Tuesday. */
+  | "tue"
+  /** Wednesday. */
+  | "wed"
+  /** Thursday. */
+  | "thu"
+  /** Friday. */
+  | "fri"
+  /** Saturday. */
+  | "sat"
+  /** Sunday. */
+  | "sun";
 
 /** Who decided, and why. */
 export interface Decided {
@@ -1880,7 +1899,10 @@ export interface Next {
   why: Waits | null;
   /** The stage that comes then, counted from 1; null after the last, and where none comes. */
   stage: number | null;
-  /** When the soak is over at the earliest, where that is waited for and its clock goes on. */
+  /**
+   * When the soak is over at the earliest, where that is waited for and its clock goes on; when the next
+   * window opens, where that is.
+   */
   at: Date | null;
 }
 
@@ -2031,6 +2053,12 @@ export interface Plan {
   evidence: EvidencePlan;
   /** The trial without which it does not begin, where it demands one. */
   trial?: TrialDemand;
+  /** Before this nothing opens but by a person's `advance`. */
+  notBefore?: Date;
+  /** When stages may open; none is always. Lowering ignores them. */
+  windows?: Window[];
+  /** Whom to call about it, shown in alerts. */
+  onCall?: string;
 }
 
 /** One fault of a plan. */
@@ -3523,7 +3551,9 @@ export type Waits =
   /** A figure of the candidate is above the stage's guard. */
   | "guarded"
   /** The stage is not over. */
-  | "soaking";
+  | "soaking"
+  /** It is over, and the plan's windows are closed. */
+  | "outside-window";
 
 /** What is known of a model from its provider. */
 export interface Watched {
@@ -3613,6 +3643,18 @@ export interface WhichSpending {
 export interface WhichThread {
   /** Its id. */
   threadId: string;
+}
+
+/** Hours of some days. */
+export interface Window {
+  /** The days on which it begins; at least one. */
+  days: Day[];
+  /** When it begins. */
+  from: string;
+  /** When it ends. */
+  to: string;
+  /** Whose days and hours these are. */
+  zone: string;
 }
 
 /** Which window. */
@@ -4664,7 +4706,7 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
      * @throws CONFLICT (details: `Overlap`): A live rollout covers some of the same tasks.
-     * @throws PRECONDITION_FAILED (details: `TakesBack`): Users would lose the model that they have, and `takeBack` does not say that this is meant; or, without details, the plan demands a trial and there is none that will do.
+     * @throws PRECONDITION_FAILED (details: `TakesBack`): Users would lose the model that they have, and `takeBack` does not say that this is meant; or, without details, the plan demands a trial and there is none that will do, or its windows are closed.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */

@@ -68,6 +68,8 @@ pub enum AlertKind {
     TakenBack,
     /// The catalog of models, or a model of it, is not as it should be.
     Catalog,
+    /// How a rollout under way does, every six hours.
+    Digest,
     /// `modelramp alert test`.
     Test,
 }

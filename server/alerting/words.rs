@@ -33,6 +33,7 @@ impl AlertKind {
             Self::ShareSet => "share-set",
             Self::TakenBack => "taken-back",
             Self::Catalog => "catalog",
+            Self::Digest => "digest",
             Self::Test => "test",
         }
     }
@@ -101,6 +102,7 @@ mod tests {
             ShareSet,
             TakenBack,
             Catalog,
+            Digest,
             Test,
         ] {
             assert_eq!(json!(kind), kind.name());

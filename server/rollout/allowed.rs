@@ -1,5 +1,6 @@
 //! What a person may do to a rollout now, and why not where it is refused.
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,11 +44,11 @@ pub struct Allowed {
 }
 
 /// Every change by a person, with the answer that it would get.
-pub fn allowed(rollout: &Rollout, finding: &Finding) -> Vec<Allowed> {
+pub fn allowed(rollout: &Rollout, finding: &Finding, at: DateTime<Utc>) -> Vec<Allowed> {
     let share = rollout.status.share.get();
     let ask = |(action, kind): (Verb, Option<CommandKind>)| {
         let answer = match kind {
-            Some(kind) => rollout.answer(kind, || finding.clone()),
+            Some(kind) => rollout.answer(kind, at, || finding.clone()),
             None => Err(format!("the share is {share} % already")),
         };
         let why = answer.err();

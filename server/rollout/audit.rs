@@ -97,6 +97,9 @@ fn known(text: &mut String, record: &Record) {
 pub fn what_follows(decision: &Decision) -> String {
     match decision {
         Decision::RollBack(reason) => format!("rollback: {reason}"),
+        Decision::Stay(Stay::OutsideWindow(opens)) => {
+            format!("nothing: it waits for its window until {}", minute(*opens))
+        }
         Decision::Stay(stay) => match stay {
             Stay::Ended => "nothing: it has ended",
             Stay::Paused => "nothing: it is paused",
@@ -104,7 +107,7 @@ pub fn what_follows(decision: &Decision) -> String {
             Stay::Held => "nothing: the cause of the hold is still there",
             Stay::TooLittleEvidence => "nothing: there is too little evidence",
             Stay::Guarded => "nothing: a figure of the candidate is above the stage's guard",
-            Stay::Soaking => "nothing: the stage is not over",
+            Stay::Soaking | Stay::OutsideWindow(_) => "nothing: the stage is not over",
         }
         .to_owned(),
         Decision::Withdraw => format!("hold: {}", Hold::Outage),
@@ -115,6 +118,11 @@ pub fn what_follows(decision: &Decision) -> String {
         Decision::Advance(stage) => format!("advance to stage {}", stage + 1),
         Decision::Complete => "complete".to_owned(),
     }
+}
+
+/// A time to the minute.
+pub fn minute(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M UTC").to_string()
 }
 
 /// Where a rollout was after a change.

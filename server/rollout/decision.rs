@@ -2,7 +2,7 @@
 //!
 //! The first that matches wins, and what takes a candidate back comes before anything that could
 //! stand in its way: absolute limit broken · candidate worse · paused · waiting at a gate · holding · too
-//! little evidence · guarded · soaking · advance · complete. No data is neither failure nor success: without it
+//! little evidence · guarded · soaking · outside a window · advance · complete. No data is neither failure nor success: without it
 //! nothing is taken back and nothing is promoted.
 
 use std::fmt;
@@ -80,6 +80,8 @@ pub enum Stay {
     Guarded,
     /// The stage is not over.
     Soaking,
+    /// It is, and the plan lets nothing open before this time.
+    OutsideWindow(DateTime<Utc>),
 }
 
 /// What follows; the first that matches.
@@ -129,19 +131,31 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
         return if is_soaking {
             Decision::Stay(Stay::Soaking)
         } else {
-            Decision::Complete
+            in_window(plan, Decision::Complete, now)
         };
     }
     let recommended = finding.proof >= Proof::Recommended;
     match stage.gate {
         _ if is_soaking => Decision::Stay(Stay::Soaking),
-        Gate::Automatic if finding.proof == Proof::Proven => Decision::Advance(status.stage + 1),
+        Gate::Automatic if finding.proof == Proof::Proven => {
+            in_window(plan, Decision::Advance(status.stage + 1), now)
+        }
         Gate::Manual => Decision::Ask { recommended },
         // Unproven: the stage lasts up to once more as long, then a person is asked.
         Gate::Automatic if status.soaked_ms as u128 >= 2 * stage.soak.as_millis() => {
             Decision::Ask { recommended }
         }
         Gate::Automatic => Decision::Stay(Stay::TooLittleEvidence),
+    }
+}
+
+/// Gives users the candidate only when the plan lets it.
+fn in_window(plan: &Plan, raise: Decision, now: DateTime<Utc>) -> Decision {
+    let opens = plan.opens_at(now);
+    if opens <= now {
+        raise
+    } else {
+        Decision::Stay(Stay::OutsideWindow(opens))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Why a change of a rollout, or a question about one, is refused.
 
-use super::{moves::Moves, status::Status};
+use chrono::{DateTime, Utc};
+
+use super::{audit::minute, moves::Moves, status::Status};
 use crate::_core::toml_reader::Faults;
 
 /// Why a change or a question was refused.
@@ -36,6 +38,14 @@ pub enum ControlError {
     TakesBack {
         /// Who moves.
         moves: Moves,
+    },
+    /// The plan lets nothing open now.
+    #[error("plan `{plan}` opens stages in its windows only, the next from {}", minute(*opens))]
+    Closed {
+        /// The plan's name.
+        plan: String,
+        /// When it does.
+        opens: DateTime<Utc>,
     },
     /// The plan demands a trial, and there is none that will do.
     #[error("{why}")]

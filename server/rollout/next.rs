@@ -20,7 +20,8 @@ pub struct Next {
     pub why: Option<Waits>,
     /// The stage that comes then, counted from 1; null after the last, and where none comes.
     pub stage: Option<usize>,
-    /// When the soak is over at the earliest, where that is waited for and its clock goes on.
+    /// When the soak is over at the earliest, where that is waited for and its clock goes on; when the next
+    /// window opens, where that is.
     pub at: Option<DateTime<Utc>>,
 }
 
@@ -66,6 +67,8 @@ pub enum Waits {
     Guarded,
     /// The stage is not over.
     Soaking,
+    /// It is over, and the plan's windows are closed.
+    OutsideWindow,
 }
 
 impl Next {
@@ -95,7 +98,10 @@ impl Next {
             why,
             // Stages are counted from 1, and the next one is one on.
             stage: has_next.then_some(status.stage + 2),
-            at: left.map(|left| (now + left).trunc_subsecs(3)),
+            at: match decision {
+                Decision::Stay(Stay::OutsideWindow(opens)) => Some(*opens),
+                _ => left.map(|left| (now + left).trunc_subsecs(3)),
+            },
         }
     }
 }
@@ -110,6 +116,7 @@ impl From<Stay> for Waits {
             Stay::TooLittleEvidence => Self::TooLittleEvidence,
             Stay::Guarded => Self::Guarded,
             Stay::Soaking => Self::Soaking,
+            Stay::OutsideWindow(_) => Self::OutsideWindow,
         }
     }
 }

@@ -1,20 +1,27 @@
 //! What people are told, in words: with each change that concerns them, and once for each condition
 //! for as long as it lasts.
 
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::{
-    decision::is_silent,
+    audit::what_follows,
+    decision::{decide, is_silent},
     evidence::Level,
     finding::{Alarm, Finding},
     plan::{Plan, is_rehearsal},
-    status::{Hold, Moment, State, Status},
+    status::{Hold, Moment, State, Status, passed},
     world::World,
 };
 use crate::{
     _core::units::counted,
     alerting::{Alert, AlertKind, Severity},
 };
+
+/// Between two digests of a rollout under way.
+const DIGEST: Duration = Duration::from_secs(6 * 3600);
 
 pub(super) fn alert(
     kind: AlertKind,
@@ -31,7 +38,9 @@ pub(super) fn alert(
         (Severity::Info, text)
     } else {
         let models = status.models_in_words();
-        (severity, format!("{text} Models: {models}."))
+        let on_call = status.on_call.as_ref();
+        let on_call = on_call.map_or_else(String::new, |it| format!(" On call: {it}."));
+        (severity, format!("{text} Models: {models}.{on_call}"))
     };
     Alert {
         id: world.id(now.wall),
@@ -46,6 +55,7 @@ pub(super) fn alert(
             "stage": status.stage,
             "share": status.share,
             "version": status.version,
+            "onCall": status.on_call,
             "models": status.models,
             "finding": finding,
         }),
@@ -248,7 +258,36 @@ pub(super) fn of_conditions(
             ),
         );
     }
+    if let Some(text) = digest(status, plan, finding, now.wall) {
+        tell(AlertKind::Digest, Severity::Info, "How it does", text);
+    }
     alerts
+}
+
+/// How the rollout does, where people were told long enough ago; notes that they are told.
+fn digest(
+    status: &mut Status,
+    plan: &Plan,
+    finding: &Finding,
+    now: DateTime<Utc>,
+) -> Option<String> {
+    // A clock that was set back must not silence it for good.
+    let last = status.told.digest_at.filter(|last| *last <= now);
+    if passed(last.unwrap_or(status.started_at), now) < DIGEST || is_rehearsal(&status.tasks) {
+        return None;
+    }
+    status.told.digest_at = Some(now);
+    let (stage, stages) = (status.stage + 1, status.stages);
+    let (state, share) = (status.state.name(), status.share);
+    let left = Duration::from_secs(status.left(plan).as_secs());
+    let left = match left {
+        Duration::ZERO => "its soak is over".to_owned(),
+        left => format!("{} of its soak are left", humantime::format_duration(left)),
+    };
+    let next = what_follows(&decide(plan, status, finding, now));
+    Some(format!(
+        "It is {state} at {share} %, in stage {stage} of {stages}; {left}. What follows now: {next}."
+    ))
 }
 
 /// Whether a condition begins; notes it.

@@ -6,16 +6,21 @@
 mod library;
 mod parse;
 pub mod span;
+mod window;
 
 use std::{
     collections::{BTreeMap, HashSet},
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::library::{Library, SHIPPED};
+pub use self::{
+    library::{Library, SHIPPED},
+    window::{Day, Minute, Window, Zone},
+};
 use super::{arms::PerArm, evidence::EvidencePlan, trials::TrialDemand};
 use crate::_core::{
     assignment::{Algorithm, Subject},
@@ -61,6 +66,15 @@ pub struct Plan {
     /// The trial without which it does not begin, where it demands one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialDemand>,
+    /// Before this nothing opens but by a person's `advance`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<DateTime<Utc>>,
+    /// When stages may open; none is always. Lowering ignores them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// Whom to call about it, shown in alerts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_call: Option<String>,
 }
 
 /// One step of a plan.
@@ -180,6 +194,11 @@ impl Plan {
             .map_or(0.0, |stage| stage.share.get());
         // Both are percentages, and so is the smaller.
         Percent::new(share.min(most)).unwrap_or_default()
+    }
+
+    /// The first moment from `at` on at which a stage may open.
+    pub fn opens_at(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        window::opens_at(&self.windows, self.not_before, at)
     }
 
     /// Whether this is the last stage, or beyond it.

@@ -69,6 +69,9 @@ pub struct Status {
     /// The models of both arms as they were at the start; none in rollouts of an earlier release.
     #[serde(default)]
     pub models: Vec<Models>,
+    /// Whom to call about it, where its plan says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_call: Option<String>,
 }
 
 /// An outage of the candidate. Meanwhile nobody gets it, and the server asks it small questions of its own.
@@ -228,6 +231,9 @@ pub struct Told {
     pub provider_refusing: bool,
     /// That what is served is not what was decided.
     pub not_converged: bool,
+    /// How it does, the last time; null before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest_at: Option<DateTime<Utc>>,
 }
 
 impl State {

@@ -48,7 +48,7 @@ impl View {
             left_seconds: status.left(plan).as_secs(),
             next: audit::what_follows(&decision),
             next_step: Next::of(&decision, status, plan, at),
-            allowed: allowed(rollout, &finding),
+            allowed: allowed(rollout, &finding, at),
             status: status.clone(),
             plan: Plan::clone(plan),
             finding,

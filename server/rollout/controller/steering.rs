@@ -59,6 +59,11 @@ impl Controller {
         }
         let now = self.world.now();
         self.refuse_overlap(&plan)?;
+        let opens = plan.opens_at(now.wall);
+        if opens > now.wall {
+            let plan = plan.name;
+            return Err(ControlError::Closed { plan, opens });
+        }
         self.refuse_untried(&plan, now.wall).await?;
         let beginning = self.beginning(plan, wishes.keep_users, now).await?;
         let draw = Draw {

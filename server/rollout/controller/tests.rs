@@ -12,6 +12,7 @@ mod rig;
 mod store;
 mod told;
 mod uncounted;
+mod windows;
 
 use chrono::TimeDelta;
 

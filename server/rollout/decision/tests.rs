@@ -79,6 +79,7 @@ fn status(state: State, stage: usize) -> Status {
         outages: 0,
         told: Default::default(),
         models: Vec::new(),
+        on_call: None,
     }
 }
 
@@ -349,4 +350,48 @@ fn what_is_not_counted_holds_or_takes_back_and_a_person_may_go_on() {
         decide(&taken_back),
         Decision::RollBack(RollbackReason::NotCounted)
     );
+}
+
+/// Closed for another five minutes.
+fn closed(plan: &mut Plan) -> DateTime<Utc> {
+    let opens = now() + TimeDelta::minutes(5);
+    plan.not_before = Some(opens);
+    opens
+}
+
+#[test]
+fn outside_its_windows_nothing_is_raised_and_everything_is_lowered() {
+    let mut plan = plan();
+    let opens = closed(&mut plan);
+    let waits = Decision::Stay(Stay::OutsideWindow(opens));
+    for (state, stage) in [
+        (State::Running, 0),
+        (State::WaitingAtGate { recommended: false }, 0),
+        (State::Running, 2),
+    ] {
+        let status = status(state, stage);
+        let is_gate = plan.stages[stage].gate == Gate::Automatic;
+        assert!(is_gate, "the stages open by themselves");
+        assert_eq!(
+            decide(&plan, &status, &good(), now()),
+            waits,
+            "{state:?} {stage}"
+        );
+        let then = decide(&plan, &status, &good(), opens);
+        assert!(
+            matches!(then, Decision::Advance(_) | Decision::Complete),
+            "{then:?}"
+        );
+        let bad = Finding {
+            level: Level::Rollback,
+            ..good()
+        };
+        let taken = decide(&plan, &status, &bad, now());
+        assert!(matches!(taken, Decision::RollBack(_)), "{taken:?}");
+        let outage = Finding {
+            alarms: vec![Alarm::Outage],
+            ..good()
+        };
+        assert_eq!(decide(&plan, &status, &outage, now()), Decision::Withdraw);
+    }
 }

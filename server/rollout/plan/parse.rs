@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Gate, Guards, Judge, Known, NoTraffic, Plan, Stage, span};
+use chrono::{DateTime, SubsecRound as _, Utc};
+use toml::de::DeValue;
+
+use super::{Day, Gate, Guards, Judge, Known, Minute, NoTraffic, Plan, Stage, Window, Zone, span};
 use crate::{
     _core::{
         assignment::{Algorithm, Subject},
@@ -35,6 +38,16 @@ const TRIAL_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 const LEAST_CALM: Duration = Duration::from_secs(1);
 const MOST_CALM: Duration = Duration::from_secs(7 * 24 * 3600);
 
+const MAX_WINDOWS: usize = 20;
+/// Characters of whom to call.
+const MAX_CONTACT: usize = 200;
+
+const INSTANT: &str = "a time with its offset, such as `2026-12-01T08:00:00+01:00`";
+const CONTACT: &str = "one line of text, up to 200 characters";
+const WINDOWS: &str = "a `[[windows]]` for each window";
+const DAYS: &str = "a list of days, such as `[\"mon\", \"tue\"]`";
+const TIME: &str = "a time of day from `00:00` to `24:00`";
+const ZONE: &str = "a zone such as `Europe/Copenhagen`, `UTC` or `+01:00`";
 const NAME: &str = "up to 64 lower-case letters, digits and hyphens";
 const STAGES: &str = "a `[[stages]]` for each stage";
 const SHARE: &str = "a number, the percentage of users";
@@ -87,7 +100,76 @@ fn root(table: &mut Table<'_>, known: &Known) -> Plan {
             ..EvidencePlan::default()
         }),
         trial: table.optional("trial", |it| it.table(trial)),
+        not_before: table.optional("not_before", |it| it.read(INSTANT, instant)),
+        windows: table.optional("windows", windows).unwrap_or_default(),
+        on_call: table.optional("on_call", |it| it.read(CONTACT, contact)),
     }
+}
+
+/// A time of the world: TOML's own, or a text.
+fn instant(value: &DeValue<'_>) -> Option<DateTime<Utc>> {
+    let text = match value {
+        DeValue::Datetime(at) => at.to_string(),
+        value => value.as_str()?.to_owned(),
+    };
+    let at = DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1));
+    Some(at.ok()?.with_timezone(&Utc).trunc_subsecs(3))
+}
+
+/// On one line.
+fn contact(value: &DeValue<'_>) -> Option<String> {
+    let text = value.as_str()?.trim();
+    let is_line = !text.is_empty() && !text.chars().any(char::is_control);
+    (is_line && text.chars().count() <= MAX_CONTACT).then(|| text.to_owned())
+}
+
+fn windows(field: &Field<'_>) -> Option<Vec<Window>> {
+    let tables = field.list(WINDOWS)?;
+    let count = tables.len();
+    if count == 0 || count > MAX_WINDOWS {
+        field.fault(format!(
+            "there are {count} `windows`; expected 1 to {MAX_WINDOWS}, or none of the key"
+        ));
+    }
+    Some(tables.iter().filter_map(|it| it.table(window)?).collect())
+}
+
+fn window(table: &mut Table<'_>) -> Option<Window> {
+    let days = table.optional("days", |it| {
+        let items = it.list(DAYS)?;
+        if items.is_empty() {
+            it.fault(format!("`days` is empty; expected {DAYS}"));
+        }
+        items.iter().map(|it| it.word(&Day::ALL)).collect()
+    });
+    let mut minute = |key| {
+        table.get(key).map(|it| {
+            let minute = it.read(TIME, |value| value.as_str()?.parse::<Minute>().ok());
+            (it, minute)
+        })
+    };
+    let (from, to) = (minute("from"), minute("to"));
+    if let (Some((field, Some(from))), Some((_, Some(to)))) = (&from, &to)
+        && from == to
+    {
+        field.fault(format!(
+            "`from` and `to` are both {from}; leave both out for whole days"
+        ));
+    }
+    let [from, to] =
+        [(from, Minute::FIRST), (to, Minute::LAST)].map(|(field, default)| match field {
+            Some((_, minute)) => minute,
+            None => Some(default),
+        });
+    let zone = table.required("zone", ZONE, |it| {
+        it.read(ZONE, |value| value.as_str()?.parse::<Zone>().ok())
+    });
+    Some(Window {
+        days: days.unwrap_or_else(|| Day::ALL.map(|(_, day)| day).to_vec()),
+        from: from?,
+        to: to?,
+        zone: zone?,
+    })
 }
 
 fn trial(table: &mut Table<'_>) -> TrialDemand {

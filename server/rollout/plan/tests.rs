@@ -56,6 +56,61 @@ fn a_plan_may_demand_a_trial() {
 }
 
 #[test]
+fn a_plan_may_name_windows_and_whom_to_call() {
+    let parsed = |text: &str| Plan::parse(text, "p", &known()).expect("a plan");
+    let plain = serde_json::to_string(&parsed(SMALL)).expect("JSON");
+    for key in ["windows", "notBefore", "onCall"] {
+        assert!(
+            !plain.contains(key),
+            "a plan without it is as it was: {plain}"
+        );
+    }
+    let windowed = format!(
+        "on_call = \"Rikke, +45 12 34 56 78\"\nnot_before = 2026-12-01 08:00:00+01:00\n{SMALL}\
+         [[windows]]\ndays = [\"mon\", \"tue\"]\nfrom = \"09:00\"\nto = \"15:00\"\nzone = \"Europe/Copenhagen\"\n\
+         [[windows]]\nzone = \"+01:00\"\n"
+    );
+    let plan = parsed(&windowed);
+    let texts: Vec<_> = plan.windows.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "mon, tue 09:00 to 15:00 (Europe/Copenhagen)",
+            "mon, tue, wed, thu, fri, sat, sun 00:00 to 24:00 (+01:00)"
+        ]
+    );
+    let from = plan.not_before.expect("a time").to_rfc3339();
+    assert_eq!(from, "2026-12-01T07:00:00+00:00");
+    let as_text = windowed.replace("2026-12-01 08:00:00+01:00", "\"2026-12-01T07:00:00Z\"");
+    assert_eq!(parsed(&as_text), plan);
+    let json = serde_json::to_string(&plan).expect("JSON");
+    assert_eq!(serde_json::from_str::<Plan>(&json).expect("a plan"), plan);
+
+    let faulty = format!(
+        "on_call = \"\"\nnot_before = 2026-12-01T08:00:00\nwindows = [{{zone = \"Mars\"}}, {{}}, {{zone = \"UTC\", \
+         days = [], from = \"9\"}}, {{zone = \"UTC\", from = \"10:00\", to = \"10:00\"}}]\n{SMALL}"
+    );
+    let told = faults(&faulty).join("\n");
+    for part in [
+        "on_call",
+        "not_before",
+        "with its offset",
+        "`zone` is \"Mars\"",
+        "`zone` is missing",
+        "`days` is empty",
+        "time of day",
+        "leave both out",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert!(
+        faults(&format!("windows = []\n{SMALL}"))
+            .join("")
+            .contains("0 `windows`")
+    );
+}
+
+#[test]
 fn a_plan_reads_back_from_its_json() {
     let library = Library::load(None, &Known::default()).expect("good plans");
     for plan in library.plans() {

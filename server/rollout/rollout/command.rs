@@ -1,9 +1,12 @@
 //! What a person may do to a rollout.
 
+use chrono::{DateTime, Utc};
+
 use super::{Author, Rollout, Turn, transition::OUTAGE};
 use crate::{
     _core::{actor::Actor, units::Percent},
     rollout::{
+        audit::minute,
         decision::forbids_raising,
         errors::ControlError,
         finding::Finding,
@@ -76,7 +79,7 @@ impl Rollout {
             let current = current();
             return Err(ControlError::Stale { based_on, current });
         }
-        self.answer(command.kind, || self.judge(now.wall).0)
+        self.answer(command.kind, now.wall, || self.judge(now.wall).0)
             .map_err(|why| ControlError::Refused {
                 why,
                 current: current(),
@@ -84,9 +87,14 @@ impl Rollout {
     }
 
     /// What a change comes to by itself, or why it is refused; `finding` is what the judge finds now.
-    pub fn answer(&self, kind: CommandKind, finding: impl Fn() -> Finding) -> Result<Turn, String> {
+    pub fn answer(
+        &self,
+        kind: CommandKind,
+        at: DateTime<Utc>,
+        finding: impl Fn() -> Finding,
+    ) -> Result<Turn, String> {
         let status = &self.status;
-        match (status.state, self.wanted(kind, finding)) {
+        match (status.state, self.wanted(kind, at, finding)) {
             _ if status.released_at.is_some() => Err("it has ended, and was let go".to_owned()),
             (_, Ok(Turn::Release)) => Ok(Turn::Release),
             (State::RolledBack, _) => Err("it is rolled back, for good: start anew".to_owned()),
@@ -97,7 +105,12 @@ impl Rollout {
         }
     }
 
-    fn wanted(&self, kind: CommandKind, finding: impl Fn() -> Finding) -> Result<Turn, String> {
+    fn wanted(
+        &self,
+        kind: CommandKind,
+        at: DateTime<Utc>,
+        finding: impl Fn() -> Finding,
+    ) -> Result<Turn, String> {
         let (state, share) = (self.status.state, self.status.share);
         match (kind, state) {
             (CommandKind::Pause, State::Paused) => Err("it is paused already".into()),
@@ -117,9 +130,14 @@ impl Rollout {
                         .into(),
                 )
             }
-            (CommandKind::Advance, _) | (CommandKind::Approve, State::WaitingAtGate { .. }) => {
-                self.onwards(&finding())
-            }
+            (CommandKind::Advance, _) => self.onwards(&finding()),
+            (CommandKind::Approve, State::WaitingAtGate { .. }) => match self.plan.opens_at(at) {
+                opens if opens <= at => self.onwards(&finding()),
+                opens => Err(format!(
+                    "the plan opens stages in its windows only, the next from {}; `advance` begins it now",
+                    minute(opens)
+                )),
+            },
             (CommandKind::Approve, _) => {
                 Err(format!("it is {}, not waiting at a gate", state.name()))
             }

@@ -71,6 +71,7 @@ impl Rollout {
             outages: 0,
             told: Default::default(),
             models,
+            on_call: plan.on_call.clone(),
         };
         let audit = AuditRow {
             id: world.id(now.wall),

@@ -17,11 +17,11 @@ use crate::{
     },
     rollout::{
         allowed::Allowed,
-        audit::capital,
+        audit::{capital, minute},
         evidence::{Effect, EvidencePlan, Level, Verdict},
         finding::{Alarm, Arm, Finding, Proof},
         moves::Moves,
-        next::Next,
+        next::{Next, Waits},
         plan::Plan,
         rollout::CommandKind,
         simulate::planner::{self, PlannedStage, Sight, StageSight, Traffic},
@@ -243,6 +243,12 @@ fn words(view: &View, killed: bool) -> Vec<String> {
     if !status.state.is_final() {
         words.push(outlook(status.state, finding));
     }
+    if let (Some(Waits::OutsideWindow), Some(opens)) = (view.next_step.why, view.next_step.at) {
+        let opens = minute(opens);
+        words.push(format!(
+            "The stage is over, and waits for its window until {opens}."
+        ));
+    }
     words
 }
 
@@ -366,7 +372,10 @@ impl Checked {
             Ok(plan) => Self {
                 valid: true,
                 faults: Vec::new(),
-                notes: planner::needs(&plan, traffic.map_or(0.02, |(_, baseline)| baseline)),
+                notes: planner::needs(&plan, traffic.map_or(0.02, |(_, baseline)| baseline))
+                    .into_iter()
+                    .chain(openings(&plan))
+                    .collect(),
                 warnings: traffic.map_or_else(Vec::new, |traffic| blind(&plan, traffic)),
                 plan: Some(plan),
             },
@@ -378,6 +387,20 @@ impl Checked {
                 plan: None,
             },
         }
+    }
+}
+
+/// When stages may open, where a plan says.
+fn openings(plan: &Plan) -> Option<String> {
+    let windows: Vec<_> = plan.windows.iter().map(ToString::to_string).collect();
+    let from = plan.not_before.map(minute);
+    match (from, windows.join("; ")) {
+        (None, windows) if windows.is_empty() => None,
+        (None, windows) => Some(format!("Stages open only on {windows}")),
+        (Some(from), windows) if windows.is_empty() => Some(format!("Nothing opens before {from}")),
+        (Some(from), windows) => Some(format!(
+            "Stages open only on {windows}, and nothing before {from}"
+        )),
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) const STARTING: &[Declared] = &[
     Declared::with::<TakesBack>(
         ErrorCode::PreconditionFailed,
         "Users would lose the model that they have, and `takeBack` does not say that this is meant; or, without \
-         details, the plan demands a trial and there is none that will do.",
+         details, the plan demands a trial and there is none that will do, or its windows are closed.",
     ),
     NOT_IN_CONTROL,
 ];
@@ -148,6 +148,9 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
             taken_back: moves.taken_back,
             moves: moves.words,
         })),
+        ControlError::Closed { .. } => {
+            RpcError::new(ErrorCode::PreconditionFailed, capital(&error.to_string()))
+        }
         ControlError::Untried { why } => {
             RpcError::new(ErrorCode::PreconditionFailed, capital(&why))
         }
