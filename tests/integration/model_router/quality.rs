@@ -1,6 +1,6 @@
 //! What the event of an answer says of its quality, and when.
 
-use super::*;
+use super::{answers::empty, *};
 
 /// A router whose task `chat` asks this of its answers.
 async fn asking(
