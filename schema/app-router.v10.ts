@@ -3831,13 +3831,15 @@ export type AppRouter = RouterOf<{
     getSeries: Query<WhichAttempts, AttemptSeries>;
     /**
      * Tokens and money that were used in a time of up to 31 days, by model, variant, task, user or, for
-     * admins, key: the 200 that cost most, the dearest first. Attempts that failed count as well.
+     * admins, key: the 200 that cost most, the dearest first. Attempts that failed count as well. A time with more
+     * than 1,000,000 attempts is refused, but by key.
      *
      * Needs the role viewer or admin.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: There is no session.
      * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws PAYLOAD_TOO_LARGE: More than 1,000,000 attempts would have to be summed up; ask for a shorter time.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     getSpending: Query<WhichSpending, Spending>;

@@ -88,6 +88,21 @@ impl Storage {
         Db::open_read_only(url).await.map(|db| Self { db })
     }
 
+    /// Opens a database that is there already and whose tables are those of this release. A command must bring no
+    /// table up to date: a server of before may use them, and its copy should be made first.
+    pub async fn open_existing(url: &str) -> Result<Self, StorageError> {
+        Self::require(url).await?;
+        Self::open(url).await
+    }
+
+    /// The same, and makes one where there is none.
+    pub async fn open_or_make(url: &str) -> Result<Self, StorageError> {
+        match Self::require(url).await {
+            Ok(()) | Err(StorageError::Missing { .. }) => Self::open(url).await,
+            Err(error) => Err(error),
+        }
+    }
+
     /// Fails where no server has used this database yet, and so nobody's tables are there.
     pub async fn require(url: &str) -> Result<(), StorageError> {
         match Self::open_read_only(url).await {

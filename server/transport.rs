@@ -22,6 +22,7 @@ use axum::{
     Router,
     extract::{ConnectInfo, Request},
     middleware::Next,
+    response::Response,
 };
 use http::Method;
 
@@ -105,9 +106,12 @@ pub fn router(parts: Parts) -> Router {
     let shown = old.clone();
     Router::new()
         .merge(parts.trpc)
-        .merge(parts.jsonrpc)
-        .merge(parts.mcp)
-        .merge(parts.gateway)
+        .merge(parts.jsonrpc.merge(parts.mcp).merge(parts.gateway).layer(
+            axum::middleware::map_response(async |mut response: Response| {
+                headers::uncached(&mut response);
+                response
+            }),
+        ))
         .merge(parts.sign_in)
         .merge(parts.dashboard)
         .merge(docs::routes(parts.openapi, parts.page, parts.gate))

@@ -4,6 +4,8 @@ use chrono::Utc;
 
 use crate::{_core::errors::in_full, config::Config, storage::Storage};
 
+/// Where one process of several listens is no setting of theirs all.
+const OF_ONE_PROCESS: [&str; 1] = ["PORT"];
 /// What stands in the place of a secret.
 const SECRET: &str = "(set)";
 
@@ -15,6 +17,7 @@ const SECRET: &str = "(set)";
 )]
 pub(super) async fn settings(storage: &Storage, config: &Config) {
     let given = config.settings.iter().filter(|it| it.origin.is_some());
+    let given = given.filter(|it| !OF_ONE_PROCESS.contains(&it.name));
     let values = given.filter_map(|it| {
         let secret = (it.is_secret && it.is_set).then(|| SECRET.to_owned());
         Some((it.name, secret.or_else(|| it.value.clone())?))

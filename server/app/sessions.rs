@@ -86,7 +86,7 @@ pub async fn issue(
              such as `https://app.example`",
         )?,
     };
-    let storage = Storage::open(&config.database.url).await?;
+    let storage = Storage::open_or_make(&config.database.url).await?;
     let role_before = storage.find_user(user_id).await?.map(|user| user.role);
     let role = role.or(role_before).unwrap_or(Role::User);
     let user = storage.ensure_local_user(user_id, role, now).await?;
@@ -140,8 +140,7 @@ pub async fn set_role(
     now: DateTime<Utc>,
 ) -> anyhow::Result<(Option<String>, Role)> {
     // A database that is made here would be another server's.
-    Storage::require(&config.database.url).await?;
-    let storage = Storage::open(&config.database.url).await?;
+    let storage = Storage::open_existing(&config.database.url).await?;
     let found = storage.set_role(user_id, role, now).await?;
     storage.close().await;
     let (user, before) = found.with_context(|| format!("there is no user `{user_id}`"))?;
@@ -151,8 +150,7 @@ pub async fn set_role(
 /// Ends all sessions that a user has by now; a server that runs knows it at its next look.
 pub async fn end_sessions(config: &Config, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()> {
     // A database that is made here would be another server's.
-    Storage::require(&config.database.url).await?;
-    let storage = Storage::open(&config.database.url).await?;
+    let storage = Storage::open_existing(&config.database.url).await?;
     let found = storage.end_sessions(user_id, now).await?;
     storage.close().await;
     anyhow::ensure!(found, "there is no user `{user_id}`");
@@ -168,7 +166,7 @@ pub async fn issue_tokens(
     ttl: Duration,
     now: DateTime<Utc>,
 ) -> anyhow::Result<Vec<SecretString>> {
-    let storage = Storage::open(&config.database.url).await?;
+    let storage = Storage::open_or_make(&config.database.url).await?;
     let key = SessionKey::new(&session_secret(config)?);
     let mut tokens = Vec::new();
     for id in user_ids {

@@ -137,8 +137,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     if let Command::Create { models, .. } = &arguments.command {
         offered(models, config)?;
     }
-    Storage::require(url).await?;
-    let storage = Storage::open(url).await?;
+    let storage = Storage::open_existing(url).await?;
     let done = answer(arguments.command, &storage, Utc::now()).await;
     storage.close().await;
     let text = done?;

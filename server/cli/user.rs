@@ -71,8 +71,7 @@ pub(super) async fn run(arguments: &Arguments, config: &Config) -> anyhow::Resul
                 "nothing was deleted: `--yes` says that it is meant, for good"
             );
             // A database that is made here would be another server's.
-            Storage::require(&config.database.url).await?;
-            let storage = Storage::open(&config.database.url).await?;
+            let storage = Storage::open_existing(&config.database.url).await?;
             let forgotten = delete(&storage, *user).await;
             storage.close().await;
             let Some(forgotten) = forgotten? else {

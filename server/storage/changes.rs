@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use super::{Storage, db::Write, storable};
@@ -56,15 +56,20 @@ pub(super) async fn note(
     Ok(())
 }
 
+/// Lines of one setting that a day adds. Replicas with different settings that start in turn would else add one
+/// with each start, for ever.
+const MOST_A_DAY: usize = 10;
+
 #[derive(sqlx::FromRow)]
 struct Last {
+    at_ms: i64,
     subject_id: String,
     state_after: Option<String>,
 }
 
 impl Storage {
     /// Adds a line for each setting that is not what it was at the last start, by name and value; one that
-    /// is left out is at its default. Secrets are not in it. How many there were.
+    /// is left out is at its default. Secrets are not in it. At most ten lines of one setting a day. How many there were.
     pub async fn note_settings(
         &self,
         settings: &BTreeMap<&'static str, String>,
@@ -73,17 +78,23 @@ impl Storage {
         let noted = async {
             let mut transaction = self.db.begin().await?;
             let lines: Vec<Last> = on!(&mut transaction, transaction => sqlx::query_as(
-                    "SELECT subject_id, state_after FROM changes WHERE subject = $1 ORDER BY at_ms, id",
+                    "SELECT at_ms, subject_id, state_after FROM changes WHERE subject = $1 ORDER BY at_ms, id",
                 )
                 .bind(Subject::Settings.name())
                 .fetch_all(&mut **transaction)
                 .await)?;
             let mut last: BTreeMap<String, Value> = BTreeMap::new();
+            let mut of_the_day: BTreeMap<String, usize> = BTreeMap::new();
+            let day_ms = (now - TimeDelta::days(1)).timestamp_millis();
             for Last {
+                at_ms,
                 subject_id,
                 state_after,
             } in lines
             {
+                if at_ms > day_ms {
+                    *of_the_day.entry(subject_id.clone()).or_default() += 1;
+                }
                 match state_after.and_then(|text| serde_json::from_str(&text).ok()) {
                     Some(value) => last.insert(subject_id, value),
                     None => last.remove(&subject_id),
@@ -99,6 +110,14 @@ impl Storage {
             for name in names {
                 let (before, after) = (last.get(name), now_in_force.get(name));
                 if before == after {
+                    continue;
+                }
+                if of_the_day.get(name).is_some_and(|it| *it >= MOST_A_DAY) {
+                    tracing::warn!(
+                        setting = name,
+                        "it changes with each start, which is no longer in the audit today; do all processes \
+                         have the same settings?"
+                    );
                     continue;
                 }
                 count += 1;

@@ -1,10 +1,13 @@
 //! What an operator asks of a database before users depend on it.
 
+mod way;
+
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use tokio::time::timeout;
 
+use self::way::Way;
 use super::{Storage, db::Db};
 
 /// The longest that a look at every page of a file may take.
@@ -70,15 +73,15 @@ impl Storage {
         };
         match &self.db {
             Db::Postgres(postgres) => {
-                let (version, now_ms, is_encrypted, is_remote) = sqlx::query_as(
+                let (version, now_ms) = sqlx::query_as(
                     "SELECT current_setting('server_version_num')::BIGINT, \
-                     (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT, \
-                     COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), FALSE), \
-                     COALESCE(inet_client_addr() IS DISTINCT FROM inet_server_addr(), FALSE)",
+                     (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT",
                 )
                 .fetch_one(&postgres.pool)
                 .await
                 .context("cannot ask the database about itself")?;
+                let way = Way::to(&postgres.pool.connect_options()).await;
+                let (is_encrypted, is_remote) = (way.is_encrypted, way.is_remote);
                 condition.server = Some(DatabaseServer {
                     version,
                     now_ms,

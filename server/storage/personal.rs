@@ -50,6 +50,7 @@ struct EmailRow {
     thread_id: String,
     text: String,
     at_ms: i64,
+    used_ms: Option<i64>,
 }
 
 #[derive(sqlx::FromRow)]
@@ -60,14 +61,19 @@ struct EventRow {
     task: String,
     variant: String,
     outcome: String,
+    position: i64,
+    latency_ms: f64,
+    first_token_ms: Option<f64>,
     prompt_tokens: i64,
     completion_tokens: i64,
+    cost_microdollars: i64,
 }
 
 impl Storage {
     /// Writes what docs/privacy.md says of a user, a JSON object a line; `false` if there is no such user.
     ///
-    /// Texts of conversations are in it. Lines are written as they are read, so memory stays small.
+    /// Texts of conversations are in it. Lines are written as they are read, so memory stays small, and all are of
+    /// one moment.
     pub async fn export_user(&self, id: i64, out: &mut (dyn Write + Send)) -> anyhow::Result<bool> {
         let Some(user) = self.find_user(id).await? else {
             return Ok(false);
@@ -81,12 +87,17 @@ impl Storage {
                 "lastSignedIn": user.last_signed_in,
             }),
         )?;
+        let one_state = self.db.one_state();
         let written: anyhow::Result<()> = on!(self.db.read_long(), pool => async {
+            let mut reading = pool.begin().await?;
+            if let Some(one_state) = one_state {
+                sqlx::query(one_state).execute(&mut *reading).await?;
+            }
             let mut rows = sqlx::query_as(
                 "SELECT id, title, created_at, updated_at FROM conversations WHERE user_id = $1 ORDER BY id",
             )
             .bind(id)
-            .fetch(pool);
+            .fetch(&mut *reading);
             while let Some(row) = rows.try_next().await? {
                 let row: ConversationRow = row;
                 line(out, "conversation", &json!({
@@ -102,7 +113,7 @@ impl Storage {
                  WHERE c.user_id = $1 ORDER BY m.id",
             )
             .bind(id)
-            .fetch(pool);
+            .fetch(&mut *reading);
             while let Some(row) = rows.try_next().await? {
                 let row: MessageRow = row;
                 line(out, "message", &json!({
@@ -113,32 +124,38 @@ impl Storage {
             }
             drop(rows);
             let mut rows = sqlx::query_as(
-                "SELECT 'emailInsight' AS kind, thread_id, insight AS text, found_ms AS at_ms FROM email_insights \
-                 WHERE user_id = $1 UNION ALL SELECT 'emailSuggestion', thread_id, suggestion, made_ms \
-                 FROM email_suggestions WHERE user_id = $1",
+                "SELECT 'emailInsight' AS kind, thread_id, insight AS text, found_ms AS at_ms, CAST(NULL AS BIGINT) AS used_ms \
+                 FROM email_insights WHERE user_id = $1 UNION ALL \
+                 SELECT 'emailSuggestion', thread_id, suggestion, made_ms, used_ms FROM email_suggestions WHERE user_id = $1",
             )
             .bind(id)
-            .fetch(pool);
+            .fetch(&mut *reading);
             while let Some(row) = rows.try_next().await? {
                 let row: EmailRow = row;
                 let found: Value = serde_json::from_str(&row.text).unwrap_or(Value::String(row.text));
-                line(out, &row.kind, &json!({
+                let mut told = json!({
                     "threadId": row.thread_id, "at": time(row.at_ms), "found": found,
-                }))?;
+                });
+                if row.kind == "emailSuggestion" {
+                    told["takenAt"] = json!(row.used_ms.map(time));
+                }
+                line(out, &row.kind, &told)?;
             }
             drop(rows);
             let mut rows = sqlx::query_as(
-                "SELECT at_ms, request_id, model, task, variant, outcome, prompt_tokens, completion_tokens \
-                 FROM events WHERE user_id = $1 ORDER BY at_ms",
+                "SELECT at_ms, request_id, model, task, variant, outcome, position, latency_ms, first_token_ms, \
+                 prompt_tokens, completion_tokens, cost_microdollars FROM events WHERE user_id = $1 ORDER BY at_ms",
             )
             .bind(id)
-            .fetch(pool);
+            .fetch(&mut *reading);
             while let Some(row) = rows.try_next().await? {
                 let row: EventRow = row;
                 line(out, "event", &json!({
                     "at": time(row.at_ms), "requestId": row.request_id, "model": row.model, "task": row.task,
-                    "variant": row.variant, "outcome": row.outcome, "promptTokens": row.prompt_tokens,
-                    "completionTokens": row.completion_tokens,
+                    "variant": row.variant, "outcome": row.outcome, "position": row.position,
+                    "latencyMs": row.latency_ms, "firstTokenMs": row.first_token_ms,
+                    "promptTokens": row.prompt_tokens, "completionTokens": row.completion_tokens,
+                    "costMicrodollars": row.cost_microdollars,
                 }))?;
             }
             Ok(())

@@ -42,6 +42,15 @@ pub(super) fn retry_after(response: &mut Response, seconds: Option<u64>) {
     }
 }
 
+/// Lets nobody keep an answer that says nothing of that itself: it may be for one person alone, and a cache on the
+/// way goes by its own rules where an answer has none.
+pub(super) fn uncached(response: &mut Response) {
+    let headers = response.headers_mut();
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+}
+
 /// Lets a client name the call to whoever reads the log.
 pub(super) fn request_id(response: &mut Response, request_id: &str) {
     if let Ok(value) = HeaderValue::from_str(request_id) {
@@ -66,6 +75,17 @@ mod tests {
         assert_eq!(listed(POST).unwrap(), "POST");
         assert_eq!(listed(GET_OR_POST).unwrap(), "GET, POST");
         assert_eq!(listed(&[]), None);
+    }
+
+    #[test]
+    fn an_answer_that_says_how_it_may_be_kept_is_kept_so() {
+        let mut response = Response::new(Body::empty());
+        uncached(&mut response);
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+        let own = HeaderValue::from_static("max-age=60");
+        response.headers_mut().insert(header::CACHE_CONTROL, own);
+        uncached(&mut response);
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "max-age=60");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::{
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody as _},
     extract::{Request, State},
     response::Response,
     routing::any,
@@ -38,7 +38,7 @@ use http_body_util::BodyExt;
 use jsonrpsee::{
     ConnectionId, MethodResponse,
     server::{BatchRequestConfig, HttpBody, HttpResponse, Methods, RegisterMethodError},
-    types::{Id, InvalidRequest, error::reject_too_big_request},
+    types::{ErrorCode as JsonRpcCode, Id, InvalidRequest, error::reject_too_big_request},
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -285,6 +285,7 @@ impl Wire {
 
     /// Answers one text, as jsonrpsee does it.
     async fn run(&self, calls: Calls, peer: Peer, text: Bytes) -> HttpResponse {
+        let asked = text.clone();
         let mut request = http::Request::new(HttpBody::new(http_body_util::Full::new(text)));
         *request.method_mut() = Method::POST;
         request.headers_mut().insert(
@@ -293,7 +294,9 @@ impl Wire {
         );
         request.extensions_mut().insert(peer);
         let limit = u32::try_from(self.bounds.max_body_bytes).unwrap_or(u32::MAX);
-        jsonrpsee::server::http::call_with_service(request, self.max_batch, limit, calls).await
+        let answer =
+            jsonrpsee::server::http::call_with_service(request, self.max_batch, limit, calls).await;
+        told_apart(answer, &asked).await
     }
 
     /// Begins what a message of a socket asks for, or says why not.
@@ -336,6 +339,34 @@ impl Wire {
     fn next_socket(&self) -> ConnectionId {
         ConnectionId(self.sockets.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// jsonrpsee calls an object a fault of the JSON that names neither a method nor an id. By the specification (JSON-RPC
+/// 2.0, 5.1) what is JSON and no request is an invalid request, and the id is null that cannot be told.
+async fn told_apart(answer: HttpResponse, asked: &Bytes) -> HttpResponse {
+    let error = |code: JsonRpcCode| MethodResponse::error(Id::Null, code);
+    let fault = error(JsonRpcCode::ParseError);
+    let length = fault.as_json().get().len() as u64;
+    if answer.body().size_hint().exact() != Some(length) {
+        return answer;
+    }
+    let (head, body) = answer.into_parts();
+    // It has come whole; there is nobody to wait for.
+    let text = body
+        .collect()
+        .await
+        .map(|it| it.to_bytes())
+        .unwrap_or_default();
+    let is_fault = text == fault.as_json().get().as_bytes();
+    let text = match is_fault && serde_json::from_slice::<IgnoredAny>(asked).is_ok() {
+        true => error(JsonRpcCode::InvalidRequest)
+            .as_json()
+            .get()
+            .to_owned()
+            .into(),
+        false => text,
+    };
+    HttpResponse::from_parts(head, HttpBody::new(http_body_util::Full::new(text)))
 }
 
 /// A body without the white space before it, if it can be a request.

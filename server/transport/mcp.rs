@@ -14,6 +14,7 @@ use axum::{
     response::Response,
     routing::any,
 };
+use chrono::Utc;
 use http::{HeaderValue, Method, StatusCode, header};
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     _core::{
-        context::{Context, Holds},
+        context::{Context, Holds, new_request_id},
         errors::{ErrorCode, RpcError},
         json_text,
         procedure::{Accepts, Input, Kind, Procedure},
@@ -153,6 +154,22 @@ struct Failed {
     text: String,
 }
 
+/// What a request came to.
+struct Outcome {
+    result: Value,
+    /// After so many seconds a tool that failed may be tried again.
+    retry_after: Option<u64>,
+}
+
+impl From<Value> for Outcome {
+    fn from(result: Value) -> Self {
+        Self {
+            result,
+            retry_after: None,
+        }
+    }
+}
+
 impl Failed {
     fn params(text: impl Into<String>) -> Self {
         Self {
@@ -162,8 +179,13 @@ impl Failed {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the header counts from when it is sent"
+)]
 async fn answer(State(wire): State<Arc<Wire>>, request: Request) -> Response {
-    match wire.post(request).await {
+    let request_id = new_request_id();
+    let mut response = match wire.post(request, &request_id).await {
         Ok(response) => response,
         Err(error) => {
             let status = StatusCode::from_u16(error.code.http_status());
@@ -176,13 +198,16 @@ async fn answer(State(wire): State<Arc<Wire>>, request: Request) -> Response {
             if response.status() == StatusCode::METHOD_NOT_ALLOWED {
                 headers::allow(&mut response, headers::POST);
             }
+            headers::retry_after(&mut response, error.retry_after_seconds(Utc::now()));
             response
         }
-    }
+    };
+    headers::request_id(&mut response, &request_id);
+    response
 }
 
 impl Wire {
-    async fn post(&self, request: Request) -> Result<Response, RpcError> {
+    async fn post(&self, request: Request, request_id: &Arc<str>) -> Result<Response, RpcError> {
         let (head, body) = request.into_parts();
         bounds::admit_request(&self.gate, &head.extensions, &head.headers).await?;
         // No preflight protects a request that a page may send as plain text.
@@ -203,6 +228,7 @@ impl Wire {
             return Err(RpcError::bad_request(text));
         }
         let mut context = self.gate.context(&head.headers).await;
+        context.request_id = request_id.clone();
         let read = self.bounds.read_json(body).await?;
         context.holds = Holds::new(read.held);
         let text = String::from_utf8_lossy(&read.bytes);
@@ -216,6 +242,7 @@ impl Wire {
                 },
             )));
         };
+        let is_answer = message.get("result").or(message.get("error")).is_some();
         let message = message
             .is_object()
             .then(|| serde_json::from_value(message).ok());
@@ -242,17 +269,33 @@ impl Wire {
                 },
             )));
         }
+        if message.method.is_none() && !is_answer {
+            return Ok(json_response(told_of(
+                &message.id.unwrap_or_default(),
+                &Failed {
+                    number: INVALID_REQUEST,
+                    text: "there is no `method`".into(),
+                },
+            )));
+        }
         let (Some(id), Some(method)) = (message.id, message.method) else {
             // A notification, or an answer to a question that was never asked.
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::ACCEPTED;
             return Ok(response);
         };
-        let outcome = self.run(&method, message.params, context).await;
-        Ok(json_response(match outcome {
-            Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string(),
-            Err(failed) => told_of(&id, &failed),
-        }))
+        Ok(match self.run(&method, message.params, context).await {
+            Ok(Outcome {
+                result,
+                retry_after,
+            }) => {
+                let text = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
+                let mut response = json_response(text);
+                headers::retry_after(&mut response, retry_after);
+                response
+            }
+            Err(failed) => json_response(told_of(&id, &failed)),
+        })
     }
 
     async fn run(
@@ -260,37 +303,40 @@ impl Wire {
         method: &str,
         params: Map<String, Value>,
         context: Context,
-    ) -> Result<Value, Failed> {
-        match method {
+    ) -> Result<Outcome, Failed> {
+        Ok(match method {
             "initialize" => {
                 let wanted = params.get("protocolVersion").and_then(Value::as_str);
                 let spoken = VERSIONS.into_iter().find(|it| wanted == Some(it));
-                Ok(json!({
+                json!({
                     "protocolVersion": spoken.unwrap_or(VERSIONS[0]),
                     "capabilities": {"tools": {}},
                     "serverInfo": {"name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION")},
                     "instructions": INSTRUCTIONS,
-                }))
+                })
+                .into()
             }
-            "ping" => Ok(json!({})),
+            "ping" => json!({}).into(),
             "tools/list" => {
                 let allowed = self.tools.iter().filter(|it| it.procedure.admits(&context));
                 let allowed: Vec<_> = allowed.map(|it| &it.described).collect();
-                Ok(json!({ "tools": allowed }))
+                json!({ "tools": allowed }).into()
             }
-            "tools/call" => self.call(params, context).await,
-            _ => Err(Failed {
-                number: METHOD_NOT_FOUND,
-                text: format!("`{method}` is no method of this server; it has tools alone"),
-            }),
-        }
+            "tools/call" => return self.call(params, context).await,
+            _ => {
+                return Err(Failed {
+                    number: METHOD_NOT_FOUND,
+                    text: format!("`{method}` is no method of this server; it has tools alone"),
+                });
+            }
+        })
     }
 
     async fn call(
         &self,
         mut params: Map<String, Value>,
         context: Context,
-    ) -> Result<Value, Failed> {
+    ) -> Result<Outcome, Failed> {
         let name = params
             .get("name")
             .and_then(Value::as_str)
@@ -312,19 +358,22 @@ impl Wire {
             // Refused, and logged, without a look at it.
             false => Input::Absent,
         };
-        let request_id = context.request_id.clone();
+        let (request_id, received_at) = (context.request_id.clone(), context.received_at);
         let answer = procedure.call(context, input).await.and_then(|reply| {
             let text = procedure.output.plain_json(&*reply);
             let text = text.map_err(RpcError::internal)?;
             Ok(String::from_utf8_lossy(&text.unwrap_or_else(|| b"null".to_vec())).into_owned())
         });
         Ok(match answer {
-            Ok(text) => json!({"content": [{"type": "text", "text": text}]}),
+            Ok(text) => json!({"content": [{"type": "text", "text": text}]}).into(),
             // What a model can read and mend.
-            Err(error) => json!({
-                "content": [{"type": "text", "text": format!("{} (request {request_id})", error.message)}],
-                "isError": true,
-            }),
+            Err(error) => Outcome {
+                result: json!({
+                    "content": [{"type": "text", "text": format!("{} (request {request_id})", error.message)}],
+                    "isError": true,
+                }),
+                retry_after: error.retry_after_seconds(received_at),
+            },
         })
     }
 }

@@ -65,6 +65,8 @@ async fn whoever_does_it_wrong_is_told() {
             r#"{"jsonrpc":"2.0","id":1,"method":"resources/list"}"#.into(),
             -32601,
         ),
+        ("{}".into(), -32600),
+        (r#"{"jsonrpc":"2.0","id":1}"#.into(), -32600),
         (call("nothing", &json!({})), -32602),
         (call("models_list", &json!([1])), -32602),
     ] {
@@ -75,6 +77,12 @@ async fn whoever_does_it_wrong_is_told() {
             "{body}: {answer}"
         );
     }
+    // An answer to a question that was never asked is taken, as the specification has it.
+    let answered = r#"{"jsonrpc":"2.0","id":1,"result":null}"#;
+    assert_eq!(
+        post(&app, &token, answered.into()).await,
+        (202, Value::Null)
+    );
     let notified = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
     assert_eq!(
         post(&app, &token, notified.into()).await,
@@ -94,6 +102,59 @@ async fn whoever_does_it_wrong_is_told() {
         .header("mcp-protocol-version", "1999-01-01")
         .body("{}");
     assert_eq!(old.send().await.unwrap().status(), 400);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_names_its_call_and_one_that_passes_says_when() {
+    let app = TestApp::builder()
+        .with_setting("CHAT_RATE_LIMIT", "1")
+        .with_setting("MCP_TOOLS", "all")
+        .start()
+        .await;
+    let user = app.setup.token(2, Role::User).await;
+    let send = async |method: http::Method, body: String| {
+        let url = format!("{}/mcp", app.url);
+        let request = app.http.request(method, url).bearer_auth(&user);
+        let answer = request
+            .header("content-type", "application/json")
+            .body(body);
+        let answer = answer.send().await.unwrap();
+        let headers = answer.headers().clone();
+        (headers, answer.text().await.unwrap())
+    };
+    let post = http::Method::POST;
+    for (method, body) in [
+        (post.clone(), call("system_health", &json!({}))),
+        (post.clone(), "nonsense".into()),
+        (
+            post.clone(),
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.into(),
+        ),
+        (http::Method::GET, String::new()),
+    ] {
+        let (headers, answer) = send(method, body.clone()).await;
+        assert_eq!(headers["x-request-id"].len(), 32, "{body}: {answer}");
+        assert_eq!(headers["cache-control"], "no-store", "{body}");
+        assert!(!headers.contains_key("retry-after"), "{body}");
+    }
+    let made = call("chat_createConversation", &json!({"title": "twice"}));
+    let (_, made) = send(post.clone(), made).await;
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let made = made["result"]["content"][0]["text"].as_str().unwrap();
+    let made: Value = serde_json::from_str(made).unwrap();
+    let message = json!({"conversationId": made["id"], "content": "hej"});
+    let (headers, _) = send(post.clone(), call("chat_sendMessage", &message)).await;
+    assert!(!headers.contains_key("retry-after"));
+    let (headers, refused) = send(post, call("chat_sendMessage", &message)).await;
+    assert!(refused.contains("isError"), "{refused}");
+    let id = headers["x-request-id"].to_str().unwrap();
+    assert!(
+        refused.contains(id),
+        "the id of its line in the log: {refused}"
+    );
+    let seconds: u64 = headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
     app.stop().await;
 }
 

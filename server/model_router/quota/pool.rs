@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Standing,
-    schedule::{Allowance, Ask, Limits, Moment, Refused, Schedule, Told},
+    schedule::{Allowance, Ask, Claim, Limits, Moment, Refused, Schedule, Told},
     slot::{Taken, Waiting},
     store::{QuotaStore, Used},
 };
@@ -198,7 +198,7 @@ impl Pool {
         model: &Model,
         ask: Ask,
     ) -> Result<Option<Taken>, Refused> {
-        let (deadline, waiting, tokens) = {
+        let (deadline, waiting, claim) = {
             let mut state = self.state.lock();
             let now = now();
             state.pump(now);
@@ -215,20 +215,22 @@ impl Pool {
                 return Ok(None);
             }
             let tokens = schedule.most_tokens(ask.tokens);
-            let waiting = match schedule.ask(Ask { tokens, ..ask }, now) {
+            let ask = Ask { tokens, ..ask };
+            let claim = Claim::of(&ask);
+            let waiting = match schedule.ask(ask, now) {
                 Told::Start => None,
                 Told::Refused(refused) => return Err(self.refuse(refused)),
                 Told::Wait(number) => {
                     let (turn, told) = oneshot::channel();
                     waiting.insert(number, turn);
-                    Some(Waiting::new(self.clone(), number, told, tokens))
+                    Some(Waiting::new(self.clone(), number, told, claim))
                 }
             };
-            (ask.deadline, waiting, tokens)
+            (ask.deadline, waiting, claim)
         };
         let taken = match waiting {
             Some(waiting) => waiting.taken(deadline).await?,
-            None => Taken::new(self.clone(), tokens),
+            None => Taken::new(self.clone(), claim),
         };
         self.keep().await;
         Ok(Some(taken))
@@ -248,7 +250,7 @@ impl Pool {
         &self,
         number: u64,
         told: &mut oneshot::Receiver<()>,
-        tokens: u32,
+        claim: Claim,
     ) -> Option<Refused> {
         let now = now();
         let mut state = self.state.lock();
@@ -256,7 +258,7 @@ impl Pool {
         let schedule = state.schedule.as_mut()?;
         let refused = schedule.leave(number, now);
         if is_due && told.try_recv().is_ok() {
-            schedule.give_back(tokens);
+            schedule.give_back(claim);
             state.pump(now);
         }
         Some(refused)

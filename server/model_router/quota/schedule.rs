@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub(in crate::model_router) use self::ask::{Ask, Turn};
 pub use self::ask::{Limits, MAX_TURNS, Priority, Reason, Refused};
 pub(super) use self::{
-    ask::{Moment, Told},
+    ask::{Claim, Moment, Told},
     start::Allowance,
 };
 use self::{
@@ -236,8 +236,12 @@ impl Schedule {
             .send(tokens, now.at, self.limits.tokens.is_some())
     }
 
-    /// A taken slot is not used.
-    pub(super) fn give_back(&mut self, tokens: u32) {
+    /// A taken slot is not used, and neither is what was kept for the conversation that it was to begin.
+    pub(super) fn give_back(&mut self, claim: Claim) {
+        let tokens = claim.tokens;
+        if let Some(user) = claim.conversation() {
+            self.forgo(user);
+        }
         self.taken = self.taken.saturating_sub(1);
         self.used = self.used.saturating_sub(1);
         self.tokens.give_back(tokens);

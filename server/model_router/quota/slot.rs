@@ -7,14 +7,17 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{pool::Pool, schedule::Refused};
+use super::{
+    pool::Pool,
+    schedule::{Claim, Refused},
+};
 
 /// A call that waits for its turn. Dropped, it leaves.
 pub(super) struct Waiting {
     pool: Arc<Pool>,
     number: u64,
     told: oneshot::Receiver<()>,
-    tokens: u32,
+    claim: Claim,
     is_over: bool,
 }
 
@@ -23,13 +26,13 @@ impl Waiting {
         pool: Arc<Pool>,
         number: u64,
         told: oneshot::Receiver<()>,
-        tokens: u32,
+        claim: Claim,
     ) -> Self {
         Self {
             pool,
             number,
             told,
-            tokens,
+            claim,
             is_over: false,
         }
     }
@@ -46,7 +49,7 @@ impl Waiting {
                     self.is_over = true;
                     let labels = [("provider", self.pool.label().to_owned())];
                     metrics::histogram!("ai_quota_wait_seconds", &labels).record(since.elapsed());
-                    return Ok(Taken::new(self.pool.clone(), self.tokens));
+                    return Ok(Taken::new(self.pool.clone(), self.claim));
                 }
                 () = sleep_until(wake) => {}
             }
@@ -62,7 +65,7 @@ impl Waiting {
         if std::mem::replace(&mut self.is_over, true) {
             return None;
         }
-        self.pool.leave(self.number, &mut self.told, self.tokens)
+        self.pool.leave(self.number, &mut self.told, self.claim)
     }
 }
 
@@ -75,15 +78,15 @@ impl Drop for Waiting {
 /// Leave to send one request, by one quota. Dropped without that, others get it.
 pub(super) struct Taken {
     pool: Arc<Pool>,
-    tokens: u32,
+    claim: Claim,
     is_sent: bool,
 }
 
 impl Taken {
-    pub(super) fn new(pool: Arc<Pool>, tokens: u32) -> Self {
+    pub(super) fn new(pool: Arc<Pool>, claim: Claim) -> Self {
         Self {
             pool,
-            tokens,
+            claim,
             is_sent: false,
         }
     }
@@ -91,7 +94,7 @@ impl Taken {
     /// It is used now; the number of its request.
     fn send(mut self) -> (Arc<Pool>, u32, u64) {
         self.is_sent = true;
-        let (pool, tokens) = (self.pool.clone(), self.tokens);
+        let (pool, tokens) = (self.pool.clone(), self.claim.tokens);
         let number = pool.with(|schedule, now| schedule.send(tokens, now));
         (pool, tokens, number.unwrap_or_default())
     }
@@ -100,8 +103,8 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         if !self.is_sent {
-            let tokens = self.tokens;
-            self.pool.with(|schedule, _| schedule.give_back(tokens));
+            let claim = self.claim;
+            self.pool.with(|schedule, _| schedule.give_back(claim));
         }
     }
 }

@@ -9,15 +9,21 @@ use crate::{
     _core::{
         caller::{Role, not_permitted},
         context::Context,
-        errors::RpcError,
+        declared::Declared,
+        errors::{ErrorCode, RpcError},
         registry::Registry,
     },
-    dashboard::spending::{Spender, Spent},
+    dashboard::{
+        series::SeriesStore,
+        spending::{Spender, Spent},
+    },
     procedures,
 };
 
 /// Sums that are told, at most.
 const MOST: u32 = 200;
+/// Attempts that are summed up for one answer, at most.
+const MOST_ATTEMPTS: u32 = 1_000_000;
 /// The longest time that may be asked for.
 const LONGEST: TimeDelta = TimeDelta::days(31);
 
@@ -25,8 +31,14 @@ const LONGEST: TimeDelta = TimeDelta::days(31);
 pub(super) fn register(registry: &mut Registry, past: Option<Past>) {
     procedures!(registry.outline("aiMetrics", past);
         /// Tokens and money that were used in a time of up to 31 days, by model, variant, task, user or, for
-        /// admins, key: the 200 that cost most, the dearest first. Attempts that failed count as well.
-        query Viewer getSpending = get_spending;
+        /// admins, key: the 200 that cost most, the dearest first. Attempts that failed count as well. A time with more
+        /// than 1,000,000 attempts is refused, but by key.
+        query Viewer getSpending = get_spending, errors [
+            Declared::new(
+                ErrorCode::PayloadTooLarge,
+                "More than 1,000,000 attempts would have to be summed up; ask for a shorter time.",
+            ),
+        ];
     );
 }
 
@@ -94,9 +106,85 @@ async fn get_spending(
         )));
     }
     let (from, to) = (from.timestamp_millis(), to.timestamp_millis());
+    // Keys have a sum a day.
+    if by != Spender::Key {
+        bounded(&*past.store, from, to).await?;
+    }
     let spent = past.store.spending(by, from, to, MOST).await;
     let spent = spent.map_err(RpcError::internal)?;
     Ok(Spending {
         spent: spent.into_iter().map(SpentInfo::from).collect(),
     })
+}
+
+/// Refuses a time with more attempts than may be summed up for one answer.
+async fn bounded(store: &dyn SeriesStore, from_ms: i64, to_ms: i64) -> Result<(), RpcError> {
+    let has_more = store.has_more(from_ms, to_ms, MOST_ATTEMPTS).await;
+    if !has_more.map_err(RpcError::internal)? {
+        return Ok(());
+    }
+    Err(RpcError::new(
+        ErrorCode::PayloadTooLarge,
+        format!(
+            "more than {MOST_ATTEMPTS} attempts would have to be summed up; ask for a shorter time"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::dashboard::{
+        requests::RequestFilter,
+        series::{By, Taker},
+    };
+
+    /// A store with so many attempts in any time.
+    struct Attempts(u32);
+
+    #[async_trait]
+    impl SeriesStore for Attempts {
+        async fn has_more(&self, _: i64, _: i64, than: u32) -> anyhow::Result<bool> {
+            Ok(self.0 > than)
+        }
+
+        async fn attempts_of(
+            &self,
+            _: &RequestFilter,
+            _: By,
+            _: u32,
+            _: Taker<'_>,
+        ) -> anyhow::Result<bool> {
+            anyhow::bail!("not asked for")
+        }
+
+        async fn hours_of(
+            &self,
+            _: &RequestFilter,
+            _: By,
+            _: u32,
+            _: Taker<'_>,
+        ) -> anyhow::Result<bool> {
+            anyhow::bail!("not asked for")
+        }
+
+        async fn spending(&self, _: Spender, _: i64, _: i64, _: u32) -> anyhow::Result<Vec<Spent>> {
+            anyhow::bail!("not asked for")
+        }
+    }
+
+    #[tokio::test]
+    async fn a_time_with_too_many_attempts_is_refused() {
+        assert!(bounded(&Attempts(MOST_ATTEMPTS), 0, 1).await.is_ok());
+        let refused = bounded(&Attempts(MOST_ATTEMPTS + 1), 0, 1).await;
+        let refused = refused.expect_err("too many");
+        assert_eq!(refused.code, ErrorCode::PayloadTooLarge);
+        assert!(
+            refused.message.contains("shorter time"),
+            "{}",
+            refused.message
+        );
+    }
 }

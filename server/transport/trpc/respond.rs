@@ -59,6 +59,7 @@ pub(super) fn json(status: u16, body: impl Into<Body>, allowed: &[Method]) -> Re
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers::allow(&mut response, allowed);
     }
+    headers::uncached(&mut response);
     response
 }
 

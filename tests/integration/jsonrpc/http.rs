@@ -125,6 +125,13 @@ async fn faults_of_the_envelope_have_the_numbers_of_the_specification() {
         ("null", -32600),
         ("[]", -32600),
         (r#"{"jsonrpc":"2.0","id":1}"#, -32600),
+        // JSON, and no request: its id cannot be told.
+        ("{}", -32600),
+        ("  { } ", -32600),
+        (r#"{"jsonrpc":"2.0"}"#, -32600),
+        (r#"{"method":7}"#, -32600),
+        (r#"{"jsonrpc":"2.0","id":-1,"method":7}"#, -32600),
+        (r#"{"jsonrpc":"2.0","params":{"#, -32700),
         (
             r#"{"jsonrpc":"1.0","id":1,"method":"stub.nothing"}"#,
             -32600,
@@ -137,6 +144,10 @@ async fn faults_of_the_envelope_have_the_numbers_of_the_specification() {
         assert_eq!(answer["error"]["code"], number, "{body}: {answer}");
         assert_eq!(answer["jsonrpc"], "2.0", "{body}");
     }
+    let invalid = json!({"code": -32600, "message": "Invalid request"});
+    let expected = json!({"jsonrpc": "2.0", "id": null, "error": invalid});
+    assert_eq!(server.post("{}").await.1, expected);
+    assert_eq!(server.post("[{}, {}]").await.1, json!([expected, expected]));
     let (_, answers) = server.post("[1,2]").await;
     assert_eq!(answers[0]["error"]["code"], -32600);
     assert_eq!(answers[1]["error"]["code"], -32600);

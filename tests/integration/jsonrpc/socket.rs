@@ -107,6 +107,7 @@ async fn bad_messages_are_answered_and_the_socket_stays() {
         ("nonsense", -32700),
         ("[]", -32600),
         (r#"{"jsonrpc":"2.0","id":1}"#, -32600),
+        ("{}", -32600),
     ] {
         socket.raw(message).await;
         assert_eq!(socket.expect().await["error"]["code"], number, "{message}");

@@ -29,6 +29,7 @@ on_both!(
     any_text_can_be_looked_for,
     users_are_found_whatever_the_case_of_their_letters,
     roles_sessions_and_settings_are_in_the_audit,
+    replicas_that_start_in_turn_fill_no_audit,
     the_audit_is_paged_by_the_order_of_its_ids,
 );
 
@@ -194,6 +195,22 @@ async fn users_are_found_whatever_the_case_of_their_letters(database: Database) 
         let ids: Vec<_> = found.iter().map(|user| user.id).collect();
         assert_eq!(ids, expected, "{text}");
     }
+}
+
+/// The world: two replicas with another setting each, which are started in turn for months.
+async fn replicas_that_start_in_turn_fill_no_audit(database: Database) {
+    let storage = &database.storage;
+    let of = |level: &str| BTreeMap::from([("LOG_LEVEL", level.to_owned()), ("HOST", "::".into())]);
+    let mut noted = 0;
+    for start in 0..60 {
+        let level = if start % 2 == 0 { "info" } else { "debug" };
+        noted += storage.note_settings(&of(level), at(start)).await.unwrap();
+    }
+    assert_eq!(noted, 10 + 1, "ten of the one, and the first of the other");
+    // The next day says it again.
+    let later = at(2 * 86_400);
+    assert_eq!(storage.note_settings(&of("warn"), later).await.unwrap(), 1);
+    assert_eq!(storage.note_settings(&of("warn"), later).await.unwrap(), 0);
 }
 
 async fn roles_sessions_and_settings_are_in_the_audit(database: Database) {

@@ -57,6 +57,32 @@ pub(in crate::model_router) enum Turn {
     GoesOn,
 }
 
+/// What a call was given a slot for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::model_router::quota) struct Claim {
+    /// Tokens that it was thought to take.
+    pub(in crate::model_router::quota) tokens: u32,
+    user: Option<u64>,
+    /// Whether room was kept for requests after it.
+    begins: bool,
+}
+
+impl Claim {
+    /// That of a call which asks so.
+    pub(in crate::model_router::quota) fn of(ask: &Ask) -> Self {
+        Self {
+            tokens: ask.tokens,
+            user: ask.user,
+            begins: matches!(ask.turn, Turn::Begins(_)),
+        }
+    }
+
+    /// Whose conversation it begins, for which room was kept.
+    pub(super) fn conversation(self) -> Option<Option<u64>> {
+        self.begins.then_some(self.user)
+    }
+}
+
 /// What a call is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model_router::quota) enum Told {

@@ -24,11 +24,14 @@ impl Schedule {
         let sent = self.sent.iter().map(|sent| at_ms(*sent));
         let taken = std::iter::repeat_n(now.utc_ms, self.taken as usize);
         let tokens = self.tokens.sent().map(|(at, tokens)| (at_ms(at), tokens));
+        // Of a slot that is taken they are used as soon as its request is sent, of which nothing is stored.
+        let tokens_taken = self.tokens.taken().filter(|_| self.limits.tokens.is_some());
+        let tokens_taken = tokens_taken.map(|tokens| (now.utc_ms, tokens));
         Used {
             day: self.day,
             requests: self.used,
             sent_ms: sent.chain(taken).collect(),
-            tokens: tokens.collect(),
+            tokens: tokens.chain(tokens_taken).collect(),
         }
     }
 

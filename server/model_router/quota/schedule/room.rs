@@ -67,6 +67,15 @@ impl Schedule {
         }
     }
 
+    /// The newest conversation of this user does not begin: what was kept for it is free.
+    pub(super) fn forgo(&mut self, user: Option<u64>) {
+        if let Some(place) = self.holds.iter().rposition(|hold| hold.user == user)
+            && let Some(hold) = self.holds.remove(place)
+        {
+            self.held = self.held.saturating_sub(hold.rest);
+        }
+    }
+
     /// What is told to a call that may not have the last tenth of the minute or of the day; `None` where more
     /// is left.
     pub(super) fn keeps(&self, now: Moment) -> Option<Refused> {

@@ -231,9 +231,9 @@ fn slots_that_were_not_used_come_back() {
     let clock = Clock::from(MIDNIGHT_MS);
     let mut schedule = Schedule::new(FREE, clock.at(0));
     for _ in 0..100 {
-        let told = schedule.ask(patient(clock.at(0), Priority::Interactive, 1), clock.at(0));
-        assert_eq!(told, Told::Start);
-        schedule.give_back(0);
+        let ask = patient(clock.at(0), Priority::Interactive, 1);
+        assert_eq!(schedule.ask(ask, clock.at(0)), Told::Start);
+        schedule.give_back(Claim::of(&ask));
     }
     assert_eq!(schedule.free(), (Some(19), Some(50)));
 }

@@ -100,6 +100,12 @@ impl Tokens {
         now + MINUTE
     }
 
+    /// Those of slots that were taken and not used yet, if there are any.
+    pub(super) fn taken(&self) -> Option<u32> {
+        let tokens = u32::try_from(self.taken).unwrap_or(u32::MAX);
+        Some(tokens).filter(|tokens| *tokens > 0)
+    }
+
     /// When each was sent, and how many.
     pub(super) fn sent(&self) -> impl Iterator<Item = (Instant, u32)> {
         self.sent.iter().map(|lot| (lot.at, lot.tokens))

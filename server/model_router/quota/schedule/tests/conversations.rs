@@ -132,3 +132,18 @@ fn a_conversation_that_goes_on_goes_before_others() {
     let going = wait(&mut schedule, in_turn(now, 31, Turn::GoesOn), now);
     assert_eq!(schedule.due(clock.at(62_000))[..2], [going, alone]);
 }
+
+#[test]
+fn a_conversation_that_does_not_begin_keeps_no_room() {
+    let clock = Clock::from(MIDNIGHT_MS);
+    let now = clock.at(0);
+    let mut schedule = Schedule::new(FREE, now);
+    start(&mut schedule, in_turn(now, 1, Turn::Begins(4)), now);
+    let another = in_turn(now, 1, Turn::Begins(7));
+    assert_eq!(schedule.ask(another, now), Told::Start);
+    assert_eq!(schedule.free().0, Some(19 - 4 - 7));
+    schedule.give_back(Claim::of(&another));
+    // What was kept for the one that has begun stays kept.
+    assert_eq!(schedule.free(), (Some(19 - 4), Some(50 - 4)));
+    assert_eq!(schedule.ask(another, now), Told::Start);
+}

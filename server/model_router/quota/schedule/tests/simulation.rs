@@ -94,7 +94,7 @@ fn simulate(seed: u64, arrivals: usize, skew_ms: i64, limits: Limits) {
         for () in taken.drain(..) {
             // One in ten is cancelled before it is sent; the others travel for up to a second.
             if random.random_range(0..10) == 0 {
-                schedule.give_back(0);
+                schedule.give_back(Claim::of(&patient(now, Priority::Interactive, 1)));
             } else {
                 schedule.send(0, now);
                 sent.push(now.utc_ms + skew_ms + random.random_range(0..1_000));

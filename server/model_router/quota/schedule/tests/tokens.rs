@@ -62,12 +62,16 @@ fn tokens_that_are_not_used_come_back_and_those_of_an_earlier_process_count() {
     let mut schedule = Schedule::new(limits, clock.at(0));
     let now = clock.at(0);
     for _ in 0..10 {
-        assert_eq!(schedule.ask(of_tokens(now, 900), now), Told::Start);
-        schedule.give_back(900);
+        let ask = of_tokens(now, 900);
+        assert_eq!(schedule.ask(ask, now), Told::Start);
+        schedule.give_back(Claim::of(&ask));
     }
     assert_eq!(schedule.ask(of_tokens(now, 900), now), Told::Start);
+    // It is stored before it is sent, and nothing is stored after that.
+    let used = schedule.used(now);
+    assert_eq!(used.tokens, [(now.utc_ms, 900)]);
     schedule.send(900, now);
-    let used = schedule.used(clock.at(1_000));
+    assert_eq!(schedule.used(now).tokens, used.tokens);
     let mut next = Schedule::new(limits, clock.at(1_000));
     next.restore(&used, clock.at(1_000));
     assert_eq!(next.free_tokens(), Some(50));
