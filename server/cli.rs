@@ -14,6 +14,7 @@ mod findings;
 mod flags;
 mod health;
 mod key;
+mod message;
 mod migration;
 mod offline;
 mod placebo;
@@ -22,6 +23,7 @@ pub mod sandbox;
 mod sessions;
 mod simulate;
 mod smoke;
+mod staging;
 mod table;
 mod trial;
 mod user;
@@ -110,6 +112,10 @@ enum Command {
     Alert(alert::Arguments),
     /// Looks at everything that has to be right before users depend on a server; changes nothing.
     Check(check::Arguments),
+    /// Moves testers to the candidate, watches, and says whether to go on with users.
+    Staging(staging::Arguments),
+    /// Writes to the team, to support and to users, from a rollout or from a user's request.
+    Message(message::Arguments),
     /// Asks a running server for what users need of it, and rehearses a rollback that touches nobody.
     Smoke(smoke::Arguments),
     /// Copies the database into one file, beside a server that runs or without one.
@@ -225,6 +231,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Sandbox(arguments) => sandbox::run(arguments).await,
         Command::Alert(arguments) => alert::run(arguments, &load_and_note()?).await,
         Command::Check(arguments) => check::run(arguments, &sources()?).await,
+        Command::Staging(arguments) => staging::run(arguments, &sources()?).await,
+        Command::Message(arguments) => message::run(arguments, &sources()?).await,
         Command::Smoke(arguments) => smoke::run(arguments, &sources()?).await,
         Command::Backup(arguments) => backup::backup(&arguments, &load_and_note()?).await,
         Command::Restore(arguments) => backup::restore(&arguments, &load_and_note()?).await,

@@ -86,8 +86,14 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     told
 }
 
+/// What `staging` needs of it: all that moves no flag and tells nobody.
+pub(super) async fn look(client: &Client, findings: &mut Findings) {
+    ask(client, findings).await;
+    moving::rehearse(client, findings).await;
+}
+
 /// The steps that only ask; nothing after the first where no server answers.
-pub(super) async fn ask(client: &Client, findings: &mut Findings) {
+async fn ask(client: &Client, findings: &mut Findings) {
     match client.get("/readyz").await {
         Ok((StatusCode::OK, _)) => findings.pass("server", "it is ready"),
         Ok((status, said)) => {

@@ -2,7 +2,7 @@
 
 use super::{
     ai_metrics_router::WindowInput,
-    alerts_router::TestChannels,
+    alerts_router::{AlertList, ChannelRow, ListAlerts, TestChannels},
     chat_router::{
         CreateConversation, DeleteConversation, Deleted, GetMessages, MessagePage, SendMessage,
     },
@@ -87,6 +87,8 @@ pub(crate) const EMAIL_CATEGORIZE: Method<CategorizeEmail, Categorized> =
 pub(crate) const METRICS_SUMMARY: Method<WindowInput, Summary> =
     Method::new("aiMetrics.getSummary");
 pub(crate) const REQUESTS_LIST: Method<ListRequests, RequestList> = Method::new("requests.list");
+pub(crate) const ALERTS_LIST: Method<ListAlerts, AlertList> = Method::new("alerts.list");
+pub(crate) const ALERTS_CHANNELS: Method<NoInput, Vec<ChannelRow>> = Method::new("alerts.channels");
 pub(crate) const ALERTS_TEST: Method<TestChannels, Vec<TestResult>> = Method::new("alerts.test");
 
 #[cfg(test)]
@@ -159,6 +161,8 @@ mod tests {
         check(registry, &EMAIL_CATEGORIZE);
         check(registry, &METRICS_SUMMARY);
         check(registry, &REQUESTS_LIST);
+        check(registry, &ALERTS_LIST);
+        check(registry, &ALERTS_CHANNELS);
         check(registry, &ALERTS_TEST);
     }
 }

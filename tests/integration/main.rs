@@ -34,6 +34,7 @@ mod jsonrpc;
 mod legacy;
 mod llm_calls_vectors;
 mod mcp;
+mod message;
 mod metrics;
 mod model_router;
 mod model_router_vectors;
@@ -51,6 +52,7 @@ mod server_core_vectors;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod sign_in;
 mod smoke;
+mod staging;
 mod storage;
 mod superjson;
 mod support;

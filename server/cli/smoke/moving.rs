@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const TRIES: u32 = 5;
 
 /// Whether a rollout can be started and taken back.
-pub(in crate::cli) async fn rehearse(client: &Client, findings: &mut Findings) {
+pub(super) async fn rehearse(client: &Client, findings: &mut Findings) {
     match rehearsed(client).await {
         Ok(took) => findings.pass(
             "rollback",
