@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 
 use super::{mode::Move, report::Tally};
-use crate::alerting::Alert;
+pub use crate::alerting::Alert;
 
 /// Where moves and reports are kept. Every process may write.
 #[async_trait]

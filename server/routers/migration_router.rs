@@ -294,7 +294,11 @@ async fn set(state: State, context: Context, input: SetMove) -> Result<Migration
         (Mode::Native, None) => Percent::FULL,
         (Mode::Legacy | Mode::Shadow, None) => Percent::ZERO,
     };
-    let is_name = |name: &str| name.contains('.') && !name.starts_with('.');
+    // A procedure, or all of a namespace: what else a pattern may be, nobody looks for.
+    let is_name = |name: &str| match name.strip_suffix(".*") {
+        Some(space) => !space.contains(['.', '*']),
+        None => !name.contains('*'),
+    };
     if !is_name(&input.name) || moves.covered(&input.name).is_empty() {
         return Err(unknown(&input.name));
     }

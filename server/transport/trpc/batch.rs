@@ -5,7 +5,6 @@ use std::{future::Future, sync::Arc, time::Duration};
 use axum::response::Response;
 use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, header};
-use tokio::time::Instant;
 
 use super::{
     Trpc, batch_stream,
@@ -231,10 +230,10 @@ async fn run(
     });
     Part::Ours(match ready {
         Ok((procedure, input)) => {
-            let began = Instant::now();
+            let watched = watched.map(Watched::run);
             let answer = trpc.call(&procedure, context, input).await;
             if let Some(watched) = watched {
-                watched.answered(&answer, began);
+                watched.answered(&answer);
             }
             answer
         }

@@ -12,7 +12,6 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, Method, StatusCode, request::Parts};
-use tokio::time::Instant;
 
 use super::{
     Trpc, batch,
@@ -240,10 +239,10 @@ async fn respond_to_call(
         return sse::respond(trpc.clone(), procedure, context, input);
     }
     let cookies = context.cookies.clone();
-    let began = Instant::now();
+    let watched = watched.map(Watched::run);
     let answer = trpc.call(&procedure, context, input).await;
     if let Some(watched) = watched {
-        watched.answered(&answer, began);
+        watched.answered(&answer);
     }
     let mut response = respond::single(&answer, transformer, &[]);
     headers::request_id(&mut response, &request_id);

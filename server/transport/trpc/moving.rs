@@ -28,6 +28,9 @@ use crate::{
 /// The longest that a call for nobody may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A call that somebody gave up after so long has failed, like one whose server hangs.
+const GIVEN_UP: Duration = Duration::from_secs(10);
+
 /// Where a name leads.
 pub(super) struct Lead {
     /// Nowhere, if it is the old server's to answer.
@@ -113,26 +116,32 @@ impl Watched {
         self.watch.compares()
     }
 
-    /// Notes what this server answered.
-    pub(super) fn answered(&self, answer: &Answer, began: Instant) {
-        self.moves
-            .note_ours(&self.watch, outcome(envelope::status(answer), began));
+    /// This server begins to run it.
+    pub(super) fn run(self) -> Running {
+        self.begin(true)
     }
 
-    /// The call is passed on now. Without an input, which is an error where it cannot be read, it is not
-    /// compared.
+    fn begin(self, is_ours: bool) -> Running {
+        Running {
+            watched: self,
+            is_ours,
+            began: Instant::now(),
+            is_over: false,
+        }
+    }
+
+    /// The call is passed on now. Without an input it is not compared.
     pub(super) fn passed_on(
         self,
         trpc: &Arc<Trpc>,
         headers: Arc<HeaderMap>,
-        input: Option<Result<Input, RpcError>>,
+        input: Option<Input>,
     ) -> Passed {
         Passed {
             trpc: trpc.clone(),
-            watched: self,
             headers,
             input,
-            began: Instant::now(),
+            running: self.begin(false),
         }
     }
 }
@@ -144,21 +153,52 @@ fn outcome(status: u16, began: Instant) -> Outcome {
     }
 }
 
+/// A watched call under way. One that is dropped was given up.
+pub(super) struct Running {
+    watched: Watched,
+    is_ours: bool,
+    began: Instant,
+    is_over: bool,
+}
+
+impl Running {
+    /// Notes what this server answered.
+    pub(super) fn answered(mut self, answer: &Answer) {
+        self.note(envelope::status(answer));
+    }
+
+    fn note(&mut self, status: u16) {
+        self.is_over = true;
+        let Watched { moves, watch, .. } = &self.watched;
+        match self.is_ours {
+            true => moves.note_ours(watch, outcome(status, self.began)),
+            false => moves.note_theirs(watch, outcome(status, self.began)),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.is_over && self.began.elapsed() >= GIVEN_UP {
+            self.note(504);
+        }
+    }
+}
+
 /// A call that the old server is asked.
 pub(super) struct Passed {
     trpc: Arc<Trpc>,
-    watched: Watched,
     /// By which callers are known.
     headers: Arc<HeaderMap>,
-    input: Option<Result<Input, RpcError>>,
-    began: Instant,
+    input: Option<Input>,
+    running: Running,
 }
 
 impl Passed {
     /// The old server has answered; with an envelope, the call is compared.
-    pub(super) fn answered(self, status: u16, envelope: Option<Bytes>) {
-        let Watched { moves, watch, .. } = &self.watched;
-        moves.note_theirs(watch, outcome(status, self.began));
+    pub(super) fn answered(mut self, status: u16, envelope: Option<Bytes>) {
+        self.running.note(status);
+        let Watched { moves, watch, .. } = &self.running.watched;
         if !watch.compares() {
             return;
         }
@@ -167,17 +207,25 @@ impl Passed {
         };
         if let Some(place) = moves.place(watch) {
             let (tasks, turns) = (self.trpc.tasks.clone(), self.trpc.bounds.turns.clone());
-            tasks.spawn(async move { turns.take(self.compare(envelope, place)).await });
+            let stopping = tasks.stopping();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = turns.take(self.compare(envelope, place)) => {}
+                    // Nobody waits for it.
+                    () = stopping => {}
+                }
+            });
         }
     }
 
     /// The old server's answer did not come.
-    pub(super) fn failed(self, fault: &Fault) {
-        let Watched { moves, watch, .. } = &self.watched;
+    pub(super) fn failed(mut self, fault: &Fault) {
         // What is the client's fault says nothing of the server.
         if fault.is_of_old_server() {
-            moves.note_theirs(watch, outcome(500, self.began));
+            self.running.note(502);
         }
+        self.running.is_over = true;
+        let Watched { moves, watch, .. } = &self.running.watched;
         if watch.compares() {
             moves.note_incomparable(watch);
         }
@@ -186,16 +234,15 @@ impl Passed {
     async fn compare(self, envelope: Bytes, _place: OwnedSemaphorePermit) {
         let Self {
             trpc,
-            watched,
             headers,
             input,
-            ..
+            running,
         } = self;
         let Watched {
             moves,
             procedure,
             watch,
-        } = watched;
+        } = running.watched.clone();
         let transformer = trpc.config.transformer;
         let theirs = superjson::said(&envelope, transformer);
         let (Some(theirs), Some(input)) = (theirs.filter(|it| !it.is_failure()), input) else {
@@ -205,7 +252,7 @@ impl Passed {
         let request_id = context.request_id.clone();
         let began = Instant::now();
         let rehearsal = async {
-            let reply = procedure.rehearse(context, input?).await?;
+            let reply = procedure.rehearse(context, input).await?;
             let mut payload = Payload::encode(transformer, &procedure.output, &*reply)?;
             payload.hold(&trpc.bounds)?;
             Ok(payload)

@@ -152,17 +152,23 @@ async fn watch(
         (true, true) => {
             let query = Query::parse(parts.uri.query().unwrap_or_default());
             let text = query.input.as_deref().map(str::as_bytes);
-            (
-                Some(input::read(text, transformer)),
-                legacy::Body::Stream(body),
-            )
+            let input = input::read(text, transformer).ok();
+            (input, legacy::Body::Stream(body))
         }
         (true, false) if is_small() => {
-            let read = trpc.bounds.read_json(body).await;
+            let read = trpc.bounds.read(body).await;
             let read = read.map_err(|_| Fault::Upload)?;
-            let input = input::read(Some(&read.bytes), transformer);
-            held = Some(read.held);
-            (Some(input), legacy::Body::Bytes(read.bytes))
+            // What it holds takes more than its text, and there may be no room for that.
+            let room = trpc
+                .bounds
+                .hold_message(&read.bytes)
+                .ok()
+                .and_then(Result::ok);
+            let input = room
+                .as_ref()
+                .and_then(|_| input::read(Some(&read.bytes), transformer).ok());
+            held = Some((read.held, room));
+            (input, legacy::Body::Bytes(read.bytes))
         }
         // What it asks for is not known before it has gone on.
         _ => (None, legacy::Body::Stream(body)),

@@ -462,10 +462,10 @@ async fn answer(
     });
     let answer = match ready {
         Ok((procedure, input)) => {
-            let began = Instant::now();
+            let watched = watched.map(Watched::run);
             let answer = trpc.call(&procedure, context, input).await;
             if let Some(watched) = watched {
-                watched.answered(&answer, began);
+                watched.answered(&answer);
             }
             answer
         }

@@ -425,6 +425,7 @@ async fn moves_name_what_there_is_and_say_what_they_expect() {
     for (name, mode, percent, told) in [
         ("none.such", "native", None, "expected a procedure"),
         ("*", "native", None, "expected a procedure"),
+        ("both.e*", "native", None, "expected a procedure"),
         ("migration.*", "legacy", None, "expected a procedure"),
         ("both.echo", "share", None, "above 0 and below 100"),
         ("both.echo", "share", Some(100.0), "above 0 and below 100"),

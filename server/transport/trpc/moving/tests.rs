@@ -1,14 +1,31 @@
 //! Answers as two servers would write them: the same in other words, and with a seeded difference.
 
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use chrono::DateTime;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-use super::superjson;
+use super::{GIVEN_UP, Watched, superjson};
 use crate::{
+    _core::{
+        actor::Actor,
+        assignment::Algorithm,
+        context::Context,
+        errors::RpcError,
+        registry::{Registry, Target},
+        tasks::Tasks,
+        units::Percent,
+    },
     config::Transformer,
     migration::{
-        Rules,
+        Mode, Moves, Rules, Settings, Way,
         compare::{Part, differences},
+        mode::Move,
+        report::Tally,
+        store::{Alert, MoveStore},
     },
+    procedures,
 };
 
 /// Compared calls.
@@ -221,4 +238,93 @@ fn seeded_differences_are_found_and_no_others() {
         }
     }
     assert_eq!(seeded, CALLS / 10);
+}
+
+/// Keeps one move, and nothing else.
+struct Kept(Move);
+
+#[async_trait]
+impl MoveStore for Kept {
+    async fn moves(&self) -> anyhow::Result<Vec<Move>> {
+        Ok(vec![self.0.clone()])
+    }
+
+    async fn set_move(&self, _: &Move) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn take_back(&self, _: &Move, _: &str, _: &Alert) -> anyhow::Result<bool> {
+        Ok(true)
+    }
+
+    async fn add_reports(&self, _: &BTreeMap<String, Tally>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    async fn reports(&self) -> anyhow::Result<BTreeMap<String, Tally>> {
+        Ok(BTreeMap::new())
+    }
+}
+
+async fn answer_one((): (), _: Context) -> Result<u32, RpcError> {
+    Ok(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_late_has_failed_whichever_server_hangs() {
+    let of = Move {
+        id: "1".into(),
+        name: "a.b".into(),
+        mode: Mode::Share,
+        share: Percent::new(50.0).unwrap(),
+        at: DateTime::UNIX_EPOCH,
+        actor: Actor::User(1),
+        reason: "a test".into(),
+    };
+    let settings = Settings {
+        kept: Vec::new(),
+        algorithm: Algorithm::Murmur3,
+        salt: "x".into(),
+        may_differ: Vec::new(),
+        unordered: Vec::new(),
+        tolerated: Percent::ZERO,
+        shadows: 1,
+    };
+    let moves = Moves::open(Arc::new(Kept(of)), settings).await.unwrap();
+    let mut registry = Registry::new(Tasks::default());
+    procedures!(registry.router("a", ());
+        /// One.
+        query Public b = answer_one;
+    );
+    moves.know(registry.iter());
+    let Target::Here(procedure) = registry.resolve("a.b") else {
+        panic!("it is registered")
+    };
+    let seen = || moves.all().remove(0).tally;
+    for (is_ours, after, failed) in [
+        (true, Duration::from_secs(1), 0),
+        (true, GIVEN_UP, 1),
+        (false, Duration::from_secs(1), 0),
+        (false, GIVEN_UP, 1),
+    ] {
+        let way = moves.way(moves.of("a.b"), &procedure, Some(7));
+        let (Way::Ours(Some(watch)) | Way::Theirs(Some(watch))) = way else {
+            panic!("it is watched")
+        };
+        let watched = Watched {
+            moves: moves.clone(),
+            procedure: procedure.clone(),
+            watch,
+        };
+        let before = seen();
+        let running = watched.begin(is_ours);
+        tokio::time::advance(after).await;
+        drop(running);
+        let now = seen();
+        let (calls, earlier) = match is_ours {
+            true => (now.ours, before.ours),
+            false => (now.theirs, before.theirs),
+        };
+        assert_eq!(calls.failed - earlier.failed, failed, "{is_ours} {after:?}");
+    }
 }

@@ -86,7 +86,10 @@ impl Theirs {
             if let Some(watched) = watched.get_mut(place).and_then(Option::take) {
                 let transformer = trpc.config.transformer;
                 let text = text.as_deref().map(RawValue::get).map(str::as_bytes);
-                let input = watched.compares().then(|| input::read(text, transformer));
+                let is_read = watched.compares();
+                let input = is_read
+                    .then(|| input::read(text, transformer).ok())
+                    .flatten();
                 passed.push((call, watched.passed_on(trpc, by.clone(), input)));
             }
             if let Some(text) = text {

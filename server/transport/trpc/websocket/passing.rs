@@ -144,11 +144,11 @@ impl Passing {
         sent.map_err(|fault| failed(fault, &request.path))?;
         let transformer = self.trpc.config.transformer;
         let input = |value: Option<Value>| match value {
-            Some(value) => input::decode(transformer, value),
-            None => Ok(Input::Absent),
+            Some(value) => input::decode(transformer, value).ok(),
+            None => Some(Input::Absent),
         };
         let passed = watched.map(|(watched, by)| {
-            let input = watched.compares().then(|| input(request.input));
+            let input = watched.compares().then(|| input(request.input)).flatten();
             watched.passed_on(&self.trpc, by, input)
         });
         let live = Live {
