@@ -13,6 +13,7 @@ pub mod drive;
 mod findings;
 mod flags;
 mod health;
+mod import;
 mod key;
 mod message;
 mod migration;
@@ -26,6 +27,7 @@ mod smoke;
 mod staging;
 mod table;
 mod trial;
+mod types;
 mod user;
 
 use std::{
@@ -100,6 +102,10 @@ enum Command {
     Flags(flags::Arguments),
     /// Who answers procedures that an old server has as well, on a running server.
     Migration(migration::Arguments),
+    /// Takes over users and conversations of the TypeScript server, once; may be run again for what is new.
+    Import(import::Arguments),
+    /// What a front end needs while two servers answer it: the type of both, and who answers what it calls.
+    Types(types::Arguments),
     /// Starts, changes and shows the rollouts of a running server.
     Rollout(rollout::Arguments),
     /// Sends bounded traffic of many users through a running server.
@@ -225,6 +231,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Sessions(arguments) => sessions::run(&arguments, &load_and_note()?).await,
         Command::Flags(arguments) => flags::run(arguments, &sources()?).await,
         Command::Migration(arguments) => migration::run(arguments, &sources()?).await,
+        Command::Import(arguments) => import::run(arguments, &load_and_note()?).await,
+        Command::Types(arguments) => types::run(arguments, &load()?),
         Command::Rollout(arguments) => rollout::run(arguments, &sources()?).await,
         Command::Drive(arguments) => drive::run(arguments, &sources()?).await,
         Command::Demo(arguments) => demo::run(arguments).await,

@@ -18,9 +18,11 @@ mod emails;
 mod events;
 mod failure;
 mod flags;
+mod import;
 mod lease;
 mod login_links;
 mod moves;
+mod original;
 mod outbox;
 mod people;
 mod personal;
@@ -55,6 +57,7 @@ pub use self::{
     backup::{BackupError, Restored},
     condition::{Condition, DatabaseFile, DatabaseServer},
     failure::passes,
+    import::{ImportPlan, ImportReport, Imported},
     personal::Forgotten,
     postgres::ServerError,
     probe::Probe,

@@ -111,6 +111,13 @@ pub(super) async fn open_read_only(url: &str) -> Result<(Postgres, String), Stor
     Ok((Postgres { pool, long }, database))
 }
 
+/// A connection to somebody else's database, which the server lets read only.
+pub(super) async fn connect_to_read(url: &str) -> Result<PgConnection, StorageError> {
+    let options = options(url)?.options([("default_transaction_read_only", "on")]);
+    let connection = wait_for(&options).await;
+    Ok(connection.map_err(|cause| ServerError::new(&options, cause))?)
+}
+
 /// The least version that a program has to know, where the tables say so.
 async fn oldest(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
     let is_there: bool = sqlx::query_scalar("SELECT to_regclass('upkeep') IS NOT NULL")

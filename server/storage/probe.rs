@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 28] = [
+const TABLES: [&str; 29] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -36,6 +36,7 @@ const TABLES: [&str; 28] = [
     "event_rollups",
     "events",
     "flag_audit",
+    "imported",
     "key_spending",
     "leases",
     "live_flags",

@@ -6,6 +6,7 @@ mod alerts;
 mod backup;
 mod contents;
 mod flags;
+mod import;
 mod log;
 mod looked_for;
 mod migrations;
