@@ -63,7 +63,9 @@ export type Action =
   /** Everybody went back to control. */
   | "rolled-back"
   /** A person let go of it after its end. */
-  | "released";
+  | "released"
+  /** What is stored is none of these: it is damaged, or of a later release. */
+  | "unknown";
 
 /**
  * The model in use by the settings alone, and what it costs per e-mail.

@@ -1,6 +1,7 @@
 //! The old server's JSON: whether it is what tRPC says, and the envelopes of a batch one by one.
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
@@ -111,10 +112,10 @@ pub fn check(json: &Bytes, batch: Option<usize>) -> Result<(), Fault> {
     }
 }
 
-/// Why an answer is no JSON, as far as its status tells.
-pub fn refused(status: u16, otherwise: Fault) -> Fault {
+/// Why an answer is no JSON, as far as its status tells, and its `Retry-After`.
+pub fn refused(status: u16, retry_after: Option<DateTime<Utc>>, otherwise: Fault) -> Fault {
     match status {
-        413 | 429 | 500..=599 => Fault::Refused(status),
+        413 | 429 | 500..=599 => Fault::Refused(status, retry_after),
         _ => otherwise,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::_core::errors::{ErrorCode, RpcError};
 
 /// What went wrong between the client and the old server. Clones share the causes' texts.
@@ -19,9 +21,9 @@ pub enum Fault {
     /// The answer is not what tRPC says.
     #[error("the old server's answer is no tRPC: {0}")]
     Nonsense(&'static str),
-    /// The same, where the status says why.
+    /// The same, where the status says why, and perhaps from when on it makes sense to try again.
     #[error("the old server refused the request with status {0}")]
-    Refused(u16),
+    Refused(u16, Option<DateTime<Utc>>),
     /// There is more of an answer than may be taken apart.
     #[error("the old server's answer has more than {0} bytes (LEGACY_MAX_ANSWER_BYTES)")]
     AnswerTooLarge(usize),
@@ -55,7 +57,7 @@ impl Fault {
             Self::Slow(_) => "slow",
             Self::Cut(_) => "cut",
             Self::Nonsense(_) => "nonsense",
-            Self::Refused(_) => "refused",
+            Self::Refused(..) => "refused",
             Self::AnswerTooLarge(_) => "answer_too_large",
             Self::UploadTooLarge(_) => "upload_too_large",
             Self::Upload => "upload_broken",
@@ -85,7 +87,7 @@ impl Fault {
             Self::Unreachable(_) | Self::Cut(_) | Self::Nonsense(_) | Self::AnswerTooLarge(_) => {
                 ErrorCode::BadGateway
             }
-            Self::Refused(status) => match status {
+            Self::Refused(status, _) => match status {
                 413 => ErrorCode::PayloadTooLarge,
                 429 => ErrorCode::TooManyRequests,
                 503 => ErrorCode::ServiceUnavailable,
@@ -112,9 +114,12 @@ impl Fault {
 
 impl From<Fault> for RpcError {
     fn from(fault: Fault) -> Self {
-        let error = Self::new(fault.code(), fault.to_string());
+        let mut error = Self::new(fault.code(), fault.to_string());
         if !fault.is_of_old_server() {
             return error;
+        }
+        if let Fault::Refused(_, retry_after) = &fault {
+            error.retry_after = *retry_after;
         }
         let cause = fault.cause().map_or(String::new(), |it| format!(": {it}"));
         error.with_cause(anyhow::anyhow!("{}{cause}", fault.kind()))

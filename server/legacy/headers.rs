@@ -5,6 +5,7 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
@@ -171,6 +172,17 @@ fn without_session(value: &HeaderValue) -> Option<HeaderValue> {
         return None;
     }
     HeaderValue::from_bytes(kept).ok()
+}
+
+/// From when on it makes sense to try again, by headers that came now: in seconds, or by a date (RFC 9110, 10.2.3).
+/// Nothing of the past counts, and nothing beyond a year.
+pub(super) fn retry_at(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let at = match text.parse::<u32>() {
+        Ok(seconds) => now.checked_add_signed(TimeDelta::seconds(seconds.into()))?,
+        Err(_) => DateTime::parse_from_rfc2822(text).ok()?.to_utc(),
+    };
+    (now <= at && at - now <= TimeDelta::days(365)).then_some(at)
 }
 
 #[cfg(test)]

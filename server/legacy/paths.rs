@@ -55,6 +55,12 @@ impl OldServer {
         self.url(&format!("{base}{path}"), query)
     }
 
+    /// Whether a name can be one of its procedures, and leads nowhere else.
+    pub fn takes(&self, name: &str) -> bool {
+        self.calls_url(&format!("/{}", component(name)), None)
+            .is_ok()
+    }
+
     /// The address of a plain path, if it is below a prefix that is passed on.
     pub fn plain_url(&self, path: &str, query: Option<&str>) -> Option<Result<Url, Fault>> {
         let is_below = |prefix: &String| {

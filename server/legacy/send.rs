@@ -15,6 +15,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
 use futures::{Stream, StreamExt, stream};
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use http_body_util::BodyExt;
@@ -25,7 +26,10 @@ use tokio::{
 };
 use url::Url;
 
-use super::{Fault, METHODS, OldServer, headers::end_to_end};
+use super::{
+    Fault, METHODS, OldServer,
+    headers::{end_to_end, retry_at},
+};
 use crate::_core::{context::Holds, errors::in_full};
 
 /// Answers that are smaller take no room: the number of requests bounds them.
@@ -251,6 +255,15 @@ impl Reply {
             headers.remove(name);
         }
         headers
+    }
+
+    /// From when on it makes sense to try again, where it says so.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the header counts from when it comes"
+    )]
+    pub fn retry_after(&self) -> Option<DateTime<Utc>> {
+        retry_at(self.response.headers(), Utc::now())
     }
 
     /// The same answer as one that lasts for as long as its client likes, and so leaves its place to

@@ -169,7 +169,7 @@ async fn connect(
     if reply.status() != StatusCode::SWITCHING_PROTOCOLS
         || accepted.is_none_or(|it| it != accept.as_str())
     {
-        return Err(Fault::Refused(reply.status().as_u16()));
+        return Err(Fault::Refused(reply.status().as_u16(), reply.retry_after()));
     }
     let (connection, place) = reply.upgrade().await?;
     let most = old.config.max_answer_bytes;

@@ -29,6 +29,7 @@ mod watching;
 
 use std::{borrow::Cow, collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
@@ -155,7 +156,9 @@ impl Controller {
     /// Reads the rollouts and publishes control for all that they cover. [`Controller::run`], or
     /// ticks, then open them.
     pub async fn open(parts: Parts) -> anyhow::Result<Arc<Self>> {
-        let memory = Memory::load(&*parts.store).await?;
+        let memory = Memory::load(&*parts.store).await.context(
+            "the rollouts cannot be read, so the server did not start: it would have to guess who gets which model",
+        )?;
         let controller = Self {
             archive: Archive::new(parts.store.clone()),
             store: parts.store,

@@ -43,9 +43,12 @@ pub enum Action {
     RolledBack,
     /// A person let go of it after its end.
     Released,
+    /// What is stored is none of these: it is damaged, or of a later release.
+    Unknown,
 }
 
 impl Action {
+    /// All that are stored.
     const ALL: [Self; 11] = [
         Self::Started,
         Self::Paused,
@@ -74,6 +77,7 @@ impl Action {
             Self::Completed => "completed",
             Self::RolledBack => "rolled-back",
             Self::Released => "released",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -177,7 +181,9 @@ mod tests {
             assert_eq!(Action::parse(action.name()), Some(action));
             assert_eq!(serde_json::to_value(action).unwrap(), action.name());
         }
-        assert_eq!(Action::parse("undone"), None);
+        for none in ["undone", "unknown", "", "STARTED"] {
+            assert_eq!(Action::parse(none), None, "{none}");
+        }
     }
 
     #[test]

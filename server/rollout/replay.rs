@@ -14,7 +14,7 @@ use super::{
     observation::Ledger,
     plan::Plan,
     record::{Action, Record},
-    store::{AuditRow, RolloutStore},
+    store::{AuditRow, RolloutStore, damaged},
 };
 use crate::{_core::units::Percent, recording::Event};
 
@@ -93,7 +93,7 @@ pub(super) async fn replay_watched(
     let Some(stored) = store.rollout(id).await? else {
         return Ok(None);
     };
-    let damaged = |what| move || format!("the {what} of rollout `{id}` cannot be read");
+    let damaged = |part| move || damaged(id, part);
     let plan: Plan = serde_json::from_value(stored.plan).with_context(damaged("plan"))?;
     let expected: Ledger =
         serde_json::from_value(stored.evidence).with_context(damaged("evidence"))?;
@@ -102,7 +102,10 @@ pub(super) async fn replay_watched(
     rows.retain(|row| row.version <= stored.version);
     let started_at_ms = match rows.first() {
         Some(row) if row.version == 1 => row.at.timestamp_millis(),
-        _ => anyhow::bail!("the history of rollout `{id}` has no beginning"),
+        _ => anyhow::bail!(
+            "the history of rollout `{id}` has no beginning, so nothing can be folded again. A copy of the database \
+             may have it (`modelramp restore`)"
+        ),
     };
     let mut again = Again {
         ledger: expected.anew(&plan, started_at_ms),

@@ -28,7 +28,7 @@ use super::{
     observation::Ledger,
     plan::Plan,
     status::{Models, Moment, State, Status},
-    store::{AuditRow, RolloutChange, StoredRollout},
+    store::{AuditRow, RolloutChange, StoredRollout, damaged},
 };
 use crate::{
     _core::{
@@ -110,8 +110,7 @@ pub struct Owed {
 impl Rollout {
     /// As it is stored; closed.
     pub fn from_stored(stored: &StoredRollout) -> anyhow::Result<Self> {
-        let context =
-            |what| move || format!("the {what} of rollout `{}` cannot be read", stored.id);
+        let context = |part| move || damaged(&stored.id, part);
         let plan = serde_json::from_value(stored.plan.clone()).with_context(context("plan"))?;
         let status =
             Status::read(&stored.status, stored.version).with_context(context("status"))?;

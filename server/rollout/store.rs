@@ -51,11 +51,19 @@ pub struct StoredStatus {
     pub is_live: bool,
 }
 
+/// What is said of a rollout of which this part cannot be read in the database, and what a person does then.
+pub fn damaged(id: &str, part: &str) -> String {
+    format!(
+        "rollout `{id}` is damaged: its {part} in the database cannot be read, and whom it gives which model is not \
+         known without it. Restore the newest copy of the database (`modelramp restore --replace FILE`), or start the \
+         release that wrote it"
+    )
+}
+
 impl StoredStatus {
     /// The status that is stored.
     pub fn read(&self) -> anyhow::Result<Status> {
-        Status::read(&self.status, self.version)
-            .with_context(|| format!("the status of rollout `{}` cannot be read", self.id))
+        Status::read(&self.status, self.version).with_context(|| damaged(&self.id, "status"))
     }
 }
 

@@ -19,10 +19,10 @@ use crate::{
     recording::{Batch, Event},
     rollout::{
         evidence::UserHistory,
-        record::{Action, Record},
+        record::{Action, Damaged, Record},
         store::{
             AuditRow, Commit, CommitError, Fence, Mark, Position, RolloutChange, RolloutStore,
-            StoredRollout, StoredStatus,
+            StoredRollout, StoredStatus, damaged,
         },
         trials::Trial,
     },
@@ -47,9 +47,9 @@ struct StatusRow {
     is_live: bool,
 }
 
-/// JSON of a rollout's row.
-fn json(id: &str, text: &str) -> anyhow::Result<Value> {
-    serde_json::from_str(text).with_context(|| format!("rollout `{id}` is damaged"))
+/// JSON of a part of a rollout's row.
+fn json(id: &str, part: &str, text: &str) -> anyhow::Result<Value> {
+    serde_json::from_str(text).with_context(|| damaged(id, part))
 }
 
 impl TryFrom<StatusRow> for StoredStatus {
@@ -57,7 +57,7 @@ impl TryFrom<StatusRow> for StoredStatus {
 
     fn try_from(row: StatusRow) -> anyhow::Result<Self> {
         Ok(Self {
-            status: json(&row.id, &row.status)?,
+            status: json(&row.id, "status", &row.status)?,
             id: row.id,
             version: row.version,
             is_live: row.is_live,
@@ -69,11 +69,11 @@ impl TryFrom<Row> for StoredRollout {
     type Error = anyhow::Error;
 
     fn try_from(row: Row) -> anyhow::Result<Self> {
-        let read = |text: &str| json(&row.id, text);
+        let read = |part, text: &str| json(&row.id, part, text);
         Ok(Self {
-            plan: read(&row.plan)?,
-            status: read(&row.status)?,
-            evidence: read(&row.evidence)?,
+            plan: read("plan", &row.plan)?,
+            status: read("status", &row.status)?,
+            evidence: read("evidence", &row.evidence)?,
             id: row.id,
             version: row.version,
             cursor: row.event_cursor,
@@ -101,16 +101,27 @@ impl TryFrom<AuditTableRow> for AuditRow {
 
     fn try_from(row: AuditTableRow) -> anyhow::Result<Self> {
         fn read<T: DeserializeOwned>(id: &str, text: &str) -> anyhow::Result<T> {
-            serde_json::from_str(text).with_context(|| format!("audit row `{id}` is damaged"))
+            serde_json::from_str(text).with_context(|| {
+                format!(
+                    "line `{id}` of a rollout's history is damaged, and where the rollout stood then is not known. A \
+                     copy of the database may have it whole (`modelramp restore`)"
+                )
+            })
         }
-        let action = Action::parse(&row.action).with_context(|| {
-            let (id, action) = (&row.id, &row.action);
-            format!("audit row `{id}` has an action that this release does not know: `{action}`")
-        })?;
+        let known = Action::parse(&row.action);
+        let action = known.unwrap_or(Action::Unknown);
+        let record = match known {
+            Some(action) => Record::read(&row.evidence, action),
+            // Told with its line, so that one line hides none of the others.
+            None => Err(Damaged(format!(
+                "its action is `{}`, which this release does not know",
+                row.action
+            ))),
+        };
         Ok(Self {
             before: read(&row.id, &row.state_before)?,
             after: read(&row.id, &row.state_after)?,
-            record: Record::read(&row.evidence, action),
+            record,
             id: row.id,
             rollout_id: row.rollout_id,
             at: time(row.at_ms),

@@ -5,6 +5,7 @@ mod database;
 mod alerts;
 mod backup;
 mod contents;
+mod damaged;
 mod flags;
 mod import;
 mod log;

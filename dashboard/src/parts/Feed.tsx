@@ -9,7 +9,7 @@ import { When, actorName } from './Text.tsx';
 
 const ICONS: Record<Action, IconName> = {
   started: 'play', paused: 'pause', resumed: 'play', held: 'watch', asked: 'person', approved: 'good', advanced: 'up',
-  'share-set': 'right', completed: 'good', 'rolled-back': 'bad', released: 'quiet',
+  'share-set': 'right', completed: 'good', 'rolled-back': 'bad', released: 'quiet', unknown: 'watch',
 };
 const TONES: Partial<Record<Action, string>> = { held: 'w', approved: 'g', advanced: 'g', completed: 'g', 'rolled-back': 'b' };
 

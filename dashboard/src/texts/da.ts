@@ -179,7 +179,7 @@ export const da: Texts = {
     title: 'Tidslinje', evidence: 'Evidensen for beslutningen', none: 'Ikke besluttet på noget: et menneske startede den.', candidate: 'Kandidat', control: 'Kontrol', failedOf: (e, n) => `${e} af ${n} fejlede`, ratio: 'Forhold', version: 'version',
     action: {
       started: (reason) => `Startet: “${reason}”`, paused: (reason) => `Sat på pause: “${reason}”`, resumed: (reason) => `Genoptaget: “${reason}”`, held: (reason) => `Fastfrosset: ${reason}`, asked: (reason) => `Ved godkendelsespunktet: ${reason}`,
-      approved: (reason) => `Godkendt: “${reason}”`, advanced: (reason) => `Gået videre: ${reason}`, 'share-set': (reason) => `Andel sat: “${reason}”`, completed: (reason) => `Gennemført: ${reason}`, 'rolled-back': (reason) => `Rullet tilbage: ${reason}`, released: (reason) => `Frigivet: “${reason}”`,
+      approved: (reason) => `Godkendt: “${reason}”`, advanced: (reason) => `Gået videre: ${reason}`, 'share-set': (reason) => `Andel sat: “${reason}”`, completed: (reason) => `Gennemført: ${reason}`, 'rolled-back': (reason) => `Rullet tilbage: ${reason}`, released: (reason) => `Frigivet: “${reason}”`, unknown: (reason) => `Noget, som denne udgave ikke kender: “${reason}”`,
     },
     move: (from, to) => `${from} → ${to}`, actor: { controller: 'styringen', settings: 'indstillingerne', 'command-line': 'kommandolinjen', 'sign-in': 'login-tjenesten' }, user: (id) => `bruger ${id}`,
     empty: 'Intet er gjort endnu.', earlier: 'Tidligere beslutninger', raw: 'Med serverens ord',

@@ -177,7 +177,7 @@ export const en = {
     title: 'Timeline', evidence: 'Evidence of this decision', none: 'Decided on nothing: a person started it.', candidate: 'Candidate', control: 'Control', failedOf: (e: string, n: string) => `${e} of ${n} failed`, ratio: 'Ratio', version: 'version',
     action: {
       started: (reason: string) => `Started: “${reason}”`, paused: (reason: string) => `Paused: “${reason}”`, resumed: (reason: string) => `Resumed: “${reason}”`, held: (reason: string) => `Frozen: ${reason}`, asked: (reason: string) => `At the gate: ${reason}`,
-      approved: (reason: string) => `Approved: “${reason}”`, advanced: (reason: string) => `Advanced: ${reason}`, 'share-set': (reason: string) => `Share set: “${reason}”`, completed: (reason: string) => `Completed: ${reason}`, 'rolled-back': (reason: string) => `Rolled back: ${reason}`, released: (reason: string) => `Released: “${reason}”`,
+      approved: (reason: string) => `Approved: “${reason}”`, advanced: (reason: string) => `Advanced: ${reason}`, 'share-set': (reason: string) => `Share set: “${reason}”`, completed: (reason: string) => `Completed: ${reason}`, 'rolled-back': (reason: string) => `Rolled back: ${reason}`, released: (reason: string) => `Released: “${reason}”`, unknown: (reason: string) => `Something that this release does not know: “${reason}”`,
     },
     move: (from: string, to: string) => `${from} → ${to}`, actor: { controller: 'controller', settings: 'settings', 'command-line': 'command line', 'sign-in': 'sign-in service' }, user: (id: string) => `user ${id}`,
     empty: 'Nothing was done yet.', earlier: 'Earlier decisions', raw: 'In the server’s words',

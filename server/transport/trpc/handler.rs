@@ -103,8 +103,10 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     if let Some(old) = &trpc.old {
         let is_theirs = leads.iter().all(|lead| lead.target.here().is_none());
         let is_watched = leads.iter().any(|lead| lead.watched.is_some());
-        // Of a batch, answers that are watched are taken apart, as those of both kinds are.
-        if is_theirs && !(is_batch && is_watched && matches!(media, Ok(MediaType::Json))) {
+        // Of a batch, answers that are watched are taken apart, as those of both kinds are; and a name that leads
+        // elsewhere is refused alone.
+        let is_apart = is_watched || !names.iter().all(|name| old.takes(name));
+        if is_theirs && !(is_batch && is_apart && matches!(media, Ok(MediaType::Json))) {
             if trpc.is_loop(&parts.headers) {
                 return Ok(passing::looped(trpc.config.transformer));
             }

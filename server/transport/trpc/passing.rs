@@ -228,6 +228,7 @@ async fn ask(
     };
     let mut reply = old.send(onward).await?;
     let (status, headers) = (reply.status(), reply.headers());
+    let retry_after = reply.retry_after();
     let respond = |body: Body| {
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -269,7 +270,7 @@ async fn ask(
         Read::Whole(bytes, _) => {
             if !is_encoded {
                 answer::check(&bytes, batch)
-                    .map_err(|fault| answer::refused(status.as_u16(), fault))?;
+                    .map_err(|fault| answer::refused(status.as_u16(), retry_after, fault))?;
             }
             Ok(respond(Body::from(bytes)))
         }

@@ -152,6 +152,57 @@ async fn a_refusal_before_the_old_server_keeps_its_meaning() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn when_to_try_again_is_told_though_the_answer_is_no_trpc() {
+    let head = "429 Too Many Requests\r\nretry-after: 37";
+    let liar = Liar::start(move |_| http(head, "Too many requests from this IP"), false).await;
+    let app = before(&liar.url).await;
+    for path in [
+        "/api/trpc/old.echo?input=%7B%7D",
+        "/api/trpc/old.echo,old.nothing?batch=1&input=%7B%7D",
+        BOTH,
+    ] {
+        let answer = app.http.get(format!("{}{path}", app.url)).send().await;
+        let answer = answer.unwrap();
+        let seconds = answer.headers()["retry-after"].to_str().unwrap();
+        let seconds: u64 = seconds.parse().unwrap();
+        assert!((1..=37).contains(&seconds), "{path}: {seconds}");
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("\"code\":\"RATE_LIMIT_EXCEEDED\""), "{text}");
+        assert!(text.contains("\"retryAfter\""), "{text}");
+    }
+}
+
+/// The world: a name that somebody typed or made up beside good ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_leads_elsewhere_fails_alone() {
+    let old = NodeServer::start().await;
+    let app = before(&old.url).await;
+    let odd = "..%2F..%2Fsecret";
+    for path in [
+        format!("/api/trpc/old.echo,{odd}?batch=1&input=%7B%220%22:%7B%22json%22:5%7D%7D"),
+        format!("/api/trpc/old.echo,{odd},auth.me?batch=1&input=%7B%220%22:%7B%22json%22:5%7D%7D"),
+    ] {
+        let (status, text) = get(&app, &path).await;
+        assert_eq!(status, 207, "{text}");
+        let answers = parsed(&text);
+        assert_eq!(answers[0]["result"]["data"]["json"]["echo"], 5, "{text}");
+        let error = &answers[1]["error"]["json"]["data"];
+        assert_eq!(error["code"], "BAD_REQUEST", "{text}");
+        if let Some(third) = answers.get(2) {
+            assert_eq!(third["result"]["data"]["json"], Value::Null, "{text}");
+        }
+        let streamed = app.http.get(format!("{}{path}", app.url));
+        let streamed = streamed.header("trpc-accept", "application/jsonl").send();
+        let text = streamed.await.unwrap().text().await.unwrap();
+        assert!(text.contains("\"echo\":5"), "{text}");
+        assert_eq!(text.matches("BAD_REQUEST").count(), 1, "{text}");
+    }
+    let (status, text) = get(&app, &format!("/api/trpc/{odd},{odd}?batch=1")).await;
+    assert_eq!(status, 400, "{text}");
+    assert_eq!(parsed(&text).as_array().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_is_handed_back_and_not_followed() {
     let answer = |_: &str| {
         b"HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/x\r\ncontent-length: 0\r\n\r\n".to_vec()

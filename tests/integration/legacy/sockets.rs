@@ -1,6 +1,6 @@
 //! Both kinds of calls on one socket, and an old server that ends, hangs, or is slow to open its own.
 
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -81,6 +81,64 @@ async fn a_client_that_leaves_closes_the_old_servers_socket() {
         !open().lines().any(|line| line.contains(&established))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_come_back_as_they_were_whatever_javascript_makes_of_them() {
+    let old = NodeServer::start().await;
+    let app = before(&old.url).await;
+    let mut socket = socket(&app).await;
+    for id in ["1", "1.0", "12345678901234567890", "\"a\"", "\"\\u0061b\""] {
+        let frame = format!(
+            r#"{{"id":{id},"method":"query","params":{{"path":"old.echo","input":{{"json":"id\":7"}}}}}}"#
+        );
+        socket.send(Message::text(frame)).await.unwrap();
+        let answer = loop {
+            match socket.next().await.unwrap().unwrap() {
+                Message::Text(text) => break text,
+                _ => continue,
+            }
+        };
+        assert!(answer.contains(&format!("\"id\":{id},")), "{id}: {answer}");
+        let echoed: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(
+            echoed["result"]["data"]["json"]["echo"], "id\":7",
+            "{answer}"
+        );
+    }
+}
+
+/// The world: an old server that could make no context, or not read a frame. It cannot say for which call.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "a test starts tasks")]
+async fn an_error_that_names_no_call_is_told_to_the_one_that_waits() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serve = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut old = tokio_tungstenite::accept_async(stream).await.unwrap();
+        while let Some(Ok(message)) = old.next().await {
+            if message.is_text() {
+                let error = r#"{"id":null,"error":{"json":{"message":"no context","code":-32603,"data":{"code":"INTERNAL_SERVER_ERROR","httpStatus":500}}}}"#;
+                old.send(Message::text(error)).await.unwrap();
+            }
+        }
+    });
+    let app = before(&url).await;
+    let mut socket = socket(&app).await;
+    for (id, kind) in [(1, "query"), (2, "subscription"), (3, "mutation")] {
+        socket
+            .send(request(id, kind, "old.echo", &Value::Null))
+            .await
+            .unwrap();
+        let told = frames(&mut socket, 1).await;
+        assert_eq!(told[0]["id"], id, "{told:?}");
+        assert_eq!(
+            told[0]["error"]["json"]["message"], "no context",
+            "{told:?}"
+        );
+    }
+    serve.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

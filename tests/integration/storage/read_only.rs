@@ -136,7 +136,7 @@ async fn a_database_without_tables_gets_none(database: Database) {
 const PLAN: &str = "name = \"kept\"\n[[stages]]\nshare = 50\nsoak = \"1h\"\n";
 
 /// A rollout with some hundred events.
-async fn kept_rollout(url: &str) -> String {
+pub(super) async fn kept_rollout(url: &str) -> String {
     let storage = Storage::open(url).await.unwrap();
     let config = Config::load(&Sources {
         environment: [("DATABASE_URL".to_owned(), url.to_owned())].into(),
@@ -210,7 +210,7 @@ fn command(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// Runs `modelramp …`.
-fn modelramp(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(super) fn modelramp(url: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
     let ran = Command::new(env!("CARGO_BIN_EXE_modelramp"))
         .args(arguments)
         .env_clear()

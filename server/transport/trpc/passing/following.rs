@@ -50,14 +50,17 @@ impl Following {
         places: Vec<usize>,
         shift: Option<u64>,
     ) -> Result<Begun, Fault> {
-        let status = reply.status().as_u16();
+        let (status, retry_after) = (reply.status().as_u16(), reply.retry_after());
         let mut reader = Reader::new(reply, old.max_answer_bytes());
         let mut begun = Vec::new();
         let head = loop {
             match reader.next().await? {
                 Some(Piece::Blank(blank)) => begun.extend_from_slice(&blank),
                 Some(Piece::Line(head)) => break head,
-                None => return Err(answer::refused(status, Fault::Cut("nothing came".into()))),
+                None => {
+                    let cut = Fault::Cut("nothing came".into());
+                    return Err(answer::refused(status, retry_after, cut));
+                }
             }
         };
         let superjson = trpc.config.transformer == Transformer::Superjson;

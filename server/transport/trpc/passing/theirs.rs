@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_stream::stream;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use futures::{
     StreamExt,
     stream::{self, BoxStream},
@@ -34,6 +35,8 @@ pub(in crate::transport::trpc) struct Theirs {
     names: Vec<String>,
     /// The places of its calls in the whole batch, in order.
     places: Vec<usize>,
+    /// Calls whose names lead elsewhere, with their places. They are refused alone, and the others go on.
+    odd: Vec<(usize, String)>,
     /// How many calls the whole batch has.
     count: usize,
     delivery: Delivery,
@@ -79,6 +82,11 @@ impl Theirs {
             mut delivery,
         } = share;
         let mut passed = Vec::new();
+        let (places, odd): (Vec<_>, Vec<_>) =
+            (places.into_iter()).partition(|&place| old.takes(names[place]));
+        let odd = odd
+            .into_iter()
+            .map(|place| (place, names[place].to_owned()));
         let theirs: Vec<String> = places.iter().map(|&at| names[at].to_owned()).collect();
         let mut taken = String::from("{");
         for (call, &place) in places.iter().enumerate() {
@@ -143,6 +151,7 @@ impl Theirs {
             }),
             names: theirs,
             places,
+            odd: odd.collect(),
             count: names.len(),
             delivery,
             passed,
@@ -151,11 +160,27 @@ impl Theirs {
 
     /// Whether the call at this place is among them.
     pub(in crate::transport::trpc) fn has(&self, place: usize) -> bool {
-        self.places.binary_search(&place).is_ok()
+        self.places.binary_search(&place).is_ok() || self.odd.iter().any(|(odd, _)| *odd == place)
+    }
+
+    /// The answers to calls whose names lead elsewhere.
+    fn refused(&mut self) -> Vec<(usize, Part)> {
+        let odd = std::mem::take(&mut self.odd);
+        let failures = failures(odd.iter().map(|(_, name)| name.as_str()), &Fault::Path);
+        let parts = failures.into_iter().map(|failure| Part::Ours(Err(failure)));
+        odd.iter().map(|(place, _)| *place).zip(parts).collect()
     }
 
     /// Asks for all of it at once.
     pub(in crate::transport::trpc) async fn ask(mut self) -> Said {
+        let mut parts = self.refused();
+        if self.places.is_empty() {
+            return Said {
+                parts,
+                headers: HeaderMap::new(),
+                held: Held::default(),
+            };
+        }
         let answered = self.answers().await;
         self.old.note(&answered);
         for (call, passed) in std::mem::take(&mut self.passed) {
@@ -170,19 +195,22 @@ impl Theirs {
         }
         match answered {
             Ok((envelopes, headers, held)) => {
-                let parts = envelopes.into_iter().map(Part::Theirs);
-                let parts = self.places.into_iter().zip(parts).collect();
+                let envelopes = envelopes.into_iter().map(Part::Theirs);
+                parts.extend(self.places.into_iter().zip(envelopes));
                 Said {
                     parts,
                     headers,
                     held,
                 }
             }
-            Err(fault) => Said {
-                parts: self.failed(&fault),
-                headers: HeaderMap::new(),
-                held: Held::default(),
-            },
+            Err(fault) => {
+                parts.extend(self.failed(&fault));
+                Said {
+                    parts,
+                    headers: HeaderMap::new(),
+                    held: Held::default(),
+                }
+            }
         }
     }
 
@@ -205,25 +233,39 @@ impl Theirs {
         if reply.is_encoded() {
             return Err(Fault::Nonsense("it is compressed, which was not asked for"));
         }
+        let retry_after = reply.retry_after();
         let (json, mut held) = reply.read_whole().await?;
-        let envelopes = self.split(status, &json)?;
+        let envelopes = self.split(status, retry_after, &json)?;
         let written = envelopes.iter().map(|it| it.json.len()).sum();
         reply.hold(&mut held, written)?;
         Ok((envelopes, headers, held))
     }
 
-    fn split(&self, status: u16, json: &Bytes) -> Result<Vec<answer::Envelope>, Fault> {
+    fn split(
+        &self,
+        status: u16,
+        retry_after: Option<DateTime<Utc>>,
+        json: &Bytes,
+    ) -> Result<Vec<answer::Envelope>, Fault> {
         let most = self.old.max_answer_bytes();
         let envelopes = answer::split(status, json, self.places.len(), most);
-        envelopes.map_err(|fault| answer::refused(status, fault))
+        envelopes.map_err(|fault| answer::refused(status, retry_after, fault))
     }
 
     /// Asks for it as a stream; what comes first are the headers.
     pub(in crate::transport::trpc) async fn open(
         mut self,
     ) -> (HeaderMap, BoxStream<'static, batch_stream::Piece>) {
+        let odd = self.refused().into_iter();
+        let odd = odd.map(|(place, part)| batch_stream::Piece::Call(place, part));
+        let odd = stream::iter(odd.collect::<Vec<_>>());
+        let (headers, pieces) = self.open_passed().await;
+        (headers, odd.chain(pieces).boxed())
+    }
+
+    async fn open_passed(mut self) -> (HeaderMap, BoxStream<'static, batch_stream::Piece>) {
         use batch_stream::Piece::{Call, Line};
-        if self.delivery != Delivery::Lines {
+        if self.delivery != Delivery::Lines || self.places.is_empty() {
             let Said {
                 parts,
                 headers,
@@ -242,6 +284,7 @@ impl Theirs {
             Err(fault) => return (HeaderMap::new(), self.all_failed(&fault)),
         };
         let (status, headers) = (reply.status().as_u16(), kept(&reply));
+        let retry_after = reply.retry_after();
         let pieces = stream! {
             let (names, places) = (self.names.clone(), self.places.clone());
             let shift = Some(self.count as u64);
@@ -261,8 +304,8 @@ impl Theirs {
                     }
                     return;
                 }
-                Ok(Begun::Whole(json)) => self.split(status, &json),
-                Err(fault) => Err(answer::refused(status, fault)),
+                Ok(Begun::Whole(json)) => self.split(status, retry_after, &json),
+                Err(fault) => Err(answer::refused(status, retry_after, fault)),
             };
             self.old.note(&envelopes);
             match envelopes {

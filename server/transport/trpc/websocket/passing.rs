@@ -1,14 +1,15 @@
 //! The calls of a socket that the old server answers, over a socket of its own for each client's.
 //!
-//! It is opened by the first such call, with what the client's own was opened with. Ids stay the
-//! client's, so frames come back as the old server wrote them. Here is only noted what is still
-//! awaited: to end it where the old server's socket is lost, or says nothing.
+//! It is opened by the first such call, with what the client's own was opened with. The old server gets numbers
+//! for ids, since JavaScript reads and writes some ids as others (`1.0`, a number beyond 2^53, `"\u0061"`) and would
+//! answer nobody; but for the id, frames come back as it wrote them. Here is noted what is still awaited: to end it
+//! where the old server's socket is lost, or says nothing.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt::Display, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio::time::{Instant, sleep_until};
 use url::Url;
@@ -48,9 +49,14 @@ pub(super) struct Passing {
     params: Option<Value>,
     socket: Option<OldSocket>,
     live: HashMap<Arc<str>, Live>,
+    /// The ids of these by the numbers that the old server has for them.
+    ids: HashMap<u64, Arc<str>>,
+    /// The last number that was given.
+    last: u64,
 }
 
 struct Live {
+    number: u64,
     head: Head,
     path: String,
     is_subscription: bool,
@@ -67,7 +73,8 @@ struct Look<'a> {
     id: Option<&'a RawValue>,
     method: Option<String>,
     result: Option<ResultLook>,
-    error: Option<IgnoredAny>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -91,6 +98,8 @@ impl Passing {
             params: None,
             socket: None,
             live: HashMap::new(),
+            ids: HashMap::new(),
+            last: 0,
         }
     }
 
@@ -139,7 +148,9 @@ impl Passing {
             }
             self.socket = Some(socket);
         }
-        let frame = frame(&request);
+        self.last += 1;
+        let number = self.last;
+        let frame = frame(&request, number);
         let sent = self.socket.as_ref().map_or(Ok(()), |it| it.send(frame));
         sent.map_err(|fault| failed(fault, &request.path))?;
         let transformer = self.trpc.config.transformer;
@@ -151,7 +162,9 @@ impl Passing {
             let input = watched.compares().then(|| input(request.input)).flatten();
             watched.passed_on(&self.trpc, by, input)
         });
+        self.ids.insert(number, request.head.id.clone());
         let live = Live {
+            number,
             passed,
             is_subscription: request.kind == Kind::Subscription,
             due: Some(Instant::now() + self.old.timeout()),
@@ -165,9 +178,9 @@ impl Passing {
 
     /// Asks the old server to end a subscription; what it says to that goes to the client.
     pub(super) fn stop(&self, head: &Head) {
-        if let Some(socket) = &self.socket {
+        if let (Some(socket), Some(live)) = (&self.socket, self.live.get(&head.id)) {
             // One that takes no frame is lost soon.
-            let _ = socket.send(stop(head));
+            let _ = socket.send(stop(head, live.number));
         }
     }
 
@@ -199,8 +212,12 @@ impl Passing {
         if look.method.as_deref() == Some("reconnect") {
             return Some(text.into_bytes());
         }
-        let id = look.id?.get();
-        let live = self.live.get_mut(id)?;
+        let Some(number) = look.id else {
+            let error = look.error?.get();
+            return Some(self.of_nobody(error).unwrap_or(text).into_bytes());
+        };
+        let id = self.ids.get(&number.get().parse().ok()?)?.clone();
+        let live = self.live.get_mut(&id)?;
         let kind = look.result.as_ref().and_then(|it| it.kind.as_deref());
         let was_started = live.due.take().is_none();
         if !was_started {
@@ -213,8 +230,8 @@ impl Passing {
             (false, _) => true,
         };
         let is_error = look.error.is_some();
-        let over = if is_over { self.live.remove(id) } else { None };
-        let text = Bytes::from(text);
+        let text = Bytes::from(with_id(&text, number.get(), &id));
+        let over = if is_over { self.remove(&id) } else { None };
         if let Some(passed) = over.and_then(|live| live.passed) {
             let status = if is_error {
                 answer::status_of(&text)
@@ -226,9 +243,34 @@ impl Passing {
         Some(text.into())
     }
 
+    /// An error that names no call, for the one call that is awaited; `None` where it may be of several. So the old
+    /// server answers where it could not read a frame, or not make a context.
+    fn of_nobody(&mut self, error: &str) -> Option<String> {
+        let mut awaited = self.live.values().filter(|live| live.due.is_some());
+        let (live, None) = (awaited.next()?, awaited.next()) else {
+            return None;
+        };
+        let head = live.head.clone();
+        let live = self.remove(&head.id)?;
+        let text = with_head(&head, &head.id, &format!("\"error\":{error}"));
+        self.old.note(&Ok(()));
+        if let Some(passed) = live.passed {
+            let envelope = Bytes::from(text.clone());
+            passed.answered(answer::status_of(&envelope), Some(envelope));
+        }
+        Some(text)
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Live> {
+        let live = self.live.remove(id)?;
+        self.ids.remove(&live.number);
+        Some(live)
+    }
+
     /// Ends all that the old server's socket was to answer.
     fn lose(&mut self, fault: &Fault) -> Vec<Vec<u8>> {
         self.socket = None;
+        self.ids.clear();
         let live: Vec<Live> = self.live.drain().map(|(_, live)| live).collect();
         for _ in live.iter().filter(|live| live.due.is_some()) {
             self.old.note_fault(fault);
@@ -257,10 +299,12 @@ impl Passing {
         }
         let mut frames = Vec::new();
         for id in late {
-            if let Some(live) = self.live.remove(&id) {
-                if live.is_subscription {
-                    self.stop(&live.head);
-                }
+            if let Some(live) = self.live.get(&id)
+                && live.is_subscription
+            {
+                self.stop(&live.head);
+            }
+            if let Some(live) = self.remove(&id) {
                 frames.extend(self.fail(live, &fault));
             }
         }
@@ -280,7 +324,7 @@ impl Passing {
     }
 }
 
-fn frame(request: &Request) -> String {
+fn frame(request: &Request, number: u64) -> String {
     let mut params = json!({ "path": request.path });
     if let Some(input) = &request.input {
         params["input"] = input.clone();
@@ -291,20 +335,29 @@ fn frame(request: &Request) -> String {
     let method = request.kind.name();
     with_head(
         &request.head,
+        number,
         &format!("\"method\":\"{method}\",\"params\":{params}"),
     )
 }
 
-fn stop(head: &Head) -> String {
-    with_head(head, "\"method\":\"subscription.stop\"")
+fn stop(head: &Head, number: u64) -> String {
+    with_head(head, number, "\"method\":\"subscription.stop\"")
+}
+
+/// A frame with another id in the place of this one, which is a part of it.
+fn with_id(text: &str, number: &str, id: &str) -> String {
+    let at = (number.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
+    let (before, rest) = text.split_at_checked(at).unwrap_or((text, ""));
+    let after = rest.get(number.len()..).unwrap_or_default();
+    [before, id, after].concat()
 }
 
 /// Ids are JSON already.
-fn with_head(head: &Head, rest: &str) -> String {
+fn with_head(head: &Head, id: impl Display, rest: &str) -> String {
     let jsonrpc = if head.jsonrpc {
         "\"jsonrpc\":\"2.0\","
     } else {
         ""
     };
-    format!("{{\"id\":{},{jsonrpc}{rest}}}", head.id)
+    format!("{{\"id\":{id},{jsonrpc}{rest}}}")
 }
