@@ -18,6 +18,7 @@ use uuid::Uuid;
 use self::store::{Asked, CommandStore};
 use crate::{
     _core::{
+        actor::Actor,
         caller::{Caller, Role, User},
         context::Context,
         errors::{ErrorCode, RpcError, in_full},
@@ -26,7 +27,11 @@ use crate::{
         registry::Registry,
         units::Percent,
     },
-    rollout::controller::Controller,
+    rollout::{
+        controller::{Controller, Lowering},
+        errors::ControlError,
+        rollout::{Command, CommandKind},
+    },
 };
 
 /// Between two looks at what is asked, or was answered.
@@ -37,6 +42,8 @@ const LATER: Duration = Duration::from_secs(1);
 const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
 /// How long whoever asks for anything else does: as long as it may begin, and some time for its work.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// In place of a procedure's name: what a process had in force as it led, and could not store.
+const LOWERING: &str = "lowering";
 /// Lowerings whose answers are waited for at once; nobody has as many rollouts.
 const MOST_OWED: usize = 256;
 
@@ -56,6 +63,36 @@ struct Owed {
     is_stored: bool,
     rollout: String,
     based_on: i64,
+}
+
+impl Owed {
+    /// What this process had in force as it led, and could not store.
+    fn of(lost: &Lowering) -> Self {
+        let percent = match lost.kind {
+            CommandKind::SetShare(share) => Some(share),
+            _ => None,
+        };
+        let input = json!({
+            "id": lost.rollout,
+            "version": lost.based_on,
+            "percent": percent,
+            "actor": lost.actor,
+            "reason": lost.reason,
+        });
+        Self {
+            asked: Asked {
+                id: Uuid::now_v7().to_string(),
+                procedure: LOWERING.to_owned(),
+                input,
+                user: 0,
+                role: String::new(),
+                lowers: true,
+            },
+            is_stored: false,
+            rollout: lost.rollout.clone(),
+            based_on: lost.based_on,
+        }
+    }
 }
 
 impl Fleet {
@@ -106,7 +143,10 @@ impl Fleet {
         // What this process owed as it followed is in the table, or is asked of itself.
         self.settle().await?;
         for asked in self.store.take(self.controller.holder()).await? {
-            let answer = answer(registry, &asked).await;
+            let answer = match &*asked.procedure {
+                LOWERING => self.lower_again(&asked).await,
+                _ => answer(registry, &asked).await,
+            };
             match answer {
                 // It leads no more, or the database failed: another process may do it.
                 Err(error) if error.code == ErrorCode::ServiceUnavailable => {
@@ -120,6 +160,10 @@ impl Fleet {
 
     /// Hands over what is owed, and lets go of what is answered.
     async fn settle(&self) -> anyhow::Result<()> {
+        for lost in self.controller.take_lost() {
+            let owed = Owed::of(&lost);
+            self.owed.lock().insert(owed.asked.id.clone(), owed);
+        }
         let owed: Vec<_> = self.owed.lock().values().cloned().collect();
         for owed in owed {
             let id = &owed.asked.id;
@@ -134,6 +178,27 @@ impl Fleet {
             }
         }
         Ok(())
+    }
+
+    /// Does what another process had in force and could not store.
+    async fn lower_again(&self, asked: &Asked) -> Result<Value, RpcError> {
+        let input = &asked.input;
+        let text = |name: &str| input[name].as_str().unwrap_or_default().to_owned();
+        let share = input["percent"].as_f64().and_then(Percent::new);
+        let command = Command {
+            id: text("id"),
+            based_on: input["version"].as_i64().unwrap_or_default(),
+            actor: Actor::parse(&text("actor")),
+            reason: text("reason"),
+            kind: share.map_or(CommandKind::RollBack, CommandKind::SetShare),
+        };
+        match self.controller.apply(command).await {
+            Ok(status) => Ok(json!({"version": status.version})),
+            Err(error @ (ControlError::NotInControl | ControlError::Store(_))) => Err(
+                RpcError::new(ErrorCode::ServiceUnavailable, error.to_string()),
+            ),
+            Err(error) => Err(RpcError::new(ErrorCode::Conflict, error.to_string())),
+        }
     }
 
     /// A lowering is answered; one that was refused is not in force any more.

@@ -12,7 +12,7 @@ pub struct Asked {
     pub procedure: String,
     /// Its input.
     pub input: Value,
-    /// The number of the user who calls.
+    /// The number of the user who calls; 0 where a process asks by itself.
     pub user: i64,
     /// The user's role, as the process that was called knows it.
     pub role: String,

@@ -42,7 +42,7 @@ use tokio::{
 
 use self::memory::Memory;
 pub use self::watching::Leader;
-pub use self::{probes::DueProbe, steering::Wishes};
+pub use self::{following::Lowering, probes::DueProbe, steering::Wishes};
 pub use super::world::World;
 use super::{
     archive::Archive,

@@ -170,10 +170,10 @@ impl Rollout {
 
     /// As requests see it: before it is open, and once it is rolled back, control for all.
     pub fn live(&self) -> Arc<LiveRollout> {
-        let is_back =
-            self.status.state == State::RolledBack || self.cap.is_some_and(|it| it.is_back);
+        let cap = self.cap.filter(|it| self.status.version <= it.version);
+        let is_back = self.status.state == State::RolledBack || cap.is_some_and(|it| it.is_back);
         let is_serving = self.is_open && !is_back;
-        let share = match self.cap {
+        let share = match cap {
             Some(cap) if cap.share < self.status.share => cap.share,
             _ => self.status.share,
         };

@@ -166,12 +166,14 @@ impl Storage {
             .bind(fence.number)
             .bind(&*fence.holder)
             .execute(&mut **transaction))?;
-        changed!(&mut transaction, transaction => sqlx::query(
-                "UPDATE writers SET ended_ms = $1 WHERE writer = $2",
-            )
-            .bind(now.timestamp_millis())
-            .bind(fence.writer)
-            .execute(&mut **transaction))?;
+        // On PostgreSQL others have yet to read its last batches; that it has ended the upkeep notes.
+        if let Write::Sqlite(transaction) = &mut transaction {
+            sqlx::query("UPDATE writers SET ended_ms = $1 WHERE writer = $2")
+                .bind(now.timestamp_millis())
+                .bind(fence.writer)
+                .execute(&mut **transaction)
+                .await?;
+        }
         transaction.commit().await?;
         if let Db::Sqlite(sqlite) = &self.db
             && released > 0
@@ -202,10 +204,19 @@ pub(super) async fn advance(
     fence: &Fence,
     (from, to): (i64, i64),
 ) -> sqlx::Result<bool> {
-    let moved = changed!(transaction, transaction => sqlx::query(
+    let sql = match transaction {
+        Write::Sqlite(_) => {
             "UPDATE leases SET head_seq = $1 \
-             WHERE name = 'rollouts' AND fence = $2 AND holder = $3 AND head_seq = $4",
-        )
+             WHERE name = 'rollouts' AND fence = $2 AND holder = $3 AND head_seq = $4"
+        }
+        // Who writes lives, and a write may take longer than the lease lasts.
+        Write::Postgres(_) => concat!(
+            "UPDATE leases SET head_seq = $1, expires_ms = ",
+            run_out!(),
+            " WHERE name = 'rollouts' AND fence = $2 AND holder = $3 AND head_seq = $4"
+        ),
+    };
+    let moved = changed!(transaction, transaction => sqlx::query(sql)
         .bind(to)
         .bind(fence.number)
         .bind(&*fence.holder)

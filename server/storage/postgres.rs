@@ -33,9 +33,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long a connection has to answer, before it is used and after; one that does not is closed.
 const PING_PATIENCE: Duration = Duration::from_secs(1);
+/// For so long after an answer a connection is not asked whether it lives.
+const FRESH: Duration = Duration::from_secs(1);
 /// How long a call has whose caller must go on without an answer. More than a statement has, so that
 /// the server speaks first where it can.
 const CALL_PATIENCE: Duration = Duration::from_secs(6);
+/// And for each event that it stores: after an outage there are many.
+const EVENT_PATIENCE: Duration = Duration::from_millis(1);
 /// What the server itself ends. A process that freezes in a transaction would keep others from what it
 /// has locked for as long as it is frozen; a connection whose other end is gone is let go.
 const LIMITS: [(&str, &str); 3] = [
@@ -132,10 +136,16 @@ async fn oldest(connection: &mut PgConnection) -> sqlx::Result<Option<i64>> {
         .await
 }
 
-/// Waits for a call of somebody who must go on without an answer.
-pub(super) async fn in_time<T>(call: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    timeout(CALL_PATIENCE, call).await.unwrap_or_else(|_| {
-        let patience = CALL_PATIENCE.as_secs();
+/// Waits for a call of somebody who must go on without an answer, longer the more events it stores.
+pub(super) async fn in_time<T>(
+    events: usize,
+    call: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    // Never more than wait in memory.
+    let events = u32::try_from(events).unwrap_or(u32::MAX);
+    let patience = CALL_PATIENCE.saturating_add(EVENT_PATIENCE.saturating_mul(events));
+    timeout(patience, call).await.unwrap_or_else(|_| {
+        let patience = patience.as_secs();
         Err(anyhow::anyhow!(
             "PostgreSQL did not answer within {patience} s"
         ))
@@ -154,7 +164,11 @@ fn pool(options: PgConnectOptions, connections: u32) -> PgPool {
         .acquire_timeout(PATIENCE)
         // Both in place of sqlx's own, which wait without end for a server that is cut off.
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(is_alive(connection)))
+        .before_acquire(|connection, of| match of.idle_for < FRESH {
+            // It has just answered.
+            true => Box::pin(async { Ok(true) }),
+            false => Box::pin(is_alive(connection)),
+        })
         .after_release(|connection, _| Box::pin(is_alive(connection)))
         .connect_lazy_with(options)
 }

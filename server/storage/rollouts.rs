@@ -194,8 +194,15 @@ impl RolloutStore for Storage {
 
     /// A commit whose answer was lost may be repeated: what is stored already is left as it is.
     async fn commit(&self, fence: &Fence, commit: &Commit) -> Result<(), CommitError> {
-        let written = self.in_time(async { Ok(self.write_all(fence, commit).await) });
-        written.await.map_err(CommitError::Store)?
+        let write = async { Ok(self.write_all(fence, commit).await) };
+        let written = match &self.db {
+            Db::Sqlite(_) => write.await,
+            Db::Postgres(_) => {
+                let events = commit.batches.iter().map(|batch| batch.events().len());
+                postgres::in_time(events.sum(), write).await
+            }
+        };
+        written.map_err(CommitError::Store)?
     }
 
     async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>> {
@@ -290,7 +297,7 @@ impl Storage {
     async fn in_time<T>(&self, call: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
         match &self.db {
             Db::Sqlite(_) => call.await,
-            Db::Postgres(_) => postgres::in_time(call).await,
+            Db::Postgres(_) => postgres::in_time(0, call).await,
         }
     }
 

@@ -132,11 +132,10 @@ impl Storage {
         let silent_since = (now - SILENT).timestamp_millis();
         changed!(self.db.write_long(), pool => sqlx::query(
                 "UPDATE writers SET ended_ms = $1 WHERE ended_ms IS NULL AND started_ms < $2 \
-                 AND holder NOT IN (SELECT holder FROM leases) \
-                 AND last_batch <= (SELECT COALESCE(MAX(o.batch), 0) FROM event_order o \
-                     WHERE o.writer = writers.writer) \
-                 AND NOT EXISTS (SELECT 1 FROM events e \
-                     WHERE e.writer = writers.writer AND e.at_ms >= $2)",
+                 AND holder NOT IN (SELECT holder FROM leases WHERE expires_ms > 0) \
+                 AND NOT EXISTS (SELECT 1 FROM events e WHERE e.writer = writers.writer \
+                     AND (e.at_ms >= $2 OR e.batch > (SELECT COALESCE(MAX(o.batch), 0) \
+                         FROM event_order o WHERE o.writer = writers.writer)))",
             )
             .bind(now.timestamp_millis())
             .bind(silent_since)

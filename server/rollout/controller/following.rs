@@ -7,10 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Change, Controller, memory::Memory};
 use crate::{
-    _core::units::Percent,
+    _core::{actor::Actor, units::Percent},
     rollout::{
-        rollout::{Cap, Rollout},
-        status::State,
+        rollout::{Cap, CommandKind, Rollout},
+        status::{State, Status},
         store::Mark,
     },
 };
@@ -19,6 +19,21 @@ use crate::{
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// After so long evidence is read again, for those who ask this process how a rollout stands.
 const REFRESH: Duration = Duration::from_secs(5);
+
+/// A lowering that this process brought into force as it led, and could not store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lowering {
+    /// The rollout's id.
+    pub rollout: String,
+    /// The version that is stored.
+    pub based_on: i64,
+    /// What it was.
+    pub kind: CommandKind,
+    /// Who did it.
+    pub actor: Actor,
+    /// Why.
+    pub reason: String,
+}
 
 /// What a process that follows has read.
 #[derive(Clone, Copy)]
@@ -46,11 +61,16 @@ impl Controller {
         inner.stored_at = None;
         self.publish(&inner);
         drop(inner);
+        self.tell(changes);
+        Ok(())
+    }
+
+    /// Tells whoever listens what other processes did.
+    pub(super) fn tell(&self, changes: Vec<Change>) {
         for change in changes {
             // Nobody needs to listen.
             let _ = self.changes.send(Arc::new(change));
         }
-        Ok(())
     }
 
     /// Whether another process leads, to which changes are to be handed over.
@@ -85,6 +105,12 @@ impl Controller {
         Some(id)
     }
 
+    /// Lowerings that were not stored when another process took the lease; they stay in force here until they are
+    /// answered. Each is given once.
+    pub fn take_lost(&self) -> Vec<Lowering> {
+        std::mem::take(&mut self.inner.lock().lost)
+    }
+
     /// The process that leads has refused the change: what is stored counts again.
     pub fn lift(&self, id: &str, based_on: i64) {
         let mut inner = self.inner.lock();
@@ -97,7 +123,7 @@ impl Controller {
     }
 
     /// What others did since the versions that memory holds, oldest first.
-    async fn changes_to(&self, stored: &[Rollout]) -> anyhow::Result<Vec<Change>> {
+    pub(super) async fn changes_to(&self, stored: &[Rollout]) -> anyhow::Result<Vec<Change>> {
         let held: Vec<_> = {
             let inner = self.inner.lock();
             if inner.followed.is_none() {
@@ -126,12 +152,15 @@ impl Controller {
 impl Memory {
     /// Takes over what is stored.
     fn adopt(&mut self, mut stored: Vec<Rollout>) {
+        let mut lost = Vec::new();
         for new in &mut stored {
             new.is_open = true;
             let Some(old) = self.get(&new.status.id) else {
                 continue;
             };
-            let lowered = old.owed.last().map(|_| old.cap_at(old.base_version()));
+            let lowering = old.lowering_of(&new.status);
+            let lowered = lowering.as_ref().map(|it| old.cap_at(it.based_on));
+            lost.extend(lowering);
             let went_back = (new.status.version < old.status.version
                 || new.status.version == old.status.version && new.status.share > old.status.share)
                 .then(|| old.cap_at(old.status.version));
@@ -141,10 +170,28 @@ impl Memory {
                 .reduce(Cap::and);
         }
         self.rollouts = stored;
+        self.lost.extend(lost);
     }
 }
 
 impl Rollout {
+    /// What is in force here and owed, where it lowers what is stored.
+    fn lowering_of(&self, stored: &Status) -> Option<Lowering> {
+        let kind = match self.status.state {
+            _ if self.owed.is_empty() || stored.state.is_final() => return None,
+            State::RolledBack => CommandKind::RollBack,
+            _ if self.status.share < stored.share => CommandKind::SetShare(self.status.share),
+            _ => return None,
+        };
+        Some(Lowering {
+            rollout: stored.id.clone(),
+            based_on: stored.version,
+            kind,
+            actor: self.status.changed_by.clone(),
+            reason: self.status.reason.clone(),
+        })
+    }
+
     /// Keeps what is served from rising until there is a greater version than this one.
     fn cap_at(&self, version: i64) -> Cap {
         Cap {

@@ -61,9 +61,11 @@ impl Controller {
                     true => self.unplaced_of(fence.writer).await?,
                     false => Vec::new(),
                 };
-                anyhow::Ok((stored, last_batch, unplaced))
+                // The last that another process did before it was gone.
+                let changes = self.changes_to(&stored.rollouts).await?;
+                anyhow::Ok((stored, last_batch, unplaced, changes))
             };
-            let (stored, last_batch, unplaced) = match read.await {
+            let (stored, last_batch, unplaced, changes) = match read.await {
                 Ok(read) => read,
                 Err(error) if is_new => {
                     // A newer release may have stored what this one cannot read, and then lead.
@@ -81,6 +83,8 @@ impl Controller {
             };
             inner.merge(stored, own, is_new, &self.log, now, &self.world);
             self.publish(&inner);
+            drop(inner);
+            self.tell(changes);
             writer.in_doubt = false;
         }
         Ok(true)

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{World, following::Followed};
+use super::{
+    World,
+    following::{Followed, Lowering},
+};
 use crate::{
     recording::{Batch, Log, Ordered},
     rollout::{
@@ -40,6 +43,8 @@ pub(super) struct Memory {
     pub(super) placed: HashMap<i64, i64>,
     /// The last batch of each other writer that the windows hold.
     pub(super) seen: HashMap<i64, i64>,
+    /// What was in force here and not stored when another process took the lease; to be handed over.
+    pub(super) lost: Vec<Lowering>,
     /// The number of the last event that is stored.
     pub(super) head: i64,
     /// Whether this process is the one that gives numbers.
