@@ -96,9 +96,9 @@ fn list(catalog: &Catalog) -> String {
     table.to_string()
 }
 
+/// A bundle, or a model, which is one that says nothing.
 fn find(catalog: &Catalog, name: &str) -> anyhow::Result<Arc<Model>> {
-    let found = bundles(catalog).find(|(model, _)| model.is_called(name));
-    found.map(|(model, _)| model.clone()).with_context(|| {
+    catalog.model(name).cloned().with_context(|| {
         let known = bundles(catalog).map(|(_, bundle)| &*bundle.name);
         let near = suggest::nearest(name, known.clone());
         let hint = near.map_or_else(String::new, |it| format!("; did you mean `{}`?", it.word));
@@ -116,11 +116,11 @@ fn find(catalog: &Catalog, name: &str) -> anyhow::Result<Arc<Model>> {
 /// All of a bundle but its name, so that two can be compared.
 fn text_of(model: &Model) -> String {
     let mut text = String::new();
+    // Nothing is written to a text in vain.
+    let _ = writeln!(text, "model: {}", model.base());
     let Some(bundle) = &model.bundle else {
         return text;
     };
-    // Nothing is written to a text in vain.
-    let _ = writeln!(text, "model: {}", bundle.model);
     if let Some(max_tokens) = bundle.max_tokens {
         let _ = writeln!(text, "max_tokens: {max_tokens}");
     }
@@ -192,6 +192,8 @@ mod tests {
         }
         assert!(told.starts_with(&format!("--- {}\n+++ {}\n", one.name, two.name)));
         assert!(diff(&one, &one).contains("do not differ"));
+        let plain = find(&catalog, "m").unwrap();
+        assert!(diff(&plain, &one).contains("+temperature: 0.2"));
         let error = find(&catalog, "tow").unwrap_err().to_string();
         assert!(error.contains("known are one, two"), "{error}");
     }

@@ -21,7 +21,7 @@ use super::{
     refusal::{Dialect, Refusal},
     target,
 };
-use crate::providers::ChatRequest;
+use crate::providers::{ChatRequest, estimate};
 
 static ENDPOINT: Endpoint = Endpoint::new("/v1/messages");
 static COUNT: Endpoint = Endpoint::new("/v1/messages/count_tokens");
@@ -71,8 +71,10 @@ async fn count(
     body: Body,
 ) -> Result<Response, Refusal> {
     let (body, _held) = gateway.read(body).await?;
-    target::route(&gateway.models, &admitted.call, &body)?;
-    let tokens = request::tokens(&super::values(&body)?);
+    let route = target::route(&gateway.models, &admitted.call, &body)?;
+    let prompt = route.prompts("").map(estimate::tokens_of).max();
+    let read = request::tokens(&super::values(&body)?) as u64;
+    let tokens = read.saturating_add(prompt.unwrap_or(0));
     let mut response = answer::json(json!({"input_tokens": tokens}).to_string());
     let headers = response.headers_mut();
     headers.insert(ESTIMATED, HeaderValue::from_static("true"));

@@ -32,7 +32,8 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn of_model(model: &'a Model) -> Self {
         Self {
-            id: model.name.to_string(),
+            // The name that stays when its prompt changes.
+            id: model.called().to_owned(),
             owner: &model.provider,
             kind: "model",
             context: model.context,

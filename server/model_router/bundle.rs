@@ -60,7 +60,8 @@ impl Bundle {
     pub fn complete(&self, request: &mut ChatRequest) {
         for (name, value) in &self.parameters {
             match &mut request.given {
-                Some(given) if given.get(name).is_none() => {
+                // A null is given, too.
+                Some(given) if given.names().all(|it| it != name) => {
                     // A JSON value can be written.
                     let _ = given.set(name, value);
                 }
@@ -72,7 +73,7 @@ impl Bundle {
             }
         }
         if let (Some(given), Some(max_tokens)) = (&mut request.given, self.max_tokens)
-            && LENGTHS.iter().all(|name| given.get(name).is_none())
+            && given.names().all(|it| !LENGTHS.contains(&it))
         {
             let _ = given.set(LENGTHS[0], &max_tokens);
         }
@@ -136,6 +137,8 @@ mod tests {
         assert_eq!(body("{}"), r#"{"temperature":0.2,"max_tokens":9}"#);
         let own = r#"{"temperature":1.0,"max_completion_tokens":5}"#;
         assert_eq!(body(own), own);
+        let null = r#"{"temperature":null,"max_tokens":null}"#;
+        assert_eq!(body(null), null);
         let mut request = ChatRequest::new(Vec::new());
         bundle().complete(&mut request);
         assert_eq!(request.rest["temperature"], 0.2);

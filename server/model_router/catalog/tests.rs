@@ -267,6 +267,10 @@ fn a_bundle_is_a_model_and_its_faults_are_told() {
             "[bundles.m]\nmodel = \"m\"",
             "bundle `m` has the name of a model",
         ),
+        (
+            "[bundles.\"task/b\"]\nmodel = \"m\"",
+            "a name without `task/`",
+        ),
         ("[bundles.\"a@b\"]\nmodel = \"m\"", "has a `@` in its name"),
         (
             "[bundles.b]\nmodel = \"n\"",

@@ -21,7 +21,7 @@ use crate::{
 /// A longer prompt is none, in bytes.
 const MAX_PROMPT: usize = 65_536;
 const PROMPT: &str = "a text that is not blank, of at most 65536 bytes";
-const FILE: &str = "the path of a file beside the catalog";
+const FILE: &str = "the path of a file, from the folder of the catalog";
 const PARAMETERS: &str = "a table of fields of the request, such as `{ temperature = 0.2 }`";
 
 /// The folder of the catalog, and the prompts that were read from files.
@@ -117,6 +117,11 @@ pub(super) fn bundle(
         if models.iter().any(|(known, _)| known == name) {
             it.fault(format!(
                 "bundle `{name}` has the name of a model; expected a name of its own"
+            ));
+        }
+        if name.starts_with("task/") {
+            it.fault(format!(
+                "bundle `{name}` has the name of a task to callers of the gateway; expected a name without `task/`"
             ));
         }
         if name.contains(MARK) {
