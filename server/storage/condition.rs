@@ -22,8 +22,8 @@ pub struct Condition {
     pub file: Option<DatabaseFile>,
     /// Users who are admins and not deleted.
     pub admins: i64,
-    /// Who leads the rollouts, and until when in milliseconds since 1970.
-    pub leader: Option<(String, i64)>,
+    /// Who leads the rollouts; on SQLite also who was killed while it led.
+    pub leader: Option<String>,
 }
 
 /// A server of PostgreSQL.
@@ -59,9 +59,17 @@ impl Storage {
             .fetch_one(pool)
             .await)
         .context("cannot count the admins")?;
-        let leader = on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT holder, expires_ms FROM leases WHERE name = 'rollouts' AND holder <> ''",
-            )
+        // On SQLite nothing runs out: who was killed has not given it back either.
+        let in_force = match &self.db {
+            Db::Sqlite(_) => "expires_ms > 0",
+            Db::Postgres(_) => {
+                "expires_ms > (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT"
+            }
+        };
+        let leader = format!(
+            "SELECT holder FROM leases WHERE name = 'rollouts' AND holder <> '' AND {in_force}"
+        );
+        let leader = on!(self.db.read(), pool => sqlx::query_scalar(sqlx::AssertSqlSafe(leader))
             .fetch_optional(pool)
             .await)
         .context("cannot read who leads")?;

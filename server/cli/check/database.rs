@@ -107,12 +107,11 @@ async fn open(storage: &Storage, config: &Config, now: DateTime<Utc>, findings: 
     }
     match &condition.leader {
         None => findings.pass("leader", "nobody leads the rollouts; the next start will"),
-        Some((_, until)) if *until < now.timestamp_millis() => {
-            findings.pass("leader", "nobody leads the rollouts; the next start will");
-        }
-        Some((holder, _)) => {
-            findings.pass("leader", format!("one server leads the rollouts: {holder}"))
-        }
+        Some(holder) if condition.server.is_none() => findings.pass(
+            "leader",
+            format!("one server leads the rollouts: {holder}, unless it was killed"),
+        ),
+        Some(holder) => findings.pass("leader", format!("one server leads the rollouts: {holder}")),
     }
 }
 
