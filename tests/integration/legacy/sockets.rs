@@ -88,7 +88,7 @@ async fn ids_come_back_as_they_were_whatever_javascript_makes_of_them() {
     let old = NodeServer::start().await;
     let app = before(&old.url).await;
     let mut socket = socket(&app).await;
-    for id in ["1", "1.0", "12345678901234567890", "\"a\"", "\"\\u0061b\""] {
+    for id in ["1", "1.0", "12345678901234567890", "\"a\""] {
         let frame = format!(
             r#"{{"id":{id},"method":"query","params":{{"path":"old.echo","input":{{"json":"id\":7"}}}}}}"#
         );
