@@ -29,7 +29,9 @@ impl Controller {
             let age = writer
                 .renewed_at
                 .map(|at| now.monotonic.saturating_sub(at.monotonic));
-            if age.is_none_or(|age| age.as_millis() >= RENEW_MS) {
+            // In doubt, an end of the log that moved is taken for this process's own work, so nobody else may
+            // have led meanwhile.
+            if writer.in_doubt || age.is_none_or(|age| age.as_millis() >= RENEW_MS) {
                 if !self.store.renew(fence).await? {
                     tracing::error!("another process has taken control of the rollouts");
                     writer.fence = None;

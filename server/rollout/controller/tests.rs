@@ -2,6 +2,7 @@
 
 mod beginnings;
 mod crash;
+mod fleet;
 mod following;
 mod hanging;
 mod holdout;

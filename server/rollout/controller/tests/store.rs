@@ -55,6 +55,11 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// The next commits succeed.
+    pub(super) fn clear_failures(&mut self) {
+        self.failures.clear();
+    }
+
     fn register(&mut self, holder: &str) -> i64 {
         let known = self.writers.iter().position(|(it, _)| it == holder);
         let writer = known.unwrap_or_else(|| {
