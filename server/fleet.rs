@@ -53,7 +53,18 @@ pub struct Fleet {
     controller: Arc<Controller>,
     /// Lowerings in force here that are not answered yet, by the command's id.
     owed: Mutex<HashMap<String, Owed>>,
+    /// What was done here as it led, or could not be, and is not stored yet.
+    unsaid: Mutex<HashMap<String, Said>>,
     outage: Outage,
+}
+
+/// What becomes of a command that this process took.
+#[derive(Clone)]
+enum Said {
+    /// It was done, or refused.
+    Answer(Value),
+    /// Another process may do it.
+    GivenBack,
 }
 
 /// A lowering in force here.
@@ -102,6 +113,7 @@ impl Fleet {
             store,
             controller,
             owed: Mutex::default(),
+            unsaid: Mutex::default(),
             outage: Outage::default(),
         })
     }
@@ -142,18 +154,36 @@ impl Fleet {
     async fn serve(&self, registry: &Registry) -> anyhow::Result<()> {
         // What this process owed as it followed is in the table, or is asked of itself.
         self.settle().await?;
+        let mut said_all = self.say().await;
         for asked in self.store.take(self.controller.holder()).await? {
+            if self.unsaid.lock().contains_key(&asked.id) {
+                continue;
+            }
             let answer = match &*asked.procedure {
                 LOWERING => self.lower_again(&asked).await,
                 _ => answer(registry, &asked).await,
             };
-            match answer {
-                // It leads no more, or the database failed: another process may do it.
-                Err(error) if error.code == ErrorCode::ServiceUnavailable => {
-                    self.store.give_back(&asked.id).await?;
-                }
-                answer => self.store.done(&asked.id, &written(answer)).await?,
+            let said = match answer {
+                // It leads no more, or the database failed.
+                Err(error) if error.code == ErrorCode::ServiceUnavailable => Said::GivenBack,
+                answer => Said::Answer(written(answer)),
+            };
+            self.unsaid.lock().insert(asked.id, said);
+            // Whoever asks waits; what cannot be said now is said in the next round.
+            said_all = self.say().await;
+        }
+        said_all
+    }
+
+    /// Stores what became of commands, however often the database fails meanwhile.
+    async fn say(&self) -> anyhow::Result<()> {
+        let unsaid = self.unsaid.lock().clone();
+        for (id, said) in unsaid {
+            match said {
+                Said::Answer(answer) => self.store.done(&id, &answer).await?,
+                Said::GivenBack => self.store.give_back(&id).await?,
             }
+            self.unsaid.lock().remove(&id);
         }
         Ok(())
     }

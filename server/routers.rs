@@ -114,6 +114,7 @@ const WITHOUT_DATABASE: &[&str] = &[
     "rollout.get",
     "rollout.list",
     "rollout.rollback",
+    "rollout.setShare",
 ];
 
 /// What changes rollouts, which one process does for all.

@@ -27,8 +27,8 @@ pub trait CommandStore: Send + Sync {
     async fn ask(&self, asked: &Asked) -> anyhow::Result<()>;
     /// What was answered, if anything was.
     async fn answer(&self, id: &str) -> anyhow::Result<Option<Value>>;
-    /// Takes what is to be done, the oldest first: what nobody has taken, and lowerings that another process
-    /// took and did not answer.
+    /// Takes what is to be done, the oldest first: what nobody has taken, and lowerings that are not answered, whoever took
+    /// them.
     async fn take(&self, holder: &str) -> anyhow::Result<Vec<Asked>>;
     /// Gives back what was taken and not done.
     async fn give_back(&self, id: &str) -> anyhow::Result<()>;

@@ -86,10 +86,12 @@ impl CommandStore for Storage {
     }
 
     async fn take(&self, holder: &str) -> anyhow::Result<Vec<Asked>> {
+        // A lowering that was taken and is not answered is taken again, by the same process too: the answer to this
+        // statement may have been lost.
         let rows: Vec<Row> = sqlx::query_as(
             "UPDATE commands SET taken_by = $1 WHERE answer IS NULL AND (taken_by IS NULL \
              AND (lowers OR asked_at > clock_timestamp() - INTERVAL '5 seconds') \
-             OR lowers AND taken_by <> $1) \
+             OR lowers) \
              RETURNING id, procedure, input, user_id, role, lowers",
         )
         .bind(holder)
