@@ -43,7 +43,7 @@ const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
 /// How long whoever asks for anything else does: as long as it may begin, and some time for its work.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// In place of a procedure's name: what a process had in force as it led, and could not store.
-const LOWERING: &str = "lowering";
+pub(crate) const LOWERING: &str = "lowering";
 /// Lowerings whose answers are waited for at once; nobody has as many rollouts.
 const MOST_OWED: usize = 256;
 
@@ -151,7 +151,7 @@ impl Fleet {
     }
 
     /// Does what was asked, one after the other.
-    async fn serve(&self, registry: &Registry) -> anyhow::Result<()> {
+    pub(crate) async fn serve(&self, registry: &Registry) -> anyhow::Result<()> {
         // What this process owed as it followed is in the table, or is asked of itself.
         self.settle().await?;
         let mut said_all = self.say().await;

@@ -1,6 +1,6 @@
 //! Moves procedures from the old server to this one, a few at a time, and takes them back.
 //!
-//! A [`Move`] says who answers the calls of a procedure, or of a whole namespace: the old server, this one,
+//! A [`Move`](mode::Move) says who answers the calls of a procedure, or of a whole namespace: the old server, this one,
 //! or this one for a share of users. While the old server answers, what this one would have said can be
 //! compared with it, by meaning ([`compare`]). What is seen is kept by procedure ([`report`]), and a
 //! [`guard`] bets on whether this server does worse: where it wins, the procedure goes back at once, in

@@ -4,6 +4,7 @@ mod beginnings;
 mod crash;
 mod fleet;
 mod following;
+mod handed_over;
 mod hanging;
 mod holdout;
 mod metrics;
