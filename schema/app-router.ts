@@ -2924,6 +2924,8 @@ export interface StagePassed {
 export interface Stakes {
   /** On: this server fails more. */
   fails: number;
+  /** On: it answers with errors more often, failures included. */
+  refuses: number;
   /** On: its answers differ. */
   differs: number;
   /** On: it is slower. */

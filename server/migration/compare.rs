@@ -11,7 +11,7 @@ use chrono::DateTime;
 use super::{
     meaning::{Meaning, Said},
     mode::covers,
-    shown::shown,
+    shown::{place, shown},
 };
 
 /// The most differences of one answer that are told; the rest adds nothing.
@@ -73,7 +73,7 @@ fn names(rules: &[Vec<String>], path: &[String]) -> bool {
 /// Where two answers differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// The place, such as `messages.3.role`; empty for the answer itself.
+    /// The place, such as `messages.3.role`, masked; empty for the answer itself.
     pub path: String,
     /// What the old server said there, masked.
     pub theirs: String,
@@ -137,11 +137,10 @@ impl Comparer<'_> {
 
     fn add(&mut self, theirs: &Meaning, ours: &Meaning) {
         if self.found.len() < MOST {
-            let name = self.path.last().map_or("", String::as_str);
             self.found.push(Difference {
-                path: self.path.join("."),
-                theirs: shown(name, theirs),
-                ours: shown(name, ours),
+                path: place(&self.path),
+                theirs: shown(&self.path, theirs),
+                ours: shown(&self.path, ours),
             });
         }
     }
@@ -224,6 +223,11 @@ fn is_same_number(some: f64, others: f64) -> bool {
 /// Whether two texts are equal, or name one instant.
 fn is_same_text(some: &str, others: &str) -> bool {
     some == others || instant(some).is_some_and(|it| instant(others) == Some(it))
+}
+
+/// Whether a text is a date with a time.
+pub(super) fn is_instant(text: &str) -> bool {
+    instant(text).is_some()
 }
 
 fn instant(text: &str) -> Option<i64> {

@@ -9,6 +9,8 @@ use super::mode::Move;
 pub struct Outcome {
     /// Whether the server failed; a refusal that is the caller's own fault is none.
     pub failed: bool,
+    /// Whether the answer is an error at all: a failure, or a refusal whoever's fault it is.
+    pub refused: bool,
     /// From the request to the whole answer.
     pub took: Duration,
 }

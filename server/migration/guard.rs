@@ -1,22 +1,28 @@
 //! Whether this server does worse than the old one with the calls of a move, so that it has to go back.
 //!
-//! Three bets, each with a stake of its own, which [`crate::trial::betting`] explains:
+//! Four bets, each with a stake of its own, which [`crate::trial::betting`] explains:
 //!
 //! - it *fails* more: pairs of a call that this server answered and one that the old server answered, of the
 //!   same procedure, in the order of their ends; the mean of (ours failed) − (theirs failed) is above 0;
-//! - it is *slower*: of such pairs where neither failed, ours takes more than 1.5 times as long as theirs
+//! - it *refuses* more: the same of any answer that is an error, failures included. Refusals that both servers
+//!   give (a wrong input, a session that is over) cancel out; a schema that refuses what the old one took, or
+//!   data that is missing here, does not;
+//! - it is *slower*: of such pairs where neither answer is an error, ours takes more than 1.5 times as long as theirs
 //!   and 50 ms in more than half of them;
 //! - it *differs*: of calls that both were asked, more than the tolerated part have answers that differ.
 //!
 //! A stake that has become [`WINS`] takes the move back. If this server is no worse, each ever comes to that
 //! with a probability of at most 1/[`WINS`] (Ville's inequality), so that a move is taken back without
 //! need in at most 1 of 100 moves, however long it lasts and however often one looks. That holds for users
-//! whose outcomes do not depend on each other: so each user counts once a minute for each procedure and side,
-//! and who calls again and again proves nothing more. An outcome is in one pair, and which one it gets
-//! into does not depend on how it ended.
+//! whose outcomes do not depend on each other: so each user counts once a minute for each side, whichever
+//! procedure of the move it is, and who calls again and again proves nothing more. Who is unknown here does
+//! not count. An outcome is in one pair, with the newest one of the other side that waits, for a minute at most; which
+//! that is does not depend on how it ended.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    hash::{BuildHasher as _, RandomState},
+    mem,
     time::Duration,
 };
 
@@ -25,8 +31,8 @@ use tokio::time::Instant;
 use super::evidence::{Outcome, Watch};
 use crate::trial::betting::{Bets, Side};
 
-/// What a stake of 1 has to become: three bets lose 1 % together.
-pub(super) const WINS: f64 = 300.0;
+/// What a stake of 1 has to become: four bets lose 1 % together.
+pub(super) const WINS: f64 = 400.0;
 /// How much longer this server may take: so many times, and so much more.
 const SLOWER: f64 = 1.5;
 const GRACE: Duration = Duration::from_millis(50);
@@ -34,8 +40,10 @@ const GRACE: Duration = Duration::from_millis(50);
 const ONCE: Duration = Duration::from_secs(60);
 /// Users that are remembered for that; more do not count until it is over.
 const REMEMBERED: usize = 50_000;
-/// Outcomes that wait for one of the other side; the oldest goes.
-const WAITING: usize = 8;
+/// Outcomes of a procedure that wait for one of the other side, so many at most (48 KiB): the oldest goes.
+const WAITING: usize = 1_000;
+/// And so long at most: what both servers depend on may have changed since.
+const WAITS: Duration = Duration::from_secs(60);
 
 /// Whose outcome it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,11 +57,15 @@ enum Of {
 #[derive(Debug)]
 pub(super) struct Guard {
     fails: Bets,
+    refuses: Bets,
     slower: Bets,
     differs: Bets,
-    waiting: HashMap<&'static str, VecDeque<(Of, Outcome)>>,
-    counted: HashSet<(&'static str, Of, u64)>,
+    waiting: HashMap<&'static str, VecDeque<(Of, Outcome, Instant)>>,
+    counted: HashSet<(Of, u64)>,
+    /// Those of the minute before.
+    earlier: HashSet<(Of, u64)>,
     since: Instant,
+    coin: RandomState,
 }
 
 /// What the bets have come to.
@@ -61,6 +73,8 @@ pub(super) struct Guard {
 pub struct Evidence {
     /// That this server fails more.
     pub fails: f64,
+    /// That it answers with errors more often, failures included.
+    pub refuses: f64,
     /// That it is slower.
     pub slower: f64,
     /// That it differs.
@@ -72,6 +86,10 @@ impl Evidence {
     pub(super) fn verdict(&self) -> Option<&'static str> {
         let all = [
             (self.fails, "this server fails more often than the old one"),
+            (
+                self.refuses,
+                "this server refuses more calls than the old one",
+            ),
             (
                 self.differs,
                 "this server's answers differ from the old one's",
@@ -88,11 +106,14 @@ impl Guard {
     pub(super) fn new(tolerated: f64, now: Instant) -> Self {
         Self {
             fails: Bets::new(Side::Above, 0.0),
+            refuses: Bets::new(Side::Above, 0.0),
             slower: Bets::new(Side::Above, 0.0),
             differs: Bets::new(Side::Above, tolerated),
             waiting: HashMap::new(),
             counted: HashSet::new(),
+            earlier: HashSet::new(),
             since: now,
+            coin: RandomState::new(),
         }
     }
 
@@ -100,6 +121,7 @@ impl Guard {
     pub(super) fn evidence(&self) -> Evidence {
         Evidence {
             fails: self.fails.best().exp(),
+            refuses: self.refuses.best().exp(),
             slower: self.slower.best().exp(),
             differs: self.differs.best().exp(),
         }
@@ -121,25 +143,32 @@ impl Guard {
     }
 
     fn add(&mut self, of: Of, watch: &Watch, outcome: Outcome, now: Instant) {
-        // Callers without a name are all the old server's, so they are not like those of this one.
-        if watch.user.is_none() || !self.counts(of, watch, now) {
+        if !self.counts(of, watch, now) {
             return;
         }
         let waiting = self.waiting.entry(watch.procedure).or_default();
-        let Some((_, other)) = waiting.pop_front_if(|(other, _)| *other != of) else {
+        while waiting
+            .front()
+            .is_some_and(|(_, _, at)| now.duration_since(*at) > WAITS)
+        {
+            waiting.pop_front();
+        }
+        // All that wait are of one side.
+        let Some((_, other, _)) = waiting.pop_back_if(|(other, _, _)| *other != of) else {
             if waiting.len() == WAITING {
                 waiting.pop_front();
             }
-            waiting.push_back((of, outcome));
+            waiting.push_back((of, outcome, now));
             return;
         };
         let (ours, theirs) = match of {
             Of::Ours => (outcome, other),
             _ => (other, outcome),
         };
-        self.fails
-            .add(f64::from(u8::from(ours.failed)) - f64::from(u8::from(theirs.failed)));
-        if !ours.failed && !theirs.failed {
+        let more = |ours, theirs| f64::from(u8::from(ours)) - f64::from(u8::from(theirs));
+        self.fails.add(more(ours.failed, theirs.failed));
+        self.refuses.add(more(ours.refused, theirs.refused));
+        if !ours.refused && !theirs.refused {
             let allowed = theirs.took.mul_f64(SLOWER) + GRACE;
             self.slower
                 .add(if ours.took > allowed { 1.0 } else { -1.0 });
@@ -148,11 +177,21 @@ impl Guard {
 
     fn counts(&mut self, of: Of, watch: &Watch, now: Instant) -> bool {
         if now.duration_since(self.since) >= ONCE {
-            self.counted.clear();
+            self.earlier = mem::take(&mut self.counted);
             self.since = now;
         }
-        let user = watch.user.unwrap_or_default();
-        self.counted.len() < REMEMBERED && self.counted.insert((watch.procedure, of, user))
+        // Callers without a name are all the old server's, so they are not like those of this one, and what is run
+        // here for them is refused.
+        let Some(user) = watch.user else {
+            return false;
+        };
+        // A client that always calls one procedure before another must not hide the other: after its first minute,
+        // chance says whether a call is the one of this minute.
+        let is_passed_over = || {
+            let call = (user, watch.procedure, self.since);
+            self.earlier.contains(&(of, user)) && self.coin.hash_one(call) % 2 == 0
+        };
+        self.counted.len() < REMEMBERED && !is_passed_over() && self.counted.insert((of, user))
     }
 }
 
@@ -169,9 +208,13 @@ mod tests {
     };
 
     fn watch(user: u64) -> Watch {
+        watch_of("a.b", Some(user))
+    }
+
+    fn watch_of(procedure: &'static str, user: Option<u64>) -> Watch {
         let of = Move {
             id: "m".into(),
-            name: "a.b".into(),
+            name: "a.*".into(),
             mode: Mode::Share,
             share: Percent::FULL,
             at: DateTime::UNIX_EPOCH,
@@ -180,15 +223,26 @@ mod tests {
         };
         Watch {
             of: Arc::new(of),
-            procedure: "a.b",
-            user: Some(user),
+            procedure,
+            user,
             compares: false,
         }
     }
 
     fn took(ms: u64, failed: bool) -> Outcome {
         let took = Duration::from_millis(ms);
-        Outcome { failed, took }
+        Outcome {
+            failed,
+            refused: failed,
+            took,
+        }
+    }
+
+    fn refused() -> Outcome {
+        Outcome {
+            refused: true,
+            ..took(10, false)
+        }
     }
 
     /// A random number from 0 to below 1; the same each time.
@@ -205,6 +259,7 @@ mod tests {
     fn failing_and_slowness_are_found_soon() {
         for (ours, theirs, why) in [
             (took(10, true), took(10, false), "fails"),
+            (refused(), took(10, false), "refuses"),
             (took(400, false), took(100, false), "slower"),
         ] {
             let now = Instant::now();
@@ -218,6 +273,66 @@ mod tests {
             }
             assert!(guard.evidence().verdict().unwrap().contains(why));
         }
+    }
+
+    #[test]
+    fn refusals_of_both_servers_prove_nothing() {
+        let now = Instant::now();
+        let mut guard = Guard::new(0.01, now);
+        for user in 0..1_000 {
+            guard.add_ours(&watch(2 * user), refused(), now);
+            guard.add_theirs(&watch(2 * user + 1), refused(), now);
+        }
+        assert_eq!(guard.evidence().verdict(), None);
+    }
+
+    #[test]
+    fn what_a_burst_of_the_old_server_answered_waits_a_minute() {
+        for (after, is_found) in [(40, true), (61, false)] {
+            let now = Instant::now();
+            let mut guard = Guard::new(0.01, now);
+            (0..19).for_each(|user| guard.add_theirs(&watch(user), took(1, false), now));
+            let later = now + Duration::from_secs(after);
+            (100..119).for_each(|user| guard.add_ours(&watch(user), took(1, true), later));
+            assert_eq!(guard.evidence().verdict().is_some(), is_found, "{after} s");
+        }
+    }
+
+    #[test]
+    fn who_is_unknown_proves_nothing_and_a_user_counts_once_for_all_procedures() {
+        const PROCEDURES: [&str; 20] = [
+            "a.a", "a.b", "a.c", "a.d", "a.e", "a.f", "a.g", "a.h", "a.i", "a.j", "a.k", "a.l",
+            "a.m", "a.n", "a.o", "a.p", "a.q", "a.r", "a.s", "a.t",
+        ];
+        for user in [None, Some(7)] {
+            let now = Instant::now();
+            let mut guard = Guard::new(0.01, now);
+            for (procedure, other) in PROCEDURES.into_iter().zip(100..) {
+                let watch = watch_of(procedure, user);
+                guard.add_compared(&watch, true, now);
+                guard.add_ours(&watch, refused(), now);
+                let other = watch_of(procedure, Some(other));
+                guard.add_theirs(&other, took(1, false), now);
+            }
+            assert_eq!(guard.evidence().verdict(), None, "{user:?}");
+        }
+    }
+
+    #[test]
+    fn a_procedure_that_is_always_called_second_counts() {
+        let mut now = Instant::now();
+        let mut guard = Guard::new(0.01, now);
+        for _ in 0..20 {
+            for user in 0..100 {
+                for (procedure, outcome) in [("a.a", took(1, false)), ("a.b", refused())] {
+                    guard.add_ours(&watch_of(procedure, Some(2 * user)), outcome, now);
+                    let theirs = watch_of(procedure, Some(2 * user + 1));
+                    guard.add_theirs(&theirs, took(1, false), now);
+                }
+            }
+            now += ONCE;
+        }
+        assert!(guard.evidence().verdict().unwrap().contains("refuses"));
     }
 
     #[test]
@@ -244,7 +359,7 @@ mod tests {
         }
     }
 
-    /// Both fail in 1 of 20 calls, and the times are of one kind.
+    /// Both fail in 1 of 20 calls and refuse 1 of 5 others, and the times are of one kind.
     #[test]
     fn a_move_that_is_no_worse_is_rarely_taken_back() {
         let mut random = random(7);
@@ -254,7 +369,11 @@ mod tests {
             let now = Instant::now();
             let mut guard = Guard::new(0.01, now);
             for user in 0..2_000 {
-                let mut outcome = || took((200.0 * random()) as u64 + 1, random() < 0.05);
+                let mut outcome = || {
+                    let outcome = took((200.0 * random()) as u64 + 1, random() < 0.05);
+                    let refused = outcome.failed || random() < 0.2;
+                    Outcome { refused, ..outcome }
+                };
                 let (ours, theirs) = (outcome(), outcome());
                 guard.add_ours(&watch(2 * user), ours, now);
                 guard.add_theirs(&watch(2 * user + 1), theirs, now);

@@ -29,7 +29,7 @@ use self::{
 use super::{
     compare::{Difference, Part, Rules},
     evidence::{Outcome, Watch},
-    guard::{Evidence, Guard},
+    guard::{Evidence, Guard, WINS},
     mode::{Mode, Move, covers},
     notices,
     report::{Calls, Tally},
@@ -295,6 +295,7 @@ impl Moves {
     fn take_back(&self, inner: &mut Inner, of: &Arc<Move>, why: &str, evidence: Evidence) {
         let Evidence {
             fails,
+            refuses,
             slower,
             differs,
         } = evidence;
@@ -306,7 +307,7 @@ impl Moves {
             at: Utc::now(),
             actor: Actor::Controller,
             reason: format!(
-                "{why} (of bets that win at 300: fails {fails:.1}, differs {differs:.1}, slower {slower:.1})"
+                "{why} (of bets that win at {WINS}: fails {fails:.1}, refuses {refuses:.1}, differs {differs:.1}, slower {slower:.1})"
             ),
         };
         tracing::warn!(name = change.name, reason = change.reason, "taken back");
@@ -377,7 +378,7 @@ impl Moves {
     }
 }
 
-fn count(calls: &mut Calls, Outcome { failed, took }: Outcome) {
+fn count(calls: &mut Calls, Outcome { failed, took, .. }: Outcome) {
     calls.count += 1;
     calls.failed += i64::from(failed);
     let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);

@@ -24,6 +24,7 @@ pub(super) fn taken_back(change: &Move, before: &Move, evidence: Evidence) -> Al
             "name": name,
             "share": before.share,
             "fails": evidence.fails,
+            "refuses": evidence.refuses,
             "slower": evidence.slower,
             "differs": evidence.differs,
         }),

@@ -30,7 +30,7 @@ use crate::{
     _core::{method::Method, procedure::NoInput},
     ai_metrics::summary::Summary,
     alerting::TestResult,
-    chat::store::{Conversation, Message},
+    chat::store::{Conversation, ConversationSummary, Message},
     email_intelligence::Categorized,
     rollout::audit,
 };
@@ -76,6 +76,8 @@ pub(crate) const TRIALS_RECORD: Method<RecordTrial, TrialInfo> = Method::new("tr
 pub(crate) const MODELS_EXPLAIN: Method<Explain, Explanation> = Method::new("models.explain");
 pub(crate) const CHAT_CREATE: Method<CreateConversation, Conversation> =
     Method::new("chat.createConversation");
+pub(crate) const CHAT_LIST: Method<NoInput, Vec<ConversationSummary>> =
+    Method::new("chat.getConversations");
 pub(crate) const CHAT_SEND: Method<SendMessage, Message> = Method::new("chat.sendMessage");
 pub(crate) const CHAT_MESSAGES: Method<GetMessages, MessagePage> = Method::new("chat.getMessages");
 pub(crate) const CHAT_DELETE: Method<DeleteConversation, Deleted> =
@@ -154,6 +156,7 @@ mod tests {
         check(registry, &TRIALS_RECORD);
         check(registry, &MODELS_EXPLAIN);
         check(registry, &CHAT_CREATE);
+        check(registry, &CHAT_LIST);
         check(registry, &CHAT_SEND);
         check(registry, &CHAT_MESSAGES);
         check(registry, &CHAT_DELETE);

@@ -152,6 +152,8 @@ pub(crate) struct CallFigures {
 pub(crate) struct Stakes {
     /// On: this server fails more.
     fails: f64,
+    /// On: it answers with errors more often, failures included.
+    refuses: f64,
     /// On: its answers differ.
     differs: f64,
     /// On: it is slower.
@@ -211,6 +213,7 @@ impl MovingProcedure {
             theirs: theirs.into(),
             evidence: Stakes {
                 fails: evidence.fails,
+                refuses: evidence.refuses,
                 differs: evidence.differs,
                 slower: evidence.slower,
             },

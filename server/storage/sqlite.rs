@@ -250,7 +250,7 @@ fn parse(url: &str) -> Result<(PathBuf, SqliteConnectOptions), StorageError> {
             why,
         }),
         None => Err(StorageError::UnsupportedUrl {
-            scheme: url.split_once(':').unwrap_or_default().0.into(),
+            scheme: masked(url.split_once(':').unwrap_or_default().0),
         }),
     }
 }
@@ -359,7 +359,12 @@ mod tests {
                 "{url}"
             );
         }
-        for url in ["", "data/modelramp.db", "postgres://u:hunter2@host/db"] {
+        for url in [
+            "",
+            "data/modelramp.db",
+            "postgres://u:hunter2@host/db",
+            "password=hunter2 host=a:b",
+        ] {
             let error = path(url).unwrap_err();
             assert!(
                 matches!(error, StorageError::UnsupportedUrl { .. }),

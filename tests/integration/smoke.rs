@@ -142,7 +142,7 @@ async fn each_fault_is_found_and_said_with_what_to_do() {
     let app = setup.clone().start().await;
     let seen = smoke(&setup, &app.url, &["--no-alerts"]).await;
     seen.assert("greeting", &["skip"], "does not list Danish");
-    seen.assert("alerts", &["skip"], "nobody was told");
+    seen.assert("alerts", &["skip"], "no channel was tested");
     app.stop().await;
 }
 
@@ -169,6 +169,17 @@ async fn flags_are_moved_back_and_a_rehearsal_that_was_left_behind_is_ended() {
     assert_eq!(history.as_array().unwrap().len(), 4, "{history}");
     let left = app.call("rollout.get", json!({"id": left})).await.unwrap();
     assert_eq!(left["state"]["name"], "rolled-back");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn runs_at_once_rehearse_one_after_another() {
+    let app = TestApp::start().await;
+    let run = || smoke(&app.setup, &app.url, &["--no-alerts"]);
+    let (one, another, third) = tokio::join!(run(), run(), run());
+    for seen in [one, another, third] {
+        seen.assert("rollback", &["pass"], "taken back");
+    }
     app.stop().await;
 }
 
@@ -283,5 +294,7 @@ async fn an_interrupted_run_says_so_and_has_moved_nothing() {
     assert_eq!(ran.status.code(), Some(1));
     let history = app.call("featureFlags.history", json!({})).await.unwrap();
     assert_eq!(history, json!([]));
+    let conversations = app.call("chat.getConversations", json!({})).await.unwrap();
+    assert_eq!(conversations, json!([]));
     app.stop().await;
 }

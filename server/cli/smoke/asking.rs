@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{
     client::{Client, ClientError},
@@ -21,8 +21,8 @@ use crate::{
         chat_router::{CreateConversation, DeleteConversation, GetMessages, SendMessage},
         email_intelligence_router::CategorizeEmail,
         methods::{
-            CHAT_CREATE, CHAT_DELETE, CHAT_MESSAGES, CHAT_SEND, EMAIL_CATEGORIZE, METRICS_SUMMARY,
-            MODELS_EXPLAIN, MODELS_LIST, REQUESTS_LIST, TRIALS_ARMS,
+            CHAT_CREATE, CHAT_DELETE, CHAT_LIST, CHAT_MESSAGES, CHAT_SEND, EMAIL_CATEGORIZE,
+            METRICS_SUMMARY, MODELS_EXPLAIN, MODELS_LIST, REQUESTS_LIST, TRIALS_ARMS,
         },
         models_router::{Explain, Explanation},
         requests_router::{Filter, ListRequests},
@@ -46,20 +46,40 @@ const GREETING: &str =
 /// The one thread under which what is found of the mail is kept, whoever asks how often.
 const THREAD: &str = "modelramp-smoke";
 
+/// What conversations of a greeting are called.
+const TITLE: &str = "modelramp smoke";
+/// One that is older than so many minutes was left behind; a younger one may be of another run.
+const LEFT_AFTER: i64 = 10;
+/// How long an interrupted run tries to delete its conversation.
+const TIDIED_WITHIN: Duration = Duration::from_secs(5);
+
 /// What was asked so far, for whom and since when.
 pub(super) struct Asked {
     since: DateTime<Utc>,
     user: Option<i64>,
     requests: usize,
+    /// The one of the greeting, while it is there.
+    conversation: Option<i64>,
 }
 
 impl Asked {
+    /// Deletes the conversation of a greeting that was interrupted; whether none is left.
+    pub(super) async fn tidy(self, client: &Client) -> bool {
+        let Some(conversation_id) = self.conversation else {
+            return true;
+        };
+        let which = DeleteConversation { conversation_id };
+        let deleted = timeout(TIDIED_WITHIN, client.call(&CHAT_DELETE, &which)).await;
+        matches!(deleted, Ok(Ok(_)))
+    }
+
     #[expect(clippy::disallowed_methods, reason = "a command begins now")]
     pub(super) fn begin() -> Self {
         Self {
             since: Utc::now(),
             user: None,
             requests: 0,
+            conversation: None,
         }
     }
 }
@@ -75,6 +95,20 @@ struct Model {
     name: String,
     #[serde(default)]
     languages: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Talk {
+    id: i64,
+    title: Option<String>,
+    created_at: DateTime<Utc>,
+}
+
+impl Talk {
+    fn is_left(&self, now: DateTime<Utc>) -> bool {
+        self.title.as_deref() == Some(TITLE) && (now - self.created_at).num_minutes() >= LEFT_AFTER
+    }
 }
 
 #[derive(Deserialize)]
@@ -139,7 +173,7 @@ pub(super) async fn greeting(client: &Client, asked: &mut Asked, findings: &mut 
         );
     }
     let (model, arm) = (&route.model, route.variant.name());
-    match greet(client).await {
+    match greet(client, asked).await {
         Ok((answer, took)) => {
             asked.requests += 1;
             let ms = took.as_millis();
@@ -186,11 +220,13 @@ fn beginning(answer: &str) -> String {
 }
 
 /// An answer in a conversation of its own, which is deleted, and how long it took.
-async fn greet(client: &Client) -> Result<(String, Duration), ClientError> {
+async fn greet(client: &Client, asked: &mut Asked) -> Result<(String, Duration), ClientError> {
+    delete_left(client).await?;
     let conversation = CreateConversation {
-        title: Some("modelramp smoke".to_owned()),
+        title: Some(TITLE.to_owned()),
     };
     let conversation_id = client.call(&CHAT_CREATE, &conversation).await?.id;
+    asked.conversation = Some(conversation_id);
     let message = SendMessage {
         conversation_id,
         content: GREETING.to_owned(),
@@ -211,6 +247,9 @@ async fn greet(client: &Client) -> Result<(String, Duration), ClientError> {
     let deleted = client
         .call(&CHAT_DELETE, &DeleteConversation { conversation_id })
         .await;
+    if deleted.is_ok() {
+        asked.conversation = None;
+    }
     sent?;
     let messages = messages?.messages;
     deleted?;
@@ -218,6 +257,21 @@ async fn greet(client: &Client) -> Result<(String, Duration), ClientError> {
         .into_iter()
         .find(|it| it.role == MessageRole::Assistant);
     Ok((answer.map(|it| it.content).unwrap_or_default(), took))
+}
+
+/// Deletes what runs that were killed left behind, of the caller.
+#[expect(clippy::disallowed_methods, reason = "a command looks now")]
+async fn delete_left(client: &Client) -> Result<(), ClientError> {
+    let all = CHAT_LIST.reading::<Vec<Talk>>();
+    let all = client.call(&all, &NoInput {}).await?;
+    let now = Utc::now();
+    for left in all.into_iter().filter(|it| it.is_left(now)) {
+        let which = DeleteConversation {
+            conversation_id: left.id,
+        };
+        client.call(&CHAT_DELETE, &which).await?;
+    }
+    Ok(())
 }
 
 /// Whether a mail is sorted by an answer of the form that was asked for.
@@ -344,5 +398,30 @@ pub(super) async fn metrics(client: &Client, asked: &Asked, findings: &mut Findi
             );
         }
         sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    #[test]
+    fn only_an_old_conversation_of_a_greeting_was_left_behind() {
+        let now = DateTime::UNIX_EPOCH + TimeDelta::days(1);
+        for (title, minutes, is_left) in [
+            (Some(TITLE), 11, true),
+            (Some(TITLE), 9, false),
+            (Some("Hello"), 11, false),
+            (None, 11, false),
+        ] {
+            let talk = Talk {
+                id: 1,
+                title: title.map(str::to_owned),
+                created_at: now - TimeDelta::minutes(minutes),
+            };
+            assert_eq!(talk.is_left(now), is_left, "{title:?} {minutes}");
+        }
     }
 }

@@ -30,6 +30,10 @@ const REASON: &str = "modelramp smoke";
 /// The longest until a change is in force and written.
 const PATIENCE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a rehearsal of another run may be live; after it, that run was killed.
+const OTHERS: Duration = Duration::from_secs(20);
+/// How long one waits for others altogether.
+const TURN: Duration = Duration::from_secs(90);
 /// How often what was moved is tried to be moved back.
 const TRIES: u32 = 5;
 
@@ -50,18 +54,7 @@ pub(super) async fn rehearse(client: &Client, findings: &mut Findings) {
 
 /// How long the rollback took.
 async fn rehearsed(client: &Client) -> anyhow::Result<Duration> {
-    let live = client.call(&ROLLOUT_LIST, &ListRollouts::default()).await?;
-    for left in live.iter().filter(|it| is_rehearsal(&it.tasks)) {
-        // Of a run that was killed.
-        take_back(client, &left.id).await?;
-    }
-    let start = StartRollout {
-        plan: PLAN.to_owned(),
-        reason: REASON.to_owned(),
-        keep_users: false,
-        take_back: false,
-    };
-    let id = client.call(&ROLLOUT_START, &start).await?.state.id;
+    let id = start(client).await?;
     let began = Instant::now();
     take_back(client, &id).await?;
     let took = began.elapsed();
@@ -73,6 +66,39 @@ async fn rehearsed(client: &Client) -> anyhow::Result<Duration> {
         is.share
     );
     Ok(took)
+}
+
+/// Starts a rehearsal, after those of other runs: only one can be live.
+async fn start(client: &Client) -> Result<String, ClientError> {
+    let start = StartRollout {
+        plan: PLAN.to_owned(),
+        reason: REASON.to_owned(),
+        keep_users: false,
+        take_back: false,
+    };
+    let began = Instant::now();
+    let mut other: Option<(String, Instant)> = None;
+    loop {
+        let live = client.call(&ROLLOUT_LIST, &ListRollouts::default()).await?;
+        let live = live.into_iter().find(|it| is_rehearsal(&it.tasks));
+        other = live.map(|live| match other.take() {
+            Some(known) if known.0 == live.id => known,
+            _ => (live.id, Instant::now()),
+        });
+        match &other {
+            None => match client.call(&ROLLOUT_START, &start).await {
+                // Another run was first.
+                Err(ClientError::Refused { code, .. })
+                    if code == "CONFLICT" && began.elapsed() < TURN => {}
+                answer => return answer.map(|it| it.state.id),
+            },
+            Some((id, since)) if since.elapsed() > OTHERS || began.elapsed() > TURN => {
+                take_back(client, id).await?;
+            }
+            Some(_) => {}
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 async fn get(client: &Client, id: &str) -> Result<RolloutState, ClientError> {

@@ -149,6 +149,7 @@ impl Watched {
 fn outcome(status: u16, began: Instant) -> Outcome {
     Outcome {
         failed: status >= 500,
+        refused: status >= 400,
         took: began.elapsed(),
     }
 }

@@ -208,7 +208,11 @@ async fn shadows_find_the_seeded_differences_and_no_others_in_every_form() {
     assert_eq!(report["examples"].as_array().unwrap().len(), 1, "{report}");
     assert_eq!(
         (&example["path"], &example["theirs"], &example["ours"]),
-        (&json!("state"), &json!("\"changed\""), &json!("\"same\""))
+        (
+            &json!("state"),
+            &json!("a text of 7 characters"),
+            &json!("a text of 4 characters")
+        )
     );
     assert_eq!(ours.echoes.load(Ordering::Relaxed), CALLS as u64);
 }
@@ -331,7 +335,7 @@ async fn what_fails_here_goes_back_at_once_and_is_told_and_stays_over_a_restart(
         let (status, _) = ask(&app, Some(token.expose_secret()), "both.fragile", 10).await;
         failed += u32::from(status != 200);
     }
-    // So many pairs make 300 of 1, where each of ours fails.
+    // So many pairs make 400 of 1, where each of ours fails.
     assert!((8..25).contains(&failed), "{failed}");
     let moved = report(&app, "both.fragile").await;
     assert_eq!(moved["mode"], "legacy", "{moved}");

@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use chrono::DateTime;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use tokio::time::Instant;
 
-use super::{GIVEN_UP, Watched, superjson};
+use super::{GIVEN_UP, Watched, outcome, superjson};
 use crate::{
     _core::{
         actor::Actor,
@@ -268,6 +269,20 @@ impl MoveStore for Kept {
 
 async fn answer_one((): (), _: Context) -> Result<u32, RpcError> {
     Ok(1)
+}
+
+#[test]
+fn a_refusal_is_no_failure_and_is_noted() {
+    for (status, failed, refused) in [
+        (200, false, false),
+        (400, false, true),
+        (404, false, true),
+        (429, false, true),
+        (502, true, true),
+    ] {
+        let outcome = outcome(status, Instant::now());
+        assert_eq!((outcome.failed, outcome.refused), (failed, refused));
+    }
 }
 
 #[tokio::test(start_paused = true)]
