@@ -43,7 +43,7 @@ const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
 /// How long whoever asks for anything else does: as long as it may begin, and some time for its work.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// In place of a procedure's name: what a process had in force as it led, and could not store.
-pub(crate) const LOWERING: &str = "lowering";
+const LOWERING: &str = "lowering";
 /// Lowerings whose answers are waited for at once; nobody has as many rollouts.
 const MOST_OWED: usize = 256;
 
@@ -151,7 +151,7 @@ impl Fleet {
     }
 
     /// Does what was asked, one after the other.
-    pub(crate) async fn serve(&self, registry: &Registry) -> anyhow::Result<()> {
+    async fn serve(&self, registry: &Registry) -> anyhow::Result<()> {
         // What this process owed as it followed is in the table, or is asked of itself.
         self.settle().await?;
         let mut said_all = self.say().await;
@@ -388,18 +388,4 @@ fn read(answer: &Value) -> Result<Value, RpcError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_are_read_as_they_are_written() {
-        let value = json!({"version": 3});
-        assert_eq!(read(&written(Ok(value.clone()))).ok(), Some(value.clone()));
-        let error = RpcError::new(ErrorCode::Conflict, "it has moved on").with_details(value);
-        let again = read(&written(Err(error.clone()))).expect_err("an error");
-        assert_eq!(
-            (again.code, &again.message, &again.details),
-            (error.code, &error.message, &error.details)
-        );
-    }
-}
+mod tests;

@@ -64,7 +64,7 @@ async fn lowering_needs_no_database_and_is_written_once_there_is_room() {
         assert!(!lowered.is_stored, "{disk:?}");
         let is_late = disk == Disk::Hangs;
         assert_eq!(process.live.trouble().is_some(), is_late, "{disk:?}");
-        sleep(LOOK).await;
+        sleep(OWED_PATIENCE).await;
         assert!(process.live.trouble().is_some(), "{disk:?}");
         let killed = process.kill(true, Some(1)).await.expect("killed");
         assert_eq!((killed.is_stored, killed.flag.version), (false, 2));

@@ -314,4 +314,4 @@ impl Controller {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,11 +7,11 @@ use crate::{
 };
 
 /// Who steers.
-pub(super) static USER: Actor = Actor::User(1);
+pub(crate) static USER: Actor = Actor::User(1);
 
 /// A plan that proves itself in seconds: by errors alone, as the rig's few requests all take as long and tell
 /// nothing of latencies. [`fast_by_all`] is judged by everything.
-pub(super) const FAST: &str = r#"
+pub(crate) const FAST: &str = r#"
 name = "fast"
 tasks = ["chat"]
 [no_traffic]
@@ -42,12 +42,12 @@ min_time = "1s"
 "#;
 
 /// The same, with the weights of the plans that ship.
-pub(super) fn fast_by_all() -> String {
+pub(crate) fn fast_by_all() -> String {
     FAST.replace("weights = { errors = 1 }\n", "")
 }
 
 /// What the user who steers wants.
-pub(super) fn command(id: &str, based_on: i64, reason: &str, kind: CommandKind) -> Command {
+pub(crate) fn command(id: &str, based_on: i64, reason: &str, kind: CommandKind) -> Command {
     Command {
         id: id.to_owned(),
         based_on,
@@ -58,7 +58,7 @@ pub(super) fn command(id: &str, based_on: i64, reason: &str, kind: CommandKind) 
 }
 
 /// The yes of another user to what waits at a gate.
-pub(super) fn approval(id: &str, based_on: i64) -> Command {
+pub(crate) fn approval(id: &str, based_on: i64) -> Command {
     Command {
         actor: Actor::User(2),
         ..command(id, based_on, "go", CommandKind::Approve)
@@ -66,16 +66,16 @@ pub(super) fn approval(id: &str, based_on: i64) -> Command {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Clock(Arc<Mutex<(TimeDelta, u64)>>);
+pub(crate) struct Clock(Arc<Mutex<(TimeDelta, u64)>>);
 
 impl Clock {
-    pub(super) fn pass(&self, ms: u64) {
+    pub(crate) fn pass(&self, ms: u64) {
         let mut clock = self.0.lock();
         clock.0 += TimeDelta::milliseconds(ms as i64);
         clock.1 += ms;
     }
 
-    pub(super) fn world(&self) -> World {
+    pub(crate) fn world(&self) -> World {
         let clock = self.clone();
         let now = move || {
             let (wall, monotonic) = *clock.0.lock();
@@ -97,18 +97,18 @@ impl Clock {
 }
 
 /// A process: flags, metrics and controller over a store that outlives it.
-pub(super) struct Rig {
+pub(crate) struct Rig {
     pub(super) store: Arc<MemoryStore>,
-    pub(super) clock: Clock,
-    pub(super) flags: Arc<FeatureFlags>,
-    pub(super) metrics: Arc<AiMetrics>,
-    pub(super) log: Arc<Log>,
-    pub(super) controller: Arc<Controller>,
-    pub(super) user: Mutex<i64>,
+    pub(crate) clock: Clock,
+    pub(crate) flags: Arc<FeatureFlags>,
+    pub(crate) metrics: Arc<AiMetrics>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) controller: Arc<Controller>,
+    pub(crate) user: Mutex<i64>,
 }
 
 impl Rig {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::over(Arc::default(), Clock::default()).await
     }
 
@@ -159,18 +159,18 @@ impl Rig {
     }
 
     /// The same store in a new process.
-    pub(super) async fn reborn(&self) -> Self {
+    pub(crate) async fn reborn(&self) -> Self {
         self.store.forget_holder();
         let rig = Self::over(self.store.clone(), self.clock.clone()).await;
         *rig.user.lock() = *self.user.lock();
         rig
     }
 
-    pub(super) async fn started(&self) -> Status {
+    pub(crate) async fn started(&self) -> Status {
         self.started_by(FAST).await
     }
 
-    pub(super) async fn started_by(&self, plan: &str) -> Status {
+    pub(crate) async fn started_by(&self, plan: &str) -> Status {
         self.controller.tick().await;
         let wishes = Wishes {
             take_back: true,
@@ -183,7 +183,7 @@ impl Rig {
     }
 
     /// The end of a request of the next user, answered.
-    pub(super) fn answer(&self) -> Event {
+    pub(crate) fn answer(&self) -> Event {
         let mut user = self.user.lock();
         *user += 1;
         let subject = Subject::User(*user);
@@ -208,7 +208,7 @@ impl Rig {
     }
 
     /// One request; `fails` says whether an arm does.
-    pub(super) fn request(&self, fails: impl Fn(Variant) -> bool) {
+    pub(crate) fn request(&self, fails: impl Fn(Variant) -> bool) {
         let mut event = self.answer();
         if fails(event.variant) {
             event.outcome = Outcome::Fault(FaultKind::Upstream);
@@ -217,7 +217,7 @@ impl Rig {
     }
 
     /// A second of requests, and its tick.
-    pub(super) async fn second(&self, requests: usize, fails: impl Fn(Variant) -> bool) -> bool {
+    pub(crate) async fn second(&self, requests: usize, fails: impl Fn(Variant) -> bool) -> bool {
         self.clock.pass(1_000);
         for _ in 0..requests {
             self.request(&fails);
@@ -226,7 +226,7 @@ impl Rig {
     }
 
     /// What the user who steers wants.
-    pub(super) async fn steer(
+    pub(crate) async fn steer(
         &self,
         id: &str,
         based_on: i64,
@@ -238,21 +238,21 @@ impl Rig {
     }
 
     /// What folding the log again comes to.
-    pub(super) async fn replay(&self, id: &str) -> Replay {
+    pub(crate) async fn replay(&self, id: &str) -> Replay {
         let replay = self.controller.archive().replay(id).await;
         replay.expect("a replay")
     }
 
-    pub(super) async fn status(&self, id: &str) -> Status {
+    pub(crate) async fn status(&self, id: &str) -> Status {
         self.controller.get(id).await.expect("a rollout").status
     }
 
-    pub(super) fn serves(&self) -> f64 {
+    pub(crate) fn serves(&self) -> f64 {
         self.flags.assign("chat", None).decision.share.get()
     }
 
     /// Seconds of good requests until the state is this.
-    pub(super) async fn until(&self, id: &str, state: State) {
+    pub(crate) async fn until(&self, id: &str, state: State) {
         for _ in 0..200 {
             if self.status(id).await.state == state {
                 return;
@@ -262,12 +262,12 @@ impl Rig {
         panic!("{:?} instead of {state:?}", self.status(id).await);
     }
 
-    pub(super) fn alerts(&self, kind: AlertKind) -> usize {
+    pub(crate) fn alerts(&self, kind: AlertKind) -> usize {
         let db = self.store.0.lock();
         db.alerts.iter().filter(|it| it.kind == kind).count()
     }
 
-    pub(super) fn actions(&self) -> Vec<&'static str> {
+    pub(crate) fn actions(&self) -> Vec<&'static str> {
         let db = self.store.0.lock();
         db.audit.iter().map(|row| row.action.name()).collect()
     }

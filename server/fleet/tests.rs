@@ -1,16 +1,7 @@
 //! What other processes hand over to the one that leads, on a table that fails.
 
-use async_trait::async_trait;
-use serde_json::{Value, json};
-
 use super::*;
-use crate::{
-    _core::registry::Registry,
-    fleet::{
-        Fleet, LOWERING,
-        store::{Asked, CommandStore},
-    },
-};
+use crate::rollout::controller::tests::rig::Rig;
 
 /// Commands and their answers; so many writes of an answer fail.
 #[derive(Default)]
@@ -88,4 +79,16 @@ async fn a_lowering_is_done_once_and_answered_although_the_database_fails_betwee
         "done once"
     );
     assert_eq!(answers["2"]["code"], "CONFLICT", "{answers:?}");
+}
+
+#[test]
+fn answers_are_read_as_they_are_written() {
+    let value = json!({"version": 3});
+    assert_eq!(read(&written(Ok(value.clone()))).ok(), Some(value.clone()));
+    let error = RpcError::new(ErrorCode::Conflict, "it has moved on").with_details(value);
+    let again = read(&written(Err(error.clone()))).expect_err("an error");
+    assert_eq!(
+        (again.code, &again.message, &again.details),
+        (error.code, &error.message, &error.details)
+    );
 }
