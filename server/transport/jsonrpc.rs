@@ -285,7 +285,8 @@ impl Wire {
 
     /// Answers one text, as jsonrpsee does it.
     async fn run(&self, calls: Calls, peer: Peer, text: Bytes) -> HttpResponse {
-        let asked = text.clone();
+        // A long text is not kept until its answer.
+        let asked = (text.len() <= SMALL_BYTES).then(|| text.clone());
         let mut request = http::Request::new(HttpBody::new(http_body_util::Full::new(text)));
         *request.method_mut() = Method::POST;
         request.headers_mut().insert(
@@ -296,7 +297,10 @@ impl Wire {
         let limit = u32::try_from(self.bounds.max_body_bytes).unwrap_or(u32::MAX);
         let answer =
             jsonrpsee::server::http::call_with_service(request, self.max_batch, limit, calls).await;
-        told_apart(answer, &asked).await
+        match asked {
+            Some(asked) => told_apart(answer, &asked).await,
+            None => answer,
+        }
     }
 
     /// Begins what a message of a socket asks for, or says why not.
@@ -340,6 +344,9 @@ impl Wire {
         ConnectionId(self.sockets.fetch_add(1, Ordering::Relaxed))
     }
 }
+
+/// A text of which is told apart what is no JSON and what is no request.
+const SMALL_BYTES: usize = 16 * 1024;
 
 /// jsonrpsee calls an object a fault of the JSON that names neither a method nor an id. By the specification (JSON-RPC
 /// 2.0, 5.1) what is JSON and no request is an invalid request, and the id is null that cannot be told.
