@@ -26,6 +26,7 @@ pub mod outage;
 pub mod priority;
 pub mod procedure;
 pub mod registry;
+pub mod settling;
 pub mod shape;
 pub mod site;
 pub mod slips;

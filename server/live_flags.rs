@@ -17,13 +17,13 @@ mod notices;
 pub mod store;
 mod writing;
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, broadcast, watch},
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 use uuid::Uuid;
 
@@ -32,7 +32,7 @@ use self::{
     store::{FlagChange, FlagStore, StoredFlag},
     writing::Writer,
 };
-use crate::_core::{actor::Actor, feature_flags::FeatureFlags, units::Percent};
+use crate::_core::{actor::Actor, feature_flags::FeatureFlags, settling, units::Percent};
 
 /// Between two looks at what other processes wrote, and two tries to write what is owed.
 const LOOK: Duration = Duration::from_millis(500);
@@ -48,9 +48,6 @@ const RAISED_PATIENCE: Duration = Duration::from_secs(10);
 const MOST_OWED: usize = 256;
 /// Changes that a slow listener may be behind.
 const CHANGES: usize = 256;
-/// How often the last write is tried at a stop, and the pause between.
-const LAST_ATTEMPTS: u32 = 5;
-const LAST_ATTEMPTS_PAUSE: Duration = Duration::from_millis(200);
 /// Why a change was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
@@ -253,25 +250,12 @@ impl LiveFlags {
     /// Writes what is owed and adopts what other processes wrote, until `stop` resolves; then writes
     /// the rest. Belongs to `Tasks` that are shut down after those of the calls.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
-        let mut stop = pin!(stop);
-        loop {
-            self.settle_now().await;
-            tokio::select! {
-                () = &mut stop => break,
-                () = self.hurry.notified() => {}
-                () = sleep(LOOK) => {}
-            }
-        }
-        for attempt in 1..=LAST_ATTEMPTS {
-            if self.settle_now().await {
-                return;
-            }
-            if attempt == LAST_ATTEMPTS && !self.state().is_stored {
-                tracing::error!(
-                    "a change of the kill switch or the live share could not be stored before the stop"
-                );
-            }
-            sleep(LAST_ATTEMPTS_PAUSE).await;
+        settling::until(stop, &self.hurry, LOOK, || self.settle_now()).await;
+        let is_settled = settling::at_last(|| self.settle_now()).await;
+        if !is_settled && !self.state().is_stored {
+            tracing::error!(
+                "a change of the kill switch or the live share could not be stored before the stop"
+            );
         }
     }
 

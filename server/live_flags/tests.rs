@@ -4,6 +4,7 @@ mod rig;
 
 use async_trait::async_trait;
 use proptest::prelude::*;
+use tokio::time::sleep;
 
 use self::rig::*;
 use super::{

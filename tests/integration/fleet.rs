@@ -13,30 +13,10 @@ use crate::support::{
     app::{TestApp, TestAppBuilder},
     postgres,
     process::TestProcess,
+    trusty::{CATALOGUE, SANDBOX},
     wait::{PATIENCE, eventually, until},
 };
 
-const CATALOGUE: &str = r#"
-[providers.test]
-base_url = "http://127.0.0.1:9/v1"
-api_key_env = "FLEET_TEST_API_KEY"
-[models.trusty]
-provider = "test"
-id = "trusty"
-context = 32000
-[models.good]
-provider = "test"
-id = "good"
-context = 32000
-[models.bad]
-provider = "test"
-id = "bad"
-context = 32000
-[tasks.chat]
-control = ["trusty"]
-candidate = ["good", "trusty"]
-"#;
-const SANDBOX: &str = "[default]\nlatency_ms = 3\n[models.bad]\nerror_rate = 1\n";
 /// A process that says nothing loses the lease after 10 s, and others look several times a second.
 const TAKEOVER: Duration = Duration::from_secs(15);
 

@@ -13,6 +13,7 @@ pub(crate) mod recorded_app;
 pub(crate) mod scripted_upstream;
 pub(crate) mod stored_rollout;
 pub(crate) mod trpc_procedures;
+pub(crate) mod trusty;
 pub(crate) mod vectors;
 pub(crate) mod wait;
 

@@ -1,11 +1,11 @@
 //! What people change, what is written, and what is read back.
 
-use std::{collections::BTreeMap, future::Future, mem, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, mem, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::{Move, Moves, Owed, covers, table::put};
-use crate::_core::{errors::in_full, outage::Outage};
+use crate::_core::{errors::in_full, outage::Outage, settling};
 
 /// Between two looks at what other processes wrote, and two tries to write what is owed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -95,23 +95,23 @@ impl Moves {
     /// Writes what is owed and seen, and adopts what other processes wrote, until `stop` resolves; then
     /// writes the rest. Belongs to `Tasks` that are shut down after those of the calls.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
-        let mut stop = pin!(stop);
-        loop {
-            self.settle_now().await;
-            tokio::select! {
-                () = &mut stop => break,
-                () = self.hurry.notified() => {}
-                () = sleep(LOOK) => {}
-            }
-        }
+        settling::until(stop, &self.hurry, LOOK, || self.settle_now()).await;
         self.writer.lock().await.reported = None;
-        self.settle_now().await;
+        let is_settled = settling::at_last(|| self.settle_now()).await;
+        if !is_settled && !self.inner.lock().owed.is_empty() {
+            tracing::error!(
+                "a procedure that went back to the old server could not be stored before the stop, so it is not \
+                 there after a start"
+            );
+        }
     }
 
-    /// One turn of [`Moves::run`].
-    pub async fn settle_now(&self) {
+    /// One turn of [`Moves::run`]; whether nothing is owed any more.
+    pub async fn settle_now(&self) -> bool {
         let mut writer = self.writer.lock().await;
-        match self.settle(&mut writer).await {
+        let settled = self.settle(&mut writer).await;
+        let is_settled = settled.is_ok();
+        match settled {
             Ok(()) => {
                 if writer.outage.ends() {
                     tracing::info!("the moves of procedures are stored again");
@@ -126,6 +126,7 @@ impl Moves {
                 }
             }
         }
+        is_settled
     }
 
     async fn settle(&self, writer: &mut Writer) -> anyhow::Result<()> {

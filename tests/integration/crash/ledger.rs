@@ -9,29 +9,9 @@ use super::process::{Lives, Server};
 use crate::support::{
     app::{TestApp, TestAppBuilder},
     stored_rollout::StoredRollout,
+    trusty::{CATALOGUE, SANDBOX},
 };
 
-const CATALOGUE: &str = r#"
-[providers.test]
-base_url = "http://127.0.0.1:9/v1"
-api_key_env = "CRASH_TEST_API_KEY"
-[models.trusty]
-provider = "test"
-id = "trusty"
-context = 32000
-[models.good]
-provider = "test"
-id = "good"
-context = 32000
-[models.bad]
-provider = "test"
-id = "bad"
-context = 32000
-[tasks.chat]
-control = ["trusty"]
-candidate = ["good", "trusty"]
-"#;
-const SANDBOX: &str = "[default]\nlatency_ms = 3\n[models.bad]\nerror_rate = 1\n";
 /// Users who chat; so many that neither arm is ever left with two or three, whose few counted errors a
 /// day prove nothing.
 const USERS: RangeInclusive<i64> = 2..=41;

@@ -1,0 +1,55 @@
+//! Stores what is in force in memory and owed to the database, and takes up what other processes stored.
+
+use std::{future::Future, pin::pin, time::Duration};
+
+use tokio::{sync::Notify, time::sleep};
+
+/// How often the last write is tried at a stop, and the pause between.
+const LAST_ATTEMPTS: u32 = 5;
+const LAST_ATTEMPTS_PAUSE: Duration = Duration::from_millis(200);
+
+/// Settles at once, whenever it is in a hurry, and else at each `look`, until `stop` resolves.
+pub async fn until<F: Future<Output = bool>>(
+    stop: impl Future<Output = ()>,
+    hurry: &Notify,
+    look: Duration,
+    settle: impl Fn() -> F,
+) {
+    let mut stop = pin!(stop);
+    loop {
+        settle().await;
+        tokio::select! {
+            () = &mut stop => return,
+            () = hurry.notified() => {}
+            () = sleep(look) => {}
+        }
+    }
+}
+
+/// Settles a last time, again where that fails; whether it succeeded.
+pub async fn at_last<F: Future<Output = bool>>(settle: impl Fn() -> F) -> bool {
+    for _ in 1..LAST_ATTEMPTS {
+        if settle().await {
+            return true;
+        }
+        sleep(LAST_ATTEMPTS_PAUSE).await;
+    }
+    settle().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_waits_for_a_database_that_fails_for_a_moment_and_for_no_other() {
+        for (fails, settled, tries) in [(0, true, 1), (4, true, 5), (9, false, 5)] {
+            let tried = AtomicU32::new(0);
+            let settle = || async { tried.fetch_add(1, Ordering::Relaxed) >= fails };
+            assert_eq!(at_last(settle).await, settled, "{fails}");
+            assert_eq!(tried.into_inner(), tries, "{fails}");
+        }
+    }
+}
