@@ -114,6 +114,9 @@ impl Events {
             completion_tokens: 120,
             quality: None,
             answer_chars: None,
+            status: None,
+            cause: None,
+            finish: None,
             cost: Microdollars(42),
             outcome: if (random >> 24).is_multiple_of(100) {
                 Outcome::Fault(FaultKind::Upstream)

@@ -186,6 +186,9 @@ impl Rig {
                 completion_tokens: 120,
                 quality: None,
                 answer_chars: None,
+                status: None,
+                cause: None,
+                finish: None,
                 cost: Microdollars(42),
                 outcome: if random.is_multiple_of(100) {
                     Outcome::Fault(FaultKind::Upstream)

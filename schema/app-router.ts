@@ -374,6 +374,18 @@ export interface Attempt {
   firstTokenMs: number | null;
   /** How it ended. */
   outcome: string;
+  /**
+   * The HTTP status with which the provider refused, or the number in an error that came inside a 200; null
+   * where there was none.
+   */
+  status: number | null;
+  /** What went wrong, finer than the outcome, such as `timeout-first` or `account-limit`; null where nothing did. */
+  cause: string | null;
+  /**
+   * Why the model stopped writing: `length`, `tool-calls`, `content-filter` or `other`; null where it had said
+   * everything, or did not say.
+   */
+  finishReason: string | null;
   /** What came of that. */
   then: Then;
   /** Whether evidence counts it. */
@@ -1942,6 +1954,15 @@ export interface NoAnswer {
   messageId: number;
 }
 
+/** Why there are no texts of a request. */
+export type NoTexts =
+  /** This server keeps none. */
+  | "off"
+  /** It keeps none of this task. */
+  | "other-task"
+  /** They are older than they are kept, or the request came before they were; or there was no room. */
+  | "gone";
+
 /** What to do when no requests come. */
 export interface NoTraffic {
   /** Tell people after this long. */
@@ -1979,6 +2000,22 @@ export type Opened =
   | "approved"
   /** A person began it before its time, or the plan asks for no proof. */
   | "advanced";
+
+/** What a request asked models once, and what came back. */
+export interface OpenedTexts {
+  /** When it began. */
+  at: Date;
+  /** For which task. */
+  task: string;
+  /** What was asked, as it left this server, the oldest message first. */
+  prompt: SaidText[];
+  /** What came back; null where nothing did. */
+  answer: string | null;
+  /** Whether something was too long to be kept: of the prompt its beginning, of the answer its end. */
+  cut: boolean;
+  /** Values that placeholders stand for in both. */
+  masked: number;
+}
 
 /** An outage of the candidate. Meanwhile nobody gets it, and the server asks it small questions of its own. */
 export interface Outage {
@@ -2424,6 +2461,8 @@ export interface RequestDetails {
   details: Attempt[];
   /** What a user thought of the answer: whether it helped; null where nobody said. */
   ratedGood: boolean | null;
+  /** Why no texts of it can be opened; null where an admin can. */
+  noTexts: NoTexts | null;
 }
 
 /** A page of requests. */
@@ -2706,6 +2745,14 @@ export interface Rotate {
   name: string;
   /** How long the old secret still holds; a day where nothing is said. */
   overlapSeconds?: number | undefined;
+}
+
+/** One message. */
+export interface SaidText {
+  /** Who said it. */
+  role: string;
+  /** What. */
+  text: string;
 }
 
 /** Whether users fall on the arms as the share says. */
@@ -3080,7 +3127,9 @@ export type Subject =
   /** Who answers a procedure that an old server has as well. */
   | "moves"
   /** A setting, by what it was at the start before. */
-  | "settings";
+  | "settings"
+  /** Prompt and answer of a request, which somebody opened. */
+  | "texts";
 
 /** What a reply does. */
 export type SuggestionKind =
@@ -3897,8 +3946,9 @@ export type AppRouter = RouterOf<{
   };
   audit: {
     /**
-     * Every change of a rollout, of the kill switch and the live share, and of programs' keys; the
-     * newest first. What is in force and not stored yet is not in it; of keys only admins are told.
+     * Every change of a rollout, of the kill switch and the live share, of users, of programs' keys and of
+     * settings, and who opened texts; the newest first. What is in force and not stored yet is not in it; of
+     * keys and settings only admins are told.
      *
      * Needs the role viewer or admin.
      *
@@ -4468,6 +4518,19 @@ export type AppRouter = RouterOf<{
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
     list: Query<ListRequests | undefined, RequestList>;
+    /**
+     * What one request asked models and what they answered, where that is kept. The audit says who
+     * opened it.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws NOT_FOUND: No texts of such a request are kept.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    openTexts: Mutation<WhichRequest, OpenedTexts[]>;
   };
   rollout: {
     /**

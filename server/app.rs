@@ -48,7 +48,7 @@ use crate::{
     migration::Moves,
     model_router::ModelRouter,
     providers::sandbox::Sandbox,
-    recording::Log,
+    recording::{Log, texts::Keep},
     rollout::{
         controller::{self, Controller, World},
         plan::Library,
@@ -98,6 +98,7 @@ pub struct App {
     /// kill switch with the live share, ends of sessions, and what keys spend.
     recording: Tasks,
     spending: Arc<Spending>,
+    texts: Keep,
     exporter: Option<Exporter>,
     dispatcher: Arc<Dispatcher>,
     router: axum::Router,
@@ -142,6 +143,7 @@ impl App {
         )
         .await
         .context("cannot read the kill switch and the live share")?;
+        let texts = catalog::texts(&config, &catalog)?;
         let log = Arc::new(Log::default());
         let metrics = Arc::new(AiMetrics::over(log.clone()));
         let filling = Filling::prepare(&storage, &metrics, Utc::now()).await?;
@@ -151,7 +153,7 @@ impl App {
             destinations,
             sandbox,
             exporter,
-        } = Models::open(catalog, &config, &flags, &metrics, &storage).await?;
+        } = Models::open(catalog, &config, &flags, &metrics, &storage, &texts).await?;
         tasks.spawn(models.clone().watch_quotas(tasks.stopping()));
         let store = Arc::new(storage.clone());
         let known = catalog::known(&models.catalog());
@@ -212,6 +214,7 @@ impl App {
                 dispatcher: dispatcher.clone(),
                 alerts: store.clone(),
                 requests: store.clone(),
+                texts: (texts.clone(), store.clone()),
                 series: store.clone(),
                 users: store.clone(),
                 samples: store.clone(),
@@ -279,6 +282,7 @@ impl App {
             tasks,
             recording: Tasks::default(),
             spending,
+            texts,
             exporter,
             dispatcher,
             router,
@@ -298,13 +302,18 @@ impl App {
         }
         recording.spawn(self.authenticator.pay_owed(recording.stopping()));
         recording.spawn(self.spending.clone().run(recording.stopping()));
+        let sink = Arc::new(self.storage.clone());
+        recording.spawn(self.texts.run(sink, recording.stopping()));
         if let Some(exporter) = self.exporter {
             recording.spawn(exporter.run(recording.stopping()));
         }
         self.tasks.spawn(upkeep::keep_small(
             self.storage.clone(),
             self.controller.clone(),
-            self.config.database.event_retention,
+            upkeep::Retention {
+                events: self.config.database.event_retention,
+                texts: self.config.database.text_retention,
+            },
             self.tasks.stopping(),
         ));
         self.tasks.spawn(sampling::run(

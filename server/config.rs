@@ -220,6 +220,10 @@ pub struct DatabaseConfig {
     pub url: String,
     /// `EVENT_RETENTION`: how long single events stay.
     pub event_retention: Duration,
+    /// `TEXT_TASKS`: the tasks whose texts are kept.
+    pub text_tasks: Vec<String>,
+    /// `TEXT_RETENTION`: how long they are.
+    pub text_retention: Duration,
 }
 
 impl DatabaseConfig {
@@ -234,6 +238,8 @@ impl fmt::Debug for DatabaseConfig {
         f.debug_struct("DatabaseConfig")
             .field("url", &self.shown_url())
             .field("event_retention", &self.event_retention)
+            .field("text_tasks", &self.text_tasks)
+            .field("text_retention", &self.text_retention)
             .finish()
     }
 }

@@ -13,6 +13,7 @@ mod files;
 pub mod requests;
 pub mod series;
 pub mod spending;
+pub mod texts;
 pub mod users;
 
 use axum::Router;

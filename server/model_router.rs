@@ -41,7 +41,7 @@ use self::{
     fleet::Fleet,
     quota::{Standing, store::QuotaStore},
     streaming::{recorded, until_answer, until_first_token},
-    walk::{Asks, Walk},
+    walk::{Asks, Walk, texts},
     watch::Watch,
 };
 pub use self::{
@@ -59,6 +59,7 @@ use crate::{
         masking,
         openai_compatible::ClientError,
     },
+    recording::texts::Keep,
     telemetry::Telemetry,
 };
 
@@ -94,6 +95,7 @@ pub struct ModelRouter {
     flags: Arc<FeatureFlags>,
     metrics: Arc<dyn Recorder>,
     telemetry: Telemetry,
+    texts: Keep,
     attempt_timeout: Duration,
     max_fallbacks: usize,
 }
@@ -116,6 +118,7 @@ impl ModelRouter {
             flags,
             metrics,
             telemetry: Telemetry::default(),
+            texts: Keep::default(),
             attempt_timeout,
             max_fallbacks: MAX_FALLBACKS,
         }
@@ -130,6 +133,12 @@ impl ModelRouter {
     /// Tells of attempts like this.
     pub fn with_telemetry(mut self, telemetry: Telemetry) -> Self {
         self.telemetry = telemetry;
+        self
+    }
+
+    /// Keeps texts like this; none where nothing is said.
+    pub fn with_texts(mut self, texts: Keep) -> Self {
+        self.texts = texts;
         self
     }
 
@@ -332,6 +341,9 @@ impl ModelRouter {
                     }
                     step.attempt.ended();
                     walk.answered();
+                    if let Some(note) = &mut walk.note {
+                        texts::answered(note, &completion);
+                    }
                     if let Some(vault) = &walk.vault {
                         vault.restore(&mut completion);
                     }
@@ -400,7 +412,13 @@ impl ModelRouter {
                     let (model, position) = walk.current();
                     let trail = walk.call.trail.clone();
                     let (attempt, place) = (step.attempt, step.place);
+                    let mut note = walk.note.take();
                     let deltas = futures::stream::iter(held.into_iter().map(Ok)).chain(rest);
+                    let deltas = deltas.inspect(move |step| {
+                        if let (Some(note), Ok(step)) = (&mut note, step) {
+                            texts::heard(note, step);
+                        }
+                    });
                     // It is recorded as the caller gets it.
                     let deltas = match walk.vault.take() {
                         Some(vault) => masking::restored(deltas.boxed(), vault),

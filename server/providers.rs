@@ -8,6 +8,7 @@ mod connection;
 pub mod estimate;
 pub mod fault;
 pub(crate) mod fields;
+pub mod finish;
 pub mod instructions;
 mod joined;
 pub mod listing;
@@ -322,6 +323,12 @@ pub struct Delta {
 impl Delta {
     /// What the model wrote in this step: text, what it thinks, and the names and arguments of tool calls.
     pub fn written(&self) -> impl Iterator<Item = &str> {
+        let words = [&*self.content, &*self.reasoning];
+        words.into_iter().chain(self.calls())
+    }
+
+    /// The names and arguments of tool calls that the model wrote in this step.
+    pub fn calls(&self) -> impl Iterator<Item = &str> {
         const PARTS: [&str; 4] = [
             "/function/name",
             "/function/arguments",
@@ -329,8 +336,6 @@ impl Delta {
             "/custom/input",
         ];
         let calls = self.tool_calls.iter().filter_map(Value::as_array).flatten();
-        let parts =
-            calls.flat_map(|call| PARTS.iter().filter_map(|part| call.pointer(part)?.as_str()));
-        [&*self.content, &*self.reasoning].into_iter().chain(parts)
+        calls.flat_map(|call| PARTS.iter().filter_map(|part| call.pointer(part)?.as_str()))
     }
 }

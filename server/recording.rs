@@ -7,6 +7,7 @@
 mod batch;
 pub mod event;
 mod open;
+pub mod texts;
 
 use std::collections::VecDeque;
 

@@ -30,14 +30,15 @@ use crate::{
     chat::Chat,
     config::Config,
     dashboard::{
-        audit::AuditStore, requests::RequestStore, series::SeriesStore, users::UserLookup,
+        audit::AuditStore, requests::RequestStore, series::SeriesStore, texts::TextStore,
+        users::UserLookup,
     },
     email_intelligence::EmailIntelligence,
     keys::ApiKeyStore,
     live_flags::LiveFlags,
     migration::Moves,
     model_router::ModelRouter,
-    recording::Log,
+    recording::{Log, texts::Keep},
     rollout::{controller::Controller, samples::SampleStore, trials::TrialStore},
 };
 
@@ -69,6 +70,8 @@ pub struct Parts<'a> {
     pub alerts: Arc<dyn AlertLog>,
     /// Where requests are looked up.
     pub requests: Arc<dyn RequestStore>,
+    /// Which texts of them are kept, and where.
+    pub texts: (Keep, Arc<dyn TextStore>),
     /// Where attempts over time are looked up.
     pub series: Arc<dyn SeriesStore>,
     /// Where users are looked up.
@@ -178,6 +181,8 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
         parts.map(|it| requests_router::State {
             store: it.requests.clone(),
             models: it.models.clone(),
+            kept: it.texts.0.clone(),
+            texts: it.texts.1.clone(),
         }),
     );
     users_router::register(registry, parts.map(|it| it.users.clone()));

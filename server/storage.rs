@@ -37,6 +37,7 @@ mod secret;
 mod series;
 mod spending;
 mod sqlite;
+mod texts;
 mod told;
 mod trials;
 mod upkeep;

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use crate::{
-    _core::toml_reader::FileError,
+    _core::{suggest, toml_reader::FileError},
     alerting::{Alert, Outbox},
     chat,
     config::Config,
@@ -12,6 +12,7 @@ use crate::{
         openrouter,
         sandbox::{Sandbox, SandboxPlan},
     },
+    recording::texts::Keep,
     rollout::{arms::PerArm, plan::Known},
 };
 
@@ -23,6 +24,20 @@ pub(crate) fn load(config: &Config) -> Result<Catalog, FileError> {
         config.environment,
         &[("chat.sendMessage", chat::send::TASK)],
     )
+}
+
+/// What keeps texts of the tasks that the settings name.
+pub(super) fn texts(config: &Config, catalog: &Catalog) -> anyhow::Result<Keep> {
+    let tasks = &config.database.text_tasks;
+    if let Some(unknown) = tasks.iter().find(|name| catalog.task(name).is_none()) {
+        let known = || catalog.tasks.iter().map(|task| &*task.name);
+        anyhow::bail!(
+            "TEXT_TASKS has `{unknown}`, which is no task of the catalog{}; expected some of {}",
+            suggest::hint(unknown, known()),
+            known().collect::<Vec<_>>().join(", ")
+        );
+    }
+    Ok(Keep::of(tasks.iter().cloned()))
 }
 
 /// Hands an alert over; whether that succeeded. A failure is logged, with what people would have been told.

@@ -11,6 +11,7 @@ use crate::{
     config::Config,
     model_router::{Clients, ModelRouter, catalog::Catalog},
     providers::sandbox::Sandbox,
+    recording::texts::Keep,
     storage::Storage,
     telemetry::{self, Exporter, Telemetry},
 };
@@ -33,6 +34,7 @@ impl Models {
         flags: &Arc<FeatureFlags>,
         metrics: &Arc<AiMetrics>,
         storage: &Storage,
+        texts: &Keep,
     ) -> anyhow::Result<Self> {
         let sandbox = catalog::sandbox(config, &catalog).await?;
         let sandbox_url = sandbox.as_ref().map(Sandbox::base_url);
@@ -43,6 +45,7 @@ impl Models {
         let timeout = config.models.attempt_timeout;
         let router = ModelRouter::new(catalog, clients, flags.clone(), metrics.clone(), timeout)
             .with_telemetry(Telemetry::new(spans))
+            .with_texts(texts.clone())
             .with_breakers(config.models.breaker.map(Into::into));
         let router = Arc::new(router);
         let restored = router.restore_quotas(Arc::new(storage.clone())).await;

@@ -13,7 +13,7 @@ use crate::{
     gateway, legacy, migration,
     model_router::{ModelRouter, breaker::State, catalog::Provider, watch::Finding},
     providers::masking,
-    recording::Log,
+    recording::{self, Log},
     rollout::controller::Controller,
     telemetry,
     transport::{bounds::Bounds, metrics::Readers},
@@ -34,6 +34,7 @@ pub(super) fn install() {
         legacy::describe();
         migration::moves::describe();
         telemetry::describe();
+        recording::texts::describe();
         describe();
     }
 }

@@ -17,6 +17,14 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// After so many of them old events are deleted: every hour.
 const COUNTS_PER_UPKEEP: u32 = 60;
 
+/// How long what is kept stays.
+pub(super) struct Retention {
+    /// Single events.
+    pub(super) events: Duration,
+    /// Texts of requests.
+    pub(super) texts: Duration,
+}
+
 /// Counts events by the hour, every minute, and deletes old ones, every hour, until the server stops; the
 /// process that moves the rollouts does, and no other.
 #[expect(
@@ -26,11 +34,12 @@ const COUNTS_PER_UPKEEP: u32 = 60;
 pub(super) async fn keep_small(
     storage: Storage,
     controller: Arc<Controller>,
-    retention: Duration,
+    retention: Retention,
     stopping: impl Future<Output = ()>,
 ) {
     let mut stopping = pin!(stopping);
-    let retention = TimeDelta::from_std(retention).unwrap_or(TimeDelta::MAX);
+    let of = |time| TimeDelta::from_std(time).unwrap_or(TimeDelta::MAX);
+    let (events, texts) = (of(retention.events), of(retention.texts));
     let mut counts = 0_u32;
     let mut has_failed = false;
     loop {
@@ -45,7 +54,11 @@ pub(super) async fn keep_small(
         counts += 1;
         let work = async {
             match is_upkeep {
-                true => storage.prune(retention, Utc::now()).await,
+                true => {
+                    let now = Utc::now();
+                    storage.prune_texts(now - texts).await?;
+                    storage.prune(events, now).await
+                }
                 false => storage.count_by_hour().await.map(Upkeep::counted),
             }
         };

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 
 use super::table::Table;
 use crate::{
-    _core::priority::Priority,
+    _core::{actor::Actor, priority::Priority},
     config::Config,
     keys::{
         ApiKey, ApiKeyStore, DOLLARS, Limits, MAX_OVERLAP_SECONDS, MAX_TOKENS, MAX_TTL_SECONDS,
@@ -161,6 +161,7 @@ fn offered(models: &[String], config: &Config) -> anyhow::Result<()> {
 }
 
 async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow::Result<String> {
+    let actor = &Actor::CommandLine;
     match command {
         Command::Create {
             name,
@@ -178,7 +179,7 @@ async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow:
                 expires_at: ttl.map(|ttl| after(now, ttl)).transpose()?,
                 revoked_at: None,
             };
-            let is_added = keys.add_key(&key, &secret.hash).await?;
+            let is_added = keys.add_key(&key, &secret.hash, actor).await?;
             anyhow::ensure!(
                 is_added,
                 "there is a key `{name}` already; `key rotate` gives it another secret"
@@ -190,7 +191,7 @@ async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow:
         }
         Command::Limit { name, limits } => {
             let limits = limits.limits();
-            let is_limited = keys.limit_key(&name, &limits).await?;
+            let is_limited = keys.limit_key(&name, &limits, actor, now).await?;
             anyhow::ensure!(
                 is_limited,
                 "there is no key `{name}` that holds; `key list` shows all"
@@ -227,7 +228,7 @@ async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow:
             Ok(table.to_string())
         }
         Command::Revoke { name } => {
-            let is_revoked = keys.revoke_key(&name, now).await?;
+            let is_revoked = keys.revoke_key(&name, actor, now).await?;
             anyhow::ensure!(
                 is_revoked,
                 "there is no key `{name}` that holds; `key list` shows all"
@@ -237,7 +238,9 @@ async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow:
         Command::Rotate { name, overlap } => {
             let secret = Secret::new();
             let end = after(now, overlap)?;
-            let is_replaced = keys.replace_key(&name, &secret, now, end - now).await?;
+            let is_replaced = keys
+                .replace_key(&name, &secret, end - now, actor, now)
+                .await?;
             anyhow::ensure!(
                 is_replaced,
                 "there is no key `{name}` that holds; `key list` shows all"

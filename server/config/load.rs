@@ -309,6 +309,8 @@ impl Values<'_> {
             database: DatabaseConfig {
                 url: self.get(&DATABASE_URL)?,
                 event_retention: self.get(&EVENT_RETENTION)?,
+                text_tasks: self.get(&TEXT_TASKS)?,
+                text_retention: self.get(&TEXT_RETENTION)?,
             },
             auth: AuthConfig {
                 jwt_secret: self.get(&JWT_SECRET)?,

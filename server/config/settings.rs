@@ -346,6 +346,11 @@ settings! {
         /// until 90 days after its end.
         // At least a day longer than the longest window, which is filled from them at a start.
         EVENT_RETENTION: Span = span(8_000 * DAY, 3_650 * DAY), "14d";
+        /// The tasks of the catalog whose prompts and answers are kept, for admins to open from a request
+        /// (docs/privacy.md); of none without it.
+        TEXT_TASKS: Words = Words, "";
+        /// How long they are kept.
+        TEXT_RETENTION: Span = span(1_000 * HOUR, 90 * DAY), "7d";
     }
     "Sign-in" {
         /// Signs sessions; at least 32 bytes in staging and production. Development without one

@@ -1,5 +1,5 @@
 //! Who changed what, whatever it was: rollouts, the kill switch with the live share, keys, users, sessions,
-//! moves of procedures, settings.
+//! moves of procedures, settings, and who opened texts.
 //!
 //! Each of these has a history of its own, to which lines are only added; here they are one list.
 
@@ -29,11 +29,13 @@ pub enum Subject {
     Moves,
     /// A setting, by what it was at the start before.
     Settings,
+    /// Prompt and answer of a request, which somebody opened.
+    Texts,
 }
 
 impl Subject {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Rollout,
         Self::Flags,
         Self::Keys,
@@ -41,6 +43,7 @@ impl Subject {
         Self::Sessions,
         Self::Moves,
         Self::Settings,
+        Self::Texts,
     ];
 
     /// As on the wire and in the database.
@@ -53,15 +56,19 @@ impl Subject {
             Self::Sessions => "sessions",
             Self::Moves => "moves",
             Self::Settings => "settings",
+            Self::Texts => "texts",
         }
     }
 
     /// The least role that is told of it: viewers see all but texts, keys and settings.
     pub const fn told_to(self) -> Role {
         match self {
-            Self::Rollout | Self::Flags | Self::Users | Self::Sessions | Self::Moves => {
-                Role::Viewer
-            }
+            Self::Rollout
+            | Self::Flags
+            | Self::Users
+            | Self::Sessions
+            | Self::Moves
+            | Self::Texts => Role::Viewer,
             Self::Keys | Self::Settings => Role::Admin,
         }
     }

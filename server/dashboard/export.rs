@@ -141,23 +141,25 @@ impl List {
         let count = rows.map_or(0, Vec::len);
         let mut text = String::new();
         for n in 0..count {
-            let cells = self.columns.iter().map(|(_, pointer)| {
+            let row = rows.and_then(|rows| rows.get(n));
+            for (place, (_, pointer)) in self.columns.iter().enumerate() {
                 let found = match self.is_columns {
                     // The column, then the place in it, then what is asked of that.
                     true => {
                         let (column, rest) = pointer.split_once("//").unwrap_or((pointer, ""));
-                        let rest = if rest.is_empty() {
-                            String::new()
-                        } else {
-                            format!("/{rest}")
-                        };
-                        answer.pointer(&format!("{column}/{n}{rest}"))
+                        let cell = answer.pointer(column).and_then(|column| column.get(n));
+                        match rest {
+                            "" => cell,
+                            rest => cell.and_then(|cell| cell.get(rest)),
+                        }
                     }
-                    false => answer.pointer(&format!("/rows/{n}{pointer}")),
+                    false => row.and_then(|row| row.pointer(pointer)),
                 };
-                cell(found.unwrap_or(&Value::Null))
-            });
-            text.push_str(&cells.collect::<Vec<_>>().join(","));
+                if place > 0 {
+                    text.push(',');
+                }
+                text.push_str(&cell(found.unwrap_or(&Value::Null)));
+            }
             text.push_str("\r\n");
         }
         (text, count)

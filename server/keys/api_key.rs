@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{Limits, Secret, secret};
-use crate::_core::{amount::Amount, errors::in_full, outage::Outage};
+use crate::_core::{actor::Actor, amount::Amount, errors::in_full, outage::Outage};
 
 /// What the database said of a key counts for so long: a revoked key ends within it.
 const FRESH: Duration = Duration::from_millis(500);
@@ -70,8 +70,8 @@ pub fn is_name(text: &str) -> bool {
 /// Where keys are kept.
 #[async_trait]
 pub trait ApiKeyStore: Send + Sync {
-    /// Adds a key; `false` where its name is taken.
-    async fn add_key(&self, key: &ApiKey, hash: &str) -> anyhow::Result<bool>;
+    /// Adds a key; `false` where its name is taken. As with every change of one, the audit says who did it.
+    async fn add_key(&self, key: &ApiKey, hash: &str, actor: &Actor) -> anyhow::Result<bool>;
 
     /// The key that this id finds, and the hash under it: its own, or that of the key that it replaced, as
     /// long as that holds.
@@ -85,7 +85,12 @@ pub trait ApiKeyStore: Send + Sync {
     async fn keys(&self) -> anyhow::Result<Vec<ApiKey>>;
 
     /// Ends the key of this name, and the one that it replaced; `false` where there is none that holds.
-    async fn revoke_key(&self, name: &str, now: DateTime<Utc>) -> anyhow::Result<bool>;
+    async fn revoke_key(
+        &self,
+        name: &str,
+        actor: &Actor,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<bool>;
 
     /// Gives the key of this name another secret. The old one holds for `overlap` longer. `false` where
     /// there is none that holds.
@@ -93,12 +98,19 @@ pub trait ApiKeyStore: Send + Sync {
         &self,
         name: &str,
         secret: &Secret,
-        now: DateTime<Utc>,
         overlap: TimeDelta,
+        actor: &Actor,
+        now: DateTime<Utc>,
     ) -> anyhow::Result<bool>;
 
     /// Gives the key of this name other limits; `false` where there is none that was not revoked.
-    async fn limit_key(&self, name: &str, limits: &Limits) -> anyhow::Result<bool>;
+    async fn limit_key(
+        &self,
+        name: &str,
+        limits: &Limits,
+        actor: &Actor,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<bool>;
 
     /// Counts an amount as spent by the key of this name on this day, unless that would be more than
     /// `budget`; whether it was counted. Less than nothing is given back.

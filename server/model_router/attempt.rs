@@ -19,6 +19,7 @@ use crate::{
     providers::{
         Completion, Delta, Usage, estimate,
         fault::{Fault, FaultKind},
+        finish::Finish,
         quality::Inspection,
     },
     recording::{Attempted, Event, Outcome},
@@ -105,6 +106,7 @@ impl Occasion<'_> {
                 at_ms: now_ms(),
                 latency_ms: opened.latency_ms,
                 outcome: Outcome::Fault(opened.kind),
+                cause: Some(opened.cause),
                 ..event
             });
         }
@@ -198,6 +200,7 @@ impl Attempt {
     /// The answer came as a whole.
     pub(super) fn brought(&mut self, answer: &Completion) {
         self.calls_tool |= answer.tool_calls.is_some();
+        self.finished(answer.finish_reason.as_deref());
         if let Some(inspection) = &mut self.inspection {
             inspection.read(answer);
         }
@@ -207,8 +210,15 @@ impl Attempt {
     pub(super) fn brought_step(&mut self, step: &Delta) {
         step.written().for_each(|text| self.wrote(text));
         self.calls_tool |= step.tool_calls.is_some();
+        self.finished(step.finish_reason.as_deref());
         if let Some(inspection) = &mut self.inspection {
             inspection.read_step(step);
+        }
+    }
+
+    fn finished(&mut self, reason: Option<&str>) {
+        if let (Some(event), Some(reason)) = (&mut self.event, reason) {
+            event.finish = Finish::of(reason);
         }
     }
 
@@ -259,7 +269,7 @@ impl Attempt {
     }
 
     pub(super) fn fail(mut self, fault: &Fault) {
-        self.log(fault);
+        self.note(fault);
         self.close(Outcome::Fault(fault.kind));
         let latency_ms = self.event.as_ref().map_or(0.0, |event| event.latency_ms);
         self.pass.failed(fault, latency_ms, self.has_time);
@@ -268,7 +278,7 @@ impl Attempt {
     /// It failed, and another model has to show whose fault that was. Dropped without a
     /// [judgement](Attempt::judge), the fault is what it was.
     pub(super) fn refuse(mut self, fault: &Fault) -> Self {
-        self.log(fault);
+        self.note(fault);
         self.close(Outcome::Fault(fault.kind));
         self
     }
@@ -280,7 +290,12 @@ impl Attempt {
         }
     }
 
-    fn log(&self, fault: &Fault) {
+    /// What went wrong, for the event and the server's log.
+    fn note(&mut self, fault: &Fault) {
+        if let Some(event) = &mut self.event {
+            event.status = fault.status;
+            event.cause = Some(fault.cause);
+        }
         let (model, provider) = (&*self.model.name, &*self.model.provider);
         let (kind, status) = (fault.kind.name(), fault.status);
         let request_id = self.event.as_ref().map(|event| &*event.request_id);
@@ -333,6 +348,6 @@ impl Drop for Attempt {
     clippy::disallowed_methods,
     reason = "an attempt is an edge: it ends when the network says so"
 )]
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     Utc::now().timestamp_millis()
 }

@@ -2,6 +2,7 @@
 
 mod outcome;
 mod request;
+pub(super) mod texts;
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,6 +38,7 @@ use crate::{
         openai_compatible::OpenAiCompatible,
         quality::Inspection,
     },
+    recording::texts::Note,
     telemetry::Operation,
 };
 
@@ -70,6 +72,8 @@ pub(super) struct Walk<'a> {
     rest: Map<String, Value>,
     /// What the placeholders in both stand for, where something is masked.
     pub(super) vault: Option<Arc<Vault>>,
+    /// What is kept of its texts, where they are.
+    pub(super) note: Option<Note>,
     /// Tokens that the caller lets the answer have.
     max_tokens: Option<u32>,
     asks: Asks,
@@ -125,6 +129,12 @@ impl<'a> Walk<'a> {
         asks: Asks,
     ) -> Self {
         let vault = masking::mask(&mut call.request, &route.privacy.mask);
+        let note = match asks {
+            Asks::Embeddings => None,
+            Asks::Answer | Asks::Stream => router
+                .texts
+                .begin(&route.task, || texts::asked(&call, route, vault.as_ref())),
+        };
         let turn = match asks {
             Asks::Embeddings => Turn::Alone,
             Asks::Answer | Asks::Stream => turn(&call, || {
@@ -140,6 +150,7 @@ impl<'a> Walk<'a> {
             router,
             route,
             vault: vault.map(Arc::new),
+            note,
             messages: std::mem::take(&mut call.request.messages),
             given: call.request.given.clone(),
             rest: call.request.rest.clone(),

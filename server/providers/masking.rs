@@ -187,6 +187,11 @@ fn is_bytes(text: &str) -> bool {
 }
 
 impl Vault {
+    /// How many values placeholders stand for.
+    pub fn count(&self) -> usize {
+        self.values.values().map(Vec::len).sum()
+    }
+
     fn finds(&self, key: &str, text: &str) -> bool {
         // An escape may hide anything.
         !find::find(text, key, &self.kinds).is_empty() || text.contains("\\u")

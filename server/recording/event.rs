@@ -12,7 +12,11 @@ use crate::{
         assignment::{Subject, Variant},
         units::Microdollars,
     },
-    providers::{fault::FaultKind, quality::Quality},
+    providers::{
+        fault::{Cause, FaultKind},
+        finish::Finish,
+        quality::Quality,
+    },
 };
 
 /// Attempts slower than this are logged as warnings.
@@ -106,6 +110,12 @@ pub struct Event {
     pub quality: Option<Quality>,
     /// Characters of the answer's text, where it was looked at.
     pub answer_chars: Option<u32>,
+    /// The HTTP status of a refusal, or the number in an error that came inside a 200.
+    pub status: Option<u16>,
+    /// What went wrong, finer than the kind of the fault; none where nothing did.
+    pub cause: Option<Cause>,
+    /// Why the model stopped writing, where it is not that it had said everything.
+    pub finish: Option<Finish>,
 }
 
 /// An attempt as it begins.
@@ -197,6 +207,9 @@ impl Event {
             outcome: Outcome::Cancelled,
             quality: None,
             answer_chars: None,
+            status: None,
+            cause: None,
+            finish: None,
         }
     }
 
@@ -302,6 +315,9 @@ pub(crate) mod tests {
             outcome: Outcome::Success,
             quality: None,
             answer_chars: None,
+            status: None,
+            cause: None,
+            finish: None,
         }
     }
 

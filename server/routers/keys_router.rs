@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::{
+        actor::Actor,
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
@@ -200,7 +201,8 @@ async fn create(state: State, context: Context, input: Create) -> Result<Made, R
         expires_at: ttl_seconds.map(|ttl| now + seconds(ttl)),
         revoked_at: None,
     };
-    let added = state.keys.add_key(&key, &secret.hash).await;
+    let actor = actor(&context)?;
+    let added = state.keys.add_key(&key, &secret.hash, &actor).await;
     if !added.map_err(RpcError::internal)? {
         let text =
             format!("There is a key `{name}` already; `keys.rotate` gives it another secret");
@@ -209,17 +211,20 @@ async fn create(state: State, context: Context, input: Create) -> Result<Made, R
     Ok(told(name, &secret))
 }
 
-async fn limit(state: State, _: Context, input: Limit) -> Result<(), RpcError> {
-    let limited = state.keys.limit_key(&input.name, &input.limits).await;
-    found(&input.name, limited)
+async fn limit(state: State, context: Context, input: Limit) -> Result<(), RpcError> {
+    let (name, actor) = (&input.name, actor(&context)?);
+    let limited = state
+        .keys
+        .limit_key(name, &input.limits, &actor, context.received_at);
+    found(name, limited.await)
 }
 
 async fn rotate(state: State, context: Context, input: Rotate) -> Result<Made, RpcError> {
     let overlap = seconds(input.overlap_seconds.unwrap_or(OVERLAP_SECONDS));
-    let (name, secret) = (input.name, Secret::new());
+    let (name, secret, actor) = (input.name, Secret::new(), actor(&context)?);
     let replaced = state
         .keys
-        .replace_key(&name, &secret, context.received_at, overlap);
+        .replace_key(&name, &secret, overlap, &actor, context.received_at);
     found(&name, replaced.await)?;
     Ok(told(name, &secret))
 }
@@ -227,9 +232,13 @@ async fn rotate(state: State, context: Context, input: Rotate) -> Result<Made, R
 async fn revoke(state: State, context: Context, input: Named) -> Result<(), RpcError> {
     let revoked = state
         .keys
-        .revoke_key(&input.name, context.received_at)
+        .revoke_key(&input.name, &actor(&context)?, context.received_at)
         .await;
     found(&input.name, revoked)
+}
+
+fn actor(context: &Context) -> Result<Actor, RpcError> {
+    Ok(Actor::User(context.user()?.id))
 }
 
 fn found(name: &str, changed: anyhow::Result<bool>) -> Result<(), RpcError> {

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::{
-    answers::RequestDetails,
+    answers::{NoTexts, OpenedTexts, RequestDetails},
     filter::{cursor, place},
 };
 pub(crate) use self::{
@@ -23,14 +23,19 @@ pub(crate) use self::{
 };
 use crate::{
     _core::{
+        actor::Actor,
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
         registry::Registry,
     },
-    dashboard::requests::{self, RequestStore},
+    dashboard::{
+        requests::{self, RequestStore},
+        texts::TextStore,
+    },
     model_router::ModelRouter,
     procedures,
+    recording::texts::Keep,
 };
 
 /// Requests on a page where nothing else is asked for, and at most.
@@ -44,6 +49,10 @@ pub struct State {
     pub store: Arc<dyn RequestStore>,
     /// The catalog, which knows each model's provider.
     pub models: Arc<ModelRouter>,
+    /// Texts of which tasks are kept.
+    pub kept: Keep,
+    /// Where they are looked up.
+    pub texts: Arc<dyn TextStore>,
 }
 
 /// Registers the namespace.
@@ -54,6 +63,11 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         /// One request: every attempt in order, and what was thought of the answer.
         query Viewer get = get, errors [
             Declared::new(ErrorCode::NotFound, "Nothing is stored of such a request."),
+        ];
+        /// What one request asked models and what they answered, where that is kept. The audit says who
+        /// opened it.
+        mutation Admin openTexts = open_texts, errors [
+            Declared::new(ErrorCode::NotFound, "No texts of such a request are kept."),
         ];
     );
 }
@@ -122,10 +136,34 @@ async fn get(state: State, _: Context, input: WhichRequest) -> Result<RequestDet
     let id = input.request_id;
     let attempts = state.store.attempts(std::slice::from_ref(&id)).await;
     let events = attempts.map_err(RpcError::internal)?;
-    RequestDetails::new(&id, &events, &state.models).ok_or_else(|| {
+    let has_texts = state.texts.has_texts(&id).await;
+    let no_texts = match has_texts.map_err(RpcError::internal)? {
+        true => None,
+        false if !state.kept.is_on() => Some(NoTexts::Off),
+        false if events.iter().any(|event| state.kept.has(&event.task)) => Some(NoTexts::Gone),
+        false => Some(NoTexts::OtherTask),
+    };
+    RequestDetails::new(&id, &events, &state.models, no_texts).ok_or_else(|| {
         RpcError::not_found(format!(
             "Nothing is stored of a request `{id}`: it is unknown, asked no model, or is older than \
              EVENT_RETENTION"
         ))
     })
+}
+
+async fn open_texts(
+    state: State,
+    context: Context,
+    input: WhichRequest,
+) -> Result<Vec<OpenedTexts>, RpcError> {
+    let (id, actor) = (input.request_id, Actor::User(context.user()?.id));
+    let texts = state.texts.open_texts(&id, &actor, context.received_at);
+    let texts = texts.await.map_err(RpcError::internal)?;
+    if texts.is_empty() {
+        return Err(RpcError::not_found(format!(
+            "No texts of a request `{id}` are kept: TEXT_TASKS names the tasks of which they are, and \
+             TEXT_RETENTION for how long"
+        )));
+    }
+    Ok(texts.into_iter().map(OpenedTexts::from).collect())
 }

@@ -1,4 +1,4 @@
-//! Keys of applications, by the hashes of their secrets.
+//! Keys of applications, by the hashes of their secrets, and who changed them.
 
 use std::collections::HashMap;
 
@@ -6,9 +6,17 @@ use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::{Storage, storable, time};
+use serde_json::{Value, json};
+
+use super::{
+    Storage,
+    changes::{self, Change},
+    db::Write,
+    storable, time,
+};
 use crate::{
-    _core::{amount::Amount, units::Microdollars},
+    _core::{actor::Actor, amount::Amount, units::Microdollars},
+    dashboard::audit::Subject,
     keys::{ApiKey, ApiKeyStore, Limits, Secret},
 };
 
@@ -45,25 +53,61 @@ impl Row {
     }
 }
 
+fn of_key<'a>(
+    name: &'a str,
+    actor: &'a Actor,
+    action: &'a str,
+    after: Option<Value>,
+) -> Change<'a> {
+    Change {
+        subject: Subject::Keys,
+        subject_id: name,
+        actor,
+        action,
+        before: None,
+        after,
+    }
+}
+
+/// Writes who changed a key, if one was changed; whether it was.
+async fn noted(
+    mut transaction: Write,
+    changed: u64,
+    change: Change<'_>,
+    now: DateTime<Utc>,
+) -> anyhow::Result<bool> {
+    if changed > 0 {
+        changes::note(&mut transaction, change, now).await?;
+    }
+    transaction.commit().await?;
+    Ok(changed > 0)
+}
+
 #[async_trait]
 impl ApiKeyStore for Storage {
-    async fn add_key(&self, key: &ApiKey, hash: &str) -> anyhow::Result<bool> {
+    async fn add_key(&self, key: &ApiKey, hash: &str, actor: &Actor) -> anyhow::Result<bool> {
         let models = key.models.as_ref().map(serde_json::to_string).transpose()?;
         let limits = serde_json::to_string(&key.limits)?;
-        let added = changed!(self.db.write(), pool => sqlx::query(
-            "INSERT INTO api_keys (id, name, hash, models, created_ms, expires_ms, limits) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING",
-        )
-        .bind(&key.id)
-        .bind(&key.name)
-        .bind(hash)
-        .bind(models)
-        .bind(key.created_at.timestamp_millis())
-        .bind(key.expires_at.map(|end| end.timestamp_millis()))
-        .bind(limits)
-        .execute(pool))
-        .context("cannot add a key")?;
-        Ok(added > 0)
+        let added = async {
+            let mut transaction = self.db.begin().await?;
+            let added = changed!(&mut transaction, transaction => sqlx::query(
+                "INSERT INTO api_keys (id, name, hash, models, created_ms, expires_ms, limits) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO NOTHING",
+            )
+            .bind(&key.id)
+            .bind(&key.name)
+            .bind(hash)
+            .bind(models)
+            .bind(key.created_at.timestamp_millis())
+            .bind(key.expires_at.map(|end| end.timestamp_millis()))
+            .bind(limits)
+            .execute(&mut **transaction))?;
+            let after =
+                json!({"models": key.models, "limits": key.limits, "expiresAt": key.expires_at});
+            let change = of_key(&key.name, actor, "created", Some(after));
+            noted(transaction, added, change, key.created_at).await
+        };
+        added.await.context("cannot add a key")
     }
 
     async fn find_key(
@@ -100,49 +144,86 @@ impl ApiKeyStore for Storage {
         rows.iter().map(Row::key).collect()
     }
 
-    async fn revoke_key(&self, name: &str, now: DateTime<Utc>) -> anyhow::Result<bool> {
-        let revoked = changed!(self.db.write(), pool => sqlx::query(
-            "UPDATE api_keys SET revoked_ms = $2 WHERE name = $1 AND revoked_ms IS NULL",
-        )
-        .bind(storable(name))
-        .bind(now.timestamp_millis())
-        .execute(pool))
-        .context("cannot revoke a key")?;
-        Ok(revoked > 0)
+    async fn revoke_key(
+        &self,
+        name: &str,
+        actor: &Actor,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<bool> {
+        let revoked = async {
+            let mut transaction = self.db.begin().await?;
+            let revoked = changed!(&mut transaction, transaction => sqlx::query(
+                "UPDATE api_keys SET revoked_ms = $2 WHERE name = $1 AND revoked_ms IS NULL",
+            )
+            .bind(storable(name))
+            .bind(now.timestamp_millis())
+            .execute(&mut **transaction))?;
+            let change = of_key(name, actor, "revoked", None);
+            noted(transaction, revoked, change, now).await
+        };
+        revoked.await.context("cannot revoke a key")
     }
 
     async fn replace_key(
         &self,
         name: &str,
         secret: &Secret,
-        now: DateTime<Utc>,
         overlap: TimeDelta,
+        actor: &Actor,
+        now: DateTime<Utc>,
     ) -> anyhow::Result<bool> {
-        let replaced = changed!(self.db.write(), pool => sqlx::query(
-            "UPDATE api_keys SET previous_id = id, previous_hash = hash, previous_until_ms = $4, \
-             id = $2, hash = $3, created_ms = $5 WHERE name = $1 AND revoked_ms IS NULL \
-             AND (expires_ms IS NULL OR expires_ms > $5)",
-        )
-        .bind(storable(name))
-        .bind(&secret.id)
-        .bind(&secret.hash)
-        .bind((now + overlap).timestamp_millis())
-        .bind(now.timestamp_millis())
-        .execute(pool))
-        .context("cannot replace a key")?;
-        Ok(replaced > 0)
+        let replaced = async {
+            let mut transaction = self.db.begin().await?;
+            let replaced = changed!(&mut transaction, transaction => sqlx::query(
+                "UPDATE api_keys SET previous_id = id, previous_hash = hash, previous_until_ms = $4, \
+                 id = $2, hash = $3, created_ms = $5 WHERE name = $1 AND revoked_ms IS NULL \
+                 AND (expires_ms IS NULL OR expires_ms > $5)",
+            )
+            .bind(storable(name))
+            .bind(&secret.id)
+            .bind(&secret.hash)
+            .bind((now + overlap).timestamp_millis())
+            .bind(now.timestamp_millis())
+            .execute(&mut **transaction))?;
+            let after = json!({"previousUntil": now + overlap});
+            let change = of_key(name, actor, "rotated", Some(after));
+            noted(transaction, replaced, change, now).await
+        };
+        replaced.await.context("cannot replace a key")
     }
 
-    async fn limit_key(&self, name: &str, limits: &Limits) -> anyhow::Result<bool> {
-        let limits = serde_json::to_string(limits)?;
-        let limited = changed!(self.db.write(), pool => sqlx::query(
-            "UPDATE api_keys SET limits = $2 WHERE name = $1 AND revoked_ms IS NULL",
-        )
-        .bind(storable(name))
-        .bind(limits)
-        .execute(pool))
-        .context("cannot limit a key")?;
-        Ok(limited > 0)
+    async fn limit_key(
+        &self,
+        name: &str,
+        limits: &Limits,
+        actor: &Actor,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<bool> {
+        let text = serde_json::to_string(limits)?;
+        let limited = async {
+            let mut transaction = self.db.begin().await?;
+            let before: Option<Option<String>> = on!(&mut transaction, transaction => sqlx::query_scalar(
+                    "SELECT limits FROM api_keys WHERE name = $1 AND revoked_ms IS NULL",
+                )
+                .bind(storable(name))
+                .fetch_optional(&mut **transaction)
+                .await)?;
+            let limited = changed!(&mut transaction, transaction => sqlx::query(
+                "UPDATE api_keys SET limits = $2 WHERE name = $1 AND revoked_ms IS NULL",
+            )
+            .bind(storable(name))
+            .bind(text)
+            .execute(&mut **transaction))?;
+            let before = before
+                .flatten()
+                .and_then(|text| serde_json::from_str::<Value>(&text).ok());
+            let change = Change {
+                before: before.map(|limits| json!({"limits": limits})),
+                ..of_key(name, actor, "limited", Some(json!({"limits": limits})))
+            };
+            noted(transaction, limited, change, now).await
+        };
+        limited.await.context("cannot limit a key")
     }
 
     async fn grant(

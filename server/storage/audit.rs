@@ -33,7 +33,10 @@ impl Row {
             at: time(self.at_ms),
             subject,
             subject_id: self.subject_id,
-            actor: self.actor.as_deref().map(Actor::parse),
+            // Empty where it was not kept yet.
+            actor: (self.actor.as_deref())
+                .filter(|it| !it.is_empty())
+                .map(Actor::parse),
             action: self.action,
             before: json(self.before_text).filter(|it| !it.is_null()),
             after: json(self.after_text),
@@ -55,15 +58,7 @@ const fn history(subject: Subject) -> &'static str {
              position_before AS before_text, position_after AS after_text, reason, version \
              FROM flag_audit"
         }
-        // Who made or ended a key is not kept.
-        Subject::Keys => {
-            "SELECT id || '/created' AS id, created_ms AS at_ms, name AS subject_id, NULL AS actor, \
-             'created' AS action, NULL AS before_text, NULL AS after_text, NULL AS reason, \
-             CAST(NULL AS BIGINT) AS version FROM api_keys \
-             UNION ALL SELECT id || '/revoked', revoked_ms, name, NULL, 'revoked', NULL, NULL, NULL, \
-             CAST(NULL AS BIGINT) FROM api_keys WHERE revoked_ms IS NOT NULL"
-        }
-        Subject::Users | Subject::Sessions | Subject::Moves | Subject::Settings => {
+        _ => {
             "SELECT id, at_ms, subject_id, actor, action, state_before AS before_text, \
              state_after AS after_text, NULL AS reason, CAST(NULL AS BIGINT) AS version, subject \
              FROM changes"
@@ -93,9 +88,7 @@ impl AuditStore for Storage {
         on!(self.db.read(), pool => sqlx::query_scalar(
                 "SELECT MAX(at_ms) FROM (SELECT MAX(at_ms) AS at_ms FROM rollout_audit \
                  UNION ALL SELECT MAX(at_ms) FROM flag_audit \
-                 UNION ALL SELECT MAX(at_ms) FROM changes \
-                 UNION ALL SELECT MAX(created_ms) FROM api_keys \
-                 UNION ALL SELECT MAX(revoked_ms) FROM api_keys) AS newest",
+                 UNION ALL SELECT MAX(at_ms) FROM changes) AS newest",
             )
             .fetch_one(pool)
             .await)
@@ -116,7 +109,7 @@ impl Storage {
         let rows: Vec<Row> = on!(self.db.read(), pool => {
             let mut query = QueryBuilder::new("SELECT * FROM (");
             query.push(history(subject)).push(") AS history WHERE ");
-            if let Subject::Users | Subject::Sessions | Subject::Moves | Subject::Settings = subject {
+            if !matches!(subject, Subject::Rollout | Subject::Flags) {
                 query.push("subject = ").push_bind(subject.name()).push(" AND ");
             }
             query.push("at_ms >= ").push_bind(filter.from_ms.unwrap_or(i64::MIN));

@@ -15,14 +15,18 @@ use sqlx::QueryBuilder;
 use super::{Storage, db::Write, from_name, name, storable};
 use crate::{
     _core::{assignment::Subject, units::Microdollars},
-    providers::{fault::FaultKind, quality::Quality},
+    providers::{
+        fault::{Cause, FaultKind},
+        finish::Finish,
+        quality::Quality,
+    },
     recording::{Event, MOST_IN_BATCH, Ordered, Outcome},
     rollout::{evidence::UserHistory, store::Fence},
 };
 
 /// Events that are read at once.
 const PAGE: i64 = 5_000;
-/// Events, of 22 values each, that one statement adds.
+/// Events, of 25 values each, that one statement adds.
 const ROWS_OF_EVENTS: usize = 500;
 /// Places of batches, of five values each, that one statement adds.
 const ROWS_OF_ORDER: usize = 1_000;
@@ -33,7 +37,8 @@ macro_rules! select {
         concat!(
             "SELECT o.first_seq + e.place AS seq, e.at_ms, e.request_id, e.user_id, e.subject, e.rollout, \
              e.counted, e.was_open, e.model, e.task, e.variant, e.position, e.latency_ms, \
-             e.first_token_ms, e.prompt_tokens, e.completion_tokens, e.cost_microdollars, e.outcome, e.quality, e.answer_chars FROM ",
+             e.first_token_ms, e.prompt_tokens, e.completion_tokens, e.cost_microdollars, e.outcome, e.quality, e.answer_chars, \
+             e.status, e.cause, e.finish FROM ",
             $tables,
             " WHERE e.writer = o.writer AND e.batch = o.batch AND ",
             $rest
@@ -69,6 +74,9 @@ pub(super) struct Row {
     outcome: String,
     quality: Option<String>,
     answer_chars: Option<i64>,
+    status: Option<i16>,
+    cause: Option<String>,
+    finish: Option<i16>,
 }
 
 impl Row {
@@ -95,6 +103,9 @@ impl Row {
             // One that this release does not know was stored by a later one.
             quality: self.quality.and_then(|name| from_name(&name).ok()),
             answer_chars: self.answer_chars.map(u32::try_from).transpose()?,
+            status: self.status.map(i16::cast_unsigned),
+            cause: self.cause.and_then(|name| Cause::named(&name)),
+            finish: self.finish.map(Finish::of_code),
         })
     }
 
@@ -314,7 +325,8 @@ pub(super) async fn insert_rows<'e>(
         let mut query = QueryBuilder::new(
             "INSERT INTO events (writer, batch, place, at_ms, request_id, user_id, subject, rollout, \
              counted, was_open, model, task, variant, position, latency_ms, first_token_ms, \
-             prompt_tokens, completion_tokens, cost_microdollars, outcome, quality, answer_chars) ",
+             prompt_tokens, completion_tokens, cost_microdollars, outcome, quality, answer_chars, \
+             status, cause, finish) ",
         );
         query.push_values(rows, |mut row, (batch, place, event, variant)| {
             row.push_bind(writer)
@@ -338,7 +350,10 @@ pub(super) async fn insert_rows<'e>(
                 .push_bind(event.cost.0)
                 .push_bind(event.outcome.name())
                 .push_bind(event.quality.map(Quality::name))
-                .push_bind(event.answer_chars.map(i64::from));
+                .push_bind(event.answer_chars.map(i64::from))
+                .push_bind(event.status.map(u16::cast_signed))
+                .push_bind(event.cause.map(Cause::name))
+                .push_bind(event.finish.map(Finish::code));
         });
         query.build().execute(&mut **transaction).await?;
     });

@@ -54,6 +54,15 @@ struct EmailRow {
 }
 
 #[derive(sqlx::FromRow)]
+struct TextRow {
+    at_ms: i64,
+    request_id: String,
+    task: String,
+    prompt: String,
+    answer: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
 struct EventRow {
     at_ms: i64,
     request_id: String,
@@ -143,6 +152,20 @@ impl Storage {
             }
             drop(rows);
             let mut rows = sqlx::query_as(
+                "SELECT at_ms, request_id, task, prompt, answer FROM request_texts WHERE user_id = $1 ORDER BY at_ms",
+            )
+            .bind(id)
+            .fetch(&mut *reading);
+            while let Some(row) = rows.try_next().await? {
+                let row: TextRow = row;
+                let prompt: Value = serde_json::from_str(&row.prompt).unwrap_or(Value::String(row.prompt));
+                line(out, "requestText", &json!({
+                    "at": time(row.at_ms), "requestId": row.request_id, "task": row.task,
+                    "prompt": prompt, "answer": row.answer,
+                }))?;
+            }
+            drop(rows);
+            let mut rows = sqlx::query_as(
                 "SELECT at_ms, request_id, model, task, variant, outcome, position, latency_ms, first_token_ms, \
                  prompt_tokens, completion_tokens, cost_microdollars FROM events WHERE user_id = $1 ORDER BY at_ms",
             )
@@ -200,6 +223,7 @@ impl Storage {
                 "DELETE FROM login_links WHERE user_id = $1",
                 "DELETE FROM email_insights WHERE user_id = $1",
                 "DELETE FROM email_suggestions WHERE user_id = $1",
+                "DELETE FROM request_texts WHERE user_id = $1",
             ] {
                 changed!(&mut transaction, transaction => sqlx::query(sql)
                     .bind(id)

@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 29] = [
+const TABLES: [&str; 30] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -46,6 +46,7 @@ const TABLES: [&str; 29] = [
     "move_reports",
     "moves",
     "quotas",
+    "request_texts",
     "rollout_audit",
     "rollout_samples",
     "rollouts",

@@ -154,16 +154,20 @@ impl Storage {
         Ok(upkeep)
     }
 
-    /// Takes users who were deleted lately out of events that were stored since.
+    /// Takes users who were deleted lately out of events and texts that were stored since.
     async fn forget_late_events(&self, now: DateTime<Utc>) -> anyhow::Result<()> {
-        changed!(self.db.write_long(), pool => sqlx::query(
+        for sql in [
             "UPDATE events SET user_id = NULL WHERE at_ms >= $1 AND user_id IN \
              (SELECT id FROM users WHERE deleted_at >= $1)",
-        )
-        .bind((now - DELETED_LATELY).timestamp_millis())
-        .execute(pool))
-        .context("cannot take deleted users out of events")
-        .map(drop)
+            "DELETE FROM request_texts WHERE user_id IN \
+             (SELECT id FROM users WHERE deleted_at >= $1)",
+        ] {
+            changed!(self.db.write_long(), pool => sqlx::query(sql)
+                .bind((now - DELETED_LATELY).timestamp_millis())
+                .execute(pool))
+            .context("cannot take deleted users out of events and texts")?;
+        }
+        Ok(())
     }
 
     /// The rollups of the hours that begin at or after the first and before the second time.

@@ -133,15 +133,18 @@ impl Gate {
     }
 
     /// Whether a request that brings cookies may change something by them: its origin as above, and where
-    /// `CSRF_TOKEN` is `required`, the token of its session.
+    /// `CSRF_TOKEN` is `required`, the token of the session that it is made in.
     ///
-    /// A bearer token that holds is sent by no page that does not know it, and counts before cookies; a session
-    /// that does not hold opens nothing.
+    /// A bearer token that holds is sent by no page that does not know it, and counts before all else; a session
+    /// that does not hold opens nothing. Whom a proxy names counts before cookies, whose token is no proof then.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the edge where requests get their time"
     )]
     pub fn check_change(&self, headers: &HeaderMap) -> Result<(), RpcError> {
+        if let Some(asserted) = self.asserted(headers) {
+            return self.check_token(headers, &[Arc::new(asserted)]);
+        }
         if self.authenticator.has_bearer_session(headers, Utc::now()) {
             return self.check_origin(headers);
         }
@@ -154,12 +157,16 @@ impl Gate {
         reason = "this is the edge where requests get their time"
     )]
     pub fn check_change_by_cookie(&self, headers: &HeaderMap) -> Result<(), RpcError> {
+        let sessions = self.authenticator.sessions_of_cookies(headers, Utc::now());
+        self.check_token(headers, &sessions)
+    }
+
+    /// That the token is that of one of these sessions, where one is demanded.
+    fn check_token(&self, headers: &HeaderMap, sessions: &[Arc<Session>]) -> Result<(), RpcError> {
         self.check_origin(headers)?;
         if !self.site.demands_csrf_token() {
             return Ok(());
         }
-        let mut sessions = self.authenticator.sessions_of_cookies(headers, Utc::now());
-        sessions.extend(self.asserted(headers).map(Arc::new));
         let token = headers.get(csrf::HEADER).and_then(|it| it.to_str().ok());
         let key = self.authenticator.key();
         let is_known = |token| sessions.iter().any(|it| csrf::holds(key, it, token));

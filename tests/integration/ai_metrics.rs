@@ -54,6 +54,9 @@ pub(crate) fn event(at_ms: i64, latency_ms: f64) -> Event {
         completion_tokens: 2,
         quality: None,
         answer_chars: None,
+        status: None,
+        cause: None,
+        finish: None,
         cost: Microdollars(3),
         outcome: Outcome::Success,
     }

@@ -108,6 +108,9 @@ fn entry(at_ms: i64, metric: &Value) -> Entry {
             outcome,
             quality: None,
             answer_chars: None,
+            status: None,
+            cause: None,
+            finish: None,
         },
     }
 }

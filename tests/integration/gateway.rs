@@ -11,6 +11,7 @@ mod messages;
 mod privacy;
 mod responses;
 mod sdk;
+mod texts;
 
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};

@@ -20,6 +20,11 @@ macro_rules! causes {
             /// Every cause.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
+            /// The one of this name.
+            pub fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|cause| cause.name() == name)
+            }
+
             /// In kebab case, as headers and errors have it.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }

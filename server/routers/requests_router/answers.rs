@@ -8,7 +8,11 @@ use crate::{
     _core::assignment::Variant,
     dashboard::requests::RequestPlace,
     model_router::ModelRouter,
-    recording::{Event, Outcome},
+    providers::{fault::Cause, finish::Finish},
+    recording::{
+        Event, Outcome,
+        texts::{Said, Texts},
+    },
 };
 
 /// A page of requests.
@@ -163,6 +167,20 @@ pub(super) struct RequestDetails {
     details: Vec<Attempt>,
     /// What a user thought of the answer: whether it helped; null where nobody said.
     rated_good: Option<bool>,
+    /// Why no texts of it can be opened; null where an admin can.
+    no_texts: Option<NoTexts>,
+}
+
+/// Why there are no texts of a request.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum NoTexts {
+    /// This server keeps none.
+    Off,
+    /// It keeps none of this task.
+    OtherTask,
+    /// They are older than they are kept, or the request came before they were; or there was no room.
+    Gone,
 }
 
 /// One attempt.
@@ -183,6 +201,14 @@ struct Attempt {
     first_token_ms: Option<f64>,
     /// How it ended.
     outcome: &'static str,
+    /// The HTTP status with which the provider refused, or the number in an error that came inside a 200; null
+    /// where there was none.
+    status: Option<u16>,
+    /// What went wrong, finer than the outcome, such as `timeout-first` or `account-limit`; null where nothing did.
+    cause: Option<&'static str>,
+    /// Why the model stopped writing: `length`, `tool-calls`, `content-filter` or `other`; null where it had said
+    /// everything, or did not say.
+    finish_reason: Option<&'static str>,
     /// What came of that.
     then: Then,
     /// Whether evidence counts it.
@@ -213,7 +239,12 @@ enum Then {
 
 impl RequestDetails {
     /// `None` where no attempt is stored.
-    pub(super) fn new(id: &str, events: &[Event], models: &ModelRouter) -> Option<Self> {
+    pub(super) fn new(
+        id: &str,
+        events: &[Event],
+        models: &ModelRouter,
+        no_texts: Option<NoTexts>,
+    ) -> Option<Self> {
         let ends = ends(events);
         let at = time(ends.last()?.at_ms as f64);
         let rated = events.iter().rev().find_map(|event| match event.outcome {
@@ -229,6 +260,9 @@ impl RequestDetails {
             latency_ms: event.latency_ms,
             first_token_ms: event.first_token_ms,
             outcome: event.outcome.name(),
+            status: event.status,
+            cause: event.cause.map(Cause::name),
+            finish_reason: event.finish.map(Finish::name),
             then: match (event.outcome, after) {
                 (Outcome::Success | Outcome::Refused, _) => Then::Answered,
                 (_, Some(after)) if after.model == event.model => Then::Retry,
@@ -244,7 +278,49 @@ impl RequestDetails {
         Some(Self {
             details: details.collect(),
             rated_good: rated,
+            no_texts,
             request: RequestRow::new(id, at, &ends, models)?,
         })
+    }
+}
+
+/// What a request asked models once, and what came back.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct OpenedTexts {
+    /// When it began.
+    at: DateTime<Utc>,
+    /// For which task.
+    task: String,
+    /// What was asked, as it left this server, the oldest message first.
+    prompt: Vec<SaidText>,
+    /// What came back; null where nothing did.
+    answer: Option<String>,
+    /// Whether something was too long to be kept: of the prompt its beginning, of the answer its end.
+    cut: bool,
+    /// Values that placeholders stand for in both.
+    masked: u32,
+}
+
+/// One message.
+#[derive(Debug, Serialize, JsonSchema)]
+struct SaidText {
+    /// Who said it.
+    role: String,
+    /// What.
+    text: String,
+}
+
+impl From<Texts> for OpenedTexts {
+    fn from(texts: Texts) -> Self {
+        let said = |Said { role, text }| SaidText { role, text };
+        Self {
+            at: time(texts.at_ms as f64),
+            task: texts.task,
+            prompt: texts.prompt.into_iter().map(said).collect(),
+            answer: texts.answer,
+            cut: texts.is_cut,
+            masked: texts.masked,
+        }
     }
 }

@@ -11,7 +11,10 @@ use modelramp::{
         units::Microdollars,
     },
     app::App,
-    providers::fault::FaultKind,
+    providers::{
+        fault::{Cause, FaultKind},
+        finish::Finish,
+    },
     recording::{Attempted, Event, Outcome},
 };
 use serde_json::{Value, json};
@@ -47,6 +50,9 @@ fn event(at_ms: i64, request: &str, user: i64, position: usize, outcome: Outcome
         prompt_tokens: 10,
         completion_tokens: 5,
         cost: Microdollars(7),
+        status: matches!(outcome, Outcome::Fault(_)).then_some(504),
+        cause: matches!(outcome, Outcome::Fault(_)).then_some(Cause::TimeoutUpstream),
+        finish: (outcome == Outcome::Success).then_some(Finish::Length),
         outcome,
         ..Event::of_attempt(attempted)
     }
@@ -193,6 +199,16 @@ async fn one_request_tells_each_attempt_and_what_came_of_it() {
         })
         .collect();
     assert_eq!(told, [(0, "next-model", true), (1, "answered", false)]);
+    let ends = got["details"].as_array().unwrap().iter();
+    let ends: Vec<_> = ends
+        .map(|it| [&it["status"], &it["cause"], &it["finishReason"]])
+        .collect();
+    let (failed, answered) = (
+        [json!(504), json!("timeout-upstream"), Value::Null],
+        [Value::Null, Value::Null, json!("length")],
+    );
+    assert_eq!(ends, [failed.each_ref(), answered.each_ref()]);
+    assert_eq!(got["noTexts"], "off");
     assert_eq!(got["ratedGood"], Value::Null);
     let unknown = call(&app, "requests.get", json!({"requestId": "r99"})).await;
     assert_eq!(unknown.unwrap_err().code, ErrorCode::NotFound);
@@ -227,6 +243,28 @@ async fn the_audit_is_one_list_of_rollouts_flags_and_keys() {
         "{all}"
     );
     assert_eq!(all["nextCursor"], Value::Null);
+    for (path, input) in [
+        (
+            "keys.limit",
+            json!({"name": "crm", "limits": {"tokensPerDay": 5_000}}),
+        ),
+        ("keys.rotate", json!({"name": "crm"})),
+        ("keys.revoke", json!({"name": "crm"})),
+    ] {
+        app.call(path, input).await.unwrap();
+    }
+    let of_key = list(json!({"subject": "keys", "id": "crm"})).await;
+    let of_key = of_key["rows"].as_array().unwrap();
+    let told: Vec<_> = of_key
+        .iter()
+        .map(|it| it["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(told, ["revoked", "rotated", "limited", "created"]);
+    assert!(
+        of_key.iter().all(|it| it["actor"] == "user:1"),
+        "{of_key:?}"
+    );
+    assert_eq!(of_key[2]["after"]["limits"]["tokensPerDay"], 5_000);
     let killed = list(json!({"subject": "flags"})).await;
     assert_eq!(killed["rows"][0]["after"]["killed"], true);
     assert_eq!(
@@ -252,7 +290,8 @@ async fn the_audit_is_one_list_of_rollouts_flags_and_keys() {
             break;
         }
     }
-    assert_eq!(&paged, rows);
+    let all = list(json!({})).await;
+    assert_eq!(&paged, all["rows"].as_array().unwrap());
 
     // Viewers see all but texts, keys and settings.
     let asked = async |input| {

@@ -10,13 +10,20 @@ use modelramp::{
     _core::{
         auth::{Authenticator, SessionKey},
         caller::Role,
+        context::Context,
         environment::Environment,
+        errors::RpcError,
+        registry::Registry,
         site::{Site, SiteConfig},
     },
     dashboard::Export,
+    procedures,
+    storage::Storage,
     transport::gate::Gate,
 };
 use reqwest::StatusCode;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -57,9 +64,10 @@ async fn change(app: &TestApp, wire: &str, token: &str, headers: &[(&str, &str)]
     };
     let cookie = format!("app_session_id={token}");
     let mut request = app.http.post(format!("{}{path}", app.url));
-    request = request
-        .header("cookie", cookie)
-        .header("sec-fetch-site", "same-origin");
+    request = request.header("cookie", cookie);
+    if !headers.iter().any(|(name, _)| *name == "origin") {
+        request = request.header("sec-fetch-site", "same-origin");
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -133,6 +141,30 @@ async fn without_that_setting_a_cookie_from_our_own_pages_is_enough() {
     let token = app.setup.admin().await.to_owned();
     let (status, body) = change(&app, "tRPC", &token, &[]).await;
     assert_eq!(status, 200, "{body}");
+}
+
+#[tokio::test]
+async fn a_browser_that_does_not_say_where_a_page_is_from_is_taken_by_its_origin() {
+    let app = TestApp::builder()
+        .with_setting("CORS_ALLOWED_ORIGINS", "https://web.example")
+        .start()
+        .await;
+    let token = app.setup.admin().await.to_owned();
+    let own = app.url.replace("127.0.0.1", "localhost");
+    for wire in ["tRPC", "JSON-RPC"] {
+        for (origin, expected) in [
+            (&*app.url, 200),
+            ("https://web.example", 200),
+            ("https://evil.example", 403),
+            // Another host, though it leads here; a page of no origin; and what only looks like ours.
+            (&*own, 403),
+            ("null", 403),
+            (&*format!("{}.evil.example", app.url), 403),
+        ] {
+            let (status, body) = change(&app, wire, &token, &[("origin", origin)]).await;
+            assert_eq!(status, expected, "{wire} {origin}: {body}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -213,6 +245,90 @@ async fn the_status_page_is_there_only_if_it_was_asked_for() {
     .await;
 }
 
+/// What serves files of these lists.
+fn files(app: &TestApp, registry: Arc<Registry>, storage: Arc<Storage>) -> axum::Router {
+    let key = SessionKey::new(&app.setup.config().auth.jwt_secret.unwrap());
+    let authenticator = Arc::new(Authenticator::new(key, None, storage));
+    let site = Site::new(Environment::Test, &SiteConfig::default());
+    modelramp::dashboard::routes(Export {
+        registry,
+        gate: Arc::new(Gate::new(authenticator, Vec::new(), site)),
+    })
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Asked {
+    #[serde(default)]
+    cursor: Option<String>,
+    limit: usize,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Line {
+    at: &'static str,
+    id: usize,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Lines {
+    rows: Vec<Line>,
+    next_cursor: Option<String>,
+}
+
+/// A list that has more lines than a file.
+async fn long(_: (), _: Context, Asked { cursor, limit }: Asked) -> Result<Lines, RpcError> {
+    const ALL: usize = 100_150;
+    let from = cursor.map_or(0, |cursor| cursor.parse().unwrap());
+    let to = (from + limit).min(ALL);
+    let line = |id| Line {
+        at: "2026-11-29T09:25:01.000Z",
+        id,
+    };
+    Ok(Lines {
+        rows: (from..to).map(line).collect(),
+        next_cursor: (to < ALL).then(|| to.to_string()),
+    })
+}
+
+#[tokio::test]
+async fn a_file_has_a_hundred_thousand_lines_at_most_and_says_where_the_list_goes_on() {
+    let app = TestApp::builder()
+        .with_setting("JWT_SECRET", "0123456789abcdef0123456789abcdef")
+        .start()
+        .await;
+    let mut registry = Registry::default();
+    procedures!(registry.router("audit", ());
+        /// More lines than a file has.
+        query Public list = long;
+    );
+    let storage = Arc::new(app.setup.storage().await);
+    let files = files(&app, Arc::new(registry), storage);
+    let get = async |input: &str| {
+        let url = format!("/dashboard/export/audit.csv?input={input}");
+        let request = Request::get(url).body(Body::empty()).unwrap();
+        files.clone().oneshot(request).await.unwrap().into_body()
+    };
+    let (mut body, mut text, mut largest) = (get("%7B%7D").await, String::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let part = frame.unwrap().into_data().unwrap();
+        largest = largest.max(part.len());
+        text += std::str::from_utf8(&part).unwrap();
+    }
+    let lines: Vec<_> = text.split_terminator("\r\n").collect();
+    assert_eq!(lines.len(), 1 + 100_000 + 1);
+    assert!(lines[100_000].ends_with(",99999"), "{}", lines[100_000]);
+    assert!(
+        lines[100_001].contains("\"\"cursor\"\": \"\"100000\"\""),
+        "{}",
+        lines[100_001]
+    );
+    assert!(largest < 64 * 1024, "a page at a time, not {largest} bytes");
+    let rest = get("%7B%22cursor%22%3A%22100000%22%7D").await;
+    let rest = rest.collect().await.unwrap().to_bytes();
+    assert_eq!(String::from_utf8_lossy(&rest).lines().count(), 1 + 150);
+}
+
 #[tokio::test]
 #[expect(
     clippy::disallowed_methods,
@@ -232,13 +348,7 @@ async fn a_file_breaks_off_where_the_session_ends_before_it_does() {
             .unwrap();
     }
     let token = app.setup.token(5, Role::Viewer).await;
-    let key = SessionKey::new(&app.setup.config().auth.jwt_secret.unwrap());
-    let authenticator = Arc::new(Authenticator::new(key, None, storage.clone()));
-    let site = Site::new(Environment::Test, &SiteConfig::default());
-    let files = modelramp::dashboard::routes(Export {
-        registry: app.registry.clone(),
-        gate: Arc::new(Gate::new(authenticator, Vec::new(), site)),
-    });
+    let files = files(&app, app.registry.clone(), storage.clone());
     let get = async || {
         let request =
             Request::get("/dashboard/export/audit.csv?input=%7B%22subject%22%3A%22users%22%7D")

@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use modelramp::keys::{ApiKey, ApiKeyStore, ApiKeys, Limits, Secret};
+use modelramp::{
+    _core::actor::Actor,
+    keys::{ApiKey, ApiKeyStore, ApiKeys, Limits, Secret},
+};
 use secrecy::ExposeSecret;
 
 use super::*;
+
+/// Who changes keys.
+pub(super) const BY: &Actor = &Actor::User(7);
 
 pub(super) fn key(name: &str, secret: &Secret, models: Option<&[&str]>) -> ApiKey {
     ApiKey {
@@ -47,21 +53,21 @@ async fn a_key_opens_what_it_names_until_it_ends() {
     let keys = gateway.app.setup.storage().await;
     let (open, narrow, late) = (Secret::new(), Secret::new(), Secret::new());
     assert!(
-        keys.add_key(&key("open", &open, None), &open.hash)
+        keys.add_key(&key("open", &open, None), &open.hash, BY)
             .await
             .unwrap()
     );
     assert!(
         !keys
-            .add_key(&key("open", &narrow, None), &narrow.hash)
+            .add_key(&key("open", &narrow, None), &narrow.hash, BY)
             .await
             .unwrap()
     );
     let allowed = key("narrow", &narrow, Some(&["a"]));
-    assert!(keys.add_key(&allowed, &narrow.hash).await.unwrap());
+    assert!(keys.add_key(&allowed, &narrow.hash, BY).await.unwrap());
     let mut over = key("late", &late, None);
     over.expires_at = Some(Utc::now() - TimeDelta::seconds(1));
-    assert!(keys.add_key(&over, &late.hash).await.unwrap());
+    assert!(keys.add_key(&over, &late.hash, BY).await.unwrap());
 
     assert_eq!(gateway.status(&open, "task/chat").await, 200);
     assert_eq!(gateway.status(&narrow, "a").await, 200);
@@ -90,14 +96,14 @@ async fn a_key_opens_what_it_names_until_it_ends() {
     // Another secret: the old one holds a little longer.
     let (now, newer, newest) = (Utc::now(), Secret::new(), Secret::new());
     assert!(
-        keys.replace_key("open", &newer, now, TimeDelta::hours(1))
+        keys.replace_key("open", &newer, TimeDelta::hours(1), BY, now)
             .await
             .unwrap()
     );
     assert_eq!(gateway.status(&newer, "a").await, 200);
     assert_eq!(gateway.status(&open, "a").await, 200);
     assert!(
-        keys.replace_key("open", &newest, now, TimeDelta::zero())
+        keys.replace_key("open", &newest, TimeDelta::zero(), BY, now)
             .await
             .unwrap()
     );
@@ -106,10 +112,10 @@ async fn a_key_opens_what_it_names_until_it_ends() {
     assert_eq!(gateway.status(&newest, "a").await, 200);
 
     let secret = Secret::new();
-    let ended = keys.replace_key("late", &secret, now, TimeDelta::zero());
+    let ended = keys.replace_key("late", &secret, TimeDelta::zero(), BY, now);
     assert!(!ended.await.unwrap(), "what has run out gets no secret");
-    assert!(keys.revoke_key("open", Utc::now()).await.unwrap());
-    assert!(!keys.revoke_key("open", Utc::now()).await.unwrap());
+    assert!(keys.revoke_key("open", BY, Utc::now()).await.unwrap());
+    assert!(!keys.revoke_key("open", BY, Utc::now()).await.unwrap());
     gateway.soon(&newest, 401).await;
     let all = keys.keys().await.unwrap();
     let holds: Vec<_> = all
@@ -126,7 +132,7 @@ async fn a_program_names_its_users() {
     let keys = gateway.app.setup.storage().await;
     let secret = Secret::new();
     assert!(
-        keys.add_key(&key("app", &secret, None), &secret.hash)
+        keys.add_key(&key("app", &secret, None), &secret.hash, BY)
             .await
             .unwrap()
     );
@@ -174,7 +180,7 @@ async fn a_key_that_was_right_lately_opens_while_the_database_is_away() {
     for (name, secret) in [("known", &known), ("unknown", &unknown)] {
         assert!(
             store
-                .add_key(&key(name, secret, None), &secret.hash)
+                .add_key(&key(name, secret, None), &secret.hash, BY)
                 .await
                 .unwrap()
         );

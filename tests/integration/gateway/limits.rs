@@ -5,7 +5,10 @@ use futures::future::join_all;
 use modelramp::keys::{ApiKeyStore, Limits, Secret};
 use secrecy::ExposeSecret;
 
-use super::{keys::key, *};
+use super::{
+    keys::{BY, key},
+    *,
+};
 use crate::support::{
     scripted_upstream::token,
     wait::{PATIENCE, eventually, until},
@@ -19,7 +22,7 @@ impl Gateway {
             ..key("limited", &secret, None)
         };
         let keys = self.app.setup.storage().await;
-        assert!(keys.add_key(&key, &secret.hash).await.unwrap());
+        assert!(keys.add_key(&key, &secret.hash, BY).await.unwrap());
         keys.close().await;
         secret
     }
@@ -195,7 +198,9 @@ async fn an_answer_ends_where_the_budget_does() {
     assert!(answer.events().len() > 1_000);
     let secret = {
         let keys = gateway.app.setup.storage().await;
-        let limited = keys.limit_key("limited", &tokens(7_000)).await;
+        let limited = keys
+            .limit_key("limited", &tokens(7_000), BY, Utc::now())
+            .await;
         keys.close().await;
         assert!(limited.unwrap());
         secret

@@ -92,6 +92,20 @@ async fn whoever_a_proxy_names_changes_nothing_from_another_sites_page() {
         .as_str()
         .unwrap()
         .to_owned();
+    // Somebody else's session, of whose cookie and token a page may know.
+    let other = rig.token(8, Role::Admin).await;
+    let bearer = format!("Bearer {other}");
+    let others = [("authorization", &*bearer)];
+    let session = rig
+        .send("GET", "/api/trpc/auth.session", &others, None)
+        .await
+        .2;
+    let others_csrf = session["result"]["data"]["json"]["csrf"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let others_cookie = format!("app_session_id={other}");
+    let others_cookie = ("cookie", &*others_cookie);
     let own = ("sec-fetch-site", "same-origin");
     let change = json!({"percent": 5, "reason": "a test"});
     let trpc = json!({ "json": change });
@@ -103,7 +117,13 @@ async fn whoever_a_proxy_names_changes_nothing_from_another_sites_page() {
             (vec![("sec-fetch-site", "cross-site")], 403),
             (vec![own], 403),
             (vec![own, ("x-csrf-token", "x")], 403),
+            (
+                vec![own, others_cookie, ("x-csrf-token", &others_csrf)],
+                403,
+            ),
+            (vec![own, ("authorization", &bearer)], 200),
             (vec![own, ("x-csrf-token", &csrf)], 200),
+            (vec![own, others_cookie, ("x-csrf-token", &csrf)], 200),
         ] {
             let headers = [&admin[..], &more].concat();
             let (status, _, answer) = rig.send("POST", path, &headers, Some(body.clone())).await;

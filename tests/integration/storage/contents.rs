@@ -15,7 +15,11 @@ use modelramp::{
         Categorized, Category,
         store::{EmailStore, Insight},
     },
-    providers::{fault::FaultKind, quality::Quality},
+    providers::{
+        fault::{Cause, FaultKind},
+        finish::Finish,
+        quality::Quality,
+    },
     recording::{Event, Outcome},
     storage::UserError,
 };
@@ -356,6 +360,9 @@ pub(super) fn event(at_ms: i64) -> Event {
         completion_tokens: 3,
         quality: Some(Quality::FLAWS[usize::try_from(at_ms.unsigned_abs() % 4).unwrap_or(0)]),
         answer_chars: Some(u32::MAX),
+        status: Some(u16::MAX),
+        cause: Some(Cause::TimeoutUpstream),
+        finish: Some(Finish::Length),
         cost: Microdollars(42),
         outcome: Outcome::Fault(FaultKind::Timeout),
     }

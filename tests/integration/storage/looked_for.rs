@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::DateTime;
 use modelramp::{
     _core::{
+        actor::Actor,
         auth::{Session, UserStore},
         caller::Role,
     },
@@ -32,6 +33,8 @@ on_both!(
     replicas_that_start_in_turn_fill_no_audit,
     the_audit_is_paged_by_the_order_of_its_ids,
 );
+
+const BY: &Actor = &Actor::CommandLine;
 
 fn numbered(n: i64) -> Event {
     Event {
@@ -166,8 +169,13 @@ async fn any_text_can_be_looked_for(database: Database) {
     assert!(storage.events_of(ODD, 0, 5).await.unwrap().is_empty());
     let samples = storage.samples(ODD, DateTime::UNIX_EPOCH, at(0)).await;
     assert!(samples.unwrap().is_empty());
-    assert!(!storage.revoke_key(ODD, at(0)).await.unwrap());
-    assert!(!storage.limit_key(ODD, &Default::default()).await.unwrap());
+    assert!(!storage.revoke_key(ODD, BY, at(0)).await.unwrap());
+    assert!(
+        !storage
+            .limit_key(ODD, &Default::default(), BY, at(0))
+            .await
+            .unwrap()
+    );
 }
 
 async fn users_are_found_whatever_the_case_of_their_letters(database: Database) {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use modelramp::{
     _core::assignment::Variant,
-    providers::fault::FaultKind,
+    providers::fault::{Cause, FaultKind},
     recording::{Event, Outcome},
     rollout::store::RolloutStore,
     storage::{ROLLOUT_RETENTION, Upkeep},
@@ -193,6 +193,7 @@ async fn a_year_is_small(database: Database) {
     let mut random = StdRng::seed_from_u64(1);
     let events = (1..=EVENTS).map(|seq| {
         let latency_ms = (random.random_range(-2.0..2.0_f64)).exp() * 800.0;
+        let is_fault = random.random_bool(0.02);
         Event {
             seq,
             request_id: uuid::Uuid::from_u128(random.random()).to_string().into(),
@@ -215,11 +216,14 @@ async fn a_year_is_small(database: Database) {
             completion_tokens: random.random_range(5..1_000),
             quality: None,
             answer_chars: None,
-            outcome: if random.random_bool(0.02) {
+            outcome: if is_fault {
                 Outcome::Fault(FaultKind::ProviderRateLimited)
             } else {
                 Outcome::Success
             },
+            status: is_fault.then_some(429),
+            cause: is_fault.then_some(Cause::ProviderLimit),
+            finish: None,
             // A day's worth in four hours.
             ..event(1_762_637_400_000 + seq * 4 * HOUR_MS / EVENTS)
         }

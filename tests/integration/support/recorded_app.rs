@@ -146,6 +146,9 @@ impl RecordedApp {
             completion_tokens: 0,
             quality: None,
             answer_chars: None,
+            status: None,
+            cause: None,
+            finish: None,
             cost: Microdollars(0),
             outcome: if success {
                 Outcome::Success

@@ -1,0 +1,71 @@
+//! What of a call is kept for those who look into it, where texts of its task are.
+
+use serde_json::Value;
+
+use crate::{
+    _core::assignment::Subject,
+    model_router::{Call, Route, attempt::now_ms},
+    providers::{Completion, Delta, Message, masking::Vault},
+    recording::texts::{Note, Said, Texts},
+};
+
+/// What a call asks, as it leaves.
+pub(super) fn asked(call: &Call, route: &Route, vault: Option<&Vault>) -> Texts {
+    let given = call.request.given.as_ref();
+    let given: Option<Vec<Message>> = given
+        .and_then(|given| given.get("messages"))
+        .and_then(|messages| serde_json::from_str(messages.get()).ok());
+    let messages = given.as_ref().unwrap_or(&call.request.messages);
+    Texts {
+        request_id: call.request_id.to_string(),
+        at_ms: now_ms(),
+        user_id: match route.subject {
+            Some(Subject::User(id)) => Some(id),
+            _ => None,
+        },
+        task: route.task.to_string(),
+        prompt: messages.iter().map(said).collect(),
+        answer: None,
+        is_cut: false,
+        masked: vault.map_or(0, |vault| u32::try_from(vault.count()).unwrap_or(u32::MAX)),
+    }
+}
+
+fn said(message: &Message) -> Said {
+    let mut text = match &message.content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().map(part).collect::<Vec<_>>().join("\n"),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    if let Some(calls) = message.rest.get("tool_calls") {
+        text += &calls.to_string();
+    }
+    Said {
+        role: message.role.clone(),
+        text,
+    }
+}
+
+/// A picture or a file is only named: it is large, and no text.
+fn part(part: &Value) -> String {
+    match (part["text"].as_str(), part["type"].as_str()) {
+        (Some(text), _) => text.to_owned(),
+        (None, Some(kind)) => format!("[{kind}]"),
+        (None, None) => part.as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Notes a whole answer.
+pub(in crate::model_router) fn answered(note: &mut Note, answer: &Completion) {
+    note.add(&answer.content);
+    if let Some(calls) = &answer.tool_calls {
+        note.add(&calls.to_string());
+    }
+}
+
+/// Notes a step of a streamed one.
+pub(in crate::model_router) fn heard(note: &mut Note, step: &Delta) {
+    note.add(&step.content);
+    step.calls().for_each(|text| note.add(text));
+}
