@@ -92,6 +92,14 @@ export async function refresh(): Promise<void> {
   }
 }
 
+let reopen = (): void => {};
+
+/** Goes on with the session that took the place of the one before: a stream ends with the session that opened it. */
+export async function goOn(): Promise<void> {
+  reopen();
+  await refresh();
+}
+
 interface Stream {
   unsubscribe: () => void;
 }
@@ -149,9 +157,13 @@ export function follow(): () => void {
 
   heardAt = performance.now();
   open();
+  reopen = () => {
+    if (stream) open();
+  };
   document.addEventListener('visibilitychange', seen);
   const timer = setInterval(watch, 500);
   return () => {
+    reopen = () => {};
     close();
     clearInterval(timer);
     document.removeEventListener('visibilitychange', seen);

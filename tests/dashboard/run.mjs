@@ -1,7 +1,7 @@
 // The dashboard in a real Chromium. Usage: node run.mjs PATH/TO/modelramp [--pictures]
 //
 // The world: a server with its sandbox, users who chat, and a rollout whose candidate fails more often. With `--pictures`
-// the main pages are also written to docs/dashboard/.
+// every page is also written to docs/dashboard/ in both themes, at a desk's and at a phone's width (with Debian's fonts-inter).
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -11,7 +11,7 @@ import { front } from './front.mjs';
 import { World, freePort, until } from './world.mjs';
 
 const [binary] = process.argv.slice(2);
-const pictures = process.argv.includes('--pictures') && path.join(import.meta.dirname, '../../docs/dashboard');
+const pictures = process.argv.includes('--pictures') && (process.env.PICTURES ?? path.join(import.meta.dirname, '../../docs/dashboard'));
 const HOSTILE = '<img src=x onerror=alert(1)> \u202Eevil\u202C 🚀 ' + 'long '.repeat(60);
 
 const world = new World(binary, await freePort());
@@ -73,11 +73,41 @@ const open = async (page, to) => {
   await page.locator('.live:not(.connecting)').waitFor();
   await until(`the page ${to}`, () => page.evaluate(() => document.querySelector('main h1') !== null && document.querySelector('[aria-busy]') === null));
 };
-const faults = (page) =>
-  page.evaluate(async () => {
-    const { violations } = await globalThis.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] });
+const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+/** What a theme can break; the rest of a page is the same in both. */
+const OF_COLOURS = { type: 'rule', values: ['color-contrast', 'link-in-text-block'] };
+const faults = (page, runOnly = RULES) =>
+  page.evaluate(async (only) => {
+    const { violations } = await globalThis.axe.run(document, { runOnly: only });
     return violations.map(({ id, nodes }) => `${id}: ${nodes.slice(0, 3).map(({ html }) => html.slice(0, 160)).join(' | ')}`);
-  });
+  }, runOnly);
+/** Writes what is seen; WebP, as some seventy pictures are to be small. */
+const NAMES = { '/': 'overview', '/rollouts/new': 'start' };
+const picture = async (page, to, width, colorScheme) => {
+  const parts = to.split('?')[0].split('/').slice(1);
+  const name = NAMES[to] ?? (parts.length > 1 ? `one-${parts[0].slice(0, -1)}` : parts[0]);
+  await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+  const devtools = await page.context().newCDPSession(page);
+  const { data } = await devtools.send('Page.captureScreenshot', { format: 'webp', quality: 70 });
+  fs.writeFileSync(path.join(pictures, `${name}-${colorScheme}${width < 500 ? '-phone' : ''}.webp`), Buffer.from(data, 'base64'));
+  await devtools.detach();
+};
+const LOOKS = [1440, 390].flatMap((width) => ['light', 'dark'].map((colorScheme) => ({ width, colorScheme })));
+const look = async (page, { width, colorScheme }) => {
+  await page.setViewportSize({ width, height: 900 });
+  await page.emulateMedia({ colorScheme });
+};
+const picturesOf = async (page, all) => {
+  for (const to of all) {
+    await open(page, to);
+    await page.locator('.chart').first().waitFor();
+    for (const one of LOOKS) {
+      await look(page, one);
+      await picture(page, to, one.width, one.colorScheme);
+    }
+  }
+  await look(page, LOOKS[0]);
+};
 
 try {
   world.admin('rollout', 'start', 'plan.toml', '--reason', 'release 41, GLM 4.5 Air');
@@ -117,21 +147,21 @@ try {
 
   const request = await page.evaluate(() =>
     fetch('/api/trpc/requests.list?input=' + encodeURIComponent('{"json":{"limit":1}}')).then((r) => r.json()).then((r) => r.result.data.json.rows[0].requestId));
-  const PAGES = ['/', '/rollouts', `/rollouts/${id}?evidence=1&at=5`, '/rollouts/new', '/models', '/requests', `/requests/${request}`, '/explain?user=7&task=chat', '/flags', '/alerts', '/audit', '/migration', '/keys', '/settings', '/more', '/nowhere'];
+  const PAGES = ['/', '/rollouts', `/rollouts/${id}?evidence=1&at=5`, '/rollouts/new', '/models', '/models/glm-4-5-air?range=1h', '/requests', `/requests/${request}`, '/explain?user=7&task=chat', '/flags', '/alerts', '/audit', '/migration', '/keys', '/settings', '/more', '/nowhere'];
+  if (pictures) fs.mkdirSync(pictures, { recursive: true });
   await test(`${PAGES.length} pages are accessible in both themes at both widths, and none is wider than a phone of 320 px`, async () => {
     const left = [...PAGES];
     // Some tabs side by side: most of the time each waits for its page.
-    await Promise.all([1, 2, 3].map(async () => {
+    await Promise.all((pictures ? [1] : [1, 2, 3]).map(async () => {
       const tab = await page.context().newPage();
       for (let to = left.shift(); to !== undefined; to = left.shift()) {
         await open(tab, to);
         await tab.evaluate(axe.source);
-        for (const width of [1440, 390]) {
-          await tab.setViewportSize({ width, height: 900 });
-          for (const colorScheme of ['light', 'dark']) {
-            await tab.emulateMedia({ colorScheme });
-            assert.deepEqual(await faults(tab), [], `${to} ${width} ${colorScheme}`);
-          }
+        for (const one of LOOKS) {
+          await look(tab, one);
+          const { width, colorScheme } = one;
+          assert.deepEqual(await faults(tab, colorScheme === 'dark' ? OF_COLOURS : RULES), [], `${to} ${width} ${colorScheme}`);
+          if (pictures) await picture(tab, to, width, colorScheme);
         }
         await tab.setViewportSize({ width: 320, height: 700 });
         assert.ok(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${to} is wider than 320 px`);
@@ -139,22 +169,6 @@ try {
       await tab.close();
     }));
   });
-
-  if (pictures) {
-    fs.mkdirSync(pictures, { recursive: true });
-    for (const [name, to, colorScheme, width, height] of [
-      ['overview-light', '/', 'light', 1100, 720], ['rollout-dark', `/rollouts/${id}`, 'dark', 1100, 720],
-      ['overview-dark-phone', '/', 'dark', 390, 1000], ['requests-light', '/requests', 'light', 1100, 560],
-    ]) {
-      await page.setViewportSize({ width, height });
-      await page.emulateMedia({ colorScheme });
-      await open(page, to);
-      await page.getByText('GLM-4.5 Air').first().waitFor({ state: 'attached' });
-      await page.screenshot({ path: path.join(pictures, `${name}.png`) });
-    }
-    await page.setViewportSize({ width: 1440, height: 900 });
-    await page.emulateMedia({ colorScheme: 'light' });
-  }
 
   await test('a filter that means nothing is said, and one that finds nothing says so', async () => {
     await open(page, '/requests?outcome=tiemout');
@@ -208,6 +222,38 @@ try {
     await away.getByText(/50\s%/).first().waitFor({ timeout: 5000 });
     await away.locator('.live.live').waitFor();
     await away.context().close();
+  });
+
+  await test('a failed request says what went wrong and what to do, and its texts are opened by an admin, which the audit says', async () => {
+    await open(page, '/');
+    await page.getByRole('link', { name: 'See its failed requests' }).press('Enter');
+    await page.locator('table.requests tbody a').first().press('Enter');
+    await page.getByText('HTTP 500').first().waitFor();
+    await page.getByText('The provider failed. Look at its status page if it stays.').first().waitFor();
+    const opened = page.url().split('/').at(-1);
+    await page.getByRole('button', { name: 'Show prompt and answer' }).press('Enter');
+    await page.getByText('user', { exact: true }).last().waitFor();
+    await page.evaluate(axe.source);
+    assert.deepEqual(await faults(page), []);
+    await open(page, '/audit?subject=texts');
+    await page.getByRole('row', { name: `texts of request ${opened}: opened` }).getByText('user 1').waitFor();
+  });
+
+  await test('a session that is about to end is renewed while somebody is there, and the page goes on after its end', async () => {
+    const context = await watched(await browser.newContext({ viewport: { width: 1440, height: 900 } }));
+    const ends = Date.now() + 6_000;
+    await context.addCookies([{ name: 'app_session_id', value: world.command('token', '--user', '1', '--ttl', '6s'), url: base }]);
+    const kept = await context.newPage();
+    const renewed = kept.waitForResponse(/api.auth.refresh/);
+    await kept.goto(`${base}/dashboard/`);
+    assert.match(await (await renewed).headerValue('set-cookie'), /app_session_id=/);
+    await kept.getByText(/Your session ends/).waitFor({ state: 'detached' });
+    await until('the end of the old one', () => Date.now() > ends + 1000);
+    // A figure that was told after it.
+    const at = await kept.locator('.live').textContent();
+    await until('news', async () => (await kept.locator('.live').textContent()) !== at);
+    assert.equal(await kept.getByRole('dialog').count(), 0);
+    await context.close();
   });
 
   await test('a key is made, and its secret is shown this once', async () => {
@@ -285,15 +331,23 @@ try {
     assert.equal(await advance.evaluate((button) => button === document.activeElement), true, 'the focus comes back');
   });
 
-  await test('a server that goes away is said within seconds, and comes back by itself with what was missed', async () => {
-    page.context().isAway = true;
+  await test('a server that goes away is said after 5 and after 15 seconds, and comes back by itself with what was missed', async () => {
+    const left = await signedIn();
+    // A quarter of a minute, by the tab's own timers.
+    await left.clock.install();
+    await open(left, `/rollouts/${id}`);
+    for (const tab of [left, page]) tab.context().isAway = true;
     await world.stop();
+    await left.clock.fastForward(6_000);
+    await left.getByText(/Delayed \d/).first().waitFor();
+    await left.clock.fastForward(10_000);
+    await left.getByText(/No connection since/).first().waitFor();
+    assert.equal(await left.getByRole('button', { name: 'Roll back' }).first().isEnabled(), true, 'stopping stays possible');
+    assert.equal(await left.getByRole('button', { name: 'Set share…' }).isEnabled(), false, 'raising does not');
     world.seed();
-    await page.getByText(/No connection since/).first().waitFor({ timeout: 25_000 });
-    assert.equal(await page.getByRole('button', { name: 'Roll back' }).first().isEnabled(), true, 'stopping stays possible');
-    assert.equal(await page.getByRole('button', { name: 'Set share…' }).isEnabled(), false, 'raising does not');
     await world.start();
-    await page.getByText(/Connected again/).last().waitFor({ timeout: 25_000 });
+    await left.getByText(/Connected again/).last().waitFor({ timeout: 25_000 });
+    await left.context().close();
     page.context().isAway = false;
   });
 
@@ -308,8 +362,9 @@ try {
       const ms = await page.evaluate(() => Math.max(...performance.getEntriesByType('resource').filter(({ name }) => name.includes('requests.list')).map(({ duration }) => duration)));
       assert.ok(ms < 2000, `${query}: ${ms} ms`);
     }
-    await page.goto(`${base}/dashboard/models`);
-    await page.getByRole('heading', { name: 'The last 24 hours' }).waitFor();
+    await page.goto(`${base}/dashboard/models?range=7d&by=variant`);
+    await page.getByRole('img', { name: /How long answers took, P95 .*Candidate \d+ ms/ }).waitFor();
+    if (pictures) await picturesOf(page, ['/models?range=7d', '/models/glm-4-5-air?range=7d']);
     const file = await page.evaluate(() => fetch('/dashboard/export/requests.csv?input=' + encodeURIComponent('{"userId":7777}')).then((r) => r.text()));
     assert.equal(file.trim().split('\r\n').length, 9, file);
   });

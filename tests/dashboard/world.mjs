@@ -127,7 +127,7 @@ export class World {
       PATH: process.env.PATH, HOME: this.folder, APP_ENV: 'test', HOST: '127.0.0.1', PORT: `${this.port}`,
       DATABASE_URL: `sqlite://${this.folder}/world.db`, JWT_SECRET: '0123456789abcdef0123456789abcdef',
       PUBLIC_URL: this.url, MODEL_CATALOGUE: `${this.folder}/catalog.toml`, SANDBOX_CONFIG: `${this.folder}/sandbox.toml`,
-      CHAT_RATE_LIMIT: '1000', LOG_LEVEL: 'warn', SHUTDOWN_TIMEOUT: '2s', ...settings,
+      CHAT_RATE_LIMIT: '1000', LOG_LEVEL: 'warn', TEXT_TASKS: 'chat', SHUTDOWN_TIMEOUT: '2s', ...settings,
     };
   }
 

@@ -3,7 +3,7 @@ import { useInfiniteQuery } from '@tanstack/react-query';
 import type { ChangeRow, ListChanges, Subject } from 'modelramp-schema';
 import type { JSX } from 'react';
 import { Link, useSearchParams } from 'wouter';
-import { share } from '../format.ts';
+import { UNKNOWN, share } from '../format.ts';
 import { useLive } from '../live.ts';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
 import { CsvLink, When, actorName } from '../parts/Text.tsx';
@@ -13,7 +13,7 @@ import { useMayChange } from '../session.ts';
 import { t } from '../texts/index.ts';
 
 /** What viewers are told of too, and what only admins are. */
-const SUBJECTS: Subject[] = ['rollout', 'flags', 'moves', 'users', 'sessions'];
+const SUBJECTS: Subject[] = ['rollout', 'flags', 'moves', 'users', 'sessions', 'texts'];
 const FOR_ADMINS: Subject[] = ['keys', 'settings'];
 
 /** The share of a place that a history keeps, where it has one. */
@@ -22,6 +22,13 @@ function shareOf(place: unknown): string | null {
   const of: unknown = place.share;
   // Histories keep the share as it is stored: a number, or thousandths beside their unit.
   return typeof of === 'number' ? share(of) : null;
+}
+
+/** What a key may have, in short. */
+function limits(state: unknown): string | null {
+  if (typeof state !== 'object' || state === null || !('limits' in state) || typeof state.limits !== 'object' || state.limits === null) return null;
+  const set = Object.entries(state.limits).filter(([, value]) => value !== null);
+  return set.map(([name, value]) => `${name} ${value}`).join(', ') || t.keys.noLimit;
 }
 
 /** A role or a setting, as it was noted. */
@@ -33,17 +40,18 @@ function word(state: unknown): string | null {
 /** What was said of why, where the history has no column for it. */
 function why({ reason, after }: ChangeRow): string {
   if (reason) return reason;
-  return typeof after === 'object' && after !== null && 'reason' in after && typeof after.reason === 'string' ? after.reason : '–';
+  return typeof after === 'object' && after !== null && 'reason' in after && typeof after.reason === 'string' ? after.reason : UNKNOWN;
 }
 
 function move({ before, after }: ChangeRow): string {
-  const [from, to] = [shareOf(before) ?? word(before), shareOf(after) ?? word(after)];
-  if (to === null) return '–';
+  const [from, to] = [before, after].map((state) => shareOf(state) ?? word(state) ?? limits(state)) as [string | null, string | null];
+  if (to === null) return UNKNOWN;
   return from === null || from === to ? to : t.timeline.move(from, to);
 }
 
-const PAGES: Record<Subject, string | null> = { rollout: '/rollouts', flags: '/flags', moves: '/migration', keys: '/keys', settings: '/settings', users: null, sessions: null };
+const PAGES: Record<Subject, string | null> = { rollout: '/rollouts', flags: '/flags', moves: '/migration', keys: '/keys', settings: '/settings', users: null, sessions: null, texts: null };
 const link = (row: ChangeRow): string | null =>
+  row.subject === 'texts' && row.subjectId ? `/requests/${encodeURIComponent(row.subjectId)}` :
   row.subject === 'rollout' && row.subjectId ? `/rollouts/${row.subjectId}${row.version ? `?at=${row.version}` : ''}` : PAGES[row.subject];
 
 export function Audit(): JSX.Element {
@@ -94,11 +102,11 @@ export function Audit(): JSX.Element {
                 return (
                   <tr key={row.id}>
                     <td data-label={t.audit.when}><When at={row.at} /></td>
-                    <td data-label={t.audit.who}>{row.actor ? actorName(row.actor) : '–'}</td>
+                    <td data-label={t.audit.who}>{row.actor ? actorName(row.actor) : UNKNOWN}</td>
                     <th scope="row">{to ? <Link href={to} data-row>{what}</Link> : what}</th>
-                    <td data-label={t.audit.change} className="r">{move(row)}</td>
-                    <td data-label={t.audit.reason} className="long">{why(row)}</td>
-                    <td data-label={t.audit.version} className="r">{row.version ?? '–'}</td>
+                    <td data-label={t.audit.change} className={move(row) === UNKNOWN ? 'r none' : 'r long'}>{move(row)}</td>
+                    <td data-label={t.audit.reason} className={why(row) === UNKNOWN ? 'none' : 'long'}>{why(row)}</td>
+                    <td data-label={t.audit.version} className={row.version === null ? 'r none' : 'r'}>{row.version ?? UNKNOWN}</td>
                   </tr>
                 );
               })}

@@ -69,12 +69,16 @@ function Answer({ userId, task }: { userId: number; task: string }): JSX.Element
   const { data, error, refetch } = useQuery({ queryKey: ['models.explain', userId, task], queryFn: () => server.models.explain.query({ userId, task }), refetchInterval: 5000 });
   if (error) return <Fault error={error} again={() => void refetch()} />;
   if (!data) return <Waiting />;
+  const algorithm = rollouts.find(({ id }) => id === data.rollout?.id)?.algorithm ?? flags?.algorithm;
+  // Thousandths of a percent, or whole percents; other tools' buckets are no places.
+  const place = data.bucket === null ? null : algorithm === 'legacy-modulo' ? data.bucket : algorithm === 'murmur3-100k' ? data.bucket / 1000 : null;
   return (
     <>
     <Panel title={t.explain.gets(userId, name(data.model))} className={data.variant}>
       <div className="pad stack">
-        <p className="lead">{data.why}</p>
-        <Scale bucket={data.bucket} share={data.share} algorithm={rollouts.find(({ id }) => id === data.rollout?.id)?.algorithm ?? flags?.algorithm} />
+        <p className="lead">{(t.explain.because[data.reason] ?? (() => data.why))(place === null ? UNKNOWN : share(place), share(data.share))}</p>
+        {data.reason === 'share' && place !== null && <p className="small muted">{data.variant === 'candidate' ? t.explain.outBelow(share(place)) : t.explain.inFrom(share(place))}</p>}
+        <Scale at={place} share={data.share} />
         <dl className="facts">
           <dt>{t.explain.variant}</dt>
           <dd>{t.compare[data.variant]}</dd>
@@ -84,9 +88,10 @@ function Answer({ userId, task }: { userId: number; task: string }): JSX.Element
           <dd>{data.fallbacks.map(name).join(t.models.comma) || t.explain.none}</dd>
           <dt>{t.explain.decidedBy}</dt>
           <dd>{data.decidedBy === 'rollout' && data.rollout ? <Link href={`/rollouts/${data.rollout.id}`}>{t.explain.by.rollout}: {data.rollout.plan}</Link> : t.explain.by[data.decidedBy]}</dd>
-          <dt>{t.explain.bucket(data.bucket === null ? UNKNOWN : count(data.bucket))}</dt>
-          <dd>{data.reason}</dd>
+          <dt>{t.explain.bucket}</dt>
+          <dd>{data.bucket === null ? UNKNOWN : count(data.bucket)}</dd>
         </dl>
+        <details className="raw"><summary>{t.explain.inWords}</summary><p className="small">{data.why}</p></details>
       </div>
     </Panel>
     <LastRequests userId={userId} />
@@ -95,10 +100,7 @@ function Answer({ userId, task }: { userId: number; task: string }): JSX.Element
 }
 
 /** Where the user falls between nobody and everybody, and how far the share reaches. */
-function Scale({ bucket, share: now, algorithm }: { bucket: number | null; share: number; algorithm: string | undefined }): JSX.Element | null {
-  if (bucket === null) return null;
-  // Thousandths of a percent, or whole percents; other tools' buckets are drawn nowhere.
-  const at = algorithm === 'legacy-modulo' ? bucket : algorithm === 'murmur3-100k' ? bucket / 1000 : null;
+function Scale({ at, share: now }: { at: number | null; share: number }): JSX.Element | null {
   if (at === null) return null;
   return (
     <svg className="scale" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">

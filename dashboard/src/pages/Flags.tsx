@@ -49,7 +49,6 @@ export function Flags(): JSX.Element {
           <Panel title={t.flags.share} note={t.flags.shareText} side={mayChange && <button type="button" className="btn small" onClick={() => setAsked('share')}>{t.flags.set}</button>}>
             <div className="pad">
               <p className="figure">{share(flags.share)} <span className="muted small">{t.overview.ofUsers}</span></p>
-              {flags.note && <p className="small muted">{flags.note}</p>}
               <p className="small muted">{t.flags.algorithm} <span className="mono">{flags.algorithm}</span></p>
             </div>
           </Panel>

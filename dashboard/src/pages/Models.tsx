@@ -6,12 +6,14 @@ import { Link } from 'wouter';
 import { useCatalog, useModelName } from '../catalog.ts';
 import { UNKNOWN, count, duration, latency, rate } from '../format.ts';
 import { useLive } from '../live.ts';
-import { Tag } from '../parts/Icon.tsx';
+import { Icon, Tag } from '../parts/Icon.tsx';
+import { OverTime } from '../parts/OverTime.tsx';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
 import { When } from '../parts/Text.tsx';
 import { useTitle } from '../parts/hooks.ts';
-import { server, serverNow } from '../server.ts';
+import { server } from '../server.ts';
 import { t } from '../texts/index.ts';
+import { outcomeWord } from './Requests.tsx';
 
 export function Models({ name }: { name: string | undefined }): JSX.Element {
   const catalog = useCatalog();
@@ -37,14 +39,14 @@ export function Models({ name }: { name: string | undefined }): JSX.Element {
                 const ill = seen && seen.requests >= 20 && seen.errorRate >= 5;
                 return (
                   <tr key={model.name} className={ill ? 'alarm' : undefined}>
-                    <th scope="row"><Link href={`/models/${encodeURIComponent(model.name)}`} data-row>{model.displayName}</Link><span className="sub">{model.provider}{model.id !== model.name && ` · ${model.id}`}</span></th>
+                    <th scope="row"><Link href={`/models/${encodeURIComponent(model.name)}`} data-row>{model.displayName}</Link><span className="sub">{model.provider}{model.id !== model.name && ` · ${model.id}`}</span><Found model={model} /></th>
                     <td data-label={t.models.arm}>{serves(model, catalog!)}</td>
                     <td data-label={t.models.requests} className="r">{seen ? count(seen.requests) : <span className="muted">{t.models.idle}</span>}</td>
                     <td data-label={t.models.failed} className="r">{seen ? rate(seen.errorRate / 100) : UNKNOWN}</td>
                     <td data-label={t.models.mean} className="r">{seen ? latency(seen.avgResponseTime) : UNKNOWN}</td>
                     <td data-label={t.models.price} className="r">{model.costTier === 'free' ? t.models.free : `$${model.prices.prompt} / $${model.prices.completion}`}</td>
                     <td data-label={t.models.breaker}><Breaker state={status?.breaker ?? null} />{status?.breakerOpenedAt && <span className="sub">{t.models.since} <When at={status.breakerOpenedAt} /></span>}{status?.inFlight ? <span className="sub">{t.models.inFlight(count(status.inFlight))}</span> : null}</td>
-                    <td data-label={t.models.lastFault}>{status?.lastFault ? <Link href={`/requests?model=${encodeURIComponent(model.name)}&outcome=${status.lastFault.outcome}`}>{status.lastFault.outcome}<span className="sub"><When at={status.lastFault.at} ago /></span></Link> : UNKNOWN}</td>
+                    <td data-label={t.models.lastFault}>{status?.lastFault ? <Link href={`/requests?model=${encodeURIComponent(model.name)}&outcome=${status.lastFault.outcome}`} title={status.lastFault.outcome}>{outcomeWord(status.lastFault.outcome)}<span className="sub"><When at={status.lastFault.at} ago /></span></Link> : UNKNOWN}</td>
                   </tr>
                 );
               })}
@@ -62,6 +64,20 @@ export function Models({ name }: { name: string | undefined }): JSX.Element {
 function Breaker({ state }: { state: ModelStatus['breaker'] }): JSX.Element {
   if (!state) return <span className="muted">{t.models.noBreaker}</span>;
   return <Tag tone={state === 'closed' ? 'good' : state === 'open' ? 'bad' : 'watch'}>{t.models.state[state]}</Tag>;
+}
+
+/** What its provider told of it when the catalog was last compared with it. */
+function Found({ model: { watch, prices } }: { model: ModelInfo }): JSX.Element | null {
+  if (!watch) return null;
+  const found = [
+    watch.listing === 'gone' && t.models.watch.gone,
+    watch.listing === 'missing' && t.models.watch.missing,
+    watch.retiresOn && t.models.watch.retires(watch.retiresOn),
+    watch.prices && t.models.watch.prices(`$${watch.prices.prompt} / $${watch.prices.completion}`, `$${prices.prompt} / $${prices.completion}`),
+    watch.contextWindow && t.models.watch.context(count(watch.contextWindow)),
+  ].filter((line) => typeof line === 'string' && line !== '');
+  if (found.length === 0) return watch.listing === 'listed' ? <span className="sub">{t.models.watch.fine} <When at={watch.checkedAt} ago /></span> : null;
+  return <>{found.map((line) => <span key={`${line}`} className="sub w"><Icon name="watch" />{line}</span>)}</>;
 }
 
 /** Where a model answers first. */
@@ -126,58 +142,5 @@ function Tasks({ catalog }: { catalog: ModelList }): JSX.Element {
         </tbody>
       </table>
     </Panel>
-  );
-}
-
-const DAY = 24 * 36e5;
-
-/** The last day: requests, failures and P95 of each model, and faults by kind. */
-function OverTime({ name }: { name: string | undefined }): JSX.Element {
-  const say = useModelName();
-  const { data, error } = useQuery({
-    queryKey: ['aiMetrics.getSeries', name],
-    queryFn: () => {
-      const to = serverNow();
-      return server.aiMetrics.getSeries.query({ from: new Date(to.getTime() - DAY), to, by: 'model', points: 96, ...(name && { filter: { model: name } }) });
-    },
-    refetchInterval: 60_000,
-  });
-  const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0);
-  const faults = data?.faults.map(({ outcome, count: counts }) => ({ outcome, all: sum(counts), counts })).filter(({ all }) => all > 0) ?? [];
-  return (
-    <Panel title={t.models.overTime}>
-      {error ? <Fault error={error} /> : !data ? <Waiting /> : data.series.length === 0 ? <Empty text={t.models.idle} /> : (
-        <>
-          <table className="rows">
-            <thead><tr><th scope="col">{t.models.model}</th><th scope="col">{t.models.requests}</th><th scope="col">{t.models.failed}</th><th scope="col">{t.compare.p95}</th></tr></thead>
-            <tbody>
-              {data.series.map((line) => (
-                <tr key={line.key}>
-                  <th scope="row">{say(line.key)}</th>
-                  <td data-label={t.models.requests}>{count(sum(line.requests))} <Spark values={line.requests} /></td>
-                  <td data-label={t.models.failed}>{count(sum(line.failures))} <Spark values={line.failures} bad /></td>
-                  <td data-label={t.compare.p95}>{latency(line.p95.findLast((value) => value !== null))} <Spark values={line.p95} /></td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-          {faults.length > 0 && (
-            <ul className="feed plainfeed">
-              {faults.map(({ outcome, all, counts }) => <li key={outcome}><p><Link href={`/requests?outcome=${outcome}${name ? `&model=${encodeURIComponent(name)}` : ''}`}>{outcome}</Link>: {count(all)} <Spark values={counts} bad /></p></li>)}
-            </ul>
-          )}
-        </>
-      )}
-    </Panel>
-  );
-}
-
-/** A row of figures as small bars; the sum stands beside it in words. What is unknown is a gap. */
-function Spark({ values, bad = false }: { values: (number | null)[]; bad?: boolean }): JSX.Element {
-  const most = Math.max(...values.map((value) => value ?? 0), 1);
-  return (
-    <svg className={bad ? 'spark bad' : 'spark'} viewBox={`0 0 ${values.length} 20`} preserveAspectRatio="none" aria-hidden="true">
-      {values.map((value, place) => value !== null && value > 0 && <rect key={place} x={place} width="0.9" y={20 - (20 * value) / most} height={(20 * value) / most} />)}
-    </svg>
   );
 }

@@ -13,13 +13,13 @@ import { server, serverNow } from '../server.ts';
 import { t } from '../texts/index.ts';
 import { OneRequest } from './OneRequest.tsx';
 
-const OUTCOMES = ['success', 'timeout', 'rate-limited', 'provider-rate-limited', 'upstream', 'connection', 'empty-reply', 'invalid-reply', 'context-length', 'bad-request', 'authentication', 'payment', 'account-limit', 'refused', 'rejected', 'not-found', 'cancelled'];
+const OUTCOMES = ['failed', 'success', 'timeout', 'rate-limited', 'provider-rate-limited', 'upstream', 'connection', 'empty-reply', 'invalid-reply', 'context-length', 'bad-request', 'authentication', 'payment', 'account-limit', 'refused', 'rejected', 'not-found', 'refused-answer', 'cancelled'];
 const RANGES: Record<string, number> = { '1h': 36e5, '24h': 864e5, '7d': 6048e5 };
-const NAMES = ['range', 'variant', 'outcome', 'model', 'task', 'user', 'rollout', 'slower', 'counted'] as const;
+const NAMES = ['range', 'variant', 'outcome', 'model', 'provider', 'task', 'user', 'rollout', 'slower', 'counted'] as const;
 type Name = (typeof NAMES)[number];
 
 /** The filters of the address, and those that mean nothing. */
-function read(search: URLSearchParams, tasks: string[], models: string[]): { filter: ListRequests; bad: [string, string][]; on: number } {
+function read(search: URLSearchParams, tasks: string[], models: string[], providers: string[]): { filter: ListRequests; bad: [string, string][]; on: number } {
   const bad: [string, string][] = [];
   const known = (name: Name, fits: (value: string) => boolean): string | undefined => {
     const value = search.get(name);
@@ -30,7 +30,8 @@ function read(search: URLSearchParams, tasks: string[], models: string[]): { fil
   };
   const number = (value: string | undefined): number | undefined => (value === undefined ? undefined : Number(value));
   const isNumber = (value: string): boolean => /^\d+$/.test(value);
-  const range = known('range', (value) => value in RANGES || !Number.isNaN(Date.parse(value.split('..')[0]!)));
+  const isMoment = (value: string | undefined): boolean => value !== undefined && !Number.isNaN(Date.parse(value));
+  const range = known('range', (value) => value in RANGES || (value.includes('..') && value.split('..').length === 2 && value.split('..').every(isMoment)));
   const [from, to] = range?.includes('..') ? range.split('..').map((end) => new Date(end)) : [range && new Date(Math.floor((serverNow().getTime() - RANGES[range]!) / 60_000) * 60_000), undefined];
   const counted = known('counted', (value) => value === 'true' || value === 'false');
   const filter: ListRequests = {
@@ -39,6 +40,7 @@ function read(search: URLSearchParams, tasks: string[], models: string[]): { fil
     variant: known('variant', (value) => value === 'control' || value === 'candidate') as ListRequests['variant'],
     outcome: known('outcome', (value) => OUTCOMES.includes(value)),
     model: known('model', (value) => models.length === 0 || models.includes(value)),
+    provider: known('provider', (value) => providers.length === 0 || providers.includes(value)),
     task: known('task', (value) => tasks.length === 0 || tasks.includes(value)),
     userId: number(known('user', isNumber)),
     rolloutId: known('rollout', () => true),
@@ -58,7 +60,8 @@ function List(): JSX.Element {
   const catalog = useCatalog();
   const tasks = catalog?.tasks.map(({ name }) => name) ?? [];
   const models = catalog?.models.map(({ name }) => name) ?? [];
-  const { filter, bad, on } = read(search, tasks, models);
+  const providers = [...new Set(catalog?.models.map(({ provider }) => provider))];
+  const { filter, bad, on } = read(search, tasks, models, providers);
   const { data, error, refetch, fetchNextPage, hasNextPage, isFetching } = useInfiniteQuery({
     queryKey: ['requests.list', filter],
     queryFn: ({ pageParam }) => server.requests.list.query({ ...filter, ...(pageParam && { cursor: pageParam }) }),
@@ -75,7 +78,7 @@ function List(): JSX.Element {
         <CsvLink file="requests" input={filter} />
         <button type="button" className="btn small" onClick={() => void refetch()} disabled={isFetching}>{t.shell.reload}</button>
       </Head>
-      <Filters tasks={tasks} />
+      <Filters tasks={tasks} providers={providers} />
       {bad.map(([name, value]) => <p key={name} className="banner watch"><Icon name="watch" />{t.requests.bad(name, value)}</p>)}
       {first && <Newer filter={filter} since={first.upTo} show={() => void refetch()} />}
       <Panel title={first?.count ? t.requests.found(`${count(first.count.value)}${first.count.exact ? '' : '+'}`) : t.requests.what} note={first && <>{t.shell.asOf(clock(first.upTo))}</>}>
@@ -107,6 +110,9 @@ function Newer({ filter, since, show }: { filter: ListRequests; since: Date; sho
   return <p className="banner quiet" role="status"><button type="button" className="btn small" onClick={show}>{t.requests.newer(`${count(newer)}${data?.count?.exact ? '' : '+'}`)}</button></p>;
 }
 
+/** How an attempt ended, in words; a code that this page does not know is shown as it is. */
+export const outcomeWord = (outcome: string): string => t.outcomes[outcome] ?? outcome;
+
 /** Rows that any page may show. */
 export function Rows({ rows }: { rows: RequestRow[] }): JSX.Element {
   const name = useModelName();
@@ -124,7 +130,7 @@ export function Rows({ rows }: { rows: RequestRow[] }): JSX.Element {
             <td data-label={t.requests.attempts} className="long">{row.attempts.map(({ model, outcome }, place) => (
               <span key={place} className="attempt">
                 {place > 0 && ' → '}{name(model)} {outcome === 'success' ? <Icon name="good" className="g" /> : <Icon name="bad" className="b" />}
-                <span className={outcome === 'success' ? 'sr' : ''}> {outcome === 'success' ? t.requests.success : outcome}</span>
+                <span className={outcome === 'success' ? 'sr' : ''} title={outcome}> {outcomeWord(outcome)}</span>
               </span>
             ))}</td>
             <td data-label={t.requests.user} className="r">{row.userId ?? UNKNOWN}</td>
@@ -145,7 +151,7 @@ export const Side = ({ variant }: { variant: 'control' | 'candidate' }): JSX.Ele
   </span>
 );
 
-function Filters({ tasks }: { tasks: string[] }): JSX.Element {
+function Filters({ tasks, providers }: { tasks: string[]; providers: string[] }): JSX.Element {
   const [search, setSearch] = useSearchParams();
   const catalog = useCatalog();
   const set = (name: Name, value: string): void =>
@@ -167,8 +173,9 @@ function Filters({ tasks }: { tasks: string[] }): JSX.Element {
     <form className="row filters" aria-label={t.requests.filter} onSubmit={(event) => event.preventDefault()}>
       {choice('range', t.requests.at, Object.keys(RANGES).map((range) => [range, range]), true)}
       {choice('variant', t.requests.side, [['candidate', t.compare.candidate], ['control', t.compare.control]])}
-      {choice('outcome', t.requests.outcome, OUTCOMES.map((outcome) => [outcome, outcome === 'success' ? t.requests.success : outcome]))}
+      {choice('outcome', t.requests.outcome, OUTCOMES.map((outcome) => [outcome, outcomeWord(outcome)]))}
       {choice('model', t.requests.model, catalog?.models.map(({ name, displayName }) => [name, displayName]) ?? [])}
+      {providers.length > 1 && choice('provider', t.requests.provider, providers.map((provider) => [provider, provider]))}
       {choice('task', t.requests.task, tasks.map((task) => [task, task]))}
       {choice('counted', t.requests.countedTitle, [['true', t.requests.yes], ['false', t.requests.no]])}
       <label className="labelled inline">{t.requests.user}<input className="field num" inputMode="numeric" value={search.get('user') ?? ''} onChange={(event) => set('user', event.target.value)} /></label>

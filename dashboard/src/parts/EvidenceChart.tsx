@@ -6,7 +6,7 @@ import { t } from '../texts/index.ts';
 import { useWidth } from './hooks.ts';
 
 /** A cursor over the points that arrow keys move, and what it is on, spoken once it rests. */
-function useCursor<P extends { at: number }>(points: P[], words: (point: P) => string): { point: P | undefined; spoken: string; keys: { tabIndex: 0; onKeyDown: (event: KeyboardEvent<SVGSVGElement>) => void; onBlur: () => void } } {
+export function useCursor<P extends { at: number }>(points: P[], words: (point: P) => string): { point: P | undefined; spoken: string; keys: { tabIndex: 0; onKeyDown: (event: KeyboardEvent<SVGSVGElement>) => void; onBlur: () => void } } {
   const [at, setAt] = useState<number | null>(null);
   const [spoken, setSpoken] = useState('');
   const place = at === null ? -1 : points.findLastIndex((point) => point.at <= at);
@@ -88,7 +88,7 @@ export function EvidenceChart({ points, lines }: { points: Point[]; lines: Lines
   );
 }
 
-function CursorAt({ x, y, right, text }: { x: number; y: number; right: number; text: string }): JSX.Element {
+export function CursorAt({ x, y, right, text }: { x: number; y: number; right: number; text: string }): JSX.Element {
   return (
     <g className="cursor">
       <path className="mark" d={`M${x} ${HEIGHT - 26}V8`} />

@@ -28,6 +28,11 @@ function next(rollout: RolloutDetails): string {
     case 'healthy': {
       if (rollout.stage >= rollout.stages) return t.level.next.last(duration(rollout.leftMs));
       const then = share(nextShare(rollout));
+      const { why, at } = rollout.nextStep ?? { why: null, at: null };
+      if (why === 'outside-window') return at ? t.level.next.window(then, moment(at)) : t.level.next.windowSoon(then);
+      if (why === 'guarded') return t.level.next.guarded(then);
+      if (rollout.leftMs > 0 && at) return t.level.next.soaking(duration(rollout.leftMs), moment(at), then);
+      if (why === 'too-little-evidence') return t.level.next.little(then);
       return rollout.leftMs > 0 ? t.level.next.healthy(duration(rollout.leftMs), then) : t.level.next.soaked(then);
     }
     case 'watch':
@@ -89,6 +94,9 @@ export function Hero({ rollout, more }: { rollout: RolloutDetails; more?: ReactN
           </>
         )}
         {more}
+        {rollout.finding.candidate.errors > 0 && (
+          <Link className="small" href={`/requests?rollout=${rollout.id}&variant=candidate&outcome=failed&counted=true`}>{t.actions.seeFailed}</Link>
+        )}
       </div>
       <p className="next"><Rich text={t.level.nextIs} /> {next(rollout)}</p>
     </section>

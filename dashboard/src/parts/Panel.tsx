@@ -1,5 +1,6 @@
 // What pages are made of: panels, and the states that any of them may be in.
 import { type JSX, type ReactNode, useEffect, useId, useState } from 'react';
+import { clock } from '../format.ts';
 import { codeOf, curl, told, words } from '../server.ts';
 import { t } from '../texts/index.ts';
 import { CopyButton } from './Text.tsx';
@@ -66,13 +67,16 @@ export function Waiting({ rows = 4 }: { rows?: number }): JSX.Element {
   );
 }
 
-/** What went wrong, in the server's words. */
+/** What went wrong, in the server's words, and what to do about it. */
 export function Fault({ error, again }: { error: unknown; again?: () => void }): JSX.Element {
   const data = told(error);
+  const retryAt = data && 'retryAfter' in data ? data.retryAfter : undefined;
+  const todo = !data ? t.shell.todoUnreachable : retryAt ? t.shell.retryAt(clock(new Date(retryAt))) : t.shell.todo[data.code];
   return (
     <div className="fault" role="alert">
       <p className="strong">{codeOf(error) ? t.shell.failed : t.shell.unreachable}</p>
       {words(error) && <p>{words(error)}</p>}
+      {todo && <p className="muted">{todo}</p>}
       <div className="row">
         {data?.requestId && <span className="mono muted">{t.shell.requestId(data.requestId)}</span>}
         {data?.requestId && <CopyButton text={data.requestId} />}

@@ -1,6 +1,6 @@
 // A session that is about to run out is renewed while somebody works; an idle one ends as it should.
 import { useEffect } from 'react';
-import { refresh, useLive } from '../live.ts';
+import { goOn, useLive } from '../live.ts';
 import { csrf } from '../server.ts';
 
 /** So long before its end. */
@@ -23,9 +23,8 @@ export function useKeptSession(): void {
     triedAt = now;
     void csrf()
       .then((headers) => fetch('/api/auth/refresh', { method: 'POST', headers }))
-      // The stream was opened with the old session; the next pulse that is asked for tells the new end.
       .then(async (response) => {
-        if (response.ok) await refresh();
+        if (response.ok) await goOn();
       })
       .catch(() => undefined);
   }, [left]);

@@ -28,6 +28,16 @@ export const en = {
     showTable: 'Show as a table', reload: 'Ask again', cancel: 'Cancel', close: 'Close', clear: 'Clear the filters',
     notThere: 'Not there yet', unknown: 'not measured', failed: 'The server refused that', unreachable: 'The server cannot be reached',
     ago: (text: string) => `${text} ago`,
+    /** What to do about an error, by its code. */
+    todo: {
+      BAD_REQUEST: 'Change what was asked: the text names the field.', UNAUTHORIZED: 'Sign in again.', FORBIDDEN: 'Ask an admin: your role does not allow this.',
+      NOT_FOUND: 'Look at the list again: it may be gone, or older than what is kept.', CONFLICT: 'Look at what is there now, then decide anew.', PRECONDITION_FAILED: 'Look at what is there now, then decide anew.',
+      PAYLOAD_TOO_LARGE: 'Ask for less at once.', TIMEOUT: 'Ask again, or for a shorter time.', TOO_MANY_REQUESTS: 'Wait a moment, then ask again.',
+      SERVICE_UNAVAILABLE: 'It passes when the server reaches its database and its leader again. Rolling back is in force at once all the same.',
+      INTERNAL_SERVER_ERROR: 'Ask again. If it stays, look for the request in the server’s log.',
+    } as Record<string, string>,
+    todoUnreachable: 'Look whether the server runs and this network reaches it. The page goes on by itself when it is back.',
+    retryAt: (clock: string) => `Ask again after ${clock}.`,
     everything: 'all tasks', tasks: (names: string) => `tasks ${names}`,
   },
   login: {
@@ -58,6 +68,11 @@ export const en = {
     next: {
       healthy: (soak: string, share: string) => `the stage soaks ${soak} more; then ${share} opens on proof.`,
       soaked: (share: string) => `the soak is over; ${share} opens as soon as it is proven.`,
+      soaking: (soak: string, at: string, share: string) => `the stage soaks ${soak} more; then ${share} opens on proof, at ${at} at the earliest.`,
+      window: (share: string, at: string) => `the stage is over and proven; ${share} opens with the plan’s next window, at ${at}.`,
+      windowSoon: (share: string) => `the stage is over and proven; ${share} opens with the plan’s next window.`,
+      guarded: (share: string) => `a figure of the candidate is above the guard of this stage; ${share} waits until it is below.`,
+      little: (share: string) => `too few requests or users have come to say anything; ${share} waits for more.`,
       last: (soak: string) => `this is the last stage; it is watched for ${soak} more.`,
       watch: (share: string, at: string) => `the ramp is frozen, and ${share} of users stay on the candidate. It goes on by itself when the evidence is clear again, and takes everybody back when it reaches ${at}.`,
       hold: (at: string) => `nobody more gets the candidate. At ${at} everybody is taken back; you may do it now.`,
@@ -83,7 +98,7 @@ export const en = {
   },
   actions: {
     rollback: 'Roll back', rollingBack: 'Rolling back…', pause: 'Pause', resume: 'Resume', advance: 'Advance…', approve: 'Approve…', 'set-share': 'Set share…',
-    seeWhy: 'See why', start: 'Start a rollout…', report: 'Report',
+    seeWhy: 'See why', seeFailed: 'See its failed requests', start: 'Start a rollout…', report: 'Report',
     no: {
       ended: 'The rollout has ended.', paused: 'It is paused already.', 'not-paused': 'It is not paused.', 'no-gate': 'It waits at no gate.',
       'last-stage': 'This is the last stage.', 'no-connection': 'Without a connection the share is not raised.',
@@ -201,7 +216,8 @@ export const en = {
   models: {
     title: 'Models', model: 'Model', provider: 'Provider', arm: 'Serves', requests: 'Requests', failed: 'Failed', mean: 'Mean', price: 'Per million tokens', breaker: 'Breaker', window: 'Figures are of the last hour, all tasks.', state: { closed: 'closed', open: 'open', probing: 'probing', returning: 'returning' }, noBreaker: 'off', free: 'free', idle: 'no requests', arms: { control: 'control', candidate: 'candidate' }, none: 'no task',
     quota: 'Quota', noQuota: 'No quota is known. Providers without one, or that did not tell it yet, are not listed.', left: (n: string, of: string) => `${n} of ${of} left`, perMinute: 'a minute', perDay: 'a day', waiting: (n: string) => `${n} wait`, onlyFree: 'for models that cost nothing',
-    tasks: 'Tasks and their routes', task: 'Task', comma: ', then ', overTime: 'The last 24 hours', lastFault: 'Last fault', since: 'since', inFlight: (n: string) => `${n} under way at its provider`,
+    tasks: 'Tasks and their routes', task: 'Task', comma: ', then ', overTime: 'Over time', range: 'How far back', ranges: { '1h': 'the last hour', '24h': 'the last 24 hours', '7d': 'the last 7 days' }, by: 'A line for each', bys: { model: 'by model', variant: 'by side', task: 'by task', provider: 'by provider' }, what: 'Of', took: 'How long answers took', tookMost: 'How long answers took, P95', drawn: (n: number) => `The ${n} with most requests are drawn; all are below.`,
+    watch: { gone: 'its provider does not have it any more', missing: 'its provider does not list it', retires: (day: string) => `it ends on ${day}`, prices: (there: string, here: string) => `costs ${there} there, ${here} in the catalog`, context: (tokens: string) => `takes only ${tokens} tokens there`, fine: 'as in the catalog,' }, lastFault: 'Last fault', since: 'since', inFlight: (n: string) => `${n} under way at its provider`,
   },
   requests: {
     title: 'Requests', empty: 'No requests match.', filtersOn: (n: number) => `${n} ${many(n, 'filter is', 'filters are')} on.`, what: 'Newest first', found: (n: string) => `${n} found, newest first`, more: 'Older', newer: (n: string) => `Show ${n} newer`, searchedTo: (when: string) => `Searched back to ${when}; “Older” goes on from there.`, opened: 'One request', back: 'Requests',
@@ -209,16 +225,62 @@ export const en = {
     countedTitle: 'Counted', yes: 'counted', no: 'not counted', success: 'answered', wasSlow: 'was slow already before its end', firstToken: (v: string) => `first token after ${v}`,
     bad: (name: string, value: string) => `“${name}=${value}” is unknown and was not used.`,
     after: { answered: 'This was the answer', retry: 'Then the same model again', 'next-model': 'Then the next model', stop: 'Then nothing: the request ended' },
-    noTexts: 'Prompts and answers are not shown: this server keeps no texts of requests.',
+    status: (code: number) => `HTTP ${code}`, finish: (why: string) => `ended because ${why}`, provider: 'Provider', assigned: 'Why this side',
+    texts: 'Texts', openTexts: 'Show prompt and answer', audited: 'The audit will say that you opened them.', answer: 'Answer', noAnswer: 'No answer came.', cut: 'Too long to be kept whole: the beginning of the prompt or the end of the answer is missing.',
+    masked: (n: number) => `${n} ${many(n, 'value is', 'values are')} masked, as they were when they left this server.`,
+    textsFor: 'Only an admin can open the texts.',
+    noTexts: {
+      off: 'Prompts and answers are not shown: this server keeps none. TEXT_TASKS names the tasks of which it is to.',
+      'other-task': 'Prompts and answers of this task are not kept: TEXT_TASKS does not name it.',
+      gone: 'The texts of this request are not there: they are older than TEXT_RETENTION, or it came before they were kept.',
+    },
   },
+  /** How an attempt ended; codes of the server that are not here are shown as they are. */
+  outcomes: {
+    success: 'answered', 'refused-answer': 'would not answer', cancelled: 'the caller went away', unknown: 'unknown', failed: 'every failure',
+    'bad-request': 'refused as wrong', 'context-length': 'too long for the model', authentication: 'our key is refused', payment: 'our account has no money', 'account-limit': 'our account is at its limit',
+    refused: 'refused by moderation', rejected: 'refused by this model only', 'not-found': 'no such model there', 'rate-limited': 'our account asks too often', 'provider-rate-limited': 'the provider is asked too often',
+    timeout: 'no answer in time', connection: 'no connection', upstream: 'the provider failed', 'invalid-reply': 'unreadable answer', 'empty-reply': 'empty answer',
+  } as Record<string, string>,
+  /** What went wrong in an attempt, and what to do about it. */
+  causes: {
+    unreachable: ['No connection to the provider.', 'Look whether it is up, and whether this server may reach it.'],
+    cut: ['The connection broke before the answer was whole.', 'One is chance; many are the provider or a proxy before it.'],
+    'cut-stream': ['The stream ended before the model said that it was done.', 'One is chance; many are the provider or a proxy before it.'],
+    'timeout-first': ['Nothing came in time.', 'The model is slow or overloaded: compare its answer times, or give it more time in the catalog.'],
+    stall: ['The stream fell silent.', 'The provider is overloaded; fallbacks can only help before an answer has begun.'],
+    'timeout-upstream': ['The provider says that it waited too long.', 'The model is overloaded; another may answer.'],
+    malformed: ['What came was no answer that can be read.', 'Look whether the address in the catalog is the provider’s.'],
+    empty: ['The answer said nothing.', 'Many of them speak against the model, or its limit of tokens is too small.'],
+    refused: ['It was filtered or refused by moderation.', 'This is about the text, not the model.'],
+    'context-length': ['The prompt was too long for this model.', 'Name a model with a larger context, or let less history go along.'],
+    'too-large': ['The request was too large for the server.', 'Send less, or ask another provider.'],
+    'bad-request': ['The provider does not take this request.', 'Compare with a model that does: a field or a tool may be unknown to it.'],
+    'reasoning-state': ['What the model thought earlier is missing.', 'The conversation was begun with another model; a new one works.'],
+    'bad-generation': ['The model wrote what its server could not read.', 'Many of them speak against the model.'],
+    'account-key': ['Our key is refused or at its limit.', 'Renew the key or its limit at the provider.'],
+    'account-funds': ['Our account has no money left.', 'Pay in at the provider.'],
+    'account-limit': ['Our account asks too often.', 'Raise the quota at the provider, or tell it in the catalog so that requests wait for it.'],
+    'provider-limit': ['A provider behind the one that we call is asked too often.', 'It passes by itself; fallbacks answer meanwhile.'],
+    overloaded: ['The provider has too much to do.', 'It passes by itself; fallbacks answer meanwhile.'],
+    'upstream-error': ['The provider failed.', 'Look at its status page if it stays.'],
+    'policy-unroutable': ['Our settings there exclude every provider of the model.', 'Loosen them, or name another model.'],
+    'policy-region': ['The model is not offered where this server is.', 'Name another model.'],
+    'model-gone': ['The model does not exist there any more.', 'Name another in the catalog.'],
+    'wrong-url': ['There is no such server, or another than expected.', 'Correct base_url in the catalog.'],
+  } as Record<string, [string, string]>,
+  finish: { length: 'cut off by the limit of tokens', 'tool-calls': 'it calls a tool', 'content-filter': 'filtered', other: 'another reason' } as Record<string, string>,
   explain: {
-    title: 'Explain', user: 'User', task: 'Task', ask: 'Explain', gets: (user: number, model: string) => `User ${user} gets ${model}`, bucket: (bucket: string) => `Bucket ${bucket}`, share: 'Share in force', fallbacks: 'If it fails', none: 'no other model', decidedBy: 'Decided by', by: { 'kill-switch': 'the kill switch', rollout: 'a rollout', 'live-share': 'the live share' }, variant: 'Side', reason: 'Because', needUser: 'A user’s number, the beginning of a name, or a whole e-mail address', found: (text: string) => `Who may be meant by “${text}”`, nobody: 'Nobody of that name.', inWords: 'In the server’s words', hint: 'Which model would this user get now, and why.', last: 'Last requests of this user',
+    title: 'Explain', user: 'User', task: 'Task', ask: 'Explain', gets: (user: number, model: string) => `User ${user} gets ${model}`, bucket: 'Bucket', because: {
+      share: (at: string, share: string) => `It falls at ${at} of all users, and the first ${share} get the candidate.`, 'kill-switch': () => 'The kill switch is on, so everybody gets control.', 'forced-off': () => 'It is on the list of those who stay on control.', 'forced-on': () => 'It is on the list of those who get the candidate.',
+      'forced-for-all': () => 'FORCE_OPENROUTER gives everybody the candidate.', 'no-subject': () => 'Nobody is named, and the share is neither 0 nor 100 %.',
+    } as Record<string, (at: string, share: string) => string>, inFrom: (at: string) => `It gets the candidate as soon as the share is above ${at}.`, outBelow: (at: string) => `It keeps the candidate as long as the share is above ${at}.`, share: 'Share in force', fallbacks: 'If it fails', none: 'no other model', decidedBy: 'Decided by', by: { 'kill-switch': 'the kill switch', rollout: 'a rollout', 'live-share': 'the live share' }, variant: 'Side', reason: 'Because', needUser: 'A user’s number, the beginning of a name, or a whole e-mail address', found: (text: string) => `Who may be meant by “${text}”`, nobody: 'Nobody of that name.', inWords: 'In the server’s words', hint: 'Which model would this user get now, and why.', last: 'Last requests of this user',
   },
   flags: {
     title: 'Flags', kill: 'Kill switch', killIs: (on: boolean) => (on ? 'On: everybody is on control' : 'Off'), killOn: 'Switch it on…', killOff: 'Switch it off…', killOnText: 'Everybody gets control models, in all tasks and rollouts, from the next request on.', killOffText: 'Users get again what rollouts and the live share say.', share: 'Live share', shareText: 'Decides tasks that no rollout covers.', set: 'Set the live share…', tasks: 'Who decides each task', task: 'Task', decides: 'Decided by', inForce: 'Share in force', last: 'Last change', version: (n: number) => `version ${n}`, never: 'as first configured', forced: 'FORCE_OPENROUTER puts everybody on the candidate.', typeOff: 'Type “off” to confirm', off: 'off', notStored: 'In force, and not stored yet.', doneKillOff: 'The kill switch is off.', doneShare: (share: string) => `The live share is ${share}.`, algorithm: 'Users become buckets by', history: 'Earlier changes of the flags are on the page Audit.',
   },
   alerts: { title: 'Alerts', none: 'No alert was sent yet.', channels: 'Channels', channel: 'Channel', setUp: 'Set up', yes: 'set up', no: 'not set up', lastDelivered: 'Last delivery', waiting: 'Waiting', test: 'Test', tested: (channel: string) => `A test was sent to ${channel}.`, delivered: 'delivered', waitingState: 'waiting', severity: 'Severity', severities: { info: 'info', warning: 'warning', critical: 'critical' }, tries: (n: number) => `${n} ${many(n, 'try', 'tries')}`, lastError: 'Last error', sent: 'Alerts, newest first', nobody: 'No channel has tried it: none is set up, or none takes this severity.', text: 'What it says' },
-  audit: { title: 'Audit', when: 'When', who: 'Who', what: 'What', change: 'Before → after', reason: 'Reason', version: 'Version', subject: 'Subject', subjects: { rollout: 'rollout', flags: 'flags', keys: 'key', users: 'user', moves: 'procedure', sessions: 'sessions of user', settings: 'setting' }, scopeAll: 'Every change, newest first', actor: 'Who, such as user:7 or controller', any: 'any', empty: 'No change matches.' },
+  audit: { title: 'Audit', when: 'When', who: 'Who', what: 'What', change: 'Before → after', reason: 'Reason', version: 'Version', subject: 'Subject', subjects: { rollout: 'rollout', flags: 'flags', keys: 'key', users: 'user', moves: 'procedure', sessions: 'sessions of user', settings: 'setting', texts: 'texts of request' }, scopeAll: 'Every change, newest first', actor: 'Who, such as user:7 or controller', any: 'any', empty: 'No change matches.' },
   migration: {
     title: 'Migration', procedures: 'Procedures and who answers them', procedure: 'Procedure', answers: 'Answered by', decided: 'Decided by', bySettings: 'the settings', compared: 'Differ', differ: (differed: string, compared: string) => `${differed} of ${compared}`, ours: 'This server', theirs: 'Old server', calls: (failed: string, mean: string) => `${failed} failed, ${mean} ms`, move: 'Move…', none: 'There is no old server: LEGACY_TRPC_URL is not set.', modes: { legacy: 'the old server', shadow: 'the old server, compared', share: 'this server for a share', native: 'this server' },
     left: (incomparable: string, dropped: string) => `Not compared: ${incomparable} without an answer of the old server, ${dropped} because too many were being compared.`, noExamples: 'No difference was seen.', place: 'Place', whole: 'all of it', close: 'Close', nameRule: 'A procedure, or a namespace such as chat.*', percent: 'Percentage of users', reason: 'Why', anew: 'What was seen is counted anew. Back to the old server counts from the next call.', send: 'Move', done: (name: string, mode: string) => `${name}: ${mode}.`,
