@@ -15,6 +15,8 @@ use crate::{
 
 /// The longest that one call may take; a start reads a week of events.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest that a look at a path may take, such as `/readyz`, which answers within seconds whatever it says.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest that a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// JSON-RPC's number for a method that does not exist.
@@ -73,6 +75,9 @@ pub(super) enum ClientError {
     /// Too slow.
     #[error("{endpoint} did not answer `{method}` within {} s; a change may have been made nevertheless, which `modelramp rollout get ID` shows", CALL_TIMEOUT.as_secs())]
     Slow { endpoint: Url, method: String },
+    /// Nothing came of a look that changes nothing.
+    #[error("{address} takes connections, and did not answer within {} s", LOOK_TIMEOUT.as_secs())]
+    Silent { address: Url },
     /// Somebody else there.
     #[error("{endpoint} does not answer as modelramp does (HTTP {status})")]
     Foreign { endpoint: Url, status: StatusCode },
@@ -106,6 +111,27 @@ pub(super) enum ClientError {
         code: String,
         message: String,
     },
+}
+
+impl ClientError {
+    /// What a person does about it; `otherwise` where it does not say by itself.
+    pub(super) fn advice<'a>(&self, otherwise: &'a str) -> &'a str {
+        match self {
+            Self::Unauthorized(_) | Self::Forbidden => {
+                "put an admin's token into the environment: \
+                 `export MODELRAMP_TOKEN=$(modelramp token --user 1 --role admin)` in the server's folder"
+            }
+            Self::Refused { code, .. }
+                if ["TOO_MANY_REQUESTS", "RATE_LIMIT_EXCEEDED"].contains(&&**code) =>
+            {
+                "the user of the token has asked too often: wait a minute, or take another user's token"
+            }
+            Self::Silent { .. } => {
+                "the process hangs, or something before it does: see its log, and whether another address of it answers"
+            }
+            _ => otherwise,
+        }
+    }
 }
 
 const NO_TOKEN: &str = "the server does not know who you are: put an admin's token into the environment, \
@@ -213,11 +239,16 @@ impl Client {
     pub(super) async fn get(&self, path: &str) -> Result<(StatusCode, String), ClientError> {
         let mut address = self.endpoint.clone();
         address.set_path(path);
-        let response = self.http.get(address).send().await;
-        let response = response.map_err(|error| self.failed(path, error))?;
+        let failed = |error: reqwest::Error| match self.failed(path, error) {
+            ClientError::Slow { .. } => ClientError::Silent {
+                address: address.clone(),
+            },
+            other => other,
+        };
+        let request = self.http.get(address.clone()).timeout(LOOK_TIMEOUT);
+        let response = request.send().await.map_err(failed)?;
         let status = response.status();
-        let text = response.text().await;
-        Ok((status, text.map_err(|error| self.failed(path, error))?))
+        Ok((status, response.text().await.map_err(failed)?))
     }
 
     async fn send<T: DeserializeOwned>(

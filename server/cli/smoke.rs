@@ -111,7 +111,7 @@ async fn ask(client: &Client, asked: &mut Asked, findings: &mut Findings) {
             return findings.fail("server", found, "see the server's log");
         }
         Err(error) => {
-            let todo = "start the server, or say with `--url` where it is";
+            let todo = error.advice("start the server, or say with `--url` where it is");
             return findings.fail("server", error.to_string(), todo);
         }
     }
@@ -125,7 +125,8 @@ async fn alerts(client: &Client, findings: &mut Findings) {
     let results = match client.call(&ALERTS_TEST, &TestChannels::default()).await {
         Ok(results) => results,
         Err(error) => {
-            return findings.fail("alerts", error.to_string(), "see the server's log");
+            let todo = error.advice("see the server's log");
+            return findings.fail("alerts", error.to_string(), todo);
         }
     };
     if results.is_empty() {

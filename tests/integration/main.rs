@@ -28,6 +28,7 @@ mod first_half_hour;
 mod fleet;
 mod flood;
 mod front_end;
+mod fuzzing;
 mod gateway;
 mod jsonrpc;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]

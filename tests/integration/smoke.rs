@@ -3,7 +3,10 @@
 use std::{process::Stdio, sync::Arc};
 
 use axum::{Json, Router, extract::State, routing};
-use modelramp::{_core::tasks::Tasks, model_router::catalog::Catalog};
+use modelramp::{
+    _core::{caller::Role, tasks::Tasks},
+    model_router::catalog::Catalog,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, process::Child, sync::Notify};
@@ -43,9 +46,13 @@ fn catalog(upstream: &Upstream, languages: &str) -> String {
 }
 
 async fn smoke(setup: &TestAppBuilder, url: &str, arguments: &[&str]) -> Checked {
+    smoke_as(setup.admin().await, setup, url, arguments).await
+}
+
+async fn smoke_as(token: &str, setup: &TestAppBuilder, url: &str, arguments: &[&str]) -> Checked {
     let words = [&["smoke", "--json", "--url", url], arguments].concat();
     let mut command = setup.command(&words);
-    command.env("MODELRAMP_TOKEN", setup.admin().await);
+    command.env("MODELRAMP_TOKEN", token);
     Checked::of(&command.output().await.unwrap())
 }
 
@@ -169,6 +176,37 @@ async fn flags_are_moved_back_and_a_rehearsal_that_was_left_behind_is_ended() {
     assert_eq!(history.as_array().unwrap().len(), 4, "{history}");
     let left = app.call("rollout.get", json!({"id": left})).await.unwrap();
     assert_eq!(left["state"]["name"], "rolled-back");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_not_or_asked_too_often_is_told_what_to_do() {
+    let upstream = Upstream::with(|_, it| answer(it, DANISH, SORTED)).await;
+    let app = TestApp::builder()
+        .with_catalog(&catalog(&upstream, "[\"danish\"]"))
+        .with_setting("CHAT_RATE_LIMIT", "1")
+        .start()
+        .await;
+    let viewer = app.setup.token(5, Role::Viewer).await;
+    let todo = |seen: &Checked, check: &str| {
+        let finding = seen.findings.iter().find(|it| it["check"] == check);
+        finding.unwrap()["todo"].to_string()
+    };
+    let seen = smoke_as(&viewer, &app.setup, &app.url, &["--no-alerts"]).await;
+    seen.assert("greeting", &["pass"], "in Danish");
+    seen.assert("rollback", &["fail"], "this needs an admin");
+    assert!(
+        todo(&seen, "rollback").contains("an admin's token"),
+        "{:?}",
+        seen.findings
+    );
+    let seen = smoke_as(&viewer, &app.setup, &app.url, &["--no-alerts"]).await;
+    seen.assert("greeting", &["fail"], "did not answer");
+    assert!(
+        todo(&seen, "greeting").contains("wait a minute"),
+        "{:?}",
+        seen.findings
+    );
     app.stop().await;
 }
 

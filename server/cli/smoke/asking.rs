@@ -148,7 +148,11 @@ pub(super) async fn greeting(client: &Client, asked: &mut Asked, findings: &mut 
     let route = match explain(client, CHAT).await {
         Ok(route) => route,
         Err(error) => {
-            return findings.fail(check, error.to_string(), "see what the answer asks for");
+            return findings.fail(
+                check,
+                error.to_string(),
+                error.advice("see what the answer asks for"),
+            );
         }
     };
     asked.user = Some(route.user_id);
@@ -157,7 +161,13 @@ pub(super) async fn greeting(client: &Client, asked: &mut Asked, findings: &mut 
         .await
     {
         Ok(models) => models.models,
-        Err(error) => return findings.fail(check, error.to_string(), "see the server's log"),
+        Err(error) => {
+            return findings.fail(
+                check,
+                error.to_string(),
+                error.advice("see the server's log"),
+            );
+        }
     };
     let mut named = models.iter().filter(|it| it.name == route.model);
     if !named.any(|it| it.languages.iter().any(|language| language == DANISH)) {
@@ -209,7 +219,8 @@ pub(super) async fn greeting(client: &Client, asked: &mut Asked, findings: &mut 
         Err(error) => findings.fail(
             check,
             format!("`{model}` ({arm}) did not answer: {error}"),
-            "see the request in `requests.list` or on the dashboard, and its provider",
+            error
+                .advice("see the request in `requests.list` or on the dashboard, and its provider"),
         ),
     }
 }
@@ -283,7 +294,13 @@ pub(super) async fn email(client: &Client, asked: &mut Asked, findings: &mut Fin
             let todo = format!("where users have e-mails, give the catalog a task `{ANALYSIS}`");
             return findings.skip(check, format!("no mail was sorted: {message}"), todo);
         }
-        Err(error) => return findings.fail(check, error.to_string(), "see the server's log"),
+        Err(error) => {
+            return findings.fail(
+                check,
+                error.to_string(),
+                error.advice("see the server's log"),
+            );
+        }
     };
     asked.user = Some(route.user_id);
     if is_simulated(client, &route).await {
@@ -321,7 +338,7 @@ pub(super) async fn email(client: &Client, asked: &mut Asked, findings: &mut Fin
         Err(error) => findings.fail(
             check,
             format!("`{}` did not sort a mail: {error}", route.model),
-            "see the request's outcome on the dashboard, and whether the model takes schemas (docs/emails.md)",
+            error.advice("see the request's outcome on the dashboard, and whether the model takes schemas (docs/emails.md)"),
         ),
     }
 }
@@ -367,7 +384,13 @@ pub(super) async fn metrics(client: &Client, asked: &Asked, findings: &mut Findi
                 "see whether another server answers behind the same address",
             );
         }
-        Err(error) => return findings.fail(check, error.to_string(), "see the server's log"),
+        Err(error) => {
+            return findings.fail(
+                check,
+                error.to_string(),
+                error.advice("see the server's log"),
+            );
+        }
     }
     let own = ListRequests {
         filter: Filter {
@@ -382,7 +405,13 @@ pub(super) async fn metrics(client: &Client, asked: &Asked, findings: &mut Findi
     loop {
         let stored = match client.call(&own_requests, &own).await {
             Ok(stored) => stored.rows,
-            Err(error) => return findings.fail(check, error.to_string(), "see the server's log"),
+            Err(error) => {
+                return findings.fail(
+                    check,
+                    error.to_string(),
+                    error.advice("see the server's log"),
+                );
+            }
         };
         if stored.len() >= asked.requests {
             let told: Vec<_> = (stored.iter().rev())

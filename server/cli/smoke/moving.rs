@@ -42,13 +42,21 @@ pub(super) async fn rehearse(client: &Client, findings: &mut Findings) {
     match rehearsed(client).await {
         Ok(took) => findings.pass(
             "rollback",
-            format!("a rollout without users was started, and taken back within {} ms", took.as_millis()),
+            format!(
+                "a rollout without users was started, and taken back within {} ms",
+                took.as_millis()
+            ),
         ),
-        Err(error) => findings.fail(
-            "rollback",
-            format!("a rollback could not be rehearsed: {error}"),
-            "see the server's log; until this passes, use the kill switch (`modelramp flags kill on`)",
-        ),
+        Err(error) => {
+            let todo = "see the server's log; until this passes, use the kill switch (`modelramp flags kill on`)";
+            let asked = error.downcast_ref::<ClientError>();
+            let todo = asked.map_or(todo, |asked| asked.advice(todo));
+            findings.fail(
+                "rollback",
+                format!("a rollback could not be rehearsed: {error}"),
+                todo,
+            );
+        }
     }
 }
 
@@ -133,7 +141,13 @@ pub(super) async fn flags(client: &Client, findings: &mut Findings) {
     let check = "flags";
     let before = match client.call(&FLAGS_GET, &NoInput {}).await {
         Ok(before) => before,
-        Err(error) => return findings.fail(check, error.to_string(), "see the server's log"),
+        Err(error) => {
+            return findings.fail(
+                check,
+                error.to_string(),
+                error.advice("see the server's log"),
+            );
+        }
     };
     if before.killed {
         return findings.skip(

@@ -238,10 +238,17 @@ async fn play(seed: u64) -> (Vec<String>, Vec<(i64, f64)>) {
     (log.collect(), history.collect())
 }
 
+/// How many; only `scripts/long seeds` asks for more.
+#[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
+fn seeds() -> u64 {
+    let asked = std::env::var("MODELRAMP_FLEET_SEEDS").ok();
+    asked.map_or(SEEDS, |text| text.parse().expect("a number"))
+}
+
 /// The seed that fails is in the name of the thread's panic: it is printed before.
 #[tokio::test]
 async fn whatever_happens_each_event_is_judged_once() {
-    for seed in 0..SEEDS {
+    for seed in 0..seeds() {
         let played = std::panic::AssertUnwindSafe(play(seed));
         if let Err(panic) = futures::FutureExt::catch_unwind(played).await {
             use std::io::Write as _;
