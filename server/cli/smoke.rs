@@ -20,7 +20,7 @@ use super::{
     findings::{Findings, Outcome},
 };
 use crate::{
-    _core::http_client,
+    _core::{errors::in_full, http_client},
     app,
     config::{ClientConfig, Sources},
     routers::{alerts_router::TestChannels, methods::ALERTS_TEST},
@@ -112,7 +112,7 @@ async fn ask(client: &Client, asked: &mut Asked, findings: &mut Findings) {
         }
         Err(error) => {
             let todo = error.advice("start the server, or say with `--url` where it is");
-            return findings.fail("server", error.to_string(), todo);
+            return findings.fail("server", in_full(&error), todo);
         }
     }
     asking::greeting(client, asked, findings).await;
@@ -126,7 +126,7 @@ async fn alerts(client: &Client, findings: &mut Findings) {
         Ok(results) => results,
         Err(error) => {
             let todo = error.advice("see the server's log");
-            return findings.fail("alerts", error.to_string(), todo);
+            return findings.fail("alerts", in_full(&error), todo);
         }
     };
     if results.is_empty() {

@@ -104,7 +104,6 @@ impl Chance {
     }
 
     /// Another text and the name of what it was made of; none when the time is over.
-    #[expect(clippy::disallowed_methods, reason = "this runs in real time")]
     fn next(&mut self) -> Option<(String, String)> {
         if Instant::now() > self.end {
             return None;

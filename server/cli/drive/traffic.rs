@@ -282,7 +282,7 @@ impl Traffic {
 /// How a request that was not answered ended.
 fn outcome(error: ClientError) -> String {
     match error {
-        ClientError::Slow { .. } => "no reply in time".into(),
+        ClientError::Slow { .. } | ClientError::Silent { .. } => "no reply in time".into(),
         ClientError::Foreign { status, .. } => format!("HTTP {}", status.as_u16()),
         ClientError::Unauthorized(_) => "UNAUTHORIZED".into(),
         ClientError::Forbidden => "FORBIDDEN".into(),

@@ -11,7 +11,7 @@ use super::super::{
     findings::Findings,
 };
 use crate::{
-    _core::{assignment::Variant, procedure::NoInput},
+    _core::{assignment::Variant, errors::in_full, procedure::NoInput},
     ai_metrics::window::Minutes,
     chat::store::{Message, MessageRole},
     email_intelligence::{ANALYSIS, Mail},
@@ -150,7 +150,7 @@ pub(super) async fn greeting(client: &Client, asked: &mut Asked, findings: &mut 
         Err(error) => {
             return findings.fail(
                 check,
-                error.to_string(),
+                in_full(&error),
                 error.advice("see what the answer asks for"),
             );
         }
@@ -162,11 +162,7 @@ pub(super) async fn greeting(client: &Client, asked: &mut Asked, findings: &mut 
     {
         Ok(models) => models.models,
         Err(error) => {
-            return findings.fail(
-                check,
-                error.to_string(),
-                error.advice("see the server's log"),
-            );
+            return findings.fail(check, in_full(&error), error.advice("see the server's log"));
         }
     };
     let mut named = models.iter().filter(|it| it.name == route.model);
@@ -218,7 +214,7 @@ pub(super) async fn greeting(client: &Client, asked: &mut Asked, findings: &mut 
         }
         Err(error) => findings.fail(
             check,
-            format!("`{model}` ({arm}) did not answer: {error}"),
+            format!("`{model}` ({arm}) did not answer: {}", in_full(&error)),
             error
                 .advice("see the request in `requests.list` or on the dashboard, and its provider"),
         ),
@@ -295,11 +291,7 @@ pub(super) async fn email(client: &Client, asked: &mut Asked, findings: &mut Fin
             return findings.skip(check, format!("no mail was sorted: {message}"), todo);
         }
         Err(error) => {
-            return findings.fail(
-                check,
-                error.to_string(),
-                error.advice("see the server's log"),
-            );
+            return findings.fail(check, in_full(&error), error.advice("see the server's log"));
         }
     };
     asked.user = Some(route.user_id);
@@ -385,11 +377,7 @@ pub(super) async fn metrics(client: &Client, asked: &Asked, findings: &mut Findi
             );
         }
         Err(error) => {
-            return findings.fail(
-                check,
-                error.to_string(),
-                error.advice("see the server's log"),
-            );
+            return findings.fail(check, in_full(&error), error.advice("see the server's log"));
         }
     }
     let own = ListRequests {
@@ -406,11 +394,7 @@ pub(super) async fn metrics(client: &Client, asked: &Asked, findings: &mut Findi
         let stored = match client.call(&own_requests, &own).await {
             Ok(stored) => stored.rows,
             Err(error) => {
-                return findings.fail(
-                    check,
-                    error.to_string(),
-                    error.advice("see the server's log"),
-                );
+                return findings.fail(check, in_full(&error), error.advice("see the server's log"));
             }
         };
         if stored.len() >= asked.requests {

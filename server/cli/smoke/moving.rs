@@ -9,7 +9,7 @@ use super::super::{
     findings::Findings,
 };
 use crate::{
-    _core::{feature_flags::DecidedBy, procedure::NoInput, units::Percent},
+    _core::{errors::in_full, feature_flags::DecidedBy, procedure::NoInput, units::Percent},
     rollout::{plan::is_rehearsal, status::State},
     routers::{
         feature_flags_router::{Kill, SetShare, answers::FlagsState},
@@ -53,7 +53,7 @@ pub(super) async fn rehearse(client: &Client, findings: &mut Findings) {
             let todo = asked.map_or(todo, |asked| asked.advice(todo));
             findings.fail(
                 "rollback",
-                format!("a rollback could not be rehearsed: {error}"),
+                format!("a rollback could not be rehearsed: {error:#}"),
                 todo,
             );
         }
@@ -142,11 +142,7 @@ pub(super) async fn flags(client: &Client, findings: &mut Findings) {
     let before = match client.call(&FLAGS_GET, &NoInput {}).await {
         Ok(before) => before,
         Err(error) => {
-            return findings.fail(
-                check,
-                error.to_string(),
-                error.advice("see the server's log"),
-            );
+            return findings.fail(check, in_full(&error), error.advice("see the server's log"));
         }
     };
     if before.killed {

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::super::{client::Client, findings::Findings, table::clean};
 use crate::{
-    _core::{procedure::NoInput, units::counted},
+    _core::{errors::in_full, procedure::NoInput, units::counted},
     alerting::Severity,
     rollout::{evidence::Level, status::State},
     routers::{
@@ -132,7 +132,7 @@ pub(super) async fn of_alerts(
     let told = match client.call(&ALERTS_LIST.reading::<Alerts>(), &all).await {
         Ok(told) => told.rows,
         Err(error) => {
-            findings.fail("told", error.to_string(), "see the server's log");
+            findings.fail("told", in_full(&error), "see the server's log");
             return Vec::new();
         }
     };
@@ -186,7 +186,7 @@ pub(super) async fn of_alerts(
                 findings.pass("channels", found);
             }
         }
-        Err(error) => findings.fail("channels", error.to_string(), "see the server's log"),
+        Err(error) => findings.fail("channels", in_full(&error), "see the server's log"),
     }
     told
 }
