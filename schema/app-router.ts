@@ -988,7 +988,7 @@ export interface Explanation2 {
   reason: string;
   /** The version that this made. */
   version: number;
-  /** From where to where, and what was known, in sentences. */
+  /** From where to where, and what was known: a line for each thing. */
   text: string;
   /**
    * The figures it was decided on; null where what is stored of them cannot be read, which the text

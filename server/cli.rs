@@ -19,6 +19,7 @@ mod message;
 mod migration;
 mod offline;
 mod placebo;
+mod reference;
 mod rollout;
 pub mod sandbox;
 mod sessions;
@@ -249,7 +250,8 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Trial(arguments) => trial::run(arguments, &sources()?).await,
         Command::Simulate(arguments) => simulate::run(arguments).await,
         Command::Schema { check, dir } => {
-            let files = schema::files(&app::contract());
+            let mut files = schema::files(&app::contract());
+            files.push(reference::page());
             write_or_check(&dir, &files, check)
         }
     }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     decision::{Decision, Stay},
     evidence::ArmCounts,
+    finding::Finding,
     record::{Action, Record},
     status::Hold,
     store::AuditRow,
@@ -27,7 +28,7 @@ pub struct Explanation {
     pub reason: String,
     /// The version that this made.
     pub version: i64,
-    /// From where to where, and what was known, in sentences.
+    /// From where to where, and what was known: a line for each thing.
     pub text: String,
     /// The figures it was decided on; null where what is stored of them cannot be read, which the text
     /// says.
@@ -44,7 +45,7 @@ pub fn explain(row: &AuditRow) -> Explanation {
     let mut text = format!("{what} by {actor} {from}to {to} (version {version}): {reason}.");
     match &row.record {
         Ok(record) => known(&mut text, record),
-        Err(damaged) => text.push_str(&format!(" {}.", capital(&damaged.to_string()))),
+        Err(damaged) => text.push_str(&format!("\n{}.", capital(&damaged.to_string()))),
     }
     Explanation {
         at: row.at,
@@ -57,40 +58,46 @@ pub fn explain(row: &AuditRow) -> Explanation {
     }
 }
 
+/// A line for each thing that was known.
 fn known(text: &mut String, record: &Record) {
+    let mut line = |words: &str| {
+        text.push('\n');
+        text.push_str(words);
+    };
     for words in &record.moves {
-        text.push_str(&format!(" {words}."));
+        line(&format!("{words}."));
     }
     if let Some(finding) = &record.finding {
-        text.push_str(&format!(
-            " E was {} ({}). Since the stage began the candidate had {}, control {}.",
-            figure(finding.e),
-            finding.why,
-            finding.candidate,
-            finding.control,
+        let Finding {
+            candidate, control, ..
+        } = finding;
+        line(&format!("E was {}: {}.", figure(finding.e), finding.why));
+        line(&format!(
+            "Since the stage began the candidate had {candidate}; control had {control}."
         ));
     }
-    for metric in record.verdict.iter().flat_map(|verdict| &verdict.metrics) {
-        let (e, weight) = (figure(metric.e), figure(metric.weight));
-        text.push_str(&format!(" E of {}: {e}, weight {weight}.", metric.metric));
-    }
     if let Some(verdict) = &record.verdict {
-        for effect in &verdict.effects {
-            text.push_str(&format!(" As often as on control: {effect}."));
+        for metric in verdict.metrics.iter().filter(|it| it.weight > 0.0) {
+            let (e, weight) = (figure(metric.e), figure(metric.weight));
+            let effect = verdict.effects.iter().find(|it| it.metric == metric.metric);
+            let effect = effect.map_or_else(String::new, |it| format!("; {}", it.in_words()));
+            line(&format!(
+                "{}: E {e}, weight {weight}{effect}.",
+                capital(&metric.metric.to_string())
+            ));
         }
         let [control, candidate] = [&verdict.control, &verdict.candidate].map(ArmCounts::flaws);
         if !candidate.is_empty() {
-            text.push_str(&format!(
-                " Flawed of the candidate: {candidate}, of control: {control}."
+            line(&format!(
+                "Flawed of the candidate: {candidate}; of control: {control}."
             ));
         }
     }
-    let cursor = record.cursor;
-    text.push_str(&format!(" The log up to event {cursor} was known."));
     // A line for the tasks of each pair of models.
     for models in record.models.iter().flat_map(|models| models.split(". ")) {
-        text.push_str(&format!("\nModels: {models}."));
+        line(&format!("Models: {models}."));
     }
+    line(&format!("The log up to event {} was known.", record.cursor));
 }
 
 /// What would follow now, in words.

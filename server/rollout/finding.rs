@@ -133,6 +133,9 @@ impl Finding {
 impl fmt::Display for Arm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (requests, errors) = (self.requests, self.errors);
+        if requests == 0 && self.hung == 0 && self.not_counted == 0 {
+            return f.write_str("no requests");
+        }
         let (requests, errors) = (counted(requests, "request"), counted(errors, "error"));
         let rate = 100.0 * self.error_rate();
         write!(f, "{requests}, {errors} ({rate:.2} %), ")?;

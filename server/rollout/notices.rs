@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde_json::json;
 
 use super::{
-    audit::what_follows,
+    audit::{capital, what_follows},
     decision::{decide, is_silent},
     evidence::Level,
     finding::{Alarm, Finding},
@@ -22,6 +22,10 @@ use crate::{
 
 /// Between two digests of a rollout under way.
 const DIGEST: Duration = Duration::from_secs(6 * 3600);
+/// From this evidence on, people are told how often chance alone brings as much.
+const SPEAKS: f64 = 5.0;
+/// Above this evidence they are told no number.
+const BEYOND_DOUBT: f64 = 1e6;
 
 pub(super) fn alert(
     kind: AlertKind,
@@ -91,10 +95,10 @@ pub(super) fn of_change(
             Severity::Critical,
             "Outage of the candidate",
             format!(
-                "The candidate has stopped to answer, so everybody is on control; the share was {} %. The \
-                 server asks it small questions of its own. It comes back by itself once it has answered \
-                 them for a while; ten minutes without an answer, or a second outage, take it back for \
-                 good. {figures}",
+                "The candidate has stopped answering, so everybody is on control; the share was {} %. \
+                 Nothing needs to be done: the server asks the candidate small questions of its own, and \
+                 it comes back by itself once it has answered them for a while. Ten minutes without an \
+                 answer, or a second outage, take it back for good. {figures}",
                 before.share
             ),
         ),
@@ -122,7 +126,7 @@ pub(super) fn of_change(
         ),
         State::WaitingAtGate { recommended } => {
             let advice = if recommended {
-                "Evidence recommends the next stage."
+                "Evidence recommends the next stage: approve it, or pause."
             } else {
                 "Evidence is inconclusive: approve, wait, or take it back."
             };
@@ -142,7 +146,10 @@ pub(super) fn of_change(
             AlertKind::Hold,
             Severity::Warning,
             "Deadline over",
-            format!("It holds at {share} %: the plan's deadline is over. {figures}"),
+            format!(
+                "The plan's deadline is over, so it holds at {share} %: advance it, or take it back. \
+                 {figures}"
+            ),
         ),
         State::Running if after.stage > before.stage => tell(
             AlertKind::Promoted,
@@ -194,13 +201,18 @@ pub(super) fn of_conditions(
                 AlertKind::Watch,
                 Severity::Warning,
                 "Watch",
-                "Evidence speaks against the candidate; the ramp is frozen.".into(),
+                "Evidence speaks against the candidate, so the ramp is frozen. It goes on by itself once the \
+                 evidence is weaker, and takes the candidate back if it grows."
+                    .into(),
             ),
             Level::Hold if !sample_ratio && !both_failing => tell(
                 AlertKind::Hold,
                 Severity::Warning,
                 "Hold",
-                "Strong evidence speaks against the candidate; nothing is promoted.".into(),
+                "Strong evidence speaks against the candidate, so nothing is promoted until the evidence has \
+                 been weak for an hour. Compare what fails on both sides; if you know the cause, take it \
+                 back now."
+                    .into(),
             ),
             // A rollback tells of itself, the two others of themselves below.
             Level::Clear | Level::Hold | Level::Rollback => {}
@@ -221,14 +233,18 @@ pub(super) fn of_conditions(
             AlertKind::Hold,
             Severity::Warning,
             "Sample ratio mismatch",
-            "The arms' users are not in the ratio of the share, so the comparison cannot be trusted."
+            "The arms' users are not in the ratio of the share, so the comparison cannot be trusted and \
+             nothing is promoted: look for a cache, a proxy or a client that drops one side's requests."
                 .into(),
         );
     }
     let silent = is_silent(plan, &before, finding, now.wall);
     if begins(&mut status.told.no_traffic, silent) {
         let after = humantime::format_duration(plan.no_traffic.alert_after);
-        let text = format!("No counted request has come for {after}; nothing can be learned.");
+        let text = format!(
+            "No counted request has come for {after}, so nothing can be learned: see whether its tasks are \
+             asked for at all, and whether routing is on."
+        );
         tell(AlertKind::NoTraffic, Severity::Warning, "No traffic", text);
     }
     let is_refused = finding.has(&Alarm::Account);
@@ -295,7 +311,7 @@ pub(super) fn begins(told: &mut bool, is: bool) -> bool {
     !std::mem::replace(told, is) && is
 }
 
-/// The figures in a sentence.
+/// The figures in sentences.
 pub(super) fn figures(finding: &Finding) -> String {
     let Finding {
         candidate,
@@ -305,8 +321,20 @@ pub(super) fn figures(finding: &Finding) -> String {
         why,
         ..
     } = finding;
+    let (users, why) = (counted(*users, "user"), capital(why));
+    let chance = match *e {
+        // By Ville's inequality, at every moment (docs/statistics.md).
+        e if e >= BEYOND_DOUBT => {
+            " E is above a million; chance alone brings a good candidate there in less than one \
+             rollout of a million."
+                .to_owned()
+        }
+        e if e >= SPEAKS => format!(
+            " Chance alone brings a good candidate to E ≥ {e:.0} in at most one rollout of {e:.0}."
+        ),
+        _ => String::new(),
+    };
     format!(
-        "The evidence that the candidate is worse: E is {e:.2} ({why}). In this stage the candidate had {candidate}, of {}; control {control}.",
-        counted(*users, "user")
+        "In this stage the candidate had {candidate}, of {users}; control had {control}. {why}.{chance}"
     )
 }

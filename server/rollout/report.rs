@@ -131,7 +131,12 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
     writeln!(out, "\n## Decisions and their evidence\n")?;
     for row in rows {
         let explained = explain(row);
-        writeln!(out, "- {} {}", time(&row.at), cell(&explained.text))?;
+        let mut lines = explained.text.lines();
+        let first = lines.next().unwrap_or_default();
+        writeln!(out, "- {} {}", time(&row.at), cell(first))?;
+        for line in lines {
+            writeln!(out, "  - {}", cell(line))?;
+        }
     }
     Ok(())
 }

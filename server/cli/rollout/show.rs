@@ -169,18 +169,11 @@ pub(super) fn history(entries: &[HistoryEntry]) -> String {
 pub(super) fn why(explanations: &[Explanation]) -> String {
     let mut shown = String::new();
     for entry in explanations {
-        let line = format!(
-            "{}  {} by {} (version {})",
-            moment(entry.at),
-            entry.action,
-            entry.actor,
-            entry.version,
-        );
-        shown.push_str(&format!("{}\n", clean(&line)));
-        for text in [&entry.reason, &entry.text] {
-            for line in text.lines() {
-                shown.push_str(&format!("  {}\n", clean(line)));
-            }
+        let mut lines = entry.text.lines();
+        let first = lines.next().unwrap_or_default();
+        shown.push_str(&format!("{}  {}\n", moment(entry.at), clean(first)));
+        for line in lines {
+            shown.push_str(&format!("  {}\n", clean(line)));
         }
     }
     shown

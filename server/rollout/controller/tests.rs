@@ -14,6 +14,7 @@ mod store;
 mod told;
 mod uncounted;
 mod windows;
+mod words;
 
 use chrono::TimeDelta;
 
@@ -95,7 +96,7 @@ async fn a_good_candidate_goes_through_all_stages() {
         .expect("a report");
     assert!(report.contains("| Approved | user:2 |"), "{report}");
     let why = rig.controller.archive().why(&id).await.expect("a history");
-    assert!(why[1].text.contains("E of errors"), "{}", why[1].text);
+    assert!(why[1].text.contains("Errors: E "), "{}", why[1].text);
 }
 
 #[tokio::test]

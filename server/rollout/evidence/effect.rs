@@ -63,6 +63,24 @@ pub struct Effect {
     pub margin: f64,
 }
 
+impl Effect {
+    /// `1.1 times as often as on control (0.8–1.6), tolerated up to 1.25`.
+    pub(in crate::rollout) fn in_words(&self) -> String {
+        let (low, margin) = (figure(self.low), self.margin);
+        match (self.ratio.map(figure), self.high.map(figure)) {
+            (Some(ratio), Some(high)) => format!(
+                "{ratio} times as often as on control ({low}–{high}), tolerated up to {margin}"
+            ),
+            (Some(ratio), None) => format!(
+                "{ratio} times as often as on control (at least {low}), tolerated up to {margin}"
+            ),
+            (None, _) => {
+                format!("how often on control is not known yet, tolerated up to {margin}")
+            }
+        }
+    }
+}
+
 impl fmt::Display for Effect {
     /// `errors 1.1 (0.8–1.6), tolerated up to 1.25`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -273,7 +273,7 @@ fn wait(outage: &Outage, plan: &EvidencePlan) -> String {
 
 fn alarm(alarm: &Alarm) -> String {
     match alarm {
-        Alarm::Outage => "The candidate has stopped to answer.".to_owned(),
+        Alarm::Outage => "The candidate has stopped answering.".to_owned(),
         Alarm::LimitBroken => "The candidate fails more often than the plan allows.".to_owned(),
         Alarm::NotCounted { why } => format!("{}.", capital(why)),
         Alarm::BothSidesFailing => "Both sides fail more often than the plan allows.".to_owned(),

@@ -1,4 +1,4 @@
-//! A candidate that stops to answer is taken from everybody, and comes back once it answers probes.
+//! A candidate that stops answering is taken from everybody, and comes back once it answers probes.
 
 use super::*;
 
@@ -22,9 +22,9 @@ share = 50
 soak = "1h"
 "#;
 
-struct World {
-    rig: Rig,
-    id: String,
+pub(super) struct World {
+    pub(super) rig: Rig,
+    pub(super) id: String,
 }
 
 impl World {
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// Its candidate fails until something is done about it.
-    async fn fail(&self) -> State {
+    pub(super) async fn fail(&self) -> State {
         for _ in 0..20 {
             self.rig.second(50, candidate_fails).await;
             if self.rig.serves() == 0.0 {
@@ -56,14 +56,14 @@ impl World {
         panic!("nothing was done: {:?}", self.status().await);
     }
 
-    async fn held() -> Self {
+    pub(super) async fn held() -> Self {
         let world = Self::new().await;
         assert_eq!(world.fail().await, OUTAGE);
         world
     }
 
     /// Seconds, in which probes come when they are due and end so.
-    async fn seconds(&self, seconds: usize, is_answered: Option<bool>) {
+    pub(super) async fn seconds(&self, seconds: usize, is_answered: Option<bool>) {
         for _ in 0..seconds {
             for due in self.rig.controller.due_probes() {
                 assert_eq!(due.rollout, self.id);
@@ -74,7 +74,7 @@ impl World {
         }
     }
 
-    async fn status(&self) -> Status {
+    pub(super) async fn status(&self) -> Status {
         self.rig.status(&self.id).await
     }
 

@@ -1,4 +1,4 @@
-//! Whether the candidate has stopped to answer, or never began, while control answers.
+//! Whether the candidate has stopped answering, or never began, while control answers.
 //!
 //! What is looked at is the run of its first attempts since its last good answer: [`ENOUGH`] of them,
 //! whatever their ends, is more than chance. What could be one user rather than the model is asked
