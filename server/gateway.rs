@@ -13,6 +13,7 @@ mod chat;
 mod chunks;
 mod embeddings;
 mod endpoint;
+mod flags;
 mod messages;
 mod models;
 mod refusal;
@@ -79,7 +80,7 @@ pub fn describe() {
 
 type Shared = State<Arc<Gateway>>;
 
-/// The routes, below `/v1`.
+/// The routes, below `/v1`, and OpenFeature's below `/ofrep/v1`.
 pub fn routes(gateway: Gateway) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::answer))
@@ -91,6 +92,8 @@ pub fn routes(gateway: Gateway) -> Router {
         // A slash of the name may come as `%2F` or as it is.
         .route("/v1/models/{*name}", get(models::retrieve))
         .route("/v1/{*path}", axum::routing::any(unknown))
+        .route("/ofrep/v1/evaluate/flags", post(flags::all))
+        .route("/ofrep/v1/evaluate/flags/{*key}", post(flags::one))
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::new(gateway))
 }

@@ -207,6 +207,14 @@ impl Call {
         }
     }
 
+    /// Whether the caller may ask about this subject: a program and an admin about anybody, a user about itself.
+    pub(super) fn may_speak_for(&self, subject: &Subject) -> bool {
+        match self.who {
+            Who::Program(_) => true,
+            Who::User { id, is_admin } => is_admin || Subject::user(id).as_ref() == Some(subject),
+        }
+    }
+
     /// For whom the variant is decided: whom a program's or an admin's request names, else the user that
     /// calls. A user cannot speak for another.
     pub(super) fn subject(&self, body: &RawObject) -> Option<Subject> {

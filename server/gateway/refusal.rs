@@ -296,6 +296,16 @@ impl Refusal {
         self.code.or(Some("bad_request"))
     }
 
+    /// The status of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What is said to the caller.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The same for the log of calls.
     pub(super) fn to_error(&self) -> RpcError {
         let status = self.status.as_u16();

@@ -8,6 +8,7 @@ mod keys;
 #[expect(clippy::disallowed_methods, reason = "days begin now")]
 mod limits;
 mod messages;
+mod openfeature;
 mod privacy;
 mod responses;
 mod sdk;

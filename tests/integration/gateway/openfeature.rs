@@ -1,0 +1,128 @@
+//! OpenFeature's official providers ask which model a subject gets.
+
+use modelramp::_core::caller::Role;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::support::{app::TestApp, packages};
+
+/// A subject of each side at the live share, found by asking.
+async fn sides(app: &TestApp, key: &str) -> (String, String) {
+    let (mut within, mut without) = (None, None);
+    for number in 0.. {
+        let subject = format!("subject-{number}");
+        let (_, seen) = evaluate(
+            app,
+            key,
+            "/chat",
+            json!({"context": {"targetingKey": subject}}),
+        )
+        .await;
+        match seen["variant"].as_str() {
+            Some("candidate") => within.get_or_insert(subject),
+            _ => without.get_or_insert(subject),
+        };
+        if let (Some(within), Some(without)) = (&within, &without) {
+            return (within.clone(), without.clone());
+        }
+    }
+    unreachable!("half of all are on each side")
+}
+
+async fn evaluate(app: &TestApp, key: &str, path: &str, body: Value) -> (u16, Value) {
+    let url = format!("{}/ofrep/v1/evaluate/flags{path}", app.url);
+    let request = app.http.post(url).header("x-api-key", key).json(&body);
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    (status, response.json().await.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn official_providers_see_the_side_and_the_model_of_a_subject() {
+    let app = TestApp::builder()
+        .with_setting("OPENROUTER_ROLLOUT_PERCENTAGE", "50")
+        .start()
+        .await;
+    let made = app
+        .call("keys.create", json!({"name": "shop"}))
+        .await
+        .unwrap();
+    let key = made["key"].as_str().unwrap();
+    let (within, without) = sides(&app, key).await;
+    let ran = Command::new("node")
+        .args(["run.mjs", &app.url, key, &within, &without])
+        .current_dir(packages::installed("openfeature"))
+        .output()
+        .await
+        .unwrap();
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    let seen: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("{errors}"));
+    let said = |of: &str| (seen[of]["value"].clone(), seen[of]["variant"].clone());
+    let candidate = (json!("glm-4.5-air-free"), json!("candidate"));
+    let control = (json!("gemma-3-27b-free"), json!("control"));
+    assert_eq!(said("within"), candidate, "{seen}");
+    assert_eq!(said("without"), control, "{seen}");
+    assert_eq!(
+        (said("web"), said("webAfter"), said("webStill")),
+        (candidate, control.clone(), control)
+    );
+    assert_eq!(seen["within"]["reason"], "SPLIT");
+    assert_eq!(seen["within"]["metadata"]["percent"], 50.0);
+    let default = json!("as in the code");
+    assert_eq!(
+        (&seen["missing"]["value"], &seen["missing"]["errorCode"]),
+        (&default, &json!("FLAG_NOT_FOUND"))
+    );
+    assert_eq!(
+        (&seen["nobody"]["value"], &seen["nobody"]["errorCode"]),
+        (&default, &json!("TARGETING_KEY_MISSING"))
+    );
+    assert_eq!(seen["wrongType"]["errorCode"], "TYPE_MISMATCH");
+    // The same subject in another plan gets the same answer, which the provider has.
+    assert_eq!(seen["statuses"], json!([200, 200, 304]));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn who_may_ask_about_whom_and_what_is_said_of_what_cannot_be() {
+    let app = TestApp::start().await;
+    let about = |subject: &str| json!({"context": {"targetingKey": subject}});
+    let user = app.setup.token(7, Role::User).await;
+    let admin = app.setup.admin().await;
+    assert_eq!(evaluate(&app, &user, "/chat", about("7")).await.0, 200);
+    assert_eq!(evaluate(&app, &user, "", about("8")).await.0, 403);
+    assert_eq!(evaluate(&app, admin, "/chat", about("8")).await.0, 200);
+    assert_eq!(evaluate(&app, "nobody", "/chat", about("8")).await.0, 401);
+    for (path, body, status, code) in [
+        ("/chat", json!({}), 400, "INVALID_CONTEXT"),
+        (
+            "/chat",
+            json!({"context": {}}),
+            400,
+            "TARGETING_KEY_MISSING",
+        ),
+        ("", json!([]), 400, "PARSE_ERROR"),
+        ("/rehearsal", about("8"), 404, "FLAG_NOT_FOUND"),
+    ] {
+        let (came, said) = evaluate(&app, admin, path, body).await;
+        assert_eq!((came, &said["errorCode"]), (status, &json!(code)), "{said}");
+    }
+    let made = json!({"name": "few", "models": ["task/chat"]});
+    let key = app.call("keys.create", made).await.unwrap()["key"].take();
+    let (_, all) = evaluate(&app, key.as_str().unwrap(), "", about("8")).await;
+    let keys: Vec<_> = all["flags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["key"])
+        .collect();
+    assert_eq!(keys, ["chat"]);
+    let kill = json!({"on": true, "reason": "a test"});
+    app.call("featureFlags.kill", kill).await.unwrap();
+    let (_, killed) = evaluate(&app, admin, "/chat", about("8")).await;
+    assert_eq!(
+        (&killed["reason"], &killed["variant"]),
+        (&json!("DISABLED"), &json!("control"))
+    );
+    app.stop().await;
+}
