@@ -70,6 +70,8 @@ pub enum AlertKind {
     Catalog,
     /// How a rollout under way does, every six hours.
     Digest,
+    /// What somebody wants to tell the owner (`system.notifyOwner`).
+    Message,
     /// `modelramp alert test`.
     Test,
 }

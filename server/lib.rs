@@ -3,6 +3,7 @@
 //! ARCHITECTURE.md tells which folder holds what, and who may import whom.
 
 pub mod _core;
+pub mod accounts;
 pub mod ai_metrics;
 pub mod alerting;
 pub mod app;

@@ -1,5 +1,6 @@
 //! The procedures, one file per namespace, named as the TypeScript files were.
 
+pub mod admin_user_router;
 pub mod ai_metrics_router;
 pub mod alerts_router;
 pub mod audit_router;
@@ -25,8 +26,9 @@ use std::sync::Arc;
 
 use crate::{
     _core::{feature_flags::FeatureFlags, registry::Registry},
+    accounts::Accounts,
     ai_metrics::AiMetrics,
-    alerting::{Dispatcher, told::AlertLog},
+    alerting::{Dispatcher, Outbox, told::AlertLog},
     chat::Chat,
     config::Config,
     dashboard::{
@@ -66,6 +68,8 @@ pub struct Parts<'a> {
     pub log: Arc<Log>,
     /// The channels of alerts.
     pub dispatcher: Arc<Dispatcher>,
+    /// Where alerts wait for their channels.
+    pub outbox: Arc<dyn Outbox>,
     /// Where alerts and their deliveries are looked up.
     pub alerts: Arc<dyn AlertLog>,
     /// Where requests are looked up.
@@ -74,6 +78,8 @@ pub struct Parts<'a> {
     pub texts: (Keep, Arc<dyn TextStore>),
     /// Where attempts over time are looked up.
     pub series: Arc<dyn SeriesStore>,
+    /// The users as admins keep them.
+    pub accounts: Accounts,
     /// Where users are looked up.
     pub users: Arc<dyn UserLookup>,
     /// How the evidence of rollouts went.
@@ -136,7 +142,11 @@ const LEADERS: &[&str] = &[
 pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
     system_router::register(
         registry,
-        parts.map(|it| system_router::AiConfig::new(&it.config.providers, &it.config.models)),
+        parts.map(|it| system_router::State {
+            ai_config: system_router::AiConfig::new(&it.config.providers, &it.config.models),
+            outbox: it.outbox.clone(),
+            dispatcher: it.dispatcher.clone(),
+        }),
     );
     auth_router::register(registry, parts.map(|it| it.config.auth.session_ttl));
     ai_metrics_router::register(
@@ -185,6 +195,7 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             texts: it.texts.1.clone(),
         }),
     );
+    admin_user_router::register(registry, parts.map(|it| it.accounts.clone()));
     users_router::register(registry, parts.map(|it| it.users.clone()));
     settings_router::register(registry, parts.map(|it| it.config.settings.clone().into()));
     audit_router::register(registry, parts.map(|it| it.audit.clone()));

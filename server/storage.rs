@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod db;
+mod accounts;
 mod api_keys;
 mod audit;
 mod backup;

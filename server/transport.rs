@@ -2,6 +2,7 @@
 
 pub mod bounds;
 pub mod cors;
+mod csrf_cookie;
 pub mod docs;
 pub mod gate;
 mod headers;

@@ -31,6 +31,8 @@ pub struct SiteConfig {
     pub cookie_partitioned: bool,
     /// `CSRF_TOKEN`: whether a change by cookie has to bring the session's token.
     pub csrf_token: CsrfToken,
+    /// `CSRF_EXEMPT`: paths for which that is not asked.
+    pub csrf_exempt: Vec<String>,
 }
 
 /// Whether a change by cookie has to bring the token of its session.
@@ -65,6 +67,7 @@ pub struct Site {
     same_site: Option<SameSite>,
     partitioned: bool,
     csrf_token: CsrfToken,
+    csrf_exempt: Vec<String>,
 }
 
 impl Site {
@@ -81,12 +84,24 @@ impl Site {
             same_site: config.cookie_same_site,
             partitioned: config.cookie_partitioned,
             csrf_token: config.csrf_token,
+            csrf_exempt: config.csrf_exempt.clone(),
         }
     }
 
     /// Whether a change by cookie has to bring the token of its session.
     pub fn demands_csrf_token(&self) -> bool {
         self.csrf_token == CsrfToken::Required
+    }
+
+    /// Whether it has not, at all of these paths: each is named, or is below one that is.
+    pub fn are_csrf_exempt(&self, paths: &[&str]) -> bool {
+        let is_exempt = |path: &&str| {
+            self.csrf_exempt.iter().any(|exempt| {
+                let rest = path.strip_prefix(exempt.trim_end_matches('/'));
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+        };
+        !self.csrf_exempt.is_empty() && paths.iter().all(is_exempt)
     }
 
     /// Whether an `Origin` is this server's own.

@@ -88,6 +88,12 @@ impl Dispatcher {
         self.channels.iter().map(|channel| channel.name()).collect()
     }
 
+    /// Whether any channel takes what is for the record alone.
+    pub fn takes_info(&self) -> bool {
+        let mut names = self.channels.iter().map(|channel| channel.name());
+        names.any(|name| self.info_channels.contains(&name))
+    }
+
     /// Delivers until the server stops, while this process is the one that `delivers`. What is under way
     /// then is finished; the rest waits in the outbox for the next start.
     pub fn start(

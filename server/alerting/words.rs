@@ -34,6 +34,7 @@ impl AlertKind {
             Self::TakenBack => "taken-back",
             Self::Catalog => "catalog",
             Self::Digest => "digest",
+            Self::Message => "message",
             Self::Test => "test",
         }
     }
@@ -103,6 +104,7 @@ mod tests {
             TakenBack,
             Catalog,
             Digest,
+            Message,
             Test,
         ] {
             assert_eq!(json!(kind), kind.name());

@@ -69,7 +69,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         moves,
     } = parts;
     let store = Arc::new(storage.clone());
-    let trpc = trpc::routes(Arc::new(trpc::Trpc {
+    let trpc = Arc::new(trpc::Trpc {
         registry: registry.clone(),
         gate: gate.clone(),
         config: config.trpc.clone(),
@@ -77,7 +77,9 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         bounds: bounds.clone(),
         old: old.clone(),
         moves,
-    }));
+    });
+    let moving = old.is_some().then(|| trpc.clone());
+    let trpc = trpc::routes(trpc);
     let gateway = gateway::routes(Gateway {
         models,
         gate: gate.clone(),
@@ -97,7 +99,13 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         registry: registry.clone(),
         gate: gate.clone(),
     };
-    let mcp = mcp::routes(&registry, config.mcp_tools, gate.clone(), bounds.clone());
+    let mcp = mcp::routes(
+        &registry,
+        config.mcp_tools,
+        gate.clone(),
+        bounds.clone(),
+        moving.clone(),
+    );
     let jsonrpc = jsonrpc::routes(JsonRpc {
         registry,
         gate: gate.clone(),
@@ -106,6 +114,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         tasks: tasks.clone(),
         bounds: bounds.clone(),
         openrpc: documents.openrpc,
+        moving,
     })?;
     let sign_in = sign_in::routes(SignIn {
         gate: gate.clone(),

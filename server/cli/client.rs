@@ -256,7 +256,7 @@ impl Client {
         method: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let mut request = self.http.post(self.endpoint.clone()).json(body);
+        let mut request = self.http.post(native(&self.endpoint)).json(body);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
@@ -348,6 +348,13 @@ pub(super) fn address(text: &str) -> Result<Url, ClientError> {
     };
     let url = text.parse().ok().filter(fits);
     url.ok_or_else(|| ClientError::Address { url: masked(text) })
+}
+
+/// Commands steer this server, whatever an old one answers.
+fn native(endpoint: &Url) -> Url {
+    let mut endpoint = endpoint.clone();
+    endpoint.set_query(Some("side=native"));
+    endpoint
 }
 
 /// `/rpc` below the address.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 
 use super::RoleArgument;
 use crate::{
-    _core::caller::Role,
+    _core::{actor::Actor, caller::Role},
     app,
     config::Config,
     storage::{Forgotten, Storage},
@@ -100,7 +100,9 @@ async fn delete(storage: &Storage, user: i64) -> anyhow::Result<Option<Forgotten
              (`modelramp user set-role`)"
         );
     }
-    storage.forget_user(user, Utc::now()).await
+    storage
+        .forget_user(user, &Actor::CommandLine, Utc::now())
+        .await
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command starts now")]

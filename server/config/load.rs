@@ -325,6 +325,7 @@ impl Values<'_> {
                     cookie_same_site: self.get(&SESSION_COOKIE_SAME_SITE)?,
                     cookie_partitioned: self.get(&SESSION_COOKIE_PARTITIONED)?,
                     csrf_token: self.get(&CSRF_TOKEN)?,
+                    csrf_exempt: self.get(&CSRF_EXEMPT)?,
                 },
                 oidc: self.oidc()?,
                 proxy: self.proxy()?,

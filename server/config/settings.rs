@@ -395,6 +395,9 @@ settings! {
             ("off", CsrfToken::Off),
             ("required", CsrfToken::Required),
         ]), "off";
+        /// Paths at and below which `CSRF_TOKEN` asks for nothing; `/api/auth/refresh` for the original's
+        /// front end, `/api/trpc/NAME` for a procedure. Origins are looked at all the same.
+        CSRF_EXEMPT: Prefixes = Prefixes, "";
         /// A sign-in service that speaks OpenID Connect, by the address that it names itself by (`issuer`);
         /// off without one. It needs `PUBLIC_URL`, and `PUBLIC_URL/api/auth/oidc/callback` as the client's
         /// redirect URI (docs/sign-in.md).

@@ -1,8 +1,12 @@
 //! `auth`: who the caller is, and the end of a session.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,20 +19,33 @@ use crate::{
         iso_text,
         registry::Registry,
     },
+    chat::rate_limit::RateLimiter,
     procedures,
 };
+
+/// Passwords that are refused for one address in [`TRIES_IN`] before it is told to wait.
+const TRIES: usize = 5;
+const TRIES_IN: TimeDelta = TimeDelta::minutes(15);
+/// Anybody may send any address, so counts are kept by a part of its hash: they take some megabytes at most, and
+/// whoever shares one with somebody else is refused all the same.
+const COUNTS: u64 = 16_384;
 
 /// Registers `auth.*`.
 ///
 /// `session_ttl` is how long a session lasts that begins now.
 pub fn register(registry: &mut Registry, session_ttl: impl Into<Option<Duration>>) {
-    procedures!(registry.outline("auth", session_ttl.into());
+    let state = session_ttl.into().map(|longest| State {
+        longest,
+        tries: Arc::new(RateLimiter::new(TRIES, TRIES_IN)),
+        hash: RandomState::new(),
+    });
+    procedures!(registry.outline("auth", state);
         /// The signed-in user, or `null`.
         query Public me = me, errors UNKNOWN;
         /// The session of the call: whose it is, what the user may do, when it runs out, and what a
         /// page sends as `X-CSRF-Token` with what it changes.
         query SignedIn session = session;
-        /// Refuses, whatever is sent: people sign in by a link.
+        /// Refuses, whatever is sent: people sign in by a link or a sign-in service.
         mutation Public login = login, errors REFUSED;
         /// Ends the session and clears its cookie.
         mutation Public logout = logout, errors NOT_STORED;
@@ -38,24 +55,33 @@ pub fn register(registry: &mut Registry, session_ttl: impl Into<Option<Duration>
     registry.set_cookies(&["auth.logout", "auth.logoutEverywhere"]);
 }
 
+#[derive(Clone)]
+struct State {
+    /// How long a session lasts that begins now.
+    longest: Duration,
+    tries: Arc<RateLimiter>,
+    hash: RandomState,
+}
+
 /// Nobody is told to be signed out for this.
 const UNKNOWN: &[Declared] = &[Declared::new(
     ErrorCode::ServiceUnavailable,
     "The database does not say who calls; try again.",
 )];
-const REFUSED: &[Declared] = &[Declared::new(
-    ErrorCode::Unauthorized,
-    "Always: no password is good.",
-)];
+const REFUSED: &[Declared] = &[
+    Declared::new(ErrorCode::Unauthorized, "Always: no password is good."),
+    Declared::rate_limited("For one address, more than five times in fifteen minutes."),
+];
 const NOT_STORED: &[Declared] = &[Declared::new(
     ErrorCode::ServiceUnavailable,
     "The database could not be told; the session has ended on this server, which tells it later.",
 )];
 
 /// A user as the front end knows it.
-#[derive(Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Me {
+#[schemars(rename = "Me")]
+pub(super) struct UserRow {
     /// What conversations and rollouts go by.
     id: i64,
     /// The identity provider's id.
@@ -82,7 +108,7 @@ struct Me {
     last_signed_in: DateTime<Utc>,
 }
 
-impl From<&User> for Me {
+impl From<&User> for UserRow {
     fn from(user: &User) -> Self {
         Self {
             id: user.id,
@@ -98,11 +124,11 @@ impl From<&User> for Me {
     }
 }
 
-async fn me(_: Duration, context: Context) -> Result<Option<Me>, RpcError> {
+async fn me(_: State, context: Context) -> Result<Option<UserRow>, RpcError> {
     Ok(match &context.caller {
         Caller::Anonymous => None,
         // A front end takes `null` for signed out, which is not known where the database is away.
-        Caller::User(_) | Caller::Unknown { .. } => Some(Me::from(&**context.user()?)),
+        Caller::User(_) | Caller::Unknown { .. } => Some(UserRow::from(&**context.user()?)),
     })
 }
 
@@ -111,7 +137,7 @@ async fn me(_: Duration, context: Context) -> Result<Option<Me>, RpcError> {
 #[serde(rename_all = "camelCase")]
 struct SessionInfo {
     /// Whose it is.
-    user: Me,
+    user: UserRow,
     /// What the user may do: `user` sees no rollout, `viewer` sees and changes nothing, `admin` all.
     role: Role,
     /// When it runs out, unless it is refreshed or ended before.
@@ -120,11 +146,11 @@ struct SessionInfo {
     csrf: String,
 }
 
-async fn session(_: Duration, context: Context) -> Result<SessionInfo, RpcError> {
+async fn session(_: State, context: Context) -> Result<SessionInfo, RpcError> {
     let user = context.user()?;
     let session = context.session.as_ref().ok_or_else(please_login)?;
     Ok(SessionInfo {
-        user: Me::from(&**user),
+        user: UserRow::from(&**user),
         role: user.role,
         expires_at: session.expires_at(),
         csrf: session.csrf().map_err(RpcError::internal)?,
@@ -138,11 +164,11 @@ struct LoggedOut {
     success: bool,
 }
 
-async fn logout(longest: Duration, context: Context) -> Result<LoggedOut, RpcError> {
+async fn logout(state: State, context: Context) -> Result<LoggedOut, RpcError> {
     // Whatever comes of the rest: this browser is to forget it.
     context.cookies.push(context.clearing.cleared());
     if let Some(session) = &context.session {
-        let ended = session.end(longest, context.received_at).await;
+        let ended = session.end(state.longest, context.received_at).await;
         // Not a success: others do not know yet, and a process that dies now never tells them.
         let text = "You are signed out on this server. Its database does not answer and is told \
                     as soon as it does; until then the session may hold on other servers.";
@@ -151,7 +177,7 @@ async fn logout(longest: Duration, context: Context) -> Result<LoggedOut, RpcErr
     Ok(LoggedOut { success: true })
 }
 
-async fn logout_everywhere(_: Duration, context: Context) -> Result<LoggedOut, RpcError> {
+async fn logout_everywhere(_: State, context: Context) -> Result<LoggedOut, RpcError> {
     let user = context.user()?;
     if let Some(session) = &context.session {
         let ended = session.end_all_of(user.id, context.received_at).await;
@@ -169,17 +195,25 @@ fn not_stored(text: &'static str, error: anyhow::Error, context: &Context) -> Rp
 
 /// What the original's form sends.
 #[derive(Deserialize, JsonSchema)]
-#[expect(dead_code, reason = "no password is ever looked at")]
 struct Credentials {
     /// An e-mail address.
     #[schemars(email)]
     email: String,
     /// A password.
     #[schemars(length(min = 1))]
+    #[expect(dead_code, reason = "no password is ever looked at")]
     password: String,
 }
 
-async fn login(_: Duration, _: Context, _: Credentials) -> Result<LoggedOut, RpcError> {
+async fn login(state: State, context: Context, input: Credentials) -> Result<LoggedOut, RpcError> {
+    let address = input.email.to_lowercase();
+    let count = i64::try_from(state.hash.hash_one(address) % COUNTS).unwrap_or(0);
+    let now = context.received_at;
+    if let Err(quota) = state.tries.take(count, now) {
+        let wait = (quota.resets_at - now).num_seconds().max(1);
+        let text = format!("Too many login attempts. Please try again in {wait} seconds.");
+        return Err(RpcError::rate_limited(text, quota.resets_at));
+    }
     Err(RpcError::new(
         ErrorCode::Unauthorized,
         "Password-based login is not available. Please use a sign-in link.",

@@ -2,23 +2,56 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
 
 use crate::{
-    _core::{context::Context, errors::RpcError, registry::Registry},
+    _core::{
+        blank::is_blank,
+        context::Context,
+        declared::Declared,
+        errors::{ErrorCode, RpcError},
+        registry::Registry,
+    },
+    alerting::{Alert, AlertKind, Dispatcher, Outbox, Severity},
     config::{ModelsConfig, ProvidersConfig},
     procedures,
 };
 
+/// The longest title of a message, in characters, and the longest text.
+const MAX_TITLE: usize = 1_200;
+const MAX_CONTENT: usize = 20_000;
+
+const NO_CHANNEL: &[Declared] = &[Declared::new(
+    ErrorCode::InternalServerError,
+    "No channel of alerts takes messages: none is set up, or none is in `ALERT_INFO_CHANNELS`.",
+)];
+
+/// What the procedures need.
+#[derive(Clone)]
+pub struct State {
+    /// What answers e-mail questions.
+    pub ai_config: AiConfig,
+    /// Where messages wait for their channels.
+    pub outbox: Arc<dyn Outbox>,
+    /// The channels.
+    pub dispatcher: Arc<Dispatcher>,
+}
+
 /// Registers `system.*`.
-pub fn register(registry: &mut Registry, ai_config: impl Into<Option<AiConfig>>) {
-    procedures!(registry.outline("system", ai_config.into().map(Arc::new));
+pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
+    procedures!(registry.outline("system", state.into());
         /// Whether the server lives; for monitors that speak tRPC.
         query Public health = health;
         /// The model in use by the settings, and what it costs per e-mail.
         query Public aiConfig = ai_config_of;
+        /// Tells the owner something, over the channels of alerts that take what is for the record. It is stored
+        /// and sent until each has it.
+        mutation Admin notifyOwner = notify_owner, errors NO_CHANNEL;
     );
 }
 
@@ -41,12 +74,76 @@ struct Healthy {
     ok: bool,
 }
 
-async fn health(_: Arc<AiConfig>, _: Context, _: Health) -> Result<Healthy, RpcError> {
+async fn health(_: State, _: Context, _: Health) -> Result<Healthy, RpcError> {
     Ok(Healthy { ok: true })
 }
 
-async fn ai_config_of(config: Arc<AiConfig>, _: Context) -> Result<AiConfig, RpcError> {
-    Ok((*config).clone())
+async fn ai_config_of(state: State, _: Context) -> Result<AiConfig, RpcError> {
+    Ok(state.ai_config)
+}
+
+/// A message to the owner.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct Notification {
+    /// One line.
+    #[schemars(length(min = 1), extend("x-messages" = {"tooSmall": "title is required"}))]
+    title: String,
+    /// What there is to say.
+    #[schemars(length(min = 1), extend("x-messages" = {"tooSmall": "content is required"}))]
+    content: String,
+}
+
+/// Whether it is on its way.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Notified {
+    /// Always `true`: what cannot be stored is an error.
+    success: bool,
+}
+
+impl Notification {
+    /// In the original's words.
+    fn alert(&self, at: DateTime<Utc>) -> Result<Alert, RpcError> {
+        let (title, text) = (self.title.trim(), self.content.trim());
+        let fault = if is_blank(title) {
+            "Notification title is required."
+        } else if is_blank(text) {
+            "Notification content is required."
+        } else if title.chars().count() > MAX_TITLE {
+            "Notification title must be at most 1200 characters."
+        } else if text.chars().count() > MAX_CONTENT {
+            "Notification content must be at most 20000 characters."
+        } else {
+            return Ok(Alert {
+                id: Uuid::now_v7().to_string(),
+                kind: AlertKind::Message,
+                severity: Severity::Info,
+                rollout_id: None,
+                title: title.to_owned(),
+                text: text.to_owned(),
+                details: Value::Null,
+                at,
+            });
+        };
+        Err(RpcError::bad_request(fault))
+    }
+}
+
+async fn notify_owner(
+    state: State,
+    context: Context,
+    input: Notification,
+) -> Result<Notified, RpcError> {
+    let alert = input.alert(context.received_at)?;
+    if !state.dispatcher.takes_info() {
+        return Err(RpcError::new(
+            ErrorCode::InternalServerError,
+            "Notification service URL is not configured.",
+        ));
+    }
+    let stored = state.outbox.enqueue(&alert).await;
+    stored.map_err(RpcError::internal)?;
+    state.dispatcher.wake();
+    Ok(Notified { success: true })
 }
 
 /// The model in use by the settings alone, and what it costs per e-mail.

@@ -8,10 +8,13 @@ use super::{
     Storage, storable,
     users::{Row, folded, note_role},
 };
-use crate::_core::{
-    actor::Actor,
-    auth::oidc::{Person, PersonStore},
-    caller::{Role, User},
+use crate::{
+    _core::{
+        actor::Actor,
+        auth::oidc::{Person, PersonStore},
+        caller::{Role, User},
+    },
+    accounts::PENDING,
 };
 
 /// Who gives roles by what a sign-in service says.
@@ -34,6 +37,16 @@ impl Storage {
         now: DateTime<Utc>,
     ) -> sqlx::Result<Option<Row>> {
         let mut transaction = self.db.begin().await?;
+        if let Some(email) = person.email.as_deref().filter(|_| person.has_proven_email) {
+            // An admin made the user before, by the address alone.
+            changed!(&mut transaction, transaction => sqlx::query(
+                    "UPDATE users SET open_id = $1 WHERE open_id = $2 AND deleted_at IS NULL \
+                     AND NOT EXISTS (SELECT 1 FROM users WHERE open_id = $1)",
+                )
+                .bind(&person.open_id)
+                .bind(format!("{PENDING}{}", folded(&storable(email))))
+                .execute(&mut **transaction))?;
+        }
         let before: Option<String> = on!(&mut transaction, transaction => sqlx::query_scalar(
                 "SELECT role FROM users WHERE open_id = $1 AND deleted_at IS NULL",
             )

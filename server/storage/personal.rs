@@ -14,7 +14,7 @@ use super::{
     time,
     users::{role_of, role_state},
 };
-use crate::{_core::actor::Actor, dashboard::audit::Subject};
+use crate::{_core::actor::Actor, accounts::PENDING, dashboard::audit::Subject};
 
 /// What was deleted of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +195,7 @@ impl Storage {
     pub async fn forget_user(
         &self,
         id: i64,
+        actor: &Actor,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Forgotten>> {
         if let Db::Sqlite(sqlite) = &self.db {
@@ -210,10 +211,13 @@ impl Storage {
             // First, so that a call of the user that comes meanwhile is refused or has waited.
             let deleted = changed!(&mut transaction, transaction => sqlx::query(
                 "UPDATE users SET deleted_at = COALESCE(deleted_at, $2), updated_at = $2, name = NULL, \
-                 folded_name = NULL, email = NULL WHERE id = $1",
+                 folded_name = NULL, email = NULL, open_id = CASE WHEN substr(open_id, 1, length($3)) = $3 \
+                 THEN 'deleted:' || id ELSE open_id END WHERE id = $1",
             )
             .bind(id)
             .bind(now.timestamp_millis())
+            // It is an address.
+            .bind(PENDING)
             .execute(&mut **transaction))?;
             if deleted == 0 {
                 return Ok(None);
@@ -243,7 +247,7 @@ impl Storage {
             let change = Change {
                 subject: Subject::Users,
                 subject_id: &id.to_string(),
-                actor: &Actor::CommandLine,
+                actor,
                 action: "deleted",
                 before: before.map(role_state),
                 after: None,

@@ -4,7 +4,7 @@
 //! `Origin` is only taken from our own origin or a listed one; so are WebSocket upgrades, which no
 //! CORS preflight protects.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::Utc;
 use http::{HeaderMap, header};
@@ -133,7 +133,8 @@ impl Gate {
     }
 
     /// Whether a request that brings cookies may change something by them: its origin as above, and where
-    /// `CSRF_TOKEN` is `required`, the token of the session that it is made in.
+    /// `CSRF_TOKEN` is `required`, the token of the session that it is made in, unless `CSRF_EXEMPT` names all of its
+    /// paths, of which each call of a batch has one.
     ///
     /// A bearer token that holds is sent by no page that does not know it, and counts before all else; a session
     /// that does not hold opens nothing. Whom a proxy names counts before cookies, whose token is no proof then.
@@ -141,14 +142,14 @@ impl Gate {
         clippy::disallowed_methods,
         reason = "this is the edge where requests get their time"
     )]
-    pub fn check_change(&self, headers: &HeaderMap) -> Result<(), RpcError> {
+    pub fn check_change(&self, headers: &HeaderMap, paths: &[&str]) -> Result<(), RpcError> {
         if let Some(asserted) = self.asserted(headers) {
-            return self.check_token(headers, &[Arc::new(asserted)]);
+            return self.check_token(headers, paths, &[Arc::new(asserted)]);
         }
         if self.authenticator.has_bearer_session(headers, Utc::now()) {
             return self.check_origin(headers);
         }
-        self.check_change_by_cookie(headers)
+        self.check_change_by_cookie(headers, paths)
     }
 
     /// The same for what goes by cookies whatever else comes along.
@@ -156,15 +157,24 @@ impl Gate {
         clippy::disallowed_methods,
         reason = "this is the edge where requests get their time"
     )]
-    pub fn check_change_by_cookie(&self, headers: &HeaderMap) -> Result<(), RpcError> {
+    pub fn check_change_by_cookie(
+        &self,
+        headers: &HeaderMap,
+        paths: &[&str],
+    ) -> Result<(), RpcError> {
         let sessions = self.authenticator.sessions_of_cookies(headers, Utc::now());
-        self.check_token(headers, &sessions)
+        self.check_token(headers, paths, &sessions)
     }
 
     /// That the token is that of one of these sessions, where one is demanded.
-    fn check_token(&self, headers: &HeaderMap, sessions: &[Arc<Session>]) -> Result<(), RpcError> {
+    fn check_token(
+        &self,
+        headers: &HeaderMap,
+        paths: &[&str],
+        sessions: &[Arc<Session>],
+    ) -> Result<(), RpcError> {
         self.check_origin(headers)?;
-        if !self.site.demands_csrf_token() {
+        if !self.site.demands_csrf_token() || self.site.are_csrf_exempt(paths) {
             return Ok(());
         }
         let token = headers.get(csrf::HEADER).and_then(|it| it.to_str().ok());
@@ -180,6 +190,27 @@ impl Gate {
                 "there is no `X-CSRF-Token`, which `CSRF_TOKEN=required` demands; `auth.session` tells it",
             )),
         }
+    }
+
+    /// The token of the session that a proxy or the cookies name, and how long it is worth something; `None` where no token is
+    /// demanded, or no session is there.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the edge where requests get their time"
+    )]
+    pub fn csrf_token(&self, headers: &HeaderMap) -> Option<(String, Duration)> {
+        if !self.site.demands_csrf_token() {
+            return None;
+        }
+        let now = Utc::now();
+        let asserted = self.asserted(headers).map(Arc::new);
+        let by_cookie = || {
+            let sessions = self.authenticator.sessions_of_cookies(headers, now);
+            sessions.into_iter().next()
+        };
+        let session = asserted.or_else(by_cookie)?;
+        let token = csrf::token(self.authenticator.key(), &session).ok()?;
+        Some((token, session.remaining(now)))
     }
 
     /// Whether an origin is on the list.

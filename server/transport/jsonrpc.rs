@@ -49,6 +49,7 @@ use super::{
     bounds::{self, Bounds},
     gate::Gate,
     headers,
+    trpc::{Trpc, other_wires::Origin},
 };
 use crate::{
     _core::{
@@ -81,6 +82,8 @@ pub struct JsonRpc {
     pub bounds: Bounds,
     /// What `rpc.discover` answers.
     pub openrpc: Value,
+    /// Knows which server answers what; none where there is one alone.
+    pub moving: Option<Arc<Trpc>>,
 }
 
 /// The route of the wire, to be merged into the server's router.
@@ -95,10 +98,12 @@ pub fn routes(parts: JsonRpc) -> Result<Router, NameTaken> {
         tasks,
         bounds,
         openrpc,
+        moving,
     } = parts;
     let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
     let wire = Wire {
-        methods: methods::build(&registry, &gate, &bounds.turns, &openrpc)?,
+        methods: methods::build(&registry, (&gate, moving.as_ref()), &bounds.turns, &openrpc)?,
+        moving,
         registry,
         batch_concurrency: NonZeroUsize::new(config.batch_concurrency).unwrap_or(NonZeroUsize::MIN),
         max_batch: BatchRequestConfig::Limit(limit(config.max_batch)),
@@ -118,16 +123,21 @@ pub fn routes(parts: JsonRpc) -> Result<Router, NameTaken> {
 #[derive(Clone)]
 enum Peer {
     /// One HTTP request: its context, and its body, which still holds ids that jsonrpsee dropped.
-    Request { context: Context, body: Bytes },
+    Request {
+        context: Context,
+        body: Bytes,
+        origin: Origin,
+    },
     /// A socket: the headers of its upgrade, from which each call finds its caller anew, so that an
     /// expired session or a deleted user does not live on in an open socket; and when that was.
-    Socket(Arc<HeaderMap>, Instant),
+    Socket(Arc<HeaderMap>, Origin, Instant),
 }
 
 struct Wire {
     registry: Arc<Registry>,
     /// What is not in the registry, and the books of subscriptions.
     methods: Methods,
+    moving: Option<Arc<Trpc>>,
     /// How many calls of a batch run at once.
     batch_concurrency: NonZeroUsize,
     max_batch: BatchRequestConfig,
@@ -218,11 +228,12 @@ impl Wire {
         let place = self.places.clone().try_acquire_owned();
         let place = place.map_err(|_| too_many())?;
         let headers = head.headers.clone();
+        let origin = Origin::of(&head);
         let wire = self.clone();
         // Twice the size, so that a message that is somewhat too large gets an answer.
         let most = self.bounds.max_body_bytes.saturating_mul(2);
         let run = move |socket| async move {
-            socket::serve(wire, socket, headers).await;
+            socket::serve(wire, socket, headers, origin).await;
             drop(place);
         };
         let (tasks, turns) = (&self.tasks, &self.bounds.turns);
@@ -244,7 +255,7 @@ impl Wire {
         bounds::admit_request(&self.gate, &head.extensions, &head.headers).await?;
         check_media_type(&head.headers)?;
         if self.gate.is_for_pages_to_send(&head.headers) {
-            self.gate.check_change(&head.headers)?;
+            self.gate.check_change(&head.headers, &[head.uri.path()])?;
         }
         let _place = self.places.try_acquire().map_err(|_| too_many())?;
         let mut context = self.gate.context(&head.headers).await;
@@ -260,6 +271,7 @@ impl Wire {
         let peer = Peer::Request {
             context: context.clone(),
             body: body.clone(),
+            origin: Origin::of(&head),
         };
         let answer = self.run(calls, peer, body).await;
 

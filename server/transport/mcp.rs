@@ -24,6 +24,10 @@ use super::{
     bounds::{self, Bounds},
     gate::Gate,
     headers,
+    trpc::{
+        Trpc,
+        other_wires::{Origin, Side},
+    },
 };
 use crate::{
     _core::{
@@ -64,10 +68,18 @@ struct Wire {
     by_name: HashMap<String, usize>,
     gate: Arc<Gate>,
     bounds: Bounds,
+    /// Knows which server answers what; none where there is one alone.
+    moving: Option<Arc<Trpc>>,
 }
 
 /// The route, to be merged into the server's router; none where there are no tools.
-pub fn routes(registry: &Registry, which: McpTools, gate: Arc<Gate>, bounds: Bounds) -> Router {
+pub fn routes(
+    registry: &Registry,
+    which: McpTools,
+    gate: Arc<Gate>,
+    bounds: Bounds,
+    moving: Option<Arc<Trpc>>,
+) -> Router {
     if which == McpTools::Off {
         return Router::new();
     }
@@ -86,6 +98,7 @@ pub fn routes(registry: &Registry, which: McpTools, gate: Arc<Gate>, bounds: Bou
         by_name,
         gate,
         bounds,
+        moving,
     };
     Router::new()
         .route("/mcp", any(answer))
@@ -219,7 +232,7 @@ impl Wire {
             ));
         }
         if self.gate.is_for_pages_to_send(&head.headers) {
-            self.gate.check_change(&head.headers)?;
+            self.gate.check_change(&head.headers, &[head.uri.path()])?;
         }
         let told = head.headers.get("mcp-protocol-version");
         let is_known = |told: &HeaderValue| VERSIONS.iter().any(|it| told == *it);
@@ -284,18 +297,21 @@ impl Wire {
             *response.status_mut() = StatusCode::ACCEPTED;
             return Ok(response);
         };
-        Ok(match self.run(&method, message.params, context).await {
-            Ok(Outcome {
-                result,
-                retry_after,
-            }) => {
-                let text = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
-                let mut response = json_response(text);
-                headers::retry_after(&mut response, retry_after);
-                response
-            }
-            Err(failed) => json_response(told_of(&id, &failed)),
-        })
+        let origin = Origin::of(&head);
+        Ok(
+            match self.run(&method, message.params, context, &origin).await {
+                Ok(Outcome {
+                    result,
+                    retry_after,
+                }) => {
+                    let text = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
+                    let mut response = json_response(text);
+                    headers::retry_after(&mut response, retry_after);
+                    response
+                }
+                Err(failed) => json_response(told_of(&id, &failed)),
+            },
+        )
     }
 
     async fn run(
@@ -303,6 +319,7 @@ impl Wire {
         method: &str,
         params: Map<String, Value>,
         context: Context,
+        origin: &Origin,
     ) -> Result<Outcome, Failed> {
         Ok(match method {
             "initialize" => {
@@ -322,7 +339,7 @@ impl Wire {
                 let allowed: Vec<_> = allowed.map(|it| &it.described).collect();
                 json!({ "tools": allowed }).into()
             }
-            "tools/call" => return self.call(params, context).await,
+            "tools/call" => return self.call(params, context, origin).await,
             _ => {
                 return Err(Failed {
                     number: METHOD_NOT_FOUND,
@@ -336,6 +353,7 @@ impl Wire {
         &self,
         mut params: Map<String, Value>,
         context: Context,
+        origin: &Origin,
     ) -> Result<Outcome, Failed> {
         let name = params
             .get("name")
@@ -352,18 +370,8 @@ impl Wire {
             Some(Value::Object(arguments)) => arguments,
             Some(_) => return Err(Failed::params("`arguments` is no object")),
         };
-        let procedure = &tool.procedure;
-        let input = match procedure.admits(&context) {
-            true => tool.input(arguments),
-            // Refused, and logged, without a look at it.
-            false => Input::Absent,
-        };
         let (request_id, received_at) = (context.request_id.clone(), context.received_at);
-        let answer = procedure.call(context, input).await.and_then(|reply| {
-            let text = procedure.output.plain_json(&*reply);
-            let text = text.map_err(RpcError::internal)?;
-            Ok(String::from_utf8_lossy(&text.unwrap_or_else(|| b"null".to_vec())).into_owned())
-        });
+        let answer = self.answer(tool, arguments, context, origin).await;
         Ok(match answer {
             Ok(text) => json!({"content": [{"type": "text", "text": text}]}).into(),
             // What a model can read and mend.
@@ -375,6 +383,44 @@ impl Wire {
                 retry_after: error.retry_after_seconds(received_at),
             },
         })
+    }
+}
+
+impl Wire {
+    /// What a tool answers, as JSON, by whichever server its procedure is answered.
+    async fn answer(
+        &self,
+        tool: &Tool,
+        arguments: Map<String, Value>,
+        context: Context,
+        origin: &Origin,
+    ) -> Result<String, RpcError> {
+        let procedure = &tool.procedure;
+        let side = match &self.moving {
+            Some(trpc) => Some((trpc, trpc.side(procedure, origin).await)),
+            None => None,
+        };
+        let running = match side {
+            Some((trpc, Side::Theirs(theirs))) => {
+                let (input, by) = (tool.input(arguments), (origin, &context));
+                let answer = trpc.ask_old(theirs, procedure, input, by).await?;
+                return Ok(answer.get().to_owned());
+            }
+            Some((_, Side::Ours(running))) => running,
+            None => None,
+        };
+        let input = match procedure.admits(&context) {
+            true => tool.input(arguments),
+            // Refused, and logged, without a look at it.
+            false => Input::Absent,
+        };
+        let reply = procedure.call(context, input).await;
+        if let Some(running) = running {
+            running.ended(&reply);
+        }
+        let text = procedure.output.plain_json(&*reply?);
+        let text = text.map_err(RpcError::internal)?;
+        Ok(String::from_utf8_lossy(&text.unwrap_or_else(|| b"null".to_vec())).into_owned())
     }
 }
 

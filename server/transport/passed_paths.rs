@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::{
     bounds,
+    csrf_cookie::CsrfCookie,
     gate::Gate,
     operations,
     trpc::passing::{EVENT_STREAM, asker, loop_error},
@@ -32,6 +33,13 @@ pub(super) async fn answer(
     gate: Arc<Gate>,
     request: Request,
 ) -> Response {
+    let csrf = CsrfCookie::of(&gate, request.headers());
+    let mut response = pass(old, gate, request).await;
+    csrf.settle(&mut response);
+    response
+}
+
+async fn pass(old: Option<Arc<OldServer>>, gate: Arc<Gate>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let query = parts.uri.query();
     let onward = old.and_then(|old| {

@@ -41,6 +41,9 @@ use crate::{
     config::OidcConfig,
 };
 
+/// Where a session is renewed.
+const REFRESH: &str = "/api/auth/refresh";
+
 /// A session that has longer to live than this is not renewed, as in the original.
 const RENEWED_BELOW: Duration = Duration::from_secs(7 * 86_400);
 /// A body with one secret needs no more.
@@ -85,7 +88,7 @@ pub fn routes(sign_in: SignIn) -> anyhow::Result<Router> {
         .route(oidc::START, get(oidc::start))
         .route(oidc::CALLBACK, get(oidc::callback))
         .route("/api/auth/login", any(login))
-        .route("/api/auth/refresh", any(refresh))
+        .route(REFRESH, any(refresh))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(state);
     Ok(routes)
@@ -236,7 +239,7 @@ impl Desk {
             ..
         } = &self.sign_in;
         check_method(method)?;
-        gate.check_change_by_cookie(headers)?;
+        gate.check_change_by_cookie(headers, &[REFRESH])?;
         let unauthorized = |text| RpcError::new(ErrorCode::Unauthorized, text);
         if !has_session_cookie(headers) {
             return Err(unauthorized("No session cookie"));

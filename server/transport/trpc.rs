@@ -13,6 +13,7 @@ mod envelope;
 mod handler;
 mod input;
 mod moving;
+pub(super) mod other_wires;
 mod part;
 pub(super) mod passing;
 pub mod request;

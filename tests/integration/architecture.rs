@@ -10,6 +10,7 @@ use std::{
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("_core", &[]),
     ("config", &["_core"]),
+    ("accounts", &["_core"]),
     ("alerting", &["_core", "config"]),
     ("keys", &["_core"]),
     ("live_flags", &["_core", "alerting"]),
@@ -46,6 +47,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "storage",
         &[
             "_core",
+            "accounts",
             "ai_metrics",
             "alerting",
             "chat",
@@ -65,6 +67,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "routers",
         &[
             "_core",
+            "accounts",
             "ai_metrics",
             "alerting",
             "chat",

@@ -40,6 +40,7 @@ mod metrics;
 mod model_router;
 mod model_router_vectors;
 mod new_procedure;
+mod owner;
 mod preflight;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod real_models;

@@ -81,6 +81,8 @@ pub struct Person {
     pub name: String,
     /// Where the service says that it is theirs.
     pub email: Option<String>,
+    /// Whether the service says so in so many words, and not only by naming it.
+    pub has_proven_email: bool,
     /// What they may do from now on; `None` leaves what they may.
     pub role: Option<Role>,
 }
@@ -317,6 +319,7 @@ impl Person {
         Self {
             open_id: format!("oidc:{id}"),
             name: name.unwrap_or_else(|| "Somebody".to_owned()),
+            has_proven_email: email.is_some() && claims.contains_key("email_verified"),
             email,
             role,
         }

@@ -65,7 +65,7 @@ impl RpcServiceT for Calls {
         let service = self.clone();
         async move {
             let peer = notification.extensions.get::<Peer>();
-            if let Some(Peer::Request { context, body }) = peer
+            if let Some(Peer::Request { context, body, .. }) = peer
                 && has_id(body)
             {
                 return MethodResponse::error(Id::Null, odd_id(&context.request_id));

@@ -73,8 +73,12 @@ impl Calls {
         let limit = MAX_ANSWER_BYTES as usize;
         match (callee, &self.events) {
             (Callee::Unary(procedure), _) => {
-                let gate = self.wire.gate.clone();
-                let answer = Method { procedure, gate }.call(params, extensions).await;
+                let method = Method {
+                    procedure,
+                    gate: self.wire.gate.clone(),
+                    moving: self.wire.moving.clone(),
+                };
+                let answer = method.call(params, extensions).await;
                 let payload = answer.map_or_else(ResponsePayload::error, ResponsePayload::success);
                 MethodResponse::response(id, payload, limit)
             }

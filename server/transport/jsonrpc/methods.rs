@@ -25,20 +25,28 @@ use crate::{
         registry::Registry,
         turns::Turns,
     },
-    transport::gate::Gate,
+    transport::{
+        gate::Gate,
+        trpc::{
+            Trpc,
+            other_wires::{Origin, Side},
+        },
+    },
 };
 
 /// One procedure, and what finds its callers.
 pub(super) struct Method {
     pub(super) procedure: Arc<Procedure>,
     pub(super) gate: Arc<Gate>,
+    /// Knows which server answers it; none where there is one alone.
+    pub(super) moving: Option<Arc<Trpc>>,
 }
 
 /// What jsonrpsee keeps the books of: subscriptions, each with `<path>.unsubscribe`, and
 /// `rpc.discover`. Queries and mutations are found in the registry alone.
 pub(super) fn build(
     registry: &Registry,
-    gate: &Arc<Gate>,
+    (gate, moving): (&Arc<Gate>, Option<&Arc<Trpc>>),
     turns: &Turns,
     openrpc: &Value,
 ) -> Result<Methods, RegisterMethodError> {
@@ -51,6 +59,7 @@ pub(super) fn build(
         let method = Arc::new(Method {
             procedure: procedure.clone(),
             gate: gate.clone(),
+            moving: moving.cloned(),
         });
         // jsonrpsee wants names that live as long as the process; they are few.
         let unsubscribe = Box::leak(format!("{path}.unsubscribe").into_boxed_str());
@@ -95,8 +104,21 @@ impl Method {
         let context = self.context(&extensions).await;
         let request_id = context.request_id.clone();
         let outcome = async {
+            let running = match self.side(&extensions).await {
+                Some((trpc, origin, Side::Theirs(theirs))) => {
+                    let (procedure, input) = (&self.procedure, input(&params)?);
+                    let by = (origin, &context);
+                    return trpc.ask_old(theirs, procedure, input, by).await;
+                }
+                Some((_, _, Side::Ours(running))) => running,
+                None => None,
+            };
             let input = self.input(&params, &context)?;
-            let reply = self.procedure.call(context, input).await?;
+            let reply = self.procedure.call(context, input).await;
+            if let Some(running) = running {
+                running.ended(&reply);
+            }
+            let reply = reply?;
             if extensions.get::<Silent>().is_some() {
                 return Ok(RawValue::NULL.to_owned());
             }
@@ -119,6 +141,11 @@ impl Method {
         let context = self.context(&extensions).await;
         let request_id = context.request_id.clone();
         let opened = async {
+            if let Some((trpc, origin, Side::Theirs(theirs))) = self.side(&extensions).await {
+                let (procedure, by) = (&self.procedure, (origin, &context));
+                let answered = trpc.ask_old(theirs, procedure, Input::Absent, by).await;
+                answered.map(drop)?;
+            }
             let input = self.input(&params, &context)?;
             self.procedure.subscribe(context, input).await
         }
@@ -191,7 +218,7 @@ impl Method {
     async fn context(&self, extensions: &Extensions) -> Context {
         match extensions.get::<Peer>() {
             Some(Peer::Request { context, .. }) => context.clone(),
-            Some(Peer::Socket(headers, opened)) => {
+            Some(Peer::Socket(headers, _, opened)) => {
                 let mut context = self.gate.context(headers).await;
                 context.session = context.session.map(|it| it.since(*opened));
                 context
@@ -199,6 +226,17 @@ impl Method {
             // Does not happen; nobody is who calls then.
             None => self.gate.context(&Default::default()).await,
         }
+    }
+
+    /// Which server answers; `None` where there is one alone.
+    async fn side<'a>(
+        &'a self,
+        extensions: &'a Extensions,
+    ) -> Option<(&'a Arc<Trpc>, &'a Origin, Side)> {
+        let trpc = self.moving.as_ref()?;
+        let (Peer::Request { origin, .. } | Peer::Socket(_, origin, _)) = extensions.get()?;
+        let side = trpc.side(&self.procedure, origin).await;
+        Some((trpc, origin, side))
     }
 
     /// `params` are read only for those who may call.

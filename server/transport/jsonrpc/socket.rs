@@ -20,6 +20,7 @@ use crate::{
     transport::{
         bounds::socket::{Closed, Socket},
         gate::{OUTDATED, SocketEnd},
+        trpc::other_wires::Origin,
     },
 };
 
@@ -31,7 +32,7 @@ const MAX_SUBSCRIPTIONS: u32 = 1024;
 const QUEUED_EVENTS: usize = 16;
 
 /// Serves a socket until it is closed or the server stops.
-pub(super) async fn serve(wire: Arc<Wire>, mut socket: Socket, headers: HeaderMap) {
+pub(super) async fn serve(wire: Arc<Wire>, mut socket: Socket, headers: HeaderMap, origin: Origin) {
     let (sink, events) = mpsc::channel(QUEUED_EVENTS);
     let service = Calls {
         wire: wire.clone(),
@@ -41,7 +42,7 @@ pub(super) async fn serve(wire: Arc<Wire>, mut socket: Socket, headers: HeaderMa
             socket: wire.next_socket(),
         }),
     };
-    let headers = Arc::new(headers);
+    let headers = (Arc::new(headers), origin);
     // Either way it is dropped, and with it the calls that run for it.
     let _: Result<(), Closed> = run(&wire, &mut socket, service, &headers, events).await;
 }
@@ -50,11 +51,11 @@ async fn run(
     wire: &Arc<Wire>,
     socket: &mut Socket,
     service: Calls,
-    headers: &Arc<HeaderMap>,
+    (headers, origin): &(Arc<HeaderMap>, Origin),
     mut events: mpsc::Receiver<Box<RawValue>>,
 ) -> Result<(), Closed> {
     let opened = Instant::now();
-    let peer = Peer::Socket(headers.clone(), opened);
+    let peer = Peer::Socket(headers.clone(), origin.clone(), opened);
     let mut service = Some(service);
     let mut reason = (close_code::RESTART, "the server is stopping");
     let mut calls: FuturesUnordered<BoxFuture<'static, Option<Answer>>> = FuturesUnordered::new();

@@ -31,16 +31,20 @@ use crate::_core::{
 };
 use crate::transport::{
     bounds::{self, Held},
+    csrf_cookie::CsrfCookie,
     headers::{self, POST},
 };
 
 /// Any request at or below the mount point.
 pub(super) async fn handle(State(trpc): State<Arc<Trpc>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    match respond(&trpc, parts, body).await {
+    let csrf = CsrfCookie::of(&trpc.gate, &parts.headers);
+    let mut response = match respond(&trpc, parts, body).await {
         Ok(response) => response,
         Err(refused) => refused.into_response(trpc.config.transformer),
-    }
+    };
+    csrf.settle(&mut response);
+    response
 }
 
 /// A request that is answered here, at least in part, and whose body is not read yet.
@@ -79,9 +83,6 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     if trpc.old.is_none() {
         media = Ok(media?);
     }
-    if parts.method != Method::GET && trpc.gate.is_for_pages_to_send(&parts.headers) {
-        trpc.gate.check_change(&parts.headers)?;
-    }
     let uri = parts.uri.clone();
     let path = request::procedure_path(uri.path())?;
     let query = Query::parse(uri.query().unwrap_or_default());
@@ -91,6 +92,14 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         true => batch::split(&path, trpc.config.max_batch)?,
         false => vec![&*path],
     };
+    if parts.method != Method::GET && trpc.gate.is_for_pages_to_send(&parts.headers) {
+        let paths: Vec<_> = names
+            .iter()
+            .map(|it| format!("{}/{it}", super::MOUNT))
+            .collect();
+        let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+        trpc.gate.check_change(&parts.headers, &paths)?;
+    }
     let headers = query
         .params()
         .and_then(|params| request::with_connection_params(&parts.headers, params.as_ref()));

@@ -155,7 +155,7 @@ fn outcome(status: u16, began: Instant) -> Outcome {
 }
 
 /// A watched call under way. One that is dropped was given up.
-pub(super) struct Running {
+pub(in crate::transport) struct Running {
     watched: Watched,
     is_ours: bool,
     began: Instant,
@@ -166,6 +166,11 @@ impl Running {
     /// Notes what this server answered.
     pub(super) fn answered(mut self, answer: &Answer) {
         self.note(envelope::status(answer));
+    }
+
+    /// Notes the status of what this server answered.
+    pub(super) fn ended_with(mut self, status: u16) {
+        self.note(status);
     }
 
     fn note(&mut self, status: u16) {

@@ -136,6 +136,74 @@ async fn a_change_by_cookie_needs_the_sessions_token_where_that_is_demanded() {
 }
 
 #[tokio::test]
+async fn a_front_end_that_copies_the_cookie_into_the_header_works_unchanged() {
+    let app = TestApp::builder()
+        .with_setting("CSRF_TOKEN", "required")
+        .with_setting(
+            "CSRF_EXEMPT",
+            "/api/auth/refresh,/api/trpc/chat.createConversation",
+        )
+        .start()
+        .await;
+    // As of a session that began before the setting, or that the old server signed.
+    let session = format!("app_session_id={}", app.setup.admin().await);
+    let ask = async |cookie: &str| {
+        let url = format!("{}/api/trpc/auth.me", app.url);
+        let answer = app
+            .http
+            .get(url)
+            .header("cookie", cookie)
+            .send()
+            .await
+            .unwrap();
+        let cookie = answer.headers().get("set-cookie");
+        cookie.map(|it| it.to_str().unwrap().to_owned())
+    };
+    let given = ask(&session).await.expect("the cookie");
+    assert!(
+        !given.contains("HttpOnly") && given.contains("Path=/"),
+        "{given}"
+    );
+    let pair = given.split(';').next().unwrap();
+    let csrf = pair.strip_prefix("__csrf_token=").unwrap();
+    assert_eq!(ask(&format!("{session}; {pair}")).await, None);
+    assert_eq!(ask("app_session_id=x").await, None);
+    assert!(ask(&format!("{session}; __csrf_token=old")).await.is_some());
+
+    let change = async |path: &str, header: Option<&str>| {
+        let request = app.http.post(format!("{}{path}", app.url));
+        let mut request = request.header("cookie", format!("{session}; {pair}"));
+        if let Some(header) = header {
+            request = request.header("x-csrf-token", header);
+        }
+        let body = json!({"json": {}, "0": {"json": {}}, "1": {"json": {}}});
+        request.json(&body).send().await.unwrap().status().as_u16()
+    };
+    let both = "/api/trpc/chat.createConversation,auth.logoutEverywhere?batch=1";
+    for (path, header, status) in [
+        ("/api/trpc/featureFlags.kill", None, 403),
+        ("/api/auth/refresh", None, 200),
+        ("/api/trpc/chat.createConversation", None, 200),
+        // Each call of a batch has to be named, however the path is written.
+        (both, None, 403),
+        (
+            "/api/trpc/chat.createConversation/,auth.logoutEverywhere?batch=1",
+            None,
+            403,
+        ),
+        (
+            "/api/trpc/chat.createConversation%2Cauth.logoutEverywhere?batch=1",
+            None,
+            403,
+        ),
+        ("/rpc", None, 403),
+        (both, Some(csrf), 200),
+    ] {
+        assert_eq!(change(path, header).await, status, "{path} {header:?}");
+    }
+}
+
+#[tokio::test]
 async fn without_that_setting_a_cookie_from_our_own_pages_is_enough() {
     let app = TestApp::start().await;
     let token = app.setup.admin().await.to_owned();

@@ -137,6 +137,7 @@ impl TestServer {
             tasks: tasks.clone(),
             bounds: bounds.clone(),
             openrpc: documents.openrpc,
+            moving: None,
             config: JsonRpcConfig {
                 max_batch: limits.max_batch,
                 batch_concurrency: MEETING,

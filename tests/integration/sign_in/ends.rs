@@ -94,7 +94,7 @@ async fn subscriptions_and_sockets_end_with_their_session_on_every_wire() {
         assert!(
             rig.storage()
                 .await
-                .forget_user(5, now())
+                .forget_user(5, &modelramp::_core::actor::Actor::CommandLine, now())
                 .await
                 .unwrap()
                 .is_some()

@@ -230,7 +230,7 @@ async fn a_named_user_can_be_deleted_and_signs_out_at_the_proxy() {
             .setup
             .storage()
             .await
-            .forget_user(id, now())
+            .forget_user(id, &modelramp::_core::actor::Actor::CommandLine, now())
             .await
             .unwrap()
             .is_some()

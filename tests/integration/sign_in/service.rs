@@ -209,7 +209,7 @@ async fn a_person_signs_in_with_name_and_role_and_comes_back_as_the_same_user() 
             .setup
             .storage()
             .await
-            .forget_user(id, now())
+            .forget_user(id, &modelramp::_core::actor::Actor::CommandLine, now())
             .await
             .unwrap()
             .is_some()

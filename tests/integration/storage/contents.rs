@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use chrono::TimeDelta;
 use modelramp::{
     _core::{
+        actor::Actor,
         assignment::Variant,
         auth::{Authenticator, Session, SessionKey, UserStore, login_link::LoginLinkStore},
         caller::{Caller, Role},
@@ -181,8 +182,20 @@ async fn ids_are_positive_and_deleted_users_stay_deleted(database: Database) {
         .ensure_local_user(7, Role::User, at(0))
         .await
         .unwrap();
-    assert!(storage.forget_user(7, at(1)).await.unwrap().is_some());
-    assert_eq!(storage.forget_user(99, at(1)).await.unwrap(), None);
+    assert!(
+        storage
+            .forget_user(7, &Actor::CommandLine, at(1))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(
+        storage
+            .forget_user(99, &Actor::CommandLine, at(1))
+            .await
+            .unwrap(),
+        None
+    );
     assert_eq!(storage.find_user(7).await.unwrap(), None);
     assert_eq!(
         storage
@@ -201,7 +214,10 @@ async fn ids_are_positive_and_deleted_users_stay_deleted(database: Database) {
         .user_of_session(&Session::of("bo", "Bo"), at(0))
         .await
         .unwrap();
-    storage.forget_user(8, at(1)).await.unwrap();
+    storage
+        .forget_user(8, &Actor::CommandLine, at(1))
+        .await
+        .unwrap();
     assert_eq!(
         storage
             .user_of_session(&Session::of("bo", "Bo"), at(2))
@@ -250,7 +266,10 @@ async fn a_link_is_used_once_and_within_five_minutes(database: Database) {
             .unwrap();
         storage.keep_link(hash, user_id, at(0)).await.unwrap();
     }
-    storage.forget_user(8, at(1)).await.unwrap();
+    storage
+        .forget_user(8, &Actor::CommandLine, at(1))
+        .await
+        .unwrap();
     let tries = (0..10).map(|_| storage.spend_link("early", at(299)));
     let users = futures::future::join_all(tries).await;
     let users: Vec<_> = users.into_iter().filter_map(Result::unwrap).collect();
@@ -535,17 +554,30 @@ async fn what_is_kept_of_a_user_is_given_out_and_forgotten(database: Database) {
     );
 
     let before = since(storage, 0).await;
-    let forgotten = storage.forget_user(7, at(3)).await.unwrap().unwrap();
+    let forgotten = storage
+        .forget_user(7, &Actor::CommandLine, at(3))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((forgotten.conversations, forgotten.events), (1, 2));
     assert_eq!(exported(7).await, (false, vec![], String::new()));
     // A call that was under way then has left something; the second delete finds it, and the upkeep does.
     append(storage, &[of(7, 4)]).await.unwrap();
-    let again = storage.forget_user(7, at(4)).await.unwrap().unwrap();
+    let again = storage
+        .forget_user(7, &Actor::CommandLine, at(4))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((again.conversations, again.events), (0, 1));
     append(storage, &[of(7, 5)]).await.unwrap();
     storage.prune(TimeDelta::days(14), at(5)).await.unwrap();
     assert_eq!(
-        storage.forget_user(7, at(6)).await.unwrap().unwrap().events,
+        storage
+            .forget_user(7, &Actor::CommandLine, at(6))
+            .await
+            .unwrap()
+            .unwrap()
+            .events,
         0
     );
     let insight = Insight::Category(Categorized {

@@ -235,7 +235,10 @@ async fn roles_sessions_and_settings_are_in_the_audit(database: Database) {
     storage.set_role(7, Role::Viewer, at(3)).await.unwrap();
     storage.end_sessions(7, at(4)).await.unwrap();
     storage.end_sessions_of(8, at(5)).await.unwrap();
-    storage.forget_user(7, at(6)).await.unwrap();
+    storage
+        .forget_user(7, &Actor::CommandLine, at(6))
+        .await
+        .unwrap();
     let settings = |pairs: &[(&'static str, &str)]| -> BTreeMap<_, _> {
         pairs
             .iter()

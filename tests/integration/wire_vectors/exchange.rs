@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{HeaderMap, Method};
 use serde_json::Value;
 
-use super::{NOT_YET, PATHS, SERVED};
+use super::{PATHS, SERVED};
 use crate::support::{recorded_app::RecordedApp, vectors::Case};
 
 /// One recorded request and its answer.
@@ -69,32 +69,25 @@ impl Exchange {
         }
     }
 
-    /// The namespace that stands in the way, for a case that belongs to later work.
-    pub(super) fn not_served(&self) -> Option<String> {
+    /// The rule by which a case is not this server's to answer as recorded, if there is one.
+    pub(super) fn is_not_ours(&self) -> Option<&'static str> {
         let Some(path) = self.path.strip_prefix("/api/trpc") else {
             let path = self.path.split('?').next().unwrap_or_default();
-            return (!PATHS.contains(&path)).then(|| path.to_owned());
+            return (!PATHS.contains(&path)).then_some("C60");
         };
-        // A stack trace is sent in development only by the original; C20 keeps the environments apart.
+        // A stack trace is sent in development only by the original.
         if self.environment.contains_key("NODE_ENV") {
-            return Some("development".into());
+            return Some("C20");
         }
         if path.trim_start_matches('/').is_empty() {
             return None;
         }
-        // Of subscriptions called by other means, only the later router knows.
-        self.procedures().into_iter().find_map(|name| {
-            let (namespace, _) = name.split_once('.')?;
-            let known = SERVED.contains(&namespace) || self.output["status"] != 200;
-            let later = NOT_YET.contains(&name);
-            (!known || later).then(|| {
-                if known {
-                    name.to_owned()
-                } else {
-                    namespace.to_owned()
-                }
-            })
-        })
+        let is_elsewhere = |name: &&str| {
+            let namespace = name.split_once('.').map(|it| it.0);
+            namespace.is_some_and(|it| !SERVED.contains(&it) && self.output["status"] == 200)
+        };
+        let names = self.procedures();
+        names.iter().any(is_elsewhere).then_some("C60")
     }
 
     pub(super) fn has_refused_percentage(&self) -> bool {

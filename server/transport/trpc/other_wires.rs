@@ -1,0 +1,316 @@
+//! Calls that came by JSON-RPC or MCP, for a procedure that the old server answers: asked there as tRPC, one by one.
+//!
+//! What the old server says comes back as these wires write it: plain JSON, without superjson's notes. It decides who may
+//! call, as it does for calls by tRPC. `?side=native` asks this server, whatever the moves say.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, HeaderValue, Method, header, request};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::{
+    Trpc,
+    envelope::Payload,
+    moving::{Lead, Running, Watched},
+    passing,
+    request::Query,
+};
+use crate::{
+    _core::{
+        context::Context,
+        errors::{ErrorCode, RpcError},
+        procedure::{Input, Kind, Procedure},
+    },
+    config::Transformer,
+    legacy::{
+        Asker, Body, Fault, OldServer, Onward,
+        answer::{check_single, refused, status_of},
+        paths::component,
+    },
+};
+
+/// Headers that say something of the request as it came, and not of whoever sent it.
+const OF_THE_REQUEST: [&str; 10] = [
+    "content-type",
+    "content-encoding",
+    "accept",
+    "accept-encoding",
+    "trpc-accept",
+    "sec-websocket-key",
+    "sec-websocket-version",
+    "sec-websocket-extensions",
+    "sec-websocket-protocol",
+    "mcp-protocol-version",
+];
+
+/// Where a call came from: by this the old server knows who asks.
+#[derive(Clone)]
+pub(in crate::transport) struct Origin(Arc<Known>);
+
+struct Known {
+    headers: Arc<HeaderMap>,
+    peer: Option<SocketAddr>,
+    asks_this_server: bool,
+}
+
+/// Which server answers a call.
+pub(in crate::transport) enum Side {
+    /// This one; what it answers is noted.
+    Ours(Option<Running>),
+    /// The old one.
+    Theirs(Theirs),
+}
+
+/// A call that is the old server's to answer.
+pub(in crate::transport) struct Theirs {
+    old: Arc<OldServer>,
+    watched: Option<Watched>,
+}
+
+impl Origin {
+    /// Of a request, or of the one that opened a socket.
+    pub(in crate::transport) fn of(parts: &request::Parts) -> Self {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        Self(Arc::new(Known {
+            headers: Arc::new(parts.headers.clone()),
+            peer: peer.map(|ConnectInfo(peer)| *peer),
+            asks_this_server: query.asks_this_server,
+        }))
+    }
+}
+
+impl Running {
+    /// Notes what this server answered, by another wire.
+    pub(in crate::transport) fn ended<T>(self, answer: &Result<T, RpcError>) {
+        self.ended_with(
+            answer
+                .as_ref()
+                .map_or_else(|error| error.code.http_status(), |_| 200),
+        );
+    }
+}
+
+impl Trpc {
+    /// Which server answers a call of this procedure.
+    pub(in crate::transport) async fn side(&self, procedure: &Procedure, origin: &Origin) -> Side {
+        let Known {
+            headers,
+            asks_this_server,
+            ..
+        } = &*origin.0;
+        let (Some(old), false) = (&self.old, asks_this_server) else {
+            return Side::Ours(None);
+        };
+        let Lead { target, watched } = self.lead(procedure.path, headers, &mut None).await;
+        match target.here() {
+            Some(_) => Side::Ours(watched.map(Watched::run)),
+            None => Side::Theirs(Theirs {
+                old: old.clone(),
+                watched,
+            }),
+        }
+    }
+
+    /// Asks the old server for a query or a mutation; its answer as plain JSON.
+    pub(in crate::transport) async fn ask_old(
+        self: &Arc<Self>,
+        theirs: Theirs,
+        procedure: &Procedure,
+        input: Input,
+        (origin, context): (&Origin, &Context),
+    ) -> Result<Box<RawValue>, RpcError> {
+        let Theirs { old, watched } = theirs;
+        let Known { headers, peer, .. } = &*origin.0;
+        if old.has_passed(headers) {
+            return Err(passing::loop_error());
+        }
+        if procedure.kind == Kind::Subscription {
+            return Err(RpcError::new(
+                ErrorCode::NotImplemented,
+                "the old server answers this subscription, which comes over tRPC only",
+            ));
+        }
+        let asker = Asker {
+            peer: peer.map(|peer| peer.ip()),
+            https: self.gate.site().is_https(headers),
+            host: self.gate.site().host(headers),
+        };
+        let mut onward = old.headers(headers, &asker);
+        for name in OF_THE_REQUEST {
+            onward.remove(name);
+        }
+        let text = written(self.config.transformer, procedure, &input)?;
+        let is_query = procedure.kind == Kind::Query;
+        let query = text.as_deref().filter(|_| is_query);
+        let query = query.map(|text| format!("input={}", component(text)));
+        let path = format!("/{}", procedure.path);
+        let url = old
+            .calls_url(&path, query.as_deref())
+            .map_err(RpcError::from)?;
+        let (method, body) = match is_query {
+            true => (Method::GET, Bytes::new()),
+            false => {
+                let json = HeaderValue::from_static("application/json");
+                onward.insert(header::CONTENT_TYPE, json);
+                (Method::POST, text.unwrap_or_default().into())
+            }
+        };
+        let passed = watched.map(|watched| {
+            let compared = watched.compares().then_some(input);
+            watched.passed_on(self, headers.clone(), compared)
+        });
+        let request = Onward {
+            method,
+            url,
+            headers: onward,
+            body: Body::Bytes(body),
+        };
+        let answered = read(&old, request, context).await;
+        old.note(&answered);
+        match answered {
+            Ok(envelope) => {
+                if let Some(passed) = passed {
+                    passed.answered(status_of(&envelope), Some(envelope.clone()));
+                }
+                said(&envelope, self.config.transformer)
+            }
+            Err(fault) => {
+                if let Some(passed) = passed {
+                    passed.failed(&fault);
+                }
+                Err(fault.into())
+            }
+        }
+    }
+}
+
+/// An input as the old server reads it; none where there is none.
+fn written(
+    transformer: Transformer,
+    procedure: &Procedure,
+    input: &Input,
+) -> Result<Option<String>, RpcError> {
+    let Input::Json(value) = input else {
+        return Ok(None);
+    };
+    let payload = Payload::encode(transformer, &procedure.input, value)?;
+    let mut text = Vec::new();
+    payload.write(transformer, &mut text);
+    let text = String::from_utf8(text).map_err(RpcError::internal)?;
+    Ok(Some(text))
+}
+
+async fn read(old: &Arc<OldServer>, request: Onward, context: &Context) -> Result<Bytes, Fault> {
+    let mut reply = old.send(request).await?;
+    for cookie in reply.headers().get_all(header::SET_COOKIE) {
+        context.cookies.push(cookie.clone());
+    }
+    let (status, retry_after) = (reply.status().as_u16(), reply.retry_after());
+    let (bytes, _held) = reply.read_whole().await?;
+    check_single(&bytes).map_err(|fault| refused(status, retry_after, fault))?;
+    Ok(bytes)
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    result: Option<Data<'a>>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// What superjson wraps.
+#[derive(Deserialize)]
+struct Wrapped<'a> {
+    #[serde(borrow)]
+    json: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct TheirError {
+    message: String,
+    data: TheirData,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct TheirData {
+    code: String,
+    retry_after: Option<DateTime<Utc>>,
+}
+
+fn said(envelope: &[u8], transformer: Transformer) -> Result<Box<RawValue>, RpcError> {
+    let odd = || RpcError::from(Fault::Nonsense("an envelope of tRPC was expected"));
+    let unwrapped = |text: &RawValue| match transformer {
+        Transformer::None => Ok(text.to_owned()),
+        Transformer::Superjson => serde_json::from_str::<Wrapped<'_>>(text.get())
+            .map(|it| it.json.to_owned())
+            .map_err(|_| odd()),
+    };
+    let Envelope { result, error } = serde_json::from_slice(envelope).map_err(|_| odd())?;
+    let Some(error) = error else {
+        let data = result.and_then(|it| it.data);
+        return data.map_or_else(|| Ok(RawValue::NULL.to_owned()), unwrapped);
+    };
+    let error = unwrapped(error)?;
+    let TheirError { message, data } = serde_json::from_str(error.get()).map_err(|_| odd())?;
+    let code = match ErrorCode::named(&data.code) {
+        Some(code) => code,
+        None if data.retry_after.is_some() => ErrorCode::TooManyRequests,
+        None => ErrorCode::InternalServerError,
+    };
+    let mut error = RpcError::new(code, message);
+    error.retry_after = data.retry_after;
+    Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(envelope: &str, transformer: Transformer) -> String {
+        match said(envelope.as_bytes(), transformer) {
+            Ok(json) => json.get().to_owned(),
+            Err(error) => format!("{error} {:?}", error.retry_after.map(|it| it.timestamp())),
+        }
+    }
+
+    #[test]
+    fn an_envelope_becomes_what_it_says() {
+        use Transformer::{None, Superjson};
+        for (envelope, transformer, says) in [
+            (
+                r#"{"result":{"data":{"json":{"a":1.0},"meta":{}}}}"#,
+                Superjson,
+                r#"{"a":1.0}"#,
+            ),
+            (r#"{"result":{"data":{"json":1}}}"#, None, r#"{"json":1}"#),
+            (r#"{"result":{}}"#, None, "null"),
+            (
+                r#"{"error":{"json":{"message":"no","code":-32004,"data":{"code":"NOT_FOUND","httpStatus":404}}}}"#,
+                Superjson,
+                "NOT_FOUND: no None",
+            ),
+            (
+                r#"{"error":{"message":"wait","code":-32029,"data":{"code":"RATE_LIMIT_EXCEEDED","httpStatus":429,"retryAfter":"1970-01-01T00:00:07.000Z"}}}"#,
+                None,
+                "TOO_MANY_REQUESTS: wait Some(7)",
+            ),
+        ] {
+            assert_eq!(told(envelope, transformer), says);
+        }
+        assert!(told(r#"{"result":{"data":1}}"#, Superjson).starts_with("BAD_GATEWAY"));
+        assert!(told(r#"{"error":{"message":1}}"#, None).starts_with("BAD_GATEWAY"));
+    }
+}
