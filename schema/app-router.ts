@@ -135,6 +135,8 @@ export type AlertKind =
   | "catalog"
   /** How a rollout under way does, every six hours. */
   | "digest"
+  /** What somebody wants to tell the owner (`system.notifyOwner`). */
+  | "message"
   /** `modelramp alert test`. */
   | "test";
 
@@ -469,6 +471,8 @@ export interface CallFigures {
   calls: number;
   /** Those in which the server failed. */
   failed: number;
+  /** Those that it answered with an error, whoever's fault that was; failures are among them. */
+  refused: number;
   /** Their mean time in milliseconds; null without any. */
   meanMs: number | null;
 }
@@ -722,6 +726,17 @@ export interface Counts {
 }
 
 export interface Create {
+  /** Under which they will sign in. */
+  email: string;
+  /** As shown. */
+  name: string;
+  /** What they may do. */
+  role?: GivenRole | undefined;
+  /** How they will sign in. */
+  loginMethod?: LoginMethod | undefined;
+}
+
+export interface Create2 {
   /** For people and the log: letters, digits, `-`, `_` and `.`. */
   name: string;
   /** Models of the catalog, and `task/NAME`; null is everything. */
@@ -869,14 +884,29 @@ export interface DifferenceExample {
   ours: string;
 }
 
+/** In which direction. */
+export type Direction =
+  /** The least first. */
+  | "asc"
+  /** The greatest first. */
+  | "desc";
+
 /** That it was done. */
 export interface Done {
+  /** Always `true`. */
+  success: boolean;
+  /** The same in words. */
+  message: string;
+}
+
+/** That it was done. */
+export interface Done2 {
   /** Always true. */
   success: boolean;
 }
 
 /** That it is done. */
-export interface Done2 {
+export interface Done3 {
   /** Always true. */
   success: boolean;
 }
@@ -1215,6 +1245,13 @@ export interface GivenAnswer {
   pendingAction: null;
 }
 
+/** A role that is given here; others are given by `modelramp user set-role`. */
+export type GivenRole =
+  /** Uses the application. */
+  | "user"
+  /** Steers rollouts, too. */
+  | "admin";
+
 /** Figures of the candidate since its stage began above which it does not advance. */
 export interface Guards {
   /** Failed requests, 0 to 1. */
@@ -1491,6 +1528,27 @@ export interface Line {
   costMicrodollars: number[];
 }
 
+export interface List {
+  /** A part of a name or of an address. */
+  search?: string | undefined;
+  /** Only users of this role. */
+  role?: GivenRole | undefined;
+  /**
+   * The most users on the page.
+   * @default 50
+   */
+  limit?: number | undefined;
+  /**
+   * How many are passed over.
+   * @default 0
+   */
+  offset?: number | undefined;
+  /** By what they are listed. */
+  orderBy?: Order | undefined;
+  /** In which direction. */
+  orderDirection?: Direction | undefined;
+}
+
 /** Which alerts. */
 export interface ListAlerts {
   /** Of this severity; of all where it is not given. */
@@ -1576,6 +1634,11 @@ export interface LoggedOut {
   /** Always `true`. */
   success: boolean;
 }
+
+/** How a user will sign in. */
+export type LoginMethod =
+  /** By a sign-in service. */
+  | "google";
 
 /** Whom. */
 export interface LookUp {
@@ -1886,7 +1949,10 @@ export interface MovingProcedure {
   ours: CallFigures;
   /** Calls that the old server answered. */
   theirs: CallFigures;
-  /** What bets of 1 have become in this process; at 300 the move is taken back. */
+  /**
+   * What bets of 1 have become, as far as this process has them: at 800 the move is taken back. What a process
+   * that ended had bet with is among those of another.
+   */
   evidence: Stakes;
   /** How answers differed, each in another place. */
   examples: DifferenceExample[];
@@ -1980,6 +2046,20 @@ export interface NotDone {
   kind?: string;
 }
 
+/** A message to the owner. */
+export interface Notification {
+  /** One line. */
+  title: string;
+  /** What there is to say. */
+  content: string;
+}
+
+/** Whether it is on its way. */
+export interface Notified {
+  /** Always `true`: what cannot be stored is an error. */
+  success: boolean;
+}
+
 /** What must be true of an attempt; what is left out is not looked at. */
 export interface Only {
   /** At this model. */
@@ -2016,6 +2096,17 @@ export interface OpenedTexts {
   /** Values that placeholders stand for in both. */
   masked: number;
 }
+
+/** By what users are listed. */
+export type Order =
+  /** Their names, whatever the letters' case. */
+  | "name"
+  /** Their addresses. */
+  | "email"
+  /** When they came first. */
+  | "createdAt"
+  /** When they called last. */
+  | "lastSignedIn";
 
 /** An outage of the candidate. Meanwhile nobody gets it, and the server asks it small questions of its own. */
 export interface Outage {
@@ -3448,6 +3539,17 @@ export interface Update {
   change: Changed | null;
 }
 
+export interface UpdateInput {
+  /** The user's number. */
+  userId: number;
+  /** As shown. */
+  name?: string | undefined;
+  /** Where they are reached. */
+  email?: string | undefined;
+  /** What they may do. */
+  role?: GivenRole | undefined;
+}
+
 /** A user, as far as somebody who looks for one needs to know. */
 export interface UserInfo {
   /** The number. */
@@ -3460,6 +3562,18 @@ export interface UserInfo {
   role: Role;
   /** When the user last called, to the minute. */
   lastSignedIn: Date;
+}
+
+/** A page of users. */
+export interface UserList {
+  /** In the order that was asked for. */
+  users: Me[];
+  /** How many there are on all pages. */
+  total: number;
+  /** As asked for. */
+  limit: number;
+  /** As asked for. */
+  offset: number;
 }
 
 export interface ValidatePlan {
@@ -3620,6 +3734,11 @@ export interface Watched {
   prices?: Prices;
   /** Tokens that fit in, where they are fewer than the catalog's. */
   contextWindow?: number;
+}
+
+export interface Which {
+  /** The user's number. */
+  userId: number;
 }
 
 /** Of which task or plan. */
@@ -3818,6 +3937,73 @@ type RouterOf<Routes> = {
 
 /** Every procedure of the server, for `createTRPCClient<AppRouter>` and its kin. */
 export type AppRouter = RouterOf<{
+  admin: {
+    users: {
+      /**
+       * Makes a user, who is known by the address from their first sign-in on. No mail is sent.
+       *
+       * Needs the role admin.
+       *
+       * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+       * @throws UNAUTHORIZED: There is no session.
+       * @throws FORBIDDEN: The user is not an admin.
+       * @throws FORBIDDEN: Only the owner (`OWNER_OPEN_ID`) makes admins or takes that from them; nobody changes the owner, and nobody ends their own account or role.
+       * @throws CONFLICT: Another user has the address.
+       * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+       */
+      create: Mutation<Create, Done>;
+      /**
+       * Deletes a user, for good, with what is kept of them (docs/privacy.md).
+       *
+       * Needs the role admin.
+       *
+       * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+       * @throws UNAUTHORIZED: There is no session.
+       * @throws FORBIDDEN: The user is not an admin.
+       * @throws FORBIDDEN: Only the owner (`OWNER_OPEN_ID`) makes admins or takes that from them; nobody changes the owner, and nobody ends their own account or role.
+       * @throws NOT_FOUND: There is no such user.
+       * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+       */
+      delete: Mutation<Which, Done>;
+      /**
+       * One user, by their number.
+       *
+       * Needs the role admin.
+       *
+       * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+       * @throws UNAUTHORIZED: There is no session.
+       * @throws FORBIDDEN: The user is not an admin.
+       * @throws NOT_FOUND: There is no such user.
+       * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+       */
+      get: Query<Which, Me>;
+      /**
+       * Users, a page at a time.
+       *
+       * Needs the role admin.
+       *
+       * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+       * @throws UNAUTHORIZED: There is no session.
+       * @throws FORBIDDEN: The user is not an admin.
+       * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+       */
+      list: Query<List | undefined, UserList>;
+      /**
+       * Changes a user's name, address or role; what is left out stays. It counts within a second.
+       *
+       * Needs the role admin.
+       *
+       * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+       * @throws UNAUTHORIZED: There is no session.
+       * @throws FORBIDDEN: The user is not an admin.
+       * @throws FORBIDDEN: Only the owner (`OWNER_OPEN_ID`) makes admins or takes that from them; nobody changes the owner, and nobody ends their own account or role.
+       * @throws NOT_FOUND: There is no such user.
+       * @throws CONFLICT: Another user has the address.
+       * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+       */
+      update: Mutation<UpdateInput, Done>;
+    };
+  };
   aiMetrics: {
     /**
      * Whether the last hour allows to raise the share.
@@ -3896,7 +4082,7 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is not an admin.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
-    logSummary: Mutation<void, Done>;
+    logSummary: Mutation<void, Done2>;
     /**
      * A summary at once, then one every second or as `SUMMARY_INTERVAL` says.
      *
@@ -3962,12 +4148,13 @@ export type AppRouter = RouterOf<{
   };
   auth: {
     /**
-     * Refuses, whatever is sent: people sign in by a link.
+     * Refuses, whatever is sent: people sign in by a link or a sign-in service.
      *
      * Open to anybody.
      *
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      * @throws UNAUTHORIZED: Always: no password is good.
+     * @throws RATE_LIMIT_EXCEEDED: For one address, more than five times in fifteen minutes.
      */
     login: Mutation<Credentials, LoggedOut>;
     /**
@@ -4266,7 +4453,7 @@ export type AppRouter = RouterOf<{
      * @throws NOT_FOUND: The caller has no such suggestion.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
-    markSuggestionUsed: Mutation<MarkSuggestionUsed, Done2>;
+    markSuggestionUsed: Mutation<MarkSuggestionUsed, Done3>;
     /**
      * Says how urgent a mail is, by a model, and keeps that for its thread.
      *
@@ -4358,7 +4545,7 @@ export type AppRouter = RouterOf<{
      * @throws CONFLICT: The name is taken, by a key that may have ended.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
-    create: Mutation<Create, Made>;
+    create: Mutation<Create2, Made>;
     /**
      * Gives a key other limits; one that is left out is lifted. They count within a second.
      *
@@ -4833,6 +5020,18 @@ export type AppRouter = RouterOf<{
      * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
      */
     health: Query<HealthInput, Healthy>;
+    /**
+     * Tells the owner something, over the channels of alerts that take what is for the record. It is stored
+     * and sent until each has it.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    notifyOwner: Mutation<Notification, Notified>;
   };
   trials: {
     /**

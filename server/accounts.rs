@@ -136,6 +136,11 @@ impl By<'_> {
         if of_owner && !is_self {
             return refuse("Cannot modify owner account");
         }
+        // Whoever has the address becomes that admin at their first sign-in.
+        let is_awaited = user.role == Role::Admin && user.open_id.starts_with(PENDING);
+        if edit.email.is_some() && is_awaited && !self.is_owner() {
+            return refuse("Only owner can promote users to admin");
+        }
         match edit.role {
             Some(Role::Admin) if user.role != Role::Admin && !self.is_owner() => {
                 refuse("Only owner can promote users to admin")
@@ -242,11 +247,28 @@ mod tests {
             name: Some("Bo".to_owned()),
             ..Edit::default()
         };
+        let awaited = User {
+            open_id: format!("{PENDING}a@example.com"),
+            ..user(5, Role::Admin)
+        };
+        let email = Edit {
+            email: Some("me@example.com".to_owned()),
+            ..Edit::default()
+        };
         let by = |user| By {
             user,
             owner: Some("user-1"),
         };
         let edits = [
+            (
+                &admin,
+                &awaited,
+                &email,
+                "Only owner can promote users to admin",
+            ),
+            (&owner, &awaited, &email, "yes"),
+            (&admin, &awaited, &name, "yes"),
+            (&admin, &other, &email, "yes"),
             (&admin, &owner, &name, "Cannot modify owner account"),
             (&owner, &owner, &name, "yes"),
             (&admin, &plain, &name, "yes"),

@@ -45,7 +45,8 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
     let storage = Storage::open(&config.database.url).await?;
     let mut progress = std::io::stderr();
     let tell = |table: &'static str, done: &Imported| {
-        let rows = done.new + done.joined + done.known + refused(done);
+        let known = done.known + done.updated + done.left;
+        let rows = done.new + done.joined + known + refused(done);
         // Whoever does not read it does not stop the import.
         let _ = writeln!(progress, "{table}: {rows} rows read");
     };
@@ -64,9 +65,23 @@ fn shown(report: &ImportReport, is_dry: bool) -> String {
     let taken = if is_dry { "to take over" } else { "taken over" };
     for (table, done) in &report.tables {
         let Imported {
-            new, joined, known, ..
+            new,
+            joined,
+            known,
+            updated,
+            left,
+            refused: _,
         } = done;
         let mut line = format!("{table}: {new} {taken}, {known} taken over before");
+        if *updated > 0 {
+            let _ = write!(line, ", {updated} brought up to date");
+        }
+        if *left > 0 {
+            let _ = write!(
+                line,
+                ", {left} changed there and here, and left as they are here"
+            );
+        }
         if *joined > 0 {
             let _ = write!(line, ", {joined} here already by their open id");
         }

@@ -28,9 +28,13 @@ enum Command {
         /// The type that this module exports.
         #[arg(long = "type", value_name = "NAME", default_value = "AppRouter", value_parser = merge::identifier)]
         name: String,
-        /// The package with modelramp's types, as the written file imports it.
-        #[arg(long, value_name = "MODULE", default_value = "modelramp-schema")]
-        schema: String,
+        /// The module with modelramp's types, as the written file imports it; `modelramp-schema`, or `modelramp-schema/v10`
+        /// for version 10, where it is not given.
+        #[arg(long, value_name = "MODULE")]
+        schema: Option<String>,
+        /// The version of tRPC that the front end has.
+        #[arg(long, value_enum, default_value = "11")]
+        trpc: merge::Version,
         #[command(flatten)]
         kept: Kept,
         /// The file; standard output where it is not given.
@@ -87,13 +91,15 @@ pub(super) fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
             team,
             name,
             schema,
+            trpc,
             kept,
             out,
         } => {
             let kept = kept.named(config, &procedures)?;
             let is_kept = |path: &&str| kept.iter().any(|kept| covers(kept, path));
             let kept: Vec<&str> = procedures.iter().copied().filter(is_kept).collect();
-            let text = merge::file(&team, &name, &schema, &kept);
+            let schema = schema.as_deref().unwrap_or(trpc.schema());
+            let text = merge::file(trpc, &team, &name, schema, &kept);
             let Some(out) = out else {
                 return Ok(write!(std::io::stdout(), "{text}")?);
             };

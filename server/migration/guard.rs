@@ -11,9 +11,12 @@
 //!   and 50 ms in more than half of them;
 //! - it *differs*: of calls that both were asked, more than the tolerated part have answers that differ.
 //!
-//! A stake that has become [`WINS`] takes the move back. If this server is no worse, each ever comes to that
-//! with a probability of at most 1/[`WINS`] (Ville's inequality), so that a move is taken back without
-//! need in at most 1 of 100 moves, however long it lasts and however often one looks. That holds for users
+//! A stake that has become [`WINS`] takes the move back. If this server is no worse, one of 1 ever comes to that
+//! with a probability of at most 1/[`WINS`] (Ville's inequality). The first process that bets about a move begins with 1,
+//! the second with 1/2, the next with 1/4 and so on: together with 2, so that a move is taken back without
+//! need in at most 1 of 100 moves, however long it lasts, however often one looks, and however many processes there
+//! are and begin anew. What a process had when it was last written down is kept ([`Guard::kept`]), and goes on with the
+//! process that takes it ([`Guard::join`]); no stake is ever made of nothing. That holds for users
 //! whose outcomes do not depend on each other: so each user counts once a minute for each side, whichever
 //! procedure of the move it is, and who calls again and again proves nothing more. Who is unknown here does
 //! not count. An outcome is in one pair, with the newest one of the other side that waits, for a minute at most; which
@@ -26,13 +29,16 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::evidence::{Outcome, Watch};
-use crate::trial::betting::{Bets, Side};
+use crate::trial::betting::{BETS, Bets, Side};
 
-/// What a stake of 1 has to become: four bets lose 1 % together.
-pub(super) const WINS: f64 = 400.0;
+/// What a stake has to become: four bets, with stakes of 2 in all processes together, lose 1 %.
+pub(super) const WINS: f64 = 800.0;
+/// What a process begins with before it has its place, by logarithm: as the sixth one.
+const UNPLACED: f64 = -5.0 * std::f64::consts::LN_2;
 /// How much longer this server may take: so many times, and so much more.
 const SLOWER: f64 = 1.5;
 const GRACE: Duration = Duration::from_millis(50);
@@ -60,12 +66,28 @@ pub(super) struct Guard {
     refuses: Bets,
     slower: Bets,
     differs: Bets,
+    /// What each began with, by logarithm.
+    stake: f64,
+    /// Of the bets as they are kept; none before they are.
+    pub(super) place: Option<i64>,
+    /// The part of the compared answers that may differ.
+    tolerated: f64,
     waiting: HashMap<&'static str, VecDeque<(Of, Outcome, Instant)>>,
     counted: HashSet<(Of, u64)>,
     /// Those of the minute before.
     earlier: HashSet<(Of, u64)>,
     since: Instant,
     coin: RandomState,
+}
+
+/// Bets as they are kept: the logarithms of what is on each part.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    fails: Vec<f64>,
+    refuses: Vec<f64>,
+    slower: Vec<f64>,
+    differs: Vec<f64>,
+    tolerated: f64,
 }
 
 /// What the bets have come to.
@@ -109,6 +131,9 @@ impl Guard {
             refuses: Bets::new(Side::Above, 0.0),
             slower: Bets::new(Side::Above, 0.0),
             differs: Bets::new(Side::Above, tolerated),
+            stake: UNPLACED,
+            place: None,
+            tolerated,
             waiting: HashMap::new(),
             counted: HashSet::new(),
             earlier: HashSet::new(),
@@ -119,11 +144,62 @@ impl Guard {
 
     /// The most that the stakes ever were.
     pub(super) fn evidence(&self) -> Evidence {
+        let most = |bets: &Bets| (bets.best() + self.stake).exp();
         Evidence {
-            fails: self.fails.best().exp(),
-            refuses: self.refuses.best().exp(),
-            slower: self.slower.best().exp(),
-            differs: self.differs.best().exp(),
+            fails: most(&self.fails),
+            refuses: most(&self.refuses),
+            slower: most(&self.slower),
+            differs: most(&self.differs),
+        }
+    }
+
+    /// The bets are at this place from now on. At their first one they get what belongs to it; at a later one they
+    /// begin anew, as somebody else goes on with what they were.
+    pub(super) fn take(&mut self, place: i64) {
+        if self.place == Some(place) {
+            return;
+        }
+        if self.place.is_some() {
+            self.fails = Bets::new(Side::Above, 0.0);
+            self.refuses = Bets::new(Side::Above, 0.0);
+            self.slower = Bets::new(Side::Above, 0.0);
+            self.differs = Bets::new(Side::Above, self.tolerated);
+        }
+        self.place = Some(place);
+        self.stake = -(place as f64) * std::f64::consts::LN_2;
+    }
+
+    /// What is there, to be kept.
+    pub(super) fn kept(&self) -> String {
+        let parts = |bets: &Bets| bets.parts().iter().map(|log| log + self.stake).collect();
+        let kept = Kept {
+            fails: parts(&self.fails),
+            refuses: parts(&self.refuses),
+            slower: parts(&self.slower),
+            differs: parts(&self.differs),
+            tolerated: self.tolerated,
+        };
+        serde_json::to_string(&kept).unwrap_or_default()
+    }
+
+    /// Goes on with what another process kept and left behind; what cannot be read is lost.
+    pub(super) fn join(&mut self, kept: &str) {
+        let Ok(kept) = serde_json::from_str::<Kept>(kept) else {
+            return;
+        };
+        let stake = self.stake;
+        let join = |bets: &mut Bets, parts: &[f64]| {
+            let relative: Vec<f64> = parts.iter().map(|log| log - stake).collect();
+            if let Ok(relative) = <&[f64; BETS]>::try_from(&*relative) {
+                bets.join(relative);
+            }
+        };
+        join(&mut self.fails, &kept.fails);
+        join(&mut self.refuses, &kept.refuses);
+        join(&mut self.slower, &kept.slower);
+        // Of another setting it proves another thing.
+        if kept.tolerated == self.tolerated {
+            join(&mut self.differs, &kept.differs);
         }
     }
 
@@ -229,6 +305,13 @@ mod tests {
         }
     }
 
+    /// The guard of the only process there is.
+    fn first(now: Instant) -> Guard {
+        let mut guard = Guard::new(0.01, now);
+        guard.take(0);
+        guard
+    }
+
     fn took(ms: u64, failed: bool) -> Outcome {
         let took = Duration::from_millis(ms);
         Outcome {
@@ -263,7 +346,7 @@ mod tests {
             (took(400, false), took(100, false), "slower"),
         ] {
             let now = Instant::now();
-            let mut guard = Guard::new(0.01, now);
+            let mut guard = first(now);
             let mut users = 0;
             while guard.evidence().verdict().is_none() {
                 users += 1;
@@ -278,7 +361,7 @@ mod tests {
     #[test]
     fn refusals_of_both_servers_prove_nothing() {
         let now = Instant::now();
-        let mut guard = Guard::new(0.01, now);
+        let mut guard = first(now);
         for user in 0..1_000 {
             guard.add_ours(&watch(2 * user), refused(), now);
             guard.add_theirs(&watch(2 * user + 1), refused(), now);
@@ -290,7 +373,7 @@ mod tests {
     fn what_a_burst_of_the_old_server_answered_waits_a_minute() {
         for (after, is_found) in [(40, true), (61, false)] {
             let now = Instant::now();
-            let mut guard = Guard::new(0.01, now);
+            let mut guard = first(now);
             (0..19).for_each(|user| guard.add_theirs(&watch(user), took(1, false), now));
             let later = now + Duration::from_secs(after);
             (100..119).for_each(|user| guard.add_ours(&watch(user), took(1, true), later));
@@ -306,7 +389,7 @@ mod tests {
         ];
         for user in [None, Some(7)] {
             let now = Instant::now();
-            let mut guard = Guard::new(0.01, now);
+            let mut guard = first(now);
             for (procedure, other) in PROCEDURES.into_iter().zip(100..) {
                 let watch = watch_of(procedure, user);
                 guard.add_compared(&watch, true, now);
@@ -321,7 +404,7 @@ mod tests {
     #[test]
     fn a_procedure_that_is_always_called_second_counts() {
         let mut now = Instant::now();
-        let mut guard = Guard::new(0.01, now);
+        let mut guard = first(now);
         for _ in 0..20 {
             for user in 0..100 {
                 for (procedure, outcome) in [("a.a", took(1, false)), ("a.b", refused())] {
@@ -338,7 +421,7 @@ mod tests {
     #[test]
     fn answers_that_differ_are_found_and_a_few_are_tolerated() {
         let now = Instant::now();
-        let mut guard = Guard::new(0.01, now);
+        let mut guard = first(now);
         (0..2_000).for_each(|user| guard.add_compared(&watch(user), user % 200 == 0, now));
         assert_eq!(guard.evidence().verdict(), None);
         (2_000..3_000).for_each(|user| guard.add_compared(&watch(user), user % 5 == 0, now));
@@ -348,7 +431,7 @@ mod tests {
     #[test]
     fn who_calls_again_and_again_proves_nothing_more() {
         let mut now = Instant::now();
-        let mut guard = Guard::new(0.01, now);
+        let mut guard = first(now);
         for minute in 0..5 {
             for call in 0..1_000 {
                 guard.add_ours(&watch(7), took(1, true), now);
@@ -367,7 +450,7 @@ mod tests {
         let mut taken = 0;
         for _ in 0..runs {
             let now = Instant::now();
-            let mut guard = Guard::new(0.01, now);
+            let mut guard = first(now);
             for user in 0..2_000 {
                 let mut outcome = || {
                     let outcome = took((200.0 * random()) as u64 + 1, random() < 0.05);
@@ -381,7 +464,62 @@ mod tests {
             }
             taken += u32::from(guard.evidence().verdict().is_some());
         }
-        // 1 % would be 4; more than 12 have a probability of less than a thousandth then.
+        // Half of 1 % would be 2; more than 12 have a probability of less than a thousandth then.
         assert!(taken <= 12, "{taken} of {runs}");
+    }
+
+    /// What was won is there after a restart, and is split by nobody.
+    #[test]
+    fn what_was_kept_goes_on_with_the_process_that_takes_it() {
+        let now = Instant::now();
+        let fail = |guard: &mut Guard, users: std::ops::Range<u64>| {
+            for user in users {
+                guard.add_ours(&watch(2 * user), took(1, true), now);
+                guard.add_theirs(&watch(2 * user + 1), took(1, false), now);
+            }
+        };
+        let mut before = first(now);
+        fail(&mut before, 0..8);
+        let stake = before.evidence().fails;
+        assert!(stake > 20.0 && before.evidence().verdict().is_none());
+
+        // A restart that is the second process of the move, and one that nobody had seen end.
+        let mut after = Guard::new(0.01, now);
+        after.take(1);
+        after.join(&before.kept());
+        let both = after.evidence().fails;
+        assert!(
+            (stake + 0.45..=stake + 0.55).contains(&both),
+            "{both} {stake}"
+        );
+        fail(&mut after, 100..106);
+        assert!(after.evidence().verdict().unwrap().contains("fails"));
+
+        // Of another setting only what it proves is taken.
+        let mut other = Guard::new(0.05, now);
+        other.take(1);
+        other.join(&before.kept());
+        assert_eq!(other.evidence().differs, 0.5);
+        assert!(other.evidence().fails > 20.0);
+        other.join("{}");
+        other.join("");
+    }
+
+    #[test]
+    fn who_lost_a_place_begins_anew_at_the_next_with_half() {
+        let now = Instant::now();
+        let mut guard = Guard::new(0.01, now);
+        assert_eq!(guard.evidence().fails, 1.0 / 32.0);
+        guard.take(0);
+        assert_eq!(guard.evidence().fails, 1.0);
+        for user in 0..5 {
+            guard.add_ours(&watch(2 * user), took(1, true), now);
+            guard.add_theirs(&watch(2 * user + 1), took(1, false), now);
+        }
+        assert!(guard.evidence().fails > 2.0);
+        guard.take(0);
+        assert!(guard.evidence().fails > 2.0);
+        guard.take(3);
+        assert_eq!(guard.evidence().fails, 0.125);
     }
 }

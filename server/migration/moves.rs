@@ -91,7 +91,7 @@ pub struct Known {
     pub of: Option<Arc<Move>>,
     /// What was seen since then.
     pub tally: Tally,
-    /// What the bets about the move have come to in this process.
+    /// What the bets about the move have come to with what this process bets.
     pub evidence: Evidence,
 }
 
@@ -103,6 +103,8 @@ pub struct Moves {
     inner: Mutex<Inner>,
     writer: tokio::sync::Mutex<Writer>,
     shadows: Arc<Semaphore>,
+    /// Names this start of the process, to those who come after it.
+    holder: String,
     /// Asks for a write before its time.
     hurry: Notify,
     procedures: OnceLock<Vec<(&'static str, Kind)>>,
@@ -141,6 +143,7 @@ impl Moves {
             writer: tokio::sync::Mutex::default(),
             shadows: Arc::new(Semaphore::new(settings.shadows)),
             settings,
+            holder: Uuid::now_v7().to_string(),
             hurry: Notify::new(),
             procedures: OnceLock::new(),
         });
@@ -336,6 +339,11 @@ impl Moves {
         inner
             .guards
             .retain(|id, _| in_force.values().any(|it| it.id == *id));
+        let tolerated = self.settings.tolerated.get() / 100.0;
+        for of in in_force.values().filter(|it| it.mode == Mode::Share) {
+            let guard = inner.guards.entry(of.id.clone());
+            guard.or_insert_with(|| Guard::new(tolerated, Instant::now()));
+        }
         self.table.store(Arc::new(Table(in_force)));
     }
 
@@ -378,9 +386,15 @@ impl Moves {
     }
 }
 
-fn count(calls: &mut Calls, Outcome { failed, took, .. }: Outcome) {
+fn count(calls: &mut Calls, outcome: Outcome) {
+    let Outcome {
+        failed,
+        refused,
+        took,
+    } = outcome;
     calls.count += 1;
     calls.failed += i64::from(failed);
+    calls.refused += i64::from(refused);
     let micros = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
     calls.micros = calls.micros.saturating_add(micros);
 }

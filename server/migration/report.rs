@@ -15,6 +15,8 @@ pub struct Calls {
     pub count: i64,
     /// Those in which the server failed.
     pub failed: i64,
+    /// Those that it answered with an error, whoever's fault that was; failures are among them.
+    pub refused: i64,
     /// The time of all of them together, in microseconds.
     pub micros: i64,
 }
@@ -65,6 +67,7 @@ impl Tally {
         ] {
             calls.count += more.count;
             calls.failed += more.failed;
+            calls.refused += more.refused;
             calls.micros += more.micros;
         }
         for example in &more.examples {

@@ -3,9 +3,19 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 
 use super::{mode::Move, report::Tally};
 pub use crate::alerting::Alert;
+
+/// What a process bets with about a move.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BetsHeld {
+    /// The place of its bets; a new one where they began anew. None where there is none just now.
+    pub place: Option<i64>,
+    /// What others left behind, as they kept it.
+    pub left: Vec<String>,
+}
 
 /// Where moves and reports are kept. Every process may write.
 #[async_trait]
@@ -20,6 +30,16 @@ pub trait MoveStore: Send + Sync {
     -> anyhow::Result<bool>;
     /// Adds to the reports of these procedures.
     async fn add_reports(&self, reports: &BTreeMap<String, Tally>) -> anyhow::Result<()>;
+    /// Keeps what a process bets with about a move, at its place, until another may take it. What processes that are
+    /// gone had is taken, once. Without a place, or where another took what was at it, it gets a new one.
+    async fn hold_bets(
+        &self,
+        move_id: &str,
+        holder: &str,
+        held: Option<(i64, &str)>,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> anyhow::Result<BetsHeld>;
     /// All reports, by procedure.
     async fn reports(&self) -> anyhow::Result<BTreeMap<String, Tally>>;
 }

@@ -31,7 +31,7 @@ pub fn register(registry: &mut Registry, accounts: impl Into<Option<Accounts>>) 
     procedures!(registry.outline("admin.users", accounts.into());
         /// Users, a page at a time.
         query Admin list = list;
-        /// One user.
+        /// One user, by their number.
         query Admin get = get, errors [NO_USER];
         /// Makes a user, who is known by the address from their first sign-in on. No mail is sent.
         mutation Admin create = create, errors [TAKEN, OWNERS];

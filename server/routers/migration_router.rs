@@ -114,7 +114,8 @@ pub(crate) struct MovingProcedure {
     pub(crate) ours: CallFigures,
     /// Calls that the old server answered.
     pub(crate) theirs: CallFigures,
-    /// What bets of 1 have become in this process; at 300 the move is taken back.
+    /// What bets of 1 have become, as far as this process has them: at 800 the move is taken back. What a process
+    /// that ended had bet with is among those of another.
     pub(crate) evidence: Stakes,
     /// How answers differed, each in another place.
     pub(crate) examples: Vec<DifferenceExample>,
@@ -143,6 +144,9 @@ pub(crate) struct CallFigures {
     pub(crate) calls: i64,
     /// Those in which the server failed.
     pub(crate) failed: i64,
+    /// Those that it answered with an error, whoever's fault that was; failures are among them.
+    #[serde(default)]
+    pub(crate) refused: i64,
     /// Their mean time in milliseconds; null without any.
     pub(crate) mean_ms: Option<f64>,
 }
@@ -236,6 +240,7 @@ impl From<Calls> for CallFigures {
         Self {
             calls: calls.count,
             failed: calls.failed,
+            refused: calls.refused,
             mean_ms: (calls.count > 0).then_some(mean),
         }
     }

@@ -2,12 +2,15 @@
 //!
 //! What was taken over is noted by its number there (`imported`), in the transaction that writes it: so what is there twice is
 //! taken once, an import that was broken off goes on, and a later one brings what is new. Users and conversations keep their
-//! numbers where these are free; messages get new ones in their order. Nothing that is here is changed.
+//! numbers where these are free; messages get new ones in their order. What changed there since it was taken over is brought up
+//! to date, as long as nobody changed it here: a hash of what was taken tells. Nothing else that is here is changed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use anyhow::Context as _;
 use chrono::{DateTime, Utc};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use sqlx::QueryBuilder;
 
 use super::{
@@ -42,8 +45,12 @@ pub struct Imported {
     pub new: u64,
     /// Users who were here already, by their open id.
     pub joined: u64,
-    /// Taken over before.
+    /// Taken over before, and the same there since.
     pub known: u64,
+    /// Taken over before, and brought up to date now.
+    pub updated: u64,
+    /// Changed there since it was taken over, and here as well: left as it is here.
+    pub left: u64,
     /// Not taken over, by reason: how many, and the numbers of the first ones.
     pub refused: BTreeMap<&'static str, (u64, Vec<i64>)>,
 }
@@ -127,6 +134,12 @@ trait Row: Table {
     fn parent(&self) -> Option<(&'static str, i64)>;
     /// Why it cannot be taken over at all.
     fn refusal(&self) -> Option<&'static str>;
+    /// What of it may change, as it would be taken over.
+    fn changing(&self) -> Vec<Option<String>>;
+    /// The same of the row here; `None` where it is no more.
+    async fn here(transaction: &mut Write, ours: i64) -> sqlx::Result<Option<Vec<Option<String>>>>;
+    /// Brings the row here up to date.
+    async fn update(&self, transaction: &mut Write, ours: i64) -> sqlx::Result<()>;
     /// Writes it, with the number here of what has to be here before. Numbers that are not free are made above `greatest`.
     async fn write(
         &self,
@@ -188,8 +201,8 @@ impl Import<'_> {
         let mut counted = imported.clone();
         let mut pretended = Vec::new();
         for row in page {
-            if known.contains_key(&row.id()) {
-                counted.known += 1;
+            if let Some((ours, taken)) = known.get(&row.id()) {
+                again(row, &mut transaction, *ours, taken, &mut counted).await?;
                 continue;
             }
             if let Some(reason) = row.refusal() {
@@ -202,7 +215,7 @@ impl Import<'_> {
                     let is_pretended =
                         (self.pretended.get(table)).is_some_and(|it| it.contains(&id));
                     match parents.get(&id) {
-                        Some(ours) => *ours,
+                        Some((ours, _)) => *ours,
                         // The page is not written.
                         None if is_pretended => {
                             counted.count(row.id(), &Fate::New);
@@ -223,7 +236,12 @@ impl Import<'_> {
             let written = row.write(&mut transaction, parent, greatest, self);
             match written.await? {
                 Ok((ours, fate)) => {
-                    note(&mut transaction, T::NAME, row.id(), ours).await?;
+                    // Whoever was here already is not changed by what is there.
+                    let taken = match fate {
+                        Fate::Joined => String::new(),
+                        _ => hash(&row.changing()),
+                    };
+                    note(&mut transaction, T::NAME, (row.id(), ours), &taken).await?;
                     counted.count(row.id(), &fate);
                     pretended.push(row.id());
                 }
@@ -241,13 +259,17 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// The numbers here of rows that were taken over.
-    async fn known(&self, table: &str, theirs: &[i64]) -> sqlx::Result<HashMap<i64, i64>> {
+    /// Rows that were taken over: their numbers here, and the hashes of what was taken.
+    async fn known(
+        &self,
+        table: &str,
+        theirs: &[i64],
+    ) -> sqlx::Result<HashMap<i64, (i64, String)>> {
         if theirs.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows: Vec<(i64, i64)> = on!(self.storage.db.read(), pool => {
-            let mut query = QueryBuilder::new("SELECT theirs, ours FROM imported WHERE kind = ");
+        let rows: Vec<(i64, i64, String)> = on!(self.storage.db.read(), pool => {
+            let mut query = QueryBuilder::new("SELECT theirs, ours, taken FROM imported WHERE kind = ");
             query.push_bind(table.to_owned()).push(" AND theirs IN (");
             let mut list = query.separated(", ");
             for id in theirs {
@@ -256,7 +278,10 @@ impl Import<'_> {
             query.push(")");
             query.build_query_as().fetch_all(pool).await?
         });
-        Ok(rows.into_iter().collect())
+        let rows = rows.into_iter();
+        Ok(rows
+            .map(|(theirs, ours, taken)| (theirs, (ours, taken)))
+            .collect())
     }
 }
 
@@ -293,13 +318,64 @@ async fn go_on_above(transaction: &mut Write, table: &str) -> sqlx::Result<()> {
     Ok(())
 }
 
-async fn note(transaction: &mut Write, kind: &str, theirs: i64, ours: i64) -> sqlx::Result<()> {
+/// Brings a row up to date that was taken over before, where it changed there and not here.
+async fn again<T: Row>(
+    row: &T,
+    transaction: &mut Write,
+    ours: i64,
+    taken: &str,
+    counted: &mut Imported,
+) -> sqlx::Result<()> {
+    let theirs = hash(&row.changing());
+    if taken.is_empty() || theirs == taken {
+        counted.known += 1;
+        return Ok(());
+    }
+    match T::here(transaction, ours).await? {
+        // What was deleted here does not come back.
+        None => counted.known += 1,
+        Some(here) if hash(&here) == taken => {
+            row.update(transaction, ours).await?;
+            changed!(transaction, transaction => sqlx::query(
+                    "UPDATE imported SET taken = $3 WHERE kind = $1 AND theirs = $2",
+                )
+                .bind(T::NAME)
+                .bind(row.id())
+                .bind(theirs)
+                .execute(&mut **transaction))?;
+            counted.updated += 1;
+        }
+        Some(_) => counted.left += 1,
+    }
+    Ok(())
+}
+
+fn hash(parts: &[Option<String>]) -> String {
+    let digest = Sha256::digest(json!(parts).to_string());
+    digest
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn stored(text: Option<&str>) -> Option<String> {
+    text.map(|text| storable(text).into_owned())
+}
+
+async fn note(
+    transaction: &mut Write,
+    kind: &str,
+    (theirs, ours): (i64, i64),
+    taken: &str,
+) -> sqlx::Result<()> {
     changed!(transaction, transaction => sqlx::query(
-            "INSERT INTO imported (kind, theirs, ours) VALUES ($1, $2, $3)",
+            "INSERT INTO imported (kind, theirs, ours, taken) VALUES ($1, $2, $3, $4)",
         )
         .bind(kind)
         .bind(theirs)
         .bind(ours)
+        .bind(taken)
         .execute(&mut **transaction))?;
     Ok(())
 }
@@ -342,6 +418,37 @@ impl Row for TheirUser {
     fn refusal(&self) -> Option<&'static str> {
         let is_refused = self.open_id.is_empty() || self.open_id.starts_with(LOCAL_PREFIX);
         is_refused.then_some("its open id is empty, or of a local user here")
+    }
+
+    fn changing(&self) -> Vec<Option<String>> {
+        let parts = [&self.name, &self.email, &self.login_method];
+        parts.into_iter().map(|it| stored(it.as_deref())).collect()
+    }
+
+    async fn here(transaction: &mut Write, ours: i64) -> sqlx::Result<Option<Vec<Option<String>>>> {
+        let row: Option<(Option<String>, Option<String>, Option<String>)> = on!(transaction, transaction => sqlx::query_as(
+                "SELECT name, email, login_method FROM users WHERE id = $1 AND deleted_at IS NULL",
+            )
+            .bind(ours)
+            .fetch_optional(&mut **transaction)
+            .await)?;
+        Ok(row.map(|(name, email, login_method)| vec![name, email, login_method]))
+    }
+
+    async fn update(&self, transaction: &mut Write, ours: i64) -> sqlx::Result<()> {
+        let name = stored(self.name.as_deref());
+        changed!(transaction, transaction => sqlx::query(
+                "UPDATE users SET name = $2, folded_name = $3, email = $4, login_method = $5, updated_at = $6 \
+                 WHERE id = $1",
+            )
+            .bind(ours)
+            .bind(name.clone())
+            .bind(name.as_deref().map(folded))
+            .bind(stored(self.email.as_deref()))
+            .bind(stored(self.login_method.as_deref()))
+            .bind(self.updated_at)
+            .execute(&mut **transaction))?;
+        Ok(())
     }
 
     async fn write(
@@ -397,6 +504,31 @@ impl Row for TheirConversation {
         None
     }
 
+    fn changing(&self) -> Vec<Option<String>> {
+        vec![stored(self.title.as_deref())]
+    }
+
+    async fn here(transaction: &mut Write, ours: i64) -> sqlx::Result<Option<Vec<Option<String>>>> {
+        let title: Option<(Option<String>,)> = on!(transaction, transaction => sqlx::query_as(
+                "SELECT title FROM conversations WHERE id = $1",
+            )
+            .bind(ours)
+            .fetch_optional(&mut **transaction)
+            .await)?;
+        Ok(title.map(|(title,)| vec![title]))
+    }
+
+    async fn update(&self, transaction: &mut Write, ours: i64) -> sqlx::Result<()> {
+        changed!(transaction, transaction => sqlx::query(
+                "UPDATE conversations SET title = $2, updated_at = $3 WHERE id = $1",
+            )
+            .bind(ours)
+            .bind(stored(self.title.as_deref()))
+            .bind(self.updated_at)
+            .execute(&mut **transaction))?;
+        Ok(())
+    }
+
     async fn write(
         &self,
         transaction: &mut Write,
@@ -436,6 +568,30 @@ impl Row for TheirMessage {
     fn refusal(&self) -> Option<&'static str> {
         let is_known = matches!(self.role.as_str(), "user" | "assistant" | "system");
         (!is_known).then_some("its role is none of `user`, `assistant` and `system`")
+    }
+
+    fn changing(&self) -> Vec<Option<String>> {
+        vec![stored(Some(&self.content))]
+    }
+
+    async fn here(transaction: &mut Write, ours: i64) -> sqlx::Result<Option<Vec<Option<String>>>> {
+        let content: Option<String> = on!(transaction, transaction => sqlx::query_scalar(
+                "SELECT content FROM messages WHERE id = $1",
+            )
+            .bind(ours)
+            .fetch_optional(&mut **transaction)
+            .await)?;
+        Ok(content.map(|content| vec![Some(content)]))
+    }
+
+    async fn update(&self, transaction: &mut Write, ours: i64) -> sqlx::Result<()> {
+        changed!(transaction, transaction => sqlx::query(
+                "UPDATE messages SET content = $2 WHERE id = $1",
+            )
+            .bind(ours)
+            .bind(storable(&self.content))
+            .execute(&mut **transaction))?;
+        Ok(())
     }
 
     async fn write(

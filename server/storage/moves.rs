@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::{
@@ -20,7 +21,7 @@ use crate::{
         Mode,
         mode::Move,
         report::{Calls, Example, Tally},
-        store::MoveStore,
+        store::{BetsHeld, MoveStore},
     },
 };
 
@@ -61,18 +62,21 @@ struct ReportRow {
     dropped: i64,
     ours: i64,
     ours_failed: i64,
+    ours_refused: i64,
     ours_us: i64,
     theirs: i64,
     theirs_failed: i64,
+    theirs_refused: i64,
     theirs_us: i64,
     examples: String,
 }
 
 impl ReportRow {
     fn tally(&self) -> Tally {
-        let calls = |count, failed, micros| Calls {
+        let calls = |count, failed, refused, micros| Calls {
             count,
             failed,
+            refused,
             micros,
         };
         Tally {
@@ -80,8 +84,13 @@ impl ReportRow {
             differed: self.differed,
             incomparable: self.incomparable,
             dropped: self.dropped,
-            ours: calls(self.ours, self.ours_failed, self.ours_us),
-            theirs: calls(self.theirs, self.theirs_failed, self.theirs_us),
+            ours: calls(self.ours, self.ours_failed, self.ours_refused, self.ours_us),
+            theirs: calls(
+                self.theirs,
+                self.theirs_failed,
+                self.theirs_refused,
+                self.theirs_us,
+            ),
             examples: examples(&self.examples),
         }
     }
@@ -167,6 +176,41 @@ impl MoveStore for Storage {
         added.await.context("cannot store what was seen of moves")
     }
 
+    async fn hold_bets(
+        &self,
+        move_id: &str,
+        holder: &str,
+        held: Option<(i64, &str)>,
+        now: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> anyhow::Result<BetsHeld> {
+        let kept = async {
+            let mut transaction = self.db.begin().await?;
+            let mut place = None;
+            if let Some((at, bets)) = held {
+                let done = changed!(&mut transaction, transaction => sqlx::query(
+                        "UPDATE move_bets SET bets = $4, until_ms = $5 \
+                         WHERE move_id = $1 AND place = $2 AND holder = $3",
+                    )
+                    .bind(move_id)
+                    .bind(at)
+                    .bind(holder)
+                    .bind(bets)
+                    .bind(until.timestamp_millis())
+                    .execute(&mut **transaction))?;
+                place = (done > 0).then_some(at);
+            }
+            let left = left_behind(&mut transaction, move_id, holder, now).await?;
+            if place.is_none() {
+                place = take_place(&mut transaction, move_id, holder, until).await?;
+            }
+            transaction.commit().await?;
+            sqlx::Result::Ok(BetsHeld { place, left })
+        };
+        let kept: sqlx::Result<_> = kept.await;
+        kept.with_context(|| format!("cannot keep the bets about move `{move_id}`"))
+    }
+
     async fn reports(&self) -> anyhow::Result<BTreeMap<String, Tally>> {
         let rows: Vec<ReportRow> = on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM move_reports",
@@ -177,6 +221,69 @@ impl MoveStore for Storage {
         let tally = |row: ReportRow| (row.procedure.clone(), row.tally());
         Ok(rows.into_iter().map(tally).collect())
     }
+}
+
+/// Takes what processes that are gone had bet with.
+async fn left_behind(
+    transaction: &mut Write,
+    move_id: &str,
+    by: &str,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Vec<String>> {
+    let mut left = Vec::new();
+    loop {
+        // One after another, each named by what it is taken from: of two who look at once, one gets it.
+        let next: Option<(i64, String, String)> = on!(&mut *transaction, transaction => sqlx::query_as(
+                "SELECT place, holder, bets FROM move_bets \
+                 WHERE move_id = $1 AND until_ms < $2 AND bets <> '' AND holder <> $3 \
+                 ORDER BY place LIMIT 1",
+            )
+            .bind(move_id)
+            .bind(now.timestamp_millis())
+            .bind(by)
+            .fetch_optional(&mut **transaction)
+            .await)?;
+        let Some((place, holder, bets)) = next else {
+            return Ok(left);
+        };
+        let done = changed!(&mut *transaction, transaction => sqlx::query(
+                "UPDATE move_bets SET bets = '', holder = '' \
+                 WHERE move_id = $1 AND place = $2 AND holder = $3 AND bets <> '' AND until_ms < $4",
+            )
+            .bind(move_id)
+            .bind(place)
+            .bind(holder)
+            .bind(now.timestamp_millis())
+            .execute(&mut **transaction))?;
+        if done > 0 {
+            left.push(bets);
+        }
+    }
+}
+
+/// A place that nobody had; none where another process took it just now.
+async fn take_place(
+    transaction: &mut Write,
+    move_id: &str,
+    holder: &str,
+    until: DateTime<Utc>,
+) -> sqlx::Result<Option<i64>> {
+    let place: i64 = on!(&mut *transaction, transaction => sqlx::query_scalar(
+            "SELECT COALESCE(MAX(place) + 1, 0) FROM move_bets WHERE move_id = $1",
+        )
+        .bind(move_id)
+        .fetch_one(&mut **transaction)
+        .await)?;
+    let done = changed!(transaction, transaction => sqlx::query(
+            "INSERT INTO move_bets (move_id, place, holder, until_ms, bets) VALUES ($1, $2, $3, $4, '') \
+             ON CONFLICT (move_id, place) DO NOTHING",
+        )
+        .bind(move_id)
+        .bind(place)
+        .bind(holder)
+        .bind(until.timestamp_millis())
+        .execute(&mut **transaction))?;
+    Ok((done > 0).then_some(place))
 }
 
 async fn move_of(transaction: &mut Write, name: &str) -> anyhow::Result<Option<Move>> {
@@ -203,6 +310,11 @@ async fn write(transaction: &mut Write, change: &Move) -> sqlx::Result<()> {
         .bind(change.at.timestamp_millis())
         .bind(storable(&change.actor.to_string()))
         .bind(storable(&change.reason))
+        .execute(&mut **transaction))?;
+    // Of moves that are no more.
+    changed!(transaction, transaction => sqlx::query(
+            "DELETE FROM move_bets WHERE move_id NOT IN (SELECT id FROM moves)",
+        )
         .execute(&mut **transaction))?;
     Ok(())
 }
@@ -240,8 +352,8 @@ async fn add(transaction: &mut Write, procedure: &str, tally: &Tally) -> anyhow:
     let examples: Value = json!(all.examples);
     changed!(transaction, transaction => sqlx::query(
             "INSERT INTO move_reports (procedure, compared, differed, incomparable, dropped, ours, \
-             ours_failed, ours_us, theirs, theirs_failed, theirs_us, examples) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+             ours_failed, ours_us, theirs, theirs_failed, theirs_us, examples, ours_refused, theirs_refused) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
              ON CONFLICT (procedure) DO UPDATE SET \
              compared = move_reports.compared + excluded.compared, \
              differed = move_reports.differed + excluded.differed, \
@@ -253,6 +365,8 @@ async fn add(transaction: &mut Write, procedure: &str, tally: &Tally) -> anyhow:
              theirs = move_reports.theirs + excluded.theirs, \
              theirs_failed = move_reports.theirs_failed + excluded.theirs_failed, \
              theirs_us = move_reports.theirs_us + excluded.theirs_us, \
+             ours_refused = move_reports.ours_refused + excluded.ours_refused, \
+             theirs_refused = move_reports.theirs_refused + excluded.theirs_refused, \
              examples = excluded.examples",
         )
         .bind(procedure)
@@ -267,6 +381,8 @@ async fn add(transaction: &mut Write, procedure: &str, tally: &Tally) -> anyhow:
         .bind(tally.theirs.failed)
         .bind(tally.theirs.micros)
         .bind(storable(&examples.to_string()))
+        .bind(tally.ours.refused)
+        .bind(tally.theirs.refused)
         .execute(&mut **transaction))?;
     Ok(())
 }

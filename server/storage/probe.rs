@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 30] = [
+const TABLES: [&str; 31] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -43,6 +43,7 @@ const TABLES: [&str; 30] = [
     "login_links",
     "message_ratings",
     "messages",
+    "move_bets",
     "move_reports",
     "moves",
     "quotas",

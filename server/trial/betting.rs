@@ -13,7 +13,7 @@
 use std::array;
 
 /// Parts that are bet at once.
-const BETS: usize = 24;
+pub(crate) const BETS: usize = 24;
 /// More pairs than anybody would ask.
 const MOST_MORE: f64 = 100_000.0;
 /// A fair value of 0 would be divided by.
@@ -91,6 +91,20 @@ impl Bets {
         let top = self.logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let parts = self.logs.iter().map(|log| ((log - top) * times).exp());
         top * times + (parts.sum::<f64>() / BETS as f64).ln()
+    }
+
+    /// The logarithms of what is on each part.
+    pub(crate) fn parts(&self) -> &[f64; BETS] {
+        &self.logs
+    }
+
+    /// Puts more on each part, by logarithms: bets of somebody else on the same, who has stopped.
+    pub(crate) fn join(&mut self, more: &[f64; BETS]) {
+        for (log, more) in self.logs.iter_mut().zip(more) {
+            let (less, top) = (log.min(*more), log.max(*more));
+            *log = top + (less - top).exp().ln_1p();
+        }
+        self.best = self.best.max(self.log());
     }
 
     /// The most that it ever was; at least 0.

@@ -4,6 +4,8 @@ mod bounds;
 mod faults;
 mod moving;
 mod old_server;
+mod other_wires;
+mod reading;
 mod settings;
 mod sockets;
 mod uploads;
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use self::old_server::NodeServer;
-use crate::support::{app::TestApp, packages};
+use crate::support::{app::TestApp, conformance, packages};
 
 const BOTH: &str = "/api/trpc/auth.me,old.echo,old.nothing?batch=1&input=%7B%7D";
 
@@ -83,6 +85,30 @@ async fn frames(
         }
     }
     frames
+}
+
+/// The harness that every server of tRPC passes, with the old server behind this one for all that it calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_server_conforms_through_this_one() {
+    let old = NodeServer::start().await;
+    let app = TestApp::builder()
+        .with_setting("LEGACY_TRPC_URL", format!("{}/api/trpc", old.url))
+        .with_setting("LEGACY_PROCEDURES", "system.*,aiMetrics.*")
+        .with_setting("LEGACY_FORWARD_SESSION", "true")
+        .start()
+        .await;
+    let url = format!("{}/api/trpc", app.url);
+    let checks = tokio::task::spawn_blocking(move || {
+        let sockets = url.replace("http:", "ws:");
+        let environment = [
+            ("AUTH_HEADER", "Authorization: Bearer theirs"),
+            ("WS_URL", &sockets),
+        ];
+        conformance::run(&url, &environment);
+    });
+    if let Err(failed) = checks.await {
+        std::panic::resume_unwind(failed.into_panic());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,9 @@
 //! What the original's owner and admins do: users, messages to the owner, and a sign-in form that lets nobody in.
 
-use modelramp::_core::caller::Role;
+use modelramp::_core::{
+    auth::oidc::{Person, PersonStore},
+    caller::Role,
+};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -159,6 +162,29 @@ async fn admins_keep_users_and_the_owner_alone_makes_admins() {
     )
     .await
     .unwrap();
+    // Whom a sign-in service calls the owner of the address is that user, and nobody else is.
+    let pending = app
+        .call("admin.users.list", json!({"search": "bodil"}))
+        .await
+        .unwrap()["users"][0]["id"]
+        .as_i64();
+    let storage = app.setup.storage().await;
+    let admit = async |subject: &str, has_proven_email: bool| {
+        let person = Person {
+            open_id: format!("oidc:{subject}"),
+            name: "Bodil".to_owned(),
+            email: Some("Bodil@example.com".to_owned()),
+            has_proven_email,
+            role: None,
+        };
+        let now = chrono::DateTime::UNIX_EPOCH;
+        storage.admit(&person, now).await.unwrap().map(|it| it.id)
+    };
+    assert_ne!(admit("stranger", false).await, pending);
+    assert_eq!(admit("bodil", true).await, pending);
+    assert_eq!(admit("bodil", true).await, pending);
+    assert_ne!(admit("another", true).await, pending);
+    storage.close().await;
     let user = app.setup.token(90, Role::User).await;
     let refused = refusal(as_user(&app, &user, "admin.users.list", json!({})).await);
     assert_eq!(refused.1, "You do not have required permission (10002)");

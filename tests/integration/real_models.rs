@@ -4,6 +4,7 @@
 //! say so and pass nothing off as done.
 
 mod client;
+mod emails;
 mod full_disk;
 mod taken_back;
 mod trial;

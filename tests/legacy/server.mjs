@@ -1,6 +1,6 @@
 // The old server: a real tRPC application on Express, with superjson, cookies, event streams, sockets and
 // uploads. Prints its address; ends with its standard input.
-import { createHash } from 'node:crypto';
+import { createHash, createHmac } from 'node:crypto';
 import { createServer } from 'node:http';
 import { gzipSync } from 'node:zlib';
 import { initTRPC, tracked, TRPCError } from '@trpc/server';
@@ -84,7 +84,60 @@ const both = t.router({
   write: any.mutation(({ input }) => ({ by: 'the old server', n: input.n })),
   fragile: any.query(({ input }) => ({ by: 'the old server', n: input.n })),
 });
-const router = t.router({ old, both });
+/** Whether the session cookie was signed with the secret that both servers have. */
+function session(req) {
+  const [, token] = /(?:^|; )app_session_id=([^;]+)/.exec(req.headers.cookie ?? '') ?? [];
+  const [head, claims, mark] = token?.split('.') ?? [];
+  const secret = process.env.JWT_SECRET;
+  if (!secret || !mark) return false;
+  return createHmac('sha256', secret).update(`${head}.${claims}`).digest('base64url') === mark;
+}
+// What the harness of conformance and the front end call, as the original had it, for whoever is signed in or sends
+// `Bearer theirs`. The front end sees by `by` who answered.
+const signedIn = t.procedure.use(({ ctx, next }) => {
+  const params = ctx.info?.connectionParams ?? {};
+  const credential = ctx.req.headers.authorization ?? params.Authorization ?? params.authorization;
+  if (credential !== 'Bearer theirs' && !session(ctx.req)) throw new TRPCError({ code: 'UNAUTHORIZED', message: 'Please login (10001)' });
+  return next();
+});
+const refuse = (message) => {
+  throw new TRPCError({ code: 'BAD_REQUEST', message });
+};
+const optional = (input) => (input === undefined || (input && typeof input === 'object') ? input : refuse('an object'));
+const by = 'the old server';
+const summary = () => ({ by, totalRequests: 0, errorRate: 0, modelBreakdown: {}, health: { healthy: true, warnings: [], critical: [] } });
+const aiMetrics = t.router({
+  getSummary: signedIn.input(optional).query(summary),
+  getRolloutStatus: signedIn.query(() => ({ by, currentPercentage: 0, enabled: false })),
+  getModelBreakdown: signedIn.query(() => ({ by, models: {}, timestamp: new Date() })),
+  checkRolloutHealth: signedIn.query(() => ({ by, healthy: true, warnings: [], critical: [] })),
+  logSummary: signedIn.mutation(() => ({ success: true })),
+  onSummary: signedIn.input(optional).subscription(async function* ({ signal }) {
+    while (!signal?.aborted) {
+      yield summary();
+      await pause(100);
+    }
+  }),
+});
+const system = t.router({
+  health: t.procedure
+    .input((input) => (typeof input?.timestamp === 'number' && input.timestamp >= 0 ? input : refuse('timestamp')))
+    .query(() => ({ by, ok: true })),
+  aiConfig: t.procedure.query(() => ({ model: by })),
+});
+let conversations = 0;
+const chat = t.router({
+  getConversations: signedIn.query(() => [{ title: by }]),
+  createConversation: signedIn.input(optional).mutation(() => ({ id: ++conversations, title: by })),
+});
+const emailIntelligence = t.router({
+  getEmailCategory: signedIn.input(optional).query(() => ({ by })),
+  getQuickReplies: signedIn.input(optional).query(() => [by]),
+  getBatchIntelligence: signedIn.input(optional).query(() => ({ by })),
+});
+const auth = t.router({ me: t.procedure.query(({ ctx }) => (session(ctx.req) ? { name: by } : null)) });
+const invoices = t.router({ list: signedIn.query(() => [{ by, due: new Date(0) }]) });
+const router = t.router({ old, both, aiMetrics, system, chat, emailIntelligence, auth, invoices });
 
 const app = express();
 app.disable('x-powered-by');
@@ -111,6 +164,10 @@ app.get('/api/files/half', (_, res) => {
   setImmediate(() => res.destroy());
 });
 app.all('/api/files/{*rest}', (req, res) => res.json({ method: req.method, url: req.originalUrl }));
+if (process.env.FRONT_END) {
+  app.get('/app', (_, res) => res.send('<!doctype html><title>the original</title><script src="/app/app.js"></script>'));
+  app.get('/app/app.js', (_, res) => res.sendFile(process.env.FRONT_END));
+}
 app.get('/secret', (_, res) => res.send('secret'));
 
 const server = createServer({ maxHeaderSize: 65536 }, app);

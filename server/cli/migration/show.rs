@@ -86,14 +86,22 @@ fn answered_by(procedure: &MovingProcedure) -> String {
     }
 }
 
-/// `20 (1 failed), 3.1 ms`.
+/// `20 (3 refused, 1 failed), 3.1 ms`: what failed is not counted again as refused.
 fn calls(calls: &CallFigures) -> String {
     let Some(mean) = calls.mean_ms else {
         return "-".to_owned();
     };
-    let failed = match calls.failed {
-        0 => String::new(),
-        failed => format!(" ({failed} failed)"),
+    let told = [
+        (calls.refused - calls.failed, "refused"),
+        (calls.failed, "failed"),
+    ];
+    let told = told.into_iter().filter(|(count, _)| *count > 0);
+    let told: Vec<_> = told
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let told = match told.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", told.join(", ")),
     };
-    format!("{}{failed}, {mean:.1} ms", calls.calls)
+    format!("{}{told}, {mean:.1} ms", calls.calls)
 }

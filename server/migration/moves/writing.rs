@@ -2,15 +2,21 @@
 
 use std::{collections::BTreeMap, future::Future, mem, sync::Arc, time::Duration};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::{Instant, timeout};
 
 use super::{Move, Moves, Owed, covers, table::put};
-use crate::_core::{errors::in_full, outage::Outage, settling};
+use crate::{
+    _core::{errors::in_full, outage::Outage, settling},
+    migration::store::BetsHeld,
+};
 
 /// Between two looks at what other processes wrote, and two tries to write what is owed.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two times that reports are written.
 const REPORTS: Duration = Duration::from_secs(5);
+/// How long what a process bets with is its own after it was kept: longer than it takes until it is kept again.
+const HELD: TimeDelta = TimeDelta::seconds(20);
 /// How long the answer to a change that is in force waits for the store.
 const BACK_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a change that has to be stored first waits for it.
@@ -33,6 +39,8 @@ pub enum MoveError {
 pub(super) struct Writer {
     outage: Outage,
     reported: Option<Instant>,
+    /// Whether the process ends after this.
+    is_last: bool,
 }
 
 impl Moves {
@@ -57,6 +65,8 @@ impl Moves {
             let _writer = self.writer.lock().await;
             self.store.set_move(&change).await?;
             self.adopt(&change);
+            // Where that fails, it is done with the next look.
+            let _ = self.keep_bets(false, false).await;
             anyhow::Ok(())
         };
         let written = timeout(AWAY_PATIENCE, write).await;
@@ -96,7 +106,11 @@ impl Moves {
     /// writes the rest. Belongs to `Tasks` that are shut down after those of the calls.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()> + Send) {
         settling::until(stop, &self.hurry, LOOK, || self.settle_now()).await;
-        self.writer.lock().await.reported = None;
+        {
+            let mut writer = self.writer.lock().await;
+            writer.reported = None;
+            writer.is_last = true;
+        }
         let is_settled = settling::at_last(|| self.settle_now()).await;
         if !is_settled && !self.inner.lock().owed.is_empty() {
             tracing::error!(
@@ -147,6 +161,7 @@ impl Moves {
             self.publish(&mut inner);
         }
         let is_due = writer.reported.is_none_or(|at| at.elapsed() >= REPORTS);
+        self.keep_bets(is_due, writer.is_last).await?;
         if is_due {
             let seen = mem::take(&mut self.inner.lock().seen);
             if let Err(error) = self.add(&seen).await {
@@ -159,6 +174,53 @@ impl Moves {
             writer.reported = Some(Instant::now());
         }
         self.read(is_due).await
+    }
+
+    /// Keeps what this process bets with, and takes what others left behind; of moves whose bets have no place yet, at
+    /// once.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "others go by the clock of the wall"
+    )]
+    async fn keep_bets(&self, is_due: bool, is_last: bool) -> anyhow::Result<()> {
+        let held: Vec<_> = {
+            let inner = self.inner.lock();
+            let guards = inner.guards.iter();
+            let guards = guards.filter(|(_, guard)| is_due || guard.place.is_none());
+            let held = guards.map(|(id, guard)| (id.clone(), guard.place, guard.kept()));
+            held.collect()
+        };
+        let now = Utc::now();
+        let until = match is_last {
+            true => DateTime::UNIX_EPOCH,
+            false => now + HELD,
+        };
+        for (id, place, bets) in held {
+            let held = place.map(|place| (place, &*bets));
+            let kept = self.store.hold_bets(&id, &self.holder, held, now, until);
+            let BetsHeld { place: at, left } = kept.await?;
+            let bets = {
+                let mut inner = self.inner.lock();
+                let Some(guard) = inner.guards.get_mut(&id) else {
+                    continue;
+                };
+                if let Some(at) = at {
+                    guard.take(at);
+                }
+                left.iter().for_each(|left| guard.join(left));
+                guard.kept()
+            };
+            // What came with the place, or from others, is kept as well, or it would be lost with this process.
+            if let Some(at) = at.filter(|at| place != Some(*at) || !left.is_empty()) {
+                let held = Some((at, &*bets));
+                let kept = self.store.hold_bets(&id, &self.holder, held, now, until);
+                let more = kept.await?.left;
+                if let Some(guard) = self.inner.lock().guards.get_mut(&id) {
+                    more.iter().for_each(|left| guard.join(left));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn add(&self, seen: &BTreeMap<String, super::Tally>) -> anyhow::Result<()> {

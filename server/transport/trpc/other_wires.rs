@@ -30,6 +30,7 @@ use crate::{
         Asker, Body, Fault, OldServer, Onward,
         answer::{check_single, refused, status_of},
         paths::component,
+        send::Held,
     },
 };
 
@@ -173,7 +174,7 @@ impl Trpc {
         let answered = read(&old, request, context).await;
         old.note(&answered);
         match answered {
-            Ok(envelope) => {
+            Ok((envelope, _held)) => {
                 if let Some(passed) = passed {
                     passed.answered(status_of(&envelope), Some(envelope.clone()));
                 }
@@ -205,15 +206,20 @@ fn written(
     Ok(Some(text))
 }
 
-async fn read(old: &Arc<OldServer>, request: Onward, context: &Context) -> Result<Bytes, Fault> {
+/// An envelope, and the room that it takes.
+async fn read(
+    old: &Arc<OldServer>,
+    request: Onward,
+    context: &Context,
+) -> Result<(Bytes, Held), Fault> {
     let mut reply = old.send(request).await?;
     for cookie in reply.headers().get_all(header::SET_COOKIE) {
         context.cookies.push(cookie.clone());
     }
     let (status, retry_after) = (reply.status().as_u16(), reply.retry_after());
-    let (bytes, _held) = reply.read_whole().await?;
+    let (bytes, held) = reply.read_whole().await?;
     check_single(&bytes).map_err(|fault| refused(status, retry_after, fault))?;
-    Ok(bytes)
+    Ok((bytes, held))
 }
 
 #[derive(Deserialize)]

@@ -27,9 +27,9 @@ use crate::support::{
 
 /// What this server's side of `both.*` does.
 #[derive(Default)]
-struct Ours {
-    writes: AtomicU64,
-    echoes: AtomicU64,
+pub(super) struct Ours {
+    pub(super) writes: AtomicU64,
+    pub(super) echoes: AtomicU64,
     is_broken: AtomicBool,
 }
 
@@ -53,7 +53,9 @@ struct By {
     n: i64,
 }
 
-const OURS: &str = "this server";
+pub(super) const OURS: &str = "this server";
+/// How many calls are compared, where it is not 3,000: `scripts/long moves`.
+const CALLS_VARIABLE: &str = "MODELRAMP_SHADOW_CALLS";
 
 async fn echo(ours: Arc<Ours>, _: Context, input: Number) -> Result<Echo, RpcError> {
     ours.echoes.fetch_add(1, Ordering::Relaxed);
@@ -96,7 +98,7 @@ fn register(registry: &mut Registry, ours: &Arc<Ours>) {
 }
 
 /// An application with `both.*`, before an old server that has it as well and answers it.
-fn both(url: &str) -> (TestAppBuilder, Arc<Ours>) {
+pub(super) fn both(url: &str) -> (TestAppBuilder, Arc<Ours>) {
     let ours = Arc::new(Ours::default());
     let registered = ours.clone();
     let app = TestApp::builder()
@@ -110,7 +112,12 @@ fn both(url: &str) -> (TestAppBuilder, Arc<Ours>) {
     (app, ours)
 }
 
-async fn set(app: &TestApp, name: &str, mode: &str, percent: Option<f64>) -> Result<Value, Value> {
+pub(super) async fn set(
+    app: &TestApp,
+    name: &str,
+    mode: &str,
+    percent: Option<f64>,
+) -> Result<Value, Value> {
     let mut input = json!({"name": name, "mode": mode, "reason": "a test"});
     if let Some(percent) = percent {
         input["percent"] = percent.into();
@@ -119,7 +126,7 @@ async fn set(app: &TestApp, name: &str, mode: &str, percent: Option<f64>) -> Res
 }
 
 /// What is known of one procedure.
-async fn report(app: &TestApp, name: &str) -> Value {
+pub(super) async fn report(app: &TestApp, name: &str) -> Value {
     let report = app.call("migration.report", json!({"name": name})).await;
     report.unwrap()["procedures"][0].clone()
 }
@@ -152,18 +159,20 @@ async fn ask(app: &TestApp, token: Option<&str>, name: &str, n: i64) -> (u16, Va
 
 #[tokio::test(flavor = "multi_thread")]
 async fn shadows_find_the_seeded_differences_and_no_others_in_every_form() {
-    const CALLS: i64 = 3_000;
+    let calls = std::env::var(CALLS_VARIABLE).ok();
+    let calls = calls.map_or(3_000, |it| it.parse().expect("a number"));
+    let calls = calls / 50 * 50;
     let old = NodeServer::start().await;
     let (builder, ours) = both(&old.url);
     let app = builder.start().await;
     set(&app, "both.*", "shadow", None).await.unwrap();
 
     // By ones, in batches of one kind, mixed with ours, streamed, by POST, and over a socket.
-    let singles = stream::iter(0..CALLS / 5).for_each_concurrent(8, async |n| {
+    let singles = stream::iter(0..calls / 5).for_each_concurrent(8, async |n| {
         let (status, answer) = ask(&app, None, "both.echo", n).await;
         assert_eq!((status, &answer["skip"]), (200, &json!("the old server")));
     });
-    let batches = stream::iter(CALLS / 50..CALLS / 25).for_each_concurrent(4, async |tens| {
+    let batches = stream::iter(calls / 50..calls / 25).for_each_concurrent(4, async |tens| {
         let numbers: Vec<i64> = (10 * tens..10 * tens + 10).collect();
         let mut names = vec!["both.echo"; 10];
         if tens % 2 == 0 {
@@ -181,14 +190,14 @@ async fn shadows_find_the_seeded_differences_and_no_others_in_every_form() {
         let text = answer.text().await.unwrap();
         assert_eq!(text.matches("the old server").count(), 10, "{text}");
     });
-    let posts = stream::iter(CALLS * 2 / 5..CALLS * 3 / 5).for_each_concurrent(8, async |n| {
+    let posts = stream::iter(calls * 2 / 5..calls * 3 / 5).for_each_concurrent(8, async |n| {
         let url = format!("{}/api/trpc/both.echo", app.url);
         let posted = app.http.post(url).json(&json!({"json": {"n": n}}));
         assert_eq!(posted.send().await.unwrap().status(), 200);
     });
     futures::join!(singles, batches, posts);
     let mut socket = socket(&app).await;
-    for n in CALLS * 3 / 5..CALLS {
+    for n in calls * 3 / 5..calls {
         let asked = request(n as u32, "query", "both.echo", &json!({"n": n}));
         socket.send(asked).await.unwrap();
         let frame = frames(&mut socket, 1).await.remove(0);
@@ -197,11 +206,11 @@ async fn shadows_find_the_seeded_differences_and_no_others_in_every_form() {
 
     let report = eventually(PATIENCE, async || {
         let report = report(&app, "both.echo").await;
-        let is_whole = report["compared"] == CALLS && report["theirs"]["calls"] == CALLS;
+        let is_whole = report["compared"] == calls && report["theirs"]["calls"] == calls;
         is_whole.then_some(report.clone()).ok_or(report)
     })
     .await;
-    assert_eq!(report["differed"], CALLS / 10, "{report}");
+    assert_eq!(report["differed"], calls / 10, "{report}");
     assert_eq!(report["dropped"], 0);
     assert_eq!(report["incomparable"], 0);
     let example = &report["examples"][0];
@@ -214,7 +223,7 @@ async fn shadows_find_the_seeded_differences_and_no_others_in_every_form() {
             &json!("a text of 4 characters")
         )
     );
-    assert_eq!(ours.echoes.load(Ordering::Relaxed), CALLS as u64);
+    assert_eq!(ours.echoes.load(Ordering::Relaxed), calls as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -373,6 +382,39 @@ async fn what_fails_here_goes_back_at_once_and_is_told_and_stays_over_a_restart(
     let stored = report(&app, "both.fragile").await;
     assert_eq!(stored["mode"], "legacy");
     assert_eq!(stored["ours"]["failed"], moved["ours"]["failed"]);
+    assert_eq!(stored["ours"]["refused"], moved["ours"]["refused"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_proven_so_far_is_so_after_a_restart() {
+    let old = NodeServer::start().await;
+    let (builder, ours) = both(&old.url);
+    let tokens = builder.tokens(101..=140).await;
+    let app = builder.clone().start().await;
+    ours.is_broken.store(true, Ordering::Relaxed);
+    set(&app, "both.*", "share", Some(50.0)).await.unwrap();
+    let proven = async |app: &TestApp| {
+        let seen = report(app, "both.fragile").await;
+        (seen["mode"] == "share").then(|| seen["evidence"]["fails"].as_f64().unwrap())
+    };
+    assert_eq!(proven(&app).await, Some(1.0), "it begins with a stake of 1");
+    // Until a part of what it takes is proven, and no more.
+    let mut tokens = tokens.iter();
+    let mut before = 0.0;
+    while before < 20.0 {
+        let token = tokens.next().expect("enough users");
+        ask(&app, Some(token.expose_secret()), "both.fragile", 10).await;
+        before = proven(&app).await.expect("it is not taken back yet");
+    }
+    app.stop().await;
+    let app = builder.start().await;
+    let after = eventually(PATIENCE, async || match proven(&app).await {
+        Some(after) if after >= before => Ok(after),
+        other => Err(other),
+    })
+    .await;
+    // A second start begins with half of what the first one began with.
+    assert!(after < before + 0.6, "{before} {after}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

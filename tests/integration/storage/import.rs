@@ -1,7 +1,10 @@
 //! Users and conversations of the TypeScript server, taken over from its PostgreSQL.
 
 use modelramp::{
-    _core::caller::Role,
+    _core::{
+        auth::oidc::{Person, PersonStore},
+        caller::Role,
+    },
     chat::store::ConversationStore,
     storage::{ImportPlan, ImportReport, Storage},
 };
@@ -13,6 +16,7 @@ use crate::support::postgres;
 on_both!(
     everything_is_taken_over_once_and_what_is_new_later,
     nothing_is_written_by_a_dry_run,
+    what_changed_there_alone_is_brought_up_to_date,
 );
 
 /// The tables as drizzle makes them, with a user, conversations and messages; also some that lead nowhere.
@@ -189,4 +193,60 @@ async fn nothing_is_written_by_a_dry_run(database: Database) {
         error.to_string().contains("no column like `open_id`"),
         "{error:#}"
     );
+}
+
+async fn what_changed_there_alone_is_brought_up_to_date(database: Database) {
+    let Some((mut original, plan)) = original().await else {
+        return;
+    };
+    let storage = &database.storage;
+    import(storage, &plan).await;
+    let of = |report: &ImportReport| -> Vec<(u64, u64, u64)> {
+        let tables = report.tables.iter();
+        tables
+            .map(|(_, it)| (it.known, it.updated, it.left))
+            .collect()
+    };
+    // Here somebody signs in anew under another name; there, several rows change.
+    let person = Person {
+        open_id: "bo".to_owned(),
+        name: "Bo, as the sign-in says".to_owned(),
+        email: None,
+        has_proven_email: false,
+        role: None,
+    };
+    storage.admit(&person, at(1)).await.unwrap();
+    let changes = r#"
+        UPDATE friday_ai.users SET name = 'Anna Å', email = 'anna@firma.dk' WHERE id = 1;
+        UPDATE friday_ai.users SET name = 'Bo, as it was there' WHERE id = 7;
+        UPDATE friday_ai.conversations SET title = 'Den første', "updatedAt" = '2025-03-01' WHERE id = 1;
+        UPDATE friday_ai.messages SET content = 'Hej, verden' WHERE id = 1;
+        UPDATE friday_ai.users SET "lastSignedIn" = '2025-03-01';"#;
+    sqlx::raw_sql(changes).execute(&mut original).await.unwrap();
+    let dry = ImportPlan {
+        is_dry: true,
+        ..plan.clone()
+    };
+    let expected = [(0, 1, 1), (1, 1, 0), (1201, 1, 0)];
+    assert_eq!(
+        of(&import(storage, &dry).await),
+        expected,
+        "and nothing is written"
+    );
+    assert_eq!(of(&import(storage, &plan).await), expected);
+    assert_eq!(
+        of(&import(storage, &plan).await),
+        [(1, 0, 1), (2, 0, 0), (1202, 0, 0)]
+    );
+    let user = storage.find_user(1).await.unwrap().unwrap();
+    assert_eq!(
+        (user.name.as_deref(), user.email.as_deref()),
+        (Some("Anna Å"), Some("anna@firma.dk"))
+    );
+    let user = storage.find_user(7).await.unwrap().unwrap();
+    assert_eq!(user.name.as_deref(), Some("Bo, as the sign-in says"));
+    let hers = storage.conversations_of(1).await.unwrap();
+    assert_eq!(hers[0].conversation.title.as_deref(), Some("Den første"));
+    let messages = storage.messages(1, 0, 10).await.unwrap();
+    assert_eq!(messages[0].content, "Hej, verden");
 }

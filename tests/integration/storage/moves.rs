@@ -10,7 +10,7 @@ use modelramp::{
         Mode,
         mode::Move,
         report::{Calls, Example, Tally},
-        store::MoveStore,
+        store::{BetsHeld, MoveStore},
     },
 };
 
@@ -20,6 +20,7 @@ on_both!(
     a_namespace_takes_the_place_of_its_procedures_and_reports_begin_anew,
     only_what_was_judged_is_taken_back,
     reports_of_all_processes_are_one_sum,
+    bets_are_one_processs_and_then_anothers,
 );
 
 fn to(id: &str, name: &str, mode: Mode, share: f64) -> Move {
@@ -38,6 +39,7 @@ fn seen(count: i64) -> Tally {
     let calls = |failed| Calls {
         count,
         failed,
+        refused: failed + 1,
         micros: 1000 * count,
     };
     let example = |path: &str| Example {
@@ -118,7 +120,57 @@ async fn reports_of_all_processes_are_one_sum(database: Database) {
     assert_eq!(sum["a.b"].compared, 11);
     assert_eq!(sum["a.b"].theirs.micros, 11_000);
     assert_eq!(sum["a.b"].theirs.failed, 10);
+    assert_eq!(sum["a.b"].theirs.refused, 12);
+    assert_eq!(sum["a.b"].ours.refused, 10);
     let examples = sum["a.b"].examples.iter().map(|it| it.path.as_str());
     assert_eq!(examples.collect::<Vec<_>>(), ["a.0.b", "place1", "place10"]);
     assert_eq!(sum["c.d"], seen(1));
+}
+
+async fn bets_are_one_processs_and_then_anothers(database: Database) {
+    let (one, two) = (&database.storage, database.again().await);
+    let held = |place, left: &[&str]| BetsHeld {
+        place: Some(place),
+        left: left.iter().map(|it| (*it).to_owned()).collect(),
+    };
+    one.set_move(&to("m", "a.b", Mode::Share, 5.0))
+        .await
+        .unwrap();
+    let begun = one.hold_bets("m", "first", None, at(0), at(20)).await;
+    assert_eq!(begun.unwrap(), held(0, &[]));
+    let kept = one
+        .hold_bets("m", "first", Some((0, "a")), at(1), at(20))
+        .await;
+    assert_eq!(kept.unwrap(), held(0, &[]));
+    // Another one beside it gets a place of its own, and nothing of what is held.
+    let begun = two.hold_bets("m", "second", None, at(20), at(40)).await;
+    assert_eq!(begun.unwrap(), held(1, &[]));
+    let kept = two
+        .hold_bets("m", "second", Some((1, "b")), at(21), at(60))
+        .await;
+    assert_eq!(kept.unwrap(), held(1, &["a"]), "the first one is gone");
+    let again = two
+        .hold_bets("m", "second", Some((1, "ab")), at(22), at(60))
+        .await;
+    assert_eq!(again.unwrap(), held(1, &[]), "it is taken once");
+    // The first one was only slow: what it had is another's, and it begins anew.
+    let late = one
+        .hold_bets("m", "first", Some((0, "a2")), at(30), at(50))
+        .await;
+    assert_eq!(late.unwrap(), held(2, &[]));
+    // One that ends leaves what it has at once.
+    let ended = two
+        .hold_bets("m", "second", Some((1, "c")), at(31), at(-1_000))
+        .await;
+    assert_eq!(ended.unwrap(), held(1, &[]), "and does not take it itself");
+    let next = one
+        .hold_bets("m", "first", Some((2, "d")), at(32), at(50))
+        .await;
+    assert_eq!(next.unwrap(), held(2, &["c"]));
+    // With the move they go.
+    one.set_move(&to("n", "a.b", Mode::Share, 6.0))
+        .await
+        .unwrap();
+    let other = one.hold_bets("m", "third", None, at(100), at(120)).await;
+    assert_eq!(other.unwrap(), held(0, &[]));
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio::time::Instant;
 
@@ -24,7 +24,7 @@ use crate::{
         compare::{Part, differences},
         mode::Move,
         report::Tally,
-        store::{Alert, MoveStore},
+        store::{Alert, BetsHeld, MoveStore},
     },
     procedures,
 };
@@ -260,6 +260,17 @@ impl MoveStore for Kept {
 
     async fn add_reports(&self, _: &BTreeMap<String, Tally>) -> anyhow::Result<()> {
         Ok(())
+    }
+
+    async fn hold_bets(
+        &self,
+        _: &str,
+        _: &str,
+        _: Option<(i64, &str)>,
+        _: DateTime<Utc>,
+        _: DateTime<Utc>,
+    ) -> anyhow::Result<BetsHeld> {
+        Ok(BetsHeld::default())
     }
 
     async fn reports(&self) -> anyhow::Result<BTreeMap<String, Tally>> {
