@@ -180,6 +180,9 @@ function Filters({ tasks, providers }: { tasks: string[]; providers: string[] })
       {choice('counted', t.requests.countedTitle, [['true', t.requests.yes], ['false', t.requests.no]])}
       <label className="labelled inline">{t.requests.user}<input className="field num" inputMode="numeric" value={search.get('user') ?? ''} onChange={(event) => set('user', event.target.value)} /></label>
       <label className="labelled inline">{t.requests.slower}<input className="field num" inputMode="numeric" value={search.get('slower') ?? ''} onChange={(event) => set('slower', event.target.value)} /></label>
+      {search.get('rollout') && (
+        <p className="only">{t.requests.rollout} <Link href={`/rollouts/${search.get('rollout')}`} className="mono">{search.get('rollout')!.slice(0, 8)}</Link> <button type="button" className="btn small" onClick={() => set('rollout', '')}>{t.requests.anyRollout}</button></p>
+      )}
     </form>
   );
 }

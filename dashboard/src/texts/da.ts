@@ -224,6 +224,7 @@ export const da: Texts = {
     title: 'Forespørgsler', empty: 'Ingen forespørgsler passer.', filtersOn: (n) => `${n} ${many(n, 'filter er', 'filtre er')} slået til.`, what: 'De nyeste først', found: (n) => `${n} fundet, de nyeste først`, more: 'Ældre', newer: (n) => `Vis ${n} nyere`, searchedTo: (when) => `Søgt tilbage til ${when}; “Ældre” går videre derfra.`, opened: 'En forespørgsel', back: 'Forespørgsler',
     at: 'Hvornår', task: 'Opgave', side: 'Side', attempts: 'Forsøg', user: 'Bruger', time: 'Tid', cost: 'Pris', outcome: 'Udfald', any: 'alle', filter: 'Filtre', model: 'Model', slower: 'Langsommere end, ms', rollout: 'Udrulning', tokens: 'Tokens',
     countedTitle: 'Tæller', yes: 'tæller', no: 'tæller ikke', success: 'besvaret', wasSlow: 'var langsom allerede før sin afslutning', firstToken: (v) => `første token efter ${v}`,
+    anyRollout: 'Af alle',
     bad: (name, value) => `“${name}=${value}” er ukendt og blev ikke brugt.`,
     after: { answered: 'Dette var svaret', retry: 'Så den samme model igen', 'next-model': 'Så den næste model', stop: 'Så intet: forespørgslen sluttede' },
     status: (code) => `HTTP ${code}`, finish: (why) => `sluttede, fordi ${why}`, provider: 'Udbyder', assigned: 'Hvorfor denne side',

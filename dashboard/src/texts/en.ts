@@ -223,6 +223,7 @@ export const en = {
     title: 'Requests', empty: 'No requests match.', filtersOn: (n: number) => `${n} ${many(n, 'filter is', 'filters are')} on.`, what: 'Newest first', found: (n: string) => `${n} found, newest first`, more: 'Older', newer: (n: string) => `Show ${n} newer`, searchedTo: (when: string) => `Searched back to ${when}; “Older” goes on from there.`, opened: 'One request', back: 'Requests',
     at: 'When', task: 'Task', side: 'Side', attempts: 'Attempts', user: 'User', time: 'Time', cost: 'Cost', outcome: 'Outcome', any: 'any', filter: 'Filters', model: 'Model', slower: 'Slower than, in ms', rollout: 'Rollout', tokens: 'Tokens',
     countedTitle: 'Counted', yes: 'counted', no: 'not counted', success: 'answered', wasSlow: 'was slow already before its end', firstToken: (v: string) => `first token after ${v}`,
+    anyRollout: 'Of any',
     bad: (name: string, value: string) => `“${name}=${value}” is unknown and was not used.`,
     after: { answered: 'This was the answer', retry: 'Then the same model again', 'next-model': 'Then the next model', stop: 'Then nothing: the request ended' },
     status: (code: number) => `HTTP ${code}`, finish: (why: string) => `ended because ${why}`, provider: 'Provider', assigned: 'Why this side',
