@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { beforeEach, expect, test, vi } from 'vitest';
 
 vi.stubGlobal('localStorage', { getItem: () => null, setItem: () => {} });
@@ -8,6 +10,8 @@ const format = await import('../src/format.ts');
 const { csv } = await import('../src/parts/Text.tsx');
 const { da } = await import('../src/texts/da.ts');
 const { en } = await import('../src/texts/en.ts');
+const { REASONS } = await import('../src/texts/reasons.ts');
+const { reasonWords } = await import('../src/parts/Feed.tsx');
 
 const plain = (text: string): string => text.replaceAll('\u00a0', ' ');
 beforeEach(() => prefer({ language: 'en', zone: 'utc' }));
@@ -65,6 +69,20 @@ test('the doubled hour of autumn is told apart', () => {
 
 test('CSV quotes what has to be, tells UTC, and holds no formula', () => {
   expect(csv(['a'], [['x,"y"'], ['=1+1'], [new Date(0)], [null], [-3]])).toBe('a\r\n"x,""y"""\r\n\'=1+1\r\n1970-01-01T00:00:00.000Z\r\n\r\n-3\r\n');
+});
+
+test('reasons that are translated are those that the controller writes', () => {
+  const written = ['decision.rs', 'rollout/by_itself.rs'].map((file) => readFileSync(path.join(import.meta.dirname, '../../server/rollout', file), 'utf8')).join('');
+  for (const reason of Object.keys(REASONS.da!)) expect(written).toContain(`"${reason}`);
+});
+
+test('a reason of the controller is in the page’s language, and one that somebody wrote stays', () => {
+  prefer({ language: 'da' });
+  expect(reasonWords('evidence is at the level watch')).toBe('evidensen er på niveauet under observation');
+  expect(reasonWords('the stage is over, and evidence is inconclusive: E is 3')).toBe('trinnet er forbi, og evidensen afgør intet: E is 3');
+  expect(reasonWords('no requests come from my phone')).toBe('no requests come from my phone');
+  prefer({ language: 'en' });
+  expect(reasonWords('no requests come')).toBe('no requests come');
 });
 
 test('the Danish texts are Danish', () => {

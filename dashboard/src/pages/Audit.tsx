@@ -5,6 +5,7 @@ import type { JSX } from 'react';
 import { Link, useSearchParams } from 'wouter';
 import { UNKNOWN, share } from '../format.ts';
 import { useLive } from '../live.ts';
+import { reasonWords } from '../parts/Feed.tsx';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
 import { CsvLink, When, actorName } from '../parts/Text.tsx';
 import { useTitle } from '../parts/hooks.ts';
@@ -39,7 +40,7 @@ function word(state: unknown): string | null {
 
 /** What was said of why, where the history has no column for it. */
 function why({ reason, after }: ChangeRow): string {
-  if (reason) return reason;
+  if (reason) return reasonWords(reason);
   return typeof after === 'object' && after !== null && 'reason' in after && typeof after.reason === 'string' ? after.reason : UNKNOWN;
 }
 

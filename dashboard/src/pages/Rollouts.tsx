@@ -8,6 +8,7 @@ import { useLive } from '../live.ts';
 import { Tag } from '../parts/Icon.tsx';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
 import { CsvButton, When, actorName, csv } from '../parts/Text.tsx';
+import { reasonWords } from '../parts/Feed.tsx';
 import { useTitle } from '../parts/hooks.ts';
 import { server } from '../server.ts';
 import { useMayChange } from '../session.ts';
@@ -59,7 +60,7 @@ export function Rollouts(): JSX.Element {
                     <td data-label={t.list.stage} className="r">{t.list.of(one.stage, one.stages)}</td>
                     <td data-label={t.list.began}><When at={one.startedAt} /></td>
                     <td data-label={t.list.ended}>{one.endedAt ? <When at={one.endedAt} /> : '–'}</td>
-                    <td data-label={t.list.by} className="long">{actorName(one.changedBy)}: {one.reason}</td>
+                    <td data-label={t.list.by} className="long">{actorName(one.changedBy)}: {reasonWords(one.reason)}</td>
                   </tr>
                 );
               })}

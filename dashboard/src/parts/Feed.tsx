@@ -3,7 +3,9 @@ import type { Action, Explanation2, HistoryEntry } from 'modelramp-schema';
 import type { JSX, ReactNode } from 'react';
 import { count, evidence, rate, ratio, share } from '../format.ts';
 import { failureRate } from '../judgement.ts';
+import { preferences } from '../preferences.ts';
 import { t } from '../texts/index.ts';
+import { REASONS } from '../texts/reasons.ts';
 import { Icon, type IconName } from './Icon.tsx';
 import { When, actorName } from './Text.tsx';
 
@@ -13,9 +15,17 @@ const ICONS: Record<Action, IconName> = {
 };
 const TONES: Partial<Record<Action, string>> = { held: 'w', approved: 'g', advanced: 'g', completed: 'g', 'rolled-back': 'b' };
 
+/** A reason in this page's language where it is one that the controller writes; what people wrote stays as it is. */
+export function reasonWords(reason: string): string {
+  const words = REASONS[preferences().language] ?? {};
+  const known = Object.keys(words).find((one) => reason === one || [':', ',', ';', ' ('].some((next) => reason.startsWith(one + next)));
+  return known === undefined ? reason : words[known] + reason.slice(known.length);
+}
+
 /** What was done, in a sentence that names the shares where they moved. */
 export function changeText(entry: Pick<HistoryEntry, 'action' | 'reason' | 'before' | 'after'>): string {
-  const { action, reason, before, after } = entry;
+  const { action, before, after } = entry;
+  const reason = reasonWords(entry.reason);
   const moved = before && before.share !== after.share ? `${t.timeline.move(share(before.share), share(after.share))}: ` : '';
   return moved + t.timeline.action[action](reason);
 }

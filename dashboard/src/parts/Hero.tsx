@@ -8,6 +8,7 @@ import { effectOf, failureRatio, loudest, nextShare, primaries, situation, toneO
 import { useMayChange } from '../session.ts';
 import { t } from '../texts/index.ts';
 import { useAsking } from './Asking.tsx';
+import { reasonWords } from './Feed.tsx';
 import { Icon } from './Icon.tsx';
 import { Rich, actorName } from './Text.tsx';
 
@@ -78,7 +79,7 @@ export function Hero({ rollout, more }: { rollout: RolloutDetails; more?: ReactN
         <span className="word"><Icon name={tone} />{t.level.word[kind]}</span>
         <h1 id="state" tabIndex={-1}>{headline(rollout)}</h1>
         <p><Figures rollout={rollout} /></p>
-        {rollout.endedAt && <p>{t.level.ended(moment(rollout.endedAt), actorName(rollout.changedBy), rollout.reason)}</p>}
+        {rollout.endedAt && <p>{t.level.ended(moment(rollout.endedAt), actorName(rollout.changedBy), reasonWords(rollout.reason))}</p>}
       </div>
       <div className="acts">
         {mayChange && rollout.live && (
