@@ -74,7 +74,7 @@ export function DecisionFigures({ why }: { why: Explanation2 }): JSX.Element {
       </dl>
       <details className="raw">
         <summary>{t.timeline.raw}</summary>
-        <p className="small">{why.text}</p>
+        <p className="small pre">{why.text}</p>
       </details>
     </>
   );

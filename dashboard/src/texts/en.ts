@@ -54,7 +54,7 @@ export const en = {
     },
     headline: {
       healthy: 'Nothing speaks against the candidate', hold: 'The candidate is probably worse',
-      outage: 'The candidate has stopped to answer: nobody gets it', 'both-failing': 'Both sides fail: the provider, not the candidate',
+      outage: 'The candidate has stopped answering: nobody gets it', 'both-failing': 'Both sides fail: the provider, not the candidate',
       'no-traffic': 'Nothing is known: no requests come', account: 'The provider refuses our account',
       'sample-ratio': 'Users are not split as the share says', 'excluded-differ': 'Answers that are not counted differ between the sides',
       deadline: 'The plan’s deadline is over', paused: 'A person stopped the ramp', 'gate-proven': 'The next stage is proven and waits for a person',
