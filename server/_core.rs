@@ -32,6 +32,7 @@ pub mod site;
 pub mod slips;
 pub mod suggest;
 pub mod svg;
+pub mod takings;
 pub mod tasks;
 pub mod toml_reader;
 pub mod trace_parent;

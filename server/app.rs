@@ -34,7 +34,7 @@ use self::{
 use crate::{
     _core::{
         auth::Authenticator, call_limits::CallLimits, feature_flags::FeatureFlags, http_client,
-        procedure::Runner, registry::Registry, site::Site, tasks::Tasks,
+        procedure::Runner, registry::Registry, site::Site, takings::Takings, tasks::Tasks,
     },
     accounts::Accounts,
     ai_metrics::AiMetrics,
@@ -42,7 +42,7 @@ use crate::{
     chat::Chat,
     config::Config,
     email_intelligence::EmailIntelligence,
-    fleet::Fleet,
+    fleet::{self, Fleet},
     gateway::Cache,
     keys::Spending,
     live_flags::LiveFlags,
@@ -100,6 +100,8 @@ pub struct App {
     recording: Tasks,
     spending: Arc<Spending>,
     texts: Keep,
+    /// What the processes on one database take of limits together.
+    takings: Arc<Takings>,
     exporter: Option<Exporter>,
     dispatcher: Arc<Dispatcher>,
     router: axum::Router,
@@ -185,8 +187,15 @@ impl App {
             config.chat.clone(),
             log.clone(),
         );
+        let takings = Arc::new(Takings::default());
+        if storage.is_shared() {
+            chat.limiter().share("chat", &takings);
+        }
         let chat = Arc::new(chat);
         let emails = EmailIntelligence::new(store.clone(), models.clone(), config.chat.deadline);
+        if storage.is_shared() {
+            emails.limiter().share("emails", &takings);
+        }
 
         let dispatcher = Arc::new(Dispatcher::new(store.clone(), &config.alerts)?);
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
@@ -243,6 +252,9 @@ impl App {
             tasks.stopping(),
         ));
         let spending = Spending::new(store.clone(), tasks.clone());
+        if storage.is_shared() {
+            spending.share(&takings);
+        }
         let authenticator = Authenticator::new(
             sessions::session_key(&config)?,
             config.auth.owner_open_id.clone(),
@@ -289,6 +301,7 @@ impl App {
             recording: Tasks::default(),
             spending,
             texts,
+            takings,
             exporter,
             dispatcher,
             router,
@@ -350,6 +363,12 @@ impl App {
             self.tasks.spawn(watch.run(self.tasks.stopping()));
         }
         if self.storage.is_shared() {
+            self.tasks.spawn(fleet::shared_limits::run(
+                self.takings,
+                Arc::new(self.storage.clone()),
+                self.controller.holder().to_owned(),
+                self.tasks.stopping(),
+            ));
             let fleet = self.fleet.clone();
             self.tasks
                 .spawn(fleet.run(self.registry.clone(), self.tasks.stopping()));

@@ -78,7 +78,7 @@ impl Answerer for ModelRouter {
 pub struct Chat {
     store: Arc<dyn ConversationStore>,
     answerer: Arc<dyn Answerer>,
-    limiter: RateLimiter,
+    limiter: Arc<RateLimiter>,
     /// Messages that are being answered.
     turns: Mutex<HashSet<i64>>,
     twins: Twins,
@@ -97,12 +97,17 @@ impl Chat {
         Self {
             store,
             answerer,
-            limiter: RateLimiter::per_minute(config.rate_limit),
+            limiter: RateLimiter::per_minute(config.rate_limit).into(),
             turns: Mutex::default(),
             twins: Twins::default(),
             config,
             log,
         }
+    }
+
+    /// How many messages users may send.
+    pub fn limiter(&self) -> &Arc<RateLimiter> {
+        &self.limiter
     }
 
     /// A user's conversations, the latest first.

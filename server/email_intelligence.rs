@@ -54,7 +54,7 @@ pub struct EmailIntelligence {
     models: Arc<ModelRouter>,
     /// For one call, both tries together.
     deadline: Duration,
-    limiter: RateLimiter,
+    limiter: Arc<RateLimiter>,
 }
 
 /// A reply to choose from, as it is kept.
@@ -95,8 +95,13 @@ impl EmailIntelligence {
             store,
             models,
             deadline,
-            limiter: RateLimiter::per_minute(PER_MINUTE),
+            limiter: RateLimiter::per_minute(PER_MINUTE).into(),
         }
+    }
+
+    /// How many mails users may have looked at.
+    pub fn limiter(&self) -> &Arc<RateLimiter> {
+        &self.limiter
     }
 
     fn asking<'a>(&'a self, user: &'a User, context: &'a Context) -> Asking<'a> {

@@ -5,6 +5,7 @@
 //! long that takes, and what is stored counts again only once the one that leads has answered. All else has
 //! five seconds, and is done once or not at all.
 
+pub mod shared_limits;
 pub mod store;
 
 use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
@@ -73,7 +74,10 @@ struct Owed {
     asked: Asked,
     is_stored: bool,
     rollout: String,
-    based_on: i64,
+    /// The version of the cap that keeps it in force here.
+    cap: i64,
+    /// What is stored counts again from a version above this one on, where the change is refused.
+    unless_above: i64,
 }
 
 impl Owed {
@@ -89,6 +93,7 @@ impl Owed {
             "percent": percent,
             "actor": lost.actor,
             "reason": lost.reason,
+            "again": lost.is_again,
         });
         Self {
             asked: Asked {
@@ -101,7 +106,8 @@ impl Owed {
             },
             is_stored: false,
             rollout: lost.rollout.clone(),
-            based_on: lost.based_on,
+            cap: lost.cap,
+            unless_above: lost.based_on,
         }
     }
 }
@@ -215,14 +221,19 @@ impl Fleet {
         let input = &asked.input;
         let text = |name: &str| input[name].as_str().unwrap_or_default().to_owned();
         let share = input["percent"].as_f64().and_then(Percent::new);
-        let command = Command {
+        let mut command = Command {
             id: text("id"),
             based_on: input["version"].as_i64().unwrap_or_default(),
             actor: Actor::parse(&text("actor")),
             reason: text("reason"),
             kind: share.map_or(CommandKind::RollBack, CommandKind::SetShare),
         };
-        match self.controller.apply(command).await {
+        let mut done = self.controller.apply(command.clone()).await;
+        if let (Err(ControlError::Stale { current, .. }), true) = (&done, input["again"] == true) {
+            command.based_on = current.version;
+            done = self.controller.apply(command).await;
+        }
+        match done {
             Ok(status) => Ok(json!({"version": status.version})),
             Err(error @ (ControlError::NotInControl | ControlError::Store(_))) => Err(
                 RpcError::new(ErrorCode::ServiceUnavailable, error.to_string()),
@@ -231,11 +242,18 @@ impl Fleet {
         }
     }
 
-    /// A lowering is answered; one that was refused is not in force any more.
+    /// A lowering is answered; from the version on that it made, or at once where it was refused, what is stored
+    /// counts again.
     fn settled(&self, id: &str, answer: &Result<Value, RpcError>) {
-        let owed = self.owed.lock().remove(id);
-        if let (Some(owed), Err(_)) = (owed, answer) {
-            self.controller.lift(&owed.rollout, owed.based_on);
+        let Some(owed) = self.owed.lock().remove(id) else {
+            return;
+        };
+        let above = match answer {
+            Ok(status) => status["version"].as_i64().map(|version| version - 1),
+            Err(_) => Some(owed.unless_above),
+        };
+        if let Some(above) = above {
+            self.controller.lift(&owed.rollout, owed.cap, above);
         }
     }
 
@@ -264,7 +282,8 @@ impl Fleet {
             asked: asked.clone(),
             is_stored: false,
             rollout,
-            based_on,
+            cap: based_on,
+            unless_above: 0,
         };
         self.owed.lock().insert(asked.id.clone(), owed);
         true

@@ -41,6 +41,8 @@ struct Waiting {
     last_batch: i64,
     /// Events that found no room since the last time.
     dropped: u64,
+    /// Events that found room, ever.
+    appended: u64,
 }
 
 impl Waiting {
@@ -55,6 +57,7 @@ impl Log {
         let mut waiting = self.waiting.lock();
         if waiting.len() < LIMIT {
             waiting.events.push_back(event);
+            waiting.appended += 1;
         } else {
             waiting.dropped += 1;
         }
@@ -85,10 +88,26 @@ impl Log {
         })
     }
 
+    /// How many events were appended ever, and of those after so many the ones that are in no batch yet.
+    pub fn after(&self, appended: u64) -> (u64, Vec<Event>) {
+        let waiting = self.waiting.lock();
+        let new = usize::try_from(waiting.appended.saturating_sub(appended)).unwrap_or(usize::MAX);
+        let seen = waiting.events.len().saturating_sub(new);
+        (
+            waiting.appended,
+            waiting.events.range(seen..).cloned().collect(),
+        )
+    }
+
     /// Notes that so many events of batches are stored.
     pub fn stored(&self, events: usize) {
         let mut waiting = self.waiting.lock();
         waiting.frozen = waiting.frozen.saturating_sub(events);
+    }
+
+    /// Notes that so many events of batches that were stored are to be stored again.
+    pub fn lacks(&self, events: usize) {
+        self.waiting.lock().frozen += events;
     }
 
     /// Events that are not known to be stored.

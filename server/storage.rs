@@ -38,6 +38,7 @@ mod secret;
 mod series;
 mod spending;
 mod sqlite;
+mod takings;
 mod texts;
 mod told;
 mod trials;

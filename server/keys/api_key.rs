@@ -21,6 +21,10 @@ const FRESH: Duration = Duration::from_millis(500);
 const CONFIRMED: Duration = Duration::from_secs(300);
 /// How long the database may take to confirm a key that it has confirmed before.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same while it does not answer: nobody's call is to wait for it.
+const OUT_OF_PATIENCE: Duration = Duration::from_millis(50);
+/// So often one call waits for longer then, to see whether it only is slow.
+const TRIED_AGAIN: Duration = Duration::from_secs(10);
 /// Keys that are remembered.
 const MAX_KNOWN: usize = 10_000;
 
@@ -134,6 +138,8 @@ pub struct ApiKeys {
     store: Arc<dyn ApiKeyStore>,
     known: Mutex<HashMap<String, Known>>,
     outage: Outage,
+    /// When a call waited last, while the database did not answer.
+    tried: Mutex<Option<Instant>>,
 }
 
 struct Known {
@@ -154,6 +160,7 @@ impl ApiKeys {
             store,
             known: Mutex::default(),
             outage: Outage::default(),
+            tried: Mutex::default(),
         }
     }
 
@@ -191,7 +198,7 @@ impl ApiKeys {
         let asked = self.store.find_key(id, now);
         let found = match &confirmed {
             None => asked.await,
-            Some(_) => match timeout(PATIENCE, asked).await {
+            Some(_) => match timeout(self.patience(), asked).await {
                 Ok(found) => found,
                 Err(_) => Err(anyhow::anyhow!("the database does not answer")),
             },
@@ -199,6 +206,7 @@ impl ApiKeys {
         match (found, confirmed) {
             (Ok(found), _) => {
                 if self.outage.ends() {
+                    *self.tried.lock() = None;
                     tracing::info!("keys can be looked up again");
                 }
                 let found = found.map(|(key, hash)| (Arc::new(key), hash));
@@ -207,6 +215,7 @@ impl ApiKeys {
             }
             (Err(error), confirmed) => {
                 if self.outage.begins() {
+                    *self.tried.lock() = Some(Instant::now());
                     let cause = in_full(error.as_ref());
                     tracing::error!(
                         cause,
@@ -215,6 +224,18 @@ impl ApiKeys {
                 }
                 confirmed.map(Some).ok_or(error)
             }
+        }
+    }
+
+    /// How long a call waits for the database whose key it has confirmed.
+    fn patience(&self) -> Duration {
+        match &mut *self.tried.lock() {
+            None => PATIENCE,
+            Some(tried) if tried.elapsed() >= TRIED_AGAIN => {
+                *tried = Instant::now();
+                PATIENCE
+            }
+            Some(_) => OUT_OF_PATIENCE,
         }
     }
 

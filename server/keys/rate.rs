@@ -46,6 +46,16 @@ impl Rate {
         self.full_at
     }
 
+    /// What a request takes of a minute, in microseconds.
+    pub(super) fn micros(limit: u32) -> u32 {
+        (MINUTE / limit.max(1)).as_micros() as u32
+    }
+
+    /// Another process took so many microseconds of it, whatever was left.
+    pub(super) fn others_took(&mut self, micros: u32, now: Instant) {
+        self.full_at = self.full_at.max(now) + Duration::from_micros(micros.into());
+    }
+
     /// Takes a request, of at most `limit` a minute.
     pub(super) fn take(&mut self, limit: u32, now: Instant) -> Result<Left, TooFast> {
         let each = MINUTE / limit.max(1);
@@ -69,6 +79,17 @@ impl Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_took_is_missing_here_and_too_much_is_missing_later() {
+        let start = Instant::now();
+        let mut rate = Rate::new(start);
+        rate.others_took(19 * Rate::micros(20), start);
+        assert_eq!(rate.take(20, start).unwrap().remaining, 0);
+        // Both let a whole minute's requests through before they heard of each other.
+        rate.others_took(20 * Rate::micros(20), start);
+        assert_eq!(rate.take(20, start).unwrap_err().after.as_secs(), 63);
+    }
 
     #[test]
     fn a_minutes_requests_may_come_at_once_and_then_one_by_one() {

@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     future::Future,
     pin::pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -20,7 +20,9 @@ use super::{
     ledger::{self, Ledger},
     rate::Rate,
 };
-use crate::_core::{amount::Amount, errors::in_full, outage::Outage, tasks::Tasks};
+use crate::_core::{
+    amount::Amount, errors::in_full, outage::Outage, takings::Takings, tasks::Tasks,
+};
 
 /// Between two reports to the database.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -35,7 +37,12 @@ pub struct Spending {
     tasks: Tasks,
     outage: Outage,
     accounts: Mutex<Accounts>,
+    /// Who else lets requests of the same keys through.
+    takings: OnceLock<Arc<Takings>>,
 }
+
+/// Rates of keys among what processes take of limits.
+const KIND: &str = "key";
 
 /// By key and day.
 type Accounts = HashMap<(Arc<str>, NaiveDate), Arc<Account>>;
@@ -87,7 +94,20 @@ impl Spending {
             tasks,
             outage: Outage::default(),
             accounts: Mutex::default(),
+            takings: OnceLock::new(),
         })
+    }
+
+    /// Keeps rates together with the other processes.
+    pub fn share(self: &Arc<Self>, takings: &Arc<Takings>) {
+        let _ = self.takings.set(takings.clone());
+        let spending = Arc::downgrade(self);
+        takings.share(KIND, move |name, micros, now| {
+            if let Some(spending) = spending.upgrade() {
+                let account = spending.account(name, now.date_naive());
+                account.rate.lock().others_took(micros, Instant::now());
+            }
+        });
     }
 
     /// Counts a request of a key at its rate; what is left of that, where it has one.
@@ -100,8 +120,11 @@ impl Spending {
             return Ok(None);
         };
         let account = self.account(&key.name, now.date_naive());
-        let left = account.rate.lock().take(limit, Instant::now());
-        left.map(Some)
+        let left = account.rate.lock().take(limit, Instant::now())?;
+        if let Some(takings) = self.takings.get() {
+            takings.took(KIND, &key.name, Rate::micros(limit), now);
+        }
+        Ok(Some(left))
     }
 
     /// Sets aside what a call may need; what it used is settled when the reservation is dropped.

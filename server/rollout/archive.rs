@@ -20,6 +20,8 @@ use super::{
     view::View,
 };
 
+/// Lines of the history that are read at once.
+const PAGE: usize = 200;
 /// Characters of a UUID.
 const ID_LENGTH: usize = 36;
 /// Ids that are named where the beginning of one is not enough.
@@ -70,6 +72,23 @@ impl Archive {
             self.rollout(id).await?;
         }
         Ok(rows)
+    }
+
+    /// The history of all rollouts after a place, at most some hundred lines at once, each with its place.
+    pub async fn history_after(&self, place: i64) -> Result<Vec<(i64, AuditRow)>, ControlError> {
+        let read = self.store.audit_after(place, PAGE).await;
+        read.map_err(ControlError::Store)
+    }
+
+    /// The place of the last line of that history.
+    pub async fn last_place(&self) -> Result<i64, ControlError> {
+        self.store.last_place().await.map_err(ControlError::Store)
+    }
+
+    /// The place of the line that made a version, or of the last line before a time (milliseconds since 1970).
+    pub async fn place_of(&self, id: &str, version: i64, at_ms: i64) -> Result<i64, ControlError> {
+        let read = self.store.place_of(id, version, at_ms).await;
+        read.map_err(ControlError::Store)
     }
 
     /// Each decision with its evidence in words and figures, oldest first.

@@ -17,6 +17,8 @@
 //! again ([`memory`]), and events that are stored are not stored, nor folded, twice.
 
 mod following;
+mod guard;
+mod kept;
 mod lease;
 mod memory;
 mod others;
@@ -37,12 +39,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::{
     sync::{Notify, broadcast},
-    time::{Instant, MissedTickBehavior, interval_at, sleep},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
 };
 
-use self::memory::Memory;
 pub use self::watching::Leader;
 pub use self::{following::Lowering, probes::DueProbe, steering::Wishes};
+use self::{kept::Kept, memory::Memory};
 pub use super::world::World;
 use super::{
     archive::Archive,
@@ -50,7 +52,7 @@ use super::{
     plan::{Known, Library, Plan},
     record::Action,
     status::{Moment, Status, TICK},
-    store::{AuditRow, Fence, RolloutStore},
+    store::{AuditRow, Fence, Mark, RolloutStore},
     view::View,
 };
 use crate::{
@@ -61,9 +63,9 @@ use crate::{
 
 /// Between two looks at new events, at least.
 const GAP: Duration = Duration::from_millis(100);
-/// How often the last write is tried at a stop.
-const LAST_ATTEMPTS: u32 = 5;
-/// Between two of those.
+/// How long the last write is tried at a stop: a disk that is full stays so, and a server comes back.
+const LAST_PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(8)];
+/// Between two tries.
 const LAST_ATTEMPTS_PAUSE: Duration = Duration::from_millis(200);
 /// Changes that a slow listener may be behind.
 const CHANGES: usize = 256;
@@ -148,6 +150,8 @@ struct Writer {
     renewed_at: Option<Moment>,
     /// The last write may or may not have happened.
     in_doubt: bool,
+    /// What the store has of rollouts, as this process left it.
+    mark: Option<Mark>,
     /// Of the store.
     outage: Outage,
 }
@@ -159,6 +163,7 @@ impl Controller {
         let memory = Memory::load(&*parts.store).await.context(
             "the rollouts cannot be read, so the server did not start: it would have to guess who gets which model",
         )?;
+        let is_shared = parts.store.is_shared();
         let controller = Self {
             archive: Archive::new(parts.store.clone()),
             store: parts.store,
@@ -172,6 +177,7 @@ impl Controller {
             world: parts.world,
             holder: parts.holder,
             inner: Mutex::new(Memory {
+                kept: is_shared.then(Kept::default),
                 seen: parts.seen,
                 ..memory
             }),
@@ -213,22 +219,30 @@ impl Controller {
                 () = sleep(GAP) => {}
             }
         }
-        for attempt in 1..=LAST_ATTEMPTS {
-            if self.tick().await {
-                break;
-            }
-            if attempt == LAST_ATTEMPTS {
-                let lost = self.log.waiting();
-                tracing::error!(lost, "events could not be stored before the stop");
-            }
-            sleep(LAST_ATTEMPTS_PAUSE).await;
-        }
+        self.write_the_last().await;
         let fence = self.writer.lock().await.fence.take();
         if let Some(fence) = fence
             && let Err(error) = self.store.release(&fence, self.world.now().wall).await
         {
             let error = format!("{error:#}");
             tracing::warn!(error, "the lease could not be given back");
+        }
+    }
+
+    /// Writes what is left, at a stop.
+    async fn write_the_last(&self) {
+        let patience = LAST_PATIENCE[usize::from(self.store.is_shared())];
+        let tried = timeout(patience, async {
+            while !self.tick().await {
+                if !self.leads() && self.log.waiting() == 0 {
+                    break;
+                }
+                sleep(LAST_ATTEMPTS_PAUSE).await;
+            }
+        });
+        if tried.await.is_err() {
+            let lost = self.log.waiting();
+            tracing::error!(lost, "events could not be stored before the stop");
         }
     }
 

@@ -62,6 +62,8 @@ pub struct Rollout {
     pub is_open: bool,
     /// What is served at most, whatever the status says.
     pub cap: Option<Cap>,
+    /// Whether nobody gets the candidate here, by what this process alone has seen.
+    pub is_guarded: bool,
     /// Whether something must be stored soon.
     pub is_urgent: bool,
     /// When its evidence was last stored.
@@ -131,6 +133,7 @@ impl Rollout {
             is_urgent: true,
             stored_at: None,
             probed_at: None,
+            is_guarded: false,
         })
     }
 
@@ -172,7 +175,7 @@ impl Rollout {
     pub fn live(&self) -> Arc<LiveRollout> {
         let cap = self.cap.filter(|it| self.status.version <= it.version);
         let is_back = self.status.state == State::RolledBack || cap.is_some_and(|it| it.is_back);
-        let is_serving = self.is_open && !is_back;
+        let is_serving = self.is_open && !is_back && !self.is_guarded;
         let share = match cap {
             Some(cap) if cap.share < self.status.share => cap.share,
             _ => self.status.share,

@@ -108,6 +108,14 @@ impl Commit {
     pub fn new_head(&self) -> i64 {
         self.batches.last().map_or(self.head, Ordered::last_seq)
     }
+
+    /// What the rollouts' mark is after this.
+    pub fn moves(&self, (count, versions): Mark) -> Mark {
+        let new = self.rollouts.iter().filter(|it| it.based_on.is_none());
+        let versions_of = |it: &RolloutChange| it.rollout.version - it.based_on.unwrap_or(0);
+        let more: i64 = self.rollouts.iter().map(versions_of).sum();
+        (count + new.count() as i64, versions + more)
+    }
 }
 
 /// What happened to one rollout.
@@ -193,6 +201,14 @@ pub trait RolloutStore: Send + Sync {
     async fn commit(&self, fence: &Fence, commit: &Commit) -> Result<(), CommitError>;
     /// A rollout's history, oldest first.
     async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>>;
+    /// Lines of the history of all rollouts after this place, at most `limit`, in the order in which they were
+    /// written, each with its place.
+    async fn audit_after(&self, place: i64, limit: usize) -> anyhow::Result<Vec<(i64, AuditRow)>>;
+    /// The place of the last line of the history, 0 before the first.
+    async fn last_place(&self) -> anyhow::Result<i64>;
+    /// The place of the line that made this version of a rollout; of the last line before this time where there
+    /// is none.
+    async fn place_of(&self, id: &str, version: i64, at_ms: i64) -> anyhow::Result<i64>;
     /// Events of a rollout after this number, in order, at most `limit`.
     async fn events_of(
         &self,
@@ -222,8 +238,20 @@ pub trait RolloutStore: Send + Sync {
     /// Registers a process that does not lead as a writer; `None` where only the one that leads can be one,
     /// as on SQLite.
     async fn enter(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<i64>>;
-    /// Stores a batch that has no place in the log yet; `false` where it, or a later one, is stored already.
-    async fn append(&self, writer: i64, batch: &Batch) -> anyhow::Result<bool>;
+    /// Stores a batch that has no place in the log yet, where the last that is stored of its writer has the number
+    /// `after`. The number of the last that is stored now: the batch's, or else that of a later one whose answer
+    /// was lost, or of an earlier one where the database went back.
+    ///
+    /// # Errors
+    ///
+    /// Also where the number is not this holder's, as in a database that went back to before it had one.
+    async fn append(
+        &self,
+        holder: &str,
+        writer: i64,
+        after: i64,
+        batch: &Batch,
+    ) -> anyhow::Result<i64>;
     /// How far processes are that may still add to the log, and where the log ends at that moment.
     async fn positions(&self) -> anyhow::Result<(i64, Vec<Position>)>;
     /// The next batches of a writer after this number, in order, some thousand events at once.

@@ -261,7 +261,8 @@ impl SubjectRow {
     }
 }
 
-/// Adds batches of a writer in their places; `false` where one of them, or a later one, is stored already.
+/// Adds batches of a writer in their places; `false` where one of them, or a later one, is stored already, or one
+/// of another process is not.
 ///
 /// A number may be left out: a database that went back, as a standby does that lost its last seconds, lacks
 /// batches that their writer has forgotten.
@@ -274,15 +275,19 @@ pub(super) async fn insert(
     let own = || batches.iter().filter(|batch| batch.writer().is_none());
     if let (Some(first), Some(last)) = (own().next(), own().next_back()) {
         let moved = changed!(transaction, transaction => sqlx::query(
-                "UPDATE writers SET last_batch = $1 WHERE writer = $2 AND last_batch < $3",
+                "UPDATE writers SET last_batch = $1 WHERE writer = $2 AND last_batch < $3 AND holder = $4",
             )
             .bind(last.number())
             .bind(fence.writer)
             .bind(first.number())
+            .bind(&*fence.holder)
             .execute(&mut **transaction))?;
         if moved == 0 {
             return Ok(false);
         }
+    }
+    if !are_stored(transaction, batches).await? {
+        return Ok(false);
     }
     // After an outage there are thousands of batches, and a statement binds some 32,000 values at most.
     for batches in batches.chunks(ROWS_OF_ORDER) {
@@ -313,6 +318,32 @@ pub(super) async fn insert(
         insert_rows(transaction, fence.writer, rows.drain(..)).await?;
     }
     Ok(true)
+}
+
+/// Whether the batches of other processes are stored, still: a database that went back may lack what was read.
+async fn are_stored(transaction: &mut Write, batches: &[Ordered]) -> sqlx::Result<bool> {
+    let Write::Postgres(transaction) = transaction else {
+        return Ok(true);
+    };
+    let mut last = BTreeMap::new();
+    for batch in batches {
+        if let Some(writer) = batch.writer() {
+            last.insert(writer, batch.number());
+        }
+    }
+    if last.is_empty() {
+        return Ok(true);
+    }
+    let (writers, numbers): (Vec<i64>, Vec<i64>) = last.into_iter().unzip();
+    let lacking: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM unnest($1::BIGINT[], $2::BIGINT[]) AS last (writer, batch) \
+         WHERE NOT EXISTS (SELECT 1 FROM writers w WHERE w.writer = last.writer AND w.last_batch >= last.batch)",
+    )
+    .bind(writers)
+    .bind(numbers)
+    .fetch_one(&mut **transaction)
+    .await?;
+    Ok(lacking == 0)
 }
 
 /// Events as rows: the number of the batch, the place in it, the event, and its variant's name.

@@ -95,8 +95,10 @@ pub(super) async fn open(url: &str) -> Result<Postgres, StorageError> {
     // What is not said to the server it finds out.
     let _ = connection.close().await;
     let options = options.options(LIMITS);
+    let for_calls = options.clone().options([STATEMENT]);
+    check_limits(&for_calls).await?;
     Ok(Postgres {
-        pool: pool(options.clone().options([STATEMENT]), CONNECTIONS),
+        pool: pool(for_calls, CONNECTIONS),
         long: pool(options.options([LONG_STATEMENT]), LONG_CONNECTIONS),
     })
 }
@@ -120,6 +122,32 @@ pub(super) async fn connect_to_read(url: &str) -> Result<PgConnection, StorageEr
     let options = options(url)?.options([("default_transaction_read_only", "on")]);
     let connection = wait_for(&options).await;
     Ok(connection.map_err(|cause| ServerError::new(&options, cause))?)
+}
+
+/// Sees whether a connection has the limits that it asks for. A pooler in between that gives connections to several
+/// clients in turn cannot have them, and a process that froze in a transaction would then stop all others.
+async fn check_limits(options: &PgConnectOptions) -> Result<(), StorageError> {
+    let asked = async {
+        let mut connection = PgConnection::connect_with(options).await?;
+        let mut limits = Vec::new();
+        for name in ["lock_timeout", "statement_timeout"] {
+            let sql = sqlx::AssertSqlSafe(format!("SHOW {name}"));
+            limits.push(
+                sqlx::query_scalar::<_, String>(sql)
+                    .fetch_one(&mut connection)
+                    .await?,
+            );
+        }
+        let _ = connection.close().await;
+        sqlx::Result::Ok(limits)
+    };
+    let cause = match timeout(PATIENCE, asked).await {
+        Ok(Ok(limits)) if limits == [LIMITS[0].1, STATEMENT.1] => return Ok(()),
+        Ok(Ok(limits)) => Unanswered::Without(limits),
+        Ok(Err(error)) => Unanswered::Said(error),
+        Err(_) => Unanswered::Silence,
+    };
+    Err(ServerError::new(options, cause).into())
 }
 
 /// The least version that a program has to know, where the tables say so.
@@ -218,9 +246,14 @@ fn may_pass(error: &sqlx::Error) -> bool {
 }
 
 enum Unanswered {
+    /// `lock_timeout` and `statement_timeout` of a connection that asked for others.
+    Without(Vec<String>),
     Said(sqlx::Error),
     Silence,
 }
+
+const POOLER: &str = "a pooler such as pgbouncer seems to be in between, which cannot keep the limits of a connection: \
+                      name PostgreSQL itself in `DATABASE_URL`";
 
 /// Why a PostgreSQL server cannot be used: which one, as whom, what it said, what to do. Never the
 /// password.
@@ -242,6 +275,13 @@ impl ServerError {
                 format!("no answer within {} s", PATIENCE.as_secs()),
                 "see whether the server runs, and whether a firewall is in between",
             ),
+            Unanswered::Without(limits) => (
+                format!(
+                    "its `lock_timeout` and `statement_timeout` are {limits:?} although {} and {} were asked for",
+                    LIMITS[0].1, STATEMENT.1
+                ),
+                POOLER,
+            ),
             Unanswered::Said(error) => {
                 let code = error.as_database_error().and_then(|error| error.code());
                 let advice = match code.as_deref() {
@@ -250,6 +290,9 @@ impl ServerError {
                     }
                     Some("3D000") => "make the database with `createdb`, or name another",
                     Some("53300") => "the server has no connection left: see its max_connections",
+                    // `protocol_violation`: pgbouncer does not know what was asked for. `duplicate_prepared_statement`:
+                    // another client of it has made one on the same connection.
+                    Some("08P01" | "42P05") => POOLER,
                     Some("57P03") => "the server is starting or stopping; try again",
                     _ => "see whether the server runs there and what `DATABASE_URL` names",
                 };

@@ -96,6 +96,13 @@ struct AuditTableRow {
     evidence: String,
 }
 
+#[derive(sqlx::FromRow)]
+struct PlacedRow {
+    pos: i64,
+    #[sqlx(flatten)]
+    row: AuditTableRow,
+}
+
 impl TryFrom<AuditTableRow> for AuditRow {
     type Error = anyhow::Error;
 
@@ -216,6 +223,55 @@ impl RolloutStore for Storage {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
+    async fn audit_after(&self, place: i64, limit: usize) -> anyhow::Result<Vec<(i64, AuditRow)>> {
+        // Lines are only added to the table, so SQLite's own numbers count them.
+        let sql = match &self.db {
+            Db::Sqlite(_) => {
+                "SELECT rowid AS pos, * FROM rollout_audit WHERE rowid > $1 ORDER BY rowid LIMIT $2"
+            }
+            Db::Postgres(_) => "SELECT * FROM rollout_audit WHERE pos > $1 ORDER BY pos LIMIT $2",
+        };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows: Vec<PlacedRow> = on!(self.db.read(), pool => sqlx::query_as(sql)
+                .bind(place)
+                .bind(limit)
+                .fetch_all(pool)
+                .await)
+        .context("cannot read the history of rollouts")?;
+        rows.into_iter()
+            .map(|placed| Ok((placed.pos, placed.row.try_into()?)))
+            .collect()
+    }
+
+    async fn last_place(&self) -> anyhow::Result<i64> {
+        let sql = match &self.db {
+            Db::Sqlite(_) => "SELECT COALESCE(MAX(rowid), 0) FROM rollout_audit",
+            Db::Postgres(_) => "SELECT COALESCE(MAX(pos), 0) FROM rollout_audit",
+        };
+        on!(self.db.read(), pool => sqlx::query_scalar(sql).fetch_one(pool).await)
+            .context("cannot read the end of the history of rollouts")
+    }
+
+    async fn place_of(&self, id: &str, version: i64, at_ms: i64) -> anyhow::Result<i64> {
+        let sql = match &self.db {
+            Db::Sqlite(_) => {
+                "SELECT COALESCE((SELECT rowid FROM rollout_audit WHERE rollout_id = $1 AND version = $2), \
+                 (SELECT MAX(rowid) FROM rollout_audit WHERE at_ms < $3), 0)"
+            }
+            Db::Postgres(_) => {
+                "SELECT COALESCE((SELECT pos FROM rollout_audit WHERE rollout_id = $1 AND version = $2), \
+                 (SELECT MAX(pos) FROM rollout_audit WHERE at_ms < $3), 0)"
+            }
+        };
+        on!(self.db.read(), pool => sqlx::query_scalar(sql)
+                .bind(storable(id))
+                .bind(version)
+                .bind(at_ms)
+                .fetch_one(pool)
+                .await)
+        .context("cannot look up a place in the history of rollouts")
+    }
+
     async fn events_of(
         &self,
         rollout_id: &str,
@@ -273,8 +329,14 @@ impl RolloutStore for Storage {
             .context("cannot become a writer of the log")
     }
 
-    async fn append(&self, writer: i64, batch: &Batch) -> anyhow::Result<bool> {
-        self.in_time(self.append_batch(writer, batch))
+    async fn append(
+        &self,
+        holder: &str,
+        writer: i64,
+        after: i64,
+        batch: &Batch,
+    ) -> anyhow::Result<i64> {
+        self.in_time(self.append_batch(holder, writer, after, batch))
             .await
             .context("cannot store events")
     }

@@ -151,6 +151,7 @@ impl Storage {
         self.forget_late_events(now).await?;
         self.prune_sign_in(now).await?;
         self.prune_commands().await?;
+        self.prune_takings().await?;
         Ok(upkeep)
     }
 

@@ -4,6 +4,7 @@
 //! answer was lost is stored once, and whoever reads on from the last one misses none. Its place in the log it
 //! gets from the process that leads.
 
+use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 
 use super::{
@@ -59,21 +60,27 @@ impl Storage {
         Ok(Some(writer))
     }
 
-    pub(super) async fn append_batch(&self, writer: i64, batch: &Batch) -> anyhow::Result<bool> {
+    pub(super) async fn append_batch(
+        &self,
+        holder: &str,
+        writer: i64,
+        after: i64,
+        batch: &Batch,
+    ) -> anyhow::Result<i64> {
         let mut transaction = self.db.begin().await?;
         let moved = changed!(&mut transaction, transaction => sqlx::query(
                 "UPDATE writers SET last_batch = $1, ended_ms = NULL \
-                 WHERE writer = $2 AND last_batch < $1",
+                 WHERE writer = $2 AND last_batch = $3 AND holder = $4",
             )
             .bind(batch.number)
             .bind(writer)
+            .bind(after)
+            .bind(holder)
             .execute(&mut **transaction))?;
         if moved == 0 {
-            return if is_known(&mut transaction, writer).await? {
-                Ok(false)
-            } else {
-                anyhow::bail!("the database does not know this process any more")
-            };
+            return last_batch(&mut transaction, holder, writer)
+                .await?
+                .context("the database does not know this process any more");
         }
         let mut rows = Vec::with_capacity(MOST_IN_BATCH);
         for (place, event) in (0_i64..).zip(&*batch.events) {
@@ -81,7 +88,7 @@ impl Storage {
         }
         events::insert_rows(&mut transaction, writer, rows.into_iter()).await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(batch.number)
     }
 
     /// Where the log ends, and how far these writers are; in one statement, and so at one moment.
@@ -146,12 +153,16 @@ impl Storage {
     }
 }
 
-async fn is_known(transaction: &mut Write, writer: i64) -> sqlx::Result<bool> {
-    let found: Option<i64> = on!(transaction, transaction => sqlx::query_scalar(
-            "SELECT writer FROM writers WHERE writer = $1",
+async fn last_batch(
+    transaction: &mut Write,
+    holder: &str,
+    writer: i64,
+) -> sqlx::Result<Option<i64>> {
+    on!(transaction, transaction => sqlx::query_scalar(
+            "SELECT last_batch FROM writers WHERE writer = $1 AND holder = $2",
         )
         .bind(writer)
+        .bind(holder)
         .fetch_optional(&mut **transaction)
-        .await)?;
-    Ok(found.is_some())
+        .await)
 }

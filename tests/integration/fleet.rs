@@ -1,6 +1,10 @@
 //! Three processes on one PostgreSQL that behave as one: users go round them while processes are stopped,
 //! killed and frozen. What users saw is then compared with the log, request by request.
 
+mod away;
+mod cluster;
+mod judge;
+mod link;
 mod users;
 
 use std::{io::Write, time::Duration};
@@ -38,15 +42,20 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// `None` where PostgreSQL is not installed.
-    async fn start() -> Option<Self> {
-        let url = postgres::database().await?;
-        let setup = TestApp::builder()
-            .with_setting("DATABASE_URL", &url)
+    /// What all replicas on this database have in common.
+    fn setup(database: &str) -> TestAppBuilder {
+        TestApp::builder()
+            .with_setting("DATABASE_URL", database)
             .with_setting("JWT_SECRET", "a secret of the fleet's tests, long enough")
             .with_catalog(CATALOGUE)
             .with_sandbox(SANDBOX)
-            .with_busy_users();
+            .with_busy_users()
+    }
+
+    /// `None` where PostgreSQL is not installed.
+    async fn start() -> Option<Self> {
+        let url = postgres::database().await?;
+        let setup = Self::setup(&url);
         let mut replicas = Vec::new();
         for _ in 0..3 {
             replicas.push(setup.spawn().await);
@@ -145,8 +154,21 @@ impl Fleet {
         assert!(output.status.success(), "{said}{error}");
     }
 
+    /// One without processes, for what the database has.
+    fn at(setup: TestAppBuilder, database: PgPool) -> Self {
+        Self {
+            setup,
+            replicas: Vec::new(),
+            database,
+        }
+    }
+
     async fn signal(&self, replica: usize, signal: &str) {
-        let id = self.replicas[replica].id().to_string();
+        Self::send(&self.replicas[replica], signal).await;
+    }
+
+    async fn send(process: &TestProcess, signal: &str) {
+        let id = process.id().to_string();
         let sent = tokio::process::Command::new("kill")
             .args([signal, &id])
             .status();

@@ -27,12 +27,16 @@ pub struct Lowering {
     pub rollout: String,
     /// The version that is stored.
     pub based_on: i64,
+    /// The version of the cap that keeps it in force here.
+    pub cap: i64,
     /// What it was.
     pub kind: CommandKind,
     /// Who did it.
     pub actor: Actor,
     /// Why.
     pub reason: String,
+    /// Whether it was stored once, in a database that went back since: it is made again whatever was done meanwhile.
+    pub is_again: bool,
 }
 
 /// What a process that follows has read.
@@ -49,8 +53,14 @@ impl Controller {
         // First: what changes after it is read at the next look, if not now.
         let mark = self.store.mark().await?;
         let at = self.world.now().monotonic;
-        let last = self.inner.lock().followed;
-        if last.is_some_and(|last| last.mark == mark && at.saturating_sub(last.at) < REFRESH) {
+        let (last, is_judged) = {
+            let mut inner = self.inner.lock();
+            inner.heard_at = Some(at);
+            let is_judged = inner.guarded.as_ref().is_some_and(|it| it.is_judged);
+            (inner.followed, is_judged)
+        };
+        let is_fresh = |last: Followed| last.mark == mark && at.saturating_sub(last.at) < REFRESH;
+        if !is_judged && last.is_some_and(is_fresh) {
             return Ok(());
         }
         let stored = Memory::load(&*self.store).await?;
@@ -60,6 +70,9 @@ impl Controller {
         inner.followed = Some(Followed { mark, at });
         inner.stored_at = None;
         self.publish(&inner);
+        if is_judged {
+            self.lift_guard(&mut inner);
+        }
         drop(inner);
         self.tell(changes);
         Ok(())
@@ -111,13 +124,15 @@ impl Controller {
         std::mem::take(&mut self.inner.lock().lost)
     }
 
-    /// The process that leads has refused the change: what is stored counts again.
-    pub fn lift(&self, id: &str, based_on: i64) {
+    /// The process that leads has answered what a cap of this version was handed over for: what is stored counts
+    /// again, from a version above this one on.
+    pub fn lift(&self, id: &str, cap: i64, above: i64) {
         let mut inner = self.inner.lock();
         if let Some(rollout) = inner.get_mut(id)
-            && rollout.cap.is_some_and(|cap| cap.version == based_on)
+            && let Some(held) = &mut rollout.cap
+            && held.version == cap
         {
-            rollout.cap = None;
+            held.version = above;
             self.publish(&inner);
         }
     }
@@ -158,13 +173,11 @@ impl Memory {
             let Some(old) = self.get(&new.status.id) else {
                 continue;
             };
+            new.is_guarded = old.is_guarded;
             let lowering = old.lowering_of(&new.status);
-            let lowered = lowering.as_ref().map(|it| old.cap_at(it.based_on));
+            let lowered = lowering.as_ref().map(|it| old.cap_at(it.cap));
             lost.extend(lowering);
-            let went_back = (new.status.version < old.status.version
-                || new.status.version == old.status.version && new.status.share > old.status.share)
-                .then(|| old.cap_at(old.status.version));
-            let caps = [old.cap, lowered, went_back].into_iter().flatten();
+            let caps = [old.cap, lowered].into_iter().flatten();
             new.cap = caps
                 .filter(|cap| new.status.version <= cap.version)
                 .reduce(Cap::and);
@@ -175,10 +188,14 @@ impl Memory {
 }
 
 impl Rollout {
-    /// What is in force here and owed, where it lowers what is stored.
+    /// What is in force here, where it lowers what is stored: it is owed, or was stored in a database that went
+    /// back.
     fn lowering_of(&self, stored: &Status) -> Option<Lowering> {
+        let (held, is) = (self.base_version(), stored.version);
+        let went_back =
+            is < held || is == held && self.owed.is_empty() && stored.share > self.status.share;
         let kind = match self.status.state {
-            _ if self.owed.is_empty() || stored.state.is_final() => return None,
+            _ if self.owed.is_empty() && !went_back || stored.state.is_final() => return None,
             State::RolledBack => CommandKind::RollBack,
             _ if self.status.share < stored.share => CommandKind::SetShare(self.status.share),
             _ => return None,
@@ -186,9 +203,11 @@ impl Rollout {
         Some(Lowering {
             rollout: stored.id.clone(),
             based_on: stored.version,
+            cap: if went_back { held.max(is) } else { is },
             kind,
             actor: self.status.changed_by.clone(),
             reason: self.status.reason.clone(),
+            is_again: went_back,
         })
     }
 

@@ -1,7 +1,7 @@
 //! Who may write: one process leads, the others follow.
 
 use super::{
-    Controller, Writer,
+    Controller, Mark, Writer,
     memory::{self, Own},
 };
 
@@ -39,6 +39,7 @@ impl Controller {
                     return Ok(false);
                 }
                 writer.renewed_at = Some(now);
+                writer.in_doubt |= self.went_back(writer.mark).await?;
             }
         } else {
             writer.fence = self.store.acquire(&self.holder, now.wall).await?;
@@ -59,15 +60,13 @@ impl Controller {
                 // The end first: a write that comes late is then seen whole, or refuses the next.
                 let stored = memory::read(&*self.store).await?;
                 let last_batch = self.store.last_batch(fence.writer).await?;
-                let unplaced = match is_new {
-                    true => self.unplaced_of(fence.writer).await?,
-                    false => Vec::new(),
-                };
+                let unplaced = self.unplaced_of(fence.writer).await?;
+                let mark = self.store.mark().await?;
                 // The last that another process did before it was gone.
                 let changes = self.changes_to(&stored.rollouts).await?;
-                anyhow::Ok((stored, last_batch, unplaced, changes))
+                anyhow::Ok((stored, last_batch, unplaced, changes, mark))
             };
-            let (stored, last_batch, unplaced, changes) = match read.await {
+            let (stored, last_batch, unplaced, changes, mark) = match read.await {
                 Ok(read) => read,
                 Err(error) if is_new => {
                     // A newer release may have stored what this one cannot read, and then lead.
@@ -88,8 +87,19 @@ impl Controller {
             drop(inner);
             self.tell(changes);
             writer.in_doubt = false;
+            writer.mark = Some(mark);
         }
         Ok(true)
+    }
+
+    /// Whether the database is not as this process left it, although nobody else has led: another one has taken
+    /// its place, which lacks its last commits.
+    async fn went_back(&self, mark: Option<Mark>) -> anyhow::Result<bool> {
+        if !self.store.is_shared() {
+            return Ok(false);
+        }
+        let (head, is) = (self.store.head().await?, self.store.mark().await?);
+        Ok(head != self.inner.lock().head || mark.is_some_and(|mark| mark != is))
     }
 }
 

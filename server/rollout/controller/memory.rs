@@ -8,6 +8,8 @@ use std::{
 use super::{
     World,
     following::{Followed, Lowering},
+    guard::{Guard, Guarded},
+    kept::Kept,
 };
 use crate::{
     recording::{Batch, Log, Ordered},
@@ -39,6 +41,10 @@ pub(super) struct Memory {
     pub(super) pending: Vec<Ordered>,
     /// Batches of this process that have no place and may not be stored, while it does not lead; in order.
     pub(super) unsent: VecDeque<Batch>,
+    /// Batches of this process that are stored, for a database that goes back; none where it is no other process's.
+    pub(super) kept: Option<Kept>,
+    /// The number of the last batch of this process that is stored.
+    pub(super) last_stored: i64,
     /// The last batch of each other writer that has its place, where this process gave it one.
     pub(super) placed: HashMap<i64, i64>,
     /// The last batch of each other writer that the windows hold.
@@ -51,6 +57,12 @@ pub(super) struct Memory {
     pub(super) is_numbering: bool,
     /// What was read last while another process leads.
     pub(super) followed: Option<Followed>,
+    /// When the store answered last, while another process leads; on the monotonic clock.
+    pub(super) heard_at: Option<Duration>,
+    /// What this process judges alone while the store is away.
+    pub(super) guard: Option<Guard>,
+    /// Whether it took a candidate from its users.
+    pub(super) guarded: Option<Guarded>,
     /// When all was stored last, on the monotonic clock; `None` where this process does not store.
     pub(super) stored_at: Option<Duration>,
     pub(super) last_tick: Option<Moment>,
@@ -140,26 +152,64 @@ impl Memory {
     }
 
     /// Forgets what is stored in its place, up to the event of this number.
-    pub(super) fn forget(&mut self, head: i64, log: &Log) {
+    pub(super) fn forget(&mut self, head: i64, log: &Log, at: Duration) {
         let stored = self.pending.partition_point(|it| it.last_seq() <= head);
-        for batch in self.pending.drain(..stored) {
-            if batch.writer().is_none() {
-                log.stored(batch.events().len());
-            }
+        let stored: Vec<_> = self.pending.drain(..stored).collect();
+        for batch in stored {
             self.head = batch.last_seq();
+            if batch.writer().is_none() {
+                self.is_stored(batch.into_batch(), log, at);
+            }
+        }
+    }
+
+    /// A batch of this process is stored.
+    pub(super) fn is_stored(&mut self, batch: Batch, log: &Log, at: Duration) {
+        log.stored(batch.events.len());
+        self.last_stored = batch.number;
+        if let Some(kept) = &mut self.kept {
+            kept.add(batch, at);
+        }
+    }
+
+    /// The last batch that the store has of this process has this number: what it lacks is to be stored again.
+    pub(super) fn goes_on_from(&mut self, last_batch: i64, log: &Log, at: Duration) {
+        let before = std::mem::replace(&mut self.last_stored, last_batch);
+        let kept = self.kept.as_mut().map(|it| it.take_after(last_batch, at));
+        let lacks = kept.unwrap_or_default();
+        if before > last_batch {
+            let first = lacks.first().map_or(before + 1, |it| it.number);
+            let (again, lost) = (lacks.len(), first - last_batch - 1);
+            tracing::warn!(
+                before,
+                last_batch,
+                again,
+                lost,
+                "the log went back, as after a failover; this process stores its last batches again"
+            );
+        }
+        log.lacks(lacks.iter().map(|it| it.events.len()).sum());
+        for batch in lacks.into_iter().rev() {
+            self.unsent.push_front(batch);
         }
     }
 
     /// Gives what is not stored its places anew, behind the end of the log that is stored.
-    fn place_anew(&mut self, head: i64, own: Own, log: &Log) {
+    fn place_anew(&mut self, head: i64, own: Own, log: &Log, at: Duration) {
         self.step_down();
         self.head = head;
         // They are stored, and so come before the others of this process.
         let unplaced = own.unplaced;
-        let (stored, unsent): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unsent)
+        let (stored, unsent): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.unsent)
             .into_iter()
             .partition(|batch| batch.number <= own.last_batch);
-        log.stored(stored.iter().map(|batch| batch.events.len()).sum());
+        self.unsent = unsent;
+        self.goes_on_from(own.last_batch, log, at);
+        for batch in stored {
+            self.is_stored(batch, log, at);
+        }
+        self.last_stored = own.last_batch;
+        let unsent = std::mem::take(&mut self.unsent);
         for batch in unplaced.into_iter().chain(unsent) {
             let batch = Ordered::after(self.last_seq(), batch);
             self.pending.push(batch);
@@ -178,15 +228,17 @@ impl Memory {
         world: &World,
     ) {
         if !is_new {
-            self.forget(stored.head, log);
+            self.forget(stored.head, log, now.monotonic);
         }
         // A log that ends elsewhere than memory believes is new to it as well.
         let is_new = is_new || self.head != stored.head;
         if is_new {
-            self.place_anew(stored.head, own, log);
+            self.place_anew(stored.head, own, log, now.monotonic);
         }
         self.is_numbering = true;
         self.followed = None;
+        self.heard_at = None;
+        self.guard = None;
         for new in &mut stored.rollouts {
             let old = self
                 .rollouts
@@ -195,6 +247,7 @@ impl Memory {
             let old = old.map(|place| self.rollouts.swap_remove(place));
             if let Some(old) = &old {
                 new.is_open = old.is_open;
+                new.is_guarded = old.is_guarded;
                 let still = |cap: &Cap| new.status.version <= cap.version;
                 new.cap = old.cap.filter(still);
             }
@@ -209,7 +262,11 @@ impl Memory {
                 }
                 old => {
                     self.fold_pending(new);
-                    if let Some(old) = old.filter(|old| !old.owed.is_empty()) {
+                    // What is in force and not stored, or was stored in a database that went back.
+                    let is_ahead = |old: &Rollout| {
+                        !old.owed.is_empty() || old.base_version() > new.status.version
+                    };
+                    if let Some(old) = old.filter(is_ahead) {
                         new.lower_again(&old, now, world);
                     }
                 }

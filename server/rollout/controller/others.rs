@@ -38,8 +38,19 @@ impl Controller {
             return Ok(());
         };
         let (_, positions) = self.store.positions().await?;
-        for position in positions.into_iter().filter(|it| it.writer != own) {
+        for position in positions {
             let id = position.writer;
+            if id == own {
+                let mut inner = self.inner.lock();
+                if !inner.is_numbering && position.stored < inner.last_stored {
+                    let at = self.world.now().monotonic;
+                    inner.goes_on_from(position.stored, &self.log, at);
+                }
+                if let Some(guarded) = &mut inner.guarded {
+                    guarded.is_judged = guarded.batch.is_some_and(|it| it <= position.ordered);
+                }
+                continue;
+            }
             loop {
                 let (placed, seen) = {
                     let inner = self.inner.lock();
@@ -125,14 +136,32 @@ impl Controller {
                 is_all = true;
                 break;
             };
+            let after = self.inner.lock().last_stored;
+            let stored = self.store.append(&self.holder, id, after, &batch);
+            let last_batch = match stored.await {
+                Ok(last_batch) => last_batch,
+                Err(error) => {
+                    // It may have been silent for so long that the store has forgotten it.
+                    writer.id = None;
+                    return Err(error);
+                }
+            };
+            let at = self.world.now().monotonic;
+            let mut inner = self.inner.lock();
             // One that is stored already is one whose answer was lost.
-            if let Err(error) = self.store.append(id, &batch).await {
-                // It may have been silent for so long that the store has forgotten it.
-                writer.id = None;
-                return Err(error);
+            while let Some(batch) = inner.unsent.pop_front_if(|it| it.number <= last_batch) {
+                inner.is_stored(batch, &self.log, at);
             }
-            self.inner.lock().unsent.pop_front();
-            self.log.stored(batch.events.len());
+            if last_batch < batch.number {
+                inner.goes_on_from(last_batch, &self.log, at);
+            }
+        }
+        if is_all {
+            let mut inner = self.inner.lock();
+            let last_stored = inner.last_stored;
+            if let Some(guarded) = &mut inner.guarded {
+                guarded.batch.get_or_insert(last_stored);
+            }
         }
         self.read_others(writer).await?;
         Ok(is_all)

@@ -19,8 +19,8 @@ mod words;
 use chrono::TimeDelta;
 
 use self::{
-    rig::{FAST, Rig, USER, approval, command},
-    store::Failure,
+    rig::{Clock, FAST, Rig, USER, approval, command},
+    store::{Failure, MemoryStore},
 };
 use super::*;
 use crate::{

@@ -56,6 +56,7 @@ impl Controller {
             self.tell_late(&inner, now);
         }
         if !inner.is_numbering {
+            self.guard(&mut inner, now);
             return false;
         }
         inner.gather(&self.log);
@@ -68,6 +69,8 @@ impl Controller {
         for (id, action) in &lowered {
             self.announce(&mut inner, id, *action, now);
         }
+        // It leads now, and has judged what it saw itself with all else.
+        self.lift_guard(&mut inner);
         !lowered.is_empty()
     }
 
@@ -158,6 +161,7 @@ impl Controller {
                 if writer.outage.ends() {
                     tracing::info!("events and rollouts are stored again");
                 }
+                writer.mark = writer.mark.map(|mark| prepared.commit.moves(mark));
                 self.adopt(prepared, now);
                 Ok(())
             }
@@ -179,7 +183,7 @@ impl Controller {
     /// After a write: forgets what is stored, opens what was closed, and brings changes into force.
     fn adopt(&self, prepared: Prepared, now: Moment) {
         let mut inner = self.inner.lock();
-        inner.forget(prepared.commit.new_head(), &self.log);
+        inner.forget(prepared.commit.new_head(), &self.log, now.monotonic);
         let mut is_opened = false;
         for Written { id, owed, alerts } in &prepared.written {
             if let Some(rollout) = inner.get_mut(id) {

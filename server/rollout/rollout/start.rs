@@ -105,6 +105,7 @@ impl Rollout {
             is_urgent: true,
             stored_at: None,
             probed_at: None,
+            is_guarded: false,
         };
         Transition {
             rollout,

@@ -261,7 +261,9 @@ impl Rollout {
             reason: &status.reason,
         };
         self.lower(turn, by, now, world);
-        if let Some(owed) = self.owed.last_mut() {
+        if let Some(owed) = self.owed.last_mut()
+            && !lowered.owed.is_empty()
+        {
             // As it was worked out when it came into force.
             let alerts = lowered.owed.iter().flat_map(|owed| owed.alerts.clone());
             owed.alerts = alerts.collect();

@@ -1,9 +1,11 @@
 //! `rollout.onChange`: the live rollouts at once, then every change, none twice and none lost.
 //!
-//! An event's id is the place of its change in the history of all rollouts: time, rollout, version.
-//! A client that comes back with it is told the changes after that place, read from the history.
-//! Within a connection the version of each rollout decides what is new, so that neither the moment
-//! between reading and listening nor a listener that fell behind loses or repeats a change.
+//! An event's id is the place of its change in the history of all rollouts, which is the same on each process
+//! that serves one database, and needs no clock. A client that comes back with it, to whichever process, is told
+//! the changes after that place, read from the history. A change that is in force and not written yet has no place:
+//! its id is the place before it, with its rollout and version. Within a connection the version of each rollout
+//! decides what is new, so that neither the moment between reading and listening nor a listener that fell
+//! behind loses or repeats a change.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -43,12 +45,19 @@ struct Changed {
     entry: HistoryEntry,
 }
 
-/// A place in the history of all rollouts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A place in the history of all rollouts, and the last change that was told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Place {
-    at_ms: i64,
+    pos: i64,
     rollout: String,
     version: i64,
+}
+
+/// An id of a client: of this release, or of one in which places were times.
+#[derive(Debug, PartialEq, Eq)]
+enum Resumed {
+    At(Place),
+    After { at_ms: i64, told: Place },
 }
 
 impl Update {
@@ -73,89 +82,105 @@ impl Changed {
     }
 }
 
-impl Place {
-    /// Before all changes.
-    const START: Self = Self {
-        at_ms: 0,
-        rollout: String::new(),
-        version: 0,
-    };
-
-    fn of(status: &Status, entry: &HistoryEntry) -> Self {
-        Self {
-            at_ms: entry.at.timestamp_millis(),
-            rollout: status.id.clone(),
-            version: entry.version,
+impl Resumed {
+    fn parse(id: &str) -> Option<Self> {
+        let (place, rest) = id.split_once('.')?;
+        let (rollout, version) = rest.rsplit_once('.')?;
+        let told = |pos| {
+            Some(Place {
+                pos,
+                rollout: rollout.to_owned(),
+                version: version.parse().ok()?,
+            })
+        };
+        match place.strip_prefix('p') {
+            Some(pos) => told(pos.parse().ok()?).map(Self::At),
+            None => Some(Self::After {
+                at_ms: place.parse().ok()?,
+                told: told(0)?,
+            }),
         }
     }
 
-    fn parse(id: &str) -> Option<Self> {
-        let (at_ms, rest) = id.split_once('.')?;
-        let (rollout, version) = rest.rsplit_once('.')?;
-        Some(Self {
-            at_ms: at_ms.parse().ok()?,
-            rollout: rollout.to_owned(),
-            version: version.parse().ok()?,
-        })
+    async fn place(self, controller: &Controller) -> Result<Place, ControlError> {
+        let archive = controller.archive();
+        let last = archive.last_place().await?;
+        let (pos, told) = match self {
+            Self::At(place) => (place.pos, place),
+            Self::After { at_ms, told } => {
+                let pos = archive.place_of(&told.rollout, told.version, at_ms).await?;
+                (pos, told)
+            }
+        };
+        // A database that went back lacks what the client was told, and goes on from where it ends.
+        let pos = pos.min(last);
+        Ok(Place { pos, ..told })
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.at_ms, self.rollout, self.version)
+        write!(f, "p{}.{}.{}", self.pos, self.rollout, self.version)
     }
 }
 
 /// Tells each change once.
 struct Follower {
     controller: Arc<Controller>,
+    /// What was told last.
+    place: Place,
     /// The version last told of each rollout.
     told: HashMap<String, i64>,
 }
 
 impl Follower {
-    /// The changes of these rollouts that are after `since` and were not told yet, in the order of
-    /// the history; from now on they count as told.
+    /// The next changes that are in the history and were not told yet; whether there may be more.
     async fn news(
         &mut self,
         rollouts: &[Status],
-        since: &Place,
-    ) -> Result<Vec<(Place, Changed)>, ControlError> {
+    ) -> Result<(Vec<(Place, Changed)>, bool), ControlError> {
+        let rows = self
+            .controller
+            .archive()
+            .history_after(self.place.pos)
+            .await?;
+        let is_all = rows.is_empty();
         let mut news = Vec::new();
-        for status in rollouts {
-            let told = self.told.get(&status.id).copied().unwrap_or(-1);
-            let ended = status.ended_at.map(|at| at.timestamp_millis());
-            if told >= status.version {
-                continue;
-            } else if ended.is_some_and(|ended| ended < since.at_ms) {
-                self.told.insert(status.id.clone(), status.version);
-                continue;
-            }
-            for row in self.controller.archive().history(&status.id).await? {
-                let entry = HistoryEntry::new(row);
-                let place = Place::of(status, &entry);
-                if entry.version > told {
-                    self.told.insert(status.id.clone(), entry.version);
-                    if place > *since {
-                        news.push((place, Changed::new(status, entry)));
-                    }
-                }
+        for (pos, row) in rows {
+            let id = row.rollout_id.clone();
+            let Some(status) = rollouts.iter().find(|status| status.id == id) else {
+                // It began after the rollouts were read, and is told with the next change.
+                return Ok((news, true));
+            };
+            let entry = HistoryEntry::new(row);
+            self.place.pos = pos;
+            if self.is_new(&id, entry.version) {
+                news.push((self.place.clone(), Changed::new(status, entry)));
             }
         }
-        news.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(news)
+        Ok((news, is_all))
     }
 
     /// A change that the history does not have: it came into force, and is yet to be written.
     fn unwritten(&mut self, change: &Change) -> Option<(Place, Changed)> {
         let status = &change.status;
-        let told = self.told.get(&status.id).copied().unwrap_or(-1);
-        if told >= status.version {
+        if !self.is_new(&status.id, status.version) {
             return None;
         }
-        self.told.insert(status.id.clone(), status.version);
         let entry = HistoryEntry::of_change(change);
-        Some((Place::of(status, &entry), Changed::new(status, entry)))
+        Some((self.place.clone(), Changed::new(status, entry)))
+    }
+
+    /// Whether this was not told yet; it is from now on.
+    fn is_new(&mut self, id: &str, version: i64) -> bool {
+        let told = self.told.entry(id.to_owned()).or_insert(-1);
+        let is_new = *told < version;
+        if is_new {
+            *told = version;
+            id.clone_into(&mut self.place.rollout);
+            self.place.version = version;
+        }
+        is_new
     }
 }
 
@@ -166,47 +191,69 @@ pub(super) async fn follow(
 ) -> Result<impl Stream<Item = Result<Tracked<Update>, RpcError>> + use<>, RpcError> {
     // Listening comes first: what changes while the history is read is told after it.
     let mut changes = controller.subscribe();
+    let resumed = last_event_id.and_then(Resumed::parse);
+    let is_resumed = resumed.is_some();
+    let place = match resumed {
+        Some(resumed) => resumed.place(&controller).await,
+        None => controller.archive().last_place().await.map(|pos| Place {
+            pos,
+            ..Place::default()
+        }),
+    };
+    let place = place.map_err(refusal)?;
+    let mut rollouts = controller.list().await.map_err(refusal)?;
+    let told = match is_resumed {
+        true => HashMap::from([(place.rollout.clone(), place.version)]),
+        // They are told as they are.
+        false => rollouts
+            .iter()
+            .map(|it| (it.id.clone(), it.version))
+            .collect(),
+    };
     let mut follower = Follower {
         controller: controller.clone(),
-        told: HashMap::new(),
+        place,
+        told,
     };
-    let resumed = last_event_id.and_then(Place::parse);
-    let since = resumed.clone().unwrap_or(Place::START);
-    let rollouts = controller.list().await.map_err(refusal)?;
-    let history = follower.news(&rollouts, &since).await.map_err(refusal)?;
 
     Ok(async_stream::stream! {
-        if resumed.is_none() {
-            let newest = history.last().map_or(&since, |(place, _)| place);
-            yield Ok(Update::new(newest, &rollouts, None));
-        } else {
-            for (place, change) in history {
+        if !is_resumed {
+            yield Ok(Update::new(&follower.place, &rollouts, None));
+        }
+        let mut change = None;
+        loop {
+            loop {
+                let (news, is_all) = match follower.news(&rollouts).await {
+                    Ok(news) => news,
+                    Err(error) => {
+                        yield Err(refusal(error));
+                        return;
+                    }
+                };
+                for (place, change) in news {
+                    yield Ok(Update::new(&place, &rollouts, Some(change)));
+                }
+                if is_all {
+                    break;
+                }
+            }
+            let unwritten = change.take().and_then(|change: Arc<Change>| follower.unwritten(&change));
+            if let Some((place, change)) = unwritten {
                 yield Ok(Update::new(&place, &rollouts, Some(change)));
             }
-        }
-        loop {
-            let change = match changes.recv().await {
+            change = match changes.recv().await {
                 Ok(change) => Some(change),
                 // What this listener was too slow for is in the history.
                 Err(RecvError::Lagged(_)) => None,
                 Err(RecvError::Closed) => return,
             };
-            let read = async {
-                let rollouts = controller.list().await?;
-                let news = follower.news(&rollouts, &Place::START).await?;
-                Ok::<_, ControlError>((rollouts, news))
-            };
-            let (rollouts, mut news) = match read.await {
-                Ok(read) => read,
+            rollouts = match controller.list().await {
+                Ok(rollouts) => rollouts,
                 Err(error) => {
                     yield Err(refusal(error));
                     return;
                 }
             };
-            news.extend(change.and_then(|change| follower.unwritten(&change)));
-            for (place, change) in news {
-                yield Ok(Update::new(&place, &rollouts, Some(change)));
-            }
         }
     })
 }
@@ -223,14 +270,28 @@ mod tests {
     #[test]
     fn a_place_is_its_own_id() {
         let place = Place {
-            at_ms: 1_700_000_000_123,
+            pos: 123,
             rollout: "0190-a.b".into(),
             version: 7,
         };
-        assert_eq!(Place::parse(&place.to_string()), Some(place));
-        for id in ["", "x", "1.2", "a.b.c", "1.b.c"] {
-            assert_eq!(Place::parse(id), None, "{id}");
+        let at = |place: &Place| Some(Resumed::At(place.clone()));
+        assert_eq!(Resumed::parse(&place.to_string()), at(&place));
+        let start = Place::default();
+        assert_eq!(Resumed::parse(&start.to_string()), at(&start));
+        for id in ["", "x", "1.2", "a.b.c", "1.b.c", "p1.b.c", "p.b.1"] {
+            assert_eq!(Resumed::parse(id), None, "{id}");
         }
-        assert_eq!(Place::parse(&Place::START.to_string()), Some(Place::START));
+    }
+
+    #[test]
+    fn ids_of_before_are_times() {
+        let told = Place {
+            pos: 0,
+            rollout: "0190".into(),
+            version: 7,
+        };
+        let at_ms = 1_700_000_000_123;
+        let resumed = Resumed::parse("1700000000123.0190.7");
+        assert_eq!(resumed, Some(Resumed::After { at_ms, told }));
     }
 }

@@ -158,6 +158,14 @@ async fn a_reconnect_is_told_what_it_missed_once() {
         last = id;
     }
     drop(events);
+    // An id of a release in which places were times.
+    let old = format!("1700000000000.{}.1", first["id"].as_str().unwrap());
+    let input = json!({"lastEventId": old});
+    let mut events = app.subscribe(Some(ADMIN), input).await.unwrap();
+    for reason in ["one", "two"] {
+        assert_eq!(next(&mut events).await.1["change"]["reason"], reason);
+    }
+    drop(events);
     let ended = app
         .admin("rollback", change(&resumed, "three"))
         .await

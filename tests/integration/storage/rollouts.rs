@@ -4,7 +4,7 @@ use modelramp::{
     _core::{actor::Actor, assignment::Variant, units::Percent},
     alerting::{Alert, AlertKind, Outbox, Severity},
     providers::fault::FaultKind,
-    recording::{Event, Outcome},
+    recording::{Batch, Event, Outcome},
     rollout::{
         observation::Step,
         record::{Action, Record, Standing},
@@ -31,6 +31,8 @@ on_both!(
     a_clean_stop_frees_the_lease_at_once,
     a_commit_that_fails_half_way_leaves_nothing,
     the_audit_is_only_added_to,
+    the_history_is_read_on_by_places_and_not_by_times,
+    a_batch_goes_behind_the_last_of_its_writer,
     subjects_are_counted_with_their_requests_and_errors,
     events_of_a_rollout_are_paged_by_number,
 );
@@ -215,6 +217,63 @@ async fn a_commit_that_is_repeated_changes_nothing(database: Database) {
     assert_eq!(since(storage, 0).await.len(), 1_200);
     assert_eq!(storage.audit(ROLLOUT).await.unwrap().len(), 2);
     assert_eq!(database.number("SELECT COUNT(*) FROM alerts").await, 2);
+}
+
+async fn the_history_is_read_on_by_places_and_not_by_times(database: Database) {
+    let storage = &database.storage;
+    let fence = writer(storage).await;
+    let mut book = Book::default();
+    assert_eq!(storage.last_place().await.unwrap(), 0);
+    for version in [1, 2, 3] {
+        let mut change = change(version);
+        if let Some(audit) = &mut change.audit {
+            // Each by a server whose clock is behind that of the one before.
+            audit.at = at(100 - version);
+        }
+        let commit = book.commit([], vec![change]);
+        storage.commit(&fence, &commit).await.unwrap();
+    }
+    let whole = storage.audit_after(0, 10).await.unwrap();
+    let versions: Vec<_> = whole.iter().map(|(_, row)| row.version).collect();
+    assert_eq!(versions, [1, 2, 3]);
+    let places: Vec<_> = whole.iter().map(|(place, _)| *place).collect();
+    assert!(places.is_sorted(), "{places:?}");
+    assert_eq!(storage.last_place().await.unwrap(), places[2]);
+    let rest = storage.audit_after(places[0], 1).await.unwrap();
+    assert_eq!((rest.len(), rest[0].1.version), (1, 2));
+    let place_of = async |version, at_ms| storage.place_of(ROLLOUT, version, at_ms).await.unwrap();
+    assert_eq!(place_of(2, 0).await, places[1]);
+    // It is not stored: what is older than it is told.
+    assert_eq!(place_of(9, at(99).timestamp_millis()).await, places[2]);
+    assert_eq!(place_of(9, 0).await, 0);
+}
+
+async fn a_batch_goes_behind_the_last_of_its_writer(database: Database) {
+    let storage = &database.storage;
+    let Some(id) = storage.enter("b", at(0)).await.unwrap() else {
+        assert!(database.is_sqlite(), "one process writes there");
+        return;
+    };
+    let batch = |number| Batch {
+        writer: None,
+        number,
+        events: [event(number)].into(),
+    };
+    let append = async |after, number| {
+        storage
+            .append("b", id, after, &batch(number))
+            .await
+            .unwrap()
+    };
+    assert_eq!(append(0, 1).await, 1);
+    assert_eq!(append(0, 1).await, 1, "its answer was lost");
+    // The database lacks the second.
+    assert_eq!(append(2, 3).await, 1);
+    assert_eq!((append(1, 2).await, append(2, 3).await), (2, 3));
+    assert_eq!(since(storage, 0).await.len(), 0, "none has a place yet");
+    assert_eq!(database.number("SELECT COUNT(*) FROM events").await, 3);
+    let other = storage.append("c", id, 3, &batch(4)).await;
+    assert!(other.is_err(), "it is not its number");
 }
 
 async fn only_one_process_is_the_writer(database: Database) {

@@ -60,25 +60,8 @@ pub(crate) async fn database() -> Option<String> {
 }
 
 fn start() -> Option<Server> {
-    let Some(programs) = programs() else {
-        #[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
-        let is_required = std::env::var(REQUIRED).is_ok_and(|value| value == "1");
-        assert!(!is_required, "PostgreSQL is not installed");
-        #[expect(clippy::print_stderr, reason = "who runs the tests has to know")]
-        {
-            eprintln!("PostgreSQL is not installed: tests over it are skipped");
-        }
-        return None;
-    };
-    let mut command = match unprivileged_user() {
-        // PostgreSQL refuses to run as root.
-        Some(user) => {
-            let mut command = Command::new("runuser");
-            command.args(["-u", user, "--", "sh"]);
-            command
-        }
-        None => Command::new("sh"),
-    };
+    let mut command = script()?;
+    let programs = programs()?;
     let mut script = command
         .args(["-c", SCRIPT])
         .arg(programs)
@@ -99,8 +82,31 @@ fn start() -> Option<Server> {
     })
 }
 
+/// A shell as somebody whom PostgreSQL runs for; `None` where it is not installed, which is said.
+pub(crate) fn script() -> Option<Command> {
+    if programs().is_none() {
+        #[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
+        let is_required = std::env::var(REQUIRED).is_ok_and(|value| value == "1");
+        assert!(!is_required, "PostgreSQL is not installed");
+        #[expect(clippy::print_stderr, reason = "who runs the tests has to know")]
+        {
+            eprintln!("PostgreSQL is not installed: tests over it are skipped");
+        }
+        return None;
+    }
+    Some(match unprivileged_user() {
+        // PostgreSQL refuses to run as root.
+        Some(user) => {
+            let mut command = Command::new("runuser");
+            command.args(["-u", user, "--", "sh"]);
+            command
+        }
+        None => Command::new("sh"),
+    })
+}
+
 /// The folder of the newest PostgreSQL, where Debian and others put it.
-fn programs() -> Option<PathBuf> {
+pub(crate) fn programs() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
     versions
         .filter_map(|version| Some(version.ok()?.path().join("bin")))

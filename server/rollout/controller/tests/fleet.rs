@@ -1,18 +1,28 @@
 //! Several processes on one store, in an order that a seed draws: each has users, any of them is killed,
 //! loses the lease, or fails at the store before a write or after it.
 //!
-//! The world: two to four processes; two rollouts' worth of users; a lease that ends at any moment, as if
-//! its holder were frozen; writes whose answers are lost; a store that is full for a while; people who
-//! change the share now and then, also on an old version. Clocks agree.
+//! The world: two to four processes; one rollout, with users of each; a lease that ends at any moment, as if
+//! its holder were frozen; writes whose answers are lost; a store that is full for a while, does not answer for
+//! a while, or is replaced by a standby that lacks its last writes; people who change the share now and then, also
+//! on an old version. Clocks agree.
+//!
+//! A seed is a list of numbers, one for each step. A list that fails is shortened for as long as it fails, and printed
+//! with what its steps did.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::HashSet,
+    panic::{AssertUnwindSafe, resume_unwind, set_hook, take_hook},
+};
 
+use futures::FutureExt as _;
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
 
 use super::*;
 
 const SEEDS: u64 = 60;
 const STEPS: usize = 150;
+/// How many, and the first of them; only `scripts/long seeds` sets them.
+const VARIABLES: [&str; 2] = ["MODELRAMP_FLEET_SEEDS", "MODELRAMP_FLEET_FIRST_SEED"];
 
 struct Fleet {
     rigs: Vec<Rig>,
@@ -21,98 +31,153 @@ struct Fleet {
     requests: usize,
     /// Those that a killed process may have lost.
     lost: HashSet<String>,
-    /// What waits or is on its way in each process.
-    unstored: Vec<Vec<String>>,
+    /// What each process that lives has recorded.
+    recorded: Vec<Vec<String>>,
+    /// Whether each has seen a rollback.
+    knows_back: Vec<bool>,
     is_bad: bool,
-    /// The greatest share that any version granted, by version.
-    granted: HashMap<i64, f64>,
+    /// The greatest share that any version granted.
+    granted: f64,
+    /// What the steps did, in words.
+    told: Vec<String>,
 }
 
 impl Fleet {
     async fn new(seed: u64) -> Self {
         let mut draws = StdRng::seed_from_u64(seed);
-        let first = Rig::new().await;
-        first.store.0.lock().is_shared = true;
+        let first = Rig::over(MemoryStore::shared(), Clock::default()).await;
         let mut rigs = vec![first];
         for _ in 1..draws.random_range(2..=4) {
-            let rig = Rig::over(rigs[0].store.clone(), rigs[0].clock.clone()).await;
-            rigs.push(rig);
+            let rig = Rig::over(rigs[0].store.clone(), rigs[0].clock.clone());
+            rigs.push(rig.await);
         }
         for (place, rig) in rigs.iter().enumerate() {
             *rig.user.lock() = 1_000_000 * place as i64;
         }
         rigs[0].started().await;
+        rigs[0].store.0.lock().follow();
         Self {
-            unstored: vec![Vec::new(); rigs.len()],
+            recorded: vec![Vec::new(); rigs.len()],
+            knows_back: vec![false; rigs.len()],
             rigs,
             is_bad: draws.random_bool(0.5),
             draws,
             requests: 0,
             lost: HashSet::new(),
-            granted: HashMap::new(),
+            granted: 0.0,
+            told: Vec::new(),
         }
     }
 
-    async fn step(&mut self) {
+    async fn step(&mut self, seed: u64) {
+        self.draws = StdRng::seed_from_u64(seed);
         let place = self.draws.random_range(0..self.rigs.len());
-        let rig = &self.rigs[place];
-        rig.clock.pass(self.draws.random_range(10..400));
-        match self.draws.random_range(0..100) {
-            0..40 => {
-                for _ in 0..self.draws.random_range(1..20) {
-                    self.requests += 1;
-                    let mut event = rig.answer();
-                    event.request_id = self.requests.to_string().into();
-                    if self.is_bad && candidate_fails(event.variant) {
-                        event.outcome = Outcome::Fault(FaultKind::Upstream);
-                    }
-                    self.unstored[place].push(event.request_id.to_string());
-                    rig.metrics.record(event);
-                }
+        self.rigs[place]
+            .clock
+            .pass(self.draws.random_range(10..400));
+        let told = match self.draws.random_range(0..1000) {
+            0..400 => self.traffic(place),
+            400..750 => {
+                self.rigs[place].controller.tick().await;
+                "ticks".into()
             }
-            40..75 => {
-                rig.controller.tick().await;
+            750..850 => {
+                self.rigs[place].controller.look_at_others().await;
+                "looks".into()
             }
-            75..85 => {
-                rig.controller.look_at_others().await;
-            }
-            85..90 => {
+            850..890 => {
                 let failure = match self.draws.random_bool(0.5) {
                     true => Failure::Before,
                     false => Failure::After,
                 };
-                rig.store.fail([Some(failure)]);
+                self.rigs[place].store.fail([Some(failure)]);
+                format!("the next write fails: {failure:?}")
             }
-            90..94 => rig.store.forget_holder(),
-            94..96 => {
-                if rig.controller.leads() {
-                    rig.store.forget_holder();
-                }
-                let stored = stored(rig);
-                let unstored = std::mem::take(&mut self.unstored[place]);
-                self.lost
-                    .extend(unstored.into_iter().filter(|it| !stored.contains(it)));
-                let user = *rig.user.lock();
-                let new = Rig::over(rig.store.clone(), rig.clock.clone()).await;
-                *new.user.lock() = user + 10_000;
-                self.rigs[place] = new;
+            890..930 => {
+                self.rigs[place].store.forget_holder();
+                "the lease ends".into()
             }
-            96..98 => {
-                let is_full = self.draws.random_bool(0.5);
-                rig.store.0.lock().is_full = is_full;
+            930..950 => self.kill(place).await,
+            950..965 => {
+                let is_full = self.draws.random_bool(0.4);
+                self.rigs[place].store.0.lock().is_full = is_full;
+                format!("the disk is full: {is_full}")
             }
-            _ => {
-                let (id, version) = {
-                    let db = rig.store.0.lock();
-                    (db.rollouts[0].id.clone(), db.rollouts[0].version)
-                };
-                let version = version - i64::from(self.draws.random_bool(0.2));
-                let percent = f64::from(self.draws.random_range(1..40));
-                let share = CommandKind::SetShare(Percent::new(percent).expect("a share"));
-                // Refused where it follows, is based on an old version, or the rollout has ended.
-                let _ = rig.steer(&id, version, "a person", share).await;
+            965..975 => {
+                let is_away = self.draws.random_bool(0.4);
+                self.rigs[place].store.0.lock().is_away = is_away;
+                format!("the database is away: {is_away}")
             }
+            975..985 => self.fail_over(),
+            _ => self.ask(place).await,
+        };
+        self.told.push(format!("{place}: {told}"));
+    }
+
+    fn traffic(&mut self, place: usize) -> String {
+        let count = self.draws.random_range(1..20);
+        let rig = &self.rigs[place];
+        for _ in 0..count {
+            self.requests += 1;
+            let mut event = rig.answer();
+            event.request_id = self.requests.to_string().into();
+            if self.is_bad && candidate_fails(event.variant) {
+                event.outcome = Outcome::Fault(FaultKind::Upstream);
+            }
+            self.recorded[place].push(event.request_id.to_string());
+            rig.metrics.record(event);
         }
+        format!("{count} requests")
+    }
+
+    async fn kill(&mut self, place: usize) -> String {
+        let rig = &self.rigs[place];
+        if rig.store.0.lock().is_away {
+            // None starts while it cannot read the rollouts.
+            return "nothing".into();
+        }
+        if rig.controller.leads() {
+            rig.store.forget_holder();
+        }
+        let stored = stored(rig);
+        let recorded = std::mem::take(&mut self.recorded[place]);
+        self.lost
+            .extend(recorded.into_iter().filter(|it| !stored.contains(it)));
+        let user = *rig.user.lock();
+        let new = Rig::over(rig.store.clone(), rig.clock.clone()).await;
+        *new.user.lock() = user + 10_000;
+        self.rigs[place] = new;
+        self.knows_back[place] = false;
+        "is killed".into()
+    }
+
+    fn fail_over(&mut self) -> String {
+        let writes = self.draws.random_range(1..12);
+        let before = stored(&self.rigs[0]);
+        self.rigs[0].store.0.lock().fail_over(writes);
+        let after = stored(&self.rigs[0]);
+        // Who is gone stores nothing again.
+        let living: HashSet<_> = self.recorded.iter().flatten().cloned().collect();
+        let gone = before
+            .into_iter()
+            .filter(|it| !after.contains(it) && !living.contains(it));
+        self.lost.extend(gone);
+        format!("a standby without the last {writes} writes takes over")
+    }
+
+    async fn ask(&mut self, place: usize) -> String {
+        let (id, version) = {
+            let db = self.rigs[place].store.0.lock();
+            (db.rollouts[0].id.clone(), db.rollouts[0].version)
+        };
+        let version = version - i64::from(self.draws.random_bool(0.2));
+        let percent = f64::from(self.draws.random_range(1..40));
+        let share = CommandKind::SetShare(Percent::new(percent).expect("a share"));
+        // Refused where it follows, is based on an old version, or the rollout has ended.
+        let done = self.rigs[place]
+            .steer(&id, version, "a person", share)
+            .await;
+        format!("{percent} % on version {version}: {}", done.is_ok())
     }
 
     /// What must hold after every step.
@@ -126,16 +191,48 @@ impl Fleet {
                 "the log has no gap and no overlap"
             );
         }
-        for row in &db.audit {
-            self.granted.insert(row.version, row.after.share.get());
-        }
+        let ids: HashSet<_> = db.events.iter().map(|it| &it.request_id).collect();
+        assert_eq!(ids.len(), db.events.len(), "nothing is in the log twice");
         for (place, row) in db.audit.iter().enumerate() {
             assert_eq!(row.version, place as i64 + 1, "versions have no gap");
+            self.granted = self.granted.max(row.after.share.get());
         }
+        let back = db
+            .audit
+            .iter()
+            .position(|it| it.action == Action::RolledBack);
+        assert!(
+            back.is_none_or(|place| place + 1 == db.audit.len()),
+            "nothing follows a rollback"
+        );
         drop(db);
-        let most = self.granted.values().copied().fold(0.0, f64::max);
-        for rig in &self.rigs {
-            assert!(rig.serves() <= most, "{} % of {most} %", rig.serves());
+        for (place, rig) in self.rigs.iter().enumerate() {
+            let serves = rig.serves();
+            assert!(serves <= self.granted, "{serves} % of {} %", self.granted);
+            let inner = rig.controller.inner.lock();
+            let held = inner
+                .rollouts
+                .iter()
+                .find(|it| it.status.state == State::RolledBack);
+            self.knows_back[place] |= held.is_some();
+            let held = inner.rollouts.iter().map(|it| {
+                let status = &it.status;
+                (
+                    status.version,
+                    status.state,
+                    status.share,
+                    it.cap,
+                    it.owed.len(),
+                    it.is_open,
+                )
+            });
+            assert!(
+                !self.knows_back[place] || serves == 0.0,
+                "{place} knows of the rollback and serves {serves} %: {} {:?} {:?}",
+                inner.is_numbering,
+                held.collect::<Vec<_>>(),
+                inner.lost
+            );
         }
     }
 
@@ -144,9 +241,14 @@ impl Fleet {
         {
             let mut db = self.rigs[0].store.0.lock();
             db.is_full = false;
+            db.is_away = false;
             db.clear_failures();
         }
-        for _ in 0..4 {
+        for _ in 0..6 {
+            if !self.rigs.iter().any(|rig| rig.controller.leads()) {
+                // A lease runs out, whoever a database that went back says has it.
+                self.rigs[0].store.forget_holder();
+            }
             for rig in &self.rigs {
                 rig.clock.pass(1_000);
                 rig.controller.tick().await;
@@ -162,16 +264,23 @@ impl Fleet {
             for lost in rig.controller.take_lost() {
                 let leader = self.rigs.iter().find(|rig| rig.controller.leads());
                 let leader = leader.expect("faults have ended");
-                let command = crate::rollout::rollout::Command {
+                let mut command = crate::rollout::rollout::Command {
                     id: lost.rollout.clone(),
                     based_on: lost.based_on,
                     actor: lost.actor,
                     reason: lost.reason,
                     kind: lost.kind,
                 };
-                if leader.controller.apply(command).await.is_err() {
-                    rig.controller.lift(&lost.rollout, lost.based_on);
+                let mut done = leader.controller.apply(command.clone()).await;
+                if let (Err(ControlError::Stale { current, .. }), true) = (&done, lost.is_again) {
+                    command.based_on = current.version;
+                    done = leader.controller.apply(command).await;
                 }
+                let above = match done {
+                    Ok(status) => status.version - 1,
+                    Err(_) => lost.based_on,
+                };
+                rig.controller.lift(&lost.rollout, lost.cap, above);
             }
         }
     }
@@ -184,7 +293,19 @@ impl Fleet {
         for request in 1..=self.requests {
             let request = request.to_string();
             let is_there = stored.contains(&request) || self.lost.contains(&request);
-            assert!(is_there, "request {request} is not in the log");
+            let waits = self.rigs.iter().map(|rig| {
+                let inner = rig.controller.inner.lock();
+                let (pending, unsent) = (inner.pending.len(), inner.unsent.len());
+                (
+                    inner.is_numbering,
+                    pending,
+                    unsent,
+                    inner.last_stored,
+                    rig.log.waiting(),
+                )
+            });
+            let waits: Vec<_> = waits.collect();
+            assert!(is_there, "request {request} is not in the log: {waits:?}");
         }
         let leaders = self.rigs.iter().filter(|rig| rig.controller.leads());
         assert_eq!(leaders.count(), 1);
@@ -223,11 +344,25 @@ fn stored(rig: &Rig) -> HashSet<String> {
         .collect()
 }
 
-/// What came of a seed: the log, and the history.
-async fn play(seed: u64) -> (Vec<String>, Vec<(i64, f64)>) {
-    let mut fleet = Fleet::new(seed).await;
-    for _ in 0..STEPS {
-        fleet.step().await;
+/// The steps of a seed.
+fn steps(seed: u64) -> Vec<u64> {
+    let mut draws = StdRng::seed_from_u64(seed);
+    (0..=STEPS).map(|_| draws.random()).collect()
+}
+
+/// What came of some steps: what they did, the log, and the history.
+#[derive(Debug, PartialEq)]
+struct Trace {
+    told: Vec<String>,
+    log: Vec<String>,
+    history: Vec<(i64, f64)>,
+}
+
+async fn play(steps: &[u64], told: &mut Vec<String>) -> Trace {
+    let mut fleet = Fleet::new(steps[0]).await;
+    for step in &steps[1..] {
+        fleet.step(*step).await;
+        told.clone_from(&fleet.told);
         fleet.check();
     }
     fleet.heal().await;
@@ -235,30 +370,71 @@ async fn play(seed: u64) -> (Vec<String>, Vec<(i64, f64)>) {
     let db = fleet.rigs[0].store.0.lock();
     let log = db.events.iter().map(|it| it.request_id.to_string());
     let history = db.audit.iter().map(|it| (it.version, it.after.share.get()));
-    (log.collect(), history.collect())
+    Trace {
+        told: fleet.told,
+        log: log.collect(),
+        history: history.collect(),
+    }
 }
 
-/// How many; only `scripts/long seeds` asks for more.
-#[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
-fn seeds() -> u64 {
-    let asked = std::env::var("MODELRAMP_FLEET_SEEDS").ok();
-    asked.map_or(SEEDS, |text| text.parse().expect("a number"))
+/// Whether some steps come to an end, and what they did.
+async fn is_well(steps: &[u64]) -> (bool, Vec<String>) {
+    let mut told = Vec::new();
+    let played = AssertUnwindSafe(play(steps, &mut told))
+        .catch_unwind()
+        .await;
+    (played.is_ok(), told)
 }
 
-/// The seed that fails is in the name of the thread's panic: it is printed before.
+/// As few of these steps as fail still.
+async fn shortened(mut steps: Vec<u64>) -> Vec<u64> {
+    let mut size = steps.len() / 2;
+    while size > 0 {
+        let mut from = 1;
+        while from < steps.len() {
+            let mut fewer = steps.clone();
+            fewer.drain(from..(from + size).min(fewer.len()));
+            match is_well(&fewer).await.0 {
+                true => from += size,
+                false => steps = fewer,
+            }
+        }
+        size /= 2;
+    }
+    steps
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    #[expect(clippy::disallowed_methods, reason = "a setting of the tests")]
+    let [count, first] = VARIABLES.map(|name| std::env::var(name).ok()?.parse().ok());
+    let first = first.unwrap_or(0);
+    first..first + count.unwrap_or(SEEDS)
+}
+
 #[tokio::test]
 async fn whatever_happens_each_event_is_judged_once() {
-    for seed in 0..seeds() {
-        let played = std::panic::AssertUnwindSafe(play(seed));
-        if let Err(panic) = futures::FutureExt::catch_unwind(played).await {
-            use std::io::Write as _;
-            let _ = writeln!(std::io::stdout(), "seed {seed}");
-            std::panic::resume_unwind(panic);
+    for seed in seeds() {
+        if is_well(&steps(seed)).await.0 {
+            continue;
         }
+        let hook = take_hook();
+        set_hook(Box::new(|_| {}));
+        let fewest = shortened(steps(seed)).await;
+        set_hook(hook);
+        let mut told = Vec::new();
+        let played = AssertUnwindSafe(play(&fewest, &mut told))
+            .catch_unwind()
+            .await;
+        let told = format!("seed {seed}, as few steps as fail:\n{}\n", told.join("\n"));
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), told.as_bytes());
+        resume_unwind(played.expect_err("it fails"));
     }
 }
 
 #[tokio::test]
 async fn a_seed_plays_the_same_twice() {
-    assert_eq!(play(7).await, play(7).await);
+    let [first, second] = [(); 2].map(|()| steps(7));
+    let mut told = Vec::new();
+    let first = play(&first, &mut told).await;
+    assert_eq!(first, play(&second, &mut told).await);
 }

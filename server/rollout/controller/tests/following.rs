@@ -3,8 +3,7 @@
 use super::*;
 
 async fn two() -> (Rig, Rig) {
-    let first = Rig::new().await;
-    first.store.0.lock().is_shared = true;
+    let first = Rig::over(MemoryStore::shared(), Clock::default()).await;
     let second = Rig::over(first.store.clone(), first.clock.clone()).await;
     // Users of its own.
     *second.user.lock() = 1_000_000;
@@ -142,4 +141,119 @@ async fn a_database_that_went_back_raises_nothing() {
     first.steer(&id, 2, "more", raised).await.expect("raised");
     second.second(0, |_| false).await;
     assert_eq!(second.serves(), 7.0, "a greater version");
+}
+
+/// A second of each in turn, without requests, until all that was to be told is told.
+async fn settle(rigs: [&Rig; 2]) {
+    for _ in 0..5 {
+        for rig in rigs {
+            rig.second(0, |_| false).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_standby_lacks_is_stored_again_and_counted_once() {
+    let (first, second) = two().await;
+    let id = first.started().await.id;
+    settle([&first, &second]).await;
+    first.store.0.lock().follow();
+    for _ in 0..3 {
+        second.second(20, |_| false).await;
+        first.second(30, |_| false).await;
+    }
+    let whole = stored(&first);
+    first.store.0.lock().fail_over(5);
+    assert!(stored(&first) < whole);
+    settle([&first, &second]).await;
+    assert_eq!(stored(&first), whole);
+    let replay = first.replay(&id).await;
+    assert!(replay.is_identical, "{replay:?}");
+    let now = first.controller.world.now().wall;
+    for rig in [&first, &second] {
+        let hour = crate::ai_metrics::window::Minutes::HOUR;
+        let window = rig.metrics.window(hour, now);
+        let totals = [Variant::Control, Variant::Candidate].map(|it| window.totals(it).requests);
+        assert_eq!(totals.iter().sum::<u64>(), 150);
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_that_a_standby_lacks_is_made_again_by_who_led_and_by_who_followed() {
+    for leader_dies in [false, true] {
+        let (mut first, second) = two().await;
+        let id = first.started().await.id;
+        settle([&first, &second]).await;
+        first.store.0.lock().follow();
+        let back = first.steer(&id, 1, "a bad one", CommandKind::RollBack);
+        back.await.expect("rolled back");
+        second.second(0, |_| false).await;
+        first.store.0.lock().fail_over(1);
+        let state = |rig: &Rig| rig.store.0.lock().rollouts[0].status["state"]["name"].clone();
+        assert_eq!(state(&first), "running");
+        if leader_dies {
+            first.store.forget_holder();
+            first = Rig::over(first.store.clone(), first.clock.clone()).await;
+        }
+        for _ in 0..5 {
+            second.second(0, |_| false).await;
+            assert_eq!(second.serves(), 0.0);
+            first.second(0, |_| false).await;
+        }
+        assert_eq!(
+            state(&first),
+            "rolled-back",
+            "the leader died: {leader_dies}"
+        );
+        settle([&first, &second]).await;
+        assert_eq!((first.serves(), second.serves()), (0.0, 0.0));
+    }
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_each_takes_a_failing_candidate_from_its_own_users() {
+    let (first, second) = two().await;
+    let id = first.started().await.id;
+    settle([&first, &second]).await;
+    first.second(100, |_| false).await;
+    second.second(0, |_| false).await;
+    first.store.0.lock().is_away = true;
+    let mut seconds = 0;
+    while second.serves() > 0.0 && seconds < 60 {
+        second.second(100, candidate_fails).await;
+        seconds += 1;
+    }
+    assert_eq!((first.serves(), second.serves()), (10.0, 0.0));
+    first.store.0.lock().is_away = false;
+    for _ in 0..5 {
+        second.second(0, |_| false).await;
+        assert_eq!(
+            second.serves(),
+            0.0,
+            "until the one that leads has judged it"
+        );
+        first.second(0, |_| false).await;
+    }
+    assert_eq!(first.serves(), 0.0);
+    assert_eq!(first.alerts(AlertKind::RolledBack), 1);
+    let replay = first.replay(&id).await;
+    assert!(replay.is_identical, "{replay:?}");
+}
+
+#[tokio::test]
+async fn what_one_took_from_its_users_they_get_again_once_all_that_it_saw_is_judged() {
+    let (first, second) = two().await;
+    first.started().await;
+    settle([&first, &second]).await;
+    {
+        let mut inner = second.controller.inner.lock();
+        inner.rollouts[0].is_guarded = true;
+        inner.guarded = Some(Default::default());
+        second.controller.publish(&inner);
+    }
+    assert_eq!(second.serves(), 0.0);
+    second.second(20, |_| false).await;
+    assert_eq!(second.serves(), 0.0, "it is stored, and has no place yet");
+    settle([&first, &second]).await;
+    assert_eq!(second.serves(), 10.0);
 }

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::*;
 use crate::{
     alerting::Alert,
-    recording::{Batch, Event},
+    recording::{Batch, Event, Ordered},
     rollout::{
         evidence::UserHistory,
         store::{Commit, CommitError, Mark, Position, StoredStatus},
@@ -25,7 +26,7 @@ pub(super) enum Failure {
     After,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Database {
     pub(super) rollouts: Vec<StoredRollout>,
     pub(super) audit: Vec<AuditRow>,
@@ -48,16 +49,69 @@ pub(super) struct Database {
     pub(super) commits: usize,
     failures: VecDeque<Option<Failure>>,
     pub(super) is_full: bool,
+    /// Nothing is answered.
+    pub(super) is_away: bool,
     /// Commits wait.
     pub(super) is_hanging: bool,
     /// From when to when what users did was asked for, in milliseconds since 1970.
     pub(super) histories: Vec<(i64, i64)>,
+    /// As it was after each of the last writes, the oldest first, where a standby follows it.
+    before: Option<VecDeque<Database>>,
 }
+
+/// Writes that a standby may lack.
+const MOST_BEHIND: usize = 12;
 
 impl Database {
     /// The next commits succeed.
     pub(super) fn clear_failures(&mut self) {
         self.failures.clear();
+    }
+
+    /// A standby follows it from now on.
+    pub(super) fn follow(&mut self) {
+        self.before = Some(VecDeque::new());
+        self.note();
+    }
+
+    /// Something was written.
+    fn note(&mut self) {
+        let Some(mut before) = self.before.take() else {
+            return;
+        };
+        if before.len() > MOST_BEHIND {
+            before.pop_front();
+        }
+        before.push_back(self.clone());
+        self.before = Some(before);
+    }
+
+    /// A standby takes its place that lacks so many of the last writes, or all that are known.
+    pub(super) fn fail_over(&mut self, writes: usize) {
+        let Some(mut before) = self.before.take() else {
+            return;
+        };
+        for _ in 0..writes {
+            if before.len() > 1 {
+                before.pop_back();
+            }
+        }
+        let (starts, writers) = (self.starts, self.writers.clone());
+        if let Some(then) = before.back() {
+            *self = then.clone();
+        }
+        // No two processes have one name, and none is forgotten: it registered long before.
+        self.starts = starts;
+        let known = self.writers.len();
+        let new = writers.into_iter().skip(known);
+        self.writers.extend(new.map(|(holder, _)| (holder, 0)));
+        self.before = Some(before);
+    }
+
+    /// Whether nobody has taken the lease since.
+    fn is_held_by(&self, fence: &Fence) -> bool {
+        let holder = self.holder.as_deref();
+        self.fence == fence.number && holder.is_none_or(|it| it == &*fence.holder)
     }
 
     fn register(&mut self, holder: &str) -> i64 {
@@ -77,6 +131,19 @@ impl MemoryStore {
     /// What the next commits do.
     pub(super) fn fail(&self, failures: impl IntoIterator<Item = Option<Failure>>) {
         self.0.lock().failures.extend(failures);
+    }
+
+    fn there(&self) -> anyhow::Result<parking_lot::MutexGuard<'_, Database>> {
+        let db = self.0.lock();
+        anyhow::ensure!(!db.is_away, "the database does not answer");
+        Ok(db)
+    }
+
+    /// One that several processes add to.
+    pub(super) fn shared() -> Arc<Self> {
+        let store = Self::default();
+        store.0.lock().is_shared = true;
+        Arc::new(store)
     }
 
     /// Counts the processes that start on it.
@@ -99,13 +166,14 @@ impl RolloutStore for MemoryStore {
     }
 
     async fn acquire(&self, holder: &str, _now: DateTime<Utc>) -> anyhow::Result<Option<Fence>> {
-        let mut db = self.0.lock();
+        let mut db = self.there()?;
         if db.holder.as_deref().is_some_and(|it| it != holder) {
             return Ok(None);
         }
         db.holder = Some(holder.to_owned());
         db.fence += 1;
         let writer = db.register(holder);
+        db.note();
         Ok(Some(Fence {
             number: db.fence,
             holder: holder.into(),
@@ -114,22 +182,23 @@ impl RolloutStore for MemoryStore {
     }
 
     async fn mark(&self) -> anyhow::Result<Mark> {
-        let db = self.0.lock();
+        let db = self.there()?;
         let versions = db.rollouts.iter().map(|it| it.version);
         Ok((db.rollouts.len() as i64, versions.sum()))
     }
 
     async fn renew(&self, fence: &Fence) -> anyhow::Result<bool> {
-        Ok(self.0.lock().fence == fence.number)
+        let db = self.there()?;
+        Ok(db.is_held_by(fence))
     }
 
     async fn release(&self, _fence: &Fence, _now: DateTime<Utc>) -> anyhow::Result<()> {
-        self.0.lock().holder = None;
+        self.there()?.holder = None;
         Ok(())
     }
 
     async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>> {
-        let db = self.0.lock();
+        let db = self.there()?;
         let newest = db.rollouts.iter().rev().map(|it| StoredStatus {
             id: it.id.clone(),
             status: it.status.clone(),
@@ -141,8 +210,7 @@ impl RolloutStore for MemoryStore {
 
     async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>> {
         Ok(self
-            .0
-            .lock()
+            .there()?
             .rollouts
             .iter()
             .find(|it| it.id == id)
@@ -153,14 +221,21 @@ impl RolloutStore for MemoryStore {
         while self.0.lock().is_hanging {
             sleep(GAP).await;
         }
-        let mut db = self.0.lock();
+        let mut db = self.there().map_err(CommitError::Store)?;
         db.commits += 1;
         let failure = db.failures.pop_front().flatten();
         let lost = || CommitError::Store(anyhow::anyhow!("the disk is full"));
         if failure == Some(Failure::Before) || db.is_full {
             return Err(lost());
         }
-        if fence.number != db.fence || commit.head != db.head {
+        if !db.is_held_by(fence) || commit.head != db.head {
+            return Err(CommitError::Fenced);
+        }
+        let lacks = |it: &Ordered| {
+            let writer = it.writer().and_then(|id| db.writers.get(id as usize));
+            it.writer().is_some() && writer.is_none_or(|(_, last)| *last < it.number())
+        };
+        if commit.batches.iter().any(lacks) {
             return Err(CommitError::Fenced);
         }
         let mut rollouts = db.rollouts.clone();
@@ -177,6 +252,14 @@ impl RolloutStore for MemoryStore {
                         current: old.map_or(0, |it| it.version),
                     });
                 }
+            }
+        }
+        let own = commit.batches.iter().find(|it| it.writer().is_none());
+        if let Some(first) = own {
+            let row = db.writers.get(fence.writer as usize);
+            if row.is_none_or(|(holder, last)| *holder != *fence.holder || *last >= first.number())
+            {
+                return Err(CommitError::Fenced);
             }
         }
         db.rollouts = rollouts;
@@ -205,6 +288,7 @@ impl RolloutStore for MemoryStore {
                 db.alerts.push(alert.clone());
             }
         }
+        db.note();
         match failure {
             Some(_) => Err(lost()),
             None => Ok(()),
@@ -212,9 +296,32 @@ impl RolloutStore for MemoryStore {
     }
 
     async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>> {
-        let db = self.0.lock();
+        let db = self.there()?;
         let rows = db.audit.iter().filter(|it| it.rollout_id == rollout_id);
         Ok(rows.cloned().collect())
+    }
+
+    async fn audit_after(&self, place: i64, limit: usize) -> anyhow::Result<Vec<(i64, AuditRow)>> {
+        let db = self.there()?;
+        let rows = (1..).zip(&db.audit).skip_while(|(at, _)| *at <= place);
+        Ok(rows
+            .take(limit)
+            .map(|(at, row)| (at, row.clone()))
+            .collect())
+    }
+
+    async fn last_place(&self) -> anyhow::Result<i64> {
+        Ok(self.0.lock().audit.len() as i64)
+    }
+
+    async fn place_of(&self, id: &str, version: i64, _at_ms: i64) -> anyhow::Result<i64> {
+        let db = self.there()?;
+        let is_it = |it: &AuditRow| it.rollout_id == id && it.version == version;
+        Ok(db
+            .audit
+            .iter()
+            .position(is_it)
+            .map_or(0, |at| at as i64 + 1))
     }
 
     async fn events_of(
@@ -223,7 +330,7 @@ impl RolloutStore for MemoryStore {
         after: i64,
         limit: usize,
     ) -> anyhow::Result<Vec<Event>> {
-        let db = self.0.lock();
+        let db = self.there()?;
         let events = db.events.iter();
         let events =
             events.filter(|it| it.seq > after && it.rollout.as_deref() == Some(rollout_id));
@@ -236,7 +343,7 @@ impl RolloutStore for MemoryStore {
         to_ms: i64,
         _: &[String],
     ) -> anyhow::Result<Vec<UserHistory>> {
-        self.0.lock().histories.push((from_ms, to_ms));
+        self.there()?.histories.push((from_ms, to_ms));
         let users = (1..50).map(|subject| UserHistory {
             subject,
             requests: 9,
@@ -247,7 +354,7 @@ impl RolloutStore for MemoryStore {
     }
 
     async fn head(&self) -> anyhow::Result<i64> {
-        Ok(self.0.lock().head)
+        Ok(self.there()?.head)
     }
 
     async fn newest_trial(
@@ -256,30 +363,42 @@ impl RolloutStore for MemoryStore {
         control: &str,
         candidate: &str,
     ) -> anyhow::Result<Option<Trial>> {
-        let db = self.0.lock();
+        let db = self.there()?;
         let is_of =
             |it: &&Trial| (&*it.task, &*it.control, &*it.candidate) == (task, control, candidate);
         Ok(db.trials.iter().rev().find(is_of).cloned())
     }
 
     async fn last_batch(&self, writer: i64) -> anyhow::Result<i64> {
-        Ok(self.0.lock().writers[writer as usize].1)
+        let db = self.there()?;
+        let row = db.writers.get(writer as usize);
+        row.map(|(_, last)| *last).context("no such writer")
     }
 
     async fn enter(&self, holder: &str, _now: DateTime<Utc>) -> anyhow::Result<Option<i64>> {
-        let mut db = self.0.lock();
+        let mut db = self.there()?;
         let writer = db.register(holder);
+        db.note();
         Ok(db.is_shared.then_some(writer))
     }
 
-    async fn append(&self, writer: i64, batch: &Batch) -> anyhow::Result<bool> {
-        let mut db = self.0.lock();
+    async fn append(
+        &self,
+        holder: &str,
+        writer: i64,
+        after: i64,
+        batch: &Batch,
+    ) -> anyhow::Result<i64> {
+        let mut db = self.there()?;
         anyhow::ensure!(!db.is_full, "the disk is full");
         let failure = db.failures.pop_front().flatten();
         anyhow::ensure!(failure != Some(Failure::Before), "the disk is full");
-        let last_batch = &mut db.writers[writer as usize].1;
-        if *last_batch >= batch.number {
-            return Ok(false);
+        let row = db.writers.get_mut(writer as usize);
+        let Some((_, last_batch)) = row.filter(|(it, _)| it == holder) else {
+            anyhow::bail!("the database does not know this process any more");
+        };
+        if *last_batch != after {
+            return Ok(*last_batch);
         }
         *last_batch = batch.number;
         db.batches.push(Batch {
@@ -287,11 +406,12 @@ impl RolloutStore for MemoryStore {
             ..batch.clone()
         });
         anyhow::ensure!(failure.is_none(), "the answer is lost");
-        Ok(true)
+        db.note();
+        Ok(batch.number)
     }
 
     async fn positions(&self) -> anyhow::Result<(i64, Vec<Position>)> {
-        let db = self.0.lock();
+        let db = self.there()?;
         let position = |(writer, (_, stored)): (usize, &(String, i64))| Position {
             writer: writer as i64,
             stored: *stored,
@@ -302,7 +422,7 @@ impl RolloutStore for MemoryStore {
     }
 
     async fn batches(&self, writer: i64, after: i64) -> anyhow::Result<Vec<Batch>> {
-        let db = self.0.lock();
+        let db = self.there()?;
         let of = |it: &&Batch| it.writer == Some(writer) && it.number > after;
         Ok(db.batches.iter().filter(of).take(3).cloned().collect())
     }
