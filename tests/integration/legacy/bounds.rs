@@ -203,9 +203,9 @@ async fn what_stays_at_the_old_server_is_not_answered_here() {
     let old = NodeServer::start().await;
     let app = TestApp::builder()
         .with_setting("LEGACY_TRPC_URL", format!("{}/api/trpc", old.url))
-        .with_setting("LEGACY_PROCEDURES", "auth.*,system.health");
+        .with_setting("LEGACY_PROCEDURES", "auth.*,models.list");
     let app = app.start().await;
-    let path = "/api/trpc/auth.me,system.aiConfig,system.health?batch=1&input=%7B%7D";
+    let path = "/api/trpc/auth.session,system.aiConfig,models.list?batch=1&input=%7B%7D";
     let (status, text) = get(&app, path).await;
     assert_eq!(status, 207, "{text}");
     let answers = parsed(&text);
@@ -219,11 +219,11 @@ async fn what_stays_at_the_old_server_is_not_answered_here() {
         );
     }
     assert!(answers[1].get("result").is_some(), "{text}");
-    let (status, _) = get(&app, "/api/trpc/auth.me").await;
+    let (status, _) = get(&app, "/api/trpc/auth.session").await;
     assert_eq!(status, 404);
     let mut socket = socket(&app).await;
     socket
-        .send(request(1, "query", "auth.me", &Value::Null))
+        .send(request(1, "query", "auth.session", &Value::Null))
         .await
         .unwrap();
     let frame = frames(&mut socket, 1).await.remove(0);
