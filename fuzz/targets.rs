@@ -42,7 +42,7 @@ fn batch_of_calls(text: &str) {
     }
     let _ = request::Query::parse(text);
     if let Some(trace) = TraceParent::parse(text) {
-        assert_eq!((trace.trace_id().len(), trace.span_id().len()), (32, 16));
+        assert!(trace.trace_id() != 0 && trace.span_id() != 0);
     }
 }
 

@@ -183,6 +183,16 @@ export type Algorithm =
   /** As LaunchDarkly's percentage rollouts. */
   | "launchdarkly";
 
+/** How many requests or tokens a provider takes. */
+export interface AllowanceInfo {
+  /** So many more, less those that are under way. */
+  left: number;
+  /** Of so many, where it says. */
+  limit?: number;
+  /** Milliseconds until all of them may be had again. */
+  resetsInMs: number;
+}
+
 /** Whether a change would be taken now. */
 export interface Allowed {
   /** The change. */
@@ -1814,6 +1824,20 @@ export type Mode =
   /** This server. */
   | "native";
 
+/** What a provider takes of an account for one model. */
+export interface ModelAllowance {
+  /** The provider's name in the catalog. */
+  provider: string;
+  /** The account's name there; left out for that of the first key. */
+  account?: string;
+  /** The model's name in the catalog. */
+  model: string;
+  /** Requests. */
+  requests?: AllowanceInfo;
+  /** Tokens, read and written. */
+  tokens?: AllowanceInfo;
+}
+
 /** The last hour by model and by variant. */
 export interface ModelBreakdown {
   /** By the catalog's name of the model. */
@@ -2223,6 +2247,10 @@ export interface Prices {
   prompt: number;
   /** For tokens written. */
   completion: number;
+  /** For tokens read that the provider had kept from an earlier request; the same as for others unless told. */
+  cacheRead?: number;
+  /** For tokens read that the provider keeps for later requests; the same as for others unless told. */
+  cacheWrite?: number;
 }
 
 /** How urgent a mail is. */
@@ -2366,6 +2394,8 @@ export type Quality =
 export interface QuotaList {
   /** Those whose quota the catalog or the provider tells. */
   accounts: AccountInfo[];
+  /** What providers said with their last answers of single models, as long as it holds. */
+  models: ModelAllowance[];
 }
 
 /** What the caller thinks of an answer. */

@@ -21,6 +21,7 @@ use anyhow::Context as _;
 use chrono::Utc;
 use tokio::net::TcpListener;
 
+pub(crate) use self::models::http as provider_http;
 pub use self::sessions::{
     Grant, Issued, end_sessions, issue, issue_token, issue_tokens, require_database, set_role,
 };

@@ -137,6 +137,19 @@ pub struct TelemetryConfig {
     pub headers: HeaderMap,
     /// `OTEL_SERVICE_NAME`.
     pub service: String,
+    /// `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    pub format: TraceFormat,
+    /// `OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`: whether spans hold texts of requests and answers.
+    pub texts: bool,
+}
+
+/// `OTEL_EXPORTER_OTLP_PROTOCOL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TraceFormat {
+    /// Protocol buffers over HTTP.
+    Protobuf,
+    /// JSON over HTTP.
+    Json,
 }
 
 /// `TRPC_TRANSFORMER`.
@@ -292,6 +305,10 @@ pub struct ModelsConfig {
     /// `CATALOGUE_WATCH`, `CATALOGUE_WATCH_INTERVAL`: between two questions for a provider's list of models;
     /// `None` where it is not asked.
     pub catalog_watch: Option<Duration>,
+    /// `HTTPS_PROXY`: through which providers are asked.
+    pub proxy: Option<SecretString>,
+    /// `NO_PROXY`: hosts that are asked without it.
+    pub no_proxy: Option<String>,
     /// `ATTEMPT_TIMEOUT`: the longest that one attempt may take.
     pub attempt_timeout: Duration,
     /// `BREAKER`, `BREAKER_ATTEMPTS`, `BREAKER_WINDOW`, `BREAKER_FAILED_PERCENT`; `None` where it is off.

@@ -39,7 +39,7 @@ use self::{
     breaker::State,
     catalog::Catalog,
     fleet::Fleet,
-    quota::{Standing, store::QuotaStore},
+    quota::{Allowed, Standing, store::QuotaStore},
     streaming::{recorded, until_answer, until_first_token},
     walk::{Asks, Walk, texts},
     watch::Watch,
@@ -218,6 +218,11 @@ impl ModelRouter {
         self.fleet.load().quotas.standing(account)
     }
 
+    /// What providers said with their last answers of the models of an account, by its label.
+    pub fn allowed(&self, account: &str) -> Vec<Allowed> {
+        self.fleet.load().quotas.allowed(account)
+    }
+
     /// Whether some rollout is under way.
     fn is_in_rollout(&self) -> bool {
         let live = self.flags.live();
@@ -344,6 +349,9 @@ impl ModelRouter {
                     if let Some(note) = &mut walk.note {
                         texts::answered(note, &completion);
                     }
+                    if let Some(told) = step.attempt.texts() {
+                        completion.written().for_each(|text| told.add(text));
+                    }
                     if let Some(vault) = &walk.vault {
                         vault.restore(&mut completion);
                     }
@@ -414,9 +422,16 @@ impl ModelRouter {
                     let (attempt, place) = (step.attempt, step.place);
                     let mut note = walk.note.take();
                     let deltas = futures::stream::iter(held.into_iter().map(Ok)).chain(rest);
+                    let told = attempt.texts();
                     let deltas = deltas.inspect(move |step| {
-                        if let (Some(note), Ok(step)) = (&mut note, step) {
+                        let Ok(step) = step else {
+                            return;
+                        };
+                        if let Some(note) = &mut note {
                             texts::heard(note, step);
+                        }
+                        if let Some(told) = &told {
+                            step.written().for_each(|text| told.add(text));
                         }
                     });
                     // It is recorded as the caller gets it.

@@ -4,7 +4,7 @@
 //! goes through [`request`], a reply through [`reply`], and every way to fail ends in a [`fault`].
 
 mod allowance;
-mod connection;
+pub mod connection;
 pub mod estimate;
 pub mod fault;
 pub(crate) mod fields;
@@ -16,6 +16,7 @@ mod marks;
 pub mod masking;
 pub mod openai_compatible;
 pub mod openrouter;
+mod plain;
 pub mod quality;
 mod raw_object;
 mod reasoning;
@@ -288,6 +289,8 @@ pub struct Usage {
     pub completion_tokens: u32,
     /// Of the tokens read, those that the provider had kept from an earlier request.
     pub cached_tokens: u32,
+    /// Of the tokens read, those that the provider keeps for later requests.
+    pub cache_write_tokens: u32,
     /// Of the tokens written, those that the model only thought.
     pub reasoning_tokens: u32,
     /// What the provider says it charges; `None` where it does not say.
@@ -316,6 +319,8 @@ pub struct Delta {
     pub is_answer: bool,
     /// Whether its text is the model's refusal to answer.
     pub is_refusal: bool,
+    /// Whether what was received is one choice that brings text, and nothing else.
+    pub is_plain: bool,
     /// The step as it was received: JSON, or empty where nothing was received for it.
     pub raw: String,
 }
@@ -329,13 +334,25 @@ impl Delta {
 
     /// The names and arguments of tool calls that the model wrote in this step.
     pub fn calls(&self) -> impl Iterator<Item = &str> {
-        const PARTS: [&str; 4] = [
-            "/function/name",
-            "/function/arguments",
-            "/custom/name",
-            "/custom/input",
-        ];
-        let calls = self.tool_calls.iter().filter_map(Value::as_array).flatten();
-        calls.flat_map(|call| PARTS.iter().filter_map(|part| call.pointer(part)?.as_str()))
+        calls_in(self.tool_calls.as_ref())
     }
+}
+
+impl Completion {
+    /// What the model wrote, as [`Delta::written`] has it.
+    pub fn written(&self) -> impl Iterator<Item = &str> {
+        let words = [&*self.content, &*self.reasoning];
+        words.into_iter().chain(calls_in(self.tool_calls.as_ref()))
+    }
+}
+
+fn calls_in(tool_calls: Option<&Value>) -> impl Iterator<Item = &str> {
+    const PARTS: [&str; 4] = [
+        "/function/name",
+        "/function/arguments",
+        "/custom/name",
+        "/custom/input",
+    ];
+    let calls = tool_calls.and_then(Value::as_array).into_iter().flatten();
+    calls.flat_map(|call| PARTS.iter().filter_map(|part| call.pointer(part)?.as_str()))
 }

@@ -15,7 +15,14 @@ mod procedures;
 mod router;
 mod typescript;
 
-use std::{fmt, fs, io, path::Path};
+use std::{
+    fmt, fs, io,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use bytes::Bytes;
+use serde_json::value::{RawValue, to_raw_value};
 
 pub use contract::{Contract, Entry, ErrorEntry};
 
@@ -24,26 +31,56 @@ use crate::{
     config::{Transformer, settings_markdown},
 };
 
-/// The contract as a running server shows it.
-#[derive(Debug)]
+/// The contract as a running server shows it. Each document is written once, when somebody first asks for it:
+/// few do, and what it is made of takes megabytes.
 pub struct Documents {
-    /// What `rpc.discover` answers.
-    pub openrpc: serde_json::Value,
-    /// The OpenAPI document, as JSON text.
-    pub openapi: String,
-    /// The body of the documentation page, as HTML.
-    pub page: String,
+    registry: Arc<Registry>,
+    transformer: Transformer,
+    method_override: bool,
+    openrpc: OnceLock<Arc<RawValue>>,
+    openapi: OnceLock<Bytes>,
+    page: OnceLock<String>,
 }
 
 impl Documents {
     /// For a server whose tRPC wire has this transformer, and takes queries by POST or not.
-    pub fn new(registry: &Registry, transformer: Transformer, method_override: bool) -> Self {
-        let contract = Contract::new(registry);
+    pub fn new(registry: Arc<Registry>, transformer: Transformer, method_override: bool) -> Self {
         Self {
-            openrpc: openrpc::document(&contract),
-            openapi: pretty(&openapi::document(&contract, transformer, method_override)),
-            page: page::body(&contract, transformer),
+            registry,
+            transformer,
+            method_override,
+            openrpc: OnceLock::new(),
+            openapi: OnceLock::new(),
+            page: OnceLock::new(),
         }
+    }
+
+    fn contract(&self) -> Contract<'_> {
+        Contract::new(&self.registry)
+    }
+
+    /// What `rpc.discover` answers.
+    pub fn openrpc(&self) -> Arc<RawValue> {
+        let write = || {
+            let document = openrpc::document(&self.contract());
+            // A document that was made of values can be written.
+            to_raw_value(&document).unwrap_or_default().into()
+        };
+        self.openrpc.get_or_init(write).clone()
+    }
+
+    /// The OpenAPI document, as JSON text.
+    pub fn openapi(&self) -> Bytes {
+        let document =
+            || openapi::document(&self.contract(), self.transformer, self.method_override);
+        let write = || pretty(&document()).into();
+        self.openapi.get_or_init(write).clone()
+    }
+
+    /// The body of the documentation page, as HTML.
+    pub fn page(&self) -> &str {
+        let write = || page::body(&self.contract(), self.transformer);
+        self.page.get_or_init(write)
     }
 }
 

@@ -1,13 +1,19 @@
 //! What OpenTelemetry's `gen_ai` conventions say of an attempt: series for Prometheus, and a span that is
 //! sent to a collector.
 //!
-//! None of it holds a text of a request or an answer, or says who asked.
+//! None of it says who asked, and it holds texts of requests and answers only where the settings allow that in spans.
 
 mod exporter;
+mod otlp;
 mod series;
 mod span;
+mod texts;
 
-pub use self::exporter::{Exporter, Spans, exporter};
+pub use self::{
+    exporter::{Exporter, Spans, exporter},
+    texts::Texts,
+};
+use self::{series::Series, span::Span};
 use crate::{_core::trace_parent::TraceParent, recording::Event};
 
 /// Tells the installed recorder what the metrics are.
@@ -66,6 +72,8 @@ pub struct Ended<'a> {
     pub reasoning_tokens: u32,
     /// Its place in the caller's trace, where it has one.
     pub trace: Option<Trace>,
+    /// What was said, where spans may hold it.
+    pub texts: Option<&'a Texts>,
     /// How it ended.
     pub event: &'a Event,
 }
@@ -73,22 +81,35 @@ pub struct Ended<'a> {
 /// Tells of attempts.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {
+    series: Series,
     spans: Option<Spans>,
+    /// Whether spans may hold what was said.
+    with_texts: bool,
 }
 
 impl Telemetry {
-    /// Tells them to Prometheus, and to a collector where there is one.
-    pub fn new(spans: Option<Spans>) -> Self {
-        Self { spans }
+    /// Tells them to Prometheus, and to a collector where there is one: with texts of requests and answers, if
+    /// these may go there.
+    pub fn new(spans: Option<Spans>, with_texts: bool) -> Self {
+        Self {
+            series: Series::default(),
+            spans,
+            with_texts,
+        }
+    }
+
+    /// Whether somebody is told what was said.
+    pub fn wants_texts(&self) -> bool {
+        self.with_texts && self.spans.is_some()
     }
 
     /// Tells of an attempt. Never waits.
     pub fn tell(&self, ended: &Ended<'_>) {
-        series::count(ended);
+        self.series.count(ended);
         // A caller that does not record its trace wants no span of it.
         let is_recorded = ended.trace.is_none_or(|trace| trace.parent.is_sampled());
         if let Some(spans) = self.spans.as_ref().filter(|_| is_recorded) {
-            spans.send(span::of(ended));
+            spans.send(Span::of(ended));
         }
     }
 }

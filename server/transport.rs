@@ -31,6 +31,7 @@ use self::{gate::Gate, operations::Readiness};
 use crate::{
     _core::{auth::asserted::TrustedProxy, tasks::Tasks, turns::Turns},
     legacy::{self, OldServer},
+    schema::Documents,
 };
 
 pub use self::serve::serve;
@@ -45,10 +46,8 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     /// Says when the server stops.
     pub tasks: Tasks,
-    /// The description of the procedures, at `/api/openapi.json`.
-    pub openapi: String,
-    /// The page about the procedures, at `/api/docs`.
-    pub page: String,
+    /// The description of the procedures, at `/api/openapi.json`, and the page about them, at `/api/docs`.
+    pub documents: Arc<Documents>,
     /// Whether `/status` is there.
     pub status: bool,
     /// What `/readyz` asks.
@@ -115,7 +114,7 @@ pub fn router(parts: Parts) -> Router {
         ))
         .merge(parts.sign_in)
         .merge(parts.dashboard)
-        .merge(docs::routes(parts.openapi, parts.page, parts.gate))
+        .merge(docs::routes(parts.documents, parts.gate))
         .fallback(move |request: Request| passed_paths::answer(old.clone(), gate.clone(), request))
         .layer(axum::middleware::from_fn(move |request, next: Next| {
             let turns = turns.clone();

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 
+use memchr::memchr;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// The length of `\uXXXX`.
@@ -33,8 +34,8 @@ pub fn pair_surrogates(text: &[u8]) -> Cow<'_, [u8]> {
     let mut mended: Option<Vec<u8>> = None;
     let mut at = 0;
     // In JSON a backslash is found in strings only, and begins an escape.
-    while let Some(next) = position(text, at, |byte| byte == b'\\') {
-        at = next;
+    while let Some(next) = text.get(at..).and_then(|rest| memchr(b'\\', rest)) {
+        at += next;
         let Some(unit) = escaped_unit(text, at) else {
             at += 2;
             continue;

@@ -37,14 +37,14 @@ impl TraceParent {
         Self { span, ..self }
     }
 
-    /// The id of the trace, as 32 hexadecimal digits.
-    pub fn trace_id(self) -> String {
-        format!("{:032x}", self.trace)
+    /// The id of the trace.
+    pub fn trace_id(self) -> u128 {
+        self.trace
     }
 
-    /// The id of the span, as 16 hexadecimal digits.
-    pub fn span_id(self) -> String {
-        format!("{:016x}", self.span)
+    /// The id of the span.
+    pub fn span_id(self) -> u64 {
+        self.span
     }
 
     /// Whether whoever began the trace records it.

@@ -8,9 +8,13 @@ use super::catalog;
 use crate::{
     _core::feature_flags::FeatureFlags,
     ai_metrics::AiMetrics,
-    config::Config,
+    config::{Config, ModelsConfig},
     model_router::{Clients, ModelRouter, catalog::Catalog},
-    providers::sandbox::Sandbox,
+    providers::{
+        connection::Http,
+        openai_compatible::{ClientError, http_client, http_client_through},
+        sandbox::Sandbox,
+    },
     recording::texts::Keep,
     storage::Storage,
     telemetry::{self, Exporter, Telemetry},
@@ -26,6 +30,14 @@ pub(super) struct Models {
     pub(super) exporter: Option<Exporter>,
 }
 
+/// What providers are asked with: through the proxy, where the settings name one.
+pub(crate) fn http(config: &ModelsConfig) -> Result<Http, ClientError> {
+    match &config.proxy {
+        Some(proxy) => http_client_through(proxy, config.no_proxy.as_deref()),
+        None => http_client(),
+    }
+}
+
 impl Models {
     /// Starts the sandbox where one is needed, and reads what our accounts have used.
     pub(super) async fn open(
@@ -38,13 +50,14 @@ impl Models {
     ) -> anyhow::Result<Self> {
         let sandbox = catalog::sandbox(config, &catalog).await?;
         let sandbox_url = sandbox.as_ref().map(Sandbox::base_url);
-        let clients = Clients::connect(&catalog, sandbox_url)?;
+        let http = http(&config.models)?;
+        let clients = Clients::over(http, &catalog, sandbox_url)?;
         let destinations = catalog::destinations(&catalog, sandbox_url);
         catalog::warn_of_an_unused_address(config, &catalog);
         let (spans, exporter) = telemetry::exporter(&config.telemetry)?.unzip();
         let timeout = config.models.attempt_timeout;
         let router = ModelRouter::new(catalog, clients, flags.clone(), metrics.clone(), timeout)
-            .with_telemetry(Telemetry::new(spans))
+            .with_telemetry(Telemetry::new(spans, config.telemetry.texts))
             .with_texts(texts.clone())
             .with_breakers(config.models.breaker.map(Into::into));
         let router = Arc::new(router);

@@ -90,11 +90,11 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         limits,
         cache,
     });
-    let documents = schema::Documents::new(
-        &registry,
+    let documents = Arc::new(schema::Documents::new(
+        registry.clone(),
         config.trpc.transformer,
         config.trpc.method_override,
-    );
+    ));
     let export = Export {
         registry: registry.clone(),
         gate: gate.clone(),
@@ -113,7 +113,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         ping_interval: config.trpc.ping_interval,
         tasks: tasks.clone(),
         bounds: bounds.clone(),
-        openrpc: documents.openrpc,
+        documents: documents.clone(),
         moving,
     })?;
     let sign_in = sign_in::routes(SignIn {
@@ -130,8 +130,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         prometheus::readers(config),
     );
     Ok(transport::router(transport::Parts {
-        openapi: documents.openapi,
-        page: documents.page,
+        documents,
         dashboard: dashboard::routes(export),
         status: config.server.status_page,
         sign_in,

@@ -12,7 +12,7 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 pub(super) use self::{
     addresses::{Address, BaseUrl, DatabaseUrl, Domain, Origins, Prefixes},
-    contacts::{Headers, MailAddress, MailAddresses, SecretUrl, SmtpUrl},
+    contacts::{Headers, MailAddress, MailAddresses, ProxyUrl, SecretUrl, SmtpUrl},
     people::{Header, Networks, Words},
 };
 use crate::_core::{assignment::Subject, slips, units::Percent};

@@ -292,6 +292,8 @@ impl Values<'_> {
                 endpoint: self.get(&OTEL_EXPORTER_OTLP_ENDPOINT)?,
                 headers: self.get(&OTEL_EXPORTER_OTLP_HEADERS)?,
                 service: self.get(&OTEL_SERVICE_NAME)?,
+                format: self.get(&OTEL_EXPORTER_OTLP_PROTOCOL)?,
+                texts: self.get(&OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT)?,
             },
             trpc: TrpcConfig {
                 transformer: self.get(&TRPC_TRANSFORMER)?,
@@ -351,6 +353,8 @@ impl Values<'_> {
                 catalog_watch: self
                     .get(&CATALOGUE_WATCH)?
                     .then_some(self.get(&CATALOGUE_WATCH_INTERVAL)?),
+                proxy: self.get(&HTTPS_PROXY)?,
+                no_proxy: self.get(&NO_PROXY)?,
                 attempt_timeout: self.get(&ATTEMPT_TIMEOUT)?,
                 breaker: self.get(&BREAKER)?.then_some(BreakerConfig {
                     attempts: self.get(&BREAKER_ATTEMPTS)?,

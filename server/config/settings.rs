@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use super::{
-    ChannelName, McpTools, Transformer,
+    ChannelName, McpTools, TraceFormat, Transformer,
     faults::{ConfigFault, shown},
     formats::{
         Address, AnswerParts, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format,
         Header, Headers, List, LogFilter, MailAddress, MailAddresses, Names, Networks, OneOf,
-        Optional, Origins, Prefixes, Secret, SecretUrl, Share, SmtpUrl, Span, Subjects, Switch,
-        Text, Whole, Words,
+        Optional, Origins, Prefixes, ProxyUrl, Secret, SecretUrl, Share, SmtpUrl, Span, Subjects,
+        Switch, Text, Whole, Words,
     },
 };
 use crate::_core::{
@@ -267,13 +267,19 @@ settings! {
         LOG_FORMAT: OneOf<bool> = OneOf(&[("text", false), ("json", true)]), "text", prod "json";
     }
     "Telemetry" {
-        /// The collector that gets a span of each attempt at a model (OTLP over HTTP, as JSON);
-        /// `/v1/traces` is appended.
+        /// The collector that gets a span of each attempt at a model (OTLP over HTTP); `/v1/traces` is appended.
         OTEL_EXPORTER_OTLP_ENDPOINT: Optional<BaseUrl> = Optional(BaseUrl), "";
+        /// How it gets them.
+        OTEL_EXPORTER_OTLP_PROTOCOL: OneOf<TraceFormat> = OneOf(&[
+            ("http/protobuf", TraceFormat::Protobuf),
+            ("http/json", TraceFormat::Json),
+        ]), "http/protobuf";
         /// Headers that the collector asks for, such as `authorization=Bearer%20...`.
         OTEL_EXPORTER_OTLP_HEADERS: Headers = Headers, "";
         /// What the spans call this server.
         OTEL_SERVICE_NAME: Text = Text, "modelramp";
+        /// Whether spans hold what was asked and answered, as the provider gets and gives it (docs/privacy.md).
+        OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: Switch = Switch, "false";
     }
     "tRPC" {
         /// How values travel that JSON lacks. Clients must be set the same.
@@ -468,6 +474,11 @@ settings! {
         CATALOGUE_WATCH: Switch = Switch, "true";
         /// Between two questions for a provider's list of models, about.
         CATALOGUE_WATCH_INTERVAL: Span = span(100, 30 * DAY), "1d";
+        /// The proxy through which providers are asked whose addresses are `https`. It sees names, not what is said.
+        HTTPS_PROXY: Optional<ProxyUrl> = Optional(ProxyUrl), "";
+        /// Hosts that are asked without it: names, which stand for those below them as well, addresses and networks,
+        /// separated by commas.
+        NO_PROXY: Optional<Text> = Optional(Text), "";
         /// The longest that one attempt at one model may take.
         ATTEMPT_TIMEOUT: Span = span(10, HOUR), "20s";
         /// Leaves a model alone that fails, while another of its route can answer. The next three say

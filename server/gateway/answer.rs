@@ -42,8 +42,8 @@ pub(super) trait Writer: Send + 'static {
         String::new()
     }
 
-    /// The events for a chunk.
-    fn push(&mut self, raw: String) -> String;
+    /// The events for a step.
+    fn push(&mut self, step: Delta) -> String;
 
     /// The events of a good end.
     fn finish(&mut self) -> String;
@@ -259,7 +259,7 @@ impl<W: Writer> UnderWay<W> {
                         if let Some(keeping) = &mut self.keeping {
                             keeping.see(&delta);
                         }
-                        let events = self.writer.push(delta.raw);
+                        let events = self.writer.push(delta);
                         if let Some(keeping) = &mut self.keeping {
                             keeping.push(&events);
                         }

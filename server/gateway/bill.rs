@@ -93,7 +93,7 @@ impl Dearest {
             completion_tokens: u32::try_from(written).unwrap_or(u32::MAX),
             ..Usage::default()
         };
-        let costs = self.0.iter().map(|it| it.prices.cost(&usage));
+        let costs = self.0.iter().map(|it| it.prices.most(&usage));
         Amount {
             tokens: i64::from(usage.prompt_tokens) + i64::from(usage.completion_tokens),
             cost: costs.max().unwrap_or_default(),

@@ -14,7 +14,7 @@ use super::{
     refusal::{Dialect, Refusal},
     target,
 };
-use crate::providers::{ChatRequest, RawObject};
+use crate::providers::{ChatRequest, Delta, RawObject};
 
 static ENDPOINT: Endpoint = Endpoint::new("/v1/chat/completions");
 
@@ -66,8 +66,8 @@ impl Writer for Chunks {
         Ok(raw)
     }
 
-    fn push(&mut self, raw: String) -> String {
-        let event = Self::push(self, raw);
+    fn push(&mut self, step: Delta) -> String {
+        let event = Self::push(self, step);
         event.map(|json| data(&json)).unwrap_or_default()
     }
 
@@ -82,5 +82,5 @@ impl Writer for Chunks {
 }
 
 fn data(json: &str) -> String {
-    format!("data: {json}\n\n")
+    ["data: ", json, "\n\n"].concat()
 }

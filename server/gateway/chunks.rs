@@ -4,10 +4,12 @@
 //! they did not ask for, or that does not come last; calls of tools whose fragments do not say which call
 //! they belong to; a whole answer in the place of chunks. Of such a chunk only that part is another.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use crate::providers::{
-    RawObject,
+    Delta, RawObject,
     fields::{each, fields, first, text},
 };
 
@@ -54,9 +56,16 @@ impl Chunks {
     }
 
     /// What goes out for a chunk that came.
-    pub(super) fn push(&mut self, raw: String) -> Option<String> {
+    pub(super) fn push(&mut self, chunk: Delta) -> Option<String> {
+        if chunk.is_plain {
+            return Some(one_line(chunk.raw));
+        }
+        self.mend(chunk.raw)
+    }
+
+    fn mend(&mut self, raw: String) -> Option<String> {
         let json: &RawValue = serde_json::from_str(&raw).ok()?;
-        let [choices, usage] = fields(json, ["choices", "usage"]);
+        let [choices, usage, object] = fields(json, ["choices", "usage", "object"]);
         let choices = choices.filter(|choices| first(choices).is_some());
         if usage.is_some() && self.wants_usage {
             self.usage = Some(match choices {
@@ -72,7 +81,7 @@ impl Chunks {
         if usage.is_some() && brings_nothing {
             return None;
         }
-        let is_whole = text(fields(json, ["object"])[0]).as_deref() == Some("chat.completion");
+        let is_whole = text(object).as_deref() == Some("chat.completion");
         if mended.is_none() && usage.is_none() && !is_whole {
             return Some(one_line(raw));
         }
@@ -106,7 +115,7 @@ impl Chunks {
             let (mended, is_empty) = self.read_choice(choice);
             is_mended |= mended.is_some();
             brings_nothing &= is_empty;
-            all.push(mended.unwrap_or_else(|| choice.get().to_owned()));
+            all.push(mended.map_or(Cow::Borrowed(choice.get()), Cow::Owned));
         });
         let mended = is_mended.then(|| format!("[{}]", all.join(",")));
         (mended, brings_nothing)
@@ -168,7 +177,7 @@ impl Choice {
         each(calls, |call| {
             let mended = self.mend_one(call);
             is_mended |= mended.is_some();
-            all.push(mended.unwrap_or_else(|| call.get().to_owned()));
+            all.push(mended.map_or(Cow::Borrowed(call.get()), Cow::Owned));
         });
         is_mended.then(|| format!("[{}]", all.join(",")))
     }
@@ -282,7 +291,7 @@ mod tests {
         let mut state = Chunks::new(wants_usage);
         let mut out: Vec<_> = chunks
             .iter()
-            .filter_map(|chunk| state.push((*chunk).to_owned()))
+            .filter_map(|chunk| state.mend((*chunk).to_owned()))
             .collect();
         out.extend(state.finish());
         out

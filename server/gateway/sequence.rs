@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{chunks::Chunks, thinking::Thoughts};
+use crate::providers::Delta;
 
 /// What one block holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,9 +92,9 @@ impl Default for Sequence {
 
 impl Sequence {
     /// The steps that a chunk brings.
-    pub(super) fn push(&mut self, raw: String) -> Vec<Step> {
+    pub(super) fn push(&mut self, step: Delta) -> Vec<Step> {
         let mut steps = Vec::new();
-        let chunk = self.chunks.push(raw);
+        let chunk = self.chunks.push(step);
         if let Some(chunk) = chunk.and_then(|chunk| serde_json::from_str(&chunk).ok()) {
             self.read(&chunk, &mut steps);
         }

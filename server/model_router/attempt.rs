@@ -17,13 +17,13 @@ use super::{
 use crate::{
     _core::{amount::Amount, trace_parent::TraceParent},
     providers::{
-        Completion, Delta, Usage, estimate,
+        ChatRequest, Completion, Delta, Usage, estimate,
         fault::{Fault, FaultKind},
         finish::Finish,
         quality::Inspection,
     },
     recording::{Attempted, Event, Outcome},
-    telemetry::{Ended, Operation, Telemetry, Trace},
+    telemetry::{Ended, Operation, Telemetry, Texts, Trace},
 };
 
 /// An attempt under way; recorded when it ends or is dropped.
@@ -39,6 +39,8 @@ pub(super) struct Attempt {
     trail: Trail,
     /// Its span and the caller's above it, where the caller has a trace.
     trace: Option<Trace>,
+    /// What is said, where somebody is told that.
+    texts: Option<Texts>,
     /// What the provider told of what it took.
     told: Option<Usage>,
     /// What has come.
@@ -130,6 +132,10 @@ impl Attempt {
             event: Some(event),
             trail: occasion.call.trail.clone(),
             trace: occasion.parent.map(Trace::below),
+            texts: occasion
+                .telemetry
+                .wants_texts()
+                .then(|| Texts::new(said_in(&occasion.call.request))),
             told: None,
             written: estimate::Text::default(),
             inspection: None,
@@ -185,6 +191,11 @@ impl Attempt {
             event.cost = self.model.prices.cost(usage);
         }
         self.told = Some(*usage);
+    }
+
+    /// What is said, where somebody is told that, for who reads the answer as it comes from the provider.
+    pub(super) fn texts(&self) -> Option<Texts> {
+        self.texts.clone()
     }
 
     /// The model wrote this.
@@ -337,10 +348,21 @@ impl Drop for Attempt {
                 cached_tokens: self.told.map_or(0, |told| told.cached_tokens),
                 reasoning_tokens: self.told.map_or(0, |told| told.reasoning_tokens),
                 trace: self.trace,
+                texts: self.texts.as_ref(),
                 event: &event,
             });
             self.metrics.record(event);
         }
+    }
+}
+
+/// What a request says: its messages, or the texts of which vectors are wanted, as JSON.
+fn said_in(request: &ChatRequest) -> String {
+    let given = request.given.as_ref();
+    match given.and_then(|it| it.get("messages").or_else(|| it.get("input"))) {
+        Some(json) => json.get().to_owned(),
+        // Messages that were read can be written.
+        None => serde_json::to_string(&request.messages).unwrap_or_default(),
     }
 }
 

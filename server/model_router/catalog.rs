@@ -204,21 +204,49 @@ pub struct Timeouts {
 
 /// US dollars per million tokens, which is the same as microdollars per token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Prices {
     /// For tokens read.
     pub prompt: f64,
     /// For tokens written.
     pub completion: f64,
+    /// For tokens read that the provider had kept from an earlier request; the same as for others unless told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_read: Option<f64>,
+    /// For tokens read that the provider keeps for later requests; the same as for others unless told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache_write: Option<f64>,
 }
 
 impl Prices {
     /// What a call cost: the provider's word, else tokens times price.
     pub fn cost(&self, usage: &Usage) -> Microdollars {
         usage.cost.unwrap_or_else(|| {
-            let read = f64::from(usage.prompt_tokens) * self.prompt;
-            let written = f64::from(usage.completion_tokens) * self.completion;
-            Microdollars((read + written).round() as i64)
+            // Those are parts of the tokens read. A provider that counts more says nothing of the rest.
+            let found = usage.cached_tokens.min(usage.prompt_tokens);
+            let kept = usage.cache_write_tokens.min(usage.prompt_tokens - found);
+            let costs = [
+                (usage.prompt_tokens - found - kept, self.prompt),
+                (found, self.cache_read.unwrap_or(self.prompt)),
+                (kept, self.cache_write.unwrap_or(self.prompt)),
+                (usage.completion_tokens, self.completion),
+            ];
+            let costs = costs.map(|(tokens, price)| f64::from(tokens) * price);
+            Microdollars(costs.iter().sum::<f64>().round() as i64)
         })
+    }
+
+    /// What a call of so many tokens costs at most, whatever the provider has kept or keeps.
+    pub fn most(&self, usage: &Usage) -> Microdollars {
+        let dearest = [Some(self.prompt), self.cache_read, self.cache_write];
+        let prompt = dearest.into_iter().flatten().fold(0.0, f64::max);
+        let completion = self.completion;
+        let plain = Self {
+            prompt,
+            completion,
+            ..Self::default()
+        };
+        plain.cost(usage)
     }
 }
 

@@ -9,12 +9,15 @@ use super::{
     gate::Gate,
     keys::{Key, Keyring},
 };
-use crate::providers::openai_compatible::{ClientError, OpenAiCompatible, http_client};
+use crate::providers::{
+    connection::Http,
+    openai_compatible::{ClientError, OpenAiCompatible, http_client},
+};
 
 /// One client for each provider of a catalog.
 #[derive(Clone, Debug)]
 pub struct Clients {
-    http: reqwest::Client,
+    http: Http,
     pub(super) of: Arc<HashMap<String, Client>>,
 }
 
@@ -36,7 +39,12 @@ impl Client {
 impl Clients {
     /// Clients for all providers; those without their key call `sandbox` (a base URL) instead.
     pub fn connect(catalog: &Catalog, sandbox: Option<&str>) -> Result<Self, ClientError> {
-        let (http, of) = (http_client()?, Arc::default());
+        Self::over(http_client()?, catalog, sandbox)
+    }
+
+    /// The same over other connections, such as through a proxy.
+    pub fn over(http: Http, catalog: &Catalog, sandbox: Option<&str>) -> Result<Self, ClientError> {
+        let of = Arc::default();
         Self { http, of }.renewed(catalog, sandbox)
     }
 

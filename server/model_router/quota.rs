@@ -75,6 +75,28 @@ pub struct Standing {
     pub waited: Duration,
 }
 
+/// What a provider said with its last answer of one model of an account, and is in force still.
+#[derive(Clone, Debug)]
+pub struct Allowed {
+    /// The model's name in the catalog.
+    pub model: Arc<str>,
+    /// Requests that it takes.
+    pub requests: Option<AllowedLeft>,
+    /// Tokens that it takes.
+    pub tokens: Option<AllowedLeft>,
+}
+
+/// How many requests or tokens a provider takes.
+#[derive(Clone, Copy, Debug)]
+pub struct AllowedLeft {
+    /// So many more, less those that are under way.
+    pub left: u64,
+    /// Of so many, where it says.
+    pub of: Option<u64>,
+    /// Until all of them may be had again.
+    pub resets_in: Duration,
+}
+
 impl Quotas {
     /// The accounts of a catalog, with the quotas that it tells.
     pub(super) fn new(catalog: &Catalog) -> Self {
@@ -226,6 +248,30 @@ impl Quotas {
         };
         let of_whole = account.whole.enter(model, ask).await?;
         Ok(Slot([of_model, of_whole]))
+    }
+
+    /// What providers said of the models of an account, by their names.
+    pub(super) fn allowed(&self, label: &str) -> Vec<Allowed> {
+        let now = Instant::now();
+        let left = |told: Allowance| AllowedLeft {
+            left: told.left,
+            of: told.of,
+            resets_in: told.until - now,
+        };
+        let account = self.accounts.get(label);
+        let pools = account.into_iter().flat_map(|it| &it.models);
+        let allowed = pools.filter_map(|(model, pool)| {
+            let [requests, tokens] = pool.allowances().map(|it| it.map(left));
+            let model = model.clone();
+            (requests.is_some() || tokens.is_some()).then_some(Allowed {
+                model,
+                requests,
+                tokens,
+            })
+        });
+        let mut allowed: Vec<_> = allowed.collect();
+        allowed.sort_by(|a, b| a.model.cmp(&b.model));
+        allowed
     }
 
     /// How an account stands; `None` where no quota is known.

@@ -8,6 +8,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    fmt::Write as _,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -109,16 +110,26 @@ impl Finding {
 impl Watched {
     fn new(model: &Model, listed: Option<&Listed>, at: DateTime<Utc>) -> Self {
         let soon = at.date_naive() + RETIRES_WITHIN;
-        let prices = listed
-            .and_then(|it| it.prices)
-            .map(|(prompt, completion)| Prices { prompt, completion });
+        let prices = listed.and_then(|it| it.prices).map(|told| Prices {
+            prompt: told.prompt,
+            completion: told.completion,
+            cache_read: told.cache_read,
+            cache_write: told.cache_write,
+        });
         let differs = |told: &Prices| {
             // Where the catalog says no price of a model that costs, it does not know it.
             let is_known = model.tier == Tier::Free || model.prices != Prices::default();
             let is_other = |a: f64, b: f64| (a - b).abs() > SAME_PRICE * a.max(b).max(1.0);
+            // A price of what is kept that the catalog does not say is not another one.
+            let is_other_part = |told: Option<f64>, ours: Option<f64>| {
+                told.zip(ours).is_some_and(|(a, b)| is_other(a, b))
+            };
+            let ours = model.prices;
             is_known
-                && (is_other(told.prompt, model.prices.prompt)
-                    || is_other(told.completion, model.prices.completion))
+                && (is_other(told.prompt, ours.prompt)
+                    || is_other(told.completion, ours.completion)
+                    || is_other_part(told.cache_read, ours.cache_read)
+                    || is_other_part(told.cache_write, ours.cache_write))
         };
         Self {
             checked_at: at,
@@ -155,11 +166,25 @@ impl Watched {
                 format!("`{name}` ({id}) is gone: requests for it are refused")
             }
             (Finding::Retiring, Some(day), ..) => format!("`{name}` ({id}) ends on {day}"),
-            (Finding::Repriced, _, Some(Prices { prompt, completion }), _) => format!(
-                "`{name}` ({id}) costs {prompt} and {completion} US dollars per million tokens, and the catalog \
-                 says {} and {}",
-                model.prices.prompt, model.prices.completion
-            ),
+            (Finding::Repriced, _, Some(told), _) => {
+                let ours = model.prices;
+                let mut words = format!(
+                    "`{name}` ({id}) costs {} and {} US dollars per million tokens, and the catalog says {} and {}",
+                    told.prompt, told.completion, ours.prompt, ours.completion
+                );
+                for (what, told, ours) in [
+                    ("had kept", told.cache_read, ours.cache_read),
+                    ("keeps", told.cache_write, ours.cache_write),
+                ] {
+                    if let (Some(told), Some(ours)) = (told, ours) {
+                        let _ = write!(
+                            words,
+                            "; for what it {what} {told}, and the catalog says {ours}"
+                        );
+                    }
+                }
+                words
+            }
             (Finding::Smaller, _, _, Some(tokens)) => format!(
                 "`{name}` ({id}) takes {tokens} tokens, and the catalog says {}",
                 model.context

@@ -14,7 +14,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, header::ACCEPT_ENCODING};
-use reqwest::{Client, ClientBuilder, Request, Response};
+use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response, Url};
 use tower::util::MapFutureLayer;
 
 use crate::_core::http_client;
@@ -27,40 +27,69 @@ tokio::task_local! {
     static CONNECTS: Arc<AtomicBool>;
 }
 
-/// The HTTP client that all providers share, so that connections are.
-pub(super) fn pooled() -> reqwest::Result<Client> {
-    builder().build()
+/// What all providers are asked with, so that they share connections; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Http {
+    pooled: Client,
+    proxy: Option<Proxy>,
+    /// Its connections serve one request each.
+    fresh: Arc<OnceLock<Client>>,
 }
 
-/// Sends a request, once more where a kept-alive connection died under it.
-pub(super) async fn send(http: &Client, request: Request) -> reqwest::Result<Response> {
-    let again = request.try_clone();
-    let connects = Arc::new(AtomicBool::new(false));
-    let sent = CONNECTS
-        .scope(connects.clone(), http.execute(request))
-        .await;
-    match (sent, again) {
-        (Err(error), Some(again)) if is_lost(&error) && !connects.load(Ordering::Relaxed) => {
-            tracing::debug!("a kept-alive connection died before a reply; trying a fresh one");
-            fresh()?.execute(again).await
+impl Http {
+    /// Without a proxy, or through this one where an address is `https`, but for the hosts in `except`, as
+    /// `NO_PROXY` has them.
+    pub(super) fn new(proxy: Option<(&str, Option<&str>)>) -> reqwest::Result<Self> {
+        let proxy = proxy.map(|(url, except)| {
+            let except = except.and_then(NoProxy::from_string);
+            Ok::<_, reqwest::Error>(Proxy::https(url)?.no_proxy(except))
+        });
+        let proxy = proxy.transpose()?;
+        Ok(Self {
+            pooled: builder(proxy.as_ref()).build()?,
+            proxy,
+            fresh: Arc::default(),
+        })
+    }
+
+    /// A request to be finished.
+    pub fn get(&self, url: Url) -> reqwest::RequestBuilder {
+        self.pooled.get(url)
+    }
+
+    pub(super) fn post(&self, url: Url) -> reqwest::RequestBuilder {
+        self.pooled.post(url)
+    }
+
+    /// Sends a request, once more where a kept-alive connection died under it.
+    pub(super) async fn send(&self, request: Request) -> reqwest::Result<Response> {
+        let again = request.try_clone();
+        let connects = Arc::new(AtomicBool::new(false));
+        let sent = CONNECTS
+            .scope(connects.clone(), self.pooled.execute(request))
+            .await;
+        match (sent, again) {
+            (Err(error), Some(again)) if is_lost(&error) && !connects.load(Ordering::Relaxed) => {
+                tracing::debug!("a kept-alive connection died before a reply; trying a fresh one");
+                self.fresh()?.execute(again).await
+            }
+            (sent, _) => sent,
         }
-        (sent, _) => sent,
+    }
+
+    fn fresh(&self) -> reqwest::Result<&Client> {
+        if let Some(client) = self.fresh.get() {
+            return Ok(client);
+        }
+        let client = builder(self.proxy.as_ref());
+        let client = client.pool_max_idle_per_host(0).build()?;
+        Ok(self.fresh.get_or_init(|| client))
     }
 }
 
 /// Whether the connection ended before the head of a reply.
 fn is_lost(error: &reqwest::Error) -> bool {
     error.is_request() && !error.is_timeout() && !error.is_connect()
-}
-
-/// A client whose connections serve one request each.
-fn fresh() -> reqwest::Result<&'static Client> {
-    static FRESH: OnceLock<Client> = OnceLock::new();
-    if let Some(client) = FRESH.get() {
-        return Ok(client);
-    }
-    let client = builder().pool_max_idle_per_host(0).build()?;
-    Ok(FRESH.get_or_init(|| client))
 }
 
 /// Notes that a connection was made, in the task that waits for it. One that was begun, and then was not
@@ -72,12 +101,16 @@ async fn noted<F: Future>(connecting: F) -> F::Output {
     made
 }
 
-fn builder() -> ClientBuilder {
+fn builder(proxy: Option<&Proxy>) -> ClientBuilder {
     // Compression would hold steps of a stream back. What comes compressed unasked is read all the same.
     let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
-    http_client::builder()
-        .default_headers(headers)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .connector_layer(MapFutureLayer::new(noted))
+    let builder = http_client::builder();
+    match proxy {
+        Some(proxy) => builder.proxy(proxy.clone()),
+        None => builder,
+    }
+    .default_headers(headers)
+    .connect_timeout(CONNECT_TIMEOUT)
+    .tcp_nodelay(true)
+    .connector_layer(MapFutureLayer::new(noted))
 }

@@ -14,10 +14,23 @@ pub struct Listed {
     pub id: String,
     /// Tokens that fit in, where it says.
     pub context: Option<u32>,
-    /// US dollars per million tokens: for tokens read, and written.
-    pub prices: Option<(f64, f64)>,
+    /// US dollars per million tokens, where it says.
+    pub prices: Option<ListedPrices>,
     /// The day on which it ends, where it says.
     pub retires_on: Option<NaiveDate>,
+}
+
+/// US dollars per million tokens, as a provider tells them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ListedPrices {
+    /// For tokens read.
+    pub prompt: f64,
+    /// For tokens written.
+    pub completion: f64,
+    /// For tokens read that it had kept, where it says.
+    pub cache_read: Option<f64>,
+    /// For tokens read that it keeps, where it says.
+    pub cache_write: Option<f64>,
 }
 
 impl Listed {
@@ -59,7 +72,7 @@ fn context(entry: &Value) -> Option<u32> {
 }
 
 /// A router's price depends on what it chooses, and is told as -1.
-fn prices(entry: &Value) -> Option<(f64, f64)> {
+fn prices(entry: &Value) -> Option<ListedPrices> {
     let price = |name| {
         let told = entry.get("pricing")?.get(name)?;
         let dollars: f64 = match told {
@@ -68,7 +81,12 @@ fn prices(entry: &Value) -> Option<(f64, f64)> {
         };
         (dollars >= 0.0 && dollars.is_finite()).then_some(dollars * MILLION)
     };
-    Some((price("prompt")?, price("completion")?))
+    Some(ListedPrices {
+        prompt: price("prompt")?,
+        completion: price("completion")?,
+        cache_read: price("input_cache_read"),
+        cache_write: price("input_cache_write"),
+    })
 }
 
 /// A day, or the day of a moment.
@@ -87,7 +105,7 @@ mod tests {
     fn every_makers_list_is_read() {
         let openrouter = json!({"data": [{
             "id": "z-ai/glm", "context_length": 131072, "top_provider": {"context_length": 65536},
-            "pricing": {"prompt": "0.00000015", "completion": "0.0000006"}, "expiration_date": "2026-12-24",
+            "pricing": {"prompt": "0.00000015", "completion": "0.0000006", "input_cache_read": "0.00000003"}, "expiration_date": "2026-12-24",
         }]});
         let [listed] = &Listed::of_body(&openrouter).unwrap()[..] else {
             panic!()
@@ -96,8 +114,11 @@ mod tests {
             (listed.id.as_str(), listed.context),
             ("z-ai/glm", Some(65536))
         );
-        let (read, written) = listed.prices.unwrap();
-        assert!((read - 0.15).abs() < 1e-9 && (written - 0.6).abs() < 1e-9);
+        let told = listed.prices.unwrap();
+        let is = |told: f64, expected: f64| (told - expected).abs() < 1e-9;
+        assert!(is(told.prompt, 0.15) && is(told.completion, 0.6));
+        assert!(told.cache_read.is_some_and(|told| is(told, 0.03)));
+        assert_eq!(told.cache_write, None);
         assert_eq!(listed.retires_on, NaiveDate::from_ymd_opt(2026, 12, 24));
         for (entry, expected) in [
             (

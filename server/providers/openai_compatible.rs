@@ -2,8 +2,8 @@
 //!
 //! A deadline covers the whole exchange, from the connection to the last byte: a server that sends
 //! its headers and then nothing is as dead as one that does not answer. Bodies are read up to a
-//! limit, redirects are not followed (the key would go along), and proxies of the environment are
-//! not used.
+//! limit, redirects are not followed (the key would go along), and a proxy is asked for `https` alone,
+//! whose words it cannot read.
 
 mod reading;
 
@@ -26,7 +26,8 @@ use self::reading::{foreign_coding, is, read, soonest, steps, timed_out, transpo
 use crate::_core::masked::masked;
 
 use super::{
-    Allowance, ChatRequest, Completion, Delta, Embedded, Held, connection,
+    Allowance, ChatRequest, Completion, Delta, Embedded, Held,
+    connection::Http,
     fault::{Fault, FaultKind},
     joined::Joined,
     listing::Listed,
@@ -78,15 +79,25 @@ pub enum ClientError {
     },
 }
 
-/// The HTTP client that all providers share, so that connections are.
-pub fn http_client() -> Result<reqwest::Client, ClientError> {
-    connection::pooled().map_err(ClientError::Http)
+/// What all providers are asked with, without a proxy.
+pub fn http_client() -> Result<Http, ClientError> {
+    Http::new(None).map_err(ClientError::Http)
+}
+
+/// The same through a proxy where an address is `https`, but for the hosts in `except`, as `NO_PROXY` has them.
+pub fn http_client_through(
+    proxy: &SecretString,
+    except: Option<&str>,
+) -> Result<Http, ClientError> {
+    let through = Some((proxy.expose_secret(), except));
+    // What cannot be read of an address may be a password.
+    Http::new(through).map_err(|error| ClientError::Http(error.without_url()))
 }
 
 /// One provider; cheap to clone.
 #[derive(Clone)]
 pub struct OpenAiCompatible {
-    http: reqwest::Client,
+    http: Http,
     endpoint: Url,
     embeddings: Url,
     /// Where OpenRouter tells what the key may do.
@@ -105,7 +116,7 @@ impl OpenAiCompatible {
     /// A client for `base_url`, to which `/chat/completions` is appended. `headers` go with every
     /// request, such as OpenRouter's `X-Title`.
     pub fn new<'a>(
-        http: reqwest::Client,
+        http: Http,
         base_url: &str,
         key: Option<SecretString>,
         headers: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -294,9 +305,7 @@ impl OpenAiCompatible {
         request: reqwest::Request,
         model: Option<&str>,
     ) -> Result<Response, Fault> {
-        let mut response = connection::send(&self.http, request)
-            .await
-            .map_err(transport)?;
+        let mut response = self.http.send(request).await.map_err(transport)?;
         if let Some(model) = model
             && let Some(allowance) = Allowance::of(response.headers())
         {

@@ -4,6 +4,8 @@
 //! the tag may be part of an answer about tags. In a stream a tag may come in pieces, so what could be
 //! the beginning of one is held until it is clear.
 
+use std::borrow::Cow;
+
 use super::marks::shows_nothing;
 
 /// How models are known to open and close a thought in their text.
@@ -20,7 +22,7 @@ const KNOWN_TAGS: &[(&str, &str)] = &[
 #[derive(Clone, Debug)]
 pub(super) struct Splitter {
     /// How a thought is opened and closed.
-    tags: Vec<(String, String)>,
+    tags: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     held: String,
     state: State,
 }
@@ -46,24 +48,32 @@ pub(super) struct Split {
 impl Splitter {
     /// For a tag such as `think`.
     pub(super) fn new(tag: &str) -> Self {
-        Self::of(vec![(format!("<{tag}>"), format!("</{tag}>"))])
+        Self::of(vec![(
+            format!("<{tag}>").into(),
+            format!("</{tag}>").into(),
+        )])
     }
 
     /// For the tags that models are known to use, to see whether anything follows.
     pub(super) fn of_known_tags() -> Self {
         let tags = KNOWN_TAGS.iter();
         Self::of(
-            tags.map(|(open, close)| ((*open).to_owned(), (*close).to_owned()))
+            tags.map(|(open, close)| ((*open).into(), (*close).into()))
                 .collect(),
         )
     }
 
-    fn of(tags: Vec<(String, String)>) -> Self {
+    fn of(tags: Vec<(Cow<'static, str>, Cow<'static, str>)>) -> Self {
         Self {
             tags,
             held: String::new(),
             state: State::Before { after: false },
         }
+    }
+
+    /// Whether the answer has begun, so that whatever comes is part of it as it is.
+    pub(super) fn is_past(&self) -> bool {
+        self.state == State::Answer
     }
 
     /// Takes the next piece.
@@ -100,7 +110,7 @@ impl Splitter {
                 let text = self.held.trim_start();
                 let mut opened = self.tags.iter().enumerate();
                 let opened =
-                    opened.find_map(|(n, (open, _))| Some((n, text.strip_prefix(open.as_str())?)));
+                    opened.find_map(|(n, (open, _))| Some((n, text.strip_prefix(&**open)?)));
                 if let Some((n, rest)) = opened {
                     self.held = rest.to_owned();
                     self.state = State::Thought(n);
@@ -116,7 +126,7 @@ impl Splitter {
                 false
             }
             State::Thought(n) => {
-                let close = self.tags.get(n).map_or("", |(_, close)| close);
+                let close = self.tags.get(n).map_or("", |(_, close)| &**close);
                 if let Some((thought, rest)) = self.held.split_once(close) {
                     split.reasoning.push_str(thought);
                     self.held = rest.to_owned();

@@ -304,7 +304,7 @@ fn add(piece: &RawValue, to: &mut Part) {
 }
 
 fn of_usage(usage: &RawValue) -> Option<Usage> {
-    let [prompt, completion, cost, read, written, hit] = fields(
+    let [prompt, completion, cost, read, written, hit, cached] = fields(
         usage,
         [
             "prompt_tokens",
@@ -314,6 +314,8 @@ fn of_usage(usage: &RawValue) -> Option<Usage> {
             "completion_tokens_details",
             // DeepSeek's.
             "prompt_cache_hit_tokens",
+            // Moonshot's.
+            "cached_tokens",
         ],
     );
     // What says nothing is no word that nothing was used.
@@ -336,13 +338,15 @@ fn of_usage(usage: &RawValue) -> Option<Usage> {
         let [part] = fields(of, [name]);
         part.map(|part| tokens(Some(part)))
     };
-    let cached = part(read, "cached_tokens").unwrap_or_else(|| tokens(hit));
+    let cached = part(read, "cached_tokens").unwrap_or_else(|| tokens(hit.or(cached)));
+    let kept = part(read, "cache_write_tokens").unwrap_or_default();
     let reasoning = part(written, "reasoning_tokens").unwrap_or_default();
     let cost = number(cost).filter(|cost| (0.0..=MAX_COST).contains(cost));
     Some(Usage {
         prompt_tokens: tokens(prompt),
         completion_tokens: tokens(completion),
         cached_tokens: cached,
+        cache_write_tokens: kept,
         reasoning_tokens: reasoning,
         cost: cost.map(Microdollars::from_dollars),
     })

@@ -5,6 +5,8 @@
 //! the last event when the stream ends without a blank line, because servers leave it out; and it
 //! reports comments, because a comment is a sign of life although it says nothing.
 
+use memchr::{memchr, memchr2};
+
 /// The longest line and the longest event that are accepted, in bytes.
 pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
@@ -44,10 +46,15 @@ impl Reader {
             rest = rest.strip_prefix(b"\n").unwrap_or(rest);
             self.after_cr = false;
         }
-        while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
+        while let Some(end) = memchr2(b'\n', b'\r', rest) {
             let (line, tail) = rest.split_at(end);
-            self.extend(line)?;
-            items.extend(self.end_line()?);
+            if self.line.is_empty() && line.len() <= MAX_EVENT_BYTES {
+                items.extend(self.end_line(line)?);
+            } else {
+                self.extend(line)?;
+                let line = std::mem::take(&mut self.line);
+                items.extend(self.end_line(&line)?);
+            }
             rest = match tail {
                 [b'\r', b'\n', rest @ ..] => rest,
                 [b'\r'] => {
@@ -64,8 +71,9 @@ impl Reader {
 
     /// The stream has ended: what was still open counts as complete.
     pub fn finish(mut self) -> Result<Option<Item>, TooLong> {
-        if !self.line.is_empty() {
-            self.end_line()?;
+        let line = std::mem::take(&mut self.line);
+        if !line.is_empty() {
+            self.end_line(&line)?;
         }
         Ok(self.end_event())
     }
@@ -88,9 +96,7 @@ impl Reader {
         Ok(())
     }
 
-    fn end_line(&mut self) -> Result<Option<Item>, TooLong> {
-        let line = std::mem::take(&mut self.line);
-        let mut line = line.as_slice();
+    fn end_line(&mut self, mut line: &[u8]) -> Result<Option<Item>, TooLong> {
         if !std::mem::replace(&mut self.started, true) {
             line = line.strip_prefix("\u{feff}".as_bytes()).unwrap_or(line);
         }
@@ -100,7 +106,7 @@ impl Reader {
         if line.first() == Some(&b':') {
             return Ok(Some(Item::Comment));
         }
-        let colon = line.iter().position(|byte| *byte == b':');
+        let colon = memchr(b':', line);
         let (name, value) = line.split_at(colon.unwrap_or(line.len()));
         let value = value.strip_prefix(b":").unwrap_or(value);
         let value = value.strip_prefix(b" ").unwrap_or(value);

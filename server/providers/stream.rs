@@ -1,11 +1,14 @@
 //! Reads a streamed answer, step by step, and judges it as a whole one is judged.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::{
     ChatRequest, Completion, Delta, Reading, Usage,
     fault::{Cause, Fault, FaultKind},
     marks::shows_nothing,
+    plain::Plain,
     reasoning::Splitter,
     reply::{self, Part},
     sse::{Item, Reader, TooLong},
@@ -154,7 +157,7 @@ impl Steps {
                 }
                 // Nothing is said, as in a comment.
                 Item::Data(data) if data.trim() == "null" => {}
-                Item::Data(data) => deltas.extend(self.read(&data).transpose()),
+                Item::Data(data) => deltas.extend(self.read(data).transpose()),
                 Item::Error(data) => deltas.push(Err(reply::named_error(&data))),
                 Item::Comment => {}
             }
@@ -167,8 +170,23 @@ impl Steps {
 
     /// One event; `None` where it is no JSON object, which clients of this API have always ignored. A damaged
     /// one within an answer may have held a piece of it, and is a fault.
-    fn read(&mut self, data: &str) -> Result<Option<Delta>, Fault> {
+    fn read(&mut self, data: String) -> Result<Option<Delta>, Fault> {
         self.is_empty = false;
+        let is_paired = matches!(
+            json_text::pair_surrogates(data.as_bytes()),
+            Cow::Borrowed(_)
+        );
+        if let Some(Plain { content, model }) = Plain::read(&data).filter(|_| is_paired) {
+            let part = Part {
+                content: content.into_owned(),
+                ..Part::default()
+            };
+            let model = model.map(Cow::into_owned);
+            let mut delta = self.delta(part, model, None, data);
+            delta.is_plain = true;
+            return self.take(delta);
+        }
+        let data = data.as_str();
         let raw = json_text::lenient(data.as_bytes()).ok();
         // An error may be a list of one.
         let Some(raw) = raw.filter(|raw| raw.trim_start().starts_with(['{', '['])) else {
@@ -192,14 +210,23 @@ impl Steps {
             words,
         } = reply::read(&raw)?;
         self.words = self.words.take().or(words);
-        self.has_choice |= part.is_some();
-        let delta = self.delta(
-            part.unwrap_or_default(),
-            model,
-            usage,
-            reply::unlisted(raw.into_owned()),
-        );
+        let raw = reply::unlisted(raw.into_owned());
+        let Some(part) = part else {
+            let delta = self.delta(Part::default(), model, usage, raw);
+            return self.weighed(delta);
+        };
+        let delta = self.delta(part, model, usage, raw);
+        self.take(delta)
+    }
+
+    /// A step with a choice.
+    fn take(&mut self, delta: Delta) -> Result<Option<Delta>, Fault> {
+        self.has_choice = true;
         self.has_answer |= delta.is_answer;
+        self.weighed(delta)
+    }
+
+    fn weighed(&mut self, delta: Delta) -> Result<Option<Delta>, Fault> {
         // What brings nothing is held whole until something comes.
         let weight = delta.content.len() + delta.reasoning.len();
         self.weigh(if delta.is_answer && delta.tool_calls.is_none() {
@@ -217,11 +244,16 @@ impl Steps {
         usage: Option<Usage>,
         raw: String,
     ) -> Delta {
-        let split = self.splitter.push(&part.content);
-        let shows = !shows_nothing(&split.content) || !is_blank(&part.refusal);
-        if self.splits {
-            part.content = split.content;
-            part.reasoning += &split.reasoning;
+        let mut shows = !is_blank(&part.refusal);
+        if self.splitter.is_past() {
+            shows |= !shows_nothing(&part.content);
+        } else {
+            let split = self.splitter.push(&part.content);
+            shows |= !shows_nothing(&split.content);
+            if self.splits {
+                part.content = split.content;
+                part.reasoning += &split.reasoning;
+            }
         }
         let is_refusal = part.refuses();
         part.content += &part.refusal;
@@ -237,6 +269,7 @@ impl Steps {
             finish_reason: part.finish_reason,
             usage,
             model,
+            is_plain: false,
             raw,
         }
     }
@@ -267,6 +300,7 @@ pub(super) fn only_step(answer: Completion) -> Delta {
         finish_reason: answer.finish_reason,
         usage: answer.usage,
         model: Some(answer.model),
+        is_plain: false,
         raw: answer.raw,
     }
 }
@@ -312,6 +346,41 @@ mod tests {
         assert!(is_token(json!({"tool_calls": [{"index": 0}]})));
         assert!(!is_token(json!({"role": "assistant", "content": ""})));
         assert!(!is_token(json!({"content": null, "tool_calls": []})));
+    }
+
+    /// A plain chunk is read in one pass; a field with nothing in it makes it one that is not.
+    #[test]
+    fn plain_chunks_are_read_as_all_others_are() {
+        for content in [
+            "",
+            "a",
+            " ",
+            "\u{200b}",
+            "æ\n😀\"",
+            "<think>",
+            "</s>",
+            "<think>a</think>b",
+        ] {
+            let plain = json!({"role": "assistant", "content": content});
+            let mut other = plain.clone();
+            other["tool_calls"] = json!([]);
+            for tag in [None, Some("think".into())] {
+                let mut request = request();
+                request.reading.reasoning_tag = tag;
+                let end = json!({"content": "end"});
+                let both = [plain.clone(), other.clone()]
+                    .map(|delta| run(&request, &[delta, end.clone()]));
+                let [(plain, _), (others, _)] = both;
+                assert!(plain[0].is_plain && !others[0].is_plain);
+                let same = |delta: &Delta| Delta {
+                    is_plain: false,
+                    raw: String::new(),
+                    ..delta.clone()
+                };
+                assert_eq!(same(&plain[0]), same(&others[0]), "{content:?}");
+                assert_eq!(plain[1], others[1], "{content:?}");
+            }
+        }
     }
 
     #[test]

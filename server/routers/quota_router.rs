@@ -7,7 +7,11 @@ use serde::Serialize;
 
 use crate::{
     _core::{context::Context, errors::RpcError, registry::Registry},
-    model_router::{ModelRouter, catalog::Provider, quota::Standing},
+    model_router::{
+        ModelRouter,
+        catalog::Provider,
+        quota::{Allowed, AllowedLeft, Standing},
+    },
     procedures,
 };
 
@@ -24,6 +28,40 @@ pub fn register(registry: &mut Registry, models: impl Into<Option<Arc<ModelRoute
 struct QuotaList {
     /// Those whose quota the catalog or the provider tells.
     accounts: Vec<AccountInfo>,
+    /// What providers said with their last answers of single models, as long as it holds.
+    models: Vec<ModelAllowance>,
+}
+
+/// What a provider takes of an account for one model.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ModelAllowance {
+    /// The provider's name in the catalog.
+    provider: String,
+    /// The account's name there; left out for that of the first key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<String>,
+    /// The model's name in the catalog.
+    model: String,
+    /// Requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<AllowanceInfo>,
+    /// Tokens, read and written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<AllowanceInfo>,
+}
+
+/// How many requests or tokens a provider takes.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct AllowanceInfo {
+    /// So many more, less those that are under way.
+    left: u64,
+    /// Of so many, where it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    /// Milliseconds until all of them may be had again.
+    resets_in_ms: u64,
 }
 
 /// How an account stands.
@@ -60,11 +98,42 @@ pub(super) struct SpanInfo {
 
 async fn list(models: Arc<ModelRouter>, _: Context) -> Result<QuotaList, RpcError> {
     let catalog = models.catalog();
-    let accounts = catalog.providers.iter();
+    let providers = catalog.providers.iter();
+    let accounts = providers.clone();
     let accounts = accounts.flat_map(|provider| accounts_of(provider, &models));
+    let allowed = providers.flat_map(|provider| {
+        let labels = provider.accounts().into_iter().map(|(label, _)| label);
+        let of_account = |label: String| {
+            let allowed = models.allowed(&label).into_iter();
+            allowed.map(move |it| allowance(&provider.name, &label, &it))
+        };
+        labels.flat_map(of_account).collect::<Vec<_>>()
+    });
     Ok(QuotaList {
         accounts: accounts.collect(),
+        models: allowed.collect(),
     })
+}
+
+fn allowance(provider: &str, label: &str, allowed: &Allowed) -> ModelAllowance {
+    let info = |left: AllowedLeft| AllowanceInfo {
+        left: left.left,
+        limit: left.of,
+        resets_in_ms: u64::try_from(left.resets_in.as_millis()).unwrap_or(u64::MAX),
+    };
+    ModelAllowance {
+        provider: provider.to_owned(),
+        account: account_in(label, provider),
+        model: allowed.model.to_string(),
+        requests: allowed.requests.map(info),
+        tokens: allowed.tokens.map(info),
+    }
+}
+
+/// The account's name in its label, but for that of the first key.
+fn account_in(label: &str, provider: &str) -> Option<String> {
+    let rest = label.strip_prefix(provider)?;
+    rest.strip_prefix('/').map(str::to_owned)
 }
 
 /// The accounts at a provider whose quota is known.
@@ -84,10 +153,7 @@ fn info(provider: &str, label: &str, standing: &Standing) -> AccountInfo {
     };
     AccountInfo {
         provider: provider.to_owned(),
-        account: label
-            .strip_prefix(provider)
-            .and_then(|rest| rest.strip_prefix('/'))
-            .map(str::to_owned),
+        account: account_in(label, provider),
         only_free: standing.only_free,
         minute: span(standing.limits.minute, standing.free_minute),
         day: span(standing.limits.day, standing.free_day),

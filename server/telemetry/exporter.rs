@@ -1,25 +1,33 @@
-//! Sends spans to a collector (OTLP over HTTP, as JSON), by the side of the calls that they tell of.
+//! Sends spans to a collector, by the side of the calls that they tell of.
 //!
 //! A collector that is slow or away costs spans and nothing else: what finds no place in the queue is
 //! dropped, and counted in `otlp_spans_total`.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{StatusCode, header::CONTENT_TYPE};
-use serde_json::Value;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout_at},
 };
 
-use super::span;
+use super::span::Span;
 use crate::{
     _core::{http_client, outage::Outage},
     config::TelemetryConfig,
 };
 
-/// Spans that wait at most.
+/// Spans that wait at most, and what they hold together, in bytes.
 const QUEUE: usize = 4_096;
+const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 /// Spans of one request.
 const BATCH: usize = 512;
 /// How long the first span of a request waits for others.
@@ -34,11 +42,18 @@ const COUNTER: &str = "otlp_spans_total";
 
 /// Where spans are put; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Spans(mpsc::Sender<Value>);
+pub struct Spans {
+    queue: mpsc::Sender<Span>,
+    /// What those hold that are not taken yet.
+    waiting: Arc<AtomicUsize>,
+}
 
 impl Spans {
-    pub(super) fn send(&self, span: Value) {
-        if self.0.try_send(span).is_err() {
+    pub(super) fn send(&self, span: Span) {
+        let weight = span.weight();
+        let waiting = self.waiting.fetch_add(weight, Ordering::Relaxed);
+        if waiting + weight > QUEUE_BYTES || self.queue.try_send(span).is_err() {
+            self.waiting.fetch_sub(weight, Ordering::Relaxed);
             count("dropped", 1);
         }
     }
@@ -47,7 +62,8 @@ impl Spans {
 /// What sends them.
 #[derive(Debug)]
 pub struct Exporter {
-    queue: mpsc::Receiver<Value>,
+    queue: mpsc::Receiver<Span>,
+    waiting: Arc<AtomicUsize>,
     http: reqwest::Client,
     url: String,
     config: TelemetryConfig,
@@ -60,14 +76,17 @@ pub fn exporter(config: &TelemetryConfig) -> anyhow::Result<Option<(Spans, Expor
         return Ok(None);
     };
     let (sender, queue) = mpsc::channel(QUEUE);
+    let waiting = Arc::default();
     let exporter = Exporter {
         queue,
+        waiting: Arc::clone(&waiting),
         http: http_client::builder().timeout(PATIENCE).build()?,
         url: format!("{endpoint}/v1/traces"),
         config: config.clone(),
         outage: Outage::default(),
     };
-    Ok(Some((Spans(sender), exporter)))
+    let queue = sender;
+    Ok(Some((Spans { queue, waiting }, exporter)))
 }
 
 impl Exporter {
@@ -88,7 +107,7 @@ impl Exporter {
             }
         }
         while let Ok(span) = self.queue.try_recv() {
-            rest.push(span);
+            self.take(span, &mut rest);
         }
         let until = Instant::now() + LAST_PATIENCE;
         for batch in rest.chunks(BATCH) {
@@ -99,22 +118,27 @@ impl Exporter {
     }
 
     /// Adds the next spans; `false` once no more can come.
-    async fn gather(&mut self, batch: &mut Vec<Value>) -> bool {
+    async fn gather(&mut self, batch: &mut Vec<Span>) -> bool {
         let Some(first) = self.queue.recv().await else {
             return false;
         };
-        batch.push(first);
+        self.take(first, batch);
         let until = Instant::now() + GATHER;
         while batch.len() < BATCH
             && let Ok(Some(span)) = timeout_at(until, self.queue.recv()).await
         {
-            batch.push(span);
+            self.take(span, batch);
         }
         true
     }
 
+    fn take(&self, span: Span, to: &mut Vec<Span>) {
+        self.waiting.fetch_sub(span.weight(), Ordering::Relaxed);
+        to.push(span);
+    }
+
     /// Sends spans, again where that failed for a moment.
-    async fn deliver(&self, spans: &[Value]) {
+    async fn deliver(&self, spans: &[Span]) {
         for pause in PAUSES {
             if self.post(spans, false).await {
                 return;
@@ -125,12 +149,13 @@ impl Exporter {
     }
 
     /// Sends spans; `false` where that may succeed in a moment, and this is not the last try.
-    async fn post(&self, spans: &[Value], is_last: bool) -> bool {
-        let body = span::request(&self.config.service, spans).to_string();
+    async fn post(&self, spans: &[Span], is_last: bool) -> bool {
+        let format = self.config.format;
+        let body = format.request(&self.config.service, spans);
         let request = self.http.post(&self.url);
         let request = request
             .headers(self.config.headers.clone())
-            .header(CONTENT_TYPE, "application/json");
+            .header(CONTENT_TYPE, format.media_type());
         let sent = request.body(body).send().await;
         let status = sent.map(|response| response.status());
         let passes = match &status {

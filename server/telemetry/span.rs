@@ -1,67 +1,89 @@
-//! Spans in OTLP's JSON: one for each attempt, in the trace of its request.
+//! Spans: one for each attempt, in the trace of its request. How a collector gets them is elsewhere.
 
 use rand::random;
 use serde_json::{Value, json};
 
-use super::{Ended, series::error_type};
+use super::{Ended, Texts, series::error_type};
 use crate::_core::assignment::Variant;
 
-/// `SPAN_KIND_CLIENT`.
-const CLIENT: u8 = 3;
-/// `STATUS_CODE_ERROR`.
-const ERROR: u8 = 2;
 const NANOS_PER_MS: f64 = 1e6;
 const MICRODOLLARS: f64 = 1e6;
 const MS_PER_SECOND: f64 = 1_000.0;
 
-/// The span of an attempt, in the caller's trace; else the trace has the id of the request, which the log has too.
-pub(super) fn of(ended: &Ended<'_>) -> Value {
-    let event = ended.event;
-    let is_id = event.request_id.len() == 32
-        && event
-            .request_id
-            .bytes()
-            .all(|byte| byte.is_ascii_hexdigit());
-    let (trace, own) = match (ended.trace, is_id) {
-        (Some(trace), _) => (trace.own.trace_id(), trace.own.span_id()),
-        (None, true) => (event.request_id.to_string(), new_span()),
-        (None, false) => (format!("{:032x}", random::<u128>()), new_span()),
-    };
-    let end = i128::from(event.at_ms) * 1_000_000;
-    let start = end - (event.latency_ms * NANOS_PER_MS) as i128;
-    let error = error_type(event.outcome);
-    let mut span = json!({
-        "traceId": trace,
-        "spanId": own,
-        "name": format!("{} {}", ended.operation.name(), ended.model),
-        "kind": CLIENT,
-        "startTimeUnixNano": start.max(0).to_string(),
-        "endTimeUnixNano": end.to_string(),
-        "attributes": attributes(ended, error),
-    });
-    if let Some(trace) = ended.trace {
-        span["parentSpanId"] = trace.parent.span_id().into();
-    }
-    if let Some(error) = error {
-        span["status"] = json!({"code": ERROR, "message": error});
-    }
-    span
+/// A span of kind client.
+#[derive(Debug)]
+pub(super) struct Span {
+    /// Never 0, as little as the span's own.
+    pub(super) trace_id: u128,
+    pub(super) span_id: u64,
+    pub(super) parent: Option<u64>,
+    pub(super) name: String,
+    /// Nanoseconds since 1970.
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) attributes: Vec<(&'static str, Attribute)>,
+    /// The kind of the fault that it ended with.
+    pub(super) error: Option<&'static str>,
 }
 
-fn new_span() -> String {
-    format!("{:016x}", random::<u64>().max(1))
+/// What an attribute says.
+#[derive(Debug)]
+pub(super) enum Attribute {
+    Text(String),
+    Whole(i64),
+    Number(f64),
 }
 
-fn attributes(ended: &Ended<'_>, error: Option<&str>) -> Value {
+impl Span {
+    /// The span of an attempt, in the caller's trace; else the trace has the id of the request, which the log has
+    /// too.
+    pub(super) fn of(ended: &Ended<'_>) -> Self {
+        let event = ended.event;
+        let trace_id = match ended.trace {
+            Some(trace) => trace.own.trace_id(),
+            None => id(&event.request_id).unwrap_or_else(|| random::<u128>().max(1)),
+        };
+        let own = ended.trace.map(|trace| trace.own.span_id());
+        let error = error_type(event.outcome);
+        let took = (event.latency_ms * NANOS_PER_MS) as i128;
+        let end = i128::from(event.at_ms) * 1_000_000;
+        let nanos = |time: i128| u64::try_from(time.max(0)).unwrap_or(u64::MAX);
+        Self {
+            trace_id,
+            span_id: own.unwrap_or_else(|| random::<u64>().max(1)),
+            parent: ended.trace.map(|trace| trace.parent.span_id()),
+            name: format!("{} {}", ended.operation.name(), ended.model),
+            start: nanos(end - took),
+            end: nanos(end),
+            attributes: attributes(ended, error),
+            error,
+        }
+    }
+
+    /// Bytes that it holds, about.
+    pub(super) fn weight(&self) -> usize {
+        let texts = self.attributes.iter().map(|(_, it)| match it {
+            Attribute::Text(text) => text.len(),
+            Attribute::Whole(_) | Attribute::Number(_) => 0,
+        });
+        texts.sum::<usize>() + 1_024
+    }
+}
+
+/// The id of a request, where it is one of ours.
+fn id(request: &str) -> Option<u128> {
+    let is_id = request.len() == 32 && request.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let id = is_id.then(|| u128::from_str_radix(request, 16).ok())?;
+    id.filter(|id| *id != 0)
+}
+
+fn attributes(ended: &Ended<'_>, error: Option<&'static str>) -> Vec<(&'static str, Attribute)> {
     let event = ended.event;
     let variant = match event.variant {
         Variant::Control => "control",
         Variant::Candidate => "candidate",
     };
-    let text = |value: &str| json!({ "stringValue": value });
-    // OTLP's JSON writes 64 bits as text.
-    let whole = |value: i64| json!({"intValue": value.to_string()});
-    let number = |value: f64| json!({ "doubleValue": value });
+    let text = |value: &str| Attribute::Text(value.to_owned());
     let mut attributes = vec![
         ("gen_ai.operation.name", text(ended.operation.name())),
         ("gen_ai.provider.name", text(ended.provider)),
@@ -69,7 +91,10 @@ fn attributes(ended: &Ended<'_>, error: Option<&str>) -> Value {
         ("modelramp.model", text(&event.model)),
         ("modelramp.task", text(&event.task)),
         ("modelramp.variant", text(variant)),
-        ("modelramp.position", whole(event.position.into())),
+        (
+            "modelramp.position",
+            Attribute::Whole(event.position.into()),
+        ),
         ("modelramp.outcome", text(event.outcome.name())),
         ("modelramp.request_id", text(&event.request_id)),
     ];
@@ -83,16 +108,16 @@ fn attributes(ended: &Ended<'_>, error: Option<&str>) -> Value {
         ),
     ] {
         if tokens > 0 {
-            attributes.push((name, whole(tokens.into())));
+            attributes.push((name, Attribute::Whole(tokens.into())));
         }
     }
     if event.cost.0 > 0 {
         let dollars = event.cost.0 as f64 / MICRODOLLARS;
-        attributes.push(("gen_ai.usage.cost", number(dollars)));
+        attributes.push(("gen_ai.usage.cost", Attribute::Number(dollars)));
     }
     if let Some(ms) = event.first_token_ms {
-        let seconds = ms / MS_PER_SECOND;
-        attributes.push(("gen_ai.response.time_to_first_chunk", number(seconds)));
+        let seconds = Attribute::Number(ms / MS_PER_SECOND);
+        attributes.push(("gen_ai.response.time_to_first_chunk", seconds));
     }
     if let Some(rollout) = &event.rollout {
         attributes.push(("modelramp.rollout", text(rollout)));
@@ -100,24 +125,39 @@ fn attributes(ended: &Ended<'_>, error: Option<&str>) -> Value {
     if let Some(error) = error {
         attributes.push(("error.type", text(error)));
     }
-    let attributes = attributes.into_iter();
+    if let Some(texts) = ended.texts {
+        attributes.extend(of_texts(texts, ended, error));
+    }
     attributes
-        .map(|(key, value)| json!({"key": key, "value": value}))
-        .collect()
 }
 
-/// A request of a collector's `/v1/traces`.
-pub(super) fn request(service: &str, spans: &[Value]) -> Value {
-    let text = |key: &str, value: &str| json!({"key": key, "value": {"stringValue": value}});
-    let version = env!("CARGO_PKG_VERSION");
-    json!({"resourceSpans": [{
-        "resource": {"attributes": [
-            text("service.name", service),
-            text("service.version", version),
-        ]},
-        "scopeSpans": [{
-            "scope": {"name": "modelramp", "version": version},
-            "spans": spans,
-        }],
-    }]})
+/// What Langfuse reads (<https://langfuse.com/integrations/native/opentelemetry>, property mapping): that it is
+/// a generation, what went in and what came out, and what became of it.
+fn of_texts(
+    texts: &Texts,
+    ended: &Ended<'_>,
+    error: Option<&'static str>,
+) -> impl Iterator<Item = (&'static str, Attribute)> {
+    let event = ended.event;
+    let usage = json!({"input": event.prompt_tokens, "output": event.completion_tokens});
+    let cost = json!({"total": event.cost.0 as f64 / MICRODOLLARS});
+    let named = |name, value: String| Some((name, Attribute::Text(value)));
+    let told = |name, value: &Value| named(name, value.to_string());
+    let kind = match ended.operation {
+        super::Operation::Chat => "generation",
+        super::Operation::Embeddings => "embedding",
+    };
+    [
+        named("langfuse.observation.type", kind.to_owned()),
+        named("langfuse.observation.model.name", ended.model.to_owned()),
+        named("langfuse.observation.input", texts.input.clone()),
+        named("langfuse.observation.output", texts.output()),
+        told("langfuse.observation.usage_details", &usage),
+        told("langfuse.observation.cost_details", &cost).filter(|_| event.cost.0 > 0),
+        error.and_then(|_| named("langfuse.observation.level", "ERROR".to_owned())),
+        error.and_then(|it| named("langfuse.observation.status_message", it.to_owned())),
+        named("langfuse.trace.name", event.task.to_string()),
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -1,13 +1,12 @@
 //! The contract for people and for tools: `/api/docs` and `/api/openapi.json`, with a session.
 //!
-//! Both say the same to every user; what is for admins is marked so. They are written once, at the
-//! start, for a server does not change its procedures while it runs.
+//! Both say the same to every user; what is for admins is marked so. They are written once, for a server does
+//! not change its procedures while it runs.
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Bytes,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -21,26 +20,24 @@ use crate::{
         context::Context,
         errors::{ErrorCode, RpcError},
     },
-    schema::page::{SCRIPT, STYLE},
+    schema::{
+        Documents,
+        page::{SCRIPT, STYLE},
+    },
 };
 
 /// What the two routes answer.
 struct Answers {
-    openapi: Bytes,
-    page: String,
+    documents: Arc<Documents>,
     gate: Arc<Gate>,
 }
 
 /// `/api/docs` and `/api/openapi.json`.
-pub fn routes(openapi: String, page: String, gate: Arc<Gate>) -> Router {
+pub fn routes(documents: Arc<Documents>, gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/api/docs", get(docs))
         .route("/api/openapi.json", get(openapi_json))
-        .with_state(Arc::new(Answers {
-            openapi: openapi.into(),
-            page,
-            gate,
-        }))
+        .with_state(Arc::new(Answers { documents, gate }))
 }
 
 async fn docs(State(answers): State<Arc<Answers>>, headers: HeaderMap) -> Response {
@@ -61,7 +58,7 @@ async fn docs(State(answers): State<Arc<Answers>>, headers: HeaderMap) -> Respon
     Page {
         title: "Procedures · modelramp",
         style: STYLE,
-        body: &answers.page,
+        body: answers.documents.page(),
         script: SCRIPT,
     }
     .into_response()
@@ -86,7 +83,7 @@ async fn openapi_json(State(answers): State<Arc<Answers>>, headers: HeaderMap) -
         return refused(&error, &context, ([no_store], Json(body)).into_response());
     }
     let json = (header::CONTENT_TYPE, "application/json");
-    ([json, no_store], answers.openapi.clone()).into_response()
+    ([json, no_store], answers.documents.openapi()).into_response()
 }
 
 /// The status of an error, and when it makes sense to try again.

@@ -41,7 +41,6 @@ use jsonrpsee::{
     types::{ErrorCode as JsonRpcCode, Id, InvalidRequest, error::reject_too_big_request},
 };
 use serde::de::IgnoredAny;
-use serde_json::Value;
 use tokio::{sync::Semaphore, time::Instant};
 
 use self::calls::{Calls, Silent};
@@ -59,6 +58,7 @@ use crate::{
         tasks::Tasks,
     },
     config::JsonRpcConfig,
+    schema::Documents,
 };
 
 /// Two methods want the same name.
@@ -80,8 +80,8 @@ pub struct JsonRpc {
     pub tasks: Tasks,
     /// What clients may take of the server.
     pub bounds: Bounds,
-    /// What `rpc.discover` answers.
-    pub openrpc: Value,
+    /// Have what `rpc.discover` answers.
+    pub documents: Arc<Documents>,
     /// Knows which server answers what; none where there is one alone.
     pub moving: Option<Arc<Trpc>>,
 }
@@ -97,12 +97,17 @@ pub fn routes(parts: JsonRpc) -> Result<Router, NameTaken> {
         ping_interval,
         tasks,
         bounds,
-        openrpc,
+        documents,
         moving,
     } = parts;
     let limit = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
     let wire = Wire {
-        methods: methods::build(&registry, (&gate, moving.as_ref()), &bounds.turns, &openrpc)?,
+        methods: methods::build(
+            &registry,
+            (&gate, moving.as_ref()),
+            &bounds.turns,
+            documents,
+        )?,
         moving,
         registry,
         batch_concurrency: NonZeroUsize::new(config.batch_concurrency).unwrap_or(NonZeroUsize::MIN),

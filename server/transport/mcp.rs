@@ -58,8 +58,6 @@ struct Tool {
     procedure: Arc<Procedure>,
     /// Whether the arguments as a whole are the input.
     takes_object: bool,
-    /// As `tools/list` tells it.
-    described: Value,
 }
 
 struct Wire {
@@ -105,6 +103,15 @@ pub fn routes(
         .with_state(Arc::new(wire))
 }
 
+/// The schema of an input, and what it refers to.
+fn input_schema(procedure: &Procedure) -> (Value, Map<String, Value>) {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    let mut generator = settings.into_generator();
+    let input = (procedure.input_schema)(&mut generator).to_value();
+    (input, generator.take_definitions(true))
+}
+
 /// Many clients take no points in names.
 fn name_of(procedure: &Procedure) -> String {
     procedure.path.replace('.', "_")
@@ -112,32 +119,33 @@ fn name_of(procedure: &Procedure) -> String {
 
 impl Tool {
     fn of(procedure: &Arc<Procedure>) -> Self {
-        let mut settings = SchemaSettings::draft2020_12();
-        settings.inline_subschemas = true;
-        let mut generator = settings.into_generator();
-        let input = (procedure.input_schema)(&mut generator).to_value();
-        let definitions = generator.take_definitions(true);
-        let takes_object = input["type"] == "object";
+        let (input, _) = input_schema(procedure);
+        Self {
+            takes_object: input["type"] == "object" || procedure.accepts == Accepts::Nothing,
+            procedure: procedure.clone(),
+        }
+    }
+
+    /// As `tools/list` tells it. Written anew each time: few ask, and all of them take megabytes.
+    fn described(&self) -> Value {
+        let procedure = &self.procedure;
+        let (input, definitions) = input_schema(procedure);
         let mut schema = match &procedure.accepts {
             Accepts::Nothing => json!({"type": "object"}),
-            _ if takes_object => input,
+            _ if self.takes_object => input,
             _ => json!({"type": "object", "properties": {INPUT: input}}),
         };
         if let Some(schema) = schema.as_object_mut().filter(|_| !definitions.is_empty()) {
             schema.insert("$defs".into(), definitions.into());
         }
         let reads = procedure.kind == Kind::Query;
-        Self {
-            described: json!({
-                "name": name_of(procedure),
-                "title": procedure.path,
-                "description": procedure.docs,
-                "inputSchema": schema,
-                "annotations": {"readOnlyHint": reads, "openWorldHint": false},
-            }),
-            takes_object: takes_object || procedure.accepts == Accepts::Nothing,
-            procedure: procedure.clone(),
-        }
+        json!({
+            "name": name_of(procedure),
+            "title": procedure.path,
+            "description": procedure.docs,
+            "inputSchema": schema,
+            "annotations": {"readOnlyHint": reads, "openWorldHint": false},
+        })
     }
 
     fn input(&self, mut arguments: Map<String, Value>) -> Input {
@@ -336,7 +344,7 @@ impl Wire {
             "ping" => json!({}).into(),
             "tools/list" => {
                 let allowed = self.tools.iter().filter(|it| it.procedure.admits(&context));
-                let allowed: Vec<_> = allowed.map(|it| &it.described).collect();
+                let allowed: Vec<_> = allowed.map(Tool::described).collect();
                 json!({ "tools": allowed }).into()
             }
             "tools/call" => return self.call(params, context, origin).await,

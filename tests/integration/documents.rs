@@ -55,11 +55,11 @@ async fn the_page_works_in_a_browser() {
 /// The sample has all that a contract can hold, and words that would be HTML if they were not escaped.
 #[test]
 fn words_of_a_procedure_are_never_html() {
-    let documents = Documents::new(&contract::registry(), Transformer::Superjson, true);
+    let documents = Documents::new(contract::registry().into(), Transformer::Superjson, true);
     assert!(
         documents
-            .page
+            .page()
             .contains("Not the end of &lt;i&gt;a comment&lt;/i&gt;.")
     );
-    assert!(!documents.page.contains("<i>"));
+    assert!(!documents.page().contains("<i>"));
 }

@@ -89,7 +89,7 @@ impl Serving {
     /// The status of a query in somebody's name.
     async fn status(&self, token: &str) -> u16 {
         let url = format!("{}/api/trpc/aiMetrics.getSummary?lastMinutes=60", self.url);
-        let http = modelramp::providers::openai_compatible::http_client().unwrap();
+        let http = crate::support::http_client();
         let response = http.get(url).bearer_auth(token).send().await.unwrap();
         response.status().as_u16()
     }

@@ -9,6 +9,7 @@ use modelramp::{
     model_router::{Call, RouteError},
     providers::{
         ChatRequest,
+        connection::Http,
         fault::{Fault, FaultKind},
         openai_compatible::{OpenAiCompatible, endpoint, http_client},
         openrouter,
@@ -178,7 +179,7 @@ fn client(case: &Case, base_url: &str) -> OpenAiCompatible {
     ];
     let headers = attribution.into_iter().filter(|_| is_openrouter);
     // Loading the root certificates takes longer than a call.
-    static HTTP: LazyLock<reqwest::Client> = LazyLock::new(|| http_client().unwrap());
+    static HTTP: LazyLock<Http> = LazyLock::new(|| http_client().unwrap());
     OpenAiCompatible::new(HTTP.clone(), base_url, key, headers).unwrap()
 }
 

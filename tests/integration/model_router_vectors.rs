@@ -24,6 +24,8 @@ use crate::{
 /// The embedded catalog, its provider at `base_url`, as if a key were set.
 pub(crate) fn catalog(base_url: &str) -> Catalog {
     let models = ModelsConfig {
+        proxy: None,
+        no_proxy: None,
         catalog: None,
         catalog_poll: std::time::Duration::from_secs(2),
         catalog_watch: None,

@@ -35,11 +35,11 @@ async fn sandbox(plan: &str) -> Running {
     let plan = SandboxPlan::parse(plan).unwrap();
     let sandbox = Sandbox::start_with(&plan).await.unwrap();
     let http = http_client().unwrap();
-    let client = OpenAiCompatible::new(http.clone(), sandbox.base_url(), None, []).unwrap();
+    let client = OpenAiCompatible::new(http, sandbox.base_url(), None, []).unwrap();
     Running {
         sandbox,
         client,
-        http,
+        http: crate::support::http_client(),
     }
 }
 

@@ -104,6 +104,8 @@ fn ai_config(rules: &mut Rules, case: &Case) {
         api_keys: BTreeMap::new(),
     };
     let models = ModelsConfig {
+        proxy: None,
+        no_proxy: None,
         catalog: None,
         catalog_poll: Duration::from_secs(2),
         catalog_watch: None,

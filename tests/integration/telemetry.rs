@@ -1,5 +1,7 @@
 //! What is told of attempts to a collector of traces, and what a Prometheus makes of the dashboard.
 
+mod protobuf;
+
 use std::{
     collections::BTreeMap,
     net::TcpListener,
@@ -7,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, http::HeaderMap, routing::post};
+use axum::{Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use modelramp::_core::caller::Role;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -62,7 +64,7 @@ fn body(model: &str, streams: bool) -> Value {
 /// What a collector was sent.
 #[derive(Default)]
 struct Collector {
-    bodies: Mutex<Vec<(HeaderMap, String)>>,
+    bodies: Mutex<Vec<(HeaderMap, Value)>>,
 }
 
 impl Collector {
@@ -70,7 +72,12 @@ impl Collector {
     #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
     async fn start() -> (Arc<Self>, String) {
         let collector = Arc::new(Self::default());
-        let receive = async |State(it): State<Arc<Self>>, headers: HeaderMap, body: String| {
+        let receive = async |State(it): State<Arc<Self>>, headers: HeaderMap, body: Bytes| {
+            let body = match headers["content-type"].to_str() {
+                Ok("application/x-protobuf") => protobuf::request(&body),
+                Ok("application/json") => serde_json::from_slice(&body).unwrap(),
+                other => panic!("{other:?}"),
+            };
             it.bodies.lock().push((headers, body));
             "{}"
         };
@@ -97,9 +104,7 @@ impl Collector {
     fn all(&self) -> Vec<(Value, BTreeMap<String, Value>)> {
         let list = |value: &Value| value.as_array().unwrap().clone();
         let bodies = self.bodies.lock();
-        let bodies = bodies
-            .iter()
-            .map(|(_, body)| serde_json::from_str(body).unwrap());
+        let bodies = bodies.iter().map(|(_, body)| body.clone());
         let resources = bodies.flat_map(|body: Value| list(&body["resourceSpans"]));
         let scopes = resources.flat_map(|it| list(&it["scopeSpans"]));
         let spans = scopes.flat_map(|it| list(&it["spans"]));
@@ -117,8 +122,18 @@ impl Collector {
 
 #[tokio::test]
 async fn a_collector_gets_a_span_of_each_attempt_and_no_text() {
+    for (protocol, media_type) in [
+        ("http/protobuf", "application/x-protobuf"),
+        ("http/json", "application/json"),
+    ] {
+        spans_come_as(protocol, media_type).await;
+    }
+}
+
+async fn spans_come_as(protocol: &str, media_type: &str) {
     let (collector, url) = Collector::start().await;
     let setup = setup().with_settings([
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", url.as_str()),
         (
             "OTEL_EXPORTER_OTLP_HEADERS",
@@ -168,13 +183,70 @@ async fn a_collector_gets_a_span_of_each_attempt_and_no_text() {
     for (headers, body) in bodies.iter() {
         assert_eq!(headers["authorization"], "Bearer abc");
         assert_eq!(headers["x-scope"], "a");
-        assert_eq!(headers["content-type"], "application/json");
-        assert!(body.contains(r#"{"key":"service.name","value":{"stringValue":"a-service"}}"#));
+        assert_eq!(headers["content-type"], media_type);
+        let service = json!({"key": "service.name", "value": {"stringValue": "a-service"}});
+        let resource = &body["resourceSpans"][0]["resource"]["attributes"];
+        assert_eq!(resource[0], service);
+        let body = body.to_string();
         assert!(
             !body.contains(SECRET_WORDS) && !body.contains("sandbox/"),
             "{body}"
         );
     }
+}
+
+#[tokio::test]
+async fn spans_hold_what_was_said_where_that_is_allowed_and_placeholders_for_what_is_masked() {
+    let (collector, url) = Collector::start().await;
+    let upstream = Upstream::with(|_, request| {
+        let messages = request.body["messages"].as_array().unwrap();
+        let asked = messages.last().unwrap()["content"].as_str().unwrap();
+        match request.body["stream"] == true {
+            true => Reply::tokens(&["You said ", asked]),
+            false => Reply::ok(&format!("You said {asked}")),
+        }
+    })
+    .await;
+    let catalog = format!(
+        "[providers.up]\nbase_url = \"{}\"\n[models.a]\nprovider = \"up\"\nid = \"a\"\ncontext = 8192\n\
+         [tasks.chat]\ncandidate = [\"a\"]\ncontrol = [\"a\"]\n[tasks.chat.privacy]\nmask = [\"email\"]\n",
+        upstream.base_url
+    );
+    let app = TestApp::builder()
+        .with_catalog(&catalog)
+        .with_setting("OTEL_EXPORTER_OTLP_ENDPOINT", &url)
+        .with_setting("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
+        .start()
+        .await;
+    for streams in [false, true] {
+        let messages = json!([{"role": "user", "content": "Write to anna@firma.dk."}]);
+        let body = json!({"model": "task/chat", "stream": streams, "messages": messages});
+        let answer = ask(&app, body).await;
+        assert!(answer.contains("anna@firma.dk"), "{answer}");
+    }
+    let spans = collector.spans(2).await;
+    for (_, attributes) in &spans {
+        assert_eq!(attributes["langfuse.observation.type"], "generation");
+        assert_eq!(attributes["langfuse.observation.model.name"], "a");
+        assert_eq!(attributes["langfuse.trace.name"], "chat");
+        let text = |side: &str| {
+            attributes[&format!("langfuse.observation.{side}")]
+                .as_str()
+                .unwrap()
+        };
+        assert!(
+            text("input").contains("Write to [EMAIL-1-"),
+            "{}",
+            text("input")
+        );
+        assert!(
+            text("output").contains("You said Write to [EMAIL-1-"),
+            "{}",
+            text("output")
+        );
+    }
+    let all = format!("{spans:?}");
+    assert!(!all.contains("firma"), "{all}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use modelramp::providers::{
     ChatRequest, Message,
     fault::{Fault, FaultKind},
-    openai_compatible::{OpenAiCompatible, http_client},
+    openai_compatible::{OpenAiCompatible, http_client, http_client_through},
 };
 use serde_json::json;
 use tokio::{
@@ -240,5 +240,47 @@ async fn a_reply_that_is_compressed_unasked_says_so() {
         let fault = upstream.whole().await.unwrap_err();
         assert_eq!(fault.kind, FaultKind::ProviderRateLimited);
         assert_eq!(upstream.streamed().await.1, Some(FaultKind::InvalidReply));
+    }
+}
+
+/// A proxy that takes a connection nowhere, and the line with which it was asked for one.
+#[tokio::test]
+async fn a_provider_whose_address_is_https_is_asked_through_the_proxy_unless_it_is_left_out() {
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://us:pass@{}", proxy.local_addr().unwrap());
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = closed.local_addr().unwrap();
+    drop(closed);
+    let ask = async |except: Option<&str>, scheme: &str| {
+        let http = http_client_through(&url.clone().into(), except).unwrap();
+        let base_url = format!("{scheme}://{at}/v1");
+        let client = OpenAiCompatible::new(http, &base_url, None, []).unwrap();
+        let request = ChatRequest::new(vec![Message::text("user", "hello")]);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        client.complete(&request, deadline).await.unwrap_err()
+    };
+    let refuse = async {
+        let (mut socket, _) = proxy.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        let refusal = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
+        socket.write_all(refusal.as_bytes()).await.unwrap();
+        String::from_utf8(head).unwrap()
+    };
+    let (fault, head) = tokio::join!(ask(None, "https"), refuse);
+    assert!(head.starts_with(&format!("CONNECT {at} ")), "{head}");
+    assert!(
+        head.to_ascii_lowercase()
+            .contains("proxy-authorization: basic"),
+        "{head}"
+    );
+    assert_eq!(fault.kind, FaultKind::Connection);
+    assert!(!format!("{fault:?}").contains("pass"), "{fault:?}");
+    // Nobody waits for these at the proxy, which would hold them up.
+    for (except, scheme) in [(Some("127.0.0.1"), "https"), (None, "http")] {
+        let fault = ask(except, scheme).await;
+        assert!(format!("{fault:?}").contains("refused"), "{fault:?}");
     }
 }

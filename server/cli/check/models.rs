@@ -9,7 +9,7 @@ use super::{Findings, database::clock};
 use crate::{
     _core::feature_flags::FeatureFlags,
     ai_metrics::AiMetrics,
-    app::catalog,
+    app::{catalog, provider_http},
     config::Config,
     model_router::{
         Call, Clients, ModelRouter, Trail, Urgency,
@@ -17,7 +17,7 @@ use crate::{
         privacy::Privacy,
         watch::Finding,
     },
-    providers::{ChatRequest, Message, openai_compatible},
+    providers::{ChatRequest, Message, connection::Http},
     recording::Log,
     rollout::plan::Library,
 };
@@ -64,8 +64,13 @@ pub(super) async fn look(config: &Config, call_models: bool, findings: &mut Find
         ),
     }
     privacy(&catalog, findings);
-    let clients = match Clients::connect(&catalog, Some(NO_SANDBOX)) {
-        Ok(clients) => clients,
+    let http = provider_http(&config.models);
+    let clients = http.and_then(|http| {
+        let clients = Clients::over(http.clone(), &catalog, Some(NO_SANDBOX))?;
+        Ok((http, clients))
+    });
+    let (http, clients) = match clients {
+        Ok(both) => both,
         Err(error) => {
             return findings.fail(
                 "providers",
@@ -78,7 +83,7 @@ pub(super) async fn look(config: &Config, call_models: bool, findings: &mut Find
     let metrics = Arc::new(AiMetrics::over(Arc::new(Log::default())));
     let timeout = config.models.attempt_timeout;
     let models = ModelRouter::new(catalog, clients, flags, metrics, timeout);
-    providers(&models, findings).await;
+    providers(&http, &models, findings).await;
     quota(&models, findings).await;
     calls(&models, call_models, findings).await;
 }
@@ -132,7 +137,7 @@ fn routed(catalog: &Catalog) -> BTreeSet<Arc<str>> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a command looks now")]
-async fn providers(models: &ModelRouter, findings: &mut Findings) {
+async fn providers(http: &Http, models: &ModelRouter, findings: &mut Findings) {
     let catalog = models.catalog();
     let mut has_asked_for_time = false;
     for provider in used(&catalog) {
@@ -146,7 +151,7 @@ async fn providers(models: &ModelRouter, findings: &mut Findings) {
             );
             continue;
         }
-        if !has_asked_for_time && let Some(told) = time_at(&provider.base_url).await {
+        if !has_asked_for_time && let Some(told) = time_at(http, &provider.base_url).await {
             clock("a provider's", told - Utc::now(), findings);
             has_asked_for_time = true;
         }
@@ -204,10 +209,9 @@ fn differences(models: &ModelRouter, catalog: &Catalog, provider: &str) -> Vec<S
 }
 
 /// What a server says that the time is, to the second.
-async fn time_at(base_url: &str) -> Option<DateTime<Utc>> {
-    let client = openai_compatible::http_client().ok()?;
-    let answer = client
-        .get(base_url)
+async fn time_at(http: &Http, base_url: &str) -> Option<DateTime<Utc>> {
+    let answer = http
+        .get(base_url.parse().ok()?)
         .timeout(CLOCK_PATIENCE)
         .send()
         .await

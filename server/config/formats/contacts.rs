@@ -101,6 +101,36 @@ impl Format for SmtpUrl {
     }
 }
 
+/// A proxy: `http://user:password@proxy.example:3128`.
+pub(in super::super) struct ProxyUrl;
+
+impl Format for ProxyUrl {
+    type Value = SecretString;
+    const SECRET: bool = true;
+
+    fn expected(&self) -> String {
+        "`http://` or `https://`, user name and password where they are needed, host and port: \
+         `http://proxy.example.com:3128`"
+            .into()
+    }
+
+    fn parse(&self, text: &str) -> Result<SecretString, String> {
+        let fits = |url: &Url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && matches!(url.path(), "" | "/")
+                && url.query().is_none()
+                && url.fragment().is_none()
+        };
+        let url = Url::parse(text).ok().filter(fits);
+        whole_or_wrong(text, url.map(|_| text.into()))
+    }
+
+    fn slip(&self, text: &str) -> Option<String> {
+        slips::in_url(text).map(str::to_owned)
+    }
+}
+
 /// An address that whoever knows it may use.
 pub(in super::super) struct SecretUrl;
 
@@ -167,6 +197,16 @@ mod tests {
 
     #[test]
     fn receivers_are_http_and_may_hold_their_key_in_path_and_query() {
+        is_taken(
+            &ProxyUrl,
+            &["http://proxy:3128", "https://me:x@proxy.example/"],
+            &[
+                "proxy:3128",
+                "socks5://proxy",
+                "http://proxy/a",
+                "http://proxy?a=1",
+            ],
+        );
         is_taken(
             &SecretUrl,
             &[

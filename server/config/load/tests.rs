@@ -131,6 +131,8 @@ fn every_setting_refuses_nonsense_or_takes_any_text() {
         "OPENROUTER_MODEL",
         "OLLAMA_MODEL",
         "OTEL_SERVICE_NAME",
+        "NO_PROXY",
+        "TEXT_TASKS",
         "OIDC_CLIENT_ID",
         "OIDC_CLIENT_SECRET",
         "OIDC_SCOPES",
@@ -380,6 +382,7 @@ fn secrets_are_shown_neither_in_a_config_nor_in_faults() {
     let secret = |name| match name {
         "SMTP_URL" => "smtp://me:hush-hush@mail.example.com",
         "SLACK_WEBHOOK_URL" | "ALERT_WEBHOOK_URL" => "https://example.com/hush-hush",
+        "HTTPS_PROXY" => "http://me:hush-hush@proxy.example.com:3128",
         "OTEL_EXPORTER_OTLP_HEADERS" => "authorization=hush-hush",
         _ => "hush-hush",
     };

@@ -10,6 +10,7 @@ use super::{
     },
     reply, request,
 };
+use crate::providers::Delta;
 
 /// The events of one answer.
 pub(super) struct Events {
@@ -114,8 +115,8 @@ impl Writer for Events {
         String::new()
     }
 
-    fn push(&mut self, raw: String) -> String {
-        let steps = self.sequence.push(raw);
+    fn push(&mut self, step: Delta) -> String {
+        let steps = self.sequence.push(step);
         self.write(steps)
     }
 

@@ -14,6 +14,7 @@ use super::{
     items::{self, End},
     request::Tool,
 };
+use crate::providers::Delta;
 
 /// The events of one answer.
 pub(super) struct Events {
@@ -208,7 +209,10 @@ impl Writer for Events {
     /// A whole answer is what its one chunk brings.
     fn whole(mut self, raw: String, model: &str) -> Result<String, Refusal> {
         model.clone_into(&mut self.model);
-        self.push(raw);
+        self.push(Delta {
+            raw,
+            ..Delta::default()
+        });
         self.finish();
         let end = End {
             finish_reason: self.sequence.finish_reason.as_deref(),
@@ -224,8 +228,8 @@ impl Writer for Events {
         out + &self.event("in_progress", json!({ "response": response }))
     }
 
-    fn push(&mut self, raw: String) -> String {
-        let steps = self.sequence.push(raw);
+    fn push(&mut self, step: Delta) -> String {
+        let steps = self.sequence.push(step);
         self.write(steps)
     }
 

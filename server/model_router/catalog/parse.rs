@@ -252,14 +252,18 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
 }
 
 fn prices(table: &mut Table<'_>) -> Prices {
-    let mut price = |key| {
-        let price = |value: &DeValue<'_>| number(value).filter(|price| *price >= 0.0);
+    let price = |value: &DeValue<'_>| number(value).filter(|price| *price >= 0.0);
+    let mut required = |key| {
         let price = table.required(key, PRICE, |it| it.read(PRICE, price));
         price.unwrap_or_default()
     };
+    let (prompt, completion) = (required("prompt"), required("completion"));
+    let mut optional = |key| table.optional(key, |it| it.read(PRICE, price));
     Prices {
-        prompt: price("prompt"),
-        completion: price("completion"),
+        prompt,
+        completion,
+        cache_read: optional("cache_read"),
+        cache_write: optional("cache_write"),
     }
 }
 

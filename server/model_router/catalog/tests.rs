@@ -320,6 +320,7 @@ fn prices_are_dollars_per_million_tokens() {
     let prices = Prices {
         prompt: 0.15,
         completion: 0.6,
+        ..Prices::default()
     };
     let usage = Usage {
         prompt_tokens: 1_000_000,
@@ -327,6 +328,44 @@ fn prices_are_dollars_per_million_tokens() {
         ..Usage::default()
     };
     assert_eq!(prices.cost(&usage), Microdollars(150_006));
+}
+
+#[test]
+fn what_a_provider_has_kept_and_keeps_has_a_price_of_its_own() {
+    let text = format!(
+        "{GOOD}\n[models.kept]\nprovider = \"p\"\nid = \"k\"\ncontext = 8\n\
+         prices = {{ prompt = 10, completion = 1, cache_read = 1, cache_write = 12.5 }}\n"
+    );
+    let catalog = Catalog::parse(&text).unwrap();
+    let priced = catalog.model("kept").unwrap().prices;
+    let plain = Prices {
+        cache_read: None,
+        cache_write: None,
+        ..priced
+    };
+    let usage = |cached_tokens, cache_write_tokens| Usage {
+        prompt_tokens: 1_000,
+        completion_tokens: 100,
+        cached_tokens,
+        cache_write_tokens,
+        ..Usage::default()
+    };
+    for (found, kept, expected) in [
+        (0, 0, 10_100),
+        (600, 0, 4_000 + 600 + 100),
+        (600, 200, 2_000 + 600 + 2_500 + 100),
+        // No more than what was read, whatever a provider counts.
+        (5_000, 5_000, 1_000 + 100),
+    ] {
+        assert_eq!(priced.cost(&usage(found, kept)), Microdollars(expected));
+        assert_eq!(plain.cost(&usage(found, kept)), Microdollars(10_100));
+    }
+    assert_eq!(priced.most(&usage(600, 0)), Microdollars(12_600));
+    let said = Usage {
+        cost: Some(Microdollars(7)),
+        ..usage(600, 0)
+    };
+    assert_eq!(priced.cost(&said), Microdollars(7));
 }
 
 proptest! {

@@ -264,6 +264,14 @@ impl Pool {
         Some(refused)
     }
 
+    pub(super) fn allowances(&self) -> [Option<Allowance>; 2] {
+        let now = now();
+        let mut state = self.state.lock();
+        state.pump(now);
+        let schedule = state.schedule.as_ref();
+        schedule.map_or([None; 2], |it| it.allowances(now.at))
+    }
+
     pub(super) fn standing(&self) -> Option<Standing> {
         let now = now();
         let mut state = self.state.lock();

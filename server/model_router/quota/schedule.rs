@@ -123,6 +123,11 @@ impl Schedule {
         }
     }
 
+    /// What the provider said of requests and of tokens, as far as it holds still.
+    pub(super) fn allowances(&self, now: Instant) -> [Option<Allowance>; 2] {
+        [self.allowed, self.allowed_tokens].map(|it| it.filter(|it| it.until > now))
+    }
+
     /// A request that was sent is answered; it was thought to take so many tokens.
     pub(super) fn answered(&mut self, tokens: u32) {
         self.in_flight = self.in_flight.saturating_sub(1);

@@ -143,11 +143,24 @@ async fn what_is_said_of_one_model_of_an_account_keeps_no_other_from_it() {
     assert!(quotas.enter("p", &n, ask(1)).await.is_ok());
     assert_eq!(quotas.free_share("p", &m), Some(0.0));
     assert_eq!(quotas.free_share("p", &n), None);
+    let allowed = |quotas: &Quotas| {
+        let all = quotas.allowed("p").into_iter();
+        let left = all.map(|it| {
+            (
+                it.model.to_string(),
+                it.requests.unwrap().left,
+                it.tokens.is_some(),
+            )
+        });
+        left.collect::<Vec<_>>()
+    };
+    assert_eq!(allowed(&quotas), [("m".to_owned(), 0, false)]);
     // It holds with another catalog as well, and waiting as told is enough.
     let quotas = quotas.renewed(&catalog);
     let began = Instant::now();
     quotas.enter("p", &m, ask(20)).await.unwrap();
     assert_eq!(began.elapsed(), Duration::from_secs(10));
+    assert_eq!(allowed(&quotas), []);
 }
 
 /// A database that does not answer.

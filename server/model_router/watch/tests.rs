@@ -1,9 +1,11 @@
 use super::*;
+use crate::providers::listing::ListedPrices;
 
 fn catalog() -> Catalog {
     let text = "[providers.p]\nbase_url = \"http://p/v1\"\n\
         [models.free]\nprovider = \"p\"\nid = \"f\"\ncontext = 8192\n\
         [models.paid]\nprovider = \"p\"\nid = \"d\"\ncontext = 8192\nprices = { prompt = 1.0, completion = 2.0 }\n\
+        [models.kept]\nprovider = \"p\"\nid = \"k\"\ncontext = 8192\nprices = { prompt = 1.0, completion = 2.0, cache_read = 0.1 }\n\
         [models.unknown]\nprovider = \"p\"\nid = \"u\"\ncontext = 8192\ntier = \"paid\"\n\
         [tasks.chat]\ncandidate = [\"free\"]\ncontrol = [\"paid\"]\n";
     Catalog::parse(text).unwrap()
@@ -14,6 +16,15 @@ fn listed(id: &str) -> Listed {
         id: id.into(),
         ..Listed::default()
     }
+}
+
+fn prices(prompt: f64, completion: f64) -> Option<ListedPrices> {
+    Some(ListedPrices {
+        prompt,
+        completion,
+        cache_read: Some(prompt / 4.0),
+        cache_write: None,
+    })
 }
 
 fn at() -> DateTime<Utc> {
@@ -34,20 +45,24 @@ fn what_differs_from_the_catalog_is_found_and_said() {
     let day = |day: &str| Some(day.parse().unwrap());
     let told = [
         Listed {
-            prices: Some((0.1, 0.2)),
+            prices: prices(0.1, 0.2),
             context: Some(4096),
             ..listed("f")
         },
         Listed {
-            prices: Some((1.0, 2.0)),
+            prices: prices(1.0, 2.0),
             context: Some(8192),
             retires_on: day("2027-03-01"),
             ..listed("d")
         },
         Listed {
-            prices: Some((3.0, 4.0)),
+            prices: prices(3.0, 4.0),
             retires_on: day("2026-12-05"),
             ..listed("u")
+        },
+        Listed {
+            prices: prices(1.0, 2.0),
+            ..listed("k")
         },
     ];
     watch.listed(&catalog, "p", &told, at());
@@ -65,6 +80,11 @@ fn what_differs_from_the_catalog_is_found_and_said() {
     assert_eq!(
         words("free", Finding::Repriced),
         "`free` (f) costs 0.1 and 0.2 US dollars per million tokens, and the catalog says 0 and 0"
+    );
+    assert_eq!(
+        words("kept", Finding::Repriced),
+        "`kept` (k) costs 1 and 2 US dollars per million tokens, and the catalog says 1 and 2; for what it had \
+         kept 0.25, and the catalog says 0.1"
     );
     assert_eq!(
         words("free", Finding::Smaller),

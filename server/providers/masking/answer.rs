@@ -121,6 +121,8 @@ impl Answer {
             // Values that were read can be written.
             let _ = raw.set("choices", &choices);
             delta.raw = raw.to_json();
+            // Something else may have been put back as well.
+            delta.is_plain = false;
         }
         if !choices.is_empty() {
             self.last = raw;

@@ -327,18 +327,24 @@ fn parts_of_what_was_read_and_written_are_told_apart() {
     let usage = |usage: Value| {
         let reply = json!({"choices": [{"message": {"content": "x"}}], "usage": usage});
         let usage = whole(&reply).unwrap().usage.unwrap();
-        (usage.cached_tokens, usage.reasoning_tokens)
+        (
+            usage.cached_tokens,
+            usage.cache_write_tokens,
+            usage.reasoning_tokens,
+        )
     };
     let openai = json!({
         "prompt_tokens": 30, "completion_tokens": 20,
-        "prompt_tokens_details": {"cached_tokens": 25, "audio_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": 25, "cache_write_tokens": 3, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 7},
     });
-    assert_eq!(usage(openai), (25, 7));
+    assert_eq!(usage(openai), (25, 3, 7));
     let deepseek =
         json!({"prompt_tokens": 30, "prompt_cache_hit_tokens": 12, "prompt_tokens_details": null});
-    assert_eq!(usage(deepseek), (12, 0));
+    assert_eq!(usage(deepseek), (12, 0, 0));
+    let moonshot = json!({"prompt_tokens": 30, "cached_tokens": 11});
+    assert_eq!(usage(moonshot), (11, 0, 0));
     let odd =
         json!({"prompt_tokens": 30, "prompt_tokens_details": [1], "completion_tokens_details": {}});
-    assert_eq!(usage(odd), (0, 0));
+    assert_eq!(usage(odd), (0, 0, 0));
 }

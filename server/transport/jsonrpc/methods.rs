@@ -25,6 +25,7 @@ use crate::{
         registry::Registry,
         turns::Turns,
     },
+    schema::Documents,
     transport::{
         gate::Gate,
         trpc::{
@@ -48,7 +49,7 @@ pub(super) fn build(
     registry: &Registry,
     (gate, moving): (&Arc<Gate>, Option<&Arc<Trpc>>),
     turns: &Turns,
-    openrpc: &Value,
+    documents: Arc<Documents>,
 ) -> Result<Methods, RegisterMethodError> {
     let mut module = RpcModule::new(());
     for procedure in registry.iter() {
@@ -78,10 +79,9 @@ pub(super) fn build(
             },
         )?;
     }
-    // Written once: it is the largest answer there is, and anybody may ask for it.
-    let document: Arc<RawValue> = to_raw_value(openrpc).unwrap_or_default().into();
+    // It is the largest answer there is, and anybody may ask for it.
     module.register_method("rpc.discover", move |_, _, _| {
-        ResponsePayload::success(document.clone())
+        ResponsePayload::success(documents.openrpc())
     })?;
     let is_taken = |name: &&str| {
         let target = registry.resolve(name);

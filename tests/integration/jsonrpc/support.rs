@@ -130,13 +130,13 @@ impl TestServer {
             turns: Turns::default(),
         };
         let gate = Arc::new(gate);
-        let documents = Documents::new(&registry, Transformer::None, true);
+        let documents = Arc::new(Documents::new(registry.clone(), Transformer::None, true));
         let jsonrpc = jsonrpc::routes(JsonRpc {
             registry,
             gate: gate.clone(),
             tasks: tasks.clone(),
             bounds: bounds.clone(),
-            openrpc: documents.openrpc,
+            documents: documents.clone(),
             moving: None,
             config: JsonRpcConfig {
                 max_batch: limits.max_batch,
@@ -153,8 +153,7 @@ impl TestServer {
             turns: bounds.turns.clone(),
             gate,
             tasks: tasks.clone(),
-            openapi: documents.openapi,
-            page: documents.page,
+            documents,
             readiness: Arc::new({
                 let obstacles = obstacles.clone();
                 move || future::ready(obstacles.lock().clone()).boxed()

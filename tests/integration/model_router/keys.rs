@@ -16,6 +16,8 @@ fn providers(key: Option<&str>) -> ProvidersConfig {
 
 pub(super) fn embedded(key: Option<&str>, environment: Environment) -> Result<Catalog, String> {
     let models = ModelsConfig {
+        proxy: None,
+        no_proxy: None,
         catalog: None,
         catalog_poll: Duration::from_secs(2),
         catalog_watch: None,

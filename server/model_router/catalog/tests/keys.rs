@@ -26,6 +26,8 @@ fn load(
     let path = folder.path().join("models.toml");
     fs::write(&path, text).unwrap();
     let models = ModelsConfig {
+        proxy: None,
+        no_proxy: None,
         catalog: Some(path),
         catalog_poll: Duration::from_secs(2),
         catalog_watch: None,
@@ -98,6 +100,8 @@ fn another_address_for_openrouter_needs_no_key_in_development() {
 #[test]
 fn a_file_that_is_not_there_is_named() {
     let models = ModelsConfig {
+        proxy: None,
+        no_proxy: None,
         catalog: Some("/nowhere/models.toml".into()),
         catalog_poll: Duration::from_secs(2),
         catalog_watch: None,
@@ -127,6 +131,8 @@ fn a_task_that_a_procedure_asks_for_must_be_there() {
         let path = folder.path().join("models.toml");
         fs::write(&path, text).unwrap();
         let models = ModelsConfig {
+            proxy: None,
+            no_proxy: None,
             catalog: Some(path),
             catalog_poll: Duration::from_secs(2),
             catalog_watch: None,
