@@ -12,7 +12,7 @@ export interface AbsoluteLimit {
   lastHour: number;
   /** The candidate is above it, and still is. */
   broken: boolean;
-  /** The evidence that control is above it, over the last hour. */
+  /** The evidence that control is above it, over the last hour or the last ten minutes, whichever says more. */
   controlLastHour: number;
   /** Control is failing as well. */
   controlBroken: boolean;
@@ -101,6 +101,10 @@ export type Alarm = {
   kind: Kind;
   /** How often on either side, in words. */
   figures: string;
+} | {
+  name: "judge-stopped";
+  /** Why, in words. */
+  why: string;
 };
 
 /** What an alert is about. */
@@ -1266,6 +1270,8 @@ export type GivenRole =
 export interface Guards {
   /** Failed requests, 0 to 1. */
   maxErrorRate: number | null;
+  /** Mean cost of a request. */
+  maxCost?: Microdollars;
   /** Mean latency. */
   maxAverage: string | null;
   /** Mean cost of a request, in multiples of control's. */
@@ -1351,6 +1357,33 @@ export type Judge =
   /** The original's fixed thresholds over the last hour; docs/statistics.md says why not to. */
   | "thresholds";
 
+/** What a judge has found. */
+export interface JudgeEvidence {
+  /** Pairs in which the candidate's answer was better. */
+  better: number;
+  /** In which it was worse. */
+  worse: number;
+  /** In which neither was. */
+  even: number;
+  /** In which the verdict changed with the order of the answers. */
+  inconsistent: number;
+  /** Without a verdict: the judge did not answer, or not as it was asked to. */
+  failed: number;
+  /**
+   * The evidence that the candidate's answers are worse than tolerated: a hold at 20, a rollback at 1,000; 1 where
+   * the judge does not count.
+   */
+  e: number;
+  /** Why it does not count any more, if so. */
+  stopped: Stopped | null;
+  /** Pairs that were judged on the day (UTC) of the last one. */
+  pairsThatDay: number;
+  /** What they cost, answers and verdicts together, in millionths of a US dollar. */
+  costThatDay: Microdollars;
+  /** When the last pair was judged, in milliseconds since 1970. */
+  lastMs: number;
+}
+
 /** The figures that health goes by. */
 export interface JudgedFigures {
   /** Attempts of the last hour that were not cancelled. */
@@ -1361,6 +1394,25 @@ export interface JudgedFigures {
   avgResponseTime: number;
   /** Latency in milliseconds that 95 % do not exceed, rounded up. */
   p95ResponseTime: number;
+}
+
+/**
+ * A model that judges answers in pairs: of a part of the counted requests the question is put to both sides once
+ * more, aside, and this model says twice which answer is better, the second time with the answers in the other order.
+ */
+export interface Judging {
+  /** The catalog's name of it; none of the models that it judges. */
+  model: string;
+  /** By what it judges, in words. */
+  rubric: string;
+  /** Of which part of the counted requests the question is taken. */
+  share: Percent;
+  /** Pairs a day (UTC) at most. */
+  perDay: number;
+  /** What a day's pairs may cost at most, answers and verdicts together. */
+  maxCost: Microdollars;
+  /** The version of the words that it is asked with: that of the release which read the plan, to the rollout's end. */
+  prompt: number;
 }
 
 /** That it was kept. */
@@ -1678,6 +1730,18 @@ export interface Mail {
   body: string;
 }
 
+/** Which rollouts. */
+export interface MakePlacebo {
+  /** The name of a plan that is known here, or a plan in TOML. */
+  plan: string;
+  /** How many days of traffic, up to now; 14 where it is not given. */
+  days?: number | undefined;
+  /** How many rollouts; 50 where it is not given. */
+  salts?: number | undefined;
+  /** Another seed divides the users in other ways; 1 where it is not given. */
+  seed?: number | undefined;
+}
+
 /** A decision. */
 export interface Mark {
   /** When. */
@@ -1861,6 +1925,10 @@ export interface ModelFigures {
    * where none was.
    */
   flawRate: number | null;
+  /** Answers that a model judged beside the other side's to the same question. */
+  judgedAnswers: number;
+  /** Those of them that were the worse ones. */
+  worseAnswers: number;
 }
 
 /** One model. */
@@ -2175,6 +2243,70 @@ export interface Place2 {
   releasedAt?: Date;
 }
 
+/** What came of all rollouts. */
+export interface Placebo {
+  /** The plan. */
+  plan: string;
+  /** How many there were. */
+  rollouts: number;
+  /** Of how many requests each was made. */
+  requests: number;
+  /** Later events that were one too many, and left out. */
+  leftOut: number;
+  /** By how many users. */
+  users: number;
+  /** Over how many days. */
+  days: number;
+  /** In the order of the plan. */
+  stages: PlaceboStage[];
+  /** Rollouts that were held at least once, and not taken back. */
+  held: number;
+  /** Rollouts that were taken back. */
+  takenBack: number;
+  /** The part that is taken back is within these limits with a probability of 95 %. */
+  limits: [number, number];
+  /** What a plan's tests may take back without a cause. */
+  alpha: number;
+  /** How many were taken back by each metric, or by each other test. */
+  by: Record<string, number>;
+}
+
+/** The placebo that a plan demands before its rollout begins. */
+export interface PlaceboDemand {
+  /** How old it may be. */
+  maxAge: string;
+}
+
+/** Placebo rollouts that were made. */
+export interface PlaceboInfo {
+  /** Its id. */
+  id: string;
+  /** When they were made. */
+  at: Date;
+  /** By whom. */
+  actor: string;
+  /** What came of them. */
+  placebo: Placebo;
+  /** Whether more are taken back than chance explains. */
+  tooOften: boolean;
+  /** In a sentence. */
+  words: string;
+}
+
+/** What came of one stage. */
+export interface PlaceboStage {
+  /** Percent of the users. */
+  share: number;
+  /** Hours of it that the traffic was long enough for; 0 where it was not reached. */
+  hours: number;
+  /** Hours that it lasts. */
+  soakHours: number;
+  /** Rollouts that were held in it. */
+  held: number;
+  /** Rollouts that it took back. */
+  takenBack: number;
+}
+
 /** A plan that has been checked. */
 export interface Plan {
   /** Lower-case letters, digits and hyphens. */
@@ -2207,6 +2339,10 @@ export interface Plan {
   evidence: EvidencePlan;
   /** The trial without which it does not begin, where it demands one. */
   trial?: TrialDemand;
+  /** The placebo rollouts without which it does not begin, where it demands some. */
+  placebo?: PlaceboDemand;
+  /** The model that judges answers, where one does. */
+  judging?: Judging;
   /** Before this nothing opens but by a person's `advance`. */
   notBefore?: Date;
   /** When stages may open; none is always. Lowering ignores them. */
@@ -2344,6 +2480,8 @@ export interface Proven {
   e: number;
   /** The same of the last day (18 to 24 hours), or since the stage began. */
   lately: number;
+  /** The same of the last 4 to 6 hours; none in a rollout that an earlier release began. */
+  newest?: number;
 }
 
 /** How everything is. */
@@ -2982,7 +3120,9 @@ export type Signal =
   /** It gives no good answer any more, and control does. */
   | "no-answers"
   /** Outcomes that are not counted as errors come on it alone. */
-  | "uncounted";
+  | "uncounted"
+  /** A model that judges answers finds its worse than control's. */
+  | "judge";
 
 /** Requests or tokens of a span of time. */
 export interface SpanInfo {
@@ -3224,6 +3364,13 @@ export type Step = {
   /** The new share. */
   share: Percent;
 };
+
+/** Why a judge does not count any more. */
+export type Stopped =
+  /** Half of its last twenty verdicts did not come, or could not be read. */
+  | "fails"
+  /** Half of its last twenty verdicts depended on the order of the answers. */
+  | "inconsistent";
 
 /** What is in force, or has happened, and is not stored. */
 export interface StorageState {
@@ -3655,6 +3802,10 @@ export interface VariantFigures {
   checkedAnswers: number;
   /** Those in which something is wrong: cut off, refused, not of the schema, in another language. */
   flawedAnswers: number;
+  /** Answers that a model judged beside the other side's to the same question. */
+  judgedAnswers: number;
+  /** Those of them that were the worse ones. */
+  worseAnswers: number;
 }
 
 /** One thing for each variant. */
@@ -3723,6 +3874,8 @@ export interface Verdict {
   candidate: ArmCounts;
   /** What came that is not counted; none in a rollout that an earlier release ended. */
   uncounted?: UncountedEvidence;
+  /** What a model found that judges answers in pairs; none where none has. */
+  judge?: JudgeEvidence;
 }
 
 /** Alerts that are not yet where they should be. */
@@ -4869,6 +5022,31 @@ export type AppRouter = RouterOf<{
      */
     pause: Mutation<ChangeRollout, RolloutState>;
     /**
+     * Makes rollouts of a plan in which nothing is worse, of what control answered lately, and keeps how many of
+     * them were taken back or held. It takes some seconds, and there is one at a time.
+     *
+     * Needs the role admin.
+     *
+     * @throws BAD_REQUEST: The input does not fit; the message lists every fault as JSON.
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is not an admin.
+     * @throws NOT_FOUND: There is no plan of this name.
+     * @throws PRECONDITION_FAILED: Control answered no request in that time.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     * @throws SERVICE_UNAVAILABLE: Another placebo runs.
+     */
+    placebo: Mutation<MakePlacebo, PlaceboInfo>;
+    /**
+     * The newest of them that are kept, the newest first, 50 at most.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    placebos: Query<void, PlaceboInfo[]>;
+    /**
      * The plans that can be started by name.
      *
      * Needs the role viewer or admin.
@@ -4992,7 +5170,7 @@ export type AppRouter = RouterOf<{
      * @throws FORBIDDEN: The user is not an admin.
      * @throws NOT_FOUND: There is no plan of this name.
      * @throws CONFLICT (details: `Overlap`): A live rollout covers some of the same tasks.
-     * @throws PRECONDITION_FAILED (details: `TakesBack`): Users would lose the model that they have, and `takeBack` does not say that this is meant; or, without details, the plan demands a trial and there is none that will do, or its windows are closed.
+     * @throws PRECONDITION_FAILED (details: `TakesBack`): Users would lose the model that they have, and `takeBack` does not say that this is meant; or, without details, the plan demands a trial or a placebo and there is none that will do, or its windows are closed.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      * @throws SERVICE_UNAVAILABLE: Another process controls the rollouts, or this one has only begun.
      */

@@ -225,8 +225,12 @@ impl Default for AiMetrics {
 
 impl Recent {
     fn insert(&mut self, model: u16, event: &Event) {
+        let judged = match event.outcome {
+            Outcome::Judged(judgement) => Some(judgement),
+            _ => None,
+        };
         let is_known = !matches!(event.outcome, Outcome::Cancelled | Outcome::Unknown);
-        if !is_known || !event.outcome.is_end() {
+        if !is_known || !event.outcome.is_end() && judged.is_none() {
             return;
         }
         let sample = Sample {
@@ -240,6 +244,7 @@ impl Recent {
             completion_tokens: event.completion_tokens,
             cost: event.cost,
             flawed: event.quality.map(Quality::is_flawed),
+            judged,
         };
         if self.samples.back().is_none_or(|s| s.at_ms <= sample.at_ms) {
             self.samples.push_back(sample);

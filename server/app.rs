@@ -4,6 +4,7 @@ mod bereft;
 pub(crate) mod catalog;
 pub mod filling;
 mod introduction;
+mod judging;
 mod models;
 mod noted;
 mod probes;
@@ -234,6 +235,7 @@ impl App {
                 },
                 users: store.clone(),
                 samples: store.clone(),
+                placebos: store.clone(),
                 trials: store.clone(),
                 audit: store.clone(),
                 moves: moves.clone(),
@@ -344,6 +346,12 @@ impl App {
         self.tasks.spawn(probes::run(
             self.controller.clone(),
             self.models.clone(),
+            self.tasks.stopping(),
+        ));
+        self.tasks.spawn(judging::run(
+            self.controller.clone(),
+            self.models.clone(),
+            self.metrics.clone(),
             self.tasks.stopping(),
         ));
         let outbox = Arc::new(self.storage.clone());

@@ -17,6 +17,7 @@ mod gate;
 mod keys;
 mod next;
 pub mod privacy;
+mod questions;
 pub mod quota;
 mod reasoning_state;
 mod recorder;
@@ -28,12 +29,18 @@ mod trail;
 mod walk;
 pub mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
-use tokio::{sync::Notify, time::timeout_at};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout_at,
+};
 
 use self::{
     breaker::State,
@@ -47,6 +54,7 @@ use self::{
 pub use self::{
     call::{Answer, AnswerStream, Call, RouteError, Urgency},
     clients::Clients,
+    questions::Question,
     recorder::Recorder,
     route::Route,
     trail::{End, Trail, Tried},
@@ -92,6 +100,8 @@ pub struct ModelRouter {
     rules: Option<breaker::Rules>,
     watch: Watch,
     adopted: Notify,
+    /// Who wants questions to be judged, if somebody does.
+    questions: OnceLock<mpsc::Sender<Question>>,
     flags: Arc<FeatureFlags>,
     metrics: Arc<dyn Recorder>,
     telemetry: Telemetry,
@@ -115,6 +125,7 @@ impl ModelRouter {
             rules: None,
             watch: Watch::default(),
             adopted: Notify::new(),
+            questions: OnceLock::new(),
             flags,
             metrics,
             telemetry: Telemetry::default(),
@@ -334,8 +345,16 @@ impl ModelRouter {
         Ok(route.by(fleet))
     }
 
+    /// The same, but told nothing first: it reads texts of the task, and does not do what the task's models do.
+    pub fn select_reader(&self, task: &str, model: &str) -> Result<Route, RouteError> {
+        let fleet = self.fleet.load_full();
+        let route = Route::reader(&fleet.catalog, task, model)?;
+        Ok(route.by(fleet))
+    }
+
     /// The whole answer of the first model of the route that gives one.
     pub async fn complete(&self, route: &Route, call: Call) -> Result<Answer, RouteError> {
+        self.offer(route, &call);
         let mut walk = Walk::new(self, route, call, Asks::Answer);
         while let Some(mut step) = walk.next().await? {
             match step.api.complete(&walk.call.request, step.deadline).await {
@@ -396,6 +415,7 @@ impl ModelRouter {
     /// A streamed answer, from where it begins. Until then the next model takes over from one that
     /// fails; after that a failure ends the stream. What a model only thinks is no beginning yet.
     pub async fn stream(&self, route: &Route, call: Call) -> Result<AnswerStream, RouteError> {
+        self.offer(route, &call);
         let mut walk = Walk::new(self, route, call, Asks::Stream);
         while let Some(mut step) = walk.next().await? {
             let opened = async {

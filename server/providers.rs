@@ -27,6 +27,7 @@ pub mod roles;
 pub mod sandbox;
 pub mod sse;
 mod stream;
+pub mod transcript;
 
 use std::sync::Arc;
 

@@ -26,6 +26,7 @@ pub mod moves;
 pub mod next;
 mod notices;
 pub mod observation;
+pub mod placebos;
 pub mod plan;
 pub mod plot;
 pub mod record;

@@ -41,7 +41,9 @@ use crate::{
     migration::Moves,
     model_router::ModelRouter,
     recording::{Log, texts::Keep},
-    rollout::{controller::Controller, samples::SampleStore, trials::TrialStore},
+    rollout::{
+        controller::Controller, placebos::PlaceboStore, samples::SampleStore, trials::TrialStore,
+    },
 };
 
 /// What the routers need, each its own part.
@@ -84,6 +86,8 @@ pub struct Parts<'a> {
     pub users: Arc<dyn UserLookup>,
     /// How the evidence of rollouts went.
     pub samples: Arc<dyn SampleStore>,
+    /// What placebo rollouts found.
+    pub placebos: Arc<dyn PlaceboStore>,
     /// What trials found.
     pub trials: Arc<dyn TrialStore>,
     /// Where changes are looked up.
@@ -223,6 +227,7 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             live: it.live.clone(),
             samples: it.samples.clone(),
             series: it.series.clone(),
+            placebos: it.placebos.clone(),
         }),
     );
     trials_router::register(

@@ -27,6 +27,7 @@ mod original;
 mod outbox;
 mod people;
 mod personal;
+mod placebos;
 mod postgres;
 mod private;
 mod probe;

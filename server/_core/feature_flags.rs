@@ -156,6 +156,8 @@ pub struct LiveRollout {
     pub control: Option<Vec<String>>,
     /// What it began with, and keeps to its end whatever becomes of the catalog; nothing once it has ended.
     pub began: Vec<Began>,
+    /// Of which part of the requests that it counts the answers are judged by a model.
+    pub judged_share: Percent,
     /// The plan's name.
     pub plan: String,
     /// How it ended; its end decides until a newer rollout covers its tasks, or it is let go.

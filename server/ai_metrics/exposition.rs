@@ -101,6 +101,13 @@ impl Series {
     }
 
     fn count(&mut self, event: &Event) {
+        if matches!(event.outcome, Outcome::Judged(_)) {
+            let mut labels = self.labels.to_vec();
+            labels.push(("judgement", SharedString::const_str(event.outcome.name())));
+            // These are few, so the series is looked up each time.
+            metrics::counter!("ai_judged_answers_total", &labels).increment(1);
+            return;
+        }
         self.attempts(event.outcome).increment(1);
         if let Some(quality) = event.quality {
             self.answers(quality).increment(1);

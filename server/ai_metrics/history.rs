@@ -199,6 +199,9 @@ impl Run {
             let variant = sample.variant;
             let key = (sample.model, variant == Variant::Candidate);
             self.sums.get_mut(key).add(sample);
+            if sample.judged.is_some() {
+                continue;
+            }
             let latency = histogram::key(sample.latency_ms);
             self.latency.get_mut(variant).push(latency);
             if let Some(ms) = sample.first_token_ms {

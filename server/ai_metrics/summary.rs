@@ -56,6 +56,10 @@ pub struct ModelFigures {
     /// Answers in which something is wrong, in percent of those that were looked at, not rounded; null
     /// where none was.
     pub flaw_rate: Option<f64>,
+    /// Answers that a model judged beside the other side's to the same question.
+    pub judged_answers: u64,
+    /// Those of them that were the worse ones.
+    pub worse_answers: u64,
 }
 
 /// One variant's share of a window.
@@ -90,6 +94,10 @@ pub struct VariantFigures {
     pub checked_answers: u64,
     /// Those in which something is wrong: cut off, refused, not of the schema, in another language.
     pub flawed_answers: u64,
+    /// Answers that a model judged beside the other side's to the same question.
+    pub judged_answers: u64,
+    /// Those of them that were the worse ones.
+    pub worse_answers: u64,
 }
 
 impl Summary {
@@ -201,6 +209,8 @@ impl ModelFigures {
             avg_response_time: sum.average_ms(),
             error_rate: sum.error_rate(),
             flaw_rate: sum.flaw_rate(),
+            judged_answers: sum.judged,
+            worse_answers: sum.judged_worse,
         }
     }
 }
@@ -225,6 +235,8 @@ impl VariantFigures {
             cost_microdollars: Microdollars(totals.cost),
             checked_answers: totals.answers,
             flawed_answers: totals.flawed,
+            judged_answers: totals.judged,
+            worse_answers: totals.judged_worse,
         }
     }
 }

@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::distribution::Distribution;
-use crate::_core::{assignment::Variant, units::Microdollars};
+use crate::{
+    _core::{assignment::Variant, units::Microdollars},
+    recording::Judgement,
+};
 
 /// Nanoseconds in a millisecond.
 const NS_PER_MS: f64 = 1e6;
@@ -79,6 +82,8 @@ pub(super) struct Sample {
     pub(super) cost: Microdollars,
     /// Whether something is wrong with the answer, where it was looked at.
     pub(super) flawed: Option<bool>,
+    /// No attempt, but what a model found of an answer.
+    pub(super) judged: Option<Judgement>,
 }
 
 /// Exact sums over events of one model and variant.
@@ -100,10 +105,19 @@ pub struct Totals {
     pub answers: u64,
     /// Those in which something was wrong.
     pub flawed: u64,
+    /// Answers that a model judged beside the other side's, whatever it found.
+    pub judged: u64,
+    /// Those that were the worse ones.
+    pub judged_worse: u64,
 }
 
 impl Totals {
     pub(super) fn add(&mut self, sample: &Sample) {
+        if let Some(judgement) = sample.judged {
+            self.judged += 1;
+            self.judged_worse += u64::from(judgement == Judgement::Worse);
+            return;
+        }
         self.requests += 1;
         self.failures += u64::from(sample.failed);
         self.latency_ns = self
@@ -126,6 +140,8 @@ impl Totals {
         self.cost = self.cost.saturating_add(other.cost);
         self.answers += other.answers;
         self.flawed += other.flawed;
+        self.judged += other.judged;
+        self.judged_worse += other.judged_worse;
     }
 
     /// The mean latency in whole milliseconds, halves up; 0 without requests.
@@ -280,6 +296,9 @@ impl Builder {
         self.totals(sample.model)
             .get_mut(sample.variant)
             .add(sample);
+        if sample.judged.is_some() {
+            return;
+        }
         let durations = self.durations.get_mut(sample.variant);
         durations.latency.add(sample.latency_ms);
         if let Some(ms) = sample.first_token_ms {

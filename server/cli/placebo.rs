@@ -2,28 +2,31 @@
 
 use std::{
     io::{IsTerminal as _, Write as _},
+    num::NonZero,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use anyhow::{Context as _, bail};
 use chrono::TimeDelta;
 use clap::Args;
-use futures::TryStreamExt as _;
 
-use super::rollout::plan_text;
+use super::{client::Ask, rollout::plan_text};
 use crate::{
     config::Config,
     rollout::{
+        placebos::PlaceboStore as _,
         plan::{Known, Library, Plan},
-        simulate::placebo::{self, Log},
-        store::RolloutStore as _,
+        simulate::placebo::{self, Log, Placebo},
         world::World,
     },
+    routers::methods::{MakePlacebo, ROLLOUT_PLACEBO},
     storage::Storage,
 };
 
-/// Of the time before, users are known by as many days as rollouts know them by.
-const HISTORY: TimeDelta = TimeDelta::days(7);
+/// Rollouts that a server makes at most.
+const MOST_KEPT: u32 = 50;
+/// Requests that are divided: the first of them.
+const MOST: usize = 2_000_000;
 
 /// Which rollouts.
 #[derive(Debug, Args)]
@@ -40,6 +43,24 @@ pub(super) struct Arguments {
     /// Another seed divides the users in other ways; the same one in the same.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Has the running server make them, of fewer requests and at most 50 rollouts, and keep what came of it: for the
+    /// report, for whoever starts the plan, and where the plan demands it.
+    #[arg(long)]
+    pub(super) keep: bool,
+}
+
+/// Has the running server make them, and keep what came of it.
+pub(super) async fn keep(ask: &Ask<'_>, arguments: Arguments) -> anyhow::Result<String> {
+    let input = MakePlacebo {
+        plan: plan_text(&arguments.plan)?,
+        days: Some(arguments.days),
+        salts: Some(arguments.salts.min(MOST_KEPT)),
+        seed: Some(arguments.seed),
+    };
+    ask.show(&ROLLOUT_PLACEBO, &input, |kept| {
+        format!("{}\n", kept.placebo)
+    })
+    .await
 }
 
 /// Reads the database, divides, judges, and prints; fails where more is taken back than chance explains.
@@ -49,6 +70,7 @@ pub(super) async fn run(config: &Config, arguments: Arguments, json: bool) -> an
         days,
         salts,
         seed,
+        keep: _,
     } = arguments;
     let plan = find(config, &plan)?;
     let log = read(config, &plan, days).await?;
@@ -60,7 +82,8 @@ pub(super) async fn run(config: &Config, arguments: Arguments, json: bool) -> an
     let work = move || {
         let shown = AtomicU32::new(0);
         let is_terminal = std::io::stderr().is_terminal();
-        let placebo = placebo::run(&plan, &log, salts, seed, &|done| {
+        let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let placebo = placebo::run(&plan, &log, salts, seed, threads, &|done| {
             // Called from every thread; a closed standard error is no reason to stop.
             if is_terminal && shown.fetch_max(done, Ordering::Relaxed) < done {
                 let _ = write!(std::io::stderr(), "\r{done} of {salts} rollouts");
@@ -72,10 +95,13 @@ pub(super) async fn run(config: &Config, arguments: Arguments, json: bool) -> an
         placebo
     };
     let placebo = tokio::task::spawn_blocking(work).await;
-    let placebo = placebo.context("the rollouts could not be judged")?;
+    show(&placebo.context("the rollouts could not be judged")?, json)
+}
+
+fn show(placebo: &Placebo, json: bool) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &placebo)?;
+        serde_json::to_writer_pretty(&mut out, placebo)?;
         writeln!(out)?;
     } else {
         writeln!(out, "{placebo}")?;
@@ -106,18 +132,8 @@ fn find(config: &Config, plan: &str) -> anyhow::Result<Plan> {
 async fn read(config: &Config, plan: &Plan, days: i64) -> anyhow::Result<Log> {
     let storage = Storage::open_read_only(&config.database.url).await?;
     let now = World::real().now().wall;
-    let begin = now - TimeDelta::days(days);
-    let read = async {
-        let mut log = Log::of(&plan.tasks);
-        let mut pages = storage.events_between(begin.timestamp_millis(), now.timestamp_millis());
-        while let Some(page) = pages.try_next().await? {
-            page.iter().for_each(|event| log.add(event));
-        }
-        let before = (begin - HISTORY).timestamp_millis();
-        let history = storage.history_by_subject(before, begin.timestamp_millis(), &plan.tasks);
-        anyhow::Ok(log.after(history.await?))
-    };
-    let log = read.await;
+    let span = (now - TimeDelta::days(days), now);
+    let log = storage.control_traffic(&plan.tasks, span, MOST).await;
     storage.close().await;
     log
 }

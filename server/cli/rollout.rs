@@ -192,7 +192,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
 
     let command = match command {
         Command::Replay { id } => return offline::replay(&Config::load(sources)?, &id, json).await,
-        Command::Placebo(arguments) => {
+        Command::Placebo(arguments) if !arguments.keep => {
             return placebo::run(&Config::load(sources)?, arguments, json).await;
         }
         Command::Plot { id, output } => {
@@ -298,10 +298,8 @@ async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
             ask.show(&ROLLOUT_WHY, &which, |entries| show::why(entries))
                 .await
         }
-        Command::Replay { .. }
-        | Command::Placebo(_)
-        | Command::Plot { .. }
-        | Command::Report { .. } => {
+        Command::Placebo(arguments) => placebo::keep(ask, arguments).await,
+        Command::Replay { .. } | Command::Plot { .. } | Command::Report { .. } => {
             anyhow::bail!("this command needs no server")
         }
     }

@@ -18,6 +18,7 @@ use crate::{
         plan::{Known, Library, Plan},
         simulate::{
             certify::{self, Options, Progress},
+            pictures,
             planner::{Sight, Traffic},
             plot,
         },
@@ -75,6 +76,19 @@ enum Command {
         #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = FIGURES)]
         write: Option<PathBuf>,
     },
+    /// Draws what the evidence does when: taken back without a cause, errors served, delays. Takes minutes; a debug
+    /// build takes an hour.
+    Pictures {
+        /// The folder that the pictures are written into.
+        #[arg(default_value = "docs/pictures")]
+        folder: PathBuf,
+        /// Another seed gives other traffic; the same one the same pictures.
+        #[arg(long, default_value_t = Options::default().seed)]
+        seed: u64,
+        /// Runs for each place of a picture.
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(4..=10_000))]
+        runs: u32,
+    },
 }
 
 /// Requests a day.
@@ -129,6 +143,17 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             };
             see(&plan, traffic)
         }
+        Command::Pictures { folder, seed, runs } => {
+            let work =
+                tokio::task::spawn_blocking(move || told(|tell| pictures::draw(seed, runs, tell)));
+            for picture in work.await.context("the simulation failed")? {
+                let file = folder.join(picture.name).with_extension("svg");
+                std::fs::write(&file, picture.svg)
+                    .with_context(|| format!("cannot write `{}`", file.display()))?;
+                writeln!(std::io::stdout(), "{}", file.display())?;
+            }
+            Ok(())
+        }
         Command::Certify {
             seed,
             full,
@@ -136,7 +161,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<()> {
             write,
         } => {
             let options = Options { seed, full, only };
-            let work = tokio::task::spawn_blocking(move || certified(&options));
+            let work =
+                tokio::task::spawn_blocking(move || told(|tell| certify::certify(&options, tell)));
             let report = work.await.context("the simulation failed")?;
             if let Some(file) = write {
                 keep(&file, &report, full)?;
@@ -183,13 +209,13 @@ fn see(plan: &str, traffic: Traffic) -> anyhow::Result<()> {
     }
 }
 
-/// Certifies, and tells on standard error how far it is: on a terminal in one line that changes,
+/// Simulates, and tells on standard error how far it is: on a terminal in one line that changes,
 /// elsewhere in a new line every [`NEWS`].
-fn certified(options: &Options) -> certify::Report {
+fn told<T>(simulate: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T) -> T {
     let started = Instant::now();
     let shown = AtomicUsize::new(0);
     let is_terminal = std::io::stderr().is_terminal();
-    let report = certify::certify(options, &|Progress { done, total }| {
+    let simulated = simulate(&|Progress { done, total }| {
         let elapsed = started.elapsed();
         let step = if is_terminal {
             done * STEPS / total.max(1)
@@ -214,7 +240,7 @@ fn certified(options: &Options) -> certify::Report {
     if is_terminal {
         let _ = write!(std::io::stderr(), "\r\u{1b}[K");
     }
-    report
+    simulated
 }
 
 /// `[#####.....]`

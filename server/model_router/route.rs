@@ -162,14 +162,19 @@ impl Route {
 
     /// One model for texts of a task, as a model that is named.
     pub(super) fn alone(catalog: &Catalog, task: &str, model: &str) -> Result<Self, RouteError> {
+        let prompt = catalog.task(task).and_then(|task| task.prompt.clone());
+        Ok(Self {
+            prompt,
+            ..Self::reader(catalog, task, model)?
+        })
+    }
+
+    /// The same without the task's prompt.
+    pub(super) fn reader(catalog: &Catalog, task: &str, model: &str) -> Result<Self, RouteError> {
         let task = catalog
             .task(task)
             .ok_or_else(|| unknown_task(catalog, task))?;
-        let route = Self::of_model(catalog, model, Some(&task.privacy), None)?;
-        Ok(Self {
-            prompt: task.prompt.clone(),
-            ..route
-        })
+        Self::of_model(catalog, model, Some(&task.privacy), None)
     }
 
     /// The route of a caller that names a model and no task. `privacy` is demanded for its texts; that of

@@ -2,10 +2,12 @@
 //! in the log.
 //!
 //! An attempt ends once, with a success, a fault, or cancelled; only its end is in the windows and sums.
-//! Two more kinds of events are told to rollouts alone: that an attempt is still open although it is
-//! slow already, and what a user thought of an answer.
+//! Three more kinds of events are told to rollouts alone: that an attempt is still open although it is
+//! slow already, what a user thought of an answer, and what a model found that judges answers.
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::{
@@ -40,17 +42,55 @@ pub enum Outcome {
         /// It helped.
         good: bool,
     },
+    /// A model judged this side's answer to a question that both sides got.
+    Judged(Judgement),
     /// It ended in a way that this release does not know; a later one stored it.
     Unknown,
+}
+
+/// What a model found of a side's answer, beside that of the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Judgement {
+    /// It is the better one.
+    Better,
+    /// It is the worse one.
+    Worse,
+    /// Neither is better.
+    Even,
+    /// What was found changed with the order of the answers.
+    Inconsistent,
+    /// Nothing was found: the model did not answer, or not as it was asked to.
+    Failed,
+}
+
+impl Judgement {
+    /// All of them, in their order.
+    pub const ALL: [Self; 5] = [
+        Self::Better,
+        Self::Worse,
+        Self::Even,
+        Self::Inconsistent,
+        Self::Failed,
+    ];
+
+    /// What the same pair is for the other side.
+    pub const fn mirrored(self) -> Self {
+        match self {
+            Self::Better => Self::Worse,
+            Self::Worse => Self::Better,
+            same => same,
+        }
+    }
 }
 
 impl Outcome {
     /// Whether the attempt is over, so that this is the event that counts it.
     pub const fn is_end(self) -> bool {
-        !matches!(self, Self::Open | Self::Rated { .. })
+        !matches!(self, Self::Open | Self::Rated { .. } | Self::Judged(_))
     }
 
-    /// `success`, `refused-answer`, `cancelled`, `open`, `rated-good`, `rated-bad`, `unknown`, or the kind
+    /// `success`, `refused-answer`, `cancelled`, `open`, `rated-good`, `rated-bad`, `judged-better` and so on, `unknown`, or the kind
     /// of fault as it is written everywhere else.
     pub const fn name(self) -> &'static str {
         match self {
@@ -60,6 +100,11 @@ impl Outcome {
             Self::Open => "open",
             Self::Rated { good: true } => "rated-good",
             Self::Rated { good: false } => "rated-bad",
+            Self::Judged(Judgement::Better) => "judged-better",
+            Self::Judged(Judgement::Worse) => "judged-worse",
+            Self::Judged(Judgement::Even) => "judged-even",
+            Self::Judged(Judgement::Inconsistent) => "judged-inconsistent",
+            Self::Judged(Judgement::Failed) => "judged-failed",
             Self::Unknown => "unknown",
             Self::Fault(kind) => kind.name(),
         }
@@ -158,6 +203,26 @@ pub struct Rated {
     pub good: bool,
 }
 
+/// What was found of one side's answer to a question that both sides got.
+pub struct JudgedAnswer {
+    /// When, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// The call whose question it was.
+    pub request_id: Arc<str>,
+    /// The rollout whose models are compared.
+    pub rollout: Arc<str>,
+    /// The model that answered.
+    pub model: Arc<str>,
+    /// The task.
+    pub task: Arc<str>,
+    /// Its side.
+    pub variant: Variant,
+    /// What was found.
+    pub judgement: Judgement,
+    /// What the pair cost, where that is told of this side: both answers and their verdicts.
+    pub cost: Microdollars,
+}
+
 /// Why an event is not recorded.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum InvalidEvent {
@@ -239,6 +304,26 @@ impl Event {
             at_ms: rated.at_ms,
             subject: Some(rated.subject),
             outcome: Outcome::Rated { good: rated.good },
+            ..attempt
+        }
+    }
+
+    /// What was found of an answer, told to the rollout whose models are compared.
+    pub fn judged(judged: JudgedAnswer) -> Self {
+        let attempt = Self::of_attempt(Attempted {
+            request_id: judged.request_id,
+            subject: None,
+            rollout: Some(judged.rollout),
+            counted: false,
+            model: judged.model,
+            task: judged.task,
+            variant: judged.variant,
+            position: 0,
+        });
+        Self {
+            at_ms: judged.at_ms,
+            cost: judged.cost,
+            outcome: Outcome::Judged(judged.judgement),
             ..attempt
         }
     }

@@ -101,7 +101,9 @@ impl Archive {
     pub async fn report(&self, id: &str, at: DateTime<Utc>) -> Result<String, ControlError> {
         let view = self.get(id, at).await?;
         let rows = self.history(&view.status.id).await?;
-        Ok(report::markdown(&view, &rows))
+        let placebo = self.store.newest_placebo(&view.status.plan).await;
+        let placebo = placebo.map_err(ControlError::Store)?;
+        Ok(report::markdown(&view, &rows, placebo.as_ref()))
     }
 
     /// Draws how a rollout went, up to a moment, as SVG: its log is folded again.

@@ -86,6 +86,9 @@ fn known(text: &mut String, record: &Record) {
                 capital(&metric.metric.to_string())
             ));
         }
+        if let Some(judge) = &verdict.judge {
+            line(&format!("{}.", capital(&judge.in_words())));
+        }
         let [control, candidate] = [&verdict.control, &verdict.candidate].map(ArmCounts::flaws);
         if !candidate.is_empty() {
             line(&format!(

@@ -18,6 +18,7 @@
 
 mod following;
 mod guard;
+mod judging;
 mod kept;
 mod lease;
 mod memory;

@@ -244,6 +244,10 @@ fn is_guarded(stage: &Stage, finding: &Finding) -> bool {
     let most_ms = guards.max_average.map(|it| it.as_secs_f64() * 1e3);
     is_above(candidate.error_rate(), guards.max_error_rate)
         || is_above(candidate.average_ms, most_ms)
+        || is_above(
+            candidate.average_cost,
+            guards.max_cost.map(|it| it.0 as f64),
+        )
         || is_above(cost_ratio(candidate, control), guards.max_cost_ratio)
         || is_above(
             ratio(candidate.average_chars, control.average_chars),

@@ -53,6 +53,12 @@ pub enum ControlError {
         /// What is demanded, and what is missing.
         why: String,
     },
+    /// The plan demands placebo rollouts, and there are none that will do.
+    #[error("{why}")]
+    WithoutPlacebo {
+        /// What is demanded, and what is missing.
+        why: String,
+    },
     /// The beginning of an id that several rollouts have.
     #[error("`{id}` is the beginning of several rollouts' ids: {}", matches.join(", "))]
     Ambiguous {

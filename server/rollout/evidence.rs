@@ -12,6 +12,7 @@ mod compare;
 mod counts;
 mod edition;
 mod effect;
+mod judged;
 mod limit;
 mod looks;
 mod mixture;
@@ -34,10 +35,11 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::verdict::read_finite;
 use self::{
     answers::Answers,
+    judged::Judged,
     limit::{LastHour, Limit},
     looks::Looks,
     mixture::Restarts,
-    outage::Outages,
+    outage::{Outages, Recent},
     ratio::{Direction, Ratio},
     stage::Stage,
     stream::{Harm, Streams},
@@ -50,6 +52,7 @@ pub use self::{
     counts::ArmCounts,
     edition::Edition,
     effect::Effect,
+    judged::{JudgeEvidence, Stopped},
     observed::{End, Observation},
     plan::EvidencePlan,
     promotion::{Promotion, Proven},
@@ -58,7 +61,13 @@ pub use self::{
     verdict::{AbsoluteLimit, Metric, MetricEvidence, Reference, SampleRatio, Signal, Verdict},
 };
 use super::arms::PerArm;
-use crate::_core::{assignment::Variant, units::Percent};
+use crate::{
+    _core::{
+        assignment::Variant,
+        units::{Microdollars, Percent},
+    },
+    recording::Judgement,
+};
 
 const HOUR_MS: i64 = 3_600_000;
 const HOURS_PER_DAY: u32 = 24;
@@ -115,6 +124,12 @@ pub struct Evidence {
     /// None where every breach takes the candidate back for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outages: Option<Outages>,
+    /// What a model found that judges answers; none before it found anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged: Option<Judged>,
+    /// Control's last first attempts; not kept by editions before the fifth.
+    #[serde(default, skip_serializing_if = "Recent::is_empty")]
+    control: Recent,
 }
 
 /// Evidence has reached the level of hold.
@@ -175,8 +190,10 @@ impl Evidence {
             stage: Stage::new(edition, plan, started_at_ms, 0, 2.0),
             held: None,
             rollback: None,
-            uncounted: Some(Uncounted::new(plan.margin)),
+            uncounted: Some(Uncounted::new(edition, plan.margin)),
             outages: (plan.outage_period_ms > 0).then(Outages::default),
+            judged: None,
+            control: Recent::default(),
         }
     }
 
@@ -197,7 +214,7 @@ impl Evidence {
 
     /// Begins to watch them, or leaves it, as a release did that knew nothing of them.
     pub fn watch_uncounted(&mut self, watch: bool) {
-        self.uncounted = watch.then(|| Uncounted::new(self.plan.margin));
+        self.uncounted = watch.then(|| Uncounted::new(self.edition, self.plan.margin));
     }
 
     /// Folds one observation, made while `share` was in force, and says whether a rollback is due.
@@ -214,6 +231,12 @@ impl Evidence {
             && observation.end != End::Unknown
         {
             outages.see(at_ms, observation.end.is_answered());
+        }
+        if self.edition >= Edition::Fifth
+            && observation.variant == Variant::Control
+            && observation.end != End::Unknown
+        {
+            self.control.see(at_ms, observation.end.is_answered());
         }
         let mut has_moved = match &mut self.uncounted {
             Some(uncounted) => uncounted.fold(observation, share, at_ms),
@@ -250,6 +273,20 @@ impl Evidence {
         {
             self.settle();
         }
+    }
+
+    /// The evidence over all metrics that the candidate is worse, as far as bins are closed.
+    pub fn e(&self) -> f64 {
+        verdict::overall(self)
+    }
+
+    /// Folds what a model found of the candidate's answer, beside control's to the same question.
+    pub fn judge(&mut self, judgement: Judgement, cost: Microdollars, at_ms: i64) {
+        self.reach(at_ms);
+        let margin = self.plan.margin;
+        let judged = self.judged.get_or_insert_with(|| Judged::new(margin));
+        judged.fold(judgement, cost, at_ms);
+        self.settle();
     }
 
     /// Takes note that the provider refused our account.
@@ -405,8 +442,8 @@ impl Evidence {
             let cause = verdict::signal(self)?;
             let period_ms = self.plan.outage_period_ms;
             let outages = self.outages.as_ref();
-            let is_outage = cause != Signal::Uncounted
-                && outages.is_some_and(|it| it.explain(at_ms, period_ms));
+            let is_outage = !matches!(cause, Signal::Uncounted | Signal::Judge)
+                && outages.is_some_and(|it| it.explain(self.edition, at_ms, period_ms));
             Some(Decided {
                 at_ms,
                 cause,

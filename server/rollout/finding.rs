@@ -59,6 +59,11 @@ pub enum Alarm {
         /// How often on either side, in words.
         figures: String,
     },
+    /// The model that judges answers does not count any more; nothing is held for it.
+    JudgeStopped {
+        /// Why, in words.
+        why: String,
+    },
 }
 
 /// What evidence says of the next stage.
@@ -117,6 +122,14 @@ impl Finding {
     pub fn not_counted(&self) -> Option<&str> {
         self.alarms.iter().find_map(|alarm| match alarm {
             Alarm::NotCounted { why } => Some(&**why),
+            _ => None,
+        })
+    }
+
+    /// Why the model that judges answers does not count any more, where that is so.
+    pub fn judge_stopped(&self) -> Option<&str> {
+        self.alarms.iter().find_map(|alarm| match alarm {
+            Alarm::JudgeStopped { why } => Some(&**why),
             _ => None,
         })
     }

@@ -274,6 +274,17 @@ pub(super) fn of_conditions(
             ),
         );
     }
+    let stopped = finding.judge_stopped();
+    if begins(&mut status.told.judge_stopped, stopped.is_some())
+        && let Some(why) = stopped
+    {
+        tell(
+            AlertKind::Watch,
+            Severity::Warning,
+            "The judge model stopped counting",
+            format!("The rollout goes on without it: {why}."),
+        );
+    }
     if let Some(text) = digest(status, plan, finding, now.wall) {
         tell(AlertKind::Digest, Severity::Info, "How it does", text);
     }

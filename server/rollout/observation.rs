@@ -43,7 +43,7 @@ pub fn observe(event: &Event) -> Option<Observation> {
         Outcome::Fault(FaultKind::ContextLength) => End::Uncounted(Kind::ContextLength),
         Outcome::Fault(FaultKind::Refused) => End::Uncounted(Kind::Refused),
         Outcome::Fault(_) => End::Uncounted(Kind::BadRequest),
-        Outcome::Rated { .. } | Outcome::Unknown => return None,
+        Outcome::Rated { .. } | Outcome::Judged(_) | Outcome::Unknown => return None,
     };
     Some(Observation {
         // Events are stamped when they happen, observations when the request arrived.
@@ -199,6 +199,13 @@ impl Ledger {
                 .feedback(subject, event.variant, good, event.at_ms);
             return;
         }
+        if let Outcome::Judged(judgement) = event.outcome {
+            // Control's side of the same pair says the same.
+            if event.variant == Variant::Candidate {
+                self.evidence.judge(judgement, event.cost, event.at_ms);
+            }
+            return;
+        }
         if let Outcome::Fault(kind) = event.outcome
             && kind.is_accounts()
             && self.evidence.is_watching_uncounted()
@@ -340,6 +347,8 @@ fn alarms(verdict: &Verdict, judge: Judge) -> Vec<Alarm> {
             figures: it.in_words(),
         })
     });
+    let judge = verdict.judge.filter(|it| it.stopped.is_some());
+    let judge = judge.map(|it| Alarm::JudgeStopped { why: it.in_words() });
     let alarms = [
         verdict.is_outage.then_some(Alarm::Outage),
         is_broken.then_some(Alarm::LimitBroken),
@@ -348,6 +357,7 @@ fn alarms(verdict: &Verdict, judge: Judge) -> Vec<Alarm> {
         verdict.sample_ratio.mismatch.then_some(Alarm::SampleRatio),
         is_refused.then_some(Alarm::Account),
         differ,
+        judge,
     ];
     alarms.into_iter().flatten().collect()
 }
@@ -377,7 +387,7 @@ fn taken_back(uncounted: &UncountedEvidence, verdict: &Verdict, judge: Judge) ->
         Signal::Uncounted => {
             format!("what is not counted as an error comes on the candidate alone: {figures}")
         }
-        Signal::Worse | Signal::Crash | Signal::AbsoluteLimit => return None,
+        Signal::Worse | Signal::Crash | Signal::AbsoluteLimit | Signal::Judge => return None,
     };
     Some(Alarm::NotCounted { why })
 }

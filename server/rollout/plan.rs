@@ -3,6 +3,7 @@
 //! A plan is read from TOML by [`Plan::parse`], which reports every fault with its line, and is kept
 //! as JSON with the rollout that it began, so that a later edit of the file changes nothing in flight.
 
+mod judging;
 mod library;
 mod parse;
 pub mod span;
@@ -18,15 +19,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    judging::Judging,
     library::{Library, SHIPPED},
     window::{Day, Minute, Window, Zone},
 };
-use super::{arms::PerArm, evidence::EvidencePlan, trials::TrialDemand};
+use super::{arms::PerArm, evidence::EvidencePlan, placebos::PlaceboDemand, trials::TrialDemand};
 use crate::_core::{
     assignment::{Algorithm, Subject},
     feature_flags::REHEARSAL,
     toml_reader::Faults,
-    units::Percent,
+    units::{Microdollars, Percent},
 };
 
 /// A plan that has been checked.
@@ -66,6 +68,12 @@ pub struct Plan {
     /// The trial without which it does not begin, where it demands one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialDemand>,
+    /// The placebo rollouts without which it does not begin, where it demands some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placebo: Option<PlaceboDemand>,
+    /// The model that judges answers, where one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judging: Option<Judging>,
     /// Before this nothing opens but by a person's `advance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<DateTime<Utc>>,
@@ -119,6 +127,9 @@ pub enum Gate {
 pub struct Guards {
     /// Failed requests, 0 to 1.
     pub max_error_rate: Option<f64>,
+    /// Mean cost of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_cost: Option<Microdollars>,
     /// Mean latency.
     #[serde(with = "span::optional")]
     #[schemars(with = "Option<String>")]

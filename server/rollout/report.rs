@@ -7,19 +7,25 @@ use chrono::SecondsFormat;
 use super::{
     audit::{after, capital, explain},
     finding::Arm,
+    placebos::KeptPlacebo,
     store::AuditRow,
     view::View,
 };
 
 /// Writes the log.
-pub fn markdown(view: &View, rows: &[AuditRow]) -> String {
+pub fn markdown(view: &View, rows: &[AuditRow], placebo: Option<&KeptPlacebo>) -> String {
     let mut text = String::new();
     // Writing to memory cannot fail.
-    let _ = write(&mut text, view, rows);
+    let _ = write(&mut text, view, rows, placebo);
     text
 }
 
-fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
+fn write(
+    out: &mut String,
+    view: &View,
+    rows: &[AuditRow],
+    placebo: Option<&KeptPlacebo>,
+) -> std::fmt::Result {
     let View {
         status,
         plan,
@@ -125,6 +131,24 @@ fn write(out: &mut String, view: &View, rows: &[AuditRow]) -> std::fmt::Result {
         )?;
         for effect in &view.verdict.effects {
             writeln!(out, "- {effect}")?;
+        }
+    }
+
+    if let Some(judge) = &view.verdict.judge {
+        writeln!(
+            out,
+            "\n## What a model found that judges answers\n\n{}.",
+            cell(&capital(&judge.in_words()))
+        )?;
+    }
+    if let Some(kept) = placebo {
+        writeln!(
+            out,
+            "\n## On this server's own traffic\n\n{}.",
+            cell(&capital(&kept.in_words()))
+        )?;
+        for (what, count) in &kept.placebo.by {
+            writeln!(out, "\n- taken back by {}: {count}", cell(what))?;
         }
     }
 

@@ -202,6 +202,10 @@ impl Rollout {
                 true => self.status.models.iter().map(Models::began).collect(),
                 false => Vec::new(),
             },
+            judged_share: match &self.plan.judging {
+                Some(judging) if self.is_live() => judging.share,
+                _ => Percent::ZERO,
+            },
             plan: self.status.plan.clone(),
             ended: match self.status.state {
                 State::Completed => Some(Ended::Completed),

@@ -225,6 +225,9 @@ pub struct Told {
     /// That outcomes differ which are no errors.
     #[serde(default)]
     pub excluded_differ: bool,
+    /// That the model which judges answers does not count any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub judge_stopped: bool,
     /// That no requests come.
     pub no_traffic: bool,
     /// That the provider refuses our account.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{
     evidence::UserHistory,
+    placebos::KeptPlacebo,
     record::{Action, Damaged, Record, Standing},
     status::Status,
     trials::Trial,
@@ -233,6 +234,8 @@ pub trait RolloutStore: Send + Sync {
         control: &str,
         candidate: &str,
     ) -> anyhow::Result<Option<Trial>>;
+    /// The newest placebo rollouts of a plan.
+    async fn newest_placebo(&self, plan: &str) -> anyhow::Result<Option<KeptPlacebo>>;
     /// The number of the last batch that is stored of a writer.
     async fn last_batch(&self, writer: i64) -> anyhow::Result<i64>;
     /// Registers a process that does not lead as a writer; `None` where only the one that leads can be one,

@@ -1,5 +1,6 @@
 //! The procedures that clients within this crate call: the command line, the demo and the drive.
 
+pub(crate) use super::rollout_router::placebo::MakePlacebo;
 use super::{
     ai_metrics_router::WindowInput,
     alerts_router::{AlertList, ChannelRow, ListAlerts, TestChannels},
@@ -19,6 +20,7 @@ use super::{
         WhichRollout,
         answers::{Checked, RolloutDetails, RolloutState, Started},
         history::HistoryEntry,
+        placebo::PlaceboInfo,
         release::Release,
     },
     trials_router::{
@@ -63,6 +65,7 @@ pub(crate) const ROLLOUT_ROLLBACK: Method<ChangeRollout, RolloutState> =
     Method::new("rollout.rollback");
 pub(crate) const ROLLOUT_APPROVE: Method<ChangeRollout, RolloutState> =
     Method::new("rollout.approve");
+pub(crate) const ROLLOUT_PLACEBO: Method<MakePlacebo, PlaceboInfo> = Method::new("rollout.placebo");
 pub(crate) const ROLLOUT_RELEASE: Method<Release, RolloutState> = Method::new("rollout.release");
 pub(crate) const ROLLOUT_HISTORY: Method<WhichPast, Vec<HistoryEntry>> =
     Method::new("rollout.history");

@@ -9,6 +9,7 @@ pub(crate) mod answers;
 mod arms;
 pub(crate) mod history;
 mod past;
+pub(crate) mod placebo;
 mod reading;
 mod refusals;
 pub(crate) mod release;
@@ -40,6 +41,7 @@ use crate::{
         audit::Explanation,
         controller::{Controller, Wishes},
         errors::ControlError,
+        placebos::PlaceboStore,
         plan::Plan,
         rollout::{Command, CommandKind},
         samples::SampleStore,
@@ -62,6 +64,8 @@ pub struct State {
     pub samples: Arc<dyn SampleStore>,
     /// Single attempts.
     pub series: Arc<dyn SeriesStore>,
+    /// What placebo rollouts found.
+    pub placebos: Arc<dyn PlaceboStore>,
 }
 
 /// Registers the namespace.
@@ -69,6 +73,10 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
     let state = state.into();
     let controller = state.as_ref().map(|state| state.controller.clone());
     release::register(registry, state.clone());
+    let placebos = state
+        .as_ref()
+        .map(|it| (it.controller.clone(), it.placebos.clone()));
+    placebo::register(registry, placebos);
     reading::register(registry, controller.clone());
     procedures!(registry.outline("rollout", state);
         /// One rollout: where it is, its plan, what its traffic proves, and what comes next.

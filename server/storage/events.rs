@@ -20,7 +20,7 @@ use crate::{
         finish::Finish,
         quality::Quality,
     },
-    recording::{Event, MOST_IN_BATCH, Ordered, Outcome},
+    recording::{Event, Judgement, MOST_IN_BATCH, Ordered, Outcome},
     rollout::{evidence::UserHistory, store::Fence},
 };
 
@@ -406,6 +406,9 @@ impl Names {
     }
 }
 
+/// How names of what a model found begin.
+const JUDGED: &str = "judged-";
+
 /// What a name in the table means. One that this release does not know was stored by a later one, and
 /// must not keep this one from starting.
 pub(super) fn outcome(name: &str) -> Outcome {
@@ -416,6 +419,11 @@ pub(super) fn outcome(name: &str) -> Outcome {
         "open" => Outcome::Open,
         "rated-good" => Outcome::Rated { good: true },
         "rated-bad" => Outcome::Rated { good: false },
+        name if name.starts_with(JUDGED) => {
+            let all = Judgement::ALL.map(Outcome::Judged);
+            let known = all.into_iter().find(|it| it.name() == name);
+            known.unwrap_or(Outcome::Unknown)
+        }
         kind => from_name::<FaultKind>(kind).map_or(Outcome::Unknown, Outcome::Fault),
     }
 }
@@ -435,6 +443,11 @@ mod tests {
             (Outcome::Open, "open"),
             (Outcome::Rated { good: true }, "rated-good"),
             (Outcome::Rated { good: false }, "rated-bad"),
+            (Outcome::Judged(Judgement::Better), "judged-better"),
+            (
+                Outcome::Judged(Judgement::Inconsistent),
+                "judged-inconsistent",
+            ),
             (Outcome::Fault(FaultKind::ContextLength), "context-length"),
             (Outcome::Fault(FaultKind::EmptyReply), "empty-reply"),
             (Outcome::Fault(FaultKind::Rejected), "rejected"),

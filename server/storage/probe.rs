@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 31] = [
+const TABLES: [&str; 32] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -46,6 +46,7 @@ const TABLES: [&str; 31] = [
     "move_bets",
     "move_reports",
     "moves",
+    "placebos",
     "quotas",
     "request_texts",
     "rollout_audit",

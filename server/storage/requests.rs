@@ -11,7 +11,8 @@ use crate::{
 };
 
 /// Attempts that are over: what [`crate::recording::Outcome::is_end`] says.
-pub(super) const ENDS: &str = "outcome NOT IN ('open', 'rated-good', 'rated-bad')";
+pub(super) const ENDS: &str = "outcome NOT IN ('open', 'rated-good', 'rated-bad', 'judged-better', 'judged-worse', \
+     'judged-even', 'judged-inconsistent', 'judged-failed')";
 
 #[derive(sqlx::FromRow)]
 struct PlaceRow {

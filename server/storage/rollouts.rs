@@ -19,6 +19,7 @@ use crate::{
     recording::{Batch, Event},
     rollout::{
         evidence::UserHistory,
+        placebos::KeptPlacebo,
         record::{Action, Damaged, Record},
         store::{
             AuditRow, Commit, CommitError, Fence, Mark, Position, RolloutChange, RolloutStore,
@@ -311,6 +312,10 @@ impl RolloutStore for Storage {
         candidate: &str,
     ) -> anyhow::Result<Option<Trial>> {
         self.newest_trial_of(task, control, candidate).await
+    }
+
+    async fn newest_placebo(&self, plan: &str) -> anyhow::Result<Option<KeptPlacebo>> {
+        self.newest_placebo_of(plan).await
     }
 
     async fn last_batch(&self, writer: i64) -> anyhow::Result<i64> {

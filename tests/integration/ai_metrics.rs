@@ -237,7 +237,7 @@ mod windows {
                 "p50ResponseTime": 300, "p95ResponseTime": 300, "p99ResponseTime": 300,
                 "p50FirstTokenTime": 41, "p95FirstTokenTime": 41,
                 "promptTokens": 2, "completionTokens": 4, "costMicrodollars": 6,
-                "checkedAnswers": 2, "flawedAnswers": 1,
+                "checkedAnswers": 2, "flawedAnswers": 1, "judgedAnswers": 0, "worseAnswers": 0,
             })
         );
         assert_eq!(summary["variants"]["control"]["requests"], 1);
@@ -247,7 +247,8 @@ mod windows {
         );
         assert_eq!(
             summary["modelBreakdown"]["gpt-oss"],
-            json!({"requests": 2, "avgResponseTime": 300, "errorRate": 50.0, "flawRate": 50.0})
+            json!({"requests": 2, "avgResponseTime": 300, "errorRate": 50.0, "flawRate": 50.0,
+                "judgedAnswers": 0, "worseAnswers": 0})
         );
         assert_eq!(summary["p50ResponseTime"], 300.0);
         assert_eq!(summary["avgResponseTime"], 233);

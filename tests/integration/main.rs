@@ -31,6 +31,7 @@ mod front_end;
 mod fuzzing;
 mod gateway;
 mod jsonrpc;
+mod judging;
 #[expect(clippy::disallowed_methods, reason = "these run in real time")]
 mod legacy;
 mod llm_calls_vectors;

@@ -102,6 +102,7 @@ fn in_rollout(candidate: &[&str], control: &[&str]) -> Arc<FeatureFlags> {
         candidate: Some(names(candidate)),
         control: Some(names(control)),
         began: Vec::new(),
+        judged_share: Percent::ZERO,
         plan: "plan".into(),
         ended: None,
         is_released: false,

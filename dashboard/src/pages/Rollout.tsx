@@ -71,7 +71,7 @@ function sentences(rollout: RolloutDetails): [Mark, string][] {
   const { candidate, control, alarms, proof, level } = rollout.finding;
   const times = failureRatio(rollout);
   const said: [Mark, string][] = [];
-  for (const alarm of alarms) said.push(['watch', `${t.know.alarm} ${t.alarms[alarm.name]}${alarm.name === 'not-counted' ? ` (${alarm.why})` : ''}.`]);
+  for (const alarm of alarms) said.push(['watch', `${t.know.alarm} ${t.alarms[alarm.name]}${alarm.name === 'not-counted' || alarm.name === 'judge-stopped' ? ` (${alarm.why})` : ''}.`]);
   if (times === null) said.push(['quiet', t.know.noneFailed]);
   else {
     const counted = t.level.times(ratio(times), tolerated(rollout.wanted.evidence.margin));

@@ -188,7 +188,7 @@ export const da: Texts = {
     proven: '**Den er bevist god nok til næste trin.**', recommended: '**Den er anbefalet til næste trin,** og ikke bevist.', notProven: '**Den er ikke bevist god nok til næste trin.**', alarm: '**I vejen:**',
     server: 'Med serverens ord',
   },
-  alarms: { outage: 'kandidaten har et nedbrud', 'limit-broken': 'kandidaten er over den absolutte grænse', 'not-counted': 'for meget tælles ikke med', 'both-sides-failing': 'begge sider fejler', 'sample-ratio': 'brugerne er ikke delt, som andelen siger', account: 'udbyderen afviser vores konto', 'excluded-differ': 'svar, der ikke tælles med, er forskellige' },
+  alarms: { outage: 'kandidaten har et nedbrud', 'limit-broken': 'kandidaten er over den absolutte grænse', 'not-counted': 'for meget tælles ikke med', 'both-sides-failing': 'begge sider fejler', 'sample-ratio': 'brugerne er ikke delt, som andelen siger', account: 'udbyderen afviser vores konto', 'excluded-differ': 'svar, der ikke tælles med, er forskellige', 'judge-stopped': 'den bedømmende model tælles ikke længere med' },
   timeline: {
     title: 'Tidslinje', evidence: 'Evidensen for beslutningen', none: 'Ikke besluttet på noget: et menneske startede den.', candidate: 'Kandidat', control: 'Kontrol', failedOf: (e, n) => `${e} af ${n} fejlede`, ratio: 'Forhold', version: 'version',
     action: {

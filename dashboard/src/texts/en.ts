@@ -187,7 +187,7 @@ export const en = {
     proven: '**It is proven good enough for the next stage.**', recommended: '**It is recommended for the next stage,** and not proven.', notProven: '**It is not proven good enough for the next stage.**', alarm: '**In the way:**',
     server: 'In the server’s words',
   },
-  alarms: { outage: 'the candidate has an outage', 'limit-broken': 'the candidate is above the absolute limit', 'not-counted': 'too much is not counted', 'both-sides-failing': 'both sides fail', 'sample-ratio': 'users are not split as the share says', account: 'the provider refuses our account', 'excluded-differ': 'answers that are not counted differ' },
+  alarms: { outage: 'the candidate has an outage', 'limit-broken': 'the candidate is above the absolute limit', 'not-counted': 'too much is not counted', 'both-sides-failing': 'both sides fail', 'sample-ratio': 'users are not split as the share says', account: 'the provider refuses our account', 'excluded-differ': 'answers that are not counted differ', 'judge-stopped': 'the judge model does not count any more' },
   timeline: {
     title: 'Timeline', evidence: 'Evidence of this decision', none: 'Decided on nothing: a person started it.', candidate: 'Candidate', control: 'Control', failedOf: (e: string, n: string) => `${e} of ${n} failed`, ratio: 'Ratio', version: 'version',
     action: {

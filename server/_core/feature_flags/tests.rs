@@ -110,6 +110,7 @@ fn rollout(id: &str, tasks: &[&str], share: f64) -> LiveRollout {
         candidate: None,
         control: None,
         began: Vec::new(),
+        judged_share: Percent::ZERO,
         plan: "standard".to_owned(),
         ended: None,
         is_released: false,

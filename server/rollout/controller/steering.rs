@@ -6,6 +6,7 @@ use super::{Controller, Writer, memory::Memory, prepared::Intent};
 use crate::{
     _core::actor::Actor,
     rollout::{
+        audit::capital,
         errors::ControlError,
         evidence::Strata,
         moves::{Draw, Moves},
@@ -65,16 +66,18 @@ impl Controller {
             return Err(ControlError::Closed { plan, opens });
         }
         self.refuse_untried(&plan, now.wall).await?;
+        let placebo = self.newest_placebo(&plan, now.wall).await?;
         let beginning = self.beginning(plan, wishes.keep_users, now).await?;
         let draw = Draw {
             salt: &beginning.salt,
             algorithm: beginning.algorithm,
             share: beginning.plan.share_of(0),
         };
-        let moves = Moves::of(&beginning.plan, draw, &self.plans().known, &self.flags);
+        let mut moves = Moves::of(&beginning.plan, draw, &self.plans().known, &self.flags);
         if moves.taken_back > 0.0 && !wishes.take_back {
             return Err(ControlError::TakesBack { moves });
         }
+        moves.words.extend(placebo);
         let begun = Rollout::begin(beginning, moves.words.clone(), by, now, &self.world);
         let status = begun.rollout.status.clone();
         self.commit(&mut writer, begun, now).await?;
@@ -250,6 +253,26 @@ impl Controller {
         }
         let why = demand.refusal(plan, &lacking);
         Err(ControlError::Untried { why })
+    }
+
+    /// What the newest placebo of a plan says, for whoever starts it. A plan may demand one.
+    async fn newest_placebo(
+        &self,
+        plan: &Plan,
+        now: DateTime<Utc>,
+    ) -> Result<Option<String>, ControlError> {
+        let newest = self.store.newest_placebo(&plan.name).await;
+        let newest = match (newest, &plan.placebo) {
+            (Ok(newest), _) => newest,
+            (Err(error), Some(_)) => return Err(ControlError::Store(error)),
+            // It is only told.
+            (Err(_), None) => None,
+        };
+        let demand = plan.placebo.as_ref();
+        if let Some(why) = demand.and_then(|it| it.refusal(&plan.name, newest.as_ref(), now)) {
+            return Err(ControlError::WithoutPlacebo { why });
+        }
+        Ok(newest.map(|kept| capital(&kept.in_words())))
     }
 
     async fn beginning(

@@ -5,7 +5,7 @@
 
 use super::{
     Edition, Evidence, Observation,
-    stream::{Bin, Harm},
+    stream::{Bin, Harm, One},
     users::Look,
 };
 use crate::_core::{assignment::Variant, units::Percent};
@@ -200,9 +200,17 @@ impl Evidence {
         is_bad: bool,
         weight: f64,
     ) -> bool {
+        let one = One {
+            arm,
+            is_bad,
+            weight,
+            in_outage: arm == Variant::Control
+                && self.edition >= Edition::Fifth
+                && self.control.is_outage(self.clock_ms),
+        };
         let share = self.share;
         let stream = self.streams.get_mut(harm);
-        let closed = stream.and_then(|it| it.observe(stratum, arm, is_bad, weight, share));
+        let closed = stream.and_then(|it| it.observe(stratum, one, share));
         let Some(closed) = closed else {
             return false;
         };
@@ -228,6 +236,6 @@ impl Evidence {
         if harm == Harm::Error && self.edition.judges(stratum) {
             self.crash.judge_weighed(closed.counts, closed.weight());
         }
-        self.stage.judge_bin(harm, closed.counts);
+        self.stage.judge_bin(harm, closed.of_proof());
     }
 }

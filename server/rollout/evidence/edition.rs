@@ -15,11 +15,14 @@ pub enum Edition {
     Third,
     /// The same, and the reasons say what a proof still lacks.
     Fourth,
+    /// An outage of control proves nothing, one of both sides blames neither, and the last hours have to agree
+    /// with a proof.
+    Fifth,
 }
 
 impl Edition {
     /// What new rollouts are judged by.
-    pub const NEWEST: Self = Self::Fourth;
+    pub const NEWEST: Self = Self::Fifth;
 
     /// Whether the requests of this stratum are compared with each other; those of users without a past,
     /// who are in the first one, are not comparable.

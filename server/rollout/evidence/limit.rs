@@ -91,6 +91,17 @@ impl Limit {
     }
 }
 
+fn sum<'a>(slots: impl IntoIterator<Item = &'a Counts>) -> Counts {
+    let mut sum = Counts::default();
+    for slot in slots {
+        for arm in [Variant::Control, Variant::Candidate] {
+            sum.requests[arm] = sum.requests[arm].saturating_add(slot.requests[arm]);
+            sum.errors[arm] = sum.errors[arm].saturating_add(slot.errors[arm]);
+        }
+    }
+    sum
+}
+
 /// Requests and errors of the last hour, in twelve slots of five minutes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct LastHour {
@@ -135,13 +146,24 @@ impl LastHour {
 
     /// All of it.
     pub(super) fn sum(&self) -> Counts {
-        let mut sum = Counts::default();
-        for slot in &self.slots {
-            for arm in [Variant::Control, Variant::Candidate] {
-                sum.requests[arm] = sum.requests[arm].saturating_add(slot.requests[arm]);
-                sum.errors[arm] = sum.errors[arm].saturating_add(slot.errors[arm]);
-            }
-        }
-        sum
+        sum(&self.slots)
+    }
+
+    /// The five to ten minutes that end now.
+    pub(super) fn newest(&self) -> Counts {
+        let slots = [self.newest, self.newest.saturating_sub(1)].map(|number| {
+            let index = usize::try_from(number.rem_euclid(12)).unwrap_or_default();
+            self.slots.get(index).copied().unwrap_or_default()
+        });
+        sum(&slots)
+    }
+
+    /// All of it but the five minutes in which control was above the limit as well, by this evidence: an outage of
+    /// both sides blames neither.
+    pub(super) fn without_common(&self, limit: f64, failing: f64) -> Counts {
+        let is_common =
+            |slot: &Counts| Limit::of(limit, slot.requests.control, slot.errors.control) >= failing;
+        let slots = self.slots.iter().filter(|slot| !is_common(slot));
+        sum(slots)
     }
 }

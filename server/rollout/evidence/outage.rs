@@ -1,4 +1,5 @@
-//! Whether a breach looks like an outage of the candidate, which may end, and what is known of earlier ones.
+//! Whether a breach looks like an outage of the candidate, which may end, and what is known of earlier ones; and
+//! whether control has one, whose errors are no proof for the candidate.
 //!
 //! A candidate that has answered before and does not answer just now may answer again in a minute. One that
 //! fails more often than control for hours will not. They are told apart by its last first attempts: at most
@@ -6,40 +7,35 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Edition;
+
 /// First attempts that are looked at.
 const LAST: usize = 6;
 /// Ten minutes; what came before is no part of an outage that is under way.
 const RECENT_MS: i64 = 600_000;
+/// What no outage looks like is waited for in vain, so these have to be lost without one between.
+const IN_A_ROW: usize = 3;
 /// One alone may be chance.
 const ENOUGH: usize = 2;
 
-/// The candidate's last first attempts, and its last outage.
+/// The last first attempts of an arm, the newest last: when, and whether it was answered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Outages {
-    /// It gave a good answer since the rollout began.
-    has_answered: bool,
-    /// The newest last: when, and whether it was answered.
-    attempts: Vec<(i64, bool)>,
-    last_ms: Option<i64>,
-}
+#[serde(transparent)]
+pub(super) struct Recent(Vec<(i64, bool)>);
 
-impl Outages {
-    /// Takes note of the end of a first attempt of the candidate.
+impl Recent {
+    /// Takes note of the end of one.
     pub(super) fn see(&mut self, at_ms: i64, is_answered: bool) {
-        self.has_answered |= is_answered;
-        if self.attempts.len() >= LAST {
-            self.attempts.remove(0);
+        if self.0.len() >= LAST {
+            self.0.remove(0);
         }
-        self.attempts.push((at_ms, is_answered));
+        self.0.push((at_ms, is_answered));
     }
 
-    /// Whether a breach at this moment is a first outage within `period_ms`.
-    pub(super) fn explain(&self, at_ms: i64, period_ms: i64) -> bool {
-        let is_second = self
-            .last_ms
-            .is_some_and(|last| at_ms.saturating_sub(last) < period_ms);
+    /// Whether half of them or more were not answered.
+    pub(super) fn is_outage(&self, at_ms: i64) -> bool {
         let recent = self
-            .attempts
+            .0
             .iter()
             .filter(|(then, _)| at_ms.saturating_sub(*then) <= RECENT_MS);
         let (mut all, mut lost) = (0, 0);
@@ -47,13 +43,53 @@ impl Outages {
             all += 1;
             lost += usize::from(!is_answered);
         }
-        self.has_answered && !is_second && lost >= ENOUGH && 2 * lost >= all
+        lost >= ENOUGH && 2 * lost >= all
+    }
+
+    /// Whether the last [`IN_A_ROW`] of ten minutes were not answered, or all where there were fewer. Of a candidate that
+    /// fails in one request of five that is so in one of 25 moments at which it fails, where half of the last six are not
+    /// answered in a fourth of them.
+    fn is_row(&self, at_ms: i64) -> bool {
+        let recent = self.0.iter().rev().take(IN_A_ROW);
+        let mut recent = recent.filter(|(then, _)| at_ms.saturating_sub(*then) <= RECENT_MS);
+        recent.all(|(_, is_answered)| !is_answered)
+    }
+
+    /// Whether nothing was seen.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The candidate's last first attempts, and its last outage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Outages {
+    /// It gave a good answer since the rollout began.
+    has_answered: bool,
+    attempts: Recent,
+    last_ms: Option<i64>,
+}
+
+impl Outages {
+    /// Takes note of the end of a first attempt of the candidate.
+    pub(super) fn see(&mut self, at_ms: i64, is_answered: bool) {
+        self.has_answered |= is_answered;
+        self.attempts.see(at_ms, is_answered);
+    }
+
+    /// Whether a breach at this moment is a first outage within `period_ms`.
+    pub(super) fn explain(&self, edition: Edition, at_ms: i64, period_ms: i64) -> bool {
+        let is_second = self
+            .last_ms
+            .is_some_and(|last| at_ms.saturating_sub(last) < period_ms);
+        let is_row = edition < Edition::Fifth || self.attempts.is_row(at_ms);
+        self.has_answered && !is_second && is_row && self.attempts.is_outage(at_ms)
     }
 
     /// The candidate is held for one.
     pub(super) fn begin(&mut self, at_ms: i64) {
         self.last_ms = Some(at_ms);
-        self.attempts.clear();
+        self.attempts = Recent::default();
     }
 }
 
@@ -76,7 +112,7 @@ mod tests {
     #[test]
     fn a_candidate_that_never_answered_has_no_outage() {
         let outages = after(&[(0, false), (1, false), (2, false)]);
-        assert!(!outages.explain(2 * MINUTE, PERIOD));
+        assert!(!outages.explain(Edition::NEWEST, 2 * MINUTE, PERIOD));
     }
 
     #[test]
@@ -98,21 +134,40 @@ mod tests {
         ];
         for (attempts, is) in cases {
             let end = attempts.last().map_or(0, |(minute, _)| minute * MINUTE);
-            assert_eq!(after(attempts).explain(end, PERIOD), is, "{attempts:?}");
+            assert_eq!(
+                after(attempts).explain(Edition::Fourth, end, PERIOD),
+                is,
+                "{attempts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_candidate_that_answers_between_its_failures_has_none() {
+        let (good, bad) = (true, false);
+        for (attempts, is) in [
+            (&[good, bad, bad, bad][..], true),
+            (&[good, good, good, bad, bad, bad], true),
+            (&[good, bad, bad, good, bad, bad], false),
+            (&[bad, good, bad, bad], false),
+        ] {
+            let timed: Vec<_> = attempts.iter().map(|it| (20, *it)).collect();
+            let outages = after(&timed);
+            let explained = outages.explain(Edition::Fifth, 20 * MINUTE, PERIOD);
+            assert_eq!(explained, is, "{attempts:?}");
         }
     }
 
     #[test]
     fn a_second_one_within_the_period_is_no_reason_to_wait() {
-        let mut outages = after(&[(0, true), (1, false), (2, false)]);
-        assert!(outages.explain(2 * MINUTE, PERIOD));
+        let mut outages = after(&[(0, true), (1, false), (1, false), (2, false)]);
+        assert!(outages.explain(Edition::NEWEST, 2 * MINUTE, PERIOD));
         outages.begin(2 * MINUTE);
         for (later, is) in [(PERIOD - 1, false), (PERIOD, true)] {
             let at_ms = 2 * MINUTE + later;
             let mut outages = outages.clone();
-            outages.see(at_ms, false);
-            outages.see(at_ms, false);
-            assert_eq!(outages.explain(at_ms, PERIOD), is);
+            (0..3).for_each(|_| outages.see(at_ms, false));
+            assert_eq!(outages.explain(Edition::NEWEST, at_ms, PERIOD), is);
         }
     }
 
@@ -120,6 +175,6 @@ mod tests {
     fn its_size_is_bounded() {
         let mut outages = Outages::default();
         (0..1_000).for_each(|minute| outages.see(minute, minute % 2 == 0));
-        assert_eq!(outages.attempts.len(), LAST);
+        assert_eq!(outages.attempts.0.len(), LAST);
     }
 }

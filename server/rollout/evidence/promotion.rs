@@ -16,6 +16,9 @@ const PROVEN: f64 = 100.0;
 /// Lately a fifth is enough: a day has less to say than a stage, and only has to agree with it.
 const LATELY: f64 = 5.0;
 
+/// The last hours may not speak against it: they are too few to prove anything.
+const NEWEST: f64 = 1.0;
+
 /// What is proven for the next stage, since this one began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -52,6 +55,9 @@ pub struct Proven {
     /// The same of the last day (18 to 24 hours), or since the stage began.
     #[serde(deserialize_with = "read_finite")]
     pub lately: f64,
+    /// The same of the last 4 to 6 hours; none in a rollout that an earlier release began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<f64>,
 }
 
 impl Promotion {
@@ -101,14 +107,20 @@ fn of_errors(dual: f64, good: f64) -> (f64, String) {
 /// that one.
 fn of_all(edition: Edition, proofs: &[Proof]) -> (f64, String) {
     let least = needed(proofs)
-        .map(|proof| (proof.metric(), proof.value(), LATELY * proof.lately()))
-        .min_by(|a, b| a.1.min(a.2).total_cmp(&b.1.min(b.2)));
-    let Some((metric, whole, lately)) = least else {
+        .map(Worth::of)
+        .min_by(|a, b| a.least().total_cmp(&b.least()));
+    let Some(worth) = least else {
         return (1.0, "nothing is judged".to_owned());
     };
-    let e = finite(whole.min(lately));
+    let e = finite(worth.least());
+    let Worth {
+        metric,
+        whole,
+        lately,
+        ..
+    } = worth;
     let words = if edition >= Edition::Fourth {
-        in_words(metric, whole, lately)
+        worth.in_words()
     } else if e >= RECOMMENDED {
         EVERY.to_owned()
     } else if lately < whole {
@@ -121,17 +133,61 @@ fn of_all(edition: Edition, proofs: &[Proof]) -> (f64, String) {
 
 const EVERY: &str = "the candidate is proven no worse than the stage tolerates, in every metric";
 
-/// What is proven, or what the metric that is proven least lacks; by its evidence of the stage, and [`LATELY`]
-/// times that of the last day.
-fn in_words(metric: Metric, whole: f64, lately: f64) -> String {
-    if whole.min(lately) >= PROVEN {
-        return EVERY.to_owned();
+/// What the evidence of one metric is worth, in units of what the whole stage needs.
+struct Worth {
+    metric: Metric,
+    /// Since the stage began.
+    whole: f64,
+    /// The last day; as much as the stage at a part of it.
+    lately: f64,
+    /// The last hours.
+    newest: f64,
+}
+
+impl Worth {
+    fn of(proof: &Proof) -> Self {
+        Self {
+            metric: proof.metric(),
+            whole: proof.value(),
+            lately: LATELY * proof.lately(),
+            newest: proof
+                .newest()
+                .map_or(f64::INFINITY, |e| PROVEN / NEWEST * e),
+        }
     }
-    let how = if whole.min(lately) >= RECOMMENDED {
-        "recommended, not proven"
-    } else {
-        "inconclusive"
-    };
+
+    fn least(&self) -> f64 {
+        self.whole.min(self.lately).min(self.newest)
+    }
+
+    /// What is proven, or what the metric that is proven least lacks.
+    fn in_words(&self) -> String {
+        let Self {
+            metric,
+            whole,
+            lately,
+            newest,
+        } = *self;
+        if self.least() >= PROVEN {
+            return EVERY.to_owned();
+        }
+        let how = if self.least() >= RECOMMENDED {
+            "recommended, not proven"
+        } else {
+            "inconclusive"
+        };
+        if newest < whole.min(lately) {
+            let is = newest * NEWEST / PROVEN;
+            return format!(
+                "{how}: of {metric}, the last hours alone have an E of {is:.2}, and below {NEWEST} they speak \
+                 against it"
+            );
+        }
+        lacks(how, metric, whole, lately)
+    }
+}
+
+fn lacks(how: &str, metric: Metric, whole: f64, lately: f64) -> String {
     if lately < whole {
         let (is, needed) = (lately / LATELY, PROVEN / LATELY);
         format!(
@@ -154,6 +210,7 @@ impl Proven {
             metric: proof.metric(),
             e: finite(proof.value()),
             lately: finite(proof.lately()),
+            newest: proof.newest().map(finite),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    EvidencePlan,
+    Edition, EvidencePlan,
     limit::Limit,
     mixture::Restarts,
     ratio::{Counts, Direction, Ratio},
@@ -20,6 +20,9 @@ use super::{
 /// Lately is the last 18 to 24 hours: so many blocks of so many hours.
 const BLOCKS: usize = 4;
 const BLOCK_HOURS: u32 = 6;
+/// The newest are the last 4 to 6 hours: so many blocks of so many hours.
+const NEWEST_BLOCKS: usize = 3;
+const NEWEST_BLOCK_HOURS: u32 = 2;
 /// Requests slower than control's P99 are a hundredth of all, and a candidate that is slower by some factor is
 /// so there more often by this power of what it is at the P95.
 const OF_RARE: f64 = 1.5;
@@ -29,6 +32,17 @@ const OF_RARE: f64 = 1.5;
 struct Before {
     dual: Vec<f64>,
     good: Vec<f64>,
+}
+
+impl Before {
+    /// The same to four places, which is enough of a logarithm and takes half of the room.
+    fn rounded(&self) -> Self {
+        let round = |logs: &[f64]| logs.iter().map(|it| (it * 1e4).round() / 1e4).collect();
+        Self {
+            dual: round(&self.dual),
+            good: round(&self.good),
+        }
+    }
 }
 
 /// Two tests of one thing.
@@ -46,11 +60,21 @@ pub(super) struct Proof {
     /// Blocks that have begun since.
     blocks: u32,
     befores: VecDeque<Before>,
+    /// The same of the last hours; not asked by editions before the fifth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    newest: Option<Newest>,
+}
+
+/// What was gathered until the beginnings of the newest blocks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Newest {
+    blocks: u32,
+    befores: VecDeque<Before>,
 }
 
 impl Proof {
     /// One of each thing that the plan judges. Ratings are left out: few users rate, and by what they saw.
-    pub(super) fn all(plan: &EvidencePlan, rho_bad: f64, hour: u32) -> Vec<Self> {
+    pub(super) fn all(edition: Edition, plan: &EvidencePlan, rho_bad: f64, hour: u32) -> Vec<Self> {
         let [_, slow, very_slow, _, quality] = plan.normalised_weights();
         let judged = [
             (Harm::Error, true),
@@ -74,6 +98,7 @@ impl Proof {
                     began_hour: hour,
                     blocks: 0,
                     befores: VecDeque::new(),
+                    newest: (edition >= Edition::Fifth).then(Newest::default),
                 }
             })
             .collect()
@@ -90,18 +115,24 @@ impl Proof {
     }
 
     pub(super) fn reach(&mut self, hour: u32) {
-        let blocks = hour.saturating_sub(self.began_hour) / BLOCK_HOURS;
-        let new = blocks.saturating_sub(self.blocks);
-        self.blocks = blocks;
-        for _ in 0..new.min(BLOCKS as u32) {
-            if self.befores.len() == BLOCKS {
-                self.befores.pop_front();
-            }
-            self.befores.push_back(Before {
-                dual: self.dual.logs().to_vec(),
-                good: self.good.logs().to_vec(),
-            });
+        let hours = hour.saturating_sub(self.began_hour);
+        let now = Before {
+            dual: self.dual.logs().to_vec(),
+            good: self.good.logs().to_vec(),
+        };
+        if let Some(newest) = &mut self.newest {
+            let Newest { blocks, befores } = newest;
+            let now = now.rounded();
+            begin(
+                blocks,
+                hours / NEWEST_BLOCK_HOURS,
+                befores,
+                NEWEST_BLOCKS,
+                &now,
+            );
         }
+        let (blocks, befores) = (&mut self.blocks, &mut self.befores);
+        begin(blocks, hours / BLOCK_HOURS, befores, BLOCKS, &now);
     }
 
     /// Whether the next stage needs it. What has no text, as embeddings have none, has no quality.
@@ -127,14 +158,32 @@ impl Proof {
 
     /// The same of lately; since the stage began where that is shorter.
     pub(super) fn lately(&self) -> f64 {
-        match self
-            .befores
-            .front()
-            .filter(|_| self.befores.len() == BLOCKS)
-        {
+        self.since(&self.befores, BLOCKS)
+    }
+
+    /// The same of the last hours; none where they are not asked about.
+    pub(super) fn newest(&self) -> Option<f64> {
+        let newest = self.newest.as_ref()?;
+        Some(self.since(&newest.befores, NEWEST_BLOCKS))
+    }
+
+    fn since(&self, befores: &VecDeque<Before>, blocks: usize) -> f64 {
+        match befores.front().filter(|_| befores.len() == blocks) {
             Some(before) => (self.dual.since(&before.dual) + self.good.since(&before.good)) / 2.0,
             None => self.value(),
         }
+    }
+}
+
+/// Begins the blocks up to `now_in`, of which as many are kept as there are to be.
+fn begin(blocks: &mut u32, now_in: u32, befores: &mut VecDeque<Before>, most: usize, now: &Before) {
+    let new = now_in.saturating_sub(*blocks);
+    *blocks = now_in;
+    for _ in 0..new.min(most as u32) {
+        if befores.len() == most {
+            befores.pop_front();
+        }
+        befores.push_back(now.clone());
     }
 }
 
@@ -145,7 +194,7 @@ mod tests {
     #[test]
     fn bad_hours_after_a_good_day_take_the_proof_away_lately_and_not_altogether() {
         let plan = EvidencePlan::default();
-        let mut proof = Proof::all(&plan, 2.0, 0).remove(0);
+        let mut proof = Proof::all(Edition::NEWEST, &plan, 2.0, 0).remove(0);
         let bin = |errors: u32| Counts {
             requests: [900, 100].into(),
             errors: [18, errors].into(),
@@ -172,7 +221,7 @@ mod tests {
                 weights,
                 ..EvidencePlan::default()
             };
-            let proofs = Proof::all(&plan, 2.0, 0);
+            let proofs = Proof::all(Edition::NEWEST, &plan, 2.0, 0);
             proofs.iter().map(|proof| proof.harm).collect::<Vec<_>>()
         };
         assert_eq!(harms([1.0, 0.0, 0.0, 1.0, 0.0]), [Harm::Error]);

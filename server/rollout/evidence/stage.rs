@@ -47,7 +47,7 @@ impl Stage {
             proofs: if is_old {
                 Vec::new()
             } else {
-                Proof::all(plan, rho_bad, hour)
+                Proof::all(edition, plan, rho_bad, hour)
             },
             requests: 0,
             users: vec![0; 64],

@@ -172,9 +172,34 @@ pub(super) struct Bin {
     /// What each arm's requests weigh together; not kept by the first edition.
     #[serde(default)]
     weights: PerArm<f64>,
+    /// Control's events while it had an outage, which prove nothing for the candidate.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) in_outage: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// One request in a bin.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct One {
+    pub(super) arm: Variant,
+    pub(super) is_bad: bool,
+    /// 0 to 1.
+    pub(super) weight: f64,
+    /// It is control's, which had an outage.
+    pub(super) in_outage: bool,
 }
 
 impl Bin {
+    /// Its counts as a proof takes them: nothing of control's outages is one.
+    pub(super) fn of_proof(&self) -> Counts {
+        let mut counts = self.counts;
+        counts.errors.control = counts.errors.control.saturating_sub(self.in_outage);
+        counts
+    }
+
     /// What its requests weigh on average, in the arm where that is less; 1 in the first edition.
     pub(super) fn weight(&self) -> f64 {
         let of = |arm: Variant| match self.counts.requests[arm] {
@@ -202,14 +227,13 @@ impl Stream {
     }
 
     /// Counts one request; the bin if that closed it.
-    pub(super) fn observe(
-        &mut self,
-        stratum: usize,
-        arm: Variant,
-        is_bad: bool,
-        weight: f64,
-        share: Percent,
-    ) -> Option<Bin> {
+    pub(super) fn observe(&mut self, stratum: usize, one: One, share: Percent) -> Option<Bin> {
+        let One {
+            arm,
+            is_bad,
+            weight,
+            in_outage,
+        } = one;
         if arm == Variant::Control {
             self.control[0] += 1.0;
             self.control[1] += f64::from(u8::from(is_bad));
@@ -224,6 +248,7 @@ impl Stream {
         }
         bin.counts.requests[arm] += 1;
         bin.counts.errors[arm] += u32::from(is_bad);
+        bin.in_outage += u32::from(is_bad && in_outage);
         if self.edition >= Edition::Second {
             bin.weights[arm] += weight;
         }

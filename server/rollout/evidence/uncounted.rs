@@ -19,7 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::{account::Account, differ::Differ, silence::Silence};
-use super::{super::arms::PerArm, End, Observation, Signal};
+use super::{super::arms::PerArm, Edition, End, Observation, Signal};
 use crate::_core::{assignment::Variant, units::Percent};
 
 /// An outcome that is not an error of the model, as far as one request can tell; named as in the log.
@@ -113,9 +113,9 @@ pub(super) struct Uncounted {
 }
 
 impl Uncounted {
-    pub(super) fn new(margin: f64) -> Self {
+    pub(super) fn new(edition: Edition, margin: f64) -> Self {
         Self {
-            silence: Silence::default(),
+            silence: Silence::new(edition),
             differ: Differ::new(margin),
             account: Account::default(),
             attempts: PerArm::default(),
@@ -167,7 +167,7 @@ impl Uncounted {
 
     /// Nobody gets the candidate any more, for a while.
     pub(super) fn begin_anew(&mut self) {
-        self.silence = Silence::default();
+        self.silence.begin_anew();
         self.proven = None;
     }
 

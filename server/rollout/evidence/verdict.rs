@@ -7,12 +7,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     super::arms::PerArm,
-    ArmCounts, Effect, Evidence, HOUR_MS, Level, Promotion,
+    ArmCounts, Edition, Effect, Evidence, HOUR_MS, Level, Promotion,
+    judged::{JudgeEvidence, Judged},
     limit::Limit,
+    ratio::Counts,
     stream::{Harm, Stream},
     uncounted::{Uncounted, UncountedEvidence},
 };
-use crate::_core::units::Percent;
+use crate::_core::{assignment::Variant, units::Percent};
 
 /// The crash detector and the absolute limit may err a tenth as often as the main test.
 const A_TENTH: f64 = 10.0;
@@ -66,6 +68,8 @@ pub enum Signal {
     NoAnswers,
     /// Outcomes that are not counted as errors come on it alone.
     Uncounted,
+    /// A model that judges answers finds its worse than control's.
+    Judge,
 }
 
 /// What the candidate is compared with.
@@ -105,7 +109,7 @@ pub struct AbsoluteLimit {
     pub last_hour: f64,
     /// The candidate is above it, and still is.
     pub broken: bool,
-    /// The evidence that control is above it, over the last hour.
+    /// The evidence that control is above it, over the last hour or the last ten minutes, whichever says more.
     #[serde(deserialize_with = "read_finite")]
     pub control_last_hour: f64,
     /// Control is failing as well.
@@ -172,6 +176,9 @@ pub struct Verdict {
     /// What came that is not counted; none in a rollout that an earlier release ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uncounted: Option<UncountedEvidence>,
+    /// What a model found that judges answers in pairs; none where none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeEvidence>,
 }
 
 impl Verdict {
@@ -204,6 +211,7 @@ impl Verdict {
             control,
             candidate,
             uncounted: evidence.uncounted.as_ref().map(|it| it.evidence(now_ms)),
+            judge: evidence.judged.as_ref().map(Judged::evidence),
         }
     }
 }
@@ -272,6 +280,7 @@ pub(super) fn signal(evidence: &Evidence) -> Option<Signal> {
         let absolute = absolute(evidence);
         if absolute.broken
             && !absolute.control_broken
+            && fails_alone(evidence)
             && (absolute.worse >= rollback || evidence.share >= Percent::FULL)
         {
             return Some(Signal::AbsoluteLimit);
@@ -280,18 +289,39 @@ pub(super) fn signal(evidence: &Evidence) -> Option<Signal> {
     if overall(evidence) >= rollback {
         return Some(Signal::Worse);
     }
+    if judged(evidence) >= rollback * A_TENTH {
+        return Some(Signal::Judge);
+    }
     let uncounted = evidence.uncounted.as_ref();
     uncounted.and_then(Uncounted::proven)
+}
+
+/// The evidence of the model that judges answers.
+fn judged(evidence: &Evidence) -> f64 {
+    evidence.judged.as_ref().map_or(1.0, Judged::value)
+}
+
+/// Whether the candidate is above the limit still where the minutes are left out in which control was as well: an outage
+/// of both sides is no reason to take it back, also when it is over.
+fn fails_alone(evidence: &Evidence) -> bool {
+    let limit = evidence.plan.max_error_rate;
+    let alone = evidence.last_hour.without_common(limit, FAILING);
+    let (requests, errors) = (alone.requests.candidate, alone.errors.candidate);
+    evidence.edition < Edition::Fifth || Limit::of(limit, requests, errors) >= STILL_FAILING
 }
 
 fn absolute(evidence: &Evidence) -> AbsoluteLimit {
     let limit = evidence.plan.max_error_rate;
     let e = evidence.absolute.value();
     let last_hour = evidence.last_hour.sum();
-    let PerArm {
-        control: control_last_hour,
-        candidate: candidate_last_hour,
-    } = PerArm::of(|arm| Limit::of(limit, last_hour.requests[arm], last_hour.errors[arm]));
+    let above = |counts: Counts, arm| Limit::of(limit, counts.requests[arm], counts.errors[arm]);
+    let mut control_last_hour = above(last_hour, Variant::Control);
+    let candidate_last_hour = above(last_hour, Variant::Candidate);
+    if evidence.edition >= Edition::Fifth {
+        // Five minutes of an outage are little of an hour.
+        let newest = above(evidence.last_hour.newest(), Variant::Control);
+        control_last_hour = control_last_hour.max(newest);
+    }
     // As if every bin closed now: the crash detector cannot wait here.
     let mut crash = evidence.crash.clone();
     let errors = evidence.streams.get(Harm::Error);
@@ -346,6 +376,7 @@ fn level(
             Signal::AbsoluteLimit => "the candidate fails more than ever allowed, control does not",
             Signal::NoAnswers => "the candidate gives no good answer, control does",
             Signal::Uncounted => "outcomes that are no errors come on the candidate alone",
+            Signal::Judge => "the judge model finds the candidate's answers worse than control's",
         };
         return (Level::Rollback, why.to_owned());
     }
@@ -365,6 +396,14 @@ fn level(
         held.calm_since_ms
             .is_none_or(|since| now_ms.saturating_sub(since) < HOUR_MS)
     });
+    let of_judge = judged(evidence);
+    if of_judge >= plan.hold {
+        let why = format!(
+            "the judge model finds the candidate's answers worse than control's: its E is {of_judge:.1}, at least {}",
+            plan.hold
+        );
+        return (Level::Hold, why);
+    }
     if e >= plan.hold {
         (Level::Hold, format!("E is {e:.1}, at least {}", plan.hold))
     } else if is_held {

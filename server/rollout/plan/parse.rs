@@ -1,5 +1,7 @@
 //! Says what a plan's keys mean, what they may be, and what holds where they are left out.
 
+mod judging;
+
 use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
@@ -11,10 +13,11 @@ use crate::{
         assignment::{Algorithm, Subject},
         feature_flags::REHEARSAL,
         toml_reader::{self, Faults, Field, Table},
-        units::Percent,
+        units::{Microdollars, Percent},
     },
     rollout::{
         evidence::EvidencePlan,
+        placebos::PlaceboDemand,
         trials::{TrialDemand, TrialVerdict},
     },
 };
@@ -78,6 +81,11 @@ fn root(table: &mut Table<'_>, known: &Known) -> Plan {
     let covered = tasks.as_deref().unwrap_or_default();
     let control = table.optional("control", |it| route(it, known, covered));
     let candidate = table.optional("candidate", |it| route(it, known, covered));
+    let arms = [&control, &candidate].map(|it| it.as_deref().unwrap_or_default());
+    let arms = arms.concat();
+    let judging = table.optional("judging", |it| {
+        it.table(|table| judging::read(table, known, covered, &arms))
+    });
     Plan {
         name: name.unwrap_or_default(),
         description: description.unwrap_or_default().to_owned(),
@@ -100,6 +108,8 @@ fn root(table: &mut Table<'_>, known: &Known) -> Plan {
             ..EvidencePlan::default()
         }),
         trial: table.optional("trial", |it| it.table(trial)),
+        placebo: table.optional("placebo", |it| it.table(placebo)),
+        judging,
         not_before: table.optional("not_before", |it| it.read(INSTANT, instant)),
         windows: table.optional("windows", windows).unwrap_or_default(),
         on_call: table.optional("on_call", |it| it.read(CONTACT, contact)),
@@ -190,6 +200,12 @@ fn trial(table: &mut Table<'_>) -> TrialDemand {
     }
 }
 
+fn placebo(table: &mut Table<'_>) -> PlaceboDemand {
+    PlaceboDemand {
+        max_age: table.optional("max_age", duration).unwrap_or(TRIAL_AGE),
+    }
+}
+
 fn no_traffic(table: &mut Table<'_>) -> NoTraffic {
     NoTraffic {
         alert_after: table.optional("alert_after", duration).unwrap_or(HOUR),
@@ -244,6 +260,9 @@ fn stage(table: &mut Table<'_>, least: &mut f64) -> Stage {
 fn guards(table: &mut Table<'_>) -> Guards {
     Guards {
         max_error_rate: table.optional("max_error_rate", |it| number(it, 0.0, 1.0)),
+        max_cost: table
+            .optional("max_cost", |it| number(it, 1e-6, 1e6))
+            .map(Microdollars::from_dollars),
         max_average: table.optional("max_average", duration),
         max_cost_ratio: table.optional("max_cost_ratio", |it| number(it, 0.01, 1e6)),
         max_length_ratio: table.optional("max_length_ratio", |it| number(it, 0.01, 1e6)),
@@ -346,16 +365,21 @@ fn route(field: &Field<'_>, known: &Known, tasks: &[String]) -> Option<Vec<Strin
     }
     for model in &models {
         let name = model.text("a text").unwrap_or_default();
-        let covered = |task: &String| tasks.is_empty() || tasks.contains(task);
-        for (task, kept_out) in known.kept_out.iter().filter(|(task, _)| covered(task)) {
-            if let Some(why) = kept_out.get(name) {
-                model.fault(format!(
-                    "model `{name}` may not get the texts of task `{task}`: {why}"
-                ));
-            }
-        }
+        may_get(model, name, known, tasks);
     }
     Some(names(&models, "model", known.models.as_deref()))
+}
+
+/// A fault where a model may not get the texts of these tasks.
+fn may_get(field: &Field<'_>, model: &str, known: &Known, tasks: &[String]) {
+    let covered = |task: &String| tasks.is_empty() || tasks.contains(task);
+    for (task, kept_out) in known.kept_out.iter().filter(|(task, _)| covered(task)) {
+        if let Some(why) = kept_out.get(model) {
+            field.fault(format!(
+                "model `{model}` may not get the texts of task `{task}`: {why}"
+            ));
+        }
+    }
 }
 
 /// Tasks of the catalog, or the one of a rehearsal alone.

@@ -13,19 +13,22 @@ use crate::{
     rollout::plan::{Known, Library, Plan},
 };
 
-static SMALL: LazyLock<Plan> = LazyLock::new(|| {
+static STANDARD: LazyLock<Plan> = LazyLock::new(|| shipped("standard"));
+static SMALL: LazyLock<Plan> = LazyLock::new(|| shipped("small"));
+
+fn shipped(name: &str) -> Plan {
     let library = Library::load(None, &Known::default());
-    let small = library.ok().and_then(|it| it.get("small").cloned());
+    let plan = library.ok().and_then(|it| it.get(name).cloned());
     // Every shipped plan is read by a test.
-    small.unwrap_or_else(|| unreachable!("the plan `small` ships"))
-});
+    plan.unwrap_or_else(|| unreachable!("the plan `{name}` ships"))
+}
 
 /// Which tests run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Tests {
     /// One metric, ρ₀ = 1, one stratum, no restarts.
     Kernel,
-    /// What ships.
+    /// What ships: the plan `standard`.
     Defaults,
     /// What ships, without restarts.
     WithoutRestarts,
@@ -34,11 +37,8 @@ pub(super) enum Tests {
 }
 
 impl Tests {
-    fn plan(self, scenario: &Scenario) -> EvidencePlan {
-        let defaults = EvidencePlan {
-            max_error_rate: (3.0 * scenario.baseline).max(0.05),
-            ..EvidencePlan::default()
-        };
+    fn plan(self) -> EvidencePlan {
+        let defaults = STANDARD.evidence.clone();
         match self {
             Self::Defaults => defaults,
             Self::Small => SMALL.evidence.clone(),
@@ -93,7 +93,16 @@ pub(super) struct Seen {
     pub by_not_counted: bool,
     /// Promotion was proven before.
     pub promoted: bool,
+    /// The evidence over all metrics reached the level of watch, of hold. It is looked at after every
+    /// [`EVERY`]th request.
+    pub watched: bool,
+    pub held: bool,
+    /// The most that it was.
+    pub most: f64,
 }
+
+/// Requests between two looks at the level.
+const EVERY: u32 = 10;
 
 /// How a run is watched.
 #[derive(Clone, Copy, Debug)]
@@ -118,7 +127,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
         traffic.strata()
     };
     let mut share = scenario.share_at(0.0);
-    let mut evidence = Evidence::new(&watch.tests.plan(&scenario), strata, BEGIN_MS);
+    let mut evidence = Evidence::new(&watch.tests.plan(), strata, BEGIN_MS);
     evidence.begin_stage(
         BEGIN_MS,
         share,
@@ -131,6 +140,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
     let mut seen = Seen::default();
     let mut held_until = f64::NEG_INFINITY;
     let end = scenario.bad_from_hour + watch.hours;
+    let levels = watch.tests.plan();
     for number in 1_u32.. {
         let observation = traffic.next();
         let hours = traffic.elapsed_hours() - scenario.bad_from_hour;
@@ -162,6 +172,12 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
                     _ => seen.rollback_hours = Some(hours),
                 }
             }
+        }
+        if number.is_multiple_of(EVERY) && seen.rollback_hours.is_none() {
+            let e = evidence.e();
+            seen.watched |= e >= levels.watch;
+            seen.held |= e >= levels.hold;
+            seen.most = seen.most.max(e);
         }
         if let Some(test) = &mut growthbook
             && seen.growthbook_hours.is_none()

@@ -7,6 +7,7 @@
 use std::{
     fmt,
     num::NonZero,
+    panic::resume_unwind,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -58,6 +59,10 @@ pub struct Cell {
     pub limits: (f64, f64),
     /// What it may be.
     pub goal_at_most: f64,
+    /// Of runs with equal arms, the part in which the evidence reached watch, and hold.
+    pub alarms: Option<[f64; 2]>,
+    /// Its scenario was named before anything was tuned, and is run once, at the end.
+    pub is_held_out: bool,
     /// In words: hours, bounds.
     pub note: String,
 }
@@ -87,24 +92,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{:<5}{:<52}{:>6}  {:>8}  {:>18}  {:>6}",
-            "goal", "cell", "runs", "measured", "99.9 % limits", "goal"
-        )?;
-        for cell in &self.cells {
-            let (low, high) = cell.limits;
-            writeln!(
-                f,
-                "{:<5}{:<52}{:>6}  {:>8.4}  {low:>8.4} – {high:>7.4}  {:>6}  {}{}",
-                cell.goal,
-                cell.name,
-                cell.runs,
-                cell.measured,
-                cell.goal_at_most,
-                if cell.passed() { "ok" } else { "MISSED" },
-                cell.note,
-            )?;
+        let (held_out, tuned): (Vec<_>, Vec<_>) =
+            self.cells.iter().partition(|cell| cell.is_held_out);
+        table(f, &tuned)?;
+        if !held_out.is_empty() {
+            writeln!(f, "\nheld out: named before anything was tuned")?;
+            table(f, &held_out)?;
         }
         let missed = self.cells.iter().filter(|cell| !cell.passed()).count();
         let cells = self.cells.len();
@@ -123,6 +116,66 @@ impl fmt::Display for Report {
     }
 }
 
+/// Does jobs on all cores. What comes of them is in their order, so that sums do not depend on which thread was faster.
+pub(super) fn on_all_cores<J: Sync, T: Send>(
+    jobs: &[J],
+    run: impl Fn(&J) -> T + Sync,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Vec<T> {
+    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || {
+        let mut results = Vec::new();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(job) = jobs.get(number) else {
+                return results;
+            };
+            results.push((number, run(job)));
+            progress(Progress {
+                done: done.fetch_add(1, Ordering::Relaxed) + 1,
+                total: jobs.len(),
+            });
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut results: Vec<_> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let ended = workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|fault| resume_unwind(fault)));
+        ended.flatten().collect()
+    });
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn table(f: &mut fmt::Formatter<'_>, cells: &[&Cell]) -> fmt::Result {
+    writeln!(
+        f,
+        "{:<5}{:<52}{:>6}  {:>8}  {:>18}  {:>6}  {:<7} {:>6} {:>6}",
+        "goal", "cell", "runs", "measured", "99.9 % limits", "goal", "", "watch", "hold"
+    )?;
+    for cell in cells {
+        let (low, high) = cell.limits;
+        let alarms = match cell.alarms {
+            Some([watch, hold]) => format!("{watch:>6.4} {hold:>6.4}"),
+            None => String::new(),
+        };
+        let line = format!(
+            "{:<5}{:<52}{:>6}  {:>8.4}  {low:>8.4} – {high:>7.4}  {:>6}  {:<7} {alarms}{}",
+            cell.goal,
+            cell.name,
+            cell.runs,
+            cell.measured,
+            cell.goal_at_most,
+            if cell.passed() { "ok" } else { "MISSED" },
+            cell.note,
+        );
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
 /// Runs all campaigns on all cores; `progress` is called after each run, from any thread.
 pub fn certify(options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> Report {
     let cells: Vec<_> = goals::plan(options.full)
@@ -137,35 +190,17 @@ pub fn certify(options: &Options, progress: &(dyn Fn(Progress) + Sync)) -> Repor
         .enumerate()
         .flat_map(|(cell, planned)| (0..planned.runs).map(move |run| (cell, run)))
         .collect();
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let work = || {
-        let mut results = Vec::new();
-        while let Some(&(cell, run)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Some(planned) = cells.get(cell) {
-                results.push(((cell, run), planned.run(options.seed, run)));
-            }
-            progress(Progress {
-                done: done.fetch_add(1, Ordering::Relaxed) + 1,
-                total: jobs.len(),
-            });
-        }
-        results
-    };
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut results: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap_or_default())
-            .collect()
-    });
-    // By cell and run, so that sums do not depend on which thread was faster.
-    results.sort_by_key(|(job, _)| *job);
+    let results = on_all_cores(
+        &jobs,
+        |(cell, run)| cells[*cell].run(options.seed, *run),
+        progress,
+    );
     let cells = cells
         .iter()
         .enumerate()
         .map(|(number, planned)| {
-            let of_cell = results.iter().filter(|((cell, _), _)| *cell == number);
+            let of_cell = jobs.iter().zip(&results);
+            let of_cell = of_cell.filter(|((cell, _), _)| *cell == number);
             planned.measure(&of_cell.map(|(_, sample)| *sample).collect::<Vec<_>>())
         })
         .collect();

@@ -56,8 +56,8 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    /// One run: what was measured, and what it is divided by.
-    pub(super) fn run(&self, seed: u64, run: u32) -> [f64; 2] {
+    /// One run.
+    pub(super) fn run(&self, seed: u64, run: u32) -> Sample {
         // The seed of a cell is its name, so that adding a cell changes no other.
         let cell = self
             .name
@@ -69,7 +69,7 @@ impl Planned {
         let random = |stream: u64| Random::new(seed ^ stream, cell, u64::from(run));
         let seen = campaign::run(self.scenario, self.watch, random(0));
         let hours = |seen: &Seen| seen.rollback_hours.unwrap_or(self.watch.hours);
-        match self.measure {
+        let measured = match self.measure {
             Measure::FalseRollback => [f64::from(u8::from(seen.rollback_hours.is_some())), 1.0],
             Measure::FalsePromotion => [f64::from(u8::from(seen.promoted)), 1.0],
             Measure::NotPromoted => [f64::from(u8::from(!seen.promoted)), 1.0],
@@ -95,13 +95,25 @@ impl Planned {
                 let plain = campaign::run(scenario, plain, random(u64::MAX));
                 [hours(&seen), hours(&plain)]
             }
+        };
+        Sample {
+            measured,
+            is_watched: seen.watched,
+            is_held: seen.held,
         }
     }
 
-    pub(super) fn measure(&self, samples: &[[f64; 2]]) -> Cell {
+    pub(super) fn measure(&self, samples: &[Sample]) -> Cell {
         let runs = samples.len() as f64;
-        let mean = |part: usize| samples.iter().map(|sample| sample[part]).sum::<f64>() / runs;
+        let of_runs =
+            |is: fn(&Sample) -> bool| samples.iter().filter(|it| is(it)).count() as f64 / runs;
+        let measured = samples.iter().map(|sample| sample.measured);
+        let mean = |part: usize| measured.clone().map(|it| it[part]).sum::<f64>() / runs;
         let [x, y] = [mean(0), mean(1)];
+        let squares = |measured: f64| -> f64 {
+            let all = samples.iter().map(|sample| sample.measured);
+            all.map(|[x, y]| (x - measured * y).powi(2)).sum()
+        };
         let measured = x / y;
         let (limits, note) = match self.measure {
             Measure::FalseRollback
@@ -115,8 +127,7 @@ impl Planned {
             }
             _ => {
                 // The error of a ratio of two means, by the delta method.
-                let squares = samples.iter().map(|[x, y]| (x - measured * y).powi(2));
-                let error = (squares.sum::<f64>() / (runs - 1.0).max(1.0) / runs).sqrt() / y;
+                let error = (squares(measured) / (runs - 1.0).max(1.0) / runs).sqrt() / y;
                 let margin = STANDARD_ERRORS * error;
                 let note = match self.measure {
                     Measure::ErrorsServed | Measure::RequestsServed | Measure::Hours => {
@@ -134,9 +145,22 @@ impl Planned {
             measured,
             limits,
             goal_at_most: self.at_most,
+            alarms: matches!(self.measure, Measure::FalseRollback)
+                .then(|| [of_runs(|it| it.is_watched), of_runs(|it| it.is_held)]),
+            is_held_out: self.goal.ends_with('h') || self.name.ends_with("kept aside"),
             note,
         }
     }
+}
+
+/// What one run gave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    /// What was measured, and what it is divided by.
+    measured: [f64; 2],
+    /// E reached watch, and hold.
+    is_watched: bool,
+    is_held: bool,
 }
 
 /// Every cell of every goal (docs/statistics.md has the reasons).

@@ -19,12 +19,13 @@ use std::{
     thread,
 };
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{proportion, random::Random};
 use crate::{
     _core::{assignment::Variant, units::Percent},
-    recording::{Event, Outcome},
+    recording::Event,
     rollout::{
         evidence::{End, Evidence, Level, Observation, Signal, Strata, UserHistory, Verdict},
         observation,
@@ -32,8 +33,6 @@ use crate::{
     },
 };
 
-/// Observations that are kept: the first of them, as a rollout's beginning has to be among them.
-const MOST: usize = 2_000_000;
 /// Left out beyond each limit: both hold with a probability of 95 %.
 const ALPHA: f64 = 0.025;
 /// What the tests of a rollout may err together, times the evidence that takes it back: the metrics together 1, the
@@ -46,6 +45,7 @@ const DIRECT: &str = "direct";
 #[derive(Default)]
 pub struct Log {
     tasks: Vec<String>,
+    most: usize,
     requests: HashSet<Arc<str>>,
     observations: Vec<Observation>,
     left_out: u64,
@@ -53,10 +53,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// Of these tasks, or of all where there are none.
-    pub fn of(tasks: &[String]) -> Self {
+    /// Of these tasks, or of all where there are none; of the first `most` requests, as a rollout's beginning has to
+    /// be among them.
+    pub fn of(tasks: &[String], most: usize) -> Self {
         Self {
             tasks: tasks.to_vec(),
+            most,
             ..Self::default()
         }
     }
@@ -67,8 +69,8 @@ impl Log {
             [] => *event.task != *DIRECT,
             tasks => tasks.iter().any(|task| **task == *event.task),
         };
-        let is_end = !matches!(event.outcome, Outcome::Open | Outcome::Rated { .. });
-        if !is_covered || !is_end || event.position > 0 || event.variant == Variant::Candidate {
+        let (is_fallback, is_candidate) = (event.position > 0, event.variant == Variant::Candidate);
+        if !is_covered || !event.outcome.is_end() || is_fallback || is_candidate {
             return;
         }
         let counted = Event {
@@ -79,7 +81,7 @@ impl Log {
         let Some(observation) = observation::observe(&counted) else {
             return;
         };
-        if self.observations.len() == MOST {
+        if self.observations.len() == self.most {
             self.left_out += 1;
         // A model may be asked twice for one request.
         } else if self.requests.insert(event.request_id.clone()) {
@@ -102,7 +104,7 @@ impl Log {
 }
 
 /// What came of one stage.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlaceboStage {
     /// Percent of the users.
@@ -118,7 +120,7 @@ pub struct PlaceboStage {
 }
 
 /// What came of all rollouts.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Placebo {
     /// The plan.
@@ -162,12 +164,13 @@ struct Seen {
     taken_back: Option<(usize, String)>,
 }
 
-/// Makes so many rollouts of a plan, on all cores; `progress` is called with how many are done, from any thread.
+/// Makes so many rollouts of a plan, on so many threads; `progress` is called with how many are done, from any thread.
 pub fn run(
     plan: &Plan,
     log: &Log,
     rollouts: u32,
     seed: u64,
+    threads: NonZero<usize>,
     progress: &(dyn Fn(u32) + Sync),
 ) -> Placebo {
     let (next, done) = (AtomicU32::new(0), AtomicU32::new(0));
@@ -183,9 +186,8 @@ pub fn run(
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
         }
     };
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let seen: Vec<Seen> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..threads.get()).map(|_| scope.spawn(work)).collect();
         let ended = workers
             .into_iter()
             .map(|it| it.join().unwrap_or_else(|fault| resume_unwind(fault)));
@@ -312,6 +314,7 @@ fn by(verdict: &Verdict) -> String {
         Some(Signal::AbsoluteLimit) => "absolute-limit".to_owned(),
         Some(Signal::NoAnswers) => "no-answers".to_owned(),
         Some(Signal::Uncounted) => "uncounted".to_owned(),
+        Some(Signal::Judge) => "judge".to_owned(),
     }
 }
 

@@ -106,6 +106,8 @@ mod tests {
             measured,
             limits: (measured * 0.5, measured * 1.5),
             goal_at_most: 0.012,
+            alarms: None,
+            is_held_out: false,
             note: String::new(),
         };
         let report = Report {

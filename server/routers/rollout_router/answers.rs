@@ -240,6 +240,8 @@ fn words(view: &View, killed: bool) -> Vec<String> {
     words.push(arm("candidate", &finding.candidate) + &format!(" It had {users}."));
     words.push(arm("control", &finding.control));
     words.extend(effects(&view.verdict.effects));
+    let judge = view.verdict.judge.filter(|it| it.stopped.is_none());
+    words.extend(judge.map(|it| format!("{}.", capital(&it.in_words()))));
     if !status.state.is_final() {
         words.push(outlook(status.state, finding));
     }
@@ -279,6 +281,7 @@ fn alarm(alarm: &Alarm) -> String {
         Alarm::BothSidesFailing => "Both sides fail more often than the plan allows.".to_owned(),
         Alarm::SampleRatio => "The arms' users are not in the ratio of the share.".to_owned(),
         Alarm::Account => "The provider refuses our account, which blames no arm.".to_owned(),
+        Alarm::JudgeStopped { why } => format!("{}.", capital(why)),
         Alarm::ExcludedDiffer { figures, .. } => {
             format!("The candidate loses requests that control answers: {figures}.")
         }

@@ -82,7 +82,7 @@ pub(super) const STARTING: &[Declared] = &[
     Declared::with::<TakesBack>(
         ErrorCode::PreconditionFailed,
         "Users would lose the model that they have, and `takeBack` does not say that this is meant; or, without \
-         details, the plan demands a trial and there is none that will do, or its windows are closed.",
+         details, the plan demands a trial or a placebo and there is none that will do, or its windows are closed.",
     ),
     NOT_IN_CONTROL,
 ];
@@ -151,7 +151,7 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
         ControlError::Closed { .. } => {
             RpcError::new(ErrorCode::PreconditionFailed, capital(&error.to_string()))
         }
-        ControlError::Untried { why } => {
+        ControlError::Untried { why } | ControlError::WithoutPlacebo { why } => {
             RpcError::new(ErrorCode::PreconditionFailed, capital(&why))
         }
         ControlError::Ambiguous { id, matches } => RpcError::bad_request(format!(

@@ -146,6 +146,7 @@ fn half() -> LiveRollout {
         candidate: None,
         control: None,
         began: Vec::new(),
+        judged_share: Percent::ZERO,
         plan: "plan".into(),
         ended: None,
         is_released: false,

@@ -38,6 +38,7 @@ const FOR_VIEWERS: &[&str] = &[
     "rollout.history",
     "rollout.list",
     "rollout.onChange",
+    "rollout.placebos",
     "rollout.plans",
     "rollout.replay",
     "rollout.report",

@@ -12,6 +12,7 @@ use crate::{
     recording::{Batch, Event, Ordered},
     rollout::{
         evidence::UserHistory,
+        placebos::KeptPlacebo,
         store::{Commit, CommitError, Mark, Position, StoredStatus},
         trials::Trial,
     },
@@ -367,6 +368,10 @@ impl RolloutStore for MemoryStore {
         let is_of =
             |it: &&Trial| (&*it.task, &*it.control, &*it.candidate) == (task, control, candidate);
         Ok(db.trials.iter().rev().find(is_of).cloned())
+    }
+
+    async fn newest_placebo(&self, _: &str) -> anyhow::Result<Option<KeptPlacebo>> {
+        Ok(None)
     }
 
     async fn last_batch(&self, writer: i64) -> anyhow::Result<i64> {

@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::End;
+use super::{super::Edition, End};
 use crate::_core::{assignment::Variant, units::Percent};
 
 /// First attempts without a good answer.
@@ -28,6 +28,9 @@ const USERS: usize = 4;
 const PRESENT_MS: i64 = 86_400_000;
 /// Good answers of control within the run.
 const CONTROL_GOOD: u64 = 2;
+/// Failures in a row after which an outage, if it is one, has begun for sure; one good answer of control is enough then,
+/// where control is asked seldom.
+const UNDER_WAY: u64 = 3;
 /// From this share on control may have nobody who asks.
 const NEARLY_ALL: f64 = 90.0;
 /// Ends of control's attempts that are remembered.
@@ -42,6 +45,9 @@ pub(super) struct Silence {
     its_own: u64,
     /// Since the run began: control's good answers and its other attempts.
     control: [u64; 2],
+    /// Control's good answers since the run was [`UNDER_WAY`]; not kept by editions before the fifth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    good_since: Option<u64>,
     /// The candidate's last users, the newest first.
     users: Vec<User>,
     /// Control's last attempts, a bit each; 1 is good.
@@ -57,6 +63,21 @@ struct User {
 }
 
 impl Silence {
+    pub(super) fn new(edition: Edition) -> Self {
+        Self {
+            good_since: (edition >= Edition::Fifth).then_some(0),
+            ..Self::default()
+        }
+    }
+
+    /// As if nothing had been seen.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self {
+            good_since: self.good_since.map(|_| 0),
+            ..Self::default()
+        };
+    }
+
     /// Takes note of an attempt; whether something may now be proven that was not.
     pub(super) fn fold(&mut self, arm: Variant, subject: u64, end: End, at_ms: i64) -> bool {
         let is_good = end == End::Answered;
@@ -66,11 +87,17 @@ impl Silence {
             if self.attempts > 0 {
                 self.control[usize::from(!is_good)] += 1;
             }
+            if self.attempts >= UNDER_WAY
+                && let Some(good) = &mut self.good_since
+            {
+                *good += u64::from(is_good);
+            }
         } else {
             if is_good {
                 self.attempts = 0;
                 self.its_own = 0;
                 self.control = [0; 2];
+                self.good_since = self.good_since.map(|_| 0);
                 self.users.iter_mut().for_each(|user| user.in_run = false);
             } else {
                 self.attempts += 1;
@@ -102,6 +129,10 @@ impl Silence {
             return false;
         }
         let [good, other] = self.control;
+        let is_answered = self.good_since.is_some_and(|good| good > 0);
+        if share.get() >= NEARLY_ALL && is_answered && other == 0 {
+            return true;
+        }
         if good + other >= CONTROL_GOOD {
             return good >= CONTROL_GOOD && good > other;
         }
@@ -216,6 +247,24 @@ mod tests {
         let failing = (0..20).map(|user| (Control, user, false));
         let silence = after(failing.chain(candidate(100)));
         assert!(!silence.is_proven(share(99.0)), "control failed at last");
+    }
+
+    #[test]
+    fn where_control_is_asked_seldom_one_good_answer_in_the_midst_of_a_run_is_enough() {
+        let run = |edition, before: usize, percent| {
+            let mut silence = Silence::new(edition);
+            for n in 0..20 {
+                if n == before {
+                    silence.fold(Control, 1_000, End::Answered, 0);
+                }
+                silence.fold(Candidate, n as u64 % 9, End::Failed, 0);
+            }
+            silence.is_proven(share(percent))
+        };
+        assert!(run(Edition::Fifth, 3, 95.0));
+        assert!(!run(Edition::Fifth, 2, 95.0), "it may have begun after");
+        assert!(!run(Edition::Fifth, 3, 50.0), "control is asked often");
+        assert!(!run(Edition::Fourth, 3, 95.0));
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn worse() -> Vec<Cell> {
         (99.0, 40.0),
     ] {
         let scenario = Scenario {
-            ratio: 1e9,
+            ratio: f64::INFINITY,
             ..differ(share, 0.5)
         };
         let name = format!("{share} %, always fails, errors served");

@@ -2,8 +2,9 @@ use super::{
     super::traffic::{Scenario, Traffic, Users},
     *,
 };
-use crate::rollout::plan::Known;
+use crate::{recording::Outcome, rollout::plan::Known};
 
+const TWO: NonZero<usize> = NonZero::new(2).unwrap();
 const PLAN: &str = "name = \"p\"\n[[stages]]\nshare = 10\nsoak = \"24h\"\n[[stages]]\nshare = 50\nsoak = \"12h\"\n\
                     [[stages]]\nshare = 100\nsoak = \"48h\"\n";
 
@@ -32,7 +33,7 @@ fn equal_arms_are_left_alone_and_what_a_quick_judge_takes_back_is_told() {
     let (log, progress) = (log(), AtomicU32::new(0));
     let of = |evidence: &str| {
         let plan = Plan::parse(&format!("{PLAN}{evidence}"), "p", &Known::default()).unwrap();
-        run(&plan, &log, 20, 1, &|done| {
+        run(&plan, &log, 20, 1, TWO, &|done| {
             progress.fetch_max(done, Ordering::Relaxed);
         })
     };
@@ -95,13 +96,13 @@ fn only_first_attempts_that_control_has_answered_are_divided() {
         event("f", "chat", control, 0, Outcome::Open),
     ];
     let requests = |tasks: &[String]| {
-        let mut log = Log::of(tasks);
+        let mut log = Log::of(tasks, 1_000);
         events.iter().for_each(|event| log.add(event));
         log.after(Vec::new()).requests()
     };
     assert_eq!(requests(&[]), 2);
     assert_eq!(requests(&["chat".to_owned()]), 1);
     let plan = Plan::parse(PLAN, "p", &Known::default()).unwrap();
-    let none = run(&plan, &Log::default(), 3, 1, &|_| ());
+    let none = run(&plan, &Log::default(), 3, 1, TWO, &|_| ());
     assert_eq!((none.requests, none.taken_back), (0, 0));
 }

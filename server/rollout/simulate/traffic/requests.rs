@@ -190,7 +190,11 @@ impl Traffic {
         let mut latency_ms = self.latencies[self.random.below(self.latencies.len())];
         latency_ms *= user.habits.length(&mut self.random);
         if is_bad {
-            error_rate *= self.scenario.ratio;
+            // A candidate that always fails does so with a user of whom control's requests never do.
+            error_rate = match self.scenario.ratio {
+                f64::INFINITY => 1.0,
+                ratio => error_rate * ratio,
+            };
             latency_ms *= self.scenario.slower;
         }
         let mut end = match self.not_counted(&user.habits, is_bad) {

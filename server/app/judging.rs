@@ -1,0 +1,192 @@
+//! Has answers judged by a model: puts a question to both sides of a rollout once more, asks the model twice which
+//! answer is better, and records what it finds.
+//!
+//! Both sides are asked aside, under the task `direct`, behind everybody who waits: no user sees these answers, and no
+//! text of them is kept. The privacy of the question's task holds for all who read it.
+
+mod verdict;
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use chrono::Utc;
+use tokio::{sync::mpsc, time::Instant};
+
+use self::verdict::{Order, asked, found, of_pair};
+use crate::{
+    _core::{assignment::Variant, units::Microdollars},
+    ai_metrics::AiMetrics,
+    model_router::{
+        Call, ModelRouter, Question, Route, RouteError, Trail, Urgency, quota::schedule::Priority,
+    },
+    providers::{
+        ChatRequest,
+        transcript::{has_tools, transcript},
+    },
+    recording::{Event, JudgedAnswer, Judgement},
+    rollout::{controller::Controller, plan::Judging},
+};
+
+/// Questions that may wait; more are dropped.
+const WAITING: usize = 8;
+/// An answer that takes longer is none.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How long it waits for a slot of the quota.
+const QUOTA_PATIENCE: Duration = Duration::from_secs(20);
+/// Bytes of the question that the model reads.
+const MOST_ASKED: usize = 16 * 1024;
+
+/// Judges until the server stops.
+pub(super) async fn run(
+    controller: Arc<Controller>,
+    models: Arc<ModelRouter>,
+    metrics: Arc<AiMetrics>,
+    stopping: impl Future<Output = ()>,
+) {
+    let mut stopping = pin!(stopping);
+    let (sender, mut questions) = mpsc::channel(WAITING);
+    models.hand_out(sender);
+    loop {
+        let next = async {
+            let question = questions.recv().await?;
+            if let Some(judging) = controller.judging(&question.rollout) {
+                judge(&models, &metrics, &judging, &question).await;
+            }
+            Some(())
+        };
+        tokio::select! {
+            () = &mut stopping => return,
+            gone = next => if gone.is_none() { return },
+        }
+    }
+}
+
+/// Has a question's answers judged, and records what was found. Where one side cannot be asked, or gives no answer, that
+/// is no matter of this judge.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a loop's edge: a verdict is as old as it is"
+)]
+async fn judge(models: &ModelRouter, metrics: &AiMetrics, judging: &Judging, question: &Question) {
+    let Question {
+        task,
+        control,
+        candidate,
+        request,
+        ..
+    } = question;
+    let is_own = [control, candidate].contains(&&judging.model);
+    if has_tools(request) || is_own {
+        return;
+    }
+    let mut spent = Microdollars::default();
+    let asking = Asking { models, question };
+    let mut answers = Vec::with_capacity(2);
+    for side in [control, candidate] {
+        let route = models.select_alone(task, side);
+        match asking.ask(route, request.clone(), &mut spent).await {
+            Some(answer) if !answer.is_empty() => answers.push(answer),
+            _ => return,
+        }
+    }
+    let [control, candidate] = &*answers else {
+        return;
+    };
+    let mut said = Vec::with_capacity(2);
+    if control != candidate {
+        let about = transcript(request, MOST_ASKED);
+        for order in [Order::ControlFirst, Order::CandidateFirst] {
+            let wanted = asked(judging, &about, order.of(control, candidate));
+            let route = models.select_reader(task, &judging.model);
+            let answer = asking.ask(route, wanted, &mut spent).await;
+            said.push(answer.and_then(|text| found(&text, order)));
+        }
+    }
+    let judgement = of_pair(&said);
+    tracing::info!(
+        rollout = &*question.rollout,
+        ?judgement,
+        "a pair of answers was judged"
+    );
+    let at_ms = Utc::now().timestamp_millis();
+    for (variant, judgement, cost) in [
+        (
+            Variant::Control,
+            judgement.mirrored(),
+            Microdollars::default(),
+        ),
+        (Variant::Candidate, judgement, spent),
+    ] {
+        metrics.record(asking.event(at_ms, variant, judgement, cost));
+    }
+}
+
+/// Who asks about a question.
+struct Asking<'a> {
+    models: &'a ModelRouter,
+    question: &'a Question,
+}
+
+impl Asking<'_> {
+    /// What a model answers; `None` where it does not.
+    async fn ask(
+        &self,
+        route: Result<Route, RouteError>,
+        request: ChatRequest,
+        spent: &mut Microdollars,
+    ) -> Option<String> {
+        let route = route
+            .inspect_err(|error| tracing::warn!(%error, "an answer cannot be judged"))
+            .ok()?;
+        let now = Instant::now();
+        let call = Call {
+            request_id: self.question.request_id.clone(),
+            request,
+            deadline: now + PATIENCE,
+            stream_deadline: None,
+            urgency: Urgency {
+                priority: Priority::Batch,
+                start_by: Some(now + QUOTA_PATIENCE),
+                calls: None,
+            },
+            trail: Trail::default(),
+        };
+        let answer = self.models.complete(&route, call).await.ok()?;
+        let catalog = self.models.catalog();
+        let prices = catalog.model(&answer.model).map(|it| it.prices);
+        if let (Some(prices), Some(usage)) = (prices, &answer.completion.usage) {
+            spent.0 = spent.0.saturating_add(prices.cost(usage).0);
+        }
+        Some(answer.completion.content.trim().to_owned())
+    }
+
+    fn event(
+        &self,
+        at_ms: i64,
+        variant: Variant,
+        judgement: Judgement,
+        cost: Microdollars,
+    ) -> Event {
+        let Question {
+            request_id,
+            rollout,
+            task,
+            control,
+            candidate,
+            ..
+        } = self.question;
+        let model = match variant {
+            Variant::Control => control,
+            Variant::Candidate => candidate,
+        };
+        Event::judged(JudgedAnswer {
+            at_ms,
+            request_id: request_id.clone(),
+            rollout: rollout.clone(),
+            model: model.as_str().into(),
+            task: task.clone(),
+            variant,
+            judgement,
+            cost,
+        })
+    }
+}
