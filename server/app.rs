@@ -418,7 +418,7 @@ impl App {
 }
 
 /// How long the last events may take to be written.
-const RECORDING_PATIENCE: Duration = Duration::from_secs(10);
+const RECORDING_PATIENCE: Duration = Duration::from_secs(25);
 
 /// Serves with these settings until the process is told to stop (SIGTERM, ctrl-c).
 pub async fn serve(mut config: Config) -> anyhow::Result<()> {

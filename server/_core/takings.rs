@@ -113,6 +113,7 @@ impl Takings {
     /// What others took, as often as they say it. What they took before this process began is theirs.
     pub fn hear(&self, taken: Vec<Taken>, is_first: bool, now: DateTime<Utc>) {
         let mut news = Vec::new();
+        let known_since = now.timestamp_millis() - FORGOTTEN.as_millis() as i64;
         {
             let mut others = self.others.lock();
             others.retain(|_, it| it.at.elapsed() < FORGOTTEN);
@@ -130,7 +131,13 @@ impl Takings {
                 };
                 let before = others.insert((holder, name.clone()), other);
                 let before = before.filter(|it| it.since_ms == since_ms);
-                let new = total - before.map_or(0, |it| it.total);
+                // After a silence it is not known which part of it was heard.
+                let is_old = since_ms < known_since;
+                let new = match before {
+                    Some(it) => total - it.total,
+                    None if is_old => 0,
+                    None => total,
+                };
                 if new > 0 && !is_first {
                     news.push((name, u32::try_from(new).unwrap_or(u32::MAX)));
                 }
@@ -199,5 +206,14 @@ mod tests {
         };
         second.hear(vec![anew], false, at(9));
         assert_eq!(heard(), [("crm".to_owned(), 5)]);
+        // Of somebody who has counted for long and was not heard of lately, nothing is held against a key.
+        let long_silent = Taken {
+            name: "key:crm".into(),
+            holder: "c".into(),
+            since_ms: 50,
+            total: 5_000_000,
+        };
+        second.hear(vec![long_silent], false, at(3_600_000));
+        assert_eq!(heard(), []);
     }
 }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::_core::takings::Takings;
 
 /// Messages above the limit that are kept in mind, as a multiple of it.
-const MOST_TOO_MANY: usize = 16;
+const MOST_TOO_MANY: usize = 2;
 
 /// Users are swept out of the map when it has grown past this, and past twice what the last sweep left.
 const SWEEP_FROM: usize = 1024;

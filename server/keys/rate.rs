@@ -51,9 +51,11 @@ impl Rate {
         (MINUTE / limit.max(1)).as_micros() as u32
     }
 
-    /// Another process took so many microseconds of it, whatever was left.
+    /// Another process took so many microseconds of it, whatever was left. At most a minute too much is
+    /// remembered, so that processes which could not tell each other for long lock nobody out.
     pub(super) fn others_took(&mut self, micros: u32, now: Instant) {
-        self.full_at = self.full_at.max(now) + Duration::from_micros(micros.into());
+        let full_at = self.full_at.max(now) + Duration::from_micros(micros.into());
+        self.full_at = full_at.min(now + 2 * MINUTE);
     }
 
     /// Takes a request, of at most `limit` a minute.

@@ -40,7 +40,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::{
     sync::{Notify, broadcast},
-    time::{Instant, MissedTickBehavior, interval_at, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
 };
 
 pub use self::watching::Leader;
@@ -230,20 +230,20 @@ impl Controller {
         }
     }
 
-    /// Writes what is left, at a stop.
+    /// Writes what is left, at a stop. A write that has begun is waited for.
     async fn write_the_last(&self) {
         let patience = LAST_PATIENCE[usize::from(self.store.is_shared())];
-        let tried = timeout(patience, async {
-            while !self.tick().await {
-                if !self.leads() && self.log.waiting() == 0 {
-                    break;
-                }
-                sleep(LAST_ATTEMPTS_PAUSE).await;
+        let begun = Instant::now();
+        while !self.tick().await {
+            if !self.leads() && self.log.waiting() == 0 {
+                return;
             }
-        });
-        if tried.await.is_err() {
-            let lost = self.log.waiting();
-            tracing::error!(lost, "events could not be stored before the stop");
+            if begun.elapsed() >= patience {
+                let lost = self.log.waiting();
+                tracing::error!(lost, "events could not be stored before the stop");
+                return;
+            }
+            sleep(LAST_ATTEMPTS_PAUSE).await;
         }
     }
 

@@ -180,23 +180,33 @@ impl RolloutStore for Storage {
 
     async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>> {
         // Ids of version 7 grow with time.
-        let rows: Vec<StatusRow> = on!(self.db.read(), pool => sqlx::query_as(
+        let read = async {
+            Ok(on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT id, status, version, is_live FROM rollouts ORDER BY id DESC",
             )
             .fetch_all(pool)
-            .await)
-        .context("cannot list the rollouts")?;
+            .await)?)
+        };
+        let rows: Vec<StatusRow> = self
+            .in_time(read)
+            .await
+            .context("cannot list the rollouts")?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
     async fn rollout(&self, id: &str) -> anyhow::Result<Option<StoredRollout>> {
-        let row: Option<Row> = on!(self.db.read(), pool => sqlx::query_as(
+        let read = async {
+            Ok(on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM rollouts WHERE id = $1",
             )
             .bind(storable(id))
             .fetch_optional(pool)
-            .await)
-        .with_context(|| format!("cannot look up rollout `{id}`"))?;
+            .await)?)
+        };
+        let row: Option<Row> = self
+            .in_time(read)
+            .await
+            .with_context(|| format!("cannot look up rollout `{id}`"))?;
         row.map(TryInto::try_into).transpose()
     }
 
@@ -214,13 +224,18 @@ impl RolloutStore for Storage {
     }
 
     async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>> {
-        let rows: Vec<AuditTableRow> = on!(self.db.read(), pool => sqlx::query_as(
+        let read = async {
+            Ok(on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM rollout_audit WHERE rollout_id = $1 ORDER BY version",
             )
             .bind(storable(rollout_id))
             .fetch_all(pool)
-            .await)
-        .with_context(|| format!("cannot read the history of rollout `{rollout_id}`"))?;
+            .await)?)
+        };
+        let rows: Vec<AuditTableRow> = self
+            .in_time(read)
+            .await
+            .with_context(|| format!("cannot read the history of rollout `{rollout_id}`"))?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
@@ -233,12 +248,17 @@ impl RolloutStore for Storage {
             Db::Postgres(_) => "SELECT * FROM rollout_audit WHERE pos > $1 ORDER BY pos LIMIT $2",
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows: Vec<PlacedRow> = on!(self.db.read(), pool => sqlx::query_as(sql)
+        let read = async {
+            Ok(on!(self.db.read(), pool => sqlx::query_as(sql)
                 .bind(place)
                 .bind(limit)
                 .fetch_all(pool)
-                .await)
-        .context("cannot read the history of rollouts")?;
+                .await)?)
+        };
+        let rows: Vec<PlacedRow> = self
+            .in_time(read)
+            .await
+            .context("cannot read the history of rollouts")?;
         rows.into_iter()
             .map(|placed| Ok((placed.pos, placed.row.try_into()?)))
             .collect()
@@ -297,12 +317,16 @@ impl RolloutStore for Storage {
     }
 
     async fn head(&self) -> anyhow::Result<i64> {
-        on!(self.db.read(), pool => sqlx::query_scalar(
+        let read = async {
+            Ok(on!(self.db.read(), pool => sqlx::query_scalar(
                 "SELECT head_seq FROM leases WHERE name = 'rollouts'",
             )
             .fetch_one(pool)
-            .await)
-        .context("cannot read the end of the log")
+            .await)?)
+        };
+        self.in_time(read)
+            .await
+            .context("cannot read the end of the log")
     }
 
     async fn newest_trial(
@@ -319,13 +343,17 @@ impl RolloutStore for Storage {
     }
 
     async fn last_batch(&self, writer: i64) -> anyhow::Result<i64> {
-        on!(self.db.read(), pool => sqlx::query_scalar(
+        let read = async {
+            Ok(on!(self.db.read(), pool => sqlx::query_scalar(
                 "SELECT last_batch FROM writers WHERE writer = $1",
             )
             .bind(writer)
             .fetch_one(pool)
-            .await)
-        .context("cannot read the last batch of this process")
+            .await)?)
+        };
+        self.in_time(read)
+            .await
+            .context("cannot read the last batch of this process")
     }
 
     async fn enter(&self, holder: &str, now: DateTime<Utc>) -> anyhow::Result<Option<i64>> {

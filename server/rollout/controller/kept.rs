@@ -8,8 +8,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::recording::Batch;
 
-/// For so long after it was stored a batch is kept; a standby that is further behind is none.
+/// A batch is kept until others were stored for so long; a standby that is further behind is none.
 const KEPT_FOR: Duration = Duration::from_secs(30);
+/// A database that comes back later than this is not given what was stored before it went away.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(3_600);
 /// Events of all that are kept, at most; about 3 MB.
 const MOST: usize = 20_000;
 
@@ -25,21 +27,21 @@ impl Kept {
     pub(super) fn add(&mut self, batch: Batch, at: Duration) {
         self.events += batch.events.len();
         self.batches.push_back((at, batch));
-        self.forget(at);
+        self.forget(at, KEPT_FOR);
     }
 
     /// Takes out what a database lacks whose last batch has this number.
     pub(super) fn take_after(&mut self, number: i64, at: Duration) -> Vec<Batch> {
-        self.forget(at);
+        self.forget(at, LONGEST_OUTAGE);
         let has = self.batches.partition_point(|(_, it)| it.number <= number);
         let lacks: Vec<_> = self.batches.drain(has..).map(|(_, batch)| batch).collect();
         self.events -= lacks.iter().map(|it| it.events.len()).sum::<usize>();
         lacks
     }
 
-    fn forget(&mut self, now: Duration) {
+    fn forget(&mut self, now: Duration, longest: Duration) {
         while let Some((at, batch)) = self.batches.front()
-            && (self.events > MOST || now.saturating_sub(*at) > KEPT_FOR)
+            && (self.events > MOST || now.saturating_sub(*at) > longest)
         {
             self.events -= batch.events.len();
             self.batches.pop_front();
@@ -59,6 +61,14 @@ mod tests {
             number,
             events: events.collect(),
         }
+    }
+
+    #[test]
+    fn what_was_stored_before_an_outage_outlives_it() {
+        let mut kept = Kept::default();
+        kept.add(batch(1, 2), Duration::from_secs(1));
+        let after = Duration::from_secs(600);
+        assert_eq!(kept.take_after(0, after).len(), 1);
     }
 
     #[test]

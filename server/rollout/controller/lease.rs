@@ -35,7 +35,7 @@ impl Controller {
                 if !self.store.renew(fence).await? {
                     tracing::error!("another process has taken control of the rollouts");
                     writer.fence = None;
-                    self.inner.lock().step_down();
+                    self.inner.lock().stepped_down(self.world.now().monotonic);
                     return Ok(false);
                 }
                 writer.renewed_at = Some(now);

@@ -136,12 +136,18 @@ impl Memory {
     }
 
     /// Another process leads: what this one has not stored it stores from now on as its own.
-    pub(super) fn step_down(&mut self) {
+    fn step_down(&mut self) {
         self.is_numbering = false;
         let pending = std::mem::take(&mut self.pending).into_iter();
         let own = pending.filter(|batch| batch.writer().is_none());
         self.unsent.extend(own.map(Ordered::into_batch));
         self.placed.clear();
+    }
+
+    /// It leads no more, as the database said at this time; from now on its silence is heard.
+    pub(super) fn stepped_down(&mut self, at: Duration) {
+        self.step_down();
+        self.heard_at = Some(at);
     }
 
     /// Folds what is not stored into a rollout that may not hold it.

@@ -169,7 +169,7 @@ impl Controller {
                 writer.in_doubt = true;
                 if matches!(error, CommitError::Fenced) {
                     writer.fence = None;
-                    self.inner.lock().step_down();
+                    self.inner.lock().stepped_down(self.world.now().monotonic);
                 }
                 writer.fails(&error);
                 // The sooner it is known what is stored, the fewer requests are decided by a share
