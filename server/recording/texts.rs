@@ -15,6 +15,8 @@ use crate::_core::errors::in_full;
 
 /// Bytes of a prompt, and of an answer, that are kept at most.
 const MOST: usize = 16 * 1024;
+/// Messages of a prompt that are kept, at most: one without a text takes room as well.
+const MOST_MESSAGES: usize = 256;
 /// Requests whose texts may be on their way to the database; 8 MB at most.
 const LIMIT: usize = 256;
 /// Requests whose texts are stored at once.
@@ -175,7 +177,7 @@ impl Drop for Note {
 fn fit(prompt: &mut Vec<Said>) -> bool {
     let (mut room, mut is_cut) = (MOST, false);
     let mut first = prompt.len();
-    for (at, said) in prompt.iter_mut().enumerate().rev() {
+    for (at, said) in prompt.iter_mut().enumerate().rev().take(MOST_MESSAGES) {
         if room == 0 {
             break;
         }
@@ -276,6 +278,15 @@ mod tests {
         assert!((MOST - 12..=MOST).contains(&(prompt[0].text.len() + 10)));
         assert_eq!(answer.as_ref().map(String::len), Some(MOST));
         assert_eq!(all[2].answer, None);
+    }
+
+    #[tokio::test]
+    async fn messages_without_a_text_take_room_as_well() {
+        let keep = Keep::of(["chat".to_owned()]);
+        drop(keep.begin("chat", || texts(&[""; 40_000])));
+        let all = stored(keep).await;
+        assert_eq!(all[0].prompt.len(), MOST_MESSAGES);
+        assert!(all[0].is_cut);
     }
 
     #[tokio::test]

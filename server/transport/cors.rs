@@ -16,7 +16,8 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 /// How long a browser may remember what a preflight said; Chromium remembers no longer.
 const MAX_AGE: Duration = Duration::from_secs(7200);
 /// What scripts may read of an answer beside its body.
-const EXPOSED: [&str; 8] = [
+const EXPOSED: [&str; 9] = [
+    "etag",
     "x-request-id",
     "retry-after",
     "retry-after-ms",

@@ -1,6 +1,6 @@
 //! What of a call is kept for those who look into it, where texts of its task are.
 
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     _core::assignment::Subject,
@@ -12,10 +12,13 @@ use crate::{
 /// What a call asks, as it leaves.
 pub(super) fn asked(call: &Call, route: &Route, vault: Option<&Vault>) -> Texts {
     let given = call.request.given.as_ref();
-    let given: Option<Vec<Message>> = given
+    let given: Option<Vec<&RawValue>> = given
         .and_then(|given| given.get("messages"))
         .and_then(|messages| serde_json::from_str(messages.get()).ok());
-    let messages = given.as_ref().unwrap_or(&call.request.messages);
+    let prompt = match given {
+        Some(messages) => messages.into_iter().map(as_it_came).collect(),
+        None => call.request.messages.iter().map(said).collect(),
+    };
     Texts {
         request_id: call.request_id.to_string(),
         at_ms: now_ms(),
@@ -24,11 +27,23 @@ pub(super) fn asked(call: &Call, route: &Route, vault: Option<&Vault>) -> Texts 
             _ => None,
         },
         task: route.task.to_string(),
-        prompt: messages.iter().map(said).collect(),
+        prompt,
         answer: None,
         is_cut: false,
         masked: vault.map_or(0, |vault| u32::try_from(vault.count()).unwrap_or(u32::MAX)),
     }
+}
+
+/// A message that is none by our reading is kept as its JSON: it is what one looks for.
+fn as_it_came(message: &RawValue) -> Said {
+    let read = serde_json::from_str(message.get());
+    read.map_or_else(
+        |_| Said {
+            role: String::new(),
+            text: message.get().to_owned(),
+        },
+        |message| said(&message),
+    )
 }
 
 fn said(message: &Message) -> Said {
@@ -68,4 +83,18 @@ pub(in crate::model_router) fn answered(note: &mut Note, answer: &Completion) {
 pub(in crate::model_router) fn heard(note: &mut Note, step: &Delta) {
     note.add(&step.content);
     step.calls().for_each(|text| note.add(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_message_that_cannot_be_read_hides_no_other() {
+        let read = |text: &str| as_it_came(&RawValue::from_string(text.to_owned()).unwrap());
+        let odd = r#"{"role":"user","content":"cut emoji \ud83d"}"#;
+        assert_eq!((&*read(odd).role, &*read(odd).text), ("", odd));
+        let plain = read(r#"{"role":"user","content":"hello"}"#);
+        assert_eq!((&*plain.role, &*plain.text), ("user", "hello"));
+    }
 }
