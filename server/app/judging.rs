@@ -6,7 +6,7 @@
 
 mod verdict;
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use chrono::Utc;
 use tokio::{sync::mpsc, time::Instant};
@@ -45,11 +45,14 @@ pub(super) async fn run(
     let mut stopping = pin!(stopping);
     let (sender, mut questions) = mpsc::channel(WAITING);
     models.hand_out(sender);
+    // What pairs cost that came to nothing, by rollout.
+    let mut owed: HashMap<Arc<str>, Microdollars> = HashMap::new();
     loop {
         let next = async {
             let question = questions.recv().await?;
             if let Some(judging) = controller.judging(&question.rollout) {
-                judge(&models, &metrics, &judging, &question).await;
+                let spent = owed.entry(question.rollout.clone()).or_default();
+                judge(&models, &metrics, &judging, &question, spent).await;
             }
             Some(())
         };
@@ -61,12 +64,18 @@ pub(super) async fn run(
 }
 
 /// Has a question's answers judged, and records what was found. Where one side cannot be asked, or gives no answer, that
-/// is no matter of this judge.
+/// is no matter of this judge; what it cost stays in `spent`, for the next pair that comes to something.
 #[expect(
     clippy::disallowed_methods,
     reason = "a loop's edge: a verdict is as old as it is"
 )]
-async fn judge(models: &ModelRouter, metrics: &AiMetrics, judging: &Judging, question: &Question) {
+async fn judge(
+    models: &ModelRouter,
+    metrics: &AiMetrics,
+    judging: &Judging,
+    question: &Question,
+    spent: &mut Microdollars,
+) {
     let Question {
         task,
         control,
@@ -78,12 +87,11 @@ async fn judge(models: &ModelRouter, metrics: &AiMetrics, judging: &Judging, que
     if has_tools(request) || is_own {
         return;
     }
-    let mut spent = Microdollars::default();
     let asking = Asking { models, question };
     let mut answers = Vec::with_capacity(2);
     for side in [control, candidate] {
         let route = models.select_alone(task, side);
-        match asking.ask(route, request.clone(), &mut spent).await {
+        match asking.ask(route, request.clone(), spent).await {
             Some(answer) if !answer.is_empty() => answers.push(answer),
             _ => return,
         }
@@ -97,7 +105,7 @@ async fn judge(models: &ModelRouter, metrics: &AiMetrics, judging: &Judging, que
         for order in [Order::ControlFirst, Order::CandidateFirst] {
             let wanted = asked(judging, &about, order.of(control, candidate));
             let route = models.select_reader(task, &judging.model);
-            let answer = asking.ask(route, wanted, &mut spent).await;
+            let answer = asking.ask(route, wanted, spent).await;
             said.push(answer.and_then(|text| found(&text, order)));
         }
     }
@@ -114,7 +122,7 @@ async fn judge(models: &ModelRouter, metrics: &AiMetrics, judging: &Judging, que
             judgement.mirrored(),
             Microdollars::default(),
         ),
-        (Variant::Candidate, judgement, spent),
+        (Variant::Candidate, judgement, std::mem::take(spent)),
     ] {
         metrics.record(asking.event(at_ms, variant, judgement, cost));
     }

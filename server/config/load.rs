@@ -96,6 +96,17 @@ impl Values<'_> {
             ));
         }
         faults.extend(self.own_address_as_old_server());
+        let exempt = self.get(&CSRF_EXEMPT).unwrap_or_default();
+        if exempt.iter().any(|path| path == "/") {
+            faults.push(ConfigFault::new(
+                CSRF_EXEMPT.row.name,
+                "has `/`, at or below which every path is",
+                format!(
+                    "the paths that are meant, or `{}` set to `off`",
+                    CSRF_TOKEN.row.name
+                ),
+            ));
+        }
         // Without the old server nobody would notice that they do nothing.
         let named = [
             (&LEGACY_PATHS.row, self.get(&LEGACY_PATHS)),

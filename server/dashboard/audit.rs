@@ -60,7 +60,7 @@ impl Subject {
         }
     }
 
-    /// The least role that is told of it: viewers see all but texts, keys and settings.
+    /// The least role that is told of it: viewers see all but keys and settings.
     pub const fn told_to(self) -> Role {
         match self {
             Self::Rollout

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     _core::{
-        assignment::{Subject, Variant},
+        assignment::Subject,
         feature_flags::{DecidedBy, Reason},
     },
     model_router::{ModelRouter, Route},
@@ -103,10 +103,7 @@ fn evaluation(route: &Route) -> Value {
         key: &route.task,
         value: route.models.first().map_or("", |model| &*model.name),
         reason,
-        variant: match route.variant {
-            Variant::Control => "control",
-            Variant::Candidate => "candidate",
-        },
+        variant: route.variant.name(),
         metadata,
     };
     serde_json::to_value(evaluation).unwrap_or_default()

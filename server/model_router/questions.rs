@@ -8,12 +8,12 @@ use tokio::sync::mpsc;
 
 use super::{Call, ModelRouter, Route};
 use crate::{
-    _core::{assignment::Variant, units::Percent},
+    _core::{
+        assignment::{Algorithm, Subject, Variant, bucket, is_in},
+        units::Percent,
+    },
     providers::ChatRequest,
 };
-
-/// What is divided to say which calls are taken; as fine as a share may be.
-const PARTS: u64 = 10_000_000;
 
 /// A question that both sides are to answer once more, aside.
 #[derive(Clone, Debug)]
@@ -70,14 +70,8 @@ impl ModelRouter {
 
 /// Whether a call is among so many of all. Its id says so, which has nothing to do with who asks.
 fn is_taken(request_id: &str, share: Percent) -> bool {
-    // FNV-1a, of which the upper half is mixed best.
-    let hash = request_id
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-        });
-    let part = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 20;
-    (part % PARTS) as f64 / (PARTS as f64) < share.get() / 100.0
+    let call = Subject::Opaque(request_id.to_owned());
+    is_in(bucket(Algorithm::Murmur3, "judged", &call), share)
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ impl Keep {
         kept.is_some_and(|kept| kept.tasks.contains(task))
     }
 
-    /// Notes what a call asks, where texts of its task are kept. `prompt` is only called then.
+    /// Notes what a call asks, where texts of its task are kept. `texts` is only called then.
     pub fn begin(&self, task: &str, texts: impl FnOnce() -> Texts) -> Option<Note> {
         let kept = self.0.as_ref().filter(|kept| kept.tasks.contains(task))?;
         let mut texts = texts();
@@ -200,7 +200,7 @@ fn fit(prompt: &mut Vec<Said>) -> bool {
 pub fn describe() {
     metrics::describe_counter!(
         DROPPED,
-        "Requests whose texts were to be kept, and found no room on their way to the database"
+        "Requests whose texts were to be kept, and found no room on their way to the database, or could not be stored"
     );
 }
 

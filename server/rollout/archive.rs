@@ -21,7 +21,7 @@ use super::{
 };
 
 /// Lines of the history that are read at once.
-const PAGE: usize = 200;
+pub const PAGE: usize = 200;
 /// Characters of a UUID.
 const ID_LENGTH: usize = 36;
 /// Ids that are named where the beginning of one is not enough.

@@ -415,11 +415,18 @@ impl Evidence {
         self.stage.reach(hour);
     }
 
+    /// What a model found that judges answers; none where none has.
+    pub fn judged(&self) -> Option<JudgeEvidence> {
+        self.judged.as_ref().map(Judged::evidence)
+    }
+
     /// Takes note of what the evidence has reached.
     fn settle(&mut self) {
         let at_ms = self.clock_ms;
         self.rollback = self.decided(at_ms);
-        let e = verdict::overall(self);
+        // Whichever says more: both hold at one level.
+        let of_judge = self.judged.as_ref().map_or(0.0, Judged::value);
+        let e = verdict::overall(self).max(of_judge);
         if e >= self.plan.hold {
             self.held = Some(Held {
                 calm_since_ms: None,

@@ -270,6 +270,11 @@ impl Ledger {
         self.evidence.late_after_ms()
     }
 
+    /// What a model found that judges answers.
+    pub fn judged(&self) -> Option<super::evidence::JudgeEvidence> {
+        self.evidence.judged()
+    }
+
     /// What the plan's judge finds, and the evidence in figures.
     pub fn judge(&self, plan: &Plan, now_ms: i64) -> (Finding, Verdict) {
         let verdict = self.evidence.verdict(now_ms);

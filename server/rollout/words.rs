@@ -2,13 +2,18 @@
 
 use super::{
     decision::RollbackReason,
-    evidence::{ArmCounts, Metric, Verdict},
+    evidence::{ArmCounts, Metric, Signal, Verdict},
     plan::{Judge, Plan},
 };
 
 /// Why a candidate is taken back that is worse: by which metric, and the figures of both sides.
 pub(super) fn worse(plan: &Plan, verdict: &Verdict) -> String {
     let worse = RollbackReason::Worse.to_string();
+    if let (Judge::Evidence, Some(Signal::Judge), Some(judge)) =
+        (plan.judge, verdict.cause, &verdict.judge)
+    {
+        return format!("{worse}: {}", judge.in_words());
+    }
     let part = |metric: &Metric| {
         let of = verdict.metrics.iter().find(|it| it.metric == *metric);
         of.map_or(0.0, |it| it.weight * it.e)

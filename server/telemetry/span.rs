@@ -4,7 +4,6 @@ use rand::random;
 use serde_json::{Value, json};
 
 use super::{Ended, Texts, series::error_type};
-use crate::_core::assignment::Variant;
 
 const NANOS_PER_MS: f64 = 1e6;
 const MICRODOLLARS: f64 = 1e6;
@@ -79,10 +78,7 @@ fn id(request: &str) -> Option<u128> {
 
 fn attributes(ended: &Ended<'_>, error: Option<&'static str>) -> Vec<(&'static str, Attribute)> {
     let event = ended.event;
-    let variant = match event.variant {
-        Variant::Control => "control",
-        Variant::Candidate => "candidate",
-    };
+    let variant = event.variant.name();
     let text = |value: &str| Attribute::Text(value.to_owned());
     let mut attributes = vec![
         ("gen_ai.operation.name", text(ended.operation.name())),

@@ -46,6 +46,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use self::calls::{Calls, Silent};
 use super::{
     bounds::{self, Bounds},
+    csrf_cookie::CsrfCookie,
     gate::Gate,
     headers,
     trpc::{Trpc, other_wires::Origin},
@@ -273,6 +274,7 @@ impl Wire {
             wire: self.clone(),
             events: None,
         };
+        let csrf = CsrfCookie::of(&self.gate, &head.headers);
         let peer = Peer::Request {
             context: context.clone(),
             body: body.clone(),
@@ -294,6 +296,7 @@ impl Wire {
         for cookie in context.cookies.take() {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
+        csrf.settle(&mut response);
         if !is_batch {
             headers::request_id(&mut response, &context.request_id);
         }

@@ -92,13 +92,19 @@ async fn a_candidate_whose_answers_are_worse_is_taken_back_by_the_judge() {
     );
     assert!(judge["costThatDay"].as_i64().unwrap() > 0, "{judge}");
 
-    let why = app
-        .call("rollout.why", json!({"id": id}))
-        .await
-        .unwrap()
-        .to_string();
+    // It is in force before it is written.
+    let why = eventually(PATIENCE, async || {
+        let why = app.call("rollout.why", json!({"id": id})).await.unwrap();
+        let why = why.to_string();
+        if why.contains("the judge model finds the candidate's answers worse") {
+            Ok(why)
+        } else {
+            Err(why)
+        }
+    })
+    .await;
     assert!(
-        why.contains("the judge model finds the candidate's answers worse"),
+        why.contains("worse than control: of ") && why.contains("answer was better in 0 and worse"),
         "{why}"
     );
     // It was asked twice about each pair, by the rubric, and of nobody's answer the text is kept.

@@ -31,7 +31,7 @@ function read(search: URLSearchParams, tasks: string[], models: string[], provid
   const number = (value: string | undefined): number | undefined => (value === undefined ? undefined : Number(value));
   const isNumber = (value: string): boolean => /^\d+$/.test(value);
   const isMoment = (value: string | undefined): boolean => value !== undefined && !Number.isNaN(Date.parse(value));
-  const range = known('range', (value) => value in RANGES || (value.includes('..') && value.split('..').length === 2 && value.split('..').every(isMoment)));
+  const range = known('range', (value) => Object.hasOwn(RANGES, value) || (value.includes('..') && value.split('..').length === 2 && value.split('..').every(isMoment)));
   const [from, to] = range?.includes('..') ? range.split('..').map((end) => new Date(end)) : [range && new Date(Math.floor((serverNow().getTime() - RANGES[range]!) / 60_000) * 60_000), undefined];
   const counted = known('counted', (value) => value === 'true' || value === 'false');
   const filter: ListRequests = {

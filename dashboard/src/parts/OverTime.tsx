@@ -22,7 +22,7 @@ export function OverTime({ name }: { name: string | undefined }): JSX.Element {
   const say = useModelName();
   const [search, setSearch] = useSearchParams();
   const asked = { range: search.get('range'), by: search.get('by') };
-  const range: Range = asked.range !== null && asked.range in RANGES ? (asked.range as Range) : '24h';
+  const range: Range = asked.range !== null && Object.hasOwn(RANGES, asked.range) ? (asked.range as Range) : '24h';
   const by = BYS.find((known) => known === asked.by) ?? 'model';
   const [length, points] = RANGES[range];
   const { data, error, refetch } = useQuery({

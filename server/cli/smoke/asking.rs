@@ -329,7 +329,7 @@ pub(super) async fn email(client: &Client, asked: &mut Asked, findings: &mut Fin
         }
         Err(error) => findings.fail(
             check,
-            format!("`{}` did not sort a mail: {error}", route.model),
+            format!("`{}` did not sort a mail: {}", route.model, in_full(&error)),
             error.advice("see the request's outcome on the dashboard, and whether the model takes schemas (docs/emails.md)"),
         ),
     }

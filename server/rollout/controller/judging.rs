@@ -11,8 +11,7 @@ impl Controller {
         let inner = self.inner.lock();
         let rollout = inner.get(rollout).filter(|it| it.is_live())?;
         let judging = rollout.plan.judging.as_ref()?;
-        let (_, verdict) = rollout.judge(now);
-        if let Some(judge) = verdict.judge {
+        if let Some(judge) = rollout.ledger.judged() {
             let (pairs, cost) = judge.used(now.timestamp_millis());
             let is_over = pairs >= judging.per_day || cost >= judging.max_cost && cost.0 > 0;
             if is_over || judge.stopped.is_some() {

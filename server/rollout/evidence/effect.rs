@@ -66,42 +66,30 @@ pub struct Effect {
 impl Effect {
     /// `1.1 times as often as on control (0.8–1.6), tolerated up to 1.25`.
     pub(in crate::rollout) fn in_words(&self) -> String {
-        let (low, margin) = (figure(self.low), self.margin);
-        match (self.ratio.map(figure), self.high.map(figure)) {
-            (Some(ratio), Some(high)) => format!(
-                "{ratio} times as often as on control ({low}–{high}), tolerated up to {margin}"
-            ),
-            (Some(ratio), None) => format!(
-                "{ratio} times as often as on control (at least {low}), tolerated up to {margin}"
-            ),
-            (None, _) => {
-                format!("how often on control is not known yet, tolerated up to {margin}")
-            }
-        }
+        let ratio = self.between(" times as often as on control");
+        let ratio = ratio
+            .as_deref()
+            .unwrap_or("how often on control is not known yet");
+        format!("{ratio}, tolerated up to {}", self.margin)
+    }
+
+    /// `1.1 (0.8–1.6)`, with words after the ratio; `None` while it is not known.
+    fn between(&self, words: &str) -> Option<String> {
+        let (ratio, low) = (figure(self.ratio?), figure(self.low));
+        Some(match self.high.map(figure) {
+            Some(high) => format!("{ratio}{words} ({low}–{high})"),
+            None => format!("{ratio}{words} (at least {low})"),
+        })
     }
 }
 
 impl fmt::Display for Effect {
     /// `errors 1.1 (0.8–1.6), tolerated up to 1.25`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            metric,
-            ratio,
-            low,
-            high,
-            margin,
-        } = *self;
-        write!(f, "{metric} ")?;
-        match (ratio, high) {
-            (Some(ratio), Some(high)) => {
-                write!(f, "{} ({}–{})", figure(ratio), figure(low), figure(high))?
-            }
-            (Some(ratio), None) => {
-                write!(f, "{} (at least {})", figure(ratio), figure(low))?;
-            }
-            (None, _) => f.write_str("not known yet")?,
-        }
-        write!(f, ", tolerated up to {margin}")
+        let ratio = self.between("");
+        let ratio = ratio.as_deref().unwrap_or("not known yet");
+        let (metric, margin) = (self.metric, self.margin);
+        write!(f, "{metric} {ratio}, tolerated up to {margin}")
     }
 }
 

@@ -211,7 +211,7 @@ impl Verdict {
             control,
             candidate,
             uncounted: evidence.uncounted.as_ref().map(|it| it.evidence(now_ms)),
-            judge: evidence.judged.as_ref().map(Judged::evidence),
+            judge: evidence.judged(),
         }
     }
 }
@@ -407,6 +407,7 @@ fn level(
     if e >= plan.hold {
         (Level::Hold, format!("E is {e:.1}, at least {}", plan.hold))
     } else if is_held {
+        let e = e.max(of_judge);
         let why = format!("E is {e:.1}, and not yet below {} for an hour", plan.watch);
         (Level::Hold, why)
     } else if e >= plan.watch {

@@ -18,7 +18,8 @@ pub struct Judging {
     pub share: Percent,
     /// Pairs a day (UTC) at most.
     pub per_day: u64,
-    /// What a day's pairs may cost at most, answers and verdicts together.
+    /// What a day's pairs may cost, answers and verdicts together. It is looked at before each pair; what a question cost
+    /// to which one side gave no answer counts with the next pair.
     pub max_cost: Microdollars,
     /// The version of the words that it is asked with: that of the release which read the plan, to the rollout's end.
     pub prompt: u32,

@@ -84,6 +84,11 @@ fn root(table: &mut Table<'_>, known: &Known) -> Plan {
     let arms = [&control, &candidate].map(|it| it.as_deref().unwrap_or_default());
     let arms = arms.concat();
     let judging = table.optional("judging", |it| {
+        if judge == Some(Judge::Thresholds) {
+            it.fault(
+                "`judging` counts for nothing where `judge` is `thresholds`; expected one of them",
+            );
+        }
         it.table(|table| judging::read(table, known, covered, &arms))
     });
     Plan {

@@ -37,7 +37,7 @@ pub(super) enum Tests {
 }
 
 impl Tests {
-    fn plan(self) -> EvidencePlan {
+    pub(super) fn plan(self) -> EvidencePlan {
         let defaults = STANDARD.evidence.clone();
         match self {
             Self::Defaults => defaults,
@@ -93,11 +93,7 @@ pub(super) struct Seen {
     pub by_not_counted: bool,
     /// Promotion was proven before.
     pub promoted: bool,
-    /// The evidence over all metrics reached the level of watch, of hold. It is looked at after every
-    /// [`EVERY`]th request.
-    pub watched: bool,
-    pub held: bool,
-    /// The most that it was.
+    /// The most that the evidence over all metrics was. It is looked at after every [`EVERY`]th request.
     pub most: f64,
 }
 
@@ -140,7 +136,6 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
     let mut seen = Seen::default();
     let mut held_until = f64::NEG_INFINITY;
     let end = scenario.bad_from_hour + watch.hours;
-    let levels = watch.tests.plan();
     for number in 1_u32.. {
         let observation = traffic.next();
         let hours = traffic.elapsed_hours() - scenario.bad_from_hour;
@@ -174,10 +169,7 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
             }
         }
         if number.is_multiple_of(EVERY) && seen.rollback_hours.is_none() {
-            let e = evidence.e();
-            seen.watched |= e >= levels.watch;
-            seen.held |= e >= levels.hold;
-            seen.most = seen.most.max(e);
+            seen.most = seen.most.max(evidence.e());
         }
         if let Some(test) = &mut growthbook
             && seen.growthbook_hours.is_none()

@@ -122,6 +122,17 @@ pub(super) fn on_all_cores<J: Sync, T: Send>(
     run: impl Fn(&J) -> T + Sync,
     progress: &(dyn Fn(Progress) + Sync),
 ) -> Vec<T> {
+    let threads = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    on_threads(threads, jobs, run, progress)
+}
+
+/// The same on so many threads.
+pub(super) fn on_threads<J: Sync, T: Send>(
+    threads: NonZero<usize>,
+    jobs: &[J],
+    run: impl Fn(&J) -> T + Sync,
+    progress: &(dyn Fn(Progress) + Sync),
+) -> Vec<T> {
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let work = || {
         let mut results = Vec::new();
@@ -137,9 +148,8 @@ pub(super) fn on_all_cores<J: Sync, T: Send>(
             });
         }
     };
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let mut results: Vec<_> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..threads.get()).map(|_| scope.spawn(work)).collect();
         let ended = workers
             .into_iter()
             .map(|worker| worker.join().unwrap_or_else(|fault| resume_unwind(fault)));

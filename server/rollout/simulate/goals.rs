@@ -96,10 +96,11 @@ impl Planned {
                 [hours(&seen), hours(&plain)]
             }
         };
+        let levels = self.watch.tests.plan();
         Sample {
             measured,
-            is_watched: seen.watched,
-            is_held: seen.held,
+            is_watched: seen.most >= levels.watch,
+            is_held: seen.most >= levels.hold,
         }
     }
 

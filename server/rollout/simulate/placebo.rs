@@ -11,18 +11,17 @@ use std::{
     collections::{BTreeMap, HashSet},
     fmt,
     num::NonZero,
-    panic::resume_unwind,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    thread,
+    sync::Arc,
 };
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{proportion, random::Random};
+use super::{
+    certify::{Progress, on_threads},
+    proportion,
+    random::Random,
+};
 use crate::{
     _core::{assignment::Variant, units::Percent},
     recording::Event,
@@ -173,25 +172,10 @@ pub fn run(
     threads: NonZero<usize>,
     progress: &(dyn Fn(u32) + Sync),
 ) -> Placebo {
-    let (next, done) = (AtomicU32::new(0), AtomicU32::new(0));
-    let work = || {
-        let mut seen = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= rollouts {
-                return seen;
-            }
-            let salt = Random::new(seed, 0, number.into()).next();
-            seen.push(one(plan, log, salt));
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-        }
-    };
-    let seen: Vec<Seen> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads.get()).map(|_| scope.spawn(work)).collect();
-        let ended = workers
-            .into_iter()
-            .map(|it| it.join().unwrap_or_else(|fault| resume_unwind(fault)));
-        ended.flatten().collect()
+    let numbers: Vec<u32> = (0..rollouts).collect();
+    let made = |number: &u32| one(plan, log, Random::new(seed, 0, (*number).into()).next());
+    let seen = on_threads(threads, &numbers, made, &|Progress { done, .. }| {
+        progress(u32::try_from(done).unwrap_or(u32::MAX));
     });
     told(plan, log, &seen)
 }

@@ -18,6 +18,7 @@ use super::{answers::RolloutState, history::HistoryEntry, refusals::refusal};
 use crate::{
     _core::{errors::RpcError, procedure::Tracked},
     rollout::{
+        archive::PAGE,
         controller::{Change, Controller},
         errors::ControlError,
         status::Status,
@@ -144,7 +145,7 @@ impl Follower {
             .archive()
             .history_after(self.place.pos)
             .await?;
-        let is_all = rows.is_empty();
+        let is_all = rows.len() < PAGE;
         let mut news = Vec::new();
         for (pos, row) in rows {
             let id = row.rollout_id.clone();

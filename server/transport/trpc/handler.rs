@@ -93,8 +93,10 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
         false => vec![&*path],
     };
     if parts.method != Method::GET && trpc.gate.is_for_pages_to_send(&parts.headers) {
+        let is_asked = trpc.gate.site().demands_csrf_token();
         let paths: Vec<_> = names
             .iter()
+            .filter(|_| is_asked)
             .map(|it| format!("{}/{it}", super::MOUNT))
             .collect();
         let paths: Vec<_> = paths.iter().map(String::as_str).collect();

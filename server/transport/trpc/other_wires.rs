@@ -7,15 +7,15 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, Method, header, request};
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     Trpc,
     envelope::Payload,
     moving::{Lead, Running, Watched},
+    part::Theirs as Envelope,
     passing,
     request::Query,
 };
@@ -29,6 +29,7 @@ use crate::{
     legacy::{
         Asker, Body, Fault, OldServer, Onward,
         answer::{check_single, refused, status_of},
+        lines::Wrapped,
         paths::component,
         send::Held,
     },
@@ -223,37 +224,19 @@ async fn read(
 }
 
 #[derive(Deserialize)]
-struct Envelope<'a> {
-    #[serde(borrow)]
-    result: Option<Data<'a>>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Data<'a> {
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-/// What superjson wraps.
-#[derive(Deserialize)]
-struct Wrapped<'a> {
-    #[serde(borrow)]
-    json: &'a RawValue,
-}
-
-#[derive(Deserialize)]
 struct TheirError {
     message: String,
-    data: TheirData,
+    #[serde(default)]
+    code: Value,
+    data: Option<TheirData>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct TheirData {
-    code: String,
-    retry_after: Option<DateTime<Utc>>,
+    code: Option<String>,
+    /// A time, or what an old server makes of it.
+    retry_after: Option<Value>,
 }
 
 fn said(envelope: &[u8], transformer: Transformer) -> Result<Box<RawValue>, RpcError> {
@@ -269,15 +252,27 @@ fn said(envelope: &[u8], transformer: Transformer) -> Result<Box<RawValue>, RpcE
         let data = result.and_then(|it| it.data);
         return data.map_or_else(|| Ok(RawValue::NULL.to_owned()), unwrapped);
     };
-    let error = unwrapped(error)?;
-    let TheirError { message, data } = serde_json::from_str(error.get()).map_err(|_| odd())?;
-    let code = match ErrorCode::named(&data.code) {
+    // Some servers leave superjson out of their errors.
+    let error = unwrapped(error).unwrap_or_else(|_| error.to_owned());
+    let TheirError {
+        message,
+        code: number,
+        data,
+    } = serde_json::from_str(error.get()).map_err(|_| odd())?;
+    let TheirData { code, retry_after } = data.unwrap_or_default();
+    let numbered = || {
+        ErrorCode::ALL
+            .iter()
+            .copied()
+            .find(|it| number == it.number())
+    };
+    let code = match code.as_deref().and_then(ErrorCode::named) {
         Some(code) => code,
-        None if data.retry_after.is_some() => ErrorCode::TooManyRequests,
-        None => ErrorCode::InternalServerError,
+        None if retry_after.is_some() => ErrorCode::TooManyRequests,
+        None => numbered().unwrap_or(ErrorCode::InternalServerError),
     };
     let mut error = RpcError::new(code, message);
-    error.retry_after = data.retry_after;
+    error.retry_after = retry_after.and_then(|it| it.as_str()?.parse().ok());
     Err(error)
 }
 
@@ -312,6 +307,26 @@ mod tests {
                 r#"{"error":{"message":"wait","code":-32029,"data":{"code":"RATE_LIMIT_EXCEEDED","httpStatus":429,"retryAfter":"1970-01-01T00:00:07.000Z"}}}"#,
                 None,
                 "TOO_MANY_REQUESTS: wait Some(7)",
+            ),
+            (
+                r#"{"error":{"message":"no","code":-32004}}"#,
+                None,
+                "NOT_FOUND: no None",
+            ),
+            (
+                r#"{"error":{"message":"no","code":-32603,"data":{"code":"CONFLICT","retryAfter":7}}}"#,
+                None,
+                "CONFLICT: no None",
+            ),
+            (
+                r#"{"error":{"message":"wait","code":-32029,"data":{"code":"RATE_LIMIT_EXCEEDED","retryAfter":null}}}"#,
+                None,
+                "TOO_MANY_REQUESTS: wait None",
+            ),
+            (
+                r#"{"error":{"message":"bare","code":-32004}}"#,
+                Superjson,
+                "NOT_FOUND: bare None",
             ),
         ] {
             assert_eq!(told(envelope, transformer), says);

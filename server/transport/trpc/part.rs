@@ -20,18 +20,19 @@ pub(super) enum Part {
     Theirs(Envelope),
 }
 
+/// The old server's envelope.
 #[derive(Deserialize)]
-struct Theirs<'a> {
+pub(super) struct Theirs<'a> {
     #[serde(borrow)]
-    result: Option<Data<'a>>,
+    pub(super) result: Option<Data<'a>>,
     #[serde(borrow)]
-    error: Option<&'a RawValue>,
+    pub(super) error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
-struct Data<'a> {
+pub(super) struct Data<'a> {
     #[serde(borrow)]
-    data: Option<&'a RawValue>,
+    pub(super) data: Option<&'a RawValue>,
 }
 
 impl Part {

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::{
     super::traffic::{Scenario, Traffic, Users},
     *,
