@@ -111,7 +111,7 @@ impl OldServer {
             .build()?;
         let base = Url::parse(&config.url).context("LEGACY_TRPC_URL is no URL")?;
         let places = config.max_requests.min(Semaphore::MAX_PERMITS);
-        let digest = hex(&Sha256::digest(base.as_str())[..8]);
+        let digest = hex::encode(&Sha256::digest(base.as_str())[..8]);
         Ok(Self {
             client,
             base,
@@ -178,10 +178,6 @@ fn names(pattern: &str, procedure: &str) -> bool {
 pub fn idle_pattern<'p>(patterns: &'p [String], procedures: &[&str]) -> Option<&'p str> {
     let is_idle = |pattern: &&String| !procedures.iter().any(|it| names(pattern, it));
     patterns.iter().find(is_idle).map(String::as_str)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Registers the help texts of the counters.

@@ -81,8 +81,14 @@ function begin(folder) {
     mkdirSync(dirname(join(folder, "src", page)), { recursive: true });
     writeFileSync(join(folder, "src", page), read(page));
   }
-  for (const picture of ["docs/dashboard", "docs/rollout.svg", "docs/certification.svg", "docs/grafana.json", "LICENSE-MIT", "LICENSE-APACHE"]) {
+  for (const picture of ["docs/dashboard", "docs/pictures", "docs/rollout.svg", "docs/certification.svg", "docs/grafana.json", "LICENSE-MIT", "LICENSE-APACHE"]) {
     cpSync(join(root, picture), join(folder, "src", picture), { recursive: true });
+  }
+  const named = pages.flatMap((page) => links(read(page)).map((link) => link.split("#")[0]).filter((path) => path !== "").map((path) => normalize(join(dirname(page), path))));
+  const lost = named.filter((target) => !existsSync(join(folder, "src", target)));
+  if (lost.length > 0) {
+    console.error(`not in the site: ${lost.join(", ")}`);
+    process.exit(1);
   }
   const summary = contents().map((it) => (it.heading ? `\n# ${it.heading}\n` : it.page === "README.md" ? `[${it.title}](${it.page})` : `- [${it.title}](${it.page})`));
   writeFileSync(join(folder, "src/SUMMARY.md"), `# Contents\n\n${summary.join("\n")}\n`);

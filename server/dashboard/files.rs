@@ -112,10 +112,7 @@ impl<'a> Found<'a> {
     }
 
     fn response(self, headers: &HeaderMap) -> Response {
-        let hash: String = self.file.metadata.sha256_hash()[..16]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let hash = hex::encode(&self.file.metadata.sha256_hash()[..16]);
         let tag = format!("\"{hash}{}\"", if self.is_brotli { "-br" } else { "" });
         let is_known = mentions(headers, &header::IF_NONE_MATCH, &tag);
         let mut response = match is_known {

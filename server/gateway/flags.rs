@@ -236,10 +236,7 @@ fn if_none_match(headers: &HeaderMap) -> Vec<String> {
 /// The answer, or 304 where the client has it. The tag is of the answer itself, so whatever changes it (the
 /// subject, the share, the catalog) changes the tag.
 fn with_tag(text: String, known: &[String]) -> Response {
-    let digest: String = Sha256::digest(text.as_bytes())[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hex::encode(&Sha256::digest(text.as_bytes())[..16]);
     let tag = format!("\"{digest}\"");
     let mut response = if known.iter().any(|it| *it == tag || it == "*") {
         let mut unchanged = Response::new(Body::empty());

@@ -52,7 +52,7 @@ impl Bundle {
     pub fn versioned(&self) -> String {
         let contents = json!([self.model, self.prompt, self.parameters, self.max_tokens]);
         let hash = Sha256::digest(contents.to_string());
-        let version: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let version = hex::encode(hash);
         format!("{}{MARK}{}", self.name, &version[..DIGITS])
     }
 

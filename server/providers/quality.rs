@@ -84,10 +84,7 @@ impl Checks {
     pub fn digest(&self) -> String {
         let schema = self.schema.as_ref().map(Schema::text);
         let hash = Sha256::digest(serde_json::json!([schema, self.language.name()]).to_string());
-        hash.iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex::encode(&hash[..8])
     }
 }
 

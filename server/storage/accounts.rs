@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use super::{
     Storage,
     db::Write,
+    personal::forget,
     storable,
-    users::{Row, folded, note_role},
+    users::{Row, folded, literal, note_role, role_of},
 };
 use crate::{
     _core::{
@@ -37,22 +38,11 @@ const fn ordered(order: Order, direction: Direction) -> &'static str {
     }
 }
 
-/// What stands for a part of a text that is meant literally.
-fn part(text: &str) -> String {
-    let mut pattern = String::from("%");
-    for letter in folded(&storable(text)).chars() {
-        if matches!(letter, '\\' | '%' | '_') {
-            pattern.push('\\');
-        }
-        pattern.push(letter);
-    }
-    pattern + "%"
-}
-
 #[async_trait]
 impl AccountStore for Storage {
     async fn accounts(&self, wanted: &Wanted) -> anyhow::Result<(Vec<User>, i64)> {
-        let search = wanted.search.as_deref().map(part);
+        let search = wanted.search.as_deref();
+        let search = search.map(|text| format!("%{}%", literal(&folded(&storable(text)))));
         let role = wanted.role.map(Role::name);
         let sql = format!(
             "SELECT * {WANTED} ORDER BY {} LIMIT $3 OFFSET $4",
@@ -87,8 +77,8 @@ impl AccountStore for Storage {
         now: DateTime<Utc>,
     ) -> Result<User, AccountError> {
         by.may_create(new.role)?;
+        let mut transaction = self.alone(by).await?;
         let made: sqlx::Result<Option<Row>> = async {
-            let mut transaction = self.alone().await?;
             if is_taken(&mut transaction, &new.email, 0).await? {
                 return Ok(None);
             }
@@ -126,7 +116,7 @@ impl AccountStore for Storage {
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
         let failed = || format!("cannot change user `{id}`");
-        let mut transaction = self.alone().await.with_context(failed)?;
+        let mut transaction = self.alone(by).await?;
         let user = user_of(&mut transaction, id).await.with_context(failed)?;
         let user = user.ok_or(AccountError::NotFound)?;
         by.may_edit(&user, edit)?;
@@ -173,24 +163,71 @@ impl AccountStore for Storage {
         by: By<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
-        let user = self.find_user(id).await?.ok_or(AccountError::NotFound)?;
-        by.may_delete(&user)?;
-        let forgotten = self.forget_user(id, &Actor::User(by.user.id), now).await?;
+        let failed = || format!("cannot delete user `{id}`");
+        let asker = by.user.id;
+        let mut transaction = self.db.begin_long().await.with_context(failed)?;
+        let users = held(&mut transaction, [asker, id]).await;
+        let users = users.with_context(failed)?;
+        if !users.iter().any(|it| it.id == asker) {
+            return Err(AccountError::Forbidden(GONE));
+        }
+        let user = users.iter().find(|it| it.id == id);
+        by.may_delete(user.ok_or(AccountError::NotFound)?)?;
+        let forgotten = forget(&mut transaction, id, &Actor::User(asker), now).await;
+        let forgotten = forgotten.with_context(failed)?;
+        transaction.commit().await.with_context(failed)?;
+        self.empty_log().await;
         forgotten.map(|_| ()).ok_or(AccountError::NotFound)
     }
 }
 
+/// Whoever asks was deleted meanwhile.
+const GONE: &str = "Your account was deleted";
+
 impl Storage {
-    /// A transaction beside which nobody makes or changes users, so that what it found holds until its end.
-    async fn alone(&self) -> sqlx::Result<Write> {
-        let mut transaction = self.db.begin().await?;
-        if let Write::Postgres(transaction) = &mut transaction {
-            sqlx::query("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
-                .execute(&mut **transaction)
-                .await?;
-        }
-        Ok(transaction)
+    /// A transaction beside which nobody makes or changes users, so that what it found holds until its end. Whoever
+    /// asks is there still; what they may do counts as everywhere, within a second.
+    async fn alone(&self, by: By<'_>) -> Result<Write, AccountError> {
+        let begun = async {
+            let mut transaction = self.db.begin().await?;
+            if let Write::Postgres(transaction) = &mut transaction {
+                sqlx::query("LOCK TABLE users IN SHARE ROW EXCLUSIVE MODE")
+                    .execute(&mut **transaction)
+                    .await?;
+            }
+            let asker = role_of(&mut transaction, by.user.id).await?;
+            Ok(asker.map(|_| transaction))
+        };
+        let begun: sqlx::Result<_> = begun.await;
+        let begun = begun.context("cannot begin to change users")?;
+        begun.ok_or(AccountError::Forbidden(GONE))
     }
+}
+
+/// Those of two users who are there, and stay as they are until the end. Of two who delete each other the second waits,
+/// and finds itself gone.
+async fn held(transaction: &mut Write, ids: [i64; 2]) -> sqlx::Result<Vec<User>> {
+    if let Write::Postgres(transaction) = &mut *transaction {
+        // Not beside `alone`, which would wait for a row while this waits for the table.
+        sqlx::query("LOCK TABLE users IN ROW EXCLUSIVE MODE")
+            .execute(&mut **transaction)
+            .await?;
+    }
+    let sql = match &*transaction {
+        // Nobody else writes there.
+        Write::Sqlite(_) => {
+            "SELECT * FROM users WHERE id IN ($1, $2) AND deleted_at IS NULL ORDER BY id"
+        }
+        Write::Postgres(_) => {
+            "SELECT * FROM users WHERE id IN ($1, $2) AND deleted_at IS NULL ORDER BY id FOR UPDATE"
+        }
+    };
+    let rows: Vec<Row> = on!(transaction, transaction => sqlx::query_as(sql)
+        .bind(ids[0])
+        .bind(ids[1])
+        .fetch_all(&mut **transaction)
+        .await)?;
+    Ok(rows.into_iter().map(User::from).collect())
 }
 
 async fn user_of(transaction: &mut Write, id: i64) -> sqlx::Result<Option<User>> {

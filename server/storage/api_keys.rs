@@ -202,9 +202,16 @@ impl ApiKeyStore for Storage {
         let text = serde_json::to_string(limits)?;
         let limited = async {
             let mut transaction = self.db.begin().await?;
-            let before: Option<Option<String>> = on!(&mut transaction, transaction => sqlx::query_scalar(
-                    "SELECT limits FROM api_keys WHERE name = $1 AND revoked_ms IS NULL",
-                )
+            // Of two changes at once the second waits, and notes what the first made of it.
+            let sql = match &transaction {
+                Write::Sqlite(_) => {
+                    "SELECT limits FROM api_keys WHERE name = $1 AND revoked_ms IS NULL"
+                }
+                Write::Postgres(_) => {
+                    "SELECT limits FROM api_keys WHERE name = $1 AND revoked_ms IS NULL FOR UPDATE"
+                }
+            };
+            let before: Option<Option<String>> = on!(&mut transaction, transaction => sqlx::query_scalar(sql)
                 .bind(storable(name))
                 .fetch_optional(&mut **transaction)
                 .await)?;

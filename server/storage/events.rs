@@ -435,6 +435,25 @@ mod tests {
     use crate::_core::assignment::Variant;
 
     #[test]
+    fn what_is_no_end_is_left_out_of_requests_by_its_name() {
+        let others = [
+            Outcome::Success,
+            Outcome::Refused,
+            Outcome::Cancelled,
+            Outcome::Open,
+            Outcome::Rated { good: true },
+            Outcome::Rated { good: false },
+            Outcome::Fault(FaultKind::Timeout),
+        ];
+        let judged = Judgement::ALL.map(Outcome::Judged);
+        for outcome in judged.into_iter().chain(others) {
+            let name = format!("'{}'", outcome.name());
+            let is_named = crate::storage::requests::ENDS.contains(&name);
+            assert_eq!(is_named, !outcome.is_end(), "{name}");
+        }
+    }
+
+    #[test]
     fn outcomes_and_variants_have_stable_names() {
         for (value, text) in [
             (Outcome::Success, "success"),

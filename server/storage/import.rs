@@ -351,12 +351,7 @@ async fn again<T: Row>(
 }
 
 fn hash(parts: &[Option<String>]) -> String {
-    let digest = Sha256::digest(json!(parts).to_string());
-    digest
-        .iter()
-        .take(16)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex::encode(&Sha256::digest(json!(parts).to_string())[..16])
 }
 
 fn stored(text: Option<&str>) -> Option<String> {

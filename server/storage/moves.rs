@@ -213,7 +213,8 @@ impl MoveStore for Storage {
 
     async fn reports(&self) -> anyhow::Result<BTreeMap<String, Tally>> {
         let rows: Vec<ReportRow> = on!(self.db.read(), pool => sqlx::query_as(
-                "SELECT * FROM move_reports",
+                "SELECT r.*, COALESCE(f.ours, 0) AS ours_refused, COALESCE(f.theirs, 0) AS theirs_refused \
+                 FROM move_reports r LEFT JOIN move_refusals f ON f.procedure = r.procedure",
             )
             .fetch_all(pool)
             .await)
@@ -350,10 +351,10 @@ async fn add(transaction: &mut Write, procedure: &str, tally: &Tally) -> anyhow:
     };
     all.add(tally);
     let examples: Value = json!(all.examples);
-    changed!(transaction, transaction => sqlx::query(
+    changed!(&mut *transaction, transaction => sqlx::query(
             "INSERT INTO move_reports (procedure, compared, differed, incomparable, dropped, ours, \
-             ours_failed, ours_us, theirs, theirs_failed, theirs_us, examples, ours_refused, theirs_refused) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+             ours_failed, ours_us, theirs, theirs_failed, theirs_us, examples) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
              ON CONFLICT (procedure) DO UPDATE SET \
              compared = move_reports.compared + excluded.compared, \
              differed = move_reports.differed + excluded.differed, \
@@ -365,8 +366,6 @@ async fn add(transaction: &mut Write, procedure: &str, tally: &Tally) -> anyhow:
              theirs = move_reports.theirs + excluded.theirs, \
              theirs_failed = move_reports.theirs_failed + excluded.theirs_failed, \
              theirs_us = move_reports.theirs_us + excluded.theirs_us, \
-             ours_refused = move_reports.ours_refused + excluded.ours_refused, \
-             theirs_refused = move_reports.theirs_refused + excluded.theirs_refused, \
              examples = excluded.examples",
         )
         .bind(procedure)
@@ -381,6 +380,13 @@ async fn add(transaction: &mut Write, procedure: &str, tally: &Tally) -> anyhow:
         .bind(tally.theirs.failed)
         .bind(tally.theirs.micros)
         .bind(storable(&examples.to_string()))
+        .execute(&mut **transaction))?;
+    changed!(transaction, transaction => sqlx::query(
+            "INSERT INTO move_refusals (procedure, ours, theirs) VALUES ($1, $2, $3) \
+             ON CONFLICT (procedure) DO UPDATE SET ours = move_refusals.ours + excluded.ours, \
+             theirs = move_refusals.theirs + excluded.theirs",
+        )
+        .bind(procedure)
         .bind(tally.ours.refused)
         .bind(tally.theirs.refused)
         .execute(&mut **transaction))?;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Storage,
     changes::{self, Change},
-    db::Db,
+    db::{self, Db},
     time,
     users::{role_of, role_state},
 };
@@ -198,83 +198,99 @@ impl Storage {
         actor: &Actor,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Forgotten>> {
-        if let Db::Sqlite(sqlite) = &self.db {
-            // What is deleted is overwritten in the file, and not only let go.
-            let overwrite = sqlx::query("PRAGMA secure_delete = ON").execute(&sqlite.write);
-            overwrite
-                .await
-                .context("cannot have SQLite overwrite what is deleted")?;
-        }
         let forgotten = async {
             let mut transaction = self.db.begin_long().await?;
-            let before = role_of(&mut transaction, id).await?;
-            // First, so that a call of the user that comes meanwhile is refused or has waited.
-            let deleted = changed!(&mut transaction, transaction => sqlx::query(
-                "UPDATE users SET deleted_at = COALESCE(deleted_at, $2), updated_at = $2, name = NULL, \
-                 folded_name = NULL, email = NULL, open_id = CASE WHEN substr(open_id, 1, length($3)) = $3 \
-                 THEN 'deleted:' || id ELSE open_id END WHERE id = $1",
-            )
-            .bind(id)
-            .bind(now.timestamp_millis())
-            // It is an address.
-            .bind(PENDING)
-            .execute(&mut **transaction))?;
-            if deleted == 0 {
-                return Ok(None);
-            }
-            for sql in [
-                "DELETE FROM message_ratings WHERE user_id = $1",
-                "DELETE FROM login_links WHERE user_id = $1",
-                "DELETE FROM email_insights WHERE user_id = $1",
-                "DELETE FROM email_suggestions WHERE user_id = $1",
-                "DELETE FROM request_texts WHERE user_id = $1",
-            ] {
-                changed!(&mut transaction, transaction => sqlx::query(sql)
-                    .bind(id)
-                    .execute(&mut **transaction))?;
-            }
-            // Their messages, and ratings of these, go with them.
-            let conversations = changed!(&mut transaction, transaction => sqlx::query(
-                "DELETE FROM conversations WHERE user_id = $1",
-            )
-            .bind(id)
-            .execute(&mut **transaction))?;
-            let events = changed!(&mut transaction, transaction => sqlx::query(
-                "UPDATE events SET user_id = NULL WHERE user_id = $1",
-            )
-            .bind(id)
-            .execute(&mut **transaction))?;
-            let change = Change {
-                subject: Subject::Users,
-                subject_id: &id.to_string(),
-                actor,
-                action: "deleted",
-                before: before.map(role_state),
-                after: None,
-            };
-            // Of one who was deleted before nothing is known any more.
-            if before.is_some() {
-                changes::note(&mut transaction, change, now).await?;
-            }
+            let forgotten = forget(&mut transaction, id, actor, now).await?;
             transaction.commit().await?;
-            Ok(Some(Forgotten {
-                conversations,
-                events,
-            }))
+            Ok(forgotten)
         };
         let forgotten: sqlx::Result<_> = forgotten.await;
         let forgotten = forgotten.with_context(|| format!("cannot delete user `{id}`"))?;
-        if let Db::Sqlite(sqlite) = &self.db {
-            // The log holds older pages. Where somebody reads, that is done by the next who can.
-            for pragma in [
-                "PRAGMA wal_checkpoint(TRUNCATE)",
-                "PRAGMA secure_delete = OFF",
-            ] {
-                let _ = sqlx::query(pragma).execute(&sqlite.write).await;
-            }
-        }
+        self.empty_log().await;
         Ok(forgotten)
     }
+
+    /// SQLite's log holds older pages. Where somebody reads, that is done by the next who can.
+    pub(super) async fn empty_log(&self) {
+        if let Db::Sqlite(sqlite) = &self.db {
+            let truncate = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
+            let _ = truncate.execute(&sqlite.write).await;
+        }
+    }
+}
+
+/// Has SQLite overwrite what is deleted in the file, or only let it go. In the transaction: beside it another deletion
+/// could end it.
+async fn overwrite(transaction: &mut db::Write, pragma: &'static str) -> sqlx::Result<()> {
+    if let db::Write::Sqlite(transaction) = transaction {
+        sqlx::query(pragma).execute(&mut **transaction).await?;
+    }
+    Ok(())
+}
+
+/// What [`Storage::forget_user`] does, in a transaction of the caller's.
+pub(super) async fn forget(
+    transaction: &mut db::Write,
+    id: i64,
+    actor: &Actor,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<Forgotten>> {
+    overwrite(transaction, "PRAGMA secure_delete = ON").await?;
+    let before = role_of(transaction, id).await?;
+    // First, so that a call of the user that comes meanwhile is refused or has waited.
+    let deleted = changed!(&mut *transaction, transaction => sqlx::query(
+            "UPDATE users SET deleted_at = COALESCE(deleted_at, $2), updated_at = $2, name = NULL, \
+             folded_name = NULL, email = NULL, open_id = CASE WHEN substr(open_id, 1, length($3)) = $3 \
+             THEN 'deleted:' || id ELSE open_id END WHERE id = $1",
+        )
+        .bind(id)
+        .bind(now.timestamp_millis())
+        // It is an address.
+        .bind(PENDING)
+        .execute(&mut **transaction))?;
+    if deleted == 0 {
+        overwrite(transaction, "PRAGMA secure_delete = OFF").await?;
+        return Ok(None);
+    }
+    for sql in [
+        "DELETE FROM message_ratings WHERE user_id = $1",
+        "DELETE FROM login_links WHERE user_id = $1",
+        "DELETE FROM email_insights WHERE user_id = $1",
+        "DELETE FROM email_suggestions WHERE user_id = $1",
+        "DELETE FROM request_texts WHERE user_id = $1",
+    ] {
+        changed!(&mut *transaction, transaction => sqlx::query(sql)
+            .bind(id)
+            .execute(&mut **transaction))?;
+    }
+    // Their messages, and ratings of these, go with them.
+    let conversations = changed!(&mut *transaction, transaction => sqlx::query(
+            "DELETE FROM conversations WHERE user_id = $1",
+        )
+        .bind(id)
+        .execute(&mut **transaction))?;
+    let events = changed!(&mut *transaction, transaction => sqlx::query(
+            "UPDATE events SET user_id = NULL WHERE user_id = $1",
+        )
+        .bind(id)
+        .execute(&mut **transaction))?;
+    // Of one who was deleted before nothing is known any more.
+    if before.is_some() {
+        let change = Change {
+            subject: Subject::Users,
+            subject_id: &id.to_string(),
+            actor,
+            action: "deleted",
+            before: before.map(role_state),
+            after: None,
+        };
+        changes::note(transaction, change, now).await?;
+    }
+    overwrite(transaction, "PRAGMA secure_delete = OFF").await?;
+    Ok(Some(Forgotten {
+        conversations,
+        events,
+    }))
 }
 
 fn line(out: &mut (dyn Write + Send), kind: &str, value: &Value) -> anyhow::Result<()> {

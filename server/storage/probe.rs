@@ -23,7 +23,7 @@ const ROOM: usize = 64 * 1024;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
 /// What requests read and write, by name.
-const TABLES: [&str; 32] = [
+const TABLES: [&str; 33] = [
     "alert_deliveries",
     "alerts",
     "api_keys",
@@ -44,6 +44,7 @@ const TABLES: [&str; 32] = [
     "message_ratings",
     "messages",
     "move_bets",
+    "move_refusals",
     "move_reports",
     "moves",
     "placebos",

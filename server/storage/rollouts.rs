@@ -245,7 +245,11 @@ impl RolloutStore for Storage {
             Db::Sqlite(_) => {
                 "SELECT rowid AS pos, * FROM rollout_audit WHERE rowid > $1 ORDER BY rowid LIMIT $2"
             }
-            Db::Postgres(_) => "SELECT * FROM rollout_audit WHERE pos > $1 ORDER BY pos LIMIT $2",
+            Db::Postgres(_) => {
+                "SELECT p.pos, a.id, a.rollout_id, a.version, a.at_ms, a.actor, a.action, a.reason, \
+                 a.state_before, a.state_after, a.evidence FROM rollout_places p \
+                 JOIN rollout_audit a ON a.id = p.audit_id WHERE p.pos > $1 ORDER BY p.pos LIMIT $2"
+            }
         };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let read = async {
@@ -267,7 +271,7 @@ impl RolloutStore for Storage {
     async fn last_place(&self) -> anyhow::Result<i64> {
         let sql = match &self.db {
             Db::Sqlite(_) => "SELECT COALESCE(MAX(rowid), 0) FROM rollout_audit",
-            Db::Postgres(_) => "SELECT COALESCE(MAX(pos), 0) FROM rollout_audit",
+            Db::Postgres(_) => "SELECT COALESCE(MAX(pos), 0) FROM rollout_places",
         };
         on!(self.db.read(), pool => sqlx::query_scalar(sql).fetch_one(pool).await)
             .context("cannot read the end of the history of rollouts")
@@ -280,8 +284,10 @@ impl RolloutStore for Storage {
                  (SELECT MAX(rowid) FROM rollout_audit WHERE at_ms < $3), 0)"
             }
             Db::Postgres(_) => {
-                "SELECT COALESCE((SELECT pos FROM rollout_audit WHERE rollout_id = $1 AND version = $2), \
-                 (SELECT MAX(pos) FROM rollout_audit WHERE at_ms < $3), 0)"
+                "SELECT COALESCE((SELECT p.pos FROM rollout_places p JOIN rollout_audit a ON a.id = p.audit_id \
+                 WHERE a.rollout_id = $1 AND a.version = $2), \
+                 (SELECT MAX(p.pos) FROM rollout_places p JOIN rollout_audit a ON a.id = p.audit_id \
+                 WHERE a.at_ms < $3), 0)"
             }
         };
         on!(self.db.read(), pool => sqlx::query_scalar(sql)

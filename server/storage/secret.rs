@@ -1,7 +1,6 @@
 //! The signing secret of a developer's machine: made once, kept beside the database.
 
 use std::{
-    fmt::Write as _,
     io::{self, Write as _},
     path::{Path, PathBuf},
 };
@@ -61,11 +60,7 @@ fn read(path: &Path) -> io::Result<SecretString> {
 }
 
 fn create(path: &Path) -> io::Result<SecretString> {
-    let mut secret = String::with_capacity(2 * SECRET_BYTES);
-    for byte in rand::rng().random::<[u8; SECRET_BYTES]>() {
-        // Writing to a `String` cannot fail.
-        let _ = write!(secret, "{byte:02x}");
-    }
+    let secret = hex::encode(rand::rng().random::<[u8; SECRET_BYTES]>());
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());

@@ -54,6 +54,13 @@ pub enum UserError {
     },
 }
 
+/// A text that is meant literally, for `LIKE … ESCAPE '\'`.
+pub(super) fn literal(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_")
+}
+
 /// A name as it is looked for, whatever the case of its letters; SQLite's own `LOWER` knows those of ASCII.
 pub(super) fn folded(name: &str) -> String {
     name.to_lowercase()
@@ -249,11 +256,7 @@ impl Storage {
     }
 
     async fn users_like(&self, text: &str, limit: u32) -> sqlx::Result<Vec<Row>> {
-        // What is meant literally is said so.
-        let escaped = text
-            .replace('\\', "\\\\")
-            .replace('%', "\\%")
-            .replace('_', "\\_");
+        let escaped = literal(text);
         on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM users WHERE deleted_at IS NULL AND (id = $1 \
                  OR folded_name LIKE $2 ESCAPE '\\' OR email = $4 OR LOWER(email) = LOWER($4)) \

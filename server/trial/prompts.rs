@@ -258,11 +258,7 @@ fn prompt(line: &str) -> Result<Prompt, String> {
     let mut hash = Sha256::new();
     let asked = serde_json::json!([said, schema, language, max_tokens, expect]);
     hash.update(asked.to_string());
-    let digest: String = hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hex::encode(hash.finalize());
     Ok(Prompt {
         id,
         kind: kind.unwrap_or_default(),

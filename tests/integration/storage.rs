@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod database;
+mod accounts;
 mod alerts;
 mod backup;
 mod contents;

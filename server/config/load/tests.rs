@@ -132,7 +132,6 @@ fn every_setting_refuses_nonsense_or_takes_any_text() {
         "OLLAMA_MODEL",
         "OTEL_SERVICE_NAME",
         "NO_PROXY",
-        "TEXT_TASKS",
         "OIDC_CLIENT_ID",
         "OIDC_CLIENT_SECRET",
         "OIDC_SCOPES",

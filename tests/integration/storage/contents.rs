@@ -12,6 +12,7 @@ use modelramp::{
         units::Microdollars,
     },
     chat::store::{ConversationStore, Message, MessageRole, Origin, Rated, Rating},
+    dashboard::texts::TextStore,
     email_intelligence::{
         Categorized, Category,
         store::{EmailStore, Insight},
@@ -21,7 +22,10 @@ use modelramp::{
         finish::Finish,
         quality::Quality,
     },
-    recording::{Event, Outcome},
+    recording::{
+        Event, Outcome,
+        texts::{TextSink, Texts},
+    },
     storage::UserError,
 };
 
@@ -545,9 +549,28 @@ async fn what_is_kept_of_a_user_is_given_out_and_forgotten(database: Database) {
             .collect();
         (found, kinds, lines)
     };
+    let said = |user, seconds| Texts {
+        request_id: format!("t{user}"),
+        at_ms: at(seconds).timestamp_millis(),
+        user_id: Some(user),
+        task: "chat".to_owned(),
+        prompt: Vec::new(),
+        answer: Some("an answer".to_owned()),
+        is_cut: false,
+        masked: 0,
+    };
+    storage.keep_texts(&[said(7, 1), said(8, 2)]).await.unwrap();
     let (found, kinds, lines) = exported(7).await;
     assert!(found);
-    assert_eq!(kinds, ["user", "conversation", "message", "event", "event"]);
+    let expected = [
+        "user",
+        "conversation",
+        "message",
+        "requestText",
+        "event",
+        "event",
+    ];
+    assert_eq!(kinds, expected);
     assert!(
         lines.contains("the letter of 7") && !lines.contains("of 8"),
         "{lines}"
@@ -561,6 +584,8 @@ async fn what_is_kept_of_a_user_is_given_out_and_forgotten(database: Database) {
         .unwrap();
     assert_eq!((forgotten.conversations, forgotten.events), (1, 2));
     assert_eq!(exported(7).await, (false, vec![], String::new()));
+    assert!(!storage.has_texts("t7").await.unwrap());
+    storage.keep_texts(&[said(7, 4)]).await.unwrap();
     // A call that was under way then has left something; the second delete finds it, and the upkeep does.
     append(storage, &[of(7, 4)]).await.unwrap();
     let again = storage
@@ -571,6 +596,10 @@ async fn what_is_kept_of_a_user_is_given_out_and_forgotten(database: Database) {
     assert_eq!((again.conversations, again.events), (0, 1));
     append(storage, &[of(7, 5)]).await.unwrap();
     storage.prune(TimeDelta::days(14), at(5)).await.unwrap();
+    let came_late = storage.has_texts("t7").await.unwrap();
+    assert!(!came_late, "the upkeep deletes it");
+    assert!(storage.has_texts("t8").await.unwrap());
+    assert_eq!(storage.prune_texts(at(3)).await.unwrap(), 1);
     assert_eq!(
         storage
             .forget_user(7, &Actor::CommandLine, at(6))

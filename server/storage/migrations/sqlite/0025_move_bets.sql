@@ -1,6 +1,10 @@
--- Calls that were answered with an error, whoever's fault it was; failures are among them.
-ALTER TABLE move_reports ADD COLUMN ours_refused BIGINT NOT NULL DEFAULT 0;
-ALTER TABLE move_reports ADD COLUMN theirs_refused BIGINT NOT NULL DEFAULT 0;
+-- Calls that were answered with an error, whoever's fault it was; failures are among them. A table of its own: a column
+-- would break what programs of before have prepared.
+CREATE TABLE move_refusals (
+    procedure TEXT NOT NULL PRIMARY KEY REFERENCES move_reports (procedure) ON DELETE CASCADE,
+    ours BIGINT NOT NULL,
+    theirs BIGINT NOT NULL
+);
 -- What the bets about a move have come to, by process: so that a restart goes on with them.
 CREATE TABLE move_bets (
     -- That of the move.
