@@ -1409,7 +1409,10 @@ export interface Judging {
   share: Percent;
   /** Pairs a day (UTC) at most. */
   perDay: number;
-  /** What a day's pairs may cost at most, answers and verdicts together. */
+  /**
+   * What a day's pairs may cost, answers and verdicts together. It is looked at before each pair; what a question cost
+   * to which one side gave no answer counts with the next pair.
+   */
   maxCost: Microdollars;
   /** The version of the words that it is asked with: that of the release which read the plan, to the rollout's end. */
   prompt: number;

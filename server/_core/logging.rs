@@ -22,6 +22,10 @@ use tracing_subscriber::{
 use self::lines::Lines;
 pub use self::lines::LogGuard;
 
+/// Libraries that write a line for what any stranger's connection does. They are silent unless
+/// `LOG_LEVEL` names them.
+const QUIET: &str = "h2=off";
+
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct LogConfig {
@@ -49,7 +53,8 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::builder().parse(&config.filter)?;
+    // Of two entries for one library the later one holds.
+    let filter = EnvFilter::builder().parse(format!("{QUIET},{}", config.filter))?;
     let layer = fmt::layer().with_writer(writer).with_ansi(colours);
     let registry = tracing_subscriber::registry();
     Ok(if config.json {
@@ -81,6 +86,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(target: "call", path = "system.health", user = Some(7_i64), "call");
             tracing::debug!(target: "detail", "more");
+            tracing::warn!(target: "h2::proto::streams::recv", "a stranger took back too much");
             let long = "ä".repeat(60_000);
             tracing::trace!(target: "long", path = long, %long, "{long}");
         });
@@ -108,6 +114,12 @@ mod tests {
         assert_eq!(logged("info,detail=debug", false).lines().count(), 2);
         assert_eq!(logged("warn", false), "");
         assert_eq!(logged("off", false), "");
+    }
+
+    #[test]
+    fn what_a_stranger_makes_a_library_say_is_logged_only_where_it_is_named() {
+        assert!(!logged("trace", false).contains("a stranger"));
+        assert!(logged("info,h2=warn", false).contains("a stranger"));
     }
 
     #[test]

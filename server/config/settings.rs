@@ -261,7 +261,7 @@ settings! {
         SHUTDOWN_TIMEOUT: Span = span(1, HOUR), "45s";
     }
     "Log" {
-        /// What is logged, to standard error.
+        /// What is logged, to standard error. The library of HTTP/2 is silent unless it is named: `info,h2=warn`.
         LOG_LEVEL: LogFilter = LogFilter, "info";
         /// One line of text or one JSON object per entry.
         LOG_FORMAT: OneOf<bool> = OneOf(&[("text", false), ("json", true)]), "text", prod "json";

@@ -104,7 +104,8 @@ async fn a_candidate_whose_answers_are_worse_is_taken_back_by_the_judge() {
     })
     .await;
     assert!(
-        why.contains("worse than control: of ") && why.contains("answer was better in 0 and worse"),
+        why.contains("worse than control: the judge model: of ")
+            && why.contains("better in 0 and worse in"),
         "{why}"
     );
     // It was asked twice about each pair, by the rubric, and of nobody's answer the text is kept.
