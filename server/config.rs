@@ -12,6 +12,7 @@ mod formats;
 mod in_force;
 mod load;
 mod render;
+mod setting;
 mod settings;
 mod sources;
 

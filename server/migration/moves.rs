@@ -288,7 +288,7 @@ impl Moves {
         let guard = guards.entry(watch.of.id.clone());
         let guard = guard.or_insert_with(|| Guard::new(tolerated, now));
         note(tally, Some(guard), now);
-        let evidence = guard.evidence();
+        let evidence = guard.stakes.evidence();
         if let Some(why) = evidence.verdict() {
             self.take_back(&mut inner, &watch.of, why, evidence);
         }
@@ -372,7 +372,9 @@ impl Moves {
                     mode,
                     share,
                     tally,
-                    evidence: guard.map(Guard::evidence).unwrap_or_default(),
+                    evidence: guard
+                        .map(|guard| guard.stakes.evidence())
+                        .unwrap_or_default(),
                     of,
                 }
             });

@@ -186,8 +186,9 @@ impl Moves {
         let held: Vec<_> = {
             let inner = self.inner.lock();
             let guards = inner.guards.iter();
-            let guards = guards.filter(|(_, guard)| is_due || guard.place.is_none());
-            let held = guards.map(|(id, guard)| (id.clone(), guard.place, guard.kept()));
+            let guards = guards.filter(|(_, guard)| is_due || guard.stakes.place.is_none());
+            let held =
+                guards.map(|(id, guard)| (id.clone(), guard.stakes.place, guard.stakes.kept()));
             held.collect()
         };
         let now = Utc::now();
@@ -205,10 +206,10 @@ impl Moves {
                     continue;
                 };
                 if let Some(at) = at {
-                    guard.take(at);
+                    guard.stakes.take(at);
                 }
-                left.iter().for_each(|left| guard.join(left));
-                guard.kept()
+                left.iter().for_each(|left| guard.stakes.join(left));
+                guard.stakes.kept()
             };
             // What came with the place, or from others, is kept as well, or it would be lost with this process.
             if let Some(at) = at.filter(|at| place != Some(*at) || !left.is_empty()) {
@@ -216,7 +217,7 @@ impl Moves {
                 let kept = self.store.hold_bets(&id, &self.holder, held, now, until);
                 let more = kept.await?.left;
                 if let Some(guard) = self.inner.lock().guards.get_mut(&id) {
-                    more.iter().for_each(|left| guard.join(left));
+                    more.iter().for_each(|left| guard.stakes.join(left));
                 }
             }
         }
