@@ -5,14 +5,16 @@ mod database;
 mod accounts;
 mod alerts;
 mod backup;
-mod contents;
+mod conversations;
 mod damaged;
+mod events;
 mod flags;
 mod import;
 mod log;
 mod looked_for;
 mod migrations;
 mod moves;
+mod personal;
 #[cfg(unix)]
 mod probe;
 mod read_only;
@@ -20,6 +22,7 @@ mod recorded;
 mod restart;
 mod rollouts;
 mod upkeep;
+mod users;
 
 use std::{collections::HashSet, path::Path};
 

@@ -8,8 +8,8 @@ use modelramp::{
 
 use super::{
     at,
-    contents::event,
     database::Database,
+    events::event,
     rollouts::{ROLLOUT, change, writer},
 };
 use crate::support::log::{Book, append, since};

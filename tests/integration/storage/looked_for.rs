@@ -21,7 +21,7 @@ use modelramp::{
     rollout::{samples::SampleStore, store::RolloutStore},
 };
 
-use super::{at, contents::event, database::Database};
+use super::{at, database::Database, events::event};
 use crate::support::log::append;
 
 on_both!(

@@ -13,7 +13,7 @@ use modelramp::{
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool, migrate::Migrator, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
-use super::{at, contents::event};
+use super::{at, events::event};
 use crate::support::{
     log::{append, since},
     postgres,

@@ -20,8 +20,8 @@ use tempfile::TempDir;
 
 use super::{
     at,
-    contents::event,
     database::Database,
+    events::event,
     migrations::first_release,
     rollouts::{ROLLOUT, change, rollout, writer},
     text, url,

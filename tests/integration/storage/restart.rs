@@ -14,7 +14,7 @@ use modelramp::{
 };
 use serde_json::{Value, json};
 
-use super::{contents::event, database::Database};
+use super::{database::Database, events::event};
 use crate::support::{
     app::{TestApp, TestAppBuilder},
     calls,

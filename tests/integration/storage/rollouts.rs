@@ -18,7 +18,7 @@ use modelramp::{
 };
 use serde_json::json;
 
-use super::{at, contents::event, database::Database};
+use super::{at, database::Database, events::event};
 use crate::support::log::{Book, since};
 
 on_both!(

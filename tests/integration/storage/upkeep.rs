@@ -11,8 +11,8 @@ use modelramp::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::{
-    contents::event,
     database::Database,
+    events::event,
     rollouts::{ROLLOUT, change, writer},
 };
 use crate::support::log::{Book, append, since};
