@@ -15,6 +15,7 @@ pub mod asserted;
 pub mod cookie;
 mod credentials;
 pub mod csrf;
+pub mod leave;
 pub mod login_link;
 pub mod oidc;
 mod session;
@@ -261,6 +262,28 @@ impl Authenticator {
     /// How long a stream or a socket goes on by what a proxy said when it was opened.
     fn proxy_ttl(&self) -> Option<Duration> {
         self.proxy.as_ref().map(|proxy| proxy.ttl)
+    }
+
+    /// The session by which a request counts that goes by cookies: the first whose signature and times hold and whose
+    /// user is there, as in [`Self::identify`]. Where nobody's is, the first whose signature and times hold, which may
+    /// still be worth something to the old server.
+    pub async fn session_by_cookie(
+        self: &Arc<Self>,
+        headers: &HeaderMap,
+        now: DateTime<Utc>,
+    ) -> Option<Arc<Session>> {
+        let cookies = credentials::session_cookies(headers);
+        let held = cookies.filter_map(|token| Some((token, self.session_of(token, now)?)));
+        let held: Vec<_> = held.collect();
+        // Of one alone nothing has to be asked.
+        if held.len() > 1 {
+            for (token, session) in &held {
+                if !matches!(self.caller_of(token, session, now).await, Caller::Anonymous) {
+                    return Some(session.clone());
+                }
+            }
+        }
+        held.into_iter().next().map(|(_, session)| session)
     }
 
     /// The sessions of the cookies whose signatures and times hold.

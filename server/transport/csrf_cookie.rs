@@ -23,8 +23,8 @@ pub(super) enum CsrfCookie {
 
 impl CsrfCookie {
     /// For the answer to a request with these headers.
-    pub(super) fn of(gate: &Gate, headers: &HeaderMap) -> Self {
-        match gate.csrf_token(headers) {
+    pub(super) async fn of(gate: &Gate, headers: &HeaderMap) -> Self {
+        match gate.csrf_token(headers).await {
             None => Self::AsItIs,
             Some((token, _)) if has(headers, &token) => Self::Kept,
             Some((token, remaining)) => {

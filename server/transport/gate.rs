@@ -142,47 +142,51 @@ impl Gate {
         clippy::disallowed_methods,
         reason = "this is the edge where requests get their time"
     )]
-    pub fn check_change(&self, headers: &HeaderMap, paths: &[&str]) -> Result<(), RpcError> {
+    pub async fn check_change(&self, headers: &HeaderMap, paths: &[&str]) -> Result<(), RpcError> {
         if let Some(asserted) = self.asserted(headers) {
-            return self.check_token(headers, paths, &[Arc::new(asserted)]);
+            self.check_origin(headers)?;
+            return self.check_token(headers, paths, Some(&asserted));
         }
         if self.authenticator.has_bearer_session(headers, Utc::now()) {
             return self.check_origin(headers);
         }
-        self.check_change_by_cookie(headers, paths)
+        self.check_change_by_cookie(headers, paths).await
     }
 
-    /// The same for what goes by cookies whatever else comes along.
+    /// The same for what goes by cookies whatever else comes along: of several sessions, by the one that counts.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the edge where requests get their time"
     )]
-    pub fn check_change_by_cookie(
+    pub async fn check_change_by_cookie(
         &self,
         headers: &HeaderMap,
         paths: &[&str],
     ) -> Result<(), RpcError> {
-        let sessions = self.authenticator.sessions_of_cookies(headers, Utc::now());
-        self.check_token(headers, paths, &sessions)
+        self.check_origin(headers)?;
+        if !self.site.demands_csrf_token() {
+            return Ok(());
+        }
+        let session = self.authenticator.session_by_cookie(headers, Utc::now());
+        self.check_token(headers, paths, session.await.as_deref())
     }
 
-    /// That the token is that of one of these sessions, where one is demanded.
+    /// That the token is that of the session, where one is demanded.
     fn check_token(
         &self,
         headers: &HeaderMap,
         paths: &[&str],
-        sessions: &[Arc<Session>],
+        session: Option<&Session>,
     ) -> Result<(), RpcError> {
-        self.check_origin(headers)?;
         if !self.site.demands_csrf_token() || self.site.are_csrf_exempt(paths) {
             return Ok(());
         }
-        let token = headers.get(csrf::HEADER).and_then(|it| it.to_str().ok());
+        let Some(session) = session else {
+            return Ok(());
+        };
         let key = self.authenticator.key();
-        let is_known = |token| sessions.iter().any(|it| csrf::holds(key, it, token));
-        match token {
-            _ if sessions.is_empty() => Ok(()),
-            Some(token) if is_known(token) => Ok(()),
+        match headers.get(csrf::HEADER).and_then(|it| it.to_str().ok()) {
+            Some(token) if csrf::holds(key, session, token) => Ok(()),
             Some(_) => Err(RpcError::forbidden(
                 "`X-CSRF-Token` is not that of the session; `auth.session` tells it",
             )),
@@ -192,23 +196,21 @@ impl Gate {
         }
     }
 
-    /// The token of the session that a proxy or the cookies name, and how long it is worth something; `None` where no token is
-    /// demanded, or no session is there.
+    /// The token of the session that a proxy or the cookies name, of several the one that counts, and how long it is worth
+    /// something; `None` where no token is demanded, or no session is there.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the edge where requests get their time"
     )]
-    pub fn csrf_token(&self, headers: &HeaderMap) -> Option<(String, Duration)> {
+    pub async fn csrf_token(&self, headers: &HeaderMap) -> Option<(String, Duration)> {
         if !self.site.demands_csrf_token() {
             return None;
         }
         let now = Utc::now();
-        let asserted = self.asserted(headers).map(Arc::new);
-        let by_cookie = || {
-            let sessions = self.authenticator.sessions_of_cookies(headers, now);
-            sessions.into_iter().next()
+        let session = match self.asserted(headers) {
+            Some(asserted) => Arc::new(asserted),
+            None => self.authenticator.session_by_cookie(headers, now).await?,
         };
-        let session = asserted.or_else(by_cookie)?;
         let token = csrf::token(self.authenticator.key(), &session).ok()?;
         Some((token, session.remaining(now)))
     }

@@ -261,7 +261,8 @@ impl Wire {
         bounds::admit_request(&self.gate, &head.extensions, &head.headers).await?;
         check_media_type(&head.headers)?;
         if self.gate.is_for_pages_to_send(&head.headers) {
-            self.gate.check_change(&head.headers, &[head.uri.path()])?;
+            let paths = [head.uri.path()];
+            self.gate.check_change(&head.headers, &paths).await?;
         }
         let _place = self.places.try_acquire().map_err(|_| too_many())?;
         let mut context = self.gate.context(&head.headers).await;
@@ -274,7 +275,7 @@ impl Wire {
             wire: self.clone(),
             events: None,
         };
-        let csrf = CsrfCookie::of(&self.gate, &head.headers);
+        let csrf = CsrfCookie::of(&self.gate, &head.headers).await;
         let peer = Peer::Request {
             context: context.clone(),
             body: body.clone(),

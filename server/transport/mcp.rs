@@ -240,7 +240,8 @@ impl Wire {
             ));
         }
         if self.gate.is_for_pages_to_send(&head.headers) {
-            self.gate.check_change(&head.headers, &[head.uri.path()])?;
+            let paths = [head.uri.path()];
+            self.gate.check_change(&head.headers, &paths).await?;
         }
         let told = head.headers.get("mcp-protocol-version");
         let is_known = |told: &HeaderValue| VERSIONS.iter().any(|it| told == *it);

@@ -33,7 +33,7 @@ pub(super) async fn answer(
     gate: Arc<Gate>,
     request: Request,
 ) -> Response {
-    let csrf = CsrfCookie::of(&gate, request.headers());
+    let csrf = CsrfCookie::of(&gate, request.headers()).await;
     let mut response = pass(old, gate, request).await;
     csrf.settle(&mut response);
     response

@@ -239,7 +239,7 @@ impl Desk {
             ..
         } = &self.sign_in;
         check_method(method)?;
-        gate.check_change_by_cookie(headers, &[REFRESH])?;
+        gate.check_change_by_cookie(headers, &[REFRESH]).await?;
         let unauthorized = |text| RpcError::new(ErrorCode::Unauthorized, text);
         if !has_session_cookie(headers) {
             return Err(unauthorized("No session cookie"));

@@ -38,7 +38,7 @@ use crate::transport::{
 /// Any request at or below the mount point.
 pub(super) async fn handle(State(trpc): State<Arc<Trpc>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let csrf = CsrfCookie::of(&trpc.gate, &parts.headers);
+    let csrf = CsrfCookie::of(&trpc.gate, &parts.headers).await;
     let mut response = match respond(&trpc, parts, body).await {
         Ok(response) => response,
         Err(refused) => refused.into_response(trpc.config.transformer),
@@ -100,7 +100,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
             .map(|it| format!("{}/{it}", super::MOUNT))
             .collect();
         let paths: Vec<_> = paths.iter().map(String::as_str).collect();
-        trpc.gate.check_change(&parts.headers, &paths)?;
+        trpc.gate.check_change(&parts.headers, &paths).await?;
     }
     let headers = query
         .params()

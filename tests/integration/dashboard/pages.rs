@@ -135,6 +135,55 @@ async fn a_change_by_cookie_needs_the_sessions_token_where_that_is_demanded() {
     assert!(bearer.is_ok(), "{bearer:?}");
 }
 
+/// Which of two sessions in one request counts is one rule for whoever calls, for the token that is demanded, and for
+/// the token that is given.
+#[tokio::test]
+async fn of_two_session_cookies_the_first_that_holds_counts_and_its_token_alone() {
+    let app = TestApp::builder()
+        .with_setting("CSRF_TOKEN", "required")
+        .start()
+        .await;
+    let one = app.setup.admin().await.to_owned();
+    let two = app.setup.token(8, Role::Admin).await;
+    let ended = app.setup.token(9, Role::Admin).await;
+    let rpc = async |token: &str, procedure: &str| {
+        let answer = crate::support::calls::rpc(&app.http, &app.url, token, procedure, json!({}));
+        answer.await.unwrap().unwrap()
+    };
+    let csrf_of = async |token: &str| rpc(token, "auth.session").await["csrf"].take();
+    let of_ended = csrf_of(&ended).await;
+    let (of_one, of_two) = (csrf_of(&one).await, csrf_of(&two).await);
+    rpc(&ended, "auth.logout").await;
+    let gone = "a.b.c";
+    for (first, second, counts, not) in [
+        (&*one, &*two, &of_one, &of_two),
+        (&*two, &*one, &of_two, &of_one),
+        (gone, &*one, &of_one, &of_two),
+        (&*ended, &*one, &of_one, &of_ended),
+        (&*one, &*ended, &of_one, &of_ended),
+    ] {
+        let cookies = format!("{first}; app_session_id={second}");
+        let (right, wrong) = (counts.as_str().unwrap(), not.as_str().unwrap());
+        for wire in ["tRPC", "JSON-RPC"] {
+            let (status, _) = change(&app, wire, &cookies, &[("x-csrf-token", wrong)]).await;
+            assert_eq!(status, 403, "{wire}: the token of the other one");
+            let (status, body) = change(&app, wire, &cookies, &[("x-csrf-token", right)]).await;
+            assert_eq!(status, 200, "{wire}: {body}");
+        }
+        let asked = app.http.get(format!("{}/api/trpc/auth.session", app.url));
+        let asked = asked.header("cookie", format!("app_session_id={cookies}"));
+        let answer = asked.send().await.unwrap();
+        let given = answer.headers()["set-cookie"].to_str().unwrap();
+        assert!(
+            given.starts_with(&format!("__csrf_token={right};")),
+            "{given}"
+        );
+        let said: Value = answer.json().await.unwrap();
+        assert_eq!(&said["result"]["data"]["json"]["csrf"], counts);
+    }
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn a_front_end_that_copies_the_cookie_into_the_header_works_unchanged() {
     let app = TestApp::builder()
