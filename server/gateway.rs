@@ -13,6 +13,7 @@ mod chat;
 mod chunks;
 mod embeddings;
 mod endpoint;
+mod flag_events;
 mod flags;
 mod messages;
 mod models;
@@ -42,7 +43,7 @@ use self::{
     refusal::{Dialect, Refusal},
 };
 use crate::{
-    _core::{call_limits::CallLimits, call_log, context::Context},
+    _core::{call_limits::CallLimits, call_log, context::Context, tasks::Tasks},
     keys::{ApiKeys, Spending, WrongKeys},
     model_router::ModelRouter,
     providers::RawObject,
@@ -70,6 +71,8 @@ pub struct Gateway {
     pub limits: CallLimits,
     /// Answers that are kept.
     pub cache: Arc<Cache>,
+    /// When streams without an end of their own have to end.
+    pub tasks: Tasks,
 }
 
 /// Tells the installed recorder what the metrics are.
@@ -94,6 +97,8 @@ pub fn routes(gateway: Gateway) -> Router {
         .route("/v1/{*path}", axum::routing::any(unknown))
         .route("/ofrep/v1/evaluate/flags", post(flags::all))
         .route("/ofrep/v1/evaluate/flags/{*key}", post(flags::one))
+        .route(flag_events::PATH, get(flag_events::hear))
+        .route("/ofrep/v1/{*path}", axum::routing::any(unknown))
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::new(gateway))
 }

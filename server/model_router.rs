@@ -60,7 +60,10 @@ pub use self::{
     trail::{End, Trail, Tried},
 };
 use crate::{
-    _core::{assignment::Subject, feature_flags::FeatureFlags},
+    _core::{
+        assignment::Subject,
+        feature_flags::{FeatureFlags, Live},
+    },
     providers::{
         fault::{Fault, FaultKind},
         listing::Listed,
@@ -293,6 +296,11 @@ impl ModelRouter {
         } else {
             None
         }
+    }
+
+    /// The shares and the kill switch that decide now; others may take their place.
+    pub fn live(&self) -> Arc<Live> {
+        self.flags.live()
     }
 
     /// The catalog in use now; another may take its place.

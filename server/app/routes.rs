@@ -89,6 +89,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         spending,
         limits,
         cache,
+        tasks: tasks.clone(),
     });
     let documents = Arc::new(schema::Documents::new(
         registry.clone(),

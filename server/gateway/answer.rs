@@ -159,7 +159,7 @@ fn again(gateway: &Gateway, admitted: &Admitted, kept: Kept) -> Result<Response,
     Ok(response)
 }
 
-fn tell_media_type(headers: &mut HeaderMap, streams: bool) {
+pub(super) fn tell_media_type(headers: &mut HeaderMap, streams: bool) {
     let media_type = match streams {
         true => "text/event-stream; charset=utf-8",
         false => "application/json",

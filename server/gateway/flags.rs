@@ -14,8 +14,8 @@ use serde_json::{Map, Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Admitted, Gateway, Shared, answer, caller::Call, endpoint::Endpoint, refusal::Dialect,
-    refusal::Refusal, target::TASK,
+    Admitted, Gateway, Shared, answer, caller::Call, endpoint::Endpoint, flag_events,
+    refusal::Dialect, refusal::Refusal, target::TASK,
 };
 use crate::{
     _core::{
@@ -60,10 +60,15 @@ impl Failure {
         serde_json::json!({ "key": key, "errorCode": self.code, "errorDetails": self.details })
     }
 
+    /// The answer to a request for this flag alone, or for all of them. What is this server's fault has no code there.
     fn into_response(self, key: Option<&str>) -> Response {
         let mut body = self.to_json(key);
-        if let (None, Some(fields)) = (key, body.as_object_mut()) {
-            fields.remove("key");
+        if let Some(fields) = body.as_object_mut() {
+            let is_ours = self.status.is_server_error();
+            fields.retain(|name, value| match name.as_str() {
+                "errorDetails" => true,
+                _ => !is_ours && !value.is_null(),
+            });
         }
         let mut response = answer::json(body.to_string());
         *response.status_mut() = self.status;
@@ -75,7 +80,9 @@ impl Failure {
 #[derive(Debug, Serialize)]
 struct Evaluation<'a> {
     key: &'a str,
-    value: &'a str,
+    /// Without one the application goes by its own default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
     reason: &'static str,
     variant: &'static str,
     metadata: Map<String, Value>,
@@ -101,7 +108,7 @@ fn evaluation(route: &Route) -> Value {
     }
     let evaluation = Evaluation {
         key: &route.task,
-        value: route.models.first().map_or("", |model| &*model.name),
+        value: route.models.first().map(|model| &*model.name),
         reason,
         variant: route.variant.name(),
         metadata,
@@ -178,14 +185,14 @@ pub(super) async fn one(
                 Ok(subject) => evaluate(&gateway.models, &admitted.call, &key, &subject),
                 Err(failure) => Err(failure),
             },
-            Err(refusal) => Err(unread(&refusal)),
+            Err(refusal) => Err(unread(refusal)?),
         };
         Ok(match answered {
             Ok(evaluation) => answer::json(evaluation.to_string()),
             Err(failure) => failure.into_response(Some(&key)),
         })
     };
-    gateway.serve(&ONE, Dialect::Chat, request, run).await
+    gateway.serve(&ONE, Dialect::Flags, request, run).await
 }
 
 /// `POST /ofrep/v1/evaluate/flags`: every task that the caller may ask for.
@@ -194,7 +201,7 @@ pub(super) async fn all(State(gateway): Shared, request: Request) -> Response {
     let run = async |gateway: &Gateway, admitted: &mut Admitted, body: Body| {
         let body = match gateway.read(body).await {
             Ok((body, _held)) => body,
-            Err(refusal) => return Ok(unread(&refusal).into_response(None)),
+            Err(refusal) => return Ok(unread(refusal)?.into_response(None)),
         };
         let subject = match subject(&admitted.call, &body)? {
             Ok(subject) => subject,
@@ -209,18 +216,20 @@ pub(super) async fn all(State(gateway): Shared, request: Request) -> Response {
                 Err(failure) => flags.push(failure.to_json(Some(&task.name))),
             }
         }
-        let text = serde_json::json!({ "flags": flags }).to_string();
-        Ok(with_tag(text, &known))
+        let streams = flag_events::streams(gateway, admitted.context.received_at);
+        Ok(with_tag(&flags, &streams, &known))
     };
-    gateway.serve(&ALL, Dialect::Chat, request, run).await
+    gateway.serve(&ALL, Dialect::Flags, request, run).await
 }
 
-/// A body that is no JSON object, or too large.
-fn unread(refusal: &Refusal) -> Failure {
-    Failure {
-        status: refusal.status(),
-        code: ErrorCode::ParseError,
-        details: refusal.message().to_owned(),
+/// A body that is no JSON object. One that is too large, too slow or finds no room is refused as on every path.
+fn unread(refusal: Refusal) -> Result<Failure, Refusal> {
+    match refusal.status() {
+        StatusCode::BAD_REQUEST => Ok(Failure::bad_request(
+            ErrorCode::ParseError,
+            refusal.message(),
+        )),
+        _ => Err(refusal),
     }
 }
 
@@ -233,9 +242,10 @@ fn if_none_match(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// The answer, or 304 where the client has it. The tag is of the answer itself, so whatever changes it (the
-/// subject, the share, the catalog) changes the tag.
-fn with_tag(text: String, known: &[String]) -> Response {
+/// The answer, or 304 where the client has it. The tag is of the flags themselves, so whatever changes them (the
+/// subject, the share, the catalog) changes the tag, and the address of their notices does not.
+fn with_tag(flags: &[Value], streams: &[Value], known: &[String]) -> Response {
+    let text = serde_json::json!(flags).to_string();
     let digest = hex::encode(&Sha256::digest(text.as_bytes())[..16]);
     let tag = format!("\"{digest}\"");
     let mut response = if known.iter().any(|it| *it == tag || it == "*") {
@@ -243,7 +253,7 @@ fn with_tag(text: String, known: &[String]) -> Response {
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged
     } else {
-        answer::json(text)
+        answer::json(serde_json::json!({"flags": flags, "eventStreams": streams}).to_string())
     };
     if let Ok(value) = HeaderValue::try_from(tag) {
         response.headers_mut().insert(header::ETAG, value);

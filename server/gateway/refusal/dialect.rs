@@ -1,4 +1,4 @@
-//! A refusal as the caller's API has it: OpenAI's or Anthropic's.
+//! A refusal as the caller's API has it: OpenAI's, Anthropic's or OpenFeature's.
 
 use std::borrow::Cow;
 
@@ -21,6 +21,8 @@ pub(in crate::gateway) enum Dialect {
     Responses,
     /// Anthropic's messages.
     Messages,
+    /// OpenFeature's flags.
+    Flags,
 }
 
 impl Dialect {
@@ -29,6 +31,7 @@ impl Dialect {
         match path {
             _ if path.starts_with("/v1/messages") => Self::Messages,
             _ if path.starts_with("/v1/responses") => Self::Responses,
+            _ if path.starts_with("/ofrep/") => Self::Flags,
             _ => Self::Chat,
         }
     }
@@ -51,6 +54,10 @@ impl Refusal {
     pub(in crate::gateway) fn to_json(&self, dialect: Dialect, request_id: &str) -> String {
         let Self { param, message, .. } = self;
         let status = self.status_in(dialect).as_u16();
+        if dialect == Dialect::Flags {
+            // A fault of the request itself has a code as well, which only `gateway::flags` knows.
+            return json!({ "errorDetails": message }).to_string();
+        }
         if dialect == Dialect::Messages {
             let kind = match status {
                 400 => "invalid_request_error",
@@ -141,6 +148,8 @@ mod tests {
         );
         let anthropic = json!({"type": "error", "error": {"type": "overloaded_error", "message": "x"}, "request_id": "r"});
         assert_eq!(in_dialect(Dialect::Messages), (anthropic, 529));
+        let openfeature = json!({"errorDetails": "x"});
+        assert_eq!(in_dialect(Dialect::Flags), (openfeature, 503));
     }
 
     #[test]

@@ -6,6 +6,9 @@ use tokio::process::Command;
 
 use crate::support::{app::TestApp, packages};
 
+/// The program of `tests/openfeature/rust`, which `scripts/long openfeature` builds: its provider asks as well.
+const RUST: &str = "MODELRAMP_OPENFEATURE_RUST";
+
 /// A subject of each side at the live share, found by asking.
 async fn sides(app: &TestApp, key: &str) -> (String, String) {
     let (mut within, mut without) = (None, None);
@@ -51,6 +54,7 @@ async fn official_providers_see_the_side_and_the_model_of_a_subject() {
     let (within, without) = sides(&app, key).await;
     let ran = Command::new("node")
         .args(["run.mjs", &app.url, key, &within, &without])
+        .arg(app.setup.admin().await)
         .current_dir(packages::installed("openfeature"))
         .output()
         .await
@@ -80,6 +84,30 @@ async fn official_providers_see_the_side_and_the_model_of_a_subject() {
     assert_eq!(seen["wrongType"]["errorCode"], "TYPE_MISMATCH");
     // The same subject in another plan gets the same answer, which the provider has.
     assert_eq!(seen["statuses"], json!([200, 200, 304]));
+    // It heard that the kill switch was turned on, and off again, and asked by itself.
+    let changed = seen["changed"].as_array().unwrap().iter();
+    let changed: Vec<_> = changed.map(|it| (&it["variant"], &it["reason"])).collect();
+    let expected = [
+        (&json!("control"), &json!("DISABLED")),
+        (&json!("candidate"), &json!("SPLIT")),
+    ];
+    assert_eq!(changed, expected, "{seen}");
+    if let Some(program) = std::env::var_os(RUST) {
+        let mut ran = Command::new(program);
+        let ran = ran.args([&app.url, key, &within, &without]).output().await;
+        let ran = ran.unwrap();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        let rust: Value =
+            serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("{errors}"));
+        for subject in ["within", "without"] {
+            let said = (&rust[subject]["value"], &rust[subject]["variant"]);
+            assert_eq!(said, (&seen[subject]["value"], &seen[subject]["variant"]));
+        }
+        let code = |of: &str| rust[of]["errorCode"].as_str().unwrap().to_owned();
+        assert_eq!(code("missing"), "FlagNotFound", "{rust}");
+        assert_eq!(code("nobody"), "TargetingKeyMissing", "{rust}");
+        assert_eq!(code("wrongType"), "TypeMismatch", "{rust}");
+    }
     app.stop().await;
 }
 
@@ -107,6 +135,30 @@ async fn who_may_ask_about_whom_and_what_is_said_of_what_cannot_be() {
         let (came, said) = evaluate(&app, admin, path, body).await;
         assert_eq!((came, &said["errorCode"]), (status, &json!(code)), "{said}");
     }
+    // What is no fault of the evaluation is told in words alone, as OFREP has it.
+    let large = json!({"context": {"targetingKey": "8", "note": "x".repeat(5_000_000)}});
+    for (token, path, body, status) in [
+        (admin, "/chat", large.clone(), 413),
+        (admin, "", large, 413),
+        ("nobody", "", about("8"), 401),
+        (&*user, "/chat", about("8"), 403),
+    ] {
+        let (came, said) = evaluate(&app, token, path, body).await;
+        let fields = said.as_object().unwrap().keys();
+        let fields: Vec<_> = fields.map(String::as_str).collect();
+        assert_eq!((came, fields), (status, vec!["errorDetails"]), "{said}");
+    }
+    let bare = async |method: reqwest::Method, path: &str| {
+        let request = app.http.request(method, format!("{}{path}", app.url));
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let said: Value = response.json().await.unwrap();
+        (status, said["errorDetails"].is_string())
+    };
+    let flags = "/ofrep/v1/evaluate/flags";
+    assert_eq!(bare(reqwest::Method::GET, flags).await, (405, true));
+    let old = "/ofrep/v1/configuration";
+    assert_eq!(bare(reqwest::Method::GET, old).await, (404, true));
     let made = json!({"name": "few", "models": ["task/chat"]});
     let key = app.call("keys.create", made).await.unwrap()["key"].take();
     let (_, all) = evaluate(&app, key.as_str().unwrap(), "", about("8")).await;
@@ -125,4 +177,40 @@ async fn who_may_ask_about_whom_and_what_is_said_of_what_cannot_be() {
         (&json!("DISABLED"), &json!("control"))
     );
     app.stop().await;
+}
+
+#[tokio::test]
+async fn the_address_of_notices_holds_for_a_while_opens_nothing_else_and_ends_with_the_server() {
+    let app = TestApp::start().await;
+    let admin = app.setup.admin().await;
+    let about = json!({"context": {"targetingKey": "8"}});
+    let (_, all) = evaluate(&app, admin, "", about).await;
+    let address = all["eventStreams"][0]["endpoint"]["requestUri"].as_str();
+    let address = address.unwrap().to_owned();
+    let open = async |address: &str| {
+        let request = app.http.get(format!("{}{address}", app.url));
+        request.send().await.unwrap()
+    };
+    let late = address.replace("until=1", "until=2");
+    for wrong in ["/ofrep/v1/events", &address[..address.len() - 1], &*late] {
+        let refused = open(wrong).await;
+        assert_eq!(refused.status().as_u16(), 401, "{wrong}");
+        let said: Value = refused.json().await.unwrap();
+        assert!(said["errorDetails"].is_string(), "{said}");
+    }
+    let mut stream = open(&address).await;
+    let kind = stream.headers()["content-type"].to_str().unwrap();
+    assert!(kind.starts_with("text/event-stream"), "{kind}");
+    // What changed before it was open is told at once.
+    let told = stream.chunk().await.unwrap().unwrap();
+    let expected = "id: 1\nevent: message\ndata: {\"type\":\"refetchEvaluation\"}\n\n";
+    assert_eq!(told, expected);
+    app.call("featureFlags.kill", json!({"on": true, "reason": "a test"}))
+        .await
+        .unwrap();
+    let told = stream.chunk().await.unwrap().unwrap();
+    assert!(told.starts_with(b"id: 2\n"), "{told:?}");
+    app.stop().await;
+    // Nothing else may come than what was on its way, and then the end.
+    while let Ok(Some(_)) = stream.chunk().await {}
 }
