@@ -742,7 +742,7 @@ export interface Counts {
 export interface Create {
   /** Under which they will sign in. */
   email: string;
-  /** As shown. */
+  /** As shown; not blank. */
   name: string;
   /** What they may do. */
   role?: GivenRole | undefined;
@@ -3722,7 +3722,7 @@ export interface Update {
 export interface UpdateInput {
   /** The user's number. */
   userId: number;
-  /** As shown. */
+  /** As shown; not blank. */
   name?: string | undefined;
   /** Where they are reached. */
   email?: string | undefined;

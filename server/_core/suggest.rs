@@ -37,7 +37,7 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
         .min_by_key(|near| near.edits)
 }
 
-/// `; did you mean …?` to append to a message, or nothing.
+/// `; did you mean …?` for the end of a message, or nothing. What follows it would follow a question mark.
 pub fn hint<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     nearest(word, known).map_or_else(String::new, |near| {
         format!("; did you mean `{}`?", near.word)

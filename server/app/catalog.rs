@@ -32,9 +32,9 @@ pub(super) fn texts(config: &Config, catalog: &Catalog) -> anyhow::Result<Keep> 
     if let Some(unknown) = tasks.iter().find(|name| catalog.task(name).is_none()) {
         let known = || catalog.tasks.iter().map(|task| &*task.name);
         anyhow::bail!(
-            "TEXT_TASKS has `{unknown}`, which is no task of the catalog{}; expected some of {}",
-            suggest::hint(unknown, known()),
-            known().collect::<Vec<_>>().join(", ")
+            "TEXT_TASKS has `{unknown}`, which is no task of the catalog; expected some of {}{}",
+            known().collect::<Vec<_>>().join(", "),
+            suggest::hint(unknown, known())
         );
     }
     Ok(Keep::of(tasks.iter().cloned()))

@@ -100,13 +100,12 @@ fn list(catalog: &Catalog) -> String {
 fn find(catalog: &Catalog, name: &str) -> anyhow::Result<Arc<Model>> {
     catalog.model(name).cloned().with_context(|| {
         let known = bundles(catalog).map(|(_, bundle)| &*bundle.name);
-        let near = suggest::nearest(name, known.clone());
-        let hint = near.map_or_else(String::new, |it| format!("; did you mean `{}`?", it.word));
+        let hint = suggest::hint(name, known.clone());
         let known: Vec<_> = known.collect();
         match &*known {
             [] => format!("there is no bundle `{name}`: the catalog has none (`[bundles.NAME]`)"),
             known => format!(
-                "there is no bundle `{name}`{hint}; known are {}",
+                "there is no bundle `{name}`; known are {}{hint}",
                 known.join(", ")
             ),
         }
@@ -195,6 +194,9 @@ mod tests {
         let plain = find(&catalog, "m").unwrap();
         assert!(diff(&plain, &one).contains("+temperature: 0.2"));
         let error = find(&catalog, "tow").unwrap_err().to_string();
-        assert!(error.contains("known are one, two"), "{error}");
+        assert!(
+            error.ends_with("known are one, two; did you mean `two`?"),
+            "{error}"
+        );
     }
 }

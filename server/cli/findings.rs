@@ -6,6 +6,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::table::clean;
+use crate::_core::units::counted;
 
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -116,10 +117,12 @@ impl Findings {
             )?;
         }
         if failed > 0 {
-            bail!("{failed} checks failed; what to do stands below each of them");
+            let failed = counted(failed, "check");
+            bail!("{failed} failed; what to do stands below each line that says so");
         }
         if strict && warned > 0 {
-            bail!("{warned} checks have to be looked at, and `--strict` was given");
+            let warned = counted(warned, "check");
+            bail!("{warned} to be looked at, and `--strict` was given");
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, io::Write, path::Path, sync::Arc};
 
 use anyhow::{Context as _, bail};
 
-use super::rollout::which::{LAST, NONE_YET};
+use super::rollout::which::{NONE_YET, is_last};
 use crate::{
     config::Config,
     rollout::{archive::Archive, plan::is_rehearsal, world::World},
@@ -19,7 +19,7 @@ async fn open(config: &Config) -> anyhow::Result<(Storage, Archive)> {
 
 /// The id for `last`: rehearsals, which concern nobody, are never it.
 async fn which<'a>(archive: &Archive, id: &'a str) -> anyhow::Result<Cow<'a, str>> {
-    if id != LAST {
+    if !is_last(id) {
         return Ok(id.into());
     }
     let stored = archive.list().await?.into_iter();

@@ -28,7 +28,7 @@ use super::{
     table::moment,
 };
 use crate::{
-    _core::http_client,
+    _core::{http_client, units::counted},
     app,
     config::{ClientConfig, Sources},
     routers::{
@@ -114,12 +114,16 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     let failed = findings.count(Outcome::Fail);
     let shown = arguments.output.display();
     if failed > 0 {
-        bail!("no-go: {failed} checks failed; `{shown}` says which, and what to do");
+        let failed = counted(failed, "check");
+        bail!("no-go: {failed} failed; `{shown}` says which, and what to do");
     }
     writeln!(
         std::io::stdout(),
-        "go: nothing failed, and {} checks are for people to look at; see `{shown}`",
-        findings.count(Outcome::Warn)
+        "go: nothing failed, and {} for people to look at; see `{shown}`",
+        match findings.count(Outcome::Warn) {
+            1 => "1 check is".to_owned(),
+            warned => format!("{warned} checks are"),
+        }
     )?;
     Ok(())
 }

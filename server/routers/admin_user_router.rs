@@ -126,8 +126,8 @@ struct Create {
     /// Under which they will sign in.
     #[schemars(email, length(max = 320))]
     email: String,
-    /// As shown.
-    #[schemars(length(min = 1, max = 255))]
+    /// As shown; not blank.
+    #[schemars(length(min = 1, max = 255), extend("x-blank-is-empty" = true))]
     name: String,
     /// What they may do.
     #[serde(default)]
@@ -142,9 +142,9 @@ struct Create {
 struct Update {
     /// The user's number.
     user_id: i64,
-    /// As shown.
+    /// As shown; not blank.
     #[serde(default)]
-    #[schemars(length(min = 1, max = 255))]
+    #[schemars(length(min = 1, max = 255), extend("x-blank-is-empty" = true))]
     name: Option<String>,
     /// Where they are reached.
     #[serde(default)]

@@ -45,6 +45,7 @@ async fn each_message_is_filled_from_its_rollout() {
         assert!(team.contains(part), "{part}: {team}");
     }
     assert_eq!(text(&app, &["team", "last"]).await, team);
+    assert_eq!(text(&app, &["team", "LAST"]).await, team);
     let support = text(&app, &["support", &id]).await;
     assert!(support.contains("the user's id"), "{support}");
     let change = json!({"id": id, "version": 1, "reason": "wrong tone {odd}"});

@@ -54,6 +54,14 @@ async fn admins_keep_users_and_the_owner_alone_makes_admins() {
         told("FORBIDDEN", "Only owner can create admin users")
     );
     app.call("admin.users.create", boss).await.unwrap();
+    // A name that shows nothing is none.
+    let blank = json!({"email": "d@example.com", "name": " \u{200b}\t"});
+    let refused = refusal(as_user(&app, &admin, "admin.users.create", blank).await);
+    assert_eq!(refused.0, "BAD_REQUEST");
+    assert!(refused.1.contains("name"), "{refused:?}");
+    let blank = json!({"userId": 1, "name": "  "});
+    let refused = refusal(as_user(&app, &admin, "admin.users.update", blank).await);
+    assert_eq!(refused.0, "BAD_REQUEST");
 
     let list = app
         .call(

@@ -110,7 +110,10 @@ async fn an_unknown_rollout_is_not_found_by_any_procedure() {
         }
         let error = app.admin(name, input(name, "nobody")).await.unwrap_err();
         assert_eq!(error.code, ErrorCode::NotFound, "{name}");
-        assert_eq!(error.message, "Rollout `nobody` not found");
+        assert_eq!(
+            error.message,
+            "Rollout `nobody` not found; expected an id that `rollout.list` shows, or the beginning of one"
+        );
     }
     let input = json!({"plan": "nothing", "reason": "x"});
     let error = app.admin("start", input).await.unwrap_err();

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Findings, database::clock};
 use crate::{
-    _core::feature_flags::FeatureFlags,
+    _core::{feature_flags::FeatureFlags, units::counted},
     ai_metrics::AiMetrics,
     app::{catalog, provider_http},
     config::Config,
@@ -43,9 +43,9 @@ pub(super) async fn look(config: &Config, call_models: bool, findings: &mut Find
     findings.pass(
         "catalog",
         format!(
-            "{} tasks and {} models",
-            catalog.tasks.len(),
-            catalog.models.len()
+            "{} and {}",
+            counted(catalog.tasks.len(), "task"),
+            counted(catalog.models.len(), "model")
         ),
     );
     let known = catalog::known(&catalog);
@@ -185,7 +185,12 @@ async fn providers(http: &Http, models: &ModelRouter, findings: &mut Findings) {
                     fault.cause.name(),
                     fault.kind.name()
                 ),
-                format!("see its address in the catalog, and the key in `{variable}`"),
+                match &provider.api_key_env {
+                    Some(variable) => {
+                        format!("see its address in the catalog, and the key in `{variable}`")
+                    }
+                    None => "see whether it runs, and its address in the catalog".to_owned(),
+                },
             ),
         }
     }
@@ -277,8 +282,8 @@ async fn calls(models: &ModelRouter, call_models: bool, findings: &mut Findings)
         return findings.skip(
             "models",
             format!(
-                "no model was asked; that would be {} calls, {free} of them free",
-                real.len()
+                "no model was asked; that would be {}, {free} of them free",
+                counted(real.len(), "call")
             ),
             "`--call-models` asks each for one word",
         );

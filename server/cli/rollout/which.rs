@@ -9,13 +9,18 @@ use crate::{
 };
 
 /// The word for the rollout that was started last, so that nobody copies an id in a bad hour.
-pub(in crate::cli) const LAST: &str = "last";
+const LAST: &str = "last";
 /// There is none.
 pub(in crate::cli) const NONE_YET: &str = "no rollout was started yet";
 
+/// Whether the rollout is meant that was started last. No id begins so, so the case is nobody's concern.
+pub(in crate::cli) fn is_last(id: &str) -> bool {
+    id.eq_ignore_ascii_case(LAST)
+}
+
 /// The id to ask a server for. Rehearsals, which concern nobody, are never the last.
 pub(in crate::cli) async fn of(client: &Client, id: String) -> anyhow::Result<String> {
-    if id != LAST {
+    if !is_last(&id) {
         return Ok(id);
     }
     let rollouts = client.call(&ROLLOUT_LIST, &ListRollouts { all: true });

@@ -107,7 +107,7 @@ fn ways_to_end(outcome: &str) -> Result<Vec<&'static str>, RpcError> {
             let known: Vec<_> = outcomes().chain([FAILED]).collect();
             let hint = suggest::hint(outcome, known.iter().copied());
             Err(RpcError::bad_request(format!(
-                "`outcome` = `{outcome}` is no outcome{hint}; expected one of {}",
+                "`outcome` = `{outcome}` is no outcome; expected one of {}{hint}",
                 known.join(", ")
             )))
         }

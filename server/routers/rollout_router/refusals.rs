@@ -125,9 +125,9 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
             let hint = suggest::hint(&name, names);
             RpcError::not_found(format!("Unknown plan `{name}`; known are {known}{hint}"))
         }
-        ControlError::UnknownRollout { id } => {
-            RpcError::not_found(format!("Rollout `{id}` not found"))
-        }
+        ControlError::UnknownRollout { id } => RpcError::not_found(format!(
+            "Rollout `{id}` not found; expected an id that `rollout.list` shows, or the beginning of one"
+        )),
         ControlError::Overlaps { id, plan } => RpcError::new(
             ErrorCode::Conflict,
             format!(

@@ -100,5 +100,5 @@ async fn a_task_that_the_catalog_does_not_have_is_named_at_the_start() {
     };
     let refused = format!("{refused:#}");
     assert!(refused.contains("TEXT_TASKS has `chatt`"), "{refused}");
-    assert!(refused.contains("did you mean `chat`"), "{refused}");
+    assert!(refused.ends_with("did you mean `chat`?"), "{refused}");
 }
