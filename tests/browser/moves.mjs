@@ -133,7 +133,27 @@ try {
     }
   }
   console.log(`ok   none of ${calls} calls failed`);
-  console.log(`${groups.length + 2} passed, 0 failed`);
+
+  // Whoever is not signed in is refused, which the page of moves says in both languages, as it says what does not move.
+  await set('aiMetrics.getRolloutStatus', 'shadow');
+  const refused = await fetch(`${base}/api/trpc/aiMetrics.getRolloutStatus`);
+  assert.equal(refused.status, 401);
+  for (const [locale, ...words] of [
+    ['en-GB', '1 refused, 0 of them failed', 'never compared', 'whoever is not signed in', 'migration.* is always answered here'],
+    ['da-DK', '1 afvist, 0 af dem fejlede', 'sammenlignes aldrig', 'ikke er logget ind', 'migration.* besvares altid her'],
+  ]) {
+    const context = await browser.newContext({ locale });
+    await context.addCookies([{ name: 'app_session_id', value: admin, url: base }]);
+    const page = await context.newPage();
+    await page.goto(`${base}/dashboard/migration`);
+    const says = (word) => page.getByText(word).first().waitFor();
+    for (const word of words) await says(word);
+    await page.getByRole('button', { name: 'aiMetrics.getRolloutStatus', exact: true }).click();
+    await says(locale === 'en-GB' ? 'the old one 1 of 1' : 'den gamle 1 af 1');
+    await context.close();
+  }
+  console.log('ok   the page of moves says who was refused and what does not move, in English and Danish');
+  console.log(`${groups.length + 3} passed, 0 failed`);
 } finally {
   await browser?.close();
   children.forEach((child) => child.kill());

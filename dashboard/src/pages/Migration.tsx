@@ -2,7 +2,7 @@
 import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
 import type { CallFigures, Mode, MovingProcedure } from 'modelramp-schema';
 import { type FormEvent, type JSX, useState } from 'react';
-import { count, share } from '../format.ts';
+import { count, evidence, share } from '../format.ts';
 import { note } from '../notices.ts';
 import { Dialog } from '../parts/Dialog.tsx';
 import { Tag } from '../parts/Icon.tsx';
@@ -36,7 +36,7 @@ export function Migration(): JSX.Element {
                   <th scope="row"><button type="button" className="link" data-row onClick={() => setOpened(one.procedure)}>{one.procedure}</button><span className="sub">{one.kind}</span></th>
                   <td data-label={t.migration.answers}><Answers of={one} /></td>
                   <td data-label={t.migration.decided}>{one.decided ? <>{actorName(one.decided.by)} <span className="small muted"><When at={one.decided.at} /></span></> : t.migration.bySettings}</td>
-                  <td data-label={t.migration.compared} className="r">{t.migration.differ(count(one.differed), count(one.compared))}</td>
+                  <td data-label={t.migration.compared} className="r">{one.kind === 'query' ? t.migration.differ(count(one.differed), count(one.compared)) : <span className="muted">{t.migration.never}</span>}</td>
                   <td data-label={t.migration.ours} className="r"><Calls of={one.ours} /></td>
                   <td data-label={t.migration.theirs} className="r"><Calls of={one.theirs} /></td>
                   <td>{mayChange && <button type="button" className="btn small" onClick={() => setMoving(one.procedure)} aria-label={`${t.migration.move} ${one.procedure}`}>{t.migration.move}</button>}</td>
@@ -46,6 +46,11 @@ export function Migration(): JSX.Element {
           </table>
         )}
       </Panel>
+      {data?.hasOldServer && (
+        <Panel title={t.migration.stays}>
+          <ul className="pad small">{t.migration.staying.map((one) => <li key={one}>{one}</li>)}</ul>
+        </Panel>
+      )}
       {moving !== null && <Move name={moving} onClose={() => setMoving(null)} />}
       {opened !== null && <Report name={opened} onClose={() => setOpened(null)} />}
     </>
@@ -64,7 +69,7 @@ function Answers({ of }: { of: MovingProcedure }): JSX.Element {
 }
 
 function Calls({ of }: { of: CallFigures }): JSX.Element {
-  return <>{count(of.calls)}<span className="sub">{t.migration.calls(count(of.failed), of.meanMs === null ? '–' : of.meanMs.toFixed(1))}</span></>;
+  return <>{count(of.calls)}<span className="sub">{t.migration.calls(count(of.refused), count(of.failed), of.meanMs === null ? '–' : of.meanMs.toFixed(1))}</span></>;
 }
 
 /** What was seen of a procedure, with examples of differences. */
@@ -76,6 +81,8 @@ function Report({ name, onClose }: { name: string; onClose: () => void }): JSX.E
       {error ? <Fault error={error} /> : !one ? <Waiting /> : (
         <>
           {one.decided && <p>{one.decided.reason}</p>}
+          <p>{t.migration.refusals(count(one.ours.refused), count(one.ours.calls), count(one.theirs.refused), count(one.theirs.calls))}</p>
+          {one.mode === 'share' && <p>{t.migration.bets(evidence(one.evidence.fails), evidence(one.evidence.refuses), evidence(one.evidence.slower), evidence(one.evidence.differs))}</p>}
           <p className="small muted">{t.migration.left(count(one.incomparable), count(one.dropped))}</p>
           {one.examples.length === 0 ? <p>{t.migration.noExamples}</p> : (
             <table className="rows">
