@@ -10,6 +10,7 @@
 //   # not run here: REASON   (first in a block)           that block is left out, and docs/not-run.md names it
 
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { mkdtemp, mkdir, readFile, readdir, rm, symlink, writeFile, cp } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -24,11 +25,11 @@ const PATIENCE = 240_000;
 const BESIDE = 3;
 /// What a test of its own runs, as it needs more than a shell.
 const ELSEWHERE = new Map([["npm install @trpc/client superjson ../modelramp/schema", "documentation::front_end_snippet"]]);
-/// The Python with two real models that scripts/test installs; without it their page is left out, which is said.
+/// The Python with two real models that scripts/test installs; without it, or nginx, their page is left out, which is said.
 const python = process.env.MODELRAMP_TEST_PYTHON;
 const realModels = python && dirname(dirname(resolve(python)));
 /// Ports that pages name.
-const PORTS = /(?<=127\.0\.0\.1:|localhost:|PORT=|server\.py )(3000|3001|3002|4000|4318|5432|5001|8090|8091)\b/g;
+const PORTS = /(?<=127\.0\.0\.1:|localhost:|PORT=|server\.py )(3000|3001|3002|4000|4318|5432|5001|8090|8091|8443)\b/g;
 
 const [program, ...wanted] = process.argv.slice(2);
 if (program === undefined) {
@@ -174,9 +175,13 @@ const all = await pages();
 const faults = await listed(all);
 const runs = all.filter(([name, found]) => found.some((block) => block.language === "sh" && !notRun(block)) && (wanted.length === 0 || wanted.some((part) => name.includes(part))));
 const needsModels = runs.findIndex(([name]) => name === "docs/real-models.md");
-if (!realModels && needsModels >= 0) {
+const lacks = [
+  ...(realModels ? [] : ["MODELRAMP_TEST_PYTHON names no Python with the models"]),
+  ...(existsSync("/usr/sbin/nginx") ? [] : ["there is no nginx"]),
+];
+if (lacks.length > 0 && needsModels >= 0) {
   runs.splice(needsModels, 1);
-  console.log("left out: docs/real-models.md, as MODELRAMP_TEST_PYTHON names no Python with the models");
+  console.log(`left out: docs/real-models.md, as ${lacks.join(" and ")}`);
 }
 let count = 0;
 const waiting = [...runs];
