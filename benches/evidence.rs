@@ -31,6 +31,7 @@ fn strata() -> Strata {
             requests: 20,
             errors: (user % 3) as u32,
             latencies,
+            first_words: LogLatencies::default(),
             answers: 20,
             flawed: (user % 5 == 0).into(),
         }
@@ -58,6 +59,7 @@ fn main() {
                     End::Answered
                 },
                 latency_ms: 300.0 + (i * 7_919 % 3_000) as f64,
+                first_words_ms: None,
                 was_open: false,
                 quality: Some(if i % 97 == 0 {
                     Quality::Truncated

@@ -1839,7 +1839,7 @@ export interface Met {
 export type Metric =
   /** Requests that failed. */
   | "errors"
-  /** Requests slower than control's P50, and than its P95. */
+  /** Requests slower than control's P50, and than its P95: of streams their first words, of others the whole answer. */
   | "slow"
   /** Requests slower than control's P99, and timeouts. */
   | "very-slow"
@@ -3513,6 +3513,15 @@ export type Tier =
   /** By the token. */
   | "paid";
 
+/** What latencies are of. */
+export type Timed =
+  /** The whole answer. */
+  | "whole"
+  /** The first words of a stream. */
+  | "first-words"
+  /** Of streams their first words, of other answers the whole. */
+  | "both";
+
 /** Tokens of a request and its answer. */
 export interface TokensUsed {
   /** Tokens read. */
@@ -3856,6 +3865,8 @@ export interface Verdict {
   e: number;
   /** By metric. */
   metrics: MetricEvidence[];
+  /** Which time says what is slow; left out where it is that to the whole answer. */
+  timed?: Timed;
   /**
    * How many times as often it happens on the candidate, with limits; none in a rollout that an earlier
    * release began.

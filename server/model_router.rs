@@ -434,9 +434,6 @@ impl ModelRouter {
                 let detail = "the first token did not come in time";
                 Err(Fault::new(FaultKind::Timeout, detail))
             });
-            if opened.as_ref().is_ok_and(|(held, _)| held.last().is_some()) {
-                step.attempt.first_token();
-            }
             let opened = match opened {
                 Ok((held, rest)) => until_answer(held, rest).await,
                 Err(fault) => Err(fault),

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 pub use self::batch::{Batch, MOST_IN_BATCH, Ordered};
-pub use self::event::{Attempted, Event, JudgedAnswer, Judgement, Outcome, Rated};
+pub use self::event::{Attempted, Event, JudgedAnswer, Judgement, Outcome, Rated, first_words_ms};
 use self::open::Open;
 
 /// Events that may wait to be stored; about 30 MB.

@@ -176,7 +176,7 @@ impl Attempt {
     }
 
     /// The first part of the answer is here.
-    pub(super) fn first_token(&mut self) {
+    fn first_token(&mut self) {
         let elapsed = self.elapsed_ms();
         if let Some(event) = &mut self.event {
             event.first_token_ms.get_or_insert(elapsed);
@@ -222,8 +222,21 @@ impl Attempt {
         step.written().for_each(|text| self.wrote(text));
         self.calls_tool |= step.tool_calls.is_some();
         self.finished(step.finish_reason.as_deref());
+        if step.is_answer {
+            self.first_token();
+        }
         if let Some(inspection) = &mut self.inspection {
             inspection.read_step(step);
+            if Event::are_first_words(inspection.chars()) {
+                self.is_open_no_more();
+            }
+        }
+    }
+
+    /// Who waits for it has what it waits for: from now on it is not told as one that takes too long.
+    fn is_open_no_more(&mut self) {
+        if let (Some(number), Some(event)) = (self.number.take(), &mut self.event) {
+            event.was_open = self.metrics.close(number);
         }
     }
 
@@ -328,9 +341,10 @@ impl Attempt {
         event.at_ms = now_ms();
         event.latency_ms = latency_ms;
         event.outcome = outcome;
-        if let Some(number) = self.number.take() {
-            event.was_open = self.metrics.close(number);
+        if let (Outcome::Cancelled, Some(inspection)) = (outcome, &self.inspection) {
+            event.answer_chars = Some(inspection.chars()).filter(|chars| *chars > 0);
         }
+        self.is_open_no_more();
         self.is_closed = true;
     }
 }

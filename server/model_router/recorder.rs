@@ -14,8 +14,8 @@ pub trait Recorder: Send + Sync {
         None
     }
 
-    /// Lets an attempt go that was noted and has ended, before it is known whose fault its end was;
-    /// whether it was told to be open and slow.
+    /// Lets an attempt go that was noted and has ended, before it is known whose fault its end was, or of which the first
+    /// words are there; whether it was told to be open and slow.
     fn close(&self, _number: u64) -> bool {
         false
     }

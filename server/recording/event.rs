@@ -21,6 +21,8 @@ use crate::{
     },
 };
 
+/// Characters of an answer that are its first words: a line, some fifteen words.
+const FIRST_WORDS: u32 = 100;
 /// Attempts slower than this are logged as warnings.
 const SLOW_MS: f64 = 5_000.0;
 
@@ -141,7 +143,7 @@ pub struct Event {
     pub position: u8,
     /// From sending to the whole answer, or to now; finite, at least 0.
     pub latency_ms: f64,
-    /// To the first token, where the answer was streamed.
+    /// To the first token of the answer, where it was streamed. What a model only thinks is none.
     pub first_token_ms: Option<f64>,
     /// Tokens read.
     pub prompt_tokens: u32,
@@ -153,7 +155,7 @@ pub struct Event {
     pub outcome: Outcome,
     /// What the answer is, where one came that was looked at.
     pub quality: Option<Quality>,
-    /// Characters of the answer's text, where it was looked at.
+    /// Characters of the answer's text, where it was looked at; of one whose caller went away, those that came.
     pub answer_chars: Option<u32>,
     /// The HTTP status of a refusal, or the number in an error that came inside a 200.
     pub status: Option<u16>,
@@ -234,7 +236,31 @@ pub enum InvalidEvent {
     FirstToken(f64),
 }
 
+/// Milliseconds until the first words of an answer were there: its first 100 characters, or all of a shorter one. None of
+/// an answer that was not streamed.
+///
+/// What came after the first token is taken to have come evenly, as only the first token and the end are kept. Pace is
+/// that of characters, as those are read, and models cut them into tokens differently. Without `chars` nothing is
+/// known of the pace, and the first token stands for the words.
+pub fn first_words_ms(
+    latency_ms: f64,
+    first_token_ms: Option<f64>,
+    chars: Option<u32>,
+) -> Option<f64> {
+    let first_ms = first_token_ms?;
+    let part = match chars {
+        None => 0.0,
+        Some(chars) => f64::from(FIRST_WORDS) / f64::from(chars.max(FIRST_WORDS)),
+    };
+    Some(first_ms + (latency_ms - first_ms).max(0.0) * part)
+}
+
 impl Event {
+    /// Whether so many characters are the first words of an answer.
+    pub const fn are_first_words(chars: u32) -> bool {
+        chars >= FIRST_WORDS
+    }
+
     /// An attempt that begins. Until it is known how it ends, its caller has gone away.
     pub fn of_attempt(attempted: Attempted<'_>) -> Self {
         let Attempted {
@@ -276,6 +302,17 @@ impl Event {
             cause: None,
             finish: None,
         }
+    }
+
+    /// Milliseconds until the first words of a streamed answer were there ([`first_words_ms`]); none where it is not known
+    /// that they were.
+    pub fn first_words_ms(&self) -> Option<f64> {
+        match self.outcome {
+            Outcome::Success | Outcome::Refused => {}
+            Outcome::Cancelled if self.answer_chars >= Some(FIRST_WORDS) => {}
+            _ => return None,
+        }
+        first_words_ms(self.latency_ms, self.first_token_ms, self.answer_chars)
     }
 
     /// This attempt, while it is still open.
@@ -404,6 +441,37 @@ pub(crate) mod tests {
             cause: None,
             finish: None,
         }
+    }
+
+    #[test]
+    fn the_first_words_are_a_line_at_the_pace_of_the_answer() {
+        let streamed = |outcome, chars| {
+            let event = Event {
+                first_token_ms: Some(400.0),
+                answer_chars: chars,
+                outcome,
+                ..event(0, "m", 4_400.0)
+            };
+            event.first_words_ms()
+        };
+        let said = |chars| streamed(Outcome::Success, chars);
+        assert_eq!(said(Some(1_000)), Some(800.0), "a tenth of the rest");
+        assert_eq!(said(Some(100)), Some(4_400.0));
+        assert_eq!(said(Some(7)), Some(4_400.0), "all of a short one");
+        assert_eq!(said(Some(0)), Some(4_400.0), "it calls a tool");
+        assert_eq!(said(None), Some(400.0), "its pace is not known");
+        assert_eq!(streamed(Outcome::Refused, Some(1_000)), Some(800.0));
+        assert_eq!(streamed(Outcome::Cancelled, Some(1_000)), Some(800.0));
+        for chars in [None, Some(99)] {
+            assert_eq!(streamed(Outcome::Cancelled, chars), None, "{chars:?}");
+        }
+        let timeout = Outcome::Fault(FaultKind::Timeout);
+        for outcome in [timeout, Outcome::Open] {
+            assert_eq!(streamed(outcome, Some(1_000)), None, "{outcome:?}");
+        }
+        assert_eq!(event(0, "m", 4_400.0).first_words_ms(), None);
+        // No clock goes back, but a stored event may say anything.
+        assert_eq!(first_words_ms(100.0, Some(400.0), Some(500)), Some(400.0));
     }
 
     #[test]

@@ -81,8 +81,12 @@ fn known(text: &mut String, record: &Record) {
             let (e, weight) = (figure(metric.e), figure(metric.weight));
             let effect = verdict.effects.iter().find(|it| it.metric == metric.metric);
             let effect = effect.map_or_else(String::new, |it| format!("; {}", it.in_words()));
+            let by = match metric.metric.is_of_time() {
+                true => format!(", by {}", verdict.timed),
+                false => String::new(),
+            };
             line(&format!(
-                "{}: E {e}, weight {weight}{effect}.",
+                "{}: E {e}, weight {weight}{by}{effect}.",
                 capital(&metric.metric.to_string())
             ));
         }

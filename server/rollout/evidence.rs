@@ -25,6 +25,7 @@ mod ratio;
 mod stage;
 mod stream;
 mod threshold;
+mod timed;
 mod uncounted;
 mod users;
 mod verdict;
@@ -56,6 +57,7 @@ pub use self::{
     observed::{End, Observation},
     plan::EvidencePlan,
     promotion::{Promotion, Proven},
+    timed::Timed,
     uncounted::{Kind, KindEvidence, UncountedEvidence},
     users::{Strata, UserHistory},
     verdict::{AbsoluteLimit, Metric, MetricEvidence, Reference, SampleRatio, Signal, Verdict},
@@ -110,6 +112,9 @@ pub struct Evidence {
     looks: Looks,
     streams: Streams,
     latencies: Latencies,
+    /// The same of the first words of streams; nothing in editions before the sixth.
+    #[serde(default, skip_serializing_if = "Latencies::is_empty")]
+    first_words: Latencies,
     crash: Ratio,
     absolute: Limit,
     last_hour: LastHour,
@@ -181,7 +186,8 @@ impl Evidence {
             users,
             answers: judges_quality.then_some(answers),
             streams: Streams::new(edition, judges_quality, plan.margin, restarts),
-            latencies: Latencies::new(),
+            latencies: Latencies::default(),
+            first_words: Latencies::default(),
             crash: Ratio::new(Direction::Crashing, 1.0, restarts),
             absolute: Limit::above(plan.max_error_rate, restarts),
             last_hour: LastHour::new(started_at_ms),
@@ -224,7 +230,8 @@ impl Evidence {
         self.set_share(share);
         self.reach(observation.at_ms);
         // Fixed before this request can move them.
-        let thresholds = self.latencies.thresholds();
+        let time = observation.time(self.edition, self.usual());
+        let thresholds = self.latencies_mut(time).thresholds();
         let at_ms = self.clock_ms;
         if let Some(outages) = &mut self.outages
             && observation.variant == Variant::Candidate
@@ -249,10 +256,10 @@ impl Evidence {
             return self.level_so_far();
         }
         if observation.end != End::Unknown {
-            has_moved |= self.count(observation, share);
+            has_moved |= self.count(observation, time, share);
         }
         if let (Some(Thresholds { quantiles }), false) = (thresholds, observation.was_open) {
-            has_moved |= self.compare_latency(observation, quantiles);
+            has_moved |= self.compare_latency(observation, time, quantiles);
         }
         if has_moved {
             self.settle();
@@ -341,9 +348,12 @@ impl Evidence {
     /// Milliseconds after which a request that is still open is slow by every threshold; `None` until
     /// there are thresholds.
     pub fn late_after_ms(&self) -> Option<f64> {
-        let Thresholds { quantiles } = self.latencies.thresholds()?;
+        let of = [&self.latencies, &self.first_words].map(Latencies::thresholds);
+        let thresholds = of.into_iter().flatten();
+        // Nobody knows which of them it will be.
+        let most = thresholds.flat_map(|it| it.quantiles).reduce(f64::max)?;
         let [slowest, floor] = [self.users.classes().slowest(), self.plan.slow_floor_ms];
-        Some((quantiles.into_iter().fold(0.0, f64::max) * slowest).max(floor))
+        Some((most * slowest).max(floor))
     }
 
     /// The strata it began with, for folding the same log again.
@@ -406,7 +416,9 @@ impl Evidence {
                 uncounted.begin_day();
             }
         }
-        self.latencies.reach(passed);
+        let rounded = self.edition >= Edition::Sixth;
+        self.latencies.reach(passed, rounded);
+        self.first_words.reach(passed, rounded);
         for stream in self.streams.iter_mut() {
             stream.reach(hour, passed);
         }

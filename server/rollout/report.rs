@@ -132,6 +132,9 @@ fn write(
         for effect in &view.verdict.effects {
             writeln!(out, "- {effect}")?;
         }
+        if view.verdict.effects.iter().any(|it| it.metric.is_of_time()) {
+            writeln!(out, "\nSlow is told by {}.", view.verdict.timed)?;
+        }
     }
 
     if let Some(judge) = &view.verdict.judge {

@@ -52,8 +52,11 @@ fn figures(metric: Metric, verdict: &Verdict) -> String {
             format!("of its answers users rated {candidate} bad, of control's {control}")
         }
         Metric::Slow | Metric::VerySlow => match effect {
-            Some(effect) => format!("times as often as on control: {effect}"),
-            None => format!("in the metric {metric}"),
+            Some(effect) => format!(
+                "times as often as on control: {effect}, by {}",
+                verdict.timed
+            ),
+            None => format!("in the metric {metric}, by {}", verdict.timed),
         },
     }
 }

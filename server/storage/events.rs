@@ -20,7 +20,7 @@ use crate::{
         finish::Finish,
         quality::Quality,
     },
-    recording::{Event, Judgement, MOST_IN_BATCH, Ordered, Outcome},
+    recording::{Event, Judgement, MOST_IN_BATCH, Ordered, Outcome, first_words_ms},
     rollout::{evidence::UserHistory, store::Fence},
 };
 
@@ -205,7 +205,7 @@ impl Storage {
         let mut subjects = BTreeMap::new();
         on!(self.db.read_long(), pool => {
             let mut rows = sqlx::query_as::<_, SubjectRow>(
-                "SELECT subject, user_id, task, outcome, latency_ms, quality FROM events \
+                "SELECT subject, user_id, task, outcome, latency_ms, first_token_ms, answer_chars, quality FROM events \
                  WHERE at_ms >= $1 AND at_ms < $2 AND position = 0 \
                  AND (subject IS NOT NULL OR user_id IS NOT NULL)",
             )
@@ -228,6 +228,8 @@ struct SubjectRow {
     task: String,
     outcome: String,
     latency_ms: f64,
+    first_token_ms: Option<f64>,
+    answer_chars: Option<i64>,
     quality: Option<String>,
 }
 
@@ -251,7 +253,15 @@ impl SubjectRow {
             user.flawed = user.flawed.saturating_add(u32::from(quality.is_flawed()));
         }
         match outcome(&self.outcome) {
-            Outcome::Success | Outcome::Refused => user.latencies.add(self.latency_ms),
+            Outcome::Success | Outcome::Refused => {
+                let chars = self
+                    .answer_chars
+                    .map(|it| it.try_into().unwrap_or(u32::MAX));
+                match first_words_ms(self.latency_ms, self.first_token_ms, chars) {
+                    Some(ms) => user.first_words.add(ms),
+                    None => user.latencies.add(self.latency_ms),
+                }
+            }
             Outcome::Fault(kind) if kind.is_models_fault() => {
                 user.errors = user.errors.saturating_add(1);
             }

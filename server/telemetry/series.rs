@@ -151,8 +151,12 @@ impl OfModel {
         let series = self.first_token.get_or_insert_with(|| plain(FIRST_TOKEN));
         series.record(first / MS_PER_SECOND);
         let is_whole = error.is_none() && event.outcome != Outcome::Cancelled;
-        if is_whole && event.completion_tokens > 1 {
-            let each = (event.latency_ms - first) / f64::from(event.completion_tokens - 1);
+        // What the model only thought came before the first.
+        let tokens = event
+            .completion_tokens
+            .saturating_sub(ended.reasoning_tokens);
+        if is_whole && tokens > 1 {
+            let each = (event.latency_ms - first) / f64::from(tokens - 1);
             let series = self.per_token.get_or_insert_with(|| plain(PER_TOKEN));
             series.record(each.max(0.0) / MS_PER_SECOND);
         }

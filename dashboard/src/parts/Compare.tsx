@@ -1,6 +1,6 @@
 // Candidate beside control. A rate never stands without its counts; what is not judged says so.
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
-import type { Arms, Effect, Metric, RolloutDetails, Variants } from 'modelramp-schema';
+import type { Arms, Effect, Metric, RolloutDetails, Timed, Variants } from 'modelramp-schema';
 import type { JSX, ReactNode } from 'react';
 import { useModelName } from '../catalog.ts';
 import { UNKNOWN, count, duration, evidence, latency, money, rate, ratio } from '../format.ts';
@@ -54,7 +54,7 @@ export function Compare({ rollout, variants }: { rollout: RolloutDetails; varian
     ...rollout.verdict.metrics
       .filter(({ metric, weight }) => weight > 0 && metric !== 'errors')
       .map(({ metric, e }): Row => ({
-        ...nameOf(metric),
+        ...nameOf(metric, rollout.verdict.timed ?? 'whole'),
         candidate: UNKNOWN,
         control: UNKNOWN,
         ...judgedBy(effectOf(rollout, metric), e),
@@ -101,14 +101,14 @@ export function Compare({ rollout, variants }: { rollout: RolloutDetails; varian
   );
 }
 
-function nameOf(metric: Metric): Pick<Row, 'name' | 'note'> {
+function nameOf(metric: Metric, timed: Timed): Pick<Row, 'name' | 'note'> {
   switch (metric) {
     case 'errors':
       return { name: t.compare.failed };
     case 'slow':
-      return { name: t.compare.slow, note: t.compare.slowNote };
+      return { name: t.compare.slow, note: `${t.compare.timed[timed]} ${t.compare.slowNote}` };
     case 'very-slow':
-      return { name: t.compare.verySlow, note: t.compare.verySlowNote };
+      return { name: t.compare.verySlow, note: `${t.compare.timed[timed]} ${t.compare.verySlowNote}` };
     case 'feedback':
       return { name: t.compare.feedback };
     case 'quality':

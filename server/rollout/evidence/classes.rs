@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// How many classes there are, beside users without a past.
 pub(super) const COUNT: usize = 12;
+/// Where requests are compared: each class and users without a past, of streams and of other answers.
+pub(super) const STRATA: usize = 2 * (COUNT + 1);
 /// No class is narrower; of the logarithm.
 const NARROWEST: f64 = 0.1;
 /// Standard deviations between users that all classes together span.
@@ -35,9 +37,57 @@ impl LogLatencies {
         }
     }
 
+    /// The same of latencies that all are e to this power times as long.
+    fn scaled(&self, log: f64) -> Self {
+        let n = f64::from(self.count);
+        Self {
+            count: self.count,
+            sum: self.sum + n * log,
+            squares: self.squares + 2.0 * log * self.sum + n * log * log,
+        }
+    }
+
+    fn plus(&self, other: Self) -> Self {
+        Self {
+            count: self.count.saturating_add(other.count),
+            sum: self.sum + other.sum,
+            squares: self.squares + other.squares,
+        }
+    }
+
     fn mean(&self) -> f64 {
         self.sum / f64::from(self.count)
     }
+}
+
+/// What users' whole answers and the first words of their streams took, as one: first words as if they took as long
+/// as whole answers do on average, so that who streams is not taken for who is fast.
+pub(super) fn together(
+    users: impl Iterator<Item = [LogLatencies; 2]> + Clone,
+) -> impl Iterator<Item = LogLatencies> + Clone {
+    let sum = |part: usize| {
+        let of_all = users.clone().map(|user| user[part]);
+        of_all.fold(LogLatencies::default(), |sum, user| sum.plus(user))
+    };
+    let [whole, first_words] = [sum(0), sum(1)];
+    let log = match (whole.count, first_words.count) {
+        (0, _) | (_, 0) => 0.0,
+        _ => whole.mean() - first_words.mean(),
+    };
+    users.map(move |[whole, first_words]| match first_words.count {
+        0 => whole,
+        _ => whole.plus(first_words.scaled(log)),
+    })
+}
+
+/// Where requests of users of a class are compared, from 0 to [`STRATA`] exclusive: streams apart.
+pub(super) fn stratum(class: usize, is_streamed: bool) -> usize {
+    class + if is_streamed { COUNT + 1 } else { 0 }
+}
+
+/// Whether that is where requests of users without a past are.
+pub(super) fn is_without_past(stratum: usize) -> bool {
+    stratum.is_multiple_of(COUNT + 1)
 }
 
 /// Classes of users by their mean log latency, all of one width around the mean of all users.

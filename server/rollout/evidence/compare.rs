@@ -4,18 +4,21 @@
 //! knows what they are like: of them the first error and the first latency in each share are judged.
 
 use super::{
-    Edition, Evidence, Observation,
+    Edition, Evidence, Observation, classes,
     stream::{Bin, Harm, One},
+    timed::Time,
     users::Look,
 };
 use crate::_core::{assignment::Variant, units::Percent};
 
-/// What is remembered of a user's earlier request: that it was slow by the thresholds 0 to 2, or failed.
+/// What is remembered of a user's earlier request: that it was slow by the thresholds 0 to 2, failed, or that its
+/// latency is that of a stream.
 const FAILED: u32 = 3;
+const STREAMED: u32 = 4;
 
 impl Evidence {
     /// Counts a request that has ended; whether that moved what is judged.
-    pub(super) fn count(&mut self, observation: &Observation, share: Percent) -> bool {
+    pub(super) fn count(&mut self, observation: &Observation, time: Time, share: Percent) -> bool {
         let arm = observation.variant;
         let is_candidate = arm == Variant::Candidate;
         let is_error = observation.end.is_error();
@@ -41,7 +44,7 @@ impl Evidence {
             self.stage.see(observation.subject);
             self.stage.judge(Harm::Error, is_error);
         } else if tells_latency {
-            self.latencies.count(observation.latency_ms / usual);
+            self.latencies_mut(time).count(time.ms / usual);
         }
         if counts_absolute {
             self.last_hour.count(arm, is_error);
@@ -124,6 +127,7 @@ impl Evidence {
     pub(super) fn compare_latency(
         &mut self,
         observation: &Observation,
+        time: Time,
         quantiles: [f64; 3],
     ) -> bool {
         let arm = observation.variant;
@@ -138,14 +142,21 @@ impl Evidence {
                 return false;
             }
             if class == 0 {
-                has_moved = self.look_at_latency(observation, thresholds);
+                has_moved = self.look_at_latency(observation, time, thresholds);
                 if self.edition == Edition::Second {
                     return has_moved;
                 }
             }
         }
+        let is_streamed = time.is_streamed();
+        let was_streamed = if self.edition >= Edition::Sixth && class > 0 {
+            let mut user = self.users.of(observation.subject);
+            user.earlier(STREAMED, is_streamed).unwrap_or(is_streamed)
+        } else {
+            is_streamed
+        };
         for ((fact, harm), threshold) in (0..).zip(Harm::SLOW).zip(thresholds) {
-            let Some(is_slow) = observation.is_slower(threshold) else {
+            let Some(is_slow) = time.is_slower(threshold) else {
                 continue;
             };
             if arm == Variant::Candidate {
@@ -156,11 +167,13 @@ impl Evidence {
             if self.edition >= Edition::Second
                 && let Some(stream) = self.streams.get_mut(harm)
             {
-                stratum = class;
+                stratum = classes::stratum(class, is_streamed);
                 if class > 0 {
                     weight = stream.weight(before);
-                    if let (Some(earlier), Variant::Control) = (user.earlier(fact, is_slow), arm) {
-                        stream.pair(class, earlier, is_slow);
+                    if let (Some(earlier), Variant::Control) = (user.earlier(fact, is_slow), arm)
+                        && was_streamed == is_streamed
+                    {
+                        stream.pair(stratum, earlier, is_slow);
                     }
                 }
             }
@@ -171,9 +184,14 @@ impl Evidence {
     }
 
     /// The same of a user without a past: of the first request of which all can be said.
-    fn look_at_latency(&mut self, observation: &Observation, thresholds: [f64; 3]) -> bool {
+    fn look_at_latency(
+        &mut self,
+        observation: &Observation,
+        time: Time,
+        thresholds: [f64; 3],
+    ) -> bool {
         let arm = observation.variant;
-        let slow = thresholds.map(|threshold| observation.is_slower(threshold));
+        let slow = thresholds.map(|threshold| time.is_slower(threshold));
         if slow.contains(&None) {
             return false;
         }

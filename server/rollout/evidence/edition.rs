@@ -18,11 +18,13 @@ pub enum Edition {
     /// An outage of control proves nothing, one of both sides blames neither, and the last hours have to agree
     /// with a proof.
     Fifth,
+    /// A streamed answer is as slow as its first words are, and compared with other streams alone.
+    Sixth,
 }
 
 impl Edition {
     /// What new rollouts are judged by.
-    pub const NEWEST: Self = Self::Fifth;
+    pub const NEWEST: Self = Self::Sixth;
 
     /// Whether the requests of this stratum are compared with each other; those of users without a past,
     /// who are in the first one, are not comparable.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Kind;
+use super::{
+    Edition, Kind,
+    timed::{Time, Timed},
+};
 use crate::{_core::assignment::Variant, providers::quality::Quality};
 
 /// What is known of one counted request: how the first attempt on the primary model of its route
@@ -19,6 +22,11 @@ pub struct Observation {
     pub end: End,
     /// To the end of the attempt, or to when it was given up or looked at.
     pub latency_ms: f64,
+    /// Until the first words of a streamed answer were there, in milliseconds
+    /// ([`Event::first_words_ms`](crate::recording::Event::first_words_ms)); none where they were not, or where
+    /// the answer came as a whole.
+    #[serde(default)]
+    pub first_words_ms: Option<f64>,
     /// Whether an earlier observation already reported it as slow.
     pub was_open: bool,
     /// What its answer is, where one came that was looked at.
@@ -27,11 +35,39 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Whether it took longer than this many milliseconds; `None` if it has not ended and that cannot be
-    /// said yet.
-    pub(super) fn is_slower(&self, threshold: f64) -> Option<bool> {
-        let is_slow = self.latency_ms > threshold || self.end == End::TimedOut;
-        (is_slow || self.end != End::Unknown).then_some(is_slow)
+    /// How long it was open for who waits for it, in milliseconds.
+    pub fn waited_ms(&self) -> f64 {
+        self.first_words_ms.unwrap_or(self.latency_ms)
+    }
+
+    /// This request while it was still open, after so many milliseconds.
+    pub fn while_open(&self, latency_ms: f64) -> Self {
+        Self {
+            end: End::Unknown,
+            latency_ms,
+            first_words_ms: None,
+            ..*self
+        }
+    }
+
+    /// The time that an edition judges. A request without an answer does not tell which of the two its time would
+    /// have been: it is taken for what most are, `usual`.
+    pub(super) fn time(&self, edition: Edition, usual: Timed) -> Time {
+        let is_late = self.end == End::TimedOut;
+        let until = |of, ms, is_over| Time {
+            of,
+            ms,
+            is_over,
+            is_late,
+        };
+        let is_over = self.end != End::Unknown;
+        match self.first_words_ms {
+            _ if edition < Edition::Sixth => until(Timed::Whole, self.latency_ms, is_over),
+            // Who goes away after them knows how long they took.
+            Some(ms) => until(Timed::FirstWords, ms, true),
+            None if self.end.is_answered() => until(Timed::Whole, self.latency_ms, true),
+            None => until(usual, self.latency_ms, is_over),
+        }
     }
 }
 

@@ -76,10 +76,10 @@ impl Streams {
             .filter(|it| quality || *it != Harm::Flawed);
         let streams = harms.map(|harm| {
             let is_of_latency = edition >= Edition::Second && Harm::SLOW.contains(&harm);
-            let strata = if is_of_latency {
-                classes::COUNT + 1
-            } else {
-                Strata::COUNT
+            let strata = match is_of_latency {
+                false => Strata::COUNT,
+                true if edition < Edition::Sixth => classes::COUNT + 1,
+                true => classes::STRATA,
             };
             Stream {
                 edition,
@@ -147,6 +147,7 @@ impl TryFrom<Vec<Stream>> for Streams {
 pub(super) struct Stream {
     #[serde(default)]
     edition: Edition,
+    #[serde(with = "bins")]
     bins: Vec<Bin>,
     ratio: Ratio,
     margin: f64,
@@ -301,7 +302,9 @@ impl Stream {
         let weight = bin.weight();
         match self.frozen {
             // Users without a past are only counted there for the proof of the stage.
-            _ if self.is_of_latency() && stratum == 0 && self.edition > Edition::First => {}
+            _ if self.is_of_latency()
+                && classes::is_without_past(stratum)
+                && self.edition > Edition::First => {}
             Some(rate) if bin.counts.requests.control == 0 => {
                 self.ratio.against(rate, bin.counts, weight);
             }
@@ -337,8 +340,14 @@ impl Stream {
         self.ratio.reach(hour);
         let kept = KEPT_PER_HOUR.powi(passed.min(10_000) as i32);
         self.control = self.control.map(|count| count * kept);
+        // A thousandth is enough of a count, and takes half of the room.
+        let is_rounded = self.edition >= Edition::Sixth;
+        let part = |count: f64| match count * kept {
+            count if is_rounded => (count * 1e3).round() / 1e3,
+            count => count,
+        };
         for of_stratum in &mut self.strata {
-            *of_stratum = of_stratum.map(|count| count * kept);
+            *of_stratum = of_stratum.map(part);
         }
         self.alike.reach(kept);
     }
@@ -363,9 +372,91 @@ fn bin_size(share: Percent) -> u32 {
     (OF_SMALLER_ARM / smaller).min(LARGEST_BIN).ceil() as u32
 }
 
+/// Bins as they are stored: as rows of numbers, and null where they are empty, where they are those of latencies in the sixth edition, which have two kinds of
+/// times; else by the names of their fields, as releases of before read them.
+mod bins {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{super::super::arms::PerArm, Bin, Counts, classes};
+
+    /// Size, requests, events, weights, and events of outages; of both arms first control's.
+    type Row = (u32, [u32; 2], [u32; 2], [f64; 2], u32);
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Row(Row),
+        Named(Bin),
+    }
+
+    fn pair<T>(of: PerArm<T>) -> [T; 2] {
+        [of.control, of.candidate]
+    }
+
+    fn arms<T>([control, candidate]: [T; 2]) -> PerArm<T> {
+        PerArm { control, candidate }
+    }
+
+    pub(super) fn serialize<S: Serializer>(bins: &[Bin], to: S) -> Result<S::Ok, S::Error> {
+        if bins.len() != classes::STRATA {
+            return bins.serialize(to);
+        }
+        to.collect_seq(bins.iter().map(|bin| -> Option<Row> {
+            let Counts { requests, errors } = bin.counts;
+            let [requests, errors] = [pair(requests), pair(errors)];
+            let row = (bin.size, requests, errors, pair(bin.weights), bin.in_outage);
+            (*bin != Bin::default()).then_some(row)
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Bin>, D::Error> {
+        let stored = Vec::<Option<Stored>>::deserialize(from)?.into_iter();
+        let bins = stored.map(|it| match it {
+            None => Bin::default(),
+            Some(Stored::Named(bin)) => bin,
+            Some(Stored::Row((size, requests, errors, weights, in_outage))) => Bin {
+                size,
+                counts: Counts {
+                    requests: arms(requests),
+                    errors: arms(errors),
+                },
+                weights: arms(weights),
+                in_outage,
+            },
+        });
+        Ok(bins.collect())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bins_are_stored_as_briefly_as_an_edition_can_read_them() {
+        let of = |edition| {
+            let mut streams = Streams::new(edition, true, 1.25, Restarts::NEVER);
+            let stream = streams.get_mut(Harm::AboveP50).unwrap();
+            let one = One {
+                arm: Variant::Candidate,
+                is_bad: true,
+                weight: 0.1,
+                in_outage: false,
+            };
+            stream.observe(3, one, Percent::new(10.0).unwrap());
+            let text = serde_json::to_string(&streams).unwrap();
+            assert_eq!(serde_json::from_str::<Streams>(&text).unwrap(), streams);
+            text
+        };
+        let before = r#"{"size":50,"counts":{"#;
+        assert!(
+            of(Edition::Fifth).contains(before),
+            "{}",
+            of(Edition::Fifth)
+        );
+        let now = of(Edition::Sixth);
+        assert!(now.contains("[50,[0,1],[0,1],[0.0,0.1],0]"), "{now}");
+    }
 
     #[test]
     fn a_bin_holds_five_requests_of_the_smaller_arm() {

@@ -3,6 +3,7 @@
 mod properties;
 mod quality;
 mod state;
+mod streams;
 
 use std::sync::LazyLock;
 
@@ -26,6 +27,7 @@ fn request(at_ms: i64, subject: u64, is_candidate: bool, error: bool) -> Observa
         },
         end: if error { End::Failed } else { End::Answered },
         latency_ms: 1_000.0,
+        first_words_ms: None,
         was_open: false,
         quality: None,
     }

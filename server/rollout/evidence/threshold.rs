@@ -19,7 +19,7 @@ pub(super) struct Thresholds {
 }
 
 /// Control's latencies of about a day.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Latencies {
     /// By bucket, trailing empty ones left out.
     weights: Vec<f64>,
@@ -28,12 +28,14 @@ pub(super) struct Latencies {
 }
 
 impl Latencies {
-    pub(super) fn new() -> Self {
-        Self {
-            weights: Vec::new(),
-            total: 0.0,
-            fixed: None,
-        }
+    /// Whether nothing was ever counted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.weights.is_empty() && self.fixed.is_none()
+    }
+
+    /// How many were counted of about a day.
+    pub(super) fn total(&self) -> f64 {
+        self.total
     }
 
     /// What is in force.
@@ -60,11 +62,17 @@ impl Latencies {
         }
     }
 
-    /// Fixes thresholds for the coming hour, `hours` after the last time.
-    pub(super) fn reach(&mut self, hours: u32) {
+    /// Fixes thresholds for the coming hour, `hours` after the last time; weights are kept to a thousandth where `rounded`,
+    /// which takes less room.
+    pub(super) fn reach(&mut self, hours: u32, rounded: bool) {
         self.fix();
         let kept = KEPT_PER_HOUR.powi(hours.min(10_000) as i32);
-        self.weights.iter_mut().for_each(|weight| *weight *= kept);
+        for weight in &mut self.weights {
+            *weight *= kept;
+            if rounded {
+                *weight = (*weight * 1e3).round() / 1e3;
+            }
+        }
         self.total = self.weights.iter().sum();
     }
 

@@ -42,7 +42,7 @@ const LOOK_SHIFTS: [u32; 2] = [20, 24];
 const LOOK: u32 = 0b1111;
 /// Looks at a user are numbered from 1; this one was the last.
 pub(super) const LAST_LOOK: usize = LOOK as usize;
-/// Of users with a past, in the same place: how an earlier request ended, and how many there were.
+/// Of users with a past, in the same place: five facts of an earlier request, and how many there were.
 const EARLIER_SHIFT: u32 = 20;
 const NUMBER_SHIFT: u32 = 25;
 const MOST_REQUESTS: u32 = 0b111_1111;
@@ -58,8 +58,10 @@ pub struct UserHistory {
     pub requests: u32,
     /// Those failures.
     pub errors: u32,
-    /// How long the successes took.
+    /// How long the successes took that came as a whole.
     pub latencies: LogLatencies,
+    /// How long the first words took of those that were streamed.
+    pub first_words: LogLatencies,
     /// Answers that were looked at.
     pub answers: u32,
     /// Those of them in which something was wrong.
@@ -99,9 +101,13 @@ impl Strata {
         for (subject, stratum) in by_rate(&history, |it| [it.answers, it.flawed]) {
             answers.put(subject, stratum);
         }
-        let classes = classes::Classes::of(history.iter().map(|user| user.latencies));
-        for user in history.iter().filter(|user| user.latencies.count > 0) {
-            let class = classes.class(user.latencies) << CLASS_SHIFT;
+        let latencies = classes::together(history.iter().map(|it| [it.latencies, it.first_words]));
+        let classes = classes::Classes::of(latencies.clone());
+        for (user, latencies) in history.iter().zip(latencies) {
+            if latencies.count == 0 {
+                continue;
+            }
+            let class = classes.class(latencies) << CLASS_SHIFT;
             if let Some(slot) = users.slot_mut(user.subject) {
                 *slot = *slot & !CLASS | (*slot & CLASS).max(class);
             }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{
     super::arms::PerArm,
-    ArmCounts, Edition, Effect, Evidence, HOUR_MS, Level, Promotion,
+    ArmCounts, Edition, Effect, Evidence, HOUR_MS, Level, Promotion, Timed,
     judged::{JudgeEvidence, Judged},
     limit::Limit,
     ratio::Counts,
@@ -32,7 +32,7 @@ const MISMATCH: f64 = 1_000.0;
 pub enum Metric {
     /// Requests that failed.
     Errors,
-    /// Requests slower than control's P50, and than its P95.
+    /// Requests slower than control's P50, and than its P95: of streams their first words, of others the whole answer.
     Slow,
     /// Requests slower than control's P99, and timeouts.
     VerySlow,
@@ -40,6 +40,13 @@ pub enum Metric {
     Feedback,
     /// Answers that are refused, cut off, not of the task's schema, or in another language.
     Quality,
+}
+
+impl Metric {
+    /// Whether it is of latencies.
+    pub const fn is_of_time(self) -> bool {
+        matches!(self, Self::Slow | Self::VerySlow)
+    }
 }
 
 impl fmt::Display for Metric {
@@ -154,6 +161,9 @@ pub struct Verdict {
     pub e: f64,
     /// By metric.
     pub metrics: Vec<MetricEvidence>,
+    /// Which time says what is slow; left out where it is that to the whole answer.
+    #[serde(default, skip_serializing_if = "Timed::is_whole")]
+    pub timed: Timed,
     /// How many times as often it happens on the candidate, with limits; none in a rollout that an earlier
     /// release began.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -202,6 +212,7 @@ impl Verdict {
                 .into_iter()
                 .filter(|it| it.metric != Metric::Quality || evidence.answers.is_some())
                 .collect(),
+            timed: evidence.timed(),
             effects: effects(evidence),
             crash: finite(evidence.crash.value()),
             absolute,

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::{
-    super::evidence::{End, Evidence, EvidencePlan, Level, Observation, Signal},
+    super::evidence::{Evidence, EvidencePlan, Level, Observation, Signal},
     growthbook::GrowthBook,
     random::Random,
     traffic::{BEGIN_MS, HOUR_MS, Scenario, Traffic, Users},
@@ -201,16 +201,9 @@ pub(super) fn run(scenario: Scenario, watch: Watch, random: Random) -> Seen {
 
 /// Folds a request, and before that what was seen of it while it was open.
 fn fold(evidence: &mut Evidence, mut request: Observation, share: Percent) -> Level {
-    let late_ms = evidence
-        .late_after_ms()
-        .filter(|late_ms| request.latency_ms > *late_ms);
-    if let Some(latency_ms) = late_ms {
-        let open = Observation {
-            end: End::Unknown,
-            latency_ms,
-            ..request
-        };
-        evidence.fold(&open, share);
+    let late_ms = evidence.late_after_ms();
+    if let Some(late_ms) = late_ms.filter(|late_ms| request.waited_ms() > *late_ms) {
+        evidence.fold(&request.while_open(late_ms), share);
         request.was_open = true;
     }
     evidence.fold(&request, share)

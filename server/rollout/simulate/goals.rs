@@ -11,6 +11,7 @@ use super::{
 mod not_counted;
 mod quality;
 mod small;
+mod streams;
 mod world;
 
 /// Left out beyond each of the two limits.
@@ -375,6 +376,7 @@ pub(super) fn plan(full: bool) -> Vec<Planned> {
     }
     let of_small = small::cells().into_iter().map(|it| (Tests::Small, it));
     let of_defaults = world::cells().into_iter().chain(quality::cells());
+    let of_defaults = of_defaults.chain(streams::cells());
     let of_defaults = of_defaults.map(|it| (Tests::Defaults, it));
     for (tests, it) in of_defaults.chain(of_small) {
         let watch = Watch {

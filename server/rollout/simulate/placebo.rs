@@ -26,7 +26,7 @@ use crate::{
     _core::{assignment::Variant, units::Percent},
     recording::Event,
     rollout::{
-        evidence::{End, Evidence, Level, Observation, Signal, Strata, UserHistory, Verdict},
+        evidence::{Evidence, Level, Observation, Signal, Strata, UserHistory, Verdict},
         observation,
         plan::Plan,
     },
@@ -270,14 +270,9 @@ fn is_drawn(subject: u64, salt: u64, share: Percent) -> bool {
 
 /// Folds a request, and before that what was seen of it while it was open.
 fn fold(evidence: &mut Evidence, mut request: Observation, share: Percent) -> Level {
-    if let Some(late_ms) = evidence.late_after_ms()
-        && request.latency_ms > late_ms
-    {
-        let open = Observation {
-            end: End::Unknown,
-            ..request
-        };
-        evidence.fold(&open, share);
+    let late_ms = evidence.late_after_ms();
+    if late_ms.is_some_and(|late_ms| request.waited_ms() > late_ms) {
+        evidence.fold(&request.while_open(request.waited_ms()), share);
         request.was_open = true;
     }
     evidence.fold(&request, share)

@@ -57,6 +57,29 @@ pub(super) enum Flaws {
     Uneven(f64),
 }
 
+/// That answers are streamed, and how long they are. What users wait for is what all latencies are without streams.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Streams {
+    /// Each user has a part of the requests streamed, as Beta(.5, .5) says; else all of them are.
+    pub some: bool,
+    /// How many times as late the candidate's first token comes.
+    pub later: f64,
+    /// How many times as much it writes.
+    pub longer: f64,
+    /// How many times as long it takes for each character.
+    pub pace: f64,
+}
+
+impl Streams {
+    /// All is streamed, and both arms are alike.
+    pub(super) const ALL: Self = Self {
+        some: false,
+        later: 1.0,
+        longer: 1.0,
+        pace: 1.0,
+    };
+}
+
 /// What is known of the week before.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum History {
@@ -114,6 +137,8 @@ pub(super) struct Scenario {
     pub ratio: f64,
     /// How many times as long it takes.
     pub slower: f64,
+    /// None where answers come as a whole.
+    pub streams: Option<Streams>,
     /// Outcomes that are no errors.
     pub not_counted: NotCounted,
     /// What is wrong with answers, on both sides.
@@ -145,6 +170,7 @@ impl Scenario {
             outage: None,
             ratio: 1.0,
             slower: 1.0,
+            streams: None,
             not_counted: NotCounted::Never,
             flaws: Flaws::Unseen,
             knows_flaws: true,

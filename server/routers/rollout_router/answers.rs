@@ -239,7 +239,7 @@ fn words(view: &View, killed: bool) -> Vec<String> {
     let users = counted(finding.users, "user");
     words.push(arm("candidate", &finding.candidate) + &format!(" It had {users}."));
     words.push(arm("control", &finding.control));
-    words.extend(effects(&view.verdict.effects));
+    words.extend(effects(&view.verdict));
     let judge = view.verdict.judge.filter(|it| it.stopped.is_none());
     words.extend(judge.map(|it| format!("{}.", capital(&it.in_words()))));
     if !status.state.is_final() {
@@ -322,10 +322,15 @@ fn outlook(state: State, finding: &Finding) -> String {
 }
 
 /// How many times as often things happen on the candidate; nothing where a release knew no such limits.
-fn effects(effects: &[Effect]) -> Option<String> {
-    let all: Vec<_> = effects.iter().map(Effect::to_string).collect();
+fn effects(verdict: &Verdict) -> Option<String> {
+    let all: Vec<_> = verdict.effects.iter().map(Effect::to_string).collect();
     let all = Some(all.join("; ")).filter(|all| !all.is_empty())?;
-    Some(format!("As often as on control: {all}."))
+    let is_of_time = verdict.effects.iter().any(|it| it.metric.is_of_time());
+    let by = match is_of_time {
+        true => format!(" Slow is told by {}.", verdict.timed),
+        false => String::new(),
+    };
+    Some(format!("As often as on control: {all}.{by}"))
 }
 
 fn arm(name: &str, arm: &Arm) -> String {

@@ -132,6 +132,92 @@ async fn a_stream_that_is_dropped_is_recorded_as_cancelled() {
 }
 
 #[tokio::test]
+async fn what_a_model_thinks_is_no_beginning_of_its_answer() {
+    let thought = json!({"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]});
+    let thoughts: Vec<_> = (0..40).map(|_| format!("data: {thought}\n\n")).collect();
+    let first_token = async |pieces: Vec<String>| {
+        let upstream = Upstream::start(vec![Reply::events(pieces, End::Hang)]).await;
+        let (router, events) = router(catalog(&upstream, &upstream), candidates());
+        let route = route(&router, "chat");
+        let mut answer = router.stream(&route, call()).await.unwrap();
+        // All of it came, as far as it goes.
+        let steps = answer.deltas.by_ref().take(40).count().await;
+        drop(answer);
+        (steps, events.all()[0].first_token_ms)
+    };
+    let (steps, none) = first_token(thoughts.clone()).await;
+    assert_eq!((steps, none), (40, None));
+    let said = format!("data: {}\n\n", token("hej"));
+    let (_, some) = first_token([&thoughts[1..], &[said]].concat()).await;
+    assert!(some.is_some());
+}
+
+#[tokio::test]
+async fn who_goes_away_in_the_middle_of_a_stream_leaves_how_much_of_it_was_there() {
+    let gone_after = async |text: &str| {
+        let first = format!("data: {}\n\n", token(text));
+        let upstream = Upstream::start(vec![Reply::events(vec![first], End::Hang)]).await;
+        let (router, events) = router(catalog(&upstream, &upstream), candidates());
+        let route = route(&router, "chat");
+        let mut answer = router.stream(&route, call()).await.unwrap();
+        answer.deltas.next().await.unwrap().unwrap();
+        drop(answer);
+        let [event] = &events.all()[..] else { panic!() };
+        assert_eq!(event.outcome, Outcome::Cancelled);
+        (event.answer_chars, event.first_words_ms().is_some())
+    };
+    assert_eq!(gone_after("hej").await, (Some(3), false));
+    assert_eq!(gone_after(&"æ".repeat(100)).await, (Some(100), true));
+}
+
+/// Notes when attempts are let go that are noted while they are open.
+#[derive(Default)]
+struct OpenOnes(Mutex<Vec<&'static str>>);
+
+impl Recorder for OpenOnes {
+    fn record(&self, event: Event) {
+        assert!(event.was_open, "it was told before the words came");
+        self.0.lock().push("recorded");
+    }
+
+    fn begin(&self, _event: &Event, _started: Instant) -> Option<u64> {
+        Some(7)
+    }
+
+    fn close(&self, number: u64) -> bool {
+        assert_eq!(number, 7);
+        self.0.lock().push("closed");
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_stream_is_no_longer_waited_for_once_its_first_words_are_there() {
+    let [early, later] = ["a".repeat(60), "b".repeat(60)];
+    let pieces = [&early, &later].map(|it| format!("data: {}\n\n", token(it)));
+    let reply = Reply::events(pieces, End::Hang);
+    let upstream = Upstream::start(vec![reply]).await;
+    let catalog = catalog(&upstream, &upstream);
+    let clients = Clients::connect(&catalog, None).unwrap();
+    let (flags, open) = (
+        Arc::new(FeatureFlags::new(candidates())),
+        Arc::new(OpenOnes::default()),
+    );
+    let limit = Duration::from_secs(5);
+    let router = ModelRouter::new(catalog, clients, flags, open.clone(), limit);
+    let mut answer = router
+        .stream(&route(&router, "chat"), call())
+        .await
+        .unwrap();
+    answer.deltas.next().await.unwrap().unwrap();
+    assert!(open.0.lock().is_empty(), "a line is not there yet");
+    answer.deltas.next().await.unwrap().unwrap();
+    assert_eq!(*open.0.lock(), ["closed"]);
+    drop(answer);
+    assert_eq!(*open.0.lock(), ["closed", "recorded"]);
+}
+
+#[tokio::test]
 async fn a_stream_that_falls_silent_times_out() {
     let comment = ": still here\n\n".to_owned();
     let upstream = Upstream::start(vec![Reply::events(vec![comment], End::Hang)]).await;

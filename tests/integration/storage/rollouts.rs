@@ -435,6 +435,13 @@ async fn subjects_are_counted_with_their_requests_and_errors(database: Database)
             position: 1,
             ..of(7, 3, timeout)
         },
+        // Half of what came after the first token were the first words.
+        Event {
+            latency_ms: 1_100.0,
+            first_token_ms: Some(100.0),
+            answer_chars: Some(200),
+            ..of(5, 4, Outcome::Success)
+        },
         // At the end, which is not in.
         of(8, u64::MAX, timeout),
         // Of the first release: only the user is known.
@@ -446,7 +453,13 @@ async fn subjects_are_counted_with_their_requests_and_errors(database: Database)
     let commit = Book::default().commit(events, Vec::new());
     storage.commit(&fence, &commit).await.unwrap();
     let user = modelramp::_core::assignment::Subject::User(7).key();
-    let mut expected = vec![(u64::MAX, 4, 3), (1, 0, 0), (2, 0, 0), (user, 1, 1)];
+    let mut expected = vec![
+        (u64::MAX, 4, 3),
+        (1, 0, 0),
+        (2, 0, 0),
+        (4, 1, 0),
+        (user, 1, 1),
+    ];
     expected.sort_unstable();
     let history = storage.history_by_subject(0, 8_000, &[]).await.unwrap();
     let history = history
@@ -454,7 +467,7 @@ async fn subjects_are_counted_with_their_requests_and_errors(database: Database)
         .map(|it| (it.subject, it.requests, it.errors));
     assert_eq!(history.collect::<Vec<_>>(), expected);
     let later = storage.history_by_subject(3_500, 4_500, &[]).await.unwrap();
-    assert_eq!(later.len(), 2);
+    assert_eq!(later.len(), 2, "{later:?}");
 
     let task = vec![numbered(1).task.to_string()];
     let of_task = storage.history_by_subject(0, 8_000, &task).await.unwrap();
@@ -463,6 +476,13 @@ async fn subjects_are_counted_with_their_requests_and_errors(database: Database)
         latencies.sum::<u32>(),
         1,
         "only answers tell how long it takes"
+    );
+    let streamed = of_task.iter().map(|it| it.first_words);
+    let streamed: Vec<_> = streamed.filter(|it| it.count > 0).collect();
+    assert_eq!(streamed.len(), 1);
+    assert!(
+        (streamed[0].sum - 600.0_f64.ln()).abs() < 1e-12,
+        "{streamed:?}"
     );
     let other = ["other".to_owned()];
     let of_other = storage.history_by_subject(0, 8_000, &other).await.unwrap();

@@ -1,11 +1,22 @@
 //! All metrics together, as the plans that ship weigh them.
 
 use super::{rig::fast_by_all, *};
-use crate::{providers::quality::Quality, rollout::evidence::Metric};
+use crate::{
+    providers::quality::Quality,
+    rollout::evidence::{Level, Metric},
+};
+
+/// How an answer comes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Comes {
+    Whole,
+    /// After its first token it goes on for as many milliseconds, on the candidate.
+    Streamed(f64),
+}
 
 /// A second of answers, of which every so manieth has a flaw; or those of the candidate have it, or take so
 /// many times as long.
-async fn second(rig: &Rig, flawed: usize, candidate: Quality, slower: f64) {
+async fn second(rig: &Rig, flawed: usize, candidate: Quality, slower: f64, comes: Comes) {
     rig.clock.pass(1_000);
     for n in 0..200 {
         let mut event = rig.answer();
@@ -17,6 +28,16 @@ async fn second(rig: &Rig, flawed: usize, candidate: Quality, slower: f64) {
         }
         if flawed > 0 && n % flawed == 0 {
             event.quality = Some(Quality::Truncated);
+        }
+        if let Comes::Streamed(on_candidate) = comes {
+            let rest_ms = match event.variant {
+                Variant::Candidate => on_candidate,
+                Variant::Control => 50.0,
+            };
+            event.first_token_ms = Some(event.latency_ms);
+            event.latency_ms += rest_ms;
+            // At one pace: as long as there is to say.
+            event.answer_chars = Some(40 * rest_ms as u32);
         }
         rig.metrics.record(event);
     }
@@ -31,7 +52,7 @@ async fn a_stage_opens_only_once_every_metric_is_proven() {
     while rig.serves() <= 10.0 {
         assert!(seconds < 200, "{:?}", rig.status(&id).await);
         // Where as many answers are flawed as the plan calls good, on both sides, that takes longest to prove.
-        second(&rig, 5, Quality::Good, 1.0).await;
+        second(&rig, 5, Quality::Good, 1.0, Comes::Whole).await;
         seconds += 1;
         let view = rig.controller.get(&id).await.expect("a rollout");
         let metrics = &view.verdict.promotion.metrics;
@@ -50,22 +71,34 @@ async fn a_stage_opens_only_once_every_metric_is_proven() {
 
 #[tokio::test]
 async fn a_candidate_is_taken_back_and_the_history_says_in_which_metric() {
-    for (quality, slower, says) in [
+    for (quality, slower, comes, says) in [
         (
             Quality::WrongLanguage,
             1.0,
+            Comes::Whole,
             "in another language), and on control none of",
         ),
-        (Quality::Good, 5.0, "times as often as on control: "),
+        (
+            Quality::Good,
+            5.0,
+            Comes::Whole,
+            "tolerated up to 1.25, by the time to the whole answer",
+        ),
+        (
+            Quality::Good,
+            5.0,
+            Comes::Streamed(10.0),
+            "tolerated up to 1.25, by the time to the first words",
+        ),
     ] {
         let rig = Rig::new().await;
         let id = rig.started_by(&fast_by_all()).await.id;
         for _ in 0..2 {
-            second(&rig, 0, Quality::Good, 1.0).await;
+            second(&rig, 0, Quality::Good, 1.0, comes).await;
         }
         assert_eq!(rig.serves(), 10.0);
         for _ in 0..20 {
-            second(&rig, 0, quality, slower).await;
+            second(&rig, 0, quality, slower, comes).await;
         }
         let status = rig.status(&id).await;
         assert_eq!(status.state, State::RolledBack, "{}", status.reason);
@@ -74,4 +107,25 @@ async fn a_candidate_is_taken_back_and_the_history_says_in_which_metric() {
         assert!(why.last().expect("a line").text.contains(says));
         assert!(rig.replay(&id).await.is_identical);
     }
+}
+
+#[tokio::test]
+async fn a_candidate_that_says_more_is_not_taken_back_for_being_slow() {
+    let rig = Rig::new().await;
+    let id = rig.started_by(&fast_by_all()).await.id;
+    for _ in 0..20 {
+        second(&rig, 0, Quality::Good, 1.0, Comes::Streamed(500.0)).await;
+    }
+    let view = rig.controller.get(&id).await.expect("a rollout");
+    assert_eq!(view.finding.level, Level::Clear, "{}", view.finding.why);
+    let [candidate, control] = [&view.finding.candidate, &view.finding.control];
+    assert!(candidate.average_ms > control.average_ms + 400.0);
+    let now = rig.controller.world.now().wall;
+    let text = rig.controller.archive().report(&id, now).await;
+    let text = text.expect("a report");
+    assert!(
+        text.contains("\nSlow is told by the time to the first words.\n"),
+        "{text}"
+    );
+    assert!(rig.replay(&id).await.is_identical);
 }

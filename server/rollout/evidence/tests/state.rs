@@ -22,6 +22,7 @@ fn many(users: u64) -> Strata {
             requests: 1 + (n % 40) as u32,
             errors: u32::from(n % 9 == 0),
             latencies,
+            first_words: LogLatencies::default(),
             answers: 1 + (n % 40) as u32,
             flawed: u32::from(n % 7 == 0),
         }
@@ -36,6 +37,8 @@ fn the_state_is_bounded() {
     let used = |users| {
         let mut evidence = begun(users);
         for (i, mut one) in (0..).zip(traffic(300_000, 1_000, |i, _| i % 3 == 0)) {
+            // Some are streamed, others not.
+            one.first_words_ms = (i % 2 == 0).then_some(one.latency_ms / 2.0);
             one.quality = Some(match i % 5 {
                 0 => Quality::Refused,
                 _ => Quality::Good,

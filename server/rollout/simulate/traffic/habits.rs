@@ -5,7 +5,7 @@ use super::{
         super::evidence::{Kind, LogLatencies, UserHistory},
         random::Random,
     },
-    Flaws, History, NotCounted, Scenario, Users,
+    Flaws, History, NotCounted, Scenario, Streams, Users,
 };
 
 /// Users who are scripts that never send what can be answered, where there are such outcomes at all.
@@ -15,6 +15,15 @@ const LONG_WRITERS: f64 = 0.02;
 const OF_LONG_WRITERS: f64 = 0.5;
 /// How much longer the longer one of two tasks takes.
 const LONGER: f64 = 4.0;
+/// Where answers are streamed: the median of their characters, of which a user's own differs by this σ, and each answer of
+/// a user by the same.
+const CHARS: f64 = 800.0;
+const CHARS_SIGMA: f64 = 0.5;
+/// Milliseconds that a character takes, and by which σ that differs between answers.
+const CHAR_MS: f64 = 5.0;
+const CHAR_SIGMA: f64 = 0.2;
+/// Characters that are the first words.
+const FIRST_WORDS: f64 = 100.0;
 
 /// What a user does that lasts.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +37,17 @@ pub(super) struct Habits {
     pub not_counted: (f64, Kind),
     /// How often something is wrong with the answers.
     pub flaw_rate: f64,
+    /// Where answers are streamed: how many of them, 0 to 1, and how many times as long they are as the usual.
+    pub streamed: f64,
+    pub chars: f64,
+}
+
+/// How long an answer took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Took {
+    pub whole_ms: f64,
+    /// Until its first words were there, where it was streamed.
+    pub first_words_ms: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +80,8 @@ impl Habits {
                 Flaws::Unseen => 0.0,
                 Flaws::Even(rate) | Flaws::Uneven(rate) => rate,
             },
+            streamed: 1.0,
+            chars: 1.0,
         }
     }
 
@@ -90,7 +112,44 @@ impl Habits {
                 random.beta(0.2, 0.2 * (1.0 - mean) / mean)
             };
         }
+        if let Some(streams) = scenario.streams {
+            habits.chars = (CHARS_SIGMA * random.normal()).exp();
+            if streams.some {
+                habits.streamed = random.beta(0.5, 0.5);
+            }
+        }
         habits
+    }
+
+    /// How long an answer takes whose first token is there after so long.
+    pub(super) fn answer(
+        &self,
+        first_ms: f64,
+        streams: Option<Streams>,
+        random: &mut Random,
+    ) -> Took {
+        let Some(Streams {
+            later,
+            longer,
+            pace,
+            ..
+        }) = streams
+        else {
+            return Took {
+                whole_ms: first_ms,
+                first_words_ms: None,
+            };
+        };
+        let first_ms = later * first_ms;
+        let chars = longer * self.chars * CHARS * (CHARS_SIGMA * random.normal()).exp();
+        let char_ms = pace * CHAR_MS * (CHAR_SIGMA * random.normal()).exp();
+        let until = |chars: f64| first_ms + chars * char_ms;
+        Took {
+            whole_ms: until(chars),
+            first_words_ms: random
+                .happens(self.streamed)
+                .then(|| until(chars.min(FIRST_WORDS))),
+        }
     }
 
     /// How long one request takes, in units of the usual latency.
@@ -137,7 +196,8 @@ pub(super) fn draw(
             _ => user.habits,
         };
         let requests = 7.0 * scenario.requests_per_day * volume / whole;
-        let mut week = week(user.subject, past, requests, usual, random);
+        let usual_streams = scenario.streams.map(|_| Streams::ALL);
+        let mut week = week(user.subject, past, requests, usual_streams, usual, random);
         if scenario.flaws != Flaws::Unseen && scenario.knows_flaws {
             week.answers = week.requests - week.errors;
             let flawed = f64::from(week.answers) * past.flaw_rate;
@@ -153,21 +213,27 @@ fn week(
     subject: u64,
     habits: Habits,
     requests: f64,
+    streams: Option<Streams>,
     usual: &[f64],
     random: &mut Random,
 ) -> UserHistory {
     let [answered, errors] =
         [1.0 - habits.error_rate, habits.error_rate].map(|part| random.poisson(requests * part));
-    let mut latencies = LogLatencies::default();
+    let [mut latencies, mut first_words] = [LogLatencies::default(); 2];
     for _ in 0..answered {
         let usual = usual[random.below(usual.len())];
-        latencies.add(usual * habits.length(random));
+        let took = habits.answer(usual * habits.length(random), streams, random);
+        match took.first_words_ms {
+            Some(ms) => first_words.add(ms),
+            None => latencies.add(took.whole_ms),
+        }
     }
     UserHistory {
         subject,
         requests: answered + errors,
         errors,
         latencies,
+        first_words,
         ..UserHistory::default()
     }
 }

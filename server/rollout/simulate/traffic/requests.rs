@@ -5,7 +5,7 @@ use super::{
         super::evidence::{End, Kind, Observation, Strata, UserHistory},
         random::Random,
     },
-    Arrivals, BEGIN_MS, DAY_MS, Flaws, HOUR_MS, NotCounted, Scenario, Side,
+    Arrivals, BEGIN_MS, DAY_MS, Flaws, HOUR_MS, NotCounted, Scenario, Side, Streams,
     habits::{self, Habits, User},
 };
 use crate::{_core::assignment::Variant, providers::quality::Quality};
@@ -197,17 +197,28 @@ impl Traffic {
             };
             latency_ms *= self.scenario.slower;
         }
+        let streams = self.scenario.streams;
+        let streams = streams.map(|it| if is_bad { it } else { Streams::ALL });
+        let took = user.habits.answer(latency_ms, streams, &mut self.random);
+        let (mut latency_ms, mut first_words_ms) = (took.whole_ms, took.first_words_ms);
+        // Who reads a stream waits for nothing more than these, and they are what is limited.
+        let waited_ms = first_words_ms.unwrap_or(latency_ms);
         let mut end = match self.not_counted(&user.habits, is_bad) {
             Some(end) => end,
             None if self.random.happens(error_rate) => End::Failed,
-            None if latency_ms > TIME_LIMIT_MS => End::TimedOut,
+            None if waited_ms > TIME_LIMIT_MS => End::TimedOut,
             None => End::Answered,
         };
         let quality = self.quality(&user.habits, is_bad, end);
-        latency_ms = latency_ms.min(TIME_LIMIT_MS);
+        if waited_ms > TIME_LIMIT_MS {
+            latency_ms = TIME_LIMIT_MS;
+        }
         let is_impatient = self.scenario.impatient;
-        if is_impatient && latency_ms > PATIENCE_MS {
+        if is_impatient && waited_ms > PATIENCE_MS {
             (latency_ms, end) = (PATIENCE_MS, End::Unknown);
+        }
+        if !matches!(end, End::Answered | End::Uncounted(Kind::RefusedAnswer)) {
+            first_words_ms = None;
         }
         let is_in_vain = end == End::Failed || end == End::Unknown;
         if let Some(index) = index
@@ -223,6 +234,7 @@ impl Traffic {
             variant,
             end,
             latency_ms,
+            first_words_ms,
             was_open: false,
             quality,
         }
