@@ -1194,6 +1194,18 @@ export interface FlagsUpdate {
   change: FlagsChange | null;
 }
 
+/** All servers on the database that said something within a day. */
+export interface FleetState {
+  /** Whether all that live have the same versions and shares in force. */
+  agree: boolean;
+  /** The one that moves the rollouts; null while none does. */
+  leader: string | null;
+  /** The one that answers. */
+  here: string;
+  /** Those that live first, then those that said something last; at most 200. */
+  replicas: ReplicaState[];
+}
+
 export interface ForecastPlan {
   /** The name of a plan that is known here, or a plan in TOML. */
   plan: string;
@@ -1539,6 +1551,15 @@ export type Level =
   | "hold"
   /** Take it back. */
   | "rollback";
+
+/** Whether a server lives. */
+export type Life =
+  /** It said something within 15 s. */
+  | "alive"
+  /** It has said nothing since: it was killed, is frozen, or has no way to the database. */
+  | "gone"
+  /** It was stopped. */
+  | "stopped";
 
 export interface Limit {
   /** Its name. */
@@ -2673,6 +2694,38 @@ export interface Replayed {
   sameVerdict: boolean;
   /** Why what the history keeps of it cannot be read; null where it can. */
   damage: string | null;
+}
+
+/** A server. */
+export interface ReplicaState {
+  /** Another with each start. */
+  id: string;
+  /** Its machine and port. */
+  name: string;
+  /** Its release. */
+  release: string;
+  /** Whether it lives. */
+  state: Life;
+  /** Whether it moves the rollouts. */
+  leads: boolean;
+  /** When it began. */
+  startedAt: Date;
+  /** When it said something last, which it does every two seconds. */
+  seenAt: Date;
+  /** How long that is ago, in milliseconds. */
+  silentMs: number;
+  /** Events that waited there to be stored. */
+  waiting: number;
+  /** Events that found no room there since it began. */
+  dropped: number;
+  /** Events of it that the database refused. */
+  setAside: number;
+  /** How far its machine's clock is ahead of the database's, in milliseconds. */
+  clockAheadMs: number;
+  /** Whether it has in force what the others have; of one that does not live, what it had when it said something last. */
+  agrees: boolean;
+  /** What it has in force. */
+  inForce: VersionInForce[];
 }
 
 /** A deployment log. */
@@ -3890,6 +3943,16 @@ export interface Verdict {
   uncounted?: UncountedEvidence;
   /** What a model found that judges answers in pairs; none where none has. */
   judge?: JudgeEvidence;
+}
+
+/** A version that a server has in force. */
+export interface VersionInForce {
+  /** The id of a rollout that is under way, or `flags`: the kill switch with the live share. */
+  of: string;
+  /** Its version. */
+  version: number;
+  /** The share of users that get the candidate there, in percent. */
+  share: Percent;
 }
 
 /** Alerts that are not yet where they should be. */
@@ -5234,6 +5297,17 @@ export type AppRouter = RouterOf<{
      * Open to anybody.
      */
     aiConfig: Query<void, AiConfig>;
+    /**
+     * All servers on the database: whether they live, on which release, who leads, and whether they agree. A few
+     * seconds old; one that is gone is told of for a day.
+     *
+     * Needs the role viewer or admin.
+     *
+     * @throws UNAUTHORIZED: There is no session.
+     * @throws FORBIDDEN: The user is neither a viewer nor an admin.
+     * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
+     */
+    fleet: Query<void, FleetState>;
     /**
      * Whether the server lives; for monitors that speak tRPC.
      *

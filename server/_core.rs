@@ -9,6 +9,7 @@ pub mod call_limits;
 pub mod call_log;
 pub mod call_series;
 pub mod caller;
+pub mod clock;
 pub mod context;
 pub mod database_url;
 pub mod declared;

@@ -19,7 +19,6 @@ mod watch;
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use chrono::Utc;
 use tokio::net::TcpListener;
 
 pub(crate) use self::models::http as provider_http;
@@ -35,8 +34,9 @@ use self::{
 };
 use crate::{
     _core::{
-        auth::Authenticator, call_limits::CallLimits, feature_flags::FeatureFlags, http_client,
-        procedure::Runner, registry::Registry, site::Site, takings::Takings, tasks::Tasks,
+        auth::Authenticator, call_limits::CallLimits, clock, feature_flags::FeatureFlags,
+        http_client, procedure::Runner, registry::Registry, site::Site, takings::Takings,
+        tasks::Tasks,
     },
     accounts::Accounts,
     ai_metrics::AiMetrics,
@@ -44,7 +44,7 @@ use crate::{
     chat::Chat,
     config::Config,
     email_intelligence::EmailIntelligence,
-    fleet::{self, Fleet},
+    fleet::{self, Fleet, replicas::Replicas},
     gateway::Cache,
     keys::Spending,
     live_flags::LiveFlags,
@@ -89,6 +89,8 @@ pub struct App {
     pub controller: Arc<Controller>,
     /// The way of changes to the process that leads.
     fleet: Arc<Fleet>,
+    /// Who is in the fleet.
+    replicas: Arc<Replicas>,
     models: Arc<ModelRouter>,
     /// Who gets what.
     pub flags: Arc<FeatureFlags>,
@@ -135,6 +137,7 @@ impl App {
         };
         let catalog = catalog::load(&config)?;
         let storage = Storage::open(&config.database.url).await?;
+        fleet::replicas::set_clock(&storage).await?;
         let tasks = Tasks::default();
         let bounds = Bounds::new(&config.server);
 
@@ -144,14 +147,14 @@ impl App {
             Arc::new(storage.clone()),
             flags.clone(),
             config.flags.percentage,
-            Utc::now(),
+            clock::now(),
         )
         .await
         .context("cannot read the kill switch and the live share")?;
         let texts = catalog::texts(&config, &catalog)?;
         let log = Arc::new(Log::default());
         let metrics = Arc::new(AiMetrics::over(log.clone()));
-        let filling = Filling::prepare(&storage, &metrics, Utc::now()).await?;
+        let filling = Filling::prepare(&storage, &metrics, clock::now()).await?;
         tasks.spawn(filling.clone().run(tasks.stopping()));
         let Models {
             router: models,
@@ -203,6 +206,13 @@ impl App {
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
         let moves = routes::moves(&config, store.clone()).await?;
         let fleet = Fleet::new(store.clone(), controller.clone());
+        let replicas = Replicas::new(
+            store.clone(),
+            controller.clone(),
+            flags.clone(),
+            log.clone(),
+            clock::now(),
+        );
         let mut registry = Registry::new(Runner {
             tasks: tasks.clone(),
             limits: limits.clone(),
@@ -239,6 +249,7 @@ impl App {
                 trials: store.clone(),
                 audit: store.clone(),
                 moves: moves.clone(),
+                replicas: replicas.clone(),
             }),
         );
         extend(&mut registry);
@@ -295,6 +306,7 @@ impl App {
             destinations,
             controller,
             fleet,
+            replicas,
             models,
             flags,
             live,
@@ -317,6 +329,9 @@ impl App {
     /// Serves until `stop` resolves; then what runs is finished and the last events are written.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let recording = &self.recording;
+        // Until the last event is stored: it lives for as long as it has some.
+        self.replicas.listens(introduction::name(&listener));
+        recording.spawn(self.replicas.clone().run(recording.stopping()));
         recording.spawn(self.controller.clone().run(recording.stopping()));
         recording.spawn(self.live.clone().run(recording.stopping()));
         if let Some(moves) = &self.moves {

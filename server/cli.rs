@@ -12,6 +12,7 @@ pub mod demo;
 pub mod drive;
 mod findings;
 mod flags;
+mod fleet;
 mod health;
 mod import;
 mod key;
@@ -101,6 +102,8 @@ enum Command {
     Sessions(sessions::Arguments),
     /// The kill switch and the live share of a running server.
     Flags(flags::Arguments),
+    /// Which servers share the database, on which release, who leads, and whether they agree.
+    Fleet(fleet::Arguments),
     /// Who answers procedures that an old server has as well, on a running server.
     Migration(migration::Arguments),
     /// Takes over users and conversations of the TypeScript server, once; may be run again for what is new.
@@ -231,6 +234,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::User(arguments) => user::run(&arguments, &load_and_note()?).await,
         Command::Sessions(arguments) => sessions::run(&arguments, &load_and_note()?).await,
         Command::Flags(arguments) => flags::run(arguments, &sources()?).await,
+        Command::Fleet(arguments) => fleet::run(arguments, &sources()?).await,
         Command::Migration(arguments) => migration::run(arguments, &sources()?).await,
         Command::Import(arguments) => import::run(arguments, &load_and_note()?).await,
         Command::Types(arguments) => types::run(arguments, &load()?),

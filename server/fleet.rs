@@ -5,6 +5,7 @@
 //! long that takes, and what is stored counts again only once the one that leads has answered. All else has
 //! five seconds, and is done once or not at all.
 
+pub mod replicas;
 pub mod shared_limits;
 pub mod store;
 
@@ -21,6 +22,7 @@ use crate::{
     _core::{
         actor::Actor,
         caller::{Caller, Role, User},
+        clock,
         context::Context,
         errors::{ErrorCode, RpcError, in_full},
         outage::Outage,
@@ -358,7 +360,7 @@ impl Leader for Fleet {
 /// Does a call of another process in the name of its caller.
 async fn answer(registry: &Registry, asked: &Asked) -> Result<Value, RpcError> {
     #[expect(clippy::disallowed_methods, reason = "a call begins now")]
-    let now = chrono::Utc::now();
+    let now = clock::now();
     let caller = Caller::User(Arc::new(User {
         id: asked.user,
         open_id: String::new(),

@@ -43,6 +43,10 @@ struct Waiting {
     dropped: u64,
     /// Events that found room, ever.
     appended: u64,
+    /// Events that found none, ever.
+    dropped_ever: u64,
+    /// Events that the database refused, ever.
+    set_aside: u64,
 }
 
 impl Waiting {
@@ -60,6 +64,7 @@ impl Log {
             waiting.appended += 1;
         } else {
             waiting.dropped += 1;
+            waiting.dropped_ever += 1;
         }
         drop(waiting);
         self.arrival.notify_one();
@@ -108,6 +113,25 @@ impl Log {
     /// Notes that so many events of batches that were stored are to be stored again.
     pub fn lacks(&self, events: usize) {
         self.waiting.lock().frozen += events;
+    }
+
+    /// Notes that the database refused an event of a batch, which is now in none.
+    pub fn set_aside(&self, event: &Event) {
+        metrics::counter!("ai_events_refused_total").increment(1);
+        tracing::error!(
+            request_id = &*event.request_id,
+            model = &*event.model,
+            "an event was not stored, as the database refuses it"
+        );
+        let mut waiting = self.waiting.lock();
+        waiting.frozen = waiting.frozen.saturating_sub(1);
+        waiting.set_aside += 1;
+    }
+
+    /// Events that found no room, and events that the database refused, since the process began.
+    pub fn lost(&self) -> (u64, u64) {
+        let waiting = self.waiting.lock();
+        (waiting.dropped_ever, waiting.set_aside)
     }
 
     /// Events that are not known to be stored.

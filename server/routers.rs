@@ -36,6 +36,7 @@ use crate::{
         users::UserLookup,
     },
     email_intelligence::EmailIntelligence,
+    fleet::replicas::Replicas,
     keys::ApiKeyStore,
     live_flags::LiveFlags,
     migration::Moves,
@@ -94,6 +95,8 @@ pub struct Parts<'a> {
     pub audit: Arc<dyn AuditStore>,
     /// Who answers what an old server has as well; none without one.
     pub moves: Option<Arc<Moves>>,
+    /// Who is in the fleet.
+    pub replicas: Arc<Replicas>,
 }
 
 impl Parts<'_> {
@@ -150,6 +153,7 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             ai_config: system_router::AiConfig::new(&it.config.providers, &it.config.models),
             outbox: it.outbox.clone(),
             dispatcher: it.dispatcher.clone(),
+            replicas: it.replicas.clone(),
         }),
     );
     auth_router::register(registry, parts.map(|it| it.config.auth.session_ttl));

@@ -32,6 +32,7 @@ mod postgres;
 mod private;
 mod probe;
 mod quotas;
+mod replicas;
 mod requests;
 mod rollouts;
 mod samples;

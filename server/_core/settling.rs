@@ -2,8 +2,14 @@
 
 use std::{future::Future, pin::pin, time::Duration};
 
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
+/// How long it may take: a connection that died in silence would keep it waiting for ever. A statement of PostgreSQL has 5 s,
+/// and so has the wait for a connection.
+const PATIENCE: Duration = Duration::from_secs(12);
 /// How often the last write is tried at a stop, and the pause between.
 const LAST_ATTEMPTS: u32 = 5;
 const LAST_ATTEMPTS_PAUSE: Duration = Duration::from_millis(200);
@@ -17,7 +23,8 @@ pub async fn until<F: Future<Output = bool>>(
 ) {
     let mut stop = pin!(stop);
     loop {
-        settle().await;
+        // What came of it is told by whoever settles.
+        let _ = timeout(PATIENCE, settle()).await;
         tokio::select! {
             () = &mut stop => return,
             () = hurry.notified() => {}
@@ -42,6 +49,23 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_never_answers_holds_nothing_up_for_ever() {
+        let settled = AtomicU32::new(0);
+        let settle = || async {
+            if settled.fetch_add(1, Ordering::Relaxed) == 0 {
+                std::future::pending::<()>().await;
+            }
+            true
+        };
+        let stop = async {
+            while settled.load(Ordering::Relaxed) < 2 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        until(stop, &Notify::new(), Duration::from_millis(10), settle).await;
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_stop_waits_for_a_database_that_fails_for_a_moment_and_for_no_other() {

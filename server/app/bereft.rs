@@ -6,13 +6,12 @@
 
 use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
-use chrono::Utc;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::catalog;
 use crate::{
-    _core::actor::Actor,
+    _core::{actor::Actor, clock},
     alerting::{Alert, Outbox, RESOLVES, Severity},
     model_router::{Gone, ModelRouter},
     rollout::{
@@ -129,7 +128,7 @@ async fn tell(status: &Status, words: &str, outbox: &dyn Outbox) -> Option<Strin
     );
     let title = format!("A model is gone: {}", status.plan);
     let details = json!({"plan": status.plan, "share": status.share});
-    let alert = Alert::of_catalog(Severity::Critical, title, text, details, Utc::now());
+    let alert = Alert::of_catalog(Severity::Critical, title, text, details, clock::now());
     let alert = Alert {
         rollout_id: Some(status.id.clone()),
         ..alert
@@ -162,7 +161,7 @@ async fn returned(
             format!("`{model}` is there again. The rollout stays paused until it is resumed.");
         let resolves: Vec<_> = alert.into_iter().collect();
         let details = json!({"plan": status.plan, "model": model, RESOLVES: resolves});
-        let alert = Alert::of_catalog(Severity::Info, title, text, details, Utc::now());
+        let alert = Alert::of_catalog(Severity::Info, title, text, details, clock::now());
         let alert = Alert {
             rollout_id: Some(loss.rollout),
             ..alert

@@ -4,6 +4,7 @@ use std::{io::Write, net::SocketAddr};
 
 use chrono::Utc;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
 
 use super::{App, sessions};
 use crate::{
@@ -12,6 +13,17 @@ use crate::{
     storage::Storage,
     transport::{self, trpc},
 };
+
+/// What other servers call the one that listens here: its machine and port. In a container the machine is that.
+pub(super) fn name(listener: &TcpListener) -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = match machine.trim() {
+        "" => "localhost",
+        machine => machine,
+    };
+    let port = listener.local_addr().map_or(0, |address| address.port());
+    format!("{machine}:{port}")
+}
 
 impl App {
     /// A link by which the developer in front of the screen signs in; nowhere but in development.

@@ -8,12 +8,11 @@ mod verdict;
 
 use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
 
-use chrono::Utc;
 use tokio::{sync::mpsc, time::Instant};
 
 use self::verdict::{Order, asked, found, of_pair};
 use crate::{
-    _core::{assignment::Variant, units::Microdollars},
+    _core::{assignment::Variant, clock, units::Microdollars},
     ai_metrics::AiMetrics,
     model_router::{
         Call, ModelRouter, Question, Route, RouteError, Trail, Urgency, quota::schedule::Priority,
@@ -115,7 +114,7 @@ async fn judge(
         ?judgement,
         "a pair of answers was judged"
     );
-    let at_ms = Utc::now().timestamp_millis();
+    let at_ms = clock::now().timestamp_millis();
     for (variant, judgement, cost) in [
         (
             Variant::Control,

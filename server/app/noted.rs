@@ -1,8 +1,10 @@
 //! What a start tells the audit.
 
-use chrono::Utc;
-
-use crate::{_core::errors::in_full, config::Config, storage::Storage};
+use crate::{
+    _core::{clock, errors::in_full},
+    config::Config,
+    storage::Storage,
+};
 
 /// Where one process of several listens is no setting of theirs all.
 const OF_ONE_PROCESS: [&str; 1] = ["PORT"];
@@ -22,7 +24,7 @@ pub(super) async fn settings(storage: &Storage, config: &Config) {
         let secret = (it.is_secret && it.is_set).then(|| SECRET.to_owned());
         Some((it.name, secret.or_else(|| it.value.clone())?))
     });
-    if let Err(error) = storage.note_settings(&values.collect(), Utc::now()).await {
+    if let Err(error) = storage.note_settings(&values.collect(), clock::now()).await {
         let error = in_full(error.as_ref());
         tracing::warn!(error, "which settings have changed is not in the audit");
     }

@@ -70,6 +70,10 @@ fn describe() {
         "ai_events_dropped_total",
         "Events that found no place while the database was away"
     );
+    metrics::describe_counter!(
+        "ai_events_refused_total",
+        "Events that were not stored, as the database refused them"
+    );
     metrics::describe_gauge!(
         "rollouts_leader",
         "1 while this process moves the rollouts, 0 while another does or none"

@@ -13,12 +13,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use chrono::Utc;
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::catalog;
 use crate::{
+    _core::clock,
     alerting::{Alert, Outbox, RESOLVES, Severity},
     config::Config,
     model_router::ModelRouter,
@@ -150,7 +150,7 @@ impl Reload {
         text: String,
         details: serde_json::Value,
     ) -> Option<String> {
-        let alert = Alert::of_catalog(severity, title.to_owned(), text, details, Utc::now());
+        let alert = Alert::of_catalog(severity, title.to_owned(), text, details, clock::now());
         catalog::tell(&*self.outbox, &alert)
             .await
             .then_some(alert.id)

@@ -2,10 +2,8 @@
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use chrono::Utc;
-
 use crate::{
-    _core::{errors::in_full, outage::Outage},
+    _core::{clock, errors::in_full, outage::Outage},
     rollout::{
         controller::Controller,
         samples::{FINE, Sample, SampleStore},
@@ -35,7 +33,7 @@ pub(super) async fn run(
             if !controller.leads() {
                 return Ok(());
             }
-            let now = Utc::now();
+            let now = clock::now();
             for view in controller.views() {
                 store
                     .add_sample(&view.status.id, &Sample::of(&view, now))

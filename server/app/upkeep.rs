@@ -2,11 +2,11 @@
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
-use chrono::{TimeDelta, Utc};
-use tokio::sync::broadcast::error::RecvError;
+use chrono::TimeDelta;
+use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
 use crate::{
-    _core::errors::in_full,
+    _core::{clock, errors::in_full},
     gateway::Cache,
     rollout::{controller::Controller, record::Action},
     storage::{Storage, Upkeep},
@@ -16,6 +16,9 @@ use crate::{
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// After so many of them old events are deleted: every hour.
 const COUNTS_PER_UPKEEP: u32 = 60;
+
+/// How long it may take: a connection that died in silence would keep it waiting for ever.
+const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// How long what is kept stays.
 pub(super) struct Retention {
@@ -55,7 +58,7 @@ pub(super) async fn keep_small(
         let work = async {
             match is_upkeep {
                 true => {
-                    let now = Utc::now();
+                    let now = clock::now();
                     storage.prune_texts(now - texts).await?;
                     storage.prune(events, now).await
                 }
@@ -64,8 +67,9 @@ pub(super) async fn keep_small(
         };
         let result = tokio::select! {
             () = &mut stopping => return,
-            result = work => result,
+            result = timeout(PATIENCE, work) => result,
         };
+        let result = result.unwrap_or_else(|_| Err(anyhow::anyhow!("not within {PATIENCE:?}")));
         match &result {
             Ok(upkeep) if is_upkeep => tracing::debug!(?upkeep, "upkeep of the database"),
             Ok(_) => {}

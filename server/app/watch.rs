@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 use self::told::Told;
 use super::{catalog, probes};
 use crate::{
+    _core::clock,
     alerting::{Alert, Outbox, RESOLVES, Severity, told::AlertLog},
     model_router::{
         Look, ModelRouter,
@@ -108,10 +109,10 @@ impl Watch {
                     &catalog,
                     name,
                     |listed| told.believes(listed.len()),
-                    Utc::now,
+                    clock::now,
                 )
                 .await;
-            let now = Utc::now();
+            let now = clock::now();
             match look {
                 // Whoever adopted the other one has this looked at again.
                 Ok(Look::Outdated) => return true,

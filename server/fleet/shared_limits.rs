@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 
 use crate::_core::{
+    clock,
     errors::in_full,
     outage::Outage,
     takings::{Taken, Takings},
@@ -46,7 +47,7 @@ pub async fn run(
         match store.exchange(&holder, &taken, since_ms).await {
             Ok((others, now_ms)) => {
                 #[expect(clippy::disallowed_methods, reason = "what others took is taken now")]
-                let now = chrono::Utc::now();
+                let now = clock::now();
                 takings.hear(others, since_ms.is_none(), now);
                 since_ms = Some(now_ms);
                 if outage.ends() {

@@ -26,6 +26,8 @@ use crate::_core::{
 
 /// Between two reports to the database.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long the database has for each.
+const PATIENCE: Duration = Duration::from_secs(12);
 /// A key that was not used for so long gives back what it was granted.
 const IDLE: Duration = Duration::from_secs(5);
 /// What is known of it in memory goes after this.
@@ -202,7 +204,10 @@ impl Spending {
             let told = self
                 .store
                 .grant(&account.key, account.day, untold, unlimited);
-            let told = told.await;
+            // A connection that died in silence would keep all keys waiting.
+            let told = tokio::time::timeout(PATIENCE, told).await;
+            let told =
+                told.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
             if note(&self.outage, &account, told).is_err() {
                 account.ledger.lock().grant(Amount::default() - untold);
             }

@@ -13,7 +13,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use chrono::Utc;
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
@@ -39,6 +38,7 @@ use crate::{
     _core::{
         actor::Actor,
         assignment::{self, Algorithm, Subject},
+        clock,
         procedure::{Kind, Procedure},
         units::Percent,
     },
@@ -259,7 +259,7 @@ impl Moves {
             let differs = !differences.is_empty();
             tally.compared += 1;
             tally.differed += i64::from(differs);
-            tally.note(differences, Utc::now());
+            tally.note(differences, clock::now());
             if let Some(guard) = guard {
                 guard.add_compared(watch, differs, now);
             }
@@ -307,7 +307,7 @@ impl Moves {
             name: of.name.clone(),
             mode: Mode::Legacy,
             share: Percent::ZERO,
-            at: Utc::now(),
+            at: clock::now(),
             actor: Actor::Controller,
             reason: format!(
                 "{why} (of bets that win at {WINS}: fails {fails:.1}, refuses {refuses:.1}, differs {differs:.1}, slower {slower:.1})"

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
 use tokio::time::Instant;
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
     quota::Course,
 };
 use crate::{
-    _core::{amount::Amount, trace_parent::TraceParent},
+    _core::{amount::Amount, clock, trace_parent::TraceParent},
     providers::{
         ChatRequest, Completion, Delta, Usage, estimate,
         fault::{Fault, FaultKind},
@@ -385,5 +384,5 @@ fn said_in(request: &ChatRequest) -> String {
     reason = "an attempt is an edge: it ends when the network says so"
 )]
 pub(super) fn now_ms() -> i64 {
-    Utc::now().timestamp_millis()
+    clock::now().timestamp_millis()
 }

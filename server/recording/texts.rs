@@ -4,12 +4,15 @@
 //! what came back: where a task masks values, their placeholders. Keeping never delays a call: what finds no
 //! room on its way to the database is dropped and counted.
 
-use std::{collections::HashSet, future::Future, pin::pin, sync::Arc};
+use std::{collections::HashSet, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::{
+    sync::mpsc::{Receiver, Sender, channel},
+    time::timeout,
+};
 
 use crate::_core::errors::in_full;
 
@@ -21,6 +24,8 @@ const MOST_MESSAGES: usize = 256;
 const LIMIT: usize = 256;
 /// Requests whose texts are stored at once.
 const AT_ONCE: usize = 32;
+/// How long they may take to be stored.
+const PATIENCE: Duration = Duration::from_secs(12);
 const DROPPED: &str = "ai_texts_dropped_total";
 
 /// One message of a prompt.
@@ -129,7 +134,10 @@ impl Keep {
             if texts.is_empty() {
                 return;
             }
-            let result = sink.keep_texts(&texts).await;
+            // A connection that died in silence would keep all that follow waiting.
+            let result = timeout(PATIENCE, sink.keep_texts(&texts)).await;
+            let result =
+                result.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
             if let Err(error) = &result {
                 metrics::counter!(DROPPED).increment(texts.len() as u64);
                 // A database that is away for long says so once.

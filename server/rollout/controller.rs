@@ -57,7 +57,7 @@ use super::{
     view::View,
 };
 use crate::{
-    _core::{feature_flags::FeatureFlags, outage::Outage, toml_reader::Faults},
+    _core::{feature_flags::FeatureFlags, outage::Outage, toml_reader::Faults, units::Percent},
     ai_metrics::AiMetrics,
     recording::Log,
 };
@@ -149,6 +149,8 @@ struct Writer {
     /// The number of this process as a writer of the log, once it has one.
     id: Option<i64>,
     renewed_at: Option<Moment>,
+    /// Since when writes fail while this process leads, on the monotonic clock.
+    failing_since: Option<Duration>,
     /// The last write may or may not have happened.
     in_doubt: bool,
     /// What the store has of rollouts, as this process left it.
@@ -280,6 +282,19 @@ impl Controller {
         let inner = self.inner.lock();
         let live = inner.rollouts.iter().filter(|rollout| rollout.is_live());
         live.map(|rollout| rollout.status.clone()).collect()
+    }
+
+    /// The rollouts under way: the id, the version and the share that users get here, the newest first.
+    pub fn in_force(&self) -> Vec<(String, i64, Percent)> {
+        let inner = self.inner.lock();
+        let live = inner.rollouts.iter().filter(|rollout| rollout.is_live());
+        live.map(|it| (it.status.id.clone(), it.status.version, it.live().share))
+            .collect()
+    }
+
+    /// Whether other processes may be on the database.
+    pub fn is_shared(&self) -> bool {
+        self.store.is_shared()
     }
 
     /// The name of this process, as the lease has it.

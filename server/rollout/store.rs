@@ -255,6 +255,10 @@ pub trait RolloutStore: Send + Sync {
         after: i64,
         batch: &Batch,
     ) -> anyhow::Result<i64>;
+    /// Whether this failure is one of what was to be written, and comes again however often it is tried.
+    fn refuses(&self, error: &anyhow::Error) -> bool;
+    /// Which of these events it refuses, by their place in the list. Stores nothing.
+    async fn refused(&self, events: &[Event]) -> anyhow::Result<Vec<usize>>;
     /// How far processes are that may still add to the log, and where the log ends at that moment.
     async fn positions(&self) -> anyhow::Result<(i64, Vec<Position>)>;
     /// The next batches of a writer after this number, in order, some thousand events at once.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 
 use super::status::Moment;
+use crate::_core::clock;
 
 /// Where time and randomness come from.
 pub struct World {
@@ -32,7 +33,7 @@ impl World {
     pub fn real() -> Self {
         let start = Instant::now();
         let now = move || Moment {
-            wall: Utc::now(),
+            wall: clock::now(),
             monotonic: start.elapsed(),
         };
         Self::new(now, || uuid::Uuid::new_v4().as_u128())

@@ -23,6 +23,7 @@ use super::{
         placebo::PlaceboInfo,
         release::Release,
     },
+    system_router::fleet::FleetState,
     trials_router::{
         RecordTrial, TrialArms, TrialInfo, WhichArms,
         asking::{AskModel, AskedModel},
@@ -71,6 +72,8 @@ pub(crate) const ROLLOUT_HISTORY: Method<WhichPast, Vec<HistoryEntry>> =
     Method::new("rollout.history");
 pub(crate) const ROLLOUT_WHY: Method<WhichPast, Vec<audit::Explanation>> =
     Method::new("rollout.why");
+
+pub(crate) const SYSTEM_FLEET: Method<NoInput, FleetState> = Method::new("system.fleet");
 
 pub(crate) const TRIALS_ARMS: Method<WhichArms, TrialArms> = Method::new("trials.arms");
 pub(crate) const TRIALS_ASK: Method<AskModel, AskedModel> = Method::new("trials.ask");

@@ -1,4 +1,6 @@
-//! `system`: that the server lives, and what answers e-mail questions at what price.
+//! `system`: that the server lives, who else does, and what answers e-mail questions at what price.
+
+pub mod fleet;
 
 use std::sync::Arc;
 
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use self::fleet::FleetState;
 use crate::{
     _core::{
         blank::is_blank,
@@ -19,6 +22,7 @@ use crate::{
     },
     alerting::{Alert, AlertKind, Dispatcher, Outbox, Severity},
     config::{ModelsConfig, ProvidersConfig},
+    fleet::replicas::Replicas,
     procedures,
 };
 
@@ -40,6 +44,8 @@ pub struct State {
     pub outbox: Arc<dyn Outbox>,
     /// The channels.
     pub dispatcher: Arc<Dispatcher>,
+    /// Who is in the fleet.
+    pub replicas: Arc<Replicas>,
 }
 
 /// Registers `system.*`.
@@ -49,6 +55,9 @@ pub fn register(registry: &mut Registry, state: impl Into<Option<State>>) {
         query Public health = health;
         /// The model in use by the settings, and what it costs per e-mail.
         query Public aiConfig = ai_config_of;
+        /// All servers on the database: whether they live, on which release, who leads, and whether they agree. A few
+        /// seconds old; one that is gone is told of for a day.
+        query Viewer fleet = fleet_of;
         /// Tells the owner something, over the channels of alerts that take what is for the record. It is stored
         /// and sent until each has it.
         mutation Admin notifyOwner = notify_owner, errors NO_CHANNEL;
@@ -80,6 +89,12 @@ async fn health(_: State, _: Context, _: Health) -> Result<Healthy, RpcError> {
 
 async fn ai_config_of(state: State, _: Context) -> Result<AiConfig, RpcError> {
     Ok(state.ai_config)
+}
+
+async fn fleet_of(state: State, context: Context) -> Result<FleetState, RpcError> {
+    let roll = state.replicas.roll(context.received_at).await;
+    let roll = roll.map_err(RpcError::internal)?;
+    Ok(FleetState::of(roll, state.replicas.here()))
 }
 
 /// A message to the owner.

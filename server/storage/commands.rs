@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use sqlx::PgPool;
 
-use super::{Storage, db::Db, storable};
+use super::{Storage, db::Db, postgres::in_time, storable};
 use crate::fleet::store::{Asked, CommandStore};
 
 #[derive(sqlx::FromRow)]
@@ -34,7 +34,7 @@ impl Row {
 
 impl Storage {
     /// Of a database that several processes share.
-    fn shared(&self) -> anyhow::Result<&PgPool> {
+    pub(super) fn shared(&self) -> anyhow::Result<&PgPool> {
         match &self.db {
             Db::Postgres(postgres) => Ok(&postgres.pool),
             Db::Sqlite(_) => anyhow::bail!("on SQLite one process leads for ever"),
@@ -58,29 +58,31 @@ impl Storage {
 #[async_trait]
 impl CommandStore for Storage {
     async fn ask(&self, asked: &Asked) -> anyhow::Result<()> {
-        sqlx::query(
+        let input = asked.input.to_string();
+        let asking = sqlx::query(
             "INSERT INTO commands (id, procedure, input, user_id, role, lowers) \
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING",
         )
         .bind(&asked.id)
         .bind(&asked.procedure)
-        .bind(storable(&asked.input.to_string()))
+        .bind(storable(&input))
         .bind(asked.user)
         .bind(&asked.role)
         .bind(asked.lowers)
-        .execute(self.shared()?)
-        .await
-        .context("cannot hand a change over")?;
+        .execute(self.shared()?);
+        in_time(0, async { Ok(asking.await?) })
+            .await
+            .context("cannot hand a change over")?;
         Ok(())
     }
 
     async fn answer(&self, id: &str) -> anyhow::Result<Option<Value>> {
-        let answer: Option<Option<String>> =
-            sqlx::query_scalar("SELECT answer FROM commands WHERE id = $1")
-                .bind(id)
-                .fetch_optional(self.shared()?)
-                .await
-                .context("cannot read what was answered")?;
+        let asking = sqlx::query_scalar("SELECT answer FROM commands WHERE id = $1")
+            .bind(id)
+            .fetch_optional(self.shared()?);
+        let answer: Option<Option<String>> = in_time(0, async { Ok(asking.await?) })
+            .await
+            .context("cannot read what was answered")?;
         let answer = answer.flatten().map(|text| serde_json::from_str(&text));
         answer.transpose().context("an answer is damaged")
     }
@@ -88,16 +90,17 @@ impl CommandStore for Storage {
     async fn take(&self, holder: &str) -> anyhow::Result<Vec<Asked>> {
         // A lowering that was taken and is not answered is taken again, by the same process too: the answer to this
         // statement may have been lost.
-        let rows: Vec<Row> = sqlx::query_as(
+        let taking = sqlx::query_as(
             "UPDATE commands SET taken_by = $1 WHERE answer IS NULL AND (taken_by IS NULL \
              AND (lowers OR asked_at > clock_timestamp() - INTERVAL '5 seconds') \
              OR lowers) \
              RETURNING id, procedure, input, user_id, role, lowers",
         )
         .bind(holder)
-        .fetch_all(self.shared()?)
-        .await
-        .context("cannot read what is asked")?;
+        .fetch_all(self.shared()?);
+        let rows: Vec<Row> = in_time(0, async { Ok(taking.await?) })
+            .await
+            .context("cannot read what is asked")?;
         let mut taken: Vec<Asked> = rows
             .into_iter()
             .map(Row::asked)
@@ -108,19 +111,24 @@ impl CommandStore for Storage {
     }
 
     async fn give_back(&self, id: &str) -> anyhow::Result<()> {
-        sqlx::query("UPDATE commands SET taken_by = NULL WHERE id = $1 AND answer IS NULL")
-            .bind(id)
-            .execute(self.shared()?)
+        let giving =
+            sqlx::query("UPDATE commands SET taken_by = NULL WHERE id = $1 AND answer IS NULL")
+                .bind(id)
+                .execute(self.shared()?);
+        in_time(0, async { Ok(giving.await?) })
             .await
             .context("cannot give back what was asked")?;
         Ok(())
     }
 
     async fn done(&self, id: &str, answer: &Value) -> anyhow::Result<()> {
-        sqlx::query("UPDATE commands SET answer = $2 WHERE id = $1 AND answer IS NULL")
-            .bind(id)
-            .bind(storable(&answer.to_string()))
-            .execute(self.shared()?)
+        let answer = answer.to_string();
+        let saying =
+            sqlx::query("UPDATE commands SET answer = $2 WHERE id = $1 AND answer IS NULL")
+                .bind(id)
+                .bind(storable(&answer))
+                .execute(self.shared()?);
+        in_time(0, async { Ok(saying.await?) })
             .await
             .context("cannot store an answer")?;
         Ok(())

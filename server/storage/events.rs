@@ -12,7 +12,11 @@ use futures::{
 };
 use sqlx::QueryBuilder;
 
-use super::{Storage, db::Write, from_name, name, storable};
+use super::{
+    Storage,
+    db::{Db, Write},
+    failure, from_name, name, storable,
+};
 use crate::{
     _core::{assignment::Subject, units::Microdollars},
     providers::{
@@ -401,6 +405,48 @@ pub(super) async fn insert_rows<'e>(
     Ok(())
 }
 
+/// A writer that there is not.
+const NOBODY: i64 = -1;
+
+/// Which of these events the database refuses, by their place: all are tried in a transaction that is undone, halves of what
+/// is refused again.
+pub(super) async fn refused(db: &Db, events: &[Event]) -> anyhow::Result<Vec<usize>> {
+    let mut transaction = db.begin().await?;
+    let mut refused = Vec::new();
+    let mut parts: Vec<_> = (0..events.len())
+        .step_by(ROWS_OF_EVENTS)
+        .map(|from| from..events.len().min(from + ROWS_OF_EVENTS))
+        .collect();
+    while let Some(part) = parts.pop() {
+        on!(&mut transaction, transaction => {
+            sqlx::query("SAVEPOINT part").execute(&mut **transaction).await?;
+        });
+        let mut rows = Vec::with_capacity(part.len());
+        for (place, event) in (0_i64..).zip(events.get(part.clone()).unwrap_or_default()) {
+            // Two rows have two places.
+            let batch = part.start as i64;
+            rows.push((batch, place, event, name(event.variant)?));
+        }
+        let Err(error) = insert_rows(&mut transaction, NOBODY, rows.into_iter()).await else {
+            continue;
+        };
+        if !failure::refuses(&error) {
+            return Err(error);
+        }
+        on!(&mut transaction, transaction => {
+            sqlx::query("ROLLBACK TO SAVEPOINT part").execute(&mut **transaction).await?;
+        });
+        let middle = part.start + part.len() / 2;
+        if part.len() == 1 {
+            refused.push(part.start);
+        } else {
+            parts.extend([part.start..middle, middle..part.end]);
+        }
+    }
+    refused.sort_unstable();
+    Ok(refused)
+}
+
 /// Names of models and tasks repeat in every row; they are kept once.
 #[derive(Default)]
 struct Names(HashSet<Arc<str>>);
@@ -443,6 +489,26 @@ pub(super) fn outcome(name: &str) -> Outcome {
 mod tests {
     use super::*;
     use crate::_core::assignment::Variant;
+
+    #[tokio::test]
+    async fn of_many_events_those_are_found_that_are_refused_and_none_is_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/a.db", folder.path().display());
+        let storage = Storage::open(&url).await.unwrap();
+        let mut events: Vec<_> = (0..1_200)
+            .map(|at_ms| crate::recording::event::tests::event(at_ms, "m", 1.0))
+            .collect();
+        assert_eq!(refused(&storage.db, &events).await.unwrap(), [0; 0]);
+        let odd = [3, 499, 500, 1_199];
+        for place in odd {
+            events[place].latency_ms = f64::MAX;
+        }
+        assert_eq!(refused(&storage.db, &events).await.unwrap(), odd);
+        let stored: i64 = on!(storage.db.read(), pool => {
+            sqlx::query_scalar("SELECT COUNT(*) FROM events").fetch_one(pool).await.unwrap()
+        });
+        assert_eq!(stored, 0);
+    }
 
     #[test]
     fn what_is_no_end_is_left_out_of_requests_by_its_name() {

@@ -88,6 +88,27 @@ pub fn passes(error: &anyhow::Error) -> bool {
     said.is_some_and(|error| !matches!(Ailment::of(error), Ailment::Well | Ailment::Damaged))
 }
 
+/// Whether an error is one of what was to be stored: a value that the database cannot hold, or that a rule of its tables
+/// refuses. It comes again however often it is tried.
+pub(super) fn refuses(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    match causes.find_map(|cause| cause.downcast_ref::<sqlx::Error>()) {
+        Some(sqlx::Error::Database(database)) => {
+            let code = database.code().unwrap_or_default();
+            if database.try_downcast_ref::<SqliteError>().is_some() {
+                // `SQLITE_TOOBIG`, `SQLITE_CONSTRAINT`, `SQLITE_MISMATCH`
+                let code: u32 = code.parse().unwrap_or_default();
+                [18, 19, 20].contains(&(code & 0xff))
+            } else {
+                // A value, a rule of a table, a trigger's own word.
+                ["22", "23", "P0"].contains(&code.get(..2).unwrap_or_default())
+            }
+        }
+        Some(sqlx::Error::Encode(_)) => true,
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{Storage, db::Db, postgres, storable, writers::Writers};
+use super::{Storage, db::Db, events, failure, postgres, storable, writers::Writers};
 use crate::{
     recording::{Batch, Event},
     rollout::{
@@ -190,10 +190,12 @@ impl RolloutStore for Storage {
         after: i64,
         limit: usize,
     ) -> anyhow::Result<Vec<Event>> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.rollout_events(rollout_id, after, limit)
-            .await
-            .with_context(|| format!("cannot read the events of rollout `{rollout_id}`"))
+        let read = self.rollout_events(rollout_id, after, i64::try_from(limit).unwrap_or(i64::MAX));
+        let read = match &self.db {
+            Db::Sqlite(_) => read.await,
+            Db::Postgres(_) => postgres::in_time(limit, read).await,
+        };
+        read.with_context(|| format!("cannot read the events of rollout `{rollout_id}`"))
     }
 
     async fn history_by_subject(
@@ -263,6 +265,19 @@ impl RolloutStore for Storage {
         self.in_time(self.append_batch(holder, writer, after, batch))
             .await
             .context("cannot store events")
+    }
+
+    fn refuses(&self, error: &anyhow::Error) -> bool {
+        failure::refuses(error)
+    }
+
+    async fn refused(&self, events: &[Event]) -> anyhow::Result<Vec<usize>> {
+        let tried = events::refused(&self.db, events);
+        let tried = match &self.db {
+            Db::Sqlite(_) => tried.await,
+            Db::Postgres(_) => postgres::in_time(events.len(), tried).await,
+        };
+        tried.context("cannot see which events the database refuses")
     }
 
     async fn positions(&self) -> anyhow::Result<(i64, Vec<Position>)> {

@@ -3,7 +3,12 @@
 use anyhow::Context as _;
 use async_trait::async_trait;
 
-use super::{Storage, db::Db, storable};
+use super::{
+    Storage,
+    db::Db,
+    postgres::{Postgres, in_time},
+    storable,
+};
 use crate::{_core::takings::Taken, fleet::shared_limits::TakingsStore};
 
 /// What was stored so shortly before the last look may not have been seen by it.
@@ -28,7 +33,18 @@ impl TakingsStore for Storage {
         let Db::Postgres(postgres) = &self.db else {
             return Ok((Vec::new(), 0));
         };
-        let pool = &postgres.pool;
+        in_time(taken.len(), postgres.exchange(holder, taken, since_ms)).await
+    }
+}
+
+impl Postgres {
+    async fn exchange(
+        &self,
+        holder: &str,
+        taken: &[Taken],
+        since_ms: Option<i64>,
+    ) -> anyhow::Result<(Vec<Taken>, i64)> {
+        let pool = &self.pool;
         if !taken.is_empty() {
             let names: Vec<_> = taken
                 .iter()

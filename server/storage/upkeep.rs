@@ -152,6 +152,7 @@ impl Storage {
         self.prune_sign_in(now).await?;
         self.prune_commands().await?;
         self.prune_takings().await?;
+        self.prune_replicas().await?;
         Ok(upkeep)
     }
 

@@ -6,13 +6,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::Utc;
 use http::{HeaderMap, header};
 use tokio::time::Instant;
 
 use crate::_core::{
     auth::{Authenticator, LAST_WORDS, Session, csrf},
     caller::Access,
+    clock,
     context::Context,
     errors::RpcError,
     site::Site,
@@ -67,7 +67,7 @@ impl Gate {
         reason = "this is the edge where requests get their time"
     )]
     pub async fn context(&self, headers: &HeaderMap) -> Context {
-        let now = Utc::now();
+        let now = clock::now();
         let (caller, session) = self.authenticator.identify(headers, now).await;
         let mut context = Context::new(caller, now);
         context.session = session;
@@ -129,7 +129,7 @@ impl Gate {
         reason = "this is the edge where requests get their time"
     )]
     fn asserted(&self, headers: &HeaderMap) -> Option<Session> {
-        self.authenticator.asserted(headers, Utc::now())
+        self.authenticator.asserted(headers, clock::now())
     }
 
     /// Whether a request that brings cookies may change something by them: its origin as above, and where
@@ -147,7 +147,7 @@ impl Gate {
             self.check_origin(headers)?;
             return self.check_token(headers, paths, Some(&asserted));
         }
-        if self.authenticator.has_bearer_session(headers, Utc::now()) {
+        if self.authenticator.has_bearer_session(headers, clock::now()) {
             return self.check_origin(headers);
         }
         self.check_change_by_cookie(headers, paths).await
@@ -167,7 +167,7 @@ impl Gate {
         if !self.site.demands_csrf_token() {
             return Ok(());
         }
-        let session = self.authenticator.session_by_cookie(headers, Utc::now());
+        let session = self.authenticator.session_by_cookie(headers, clock::now());
         self.check_token(headers, paths, session.await.as_deref())
     }
 
@@ -206,7 +206,7 @@ impl Gate {
         if !self.site.demands_csrf_token() {
             return None;
         }
-        let now = Utc::now();
+        let now = clock::now();
         let session = match self.asserted(headers) {
             Some(asserted) => Arc::new(asserted),
             None => self.authenticator.session_by_cookie(headers, now).await?,
@@ -232,7 +232,7 @@ mod tests {
         site::SiteConfig,
     };
     use async_trait::async_trait;
-    use chrono::DateTime;
+    use chrono::{DateTime, Utc};
 
     struct Nobody;
 

@@ -32,7 +32,6 @@ use axum::{
     response::Response,
     routing::any,
 };
-use chrono::Utc;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt;
 use jsonrpsee::{
@@ -53,6 +52,7 @@ use super::{
 };
 use crate::{
     _core::{
+        clock,
         context::{Context, Holds, new_request_id},
         errors::{ErrorCode, RpcError},
         registry::Registry,
@@ -206,7 +206,7 @@ impl Refusal {
     reason = "the header counts from when it is sent"
 )]
 fn retry_after_seconds(error: &RpcError) -> Option<u64> {
-    error.retry_after_seconds(Utc::now())
+    error.retry_after_seconds(clock::now())
 }
 
 /// The answer to a request that is not run.

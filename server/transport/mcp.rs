@@ -14,7 +14,6 @@ use axum::{
     response::Response,
     routing::any,
 };
-use chrono::Utc;
 use http::{HeaderValue, Method, StatusCode, header};
 use schemars::generate::SchemaSettings;
 use serde::Deserialize;
@@ -31,6 +30,7 @@ use super::{
 };
 use crate::{
     _core::{
+        clock,
         context::{Context, Holds, new_request_id},
         errors::{ErrorCode, RpcError},
         json_text,
@@ -219,7 +219,7 @@ async fn answer(State(wire): State<Arc<Wire>>, request: Request) -> Response {
             if response.status() == StatusCode::METHOD_NOT_ALLOWED {
                 headers::allow(&mut response, headers::POST);
             }
-            headers::retry_after(&mut response, error.retry_after_seconds(Utc::now()));
+            headers::retry_after(&mut response, error.retry_after_seconds(clock::now()));
             response
         }
     };

@@ -36,6 +36,7 @@ use crate::{
             oidc::PersonStore,
         },
         caller::{Caller, User},
+        clock,
         errors::{ErrorCode, RpcError},
     },
     config::OidcConfig,
@@ -129,7 +130,7 @@ struct Secret {
     reason = "this is the edge where requests get their time"
 )]
 async fn login(State(desk): State<Arc<Desk>>, request: Request) -> Response {
-    let now = Utc::now();
+    let now = clock::now();
     match desk.login(request, now).await {
         Ok((cookies, user)) => {
             let body = json!({
@@ -147,7 +148,7 @@ async fn login(State(desk): State<Arc<Desk>>, request: Request) -> Response {
     reason = "this is the edge where requests get their time"
 )]
 async fn refresh(State(desk): State<Arc<Desk>>, request: Request) -> Response {
-    let now = Utc::now();
+    let now = clock::now();
     let outcome = desk.refresh(request.method(), request.headers(), now).await;
     match outcome {
         Ok(Refreshed::NotYet(remaining)) => {

@@ -11,6 +11,7 @@ program=${2:-target/debug/modelramp}
 "$tools/hadolint" Dockerfile
 "$tools/kubernetes-validate" --strict --quiet deploy/kubernetes/*.yaml
 "$tools/check-jsonschema" --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+haproxy -c -q -f deploy/haproxy.cfg
 promtool check config --syntax-only deploy/prometheus.yml >/dev/null
 
 folder=$(mktemp -d /tmp/modelramp-deploy.XXXXXX)

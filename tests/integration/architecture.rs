@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "rollout",
         &["_core", "ai_metrics", "alerting", "providers", "recording"],
     ),
-    ("fleet", &["_core", "rollout"]),
+    ("fleet", &["_core", "recording", "rollout"]),
     ("telemetry", &["_core", "config", "recording"]),
     (
         "model_router",
@@ -74,6 +74,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "dashboard",
             "email_intelligence",
+            "fleet",
             "keys",
             "live_flags",
             "migration",

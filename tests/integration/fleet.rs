@@ -3,11 +3,15 @@
 
 mod away;
 mod cluster;
+mod ills;
 mod judge;
 mod link;
 mod users;
 
-use std::{io::Write, time::Duration};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -21,6 +25,8 @@ use crate::support::{
     wait::{PATIENCE, eventually, until},
 };
 
+/// How many replicas there are.
+const SIZE: &str = "MODELRAMP_FLEET_SIZE";
 /// A process that says nothing loses the lease after 10 s, and others look several times a second.
 const TAKEOVER: Duration = Duration::from_secs(15);
 
@@ -52,12 +58,17 @@ impl Fleet {
             .with_busy_users()
     }
 
-    /// `None` where PostgreSQL is not installed.
+    /// Three, or as many as `scripts/long size` wants; `None` where PostgreSQL is not installed.
     async fn start() -> Option<Self> {
+        let wanted = std::env::var(SIZE).ok();
+        Self::of(wanted.map_or(3, |it| it.parse().unwrap())).await
+    }
+
+    async fn of(count: usize) -> Option<Self> {
         let url = postgres::database().await?;
         let setup = Self::setup(&url);
         let mut replicas = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..count {
             replicas.push(setup.spawn().await);
         }
         let pool = PgPoolOptions::new().max_connections(2);
@@ -89,6 +100,10 @@ impl Fleet {
         .await
     }
 
+    fn all(&self) -> std::ops::Range<usize> {
+        0..self.replicas.len()
+    }
+
     async fn call(&self, replica: usize, method: &str, params: Value) -> Result<Value, Value> {
         let answer = self.replicas[replica].call(method, params).await;
         answer.expect("the replica answers")
@@ -113,6 +128,18 @@ impl Fleet {
             }
         })
         .await;
+    }
+
+    /// What all replicas said of themselves, once it is as wanted.
+    async fn says(&self, replica: usize, is_so: impl Fn(&Value) -> bool) -> Value {
+        eventually(PATIENCE, async || {
+            let fleet = self.call(replica, "system.fleet", json!({})).await;
+            match fleet {
+                Ok(fleet) if is_so(&fleet) => Ok(fleet),
+                other => Err(other),
+            }
+        })
+        .await
     }
 
     async fn number(&self, sql: &'static str) -> i64 {
@@ -178,17 +205,17 @@ impl Fleet {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn users_of_all_replicas_are_judged_together_and_taken_back_everywhere() {
-    let Some(fleet) = Fleet::start().await else {
+    let Some(mut fleet) = Fleet::start().await else {
         return;
     };
     let leader = fleet.leader().await;
     let id = fleet.begin(leader, "bad").await;
-    for replica in 0..3 {
+    for replica in fleet.all() {
         fleet.serves(replica, 50.0).await;
     }
     // Only at those that follow: what they see has to reach the one that leads.
     let users = Users::start(&fleet.setup, &fleet.replicas, |it| it != leader).await;
-    for replica in 0..3 {
+    for replica in fleet.all() {
         fleet.serves(replica, 0.0).await;
     }
     let seen = users.stop().await;
@@ -209,7 +236,7 @@ async fn users_of_all_replicas_are_judged_together_and_taken_back_everywhere() {
 
     // The figures are the fleet's, whoever is asked.
     let requests = seen.answered() as u64;
-    for replica in 0..3 {
+    for replica in fleet.all() {
         eventually(PATIENCE, async || {
             let summary = fleet.call(replica, "aiMetrics.getSummary", json!({"lastMinutes": 60}));
             let summary = summary.await.unwrap();
@@ -222,6 +249,14 @@ async fn users_of_all_replicas_are_judged_together_and_taken_back_everywhere() {
         })
         .await;
     }
+    if std::env::var(SIZE).is_ok() {
+        let mut leader = fleet.replicas.remove(leader);
+        let killed = Instant::now();
+        leader.kill().await;
+        fleet.leader().await;
+        let told = format!("another leads after {} ms\n", killed.elapsed().as_millis());
+        std::io::stdout().write_all(told.as_bytes()).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -232,9 +267,25 @@ async fn changes_may_be_asked_of_any_replica() {
     let leader = fleet.leader().await;
     let [asked, other] = [1, 2].map(|it| (leader + it) % 3);
     let id = fleet.begin(asked, "good").await;
-    for replica in 0..3 {
+    for replica in fleet.all() {
         fleet.serves(replica, 50.0).await;
     }
+    let said = fleet
+        .says(other, |it| it["agree"] == true && it["leader"].is_string())
+        .await;
+    let replicas = said["replicas"].as_array().unwrap();
+    assert_eq!(replicas.len(), 3, "{said}");
+    assert!(replicas.iter().all(|it| it["state"] == "alive"), "{said}");
+    assert!(
+        replicas.iter().all(|it| it["inForce"][1]["of"] == id),
+        "{said}"
+    );
+    let mut command = (fleet.setup).command(&["fleet", "--url", &fleet.replicas[asked].url]);
+    command.env("MODELRAMP_TOKEN", &fleet.replicas[asked].admin);
+    let shown = command.output().await.unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.starts_with("3 live and agree; "), "{shown}");
+
     let change = |version: i64, percent: f64| json!({"id": id, "version": version, "percent": percent, "reason": "a test"});
     let less = fleet.call(asked, "rollout.setShare", change(1, 20.0)).await;
     assert_eq!(less.unwrap()["version"], 2);
@@ -245,7 +296,7 @@ async fn changes_may_be_asked_of_any_replica() {
     assert_eq!(stale["data"]["details"]["current"]["version"], 2, "{stale}");
     let more = fleet.call(other, "rollout.setShare", change(2, 30.0)).await;
     assert_eq!(more.unwrap()["share"], 30.0);
-    for replica in 0..3 {
+    for replica in fleet.all() {
         fleet.serves(replica, 30.0).await;
     }
 
@@ -291,7 +342,7 @@ async fn nothing_is_lost_or_counted_twice_while_replicas_die_and_freeze() {
     };
     let first = fleet.leader().await;
     let id = fleet.begin(first, "good").await;
-    for replica in 0..3 {
+    for replica in fleet.all() {
         fleet.serves(replica, 50.0).await;
     }
     let users = Users::start(&fleet.setup, &fleet.replicas, |_| true).await;
@@ -321,6 +372,12 @@ async fn nothing_is_lost_or_counted_twice_while_replicas_die_and_freeze() {
     users.leave(&fleet.replicas[first]);
     fleet.replicas = vec![third];
     fleet.leader().await;
+    fleet
+        .says(0, |it| {
+            let replicas = it["replicas"].as_array().unwrap().iter();
+            replicas.filter(|it| it["state"] == "stopped").count() == 1
+        })
+        .await;
     fleet.serves(0, 50.0).await;
     let seen = users.stop().await;
     fleet.check_order().await;

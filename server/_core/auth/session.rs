@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{Authenticator, Session, csrf};
 use crate::_core::{
     caller::{Access, Caller, please_login},
+    clock,
     errors::RpcError,
 };
 
@@ -94,7 +95,7 @@ impl CallerSession {
     pub async fn lost(self, access: Access) -> RpcError {
         loop {
             tokio::time::sleep(RECHECK_AFTER).await;
-            let now = Utc::now();
+            let now = clock::now();
             let authenticator = &self.authenticator;
             let caller = match self.session.is_asserted {
                 true => {

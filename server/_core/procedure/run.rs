@@ -1,10 +1,11 @@
 //! Runs procedures: access, limits, the handler, and one line in the log for each call.
 
-use std::{future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{Input, Invocation, Kind, Procedure, Reply, StreamItem, handler::Unary};
 use crate::_core::{
@@ -16,6 +17,10 @@ use crate::_core::{
     tasks::Tasks,
     turns::Turns,
 };
+
+/// How long a call may take. What takes longer waits for something that never answers, such as a connection that died in
+/// silence, and would keep its place and that connection from all others.
+const LONGEST: Duration = Duration::from_secs(900);
 
 /// Of several processes on one database, the one that does what only one may do.
 #[async_trait]
@@ -112,6 +117,13 @@ impl Procedure {
                 return answer.map(|value| Box::new(value) as Reply);
             }
             handler(context, input).await
+        };
+        let work = async move {
+            let done = timeout(LONGEST, work).await;
+            done.unwrap_or_else(|_| {
+                let error = anyhow::anyhow!("not done within {LONGEST:?}");
+                Err(RpcError::internal(error).passing())
+            })
         };
         let work = AssertUnwindSafe(work).catch_unwind();
         let outcome = match self.kind {
@@ -250,4 +262,54 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> anyhow::Error {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("unknown panic");
     anyhow::anyhow!("handler panicked: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::{
+        _core::{
+            caller::{Caller, Role, User},
+            registry::Registry,
+        },
+        procedures,
+    };
+
+    async fn hang(_: (), _: Context) -> Result<bool, RpcError> {
+        std::future::pending().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_ends_is_given_up() {
+        let mut registry = Registry::default();
+        procedures!(registry.router("test", ());
+            /// Waits for ever.
+            mutation SignedIn change = hang;
+            /// Waits for ever.
+            query SignedIn ask = hang;
+        );
+        for path in ["test.change", "test.ask"] {
+            let target = registry.resolve(path);
+            let at = DateTime::UNIX_EPOCH;
+            let caller = Caller::User(Arc::new(User {
+                id: 1,
+                open_id: String::new(),
+                name: None,
+                email: None,
+                login_method: None,
+                role: Role::User,
+                created_at: at,
+                updated_at: at,
+                last_signed_in: at,
+            }));
+            let context = Context::new(caller, at);
+            let called = target.here().expect(path).call(context, Input::Absent);
+            let Err(error) = called.await else {
+                panic!("`{path}` ended");
+            };
+            assert_eq!(error.code, ErrorCode::ServiceUnavailable, "{path}");
+        }
+    }
 }

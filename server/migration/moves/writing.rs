@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, future::Future, mem, sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta};
 use tokio::time::{Instant, timeout};
 
 use super::{Move, Moves, Owed, covers, table::put};
 use crate::{
-    _core::{errors::in_full, outage::Outage, settling},
+    _core::{clock, errors::in_full, outage::Outage, settling},
     migration::store::BetsHeld,
 };
 
@@ -191,7 +191,7 @@ impl Moves {
                 guards.map(|(id, guard)| (id.clone(), guard.stakes.place, guard.stakes.kept()));
             held.collect()
         };
-        let now = Utc::now();
+        let now = clock::now();
         let until = match is_last {
             true => DateTime::UNIX_EPOCH,
             false => now + HELD,

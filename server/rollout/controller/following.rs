@@ -55,7 +55,10 @@ impl Controller {
         let at = self.world.now().monotonic;
         let (last, is_judged) = {
             let mut inner = self.inner.lock();
-            inner.heard_at = Some(at);
+            // A store that reads and does not write is silent: what this process saw nobody else knows.
+            if inner.unsent.is_empty() || inner.heard_at.is_none() {
+                inner.heard_at = Some(at);
+            }
             let is_judged = inner.guarded.as_ref().is_some_and(|it| it.is_judged);
             (inner.followed, is_judged)
         };
@@ -63,10 +66,14 @@ impl Controller {
         if !is_judged && last.is_some_and(is_fresh) {
             return Ok(());
         }
-        let stored = Memory::load(&*self.store).await?;
-        let changes = self.changes_to(&stored.rollouts).await?;
+        let is_same = last.is_some_and(|last| last.mark == mark);
+        let stored = match is_same {
+            true => self.under_way().await?,
+            false => Memory::load(&*self.store).await?.rollouts,
+        };
+        let changes = self.changes_to(&stored).await?;
         let mut inner = self.inner.lock();
-        inner.adopt(stored.rollouts);
+        inner.adopt(stored, is_same);
         inner.followed = Some(Followed { mark, at });
         inner.stored_at = None;
         self.publish(&inner);
@@ -76,6 +83,18 @@ impl Controller {
         drop(inner);
         self.tell(changes);
         Ok(())
+    }
+
+    /// The rollouts under way that this process knows of, as they are stored. Where none has begun or changed, only their
+    /// evidence is new; those that have ended, which may be years of them, are not read again.
+    async fn under_way(&self) -> anyhow::Result<Vec<Rollout>> {
+        let ids: Vec<_> = self.live().into_iter().map(|status| status.id).collect();
+        let mut stored = Vec::with_capacity(ids.len());
+        for id in ids {
+            let rollout = self.store.rollout(&id).await?;
+            stored.extend(rollout.map(|it| Rollout::from_stored(&it)).transpose()?);
+        }
+        Ok(stored)
     }
 
     /// Tells whoever listens what other processes did.
@@ -165,8 +184,8 @@ impl Controller {
 }
 
 impl Memory {
-    /// Takes over what is stored.
-    fn adopt(&mut self, mut stored: Vec<Rollout>) {
+    /// Takes over what is stored: all there is, or (`is_part`) those of them that are under way.
+    fn adopt(&mut self, mut stored: Vec<Rollout>, is_part: bool) {
         let mut lost = Vec::new();
         for new in &mut stored {
             new.is_open = true;
@@ -182,7 +201,16 @@ impl Memory {
                 .filter(|cap| new.status.version <= cap.version)
                 .reduce(Cap::and);
         }
-        self.rollouts = stored;
+        match is_part {
+            false => self.rollouts = stored,
+            true => {
+                for new in stored {
+                    if let Some(old) = self.get_mut(&new.status.id) {
+                        *old = new;
+                    }
+                }
+            }
+        }
         self.lost.extend(lost);
     }
 }

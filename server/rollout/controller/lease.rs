@@ -1,10 +1,14 @@
 //! Who may write: one process leads, the others follow.
 
+use std::time::Duration;
+
 use super::{
     Controller, Mark, Writer,
     memory::{self, Own},
 };
 
+/// How long writes of a process that leads may fail.
+const STUCK: Duration = Duration::from_secs(10);
 /// How often a lease is renewed.
 const RENEW_MS: u128 = 2_500;
 
@@ -90,6 +94,26 @@ impl Controller {
             writer.mark = Some(mark);
         }
         Ok(true)
+    }
+
+    /// A process that leads, whose lease the database prolongs and whose writes fail all the same, gives the lease back after
+    /// some seconds: another one may be able to write, and this one begins anew from what is stored if none is.
+    pub(super) async fn let_others_try(&self, writer: &mut Writer) {
+        let now = self.world.now();
+        let Some(fence) = writer.fence.clone().filter(|_| self.store.is_shared()) else {
+            return;
+        };
+        let since = *writer.failing_since.get_or_insert(now.monotonic);
+        if now.monotonic.saturating_sub(since) < STUCK {
+            return;
+        }
+        tracing::error!("this process leads and cannot write, so it gives the lease back");
+        writer.failing_since = None;
+        writer.fence = None;
+        self.inner.lock().stepped_down(now.monotonic);
+        if let Err(error) = self.store.release(&fence, now.wall).await {
+            writer.fails(&error);
+        }
     }
 
     /// Whether the database is not as this process left it, although nobody else has led: another one has taken

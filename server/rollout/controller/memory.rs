@@ -169,6 +169,21 @@ impl Memory {
         }
     }
 
+    /// The store refuses these events of a batch of this process, by their places: they are in the log of nobody. Only while
+    /// the batch has no place in it.
+    pub(super) fn set_aside(&mut self, number: i64, refused: &[usize], log: &Log) {
+        let Some(batch) = self.unsent.iter_mut().find(|it| it.number == number) else {
+            return;
+        };
+        let (refused, events): (Vec<_>, Vec<_>) = (batch.events.iter().cloned().enumerate())
+            .partition(|(place, _)| refused.contains(place));
+        batch.events = events.into_iter().map(|(_, event)| event).collect();
+        for (_, event) in &refused {
+            log.set_aside(event);
+        }
+        self.unsent.retain(|it| !it.events.is_empty());
+    }
+
     /// A batch of this process is stored.
     pub(super) fn is_stored(&mut self, batch: Batch, log: &Log, at: Duration) {
         log.stored(batch.events.len());

@@ -140,6 +140,9 @@ impl Controller {
             let stored = self.store.append(&self.holder, id, after, &batch);
             let last_batch = match stored.await {
                 Ok(last_batch) => last_batch,
+                Err(error) if self.store.refuses(&error) && self.set_aside(&batch).await? => {
+                    continue;
+                }
                 Err(error) => {
                     // It may have been silent for so long that the store has forgotten it.
                     writer.id = None;
@@ -165,6 +168,29 @@ impl Controller {
         }
         self.read_others(writer).await?;
         Ok(is_all)
+    }
+
+    /// Sets aside which events of a batch the store refuses, so that they do not hold up all others for ever. Returns
+    /// whether there are such.
+    async fn set_aside(&self, batch: &Batch) -> anyhow::Result<bool> {
+        let refused = self.store.refused(&batch.events).await?;
+        (self.inner.lock()).set_aside(batch.number, &refused, &self.log);
+        Ok(!refused.is_empty())
+    }
+
+    /// The same of all that this process has not stored while it leads. Their places, and what was folded, are made anew.
+    pub(super) async fn set_pending_aside(&self, writer: &mut Writer) -> anyhow::Result<()> {
+        let own: Vec<Batch> = {
+            let mut inner = self.inner.lock();
+            // What is folded holds events that will not be in the log.
+            inner.stepped_down(self.world.now().monotonic);
+            inner.unsent.iter().cloned().collect()
+        };
+        writer.in_doubt = true;
+        for batch in own {
+            self.set_aside(&batch).await?;
+        }
+        Ok(())
     }
 
     /// The batch that is to be stored next. A new one is made when the last is stored, and so is as large as

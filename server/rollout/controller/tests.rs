@@ -9,6 +9,7 @@ mod holdout;
 mod metrics;
 mod outages;
 mod plot;
+mod refusals;
 pub(crate) mod rig;
 mod store;
 mod told;

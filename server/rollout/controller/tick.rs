@@ -27,12 +27,22 @@ impl Controller {
     /// tests by hand.
     pub async fn tick(&self) -> bool {
         let mut writer = self.writer.lock().await;
+        let begun = self.world.now().monotonic;
         self.look();
         match self.try_control(&mut writer).await {
             Ok(true) => {}
             Ok(false) => return self.pass_on(&mut writer).await,
             Err(error) => {
                 writer.fails(&error);
+                // A store that is away is away for others too.
+                match writer.renewed_at.is_some_and(|at| at.monotonic >= begun) {
+                    true => self.let_others_try(&mut writer).await,
+                    false => writer.failing_since = None,
+                }
+                if !self.leads() {
+                    // What this process saw is stored all the same, where the store can.
+                    self.pass_on(&mut writer).await;
+                }
                 return false;
             }
         }
@@ -43,6 +53,9 @@ impl Controller {
         let is_written = self.write(&mut writer, prepared, now).await.is_ok();
         if is_written {
             self.inner.lock().stored_at = Some(now.monotonic);
+            writer.failing_since = None;
+        } else {
+            self.let_others_try(&mut writer).await;
         }
         is_written
     }
@@ -172,6 +185,12 @@ impl Controller {
                     self.inner.lock().stepped_down(self.world.now().monotonic);
                 }
                 writer.fails(&error);
+                if let CommitError::Store(error) = &error
+                    && self.store.refuses(error)
+                    && let Err(error) = self.set_pending_aside(writer).await
+                {
+                    writer.fails(&error);
+                }
                 // The sooner it is known what is stored, the fewer requests are decided by a share
                 // that may be an old one.
                 let _ = self.take_control(writer).await;

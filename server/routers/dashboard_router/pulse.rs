@@ -21,7 +21,9 @@ use super::super::{
     rollout_router::answers::RolloutDetails,
 };
 use crate::{
-    _core::{context::Context, environment::Environment, errors::RpcError, procedure::Tracked},
+    _core::{
+        clock, context::Context, environment::Environment, errors::RpcError, procedure::Tracked,
+    },
     ai_metrics::{
         summary::VariantFigures,
         window::{Minutes, PerVariant},
@@ -136,7 +138,7 @@ impl Beat {
         reason = "a stream's edge: it tells the time it is"
     )]
     pub(super) async fn new(state: &State) -> Arc<Self> {
-        let now = Utc::now();
+        let now = clock::now();
         let State {
             controller, flags, ..
         } = state;

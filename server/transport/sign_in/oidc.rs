@@ -26,6 +26,7 @@ use crate::{
             oidc::{ATTEMPT_TTL, Attempt, PersonStore},
         },
         caller::{Role, User},
+        clock,
         errors::in_full,
     },
     transport::page::{self, Page},
@@ -118,7 +119,7 @@ pub(super) async fn start(
     Query(wish): Query<Wish>,
     headers: HeaderMap,
 ) -> Response {
-    match desk.begin(wish.next, &headers, Utc::now()).await {
+    match desk.begin(wish.next, &headers, clock::now()).await {
         Ok(response) => response,
         Err(refused) => said(&refused),
     }
@@ -144,7 +145,7 @@ pub(super) async fn callback(
     Query(back): Query<Return>,
     headers: HeaderMap,
 ) -> Response {
-    let outcome = desk.end(back, &headers, Utc::now()).await;
+    let outcome = desk.end(back, &headers, clock::now()).await;
     let mut response = match outcome {
         Ok(response) => response,
         Err(refused) => said(&refused),

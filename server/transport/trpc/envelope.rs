@@ -14,7 +14,7 @@ use super::superjson::{self, Encoded, Meta};
 use crate::transport::bounds::{Bounds, Held};
 use crate::{
     _core::{
-        call_log,
+        call_log, clock,
         errors::RpcError,
         procedure::{Output, StreamItem},
         shape::Shape,
@@ -61,7 +61,7 @@ pub(super) fn retry_after_seconds(answer: &Answer) -> Option<u64> {
         .as_ref()
         .err()?
         .error
-        .retry_after_seconds(chrono::Utc::now())
+        .retry_after_seconds(clock::now())
 }
 
 impl Payload {

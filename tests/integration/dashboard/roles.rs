@@ -45,6 +45,7 @@ const FOR_VIEWERS: &[&str] = &[
     "rollout.series",
     "rollout.validate",
     "rollout.why",
+    "system.fleet",
     "trials.arms",
     "trials.list",
     "users.lookup",

@@ -1,7 +1,7 @@
 //! A network between a process and PostgreSQL that can fail: a TCP proxy. (Namespaces of the kernel would need
 //! rights that a test seldom has.)
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{future::Future, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -27,6 +27,8 @@ pub(super) enum Network {
 pub(super) struct Link {
     port: u16,
     network: watch::Sender<Network>,
+    /// Counts how often what was connected was forgotten.
+    forgotten: watch::Sender<u32>,
     socket: Arc<Mutex<PathBuf>>,
     accepting: JoinHandle<()>,
 }
@@ -44,15 +46,18 @@ impl Link {
         let port = listener.local_addr().unwrap().port();
         let (network, state) = watch::channel(Network::Whole);
         let socket = Arc::new(Mutex::new(socket));
+        let (forgotten, forgets) = watch::channel(0);
         let to = socket.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((from, _)) = listener.accept().await {
-                tokio::spawn(pass(from, to.clone(), state.clone()));
+                let passing = pass(from, to.clone(), state.clone());
+                tokio::spawn(until_forgotten(passing, forgets.clone()));
             }
         });
         Self {
             port,
             network,
+            forgotten,
             socket,
             accepting,
         }
@@ -73,11 +78,25 @@ impl Link {
         self.network.send_replace(network);
     }
 
+    /// Connections that there are get no answer any more and do not break; new ones are good.
+    pub(super) fn forget(&self) {
+        self.forgotten.send_modify(|it| *it += 1);
+    }
+
     /// Another server answers from now on; connections to the one of before break.
     pub(super) fn lead_to(&self, socket: PathBuf) {
         *self.socket.lock() = socket;
         self.set(Network::Cut);
         self.set(Network::Whole);
+    }
+}
+
+async fn until_forgotten(passing: impl Future<Output = ()>, mut forgets: watch::Receiver<u32>) {
+    let mut passing = pin!(passing);
+    forgets.mark_unchanged();
+    tokio::select! {
+        () = &mut passing => {}
+        Ok(()) = forgets.changed() => std::future::pending().await,
     }
 }
 

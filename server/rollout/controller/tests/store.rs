@@ -46,6 +46,8 @@ pub(super) struct Database {
     pub(super) is_shared: bool,
     head: i64,
     starts: usize,
+    /// How often all rollouts were listed.
+    pub(super) lists: usize,
     /// Commits since the beginning.
     pub(super) commits: usize,
     failures: VecDeque<Option<Failure>>,
@@ -56,9 +58,14 @@ pub(super) struct Database {
     pub(super) is_hanging: bool,
     /// From when to when what users did was asked for, in milliseconds since 1970.
     pub(super) histories: Vec<(i64, i64)>,
+    /// Events of this request are refused.
+    pub(super) refused: Option<&'static str>,
     /// As it was after each of the last writes, the oldest first, where a standby follows it.
     before: Option<VecDeque<Database>>,
 }
+
+/// What is said where an event is refused.
+const REFUSED: &str = "the table refuses the event";
 
 /// Writes that a standby may lack.
 const MOST_BEHIND: usize = 12;
@@ -73,6 +80,10 @@ impl Database {
     pub(super) fn follow(&mut self) {
         self.before = Some(VecDeque::new());
         self.note();
+    }
+
+    fn refuses(&self, event: &Event) -> bool {
+        self.refused.is_some_and(|it| *event.request_id == *it)
     }
 
     /// Something was written.
@@ -199,7 +210,8 @@ impl RolloutStore for MemoryStore {
     }
 
     async fn statuses(&self) -> anyhow::Result<Vec<StoredStatus>> {
-        let db = self.there()?;
+        let mut db = self.there()?;
+        db.lists += 1;
         let newest = db.rollouts.iter().rev().map(|it| StoredStatus {
             id: it.id.clone(),
             status: it.status.clone(),
@@ -228,6 +240,10 @@ impl RolloutStore for MemoryStore {
         let lost = || CommitError::Store(anyhow::anyhow!("the disk is full"));
         if failure == Some(Failure::Before) || db.is_full {
             return Err(lost());
+        }
+        let own = commit.batches.iter().filter(|it| it.writer().is_none());
+        if own.flat_map(Ordered::events).any(|it| db.refuses(it)) {
+            return Err(CommitError::Store(anyhow::anyhow!(REFUSED)));
         }
         if !db.is_held_by(fence) || commit.head != db.head {
             return Err(CommitError::Fenced);
@@ -396,6 +412,7 @@ impl RolloutStore for MemoryStore {
     ) -> anyhow::Result<i64> {
         let mut db = self.there()?;
         anyhow::ensure!(!db.is_full, "the disk is full");
+        anyhow::ensure!(!batch.events.iter().any(|it| db.refuses(it)), REFUSED);
         let failure = db.failures.pop_front().flatten();
         anyhow::ensure!(failure != Some(Failure::Before), "the disk is full");
         let row = db.writers.get_mut(writer as usize);
@@ -413,6 +430,16 @@ impl RolloutStore for MemoryStore {
         anyhow::ensure!(failure.is_none(), "the answer is lost");
         db.note();
         Ok(batch.number)
+    }
+
+    fn refuses(&self, error: &anyhow::Error) -> bool {
+        error.to_string().contains(REFUSED)
+    }
+
+    async fn refused(&self, events: &[Event]) -> anyhow::Result<Vec<usize>> {
+        let db = self.there()?;
+        let refused = (0..).zip(events).filter(|(_, event)| db.refuses(event));
+        Ok(refused.map(|(place, _)| place).collect())
     }
 
     async fn positions(&self) -> anyhow::Result<(i64, Vec<Position>)> {

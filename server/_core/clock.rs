@@ -1,0 +1,125 @@
+//! The time, as all servers of a fleet have it.
+//!
+//! Evidence, windows, sessions and limits compare times that several servers stamped. A server whose clock is wrong by an
+//! hour would give its events to another hour, count no request of its own for a share that another server moved, and
+//! delete as old what is new. So where servers share a database, its clock is the one that counts: a server asks it
+//! every two seconds, and where its own clock differs by more than [`TOLERATED_MS`], it goes by the database's.
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// A smaller difference is left: how long an answer takes may be as much.
+pub const TOLERATED_MS: i64 = 500;
+/// Differences of which the one with the quickest answer counts.
+const REMEMBERED: usize = 10;
+
+/// How far the machine's clock is ahead of the time, in milliseconds. One for the process, as the machine has one clock.
+static AHEAD_MS: AtomicI64 = AtomicI64::new(0);
+
+/// The time now: the machine's, put right.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the edge that asks the clock"
+)]
+pub fn now() -> DateTime<Utc> {
+    let ahead = TimeDelta::milliseconds(AHEAD_MS.load(Ordering::Relaxed));
+    let machine = Utc::now();
+    machine.checked_sub_signed(ahead).unwrap_or(machine)
+}
+
+/// The machine's own time.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the edge that asks the clock"
+)]
+pub fn machine() -> DateTime<Utc> {
+    Utc::now()
+}
+
+/// From now on the time is the machine's less so many milliseconds; none where that is tolerated. Returns whether this changes
+/// whether the machine's clock is believed.
+pub fn put_right(ahead_ms: i64) -> bool {
+    let ahead_ms = untolerated(ahead_ms);
+    let before = AHEAD_MS.swap(ahead_ms, Ordering::Relaxed);
+    (before == 0) != (ahead_ms == 0)
+}
+
+const fn untolerated(ahead_ms: i64) -> i64 {
+    if ahead_ms.unsigned_abs() > TOLERATED_MS.unsigned_abs() {
+        ahead_ms
+    } else {
+        0
+    }
+}
+
+/// How far the machine's clock is ahead of the database's, as some questions found it.
+#[derive(Debug, Default)]
+pub struct Ahead(VecDeque<(Duration, i64)>);
+
+impl Ahead {
+    /// Takes up a question: the machine's time before it, how long the answer took, and the time that was answered, in
+    /// milliseconds since 1970. Returns how far the machine's clock is ahead, by the answer that was the quickest of the last
+    /// ten: the database read its clock somewhere within that time, most likely in its middle.
+    pub fn note(&mut self, before_ms: i64, took: Duration, told_ms: i64) -> i64 {
+        let half_ms = i64::try_from(took.as_millis() / 2).unwrap_or(i64::MAX);
+        let ahead_ms = before_ms.saturating_add(half_ms).saturating_sub(told_ms);
+        // A clock that was set since makes what was found before wrong.
+        let is_other = |(other_took, other_ms): &(Duration, i64)| {
+            let apart = u128::from(ahead_ms.abs_diff(*other_ms));
+            apart > (took + *other_took).as_millis()
+        };
+        self.0.retain(|other| !is_other(other));
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back((took, ahead_ms));
+        let quickest = self.0.iter().min_by_key(|(took, _)| *took);
+        quickest.map_or(ahead_ms, |(_, ahead_ms)| *ahead_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    fn took(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn the_quickest_answer_of_the_last_ten_says_how_far_a_clock_is_ahead() {
+        let mut ahead = Ahead::default();
+        // The database read its clock late in a slow answer.
+        assert_eq!(ahead.note(HOUR_MS, took(400), 390), HOUR_MS - 190);
+        assert_eq!(ahead.note(HOUR_MS + 1_000, took(4), 1_002), HOUR_MS);
+        for second in 2..11 {
+            let before_ms = HOUR_MS + second * 1_000;
+            assert_eq!(ahead.note(before_ms, took(300), second * 1_000), HOUR_MS);
+        }
+        assert_eq!(
+            ahead.note(HOUR_MS + 11_000, took(300), 11_000),
+            HOUR_MS + 150,
+            "ten slow ones later nothing better is known"
+        );
+    }
+
+    #[test]
+    fn a_clock_that_is_set_counts_at_once() {
+        let mut ahead = Ahead::default();
+        assert_eq!(ahead.note(HOUR_MS, took(2), 1), HOUR_MS);
+        assert_eq!(ahead.note(2_000, took(40), 2_020), 0);
+    }
+
+    #[test]
+    fn what_an_answer_may_take_is_no_wrong_clock() {
+        assert_eq!([-500, 500].map(untolerated), [0, 0]);
+        assert_eq!([-501, HOUR_MS].map(untolerated), [-501, HOUR_MS]);
+    }
+}
