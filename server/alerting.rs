@@ -31,6 +31,7 @@ pub use self::{
     dispatcher::{Dispatcher, Lane, TestResult},
     email::Email,
     pagerduty::PagerDuty,
+    retry::PATIENCE as LONGEST_PAUSE,
     slack::Slack,
     webhook::Webhook,
 };

@@ -84,7 +84,7 @@ enum Command {
         #[arg(long, value_enum)]
         role: Option<RoleArgument>,
         /// How long the token holds, such as `1h` or `30d`; SESSION_TTL where it is not given.
-        #[arg(long, value_parser = humantime::parse_duration)]
+        #[arg(long, value_parser = key::ttl)]
         ttl: Option<Duration>,
         /// Makes the database where there is none; without it that is refused, because a server
         /// elsewhere would not accept the token.

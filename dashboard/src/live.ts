@@ -61,8 +61,14 @@ function sample({ id, finding: { candidate, control, e }, verdict }: RolloutDeta
 /** The readings since the tab was opened. */
 export const samplesOf = (id: string): Sample[] => samples.get(id) ?? [];
 
-const versions = ({ rollouts, flags }: Live): number =>
-  rollouts.reduce((sum, rollout) => sum + rollout.version, 0) + (flags?.version ?? 0);
+/** Changes between two pulses; of a rollout that has ended meanwhile its end alone is known. */
+function changesBetween(before: Live, now: Live): number {
+  const known = new Map(before.rollouts.map(({ id, version }) => [id, version]));
+  const ids = new Set(now.rollouts.map(({ id }) => id));
+  const moved = now.rollouts.reduce((sum, { id, version }) => sum + version - (known.get(id) ?? 0), 0);
+  const ended = before.rollouts.filter(({ id }) => !ids.has(id)).length;
+  return moved + ended + (now.flags?.version ?? 0) - (before.flags?.version ?? 0);
+}
 
 function take(pulse: Pulse, connection: 'live' | 'polling'): void {
   heardAt = performance.now();
@@ -71,7 +77,7 @@ function take(pulse: Pulse, connection: 'live' | 'polling'): void {
   for (const rollout of rollouts) sample(rollout);
   const before = state;
   const now: Live = { connection, at: pulse.serverTime, pulse, rollouts, flags: pulse.flags, missed: 0 };
-  if (before.connection === 'lost') now.missed = Math.abs(versions(now) - versions(before));
+  if (before.connection === 'lost') now.missed = Math.max(0, changesBetween(before, now));
   publish(now);
 }
 

@@ -202,6 +202,10 @@ impl Lane {
     /// Offers the oldest alert that is due. `true` if it was taken, so that there may be more.
     pub async fn turn(&mut self, clock: impl Fn() -> DateTime<Utc>, random: &mut impl Rng) -> bool {
         let now = clock();
+        if (now + retry::PATIENCE) < self.rests_until {
+            // The clock was set back.
+            self.rests_until = now;
+        }
         if now < self.rests_until {
             return false;
         }

@@ -8,8 +8,9 @@ use rand::Rng;
 const FIRST: Duration = Duration::from_secs(2);
 /// The longest wait before any.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
-/// The longest that a receiver can ask to be left alone.
-const PATIENCE: Duration = Duration::from_secs(60 * 60);
+/// The longest that a receiver can ask to be left alone. No pause is longer: one that seems to be is of before the
+/// clock was set back.
+pub const PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// How long to wait after this many attempts, the last of which failed: anything from nothing to a
 /// limit that doubles each time, so that many alerts do not come back together. Never less than the

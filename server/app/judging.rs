@@ -6,8 +6,15 @@
 
 mod verdict;
 
-use std::{collections::HashMap, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
+use chrono::NaiveDate;
 use tokio::{sync::mpsc, time::Instant};
 
 use self::verdict::{Order, asked, found, of_pair};
@@ -34,7 +41,39 @@ const QUOTA_PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes of the question that the model reads.
 const MOST_ASKED: usize = 16 * 1024;
 
+/// What was asked of one rollout on a day (UTC), beside what its evidence says.
+#[derive(Default)]
+struct Day {
+    date: NaiveDate,
+    /// Questions of which one side gave no answer, and what they cost: no pair tells it.
+    in_vain: u64,
+    spent: Microdollars,
+    /// Who has asked one of the questions: of what is alike, one pair speaks.
+    subjects: HashSet<u64>,
+}
+
+impl Day {
+    /// Whether this question may be put on this day.
+    fn takes(&mut self, question: &Question, judging: &Judging, date: NaiveDate) -> bool {
+        if self.date != date {
+            *self = Self {
+                date,
+                ..Self::default()
+            };
+        }
+        let is_over =
+            self.in_vain >= judging.per_day || (self.spent >= judging.max_cost && self.spent.0 > 0);
+        // An answer that may call tools is no text yet.
+        let is_text = !has_tools(&question.request);
+        !is_over && is_text && question.subject.is_none_or(|it| self.subjects.insert(it))
+    }
+}
+
 /// Judges until the server stops.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a loop's edge: a day is what it is"
+)]
 pub(super) async fn run(
     controller: Arc<Controller>,
     models: Arc<ModelRouter>,
@@ -44,14 +83,17 @@ pub(super) async fn run(
     let mut stopping = pin!(stopping);
     let (sender, mut questions) = mpsc::channel(WAITING);
     models.hand_out(sender);
-    // What pairs cost that came to nothing, by rollout.
-    let mut owed: HashMap<Arc<str>, Microdollars> = HashMap::new();
+    let mut days: HashMap<Arc<str>, Day> = HashMap::new();
     loop {
         let next = async {
             let question = questions.recv().await?;
             if let Some(judging) = controller.judging(&question.rollout) {
-                let spent = owed.entry(question.rollout.clone()).or_default();
-                judge(&models, &metrics, &judging, &question, spent).await;
+                let day = days.entry(question.rollout.clone()).or_default();
+                if day.takes(&question, &judging, clock::now().date_naive()) {
+                    let spent = &mut day.spent;
+                    let judged = judge(&models, &metrics, &judging, &question, spent).await;
+                    day.in_vain += u64::from(judged.is_none());
+                }
             }
             Some(())
         };
@@ -63,7 +105,7 @@ pub(super) async fn run(
 }
 
 /// Has a question's answers judged, and records what was found. Where one side cannot be asked, or gives no answer, that
-/// is no matter of this judge; what it cost stays in `spent`, for the next pair that comes to something.
+/// is no matter of this judge, and `None`; what it cost stays in `spent`, for the next pair that comes to something.
 #[expect(
     clippy::disallowed_methods,
     reason = "a loop's edge: a verdict is as old as it is"
@@ -74,7 +116,7 @@ async fn judge(
     judging: &Judging,
     question: &Question,
     spent: &mut Microdollars,
-) {
+) -> Option<()> {
     let Question {
         task,
         control,
@@ -83,8 +125,8 @@ async fn judge(
         ..
     } = question;
     let is_own = [control, candidate].contains(&&judging.model);
-    if has_tools(request) || is_own {
-        return;
+    if is_own {
+        return Some(());
     }
     let asking = Asking { models, question };
     let mut answers = Vec::with_capacity(2);
@@ -92,11 +134,11 @@ async fn judge(
         let route = models.select_alone(task, side);
         match asking.ask(route, request.clone(), spent).await {
             Some(answer) if !answer.is_empty() => answers.push(answer),
-            _ => return,
+            _ => return None,
         }
     }
     let [control, candidate] = &*answers else {
-        return;
+        return None;
     };
     let mut said = Vec::with_capacity(2);
     if control != candidate {
@@ -125,6 +167,7 @@ async fn judge(
     ] {
         metrics.record(asking.event(at_ms, variant, judgement, cost));
     }
+    Some(())
 }
 
 /// Who asks about a question.

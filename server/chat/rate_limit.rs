@@ -82,7 +82,8 @@ impl RateLimiter {
         let mut users = self.users.lock();
         users.sweep(from);
         let accepted = users.accepted.entry(user_id).or_default();
-        accepted.retain(|at| *at >= from);
+        // Nothing lies further ahead; a clock that was set back would else lock a user out for as long.
+        accepted.retain(|at| (from..=now + self.window).contains(at));
         for _ in 0..count {
             if accepted.len() >= self.limit.saturating_mul(MOST_TOO_MANY) {
                 return;
@@ -103,7 +104,8 @@ impl RateLimiter {
         let mut users = self.users.lock();
         users.sweep(from);
         let accepted = users.accepted.entry(user_id).or_default();
-        accepted.retain(|at| *at >= from);
+        // Nothing lies further ahead; a clock that was set back would else lock a user out for as long.
+        accepted.retain(|at| (from..=now + self.window).contains(at));
         if accepted.len() >= self.limit {
             let last = accepted.len() - self.limit;
             let oldest = accepted.get(last).copied().unwrap_or(now);
@@ -181,6 +183,15 @@ mod tests {
         tell(0, 1, 120_001);
         assert!(limiters[1].take(1, at(120_001)).is_ok());
         assert!(limiters[1].take(1, at(120_001)).is_err());
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_locks_nobody_out() {
+        let limiter = RateLimiter::per_minute(1);
+        let hour = 3_600_000;
+        assert!(limiter.take(1, at(hour)).is_ok());
+        assert!(limiter.take(1, at(0)).is_ok());
+        assert!(limiter.take(1, at(1)).is_err());
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl LimitFlags {
     }
 }
 
-fn ttl(text: &str) -> Result<Duration, String> {
+/// How long a key or a session token may hold.
+pub(super) fn ttl(text: &str) -> Result<Duration, String> {
     let ttl = humantime::parse_duration(text).ok();
     let ttl = ttl.filter(|it| (1..=MAX_TTL_SECONDS).contains(&it.as_secs()));
     ttl.ok_or_else(|| "expected a time such as `90d`, from 1 second to 100 years".to_owned())

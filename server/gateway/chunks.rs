@@ -217,7 +217,9 @@ impl Choice {
         index: Option<u64>,
         is_named: bool,
     ) -> Option<Fragment> {
-        let same_id = |call: &Call| id.is_some() && call.id == id;
+        // Some servers give all calls one id, and numbers that tell them apart.
+        let is_other = |call: &Call| index.is_some() && call.index.is_some() && call.index != index;
+        let same_id = |call: &Call| id.is_some() && call.id == id && !is_other(call);
         let same_index = |call: &Call| index.is_some() && call.index == index;
         let known = self.calls.iter().position(same_id).or_else(|| {
             let starts = is_named && id.is_some();
@@ -399,6 +401,9 @@ mod tests {
             indexes(&[json!([start(None, "a"), start(None, "b")])]),
             [0, 1]
         );
+        // One id for all, and right numbers.
+        let one_id = [start(Some(0), "0"), start(Some(1), "0"), part(Some(1))];
+        assert_eq!(indexes(&one_id), [0, 1, 1]);
         // The id and the name again.
         let again = calls(&[start(Some(0), "a"), start(Some(0), "a")]);
         assert_eq!(again[1], json!({"index": 0, "function": {"arguments": ""}}));

@@ -31,7 +31,7 @@ pub(super) async fn answer(State(gateway): Shared, request: Request) -> Response
 
 async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<Response, Refusal> {
     let (body, held) = gateway.read(body).await?;
-    let asked: Map<String, Value> = super::values(&body)?;
+    let mut asked: Map<String, Value> = super::values(&body)?;
     request::check(&asked)?;
     let route = target::route(&gateway.models, &admitted.call, &body)?;
     let asking = gateway.cache.asking(ENDPOINT.path(), &body);
@@ -43,12 +43,17 @@ async fn run(gateway: &Gateway, admitted: &mut Admitted, body: Body) -> Result<R
         tools,
     } = request::to_chat(&asked, model)?;
     let streams = asked.get("stream") == Some(&Value::Bool(true));
+    // It may be long, and no answer repeats it. The rest is kept as long as the answer lasts.
+    asked.remove("input");
+    let kept = serde_json::to_vec(&asked).unwrap_or_default();
+    let room = gateway.bounds.hold_message(&kept)??;
+    drop(kept);
     let asked = Asked {
         request: ChatRequest::passing_on(super::raw(&body)?),
         route,
         streams,
         asking,
-        writer: Events::new(asked, tools),
+        writer: Events::new(asked, tools, room),
     };
     drop(body);
     let response = answer::of(gateway, admitted, asked).await;

@@ -35,8 +35,8 @@ pub(super) enum Step {
     Begin(Block),
     /// More of it; never empty.
     Piece(String),
-    /// It is over.
-    End,
+    /// It is over; with what was thought, where it is a block of that.
+    End(Thoughts),
 }
 
 /// One answer.
@@ -47,8 +47,8 @@ pub(super) struct Sequence {
     /// Calls whose block has not begun, and text that came behind a call.
     waiting: Vec<Waiting>,
     behind: String,
-    /// All that the model thought.
-    pub(super) thoughts: Thoughts,
+    /// What the model thought and no block has told yet.
+    thoughts: Thoughts,
     /// The id of the chat completion.
     pub(super) id: Value,
     pub(super) finish_reason: Option<String>,
@@ -119,6 +119,8 @@ impl Sequence {
             add(behind, &mut steps);
         }
         self.close(&mut steps);
+        self.begin_thinking(&mut steps);
+        self.close(&mut steps);
         steps
     }
 
@@ -161,6 +163,9 @@ impl Sequence {
                 }
                 continue;
             }
+            if open != Open::Thinking {
+                self.begin_thinking(steps);
+            }
             self.enter(open, block, steps);
             add(piece, steps);
         }
@@ -196,8 +201,16 @@ impl Sequence {
             });
             return;
         }
+        self.begin_thinking(steps);
         self.enter(Open::Call(index), block, steps);
         add(arguments, steps);
+    }
+
+    /// A block for what was thought without a word, such as a signature that belongs to a call.
+    fn begin_thinking(&mut self, steps: &mut Vec<Step>) {
+        if !self.thoughts.is_empty() {
+            self.enter(Open::Thinking, Block::Thinking, steps);
+        }
     }
 
     fn enter(&mut self, open: Open, block: Block, steps: &mut Vec<Step>) {
@@ -210,8 +223,12 @@ impl Sequence {
     }
 
     fn close(&mut self, steps: &mut Vec<Step>) {
-        if self.open.take().is_some() {
-            steps.push(Step::End);
+        if let Some(open) = self.open.take() {
+            let thoughts = match open {
+                Open::Thinking => std::mem::take(&mut self.thoughts),
+                _ => Thoughts::default(),
+            };
+            steps.push(Step::End(thoughts));
         }
     }
 }

@@ -4,12 +4,12 @@
 
 use super::{caller::Call, refusal::Refusal};
 use crate::{
-    model_router::{ModelRouter, Route, RouteError},
+    model_router::{ModelRouter, Route, RouteError, catalog::TASK_PREFIX},
     providers::{RawObject, fields::text},
 };
 
 /// What stands before the name of a task.
-pub(super) const TASK: &str = "task/";
+pub(super) const TASK: &str = TASK_PREFIX;
 /// The same for Anthropic's programs.
 pub(super) const CLAUDE_TASK: &str = "claude-task-";
 

@@ -39,6 +39,8 @@ pub struct Spending {
     tasks: Tasks,
     outage: Outage,
     accounts: Mutex<Accounts>,
+    /// Of keys that have asked in the last minute. A rate knows no days.
+    rates: Mutex<HashMap<String, Rate>>,
     /// Who else lets requests of the same keys through.
     takings: OnceLock<Arc<Takings>>,
 }
@@ -53,7 +55,6 @@ type Accounts = HashMap<(Arc<str>, NaiveDate), Arc<Account>>;
 struct Account {
     key: Arc<str>,
     day: NaiveDate,
-    rate: Mutex<Rate>,
     ledger: Mutex<Ledger>,
     /// Whoever asks the database for more: one at a time.
     granting: Arc<tokio::sync::Mutex<()>>,
@@ -96,6 +97,7 @@ impl Spending {
             tasks,
             outage: Outage::default(),
             accounts: Mutex::default(),
+            rates: Mutex::default(),
             takings: OnceLock::new(),
         })
     }
@@ -104,10 +106,13 @@ impl Spending {
     pub fn share(self: &Arc<Self>, takings: &Arc<Takings>) {
         let _ = self.takings.set(takings.clone());
         let spending = Arc::downgrade(self);
-        takings.share(KIND, move |name, micros, now| {
+        takings.share(KIND, move |name, micros, _| {
             if let Some(spending) = spending.upgrade() {
-                let account = spending.account(name, now.date_naive());
-                account.rate.lock().others_took(micros, Instant::now());
+                let now = Instant::now();
+                let mut rates = spending.rates.lock();
+                let rate = rates.entry(name.to_owned());
+                rate.or_insert_with(|| Rate::new(now))
+                    .others_took(micros, now);
             }
         });
     }
@@ -121,8 +126,12 @@ impl Spending {
         let Some(limit) = key.limits.requests_per_minute else {
             return Ok(None);
         };
-        let account = self.account(&key.name, now.date_naive());
-        let left = account.rate.lock().take(limit, Instant::now())?;
+        let left = {
+            let at = Instant::now();
+            let mut rates = self.rates.lock();
+            let rate = rates.entry(key.name.clone());
+            rate.or_insert_with(|| Rate::new(at)).take(limit, at)?
+        };
         if let Some(takings) = self.takings.get() {
             takings.took(KIND, &key.name, Rate::micros(limit), now);
         }
@@ -159,7 +168,6 @@ impl Spending {
             Arc::new(Account {
                 key,
                 day,
-                rate: Mutex::new(Rate::new(now)),
                 ledger: Mutex::new(Ledger::new(now)),
                 granting: Arc::default(),
             })
@@ -212,6 +220,8 @@ impl Spending {
                 account.ledger.lock().grant(Amount::default() - untold);
             }
         }
+        // One that is full again is as good as a new one.
+        self.rates.lock().retain(|_, rate| !rate.is_full(now));
         self.accounts.lock().retain(|_, account| {
             let ledger = account.ledger.lock();
             let then = now.checked_sub(FORGOTTEN);

@@ -32,6 +32,9 @@ use crate::{
     },
 };
 
+/// What stands before the name of a task where callers may name a model as well.
+pub const TASK_PREFIX: &str = "task/";
+
 /// The catalog that is built in.
 pub const EMBEDDED: &str = include_str!("catalog.toml");
 
@@ -377,7 +380,7 @@ impl Catalog {
 
     /// Whether a name is one of its models, or `task/` and one of its tasks.
     pub fn offers(&self, name: &str) -> bool {
-        match name.strip_prefix("task/") {
+        match name.strip_prefix(TASK_PREFIX) {
             Some(task) => self.task(task).is_some(),
             None => self.model(name).is_some(),
         }

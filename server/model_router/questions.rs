@@ -24,6 +24,8 @@ pub struct Question {
     pub rollout: Arc<str>,
     /// Its task.
     pub task: Arc<str>,
+    /// Who asks, by a hash.
+    pub subject: Option<u64>,
     /// Control's primary, as the rollout began.
     pub control: String,
     /// The candidate's.
@@ -60,6 +62,7 @@ impl ModelRouter {
                 request_id: call.request_id.clone(),
                 rollout: id,
                 task: route.task.clone(),
+                subject: route.subject.as_ref().map(Subject::key),
                 control,
                 candidate,
                 request: call.request.clone(),

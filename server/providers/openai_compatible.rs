@@ -17,12 +17,9 @@ use http::{
 use parking_lot::Mutex;
 use reqwest::{Response, Url};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
-use self::reading::{foreign_coding, is, read, soonest, steps, timed_out, transport};
+use self::reading::{Places, foreign_coding, is, read, soonest, steps, timed_out, transport};
 use crate::_core::masked::masked;
 
 use super::{
@@ -42,9 +39,6 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// The longest answer with embeddings, in bytes.
 const MAX_EMBEDDINGS: usize = 4 * 1024 * 1024;
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
-/// Larger replies of one provider that are read and used at once.
-const MAX_LARGE: usize = 16;
-
 /// How long the answer to what the key may do is waited for.
 const KEY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -105,8 +99,7 @@ pub struct OpenAiCompatible {
     models_url: Url,
     headers: HeaderMap,
     key: Option<SecretString>,
-    /// Places of large replies.
-    large: Arc<Semaphore>,
+    large: Arc<Places>,
     /// What the last answer of each model said of our account, by the model's id, and when; until somebody has
     /// taken it. As many as there are models of which an answer is under way.
     allowances: Arc<Mutex<HashMap<String, (Allowance, Instant)>>>,
@@ -146,7 +139,7 @@ impl OpenAiCompatible {
             models_url: url("models")?,
             headers: all,
             key,
-            large: Arc::new(Semaphore::new(MAX_LARGE)),
+            large: Arc::default(),
             allowances: Arc::default(),
         })
     }
@@ -187,7 +180,8 @@ impl OpenAiCompatible {
             let body = json(request, false)?;
             let mut response = self.post(self.embeddings.clone(), request, body).await?;
             let mut held = Held::default();
-            let read = read(&mut response, MAX_EMBEDDINGS, &self.large, &mut held).await;
+            let places = self.large.of(&request.model);
+            let read = read(&mut response, MAX_EMBEDDINGS, &places, &mut held).await;
             reply::embeddings(read.map_err(|(_, fault)| fault)?, held)
         };
         timeout_at(deadline, exchange)
@@ -232,7 +226,8 @@ impl OpenAiCompatible {
     ) -> Result<Completion, Fault> {
         let mut held = Held::default();
         let limit = request.reading.max_bytes;
-        let answer = match read(response, limit, &self.large, &mut held).await {
+        let places = self.large.of(&request.model);
+        let answer = match read(response, limit, &places, &mut held).await {
             Ok(body) => reply::completion(body, request),
             Err((body, fault)) => {
                 reply::completion(body, request).map_err(|judged| match judged.kind {
@@ -272,7 +267,7 @@ impl OpenAiCompatible {
             let request = request.build().map_err(transport)?;
             let mut response = self.execute(request, None).await?;
             let mut held = Held::default();
-            let read = read(&mut response, limit, &self.large, &mut held).await;
+            let read = read(&mut response, limit, &self.large.of(""), &mut held).await;
             let body = read.map_err(|(_, fault)| fault)?;
             Ok(serde_json::from_slice(&body).ok())
         };
@@ -328,7 +323,8 @@ impl OpenAiCompatible {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut held = Held::default();
         // The status is known; of a body that breaks off the words count that came.
-        let read = read(&mut response, MAX_ERROR_BYTES, &self.large, &mut held);
+        let places = self.large.of(model.unwrap_or_default());
+        let read = read(&mut response, MAX_ERROR_BYTES, &places, &mut held);
         let body = match read.await {
             _ if coding.is_some() => Vec::new(),
             Ok(body) | Err((body, _)) => body,

@@ -76,6 +76,8 @@ struct Message<'a> {
     _reasoning: Nothing,
     #[serde(default, rename = "reasoning_content")]
     _reasoning_content: Nothing,
+    #[serde(default, rename = "reasoning_details")]
+    _reasoning_details: Nothing,
     #[serde(default, rename = "refusal")]
     _refusal: Nothing,
     #[serde(default, rename = "tool_calls")]

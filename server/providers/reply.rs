@@ -123,6 +123,8 @@ pub(super) struct Part {
     pub(super) content: String,
     pub(super) reasoning: String,
     pub(super) refusal: String,
+    /// Bytes of `reasoning_details`, which are carried to the next turn.
+    pub(super) details: usize,
     /// Never an empty list.
     pub(super) tool_calls: Option<Value>,
     pub(super) finish_reason: Option<String>,
@@ -252,12 +254,20 @@ fn value(json: &RawValue) -> Value {
 }
 
 fn part(message: &RawValue) -> Part {
-    let [content, reasoning, reasoning_content, refusal, tool_calls] = fields(
+    let [
+        content,
+        reasoning,
+        reasoning_content,
+        details,
+        refusal,
+        tool_calls,
+    ] = fields(
         message,
         [
             "content",
             "reasoning",
             "reasoning_content",
+            "reasoning_details",
             "refusal",
             "tool_calls",
         ],
@@ -268,6 +278,7 @@ fn part(message: &RawValue) -> Part {
             .or_else(|| text(reasoning_content))
             .unwrap_or_default(),
         refusal: text(refusal).unwrap_or_default(),
+        details: details.map_or(0, |details| details.get().len()),
         tool_calls: tool_calls
             .filter(|calls| first(calls).is_some())
             .filter(|calls| json_text::values(calls.get().as_bytes()) <= MAX_CALL_VALUES)

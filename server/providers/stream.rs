@@ -184,7 +184,7 @@ impl Steps {
             let model = model.map(Cow::into_owned);
             let mut delta = self.delta(part, model, None, data);
             delta.is_plain = true;
-            return self.take(delta);
+            return self.take(delta, 0);
         }
         let data = data.as_str();
         let raw = json_text::lenient(data.as_bytes()).ok();
@@ -213,22 +213,23 @@ impl Steps {
         let raw = reply::unlisted(raw.into_owned());
         let Some(part) = part else {
             let delta = self.delta(Part::default(), model, usage, raw);
-            return self.weighed(delta);
+            return self.weighed(delta, 0);
         };
+        let details = part.details;
         let delta = self.delta(part, model, usage, raw);
-        self.take(delta)
+        self.take(delta, details)
     }
 
-    /// A step with a choice.
-    fn take(&mut self, delta: Delta) -> Result<Option<Delta>, Fault> {
+    /// A step with a choice, of which so many bytes are details of reasoning.
+    fn take(&mut self, delta: Delta, details: usize) -> Result<Option<Delta>, Fault> {
         self.has_choice = true;
         self.has_answer |= delta.is_answer;
-        self.weighed(delta)
+        self.weighed(delta, details)
     }
 
-    fn weighed(&mut self, delta: Delta) -> Result<Option<Delta>, Fault> {
+    fn weighed(&mut self, delta: Delta, details: usize) -> Result<Option<Delta>, Fault> {
         // What brings nothing is held whole until something comes.
-        let weight = delta.content.len() + delta.reasoning.len();
+        let weight = delta.content.len() + delta.reasoning.len() + details;
         self.weigh(if delta.is_answer && delta.tool_calls.is_none() {
             weight
         } else {
@@ -477,6 +478,12 @@ mod tests {
         let text = json!({"content": "x".repeat(300)});
         assert_eq!(run(&asked, &vec![text.clone(); 3]).1, Ok(()));
         assert_eq!(run(&asked, &vec![text; 4]).1, Err(FaultKind::InvalidReply));
+        let details = json!({"content": "x", "reasoning_details": [{"text": "x".repeat(300)}]});
+        assert_eq!(run(&asked, &vec![details.clone(); 2]).1, Ok(()));
+        assert_eq!(
+            run(&asked, &vec![details; 4]).1,
+            Err(FaultKind::InvalidReply)
+        );
         let silence = vec![json!({"content": ""}); 40];
         assert_eq!(run(&asked, &silence).1, Err(FaultKind::InvalidReply));
     }

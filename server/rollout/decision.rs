@@ -1,7 +1,7 @@
 //! What follows from plan, status and evidence; pure.
 //!
 //! The first that matches wins, and what takes a candidate back comes before anything that could
-//! stand in its way: absolute limit broken · candidate worse · paused · waiting at a gate · holding · too
+//! stand in its way: outage · absolute limit broken · candidate worse · paused · waiting at a gate · holding · too
 //! little evidence · guarded · soaking · outside a window · advance · complete. No data is neither failure nor success: without it
 //! nothing is taken back and nothing is promoted.
 

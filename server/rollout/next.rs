@@ -1,6 +1,6 @@
 //! What follows from what is known now, for programs.
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +100,11 @@ impl Next {
             stage: has_next.then_some(status.stage + 2),
             at: match decision {
                 Decision::Stay(Stay::OutsideWindow(opens)) => Some(*opens),
-                _ => left.map(|left| (now + left).trunc_subsecs(3)),
+                // Older releases took plans with stages of millions of years.
+                _ => left
+                    .and_then(|left| TimeDelta::from_std(left).ok())
+                    .and_then(|left| now.checked_add_signed(left))
+                    .map(|at| at.trunc_subsecs(3)),
             },
         }
     }

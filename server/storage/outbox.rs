@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Storage, db::Write, from_name, name, storable, time};
-use crate::alerting::{Alert, Outbox, Pending};
+use crate::alerting::{Alert, LONGEST_PAUSE, Outbox, Pending};
 
 /// Alerts older than this are history: a channel that comes up is not sent them any more.
 pub(super) const DELIVERABLE: TimeDelta = TimeDelta::days(7);
@@ -80,13 +80,15 @@ impl Outbox for Storage {
                      LEFT JOIN alert_deliveries AS deliveries \
                      ON deliveries.alert_id = alerts.id AND deliveries.channel = $1 \
                      WHERE alerts.at_ms >= $2 AND deliveries.delivered_ms IS NULL \
-                     AND COALESCE(deliveries.next_ms, $3) <= $3 \
+                     AND (COALESCE(deliveries.next_ms, $3) <= $3 OR deliveries.next_ms > $5) \
                      ORDER BY alerts.at_ms, alerts.id LIMIT $4",
                 )
                 .bind(channel)
                 .bind((now - DELIVERABLE).timestamp_millis())
                 .bind(now.timestamp_millis())
                 .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                // The clock was set back since.
+                .bind((now + LONGEST_PAUSE).timestamp_millis())
                 .fetch_all(pool)
                 .await)
             .with_context(|| format!("cannot read what is due for channel `{channel}`"))?;

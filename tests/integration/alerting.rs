@@ -185,6 +185,19 @@ async fn a_server_error_is_tried_again_under_the_same_id() {
     );
 }
 
+/// A machine that was a day ahead, until its clock was set.
+#[tokio::test]
+async fn a_clock_that_is_set_back_silences_no_channel() {
+    let busy = Answer(429, vec![("retry-after", "60")]);
+    let receiver = Receiver::start(slack, &[busy]).await;
+    let mut bench = Bench::new(&to_slack(&receiver.origin), &[rollback("a"), rollback("b")]);
+    bench.turn_after(24 * 3600).await;
+    assert_eq!(receiver.received().len(), 1);
+    bench.turn_after(-24 * 3600).await;
+    let delivery = bench.outbox.delivery("b", "slack");
+    assert_eq!(delivery.delivered_at, Some(bench.now));
+}
+
 #[tokio::test]
 async fn a_receiver_that_asks_for_time_gets_it_for_all_its_alerts() {
     let busy = Answer(429, vec![("retry-after", "60")]);

@@ -54,8 +54,11 @@ async fn start(upstream: &Upstream) -> (TestApp, String) {
 impl TestApp {
     /// Asks until something of the rollout is as it should be; the rollout then.
     async fn asks_until(&self, id: &str, is: impl Fn(&Value) -> bool) -> Value {
-        let token = self.setup.token(7, Role::User).await;
+        // Of one user, one question a day is put to the judge. The first ones are the application's own.
+        let mut user = 100;
         eventually(PATIENCE, async || {
+            user += 1;
+            let token = self.setup.token(user, Role::User).await;
             let body =
                 json!({"model": "task/chat", "messages": [{"role": "user", "content": "May I?"}]});
             let ask = self.http.post(format!("{}/v1/chat/completions", self.url));

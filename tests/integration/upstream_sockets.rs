@@ -284,3 +284,58 @@ async fn a_provider_whose_address_is_https_is_asked_through_the_proxy_unless_it_
         assert!(format!("{fault:?}").contains("refused"), "{fault:?}");
     }
 }
+
+/// Seventeen answers of one model that stall after 40 KB, and a long one of another model.
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's server ends with the test"
+)]
+async fn long_answers_of_a_model_that_stalls_hold_up_no_other() {
+    const STALLED: usize = 17;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let (all_stall, stalling) = tokio::sync::oneshot::channel();
+    let text = "x".repeat(60_000);
+    let answer = json!({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]});
+    let answer = answer.to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        answer.len()
+    );
+    let server = tokio::spawn(async move {
+        let mut open = Vec::new();
+        for _ in 0..STALLED {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            read_request(&mut socket).await;
+            let begun = format!("{head}{}", &answer[..40_000]);
+            socket.write_all(begun.as_bytes()).await.unwrap();
+            open.push(socket);
+        }
+        all_stall.send(()).unwrap();
+        let (mut socket, _) = listener.accept().await.unwrap();
+        read_request(&mut socket).await;
+        let whole = format!("{head}{answer}");
+        socket.write_all(whole.as_bytes()).await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let client = OpenAiCompatible::new(http_client().unwrap(), &url, None, []).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let of = |model: &str| {
+        let mut request = request();
+        request.model = model.to_owned();
+        request
+    };
+    let (stalls, other) = (of("stalls"), of("other"));
+    let stalled =
+        futures::future::join_all((0..STALLED).map(|_| client.complete(&stalls, deadline)));
+    let healthy = async {
+        stalling.await.unwrap();
+        client.complete(&other, deadline).await
+    };
+    tokio::select! {
+        all = stalled => panic!("they stall: {all:?}"),
+        answer = healthy => assert_eq!(answer.unwrap().content.len(), 60_000),
+    }
+    server.abort();
+}

@@ -1,7 +1,7 @@
 // Requests, newest first, by the filters of the address; one opens to all its attempts.
 import { useInfiniteQuery, useQuery } from '@tanstack/react-query';
 import type { ListRequests, RequestRow } from 'modelramp-schema';
-import type { JSX } from 'react';
+import { type JSX, useState } from 'react';
 import { Link, useSearchParams } from 'wouter';
 import { useCatalog, useModelName } from '../catalog.ts';
 import { UNKNOWN, absolute, clock, count, latency, money } from '../format.ts';
@@ -18,8 +18,8 @@ const RANGES: Record<string, number> = { '1h': 36e5, '24h': 864e5, '7d': 6048e5 
 const NAMES = ['range', 'variant', 'outcome', 'model', 'provider', 'task', 'user', 'rollout', 'slower', 'counted'] as const;
 type Name = (typeof NAMES)[number];
 
-/** The filters of the address, and those that mean nothing. */
-function read(search: URLSearchParams, tasks: string[], models: string[], providers: string[]): { filter: ListRequests; bad: [string, string][]; on: number } {
+/** The filters of the address, and those that mean nothing; a range ends at `now`. */
+function read(search: URLSearchParams, now: number, tasks: string[], models: string[], providers: string[]): { filter: ListRequests; bad: [string, string][]; on: number } {
   const bad: [string, string][] = [];
   const known = (name: Name, fits: (value: string) => boolean): string | undefined => {
     const value = search.get(name);
@@ -32,7 +32,7 @@ function read(search: URLSearchParams, tasks: string[], models: string[], provid
   const isNumber = (value: string): boolean => /^\d+$/.test(value);
   const isMoment = (value: string | undefined): boolean => value !== undefined && !Number.isNaN(Date.parse(value));
   const range = known('range', (value) => Object.hasOwn(RANGES, value) || (value.includes('..') && value.split('..').length === 2 && value.split('..').every(isMoment)));
-  const [from, to] = range?.includes('..') ? range.split('..').map((end) => new Date(end)) : [range && new Date(Math.floor((serverNow().getTime() - RANGES[range]!) / 60_000) * 60_000), undefined];
+  const [from, to] = range?.includes('..') ? range.split('..').map((end) => new Date(end)) : [range && new Date(now - RANGES[range]!), undefined];
   const counted = known('counted', (value) => value === 'true' || value === 'false');
   const filter: ListRequests = {
     from: from || undefined,
@@ -61,7 +61,9 @@ function List(): JSX.Element {
   const tasks = catalog?.tasks.map(({ name }) => name) ?? [];
   const models = catalog?.models.map(({ name }) => name) ?? [];
   const providers = [...new Set(catalog?.models.map(({ provider }) => provider))];
-  const { filter, bad, on } = read(search, tasks, models, providers);
+  // Stands still until somebody asks anew: another filter is another list, which begins with its first page.
+  const [now, setNow] = useState(() => serverNow().getTime());
+  const { filter, bad, on } = read(search, now, tasks, models, providers);
   const { data, error, refetch, fetchNextPage, hasNextPage, isFetching } = useInfiniteQuery({
     queryKey: ['requests.list', filter],
     queryFn: ({ pageParam }) => server.requests.list.query({ ...filter, ...(pageParam && { cursor: pageParam }) }),
@@ -69,6 +71,10 @@ function List(): JSX.Element {
     getNextPageParam: (page) => page.nextCursor ?? undefined,
     placeholderData: (before) => before,
   });
+  const anew = (): void => {
+    setNow(serverNow().getTime());
+    void refetch();
+  };
   const rows = data?.pages.flatMap((page) => page.rows);
   const first = data?.pages[0];
   const last = data?.pages.at(-1);
@@ -76,11 +82,11 @@ function List(): JSX.Element {
     <>
       <Head title={t.requests.title} asks={['requests.list', filter]}>
         <CsvLink file="requests" input={filter} />
-        <button type="button" className="btn small" onClick={() => void refetch()} disabled={isFetching}>{t.shell.reload}</button>
+        <button type="button" className="btn small" onClick={anew} disabled={isFetching}>{t.shell.reload}</button>
       </Head>
       <Filters tasks={tasks} providers={providers} />
       {bad.map(([name, value]) => <p key={name} className="banner watch"><Icon name="watch" />{t.requests.bad(name, value)}</p>)}
-      {first && <Newer filter={filter} since={first.upTo} show={() => void refetch()} />}
+      {first && <Newer filter={filter} since={first.upTo} show={anew} />}
       <Panel title={first?.count ? t.requests.found(`${count(first.count.value)}${first.count.exact ? '' : '+'}`) : t.requests.what} note={first && <>{t.shell.asOf(clock(first.upTo))}</>}>
         {error ? <Fault error={error} again={() => void refetch()} /> : !rows ? <Waiting rows={8} /> : rows.length === 0 && !hasNextPage ? (
           <Empty text={t.requests.empty}>{on > 0 && <p>{t.requests.filtersOn(on)} <Link className="btn small" href="/requests">{t.shell.clear}</Link></p>}</Empty>

@@ -7,6 +7,7 @@ use super::{
         answer::Writer,
         refusal::{Dialect, Refusal},
         sequence::{Block, Sequence, Step},
+        thinking::Thoughts,
     },
     reply, request,
 };
@@ -48,7 +49,7 @@ impl Events {
             out += &match step {
                 Step::Begin(block) => self.begin_block(block),
                 Step::Piece(piece) => self.piece(&piece),
-                Step::End => self.end_block(),
+                Step::End(thoughts) => self.end_block(&thoughts),
             };
         }
         out
@@ -89,10 +90,10 @@ impl Events {
         })
     }
 
-    fn end_block(&self) -> String {
+    fn end_block(&self, thoughts: &Thoughts) -> String {
         let mut out = String::new();
         if self.open == Block::Thinking {
-            let signature = self.sequence.thoughts.pack(&self.model);
+            let signature = thoughts.pack(&self.model);
             out += &self.delta(&json!({"type": "signature_delta", "signature": signature}));
         }
         let index = self.blocks.saturating_sub(1);

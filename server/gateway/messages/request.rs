@@ -135,7 +135,14 @@ fn assistant(blocks: &[Value], model: &str) -> Value {
             Some("thinking") => {
                 let text = block["thinking"].as_str().unwrap_or("");
                 let packed = block["signature"].as_str().unwrap_or("");
-                message.extend(Thoughts::unpack(text, packed, model).unwrap_or_default());
+                // Of several blocks each carries its own.
+                for (name, value) in Thoughts::unpack(text, packed, model).unwrap_or_default() {
+                    match (message.get_mut(&name), value) {
+                        (Some(Value::String(all)), Value::String(more)) => all.push_str(&more),
+                        (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
+                        (_, value) => _ = message.insert(name, value),
+                    }
+                }
             }
             // Another model's, or its server's.
             _ => {}

@@ -10,15 +10,18 @@ use super::{
         answer::Writer,
         refusal::{Dialect, Refusal},
         sequence::{Block, Sequence, Step},
+        thinking::Thoughts,
     },
     items::{self, End},
     request::Tool,
 };
-use crate::providers::Delta;
+use crate::{providers::Delta, transport::bounds::Held};
 
 /// The events of one answer.
 pub(super) struct Events {
     asked: Map<String, Value>,
+    /// The room for it.
+    _held: Held,
     tools: HashMap<String, Tool>,
     /// Whether the caller carries what a model thought to the next turn.
     carries_thoughts: bool,
@@ -41,14 +44,13 @@ struct Item {
 
 impl Events {
     #[expect(clippy::disallowed_methods, reason = "an answer is made now")]
-    pub(super) fn new(mut asked: Map<String, Value>, tools: HashMap<String, Tool>) -> Self {
+    pub(super) fn new(asked: Map<String, Value>, tools: HashMap<String, Tool>, held: Held) -> Self {
         let include = asked.get("include").and_then(Value::as_array);
         let carries = "reasoning.encrypted_content";
         let carries_thoughts = include.is_some_and(|all| all.iter().any(|it| it == carries));
-        // It may be long, and no answer repeats it.
-        asked.remove("input");
         Self {
             asked,
+            _held: held,
             tools,
             carries_thoughts,
             id: format!("resp_{}", uuid::Uuid::now_v7().simple()),
@@ -80,7 +82,7 @@ impl Events {
             out += &match step {
                 Step::Begin(block) => self.begin_item(block),
                 Step::Piece(piece) => self.piece(&piece),
-                Step::End => self.end_item(),
+                Step::End(thoughts) => self.end_item(&thoughts),
             };
         }
         out
@@ -146,7 +148,7 @@ impl Events {
         self.event(name, data)
     }
 
-    fn end_item(&mut self) -> String {
+    fn end_item(&mut self, thoughts: &Thoughts) -> String {
         let place = self.output.len();
         let Some(Item { block, id, text }) = self.open.take() else {
             return String::new();
@@ -194,8 +196,8 @@ impl Events {
                 }
             }
         }
-        let packed = (block == Block::Thinking && self.carries_thoughts)
-            .then(|| self.sequence.thoughts.pack(&self.model));
+        let packed =
+            (block == Block::Thinking && self.carries_thoughts).then(|| thoughts.pack(&self.model));
         let item = items::item(&block, &id, &text, &self.tools, packed, true);
         self.output.push(item.clone());
         out + &self.event(

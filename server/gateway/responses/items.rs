@@ -62,7 +62,8 @@ pub(super) fn response(
 
 /// Unknown counts are 0: clients want numbers.
 fn usage(of_chat: &Value) -> Value {
-    let number = |value: &Value| value.as_f64().map_or(0, |it| it as u64);
+    // As in events: no answer has more, and sums stay within their type.
+    let number = |value: &Value| value.as_f64().map_or(0, |it| u64::from(it as u32));
     let (read, written) = (
         number(&of_chat["prompt_tokens"]),
         number(&of_chat["completion_tokens"]),
@@ -152,5 +153,18 @@ pub(super) fn prefix(block: &Block) -> &'static str {
         Block::Thinking => "rs",
         Block::Text | Block::Refusal => "msg",
         Block::Call { .. } => "fc",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_of_an_upstream_overflows_a_sum() {
+        let told = usage(&json!({"prompt_tokens": 1e30, "completion_tokens": 1e30}));
+        let most = u64::from(u32::MAX);
+        assert_eq!(told["input_tokens"], most);
+        assert_eq!(told["total_tokens"], 2 * most);
     }
 }

@@ -9,8 +9,8 @@ use toml::de::DeValue;
 
 use self::bundle::Files;
 use super::{
-    super::{privacy::Privacy, quota::schedule::MAX_TURNS},
-    Catalog, CostLevel, KeyFault, Model, Prices, Provider, Task, Tier, Timeouts,
+    super::{privacy::Privacy, quota::schedule::MAX_TURNS, route::DIRECT},
+    Catalog, CostLevel, KeyFault, Model, Prices, Provider, TASK_PREFIX, Task, Tier, Timeouts,
 };
 use crate::{
     _core::{
@@ -32,7 +32,7 @@ const SPANS: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::fr
 
 const TABLES: &str = "at least one table below it";
 const TEXT: &str = "a text that is not empty";
-const TOKENS: &str = "a whole number of tokens, at least 1";
+const TOKENS: &str = "a whole number of tokens, from 1 to 4294967295";
 const TAG: &str = "a tag's name such as `think`";
 const PRICE: &str = "US dollars per million tokens, a number of at least 0";
 const SPAN: &str = "a span of time such as `20s`, from 10ms to 1day";
@@ -202,6 +202,11 @@ fn texts(field: &Field<'_>) -> Option<Vec<String>> {
 }
 
 fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Option<Model> {
+    if name.starts_with(TASK_PREFIX) {
+        table.fault(format!(
+            "a model cannot be named `{name}`: callers ask for tasks by names that begin with `{TASK_PREFIX}`"
+        ));
+    }
     let provider = table.required("provider", "the name of a provider", |it| {
         let provider = it.read("the name of a provider", plain)?;
         if !providers.iter().any(|(known, _)| *known == provider) {
@@ -285,6 +290,11 @@ fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
     if name == REHEARSAL {
         table.fault(format!(
             "a task cannot be named `{REHEARSAL}`: that is the one of rehearsed rollouts, which no request has"
+        ));
+    }
+    if name == DIRECT {
+        table.fault(format!(
+            "a task cannot be named `{DIRECT}`: that is the one of requests that ask for a model by its name"
         ));
     }
     let own = table.optional("privacy", |it| it.table(|it| privacy(it, known.providers)));

@@ -67,23 +67,39 @@ fn little_is_required() {
     assert!(!catalog.needs_sandbox());
 }
 
+/// Nobody could ask for them.
+#[test]
+fn names_that_mean_something_else_to_callers_are_refused() {
+    assert_eq!(
+        fault("[tasks.chat]", "[tasks.direct]"),
+        "8 a task cannot be named `direct`: that is the one of requests that ask for a model by its name"
+    );
+    let more = "[models.\"task/m\"]\nprovider = \"p\"\nid = \"x\"\ncontext = 1\n";
+    assert_eq!(
+        faults(&format!("{GOOD}{more}")),
+        [
+            "11 a model cannot be named `task/m`: callers ask for tasks by names that begin with `task/`"
+        ]
+    );
+}
+
 #[test]
 fn a_fault_names_key_value_and_expectation() {
     for (from, to, expected) in [
         (
             "context = 8192",
             "context = 0",
-            "7 `models.m.context` is 0; expected a whole number of tokens, at least 1",
+            "7 `models.m.context` is 0; expected a whole number of tokens, from 1 to 4294967295",
         ),
         (
             "context = 8192",
             "context = -1",
-            "7 `models.m.context` is -1; expected a whole number of tokens, at least 1",
+            "7 `models.m.context` is -1; expected a whole number of tokens, from 1 to 4294967295",
         ),
         (
             "context = 8192",
             "",
-            "4 `models.m.context` is missing; expected a whole number of tokens, at least 1",
+            "4 `models.m.context` is missing; expected a whole number of tokens, from 1 to 4294967295",
         ),
         (
             "context = 8192",

@@ -1,10 +1,11 @@
 //! Reads the body of a reply: whole, within bounds, or step by step.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_stream::try_stream;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use parking_lot::Mutex;
 use reqwest::Response;
 use tokio::{
     sync::Semaphore,
@@ -19,8 +20,28 @@ use crate::providers::{
 
 /// Replies of up to so many bytes have no limit together but the number of calls.
 const SMALL_BYTES: usize = 32 * 1024;
+/// Larger replies of one model that are read and used at once.
+const MAX_LARGE: usize = 8;
 /// How long usage and the sign of the end may take after the finish reason.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Places of large replies, by the model's id: a model that stalls holds up no other, in whose latency the
+/// wait would be. The catalog bounds how many there are.
+#[derive(Default)]
+pub(super) struct Places(Mutex<HashMap<String, Arc<Semaphore>>>);
+
+impl Places {
+    /// Those of one model; lists of models have the name of none.
+    pub(super) fn of(&self, model: &str) -> Arc<Semaphore> {
+        let mut all = self.0.lock();
+        if let Some(places) = all.get(model) {
+            return places.clone();
+        }
+        let places = Arc::new(Semaphore::new(MAX_LARGE));
+        all.insert(model.to_owned(), places.clone());
+        places
+    }
+}
 
 pub(super) fn steps(
     mut response: Response,

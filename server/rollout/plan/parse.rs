@@ -56,6 +56,8 @@ const STAGES: &str = "a `[[stages]]` for each stage";
 const SHARE: &str = "a number, the percentage of users";
 const TEXTS: &str = "a list of texts";
 const SPAN: &str = "a span of time such as `48h` or `1h 30m`";
+/// Longer spans lead to dates that nothing can hold.
+const LONGEST_SPAN: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 pub(super) fn plan(text: &str, origin: &str, known: &Known) -> Result<Plan, Faults> {
     toml_reader::document(text, origin, |table| root(table, known))
@@ -428,7 +430,13 @@ fn ids(field: &Field<'_>) -> Option<Vec<String>> {
 }
 
 fn duration(field: &Field<'_>) -> Option<Duration> {
-    let parsed = span::parse(field.text(SPAN)?);
+    let text = field.text(SPAN)?;
+    let parsed = span::parse(text).and_then(|span| {
+        if span > LONGEST_SPAN {
+            return Err(format!("`{text}` is longer than 10 years"));
+        }
+        Ok(span)
+    });
     parsed
         .map_err(|error| field.fault(format!("{}: {error}", field.name())))
         .ok()

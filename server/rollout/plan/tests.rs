@@ -186,6 +186,10 @@ fn what_is_no_plan_names_its_line_too() {
             "name = \"p\"\n[[stages]]\nshare = 10\nsoak = \"1h\"\nsaok = 1\n",
             5,
         ),
+        (
+            "name = \"p\"\n[[stages]]\nshare = 10\nsoak = \"11years\"\n",
+            4,
+        ),
         ("name = \"p\"\n\n\"", 3),
         ("name = \"p\"\nstages = []\n", 2),
     ] {

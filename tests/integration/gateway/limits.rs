@@ -1,8 +1,13 @@
 //! What keys may have: requests a minute, and tokens and money a day, on every wire.
 
-use chrono::Utc;
+use std::sync::Arc;
+
+use chrono::{NaiveTime, TimeDelta, Utc};
 use futures::future::join_all;
-use modelramp::keys::{ApiKeyStore, Limits, Secret};
+use modelramp::{
+    _core::tasks::Tasks,
+    keys::{ApiKeyStore, Limits, Secret, Spending},
+};
 use secrecy::ExposeSecret;
 
 use super::{
@@ -59,6 +64,21 @@ fn small() -> Value {
     let mut body = asking("a");
     body["max_tokens"] = 10.into();
     body
+}
+
+/// A rate knows no days, although budgets do.
+#[tokio::test]
+async fn midnight_gives_no_second_minute() {
+    let setup = TestApp::builder();
+    let spending = Spending::new(Arc::new(setup.storage().await), Tasks::default());
+    let secret = Secret::new();
+    let mut limited = key("limited", &secret, None);
+    limited.limits.requests_per_minute = Some(2);
+    let midnight = Utc::now().date_naive().and_time(NaiveTime::MIN).and_utc();
+    let before = midnight - TimeDelta::milliseconds(1);
+    assert!(spending.request(&limited, before).is_ok());
+    assert!(spending.request(&limited, before).is_ok());
+    assert!(spending.request(&limited, midnight).is_err());
 }
 
 #[tokio::test]

@@ -160,6 +160,65 @@ async fn blocks_of_a_stream_never_overlap() {
     assert_eq!(stop["type"], "message_stop");
 }
 
+/// A conversation's next turn brings all of it back, each thing once, with signatures that had no words.
+#[tokio::test]
+async fn what_was_thought_in_several_blocks_comes_back_once() {
+    let words =
+        |index: u8, text: &str| json!({"type": "reasoning.text", "index": index, "text": text});
+    let signature = json!({"type": "reasoning.encrypted", "index": 2, "data": "c2ln"});
+    let call = json!({"index": 0, "id": "c0", "function": {"name": "f", "arguments": "{}"}});
+    let deltas = [
+        json!({"reasoning": "hm", "reasoning_details": [words(0, "hm")]}),
+        json!({"content": "hej"}),
+        json!({"reasoning": "so", "reasoning_details": [words(1, "so")]}),
+        json!({"content": " igen"}),
+        json!({"reasoning_details": [signature]}),
+        json!({"tool_calls": [call]}),
+    ];
+    let pieces = deltas.iter().map(|delta| chunk(delta, None));
+    let pieces = pieces.chain([chunk(&json!({}), Some("tool_calls")), DONE.into()]);
+    let gateway = Gateway::answering(Reply::events(pieces, End::Clean)).await;
+    let tools = json!([{"name": "f", "input_schema": {}}]);
+    let mut asked = message(&json!([{"role": "user", "content": "hej"}]));
+    (asked["stream"], asked["tools"]) = (true.into(), tools.clone());
+    let answer = gateway.post("/v1/messages", asked.to_string()).await;
+    let mut content: Vec<Value> = Vec::new();
+    for event in named(&answer.text) {
+        match event["type"].as_str() {
+            Some("content_block_start") => content.push(event["content_block"].clone()),
+            Some("content_block_delta") => {
+                let block = content.last_mut().unwrap();
+                for key in ["text", "thinking", "signature"] {
+                    if let Some(more) = event["delta"][key].as_str() {
+                        block[key] = (block[key].as_str().unwrap_or("").to_owned() + more).into();
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    let kinds: Vec<_> = content
+        .iter()
+        .map(|it| it["type"].as_str().unwrap())
+        .collect();
+    let expected = [
+        "thinking", "text", "thinking", "text", "thinking", "tool_use",
+    ];
+    assert_eq!(kinds, expected);
+    let result = json!([{"type": "tool_result", "tool_use_id": "c0", "content": "1"}]);
+    let mut next = message(&json!([
+        {"role": "user", "content": "hej"},
+        {"role": "assistant", "content": content},
+        {"role": "user", "content": result},
+    ]));
+    next["tools"] = tools;
+    gateway.post("/v1/messages", next.to_string()).await;
+    let sent = &gateway.upstream.requests()[1].body["messages"][1];
+    assert_eq!(sent["reasoning"], "hmso");
+    let details = json!([words(0, "hm"), words(1, "so"), signature]);
+    assert_eq!(sent["reasoning_details"], details);
+}
+
 #[tokio::test]
 async fn a_stream_that_breaks_off_ends_with_an_error() {
     let gateway = Gateway::answering(Reply::events(words(&["hej"]), End::Cut)).await;

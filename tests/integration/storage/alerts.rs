@@ -44,6 +44,9 @@ async fn each_channel_is_tracked_alone(database: Database) {
         .await
         .unwrap();
     assert_eq!(due(90, 1).await, ["a mail 2"]);
+    // No pause is longer than an hour: the clock was set back.
+    assert_eq!(due(90 - 3_600, 1).await, ["b slack 0"]);
+    assert_eq!(due(89 - 3_600, 1).await, ["a mail 2"]);
     storage.delivered("a", "mail", at(91)).await.unwrap();
     assert_eq!(due(999, 9).await, ["b slack 0", "c mail 0", "c slack 0"]);
     assert!(storage.due(&[], at(999), 9).await.unwrap().is_empty());

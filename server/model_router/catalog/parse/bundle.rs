@@ -14,7 +14,7 @@ use crate::{
     _core::toml_reader::{Field, Table, number},
     model_router::{
         bundle::{Bundle, MARK, NO_PARAMETERS},
-        catalog::Model,
+        catalog::{Model, TASK_PREFIX},
     },
 };
 
@@ -119,7 +119,7 @@ pub(super) fn bundle(
                 "bundle `{name}` has the name of a model; expected a name of its own"
             ));
         }
-        if name.starts_with("task/") {
+        if name.starts_with(TASK_PREFIX) {
             it.fault(format!(
                 "bundle `{name}` has the name of a task to callers of the gateway; expected a name without `task/`"
             ));
