@@ -193,7 +193,7 @@ mod tests {
         assert!(diff(&one, &one).contains("do not differ"));
         let plain = find(&catalog, "m").unwrap();
         assert!(diff(&plain, &one).contains("+temperature: 0.2"));
-        let error = find(&catalog, "tow").unwrap_err().to_string();
+        let error = find(&catalog, "twoo").unwrap_err().to_string();
         assert!(
             error.ends_with("known are one, two; did you mean `two`?"),
             "{error}"
