@@ -218,7 +218,8 @@ impl Traffic {
             (latency_ms, end) = (PATIENCE_MS, End::Unknown);
         }
         if !matches!(end, End::Answered | End::Uncounted(Kind::RefusedAnswer)) {
-            first_words_ms = None;
+            // What fails does so when the first words would have come.
+            latency_ms = latency_ms.min(first_words_ms.take().unwrap_or(latency_ms));
         }
         let is_in_vain = end == End::Failed || end == End::Unknown;
         if let Some(index) = index
