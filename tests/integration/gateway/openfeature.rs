@@ -6,9 +6,6 @@ use tokio::process::Command;
 
 use crate::support::{app::TestApp, packages};
 
-/// The program of `tests/openfeature/rust`, which `scripts/long openfeature` builds: its provider asks as well.
-const RUST: &str = "MODELRAMP_OPENFEATURE_RUST";
-
 /// A subject of each side at the live share, found by asking.
 async fn sides(app: &TestApp, key: &str) -> (String, String) {
     let (mut within, mut without) = (None, None);
@@ -92,22 +89,6 @@ async fn official_providers_see_the_side_and_the_model_of_a_subject() {
         (&json!("candidate"), &json!("SPLIT")),
     ];
     assert_eq!(changed, expected, "{seen}");
-    if let Some(program) = std::env::var_os(RUST) {
-        let mut ran = Command::new(program);
-        let ran = ran.args([&app.url, key, &within, &without]).output().await;
-        let ran = ran.unwrap();
-        let errors = String::from_utf8_lossy(&ran.stderr);
-        let rust: Value =
-            serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("{errors}"));
-        for subject in ["within", "without"] {
-            let said = (&rust[subject]["value"], &rust[subject]["variant"]);
-            assert_eq!(said, (&seen[subject]["value"], &seen[subject]["variant"]));
-        }
-        let code = |of: &str| rust[of]["errorCode"].as_str().unwrap().to_owned();
-        assert_eq!(code("missing"), "FlagNotFound", "{rust}");
-        assert_eq!(code("nobody"), "TargetingKeyMissing", "{rust}");
-        assert_eq!(code("wrongType"), "TypeMismatch", "{rust}");
-    }
     app.stop().await;
 }
 
