@@ -64,7 +64,8 @@ pub struct Ahead(VecDeque<(Duration, i64)>);
 impl Ahead {
     /// Takes up a question: the machine's time before it, how long the answer took, and the time that was answered, in
     /// milliseconds since 1970. Returns how far the machine's clock is ahead, by the answer that was the quickest of the last
-    /// ten: the database read its clock somewhere within that time, most likely in its middle.
+    /// ten: the database read its clock somewhere within that time, most likely in its middle. What is no more than that
+    /// time shows nothing, and is 0.
     pub fn note(&mut self, before_ms: i64, took: Duration, told_ms: i64) -> i64 {
         let half_ms = i64::try_from(took.as_millis() / 2).unwrap_or(i64::MAX);
         let ahead_ms = before_ms.saturating_add(half_ms).saturating_sub(told_ms);
@@ -79,7 +80,12 @@ impl Ahead {
         }
         self.0.push_back((took, ahead_ms));
         let quickest = self.0.iter().min_by_key(|(took, _)| *took);
-        quickest.map_or(ahead_ms, |(_, ahead_ms)| *ahead_ms)
+        let (took, ahead_ms) = quickest.copied().unwrap_or((took, ahead_ms));
+        if u128::from(ahead_ms.unsigned_abs()) > took.as_millis() {
+            ahead_ms
+        } else {
+            0
+        }
     }
 }
 
@@ -91,6 +97,15 @@ mod tests {
 
     fn took(ms: u64) -> Duration {
         Duration::from_millis(ms)
+    }
+
+    /// Each question waited three seconds for a connection; then the database read its clock at once.
+    #[test]
+    fn a_slow_database_puts_no_right_clock_wrong() {
+        let mut ahead = Ahead::default();
+        for _ in 0..20 {
+            assert_eq!(ahead.note(10_000, took(3_000), 13_000), 0);
+        }
     }
 
     #[test]

@@ -23,8 +23,10 @@ pub async fn until<F: Future<Output = bool>>(
 ) {
     let mut stop = pin!(stop);
     loop {
-        // What came of it is told by whoever settles.
-        let _ = timeout(PATIENCE, settle()).await;
+        // What came of it else is told by whoever settles.
+        if timeout(PATIENCE, settle()).await.is_err() {
+            tracing::warn!("the database did not answer within {PATIENCE:?}; it is asked again");
+        }
         tokio::select! {
             () = &mut stop => return,
             () = hurry.notified() => {}
@@ -36,7 +38,7 @@ pub async fn until<F: Future<Output = bool>>(
 /// Settles a last time, again where that fails; whether it succeeded.
 pub async fn at_last<F: Future<Output = bool>>(settle: impl Fn() -> F) -> bool {
     for _ in 1..LAST_ATTEMPTS {
-        if settle().await {
+        if timeout(PATIENCE, settle()).await.unwrap_or_default() {
             return true;
         }
         sleep(LAST_ATTEMPTS_PAUSE).await;

@@ -19,7 +19,7 @@ use super::{
     Severity, Slack, Webhook, escalation::Streaks, retry,
 };
 use crate::{
-    _core::{errors::in_full, outage::Outage, tasks::Tasks},
+    _core::{clock, errors::in_full, outage::Outage, tasks::Tasks},
     config::{AlertsConfig, ChannelName},
 };
 
@@ -188,7 +188,7 @@ impl Lane {
         let mut random = StdRng::from_os_rng();
         let wake = self.wake.clone();
         while !tasks.is_stopping() {
-            if delivers() && self.turn(Utc::now, &mut random).await {
+            if delivers() && self.turn(clock::now, &mut random).await {
                 continue;
             }
             tokio::select! {

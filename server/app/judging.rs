@@ -44,7 +44,6 @@ const MOST_ASKED: usize = 16 * 1024;
 /// What was asked of one rollout on a day (UTC), beside what its evidence says.
 #[derive(Default)]
 struct Day {
-    date: NaiveDate,
     /// Questions of which one side gave no answer, and what they cost: no pair tells it.
     in_vain: u64,
     spent: Microdollars,
@@ -54,13 +53,7 @@ struct Day {
 
 impl Day {
     /// Whether this question may be put on this day.
-    fn takes(&mut self, question: &Question, judging: &Judging, date: NaiveDate) -> bool {
-        if self.date != date {
-            *self = Self {
-                date,
-                ..Self::default()
-            };
-        }
+    fn takes(&mut self, question: &Question, judging: &Judging) -> bool {
         let is_over =
             self.in_vain >= judging.per_day || (self.spent >= judging.max_cost && self.spent.0 > 0);
         // An answer that may call tools is no text yet.
@@ -83,13 +76,15 @@ pub(super) async fn run(
     let mut stopping = pin!(stopping);
     let (sender, mut questions) = mpsc::channel(WAITING);
     models.hand_out(sender);
-    let mut days: HashMap<Arc<str>, Day> = HashMap::new();
+    let mut days: HashMap<(Arc<str>, NaiveDate), Day> = HashMap::new();
     loop {
         let next = async {
             let question = questions.recv().await?;
             if let Some(judging) = controller.judging(&question.rollout) {
-                let day = days.entry(question.rollout.clone()).or_default();
-                if day.takes(&question, &judging, clock::now().date_naive()) {
+                let date = clock::now().date_naive();
+                days.retain(|(_, of), _| *of == date);
+                let day = days.entry((question.rollout.clone(), date)).or_default();
+                if day.takes(&question, &judging) {
                     let spent = &mut day.spent;
                     let judged = judge(&models, &metrics, &judging, &question, spent).await;
                     day.in_vain += u64::from(judged.is_none());

@@ -242,10 +242,10 @@ fn if_none_match(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
-/// The answer, or 304 where the client has it. The tag is of the flags themselves, so whatever changes them (the
-/// subject, the share, the catalog) changes the tag, and the address of their notices does not.
+/// The answer, or 304 where the client has it. The tag is of the whole answer, so whatever changes it (the subject,
+/// the share, the catalog) changes the tag, and so does a new day, with the address of notices.
 fn with_tag(flags: &[Value], streams: &[Value], known: &[String]) -> Response {
-    let text = serde_json::json!(flags).to_string();
+    let text = serde_json::json!({"flags": flags, "eventStreams": streams}).to_string();
     let digest = hex::encode(&Sha256::digest(text.as_bytes())[..16]);
     let tag = format!("\"{digest}\"");
     let mut response = if known.iter().any(|it| *it == tag || it == "*") {
@@ -253,7 +253,7 @@ fn with_tag(flags: &[Value], streams: &[Value], known: &[String]) -> Response {
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged
     } else {
-        answer::json(serde_json::json!({"flags": flags, "eventStreams": streams}).to_string())
+        answer::json(text)
     };
     if let Ok(value) = HeaderValue::try_from(tag) {
         response.headers_mut().insert(header::ETAG, value);

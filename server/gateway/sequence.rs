@@ -163,7 +163,8 @@ impl Sequence {
                 }
                 continue;
             }
-            if open != Open::Thinking {
+            // Beside a text that goes on, it waits for that to end.
+            if open != Open::Thinking && self.open != Some(open) {
                 self.begin_thinking(steps);
             }
             self.enter(open, block, steps);

@@ -175,7 +175,7 @@ impl Attempt {
     }
 
     /// The first part of the answer is here.
-    fn first_token(&mut self) {
+    pub(super) fn first_token(&mut self) {
         let elapsed = self.elapsed_ms();
         if let Some(event) = &mut self.event {
             event.first_token_ms.get_or_insert(elapsed);
@@ -224,9 +224,12 @@ impl Attempt {
         if step.is_answer {
             self.first_token();
         }
+        let event = self.event.as_ref();
+        let has_begun = event.is_some_and(|event| event.first_token_ms.is_some());
         if let Some(inspection) = &mut self.inspection {
             inspection.read_step(step);
-            if Event::are_first_words(inspection.chars()) {
+            // What is thought within the text is counted among its characters.
+            if has_begun && Event::are_first_words(inspection.chars()) {
                 self.is_open_no_more();
             }
         }

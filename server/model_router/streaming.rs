@@ -78,6 +78,8 @@ pub(super) fn recorded(
                 }
             }
         }
+        // Of an answer that never began, as the caller's own limit cut what was thought, the end was waited for.
+        attempt.first_token();
         attempt.succeed(is_refusal);
     }
     .boxed()

@@ -75,7 +75,7 @@ async fn a_place_for_users_passes_beside_its_server() {
     checked.assert("leader", &["pass"], "one server leads");
     checked.assert("roles", &["warn"], "one person alone");
     checked.assert("providers", &["pass"], "lists all");
-    checked.assert("models", &["skip"], "1 calls");
+    checked.assert("models", &["skip"], "1 call,");
     checked.assert("server", &["pass"], "is ready");
     checked.assert("alerts", &["skip"], "webhook");
     assert_eq!(upstream.requests().len(), asked, "a model was asked");

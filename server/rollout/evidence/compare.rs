@@ -149,7 +149,9 @@ impl Evidence {
             }
         }
         let is_streamed = time.is_streamed();
-        let was_streamed = if self.edition >= Edition::Sixth && class > 0 {
+        // Together with what was slow, so that both are of one request.
+        let tells = (thresholds.iter()).any(|threshold| time.is_slower(*threshold).is_some());
+        let was_streamed = if self.edition >= Edition::Sixth && class > 0 && tells {
             let mut user = self.users.of(observation.subject);
             user.earlier(STREAMED, is_streamed).unwrap_or(is_streamed)
         } else {

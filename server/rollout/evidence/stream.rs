@@ -340,10 +340,10 @@ impl Stream {
         self.ratio.reach(hour);
         let kept = KEPT_PER_HOUR.powi(passed.min(10_000) as i32);
         self.control = self.control.map(|count| count * kept);
-        // A thousandth is enough of a count, and takes half of the room.
+        // A thousandth is enough of a count, and takes half of the room. Down, or what is small would stay for ever.
         let is_rounded = self.edition >= Edition::Sixth;
         let part = |count: f64| match count * kept {
-            count if is_rounded => (count * 1e3).round() / 1e3,
+            count if is_rounded => (count * 1e3).floor() / 1e3,
             count => count,
         };
         for of_stratum in &mut self.strata {
@@ -372,8 +372,8 @@ fn bin_size(share: Percent) -> u32 {
     (OF_SMALLER_ARM / smaller).min(LARGEST_BIN).ceil() as u32
 }
 
-/// Bins as they are stored: as rows of numbers, and null where they are empty, where they are those of latencies in the sixth edition, which have two kinds of
-/// times; else by the names of their fields, as releases of before read them.
+/// Bins as they are stored: in the sixth edition's latencies as rows of numbers, null where empty; else by the names of
+/// their fields, as releases of before read them.
 mod bins {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -70,7 +70,8 @@ impl Latencies {
         for weight in &mut self.weights {
             *weight *= kept;
             if rounded {
-                *weight = (*weight * 1e3).round() / 1e3;
+                // Down, or what is small would stay for ever.
+                *weight = (*weight * 1e3).floor() / 1e3;
             }
         }
         self.total = self.weights.iter().sum();

@@ -80,12 +80,13 @@ impl Evidence {
         }
     }
 
-    /// What the times of most of control's requests are of.
+    /// What the times of most of control's requests are of; where it has thresholds of one kind alone, that.
     pub(super) fn usual(&self) -> Timed {
-        if self.first_words.total() > self.latencies.total() {
-            Timed::FirstWords
-        } else {
-            Timed::Whole
+        let most_are_streams = self.first_words.total() > self.latencies.total();
+        match self.timed() {
+            Timed::Both if most_are_streams => Timed::FirstWords,
+            Timed::Both => Timed::Whole,
+            only => only,
         }
     }
 
