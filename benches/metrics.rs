@@ -110,6 +110,7 @@ impl Events {
             position: 0,
             latency_ms,
             first_token_ms: (random & 0x2_0000 == 0).then_some(latency_ms / 5.0),
+            words_ms: None,
             prompt_tokens: 300,
             completion_tokens: 120,
             quality: None,

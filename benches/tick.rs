@@ -182,6 +182,7 @@ impl Rig {
                 at_ms,
                 latency_ms: 300.0 + (random % 3_000) as f64,
                 first_token_ms: Some(100.0),
+                words_ms: None,
                 prompt_tokens: 300,
                 completion_tokens: 120,
                 quality: None,

@@ -224,14 +224,25 @@ impl Attempt {
         if step.is_answer {
             self.first_token();
         }
-        let event = self.event.as_ref();
-        let has_begun = event.is_some_and(|event| event.first_token_ms.is_some());
         if let Some(inspection) = &mut self.inspection {
             inspection.read_step(step);
-            // What is thought within the text is counted among its characters.
-            if has_begun && Event::are_first_words(inspection.chars()) {
-                self.is_open_no_more();
+            if Event::are_first_words(inspection.chars()) {
+                self.first_words();
             }
+        }
+    }
+
+    /// The first words of the answer are here, if it has begun: what is thought within a text is counted among its characters.
+    fn first_words(&mut self) {
+        let elapsed = self.elapsed_ms();
+        let begun = self
+            .event
+            .as_mut()
+            .filter(|event| event.first_token_ms.is_some());
+        if let Some(event) = begun {
+            // A time limit is a day at most.
+            event.words_ms.get_or_insert(elapsed.round() as u32);
+            self.is_open_no_more();
         }
     }
 

@@ -145,6 +145,8 @@ pub struct Event {
     pub latency_ms: f64,
     /// To the first token of the answer, where it was streamed. What a model only thinks is none.
     pub first_token_ms: Option<f64>,
+    /// To its first 100 characters, where it was streamed and has as many.
+    pub words_ms: Option<u32>,
     /// Tokens read.
     pub prompt_tokens: u32,
     /// Tokens written.
@@ -239,15 +241,19 @@ pub enum InvalidEvent {
 /// Milliseconds until the first words of an answer were there: its first 100 characters, or all of a shorter one. None of
 /// an answer that was not streamed.
 ///
-/// What came after the first token is taken to have come evenly, as only the first token and the end are kept. Pace is
+/// Of answers of before `words_ms` was kept, what came after the first token is taken to have come evenly. Pace is
 /// that of characters, as those are read, and models cut them into tokens differently. Without `chars` nothing is
 /// known of the pace, and the first token stands for the words.
 pub fn first_words_ms(
     latency_ms: f64,
     first_token_ms: Option<f64>,
+    words_ms: Option<u32>,
     chars: Option<u32>,
 ) -> Option<f64> {
     let first_ms = first_token_ms?;
+    if let Some(words_ms) = words_ms {
+        return Some(words_ms.into());
+    }
     let part = match chars {
         None => 0.0,
         Some(chars) => f64::from(FIRST_WORDS) / f64::from(chars.max(FIRST_WORDS)),
@@ -292,6 +298,7 @@ impl Event {
             position: u8::try_from(position).unwrap_or(u8::MAX),
             latency_ms: 0.0,
             first_token_ms: None,
+            words_ms: None,
             prompt_tokens: 0,
             completion_tokens: 0,
             cost: Microdollars::default(),
@@ -312,7 +319,12 @@ impl Event {
             Outcome::Cancelled if self.answer_chars >= Some(FIRST_WORDS) => {}
             _ => return None,
         }
-        first_words_ms(self.latency_ms, self.first_token_ms, self.answer_chars)
+        first_words_ms(
+            self.latency_ms,
+            self.first_token_ms,
+            self.words_ms,
+            self.answer_chars,
+        )
     }
 
     /// This attempt, while it is still open.
@@ -431,6 +443,7 @@ pub(crate) mod tests {
             position: 0,
             latency_ms,
             first_token_ms: None,
+            words_ms: None,
             prompt_tokens: 10,
             completion_tokens: 20,
             cost: Microdollars(30),
@@ -471,7 +484,14 @@ pub(crate) mod tests {
         }
         assert_eq!(event(0, "m", 4_400.0).first_words_ms(), None);
         // No clock goes back, but a stored event may say anything.
-        assert_eq!(first_words_ms(100.0, Some(400.0), Some(500)), Some(400.0));
+        assert_eq!(
+            first_words_ms(100.0, Some(400.0), None, Some(500)),
+            Some(400.0)
+        );
+        // A word at once, 20 s of silence, and then a lot.
+        let known = |words_ms| first_words_ms(25_000.0, Some(200.0), words_ms, Some(5_000));
+        assert_eq!(known(Some(20_300)), Some(20_300.0));
+        assert_eq!(known(None), Some(696.0), "as if evenly");
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::{
 
 /// Events that are read at once.
 const PAGE: i64 = 5_000;
-/// Events, of 25 values each, that one statement adds.
+/// Events, of 26 values each, that one statement adds.
 const ROWS_OF_EVENTS: usize = 500;
 /// Places of batches, of five values each, that one statement adds.
 const ROWS_OF_ORDER: usize = 1_000;
@@ -41,7 +41,7 @@ macro_rules! select {
         concat!(
             "SELECT o.first_seq + e.place AS seq, e.at_ms, e.request_id, e.user_id, e.subject, e.rollout, \
              e.counted, e.was_open, e.model, e.task, e.variant, e.position, e.latency_ms, \
-             e.first_token_ms, e.prompt_tokens, e.completion_tokens, e.cost_microdollars, e.outcome, e.quality, e.answer_chars, \
+             e.first_token_ms, e.words_ms, e.prompt_tokens, e.completion_tokens, e.cost_microdollars, e.outcome, e.quality, e.answer_chars, \
              e.status, e.cause, e.finish FROM ",
             $tables,
             " WHERE e.writer = o.writer AND e.batch = o.batch AND ",
@@ -72,6 +72,7 @@ pub(super) struct Row {
     position: i64,
     latency_ms: f64,
     first_token_ms: Option<f64>,
+    words_ms: Option<i32>,
     prompt_tokens: i64,
     completion_tokens: i64,
     cost_microdollars: i64,
@@ -100,6 +101,7 @@ impl Row {
             position: self.position.try_into()?,
             latency_ms: self.latency_ms,
             first_token_ms: self.first_token_ms,
+            words_ms: self.words_ms.map(i32::cast_unsigned),
             prompt_tokens: self.prompt_tokens.try_into()?,
             completion_tokens: self.completion_tokens.try_into()?,
             cost: Microdollars(self.cost_microdollars),
@@ -209,7 +211,7 @@ impl Storage {
         let mut subjects = BTreeMap::new();
         on!(self.db.read_long(), pool => {
             let mut rows = sqlx::query_as::<_, SubjectRow>(
-                "SELECT subject, user_id, task, outcome, latency_ms, first_token_ms, answer_chars, quality FROM events \
+                "SELECT subject, user_id, task, outcome, latency_ms, first_token_ms, words_ms, answer_chars, quality FROM events \
                  WHERE at_ms >= $1 AND at_ms < $2 AND position = 0 \
                  AND (subject IS NOT NULL OR user_id IS NOT NULL)",
             )
@@ -233,6 +235,7 @@ struct SubjectRow {
     outcome: String,
     latency_ms: f64,
     first_token_ms: Option<f64>,
+    words_ms: Option<i32>,
     answer_chars: Option<i64>,
     quality: Option<String>,
 }
@@ -261,7 +264,8 @@ impl SubjectRow {
                 let chars = self
                     .answer_chars
                     .map(|it| it.try_into().unwrap_or(u32::MAX));
-                match first_words_ms(self.latency_ms, self.first_token_ms, chars) {
+                let words_ms = self.words_ms.map(i32::cast_unsigned);
+                match first_words_ms(self.latency_ms, self.first_token_ms, words_ms, chars) {
                     Some(ms) => user.first_words.add(ms),
                     None => user.latencies.add(self.latency_ms),
                 }
@@ -369,7 +373,7 @@ pub(super) async fn insert_rows<'e>(
     on!(transaction, transaction => {
         let mut query = QueryBuilder::new(
             "INSERT INTO events (writer, batch, place, at_ms, request_id, user_id, subject, rollout, \
-             counted, was_open, model, task, variant, position, latency_ms, first_token_ms, \
+             counted, was_open, model, task, variant, position, latency_ms, first_token_ms, words_ms, \
              prompt_tokens, completion_tokens, cost_microdollars, outcome, quality, answer_chars, \
              status, cause, finish) ",
         );
@@ -390,6 +394,7 @@ pub(super) async fn insert_rows<'e>(
                 .push_bind(i64::from(event.position))
                 .push_bind(event.latency_ms)
                 .push_bind(event.first_token_ms)
+                .push_bind(event.words_ms.map(u32::cast_signed))
                 .push_bind(i64::from(event.prompt_tokens))
                 .push_bind(i64::from(event.completion_tokens))
                 .push_bind(event.cost.0)

@@ -208,8 +208,10 @@ impl WriterLock {
 
     /// Gives it back.
     pub(super) fn free(&self) {
-        // Closing the file unlocks it.
-        *self.held.lock() = None;
+        if let Some((file, _)) = self.held.lock().take() {
+            // Closing would do, but for a program that is started at this moment and has the file open until it runs.
+            let _ = file.unlock();
+        }
     }
 }
 

@@ -119,7 +119,7 @@ impl Storage {
         let rows: Vec<StoredRow> = on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT e.batch, CAST(0 AS BIGINT) AS seq, e.at_ms, e.request_id, e.user_id, e.subject, e.rollout, \
                  e.counted, e.was_open, e.model, e.task, e.variant, e.position, e.latency_ms, \
-                 e.first_token_ms, e.prompt_tokens, e.completion_tokens, e.cost_microdollars, e.outcome, \
+                 e.first_token_ms, e.words_ms, e.prompt_tokens, e.completion_tokens, e.cost_microdollars, e.outcome, \
                  e.quality, e.answer_chars, e.status, e.cause, e.finish FROM events e \
                  WHERE e.writer = $1 AND e.batch > $2 ORDER BY e.batch, e.place LIMIT $3",
             )

@@ -86,6 +86,13 @@ pub struct Results {
     seen: HashMap<(String, Variant), Seen>,
 }
 
+/// Closing would do, but for a program that is started at this moment and has the file open until it runs.
+impl Drop for Results {
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
+}
+
 impl Results {
     /// Opens the file, or makes it. What it holds has to be of the same models and prompts.
     pub fn open(path: &Path, subject: &Subject, prompts: &[Prompt]) -> anyhow::Result<Self> {

@@ -50,6 +50,7 @@ pub(crate) fn event(at_ms: i64, latency_ms: f64) -> Event {
         position: 0,
         latency_ms,
         first_token_ms: None,
+        words_ms: None,
         prompt_tokens: 1,
         completion_tokens: 2,
         quality: None,

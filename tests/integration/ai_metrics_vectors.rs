@@ -102,6 +102,7 @@ fn entry(at_ms: i64, metric: &Value) -> Entry {
             position: 0,
             latency_ms,
             first_token_ms: None,
+            words_ms: None,
             prompt_tokens: 0,
             completion_tokens: 0,
             cost: Microdollars(0),

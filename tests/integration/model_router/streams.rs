@@ -164,7 +164,9 @@ async fn who_goes_away_in_the_middle_of_a_stream_leaves_how_much_of_it_was_there
         drop(answer);
         let [event] = &events.all()[..] else { panic!() };
         assert_eq!(event.outcome, Outcome::Cancelled);
-        (event.answer_chars, event.first_words_ms().is_some())
+        let words_ms = event.words_ms.map(f64::from);
+        assert_eq!(event.first_words_ms(), words_ms);
+        (event.answer_chars, words_ms.is_some())
     };
     assert_eq!(gone_after("hej").await, (Some(3), false));
     assert_eq!(gone_after(&"æ".repeat(100)).await, (Some(100), true));

@@ -34,6 +34,7 @@ pub(super) fn event(at_ms: i64) -> Event {
         position: 1,
         latency_ms: 12.5,
         first_token_ms: None,
+        words_ms: None,
         prompt_tokens: u32::MAX,
         completion_tokens: 3,
         quality: Some(Quality::FLAWS[usize::try_from(at_ms.unsigned_abs() % 4).unwrap_or(0)]),
@@ -66,6 +67,7 @@ async fn events_come_back_as_they_were_oldest_first(database: Database) {
         counted: false,
         was_open: false,
         first_token_ms: Some(1.25),
+        words_ms: Some(u32::MAX),
         variant: Variant::Control,
         outcome: Outcome::Success,
         ..event(5_000)

@@ -142,6 +142,7 @@ impl RecordedApp {
             position: 0,
             latency_ms,
             first_token_ms: None,
+            words_ms: None,
             prompt_tokens: 0,
             completion_tokens: 0,
             quality: None,
