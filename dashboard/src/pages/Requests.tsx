@@ -9,7 +9,7 @@ import { Icon } from '../parts/Icon.tsx';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
 import { CsvLink, When } from '../parts/Text.tsx';
 import { useTitle } from '../parts/hooks.ts';
-import { server, serverNow } from '../server.ts';
+import { clockError, server } from '../server.ts';
 import { t } from '../texts/index.ts';
 import { OneRequest } from './OneRequest.tsx';
 
@@ -61,8 +61,10 @@ function List(): JSX.Element {
   const tasks = catalog?.tasks.map(({ name }) => name) ?? [];
   const models = catalog?.models.map(({ name }) => name) ?? [];
   const providers = [...new Set(catalog?.models.map(({ provider }) => provider))];
-  // Stands still until somebody asks anew: another filter is another list, which begins with its first page.
-  const [now, setNow] = useState(() => serverNow().getTime());
+  // Stands still until somebody asks anew: another filter is another list, which begins with its first page. What a browser's
+  // clock is off is known from the first answer on; in whole minutes, as it is never measured the same twice.
+  const [asked, setAsked] = useState(Date.now);
+  const now = asked - Math.round(clockError() / 60_000) * 60_000;
   const { filter, bad, on } = read(search, now, tasks, models, providers);
   const { data, error, refetch, fetchNextPage, hasNextPage, isFetching } = useInfiniteQuery({
     queryKey: ['requests.list', filter],
@@ -72,7 +74,7 @@ function List(): JSX.Element {
     placeholderData: (before) => before,
   });
   const anew = (): void => {
-    setNow(serverNow().getTime());
+    setAsked(Date.now());
     void refetch();
   };
   const rows = data?.pages.flatMap((page) => page.rows);
