@@ -159,9 +159,9 @@ export class World {
     }).trim();
   }
 
-  /** Users who chat for some seconds; resolves when they are done. */
-  drive(seconds, rate = 60) {
-    const child = spawn(this.binary, ['drive', '--url', this.url, '--users', '200', '--first-user', '2', '--rate', `${rate}`,
+  /** Users who chat for some seconds, from this one on; resolves when they are done. */
+  drive(seconds, rate = 60, first = 2) {
+    const child = spawn(this.binary, ['drive', '--url', this.url, '--users', '200', '--first-user', `${first}`, '--rate', `${rate}`,
       '--duration', `${seconds}s`, '--max-failed', '100'], { cwd: this.folder, env: this.environment(), stdio: 'ignore' });
     return new Promise((resolve) => child.once('exit', resolve));
   }
