@@ -40,6 +40,7 @@ mod secret;
 mod series;
 mod spending;
 mod sqlite;
+mod subjects;
 mod takings;
 mod texts;
 mod told;
