@@ -227,7 +227,8 @@ async fn connections_that_die_in_silence_hold_up_nothing_for_ever() {
     fleet
         .says(0, |it| {
             let replicas = it["replicas"].as_array().unwrap();
-            replicas.len() == 2 && it["agree"] == true
+            let is_killed = |it: &Value| it["inForce"][0]["version"] == 1;
+            replicas.len() == 2 && replicas.iter().all(is_killed) && it["agree"] == true
         })
         .await;
     let seen = users.stop().await;
