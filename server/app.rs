@@ -13,10 +13,11 @@ mod reload;
 mod routes;
 mod sampling;
 mod sessions;
+mod signals;
 mod upkeep;
 mod watch;
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
@@ -25,11 +26,13 @@ pub(crate) use self::models::http as provider_http;
 pub use self::sessions::{
     Grant, Issued, end_sessions, issue, issue_token, issue_tokens, require_database, set_role,
 };
+pub use self::signals::stop_signal;
 use self::{
     filling::Filling,
     models::Models,
     prometheus::Gauges,
     reload::{Reload, Stamp},
+    signals::Hangups,
     watch::Watch,
 };
 use crate::{
@@ -112,6 +115,7 @@ pub struct App {
     bounds: Bounds,
     /// What the catalog's file looked like before it was read.
     seen: Option<Stamp>,
+    hangups: Hangups,
     _sandbox: Option<Sandbox>,
 }
 
@@ -322,6 +326,7 @@ impl App {
             router,
             bounds,
             seen,
+            hangups: Hangups::new(),
             _sandbox: sandbox,
         })
     }
@@ -406,6 +411,7 @@ impl App {
             outbox,
             sandbox_url: self.sandbox_url,
             seen: self.seen,
+            hangups: self.hangups,
         };
         self.tasks.spawn(reload.run(self.tasks.stopping()));
         let patience = self.config.server.shutdown_timeout;
@@ -477,19 +483,4 @@ pub fn contract() -> Registry {
     let mut registry = Registry::default();
     routers::register(&mut registry, None);
     registry
-}
-
-/// Resolves on SIGTERM or ctrl-c.
-pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
-    #[cfg(unix)]
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    Ok(async move {
-        #[cfg(unix)]
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

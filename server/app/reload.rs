@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashMap,
-    future::{Future, pending},
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
@@ -16,7 +15,7 @@ use anyhow::Context as _;
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::catalog;
+use super::{catalog, signals::Hangups};
 use crate::{
     _core::clock,
     alerting::{Alert, Outbox, RESOLVES, Severity},
@@ -63,32 +62,35 @@ pub(super) struct Reload {
     pub(super) sandbox_url: Option<String>,
     /// What its file looked like before it was read.
     pub(super) seen: Option<Stamp>,
+    pub(super) hangups: Hangups,
 }
 
 impl Reload {
-    /// Reads it whenever there is a cause, until `stopping` resolves. The built-in catalog has none.
+    /// Reads it whenever there is a cause, until `stopping` resolves. The built-in catalog never changes, but a model whose key
+    /// was refused is asked again once it is read.
     pub(super) async fn run(mut self, stopping: impl Future<Output = ()>) {
-        let Some(path) = self.config.models.catalog.clone() else {
-            return;
-        };
+        let path = self.config.models.catalog.clone();
         let mut stopping = pin!(stopping);
-        let mut seen = Seen::from([(path.clone(), self.seen)]);
-        let mut hangups = Hangups::new();
+        let mut seen: Seen = path.iter().map(|it| (it.clone(), self.seen)).collect();
+        let name = match &path {
+            Some(path) => path.display().to_string(),
+            None => "the built-in catalog".to_owned(),
+        };
         // Lives as long as providers without a key may be asked.
         let mut sandbox = None;
         let mut refused = Vec::new();
         loop {
             let mut files = self.models.catalog().prompt_files.clone();
-            files.push(path.clone());
+            files.extend(path.clone());
             seen.retain(|file, _| files.contains(file));
             tokio::select! {
                 () = &mut stopping => return,
-                () = hangups.next() => seen = look(&files).await,
+                () = self.hangups.next() => seen = look(&files).await,
                 () = changed(&files, &mut seen, self.config.models.catalog_poll) => {}
             }
             match self.reload(&mut sandbox).await {
-                Ok(()) => self.adopted(&path, &mut refused).await,
-                Err(error) => self.refused(&path, &error, &mut refused).await,
+                Ok(()) => self.adopted(&name, &mut refused).await,
+                Err(error) => self.refused(&name, &error, &mut refused).await,
             }
         }
     }
@@ -109,11 +111,10 @@ impl Reload {
         Ok(())
     }
 
-    async fn adopted(&self, path: &Path, refused: &mut Vec<String>) {
+    async fn adopted(&self, path: &str, refused: &mut Vec<String>) {
         count("adopted");
         let catalog = self.models.catalog();
         let (models, tasks) = (catalog.models.len(), catalog.tasks.len());
-        let path = path.display().to_string();
         tracing::info!(path, models, tasks, "the catalog was read again");
         if !refused.is_empty() {
             let resolves = std::mem::take(refused);
@@ -125,9 +126,8 @@ impl Reload {
         }
     }
 
-    async fn refused(&self, path: &Path, error: &anyhow::Error, refused: &mut Vec<String>) {
+    async fn refused(&self, path: &str, error: &anyhow::Error, refused: &mut Vec<String>) {
         count("refused");
-        let path = path.display().to_string();
         let faults = format!("{error:#}");
         tracing::error!(path, "the catalog in use stays: {faults}");
         let title = "A catalog was refused";
@@ -190,35 +190,5 @@ async fn changed(files: &[PathBuf], seen: &mut Seen, interval: Duration) {
             return;
         }
         before = now;
-    }
-}
-
-/// Signals to read it again.
-struct Hangups {
-    #[cfg(unix)]
-    signals: Option<tokio::signal::unix::Signal>,
-}
-
-impl Hangups {
-    fn new() -> Self {
-        Self {
-            #[cfg(unix)]
-            signals: {
-                let hangup = tokio::signal::unix::SignalKind::hangup();
-                let signals = tokio::signal::unix::signal(hangup);
-                let refused = |error| tracing::warn!(%error, "SIGHUP cannot be listened for");
-                signals.map_err(refused).ok()
-            },
-        }
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        if let Some(signals) = &mut self.signals
-            && signals.recv().await.is_some()
-        {
-            return;
-        }
-        pending().await
     }
 }

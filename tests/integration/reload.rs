@@ -16,6 +16,7 @@ use tokio::process::Command;
 
 use crate::support::{
     app::{TestApp, TestAppBuilder},
+    process::TestProcess,
     scripted_upstream::{Reply, Upstream},
     wait::{PATIENCE, eventually, until},
 };
@@ -213,16 +214,33 @@ async fn a_control_that_vanishes_at_its_provider_holds_the_rollout_and_the_next_
     app.reach(&id, "paused", PATIENCE).await;
 }
 
+async fn hang_up(server: &TestProcess) {
+    let mut kill = Command::new("kill");
+    let sent = kill.args(["-HUP", &server.id().to_string()]).status().await;
+    assert!(sent.unwrap().success());
+}
+
+/// The signal comes as soon as the server says that it listens.
+#[tokio::test]
+async fn sighup_ends_no_server_with_the_built_in_catalog() {
+    let setup = TestApp::builder().with_setting("LOG_LEVEL", "info");
+    let server = setup.spawn().await;
+    hang_up(&server).await;
+    let log = setup.folder().join("server.log");
+    until("it was read", async || {
+        let log = std::fs::read_to_string(&log).unwrap();
+        log.contains("the catalog was read again") && log.contains("the built-in catalog")
+    })
+    .await;
+    assert!(server.call("models.list", json!({})).await.unwrap().is_ok());
+}
+
 #[tokio::test]
 async fn sighup_reads_the_catalog_at_once() {
     let setup = setup().with_setting("CATALOGUE_POLL", "1h");
     let server = setup.spawn().await;
     let setup = setup.with_file("catalog.toml", &catalog(&["c"], &["a"]));
-    let hangup = Command::new("kill")
-        .args(["-HUP", &server.id().to_string()])
-        .status()
-        .await;
-    assert!(hangup.unwrap().success());
+    hang_up(&server).await;
     until("c is there", async || {
         let list = server
             .call("models.list", json!({}))
