@@ -6,7 +6,9 @@
 
 mod batch;
 pub mod event;
+mod first_words;
 mod open;
+mod outcome;
 pub mod texts;
 
 use std::collections::VecDeque;
@@ -15,8 +17,10 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 pub use self::batch::{Batch, MOST_IN_BATCH, Ordered};
-pub use self::event::{Attempted, Event, JudgedAnswer, Judgement, Outcome, Rated, first_words_ms};
+pub use self::event::{Attempted, Event, JudgedAnswer, Rated};
+pub use self::first_words::first_words_ms;
 use self::open::Open;
+pub use self::outcome::{Judgement, Outcome};
 
 /// Events that may wait to be stored; about 30 MB.
 const LIMIT: usize = 200_000;

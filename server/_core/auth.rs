@@ -15,21 +15,19 @@ pub mod asserted;
 pub mod cookie;
 mod credentials;
 pub mod csrf;
+mod ending;
 pub mod leave;
 pub mod login_link;
+mod memory;
 pub mod oidc;
 mod session;
 mod token;
 
-use std::{collections::HashMap, pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
+use futures::FutureExt as _;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
@@ -40,9 +38,13 @@ use super::{
     outage::Outage,
 };
 
-use self::asserted::TrustedProxy;
+use self::{
+    asserted::TrustedProxy,
+    memory::{Away, Known, Memory, Question},
+};
 pub use self::{
     credentials::{bearer, has_session_cookie, is_bearer},
+    memory::REMEMBERED_FOR,
     session::{CallerSession, LAST_WORDS},
     token::{Claims, Session, SessionKey},
 };
@@ -55,15 +57,6 @@ pub const LOCAL_PREFIX: &str = "local:";
 const CACHE_TTL: Duration = Duration::from_millis(200);
 /// How long a look-up or an end may take; then the database is taken to be away.
 const LOOK_UP_PATIENCE: Duration = Duration::from_secs(2);
-/// Between two tries to tell the database of sessions that have ended.
-const OWED_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// How long what was known of a user counts for what must work without the database.
-pub const REMEMBERED_FOR: Duration = Duration::from_secs(300);
-/// How long an ended session is remembered that the database knows of: longer than an answer from
-/// before can be on its way and relied on.
-const ENDED_KEPT: Duration = Duration::from_secs(10);
-/// Tokens that are remembered.
-const CACHE_LIMIT: usize = 10_000;
 
 /// Where users are kept, and which of their sessions were ended.
 #[async_trait]
@@ -84,71 +77,6 @@ pub trait UserStore: Send + Sync {
 
     /// Ends all sessions of a user whose tokens were issued before now.
     async fn end_sessions_of(&self, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()>;
-}
-
-/// What the database said of a session; `Err` where it did not say.
-type Answer = Result<Option<Arc<User>>, Away>;
-type Question = Shared<BoxFuture<'static, Answer>>;
-
-/// The database did not answer, or not in time.
-#[derive(Clone, Copy, Debug)]
-struct Away;
-
-/// What is known of a token whose signature holds.
-struct Known {
-    session: Arc<Session>,
-    /// Of the last answer, or of the last that did not come.
-    asked_at: Instant,
-    is_away: bool,
-    /// Whose it is, as last told; `None` where it was told to be nobody's.
-    user: Option<Arc<User>>,
-    /// When that was told.
-    told_at: Option<Instant>,
-    /// What is being asked, and since when.
-    question: Option<(Instant, Question)>,
-}
-
-impl Known {
-    fn caller(&self, at: Instant) -> Caller {
-        match (&self.user, self.told_at) {
-            (Some(user), Some(told_at)) => {
-                if !self.is_away {
-                    return Caller::User(user.clone());
-                }
-                let is_recent = at.duration_since(told_at) < REMEMBERED_FOR;
-                Caller::Unknown {
-                    last_known: is_recent.then(|| user.clone()),
-                }
-            }
-            (None, Some(_)) => Caller::Anonymous,
-            (_, None) => Caller::Unknown { last_known: None },
-        }
-    }
-}
-
-#[derive(Default)]
-struct Memory {
-    /// By token: checking a signature costs more than all else that a small query does.
-    tokens: HashMap<Box<str>, Known>,
-    /// Sessions that this process has ended, by their ids. So they stay ended while the database
-    /// cannot be told, and where it was asked just before.
-    ended: HashMap<String, Ended>,
-}
-
-struct Ended {
-    session: Arc<Session>,
-    /// When its last token would have run out.
-    until: DateTime<Utc>,
-    /// When the database had taken note.
-    stored_at: Option<Instant>,
-}
-
-impl Ended {
-    /// Whether the database may still say, or have said just before, that the session holds.
-    fn is_needed(&self, now: DateTime<Utc>) -> bool {
-        let is_new = |stored_at: Instant| stored_at.elapsed() < ENDED_KEPT;
-        self.until > now && self.stored_at.is_none_or(is_new)
-    }
 }
 
 /// Finds the caller of a request.
@@ -386,133 +314,6 @@ impl Authenticator {
             }))
         };
         question.boxed().shared()
-    }
-
-    /// Ends a session here at once, and then in the database. `until` its last token has run out.
-    ///
-    /// An error says that the database could not be told; that is then owed to it.
-    async fn end(
-        &self,
-        session: &Arc<Session>,
-        now: DateTime<Utc>,
-        until: DateTime<Utc>,
-    ) -> anyhow::Result<()> {
-        {
-            let mut memory = self.memory.lock();
-            if memory.ended.len() == memory.ended.capacity() {
-                memory.ended.retain(|_, ended| ended.is_needed(now));
-            }
-            let ended = Ended {
-                session: session.clone(),
-                until,
-                stored_at: None,
-            };
-            memory.ended.insert(session.id.clone(), ended);
-            memory
-                .tokens
-                .retain(|_, known| known.session.id != session.id);
-        }
-        let stored = self.store_end(session, until).await;
-        if stored.is_err() {
-            self.owed.notify_one();
-        }
-        stored
-    }
-
-    async fn store_end(&self, session: &Session, until: DateTime<Utc>) -> anyhow::Result<()> {
-        let stored = self.users.end_session(session, until);
-        let stored = tokio::time::timeout(LOOK_UP_PATIENCE, stored).await;
-        stored.context("the database takes too long")??;
-        if let Some(ended) = self.memory.lock().ended.get_mut(&session.id) {
-            ended.stored_at = Some(Instant::now());
-        }
-        Ok(())
-    }
-
-    /// Tells the database of the ends that it could not be told of, as soon as it answers; once more when
-    /// the server stops.
-    pub async fn pay_owed(self: Arc<Self>, stopping: impl Future<Output = ()>) {
-        let mut stopping = pin!(stopping);
-        loop {
-            let pay = async {
-                if self.pay().await {
-                    self.owed.notified().await;
-                } else {
-                    tokio::time::sleep(OWED_AGAIN_AFTER).await;
-                }
-            };
-            tokio::select! {
-                () = &mut stopping => break,
-                () = pay => {}
-            }
-        }
-        self.pay().await;
-    }
-
-    /// Whether nothing is owed any more.
-    async fn pay(&self) -> bool {
-        let owed: Vec<_> = {
-            let memory = self.memory.lock();
-            let owed = memory.ended.values();
-            let owed = owed.filter(|ended| ended.stored_at.is_none());
-            owed.map(|ended| (ended.session.clone(), ended.until))
-                .collect()
-        };
-        for (session, until) in owed {
-            if let Err(error) = self.store_end(&session, until).await {
-                tracing::debug!(error = format!("{error:#}"), "an end of a session is owed");
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Ends all sessions that a user has by now.
-    async fn end_all_of(&self, user_id: i64, now: DateTime<Utc>) -> anyhow::Result<()> {
-        let stored = self.users.end_sessions_of(user_id, now);
-        let stored = tokio::time::timeout(LOOK_UP_PATIENCE, stored).await;
-        stored.context("the database takes too long")??;
-        self.memory
-            .lock()
-            .tokens
-            .retain(|_, known| known.user.as_ref().is_none_or(|user| user.id != user_id));
-        Ok(())
-    }
-}
-
-impl Known {
-    fn new(session: Arc<Session>) -> Self {
-        Self {
-            session,
-            asked_at: Instant::now(),
-            is_away: false,
-            user: None,
-            told_at: None,
-            question: None,
-        }
-    }
-
-    /// Whether a database that goes away now would make it missed.
-    fn is_worth_remembering(&self, at: Instant) -> bool {
-        let is_recent = |told_at| at.duration_since(told_at) < REMEMBERED_FOR;
-        let is_admin = self
-            .user
-            .as_ref()
-            .is_some_and(|user| user.role == Role::Admin);
-        self.question.is_some() || (is_admin && self.told_at.is_some_and(is_recent))
-    }
-}
-
-impl Memory {
-    fn make_room(&mut self, at: Instant) {
-        if self.tokens.len() < CACHE_LIMIT {
-            return;
-        }
-        self.tokens
-            .retain(|_, known| known.is_worth_remembering(at));
-        if self.tokens.len() >= CACHE_LIMIT {
-            self.tokens.clear();
-        }
     }
 }
 

@@ -7,111 +7,20 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
+use super::{
+    first_words::{FIRST_WORDS, first_words_ms},
+    outcome::{Judgement, Outcome},
+};
 use crate::{
     _core::{
         assignment::{Subject, Variant},
         units::Microdollars,
     },
-    providers::{
-        fault::{Cause, FaultKind},
-        finish::Finish,
-        quality::Quality,
-    },
+    providers::{fault::Cause, finish::Finish, quality::Quality},
 };
 
-/// Characters of an answer that are its first words: a line, some fifteen words.
-const FIRST_WORDS: u32 = 100;
 /// Attempts slower than this are logged as warnings.
 const SLOW_MS: f64 = 5_000.0;
-
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// An answer came.
-    Success,
-    /// The model answered that it will not answer; its words reach the user as any answer does.
-    Refused,
-    /// The model, its provider or our account failed.
-    Fault(FaultKind),
-    /// The caller went away first.
-    Cancelled,
-    /// It is not over, and takes longer than most; another event will tell its end.
-    Open,
-    /// A user rated the answer.
-    Rated {
-        /// It helped.
-        good: bool,
-    },
-    /// A model judged this side's answer to a question that both sides got.
-    Judged(Judgement),
-    /// It ended in a way that this release does not know; a later one stored it.
-    Unknown,
-}
-
-/// What a model found of a side's answer, beside that of the other side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Judgement {
-    /// It is the better one.
-    Better,
-    /// It is the worse one.
-    Worse,
-    /// Neither is better.
-    Even,
-    /// What was found changed with the order of the answers.
-    Inconsistent,
-    /// Nothing was found: the model did not answer, or not as it was asked to.
-    Failed,
-}
-
-impl Judgement {
-    /// All of them, in their order.
-    pub const ALL: [Self; 5] = [
-        Self::Better,
-        Self::Worse,
-        Self::Even,
-        Self::Inconsistent,
-        Self::Failed,
-    ];
-
-    /// What the same pair is for the other side.
-    pub const fn mirrored(self) -> Self {
-        match self {
-            Self::Better => Self::Worse,
-            Self::Worse => Self::Better,
-            same => same,
-        }
-    }
-}
-
-impl Outcome {
-    /// Whether the attempt is over, so that this is the event that counts it.
-    pub const fn is_end(self) -> bool {
-        !matches!(self, Self::Open | Self::Rated { .. } | Self::Judged(_))
-    }
-
-    /// `success`, `refused-answer`, `cancelled`, `open`, `rated-good`, `rated-bad`, `judged-better` and so on, `unknown`, or the kind
-    /// of fault as it is written everywhere else.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::Refused => "refused-answer",
-            Self::Cancelled => "cancelled",
-            Self::Open => "open",
-            Self::Rated { good: true } => "rated-good",
-            Self::Rated { good: false } => "rated-bad",
-            Self::Judged(Judgement::Better) => "judged-better",
-            Self::Judged(Judgement::Worse) => "judged-worse",
-            Self::Judged(Judgement::Even) => "judged-even",
-            Self::Judged(Judgement::Inconsistent) => "judged-inconsistent",
-            Self::Judged(Judgement::Failed) => "judged-failed",
-            Self::Unknown => "unknown",
-            Self::Fault(kind) => kind.name(),
-        }
-    }
-}
 
 /// What happened to one attempt at one model.
 #[derive(Clone, Debug)]
@@ -236,29 +145,6 @@ pub enum InvalidEvent {
     /// `first_token_ms` is negative or not finite.
     #[error("`first_token_ms` is {0}; expected a finite number, at least 0")]
     FirstToken(f64),
-}
-
-/// Milliseconds until the first words of an answer were there: its first 100 characters, or all of a shorter one. None of
-/// an answer that was not streamed.
-///
-/// Of answers of before `words_ms` was kept, what came after the first token is taken to have come evenly. Pace is
-/// that of characters, as those are read, and models cut them into tokens differently. Without `chars` nothing is
-/// known of the pace, and the first token stands for the words.
-pub fn first_words_ms(
-    latency_ms: f64,
-    first_token_ms: Option<f64>,
-    words_ms: Option<u32>,
-    chars: Option<u32>,
-) -> Option<f64> {
-    let first_ms = first_token_ms?;
-    if let Some(words_ms) = words_ms {
-        return Some(words_ms.into());
-    }
-    let part = match chars {
-        None => 0.0,
-        Some(chars) => f64::from(FIRST_WORDS) / f64::from(chars.max(FIRST_WORDS)),
-    };
-    Some(first_ms + (latency_ms - first_ms).max(0.0) * part)
 }
 
 impl Event {
@@ -425,6 +311,7 @@ impl Event {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::providers::fault::FaultKind;
 
     /// A successful attempt at `model` on the control route.
     pub(crate) fn event(at_ms: i64, model: &str, latency_ms: f64) -> Event {

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use chrono::TimeDelta;
 use http::HeaderValue;
 
-use super::*;
+use super::{ending::OWED_AGAIN_AFTER, *};
 use crate::_core::{caller::Access, errors::ErrorCode};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
