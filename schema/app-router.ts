@@ -3198,7 +3198,7 @@ export type Spender =
   | "task"
   /** The user that asked, by its number. */
   | "user"
-  /** The program's key, by its name. It is counted by days of UTC, with what its calls under way have set aside. */
+  /** The program's key, by its name. It is counted by days of UTC, with what its calls under way have reserved. */
   | "key";
 
 /** The sums. */
@@ -3207,7 +3207,7 @@ export interface Spending {
   spent: SpentInfo[];
 }
 
-/** What a key has spent since midnight, UTC, and what its calls under way have set aside. */
+/** What a key has spent since midnight, UTC, and what its calls under way have reserved. */
 export interface Spent {
   /** Tokens, read and written. */
   tokens: number;

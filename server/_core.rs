@@ -35,6 +35,7 @@ pub mod suggest;
 pub mod svg;
 pub mod takings;
 pub mod tasks;
+pub mod text_file;
 pub mod toml_reader;
 pub mod trace_parent;
 pub mod turns;

@@ -14,7 +14,10 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A smaller difference is left: how long an answer takes may be as much.
-pub const TOLERATED_MS: i64 = 500;
+const TOLERATED_MS: i64 = 500;
+/// A clock that was put right is believed again below this, so that one that is wrong by half a second does not jump to and
+/// fro by it.
+const BELIEVED_MS: i64 = 250;
 /// Differences of which the one with the quickest answer counts.
 const REMEMBERED: usize = 10;
 
@@ -41,16 +44,37 @@ pub fn machine() -> DateTime<Utc> {
     Utc::now()
 }
 
-/// From now on the time is the machine's less so many milliseconds; none where that is tolerated. Returns whether this changes
-/// whether the machine's clock is believed.
-pub fn put_right(ahead_ms: i64) -> bool {
-    let ahead_ms = untolerated(ahead_ms);
-    let before = AHEAD_MS.swap(ahead_ms, Ordering::Relaxed);
-    (before == 0) != (ahead_ms == 0)
+/// Whether the machine's clock is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belief {
+    /// As before.
+    Same,
+    /// No more.
+    Lost,
+    /// Again.
+    Regained,
 }
 
-const fn untolerated(ahead_ms: i64) -> i64 {
-    if ahead_ms.unsigned_abs() > TOLERATED_MS.unsigned_abs() {
+/// From now on the time is the machine's less so many milliseconds; none where that is tolerated.
+pub fn put_right(ahead_ms: i64) -> Belief {
+    let before = AHEAD_MS.load(Ordering::Relaxed);
+    let ahead_ms = untolerated(ahead_ms, before);
+    AHEAD_MS.store(ahead_ms, Ordering::Relaxed);
+    match (before, ahead_ms) {
+        (0, 0) => Belief::Same,
+        (0, _) => Belief::Lost,
+        (_, 0) => Belief::Regained,
+        _ => Belief::Same,
+    }
+}
+
+const fn untolerated(ahead_ms: i64, before: i64) -> i64 {
+    let tolerated = if before == 0 {
+        TOLERATED_MS
+    } else {
+        BELIEVED_MS
+    };
+    if ahead_ms.unsigned_abs() > tolerated.unsigned_abs() {
         ahead_ms
     } else {
         0
@@ -134,7 +158,14 @@ mod tests {
 
     #[test]
     fn what_an_answer_may_take_is_no_wrong_clock() {
-        assert_eq!([-500, 500].map(untolerated), [0, 0]);
-        assert_eq!([-501, HOUR_MS].map(untolerated), [-501, HOUR_MS]);
+        let believed = |ahead_ms| untolerated(ahead_ms, 0);
+        assert_eq!([-500, 500].map(believed), [0, 0]);
+        assert_eq!([-501, HOUR_MS].map(believed), [-501, HOUR_MS]);
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_by_half_a_second_does_not_jump() {
+        let put_right = |ahead_ms| untolerated(ahead_ms, 501);
+        assert_eq!([499, -499, 251, 250].map(put_right), [499, -499, 251, 0]);
     }
 }

@@ -8,7 +8,7 @@
 use std::{
     cell::RefCell,
     fmt::{self, Display},
-    fs, io,
+    io,
     ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
 };
@@ -19,7 +19,7 @@ use toml::{
     de::{DeInteger, DeTable, DeValue},
 };
 
-use super::{masked::masked, suggest::nearest};
+use super::{masked::masked, suggest::nearest, text_file};
 
 /// Faults of one text that are reported; the others are left out.
 const MOST_FAULTS: usize = 100;
@@ -79,7 +79,7 @@ impl Display for Faults {
 
 /// The text of a file that is `what`, such as `the model catalog`.
 pub fn text_of(path: &Path, what: &'static str) -> Result<String, FileError> {
-    fs::read_to_string(path).map_err(|source| FileError::Unreadable {
+    text_file::read(path).map_err(|source| FileError::Unreadable {
         what,
         path: path.to_owned(),
         source,

@@ -8,9 +8,8 @@ mod report;
 pub mod traffic;
 
 use std::{
-    fs,
     io::{IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -24,7 +23,10 @@ use url::{Host, Url};
 use self::traffic::{NO_CONNECTION, Pace, Progress, Tally, Traffic};
 use super::{client::address, rollout::percent};
 use crate::{
-    _core::units::{Percent, counted},
+    _core::{
+        text_file,
+        units::{Percent, counted},
+    },
     app,
     config::{Config, Sources, TOKEN_VARIABLE},
 };
@@ -195,8 +197,8 @@ async fn local_tokens(config: &Config, arguments: &DriveArgs) -> anyhow::Result<
         .context("cannot make tokens for local users; `--first-user` starts elsewhere")
 }
 
-fn read_tokens(path: &PathBuf) -> anyhow::Result<Vec<SecretString>> {
-    let text = fs::read_to_string(path)
+fn read_tokens(path: &Path) -> anyhow::Result<Vec<SecretString>> {
+    let text = text_file::read(path)
         .with_context(|| format!("cannot read the tokens in `{}`", path.display()))?;
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let tokens: Vec<SecretString> = lines.map(SecretString::from).collect();

@@ -8,18 +8,19 @@ mod found;
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     io::Write as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use clap::{Args, Subcommand};
 
 use super::{client::Client, rollout::which};
 use crate::{
-    _core::http_client,
+    _core::{http_client, text_file},
     config::{ClientConfig, Sources},
 };
 
@@ -142,13 +143,9 @@ async fn of_rollout(client: &Client, id: String, url: &str) -> anyhow::Result<Va
 
 fn own(file: &Path) -> anyhow::Result<String> {
     let shown = file.display();
-    let length = std::fs::metadata(file)
-        .with_context(|| format!("cannot read `{shown}`"))?
-        .len();
-    if length > MAX_TEMPLATE {
-        bail!("`{shown}` has {length} bytes; a template may have {MAX_TEMPLATE}");
-    }
-    std::fs::read_to_string(file).with_context(|| format!("cannot read `{shown}`"))
+    File::open(file)
+        .and_then(|file| text_file::read_at_most(MAX_TEMPLATE, file))
+        .with_context(|| format!("cannot read `{shown}`"))
 }
 
 /// What the names of a template stand for.

@@ -21,7 +21,7 @@ use super::{
     offline, placebo, simulate,
 };
 use crate::{
-    _core::{method::Method, procedure::NoInput, units::Percent},
+    _core::{method::Method, procedure::NoInput, text_file, units::Percent},
     config::{ClientConfig, Config, Sources},
     rollout::plan::{Known, Library, Plan},
     routers::{
@@ -385,7 +385,7 @@ fn checked_here(plan: &str, text: &str, traffic: Option<(f64, f64)>) -> anyhow::
 /// A plan's text where a file is meant, else its name as it is.
 pub(super) fn plan_text(plan: &str) -> anyhow::Result<String> {
     let path = Path::new(plan);
-    let (mut source, name): (Box<dyn Read>, _) = if plan == "-" {
+    let (source, name): (Box<dyn Read>, _) = if plan == "-" {
         if std::io::stdin().is_terminal() {
             anyhow::bail!("`-` reads a plan from standard input, which is a terminal");
         }
@@ -396,14 +396,8 @@ pub(super) fn plan_text(plan: &str) -> anyhow::Result<String> {
     } else {
         return Ok(plan.to_owned());
     };
-    let mut text = String::new();
-    let limited = source.by_ref().take(MAX_PLAN_BYTES + 1);
-    let length = { limited }
-        .read_to_string(&mut text)
+    let text = text_file::read_at_most(MAX_PLAN_BYTES, source)
         .with_context(|| format!("cannot read `{name}`"))?;
-    if length as u64 > MAX_PLAN_BYTES {
-        anyhow::bail!("`{name}` is longer than {MAX_PLAN_BYTES} bytes, which no plan is");
-    }
     if plan != "-" && !Plan::is_text(&text) {
         anyhow::bail!(
             "`{name}` holds no plan; expected TOML with a `name` and a `[[stages]]` for each stage"
@@ -426,7 +420,8 @@ mod tests {
         assert_eq!(plan_text(&path).expect("a text"), "name = \"own\"");
         std::fs::write(&file, vec![b'#'; 70_000]).expect("a file");
         let error = plan_text(&path).expect_err("too long");
-        assert!(error.to_string().contains("65536"), "{error}");
+        let error = format!("{error:#}");
+        assert!(error.contains("longer than 65536 bytes"), "{error}");
         let error = plan_text("nowhere.toml").expect_err("no file");
         assert!(error.to_string().contains("nowhere.toml"), "{error}");
     }

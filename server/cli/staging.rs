@@ -28,7 +28,7 @@ use super::{
     table::moment,
 };
 use crate::{
-    _core::{http_client, units::counted},
+    _core::{http_client, text_file, units::counted},
     app,
     config::{ClientConfig, Sources},
     routers::{
@@ -227,7 +227,7 @@ fn beside(file: &Path, ending: &str) -> PathBuf {
 
 fn read(note: &Path) -> anyhow::Result<Option<Watched>> {
     let shown = note.display();
-    let text = match std::fs::read_to_string(note) {
+    let text = match text_file::read(note) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("cannot read `{shown}`")),

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -22,6 +22,7 @@ use super::{
 use crate::_core::{
     environment::Environment,
     suggest::{Near, nearest},
+    text_file,
 };
 
 /// Variables that end so may be named by a catalog.
@@ -253,7 +254,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn env_file(&mut self, name: &str) -> Layer {
-        let text = match fs::read_to_string(self.folder.join(name)) {
+        let text = match text_file::read(&self.folder.join(name)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => {
@@ -306,7 +307,7 @@ impl Reader<'_> {
 
     fn toml_file(&mut self, path: &Path) -> Layer {
         let origin = path.display().to_string();
-        let text = match fs::read_to_string(self.folder.join(path)) {
+        let text = match text_file::read(&self.folder.join(path)) {
             Ok(text) => text,
             Err(error) => {
                 self.faults.push(ConfigFault::new(

@@ -15,7 +15,7 @@ pub enum Spender {
     Task,
     /// The user that asked, by its number.
     User,
-    /// The program's key, by its name. It is counted by days of UTC, with what its calls under way have set aside.
+    /// The program's key, by its name. It is counted by days of UTC, with what its calls under way have reserved.
     Key,
 }
 

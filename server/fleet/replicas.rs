@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     _core::{
-        clock::{self, Ahead},
+        clock::{self, Ahead, Belief},
         errors::in_full,
         feature_flags::FeatureFlags,
         outage::Outage,
@@ -315,14 +315,12 @@ pub async fn set_clock(store: &dyn ReplicaStore) -> anyhow::Result<()> {
 
 /// Goes by the database's clock where the machine's is too far from it, and says so once.
 fn go_by(ahead_ms: i64) {
-    let has_changed = clock::put_right(ahead_ms);
-    let is_tolerated = ahead_ms.abs() <= clock::TOLERATED_MS;
-    match (has_changed, is_tolerated) {
-        (true, false) => tracing::error!(
+    match clock::put_right(ahead_ms) {
+        Belief::Lost => tracing::error!(
             ahead_ms,
             "this machine's clock is not the database's, which this server goes by from now on; see to NTP"
         ),
-        (true, true) => tracing::info!(ahead_ms, "this machine's clock is right again"),
-        _ => {}
+        Belief::Regained => tracing::info!(ahead_ms, "this machine's clock is right again"),
+        Belief::Same => {}
     }
 }

@@ -1,4 +1,4 @@
-//! What a request costs its key: counted at its rate, set aside before the call, settled after it.
+//! What a request costs its key: counted at its rate, reserved before the call, settled after it.
 //!
 //! A user's own requests have no key, and so no bill.
 
@@ -15,8 +15,8 @@ use crate::{
     providers::{Delta, RawObject, Usage, estimate},
 };
 
-/// Tokens that are set aside for an answer of which neither caller nor catalog says how long it may be. A
-/// stream that becomes longer sets more aside.
+/// Tokens that are reserved for an answer of which neither caller nor catalog says how long it may be. A
+/// stream that becomes longer reserves more.
 const ANSWER: u64 = 4_096;
 /// As many at a time.
 const MORE: u64 = 512;
@@ -38,7 +38,7 @@ struct OfKey {
     opened_at: DateTime<Utc>,
     prices: Dearest,
     reservation: Reservation,
-    /// Tokens of the answers that are set aside, together.
+    /// Tokens of the answers that are reserved, together.
     paid: u64,
     /// What has come of them.
     written: estimate::Text,
@@ -205,7 +205,7 @@ impl Bill {
         &self.trail
     }
 
-    /// Counts a step of a streamed answer. One that becomes longer than what is set aside for it sets more
+    /// Counts a step of a streamed answer. One that becomes longer than what is reserved for it reserves more
     /// aside.
     ///
     /// # Errors

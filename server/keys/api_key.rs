@@ -126,7 +126,7 @@ pub trait ApiKeyStore: Send + Sync {
         budget: Amount,
     ) -> anyhow::Result<bool>;
 
-    /// What the key of this name has spent on this day, and what its calls under way have set aside.
+    /// What the key of this name has spent on this day, and what its calls under way have reserved.
     async fn spent(&self, name: &str, day: NaiveDate) -> anyhow::Result<Amount>;
 
     /// The same of all keys that have spent anything.

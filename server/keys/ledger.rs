@@ -1,5 +1,5 @@
 //! What one key may spend on one day, as far as this process knows: what the database has granted it,
-//! what its calls have used, and what calls under way have set aside.
+//! what its calls have used, and what calls under way have reserved.
 //!
 //! The database counts as spent what it grants. So however many servers there are, all together spend no
 //! more than the budget, and what a killed process had left counts as spent.
@@ -53,7 +53,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Sets more aside for a call that has something aside already.
+    /// Reserves more for a call that has reserved something already.
     pub(super) fn extend(
         &mut self,
         more: Amount,
@@ -70,7 +70,7 @@ impl Ledger {
         self.granted += amount;
     }
 
-    /// A call is over: what it had set aside, and what it used.
+    /// A call is over: what it had reserved, and what it used.
     pub(super) fn settle(&mut self, reserved: Amount, used: Amount, now: Instant) {
         self.last_used = now;
         self.reserved -= reserved;
@@ -156,10 +156,10 @@ mod tests {
     }
 
     proptest! {
-        /// However calls begin, end and cost, the grants cover what is set aside and, but for what calls
+        /// However calls begin, end and cost, the grants cover what is reserved and, but for what calls
         /// used beyond that, what is used; and in the end the database knows what was used.
         #[test]
-        fn grants_cover_what_is_set_aside(
+        fn grants_cover_what_is_reserved(
             steps in prop::collection::vec((0..3_u8, 0..50_i64, 0..80_i64), 1..200),
         ) {
             let now = Instant::now();

@@ -1,6 +1,6 @@
 //! What keys may spend, checked before a call and settled after it.
 //!
-//! A call sets aside what it may need at most, from what the database has granted this process
+//! A call reserves what it may need at most, from what the database has granted this process
 //! ([`ledger`]), so that most calls wait for nothing. When it is over, or dropped, what it
 //! used is counted in place of that.
 
@@ -74,7 +74,7 @@ pub enum Refused {
 pub struct OverBudget {
     /// What the key may have in a day.
     pub limits: Limits,
-    /// What it has spent, and what calls under way have set aside.
+    /// What it has spent, and what calls under way have reserved.
     pub spent: Amount,
     /// What the call may need.
     pub needed: Amount,
@@ -138,7 +138,7 @@ impl Spending {
         Ok(Some(left))
     }
 
-    /// Sets aside what a call may need; what it used is settled when the reservation is dropped.
+    /// Reserves what a call may need; what it used is settled when the reservation is dropped.
     ///
     /// # Errors
     ///
@@ -233,7 +233,7 @@ impl Spending {
     }
 }
 
-/// What a call has set aside of its key's budget. When it is dropped, what the call used counts in place of
+/// What a call has reserved of its key's budget. When it is dropped, what the call used counts in place of
 /// that.
 pub struct Reservation {
     spending: Arc<Spending>,
@@ -255,7 +255,7 @@ impl Reservation {
         self.used = used;
     }
 
-    /// Sets more aside.
+    /// Reserves more.
     ///
     /// # Errors
     ///

@@ -81,7 +81,7 @@ struct KeyInfo {
     today: Spent,
 }
 
-/// What a key has spent since midnight, UTC, and what its calls under way have set aside.
+/// What a key has spent since midnight, UTC, and what its calls under way have reserved.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Spent {
     /// Tokens, read and written.

@@ -259,7 +259,7 @@ impl ApiKeyStore for Storage {
         .bind(budget.tokens)
         .bind(budget.cost.0)
         .execute(pool))
-        .context("cannot set aside what a key may spend")?;
+        .context("cannot reserve what a key may spend")?;
         Ok(granted > 0)
     }
 

@@ -9,6 +9,7 @@ use rand::Rng;
 use secrecy::SecretString;
 
 use super::{postgres, private, sqlite};
+use crate::_core::text_file;
 
 const SECRET_BYTES: usize = 32;
 
@@ -45,7 +46,7 @@ fn place(database_url: &str) -> io::Result<(PathBuf, PathBuf)> {
 }
 
 fn read(path: &Path) -> io::Result<SecretString> {
-    let text = std::fs::read_to_string(path).map_err(|error| named(path, &error))?;
+    let text = text_file::read(path).map_err(|error| named(path, &error))?;
     let secret = text.trim();
     if secret.len() < SECRET_BYTES {
         return Err(io::Error::new(

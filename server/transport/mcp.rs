@@ -165,8 +165,9 @@ struct Message {
     id: Option<Value>,
     #[serde(default)]
     method: Option<String>,
+    /// Some clients write `null` where they have none.
     #[serde(default)]
-    params: Map<String, Value>,
+    params: Option<Map<String, Value>>,
 }
 
 /// Why a request has no result.
@@ -308,7 +309,15 @@ impl Wire {
         };
         let origin = Origin::of(&head);
         Ok(
-            match self.run(&method, message.params, context, &origin).await {
+            match self
+                .run(
+                    &method,
+                    message.params.unwrap_or_default(),
+                    context,
+                    &origin,
+                )
+                .await
+            {
                 Ok(Outcome {
                     result,
                     retry_after,

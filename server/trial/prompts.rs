@@ -1,14 +1,14 @@
 //! The prompts of a trial: a file with a JSON object a line.
 
-use std::{collections::HashSet, fmt::Write as _, fs::File, io::Read as _, path::Path};
+use std::{collections::HashSet, fmt::Write as _, fs::File, path::Path};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::providers::quality::Schema;
+use crate::{_core::text_file, providers::quality::Schema};
 
 /// The largest file, in bytes.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -117,12 +117,8 @@ pub struct Prompt {
 pub fn read(path: &Path) -> anyhow::Result<Vec<Prompt>> {
     let shown = path.display();
     let file = File::open(path).with_context(|| format!("cannot read `{shown}`"))?;
-    let mut text = String::new();
-    let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
-    let length = read.with_context(|| format!("cannot read `{shown}`"))?;
-    if length as u64 > MAX_BYTES {
-        bail!("`{shown}` is longer than {MAX_BYTES} bytes, which no file of prompts is");
-    }
+    let text = text_file::read_at_most(MAX_BYTES, file)
+        .with_context(|| format!("cannot read `{shown}`"))?;
     parse(&text).map_err(|faults| anyhow::anyhow!("`{shown}` cannot be used:{faults}"))
 }
 

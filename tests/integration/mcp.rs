@@ -77,6 +77,9 @@ async fn whoever_does_it_wrong_is_told() {
             "{body}: {answer}"
         );
     }
+    let without = r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null}"#;
+    let (status, answer) = post(&app, &token, without.into()).await;
+    assert_eq!((status, &answer["result"]), (200, &json!({})), "{answer}");
     // An answer to a question that was never asked is taken, as the specification has it.
     let answered = r#"{"jsonrpc":"2.0","id":1,"result":null}"#;
     assert_eq!(

@@ -142,7 +142,7 @@ async fn a_budget_is_kept_by_two_hundred_calls_at_once() {
     );
     assert_eq!(refused[0].header("x-should-retry"), "false");
     assert!(refused[0].header("retry-after").parse::<u64>().unwrap() <= 86_400);
-    // What calls set aside and did not use is there for others.
+    // What calls reserved and did not use is there for others.
     while gateway.with(&secret, path, &body).await.status == 200 {}
     let used = 5 * gateway.upstream.requests().len() as i64;
     assert!((181..=200).contains(&used), "{used}");
@@ -180,7 +180,7 @@ async fn a_budget_is_kept_by_two_hundred_calls_at_once() {
 }
 
 #[tokio::test]
-async fn callers_that_leave_pay_for_what_came_and_leave_nothing_set_aside() {
+async fn callers_that_leave_pay_for_what_came_and_leave_nothing_reserved() {
     let part = format!("data: {}\n\n", token(&"hej ".repeat(9)));
     let gateway = Gateway::answering(Reply::events([part], End::Hang)).await;
     let secret = gateway.key(tokens(10_000)).await;
@@ -267,7 +267,7 @@ async fn what_a_stream_writes_counts_as_a_whole_and_tool_calls_with_it() {
 }
 
 #[tokio::test]
-async fn every_answer_of_several_is_set_aside() {
+async fn every_answer_of_several_is_reserved() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
     let secret = gateway.key(tokens(10_000)).await;
     let mut body = asking("a");
@@ -313,7 +313,7 @@ async fn money_counts_by_what_the_provider_says() {
             );
         }
     }
-    // The catalog says that it costs nothing, so nothing is set aside, and the third is over.
+    // The catalog says that it costs nothing, so nothing is reserved, and the third is over.
     assert_eq!(statuses, [200, 200, 200, 402]);
 }
 
