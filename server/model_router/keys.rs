@@ -25,8 +25,6 @@ use crate::providers::{
 const NO_FUNDS: Duration = Duration::from_secs(3_600);
 /// How long one rests whose account asked too often, where nobody says.
 const TOO_OFTEN: Duration = Duration::from_secs(60);
-/// A longer rest is not believed.
-const LONGEST: Duration = Duration::from_secs(25 * 3_600);
 
 /// One key, or the way without one.
 #[derive(Debug)]
@@ -72,7 +70,7 @@ impl Key {
             FaultKind::RateLimited => TOO_OFTEN,
             _ => return false,
         };
-        let until = Instant::now() + fault.retry_after.unwrap_or(span).min(LONGEST);
+        let until = Instant::now() + fault.retry_after.unwrap_or(span);
         let mut rest = self.rest.lock();
         if !matches!(*rest, Rest::ForGood) {
             *rest = Rest::Until(until);

@@ -34,8 +34,6 @@ use self::{
 use super::catalog::{Catalog, Model, Provider};
 use crate::providers;
 
-/// A provider that names a longer time is asked after that anyhow.
-const LONGEST_REST: Duration = Duration::from_secs(25 * 3_600);
 /// How long a new catalog waits for what is kept of its accounts.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -183,7 +181,7 @@ impl Quotas {
     /// A provider takes nothing from our account for so long.
     pub(super) fn rest(&self, label: &str, after: Duration) {
         if let Some(account) = self.accounts.get(label) {
-            account.whole.rest(Instant::now() + after.min(LONGEST_REST));
+            account.whole.rest(Instant::now() + after);
         }
     }
 
@@ -204,7 +202,7 @@ impl Quotas {
         let allowance = |left: providers::Left| Allowance {
             left: left.left,
             of: left.of,
-            until: at + left.span.min(LONGEST_REST),
+            until: at + left.span,
         };
         if told.tokens.is_some() {
             self.counts_tokens.store(true, Ordering::Relaxed);

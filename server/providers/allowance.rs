@@ -88,7 +88,7 @@ impl Left {
         Some(Self {
             left: text(left)?.parse().ok()?,
             of: text(of).and_then(|of| of.parse().ok()),
-            span: span.unwrap_or(A_MINUTE),
+            span: span.map_or(A_MINUTE, retry_after::bounded),
         })
     }
 }

@@ -57,16 +57,26 @@ pub(super) fn is_platform_limit(body: Option<&Value>, headers: &HeaderMap) -> bo
     !names_provider && (headers.contains_key(LIMIT) || repeated(body, LIMIT).is_some())
 }
 
-/// Until `X-RateLimit-Reset` (milliseconds since 1970), by the clock of the server that sent it.
+/// More seconds than any limit lasts (three years); since 1970, it was 1973.
+const SPAN_BELOW: u64 = 100_000_000;
+/// In seconds since 1970 it will be 5138, in milliseconds it was 1973.
+const SECONDS_BELOW: u64 = 100_000_000_000;
+
+/// Until `X-RateLimit-Reset`, by the clock of the server that sent it: OpenRouter's milliseconds since 1970, or, as behind
+/// other servers, seconds since then or from now.
 pub(super) fn until_reset(body: Option<&Value>, headers: &HeaderMap) -> Option<Duration> {
     let reset = headers
         .get(RESET)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .or_else(|| match repeated(body, RESET)? {
             Value::String(text) => text.trim().parse().ok(),
-            number => number.as_i64(),
+            number => number.as_u64(),
         })?;
-    let reset: DateTime<Utc> = DateTime::from_timestamp_millis(reset)?;
+    let reset: DateTime<Utc> = match reset {
+        0..SPAN_BELOW => return Some(Duration::from_secs(reset)),
+        SPAN_BELOW..SECONDS_BELOW => DateTime::from_timestamp_secs(reset.try_into().ok()?)?,
+        _ => DateTime::from_timestamp_millis(reset.try_into().ok()?)?,
+    };
     (reset - retry_after::date(headers)?).to_std().ok()
 }
 

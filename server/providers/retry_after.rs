@@ -10,8 +10,17 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, header};
 use serde_json::Value;
 
+/// No limit of a day lasts longer. Who names a longer wait has a limit of a month, or made a mistake.
+const LONGEST: Duration = Duration::from_secs(25 * 3_600);
+/// Either is asked again after this: a mistake costs an hour, a month's limit a refusal each hour.
+const INSTEAD: Duration = Duration::from_secs(3_600);
 /// Nested deeper, nothing is looked at.
 const MAX_DEPTH: usize = 8;
+
+/// The wait that is kept where a provider asks for this one.
+pub(super) fn bounded(asked: Duration) -> Duration {
+    if asked > LONGEST { INSTEAD } else { asked }
+}
 
 /// What the headers say.
 pub(super) fn of_headers(headers: &HeaderMap) -> Option<Duration> {
@@ -128,7 +137,8 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
             "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
             "ms" | "millisecond" | "milliseconds" => 1e-3,
             "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
-            "h" | "hour" | "hours" => 3600.0,
+            "h" | "hour" | "hours" => 3_600.0,
+            "d" | "day" | "days" => 86_400.0,
             _ => break,
         };
         seconds = Some(seconds.unwrap_or(0.0) + number * unit);
@@ -154,6 +164,7 @@ mod tests {
             ("1h2m3s", Some(3_723_000)),
             ("5 seconds", Some(5_000)),
             ("1 minute", Some(60_000)),
+            ("1d1h", Some(90_000_000)),
             ("20s and then some", Some(20_000)),
             ("soon", None),
             ("-1", None),
@@ -164,6 +175,14 @@ mod tests {
         ] {
             assert_eq!(duration(text).map(|it| it.as_millis()), ms, "{text}");
         }
+    }
+
+    #[test]
+    fn a_wait_that_no_daily_limit_takes_is_an_hour() {
+        let hours = |hours: u64| Duration::from_secs(hours * 3_600);
+        assert_eq!(bounded(hours(25)), hours(25));
+        assert_eq!(bounded(hours(26)), hours(1));
+        assert_eq!(bounded(Duration::MAX), hours(1));
     }
 
     #[test]

@@ -159,7 +159,7 @@ async fn a_key_that_is_refused_is_left_alone_and_one_whose_account_is_busy_comes
     assert!(first.is_usable());
     let mut tried = Vec::new();
     assert!(keys.refused(second, &fault(FaultKind::Authentication), &mut tried));
-    tokio::time::sleep(LONGEST).await;
+    tokio::time::sleep(Duration::from_secs(25 * 3_600)).await;
     assert_eq!(drawn().await, "p", "a key that is wrong stays wrong");
     assert!(
         !keys.refused(first, &fault(FaultKind::Authentication), &mut tried),

@@ -153,6 +153,32 @@ async fn what_a_model_thinks_is_no_beginning_of_its_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_whose_limit_was_used_up_by_thoughts_took_until_its_end() {
+    let thought = json!({"choices": [{"index": 0, "delta": {"reasoning": "hm"}}]});
+    let end = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]});
+    let mut pieces = vec![format!("data: {thought}\n\n"); 40];
+    pieces.push(format!("data: {end}\n\ndata: [DONE]\n\n"));
+    let upstream = Upstream::start(vec![Reply::events(pieces, End::Clean)]).await;
+    let (router, events) = router(catalog(&upstream, &upstream), candidates());
+    let route = route(&router, "chat");
+    let body = json!({"messages": [{"role": "user", "content": "hej"}], "max_tokens": 40});
+    let body = modelramp::providers::RawObject::parse(body.to_string().as_bytes()).unwrap();
+    let limited = Call {
+        request: ChatRequest::passing_on(body),
+        ..call()
+    };
+    let answer = router.stream(&route, limited).await.unwrap();
+    answer
+        .deltas
+        .for_each(async |step| drop(step.unwrap()))
+        .await;
+    let [event] = &events.all()[..] else { panic!() };
+    assert_eq!(event.outcome, Outcome::Success);
+    // It took time, so it is judged by its time.
+    assert!(event.first_token_ms.is_some() && event.first_words_ms().is_some());
+}
+
+#[tokio::test]
 async fn who_goes_away_in_the_middle_of_a_stream_leaves_how_much_of_it_was_there() {
     let gone_after = async |text: &str| {
         let first = format!("data: {}\n\n", token(text));
