@@ -82,6 +82,12 @@ struct Message<'a> {
     _refusal: Nothing,
     #[serde(default, rename = "tool_calls")]
     _tool_calls: Nothing,
+    #[serde(default, rename = "function_call")]
+    _function_call: Nothing,
+    #[serde(default, rename = "audio")]
+    _audio: Nothing,
+    #[serde(default, rename = "images")]
+    _images: Nothing,
 }
 
 /// A field that is null or absent.
@@ -155,6 +161,9 @@ mod tests {
             json!({"delta": {"content": "a", "reasoning": ""}}),
             json!({"delta": {"content": "a", "reasoning_content": "b"}}),
             json!({"delta": {"refusal": "no"}}),
+            json!({"delta": {"content": "", "audio": {"data": "AAAA"}}}),
+            json!({"delta": {"content": "", "images": [{}]}}),
+            json!({"delta": {"function_call": {"name": "f"}}}),
         ] {
             assert_eq!(Plain::read(&of(choice.clone())), None, "{choice}");
         }

@@ -1,9 +1,9 @@
 //! Reads what a provider answered; an error can hide in a 200, so nothing is taken on trust.
 //!
-//! An answer is a text, the model's own refusal, or a call of a tool that was offered. A reply with none
-//! of them says nothing to anybody, whatever its finish reason is, and is a fault of the model.
+//! An answer is a text, sound, pictures, the model's own refusal, or a call of a tool that was offered. A reply with
+//! none of them says nothing to anybody, whatever its finish reason is, and is a fault of the model.
 
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     ChatRequest, Completion, Embedded, Held, Usage,
@@ -47,7 +47,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
         part.content = split.content;
         part.reasoning += &split.reasoning;
     }
-    let is_refusal = part.refuses();
+    let (is_refusal, has_media) = (part.refuses(), part.has_media);
     let completion = Completion {
         content: if is_refusal && is_blank(&part.content) {
             part.refusal
@@ -69,7 +69,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
         None => reasoning::is_all_thought(&completion.content),
     };
     let is_cut = completion.finish_reason.as_deref() == Some("length") && request.limits_answer();
-    if says_nothing && !has_call && !is_cut {
+    if says_nothing && !has_media && !has_call && !is_cut {
         return Err(nothing(completion.finish_reason.as_deref()));
     }
     Ok(completion)
@@ -125,8 +125,10 @@ pub(super) struct Part {
     pub(super) refusal: String,
     /// Bytes of `reasoning_details`, which are carried to the next turn.
     pub(super) details: usize,
-    /// Never an empty list.
+    /// Never an empty list. A call in the words of before there were tools is one of them.
     pub(super) tool_calls: Option<Value>,
+    /// Whether it brings sound or pictures.
+    pub(super) has_media: bool,
     pub(super) finish_reason: Option<String>,
 }
 
@@ -261,6 +263,9 @@ fn part(message: &RawValue) -> Part {
         details,
         refusal,
         tool_calls,
+        function_call,
+        audio,
+        images,
     ] = fields(
         message,
         [
@@ -270,8 +275,19 @@ fn part(message: &RawValue) -> Part {
             "reasoning_details",
             "refusal",
             "tool_calls",
+            "function_call",
+            "audio",
+            "images",
         ],
     );
+    let is_object = |json: &&RawValue| json.get().starts_with('{') && json.get() != "{}";
+    let is_readable =
+        |json: &&RawValue| json_text::values(json.get().as_bytes()) <= MAX_CALL_VALUES;
+    let function_call = || {
+        let call = function_call.filter(is_object).filter(is_readable)?;
+        let call: Value = serde_json::from_str(call.get()).ok()?;
+        Some(json!([{"type": "function", "function": call}]))
+    };
     let mut part = Part {
         reasoning: text(reasoning)
             .filter(|text| !text.is_empty())
@@ -281,8 +297,10 @@ fn part(message: &RawValue) -> Part {
         details: details.map_or(0, |details| details.get().len()),
         tool_calls: tool_calls
             .filter(|calls| first(calls).is_some())
-            .filter(|calls| json_text::values(calls.get().as_bytes()) <= MAX_CALL_VALUES)
-            .and_then(|calls| serde_json::from_str(calls.get()).ok()),
+            .filter(is_readable)
+            .and_then(|calls| serde_json::from_str(calls.get()).ok())
+            .or_else(function_call),
+        has_media: audio.filter(is_object).is_some() || images.and_then(first).is_some(),
         ..Part::default()
     };
     match content.map(RawValue::get) {

@@ -259,10 +259,11 @@ impl Steps {
         let is_refusal = part.refuses();
         part.content += &part.refusal;
         self.finish_reason = part.finish_reason.clone().or(self.finish_reason.take());
-        let has_call = part.tool_calls.is_some();
+        let (has_call, has_media) = (part.tool_calls.is_some(), part.has_media);
+        let has_text = !part.content.is_empty() || !part.reasoning.is_empty();
         Delta {
-            is_token: !part.content.is_empty() || !part.reasoning.is_empty() || has_call,
-            is_answer: shows || (has_call && self.offers_tools),
+            is_token: has_text || has_call || has_media,
+            is_answer: shows || has_media || (has_call && self.offers_tools),
             is_refusal,
             content: part.content,
             reasoning: part.reasoning,
@@ -345,6 +346,9 @@ mod tests {
         assert!(is_token(json!({"content": "a"})));
         assert!(is_token(json!({"content": null, "reasoning": "hm"})));
         assert!(is_token(json!({"tool_calls": [{"index": 0}]})));
+        assert!(is_token(json!({"function_call": {"name": "f"}})));
+        assert!(is_token(json!({"content": "", "audio": {"data": "AAAA"}})));
+        assert!(is_token(json!({"content": "", "images": [{}]})));
         assert!(!is_token(json!({"role": "assistant", "content": ""})));
         assert!(!is_token(json!({"content": null, "tool_calls": []})));
     }
@@ -402,6 +406,16 @@ mod tests {
         let mut asked = request();
         asked.rest.insert("tools".into(), json!([{}]));
         assert_eq!(run(&asked, &[call]).1, Ok(()));
+        let old = json!({"function_call": {"name": "f", "arguments": "{}"}});
+        assert_eq!(
+            run(&request(), std::slice::from_ref(&old)).1,
+            Err(FaultKind::EmptyReply)
+        );
+        let mut asked = request();
+        asked.rest.insert("functions".into(), json!([{}]));
+        assert_eq!(run(&asked, &[old]).1, Ok(()));
+        let sound = json!({"audio": {"id": "a", "transcript": "hej"}});
+        assert_eq!(run(&request(), &[sound]).1, Ok(()));
         let (deltas, verdict) = run(
             &request(),
             &[json!({"refusal": "I "}), json!({"refusal": "cannot"})],

@@ -348,3 +348,32 @@ fn parts_of_what_was_read_and_written_are_told_apart() {
         json!({"prompt_tokens": 30, "prompt_tokens_details": [1], "completion_tokens_details": {}});
     assert_eq!(usage(odd), (0, 0, 0));
 }
+
+#[test]
+fn sound_pictures_and_calls_in_old_words_are_answers() {
+    let told = |told: Value| whole(&message(told));
+    let sound = json!({"content": null, "audio": {"id": "a", "data": "AAAA", "transcript": "hej"}});
+    let picture = json!({"content": "", "images": [{"type": "image_url"}]});
+    assert!(told(sound).is_ok() && told(picture).is_ok());
+    for nothing in [
+        json!({"audio": {}}),
+        json!({"audio": null}),
+        json!({"images": []}),
+    ] {
+        assert_eq!(
+            fault(&message(nothing.clone())),
+            FaultKind::EmptyReply,
+            "{nothing}"
+        );
+    }
+    let call = json!({"content": null, "function_call": {"name": "f", "arguments": "{}"}});
+    let reply = message(call);
+    assert_eq!(fault(&reply), FaultKind::EmptyReply, "nobody offered it");
+    let mut asked = request();
+    asked
+        .rest
+        .insert("functions".into(), json!([{"name": "f"}]));
+    let answer = completion(reply.to_string().into_bytes(), &asked).unwrap();
+    assert_eq!(answer.raw, reply.to_string());
+    assert_eq!(answer.tool_calls.unwrap()[0]["function"]["name"], "f");
+}
