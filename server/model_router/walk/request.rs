@@ -30,6 +30,17 @@ pub(super) fn turn(call: &Call, usual: impl FnOnce() -> Option<u32>) -> Turn {
         .map_or(Turn::Alone, Turn::Begins)
 }
 
+/// Fields in which OpenRouter and other gateways are told further models.
+const FURTHER_MODELS: [&str; 2] = ["models", "fallbacks"];
+
+/// Leaves out what would let another model answer: a key may not be allowed to ask it, and evidence would take its
+/// answer for that of the model which the route names.
+fn keep_to_model(request: &mut ChatRequest) {
+    if let Some(given) = &mut request.given {
+        FURTHER_MODELS.iter().for_each(|name| given.remove(name));
+    }
+}
+
 /// Joins runs of messages of one role.
 fn take_turns(request: &mut ChatRequest) {
     request.messages = roles::joined(std::mem::take(&mut request.messages));
@@ -92,6 +103,7 @@ impl Walk<'_> {
         request.messages = messages;
         request.given.clone_from(&self.given);
         request.rest.clone_from(&self.rest);
+        keep_to_model(request);
         if let Some(prompt) = prompt {
             instructions::tell(request, &prompt, Place::First);
         }

@@ -233,3 +233,30 @@ async fn a_limit_that_is_not_known_is_refused() {
         assert!(error.to_string().contains("dollarsPerMonth"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn nobody_names_further_models_for_a_server_to_ask() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    for (path, words) in [
+        (
+            "/v1/chat/completions",
+            json!({"messages": [{"role": "user", "content": "Hi"}]}),
+        ),
+        ("/v1/responses", json!({"input": "Hi"})),
+        (
+            "/v1/messages",
+            json!({"max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}),
+        ),
+    ] {
+        let mut asked = words;
+        asked["model"] = "task/chat".into();
+        asked["models"] = json!(["somebody/else"]);
+        asked["fallbacks"] = json!([{"model": "somebody/else"}]);
+        let answer = gateway.post(path, asked.to_string()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    }
+    for request in gateway.upstream.requests() {
+        let sent = request.body.to_string();
+        assert!(!sent.contains("somebody"), "{sent}");
+    }
+}
