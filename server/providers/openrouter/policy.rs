@@ -7,6 +7,10 @@ use crate::providers::ChatRequest;
 /// What sends the conversation to others than the model.
 const TO_OTHERS: [&str; 2] = ["plugins", "web_search_options"];
 
+/// Kinds of tools that the caller itself runs. Others are run by OpenRouter or a host, such as
+/// `openrouter:web_search`, and get what the model makes of the conversation.
+const OF_CALLERS: [&str; 2] = ["function", "custom"];
+
 /// What must hold of a host.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
@@ -57,11 +61,30 @@ impl Policy {
                 // A map of values can be written.
                 let _ = given.set("provider", &told);
                 TO_OTHERS.iter().for_each(|name| given.remove(name));
+                let asked = ["tools", "tool_choice"].map(|name| given.get(name).and_then(read));
+                if let Some(kept) = kept_tools(asked) {
+                    for (name, value) in kept {
+                        match value {
+                            // Values can be written.
+                            Some(value) => _ = given.set(name, &value),
+                            None => given.remove(name),
+                        }
+                    }
+                }
             }
             None => {
                 request.rest.insert("provider".into(), told.into());
                 for name in TO_OTHERS {
                     request.rest.shift_remove(name);
+                }
+                let asked = ["tools", "tool_choice"].map(|name| request.rest.get(name).cloned());
+                if let Some(kept) = kept_tools(asked) {
+                    for (name, value) in kept {
+                        match value {
+                            Some(value) => _ = request.rest.insert(name.into(), value),
+                            None => _ = request.rest.shift_remove(name),
+                        }
+                    }
                 }
             }
         }
@@ -70,6 +93,27 @@ impl Policy {
 
 fn read(value: &RawValue) -> Option<Value> {
     serde_json::from_str(value.get()).ok()
+}
+
+/// The tools that the caller runs, and the choice among them; nothing where it runs all of them.
+fn kept_tools([tools, choice]: [Option<Value>; 2]) -> Option<[(&'static str, Option<Value>); 2]> {
+    let is_callers = |it: &Value| {
+        it["type"]
+            .as_str()
+            .is_none_or(|kind| OF_CALLERS.contains(&kind))
+    };
+    let Some(Value::Array(mut tools)) = tools else {
+        return None;
+    };
+    let count = tools.len();
+    tools.retain(is_callers);
+    if tools.len() == count {
+        return None;
+    }
+    let has_any = !tools.is_empty();
+    let choice = choice.filter(|choice| has_any && is_callers(choice));
+    let tools = has_any.then_some(tools.into());
+    Some([("tools", tools), ("tool_choice", choice)])
 }
 
 /// Leaves hosts out of a list that may not be there. An empty one would allow all.
@@ -139,6 +183,27 @@ mod tests {
             applied(&policy, &json!({"provider": told}))["provider"],
             wanted
         );
+    }
+
+    #[test]
+    fn what_others_run_is_no_tool() {
+        let policy = Policy {
+            zdr: true,
+            ..Policy::default()
+        };
+        let function = json!({"type": "function", "function": {"name": "f"}});
+        let search = json!({"type": "openrouter:web_search"});
+        let both = json!({"tools": [search, function], "tool_choice": "auto"});
+        let told = applied(&policy, &both);
+        assert_eq!(told["tools"], json!([function]));
+        assert_eq!(told["tool_choice"], "auto");
+        let chosen = json!({"tools": [search, function], "tool_choice": search});
+        assert!(applied(&policy, &chosen).get("tool_choice").is_none());
+        let alone = json!({"tools": [search], "tool_choice": "required", "x": 1});
+        let wanted = json!({"provider": {"zdr": true}, "x": 1});
+        assert_eq!(applied(&policy, &alone), wanted);
+        let own = json!({"tools": [function], "tool_choice": function});
+        assert_eq!(applied(&policy, &own)["tools"], json!([function]));
     }
 
     #[test]
