@@ -5,14 +5,16 @@ const MOST: usize = 18;
 /// Letters between two groups at most.
 const GAP: usize = 3;
 
-/// The letter that another stands for: full-width ones, and the many spaces and hyphens.
+/// The letter that another stands for: full-width ones, the many spaces and hyphens, and those that nobody sees.
 pub(super) fn plain(letter: char) -> char {
     match letter {
         '\u{ff01}'..='\u{ff5e}' => {
             char::from_u32(u32::from(letter) - 0xff01 + 0x21).unwrap_or(letter)
         }
-        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{3000}' => ' ',
-        '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
+        '\u{a0}' | '\u{2000}'..='\u{200d}' | '\u{202f}' | '\u{2060}' | '\u{3000}' | '\u{feff}' => {
+            ' '
+        }
+        '\u{ad}' | '\u{2010}'..='\u{2015}' | '\u{2212}' => '-',
         _ => letter,
     }
 }

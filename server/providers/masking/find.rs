@@ -10,6 +10,7 @@ use super::{
     digits::{Digits, plain},
     phone,
 };
+use crate::_core::blank::is_invisible;
 
 /// How `@` is written: as itself, full-width, and in addresses of pages.
 const SIGNS: [&str; 3] = ["@", "\u{ff20}", "%40"];
@@ -96,10 +97,24 @@ fn next_sign(text: &str, from: usize) -> Option<(usize, usize)> {
     Some((from + at, sign.len()))
 }
 
+/// Whether it belongs to the letter before it: a mark, as in an `å` of two characters, which is how macOS writes
+/// it, or what nobody sees, such as the soft hyphens of documents.
+fn is_joined(letter: char) -> bool {
+    let is_mark = matches!(letter, '\u{300}'..='\u{36f}');
+    is_mark || (is_invisible(letter) && !letter.is_whitespace() && !letter.is_control())
+}
+
+/// The dots of a domain: IDNA knows four.
+fn is_dot(letter: char) -> bool {
+    matches!(letter, '.' | '\u{ff0e}' | '\u{3002}' | '\u{ff61}')
+}
+
 /// Where the local part begins that a text ends with.
 fn local(before: &str) -> Option<usize> {
     let is_local = |letter: char| {
-        plain(letter).is_alphanumeric() || matches!(letter, '.' | '_' | '%' | '+' | '\'' | '-')
+        plain(letter).is_alphanumeric()
+            || is_joined(letter)
+            || matches!(letter, '.' | '_' | '%' | '+' | '\'' | '-')
     };
     let start = before.trim_end_matches(is_local).len();
     let part = before.get(start..)?;
@@ -115,23 +130,23 @@ fn local(before: &str) -> Option<usize> {
 /// The length of the domain that a text begins with.
 fn domain(after: &str) -> Option<usize> {
     let is_domain = |letter: char| {
-        let letter = plain(letter);
-        letter.is_alphanumeric() || matches!(letter, '-' | '.')
+        let is_name = plain(letter).is_alphanumeric() || plain(letter) == '-';
+        is_name || is_dot(letter) || is_joined(letter)
     };
     let length = after
         .find(|letter| !is_domain(letter))
         .unwrap_or(after.len());
-    let (mut end, mut whole) = (0, None);
-    for (place, label) in after.get(..length)?.split('.').enumerate() {
-        if label.is_empty() {
+    let (mut start, mut whole) = (0, None);
+    for (place, label) in after.get(..length)?.split_inclusive(is_dot).enumerate() {
+        let name = label.trim_end_matches(is_dot);
+        if name.is_empty() {
             break;
         }
-        let start = end + usize::from(place > 0);
-        end = start + label.len();
-        let name = label.trim_end_matches('-');
+        let name = name.trim_end_matches('-');
         if place > 0 && name.chars().filter(|letter| letter.is_alphabetic()).count() >= 2 {
             whole = Some(start + name.len());
         }
+        start += label.len();
     }
     whole
 }
@@ -156,6 +171,13 @@ mod tests {
             ("'søren@blåbær.dk'", "søren@blåbær.dk"),
             ("?to=anna%40firma.dk&x=1", "anna%40firma.dk"),
             ("ANNA＠FIRMA.DK", "ANNA＠FIRMA.DK"),
+            ("ANNA＠FIRMA．DK", "ANNA＠FIRMA．DK"),
+            (
+                "rene\u{301}.a\u{30a}se@bla\u{30a}b.dk",
+                "rene\u{301}.a\u{30a}se@bla\u{30a}b.dk",
+            ),
+            ("anna@fir\u{ad}ma.dk", "anna@fir\u{ad}ma.dk"),
+            ("anna\u{200b}@firma.dk", "anna\u{200b}@firma.dk"),
             ("linje\\nanna@firma.dk", "anna@firma.dk"),
             ("12345678@firma.dk", "12345678@firma.dk"),
             ("a@b@firma.dk", "b@firma.dk"),
@@ -184,6 +206,8 @@ mod tests {
             "0101701234",
             "010170 1234",
             "010170\u{2011}1234",
+            "010170\u{ad}1234",
+            "010170\u{200b}1234",
             "010170 - 1234",
             "０１０１７０-１２３４",
             "610170-1234",
@@ -224,6 +248,7 @@ mod tests {
         }
         for (text, wanted) in [
             ("tlf. 23456789", "23456789"),
+            ("tel 23456789", "23456789"),
             ("Mobil: 234 56 789", "234 56 789"),
             ("ring på 23456789!", "23456789"),
             ("phone 20304050", "20304050"),

@@ -4,8 +4,8 @@
 use super::digits::{Digits, plain};
 
 /// Words after which eight digits are a number.
-const WORDS: [&str; 9] = [
-    "tlf", "telefon", "tel.", "tel:", "mobil", "ring", "phone", "sms", "fax",
+const WORDS: [&str; 10] = [
+    "tlf", "telefon", "tel ", "tel.", "tel:", "mobil", "ring", "phone", "sms", "fax",
 ];
 /// What stands before eight digits that are none.
 const OTHERS: [&str; 6] = ["kr", "kr.", "dkk", "eur", "€", "cvr"];
