@@ -3,6 +3,9 @@
 //! Models want what they thought back on the next turn, in the fields in which it came. Where the caller's
 //! API has no such fields, they are packed into the text that it has for a signature. A caller could
 //! write such a text itself; it gains nothing that the fields of the other API do not give it.
+//!
+//! Gemini signs calls of tools: what it thought stands in `extra_content` of a call, and a call without it is
+//! refused on the next turn.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -19,6 +22,8 @@ pub(super) struct Thoughts {
     /// The fields that held the words.
     names: Vec<String>,
     details: Vec<Value>,
+    /// What stands at calls of tools, by the id of the call, or by the tool's name where it has none.
+    of_calls: Map<String, Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -27,9 +32,13 @@ struct Packed {
     names: Vec<String>,
     #[serde(default)]
     details: Vec<Value>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    of_calls: Map<String, Value>,
 }
 
 const TEXTS: [&str; 2] = ["reasoning", "reasoning_content"];
+/// What a call of a tool carries for the model that made it.
+const EXTRA: &str = "extra_content";
 
 impl Thoughts {
     /// Adds those of a message or a delta; the words that it adds.
@@ -51,6 +60,14 @@ impl Thoughts {
         let details = message.get("reasoning_details").and_then(Value::as_array);
         for detail in details.into_iter().flatten() {
             self.add_detail(detail);
+        }
+        let calls = message.get("tool_calls").and_then(Value::as_array);
+        for call in calls.into_iter().flatten() {
+            if let Some(extra) = call.get(EXTRA).filter(|extra| !extra.is_null())
+                && let Some(name) = names_of(call).next()
+            {
+                self.of_calls.insert(name.to_owned(), extra.clone());
+            }
         }
         added
     }
@@ -78,7 +95,7 @@ impl Thoughts {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.details.is_empty()
+        self.text.is_empty() && self.details.is_empty() && self.of_calls.is_empty()
     }
 
     /// The opaque text, good for this model only.
@@ -87,12 +104,14 @@ impl Thoughts {
             model: model.to_owned(),
             names: self.names.clone(),
             details: self.details.clone(),
+            of_calls: self.of_calls.clone(),
         };
         let json = serde_json::to_vec(&packed).unwrap_or_default();
         format!("{MARK}{}", URL_SAFE_NO_PAD.encode(json))
     }
 
-    /// The fields of an assistant's message, if the text was packed for this model.
+    /// The fields of an assistant's message, if the text was packed for this model. What is its calls' is
+    /// given to them by [`Thoughts::give_back`], once they are there.
     pub(super) fn unpack(text: &str, packed: &str, model: &str) -> Option<Map<String, Value>> {
         let json = URL_SAFE_NO_PAD.decode(packed.strip_prefix(MARK)?).ok()?;
         let packed: Packed = serde_json::from_slice(&json).ok()?;
@@ -105,8 +124,32 @@ impl Thoughts {
         if !packed.details.is_empty() {
             fields.insert("reasoning_details".into(), packed.details.into());
         }
+        if !packed.of_calls.is_empty() {
+            fields.insert(EXTRA.into(), packed.of_calls.into());
+        }
         Some(fields)
     }
+
+    /// Gives the calls of an assistant's message what was unpacked for them.
+    pub(super) fn give_back(message: &mut Map<String, Value>) {
+        let Some(Value::Object(mut of_calls)) = message.shift_remove(EXTRA) else {
+            return;
+        };
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for call in calls.into_iter().flatten() {
+            let extra = names_of(call).find_map(|name| of_calls.shift_remove(name));
+            if let (Some(extra), Some(call)) = (extra, call.as_object_mut()) {
+                call.insert(EXTRA.into(), extra);
+            }
+        }
+    }
+}
+
+/// By what a call is known: its id, where its server gave one, and its tool.
+fn names_of(call: &Value) -> impl Iterator<Item = &str> {
+    let names = [&call["id"], &call["function"]["name"]];
+    let names = names.into_iter().filter_map(Value::as_str);
+    names.filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]
@@ -136,6 +179,25 @@ mod tests {
         assert_eq!(Thoughts::unpack("ab", &packed, "other"), None);
         for foreign in ["c29tZQ==", "mr1.", "mr1.c29tZQ", ""] {
             assert_eq!(Thoughts::unpack("ab", foreign, "m"), None);
+        }
+    }
+
+    #[test]
+    fn what_stands_at_a_call_comes_back_to_it() {
+        let signed = |id: &str| json!({"id": id, "function": {"name": "f", "arguments": "{}"}, "extra_content": {"google": {"thought_signature": "s"}}});
+        for (came, told) in [("c", "c"), ("", "call_1")] {
+            let mut thoughts = Thoughts::default();
+            let other = json!({"id": "d", "function": {"name": "g"}});
+            let delta = json!({"tool_calls": [signed(came), other]});
+            thoughts.add(delta.as_object().unwrap());
+            assert!(!thoughts.is_empty());
+            let mut message = Thoughts::unpack("", &thoughts.pack("m"), "m").unwrap();
+            let mut call = signed(told);
+            call.as_object_mut().unwrap().shift_remove(EXTRA);
+            message.insert("tool_calls".into(), json!([call, other]));
+            Thoughts::give_back(&mut message);
+            let wanted = json!({"tool_calls": [signed(told), other]});
+            assert_eq!(Value::from(message), wanted, "{came:?}");
         }
     }
 }

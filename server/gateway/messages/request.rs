@@ -140,6 +140,7 @@ fn assistant(blocks: &[Value], model: &str) -> Value {
                     match (message.get_mut(&name), value) {
                         (Some(Value::String(all)), Value::String(more)) => all.push_str(&more),
                         (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
+                        (Some(Value::Object(all)), Value::Object(more)) => all.extend(more),
                         (_, value) => _ = message.insert(name, value),
                     }
                 }
@@ -153,6 +154,7 @@ fn assistant(blocks: &[Value], model: &str) -> Value {
     if !calls.is_empty() {
         message.insert("tool_calls".into(), calls.into());
     }
+    Thoughts::give_back(&mut message);
     message.into()
 }
 

@@ -106,6 +106,9 @@ pub(super) fn to_chat(asked: &Object, model: &str) -> Result<Translated, Refusal
             }
         }
     }
+    for message in turns.messages.iter_mut().filter_map(Value::as_object_mut) {
+        Thoughts::give_back(message);
+    }
     body.insert("messages".into(), turns.messages.into());
     let (mut dropped, mut tools) = (Vec::new(), HashMap::new());
     add_tools(asked, &mut body, &mut dropped, &mut tools)?;
