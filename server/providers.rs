@@ -136,6 +136,20 @@ impl ChatRequest {
         role.is_some_and(|role| is_tool(&role))
     }
 
+    /// Of how many inputs vectors are wanted; `None` where that cannot be told.
+    fn inputs(&self) -> Option<usize> {
+        let input = self.given.as_ref()?.get("input")?;
+        if input.get().starts_with('"') {
+            return Some(1);
+        }
+        let is_input = |item: &RawValue| item.get().starts_with(['"', '[', '{']);
+        let mut inputs = 0;
+        fields::each(input, |item| inputs += usize::from(is_input(item)));
+        // A list of numbers is one input, by its tokens.
+        let first = fields::first(input)?;
+        Some(if is_input(first) { inputs } else { 1 })
+    }
+
     /// Whether more than one answer is asked for.
     fn wants_more_choices(&self) -> bool {
         let Some(given) = &self.given else {

@@ -182,7 +182,8 @@ impl OpenAiCompatible {
             let mut held = Held::default();
             let places = self.large.of(&request.model);
             let read = read(&mut response, MAX_EMBEDDINGS, &places, &mut held).await;
-            reply::embeddings(read.map_err(|(_, fault)| fault)?, held)
+            let body = read.map_err(|(_, fault)| fault)?;
+            reply::embeddings(body, request.inputs(), held)
         };
         timeout_at(deadline, exchange)
             .await

@@ -75,8 +75,12 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
     Ok(completion)
 }
 
-/// The embeddings in the body of a success.
-pub(super) fn embeddings(body: Vec<u8>, held: Held) -> Result<Embedded, Fault> {
+/// The embeddings in the body of a success, of so many inputs where that is known.
+pub(super) fn embeddings(
+    body: Vec<u8>,
+    inputs: Option<usize>,
+    held: Held,
+) -> Result<Embedded, Fault> {
     let broken = |error| Fault::new(FaultKind::InvalidReply, format!("not JSON ({error})"));
     let raw = json_text::lenient_owned(body).map_err(broken)?;
     let json: &RawValue = serde_json::from_str(&raw).map_err(broken)?;
@@ -91,8 +95,37 @@ pub(super) fn embeddings(body: Vec<u8>, held: Held) -> Result<Embedded, Fault> {
             None => fault,
         });
     }
+    data.map_or(Ok(()), |data| check_vectors(data, inputs))?;
     let usage = usage.and_then(of_usage);
     Ok(Embedded { raw, usage, held })
+}
+
+/// Whether each input has a vector. Whoever pairs them by their order would else keep vectors under texts that they
+/// are not of, and nobody would see it.
+fn check_vectors(data: &RawValue, inputs: Option<usize>) -> Result<(), Fault> {
+    let (mut count, mut are_vectors) = (0_usize, true);
+    each(data, |item| {
+        count += 1;
+        let [vector] = fields(item, ["embedding"]);
+        are_vectors &= vector.is_some_and(|vector| is_vector(vector.get()));
+    });
+    let detail = match inputs {
+        _ if !are_vectors => "an embedding is no list of numbers".to_owned(),
+        Some(inputs) if inputs != count => {
+            format!("the reply holds {count} embeddings of {inputs} inputs")
+        }
+        _ => return Ok(()),
+    };
+    Err(Fault::new(FaultKind::InvalidReply, detail))
+}
+
+/// Numbers, base64, or several forms of them. Python's `NaN` was read as null.
+fn is_vector(json: &str) -> bool {
+    match json.as_bytes().first() {
+        Some(b'[') => json.len() > 2 && !json.contains("null"),
+        Some(b'"') => json.len() > 2,
+        other => other == Some(&b'{'),
+    }
 }
 
 /// The document alone, where it came as a list of one.

@@ -377,3 +377,39 @@ fn sound_pictures_and_calls_in_old_words_are_answers() {
     assert_eq!(answer.raw, reply.to_string());
     assert_eq!(answer.tool_calls.unwrap()[0]["function"]["name"], "f");
 }
+
+#[test]
+fn each_input_has_a_vector() {
+    let of = |input: Value, data: Value| {
+        let asked = json!({"input": input}).to_string();
+        let asked = crate::providers::RawObject::parse(asked.as_bytes()).unwrap();
+        let inputs = ChatRequest::passing_on(asked).inputs();
+        let body = json!({ "data": data }).to_string().into_bytes();
+        let told = embeddings(body, inputs, Held::default());
+        told.err().map(|fault| (fault.kind, fault.cause))
+    };
+    let vector = json!({"embedding": [0.5, 1]});
+    for (input, count) in [
+        (json!("a"), 1),
+        (json!(["a", "b"]), 2),
+        (json!([1, 2, 3]), 1),
+        (json!([[1, 2], [3]]), 2),
+    ] {
+        let vectors = |count: usize| Value::from(vec![vector.clone(); count]);
+        assert_eq!(of(input.clone(), vectors(count)), None, "{input}");
+        let malformed = Some((FaultKind::InvalidReply, Cause::Malformed));
+        assert_eq!(of(input.clone(), vectors(count + 1)), malformed, "{input}");
+        for wrong in [
+            json!(null),
+            json!([]),
+            json!([null, 1]),
+            json!(""),
+            json!(1),
+        ] {
+            let mut data = vectors(count);
+            data[0]["embedding"] = wrong.clone();
+            assert_eq!(of(input.clone(), data), malformed, "{wrong}");
+        }
+    }
+    assert_eq!(of(json!("a"), json!([{"embedding": "AAAAPw=="}])), None);
+}

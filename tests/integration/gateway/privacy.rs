@@ -103,7 +103,8 @@ async fn what_is_masked_never_leaves_and_comes_back_whole_and_streamed() {
 
 #[tokio::test]
 async fn vectors_of_a_task_are_masked_too() {
-    let vectors = json!({"data": [{"index": 0, "embedding": [0.5]}]});
+    let vector = |index: u8| json!({"index": index, "embedding": [0.5]});
+    let vectors = json!({"data": [vector(0), vector(1)]});
     let gateway = guarded("mask = [\"email\"]", move |_, _| Reply::json(&vectors)).await;
     let body = json!({"model": "task/chat", "input": ["hej", "anna@firma.dk"]});
     let answer = gateway.post("/v1/embeddings", body.to_string()).await;
