@@ -7,7 +7,10 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{chunks::Chunks, thinking::Thoughts};
+use super::{
+    chunks::Chunks,
+    thinking::{Thoughts, is_thought},
+};
 use crate::providers::Delta;
 
 /// What one block holds.
@@ -257,13 +260,13 @@ pub(super) fn call_id(value: &Value) -> String {
     }
 }
 
-/// A text, or the texts of a list of parts.
+/// A text, or the texts of a list of parts, without those of thoughts.
 pub(super) fn text(content: Option<&Value>) -> String {
     match content {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(parts)) => {
-            let texts = parts.iter().filter_map(|part| part["text"].as_str());
-            texts.collect()
+            let parts = parts.iter().filter(|part| !is_thought(part));
+            parts.filter_map(|part| part["text"].as_str()).collect()
         }
         _ => String::new(),
     }

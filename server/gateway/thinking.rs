@@ -11,6 +11,8 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::sequence;
+
 /// What a packed text begins with.
 const MARK: &str = "mr1.";
 
@@ -54,6 +56,14 @@ impl Thoughts {
             }
             if added.is_empty() {
                 added.push_str(text);
+            }
+        }
+        // Mistral's are parts of the content, which its servers do not miss.
+        let parts = message.get("content").and_then(Value::as_array);
+        let parts = parts.filter(|_| added.is_empty()).into_iter().flatten();
+        for part in parts.filter(|part| is_thought(part)) {
+            for words in [&part["text"], &part["thinking"]] {
+                added += &sequence::text(Some(words));
             }
         }
         self.text.push_str(&added);
@@ -145,6 +155,14 @@ impl Thoughts {
     }
 }
 
+/// Whether a part of a content is what a model thought.
+pub(super) fn is_thought(part: &Value) -> bool {
+    matches!(
+        part["type"].as_str(),
+        Some("thinking" | "reasoning" | "redacted_thinking")
+    )
+}
+
 /// By what a call is known: its id, where its server gave one, and its tool.
 fn names_of(call: &Value) -> impl Iterator<Item = &str> {
     let names = [&call["id"], &call["function"]["name"]];
@@ -180,6 +198,21 @@ mod tests {
         for foreign in ["c29tZQ==", "mr1.", "mr1.c29tZQ", ""] {
             assert_eq!(Thoughts::unpack("ab", foreign, "m"), None);
         }
+    }
+
+    #[test]
+    fn thoughts_among_the_parts_of_a_content_are_no_text() {
+        let part = |kind: &str, name: &str, value: Value| json!({"type": kind, name: value});
+        let nested = json!([{"type": "text", "text": "b"}]);
+        let content = json!([
+            part("reasoning", "text", json!("a")),
+            part("thinking", "thinking", nested),
+            part("text", "text", json!("answer")),
+        ]);
+        let mut thoughts = Thoughts::default();
+        let message = json!({ "content": content });
+        assert_eq!(thoughts.add(message.as_object().unwrap()), "ab");
+        assert_eq!(sequence::text(message.get("content")), "answer");
     }
 
     #[test]

@@ -356,10 +356,18 @@ fn each_part<'a>(list: Option<&'a RawValue>, take: impl FnMut(&'a RawValue)) {
 
 /// Adds a part of a content that is a list.
 fn add(piece: &RawValue, to: &mut Part) {
-    let [kind, words, refusal] = fields(piece, ["type", "text", "refusal"]);
+    let [kind, words, refusal, thinking] = fields(piece, ["type", "text", "refusal", "thinking"]);
     let words = text(words).unwrap_or_default();
     match text(kind).as_deref() {
-        Some("thinking" | "reasoning" | "redacted_thinking") => to.reasoning += &words,
+        Some("thinking" | "reasoning" | "redacted_thinking") => {
+            to.reasoning += &words;
+            // Mistral's has parts of its own.
+            to.reasoning += &text(thinking).unwrap_or_default();
+            each_part(thinking, |part| {
+                let [words] = fields(part, ["text"]);
+                to.reasoning += &text(words).unwrap_or_default();
+            });
+        }
         _ => to.content += &words,
     }
     to.refusal += &text(refusal).unwrap_or_default();

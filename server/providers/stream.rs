@@ -347,6 +347,9 @@ mod tests {
         assert!(is_token(json!({"content": null, "reasoning": "hm"})));
         assert!(is_token(json!({"tool_calls": [{"index": 0}]})));
         assert!(is_token(json!({"function_call": {"name": "f"}})));
+        let thought = json!([{"type": "text", "text": "hm"}]);
+        let thought = json!([{"type": "thinking", "thinking": thought}]);
+        assert!(is_token(json!({ "content": thought })));
         assert!(is_token(json!({"content": "", "audio": {"data": "AAAA"}})));
         assert!(is_token(json!({"content": "", "images": [{}]})));
         assert!(!is_token(json!({"role": "assistant", "content": ""})));
