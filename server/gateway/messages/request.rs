@@ -19,8 +19,10 @@ const BILLING: &str = "x-anthropic-billing-header:";
 /// too high.
 const TENTHS_PER_TOKEN: usize = 36;
 const RESERVE_PERCENT: usize = 115;
-/// What an image counts.
+/// What an image counts, and a page of a document.
 const IMAGE_TOKENS: usize = 1_600;
+/// Bytes of base64 that make a page of a document, about.
+const BYTES_PER_PAGE: usize = 64 * 1024;
 
 /// The request for this model.
 pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translated, Refusal> {
@@ -38,7 +40,7 @@ pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translate
         Refusal::bad_request(Some("messages"), message)
     })?;
     for turn in turns {
-        add_turn(turn, name, &mut messages);
+        add_turn(turn, name, &mut messages)?;
     }
     body.insert("messages".into(), messages.into());
     for (from, to) in [
@@ -103,12 +105,12 @@ fn text_part(block: &Value, keeps_cache: bool) -> Value {
     part
 }
 
-fn add_turn(turn: &Value, model: &str, messages: &mut Vec<Value>) {
+fn add_turn(turn: &Value, model: &str, messages: &mut Vec<Value>) -> Result<(), Refusal> {
     let role = turn["role"].as_str().unwrap_or("user");
     let content = &turn["content"];
     let Some(blocks) = content.as_array() else {
         messages.push(json!({"role": role, "content": content}));
-        return;
+        return Ok(());
     };
     match role {
         "assistant" => messages.push(assistant(blocks, model)),
@@ -117,8 +119,9 @@ fn add_turn(turn: &Value, model: &str, messages: &mut Vec<Value>) {
                 messages.push(json!({"role": "system", "content": content}));
             }
         }
-        _ => add_user(blocks, messages),
+        _ => add_user(blocks, messages)?,
     }
+    Ok(())
 }
 
 fn assistant(blocks: &[Value], model: &str) -> Value {
@@ -159,66 +162,91 @@ fn assistant(blocks: &[Value], model: &str) -> Value {
 }
 
 /// Results of tools come directly behind the calls, before whatever else the user says.
-fn add_user(blocks: &[Value], messages: &mut Vec<Value>) {
+fn add_user(blocks: &[Value], messages: &mut Vec<Value>) -> Result<(), Refusal> {
     let mut parts = Vec::new();
     for block in blocks {
         match block["type"].as_str() {
-            Some("tool_result") => messages.push(tool_result(block, &mut parts)),
-            _ => parts.extend(part(block)),
+            Some("tool_result") => messages.push(tool_result(block, &mut parts)?),
+            _ => parts.extend(part(block)?),
         }
     }
     let content = match parts.as_mut_slice() {
-        [] => return,
+        [] => return Ok(()),
         [only] if only["type"] == "text" && only.get("cache_control").is_none() => {
             only["text"].take()
         }
         _ => Value::Array(parts),
     };
     messages.push(json!({"role": "user", "content": content}));
+    Ok(())
 }
 
-fn part(block: &Value) -> Option<Value> {
+/// A block as a part of chat completions; nothing where it is of a kind that nobody here knows. An answer about an
+/// image or a document that the model never saw would be worse than none.
+fn part(block: &Value) -> Result<Option<Value>, Refusal> {
     let source = &block["source"];
-    let address = || match source["type"].as_str() {
-        Some("url") => source["url"].as_str().map(str::to_owned),
-        _ => {
-            let (kind, data) = (source["media_type"].as_str()?, source["data"].as_str()?);
-            Some(format!("data:{kind};base64,{data}"))
+    let kind = block["type"].as_str().unwrap_or("");
+    Ok(Some(match (kind, source["type"].as_str()) {
+        ("text", _) => text_part(block, false),
+        ("search_result", _) => json!({"type": "text", "text": block["content"].to_string()}),
+        ("document", Some("text")) => json!({"type": "text", "text": source["data"]}),
+        ("document", Some("content")) => {
+            json!({"type": "text", "text": texts(&source["content"])})
         }
+        ("image", _) => json!({"type": "image_url", "image_url": {"url": address(source)?}}),
+        ("document", _) => {
+            let name = block["title"].as_str().unwrap_or("document.pdf");
+            let file = json!({"filename": name, "file_data": address(source)?});
+            json!({"type": "file", "file": file})
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// The address of an image or a document, which may hold it.
+fn address(source: &Value) -> Result<String, Refusal> {
+    let text = |name: &str| source[name].as_str();
+    let address = match text("type") {
+        Some("url") => text("url").map(str::to_owned),
+        Some("file") => None,
+        _ => text("media_type")
+            .zip(text("data"))
+            .map(|(kind, data)| format!("data:{kind};base64,{data}")),
     };
-    match block["type"].as_str()? {
-        "text" => Some(text_part(block, false)),
-        "image" => Some(json!({"type": "image_url", "image_url": {"url": address()?}})),
-        "document" => match source["type"].as_str() {
-            Some("text") => Some(json!({"type": "text", "text": source["data"]})),
-            _ => {
-                let name = block["title"].as_str().unwrap_or("document.pdf");
-                let file = json!({"filename": name, "file_data": address()?});
-                Some(json!({"type": "file", "file": file}))
-            }
-        },
-        "search_result" => Some(json!({"type": "text", "text": block["content"].to_string()})),
-        _ => None,
+    address.ok_or_else(|| {
+        let given: String = text("type").unwrap_or("nothing").chars().take(40).collect();
+        let message = format!(
+            "the `source` of an image or a document is `{given}`; expected `base64` with `media_type` and `data`, \
+             or `url` with `url`"
+        );
+        Refusal::unsupported("messages", message)
+    })
+}
+
+/// A text, or the texts of a list of blocks as lines.
+fn texts(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(blocks) => {
+            let texts = blocks.iter().filter_map(|block| block["text"].as_str());
+            texts.collect::<Vec<_>>().join("\n")
+        }
+        _ => String::new(),
     }
 }
 
 /// A message with a result; its images go to the user's words behind it.
-fn tool_result(block: &Value, parts: &mut Vec<Value>) -> Value {
-    let mut text = match &block["content"] {
-        Value::String(text) => text.clone(),
-        Value::Array(pieces) => {
-            let texts = pieces.iter().filter_map(|piece| piece["text"].as_str());
-            let text = texts.collect::<Vec<_>>().join("\n");
-            let others = pieces.iter().filter(|piece| piece["type"] != "text");
-            parts.extend(others.filter_map(part));
-            text
-        }
-        _ => String::new(),
-    };
+fn tool_result(block: &Value, parts: &mut Vec<Value>) -> Result<Value, Refusal> {
+    let content = &block["content"];
+    let mut text = texts(content);
+    let pieces = content.as_array().into_iter().flatten();
+    for piece in pieces.filter(|piece| piece["type"] != "text") {
+        parts.extend(part(piece)?);
+    }
     if block["is_error"] == true {
         text.insert_str(0, "Error: ");
     }
-    json!({"role": "tool", "tool_call_id": block["tool_use_id"], "content": text})
+    Ok(json!({"role": "tool", "tool_call_id": block["tool_use_id"], "content": text}))
 }
 
 fn add_tools(asked: &Object, body: &mut Object, dropped: &mut Vec<String>) -> Result<(), Refusal> {
@@ -310,6 +338,11 @@ pub(super) fn tokens(asked: &Object) -> usize {
             Value::Array(list) => list.iter().for_each(|it| weigh(it, bytes, images)),
             Value::Object(fields) if fields.get("type").is_some_and(|it| it == "image") => {
                 *images += 1;
+            }
+            // A document as bytes, of which no model reads the letters.
+            Value::Object(source) if source.get("type").is_some_and(|it| it == "base64") => {
+                let data = source.get("data").and_then(Value::as_str).unwrap_or("");
+                *images += data.len().div_ceil(BYTES_PER_PAGE).max(1);
             }
             Value::Object(fields) => {
                 for (key, value) in fields {

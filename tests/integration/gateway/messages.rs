@@ -266,3 +266,40 @@ async fn errors_and_counts_are_in_its_words() {
         (StatusCode::NOT_FOUND, &json!("not_found_error"))
     );
 }
+
+/// An answer about a picture that the model never saw would look like any other.
+#[tokio::test]
+async fn what_a_model_would_not_see_is_refused_by_name() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let asked = |block: Value| {
+        let words = json!({"type": "text", "text": "What is it?"});
+        message(&json!([{"role": "user", "content": [words, block]}])).to_string()
+    };
+    let source = json!({"type": "file", "file_id": "file_1"});
+    for kind in ["image", "document"] {
+        let block = json!({"type": kind, "source": source});
+        let answer = gateway.post("/v1/messages", asked(block)).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
+        assert!(answer.text.contains("`file`"), "{}", answer.text);
+    }
+    assert!(gateway.upstream.requests().is_empty());
+    let texts = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
+    let source = json!({"type": "content", "content": texts});
+    let block = json!({"type": "document", "source": source});
+    let answer = gateway.post("/v1/messages", asked(block)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    let sent = gateway.upstream.requests();
+    assert_eq!(sent[0].body["messages"][0]["content"][1]["text"], "a\nb");
+}
+
+#[tokio::test]
+async fn the_bytes_of_a_document_are_not_counted_as_words() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let data = "A".repeat(1_000_000);
+    let source = json!({"type": "base64", "media_type": "application/pdf", "data": data});
+    let block = json!({"type": "document", "source": source});
+    let asked = message(&json!([{"role": "user", "content": [block]}]));
+    let answer = gateway.post("/v1/messages/count_tokens", asked.to_string());
+    let tokens = answer.await.json()["input_tokens"].as_u64().unwrap();
+    assert!((1_600..50_000).contains(&tokens), "{tokens}");
+}
