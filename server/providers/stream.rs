@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use super::{
     ChatRequest, Completion, Delta, Reading, Usage,
     fault::{Cause, Fault, FaultKind},
+    fields::{each, fields, text},
     marks::shows_nothing,
     plain::Plain,
     reasoning::Splitter,
@@ -14,6 +16,9 @@ use super::{
     sse::{Item, Reader, TooLong},
 };
 use crate::_core::{blank::is_blank, json_text};
+
+/// Answers of one stream that are told apart; nobody is given more.
+const MAX_CHOICES: usize = 128;
 
 /// A streamed answer under way; feed it with [`Steps::push`], end it with [`Steps::finish`].
 pub(super) struct Steps {
@@ -24,8 +29,10 @@ pub(super) struct Steps {
     offers_tools: bool,
     /// Whether the steps are passed on as they are, so that none may be left out.
     passes_on: bool,
-    /// Whether several answers were asked for; only the first one's finish reason is looked at.
+    /// Whether several answers were asked for.
     has_more_choices: bool,
+    /// Of several answers, each that has begun, and whether it has a finish reason.
+    choices: Vec<(u64, bool)>,
     /// Whether the caller's own limit may leave no room for an answer.
     limits_answer: bool,
     max_bytes: usize,
@@ -59,6 +66,7 @@ impl Steps {
             offers_tools: request.offers_tools(),
             passes_on: request.given.is_some(),
             has_more_choices: request.wants_more_choices(),
+            choices: Vec::new(),
             limits_answer: request.limits_answer(),
             max_bytes: *max_bytes,
             bytes: 0,
@@ -77,9 +85,10 @@ impl Steps {
         self.is_done
     }
 
-    /// Whether the model has said that it is done, so that what breaks off now takes nothing away.
+    /// Whether the model has said that it is done, with each answer that it began, so that what breaks off now
+    /// takes nothing away.
     pub(super) fn is_whole(&self) -> bool {
-        self.finish_reason.is_some()
+        self.finish_reason.is_some() && self.choices.iter().all(|(_, is_over)| *is_over)
     }
 
     /// Whether nothing but usage and the sign of the end can follow.
@@ -120,7 +129,7 @@ impl Steps {
             };
             deltas.extend(Some(delta).filter(|delta| delta.is_token).map(Ok));
         }
-        let is_broken = !self.is_done && self.finish_reason.is_none();
+        let is_broken = !self.is_done && !self.is_whole();
         let is_cut = self.limits_answer && self.finish_reason.as_deref() == Some("length");
         match (self.has_choice, self.has_answer || is_cut) {
             (false, _) => {
@@ -224,7 +233,30 @@ impl Steps {
     fn take(&mut self, delta: Delta, details: usize) -> Result<Option<Delta>, Fault> {
         self.has_choice = true;
         self.has_answer |= delta.is_answer;
+        if self.has_more_choices {
+            self.note_choices(&delta.raw);
+        }
         self.weighed(delta, details)
+    }
+
+    /// Which answers a chunk is about, and which of them end.
+    fn note_choices(&mut self, chunk: &str) {
+        let chunk: Option<&RawValue> = serde_json::from_str(chunk).ok();
+        let Some([Some(choices)]) = chunk.map(|chunk| fields(chunk, ["choices"])) else {
+            return;
+        };
+        each(choices, |choice| {
+            let [index, reason] = fields(choice, ["index", "finish_reason"]);
+            let index = index.and_then(|it| it.get().parse().ok()).unwrap_or(0);
+            let is_over = text(reason).is_some();
+            let place = self.choices.iter().position(|(known, _)| *known == index);
+            let has_room = self.choices.len() < MAX_CHOICES;
+            match place.and_then(|place| self.choices.get_mut(place)) {
+                Some((_, was_over)) => *was_over |= is_over,
+                None if has_room => self.choices.push((index, is_over)),
+                None => {}
+            }
+        });
     }
 
     fn weighed(&mut self, delta: Delta, details: usize) -> Result<Option<Delta>, Fault> {
@@ -471,6 +503,27 @@ mod tests {
             assert_eq!(ends("data: [DONE]\n\n"), None);
             assert_eq!(ends(&format!("data: {last}\n\n")), None);
         }
+    }
+
+    #[test]
+    fn of_several_answers_each_that_began_has_to_end() {
+        let body = br#"{"n": 2, "messages": [{}]}"#;
+        let body = crate::providers::RawObject::parse(body).unwrap();
+        let asked = ChatRequest::passing_on(body);
+        let ends = |events: &[Value]| {
+            let mut steps = Steps::new(&asked);
+            for event in events {
+                let event = json!({ "choices": [event] });
+                steps.push(&format!("data: {event}\n\n").into());
+            }
+            let fault = steps.finish().into_iter().find_map(Result::err);
+            fault.map(|fault| fault.cause)
+        };
+        let word = |index: u8| json!({"index": index, "delta": {"content": "a"}});
+        let last = |index: u8| json!({"index": index, "delta": {}, "finish_reason": "stop"});
+        assert_eq!(ends(&[word(0), word(1), last(1), last(0)]), None);
+        assert_eq!(ends(&[word(0), word(1), last(1)]), Some(Cause::CutStream));
+        assert_eq!(ends(&[word(0), last(0)]), None, "it gives one");
     }
 
     #[test]
