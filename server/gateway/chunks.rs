@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::providers::{
@@ -38,6 +39,8 @@ struct Choice {
 struct Call {
     id: Option<String>,
     index: Option<u64>,
+    /// Whether it had all of its arguments.
+    is_whole: bool,
 }
 
 /// A fragment of a call, and what has to be other about it.
@@ -171,6 +174,10 @@ impl Chunks {
 }
 
 impl Choice {
+    fn is_whole(&self, place: usize) -> bool {
+        self.calls.get(place).is_some_and(|call| call.is_whole)
+    }
+
     /// The fragments of calls, where they have to go out as another text.
     fn mend(&mut self, calls: &RawValue) -> Option<String> {
         let (mut all, mut is_mended) = (Vec::new(), false);
@@ -189,7 +196,15 @@ impl Choice {
         let name = function.and_then(|function| text(fields(function, ["name"])[0]));
         let name = name.filter(|name| !name.is_empty());
         let is_repeated = id.is_some() || name.is_some();
-        let fragment = self.place(id, index, name.is_some())?;
+        let is_whole = name.is_some() && function.is_some_and(has_all_arguments);
+        let fragment = self.place(
+            Call {
+                id,
+                index,
+                is_whole,
+            },
+            name.is_some(),
+        )?;
         let is_placed = index == Some(fragment.index as u64);
         if is_placed && !(fragment.is_later && is_repeated) {
             return None;
@@ -210,13 +225,14 @@ impl Choice {
     }
 
     /// The call that a fragment belongs to. A new one has an id that did not come before, or an index;
-    /// servers that number nothing, or everything with 0, still give each call an id and a name.
-    fn place(
-        &mut self,
-        id: Option<String>,
-        index: Option<u64>,
-        is_named: bool,
-    ) -> Option<Fragment> {
+    /// servers that number nothing, or everything with 0, still give each call an id and a name, or, as Gemini's
+    /// does, a name and all arguments at once.
+    fn place(&mut self, call: Call, is_named: bool) -> Option<Fragment> {
+        let Call {
+            id,
+            index,
+            is_whole,
+        } = call;
         // Some servers give all calls one id, and numbers that tell them apart.
         let is_other = |call: &Call| index.is_some() && call.index.is_some() && call.index != index;
         let same_id = |call: &Call| id.is_some() && call.id == id && !is_other(call);
@@ -226,6 +242,7 @@ impl Choice {
             let by_index = self.calls.iter().rposition(same_index);
             match by_index {
                 _ if starts => None,
+                Some(place) if is_whole && id.is_none() && self.is_whole(place) => None,
                 Some(place) => Some(place),
                 None if index.is_none() && !is_named => self.calls.len().checked_sub(1),
                 None => None,
@@ -240,12 +257,24 @@ impl Choice {
         if self.calls.len() >= MAX_CALLS {
             return None;
         }
-        self.calls.push(Call { id, index });
+        self.calls.push(Call {
+            id,
+            index,
+            is_whole,
+        });
         Some(Fragment {
             index: self.calls.len() - 1,
             is_later: false,
         })
     }
+}
+
+/// Whether a function has the whole of an object as its arguments.
+fn has_all_arguments(function: &RawValue) -> bool {
+    let arguments = text(fields(function, ["arguments"])[0]);
+    arguments.is_some_and(|it| {
+        it.trim_start().starts_with('{') && serde_json::from_str::<IgnoredAny>(&it).is_ok()
+    })
 }
 
 /// Whether a delta adds nothing to an answer that is finished.
@@ -404,6 +433,16 @@ mod tests {
         // One id for all, and right numbers.
         let one_id = [start(Some(0), "0"), start(Some(1), "0"), part(Some(1))];
         assert_eq!(indexes(&one_id), [0, 1, 1]);
+        // No ids, and 0 for all that come at once.
+        let at_once = |name: &str, arguments: &str| json!({"index": 0, "id": "", "function": {"name": name, "arguments": arguments}});
+        let each = [at_once("f", "{\"x\":1}"), at_once("f", "{\"x\":2}")];
+        assert_eq!(indexes(&each), [0, 1]);
+        let in_pieces = [
+            at_once("f", ""),
+            at_once("f", "{\"x\":"),
+            at_once("f", "1}"),
+        ];
+        assert_eq!(indexes(&in_pieces), [0, 0, 0]);
         // The id and the name again.
         let again = calls(&[start(Some(0), "a"), start(Some(0), "a")]);
         assert_eq!(again[1], json!({"index": 0, "function": {"arguments": ""}}));

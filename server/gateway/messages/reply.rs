@@ -1,6 +1,7 @@
 //! A chat completion as an answer of Anthropic's API.
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::super::{
     refusal::Refusal,
@@ -57,19 +58,24 @@ fn input(arguments: &str) -> Value {
     }
 }
 
+/// The id of a message; one of ours where the model's server gave none: clients take two messages of one id for
+/// one.
 pub(super) fn id(of_chat: &Value) -> String {
     let id = of_chat.as_str().unwrap_or("");
-    let id: String = id
+    let mut id: String = id
         .chars()
         .filter(char::is_ascii_alphanumeric)
         .take(40)
         .collect();
+    if id.is_empty() {
+        id = Uuid::now_v7().simple().to_string();
+    }
     format!("msg_{id}")
 }
 
 pub(super) fn stop_reason(finish: Option<&str>, has_calls: bool, refuses: bool) -> &'static str {
     match finish {
-        Some("length") => "max_tokens",
+        Some("length" | "max_tokens") => "max_tokens",
         Some("content_filter" | "refusal") => "refusal",
         Some("pause_turn") => "pause_turn",
         Some("model_context_window_exceeded") => "model_context_window_exceeded",
@@ -98,6 +104,21 @@ pub(super) fn usage(of_chat: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_message_has_an_id_of_its_own() {
+        assert_eq!(id(&json!("gen-1")), "msg_gen1");
+        for none in [Value::Null, json!(""), json!(7)] {
+            assert_ne!(id(&none), id(&none), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_says_so() {
+        for cut in ["length", "max_tokens"] {
+            assert_eq!(stop_reason(Some(cut), false, false), "max_tokens");
+        }
+    }
 
     #[test]
     fn calls_keep_their_arguments_and_get_the_id_that_they_lack() {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::{super::sequence::Block, request::Tool};
+use crate::providers::finish::Finish;
 
 /// How an answer ends.
 pub(super) struct End<'a> {
@@ -20,9 +21,9 @@ pub(super) fn response(
     output: &[Value],
     end: Option<&End<'_>>,
 ) -> Value {
-    let incomplete = match end.and_then(|end| end.finish_reason) {
-        Some("length") => json!({"reason": "max_output_tokens"}),
-        Some("content_filter") => json!({"reason": "content_filter"}),
+    let incomplete = match end.and_then(|end| Finish::of(end.finish_reason?)) {
+        Some(Finish::Length) => json!({"reason": "max_output_tokens"}),
+        Some(Finish::ContentFilter) => json!({"reason": "content_filter"}),
         _ => Value::Null,
     };
     let status = match (end, incomplete.is_null()) {
@@ -140,11 +141,20 @@ pub(super) fn item(
     }
 }
 
-/// The free text in the arguments of a custom tool.
+/// The free text in the arguments of a custom tool. Where a model wrote it otherwise than it was told, the text is
+/// what it wrote: the tool can say what is wrong with that, and could not with nothing.
 pub(super) fn free_text(arguments: &str) -> String {
-    let arguments: Option<Value> = serde_json::from_str(arguments).ok();
-    let input = arguments.and_then(|it| it["input"].as_str().map(str::to_owned));
-    input.unwrap_or_default()
+    let read: Option<Value> = serde_json::from_str(arguments).ok();
+    match read {
+        Some(Value::String(text)) => text,
+        Some(Value::Object(fields)) => match fields.get("input") {
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None if fields.is_empty() => String::new(),
+            None => arguments.to_owned(),
+        },
+        _ => arguments.to_owned(),
+    }
 }
 
 /// What begins the id of a block's item.
@@ -159,6 +169,21 @@ pub(super) fn prefix(block: &Block) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_a_model_wrote_for_a_custom_tool_is_lost() {
+        for (arguments, text) in [
+            (r#"{"input":"*** Begin"}"#, "*** Begin"),
+            ("*** Begin", "*** Begin"),
+            (r#""*** Begin""#, "*** Begin"),
+            (r#"{"patch":"x"}"#, r#"{"patch":"x"}"#),
+            (r#"{"input":{"a":1}}"#, r#"{"a":1}"#),
+            ("{}", ""),
+            ("", ""),
+        ] {
+            assert_eq!(free_text(arguments), text, "{arguments}");
+        }
+    }
 
     #[test]
     fn no_number_of_an_upstream_overflows_a_sum() {
