@@ -140,6 +140,18 @@ impl Thoughts {
         Some(fields)
     }
 
+    /// Adds the fields of one thought to those of the thoughts before it: each carries its own.
+    pub(super) fn join(fields: &mut Map<String, Value>, thought: Map<String, Value>) {
+        for (name, value) in thought {
+            match (fields.get_mut(&name), value) {
+                (Some(Value::String(all)), Value::String(more)) => all.push_str(&more),
+                (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
+                (Some(Value::Object(all)), Value::Object(more)) => all.extend(more),
+                (_, value) => _ = fields.insert(name, value),
+            }
+        }
+    }
+
     /// Gives the calls of an assistant's message what was unpacked for them.
     pub(super) fn give_back(message: &mut Map<String, Value>) {
         let Some(Value::Object(mut of_calls)) = message.shift_remove(EXTRA) else {

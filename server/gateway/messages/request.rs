@@ -138,15 +138,8 @@ fn assistant(blocks: &[Value], model: &str) -> Value {
             Some("thinking") => {
                 let text = block["thinking"].as_str().unwrap_or("");
                 let packed = block["signature"].as_str().unwrap_or("");
-                // Of several blocks each carries its own.
-                for (name, value) in Thoughts::unpack(text, packed, model).unwrap_or_default() {
-                    match (message.get_mut(&name), value) {
-                        (Some(Value::String(all)), Value::String(more)) => all.push_str(&more),
-                        (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
-                        (Some(Value::Object(all)), Value::Object(more)) => all.extend(more),
-                        (_, value) => _ = message.insert(name, value),
-                    }
-                }
+                let thought = Thoughts::unpack(text, packed, model).unwrap_or_default();
+                Thoughts::join(&mut message, thought);
             }
             // Another model's, or its server's.
             _ => {}

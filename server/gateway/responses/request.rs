@@ -106,6 +106,7 @@ pub(super) fn to_chat(asked: &Object, model: &str) -> Result<Translated, Refusal
             }
         }
     }
+    turns.settle();
     for message in turns.messages.iter_mut().filter_map(Value::as_object_mut) {
         Thoughts::give_back(message);
     }
@@ -192,6 +193,9 @@ impl Turns<'_> {
             _ => "user",
         };
         let content = content(&item["content"])?;
+        if role != "assistant" {
+            self.settle();
+        }
         let mut message = json!({"role": role, "content": content});
         if role == "assistant"
             && let Value::Object(message) = &mut message
@@ -228,6 +232,7 @@ impl Turns<'_> {
     }
 
     fn add_result(&mut self, item: &Value) -> Result<(), Refusal> {
+        self.settle();
         let mut images = Vec::new();
         let text = match content(&item["output"])? {
             Value::String(text) => text,
@@ -260,7 +265,18 @@ impl Turns<'_> {
         let text = Some(texts("content")).filter(|text| !text.is_empty());
         let text = text.unwrap_or_else(|| texts("summary"));
         let packed = item["encrypted_content"].as_str().unwrap_or("");
-        self.thought = Thoughts::unpack(&text, packed, self.model).unwrap_or_default();
+        let thought = Thoughts::unpack(&text, packed, self.model).unwrap_or_default();
+        Thoughts::join(&mut self.thought, thought);
+    }
+
+    /// What was thought behind the last words or calls of a turn belongs to that turn.
+    fn settle(&mut self) {
+        let thought = std::mem::take(&mut self.thought);
+        let last = self.messages.last_mut();
+        let last = last.filter(|last| last["role"] == "assistant");
+        if let Some(Value::Object(last)) = last {
+            Thoughts::join(last, thought);
+        }
     }
 }
 
@@ -334,6 +350,18 @@ fn add_tools(
     }
     if tools.is_empty() {
         return Ok(());
+    }
+    if let Some(allowed) = chosen.filter(|_| kind == Some("allowed_tools")) {
+        // Few servers know that choice; what is not offered is not called.
+        let allowed: Vec<_> = allowed["tools"].as_array().into_iter().flatten().collect();
+        tools.retain(|tool| {
+            let name = &tool["function"]["name"];
+            allowed.iter().any(|allowed| allowed["name"] == *name)
+        });
+        if tools.is_empty() {
+            let message = "`tool_choice` allows none of `tools`: expected the name of one at least";
+            return Err(Refusal::bad_request(Some("tool_choice"), message));
+        }
     }
     body.insert("tools".into(), tools.into());
     let choice = match (choice, name) {

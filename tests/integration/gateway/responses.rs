@@ -161,3 +161,41 @@ async fn what_needs_a_store_is_refused_by_name() {
     }
     assert!(gateway.upstream.requests().is_empty());
 }
+
+#[tokio::test]
+async fn what_stands_at_a_call_or_behind_it_goes_back_with_it() {
+    let mut call = calling("f", "{}");
+    call["extra_content"] = json!({"google": {"thought_signature": "s"}});
+    let detail = json!({"type": "reasoning.encrypted", "data": "d", "index": 0});
+    let pieces = vec![
+        chunk(&json!({ "tool_calls": [call] }), None),
+        chunk(&json!({ "reasoning_details": [detail] }), None),
+        chunk(&json!({}), Some("tool_calls")),
+        DONE.to_owned(),
+    ];
+    let gateway = Gateway::answering(Reply::events(pieces, End::Clean)).await;
+    let tools = json!([{"type": "function", "name": "f"}, {"type": "function", "name": "g"}]);
+    let allowed = json!([{"type": "function", "name": "f"}]);
+    let mut asked = json!({
+        "model": "a", "stream": true, "input": [{"role": "user", "content": "Hi"}], "tools": tools,
+        "tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": allowed},
+        "include": ["reasoning.encrypted_content"],
+    });
+    let answer = respond(&gateway, &asked).await;
+    let end: Value = serde_json::from_str(answer.events().last().unwrap()).unwrap();
+    let output = end["response"]["output"].as_array().unwrap();
+    let id = output.iter().find_map(|item| item.get("call_id")).unwrap();
+    let input = asked["input"].as_array_mut().unwrap();
+    input.extend(output.iter().cloned());
+    input.push(json!({"type": "function_call_output", "call_id": id, "output": "1"}));
+    input.push(json!({"role": "assistant", "content": "It is 1"}));
+    respond(&gateway, &asked).await;
+    let sent = &gateway.upstream.requests()[1].body;
+    let messages = &sent["messages"];
+    assert_eq!(messages[1]["reasoning_details"], json!([detail]));
+    let back = &messages[1]["tool_calls"][0]["extra_content"];
+    assert_eq!(*back, call["extra_content"]);
+    assert!(messages[3].get("reasoning_details").is_none(), "{messages}");
+    let tools = sent["tools"].as_array().unwrap();
+    assert!(tools.len() == 1 && tools[0]["function"]["name"] == "f");
+}
