@@ -42,6 +42,10 @@ pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translate
     for turn in turns {
         add_turn(turn, name, &mut messages)?;
     }
+    if messages.iter().all(|message| message["role"] == "system") {
+        let message = "`messages` says nothing: expected a text or a block in one of them";
+        return Err(Refusal::bad_request(Some("messages"), message));
+    }
     body.insert("messages".into(), messages.into());
     for (from, to) in [
         ("max_tokens", "max_tokens"),
@@ -49,7 +53,9 @@ pub(super) fn to_chat(asked: &Object, model: Option<&Model>) -> Result<Translate
         ("top_p", "top_p"),
         ("stop_sequences", "stop"),
     ] {
-        if let Some(value) = asked.get(from) {
+        // Some servers refuse an empty list.
+        let value = asked.get(from).filter(|value| **value != json!([]));
+        if let Some(value) = value {
             body.insert(to.into(), value.clone());
         }
     }
@@ -109,6 +115,10 @@ fn add_turn(turn: &Value, model: &str, messages: &mut Vec<Value>) -> Result<(), 
     let role = turn["role"].as_str().unwrap_or("user");
     let content = &turn["content"];
     let Some(blocks) = content.as_array() else {
+        if !content.is_string() {
+            let message = "the `content` of a message is neither a text nor a list of blocks";
+            return Err(Refusal::bad_request(Some("messages"), message));
+        }
         messages.push(json!({"role": role, "content": content}));
         return Ok(());
     };
@@ -309,6 +319,8 @@ fn add_reasoning(asked: &Object, is_openrouter: bool, body: &mut Object) {
     let (name, value) = match (is_openrouter, budget, effort) {
         (true, Some(budget), _) => ("reasoning", json!({"max_tokens": budget})),
         (true, None, Some(effort)) => ("reasoning", json!({"effort": effort})),
+        // Anthropic's alone.
+        (false, _, Some("max")) => ("reasoning_effort", json!("high")),
         (false, _, Some(effort)) => ("reasoning_effort", json!(effort)),
         (false, Some(budget), None) => {
             let effort = match budget {

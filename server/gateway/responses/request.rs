@@ -78,6 +78,13 @@ pub(super) fn check(asked: &Object) -> Result<(), Refusal> {
         let message = "`input` is missing: expected a text or a list of items";
         return Err(Refusal::bad_request(Some("input"), message));
     }
+    let items = asked["input"].as_array();
+    let are_items = items.is_some_and(|it| !it.is_empty() && it.iter().all(Value::is_object));
+    if !asked["input"].is_string() && !are_items {
+        let message =
+            "`input` is no text and no list of items: expected one item at least, each an object";
+        return Err(Refusal::bad_request(Some("input"), message));
+    }
     Ok(())
 }
 
@@ -307,6 +314,10 @@ fn content(content: &Value) -> Result<Value, Refusal> {
                 let message = "a `file_id` or address of a file is not supported: send its data";
                 return Err(Refusal::unsupported("input", message));
             }
+            Some("input_audio") if part["input_audio"].is_object() => {
+                json!({"type": "input_audio", "input_audio": part["input_audio"]})
+            }
+            _ if part["text"].is_string() => json!({"type": "text", "text": part["text"]}),
             _ => continue,
         });
     }

@@ -199,3 +199,30 @@ async fn what_stands_at_a_call_or_behind_it_goes_back_with_it() {
     let tools = sent["tools"].as_array().unwrap();
     assert!(tools.len() == 1 && tools[0]["function"]["name"] == "f");
 }
+
+#[tokio::test]
+async fn what_is_no_request_is_told_before_a_model_is_asked() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    for input in [json!([]), json!({}), json!(5), json!(["Hi"]), json!([[]])] {
+        let answer = respond(&gateway, &json!({"model": "a", "input": input})).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{input}");
+        assert_eq!(answer.json()["error"]["param"], "input", "{input}");
+    }
+    for content in [json!(null), json!(7), json!([])] {
+        let turns = json!([{"role": "user", "content": content}]);
+        let asked = json!({"model": "a", "max_tokens": 9, "messages": turns});
+        let answer = gateway.post("/v1/messages", asked.to_string()).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{content}");
+        assert!(
+            answer.text.contains("invalid_request_error"),
+            "{}",
+            answer.text
+        );
+    }
+    assert!(gateway.upstream.requests().is_empty());
+    let sound = json!({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}});
+    let input = json!([{"role": "user", "content": [sound]}]);
+    respond(&gateway, &json!({"model": "a", "input": input})).await;
+    let sent = &gateway.upstream.requests()[0].body;
+    assert_eq!(sent["messages"][0]["content"], json!([sound]));
+}
