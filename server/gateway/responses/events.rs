@@ -191,6 +191,7 @@ impl Events {
                     let done = at(json!({ "input": input }));
                     out += &self.event("custom_tool_call_input.done", done);
                 } else {
+                    let name = self.tools.get(name).map_or(name, |tool| &tool.name);
                     let done = at(json!({"name": name, "arguments": text}));
                     out += &self.event("function_call_arguments.done", done);
                 }

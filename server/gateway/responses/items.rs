@@ -123,6 +123,7 @@ pub(super) fn item(
         }
         Block::Call { id: call, name } => {
             let tool = tools.get(name);
+            let name = tool.map_or(name, |tool| &tool.name);
             if tool.is_some_and(|tool| tool.is_custom) {
                 return json!({
                     "id": id, "type": "custom_tool_call", "status": status, "call_id": call,

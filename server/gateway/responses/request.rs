@@ -11,6 +11,8 @@ type Object = Map<String, Value>;
 /// What a tool was, by the name under which a model calls it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Tool {
+    /// Its name in its namespace.
+    pub(super) name: String,
     /// The namespace that it came from.
     pub(super) namespace: Option<String>,
     /// Whether it takes free text.
@@ -90,10 +92,13 @@ pub(super) fn check(asked: &Object) -> Result<(), Refusal> {
 
 /// The request for this model.
 pub(super) fn to_chat(asked: &Object, model: &str) -> Result<Translated, Refusal> {
-    let mut body = Object::new();
+    let (mut body, mut offer) = (Object::new(), Object::new());
+    let (mut dropped, mut tools) = (Vec::new(), HashMap::new());
+    add_tools(asked, &mut offer, &mut dropped, &mut tools)?;
     let mut turns = Turns {
         messages: Vec::new(),
         thought: Object::new(),
+        tools: &tools,
         model,
     };
     if let Some(text) = asked.get("instructions").and_then(Value::as_str)
@@ -118,8 +123,7 @@ pub(super) fn to_chat(asked: &Object, model: &str) -> Result<Translated, Refusal
         Thoughts::give_back(message);
     }
     body.insert("messages".into(), turns.messages.into());
-    let (mut dropped, mut tools) = (Vec::new(), HashMap::new());
-    add_tools(asked, &mut body, &mut dropped, &mut tools)?;
+    body.extend(offer);
     if let Some(most) = asked.get("max_output_tokens") {
         body.insert("max_tokens".into(), most.clone());
     }
@@ -166,6 +170,7 @@ struct Turns<'a> {
     messages: Vec<Value>,
     /// What was thought, for the assistant's message that follows.
     thought: Object,
+    tools: &'a HashMap<String, Tool>,
     model: &'a str,
 }
 
@@ -215,7 +220,8 @@ impl Turns<'_> {
 
     /// Calls belong to the assistant's message before them.
     fn add_call(&mut self, item: &Value, arguments: &str) {
-        let function = json!({"name": item["name"], "arguments": arguments});
+        let name = offered(self.tools, item);
+        let function = json!({"name": name, "arguments": arguments});
         let call = json!({"id": item["call_id"], "type": "function", "function": function});
         let last = self
             .messages
@@ -367,7 +373,7 @@ fn add_tools(
         let allowed: Vec<_> = allowed["tools"].as_array().into_iter().flatten().collect();
         tools.retain(|tool| {
             let name = &tool["function"]["name"];
-            allowed.iter().any(|allowed| allowed["name"] == *name)
+            allowed.iter().any(|it| offered(known, it) == *name)
         });
         if tools.is_empty() {
             let message = "`tool_choice` allows none of `tools`: expected the name of one at least";
@@ -401,19 +407,35 @@ fn function(tool: &Value, namespace: Option<&str>, known: &mut HashMap<String, T
         strict => strict.clone(),
     };
     if let Some(name) = tool["name"].as_str() {
+        // Servers of tools are not asked what others call theirs, and models take no two tools of one name.
+        let offered = match namespace {
+            Some(namespace) if known.contains_key(name) => format!("{namespace}__{name}"),
+            _ => name.to_owned(),
+        };
+        function["name"] = offered.as_str().into();
         let tool = Tool {
+            name: name.to_owned(),
             namespace: namespace.map(str::to_owned),
             is_custom: false,
         };
-        known.insert(name.to_owned(), tool);
+        known.insert(offered, tool);
     }
     json!({"type": "function", "function": function})
+}
+
+/// The name by which the tool is offered that a call or a choice names.
+fn offered(tools: &HashMap<String, Tool>, named: &Value) -> Value {
+    let (name, namespace) = (&named["name"], named["namespace"].as_str());
+    let is = |tool: &Tool| *name == *tool.name && namespace == tool.namespace.as_deref();
+    let known = tools.iter().find(|(_, tool)| is(tool));
+    known.map_or_else(|| name.clone(), |(offered, _)| offered.as_str().into())
 }
 
 /// A tool that takes free text, as a function that takes one text.
 fn custom(tool: &Value, known: &mut HashMap<String, Tool>) -> Value {
     if let Some(name) = tool["name"].as_str() {
         let tool = Tool {
+            name: name.to_owned(),
             namespace: None,
             is_custom: true,
         };

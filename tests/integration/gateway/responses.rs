@@ -226,3 +226,34 @@ async fn what_is_no_request_is_told_before_a_model_is_asked() {
     let sent = &gateway.upstream.requests()[0].body;
     assert_eq!(sent["messages"][0]["content"], json!([sound]));
 }
+
+#[tokio::test]
+async fn tools_of_two_namespaces_may_share_a_name() {
+    let mut call = calling("two__get", "{}");
+    call["id"] = "c2".into();
+    let message =
+        json!({"role": "assistant", "content": null, "tool_calls": [calling("get", "{}"), call]});
+    let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+    let gateway = Gateway::answering(Reply::json(&json!({ "choices": [choice] }))).await;
+    let tool = json!([{"type": "function", "name": "get"}]);
+    let space = |name: &str| json!({"type": "namespace", "name": name, "tools": tool});
+    let mut asked = json!({"model": "a", "tools": [space("one"), space("two")], "input": [{"role": "user", "content": "Hi"}]});
+    let answer = respond(&gateway, &asked).await.json();
+    let output = answer["output"].as_array().unwrap();
+    let called = output.iter().map(|it| (&it["namespace"], &it["name"]));
+    let (one, two, get) = (json!("one"), json!("two"), json!("get"));
+    assert_eq!(called.collect::<Vec<_>>(), [(&one, &get), (&two, &get)]);
+    let input = asked["input"].as_array_mut().unwrap();
+    input.extend(output.iter().cloned());
+    respond(&gateway, &asked).await;
+    let sent = &gateway.upstream.requests()[1].body;
+    let names = |of: &Value| -> Vec<Value> {
+        let all = of.as_array().unwrap().iter();
+        all.map(|it| it["function"]["name"].clone()).collect()
+    };
+    assert_eq!(names(&sent["tools"]), ["get", "two__get"]);
+    assert_eq!(
+        names(&sent["messages"][1]["tool_calls"]),
+        ["get", "two__get"]
+    );
+}
