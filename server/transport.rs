@@ -128,6 +128,7 @@ pub fn router(parts: Parts) -> Router {
         })
         .merge(operations::routes(parts.readiness, shown, parts.tasks))
         .layer(cors)
+        .layer(axum::middleware::from_fn(cors::exposed))
         .layer(axum::middleware::from_fn(cors::empty_preflight))
         // Before anything looks at a header.
         .layer(axum::middleware::from_fn(

@@ -246,10 +246,14 @@ impl Reply {
         self.response.status()
     }
 
-    /// The headers as they go on to the client. Who may read an answer from elsewhere is not theirs to say.
+    /// The headers as they go on to the client. Who may read an answer from elsewhere is not theirs to say, but
+    /// which of their headers, such as the name of a file.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = end_to_end(self.response.headers());
-        let of_cors = |name: &&HeaderName| name.as_str().starts_with("access-control-");
+        let of_cors = |name: &&HeaderName| {
+            let is_exposed = **name == header::ACCESS_CONTROL_EXPOSE_HEADERS;
+            name.as_str().starts_with("access-control-") && !is_exposed
+        };
         let of_cors: Vec<HeaderName> = headers.keys().filter(of_cors).cloned().collect();
         for name in of_cors {
             headers.remove(name);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::{
     extract::Request,
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::Response,
 };
@@ -16,17 +16,10 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 /// How long a browser may remember what a preflight said; Chromium remembers no longer.
 const MAX_AGE: Duration = Duration::from_secs(7200);
 /// What scripts may read of an answer beside its body.
-const EXPOSED: [&str; 9] = [
-    "etag",
-    "x-request-id",
-    "retry-after",
-    "retry-after-ms",
-    "x-should-retry",
-    "x-modelramp-model",
-    "x-modelramp-variant",
-    "x-modelramp-attempts",
-    "x-modelramp-dropped",
-];
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "etag,x-request-id,retry-after,retry-after-ms,x-should-retry,x-modelramp-model,x-modelramp-variant,\
+     x-modelramp-attempts,x-modelramp-dropped",
+);
 
 /// Answers preflights, which bring no session, with these methods, and marks responses for the listed origins.
 ///
@@ -43,8 +36,19 @@ pub fn layer(allowed_origins: &[String], methods: &[Method]) -> CorsLayer {
         .allow_methods(methods.to_vec())
         .allow_headers(AllowHeaders::mirror_request())
         .max_age(MAX_AGE)
-        .expose_headers(EXPOSED.map(HeaderName::from_static))
         .vary([header::ORIGIN])
+}
+
+/// Says what scripts may read, beside what the old server says of its own headers; the layer would put ours in
+/// their place.
+pub async fn exposed(request: Request, next: Next) -> Response {
+    let is_preflight = request.method() == Method::OPTIONS;
+    let mut response = next.run(request).await;
+    if !is_preflight {
+        let headers = response.headers_mut();
+        headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    }
+    response
 }
 
 /// Answers preflights with 204, as the original did: there is no content.

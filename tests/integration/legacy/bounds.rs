@@ -281,7 +281,7 @@ async fn event_streams_leave_places_to_calls_and_end_with_this_server() {
 async fn who_may_read_an_answer_from_elsewhere_is_ours_to_say() {
     let answer = |_: &str| {
         http(
-            "200 OK\r\naccess-control-allow-origin: https://evil.example\r\nx-kept: 1",
+            "200 OK\r\naccess-control-allow-origin: https://evil.example\r\naccess-control-expose-headers: x-kept\r\nx-kept: 1",
             r#"{"result":{"data":{"json":1}}}"#,
         )
     };
@@ -296,6 +296,10 @@ async fn who_may_read_an_answer_from_elsewhere_is_ours_to_say() {
             "{path}"
         );
         assert_eq!(headers["x-kept"], "1");
+        let exposed = headers.get_all("access-control-expose-headers").iter();
+        let exposed: Vec<_> = exposed.map(|it| it.to_str().unwrap()).collect();
+        assert_eq!(exposed[0], "x-kept", "{path}");
+        assert!(exposed[1].contains("x-request-id"), "{path} {exposed:?}");
     }
 }
 
