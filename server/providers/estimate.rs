@@ -11,6 +11,10 @@ const OTHER_PER_TEN: usize = 20;
 /// Images and files come as base64, and few models take more for one.
 const FILE: usize = 1_600;
 const FILE_MARK: &str = ";base64,";
+/// Sound comes as base64 alone, in a field of this name.
+const DATA_MARK: &str = "\"data\":";
+/// Shorter, it is a word.
+const SHORTEST_FILE: usize = 64;
 
 /// A text that may come in pieces; those of a stream are so short that rounding each up would count
 /// them nearly twice.
@@ -26,11 +30,25 @@ impl Text {
     pub fn add(&mut self, piece: &str) {
         let mut rest = piece;
         while let Some((before, file)) = rest.split_once(FILE_MARK) {
-            let is_base64 =
-                |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '\\');
             rest = file.trim_start_matches(is_base64);
-            self.add_plain(before);
+            self.add_fields(before);
             self.files += 1;
+        }
+        self.add_fields(rest);
+    }
+
+    /// Text without what marks itself as base64.
+    fn add_fields(&mut self, text: &str) {
+        let mut rest = text;
+        while let Some((before, value)) = rest.split_once(DATA_MARK) {
+            self.add_plain(before);
+            self.add_plain(DATA_MARK);
+            let value = value.trim_start_matches(' ');
+            let file = value.strip_prefix('"').unwrap_or(value);
+            let behind = file.trim_start_matches(is_base64);
+            let is_file = file.len() - behind.len() >= SHORTEST_FILE;
+            self.files += usize::from(is_file);
+            rest = if is_file { behind } else { value };
         }
         self.add_plain(rest);
     }
@@ -47,6 +65,10 @@ impl Text {
             (self.ascii * 10).div_ceil(ASCII_PER_TEN) + (self.other * 10).div_ceil(OTHER_PER_TEN);
         (plain + self.files * FILE) as u64
     }
+}
+
+fn is_base64(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '+' | '/' | '=' | '\\')
 }
 
 /// Tokens of a whole text, as [`Text`] counts them.
@@ -89,6 +111,10 @@ mod tests {
         assert_eq!(pieces.tokens(), 100);
         let image = format!("data:image/png;base64,{}", "iVBOR/+0".repeat(100_000));
         assert_eq!(tokens_of(&format!("{image}\" {image}\"")), 1_600 * 2 + 9);
+        let sound = "UklGR".repeat(100_000);
+        let sound = format!(r#"[{{"input_audio":{{"data": "{sound}","format":"wav"}}}}]"#);
+        assert!(tokens_of(&sound) < 1_700);
+        assert_eq!(tokens_of(r#""data":"word ""#), 4, "it is a word");
         let body = RawObject::parse(br#"{"messages":"hej hej!","user":"nobody counts this"}"#);
         assert_eq!(prompt_tokens(&body.unwrap()), 3);
     }
