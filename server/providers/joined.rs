@@ -47,15 +47,17 @@ impl Joined {
         }
     }
 
-    /// The call that a fragment belongs to: of its index, else a new one where it has an id, else the last.
+    /// The call that a fragment belongs to: of its index and its id, where it has them, else the last. Servers that
+    /// number everything with 0 still give each call an id.
     fn call_of(&mut self, fragment: &Value) -> &mut Call {
         let index = fragment["index"].as_u64();
-        let has_id = fragment["id"].as_str().is_some_and(|id| !id.is_empty());
-        let place = match index {
-            Some(_) => self.calls.iter().position(|call| call.index == index),
-            None if has_id => None,
-            None => self.calls.len().checked_sub(1),
-        };
+        let id = fragment["id"].as_str().unwrap_or("");
+        let same_index = |call: &Call| index.is_none() || call.index == index;
+        let same_id = |call: &Call| id.is_empty() || call.id == id;
+        let place = self
+            .calls
+            .iter()
+            .rposition(|call| same_index(call) && same_id(call));
         let place = place.unwrap_or_else(|| {
             self.calls.push(Call {
                 index,
@@ -71,6 +73,10 @@ impl Joined {
         let calls: Vec<Value> = self.calls.iter().map(Call::to_json).collect();
         answer.tool_calls = (!calls.is_empty()).then_some(calls.into());
         let mut message = json!({"role": "assistant", "content": answer.content});
+        // Where it has a finish reason of its own, it is told as a text.
+        if answer.is_refusal && answer.finish_reason.as_deref() != Some("refusal") {
+            message["refusal"] = message["content"].take();
+        }
         if !answer.reasoning.is_empty() {
             message["reasoning_content"] = answer.reasoning.as_str().into();
         }
@@ -116,6 +122,46 @@ impl Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn joined(deltas: impl IntoIterator<Item = Delta>) -> Value {
+        let mut joined = Joined::default();
+        deltas.into_iter().for_each(|delta| joined.add(delta));
+        let whole: Value = serde_json::from_str(&joined.finish().raw).unwrap();
+        whole["choices"][0]["message"].clone()
+    }
+
+    #[test]
+    fn calls_that_share_a_number_are_told_apart_by_their_ids() {
+        let call = |id: &str, piece: &str| Delta {
+            tool_calls: Some(
+                json!([{"index": 0, "id": id, "function": {"name": "f", "arguments": piece}}]),
+            ),
+            ..Delta::default()
+        };
+        let message = joined([
+            call("a", "{"),
+            call("", "}"),
+            call("b", "{"),
+            call("b", "}"),
+        ]);
+        let calls = message["tool_calls"].as_array().unwrap();
+        let told = calls
+            .iter()
+            .map(|it| (&it["id"], &it["function"]["arguments"]));
+        let (a, b, all) = (json!("a"), json!("b"), json!("{}"));
+        assert_eq!(told.collect::<Vec<_>>(), [(&a, &all), (&b, &all)]);
+    }
+
+    #[test]
+    fn a_refusal_stays_one() {
+        let refusal = Delta {
+            content: "I cannot".into(),
+            is_refusal: true,
+            ..Delta::default()
+        };
+        let wanted = json!({"role": "assistant", "content": null, "refusal": "I cannot"});
+        assert_eq!(joined([refusal]), wanted);
+    }
 
     #[test]
     fn chunks_become_the_answer_that_a_server_would_have_given_whole() {
