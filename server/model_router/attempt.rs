@@ -335,8 +335,14 @@ impl Attempt {
         }
         let (model, provider) = (&*self.model.name, &*self.model.provider);
         let (kind, status) = (fault.kind.name(), fault.status);
+        let cause = fault.cause.name();
+        // What broke below HTTP is told by this server's own libraries, such as a certificate that nobody signed;
+        // what a provider wrote is in no log.
+        let why = (fault.kind == FaultKind::Connection).then(|| fault.detail());
         let request_id = self.event.as_ref().map(|event| &*event.request_id);
-        tracing::warn!(target: "attempt", model, provider, kind, status, request_id, "attempt failed");
+        tracing::warn!(
+            target: "attempt", model, provider, kind, cause, status, why, request_id, "attempt failed"
+        );
     }
 
     /// Ends it now; it is recorded when it is dropped.
