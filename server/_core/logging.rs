@@ -22,9 +22,9 @@ use tracing_subscriber::{
 use self::lines::Lines;
 pub use self::lines::LogGuard;
 
-/// Libraries that write a line for what any stranger's connection does. They are silent unless
-/// `LOG_LEVEL` names them.
-const QUIET: &str = "h2=off";
+/// Libraries that write a line for what any stranger's connection does, or whole requests, which are texts of users.
+/// They are silent unless `LOG_LEVEL` names them.
+const QUIET: &str = "h2=off,jsonrpsee=off";
 
 /// What is logged, and how.
 #[derive(Clone, Debug)]
@@ -87,6 +87,7 @@ mod tests {
             tracing::info!(target: "call", path = "system.health", user = Some(7_i64), "call");
             tracing::debug!(target: "detail", "more");
             tracing::warn!(target: "h2::proto::streams::recv", "a stranger took back too much");
+            tracing::trace!(target: "jsonrpsee-http", "HTTP body: a text");
             let long = "ä".repeat(60_000);
             tracing::trace!(target: "long", path = long, %long, "{long}");
         });
@@ -120,6 +121,8 @@ mod tests {
     fn what_a_stranger_makes_a_library_say_is_logged_only_where_it_is_named() {
         assert!(!logged("trace", false).contains("a stranger"));
         assert!(logged("info,h2=warn", false).contains("a stranger"));
+        assert!(!logged("trace", false).contains("HTTP body"));
+        assert!(logged("info,jsonrpsee=trace", false).contains("HTTP body"));
     }
 
     #[test]
