@@ -245,7 +245,10 @@ fn forbids_keeping(headers: &HeaderMap) -> bool {
     let mut words = values
         .filter_map(|it| it.to_str().ok())
         .flat_map(|it| it.split(','));
-    words.any(|word| matches!(word.trim(), "no-cache" | "no-store"))
+    words.any(|word| {
+        let is = |known: &&str| word.trim().eq_ignore_ascii_case(known);
+        ["no-cache", "no-store", "max-age=0"].iter().any(is)
+    })
 }
 
 /// Claude Code puts a JSON text where an id is expected, with another session each time.
@@ -303,6 +306,13 @@ mod tests {
             None
         );
         assert_eq!(named(&[("cookie", "app_session_id=k")]), Some(None));
+    }
+
+    #[test]
+    fn a_caller_says_in_any_case_that_it_wants_an_answer_of_its_own() {
+        let forbids = |value: &str| forbids_keeping(&headers(&[("cache-control", value)]));
+        assert!(forbids("no-store") && forbids("private, No-Cache") && forbids("max-age=0"));
+        assert!(!forbids("max-age=60"));
     }
 
     #[test]
