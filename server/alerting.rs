@@ -154,6 +154,22 @@ impl Alert {
         ids.map(str::to_owned).collect()
     }
 
+    /// The page of the dashboard that shows what it is about, below `/dashboard/`; a rollout's at the decision that it tells.
+    fn page(&self) -> Option<String> {
+        if let Some(id) = &self.rollout_id {
+            let version = self.details.get("version").and_then(Value::as_i64);
+            let at = version.map_or_else(String::new, |version| format!("?at={version}"));
+            return Some(format!("rollouts/{id}{at}"));
+        }
+        let page = match self.kind {
+            AlertKind::Killed | AlertKind::KillEnded | AlertKind::ShareSet => "flags",
+            AlertKind::TakenBack => "migration",
+            AlertKind::Catalog => "models",
+            _ => return None,
+        };
+        Some(page.to_owned())
+    }
+
     /// Whether nothing that was said about the rollout before counts any more.
     fn ends_all_before(&self) -> bool {
         self.rollout_id.is_some()
@@ -213,6 +229,8 @@ pub struct Notice<'a> {
     pub severity: Severity,
     /// When it is sent.
     pub now: DateTime<Utc>,
+    /// Where a browser sees what it is about, and can stop it; `None` where the server does not know its own address.
+    pub link: Option<&'a str>,
 }
 
 impl Notice<'_> {

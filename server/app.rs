@@ -206,7 +206,8 @@ impl App {
             emails.limiter().share("emails", &takings);
         }
 
-        let dispatcher = Arc::new(Dispatcher::new(store.clone(), &config.alerts)?);
+        let dispatcher = Dispatcher::new(store.clone(), &config.alerts)?;
+        let dispatcher = Arc::new(dispatcher.reached_at(config.auth.site.public_url.as_deref()));
         let limits = CallLimits::new(config.server.max_calls, config.server.max_subscriptions);
         let moves = routes::moves(&config, store.clone()).await?;
         let fleet = Fleet::new(store.clone(), controller.clone());

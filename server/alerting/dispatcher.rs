@@ -36,6 +36,7 @@ pub struct Dispatcher {
     channels: Vec<Arc<dyn Channel>>,
     info_channels: Vec<ChannelName>,
     escalate_after: Duration,
+    site: Option<Arc<str>>,
     wake: Arc<Notify>,
 }
 
@@ -79,8 +80,16 @@ impl Dispatcher {
             channels,
             info_channels: info_channels.clone(),
             escalate_after: *escalate_after,
+            site: None,
             wake: Arc::default(),
         })
+    }
+
+    /// Knows where browsers reach the server, so that an alert leads whoever is woken to what it is about.
+    #[must_use]
+    pub fn reached_at(mut self, public_url: Option<&str>) -> Self {
+        self.site = public_url.map(|url| url.trim_end_matches('/').into());
+        self
     }
 
     /// The channels that are set up.
@@ -119,6 +128,7 @@ impl Dispatcher {
             takes_info: self.info_channels.contains(&channel.name()),
             channel: channel.clone(),
             streaks: Streaks::new(self.escalate_after),
+            site: self.site.clone(),
             unmarked: HashSet::new(),
             rests_until: DateTime::UNIX_EPOCH,
             outage: Outage::default(),
@@ -151,6 +161,7 @@ async fn test(channel: &dyn Channel, alert: &Alert) -> Result<(), String> {
         alert,
         severity: alert.severity,
         now: alert.at,
+        link: None,
     };
     let sent = async {
         channel.send(&notice).await?;
@@ -173,6 +184,7 @@ pub struct Lane {
     name: String,
     takes_info: bool,
     streaks: Streaks,
+    site: Option<Arc<str>>,
     /// Sent, but the outbox does not know it yet; to be marked, and not to be sent again.
     unmarked: HashSet<String>,
     /// Nothing happens before.
@@ -246,10 +258,12 @@ impl Lane {
             return Ok(());
         }
         let severity = self.streaks.severity(alert, now);
+        let link = self.link(alert);
         let notice = Notice {
             alert,
             severity,
             now,
+            link: link.as_deref(),
         };
         let mut over = alert.resolves();
         over.extend(self.streaks.ended_by(alert));
@@ -262,6 +276,11 @@ impl Lane {
             self.channel.resolve(&over).await
         })
         .await
+    }
+
+    fn link(&self, alert: &Alert) -> Option<String> {
+        let (site, page) = (self.site.as_ref()?, alert.page()?);
+        Some(format!("{site}/dashboard/{page}"))
     }
 
     async fn mark(&mut self, alert: &Alert, now: DateTime<Utc>) -> anyhow::Result<()> {

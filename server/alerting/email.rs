@@ -108,6 +108,7 @@ fn body(notice: &Notice<'_>) -> String {
             .into_iter()
             .map(|(name, value)| format!("{name}: {value}")),
     );
+    lines.extend(notice.link.map(|link| format!("see: {link}")));
     lines.push(format!("severity: {}", severity(notice)));
     lines.push(format!("kind: {}", kind.name()));
     lines.extend(rollout_id.iter().map(|id| format!("rollout: {id}")));

@@ -38,7 +38,7 @@ impl PagerDuty {
 
     fn trigger(&self, notice: &Notice<'_>) -> Value {
         let alert = notice.alert;
-        json!({
+        let mut event = json!({
             "routing_key": self.routing_key.expose_secret(),
             "event_action": "trigger",
             "dedup_key": alert.id,
@@ -56,7 +56,11 @@ impl PagerDuty {
                     "figures": alert.details,
                 },
             },
-        })
+        });
+        if let Some(href) = notice.link {
+            event["links"] = json!([{"href": href, "text": "Open it in the dashboard"}]);
+        }
+        event
     }
 
     async fn post(&self, event: Value) -> Result<(), DeliveryError> {

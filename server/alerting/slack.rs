@@ -84,6 +84,11 @@ fn message(notice: &Notice<'_>) -> Value {
     let rollout = alert.rollout_id.as_deref();
     context.extend(rollout.map(|id| format!("rollout `{}`", escaped(id, FIELD))));
     context.push(format!("alert `{}`", escaped(&alert.id, FIELD)));
+    context.extend(
+        notice
+            .link
+            .map(|link| format!("<{}|Open it>", escaped(link, FIELD))),
+    );
     let context = context
         .iter()
         .map(|text| json!({"type": "mrkdwn", "text": text}));
@@ -135,6 +140,7 @@ mod tests {
             alert: &alert,
             severity: Severity::Critical,
             now: alert.at,
+            link: None,
         });
         let length = |value: &Value| value.as_str().expect("a text").chars().count();
         assert_eq!(length(&message["blocks"][0]["text"]["text"]), HEADER);

@@ -41,6 +41,8 @@ struct Body<'a> {
     title: &'a str,
     text: &'a str,
     details: &'a Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<&'a str>,
     at: String,
 }
 
@@ -76,6 +78,7 @@ impl Channel for Webhook {
             title: &alert.title,
             text: &alert.text,
             details: &alert.details,
+            link: notice.link,
             at: alert.at.to_rfc3339_opts(SecondsFormat::Millis, true),
         });
         let body = body.map_err(unwritable)?;

@@ -160,6 +160,37 @@ async fn no_error_holds_an_address_or_a_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_alert_leads_to_the_decision_that_it_tells() {
+    let receiver = Receiver::start(signed, &[]).await;
+    let of_rollout = Alert {
+        rollout_id: Some("r1".into()),
+        details: json!({"version": 7}),
+        ..rollback("a")
+    };
+    let of_flags = Alert {
+        rollout_id: None,
+        kind: AlertKind::Killed,
+        ..rollback("b")
+    };
+    let outbox = MemoryOutbox::with(&[of_rollout, of_flags]);
+    let dispatcher = Dispatcher::new(outbox, &to_webhook(&receiver.origin)).unwrap();
+    let dispatcher = dispatcher.reached_at(Some("https://app.example/"));
+    let mut lane = dispatcher.lanes().pop().unwrap();
+    let mut random = StdRng::seed_from_u64(1);
+    while lane.turn(now, &mut random).await {}
+    let sent = receiver.received();
+    let mut links: Vec<_> = sent.iter().map(|it| it.json()["link"].clone()).collect();
+    links.sort_by_key(ToString::to_string);
+    assert_eq!(
+        links,
+        [
+            "https://app.example/dashboard/flags",
+            "https://app.example/dashboard/rollouts/r1?at=7"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_test_goes_to_every_channel_and_says_what_became_of_it() {
     let slack_receiver = Receiver::start(slack, &[Answer(404, vec![])]).await;
     let webhook = Receiver::start(signed, &[]).await;
