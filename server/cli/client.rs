@@ -79,7 +79,7 @@ pub(super) enum ClientError {
     #[error("{address} takes connections, and did not answer within {} s", LOOK_TIMEOUT.as_secs())]
     Silent { address: Url },
     /// Somebody else there.
-    #[error("{endpoint} does not answer as modelramp does (HTTP {status})")]
+    #[error("{endpoint} does not answer as modelramp does (HTTP {status}){}", below(.endpoint))]
     Foreign { endpoint: Url, status: StatusCode },
     /// No token, or one that does not hold.
     #[error("{0}")]
@@ -369,6 +369,16 @@ fn endpoint(url: &str) -> Result<Url, ClientError> {
     Ok(endpoint)
 }
 
+/// What may be wrong with an address that has a path: a server is at its root, but for proxies that put it elsewhere.
+fn below(endpoint: &Url) -> &'static str {
+    match endpoint.path() {
+        "/rpc" => "",
+        _ => {
+            "; `--url` is the address of the server itself, without `/api`, `/dashboard` or the like"
+        }
+    }
+}
+
 fn authorization(token: &SecretString) -> Result<HeaderValue, ClientError> {
     let token = token.expose_secret();
     if let Some(reason) = slips::in_key(token) {
@@ -404,6 +414,16 @@ mod tests {
             let error = endpoint(url).expect_err(url);
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn an_address_with_a_path_is_said_to_be_the_likely_slip() {
+        let said = |url| {
+            let (endpoint, status) = (endpoint(url).expect("an address"), StatusCode::NOT_FOUND);
+            ClientError::Foreign { endpoint, status }.to_string()
+        };
+        assert!(said("http://a/api").contains("`--url`"));
+        assert!(!said("http://a").contains("`--url`"));
     }
 
     #[test]

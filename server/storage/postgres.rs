@@ -181,6 +181,10 @@ pub(super) async fn in_time<T>(
 }
 
 fn options(url: &str) -> Result<PgConnectOptions, StorageError> {
+    // The driver takes any scheme, and asks a server of another kind for what PostgreSQL says.
+    if !is_url(url) {
+        return Err(StorageError::InvalidPostgresUrl);
+    }
     // Its own words could repeat the password.
     let options = PgConnectOptions::from_str(url).map_err(|_| StorageError::InvalidPostgresUrl)?;
     Ok(options.application_name("modelramp"))
@@ -286,7 +290,7 @@ impl ServerError {
                 let code = error.as_database_error().and_then(|error| error.code());
                 let advice = match code.as_deref() {
                     Some("28P01" | "28000") => {
-                        "see user and password in `DATABASE_URL`, and the server's pg_hba.conf"
+                        "see user and password in its address, and the server's pg_hba.conf"
                     }
                     Some("3D000") => "make the database with `createdb`, or name another",
                     Some("53300") => "the server has no connection left: see its max_connections",
@@ -294,7 +298,7 @@ impl ServerError {
                     // another client of it has made one on the same connection.
                     Some("08P01" | "42P05") => POOLER,
                     Some("57P03") => "the server is starting or stopping; try again",
-                    _ => "see whether the server runs there and what `DATABASE_URL` names",
+                    _ => "see whether the server runs there, and whether its address is meant",
                 };
                 (in_full(&error), advice)
             }
@@ -322,4 +326,21 @@ fn server(options: &PgConnectOptions) -> String {
 fn name(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or_default();
     format!("postgres://{}/{database}", server(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_another_kind_of_database_is_none_of_postgresql() {
+        assert!(options("postgres://me@db.example/app").is_ok());
+        for url in ["mysql://me:hunter2@db.example/app", "db.example/app", ""] {
+            let error = options(url).expect_err(url).to_string();
+            assert!(
+                error.contains("postgres://") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+    }
 }

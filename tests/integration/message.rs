@@ -77,6 +77,20 @@ async fn each_message_is_filled_from_its_rollout() {
 }
 
 #[tokio::test]
+async fn a_message_names_each_model_that_comes_once_and_none_that_stays() {
+    let app = TestApp::start().await;
+    app.begin_rollout("standard").await;
+    let team = text(&app, &["team", "last"]).await;
+    let subject = team.lines().next().unwrap();
+    let (new, old) = subject.split_once(" in the place of ").unwrap();
+    assert_eq!(old, "`gemma-3-27b-free`", "{subject}");
+    assert!(!new.contains("gemma-3-27b-free"), "{subject}");
+    assert_eq!(new.matches("`glm-4.5-air-free`").count(), 1, "{subject}");
+    assert!(new.contains(", ") && new.contains(" and "), "{subject}");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_users_request_is_found_by_user_task_and_time() {
     let upstream = Upstream::with(|_, request| match request.body["model"].as_str() {
         Some("first") => Reply::status(500),

@@ -35,16 +35,20 @@ pub(super) async fn of_rollout(
 fn values(details: &RolloutDetails, history: &[HistoryEntry], url: &str) -> Values {
     let (state, plan) = (&details.state, &details.wanted);
     let primary = |of: fn(&Models) -> &Vec<String>, arm: &str| {
-        let mut names: Vec<_> = state
-            .models
-            .iter()
-            .filter_map(|it| of(it).first())
-            .collect();
-        names.dedup();
-        let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
-        match names.as_slice() {
-            [] => arm.to_owned(),
-            names => names.join(" and "),
+        // A task whose model stays is no news, and tasks often share one.
+        let moved = state.models.iter();
+        let moved = moved.filter(|it| it.control.first() != it.candidate.first());
+        let mut names: Vec<String> = Vec::new();
+        for name in moved.filter_map(|it| of(it).first()) {
+            let name = format!("`{name}`");
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        match names.split_last() {
+            None => arm.to_owned(),
+            Some((name, [])) => name.clone(),
+            Some((last, others)) => format!("{} and {last}", others.join(", ")),
         }
     };
     let tasks = match state.tasks.as_slice() {
