@@ -1,6 +1,6 @@
 // Which page an address shows.
 import { type JSX, useEffect } from 'react';
-import { Link, Route, Switch, useLocation } from 'wouter';
+import { Link, Route, Switch, useLocation, useSearch } from 'wouter';
 import { follow } from './live.ts';
 import { Alerts } from './pages/Alerts.tsx';
 import { Audit } from './pages/Audit.tsx';
@@ -33,10 +33,13 @@ export function Routes(): JSX.Element {
 
 function SignedIn(): JSX.Element | null {
   const who = useWho();
-  const [, go] = useLocation();
+  const [location, go] = useLocation();
+  const search = useSearch();
   useEffect(() => {
-    if (who === null) go('/login', { replace: true });
-  }, [who, go]);
+    // An alert's link leads to what it is about, also through the sign-in.
+    const next = location + (search && `?${search}`);
+    if (who === null) go(next === '/' ? '/login' : `/login?next=${encodeURIComponent(next)}`, { replace: true });
+  }, [who, go, location, search]);
   useEffect(() => (who ? follow() : undefined), [who?.id]);
   if (who === null) return null;
   return (

@@ -6,11 +6,11 @@ export type Tone = 'good' | 'watch' | 'hold' | 'bad' | 'quiet';
 /** The situation that the headline names. */
 export type Situation =
   | 'healthy' | 'watch' | 'hold' | 'outage' | 'both-failing' | 'no-traffic' | 'account' | 'sample-ratio' | 'excluded-differ'
-  | 'deadline' | 'paused' | 'gate-proven' | 'gate-recommended' | 'gate-open' | 'completed' | 'rolled-back' | 'too-early';
+  | 'deadline' | 'killed' | 'paused' | 'gate-proven' | 'gate-recommended' | 'gate-open' | 'completed' | 'rolled-back' | 'too-early';
 
 const TONES: Record<Situation, Tone> = {
   healthy: 'good', watch: 'watch', hold: 'hold', outage: 'bad', 'both-failing': 'hold', 'no-traffic': 'quiet', account: 'hold',
-  'sample-ratio': 'hold', 'excluded-differ': 'hold', deadline: 'hold', paused: 'quiet', 'gate-proven': 'good',
+  'sample-ratio': 'hold', 'excluded-differ': 'hold', deadline: 'hold', killed: 'bad', paused: 'quiet', 'gate-proven': 'good',
   'gate-recommended': 'good', 'gate-open': 'watch', completed: 'good', 'rolled-back': 'bad', 'too-early': 'quiet',
 };
 
@@ -48,8 +48,12 @@ export function situationOf(rollout: RolloutState, proof?: 'none' | 'recommended
   return requests === 0 ? 'too-early' : 'healthy';
 }
 
-export const situation = (rollout: RolloutDetails): Situation =>
-  situationOf(rollout, rollout.finding.proof, rollout.finding.candidate.requests);
+/** The kill switch is above every rollout: while it is on, nobody gets the candidate, whatever share the rollout has. */
+export const situation = (rollout: RolloutDetails, killed = false): Situation =>
+  killed && rollout.live ? 'killed' : situationOf(rollout, rollout.finding.proof, rollout.finding.candidate.requests);
+
+/** The share of users who get the candidate now. */
+export const shareInForce = (rollout: RolloutState, killed: boolean): number => (killed ? 0 : rollout.share);
 
 /** Failed of all, 0 to 1; `null` without requests. */
 export const failureRate = ({ errors, requests }: Pick<Arm, 'errors' | 'requests'>): number | null =>
@@ -66,6 +70,13 @@ export function failureRatio(rollout: RolloutDetails): number | null {
  * is known. */
 export function effectOf(rollout: RolloutDetails, metric: Metric): Effect | undefined {
   return rollout.verdict.effects?.find((effect) => effect.metric === metric && effect.ratio !== null);
+}
+
+/** How many times as often the candidate fails at least, where that is proven and control never failed, so that there is no ratio. */
+export function atLeast(rollout: RolloutDetails): number | null {
+  const { candidate, control } = rollout.finding;
+  const low = effectOf(rollout, 'errors')?.low ?? null;
+  return control.errors === 0 && candidate.errors > 0 && low !== null && low > 1 ? low : null;
 }
 
 /** Failed answers beyond what control would have failed; `null` where control says nothing. */
@@ -87,6 +98,9 @@ export function primaries(rollout: RolloutState): { candidate: string | null; co
   const first = rollout.models[0];
   return { candidate: first?.candidate[0] ?? null, control: first?.control[0] ?? null };
 }
+
+/** Whether it concerns nobody: `modelramp smoke` starts one to take it back. It is never the last rollout, and nothing to stop. */
+export const isRehearsal = ({ tasks }: Pick<RolloutState, 'tasks'>): boolean => tasks.length === 1 && tasks[0] === 'rehearsal';
 
 export type Action = 'pause' | 'resume' | 'advance' | 'approve' | 'set-share' | 'rollback';
 

@@ -2,6 +2,7 @@
 // whether the server is heard. A pulse holds everything, so one that was missed is no loss.
 import type { FlagsState, Pulse, RolloutDetails } from 'modelramp-schema';
 import { useSyncExternalStore } from 'react';
+import { isRehearsal } from './judgement.ts';
 import { codeOf, heard, server } from './server.ts';
 
 export type Connection = 'connecting' | 'live' | 'polling' | 'delayed' | 'lost' | 'signed-out' | 'forbidden';
@@ -18,7 +19,7 @@ export interface Live {
   /** When the figures were told, by the server's clock; `null` before the first. */
   at: Date | null;
   pulse: Pulse | null;
-  /** The live rollouts, the most alarming first. */
+  /** The live rollouts without rehearsals, the most alarming first. */
   rollouts: RolloutDetails[];
   flags: FlagsState | null;
   /** Changes that were missed while there was no connection; told once. */
@@ -32,7 +33,7 @@ const STUCK_MS = 8000;
 /** A stream that has told nothing since it was opened is behind something that holds it back: the tab asks by itself. */
 const HELD_BACK_MS = 10_000;
 const POLL_MS = 5000;
-/** A tab that nobody sees gives its stream back after this long. */
+/** A tab that nobody sees gives its stream back after this long, and then asks as seldom: its title tells the state. */
 const HIDDEN_MS = 60_000;
 const MOST_SAMPLES = 900;
 
@@ -73,7 +74,7 @@ function changesBetween(before: Live, now: Live): number {
 function take(pulse: Pulse, connection: 'live' | 'polling'): void {
   heardAt = performance.now();
   heard(pulse.serverTime);
-  const rollouts = pulse.live.toSorted((a, b) => alarm(b) - alarm(a));
+  const rollouts = pulse.live.filter((rollout) => !isRehearsal(rollout)).toSorted((a, b) => alarm(b) - alarm(a));
   for (const rollout of rollouts) sample(rollout);
   const before = state;
   const now: Live = { connection, at: pulse.serverTime, pulse, rollouts, flags: pulse.flags, missed: 0 };
@@ -138,7 +139,15 @@ export function follow(): () => void {
     const now = performance.now();
     const isOut = state.connection === 'signed-out' || state.connection === 'forbidden';
     if (isOut) return close();
-    if (hiddenAt !== null && now - hiddenAt > HIDDEN_MS) return close();
+    if (hiddenAt !== null && now - hiddenAt > HIDDEN_MS) {
+      close();
+      if (now - polledAt > HIDDEN_MS) {
+        polledAt = now;
+        void refresh();
+      }
+      if (now - heardAt > 3 * HIDDEN_MS && state.connection !== 'lost') publish({ connection: 'lost' });
+      return;
+    }
     if (!stream || (told && now - heardAt > STUCK_MS && now - openedAt > STUCK_MS)) open();
     if (!told && now - openedAt > HELD_BACK_MS && now - polledAt > POLL_MS) {
       polledAt = now;

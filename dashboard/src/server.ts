@@ -76,6 +76,7 @@ export function words(error: unknown): string | undefined {
 
 /** The line for a terminal that asks the same. */
 export function curl(procedure: string, input?: unknown): string {
-  const query = input === undefined ? '' : `?input=${encodeURIComponent(JSON.stringify({ json: input }))}`;
+  // The line is quoted for a shell, and an apostrophe is the one character of a quote that an address may have.
+  const query = input === undefined ? '' : `?input=${encodeURIComponent(JSON.stringify({ json: input })).replaceAll("'", '%27')}`;
   return `curl -H "Authorization: Bearer $MODELRAMP_TOKEN" '${location.origin}/api/trpc/${procedure}${query}'`;
 }

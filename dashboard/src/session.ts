@@ -9,6 +9,9 @@ export interface Who {
   role: Role;
 }
 
+/** Between two tries to learn it. */
+const AGAIN_MS = 2000;
+
 /** `null` where nobody is signed in; `undefined` while that is asked. */
 export function useWho(): Who | null | undefined {
   const { data } = useQuery({
@@ -17,9 +20,22 @@ export function useWho(): Who | null | undefined {
       const me = await server.auth.me.query();
       return me && { id: me.id, name: me.name ?? me.openId, role: me.role };
     },
-    staleTime: 60_000,
+    // Whoever signs in elsewhere comes back to a page that waits for it.
+    staleTime: ({ state }) => (state.data === null ? 0 : 60_000),
+    // Nothing of a page goes on before this is known, so a server that is away, or has no database, is asked until it tells.
+    refetchInterval: ({ state }) => (state.data === undefined && state.status === 'error' ? AGAIN_MS : false),
+    refetchIntervalInBackground: true,
   });
   return data;
 }
+
+/** Whether a sign-in service is set up, where people sign in without a link. */
+export function useService(): boolean {
+  const { data } = useQuery({ queryKey: ['ways'], queryFn: () => fetch('/api/auth/ways').then((response) => response.json() as Promise<{ oidc: boolean }>), staleTime: Infinity });
+  return data?.oidc ?? false;
+}
+
+/** Where the sign-in service is asked, and the page of the dashboard that it leads back to. */
+export const serviceLink = (next: string): string => `/api/auth/oidc/start?next=${encodeURIComponent(`/dashboard${next}`)}`;
 
 export const useMayChange = (): boolean => useWho()?.role === 'admin';

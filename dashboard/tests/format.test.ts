@@ -85,6 +85,19 @@ test('a reason of the controller is in the page’s language, and one that someb
   expect(reasonWords('no requests come')).toBe('no requests come');
 });
 
+test('a name that turns the direction of writing does not turn the role beside it', () => {
+  expect(en.shell.signedInAs('\u202Enimda', 'viewer')).toBe('\u2068\u202Enimda\u2069 · viewer');
+  expect(da.shell.signedInAs('\u202Enimda', 'viewer')).toBe('\u2068\u202Enimda\u2069 · viewer');
+});
+
+test('a browser that does not know light-dark() gets every colour of the light theme', () => {
+  const css = readFileSync(path.join(import.meta.dirname, '../src/styles/tokens.css'), 'utf8');
+  const [, without] = css.split('@supports not');
+  const light = [...css.matchAll(/(--[\w-]+): light-dark\((rgb\([^)]*\)|[^,]+),/g)];
+  expect(light.length).toBeGreaterThan(15);
+  for (const [, name, colour] of light) expect(without).toContain(`${name}: ${colour};`);
+});
+
 test('the Danish texts are Danish', () => {
   // The compiler sees to the keys; this, that no sentence was left as it was.
   const leaves = (value: unknown): unknown[] => (typeof value === 'object' && value !== null ? Object.values(value).flatMap(leaves) : [value]);

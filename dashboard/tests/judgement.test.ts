@@ -1,6 +1,6 @@
 import type { RolloutDetails } from 'modelramp-schema';
 import { expect, test } from 'vitest';
-import { excess, failureRatio, hindrance, nextShare, situation, toneOf } from '../src/judgement.ts';
+import { atLeast, excess, failureRatio, hindrance, isRehearsal, nextShare, shareInForce, situation, toneOf } from '../src/judgement.ts';
 
 const arm = (errors: number, requests: number): RolloutDetails['finding']['candidate'] => ({ errors, requests, averageMs: 50, hung: 0 });
 
@@ -25,6 +25,15 @@ test('the headline follows the state before the evidence, and the evidence befor
   expect(toneOf('rolled-back')).toBe('bad');
 });
 
+test('while the kill switch is on nobody gets the candidate, and that is the headline', () => {
+  expect(situation(rollout({}), true)).toBe('killed');
+  expect(situation(rollout({ level: 'hold' }), true)).toBe('killed');
+  expect(shareInForce(rollout(), true)).toBe(0);
+  expect(shareInForce(rollout(), false)).toBe(50);
+  // What has ended is told as it ended.
+  expect(situation(rollout({ state: { name: 'rolled-back' }, live: false }), true)).toBe('rolled-back');
+});
+
 test('what cannot be compared is null, not 0', () => {
   expect(failureRatio(rollout({}, arm(1, 10), arm(0, 10)))).toBeNull();
   expect(failureRatio(rollout({}, arm(0, 0), arm(1, 10)))).toBeNull();
@@ -34,12 +43,25 @@ test('what cannot be compared is null, not 0', () => {
   expect(excess(rollout({}, arm(0, 100), arm(10, 100)))).toBe(0);
 });
 
+test('a control that never failed has no ratio, but a bound that is proven is told', () => {
+  const effect = (low: number): RolloutDetails['verdict'] => ({ effects: [{ metric: 'errors', ratio: 64, low, high: null, margin: 1.25 }] }) as unknown as RolloutDetails['verdict'];
+  expect(atLeast(rollout({ verdict: effect(1.49) }, arm(9, 44), arm(0, 34)))).toBe(1.49);
+  expect(atLeast(rollout({ verdict: effect(0.07) }, arm(1, 7), arm(0, 72)))).toBeNull();
+  expect(atLeast(rollout({ verdict: effect(1.49) }, arm(9, 44), arm(1, 34)))).toBeNull();
+});
+
 test('stopping is never forbidden for want of a connection, and raising always', () => {
   expect(hindrance(rollout(), 'rollback', false)).toBeNull();
   expect(hindrance(rollout(), 'advance', false)).toBe('no-connection');
   expect(hindrance(rollout(), 'advance', true)).toBeNull();
   expect(hindrance(rollout(), 'approve', true)).toBe('no-gate');
   expect(hindrance(rollout({ live: false }), 'rollback', true)).toBe('ended');
+});
+
+test('a rehearsal is told by its task, and a rollout of more is none', () => {
+  expect(isRehearsal(rollout({ tasks: ['rehearsal'] }))).toBe(true);
+  expect(isRehearsal(rollout({ tasks: ['rehearsal', 'chat'] }))).toBe(false);
+  expect(isRehearsal(rollout({ tasks: [] }))).toBe(false);
 });
 
 test('the next share leaves the hold-out on control', () => {

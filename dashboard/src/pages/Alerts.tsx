@@ -10,7 +10,7 @@ import { note } from '../notices.ts';
 import { Icon, Tag } from '../parts/Icon.tsx';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
 import { CsvLink, When } from '../parts/Text.tsx';
-import { useTitle } from '../parts/hooks.ts';
+import { useAnew, useTitle } from '../parts/hooks.ts';
 import { server } from '../server.ts';
 import { useMayChange } from '../session.ts';
 import { t } from '../texts/index.ts';
@@ -25,13 +25,14 @@ export function Alerts(): JSX.Element {
   const { pulse } = useLive();
   useTitle(`${t.alerts.title} · modelramp`);
   const { data, error, refetch, hasNextPage, fetchNextPage, isFetching } = useInfiniteQuery({
-    // Asked again when the audit grows or the outbox moves.
-    queryKey: ['alerts.list', severity, pulse?.auditVersion, pulse?.alerts?.waiting],
+    queryKey: ['alerts.list', severity],
     queryFn: ({ pageParam }) => server.alerts.list.query({ ...(severity && { severity }), ...(pageParam && { cursor: pageParam }) }),
     initialPageParam: '',
     getNextPageParam: (page) => page.nextCursor ?? undefined,
     placeholderData: (before) => before,
   });
+  // The audit grows, or the outbox moves.
+  useAnew(pulse?.alerts ? `${pulse.auditVersion} ${pulse.alerts.waiting}` : null, refetch);
   const rows = data?.pages.flatMap((page) => page.rows);
   return (
     <>

@@ -8,7 +8,7 @@ import { useLive } from '../live.ts';
 import { reasonWords } from '../parts/Feed.tsx';
 import { Empty, Fault, Head, Panel, Waiting } from '../parts/Panel.tsx';
 import { CsvLink, When, actorName } from '../parts/Text.tsx';
-import { useTitle } from '../parts/hooks.ts';
+import { useAnew, useTitle } from '../parts/hooks.ts';
 import { server } from '../server.ts';
 import { useMayChange } from '../session.ts';
 import { t } from '../texts/index.ts';
@@ -63,12 +63,13 @@ export function Audit(): JSX.Element {
   const subjects = useMayChange() ? [...SUBJECTS, ...FOR_ADMINS] : SUBJECTS;
   const filter: ListChanges = { subject: subjects.find((known) => known === asked), actor: search.get('actor') || undefined };
   const { data, error, refetch, hasNextPage, fetchNextPage, isFetching } = useInfiniteQuery({
-    queryKey: ['audit.list', filter, pulse?.auditVersion],
+    queryKey: ['audit.list', filter],
     queryFn: ({ pageParam }) => server.audit.list.query({ ...filter, ...(pageParam && { cursor: pageParam }) }),
     initialPageParam: '',
     getNextPageParam: (page) => page.nextCursor ?? undefined,
     placeholderData: (before) => before,
   });
+  useAnew(pulse?.auditVersion == null ? null : `${pulse.auditVersion}`, refetch);
   const rows = data?.pages.flatMap((page) => page.rows);
   const set = (name: string, value: string): void =>
     setSearch((before) => {

@@ -55,7 +55,7 @@ function Found({ text, choose }: { text: string; choose: (id: number) => void })
       {error ? <Fault error={error} /> : !data ? <Waiting rows={2} /> : data.length === 0 ? <Empty text={t.explain.nobody} /> : (
         <ul className="feed plainfeed">
           {data.map(({ id, name: known, email, role }) => (
-            <li key={id}><p><button type="button" className="btn small" data-row onClick={() => choose(id)}>{t.timeline.user(`${id}`)}</button> {[known, email, role].filter(Boolean).join(' · ')}</p></li>
+            <li key={id}><p><button type="button" className="btn small" data-row onClick={() => choose(id)}>{t.timeline.user(`${id}`)}</button> {[known, email, role].filter(Boolean).map((one) => `\u2068${one}\u2069`).join(' · ')}</p></li>
           ))}
         </ul>
       )}

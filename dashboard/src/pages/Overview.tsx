@@ -5,7 +5,7 @@ import type { JSX } from 'react';
 import { Link } from 'wouter';
 import { useCatalog, useModelName } from '../catalog.ts';
 import { count, duration, evidence, moment, share } from '../format.ts';
-import { excess, situation, toneOf } from '../judgement.ts';
+import { excess, isRehearsal, shareInForce, situation, toneOf } from '../judgement.ts';
 import { type Live, useLive } from '../live.ts';
 import { Compare } from '../parts/Compare.tsx';
 import { wordOf } from '../parts/ChangeDialogs.tsx';
@@ -13,7 +13,7 @@ import { EvidencePanel } from '../parts/Evidence.tsx';
 import { FeedItem } from '../parts/Feed.tsx';
 import { Hero, SeeWhy, titleOf } from '../parts/Hero.tsx';
 import { Icon, Tag } from '../parts/Icon.tsx';
-import { Empty, Panel, Waiting } from '../parts/Panel.tsx';
+import { Empty, Fault, Panel, Waiting } from '../parts/Panel.tsx';
 import { Ramp } from '../parts/Ramp.tsx';
 import { CopyButton, When } from '../parts/Text.tsx';
 import { useTitle } from '../parts/hooks.ts';
@@ -25,7 +25,8 @@ import { t } from '../texts/index.ts';
 export function Overview(): JSX.Element {
   const live = useLive();
   const [first, ...others] = live.rollouts;
-  useTitle(first ? titleOf(first) : `${t.pages.overview} · modelramp`);
+  const killed = live.flags?.killed ?? false;
+  useTitle(first ? titleOf(first, killed) : `${t.pages.overview} · modelramp`);
   if (!live.at) {
     return (
       <>
@@ -42,7 +43,7 @@ function OneLive({ rollout, others, live }: { rollout: RolloutDetails; others: R
   return (
     <>
       <Hero rollout={rollout} more={<SeeWhy id={rollout.id} />} />
-      <Tiles rollout={rollout} />
+      <Tiles rollout={rollout} killed={live.flags?.killed ?? false} />
       <Ramp rollout={rollout} history={history} />
       {others.length > 0 && <Others rollouts={others} />}
       <div className="cols">
@@ -62,7 +63,7 @@ function OneLive({ rollout, others, live }: { rollout: RolloutDetails; others: R
   );
 }
 
-function Tiles({ rollout }: { rollout: RolloutDetails }): JSX.Element {
+function Tiles({ rollout, killed }: { rollout: RolloutDetails; killed: boolean }): JSX.Element {
   const { evidence: lines } = rollout.wanted;
   const extra = excess(rollout);
   const last = rollout.stage >= rollout.stages;
@@ -70,7 +71,7 @@ function Tiles({ rollout }: { rollout: RolloutDetails }): JSX.Element {
     <dl className="panel tiles">
       <div>
         <dt>{t.overview.onCandidate}</dt>
-        <dd>{share(rollout.share)} <small>{t.overview.ofUsers}</small><span className="small">{t.overview.stage(rollout.stage, rollout.stages, moment(rollout.stageBeganAt))}</span></dd>
+        <dd>{share(shareInForce(rollout, killed))} <small>{t.overview.ofUsers}</small><span className="small">{t.overview.stage(rollout.stage, rollout.stages, moment(rollout.stageBeganAt))}</span></dd>
       </div>
       <div>
         <dt>{t.overview.extra}</dt>
@@ -157,7 +158,8 @@ function NoneLive({ live }: { live: Live }): JSX.Element {
   const name = useModelName();
   const catalog = useCatalog();
   const mayChange = useMayChange();
-  const { data: all } = useQuery({ queryKey: ['rollout.list', 'all'], queryFn: () => server.rollout.list.query({ all: true }), refetchInterval: 10_000 });
+  const { data, error, refetch } = useQuery({ queryKey: ['rollout.list', 'all'], queryFn: () => server.rollout.list.query({ all: true }), refetchInterval: 10_000 });
+  const all = data?.filter((rollout) => !isRehearsal(rollout));
   const last = all?.[0];
   const tasks = live.flags?.tasks ?? [];
   const onCandidate = tasks.filter((task) => task.share > 0);
@@ -180,6 +182,7 @@ function NoneLive({ live }: { live: Live }): JSX.Element {
       </section>
       <div className="cols">
         <Panel title={t.list.title} side={<Link className="small" href="/rollouts">{t.overview.allOf}</Link>}>
+          {error ? <Fault error={error} again={() => void refetch()} /> : !all && <Waiting />}
           {all?.length === 0 && <Empty text={t.list.empty}><p className="muted">{t.list.emptyNext}</p></Empty>}
           <ul className="feed">
             {all?.slice(0, 6).map((rollout) => (

@@ -168,6 +168,9 @@ function Filters({ tasks, providers }: { tasks: string[]; providers: string[] })
       else before.delete(name);
       return before;
     }, { replace: true });
+  // A range from a link, or one that means nothing, is shown as it is, not as “any”.
+  const range = search.get('range');
+  const ranges = [...Object.keys(RANGES), ...(range && !Object.hasOwn(RANGES, range) ? [range] : [])];
   const choice = (name: Name, title: string, values: [string, string][], first = false): JSX.Element => (
     <label className="labelled inline">
       {title}
@@ -179,7 +182,7 @@ function Filters({ tasks, providers }: { tasks: string[]; providers: string[] })
   );
   return (
     <form className="row filters" aria-label={t.requests.filter} onSubmit={(event) => event.preventDefault()}>
-      {choice('range', t.requests.at, Object.keys(RANGES).map((range) => [range, range]), true)}
+      {choice('range', t.requests.at, ranges.map((one) => [one, one]), true)}
       {choice('variant', t.requests.side, [['candidate', t.compare.candidate], ['control', t.compare.control]])}
       {choice('outcome', t.requests.outcome, OUTCOMES.map((outcome) => [outcome, outcomeWord(outcome)]))}
       {choice('model', t.requests.model, catalog?.models.map(({ name, displayName }) => [name, displayName]) ?? [])}

@@ -4,7 +4,7 @@ import type { RolloutDetails } from 'modelramp-schema';
 import { type JSX, useEffect, useState } from 'react';
 import { Link, useSearchParams } from 'wouter';
 import { count, evidence, latency, ratio, margin as tolerated } from '../format.ts';
-import { type Action, failureRatio, hindrance } from '../judgement.ts';
+import { type Action, atLeast, failureRatio, hindrance } from '../judgement.ts';
 import { useLive } from '../live.ts';
 import { useAsking } from '../parts/Asking.tsx';
 import { Compare } from '../parts/Compare.tsx';
@@ -23,12 +23,12 @@ import { useMayChange } from '../session.ts';
 import { t } from '../texts/index.ts';
 
 export function Rollout({ id }: { id: string }): JSX.Element {
-  const { rollouts, at } = useLive();
+  const { rollouts, at, flags } = useLive();
   const live = rollouts.find((rollout) => rollout.id === id || rollout.id.startsWith(id));
   // One that is not among the live ones has ended, or is not there.
   const asked = useQuery({ queryKey: ['rollout.get', id, live ? 'live' : 'ended'], queryFn: () => server.rollout.get.query({ id }), enabled: at !== null && !live, placeholderData: (before) => before });
   const rollout = live ?? asked.data;
-  useTitle(rollout ? titleOf(rollout) : `${t.pages.rollouts} · modelramp`);
+  useTitle(rollout ? titleOf(rollout, flags?.killed ?? false) : `${t.pages.rollouts} · modelramp`);
   if (!rollout) {
     return (
       <>
@@ -72,7 +72,14 @@ function sentences(rollout: RolloutDetails): [Mark, string][] {
   const times = failureRatio(rollout);
   const said: [Mark, string][] = [];
   for (const alarm of alarms) said.push(['watch', `${t.know.alarm} ${t.alarms[alarm.name]}${alarm.name === 'not-counted' || alarm.name === 'judge-stopped' ? ` (${alarm.why})` : ''}.`]);
-  if (times === null) said.push(['quiet', t.know.noneFailed]);
+  const least = atLeast(rollout);
+  if (times === null && candidate.errors > 0 && control.requests > 0) {
+    // Control never failed: there is no ratio, and evidence all the same.
+    said.push([
+      level === 'clear' ? 'quiet' : 'watch',
+      `${t.know.onlyIt(count(candidate.errors), count(candidate.requests), count(control.requests))} ${least === null ? '' : `${t.know.atLeast(ratio(least))} `}${t.evidence.title}: ${evidence(rollout.finding.e)}.`,
+    ]);
+  } else if (times === null) said.push(['quiet', t.know.noneFailed]);
   else {
     const counted = t.level.times(ratio(times), tolerated(rollout.wanted.evidence.margin));
     const against = times > rollout.wanted.evidence.margin;
@@ -141,11 +148,12 @@ const SHOWN = 50;
 const MOST = 1000;
 
 function Timeline({ rollout }: { rollout: RolloutDetails }): JSX.Element {
-  const [limit, setLimit] = useState(SHOWN);
-  const history = useHistory(rollout.id, rollout.version, limit);
-  const decisions = useDecisions(rollout.id, rollout.version, limit).data;
   const [search, setSearch] = useSearchParams();
   const at = search.get('at');
+  // As many as it takes to show the decision that the address names.
+  const [limit, setLimit] = useState(() => Math.min(MOST, Math.max(SHOWN, at !== null && /^\d+$/.test(at) ? rollout.version - Number(at) + 1 : 0)));
+  const history = useHistory(rollout.id, rollout.version, limit);
+  const decisions = useDecisions(rollout.id, rollout.version, limit).data;
   useEffect(() => {
     if (at) document.querySelector(`#version-${CSS.escape(at)}`)?.scrollIntoView({ block: 'center' });
   }, [at, decisions]);
@@ -155,6 +163,7 @@ function Timeline({ rollout }: { rollout: RolloutDetails }): JSX.Element {
       title={t.timeline.title}
       side={<CsvLink file="audit" input={{ subject: 'rollout', id: rollout.id }} />}
     >
+      {at !== null && decisions && !decisions.some(({ version }) => `${version}` === at) && <p className="banner watch"><Icon name="watch" />{t.timeline.noVersion(at)}</p>}
       {history.error ? <Fault error={history.error} /> : !entries ? <Waiting /> : (
         <ol className="feed">
           {entries.toReversed().map((entry) => {

@@ -4,7 +4,7 @@ import type { Arms, Effect, Metric, RolloutDetails, Timed, Variants } from 'mode
 import type { JSX, ReactNode } from 'react';
 import { useModelName } from '../catalog.ts';
 import { UNKNOWN, count, duration, evidence, latency, money, rate, ratio } from '../format.ts';
-import { effectOf, failureRate, failureRatio, primaries, situation, toneOf } from '../judgement.ts';
+import { atLeast, effectOf, failureRate, failureRatio, primaries, situation, toneOf } from '../judgement.ts';
 import { server, serverNow } from '../server.ts';
 import { t } from '../texts/index.ts';
 import { Forest, ForestScale } from './Forest.tsx';
@@ -35,6 +35,7 @@ export function Compare({ rollout, variants }: { rollout: RolloutDetails; varian
   const margin = rollout.wanted.evidence.margin;
   const times = failureRatio(rollout);
   const failed = effectOf(rollout, 'errors');
+  const least = atLeast(rollout);
   const tone = toneOf(situation(rollout));
   const { data: arms } = useQuery({
     queryKey: ['rollout.arms', rollout.id, rollout.stage],
@@ -48,7 +49,7 @@ export function Compare({ rollout, variants }: { rollout: RolloutDetails; varian
       candidate: <Rate errors={candidate.errors} requests={candidate.requests} />,
       control: <Rate errors={control.errors} requests={control.requests} />,
       picture: <Forest value={times} low={failed?.low} high={failed?.high} margin={margin} />,
-      words: times === null ? t.compare.noRatio : failed && failed.high !== null ? t.compare.interval(ratio(times), ratio(failed.low), ratio(failed.high)) : t.compare.asCounted(ratio(times)),
+      words: times === null ? (least === null ? t.compare.noRatio : t.compare.atLeast(ratio(least))) : failed && failed.high !== null ? t.compare.interval(ratio(times), ratio(failed.low), ratio(failed.high)) : t.compare.asCounted(ratio(times)),
       alarm: tone === 'watch' || tone === 'hold',
     },
     ...rollout.verdict.metrics

@@ -53,7 +53,10 @@ export function EvidenceChart({ points, lines }: { points: Point[]; lines: Lines
   const from = points[0]?.at ?? 0;
   const to = Math.max(last?.at ?? 1, from + 1000);
   const x = scaleTime().domain([from, to]).range([8, right - 8]);
-  const ticks = x.ticks(Math.max(2, Math.floor(right / 150)));
+  const found = x.ticks(Math.max(2, Math.floor(right / 150)));
+  // As many as are apart: the scale gives more than it is asked for, and on a phone their times would lie over each other.
+  const every = Math.ceil((found.length * 78) / Math.max(78, right));
+  const ticks = found.filter((_, place) => place % every === 0);
   const path = points.map(({ at, e }, place) => `${place === 0 ? 'M' : 'L'}${x(at).toFixed(1)} ${y(Math.max(e, 0.3)).toFixed(1)}`).join('');
   const name = t.evidence.picture(evidence(last?.e), evidence(lines.watch), evidence(lines.hold), evidence(lines.rollback));
   const short = to - from < 2 * 36e5;

@@ -4,7 +4,8 @@ import type { JSX, ReactNode } from 'react';
 import { Link } from 'wouter';
 import { useModelName } from '../catalog.ts';
 import { count, duration, evidence, moment, planned, ratio, share, margin as tolerated } from '../format.ts';
-import { effectOf, failureRatio, loudest, nextShare, primaries, situation, toneOf } from '../judgement.ts';
+import { atLeast, effectOf, failureRatio, loudest, nextShare, primaries, shareInForce, situation, toneOf } from '../judgement.ts';
+import { useLive } from '../live.ts';
 import { useMayChange } from '../session.ts';
 import { t } from '../texts/index.ts';
 import { useAsking } from './Asking.tsx';
@@ -12,18 +13,18 @@ import { reasonWords } from './Feed.tsx';
 import { Icon } from './Icon.tsx';
 import { Rich, actorName } from './Text.tsx';
 
-export function headline(rollout: RolloutDetails): string {
-  const kind = situation(rollout);
+function headline(rollout: RolloutDetails, killed: boolean): string {
+  const kind = situation(rollout, killed);
   return kind === 'watch' ? t.level.watchHeadline[loudest(rollout)] : t.level.headline[kind];
 }
 
-export function titleOf(rollout: RolloutDetails): string {
-  return t.level.title(t.level.word[situation(rollout)], rollout.plan, share(rollout.share));
+export function titleOf(rollout: RolloutDetails, killed: boolean): string {
+  return t.level.title(t.level.word[situation(rollout, killed)], rollout.plan, share(shareInForce(rollout, killed)));
 }
 
 /** What follows by itself, in a sentence. */
-function next(rollout: RolloutDetails): string {
-  const kind = situation(rollout);
+function next(rollout: RolloutDetails, killed: boolean): string {
+  const kind = situation(rollout, killed);
   const { evidence: lines } = rollout.wanted;
   switch (kind) {
     case 'healthy': {
@@ -37,7 +38,12 @@ function next(rollout: RolloutDetails): string {
       return rollout.leftMs > 0 ? t.level.next.healthy(duration(rollout.leftMs), then) : t.level.next.soaked(then);
     }
     case 'watch':
+      // One that a person stopped, or is asked about, does not go on by itself when the evidence is clear again.
+      if (rollout.state.name === 'paused') return t.level.next.paused(share(rollout.share));
+      if (rollout.state.name === 'waiting-at-gate') return t.level.next.gate(share(nextShare(rollout)));
       return t.level.next.watch(share(rollout.share), evidence(lines.rollback));
+    case 'killed':
+      return t.level.next.killed(share(rollout.share));
     case 'hold':
       return t.level.next.hold(evidence(lines.rollback));
     case 'paused':
@@ -57,18 +63,21 @@ function Figures({ rollout }: { rollout: RolloutDetails }): JSX.Element {
   const models = primaries(rollout);
   const times = failureRatio(rollout);
   const effect = effectOf(rollout, 'errors');
-  if (candidate.requests === 0) return <>{t.level.noErrors}</>;
+  const least = atLeast(rollout);
+  if (candidate.requests === 0) return <>{t.level.noRequests}</>;
   return (
     <>
       <Rich text={t.level.counted(count(candidate.errors), count(candidate.requests), name(models.candidate), count(control.errors), count(control.requests), name(models.control))} />{' '}
       {times !== null && <Rich text={t.level.times(ratio(times), tolerated(rollout.wanted.evidence.margin))} />}
+      {least !== null && t.level.atLeast(ratio(least), tolerated(rollout.wanted.evidence.margin))}
       {effect && effect.high !== null && <> {t.level.interval(ratio(effect.low), ratio(effect.high))}</>}
     </>
   );
 }
 
 export function Hero({ rollout, more }: { rollout: RolloutDetails; more?: ReactNode }): JSX.Element {
-  const kind = situation(rollout);
+  const killed = useLive().flags?.killed ?? false;
+  const kind = situation(rollout, killed);
   const tone = toneOf(kind);
   const mayChange = useMayChange();
   const ask = useAsking();
@@ -77,7 +86,7 @@ export function Hero({ rollout, more }: { rollout: RolloutDetails; more?: ReactN
     <section className={`hero ${tone}`} aria-labelledby="state">
       <div>
         <span className="word"><Icon name={tone} />{t.level.word[kind]}</span>
-        <h1 id="state" tabIndex={-1}>{headline(rollout)}</h1>
+        <h1 id="state" tabIndex={-1}>{headline(rollout, killed)}</h1>
         <p><Figures rollout={rollout} /></p>
         {rollout.endedAt && <p>{t.level.ended(moment(rollout.endedAt), actorName(rollout.changedBy), reasonWords(rollout.reason))}</p>}
       </div>
@@ -99,7 +108,7 @@ export function Hero({ rollout, more }: { rollout: RolloutDetails; more?: ReactN
           <Link className="small" href={`/requests?rollout=${rollout.id}&variant=candidate&outcome=failed&counted=true`}>{t.actions.seeFailed}</Link>
         )}
       </div>
-      <p className="next"><Rich text={t.level.nextIs} /> {next(rollout)}</p>
+      <p className="next"><Rich text={t.level.nextIs} /> {next(rollout, killed)}</p>
     </section>
   );
 }

@@ -30,7 +30,7 @@ export function Ramp({ rollout, history = [] }: { rollout: RolloutDetails; histo
         </>
       }
     >
-      <ol className="ramp" data-stages={wanted.stages.length}>
+      <ol className={wanted.stages.length > 4 ? 'ramp many' : 'ramp'}>
         {wanted.stages.map((stage, place) => (
           <StageColumn key={place} rollout={rollout} number={place + 1} height={Math.min(stage.share, 100 - wanted.holdout)} history={history} />
         ))}

@@ -31,17 +31,34 @@ export function actorName(actor: string): string {
   return actor.startsWith('user:') ? t.timeline.user(actor.slice(5)) : actor;
 }
 
+/** Copies a text; `false` where this browser does not let a page do it. Over plain HTTP it has no `navigator.clipboard`, and only
+ * what is selected can be copied: inside the dialog that is open, as everything else is inert. */
+async function copy(text: string, beside: HTMLElement): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const field = document.createElement('textarea');
+    field.value = text;
+    field.className = 'sr';
+    (beside.closest('dialog') ?? document.body).append(field);
+    field.select();
+    const copied = document.execCommand('copy');
+    field.remove();
+    beside.focus();
+    return copied;
+  }
+}
+
 export function CopyButton({ text, label = t.shell.copy }: { text: string; label?: string }): JSX.Element {
-  const [copied, setCopied] = useState(false);
+  const [copied, setCopied] = useState<boolean | null>(null);
   return (
     <button
       type="button"
       className="btn small"
-      onClick={() => {
-        void navigator.clipboard?.writeText(text).then(() => setCopied(true));
-      }}
+      onClick={(event) => void copy(text, event.currentTarget).then(setCopied)}
     >
-      {copied ? t.shell.copied : label}
+      {copied === null ? label : copied ? t.shell.copied : t.shell.notCopied}
     </button>
   );
 }

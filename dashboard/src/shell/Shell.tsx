@@ -9,7 +9,8 @@ import { Dialog } from '../parts/Dialog.tsx';
 import { Icon } from '../parts/Icon.tsx';
 import { useTick } from '../parts/hooks.ts';
 import { useKeptSession } from '../parts/keepSession.ts';
-import { useWho } from '../session.ts';
+import { Command } from '../parts/Text.tsx';
+import { serviceLink, useService, useWho } from '../session.ts';
 import { serverNow } from '../server.ts';
 import { t } from '../texts/index.ts';
 import { Find } from './Find.tsx';
@@ -171,11 +172,14 @@ function Status(): JSX.Element {
 }
 
 function SignedOut(): JSX.Element {
+  const who = useWho();
+  const service = useService();
   return (
     <Dialog title={t.shell.signedOut} onClose={() => void refresh()}>
       <p>{t.shell.signedOutText}</p>
-      <pre className="mono">modelramp token --login-link --user 1</pre>
+      <Command text={`modelramp token --login-link --user ${who?.id ?? 1}`} />
       <div className="row end">
+        {service && <a className="btn" href={serviceLink('/')} target="_blank" rel="noreferrer">{t.login.service}</a>}
         <button type="button" className="btn primary" data-first onClick={() => void refresh()}>{t.shell.tryAgain}</button>
       </div>
     </Dialog>

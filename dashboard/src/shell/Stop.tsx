@@ -14,6 +14,12 @@ import { t } from '../texts/index.ts';
 
 export function Stop({ onClose }: { onClose: () => void }): JSX.Element {
   const { rollouts, flags } = useLive();
+  // Each keeps its place while this is open, also one that has ended meanwhile: no other button slips under a finger on its way.
+  const [stood] = useState(rollouts);
+  const shown = [
+    ...stood.map((one) => rollouts.find(({ id }) => id === one.id) ?? { ...one, live: false }),
+    ...rollouts.filter(({ id }) => !stood.some((one) => one.id === id)),
+  ];
   const mayChange = useMayChange();
   const [reason, setReason] = useState<string>(t.dialog.reasons.hurt);
   const back = useRollBack(onClose);
@@ -41,20 +47,22 @@ export function Stop({ onClose }: { onClose: () => void }): JSX.Element {
     <Dialog title={t.stop.title} onClose={onClose} className="sheet">
       <p className="muted">{t.stop.text}</p>
       <div className="choices">
-        {rollouts.map((rollout, place) => (
-          <button
-            key={rollout.id}
-            type="button"
-            className="btn stop big"
-            data-first={place === 0 ? '' : undefined}
-            disabled={pending}
-            onClick={() => back.mutate({ rollout, reason })}
-          >
-            {back.isPending && back.variables.rollout.id === rollout.id ? t.actions.rollingBack : t.stop.rollback(rollout.plan, share(rollout.share))}
-          </button>
-        ))}
-        {rollouts.length === 0 && <p>{t.stop.nothing}</p>}
-        <button type="button" className="btn stop-quiet big" data-first={rollouts.length === 0 ? '' : undefined} disabled={pending || flags?.killed} onClick={() => kill.mutate()}>
+        <div className="choices several">
+          {shown.map((rollout, place) => (
+            <button
+              key={rollout.id}
+              type="button"
+              className="btn stop big"
+              data-first={place === 0 ? '' : undefined}
+              disabled={pending || !rollout.live}
+              onClick={() => back.mutate({ rollout, reason })}
+            >
+              {back.isPending && back.variables.rollout.id === rollout.id ? t.actions.rollingBack : rollout.live ? t.stop.rollback(rollout.plan, share(rollout.share)) : t.stop.ended(rollout.plan)}
+            </button>
+          ))}
+        </div>
+        {shown.length === 0 && <p>{t.stop.nothing}</p>}
+        <button type="button" className="btn stop-quiet big" data-first={shown.length === 0 ? '' : undefined} disabled={pending || flags?.killed} onClick={() => kill.mutate()}>
           {t.stop.kill}
         </button>
         <p className="small muted">{flags?.killed ? t.stop.killed : t.stop.killText}</p>
