@@ -24,6 +24,7 @@ pub mod logging;
 pub mod masked;
 pub mod method;
 pub mod outage;
+pub mod patience;
 pub mod priority;
 pub mod procedure;
 pub mod registry;

@@ -1,12 +1,12 @@
 //! The answer of a route: whole or as a stream, byte by byte what the model's server wrote.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{
     Admitted, Gateway,
@@ -16,8 +16,8 @@ use super::{
     refusal::{Dialect, Refusal},
 };
 use crate::{
-    _core::call_limits,
-    model_router::{AnswerStream, Call, End, Route, Tried},
+    _core::{call_limits, patience::Patience},
+    model_router::{AnswerStream, Call, End, Route, RouteError, Tried},
     providers::{ChatRequest, Delta},
 };
 
@@ -25,6 +25,11 @@ use crate::{
 const STREAM_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// A client that hears nothing for so long is told that the connection lives.
 const IDLE: Duration = Duration::from_secs(15);
+/// Turns of the runtime that the next piece may take, as measured: what reads from the model's server hands over one piece at a
+/// time, and needs a turn to see that there is room for the next.
+const TURNS: u8 = 2;
+/// Bytes of events that go out together.
+const MOST_AT_ONCE: usize = 16 * 1024;
 
 const MODEL: HeaderName = HeaderName::from_static("x-modelramp-model");
 const VARIANT: HeaderName = HeaderName::from_static("x-modelramp-variant");
@@ -231,59 +236,93 @@ struct UnderWay<W> {
 
 impl<W: Writer> UnderWay<W> {
     /// Its events. A fault is the last one, and then there is no good end.
+    ///
+    /// Events that are there together go out together: under load a write for each of them costs more than all else that
+    /// is done about it. None waits for another.
     fn events(mut self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         async_stream::stream! {
-            let begun = self.writer.begin(&self.answer.model);
-            if let Some(keeping) = &mut self.keeping {
-                keeping.push(&begun);
-            }
-            if !begun.is_empty() {
-                yield Ok(begun.into());
-            }
-            loop {
-                let delta = match timeout(IDLE, self.answer.deltas.next()).await {
-                    Ok(Some(delta)) => delta,
-                    Ok(None) => break,
-                    Err(_) => {
-                        yield Ok(self.writer.idle().into());
-                        continue;
-                    }
+            let mut patience = Patience::default();
+            let mut out = self.begin();
+            let end = loop {
+                let next = self.answer.deltas.next();
+                let next = match out.len() {
+                    0 => patience.until(Instant::now() + IDLE, next).await,
+                    1..MOST_AT_ONCE => at_once(next).await,
+                    _ => None,
                 };
-                match delta {
-                    Ok(delta) => {
-                        if let Err(refusal) = self.bill.count(&delta).await {
-                            self.line.finish(refusal.code());
-                            yield Ok(self.writer.fail(&refusal, &self.request_id).into());
-                            return;
-                        }
-                        if let Some(keeping) = &mut self.keeping {
-                            keeping.see(&delta);
-                        }
-                        let events = self.writer.push(delta);
-                        if let Some(keeping) = &mut self.keeping {
-                            keeping.push(&events);
-                        }
-                        if !events.is_empty() {
-                            yield Ok(events.into());
-                        }
-                    }
-                    Err(error) => {
-                        let refusal = Refusal::of_route(&error, &self.bill.trail().attempts());
-                        self.line.finish(refusal.code());
-                        yield Ok(self.writer.fail(&refusal, &self.request_id).into());
-                        return;
-                    }
+                match next {
+                    Some(Some(step)) => match self.step(step).await {
+                        Ok(events) => out += &events,
+                        Err(end) => break end,
+                    },
+                    Some(None) => break self.finish(),
+                    None if out.is_empty() => yield Ok(self.writer.idle().into()),
+                    None => yield Ok(std::mem::take(&mut out).into()),
                 }
-            }
-            self.line.finish(None);
-            let end = self.writer.finish();
-            if let Some(mut keeping) = self.keeping.take() {
-                keeping.push(&end);
-                keeping.keep();
-            }
-            yield Ok(end.into());
+            };
+            out += &end;
+            yield Ok(out.into());
         }
     }
+
+    fn begin(&mut self) -> String {
+        let events = self.writer.begin(&self.answer.model);
+        self.keep(&events);
+        events
+    }
+
+    /// The events for a step, or those of a bad end.
+    async fn step(&mut self, step: Result<Delta, RouteError>) -> Result<String, String> {
+        let delta = step.map_err(|error| {
+            let refusal = Refusal::of_route(&error, &self.bill.trail().attempts());
+            self.fail(&refusal)
+        })?;
+        if let Err(refusal) = self.bill.count(&delta).await {
+            return Err(self.fail(&refusal));
+        }
+        if let Some(keeping) = &mut self.keeping {
+            keeping.see(&delta);
+        }
+        let events = self.writer.push(delta);
+        self.keep(&events);
+        Ok(events)
+    }
+
+    fn fail(&mut self, refusal: &Refusal) -> String {
+        self.line.finish(refusal.code());
+        self.writer.fail(refusal, &self.request_id)
+    }
+
+    fn finish(&mut self) -> String {
+        self.line.finish(None);
+        let end = self.writer.finish();
+        self.keep(&end);
+        if let Some(keeping) = self.keeping.take() {
+            keeping.keep();
+        }
+        end
+    }
+
+    fn keep(&mut self, events: &str) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.push(events);
+        }
+    }
+}
+
+/// What is there now, or once all that can go on had its turns ([`TURNS`]).
+async fn at_once<T>(next: impl Future<Output = T>) -> Option<T> {
+    let (mut next, mut turns) = (pin!(next), 0);
+    poll_fn(|cx| match next.as_mut().poll(cx) {
+        Poll::Ready(next) => Poll::Ready(Some(next)),
+        Poll::Pending if turns == TURNS => Poll::Ready(None),
+        Poll::Pending => {
+            turns += 1;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 /// A response of JSON.
@@ -338,4 +377,35 @@ pub(super) fn name(headers: &mut HeaderMap, dialect: Dialect, request_id: &str) 
         headers.insert(HeaderName::from_static("request-id"), id.clone());
     }
     headers.insert(HeaderName::from_static("x-request-id"), id);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_others_hand_over_in_their_turn_goes_out_together_and_nothing_is_waited_for() {
+        let (hand, mut pieces) = mpsc::channel(1);
+        let hands_over = async {
+            for piece in 1..=3 {
+                hand.send(piece).await.unwrap();
+            }
+            pending::<()>().await;
+        };
+        let takes = async {
+            let mut together = Vec::new();
+            while let Some(piece) = at_once(pieces.recv()).await {
+                together.extend(piece);
+            }
+            together
+        };
+        tokio::select! {
+            together = takes => assert_eq!(together, [1, 2, 3]),
+            () = hands_over => {}
+        }
+    }
 }

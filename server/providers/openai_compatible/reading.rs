@@ -7,15 +7,15 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use parking_lot::Mutex;
 use reqwest::Response;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::Semaphore, time::Instant};
 
-use crate::providers::{
-    Delta, Held,
-    fault::{Cause, Fault, FaultKind},
-    stream::Steps,
+use crate::{
+    _core::patience::Patience,
+    providers::{
+        Delta, Held,
+        fault::{Cause, Fault, FaultKind},
+        stream::Steps,
+    },
 };
 
 /// Replies of up to so many bytes have no limit together but the number of calls.
@@ -52,14 +52,15 @@ pub(super) fn steps(
     try_stream! {
         let mut last = None;
         let mut has_begun = false;
+        let mut patience = Patience::default();
         while !steps.is_done() {
             if steps.is_over() {
                 last.get_or_insert_with(|| soonest(deadline, LAST_WORDS));
             }
-            let patience = last.unwrap_or_else(|| soonest(deadline, idle));
-            let chunk = timeout_at(patience, response.chunk()).await;
+            let until = last.unwrap_or_else(|| soonest(deadline, idle));
+            let chunk = patience.until(until, response.chunk()).await;
             let chunk = match chunk {
-                Ok(chunk) => chunk.map_err(|error| {
+                Some(chunk) => chunk.map_err(|error| {
                     let fault = transport(error);
                     match fault.cause {
                         Cause::Cut => fault.because(Cause::CutStream),
@@ -67,11 +68,11 @@ pub(super) fn steps(
                     }
                 }),
                 // What is missing is not part of the answer.
-                Err(_) if last.is_some() => break,
+                None if last.is_some() => break,
                 // Silence in mid-answer is another fault than an answer that never begins, whose
                 // own deadline may pass at the same moment.
-                Err(_) if has_begun => Err(timed_out("the next step").because(Cause::Stall)),
-                Err(_) => Err(timed_out("the first token")),
+                None if has_begun => Err(timed_out("the next step").because(Cause::Stall)),
+                None => Err(timed_out("the first token")),
             };
             let bytes: Bytes = match chunk {
                 Ok(Some(bytes)) => bytes,
