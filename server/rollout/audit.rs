@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     decision::{Decision, Stay},
-    evidence::ArmCounts,
+    evidence::{AbsoluteLimit, ArmCounts, Signal},
     finding::Finding,
     record::{Action, Record},
     status::Hold,
@@ -88,6 +88,23 @@ fn known(text: &mut String, record: &Record) {
             line(&format!(
                 "{}: E {e}, weight {weight}{by}{effect}.",
                 capital(&metric.metric.to_string())
+            ));
+        }
+        // What decided may have an E of its own, while that of the metrics is small.
+        if verdict.cause == Some(Signal::Crash) {
+            line(&format!(
+                "What decided is the crash detector, which looks at errors alone: its E is {}, and it takes back at ten \
+                 times what all metrics together need.",
+                figure(verdict.crash)
+            ));
+        }
+        if verdict.cause == Some(Signal::AbsoluteLimit) {
+            let AbsoluteLimit { limit, e, .. } = verdict.absolute;
+            line(&format!(
+                "What decided is the absolute limit of {} %: its E is {}, and it is broken at ten times what all \
+                 metrics together need.",
+                figure(100.0 * limit),
+                figure(e)
             ));
         }
         if let Some(judge) = &verdict.judge {

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::_core::units::Percent;
 
-/// How long evidence has to be clear before a hold at the level watch is left. (The level hold is left
-/// by the evidence itself, after an hour.)
+/// How long evidence has to be clear before a hold by it is left, or by the absolute limit, whose last hour comes and goes
+/// with each failure. (The level hold is left by the evidence itself, after an hour.)
 const CALM: TimeDelta = TimeDelta::minutes(5);
 
 /// Milliseconds of failed probes after which an outage is taken for the end.
@@ -120,33 +120,54 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
     let Some(stage) = plan.stages.get(status.stage) else {
         return Decision::Complete;
     };
-    if !is_enough(stage, status, finding, now) {
-        return Decision::Stay(Stay::TooLittleEvidence);
-    }
-    if is_guarded(stage, finding) {
-        return Decision::Stay(Stay::Guarded);
-    }
-    let is_soaking = !status.left(plan).is_zero();
-    if plan.is_last(status.stage) {
-        return if is_soaking {
-            Decision::Stay(Stay::Soaking)
-        } else {
-            in_window(plan, Decision::Complete, now)
+    let is_late = status.soaked_ms as u128 >= 2 * stage.soak.as_millis();
+    if let Some(stay) = lacks(stage, status, finding, now) {
+        // Of its users so few may be the candidate's that it never ends, and a figure may stay as it is.
+        let is_asked_for = finding.candidate.requests + finding.control.requests > 0;
+        return match status.state {
+            State::WaitingAtGate { .. } => Decision::Stay(Stay::AtGate),
+            _ if is_late && is_asked_for => Decision::Ask { recommended: false },
+            _ => Decision::Stay(stay),
         };
     }
+    let is_soaking = !status.left(plan).is_zero();
     let recommended = finding.proof >= Proof::Recommended;
     match stage.gate {
         _ if is_soaking => Decision::Stay(Stay::Soaking),
+        _ if loses(plan, finding) => match status.state {
+            State::WaitingAtGate { .. } => Decision::Stay(Stay::AtGate),
+            _ => Decision::Ask { recommended: false },
+        },
+        _ if plan.is_last(status.stage) => in_window(plan, Decision::Complete, now),
         Gate::Automatic if finding.proof == Proof::Proven => {
             in_window(plan, Decision::Advance(status.stage + 1), now)
         }
         Gate::Manual => Decision::Ask { recommended },
         // Unproven: the stage lasts up to once more as long, then a person is asked.
-        Gate::Automatic if status.soaked_ms as u128 >= 2 * stage.soak.as_millis() => {
-            Decision::Ask { recommended }
-        }
+        Gate::Automatic if is_late => Decision::Ask { recommended },
         Gate::Automatic => Decision::Stay(Stay::TooLittleEvidence),
     }
+}
+
+/// What a stage that is judged has to have, and this one has not yet.
+pub(super) fn lacks(
+    stage: &Stage,
+    status: &Status,
+    finding: &Finding,
+    now: DateTime<Utc>,
+) -> Option<Stay> {
+    if !is_enough(stage, status, finding, now) {
+        Some(Stay::TooLittleEvidence)
+    } else {
+        is_guarded(stage, finding).then_some(Stay::Guarded)
+    }
+}
+
+/// Whether more of the candidate's first attempts than the plan allows errors ended in ways that are none, as where our
+/// account is refused, and more than twice as many as of control's. Nothing is proven of those.
+pub(super) fn loses(plan: &Plan, finding: &Finding) -> bool {
+    let [candidate, control] = [&finding.candidate, &finding.control].map(Arm::lost);
+    candidate > plan.evidence.max_error_rate && candidate > 2.0 * control
 }
 
 /// Gives users the candidate only when the plan lets it.
@@ -191,7 +212,9 @@ pub fn forbids_raising(finding: &Finding) -> Option<&'static str> {
 /// What freezes the ramp, the gravest first.
 fn hold(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> Option<Hold> {
     let was = match status.state {
-        State::Holding { because } => Some(because),
+        State::Holding {
+            because: because @ (Hold::Watch | Hold::Evidence | Hold::BothSidesFailing),
+        } => Some(because),
         _ => None,
     };
     let is_calm = status.clear_since.is_some_and(|since| now - since >= CALM);
@@ -205,8 +228,10 @@ fn hold(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc>) -> 
         Some(Hold::Account)
     } else if finding.excluded_differ().is_some() {
         Some(Hold::ExcludedDiffer)
-    } else if finding.level >= Level::Watch || (was == Some(Hold::Watch) && !is_calm) {
+    } else if finding.level >= Level::Watch {
         Some(Hold::Watch)
+    } else if was.is_some() && !is_calm {
+        was
     } else if is_overdue(plan, status, now) {
         Some(Hold::Deadline)
     } else if plan.no_traffic.hold && is_silent(plan, status, finding, now) {

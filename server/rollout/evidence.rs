@@ -237,7 +237,7 @@ impl Evidence {
             && observation.variant == Variant::Candidate
             && observation.end != End::Unknown
         {
-            outages.see(at_ms, observation.end.is_answered());
+            outages.see(self.edition, at_ms, observation.end.is_answered());
         }
         if self.edition >= Edition::Fifth
             && observation.variant == Variant::Control

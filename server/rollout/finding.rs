@@ -170,6 +170,14 @@ impl fmt::Display for Arm {
 }
 
 impl Arm {
+    /// First attempts that ended in a way that is not counted, 0 to 1; 0 without attempts.
+    pub fn lost(&self) -> f64 {
+        match self.requests + self.not_counted {
+            0 => 0.0,
+            all => self.not_counted as f64 / all as f64,
+        }
+    }
+
     /// Failed requests, 0 to 1; 0 without requests.
     pub fn error_rate(&self) -> f64 {
         if self.requests == 0 {

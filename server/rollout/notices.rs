@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::{
     audit::{capital, what_follows},
     decision::{decide, is_silent},
-    evidence::Level,
+    evidence::{Level, Verdict},
     finding::{Alarm, Finding},
     plan::{Plan, is_rehearsal},
     status::{Hold, Moment, State, Status, passed},
@@ -22,6 +22,8 @@ use crate::{
 
 /// Between two digests of a rollout under way.
 const DIGEST: Duration = Duration::from_secs(6 * 3600);
+/// What was told is over when it has been for so long: what comes and goes is told once.
+const OVER: TimeDelta = TimeDelta::hours(1);
 /// From this evidence on, people are told how often chance alone brings as much.
 const SPEAKS: f64 = 5.0;
 /// Above this evidence they are told no number.
@@ -170,11 +172,17 @@ pub(super) fn of_change(
 pub(super) fn of_conditions(
     status: &mut Status,
     plan: &Plan,
-    finding: &Finding,
+    (finding, verdict): (&Finding, &Verdict),
     now: Moment,
     world: &World,
 ) -> Vec<Alert> {
     let before = status.clone();
+    // The last hour of what is always above the limit comes and goes.
+    let is_above = verdict.absolute.e >= 10.0 * plan.evidence.rollback;
+    let is_calm = status
+        .clear_since
+        .is_some_and(|since| now.wall - since >= OVER);
+    let is_over = is_calm && !is_above;
     let mut alerts = Vec::new();
     let mut tell = |kind, severity, title, text: String| {
         let words = (title, format!("{text} {}", figures(finding)));
@@ -193,7 +201,7 @@ pub(super) fn of_conditions(
     let both_failing = finding.has(&Alarm::BothSidesFailing);
     let told = status.told.level.unwrap_or(Level::Clear);
     if finding.level == Level::Clear {
-        status.told.level = None;
+        status.told.level = status.told.level.filter(|_| !is_over);
     } else if finding.level > told {
         status.told.level = Some(finding.level);
         match finding.level {
@@ -204,6 +212,18 @@ pub(super) fn of_conditions(
                 "Evidence speaks against the candidate, so the ramp is frozen. It goes on by itself once the \
                  evidence is weaker, and takes the candidate back if it grows."
                     .into(),
+            ),
+            // It is by no evidence of a difference that it is held.
+            Level::Hold if verdict.absolute.broken && !both_failing => tell(
+                AlertKind::Hold,
+                Severity::Warning,
+                "Hold",
+                format!(
+                    "More of the candidate's requests fail than the plan ever allows (`max_error_rate`, {} %), and \
+                     whether control fails as often is not clear yet, so nothing is promoted meanwhile. Where both \
+                     always fail as often, the limit is too low for these models: start anew with a higher one.",
+                    percent(plan.evidence.max_error_rate)
+                ),
             ),
             Level::Hold if !sample_ratio && !both_failing => tell(
                 AlertKind::Hold,
@@ -218,17 +238,19 @@ pub(super) fn of_conditions(
             Level::Clear | Level::Hold | Level::Rollback => {}
         }
     }
-    if begins(&mut status.told.both_failing, both_failing) {
+    if begins(&mut status.told.both_failing, both_failing, is_over) {
         tell(
             AlertKind::BothSidesFailing,
             Severity::Critical,
             "Both sides are failing",
-            "Control fails as well, so this is no reason to take the candidate back: look at the \
-             provider."
-                .into(),
+            format!(
+                "Control fails as well, so this is no reason to take the candidate back: look at the provider. Where \
+                 both always fail as often, the plan's limit (`max_error_rate`, {} %) is too low for these models.",
+                percent(plan.evidence.max_error_rate)
+            ),
         );
     }
-    if begins(&mut status.told.sample_ratio, sample_ratio) {
+    if begins(&mut status.told.sample_ratio, sample_ratio, true) {
         tell(
             AlertKind::Hold,
             Severity::Warning,
@@ -239,7 +261,7 @@ pub(super) fn of_conditions(
         );
     }
     let silent = is_silent(plan, &before, finding, now.wall);
-    if begins(&mut status.told.no_traffic, silent) {
+    if begins(&mut status.told.no_traffic, silent, true) {
         let after = humantime::format_duration(plan.no_traffic.alert_after);
         let text = format!(
             "No counted request has come for {after}, so nothing can be learned: see whether its tasks are \
@@ -248,7 +270,7 @@ pub(super) fn of_conditions(
         tell(AlertKind::NoTraffic, Severity::Warning, "No traffic", text);
     }
     let is_refused = finding.has(&Alarm::Account);
-    if begins(&mut status.told.provider_refusing, is_refused) {
+    if begins(&mut status.told.provider_refusing, is_refused, is_over) {
         tell(
             AlertKind::ProviderRefusing,
             Severity::Critical,
@@ -261,7 +283,7 @@ pub(super) fn of_conditions(
         );
     }
     let differs = finding.excluded_differ();
-    if begins(&mut status.told.excluded_differ, differs.is_some())
+    if begins(&mut status.told.excluded_differ, differs.is_some(), true)
         && let Some(figures) = differs
     {
         tell(
@@ -275,7 +297,7 @@ pub(super) fn of_conditions(
         );
     }
     let stopped = finding.judge_stopped();
-    if begins(&mut status.told.judge_stopped, stopped.is_some())
+    if begins(&mut status.told.judge_stopped, stopped.is_some(), true)
         && let Some(why) = stopped
     {
         tell(
@@ -317,9 +339,15 @@ fn digest(
     ))
 }
 
-/// Whether a condition begins; notes it.
-pub(super) fn begins(told: &mut bool, is: bool) -> bool {
-    !std::mem::replace(told, is) && is
+/// A part of 1 in percent, as a plan has it.
+fn percent(part: f64) -> f64 {
+    (1e4 * part).round() / 1e2
+}
+
+/// Whether a condition begins; notes it. One that is not `over` yet has not ended when it pauses.
+pub(super) fn begins(told: &mut bool, is: bool, is_over: bool) -> bool {
+    let was = std::mem::replace(told, is || *told && !is_over);
+    is && !was
 }
 
 /// The figures in sentences.
@@ -348,4 +376,24 @@ pub(super) fn figures(finding: &Finding) -> String {
     format!(
         "In this stage the candidate had {candidate}, of {users}; control had {control}. {why}.{chance}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_and_goes_is_told_once_until_it_is_over() {
+        let mut told = false;
+        let seen = [
+            (true, false),
+            (false, false),
+            (true, false),
+            (false, true),
+            (true, false),
+        ];
+        let tells = seen.map(|(is, is_over)| begins(&mut told, is, is_over));
+        assert_eq!(tells, [true, false, false, false, true]);
+        assert_eq!([0.05, 0.07, 0.125].map(percent), [5.0, 7.0, 12.5]);
+    }
 }

@@ -111,8 +111,11 @@ impl Controller {
                 "what is served is not what was decided"
             );
         }
-        if notices::begins(&mut rollout.status.told.not_converged, mismatch.is_some())
-            && let Some(mismatch) = mismatch
+        if notices::begins(
+            &mut rollout.status.told.not_converged,
+            mismatch.is_some(),
+            true,
+        ) && let Some(mismatch) = mismatch
         {
             let words = ("Not converged", mismatch);
             let (kind, severity) = (AlertKind::NotConverged, Severity::Critical);

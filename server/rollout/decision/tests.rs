@@ -242,11 +242,52 @@ fn the_reasons_to_stay_come_in_their_order() {
         ask,
         "and after as long again a person is asked"
     );
+    status.soaked_ms = 3_600_000;
     finding.users = 19;
     assert_eq!(decide(&status, &finding), few);
     finding.users = 20;
     status.stage_began_at = now() - TimeDelta::minutes(59);
     assert_eq!(decide(&status, &finding), few);
+}
+
+#[test]
+fn a_stage_that_is_never_judged_asks_a_person_in_the_end() {
+    type Change = fn(&mut Finding);
+    let causes: [(Stay, Change); 2] = [
+        (Stay::TooLittleEvidence, |it| it.users = 19),
+        (Stay::Guarded, |it| it.candidate.average_ms = 5_001.0),
+    ];
+    for (stay, change) in causes {
+        let mut finding = good();
+        change(&mut finding);
+        let mut status = status(State::Running, 0);
+        let now_follows = |status: &Status| decide(&plan(), status, &finding, now());
+        assert_eq!(now_follows(&status), Decision::Stay(stay));
+        status.soaked_ms = 7_200_000;
+        let recommended = false;
+        assert_eq!(now_follows(&status), Decision::Ask { recommended });
+        status.state = State::WaitingAtGate { recommended };
+        let asked = Decision::Stay(Stay::AtGate);
+        assert_eq!(now_follows(&status), asked, "once");
+    }
+}
+
+#[test]
+fn a_candidate_that_loses_requests_goes_on_only_by_a_person() {
+    let of = |candidate: u64, control: u64, state: State, stage: usize| {
+        let mut finding = good();
+        finding.candidate.not_counted = candidate;
+        (finding.control.requests, finding.control.not_counted) = (1_000, control);
+        decide(&plan(), &status(state, stage), &finding, now())
+    };
+    let ask = Decision::Ask { recommended: false };
+    assert_eq!(of(10, 0, State::Running, 0), Decision::Advance(1), "4.8 %");
+    assert_eq!(of(11, 0, State::Running, 0), ask, "5.2 %");
+    assert_eq!(of(11, 0, State::Running, 2), ask, "nor is it complete");
+    let alike = of(11, 30, State::Running, 0);
+    assert_eq!(alike, Decision::Advance(1), "control has 2.9 %");
+    let gate = State::WaitingAtGate { recommended: false };
+    assert_eq!(of(11, 0, gate, 0), Decision::Stay(Stay::AtGate));
 }
 
 #[test]
@@ -273,21 +314,17 @@ fn no_data_promotes_nothing_and_takes_nothing_back() {
 }
 
 #[test]
-fn a_watch_is_left_after_five_clear_minutes() {
-    let because = Hold::Watch;
-    let mut status = status(State::Holding { because }, 0);
-    status.clear_since = Some(now() - TimeDelta::minutes(4));
-    assert_eq!(
-        decide(&plan(), &status, &good(), now()),
-        Decision::Stay(Stay::Held)
-    );
-    status.clear_since = None;
-    assert_eq!(
-        decide(&plan(), &status, &good(), now()),
-        Decision::Stay(Stay::Held)
-    );
-    status.clear_since = Some(now() - TimeDelta::minutes(5));
-    assert_eq!(decide(&plan(), &status, &good(), now()), Decision::Resume);
+fn a_hold_by_evidence_is_left_after_five_clear_minutes() {
+    for because in [Hold::Watch, Hold::Evidence, Hold::BothSidesFailing] {
+        let mut status = status(State::Holding { because }, 0);
+        for since in [Some(now() - TimeDelta::minutes(4)), None] {
+            status.clear_since = since;
+            let held = Decision::Stay(Stay::Held);
+            assert_eq!(decide(&plan(), &status, &good(), now()), held);
+        }
+        status.clear_since = Some(now() - TimeDelta::minutes(5));
+        assert_eq!(decide(&plan(), &status, &good(), now()), Decision::Resume);
+    }
 }
 
 #[test]

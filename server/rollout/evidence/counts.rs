@@ -57,6 +57,12 @@ impl ArmCounts {
         }
     }
 
+    /// The part of the answers in which something is wrong, 0 to 1; 0 without answers.
+    pub fn flawed_rate(&self) -> f64 {
+        let flawed = self.refused + self.truncated + self.schema_invalid + self.wrong_language;
+        flawed as f64 / self.answers.max(1) as f64
+    }
+
     /// Answers in which something is wrong, in words; empty where no answer was looked at.
     pub fn flaws(&self) -> String {
         let flaws = [

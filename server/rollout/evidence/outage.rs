@@ -13,6 +13,8 @@ use super::Edition;
 const LAST: usize = 6;
 /// Ten minutes; what came before is no part of an outage that is under way.
 const RECENT_MS: i64 = 600_000;
+/// Five minutes; one that was over for longer when evidence was found did not bring it about.
+const JUST_MS: i64 = 300_000;
 /// What no outage looks like is waited for in vain, so these have to be lost without one between.
 const IN_A_ROW: usize = 3;
 /// One alone may be chance.
@@ -68,28 +70,39 @@ pub(super) struct Outages {
     has_answered: bool,
     attempts: Recent,
     last_ms: Option<i64>,
+    /// When its last attempts were last those of an outage, answered or not since: evidence may find what it did only when
+    /// a bin closes. Not kept by editions before the seventh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen_ms: Option<i64>,
 }
 
 impl Outages {
     /// Takes note of the end of a first attempt of the candidate.
-    pub(super) fn see(&mut self, at_ms: i64, is_answered: bool) {
+    pub(super) fn see(&mut self, edition: Edition, at_ms: i64, is_answered: bool) {
         self.has_answered |= is_answered;
         self.attempts.see(at_ms, is_answered);
+        let is_one = self.attempts.is_row(at_ms) && self.attempts.is_outage(at_ms);
+        if edition >= Edition::Seventh && is_one {
+            self.seen_ms = Some(at_ms);
+        }
     }
 
-    /// Whether a breach at this moment is a first outage within `period_ms`.
+    /// Whether a breach at this moment is a first outage within `period_ms`, under way or over since five minutes at most.
     pub(super) fn explain(&self, edition: Edition, at_ms: i64, period_ms: i64) -> bool {
         let is_second = self
             .last_ms
             .is_some_and(|last| at_ms.saturating_sub(last) < period_ms);
         let is_row = edition < Edition::Fifth || self.attempts.is_row(at_ms);
-        self.has_answered && !is_second && is_row && self.attempts.is_outage(at_ms)
+        let is_now = is_row && self.attempts.is_outage(at_ms);
+        let was_just_now = |then: i64| at_ms.saturating_sub(then) <= JUST_MS;
+        self.has_answered && !is_second && (is_now || self.seen_ms.is_some_and(was_just_now))
     }
 
     /// The candidate is held for one.
     pub(super) fn begin(&mut self, at_ms: i64) {
         self.last_ms = Some(at_ms);
         self.attempts = Recent::default();
+        self.seen_ms = None;
     }
 }
 
@@ -104,7 +117,7 @@ mod tests {
     fn after(attempts: &[(i64, bool)]) -> Outages {
         let mut outages = Outages::default();
         for (minute, is_answered) in attempts {
-            outages.see(minute * MINUTE, *is_answered);
+            outages.see(Edition::NEWEST, minute * MINUTE, *is_answered);
         }
         outages
     }
@@ -166,15 +179,34 @@ mod tests {
         for (later, is) in [(PERIOD - 1, false), (PERIOD, true)] {
             let at_ms = 2 * MINUTE + later;
             let mut outages = outages.clone();
-            (0..3).for_each(|_| outages.see(at_ms, false));
+            (0..3).for_each(|_| outages.see(Edition::NEWEST, at_ms, false));
             assert_eq!(outages.explain(Edition::NEWEST, at_ms, PERIOD), is);
         }
     }
 
     #[test]
+    fn one_that_is_just_over_when_it_is_found_is_one() {
+        let attempts = [(0, true), (1, false), (1, false), (2, false)];
+        let over: Vec<_> = attempts
+            .into_iter()
+            .chain((0..6).map(|_| (3, true)))
+            .collect();
+        let outages = after(&over);
+        for (minute, is) in [(3, true), (7, true), (8, false)] {
+            let explained = outages.explain(Edition::NEWEST, minute * MINUTE, PERIOD);
+            assert_eq!(explained, is, "minute {minute}");
+        }
+        let mut before = Outages::default();
+        for (minute, is_answered) in over {
+            before.see(Edition::Sixth, minute * MINUTE, is_answered);
+        }
+        assert!(!before.explain(Edition::Sixth, 3 * MINUTE, PERIOD));
+    }
+
+    #[test]
     fn its_size_is_bounded() {
         let mut outages = Outages::default();
-        (0..1_000).for_each(|minute| outages.see(minute, minute % 2 == 0));
+        (0..1_000).for_each(|minute| outages.see(Edition::NEWEST, minute, minute % 2 == 0));
         assert_eq!(outages.attempts.0.len(), LAST);
     }
 }

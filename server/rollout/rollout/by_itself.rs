@@ -8,6 +8,7 @@ use crate::{
     rollout::{
         decision::{Decision, RollbackReason, decide},
         evidence::Level,
+        finding::Alarm,
         notices,
         record::Action,
         status::{Hold, Moment, State},
@@ -33,7 +34,7 @@ impl Rollout {
         let (finding, verdict) = self.judge(now.wall);
         let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
             Decision::RollBack(RollbackReason::Worse) => {
-                (Turn::RollBack, words::worse(&self.plan, &verdict))
+                (Turn::RollBack, words::worse(&self.plan, &finding, &verdict))
             }
             Decision::Withdraw => (Turn::Withdraw, Hold::Outage.to_string()),
             Decision::RollBack(reason) => (Turn::RollBack, reason.to_string()),
@@ -51,12 +52,19 @@ impl Rollout {
     pub fn step(&mut self, passed: Duration, now: Moment, world: &World) -> Option<Transition> {
         self.status.soak(passed, now.wall);
         let (finding, verdict) = self.judge(now.wall);
-        if finding.level >= Level::Watch {
+        // What comes and goes with our account is not over as soon as it pauses.
+        if finding.level >= Level::Watch || finding.has(&Alarm::Account) {
             self.status.clear_since = None;
         } else if self.status.clear_since.is_none() {
             self.status.clear_since = Some(now.wall);
         }
-        let alerts = notices::of_conditions(&mut self.status, &self.plan, &finding, now, world);
+        let alerts = notices::of_conditions(
+            &mut self.status,
+            &self.plan,
+            (&finding, &verdict),
+            now,
+            world,
+        );
         self.alerts.extend(alerts);
         let (turn, reason) = match decide(&self.plan, &self.status, &finding, now.wall) {
             Decision::Stay(_) | Decision::RollBack(_) | Decision::Withdraw => return None,
@@ -64,25 +72,18 @@ impl Rollout {
                 Turn::Return,
                 "the outage is over: the candidate answers again".into(),
             ),
-            Decision::Hold(because) => {
-                (Turn::State(State::Holding { because }), because.to_string())
-            }
+            Decision::Hold(because) => (
+                Turn::State(State::Holding { because }),
+                words::held(because, &verdict),
+            ),
             Decision::Resume => (
                 Turn::State(State::Running),
                 "the cause of the hold is gone".into(),
             ),
-            Decision::Ask { recommended } => {
-                let reason = if recommended {
-                    "the stage is over, and evidence recommends the next one"
-                } else {
-                    "the stage is over, and evidence is inconclusive"
-                };
-                let state = State::WaitingAtGate { recommended };
-                (
-                    Turn::State(state),
-                    words::asked(&self.plan, reason, &verdict),
-                )
-            }
+            Decision::Ask { recommended } => (
+                Turn::State(State::WaitingAtGate { recommended }),
+                words::asked(&self.plan, &self.status, (&finding, &verdict), now.wall),
+            ),
             Decision::Advance(stage) => {
                 (Turn::Stage(stage), "the stage is over, and proven".into())
             }
