@@ -114,7 +114,12 @@ pub(super) fn asked(
         false => "the stage is over, and evidence is inconclusive",
     };
     match plan.judge {
-        Judge::Evidence => format!("{reason}: {}", verdict.promotion.why),
+        Judge::Evidence => {
+            let why = &verdict.promotion.why;
+            // The reason has said so.
+            let why = why.strip_prefix("inconclusive: ").unwrap_or(why);
+            format!("{reason}: {why}")
+        }
         Judge::Thresholds => reason.to_owned(),
     }
 }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, Uri, header},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Redirect, Response},
     routing::get,
 };
 use futures::future::BoxFuture;
@@ -61,8 +61,12 @@ async fn readyz(
     uncached(status, body)
 }
 
-/// Any path that no wire serves.
-pub async fn unknown_path(uri: Uri) -> Response {
+/// Any path that no wire serves. A browser that was given the server's address alone is led to the dashboard.
+pub async fn unknown_path(uri: Uri, headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
+    if uri.path() == "/" && accepts.is_some_and(|it| it.contains("text/html")) {
+        return Redirect::temporary("/dashboard/").into_response();
+    }
     let message = format!("nothing is served at `{}`", uri.path());
     let body = json!({ "error": { "code": "NOT_FOUND", "message": message } });
     uncached(StatusCode::NOT_FOUND, body)

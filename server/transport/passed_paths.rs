@@ -48,7 +48,7 @@ async fn pass(old: Option<Arc<OldServer>>, gate: Arc<Gate>, request: Request) ->
         Some((old, url))
     });
     let Some((old, url)) = onward else {
-        return operations::unknown_path(parts.uri).await;
+        return operations::unknown_path(parts.uri, parts.headers).await;
     };
     if let Err(busy) = bounds::admit_request(&gate, &parts.extensions, &parts.headers).await {
         return failed(&busy);

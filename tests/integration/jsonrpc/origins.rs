@@ -141,4 +141,13 @@ async fn an_unknown_path_is_named_in_json() {
     assert_eq!((status, body), (404, json!({ "error": error })));
     let posted: (u16, Value) = read(server.client.post(server.url("/"))).await;
     assert_eq!(posted.0, 404);
+    let asked: (u16, Value) = read(server.client.get(server.url("/"))).await;
+    assert_eq!(asked.0, 404);
+    let http = modelramp::_core::http_client::builder().build().unwrap();
+    let browser = http.get(server.url("/")).header("accept", "text/html,*/*");
+    let led = browser.send().await.unwrap();
+    assert_eq!(
+        (led.status().as_u16(), &led.headers()["location"]),
+        (307, &http::HeaderValue::from_static("/dashboard/"))
+    );
 }
