@@ -11,8 +11,13 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use parking_lot::Mutex;
+use tokio::time::Instant;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+/// Between two lines about origins that are not allowed: anybody can send one.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+static LAST_TOLD: Mutex<Option<Instant>> = Mutex::new(None);
 /// How long a browser may remember what a preflight said; Chromium remembers no longer.
 const MAX_AGE: Duration = Duration::from_secs(7200);
 /// What scripts may read of an answer beside its body.
@@ -51,12 +56,47 @@ pub async fn exposed(request: Request, next: Next) -> Response {
     response
 }
 
-/// Answers preflights with 204, as the original did: there is no content.
+/// Whether it is time for another line; notes it.
+fn is_due(last: &mut Option<Instant>) -> bool {
+    let is_due = last.is_none_or(|last| last.elapsed() >= TELL_EVERY);
+    if is_due {
+        *last = Some(Instant::now());
+    }
+    is_due
+}
+
+/// Answers preflights with 204, as the original did: there is no content. Of one that allows nothing the browser says little, so
+/// the log says why.
 pub async fn empty_preflight(request: Request, next: Next) -> Response {
     let is_preflight = request.method() == Method::OPTIONS;
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = next.run(request).await;
+    let allowed = response
+        .headers()
+        .contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    if let Some(origin) = origin.filter(|_| is_preflight && !allowed)
+        && is_due(&mut LAST_TOLD.lock())
+    {
+        tracing::warn!(
+            ?origin,
+            "pages of an origin that CORS_ALLOWED_ORIGINS does not name may not call"
+        );
+    }
     if is_preflight && response.status() == StatusCode::OK {
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn origins_that_are_not_allowed_are_told_once_a_minute() {
+        let mut last = None;
+        assert!(is_due(&mut last) && !is_due(&mut last));
+        tokio::time::sleep(TELL_EVERY).await;
+        assert!(is_due(&mut last) && !is_due(&mut last));
+    }
 }
