@@ -2,6 +2,7 @@
 //!
 //! A signal that nobody listens for ends the process, so each is listened for from before the process says that it serves.
 
+#[cfg(unix)]
 use std::io::IsTerminal as _;
 
 #[cfg(unix)]
@@ -17,12 +18,12 @@ pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
-    let had_terminal = std::io::stderr().is_terminal();
+    let had_terminal = has_terminal();
     Ok(async move {
         let closed = async {
             // SIGHUP says both that a terminal is gone and that somebody wants the catalog to be read again.
             while hangup.recv().await.is_some() {
-                if had_terminal && !std::io::stderr().is_terminal() {
+                if had_terminal && !has_terminal() {
                     return;
                 }
             }
@@ -34,6 +35,14 @@ pub fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
             () = closed => {}
         }
     })
+}
+
+/// Whatever of it goes to a file.
+#[cfg(unix)]
+fn has_terminal() -> bool {
+    std::io::stdin().is_terminal()
+        || std::io::stdout().is_terminal()
+        || std::io::stderr().is_terminal()
 }
 
 /// Resolves on ctrl-c.

@@ -238,7 +238,7 @@ impl<W: Writer> UnderWay<W> {
     /// Its events. A fault is the last one, and then there is no good end.
     ///
     /// Events that are there together go out together: under load a write for each of them costs more than all else that
-    /// is done about it. None waits for another.
+    /// is done about it. None waits for one that is not there yet.
     fn events(mut self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         async_stream::stream! {
             let mut patience = Patience::default();

@@ -205,8 +205,8 @@ impl Bill {
         &self.trail
     }
 
-    /// Counts a step of a streamed answer. One that becomes longer than what is reserved for it reserves more
-    /// aside.
+    /// Counts a step of a streamed answer. One that becomes longer than what is reserved for it reserves
+    /// more.
     ///
     /// # Errors
     ///

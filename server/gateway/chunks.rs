@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::providers::{
     Delta, RawObject,
     fields::{each, fields, first, text},
+    finish,
 };
 
 /// Calls of one choice that are told apart.
@@ -134,7 +135,7 @@ impl Chunks {
             return (None, false);
         };
         let brings_nothing = state.is_finished && delta.is_none_or(is_empty_delta);
-        state.is_finished |= reason.is_some();
+        state.is_finished |= finish::reason(reason).is_some();
         let Some(delta) = delta.or(message) else {
             return (None, brings_nothing);
         };
@@ -339,6 +340,9 @@ mod tests {
             run(false, &["{\"choices\":[\n{\"index\":0}]}"]),
             ["{\"choices\":[ {\"index\":0}]}"]
         );
+        // Some servers say so from the first chunk on that there is no reason to finish.
+        let open = r#"{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":""}]}"#;
+        assert_eq!(run(false, &[open, END]), [open, END]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) struct Ledger {
     granted: Amount,
     used: Amount,
     reserved: Amount,
-    /// Calls that have set something aside.
+    /// Calls that have reserved something.
     open: u32,
     last_used: Instant,
 }
@@ -35,7 +35,7 @@ impl Ledger {
         }
     }
 
-    /// Sets an amount aside for a call, or says what has to be granted first.
+    /// Reserves an amount for a call, or says what has to be granted first.
     pub(super) fn reserve(
         &mut self,
         need: Amount,

@@ -1,5 +1,14 @@
 //! Why a model stopped writing, where it is not that it had said everything.
 
+use serde_json::value::RawValue;
+
+use super::fields::text;
+
+/// What a choice says of its end; nothing while it goes on, where some servers write `""` or `"null"`.
+pub(crate) fn reason(told: Option<&RawValue>) -> Option<String> {
+    text(told).filter(|reason| !matches!(reason.as_str(), "" | "null"))
+}
+
 /// What a provider says at the end of an answer, in as few words as there are meanings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {

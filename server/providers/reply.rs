@@ -9,6 +9,7 @@ use super::{
     ChatRequest, Completion, Embedded, Held, Usage,
     fault::{Cause, Fault, FaultKind},
     fields::{each, fields, first, text},
+    finish,
     marks::shows_nothing,
     reasoning,
 };
@@ -202,7 +203,7 @@ pub(super) fn read(json: &str) -> Result<Read, Fault> {
     if let Some(error) = error.and_then(error_in) {
         return Err(Fault::of_error(&error));
     }
-    let finish_reason = text(reason);
+    let finish_reason = finish::reason(reason);
     if finish_reason.as_deref() == Some("error") {
         let detail = "the finish reason is `error`";
         return Err(Fault::new(FaultKind::Upstream, detail));

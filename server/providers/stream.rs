@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 use super::{
     ChatRequest, Completion, Delta, Reading, Usage,
     fault::{Cause, Fault, FaultKind},
-    fields::{each, fields, text},
+    fields::{each, fields},
+    finish,
     marks::shows_nothing,
     plain::Plain,
     reasoning::Splitter,
@@ -248,7 +249,7 @@ impl Steps {
         each(choices, |choice| {
             let [index, reason] = fields(choice, ["index", "finish_reason"]);
             let index = index.and_then(|it| it.get().parse().ok()).unwrap_or(0);
-            let is_over = text(reason).is_some();
+            let is_over = finish::reason(reason).is_some();
             let place = self.choices.iter().position(|(known, _)| *known == index);
             let has_room = self.choices.len() < MAX_CHOICES;
             match place.and_then(|place| self.choices.get_mut(place)) {

@@ -120,7 +120,9 @@ pub fn decide(plan: &Plan, status: &Status, finding: &Finding, now: DateTime<Utc
     let Some(stage) = plan.stages.get(status.stage) else {
         return Decision::Complete;
     };
-    let is_late = status.soaked_ms as u128 >= 2 * stage.soak.as_millis();
+    // A stage may be shorter than the time for which its requests have to come.
+    let is_late = status.soaked_ms as u128 >= 2 * stage.soak.as_millis()
+        && passed(status.stage_began_at, now) >= stage.min_time;
     if let Some(stay) = lacks(stage, status, finding, now) {
         // Of its users so few may be the candidate's that it never ends, and a figure may stay as it is.
         let is_asked_for = finding.candidate.requests + finding.control.requests > 0;
@@ -164,10 +166,13 @@ pub(super) fn lacks(
 }
 
 /// Whether more of the candidate's first attempts than the plan allows errors ended in ways that are none, as where our
-/// account is refused, and more than twice as many as of control's. Nothing is proven of those.
+/// account is refused, and more than twice as many as of control's. Nothing is proven of those. Control may have had few
+/// attempts, or at the full share none: as if its next one were lost as well.
 pub(super) fn loses(plan: &Plan, finding: &Finding) -> bool {
-    let [candidate, control] = [&finding.candidate, &finding.control].map(Arm::lost);
-    candidate > plan.evidence.max_error_rate && candidate > 2.0 * control
+    let candidate = finding.candidate.lost();
+    let mut control = finding.control;
+    control.not_counted += 1;
+    candidate > plan.evidence.max_error_rate && candidate > 2.0 * control.lost()
 }
 
 /// Gives users the candidate only when the plan lets it.

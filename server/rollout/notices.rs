@@ -97,7 +97,7 @@ pub(super) fn of_change(
             Severity::Critical,
             "Outage of the candidate",
             format!(
-                "The candidate has stopped answering, so everybody is on control; the share was {} %. \
+                "The candidate stopped answering, so everybody is on control; the share was {} %. \
                  Nothing needs to be done: the server asks the candidate small questions of its own, and \
                  it comes back by itself once it has answered them for a while. Ten minutes without an \
                  answer, or a second outage, take it back for good. {figures}",
@@ -127,19 +127,20 @@ pub(super) fn of_change(
             format!("The last stage is over; {share} % of the users get the candidate. {figures}"),
         ),
         State::WaitingAtGate { recommended } => {
+            let stage = format!("Stage {} at {share} %", after.stage + 1);
+            // There are several causes to ask without a recommendation, and proof may be there all the same.
             let advice = if recommended {
-                "Evidence recommends the next stage: approve it, or pause."
+                format!(
+                    "{stage} is over. Evidence recommends the next stage: approve it, or pause."
+                )
             } else {
-                "Evidence is inconclusive: approve, wait, or take it back."
+                format!("{stage} needs a person: {reason}. Approve, wait, or take it back.")
             };
             tell(
                 AlertKind::PromotionDue,
                 Severity::Warning,
                 "Waiting for approval",
-                format!(
-                    "Stage {} at {share} % is over. {advice} {figures}",
-                    after.stage + 1
-                ),
+                format!("{advice} {figures}"),
             )
         }
         State::Holding {
@@ -199,6 +200,7 @@ pub(super) fn of_conditions(
 
     let sample_ratio = finding.has(&Alarm::SampleRatio);
     let both_failing = finding.has(&Alarm::BothSidesFailing);
+    let by_limit = verdict.absolute.broken && !both_failing && finding.e < plan.evidence.hold;
     let told = status.told.level.unwrap_or(Level::Clear);
     if finding.level == Level::Clear {
         status.told.level = status.told.level.filter(|_| !is_over);
@@ -214,7 +216,7 @@ pub(super) fn of_conditions(
                     .into(),
             ),
             // It is by no evidence of a difference that it is held.
-            Level::Hold if verdict.absolute.broken && !both_failing => tell(
+            Level::Hold if by_limit => tell(
                 AlertKind::Hold,
                 Severity::Warning,
                 "Hold",

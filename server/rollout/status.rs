@@ -216,7 +216,7 @@ pub enum Hold {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Told {
-    /// The highest level since evidence was last clear.
+    /// The highest level since evidence was last clear for an hour.
     pub level: Option<Level>,
     /// That both sides fail.
     pub both_failing: bool,
@@ -237,6 +237,15 @@ pub struct Told {
     /// How it does, the last time; null before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest_at: Option<DateTime<Utc>>,
+}
+
+impl Told {
+    /// A promotion ends what was told before, also at whoever is on call, so what comes back within the hour is told again.
+    pub fn promoted(&mut self) {
+        self.level = None;
+        self.both_failing = false;
+        self.provider_refusing = false;
+    }
 }
 
 impl State {
@@ -341,6 +350,23 @@ mod tests {
             wall: DateTime::from_timestamp_millis(wall_ms).expect("a time"),
             monotonic: Duration::from_millis(monotonic_ms),
         }
+    }
+
+    #[test]
+    fn after_a_promotion_what_comes_back_is_told_again() {
+        let mut told = Told {
+            level: Some(Level::Hold),
+            both_failing: true,
+            provider_refusing: true,
+            no_traffic: true,
+            ..Told::default()
+        };
+        told.promoted();
+        let wanted = Told {
+            no_traffic: true,
+            ..Told::default()
+        };
+        assert_eq!(told, wanted);
     }
 
     #[test]

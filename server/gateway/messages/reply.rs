@@ -36,7 +36,7 @@ pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, 
         }));
     }
     let has_calls = calls.is_some_and(|calls| !calls.is_empty());
-    let refuses = message.get("refusal").is_some_and(Value::is_string);
+    let refuses = !text(message.get("refusal")).is_empty();
     let answer = json!({
         "id": id(&whole["id"]),
         "type": "message",

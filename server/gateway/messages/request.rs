@@ -194,6 +194,11 @@ fn part(block: &Value) -> Result<Option<Value>, Refusal> {
         ("search_result", _) => json!({"type": "text", "text": block["content"].to_string()}),
         ("document", Some("text")) => json!({"type": "text", "text": source["data"]}),
         ("document", Some("content")) => {
+            let mut pieces = source["content"].as_array().into_iter().flatten();
+            if pieces.any(|piece| piece["type"] != "text") {
+                let message = "the `content` of a document holds a block that is no `text`: send images as blocks of their own";
+                return Err(Refusal::unsupported("messages", message));
+            }
             json!({"type": "text", "text": texts(&source["content"])})
         }
         ("image", _) => json!({"type": "image_url", "image_url": {"url": address(source)?}}),

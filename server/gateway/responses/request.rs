@@ -98,6 +98,7 @@ pub(super) fn to_chat(asked: &Object, model: &str) -> Result<Translated, Refusal
     let mut turns = Turns {
         messages: Vec::new(),
         thought: Object::new(),
+        images: Vec::new(),
         tools: &tools,
         model,
     };
@@ -118,6 +119,7 @@ pub(super) fn to_chat(asked: &Object, model: &str) -> Result<Translated, Refusal
             }
         }
     }
+    turns.show();
     turns.settle();
     for message in turns.messages.iter_mut().filter_map(Value::as_object_mut) {
         Thoughts::give_back(message);
@@ -170,6 +172,8 @@ struct Turns<'a> {
     messages: Vec<Value>,
     /// What was thought, for the assistant's message that follows.
     thought: Object,
+    /// What results of tools show, for the user's message behind them.
+    images: Vec<Value>,
     tools: &'a HashMap<String, Tool>,
     model: &'a str,
 }
@@ -177,6 +181,9 @@ struct Turns<'a> {
 impl Turns<'_> {
     fn add(&mut self, item: &Value) -> Result<(), Refusal> {
         let kind = item["type"].as_str().unwrap_or("message");
+        if !matches!(kind, "function_call_output" | "custom_tool_call_output") {
+            self.show();
+        }
         match kind {
             "message" => self.add_message(item)?,
             "function_call" => {
@@ -246,13 +253,12 @@ impl Turns<'_> {
 
     fn add_result(&mut self, item: &Value) -> Result<(), Refusal> {
         self.settle();
-        let mut images = Vec::new();
         let text = match content(&item["output"])? {
             Value::String(text) => text,
             Value::Array(parts) => {
                 let (texts, others): (Vec<_>, Vec<_>) =
                     parts.into_iter().partition(|part| part["type"] == "text");
-                images = others;
+                self.images.extend(others);
                 let texts = texts.iter().filter_map(|part| part["text"].as_str());
                 texts.collect::<Vec<_>>().join("\n")
             }
@@ -261,11 +267,16 @@ impl Turns<'_> {
         let id = &item["call_id"];
         self.messages
             .push(json!({"role": "tool", "tool_call_id": id, "content": text}));
-        if !images.is_empty() {
+        Ok(())
+    }
+
+    /// Servers refuse calls of which not all results come directly behind them, so what these show comes after the last.
+    fn show(&mut self) {
+        if !self.images.is_empty() {
+            let images = std::mem::take(&mut self.images);
             self.messages
                 .push(json!({"role": "user", "content": images}));
         }
-        Ok(())
     }
 
     fn add_thought(&mut self, item: &Value) {
@@ -341,14 +352,29 @@ fn add_tools(
 ) -> Result<(), Refusal> {
     let mut tools = Vec::new();
     let given = asked.get("tools").and_then(Value::as_array);
-    for tool in given.into_iter().flatten() {
+    let given: Vec<_> = given.into_iter().flatten().collect();
+    // These keep their names, wherever in the list they are.
+    let of_no_space = given.iter().filter(|tool| tool["type"] != "namespace");
+    let of_no_space: Vec<_> = of_no_space.filter_map(|it| it["name"].as_str()).collect();
+    for tool in given {
         match tool["type"].as_str().unwrap_or("") {
-            "function" => tools.push(function(tool, None, known)),
+            "function" => tools.push(function(tool, tool["name"].as_str(), None, known)),
             "custom" => tools.push(custom(tool, known)),
             "namespace" => {
                 let inner = tool["tools"].as_array().into_iter().flatten();
                 let inner = inner.filter(|tool| tool["type"] == "function");
-                tools.extend(inner.map(|it| function(it, tool["name"].as_str(), known)));
+                let space = tool["name"].as_str();
+                tools.extend(inner.map(|it| {
+                    let name = it["name"].as_str();
+                    // Servers of tools are not asked what others call theirs, and models take no two tools of one name.
+                    let is_taken =
+                        |name: &str| of_no_space.contains(&name) || known.contains_key(name);
+                    let offered = match (space, name.filter(|name| is_taken(name))) {
+                        (Some(space), Some(name)) => Some(format!("{space}__{name}")),
+                        _ => name.map(str::to_owned),
+                    };
+                    function(it, offered.as_deref(), space, known)
+                }));
             }
             other => dropped.push(other.to_owned()),
         }
@@ -382,7 +408,9 @@ fn add_tools(
     }
     body.insert("tools".into(), tools.into());
     let choice = match (choice, name) {
-        (_, Some(name)) => json!({"type": "function", "function": {"name": name}}),
+        (Some(choice), Some(_)) => {
+            json!({"type": "function", "function": {"name": offered(known, choice)}})
+        }
         (Some(Value::String(choice)), _) => json!(choice),
         (Some(Value::Object(choice)), _) => choice.get("mode").cloned().unwrap_or(Value::Null),
         _ => Value::Null,
@@ -394,8 +422,13 @@ fn add_tools(
     Ok(())
 }
 
-fn function(tool: &Value, namespace: Option<&str>, known: &mut HashMap<String, Tool>) -> Value {
-    let mut function = json!({"name": tool["name"]});
+fn function(
+    tool: &Value,
+    offered: Option<&str>,
+    namespace: Option<&str>,
+    known: &mut HashMap<String, Tool>,
+) -> Value {
+    let mut function = json!({"name": offered});
     for name in ["description", "parameters"] {
         if let Some(value) = tool.get(name).filter(|value| !value.is_null()) {
             function[name] = value.clone();
@@ -406,19 +439,13 @@ fn function(tool: &Value, namespace: Option<&str>, known: &mut HashMap<String, T
         Value::Null => true.into(),
         strict => strict.clone(),
     };
-    if let Some(name) = tool["name"].as_str() {
-        // Servers of tools are not asked what others call theirs, and models take no two tools of one name.
-        let offered = match namespace {
-            Some(namespace) if known.contains_key(name) => format!("{namespace}__{name}"),
-            _ => name.to_owned(),
-        };
-        function["name"] = offered.as_str().into();
+    if let (Some(name), Some(offered)) = (tool["name"].as_str(), offered) {
         let tool = Tool {
             name: name.to_owned(),
             namespace: namespace.map(str::to_owned),
             is_custom: false,
         };
-        known.insert(offered, tool);
+        known.insert(offered.to_owned(), tool);
     }
     json!({"type": "function", "function": function})
 }

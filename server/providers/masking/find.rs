@@ -147,6 +147,10 @@ fn domain(after: &str) -> Option<usize> {
             whole = Some(start + name.len());
         }
         start += label.len();
+        // Behind an address it ends a sentence, as in Chinese, where the next one follows without a space.
+        if whole.is_some() && !label.ends_with('.') {
+            break;
+        }
     }
     whole
 }
@@ -181,6 +185,8 @@ mod tests {
             ("linje\\nanna@firma.dk", "anna@firma.dk"),
             ("12345678@firma.dk", "12345678@firma.dk"),
             ("a@b@firma.dk", "b@firma.dk"),
+            ("写信到 anna@firma.dk。谢谢你的帮助", "anna@firma.dk"),
+            ("anna@firma\u{3002}dk", "anna@firma\u{3002}dk"),
             ("anna@firma.dk-", "anna@firma.dk"),
         ] {
             assert_eq!(found(text), [wanted], "{text}");
@@ -262,6 +268,7 @@ mod tests {
             "2025-11-29",
             "29.11.2025",
             "CVR 23 45 67 89",
+            "hotel 23456789",
             "20 00 00 00 kr.",
             "kr. 2000 3000",
             "2345 6789 0123 4567",
@@ -275,6 +282,8 @@ mod tests {
             assert!(found(text).is_empty(), "{text} {:?}", found(text));
         }
         assert_eq!(find("23456789", "phone", &Kind::ALL).len(), 1);
+        assert_eq!(find("23456789", "tel", &Kind::ALL).len(), 1);
+        assert!(find("23456789", "hotel", &Kind::ALL).is_empty());
     }
 
     #[test]

@@ -46,8 +46,11 @@ fn danish(text: &str, context: &str, digits: &Digits) -> Option<usize> {
     let tail: String = tail.into_iter().rev().map(plain).collect();
     let tail = format!("{} {}", context.to_lowercase(), tail.to_lowercase());
     let is_said = WORDS.iter().any(|word| {
-        let after = tail.rsplit_once(word).map(|(_, after)| after);
-        after.is_some_and(|after| !after.contains(|letter: char| letter.is_ascii_digit()))
+        tail.rsplit_once(word).is_some_and(|(before, after)| {
+            // `tel` also ends other words, such as `hotel`.
+            let is_word = *word != "tel " || !before.ends_with(char::is_alphabetic);
+            is_word && !after.contains(|letter: char| letter.is_ascii_digit())
+        })
     });
     let is_other = {
         let before = tail.trim_end_matches([' ', ':', '-']);

@@ -214,3 +214,15 @@ fn an_answer_without_end_is_cut_off() {
     let silence = vec![json!({"content": ""}); 40];
     assert_eq!(run(&asked, &silence).1, Err(FaultKind::InvalidReply));
 }
+
+#[test]
+fn no_reason_to_finish_is_none_however_it_is_written() {
+    for none in [json!(null), json!(""), json!("null")] {
+        let word = |reason: &Value| json!({"choices": [{"delta": {"content": "a"}, "finish_reason": reason}]});
+        let mut steps = Steps::new(&request());
+        steps.push(&format!("data: {}\n\n", word(&none)).into());
+        assert!(!steps.is_over(), "{none}");
+        steps.push(&format!("data: {}\n\n", word(&json!("stop"))).into());
+        assert!(steps.is_over());
+    }
+}

@@ -264,6 +264,14 @@ fn a_stage_that_is_never_judged_asks_a_person_in_the_end() {
         let now_follows = |status: &Status| decide(&plan(), status, &finding, now());
         assert_eq!(now_follows(&status), Decision::Stay(stay));
         status.soaked_ms = 7_200_000;
+        status.stage_began_at = now() - TimeDelta::minutes(59);
+        let few = Decision::Stay(Stay::TooLittleEvidence);
+        assert_eq!(
+            now_follows(&status),
+            few,
+            "its requests have to come for an hour"
+        );
+        status.stage_began_at = now() - TimeDelta::hours(2);
         let recommended = false;
         assert_eq!(now_follows(&status), Decision::Ask { recommended });
         status.state = State::WaitingAtGate { recommended };
@@ -288,6 +296,11 @@ fn a_candidate_that_loses_requests_goes_on_only_by_a_person() {
     assert_eq!(alike, Decision::Advance(1), "control has 2.9 %");
     let gate = State::WaitingAtGate { recommended: false };
     assert_eq!(of(11, 0, gate, 0), Decision::Stay(Stay::AtGate));
+    let mut alone = good();
+    alone.candidate.not_counted = 11;
+    let last = status(State::Running, 2);
+    let follows = decide(&plan(), &last, &alone, now());
+    assert_eq!(follows, Decision::Complete, "everybody has it");
 }
 
 #[test]

@@ -134,6 +134,7 @@ impl Rollout {
                 status.state = State::Running;
                 status.soaked_ms = 0;
                 status.stage_began_at = now.wall;
+                status.told.promoted();
                 let share = self.plan.share_of(stage);
                 // A person may have gone beyond it.
                 if share > status.share {

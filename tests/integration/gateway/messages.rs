@@ -282,6 +282,12 @@ async fn what_a_model_would_not_see_is_refused_by_name() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
         assert!(answer.text.contains("`file`"), "{}", answer.text);
     }
+    let image =
+        json!([{"type": "image", "source": {"type": "url", "url": "https://a.example/b.png"}}]);
+    let source = json!({"type": "content", "content": image});
+    let block = json!({"type": "document", "source": source});
+    let answer = gateway.post("/v1/messages", asked(block)).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{}", answer.text);
     assert!(gateway.upstream.requests().is_empty());
     let texts = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
     let source = json!({"type": "content", "content": texts});

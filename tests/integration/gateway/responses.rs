@@ -201,6 +201,22 @@ async fn what_stands_at_a_call_or_behind_it_goes_back_with_it() {
 }
 
 #[tokio::test]
+async fn results_stay_together_though_one_of_them_shows_an_image() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let call = |id: &str| json!({"type": "function_call", "call_id": id, "name": "look", "arguments": "{}"});
+    let result = |id: &str, output: Value| json!({"type": "function_call_output", "call_id": id, "output": output});
+    let image = json!({"type": "input_image", "image_url": "data:image/png;base64,AAAA"});
+    let input = json!([
+        {"role": "user", "content": "Hi"}, call("1"), call("2"), result("1", json!([image])), result("2", json!("none")),
+    ]);
+    respond(&gateway, &json!({"model": "a", "input": input})).await;
+    let sent = &gateway.upstream.requests()[0].body;
+    let roles = sent["messages"].as_array().unwrap().iter();
+    let roles: Vec<_> = roles.map(|it| it["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "assistant", "tool", "tool", "user"]);
+}
+
+#[tokio::test]
 async fn what_is_no_request_is_told_before_a_model_is_asked() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
     for input in [json!([]), json!({}), json!(5), json!(["Hi"]), json!([[]])] {
@@ -225,6 +241,21 @@ async fn what_is_no_request_is_told_before_a_model_is_asked() {
     respond(&gateway, &json!({"model": "a", "input": input})).await;
     let sent = &gateway.upstream.requests()[0].body;
     assert_eq!(sent["messages"][0]["content"], json!([sound]));
+}
+
+#[tokio::test]
+async fn a_tool_of_a_namespace_makes_way_for_one_of_none() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let tool = json!({"type": "function", "name": "get"});
+    let space = json!({"type": "namespace", "name": "one", "tools": [tool]});
+    let choice = json!({"type": "function", "name": "get", "namespace": "one"});
+    let asked = json!({"model": "a", "tools": [space, tool], "tool_choice": choice, "input": "Hi"});
+    respond(&gateway, &asked).await;
+    let sent = &gateway.upstream.requests()[0].body;
+    let names = sent["tools"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|it| &it["function"]["name"]).collect();
+    assert_eq!(names, ["one__get", "get"]);
+    assert_eq!(sent["tool_choice"]["function"]["name"], "one__get");
 }
 
 #[tokio::test]
