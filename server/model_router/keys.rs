@@ -19,6 +19,7 @@ use super::{
 use crate::providers::{
     fault::{Fault, FaultKind},
     openai_compatible::OpenAiCompatible,
+    retry_after,
 };
 
 /// How long a key rests whose account is out of money, where nobody says.
@@ -70,7 +71,7 @@ impl Key {
             FaultKind::RateLimited => TOO_OFTEN,
             _ => return false,
         };
-        let until = Instant::now() + fault.retry_after.unwrap_or(span);
+        let until = Instant::now() + fault.retry_after.map_or(span, retry_after::bounded);
         let mut rest = self.rest.lock();
         if !matches!(*rest, Rest::ForGood) {
             *rest = Rest::Until(until);

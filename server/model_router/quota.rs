@@ -32,7 +32,7 @@ use self::{
     schedule::{Allowance, Ask, Limits, Refused},
 };
 use super::catalog::{Catalog, Model, Provider};
-use crate::providers;
+use crate::providers::{self, retry_after};
 
 /// How long a new catalog waits for what is kept of its accounts.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -181,7 +181,9 @@ impl Quotas {
     /// A provider takes nothing from our account for so long.
     pub(super) fn rest(&self, label: &str, after: Duration) {
         if let Some(account) = self.accounts.get(label) {
-            account.whole.rest(Instant::now() + after);
+            account
+                .whole
+                .rest(Instant::now() + retry_after::bounded(after));
         }
     }
 

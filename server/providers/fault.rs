@@ -193,8 +193,7 @@ impl Fault {
     fn judged(status: Option<u16>, headers: &HeaderMap, body: Option<&Value>, said: &Said) -> Self {
         let retry_after = retry_after::of_headers(headers)
             .or_else(|| retry_after::of_body(body?))
-            .or_else(|| openrouter::until_reset(body, headers))
-            .map(retry_after::bounded);
+            .or_else(|| openrouter::until_reset(body, headers));
         let mut kind = FaultKind::judge(status, said);
         let is_429 = status.or(said.status) == Some(429);
         if is_429 && kind == FaultKind::Payment && retry_after.is_some() {

@@ -17,8 +17,8 @@ const INSTEAD: Duration = Duration::from_secs(3_600);
 /// Nested deeper, nothing is looked at.
 const MAX_DEPTH: usize = 8;
 
-/// The wait that is kept where a provider asks for this one.
-pub(super) fn bounded(asked: Duration) -> Duration {
+/// How long our account rests where a provider asks for this wait.
+pub fn bounded(asked: Duration) -> Duration {
     if asked > LONGEST { INSTEAD } else { asked }
 }
 

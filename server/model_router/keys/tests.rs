@@ -169,6 +169,17 @@ async fn a_key_that_is_refused_is_left_alone_and_one_whose_account_is_busy_comes
     drawn().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_no_daily_limit_takes_is_an_hour() {
+    let (_, keys, _) = ring(", account = \"other\"");
+    let mut endless = fault(FaultKind::RateLimited);
+    endless.retry_after = Some(Duration::from_secs(2_000_000_000));
+    assert!(keys.refused(&keys.0[0], &endless, &mut Vec::new()));
+    assert!(!keys.0[0].is_usable());
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert!(keys.0[0].is_usable());
+}
+
 #[test]
 fn keys_are_drawn_by_their_weights() {
     let (quotas, keys, model) = ring("");

@@ -154,10 +154,6 @@ fn retry_after_is_seconds_or_a_date() {
         let wait = wait(&[date, ("x-ratelimit-reset", reset)]);
         assert_eq!(wait.retry_after, Some(Duration::from_secs(5)), "{reset}");
     }
-    for endless in ["99999999999999", "32503680000", "9999999"] {
-        let wait = wait(&[date, ("x-ratelimit-reset", endless)]).retry_after;
-        assert_eq!(wait, Some(Duration::from_secs(3_600)), "{endless}");
-    }
     for nonsense in ["-1", "soon", "NaN", "1e300", "inf"] {
         let fault = Fault::of_response(429, &headers(&[("retry-after", nonsense)]), b"");
         assert_eq!(fault.retry_after, None, "{nonsense}");
