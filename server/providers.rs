@@ -22,7 +22,7 @@ mod raw_object;
 mod reasoning;
 mod reply;
 pub mod request;
-mod retry_after;
+pub mod retry_after;
 pub mod roles;
 pub mod sandbox;
 pub mod sse;

@@ -242,11 +242,13 @@ impl<W: Writer> UnderWay<W> {
     fn events(mut self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         async_stream::stream! {
             let mut patience = Patience::default();
+            // A model may write for long what is held back, such as a second call of a tool: then its client hears nothing.
+            let mut heard = Instant::now();
             let mut out = self.begin();
             let end = loop {
                 let next = self.answer.deltas.next();
                 let next = match out.len() {
-                    0 => patience.until(Instant::now() + IDLE, next).await,
+                    0 => patience.until(heard + IDLE, next).await,
                     1..MOST_AT_ONCE => at_once(next).await,
                     _ => None,
                 };
@@ -256,8 +258,14 @@ impl<W: Writer> UnderWay<W> {
                         Err(end) => break end,
                     },
                     Some(None) => break self.finish(),
-                    None if out.is_empty() => yield Ok(self.writer.idle().into()),
-                    None => yield Ok(std::mem::take(&mut out).into()),
+                    None => {
+                        let told: Bytes = match out.is_empty() {
+                            true => self.writer.idle().into(),
+                            false => std::mem::take(&mut out).into(),
+                        };
+                        yield Ok(told);
+                        heard = Instant::now();
+                    }
                 }
             };
             out += &end;
@@ -383,9 +391,63 @@ pub(super) fn name(headers: &mut HeaderMap, dialect: Dialect, request_id: &str) 
 mod tests {
     use std::future::pending;
 
-    use tokio::sync::mpsc;
+    use tokio::{
+        sync::{Semaphore, mpsc},
+        time::sleep,
+    };
 
     use super::*;
+
+    /// Holds back whatever comes.
+    struct HoldsBack;
+
+    impl Writer for HoldsBack {
+        fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
+            Ok(raw)
+        }
+
+        fn push(&mut self, _: Delta) -> String {
+            String::new()
+        }
+
+        fn finish(&mut self) -> String {
+            "end".into()
+        }
+
+        fn fail(&mut self, _: &Refusal, _: &str) -> String {
+            "fault".into()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_told_that_the_connection_lives_also_while_what_comes_is_held_back() {
+        let steps = futures::stream::iter(0..40).then(|_| async {
+            sleep(Duration::from_secs(1)).await;
+            Ok(Delta::default())
+        });
+        let under_way = UnderWay {
+            answer: AnswerStream {
+                model: "a".into(),
+                position: 0,
+                deltas: steps.boxed(),
+            },
+            bill: Bill::default(),
+            writer: HoldsBack,
+            request_id: "r".into(),
+            line: Line::default(),
+            _place: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+            keeping: None,
+        };
+        let began = Instant::now();
+        let events = under_way.events();
+        let told: Vec<_> = events
+            .map(|event| (began.elapsed().as_secs(), event.unwrap()))
+            .collect()
+            .await;
+        let waiting = Bytes::from(": waiting\n\n");
+        let expected = [(15, waiting.clone()), (30, waiting), (40, "end".into())];
+        assert_eq!(told, expected);
+    }
 
     #[tokio::test]
     async fn what_others_hand_over_in_their_turn_goes_out_together_and_nothing_is_waited_for() {

@@ -2,8 +2,10 @@
 //! thinks, its text, its refusal, each call of a tool.
 //!
 //! Fragments of a second call that come before the first is over are held back, and so is text that comes
-//! behind a call.
+//! behind a call. A call is over when its arguments are whole and another begins, so that a long second call is told
+//! while it is written.
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -47,6 +49,9 @@ pub(super) struct Sequence {
     /// Mends the chunks, so that each fragment says which call it belongs to.
     chunks: Chunks,
     open: Option<Open>,
+    /// The arguments of the call that is open, and the calls that are over.
+    arguments: String,
+    over: Vec<u64>,
     /// Calls whose block has not begun, and text that came behind a call.
     waiting: Vec<Waiting>,
     behind: String,
@@ -81,6 +86,8 @@ impl Default for Sequence {
         Self {
             chunks: Chunks::new(true),
             open: None,
+            arguments: String::new(),
+            over: Vec::new(),
             waiting: Vec::new(),
             behind: String::new(),
             thoughts: Thoughts::default(),
@@ -186,7 +193,12 @@ impl Sequence {
         let function = &call["function"];
         let arguments = arguments(&function["arguments"]);
         if self.open == Some(Open::Call(index)) {
+            self.arguments += &arguments;
             add(arguments, steps);
+            return;
+        }
+        // Behind whole arguments nothing but white space can come.
+        if self.over.contains(&index) {
             return;
         }
         if let Some(waiting) = self.waiting.iter_mut().find(|it| it.index == index) {
@@ -197,17 +209,29 @@ impl Sequence {
             id: call_id(&call["id"]),
             name: of(&function["name"]),
         };
-        if matches!(self.open, Some(Open::Call(_))) {
-            self.waiting.push(Waiting {
-                index,
-                block,
-                arguments,
-            });
-            return;
+        match self.open {
+            Some(Open::Call(open)) if self.waiting.is_empty() && self.is_whole() => {
+                self.over.push(open);
+            }
+            Some(Open::Call(_)) => {
+                self.waiting.push(Waiting {
+                    index,
+                    block,
+                    arguments,
+                });
+                return;
+            }
+            _ => self.begin_thinking(steps),
         }
-        self.begin_thinking(steps);
         self.enter(Open::Call(index), block, steps);
+        self.arguments.clone_from(&arguments);
         add(arguments, steps);
+    }
+
+    /// Whether the open call has all of its arguments: an object.
+    fn is_whole(&self) -> bool {
+        self.arguments.trim_start().starts_with('{')
+            && serde_json::from_str::<IgnoredAny>(&self.arguments).is_ok()
     }
 
     /// A block for what was thought without a word, such as a signature that belongs to a call.
@@ -269,5 +293,72 @@ pub(super) fn text(content: Option<&Value>) -> String {
             parts.filter_map(|part| part["text"].as_str()).collect()
         }
         _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What each fragment of a call brings at once, and what the end brings.
+    fn told(fragments: &[(u64, &str)]) -> Vec<String> {
+        let mut sequence = Sequence::default();
+        let mut told = Vec::new();
+        for (place, (index, arguments)) in fragments.iter().enumerate() {
+            let mut call = json!({"index": index, "function": {"arguments": arguments}});
+            if fragments.iter().position(|(known, _)| known == index) == Some(place) {
+                call["id"] = format!("c{index}").into();
+                call["function"]["name"] = "f".into();
+            }
+            let chunk = json!({"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]});
+            let raw = chunk.to_string();
+            told.push(words(sequence.push(Delta {
+                raw,
+                ..Delta::default()
+            })));
+        }
+        told.push(words(sequence.finish()));
+        told
+    }
+
+    fn words(steps: Vec<Step>) -> String {
+        let word = |step| match step {
+            Step::Begin(Block::Call { id, .. }) => format!("<{id}>"),
+            Step::Begin(_) => "<>".to_owned(),
+            Step::Piece(piece) => piece,
+            Step::End(_) => "</>".to_owned(),
+        };
+        steps.into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn a_call_is_told_while_it_is_written_where_the_one_before_is_whole() {
+        let calls = [
+            (0, ""),
+            (0, "{}"),
+            (1, "{\"a\""),
+            (1, ":1}"),
+            (2, "{"),
+            (0, "\n"),
+            (2, "}"),
+        ];
+        let at_once = [
+            "<c0>",
+            "{}",
+            "</><c1>{\"a\"",
+            ":1}",
+            "</><c2>{",
+            "",
+            "}",
+            "</>",
+        ];
+        assert_eq!(told(&calls), at_once);
+        let mixed = [(0, "{"), (1, "{"), (0, "}"), (1, "}"), (2, "{}")];
+        let at_the_end = ["<c0>{", "", "}", "", "", "</><c1>{}</><c2>{}</>"];
+        assert_eq!(told(&mixed), at_the_end);
+        // Without arguments nobody knows yet that there are none.
+        assert_eq!(told(&[(0, ""), (1, "{}")]), ["<c0>", "", "</><c1>{}</>"]);
     }
 }
