@@ -373,6 +373,8 @@ impl Reply {
                     Err(fault) => {
                         tracing::warn!(kind = fault.kind(), "an answer of the old server was cut");
                         self.old.note_fault(&fault);
+                        // What came goes out first: when a body fails, hyper drops what it has not written.
+                        tokio::task::yield_now().await;
                         yield Err(fault);
                         return;
                     }

@@ -290,7 +290,7 @@ impl ServerError {
                 let code = error.as_database_error().and_then(|error| error.code());
                 let advice = match code.as_deref() {
                     Some("28P01" | "28000") => {
-                        "see user and password in its address, and the server's pg_hba.conf"
+                        "see user and password in its address (`DATABASE_URL`, or `--from` of an import), and the server's pg_hba.conf"
                     }
                     Some("3D000") => "make the database with `createdb`, or name another",
                     Some("53300") => "the server has no connection left: see its max_connections",
@@ -298,7 +298,9 @@ impl ServerError {
                     // another client of it has made one on the same connection.
                     Some("08P01" | "42P05") => POOLER,
                     Some("57P03") => "the server is starting or stopping; try again",
-                    _ => "see whether the server runs there, and whether its address is meant",
+                    _ => {
+                        "see whether the server runs there, and whether its address (`DATABASE_URL`, or `--from` of an import) is meant"
+                    }
                 };
                 (in_full(&error), advice)
             }
