@@ -135,7 +135,7 @@ const cookie = async (base) => (await browser.cookies(base)).find(({ name }) => 
 /** Whom a page shows as signed in: an admin is led on to the dashboard, whose side names the user. */
 const signedIn = async (page) => {
   await page.waitForURL(/\/dashboard\/$/);
-  await until('the name in the dashboard', async () => /Local user 1 · admin/.test(await page.textContent('body').catch(() => '')));
+  await until('the name in the dashboard', async () => /Local user 1\u2069 · admin/.test(await page.textContent('body').catch(() => '')));
 };
 
 /** Opens a one-time link as a person does; resolves with the page once it says something final. */
