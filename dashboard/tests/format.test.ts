@@ -73,7 +73,7 @@ test('CSV quotes what has to be, tells UTC, and holds no formula', () => {
 
 test('reasons that are translated are those that the controller writes', () => {
   const written = ['decision.rs', 'rollout/by_itself.rs', 'words.rs'].map((file) => readFileSync(path.join(import.meta.dirname, '../../server/rollout', file), 'utf8')).join('');
-  for (const reason of Object.keys(REASONS.da!)) expect(written).toContain(`"${reason}`);
+  for (const reason of Object.keys(REASONS.da!)) expect(written).toContain(`"${reason}"`);
 });
 
 test('a reason of the controller is in the page’s language, and one that somebody wrote stays', () => {

@@ -91,14 +91,16 @@ pub(super) fn asked(
             Stay::Guarded => {
                 "the stage is over, and a figure of the candidate is above its guard".into()
             }
-            _ => format!(
-                "twice the stage's time is over, and too little came of the candidate to judge it: {} of {} requests, \
-                 of {} of {} users",
-                finding.candidate.requests,
-                stage.min_requests.max(1),
-                finding.users,
-                stage.min_users
-            ),
+            _ => {
+                let reason = "twice the stage's time is over, and too little came of the candidate to judge it";
+                format!(
+                    "{reason}: {} of {} requests, of {} of {} users",
+                    finding.candidate.requests,
+                    stage.min_requests.max(1),
+                    finding.users,
+                    stage.min_users
+                )
+            }
         };
     }
     if loses(plan, finding) {
