@@ -8,25 +8,30 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     #[cfg(unix)]
-    give_memory_back_at_once();
+    have_memory_given_back();
     modelramp::cli::main()
 }
 
-/// Has the allocator give freed memory back to the system at once: after 10 ms, as it does by itself, a flood of
-/// large messages holds a third more (docs/performance.md). It reads that from the environment before anything of ours
-/// runs, so the program begins anew with it, as the same process. Where that cannot be, it goes on as it is.
+/// Has the allocator give freed memory back to the system at once, and take none in pages of 2 MB: otherwise a flood of
+/// large messages holds a third more, and a server that does nothing 23 MB more (docs/performance.md). It reads that
+/// from the environment before anything of ours runs, so the program begins anew with it, as the same process. What is
+/// set there already stays. Where that cannot be, the program goes on as it is.
 #[cfg(unix)]
-fn give_memory_back_at_once() {
+fn have_memory_given_back() {
     use std::{env, os::unix::process::CommandExt as _, process::Command};
 
-    const PURGE_DELAY: &str = "MIMALLOC_PURGE_DELAY";
+    const SETTINGS: [&str; 2] = ["MIMALLOC_PURGE_DELAY", "MIMALLOC_ALLOW_THP"];
     let mut arguments = env::args_os();
     let (Ok(program), Some(name)) = (env::current_exe(), arguments.next()) else {
         return;
     };
-    if env::var_os(PURGE_DELAY).is_none() {
+    let missing = SETTINGS.map(|setting| (setting, "0")).into_iter();
+    let missing: Vec<_> = missing
+        .filter(|(setting, _)| env::var_os(setting).is_none())
+        .collect();
+    if !missing.is_empty() {
         let mut anew = Command::new(program);
-        anew.arg0(name).args(arguments).env(PURGE_DELAY, "0");
+        anew.arg0(name).args(arguments).envs(missing);
         // It returns only where it fails.
         let _ = anew.exec();
     }

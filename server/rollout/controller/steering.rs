@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Controller, Writer, memory::Memory, prepared::Intent};
 use crate::{
-    _core::actor::Actor,
+    _core::{actor::Actor, assignment::Algorithm},
     rollout::{
         audit::capital,
         errors::ControlError,
@@ -33,6 +33,13 @@ pub struct Wishes {
     pub take_back: bool,
 }
 
+/// Whom a rollout is about to divide, and what is known of them.
+struct Users {
+    algorithm: Algorithm,
+    salt: String,
+    strata: Strata,
+}
+
 /// While it lives, a person's change is being written.
 struct Writing<'a>(&'a Controller);
 
@@ -54,20 +61,18 @@ impl Controller {
     ) -> Result<(Status, Moves), ControlError> {
         let plan = self.plan(plan)?;
         let by = Author::new(reason, actor)?;
-        let mut writer = self.writer.lock().await;
-        if !self.take_control(&mut writer).await {
-            return Err(ControlError::NotInControl);
-        }
+        self.refuse_now(&mut *self.writer.lock().await, &plan)
+            .await?;
         let now = self.world.now();
-        self.refuse_overlap(&plan)?;
-        let opens = plan.opens_at(now.wall);
-        if opens > now.wall {
-            let plan = plan.name;
-            return Err(ControlError::Closed { plan, opens });
-        }
         self.refuse_untried(&plan, now.wall).await?;
         let placebo = self.newest_placebo(&plan, now.wall).await?;
-        let beginning = self.beginning(plan, wishes.keep_users, now).await?;
+        // A week of events takes seconds to read. Nothing else waits meanwhile: neither events that are to be
+        // stored, nor the lease.
+        let users = self.users(&plan, wishes.keep_users, now.wall).await?;
+        let mut writer = self.writer.lock().await;
+        self.refuse_now(&mut writer, &plan).await?;
+        let now = self.world.now();
+        let beginning = self.beginning(plan, users);
         let draw = Draw {
             salt: &beginning.salt,
             algorithm: beginning.algorithm,
@@ -275,15 +280,31 @@ impl Controller {
         Ok(newest.map(|kept| capital(&kept.in_words())))
     }
 
-    async fn beginning(
+    /// Refuses a plan that this process may not begin at this moment.
+    async fn refuse_now(&self, writer: &mut Writer, plan: &Plan) -> Result<(), ControlError> {
+        if !self.take_control(writer).await {
+            return Err(ControlError::NotInControl);
+        }
+        let now = self.world.now().wall;
+        self.refuse_overlap(plan)?;
+        let opens = plan.opens_at(now);
+        if opens > now {
+            let plan = plan.name.clone();
+            return Err(ControlError::Closed { plan, opens });
+        }
+        Ok(())
+    }
+
+    /// Draws the users of a plan, or those of its newest rollout again.
+    async fn users(
         &self,
-        plan: Plan,
+        plan: &Plan,
         keep_users: bool,
-        now: Moment,
-    ) -> Result<Beginning, ControlError> {
+        now: DateTime<Utc>,
+    ) -> Result<Users, ControlError> {
         let mut salt = format!("{:032x}", self.world.random());
         let mut algorithm = plan.algorithm;
-        let mut first_drawn = now.wall;
+        let mut first_drawn = now;
         if keep_users {
             let stored = self.store.statuses().await;
             let stored = stored.map_err(ControlError::Store)?;
@@ -294,15 +315,22 @@ impl Controller {
             let same = statuses.iter().filter(|it| it.salt == salt);
             first_drawn = same.map(|it| it.started_at).fold(first_drawn, Ord::min);
         }
-        let strata = self.strata(first_drawn, now.wall, &plan.tasks).await?;
-        Ok(Beginning {
+        Ok(Users {
+            strata: self.strata(first_drawn, now, &plan.tasks).await?,
             algorithm,
             salt,
-            strata,
+        })
+    }
+
+    fn beginning(&self, plan: Plan, users: Users) -> Beginning {
+        Beginning {
+            algorithm: users.algorithm,
+            salt: users.salt,
+            strata: users.strata,
             models: self.plans().known.models_of(&plan),
             cursor: self.inner.lock().last_seq(),
             plan,
-        })
+        }
     }
 
     /// From the week before the users were first drawn: what a candidate did to its users since would

@@ -85,10 +85,21 @@ impl Ledger {
         .unwrap();
         connection.close().await.unwrap();
         let answered = life.acknowledged.iter().filter(|sent| sent.at_ms <= until);
-        let answered = i64::try_from(answered.count()).unwrap();
+        let after = answered.map(|sent| sent.at_ms - life.from_ms);
+        let after: Vec<_> = after.collect();
+        let answered = i64::try_from(after.len()).unwrap();
+        let log = || std::fs::read_to_string(self.setup.folder().join("server.log"));
         assert!(
             events >= answered,
-            "{answered} were answered, {events} events are stored"
+            "{answered} were answered, {after:?} ms after it listened; it lived for {} ms; {events} events are stored; its log ends: {}",
+            life.to_ms.unwrap() - life.from_ms,
+            log()
+                .unwrap()
+                .lines()
+                .rev()
+                .take(20)
+                .collect::<Vec<_>>()
+                .join("\n"),
         );
     }
 }

@@ -106,3 +106,28 @@ async fn of_two_at_once_the_second_is_refused_while_the_first_is_written() {
         "{late:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn events_are_stored_while_a_beginning_reads_what_users_did() {
+    let rig = Rig::new().await;
+    assert!(rig.controller.tick().await);
+    rig.store.0.lock().is_reading = true;
+    let others = async {
+        while rig.store.0.lock().histories.is_empty() {
+            sleep(GAP).await;
+        }
+        rig.request(|_| false);
+        let stored = tokio::time::timeout(TICK, rig.controller.tick()).await;
+        assert_eq!((stored, rig.log.waiting()), (Ok(true), 0));
+        // Another one that overlaps may begin meanwhile.
+        rig.store.0.lock().is_reading = false;
+        rig.started().await.id
+    };
+    let start = rig.controller.start(FAST, "go", &USER, Wishes::default());
+    let (late, id) = tokio::join!(start, others);
+    let refused = late.expect_err("the other one began first");
+    assert!(
+        matches!(&refused, ControlError::Overlaps { id: of, .. } if *of == id),
+        "{refused}"
+    );
+}

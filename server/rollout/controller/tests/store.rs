@@ -56,6 +56,8 @@ pub(super) struct Database {
     pub(super) is_away: bool,
     /// Commits wait.
     pub(super) is_hanging: bool,
+    /// What users did is not read to its end yet.
+    pub(super) is_reading: bool,
     /// From when to when what users did was asked for, in milliseconds since 1970.
     pub(super) histories: Vec<(i64, i64)>,
     /// Events of this request are refused.
@@ -361,6 +363,9 @@ impl RolloutStore for MemoryStore {
         _: &[String],
     ) -> anyhow::Result<Vec<UserHistory>> {
         self.there()?.histories.push((from_ms, to_ms));
+        while self.0.lock().is_reading {
+            sleep(GAP).await;
+        }
         let users = (1..50).map(|subject| UserHistory {
             subject,
             requests: 9,
