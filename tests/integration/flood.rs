@@ -22,6 +22,8 @@ use crate::support::scripted_upstream::{End, Reply, Upstream};
 
 /// Resident memory at its peak, in bytes.
 const MAX_MEMORY: u64 = 256 << 20;
+/// The same of a server that has nothing to do: what it allocated, and with its program, where that is a release build.
+const MAX_IDLE: [u64; 2] = [20 << 20, 40 << 20];
 /// The work for twice the input, as a multiple.
 const MAX_RATIO: f64 = 2.5;
 /// The least that is measured: the system counts in steps of 10 ms.
@@ -65,6 +67,19 @@ async fn grows_as_its_input(name: &str, sizes: [usize; 3], flood: impl AsyncFn(&
         "{name}: {sizes:?} took {times:?}"
     );
     server.is_well(name).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_nothing_holds_little() {
+    let server = Server::start().await;
+    server.until_served("/readyz").await;
+    let idle = ["RssAnon:", "VmRSS:"].map(|field| server.memory(field));
+    let [allocated, resident] = idle.map(|bytes| bytes >> 20);
+    println!("idle: {allocated} MB allocated, {resident} MB resident");
+    assert!(idle[0] <= MAX_IDLE[0], "{allocated} MB");
+    if Server::is_release() {
+        assert!(idle[1] <= MAX_IDLE[1], "{resident} MB");
+    }
 }
 
 #[tokio::test]

@@ -35,9 +35,12 @@ pub(super) struct Server {
     setup: TestAppBuilder,
 }
 
-/// The release build that scripts/test made, else the build under test.
+/// Names the release build that scripts/test made.
+const RELEASE: &str = "MODELRAMP_TEST_RELEASE";
+
+/// That release build, else the build under test.
 fn program() -> PathBuf {
-    let release = std::env::var_os("MODELRAMP_TEST_RELEASE");
+    let release = std::env::var_os(RELEASE);
     release.map_or_else(|| env!("CARGO_BIN_EXE_modelramp").into(), PathBuf::from)
 }
 
@@ -93,9 +96,14 @@ impl Server {
 
     /// The most that was resident at once, in bytes.
     pub(super) fn peak_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// What the system says of its memory, in bytes.
+    pub(super) fn memory(&self, field: &str) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
         let status = std::fs::read_to_string(path).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let line = status.lines().find(|line| line.starts_with(field));
         let kib: u64 = line
             .unwrap()
             .split_whitespace()
@@ -104,6 +112,11 @@ impl Server {
             .parse()
             .unwrap();
         kib * 1024
+    }
+
+    /// Whether it is a release build.
+    pub(super) fn is_release() -> bool {
+        std::env::var_os(RELEASE).is_some()
     }
 
     /// The status of a fresh connection's request; 0 where there is no answer.
