@@ -20,6 +20,9 @@ use crate::support::{stored_rollout::StoredRollout, wait::until};
 const KILLS: u32 = 50;
 /// How many kills, and where chance starts; only `scripts/long crashes` sets them.
 const VARIABLES: [&str; 2] = ["MODELRAMP_CAMPAIGN_KILLS", "MODELRAMP_CAMPAIGN_SEED"];
+/// The program of a campaign, which has a release build: at each start a debug build reads for seconds what hundreds of
+/// processes before it have stored.
+const PROGRAM: &str = "MODELRAMP_CAMPAIGN_PROGRAM";
 /// A process lives for so many milliseconds after it listens: from before its first tick until
 /// after its second.
 const LIFE_MS: std::ops::Range<u64> = 20..2_200;

@@ -5,7 +5,10 @@ use std::ops::RangeInclusive;
 use secrecy::ExposeSecret;
 use sqlx::{Connection, SqliteConnection};
 
-use super::process::{Lives, Server};
+use super::{
+    PROGRAM,
+    process::{Lives, Server},
+};
 use crate::support::{
     app::{TestApp, TestAppBuilder},
     stored_rollout::StoredRollout,
@@ -40,7 +43,13 @@ impl Ledger {
 
     /// Another process over the same database.
     pub(super) async fn serve(&self) -> Server {
-        let process = self.setup.spawn().await;
+        let process = match std::env::var_os(PROGRAM) {
+            Some(program) => {
+                let serve = self.setup.command_of(program, &["serve"]);
+                self.setup.spawn_by(serve).await
+            }
+            None => self.setup.spawn().await,
+        };
         Server::start(process, &self.users, &self.lives)
     }
 
