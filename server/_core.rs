@@ -28,6 +28,7 @@ pub mod patience;
 pub mod priority;
 pub mod procedure;
 pub mod registry;
+pub mod rounds;
 pub mod settling;
 pub mod shape;
 pub mod site;

@@ -24,6 +24,8 @@ use std::{
 use tokio::sync::Semaphore;
 use tokio_util::sync::PollSemaphore;
 
+use super::rounds::others_first;
+
 /// How long calls may go on one after another before somebody else has a turn.
 const SLICE: Duration = Duration::from_millis(1);
 /// Work that has computed for less is short.
@@ -111,7 +113,7 @@ pub async fn pass() {
             return Poll::Ready(());
         }
         has_passed = true;
-        cx.waker().wake_by_ref();
+        others_first(cx);
         Poll::Pending
     })
     .await;

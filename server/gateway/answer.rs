@@ -16,7 +16,7 @@ use super::{
     refusal::{Dialect, Refusal},
 };
 use crate::{
-    _core::{call_limits, patience::Patience},
+    _core::{call_limits, patience::Patience, rounds::others_first},
     model_router::{AnswerStream, Call, End, Route, RouteError, Tried},
     providers::{ChatRequest, Delta},
 };
@@ -326,7 +326,7 @@ async fn at_once<T>(next: impl Future<Output = T>) -> Option<T> {
         Poll::Pending if turns == TURNS => Poll::Ready(None),
         Poll::Pending => {
             turns += 1;
-            cx.waker().wake_by_ref();
+            others_first(cx);
             Poll::Pending
         }
     })

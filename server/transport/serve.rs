@@ -22,7 +22,7 @@ use super::bounds::{
     connections::Under,
     socket::ticks,
 };
-use crate::_core::tasks::Tasks;
+use crate::_core::{rounds::straight, tasks::Tasks};
 
 /// How long a client may take over a request's head, and how long an idle connection is kept.
 ///
@@ -78,7 +78,7 @@ pub async fn serve(
                     router: router.clone(),
                     bounds: bounds.clone(),
                 };
-                tasks.spawn(connection.run(stream, tasks.stopping()));
+                tasks.spawn(straight(connection.run(stream, tasks.stopping())));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");

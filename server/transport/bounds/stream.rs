@@ -25,6 +25,7 @@ use super::{
     frames::Frames,
     pace,
 };
+use crate::_core::rounds::others_first;
 
 /// Unclaimed bytes of a connection that cost nothing: buffers of this size are there anyway.
 const FREE_BYTES: usize = 16 * 1024;
@@ -155,7 +156,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         if self.read >= FAIR_BYTES {
             self.read = 0;
-            cx.waker().wake_by_ref();
+            others_first(cx);
             return Poll::Pending;
         }
         let before = buffer.filled().len();
