@@ -1000,13 +1000,13 @@ export interface Explanation {
   userId: number;
   /** The task. */
   task: string;
-  /** The route the user is on. */
+  /** The variant the user gets. */
   variant: Variant;
   /** Where the user falls between nobody and everybody. */
   bucket: number | null;
   /** The share in force for the task, in percent; 0 while the kill switch is on. */
   share: Percent;
-  /** Why the user is on that route. */
+  /** Why the user gets it. */
   reason: Reason;
   /** Who decides about the task. */
   decidedBy: DecidedBy;
@@ -1673,7 +1673,7 @@ export interface ListRequests {
   model?: string | undefined;
   /** It was at a model of this provider of the catalog. */
   provider?: string | undefined;
-  /** It was on this route. */
+  /** It was for this variant. */
   variant?: Variant | undefined;
   /** It was for this task. */
   task?: string | undefined;
@@ -2182,7 +2182,7 @@ export interface Only {
   model?: string | undefined;
   /** For this task. */
   task?: string | undefined;
-  /** On this route. */
+  /** For this variant. */
   variant?: Variant | undefined;
   /** Decided by this rollout; of two days at most. */
   rolloutId?: string | undefined;
@@ -2750,9 +2750,9 @@ export interface RequestDetails {
   at: Date;
   /** The task. */
   task: string;
-  /** The route it was on. */
+  /** The variant it was for. */
   variant: Variant;
-  /** The rollout that decided the route; null where none did. */
+  /** The rollout that decided the variant; null where none did. */
   rolloutId: string | null;
   /** Whose it was; null where that is not known. */
   userId: number | null;
@@ -2805,9 +2805,9 @@ export interface RequestRow {
   at: Date;
   /** The task. */
   task: string;
-  /** The route it was on. */
+  /** The variant it was for. */
   variant: Variant;
-  /** The rollout that decided the route; null where none did. */
+  /** The rollout that decided the variant; null where none did. */
   rolloutId: string | null;
   /** Whose it was; null where that is not known. */
   userId: number | null;
@@ -3830,7 +3830,7 @@ export interface ValidatePlan {
   baseline?: Percent | undefined;
 }
 
-/** Which of the two routes serves a request. */
+/** Which of the two sides serves a request. */
 export type Variant =
   /** The models in use so far. */
   | "control"

@@ -27,6 +27,7 @@ pub mod outage;
 pub mod patience;
 pub mod priority;
 pub mod procedure;
+pub mod rate_limit;
 pub mod registry;
 pub mod rounds;
 pub mod settling;

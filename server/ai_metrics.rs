@@ -20,6 +20,8 @@ pub mod feed;
 pub mod health;
 pub mod histogram;
 mod history;
+mod numbers;
+pub mod recommendation;
 pub mod summary;
 pub mod window;
 

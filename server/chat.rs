@@ -6,7 +6,6 @@
 pub mod history;
 pub mod prompt;
 mod rate;
-pub mod rate_limit;
 pub mod send;
 pub mod store;
 pub mod stream;
@@ -21,7 +20,6 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::{
-    rate_limit::RateLimiter,
     store::{Conversation, ConversationStore, ConversationSummary, Message, Origin},
     twins::Twins,
 };
@@ -30,6 +28,7 @@ use crate::{
         assignment::Subject,
         caller::User,
         errors::{ErrorCode, RpcError},
+        rate_limit::RateLimiter,
     },
     config::ChatConfig,
     model_router::{Answer, AnswerStream, Call, ModelRouter, Route, RouteError, told::Told},

@@ -4,6 +4,7 @@
 //! is 64 where the settings are at fault (`EX_USAGE`), 1 for any other failure.
 
 mod alert;
+mod arguments;
 mod backup;
 mod bundle;
 mod check;

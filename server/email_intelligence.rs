@@ -30,8 +30,7 @@ use self::{
     store::{EmailStore, Found, Insight, StoredSuggestion},
 };
 use crate::{
-    _core::{caller::User, context::Context},
-    chat::rate_limit::RateLimiter,
+    _core::{caller::User, context::Context, rate_limit::RateLimiter},
     model_router::ModelRouter,
 };
 

@@ -1,7 +1,8 @@
 //! Speaks to language models over HTTP, and says what kind of fault it was when that fails.
 //!
 //! There is one dialect, OpenAI's `chat/completions`; whatever speaks it is a provider. A request
-//! goes through [`request`], a reply through [`reply`], and every way to fail ends in a [`fault`].
+//! goes out through [`openai_compatible`], a reply comes in through [`reply`], and every way to fail ends
+//! in a [`fault`].
 
 mod allowance;
 pub mod connection;
@@ -21,7 +22,6 @@ pub mod quality;
 mod raw_object;
 mod reasoning;
 mod reply;
-pub mod request;
 pub mod retry_after;
 pub mod roles;
 pub mod sandbox;

@@ -72,7 +72,7 @@ impl Algorithm {
     }
 }
 
-/// Which of the two routes serves a request.
+/// Which of the two sides serves a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {

@@ -73,7 +73,7 @@ pub enum Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
-    /// The route to take.
+    /// Who answers: control or the candidate.
     pub variant: Variant,
     /// The rule that decided.
     pub reason: Reason,

@@ -28,15 +28,21 @@ static RECORDER: LazyLock<Exposition> = LazyLock::new(Exposition::new);
 pub(super) fn install() {
     // The second server of a process finds it installed.
     if metrics::set_global_recorder(&*RECORDER).is_ok() {
-        ai_metrics::exposition::describe();
-        call_series::describe();
-        gateway::describe();
-        legacy::describe();
-        migration::moves::describe();
-        telemetry::describe();
-        recording::texts::describe();
-        describe();
+        describe_all();
     }
+}
+
+/// Tells the recorder of every metric of the server.
+fn describe_all() {
+    ai_metrics::exposition::describe();
+    call_series::describe();
+    gateway::describe();
+    legacy::describe();
+    migration::moves::describe();
+    telemetry::describe();
+    recording::texts::describe();
+    masking::describe();
+    describe();
 }
 
 /// Who may read the metrics by these settings.
@@ -117,7 +123,6 @@ fn describe() {
         metrics::Unit::Seconds,
         "How long calls waited for a request of a quota"
     );
-    masking::describe();
     metrics::describe_counter!(
         "ai_repeats_total",
         "Times that a model would have been asked once more for the same call, and whether it was"
@@ -223,6 +228,17 @@ impl Gauges {
 mod tests {
     use super::*;
     use crate::config::Sources;
+
+    #[test]
+    fn every_metric_has_a_row_in_the_documentation() {
+        let exposition = Exposition::new();
+        metrics::with_local_recorder(&exposition, describe_all);
+        let docs = include_str!("../../docs/monitoring.md");
+        for (name, kind) in exposition.described() {
+            let row = format!("\n| `{name}` | {kind}");
+            assert!(docs.contains(&row), "the {kind} `{name}` has no such row");
+        }
+    }
 
     #[test]
     fn a_proxy_is_what_settings_name_and_not_what_is_so_by_default() {

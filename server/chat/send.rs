@@ -113,7 +113,7 @@ impl Chat {
         }
         // Only now: a twin may have taken its time, and a share may have been lowered meanwhile.
         let route = self.select(user, outgoing.model.as_deref())?;
-        self.take_quota(user, now)?;
+        self.limit(user, now)?;
         let message = match stored {
             Some(message) => message.clone(),
             None => {
@@ -147,7 +147,7 @@ impl Chat {
             return Ok(message);
         }
         let route = self.select(user, again.model.as_deref())?;
-        self.take_quota(user, now)?;
+        self.limit(user, now)?;
         let question = Question { message, route };
         let answered = self.answer(context, question, instructions, started);
         Ok(answered.await?.message)
@@ -245,11 +245,11 @@ impl Chat {
             .map_err(ChatError::Unroutable)
     }
 
-    fn take_quota(&self, user: &User, now: DateTime<Utc>) -> Result<(), ChatError> {
+    fn limit(&self, user: &User, now: DateTime<Utc>) -> Result<(), ChatError> {
         let taken = self.limiter.take(user.id, now);
-        taken.map(drop).map_err(|quota| ChatError::RateLimited {
+        taken.map(drop).map_err(|left| ChatError::RateLimited {
             now,
-            frees_at: quota.resets_at,
+            frees_at: left.resets_at,
         })
     }
 

@@ -90,7 +90,7 @@ pub struct Origin {
     pub model: Arc<str>,
     /// The task.
     pub task: Arc<str>,
-    /// The route it was on.
+    /// The variant it was for.
     pub variant: Variant,
     /// The rollout that counts the call, where one does.
     pub rollout: Option<Arc<str>>,

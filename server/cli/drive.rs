@@ -21,7 +21,7 @@ use secrecy::SecretString;
 use url::{Host, Url};
 
 use self::traffic::{NO_CONNECTION, Pace, Progress, Tally, Traffic};
-use super::{client::address, rollout::percent};
+use super::{arguments::percent, client::address};
 use crate::{
     _core::{
         text_file,

@@ -7,8 +7,8 @@ use std::io::Write;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
+    arguments::percent,
     client::{Ask, Client},
-    rollout::percent,
 };
 use crate::{
     _core::{procedure::NoInput, units::Percent},

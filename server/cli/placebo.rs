@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use chrono::TimeDelta;
 use clap::Args;
 
-use super::{client::Ask, rollout::plan_text};
+use super::{arguments::plan_text, client::Ask};
 use crate::{
     config::Config,
     rollout::{

@@ -8,20 +8,18 @@
 mod show;
 pub(super) mod which;
 
-use std::{
-    io::{IsTerminal, Read, Write},
-    path::{Path, PathBuf},
-};
+use std::{io::Write, path::PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::{
+    arguments::{percent, percentage, plan_text, traffic},
     client::{Ask, Client, ClientError},
-    offline, placebo, simulate,
+    offline, placebo,
 };
 use crate::{
-    _core::{method::Method, procedure::NoInput, text_file, units::Percent},
+    _core::{method::Method, procedure::NoInput, units::Percent},
     config::{ClientConfig, Config, Sources},
     rollout::plan::{Known, Library, Plan},
     routers::{
@@ -38,9 +36,6 @@ use crate::{
         },
     },
 };
-
-/// The longest plan that is read from a file or standard input, in bytes.
-const MAX_PLAN_BYTES: u64 = 64 * 1024;
 
 /// Arguments of `modelramp rollout`.
 #[derive(Debug, Args)]
@@ -73,10 +68,10 @@ enum Command {
         /// A plan's name, a TOML file, or `-` for standard input.
         plan: String,
         /// Requests that its tasks get, such as `10000/day`; without it stages are not judged.
-        #[arg(long, value_parser = simulate::traffic)]
+        #[arg(long, value_parser = traffic)]
         traffic: Option<f64>,
         /// How many of control's requests fail.
-        #[arg(long, value_parser = simulate::percentage, default_value = "2%")]
+        #[arg(long, value_parser = percentage, default_value = "2%")]
         baseline: f64,
     },
     /// Starts a rollout.
@@ -178,12 +173,6 @@ impl Change {
         self.id = which::of(client, self.id).await?;
         Ok(self)
     }
-}
-
-/// A share, with or without its sign.
-pub(super) fn percent(text: &str) -> Result<Percent, String> {
-    let text = text.trim().trim_end_matches('%');
-    Percent::parse(text).ok_or_else(|| "expected a number from 0 to 100".to_owned())
 }
 
 /// Runs one command.
@@ -380,55 +369,4 @@ fn checked_here(plan: &str, text: &str, traffic: Option<(f64, f64)>) -> anyhow::
     let note = "no server answers: names of tasks and models are not checked";
     checked.warnings.insert(0, note.to_owned());
     Ok(checked)
-}
-
-/// A plan's text where a file is meant, else its name as it is.
-pub(super) fn plan_text(plan: &str) -> anyhow::Result<String> {
-    let path = Path::new(plan);
-    let (source, name): (Box<dyn Read>, _) = if plan == "-" {
-        if std::io::stdin().is_terminal() {
-            anyhow::bail!("`-` reads a plan from standard input, which is a terminal");
-        }
-        (Box::new(std::io::stdin()), "standard input")
-    } else if path.extension().is_some_and(|ending| ending == "toml") || plan.contains('/') {
-        let file = std::fs::File::open(path).with_context(|| format!("cannot read `{plan}`"))?;
-        (Box::new(file), plan)
-    } else {
-        return Ok(plan.to_owned());
-    };
-    let text = text_file::read_at_most(MAX_PLAN_BYTES, source)
-        .with_context(|| format!("cannot read `{name}`"))?;
-    if plan != "-" && !Plan::is_text(&text) {
-        anyhow::bail!(
-            "`{name}` holds no plan; expected TOML with a `name` and a `[[stages]]` for each stage"
-        );
-    }
-    Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_stays_a_name_and_a_file_becomes_its_text() {
-        assert_eq!(plan_text("standard").expect("a name"), "standard");
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("own.toml");
-        std::fs::write(&file, "name = \"own\"").expect("a file");
-        let path = file.display().to_string();
-        assert_eq!(plan_text(&path).expect("a text"), "name = \"own\"");
-        std::fs::write(&file, vec![b'#'; 70_000]).expect("a file");
-        let error = plan_text(&path).expect_err("too long");
-        let error = format!("{error:#}");
-        assert!(error.contains("longer than 65536 bytes"), "{error}");
-        let error = plan_text("nowhere.toml").expect_err("no file");
-        assert!(error.to_string().contains("nowhere.toml"), "{error}");
-    }
-
-    #[test]
-    fn percents_may_carry_their_sign() {
-        assert_eq!(percent("12.5%").map(Percent::get), Ok(12.5));
-        assert!(percent("101").is_err() && percent("-1").is_err());
-    }
 }

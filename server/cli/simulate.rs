@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use chrono::{SecondsFormat, Utc};
 use clap::{Args, Subcommand};
 
-use super::rollout::plan_text;
+use super::arguments::{percentage, plan_text, traffic};
 use crate::{
     _core::suggest,
     rollout::{
@@ -89,35 +89,6 @@ enum Command {
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(4..=10_000))]
         runs: u32,
     },
-}
-
-/// Requests a day.
-pub(super) fn traffic(text: &str) -> Result<f64, String> {
-    let (number, unit) = text.split_once('/').unwrap_or((text, "day"));
-    let per_day = match unit.trim() {
-        "day" | "d" => 1.0,
-        "hour" | "h" => 24.0,
-        "minute" | "min" => 24.0 * 60.0,
-        "second" | "s" => 24.0 * 60.0 * 60.0,
-        _ => return Err("expected `/day`, `/hour`, `/minute` or `/second`".to_owned()),
-    };
-    let number = number.trim().replace(['_', ','], "").parse::<f64>();
-    let requests = number.ok().map(|number| number * per_day);
-    requests
-        .filter(|requests| requests.is_finite() && *requests > 0.0)
-        .ok_or_else(|| "expected a number above 0 and a unit, such as `10000/day`".to_owned())
-}
-
-/// `2%` as 0.02.
-pub(super) fn percentage(text: &str) -> Result<f64, String> {
-    let number = text
-        .trim()
-        .strip_suffix('%')
-        .map(|text| text.trim().parse());
-    match number {
-        Some(Ok(percent @ 0.0..=100.0)) if percent > 0.0 => Ok(percent / 100.0),
-        _ => Err("expected a percentage above 0, such as `2%`".to_owned()),
-    }
 }
 
 /// Runs one command.
@@ -271,31 +242,6 @@ fn keep(file: &Path, report: &certify::Report, full: bool) -> anyhow::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn traffic_is_told_by_any_unit_and_counted_by_the_day() {
-        for (text, per_day) in [
-            ("10000/day", 10_000.0),
-            ("10_000", 10_000.0),
-            ("500/hour", 12_000.0),
-            ("1 / minute", 1_440.0),
-            ("0.5/s", 43_200.0),
-        ] {
-            assert_eq!(traffic(text), Ok(per_day), "{text}");
-        }
-        for text in ["", "0/day", "-1/day", "10/week", "NaN/day", "many/day"] {
-            assert!(traffic(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_baseline_is_a_percentage() {
-        assert_eq!(percentage("2%"), Ok(0.02));
-        assert_eq!(percentage("0.5 %"), Ok(0.005));
-        for text in ["2", "0%", "101%", "-1%", "x%", "NaN%"] {
-            assert!(percentage(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_bar_fills_up() {

@@ -21,9 +21,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 use super::{
+    arguments::plan_text,
     client::{Client, ClientError},
     findings::{Findings, Outcome},
-    rollout::plan_text,
     smoke,
     table::moment,
 };

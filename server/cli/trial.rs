@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 use clap::Args;
 
 use self::{asking::Asking, bar::Bar, court::Court, told::Told};
-use super::{client::Client, rollout::plan_text};
+use super::{arguments::plan_text, client::Client};
 use crate::{
     _core::units::counted,
     app,

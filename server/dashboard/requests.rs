@@ -19,7 +19,7 @@ pub struct RequestFilter {
     pub to_ms: Option<i64>,
     /// It was at one of these models; by their names in the catalog.
     pub models: Option<Vec<String>>,
-    /// On this route.
+    /// For this variant.
     pub variant: Option<Variant>,
     /// For this task.
     pub task: Option<String>,

@@ -60,7 +60,7 @@ pub struct Hour {
     pub model: String,
     /// The task.
     pub task: String,
-    /// The route.
+    /// Control or candidate.
     pub variant: Variant,
     /// How they ended.
     pub outcome: &'static str,

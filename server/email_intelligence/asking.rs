@@ -10,8 +10,7 @@ use tokio::time::Instant;
 
 use super::mail::Mail;
 use crate::{
-    _core::{assignment::Subject, caller::User, context::Context},
-    chat::rate_limit::RateLimiter,
+    _core::{assignment::Subject, caller::User, context::Context, rate_limit::RateLimiter},
     model_router::{Call, ModelRouter, RouteError, Trail, Urgency},
     providers::{ChatRequest, Message, fault::FaultKind},
 };

@@ -6,10 +6,8 @@
 
 use std::cmp::Ordering;
 
-use chrono::DateTime;
-
 use super::{
-    meaning::{Meaning, Said},
+    meaning::{Meaning, Said, instant},
     mode::covers,
     shown::{place, shown},
 };
@@ -223,18 +221,6 @@ fn is_same_number(some: f64, others: f64) -> bool {
 /// Whether two texts are equal, or name one instant.
 fn is_same_text(some: &str, others: &str) -> bool {
     some == others || instant(some).is_some_and(|it| instant(others) == Some(it))
-}
-
-/// Whether a text is a date with a time.
-pub(super) fn is_instant(text: &str) -> bool {
-    instant(text).is_some()
-}
-
-fn instant(text: &str) -> Option<i64> {
-    // Most texts are none, and are not read for it.
-    let is_likely = text.len() >= 20 && text.as_bytes().get(10) == Some(&b'T');
-    let date = is_likely.then(|| DateTime::parse_from_rfc3339(text).ok())??;
-    Some(date.timestamp_millis())
 }
 
 /// A text that two values have alike if they mean the same by the rules.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::DateTime;
 use serde_json::Value;
 
 /// A value as JavaScript has it after the transformer.
@@ -49,6 +50,14 @@ impl From<Value> for Meaning {
             }
         }
     }
+}
+
+/// The milliseconds since 1970 of a text that is a date with a time; `None` for any other text.
+pub(super) fn instant(text: &str) -> Option<i64> {
+    // Most texts are none, and are not read for it.
+    let is_likely = text.len() >= 20 && text.as_bytes().get(10) == Some(&b'T');
+    let date = is_likely.then(|| DateTime::parse_from_rfc3339(text).ok())??;
+    Some(date.timestamp_millis())
 }
 
 /// What a server said to one call.

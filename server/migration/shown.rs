@@ -3,7 +3,7 @@
 //! No text is shown, only its kind and length: whatever its name, it may be a message, an address or a token.
 //! Small numbers, booleans and `null` are; names of members are where they look like those of a program.
 
-use super::{compare::is_instant, meaning::Meaning};
+use super::meaning::{Meaning, instant};
 
 /// The longest name of a member, or of a type, that is shown.
 const NAME: usize = 40;
@@ -81,7 +81,7 @@ fn kind(value: &Meaning) -> String {
         Meaning::BigInt(_) => "a bigint".to_owned(),
         Meaning::Date(Some(_)) => "a date".to_owned(),
         Meaning::Date(None) => "an invalid date".to_owned(),
-        Meaning::Text(text) if is_instant(text) => "a date as text".to_owned(),
+        Meaning::Text(text) if instant(text).is_some() => "a date as text".to_owned(),
         Meaning::Text(text) => format!("a text of {} characters", text.chars().count()),
         Meaning::List(items) => format!("a list of {}", items.len()),
         Meaning::Set(items) => format!("a set of {}", items.len()),

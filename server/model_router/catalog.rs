@@ -385,19 +385,6 @@ impl Catalog {
             None => self.model(name).is_some(),
         }
     }
-
-    /// Models that cost nothing.
-    pub fn free_models(&self) -> impl Iterator<Item = &Arc<Model>> {
-        self.models.iter().filter(|model| model.tier == Tier::Free)
-    }
-
-    /// Models whose specialization contains `word`, whatever the case.
-    pub fn models_for(&self, word: &str) -> impl Iterator<Item = &Arc<Model>> {
-        let word = word.to_lowercase();
-        self.models
-            .iter()
-            .filter(move |model| model.specialization.to_lowercase().contains(&word))
-    }
 }
 
 /// What is wrong with a key: which of the further keys it is, or the first where it is `None`.

@@ -46,7 +46,7 @@ pub struct Event {
     pub model: Arc<str>,
     /// The task.
     pub task: Arc<str>,
-    /// The route it was on.
+    /// The variant it was for.
     pub variant: Variant,
     /// 0 for the primary, then the fallbacks.
     pub position: u8,
@@ -90,7 +90,7 @@ pub struct Attempted<'a> {
     pub model: Arc<str>,
     /// The task.
     pub task: Arc<str>,
-    /// The route it is on.
+    /// The variant it is for.
     pub variant: Variant,
     /// 0 for the primary, then the fallbacks.
     pub position: usize,
@@ -110,7 +110,7 @@ pub struct Rated {
     pub model: Arc<str>,
     /// The task.
     pub task: Arc<str>,
-    /// The route it was on.
+    /// The variant it was for.
     pub variant: Variant,
     /// It helped.
     pub good: bool,

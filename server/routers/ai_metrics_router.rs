@@ -26,7 +26,8 @@ use crate::{
     ai_metrics::{
         AiMetrics,
         feed::SummaryFeed,
-        health::{Recommendation, Status},
+        health::Status,
+        recommendation::Recommendation,
         summary::{ModelFigures, Summary, VariantFigures},
         window::{Minutes, PerVariant},
     },

@@ -17,9 +17,9 @@ use crate::{
         declared::Declared,
         errors::{ErrorCode, RpcError},
         iso_text,
+        rate_limit::RateLimiter,
         registry::Registry,
     },
-    chat::rate_limit::RateLimiter,
     procedures,
 };
 

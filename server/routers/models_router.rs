@@ -136,13 +136,13 @@ pub struct Explanation {
     pub user_id: i64,
     /// The task.
     pub task: String,
-    /// The route the user is on.
+    /// The variant the user gets.
     pub variant: Variant,
     /// Where the user falls between nobody and everybody.
     pub bucket: Option<u32>,
     /// The share in force for the task, in percent; 0 while the kill switch is on.
     pub share: Percent,
-    /// Why the user is on that route.
+    /// Why the user gets it.
     pub reason: Reason,
     /// Who decides about the task.
     pub decided_by: DecidedBy,

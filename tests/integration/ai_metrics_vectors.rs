@@ -13,7 +13,8 @@ use modelramp::{
     },
     ai_metrics::{
         AiMetrics,
-        health::{Figures, Health, Recommendation},
+        health::{Figures, Health},
+        recommendation::Recommendation,
         window::Minutes,
     },
     providers::fault::FaultKind,

@@ -41,7 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "email_intelligence",
-        &["_core", "chat", "model_router", "providers"],
+        &["_core", "model_router", "providers"],
     ),
     (
         "storage",

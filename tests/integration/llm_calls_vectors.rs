@@ -1,6 +1,7 @@
 //! What the original sent to its providers, what it made of their answers, and how it fell back.
 
 mod recorded;
+mod wish;
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 
@@ -14,7 +15,6 @@ use modelramp::{
         fault::{Fault, FaultKind},
         openai_compatible::{OpenAiCompatible, endpoint, http_client},
         openrouter,
-        request::{Wish, WishError},
     },
     recording::Outcome,
 };
@@ -22,7 +22,10 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use self::recorded::{first_of, is_native, is_set, lacks_its_key, requests_of, sent, start};
+use self::{
+    recorded::{first_of, is_native, is_set, lacks_its_key, requests_of, sent, start},
+    wish::{Wish, WishError},
+};
 use crate::{
     model_router::{call, router},
     model_router_vectors::{catalog, flags_of, subject},

@@ -8,9 +8,9 @@ use modelramp::{
     _core::{
         auth::cookie::CookieOptions,
         environment::Environment,
+        rate_limit::RateLimiter,
         site::{ProxyHeader, Site, SiteConfig},
     },
-    chat::rate_limit::RateLimiter,
     config::{ModelsConfig, ProvidersConfig},
     routers::system_router::AiConfig,
 };

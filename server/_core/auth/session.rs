@@ -129,11 +129,6 @@ impl CallerSession {
         csrf::token(&self.authenticator.key, &self.session)
     }
 
-    /// Whether a page knew that.
-    pub fn is_csrf(&self, token: &str) -> bool {
-        csrf::holds(&self.authenticator.key, &self.session, token)
-    }
-
     /// Ends the session: all its tokens, here at once and everywhere else as soon as it is asked about.
     ///
     /// `longest` is how long a token of it may last that was issued just now. An error says that only

@@ -46,7 +46,8 @@ const SIZES: [f64; 16] = [
 /// All series of the process.
 pub(super) struct Exposition {
     registry: Registry<Key, Atomics>,
-    help: Mutex<BTreeMap<String, SharedString>>,
+    /// By name: the kind, and what it is.
+    help: Mutex<BTreeMap<String, (&'static str, SharedString)>>,
 }
 
 impl Exposition {
@@ -55,6 +56,20 @@ impl Exposition {
             registry: Registry::new(Atomics),
             help: Mutex::default(),
         }
+    }
+
+    fn describe(&self, kind: &'static str, name: &KeyName, help: SharedString) {
+        let name = name.as_str().to_owned();
+        self.help.lock().insert(name, (kind, help));
+    }
+
+    /// Each metric that is described: its name and its kind.
+    #[cfg(test)]
+    pub(super) fn described(&self) -> Vec<(String, &'static str)> {
+        let help = self.help.lock();
+        help.iter()
+            .map(|(name, (kind, _))| (name.clone(), *kind))
+            .collect()
     }
 
     /// All series, by name and labels.
@@ -94,7 +109,7 @@ impl Exposition {
         let help = self.help.lock();
         let mut text = String::new();
         for (name, family) in families {
-            if let Some(help) = help.get(&name) {
+            if let Some((_, help)) = help.get(&name) {
                 let help = help.replace('\\', r"\\").replace('\n', r"\n");
                 line(&mut text, "# HELP ", &name, help);
             }
@@ -134,15 +149,15 @@ fn braced(labels: &str) -> String {
 
 impl Recorder for Exposition {
     fn describe_counter(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
-        self.help.lock().insert(name.as_str().to_owned(), help);
+        self.describe("counter", &name, help);
     }
 
-    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, help: SharedString) {
-        self.describe_counter(name, unit, help);
+    fn describe_gauge(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
+        self.describe("gauge", &name, help);
     }
 
-    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, help: SharedString) {
-        self.describe_counter(name, unit, help);
+    fn describe_histogram(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
+        self.describe("histogram", &name, help);
     }
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     mixture::{MOST, Mixture, Restarts},
-    ratio::Counts,
+    ratio::{Counts, steps},
 };
 use crate::_core::assignment::Variant;
 
@@ -12,15 +12,6 @@ use crate::_core::assignment::Variant;
 const ABOVE: [f64; 7] = [1.25, 1.5, 2.0, 3.0, 5.0, 10.0, 15.0];
 /// Rates below it.
 const BELOW: [f64; 7] = [0.9, 0.75, 0.6, 0.5, 0.35, 0.2, 0.1];
-/// No alternative claims that more requests than this fail.
-const HIGHEST_RATE: f64 = 0.95;
-
-/// The log evidence of a success and of an error for `ratio` times the limit.
-pub(super) fn steps(limit: f64, ratio: f64) -> [f64; 2] {
-    let limit = limit.clamp(1e-6, 0.9);
-    let rate = (limit * ratio).min(HIGHEST_RATE);
-    [((1.0 - rate) / (1.0 - limit)).ln(), (rate / limit).ln()]
-}
 
 /// A sequential test of one arm's error rate against a limit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -52,6 +52,8 @@ const EITHER: [(f64, f64); 8] = [
     (2.0, 0.125),
     (4.0, 0.125),
 ];
+/// No alternative claims that more requests than this fail.
+const HIGHEST_RATE: f64 = 0.95;
 /// Errors are frequent where more than one request in this many is one.
 pub(super) const FREQUENT: u64 = 10;
 
@@ -173,7 +175,7 @@ impl Ratio {
         let errors = f64::from(bin.errors.candidate);
         self.mixture
             .add(self.direction.alternatives().iter().map(|(ratio, _)| {
-                let [ok, error] = super::limit::steps(rate, *ratio);
+                let [ok, error] = steps(rate, *ratio);
                 weight * (errors * error + (requests - errors) * ok)
             }));
     }
@@ -200,6 +202,13 @@ impl Ratio {
         let weights = self.direction.alternatives().iter();
         self.mixture.value(weights.map(|(_, weight)| *weight))
     }
+}
+
+/// The log evidence of a success and of an error for `ratio` times the limit.
+pub(super) fn steps(limit: f64, ratio: f64) -> [f64; 2] {
+    let limit = limit.clamp(1e-6, 0.9);
+    let rate = (limit * ratio).min(HIGHEST_RATE);
+    [((1.0 - rate) / (1.0 - limit)).ln(), (rate / limit).ln()]
 }
 
 /// ln Σₓ C(candidate, x)·C(control, errors − x)·ωˣ, up to a constant that does not depend on ω.

@@ -85,7 +85,7 @@ struct Only {
     /// For this task.
     #[schemars(length(min = 1, max = 200))]
     task: Option<String>,
-    /// On this route.
+    /// For this variant.
     variant: Option<Variant>,
     /// Decided by this rollout; of two days at most.
     #[schemars(length(min = 1, max = 100))]

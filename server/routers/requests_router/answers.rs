@@ -58,9 +58,9 @@ pub(crate) struct RequestRow {
     pub(crate) at: DateTime<Utc>,
     /// The task.
     pub(crate) task: String,
-    /// The route it was on.
+    /// The variant it was for.
     pub(crate) variant: Variant,
-    /// The rollout that decided the route; null where none did.
+    /// The rollout that decided the variant; null where none did.
     pub(crate) rollout_id: Option<String>,
     /// Whose it was; null where that is not known.
     pub(crate) user_id: Option<i64>,

@@ -32,7 +32,7 @@ pub(crate) struct Filter {
     #[schemars(length(min = 1, max = 200))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) provider: Option<String>,
-    /// It was on this route.
+    /// It was for this variant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) variant: Option<Variant>,
     /// It was for this task.

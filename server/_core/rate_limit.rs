@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 
-use crate::_core::takings::Takings;
+use super::takings::Takings;
 
 /// Messages above the limit that are kept in mind, as a multiple of it.
 const MOST_TOO_MANY: usize = 2;
@@ -20,9 +20,9 @@ const MOST_TOO_MANY: usize = 2;
 /// Users are swept out of the map when it has grown past this, and past twice what the last sweep left.
 const SWEEP_FROM: usize = 1024;
 
-/// What is left of a user's allowance.
+/// What is left of a user's limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
+pub struct Remaining {
     /// Further messages that would be accepted now.
     pub remaining: usize,
     /// When a full window has passed: since this message if it was accepted, else since the oldest
@@ -99,7 +99,7 @@ impl RateLimiter {
     }
 
     /// Counts one message; `Err` where it is one too many.
-    pub fn take(&self, user_id: i64, now: DateTime<Utc>) -> Result<Quota, Quota> {
+    pub fn take(&self, user_id: i64, now: DateTime<Utc>) -> Result<Remaining, Remaining> {
         let from = now - self.window;
         let mut users = self.users.lock();
         users.sweep(from);
@@ -109,7 +109,7 @@ impl RateLimiter {
         if accepted.len() >= self.limit {
             let last = accepted.len() - self.limit;
             let oldest = accepted.get(last).copied().unwrap_or(now);
-            return Err(Quota {
+            return Err(Remaining {
                 remaining: 0,
                 resets_at: oldest + self.window,
             });
@@ -118,7 +118,7 @@ impl RateLimiter {
         if let Some((kind, takings)) = self.shared.get() {
             takings.took(kind, &user_id.to_string(), 1, now);
         }
-        Ok(Quota {
+        Ok(Remaining {
             remaining: self.limit - accepted.len(),
             resets_at: now + self.window,
         })

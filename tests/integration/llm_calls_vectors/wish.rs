@@ -1,39 +1,36 @@
-//! Builds a request from what the procedures know: messages, tools, the form of the answer.
-//!
-//! Callers say what they want in the original's words (`toolChoice: "required"`, `outputSchema`);
-//! this turns them into the OpenAI body, or says what is missing. It is the same for plain and
-//! streamed calls.
+//! The input of a recorded call as a request: the original's words (`toolChoice: "required"`,
+//! `outputSchema`) in those of OpenAI's body, or what it said was missing. The server itself reads no
+//! such words.
 
+use modelramp::providers::{ChatRequest, Message};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-
-use super::{ChatRequest, Message};
 
 /// What a caller wants from a model. Both spellings of the original are read, though not at once.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct Wish {
+pub(super) struct Wish {
     /// The conversation; contents are a text, one part, or a list of texts and parts.
-    pub messages: Vec<Message>,
+    messages: Vec<Message>,
     /// Functions the model may call.
-    pub tools: Vec<Value>,
+    tools: Vec<Value>,
     /// `none`, `auto`, `required`, `{name}`, or OpenAI's form.
     #[serde(alias = "tool_choice", rename = "toolChoice")]
-    pub tool_choice: Option<Value>,
+    tool_choice: Option<Value>,
     /// OpenAI's `response_format`; wins over `output_schema`.
     #[serde(alias = "response_format", rename = "responseFormat")]
-    pub response_format: Option<Value>,
+    response_format: Option<Value>,
     /// `{name, schema, strict?}`: the answer is JSON of this schema.
     #[serde(alias = "output_schema", rename = "outputSchema")]
-    pub output_schema: Option<Value>,
+    output_schema: Option<Value>,
     /// Tokens the answer may have.
     #[serde(alias = "max_tokens", rename = "maxTokens")]
-    pub max_tokens: Option<u32>,
+    max_tokens: Option<u32>,
 }
 
 /// Why no request can be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WishError {
+pub(super) enum WishError {
     /// A part that is neither text, image nor file.
     #[error("Unsupported message content part")]
     UnsupportedPart,
@@ -53,7 +50,7 @@ pub enum WishError {
 
 impl Wish {
     /// The request to a model, by the provider's id of it.
-    pub fn into_request(self, model: impl Into<String>) -> Result<ChatRequest, WishError> {
+    pub(super) fn into_request(self, model: impl Into<String>) -> Result<ChatRequest, WishError> {
         let mut rest = Map::new();
         let tool_choice = tool_choice(self.tool_choice, &self.tools)?;
         if !self.tools.is_empty() {
@@ -62,19 +59,12 @@ impl Wish {
         rest.extend(tool_choice.map(|choice| ("tool_choice".into(), choice)));
         let format = response_format(self.response_format, self.output_schema.as_ref())?;
         rest.extend(format.map(|format| ("response_format".into(), format)));
+        let messages = self.messages.into_iter().map(message);
         Ok(ChatRequest {
             model: model.into(),
-            messages: self
-                .messages
-                .into_iter()
-                .map(message)
-                .collect::<Result<_, _>>()?,
             max_tokens: self.max_tokens,
             rest,
-            given: None,
-            instructions: None,
-            trace: None,
-            reading: Default::default(),
+            ..ChatRequest::new(messages.collect::<Result<_, _>>()?)
         })
     }
 }
