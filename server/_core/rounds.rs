@@ -92,6 +92,8 @@ pub fn others_first(cx: &mut Context<'_>) {
 mod tests {
     use std::{sync::atomic::AtomicUsize, thread, time::Duration};
 
+    use tokio::task::JoinSet;
+
     use super::*;
 
     /// Counts how often the task is woken.
@@ -145,8 +147,10 @@ mod tests {
                 woken(n % 7).await;
                 hear.await
             });
-            let heard = tokio::time::timeout(Duration::from_secs(30), tokio::spawn(work)).await;
-            assert_eq!(heard.unwrap().unwrap(), Ok(n));
+            let mut tasks = JoinSet::new();
+            tasks.spawn(work);
+            let heard = tokio::time::timeout(Duration::from_secs(30), tasks.join_next()).await;
+            assert_eq!(heard.unwrap().unwrap().unwrap(), Ok(n));
             speaker.join().unwrap().unwrap();
         }
     }
@@ -154,7 +158,8 @@ mod tests {
     #[tokio::test]
     async fn others_go_first_where_that_is_asked_for() {
         let (say, mut hear) = tokio::sync::oneshot::channel();
-        tokio::spawn(async move { say.send(7) });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { say.send(7) });
         let mut asked = false;
         let heard = straight(poll_fn(|cx| {
             if asked {
