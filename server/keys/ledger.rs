@@ -9,8 +9,8 @@ use std::time::Instant;
 use super::Limits;
 use crate::_core::amount::Amount;
 
-/// Grants are asked for with so many parts of the day's budget to spare, so that few calls wait for the
-/// database; it is also what a process that is killed loses.
+/// Grants are asked for with one of so many parts of the day's budget to spare, so that few calls wait for the
+/// database. About that is also what a process that is killed loses.
 const PART: i64 = 100;
 
 /// The account of a key and a day.
@@ -19,6 +19,10 @@ pub(super) struct Ledger {
     granted: Amount,
     used: Amount,
     reserved: Amount,
+    /// What was free all the while since the database was told last.
+    spare: Amount,
+    /// What may be free, so that few calls wait.
+    part: Amount,
     /// Calls that have reserved something.
     open: u32,
     last_used: Instant,
@@ -30,6 +34,8 @@ impl Ledger {
             granted: Amount::default(),
             used: Amount::default(),
             reserved: Amount::default(),
+            spare: Amount::default(),
+            part: Amount::default(),
             open: 0,
             last_used: now,
         }
@@ -43,13 +49,14 @@ impl Ledger {
         now: Instant,
     ) -> Result<(), Amount> {
         self.last_used = now;
-        let free = self.granted - self.used - self.reserved;
-        let lacks = limits.limited(need - free).at_least_zero();
+        self.part = part(limits);
+        let lacks = limits.limited(need - self.free()).at_least_zero();
         if lacks != Amount::default() {
             return Err(lacks);
         }
         self.reserved += need;
         self.open += 1;
+        self.note_free();
         Ok(())
     }
 
@@ -76,18 +83,32 @@ impl Ledger {
         self.reserved -= reserved;
         self.used += used;
         self.open = self.open.saturating_sub(1);
+        self.note_free();
     }
 
-    /// What the database does not know yet: what was used beyond what it granted, and, of a key that
-    /// nobody uses now, what is left of that. From here on it counts as told.
+    /// What the database does not know yet: what was used beyond what it granted, and, less than nothing, what
+    /// other servers may have. That is what no call has needed since the last time, but for what is to spare; of a
+    /// key that nobody uses now, it is all that is left. From here on it counts as told.
     pub(super) fn take_untold(&mut self, is_idle: bool) -> Amount {
         let untold = self.used - self.granted;
         let untold = match is_idle && self.open == 0 {
             true => untold,
-            false => untold.at_least_zero(),
+            // Two parts, so that what was asked for to spare is not given back at once.
+            false => untold.at_least_zero() - (self.spare - self.part - self.part).at_least_zero(),
         };
         self.granted += untold;
+        self.spare = self.free();
         untold
+    }
+
+    fn free(&self) -> Amount {
+        self.granted - self.used - self.reserved
+    }
+
+    fn note_free(&mut self) {
+        let free = self.free();
+        let least = |free: i64| move |spare: i64| spare.min(free);
+        self.spare = self.spare.map(least(free.tokens), least(free.cost.0));
     }
 
     /// Whether nothing has happened since then, and nothing is under way.
@@ -104,10 +125,12 @@ impl Ledger {
 /// What to ask the database for: what is lacking with something to spare, and, where that is too much,
 /// what is lacking.
 pub(super) fn wanted(lacks: Amount, limits: &Limits) -> [Amount; 2] {
-    let part = limits
-        .limited(limits.budget())
-        .map(|it| it / PART, |it| it / PART);
-    [lacks + part, lacks]
+    [lacks + part(limits), lacks]
+}
+
+fn part(limits: &Limits) -> Amount {
+    let budget = limits.limited(limits.budget());
+    budget.map(|it| it / PART, |it| it / PART)
 }
 
 #[cfg(test)]
@@ -153,6 +176,34 @@ mod tests {
         assert_eq!(ledger.take_untold(false), amount(0, 6));
         assert_eq!(ledger.take_untold(true), amount(-20, 0));
         assert!(ledger.is_told() && ledger.is_quiet_since(now));
+    }
+
+    #[test]
+    fn what_a_burst_was_granted_and_nobody_needs_after_it_is_given_back_while_the_key_is_in_use() {
+        let now = Instant::now();
+        let limits = Limits {
+            tokens_per_day: Some(100_000),
+            ..Limits::default()
+        };
+        let mut ledger = Ledger::new(now);
+        ledger.grant(amount(91_000, 0));
+        for _ in 0..20 {
+            assert_eq!(ledger.reserve(amount(4_500, 0), &limits, now), Ok(()));
+        }
+        assert_eq!(ledger.take_untold(false), Amount::default());
+        for _ in 0..20 {
+            ledger.settle(amount(4_500, 0), amount(10, 0), now);
+        }
+        // Within this time calls had needed it.
+        assert_eq!(ledger.take_untold(false).tokens, 0);
+        // Within this one nobody needs more than one call.
+        assert_eq!(ledger.reserve(amount(4_500, 0), &limits, now), Ok(()));
+        ledger.settle(amount(4_500, 0), amount(10, 0), now);
+        let spare = 91_000 - 200 - 4_500 - 2_000;
+        assert_eq!(ledger.take_untold(false), amount(-spare, 0));
+        // What is left serves the next one, and no more is given back.
+        assert_eq!(ledger.reserve(amount(4_500, 0), &limits, now), Ok(()));
+        assert_eq!(ledger.take_untold(false), Amount::default());
     }
 
     proptest! {
