@@ -95,7 +95,12 @@ impl Keyring {
     ) -> Result<(Arc<Key>, Slot), Refused> {
         let mut refusal: Option<Refused> = None;
         let mut accounts: Vec<String> = Vec::new();
-        for key in self.drawn(quotas, model, tried) {
+        let mut keys = self.drawn(quotas, model, tried);
+        if keys.len() > 1 {
+            // Who has to wait does so where it is soonest. Where nobody has to, it stays as it was drawn.
+            keys.sort_by_cached_key(|key| quotas.wait(&key.account, model, &ask));
+        }
+        for key in keys {
             if accounts.contains(&key.account) {
                 continue;
             }

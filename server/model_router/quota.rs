@@ -231,6 +231,16 @@ impl Quotas {
         [of_model, of_whole].into_iter().flatten().reduce(f64::min)
     }
 
+    /// How long a call would wait for such a slot that comes now; not at all where no quota applies.
+    pub(super) fn wait(&self, label: &str, model: &Model, ask: &Ask) -> Duration {
+        let Some(account) = self.accounts.get(label) else {
+            return Duration::ZERO;
+        };
+        let of_model = account.models.get(model.base());
+        let of_model = of_model.map_or(Duration::ZERO, |it| it.wait(model, ask));
+        of_model.max(account.whole.wait(model, ask))
+    }
+
     /// A slot of this account for an attempt at this model, as soon as it is this call's turn: first for the
     /// model, then for the account as a whole.
     pub(super) async fn enter(

@@ -131,6 +131,25 @@ async fn two_keys_of_two_accounts_ask_as_often_as_both_may() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_waits_does_so_for_the_account_that_is_free_first() {
+    let (quotas, keys, model) = ring(", account = \"other\"");
+    // The first of the file is used up last.
+    for account in ["p/other", "p"] {
+        while let Ok(slot) = quotas.enter(account, &model, ask(0, 0)).await {
+            drop(slot.send());
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    let began = Instant::now();
+    let entered = keys.enter(&quotas, &model, ask(1, 100), &[]).await;
+    let (key, _slot) = entered.unwrap();
+    assert_eq!(
+        (key.account.as_str(), began.elapsed().as_secs()),
+        ("p/other", 62 - 40)
+    );
+}
+
 fn fault(kind: FaultKind) -> Fault {
     Fault::new(kind, "a test")
 }

@@ -192,6 +192,18 @@ impl Pool {
         state.schedule.as_ref()?.share(now.at)
     }
 
+    /// How long a call would wait that comes now.
+    pub(super) fn wait(&self, model: &Model, ask: &Ask) -> Duration {
+        let now = now();
+        let mut state = self.state.lock();
+        state.pump(now);
+        if state.only_free && model.tier != Tier::Free {
+            return Duration::ZERO;
+        }
+        let start = state.schedule.as_mut().map(|it| it.forecast(ask, now));
+        start.map_or(Duration::ZERO, |it| it.saturating_duration_since(now.at))
+    }
+
     /// A slot for an attempt at this model; `None` where no quota applies to it.
     pub(super) async fn enter(
         self: &Arc<Self>,

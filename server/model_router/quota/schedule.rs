@@ -182,6 +182,18 @@ impl Schedule {
         Told::Wait(self.last)
     }
 
+    /// When a call would start that comes now.
+    pub(super) fn forecast(&mut self, ask: &Ask, now: Moment) -> Instant {
+        self.advance(now);
+        // Room that is kept for it is no room for others.
+        let is_kept = |hold: &Hold| ask.turn == Turn::GoesOn && hold.is_of(ask.user);
+        if self.holds.iter().any(is_kept) {
+            return self.rests_until.unwrap_or(now.at).max(now.at);
+        }
+        let own = Need::of(self.calls(ask.turn), self.most_tokens(ask.tokens));
+        self.start_of(self.ahead(ask) + own, now).0
+    }
+
     /// Those who have waited and have a slot now. Who waited in vain is left out from here on.
     pub(super) fn due(&mut self, now: Moment) -> Vec<u64> {
         self.advance(now);

@@ -18,6 +18,13 @@ pub(super) struct Hold {
     pub(super) until: Instant,
 }
 
+impl Hold {
+    /// Whether it is kept for this user.
+    pub(super) fn is_of(&self, user: Option<u64>) -> bool {
+        self.user == user
+    }
+}
+
 impl Schedule {
     /// Requests that a call needs room for, itself among them.
     pub(super) fn calls(&self, turn: Turn) -> u32 {
