@@ -120,7 +120,7 @@ impl Keyring {
     }
 
     /// The keys in the order in which they are asked for a slot: drawn by weight and what is free. Where none
-    /// may be taken, those that are left alone.
+    /// may be taken that was not tried, those that were and have rested; then those that are left alone.
     fn drawn(&self, quotas: &Quotas, model: &Model, tried: &[Arc<Key>]) -> Vec<Arc<Key>> {
         let is_tried = |key: &&Arc<Key>| tried.iter().any(|it| Arc::ptr_eq(it, key));
         let untried: Vec<_> = self
@@ -129,16 +129,21 @@ impl Keyring {
             .filter(|key| !is_tried(key))
             .cloned()
             .collect();
-        let usable: Vec<_> = untried
-            .iter()
-            .filter(|key| key.is_usable())
-            .cloned()
-            .collect();
-        let mut keys = match (usable.is_empty(), untried.is_empty()) {
-            (false, _) => usable,
-            (true, false) => untried,
-            (true, true) => self.0.to_vec(),
+        let usable = |keys: &[Arc<Key>]| -> Vec<_> {
+            let usable = keys.iter().filter(|key| key.is_usable());
+            usable.cloned().collect()
         };
+        let mut keys = usable(&untried);
+        if keys.is_empty() {
+            // The call may have waited for one that it has tried.
+            keys = usable(&self.0);
+        }
+        if keys.is_empty() {
+            keys = untried;
+        }
+        if keys.is_empty() {
+            keys = self.0.to_vec();
+        }
         if keys.len() > 1 {
             // Efraimidis and Spirakis, “Weighted random sampling with a reservoir” (2006): by an exponential
             // time whose rate is the weight.

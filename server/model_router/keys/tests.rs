@@ -189,6 +189,22 @@ async fn a_key_that_is_refused_is_left_alone_and_one_whose_account_is_busy_comes
 }
 
 #[tokio::test(start_paused = true)]
+async fn after_a_wait_the_key_is_asked_that_was_waited_for_and_not_one_that_is_wrong() {
+    let (quotas, keys, model) = ring(", account = \"other\"");
+    let [first, second] = &keys.0[..] else {
+        panic!()
+    };
+    keys.refused(second, &fault(FaultKind::Authentication), &mut Vec::new());
+    let mut busy = fault(FaultKind::RateLimited);
+    busy.retry_after = Some(Duration::from_secs(2));
+    let mut tried = Vec::new();
+    assert!(!keys.refused(first, &busy, &mut tried), "no other helps");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let entered = keys.enter(&quotas, &model, ask(1, 1), &tried).await;
+    assert_eq!(entered.unwrap().0.account, "p");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wait_that_no_daily_limit_takes_is_an_hour() {
     let (_, keys, _) = ring(", account = \"other\"");
     let mut endless = fault(FaultKind::RateLimited);
