@@ -375,12 +375,27 @@ fn add(piece: &RawValue, to: &mut Part) {
 }
 
 fn of_usage(usage: &RawValue) -> Option<Usage> {
-    let [prompt, completion, cost, read, written, hit, cached] = fields(
+    let [
+        prompt,
+        completion,
+        total,
+        cost,
+        with_own_key,
+        cost_parts,
+        read,
+        written,
+        hit,
+        cached,
+    ] = fields(
         usage,
         [
             "prompt_tokens",
             "completion_tokens",
+            "total_tokens",
             "cost",
+            // OpenRouter's: with a key of ours at the host that it hands the request to.
+            "is_byok",
+            "cost_details",
             "prompt_tokens_details",
             "completion_tokens_details",
             // DeepSeek's.
@@ -411,14 +426,27 @@ fn of_usage(usage: &RawValue) -> Option<Usage> {
     };
     let cached = part(read, "cached_tokens").unwrap_or_else(|| tokens(hit.or(cached)));
     let kept = part(read, "cache_write_tokens").unwrap_or_default();
+    let (prompt, completion) = (tokens(prompt), tokens(completion));
+    // Google's counts what was thought in the whole alone, and takes for it as for what was written.
+    let thought = tokens(total).saturating_sub(prompt.saturating_add(completion));
     let reasoning = part(written, "reasoning_tokens").unwrap_or_default();
-    let cost = number(cost).filter(|cost| (0.0..=MAX_COST).contains(cost));
+    let own = with_own_key.filter(|it| it.get() == "true").and_then(|_| {
+        let parts = cost_parts.filter(|it| it.get().starts_with('{'))?;
+        let [of_host] = fields(parts, ["upstream_inference_cost"]);
+        number(of_host).filter(|cost| *cost >= 0.0)
+    });
+    // Then `cost` is its fee alone.
+    let cost = match (number(cost), own) {
+        (fee, Some(own)) => Some(fee.unwrap_or(0.0) + own),
+        (cost, None) => cost,
+    };
+    let cost = cost.filter(|cost| (0.0..=MAX_COST).contains(cost));
     Some(Usage {
-        prompt_tokens: tokens(prompt),
-        completion_tokens: tokens(completion),
+        prompt_tokens: prompt,
+        completion_tokens: completion.saturating_add(thought),
         cached_tokens: cached,
         cache_write_tokens: kept,
-        reasoning_tokens: reasoning,
+        reasoning_tokens: reasoning.max(thought),
         cost: cost.map(Microdollars::from_dollars),
     })
 }

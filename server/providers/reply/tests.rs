@@ -311,6 +311,32 @@ fn strange_figures_are_bounded() {
 }
 
 #[test]
+fn what_is_billed_and_told_elsewhere_counts() {
+    let usage = |usage: Value| {
+        let reply = json!({"choices": [{"message": {"content": "x"}}], "usage": usage});
+        let usage = whole(&reply).unwrap().usage.unwrap();
+        let cost = usage.cost.map(|cost| cost.0);
+        (usage.completion_tokens, usage.reasoning_tokens, cost)
+    };
+    let google = json!({"prompt_tokens": 8, "completion_tokens": 6, "total_tokens": 204});
+    assert_eq!(usage(google), (196, 190, None));
+    let openai = json!({
+        "prompt_tokens": 8, "completion_tokens": 196, "total_tokens": 204,
+        "completion_tokens_details": {"reasoning_tokens": 190},
+    });
+    assert_eq!(usage(openai), (196, 190, None));
+    let of_host = |is_own: bool| {
+        json!({
+            "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2, "is_byok": is_own, "cost": 0.001,
+            "cost_details": {"upstream_inference_cost": 0.02},
+        })
+    };
+    // OpenRouter tells the host's price of its own keys as well, and it is in `cost` then.
+    assert_eq!(usage(of_host(true)), (1, 0, Some(21_000)));
+    assert_eq!(usage(of_host(false)), (1, 0, Some(1_000)));
+}
+
+#[test]
 fn a_list_of_one_is_passed_on_as_the_one() {
     for (came, goes) in [
         (r#"[{"choices":[]}]"#, r#"{"choices":[]}"#),
