@@ -75,6 +75,8 @@ pub struct Provider {
     pub headers: Vec<(String, String)>,
     /// Calls that it has in flight at most; at least 1.
     pub max_in_flight: usize,
+    /// Whether it takes how long an answer may be as `max_completion_tokens`, and not as `max_tokens`.
+    pub limits_by_new_name: bool,
     /// Requests that our account there may make, where the file says.
     pub quota: Option<Limits>,
     /// Where it processes texts, as the file names it.

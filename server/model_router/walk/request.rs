@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::{Asks, Walk};
 use crate::{
     model_router::{Call, catalog::Model, quota::schedule::Turn},
@@ -38,6 +40,27 @@ const FURTHER_MODELS: [&str; 2] = ["models", "fallbacks"];
 fn keep_to_model(request: &mut ChatRequest) {
     if let Some(given) = &mut request.given {
         FURTHER_MODELS.iter().for_each(|name| given.remove(name));
+    }
+}
+
+/// How long an answer may be, as most servers name it, and as those do that refuse this name.
+const LIMIT: &str = "max_tokens";
+const NEW_LIMIT: &str = "max_completion_tokens";
+
+/// Says how long the answer may be by the name that newer models take.
+fn limit_by_new_name(request: &mut ChatRequest) {
+    if let Some(limit) = request.max_tokens.take() {
+        let rest = &mut request.rest;
+        rest.entry(NEW_LIMIT).or_insert_with(|| limit.into());
+    }
+    if let Some(given) = &mut request.given
+        && let Some(limit) = given.get(LIMIT).map(RawValue::to_owned)
+    {
+        given.remove(LIMIT);
+        if given.get(NEW_LIMIT).is_none() {
+            // A value that was read can be written.
+            let _ = given.set(NEW_LIMIT, &limit);
+        }
     }
 }
 
@@ -118,6 +141,9 @@ impl Walk<'_> {
         let catalog = self.fleet.catalog.clone();
         if let Some(provider) = catalog.provider(&model.provider) {
             self.route.privacy.apply(provider, request);
+            if provider.limits_by_new_name {
+                limit_by_new_name(request);
+            }
         }
         let task = catalog.task(&self.route.task);
         request.reading = Reading {
@@ -125,5 +151,38 @@ impl Walk<'_> {
             reasoning_tag: model.reasoning_tag.clone(),
             context: Some(model.context),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::RawObject;
+
+    #[test]
+    fn a_limit_goes_out_by_the_name_that_the_server_takes() {
+        let mut request = ChatRequest::new(Vec::new());
+        request.max_tokens = Some(9);
+        limit_by_new_name(&mut request);
+        assert_eq!(
+            (request.max_tokens, &request.rest[NEW_LIMIT]),
+            (None, &9.into())
+        );
+        for (came, goes) in [
+            (
+                r#"{"max_tokens":5,"n":1}"#,
+                r#"{"n":1,"max_completion_tokens":5}"#,
+            ),
+            (
+                r#"{"max_tokens":5,"max_completion_tokens":4}"#,
+                r#"{"max_completion_tokens":4}"#,
+            ),
+            (r#"{"n":1}"#, r#"{"n":1}"#),
+        ] {
+            request.given = Some(RawObject::parse(came.as_bytes()).unwrap());
+            limit_by_new_name(&mut request);
+            let sent = request.given.as_ref().map(RawObject::to_json);
+            assert_eq!(sent.as_deref(), Some(goes));
+        }
     }
 }

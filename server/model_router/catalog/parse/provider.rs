@@ -22,6 +22,8 @@ use crate::{
 const MAX_IN_FLIGHT: usize = 512;
 const URL: &str = "an absolute http or https URL without user name, password, query and fragment";
 const VARIABLE: &str = "the name of an environment variable that ends in `_API_KEY`";
+/// Its newer models refuse `max_tokens`, and all of them take the other name.
+const OPENAI: &str = "https://api.openai.com/";
 const CALLS: &str = "a whole number of calls, at least 1";
 const REQUESTS: &str = "a whole number of requests, at least 1";
 const TOKENS_A_MINUTE: &str = "a whole number of tokens, at least 1";
@@ -47,6 +49,8 @@ pub(super) fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> 
     let headers = table.get("headers").map(Field::secret);
     let headers = headers.and_then(|it| it.read("a table of texts", headers_of));
     let max_in_flight = table.optional("max_in_flight", |it| it.read(CALLS, at_least_one));
+    let limits = [("max_tokens", false), ("max_completion_tokens", true)];
+    let limits_by_new_name = table.optional("answer_limit", |it| it.word(&limits));
     let quota = table.optional("quota", |it| it.table(quota));
     let region = table.optional("region", |it| it.read(TEXT, plain));
     let policy = Policy {
@@ -70,11 +74,14 @@ pub(super) fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> 
         keys,
         headers: headers.unwrap_or_default(),
         max_in_flight: max_in_flight.unwrap_or(MAX_IN_FLIGHT),
+        limits_by_new_name: false,
         quota: quota.filter(|it| *it != Limits::default()),
         region,
         policy,
         access: Access::default(),
     };
+    provider.limits_by_new_name =
+        limits_by_new_name.unwrap_or_else(|| provider.base_url.starts_with(OPENAI));
     for (place, message) in grant(&mut provider) {
         let field = place.map_or(api_key_env.as_ref(), |place| key_fields.get(place));
         if let Some(field) = field {
