@@ -260,9 +260,9 @@ impl Attempt {
     }
 
     /// What it took: by the provider's word, else about. A fault without an answer takes nothing.
-    fn amount(&self, outcome: Outcome) -> Amount {
+    fn usage(&self, outcome: Outcome) -> Usage {
         let written = self.written.tokens();
-        let usage = match (self.told, outcome) {
+        match (self.told, outcome) {
             (Some(told), _) => told,
             (None, Outcome::Fault(_)) if written == 0 => Usage::default(),
             (None, _) => Usage {
@@ -270,10 +270,7 @@ impl Attempt {
                 completion_tokens: u32::try_from(written).unwrap_or(u32::MAX),
                 ..Usage::default()
             },
-        };
-        let tokens = i64::from(usage.prompt_tokens) + i64::from(usage.completion_tokens);
-        let cost = self.model.prices.cost(&usage);
-        Amount { tokens, cost }
+        }
     }
 
     /// The model that is asked.
@@ -347,7 +344,10 @@ impl Attempt {
 
     /// Ends it now; it is recorded when it is dropped.
     fn close(&mut self, outcome: Outcome) {
-        self.trail.use_up(self.amount(outcome));
+        let usage = self.usage(outcome);
+        let tokens = i64::from(usage.prompt_tokens) + i64::from(usage.completion_tokens);
+        let cost = self.model.prices.cost(&usage);
+        self.trail.use_up(Amount { tokens, cost });
         if let Some(told) = self.told {
             // Where nobody says, the request counts for what it was thought to take.
             let tokens = told.prompt_tokens.saturating_add(told.completion_tokens);
@@ -360,6 +360,12 @@ impl Attempt {
         event.at_ms = now_ms();
         event.latency_ms = latency_ms;
         event.outcome = outcome;
+        if outcome == Outcome::Cancelled {
+            // Who leaves is told no usage, and pays for what came.
+            event.prompt_tokens = usage.prompt_tokens;
+            event.completion_tokens = usage.completion_tokens;
+            event.cost = cost;
+        }
         if let (Outcome::Cancelled, Some(inspection)) = (outcome, &self.inspection) {
             event.answer_chars = Some(inspection.chars()).filter(|chars| *chars > 0);
         }

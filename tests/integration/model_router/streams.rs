@@ -129,6 +129,7 @@ async fn a_stream_that_is_dropped_is_recorded_as_cancelled() {
     assert!(events.all().is_empty());
     drop(answer);
     assert_eq!(events.outcomes(), [("a".into(), Outcome::Cancelled)]);
+    assert_eq!(events.all()[0].completion_tokens, 1, "what came of it");
 }
 
 #[tokio::test]
