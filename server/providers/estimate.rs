@@ -91,9 +91,11 @@ pub fn asked_length(body: &RawObject) -> Option<u64> {
     both.into_iter().filter_map(|name| number(body, name)).max()
 }
 
-/// A number of a body that is not negative, also one that is written with a point.
+/// A number of a body that is not negative, also one that is written with a point, or as a text: some servers
+/// take that for the number.
 pub fn number(body: &RawObject, name: &str) -> Option<u64> {
-    let number: f64 = body.get(name)?.get().parse().ok()?;
+    let json = body.get(name)?.get();
+    let number: f64 = json.trim_matches('"').trim().parse().ok()?;
     (number >= 0.0).then_some(number.ceil() as u64)
 }
 
@@ -117,5 +119,21 @@ mod tests {
         assert_eq!(tokens_of(r#""data":"word ""#), 4, "it is a word");
         let body = RawObject::parse(br#"{"messages":"hej hej!","user":"nobody counts this"}"#);
         assert_eq!(prompt_tokens(&body.unwrap()), 3);
+    }
+
+    #[test]
+    fn a_limit_is_read_as_servers_read_it() {
+        let asked = |body: &str| asked_length(&RawObject::parse(body.as_bytes()).unwrap());
+        for (body, length) in [
+            (r#"{"max_tokens":5}"#, Some(5)),
+            (r#"{"max_tokens":4.5}"#, Some(5)),
+            (r#"{"max_tokens":"5000000"}"#, Some(5_000_000)),
+            (r#"{"max_tokens":5,"max_completion_tokens":7}"#, Some(7)),
+            (r#"{"max_tokens":"many"}"#, None),
+            (r#"{"max_tokens":-1}"#, None),
+            (r#"{"max_tokens":null}"#, None),
+        ] {
+            assert_eq!(asked(body), length, "{body}");
+        }
     }
 }
