@@ -92,6 +92,66 @@ async fn official_providers_see_the_side_and_the_model_of_a_subject() {
     app.stop().await;
 }
 
+/// Its build takes up to a minute; scripts/test runs it among the tests that wait.
+#[tokio::test]
+async fn the_official_provider_for_rust_sees_the_side_and_the_model_of_a_subject() {
+    let program = tokio::task::spawn_blocking(|| {
+        packages::built("openfeature/rust", "modelramp-openfeature")
+    });
+    let program = program.await.unwrap();
+    let app = TestApp::builder()
+        .with_setting("OPENROUTER_ROLLOUT_PERCENTAGE", "50")
+        .start()
+        .await;
+    let made = app.call("keys.create", json!({"name": "shop"})).await;
+    let made = made.unwrap();
+    let key = made["key"].as_str().unwrap();
+    let (within, without) = sides(&app, key).await;
+    let ask = async |token: &str, subject: Option<&str>| -> Value {
+        let mut command = Command::new(&program);
+        let ran = command.args([&app.url, token]).args(subject).output().await;
+        let ran = ran.unwrap();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("{errors}"))
+    };
+    // It names one reason, whatever it was told, and knows no code of ours but that of a missing flag (0.1.2).
+    let no_such_kind = |kind: &str| json!(["PARSE_ERROR", format!("Invalid value {kind}")]);
+    let seen = |value: &str, variant: &str| {
+        json!({
+            "text": [value, variant, "STATIC"],
+            "boolean": no_such_kind("bool"),
+            "integer": no_such_kind("i64"),
+            "float": no_such_kind("f64"),
+            "fields": no_such_kind("open_feature::evaluation::value::StructValue"),
+            "missing": ["FLAG_NOT_FOUND", "Flag: no-such-task not found"],
+        })
+    };
+    let candidate = seen("glm-4.5-air-free", "candidate");
+    let control = seen("gemma-3-27b-free", "control");
+    assert_eq!(ask(key, Some(&within)).await, candidate);
+    assert_eq!(ask(key, Some(&without)).await, control);
+    let refused = |with: Value| {
+        let kinds = ["text", "boolean", "integer", "float", "fields", "missing"];
+        Value::Object(
+            kinds
+                .map(|kind| (kind.to_owned(), with.clone()))
+                .into_iter()
+                .collect(),
+        )
+    };
+    let nobody = refused(json!(["INVALID_CONTEXT", "Invalid context"]));
+    assert_eq!(ask(key, None).await, nobody);
+    let words = "authentication/authorization error";
+    let kept_out = refused(json!([words, words]));
+    let other = app.setup.token(7, Role::User).await;
+    assert_eq!(ask("nobody", Some(&within)).await, kept_out);
+    assert_eq!(ask(&other, Some(&within)).await, kept_out);
+    let kill = json!({"on": true, "reason": "a test"});
+    app.call("featureFlags.kill", kill).await.unwrap();
+    assert_eq!(ask(key, Some(&within)).await, control);
+    app.stop().await;
+}
+
 #[tokio::test]
 async fn who_may_ask_about_whom_and_what_is_said_of_what_cannot_be() {
     let app = TestApp::start().await;
