@@ -13,7 +13,7 @@ use super::{
     chunks::Chunks,
     thinking::{Thoughts, is_thought},
 };
-use crate::providers::Delta;
+use crate::providers::{Delta, finish};
 
 /// What one block holds.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +147,7 @@ impl Sequence {
         let Some(choice) = choices.and_then(|all| all.iter().find(is_first)) else {
             return;
         };
-        if let Some(reason) = choice["finish_reason"].as_str() {
+        if let Some(reason) = finish::reason_of(choice) {
             self.finish_reason = Some(reason.to_owned());
         }
         if let Some(delta) = choice["delta"].as_object() {
@@ -331,6 +331,19 @@ mod tests {
             Step::End(_) => "</>".to_owned(),
         };
         steps.into_iter().map(word).collect()
+    }
+
+    #[test]
+    fn a_reason_to_finish_stays_when_what_follows_names_none() {
+        let mut sequence = Sequence::default();
+        for reason in [json!(""), json!("length"), json!(""), json!("null")] {
+            let choice = json!({"index": 0, "delta": {"content": "a"}, "finish_reason": reason});
+            sequence.push(Delta {
+                raw: json!({ "choices": [choice] }).to_string(),
+                ..Delta::default()
+            });
+        }
+        assert_eq!(sequence.finish_reason.as_deref(), Some("length"));
     }
 
     #[test]

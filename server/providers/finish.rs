@@ -1,12 +1,23 @@
 //! Why a model stopped writing, where it is not that it had said everything.
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::fields::text;
 
 /// What a choice says of its end; nothing while it goes on, where some servers write `""` or `"null"`.
 pub(crate) fn reason(told: Option<&RawValue>) -> Option<String> {
-    text(told).filter(|reason| !matches!(reason.as_str(), "" | "null"))
+    text(told).filter(|reason| is_one(reason))
+}
+
+/// The same of a choice that was read.
+pub(crate) fn reason_of(choice: &Value) -> Option<&str> {
+    choice["finish_reason"]
+        .as_str()
+        .filter(|reason| is_one(reason))
+}
+
+fn is_one(reason: &str) -> bool {
+    !matches!(reason, "" | "null")
 }
 
 /// What a provider says at the end of an answer, in as few words as there are meanings.

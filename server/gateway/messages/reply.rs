@@ -8,6 +8,7 @@ use super::super::{
     sequence::{arguments, call_id, text},
     thinking::Thoughts,
 };
+use crate::providers::finish;
 
 /// The answer of this model, in the name that the caller gave it.
 pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, Refusal> {
@@ -43,7 +44,7 @@ pub(super) fn message(raw: &str, model: &str, asked_as: &str) -> Result<String, 
         "role": "assistant",
         "model": asked_as,
         "content": content,
-        "stop_reason": stop_reason(choice["finish_reason"].as_str(), has_calls, refuses),
+        "stop_reason": stop_reason(finish::reason_of(choice), has_calls, refuses),
         "stop_sequence": null,
         "usage": usage(&whole["usage"]),
     });

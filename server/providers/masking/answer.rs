@@ -11,7 +11,7 @@ use futures::{StreamExt, stream::BoxStream};
 use serde_json::{Value, json};
 
 use super::Vault;
-use crate::providers::{Delta, RawObject};
+use crate::providers::{Delta, RawObject, finish};
 
 /// Texts that come in pieces.
 const PIECES: [&str; 10] = [
@@ -163,7 +163,7 @@ impl Answer {
     fn choice(&mut self, choice: &mut Value) {
         let index = choice["index"].as_u64().unwrap_or(0);
         let is_whole = choice["message"].is_object();
-        let is_end = is_whole || choice["finish_reason"].is_string();
+        let is_end = is_whole || finish::reason_of(choice).is_some();
         let name = if is_whole { "message" } else { "delta" };
         let mut said = Vec::new();
         if !choice[name].is_null() {

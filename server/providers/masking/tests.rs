@@ -152,14 +152,21 @@ fn a_whole_answer_has_the_values_back() {
     assert_eq!(answer.tool_calls.unwrap()[0], *call);
 }
 
-/// All that a stream of these pieces says, as text and as arguments.
-fn streamed(vault: Vault, pieces: &[String], has_end: bool) -> (String, String, String) {
+/// All that a stream of these pieces says, as text and as arguments; `open` is the reason to finish while there is none.
+fn streamed(
+    vault: Vault,
+    pieces: &[String],
+    has_end: bool,
+    open: &Value,
+) -> (String, String, String) {
     let mut answer = Answer::new(Arc::new(vault));
     let step = |delta: &Value, finish: Option<&str>| Delta {
         content: delta["content"].as_str().unwrap_or_default().to_owned(),
         finish_reason: finish.map(str::to_owned),
-        raw: json!({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
-            .to_string(),
+        raw: {
+            let reason = finish.map_or_else(|| open.clone(), Value::from);
+            json!({"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}).to_string()
+        },
         ..Delta::default()
     };
     let texts = pieces
@@ -191,6 +198,7 @@ proptest! {
         words in proptest::collection::vec(0usize..9, 1..8),
         cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..12),
         has_end: bool,
+        open in prop::sample::select(vec![json!(null), json!(""), json!("null")]),
     ) {
         let vault = vault();
         let anna = mark(&vault);
@@ -206,7 +214,7 @@ proptest! {
         places.extend([0, text.len()]);
         places.sort_unstable();
         let pieces: Vec<_> = places.windows(2).map(|it| text[it[0]..it[1]].to_owned()).collect();
-        let (content, read, arguments) = streamed(vault, &pieces, has_end);
+        let (content, read, arguments) = streamed(vault, &pieces, has_end, &open);
         prop_assert_eq!(&content, &wanted);
         prop_assert_eq!(&read, &wanted);
         prop_assert_eq!(&arguments, &wanted);
