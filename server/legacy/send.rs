@@ -22,7 +22,7 @@ use http_body_util::BodyExt;
 use parking_lot::Mutex;
 use tokio::{
     sync::OwnedSemaphorePermit,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use url::Url;
 
@@ -36,6 +36,9 @@ use crate::_core::{context::Holds, errors::in_full};
 const FREE_BYTES: usize = 16 * 1024;
 /// How fast a client has to send, on average, beside the time that it has anyway.
 const BYTES_PER_SECOND: usize = 16 * 1024;
+/// How long what came of an answer has to go out before the answer breaks off. When a body fails, hyper drops what it has
+/// not written, and it tells nobody when it has; on HTTP/2 another task writes, which may have to wait for its turn.
+const GOES_OUT: Duration = Duration::from_millis(100);
 
 /// What goes to the old server.
 pub struct Onward {
@@ -373,8 +376,7 @@ impl Reply {
                     Err(fault) => {
                         tracing::warn!(kind = fault.kind(), "an answer of the old server was cut");
                         self.old.note_fault(&fault);
-                        // What came goes out first: when a body fails, hyper drops what it has not written.
-                        tokio::task::yield_now().await;
+                        sleep(GOES_OUT).await;
                         yield Err(fault);
                         return;
                     }
