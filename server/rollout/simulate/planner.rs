@@ -2,7 +2,7 @@
 
 mod proof;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 pub use self::proof::Proof;
 use crate::rollout::{
@@ -60,8 +60,8 @@ pub fn needs(plan: &Plan, baseline: f64) -> Vec<String> {
         let then = match stage.gate {
             Gate::Manual => "a person is asked after the soak in any case".to_owned(),
             Gate::Automatic => format!(
-                "the next stage opens on it, and without it a person is asked after {}, twice the soak",
-                in_words(2.0 * stage.soak.as_secs_f64() / 3600.0)
+                "the next stage opens on it, and without it a person is asked after {}",
+                asked_after(in_hours(stage.soak), in_hours(stage.min_time))
             ),
         };
         format!("Stage {}: {proof}; {then}", n + 1)
@@ -96,12 +96,21 @@ pub struct PlannedStage {
     pub share: f64,
     /// How long it soaks.
     pub hours: f64,
+    /// For how many hours its requests must have come.
+    pub min_hours: f64,
     /// A candidate this many times worse must not pass.
     pub rho_bad: f64,
     /// What opens the next stage; none follows the last.
     pub gate: Option<Gate>,
     /// Users of the candidate without whom it is not judged.
     pub min_users: u64,
+}
+
+impl PlannedStage {
+    /// After how many hours a person is asked where it is not proven.
+    fn asks_after(&self) -> f64 {
+        self.min_hours.max(2.0 * self.hours)
+    }
 }
 
 /// What a stage can see.
@@ -189,7 +198,8 @@ impl Sight {
         let stages = stages.map(|(n, stage)| PlannedStage {
             name: (n + 1).to_string(),
             share: plan.share_of(n).get(),
-            hours: stage.soak.as_secs_f64() / 3600.0,
+            hours: in_hours(stage.soak),
+            min_hours: in_hours(stage.min_time),
             rho_bad: stage.rho_bad,
             gate: (!plan.is_last(n)).then_some(stage.gate),
             min_users: stage.min_users,
@@ -262,15 +272,14 @@ impl Sight {
         let late = |it: &&StageSight| {
             it.stage.gate == Some(Gate::Automatic)
                 && it.proof_hours.is_finite()
-                && it.proof_hours > 2.0 * it.stage.hours
+                && it.proof_hours > it.stage.asks_after()
         };
         self.stages.iter().filter(late).map(|it| {
             format!(
-                "Stage {} takes about {} to be proven, so its automatic gate asks a person after {}, \
-                 twice the soak",
+                "Stage {} takes about {} to be proven, so its automatic gate asks a person after {}",
                 it.stage.name,
                 in_words(it.proof_hours),
-                in_words(2.0 * it.stage.hours)
+                asked_after(it.stage.hours, it.stage.min_hours)
             )
         })
     }
@@ -329,16 +338,17 @@ impl fmt::Display for Sight {
                     write!(f, "; {how_often} proven, and asks a person")?;
                 }
                 Some(Gate::Automatic) if sight.proof_hours.is_infinite() => {
-                    let asked = in_words(2.0 * hours);
+                    let asked = in_words(sight.stage.asks_after());
                     write!(f, "; {how_often} proven: ASKS A PERSON after {asked}")?;
                 }
                 Some(Gate::Manual) => write!(f, "; proven in {proof}, and asks a person")?,
-                Some(Gate::Automatic) if sight.proof_hours > 2.0 * hours => {
-                    let asked = in_words(2.0 * hours);
+                Some(Gate::Automatic) if sight.proof_hours > sight.stage.asks_after() => {
+                    let asked = in_words(sight.stage.asks_after());
                     write!(f, "; proven in {proof}: ASKS A PERSON after {asked}")?;
                 }
                 Some(Gate::Automatic) => {
-                    let promoted = in_words(sight.proof_hours.max(*hours));
+                    let promoted = sight.proof_hours.max(*hours).max(sight.stage.min_hours);
+                    let promoted = in_words(promoted);
                     write!(f, "; proven in {proof}, so promoted after {promoted}")?;
                 }
             }
@@ -356,6 +366,18 @@ impl fmt::Display for Sight {
 }
 
 /// `45 s`, `12 min`, `3.4 h`, `12 d`, `never`.
+fn in_hours(span: Duration) -> f64 {
+    span.as_secs_f64() / 3600.0
+}
+
+/// When a person is asked about a stage, and what makes it that late.
+fn asked_after(soak: f64, min_time: f64) -> String {
+    match min_time > 2.0 * soak {
+        true => format!("{}, its `min_time`", in_words(min_time)),
+        false => format!("{}, twice the soak", in_words(2.0 * soak)),
+    }
+}
+
 fn in_words(hours: f64) -> String {
     if !hours.is_finite() {
         "never".to_owned()
@@ -371,129 +393,4 @@ fn in_words(hours: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bound_is_that_of_the_published_table() {
-        for (share, hours) in [
-            (0.01, [145.0, 13.9, 4.1]),
-            (0.05, [31.0, 3.0, 0.9]),
-            (0.10, [16.4, 1.66, 0.51]),
-            (0.50, [6.5, 0.76, 0.26]),
-        ] {
-            for (ratio, hours) in RATIOS.into_iter().zip(hours) {
-                let bound = wald_hours(10_000.0, 0.02, share, ratio, 1.0);
-                assert!(
-                    (bound / hours - 1.0).abs() < 0.04,
-                    "{share} {ratio}: {bound}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_compared_is_never_seen() {
-        for (per_day, baseline, share, ratio) in [
-            (0.0, 0.02, 0.1, 5.0),
-            (1e4, 0.0, 0.1, 5.0),
-            (1e4, 0.02, 0.0, 5.0),
-            (1e4, 0.02, 1.0, 5.0),
-            (1e4, 0.02, 0.1, 1.0),
-            (f64::NAN, 0.02, 0.1, 5.0),
-            (-1.0, 0.02, 0.1, 5.0),
-        ] {
-            let bound = wald_hours(per_day, baseline, share, ratio, 1.25);
-            assert_eq!(bound, f64::INFINITY, "{per_day} {baseline} {share} {ratio}");
-        }
-    }
-
-    #[test]
-    fn short_spans_are_told_in_seconds() {
-        let spans = [(45.0, "45 s"), (60.0, "1 min"), (90.0 * 60.0, "1.5 h")];
-        for (seconds, words) in spans {
-            assert_eq!(in_words(seconds / 3600.0), words);
-        }
-    }
-
-    #[test]
-    fn a_short_crash_test_is_called_too_short() {
-        let traffic = Traffic {
-            requests_per_day: 10_000.0,
-            baseline: 0.02,
-            users: None,
-        };
-        let stage = |name: &str, share, hours| PlannedStage {
-            name: name.to_owned(),
-            share,
-            hours,
-            rho_bad: 2.0,
-            gate: Some(Gate::Automatic),
-            min_users: 20,
-        };
-        let sight = plan(
-            traffic,
-            &EvidencePlan::default(),
-            [
-                stage("crash test", 1.0, 2.0),
-                stage("first", 10.0, 24.0),
-                stage("half", 50.0, 48.0),
-                stage("all", 100.0, 168.0),
-            ],
-        );
-        let sees: Vec<_> = sight.stages.iter().map(StageSight::sees).collect();
-        assert_eq!(sees, [None, Some(5.0), Some(2.0), None]);
-        let text = sight.to_string();
-        assert!(
-            text.contains("TOO SHORT") && text.contains("frozen"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_stage_that_can_never_be_proven_is_told_with_what_helps() {
-        let evidence = EvidencePlan::default();
-        let words = |per_day: f64, users: f64| {
-            let stage = PlannedStage {
-                name: "1".to_owned(),
-                share: 10.0,
-                hours: 48.0,
-                rho_bad: 2.0,
-                gate: Some(Gate::Automatic),
-                min_users: 20,
-            };
-            let traffic = Traffic {
-                requests_per_day: per_day,
-                baseline: 0.02,
-                users: Some(users),
-            };
-            plan(traffic, &evidence, [stage]).to_string()
-        };
-        // Simulated, 10,000 a day are enough in four of ten rollouts until a person is asked; 20,000 are.
-        let few = words(10_000.0, 1_000.0);
-        assert!(
-            few.contains("seldom proven: ASKS A PERSON after 96.0 h"),
-            "{few}"
-        );
-        assert!(few.contains("Stage 1 is seldom proven: of errors"), "{few}");
-        assert!(few.contains("a share of 20 % is enough"), "{few}");
-        let fewer = words(5_000.0, 1_000.0);
-        assert!(
-            fewer.contains("Stage 1 can never be proven: of errors"),
-            "{fewer}"
-        );
-        let many = words(20_000.0, 1_000.0);
-        assert!(
-            !many.contains("never")
-                && !many.contains("seldom")
-                && many.contains("so promoted after"),
-            "{many}"
-        );
-        let tiny = words(100.0, 50.0);
-        assert!(tiny.contains("no larger share is enough"), "{tiny}");
-        assert!(
-            tiny.contains("gets about 5 of the users and is not judged below 20"),
-            "{tiny}"
-        );
-    }
-}
+mod tests;
