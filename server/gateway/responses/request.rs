@@ -369,10 +369,12 @@ fn add_tools(
                     // Servers of tools are not asked what others call theirs, and models take no two tools of one name.
                     let is_taken =
                         |name: &str| of_no_space.contains(&name) || known.contains_key(name);
-                    let offered = match (space, name.filter(|name| is_taken(name))) {
-                        (Some(space), Some(name)) => Some(format!("{space}__{name}")),
-                        _ => name.map(str::to_owned),
-                    };
+                    let mut offered = name.map(str::to_owned);
+                    while let (Some(space), Some(name)) = (space, &offered)
+                        && is_taken(name)
+                    {
+                        offered = Some(format!("{space}__{name}"));
+                    }
                     function(it, offered.as_deref(), space, known)
                 }));
             }

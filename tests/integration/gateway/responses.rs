@@ -256,6 +256,16 @@ async fn a_tool_of_a_namespace_makes_way_for_one_of_none() {
     let names: Vec<_> = names.map(|it| &it["function"]["name"]).collect();
     assert_eq!(names, ["one__get", "get"]);
     assert_eq!(sent["tool_choice"]["function"]["name"], "one__get");
+    // Nor may its other name be one that is there.
+    let other = json!({"type": "function", "name": "one__get"});
+    let asked =
+        json!({"model": "a", "tools": [space, tool, other], "tool_choice": choice, "input": "Hi"});
+    respond(&gateway, &asked).await;
+    let sent = &gateway.upstream.requests()[1].body;
+    let names = sent["tools"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|it| &it["function"]["name"]).collect();
+    assert_eq!(names, ["one__one__get", "get", "one__get"]);
+    assert_eq!(sent["tool_choice"]["function"]["name"], "one__one__get");
 }
 
 #[tokio::test]
