@@ -16,8 +16,9 @@ use crate::{
     },
     providers::{
         ChatRequest, Message,
-        fault::FaultKind,
+        fault::{Fault, FaultKind},
         quality::{Checks, Inspection, Language, Schema},
+        retry_after,
     },
     trial::{
         answer::TrialAnswer,
@@ -198,10 +199,7 @@ fn told(
         (Some(fault), _) if fault.kind.is_accounts() => AskedModel {
             answer: None,
             why: Some(format!("our account was refused: {}", fault.kind)),
-            retry_after_ms: fault.kind.may_pass().then(|| {
-                let after = fault.retry_after.unwrap_or(USUAL_PAUSE);
-                u64::try_from(after.as_millis()).unwrap_or(u64::MAX)
-            }),
+            retry_after_ms: ask_again_ms(fault),
             requests: 0,
         },
         (Some(fault), _) => failed(fault.kind),
@@ -234,5 +232,32 @@ fn told(
         }
         // Nothing was told of an attempt, so it did not end in time.
         (None, Err(_)) => failed(FaultKind::Timeout),
+    }
+}
+
+/// When a model may be asked again whose provider refused our account, where that may pass: the account rests no longer
+/// than what is believed of the wait.
+fn ask_again_ms(fault: &Fault) -> Option<u64> {
+    let after = (fault.retry_after).map_or(USUAL_PAUSE, retry_after::bounded);
+    let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    fault.kind.may_pass().then_some(ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_waits_no_longer_than_our_account_rests() {
+        let after = |kind, wait: Option<u64>| {
+            let mut fault = Fault::new(kind, "refused");
+            fault.retry_after = wait.map(Duration::from_secs);
+            ask_again_ms(&fault)
+        };
+        assert_eq!(after(FaultKind::RateLimited, None), Some(5_000));
+        assert_eq!(after(FaultKind::RateLimited, Some(60)), Some(60_000));
+        let endless = after(FaultKind::RateLimited, Some(2_000_000_000));
+        assert_eq!(endless, Some(3_600_000));
+        assert_eq!(after(FaultKind::Authentication, Some(60)), None);
     }
 }
