@@ -216,7 +216,7 @@ pub enum Hold {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Told {
-    /// The highest level since evidence was last clear for an hour.
+    /// The highest level since evidence was last clear for an hour, or the stage began.
     pub level: Option<Level>,
     /// That both sides fail.
     pub both_failing: bool,
