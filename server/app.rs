@@ -393,6 +393,8 @@ impl App {
             self.tasks.spawn(watch.run(self.tasks.stopping()));
         }
         if self.storage.is_shared() {
+            let models = self.models.clone();
+            self.tasks.spawn(models.share_quotas(self.tasks.stopping()));
             self.tasks.spawn(fleet::shared_limits::run(
                 self.takings,
                 Arc::new(self.storage.clone()),

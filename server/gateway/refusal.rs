@@ -17,7 +17,7 @@ use crate::{
         units::counted,
     },
     keys::{Left, OverBudget, TooFast},
-    model_router::{Route, RouteError, Tried},
+    model_router::{Route, RouteError, Tried, quota::schedule::Reason},
     providers::fault::Cause,
 };
 
@@ -220,6 +220,13 @@ impl Refusal {
                 return Self {
                     retry_after: Some(Duration::from_secs(1)),
                     ..Self::new(StatusCode::SERVICE_UNAVAILABLE, Some("overloaded"), message)
+                };
+            }
+            RouteError::OverQuota { refused, .. } if refused.reason == Reason::Database => {
+                return Self {
+                    retry_after: Some(refused.after),
+                    attempts: attempts.to_vec(),
+                    ..Self::overloaded()
                 };
             }
             RouteError::OverQuota { provider, refused } => {

@@ -3,10 +3,13 @@
 //! An account has a quota where the catalog, or the provider itself, tells one. What a provider says with an
 //! answer is about the model that was asked, so that each model of an account has a quota of its own beside that
 //! of the whole. Each attempt takes a slot of both before it is sent. [`schedule`] decides whose turn it is,
-//! [`pool`] has the clocks and the queues, [`slot`] what a call holds.
+//! [`pool`] has the clocks and the queues, [`slot`] what a call holds. Where processes share a database, that of the
+//! account is the database's to give: [`common`] asks for it, [`record`] gives it.
 
+mod common;
 mod free;
 mod pool;
+pub mod record;
 pub mod schedule;
 mod slot;
 pub mod store;
@@ -23,13 +26,15 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
+use self::{
+    common::Keeper,
+    pool::{Pool, now},
+    schedule::{Allowance, Ask, Limits, Refused},
+    store::QuotaStore,
+};
 pub(super) use self::{
     pool::Quota,
     slot::{Course, Sent, Slot},
-};
-use self::{
-    pool::{Keeper, Pool, now},
-    schedule::{Allowance, Ask, Limits, Refused},
 };
 use super::catalog::{Catalog, Model, Provider};
 use crate::providers::{self, retry_after};
@@ -145,7 +150,7 @@ impl Quotas {
         else {
             return;
         };
-        let read = timeout(READ_TIMEOUT, keeper.quotas()).await;
+        let read = timeout(READ_TIMEOUT, keeper.store.quotas()).await;
         let kept = read.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
         let kept = kept.unwrap_or_else(|error| {
             let error = format!("{error:#}");
@@ -157,9 +162,10 @@ impl Quotas {
 
     /// Goes on with what an earlier process used, and keeps what this one uses. Where nothing is known of a
     /// day whose limit the catalog tells, half of it counts as used.
-    pub(super) async fn restore(&self, keeper: Keeper) -> anyhow::Result<()> {
+    pub(super) async fn restore(&self, store: Arc<dyn QuotaStore>) -> anyhow::Result<()> {
+        let keeper = Keeper::new(store);
         *self.keeper.lock() = Some(keeper.clone());
-        let kept = keeper.quotas().await?;
+        let kept = keeper.store.quotas().await?;
         self.go_on(&keeper, kept);
         Ok(())
     }
@@ -201,8 +207,10 @@ impl Quotas {
         let Some(pool) = account.and_then(|it| it.models.get(model.base())) else {
             return;
         };
+        // Each process hears what is left for all; its even part of that is its own.
+        let live = self.keeper.lock().as_ref().map_or(1, Keeper::live);
         let allowance = |left: providers::Left| Allowance {
-            left: left.left,
+            left: left.left / live,
             of: left.of,
             until: at + left.span,
         };

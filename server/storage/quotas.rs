@@ -3,8 +3,11 @@
 use anyhow::Context;
 use async_trait::async_trait;
 
-use super::Storage;
-use crate::model_router::quota::store::{QuotaStore, Used};
+use super::{Storage, db::Db, postgres::Postgres};
+use crate::model_router::quota::{
+    record::{Given, Word},
+    store::{QuotaStore, Shared, Used},
+};
 
 #[async_trait]
 impl QuotaStore for Storage {
@@ -15,11 +18,6 @@ impl QuotaStore for Storage {
         .fetch_all(pool)
         .await)
         .context("cannot read what our accounts have used")?;
-        let read = |(provider, used): (String, String)| {
-            let used = serde_json::from_str(&used)
-                .with_context(|| format!("what was used at `{provider}` is damaged"))?;
-            Ok((provider, used))
-        };
         rows.into_iter().map(read).collect()
     }
 
@@ -34,5 +32,75 @@ impl QuotaStore for Storage {
         .execute(pool))
         .context("cannot store what an account has used")?;
         Ok(())
+    }
+
+    fn gives_slots(&self) -> bool {
+        matches!(self.db, Db::Postgres(_))
+    }
+
+    async fn say(&self, account: &str, word: &Word) -> anyhow::Result<Given> {
+        let Db::Postgres(postgres) = &self.db else {
+            anyhow::bail!("SQLite gives no slots");
+        };
+        postgres.hear(account, word).await
+    }
+
+    async fn shared(&self) -> anyhow::Result<Shared> {
+        let pool = self.shared()?;
+        let (now_ms, live): (i64, i64) = sqlx::query_as(
+            "SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT, \
+             (SELECT COUNT(*) FROM replicas WHERE ended_at IS NULL \
+             AND seen_at > clock_timestamp() - INTERVAL '5 minutes')",
+        )
+        .fetch_one(pool)
+        .await
+        .context("cannot read who uses our accounts")?;
+        let accounts = self.quotas().await?;
+        Ok(Shared {
+            now_ms,
+            live: u32::try_from(live).unwrap_or(u32::MAX),
+            accounts,
+        })
+    }
+}
+
+fn read((provider, used): (String, String)) -> anyhow::Result<(String, Used)> {
+    let used = serde_json::from_str(&used)
+        .with_context(|| format!("what was used at `{provider}` is damaged"))?;
+    Ok((provider, used))
+}
+
+impl Postgres {
+    /// Hears a word about an account, one after the other.
+    async fn hear(&self, account: &str, word: &Word) -> anyhow::Result<Given> {
+        let mut transaction = self.pool.begin().await?;
+        // The time is asked once the row is ours.
+        let locked = "SELECT used, (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT FROM \
+                      (SELECT used FROM quotas WHERE provider = $1 FOR UPDATE) AS locked";
+        let lock = || sqlx::query_as(locked).bind(account);
+        let mut row: Option<(String, i64)> = lock().fetch_optional(&mut *transaction).await?;
+        if row.is_none() {
+            // Whoever else does so at the same moment goes first, and we find what it wrote.
+            sqlx::query(
+                "INSERT INTO quotas (provider, used) VALUES ($1, '') ON CONFLICT DO NOTHING",
+            )
+            .bind(account)
+            .execute(&mut *transaction)
+            .await?;
+            row = lock().fetch_optional(&mut *transaction).await?;
+        }
+        let (text, now_ms) = row.context("what an account has used is not there")?;
+        let mut used = match text.as_str() {
+            "" => Used::unknown(&word.most, now_ms),
+            _ => read((account.to_owned(), text))?.1,
+        };
+        let slot = used.hear(word, now_ms);
+        sqlx::query("UPDATE quotas SET used = $2 WHERE provider = $1")
+            .bind(account)
+            .bind(serde_json::to_string(&used)?)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(Given { slot, used, now_ms })
     }
 }

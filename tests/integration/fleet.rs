@@ -6,6 +6,7 @@ mod cluster;
 mod ills;
 mod judge;
 mod link;
+mod quota;
 mod users;
 
 use std::{

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use chrono::Utc;
 use parking_lot::Mutex;
 use tokio::{
     sync::oneshot,
@@ -11,17 +10,15 @@ use tokio::{
 
 use super::{
     Standing,
+    common::{Keeper, Said},
     schedule::{Allowance, Ask, Claim, Limits, Moment, Refused, Schedule, Told},
     slot::{Taken, Waiting},
-    store::{QuotaStore, Used},
+    store::Used,
 };
 use crate::{
-    _core::outage::Outage,
+    _core::{clock, outage::Outage},
     model_router::catalog::{Model, Tier},
 };
-
-/// Keeps what was used, where it is to outlive the process.
-pub(super) type Keeper = Arc<dyn QuotaStore>;
 
 /// How long a call waits until it is stored that it uses a slot.
 const KEEP_TIMEOUT: Duration = Duration::from_millis(500);
@@ -39,17 +36,17 @@ pub(in crate::model_router) struct Quota {
 /// One quota.
 pub(super) struct Pool {
     /// The label of its account, as metrics and what is stored name it.
-    label: String,
-    state: Mutex<State>,
+    pub(super) label: String,
+    pub(super) state: Mutex<State>,
     /// The number of the last slot that is stored as used. Whoever writes holds it.
-    stored: tokio::sync::Mutex<u64>,
-    outage: Outage,
+    pub(super) stored: tokio::sync::Mutex<u64>,
+    pub(super) outage: Outage,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// Of an account, `None` until a quota is told.
-    schedule: Option<Schedule>,
+    pub(super) schedule: Option<Schedule>,
     only_free: bool,
     /// Who is told when it has its slot. As bounded as the schedule's queue.
     waiting: HashMap<u64, oneshot::Sender<()>>,
@@ -58,11 +55,27 @@ struct State {
     keeper: Option<Keeper>,
     /// The number of the last slot.
     slots: u64,
+    /// What is said of it to a database that gives its slots.
+    pub(super) said: Said,
 }
 
 impl State {
+    fn gives_slots(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::gives_slots)
+    }
+
+    /// Goes on with what stands in the database.
+    fn go_on(&mut self, used: &Used, now: Moment) {
+        let is_common = self.gives_slots();
+        match &mut self.schedule {
+            Some(schedule) if is_common => schedule.adopt(used, now.utc_ms, now),
+            Some(schedule) => schedule.restore(used, now),
+            None => self.restored = Some(used.clone()),
+        }
+    }
+
     /// Gives free slots to those who wait.
-    fn pump(&mut self, now: Moment) {
+    pub(super) fn pump(&mut self, now: Moment) {
         let Some(schedule) = &mut self.schedule else {
             return;
         };
@@ -115,13 +128,13 @@ impl Pool {
             return;
         }
         state.keeper = Some(keeper.clone());
-        match (&mut state.schedule, used) {
-            (Some(schedule), Some(used)) => schedule.restore(&used, now),
-            (Some(schedule), None) => {
+        match (used, &mut state.schedule) {
+            (Some(used), _) => state.go_on(&used, now),
+            (None, Some(schedule)) => {
                 let day = schedule.limits().day.unwrap_or(0);
                 schedule.used_at_least(day / 2, now);
             }
-            (None, used) => state.restored = used,
+            (None, None) => {}
         }
     }
 
@@ -159,15 +172,25 @@ impl Pool {
             .get_or_insert_with(|| Schedule::new(limits, now));
         schedule.limit(limits);
         if let Some(restored) = restored {
-            schedule.restore(&restored, now);
+            state.go_on(&restored, now);
         }
-        schedule.used_at_least(used, now);
+        if let Some(schedule) = &mut state.schedule {
+            schedule.used_at_least(used, now);
+        }
+        state.said.at_least(used);
         state.only_free = only_free;
         state.pump(now);
     }
 
     pub(super) fn rest(&self, until: Instant) {
-        self.with(|schedule, _| schedule.rest(until));
+        let until_ms = self.with(|schedule, now| {
+            schedule.rest(until);
+            let span = until.saturating_duration_since(now.at).as_millis();
+            now.utc_ms.saturating_add(span as i64)
+        });
+        if let Some(until_ms) = until_ms {
+            self.state.lock().said.rests_until(until_ms);
+        }
     }
 
     pub(super) fn allow(&self, requests: Option<Allowance>, tokens: Option<Allowance>, own: u32) {
@@ -210,6 +233,32 @@ impl Pool {
         model: &Model,
         ask: Ask,
     ) -> Result<Option<Taken>, Refused> {
+        loop {
+            let Some(taken) = self.turn(model, ask).await? else {
+                return Ok(None);
+            };
+            let Some(keeper) = self.keeper() else {
+                return Ok(Some(taken));
+            };
+            if !keeper.gives_slots() {
+                self.keep().await;
+                return Ok(Some(taken));
+            }
+            if let Some(taken) = self.claim(&keeper, taken, ask.deadline).await? {
+                return Ok(Some(taken));
+            }
+        }
+    }
+
+    /// Who keeps what is used of it, where anything is limited.
+    fn keeper(&self) -> Option<Keeper> {
+        let state = self.state.lock();
+        let limits = state.schedule.as_ref()?.limits();
+        state.keeper.clone().filter(|_| limits != Limits::default())
+    }
+
+    /// A slot of this process, as soon as it is this call's turn.
+    async fn turn(self: &Arc<Self>, model: &Model, ask: Ask) -> Result<Option<Taken>, Refused> {
         let (deadline, waiting, claim) = {
             let mut state = self.state.lock();
             let now = now();
@@ -240,12 +289,10 @@ impl Pool {
             };
             (ask.deadline, waiting, claim)
         };
-        let taken = match waiting {
+        Ok(Some(match waiting {
             Some(waiting) => waiting.taken(deadline).await?,
             None => Taken::new(self.clone(), claim),
-        };
-        self.keep().await;
-        Ok(Some(taken))
+        }))
     }
 
     /// When a call that waits should look again whether it is its turn, if anything is known.
@@ -311,10 +358,6 @@ impl Pool {
     async fn keep(&self) {
         let slot = {
             let mut state = self.state.lock();
-            let is_limited = |it: &Schedule| it.limits() != Limits::default();
-            if state.keeper.is_none() || !state.schedule.as_ref().is_some_and(is_limited) {
-                return;
-            }
             state.slots += 1;
             state.slots
         };
@@ -331,7 +374,7 @@ impl Pool {
                 (slots, used, state.keeper.clone())
             };
             if let (Some(used), Some(keeper)) = (used, keeper) {
-                keeper.keep_quota(&self.label, &used).await?;
+                keeper.store.keep_quota(&self.label, &used).await?;
             }
             *stored = slots;
             anyhow::Ok(())
@@ -380,6 +423,6 @@ impl Pool {
 pub(super) fn now() -> Moment {
     Moment {
         at: Instant::now(),
-        utc_ms: Utc::now().timestamp_millis(),
+        utc_ms: clock::now().timestamp_millis(),
     }
 }

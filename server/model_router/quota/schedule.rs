@@ -4,6 +4,7 @@
 //! becomes of it; one that was never sent is given back.
 
 mod ask;
+mod common;
 mod kept;
 mod queue;
 mod room;
@@ -28,9 +29,9 @@ use self::{
 };
 
 /// The account's clock may differ from ours, and a request may travel, for so long.
-const SKEW: Duration = Duration::from_secs(2);
-const MINUTE: Duration = Duration::from_secs(60 + SKEW.as_secs());
-const DAY_MS: i64 = 86_400_000;
+pub(super) const SKEW: Duration = Duration::from_secs(2);
+pub(super) const MINUTE: Duration = Duration::from_secs(60 + SKEW.as_secs());
+pub(super) const DAY_MS: i64 = 86_400_000;
 /// Of what a minute has, in percent; the rest is for requests that were sent twice unseen, and for tokens that
 /// are counted otherwise.
 const USED_PERCENT: u32 = 95;
@@ -262,6 +263,10 @@ impl Schedule {
         self.taken = self.taken.saturating_sub(1);
         self.used = self.used.saturating_sub(1);
         self.tokens.give_back(tokens);
+        self.give_allowance_back(tokens);
+    }
+
+    fn give_allowance_back(&mut self, tokens: u32) {
         if let Some(allowed) = &mut self.allowed {
             allowed.left = allowed.left.saturating_add(1);
         }
@@ -362,7 +367,8 @@ struct Next {
     is_starved: bool,
 }
 
-fn day_of(utc_ms: i64) -> i64 {
+/// The day of an account to which a request counts, from 1970.
+pub(super) fn day_of(utc_ms: i64) -> i64 {
     utc_ms
         .saturating_sub(SKEW.as_millis() as i64)
         .div_euclid(DAY_MS)

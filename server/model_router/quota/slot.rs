@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{
     pool::Pool,
+    record::Change,
     schedule::{Claim, Refused},
 };
 
@@ -79,7 +80,18 @@ impl Drop for Waiting {
 pub(super) struct Taken {
     pool: Arc<Pool>,
     claim: Claim,
+    /// Its time, in milliseconds since 1970, where the database has given it.
+    given: Option<i64>,
     is_sent: bool,
+}
+
+/// Where it stands what a request was thought to take.
+#[derive(Clone, Copy)]
+enum Booked {
+    /// In this process, under this number.
+    Here(u64),
+    /// In the database, at this time, with so many tokens.
+    Given { at_ms: i64, tokens: u32 },
 }
 
 impl Taken {
@@ -87,24 +99,56 @@ impl Taken {
         Self {
             pool,
             claim,
+            given: None,
             is_sent: false,
         }
     }
 
-    /// It is used now; the number of its request.
-    fn send(mut self) -> (Arc<Pool>, u32, u64) {
+    pub(super) fn tokens(&self) -> u32 {
+        self.claim.tokens
+    }
+
+    /// The database has given it.
+    pub(super) fn given(mut self, at_ms: i64) -> Self {
+        self.given = Some(at_ms);
+        let claim = self.claim;
+        self.pool.with(|schedule, _| schedule.given(claim));
+        self
+    }
+
+    /// It is used now.
+    fn send(mut self) -> (Arc<Pool>, u32, Booked) {
         self.is_sent = true;
         let (pool, tokens) = (self.pool.clone(), self.claim.tokens);
-        let number = pool.with(|schedule, now| schedule.send(tokens, now));
-        (pool, tokens, number.unwrap_or_default())
+        let booked = pool.with(|schedule, now| match self.given {
+            Some(at_ms) => {
+                schedule.send_given(tokens);
+                Booked::Given { at_ms, tokens }
+            }
+            None => Booked::Here(schedule.send(tokens, now)),
+        });
+        (pool, tokens, booked.unwrap_or(Booked::Here(0)))
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        if !self.is_sent {
-            let claim = self.claim;
-            self.pool.with(|schedule, _| schedule.give_back(claim));
+        if self.is_sent {
+            return;
+        }
+        let claim = self.claim;
+        match self.given {
+            Some(at_ms) => {
+                self.pool.with(|schedule, _| schedule.forgo_given(claim));
+                self.pool.correct(Change {
+                    at_ms,
+                    requests: -1,
+                    tokens: -i64::from(claim.tokens),
+                });
+            }
+            None => {
+                self.pool.with(|schedule, _| schedule.give_back(claim));
+            }
         }
     }
 }
@@ -119,9 +163,9 @@ impl Slot {
     pub(in crate::model_router) fn send(self) -> (Sent, Course) {
         let (mut sent, mut course) = (Sent::default(), Course::default());
         for (place, taken) in self.0.into_iter().enumerate() {
-            if let Some((pool, tokens, number)) = taken.map(Taken::send) {
+            if let Some((pool, tokens, booked)) = taken.map(Taken::send) {
                 sent.0[place] = Some((pool.clone(), tokens));
-                course.0[place] = Some((pool, number));
+                course.0[place] = Some((pool, booked));
             }
         }
         (sent, course)
@@ -140,15 +184,28 @@ impl Drop for Sent {
     }
 }
 
-/// A request that was sent, with the number that it has in each quota.
+/// A request that was sent, and where each quota has noted it.
 #[derive(Default)]
-pub(in crate::model_router) struct Course([Option<(Arc<Pool>, u64)>; 2]);
+pub(in crate::model_router) struct Course([Option<(Arc<Pool>, Booked)>; 2]);
 
 impl Course {
     /// It took so many tokens.
     pub(in crate::model_router) fn took(&self, tokens: u32) {
-        for (pool, number) in self.0.iter().flatten() {
-            pool.with(|schedule, _| schedule.settle(*number, tokens));
+        for (pool, booked) in self.0.iter().flatten() {
+            match *booked {
+                Booked::Here(number) => {
+                    pool.with(|schedule, _| schedule.settle(number, tokens));
+                }
+                Booked::Given {
+                    at_ms,
+                    tokens: thought,
+                } if tokens != thought => pool.correct(Change {
+                    at_ms,
+                    requests: 0,
+                    tokens: i64::from(tokens) - i64::from(thought),
+                }),
+                Booked::Given { .. } => {}
+            }
         }
     }
 

@@ -1,7 +1,11 @@
-//! What accounts have used, kept over restarts.
+//! What accounts have used, kept over restarts and, where processes share a database, for all of them.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+
+use super::record::{Given, Last, Word};
 
 /// What an account has used of its quota.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,11 +14,38 @@ pub struct Used {
     pub day: i64,
     /// Requests of that day.
     pub requests: u32,
-    /// When those of the last minute were made, in milliseconds since 1970.
+    /// When those of the last minute were made by the one process that there is, in milliseconds since 1970.
     pub sent_ms: Vec<i64>,
     /// When tokens of the last minute were used, and how many, where they are limited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<(i64, u32)>,
+    /// When slots of the last minute were given to several processes, and how many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<(i64, u32)>,
+    /// Until when the account rests, in milliseconds since 1970; 0 where it does not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rests_until_ms: i64,
+    /// Counts the words of all processes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub version: i64,
+    /// The last word of each process.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub last: BTreeMap<String, Last>,
+}
+
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
+
+/// What accounts have used, as several processes say of them.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    /// The time of the database, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// Processes that live, or may: those that said something in the last five minutes and did not stop.
+    pub live: u32,
+    /// By the account's label.
+    pub accounts: Vec<(String, Used)>,
 }
 
 /// Keeps it.
@@ -25,4 +56,19 @@ pub trait QuotaStore: Send + Sync {
 
     /// Keeps what the account at a provider has used, instead of what was kept before.
     async fn keep_quota(&self, provider: &str, used: &Used) -> anyhow::Result<()>;
+
+    /// Whether other processes may use the same accounts, so that their slots are this store's to give.
+    fn gives_slots(&self) -> bool {
+        false
+    }
+
+    /// Says a word of one process about an account, while no other does.
+    async fn say(&self, _account: &str, _word: &Word) -> anyhow::Result<Given> {
+        anyhow::bail!("this store gives no slots")
+    }
+
+    /// What all processes have used.
+    async fn shared(&self) -> anyhow::Result<Shared> {
+        Ok(Shared::default())
+    }
 }

@@ -180,7 +180,7 @@ impl QuotaStore for Hanging {
 #[tokio::test(start_paused = true)]
 async fn a_new_catalog_waits_for_no_database_and_counts_half_of_the_day_as_used() {
     let (quotas, model) = quotas(20);
-    *quotas.keeper.lock() = Some(Arc::new(Hanging));
+    *quotas.keeper.lock() = Some(Keeper::new(Arc::new(Hanging)));
     quotas.accounts["p"].whole.limit(Limits {
         minute: None,
         day: Some(50),
@@ -219,3 +219,5 @@ async fn tokens_of_a_minute_are_told_by_the_catalog_and_kept() {
     assert!(quotas.enter("p", &model, asking(200)).await.is_ok());
     assert_eq!(quotas.standing("p").unwrap().free_tokens, Some(250));
 }
+
+mod together;

@@ -12,7 +12,7 @@ use crate::{
     model_router::{
         Answer, Call, RouteError, Trail, Tried, Urgency,
         catalog::{Catalog, Task},
-        quota::schedule::Priority,
+        quota::schedule::{Priority, Reason},
     },
     providers::{
         ChatRequest, Message,
@@ -218,8 +218,15 @@ fn told(
             })
         }
         (None, Err(RouteError::OverQuota { provider, refused })) => {
-            let used_up = refused.reason.name();
-            let why = format!("the quota at `{provider}` leaves no slot: its {used_up} is used up");
+            let why = match refused.reason {
+                Reason::Database => {
+                    format!("the database does not say what the quota at `{provider}` leaves")
+                }
+                used_up => format!(
+                    "the quota at `{provider}` leaves no slot: its {} is used up",
+                    used_up.name()
+                ),
+            };
             AskedModel::later(why, refused.after)
         }
         (None, Err(RouteError::Busy { provider })) => {

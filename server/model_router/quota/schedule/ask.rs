@@ -109,6 +109,12 @@ impl Refused {
         after: Duration::from_secs(1),
         reason: Reason::Queue,
     };
+
+    /// Nobody says what is left.
+    pub(in crate::model_router) const DATABASE: Self = Self {
+        after: Duration::from_secs(5),
+        reason: Reason::Database,
+    };
 }
 
 /// What is used up.
@@ -122,6 +128,8 @@ pub enum Reason {
     Tokens,
     /// The places to wait in, of this user or of all.
     Queue,
+    /// The database, which gives the slots of all processes, does not answer.
+    Database,
 }
 
 impl Reason {
@@ -132,6 +140,7 @@ impl Reason {
             Self::Day => "day",
             Self::Tokens => "tokens",
             Self::Queue => "queue",
+            Self::Database => "database",
         }
     }
 }

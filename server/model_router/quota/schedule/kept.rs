@@ -32,6 +32,7 @@ impl Schedule {
             requests: self.used,
             sent_ms: sent.chain(taken).collect(),
             tokens: tokens.chain(tokens_taken).collect(),
+            ..Used::default()
         }
     }
 

@@ -108,7 +108,7 @@ impl Schedule {
     }
 
     /// Tokens of a minute that are used here.
-    fn token_minute(&self) -> Option<u64> {
+    pub(super) fn token_minute(&self) -> Option<u64> {
         let usable = |tokens: u32| u64::from(tokens) * u64::from(USED_PERCENT) / 100;
         self.limits.tokens.map(|tokens| usable(tokens).max(1))
     }

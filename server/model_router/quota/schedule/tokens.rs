@@ -59,6 +59,25 @@ impl Tokens {
         self.last
     }
 
+    /// Those of a request that is sent and counts elsewhere.
+    pub(super) fn fly(&mut self, tokens: u32) {
+        self.in_flight += u64::from(tokens);
+    }
+
+    /// All that was sent, the oldest first. Nobody settles it here.
+    pub(super) fn replace(&mut self, sent: Vec<(Instant, u32)>) {
+        self.sent.clear();
+        self.of_sent = 0;
+        for (at, tokens) in sent {
+            self.add(0, at, tokens);
+        }
+    }
+
+    /// More was sent.
+    pub(super) fn note(&mut self, at: Instant, tokens: u32) {
+        self.add(0, at, tokens);
+    }
+
     fn add(&mut self, number: u64, at: Instant, tokens: u32) {
         self.of_sent += u64::from(tokens);
         self.sent.push_back(Lot { number, at, tokens });

@@ -1,0 +1,323 @@
+//! An account that several processes use: how a call gets its slot from the database, and what is said of it later.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Quotas,
+    pool::{Pool, now},
+    record::{Change, Given, Word},
+    schedule::{Limits, Refused},
+    slot::Taken,
+    store::{QuotaStore, Used},
+};
+
+/// How long an answer may take. A slot is sent soon after it was given, or it would count for another minute at the
+/// provider.
+const ANSWER: Duration = Duration::from_secs(1);
+/// How long a call waits for an answer where there is nobody else who could use the account.
+const ALONE: Duration = Duration::from_millis(500);
+/// Between two questions of a call while the database is away.
+const RETRY: Duration = Duration::from_millis(250);
+/// After an account was used up by others, before a call looks again.
+const USED_UP: Duration = Duration::from_millis(20);
+/// Changes that are kept while the database is away; older ones are summed up.
+const MOST_CHANGES: usize = 1_000;
+/// Whoever has looked less often may not have been seen by the others.
+const FIRST_LOOKS: u32 = 5;
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Keeps what was used, where it is to outlive the process, and where others use it as well.
+#[derive(Clone)]
+pub(super) struct Keeper {
+    pub(super) store: Arc<dyn QuotaStore>,
+    /// Names this process.
+    holder: Arc<str>,
+    /// Processes on the database; 0 until that is known.
+    live: Arc<AtomicU32>,
+}
+
+impl Keeper {
+    pub(super) fn new(store: Arc<dyn QuotaStore>) -> Self {
+        Self {
+            store,
+            holder: format!("{:016x}", rand::random::<u64>()).into(),
+            live: Arc::default(),
+        }
+    }
+
+    /// Whether slots are the database's to give.
+    pub(super) fn gives_slots(&self) -> bool {
+        self.store.gives_slots()
+    }
+
+    fn is_alone(&self) -> bool {
+        self.live.load(Ordering::Relaxed) == 1
+    }
+
+    /// Processes that use an account, as far as that is known; at least 1.
+    pub(super) fn live(&self) -> u64 {
+        u64::from(self.live.load(Ordering::Relaxed).max(1))
+    }
+}
+
+/// What this process says of an account.
+#[derive(Default)]
+pub(super) struct Said {
+    /// How many of its words were answered.
+    number: u64,
+    /// What the word says that was not answered yet. Nothing is added to it.
+    asked: Option<Unsaid>,
+    /// What the next one will.
+    unsaid: Unsaid,
+    /// The version that is known of what all have used.
+    version: i64,
+}
+
+#[derive(Clone, Default)]
+struct Unsaid {
+    changes: Vec<Change>,
+    at_least: u32,
+    rests_until_ms: i64,
+}
+
+impl Unsaid {
+    fn add(&mut self, change: Change) {
+        self.changes.push(change);
+        if self.changes.len() > MOST_CHANGES {
+            let oldest = self.changes.remove(0);
+            self.changes[0].requests += oldest.requests;
+            self.changes[0].tokens += oldest.tokens;
+        }
+    }
+}
+
+impl Said {
+    pub(super) fn add(&mut self, change: Change) {
+        self.unsaid.add(change);
+    }
+
+    /// The provider tells that so many requests of this day were made.
+    pub(super) fn at_least(&mut self, used: u32) {
+        self.unsaid.at_least = self.unsaid.at_least.max(used);
+    }
+
+    pub(super) fn rests_until(&mut self, until_ms: i64) {
+        self.unsaid.rests_until_ms = self.unsaid.rests_until_ms.max(until_ms);
+    }
+
+    fn is_owed(&self) -> bool {
+        let unsaid = &self.unsaid;
+        self.asked.is_some()
+            || !unsaid.changes.is_empty()
+            || unsaid.at_least > 0
+            || unsaid.rests_until_ms > 0
+    }
+}
+
+impl Pool {
+    /// A slot that was taken here is given by the database; `None` where it has none now, so that the call has to
+    /// wait again.
+    pub(super) async fn claim(
+        &self,
+        keeper: &Keeper,
+        taken: Taken,
+        deadline: Instant,
+    ) -> Result<Option<Taken>, Refused> {
+        let is_alone = keeper.is_alone();
+        let patience = match is_alone {
+            true => ALONE,
+            false => ANSWER.max(deadline.saturating_duration_since(Instant::now())),
+        };
+        let tokens = taken.tokens();
+        let said = timeout(patience, self.say(keeper, Some(tokens))).await;
+        let said = said.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
+        match self.note_outage(said) {
+            Some(Some(at_ms)) => Ok(Some(taken.given(at_ms))),
+            Some(None) => {
+                drop(taken);
+                sleep(USED_UP).await;
+                Ok(None)
+            }
+            None if is_alone => Ok(Some(self.use_unasked(taken))),
+            None => {
+                drop(taken);
+                if Instant::now() + RETRY > deadline {
+                    return Err(self.refuse(Refused::DATABASE));
+                }
+                sleep(RETRY).await;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Says a word about this account; the time of the slot that it is given, where it wants one and there is one.
+    async fn say(&self, keeper: &Keeper, wants: Option<u32>) -> anyhow::Result<Option<i64>> {
+        let _turn = self.stored.lock().await;
+        let word = {
+            let mut state = self.state.lock();
+            let Some(most) = state.schedule.as_ref().map(|it| it.most()) else {
+                return Ok(None);
+            };
+            let said = &mut state.said;
+            let unsaid = said
+                .asked
+                .get_or_insert_with(|| std::mem::take(&mut said.unsaid));
+            Word {
+                holder: keeper.holder.to_string(),
+                number: said.number + 1,
+                most,
+                wants,
+                changes: unsaid.changes.clone(),
+                at_least: unsaid.at_least,
+                rests_until_ms: unsaid.rests_until_ms,
+            }
+        };
+        let given = timeout(ANSWER, keeper.store.say(&self.label, &word)).await;
+        let given = given.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
+        let Given { slot, used, now_ms } = given?;
+        let mut state = self.state.lock();
+        state.said.number += 1;
+        state.said.asked = None;
+        // Also where a failover took some words back.
+        state.said.version = used.version;
+        drop(state);
+        self.adopt(&used, now_ms);
+        Ok(slot)
+    }
+
+    /// What all processes have used, at a time of the database.
+    fn adopt(&self, used: &Used, now_ms: i64) {
+        let now = now();
+        let mut state = self.state.lock();
+        if used.version < state.said.version {
+            return;
+        }
+        state.said.version = used.version;
+        let said = &state.said;
+        let asked = said.asked.iter().flat_map(|it| it.changes.iter());
+        let unsaid: Vec<_> = asked
+            .chain(&said.unsaid.changes)
+            .filter(|it| it.requests > 0)
+            .copied()
+            .collect();
+        if let Some(schedule) = &mut state.schedule {
+            schedule.adopt(used, now_ms, now);
+            for change in unsaid {
+                let requests = u32::try_from(change.requests).unwrap_or(0);
+                let tokens = u32::try_from(change.tokens).unwrap_or(0);
+                for _ in 0..requests {
+                    schedule.note(now.at, tokens / requests);
+                }
+            }
+        }
+        state.pump(now);
+    }
+
+    /// Nobody else uses the account, and the database will hear of it later.
+    fn use_unasked(&self, taken: Taken) -> Taken {
+        let now = now();
+        let tokens = taken.tokens();
+        let mut state = self.state.lock();
+        state.said.add(Change {
+            at_ms: now.utc_ms,
+            requests: 1,
+            tokens: tokens.into(),
+        });
+        if let Some(schedule) = &mut state.schedule {
+            schedule.note(now.at, tokens);
+        }
+        drop(state);
+        taken.given(now.utc_ms)
+    }
+
+    /// More or less was used than stands in the database.
+    pub(super) fn correct(&self, change: Change) {
+        self.state.lock().said.add(change);
+    }
+
+    fn note_outage(&self, said: anyhow::Result<Option<i64>>) -> Option<Option<i64>> {
+        let provider = &self.label;
+        match said {
+            Ok(slot) => {
+                if self.outage.ends() {
+                    tracing::info!(provider, "the database gives slots of a quota again");
+                }
+                Some(slot)
+            }
+            Err(error) => {
+                if self.outage.begins() {
+                    let error = format!("{error:#}");
+                    tracing::warn!(provider, error, "the database gives no slots of a quota");
+                }
+                None
+            }
+        }
+    }
+
+    fn owes_a_word(&self) -> bool {
+        let state = self.state.lock();
+        let is_limited = |it: &super::schedule::Schedule| it.limits() != Limits::default();
+        state.said.is_owed() && state.schedule.as_ref().is_some_and(is_limited)
+    }
+}
+
+impl Quotas {
+    /// Hears what all processes have used, and says what is owed, until the server stops.
+    pub(super) async fn listen(&self, looks: u32) -> anyhow::Result<()> {
+        let keeper = self.keeper.lock().clone();
+        let Some(keeper) = keeper.filter(Keeper::gives_slots) else {
+            return Ok(());
+        };
+        let limited = |it: &&super::Account| it.whole.standing().is_some();
+        if !self.accounts.values().any(|it| limited(&it)) {
+            return Ok(());
+        }
+        let shared = keeper.store.shared().await?;
+        if looks >= FIRST_LOOKS {
+            keeper.live.store(shared.live, Ordering::Relaxed);
+        }
+        for (label, used) in &shared.accounts {
+            if let Some(account) = self.accounts.get(label) {
+                account.whole.adopt(used, shared.now_ms);
+            }
+        }
+        for account in self.accounts.values().filter(limited) {
+            // The one that was not answered, and what has come since.
+            for _ in 0..2 {
+                if account.whole.owes_a_word() {
+                    account.whole.say(&keeper, None).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl crate::model_router::ModelRouter {
+    /// Keeps the quotas of our accounts together with the other processes on the database.
+    pub async fn share_quotas(self: Arc<Self>, stop: impl Future<Output = ()>) {
+        let listen = async {
+            let mut looks = 0_u32;
+            loop {
+                sleep(INTERVAL).await;
+                let quotas = self.fleet.load().quotas.clone();
+                // Calls say that the database is away.
+                if let Ok(Ok(())) = timeout(ANSWER * 2, quotas.listen(looks)).await {
+                    looks = looks.saturating_add(1);
+                }
+            }
+        };
+        tokio::select! {
+            () = listen => {}
+            () = stop => {}
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Processes that use the same accounts, on a database that is one in memory.
+
+use std::sync::atomic::AtomicU32;
+
+use super::*;
+use crate::model_router::quota::{
+    record::{Given, Word},
+    store::Shared,
+};
+
+/// A database.
+struct Database {
+    used: Mutex<Used>,
+    live: AtomicU32,
+    is_away: AtomicBool,
+    loses_answers: AtomicBool,
+}
+
+impl Database {
+    fn new(live: u32) -> Arc<Self> {
+        let used = Used {
+            day: now().utc_ms.div_euclid(86_400_000),
+            ..Used::default()
+        };
+        Arc::new(Self {
+            used: Mutex::new(used),
+            live: live.into(),
+            is_away: false.into(),
+            loses_answers: false.into(),
+        })
+    }
+
+    /// The tests' time stands still where the machine's goes on.
+    fn now_ms() -> i64 {
+        static BEGAN: std::sync::OnceLock<(i64, Instant)> = std::sync::OnceLock::new();
+        let (began_ms, began) = *BEGAN.get_or_init(|| (now().utc_ms, Instant::now()));
+        began_ms + began.elapsed().as_millis() as i64
+    }
+
+    async fn answers(&self) -> anyhow::Result<()> {
+        if self.is_away.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+        anyhow::ensure!(!self.loses_answers.load(Ordering::Relaxed), "lost");
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl QuotaStore for Database {
+    async fn quotas(&self) -> anyhow::Result<Vec<(String, Used)>> {
+        Ok(vec![("p".to_owned(), self.used.lock().clone())])
+    }
+
+    async fn keep_quota(&self, _: &str, _: &Used) -> anyhow::Result<()> {
+        panic!("it gives slots")
+    }
+
+    fn gives_slots(&self) -> bool {
+        true
+    }
+
+    async fn say(&self, _: &str, word: &Word) -> anyhow::Result<Given> {
+        let now_ms = Self::now_ms();
+        let said = || {
+            let mut used = self.used.lock();
+            let slot = used.hear(word, now_ms);
+            let used = used.clone();
+            Given { slot, used, now_ms }
+        };
+        if self.is_away.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+        let given = said();
+        self.answers().await?;
+        Ok(given)
+    }
+
+    async fn shared(&self) -> anyhow::Result<Shared> {
+        self.answers().await?;
+        Ok(Shared {
+            now_ms: Self::now_ms(),
+            live: self.live.load(Ordering::Relaxed),
+            accounts: self.quotas().await?,
+        })
+    }
+}
+
+async fn on(database: &Arc<Database>) -> (Quotas, Arc<Model>) {
+    let (quotas, model) = quotas(20);
+    quotas.restore(database.clone()).await.unwrap();
+    (quotas, model)
+}
+
+fn left(quotas: &Quotas) -> Option<u32> {
+    quotas.standing("p").unwrap().free_minute
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_process_has_all_and_the_others_wait_for_what_it_has_used() {
+    let database = Database::new(2);
+    let (first, model) = on(&database).await;
+    let (second, _) = on(&database).await;
+    for _ in 0..19 {
+        first.enter("p", &model, ask(3)).await.unwrap().send();
+    }
+    // It has not heard of the other, and finds that out.
+    assert_eq!(left(&second), Some(19));
+    let refused = second.enter("p", &model, ask(3)).await.err().unwrap();
+    assert_eq!(refused.reason, Reason::Minute);
+    assert!((61..=62).contains(&refused.after.as_secs()), "{refused:?}");
+    assert_eq!(left(&second), Some(0));
+    let began = Instant::now();
+    let waiting = join_all((0..19).map(|_| second.enter("p", &model, ask(100)))).await;
+    assert!(waiting.iter().all(Result::is_ok));
+    assert!((61..=63).contains(&began.elapsed().as_secs()));
+    // Those that are not sent are there again for all, with the next word.
+    drop(waiting);
+    second.listen(9).await.unwrap();
+    first.listen(9).await.unwrap();
+    assert_eq!((left(&first), left(&second)), (Some(19), Some(19)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_database_is_away_calls_wait_and_nobody_takes_a_slot() {
+    let database = Database::new(2);
+    let (quotas, model) = on(&database).await;
+    quotas.listen(9).await.unwrap();
+    database.is_away.store(true, Ordering::Relaxed);
+    let refused = quotas.enter("p", &model, ask(3)).await.err().unwrap();
+    assert_eq!(refused.reason, Reason::Database);
+    let came_back = async {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        database.is_away.store(false, Ordering::Relaxed);
+    };
+    let (slot, ()) = tokio::join!(quotas.enter("p", &model, ask(20)), came_back);
+    slot.unwrap().send();
+    assert_eq!(
+        (left(&quotas), database.used.lock().requests),
+        (Some(18), 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_lost_costs_no_slot() {
+    let database = Database::new(2);
+    let (quotas, model) = on(&database).await;
+    quotas.listen(9).await.unwrap();
+    database.loses_answers.store(true, Ordering::Relaxed);
+    assert!(quotas.enter("p", &model, ask(2)).await.is_err());
+    assert_eq!(database.used.lock().requests, 1);
+    database.loses_answers.store(false, Ordering::Relaxed);
+    quotas.enter("p", &model, ask(2)).await.unwrap().send();
+    assert_eq!(database.used.lock().requests, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_alone_goes_on_while_the_database_is_away_and_tells_it_later() {
+    let database = Database::new(1);
+    let (quotas, model) = on(&database).await;
+    quotas.listen(9).await.unwrap();
+    database.is_away.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        quotas.enter("p", &model, ask(3)).await.unwrap().send();
+    }
+    assert_eq!(left(&quotas), Some(16));
+    database.is_away.store(false, Ordering::Relaxed);
+    quotas.listen(9).await.unwrap();
+    assert_eq!(
+        (left(&quotas), database.used.lock().requests),
+        (Some(16), 3)
+    );
+    // Another one that came meanwhile is heard of.
+    database.live.store(2, Ordering::Relaxed);
+    quotas.listen(9).await.unwrap();
+    database.is_away.store(true, Ordering::Relaxed);
+    assert!(quotas.enter("p", &model, ask(3)).await.is_err());
+}
