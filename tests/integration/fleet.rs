@@ -3,6 +3,7 @@
 
 mod away;
 mod cluster;
+mod flow;
 mod ills;
 mod judge;
 mod link;
