@@ -6,6 +6,7 @@ mod fleet;
 mod following;
 mod hanging;
 mod holdout;
+mod link;
 mod metrics;
 mod outages;
 mod plot;

@@ -1,10 +1,9 @@
 //! Several processes on one store, in an order that a seed draws: each has users, any of them is killed,
 //! loses the lease, or fails at the store before a write or after it.
 //!
-//! The world: two to four processes; one rollout, with users of each; a lease that ends at any moment, as if
-//! its holder were frozen; writes whose answers are lost; a store that is full for a while, does not answer for
-//! a while, or is replaced by a standby that lacks its last writes; people who change the share now and then, also
-//! on an old version. Clocks agree.
+//! The world: two to four processes; one rollout, with users of each; a lease that ends at any moment, as if its holder were
+//! frozen; writes that fail, whose answers are lost, or that arrive late; processes that are cut off, also between two writes; a
+//! store that is full, away, or replaced by a standby that lacks its last writes; clocks that step; people who change the share.
 //!
 //! A seed is a list of numbers, one for each step. A list that fails is shortened for as long as it fails, and printed
 //! with what its steps did.
@@ -18,6 +17,8 @@ use futures::FutureExt as _;
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
 
 use super::*;
+
+mod harm;
 
 const SEEDS: u64 = 60;
 const STEPS: usize = 150;
@@ -48,7 +49,7 @@ impl Fleet {
         let first = Rig::over(MemoryStore::shared(), Clock::default()).await;
         let mut rigs = vec![first];
         for _ in 1..draws.random_range(2..=4) {
-            let rig = Rig::over(rigs[0].store.clone(), rigs[0].clock.clone());
+            let rig = Rig::over(rigs[0].store.another(), rigs[0].clock.another());
             rigs.push(rig.await);
         }
         for (place, rig) in rigs.iter().enumerate() {
@@ -75,7 +76,7 @@ impl Fleet {
         self.rigs[place]
             .clock
             .pass(self.draws.random_range(10..400));
-        let told = match self.draws.random_range(0..1000) {
+        let told = match self.draws.random_range(0..1100) {
             0..400 => self.traffic(place),
             400..750 => {
                 self.rigs[place].controller.tick().await;
@@ -109,7 +110,8 @@ impl Fleet {
                 format!("the database is away: {is_away}")
             }
             975..985 => self.fail_over(),
-            _ => self.ask(place).await,
+            985..1000 => self.ask(place).await,
+            _ => self.harm(place),
         };
         self.told.push(format!("{place}: {told}"));
     }
@@ -144,7 +146,7 @@ impl Fleet {
         self.lost
             .extend(recorded.into_iter().filter(|it| !stored.contains(it)));
         let user = *rig.user.lock();
-        let new = Rig::over(rig.store.clone(), rig.clock.clone()).await;
+        let new = Rig::over(rig.store.another(), rig.clock.another()).await;
         *new.user.lock() = user + 10_000;
         self.rigs[place] = new;
         self.knows_back[place] = false;
@@ -155,6 +157,9 @@ impl Fleet {
         let writes = self.draws.random_range(1..12);
         let before = stored(&self.rigs[0]);
         self.rigs[0].store.0.lock().fail_over(writes);
+        for rig in &self.rigs {
+            rig.store.1.lose();
+        }
         let after = stored(&self.rigs[0]);
         // Who is gone stores nothing again.
         let living: HashSet<_> = self.recorded.iter().flatten().cloned().collect();
@@ -243,6 +248,11 @@ impl Fleet {
             db.is_full = false;
             db.is_away = false;
             db.clear_failures();
+        }
+        for rig in &self.rigs {
+            rig.store.1.mend();
+            rig.clock.step(0);
+            while rig.store.arrive(false) {}
         }
         for _ in 0..6 {
             if !self.rigs.iter().any(|rig| rig.controller.leads()) {

@@ -65,10 +65,21 @@ pub(crate) fn approval(id: &str, based_on: i64) -> Command {
     }
 }
 
+/// The time, and how far this clock is ahead of it.
 #[derive(Clone, Default)]
-pub(crate) struct Clock(Arc<Mutex<(TimeDelta, u64)>>);
+pub(crate) struct Clock(Arc<Mutex<(TimeDelta, u64)>>, Arc<Mutex<TimeDelta>>);
 
 impl Clock {
+    /// Another clock of the same time.
+    pub(super) fn another(&self) -> Self {
+        Self(self.0.clone(), Arc::default())
+    }
+
+    /// It steps, to be so far ahead.
+    pub(super) fn step(&self, ahead_ms: i64) {
+        *self.1.lock() = TimeDelta::milliseconds(ahead_ms);
+    }
+
     pub(crate) fn pass(&self, ms: u64) {
         let mut clock = self.0.lock();
         clock.0 += TimeDelta::milliseconds(ms as i64);
@@ -81,7 +92,7 @@ impl Clock {
             let (wall, monotonic) = *clock.0.lock();
             let start = DateTime::from_timestamp_millis(1_700_000_000_000).expect("a time");
             Moment {
-                wall: start + wall,
+                wall: start + wall + *clock.1.lock(),
                 monotonic: Duration::from_millis(monotonic),
             }
         };

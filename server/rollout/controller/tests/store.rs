@@ -6,7 +6,12 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::*;
+mod written;
+
+use super::{
+    link::{Late, Link},
+    *,
+};
 use crate::{
     alerting::Alert,
     recording::{Batch, Event, Ordered},
@@ -35,6 +40,8 @@ pub(super) struct Database {
     pub(super) events: Vec<Event>,
     pub(super) trials: Vec<Trial>,
     holder: Option<String>,
+    /// Whether its lease has run out, or was given back: the next who wants it has it.
+    is_free: bool,
     fence: i64,
     /// Their names, and the last batch of each.
     writers: Vec<(String, i64)>,
@@ -124,8 +131,7 @@ impl Database {
 
     /// Whether nobody has taken the lease since.
     fn is_held_by(&self, fence: &Fence) -> bool {
-        let holder = self.holder.as_deref();
-        self.fence == fence.number && holder.is_none_or(|it| it == &*fence.holder)
+        self.fence == fence.number && self.holder.as_deref() == Some(&*fence.holder)
     }
 
     fn register(&mut self, holder: &str) -> i64 {
@@ -138,16 +144,44 @@ impl Database {
     }
 }
 
+/// The way of one process to a database.
 #[derive(Default)]
-pub(super) struct MemoryStore(pub(super) Mutex<Database>);
+pub(super) struct MemoryStore(pub(super) Arc<Mutex<Database>>, pub(super) Link);
 
 impl MemoryStore {
+    /// The way of another process to the same database.
+    pub(super) fn another(&self) -> Arc<Self> {
+        Arc::new(Self(self.0.clone(), Link::default()))
+    }
+
+    /// A write arrives whose process has given it up; it may arrive once more.
+    pub(super) fn arrive(&self, is_doubled: bool) -> bool {
+        let Some(late) = self.1.take(is_doubled) else {
+            return false;
+        };
+        let mut db = self.0.lock();
+        if db.is_away || db.is_full {
+            return false;
+        }
+        let failures = std::mem::take(&mut db.failures);
+        // Nobody hears what comes of it.
+        match late {
+            Late::Commit(fence, commit) => drop(db.commit(&fence, &commit)),
+            Late::Append(holder, writer, after, batch) => {
+                drop(db.append(&holder, writer, after, &batch));
+            }
+        }
+        db.failures = failures;
+        true
+    }
+
     /// What the next commits do.
     pub(super) fn fail(&self, failures: impl IntoIterator<Item = Option<Failure>>) {
         self.0.lock().failures.extend(failures);
     }
 
     fn there(&self) -> anyhow::Result<parking_lot::MutexGuard<'_, Database>> {
+        anyhow::ensure!(!self.1.is_cut(), "there is no way to the database");
         let db = self.0.lock();
         anyhow::ensure!(!db.is_away, "the database does not answer");
         Ok(db)
@@ -169,7 +203,7 @@ impl MemoryStore {
 
     /// As after the death of the process that held it.
     pub(super) fn forget_holder(&self) {
-        self.0.lock().holder = None;
+        self.0.lock().is_free = true;
     }
 }
 
@@ -181,9 +215,11 @@ impl RolloutStore for MemoryStore {
 
     async fn acquire(&self, holder: &str, _now: DateTime<Utc>) -> anyhow::Result<Option<Fence>> {
         let mut db = self.there()?;
-        if db.holder.as_deref().is_some_and(|it| it != holder) {
+        let is_others = db.holder.as_deref().is_some_and(|it| it != holder);
+        if is_others && !db.is_free {
             return Ok(None);
         }
+        db.is_free = false;
         db.holder = Some(holder.to_owned());
         db.fence += 1;
         let writer = db.register(holder);
@@ -202,12 +238,15 @@ impl RolloutStore for MemoryStore {
     }
 
     async fn renew(&self, fence: &Fence) -> anyhow::Result<bool> {
-        let db = self.there()?;
-        Ok(db.is_held_by(fence))
+        let mut db = self.there()?;
+        let is_held = db.is_held_by(fence);
+        db.is_free &= !is_held;
+        Ok(is_held)
     }
 
-    async fn release(&self, _fence: &Fence, _now: DateTime<Utc>) -> anyhow::Result<()> {
-        self.there()?.holder = None;
+    async fn release(&self, fence: &Fence, _now: DateTime<Utc>) -> anyhow::Result<()> {
+        let mut db = self.there()?;
+        db.is_free |= db.is_held_by(fence);
         Ok(())
     }
 
@@ -236,82 +275,12 @@ impl RolloutStore for MemoryStore {
         while self.0.lock().is_hanging {
             sleep(GAP).await;
         }
-        let mut db = self.there().map_err(CommitError::Store)?;
-        db.commits += 1;
-        let failure = db.failures.pop_front().flatten();
-        let lost = || CommitError::Store(anyhow::anyhow!("the disk is full"));
-        if failure == Some(Failure::Before) || db.is_full {
-            return Err(lost());
-        }
-        let own = commit.batches.iter().filter(|it| it.writer().is_none());
-        if own.flat_map(Ordered::events).any(|it| db.refuses(it)) {
-            return Err(CommitError::Store(anyhow::anyhow!(REFUSED)));
-        }
-        if !db.is_held_by(fence) || commit.head != db.head {
-            return Err(CommitError::Fenced);
-        }
-        let lacks = |it: &Ordered| {
-            let writer = it.writer().and_then(|id| db.writers.get(id as usize));
-            it.writer().is_some() && writer.is_none_or(|(_, last)| *last < it.number())
-        };
-        if commit.batches.iter().any(lacks) {
-            return Err(CommitError::Fenced);
-        }
-        let mut rollouts = db.rollouts.clone();
-        for change in &commit.rollouts {
-            let new = &change.rollout;
-            let old = rollouts.iter_mut().find(|it| it.id == new.id);
-            match (old, change.based_on) {
-                (Some(old), Some(based_on)) if old.version == based_on => *old = new.clone(),
-                (None, None) => rollouts.push(new.clone()),
-                (old, based_on) => {
-                    return Err(CommitError::Stale {
-                        rollout_id: new.id.clone(),
-                        based_on: based_on.unwrap_or(0),
-                        current: old.map_or(0, |it| it.version),
-                    });
-                }
-            }
-        }
-        let own = commit.batches.iter().find(|it| it.writer().is_none());
-        if let Some(first) = own {
-            let row = db.writers.get(fence.writer as usize);
-            if row.is_none_or(|(holder, last)| *holder != *fence.holder || *last >= first.number())
-            {
-                return Err(CommitError::Fenced);
-            }
-        }
-        db.rollouts = rollouts;
-        for batch in &commit.batches {
-            if batch.writer().is_none() {
-                let (_, last_batch) = &mut db.writers[fence.writer as usize];
-                assert!(batch.number() > *last_batch, "of a writer's batches");
-                *last_batch = batch.number();
-                db.batches.push(Batch {
-                    writer: Some(fence.writer),
-                    ..batch.clone().into_batch()
-                });
-            }
-            let writer = batch.writer().unwrap_or(fence.writer);
-            let before = db.ordered.insert(writer, batch.number());
-            assert!(before < Some(batch.number()), "each in its writer's order");
-            assert_eq!(batch.first_seq(), db.head + 1, "of the log");
-            db.head = batch.last_seq();
-            db.events.extend_from_slice(batch.events());
-        }
-        for change in &commit.rollouts {
-            db.audit.extend(change.audit.clone());
-            for alert in &change.alerts {
-                let is_new = db.alerts.iter().all(|it| it.id != alert.id);
-                assert!(is_new, "alert `{}` is stored twice", alert.title);
-                db.alerts.push(alert.clone());
-            }
-        }
-        db.note();
-        match failure {
-            Some(_) => Err(lost()),
-            None => Ok(()),
-        }
+        self.1
+            .pass(|| Late::Commit(fence.clone(), commit.clone()))
+            .map_err(CommitError::Store)?;
+        self.there()
+            .map_err(CommitError::Store)?
+            .commit(fence, commit)
     }
 
     async fn audit(&self, rollout_id: &str) -> anyhow::Result<Vec<AuditRow>> {
@@ -415,26 +384,9 @@ impl RolloutStore for MemoryStore {
         after: i64,
         batch: &Batch,
     ) -> anyhow::Result<i64> {
-        let mut db = self.there()?;
-        anyhow::ensure!(!db.is_full, "the disk is full");
-        anyhow::ensure!(!batch.events.iter().any(|it| db.refuses(it)), REFUSED);
-        let failure = db.failures.pop_front().flatten();
-        anyhow::ensure!(failure != Some(Failure::Before), "the disk is full");
-        let row = db.writers.get_mut(writer as usize);
-        let Some((_, last_batch)) = row.filter(|(it, _)| it == holder) else {
-            anyhow::bail!("the database does not know this process any more");
-        };
-        if *last_batch != after {
-            return Ok(*last_batch);
-        }
-        *last_batch = batch.number;
-        db.batches.push(Batch {
-            writer: Some(writer),
-            ..batch.clone()
-        });
-        anyhow::ensure!(failure.is_none(), "the answer is lost");
-        db.note();
-        Ok(batch.number)
+        self.1
+            .pass(|| Late::Append(holder.to_owned(), writer, after, batch.clone()))?;
+        self.there()?.append(holder, writer, after, batch)
     }
 
     fn refuses(&self, error: &anyhow::Error) -> bool {
