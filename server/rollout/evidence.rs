@@ -229,6 +229,7 @@ impl Evidence {
     pub fn fold(&mut self, observation: &Observation, share: Percent) -> Level {
         self.set_share(share);
         self.reach(observation.at_ms);
+        let observation = &observation.judged_by(self.edition);
         // Fixed before this request can move them.
         let time = observation.time(self.edition, self.usual());
         let thresholds = self.latencies_mut(time).thresholds();
@@ -246,7 +247,7 @@ impl Evidence {
             self.control.see(at_ms, observation.end.is_answered());
         }
         let mut has_moved = match &mut self.uncounted {
-            Some(uncounted) => uncounted.fold(observation, share, at_ms),
+            Some(uncounted) => uncounted.fold(self.edition, observation, share, at_ms),
             None => false,
         };
         if !observation.end.is_compared() {

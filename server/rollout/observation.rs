@@ -114,6 +114,10 @@ struct Tally {
     latency_ms: f64,
     #[serde(default)]
     hung: u64,
+    /// Streams that were left after their first words: answered, for as long as nobody knows. Not counted by editions before
+    /// the eighth.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    left: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     not_counted: u64,
     /// In microdollars.
@@ -233,6 +237,8 @@ impl Ledger {
         self.evidence.fold(&observation, share);
         if observation.end == End::Unknown {
             tally.hung += u64::from(event.outcome == Outcome::Open);
+            let is_left = observation.judged_by(self.evidence.edition()).end == End::Answered;
+            tally.left += u64::from(is_left);
             return;
         }
         let (is_error, latency_ms) = (observation.end.is_error(), observation.latency_ms);
@@ -282,7 +288,7 @@ impl Ledger {
         let verdict = self.evidence.verdict(now_ms);
         let mean = |sum: f64, count: u64| if count == 0 { 0.0 } else { sum / count as f64 };
         let arm = |tally: &Tally| Arm {
-            requests: tally.requests,
+            requests: tally.requests + tally.left,
             errors: tally.errors,
             average_ms: mean(tally.latency_ms, tally.requests),
             average_cost: mean(tally.cost as f64, tally.requests),
@@ -381,9 +387,13 @@ fn taken_back(uncounted: &UncountedEvidence, verdict: &Verdict, judge: Judge) ->
     let why = match signal? {
         Signal::NoAnswers => {
             let attempts = uncounted.without_answer;
+            let control = if uncounted.is_alone {
+                "for a day nobody asked control"
+            } else {
+                "control does answer"
+            };
             let why = format!(
-                "the candidate gave no good answer to its last {attempts} first attempts, and \
-                 control does answer"
+                "the candidate gave no good answer to its last {attempts} first attempts, and {control}"
             );
             if figures.is_empty() {
                 why

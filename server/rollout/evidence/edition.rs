@@ -22,11 +22,14 @@ pub enum Edition {
     Sixth,
     /// An outage that is over when evidence finds what it did is one as well.
     Seventh,
+    /// A stream that its reader left after the first words was answered; a candidate that fails for a day, in which
+    /// nobody asked control, gives no answer; an E of the last hours that reads 1.00 is one of 1.
+    Eighth,
 }
 
 impl Edition {
     /// What new rollouts are judged by.
-    pub const NEWEST: Self = Self::Seventh;
+    pub const NEWEST: Self = Self::Eighth;
 
     /// Whether the requests of this stratum are compared with each other; those of users without a past,
     /// who are in the first one, are not comparable.

@@ -40,6 +40,16 @@ impl Observation {
         self.first_words_ms.unwrap_or(self.latency_ms)
     }
 
+    /// This request as an edition judges it: who left a stream after its first words was answered.
+    pub(in crate::rollout) fn judged_by(&self, edition: Edition) -> Self {
+        let is_left = self.end == End::Unknown && self.first_words_ms.is_some();
+        let mut judged = *self;
+        if is_left && edition >= Edition::Eighth {
+            judged.end = End::Answered;
+        }
+        judged
+    }
+
     /// This request while it was still open, after so many milliseconds.
     pub fn while_open(&self, latency_ms: f64) -> Self {
         Self {
@@ -85,7 +95,8 @@ pub enum End {
     TimedOut,
     /// In a way that is no error of the model, as far as one request can tell.
     Uncounted(Kind),
-    /// Not yet, or its caller went away: all there is to say is that it took so long at least.
+    /// Not yet, or its caller went away: all there is to say is that it took so long at least. (Or, where its first words
+    /// came, how long these took.)
     Unknown,
 }
 

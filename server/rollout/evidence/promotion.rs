@@ -18,6 +18,9 @@ const LATELY: f64 = 5.0;
 
 /// The last hours may not speak against it: they are too few to prove anything.
 const NEWEST: f64 = 1.0;
+/// What was before them is kept to four places, so an empty night can have a little less than 1; from the eighth edition
+/// on this is enough, which reads 1.00.
+const NEWEST_KEPT: f64 = 0.995;
 
 /// What is proven for the next stage, since this one began.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,7 +110,7 @@ fn of_errors(dual: f64, good: f64) -> (f64, String) {
 /// that one.
 fn of_all(edition: Edition, proofs: &[Proof]) -> (f64, String) {
     let least = needed(proofs)
-        .map(Worth::of)
+        .map(|proof| Worth::of(edition, proof))
         .min_by(|a, b| a.least().total_cmp(&b.least()));
     let Some(worth) = least else {
         return (1.0, "nothing is judged".to_owned());
@@ -142,17 +145,24 @@ struct Worth {
     lately: f64,
     /// The last hours.
     newest: f64,
+    /// What they have to have.
+    newest_needed: f64,
 }
 
 impl Worth {
-    fn of(proof: &Proof) -> Self {
+    fn of(edition: Edition, proof: &Proof) -> Self {
+        let newest_needed = match edition {
+            edition if edition >= Edition::Eighth => NEWEST_KEPT,
+            _ => NEWEST,
+        };
         Self {
             metric: proof.metric(),
             whole: proof.value(),
             lately: LATELY * proof.lately(),
             newest: proof
                 .newest()
-                .map_or(f64::INFINITY, |e| PROVEN / NEWEST * e),
+                .map_or(f64::INFINITY, |e| PROVEN / newest_needed * e),
+            newest_needed,
         }
     }
 
@@ -167,6 +177,7 @@ impl Worth {
             whole,
             lately,
             newest,
+            newest_needed,
         } = *self;
         if self.least() >= PROVEN {
             return EVERY.to_owned();
@@ -177,7 +188,7 @@ impl Worth {
             "inconclusive"
         };
         if newest < whole.min(lately) {
-            let is = newest * NEWEST / PROVEN;
+            let is = newest * newest_needed / PROVEN;
             return format!(
                 "{how}: of {metric}, the last hours alone have an E of {is:.2}, and below {NEWEST} they speak \
                  against it"

@@ -92,6 +92,9 @@ pub struct UncountedEvidence {
     pub differs: Option<Kind>,
     /// Refusals of our account in the episode under way, control and candidate; none when calm.
     pub account: Option<PerArm<u64>>,
+    /// For a day all attempts were the candidate's, and none had a good answer.
+    #[serde(skip)]
+    pub is_alone: bool,
     /// What of all this has called for a rollback, also where another test did so before.
     #[serde(skip)]
     pub proven: Option<Signal>,
@@ -125,7 +128,13 @@ impl Uncounted {
     }
 
     /// Takes note of a first attempt's end; whether that may have proven something.
-    pub(super) fn fold(&mut self, observation: &Observation, share: Percent, at_ms: i64) -> bool {
+    pub(super) fn fold(
+        &mut self,
+        edition: Edition,
+        observation: &Observation,
+        share: Percent,
+        at_ms: i64,
+    ) -> bool {
         let arm = observation.variant;
         let kind = match observation.end {
             End::Unknown => return false,
@@ -136,13 +145,13 @@ impl Uncounted {
         if let Some(kind) = kind {
             self.counts[kind as usize][arm] += 1;
         }
-        let is_silent = self
-            .silence
-            .fold(arm, observation.subject, observation.end, at_ms);
+        let is_silent =
+            self.silence
+                .fold(edition, arm, observation.subject, observation.end, at_ms);
         let differs = self.differ.fold(arm, observation.subject, kind, share);
         let has_moved = is_silent || differs;
         if has_moved && self.proven.is_none() {
-            self.proven = self.signal(share);
+            self.proven = self.signal(share, at_ms);
         }
         has_moved
     }
@@ -176,8 +185,8 @@ impl Uncounted {
         self.proven
     }
 
-    fn signal(&self, share: Percent) -> Option<Signal> {
-        if self.silence.is_proven(share) {
+    fn signal(&self, share: Percent, at_ms: i64) -> Option<Signal> {
+        if self.silence.is_proven(share, at_ms) {
             Some(Signal::NoAnswers)
         } else if self.differ.is_in_candidate_alone() && self.silence.control_answers() {
             Some(Signal::Uncounted)
@@ -203,6 +212,7 @@ impl Uncounted {
             control_attempts: self.attempts.control,
             candidate_attempts: self.attempts.candidate,
             without_answer: self.silence.attempts(),
+            is_alone: self.silence.is_alone(now_ms),
             kinds: kinds.collect(),
             differs: self.differ.found(),
             account: self.account.under_way(now_ms),

@@ -350,6 +350,12 @@ fn absolute(evidence: &Evidence) -> AbsoluteLimit {
     }
 }
 
+/// Whether for a day only the candidate was asked.
+fn is_alone(evidence: &Evidence, now_ms: i64) -> bool {
+    let uncounted = evidence.uncounted.as_ref();
+    uncounted.is_some_and(|it| it.evidence(now_ms).is_alone)
+}
+
 fn sample_ratio(evidence: &Evidence) -> SampleRatio {
     let e = finite(evidence.sample_ratio.value());
     SampleRatio {
@@ -385,6 +391,9 @@ fn level(
             Signal::Worse => "the candidate is worse than the margin tolerates",
             Signal::Crash => "the candidate fails more often than control",
             Signal::AbsoluteLimit => "the candidate fails more than ever allowed, control does not",
+            Signal::NoAnswers if is_alone(evidence, now_ms) => {
+                "the candidate gives no good answer, and for a day nobody asked control"
+            }
             Signal::NoAnswers => "the candidate gives no good answer, control does",
             Signal::Uncounted => "outcomes that are no errors come on the candidate alone",
             Signal::Judge => "the judge model finds the candidate's answers worse than control's",

@@ -148,6 +148,26 @@ fn who_goes_away_after_the_first_words_knows_how_long_they_took() {
 }
 
 #[test]
+fn who_goes_away_after_the_first_words_was_answered() {
+    let counts = |edition, first_words_ms| {
+        let mut evidence =
+            Evidence::of_edition(edition, &EvidencePlan::default(), readers(), BEGIN);
+        let gone = Observation {
+            end: End::Unknown,
+            first_words_ms,
+            ..request(0, 10, true, false)
+        };
+        evidence.fold(&gone, share(10.0));
+        evidence.fold(&request(1, 10, true, true), share(10.0));
+        let seen = evidence.verdict(BEGIN).candidate;
+        [seen.requests, seen.errors]
+    };
+    assert_eq!(counts(Edition::NEWEST, Some(900.0)), [2, 1]);
+    assert_eq!(counts(Edition::NEWEST, None), [1, 1], "nobody knows");
+    assert_eq!(counts(Edition::Seventh, Some(900.0)), [1, 1]);
+}
+
+#[test]
 fn what_is_streamed_and_what_is_not_is_stored_and_read_back() {
     let mixed = |n: u64, _| (n.is_multiple_of(3).then(|| words(n)), 9_000.0);
     let evidence = judged(Edition::Sixth, readers(), mixed);

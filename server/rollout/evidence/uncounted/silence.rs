@@ -10,6 +10,9 @@
 //! asks just then; there a longer run decides, by what control did last. Of ends that an outage of both
 //! arms looks like (a 5xx, a timeout, a broken connection) the run has to be so long that control would
 //! have shown.
+//!
+//! At any share all who ask may be the candidate's, as where everybody is behind one id. A run as long that lasts for a
+//! day, in which nobody asks control, decides there: no outage of both sides is meant to last that long.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +28,8 @@ const UNSEEN: f64 = 0.01;
 /// Users who have to be in the run, where the candidate has so many.
 const USERS: usize = 4;
 /// A user counts as the candidate's for so long: a day.
-const PRESENT_MS: i64 = 86_400_000;
+const PRESENT_MS: i64 = DAY_MS;
+const DAY_MS: i64 = 86_400_000;
 /// Good answers of control within the run.
 const CONTROL_GOOD: u64 = 2;
 /// Failures in a row after which an outage, if it is one, has begun for sure; one good answer of control is enough then,
@@ -53,6 +57,9 @@ pub(super) struct Silence {
     /// Control's last attempts, a bit each; 1 is good.
     last_of_control: u16,
     remembered: u32,
+    /// Since when every attempt is the candidate's and fails; not kept by editions before the eighth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alone_since_ms: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -79,8 +86,20 @@ impl Silence {
     }
 
     /// Takes note of an attempt; whether something may now be proven that was not.
-    pub(super) fn fold(&mut self, arm: Variant, subject: u64, end: End, at_ms: i64) -> bool {
+    pub(super) fn fold(
+        &mut self,
+        edition: Edition,
+        arm: Variant,
+        subject: u64,
+        end: End,
+        at_ms: i64,
+    ) -> bool {
         let is_good = end == End::Answered;
+        if arm == Variant::Control || is_good {
+            self.alone_since_ms = None;
+        } else if edition >= Edition::Eighth {
+            self.alone_since_ms = self.alone_since_ms.or(Some(at_ms));
+        }
         if arm == Variant::Control {
             self.last_of_control = self.last_of_control << 1 | u16::from(is_good);
             self.remembered = (self.remembered + 1).min(REMEMBERED);
@@ -124,9 +143,12 @@ impl Silence {
     }
 
     /// Whether the candidate gives no answer, and control does.
-    pub(super) fn is_proven(&self, share: Percent) -> bool {
+    pub(super) fn is_proven(&self, share: Percent, at_ms: i64) -> bool {
         if self.attempts < ENOUGH || self.users.iter().any(|user| !user.in_run) {
             return false;
+        }
+        if self.attempts >= ENOUGH_ALONE && self.is_alone(at_ms) && self.control_answers() {
+            return true;
         }
         let [good, other] = self.control;
         let is_answered = self.good_since.is_some_and(|good| good > 0);
@@ -140,6 +162,12 @@ impl Silence {
             || self.its_own >= ENOUGH_ALONE
             || self.attempts as f64 >= shown_after(share);
         share.get() >= NEARLY_ALL && is_long && other == 0 && self.control_answers()
+    }
+
+    /// Whether for a day all attempts were the candidate's, and failed.
+    pub(super) fn is_alone(&self, at_ms: i64) -> bool {
+        let is_long = |since: i64| at_ms.saturating_sub(since) >= DAY_MS;
+        self.alone_since_ms.is_some_and(is_long)
     }
 
     /// Whether most of control's last attempts were good, if there were any.
@@ -174,7 +202,7 @@ mod tests {
         let mut silence = Silence::default();
         for (n, (arm, user, good)) in (0..).zip(attempts) {
             let end = if good { End::Answered } else { REFUSED };
-            silence.fold(arm, user, end, n * 100);
+            silence.fold(Edition::NEWEST, arm, user, end, n * 100);
         }
         silence
     }
@@ -196,11 +224,11 @@ mod tests {
     fn twenty_attempts_without_an_answer_are_enough_and_nineteen_are_not() {
         for users in 1..=4 {
             assert!(
-                !after(silent(19, users)).is_proven(share(10.0)),
+                !after(silent(19, users)).is_proven(share(10.0), 0),
                 "{users} users"
             );
             assert!(
-                after(silent(20, users)).is_proven(share(10.0)),
+                after(silent(20, users)).is_proven(share(10.0), 0),
                 "{users} users"
             );
         }
@@ -210,7 +238,7 @@ mod tests {
     fn one_user_who_is_never_answered_says_nothing_where_there_are_others() {
         let others = (0..10).map(|user| (Candidate, 100 + user, true));
         let after = after(others.chain(silent(1_000, 1)));
-        assert!(!after.is_proven(share(10.0)), "a script that repeats");
+        assert!(!after.is_proven(share(10.0), 0), "a script that repeats");
     }
 
     #[test]
@@ -218,15 +246,15 @@ mod tests {
         let attempts = silent(19, 4)
             .chain([(Candidate, 7, true)])
             .chain(silent(19, 4));
-        assert!(!after(attempts).is_proven(share(10.0)));
+        assert!(!after(attempts).is_proven(share(10.0), 0));
     }
 
     #[test]
     fn a_control_that_fails_as_well_blames_nobody() {
         let attempts = (0..200).map(|n| (by_turns(n), (n % 9) as u64, false));
-        assert!(!after(attempts).is_proven(share(50.0)));
+        assert!(!after(attempts).is_proven(share(50.0), 0));
         let mostly = (0..200).map(|n| (by_turns(n), (n % 9) as u64, n % 2 == 0 && n % 10 == 0));
-        assert!(!after(mostly).is_proven(share(50.0)));
+        assert!(!after(mostly).is_proven(share(50.0), 0));
     }
 
     #[test]
@@ -242,11 +270,11 @@ mod tests {
         ];
         for (attempts, percent, proven) in cases {
             let silence = after(known().chain(candidate(attempts)));
-            assert_eq!(silence.is_proven(share(percent)), proven, "{percent} %");
+            assert_eq!(silence.is_proven(share(percent), 0), proven, "{percent} %");
         }
         let failing = (0..20).map(|user| (Control, user, false));
         let silence = after(failing.chain(candidate(100)));
-        assert!(!silence.is_proven(share(99.0)), "control failed at last");
+        assert!(!silence.is_proven(share(99.0), 0), "control failed at last");
     }
 
     #[test]
@@ -255,11 +283,11 @@ mod tests {
             let mut silence = Silence::new(edition);
             for n in 0..20 {
                 if n == before {
-                    silence.fold(Control, 1_000, End::Answered, 0);
+                    silence.fold(Edition::NEWEST, Control, 1_000, End::Answered, 0);
                 }
-                silence.fold(Candidate, n as u64 % 9, End::Failed, 0);
+                silence.fold(Edition::NEWEST, Candidate, n as u64 % 9, End::Failed, 0);
             }
-            silence.is_proven(share(percent))
+            silence.is_proven(share(percent), 0)
         };
         assert!(run(Edition::Fifth, 3, 95.0));
         assert!(!run(Edition::Fifth, 2, 95.0), "it may have begun after");
@@ -268,44 +296,75 @@ mod tests {
     }
 
     #[test]
+    fn a_day_of_failures_in_which_nobody_asks_control_is_enough_at_any_share() {
+        const HOUR_MS: i64 = DAY_MS / 24;
+        let hours = |edition, attempts: i64, control: Option<(i64, End)>| {
+            let mut silence = Silence::new(edition);
+            silence.fold(edition, Candidate, 1, End::Answered, -1);
+            for n in 0..attempts {
+                let at_ms = n * HOUR_MS / 2;
+                silence.fold(edition, Candidate, 1, End::Failed, at_ms);
+                if let Some((_, end)) = control.filter(|(when, _)| *when == n) {
+                    silence.fold(edition, Control, 2, end, at_ms);
+                }
+            }
+            silence.is_proven(share(50.0), (attempts - 1) * HOUR_MS / 2)
+        };
+        let newest = Edition::NEWEST;
+        assert!(hours(newest, 49, None));
+        assert!(!hours(newest, 48, None), "not a day yet");
+        assert!(!hours(Edition::Seventh, 1_000, None));
+        assert!(
+            !hours(newest, 60, Some((30, End::Answered))),
+            "control was asked"
+        );
+        assert!(
+            !hours(newest, 90, Some((3, End::Failed))),
+            "and it failed at last"
+        );
+        let few = [(Candidate, 1, false); 30];
+        assert!(!after(few).is_proven(share(50.0), 2 * DAY_MS), "too few");
+    }
+
+    #[test]
     fn an_outage_of_both_arms_blames_nobody_before_control_would_have_shown() {
         let outage = |attempts: u64, end: End| {
             let mut silence = after((0..20).map(|user| (Control, user, true)));
             for n in 0..attempts {
-                silence.fold(Candidate, n % 9, end, 10_000);
+                silence.fold(Edition::NEWEST, Candidate, n % 9, end, 10_000);
             }
             silence
         };
         for (percent, attempts) in [(90.0, 44), (95.0, 90), (98.0, 228), (99.0, 459)] {
             for end in [End::Failed, End::TimedOut] {
                 let short = outage(attempts - 1, end);
-                assert!(!short.is_proven(share(percent)), "{percent} %");
+                assert!(!short.is_proven(share(percent), 0), "{percent} %");
                 let long = outage(attempts, end);
-                assert!(long.is_proven(share(percent)), "{percent} %");
+                assert!(long.is_proven(share(percent), 0), "{percent} %");
             }
         }
         for end in [End::FailedAlone, REFUSED] {
             for percent in [90.0, 99.0] {
-                assert!(!outage(39, end).is_proven(share(percent)), "{end:?}");
-                assert!(outage(40, end).is_proven(share(percent)), "{end:?}");
+                assert!(!outage(39, end).is_proven(share(percent), 0), "{end:?}");
+                assert!(outage(40, end).is_proven(share(percent), 0), "{end:?}");
             }
         }
         let mut seen = outage(458, End::Failed);
-        seen.fold(Control, 1, End::Failed, 10_000);
-        seen.fold(Candidate, 1, End::Failed, 10_000);
-        assert!(!seen.is_proven(share(99.0)), "control fails as well");
+        seen.fold(Edition::NEWEST, Control, 1, End::Failed, 10_000);
+        seen.fold(Edition::NEWEST, Candidate, 1, End::Failed, 10_000);
+        assert!(!seen.is_proven(share(99.0), 0), "control fails as well");
     }
 
     #[test]
     fn users_who_left_a_day_ago_are_not_asked_for() {
         let mut silence = Silence::default();
-        silence.fold(Candidate, 1, End::Answered, 0);
+        silence.fold(Edition::NEWEST, Candidate, 1, End::Answered, 0);
         for n in 0..20 {
-            silence.fold(Candidate, 2, REFUSED, 1_000 + n);
-            silence.fold(Control, 3, End::Answered, 1_000 + n);
+            silence.fold(Edition::NEWEST, Candidate, 2, REFUSED, 1_000 + n);
+            silence.fold(Edition::NEWEST, Control, 3, End::Answered, 1_000 + n);
         }
-        assert!(!silence.is_proven(share(10.0)));
-        silence.fold(Candidate, 2, REFUSED, PRESENT_MS);
-        assert!(silence.is_proven(share(10.0)));
+        assert!(!silence.is_proven(share(10.0), 0));
+        silence.fold(Edition::NEWEST, Candidate, 2, REFUSED, PRESENT_MS);
+        assert!(silence.is_proven(share(10.0), 0));
     }
 }
