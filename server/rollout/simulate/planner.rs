@@ -1,5 +1,6 @@
 //! How long a stage needs to see a candidate that is worse, before anybody starts it.
 
+mod limit;
 mod proof;
 
 use std::{fmt, time::Duration};
@@ -358,7 +359,7 @@ impl fmt::Display for Sight {
             "\nWhat is seen is told of errors. Proof is of every metric with a weight, as if as many answers were \
              flawed as requests fail."
         )?;
-        for words in self.never() {
+        for words in self.above_limit().into_iter().chain(self.never()) {
             write!(f, "\n{words}.")?;
         }
         Ok(())

@@ -430,7 +430,8 @@ fn blind(plan: &Plan, (requests_per_day, baseline): (f64, f64)) -> Vec<String> {
              times as bad as control at {requests_per_day} requests a day"
         )
     };
-    sight.blind().map(warn).chain(sight.unproven()).collect()
+    let of_stages = sight.blind().map(warn).chain(sight.unproven());
+    sight.above_limit().into_iter().chain(of_stages).collect()
 }
 
 /// The new state, with a line in the log.
