@@ -213,6 +213,11 @@ impl Evidence {
         self.rollback.is_some_and(|decided| decided.is_outage)
     }
 
+    /// Whether a rollback is due, by what was folded.
+    pub(super) fn is_rollback_due(&self) -> bool {
+        self.rollback.is_some()
+    }
+
     /// Whether outcomes that are not counted are watched.
     pub fn is_watching_uncounted(&self) -> bool {
         self.uncounted.is_some()

@@ -273,6 +273,11 @@ impl Ledger {
         }
     }
 
+    /// Whether a rollback is due, by what was folded; a look finds more words, and takes longer.
+    pub(super) fn is_rollback_due(&self) -> bool {
+        self.evidence.is_rollback_due()
+    }
+
     /// Milliseconds after which a request that is still open is slow.
     pub fn late_after_ms(&self) -> Option<f64> {
         self.evidence.late_after_ms()

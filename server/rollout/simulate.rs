@@ -1,7 +1,7 @@
 //! What the evidence would do, before anybody's traffic is at stake.
 //!
 //! [`certify`] runs campaigns of simulated traffic against the real [`evidence`](super::evidence) code
-//! and holds its error rates and delays to the goals, [`plot`] draws them, [`pictures`] what it does when; [`planner`] says how long each stage needs to
+//! and holds its error rates and delays to the goals, [`plot`] draws them, [`pictures`] what it does when; [`worlds`] runs whole rollouts; [`planner`] says how long each stage needs to
 //! see anything; [`placebo`] runs the evidence on one's own traffic. All are pure but for their threads.
 
 mod campaign;
@@ -15,3 +15,4 @@ pub mod plot;
 mod proportion;
 mod random;
 mod traffic;
+pub mod worlds;

@@ -1,0 +1,286 @@
+//! What the models of a world answer.
+
+use std::collections::HashMap;
+
+use super::{
+    super::random::Random,
+    DAY, HOUR, MINUTE,
+    case::{Case, Oddity},
+    people::{Moment, Request, User},
+};
+use crate::{
+    _core::assignment::Variant,
+    providers::{fault::FaultKind, quality::Quality},
+    recording::Outcome,
+};
+
+/// Our own time limit.
+const TIME_LIMIT_MS: f64 = 60_000.0;
+/// How long a reader waits for the first words.
+const PATIENCE_MS: f64 = 8_000.0;
+/// Characters of first words, and how long one takes.
+const WORDS: f64 = 100.0;
+const CHARACTER_MS: f64 = 5.0;
+
+/// What came of a request.
+pub(super) struct Answer {
+    pub outcome: Outcome,
+    /// To the whole answer, or to when it was given up.
+    pub latency_ms: f64,
+    pub first_words_ms: Option<f64>,
+    pub chars: f64,
+    pub quality: Option<Quality>,
+    /// Whoever asked asks once more.
+    pub is_asked_again: bool,
+}
+
+/// Both models.
+pub(super) struct Models {
+    case: Case,
+    /// When each is away, by arm: control first.
+    away: [Vec<(f64, f64)>; 2],
+    /// When a candidate of bursts fails.
+    bursts: Vec<f64>,
+    last_used: [f64; 2],
+    /// Requests of the last minute.
+    recent: [Vec<f64>; 2],
+    cached: [f64; 2],
+    bad_days: HashMap<(usize, i64), bool>,
+    /// Until when a user's prompt fails.
+    poison: HashMap<usize, f64>,
+}
+
+impl Models {
+    pub(super) fn draw(case: Case, random: &mut Random) -> Self {
+        let common = 22.0 + 6.0 * random.unit();
+        let away = [0, 1].map(|arm| match case.oddity {
+            Oddity::Storms(control, candidate) => {
+                storms(if arm == 0 { control } else { candidate }, &case, random)
+            }
+            Oddity::Night { is_common: true } => nights(common, &case),
+            Oddity::Night { is_common: false } => nights(22.0 + 6.0 * random.unit(), &case),
+            _ => Vec::new(),
+        });
+        let half_weeks = (2.0 * case.days / 7.0).ceil() as u32;
+        let bursts = (0..half_weeks).map(|it| 3.5 * DAY * (f64::from(it) + random.unit()));
+        Self {
+            case,
+            away,
+            bursts: bursts.collect(),
+            last_used: [f64::NEG_INFINITY; 2],
+            recent: [Vec::new(), Vec::new()],
+            cached: [0.0; 2],
+            bad_days: HashMap::new(),
+            poison: HashMap::new(),
+        }
+    }
+
+    /// Whether the candidate does not answer a probe.
+    pub(super) fn is_candidate_away(&self, at_ms: f64) -> bool {
+        let is_refused = self.case.oddity == Oddity::Quota { is_accounts: false }
+            && Moment::of(&self.case, at_ms).hour >= 18.0;
+        is_refused
+            || self.is_away(1, at_ms)
+            || self.case.ratio.is_infinite() && at_ms >= self.case.from_hour * HOUR
+    }
+
+    fn is_away(&self, arm: usize, at_ms: f64) -> bool {
+        let mut away = self.away[arm].iter();
+        away.any(|(from, until)| (*from..*until).contains(&at_ms))
+    }
+
+    /// Answers one; before the rollout nothing is wrong with anybody.
+    pub(super) fn answer(
+        &mut self,
+        request: &Request,
+        user: &User,
+        variant: Variant,
+        random: &mut Random,
+    ) -> Answer {
+        let case = self.case;
+        let at_ms = request.at_ms;
+        let arm = usize::from(variant == Variant::Candidate);
+        let is_bad = arm == 1 && at_ms >= case.from_hour * HOUR && !user.is_script;
+        let moment = Moment::of(&case, at_ms);
+        let mut latency_ms = 3_000.0 * user.slowness * (0.6 * random.normal()).exp();
+        let mut error_rate = user.error_rate;
+        let mut refused = None;
+        let (mut ratio, mut slower) = if is_bad {
+            (case.ratio, case.slower)
+        } else {
+            (1.0, 1.0)
+        };
+        match case.oddity {
+            Oddity::Peak => {
+                let is_peak = moment.is_working() && (15.0..17.0).contains(&moment.hour);
+                if !is_peak {
+                    slower = 1.0;
+                } else if !case.is_worse() {
+                    latency_ms *= 3.0;
+                }
+            }
+            Oddity::Cold => {
+                if at_ms - self.last_used[arm] > 5.0 * MINUTE {
+                    latency_ms += 15_000.0;
+                }
+                self.last_used[arm] = at_ms;
+            }
+            Oddity::Poison => {
+                if request.tries == 0 && random.happens(0.01) {
+                    self.poison.insert(request.user, at_ms + 30_000.0);
+                }
+                let until = self.poison.get(&request.user);
+                if until.is_some_and(|until| at_ms < *until) {
+                    error_rate = 1.0;
+                }
+            }
+            Oddity::BadDays => {
+                let day = (request.user, moment.day());
+                let is_bad_day = self.bad_days.entry(day);
+                if *is_bad_day.or_insert_with(|| random.happens(0.05)) {
+                    error_rate = 0.4;
+                }
+            }
+            Oddity::Long => {
+                if random.happens(user.long) {
+                    latency_ms *= 2.0;
+                    refused = (ratio > 1.0).then_some(FaultKind::Upstream);
+                }
+                ratio = 1.0;
+            }
+            Oddity::Quota { is_accounts } => {
+                if ratio > 1.0 && moment.hour >= 18.0 {
+                    refused = Some(match is_accounts {
+                        true => FaultKind::RateLimited,
+                        false => FaultKind::ProviderRateLimited,
+                    });
+                }
+                ratio = 1.0;
+            }
+            Oddity::Cache => {
+                self.cached.iter_mut().for_each(|it| *it *= 0.9995);
+                self.cached[arm] += 1.0;
+                let share = self.cached[arm] / (self.cached[0] + self.cached[1]);
+                if random.happens(0.3 * share.powf(0.8)) {
+                    latency_ms = 300.0 * (0.3 * random.normal()).exp();
+                    error_rate = 0.0;
+                }
+            }
+            Oddity::Wave if moment.is_wave() => {
+                latency_ms *= 3.0;
+                error_rate = error_rate.max(0.05);
+            }
+            Oddity::Agents if request.is_doomed => error_rate = 1.0,
+            Oddity::Storms(..) | Oddity::Night { .. } if self.is_away(arm, at_ms) => {
+                error_rate = 1.0;
+                latency_ms = 200.0;
+            }
+            Oddity::PerMinute => {
+                self.recent[arm].retain(|then| at_ms - *then < MINUTE);
+                if ratio > 1.0 && self.recent[arm].len() >= 3 {
+                    refused = Some(FaultKind::ProviderRateLimited);
+                } else {
+                    self.recent[arm].push(at_ms);
+                }
+                ratio = 1.0;
+            }
+            Oddity::Second if at_ms < 0.0 && user.was_on_worse => error_rate *= 3.0,
+            Oddity::Growing => {
+                let grown = 1.04_f64.powf(at_ms / DAY);
+                latency_ms *= grown;
+                error_rate *= grown;
+            }
+            Oddity::SlowDay if (2.0 * DAY..3.0 * DAY).contains(&at_ms) => {
+                latency_ms *= 3.0;
+                error_rate += 0.05;
+            }
+            Oddity::Bursts => {
+                let mut bursts = self.bursts.iter();
+                if is_bad && bursts.any(|from| (*from..*from + HOUR).contains(&at_ms)) {
+                    error_rate = 0.5;
+                }
+                ratio = 1.0;
+            }
+            Oddity::ControlDecays if arm == 0 => {
+                error_rate *= 1.0 + 2.0 * (at_ms / DAY / 10.0).clamp(0.0, 1.0);
+            }
+            _ => {}
+        }
+        latency_ms *= slower;
+        if ratio.is_infinite() {
+            error_rate = 1.0;
+        } else if ratio > 1.0 {
+            error_rate = (error_rate * ratio).min(0.95);
+        }
+        let fault = refused.or_else(|| random.happens(error_rate).then_some(FaultKind::Upstream));
+        let outcome = fault.map_or(Outcome::Success, Outcome::Fault);
+        let chars = WORDS.max(800.0 * user.length * (0.5 * random.normal()).exp());
+        let mut answer = Answer {
+            outcome,
+            latency_ms,
+            first_words_ms: None,
+            chars,
+            quality: None,
+            is_asked_again: fault.is_some() && self.is_asked_again(request, random),
+        };
+        if fault.is_some() {
+            answer.latency_ms = 0.3 * latency_ms.clamp(100.0, 2_000.0);
+        } else if case.oddity == Oddity::Leave {
+            read(&mut answer, random);
+        }
+        if answer.latency_ms > TIME_LIMIT_MS {
+            answer.latency_ms = TIME_LIMIT_MS;
+            if answer.outcome == Outcome::Success {
+                answer.outcome = Outcome::Fault(FaultKind::Timeout);
+            }
+        }
+        if answer.outcome == Outcome::Success {
+            answer.quality = Some(match random.happens(user.flaw_rate) {
+                true => Quality::Truncated,
+                false => Quality::Good,
+            });
+        }
+        answer
+    }
+
+    fn is_asked_again(&self, request: &Request, random: &mut Random) -> bool {
+        match self.case.oddity {
+            Oddity::Poison => request.tries < 10,
+            _ => request.tries == 0 && random.happens(0.5),
+        }
+    }
+}
+
+/// The answer is a stream, which its reader may leave.
+fn read(answer: &mut Answer, random: &mut Random) {
+    let a_character = CHARACTER_MS * (0.2 * random.normal()).exp();
+    let first_ms = 0.4 * answer.latency_ms;
+    let words_ms = first_ms + WORDS * a_character;
+    let whole_ms = first_ms + answer.chars * a_character;
+    (answer.latency_ms, answer.first_words_ms) = (whole_ms, Some(words_ms));
+    if words_ms > PATIENCE_MS {
+        answer.outcome = Outcome::Cancelled;
+        (answer.latency_ms, answer.first_words_ms) = (PATIENCE_MS, None);
+    } else if random.happens(0.4) {
+        answer.outcome = Outcome::Cancelled;
+        answer.latency_ms = whole_ms.min(words_ms + 300.0 * random.exponential());
+    }
+}
+
+/// 1 to 3 minutes each, so many times a day.
+fn storms(a_day: f64, case: &Case, random: &mut Random) -> Vec<(f64, f64)> {
+    let mut storms = Vec::new();
+    let mut at_ms = -7.0 * DAY;
+    while at_ms < case.days * DAY {
+        at_ms += random.exponential() * DAY / a_day;
+        storms.push((at_ms, at_ms + (1.0 + 2.0 * random.unit()) * MINUTE));
+    }
+    storms
+}
+
+/// 12 minutes a night, at this hour.
+fn nights(hour: f64, case: &Case) -> Vec<(f64, f64)> {
+    let days = -8..case.days.ceil() as i32;
+    let begins = days.map(|day| f64::from(day) * DAY + (hour - 10.0) * HOUR);
+    begins.map(|from| (from, from + 12.0 * MINUTE)).collect()
+}
