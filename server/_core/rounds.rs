@@ -5,6 +5,7 @@
 //! before the request is sent on.
 
 use std::{
+    cell::Cell,
     future::{Future, poll_fn},
     pin::pin,
     sync::{
@@ -23,6 +24,11 @@ const ROUNDS: usize = 4;
 const RUNNING: u8 = 1;
 /// It was woken since somebody began to run it, or since it rests.
 const WOKEN: u8 = 2;
+
+thread_local! {
+    /// Whether what this thread runs has asked for others to go first.
+    static OTHERS_FIRST: Cell<bool> = const { Cell::new(false) };
+}
 
 /// What wakes the work.
 struct Bell {
@@ -70,9 +76,16 @@ pub async fn straight<F: Future>(work: F) -> F::Output {
         bell.task.register(cx.waker());
         for _ in 0..ROUNDS {
             bell.runs();
+            OTHERS_FIRST.set(false);
             let step = work.as_mut().poll(&mut Context::from_waker(&waker));
             if step.is_ready() || bell.rests() {
                 return step;
+            }
+            if OTHERS_FIRST.get() {
+                // Something else has woken it as well, such as whoever reads the body of its request.
+                bell.state.fetch_and(!RUNNING, Ordering::AcqRel);
+                others_first(cx);
+                return Poll::Pending;
             }
         }
         bell.state.fetch_and(!RUNNING, Ordering::AcqRel);
@@ -82,8 +95,9 @@ pub async fn straight<F: Future>(work: F) -> F::Output {
     .await
 }
 
-/// Has the task woken once all that can go on has had its turn.
+/// Has the task woken once all that can go on has had its turn, also where something else has woken it while it ran.
 pub fn others_first(cx: &mut Context<'_>) {
+    OTHERS_FIRST.set(true);
     // Its first step asks for that.
     let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
@@ -157,18 +171,23 @@ mod tests {
 
     #[tokio::test]
     async fn others_go_first_where_that_is_asked_for() {
-        let (say, mut hear) = tokio::sync::oneshot::channel();
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move { say.send(7) });
-        let mut asked = false;
-        let heard = straight(poll_fn(|cx| {
-            if asked {
-                return Poll::Ready(hear.try_recv());
-            }
-            asked = true;
-            others_first(cx);
-            Poll::Pending
-        }));
-        assert_eq!(heard.await, Ok(7));
+        for is_woken_as_well in [false, true] {
+            let (say, mut hear) = tokio::sync::oneshot::channel();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(async move { say.send(7) });
+            let mut asked = false;
+            let heard = straight(poll_fn(|cx| {
+                if asked {
+                    return Poll::Ready(hear.try_recv());
+                }
+                asked = true;
+                if is_woken_as_well {
+                    cx.waker().wake_by_ref();
+                }
+                others_first(cx);
+                Poll::Pending
+            }));
+            assert_eq!(heard.await, Ok(7));
+        }
     }
 }
