@@ -135,7 +135,7 @@ pub(super) fn item(
                 "arguments": text,
             });
             if let Some(namespace) = tool.and_then(|tool| tool.namespace.as_ref()) {
-                item["namespace"] = namespace.as_str().into();
+                item["namespace"] = Value::from(&**namespace);
             }
             item
         }

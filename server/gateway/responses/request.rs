@@ -1,6 +1,9 @@
 //! A request of the Responses API as one of chat completions.
 
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value, json};
 
@@ -14,7 +17,7 @@ pub(super) struct Tool {
     /// Its name in its namespace.
     pub(super) name: String,
     /// The namespace that it came from.
-    pub(super) namespace: Option<String>,
+    pub(super) namespace: Option<Arc<str>>,
     /// Whether it takes free text.
     pub(super) is_custom: bool,
 }
@@ -55,6 +58,10 @@ const OWN: &[&str] = &[
     "context_management",
     "top_logprobs",
 ];
+
+/// A tool's name that is longer makes way for none: few models take one of 64 letters, and whoever sends the same name
+/// a thousand times gets no thousand names, each longer than the one before.
+const MAX_NAME: usize = 128;
 
 /// Refuses what this gateway cannot do, as it stores nothing.
 pub(super) fn check(asked: &Object) -> Result<(), Refusal> {
@@ -99,7 +106,7 @@ pub(super) fn to_chat(asked: &Object, model: &str) -> Result<Translated, Refusal
         messages: Vec::new(),
         thought: Object::new(),
         images: Vec::new(),
-        tools: &tools,
+        offered: Offered::of(&tools),
         model,
     };
     if let Some(text) = asked.get("instructions").and_then(Value::as_str)
@@ -174,7 +181,7 @@ struct Turns<'a> {
     thought: Object,
     /// What results of tools show, for the user's message behind them.
     images: Vec<Value>,
-    tools: &'a HashMap<String, Tool>,
+    offered: Offered<'a>,
     model: &'a str,
 }
 
@@ -227,7 +234,7 @@ impl Turns<'_> {
 
     /// Calls belong to the assistant's message before them.
     fn add_call(&mut self, item: &Value, arguments: &str) {
-        let name = offered(self.tools, item);
+        let name = self.offered.name(item);
         let function = json!({"name": name, "arguments": arguments});
         let call = json!({"id": item["call_id"], "type": "function", "function": function});
         let last = self
@@ -355,7 +362,7 @@ fn add_tools(
     let given: Vec<_> = given.into_iter().flatten().collect();
     // These keep their names, wherever in the list they are.
     let of_no_space = given.iter().filter(|tool| tool["type"] != "namespace");
-    let of_no_space: Vec<_> = of_no_space.filter_map(|it| it["name"].as_str()).collect();
+    let of_no_space: HashSet<_> = of_no_space.filter_map(|it| it["name"].as_str()).collect();
     for tool in given {
         match tool["type"].as_str().unwrap_or("") {
             "function" => tools.push(function(tool, tool["name"].as_str(), None, known)),
@@ -363,19 +370,20 @@ fn add_tools(
             "namespace" => {
                 let inner = tool["tools"].as_array().into_iter().flatten();
                 let inner = inner.filter(|tool| tool["type"] == "function");
-                let space = tool["name"].as_str();
+                let space: Option<Arc<str>> = tool["name"].as_str().map(Arc::from);
                 tools.extend(inner.map(|it| {
                     let name = it["name"].as_str();
                     // Servers of tools are not asked what others call theirs, and models take no two tools of one name.
                     let is_taken =
-                        |name: &str| of_no_space.contains(&name) || known.contains_key(name);
+                        |name: &str| of_no_space.contains(name) || known.contains_key(name);
                     let mut offered = name.map(str::to_owned);
-                    while let (Some(space), Some(name)) = (space, &offered)
+                    while let (Some(space), Some(name)) = (&space, &offered)
                         && is_taken(name)
+                        && space.len() + name.len() <= MAX_NAME
                     {
                         offered = Some(format!("{space}__{name}"));
                     }
-                    function(it, offered.as_deref(), space, known)
+                    function(it, offered.as_deref(), space.clone(), known)
                 }));
             }
             other => dropped.push(other.to_owned()),
@@ -396,13 +404,12 @@ fn add_tools(
     if tools.is_empty() {
         return Ok(());
     }
+    let names = Offered::of(known);
     if let Some(allowed) = chosen.filter(|_| kind == Some("allowed_tools")) {
         // Few servers know that choice; what is not offered is not called.
-        let allowed: Vec<_> = allowed["tools"].as_array().into_iter().flatten().collect();
-        tools.retain(|tool| {
-            let name = &tool["function"]["name"];
-            allowed.iter().any(|it| offered(known, it) == *name)
-        });
+        let allowed = allowed["tools"].as_array().into_iter().flatten();
+        let allowed: HashSet<_> = allowed.map(|it| names.name(it)).collect();
+        tools.retain(|tool| allowed.contains(&tool["function"]["name"]));
         if tools.is_empty() {
             let message = "`tool_choice` allows none of `tools`: expected the name of one at least";
             return Err(Refusal::bad_request(Some("tool_choice"), message));
@@ -411,7 +418,7 @@ fn add_tools(
     body.insert("tools".into(), tools.into());
     let choice = match (choice, name) {
         (Some(choice), Some(_)) => {
-            json!({"type": "function", "function": {"name": offered(known, choice)}})
+            json!({"type": "function", "function": {"name": names.name(choice)}})
         }
         (Some(Value::String(choice)), _) => json!(choice),
         (Some(Value::Object(choice)), _) => choice.get("mode").cloned().unwrap_or(Value::Null),
@@ -427,7 +434,7 @@ fn add_tools(
 fn function(
     tool: &Value,
     offered: Option<&str>,
-    namespace: Option<&str>,
+    namespace: Option<Arc<str>>,
     known: &mut HashMap<String, Tool>,
 ) -> Value {
     let mut function = json!({"name": offered});
@@ -444,7 +451,7 @@ fn function(
     if let (Some(name), Some(offered)) = (tool["name"].as_str(), offered) {
         let tool = Tool {
             name: name.to_owned(),
-            namespace: namespace.map(str::to_owned),
+            namespace,
             is_custom: false,
         };
         known.insert(offered.to_owned(), tool);
@@ -452,12 +459,24 @@ fn function(
     json!({"type": "function", "function": function})
 }
 
-/// The name by which the tool is offered that a call or a choice names.
-fn offered(tools: &HashMap<String, Tool>, named: &Value) -> Value {
-    let (name, namespace) = (&named["name"], named["namespace"].as_str());
-    let is = |tool: &Tool| *name == *tool.name && namespace == tool.namespace.as_deref();
-    let known = tools.iter().find(|(_, tool)| is(tool));
-    known.map_or_else(|| name.clone(), |(offered, _)| offered.as_str().into())
+/// The names by which tools are offered: by their own, and their namespace.
+struct Offered<'a>(HashMap<(&'a str, Option<&'a str>), &'a str>);
+
+impl<'a> Offered<'a> {
+    fn of(tools: &'a HashMap<String, Tool>) -> Self {
+        let named = tools.iter().map(|(offered, tool)| {
+            let own = (tool.name.as_str(), tool.namespace.as_deref());
+            (own, offered.as_str())
+        });
+        Self(named.collect())
+    }
+
+    /// That of the tool that a call or a choice names.
+    fn name(&self, named: &Value) -> Value {
+        let (name, namespace) = (&named["name"], named["namespace"].as_str());
+        let known = name.as_str().and_then(|own| self.0.get(&(own, namespace)));
+        known.map_or_else(|| name.clone(), |offered| (*offered).into())
+    }
 }
 
 /// A tool that takes free text, as a function that takes one text.

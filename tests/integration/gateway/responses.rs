@@ -266,6 +266,14 @@ async fn a_tool_of_a_namespace_makes_way_for_one_of_none() {
     let names: Vec<_> = names.map(|it| &it["function"]["name"]).collect();
     assert_eq!(names, ["one__one__get", "get", "one__get"]);
     assert_eq!(sent["tool_choice"]["function"]["name"], "one__one__get");
+    // Of the same tool a thousand times, no name is longer than all before it.
+    let space = json!({"type": "namespace", "name": "one", "tools": vec![tool; 1_000]});
+    let asked = json!({"model": "a", "tools": [space], "input": "Hi"});
+    respond(&gateway, &asked).await;
+    let sent = &gateway.upstream.requests()[2].body;
+    let names = sent["tools"].as_array().unwrap().iter();
+    let names = names.map(|it| it["function"]["name"].as_str().unwrap());
+    assert!(names.map(str::len).max() < Some(140));
 }
 
 #[tokio::test]
