@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{Asks, Walk};
 use crate::{
@@ -50,14 +50,17 @@ const NEW_LIMIT: &str = "max_completion_tokens";
 /// Says how long the answer may be by the name that newer models take.
 fn limit_by_new_name(request: &mut ChatRequest) {
     if let Some(limit) = request.max_tokens.take() {
-        let rest = &mut request.rest;
-        rest.entry(NEW_LIMIT).or_insert_with(|| limit.into());
+        let named = request.rest.entry(NEW_LIMIT).or_insert(Value::Null);
+        if named.is_null() {
+            *named = limit.into();
+        }
     }
     if let Some(given) = &mut request.given
         && let Some(limit) = given.get(LIMIT).map(RawValue::to_owned)
     {
         given.remove(LIMIT);
-        if given.get(NEW_LIMIT).is_none() {
+        // Some clients write each field that they know, and null where they say nothing.
+        if given.get(NEW_LIMIT).is_none_or(|it| it.get() == "null") {
             // A value that was read can be written.
             let _ = given.set(NEW_LIMIT, &limit);
         }
@@ -168,6 +171,10 @@ mod tests {
             (request.max_tokens, &request.rest[NEW_LIMIT]),
             (None, &9.into())
         );
+        request.max_tokens = Some(8);
+        request.rest.insert(NEW_LIMIT.into(), Value::Null);
+        limit_by_new_name(&mut request);
+        assert_eq!(request.rest[NEW_LIMIT], 8);
         for (came, goes) in [
             (
                 r#"{"max_tokens":5,"n":1}"#,
@@ -176,6 +183,10 @@ mod tests {
             (
                 r#"{"max_tokens":5,"max_completion_tokens":4}"#,
                 r#"{"max_completion_tokens":4}"#,
+            ),
+            (
+                r#"{"max_tokens":5,"max_completion_tokens":null}"#,
+                r#"{"max_completion_tokens":5}"#,
             ),
             (r#"{"n":1}"#, r#"{"n":1}"#),
         ] {
