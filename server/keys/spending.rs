@@ -56,7 +56,7 @@ struct Account {
     key: Arc<str>,
     day: NaiveDate,
     ledger: Mutex<Ledger>,
-    /// Whoever asks the database for more: one at a time.
+    /// Whoever asks the database for more, or gives back: one at a time.
     granting: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -199,6 +199,11 @@ impl Spending {
         let unlimited = Limits::default().budget();
         let accounts: Vec<_> = self.accounts.lock().values().cloned().collect();
         for account in accounts {
+            let turn = account.granting.clone().try_lock_owned().ok();
+            if turn.is_none() && !idle.is_zero() {
+                // The database is asked about this key now; it is told the next time.
+                continue;
+            }
             let untold = {
                 let mut ledger = account.ledger.lock();
                 let is_idle = now
@@ -209,6 +214,9 @@ impl Spending {
             if untold == Amount::default() {
                 continue;
             }
+            // A call that needs what is given back asks for it once the database has it, or it would be refused.
+            let gives_back = untold != untold.at_least_zero();
+            let _turn = turn.filter(|_| gives_back);
             let told = self
                 .store
                 .grant(&account.key, account.day, untold, unlimited);
@@ -358,3 +366,6 @@ fn note<T>(outage: &Outage, account: &Account, told: anyhow::Result<T>) -> anyho
     }
     told
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+use async_trait::async_trait;
+use chrono::TimeDelta;
+use tokio::{sync::Notify, time::timeout};
+
+use super::{super::Secret, *};
+use crate::_core::{actor::Actor, units::Microdollars};
+
+/// A database of one key, which is told what is given back once it goes on.
+#[derive(Default)]
+struct Slow {
+    spent: Mutex<Amount>,
+    goes_on: Notify,
+}
+
+#[async_trait]
+impl ApiKeyStore for Slow {
+    async fn add_key(&self, _: &ApiKey, _: &str, _: &Actor) -> anyhow::Result<bool> {
+        Ok(false)
+    }
+
+    async fn find_key(
+        &self,
+        _: &str,
+        _: DateTime<Utc>,
+    ) -> anyhow::Result<Option<(ApiKey, String)>> {
+        Ok(None)
+    }
+
+    async fn keys(&self) -> anyhow::Result<Vec<ApiKey>> {
+        Ok(Vec::new())
+    }
+
+    async fn revoke_key(&self, _: &str, _: &Actor, _: DateTime<Utc>) -> anyhow::Result<bool> {
+        Ok(false)
+    }
+
+    async fn replace_key(
+        &self,
+        _: &str,
+        _: &Secret,
+        _: TimeDelta,
+        _: &Actor,
+        _: DateTime<Utc>,
+    ) -> anyhow::Result<bool> {
+        Ok(false)
+    }
+
+    async fn limit_key(
+        &self,
+        _: &str,
+        _: &Limits,
+        _: &Actor,
+        _: DateTime<Utc>,
+    ) -> anyhow::Result<bool> {
+        Ok(false)
+    }
+
+    async fn grant(
+        &self,
+        _: &str,
+        _: NaiveDate,
+        amount: Amount,
+        budget: Amount,
+    ) -> anyhow::Result<bool> {
+        if amount.tokens < 0 {
+            self.goes_on.notified().await;
+        }
+        let mut spent = self.spent.lock();
+        let fits = (*spent + amount).tokens <= budget.tokens;
+        if fits {
+            *spent += amount;
+        }
+        Ok(fits)
+    }
+
+    async fn spent(&self, _: &str, _: NaiveDate) -> anyhow::Result<Amount> {
+        Ok(*self.spent.lock())
+    }
+
+    async fn spent_by_all(&self, _: NaiveDate) -> anyhow::Result<HashMap<String, Amount>> {
+        Ok(HashMap::new())
+    }
+}
+
+fn tokens(tokens: i64) -> Amount {
+    let cost = Microdollars(0);
+    Amount { tokens, cost }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_not_refused_what_is_being_given_back() {
+    let store = Arc::new(Slow::default());
+    let spending = Spending::new(store.clone(), Tasks::default());
+    let now = DateTime::UNIX_EPOCH;
+    let key = ApiKey {
+        id: "id".to_owned(),
+        name: "shop".to_owned(),
+        models: None,
+        limits: Limits {
+            tokens_per_day: Some(10_000),
+            ..Limits::default()
+        },
+        created_at: now,
+        expires_at: None,
+        revoked_at: None,
+    };
+    // The whole budget is here, and nobody needs it any more.
+    for need in [9_900, 10] {
+        assert!(spending.reserve(&key, tokens(need), now).await.is_ok());
+    }
+    spending.tell(IDLE).await;
+    let calls = async {
+        let mut call = pin!(spending.reserve(&key, tokens(5_000), now));
+        let early = timeout(Duration::from_millis(10), call.as_mut()).await;
+        assert!(early.is_err(), "it was told before the database was");
+        store.goes_on.notify_one();
+        call.await.map(drop)
+    };
+    let ((), called) = tokio::join!(spending.tell(IDLE), calls);
+    assert!(called.is_ok(), "{called:?}");
+}
