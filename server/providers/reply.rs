@@ -426,19 +426,24 @@ fn of_usage(usage: &RawValue) -> Option<Usage> {
     };
     let cached = part(read, "cached_tokens").unwrap_or_else(|| tokens(hit.or(cached)));
     let kept = part(read, "cache_write_tokens").unwrap_or_default();
+    let are_told = [prompt, completion].map(|it| it.is_some_and(|it| it.get() != "null"));
     let (prompt, completion) = (tokens(prompt), tokens(completion));
-    // Google's counts what was thought in the whole alone, and takes for it as for what was written.
-    let thought = tokens(total).saturating_sub(prompt.saturating_add(completion));
+    // Google's counts what was thought in the whole alone, and takes for it as for what was written. Where one of the
+    // others is not told, the whole says nothing of it.
+    let thought = match are_told {
+        [true, true] => tokens(total).saturating_sub(prompt.saturating_add(completion)),
+        _ => 0,
+    };
     let reasoning = part(written, "reasoning_tokens").unwrap_or_default();
-    let own = with_own_key.filter(|it| it.get() == "true").and_then(|_| {
+    let of_host = || {
         let parts = cost_parts.filter(|it| it.get().starts_with('{'))?;
         let [of_host] = fields(parts, ["upstream_inference_cost"]);
         number(of_host).filter(|cost| *cost >= 0.0)
-    });
-    // Then `cost` is its fee alone.
-    let cost = match (number(cost), own) {
-        (fee, Some(own)) => Some(fee.unwrap_or(0.0) + own),
-        (cost, None) => cost,
+    };
+    let cost = match with_own_key.is_some_and(|it| it.get() == "true") {
+        // Then `cost` is its fee alone. Where the host's price is not told, the catalog's counts.
+        true => of_host().map(|of_host| number(cost).unwrap_or(0.0) + of_host),
+        false => number(cost),
     };
     let cost = cost.filter(|cost| (0.0..=MAX_COST).contains(cost));
     Some(Usage {

@@ -334,6 +334,15 @@ fn what_is_billed_and_told_elsewhere_counts() {
     // OpenRouter tells the host's price of its own keys as well, and it is in `cost` then.
     assert_eq!(usage(of_host(true)), (1, 0, Some(21_000)));
     assert_eq!(usage(of_host(false)), (1, 0, Some(1_000)));
+    // Its fee, which is nothing as a rule, is not what the answer cost.
+    let untold = json!({
+        "prompt_tokens": 1, "completion_tokens": 1, "is_byok": true, "cost": 0,
+        "cost_details": {"upstream_inference_cost": null},
+    });
+    assert_eq!(usage(untold), (1, 0, None));
+    // What was read is nothing that was thought.
+    let without_prompt = json!({"completion_tokens": 6, "total_tokens": 204});
+    assert_eq!(usage(without_prompt), (6, 0, None));
 }
 
 #[test]
