@@ -23,6 +23,8 @@ pub(super) struct Ledger {
     spare: Amount,
     /// What may be free, so that few calls wait.
     part: Amount,
+    /// What the call needed that came last, and so the next one will.
+    usual: Amount,
     /// Calls that have reserved something.
     open: u32,
     last_used: Instant,
@@ -36,6 +38,7 @@ impl Ledger {
             reserved: Amount::default(),
             spare: Amount::default(),
             part: Amount::default(),
+            usual: Amount::default(),
             open: 0,
             last_used: now,
         }
@@ -54,6 +57,7 @@ impl Ledger {
         if lacks != Amount::default() {
             return Err(lacks);
         }
+        self.usual = need;
         self.reserved += need;
         self.open += 1;
         self.note_free();
@@ -67,7 +71,9 @@ impl Ledger {
         limits: &Limits,
         now: Instant,
     ) -> Result<(), Amount> {
+        let usual = self.usual;
         self.reserve(more, limits, now)?;
+        self.usual = usual;
         self.open -= 1;
         Ok(())
     }
@@ -93,8 +99,11 @@ impl Ledger {
         let untold = self.used - self.granted;
         let untold = match is_idle && self.open == 0 {
             true => untold,
-            // Two parts, so that what was asked for to spare is not given back at once.
-            false => untold.at_least_zero() - (self.spare - self.part - self.part).at_least_zero(),
+            // Two parts at least, so that what was asked for to spare is not given back at once.
+            false => {
+                let next = self.part + (self.usual - self.part).at_least_zero();
+                untold.at_least_zero() - (self.spare - self.part - next).at_least_zero()
+            }
         };
         self.granted += untold;
         self.spare = self.free();
@@ -199,9 +208,13 @@ mod tests {
         // Within this one nobody needs more than one call.
         assert_eq!(ledger.reserve(amount(4_500, 0), &limits, now), Ok(()));
         ledger.settle(amount(4_500, 0), amount(10, 0), now);
-        let spare = 91_000 - 200 - 4_500 - 2_000;
+        let spare = 91_000 - 200 - 4_500 - (1_000 + 4_500);
         assert_eq!(ledger.take_untold(false), amount(-spare, 0));
-        // What is left serves the next one, and no more is given back.
+        // Nobody calls for some seconds: what the next one needs stays, and no more is given back.
+        assert_eq!(ledger.take_untold(false), amount(-4_490, 0));
+        for _ in 0..3 {
+            assert_eq!(ledger.take_untold(false), Amount::default());
+        }
         assert_eq!(ledger.reserve(amount(4_500, 0), &limits, now), Ok(()));
         assert_eq!(ledger.take_untold(false), Amount::default());
     }
