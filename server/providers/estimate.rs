@@ -95,8 +95,9 @@ pub fn asked_length(body: &RawObject) -> Option<u64> {
 /// take that for the number.
 pub fn number(body: &RawObject, name: &str) -> Option<u64> {
     let json = body.get(name)?.get();
-    let number: f64 = json.trim_matches('"').trim().parse().ok()?;
-    (number >= 0.0).then_some(number.ceil() as u64)
+    let text: Option<String> = serde_json::from_str(json).ok();
+    let number: f64 = text.as_deref().unwrap_or(json).trim().parse().ok()?;
+    (number.is_finite() && number >= 0.0).then_some(number.ceil() as u64)
 }
 
 #[cfg(test)]
@@ -128,7 +129,9 @@ mod tests {
             (r#"{"max_tokens":5}"#, Some(5)),
             (r#"{"max_tokens":4.5}"#, Some(5)),
             (r#"{"max_tokens":"5000000"}"#, Some(5_000_000)),
+            (r#"{"max_tokens":"\u0035000000"}"#, Some(5_000_000)),
             (r#"{"max_tokens":5,"max_completion_tokens":7}"#, Some(7)),
+            (r#"{"max_tokens":"inf"}"#, None),
             (r#"{"max_tokens":"many"}"#, None),
             (r#"{"max_tokens":-1}"#, None),
             (r#"{"max_tokens":null}"#, None),
