@@ -366,7 +366,6 @@ impl fmt::Display for Sight {
     }
 }
 
-/// `45 s`, `12 min`, `3.4 h`, `12 d`, `never`.
 fn in_hours(span: Duration) -> f64 {
     span.as_secs_f64() / 3600.0
 }
@@ -379,6 +378,7 @@ fn asked_after(soak: f64, min_time: f64) -> String {
     }
 }
 
+/// `45 s`, `12 min`, `3.4 h`, `12 d`, `never`.
 fn in_words(hours: f64) -> String {
     if !hours.is_finite() {
         "never".to_owned()
