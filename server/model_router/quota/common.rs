@@ -38,8 +38,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Keeper {
     pub(super) store: Arc<dyn QuotaStore>,
-    /// Names this process.
-    holder: Arc<str>,
     /// Processes on the database; 0 until that is known.
     live: Arc<AtomicU32>,
 }
@@ -48,7 +46,6 @@ impl Keeper {
     pub(super) fn new(store: Arc<dyn QuotaStore>) -> Self {
         Self {
             store,
-            holder: format!("{:016x}", rand::random::<u64>()).into(),
             live: Arc::default(),
         }
     }
@@ -69,8 +66,10 @@ impl Keeper {
 }
 
 /// What this process says of an account.
-#[derive(Default)]
 pub(super) struct Said {
+    /// Names whoever counts these words. An account that leaves the catalog and comes back begins to count anew, so
+    /// it has another name, or its words would be taken for late ones.
+    holder: String,
     /// How many of its words were answered.
     number: u64,
     /// What the word says that was not answered yet. Nothing is added to it.
@@ -79,6 +78,18 @@ pub(super) struct Said {
     unsaid: Unsaid,
     /// The version that is known of what all have used.
     version: i64,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self {
+            holder: format!("{:016x}", rand::random::<u64>()),
+            number: 0,
+            asked: None,
+            unsaid: Unsaid::default(),
+            version: 0,
+        }
+    }
 }
 
 #[derive(Clone, Default)]
@@ -171,7 +182,7 @@ impl Pool {
                 .asked
                 .get_or_insert_with(|| std::mem::take(&mut said.unsaid));
             Word {
-                holder: keeper.holder.to_string(),
+                holder: said.holder.clone(),
                 number: said.number + 1,
                 most,
                 wants,

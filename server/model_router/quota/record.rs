@@ -22,7 +22,7 @@ const FORGOTTEN_MS: i64 = 600_000;
 /// What a process says of an account.
 #[derive(Clone, Debug, Default)]
 pub struct Word {
-    /// Names the process.
+    /// Names the process, as long as it knows the account.
     pub holder: String,
     /// Counts its words about this account, those that were answered.
     pub number: u64,

@@ -176,3 +176,27 @@ async fn who_is_alone_goes_on_while_the_database_is_away_and_tells_it_later() {
     database.is_away.store(true, Ordering::Relaxed);
     assert!(quotas.enter("p", &model, ask(3)).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_comes_back_in_a_catalog_gets_slots_at_once() {
+    let database = Database::new(2);
+    let (quotas, model) = on(&database).await;
+    for _ in 0..5 {
+        quotas.enter("p", &model, ask(3)).await.unwrap().send();
+    }
+    let without = Catalog::parse(
+        "[providers.q]\nbase_url = \"http://q/v1\"\n[models.m]\nprovider = \"q\"\nid = \"m\"\ncontext = 1\n\
+         [tasks.chat]\ncandidate = [\"m\"]\ncontrol = [\"m\"]\n",
+    );
+    let gone = quotas.renewed(&without.unwrap());
+    let (fresh, model) = super::quotas(20);
+    let back = Quotas {
+        keeper: Mutex::new(gone.keeper.lock().clone()),
+        ..fresh
+    };
+    back.catch_up().await;
+    let began = Instant::now();
+    back.enter("p", &model, ask(3)).await.unwrap().send();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(database.used.lock().requests, 6);
+}
