@@ -14,7 +14,7 @@ use super::{
     Quotas,
     pool::{Pool, now},
     record::{Change, Given, Word},
-    schedule::{Limits, Refused},
+    schedule::{Ask, Limits, Refused},
     slot::Taken,
     store::{QuotaStore, Used},
 };
@@ -24,6 +24,8 @@ use super::{
 const ANSWER: Duration = Duration::from_secs(1);
 /// How long a call waits for an answer where there is nobody else who could use the account.
 const ALONE: Duration = Duration::from_millis(500);
+/// How long a call waits for a database that is away: another model may answer it, or whoever asks may come again.
+const AWAY: Duration = Duration::from_secs(6);
 /// Between two questions of a call while the database is away.
 const RETRY: Duration = Duration::from_millis(250);
 /// After an account was used up by others, before a call looks again.
@@ -135,14 +137,17 @@ impl Said {
 
 impl Pool {
     /// A slot that was taken here is given by the database; `None` where it has none now, so that the call has to
-    /// wait again.
+    /// wait again. `away` is how long it waits for a database that has not answered it.
     pub(super) async fn claim(
         &self,
         keeper: &Keeper,
         taken: Taken,
-        deadline: Instant,
+        ask: &Ask,
+        away: &mut Option<Instant>,
     ) -> Result<Option<Taken>, Refused> {
         let is_alone = keeper.is_alone();
+        let until = away.unwrap_or_else(|| Instant::now() + AWAY);
+        let deadline = ask.deadline.min(until);
         let patience = match is_alone {
             true => ALONE,
             false => ANSWER.max(deadline.saturating_duration_since(Instant::now())),
@@ -154,12 +159,18 @@ impl Pool {
             Some(Some(at_ms)) => Ok(Some(taken.given(at_ms))),
             Some(None) => {
                 drop(taken);
+                *away = None;
+                if Instant::now() + USED_UP > ask.deadline {
+                    let refused = self.with(|schedule, now| schedule.in_vain(now));
+                    return Err(self.refuse(refused.unwrap_or(Refused::QUEUE)));
+                }
                 sleep(USED_UP).await;
                 Ok(None)
             }
             None if is_alone => Ok(Some(self.use_unasked(taken))),
             None => {
                 drop(taken);
+                *away = Some(until);
                 if Instant::now() + RETRY > deadline {
                     return Err(self.refuse(Refused::DATABASE));
                 }

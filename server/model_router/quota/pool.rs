@@ -233,6 +233,7 @@ impl Pool {
         model: &Model,
         ask: Ask,
     ) -> Result<Option<Taken>, Refused> {
+        let mut away = None;
         loop {
             let Some(taken) = self.turn(model, ask).await? else {
                 return Ok(None);
@@ -244,7 +245,7 @@ impl Pool {
                 self.keep().await;
                 return Ok(Some(taken));
             }
-            if let Some(taken) = self.claim(&keeper, taken, ask.deadline).await? {
+            if let Some(taken) = self.claim(&keeper, taken, &ask, &mut away).await? {
                 return Ok(Some(taken));
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Claim, Moment, Schedule};
+use super::{Claim, Moment, Refused, Schedule, start::Need};
 use crate::model_router::quota::{record::Most, store::Used};
 
 impl Schedule {
@@ -39,6 +39,17 @@ impl Schedule {
         self.tokens.replace(tokens);
         if used.rests_until_ms > now_ms {
             self.rest(at(used.rests_until_ms));
+        }
+    }
+
+    /// What a call is told whose time is over, as what all have used left nothing for it.
+    pub(in crate::model_router::quota) fn in_vain(&mut self, now: Moment) -> Refused {
+        self.advance(now);
+        let (start, reason) = self.start_of(Need::of(1, 1), now);
+        let after = start.saturating_duration_since(now.at);
+        Refused {
+            after: after.max(Duration::from_secs(1)),
+            reason,
         }
     }
 

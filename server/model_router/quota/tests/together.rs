@@ -200,3 +200,32 @@ async fn an_account_that_comes_back_in_a_catalog_gets_slots_at_once() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert_eq!(database.used.lock().requests, 6);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_database_that_is_away_until_the_call_is_over() {
+    let database = Database::new(2);
+    let (quotas, model) = on(&database).await;
+    quotas.listen(9).await.unwrap();
+    database.is_away.store(true, Ordering::Relaxed);
+    let began = Instant::now();
+    let calls = join_all((0..9).map(|_| quotas.enter("p", &model, ask(30)))).await;
+    let reasons: Vec<_> = calls
+        .into_iter()
+        .map(|it| it.err().unwrap().reason)
+        .collect();
+    assert_eq!(reasons, [Reason::Database; 9]);
+    assert!((5..=7).contains(&began.elapsed().as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_could_not_wait_hears_what_is_used_up() {
+    let database = Database::new(2);
+    let (first, model) = on(&database).await;
+    let (second, _) = on(&database).await;
+    for _ in 0..19 {
+        first.enter("p", &model, ask(3)).await.unwrap().send();
+    }
+    let refused = second.enter("p", &model, ask(0)).await.err().unwrap();
+    assert_eq!(refused.reason, Reason::Minute);
+    assert!((61..=62).contains(&refused.after.as_secs()), "{refused:?}");
+}
