@@ -14,7 +14,7 @@ use super::{
     Quotas,
     pool::{Pool, now},
     record::{Change, Given, Word},
-    schedule::{Ask, Limits, Refused},
+    schedule::{Ask, Limits, Priority, Refused},
     slot::Taken,
     store::{QuotaStore, Used},
 };
@@ -153,7 +153,16 @@ impl Pool {
             false => ANSWER.max(deadline.saturating_duration_since(Instant::now())),
         };
         let tokens = taken.tokens();
-        let said = timeout(patience, self.say(keeper, Some(tokens))).await;
+        let said = timeout(patience, async {
+            // Words are said one after the other. Whoever has time lets people go first: one of the others at most
+            // stands before them.
+            let _behind = match ask.priority {
+                Priority::Interactive => None,
+                Priority::Background | Priority::Batch => Some(self.behind.lock().await),
+            };
+            self.say(keeper, Some(tokens)).await
+        })
+        .await;
         let said = said.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
         match self.note_outage(said) {
             Some(Some(at_ms)) => Ok(Some(taken.given(at_ms))),

@@ -40,6 +40,8 @@ pub(super) struct Pool {
     pub(super) state: Mutex<State>,
     /// The number of the last slot that is stored as used. Whoever writes holds it.
     pub(super) stored: tokio::sync::Mutex<u64>,
+    /// Held by the one call that is no person's and may ask the database for a slot.
+    pub(super) behind: tokio::sync::Mutex<()>,
     pub(super) outage: Outage,
 }
 
@@ -107,6 +109,7 @@ impl Pool {
                 ..State::default()
             }),
             stored: tokio::sync::Mutex::default(),
+            behind: tokio::sync::Mutex::default(),
             outage: Outage::default(),
         })
     }

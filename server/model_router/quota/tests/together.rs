@@ -1,6 +1,6 @@
 //! Processes that use the same accounts, on a database that is one in memory.
 
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use super::*;
 use crate::model_router::quota::{
@@ -13,6 +13,8 @@ struct Database {
     used: Mutex<Used>,
     live: AtomicU32,
     is_away: AtomicBool,
+    /// How long it takes for a word.
+    takes_ms: AtomicU64,
     loses_answers: AtomicBool,
 }
 
@@ -26,6 +28,7 @@ impl Database {
             used: Mutex::new(used),
             live: live.into(),
             is_away: false.into(),
+            takes_ms: 0.into(),
             loses_answers: false.into(),
         })
     }
@@ -61,8 +64,8 @@ impl QuotaStore for Database {
     }
 
     async fn say(&self, _: &str, word: &Word) -> anyhow::Result<Given> {
-        let now_ms = Self::now_ms();
         let said = || {
+            let now_ms = Self::now_ms();
             let mut used = self.used.lock();
             let slot = used.hear(word, now_ms);
             let used = used.clone();
@@ -70,6 +73,10 @@ impl QuotaStore for Database {
         };
         if self.is_away.load(Ordering::Relaxed) {
             std::future::pending().await
+        }
+        let takes_ms = self.takes_ms.load(Ordering::Relaxed);
+        if takes_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(takes_ms)).await;
         }
         let given = said();
         self.answers().await?;
@@ -228,4 +235,24 @@ async fn a_call_that_could_not_wait_hears_what_is_used_up() {
     let refused = second.enter("p", &model, ask(0)).await.err().unwrap();
     assert_eq!(refused.reason, Reason::Minute);
     assert!((61..=62).contains(&refused.after.as_secs()), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_waits_behind_no_batch_for_a_slow_database() {
+    let database = Database::new(2);
+    let (quotas, model) = on(&database).await;
+    database.takes_ms.store(100, Ordering::Relaxed);
+    let began = Instant::now();
+    let batch = Ask {
+        priority: Priority::Batch,
+        ..ask(20)
+    };
+    let batches = join_all((0..10).map(|_| quotas.enter("p", &model, batch)));
+    let person = async {
+        quotas.enter("p", &model, ask(20)).await.unwrap().send();
+        began.elapsed()
+    };
+    let (batches, waited) = tokio::join!(batches, person);
+    assert!(batches.iter().all(Result::is_ok));
+    assert!(waited < Duration::from_millis(250), "{waited:?}");
 }
