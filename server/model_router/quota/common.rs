@@ -307,10 +307,7 @@ impl Quotas {
         let Some(keeper) = keeper.filter(Keeper::gives_slots) else {
             return Ok(());
         };
-        let limited = |it: &&super::Account| it.whole.standing().is_some();
-        if !self.accounts.values().any(|it| limited(&it)) {
-            return Ok(());
-        }
+        // Also where no account has a quota: what a provider says with an answer is divided by who lives.
         let shared = keeper.store.shared().await?;
         if looks >= FIRST_LOOKS {
             keeper.live.store(shared.live, Ordering::Relaxed);
@@ -320,6 +317,7 @@ impl Quotas {
                 account.whole.adopt(used, shared.now_ms);
             }
         }
+        let limited = |it: &&super::Account| it.whole.standing().is_some();
         for account in self.accounts.values().filter(limited) {
             // The one that was not answered, and what has come since.
             for _ in 0..2 {

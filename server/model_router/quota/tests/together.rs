@@ -256,3 +256,24 @@ async fn a_person_waits_behind_no_batch_for_a_slow_database() {
     assert!(batches.iter().all(Result::is_ok));
     assert!(waited < Duration::from_millis(250), "{waited:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_provider_says_is_divided_also_where_no_account_has_a_quota() {
+    let text = "[providers.p]\nbase_url = \"http://p/v1\"\n\
+         [models.m]\nprovider = \"p\"\nid = \"m\"\ncontext = 1\n\
+         [tasks.chat]\ncandidate = [\"m\"]\ncontrol = [\"m\"]\n";
+    let catalog = Catalog::parse(text).unwrap();
+    let quotas = Quotas::new(&catalog);
+    quotas.restore(Database::new(3)).await.unwrap();
+    quotas.listen(9).await.unwrap();
+    let told = providers::Allowance {
+        requests: Some(providers::Left {
+            left: 9,
+            of: None,
+            span: Duration::from_secs(10),
+        }),
+        tokens: None,
+    };
+    quotas.allow("p", &catalog.models[0], &told, Instant::now(), 0);
+    assert_eq!(quotas.allowed("p")[0].requests.unwrap().left, 3);
+}
