@@ -118,12 +118,9 @@ impl Used {
                 tokens: -i64::from(tokens),
             });
         }
-        let from_ms = now_ms - MINUTE.as_millis() as i64;
-        let is_counted = |at_ms: i64| at_ms > from_ms && day_of(at_ms) == self.day;
-        let is_owned = is_repeated && before.slot.is_some_and(|(at_ms, _)| is_counted(at_ms));
         let slot = word
             .wants
-            .filter(|tokens| is_owned || self.has_room(*tokens, &word.most, now_ms))
+            .filter(|tokens| self.has_room(*tokens, &word.most, now_ms))
             .map(|tokens| {
                 let at_ms = (now_ms.div_euclid(GRAIN_MS) + 1) * GRAIN_MS;
                 self.add(Change {

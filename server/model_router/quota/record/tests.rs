@@ -171,3 +171,20 @@ proptest! {
         prop_assert!(sent.len() <= 50);
     }
 }
+
+#[test]
+fn a_word_that_is_said_again_gets_no_more_than_there_is() {
+    let mut used = fresh(NOON_MS);
+    assert!(used.hear(&word("b", 1, Some(880)), NOON_MS).is_some());
+    assert!(used.hear(&word("a", 1, Some(10)), NOON_MS).is_some());
+    // Its answer was lost, and a call that wants more says it again.
+    let later_ms = NOON_MS + 1_000;
+    assert_eq!(used.hear(&word("a", 1, Some(40)), later_ms), None);
+    assert!(used.hear(&word("a", 2, Some(20)), later_ms).is_some());
+    let rests = Word {
+        rests_until_ms: NOON_MS + 9_000,
+        ..word("b", 2, None)
+    };
+    used.hear(&rests, later_ms);
+    assert_eq!(used.hear(&word("a", 2, Some(20)), NOON_MS + 2_000), None);
+}
