@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     Standing,
     common::{Keeper, Said},
-    schedule::{Allowance, Ask, Claim, Limits, Moment, Refused, Schedule, Told},
+    schedule::{Allowance, Ask, Claim, Limits, Moment, Refused, Schedule, Told, Turn},
     slot::{Taken, Waiting},
     store::Used,
 };
@@ -250,6 +250,10 @@ impl Pool {
             }
             if let Some(taken) = self.claim(&keeper, taken, &ask, &mut away).await? {
                 return Ok(Some(taken));
+            }
+            // It asks again, and would let go of more room than it has gone into.
+            if ask.turn == Turn::GoesOn {
+                self.with(|schedule, now| schedule.keep_one(ask.user, now.at));
             }
         }
     }

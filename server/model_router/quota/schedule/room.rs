@@ -56,6 +56,13 @@ impl Schedule {
         }
     }
 
+    /// Room for one request is kept for this user.
+    pub(in crate::model_router::quota) fn keep_one(&mut self, user: Option<u64>, now: Instant) {
+        self.held = self.held.saturating_add(1);
+        let (rest, until) = (1, now + HOLD);
+        self.holds.push_back(Hold { user, rest, until });
+    }
+
     /// Room for one request that was kept for this user is free.
     pub(super) fn release(&mut self, user: Option<u64>) {
         if let Some(hold) = self.holds.iter_mut().find(|hold| hold.user == user) {

@@ -277,3 +277,23 @@ async fn what_a_provider_says_is_divided_also_where_no_account_has_a_quota() {
     quotas.allow("p", &catalog.models[0], &told, Instant::now(), 0);
     assert_eq!(quotas.allowed("p")[0].requests.unwrap().left, 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_keeps_its_room_while_one_of_its_calls_asks_again_and_again() {
+    let database = Database::new(2);
+    let (quotas, model) = on(&database).await;
+    quotas.listen(9).await.unwrap();
+    let of_one = |turn| Ask {
+        turn,
+        user: Some(7),
+        ..ask(3)
+    };
+    let begins = of_one(Turn::Begins(4));
+    quotas.enter("p", &model, begins).await.unwrap().send();
+    assert_eq!(left(&quotas), Some(15));
+    database.is_away.store(true, Ordering::Relaxed);
+    let goes_on = quotas.enter("p", &model, of_one(Turn::GoesOn)).await;
+    assert_eq!(goes_on.err().unwrap().reason, Reason::Database);
+    // Of three requests that were to come one has come.
+    assert_eq!(left(&quotas), Some(16));
+}
