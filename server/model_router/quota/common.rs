@@ -98,6 +98,7 @@ impl Default for Said {
 struct Unsaid {
     changes: Vec<Change>,
     at_least: u32,
+    at_least_of: i64,
     rests_until_ms: i64,
 }
 
@@ -118,8 +119,12 @@ impl Said {
     }
 
     /// The provider tells that so many requests of this day were made.
-    pub(super) fn at_least(&mut self, used: u32) {
-        self.unsaid.at_least = self.unsaid.at_least.max(used);
+    pub(super) fn at_least(&mut self, used: u32, day: i64) {
+        let unsaid = &mut self.unsaid;
+        if unsaid.at_least_of != day {
+            (unsaid.at_least, unsaid.at_least_of) = (0, day);
+        }
+        unsaid.at_least = unsaid.at_least.max(used);
     }
 
     pub(super) fn rests_until(&mut self, until_ms: i64) {
@@ -208,6 +213,7 @@ impl Pool {
                 wants,
                 changes: unsaid.changes.clone(),
                 at_least: unsaid.at_least,
+                at_least_of: unsaid.at_least_of,
                 rests_until_ms: unsaid.rests_until_ms,
             }
         };

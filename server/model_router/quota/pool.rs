@@ -11,7 +11,7 @@ use tokio::{
 use super::{
     Standing,
     common::{Keeper, Said},
-    schedule::{Allowance, Ask, Claim, Limits, Moment, Refused, Schedule, Told, Turn},
+    schedule::{Allowance, Ask, Claim, Limits, Moment, Refused, Schedule, Told, Turn, day_of},
     slot::{Taken, Waiting},
     store::Used,
 };
@@ -180,7 +180,7 @@ impl Pool {
         if let Some(schedule) = &mut state.schedule {
             schedule.used_at_least(used, now);
         }
-        state.said.at_least(used);
+        state.said.at_least(used, day_of(now.utc_ms));
         state.only_free = only_free;
         state.pump(now);
     }

@@ -32,8 +32,10 @@ pub struct Word {
     pub wants: Option<u32>,
     /// What became of slots, and what was used without being asked for.
     pub changes: Vec<Change>,
-    /// Requests of this day, as the provider tells, at least.
+    /// Requests of a day, as the provider tells, at least.
     pub at_least: u32,
+    /// That day, counted from 1970: while the database was away it may have ended.
+    pub at_least_of: i64,
     /// Until when the account rests, in milliseconds since 1970.
     pub rests_until_ms: i64,
 }
@@ -108,7 +110,9 @@ impl Used {
                 self.add(*change);
             }
         }
-        self.requests = self.requests.max(word.at_least);
+        if word.at_least_of == self.day {
+            self.requests = self.requests.max(word.at_least);
+        }
         self.rests_until_ms = self.rests_until_ms.max(word.rests_until_ms);
         // Whoever had the slot does not know of it, and nobody can: it is taken anew.
         if let (true, Some((at_ms, tokens))) = (is_repeated, before.slot) {

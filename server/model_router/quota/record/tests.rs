@@ -114,7 +114,15 @@ fn a_new_day_begins_with_what_arrives_in_it() {
     assert_eq!(used.requests, 2, "that of before midnight may arrive after");
     let told = Word {
         at_least: 50,
-        ..word("b", 1, Some(1))
+        at_least_of: used.day - 1,
+        ..word("b", 1, None)
+    };
+    used.hear(&told, midnight_ms + 3_000);
+    assert_eq!(used.requests, 2, "what was told before midnight is past");
+    let told = Word {
+        at_least: 50,
+        at_least_of: used.day,
+        ..word("b", 2, Some(1))
     };
     assert_eq!(used.hear(&told, midnight_ms + 3_000), None);
     let unknown = Used::unknown(&MOST, NOON_MS);
