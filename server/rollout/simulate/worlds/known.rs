@@ -1,4 +1,4 @@
-//! The worlds that the seventh edition was attacked with: twenty, each with candidates that are as good and, most, with
+//! The worlds that the sixth edition was attacked with: twenty, each with candidates that are as good and, most, with
 //! one that is worse. What was expected of them was written down before they ran (docs/statistics.md).
 
 use super::case::{
