@@ -74,7 +74,6 @@ enum Said {
 #[derive(Clone)]
 struct Owed {
     asked: Asked,
-    is_stored: bool,
     rollout: String,
     /// The version of the cap that keeps it in force here.
     cap: i64,
@@ -106,7 +105,6 @@ impl Owed {
                 role: String::new(),
                 lowers: true,
             },
-            is_stored: false,
             rollout: lost.rollout.clone(),
             cap: lost.cap,
             unless_above: lost.based_on,
@@ -205,12 +203,8 @@ impl Fleet {
         let owed: Vec<_> = self.owed.lock().values().cloned().collect();
         for owed in owed {
             let id = &owed.asked.id;
-            if !owed.is_stored {
-                self.store.ask(&owed.asked).await?;
-                if let Some(owed) = self.owed.lock().get_mut(id) {
-                    owed.is_stored = true;
-                }
-            }
+            // Each time, which adds nothing where it is there: a database that went back may have lost it.
+            self.store.ask(&owed.asked).await?;
             if let Some(answer) = self.store.answer(id).await? {
                 self.settled(id, &read(&answer));
             }
@@ -245,17 +239,20 @@ impl Fleet {
     }
 
     /// A lowering is answered; from the version on that it made, or at once where it was refused, what is stored
-    /// counts again.
+    /// counts again. A rollback that is not seen to be stored is asked for again.
     fn settled(&self, id: &str, answer: &Result<Value, RpcError>) {
-        let Some(owed) = self.owed.lock().remove(id) else {
+        let Some(mut owed) = self.owed.lock().remove(id) else {
             return;
         };
         let above = match answer {
             Ok(status) => status["version"].as_i64().map(|version| version - 1),
             Err(_) => Some(owed.unless_above),
         };
-        if let Some(above) = above {
-            self.controller.lift(&owed.rollout, owed.cap, above);
+        if let Some(above) = above
+            && !self.controller.lift(&owed.rollout, owed.cap, above)
+        {
+            owed.asked.id = Uuid::now_v7().to_string();
+            self.owed.lock().insert(owed.asked.id.clone(), owed);
         }
     }
 
@@ -282,7 +279,6 @@ impl Fleet {
         asked.lowers = true;
         let owed = Owed {
             asked: asked.clone(),
-            is_stored: false,
             rollout,
             cap: based_on,
             unless_above: 0,
@@ -293,9 +289,6 @@ impl Fleet {
 
     async fn ask(&self, asked: &Asked) -> anyhow::Result<Result<Value, RpcError>> {
         self.store.ask(asked).await?;
-        if let Some(owed) = self.owed.lock().get_mut(&asked.id) {
-            owed.is_stored = true;
-        }
         loop {
             sleep(LOOK).await;
             if let Some(answer) = self.store.answer(&asked.id).await? {

@@ -19,6 +19,8 @@ use crate::{
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// After so long evidence is read again, for those who ask this process how a rollout stands.
 const REFRESH: Duration = Duration::from_secs(5);
+/// The version of a cap that keeps a rollback in force until it is seen to be stored, whatever is stored before.
+const UNTIL_SEEN: i64 = i64::MAX;
 
 /// A lowering that this process brought into force as it led, and could not store.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +37,8 @@ pub struct Lowering {
     pub actor: Actor,
     /// Why.
     pub reason: String,
-    /// Whether it was stored once, in a database that went back since: it is made again whatever was done meanwhile.
+    /// Whether it is made whatever was done meanwhile: a rollback, which somebody may have been told of, and what was
+    /// stored once, in a database that went back since.
     pub is_again: bool,
 }
 
@@ -86,9 +89,15 @@ impl Controller {
     }
 
     /// The rollouts under way that this process knows of, as they are stored. Where none has begun or changed, only their
-    /// evidence is new; those that have ended, which may be years of them, are not read again.
+    /// evidence is new. One that is rolled back here is read as well: a database that went back may have another change
+    /// under the same version.
     async fn under_way(&self) -> anyhow::Result<Vec<Rollout>> {
-        let ids: Vec<_> = self.live().into_iter().map(|status| status.id).collect();
+        let ids: Vec<_> = {
+            let inner = self.inner.lock();
+            let is_read = |it: &&Rollout| it.status.state != State::Completed;
+            let read = inner.rollouts.iter().filter(is_read);
+            read.map(|it| it.status.id.clone()).collect()
+        };
         let mut stored = Vec::with_capacity(ids.len());
         for id in ids {
             let rollout = self.store.rollout(&id).await?;
@@ -144,16 +153,21 @@ impl Controller {
     }
 
     /// The process that leads has answered what a cap of this version was handed over for: what is stored counts
-    /// again, from a version above this one on.
-    pub fn lift(&self, id: &str, cap: i64, above: i64) {
+    /// again, from a version above this one on. Not so a rollback that this process knows of and has not seen stored, as
+    /// who answered may have lost it since: then `false`, and it is to be handed over again.
+    pub fn lift(&self, id: &str, cap: i64, above: i64) -> bool {
         let mut inner = self.inner.lock();
         if let Some(rollout) = inner.get_mut(id)
             && let Some(held) = &mut rollout.cap
             && held.version == cap
         {
+            if cap == UNTIL_SEEN {
+                return rollout.status.state == State::RolledBack;
+            }
             held.version = above;
             self.publish(&inner);
         }
+        true
     }
 
     /// What others did since the versions that memory holds, oldest first.
@@ -219,24 +233,41 @@ impl Rollout {
     /// What is in force here, where it lowers what is stored: it is owed, or was stored in a database that went
     /// back.
     fn lowering_of(&self, stored: &Status) -> Option<Lowering> {
-        let (held, is) = (self.base_version(), stored.version);
-        let went_back =
-            is < held || is == held && self.owed.is_empty() && stored.share > self.status.share;
+        let went_back = self.was_stored_and_is_not(stored);
+        if self.owed.is_empty() && !went_back || stored.state == State::RolledBack {
+            return None;
+        }
         let kind = match self.status.state {
-            _ if self.owed.is_empty() && !went_back || stored.state.is_final() => return None,
             State::RolledBack => CommandKind::RollBack,
+            _ if stored.state.is_final() => return None,
             _ if self.status.share < stored.share => CommandKind::SetShare(self.status.share),
             _ => return None,
+        };
+        let is_back = kind == CommandKind::RollBack;
+        let cap = match went_back {
+            _ if is_back => UNTIL_SEEN,
+            true => self.base_version().max(stored.version),
+            false => stored.version,
         };
         Some(Lowering {
             rollout: stored.id.clone(),
             based_on: stored.version,
-            cap: if went_back { held.max(is) } else { is },
+            cap,
             kind,
             actor: self.status.changed_by.clone(),
             reason: self.status.reason.clone(),
-            is_again: went_back,
+            is_again: went_back || is_back,
         })
+    }
+
+    /// Whether the store had what is in force here, and went back since. Others may have changed the rollout in the
+    /// meantime, under the same version or a greater one.
+    pub(super) fn was_stored_and_is_not(&self, stored: &Status) -> bool {
+        let (held, is) = (self.base_version(), stored.version);
+        // Nothing follows a rollback.
+        let is_undone = self.status.state == State::RolledBack && stored.state != State::RolledBack;
+        is < held
+            || self.owed.is_empty() && (is_undone || is == held && stored.share > self.status.share)
     }
 
     /// Keeps what is served from rising until there is a greater version than this one.

@@ -285,7 +285,7 @@ impl Memory {
                     self.fold_pending(new);
                     // What is in force and not stored, or was stored in a database that went back.
                     let is_ahead = |old: &Rollout| {
-                        !old.owed.is_empty() || old.base_version() > new.status.version
+                        !old.owed.is_empty() || old.was_stored_and_is_not(&new.status)
                     };
                     if let Some(old) = old.filter(is_ahead) {
                         new.lower_again(&old, now, world);

@@ -36,6 +36,8 @@ struct Fleet {
     recorded: Vec<Vec<String>>,
     /// Whether each has seen a rollback.
     knows_back: Vec<bool>,
+    /// What processes have in force and the one that leads has not answered.
+    owed: Vec<(usize, Lowering)>,
     is_bad: bool,
     /// The greatest share that any version granted.
     granted: f64,
@@ -61,6 +63,7 @@ impl Fleet {
             recorded: vec![Vec::new(); rigs.len()],
             knows_back: vec![false; rigs.len()],
             rigs,
+            owed: Vec::new(),
             is_bad: draws.random_bool(0.5),
             draws,
             requests: 0,
@@ -149,6 +152,7 @@ impl Fleet {
         let new = Rig::over(rig.store.another(), rig.clock.another()).await;
         *new.user.lock() = user + 10_000;
         self.rigs[place] = new;
+        self.owed.retain(|(it, _)| *it != place);
         self.knows_back[place] = false;
         "is killed".into()
     }
@@ -269,28 +273,39 @@ impl Fleet {
     }
 
     /// What one had in force and could not store it hands to the one that leads, as `fleet` does.
-    async fn hand_over(&self) {
-        for rig in &self.rigs {
-            for lost in rig.controller.take_lost() {
-                let leader = self.rigs.iter().find(|rig| rig.controller.leads());
-                let leader = leader.expect("faults have ended");
-                let mut command = crate::rollout::rollout::Command {
-                    id: lost.rollout.clone(),
-                    based_on: lost.based_on,
-                    actor: lost.actor,
-                    reason: lost.reason,
-                    kind: lost.kind,
-                };
-                let mut done = leader.controller.apply(command.clone()).await;
-                if let (Err(ControlError::Stale { current, .. }), true) = (&done, lost.is_again) {
-                    command.based_on = current.version;
-                    done = leader.controller.apply(command).await;
+    async fn hand_over(&mut self) {
+        for (place, rig) in self.rigs.iter().enumerate() {
+            let lost = rig.controller.take_lost().into_iter();
+            self.owed.extend(lost.map(|it| (place, it)));
+        }
+        let Some(leader) = self.rigs.iter().find(|rig| rig.controller.leads()) else {
+            return;
+        };
+        for (place, lost) in std::mem::take(&mut self.owed) {
+            let mut command = crate::rollout::rollout::Command {
+                id: lost.rollout.clone(),
+                based_on: lost.based_on,
+                actor: lost.actor.clone(),
+                reason: lost.reason.clone(),
+                kind: lost.kind,
+            };
+            let mut done = leader.controller.apply(command.clone()).await;
+            if let (Err(ControlError::Stale { current, .. }), true) = (&done, lost.is_again) {
+                command.based_on = current.version;
+                done = leader.controller.apply(command).await;
+            }
+            let above = match done {
+                Ok(status) => status.version - 1,
+                // Another process may do it.
+                Err(ControlError::NotInControl | ControlError::Store(_)) => {
+                    self.owed.push((place, lost));
+                    continue;
                 }
-                let above = match done {
-                    Ok(status) => status.version - 1,
-                    Err(_) => lost.based_on,
-                };
-                rig.controller.lift(&lost.rollout, lost.cap, above);
+                Err(_) => lost.based_on,
+            };
+            let controller = &self.rigs[place].controller;
+            if !controller.lift(&lost.rollout, lost.cap, above) {
+                self.owed.push((place, lost));
             }
         }
     }

@@ -210,6 +210,71 @@ async fn a_rollback_that_a_standby_lacks_is_made_again_by_who_led_and_by_who_fol
     }
 }
 
+/// A rollback was made, `second` has seen it, and a standby without it took over.
+async fn undone() -> (Rig, Rig, String) {
+    let (first, second) = two().await;
+    let id = first.started().await.id;
+    settle([&first, &second]).await;
+    first.store.0.lock().follow();
+    let back = first.steer(&id, 1, "a bad one", CommandKind::RollBack);
+    back.await.expect("rolled back");
+    second.second(0, |_| false).await;
+    first.store.0.lock().fail_over(1);
+    // Another leads, that knows of nothing.
+    first.store.forget_holder();
+    let third = Rig::over(first.store.clone(), first.clock.clone()).await;
+    third.second(0, |_| false).await;
+    assert!(third.controller.leads());
+    (third, second, id)
+}
+
+#[tokio::test]
+async fn a_rollback_that_a_standby_lacks_is_made_again_by_who_leads_after_another_change_of_its_version()
+ {
+    let (third, second, id) = undone().await;
+    let held = third.steer(&id, 1, "wait", CommandKind::Pause).await;
+    assert_eq!(held.expect("paused").version, 2);
+    third.store.forget_holder();
+    second.second(0, |_| false).await;
+    assert!(second.controller.leads());
+    assert_eq!(second.serves(), 0.0);
+    settle([&second, &third]).await;
+    let made: Vec<_> = third.actions();
+    assert_eq!(made, ["started", "paused", "rolled-back"]);
+    assert_eq!((second.serves(), third.serves()), (0.0, 0.0));
+}
+
+#[tokio::test]
+async fn who_follows_and_knows_of_a_rollback_asks_for_it_again_whatever_version_is_stored() {
+    for changes in [1, 2] {
+        let (third, second, id) = undone().await;
+        let kinds = [CommandKind::Pause, CommandKind::Resume];
+        for (version, kind) in (1..).zip(kinds).take(changes) {
+            third
+                .steer(&id, version, "go on", kind)
+                .await
+                .expect("changed");
+        }
+        // Under the same version it is seen with what is read every five seconds.
+        for _ in 0..6 {
+            second.second(0, |_| false).await;
+        }
+        assert_eq!((second.serves(), third.serves()), (0.0, 10.0));
+        let lost = second.controller.take_lost();
+        assert_eq!(lost.len(), 1, "{lost:?}");
+        assert!(lost[0].is_again && lost[0].kind == CommandKind::RollBack);
+        // Whoever said that it is done was gone before it was stored.
+        let is_lifted = second.controller.lift(&id, lost[0].cap, 1);
+        assert!(!is_lifted, "it is to be handed over again");
+        let version = lost[0].based_on;
+        let back = third.steer(&id, version, "a bad one", CommandKind::RollBack);
+        back.await.expect("rolled back");
+        second.second(0, |_| false).await;
+        assert!(second.controller.lift(&id, lost[0].cap, version));
+        assert_eq!((second.serves(), third.serves()), (0.0, 0.0));
+    }
+}
+
 #[tokio::test]
 async fn while_the_database_is_away_each_takes_a_failing_candidate_from_its_own_users() {
     let (first, second) = two().await;
