@@ -978,8 +978,8 @@ export interface EvidencePlan {
   /** Milliseconds of good probes after which a candidate comes back that had an outage. */
   outage_calm_ms: number;
   /**
-   * Milliseconds within which a second outage takes the candidate back for good; where it is 0, as in
-   * plans of an earlier release, the first does.
+   * Milliseconds within which a third outage takes the candidate back for good, before the eighth edition a
+   * second; where it is 0, as in plans of an earlier release, the first does.
    */
   outage_period_ms: number;
   /** Hours that the whole plan is meant to take: over these the restarts are spread. */
@@ -3910,7 +3910,7 @@ export interface Verdict {
   cause: Signal | null;
   /** When that was, in milliseconds since 1970. */
   decidedAtMs: number | null;
-  /** Whether that looks like an outage that may end, the first one within the plan's period. */
+  /** Whether that looks like an outage that may end, and not like the final one within the plan's period. */
   isOutage?: boolean;
   /** In words. */
   why: string;

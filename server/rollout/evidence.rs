@@ -5,6 +5,7 @@
 //! seen; asking for a [`Verdict`] at a later moment closes on a copy what that moment closes, and
 //! changes nothing. docs/statistics.md says what is tested and why it stays valid.
 
+mod absolute;
 mod alike;
 mod answers;
 mod classes;
@@ -22,6 +23,7 @@ mod plan;
 mod promotion;
 mod proof;
 mod ratio;
+mod reached;
 mod stage;
 mod stream;
 mod threshold;
@@ -34,21 +36,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::verdict::read_finite;
-use self::{
-    answers::Answers,
-    judged::Judged,
-    limit::{LastHour, Limit},
-    looks::Looks,
-    mixture::Restarts,
-    outage::{Outages, Recent},
-    ratio::{Direction, Ratio},
-    stage::Stage,
-    stream::{Harm, Streams},
-    threshold::{Latencies, Thresholds},
-    uncounted::Uncounted,
-    users::Users,
-};
 pub use self::{
+    absolute::AbsoluteLimit,
     classes::LogLatencies,
     counts::ArmCounts,
     edition::Edition,
@@ -60,7 +49,22 @@ pub use self::{
     timed::Timed,
     uncounted::{Kind, KindEvidence, UncountedEvidence},
     users::{Strata, UserHistory},
-    verdict::{AbsoluteLimit, Metric, MetricEvidence, Reference, SampleRatio, Signal, Verdict},
+    verdict::{Metric, MetricEvidence, Reference, SampleRatio, Signal, Verdict},
+};
+use self::{
+    answers::Answers,
+    judged::Judged,
+    limit::{LastHour, Limit},
+    looks::Looks,
+    mixture::Restarts,
+    outage::{Outages, Recent},
+    ratio::{Direction, Ratio},
+    reached::{Decided, Held},
+    stage::Stage,
+    stream::{Harm, Streams},
+    threshold::{Latencies, Thresholds},
+    uncounted::Uncounted,
+    users::Users,
 };
 use super::arms::PerArm;
 use crate::{
@@ -137,27 +141,6 @@ pub struct Evidence {
     control: Recent,
 }
 
-/// Evidence has reached the level of hold.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Held {
-    /// Since when E is below watch.
-    calm_since_ms: Option<i64>,
-}
-
-/// The moment of a rollback, which stays.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Decided {
-    at_ms: i64,
-    cause: Signal,
-    /// It looks like an outage, and is the first one within the plan's period.
-    #[serde(default, skip_serializing_if = "is_false")]
-    is_outage: bool,
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
 impl Evidence {
     /// Nothing seen yet; begins with a first stage whose ρ_bad is 2.
     pub fn new(plan: &EvidencePlan, strata: Strata, started_at_ms: i64) -> Self {
@@ -208,9 +191,15 @@ impl Evidence {
         self.edition
     }
 
-    /// Whether the rollback that is due looks like an outage, the first one within the plan's period.
+    /// Whether the rollback that is due looks like an outage, and not like the final one within the plan's period.
     pub fn is_outage(&self) -> bool {
         self.rollback.is_some_and(|decided| decided.is_outage)
+    }
+
+    /// Until when another outage takes the candidate back for good, in milliseconds since 1970; none where the next one does not.
+    pub(super) fn outage_final_until(&self) -> Option<i64> {
+        let outages = self.outages.as_ref()?;
+        outages.final_until(self.edition, self.plan.outage_period_ms)
     }
 
     /// Whether a rollback is due, by what was folded.
@@ -346,7 +335,7 @@ impl Evidence {
             uncounted.begin_anew();
         }
         if let Some(outages) = &mut self.outages {
-            outages.begin(now_ms);
+            outages.begin(self.edition, now_ms);
         }
         (self.held, self.rollback) = (None, None);
     }
@@ -436,53 +425,6 @@ impl Evidence {
     /// What a model found that judges answers; none where none has.
     pub fn judged(&self) -> Option<JudgeEvidence> {
         self.judged.as_ref().map(Judged::evidence)
-    }
-
-    /// Takes note of what the evidence has reached.
-    fn settle(&mut self) {
-        let at_ms = self.clock_ms;
-        self.rollback = self.decided(at_ms);
-        // Whichever says more: both hold at one level.
-        let of_judge = self.judged.as_ref().map_or(0.0, Judged::value);
-        let e = verdict::overall(self).max(of_judge);
-        if e >= self.plan.hold {
-            self.held = Some(Held {
-                calm_since_ms: None,
-            });
-        } else if let Some(held) = &mut self.held {
-            held.calm_since_ms = match held.calm_since_ms {
-                _ if e >= self.plan.watch => None,
-                Some(since) if at_ms.saturating_sub(since) >= HOUR_MS => {
-                    self.held = None;
-                    return;
-                }
-                since => since.or(Some(at_ms)),
-            };
-        }
-    }
-
-    /// The rollback that is due, since when it is.
-    fn decided(&self, at_ms: i64) -> Option<Decided> {
-        self.rollback.or_else(|| {
-            let cause = verdict::signal(self)?;
-            let period_ms = self.plan.outage_period_ms;
-            let outages = self.outages.as_ref();
-            let is_outage = !matches!(cause, Signal::Uncounted | Signal::Judge)
-                && outages.is_some_and(|it| it.explain(self.edition, at_ms, period_ms));
-            Some(Decided {
-                at_ms,
-                cause,
-                is_outage,
-            })
-        })
-    }
-
-    fn level_so_far(&self) -> Level {
-        match (self.rollback, self.held) {
-            (Some(_), _) => Level::Rollback,
-            (None, Some(_)) => Level::Hold,
-            (None, None) => Level::Clear,
-        }
     }
 }
 

@@ -37,7 +37,7 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "name", rename_all = "kebab-case")]
 pub enum Alarm {
-    /// What speaks against the candidate looks like an outage, and is its first one within the plan's period.
+    /// What speaks against the candidate looks like an outage, and not like the final one within the plan's period.
     Outage,
     /// The candidate breaks the absolute limit, and control does not.
     LimitBroken,

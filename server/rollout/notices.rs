@@ -7,11 +7,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
 use super::{
-    audit::{capital, what_follows},
+    audit::{capital, minute, what_follows},
     decision::{decide, is_silent},
     evidence::{Level, Verdict},
     finding::{Alarm, Finding},
     plan::{Plan, is_rehearsal},
+    rollout::Rollout,
     status::{Hold, Moment, State, Status, passed},
     world::World,
 };
@@ -71,12 +72,14 @@ pub(super) fn alert(
 
 /// The alert that belongs to a change, where one does.
 pub(super) fn of_change(
-    before: &Status,
-    after: &Status,
+    before: &Rollout,
+    after: &Rollout,
     finding: &Finding,
     now: Moment,
     world: &World,
 ) -> Option<Alert> {
+    let final_until = after.ledger.outage_final_until();
+    let (before, after) = (&before.status, &after.status);
     let figures = figures(finding);
     let (share, reason) = (after.share, &after.reason);
     let tell = |kind, severity, title, text| {
@@ -100,8 +103,12 @@ pub(super) fn of_change(
                 "The candidate stopped answering, so everybody is on control; the share was {} %. \
                  Nothing needs to be done: the server asks the candidate small questions of its own, and \
                  it comes back by itself once it has answered them for a while. Ten minutes without an \
-                 answer, or a second outage, take it back for good. {figures}",
-                before.share
+                 answer, or {}, take it back for good. {figures}",
+                before.share,
+                match final_until.filter(|until| *until > now.wall) {
+                    Some(until) => format!("another outage before {}", minute(until)),
+                    None => "a third outage soon after this one".to_owned(),
+                }
             ),
         ),
         State::Running if before.outage.is_some() && after.outage.is_none() => tell(

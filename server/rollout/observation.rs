@@ -6,7 +6,7 @@
 
 mod hour;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -276,6 +276,11 @@ impl Ledger {
     /// Whether a rollback is due, by what was folded; a look finds more words, and takes longer.
     pub(super) fn is_rollback_due(&self) -> bool {
         self.evidence.is_rollback_due()
+    }
+
+    /// Until when another outage takes the candidate back for good; none where the next one does not.
+    pub(super) fn outage_final_until(&self) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_millis(self.evidence.outage_final_until()?)
     }
 
     /// Milliseconds after which a request that is still open is slow.

@@ -23,7 +23,8 @@ pub enum Edition {
     /// An outage that is over when evidence finds what it did is one as well.
     Seventh,
     /// A stream that its reader left after the first words was answered; a candidate that fails for a day, in which
-    /// nobody asked control, gives no answer; an E of the last hours that reads 1.00 is one of 1.
+    /// nobody asked control, gives no answer; an E of the last hours that reads 1.00 is one of 1; the third outage
+    /// within the plan's period is final, and not the second.
     Eighth,
 }
 

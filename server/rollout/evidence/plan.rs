@@ -33,8 +33,8 @@ pub struct EvidencePlan {
     /// Milliseconds of good probes after which a candidate comes back that had an outage.
     #[serde(default)]
     pub outage_calm_ms: u64,
-    /// Milliseconds within which a second outage takes the candidate back for good; where it is 0, as in
-    /// plans of an earlier release, the first does.
+    /// Milliseconds within which a third outage takes the candidate back for good, before the eighth edition a
+    /// second; where it is 0, as in plans of an earlier release, the first does.
     #[serde(default)]
     pub outage_period_ms: i64,
     /// Hours that the whole plan is meant to take: over these the restarts are spread.

@@ -199,9 +199,9 @@ impl Rollout {
         status.version += 1;
         status.changed_by = by.actor.clone();
         status.reason = by.reason.to_owned();
-        let alert = notices::of_change(&self.status, status, &finding, now, world);
         let at_ms = now.wall.timestamp_millis();
         rollout.ledger.step(step, at_ms);
+        let alert = notices::of_change(self, &rollout, &finding, now, world);
         rollout.is_urgent = true;
         let audit = AuditRow {
             id: world.id(now.wall),

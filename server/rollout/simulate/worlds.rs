@@ -5,6 +5,7 @@
 //! as well. docs/statistics.md, "Whole rollouts", says what each world is, and what was expected of it before it was run.
 
 mod answers;
+mod away;
 mod case;
 mod course;
 mod known;
@@ -109,12 +110,19 @@ impl Row {
             .count() as u32
     }
 
+    /// Taken back before this hour.
+    fn taken_back_by(&self, hour: f64) -> u32 {
+        let hours = self.seen.iter().filter_map(|it| it.taken_back);
+        hours.filter(|it| *it < hour).count() as u32
+    }
+
     /// Not missed by more than chance explains.
     pub fn passed(&self) -> bool {
-        let (low, high) = proportion::limits(self.taken_back(), self.seen.len() as u32, ALPHA);
+        let limits = |count| proportion::limits(count, self.seen.len() as u32, ALPHA);
         match self.expected {
-            Expected::AtMost(most) => low <= most,
-            Expected::AtLeast(least) => high >= least,
+            Expected::AtMost(most) => limits(self.taken_back()).0 <= most,
+            Expected::AtLeast(least) => limits(self.taken_back()).1 >= least,
+            Expected::AtLeastBy(least, hour) => limits(self.taken_back_by(hour)).1 >= least,
             Expected::Told => true,
         }
     }
@@ -143,7 +151,7 @@ impl fmt::Display for Row {
         let (low, high) = proportion::limits(taken_back, runs, ALPHA_TOLD);
         let expected = match self.expected {
             Expected::AtMost(most) => format!("≤ {most}"),
-            Expected::AtLeast(least) => format!("≥ {least}"),
+            Expected::AtLeast(least) | Expected::AtLeastBy(least, _) => format!("≥ {least}"),
             Expected::Told => "told".to_owned(),
         };
         let mut hours: Vec<f64> = self.seen.iter().filter_map(|it| it.taken_back).collect();
@@ -163,6 +171,13 @@ impl fmt::Display for Row {
             self.mean(|it| it.hours_held),
             self.mean(|it| f64::from(it.asked)),
         )?;
+        if let Expected::AtLeastBy(least, hour) = self.expected {
+            let in_time = self.taken_back_by(hour);
+            writeln!(
+                f,
+                "    expected is ≥ {least} before hour {hour}: {in_time} of {runs}"
+            )?;
+        }
         let told = [
             ("held", self.often(|it| &it.holds)),
             ("told", self.often(|it| &it.alerts)),
@@ -227,6 +242,27 @@ mod tests {
         let first = text();
         assert_eq!(first, text());
         assert!(first.contains(" 1 of 1 "), "{first}");
+    }
+
+    #[test]
+    fn who_is_found_too_late_does_not_meet_what_is_expected() {
+        let row = |hour| Row {
+            name: "late".to_owned(),
+            expected: Expected::AtLeastBy(0.9, 96.0),
+            seen: vec![
+                Seen {
+                    taken_back: Some(hour),
+                    ..Seen::default()
+                };
+                40
+            ],
+        };
+        assert!(row(95.0).passed());
+        let late = row(96.0);
+        assert!(!late.passed());
+        let text = late.to_string();
+        assert!(text.contains("MISSED"), "{text}");
+        assert!(text.contains("before hour 96: 0 of 40"), "{text}");
     }
 
     #[test]

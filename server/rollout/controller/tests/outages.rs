@@ -62,6 +62,15 @@ impl World {
         world
     }
 
+    /// The same for the second time.
+    pub(super) async fn held_again() -> Self {
+        let world = Self::held().await;
+        world.seconds(100, Some(true)).await;
+        assert_eq!(world.status().await.state, State::Running);
+        assert_eq!(world.fail().await, OUTAGE);
+        world
+    }
+
     /// Seconds, in which probes come when they are due and end so.
     pub(super) async fn seconds(&self, seconds: usize, is_answered: Option<bool>) {
         for _ in 0..seconds {
@@ -105,9 +114,21 @@ async fn an_outage_is_waited_for_and_the_same_stage_goes_on() {
     assert_eq!((world.rig.serves(), status.outages), (10.0, 1));
     // It may have been watched before.
     assert!(world.rig.actions().ends_with(&["held", "resumed"]));
-    world.seconds(60, None).await;
-    assert_eq!(world.status().await.state, State::Running);
-    assert_eq!(world.fail().await, State::RolledBack, "the second one");
+    let replay = world.rig.replay(&world.id).await;
+    assert!(replay.is_identical, "{replay:?}");
+}
+
+#[tokio::test]
+async fn the_second_one_is_waited_for_as_well_and_the_third_one_is_not() {
+    let world = World::held_again().await;
+    assert_eq!(world.rig.serves(), 0.0);
+    assert_eq!(world.rig.alerts(AlertKind::RolledBack), 0);
+    // What was known of the first one is known to the next process.
+    let world = world.reborn().await;
+    world.seconds(100, Some(true)).await;
+    let status = world.status().await;
+    assert_eq!((status.state, status.outages), (State::Running, 2));
+    assert_eq!(world.fail().await, State::RolledBack, "the third one");
     let replay = world.rig.replay(&world.id).await;
     assert!(replay.is_identical, "{replay:?}");
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     super::random::Random,
-    DAY, HOUR, MINUTE,
+    DAY, HOUR, MINUTE, away,
     case::{Case, Oddity},
     people::{Moment, Request, User},
 };
@@ -52,15 +52,7 @@ pub(super) struct Models {
 
 impl Models {
     pub(super) fn draw(case: Case, random: &mut Random) -> Self {
-        let common = 22.0 + 6.0 * random.unit();
-        let away = [0, 1].map(|arm| match case.oddity {
-            Oddity::Storms(control, candidate) => {
-                storms(if arm == 0 { control } else { candidate }, &case, random)
-            }
-            Oddity::Night { is_common: true } => nights(common, &case),
-            Oddity::Night { is_common: false } => nights(22.0 + 6.0 * random.unit(), &case),
-            _ => Vec::new(),
-        });
+        let away = away::draw(&case, random);
         let half_weeks = (2.0 * case.days / 7.0).ceil() as u32;
         let bursts = (0..half_weeks).map(|it| 3.5 * DAY * (f64::from(it) + random.unit()));
         Self {
@@ -171,10 +163,6 @@ impl Models {
                 error_rate = error_rate.max(0.05);
             }
             Oddity::Agents if request.is_doomed => error_rate = 1.0,
-            Oddity::Storms(..) | Oddity::Night { .. } if self.is_away(arm, at_ms) => {
-                error_rate = 1.0;
-                latency_ms = 200.0;
-            }
             Oddity::PerMinute => {
                 self.recent[arm].retain(|then| at_ms - *then < MINUTE);
                 if ratio > 1.0 && self.recent[arm].len() >= 3 {
@@ -203,6 +191,10 @@ impl Models {
             }
             Oddity::ControlDecays if arm == 0 => {
                 error_rate *= 1.0 + 2.0 * (at_ms / DAY / 10.0).clamp(0.0, 1.0);
+            }
+            _ if self.is_away(arm, at_ms) => {
+                error_rate = 1.0;
+                latency_ms = 200.0;
             }
             _ => {}
         }
@@ -265,22 +257,4 @@ fn read(answer: &mut Answer, random: &mut Random) {
         answer.outcome = Outcome::Cancelled;
         answer.latency_ms = whole_ms.min(words_ms + 300.0 * random.exponential());
     }
-}
-
-/// 1 to 3 minutes each, so many times a day.
-fn storms(a_day: f64, case: &Case, random: &mut Random) -> Vec<(f64, f64)> {
-    let mut storms = Vec::new();
-    let mut at_ms = -7.0 * DAY;
-    while at_ms < case.days * DAY {
-        at_ms += random.exponential() * DAY / a_day;
-        storms.push((at_ms, at_ms + (1.0 + 2.0 * random.unit()) * MINUTE));
-    }
-    storms
-}
-
-/// 12 minutes a night, at this hour.
-fn nights(hour: f64, case: &Case) -> Vec<(f64, f64)> {
-    let days = -8..case.days.ceil() as i32;
-    let begins = days.map(|day| f64::from(day) * DAY + (hour - 10.0) * HOUR);
-    begins.map(|from| (from, from + 12.0 * MINUTE)).collect()
 }

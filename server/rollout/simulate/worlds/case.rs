@@ -45,6 +45,16 @@ pub(super) enum Oddity {
     Leave,
     /// Each provider by itself is away for 1 to 3 minutes, so many times a day: control's, and the candidate's.
     Storms(f64, f64),
+    /// The same for 4 to 8 minutes.
+    LongStorms(f64, f64),
+    /// The candidate's provider is away for 3 minutes on the fourth day, three times, one so long after the other.
+    Thrice {
+        every_minutes: f64,
+    },
+    /// Each provider by itself is away for 1 to 3 minutes, five times between 0 and 6 h of each night.
+    NightStorms,
+    /// Each provider by itself is away in every other minute of an hour, so many times a day: control's, and the candidate's.
+    Turns(u32, u32),
     /// Twelve minutes of maintenance a night, at an hour of its own for each, or at the same one.
     Night {
         is_common: bool,
@@ -84,6 +94,8 @@ pub(super) enum Expected {
     AtMost(f64),
     /// In at least this part.
     AtLeast(f64),
+    /// In at least this part before this hour; who is taken back later was not found in time.
+    AtLeastBy(f64, f64),
     /// Nothing that a figure could miss; the page says what.
     Told,
 }
@@ -94,7 +106,7 @@ pub(super) struct Case {
     pub name: &'static str,
     pub oddity: Oddity,
     pub expected: Expected,
-    /// It was written down before the tests were changed, and is run once.
+    /// It was written down before the tests were changed, and was run once before anything else was.
     pub is_unseen: bool,
     pub team: Team,
     pub users: usize,

@@ -1,12 +1,14 @@
-//! Worlds that were written down before the eighth edition was built (docs/statistics.md), and are run once.
+//! Worlds that were written down before the eighth edition was built, and those of outages before the third one was made final
+//! in it (docs/statistics.md). Each was run once, before anything else was changed.
 
 use super::case::{
     Case,
-    Expected::{AtLeast, AtMost},
+    Expected::{self, AtLeast, AtLeastBy, AtMost, Told},
     M,
     Oddity::{
         self, AnotherId, Bot, Bursts, ClockChange, ControlDecays, DeadWeekends, Growing,
-        LeaveForGood, Merged, Night, Pause, Second, SlowDay,
+        LeaveForGood, LongStorms, Merged, Night, NightStorms, Pause, Second, SlowDay, Storms,
+        Thrice, Turns,
     },
     T,
 };
@@ -29,11 +31,21 @@ const fn worse(name: &'static str, oddity: Oddity, ratio: f64, slower: f64, at_l
     }
 }
 
+/// Nothing is wrong but that a provider is away now and then.
+const fn away(name: &'static str, oddity: Oddity, expected: Expected, of: Case) -> Case {
+    Case {
+        expected,
+        ..equal(name, oddity, of)
+    }
+}
+
 pub(super) const ALL: &[Case] = &[
     equal("clock change T", ClockChange, T),
     equal("pause M", Pause, M),
     Case {
         from_hour: 48.0,
+        // While it is paused.
+        expected: AtLeastBy(0.9, 96.0),
         ..worse("pause M, 3x errors from hour 48", Pause, 3.0, 1.0, 0.9)
     },
     equal("second rollout M", Second, M),
@@ -58,4 +70,31 @@ pub(super) const ALL: &[Case] = &[
         expected: AtMost(0.05),
         ..equal("same night M", Night { is_common: true }, M)
     },
+    away("away long M", LongStorms(2.0, 2.0), AtMost(0.05), M),
+    away(
+        "away long M, 2 and 12 a day",
+        LongStorms(2.0, 12.0),
+        AtLeast(0.5),
+        M,
+    ),
+    away(
+        "away in an hour M",
+        Thrice {
+            every_minutes: 20.0,
+        },
+        AtMost(0.05),
+        M,
+    ),
+    away(
+        "away in an hour M, back between",
+        Thrice {
+            every_minutes: 45.0,
+        },
+        AtLeast(0.5),
+        M,
+    ),
+    away("away at night M", NightStorms, AtMost(0.05), M),
+    away("away by turns M", Turns(1, 1), AtMost(0.05), M),
+    away("away by turns M, 0 and 6 a day", Turns(0, 6), Told, M),
+    away("away T", Storms(5.0, 5.0), AtMost(0.05), T),
 ];
