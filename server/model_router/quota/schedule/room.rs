@@ -56,9 +56,13 @@ impl Schedule {
         }
     }
 
-    /// Room for one request is kept for this user.
+    /// Room for one request is kept for this user, with what is kept for its conversation: the end of that frees both.
     pub(in crate::model_router::quota) fn keep_one(&mut self, user: Option<u64>, now: Instant) {
         self.held = self.held.saturating_add(1);
+        if let Some(hold) = self.holds.iter_mut().find(|hold| hold.user == user) {
+            hold.rest += 1;
+            return;
+        }
         let (rest, until) = (1, now + HOLD);
         self.holds.push_back(Hold { user, rest, until });
     }

@@ -289,11 +289,13 @@ async fn a_conversation_keeps_its_room_while_one_of_its_calls_asks_again_and_aga
         ..ask(3)
     };
     let begins = of_one(Turn::Begins(4));
-    quotas.enter("p", &model, begins).await.unwrap().send();
+    let (_, course) = quotas.enter("p", &model, begins).await.unwrap().send();
     assert_eq!(left(&quotas), Some(15));
     database.is_away.store(true, Ordering::Relaxed);
     let goes_on = quotas.enter("p", &model, of_one(Turn::GoesOn)).await;
     assert_eq!(goes_on.err().unwrap().reason, Reason::Database);
     // Of three requests that were to come one has come.
     assert_eq!(left(&quotas), Some(16));
+    course.ends(Some(7));
+    assert_eq!(left(&quotas), Some(18), "the end frees all that was kept");
 }
