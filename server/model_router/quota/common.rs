@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::{
     Quotas,
@@ -80,6 +80,8 @@ pub(super) struct Said {
     unsaid: Unsaid,
     /// The version that is known of what all have used.
     version: i64,
+    /// When one of them was answered last.
+    heard: Option<Instant>,
 }
 
 impl Default for Said {
@@ -90,6 +92,7 @@ impl Default for Said {
             asked: None,
             unsaid: Unsaid::default(),
             version: 0,
+            heard: None,
         }
     }
 }
@@ -142,23 +145,19 @@ impl Said {
 
 impl Pool {
     /// A slot that was taken here is given by the database; `None` where it has none now, so that the call has to
-    /// wait again. `away` is how long it waits for a database that has not answered it.
+    /// wait again. `since` is when the call asked for it first and has not heard of it.
     pub(super) async fn claim(
         &self,
         keeper: &Keeper,
         taken: Taken,
         ask: &Ask,
-        away: &mut Option<Instant>,
+        since: &mut Option<Instant>,
     ) -> Result<Option<Taken>, Refused> {
         let is_alone = keeper.is_alone();
-        let until = away.unwrap_or_else(|| Instant::now() + AWAY);
-        let deadline = ask.deadline.min(until);
-        let patience = match is_alone {
-            true => ALONE,
-            false => ANSWER.max(deadline.saturating_duration_since(Instant::now())),
-        };
+        let began = Instant::now();
+        let asked = *since.get_or_insert(began);
         let tokens = taken.tokens();
-        let said = timeout(patience, async {
+        let saying = async {
             // Words are said one after the other. Whoever has time lets people go first: one of the others at most
             // stands before them.
             let _behind = match ask.priority {
@@ -166,14 +165,33 @@ impl Pool {
                 Priority::Background | Priority::Batch => Some(self.behind.lock().await),
             };
             self.say(keeper, Some(tokens)).await
-        })
-        .await;
-        let said = said.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
+        };
+        let patience = async {
+            let until = || match is_alone {
+                true => began + ALONE,
+                false => ask.deadline.min(self.away_from(asked)).max(began + ANSWER),
+            };
+            while Instant::now() < until() {
+                sleep_until(until()).await;
+            }
+        };
+        let said = tokio::select! {
+            biased;
+            said = saying => said,
+            () = patience => {
+                // It answers others, so this one waits for its turn and not for a database that is away.
+                let is_heard = self.heard().is_some_and(|it| it.elapsed() <= ANSWER);
+                if is_heard && !is_alone {
+                    return Err(self.refuse(Refused::QUEUE));
+                }
+                Err(anyhow::anyhow!("the database does not answer"))
+            }
+        };
         match self.note_outage(said) {
             Some(Some(at_ms)) => Ok(Some(taken.given(at_ms))),
             Some(None) => {
                 drop(taken);
-                *away = None;
+                *since = None;
                 if Instant::now() + USED_UP > ask.deadline {
                     let refused = self.with(|schedule, now| schedule.in_vain(now));
                     return Err(self.refuse(refused.unwrap_or(Refused::QUEUE)));
@@ -184,14 +202,23 @@ impl Pool {
             None if is_alone => Ok(Some(self.use_unasked(taken))),
             None => {
                 drop(taken);
-                *away = Some(until);
-                if Instant::now() + RETRY > deadline {
+                if Instant::now() + RETRY > ask.deadline.min(self.away_from(asked)) {
                     return Err(self.refuse(Refused::DATABASE));
                 }
                 sleep(RETRY).await;
                 Ok(None)
             }
         }
+    }
+
+    /// When a call that asks since then takes the database for away.
+    fn away_from(&self, asked: Instant) -> Instant {
+        self.heard().map_or(asked, |heard| heard.max(asked)) + AWAY
+    }
+
+    /// When the database answered last.
+    fn heard(&self) -> Option<Instant> {
+        self.state.lock().said.heard
     }
 
     /// Says a word about this account; the time of the slot that it is given, where it wants one and there is one.
@@ -223,6 +250,7 @@ impl Pool {
         let mut state = self.state.lock();
         state.said.number += 1;
         state.said.asked = None;
+        state.said.heard = Some(Instant::now());
         // Also where a failover took some words back.
         state.said.version = used.version;
         drop(state);

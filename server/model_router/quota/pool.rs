@@ -236,7 +236,7 @@ impl Pool {
         model: &Model,
         ask: Ask,
     ) -> Result<Option<Taken>, Refused> {
-        let mut away = None;
+        let mut since = None;
         loop {
             let Some(taken) = self.turn(model, ask).await? else {
                 return Ok(None);
@@ -248,7 +248,7 @@ impl Pool {
                 self.keep().await;
                 return Ok(Some(taken));
             }
-            if let Some(taken) = self.claim(&keeper, taken, &ask, &mut away).await? {
+            if let Some(taken) = self.claim(&keeper, taken, &ask, &mut since).await? {
                 return Ok(Some(taken));
             }
             // It asks again, and would let go of more room than it has gone into.

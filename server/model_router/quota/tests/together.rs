@@ -299,3 +299,19 @@ async fn a_conversation_keeps_its_room_while_one_of_its_calls_asks_again_and_aga
     course.ends(Some(7));
     assert_eq!(left(&quotas), Some(18), "the end frees all that was kept");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_others_for_a_slow_database_is_not_told_that_it_is_away() {
+    let database = Database::new(2);
+    let (quotas, model) = on(&database).await;
+    quotas.listen(9).await.unwrap();
+    database.takes_ms.store(400, Ordering::Relaxed);
+    let calls = join_all((0..19).map(|_| quotas.enter("p", &model, ask(30)))).await;
+    let reasons = calls.iter().filter_map(|it| it.as_ref().err());
+    assert_eq!(reasons.collect::<Vec<_>>(), [&Refused::DATABASE; 0]);
+    drop(calls);
+    quotas.listen(9).await.unwrap();
+    let late = join_all((0..19).map(|_| quotas.enter("p", &model, ask(3)))).await;
+    let reasons: Vec<_> = late.iter().filter_map(|it| it.as_ref().err()).collect();
+    assert_eq!(reasons, [&Refused::QUEUE; 12]);
+}
