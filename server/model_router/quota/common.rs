@@ -193,7 +193,7 @@ impl Pool {
                 drop(taken);
                 *since = None;
                 if Instant::now() + USED_UP > ask.deadline {
-                    let refused = self.with(|schedule, now| schedule.in_vain(now));
+                    let refused = self.with(|schedule, now| schedule.in_vain(tokens, now));
                     return Err(self.refuse(refused.unwrap_or(Refused::QUEUE)));
                 }
                 sleep(USED_UP).await;

@@ -42,10 +42,10 @@ impl Schedule {
         }
     }
 
-    /// What a call is told whose time is over, as what all have used left nothing for it.
-    pub(in crate::model_router::quota) fn in_vain(&mut self, now: Moment) -> Refused {
+    /// What a call for so many tokens is told whose time is over, as what all have used left nothing for it.
+    pub(in crate::model_router::quota) fn in_vain(&mut self, tokens: u32, now: Moment) -> Refused {
         self.advance(now);
-        let (start, reason) = self.start_of(Need::of(1, 1), now);
+        let (start, reason) = self.start_of(Need::of(1, tokens), now);
         let after = start.saturating_duration_since(now.at);
         Refused {
             after: after.max(Duration::from_secs(1)),

@@ -315,3 +315,25 @@ async fn who_waits_behind_others_for_a_slow_database_is_not_told_that_it_is_away
     let reasons: Vec<_> = late.iter().filter_map(|it| it.as_ref().err()).collect();
     assert_eq!(reasons, [&Refused::QUEUE; 12]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_could_not_wait_hears_when_there_are_tokens_for_it() {
+    let database = Database::new(2);
+    let (first, model) = on(&database).await;
+    let (second, _) = on(&database).await;
+    let limits = Limits {
+        tokens: Some(1_000),
+        ..Limits::default()
+    };
+    for quotas in [&first, &second] {
+        quotas.accounts["p"].whole.limit(limits);
+    }
+    let of = |tokens, seconds| Ask {
+        tokens,
+        ..ask(seconds)
+    };
+    first.enter("p", &model, of(900, 3)).await.unwrap().send();
+    let refused = second.enter("p", &model, of(100, 0)).await.err().unwrap();
+    assert_eq!(refused.reason, Reason::Tokens);
+    assert!((61..=62).contains(&refused.after.as_secs()), "{refused:?}");
+}
