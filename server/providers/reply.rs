@@ -426,14 +426,16 @@ fn of_usage(usage: &RawValue) -> Option<Usage> {
     };
     let cached = part(read, "cached_tokens").unwrap_or_else(|| tokens(hit.or(cached)));
     let kept = part(read, "cache_write_tokens").unwrap_or_default();
-    let are_told = [prompt, completion].map(|it| it.is_some_and(|it| it.get() != "null"));
+    let [is_read_told, is_written_told] =
+        [prompt, completion].map(|it| it.is_some_and(|it| it.get() != "null"));
     let (prompt, completion) = (tokens(prompt), tokens(completion));
-    // Google's counts what was thought in the whole alone, and takes for it as for what was written. Where one of the
-    // others is not told, the whole says nothing of it.
-    let thought = match are_told {
-        [true, true] => tokens(total).saturating_sub(prompt.saturating_add(completion)),
-        _ => 0,
+    // What is left of the whole was written, where what was read is told.
+    let rest = match is_read_told {
+        true => tokens(total).saturating_sub(prompt.saturating_add(completion)),
+        false => 0,
     };
+    // Google's counts what was thought in the whole alone, and takes for it as for what was written.
+    let thought = if is_written_told { rest } else { 0 };
     let reasoning = part(written, "reasoning_tokens").unwrap_or_default();
     let of_host = || {
         let parts = cost_parts.filter(|it| it.get().starts_with('{'))?;
@@ -448,7 +450,7 @@ fn of_usage(usage: &RawValue) -> Option<Usage> {
     let cost = cost.filter(|cost| (0.0..=MAX_COST).contains(cost));
     Some(Usage {
         prompt_tokens: prompt,
-        completion_tokens: completion.saturating_add(thought),
+        completion_tokens: completion.saturating_add(rest),
         cached_tokens: cached,
         cache_write_tokens: kept,
         reasoning_tokens: reasoning.max(thought),

@@ -343,6 +343,9 @@ fn what_is_billed_and_told_elsewhere_counts() {
     // What was read is nothing that was thought.
     let without_prompt = json!({"completion_tokens": 6, "total_tokens": 204});
     assert_eq!(usage(without_prompt), (6, 0, None));
+    // What was not read was written, and nobody says that it was thought.
+    let without_completion = json!({"prompt_tokens": 4, "total_tokens": 204});
+    assert_eq!(usage(without_completion), (200, 0, None));
 }
 
 #[test]
