@@ -154,7 +154,8 @@ impl Controller {
 
     /// The process that leads has answered what a cap of this version was handed over for: what is stored counts
     /// again, from a version above this one on. Not so a rollback that this process knows of and has not seen stored, as
-    /// who answered may have lost it since: then `false`, and it is to be handed over again.
+    /// who answered may have lost it since: then `false`, and it is to be handed over again. One that was let go decides
+    /// nothing any more, and cannot be rolled back.
     pub fn lift(&self, id: &str, cap: i64, above: i64) -> bool {
         let mut inner = self.inner.lock();
         if let Some(rollout) = inner.get_mut(id)
@@ -162,7 +163,8 @@ impl Controller {
             && held.version == cap
         {
             if cap == UNTIL_SEEN {
-                return rollout.status.state == State::RolledBack;
+                let status = &rollout.status;
+                return status.state == State::RolledBack || status.released_at.is_some();
             }
             held.version = above;
             self.publish(&inner);

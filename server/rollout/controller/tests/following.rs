@@ -276,6 +276,23 @@ async fn who_follows_and_knows_of_a_rollback_asks_for_it_again_whatever_version_
 }
 
 #[tokio::test]
+async fn a_rollback_of_one_that_was_let_go_meanwhile_is_not_asked_for_again_and_again() {
+    let (third, second, id) = undone().await;
+    let mut kinds = vec![CommandKind::Advance; 3];
+    kinds.push(CommandKind::Release);
+    for (version, kind) in (1..).zip(kinds) {
+        let done = third.steer(&id, version, "go on", kind).await;
+        done.expect("changed");
+    }
+    second.second(0, |_| false).await;
+    let lost = second.controller.take_lost();
+    let version = lost[0].based_on;
+    let back = third.steer(&id, version, "a bad one", CommandKind::RollBack);
+    back.await.expect_err("it decides nothing any more");
+    assert!(second.controller.lift(&id, lost[0].cap, version));
+}
+
+#[tokio::test]
 async fn while_the_database_is_away_each_takes_a_failing_candidate_from_its_own_users() {
     let (first, second) = two().await;
     let id = first.started().await.id;
