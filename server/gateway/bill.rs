@@ -137,6 +137,8 @@ impl Bill {
         if let Some(limit) = bill.of_key.as_ref().and_then(|it| it.limit) {
             let unreadable = |_| Refusal::bad_request(None, "The body cannot be read.");
             body.set("max_tokens", &limit).map_err(unreadable)?;
+            // What it says is no length, and a server may take it for one that has no end.
+            body.remove("max_completion_tokens");
         }
         Ok(bill)
     }
