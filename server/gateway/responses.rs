@@ -3,6 +3,7 @@
 mod events;
 mod items;
 mod request;
+mod tools;
 
 use axum::{
     body::Body,

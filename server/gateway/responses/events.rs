@@ -13,7 +13,7 @@ use super::{
         thinking::Thoughts,
     },
     items::{self, End},
-    request::Tool,
+    tools::Tool,
 };
 use crate::{providers::Delta, transport::bounds::Held};
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{super::sequence::Block, request::Tool};
+use super::{super::sequence::Block, tools::Tool};
 use crate::providers::finish::Finish;
 
 /// How an answer ends.
