@@ -231,21 +231,28 @@ impl Refusal {
             }
             RouteError::OverQuota { provider, refused } => {
                 let after = refused.after;
-                let message = format!(
-                    "The quota of this gateway's account at `{provider}` leaves no slot in time ({}). It has one \
-                     again in {} s.",
-                    refused.reason.name(),
-                    after.as_secs_f64().ceil()
-                );
+                let seconds = after.as_secs_f64().ceil();
+                let told = Told::about(Cause::AccountLimit);
+                let (code, message) = match refused.reason {
+                    Reason::Rest => {
+                        let message =
+                            format!("`{provider}` {}. It does again in {seconds} s.", told.text);
+                        (told.code, message)
+                    }
+                    reason => {
+                        let message = format!(
+                            "The quota of this gateway's account at `{provider}` leaves no slot in time ({}). It has \
+                             one again in {seconds} s.",
+                            reason.name(),
+                        );
+                        (Some("quota_exhausted"), message)
+                    }
+                };
                 return Self {
                     may_retry: after <= LONG,
                     retry_after: Some(after),
                     attempts: attempts.to_vec(),
-                    ..Self::new(
-                        StatusCode::TOO_MANY_REQUESTS,
-                        Some("quota_exhausted"),
-                        message,
-                    )
+                    ..Self::new(StatusCode::TOO_MANY_REQUESTS, code, message)
                 };
             }
             RouteError::Interrupted { .. } => faults.next_back(),

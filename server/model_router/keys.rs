@@ -68,6 +68,10 @@ impl Key {
                 return true;
             }
             FaultKind::Payment | FaultKind::AccountLimit => NO_FUNDS,
+            // Of this model only; its quota knows until when.
+            FaultKind::RateLimited if fault.is_models && fault.retry_after.is_some() => {
+                return true;
+            }
             FaultKind::RateLimited => TOO_OFTEN,
             _ => return false,
         };

@@ -37,7 +37,7 @@ pub(super) use self::{
     slot::{Course, Sent, Slot},
 };
 use super::catalog::{Catalog, Model, Provider};
-use crate::providers::{self, retry_after};
+use crate::providers;
 
 /// How long a new catalog waits for what is kept of its accounts.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
@@ -184,13 +184,14 @@ impl Quotas {
         }
     }
 
-    /// A provider takes nothing from our account for so long.
-    pub(super) fn rest(&self, label: &str, after: Duration) {
-        if let Some(account) = self.accounts.get(label) {
-            account
-                .whole
-                .rest(Instant::now() + retry_after::bounded(after));
-        }
+    /// A provider that was asked for this model takes nothing from our account for so long; nothing for this model,
+    /// where its limits are each model's own.
+    pub(super) fn rest(&self, label: &str, model: &Model, after: Duration, is_models: bool) {
+        let Some(account) = self.accounts.get(label) else {
+            return;
+        };
+        let of_model = account.models.get(model.base()).filter(|_| is_models);
+        of_model.unwrap_or(&account.whole).rest(model, after);
     }
 
     /// A provider says with an answer of this model how many more requests and tokens it takes of our account for

@@ -5,8 +5,11 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::catalog::Model;
-use crate::{_core::amount::Amount, providers::fault::Fault};
+use super::{catalog::Model, quota::schedule::Reason};
+use crate::{
+    _core::amount::Amount,
+    providers::fault::{Cause, Fault},
+};
 
 /// The attempts of one call that have ended, in order, and what they used; clones share it.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +47,8 @@ pub enum End {
     Failed(Fault),
     /// The model was not asked, as its breaker is open.
     Skipped,
-    /// The model was not asked, as the quota of our account leaves no slot in time.
-    OverQuota,
+    /// The model was not asked, as our account has no slot in time.
+    OverQuota(Reason),
 }
 
 impl Tried {
@@ -53,17 +56,20 @@ impl Tried {
     pub fn fault(&self) -> Option<&Fault> {
         match &self.end {
             End::Failed(fault) => Some(fault),
-            End::Answered | End::Skipped | End::OverQuota => None,
+            End::Answered | End::Skipped | End::OverQuota(_) => None,
         }
     }
 
-    /// The cause of the fault; `ok` where it answers, `breaker-open` or `ours-quota` where it was not asked.
+    /// The cause of the fault; `ok` where it answers, `breaker-open` or `ours-quota` where it was not asked, and
+    /// `account-limit` also where it was not asked as our account rests.
     pub fn word(&self) -> &'static str {
         match &self.end {
             End::Answered => "ok",
             End::Failed(fault) => fault.cause.name(),
             End::Skipped => "breaker-open",
-            End::OverQuota => "ours-quota",
+            // The provider's own word, as it was when it gave it.
+            End::OverQuota(Reason::Rest) => Cause::AccountLimit.name(),
+            End::OverQuota(_) => "ours-quota",
         }
     }
 }

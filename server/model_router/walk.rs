@@ -21,7 +21,7 @@ use super::{
     next::{Failed, Next, next},
     quota::{
         Sent,
-        schedule::{Ask, Priority, Refused, Turn},
+        schedule::{Ask, Priority, Reason, Refused, Turn},
     },
     route::Route,
     trail::End,
@@ -85,6 +85,10 @@ pub(super) struct Walk<'a> {
     skipped: Vec<usize>,
     /// Positions whose accounts have no slot in time.
     closed: Vec<usize>,
+    /// Those among them whose accounts only rest.
+    resting: Vec<usize>,
+    /// Whether it waits for accounts that rest, as no other is left.
+    waits_out_rest: bool,
     /// Keys whose faults, or whose accounts', this call has met.
     tried: Vec<Arc<Key>>,
     /// The one of the attempt under way.
@@ -162,6 +166,8 @@ impl<'a> Walk<'a> {
             failed: Vec::new(),
             skipped: Vec::new(),
             closed: Vec::new(),
+            resting: Vec::new(),
+            waits_out_rest: route.models.len() == 1,
             tried: Vec::new(),
             key: None,
             turn,
@@ -178,6 +184,9 @@ impl<'a> Walk<'a> {
     pub(super) async fn next(&mut self) -> Result<Option<Step>, RouteError> {
         let (model, pass, client, key, slot) = loop {
             let Some((model, pass)) = self.choose().await else {
+                if self.wait_out_rest() {
+                    continue;
+                }
                 return Ok(None);
             };
             let Some(client) = self.fleet.clients.get(&model.provider).cloned() else {
@@ -318,7 +327,20 @@ impl<'a> Walk<'a> {
             priority,
             user: self.user(),
             deadline: start_by.min(self.call.deadline),
+            waits_out_rest: self.waits_out_rest,
         }
+    }
+
+    /// Whether accounts that rest are waited for from now on: those of all models that are left do.
+    fn wait_out_rest(&mut self) -> bool {
+        let waits = !self.waits_out_rest && self.failed.is_empty() && !self.resting.is_empty();
+        if waits {
+            self.waits_out_rest = true;
+            let resting = std::mem::take(&mut self.resting);
+            self.closed.retain(|position| !resting.contains(position));
+            self.refused_slot = None;
+        }
+        waits
     }
 
     /// The account of this model has no slot in time: our fault, and no arm's.
@@ -330,7 +352,11 @@ impl<'a> Walk<'a> {
         };
         self.is_told |= self.occasion(model).skip(&ours);
         self.closed.push(self.position);
-        self.call.trail.add(model, End::OverQuota, Duration::ZERO);
+        if refused.reason == Reason::Rest {
+            self.resting.push(self.position);
+        }
+        let end = End::OverQuota(refused.reason);
+        self.call.trail.add(model, end, Duration::ZERO);
         let provider = model.provider.clone();
         self.refused_slot.get_or_insert((refused, provider));
     }

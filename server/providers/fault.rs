@@ -130,6 +130,8 @@ pub struct Fault {
     pub status: Option<u16>,
     /// How long the provider asks to wait.
     pub retry_after: Option<Duration>,
+    /// Whether a limit of our account is one of this model's own there.
+    pub is_models: bool,
     /// As long as it came, so that a secret in it is whole when it is replaced.
     detail: String,
     /// Numbers in a refusal that may count a prompt's tokens.
@@ -147,6 +149,7 @@ impl Fault {
             cause: Cause::of_kind(kind),
             status: None,
             retry_after: None,
+            is_models: false,
             detail: detail.into(),
             sizes: Vec::new(),
         }
@@ -216,6 +219,7 @@ impl Fault {
             cause,
             status,
             retry_after,
+            is_models: cause == Cause::AccountLimit && cause::is_models_own(body, said),
             sizes: if is_open {
                 wording::sizes(&said.texts)
             } else {

@@ -41,6 +41,7 @@ fn ask(user: u64, seconds: u64) -> Ask {
         priority: Priority::Interactive,
         user: Some(user),
         deadline: Instant::now() + Duration::from_secs(seconds),
+        waits_out_rest: true,
     }
 }
 

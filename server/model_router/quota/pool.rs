@@ -18,6 +18,7 @@ use super::{
 use crate::{
     _core::{clock, outage::Outage},
     model_router::catalog::{Model, Tier},
+    providers::retry_after,
 };
 
 /// How long a call waits until it is stored that it uses a slot.
@@ -185,15 +186,33 @@ impl Pool {
         state.pump(now);
     }
 
-    pub(super) fn rest(&self, until: Instant) {
-        let until_ms = self.with(|schedule, now| {
-            schedule.rest(until);
-            let span = until.saturating_duration_since(now.at).as_millis();
-            now.utc_ms.saturating_add(span as i64)
-        });
-        if let Some(until_ms) = until_ms {
-            self.state.lock().said.rests_until(until_ms);
+    /// The provider takes nothing for so long, as it told a request for this model. Where no quota is known, a wait
+    /// that no limit lasts tells nothing.
+    pub(super) fn rest(&self, model: &Model, asked: Duration) {
+        let now = now();
+        let span = retry_after::bounded(asked);
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let limits = state.schedule.as_ref().map(Schedule::limits);
+        if limits.unwrap_or_default() == Limits::default() {
+            if span < asked {
+                return;
+            }
+            // What costs nothing is limited by itself.
+            state.only_free = model.tier == Tier::Free;
         }
+        let restored = match &state.schedule {
+            Some(_) => None,
+            None => state.restored.take(),
+        };
+        let new = || Schedule::new(Limits::default(), now);
+        state.schedule.get_or_insert_with(new).rest(now.at + span);
+        if let Some(restored) = restored {
+            state.go_on(&restored, now);
+        }
+        let until_ms = now.utc_ms.saturating_add(span.as_millis() as i64);
+        state.said.rests_until(until_ms);
+        state.pump(now);
     }
 
     pub(super) fn allow(&self, requests: Option<Allowance>, tokens: Option<Allowance>, own: u32) {

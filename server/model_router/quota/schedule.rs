@@ -105,6 +105,11 @@ impl Schedule {
         self.rests_until = self.rests_until.max(Some(until));
     }
 
+    /// Until when it takes nothing, where it rests.
+    fn rests(&self, now: Instant) -> Option<Instant> {
+        self.rests_until.filter(|until| *until > now)
+    }
+
     /// The provider says with an answer how many more requests and tokens it takes. That can only lower what is
     /// known: requests that are under way may not be counted in it, but for the one that was answered, which was
     /// thought to take `own` tokens.
@@ -158,6 +163,10 @@ impl Schedule {
             return Told::Start;
         }
         let after = start - now.at;
+        if let Some(until) = self.rests(now.at).filter(|_| !ask.waits_out_rest) {
+            let (after, reason) = (until - now.at, Reason::Rest);
+            return Told::Refused(Refused { after, reason });
+        }
         if start > ask.deadline {
             return Told::Refused(Refused { after, reason });
         }
@@ -189,7 +198,7 @@ impl Schedule {
         // Room that is kept for it is no room for others.
         let is_kept = |hold: &Hold| ask.turn == Turn::GoesOn && hold.is_of(ask.user);
         if self.holds.iter().any(is_kept) {
-            return self.rests_until.unwrap_or(now.at).max(now.at);
+            return self.rests(now.at).unwrap_or(now.at);
         }
         let own = Need::of(self.calls(ask.turn), self.most_tokens(ask.tokens));
         self.start_of(self.ahead(ask) + own, now).0

@@ -25,6 +25,7 @@ fn ask(seconds: u64) -> Ask {
         priority: Priority::Interactive,
         user: None,
         deadline: Instant::now() + Duration::from_secs(seconds),
+        waits_out_rest: true,
     }
 }
 
@@ -117,6 +118,66 @@ async fn a_quota_for_models_that_cost_nothing_is_no_quota_for_others() {
     };
     let refused = quotas.enter("p", &free, ask(1)).await.err().unwrap();
     assert_eq!(refused.reason, Reason::Day);
+}
+
+/// Two models of an account without a quota; the second costs nothing.
+fn without_quota() -> (Quotas, [Arc<Model>; 2]) {
+    let text = "[providers.p]\nbase_url = \"http://p/v1\"\n\
+         [models.m]\nprovider = \"p\"\nid = \"m\"\ncontext = 1\ntier = \"paid\"\n\
+         [models.n]\nprovider = \"p\"\nid = \"n\"\ncontext = 1\ntier = \"free\"\n\
+         [tasks.chat]\ncandidate = [\"m\"]\ncontrol = [\"n\"]\n";
+    let catalog = Catalog::parse(text).unwrap();
+    let models = [0, 1].map(|place| catalog.models[place].clone());
+    (Quotas::new(&catalog), models)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_without_a_quota_rests_as_long_as_its_provider_says() {
+    let (quotas, [paid, free]) = without_quota();
+    let refusal = async |model: &Model, ask: Ask| {
+        let refused = quotas.enter("p", model, ask).await.err();
+        refused.map(|it| (it.reason, it.after.as_secs()))
+    };
+    let hurried = Ask {
+        waits_out_rest: false,
+        ..ask(30)
+    };
+    quotas.rest("p", &paid, Duration::from_secs(40), false);
+    assert_eq!(refusal(&paid, ask(30)).await, Some((Reason::Rest, 40)));
+    assert_eq!(refusal(&free, ask(30)).await, Some((Reason::Rest, 40)));
+    assert!(quotas.standing("p").is_none(), "nothing is known of it");
+    tokio::time::advance(Duration::from_secs(20)).await;
+    assert_eq!(refusal(&paid, hurried).await, Some((Reason::Rest, 20)));
+    let since = Instant::now();
+    assert_eq!(refusal(&paid, ask(30)).await, None);
+    assert_eq!(since.elapsed().as_secs(), 20, "it waits");
+    // What costs nothing is limited by itself.
+    quotas.rest("p", &free, Duration::from_secs(60), false);
+    assert_eq!(refusal(&free, ask(30)).await, Some((Reason::Rest, 60)));
+    assert_eq!(refusal(&paid, hurried).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_no_limit_lasts_lets_rest_only_what_has_a_quota() {
+    let (unknown, [model, _]) = without_quota();
+    let (known, other) = quotas(20);
+    for (quotas, model, expected) in [(unknown, model, None), (known, other, Some(3_600))] {
+        quotas.rest("p", &model, Duration::from_secs(30 * 86_400), false);
+        let refused = quotas.enter("p", &model, ask(30)).await.err();
+        assert_eq!(refused.map(|it| it.after.as_secs()), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_each_model_lets_one_model_rest() {
+    let (quotas, [m, n]) = without_quota();
+    quotas.rest("p", &m, Duration::from_secs(40), true);
+    let refused = quotas.enter("p", &m, ask(30)).await.err().unwrap();
+    assert_eq!(
+        (refused.reason, refused.after.as_secs()),
+        (Reason::Rest, 40)
+    );
+    assert!(quotas.enter("p", &n, ask(30)).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

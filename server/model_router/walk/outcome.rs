@@ -20,7 +20,8 @@ impl Walk<'_> {
         if let (Cause::AccountLimit, Some(after), Some(key)) =
             (fault.cause, fault.retry_after, &self.key)
         {
-            self.fleet.quotas.rest(&key.account, after);
+            let (quotas, model) = (&self.fleet.quotas, attempt.model());
+            quotas.rest(&key.account, model, after, fault.is_models);
         }
         self.hear();
         if fault.cause == Cause::ModelGone {

@@ -200,6 +200,33 @@ fn a_gateways_status_gives_way_to_the_one_it_wraps() {
     assert_eq!(kind(429, &numbers), FaultKind::RateLimited);
 }
 
+#[test]
+fn a_limit_of_the_account_may_be_one_of_each_model() {
+    let groq = "Rate limit reached for model `x` in organization `org_1` on tokens per minute (TPM). Please try again in 5s.";
+    let openai = "Rate limit reached for gpt-4o in organization org-1 on requests per min (RPM): Limit 3, Used 3.";
+    let says = |text: &str| json!({"error": {"message": text}});
+    let google = json!([{"error": {"code": 429, "message": "You exceeded your current quota.",
+        "status": "RESOURCE_EXHAUSTED",
+        "details": [{"violations": [{"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]},
+            {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "31s"}]}}]);
+    let free = json!({"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-min.",
+        "metadata": {"headers": {"X-RateLimit-Limit": "20", "X-RateLimit-Reset": "60"}}}});
+    let relayed = json!({"error": {"code": 429, "message": "Provider returned error",
+        "metadata": {"raw": groq, "provider_name": "Groq"}}});
+    let mistral = says("Requests rate limit exceeded");
+    for (body, expected) in [
+        (says(groq), (Cause::AccountLimit, true)),
+        (says(openai), (Cause::AccountLimit, true)),
+        (google, (Cause::AccountLimit, true)),
+        (free, (Cause::AccountLimit, false)),
+        (mistral, (Cause::AccountLimit, false)),
+        (relayed, (Cause::ProviderLimit, false)),
+    ] {
+        let fault = Fault::of_response(429, &HeaderMap::new(), body.to_string().as_bytes());
+        assert_eq!((fault.cause, fault.is_models), expected, "{body}");
+    }
+}
+
 /// The words of the makers, and what the callers of the gateway are told.
 #[test]
 fn a_cause_is_finer_than_its_kind() {

@@ -149,3 +149,63 @@ async fn the_room_of_a_conversation_is_kept_while_tools_are_called_and_no_longer
     complete_call(&router, "alone", turn(said)).await.unwrap();
     assert_eq!(free(), Some(17), "it has come to its end");
 }
+
+/// An account that refuses its first request for a second, and `paid` at another.
+async fn refused_once() -> Upstream {
+    Upstream::with(|count, request| {
+        let is_free = request.body["model"] == "free";
+        match count {
+            0 if is_free => {
+                let body = json!({"error": {"message": "Requests rate limit exceeded"}});
+                Reply::Http(429, vec![("retry-after", "1")], body.to_string())
+            }
+            _ => Reply::ok("hej"),
+        }
+    })
+    .await
+}
+
+/// The catalog of `limited`, without a quota.
+fn unlimited(upstream: &Upstream) -> Catalog {
+    let mut catalog = limited(upstream);
+    for provider in &mut catalog.providers {
+        provider.quota = None;
+    }
+    catalog
+}
+
+#[tokio::test]
+async fn an_account_that_rests_is_passed_over_where_another_can_answer() {
+    let upstream = refused_once().await;
+    let (router, _) = router(unlimited(&upstream), flags());
+    for (task, expected) in [
+        ("chat", ["account-limit", "ok"]),
+        ("chat", ["account-limit", "ok"]),
+    ] {
+        let call = call();
+        let trail = call.trail.clone();
+        complete_call(&router, task, call).await.unwrap();
+        let words: Vec<_> = trail.attempts().iter().map(|it| it.word()).collect();
+        assert_eq!(words, expected);
+    }
+    assert_eq!(
+        upstream.models(),
+        ["free", "paid", "paid"],
+        "it was asked once"
+    );
+}
+
+#[tokio::test]
+async fn an_account_that_rests_is_waited_for_where_nobody_else_can_answer() {
+    let upstream = refused_once().await;
+    let (router, _) = router(unlimited(&upstream), flags());
+    complete_call(&router, "chat", call()).await.unwrap();
+    let began = Instant::now();
+    complete_call(&router, "alone", call()).await.unwrap();
+    assert!(
+        began.elapsed() > Duration::from_millis(700),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(upstream.models(), ["free", "paid", "free"]);
+}

@@ -40,6 +40,8 @@ pub(in crate::model_router) struct Ask {
     pub(in crate::model_router) user: Option<u64>,
     /// When it must have started.
     pub(in crate::model_router) deadline: Instant,
+    /// Whether it waits for an account that rests. Else another model is asked at once.
+    pub(in crate::model_router) waits_out_rest: bool,
 }
 
 /// Requests that a conversation may say it takes, at most.
@@ -126,6 +128,8 @@ pub enum Reason {
     Day,
     /// The tokens of a minute.
     Tokens,
+    /// Nothing that is counted here: the provider refused the account, and said until when.
+    Rest,
     /// The places to wait in, of this user or of all.
     Queue,
     /// The database, which gives the slots of all processes, does not answer.
@@ -139,6 +143,7 @@ impl Reason {
             Self::Minute => "minute",
             Self::Day => "day",
             Self::Tokens => "tokens",
+            Self::Rest => "rest",
             Self::Queue => "queue",
             Self::Database => "database",
         }

@@ -84,7 +84,7 @@ impl Schedule {
 
     /// Which part of all that is limited is free, from 0 to 1; `None` where nothing is.
     pub(in crate::model_router::quota) fn share(&self, now: Instant) -> Option<f64> {
-        if self.rests_until.is_some_and(|until| until > now) {
+        if self.rests(now).is_some() {
             return Some(0.0);
         }
         let (minute, day) = self.free();
@@ -123,7 +123,10 @@ impl Schedule {
 
     /// When the call may start that needs this, and what keeps it from starting earlier.
     pub(super) fn start_of(&self, need: Need, now: Moment) -> (Instant, Reason) {
-        let rests = self.rests_until.unwrap_or(now.at).max(now.at);
+        let rests = match self.rests(now.at) {
+            Some(until) => (until, Reason::Rest),
+            None => (now.at, Reason::Minute),
+        };
         let minute = (self.minute_start(need, now.at), Reason::Minute);
         let tokens = (self.token_start(need, now.at), Reason::Tokens);
         let allowed = |told: Option<super::Allowance>, is_short: fn(u64, Need) -> bool| {
@@ -142,9 +145,12 @@ impl Schedule {
             day,
         ]
         .into_iter()
-        .fold((rests, Reason::Minute), |latest, it| {
-            if it.0 > latest.0 { it } else { latest }
-        })
+        .fold(
+            rests,
+            |latest, it| {
+                if it.0 > latest.0 { it } else { latest }
+            },
+        )
     }
 
     fn minute_start(&self, need: Need, now: Instant) -> Instant {

@@ -44,6 +44,7 @@ fn ask(priority: Priority, user: u64, deadline: Instant) -> Ask {
         priority,
         user: Some(user),
         deadline,
+        waits_out_rest: true,
     }
 }
 
