@@ -77,7 +77,6 @@ pub struct Gateway {
 
 /// Tells the installed recorder what the metrics are.
 pub fn describe() {
-    bill::describe();
     cache::describe();
 }
 

@@ -8,11 +8,13 @@ mod secret;
 mod spending;
 mod wrong_keys;
 
+#[cfg(test)]
+pub(crate) use self::spending::tests::Slow;
 pub use self::{
     api_key::{ApiKey, ApiKeyStore, ApiKeys, MAX_OVERLAP_SECONDS, MAX_TTL_SECONDS, is_name},
     limits::{DOLLARS, Limits, MAX_TOKENS},
     rate::{Left, TooFast},
     secret::Secret,
-    spending::{OverBudget, Refused, Reservation, Spending},
+    spending::{OverBudget, Refused, Reservation, Spending, describe},
     wrong_keys::WrongKeys,
 };

@@ -312,6 +312,15 @@ pub struct Usage {
     pub cost: Option<Microdollars>,
 }
 
+/// Sound and pictures that a model made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Media {
+    /// How many pictures.
+    pub pictures: usize,
+    /// Sound, in letters of base64.
+    pub sound: usize,
+}
+
 /// One step of a streamed answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delta {
@@ -321,6 +330,8 @@ pub struct Delta {
     pub reasoning: String,
     /// Parts of tool calls, as the provider sent them.
     pub tool_calls: Option<Value>,
+    /// Sound and pictures that it brings.
+    pub media: Media,
     /// Set towards the end.
     pub finish_reason: Option<String>,
     /// Set at the end, where the provider says.

@@ -10,7 +10,7 @@ use crate::{
     _core::{call_series, feature_flags::FeatureFlags, site::ProxyHeader},
     ai_metrics,
     config::Config,
-    gateway, legacy, migration,
+    gateway, keys, legacy, migration,
     model_router::{ModelRouter, breaker::State, catalog::Provider, watch::Finding},
     providers::masking,
     recording::{self, Log},
@@ -37,6 +37,7 @@ fn describe_all() {
     ai_metrics::exposition::describe();
     call_series::describe();
     gateway::describe();
+    keys::describe();
     legacy::describe();
     migration::moves::describe();
     telemetry::describe();

@@ -135,11 +135,29 @@ fn name(text: &str) -> Result<String, String> {
 #[expect(clippy::disallowed_methods, reason = "a command starts now")]
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
     let url = &config.database.url;
-    if let Command::Create { models, .. } = &arguments.command {
-        offered(models, config)?;
+    let load = || Catalog::load(&config.models, &config.providers, config.environment, &[]);
+    if let Command::Create { models, .. } = &arguments.command
+        && !models.is_empty()
+    {
+        offered(models, &load()?)?;
     }
     let storage = Storage::open_existing(url).await?;
-    let done = answer(arguments.command, &storage, Utc::now()).await;
+    let done = async {
+        // Before the key, which is alone on the last line.
+        if let Some(models) = budgeted(&arguments.command, &storage).await? {
+            let unpriced = load()?.unpriced(models.as_deref());
+            if !unpriced.is_empty() {
+                let unpriced = unpriced.join(", ");
+                writeln!(
+                    std::io::stdout(),
+                    "a budget in dollars counts nothing for {unpriced}, unless their provider tells what it charges: the \
+                     catalog has no prices for them"
+                )?;
+            }
+        }
+        answer(arguments.command, &storage, Utc::now()).await
+    };
+    let done = done.await;
     storage.close().await;
     let text = done?;
     write!(std::io::stdout(), "{text}")?;
@@ -147,11 +165,7 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
 }
 
 /// Refuses names that the catalog has not.
-fn offered(models: &[String], config: &Config) -> anyhow::Result<()> {
-    if models.is_empty() {
-        return Ok(());
-    }
-    let catalog = Catalog::load(&config.models, &config.providers, config.environment, &[])?;
+fn offered(models: &[String], catalog: &Catalog) -> anyhow::Result<()> {
     let unknown = models.iter().find(|model| !catalog.offers(model));
     anyhow::ensure!(
         unknown.is_none(),
@@ -159,6 +173,25 @@ fn offered(models: &[String], config: &Config) -> anyhow::Result<()> {
         unknown.map(String::as_str).unwrap_or_default()
     );
     Ok(())
+}
+
+/// What a key may ask for that is given a budget in dollars, if one is.
+async fn budgeted(
+    command: &Command,
+    keys: &Storage,
+) -> anyhow::Result<Option<Option<Vec<String>>>> {
+    Ok(match command {
+        Command::Create { models, limits, .. } if limits.usd_per_day.is_some() => {
+            Some((!models.is_empty()).then(|| models.clone()))
+        }
+        Command::Limit { name, limits } if limits.usd_per_day.is_some() => {
+            let keys = keys.keys().await?;
+            keys.into_iter()
+                .find(|key| key.name == *name)
+                .map(|key| key.models)
+        }
+        _ => None,
+    })
 }
 
 async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow::Result<String> {

@@ -4,7 +4,7 @@ use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, task::Poll,
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{FutureExt, Stream, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::Instant;
 
@@ -111,7 +111,7 @@ pub(super) async fn of<W: Writer>(
     let (body, attempts) = if asked.streams {
         let answer = gateway.models.stream(route, call).await.map_err(refuse)?;
         let attempts = trail.attempts();
-        let keeping = kept_at.map(|place| {
+        let keeping = kept_at.filter(|_| answer.position == 0).map(|place| {
             let mut headers = HeaderMap::new();
             tell_media_type(&mut headers, true);
             tell(&mut headers, &attempts, route);
@@ -131,7 +131,8 @@ pub(super) async fn of<W: Writer>(
         let answer = gateway.models.complete(route, call).await.map_err(refuse)?;
         let completion = &answer.completion;
         let is_whole = cache::is_whole(completion.finish_reason.as_deref());
-        let kept_at = kept_at.filter(|_| is_whole && !completion.is_refusal);
+        let is_first = answer.position == 0;
+        let kept_at = kept_at.filter(|_| is_first && is_whole && !completion.is_refusal);
         let text = asked.writer.whole(answer.completion.raw, &answer.model)?;
         let (body, attempts) = (Bytes::from(text), trail.attempts());
         if let Some(place) = kept_at {
@@ -253,10 +254,24 @@ impl<W: Writer> UnderWay<W> {
                     _ => None,
                 };
                 match next {
-                    Some(Some(step)) => match self.step(step).await {
-                        Ok(events) => out += &events,
-                        Err(end) => break end,
-                    },
+                    Some(Some(step)) => {
+                        let mut events = pin!(self.step(step));
+                        let events = match events.as_mut().now_or_never() {
+                            Some(events) => events,
+                            // A budget is asked of the database: what is ready does not wait for that.
+                            None => {
+                                if !out.is_empty() {
+                                    yield Ok(std::mem::take(&mut out).into());
+                                    heard = Instant::now();
+                                }
+                                events.await
+                            }
+                        };
+                        match events {
+                            Ok(events) => out += &events,
+                            Err(end) => break end,
+                        }
+                    }
                     Some(None) => break self.finish(),
                     None => {
                         let told: Bytes = match out.is_empty() {
@@ -388,86 +403,4 @@ pub(super) fn name(headers: &mut HeaderMap, dialect: Dialect, request_id: &str) 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::pending;
-
-    use tokio::{
-        sync::{Semaphore, mpsc},
-        time::sleep,
-    };
-
-    use super::*;
-
-    /// Holds back whatever comes.
-    struct HoldsBack;
-
-    impl Writer for HoldsBack {
-        fn whole(self, raw: String, _: &str) -> Result<String, Refusal> {
-            Ok(raw)
-        }
-
-        fn push(&mut self, _: Delta) -> String {
-            String::new()
-        }
-
-        fn finish(&mut self) -> String {
-            "end".into()
-        }
-
-        fn fail(&mut self, _: &Refusal, _: &str) -> String {
-            "fault".into()
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_client_is_told_that_the_connection_lives_also_while_what_comes_is_held_back() {
-        let steps = futures::stream::iter(0..40).then(|_| async {
-            sleep(Duration::from_secs(1)).await;
-            Ok(Delta::default())
-        });
-        let under_way = UnderWay {
-            answer: AnswerStream {
-                model: "a".into(),
-                position: 0,
-                deltas: steps.boxed(),
-            },
-            bill: Bill::default(),
-            writer: HoldsBack,
-            request_id: "r".into(),
-            line: Line::default(),
-            _place: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
-            keeping: None,
-        };
-        let began = Instant::now();
-        let events = under_way.events();
-        let told: Vec<_> = events
-            .map(|event| (began.elapsed().as_secs(), event.unwrap()))
-            .collect()
-            .await;
-        let waiting = Bytes::from(": waiting\n\n");
-        let expected = [(15, waiting.clone()), (30, waiting), (40, "end".into())];
-        assert_eq!(told, expected);
-    }
-
-    #[tokio::test]
-    async fn what_others_hand_over_in_their_turn_goes_out_together_and_nothing_is_waited_for() {
-        let (hand, mut pieces) = mpsc::channel(1);
-        let hands_over = async {
-            for piece in 1..=3 {
-                hand.send(piece).await.unwrap();
-            }
-            pending::<()>().await;
-        };
-        let takes = async {
-            let mut together = Vec::new();
-            while let Some(piece) = at_once(pieces.recv()).await {
-                together.extend(piece);
-            }
-            together
-        };
-        tokio::select! {
-            together = takes => assert_eq!(together, [1, 2, 3]),
-            () = hands_over => {}
-        }
-    }
-}
+mod tests;

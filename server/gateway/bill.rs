@@ -22,8 +22,6 @@ const ANSWER: u64 = 4_096;
 const MORE: u64 = 512;
 /// Where a budget leaves room for fewer tokens of an answer, it is used up.
 const SHORTEST_ANSWER: u64 = 64;
-const TOKENS: &str = "key_tokens_total";
-const COST: &str = "key_cost_microdollars_total";
 const MAX_TOKENS: HeaderName = HeaderName::from_static("x-modelramp-max-tokens");
 
 /// What a request costs.
@@ -46,18 +44,6 @@ struct OfKey {
     limit: Option<u64>,
     /// What is left of the key's rate, if it has one.
     rate: Option<Left>,
-}
-
-/// Tells the installed recorder what the metrics are.
-pub(super) fn describe() {
-    metrics::describe_counter!(
-        TOKENS,
-        "Tokens that programs used, read and written, by key"
-    );
-    metrics::describe_counter!(
-        COST,
-        "Millionths of a US dollar that programs spent, by key"
-    );
 }
 
 /// How long answers may be, in tokens.
@@ -167,6 +153,10 @@ impl Bill {
         let rate = rate_of(gateway, key, opened_at)?;
         let prices = Dearest(route.models.clone());
         let read = estimate::prompt_tokens(body);
+        let unpriced = route.models.iter().filter(|model| !model.is_priced);
+        for model in unpriced.filter(|_| key.limits.dollars_per_day.is_some()) {
+            gateway.spending.counts_nothing(key, &model.name);
+        }
         let reserve = |length| {
             let amount = prices.amount(read, length);
             gateway.spending.reserve(key, amount, opened_at)
@@ -221,6 +211,7 @@ impl Bill {
             return Ok(());
         }
         delta.written().for_each(|text| it.written.add(text));
+        it.written.add_media(delta.media);
         let lacks = it.written.tokens().saturating_sub(it.paid);
         if lacks == 0 {
             return Ok(());
@@ -251,12 +242,7 @@ impl Drop for Bill {
         let Some(it) = &mut self.of_key else {
             return;
         };
-        let used = self.trail.used();
-        it.reservation.use_up(used);
-        for (name, amount) in [(TOKENS, used.tokens), (COST, used.cost.0)] {
-            let amount = u64::try_from(amount).unwrap_or(0);
-            metrics::counter!(name, "key" => it.key.name.clone()).increment(amount);
-        }
+        it.reservation.use_up(self.trail.used());
     }
 }
 
@@ -301,5 +287,25 @@ fn refusal(key: &ApiKey, refused: &Refused, now: DateTime<Utc>) -> Refusal {
     match refused {
         Refused::OverBudget(over) => Refusal::over_budget(&key.name, over, now),
         Refused::Unknown => Refusal::overloaded(),
+    }
+}
+
+#[cfg(test)]
+impl Bill {
+    /// Of a key that has reserved so much, for an answer of one token.
+    pub(super) fn of_key(key: ApiKey, reservation: Reservation, opened_at: DateTime<Utc>) -> Self {
+        Self {
+            trail: Trail::default(),
+            of_key: Some(OfKey {
+                key: Arc::new(key),
+                opened_at,
+                prices: Dearest(Vec::new()),
+                reservation,
+                paid: 1,
+                written: estimate::Text::default(),
+                limit: None,
+                rate: None,
+            }),
+        }
     }
 }

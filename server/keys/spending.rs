@@ -5,7 +5,7 @@
 //! used is counted in place of that.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     future::Future,
     pin::pin,
     sync::{Arc, OnceLock},
@@ -13,6 +13,7 @@ use std::{
 };
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
+use metrics::Counter;
 use parking_lot::Mutex;
 
 use super::{
@@ -33,6 +34,21 @@ const IDLE: Duration = Duration::from_secs(5);
 /// What is known of it in memory goes after this.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
+const TOKENS: &str = "key_tokens_total";
+const COST: &str = "key_cost_microdollars_total";
+
+/// Tells the installed recorder what the metrics are.
+pub fn describe() {
+    metrics::describe_counter!(
+        TOKENS,
+        "Tokens that programs used, read and written, by key"
+    );
+    metrics::describe_counter!(
+        COST,
+        "Millionths of a US dollar that programs spent, by key"
+    );
+}
+
 /// What all keys spend.
 pub struct Spending {
     store: Arc<dyn ApiKeyStore>,
@@ -43,6 +59,8 @@ pub struct Spending {
     rates: Mutex<HashMap<String, Rate>>,
     /// Who else lets requests of the same keys through.
     takings: OnceLock<Arc<Takings>>,
+    /// Keys and models of which the log has said that a budget in dollars counts nothing.
+    unpriced: Mutex<HashSet<(String, Arc<str>)>>,
 }
 
 /// Rates of keys among what processes take of limits.
@@ -58,6 +76,8 @@ struct Account {
     ledger: Mutex<Ledger>,
     /// Whoever asks the database for more, or gives back: one at a time.
     granting: Arc<tokio::sync::Mutex<()>>,
+    /// What was used, tokens and money, for Prometheus: made with the first call, so that later ones look nothing up.
+    series: OnceLock<[Counter; 2]>,
 }
 
 /// Why a call may not begin.
@@ -99,7 +119,24 @@ impl Spending {
             accounts: Mutex::default(),
             rates: Mutex::default(),
             takings: OnceLock::new(),
+            unpriced: Mutex::default(),
         })
+    }
+
+    /// A key with a budget in dollars asks for a model of which nobody here knows what it costs. The log says so once.
+    pub fn counts_nothing(&self, key: &ApiKey, model: &Arc<str>) {
+        let is_new = self
+            .unpriced
+            .lock()
+            .insert((key.name.clone(), model.clone()));
+        if is_new {
+            tracing::warn!(
+                key = key.name,
+                model = &**model,
+                "a budget in dollars counts nothing for this model, unless its provider tells what it charges: the \
+                 catalog has no prices for it"
+            );
+        }
     }
 
     /// Keeps rates together with the other processes.
@@ -170,6 +207,7 @@ impl Spending {
                 day,
                 ledger: Mutex::new(Ledger::new(now)),
                 granting: Arc::default(),
+                series: OnceLock::new(),
             })
         });
         account.clone()
@@ -314,6 +352,7 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
+        self.account.count(self.used);
         if let Some(reserved) = self.reserved {
             let mut ledger = self.account.ledger.lock();
             ledger.settle(reserved, self.used, Instant::now());
@@ -322,6 +361,13 @@ impl Drop for Reservation {
 }
 
 impl Account {
+    fn count(&self, used: Amount) {
+        let of_key = |name| metrics::counter!(name, "key" => self.key.to_string());
+        let [tokens, cost] = self.series.get_or_init(|| [TOKENS, COST].map(of_key));
+        tokens.increment(u64::try_from(used.tokens).unwrap_or(0));
+        cost.increment(u64::try_from(used.cost.0).unwrap_or(0));
+    }
+
     /// Asks the database for what is lacking; where it grants nothing, what the key has spent.
     async fn ask(
         &self,
@@ -368,4 +414,4 @@ fn note<T>(outage: &Outage, account: &Account, told: anyhow::Result<T>) -> anyho
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -219,6 +219,7 @@ impl Attempt {
     /// A step of the answer came.
     pub(super) fn brought_step(&mut self, step: &Delta) {
         step.written().for_each(|text| self.wrote(text));
+        self.written.add_media(step.media);
         self.calls_tool |= step.tool_calls.is_some();
         self.finished(step.finish_reason.as_deref());
         if step.is_answer {

@@ -154,6 +154,8 @@ pub struct Model {
     pub context: u32,
     /// What it costs where the provider does not say.
     pub prices: Prices,
+    /// Whether the catalog says what it costs: its prices, or that it is free.
+    pub is_priced: bool,
     /// Tokens an answer may have where the caller does not say.
     pub max_tokens: Option<u32>,
     /// Whether it insists on one system message and on users and assistants in turns, so that runs of
@@ -386,6 +388,29 @@ impl Catalog {
             Some(task) => self.task(task).is_some(),
             None => self.model(name).is_some(),
         }
+    }
+
+    /// The models of which the catalog does not say what they cost, among those that may answer whoever asks for these
+    /// names, or for any where there are none. A budget in dollars counts nothing for them, unless their provider tells
+    /// what it charges.
+    pub fn unpriced(&self, names: Option<&[String]>) -> Vec<String> {
+        let asked = |model: &Model| {
+            let Some(names) = names else {
+                return true;
+            };
+            names
+                .iter()
+                .any(|name| match name.strip_prefix(TASK_PREFIX) {
+                    Some(task) => self.task(task).is_some_and(|task| {
+                        let mut models = task.control.iter().chain(&task.candidate);
+                        models.any(|it| it.name == model.name)
+                    }),
+                    None => model.is_called(name),
+                })
+        };
+        let models = self.models.iter();
+        let unpriced = models.filter(|model| !model.is_priced && asked(model));
+        unpriced.map(|model| model.name.to_string()).collect()
     }
 }
 

@@ -6,7 +6,7 @@
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    ChatRequest, Completion, Embedded, Held, Usage,
+    ChatRequest, Completion, Embedded, Held, Media, Usage,
     fault::{Cause, Fault, FaultKind},
     fields::{each, fields, first, text},
     finish,
@@ -48,7 +48,7 @@ pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Complet
         part.content = split.content;
         part.reasoning += &split.reasoning;
     }
-    let (is_refusal, has_media) = (part.refuses(), part.has_media);
+    let (is_refusal, has_media) = (part.refuses(), part.media.is_some());
     let completion = Completion {
         content: if is_refusal && is_blank(&part.content) {
             part.refusal
@@ -161,8 +161,8 @@ pub(super) struct Part {
     pub(super) details: usize,
     /// Never an empty list. A call in the words of before there were tools is one of them.
     pub(super) tool_calls: Option<Value>,
-    /// Whether it brings sound or pictures.
-    pub(super) has_media: bool,
+    /// Sound and pictures, where it brings any.
+    pub(super) media: Option<Media>,
     pub(super) finish_reason: Option<String>,
 }
 
@@ -334,7 +334,7 @@ fn part(message: &RawValue) -> Part {
             .filter(is_readable)
             .and_then(|calls| serde_json::from_str(calls.get()).ok())
             .or_else(function_call),
-        has_media: audio.filter(is_object).is_some() || images.and_then(first).is_some(),
+        media: media(audio.filter(is_object), images),
         ..Part::default()
     };
     match content.map(RawValue::get) {
@@ -347,6 +347,19 @@ fn part(message: &RawValue) -> Part {
         _ => part.content = text(content).unwrap_or_default(),
     }
     part
+}
+
+fn media(audio: Option<&RawValue>, images: Option<&RawValue>) -> Option<Media> {
+    let mut pictures = 0;
+    each_part(images, |_| pictures += 1);
+    let sound = audio.map(|audio| {
+        let [data] = fields(audio, ["data"]);
+        data.map_or(0, |data| data.get().len())
+    });
+    (sound.is_some() || pictures > 0).then(|| Media {
+        pictures,
+        sound: sound.unwrap_or(0),
+    })
 }
 
 fn each_part<'a>(list: Option<&'a RawValue>, take: impl FnMut(&'a RawValue)) {

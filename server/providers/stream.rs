@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{
-    ChatRequest, Completion, Delta, Reading, Usage,
+    ChatRequest, Completion, Delta, Media, Reading, Usage,
     fault::{Cause, Fault, FaultKind},
     fields::{each, fields},
     finish,
@@ -292,7 +292,7 @@ impl Steps {
         let is_refusal = part.refuses();
         part.content += &part.refusal;
         self.finish_reason = part.finish_reason.clone().or(self.finish_reason.take());
-        let (has_call, has_media) = (part.tool_calls.is_some(), part.has_media);
+        let (has_call, has_media) = (part.tool_calls.is_some(), part.media.is_some());
         let has_text = !part.content.is_empty() || !part.reasoning.is_empty();
         Delta {
             is_token: has_text || has_call || has_media,
@@ -301,6 +301,7 @@ impl Steps {
             content: part.content,
             reasoning: part.reasoning,
             tool_calls: part.tool_calls,
+            media: part.media.unwrap_or_default(),
             finish_reason: part.finish_reason,
             usage,
             model,
@@ -332,6 +333,7 @@ pub(super) fn only_step(answer: Completion) -> Delta {
         content: answer.content,
         reasoning: answer.reasoning,
         tool_calls: answer.tool_calls,
+        media: Media::default(),
         finish_reason: answer.finish_reason,
         usage: answer.usage,
         model: Some(answer.model),

@@ -79,6 +79,9 @@ struct KeyInfo {
     holds: bool,
     /// What it has spent today.
     today: Spent,
+    /// Models for which its budget in dollars counts nothing, unless their provider tells what it charges: the catalog has
+    /// no prices for them. Empty where it has no such budget.
+    unpriced: Vec<String>,
 }
 
 /// What a key has spent since midnight, UTC, and what its calls under way have reserved.
@@ -146,6 +149,17 @@ struct Made {
     key: String,
 }
 
+/// A key that was made; its secret is told once.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Created {
+    /// The key's name.
+    name: String,
+    /// What programs send.
+    key: String,
+    /// As `keys.list` has it.
+    unpriced: Vec<String>,
+}
+
 async fn list(state: State, context: Context) -> Result<Vec<KeyInfo>, RpcError> {
     let now = context.received_at;
     let keys = state.keys.keys().await.map_err(RpcError::internal)?;
@@ -155,6 +169,7 @@ async fn list(state: State, context: Context) -> Result<Vec<KeyInfo>, RpcError> 
         let today = spent.get(&key.name).copied().unwrap_or_default();
         KeyInfo {
             holds: key.holds_at(now),
+            unpriced: unpriced(&state, key.models.as_deref(), &key.limits),
             name: key.name,
             id: key.id,
             models: key.models,
@@ -171,7 +186,7 @@ async fn list(state: State, context: Context) -> Result<Vec<KeyInfo>, RpcError> 
     Ok(keys.into_iter().map(info).collect())
 }
 
-async fn create(state: State, context: Context, input: Create) -> Result<Made, RpcError> {
+async fn create(state: State, context: Context, input: Create) -> Result<Created, RpcError> {
     let Create {
         name,
         models,
@@ -208,7 +223,13 @@ async fn create(state: State, context: Context, input: Create) -> Result<Made, R
             format!("There is a key `{name}` already; `keys.rotate` gives it another secret");
         return Err(RpcError::new(ErrorCode::Conflict, text));
     }
-    Ok(told(name, &secret))
+    let unpriced = unpriced(&state, key.models.as_deref(), &key.limits);
+    let Made { name, key } = told(name, &secret);
+    Ok(Created {
+        name,
+        key,
+        unpriced,
+    })
 }
 
 async fn limit(state: State, context: Context, input: Limit) -> Result<(), RpcError> {
@@ -235,6 +256,13 @@ async fn revoke(state: State, context: Context, input: Named) -> Result<(), RpcE
         .revoke_key(&input.name, &actor(&context)?, context.received_at)
         .await;
     found(&input.name, revoked)
+}
+
+fn unpriced(state: &State, models: Option<&[String]>, limits: &Limits) -> Vec<String> {
+    match limits.dollars_per_day {
+        Some(_) => state.models.catalog().unpriced(models),
+        None => Vec::new(),
+    }
 }
 
 fn actor(context: &Context) -> Result<Actor, RpcError> {

@@ -5,11 +5,21 @@ use tokio::{sync::Notify, time::timeout};
 use super::{super::Secret, *};
 use crate::_core::{actor::Actor, units::Microdollars};
 
-/// A database of one key, which is told what is given back once it goes on.
-#[derive(Default)]
-struct Slow {
+/// A database of one key, which is told some amounts once it goes on.
+pub(crate) struct Slow {
     spent: Mutex<Amount>,
-    goes_on: Notify,
+    pub(crate) goes_on: Notify,
+    waits: fn(Amount) -> bool,
+}
+
+impl Slow {
+    pub(crate) fn new(waits: fn(Amount) -> bool) -> Arc<Self> {
+        Arc::new(Self {
+            spent: Mutex::default(),
+            goes_on: Notify::new(),
+            waits,
+        })
+    }
 }
 
 #[async_trait]
@@ -62,7 +72,7 @@ impl ApiKeyStore for Slow {
         amount: Amount,
         budget: Amount,
     ) -> anyhow::Result<bool> {
-        if amount.tokens < 0 {
+        if (self.waits)(amount) {
             self.goes_on.notified().await;
         }
         let mut spent = self.spent.lock();
@@ -89,7 +99,7 @@ fn tokens(tokens: i64) -> Amount {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_not_refused_what_is_being_given_back() {
-    let store = Arc::new(Slow::default());
+    let store = Slow::new(|amount| amount.tokens < 0);
     let spending = Spending::new(store.clone(), Tasks::default());
     let now = DateTime::UNIX_EPOCH;
     let key = ApiKey {

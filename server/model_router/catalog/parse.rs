@@ -222,6 +222,7 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
     let reasoning_tag = table.optional("reasoning_tag", |it| it.read(TAG, tag));
     let prices = table.optional("prices", |it| it.table(prices));
     let timeouts = table.optional("timeouts", |it| it.table(timeouts));
+    let has_prices = prices.is_some();
     let prices = prices.unwrap_or_default();
     let mut text = |key| table.optional(key, |it| it.read(TEXT, plain));
     let display_name = text("display_name");
@@ -241,6 +242,7 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
         id: id?,
         context: context?,
         prices,
+        is_priced: has_prices || tier == Some(Tier::Free),
         max_tokens,
         strict_roles: strict_roles.unwrap_or_default(),
         reasoning_tag,

@@ -241,3 +241,30 @@ async fn what_no_model_sees_of_a_request_is_part_of_what_was_asked() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_fallback_answered_is_not_kept() {
+    for streams in [false, true] {
+        let gateway = keeping(move |count, request| match (count, streams) {
+            (0, _) => Reply::status(503),
+            _ if request.body["stream"] == true => Reply::tokens(&["hej"]),
+            _ => Reply::ok("hej"),
+        })
+        .await;
+        let mut body = likeliest("task/chat");
+        body["stream"] = streams.into();
+        for (model, cache, asked_so_far) in [("b", "", 2), ("a", "", 3), ("a", "hit", 3)] {
+            let answer = gateway.chat(&body).await;
+            assert_eq!(
+                (
+                    answer.header("x-modelramp-model"),
+                    answer.header("x-modelramp-cache"),
+                    asked(&gateway)
+                ),
+                (model, cache, asked_so_far),
+                "{}",
+                answer.text
+            );
+        }
+    }
+}

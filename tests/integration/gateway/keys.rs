@@ -260,3 +260,85 @@ async fn nobody_names_further_models_for_a_server_to_ask() {
         assert!(!sent.contains("somebody"), "{sent}");
     }
 }
+
+#[tokio::test]
+async fn a_budget_in_dollars_names_the_models_for_which_it_counts_nothing() {
+    let gateway = Gateway::answering(Reply::ok("hej")).await;
+    let call = async |method: &str, params: Value| gateway.app.call(method, params).await.unwrap();
+    let made = async |name: &str, models: Value, limits: Value| {
+        let params = json!({"name": name, "models": models, "limits": limits});
+        call("keys.create", params).await["unpriced"].clone()
+    };
+    let dollars = json!({"dollarsPerDay": 5});
+    assert_eq!(
+        made("all", Value::Null, dollars.clone()).await,
+        json!(["a", "b"])
+    );
+    assert_eq!(
+        made("one", json!(["a"]), dollars.clone()).await,
+        json!(["a"])
+    );
+    assert_eq!(
+        made("task", json!(["task/chat"]), dollars).await,
+        json!(["a", "b"])
+    );
+    assert_eq!(
+        made("none", Value::Null, json!({"tokensPerDay": 5})).await,
+        json!([])
+    );
+    let listed = call("keys.list", json!({})).await;
+    let listed: Vec<_> = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| &it["unpriced"])
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            &json!(["a", "b"]),
+            &json!(["a"]),
+            &json!(["a", "b"]),
+            &json!([])
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_command_says_for_which_models_a_budget_in_dollars_counts_nothing() {
+    let catalog = "[providers.up]\nbase_url = \"http://up/v1\"\n\
+         [models.dear]\nprovider = \"up\"\nid = \"d\"\ncontext = 1\nprices = { prompt = 1, completion = 1 }\n\
+         [models.free]\nprovider = \"up\"\nid = \"f\"\ncontext = 1\ntier = \"free\"\n\
+         [models.unknown]\nprovider = \"up\"\nid = \"u\"\ncontext = 1\n\
+         [tasks.chat]\ncandidate = [\"dear\"]\ncontrol = [\"dear\"]\n";
+    let setup = TestApp::builder().with_catalog(catalog);
+    setup.storage().await.close().await;
+    let run = async |arguments: &[&str]| {
+        let mut command = setup.command(&["key"]);
+        let ended = command
+            .args(arguments)
+            .args(["--name", "crm"])
+            .output()
+            .await
+            .unwrap();
+        assert!(
+            ended.status.success(),
+            "{}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
+        String::from_utf8(ended.stdout).unwrap()
+    };
+    let made = run(&["create", "--usd-per-day", "5"]).await;
+    assert!(
+        made.starts_with("a budget in dollars counts nothing for unknown,"),
+        "{made}"
+    );
+    assert!(
+        made.lines().next_back().unwrap().starts_with("mr_"),
+        "{made}"
+    );
+    let limited = run(&["limit", "--usd-per-day", "6"]).await;
+    assert!(limited.contains("nothing for unknown,"), "{limited}");
+    let limited = run(&["limit", "--tokens-per-day", "6"]).await;
+    assert!(!limited.contains("unknown"), "{limited}");
+}
