@@ -770,6 +770,16 @@ export interface CreateConversation {
   title?: string | undefined;
 }
 
+/** A key that was made; its secret is told once. */
+export interface Created {
+  /** The key's name. */
+  name: string;
+  /** What programs send. */
+  key: string;
+  /** As `keys.list` has it. */
+  unpriced: string[];
+}
+
 /** What the original's form sends. */
 export interface Credentials {
   /** An e-mail address. */
@@ -1472,6 +1482,11 @@ export interface KeyInfo {
   holds: boolean;
   /** What it has spent today. */
   today: Spent;
+  /**
+   * Models for which its budget in dollars counts nothing, unless their provider tells what it charges: the catalog has
+   * no prices for them. Empty where it has no such budget.
+   */
+  unpriced: string[];
 }
 
 export interface Kill {
@@ -4805,7 +4820,7 @@ export type AppRouter = RouterOf<{
      * @throws CONFLICT: The name is taken, by a key that may have ended.
      * @throws SERVICE_UNAVAILABLE: The database cannot be used just now; try again.
      */
-    create: Mutation<Create2, Made>;
+    create: Mutation<Create2, Created>;
     /**
      * Gives a key other limits; one that is left out is lifted. They count within a second.
      *
