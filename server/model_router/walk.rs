@@ -85,7 +85,7 @@ pub(super) struct Walk<'a> {
     skipped: Vec<usize>,
     /// Positions whose accounts have no slot in time.
     closed: Vec<usize>,
-    /// Those among them whose accounts only rest.
+    /// Those among them whose accounts only rest, or have a model that does.
     resting: Vec<usize>,
     /// Whether it waits for accounts that rest, as no other is left.
     waits_out_rest: bool,
@@ -351,9 +351,15 @@ impl<'a> Walk<'a> {
             latency_ms: 0.0,
         };
         self.is_told |= self.occasion(model).skip(&ours);
-        self.closed.push(self.position);
         if refused.reason == Reason::Rest {
-            self.resting.push(self.position);
+            // As after the refusal itself, the provider is asked for no other model either.
+            let models = self.route.models.iter().enumerate();
+            let of_provider = models.filter(|(_, other)| other.provider == model.provider);
+            self.resting
+                .extend(of_provider.map(|(position, _)| position));
+            self.closed.extend(&self.resting);
+        } else {
+            self.closed.push(self.position);
         }
         let end = End::OverQuota(refused.reason);
         self.call.trail.add(model, end, Duration::ZERO);
