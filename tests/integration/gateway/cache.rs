@@ -247,7 +247,11 @@ async fn what_a_fallback_answered_is_not_kept() {
     for streams in [false, true] {
         let gateway = keeping(move |count, request| match (count, streams) {
             (0, _) => Reply::status(503),
-            _ if request.body["stream"] == true => Reply::tokens(&["hej"]),
+            _ if request.body["stream"] == true => {
+                let mut pieces = words(&["hej"]);
+                pieces.extend([chunk(&json!({}), Some("stop")), DONE.to_owned()]);
+                Reply::events(pieces, End::Clean)
+            }
             _ => Reply::ok("hej"),
         })
         .await;
