@@ -23,7 +23,6 @@ use axum::{
     Router,
     extract::{ConnectInfo, Request},
     middleware::Next,
-    response::Response,
 };
 use http::Method;
 
@@ -101,25 +100,30 @@ pub fn router(parts: Parts) -> Router {
         None => &[Method::GET, Method::POST],
     };
     let cors = cors::layer(&parts.allowed_origins, methods);
-    let turns = parts.turns;
+    // Each layer is copied and boxed for each request, with all that are below it: so there are few.
+    let in_turns = |is_private: bool| {
+        let turns = parts.turns.clone();
+        axum::middleware::from_fn(move |request, next: Next| {
+            let turns = turns.clone();
+            async move {
+                let mut response = turns.take(next.run(request)).await;
+                if is_private {
+                    headers::uncached(&mut response);
+                }
+                response
+            }
+        })
+    };
     let (old, gate, proxy) = (parts.old, parts.gate.clone(), parts.proxy);
     let shown = old.clone();
     Router::new()
         .merge(parts.trpc)
-        .merge(parts.jsonrpc.merge(parts.mcp).merge(parts.gateway).layer(
-            axum::middleware::map_response(async |mut response: Response| {
-                headers::uncached(&mut response);
-                response
-            }),
-        ))
         .merge(parts.sign_in)
         .merge(parts.dashboard)
         .merge(docs::routes(parts.documents, parts.gate))
         .fallback(move |request: Request| passed_paths::answer(old.clone(), gate.clone(), request))
-        .layer(axum::middleware::from_fn(move |request, next: Next| {
-            let turns = turns.clone();
-            async move { turns.take(next.run(request)).await }
-        }))
+        .layer(in_turns(false))
+        .merge((parts.jsonrpc.merge(parts.mcp).merge(parts.gateway)).layer(in_turns(true)))
         // These wait for nobody.
         .merge(parts.metrics)
         .merge(match parts.status {
@@ -127,18 +131,16 @@ pub fn router(parts: Parts) -> Router {
             false => Router::new(),
         })
         .merge(operations::routes(parts.readiness, shown, parts.tasks))
-        .layer(cors)
-        .layer(axum::middleware::from_fn(cors::exposed))
-        .layer(axum::middleware::from_fn(cors::empty_preflight))
-        // Before anything looks at a header.
-        .layer(axum::middleware::from_fn(
-            move |mut request: Request, next: Next| {
+        .layer((
+            axum::middleware::from_fn(move |mut request: Request, next: Next| {
+                // Before anything looks at a header.
                 if let Some(proxy) = &proxy {
                     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
                     let peer = peer.map(|ConnectInfo(peer)| peer.ip());
                     proxy.cleanse(request.headers_mut(), peer);
                 }
-                next.run(request)
-            },
+                cors::completed(request, next)
+            }),
+            cors,
         ))
 }

@@ -78,11 +78,17 @@ pub fn lenient(bytes: &[u8]) -> serde_json::Result<Cow<'_, str>> {
 ///
 /// # Errors
 ///
-/// As for [`lenient`].
-pub fn lenient_owned(bytes: Vec<u8>) -> serde_json::Result<String> {
-    match lenient(&bytes)? {
-        Cow::Borrowed(text) if text.len() == bytes.len() => {}
-        mended => return Ok(mended.into_owned()),
+/// As for [`lenient`], with the bytes.
+pub fn lenient_owned(bytes: Vec<u8>) -> Result<String, (serde_json::Error, Vec<u8>)> {
+    let other = match lenient(&bytes) {
+        Ok(Cow::Borrowed(text)) if text.len() == bytes.len() => None,
+        Ok(mended) => Some(Ok(mended.into_owned())),
+        Err(error) => Some(Err(error)),
+    };
+    match other {
+        Some(Ok(mended)) => return Ok(mended),
+        Some(Err(error)) => return Err((error, bytes)),
+        None => {}
     }
     Ok(String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))

@@ -109,7 +109,9 @@ pub(super) async fn of<W: Writer>(
     let mut told = HeaderMap::new();
     bill.tell(&mut told);
     let (body, attempts) = if asked.streams {
-        let answer = gateway.models.stream(route, call).await.map_err(refuse)?;
+        // Boxed, as it is large, and would be copied with each future around it.
+        let answer = Box::pin(gateway.models.stream(route, call)).await;
+        let answer = answer.map_err(refuse)?;
         let attempts = trail.attempts();
         let keeping = kept_at.filter(|_| answer.position == 0).map(|place| {
             let mut headers = HeaderMap::new();
@@ -128,7 +130,8 @@ pub(super) async fn of<W: Writer>(
         };
         (Body::from_stream(under_way.events()), attempts)
     } else {
-        let answer = gateway.models.complete(route, call).await.map_err(refuse)?;
+        let answer = Box::pin(gateway.models.complete(route, call)).await;
+        let answer = answer.map_err(refuse)?;
         let completion = &answer.completion;
         let is_whole = cache::is_whole(completion.finish_reason.as_deref());
         let is_first = answer.position == 0;

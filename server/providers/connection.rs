@@ -62,18 +62,20 @@ impl Http {
     }
 
     /// Sends a request, once more where a kept-alive connection died under it.
-    pub(super) async fn send(&self, request: Request) -> reqwest::Result<Response> {
-        let again = request.try_clone();
+    pub(super) async fn send(
+        &self,
+        request: impl Fn() -> reqwest::Result<Request>,
+    ) -> reqwest::Result<Response> {
         let connects = Arc::new(AtomicBool::new(false));
         let sent = CONNECTS
-            .scope(connects.clone(), self.pooled.execute(request))
+            .scope(connects.clone(), self.pooled.execute(request()?))
             .await;
-        match (sent, again) {
-            (Err(error), Some(again)) if is_lost(&error) && !connects.load(Ordering::Relaxed) => {
+        match sent {
+            Err(error) if is_lost(&error) && !connects.load(Ordering::Relaxed) => {
                 tracing::debug!("a kept-alive connection died before a reply; trying a fresh one");
-                self.fresh()?.execute(again).await
+                self.fresh()?.execute(request()?).await
             }
-            (sent, _) => sent,
+            sent => sent,
         }
     }
 

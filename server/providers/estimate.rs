@@ -1,5 +1,6 @@
 //! About how many tokens a text is, where nobody says.
 
+use memchr::memmem;
 use serde_json::value::RawValue;
 
 use super::{Media, RawObject};
@@ -33,7 +34,7 @@ impl Text {
     /// The next piece: text, or JSON as if it were one. Files in it count as one each.
     pub fn add(&mut self, piece: &str) {
         let mut rest = piece;
-        while let Some((before, file)) = rest.split_once(FILE_MARK) {
+        while let Some((before, file)) = split(rest, FILE_MARK) {
             rest = file.trim_start_matches(is_base64);
             self.add_fields(before);
             self.files += 1;
@@ -50,7 +51,7 @@ impl Text {
     /// Text without what marks itself as base64.
     fn add_fields(&mut self, text: &str) {
         let mut rest = text;
-        while let Some((before, value)) = rest.split_once(DATA_MARK) {
+        while let Some((before, value)) = split(rest, DATA_MARK) {
             self.add_plain(before);
             self.add_plain(DATA_MARK);
             let value = value.trim_start_matches(' ');
@@ -75,6 +76,13 @@ impl Text {
             (self.ascii * 10).div_ceil(ASCII_PER_TEN) + (self.other * 10).div_ceil(OTHER_PER_TEN);
         (plain + self.files * FILE + self.sound.div_ceil(SOUND)) as u64
     }
+}
+
+/// What stands before the first of these marks, and behind it. Prompts are long: this finds it several times as fast as
+/// [`str::split_once`].
+fn split<'a>(text: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
+    let at = memmem::find(text.as_bytes(), mark.as_bytes())?;
+    Some((text.get(..at)?, text.get(at + mark.len()..)?))
 }
 
 fn is_base64(letter: char) -> bool {

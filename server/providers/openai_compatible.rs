@@ -9,6 +9,7 @@ mod reading;
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -178,7 +179,7 @@ impl OpenAiCompatible {
     pub async fn embed(&self, request: &ChatRequest, deadline: Instant) -> Result<Embedded, Fault> {
         let exchange = async {
             let body = json(request, false)?;
-            let mut response = self.post(self.embeddings.clone(), request, body).await?;
+            let mut response = self.post(&self.embeddings, request, body).await?;
             let mut held = Held::default();
             let places = self.large.of(&request.model);
             let read = read(&mut response, MAX_EMBEDDINGS, &places, &mut held).await;
@@ -264,8 +265,10 @@ impl OpenAiCompatible {
         patience: Duration,
     ) -> Result<Option<serde_json::Value>, Fault> {
         let exchange = async {
-            let request = self.http.get(from.clone()).headers(self.headers.clone());
-            let request = request.build().map_err(transport)?;
+            let request = || {
+                let request = self.http.get(from.clone());
+                request.headers(self.headers.clone()).build()
+            };
             let mut response = self.execute(request, None).await?;
             let mut held = Held::default();
             let read = read(&mut response, limit, &self.large.of(""), &mut held).await;
@@ -281,24 +284,27 @@ impl OpenAiCompatible {
     /// The response, if its status is a success.
     async fn send(&self, request: &ChatRequest, stream: bool) -> Result<Response, Fault> {
         let body = json(request, stream)?;
-        self.post(self.endpoint.clone(), request, body).await
+        self.post(&self.endpoint, request, body).await
     }
 
-    async fn post(&self, to: Url, asked: &ChatRequest, body: String) -> Result<Response, Fault> {
-        let request = self.http.post(to).headers(self.headers.clone());
-        let json = HeaderValue::from_static("application/json");
-        let mut request = request.header(CONTENT_TYPE, json).body(body);
-        if let Some(trace) = asked.trace {
-            request = request.header(TRACE_PARENT, trace.to_string());
-        }
-        let request = request.build().map_err(transport)?;
+    async fn post(&self, to: &Url, asked: &ChatRequest, body: String) -> Result<Response, Fault> {
+        let body = Bytes::from(body);
+        let request = || {
+            let request = self.http.post(to.clone()).headers(self.headers.clone());
+            let json = HeaderValue::from_static("application/json");
+            let mut request = request.header(CONTENT_TYPE, json).body(body.clone());
+            if let Some(trace) = asked.trace {
+                request = request.header(TRACE_PARENT, trace.to_string());
+            }
+            request.build()
+        };
         self.execute(request, Some(&asked.model)).await
     }
 
     /// The response to a request, where it is about a model to this one.
     async fn execute(
         &self,
-        request: reqwest::Request,
+        request: impl Fn() -> reqwest::Result<reqwest::Request>,
         model: Option<&str>,
     ) -> Result<Response, Fault> {
         let mut response = self.http.send(request).await.map_err(transport)?;

@@ -26,10 +26,10 @@ const MAX_COST: f64 = 1e6;
 
 /// The answer in the body of a success.
 pub(super) fn completion(body: Vec<u8>, request: &ChatRequest) -> Result<Completion, Fault> {
-    let start = body.get(..MAX_ERROR_BYTES).unwrap_or(&body);
-    let start = String::from_utf8_lossy(start).into_owned();
-    let raw = json_text::lenient_owned(body).map_err(|error| {
-        Fault::of_words(&Value::from(start.as_str())).unwrap_or_else(|| {
+    let raw = json_text::lenient_owned(body).map_err(|(error, body)| {
+        let start = body.get(..MAX_ERROR_BYTES).unwrap_or(&body);
+        let start = String::from_utf8_lossy(start);
+        Fault::of_words(&Value::from(&*start)).unwrap_or_else(|| {
             let detail = format!("not JSON ({error}): {start}");
             Fault::new(FaultKind::InvalidReply, detail)
         })
@@ -83,7 +83,7 @@ pub(super) fn embeddings(
     held: Held,
 ) -> Result<Embedded, Fault> {
     let broken = |error| Fault::new(FaultKind::InvalidReply, format!("not JSON ({error})"));
-    let raw = json_text::lenient_owned(body).map_err(broken)?;
+    let raw = json_text::lenient_owned(body).map_err(|(error, _)| broken(error))?;
     let json: &RawValue = serde_json::from_str(&raw).map_err(broken)?;
     let [error, data, usage] = fields(json, ["error", "data", "usage"]);
     if let Some(error) = error.and_then(error_in) {

@@ -44,14 +44,31 @@ pub fn layer(allowed_origins: &[String], methods: &[Method]) -> CorsLayer {
         .vary([header::ORIGIN])
 }
 
-/// Says what scripts may read, beside what the old server says of its own headers; the layer would put ours in
-/// their place.
-pub async fn exposed(request: Request, next: Next) -> Response {
-    let is_preflight = request.method() == Method::OPTIONS;
-    let mut response = next.run(request).await;
-    if !is_preflight {
+/// Completes what [`layer`] answers. Preflights get 204, as in the original: there is no content. Of one that allows nothing the
+/// browser says little, so the log says why. Other answers say what scripts may read, beside what the old server says of its own
+/// headers; the layer would put ours in their place.
+pub async fn completed(request: Request, next: Next) -> Response {
+    if request.method() != Method::OPTIONS {
+        let mut response = next.run(request).await;
         let headers = response.headers_mut();
         headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        return response;
+    }
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = next.run(request).await;
+    let allowed = response
+        .headers()
+        .contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+    if let Some(origin) = origin.filter(|_| !allowed)
+        && is_due(&mut LAST_TOLD.lock())
+    {
+        tracing::warn!(
+            ?origin,
+            "pages of an origin that CORS_ALLOWED_ORIGINS does not name may not call"
+        );
+    }
+    if response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NO_CONTENT;
     }
     response
 }
@@ -63,29 +80,6 @@ fn is_due(last: &mut Option<Instant>) -> bool {
         *last = Some(Instant::now());
     }
     is_due
-}
-
-/// Answers preflights with 204, as the original did: there is no content. Of one that allows nothing the browser says little, so
-/// the log says why.
-pub async fn empty_preflight(request: Request, next: Next) -> Response {
-    let is_preflight = request.method() == Method::OPTIONS;
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = next.run(request).await;
-    let allowed = response
-        .headers()
-        .contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-    if let Some(origin) = origin.filter(|_| is_preflight && !allowed)
-        && is_due(&mut LAST_TOLD.lock())
-    {
-        tracing::warn!(
-            ?origin,
-            "pages of an origin that CORS_ALLOWED_ORIGINS does not name may not call"
-        );
-    }
-    if is_preflight && response.status() == StatusCode::OK {
-        *response.status_mut() = StatusCode::NO_CONTENT;
-    }
-    response
 }
 
 #[cfg(test)]
