@@ -6,7 +6,7 @@ use secrecy::SecretString;
 
 use super::{
     faults::{ConfigFault, ConfigFaults},
-    load::Values,
+    load::SettingValues,
     settings::{HOST, PORT},
     sources::{Merged, Sources},
 };
@@ -57,7 +57,7 @@ fn address(sources: &Sources) -> Result<String, ConfigFaults> {
     let mut faults = Vec::new();
     let merged = Merged::read(sources, &mut faults);
     ConfigFaults::check(faults)?;
-    let values = Values(&merged);
+    let values = SettingValues(&merged);
     let port: u16 = values.get(&PORT)?;
     if port == 0 {
         let found = "is 0, so the server took a free port";
