@@ -40,7 +40,7 @@ fn batch_of_calls(text: &str) {
         assert!(!names.is_empty() && names.len() <= 300);
         assert_eq!(names.join(","), path);
     }
-    let _ = request::Query::parse(text);
+    let _ = request::QueryParameters::parse(text);
     if let Some(trace) = TraceParent::parse(text) {
         assert!(trace.trace_id() != 0 && trace.span_id() != 0);
     }

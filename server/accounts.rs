@@ -48,7 +48,7 @@ pub enum Direction {
 
 /// Which users, and in which order.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct UserSearch {
     /// A part of a name or of an address, whatever the letters' case.
     pub search: Option<String>,
     /// Only those of this role.
@@ -106,14 +106,14 @@ pub enum AccountError {
 
 /// Who asks for a change.
 #[derive(Clone, Copy, Debug)]
-pub struct By<'a> {
+pub struct ActingAdmin<'a> {
     /// The admin.
     pub user: &'a User,
     /// `OWNER_OPEN_ID`.
     pub owner: Option<&'a str>,
 }
 
-impl By<'_> {
+impl ActingAdmin<'_> {
     fn is_owner(&self) -> bool {
         self.owner == Some(&*self.user.open_id)
     }
@@ -168,18 +168,18 @@ impl By<'_> {
     }
 }
 
-/// Where users are kept. Each change asks [`By`] with what is stored, in its own transaction.
+/// Where users are kept. Each change asks [`ActingAdmin`] with what is stored, in its own transaction.
 #[async_trait]
 pub trait AccountStore: Send + Sync {
     /// A page of users, and how many there are of those that are wanted.
-    async fn accounts(&self, wanted: &Wanted) -> anyhow::Result<(Vec<User>, i64)>;
+    async fn accounts(&self, wanted: &UserSearch) -> anyhow::Result<(Vec<User>, i64)>;
     /// The user of this number, unless deleted.
     async fn account(&self, id: i64) -> anyhow::Result<Option<User>>;
     /// Makes a user who has not signed in yet.
     async fn create_account(
         &self,
         new: &NewUser,
-        by: By<'_>,
+        by: ActingAdmin<'_>,
         now: DateTime<Utc>,
     ) -> Result<User, AccountError>;
     /// Changes a user.
@@ -187,14 +187,14 @@ pub trait AccountStore: Send + Sync {
         &self,
         id: i64,
         edit: &Edit,
-        by: By<'_>,
+        by: ActingAdmin<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError>;
     /// Deletes a user and what is kept of them.
     async fn delete_account(
         &self,
         id: i64,
-        by: By<'_>,
+        by: ActingAdmin<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError>;
 }
@@ -255,7 +255,7 @@ mod tests {
             email: Some("me@example.com".to_owned()),
             ..Edit::default()
         };
-        let by = |user| By {
+        let by = |user| ActingAdmin {
             user,
             owner: Some("user-1"),
         };
@@ -320,7 +320,7 @@ mod tests {
         }
         assert_eq!(said(by(&owner).may_create(Role::Admin)), "yes");
         for owner in [None, Some("user-1")] {
-            let by = By {
+            let by = ActingAdmin {
                 user: &admin,
                 owner,
             };

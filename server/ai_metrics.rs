@@ -33,9 +33,9 @@ use std::{
 use self::{
     distribution::EXACT_LIMIT,
     exposition::ModelSeries,
-    history::{Edge, History},
+    history::{Edge, TieredHistory},
     summary::Summary,
-    window::{Builder, Minutes, Sample, Window},
+    window::{Builder, Minutes, WindowCounts, WindowSample},
 };
 use crate::{
     providers::{fault::FaultKind, quality::Quality},
@@ -56,7 +56,7 @@ const OTHER_MODELS: &str = "(other)";
 /// The windows; shared by everything that records or reads.
 pub struct AiMetrics {
     recent: Mutex<Recent>,
-    history: Mutex<History>,
+    history: Mutex<TieredHistory>,
     /// Where recorded events go on to.
     log: Option<Arc<Log>>,
 }
@@ -64,7 +64,7 @@ pub struct AiMetrics {
 /// What recording touches.
 struct Recent {
     /// Sorted by time; those that came first, first.
-    samples: VecDeque<Sample>,
+    samples: VecDeque<WindowSample>,
     /// When the newest sample that has been counted happened.
     counted_until: Option<i64>,
     models: Models,
@@ -93,7 +93,7 @@ impl AiMetrics {
                 counted_until: None,
                 models: Models::default(),
             }),
-            history: Mutex::new(History::new()),
+            history: Mutex::new(TieredHistory::new()),
             log,
         }
     }
@@ -144,7 +144,7 @@ impl AiMetrics {
     }
 
     /// Everything at or after `now` less `minutes`; what lies in the future counts.
-    pub fn window(&self, minutes: Minutes, now: DateTime<Utc>) -> Window {
+    pub fn window(&self, minutes: Minutes, now: DateTime<Utc>) -> WindowCounts {
         let start_ms = minutes.start(now);
         let mut history = self.history.lock();
         self.settle_into(&mut history);
@@ -211,7 +211,7 @@ impl AiMetrics {
         }
     }
 
-    fn settle_into(&self, history: &mut History) {
+    fn settle_into(&self, history: &mut TieredHistory) {
         let mut old = history.take_buffer();
         self.recent.lock().take_old(&mut old);
         history.add(&old);
@@ -235,7 +235,7 @@ impl Recent {
         if !is_known || !event.outcome.is_end() && judged.is_none() {
             return;
         }
-        let sample = Sample {
+        let sample = WindowSample {
             at_ms: event.at_ms,
             model,
             variant: event.variant,
@@ -257,7 +257,7 @@ impl Recent {
     }
 
     /// All but the newest.
-    fn take_old(&mut self, old: &mut Vec<Sample>) {
+    fn take_old(&mut self, old: &mut Vec<WindowSample>) {
         let count = self.samples.len().saturating_sub(EXACT_LIMIT);
         old.extend(self.samples.drain(..count));
         self.counted_until = self.counted_until.max(old.last().map(|s| s.at_ms));

@@ -13,8 +13,8 @@ mod escalation;
 mod http;
 mod pagerduty;
 mod retry;
+pub mod sent;
 mod slack;
-pub mod told;
 mod webhook;
 mod words;
 

@@ -24,16 +24,17 @@ use tokio::net::TcpListener;
 
 pub(crate) use self::models::http as provider_http;
 pub use self::sessions::{
-    Grant, Issued, end_sessions, issue, issue_token, issue_tokens, require_database, set_role,
+    Issued, SessionGrant, end_sessions, issue, issue_token, issue_tokens, require_database,
+    set_role,
 };
 pub use self::signals::stop_signal;
 use self::{
     filling::Filling,
-    models::Models,
+    models::ModelParts,
     prometheus::Gauges,
     reload::{Reload, Stamp},
     signals::Hangups,
-    watch::Watch,
+    watch::ModelWatcher,
 };
 use crate::{
     _core::{
@@ -160,16 +161,16 @@ impl App {
         let metrics = Arc::new(AiMetrics::over(log.clone()));
         let filling = Filling::prepare(&storage, &metrics, clock::now()).await?;
         tasks.spawn(filling.clone().run(tasks.stopping()));
-        let Models {
+        let ModelParts {
             router: models,
             destinations,
             sandbox,
             exporter,
-        } = Models::open(catalog, &config, &flags, &metrics, &storage, &texts).await?;
+        } = ModelParts::open(catalog, &config, &flags, &metrics, &storage, &texts).await?;
         tasks.spawn(models.clone().watch_quotas(tasks.stopping()));
         let store = Arc::new(storage.clone());
         let known = catalog::known(&models.catalog());
-        let controller = Controller::open(controller::Parts {
+        let controller = Controller::open(controller::ControllerParts {
             store: store.clone(),
             flags: flags.clone(),
             metrics: metrics.clone(),
@@ -227,7 +228,7 @@ impl App {
         });
         routers::register(
             &mut registry,
-            Some(&routers::Parts {
+            Some(&routers::RouterParts {
                 config: &config,
                 flags: flags.clone(),
                 live: live.clone(),
@@ -285,7 +286,7 @@ impl App {
             config.server.allowed_origins.clone(),
             Site::new(config.environment, &config.auth.site),
         ));
-        let router = routes::router(routes::Parts {
+        let router = routes::router(routes::WireParts {
             config: &config,
             registry: registry.clone(),
             gate,
@@ -383,7 +384,7 @@ impl App {
             self.tasks.stopping(),
         ));
         if let Some(interval) = self.config.models.catalog_watch {
-            let watch = Watch {
+            let watch = ModelWatcher {
                 models: self.models.clone(),
                 outbox: outbox.clone(),
                 alerts: outbox.clone(),

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use self::{
-    store::{Conversation, ConversationStore, ConversationSummary, Message, Origin},
+    store::{AnswerOrigin, Conversation, ConversationStore, ConversationSummary, Message},
     twins::Twins,
 };
 use crate::{
@@ -31,7 +31,7 @@ use crate::{
         rate_limit::RateLimiter,
     },
     config::ChatConfig,
-    model_router::{Answer, AnswerStream, Call, ModelRouter, Route, RouteError, told::Told},
+    model_router::{Answer, AnswerStream, Call, ModelRouter, Route, RouteError, told::FaultWords},
     providers::{Usage, fault::FaultKind},
     recording::Log,
 };
@@ -152,7 +152,7 @@ impl Chat {
         &self,
         user: &User,
         id: i64,
-    ) -> Result<(Message, Option<Origin>), ChatError> {
+    ) -> Result<(Message, Option<AnswerOrigin>), ChatError> {
         let found = self.store.message(id).await?.ok_or(ChatError::NoMessage)?;
         match self.check_owner(user, found.0.conversation_id).await {
             // Somebody else's; a conversation was not asked for and is not spoken of.
@@ -248,7 +248,7 @@ impl NoAnswer {
     fn of(message_id: i64, error: &RouteError) -> Self {
         let kind = error.kind();
         let is_cut = matches!(error, RouteError::Interrupted { .. });
-        let told = kind.map(Told::about);
+        let told = kind.map(FaultWords::about);
         Self {
             kind,
             retryable: is_cut || told.is_none_or(|told| told.retryable),
@@ -366,7 +366,7 @@ impl From<ChatError> for RpcError {
 
 /// The text promises nothing that trying again cannot bring.
 fn no_answer(details: NoAnswer, now: DateTime<Utc>, error: RouteError) -> RpcError {
-    let (code, text) = match details.kind.map(Told::about) {
+    let (code, text) = match details.kind.map(FaultWords::about) {
         _ if matches!(error, RouteError::Interrupted { .. }) => (
             ErrorCode::InternalServerError,
             "The answer broke off. The message was saved; please try again.".to_owned(),

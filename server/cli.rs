@@ -307,14 +307,14 @@ async fn token(
 ) -> anyhow::Result<()> {
     let now = Utc::now();
     let grant = if login_link {
-        app::Grant::LoginLink
+        app::SessionGrant::LoginLink
     } else {
-        app::Grant::Token { ttl }
+        app::SessionGrant::Token { ttl }
     };
     let issued = app::issue(config, user, role, grant, now).await?;
     let holds_for = match grant {
-        app::Grant::LoginLink => "the link works once, within five minutes".to_owned(),
-        app::Grant::Token { ttl } => {
+        app::SessionGrant::LoginLink => "the link works once, within five minutes".to_owned(),
+        app::SessionGrant::Token { ttl } => {
             let until = now + ttl.unwrap_or(config.auth.session_ttl);
             let until = until.format("%Y-%m-%d %H:%M:%S UTC");
             format!("the token holds until {until}")

@@ -26,8 +26,8 @@ pub use self::{
 };
 use self::{
     answers::{PriorityAnswer, SuggestionsAnswer},
-    asking::Asking,
-    store::{EmailStore, Found, Insight, StoredSuggestion},
+    asking::EmailAsker,
+    store::{EmailStore, Insight, StoredSuggestion, ThreadFindings},
 };
 use crate::{
     _core::{caller::User, context::Context, rate_limit::RateLimiter},
@@ -103,8 +103,8 @@ impl EmailIntelligence {
         &self.limiter
     }
 
-    fn asking<'a>(&'a self, user: &'a User, context: &'a Context) -> Asking<'a> {
-        Asking {
+    fn asking<'a>(&'a self, user: &'a User, context: &'a Context) -> EmailAsker<'a> {
+        EmailAsker {
             models: &self.models,
             user,
             context,
@@ -183,7 +183,7 @@ impl EmailIntelligence {
         threads: &[String],
     ) -> Result<BTreeMap<String, KnownThread>, EmailError> {
         let mut known: BTreeMap<String, KnownThread> = BTreeMap::new();
-        for Found { thread_id, insight } in self.store.found(user.id, threads).await? {
+        for ThreadFindings { thread_id, insight } in self.store.found(user.id, threads).await? {
             let thread = known.entry(thread_id).or_default();
             match insight {
                 Insight::Category(found) => thread.category = Some(found),

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 use uuid::Uuid;
 
-use self::store::{Asked, CommandStore};
+use self::store::{CommandStore, HandedOver};
 use crate::{
     _core::{
         actor::Actor,
@@ -25,7 +25,7 @@ use crate::{
         clock,
         context::Context,
         errors::{ErrorCode, RpcError, in_full},
-        outage::Outage,
+        failure_edge::FailureEdge,
         procedure::{Input, Leader},
         registry::Registry,
         units::Percent,
@@ -55,15 +55,15 @@ pub struct Fleet {
     store: Arc<dyn CommandStore>,
     controller: Arc<Controller>,
     /// Lowerings in force here that are not answered yet, by the command's id.
-    owed: Mutex<HashMap<String, Owed>>,
+    owed: Mutex<HashMap<String, OwedLowering>>,
     /// What was done here as it led, or could not be, and is not stored yet.
-    unsaid: Mutex<HashMap<String, Said>>,
-    outage: Outage,
+    unsaid: Mutex<HashMap<String, Reception>>,
+    outage: FailureEdge,
 }
 
 /// What becomes of a command that this process took.
 #[derive(Clone)]
-enum Said {
+enum Reception {
     /// It was done, or refused.
     Answer(Value),
     /// Another process may do it.
@@ -72,8 +72,8 @@ enum Said {
 
 /// A lowering in force here.
 #[derive(Clone)]
-struct Owed {
-    asked: Asked,
+struct OwedLowering {
+    asked: HandedOver,
     rollout: String,
     /// The version of the cap that keeps it in force here.
     cap: i64,
@@ -81,7 +81,7 @@ struct Owed {
     unless_above: i64,
 }
 
-impl Owed {
+impl OwedLowering {
     /// What this process had in force as it led, and could not store.
     fn of(lost: &Lowering) -> Self {
         let percent = match lost.kind {
@@ -97,7 +97,7 @@ impl Owed {
             "again": lost.is_again,
         });
         Self {
-            asked: Asked {
+            asked: HandedOver {
                 id: Uuid::now_v7().to_string(),
                 procedure: LOWERING.to_owned(),
                 input,
@@ -120,7 +120,7 @@ impl Fleet {
             controller,
             owed: Mutex::default(),
             unsaid: Mutex::default(),
-            outage: Outage::default(),
+            outage: FailureEdge::default(),
         })
     }
 
@@ -171,8 +171,8 @@ impl Fleet {
             };
             let said = match answer {
                 // It leads no more, or the database failed.
-                Err(error) if error.code == ErrorCode::ServiceUnavailable => Said::GivenBack,
-                answer => Said::Answer(written(answer)),
+                Err(error) if error.code == ErrorCode::ServiceUnavailable => Reception::GivenBack,
+                answer => Reception::Answer(written(answer)),
             };
             self.unsaid.lock().insert(asked.id, said);
             // Whoever asks waits; what cannot be said now is said in the next round.
@@ -186,8 +186,8 @@ impl Fleet {
         let unsaid = self.unsaid.lock().clone();
         for (id, said) in unsaid {
             match said {
-                Said::Answer(answer) => self.store.done(&id, &answer).await?,
-                Said::GivenBack => self.store.give_back(&id).await?,
+                Reception::Answer(answer) => self.store.done(&id, &answer).await?,
+                Reception::GivenBack => self.store.give_back(&id).await?,
             }
             self.unsaid.lock().remove(&id);
         }
@@ -197,7 +197,7 @@ impl Fleet {
     /// Hands over what is owed, and lets go of what is answered.
     async fn settle(&self) -> anyhow::Result<()> {
         for lost in self.controller.take_lost() {
-            let owed = Owed::of(&lost);
+            let owed = OwedLowering::of(&lost);
             self.owed.lock().insert(owed.asked.id.clone(), owed);
         }
         let owed: Vec<_> = self.owed.lock().values().cloned().collect();
@@ -213,7 +213,7 @@ impl Fleet {
     }
 
     /// Does what another process had in force and could not store.
-    async fn lower_again(&self, asked: &Asked) -> Result<Value, RpcError> {
+    async fn lower_again(&self, asked: &HandedOver) -> Result<Value, RpcError> {
         let input = &asked.input;
         let text = |name: &str| input[name].as_str().unwrap_or_default().to_owned();
         let share = input["percent"].as_f64().and_then(Percent::new);
@@ -257,7 +257,7 @@ impl Fleet {
     }
 
     /// Takes the candidate from users here where a change does that; whether it does.
-    fn lower(&self, asked: &mut Asked) -> bool {
+    fn lower(&self, asked: &mut HandedOver) -> bool {
         let share = match &*asked.procedure {
             "rollout.rollback" => None,
             "rollout.setShare" => match asked.input["percent"].as_f64().and_then(Percent::new) {
@@ -277,7 +277,7 @@ impl Fleet {
             return false;
         };
         asked.lowers = true;
-        let owed = Owed {
+        let owed = OwedLowering {
             asked: asked.clone(),
             rollout,
             cap: based_on,
@@ -287,7 +287,7 @@ impl Fleet {
         true
     }
 
-    async fn ask(&self, asked: &Asked) -> anyhow::Result<Result<Value, RpcError>> {
+    async fn ask(&self, asked: &HandedOver) -> anyhow::Result<Result<Value, RpcError>> {
         self.store.ask(asked).await?;
         loop {
             sleep(LOOK).await;
@@ -316,7 +316,7 @@ impl Leader for Fleet {
             // It is refused, by whichever process.
             return None;
         };
-        let mut asked = Asked {
+        let mut asked = HandedOver {
             id: Uuid::now_v7().to_string(),
             procedure: procedure.to_owned(),
             input: input.clone(),
@@ -351,7 +351,7 @@ impl Leader for Fleet {
 }
 
 /// Does a call of another process in the name of its caller.
-async fn answer(registry: &Registry, asked: &Asked) -> Result<Value, RpcError> {
+async fn answer(registry: &Registry, asked: &HandedOver) -> Result<Value, RpcError> {
     #[expect(clippy::disallowed_methods, reason = "a call begins now")]
     let now = clock::now();
     let caller = Caller::User(Arc::new(User {

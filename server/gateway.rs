@@ -48,7 +48,7 @@ use crate::{
     model_router::ModelRouter,
     providers::RawObject,
     transport::{
-        bounds::{self, Bounds, Held},
+        bounds::{self, Bounds, BudgetShare},
         gate::Gate,
     },
 };
@@ -219,7 +219,7 @@ impl Gateway {
     }
 
     /// Reads the body: a JSON object.
-    async fn read(&self, body: Body) -> Result<(RawObject, Held), Refusal> {
+    async fn read(&self, body: Body) -> Result<(RawObject, BudgetShare), Refusal> {
         let read = self.bounds.read_json(body).await?;
         let object = RawObject::parse(&read.bytes).map_err(|error| {
             Refusal::bad_request(None, format!("The body is no JSON object: {error}"))

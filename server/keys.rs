@@ -12,9 +12,9 @@ mod wrong_keys;
 pub(crate) use self::spending::tests::Slow;
 pub use self::{
     api_key::{ApiKey, ApiKeyStore, ApiKeys, MAX_OVERLAP_SECONDS, MAX_TTL_SECONDS, is_name},
-    limits::{DOLLARS, Limits, MAX_TOKENS},
-    rate::{Left, TooFast},
+    limits::{DOLLARS, KeyLimits, MAX_TOKENS},
+    rate::{RateLeft, TooFast},
     secret::Secret,
-    spending::{OverBudget, Refused, Reservation, Spending, describe},
+    spending::{OverBudget, Reservation, Spending, SpendingRefused, describe},
     wrong_keys::WrongKeys,
 };

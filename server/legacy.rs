@@ -3,7 +3,7 @@
 //! It is asked at one address, which the settings name, and nothing that a client sends leads anywhere
 //! else: [`paths`] makes the address of a request, [`headers`] says what goes along. [`send`] asks it
 //! within bounds. [`answer`], [`lines`] and [`socket`] take its answers apart where they are joined with
-//! ours. Whatever goes wrong is a [`Fault`]; the wire that asked writes it in its own form.
+//! ours. Whatever goes wrong is a [`LegacyFault`]; the wire that asked writes it in its own form.
 
 pub mod answer;
 mod fault;
@@ -28,9 +28,9 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 pub use self::{
-    fault::Fault,
-    headers::Asker,
-    send::{Body, Onward, Reply},
+    fault::LegacyFault,
+    headers::ForwardedCaller,
+    send::{LegacyBody, LegacyReply, Onward},
 };
 use crate::{
     _core::{context::Holds, errors::RpcError, http_client, tasks::Tasks},
@@ -77,7 +77,7 @@ pub struct OldServer {
 
 /// What the last request to the old server came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum LegacyStanding {
     /// Nothing was asked yet.
     NotAsked,
     /// It answered.
@@ -86,7 +86,7 @@ pub enum Standing {
     Fails,
 }
 
-impl Standing {
+impl LegacyStanding {
     /// For people.
     pub const fn name(self) -> &'static str {
         match self {
@@ -131,22 +131,22 @@ impl OldServer {
     }
 
     /// Whether the old server answers, by the last request.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> LegacyStanding {
         match self.standing.load(Ordering::Relaxed) {
-            0 => Standing::NotAsked,
-            1 => Standing::Answers,
-            _ => Standing::Fails,
+            0 => LegacyStanding::NotAsked,
+            1 => LegacyStanding::Answers,
+            _ => LegacyStanding::Fails,
         }
     }
 
     /// Notes that a request failed.
-    pub fn note_fault(&self, fault: &Fault) {
+    pub fn note_fault(&self, fault: &LegacyFault) {
         self.note::<()>(&Err(fault.clone()));
     }
 
     /// Notes what came of a request.
-    pub fn note<T>(&self, outcome: &Result<T, Fault>) {
-        let kind = outcome.as_ref().err().map_or("answered", Fault::kind);
+    pub fn note<T>(&self, outcome: &Result<T, LegacyFault>) {
+        let kind = outcome.as_ref().err().map_or("answered", LegacyFault::kind);
         metrics::counter!("legacy_requests_total", "outcome" => kind).increment(1);
         match outcome {
             Ok(_) => self.standing.store(1, Ordering::Relaxed),

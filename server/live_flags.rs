@@ -28,9 +28,9 @@ use tokio::{
 use uuid::Uuid;
 
 use self::{
-    memory::{Asked, Memory, Wish},
+    memory::{FlagMemory, FlagRequest, FlagWish},
     store::{FlagChange, FlagStore, StoredFlag},
-    writing::Writer,
+    writing::FlagWriter,
 };
 use crate::_core::{actor::Actor, feature_flags::FeatureFlags, settling, units::Percent};
 
@@ -57,7 +57,7 @@ pub enum FlagError {
         /// What it was based on.
         based_on: i64,
         /// Where the flag is.
-        current: Box<State>,
+        current: Box<FlagInForce>,
     },
     /// What raises is written first, and that failed. It is not in force.
     #[error("the change cannot be written: {0:#}")]
@@ -72,7 +72,7 @@ pub enum FlagError {
 
 /// The flag in force.
 #[derive(Clone, Debug, PartialEq)]
-pub struct State {
+pub struct FlagInForce {
     /// What is in force, its version and its last change.
     pub flag: StoredFlag,
     /// Whether all of it is stored; false while a lowering is owed.
@@ -81,16 +81,16 @@ pub struct State {
 
 /// What listeners are told.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct FlagNotice {
     /// The flag in force after it.
-    pub state: State,
+    pub state: FlagInForce,
     /// What changed; `None` where what was owed has been stored.
     pub change: Option<FlagChange>,
 }
 
 /// A person's change.
 #[derive(Clone, Debug)]
-pub struct Ask<'a> {
+pub struct FlagSteering<'a> {
     /// The version it is based on; without one, the last change wins.
     pub based_on: Option<i64>,
     /// Why; not blank.
@@ -105,13 +105,13 @@ pub struct Ask<'a> {
 pub struct LiveFlags {
     store: Arc<dyn FlagStore>,
     flags: Arc<FeatureFlags>,
-    inner: Mutex<Memory>,
+    inner: Mutex<FlagMemory>,
     /// Since when something has been owed.
     owed_since: Mutex<Option<Instant>>,
-    writer: tokio::sync::Mutex<Writer>,
+    writer: tokio::sync::Mutex<FlagWriter>,
     /// Counts what the store has failed at.
     failures: watch::Sender<u64>,
-    changes: broadcast::Sender<Arc<Told>>,
+    changes: broadcast::Sender<Arc<FlagNotice>>,
     /// Asks for a write before its time.
     hurry: Notify,
 }
@@ -130,7 +130,7 @@ impl LiveFlags {
         let this = Arc::new(Self {
             store,
             flags,
-            inner: Mutex::new(Memory {
+            inner: Mutex::new(FlagMemory {
                 stored,
                 owed: Vec::new(),
                 settings: None,
@@ -147,7 +147,7 @@ impl LiveFlags {
             tracing::warn!("the kill switch is on, as it was: everybody gets the control models");
         }
         if was != configured {
-            let asked = Asked {
+            let asked = FlagRequest {
                 id: Uuid::now_v7().to_string(),
                 at: now,
                 actor: Actor::Settings,
@@ -155,7 +155,7 @@ impl LiveFlags {
                     "OPENROUTER_ROLLOUT_PERCENTAGE is {configured} % now; it was {was} % at the last \
                      start"
                 ),
-                wish: Wish::Share(configured),
+                wish: FlagWish::Share(configured),
                 configured: Some(configured),
             };
             {
@@ -173,8 +173,8 @@ impl LiveFlags {
     }
 
     /// What is in force.
-    pub fn state(&self) -> State {
-        State::of(&self.inner.lock())
+    pub fn state(&self) -> FlagInForce {
+        FlagInForce::of(&self.inner.lock())
     }
 
     /// Why the process is not well, as a reason for `/readyz`.
@@ -189,13 +189,17 @@ impl LiveFlags {
     }
 
     /// Turns the kill switch on, which is in force at once, or off. The share stays what it is.
-    pub async fn kill(&self, on: bool, ask: Ask<'_>) -> Result<State, FlagError> {
-        self.change(Wish::Kill(on), ask).await
+    pub async fn kill(&self, on: bool, ask: FlagSteering<'_>) -> Result<FlagInForce, FlagError> {
+        self.change(FlagWish::Kill(on), ask).await
     }
 
     /// Moves the live share; down at once, up when it is written.
-    pub async fn set_share(&self, share: Percent, ask: Ask<'_>) -> Result<State, FlagError> {
-        self.change(Wish::Share(share), ask).await
+    pub async fn set_share(
+        &self,
+        share: Percent,
+        ask: FlagSteering<'_>,
+    ) -> Result<FlagInForce, FlagError> {
+        self.change(FlagWish::Share(share), ask).await
     }
 
     /// Changes before a version, or the newest; at most `limit`, oldest first, and how many of them are
@@ -243,7 +247,7 @@ impl LiveFlags {
     }
 
     /// Changes from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Told>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<FlagNotice>> {
         self.changes.subscribe()
     }
 
@@ -265,8 +269,12 @@ impl LiveFlags {
         self.settle(&mut writer).await.is_ok()
     }
 
-    async fn change(&self, wish: Wish, ask: Ask<'_>) -> Result<State, FlagError> {
-        let asked = Asked {
+    async fn change(
+        &self,
+        wish: FlagWish,
+        ask: FlagSteering<'_>,
+    ) -> Result<FlagInForce, FlagError> {
+        let asked = FlagRequest {
             id: Uuid::now_v7().to_string(),
             at: ask.at,
             actor: ask.actor.clone(),
@@ -292,9 +300,9 @@ impl LiveFlags {
     /// Brings a change into force if it lowers; the future waits a moment for the store.
     fn lower(
         &self,
-        asked: &Asked,
+        asked: &FlagRequest,
         based_on: Option<i64>,
-    ) -> Result<Option<impl Future<Output = State>>, FlagError> {
+    ) -> Result<Option<impl Future<Output = FlagInForce>>, FlagError> {
         let failures = {
             let mut inner = self.inner.lock();
             check(&inner, based_on)?;
@@ -303,7 +311,8 @@ impl LiveFlags {
                 return Ok(None);
             }
             let failures = self.failures.subscribe();
-            if inner.owed.len() < MOST_OWED || asked.wish == Wish::Kill(true) && !before.killed {
+            if inner.owed.len() < MOST_OWED || asked.wish == FlagWish::Kill(true) && !before.killed
+            {
                 self.owe(&mut inner, asked.clone());
             } else if asked.wish.apply(before) != before {
                 return Err(FlagError::TooManyOwed);
@@ -329,7 +338,7 @@ impl LiveFlags {
     }
 
     /// Brings a lowering into force, and tells it.
-    fn owe(&self, inner: &mut Memory, asked: Asked) {
+    fn owe(&self, inner: &mut FlagMemory, asked: FlagRequest) {
         // A newer decision than theirs, which the next start makes again.
         inner.settings = None;
         inner.owed.push(asked);
@@ -338,7 +347,7 @@ impl LiveFlags {
         self.tell(inner, change);
     }
 
-    fn publish(&self, inner: &Memory) {
+    fn publish(&self, inner: &FlagMemory) {
         self.flags.steer(&inner.steered());
         let mut since = self.owed_since.lock();
         *since = if inner.owed.is_empty() {
@@ -348,8 +357,8 @@ impl LiveFlags {
         };
     }
 
-    fn tell(&self, inner: &Memory, change: Option<FlagChange>) {
-        let state = State::of(inner);
+    fn tell(&self, inner: &FlagMemory, change: Option<FlagChange>) {
+        let state = FlagInForce::of(inner);
         if let Some(FlagChange {
             actor,
             reason,
@@ -371,12 +380,12 @@ impl LiveFlags {
             );
         }
         // Nobody needs to listen.
-        let _ = self.changes.send(Arc::new(Told { state, change }));
+        let _ = self.changes.send(Arc::new(FlagNotice { state, change }));
     }
 }
 
-impl State {
-    fn of(inner: &Memory) -> Self {
+impl FlagInForce {
+    fn of(inner: &FlagMemory) -> Self {
         Self {
             flag: inner.in_force(),
             is_stored: inner.owed.is_empty(),
@@ -385,9 +394,9 @@ impl State {
 }
 
 /// Refuses what is based on another version than the newest, which may still be on its way.
-fn check(inner: &Memory, based_on: Option<i64>) -> Result<(), FlagError> {
+fn check(inner: &FlagMemory, based_on: Option<i64>) -> Result<(), FlagError> {
     let newest = inner.newest();
-    let current = State {
+    let current = FlagInForce {
         is_stored: newest.version == inner.stored.version,
         flag: newest,
     };

@@ -21,8 +21,8 @@ mod shown;
 pub mod store;
 
 pub use self::{
-    compare::Rules,
-    evidence::{Outcome, Watch},
+    compare::ComparisonRules,
+    evidence::{CallWatch, MoveOutcome},
     mode::{Mode, covers},
-    moves::{MoveError, Moves, Settings, Way},
+    moves::{MoveError, MoveWay, Moves, Settings},
 };

@@ -62,7 +62,7 @@ pub use self::{
 use crate::{
     _core::{
         assignment::Subject,
-        feature_flags::{FeatureFlags, Live},
+        feature_flags::{FeatureFlags, LiveShares},
     },
     providers::{
         fault::{Fault, FaultKind},
@@ -299,7 +299,7 @@ impl ModelRouter {
     }
 
     /// The shares and the kill switch that decide now; others may take their place.
-    pub fn live(&self) -> Arc<Live> {
+    pub fn live(&self) -> Arc<LiveShares> {
         self.flags.live()
     }
 

@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 pub use self::batch::{Batch, MOST_IN_BATCH, Ordered};
-pub use self::event::{Attempted, Event, JudgedAnswer, Rated};
+pub use self::event::{Attempted, Event, JudgedAnswer, RatedAnswer};
 pub use self::first_words::first_words_ms;
-use self::open::Open;
+use self::open::OpenAttempts;
 pub use self::outcome::{Judgement, Outcome};
 
 /// Events that may wait to be stored; about 30 MB.
@@ -28,15 +28,15 @@ const LIMIT: usize = 200_000;
 /// Events on their way to the database, and attempts that have not ended.
 #[derive(Default)]
 pub struct Log {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Unstored>,
     /// Taken before `waiting` where both are needed, so that a late attempt is told before it ends.
-    open: Mutex<Open>,
+    open: Mutex<OpenAttempts>,
     /// Wakes whoever takes events out.
     arrival: Notify,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Unstored {
     /// In no batch yet.
     events: VecDeque<Event>,
     /// Events in batches that are not known to be stored.
@@ -53,7 +53,7 @@ struct Waiting {
     set_aside: u64,
 }
 
-impl Waiting {
+impl Unstored {
     fn len(&self) -> usize {
         self.events.len() + self.frozen
     }

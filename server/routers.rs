@@ -28,7 +28,7 @@ use crate::{
     _core::{feature_flags::FeatureFlags, registry::Registry},
     accounts::Accounts,
     ai_metrics::AiMetrics,
-    alerting::{Dispatcher, Outbox, told::AlertLog},
+    alerting::{Dispatcher, Outbox, sent::AlertLog},
     chat::Chat,
     config::Config,
     dashboard::{
@@ -48,7 +48,7 @@ use crate::{
 };
 
 /// What the routers need, each its own part.
-pub struct Parts<'a> {
+pub struct RouterParts<'a> {
     /// What is reported, and how often.
     pub config: &'a Config,
     /// What is in force.
@@ -99,7 +99,7 @@ pub struct Parts<'a> {
     pub replicas: Arc<Replicas>,
 }
 
-impl Parts<'_> {
+impl RouterParts<'_> {
     fn flags(&self) -> feature_flags_router::State {
         let models = self.models.clone();
         feature_flags_router::State::new(self.live.clone(), self.flags.clone(), models)
@@ -146,7 +146,7 @@ const LEADERS: &[&str] = &[
 ];
 
 /// Registers every procedure. Without parts they can be described and not called.
-pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
+pub fn register(registry: &mut Registry, parts: Option<&RouterParts<'_>>) {
     system_router::register(
         registry,
         parts.map(|it| system_router::State {
@@ -177,7 +177,7 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
             flags: it.flags.clone(),
         }),
     );
-    feature_flags_router::register(registry, parts.map(Parts::flags));
+    feature_flags_router::register(registry, parts.map(RouterParts::flags));
     dashboard_router::register(
         registry,
         parts.map(|it| dashboard_router::State {
@@ -222,7 +222,7 @@ pub fn register(registry: &mut Registry, parts: Option<&Parts<'_>>) {
         }),
     );
     migration_router::register(registry, parts.map(|it| it.moves.clone()));
-    models_router::register(registry, parts.map(Parts::watched));
+    models_router::register(registry, parts.map(RouterParts::watched));
     quota_router::register(registry, parts.map(|it| it.models.clone()));
     rollout_router::register(
         registry,

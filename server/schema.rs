@@ -24,7 +24,7 @@ use std::{
 use bytes::Bytes;
 use serde_json::value::{RawValue, to_raw_value};
 
-pub use contract::{Contract, Entry, ErrorEntry};
+pub use contract::{Contract, ContractEntry, ErrorEntry};
 
 use crate::{
     _core::registry::Registry,
@@ -116,7 +116,7 @@ pub fn write(folder: &Path, files: &[(&'static str, String)]) -> io::Result<()> 
 }
 
 /// Compares the folder with what [`write()`] would write into it; every file that differs.
-pub fn check(folder: &Path, files: &[(&'static str, String)]) -> Vec<Difference> {
+pub fn check(folder: &Path, files: &[(&'static str, String)]) -> Vec<StaleFile> {
     files
         .iter()
         .filter_map(|(name, expected)| {
@@ -124,21 +124,21 @@ pub fn check(folder: &Path, files: &[(&'static str, String)]) -> Vec<Difference>
                 Ok(found) => Some(first_difference(expected, &found)?),
                 Err(_) => None,
             };
-            Some(Difference { file: name, line })
+            Some(StaleFile { file: name, line })
         })
         .collect()
 }
 
 /// A file that is not as the code has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct StaleFile {
     /// Its name in the folder.
     pub file: &'static str,
     /// The first line that differs, counted from 1; `None` where the file cannot be read.
     pub line: Option<usize>,
 }
 
-impl fmt::Display for Difference {
+impl fmt::Display for StaleFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             Some(line) => write!(f, "`{}` differs from the code at line {line}", self.file),

@@ -37,13 +37,13 @@ mod requests;
 mod rollouts;
 mod samples;
 mod secret;
+mod sent_alerts;
 mod series;
 mod spending;
 mod sqlite;
 mod subjects;
 mod takings;
 mod texts;
-mod told;
 mod trials;
 mod upkeep;
 mod users;
@@ -66,7 +66,7 @@ pub use self::{
     import::{ImportPlan, ImportReport, Imported},
     personal::Forgotten,
     postgres::ServerError,
-    probe::Probe,
+    probe::DatabaseProbe,
     secret::{has_secret, secret_for_development},
     upkeep::{ROLLOUT_RETENTION, Rollup, Upkeep},
     users::UserError,

@@ -11,9 +11,9 @@ mod texts;
 
 pub use self::{
     exporter::{Exporter, Spans, exporter},
-    texts::Texts,
+    texts::AttemptTexts,
 };
-use self::{series::Series, span::Span};
+use self::{series::SeriesHandles, span::Span};
 use crate::{_core::trace_parent::TraceParent, recording::Event};
 
 /// Tells the installed recorder what the metrics are.
@@ -59,7 +59,7 @@ impl Trace {
 }
 
 /// An attempt at a model that has ended.
-pub struct Ended<'a> {
+pub struct EndedAttempt<'a> {
     /// What was asked for.
     pub operation: Operation,
     /// The provider, by its name in the catalog.
@@ -73,7 +73,7 @@ pub struct Ended<'a> {
     /// Its place in the caller's trace, where it has one.
     pub trace: Option<Trace>,
     /// What was said, where spans may hold it.
-    pub texts: Option<&'a Texts>,
+    pub texts: Option<&'a AttemptTexts>,
     /// How it ended.
     pub event: &'a Event,
 }
@@ -81,7 +81,7 @@ pub struct Ended<'a> {
 /// Tells of attempts.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {
-    series: Series,
+    series: SeriesHandles,
     spans: Option<Spans>,
     /// Whether spans may hold what was said.
     with_texts: bool,
@@ -92,7 +92,7 @@ impl Telemetry {
     /// these may go there.
     pub fn new(spans: Option<Spans>, with_texts: bool) -> Self {
         Self {
-            series: Series::default(),
+            series: SeriesHandles::default(),
             spans,
             with_texts,
         }
@@ -104,7 +104,7 @@ impl Telemetry {
     }
 
     /// Tells of an attempt. Never waits.
-    pub fn tell(&self, ended: &Ended<'_>) {
+    pub fn tell(&self, ended: &EndedAttempt<'_>) {
         self.series.count(ended);
         // A caller that does not record its trace wants no span of it.
         let is_recorded = ended.trace.is_none_or(|trace| trace.parent.is_sampled());

@@ -36,7 +36,7 @@ use crate::{
 pub use self::serve::serve;
 
 /// What the port serves, and what stands before it.
-pub struct Parts {
+pub struct PortParts {
     /// The origins that browsers may call from.
     pub allowed_origins: Vec<String>,
     /// Who computes for clients takes turns.
@@ -93,7 +93,7 @@ pub const OWN_PATHS: [&str; 16] = [
 ];
 
 /// All routes of the port.
-pub fn router(parts: Parts) -> Router {
+pub fn router(parts: PortParts) -> Router {
     // Paths of the old server take more methods than ours.
     let methods: &[Method] = match &parts.old {
         Some(_) => &legacy::METHODS,

@@ -35,12 +35,12 @@ use tokio::{sync::Notify, time::Instant};
 use super::{
     caller::{Caller, Role, User},
     errors::in_full,
-    outage::Outage,
+    failure_edge::FailureEdge,
 };
 
 use self::{
     asserted::TrustedProxy,
-    memory::{Away, Known, Memory, Question},
+    memory::{DatabaseAway, KnownToken, SessionMemory, SessionQuestion},
 };
 pub use self::{
     credentials::{bearer, has_session_cookie, is_bearer},
@@ -87,8 +87,8 @@ pub struct Authenticator {
     /// Names callers, if one does.
     proxy: Option<TrustedProxy>,
     /// Of the database, as look-ups meet it.
-    outage: Arc<Outage>,
-    memory: Mutex<Memory>,
+    outage: Arc<FailureEdge>,
+    memory: Mutex<SessionMemory>,
     /// Wakes [`Authenticator::pay_owed`].
     owed: Notify,
 }
@@ -177,7 +177,7 @@ impl Authenticator {
         match self.question(session.clone(), now).await {
             Ok(Some(user)) => Caller::User(user),
             Ok(None) => Caller::Anonymous,
-            Err(Away) => Caller::Unknown { last_known: None },
+            Err(DatabaseAway) => Caller::Unknown { last_known: None },
         }
     }
 
@@ -245,7 +245,7 @@ impl Authenticator {
             let known = memory
                 .tokens
                 .entry(token.into())
-                .or_insert_with(|| Known::new(session.clone()));
+                .or_insert_with(|| KnownToken::new(session.clone()));
             let is_fresh = known.told_at.is_some() || known.is_away;
             if is_fresh && at.duration_since(known.asked_at) < CACHE_TTL {
                 return known.caller(at);
@@ -267,7 +267,7 @@ impl Authenticator {
         let known = memory
             .tokens
             .entry(token.into())
-            .or_insert_with(|| Known::new(session.clone()));
+            .or_insert_with(|| KnownToken::new(session.clone()));
         // Of those who shared the question, the first notes the answer.
         let asked = known.question.as_ref();
         if asked.is_none_or(|(_, asked)| asked.ptr_eq(&question)) {
@@ -282,7 +282,7 @@ impl Authenticator {
         known.caller(Instant::now())
     }
 
-    fn question(&self, session: Arc<Session>, now: DateTime<Utc>) -> Question {
+    fn question(&self, session: Arc<Session>, now: DateTime<Utc>) -> SessionQuestion {
         let users = self.users.clone();
         let owner = self.owner_open_id.clone();
         let outage = self.outage.clone();
@@ -299,7 +299,7 @@ impl Authenticator {
                         };
                         tracing::error!(error, "the database does not say who calls");
                     }
-                    return Err(Away);
+                    return Err(DatabaseAway);
                 }
             };
             if outage.ends() {

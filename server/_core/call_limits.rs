@@ -21,18 +21,18 @@ const RESERVE: usize = 32;
 /// Places of calls and of subscriptions.
 #[derive(Clone, Debug)]
 pub struct CallLimits {
-    calls: Places,
-    subscriptions: Places,
+    calls: CallPermits,
+    subscriptions: CallPermits,
 }
 
 #[derive(Clone, Debug)]
-struct Places {
+struct CallPermits {
     all: Arc<Semaphore>,
     admins: Arc<Semaphore>,
 }
 
 /// A place; free again when it is dropped.
-pub(crate) type Place = OwnedSemaphorePermit;
+pub(crate) type CallPermit = OwnedSemaphorePermit;
 
 impl Default for CallLimits {
     /// No limits, as where nothing is served.
@@ -45,12 +45,12 @@ impl CallLimits {
     /// So many calls and so many subscriptions.
     pub fn new(calls: usize, subscriptions: usize) -> Self {
         Self {
-            calls: Places::new(calls),
-            subscriptions: Places::new(subscriptions),
+            calls: CallPermits::new(calls),
+            subscriptions: CallPermits::new(subscriptions),
         }
     }
 
-    pub(crate) async fn call(&self, context: &Context) -> Result<Place, RpcError> {
+    pub(crate) async fn call(&self, context: &Context) -> Result<CallPermit, RpcError> {
         if let Some(place) = self.calls.take(context) {
             return Ok(place);
         }
@@ -61,13 +61,13 @@ impl CallLimits {
         }
     }
 
-    pub(crate) fn subscription(&self, context: &Context) -> Result<Place, RpcError> {
+    pub(crate) fn subscription(&self, context: &Context) -> Result<CallPermit, RpcError> {
         let place = self.subscriptions.take(context);
         place.ok_or_else(RpcError::overloaded)
     }
 }
 
-impl Places {
+impl CallPermits {
     fn new(count: usize) -> Self {
         Self {
             all: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
@@ -75,7 +75,7 @@ impl Places {
         }
     }
 
-    fn take(&self, context: &Context) -> Option<Place> {
+    fn take(&self, context: &Context) -> Option<CallPermit> {
         if let Ok(place) = self.all.clone().try_acquire_owned() {
             return Some(place);
         }

@@ -12,7 +12,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use super::{
     errors::{ErrorCode, RATE_LIMIT_EXCEEDED, RpcError},
     procedure::{Accepts, Access, SchemaFn},
-    registry::Side,
+    registry::ContractSide,
     shape::Shape,
 };
 
@@ -82,7 +82,9 @@ impl PossibleError {
             },
             when: declared.when,
             details_schema: declared.details,
-            details: declared.details.map(|schema| Side::Output.compile(schema)),
+            details: declared
+                .details
+                .map(|schema| ContractSide::Output.compile(schema)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Every flag of the original, and the per-user decision with its reason.
 //!
-//! What is configured stays for the life of the process; what changes is one [`Live`] value that is
+//! What is configured stays for the life of the process; what changes is one [`LiveShares`] value that is
 //! replaced as a whole, so a reader sees a change entirely or not at all and never waits for one. Who
 //! replaces it: `live_flags` what people steer, the rollouts' controller its shares.
 
@@ -203,7 +203,7 @@ pub struct Assigned {
 
 /// What can change while the server runs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Live {
+pub struct LiveShares {
     /// What people steer.
     pub steered: Steered,
     /// What the rollouts' controller has published: live ones first, then the newest.
@@ -220,12 +220,12 @@ pub struct Steered {
     /// Counts the changes; a change may name the version it is based on.
     pub version: i64,
     /// The last change; `None` where all is as first configured.
-    pub last_change: Option<Change>,
+    pub last_change: Option<ChangeAuthor>,
 }
 
 /// Who changed something, and why.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Change {
+pub struct ChangeAuthor {
     /// In the words of whoever did it.
     pub reason: String,
     /// `user:7`, `settings`.
@@ -239,13 +239,13 @@ pub struct FeatureFlags {
     config: FlagsConfig,
     forced_on: HashSet<Subject>,
     forced_off: HashSet<Subject>,
-    live: ArcSwap<Live>,
+    live: ArcSwap<LiveShares>,
 }
 
 impl FeatureFlags {
     /// Flags as configured.
     pub fn new(config: FlagsConfig) -> Self {
-        let live = Live {
+        let live = LiveShares {
             steered: Steered {
                 share: config.percentage,
                 killed: false,
@@ -263,7 +263,7 @@ impl FeatureFlags {
     }
 
     /// The state in force now.
-    pub fn live(&self) -> Arc<Live> {
+    pub fn live(&self) -> Arc<LiveShares> {
         self.live.load_full()
     }
 
@@ -288,7 +288,7 @@ impl FeatureFlags {
         self.assign_by(&self.live.load(), task, subject)
     }
 
-    fn assign_by(&self, live: &Live, task: &str, subject: Option<&Subject>) -> Assigned {
+    fn assign_by(&self, live: &LiveShares, task: &str, subject: Option<&Subject>) -> Assigned {
         let rollout = live.rollouts.iter().find(|rollout| rollout.covers(task));
         let rollout = rollout.filter(|rollout| !rollout.is_released);
         Assigned {
@@ -304,7 +304,7 @@ impl FeatureFlags {
 
     fn decide_by(
         &self,
-        live: &Live,
+        live: &LiveShares,
         rollout: Option<&LiveRollout>,
         subject: Option<&Subject>,
     ) -> Decision {
@@ -368,17 +368,17 @@ impl FeatureFlags {
 
     /// Replaces what people steer; the next decision goes by it.
     pub fn steer(&self, steered: &Steered) {
-        self.live.rcu(|live| Live {
+        self.live.rcu(|live| LiveShares {
             steered: steered.clone(),
-            ..Live::clone(live)
+            ..LiveShares::clone(live)
         });
     }
 
     /// Replaces the live rollouts; the next decision goes by them.
     pub fn publish(&self, rollouts: &[Arc<LiveRollout>]) {
-        self.live.rcu(|live| Live {
+        self.live.rcu(|live| LiveShares {
             rollouts: rollouts.to_vec(),
-            ..Live::clone(live)
+            ..LiveShares::clone(live)
         });
     }
 }

@@ -19,8 +19,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use self::lines::Lines;
 pub use self::lines::LogGuard;
+use self::lines::LogLines;
 
 /// Libraries that write a line for what any stranger's connection does, or whole requests, which are texts of users.
 /// They are silent unless `LOG_LEVEL` names them.
@@ -39,7 +39,7 @@ pub struct LogConfig {
 ///
 /// Dropping the guard writes what is still waiting, so it is kept until the process ends.
 pub fn init(config: &LogConfig) -> anyhow::Result<LogGuard> {
-    let (lines, guard) = Lines::to(std::io::stderr())?;
+    let (lines, guard) = LogLines::to(std::io::stderr())?;
     let colours = !config.json && std::io::stderr().is_terminal();
     subscriber(config, colours, lines)?.try_init()?;
     Ok(guard)

@@ -22,7 +22,7 @@ use super::{
 pub use self::{
     handler::Handler,
     input::{Accepts, Binary, FormData, FormField, Input, NoInput, ProcedureInput},
-    output::{Output, Plain, Reply, StreamItem, SubscriptionItem, Tracked},
+    output::{Output, Reply, StreamItem, SubscriptionItem, Tracked, Untracked},
     run::{Leader, Runner},
 };
 pub use super::caller::Access;
@@ -32,7 +32,7 @@ pub(super) use self::handler::{Invocation, streaming, unary};
 /// How a procedure is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ProcedureKind {
     /// Reads; may be cancelled by dropping it.
     Query,
     /// Changes something; runs to its end even if the client leaves.
@@ -41,7 +41,7 @@ pub enum Kind {
     Subscription,
 }
 
-impl Kind {
+impl ProcedureKind {
     /// Lower case, as in tRPC's texts.
     pub const fn name(self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ pub struct Procedure {
     /// Dotted name, as clients call it.
     pub path: &'static str,
     /// How it is called.
-    pub kind: Kind,
+    pub kind: ProcedureKind,
     /// Who may call it.
     pub access: Access,
     /// Whether it does its work while the database is away, and so is not refused then to those who

@@ -35,13 +35,13 @@ pub struct Remaining {
 pub struct RateLimiter {
     limit: usize,
     window: TimeDelta,
-    users: Mutex<Users>,
+    users: Mutex<RecentUse>,
     /// Who else lets messages of the same users through, and under which kind.
     shared: OnceLock<(&'static str, Arc<Takings>)>,
 }
 
 #[derive(Debug)]
-struct Users {
+struct RecentUse {
     accepted: HashMap<i64, VecDeque<DateTime<Utc>>>,
     sweep_at: usize,
 }
@@ -52,7 +52,7 @@ impl RateLimiter {
         Self {
             limit,
             window,
-            users: Mutex::new(Users {
+            users: Mutex::new(RecentUse {
                 accepted: HashMap::new(),
                 sweep_at: SWEEP_FROM,
             }),
@@ -125,7 +125,7 @@ impl RateLimiter {
     }
 }
 
-impl Users {
+impl RecentUse {
     /// Forgets users who sent nothing lately, now and then, so that the map follows who is active.
     fn sweep(&mut self, from: DateTime<Utc>) {
         if self.accepted.len() < self.sweep_at {

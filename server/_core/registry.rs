@@ -13,11 +13,12 @@ use super::{
     declared::{self, Declared},
     errors::RpcError,
     procedure::{
-        self, Access, Handler, Kind, Procedure, ProcedureInput, Runner, SchemaFn, SubscriptionItem,
+        self, Access, Handler, Procedure, ProcedureInput, ProcedureKind, Runner, SchemaFn,
+        SubscriptionItem,
     },
 };
 
-pub use self::schemas::{Schemas, Side};
+pub use self::schemas::{ContractSide, Schemas};
 
 /// The procedures of a running server.
 #[derive(Default)]
@@ -170,7 +171,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
     #[track_caller]
     pub fn unary<M, H>(
         &mut self,
-        kind: Kind,
+        kind: ProcedureKind,
         access: Access,
         name: &str,
         docs: &'static str,
@@ -180,7 +181,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
         H: Handler<S, M>,
         H::Output: Serialize + JsonSchema + Sync,
     {
-        let input = Side::Input.compile(H::Input::schema);
+        let input = ContractSide::Input.compile(H::Input::schema);
         let output_schema: SchemaFn = |generator| generator.subschema_for::<H::Output>();
         self.registry.insert(Procedure {
             path: self.path(name),
@@ -195,7 +196,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             tracked: false,
             input_schema: H::Input::schema,
             output_schema,
-            output: Side::Output.compile(output_schema),
+            output: ContractSide::Output.compile(output_schema),
             errors: declared::all(access, H::Input::ACCEPTS, errors),
             series: Arc::default(),
             registered_at: Location::caller(),
@@ -219,11 +220,11 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
         H::Output: Stream<Item = Result<T, RpcError>>,
         T: SubscriptionItem,
     {
-        let input = Side::Input.compile(H::Input::schema);
+        let input = ContractSide::Input.compile(H::Input::schema);
         let output_schema: SchemaFn = |generator| generator.subschema_for::<T::Data>();
         self.registry.insert(Procedure {
             path: self.path(name),
-            kind: Kind::Subscription,
+            kind: ProcedureKind::Subscription,
             access,
             outlives_database: false,
             is_leaders: false,
@@ -234,7 +235,7 @@ impl<S: Clone + Send + Sync + 'static> Router<'_, S> {
             tracked: T::TRACKED,
             input_schema: H::Input::schema,
             output_schema,
-            output: Side::Output.compile(output_schema),
+            output: ContractSide::Output.compile(output_schema),
             errors: declared::all(access, H::Input::ACCEPTS, errors),
             series: Arc::default(),
             registered_at: Location::caller(),
@@ -272,10 +273,10 @@ macro_rules! procedures {
     (@errors) => { &[] };
     (@errors $errors:expr) => { &$errors[..] };
     (@one $router:ident, query, $access:ident, $($rest:expr),*) => {
-        $router.unary($crate::_core::procedure::Kind::Query, $crate::_core::procedure::Access::$access, $($rest),*)
+        $router.unary($crate::_core::procedure::ProcedureKind::Query, $crate::_core::procedure::Access::$access, $($rest),*)
     };
     (@one $router:ident, mutation, $access:ident, $($rest:expr),*) => {
-        $router.unary($crate::_core::procedure::Kind::Mutation, $crate::_core::procedure::Access::$access, $($rest),*)
+        $router.unary($crate::_core::procedure::ProcedureKind::Mutation, $crate::_core::procedure::Access::$access, $($rest),*)
     };
     (@one $router:ident, subscription, $access:ident, $($rest:expr),*) => {
         $router.streaming($crate::_core::procedure::Access::$access, $($rest),*)

@@ -61,7 +61,7 @@ pub enum Shape {
     /// Named fields.
     Object {
         /// Those that are known by name.
-        fields: Vec<Field>,
+        fields: Vec<ShapeField>,
         /// What the others may be; `None` ignores them.
         additional: Option<Box<Shape>>,
         /// Whether it must be there even if all its fields are optional (`x-required`).
@@ -81,12 +81,12 @@ pub enum Shape {
     /// All of these at once.
     All(Vec<Shape>),
     /// A named definition, so that recursive types compile.
-    Reference(Reference),
+    Reference(ShapeReference),
 }
 
 /// One field of an object.
 #[derive(Clone, Debug)]
-pub struct Field {
+pub struct ShapeField {
     /// As on the wire.
     pub name: String,
     /// Whether the key must be there.
@@ -96,7 +96,7 @@ pub struct Field {
     special: bool,
 }
 
-impl Field {
+impl ShapeField {
     /// As [`Shape::is_special`], known beforehand.
     pub fn is_special(&self) -> bool {
         self.special
@@ -105,13 +105,13 @@ impl Field {
 
 /// A definition that may still be compiled, and may hold itself.
 #[derive(Clone)]
-pub struct Reference {
+pub struct ShapeReference {
     name: Arc<str>,
     special: bool,
     target: Arc<OnceLock<Shape>>,
 }
 
-impl Reference {
+impl ShapeReference {
     /// What it stands for.
     pub fn shape(&self) -> &Shape {
         // Every target is set before `compile` returns.
@@ -120,7 +120,7 @@ impl Reference {
 }
 
 /// Only the name: the definition may hold itself.
-impl fmt::Debug for Reference {
+impl fmt::Debug for ShapeReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Reference({})", self.name)
     }

@@ -1,7 +1,7 @@
 //! Reads TOML key by key, and reports every fault of a text with its line.
 //!
 //! Serde would stop at the first value of a wrong type, and a file with ten faults would be mended in
-//! ten goes. Here a [`Table`] hands out its keys as [`Field`]s. A field that cannot be read is noted
+//! ten goes. Here a [`TomlTable`] hands out its keys as [`TomlField`]s. A field that cannot be read is noted
 //! and becomes `None`. What takes its place does not matter, because [`document`] gives nothing back
 //! where there was a fault.
 
@@ -45,31 +45,31 @@ pub enum FileError {
         /// What the texts are for.
         what: &'static str,
         /// Never empty.
-        texts: Vec<Faults>,
+        texts: Vec<TomlFaults>,
     },
 }
 
 /// Everything that is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Faults {
+pub struct TomlFaults {
     /// Where the text came from, for people.
     pub origin: String,
     /// Never empty; in the order of the lines.
-    pub faults: Vec<Fault>,
+    pub faults: Vec<TomlFault>,
 }
 
 /// One fault of a text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct TomlFault {
     /// Counted from 1.
     pub line: usize,
     /// What is wrong and what was expected.
     pub message: String,
 }
 
-impl Display for Faults {
+impl Display for TomlFaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, Fault { line, message }) in self.faults.iter().enumerate() {
+        for (n, TomlFault { line, message }) in self.faults.iter().enumerate() {
             let separator = if n == 0 { "" } else { "\n" };
             write!(f, "{separator}{}:{line}: {message}", self.origin)?;
         }
@@ -90,9 +90,9 @@ pub fn text_of(path: &Path, what: &'static str) -> Result<String, FileError> {
 pub fn document<T>(
     text: &str,
     origin: &str,
-    read: impl FnOnce(&mut Table<'_>) -> T,
-) -> Result<T, Faults> {
-    let refused = |faults| Faults {
+    read: impl FnOnce(&mut TomlTable<'_>) -> T,
+) -> Result<T, TomlFaults> {
+    let refused = |faults| TomlFaults {
         origin: origin.to_owned(),
         faults,
     };
@@ -111,7 +111,7 @@ pub fn document<T>(
         faults.dedup_by_key(|fault| fault.line);
         return Err(refused(faults));
     }
-    let value = Table::read(root.get_ref(), root.span(), String::new(), &source, read);
+    let value = TomlTable::read(root.get_ref(), root.span(), String::new(), &source, read);
     let faults = source.into_faults();
     if faults.is_empty() {
         Ok(value)
@@ -122,7 +122,7 @@ pub fn document<T>(
 
 struct Source<'a> {
     text: &'a str,
-    faults: RefCell<Vec<Fault>>,
+    faults: RefCell<Vec<TomlFault>>,
 }
 
 impl Source<'_> {
@@ -132,7 +132,7 @@ impl Source<'_> {
             return;
         }
         let before = self.text.bytes().take(at.start);
-        faults.push(Fault {
+        faults.push(TomlFault {
             line: before.filter(|byte| *byte == b'\n').count() + 1,
             message: message.into(),
         });
@@ -147,7 +147,7 @@ impl Source<'_> {
         shown + more
     }
 
-    fn into_faults(self) -> Vec<Fault> {
+    fn into_faults(self) -> Vec<TomlFault> {
         let mut faults = self.faults.into_inner();
         faults.sort_by_key(|fault| fault.line);
         faults
@@ -155,7 +155,7 @@ impl Source<'_> {
 }
 
 /// A table whose keys are asked for one by one; those that nobody asks for are unknown.
-pub struct Table<'a> {
+pub struct TomlTable<'a> {
     entries: &'a DeTable<'a>,
     /// Where it begins, which is the line of a key that is missing.
     head: Range<usize>,
@@ -165,7 +165,7 @@ pub struct Table<'a> {
     source: &'a Source<'a>,
 }
 
-impl<'a> Table<'a> {
+impl<'a> TomlTable<'a> {
     fn read<T>(
         entries: &'a DeTable<'a>,
         head: Range<usize>,
@@ -186,9 +186,9 @@ impl<'a> Table<'a> {
     }
 
     /// A key that may be left out.
-    pub fn get(&mut self, key: &'static str) -> Option<Field<'a>> {
+    pub fn get(&mut self, key: &'static str) -> Option<TomlField<'a>> {
         self.known.push(key);
-        Some(Field {
+        Some(TomlField {
             path: self.path_of(key),
             is_item: false,
             shows: Shows::All,
@@ -201,7 +201,7 @@ impl<'a> Table<'a> {
     pub fn optional<T>(
         &mut self,
         key: &'static str,
-        read: impl FnOnce(&Field<'a>) -> Option<T>,
+        read: impl FnOnce(&TomlField<'a>) -> Option<T>,
     ) -> Option<T> {
         self.get(key).and_then(|field| read(&field))
     }
@@ -211,7 +211,7 @@ impl<'a> Table<'a> {
         &mut self,
         key: &'static str,
         expected: &str,
-        read: impl FnOnce(&Field<'a>) -> Option<T>,
+        read: impl FnOnce(&TomlField<'a>) -> Option<T>,
     ) -> Option<T> {
         if !self.entries.contains_key(key) {
             self.missing(key, expected);
@@ -262,7 +262,7 @@ enum Shows {
 }
 
 /// The value of a key, or an item of a list.
-pub struct Field<'a> {
+pub struct TomlField<'a> {
     /// The keys that lead to it, joined by dots. An item has that of its list.
     path: String,
     is_item: bool,
@@ -271,7 +271,7 @@ pub struct Field<'a> {
     source: &'a Source<'a>,
 }
 
-impl<'a> Field<'a> {
+impl<'a> TomlField<'a> {
     /// What it is called in faults.
     pub fn name(&self) -> String {
         let of = if self.is_item { "an item of " } else { "" };
@@ -331,9 +331,9 @@ impl<'a> Field<'a> {
     }
 
     /// The items of a list.
-    pub fn list(&self, expected: &str) -> Option<Vec<Field<'a>>> {
+    pub fn list(&self, expected: &str) -> Option<Vec<TomlField<'a>>> {
         let items = self.read(expected, DeValue::as_array)?;
-        let item = |value| Field {
+        let item = |value| TomlField {
             path: self.path.clone(),
             is_item: true,
             shows: self.shows,
@@ -344,12 +344,12 @@ impl<'a> Field<'a> {
     }
 
     /// What `read` makes of a table.
-    pub fn table<T>(&self, read: impl FnOnce(&mut Table<'a>) -> T) -> Option<T> {
+    pub fn table<T>(&self, read: impl FnOnce(&mut TomlTable<'a>) -> T) -> Option<T> {
         let entries = self.read("a table", DeValue::as_table)?;
         // The line tells which item of a list it is.
         let path = if self.is_item { "" } else { &self.path };
         let head = self.value.span();
-        Some(Table::read(
+        Some(TomlTable::read(
             entries,
             head,
             path.to_owned(),
@@ -361,7 +361,7 @@ impl<'a> Field<'a> {
     /// What `read` makes of each entry of a table whose keys are names of the file's own.
     pub fn named<T>(
         &self,
-        mut read: impl FnMut(&str, &Field<'a>) -> T,
+        mut read: impl FnMut(&str, &TomlField<'a>) -> T,
     ) -> Option<Vec<(String, T)>> {
         let entries = self.read("a table", DeValue::as_table)?;
         let mut named = Vec::with_capacity(entries.len());
@@ -373,7 +373,7 @@ impl<'a> Field<'a> {
                 let message = format!("{shown} is not a name; expected one without spaces");
                 self.source.fault(key.span(), message);
             }
-            let entry = Field {
+            let entry = TomlField {
                 path: format!("{}.{}", self.path, shown(name)),
                 is_item: false,
                 shows: self.shows,

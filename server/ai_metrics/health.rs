@@ -38,7 +38,7 @@ pub struct Health {
 
 /// The figures that are judged.
 #[derive(Clone, Copy, Debug)]
-pub struct Figures {
+pub struct HealthFigures {
     /// How many requests there were.
     pub requests: u64,
     /// In percent.
@@ -51,7 +51,7 @@ pub struct Figures {
 
 impl Health {
     /// Compares with the thresholds; a figure equal to one, or not a number, does not exceed it.
-    pub fn of(figures: &Figures) -> Self {
+    pub fn of(figures: &HealthFigures) -> Self {
         let mut warnings = Vec::new();
         let mut critical = Vec::new();
 
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_threshold_itself_is_not_exceeded() {
-        let health = Health::of(&Figures {
+        let health = Health::of(&HealthFigures {
             requests: 1,
             error_rate: 1.0,
             p95_ms: 5_000.0,
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_exceeded_is_listed_in_order() {
-        let health = Health::of(&Figures {
+        let health = Health::of(&HealthFigures {
             requests: 1,
             error_rate: 5.25,
             p95_ms: 5_000.5,

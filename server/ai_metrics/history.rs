@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::{
     histogram::{self, Histogram},
-    window::{Builder, PerVariant, Sample, Totals},
+    window::{Builder, PerVariant, Totals, WindowSample},
 };
 use crate::_core::assignment::Variant;
 
@@ -31,16 +31,16 @@ pub(super) enum Edge {
 }
 
 /// The three tiers.
-pub(super) struct History {
+pub(super) struct TieredHistory {
     seconds: Tier,
     minutes: Tier,
     hours: Tier,
     /// Both are only kept for their memory.
     run: Run,
-    buffer: Vec<Sample>,
+    buffer: Vec<WindowSample>,
 }
 
-impl History {
+impl TieredHistory {
     pub(super) fn new() -> Self {
         // What a window can ask for, and some more for reports that come late or too early.
         Self {
@@ -53,20 +53,21 @@ impl History {
     }
 
     /// An empty list of samples that has memory already.
-    pub(super) fn take_buffer(&mut self) -> Vec<Sample> {
+    pub(super) fn take_buffer(&mut self) -> Vec<WindowSample> {
         std::mem::take(&mut self.buffer)
     }
 
     /// Keeps the memory of a list for the next time.
-    pub(super) fn return_buffer(&mut self, mut buffer: Vec<Sample>) {
+    pub(super) fn return_buffer(&mut self, mut buffer: Vec<WindowSample>) {
         buffer.clear();
         self.buffer = buffer;
     }
 
     /// Counts samples that are sorted by time.
-    pub(super) fn add(&mut self, samples: &[Sample]) {
-        let same_second =
-            |a: &Sample, b: &Sample| a.at_ms.div_euclid(SECOND) == b.at_ms.div_euclid(SECOND);
+    pub(super) fn add(&mut self, samples: &[WindowSample]) {
+        let same_second = |a: &WindowSample, b: &WindowSample| {
+            a.at_ms.div_euclid(SECOND) == b.at_ms.div_euclid(SECOND)
+        };
         for samples in samples.chunk_by(same_second) {
             let Some(at_ms) = samples.first().map(|sample| sample.at_ms) else {
                 continue;
@@ -189,7 +190,7 @@ struct Run {
 }
 
 impl Run {
-    fn collect(&mut self, samples: &[Sample]) {
+    fn collect(&mut self, samples: &[WindowSample]) {
         self.sums.0.clear();
         for keys in [&mut self.latency, &mut self.first_token] {
             keys.control.clear();

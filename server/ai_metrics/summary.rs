@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::{
     distribution::Distribution,
-    health::{Figures, Health},
+    health::{Health, HealthFigures},
     numbers::one_decimal,
-    window::{PerVariant, Totals, Window},
+    window::{PerVariant, Totals, WindowCounts},
 };
 use crate::_core::{assignment::Variant, units::Microdollars};
 
@@ -103,7 +103,7 @@ pub struct VariantFigures {
 
 impl Summary {
     /// The figures of a window, here or merged from several replicas.
-    pub fn of(window: &Window) -> Self {
+    pub fn of(window: &WindowCounts) -> Self {
         let mut all = window.totals(Variant::Control);
         all.merge(&window.totals(Variant::Candidate));
         let PerVariant { control, candidate } = &window.durations;
@@ -112,7 +112,7 @@ impl Summary {
             .merge(&candidate.latency);
         let quantile = |percent| whole(latency.quantile(percent)).unwrap_or(0);
         let p95_response_time = quantile(95);
-        let figures = Figures {
+        let figures = HealthFigures {
             requests: all.requests,
             error_rate: all.error_rate(),
             p95_ms: p95_response_time as f64,
@@ -217,7 +217,7 @@ impl ModelFigures {
 }
 
 impl VariantFigures {
-    fn of(window: &Window, variant: Variant) -> Self {
+    fn of(window: &WindowCounts, variant: Variant) -> Self {
         let totals = window.totals(variant);
         let durations = window.durations.get(variant);
         let latency = |percent| whole(durations.latency.quantile(percent)).unwrap_or(0);

@@ -70,7 +70,7 @@ impl<'de> Deserialize<'de> for Minutes {
 
 /// What the windows remember of an event.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
+pub(super) struct WindowSample {
     pub(super) at_ms: i64,
     pub(super) model: u16,
     pub(super) variant: Variant,
@@ -112,7 +112,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    pub(super) fn add(&mut self, sample: &Sample) {
+    pub(super) fn add(&mut self, sample: &WindowSample) {
         if let Some(judgement) = sample.judged {
             self.judged += 1;
             self.judged_worse += u64::from(judgement == Judgement::Worse);
@@ -232,14 +232,14 @@ impl Durations {
 
 /// All counts of a window.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Window {
+pub struct WindowCounts {
     /// Sums by model, without those that had nothing.
     pub models: BTreeMap<Arc<str>, PerVariant<Totals>>,
     /// Durations by variant.
     pub durations: PerVariant<Durations>,
 }
 
-impl Window {
+impl WindowCounts {
     /// Adds the window of another replica; nothing is lost.
     pub fn merge(mut self, other: &Self) -> Self {
         for (model, totals) in &other.models {
@@ -292,7 +292,7 @@ impl Builder {
         }
     }
 
-    pub(super) fn add(&mut self, sample: &Sample) {
+    pub(super) fn add(&mut self, sample: &WindowSample) {
         self.totals(sample.model)
             .get_mut(sample.variant)
             .add(sample);
@@ -319,13 +319,13 @@ impl Builder {
     }
 
     /// The window, with models named by their ids' places in `names`.
-    pub(super) fn finish(mut self, names: &[Arc<str>]) -> Window {
+    pub(super) fn finish(mut self, names: &[Arc<str>]) -> WindowCounts {
         for durations in [&mut self.durations.control, &mut self.durations.candidate] {
             durations.latency.sort();
             durations.first_token.sort();
         }
         let models = names.iter().cloned().zip(self.models);
-        Window {
+        WindowCounts {
             models: models
                 .filter(|(_, totals)| *totals != PerVariant::default())
                 .collect(),

@@ -19,7 +19,7 @@ use super::{
     Severity, Slack, Webhook, escalation::Streaks, retry,
 };
 use crate::{
-    _core::{clock, errors::in_full, outage::Outage, tasks::Tasks},
+    _core::{clock, errors::in_full, failure_edge::FailureEdge, tasks::Tasks},
     config::{AlertsConfig, ChannelName},
 };
 
@@ -131,7 +131,7 @@ impl Dispatcher {
             site: self.site.clone(),
             unmarked: HashSet::new(),
             rests_until: DateTime::UNIX_EPOCH,
-            outage: Outage::default(),
+            outage: FailureEdge::default(),
             wake: self.wake.clone(),
         };
         self.channels.iter().map(lane).collect()
@@ -190,7 +190,7 @@ pub struct Lane {
     /// Nothing happens before.
     rests_until: DateTime<Utc>,
     /// Of the outbox.
-    outage: Outage,
+    outage: FailureEdge,
     wake: Arc<Notify>,
 }
 

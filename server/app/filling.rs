@@ -17,7 +17,7 @@ use futures::StreamExt;
 use tokio::sync::watch;
 
 use crate::{
-    _core::{errors::in_full, outage::Outage},
+    _core::{errors::in_full, failure_edge::FailureEdge},
     ai_metrics::AiMetrics,
     storage::{Storage, Writers},
 };
@@ -84,7 +84,7 @@ impl Filling {
         let mut stopping = pin!(stopping);
         let started = Instant::now();
         let mut done = None;
-        let outage = Outage::default();
+        let outage = FailureEdge::default();
         let read = async {
             while let Err(error) = self.read(&mut done).await {
                 if outage.begins() {

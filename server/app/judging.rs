@@ -17,7 +17,7 @@ use std::{
 use chrono::NaiveDate;
 use tokio::{sync::mpsc, time::Instant};
 
-use self::verdict::{Order, asked, found, of_pair};
+use self::verdict::{ReadingOrder, asked, found, of_pair};
 use crate::{
     _core::{assignment::Variant, clock, units::Microdollars},
     ai_metrics::AiMetrics,
@@ -138,7 +138,7 @@ async fn judge(
     let mut said = Vec::with_capacity(2);
     if control != candidate {
         let about = transcript(request, MOST_ASKED);
-        for order in [Order::ControlFirst, Order::CandidateFirst] {
+        for order in [ReadingOrder::ControlFirst, ReadingOrder::CandidateFirst] {
             let wanted = asked(judging, &about, order.of(control, candidate));
             let route = models.select_reader(task, &judging.model);
             let answer = asking.ask(route, wanted, spent).await;

@@ -20,7 +20,7 @@ use crate::{
     telemetry::{self, Exporter, Telemetry},
 };
 
-pub(super) struct Models {
+pub(super) struct ModelParts {
     pub(super) router: Arc<ModelRouter>,
     /// Where requests go, a line for each provider that a task uses.
     pub(super) destinations: Vec<String>,
@@ -38,7 +38,7 @@ pub(crate) fn http(config: &ModelsConfig) -> Result<Http, ClientError> {
     }
 }
 
-impl Models {
+impl ModelParts {
     /// Starts the sandbox where one is needed, and reads what our accounts have used.
     pub(super) async fn open(
         catalog: Catalog,

@@ -16,7 +16,7 @@ use crate::{
     keys::{ApiKeys, Spending, WrongKeys},
     legacy::{self, OldServer},
     live_flags::LiveFlags,
-    migration::{self, Moves, compare::Part},
+    migration::{self, Moves, compare::ComparedPart},
     model_router::ModelRouter,
     schema,
     storage::Storage,
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// What the wires work with.
-pub(super) struct Parts<'a> {
+pub(super) struct WireParts<'a> {
     pub(super) config: &'a Config,
     pub(super) registry: Arc<Registry>,
     pub(super) gate: Arc<Gate>,
@@ -51,8 +51,8 @@ pub(super) struct Parts<'a> {
 }
 
 /// All routes. Fails where a procedure has a name that JSON-RPC needs for itself.
-pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
-    let Parts {
+pub(super) fn router(parts: WireParts<'_>) -> anyhow::Result<axum::Router> {
+    let WireParts {
         config,
         registry,
         gate,
@@ -130,7 +130,7 @@ pub(super) fn router(parts: Parts<'_>) -> anyhow::Result<axum::Router> {
         Arc::new(move || gauges.render()),
         prometheus::readers(config),
     );
-    Ok(transport::router(transport::Parts {
+    Ok(transport::router(transport::PortParts {
         documents,
         dashboard: dashboard::routes(export),
         status: config.server.status_page,
@@ -182,7 +182,12 @@ pub(super) async fn moves(
         return Ok(None);
     };
     // The settings were checked to be of this form.
-    let parts = |texts: &[String]| texts.iter().filter_map(|it| Part::parse(it)).collect();
+    let parts = |texts: &[String]| {
+        texts
+            .iter()
+            .filter_map(|it| ComparedPart::parse(it))
+            .collect()
+    };
     let settings = migration::Settings {
         kept: settings.procedures.clone(),
         algorithm: config.flags.algorithm,

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use crate::{
-    _core::{clock, errors::in_full, outage::Outage},
+    _core::{clock, errors::in_full, failure_edge::FailureEdge},
     rollout::{
         controller::Controller,
         samples::{FINE, Sample, SampleStore},
@@ -26,7 +26,7 @@ pub(super) async fn run(
     stopping: impl Future<Output = ()>,
 ) {
     let mut stopping = pin!(stopping);
-    let outage = Outage::default();
+    let outage = FailureEdge::default();
     let mut rounds = 0_u32;
     loop {
         let work = async {

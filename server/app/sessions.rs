@@ -49,7 +49,7 @@ pub(super) fn session_key(config: &Config) -> anyhow::Result<SessionKey> {
 
 /// What a local user is to be given.
 #[derive(Clone, Copy, Debug)]
-pub enum Grant {
+pub enum SessionGrant {
     /// A session token that holds for so long, or as long as sessions do by the settings.
     Token {
         /// How long.
@@ -76,12 +76,12 @@ pub async fn issue(
     config: &Config,
     user_id: i64,
     role: Option<Role>,
-    grant: Grant,
+    grant: SessionGrant,
     now: DateTime<Utc>,
 ) -> anyhow::Result<Issued> {
     let public_url = match grant {
-        Grant::Token { .. } => String::new(),
-        Grant::LoginLink => config.public_url().context(
+        SessionGrant::Token { .. } => String::new(),
+        SessionGrant::LoginLink => config.public_url().context(
             "`PUBLIC_URL` is not set; a link needs the address at which browsers reach the server, \
              such as `https://app.example`",
         )?,
@@ -92,11 +92,11 @@ pub async fn issue(
     let user = storage.ensure_local_user(user_id, role, now).await?;
     let key = SessionKey::new(&session_secret(config)?);
     let secret = match grant {
-        Grant::Token { ttl } => {
+        SessionGrant::Token { ttl } => {
             let ttl = ttl.unwrap_or(config.auth.session_ttl);
             key.issue(&user, &config.auth.app_id, ttl, now)?.into()
         }
-        Grant::LoginLink => new_link(&storage, &key, &public_url, user.id, now).await?,
+        SessionGrant::LoginLink => new_link(&storage, &key, &public_url, user.id, now).await?,
     };
     storage.close().await;
     Ok(Issued {
@@ -114,7 +114,14 @@ pub async fn issue_token(
     ttl: Option<Duration>,
     now: DateTime<Utc>,
 ) -> anyhow::Result<String> {
-    let issued = issue(config, user_id, Some(role), Grant::Token { ttl }, now).await?;
+    let issued = issue(
+        config,
+        user_id,
+        Some(role),
+        SessionGrant::Token { ttl },
+        now,
+    )
+    .await?;
     Ok(issued.secret.expose_secret().to_owned())
 }
 

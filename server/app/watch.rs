@@ -1,7 +1,7 @@
 //! Asks providers for their lists of models, and tells people what differs from the catalog: at start, with
 //! each new catalog, and then about once a day. What was told before a restart is not told again.
 
-mod told;
+mod provider_alerts;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,11 +15,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
-use self::told::Told;
+use self::provider_alerts::ProviderAlerts;
 use super::{catalog, probes};
 use crate::{
     _core::clock,
-    alerting::{Alert, Outbox, RESOLVES, Severity, told::AlertLog},
+    alerting::{Alert, Outbox, RESOLVES, Severity, sent::AlertLog},
     model_router::{
         Look, ModelRouter,
         catalog::{Access, Catalog},
@@ -41,7 +41,7 @@ const LONG: usize = 10;
 const NEAR: TimeDelta = TimeDelta::days(7);
 
 /// Who asks.
-pub(super) struct Watch {
+pub(super) struct ModelWatcher {
     pub(super) models: Arc<ModelRouter>,
     pub(super) outbox: Arc<dyn Outbox>,
     /// What was told before.
@@ -52,13 +52,13 @@ pub(super) struct Watch {
     pub(super) interval: Duration,
 }
 
-impl Watch {
+impl ModelWatcher {
     /// Asks until the server stops.
     pub(super) async fn run(self, stopping: impl Future<Output = ()>) {
         let mut stopping = pin!(stopping);
         let mut told = tokio::select! {
             () = &mut stopping => return,
-            told = told::before(&*self.alerts) => told,
+            told = provider_alerts::before(&*self.alerts) => told,
         };
         loop {
             let round = async {
@@ -93,7 +93,7 @@ impl Watch {
         clippy::disallowed_methods,
         reason = "a provider that tells is an edge"
     )]
-    async fn round(&self, told: &mut HashMap<String, Told>) -> bool {
+    async fn round(&self, told: &mut HashMap<String, ProviderAlerts>) -> bool {
         let catalog = self.models.catalog();
         told.retain(|provider, _| catalog.provider(provider).is_some());
         let mut is_settled = true;
@@ -136,7 +136,7 @@ impl Watch {
     /// Tells what is new, and what is over; whether no model is gone.
     async fn tell(
         &self,
-        told: &mut Told,
+        told: &mut ProviderAlerts,
         catalog: &Catalog,
         provider: &str,
         now: DateTime<Utc>,
@@ -195,11 +195,11 @@ impl Watch {
             let text = format!("{}. `models.list` has it under `watch`.", words.join("; "));
             let names = new
                 .iter()
-                .map(|((model, finding), _)| told::words(model, *finding));
+                .map(|((model, finding), _)| provider_alerts::words(model, *finding));
             let details = json!({
                 "provider": provider,
                 "models": new.len(),
-                told::FINDINGS: names.collect::<Vec<_>>(),
+                provider_alerts::FINDINGS: names.collect::<Vec<_>>(),
             });
             let alert = self.send(severity, title, text, details, now).await;
             let new: Vec<_> = new
@@ -211,7 +211,13 @@ impl Watch {
         found.keys().all(|(_, finding)| *finding != Finding::Gone)
     }
 
-    async fn failed(&self, told: &mut Told, provider: &str, why: &str, now: DateTime<Utc>) {
+    async fn failed(
+        &self,
+        told: &mut ProviderAlerts,
+        provider: &str,
+        why: &str,
+        now: DateTime<Utc>,
+    ) {
         told.failures = told.failures.saturating_add(1);
         tracing::info!(provider, why, "a provider's list of models cannot be read");
         if told.failures == FAILURES {
@@ -219,14 +225,14 @@ impl Watch {
             let text = format!(
                 "Its list of models could not be read {FAILURES} times: {why}. What is known of them stays."
             );
-            let details = json!({"provider": provider, told::UNREADABLE: true});
+            let details = json!({"provider": provider, provider_alerts::UNREADABLE: true});
             told.failing = self
                 .send(Severity::Warning, title, text, details, now)
                 .await;
         }
     }
 
-    async fn readable(&self, told: &mut Told, provider: &str, now: DateTime<Utc>) {
+    async fn readable(&self, told: &mut ProviderAlerts, provider: &str, now: DateTime<Utc>) {
         told.failures = 0;
         if let Some(alert) = told.failing.take() {
             let title = format!("{provider} tells its models again");

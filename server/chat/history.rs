@@ -20,12 +20,12 @@ pub fn estimate_tokens(content: &str) -> usize {
 
 /// The newest part of a conversation within a budget, gathered from its end.
 #[derive(Debug)]
-pub struct History {
+pub struct RecentMessages {
     remaining: usize,
     newest_first: Vec<(MessageRole, String)>,
 }
 
-impl History {
+impl RecentMessages {
     /// Begins with the message to be answered, which is always sent, whatever it takes.
     pub fn ending_with(last: &Message, budget_tokens: usize) -> Self {
         Self {
@@ -91,7 +91,7 @@ mod tests {
         ) {
             let messages: Vec<_> = contents.iter().cloned().zip(0..).map(|(c, id)| message(id, c)).collect();
             let (last, older) = messages.split_last().unwrap();
-            let mut history = History::ending_with(last, budget);
+            let mut history = RecentMessages::ending_with(last, budget);
             let mut older = older.iter().rev().cloned();
             while older.next().is_some_and(|message| history.prepend(message)) {}
             let sent: Vec<_> = history
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn nothing_is_put_before_a_message_that_did_not_fit() {
-        let mut history = History::ending_with(&message(3, "abc".into()), 5 + 6);
+        let mut history = RecentMessages::ending_with(&message(3, "abc".into()), 5 + 6);
         assert!(history.prepend(message(2, " \u{200b}\n".into())));
         assert!(!history.prepend(message(1, "a long one that does not fit".into())));
         assert!(!history.prepend(message(0, "a".into())));

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Chat, ChatError,
-    store::{MessageRole, Rated, Rating},
+    store::{MessageRole, Rating, RatingOutcome},
 };
 use crate::{
     _core::caller::User,
@@ -29,10 +29,10 @@ impl Chat {
         }
         let rated = self.store.rate_message(message_id, user.id, rating, now);
         match (rated.await?, origin) {
-            (Rated::Gone, _) => Err(ChatError::NoMessage),
-            (Rated::First, Some(origin)) => {
+            (RatingOutcome::Gone, _) => Err(ChatError::NoMessage),
+            (RatingOutcome::First, Some(origin)) => {
                 if let Some(rollout) = origin.rollout {
-                    self.log.append(Event::rated(recording::Rated {
+                    self.log.append(Event::rated(recording::RatedAnswer {
                         at_ms: now.timestamp_millis(),
                         request_id: origin.request_id,
                         subject: origin.subject,
@@ -45,7 +45,7 @@ impl Chat {
                 }
                 Ok(())
             }
-            (Rated::First | Rated::Again, _) => Ok(()),
+            (RatingOutcome::First | RatingOutcome::Again, _) => Ok(()),
         }
     }
 }

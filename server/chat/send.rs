@@ -20,9 +20,9 @@ use tokio::time::Instant;
 
 use super::{
     Answered, Chat, ChatError, CutBy,
-    history::{History, estimate_tokens},
+    history::{RecentMessages, estimate_tokens},
     prompt::{ChatContext, INSTRUCTIONS, system_message},
-    store::{Message, MessageRole, Origin},
+    store::{AnswerOrigin, Message, MessageRole},
     twins::Twin,
 };
 use crate::{
@@ -51,7 +51,7 @@ pub struct Outgoing {
 
 /// A message to try again.
 #[derive(Clone, Debug)]
-pub struct Again {
+pub struct SendAgain {
     /// What a user sent before.
     pub message_id: i64,
     /// As in [`Outgoing`].
@@ -123,7 +123,7 @@ impl Chat {
                 stored.insert(message.ok_or(ChatError::NotFound)?).clone()
             }
         };
-        Ok(Accepted::Open(Question { message, route }))
+        Ok(Accepted::Open(SentMessage { message, route }))
     }
 
     /// Gets a message of the user's answered that has no answer yet, and returns it. Where it has one,
@@ -132,7 +132,7 @@ impl Chat {
         &self,
         user: &User,
         context: &Context,
-        again: Again,
+        again: SendAgain,
     ) -> Result<Message, ChatError> {
         let started = Instant::now();
         let id = again.message_id;
@@ -148,7 +148,7 @@ impl Chat {
         }
         let route = self.select(user, again.model.as_deref())?;
         self.limit(user, now)?;
-        let question = Question { message, route };
+        let question = SentMessage { message, route };
         let answered = self.answer(context, question, instructions, started);
         Ok(answered.await?.message)
     }
@@ -157,7 +157,7 @@ impl Chat {
     async fn answer(
         &self,
         context: &Context,
-        question: Question,
+        question: SentMessage,
         instructions: providers::Message,
         started: Instant,
     ) -> Result<Answered, ChatError> {
@@ -171,7 +171,7 @@ impl Chat {
             ..
         } = answer.completion;
         let cut_by = CutBy::of(finish_reason.as_deref());
-        let written = Written {
+        let written = ModelAnswer {
             content,
             model: answer.model,
             usage,
@@ -184,7 +184,7 @@ impl Chat {
     pub(super) async fn call(
         &self,
         context: &Context,
-        question: &Question,
+        question: &SentMessage,
         instructions: providers::Message,
         started: Instant,
     ) -> Result<Call, ChatError> {
@@ -207,13 +207,13 @@ impl Chat {
     pub(super) async fn keep(
         &self,
         context: &Context,
-        question: Question,
-        written: Written,
+        question: SentMessage,
+        written: ModelAnswer,
         started: Instant,
     ) -> Result<Answered, ChatError> {
-        let Question { message, route } = question;
+        let SentMessage { message, route } = question;
         let took = TimeDelta::from_std(started.elapsed()).unwrap_or_default();
-        let origin = Origin {
+        let origin = AnswerOrigin {
             request_id: context.request_id.clone(),
             model: written.model.clone(),
             task: TASK.into(),
@@ -254,10 +254,10 @@ impl Chat {
     }
 
     /// Makes this call the one that gets the message answered, until the turn is dropped.
-    pub(super) fn begin_turn(&self, message_id: i64) -> Result<Turn<'_>, ChatError> {
+    pub(super) fn begin_turn(&self, message_id: i64) -> Result<ReplyUnderWay<'_>, ChatError> {
         let turns = &self.turns;
         if turns.lock().insert(message_id) {
-            Ok(Turn { turns, message_id })
+            Ok(ReplyUnderWay { turns, message_id })
         } else {
             Err(ChatError::UnderWay { id: message_id })
         }
@@ -276,8 +276,8 @@ impl Chat {
     }
 
     /// As much of the conversation before `last` as fits, in pages from its end.
-    async fn history(&self, last: &Message, budget: usize) -> anyhow::Result<History> {
-        let mut history = History::ending_with(last, budget);
+    async fn history(&self, last: &Message, budget: usize) -> anyhow::Result<RecentMessages> {
+        let mut history = RecentMessages::ending_with(last, budget);
         let mut before = last.id;
         loop {
             let page = self
@@ -302,16 +302,16 @@ pub(super) enum Accepted {
     /// A twin got it answered.
     Answered(Answered),
     /// It is stored, and its answer is to be got.
-    Open(Question),
+    Open(SentMessage),
 }
 
 /// A stored message, and the models that it is put to.
-pub(super) struct Question {
+pub(super) struct SentMessage {
     pub(super) message: Message,
     pub(super) route: Route,
 }
 
-impl Question {
+impl SentMessage {
     /// That no model answered it.
     pub(super) fn unanswered(&self, context: &Context, error: RouteError) -> ChatError {
         ChatError::NoAnswer {
@@ -323,7 +323,7 @@ impl Question {
 }
 
 /// What a model wrote.
-pub(super) struct Written {
+pub(super) struct ModelAnswer {
     pub(super) content: String,
     pub(super) model: Arc<str>,
     pub(super) usage: Option<Usage>,
@@ -331,12 +331,12 @@ pub(super) struct Written {
 }
 
 /// A message that is being answered.
-pub(super) struct Turn<'a> {
+pub(super) struct ReplyUnderWay<'a> {
     turns: &'a Mutex<HashSet<i64>>,
     message_id: i64,
 }
 
-impl Drop for Turn<'_> {
+impl Drop for ReplyUnderWay<'_> {
     fn drop(&mut self) {
         self.turns.lock().remove(&self.message_id);
     }
@@ -344,7 +344,7 @@ impl Drop for Turn<'_> {
 
 /// A request that every template takes: one system message, then the user and the model in turns,
 /// beginning with the user.
-fn in_turns(instructions: providers::Message, history: History) -> Vec<providers::Message> {
+fn in_turns(instructions: providers::Message, history: RecentMessages) -> Vec<providers::Message> {
     let is_system = |message: &providers::Message| message.role == "system";
     let (system, talk): (Vec<_>, Vec<_>) = history.into_messages().partition(is_system);
     let talk = talk

@@ -83,7 +83,7 @@ impl MessageRole {
 
 /// What wrote an answer, and for whom: what a rating of it speaks about.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Origin {
+pub struct AnswerOrigin {
     /// Finds the attempts in the events.
     pub request_id: Arc<str>,
     /// The catalog's name of the model.
@@ -120,7 +120,7 @@ impl Rating {
 
 /// What became of a rating.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rated {
+pub enum RatingOutcome {
     /// It is this user's first of this message.
     First,
     /// It replaced an earlier one.
@@ -178,7 +178,7 @@ pub trait ConversationStore: Send + Sync {
     async fn answer_to(
         &self,
         question: &Message,
-    ) -> anyhow::Result<Option<(Message, Option<Origin>)>>;
+    ) -> anyhow::Result<Option<(Message, Option<AnswerOrigin>)>>;
 
     /// Adds an answer with what wrote it; `None` where the conversation does not exist, or no longer, or
     /// where the question has its answer already.
@@ -186,12 +186,12 @@ pub trait ConversationStore: Send + Sync {
         &self,
         question: &Message,
         content: &str,
-        origin: &Origin,
+        origin: &AnswerOrigin,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>>;
 
     /// One message, and what wrote it where that was kept.
-    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<Origin>)>>;
+    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<AnswerOrigin>)>>;
 
     /// Keeps what a user thinks of a message; the last rating counts.
     async fn rate_message(
@@ -200,5 +200,5 @@ pub trait ConversationStore: Send + Sync {
         user_id: i64,
         rating: Rating,
         now: DateTime<Utc>,
-    ) -> anyhow::Result<Rated>;
+    ) -> anyhow::Result<RatingOutcome>;
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     Answered, Chat, ChatError, CutBy,
     prompt::system_message,
-    send::{Accepted, Outgoing, Written},
+    send::{Accepted, ModelAnswer, Outgoing},
     store::{Message, MessageRole},
 };
 use crate::_core::{caller::User, context::Context};
@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(600);
 
 /// How far an answer has come.
 #[derive(Debug)]
-pub enum Progress {
+pub enum AnswerProgress {
     /// The message is stored under this id, and a model is asked.
     Begun(i64),
     /// What the answer goes on with.
@@ -43,7 +43,7 @@ impl Chat {
         user: Arc<User>,
         context: Context,
         mut outgoing: Outgoing,
-    ) -> impl Stream<Item = Result<Progress, ChatError>> + Send + 'static {
+    ) -> impl Stream<Item = Result<AnswerProgress, ChatError>> + Send + 'static {
         try_stream! {
             let started = Instant::now();
             let instructions = system_message(outgoing.context.take().as_ref(), context.received_at);
@@ -55,18 +55,18 @@ impl Chat {
             }
             match self.accept(&user, &context, &outgoing, &mut stored).await? {
                 Accepted::Answered(answered) => {
-                    yield Progress::Begun(answered.message.id);
-                    yield Progress::Words(answered.content.clone());
-                    yield Progress::Done(answered);
+                    yield AnswerProgress::Begun(answered.message.id);
+                    yield AnswerProgress::Words(answered.content.clone());
+                    yield AnswerProgress::Done(answered);
                 }
                 Accepted::Open(question) => {
                     let _turn = self.begin_turn(question.message.id)?;
-                    yield Progress::Begun(question.message.id);
+                    yield AnswerProgress::Begun(question.message.id);
                     let mut call = self.call(&context, &question, instructions, started).await?;
                     call.stream_deadline = Some(started + LONGEST);
                     let answer = self.answerer.stream(&question.route, call).await;
                     let mut answer = answer.map_err(|error| question.unanswered(&context, error))?;
-                    let mut written = Written {
+                    let mut written = ModelAnswer {
                         content: String::new(),
                         model: answer.model.clone(),
                         usage: None,
@@ -79,10 +79,10 @@ impl Chat {
                             CutBy::of(delta.finish_reason.as_deref()).or(written.cut_by);
                         if !delta.content.is_empty() {
                             written.content.push_str(&delta.content);
-                            yield Progress::Words(delta.content);
+                            yield AnswerProgress::Words(delta.content);
                         }
                     }
-                    yield Progress::Done(self.keep(&context, question, written, started).await?);
+                    yield AnswerProgress::Done(self.keep(&context, question, written, started).await?);
                 }
             }
         }

@@ -14,13 +14,13 @@ use tokio::sync::{Mutex as Turn, MutexGuard};
 use super::store::Message;
 
 /// The conversation, and a hash of what is sent to whom.
-type Key = (i64, [u8; 32]);
+type TwinKey = (i64, [u8; 32]);
 /// The message, once it is stored.
-type Shared = Arc<Turn<Option<Message>>>;
+type TwinMessage = Arc<Turn<Option<Message>>>;
 
 /// Sends that are under way.
 #[derive(Default)]
-pub(super) struct Twins(Mutex<HashMap<Key, Shared>>);
+pub(super) struct Twins(Mutex<HashMap<TwinKey, TwinMessage>>);
 
 impl Twins {
     /// Joins the sends of this text to this conversation, to be answered by this model.
@@ -41,8 +41,8 @@ impl Twins {
 /// One of the sends of a text.
 pub(super) struct Twin<'a> {
     twins: &'a Twins,
-    key: Key,
-    shared: Shared,
+    key: TwinKey,
+    shared: TwinMessage,
 }
 
 impl Twin<'_> {

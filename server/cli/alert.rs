@@ -47,7 +47,7 @@ fn channels() -> impl TypedValueParser<Value = ChannelName> {
 pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
     let Command::Test { channel } = arguments.command;
     http_client::install_tls();
-    let dispatcher = Dispatcher::new(Arc::new(Nothing), &config.alerts)?;
+    let dispatcher = Dispatcher::new(Arc::new(NoOutbox), &config.alerts)?;
     let channels = match channel {
         Some(channel) => vec![channel],
         None => dispatcher.channels(),
@@ -81,10 +81,10 @@ pub(super) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
 }
 
 /// No outbox: a test is for those who are there to see it.
-pub(super) struct Nothing;
+pub(super) struct NoOutbox;
 
 #[async_trait]
-impl Outbox for Nothing {
+impl Outbox for NoOutbox {
     async fn enqueue(&self, _: &Alert) -> anyhow::Result<()> {
         Ok(())
     }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use similar::TextDiff;
 
-use super::table::{Table, clean};
+use super::table::{TextTable, clean};
 use crate::{
     _core::suggest,
     app::catalog,
@@ -72,7 +72,7 @@ fn bundles(catalog: &Catalog) -> impl Iterator<Item = (&Arc<Model>, &Arc<Bundle>
 }
 
 fn list(catalog: &Catalog) -> String {
-    let mut table = Table::new(&["BUNDLE", "MODEL", "PROMPT", "TASKS"]);
+    let mut table = TextTable::new(&["BUNDLE", "MODEL", "PROMPT", "TASKS"]);
     for (model, bundle) in bundles(catalog) {
         let begins = |route: &[Arc<Model>]| route.first().is_some_and(|it| it.name == model.name);
         let tasks = catalog.tasks.iter();

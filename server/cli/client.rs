@@ -23,12 +23,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const METHOD_NOT_FOUND: i64 = -32601;
 
 /// How a command asks: its answer is printed as a person reads it, or as it came.
-pub(super) struct Ask<'a> {
+pub(super) struct ClientOptions<'a> {
     pub(super) client: &'a Client,
     pub(super) json: bool,
 }
 
-impl Ask<'_> {
+impl ClientOptions<'_> {
     /// Calls a procedure; the text to print.
     pub(super) async fn show<I: Serialize, O: DeserializeOwned>(
         &self,
@@ -53,7 +53,7 @@ pub(super) struct Client {
 
 /// Why a call did not bring an answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
+pub(super) enum CallError {
     /// `--url` cannot be used.
     #[error(
         "`{url}` is not a server's address; expected one such as `http://127.0.0.1:3000`, without user name and password"
@@ -113,7 +113,7 @@ pub(super) enum ClientError {
     },
 }
 
-impl ClientError {
+impl CallError {
     /// What a person does about it; `otherwise` where it does not say by itself.
     pub(super) fn advice<'a>(&self, otherwise: &'a str) -> &'a str {
         match self {
@@ -142,14 +142,14 @@ const BAD_TOKEN: &str = "the server does not accept the token in `MODELRAMP_TOKE
 
 /// One call, as JSON-RPC sends it.
 #[derive(Serialize)]
-struct Request<'a, I> {
+struct RpcRequest<'a, I> {
     jsonrpc: &'static str,
     id: usize,
     method: &'a str,
     params: &'a I,
 }
 
-impl<'a, I> Request<'a, I> {
+impl<'a, I> RpcRequest<'a, I> {
     fn new<O>(id: usize, method: &'a Method<I, O>, params: &'a I) -> Self {
         Self {
             jsonrpc: "2.0",
@@ -162,16 +162,16 @@ impl<'a, I> Request<'a, I> {
 
 /// One answer. The result is read when its type is known.
 #[derive(Deserialize)]
-struct Reply {
+struct RpcReply {
     #[serde(default)]
     id: Option<usize>,
     #[serde(default)]
     result: Value,
-    error: Option<Failure>,
+    error: Option<RpcFailure>,
 }
 
 #[derive(Deserialize)]
-struct Failure {
+struct RpcFailure {
     code: i64,
     message: String,
     #[serde(default)]
@@ -180,12 +180,12 @@ struct Failure {
 
 impl Client {
     /// A client of the server there. Proxies are not asked: a token is for the server alone.
-    pub(super) fn new(config: &ClientConfig) -> Result<Self, ClientError> {
+    pub(super) fn new(config: &ClientConfig) -> Result<Self, CallError> {
         let http = http_client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .build()
-            .map_err(ClientError::Setup)?;
+            .map_err(CallError::Setup)?;
         let token = config.token.as_ref();
         Ok(Self {
             http,
@@ -195,7 +195,7 @@ impl Client {
     }
 
     /// The same server, as another caller sees it.
-    pub(super) fn signed_in(&self, token: &SecretString) -> Result<Self, ClientError> {
+    pub(super) fn signed_in(&self, token: &SecretString) -> Result<Self, CallError> {
         Ok(Self {
             http: self.http.clone(),
             endpoint: self.endpoint.clone(),
@@ -208,9 +208,9 @@ impl Client {
         &self,
         method: &Method<I, O>,
         input: &I,
-    ) -> Result<O, ClientError> {
-        let request = Request::new(0, method, input);
-        let reply: Reply = self.send(method.path, &request).await?;
+    ) -> Result<O, CallError> {
+        let request = RpcRequest::new(0, method, input);
+        let reply: RpcReply = self.send(method.path, &request).await?;
         self.read(method, reply)
     }
 
@@ -224,23 +224,23 @@ impl Client {
         &self,
         (first, input): (&Method<I, O>, &I),
         (second, other): (&Method<J, P>, &J),
-    ) -> Result<(Result<O, ClientError>, Result<P, ClientError>), ClientError> {
+    ) -> Result<(Result<O, CallError>, Result<P, CallError>), CallError> {
         let batch = (
-            Request::new(0, first, input),
-            Request::new(1, second, other),
+            RpcRequest::new(0, first, input),
+            RpcRequest::new(1, second, other),
         );
-        let mut replies: [Reply; 2] = self.send(second.path, &batch).await?;
+        let mut replies: [RpcReply; 2] = self.send(second.path, &batch).await?;
         replies.sort_by_key(|reply| reply.id);
         let [answer, another] = replies;
         Ok((self.read(first, answer), self.read(second, another)))
     }
 
     /// What the server answers at a path, without a token.
-    pub(super) async fn get(&self, path: &str) -> Result<(StatusCode, String), ClientError> {
+    pub(super) async fn get(&self, path: &str) -> Result<(StatusCode, String), CallError> {
         let mut address = self.endpoint.clone();
         address.set_path(path);
         let failed = |error: reqwest::Error| match self.failed(path, error) {
-            ClientError::Slow { .. } => ClientError::Silent {
+            CallError::Slow { .. } => CallError::Silent {
                 address: address.clone(),
             },
             other => other,
@@ -255,7 +255,7 @@ impl Client {
         &self,
         method: &str,
         body: &impl Serialize,
-    ) -> Result<T, ClientError> {
+    ) -> Result<T, CallError> {
         let mut request = self.http.post(native(&self.endpoint)).json(body);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
@@ -263,7 +263,7 @@ impl Client {
         let response = request.send().await.map_err(|e| self.failed(method, e))?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(|e| self.failed(method, e))?;
-        serde_json::from_slice(&bytes).map_err(|_| ClientError::Foreign {
+        serde_json::from_slice(&bytes).map_err(|_| CallError::Foreign {
             endpoint: self.endpoint.clone(),
             status,
         })
@@ -272,10 +272,10 @@ impl Client {
     fn read<I, O: DeserializeOwned>(
         &self,
         method: &Method<I, O>,
-        reply: Reply,
-    ) -> Result<O, ClientError> {
+        reply: RpcReply,
+    ) -> Result<O, CallError> {
         match reply.error {
-            None => serde_json::from_value(reply.result).map_err(|cause| ClientError::Unreadable {
+            None => serde_json::from_value(reply.result).map_err(|cause| CallError::Unreadable {
                 endpoint: self.endpoint.clone(),
                 method: method.path.to_owned(),
                 cause,
@@ -284,31 +284,31 @@ impl Client {
         }
     }
 
-    fn failed(&self, method: &str, cause: reqwest::Error) -> ClientError {
+    fn failed(&self, method: &str, cause: reqwest::Error) -> CallError {
         let endpoint = self.endpoint.clone();
         if cause.is_timeout() && !cause.is_connect() {
             let method = method.to_owned();
-            return ClientError::Slow { endpoint, method };
+            return CallError::Slow { endpoint, method };
         }
-        ClientError::Unreachable {
+        CallError::Unreachable {
             endpoint,
             cause: cause.without_url(),
         }
     }
 
-    fn refused(&self, method: &str, failure: Failure) -> ClientError {
+    fn refused(&self, method: &str, failure: RpcFailure) -> CallError {
         let code = failure.data.get("code").and_then(Value::as_str);
         match code {
-            Some("UNAUTHORIZED") => ClientError::Unauthorized(match self.authorization {
+            Some("UNAUTHORIZED") => CallError::Unauthorized(match self.authorization {
                 None => NO_TOKEN,
                 Some(_) => BAD_TOKEN,
             }),
-            Some("FORBIDDEN") => ClientError::Forbidden,
-            _ if failure.code == METHOD_NOT_FOUND => ClientError::Unknown {
+            Some("FORBIDDEN") => CallError::Forbidden,
+            _ if failure.code == METHOD_NOT_FOUND => CallError::Unknown {
                 endpoint: self.endpoint.clone(),
                 method: method.to_owned(),
             },
-            code => ClientError::Refused {
+            code => CallError::Refused {
                 code: code.unwrap_or_default().to_owned(),
                 message: faults(&failure.message).unwrap_or(failure.message),
             },
@@ -339,7 +339,7 @@ fn faults(message: &str) -> Option<String> {
 
 /// The address of a server, as it may be shown. A user name would be sent beside the token, in a second
 /// `Authorization`.
-pub(super) fn address(text: &str) -> Result<Url, ClientError> {
+pub(super) fn address(text: &str) -> Result<Url, CallError> {
     let fits = |url: &Url| {
         matches!(url.scheme(), "http" | "https")
             && url.has_host()
@@ -347,7 +347,7 @@ pub(super) fn address(text: &str) -> Result<Url, ClientError> {
             && url.password().is_none()
     };
     let url = text.parse().ok().filter(fits);
-    url.ok_or_else(|| ClientError::Address { url: masked(text) })
+    url.ok_or_else(|| CallError::Address { url: masked(text) })
 }
 
 /// Commands steer this server, whatever an old one answers.
@@ -358,7 +358,7 @@ fn native(endpoint: &Url) -> Url {
 }
 
 /// `/rpc` below the address.
-fn endpoint(url: &str) -> Result<Url, ClientError> {
+fn endpoint(url: &str) -> Result<Url, CallError> {
     let mut endpoint = address(url)?;
     let path = endpoint.path().trim_end_matches('/');
     let path = path.strip_suffix("/rpc").unwrap_or(path);
@@ -379,12 +379,12 @@ fn below(endpoint: &Url) -> &'static str {
     }
 }
 
-fn authorization(token: &SecretString) -> Result<HeaderValue, ClientError> {
+fn authorization(token: &SecretString) -> Result<HeaderValue, CallError> {
     let token = token.expose_secret();
     if let Some(reason) = slips::in_key(token) {
-        return Err(ClientError::Token { reason });
+        return Err(CallError::Token { reason });
     }
-    let unfit = ClientError::Token {
+    let unfit = CallError::Token {
         reason: "holds characters that cannot be sent",
     };
     let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| unfit)?;
@@ -420,7 +420,7 @@ mod tests {
     fn an_address_with_a_path_is_said_to_be_the_likely_slip() {
         let said = |url| {
             let (endpoint, status) = (endpoint(url).expect("an address"), StatusCode::NOT_FOUND);
-            ClientError::Foreign { endpoint, status }.to_string()
+            CallError::Foreign { endpoint, status }.to_string()
         };
         assert!(said("http://a/api").contains("`--url`"));
         assert!(!said("http://a").contains("`--url`"));

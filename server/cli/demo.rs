@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::story::Story;
 use super::{
     client::Client,
-    drive::traffic::{Pace, Progress, Traffic},
+    drive::traffic::{DriveProgress, DriveRate, DrivenServer},
 };
 use crate::{
     _core::{caller::Role, tasks::Tasks},
@@ -36,7 +36,7 @@ const ADMIN: i64 = 1_000;
 /// The users who chat.
 const USERS: std::ops::RangeInclusive<i64> = 1..=200;
 /// Their requests, at most: the story ends before the time is over, or has failed.
-const PACE: Pace = Pace {
+const PACE: DriveRate = DriveRate {
     rate: 40.0,
     duration: Duration::from_secs(170),
 };
@@ -77,8 +77,8 @@ async fn watch(
         url: url.to_owned(),
         token: Some(admin),
     })?;
-    let traffic = Traffic::new(&url.parse()?, &users, "chat")?;
-    let progress = Mutex::new(Progress::default());
+    let traffic = DrivenServer::new(&url.parse()?, &users, "chat")?;
+    let progress = Mutex::new(DriveProgress::default());
     let story = Story::new(client, sandbox, &progress)?;
     let over = CancellationToken::new();
     let told = async {

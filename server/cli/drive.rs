@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::SecretString;
 use url::{Host, Url};
 
-use self::traffic::{NO_CONNECTION, Pace, Progress, Tally, Traffic};
+use self::traffic::{DriveProgress, DriveRate, DriveTally, DrivenServer, NO_CONNECTION};
 use super::{arguments::percent, client::address};
 use crate::{
     _core::{
@@ -100,11 +100,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// Drives, shows how it goes on standard error, and prints the result.
 pub async fn run(arguments: DriveArgs, sources: &Sources) -> anyhow::Result<()> {
     let (url, tokens) = target(&arguments, sources).await?;
-    let pace = Pace {
+    let pace = DriveRate {
         rate: arguments.rate,
         duration: arguments.duration,
     };
-    let traffic = Traffic::new(&url, &tokens, arguments.task.name())?;
+    let traffic = DrivenServer::new(&url, &tokens, arguments.task.name())?;
     let bar = Bar::new(&pace);
     let stop = app::stop_signal()?;
     let tally = traffic.run(pace, stop, |progress| bar.show(progress)).await;
@@ -116,7 +116,7 @@ pub async fn run(arguments: DriveArgs, sources: &Sources) -> anyhow::Result<()> 
 }
 
 /// An error where so many requests failed that the figures say little about the models.
-fn judge(tally: &Tally, url: &Url, max_failed: Percent) -> anyhow::Result<()> {
+fn judge(tally: &DriveTally, url: &Url, max_failed: Percent) -> anyhow::Result<()> {
     let all = tally.requests();
     ensure!(
         all > 0,
@@ -219,7 +219,7 @@ fn is_loopback(url: &Url) -> bool {
 struct Bar(ProgressBar);
 
 impl Bar {
-    fn new(pace: &Pace) -> Self {
+    fn new(pace: &DriveRate) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(ProgressBar::hidden());
         }
@@ -228,7 +228,7 @@ impl Bar {
         Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
     }
 
-    fn show(&self, progress: Progress) {
+    fn show(&self, progress: DriveProgress) {
         self.0.set_position(progress.due);
         self.0.set_message(format!(
             "{} answered, {} failed, candidate {:.1} %",

@@ -11,7 +11,7 @@ use crate::_core::units::counted;
 /// What a check came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Outcome {
+pub(super) enum CheckOutcome {
     /// As it should be.
     Pass,
     /// Not looked at, as nobody asked for it.
@@ -22,7 +22,7 @@ pub(super) enum Outcome {
     Fail,
 }
 
-impl Outcome {
+impl CheckOutcome {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -35,10 +35,10 @@ impl Outcome {
 
 /// One thing that was looked at.
 #[derive(Debug, Serialize)]
-pub(super) struct Finding {
+pub(super) struct CheckFinding {
     /// Its name in docs/preflight.md.
     pub(super) check: &'static str,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: CheckOutcome,
     /// What was seen.
     pub(super) found: String,
     /// What a person does about it; none where it passes.
@@ -48,11 +48,11 @@ pub(super) struct Finding {
 
 /// All that was looked at.
 #[derive(Debug, Default)]
-pub(super) struct Findings(pub(super) Vec<Finding>);
+pub(super) struct Findings(pub(super) Vec<CheckFinding>);
 
 impl Findings {
     pub(super) fn pass(&mut self, check: &'static str, found: impl Into<String>) {
-        self.add(check, Outcome::Pass, &found.into(), None);
+        self.add(check, CheckOutcome::Pass, &found.into(), None);
     }
 
     pub(super) fn skip(
@@ -61,7 +61,7 @@ impl Findings {
         found: impl Into<String>,
         todo: impl Into<String>,
     ) {
-        self.add(check, Outcome::Skip, &found.into(), Some(todo.into()));
+        self.add(check, CheckOutcome::Skip, &found.into(), Some(todo.into()));
     }
 
     pub(super) fn warn(
@@ -70,7 +70,7 @@ impl Findings {
         found: impl Into<String>,
         todo: impl Into<String>,
     ) {
-        self.add(check, Outcome::Warn, &found.into(), Some(todo.into()));
+        self.add(check, CheckOutcome::Warn, &found.into(), Some(todo.into()));
     }
 
     pub(super) fn fail(
@@ -79,11 +79,17 @@ impl Findings {
         found: impl Into<String>,
         todo: impl Into<String>,
     ) {
-        self.add(check, Outcome::Fail, &found.into(), Some(todo.into()));
+        self.add(check, CheckOutcome::Fail, &found.into(), Some(todo.into()));
     }
 
-    fn add(&mut self, check: &'static str, outcome: Outcome, found: &str, todo: Option<String>) {
-        self.0.push(Finding {
+    fn add(
+        &mut self,
+        check: &'static str,
+        outcome: CheckOutcome,
+        found: &str,
+        todo: Option<String>,
+    ) {
+        self.0.push(CheckFinding {
             check,
             outcome,
             found: clean(found),
@@ -91,14 +97,17 @@ impl Findings {
         });
     }
 
-    pub(super) fn count(&self, outcome: Outcome) -> usize {
+    pub(super) fn count(&self, outcome: CheckOutcome) -> usize {
         self.0.iter().filter(|it| it.outcome == outcome).count()
     }
 
     /// Prints them, and fails where one of them does, or, `strict`, is to be looked at.
     pub(super) fn tell(&self, json: bool, strict: bool) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
-        let (failed, warned) = (self.count(Outcome::Fail), self.count(Outcome::Warn));
+        let (failed, warned) = (
+            self.count(CheckOutcome::Fail),
+            self.count(CheckOutcome::Warn),
+        );
         if json {
             serde_json::to_writer_pretty(&mut out, &self.0)?;
             writeln!(out)?;
@@ -110,7 +119,10 @@ impl Findings {
                     writeln!(out, "      {:<12}  → {todo}", "")?;
                 }
             }
-            let (passed, skipped) = (self.count(Outcome::Pass), self.count(Outcome::Skip));
+            let (passed, skipped) = (
+                self.count(CheckOutcome::Pass),
+                self.count(CheckOutcome::Skip),
+            );
             writeln!(
                 out,
                 "{passed} passed, {failed} failed, {warned} to look at, {skipped} not asked for"

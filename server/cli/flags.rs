@@ -11,7 +11,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     arguments::percent,
-    client::{Ask, Client},
+    client::{Client, ClientOptions},
 };
 use crate::{
     _core::{procedure::NoInput, units::Percent},
@@ -45,7 +45,7 @@ enum Command {
         #[arg(value_parser = percent)]
         percent: Percent,
         #[command(flatten)]
-        change: Change,
+        change: FlagArguments,
     },
     /// Turns the kill switch on, so that everybody gets the control models, or off.
     Kill {
@@ -53,7 +53,7 @@ enum Command {
         #[arg(value_enum)]
         switch: Switch,
         #[command(flatten)]
-        change: Change,
+        change: FlagArguments,
     },
     /// Lists the changes, by whom and why.
     History {
@@ -70,7 +70,7 @@ enum Switch {
 }
 
 #[derive(Debug, Args)]
-struct Change {
+struct FlagArguments {
     /// Why, for those who look later.
     #[arg(long, short)]
     reason: String,
@@ -83,7 +83,7 @@ struct Change {
 pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Result<()> {
     let Arguments { url, json, command } = arguments;
     let client = Client::new(&ClientConfig::load(sources, url)?)?;
-    let ask = Ask {
+    let ask = ClientOptions {
         client: &client,
         json,
     };

@@ -5,8 +5,8 @@ use std::io::Write;
 use clap::Args;
 
 use super::{
-    client::{Ask, Client},
-    table::{Table, word},
+    client::{Client, ClientOptions},
+    table::{TextTable, word},
 };
 use crate::{
     _core::procedure::NoInput,
@@ -31,7 +31,7 @@ pub(super) struct Arguments {
 /// Asks a running server, whichever of them.
 pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Result<()> {
     let client = Client::new(&ClientConfig::load(sources, arguments.url)?)?;
-    let ask = Ask {
+    let ask = ClientOptions {
         client: &client,
         json: arguments.json,
     };
@@ -40,7 +40,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
 }
 
 fn show(fleet: &FleetState) -> String {
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "SERVER", "STATE", "RELEASE", "LEADS", "SEEN", "WAITING", "LOST", "CLOCK", "IN FORCE",
     ]);
     for replica in &fleet.replicas {

@@ -7,12 +7,12 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret;
 
-use super::table::Table;
+use super::table::TextTable;
 use crate::{
     _core::{actor::Actor, priority::Priority},
     config::Config,
     keys::{
-        ApiKey, ApiKeyStore, DOLLARS, Limits, MAX_OVERLAP_SECONDS, MAX_TOKENS, MAX_TTL_SECONDS,
+        ApiKey, ApiKeyStore, DOLLARS, KeyLimits, MAX_OVERLAP_SECONDS, MAX_TOKENS, MAX_TTL_SECONDS,
         Secret, is_name,
     },
     model_router::catalog::Catalog,
@@ -86,8 +86,8 @@ struct LimitFlags {
 }
 
 impl LimitFlags {
-    fn limits(&self) -> Limits {
-        Limits {
+    fn limits(&self) -> KeyLimits {
+        KeyLimits {
             requests_per_minute: self.per_minute,
             tokens_per_day: self.tokens_per_day,
             dollars_per_day: self.usd_per_day,
@@ -242,7 +242,7 @@ async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow:
                 "may have",
                 "spent today",
             ];
-            let mut table = Table::new(&columns);
+            let mut table = TextTable::new(&columns);
             let spent = keys.spent_by_all(now.date_naive()).await?;
             for key in keys.keys().await? {
                 let until = match (key.revoked_at, key.expires_at) {
@@ -287,7 +287,7 @@ async fn answer(command: Command, keys: &Storage, now: DateTime<Utc>) -> anyhow:
     }
 }
 
-fn words(limits: &Limits) -> String {
+fn words(limits: &KeyLimits) -> String {
     let rate = limits
         .requests_per_minute
         .map(|it| format!("{it} a minute"));

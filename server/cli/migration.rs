@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{
     arguments::percent,
-    client::{Ask, Client},
+    client::{Client, ClientOptions},
 };
 use crate::{
     _core::{procedure::NoInput, units::Percent},
@@ -85,7 +85,7 @@ impl From<ModeArgument> for Mode {
 pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Result<()> {
     let Arguments { url, json, command } = arguments;
     let client = Client::new(&ClientConfig::load(sources, url)?)?;
-    let ask = Ask {
+    let ask = ClientOptions {
         client: &client,
         json,
     };

@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use chrono::TimeDelta;
 use clap::Args;
 
-use super::{arguments::plan_text, client::Ask};
+use super::{arguments::plan_text, client::ClientOptions};
 use crate::{
     config::Config,
     rollout::{
@@ -50,7 +50,7 @@ pub(super) struct Arguments {
 }
 
 /// Has the running server make them, and keep what came of it.
-pub(super) async fn keep(ask: &Ask<'_>, arguments: Arguments) -> anyhow::Result<String> {
+pub(super) async fn keep(ask: &ClientOptions<'_>, arguments: Arguments) -> anyhow::Result<String> {
     let input = MakePlacebo {
         plan: plan_text(&arguments.plan)?,
         days: Some(arguments.days),

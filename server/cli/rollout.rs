@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     arguments::{percent, percentage, plan_text, traffic},
-    client::{Ask, Client, ClientError},
+    client::{CallError, Client, ClientOptions},
     offline, placebo,
 };
 use crate::{
@@ -88,27 +88,27 @@ enum Command {
         take_back: bool,
     },
     /// Stops the clock of a rollout; its share stays what it is.
-    Pause(Change),
+    Pause(ChangeArguments),
     /// Lets it go on.
-    Resume(Change),
+    Resume(ChangeArguments),
     /// Goes to the next stage now; one that is paused goes on.
-    Advance(Change),
+    Advance(ChangeArguments),
     /// Moves the share within the stage.
     SetShare {
         #[command(flatten)]
-        change: Change,
+        change: ChangeArguments,
         /// 0 to 100.
         #[arg(value_parser = percent)]
         percent: Percent,
     },
     /// Takes everybody back to control, for good.
-    Rollback(Change),
+    Rollback(ChangeArguments),
     /// Lets a rollout through the gate that it waits at.
-    Approve(Change),
+    Approve(ChangeArguments),
     /// Lets go of a rollout that has ended, so that the live share decides its tasks again.
     Release {
         #[command(flatten)]
-        change: Change,
+        change: ChangeArguments,
         /// The live share from then on, 0 to 100; needed where users get the candidate before or after.
         #[arg(long, value_parser = percent)]
         share: Option<Percent>,
@@ -157,7 +157,7 @@ struct Reason {
 }
 
 #[derive(Debug, Args)]
-struct Change {
+struct ChangeArguments {
     /// The rollout's id, the beginning of it, or `last`.
     id: String,
     #[command(flatten)]
@@ -167,7 +167,7 @@ struct Change {
     version: Option<i64>,
 }
 
-impl Change {
+impl ChangeArguments {
     /// The same with the id for `last`.
     async fn found(mut self, client: &Client) -> anyhow::Result<Self> {
         self.id = which::of(client, self.id).await?;
@@ -193,7 +193,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
         command => command,
     };
     let client = Client::new(&ClientConfig::load(sources, url)?)?;
-    let ask = Ask {
+    let ask = ClientOptions {
         client: &client,
         json,
     };
@@ -219,7 +219,7 @@ async fn is_killed(client: &Client) -> bool {
 }
 
 /// The text to print.
-async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
+async fn answer(ask: &ClientOptions<'_>, command: Command) -> anyhow::Result<String> {
     match command {
         Command::List { all } => {
             let input = ListRollouts { all };
@@ -296,9 +296,9 @@ async fn answer(ask: &Ask<'_>, command: Command) -> anyhow::Result<String> {
 
 /// Makes a change that needs no more than its reason.
 async fn apply(
-    ask: &Ask<'_>,
+    ask: &ClientOptions<'_>,
     method: &Method<ChangeRollout, RolloutState>,
-    change: Change,
+    change: ChangeArguments,
 ) -> anyhow::Result<String> {
     let change = change.found(ask.client).await?;
     let input = ChangeRollout {
@@ -310,7 +310,7 @@ async fn apply(
 }
 
 /// The version that a change is based on: the one given, or that of now.
-async fn version(client: &Client, change: &Change) -> Result<i64, ClientError> {
+async fn version(client: &Client, change: &ChangeArguments) -> Result<i64, CallError> {
     if let Some(version) = change.version {
         return Ok(version);
     }
@@ -322,7 +322,7 @@ async fn version(client: &Client, change: &Change) -> Result<i64, ClientError> {
 
 /// Checks a plan, by the server where there is one.
 async fn validate(
-    ask: &Ask<'_>,
+    ask: &ClientOptions<'_>,
     plan: &str,
     traffic: Option<f64>,
     baseline: f64,
@@ -335,7 +335,7 @@ async fn validate(
     let checked = match ask.client.call(&ROLLOUT_VALIDATE, &input).await {
         Ok(checked) => checked,
         // What can be known of a plan without a server.
-        Err(ClientError::Unreachable { .. }) => {
+        Err(CallError::Unreachable { .. }) => {
             let traffic = traffic.map(|requests| (requests, baseline));
             checked_here(plan, &input.plan, traffic)?
         }

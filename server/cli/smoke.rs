@@ -14,10 +14,10 @@ use clap::Args;
 use futures::FutureExt as _;
 use http::StatusCode;
 
-use self::asking::Asked;
+use self::asking::SmokeRun;
 use super::{
     client::Client,
-    findings::{Findings, Outcome},
+    findings::{CheckOutcome, Findings},
 };
 use crate::{
     _core::{errors::in_full, http_client},
@@ -53,7 +53,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     let client = Client::new(&ClientConfig::load(sources, arguments.url.clone())?)?;
     let mut findings = Findings::default();
     let mut interrupted = pin!(app::stop_signal()?);
-    let mut asked = Asked::begin();
+    let mut asked = SmokeRun::begin();
     let mut was_interrupted = {
         let asking = ask(&client, &mut asked, &mut findings);
         // What only asks can be left at any moment.
@@ -64,7 +64,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     };
     // Only a greeting that is interrupted leaves one.
     let is_tidy = asked.tidy(&client).await;
-    if !was_interrupted && findings.count(Outcome::Fail) < findings.0.len() {
+    if !was_interrupted && findings.count(CheckOutcome::Fail) < findings.0.len() {
         // What moves something goes on to its end, which takes seconds; a signal is heard after it.
         moving::rehearse(&client, &mut findings).await;
         if arguments.staging {
@@ -98,12 +98,12 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
 
 /// What `staging` needs of it: all that moves no flag and tells nobody.
 pub(super) async fn look(client: &Client, findings: &mut Findings) {
-    ask(client, &mut Asked::begin(), findings).await;
+    ask(client, &mut SmokeRun::begin(), findings).await;
     moving::rehearse(client, findings).await;
 }
 
 /// The steps that only ask; nothing after the first where no server answers.
-async fn ask(client: &Client, asked: &mut Asked, findings: &mut Findings) {
+async fn ask(client: &Client, asked: &mut SmokeRun, findings: &mut Findings) {
     match client.get("/readyz").await {
         Ok((StatusCode::OK, _)) => findings.pass("server", "it is ready"),
         Ok((status, said)) => {

@@ -22,8 +22,8 @@ use tokio::time::sleep;
 
 use super::{
     arguments::plan_text,
-    client::{Client, ClientError},
-    findings::{Findings, Outcome},
+    client::{CallError, Client},
+    findings::{CheckOutcome, Findings},
     smoke,
     table::moment,
 };
@@ -111,7 +111,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     let page = report::page(&seen, &findings, &told, &history, &config.url);
     write(&arguments.output, &page)?;
     std::fs::remove_file(&note).with_context(|| format!("cannot remove `{}`", note.display()))?;
-    let failed = findings.count(Outcome::Fail);
+    let failed = findings.count(CheckOutcome::Fail);
     let shown = arguments.output.display();
     if failed > 0 {
         let failed = counted(failed, "check");
@@ -120,7 +120,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     writeln!(
         std::io::stdout(),
         "go: nothing failed, and {} for people to look at; see `{shown}`",
-        match findings.count(Outcome::Warn) {
+        match findings.count(CheckOutcome::Warn) {
             1 => "1 check is".to_owned(),
             warned => format!("{warned} checks are"),
         }
@@ -195,9 +195,9 @@ async fn watch(client: &Client, id: &str, duration: Duration) -> anyhow::Result<
                 }
             }
             Err(
-                error @ (ClientError::Unreachable { .. }
-                | ClientError::Slow { .. }
-                | ClientError::Foreign { .. }),
+                error @ (CallError::Unreachable { .. }
+                | CallError::Slow { .. }
+                | CallError::Foreign { .. }),
             ) => {
                 let since = *away_since.get_or_insert(now);
                 if since == now {

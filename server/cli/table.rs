@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 /// Rows below a heading, each column as wide as its widest cell.
-pub(super) struct Table {
+pub(super) struct TextTable {
     heading: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
@@ -14,7 +14,7 @@ pub(super) struct Table {
 /// Between two columns.
 const GAP: &str = "  ";
 
-impl Table {
+impl TextTable {
     /// A table without rows.
     pub(super) fn new(heading: &[&'static str]) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl Table {
     }
 }
 
-impl fmt::Display for Table {
+impl fmt::Display for TextTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = |text: &str| text.chars().count();
         let widths: Vec<usize> = (self.heading.iter().enumerate())
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new(&["ID", "STATE"]);
+        let mut table = TextTable::new(&["ID", "STATE"]);
         table.row(["1".into(), "soaking".into()]);
         table.row(["æøå".into(), "x\u{1b}[2J\ny".into()]);
         assert_eq!(

@@ -7,7 +7,7 @@
 mod asking;
 mod bar;
 mod court;
-mod told;
+mod news;
 
 use std::{
     io::Write as _,
@@ -17,7 +17,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use clap::Args;
 
-use self::{asking::Asking, bar::Bar, court::Court, told::Told};
+use self::{asking::TrialAsker, bar::TrialBar, court::Court, news::TrialNews};
 use super::{arguments::plan_text, client::Client};
 use crate::{
     _core::units::counted,
@@ -29,9 +29,9 @@ use crate::{
         trials_router::{TrialArms, WhichArms},
     },
     trial::{
-        pace::{Limits, Pace},
+        pace::{PaceLimits, TrialPace},
         prompts::{self, Prompt},
-        results::{Results, Subject},
+        results::{Results, TrialSubject},
     },
 };
 
@@ -112,7 +112,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
         plan: arguments.plan.as_deref().map(plan_text).transpose()?,
     };
     let arms = client.call(&TRIALS_ARMS, &which).await?;
-    let subject = Subject {
+    let subject = TrialSubject {
         task: arms.task.clone(),
         control: arms.control.model.clone(),
         candidate: arms.candidate.model.clone(),
@@ -122,15 +122,15 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     let path = path.unwrap_or_else(|| beside(&arguments.prompts, "results.jsonl"));
     let results = Results::open(&path, &subject, &prompts)?;
     announce(&subject, &arms, &prompts, &results)?;
-    let limits = Limits {
+    let limits = PaceLimits {
         minute: arguments.per_minute,
         day: arguments.per_day,
     };
     let sent = results.all().map(|seen| seen.at_ms);
-    let pace = Pace::new(limits, sent.collect::<Vec<_>>(), now_ms());
+    let pace = TrialPace::new(limits, sent.collect::<Vec<_>>(), now_ms());
     let court = Court::new(&arms, &prompts, &arguments);
-    let asking = Asking::new(&client, &subject, results, pace);
-    let bar = Bar::new(&prompts);
+    let asking = TrialAsker::new(&client, &subject, results, pace);
+    let bar = TrialBar::new(&prompts);
     let stopped = asking
         .all(
             &prompts,
@@ -148,7 +148,7 @@ pub(super) async fn run(arguments: Arguments, sources: &Sources) -> anyhow::Resu
     let (results, stop) = stopped;
     let result = court.judge(&prompts, &results);
     let oldest_ms = results.all().map(|seen| seen.at_ms).min();
-    let of_them = Told {
+    let of_them = TrialNews {
         arguments: &arguments,
         arms: &arms,
         subject: &subject,
@@ -163,13 +163,13 @@ fn beside(prompts: &Path, ending: &str) -> PathBuf {
 }
 
 fn announce(
-    subject: &Subject,
+    subject: &TrialSubject,
     arms: &TrialArms,
     prompts: &[Prompt],
     results: &Results,
 ) -> anyhow::Result<()> {
     let mut err = std::io::stderr().lock();
-    let Subject {
+    let TrialSubject {
         task,
         control,
         candidate,

@@ -115,7 +115,7 @@ pub(super) fn run(arguments: Arguments, config: &Config) -> anyhow::Result<()> {
         } => {
             let kept = kept.named(config, &procedures)?;
             let found = scan::folder(&folder, clients)?;
-            let list = calls::List::new(found, &procedures, &kept);
+            let list = calls::CallList::new(found, &procedures, &kept);
             match json {
                 true => serde_json::to_string_pretty(&list)? + "\n",
                 false => list.to_string(),

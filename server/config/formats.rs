@@ -79,9 +79,9 @@ impl<F: Format> Format for Optional<F> {
 }
 
 /// Any text.
-pub(super) struct Text;
+pub(super) struct TextFormat;
 
-impl Format for Text {
+impl Format for TextFormat {
     type Value = String;
 
     fn expected(&self) -> String {
@@ -94,9 +94,9 @@ impl Format for Text {
 }
 
 /// On or off (docs/compatibility.md, C2).
-pub(super) struct Switch;
+pub(super) struct SwitchFormat;
 
-impl Format for Switch {
+impl Format for SwitchFormat {
     type Value = bool;
 
     fn expected(&self) -> String {
@@ -113,9 +113,9 @@ impl Format for Switch {
 }
 
 /// A percentage (docs/compatibility.md, C1).
-pub(super) struct Share;
+pub(super) struct ShareFormat;
 
-impl Format for Share {
+impl Format for ShareFormat {
     type Value = Percent;
 
     fn expected(&self) -> String {
@@ -160,12 +160,12 @@ impl<T: FromStr + PartialOrd + Display + Sync> Format for Whole<T> {
 }
 
 /// A length of time with its unit, within bounds, both included.
-pub(super) struct Span {
+pub(super) struct SpanFormat {
     pub min: Duration,
     pub max: Duration,
 }
 
-impl Format for Span {
+impl Format for SpanFormat {
     type Value = Duration;
 
     fn expected(&self) -> String {
@@ -222,9 +222,9 @@ impl<T: Copy + Sync> Format for OneOf<T> {
 }
 
 /// Some of a few words.
-pub(super) struct List<T: 'static>(pub &'static [(&'static str, T)]);
+pub(super) struct ListFormat<T: 'static>(pub &'static [(&'static str, T)]);
 
-impl<T: Copy + Sync> Format for List<T> {
+impl<T: Copy + Sync> Format for ListFormat<T> {
     type Value = Vec<T>;
 
     fn expected(&self) -> String {
@@ -244,9 +244,9 @@ impl<T: Copy + Sync> Format for List<T> {
 }
 
 /// Procedures by name, or all of a namespace.
-pub(super) struct Names;
+pub(super) struct NamesFormat;
 
-impl Format for Names {
+impl Format for NamesFormat {
     type Value = Vec<String>;
 
     fn expected(&self) -> String {
@@ -289,7 +289,7 @@ impl Format for AnswerParts {
     fn parse(&self, text: &str) -> Result<Vec<String>, String> {
         let fits = |part: &str| {
             part.split_once(':').is_some_and(|(procedure, path)| {
-                Names.parse(procedure).is_ok_and(|it| it.len() == 1)
+                NamesFormat.parse(procedure).is_ok_and(|it| it.len() == 1)
                     && path.split('.').all(|step| !step.trim().is_empty())
             })
         };
@@ -396,9 +396,9 @@ impl Format for FolderPath {
 }
 
 /// A secret that is only ever compared or signed with.
-pub(super) struct Secret;
+pub(super) struct SecretFormat;
 
-impl Format for Secret {
+impl Format for SecretFormat {
     type Value = SecretString;
     const SECRET: bool = true;
 
@@ -412,9 +412,9 @@ impl Format for Secret {
 }
 
 /// A secret that is sent in an HTTP header.
-pub(super) struct ApiKey;
+pub(super) struct ApiKeyFormat;
 
-impl Format for ApiKey {
+impl Format for ApiKeyFormat {
     type Value = SecretString;
     const SECRET: bool = true;
 

@@ -9,10 +9,10 @@ pub(super) use super::setting::{AnySetting, Row, Section, Setting, fault_of};
 use super::{
     ChannelName, McpTools, TraceFormat, Transformer,
     formats::{
-        Address, AnswerParts, ApiKey, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath, Format,
-        Header, Headers, List, LogFilter, MailAddress, MailAddresses, Names, Networks, OneOf,
-        Optional, Origins, Prefixes, ProxyUrl, Secret, SecretUrl, Share, SmtpUrl, Span, Subjects,
-        Switch, Text, Whole, Words,
+        Address, AnswerParts, ApiKeyFormat, BaseUrl, DatabaseUrl, Domain, FilePath, FolderPath,
+        Format, Header, Headers, ListFormat, LogFilter, MailAddress, MailAddresses, NamesFormat,
+        Networks, OneOf, Optional, Origins, Prefixes, ProxyUrl, SecretFormat, SecretUrl,
+        ShareFormat, SmtpUrl, SpanFormat, Subjects, SwitchFormat, TextFormat, Whole, Words,
     },
 };
 use crate::_core::{
@@ -71,8 +71,8 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-const fn span(min_ms: u64, max_seconds: u64) -> Span {
-    Span {
+const fn span(min_ms: u64, max_seconds: u64) -> SpanFormat {
+    SpanFormat {
         min: Duration::from_millis(min_ms),
         max: Duration::from_secs(max_seconds),
     }
@@ -149,12 +149,12 @@ settings! {
         MAX_BYTES_IN_FLIGHT: Whole<usize> = whole("bytes", 1 << 20, 1 << 40), "29360128";
         /// Whoever sends it as a bearer token may read `/metrics`. Without it programs on the server's
         /// own machine may, as long as no proxy stands before the server.
-        METRICS_TOKEN: Optional<ApiKey> = Optional(ApiKey), "";
+        METRICS_TOKEN: Optional<ApiKeyFormat> = Optional(ApiKeyFormat), "";
         /// Whether anybody may see at `/status`, in one word, how the server is.
-        STATUS_PAGE: Switch = Switch, "false";
+        STATUS_PAGE: SwitchFormat = SwitchFormat, "false";
         /// How long a stop waits for what runs; more than `CHAT_DEADLINE` loses no answer but streamed ones,
         /// which may take ten minutes.
-        SHUTDOWN_TIMEOUT: Span = span(1, HOUR), "45s";
+        SHUTDOWN_TIMEOUT: SpanFormat = span(1, HOUR), "45s";
     }
     "Log" {
         /// What is logged, to standard error. The library of HTTP/2 is silent unless it is named: `info,h2=warn`.
@@ -173,9 +173,9 @@ settings! {
         /// Headers that the collector asks for, such as `authorization=Bearer%20...`.
         OTEL_EXPORTER_OTLP_HEADERS: Headers = Headers, "";
         /// What the spans call this server.
-        OTEL_SERVICE_NAME: Text = Text, "modelramp";
+        OTEL_SERVICE_NAME: TextFormat = TextFormat, "modelramp";
         /// Whether spans hold what was asked and answered, as the provider gets and gives it (docs/privacy.md).
-        OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: Switch = Switch, "false";
+        OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: SwitchFormat = SwitchFormat, "false";
     }
     "tRPC" {
         /// How values travel that JSON lacks. Clients must be set the same.
@@ -184,11 +184,11 @@ settings! {
             ("none", Transformer::None),
         ]), "superjson";
         /// Whether queries may be sent by POST.
-        TRPC_METHOD_OVERRIDE: Switch = Switch, "true";
+        TRPC_METHOD_OVERRIDE: SwitchFormat = SwitchFormat, "true";
         /// The most calls in one request.
         TRPC_MAX_BATCH: Whole<usize> = whole("calls", 1, 100_000), "1000";
         /// Between two signs of life on event streams and sockets.
-        TRPC_PING_INTERVAL: Span = span(100, HOUR), "15s";
+        TRPC_PING_INTERVAL: SpanFormat = span(100, HOUR), "15s";
     }
     "Old server" {
         /// Where the tRPC server is that this one takes the place of. Calls to procedures that this
@@ -196,14 +196,14 @@ settings! {
         LEGACY_TRPC_URL: Optional<BaseUrl> = Optional(BaseUrl), "";
         /// Procedures that this server has and the old one still answers: names, `namespace.*`, or `*`
         /// for all. `modelramp migration set` moves them from there, and wins over this.
-        LEGACY_PROCEDURES: Names = Names, "";
+        LEGACY_PROCEDURES: NamesFormat = NamesFormat, "";
         /// Paths below which the old server is asked for whatever this one does not serve itself.
         LEGACY_PATHS: Prefixes = Prefixes, "";
         /// Whether the old server gets this one's session cookie, and bearer tokens. It needs them
         /// where both servers sign sessions with the same secret.
-        LEGACY_FORWARD_SESSION: Switch = Switch, "false";
+        LEGACY_FORWARD_SESSION: SwitchFormat = SwitchFormat, "false";
         /// The longest wait for the old server: for its answer, and for each next part of it.
-        LEGACY_TIMEOUT: Span = span(100, HOUR), "60s";
+        LEGACY_TIMEOUT: SpanFormat = span(100, HOUR), "60s";
         /// Requests that the old server has at once, and as many event streams and sockets beside them.
         /// One more is refused, so that an old server which hangs takes no place from what is served here.
         LEGACY_MAX_REQUESTS: Whole<usize> = whole("requests", 1, 1_000_000), "1024";
@@ -219,7 +219,7 @@ settings! {
         LEGACY_UNORDERED: AnswerParts = AnswerParts, "";
         /// The percentage of compared answers that may differ before a procedure goes back: data that
         /// changes between both questions differs, too.
-        LEGACY_TOLERATED_DIFFERENCES: Share = Share, "1";
+        LEGACY_TOLERATED_DIFFERENCES: ShareFormat = ShareFormat, "1";
         /// Calls that are run here only to be compared, at once. What comes above it is not compared, and
         /// counted.
         LEGACY_MAX_SHADOWS: Whole<usize> = whole("calls", 0, 10_000), "16";
@@ -247,32 +247,32 @@ settings! {
         /// How long single events stay; their hourly counts stay for ever, and events of a rollout
         /// until 90 days after its end.
         // At least a day longer than the longest window, which is filled from them at a start.
-        EVENT_RETENTION: Span = span(8_000 * DAY, 3_650 * DAY), "14d";
+        EVENT_RETENTION: SpanFormat = span(8_000 * DAY, 3_650 * DAY), "14d";
         /// The tasks of the catalog whose prompts and answers are kept, for admins to open from a request
         /// (docs/privacy.md); of none without it.
         TEXT_TASKS: Words = Words, "";
         /// How long they are kept.
-        TEXT_RETENTION: Span = span(1_000 * HOUR, 90 * DAY), "7d";
+        TEXT_RETENTION: SpanFormat = span(1_000 * HOUR, 90 * DAY), "7d";
     }
     "Sign-in" {
         /// Signs sessions; at least 32 bytes in staging and production. Development without one
         /// makes one and keeps it beside the database.
-        JWT_SECRET: Optional<Secret> = Optional(Secret), "" => required;
+        JWT_SECRET: Optional<SecretFormat> = Optional(SecretFormat), "" => required;
         /// The secret before this one: sessions that were signed with it still hold, new ones are
         /// not signed with it. Leave it out once `SESSION_TTL` has passed since the change.
-        JWT_SECRET_PREVIOUS: Optional<Secret> = Optional(Secret), "";
+        JWT_SECRET_PREVIOUS: Optional<SecretFormat> = Optional(SecretFormat), "";
         /// The user with this open id is always admin.
-        OWNER_OPEN_ID: Optional<Text> = Optional(Text), "";
+        OWNER_OPEN_ID: Optional<TextFormat> = Optional(TextFormat), "";
         /// The `appId` claim of new sessions.
-        VITE_APP_ID: Text = Text, "modelramp";
+        VITE_APP_ID: TextFormat = TextFormat, "modelramp";
         /// How long a new session lasts.
-        SESSION_TTL: Span = span(1_000 * MINUTE, 400 * DAY), "7d";
+        SESSION_TTL: SpanFormat = span(1_000 * MINUTE, 400 * DAY), "7d";
         /// Where browsers reach this server, for sign-in links, for the server's own origin and for
         /// the `Secure` mark of its cookie. Development takes `http://HOST:PORT` for links.
         PUBLIC_URL: Optional<BaseUrl> = Optional(BaseUrl), "";
         /// What is believed of the proxies before this server: list only headers that the nearest
         /// proxy sets or removes itself. `forwarded` is that of RFC 7239.
-        TRUSTED_PROXY_HEADERS: List<ProxyHeader> = List(&[
+        TRUSTED_PROXY_HEADERS: ListFormat<ProxyHeader> = ListFormat(&[
             ("x-forwarded-proto", ProxyHeader::Proto),
             ("x-forwarded-host", ProxyHeader::Host),
             ("forwarded", ProxyHeader::Forwarded),
@@ -289,7 +289,7 @@ settings! {
         ])), "";
         /// Keeps the session cookie apart for each site from which it is used, as browsers want
         /// that refuse cookies of other sites.
-        SESSION_COOKIE_PARTITIONED: Switch = Switch, "false";
+        SESSION_COOKIE_PARTITIONED: SwitchFormat = SwitchFormat, "false";
         /// Whether a POST that brings a session's cookie must also bring the session's token, in the
         /// header `X-CSRF-Token` (docs/sign-in.md). The dashboard always sends it; an unchanged client
         /// of tRPC does not.
@@ -305,14 +305,14 @@ settings! {
         /// redirect URI (docs/sign-in.md).
         OIDC_ISSUER: Optional<BaseUrl> = Optional(BaseUrl), "";
         /// The client that this server is to the sign-in service.
-        OIDC_CLIENT_ID: Optional<Text> = Optional(Text), "";
+        OIDC_CLIENT_ID: Optional<TextFormat> = Optional(TextFormat), "";
         /// That client's secret; a public client has none.
-        OIDC_CLIENT_SECRET: Optional<Secret> = Optional(Secret), "";
+        OIDC_CLIENT_SECRET: Optional<SecretFormat> = Optional(SecretFormat), "";
         /// What the sign-in service is asked for, separated by commas.
         OIDC_SCOPES: Words = Words, "openid,profile,email";
         /// The claim whose words give a role at each sign-in; dots lead into objects
         /// (`realm_access.roles`).
-        ROLE_CLAIM: Text = Text, "roles";
+        ROLE_CLAIM: TextFormat = TextFormat, "roles";
         /// Words of that claim, or of `TRUSTED_ROLES_HEADER`, that make an admin. Without these and
         /// `VIEWER_ROLES`, roles are given by `modelramp user set-role` alone; with them, whoever has
         /// none of the words is a plain user.
@@ -328,14 +328,14 @@ settings! {
         TRUSTED_ROLES_HEADER: Optional<Header> = Optional(Header), "";
         /// How long an event stream or a socket goes on by what this proxy said when it was opened. Then its client is to
         /// open another, with which the proxy says it anew.
-        TRUSTED_USER_TTL: Span = span(1_000, HOUR), "1m";
+        TRUSTED_USER_TTL: SpanFormat = span(1_000, HOUR), "1m";
     }
     "Rollout" {
         /// The share of users that get the candidate models when the server starts; admins change
         /// it while the server runs.
-        OPENROUTER_ROLLOUT_PERCENTAGE: Share = Share, "0", dev "100";
+        OPENROUTER_ROLLOUT_PERCENTAGE: ShareFormat = ShareFormat, "0", dev "100";
         /// Gives everybody the candidate models, but for `FORCED_OFF_USERS` and the kill switch.
-        FORCE_OPENROUTER: Switch = Switch, "false";
+        FORCE_OPENROUTER: SwitchFormat = SwitchFormat, "false";
         /// These always get the candidate models.
         FORCED_ON_USERS: Subjects = Subjects, "";
         /// These never get the candidate models; wins over `FORCED_ON_USERS`.
@@ -346,44 +346,44 @@ settings! {
         /// Mixed into every algorithm but `legacy-modulo`; another salt puts other users first. The
         /// same on all replicas. In the algorithms of other systems it is the flag key, group id or
         /// seed there.
-        ASSIGNMENT_SALT: Text = Text, "modelramp";
+        ASSIGNMENT_SALT: TextFormat = TextFormat, "modelramp";
         /// A folder of rollout plans (`*.toml`), beside the shipped ones.
         ROLLOUT_PLANS: Optional<FolderPath> = Optional(FolderPath), "";
         /// Lets each task choose its model.
-        MODEL_ROUTING: Switch = Switch, "true";
+        MODEL_ROUTING: SwitchFormat = SwitchFormat, "true";
         /// `true` switches `MODEL_ROUTING` on as well; `false` changes nothing.
-        FORCE_MODEL_ROUTING: Switch = Switch, "false";
+        FORCE_MODEL_ROUTING: SwitchFormat = SwitchFormat, "false";
         /// Reported to clients as `useServerSideChat`.
-        FORCE_SERVER_SIDE_CHAT: Switch = Switch, "false";
+        FORCE_SERVER_SIDE_CHAT: SwitchFormat = SwitchFormat, "false";
         /// Reported to clients as `enableStreaming`.
-        FORCE_STREAMING: Switch = Switch, "false";
+        FORCE_STREAMING: SwitchFormat = SwitchFormat, "false";
         /// Reported to clients as `enableUTCP`.
-        FORCE_UTCP: Switch = Switch, "false";
+        FORCE_UTCP: SwitchFormat = SwitchFormat, "false";
     }
     "Models" {
         /// A TOML file that replaces the built-in catalog of providers, models and tasks.
         MODEL_CATALOGUE: Optional<FilePath> = Optional(FilePath), "";
         /// Between two looks whether the file of `MODEL_CATALOGUE` has changed.
-        CATALOGUE_POLL: Span = span(50, HOUR), "2s";
+        CATALOGUE_POLL: SpanFormat = span(50, HOUR), "2s";
         /// Asks each provider for its list of models, at start and then every `CATALOGUE_WATCH_INTERVAL`, and tells
         /// what differs from the catalog.
-        CATALOGUE_WATCH: Switch = Switch, "true";
+        CATALOGUE_WATCH: SwitchFormat = SwitchFormat, "true";
         /// Between two questions for a provider's list of models, about.
-        CATALOGUE_WATCH_INTERVAL: Span = span(100, 30 * DAY), "1d";
+        CATALOGUE_WATCH_INTERVAL: SpanFormat = span(100, 30 * DAY), "1d";
         /// The proxy through which providers are asked whose addresses are `https`. It sees names, not what is said.
         HTTPS_PROXY: Optional<ProxyUrl> = Optional(ProxyUrl), "";
         /// Hosts that are asked without it: names, which stand for those below them as well, addresses and networks,
         /// separated by commas.
-        NO_PROXY: Optional<Text> = Optional(Text), "";
+        NO_PROXY: Optional<TextFormat> = Optional(TextFormat), "";
         /// The longest that one attempt at one model may take.
-        ATTEMPT_TIMEOUT: Span = span(10, HOUR), "20s";
+        ATTEMPT_TIMEOUT: SpanFormat = span(10, HOUR), "20s";
         /// Leaves a model alone that fails, while another of its route can answer. The next three say
         /// when.
-        BREAKER: Switch = Switch, "true";
+        BREAKER: SwitchFormat = SwitchFormat, "true";
         /// A model is left alone when so many attempts have ended within `BREAKER_WINDOW`.
         BREAKER_ATTEMPTS: Whole<u32> = whole("attempts", 1, 1_000_000), "20";
         /// How far back a breaker looks.
-        BREAKER_WINDOW: Span = span(100, HOUR), "10s";
+        BREAKER_WINDOW: SpanFormat = span(100, HOUR), "10s";
         /// And when so many of these attempts have failed.
         BREAKER_FAILED_PERCENT: Whole<u32> = whole("percent", 1, 100), "50";
         /// Wrong keys a minute that one address may send to the gateway before it has to wait; 0 sets no limit.
@@ -392,30 +392,30 @@ settings! {
         /// keeps none.
         ANSWER_CACHE_BYTES: Whole<usize> = whole("bytes", 0, 1 << 34), "0";
         /// How long such an answer is kept.
-        ANSWER_CACHE_AGE: Span = span(100, 30 * DAY), "1h";
+        ANSWER_CACHE_AGE: SpanFormat = span(100, 30 * DAY), "1h";
         /// The key for OpenRouter. Not needed with a `MODEL_CATALOGUE`, which names its own
         /// variables; without one, development answers from a built-in sandbox.
-        OPENROUTER_API_KEY: Optional<ApiKey> = Optional(ApiKey), "" => required;
+        OPENROUTER_API_KEY: Optional<ApiKeyFormat> = Optional(ApiKeyFormat), "" => required;
         /// Where OpenRouter, or any server that speaks the same, is; `/chat/completions` is appended.
         OPENROUTER_BASE_URL: BaseUrl = BaseUrl, "https://openrouter.ai/api/v1";
         /// Reported by `system.aiConfig`.
-        OPENROUTER_MODEL: Text = Text, "z-ai/glm-4.5-air:free";
+        OPENROUTER_MODEL: TextFormat = TextFormat, "z-ai/glm-4.5-air:free";
         /// Reported by `system.aiConfig`.
         OLLAMA_BASE_URL: Optional<BaseUrl> = Optional(BaseUrl), "";
         /// Reported by `system.aiConfig`.
-        OLLAMA_MODEL: Text = Text, "gemma3:9b";
+        OLLAMA_MODEL: TextFormat = TextFormat, "gemma3:9b";
         /// `system.aiConfig` reports whether it is set.
-        GEMINI_API_KEY: Optional<ApiKey> = Optional(ApiKey), "";
+        GEMINI_API_KEY: Optional<ApiKeyFormat> = Optional(ApiKeyFormat), "";
         /// A TOML file that says how the models of the sandbox behave: latency, errors, faults.
         SANDBOX_CONFIG: Optional<FilePath> = Optional(FilePath), "";
     }
     "Metrics" {
         /// Between two events of `aiMetrics.onSummary`.
-        SUMMARY_INTERVAL: Span = span(100, HOUR), "1s";
+        SUMMARY_INTERVAL: SpanFormat = span(100, HOUR), "1s";
     }
     "Chat" {
         /// The longest that one message may take, all attempts together.
-        CHAT_DEADLINE: Span = span(100, HOUR), "40s";
+        CHAT_DEADLINE: SpanFormat = span(100, HOUR), "40s";
         /// How much of a conversation is sent along with a message.
         CHAT_HISTORY_TOKENS: Whole<usize> = whole("tokens", 0, 1_000_000), "8000";
         /// Messages of one user that are accepted in one minute.
@@ -435,16 +435,16 @@ settings! {
         /// Sends alerts as signed HTTP requests; needs `ALERT_WEBHOOK_SECRET`.
         ALERT_WEBHOOK_URL: Optional<SecretUrl> = Optional(SecretUrl), "";
         /// Signs these requests (HMAC-SHA256).
-        ALERT_WEBHOOK_SECRET: Optional<Secret> = Optional(Secret), "";
+        ALERT_WEBHOOK_SECRET: Optional<SecretFormat> = Optional(SecretFormat), "";
         /// Sends alerts to PagerDuty, by an integration of the Events API v2.
-        PAGERDUTY_ROUTING_KEY: Optional<ApiKey> = Optional(ApiKey), "";
+        PAGERDUTY_ROUTING_KEY: Optional<ApiKeyFormat> = Optional(ApiKeyFormat), "";
         /// Where PagerDuty is; `/v2/enqueue` is appended.
         PAGERDUTY_URL: BaseUrl = BaseUrl, "https://events.pagerduty.com";
         /// The channels that get alerts of severity info; all get the others.
-        ALERT_INFO_CHANNELS: List<ChannelName> = List(&CHANNELS), "slack,email,webhook";
+        ALERT_INFO_CHANNELS: ListFormat<ChannelName> = ListFormat(&CHANNELS), "slack,email,webhook";
         /// A warning that was not delivered for as long, or keeps coming back for as long, is
         /// critical.
-        ALERT_ESCALATE_AFTER: Span = span(1_000, 7 * DAY), "30m";
+        ALERT_ESCALATE_AFTER: SpanFormat = span(1_000, 7 * DAY), "30m";
     }
 }
 

@@ -152,7 +152,7 @@ pub(super) struct Merged {
 impl Merged {
     /// Reads everything there is; what cannot be read is left out and noted in `faults`.
     pub(super) fn read(sources: &Sources, faults: &mut Vec<ConfigFault>) -> Self {
-        let mut reader = Reader {
+        let mut reader = SourceReader {
             folder: &sources.working_dir,
             faults,
             slips: Vec::new(),
@@ -245,14 +245,14 @@ fn merge(layers: impl Iterator<Item = Layer>) -> BTreeMap<String, Given> {
 }
 
 /// Reads files, collecting what is wrong with them.
-struct Reader<'a> {
+struct SourceReader<'a> {
     folder: &'a Path,
     faults: &'a mut Vec<ConfigFault>,
     /// By the variable that they are about.
     slips: Vec<(String, String)>,
 }
 
-impl Reader<'_> {
+impl SourceReader<'_> {
     fn env_file(&mut self, name: &str) -> Layer {
         let text = match text_file::read(&self.folder.join(name)) {
             Ok(text) => text,

@@ -76,7 +76,7 @@ impl Subject {
 
 /// One change.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct AuditEntry {
     /// Names the line.
     pub id: String,
     /// When it was done.
@@ -132,7 +132,7 @@ pub trait AuditStore: Send + Sync {
         filter: &AuditFilter,
         before: Option<&AuditPlace>,
         limit: u32,
-    ) -> anyhow::Result<Vec<Entry>>;
+    ) -> anyhow::Result<Vec<AuditEntry>>;
 
     /// When the newest change was made, in milliseconds since 1970; `None` before the first.
     async fn newest_ms(&self) -> anyhow::Result<Option<i64>>;

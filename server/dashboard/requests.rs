@@ -67,7 +67,7 @@ pub struct RequestPlace {
 
 /// What one look found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Places {
+pub struct FoundRequests {
     /// The newest first; several may be of one request.
     pub found: Vec<RequestPlace>,
     /// Nothing before this time was looked at, in milliseconds since 1970; `None` where there is nothing.
@@ -94,7 +94,7 @@ pub trait RequestStore: Send + Sync {
         before: Option<&RequestPlace>,
         limit: u32,
         passing: u32,
-    ) -> anyhow::Result<Places>;
+    ) -> anyhow::Result<FoundRequests>;
 
     /// How many requests fit, where at most `most` attempts that fit are counted, and so many passed.
     async fn count(&self, filter: &RequestFilter, most: u32, passing: u32)
@@ -106,7 +106,7 @@ pub trait RequestStore: Send + Sync {
 
 /// Requests on a page, each with its attempts, and where the next page begins.
 #[derive(Clone, Debug, Default)]
-pub struct Page {
+pub struct RequestPage {
     /// The newest first; the attempts of each in their order.
     pub requests: Vec<(RequestPlace, Vec<Event>)>,
     /// Before this the next page begins; `None` after the last.
@@ -131,11 +131,11 @@ pub async fn page(
     filter: &RequestFilter,
     mut before: Option<RequestPlace>,
     limit: u32,
-) -> anyhow::Result<Page> {
-    let mut page = Page::default();
+) -> anyhow::Result<RequestPage> {
+    let mut page = RequestPage::default();
     let most = limit as usize;
     for _ in 0..ROUNDS {
-        let Places { found, floor_ms } =
+        let FoundRequests { found, floor_ms } =
             (store.places(filter, before.as_ref(), limit + 1, PASSING)).await?;
         let is_through = found.len() <= most;
         let mut ids: Vec<String> = found.iter().map(|it| it.request_id.clone()).collect();
@@ -153,7 +153,7 @@ pub async fn page(
             let is_there = page.requests.iter().any(|(it, _)| it.request_id == id);
             if newest.is_none_or(|newest| newest == place.at_ms) && !is_there {
                 if page.requests.len() == most {
-                    return Ok(Page {
+                    return Ok(RequestPage {
                         next: before,
                         searched_to_ms: None,
                         ..page
@@ -165,7 +165,7 @@ pub async fn page(
         }
         if is_through {
             let Some(at_ms) = floor_ms else {
-                return Ok(Page {
+                return Ok(RequestPage {
                     searched_to_ms: None,
                     ..page
                 });

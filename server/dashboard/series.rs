@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::{
     requests::RequestFilter,
-    spending::{Spender, Spent},
+    spending::{Consumption, Spender},
 };
 use crate::{_core::assignment::Variant, ai_metrics::histogram::Histogram};
 
@@ -34,7 +34,7 @@ pub enum By {
 
 /// One attempt, as far as a chart wants to know.
 #[derive(Clone, Debug)]
-pub struct Point {
+pub struct ChartPoint {
     /// When it ended, in milliseconds since 1970.
     pub at_ms: i64,
     /// The line it belongs to; the model where lines are providers.
@@ -53,7 +53,7 @@ pub struct Point {
 
 /// The attempts of an hour that are alike.
 #[derive(Clone, Debug)]
-pub struct Hour {
+pub struct AttemptHour {
     /// When it began, in milliseconds since 1970.
     pub at_ms: i64,
     /// The model.
@@ -78,15 +78,15 @@ pub struct Hour {
 
 /// What a chart is made of: a single attempt, or an hour of those that are alike.
 #[derive(Clone, Debug)]
-pub enum Part {
+pub enum ChartPart {
     /// One attempt.
-    Attempt(Point),
+    Attempt(ChartPoint),
     /// An hour's.
-    Hour(Box<Hour>),
+    Hour(Box<AttemptHour>),
 }
 
 /// Takes the parts one by one, so that no more than the chart is kept of them.
-pub type Taker<'a> = &'a mut (dyn FnMut(Part) + Send);
+pub type Taker<'a> = &'a mut (dyn FnMut(ChartPart) + Send);
 
 /// Where attempts are looked up. None that was cancelled is told.
 #[async_trait]
@@ -122,12 +122,12 @@ pub trait SeriesStore: Send + Sync {
         from_ms: i64,
         to_ms: i64,
         limit: u32,
-    ) -> anyhow::Result<Vec<Spent>>;
+    ) -> anyhow::Result<Vec<Consumption>>;
 }
 
 /// What one line had within one step.
 #[derive(Clone, Debug, Default)]
-pub struct Cell {
+pub struct SeriesCell {
     /// Attempts that were not cancelled.
     pub requests: u64,
     /// Of them failed.
@@ -154,7 +154,7 @@ pub struct Grid {
     step_ms: i64,
     steps: usize,
     /// By line, then by step.
-    pub lines: BTreeMap<String, Vec<Cell>>,
+    pub lines: BTreeMap<String, Vec<SeriesCell>>,
     /// Faults by their kind, then by step.
     pub faults: BTreeMap<String, Vec<u64>>,
 }
@@ -178,7 +178,7 @@ impl Grid {
     }
 
     /// Counts an attempt.
-    pub fn add(&mut self, point: &Point, key: &str) {
+    pub fn add(&mut self, point: &ChartPoint, key: &str) {
         let is_fault = is_fault(&point.outcome);
         let Some(cell) = self.cell(point.at_ms, key) else {
             return;
@@ -195,7 +195,7 @@ impl Grid {
     }
 
     /// Counts an hour.
-    pub fn add_hour(&mut self, hour: &Hour, key: &str) {
+    pub fn add_hour(&mut self, hour: &AttemptHour, key: &str) {
         let is_fault = is_fault(hour.outcome);
         let Some(cell) = self.cell(hour.at_ms, key) else {
             return;
@@ -214,13 +214,13 @@ impl Grid {
         (step < self.steps).then_some(step)
     }
 
-    fn cell(&mut self, at_ms: i64, key: &str) -> Option<&mut Cell> {
+    fn cell(&mut self, at_ms: i64, key: &str) -> Option<&mut SeriesCell> {
         let step = self.step(at_ms)?;
         let is_known = self.lines.contains_key(key) || self.lines.len() < MOST_LINES;
         let key = if is_known { key } else { OTHERS };
         let steps = self.steps;
         let line = self.lines.entry(key.to_owned());
-        line.or_insert_with(|| vec![Cell::default(); steps])
+        line.or_insert_with(|| vec![SeriesCell::default(); steps])
             .get_mut(step)
     }
 
@@ -258,8 +258,8 @@ pub fn quantile(durations: &Histogram, percent: u64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn point(at_ms: i64, outcome: &str, latency_ms: f64) -> Point {
-        Point {
+    fn point(at_ms: i64, outcome: &str, latency_ms: f64) -> ChartPoint {
+        ChartPoint {
             at_ms,
             key: "m".into(),
             outcome: outcome.into(),

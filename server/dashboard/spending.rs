@@ -21,7 +21,7 @@ pub enum Spender {
 
 /// What one of them used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spent {
+pub struct Consumption {
     /// Its name or number; `None` where nobody knows who it was.
     pub name: Option<String>,
     /// Attempts; `None` where they are not counted.

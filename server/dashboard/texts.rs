@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use crate::{_core::actor::Actor, recording::texts::Texts};
+use crate::{_core::actor::Actor, recording::texts::CallTexts};
 
 /// Where texts of requests are looked up.
 #[async_trait]
@@ -18,5 +18,5 @@ pub trait TextStore: Send + Sync {
         request_id: &str,
         actor: &Actor,
         now: DateTime<Utc>,
-    ) -> anyhow::Result<Vec<Texts>>;
+    ) -> anyhow::Result<Vec<CallTexts>>;
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::asking::Checked;
+use super::asking::CheckedAnswer;
 
 /// What a mail is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -185,7 +185,7 @@ pub(super) struct SuggestionsAnswer {
     pub(super) suggestions: Vec<Suggestion>,
 }
 
-impl Checked for Categorized {
+impl CheckedAnswer for Categorized {
     const NAME: &'static str = "email_category";
     fn fault(&self) -> Option<&'static str> {
         if is_outside(self.confidence, 1.0) {
@@ -200,7 +200,7 @@ impl Checked for Categorized {
     }
 }
 
-impl Checked for PriorityAnswer {
+impl CheckedAnswer for PriorityAnswer {
     const NAME: &'static str = "email_priority";
     fn fault(&self) -> Option<&'static str> {
         let PriorityFactors {
@@ -220,7 +220,7 @@ impl Checked for PriorityAnswer {
     }
 }
 
-impl Checked for SuggestionsAnswer {
+impl CheckedAnswer for SuggestionsAnswer {
     const NAME: &'static str = "email_replies";
     fn fault(&self) -> Option<&'static str> {
         let mut all = self.suggestions.iter();

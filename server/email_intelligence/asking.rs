@@ -21,7 +21,7 @@ const MAX_TOKENS: u32 = 2_000;
 const SHOWN: usize = 4_000;
 
 /// An answer that has more to it than its types say.
-pub(super) trait Checked: DeserializeOwned + JsonSchema {
+pub(super) trait CheckedAnswer: DeserializeOwned + JsonSchema {
     /// What its form is called.
     const NAME: &'static str;
     /// What is wrong with it.
@@ -29,7 +29,7 @@ pub(super) trait Checked: DeserializeOwned + JsonSchema {
 }
 
 /// Whom to ask, for whom.
-pub(super) struct Asking<'a> {
+pub(super) struct EmailAsker<'a> {
     pub(super) models: &'a ModelRouter,
     pub(super) user: &'a User,
     pub(super) context: &'a Context,
@@ -85,9 +85,9 @@ impl EmailError {
     }
 }
 
-impl Asking<'_> {
+impl EmailAsker<'_> {
     /// What a model of this task answers about a mail.
-    pub(super) async fn ask<T: Checked>(
+    pub(super) async fn ask<T: CheckedAnswer>(
         &self,
         task: &str,
         instructions: &str,
@@ -141,7 +141,7 @@ impl Asking<'_> {
 }
 
 /// Reads an answer, which may stand in a fence, as models like to put it.
-fn read<T: Checked>(text: &str) -> Result<T, String> {
+fn read<T: CheckedAnswer>(text: &str) -> Result<T, String> {
     let text = text.trim();
     let fenced = text
         .strip_prefix("```")

@@ -31,7 +31,7 @@ pub const CATEGORY: &str = "category";
 
 /// What was found out about one thread.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct ThreadFindings {
     /// The thread.
     pub thread_id: String,
     /// What it is.
@@ -59,7 +59,7 @@ pub trait EmailStore: Send + Sync {
         now: DateTime<Utc>,
     ) -> anyhow::Result<()>;
     /// What was found of these threads.
-    async fn found(&self, user_id: i64, threads: &[String]) -> anyhow::Result<Vec<Found>>;
+    async fn found(&self, user_id: i64, threads: &[String]) -> anyhow::Result<Vec<ThreadFindings>>;
     /// The newest categories.
     async fn newest_categories(&self, user_id: i64, limit: u32)
     -> anyhow::Result<Vec<Categorized>>;

@@ -21,8 +21,8 @@ use crate::{
     _core::{
         clock::{self, Ahead, Belief},
         errors::in_full,
+        failure_edge::FailureEdge,
         feature_flags::FeatureFlags,
-        outage::Outage,
         units::Percent,
     },
     recording::Log,
@@ -54,7 +54,7 @@ pub struct Introduced {
 /// What a process says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Report {
+pub struct ReplicaReport {
     /// Events that are not stored yet.
     pub waiting: u64,
     /// Events that found no room since it began.
@@ -64,12 +64,12 @@ pub struct Report {
     /// How far its machine's clock is ahead of the database's, in milliseconds.
     pub ahead_ms: i64,
     /// What it has in force: the kill switch and each rollout that is under way.
-    pub in_force: Vec<InForce>,
+    pub in_force: Vec<ReportedVersion>,
 }
 
 /// A version that is in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct InForce {
+pub struct ReportedVersion {
     /// The rollout's id, or [`FLAGS`].
     pub of: String,
     /// Its version.
@@ -97,7 +97,7 @@ pub struct Replica {
     /// Whether it said that it stops.
     pub has_ended: bool,
     /// What it said last.
-    pub report: Report,
+    pub report: ReplicaReport,
 }
 
 /// All processes on a database.
@@ -120,7 +120,7 @@ pub trait ReplicaStore: Send + Sync {
     /// The time, in milliseconds since 1970; `None` where no other process can be on the database.
     async fn clock_ms(&self) -> anyhow::Result<Option<i64>>;
     /// Says that a process lives. Returns the time.
-    async fn say(&self, who: &Introduced, report: &Report) -> anyhow::Result<i64>;
+    async fn say(&self, who: &Introduced, report: &ReplicaReport) -> anyhow::Result<i64>;
     /// Says that a process stops.
     async fn bow_out(&self, holder: &str) -> anyhow::Result<()>;
     /// Who said something within a day.
@@ -139,8 +139,8 @@ pub struct Replicas {
     name: OnceLock<String>,
     ahead: Mutex<Clock>,
     /// What was in force when it spoke last.
-    said: Mutex<Vec<InForce>>,
-    outage: Outage,
+    said: Mutex<Vec<ReportedVersion>>,
+    outage: FailureEdge,
 }
 
 #[derive(Default)]
@@ -168,7 +168,7 @@ impl Replicas {
             name: OnceLock::new(),
             ahead: Mutex::default(),
             said: Mutex::default(),
-            outage: Outage::default(),
+            outage: FailureEdge::default(),
         })
     }
 
@@ -239,9 +239,9 @@ impl Replicas {
     }
 
     /// What this process has to say.
-    fn report(&self) -> Report {
+    fn report(&self) -> ReplicaReport {
         let (dropped, set_aside) = self.log.lost();
-        Report {
+        ReplicaReport {
             waiting: self.log.waiting() as u64,
             dropped,
             set_aside,
@@ -250,10 +250,10 @@ impl Replicas {
         }
     }
 
-    fn in_force(&self) -> Vec<InForce> {
+    fn in_force(&self) -> Vec<ReportedVersion> {
         let live = self.flags.live();
         let steered = &live.steered;
-        let flags = InForce {
+        let flags = ReportedVersion {
             of: FLAGS.to_owned(),
             version: steered.version,
             share: if steered.killed {
@@ -263,7 +263,7 @@ impl Replicas {
             },
         };
         let rollouts = self.controller.in_force().into_iter();
-        let rollouts = rollouts.map(|(of, version, share)| InForce { of, version, share });
+        let rollouts = rollouts.map(|(of, version, share)| ReportedVersion { of, version, share });
         std::iter::once(flags).chain(rollouts).collect()
     }
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::_core::{
     clock,
     errors::in_full,
-    outage::Outage,
+    failure_edge::FailureEdge,
     takings::{Taken, Takings},
 };
 
@@ -36,7 +36,7 @@ pub async fn run(
     stopping: impl Future<Output = ()> + Send,
 ) {
     let mut stopping = pin!(stopping);
-    let outage = Outage::default();
+    let outage = FailureEdge::default();
     let mut since_ms = None;
     loop {
         tokio::select! {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// A call that a process hands over.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
+pub struct HandedOver {
     /// UUIDv7 text; the same id is asked once.
     pub id: String,
     /// The procedure's name.
@@ -24,12 +24,12 @@ pub struct Asked {
 #[async_trait]
 pub trait CommandStore: Send + Sync {
     /// Asks. What does not lower may begin within five seconds.
-    async fn ask(&self, asked: &Asked) -> anyhow::Result<()>;
+    async fn ask(&self, asked: &HandedOver) -> anyhow::Result<()>;
     /// What was answered, if anything was.
     async fn answer(&self, id: &str) -> anyhow::Result<Option<Value>>;
     /// Takes what is to be done, the oldest first: what nobody has taken, and lowerings that are not answered, whoever took
     /// them.
-    async fn take(&self, holder: &str) -> anyhow::Result<Vec<Asked>>;
+    async fn take(&self, holder: &str) -> anyhow::Result<Vec<HandedOver>>;
     /// Gives back what was taken and not done.
     async fn give_back(&self, id: &str) -> anyhow::Result<()>;
     /// Notes what became of it.

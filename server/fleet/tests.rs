@@ -6,14 +6,14 @@ use crate::rollout::controller::tests::rig::Rig;
 /// Commands and their answers; so many writes of an answer fail.
 #[derive(Default)]
 struct Commands {
-    asked: Vec<Asked>,
+    asked: Vec<HandedOver>,
     answers: Mutex<HashMap<String, Value>>,
     failures: Mutex<u32>,
 }
 
 #[async_trait]
 impl CommandStore for Commands {
-    async fn ask(&self, _: &Asked) -> anyhow::Result<()> {
+    async fn ask(&self, _: &HandedOver) -> anyhow::Result<()> {
         Ok(())
     }
 
@@ -21,7 +21,7 @@ impl CommandStore for Commands {
         Ok(self.answers.lock().get(id).cloned())
     }
 
-    async fn take(&self, _: &str) -> anyhow::Result<Vec<Asked>> {
+    async fn take(&self, _: &str) -> anyhow::Result<Vec<HandedOver>> {
         let answers = self.answers.lock();
         let open = self.asked.iter().filter(|it| !answers.contains_key(&it.id));
         Ok(open.cloned().collect())
@@ -46,7 +46,7 @@ impl CommandStore for Commands {
 async fn a_lowering_is_done_once_and_answered_although_the_database_fails_between() {
     let rig = Rig::new().await;
     let status = rig.started().await;
-    let lowering = |id: &str, percent: Option<f64>| Asked {
+    let lowering = |id: &str, percent: Option<f64>| HandedOver {
         id: id.to_owned(),
         procedure: LOWERING.to_owned(),
         input: json!({

@@ -234,7 +234,7 @@ struct UnderWay<W> {
     writer: W,
     request_id: Arc<str>,
     line: Line,
-    _place: call_limits::Place,
+    _place: call_limits::CallPermit,
     keeping: Option<Keeping>,
 }
 

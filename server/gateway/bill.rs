@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{Admitted, Gateway, refusal::Refusal};
 use crate::{
     _core::{amount::Amount, units::Microdollars},
-    keys::{ApiKey, Left, Refused, Reservation},
+    keys::{ApiKey, RateLeft, Reservation, SpendingRefused},
     model_router::{Route, Trail, catalog::Model},
     providers::{Delta, RawObject, Usage, estimate},
 };
@@ -43,7 +43,7 @@ struct OfKey {
     /// To how many tokens the budget limits each answer, if it does.
     limit: Option<u64>,
     /// What is left of the key's rate, if it has one.
-    rate: Option<Left>,
+    rate: Option<RateLeft>,
 }
 
 /// How long answers may be, in tokens.
@@ -163,7 +163,7 @@ impl Bill {
         };
         let (mut paid, mut limit) = (length.together(), None);
         let mut reserved = reserve(paid).await;
-        if let Err(Refused::OverBudget(over)) = &reserved
+        if let Err(SpendingRefused::OverBudget(over)) = &reserved
             && length.may_be_shorter
         {
             let each = prices.longest(over.left(), read) / length.answers;
@@ -264,13 +264,13 @@ fn rate_of(
     gateway: &Gateway,
     key: &Arc<ApiKey>,
     now: DateTime<Utc>,
-) -> Result<Option<Left>, Refusal> {
+) -> Result<Option<RateLeft>, Refusal> {
     let rate = gateway.spending.request(key, now);
     rate.map_err(|too_fast| Refusal::too_fast(&key.name, too_fast))
 }
 
 /// Says in headers what is left of a rate.
-pub(super) fn tell_rate(headers: &mut HeaderMap, left: &Left) {
+pub(super) fn tell_rate(headers: &mut HeaderMap, left: &RateLeft) {
     let name = |name| HeaderName::from_static(name);
     headers.insert(name("x-ratelimit-limit-requests"), left.limit.into());
     headers.insert(
@@ -283,10 +283,10 @@ pub(super) fn tell_rate(headers: &mut HeaderMap, left: &Left) {
     }
 }
 
-fn refusal(key: &ApiKey, refused: &Refused, now: DateTime<Utc>) -> Refusal {
+fn refusal(key: &ApiKey, refused: &SpendingRefused, now: DateTime<Utc>) -> Refusal {
     match refused {
-        Refused::OverBudget(over) => Refusal::over_budget(&key.name, over, now),
-        Refused::Unknown => Refusal::overloaded(),
+        SpendingRefused::OverBudget(over) => Refusal::over_budget(&key.name, over, now),
+        SpendingRefused::Unknown => Refusal::overloaded(),
     }
 }
 

@@ -24,7 +24,10 @@ use super::{
     refusal::{Dialect, Refusal},
 };
 use crate::{
-    _core::{auth::leave, call_limits::Place, context::Context, feature_flags::Live, tasks::Tasks},
+    _core::{
+        auth::leave, call_limits::CallPermit, context::Context, feature_flags::LiveShares,
+        tasks::Tasks,
+    },
     model_router::{ModelRouter, catalog::Catalog},
     transport::bounds,
 };
@@ -101,7 +104,7 @@ fn open(gateway: &Gateway, context: &Context, query: &str) -> Result<Response, R
 
 /// All that decides who gets which model.
 struct InForce {
-    live: Arc<Live>,
+    live: Arc<LiveShares>,
     catalog: Arc<Catalog>,
 }
 
@@ -126,7 +129,7 @@ fn notices(
     models: Arc<ModelRouter>,
     tasks: Tasks,
     mut line: Line,
-    place: Place,
+    place: CallPermit,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> {
     async_stream::stream! {
         let _place = place;

@@ -10,13 +10,13 @@ use http::{HeaderValue, StatusCode};
 
 pub(super) use self::dialect::Dialect;
 use self::harmless::harmless;
-use super::{target, told::Told};
+use super::{target, told::CauseWords};
 use crate::{
     _core::{
         errors::{ErrorCode, RpcError},
         units::counted,
     },
-    keys::{Left, OverBudget, TooFast},
+    keys::{OverBudget, RateLeft, TooFast},
     model_router::{Route, RouteError, Tried, quota::schedule::Reason},
     providers::fault::Cause,
 };
@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 #[derive(Debug)]
 enum KeyLimit {
     /// Its rate, of which this is left.
-    Rate(Left),
+    Rate(RateLeft),
     /// Its budget, which opens again then.
     Budget(DateTime<Utc>),
 }
@@ -269,7 +269,7 @@ impl Refusal {
                 )
             };
         };
-        let told = Told::about(fault.cause);
+        let told = CauseWords::about(fault.cause);
         let (model, provider) = (&tried.model.name, &tried.model.provider);
         let mut message = format!("Model `{model}` of `{provider}` {}.", told.text);
         let takes_no_blame = matches!(fault.cause, Cause::BadRequest | Cause::Refused);

@@ -8,7 +8,7 @@ use crate::providers::fault::Cause;
 
 /// What is told about a cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct CauseWords {
     pub(super) status: u16,
     pub(super) code: Option<&'static str>,
     /// Whether the same request may succeed later.
@@ -17,7 +17,7 @@ pub(super) struct Told {
     pub(super) text: &'static str,
 }
 
-impl Told {
+impl CauseWords {
     pub(super) const fn about(cause: Cause) -> Self {
         let (status, code, text) = match cause {
             Cause::Unreachable => (502, "upstream_unreachable", "cannot be reached"),
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn what_cannot_help_is_told_by_a_status_that_nobody_repeats() {
         for cause in Cause::ALL {
-            let told = Told::about(*cause);
+            let told = CauseWords::about(*cause);
             assert!(![401, 402, 403].contains(&told.status), "{cause}");
             assert_eq!(told.may_retry, !matches!(told.status, 400 | 413), "{cause}");
         }

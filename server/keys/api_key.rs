@@ -11,8 +11,8 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::{Limits, Secret, secret};
-use crate::_core::{actor::Actor, amount::Amount, errors::in_full, outage::Outage};
+use super::{KeyLimits, Secret, secret};
+use crate::_core::{actor::Actor, amount::Amount, errors::in_full, failure_edge::FailureEdge};
 
 /// What the database said of a key counts for so long: a revoked key ends within it.
 const FRESH: Duration = Duration::from_millis(500);
@@ -38,7 +38,7 @@ pub struct ApiKey {
     /// What it may ask for: names of models, and `task/NAME`; everything where it is `None`.
     pub models: Option<Vec<String>>,
     /// How much it may have.
-    pub limits: Limits,
+    pub limits: KeyLimits,
     /// When it was made, or last replaced.
     pub created_at: DateTime<Utc>,
     /// When it runs out, if it does.
@@ -111,7 +111,7 @@ pub trait ApiKeyStore: Send + Sync {
     async fn limit_key(
         &self,
         name: &str,
-        limits: &Limits,
+        limits: &KeyLimits,
         actor: &Actor,
         now: DateTime<Utc>,
     ) -> anyhow::Result<bool>;
@@ -136,13 +136,13 @@ pub trait ApiKeyStore: Send + Sync {
 /// Finds keys, and remembers for a moment what the database said.
 pub struct ApiKeys {
     store: Arc<dyn ApiKeyStore>,
-    known: Mutex<HashMap<String, Known>>,
-    outage: Outage,
+    known: Mutex<HashMap<String, KnownKey>>,
+    outage: FailureEdge,
     /// When a call waited last, while the database did not answer.
     tried: Mutex<Option<Instant>>,
 }
 
-struct Known {
+struct KnownKey {
     found: Found,
     /// When the database was asked last.
     asked: Instant,
@@ -159,7 +159,7 @@ impl ApiKeys {
         Self {
             store,
             known: Mutex::default(),
-            outage: Outage::default(),
+            outage: FailureEdge::default(),
             tried: Mutex::default(),
         }
     }
@@ -267,7 +267,7 @@ impl ApiKeys {
         if known.len() < MAX_KNOWN {
             let told = Instant::now();
             let asked = told;
-            known.insert(id.to_owned(), Known { found, asked, told });
+            known.insert(id.to_owned(), KnownKey { found, asked, told });
         }
     }
 }

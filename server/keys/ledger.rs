@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::Limits;
+use super::KeyLimits;
 use crate::_core::amount::Amount;
 
 /// Grants are asked for with one of so many parts of the day's budget to spare, so that few calls wait for the
@@ -15,7 +15,7 @@ const PART: i64 = 100;
 
 /// The account of a key and a day.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct KeyLedger {
     granted: Amount,
     used: Amount,
     reserved: Amount,
@@ -30,7 +30,7 @@ pub(super) struct Ledger {
     last_used: Instant,
 }
 
-impl Ledger {
+impl KeyLedger {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             granted: Amount::default(),
@@ -48,7 +48,7 @@ impl Ledger {
     pub(super) fn reserve(
         &mut self,
         need: Amount,
-        limits: &Limits,
+        limits: &KeyLimits,
         now: Instant,
     ) -> Result<(), Amount> {
         self.last_used = now;
@@ -68,7 +68,7 @@ impl Ledger {
     pub(super) fn extend(
         &mut self,
         more: Amount,
-        limits: &Limits,
+        limits: &KeyLimits,
         now: Instant,
     ) -> Result<(), Amount> {
         let usual = self.usual;
@@ -133,11 +133,11 @@ impl Ledger {
 
 /// What to ask the database for: what is lacking with something to spare, and, where that is too much,
 /// what is lacking.
-pub(super) fn wanted(lacks: Amount, limits: &Limits) -> [Amount; 2] {
+pub(super) fn wanted(lacks: Amount, limits: &KeyLimits) -> [Amount; 2] {
     [lacks + part(limits), lacks]
 }
 
-fn part(limits: &Limits) -> Amount {
+fn part(limits: &KeyLimits) -> Amount {
     let budget = limits.limited(limits.budget());
     budget.map(|it| it / PART, |it| it / PART)
 }
@@ -161,11 +161,11 @@ mod tests {
     #[test]
     fn what_is_not_limited_needs_no_grant_and_is_told_later() {
         let now = Instant::now();
-        let limits = Limits {
+        let limits = KeyLimits {
             tokens_per_day: Some(1_000),
-            ..Limits::default()
+            ..KeyLimits::default()
         };
-        let mut ledger = Ledger::new(now);
+        let mut ledger = KeyLedger::new(now);
         assert_eq!(
             ledger.reserve(amount(40, 7), &limits, now),
             Err(amount(40, 0))
@@ -190,11 +190,11 @@ mod tests {
     #[test]
     fn what_a_burst_was_granted_and_nobody_needs_after_it_is_given_back_while_the_key_is_in_use() {
         let now = Instant::now();
-        let limits = Limits {
+        let limits = KeyLimits {
             tokens_per_day: Some(100_000),
-            ..Limits::default()
+            ..KeyLimits::default()
         };
-        let mut ledger = Ledger::new(now);
+        let mut ledger = KeyLedger::new(now);
         ledger.grant(amount(91_000, 0));
         for _ in 0..20 {
             assert_eq!(ledger.reserve(amount(4_500, 0), &limits, now), Ok(()));
@@ -227,9 +227,9 @@ mod tests {
             steps in prop::collection::vec((0..3_u8, 0..50_i64, 0..80_i64), 1..200),
         ) {
             let now = Instant::now();
-            let limits = Limits { tokens_per_day: Some(1_000), dollars_per_day: Some(0.001), ..Limits::default() };
+            let limits = KeyLimits { tokens_per_day: Some(1_000), dollars_per_day: Some(0.001), ..KeyLimits::default() };
             let budget = limits.budget();
-            let (mut ledger, mut database, mut open) = (Ledger::new(now), Amount::default(), Vec::new());
+            let (mut ledger, mut database, mut open) = (KeyLedger::new(now), Amount::default(), Vec::new());
             let (mut used, mut beyond) = (Amount::default(), Amount::default());
             for (step, need, spent) in steps {
                 let (need, spent) = (amount(need, need), amount(spent, spent));

@@ -14,8 +14,8 @@ pub const DOLLARS: std::ops::RangeInclusive<f64> = 0.01..=1_000_000.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 // What is asked for and not known is a slip; what is stored may be of a later release.
-#[schemars(deny_unknown_fields)]
-pub struct Limits {
+#[schemars(rename = "Limits", deny_unknown_fields)]
+pub struct KeyLimits {
     /// Requests a minute; so many may also come at once.
     #[serde(default)]
     #[schemars(range(min = 1))]
@@ -36,7 +36,7 @@ pub struct Limits {
 /// More than anybody uses, and far from where sums end.
 const EVERYTHING: i64 = i64::MAX / 4;
 
-impl Limits {
+impl KeyLimits {
     /// The budget of a day.
     pub(super) fn budget(&self) -> Amount {
         let tokens = self

@@ -13,7 +13,7 @@ pub(super) struct Rate {
 
 /// What is left of a rate, for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct RateLeft {
     /// Requests a minute.
     pub limit: u32,
     /// Requests that may come now.
@@ -26,7 +26,7 @@ pub struct Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooFast {
     /// What is left.
-    pub left: Left,
+    pub left: RateLeft,
     /// When the next may come.
     pub after: Duration,
 }
@@ -59,10 +59,10 @@ impl Rate {
     }
 
     /// Takes a request, of at most `limit` a minute.
-    pub(super) fn take(&mut self, limit: u32, now: Instant) -> Result<Left, TooFast> {
+    pub(super) fn take(&mut self, limit: u32, now: Instant) -> Result<RateLeft, TooFast> {
         let each = MINUTE / limit.max(1);
         let full_in = self.full_at.saturating_duration_since(now) + each;
-        let left = |full_in: Duration| Left {
+        let left = |full_in: Duration| RateLeft {
             limit,
             remaining: (MINUTE.saturating_sub(full_in).as_nanos() / each.as_nanos().max(1)) as u32,
             full_in,

@@ -17,12 +17,12 @@ use metrics::Counter;
 use parking_lot::Mutex;
 
 use super::{
-    ApiKey, ApiKeyStore, Left, Limits, TooFast,
-    ledger::{self, Ledger},
+    ApiKey, ApiKeyStore, KeyLimits, RateLeft, TooFast,
+    ledger::{self, KeyLedger},
     rate::Rate,
 };
 use crate::_core::{
-    amount::Amount, errors::in_full, outage::Outage, takings::Takings, tasks::Tasks,
+    amount::Amount, errors::in_full, failure_edge::FailureEdge, takings::Takings, tasks::Tasks,
 };
 
 /// Between two reports to the database.
@@ -53,7 +53,7 @@ pub fn describe() {
 pub struct Spending {
     store: Arc<dyn ApiKeyStore>,
     tasks: Tasks,
-    outage: Outage,
+    outage: FailureEdge,
     accounts: Mutex<Accounts>,
     /// Of keys that have asked in the last minute. A rate knows no days.
     rates: Mutex<HashMap<String, Rate>>,
@@ -67,13 +67,13 @@ pub struct Spending {
 const KIND: &str = "key";
 
 /// By key and day.
-type Accounts = HashMap<(Arc<str>, NaiveDate), Arc<Account>>;
+type Accounts = HashMap<(Arc<str>, NaiveDate), Arc<KeyAccount>>;
 
 /// A key's day.
-struct Account {
+struct KeyAccount {
     key: Arc<str>,
     day: NaiveDate,
-    ledger: Mutex<Ledger>,
+    ledger: Mutex<KeyLedger>,
     /// Whoever asks the database for more, or gives back: one at a time.
     granting: Arc<tokio::sync::Mutex<()>>,
     /// What was used, tokens and money, for Prometheus: made with the first call, so that later ones look nothing up.
@@ -82,7 +82,7 @@ struct Account {
 
 /// Why a call may not begin.
 #[derive(Debug)]
-pub enum Refused {
+pub enum SpendingRefused {
     /// The day's budget does not allow it.
     OverBudget(OverBudget),
     /// The database cannot be asked.
@@ -93,7 +93,7 @@ pub enum Refused {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct OverBudget {
     /// What the key may have in a day.
-    pub limits: Limits,
+    pub limits: KeyLimits,
     /// What it has spent, and what calls under way have reserved.
     pub spent: Amount,
     /// What the call may need.
@@ -115,7 +115,7 @@ impl Spending {
         Arc::new(Self {
             store,
             tasks,
-            outage: Outage::default(),
+            outage: FailureEdge::default(),
             accounts: Mutex::default(),
             rates: Mutex::default(),
             takings: OnceLock::new(),
@@ -159,7 +159,7 @@ impl Spending {
     /// # Errors
     ///
     /// When there are too many.
-    pub fn request(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<Option<Left>, TooFast> {
+    pub fn request(&self, key: &ApiKey, now: DateTime<Utc>) -> Result<Option<RateLeft>, TooFast> {
         let Some(limit) = key.limits.requests_per_minute else {
             return Ok(None);
         };
@@ -185,7 +185,7 @@ impl Spending {
         key: &ApiKey,
         need: Amount,
         now: DateTime<Utc>,
-    ) -> Result<Reservation, Refused> {
+    ) -> Result<Reservation, SpendingRefused> {
         let mut reservation = Reservation {
             spending: self.clone(),
             account: self.account(&key.name, now.date_naive()),
@@ -197,15 +197,15 @@ impl Spending {
         Ok(reservation)
     }
 
-    fn account(&self, name: &str, day: NaiveDate) -> Arc<Account> {
+    fn account(&self, name: &str, day: NaiveDate) -> Arc<KeyAccount> {
         let key: Arc<str> = name.into();
         let mut accounts = self.accounts.lock();
         let account = accounts.entry((key.clone(), day)).or_insert_with(|| {
             let now = Instant::now();
-            Arc::new(Account {
+            Arc::new(KeyAccount {
                 key,
                 day,
-                ledger: Mutex::new(Ledger::new(now)),
+                ledger: Mutex::new(KeyLedger::new(now)),
                 granting: Arc::default(),
                 series: OnceLock::new(),
             })
@@ -234,7 +234,7 @@ impl Spending {
     pub async fn tell(&self, idle: Duration) {
         let now = Instant::now();
         // What was spent is counted, whatever the budget is.
-        let unlimited = Limits::default().budget();
+        let unlimited = KeyLimits::default().budget();
         let accounts: Vec<_> = self.accounts.lock().values().cloned().collect();
         for account in accounts {
             let turn = account.granting.clone().try_lock_owned().ok();
@@ -283,8 +283,8 @@ impl Spending {
 /// that.
 pub struct Reservation {
     spending: Arc<Spending>,
-    account: Arc<Account>,
-    limits: Limits,
+    account: Arc<KeyAccount>,
+    limits: KeyLimits,
     /// Nothing until the first amount is granted.
     reserved: Option<Amount>,
     used: Amount,
@@ -306,7 +306,7 @@ impl Reservation {
     /// # Errors
     ///
     /// As [`Spending::reserve`].
-    pub async fn add(&mut self, more: Amount) -> Result<(), Refused> {
+    pub async fn add(&mut self, more: Amount) -> Result<(), SpendingRefused> {
         loop {
             let Err(_) = self.try_add(more) else {
                 return Ok(());
@@ -325,10 +325,10 @@ impl Reservation {
                 note(&spending.outage, &account, asked)
             });
             let Ok(Ok(refused)) = asked.await else {
-                return Err(Refused::Unknown);
+                return Err(SpendingRefused::Unknown);
             };
             if let Some(spent) = refused {
-                return Err(Refused::OverBudget(OverBudget {
+                return Err(SpendingRefused::OverBudget(OverBudget {
                     limits: self.limits,
                     spent,
                     needed: more,
@@ -360,7 +360,7 @@ impl Drop for Reservation {
     }
 }
 
-impl Account {
+impl KeyAccount {
     fn count(&self, used: Amount) {
         let of_key = |name| metrics::counter!(name, "key" => self.key.to_string());
         let [tokens, cost] = self.series.get_or_init(|| [TOKENS, COST].map(of_key));
@@ -373,7 +373,7 @@ impl Account {
         &self,
         store: &dyn ApiKeyStore,
         lacks: Amount,
-        limits: &Limits,
+        limits: &KeyLimits,
     ) -> anyhow::Result<Option<Amount>> {
         for amount in ledger::wanted(lacks, limits) {
             if store
@@ -395,7 +395,11 @@ impl Account {
 }
 
 /// Says in the log where an outage of the database begins and where it ends.
-fn note<T>(outage: &Outage, account: &Account, told: anyhow::Result<T>) -> anyhow::Result<T> {
+fn note<T>(
+    outage: &FailureEdge,
+    account: &KeyAccount,
+    told: anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let key = &*account.key;
     match &told {
         Ok(_) if outage.ends() => tracing::info!(key, "what keys spend can be stored again"),

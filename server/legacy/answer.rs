@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
-use super::Fault;
+use super::LegacyFault;
 
 /// The answer to one call, as the old server wrote it.
 #[derive(Clone, Debug)]
@@ -16,12 +16,14 @@ pub struct Envelope {
     pub json: Bytes,
 }
 
-const NO_JSON: Fault = Fault::Nonsense("it is no JSON, or was cut");
-const NO_ENVELOPE: Fault = Fault::Nonsense("an object with `result` or `error` was expected");
-const WRONG_COUNT: Fault = Fault::Nonsense("there are more or fewer answers than calls");
+const NO_JSON: LegacyFault = LegacyFault::Nonsense("it is no JSON, or was cut");
+const NO_ENVELOPE: LegacyFault =
+    LegacyFault::Nonsense("an object with `result` or `error` was expected");
+const WRONG_COUNT: LegacyFault =
+    LegacyFault::Nonsense("there are more or fewer answers than calls");
 
 #[derive(Deserialize)]
-struct Look<T> {
+struct AnswerLook<T> {
     result: Option<IgnoredAny>,
     error: Option<T>,
 }
@@ -45,18 +47,19 @@ struct DataLook {
 }
 
 /// Whether this is one envelope.
-pub fn check_single(json: &[u8]) -> Result<(), Fault> {
+pub fn check_single(json: &[u8]) -> Result<(), LegacyFault> {
     // A list could be taken for the fields in their order.
     if !json.trim_ascii_start().starts_with(b"{") {
         return Err(not_envelope(json));
     }
-    let look: Look<IgnoredAny> = serde_json::from_slice(json).map_err(|_| not_envelope(json))?;
+    let look: AnswerLook<IgnoredAny> =
+        serde_json::from_slice(json).map_err(|_| not_envelope(json))?;
     (look.result.is_some() != look.error.is_some())
         .then_some(())
         .ok_or(NO_ENVELOPE)
 }
 
-fn not_envelope(json: &[u8]) -> Fault {
+fn not_envelope(json: &[u8]) -> LegacyFault {
     match serde_json::from_slice::<IgnoredAny>(json) {
         Ok(_) => NO_ENVELOPE,
         Err(_) => NO_JSON,
@@ -65,12 +68,17 @@ fn not_envelope(json: &[u8]) -> Fault {
 
 /// The envelopes of a batch. A single one is the answer to all of its calls, as clients read it; written for
 /// each of them it may have `most` bytes.
-pub fn split(status: u16, json: &Bytes, calls: usize, most: usize) -> Result<Vec<Envelope>, Fault> {
+pub fn split(
+    status: u16,
+    json: &Bytes,
+    calls: usize,
+    most: usize,
+) -> Result<Vec<Envelope>, LegacyFault> {
     if !json.trim_ascii_start().starts_with(b"[") {
         check_single(json)?;
         let json = json.slice_ref(json.trim_ascii());
         if json.len().saturating_mul(calls) > most {
-            return Err(Fault::AnswerTooLarge(most));
+            return Err(LegacyFault::AnswerTooLarge(most));
         }
         return Ok(vec![Envelope { status, json }; calls]);
     }
@@ -96,7 +104,8 @@ pub fn split(status: u16, json: &Bytes, calls: usize, most: usize) -> Result<Vec
 
 /// The status that an envelope would have alone; 500 for an error that does not say.
 pub fn status_of(envelope: &[u8]) -> u16 {
-    let Ok(Look { error, .. }) = serde_json::from_slice::<Look<ErrorLook>>(envelope) else {
+    let Ok(AnswerLook { error, .. }) = serde_json::from_slice::<AnswerLook<ErrorLook>>(envelope)
+    else {
         return 500;
     };
     let Some(error) = error else { return 200 };
@@ -105,7 +114,7 @@ pub fn status_of(envelope: &[u8]) -> u16 {
 }
 
 /// Whether this is the answer to a batch, or to a single call.
-pub fn check(json: &Bytes, batch: Option<usize>) -> Result<(), Fault> {
+pub fn check(json: &Bytes, batch: Option<usize>) -> Result<(), LegacyFault> {
     match batch {
         Some(calls) => split(200, json, calls, usize::MAX).map(drop),
         None => check_single(json),
@@ -113,9 +122,13 @@ pub fn check(json: &Bytes, batch: Option<usize>) -> Result<(), Fault> {
 }
 
 /// Why an answer is no JSON, as far as its status tells, and its `Retry-After`.
-pub fn refused(status: u16, retry_after: Option<DateTime<Utc>>, otherwise: Fault) -> Fault {
+pub fn refused(
+    status: u16,
+    retry_after: Option<DateTime<Utc>>,
+    otherwise: LegacyFault,
+) -> LegacyFault {
     match status {
-        413 | 429 | 500..=599 => Fault::Refused(status, retry_after),
+        413 | 429 | 500..=599 => LegacyFault::Refused(status, retry_after),
         _ => otherwise,
     }
 }
@@ -128,7 +141,7 @@ mod tests {
         status: u16,
         json: &'static str,
         calls: usize,
-    ) -> Result<Vec<(u16, String)>, Fault> {
+    ) -> Result<Vec<(u16, String)>, LegacyFault> {
         let envelopes = split(status, &Bytes::from_static(json.as_bytes()), calls, 1_000)?;
         let text = |it: Envelope| (it.status, String::from_utf8(it.json.to_vec()).unwrap());
         Ok(envelopes.into_iter().map(text).collect())
@@ -149,7 +162,7 @@ mod tests {
         let parts = split_text(415, r#" {"error":{"code":1}} "#, 2).unwrap();
         assert_eq!(parts, vec![(415, r#"{"error":{"code":1}}"#.to_owned()); 2]);
         let large = split_text(415, r#"{"error":{"code":1}}"#, 51);
-        assert!(matches!(large, Err(Fault::AnswerTooLarge(1_000))));
+        assert!(matches!(large, Err(LegacyFault::AnswerTooLarge(1_000))));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::_core::errors::{ErrorCode, RpcError};
 
 /// What went wrong between the client and the old server. Clones share the causes' texts.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Fault {
+pub enum LegacyFault {
     /// There is no connection.
     #[error("the old server cannot be reached")]
     Unreachable(String),
@@ -49,7 +49,7 @@ pub enum Fault {
     Method,
 }
 
-impl Fault {
+impl LegacyFault {
     /// As metrics and logs name it.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -112,13 +112,13 @@ impl Fault {
     }
 }
 
-impl From<Fault> for RpcError {
-    fn from(fault: Fault) -> Self {
+impl From<LegacyFault> for RpcError {
+    fn from(fault: LegacyFault) -> Self {
         let mut error = Self::new(fault.code(), fault.to_string());
         if !fault.is_of_old_server() {
             return error;
         }
-        if let Fault::Refused(_, retry_after) = &fault {
+        if let LegacyFault::Refused(_, retry_after) = &fault {
             error.retry_after = *retry_after;
         }
         let cause = fault.cause().map_or(String::new(), |it| format!(": {it}"));

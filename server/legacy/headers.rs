@@ -28,7 +28,7 @@ const BETWEEN_NEIGHBOURS: [&str; 11] = [
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Who asks, as far as the old server is told.
-pub struct Asker<'a> {
+pub struct ForwardedCaller<'a> {
     /// The address that the request came from.
     pub peer: Option<IpAddr>,
     /// Whether the browser's side is HTTPS.
@@ -65,7 +65,7 @@ pub(super) fn end_to_end(headers: &HeaderMap) -> HeaderMap {
 
 impl OldServer {
     /// The headers of a request as they go on.
-    pub fn headers(&self, headers: &HeaderMap, asker: &Asker<'_>) -> HeaderMap {
+    pub fn headers(&self, headers: &HeaderMap, asker: &ForwardedCaller<'_>) -> HeaderMap {
         let mut passed = end_to_end(headers);
         // The client of the old server sets these: its own host, the length of what it sends.
         passed.remove(header::HOST);

@@ -10,9 +10,9 @@ use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{Fault, Reply, send::Held};
+use super::{LegacyFault, LegacyReply, send::AnswerRoom};
 
-const NONSENSE: Fault = Fault::Nonsense("a line of its stream cannot be read");
+const NONSENSE: LegacyFault = LegacyFault::Nonsense("a line of its stream cannot be read");
 /// What a line announces at most, so that a stream cannot fill the memory with promises.
 const MAX_AWAITED: usize = 100_000;
 
@@ -34,7 +34,7 @@ impl Awaited {
 
 /// A stream that is being followed.
 #[derive(Debug)]
-pub struct Lines {
+pub struct FollowedStream {
     superjson: bool,
     /// Added to all numbers.
     shift: u64,
@@ -55,7 +55,7 @@ pub struct Wrapped<'a> {
 #[derive(Deserialize)]
 struct Definition<'a>(#[serde(borrow)] &'a RawValue, u8, u64);
 
-impl Lines {
+impl FollowedStream {
     /// Begins with the first line; `None` where it is not the head of a stream. With it come the lines
     /// by which the promises 0, 1 … of a stream of ours are fulfilled, where `places` says which promise
     /// stands for which call.
@@ -82,7 +82,7 @@ impl Lines {
     }
 
     /// The next line, with its numbers moved.
-    pub fn follow(&mut self, line: &[u8]) -> Result<Vec<u8>, Fault> {
+    pub fn follow(&mut self, line: &[u8]) -> Result<Vec<u8>, LegacyFault> {
         let (json, meta) = self.unwrap(line).ok_or(NONSENSE)?;
         let parts: Vec<&RawValue> = serde_json::from_str(json.get()).map_err(|_| NONSENSE)?;
         let (id, status, rest) = match &parts[..] {
@@ -123,7 +123,7 @@ impl Lines {
     }
 
     /// `[[value], …definitions]` with moved numbers; notes what it announces.
-    fn encoded(&mut self, encoded: &RawValue, call: usize) -> Result<String, Fault> {
+    fn encoded(&mut self, encoded: &RawValue, call: usize) -> Result<String, LegacyFault> {
         let parts: Vec<&RawValue> = serde_json::from_str(encoded.get()).map_err(|_| NONSENSE)?;
         let (value, definitions) = parts.split_first().ok_or(NONSENSE)?;
         let mut text = format!("[{}", value.get());
@@ -161,66 +161,66 @@ impl Lines {
 }
 
 /// Reads a stream of the old server's, line by line.
-pub struct Reader {
-    reply: Reply,
+pub struct LineReader {
+    reply: LegacyReply,
     buffer: BytesMut,
     most: usize,
     /// The room for the longest line so far, as long as it is read.
-    held: Held,
+    held: AnswerRoom,
 }
 
 /// What a stream consists of.
-pub enum Piece {
+pub enum StreamPiece {
     /// A line with its end, which only the last one may lack.
     Line(Bytes),
     /// A sign of life between two lines.
     Blank(Bytes),
 }
 
-impl Reader {
+impl LineReader {
     /// Reads the body of this answer; a line has `most` bytes at most.
-    pub fn new(reply: Reply, most: usize) -> Self {
+    pub fn new(reply: LegacyReply, most: usize) -> Self {
         Self {
             reply,
             buffer: BytesMut::new(),
             most,
-            held: Held::default(),
+            held: AnswerRoom::default(),
         }
     }
 
     /// The next piece; nothing at the end.
-    pub async fn next(&mut self) -> Result<Option<Piece>, Fault> {
+    pub async fn next(&mut self) -> Result<Option<StreamPiece>, LegacyFault> {
         let mut seen = 0;
         loop {
             let end = self.buffer[seen..].iter().position(|byte| *byte == b'\n');
             if let Some(end) = end {
                 let line = self.buffer.split_to(seen + end + 1);
-                return Ok(Some(Piece::Line(line.freeze())));
+                return Ok(Some(StreamPiece::Line(line.freeze())));
             }
             if !self.buffer.is_empty() && self.buffer.iter().all(u8::is_ascii_whitespace) {
-                return Ok(Some(Piece::Blank(self.buffer.split().freeze())));
+                return Ok(Some(StreamPiece::Blank(self.buffer.split().freeze())));
             }
             if self.buffer.len() > self.most {
-                return Err(Fault::AnswerTooLarge(self.most));
+                return Err(LegacyFault::AnswerTooLarge(self.most));
             }
             seen = self.buffer.len();
             self.reply.hold(&mut self.held, self.buffer.capacity())?;
             match self.reply.chunk().await? {
                 Some(data) => self.buffer.extend_from_slice(&data),
                 None if self.buffer.is_empty() => return Ok(None),
-                None => return Ok(Some(Piece::Line(self.buffer.split().freeze()))),
+                None => return Ok(Some(StreamPiece::Line(self.buffer.split().freeze()))),
             }
         }
     }
 
     /// All that is left, behind what was read already.
-    pub async fn rest(&mut self, begun: &[u8]) -> Result<Bytes, Fault> {
+    pub async fn rest(&mut self, begun: &[u8]) -> Result<Bytes, LegacyFault> {
         let mut whole = BytesMut::from(begun);
-        while let Some(Piece::Line(piece) | Piece::Blank(piece)) = self.next().await? {
+        while let Some(StreamPiece::Line(piece) | StreamPiece::Blank(piece)) = self.next().await? {
             whole.extend_from_slice(&piece);
             self.reply.hold(&mut self.held, whole.capacity())?;
             if whole.len() > self.most {
-                return Err(Fault::AnswerTooLarge(self.most));
+                return Err(LegacyFault::AnswerTooLarge(self.most));
             }
         }
         Ok(whole.freeze())
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn numbers_are_moved_and_values_stay() {
         let head = br#"{"json":{"0":[[0],[null,0,0]],"1":[[0],[null,0,1]]}}"#;
-        let (mut lines, fulfilling) = Lines::begin(head, true, 5, &[1, 4]).unwrap();
+        let (mut lines, fulfilling) = FollowedStream::begin(head, true, 5, &[1, 4]).unwrap();
         let fulfilling: Vec<&str> = fulfilling.iter().map(|line| text(line)).collect();
         assert_eq!(
             fulfilling,
@@ -307,7 +307,8 @@ mod tests {
 
     #[test]
     fn what_nobody_announced_is_nonsense() {
-        let (mut lines, _) = Lines::begin(br#"{"0":[[0],[null,0,0]]}"#, false, 0, &[0]).unwrap();
+        let (mut lines, _) =
+            FollowedStream::begin(br#"{"0":[[0],[null,0,0]]}"#, false, 0, &[0]).unwrap();
         for line in [
             "",
             "[1,0,[[1]]]",
@@ -318,7 +319,7 @@ mod tests {
             "[-1,0,[[]]]",
             "[0,0,[[1],[null,0,-1]]]",
         ] {
-            let mut lines = Lines {
+            let mut lines = FollowedStream {
                 awaited: lines.awaited.clone(),
                 ..lines
             };
@@ -334,7 +335,7 @@ mod tests {
             r#"{"0":[[1]],"1":[[1]]}"#,
         ] {
             assert!(
-                Lines::begin(head.as_bytes(), false, 0, &[0]).is_none(),
+                FollowedStream::begin(head.as_bytes(), false, 0, &[0]).is_none(),
                 "{head}"
             );
         }
@@ -343,7 +344,7 @@ mod tests {
     #[test]
     fn notes_in_a_head_move_with_their_call() {
         let head = br#"{"json":{"0":[["1970-01-01T00:00:00.000Z"]],"1":[[null]]},"meta":{"values":{"0.0.0":["Date"],"1.0.0":["undefined"]},"v":1}}"#;
-        let (_, fulfilling) = Lines::begin(head, true, 0, &[3, 0]).unwrap();
+        let (_, fulfilling) = FollowedStream::begin(head, true, 0, &[3, 0]).unwrap();
         assert_eq!(
             text(&fulfilling[1]),
             r#"{"json":[0,0,[[null]]],"meta":{"values":{"2.0.0":["undefined"]},"v":1}}"#

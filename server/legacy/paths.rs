@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
-use super::{Fault, OldServer};
+use super::{LegacyFault, OldServer};
 
 /// What `encodeURIComponent` leaves as it is.
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -50,7 +50,7 @@ fn stays(path: &str) -> bool {
 
 impl OldServer {
     /// The address of calls: `path` is what follows the mount point, as it came, with its slash.
-    pub fn calls_url(&self, path: &str, query: Option<&str>) -> Result<Url, Fault> {
+    pub fn calls_url(&self, path: &str, query: Option<&str>) -> Result<Url, LegacyFault> {
         let base = self.base.path().trim_end_matches('/');
         self.url(&format!("{base}{path}"), query)
     }
@@ -62,7 +62,7 @@ impl OldServer {
     }
 
     /// The address of a plain path, if it is below a prefix that is passed on.
-    pub fn plain_url(&self, path: &str, query: Option<&str>) -> Option<Result<Url, Fault>> {
+    pub fn plain_url(&self, path: &str, query: Option<&str>) -> Option<Result<Url, LegacyFault>> {
         let is_below = |prefix: &String| {
             let rest = path.strip_prefix(prefix.trim_end_matches('/'));
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -71,9 +71,9 @@ impl OldServer {
         is_mounted.then(|| self.url(path, query))
     }
 
-    fn url(&self, path: &str, query: Option<&str>) -> Result<Url, Fault> {
+    fn url(&self, path: &str, query: Option<&str>) -> Result<Url, LegacyFault> {
         if !stays(path) {
-            return Err(Fault::Path);
+            return Err(LegacyFault::Path);
         }
         let mut url = self.base.clone();
         // The path of a URL that has a host begins with a slash, so none of it is read as a host.
@@ -135,7 +135,7 @@ mod tests {
             "/a/%2e",
         ] {
             assert!(
-                matches!(old.calls_url(wrong, None), Err(Fault::Path)),
+                matches!(old.calls_url(wrong, None), Err(LegacyFault::Path)),
                 "{wrong}"
             );
         }

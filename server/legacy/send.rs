@@ -27,7 +27,7 @@ use tokio::{
 use url::Url;
 
 use super::{
-    Fault, METHODS, OldServer,
+    LegacyFault, METHODS, OldServer,
     headers::{end_to_end, retry_at},
 };
 use crate::_core::{context::Holds, errors::in_full};
@@ -49,11 +49,11 @@ pub struct Onward {
     /// By [`OldServer::headers`].
     pub headers: HeaderMap,
     /// What is sent along.
-    pub body: Body,
+    pub body: LegacyBody,
 }
 
 /// The body of a request.
-pub enum Body {
+pub enum LegacyBody {
     /// Written here.
     Bytes(Bytes),
     /// The client's, as it comes.
@@ -61,7 +61,7 @@ pub enum Body {
 }
 
 /// An answer of which the head is here.
-pub struct Reply {
+pub struct LegacyReply {
     response: reqwest::Response,
     old: Arc<OldServer>,
     /// Taken until the answer is over.
@@ -70,11 +70,11 @@ pub struct Reply {
 
 impl OldServer {
     /// Asks the old server.
-    pub async fn send(self: &Arc<Self>, onward: Onward) -> Result<Reply, Fault> {
+    pub async fn send(self: &Arc<Self>, onward: Onward) -> Result<LegacyReply, LegacyFault> {
         let places = self.places.clone();
-        let place = places.try_acquire_owned().map_err(|_| Fault::Full)?;
+        let place = places.try_acquire_owned().map_err(|_| LegacyFault::Full)?;
         if !METHODS.contains(&onward.method) {
-            return Err(Fault::Method);
+            return Err(LegacyFault::Method);
         }
         let Onward {
             method,
@@ -86,15 +86,15 @@ impl OldServer {
         let mut request = reqwest::Request::new(method.clone(), url);
         *request.headers_mut() = headers;
         let upload = match body {
-            Body::Bytes(bytes) => {
+            LegacyBody::Bytes(bytes) => {
                 if !bytes.is_empty() {
                     *request.body_mut() = Some(bytes.into());
                 }
                 None
             }
             // Nothing is sent, and a length of zero would be a header that the client did not send.
-            Body::Stream(body) if http_body_is_empty(&body) => None,
-            Body::Stream(body) => {
+            LegacyBody::Stream(body) if http_body_is_empty(&body) => None,
+            LegacyBody::Stream(body) => {
                 let upload = Arc::new(Upload::new(self.config.max_upload_bytes));
                 if let Some(length) = upload.length(&body)? {
                     request
@@ -111,14 +111,14 @@ impl OldServer {
             .flatten();
         let sent = self.execute(request, upload.as_deref()).await;
         let sent = match (sent, again) {
-            (Err(Fault::Cut(_)), Some(again)) => self.execute(again, None).await,
+            (Err(LegacyFault::Cut(_)), Some(again)) => self.execute(again, None).await,
             (sent, _) => sent,
         };
         let response = sent?;
         if response.status().is_informational() && !is_upgrade {
-            return Err(Fault::Nonsense("it begins to speak something else"));
+            return Err(LegacyFault::Nonsense("it begins to speak something else"));
         }
-        Ok(Reply {
+        Ok(LegacyReply {
             response,
             old: self.clone(),
             place,
@@ -129,7 +129,7 @@ impl OldServer {
         &self,
         request: reqwest::Request,
         upload: Option<&Upload>,
-    ) -> Result<reqwest::Response, Fault> {
+    ) -> Result<reqwest::Response, LegacyFault> {
         let timeout = self.config.timeout;
         let began = Instant::now();
         let mut response = pin!(self.client.execute(request));
@@ -142,8 +142,8 @@ impl OldServer {
                 }),
                 () = sleep_until(due) => match upload {
                     Some(upload) if upload.due(timeout) > Instant::now() => {}
-                    Some(upload) if upload.waits.load(Ordering::Relaxed) => return Err(Fault::Upload),
-                    _ => return Err(Fault::Slow(timeout)),
+                    Some(upload) if upload.waits.load(Ordering::Relaxed) => return Err(LegacyFault::Upload),
+                    _ => return Err(LegacyFault::Slow(timeout)),
                 }
             }
         }
@@ -156,13 +156,13 @@ fn http_body_is_empty(body: &axum::body::Body) -> bool {
 }
 
 /// What reqwest says, without the address, which holds inputs.
-fn fault_of(error: reqwest::Error) -> Fault {
+fn fault_of(error: reqwest::Error) -> LegacyFault {
     let error = error.without_url();
     let text = in_full(&error);
     if error.is_connect() {
-        Fault::Unreachable(text)
+        LegacyFault::Unreachable(text)
     } else {
-        Fault::Cut(text)
+        LegacyFault::Cut(text)
     }
 }
 
@@ -175,7 +175,7 @@ struct Upload {
     sent: AtomicUsize,
     /// Whether it is the client that is waited for.
     waits: AtomicBool,
-    fault: Mutex<Option<Fault>>,
+    fault: Mutex<Option<LegacyFault>>,
 }
 
 impl Upload {
@@ -191,11 +191,13 @@ impl Upload {
     }
 
     /// How long the body is, where its head says so.
-    fn length(&self, body: &axum::body::Body) -> Result<Option<u64>, Fault> {
+    fn length(&self, body: &axum::body::Body) -> Result<Option<u64>, LegacyFault> {
         use hyper::body::Body as _;
         let length = body.size_hint().exact();
         match length {
-            Some(length) if length > self.most as u64 => Err(Fault::UploadTooLarge(self.most)),
+            Some(length) if length > self.most as u64 => {
+                Err(LegacyFault::UploadTooLarge(self.most))
+            }
             length => Ok(length),
         }
     }
@@ -214,7 +216,7 @@ impl Upload {
     fn stream(
         self: Arc<Self>,
         mut body: axum::body::Body,
-    ) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
+    ) -> impl Stream<Item = Result<Bytes, LegacyFault>> + Send {
         stream::poll_fn(move |cx| {
             loop {
                 let frame = pin!(body.frame()).poll(cx);
@@ -230,11 +232,11 @@ impl Upload {
                         if sent <= self.most {
                             return Poll::Ready(Some(Ok(data)));
                         }
-                        Fault::UploadTooLarge(self.most)
+                        LegacyFault::UploadTooLarge(self.most)
                     }
                     // Trailers are between neighbours.
                     Some(Ok(Err(_))) => continue,
-                    Some(Err(_)) => Fault::Upload,
+                    Some(Err(_)) => LegacyFault::Upload,
                 };
                 *self.fault.lock() = Some(fault.clone());
                 return Poll::Ready(Some(Err(fault)));
@@ -243,7 +245,7 @@ impl Upload {
     }
 }
 
-impl Reply {
+impl LegacyReply {
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.response.status()
@@ -275,9 +277,9 @@ impl Reply {
 
     /// The same answer as one that lasts for as long as its client likes, and so leaves its place to
     /// requests that end.
-    pub fn open_ended(mut self) -> Result<Self, Fault> {
+    pub fn open_ended(mut self) -> Result<Self, LegacyFault> {
         let places = self.old.open_ended.clone();
-        self.place = places.try_acquire_owned().map_err(|_| Fault::Full)?;
+        self.place = places.try_acquire_owned().map_err(|_| LegacyFault::Full)?;
         Ok(self)
     }
 
@@ -295,38 +297,38 @@ impl Reply {
     }
 
     /// Makes room for so many bytes of it, if there is not as much already.
-    pub fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), Fault> {
+    pub fn hold(&self, held: &mut AnswerRoom, bytes: usize) -> Result<(), LegacyFault> {
         if bytes > held.bytes.max(FREE_BYTES) {
-            held.room = (self.old.room)(bytes).map_err(|_| Fault::Busy)?;
+            held.room = (self.old.room)(bytes).map_err(|_| LegacyFault::Busy)?;
             held.bytes = bytes;
         }
         Ok(())
     }
 
     /// The next bytes.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Fault> {
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, LegacyFault> {
         let timeout = self.old.config.timeout;
         match tokio::time::timeout(timeout, self.response.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| Fault::Cut(in_full(&error.without_url()))),
-            Err(_) => Err(Fault::Slow(timeout)),
+            Ok(chunk) => chunk.map_err(|error| LegacyFault::Cut(in_full(&error.without_url()))),
+            Err(_) => Err(LegacyFault::Slow(timeout)),
         }
     }
 
     /// All of it, if it is no longer than `most`; else what came so far, with which it goes on.
-    pub async fn read(&mut self, most: usize) -> Result<Read, Fault> {
+    pub async fn read(&mut self, most: usize) -> Result<BodyRead, LegacyFault> {
         let mut whole = BytesMut::new();
-        let mut held = Held::default();
+        let mut held = AnswerRoom::default();
         while let Some(data) = self.chunk().await? {
             if whole.is_empty() && self.is_last(data.len()) {
-                return Ok(Read::Whole(data, held));
+                return Ok(BodyRead::Whole(data, held));
             }
             whole.extend_from_slice(&data);
             self.hold(&mut held, whole.capacity())?;
             if whole.len() > most {
-                return Ok(Read::Part(whole.freeze(), held));
+                return Ok(BodyRead::Part(whole.freeze(), held));
             }
         }
-        Ok(Read::Whole(whole.freeze(), held))
+        Ok(BodyRead::Whole(whole.freeze(), held))
     }
 
     fn is_last(&self, bytes: usize) -> bool {
@@ -335,11 +337,11 @@ impl Reply {
     }
 
     /// All of it, if it is no longer than `LEGACY_MAX_ANSWER_BYTES`.
-    pub async fn read_whole(&mut self) -> Result<(Bytes, Held), Fault> {
+    pub async fn read_whole(&mut self) -> Result<(Bytes, AnswerRoom), LegacyFault> {
         let most = self.old.config.max_answer_bytes;
         match self.read(most).await? {
-            Read::Whole(bytes, held) if bytes.len() <= most => Ok((bytes, held)),
-            _ => Err(Fault::AnswerTooLarge(most)),
+            BodyRead::Whole(bytes, held) if bytes.len() <= most => Ok((bytes, held)),
+            _ => Err(LegacyFault::AnswerTooLarge(most)),
         }
     }
 
@@ -348,9 +350,9 @@ impl Reply {
     pub fn stream(
         mut self,
         begun: Bytes,
-        held: Held,
+        held: AnswerRoom,
         may_be_silent: bool,
-    ) -> impl Stream<Item = Result<Bytes, Fault>> + Send {
+    ) -> impl Stream<Item = Result<Bytes, LegacyFault>> + Send {
         let stopping = self.old.tasks.stopping();
         let stop = async move {
             match may_be_silent {
@@ -366,7 +368,7 @@ impl Reply {
             loop {
                 let next = if may_be_silent {
                     let next = self.response.chunk().await;
-                    next.map_err(|error| Fault::Cut(in_full(&error.without_url())))
+                    next.map_err(|error| LegacyFault::Cut(in_full(&error.without_url())))
                 } else {
                     self.chunk().await
                 };
@@ -387,7 +389,9 @@ impl Reply {
     }
 
     /// The connection, where the old server has agreed to speak something else on it.
-    pub(super) async fn upgrade(self) -> Result<(reqwest::Upgraded, OwnedSemaphorePermit), Fault> {
+    pub(super) async fn upgrade(
+        self,
+    ) -> Result<(reqwest::Upgraded, OwnedSemaphorePermit), LegacyFault> {
         let Self {
             response, place, ..
         } = self.open_ended()?;
@@ -397,16 +401,16 @@ impl Reply {
 }
 
 /// What was read of an answer.
-pub enum Read {
+pub enum BodyRead {
     /// All of it, and the room that it takes.
-    Whole(Bytes, Held),
+    Whole(Bytes, AnswerRoom),
     /// As much as was to be read; more follows.
-    Part(Bytes, Held),
+    Part(Bytes, AnswerRoom),
 }
 
 /// The room that a part of an answer takes, until this is dropped.
 #[derive(Default)]
-pub struct Held {
+pub struct AnswerRoom {
     room: Holds,
     bytes: usize,
 }

@@ -24,7 +24,7 @@ use tokio_tungstenite::{
 };
 use url::Url;
 
-use super::{Body, Fault, OldServer, Onward};
+use super::{LegacyBody, LegacyFault, OldServer, Onward};
 use crate::_core::context::Holds;
 
 /// Frames that wait for the old server; one more, and it is said not to read. A client has fewer calls
@@ -35,17 +35,17 @@ const BUFFER_BYTES: usize = 8 * 1024;
 const SILENT_PINGS: u32 = 3;
 
 /// What came of a socket.
-pub enum Event {
+pub enum SocketEvent {
     /// A text frame, and the room that it takes.
     Frame(String, Holds),
     /// There is no socket any more, or there never was.
-    Lost(Fault),
+    Lost(LegacyFault),
 }
 
 /// A client's end of the task.
 pub struct OldSocket {
     frames: mpsc::Sender<String>,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<SocketEvent>,
 }
 
 impl OldSocket {
@@ -60,7 +60,7 @@ impl OldSocket {
             tokio::select! {
                 Err(fault) = run => {
                     old.note_fault(&fault);
-                    let _ = event.send(Event::Lost(fault)).await;
+                    let _ = event.send(SocketEvent::Lost(fault)).await;
                 }
                 () = closed.closed() => {}
             }
@@ -69,14 +69,14 @@ impl OldSocket {
     }
 
     /// Sends a frame, or says that the old server takes none.
-    pub fn send(&self, frame: String) -> Result<(), Fault> {
+    pub fn send(&self, frame: String) -> Result<(), LegacyFault> {
         let sent = self.frames.try_send(frame);
-        sent.map_err(|_| Fault::Cut("it does not read its socket".into()))
+        sent.map_err(|_| LegacyFault::Cut("it does not read its socket".into()))
     }
 
     /// What comes next; never ends before a [`Event::Lost`].
-    pub async fn next(&mut self) -> Event {
-        let lost = || Event::Lost(Fault::Cut("its socket is closed".into()));
+    pub async fn next(&mut self) -> SocketEvent {
+        let lost = || SocketEvent::Lost(LegacyFault::Cut("its socket is closed".into()));
         self.events.recv().await.unwrap_or_else(lost)
     }
 }
@@ -87,8 +87,8 @@ async fn run(
     headers: HeaderMap,
     ping: Duration,
     mut to_send: mpsc::Receiver<String>,
-    events: &mpsc::Sender<Event>,
-) -> Result<(), Fault> {
+    events: &mpsc::Sender<SocketEvent>,
+) -> Result<(), LegacyFault> {
     let (mut socket, _place) = connect(old, url, headers).await?;
     old.note(&Ok(()));
     let mut heard = Instant::now();
@@ -105,8 +105,8 @@ async fn run(
                 match message {
                     Some(Ok(Message::Text(text))) if text == "PING" => Message::text("PONG"),
                     Some(Ok(Message::Text(text))) => {
-                        let held = (old.room)(text.len()).map_err(|_| Fault::Busy)?;
-                        let frame = Event::Frame(text.to_string(), held);
+                        let held = (old.room)(text.len()).map_err(|_| LegacyFault::Busy)?;
+                        let frame = SocketEvent::Frame(text.to_string(), held);
                         // Nobody is there any more.
                         if events.send(frame).await.is_err() {
                             return Ok(());
@@ -116,26 +116,26 @@ async fn run(
                         continue;
                     }
                     Some(Ok(Message::Close(_))) | None => {
-                        return Err(Fault::Cut("it closed its socket".into()));
+                        return Err(LegacyFault::Cut("it closed its socket".into()));
                     }
                     Some(Ok(_)) => continue,
                     Some(Err(Error::Capacity(_))) => {
-                        return Err(Fault::AnswerTooLarge(old.config.max_answer_bytes));
+                        return Err(LegacyFault::AnswerTooLarge(old.config.max_answer_bytes));
                     }
-                    Some(Err(error)) => return Err(Fault::Cut(error.to_string())),
+                    Some(Err(error)) => return Err(LegacyFault::Cut(error.to_string())),
                 }
             }
             _ = ticks.tick() => {
                 if heard.elapsed() > ping.saturating_mul(SILENT_PINGS) {
-                    return Err(Fault::Slow(ping.saturating_mul(SILENT_PINGS)));
+                    return Err(LegacyFault::Slow(ping.saturating_mul(SILENT_PINGS)));
                 }
                 Message::Ping(Bytes::new())
             }
         };
         match tokio::time::timeout(timeout, socket.send(frame)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Fault::Cut(error.to_string())),
-            Err(_) => return Err(Fault::Slow(timeout)),
+            Ok(Err(error)) => return Err(LegacyFault::Cut(error.to_string())),
+            Err(_) => return Err(LegacyFault::Slow(timeout)),
         }
     }
 }
@@ -144,7 +144,7 @@ async fn connect(
     old: &Arc<OldServer>,
     url: Url,
     mut headers: HeaderMap,
-) -> Result<(WebSocketStream<reqwest::Upgraded>, OwnedSemaphorePermit), Fault> {
+) -> Result<(WebSocketStream<reqwest::Upgraded>, OwnedSemaphorePermit), LegacyFault> {
     let key = STANDARD.encode(rand::random::<[u8; 16]>());
     let accept = derive_accept_key(key.as_bytes());
     for (name, value) in [
@@ -153,7 +153,7 @@ async fn connect(
         (header::SEC_WEBSOCKET_VERSION, "13"),
         (header::SEC_WEBSOCKET_KEY, key.as_str()),
     ] {
-        let value = HeaderValue::from_str(value).map_err(|_| Fault::Nonsense("a header"))?;
+        let value = HeaderValue::from_str(value).map_err(|_| LegacyFault::Nonsense("a header"))?;
         headers.insert(name, value);
     }
     // Compression would have to be undone.
@@ -162,14 +162,17 @@ async fn connect(
         method: Method::GET,
         url,
         headers,
-        body: Body::Bytes(Bytes::new()),
+        body: LegacyBody::Bytes(Bytes::new()),
     };
     let reply = old.send(onward).await?;
     let accepted = reply.headers().get(header::SEC_WEBSOCKET_ACCEPT).cloned();
     if reply.status() != StatusCode::SWITCHING_PROTOCOLS
         || accepted.is_none_or(|it| it != accept.as_str())
     {
-        return Err(Fault::Refused(reply.status().as_u16(), reply.retry_after()));
+        return Err(LegacyFault::Refused(
+            reply.status().as_u16(),
+            reply.retry_after(),
+        ));
     }
     let (connection, place) = reply.upgrade().await?;
     let most = old.config.max_answer_bytes;

@@ -3,16 +3,16 @@
 
 use chrono::{DateTime, Utc};
 
-use super::store::{FlagChange, Position, StoredFlag};
+use super::store::{FlagChange, FlagPosition, StoredFlag};
 use crate::_core::{
     actor::Actor,
-    feature_flags::{Change, Steered},
+    feature_flags::{ChangeAuthor, Steered},
     units::Percent,
 };
 
 /// What somebody wants.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Wish {
+pub(super) enum FlagWish {
     /// The kill switch on or off.
     Kill(bool),
     /// Another live share.
@@ -21,46 +21,46 @@ pub(super) enum Wish {
 
 /// A wish with its author.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Asked {
+pub(super) struct FlagRequest {
     pub(super) id: String,
     pub(super) at: DateTime<Utc>,
     pub(super) actor: Actor,
     pub(super) reason: String,
-    pub(super) wish: Wish,
+    pub(super) wish: FlagWish,
     /// The share of the settings, where it is they that ask.
     pub(super) configured: Option<Percent>,
 }
 
 /// The flag in memory.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct FlagMemory {
     /// As far as is known.
     pub(super) stored: StoredFlag,
     /// Lowerings that are in force and not stored, in their order.
-    pub(super) owed: Vec<Asked>,
+    pub(super) owed: Vec<FlagRequest>,
     /// What the settings want raised, to be written before it is in force.
-    pub(super) settings: Option<Asked>,
+    pub(super) settings: Option<FlagRequest>,
     /// What is being written. Whoever bases a change on a version has to know of it: of two at once the
     /// second is refused, also where the first is not in force yet.
     pub(super) writing: Option<StoredFlag>,
 }
 
-impl Wish {
-    pub(super) fn apply(self, before: Position) -> Position {
+impl FlagWish {
+    pub(super) fn apply(self, before: FlagPosition) -> FlagPosition {
         match self {
-            Self::Kill(killed) => Position { killed, ..before },
-            Self::Share(share) => Position { share, ..before },
+            Self::Kill(killed) => FlagPosition { killed, ..before },
+            Self::Share(share) => FlagPosition { share, ..before },
         }
     }
 
     /// Whether nobody gets the candidate by it who did not before.
-    pub(super) fn lowers(self, before: Position) -> bool {
+    pub(super) fn lowers(self, before: FlagPosition) -> bool {
         let after = self.apply(before);
         after.share <= before.share && (after.killed || !before.killed)
     }
 
     /// Applied again above what turned out to be stored, it still only lowers.
-    fn lower(self, before: Position) -> Position {
+    fn lower(self, before: FlagPosition) -> FlagPosition {
         if self.lowers(before) {
             self.apply(before)
         } else {
@@ -69,8 +69,8 @@ impl Wish {
     }
 }
 
-impl Asked {
-    fn change(&self, before: &StoredFlag, after: Position) -> StoredFlag {
+impl FlagRequest {
+    fn change(&self, before: &StoredFlag, after: FlagPosition) -> StoredFlag {
         let version = before.version + 1;
         StoredFlag {
             position: after,
@@ -89,7 +89,7 @@ impl Asked {
     }
 }
 
-impl Memory {
+impl FlagMemory {
     /// What is in force, as it will be stored.
     pub(super) fn in_force(&self) -> StoredFlag {
         self.owed
@@ -126,7 +126,7 @@ impl Memory {
     }
 
     /// The flag with a wish fulfilled, above what is stored.
-    pub(super) fn raised(&self, asked: &Asked) -> StoredFlag {
+    pub(super) fn raised(&self, asked: &FlagRequest) -> StoredFlag {
         asked.change(&self.stored, asked.wish.apply(self.stored.position))
     }
 
@@ -138,7 +138,7 @@ impl Memory {
     /// another change at the same version or before, which is a database that was put back, only where
     /// it lowers.
     pub(super) fn adopt(&mut self, found: StoredFlag, changes: &[FlagChange]) {
-        let is_done = |asked: &Asked| changes.iter().any(|change| change.id == asked.id);
+        let is_done = |asked: &FlagRequest| changes.iter().any(|change| change.id == asked.id);
         self.owed.retain(|owed| !is_done(owed));
         self.settings = self.settings.take().filter(|asked| !is_done(asked));
         if found.version > self.stored.version || found.is_same(&self.stored) {
@@ -148,7 +148,7 @@ impl Memory {
         let lost = std::mem::replace(&mut self.stored, found);
         let Some(last) = lost.last else { return };
         let (was, is) = (lost.position, self.stored.position);
-        let again = |part: &str, wish| Asked {
+        let again = |part: &str, wish| FlagRequest {
             // Not the id of the lost change, which the alerts may know.
             id: format!("{}-{part}", last.id),
             at: last.at,
@@ -159,10 +159,10 @@ impl Memory {
         };
         let mut owed = Vec::new();
         if was.killed && !is.killed {
-            owed.push(again("kill", Wish::Kill(true)));
+            owed.push(again("kill", FlagWish::Kill(true)));
         }
         if was.share < is.share {
-            owed.push(again("share", Wish::Share(was.share)));
+            owed.push(again("share", FlagWish::Share(was.share)));
         }
         owed.append(&mut self.owed);
         self.owed = owed;
@@ -174,7 +174,7 @@ impl Memory {
             share: flag.position.share,
             killed: flag.position.killed,
             version: flag.version,
-            last_change: flag.last.map(|last| Change {
+            last_change: flag.last.map(|last| ChangeAuthor {
                 reason: last.reason,
                 actor: last.actor,
                 at: last.at,
@@ -183,7 +183,7 @@ impl Memory {
     }
 }
 
-fn lowered(flag: &StoredFlag, owed: &Asked) -> StoredFlag {
+fn lowered(flag: &StoredFlag, owed: &FlagRequest) -> StoredFlag {
     owed.change(flag, owed.wish.lower(flag.position))
 }
 
@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn flag(version: i64, share: f64, killed: bool, id: &str) -> StoredFlag {
-        let position = Position {
+        let position = FlagPosition {
             share: percent(share),
             killed,
         };
@@ -216,8 +216,8 @@ mod tests {
         }
     }
 
-    fn asked(id: &str, wish: Wish) -> Asked {
-        Asked {
+    fn asked(id: &str, wish: FlagWish) -> FlagRequest {
+        FlagRequest {
             id: id.to_owned(),
             at: DateTime::UNIX_EPOCH,
             actor: Actor::User(2),
@@ -227,7 +227,7 @@ mod tests {
         }
     }
 
-    fn in_force(memory: &Memory) -> (i64, f64, bool) {
+    fn in_force(memory: &FlagMemory) -> (i64, f64, bool) {
         let Steered {
             version,
             share,
@@ -237,18 +237,18 @@ mod tests {
         (version, share.get(), killed)
     }
 
-    fn adopt(memory: &mut Memory, found: StoredFlag) {
+    fn adopt(memory: &mut FlagMemory, found: StoredFlag) {
         let change = found.last.clone().expect("a change");
         memory.adopt(found, &[change]);
     }
 
     #[test]
     fn what_is_owed_stays_in_force_above_what_others_write() {
-        let mut memory = Memory {
+        let mut memory = FlagMemory {
             stored: flag(3, 50.0, false, "a"),
             owed: vec![
-                asked("k", Wish::Kill(true)),
-                asked("s", Wish::Share(percent(20.0))),
+                asked("k", FlagWish::Kill(true)),
+                asked("s", FlagWish::Share(percent(20.0))),
             ],
             settings: None,
             writing: None,
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_database_that_was_put_back_raises_nothing() {
-        let mut memory = Memory {
+        let mut memory = FlagMemory {
             stored: flag(5, 10.0, true, "e"),
             owed: Vec::new(),
             settings: None,
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(memory.owed.len(), 2);
         adopt(&mut memory, flag(3, 50.0, false, "c"));
         assert_eq!(memory.owed.len(), 2, "once");
-        let mut memory = Memory {
+        let mut memory = FlagMemory {
             stored: flag(5, 90.0, false, "e"),
             owed: Vec::new(),
             settings: None,
@@ -302,18 +302,18 @@ mod tests {
 
     #[test]
     fn a_wish_lowers_where_nobody_is_added() {
-        let at = |share, killed| Position {
+        let at = |share, killed| FlagPosition {
             share: percent(share),
             killed,
         };
         for (wish, before, lowers) in [
-            (Wish::Kill(true), at(10.0, false), true),
-            (Wish::Kill(true), at(10.0, true), true),
-            (Wish::Kill(false), at(10.0, true), false),
-            (Wish::Kill(false), at(10.0, false), true),
-            (Wish::Share(percent(10.0)), at(10.0, false), true),
-            (Wish::Share(percent(9.0)), at(10.0, true), true),
-            (Wish::Share(percent(11.0)), at(10.0, true), false),
+            (FlagWish::Kill(true), at(10.0, false), true),
+            (FlagWish::Kill(true), at(10.0, true), true),
+            (FlagWish::Kill(false), at(10.0, true), false),
+            (FlagWish::Kill(false), at(10.0, false), true),
+            (FlagWish::Share(percent(10.0)), at(10.0, false), true),
+            (FlagWish::Share(percent(9.0)), at(10.0, true), true),
+            (FlagWish::Share(percent(11.0)), at(10.0, true), false),
         ] {
             assert_eq!(wish.lowers(before), lowers, "{wish:?} at {before:?}");
         }

@@ -11,7 +11,7 @@ use crate::{
 
 /// What people steer.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Position {
+pub struct FlagPosition {
     /// Users below this share get the candidate.
     pub share: Percent,
     /// Whether everybody gets control, whatever the share.
@@ -32,16 +32,16 @@ pub struct FlagChange {
     /// Why, in words.
     pub reason: String,
     /// What was in force before.
-    pub before: Position,
+    pub before: FlagPosition,
     /// And after.
-    pub after: Position,
+    pub after: FlagPosition,
 }
 
 /// The flag as it is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredFlag {
     /// What is in force.
-    pub position: Position,
+    pub position: FlagPosition,
     /// Counts the changes; 0 as first configured.
     pub version: i64,
     /// The share of the settings that was last taken over.

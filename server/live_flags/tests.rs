@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use self::rig::*;
 use super::{
-    store::{FlagCommitError, Position},
+    store::{FlagCommitError, FlagPosition},
     *,
 };
 use crate::{
@@ -280,12 +280,12 @@ async fn what_waits_is_bounded_and_a_kill_is_never_refused() {
         process
             .live
             .lower(
-                &Asked {
+                &FlagRequest {
                     id: n.to_string(),
                     at: DateTime::UNIX_EPOCH,
                     actor: Actor::User(7),
                     reason: "lower".to_owned(),
-                    wish: Wish::Share(percent(99.0 - n as f64 / 10.0)),
+                    wish: FlagWish::Share(percent(99.0 - n as f64 / 10.0)),
                     configured: None,
                 },
                 None,

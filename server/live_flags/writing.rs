@@ -1,20 +1,20 @@
 //! What is written, and what is read back: raising, what is owed, what other processes wrote.
 
 use super::{
-    FlagError, LiveFlags, State, check,
-    memory::Asked,
+    FlagError, FlagInForce, LiveFlags, check,
+    memory::FlagRequest,
     notices,
     store::{FlagChange, FlagCommitError, StoredFlag},
 };
-use crate::_core::{errors::in_full, outage::Outage};
+use crate::_core::{errors::in_full, failure_edge::FailureEdge};
 
 /// Lines of the history that are read at once where something is looked for.
 const PAGE: u32 = 100;
 
 #[derive(Default)]
-pub(super) struct Writer {
+pub(super) struct FlagWriter {
     /// Of the store.
-    outage: Outage,
+    outage: FailureEdge,
 }
 
 /// While it lives, a change is being written.
@@ -31,10 +31,10 @@ impl LiveFlags {
     /// process has raised meanwhile.
     pub(super) async fn raise(
         &self,
-        writer: &mut Writer,
-        asked: &Asked,
+        writer: &mut FlagWriter,
+        asked: &FlagRequest,
         based_on: Option<i64>,
-    ) -> Result<Option<State>, FlagError> {
+    ) -> Result<Option<FlagInForce>, FlagError> {
         loop {
             self.settle(writer).await.map_err(FlagError::NotWritten)?;
             let _writing = Writing(self);
@@ -64,7 +64,7 @@ impl LiveFlags {
     }
 
     /// Takes up what the store has, then writes what is owed.
-    pub(super) async fn settle(&self, writer: &mut Writer) -> anyhow::Result<()> {
+    pub(super) async fn settle(&self, writer: &mut FlagWriter) -> anyhow::Result<()> {
         loop {
             if let Err(error) = self.look().await {
                 return Err(self.failed(writer, error));
@@ -160,7 +160,7 @@ impl LiveFlags {
         }
     }
 
-    fn failed(&self, writer: &mut Writer, error: anyhow::Error) -> anyhow::Error {
+    fn failed(&self, writer: &mut FlagWriter, error: anyhow::Error) -> anyhow::Error {
         self.failures.send_modify(|count| *count += 1);
         if writer.outage.begins() {
             let owed = !self.state().is_stored;

@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use super::{
-    meaning::{Meaning, Said, instant},
+    meaning::{CallMeaning, Meaning, instant},
     mode::covers,
     shown::{place, shown},
 };
@@ -19,14 +19,14 @@ const ANY: &str = "*";
 
 /// A part of the answers of some procedures.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct ComparedPart {
     /// A procedure, `namespace.*` or `*`.
     pub procedure: String,
     /// Names of members and `*`, from the answer down.
     pub path: Vec<String>,
 }
 
-impl Part {
+impl ComparedPart {
     /// Reads `chat.getMessages:messages.*.id`.
     pub fn parse(text: &str) -> Option<Self> {
         let (procedure, path) = text.split_once(':')?;
@@ -41,15 +41,15 @@ impl Part {
 
 /// What need not be the same in the answers of one procedure.
 #[derive(Clone, Debug, Default)]
-pub struct Rules {
+pub struct ComparisonRules {
     may_differ: Vec<Vec<String>>,
     unordered: Vec<Vec<String>>,
 }
 
-impl Rules {
+impl ComparisonRules {
     /// The rules of a procedure among all of them.
-    pub fn of(procedure: &str, may_differ: &[Part], unordered: &[Part]) -> Self {
-        let of = |parts: &[Part]| {
+    pub fn of(procedure: &str, may_differ: &[ComparedPart], unordered: &[ComparedPart]) -> Self {
+        let of = |parts: &[ComparedPart]| {
             let parts = parts.iter().filter(|it| covers(&it.procedure, procedure));
             parts.map(|it| it.path.clone()).collect()
         };
@@ -70,7 +70,7 @@ fn names(rules: &[Vec<String>], path: &[String]) -> bool {
 
 /// Where two answers differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct AnswerDifference {
     /// The place, such as `messages.3.role`, masked; empty for the answer itself.
     pub path: String,
     /// What the old server said there, masked.
@@ -80,14 +80,18 @@ pub struct Difference {
 }
 
 /// Where two answers differ; [`MOST`] at most.
-pub fn differences(theirs: &Said, ours: &Said, rules: &Rules) -> Vec<Difference> {
+pub fn differences(
+    theirs: &CallMeaning,
+    ours: &CallMeaning,
+    rules: &ComparisonRules,
+) -> Vec<AnswerDifference> {
     let mut comparer = Comparer {
         rules,
         path: Vec::new(),
         found: Vec::new(),
     };
     match (theirs, ours) {
-        (Said::Data(theirs), Said::Data(ours)) => comparer.compare(theirs, ours),
+        (CallMeaning::Data(theirs), CallMeaning::Data(ours)) => comparer.compare(theirs, ours),
         (theirs, ours) => {
             let parts = [parts(theirs), parts(ours)];
             for name in ["code", "status", "message"] {
@@ -100,10 +104,10 @@ pub fn differences(theirs: &Said, ours: &Said, rules: &Rules) -> Vec<Difference>
 }
 
 /// An error as an object; nothing for an answer.
-fn parts(said: &Said) -> Vec<(&'static str, Meaning)> {
+fn parts(said: &CallMeaning) -> Vec<(&'static str, Meaning)> {
     match said {
-        Said::Data(_) => Vec::new(),
-        Said::Error {
+        CallMeaning::Data(_) => Vec::new(),
+        CallMeaning::Error {
             code,
             status,
             message,
@@ -121,9 +125,9 @@ fn part<'m>(parts: &'m [(&'static str, Meaning)], name: &str) -> &'m Meaning {
 }
 
 struct Comparer<'r> {
-    rules: &'r Rules,
+    rules: &'r ComparisonRules,
     path: Vec<String>,
-    found: Vec<Difference>,
+    found: Vec<AnswerDifference>,
 }
 
 impl Comparer<'_> {
@@ -135,7 +139,7 @@ impl Comparer<'_> {
 
     fn add(&mut self, theirs: &Meaning, ours: &Meaning) {
         if self.found.len() < MOST {
-            self.found.push(Difference {
+            self.found.push(AnswerDifference {
                 path: place(&self.path),
                 theirs: shown(&self.path, theirs),
                 ours: shown(&self.path, ours),
@@ -224,7 +228,7 @@ fn is_same_text(some: &str, others: &str) -> bool {
 }
 
 /// A text that two values have alike if they mean the same by the rules.
-fn key(value: &Meaning, path: &mut Vec<String>, rules: &Rules) -> String {
+fn key(value: &Meaning, path: &mut Vec<String>, rules: &ComparisonRules) -> String {
     if names(&rules.may_differ, path) {
         return "?".to_owned();
     }

@@ -6,7 +6,7 @@ use super::mode::Move;
 
 /// How one server did with one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub struct MoveOutcome {
     /// Whether the server failed; a refusal that is the caller's own fault is none.
     pub failed: bool,
     /// Whether the answer is an error at all: a failure, or a refusal whoever's fault it is.
@@ -17,7 +17,7 @@ pub struct Outcome {
 
 /// What is to be noted of a call of a procedure that is on its way.
 #[derive(Clone, Debug)]
-pub struct Watch {
+pub struct CallWatch {
     /// On which.
     pub(super) of: Arc<Move>,
     pub(super) procedure: &'static str,
@@ -27,7 +27,7 @@ pub struct Watch {
     pub(super) compares: bool,
 }
 
-impl Watch {
+impl CallWatch {
     /// Whether this server is to run the call as well, after the old one has answered.
     pub fn compares(&self) -> bool {
         self.compares

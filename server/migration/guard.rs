@@ -37,8 +37,8 @@ use std::{
 use tokio::time::Instant;
 
 use self::stakes::Stakes;
-pub(super) use self::stakes::{Evidence, WINS};
-use super::evidence::{Outcome, Watch};
+pub(super) use self::stakes::{MoveEvidence, WINS};
+use super::evidence::{CallWatch, MoveOutcome};
 
 /// How much longer this server may take: so many times, and so much more.
 const SLOWER: f64 = 1.5;
@@ -62,9 +62,9 @@ enum Of {
 
 /// Whose outcome counts for the bets about one move, and with which it is paired.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct OutcomePairing {
     pub(super) stakes: Stakes,
-    waiting: HashMap<&'static str, VecDeque<(Of, Outcome, Instant)>>,
+    waiting: HashMap<&'static str, VecDeque<(Of, MoveOutcome, Instant)>>,
     counted: HashSet<(Of, u64)>,
     /// Those of the minute before.
     earlier: HashSet<(Of, u64)>,
@@ -72,7 +72,7 @@ pub(super) struct Guard {
     coin: RandomState,
 }
 
-impl Guard {
+impl OutcomePairing {
     /// `tolerated` is the part of the compared answers that may differ.
     pub(super) fn new(tolerated: f64, now: Instant) -> Self {
         Self {
@@ -85,22 +85,22 @@ impl Guard {
         }
     }
 
-    pub(super) fn add_ours(&mut self, watch: &Watch, outcome: Outcome, now: Instant) {
+    pub(super) fn add_ours(&mut self, watch: &CallWatch, outcome: MoveOutcome, now: Instant) {
         self.add(Of::Ours, watch, outcome, now);
     }
 
-    pub(super) fn add_theirs(&mut self, watch: &Watch, outcome: Outcome, now: Instant) {
+    pub(super) fn add_theirs(&mut self, watch: &CallWatch, outcome: MoveOutcome, now: Instant) {
         self.add(Of::Theirs, watch, outcome, now);
     }
 
     /// Both were asked.
-    pub(super) fn add_compared(&mut self, watch: &Watch, differs: bool, now: Instant) {
+    pub(super) fn add_compared(&mut self, watch: &CallWatch, differs: bool, now: Instant) {
         if self.counts(Of::Both, watch, now) {
             self.stakes.differs.add(f64::from(u8::from(differs)));
         }
     }
 
-    fn add(&mut self, of: Of, watch: &Watch, outcome: Outcome, now: Instant) {
+    fn add(&mut self, of: Of, watch: &CallWatch, outcome: MoveOutcome, now: Instant) {
         if !self.counts(of, watch, now) {
             return;
         }
@@ -134,7 +134,7 @@ impl Guard {
         }
     }
 
-    fn counts(&mut self, of: Of, watch: &Watch, now: Instant) -> bool {
+    fn counts(&mut self, of: Of, watch: &CallWatch, now: Instant) -> bool {
         if now.duration_since(self.since) >= ONCE {
             self.earlier = mem::take(&mut self.counted);
             self.since = now;

@@ -62,7 +62,7 @@ pub(super) fn instant(text: &str) -> Option<i64> {
 
 /// What a server said to one call.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Said {
+pub enum CallMeaning {
     /// It answered.
     Data(Meaning),
     /// It refused or failed.
@@ -76,7 +76,7 @@ pub enum Said {
     },
 }
 
-impl Said {
+impl CallMeaning {
     /// Whether the server failed, which is no fault of the caller's.
     pub const fn is_failure(&self) -> bool {
         matches!(self, Self::Error { status, .. } if *status >= 500)

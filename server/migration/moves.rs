@@ -22,16 +22,16 @@ use uuid::Uuid;
 
 pub use self::writing::MoveError;
 use self::{
-    table::{Table, laid_over},
-    writing::Writer,
+    table::{MoveTable, laid_over},
+    writing::MoveWriter,
 };
 use super::{
-    compare::{Difference, Part, Rules},
-    evidence::{Outcome, Watch},
-    guard::{Evidence, Guard, WINS},
+    compare::{AnswerDifference, ComparedPart, ComparisonRules},
+    evidence::{CallWatch, MoveOutcome},
+    guard::{MoveEvidence, OutcomePairing, WINS},
     mode::{Mode, Move, covers},
     notices,
-    report::{Calls, Tally},
+    report::{CallCounts, MoveTally},
     store::MoveStore,
 };
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
         actor::Actor,
         assignment::{self, Algorithm, Subject},
         clock,
-        procedure::{Kind, Procedure},
+        procedure::{Procedure, ProcedureKind},
         units::Percent,
     },
     alerting::Alert,
@@ -58,9 +58,9 @@ pub struct Settings {
     /// Mixed into that.
     pub salt: String,
     /// `LEGACY_MAY_DIFFER`.
-    pub may_differ: Vec<Part>,
+    pub may_differ: Vec<ComparedPart>,
     /// `LEGACY_UNORDERED`.
-    pub unordered: Vec<Part>,
+    pub unordered: Vec<ComparedPart>,
     /// `LEGACY_TOLERATED_DIFFERENCES`: the part of the compared answers that may differ.
     pub tolerated: Percent,
     /// `LEGACY_MAX_SHADOWS`: calls that are compared at once.
@@ -69,20 +69,20 @@ pub struct Settings {
 
 /// Which server answers a call, and what is to be noted of it.
 #[derive(Clone, Debug)]
-pub enum Way {
+pub enum MoveWay {
     /// This one.
-    Ours(Option<Watch>),
+    Ours(Option<CallWatch>),
     /// The old one.
-    Theirs(Option<Watch>),
+    Theirs(Option<CallWatch>),
 }
 
 /// What is known of one procedure.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct ProcedureMove {
     /// Its name.
     pub procedure: &'static str,
     /// How it is called.
-    pub kind: Kind,
+    pub kind: ProcedureKind,
     /// Who answers.
     pub mode: Mode,
     /// Whom this server answers.
@@ -90,24 +90,24 @@ pub struct Known {
     /// What says so; `None` for the settings.
     pub of: Option<Arc<Move>>,
     /// What was seen since then.
-    pub tally: Tally,
+    pub tally: MoveTally,
     /// What the bets about the move have come to with what this process bets.
-    pub evidence: Evidence,
+    pub evidence: MoveEvidence,
 }
 
 /// All moves; shared by the wire, which asks the way, and the procedures, which change it.
 pub struct Moves {
     store: Arc<dyn MoveStore>,
     settings: Settings,
-    table: ArcSwap<Table>,
+    table: ArcSwap<MoveTable>,
     inner: Mutex<Inner>,
-    writer: tokio::sync::Mutex<Writer>,
+    writer: tokio::sync::Mutex<MoveWriter>,
     shadows: Arc<Semaphore>,
     /// Names this start of the process, to those who come after it.
     holder: String,
     /// Asks for a write before its time.
     hurry: Notify,
-    procedures: OnceLock<Vec<(&'static str, Kind)>>,
+    procedures: OnceLock<Vec<(&'static str, ProcedureKind)>>,
 }
 
 /// What changes.
@@ -115,19 +115,19 @@ pub struct Moves {
 struct Inner {
     stored: BTreeMap<String, Arc<Move>>,
     /// What leads back and is not stored, by name.
-    owed: BTreeMap<String, Owed>,
+    owed: BTreeMap<String, OwedMoveBack>,
     owed_since: Option<Instant>,
     /// By the id of the move.
-    guards: HashMap<String, Guard>,
+    guards: HashMap<String, OutcomePairing>,
     /// What all processes have stored, by procedure.
-    reports: BTreeMap<String, Tally>,
+    reports: BTreeMap<String, MoveTally>,
     /// What this one has seen besides.
-    seen: BTreeMap<String, Tally>,
+    seen: BTreeMap<String, MoveTally>,
 }
 
 /// A move back that is in force and not stored.
 #[derive(Clone)]
-struct Owed {
+struct OwedMoveBack {
     change: Arc<Move>,
     /// The move that the evidence was of, and what people are told; none where a person wants it.
     taken: Option<(String, Alert)>,
@@ -171,12 +171,12 @@ impl Moves {
     }
 
     /// Which server answers a call of this user.
-    pub fn way(&self, of: Option<Arc<Move>>, procedure: &Procedure, user: Option<i64>) -> Way {
+    pub fn way(&self, of: Option<Arc<Move>>, procedure: &Procedure, user: Option<i64>) -> MoveWay {
         let path = procedure.path;
         let Some(of) = of.filter(|_| !covers(OWN, path)) else {
             return match self.is_kept(path) {
-                true => Way::Theirs(None),
-                false => Way::Ours(None),
+                true => MoveWay::Theirs(None),
+                false => MoveWay::Ours(None),
             };
         };
         let user = user.and_then(Subject::user);
@@ -190,17 +190,17 @@ impl Moves {
             Mode::Share => user.as_ref().is_some_and(is_in),
         };
         let is_watched = matches!(of.mode, Mode::Shadow | Mode::Share)
-            && procedure.kind != Kind::Subscription
-            && (of.mode == Mode::Share || procedure.kind == Kind::Query);
-        let watch = is_watched.then(|| Watch {
+            && procedure.kind != ProcedureKind::Subscription
+            && (of.mode == Mode::Share || procedure.kind == ProcedureKind::Query);
+        let watch = is_watched.then(|| CallWatch {
             procedure: path,
             user: user.as_ref().map(Subject::key),
-            compares: !is_ours && procedure.kind == Kind::Query,
+            compares: !is_ours && procedure.kind == ProcedureKind::Query,
             of,
         });
         match is_ours {
-            true => Way::Ours(watch),
-            false => Way::Theirs(watch),
+            true => MoveWay::Ours(watch),
+            false => MoveWay::Theirs(watch),
         }
     }
 
@@ -210,17 +210,17 @@ impl Moves {
     }
 
     /// What need not be the same in the answers of a procedure.
-    pub fn rules(&self, watch: &Watch) -> Rules {
+    pub fn rules(&self, watch: &CallWatch) -> ComparisonRules {
         let Settings {
             may_differ,
             unordered,
             ..
         } = &self.settings;
-        Rules::of(watch.procedure, may_differ, unordered)
+        ComparisonRules::of(watch.procedure, may_differ, unordered)
     }
 
     /// A place to compare one more call; without one it is counted as dropped.
-    pub fn place(&self, watch: &Watch) -> Option<OwnedSemaphorePermit> {
+    pub fn place(&self, watch: &CallWatch) -> Option<OwnedSemaphorePermit> {
         let place = self.shadows.clone().try_acquire_owned().ok();
         if place.is_none() {
             self.see(watch, |tally, _, _| tally.dropped += 1);
@@ -229,7 +229,7 @@ impl Moves {
     }
 
     /// This server has answered a user.
-    pub fn note_ours(&self, watch: &Watch, outcome: Outcome) {
+    pub fn note_ours(&self, watch: &CallWatch, outcome: MoveOutcome) {
         self.see(watch, |tally, guard, now| {
             count(&mut tally.ours, outcome);
             if let Some(guard) = guard {
@@ -239,7 +239,7 @@ impl Moves {
     }
 
     /// The old server has answered a user.
-    pub fn note_theirs(&self, watch: &Watch, outcome: Outcome) {
+    pub fn note_theirs(&self, watch: &CallWatch, outcome: MoveOutcome) {
         self.see(watch, |tally, guard, now| {
             count(&mut tally.theirs, outcome);
             if let Some(guard) = guard {
@@ -253,7 +253,12 @@ impl Moves {
         clippy::disallowed_methods,
         reason = "an example says when it was seen"
     )]
-    pub fn note_compared(&self, watch: &Watch, ours: Outcome, differences: Vec<Difference>) {
+    pub fn note_compared(
+        &self,
+        watch: &CallWatch,
+        ours: MoveOutcome,
+        differences: Vec<AnswerDifference>,
+    ) {
         self.see(watch, |tally, guard, now| {
             count(&mut tally.ours, ours);
             let differs = !differences.is_empty();
@@ -267,13 +272,17 @@ impl Moves {
     }
 
     /// There is nothing to compare.
-    pub fn note_incomparable(&self, watch: &Watch) {
+    pub fn note_incomparable(&self, watch: &CallWatch) {
         self.see(watch, |tally, _, _| tally.incomparable += 1);
     }
 
     /// Notes what was seen, and takes the move back where that proves that this server does worse. What
     /// ends after its move was changed says nothing of the new one.
-    fn see(&self, watch: &Watch, note: impl FnOnce(&mut Tally, Option<&mut Guard>, Instant)) {
+    fn see(
+        &self,
+        watch: &CallWatch,
+        note: impl FnOnce(&mut MoveTally, Option<&mut OutcomePairing>, Instant),
+    ) {
         let now = Instant::now();
         let mut inner = self.inner.lock();
         if (self.table.load().of(watch.procedure)).is_none_or(|it| it.id != watch.of.id) {
@@ -286,7 +295,7 @@ impl Moves {
             return note(tally, None, now);
         }
         let guard = guards.entry(watch.of.id.clone());
-        let guard = guard.or_insert_with(|| Guard::new(tolerated, now));
+        let guard = guard.or_insert_with(|| OutcomePairing::new(tolerated, now));
         note(tally, Some(guard), now);
         let evidence = guard.stakes.evidence();
         if let Some(why) = evidence.verdict() {
@@ -295,8 +304,8 @@ impl Moves {
     }
 
     #[expect(clippy::disallowed_methods, reason = "it is taken back now")]
-    fn take_back(&self, inner: &mut Inner, of: &Arc<Move>, why: &str, evidence: Evidence) {
-        let Evidence {
+    fn take_back(&self, inner: &mut Inner, of: &Arc<Move>, why: &str, evidence: MoveEvidence) {
+        let MoveEvidence {
             fails,
             refuses,
             slower,
@@ -316,7 +325,7 @@ impl Moves {
         tracing::warn!(name = change.name, reason = change.reason, "taken back");
         metrics::counter!("migration_taken_back_total").increment(1);
         let alert = notices::taken_back(&change, of, evidence);
-        let owed = Owed {
+        let owed = OwedMoveBack {
             change: Arc::new(change),
             taken: Some((of.id.clone(), alert)),
         };
@@ -324,7 +333,7 @@ impl Moves {
     }
 
     /// Brings a move back into force.
-    fn owe(&self, inner: &mut Inner, owed: Owed) {
+    fn owe(&self, inner: &mut Inner, owed: OwedMoveBack) {
         inner.owed.insert(owed.change.name.clone(), owed);
         self.publish(inner);
         self.hurry.notify_one();
@@ -342,13 +351,13 @@ impl Moves {
         let tolerated = self.settings.tolerated.get() / 100.0;
         for of in in_force.values().filter(|it| it.mode == Mode::Share) {
             let guard = inner.guards.entry(of.id.clone());
-            guard.or_insert_with(|| Guard::new(tolerated, Instant::now()));
+            guard.or_insert_with(|| OutcomePairing::new(tolerated, Instant::now()));
         }
-        self.table.store(Arc::new(Table(in_force)));
+        self.table.store(Arc::new(MoveTable(in_force)));
     }
 
     /// All procedures that may move, by name, with what is known of them.
-    pub fn all(&self) -> Vec<Known> {
+    pub fn all(&self) -> Vec<ProcedureMove> {
         let inner = self.inner.lock();
         let table = self.table.load();
         let all = self.procedures.get().into_iter().flatten();
@@ -366,7 +375,7 @@ impl Moves {
                     tally.add(seen);
                 }
                 let guard = of.as_ref().and_then(|of| inner.guards.get(&of.id));
-                Known {
+                ProcedureMove {
                     procedure,
                     kind,
                     mode,
@@ -388,8 +397,8 @@ impl Moves {
     }
 }
 
-fn count(calls: &mut Calls, outcome: Outcome) {
-    let Outcome {
+fn count(calls: &mut CallCounts, outcome: MoveOutcome) {
+    let MoveOutcome {
         failed,
         refused,
         took,

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{guard::Evidence, mode::Move};
+use super::{guard::MoveEvidence, mode::Move};
 use crate::alerting::{Alert, AlertKind, Severity};
 
 /// The alert, under the id of the change.
-pub(super) fn taken_back(change: &Move, before: &Move, evidence: Evidence) -> Alert {
+pub(super) fn taken_back(change: &Move, before: &Move, evidence: MoveEvidence) -> Alert {
     let name = &change.name;
     let reason = &change.reason;
     Alert {

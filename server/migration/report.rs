@@ -3,14 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::compare::Difference;
+use super::compare::AnswerDifference;
 
 /// Examples that are kept, each of another place in the answers.
 pub const EXAMPLES: usize = 10;
 
 /// Calls of one server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Calls {
+pub struct CallCounts {
     /// How many.
     pub count: i64,
     /// Those in which the server failed.
@@ -36,7 +36,7 @@ pub struct Example {
 
 /// What was seen of a procedure since it was moved last.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Tally {
+pub struct MoveTally {
     /// Answers of both servers to one call.
     pub compared: i64,
     /// Those that differ.
@@ -47,14 +47,14 @@ pub struct Tally {
     /// Calls that were not compared because too many were being compared.
     pub dropped: i64,
     /// Calls that this server ran, for users or to compare.
-    pub ours: Calls,
+    pub ours: CallCounts,
     /// Calls that the old server answered.
-    pub theirs: Calls,
+    pub theirs: CallCounts,
     /// How answers differed.
     pub examples: Vec<Example>,
 }
 
-impl Tally {
+impl MoveTally {
     /// Adds what was seen besides.
     pub fn add(&mut self, more: &Self) {
         self.compared += more.compared;
@@ -76,8 +76,8 @@ impl Tally {
     }
 
     /// Keeps the differences of an answer, as far as they are of places that are not known yet.
-    pub(super) fn note(&mut self, differences: Vec<Difference>, at: DateTime<Utc>) {
-        for Difference { path, theirs, ours } in differences {
+    pub(super) fn note(&mut self, differences: Vec<AnswerDifference>, at: DateTime<Utc>) {
+        for AnswerDifference { path, theirs, ours } in differences {
             self.keep(Example {
                 at,
                 path,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
-use super::{mode::Move, report::Tally};
+use super::{mode::Move, report::MoveTally};
 pub use crate::alerting::Alert;
 
 /// What a process bets with about a move.
@@ -29,7 +29,7 @@ pub trait MoveStore: Send + Sync {
     async fn take_back(&self, change: &Move, replaced: &str, alert: &Alert)
     -> anyhow::Result<bool>;
     /// Adds to the reports of these procedures.
-    async fn add_reports(&self, reports: &BTreeMap<String, Tally>) -> anyhow::Result<()>;
+    async fn add_reports(&self, reports: &BTreeMap<String, MoveTally>) -> anyhow::Result<()>;
     /// Keeps what a process bets with about a move, at its place, until another may take it. What processes that are
     /// gone had is taken, once. Without a place, or where another took what was at it, it gets a new one.
     async fn hold_bets(
@@ -41,5 +41,5 @@ pub trait MoveStore: Send + Sync {
         until: DateTime<Utc>,
     ) -> anyhow::Result<BetsHeld>;
     /// All reports, by procedure.
-    async fn reports(&self) -> anyhow::Result<BTreeMap<String, Tally>>;
+    async fn reports(&self) -> anyhow::Result<BTreeMap<String, MoveTally>>;
 }

@@ -22,7 +22,7 @@ use crate::{
         quality::Inspection,
     },
     recording::{Attempted, Event, Outcome},
-    telemetry::{Ended, Operation, Telemetry, Texts, Trace},
+    telemetry::{AttemptTexts, EndedAttempt, Operation, Telemetry, Trace},
 };
 
 /// An attempt under way; recorded when it ends or is dropped.
@@ -39,7 +39,7 @@ pub(super) struct Attempt {
     /// Its span and the caller's above it, where the caller has a trace.
     trace: Option<Trace>,
     /// What is said, where somebody is told that.
-    texts: Option<Texts>,
+    texts: Option<AttemptTexts>,
     /// What the provider told of what it took.
     told: Option<Usage>,
     /// What has come.
@@ -134,7 +134,7 @@ impl Attempt {
             texts: occasion
                 .telemetry
                 .wants_texts()
-                .then(|| Texts::new(said_in(&occasion.call.request))),
+                .then(|| AttemptTexts::new(said_in(&occasion.call.request))),
             told: None,
             written: estimate::Text::default(),
             inspection: None,
@@ -193,7 +193,7 @@ impl Attempt {
     }
 
     /// What is said, where somebody is told that, for who reads the answer as it comes from the provider.
-    pub(super) fn texts(&self) -> Option<Texts> {
+    pub(super) fn texts(&self) -> Option<AttemptTexts> {
         self.texts.clone()
     }
 
@@ -381,7 +381,7 @@ impl Drop for Attempt {
             self.close(Outcome::Cancelled);
         }
         if let Some(event) = self.event.take() {
-            self.telemetry.tell(&Ended {
+            self.telemetry.tell(&EndedAttempt {
                 operation: self.operation,
                 provider: &self.model.provider,
                 model: &self.model.id,

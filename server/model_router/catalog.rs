@@ -21,7 +21,7 @@ use crate::{
         assignment::Variant,
         environment::Environment,
         slips,
-        toml_reader::{Faults, FileError, text_of},
+        toml_reader::{FileError, TomlFaults, text_of},
         units::Microdollars,
     },
     config::{ModelsConfig, ProvidersConfig},
@@ -346,7 +346,7 @@ impl Catalog {
     }
 
     /// A catalog alone, without keys; providers that need one get [`Access::Sandbox`].
-    pub fn parse(text: &str) -> Result<Self, Faults> {
+    pub fn parse(text: &str) -> Result<Self, TomlFaults> {
         parse::catalog(text, "(text)", None, &[], &|provider| {
             if provider.api_key_env.is_some() {
                 provider.access = Access::Sandbox;

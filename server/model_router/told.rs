@@ -11,7 +11,7 @@ use crate::{
 
 /// What is told about a kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct FaultWords {
     /// Failures that may pass are 500s, as they were on the TypeScript server.
     pub code: ErrorCode,
     /// What happened, and what the user can do about it. Nothing of what a provider wrote.
@@ -20,7 +20,7 @@ pub struct Told {
     pub retryable: bool,
 }
 
-impl Told {
+impl FaultWords {
     /// About the fault that ended a call.
     pub const fn about(kind: FaultKind) -> Self {
         let (code, text, retryable) = match kind {
@@ -115,11 +115,11 @@ impl From<RouteError> for RpcError {
                 _ => Self::bad_request(error.to_string()),
             };
         };
-        let Told {
+        let FaultWords {
             code,
             text,
             retryable,
-        } = Told::about(kind);
+        } = FaultWords::about(kind);
         Self::new(code, text)
             .with_details(json!({"kind": kind, "retryable": retryable}))
             .with_cause(error)
@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn trying_again_is_advised_exactly_where_it_can_help() {
         for kind in FaultKind::ALL {
-            let told = Told::about(kind);
+            let told = FaultWords::about(kind);
             assert_eq!(told.text.contains("try again"), told.retryable, "{kind}");
             let is_500 = told.code == ErrorCode::InternalServerError;
             assert_eq!(is_500, told.retryable, "{kind}");

@@ -97,7 +97,7 @@ pub struct Attempted<'a> {
 }
 
 /// A user's rating of an answer.
-pub struct Rated {
+pub struct RatedAnswer {
     /// When, in milliseconds since 1970.
     pub at_ms: i64,
     /// The call that gave the answer.
@@ -224,7 +224,7 @@ impl Event {
     }
 
     /// A rating, told to the rollout that gave the answer.
-    pub fn rated(rated: Rated) -> Self {
+    pub fn rated(rated: RatedAnswer) -> Self {
         let attempt = Self::of_attempt(Attempted {
             request_id: rated.request_id,
             subject: None,

@@ -15,25 +15,25 @@ const LIMIT: usize = 100_000;
 
 /// All of them, by a number of their own.
 #[derive(Default)]
-pub(super) struct Open {
+pub(super) struct OpenAttempts {
     last: u64,
-    attempts: BTreeMap<u64, Attempt>,
+    attempts: BTreeMap<u64, OpenAttempt>,
 }
 
-struct Attempt {
+struct OpenAttempt {
     event: Event,
     started: Instant,
     is_told: bool,
 }
 
-impl Open {
+impl OpenAttempts {
     /// Keeps one, and returns its number; `None` for an attempt that no rollout counts.
     pub(super) fn begin(&mut self, event: &Event, started: Instant) -> Option<u64> {
         if !event.counted || event.rollout.is_none() || self.attempts.len() >= LIMIT {
             return None;
         }
         self.last += 1;
-        let attempt = Attempt {
+        let attempt = OpenAttempt {
             event: event.clone(),
             started,
             is_told: false,
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_takes_too_long_is_told_once_and_remembered_until_it_ends() {
-        let mut open = Open::default();
+        let mut open = OpenAttempts::default();
         let started = Instant::now();
         let after = |ms| started + Duration::from_millis(ms);
         let slow = open.begin(&counted("a"), started).unwrap();
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_no_rollout_counts_is_not_kept() {
-        let mut open = Open::default();
+        let mut open = OpenAttempts::default();
         assert_eq!(open.begin(&event(0, "m", 0.0), Instant::now()), None);
         let mut uncounted = counted("a");
         uncounted.counted = false;

@@ -30,7 +30,7 @@ const DROPPED: &str = "ai_texts_dropped_total";
 
 /// One message of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct PromptMessage {
     /// Who said it: `system`, `user`, `assistant`, `tool`.
     pub role: String,
     /// What.
@@ -39,7 +39,7 @@ pub struct Said {
 
 /// The texts of one call of models.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Texts {
+pub struct CallTexts {
     /// The request.
     pub request_id: String,
     /// When it began, in milliseconds since 1970.
@@ -49,7 +49,7 @@ pub struct Texts {
     /// For which task.
     pub task: String,
     /// What was asked, the oldest message first.
-    pub prompt: Vec<Said>,
+    pub prompt: Vec<PromptMessage>,
     /// What came back; none where nothing did.
     pub answer: Option<String>,
     /// Whether something did not fit.
@@ -62,17 +62,17 @@ pub struct Texts {
 #[async_trait]
 pub trait TextSink: Send + Sync {
     /// Stores them all.
-    async fn keep_texts(&self, texts: &[Texts]) -> anyhow::Result<()>;
+    async fn keep_texts(&self, texts: &[CallTexts]) -> anyhow::Result<()>;
 }
 
 /// Takes texts of some tasks.
 #[derive(Clone, Default)]
-pub struct Keep(Option<Arc<Kept>>);
+pub struct Keep(Option<Arc<KeptTexts>>);
 
-struct Kept {
+struct KeptTexts {
     tasks: HashSet<String>,
-    sender: Sender<Texts>,
-    receiver: Mutex<Option<Receiver<Texts>>>,
+    sender: Sender<CallTexts>,
+    receiver: Mutex<Option<Receiver<CallTexts>>>,
 }
 
 impl Keep {
@@ -83,7 +83,7 @@ impl Keep {
             return Self(None);
         }
         let (sender, receiver) = channel(LIMIT);
-        Self(Some(Arc::new(Kept {
+        Self(Some(Arc::new(KeptTexts {
             tasks,
             sender,
             receiver: Mutex::new(Some(receiver)),
@@ -102,7 +102,7 @@ impl Keep {
     }
 
     /// Notes what a call asks, where texts of its task are kept. `texts` is only called then.
-    pub fn begin(&self, task: &str, texts: impl FnOnce() -> Texts) -> Option<Note> {
+    pub fn begin(&self, task: &str, texts: impl FnOnce() -> CallTexts) -> Option<Note> {
         let kept = self.0.as_ref().filter(|kept| kept.tasks.contains(task))?;
         let mut texts = texts();
         texts.is_cut |= fit(&mut texts.prompt);
@@ -153,8 +153,8 @@ impl Keep {
 
 /// The texts of a call that is under way; stored when it is dropped.
 pub struct Note {
-    texts: Option<Texts>,
-    sender: Sender<Texts>,
+    texts: Option<CallTexts>,
+    sender: Sender<CallTexts>,
 }
 
 impl Note {
@@ -182,7 +182,7 @@ impl Drop for Note {
 }
 
 /// Leaves the newest messages, as far as they fit; whether something is gone.
-fn fit(prompt: &mut Vec<Said>) -> bool {
+fn fit(prompt: &mut Vec<PromptMessage>) -> bool {
     let (mut room, mut is_cut) = (MOST, false);
     let mut first = prompt.len();
     for (at, said) in prompt.iter_mut().enumerate().rev().take(MOST_MESSAGES) {
@@ -216,12 +216,12 @@ pub fn describe() {
 mod tests {
     use super::*;
 
-    fn texts(prompt: &[&str]) -> Texts {
-        let said = |text: &&str| Said {
+    fn texts(prompt: &[&str]) -> CallTexts {
+        let said = |text: &&str| PromptMessage {
             role: "user".into(),
             text: (*text).into(),
         };
-        Texts {
+        CallTexts {
             request_id: "r".into(),
             at_ms: 0,
             user_id: None,
@@ -234,17 +234,17 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Memory(Mutex<Vec<Texts>>);
+    struct Memory(Mutex<Vec<CallTexts>>);
 
     #[async_trait]
     impl TextSink for Memory {
-        async fn keep_texts(&self, texts: &[Texts]) -> anyhow::Result<()> {
+        async fn keep_texts(&self, texts: &[CallTexts]) -> anyhow::Result<()> {
             self.0.lock().extend_from_slice(texts);
             Ok(())
         }
     }
 
-    async fn stored(keep: Keep) -> Vec<Texts> {
+    async fn stored(keep: Keep) -> Vec<CallTexts> {
         let memory = Arc::new(Memory::default());
         keep.run(memory.clone(), std::future::ready(())).await;
         let texts = memory.0.lock();
@@ -276,7 +276,7 @@ mod tests {
         let all = stored(keep).await;
         assert_eq!(all[0].answer.as_deref(), Some("good day"));
         assert!(!all[0].is_cut);
-        let Texts {
+        let CallTexts {
             prompt,
             answer,
             is_cut,

@@ -57,7 +57,10 @@ use super::{
     view::View,
 };
 use crate::{
-    _core::{feature_flags::FeatureFlags, outage::Outage, toml_reader::Faults, units::Percent},
+    _core::{
+        failure_edge::FailureEdge, feature_flags::FeatureFlags, toml_reader::TomlFaults,
+        units::Percent,
+    },
     ai_metrics::AiMetrics,
     recording::Log,
 };
@@ -95,7 +98,7 @@ impl Change {
 }
 
 /// What a controller works with.
-pub struct Parts {
+pub struct ControllerParts {
     /// Where rollouts and events are kept.
     pub store: Arc<dyn RolloutStore>,
     /// Where shares are published.
@@ -156,13 +159,13 @@ struct Writer {
     /// What the store has of rollouts, as this process left it.
     mark: Option<Mark>,
     /// Of the store.
-    outage: Outage,
+    outage: FailureEdge,
 }
 
 impl Controller {
     /// Reads the rollouts and publishes control for all that they cover. [`Controller::run`], or
     /// ticks, then open them.
-    pub async fn open(parts: Parts) -> anyhow::Result<Arc<Self>> {
+    pub async fn open(parts: ControllerParts) -> anyhow::Result<Arc<Self>> {
         let memory = Memory::load(&*parts.store).await.context(
             "the rollouts cannot be read, so the server did not start: it would have to guess who gets which model",
         )?;
@@ -263,7 +266,7 @@ impl Controller {
     }
 
     /// Checks a plan's text against the names that are known here.
-    pub fn validate(&self, text: &str) -> Result<Plan, Faults> {
+    pub fn validate(&self, text: &str) -> Result<Plan, TomlFaults> {
         Plan::parse(text, "plan", &self.plans.load().known)
     }
 

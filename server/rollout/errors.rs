@@ -3,14 +3,14 @@
 use chrono::{DateTime, Utc};
 
 use super::{audit::minute, moves::Moves, status::Status};
-use crate::_core::toml_reader::Faults;
+use crate::_core::toml_reader::TomlFaults;
 
 /// Why a change or a question was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// The plan has faults.
     #[error(transparent)]
-    Plan(#[from] Faults),
+    Plan(#[from] TomlFaults),
     /// There is no such plan.
     #[error("unknown plan `{name}`; known are {known}")]
     UnknownPlan {

@@ -14,7 +14,7 @@ use super::{
 use crate::_core::{
     assignment::Algorithm,
     assignment::Variant::{self, Candidate, Control},
-    feature_flags::{FeatureFlags, Live, LiveRollout},
+    feature_flags::{FeatureFlags, LiveRollout, LiveShares},
     units::Percent,
 };
 
@@ -138,7 +138,7 @@ fn of_task(
     plan: &Plan,
     draw: Draw<'_>,
     before: Option<&LiveRollout>,
-    live: &Live,
+    live: &LiveShares,
     known: &Known,
 ) -> (String, f64) {
     let (share, old, is_same_draw) = match before {

@@ -27,7 +27,7 @@ use super::{arms::PerArm, evidence::EvidencePlan, placebos::PlaceboDemand, trial
 use crate::_core::{
     assignment::{Algorithm, Subject},
     feature_flags::REHEARSAL,
-    toml_reader::Faults,
+    toml_reader::TomlFaults,
     units::{Microdollars, Percent},
 };
 
@@ -186,7 +186,7 @@ pub fn is_rehearsal(tasks: &[String]) -> bool {
 
 impl Plan {
     /// Reads a plan; `origin` names the text in faults.
-    pub fn parse(text: &str, origin: &str, known: &Known) -> Result<Self, Faults> {
+    pub fn parse(text: &str, origin: &str, known: &Known) -> Result<Self, TomlFaults> {
         parse::plan(text, origin, known)
     }
 

@@ -13,7 +13,8 @@ use crate::{
         registry::Registry,
     },
     accounts::{
-        AccountError, Accounts, By, Direction, Edit, MAX_PAGE, NewUser, Order, PAGE, Wanted,
+        AccountError, Accounts, ActingAdmin, Direction, Edit, MAX_PAGE, NewUser, Order, PAGE,
+        UserSearch,
     },
     procedures,
 };
@@ -174,7 +175,7 @@ impl Done {
 }
 
 async fn list(accounts: Accounts, _: Context, input: List) -> Result<UserList, RpcError> {
-    let wanted = Wanted {
+    let wanted = UserSearch {
         search: input.search.filter(|text| !text.is_empty()),
         role: input.role.map(Role::from),
         limit: input.limit,
@@ -236,8 +237,8 @@ async fn delete(accounts: Accounts, context: Context, input: Which) -> Result<Do
     Ok(Done::new("User deleted successfully"))
 }
 
-fn by<'a>(accounts: &'a Accounts, context: &'a Context) -> Result<By<'a>, RpcError> {
-    Ok(By {
+fn by<'a>(accounts: &'a Accounts, context: &'a Context) -> Result<ActingAdmin<'a>, RpcError> {
+    Ok(ActingAdmin {
         user: context.user()?,
         owner: accounts.owner.as_deref(),
     })

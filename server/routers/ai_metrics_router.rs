@@ -18,7 +18,7 @@ use crate::{
         context::Context,
         errors::RpcError,
         feature_flags::{Assigned, DecidedBy, DecidingRollout, FeatureFlags, InForce},
-        procedure::{Accepts, Input, Plain, ProcedureInput},
+        procedure::{Accepts, Input, ProcedureInput, Untracked},
         registry::Registry,
         shape::Shape,
         units::Percent,
@@ -306,9 +306,9 @@ async fn on_summary(
     state: State,
     context: Context,
     input: WindowInput,
-) -> Result<impl Stream<Item = Result<Plain<Arc<Summary>>, RpcError>>, RpcError> {
+) -> Result<impl Stream<Item = Result<Untracked<Arc<Summary>>, RpcError>>, RpcError> {
     let summaries = state
         .feed
         .subscribe(input.last_minutes, context.received_at);
-    Ok(summaries.map(|summary| Ok(Plain(summary))))
+    Ok(summaries.map(|summary| Ok(Untracked(summary))))
 }

@@ -10,7 +10,7 @@ use crate::{
     _core::{caller::Role, context::Context, errors::RpcError, registry::Registry},
     alerting::{
         AlertKind, Dispatcher, Severity, TestResult,
-        told::{AlertLog, AlertPlace, Told, without_addresses},
+        sent::{AlertLog, AlertPlace, SentAlert, without_addresses},
     },
     config::ChannelName,
     procedures,
@@ -121,8 +121,8 @@ enum DeliveryState {
 }
 
 impl AlertRow {
-    fn new(told: Told, role: Role) -> Self {
-        let Told { alert, deliveries } = told;
+    fn new(told: SentAlert, role: Role) -> Self {
+        let SentAlert { alert, deliveries } = told;
         let deliveries = deliveries.into_iter().map(|it| DeliveryRow {
             channel: it.channel,
             state: match it.delivered_at {

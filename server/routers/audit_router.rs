@@ -16,7 +16,7 @@ use crate::{
         errors::{ErrorCode, RpcError},
         registry::Registry,
     },
-    dashboard::audit::{AuditFilter, AuditPlace, AuditStore, Entry, Subject},
+    dashboard::audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, Subject},
     procedures,
 };
 
@@ -96,8 +96,8 @@ pub(crate) struct ChangeRow {
     pub(crate) version: Option<i64>,
 }
 
-impl From<Entry> for ChangeRow {
-    fn from(entry: Entry) -> Self {
+impl From<AuditEntry> for ChangeRow {
+    fn from(entry: AuditEntry) -> Self {
         Self {
             id: entry.id,
             at: entry.at.trunc_subsecs(3),

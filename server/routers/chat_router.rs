@@ -16,7 +16,7 @@ use crate::{
     chat::{
         Chat, NoAnswer,
         prompt::ChatContext,
-        send::{Again, Outgoing},
+        send::{Outgoing, SendAgain},
         store::{Conversation, ConversationSummary, Message, Rating},
     },
     procedures,
@@ -233,7 +233,7 @@ async fn retry(
     context: Context,
     input: RetryMessage,
 ) -> Result<Message, RpcError> {
-    let again = Again {
+    let again = SendAgain {
         message_id: input.message_id,
         model: input.model,
         context: input.context,

@@ -13,12 +13,12 @@ use crate::{
         context::Context,
         errors::{ErrorCode, RpcError},
         feature_flags::{FeatureFlags, Flags},
-        procedure::Plain,
+        procedure::Untracked,
         registry::Registry,
     },
     chat::{
         Chat, ChatError, CutBy, NoAnswer, TokensUsed, prompt::ChatContext, send::Outgoing,
-        stream::Progress,
+        stream::AnswerProgress,
     },
     procedures,
 };
@@ -166,15 +166,15 @@ struct AnswerError {
     details: NoAnswer,
 }
 
-impl From<Progress> for AnswerEvent {
-    fn from(progress: Progress) -> Self {
+impl From<AnswerProgress> for AnswerEvent {
+    fn from(progress: AnswerProgress) -> Self {
         match progress {
-            Progress::Begun(message_id) => Self::Start(AnswerStart {
+            AnswerProgress::Begun(message_id) => Self::Start(AnswerStart {
                 message: "Starting response...",
                 message_id,
             }),
-            Progress::Words(content) => Self::Chunk(AnswerChunk { content }),
-            Progress::Done(answered) => Self::Complete(AnswerComplete {
+            AnswerProgress::Words(content) => Self::Chunk(AnswerChunk { content }),
+            AnswerProgress::Done(answered) => Self::Complete(AnswerComplete {
                 message: "Response complete",
                 message_id: answered.answer_id,
                 model: answered.model,
@@ -240,7 +240,7 @@ async fn send_message_stream(
     state: State,
     context: Context,
     input: MessageToAnswer,
-) -> Result<impl Stream<Item = Result<Plain<AnswerEvent>, RpcError>>, RpcError> {
+) -> Result<impl Stream<Item = Result<Untracked<AnswerEvent>, RpcError>>, RpcError> {
     let off = "Streaming is not enabled for this user";
     check_flag(&state, &context, "enableStreaming", off)?;
     let user = context.user()?.clone();
@@ -252,7 +252,9 @@ async fn send_message_stream(
         Err(error) => of_error(error),
     });
     let first = first.map(|begun| Ok(begun.into()));
-    Ok(stream::iter(first).chain(rest).map(|told| told.map(Plain)))
+    Ok(stream::iter(first)
+        .chain(rest)
+        .map(|told| told.map(Untracked)))
 }
 
 /// That no model answered is an event; a fault of ours is an error.

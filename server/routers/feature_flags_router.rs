@@ -31,7 +31,7 @@ use crate::{
         registry::Registry,
         units::Percent,
     },
-    live_flags::{Ask, LiveFlags, Told},
+    live_flags::{FlagNotice, FlagSteering, LiveFlags},
     model_router::ModelRouter,
     procedures,
 };
@@ -55,7 +55,7 @@ pub struct State {
 
 impl State {
     /// Changes from now on.
-    pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<Told>> {
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<Arc<FlagNotice>> {
         self.live.subscribe()
     }
 
@@ -166,7 +166,7 @@ async fn set_share(
         )
         .with_details(json!(FlagsMet::new(&state.live.state()))));
     }
-    let ask = Ask {
+    let ask = FlagSteering {
         based_on: input.version,
         reason,
         actor: &actor,
@@ -179,7 +179,7 @@ async fn set_share(
 
 async fn kill(state: State, context: Context, input: Kill) -> Result<FlagsState, RpcError> {
     let (reason, actor) = (checked(&input.reason)?, actor(&context)?);
-    let ask = Ask {
+    let ask = FlagSteering {
         based_on: input.version,
         reason,
         actor: &actor,

@@ -15,7 +15,7 @@ use crate::{
         errors::{ErrorCode, RpcError},
         registry::Registry,
     },
-    keys::{ApiKey, ApiKeyStore, Limits, MAX_OVERLAP_SECONDS, MAX_TTL_SECONDS, Secret, is_name},
+    keys::{ApiKey, ApiKeyStore, KeyLimits, MAX_OVERLAP_SECONDS, MAX_TTL_SECONDS, Secret, is_name},
     model_router::ModelRouter,
     procedures,
 };
@@ -68,7 +68,7 @@ struct KeyInfo {
     /// What it may ask for: models, and `task/NAME`; null is everything.
     models: Option<Vec<String>>,
     /// How much it may have.
-    limits: Limits,
+    limits: KeyLimits,
     /// When it was made, or last given another secret.
     created_at: DateTime<Utc>,
     /// When it runs out, if it does.
@@ -105,7 +105,7 @@ struct Create {
     models: Option<Vec<String>>,
     /// How much it may have; all it asks for where nothing is said.
     #[serde(default)]
-    limits: Limits,
+    limits: KeyLimits,
     /// How long it holds; until it is revoked where nothing is said.
     #[serde(default)]
     #[schemars(range(min = 1, max = MAX_TTL_SECONDS))]
@@ -118,7 +118,7 @@ struct Limit {
     #[schemars(length(min = 1, max = MAX_NAME))]
     name: String,
     /// How much it may have from now on.
-    limits: Limits,
+    limits: KeyLimits,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

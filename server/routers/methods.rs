@@ -107,21 +107,25 @@ mod tests {
     use super::*;
     use crate::_core::{
         procedure::{ProcedureInput, SchemaFn},
-        registry::{Registry, Side},
+        registry::{ContractSide, Registry},
     };
 
     fn check<I: ProcedureInput, O: JsonSchema>(registry: &Registry, method: &Method<I, O>) {
         let target = registry.resolve(method.path);
         let procedure = target.here().expect(method.path);
-        let described = |side: Side, schema: SchemaFn| {
+        let described = |side: ContractSide, schema: SchemaFn| {
             let mut generator = side.settings().into_generator();
             let root = schema(&mut generator);
             json!([root, generator.take_definitions(true)])
         };
         let output: SchemaFn = |generator| generator.subschema_for::<O>();
         for (side, here, there) in [
-            (Side::Input, I::schema as SchemaFn, procedure.input_schema),
-            (Side::Output, output, procedure.output_schema),
+            (
+                ContractSide::Input,
+                I::schema as SchemaFn,
+                procedure.input_schema,
+            ),
+            (ContractSide::Output, output, procedure.output_schema),
         ] {
             let path = method.path;
             assert_eq!(described(side, here), described(side, there), "{path}");

@@ -16,15 +16,15 @@ use crate::{
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
-        procedure::Kind,
+        procedure::ProcedureKind,
         registry::Registry,
         units::Percent,
     },
     migration::{
         Mode, MoveError, Moves, covers,
         mode::Move,
-        moves::Known,
-        report::{Calls, Tally},
+        moves::ProcedureMove,
+        report::{CallCounts, MoveTally},
     },
     procedures,
 };
@@ -178,8 +178,8 @@ pub(crate) struct DifferenceExample {
 }
 
 impl MovingProcedure {
-    fn new(moves: &Moves, known: Known) -> Self {
-        let Known {
+    fn new(moves: &Moves, known: ProcedureMove) -> Self {
+        let ProcedureMove {
             procedure,
             kind,
             mode,
@@ -188,7 +188,7 @@ impl MovingProcedure {
             tally,
             evidence,
         } = known;
-        let Tally {
+        let MoveTally {
             compared,
             differed,
             incomparable,
@@ -199,7 +199,7 @@ impl MovingProcedure {
         } = tally;
         Self {
             procedure: procedure.to_owned(),
-            kind: Kind::name(kind).to_owned(),
+            kind: ProcedureKind::name(kind).to_owned(),
             mode,
             percent: share,
             decided: of.map(|of| Decided {
@@ -234,8 +234,8 @@ impl MovingProcedure {
     }
 }
 
-impl From<Calls> for CallFigures {
-    fn from(calls: Calls) -> Self {
+impl From<CallCounts> for CallFigures {
+    fn from(calls: CallCounts) -> Self {
         let mean = calls.micros as f64 / 1000.0 / calls.count.max(1) as f64;
         Self {
             calls: calls.count,

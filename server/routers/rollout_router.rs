@@ -32,7 +32,7 @@ use super::feature_flags_router::{MAX_REASON, actor, checked};
 use crate::{
     _core::{
         context::Context, errors::RpcError, procedure::Tracked, registry::Registry, suggest,
-        toml_reader::Faults, units::Percent,
+        toml_reader::TomlFaults, units::Percent,
     },
     dashboard::series::SeriesStore,
     live_flags::LiveFlags,
@@ -152,7 +152,7 @@ async fn validate(
 }
 
 /// The plan of a name, or of a text as far as that is one.
-fn checked_plan(controller: &Controller, plan: &str) -> Result<Result<Plan, Faults>, RpcError> {
+fn checked_plan(controller: &Controller, plan: &str) -> Result<Result<Plan, TomlFaults>, RpcError> {
     if Plan::is_text(plan) {
         return Ok(controller.validate(plan));
     }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::_core::{
     declared::PossibleError,
     procedure::{Accepts, Procedure},
-    registry::{Registry, Schemas, Side},
+    registry::{ContractSide, Registry, Schemas},
 };
 
 /// The start of a reference to a definition.
@@ -20,7 +20,7 @@ const DEFINITIONS: &str = "#/$defs/";
 /// out, `ThingInput` what goes in; so is every type that holds one.
 pub struct Contract<'a> {
     /// By path.
-    pub procedures: Vec<Entry<'a>>,
+    pub procedures: Vec<ContractEntry<'a>>,
     /// By name, in order.
     pub definitions: BTreeMap<String, Value>,
     /// The definitions of what callers send, some of which they also get.
@@ -28,7 +28,7 @@ pub struct Contract<'a> {
 }
 
 /// One procedure of the contract.
-pub struct Entry<'a> {
+pub struct ContractEntry<'a> {
     /// As registered.
     pub procedure: &'a Procedure,
     /// What it does, line by line.
@@ -43,7 +43,7 @@ pub struct Entry<'a> {
     pub errors: Vec<ErrorEntry<'a>>,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> ContractEntry<'a> {
     /// What it does, in the first line of its docs.
     pub fn summary(&self) -> &str {
         self.docs.first().copied().unwrap_or_default()
@@ -74,8 +74,8 @@ pub struct ErrorEntry<'a> {
 impl<'a> Contract<'a> {
     /// The contract of a registry.
     pub fn new(registry: &'a Registry) -> Self {
-        let mut inputs = registry.schemas(Side::Input);
-        let mut outputs = registry.schemas(Side::Output);
+        let mut inputs = registry.schemas(ContractSide::Input);
+        let mut outputs = registry.schemas(ContractSide::Output);
         let renamed = input_names(&inputs.definitions, &outputs.definitions);
         rename(&mut inputs, &renamed);
         let procedures = registry
@@ -85,7 +85,7 @@ impl<'a> Contract<'a> {
                 let input = inputs.procedures.remove(procedure.path);
                 let details = outputs.details.remove(procedure.path).unwrap_or_default();
                 let errors = procedure.errors.iter().zip(details);
-                Entry {
+                ContractEntry {
                     procedure,
                     docs: procedure.docs.lines().map(str::trim).collect(),
                     input: input.filter(|_| takes_input),

@@ -10,13 +10,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     components::{Components, reference},
-    contract::{Contract, Entry, ErrorEntry},
+    contract::{Contract, ContractEntry, ErrorEntry},
 };
 use crate::{
     _core::{
         auth::SESSION_COOKIE,
         errors::{ErrorCode, RATE_LIMIT_EXCEEDED},
-        procedure::{Accepts, Access, Kind},
+        procedure::{Accepts, Access, ProcedureKind},
     },
     config::Transformer,
 };
@@ -56,11 +56,12 @@ pub fn document(contract: &Contract<'_>, transformer: Transformer, method_overri
             let path = format!("{MOUNT}/{}", entry.procedure.path);
             let kind = entry.procedure.kind;
             let mut operations = Map::new();
-            if kind != Kind::Mutation {
-                operations.insert("get".into(), printer.operation(entry, Method::Get));
+            if kind != ProcedureKind::Mutation {
+                operations.insert("get".into(), printer.operation(entry, VerbName::Get));
             }
-            if kind == Kind::Mutation || (kind == Kind::Query && method_override) {
-                operations.insert("post".into(), printer.operation(entry, Method::Post));
+            if kind == ProcedureKind::Mutation || (kind == ProcedureKind::Query && method_override)
+            {
+                operations.insert("post".into(), printer.operation(entry, VerbName::Post));
             }
             (path, operations.into())
         })
@@ -106,7 +107,7 @@ pub fn document(contract: &Contract<'_>, transformer: Transformer, method_overri
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Method {
+enum VerbName {
     Get,
     Post,
 }
@@ -119,10 +120,10 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn operation(&mut self, entry: &Entry<'_>, method: Method) -> Value {
+    fn operation(&mut self, entry: &ContractEntry<'_>, method: VerbName) -> Value {
         let procedure = entry.procedure;
         let mut operation = Map::new();
-        let is_second = procedure.kind == Kind::Query && method == Method::Post;
+        let is_second = procedure.kind == ProcedureKind::Query && method == VerbName::Post;
         let id = match is_second {
             true => format!("{}.post", procedure.path),
             false => procedure.path.to_owned(),
@@ -133,10 +134,10 @@ impl Printer<'_> {
         operation.insert("description".into(), procedure.docs.into());
         operation.insert("security".into(), security(procedure.access));
         match method {
-            Method::Get => {
+            VerbName::Get => {
                 operation.insert("parameters".into(), self.parameters(entry));
             }
-            Method::Post => {
+            VerbName::Post => {
                 if let Some(body) = self.body(entry) {
                     operation.insert("requestBody".into(), body);
                 }
@@ -148,7 +149,7 @@ impl Printer<'_> {
         operation.into()
     }
 
-    fn parameters(&self, entry: &Entry<'_>) -> Value {
+    fn parameters(&self, entry: &ContractEntry<'_>) -> Value {
         let mut parameters = Vec::new();
         if let Some(schema) = self.input(entry) {
             parameters.push(json!({
@@ -170,7 +171,7 @@ impl Printer<'_> {
         parameters.into()
     }
 
-    fn body(&self, entry: &Entry<'_>) -> Option<Value> {
+    fn body(&self, entry: &ContractEntry<'_>) -> Option<Value> {
         let (media, schema) = match entry.procedure.accepts {
             Accepts::Nothing => return None,
             Accepts::Json => ("application/json", self.input(entry)?),
@@ -184,7 +185,7 @@ impl Printer<'_> {
     }
 
     /// The input in its envelope; `None` where there is none.
-    fn input(&self, entry: &Entry<'_>) -> Option<Value> {
+    fn input(&self, entry: &ContractEntry<'_>) -> Option<Value> {
         let mut schema = self.components.place(entry.input.as_ref()?);
         if entry.input_optional && self.transformer == Transformer::Superjson {
             // `undefined`, which `meta` says.
@@ -204,10 +205,10 @@ impl Printer<'_> {
         }
     }
 
-    fn responses(&mut self, entry: &Entry<'_>) -> Value {
+    fn responses(&mut self, entry: &ContractEntry<'_>) -> Value {
         let output = self.components.place(&entry.output);
         let mut responses = Map::new();
-        let content = if entry.procedure.kind == Kind::Subscription {
+        let content = if entry.procedure.kind == ProcedureKind::Subscription {
             json!({ "text/event-stream": {
                 "schema": { "type": "string" },
                 // What OpenAPI 3.1 has no word for: the JSON in the data of each event.
@@ -233,10 +234,10 @@ impl Printer<'_> {
             } } })
         };
         let meaning = match entry.procedure.kind {
-            Kind::Subscription => {
+            ProcedureKind::Subscription => {
                 "Events; those named `connected`, `ping`, `serialized-error` and `return` are the wire's own."
             }
-            Kind::Query | Kind::Mutation => "What the procedure answers.",
+            ProcedureKind::Query | ProcedureKind::Mutation => "What the procedure answers.",
         };
         responses.insert(
             "200".into(),

@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use super::{
     components::Components,
-    contract::{Contract, Entry, referred},
+    contract::{Contract, ContractEntry, referred},
 };
 use crate::{
     _core::{
         errors::{ErrorCode, RATE_LIMIT_EXCEEDED},
-        procedure::{Accepts, Access, Kind, Procedure},
+        procedure::{Accepts, Access, Procedure, ProcedureKind},
     },
     config::Transformer,
 };
@@ -39,10 +39,10 @@ pub fn document(contract: &Contract<'_>) -> Value {
         // Forms and binary bodies have no place in JSON-RPC.
         .filter(|entry| matches!(entry.procedure.accepts, Accepts::Json | Accepts::Nothing))
         .flat_map(|entry| match entry.procedure.kind {
-            Kind::Subscription => {
+            ProcedureKind::Subscription => {
                 vec![subscribe(entry, &document), unsubscribe(entry)]
             }
-            Kind::Query | Kind::Mutation => vec![call(entry, &document)],
+            ProcedureKind::Query | ProcedureKind::Mutation => vec![call(entry, &document)],
         })
         .collect();
     json!({
@@ -61,13 +61,13 @@ pub fn document(contract: &Contract<'_>) -> Value {
     })
 }
 
-fn call(entry: &Entry<'_>, document: &Document<'_>) -> Value {
+fn call(entry: &ContractEntry<'_>, document: &Document<'_>) -> Value {
     let result = document.components.place(&entry.output);
     let result = json!({ "name": "result", "schema": result });
     Value::Object(method(entry, document, result))
 }
 
-fn subscribe(entry: &Entry<'_>, document: &Document<'_>) -> Value {
+fn subscribe(entry: &ContractEntry<'_>, document: &Document<'_>) -> Value {
     let procedure = entry.procedure;
     let data = document.components.place(&entry.output);
     let event = if procedure.tracked {
@@ -85,7 +85,7 @@ fn subscribe(entry: &Entry<'_>, document: &Document<'_>) -> Value {
     Value::Object(method)
 }
 
-fn unsubscribe(entry: &Entry<'_>) -> Value {
+fn unsubscribe(entry: &ContractEntry<'_>) -> Value {
     let path = entry.procedure.path;
     json!({
         "name": unsubscribe_name(entry.procedure),
@@ -111,7 +111,7 @@ fn subscription_id() -> Value {
     json!({ "name": "subscription", "required": true, "schema": { "type": "string" } })
 }
 
-fn method(entry: &Entry<'_>, document: &Document<'_>, result: Value) -> Map<String, Value> {
+fn method(entry: &ContractEntry<'_>, document: &Document<'_>, result: Value) -> Map<String, Value> {
     let procedure = entry.procedure;
     let (structure, params) = params(entry, document);
     let mut method = Map::new();
@@ -157,7 +157,7 @@ fn errors() -> Map<String, Value> {
 }
 
 /// The parameters, and how they are passed.
-fn params(entry: &Entry<'_>, document: &Document<'_>) -> (&'static str, Vec<Value>) {
+fn params(entry: &ContractEntry<'_>, document: &Document<'_>) -> (&'static str, Vec<Value>) {
     let Some(schema) = &entry.input else {
         return ("either", Vec::new());
     };

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use maud::{Markup, PreEscaped, html};
 
 use super::{
-    contract::{Contract, Entry},
+    contract::{Contract, ContractEntry},
     example::example,
     typescript::Types,
 };
 use crate::{
     _core::{
         caller::Role,
-        procedure::{Accepts, Access, Kind},
+        procedure::{Accepts, Access, ProcedureKind},
     },
     config::Transformer,
 };
@@ -25,7 +25,7 @@ pub const SCRIPT: &str = include_str!("page/script.js");
 /// What stands in the body of the page.
 pub fn body(contract: &Contract<'_>, transformer: Transformer) -> String {
     let types = Types::new(&contract.definitions, &contract.sent);
-    let mut namespaces: BTreeMap<&str, Vec<&Entry<'_>>> = BTreeMap::new();
+    let mut namespaces: BTreeMap<&str, Vec<&ContractEntry<'_>>> = BTreeMap::new();
     for entry in &contract.procedures {
         namespaces.entry(entry.namespace()).or_default().push(entry);
     }
@@ -89,7 +89,7 @@ pub fn body(contract: &Contract<'_>, transformer: Transformer) -> String {
     page.into_string()
 }
 
-fn procedure(entry: &Entry<'_>, contract: &Contract<'_>, types: &Types<'_>) -> Markup {
+fn procedure(entry: &ContractEntry<'_>, contract: &Contract<'_>, types: &Types<'_>) -> Markup {
     let procedure = entry.procedure;
     let kind = procedure.kind.name();
     let access = match procedure.access {
@@ -120,7 +120,7 @@ fn procedure(entry: &Entry<'_>, contract: &Contract<'_>, types: &Types<'_>) -> M
             dl {
                 dt { "Input" }
                 dd { code { (linked(&input, types, None)) } }
-                dt { @if procedure.kind == Kind::Subscription { "Events" } @else { "Output" } }
+                dt { @if procedure.kind == ProcedureKind::Subscription { "Events" } @else { "Output" } }
                 dd {
                     code { (linked(&output, types, None)) }
                     @if procedure.tracked { " with ids to resume from" }
@@ -153,7 +153,7 @@ fn procedure(entry: &Entry<'_>, contract: &Contract<'_>, types: &Types<'_>) -> M
 }
 
 /// The form, and beside it the same call with curl.
-fn form(entry: &Entry<'_>, contract: &Contract<'_>) -> Markup {
+fn form(entry: &ContractEntry<'_>, contract: &Contract<'_>) -> Markup {
     let procedure = entry.procedure;
     let id = |part: &str| format!("{part}-{}", procedure.path);
     let text = entry.input.as_ref().map(|schema| {
@@ -161,9 +161,9 @@ fn form(entry: &Entry<'_>, contract: &Contract<'_>) -> Markup {
         format!("{example:#}")
     });
     let submit = match procedure.kind {
-        Kind::Query => "Ask",
-        Kind::Mutation => "Call…",
-        Kind::Subscription => "Listen",
+        ProcedureKind::Query => "Ask",
+        ProcedureKind::Mutation => "Call…",
+        ProcedureKind::Subscription => "Listen",
     };
     html! {
         @if matches!(procedure.accepts, Accepts::Json | Accepts::Nothing) {

@@ -4,12 +4,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::contract::Contract;
-use crate::_core::procedure::{Accepts, Access, Kind};
+use crate::_core::procedure::{Accepts, Access, ProcedureKind};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Described<'a> {
-    kind: Kind,
+    kind: ProcedureKind,
     access: Access,
     docs: String,
     /// The body it is read from.

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use super::{
-    contract::{Contract, Entry, ErrorEntry},
+    contract::{Contract, ContractEntry, ErrorEntry},
     typescript::{Types, comment, property_name},
 };
 use crate::_core::{
     errors::{ErrorCode, RATE_LIMIT_EXCEEDED},
-    procedure::{Access, Kind},
+    procedure::{Access, ProcedureKind},
 };
 
 const HEAD: &str = "\
@@ -215,7 +215,7 @@ fn details(contract: &Contract<'_>, types: &Types<'_>) -> BTreeMap<&'static str,
 /// Procedures by the parts of their names.
 #[derive(Default)]
 struct Routes<'a> {
-    procedures: BTreeMap<&'a str, &'a Entry<'a>>,
+    procedures: BTreeMap<&'a str, &'a ContractEntry<'a>>,
     namespaces: BTreeMap<&'a str, Routes<'a>>,
 }
 
@@ -255,7 +255,7 @@ impl<'a> Routes<'a> {
 }
 
 /// What it does, who may call it, and what can go wrong but for what can go wrong anywhere.
-fn docs(entry: &Entry<'_>, types: &Types<'_>) -> Vec<String> {
+fn docs(entry: &ContractEntry<'_>, types: &Types<'_>) -> Vec<String> {
     let access = match entry.procedure.access {
         Access::Public => "Open to anybody.",
         Access::SignedIn => "Needs a session.",
@@ -283,11 +283,11 @@ fn docs(entry: &Entry<'_>, types: &Types<'_>) -> Vec<String> {
     lines
 }
 
-fn procedure(entry: &Entry<'_>, types: &Types<'_>, indent: &str) -> String {
+fn procedure(entry: &ContractEntry<'_>, types: &Types<'_>, indent: &str) -> String {
     let kind = match entry.procedure.kind {
-        Kind::Query => "Query",
-        Kind::Mutation => "Mutation",
-        Kind::Subscription => "Subscription",
+        ProcedureKind::Query => "Query",
+        ProcedureKind::Mutation => "Mutation",
+        ProcedureKind::Subscription => "Subscription",
     };
     let input = match &entry.input {
         None => "void".to_owned(),

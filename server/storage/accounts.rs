@@ -9,14 +9,17 @@ use super::{
     db::Write,
     personal::forget,
     storable,
-    users::{Row, folded, literal, note_role, role_of},
+    users::{StoredUserRow, folded, literal, note_role, role_of},
 };
 use crate::{
     _core::{
         actor::Actor,
         caller::{Role, User},
     },
-    accounts::{AccountError, AccountStore, By, Direction, Edit, NewUser, Order, PENDING, Wanted},
+    accounts::{
+        AccountError, AccountStore, ActingAdmin, Direction, Edit, NewUser, Order, PENDING,
+        UserSearch,
+    },
 };
 
 /// The users that are wanted; `$1` is part of a name or an address, `$2` a role.
@@ -40,7 +43,7 @@ const fn ordered(order: Order, direction: Direction) -> &'static str {
 
 #[async_trait]
 impl AccountStore for Storage {
-    async fn accounts(&self, wanted: &Wanted) -> anyhow::Result<(Vec<User>, i64)> {
+    async fn accounts(&self, wanted: &UserSearch) -> anyhow::Result<(Vec<User>, i64)> {
         let search = wanted.search.as_deref();
         let search = search.map(|text| format!("%{}%", literal(&folded(&storable(text)))));
         let role = wanted.role.map(Role::name);
@@ -48,14 +51,15 @@ impl AccountStore for Storage {
             "SELECT * {WANTED} ORDER BY {} LIMIT $3 OFFSET $4",
             ordered(wanted.order, wanted.direction)
         );
-        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let rows: Vec<StoredUserRow> =
+            on!(self.db.read(), pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(search.as_deref())
             .bind(role)
             .bind(i64::from(wanted.limit))
             .bind(i64::from(wanted.offset))
             .fetch_all(pool)
             .await)
-        .context("cannot list the users")?;
+            .context("cannot list the users")?;
         let count = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) {WANTED}"));
         let total = on!(self.db.read(), pool => sqlx::query_scalar(count)
             .bind(search.as_deref())
@@ -73,16 +77,16 @@ impl AccountStore for Storage {
     async fn create_account(
         &self,
         new: &NewUser,
-        by: By<'_>,
+        by: ActingAdmin<'_>,
         now: DateTime<Utc>,
     ) -> Result<User, AccountError> {
         by.may_create(new.role)?;
         let mut transaction = self.alone(by).await?;
-        let made: sqlx::Result<Option<Row>> = async {
+        let made: sqlx::Result<Option<StoredUserRow>> = async {
             if is_taken(&mut transaction, &new.email, 0).await? {
                 return Ok(None);
             }
-            let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(
+            let row: Option<StoredUserRow> = on!(&mut transaction, transaction => sqlx::query_as(
                     "INSERT INTO users (open_id, name, folded_name, email, login_method, role, created_at, \
                      updated_at, last_signed_in) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7) \
                      ON CONFLICT (open_id) DO NOTHING RETURNING *",
@@ -112,7 +116,7 @@ impl AccountStore for Storage {
         &self,
         id: i64,
         edit: &Edit,
-        by: By<'_>,
+        by: ActingAdmin<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
         let failed = || format!("cannot change user `{id}`");
@@ -160,7 +164,7 @@ impl AccountStore for Storage {
     async fn delete_account(
         &self,
         id: i64,
-        by: By<'_>,
+        by: ActingAdmin<'_>,
         now: DateTime<Utc>,
     ) -> Result<(), AccountError> {
         let failed = || format!("cannot delete user `{id}`");
@@ -187,7 +191,7 @@ const GONE: &str = "Your account was deleted";
 impl Storage {
     /// A transaction beside which nobody makes or changes users, so that what it found holds until its end. Whoever
     /// asks is there still; what they may do counts as everywhere, within a second.
-    async fn alone(&self, by: By<'_>) -> Result<Write, AccountError> {
+    async fn alone(&self, by: ActingAdmin<'_>) -> Result<Write, AccountError> {
         let begun = async {
             let mut transaction = self.db.begin().await?;
             if let Write::Postgres(transaction) = &mut transaction {
@@ -222,7 +226,7 @@ async fn held(transaction: &mut Write, ids: [i64; 2]) -> sqlx::Result<Vec<User>>
             "SELECT * FROM users WHERE id IN ($1, $2) AND deleted_at IS NULL ORDER BY id FOR UPDATE"
         }
     };
-    let rows: Vec<Row> = on!(transaction, transaction => sqlx::query_as(sql)
+    let rows: Vec<StoredUserRow> = on!(transaction, transaction => sqlx::query_as(sql)
         .bind(ids[0])
         .bind(ids[1])
         .fetch_all(&mut **transaction)
@@ -231,7 +235,7 @@ async fn held(transaction: &mut Write, ids: [i64; 2]) -> sqlx::Result<Vec<User>>
 }
 
 async fn user_of(transaction: &mut Write, id: i64) -> sqlx::Result<Option<User>> {
-    let row: Option<Row> = on!(transaction, transaction => sqlx::query_as(
+    let row: Option<StoredUserRow> = on!(transaction, transaction => sqlx::query_as(
             "SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL",
         )
         .bind(id)

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use super::{
     Storage,
-    changes::{self, Change},
+    changes::{self, ChangeLine},
     db::Write,
     storable, time,
 };
 use crate::{
     _core::{actor::Actor, amount::Amount, units::Microdollars},
     dashboard::audit::Subject,
-    keys::{ApiKey, ApiKeyStore, Limits, Secret},
+    keys::{ApiKey, ApiKeyStore, KeyLimits, Secret},
 };
 
 #[derive(sqlx::FromRow)]
@@ -39,7 +39,7 @@ impl Row {
     fn key(&self) -> anyhow::Result<ApiKey> {
         let models = self.models.as_deref().map(serde_json::from_str).transpose();
         let limits = self.limits.as_deref().map(serde_json::from_str).transpose();
-        let limits: Option<Limits> =
+        let limits: Option<KeyLimits> =
             limits.with_context(|| format!("key `{}` has damaged limits", self.name))?;
         Ok(ApiKey {
             id: self.id.clone(),
@@ -58,8 +58,8 @@ fn of_key<'a>(
     actor: &'a Actor,
     action: &'a str,
     after: Option<Value>,
-) -> Change<'a> {
-    Change {
+) -> ChangeLine<'a> {
+    ChangeLine {
         subject: Subject::Keys,
         subject_id: name,
         actor,
@@ -73,7 +73,7 @@ fn of_key<'a>(
 async fn noted(
     mut transaction: Write,
     changed: u64,
-    change: Change<'_>,
+    change: ChangeLine<'_>,
     now: DateTime<Utc>,
 ) -> anyhow::Result<bool> {
     if changed > 0 {
@@ -195,7 +195,7 @@ impl ApiKeyStore for Storage {
     async fn limit_key(
         &self,
         name: &str,
-        limits: &Limits,
+        limits: &KeyLimits,
         actor: &Actor,
         now: DateTime<Utc>,
     ) -> anyhow::Result<bool> {
@@ -224,7 +224,7 @@ impl ApiKeyStore for Storage {
             let before = before
                 .flatten()
                 .and_then(|text| serde_json::from_str::<Value>(&text).ok());
-            let change = Change {
+            let change = ChangeLine {
                 before: before.map(|limits| json!({"limits": limits})),
                 ..of_key(name, actor, "limited", Some(json!({"limits": limits})))
             };

@@ -8,7 +8,7 @@ use sqlx::QueryBuilder;
 use super::{Storage, storable, time};
 use crate::{
     _core::actor::Actor,
-    dashboard::audit::{AuditFilter, AuditPlace, AuditStore, Entry, Subject},
+    dashboard::audit::{AuditEntry, AuditFilter, AuditPlace, AuditStore, Subject},
 };
 
 #[derive(sqlx::FromRow)]
@@ -25,10 +25,10 @@ struct Row {
 }
 
 impl Row {
-    fn entry(self, subject: Subject) -> Entry {
+    fn entry(self, subject: Subject) -> AuditEntry {
         // What cannot be read is not shown; the history itself says that it is damaged.
         let json = |text: Option<String>| serde_json::from_str::<Value>(&text?).ok();
-        Entry {
+        AuditEntry {
             id: self.id,
             at: time(self.at_ms),
             subject,
@@ -73,7 +73,7 @@ impl AuditStore for Storage {
         filter: &AuditFilter,
         before: Option<&AuditPlace>,
         limit: u32,
-    ) -> anyhow::Result<Vec<Entry>> {
+    ) -> anyhow::Result<Vec<AuditEntry>> {
         let mut all = Vec::new();
         for &subject in &filter.subjects {
             let changes = self.history_of(subject, filter, before, limit).await;
@@ -103,7 +103,7 @@ impl Storage {
         filter: &AuditFilter,
         before: Option<&AuditPlace>,
         limit: u32,
-    ) -> sqlx::Result<Vec<Entry>> {
+    ) -> sqlx::Result<Vec<AuditEntry>> {
         // Places are compared here and in Rust, so both have to order them alike.
         let bytewise = self.db.bytewise();
         let rows: Vec<Row> = on!(self.db.read(), pool => {

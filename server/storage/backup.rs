@@ -49,8 +49,8 @@ impl Storage {
 
     /// Fails where a file does not begin as a backup of this kind of database does.
     pub fn require_backup(url: &str, file: &Path) -> Result<(), BackupError> {
-        match (Kind::of(file)?, is_url(url)) {
-            (Kind::Sqlite, false) | (Kind::Postgres, true) => Ok(()),
+        match (BackupKind::of(file)?, is_url(url)) {
+            (BackupKind::Sqlite, false) | (BackupKind::Postgres, true) => Ok(()),
             (kind, _) => Err(BackupError::OtherKind {
                 file: file.into(),
                 kind: kind.name(),
@@ -62,10 +62,10 @@ impl Storage {
     /// Makes the database of a file that [`backup`](Self::backup) wrote. With `replace` a database of
     /// SQLite that is there is moved aside; one on PostgreSQL has to be empty.
     pub async fn restore(url: &str, file: &Path, replace: bool) -> Result<Restored, BackupError> {
-        let kind = Kind::of(file)?;
+        let kind = BackupKind::of(file)?;
         match (kind, is_url(url)) {
-            (Kind::Sqlite, false) => sqlite::restore(url, file, replace).await,
-            (Kind::Postgres, true) => postgres::restore(url, file, replace).await,
+            (BackupKind::Sqlite, false) => sqlite::restore(url, file, replace).await,
+            (BackupKind::Postgres, true) => postgres::restore(url, file, replace).await,
             (kind, _) => Err(BackupError::OtherKind {
                 file: file.into(),
                 kind: kind.name(),
@@ -77,12 +77,12 @@ impl Storage {
 
 /// What a backup is of.
 #[derive(Clone, Copy)]
-enum Kind {
+enum BackupKind {
     Sqlite,
     Postgres,
 }
 
-impl Kind {
+impl BackupKind {
     /// By what the file begins with.
     fn of(file: &Path) -> Result<Self, BackupError> {
         // A pipe would be waited for.

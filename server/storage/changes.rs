@@ -10,7 +10,7 @@ use super::{Storage, db::Write, storable};
 use crate::{_core::actor::Actor, dashboard::audit::Subject};
 
 /// One change, as a line that is added.
-pub(super) struct Change<'a> {
+pub(super) struct ChangeLine<'a> {
     /// What was changed.
     pub(super) subject: Subject,
     /// Which one.
@@ -28,10 +28,10 @@ pub(super) struct Change<'a> {
 /// Adds the line, with what it tells of.
 pub(super) async fn note(
     transaction: &mut Write,
-    change: Change<'_>,
+    change: ChangeLine<'_>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
-    let Change {
+    let ChangeLine {
         subject,
         subject_id,
         actor,
@@ -121,7 +121,7 @@ impl Storage {
                     continue;
                 }
                 count += 1;
-                let change = Change {
+                let change = ChangeLine {
                     subject: Subject::Settings,
                     subject_id: name,
                     actor: &Actor::Settings,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 
 use super::{Storage, db::Db, postgres::in_time, storable};
-use crate::fleet::store::{Asked, CommandStore};
+use crate::fleet::store::{CommandStore, HandedOver};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -19,8 +19,8 @@ struct Row {
 }
 
 impl Row {
-    fn asked(self) -> anyhow::Result<Asked> {
-        Ok(Asked {
+    fn asked(self) -> anyhow::Result<HandedOver> {
+        Ok(HandedOver {
             input: serde_json::from_str(&self.input)
                 .with_context(|| format!("the command `{}` is damaged", self.id))?,
             id: self.id,
@@ -57,7 +57,7 @@ impl Storage {
 
 #[async_trait]
 impl CommandStore for Storage {
-    async fn ask(&self, asked: &Asked) -> anyhow::Result<()> {
+    async fn ask(&self, asked: &HandedOver) -> anyhow::Result<()> {
         let input = asked.input.to_string();
         let asking = sqlx::query(
             "INSERT INTO commands (id, procedure, input, user_id, role, lowers) \
@@ -87,7 +87,7 @@ impl CommandStore for Storage {
         answer.transpose().context("an answer is damaged")
     }
 
-    async fn take(&self, holder: &str) -> anyhow::Result<Vec<Asked>> {
+    async fn take(&self, holder: &str) -> anyhow::Result<Vec<HandedOver>> {
         // A lowering that was taken and is not answered is taken again, by the same process too: the answer to this
         // statement may have been lost.
         let taking = sqlx::query_as(
@@ -101,7 +101,7 @@ impl CommandStore for Storage {
         let rows: Vec<Row> = in_time(0, async { Ok(taking.await?) })
             .await
             .context("cannot read what is asked")?;
-        let mut taken: Vec<Asked> = rows
+        let mut taken: Vec<HandedOver> = rows
             .into_iter()
             .map(Row::asked)
             .collect::<anyhow::Result<_>>()?;

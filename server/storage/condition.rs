@@ -7,7 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use tokio::time::timeout;
 
-use self::way::Way;
+use self::way::ConnectionPath;
 use super::{Storage, db::Db};
 
 /// The longest that a look at every page of a file may take.
@@ -88,7 +88,7 @@ impl Storage {
                 .fetch_one(&postgres.pool)
                 .await
                 .context("cannot ask the database about itself")?;
-                let way = Way::to(&postgres.pool.connect_options()).await;
+                let way = ConnectionPath::to(&postgres.pool.connect_options()).await;
                 let (is_encrypted, is_remote) = (way.is_encrypted, way.is_remote);
                 condition.server = Some(DatabaseServer {
                     version,

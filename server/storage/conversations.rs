@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use super::{Storage, storable, time};
 use crate::_core::assignment::Variant;
 use crate::chat::store::{
-    Conversation, ConversationStore, ConversationSummary, Message, MessageRole, Origin, Rated,
-    Rating,
+    AnswerOrigin, Conversation, ConversationStore, ConversationSummary, Message, MessageRole,
+    Rating, RatingOutcome,
 };
 
 #[derive(sqlx::FromRow)]
@@ -78,14 +78,14 @@ struct OriginRow {
 }
 
 impl OriginRow {
-    fn into_parts(self) -> (Message, Option<Origin>) {
+    fn into_parts(self) -> (Message, Option<AnswerOrigin>) {
         let variant = self.variant.as_deref().and_then(|name| match name {
             "control" => Some(Variant::Control),
             "candidate" => Some(Variant::Candidate),
             _ => None,
         });
         let origin = (|| {
-            Some(Origin {
+            Some(AnswerOrigin {
                 request_id: self.request_id?.into(),
                 model: self.model?.into(),
                 task: self.task?.into(),
@@ -221,7 +221,7 @@ impl ConversationStore for Storage {
     async fn answer_to(
         &self,
         question: &Message,
-    ) -> anyhow::Result<Option<(Message, Option<Origin>)>> {
+    ) -> anyhow::Result<Option<(Message, Option<AnswerOrigin>)>> {
         // Answers of earlier releases do not say what they answer.
         let found: Option<OriginRow> = on!(self.db.read(), pool => sqlx::query_as(
             "SELECT * FROM messages WHERE in_reply_to = $1 OR (conversation_id = $2 AND id > $1 \
@@ -239,7 +239,7 @@ impl ConversationStore for Storage {
         &self,
         question: &Message,
         content: &str,
-        origin: &Origin,
+        origin: &AnswerOrigin,
         now: DateTime<Utc>,
     ) -> anyhow::Result<Option<Message>> {
         let variant = match origin.variant {
@@ -276,7 +276,7 @@ impl ConversationStore for Storage {
         }
     }
 
-    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<Origin>)>> {
+    async fn message(&self, id: i64) -> anyhow::Result<Option<(Message, Option<AnswerOrigin>)>> {
         let row: Option<OriginRow> =
             on!(self.db.read(), pool => sqlx::query_as("SELECT * FROM messages WHERE id = $1")
                 .bind(id)
@@ -292,7 +292,7 @@ impl ConversationStore for Storage {
         user_id: i64,
         rating: Rating,
         now: DateTime<Utc>,
-    ) -> anyhow::Result<Rated> {
+    ) -> anyhow::Result<RatingOutcome> {
         // One statement decides who is first, so two ratings at once are not both told.
         let added = changed!(self.db.write(), pool => sqlx::query(
             "INSERT INTO message_ratings (message_id, user_id, verdict, rated_ms) \
@@ -304,10 +304,10 @@ impl ConversationStore for Storage {
         .bind(now.timestamp_millis())
         .execute(pool));
         match added {
-            Ok(1) => return Ok(Rated::First),
+            Ok(1) => return Ok(RatingOutcome::First),
             Ok(_) => {}
             Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation() => {
-                return Ok(Rated::Gone);
+                return Ok(RatingOutcome::Gone);
             }
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot rate message `{message_id}`"));
@@ -324,9 +324,9 @@ impl ConversationStore for Storage {
         .execute(pool))
         .with_context(|| format!("cannot rate message `{message_id}`"))?;
         Ok(if replaced == 0 {
-            Rated::Gone
+            RatingOutcome::Gone
         } else {
-            Rated::Again
+            RatingOutcome::Again
         })
     }
 }
@@ -356,7 +356,7 @@ mod tests {
             .set_commit_hook(|| false);
         drop(writer);
 
-        let origin = Origin {
+        let origin = AnswerOrigin {
             request_id: "r".into(),
             model: "m".into(),
             task: "chat".into(),

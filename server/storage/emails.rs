@@ -9,7 +9,7 @@ use sqlx::QueryBuilder;
 use super::{Storage, db::Write, storable};
 use crate::email_intelligence::{
     Categorized, Suggestion,
-    store::{CATEGORY, EmailStore, Found, Insight, StoredSuggestion},
+    store::{CATEGORY, EmailStore, Insight, StoredSuggestion, ThreadFindings},
 };
 
 #[derive(sqlx::FromRow)]
@@ -58,7 +58,7 @@ impl EmailStore for Storage {
         kept.context("cannot keep what was found out about an e-mail")
     }
 
-    async fn found(&self, user_id: i64, threads: &[String]) -> anyhow::Result<Vec<Found>> {
+    async fn found(&self, user_id: i64, threads: &[String]) -> anyhow::Result<Vec<ThreadFindings>> {
         if threads.is_empty() {
             return Ok(Vec::new());
         }
@@ -76,7 +76,7 @@ impl EmailStore for Storage {
         })
         .context("cannot read what was found out about e-mails")?;
         let found = rows.into_iter().map(|row| {
-            Ok(Found {
+            Ok(ThreadFindings {
                 insight: read(&row.insight)?,
                 thread_id: row.thread_id,
             })

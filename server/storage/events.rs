@@ -32,7 +32,7 @@ const ROWS_OF_EVENTS: usize = 500;
 /// Places of batches, of five values each, that one statement adds.
 const ROWS_OF_ORDER: usize = 1_000;
 
-/// What [`Row`] reads of events and the places of their batches. SQLite keeps to the order of the tables.
+/// What [`StoredEventRow`] reads of events and the places of their batches. SQLite keeps to the order of the tables.
 macro_rules! select {
     (FROM $tables:literal, WHERE $rest:literal) => {
         concat!(
@@ -54,7 +54,7 @@ pub(super) const OF_REQUESTS: &str = select!(
 );
 
 #[derive(sqlx::FromRow)]
-pub(super) struct Row {
+pub(super) struct StoredEventRow {
     seq: i64,
     at_ms: i64,
     request_id: String,
@@ -81,7 +81,7 @@ pub(super) struct Row {
     finish: Option<i16>,
 }
 
-impl Row {
+impl StoredEventRow {
     fn event(self, names: &mut Names) -> anyhow::Result<Event> {
         Ok(Event {
             at_ms: self.at_ms,
@@ -148,7 +148,7 @@ impl Storage {
 
     /// Events in the order of time and number, from this time and number on.
     async fn page(&self, at_ms: i64, seq: i64, to_ms: i64) -> anyhow::Result<Vec<Event>> {
-        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(
+        let rows: Vec<StoredEventRow> = on!(self.db.read(), pool => sqlx::query_as(select!(
                 FROM "events e CROSS JOIN event_order o",
                 WHERE "e.at_ms >= $1 AND e.at_ms < $3 \
                  AND (e.at_ms > $1 OR o.first_seq + e.place >= $2) ORDER BY e.at_ms, seq LIMIT $4"
@@ -159,12 +159,12 @@ impl Storage {
             .bind(PAGE)
             .fetch_all(pool)
             .await)?;
-        Row::events(rows)
+        StoredEventRow::events(rows)
     }
 
     /// In the order of the log.
     pub(super) async fn events_after(&self, seq: i64, limit: i64) -> anyhow::Result<Vec<Event>> {
-        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(
+        let rows: Vec<StoredEventRow> = on!(self.db.read(), pool => sqlx::query_as(select!(
                 FROM "event_order o CROSS JOIN events e",
                 WHERE "o.first_seq > $1 - $2 AND o.first_seq + e.place > $1 \
                  ORDER BY o.first_seq, e.place LIMIT $3"
@@ -174,7 +174,7 @@ impl Storage {
             .bind(limit)
             .fetch_all(pool)
             .await)?;
-        Row::events(rows)
+        StoredEventRow::events(rows)
     }
 
     pub(super) async fn rollout_events(
@@ -183,7 +183,7 @@ impl Storage {
         after: i64,
         limit: i64,
     ) -> anyhow::Result<Vec<Event>> {
-        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(select!(
+        let rows: Vec<StoredEventRow> = on!(self.db.read(), pool => sqlx::query_as(select!(
                 FROM "event_order o CROSS JOIN events e",
                 WHERE "o.first_seq > $1 - $2 AND o.first_seq + e.place > $1 AND e.rollout = $3 \
                  ORDER BY o.first_seq, e.place LIMIT $4"
@@ -194,7 +194,7 @@ impl Storage {
             .bind(limit)
             .fetch_all(pool)
             .await)?;
-        Row::events(rows)
+        StoredEventRow::events(rows)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{Storage, outbox, storable, time};
 use crate::{
     _core::{actor::Actor, units::Percent},
     alerting::Alert,
-    live_flags::store::{FlagChange, FlagCommitError, FlagStore, Position, StoredFlag},
+    live_flags::store::{FlagChange, FlagCommitError, FlagPosition, FlagStore, StoredFlag},
 };
 
 /// The one flag there is, by its name on the wire.
@@ -36,7 +36,7 @@ impl TryFrom<ChangeRow> for FlagChange {
     type Error = anyhow::Error;
 
     fn try_from(row: ChangeRow) -> anyhow::Result<Self> {
-        let read = |text: &str| -> anyhow::Result<Position> {
+        let read = |text: &str| -> anyhow::Result<FlagPosition> {
             serde_json::from_str(text)
                 .with_context(|| format!("the change `{}` of a flag is damaged", row.id))
         };
@@ -168,7 +168,7 @@ impl Storage {
         // A change is never changed, so reading it afterwards is as good as together.
         let last = self.flag_history(row.version, row.version, 1).await?;
         Ok(Some(StoredFlag {
-            position: Position {
+            position: FlagPosition {
                 share: percent(&row.share)?,
                 killed: row.killed,
             },

@@ -15,11 +15,11 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use sqlx::QueryBuilder;
 
-use self::rows::{Row, go_on_above, lock};
+use self::rows::{ImportRow, go_on_above, lock};
 use super::{
     Storage,
     db::Write,
-    original::{Original, Table, TheirConversation, TheirMessage, TheirUser},
+    original::{Original, OriginalTable, TheirConversation, TheirMessage, TheirUser},
 };
 
 /// Numbers of refused rows that are told for each reason.
@@ -63,7 +63,7 @@ pub struct ImportReport {
 }
 
 /// What becomes of one row.
-enum Fate {
+enum RowFate {
     New,
     Joined,
     Refused(&'static str),
@@ -73,11 +73,11 @@ const NO_USER: &str = "its user is not here";
 const NO_CONVERSATION: &str = "its conversation is not here";
 
 impl Imported {
-    fn count(&mut self, id: i64, fate: &Fate) {
+    fn count(&mut self, id: i64, fate: &RowFate) {
         match fate {
-            Fate::New => self.new += 1,
-            Fate::Joined => self.joined += 1,
-            Fate::Refused(reason) => {
+            RowFate::New => self.new += 1,
+            RowFate::Joined => self.joined += 1,
+            RowFate::Refused(reason) => {
                 let (count, examples) = self.refused.entry(reason).or_default();
                 *count += 1;
                 if examples.len() < EXAMPLES {
@@ -129,7 +129,7 @@ struct Import<'a> {
 }
 
 impl Import<'_> {
-    async fn table<T: Row>(
+    async fn table<T: ImportRow>(
         &mut self,
         original: &mut Original,
         tell: &mut impl FnMut(&'static str, &Imported),
@@ -156,19 +156,19 @@ impl Import<'_> {
         }
     }
 
-    async fn page<T: Row>(
+    async fn page<T: ImportRow>(
         &mut self,
         page: &[T],
         greatest: i64,
         imported: &mut Imported,
     ) -> anyhow::Result<()> {
-        let ids: Vec<i64> = page.iter().map(Table::id).collect();
+        let ids: Vec<i64> = page.iter().map(OriginalTable::id).collect();
         let known = self.known(T::NAME, &ids).await?;
         let parents: Vec<i64> = page
             .iter()
             .filter_map(|it| it.parent().map(|it| it.1))
             .collect();
-        let parent_table = page.first().and_then(Row::parent).map(|it| it.0);
+        let parent_table = page.first().and_then(ImportRow::parent).map(|it| it.0);
         let parents = match parent_table {
             Some(table) => self.known(table, &parents).await?,
             None => HashMap::new(),
@@ -184,7 +184,7 @@ impl Import<'_> {
                 continue;
             }
             if let Some(reason) = row.refusal() {
-                counted.count(row.id(), &Fate::Refused(reason));
+                counted.count(row.id(), &RowFate::Refused(reason));
                 continue;
             }
             let parent = match row.parent() {
@@ -196,7 +196,7 @@ impl Import<'_> {
                         Some((ours, _)) => *ours,
                         // The page is not written.
                         None if is_pretended => {
-                            counted.count(row.id(), &Fate::New);
+                            counted.count(row.id(), &RowFate::New);
                             pretended.push(row.id());
                             continue;
                         }
@@ -205,7 +205,7 @@ impl Import<'_> {
                                 TheirUser::NAME => NO_USER,
                                 _ => NO_CONVERSATION,
                             };
-                            counted.count(row.id(), &Fate::Refused(reason));
+                            counted.count(row.id(), &RowFate::Refused(reason));
                             continue;
                         }
                     }
@@ -216,14 +216,14 @@ impl Import<'_> {
                 Ok((ours, fate)) => {
                     // Whoever was here already is not changed by what is there.
                     let taken = match fate {
-                        Fate::Joined => String::new(),
+                        RowFate::Joined => String::new(),
                         _ => hash(&row.changing()),
                     };
                     note(&mut transaction, T::NAME, (row.id(), ours), &taken).await?;
                     counted.count(row.id(), &fate);
                     pretended.push(row.id());
                 }
-                Err(reason) => counted.count(row.id(), &Fate::Refused(reason)),
+                Err(reason) => counted.count(row.id(), &RowFate::Refused(reason)),
             }
         }
         if self.plan.is_dry {
@@ -264,7 +264,7 @@ impl Import<'_> {
 }
 
 /// Brings a row up to date that was taken over before, where it changed there and not here.
-async fn again<T: Row>(
+async fn again<T: ImportRow>(
     row: &T,
     transaction: &mut Write,
     ours: i64,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Storage,
-    changes::{self, Change},
+    changes::{self, ChangeLine},
     db::Write,
     outbox, storable, time,
 };
@@ -20,7 +20,7 @@ use crate::{
     migration::{
         Mode,
         mode::Move,
-        report::{Calls, Example, Tally},
+        report::{CallCounts, Example, MoveTally},
         store::{BetsHeld, MoveStore},
     },
 };
@@ -72,14 +72,14 @@ struct ReportRow {
 }
 
 impl ReportRow {
-    fn tally(&self) -> Tally {
-        let calls = |count, failed, refused, micros| Calls {
+    fn tally(&self) -> MoveTally {
+        let calls = |count, failed, refused, micros| CallCounts {
             count,
             failed,
             refused,
             micros,
         };
-        Tally {
+        MoveTally {
             compared: self.compared,
             differed: self.differed,
             incomparable: self.incomparable,
@@ -164,7 +164,7 @@ impl MoveStore for Storage {
             .with_context(|| format!("cannot store that `{}` was taken back", change.name))
     }
 
-    async fn add_reports(&self, reports: &BTreeMap<String, Tally>) -> anyhow::Result<()> {
+    async fn add_reports(&self, reports: &BTreeMap<String, MoveTally>) -> anyhow::Result<()> {
         let added = async {
             let mut transaction = self.db.begin().await?;
             for (procedure, tally) in reports {
@@ -211,7 +211,7 @@ impl MoveStore for Storage {
         kept.with_context(|| format!("cannot keep the bets about move `{move_id}`"))
     }
 
-    async fn reports(&self) -> anyhow::Result<BTreeMap<String, Tally>> {
+    async fn reports(&self) -> anyhow::Result<BTreeMap<String, MoveTally>> {
         let rows: Vec<ReportRow> = on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT r.*, COALESCE(f.ours, 0) AS ours_refused, COALESCE(f.theirs, 0) AS theirs_refused \
                  FROM move_reports r LEFT JOIN move_refusals f ON f.procedure = r.procedure",
@@ -327,7 +327,7 @@ async fn note(
     change: &Move,
 ) -> sqlx::Result<()> {
     let state = |it: &Move| json!({"mode": it.mode, "share": it.share, "reason": it.reason});
-    let line = Change {
+    let line = ChangeLine {
         subject: Subject::Moves,
         subject_id: &change.name,
         actor: &change.actor,
@@ -338,16 +338,16 @@ async fn note(
     changes::note(transaction, line, change.at).await
 }
 
-async fn add(transaction: &mut Write, procedure: &str, tally: &Tally) -> anyhow::Result<()> {
+async fn add(transaction: &mut Write, procedure: &str, tally: &MoveTally) -> anyhow::Result<()> {
     let kept: Option<String> = on!(&mut *transaction, transaction => sqlx::query_scalar(
             "SELECT examples FROM move_reports WHERE procedure = $1",
         )
         .bind(procedure)
         .fetch_optional(&mut **transaction)
         .await)?;
-    let mut all = Tally {
+    let mut all = MoveTally {
         examples: kept.as_deref().map(examples).unwrap_or_default(),
-        ..Tally::default()
+        ..MoveTally::default()
     };
     all.add(tally);
     let examples: Value = json!(all.examples);

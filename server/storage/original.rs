@@ -46,17 +46,17 @@ pub(super) struct TheirMessage {
 }
 
 /// A table, with the way to read each column.
-pub(super) trait Table: for<'r> FromRow<'r, PgRow> + Send + Unpin {
+pub(super) trait OriginalTable: for<'r> FromRow<'r, PgRow> + Send + Unpin {
     const NAME: &'static str;
     /// Columns by the names here, and how they are read.
-    const COLUMNS: &'static [(&'static str, Reading)];
+    const COLUMNS: &'static [(&'static str, ColumnReading)];
     /// The number of a row, by which pages go on.
     fn id(&self) -> i64;
 }
 
 /// How a column is read.
 #[derive(Clone, Copy)]
-pub(super) enum Reading {
+pub(super) enum ColumnReading {
     Number,
     Text,
     /// A text that has to be there; an empty one where it is not.
@@ -65,18 +65,18 @@ pub(super) enum Reading {
     Time,
 }
 
-impl Table for TheirUser {
+impl OriginalTable for TheirUser {
     const NAME: &'static str = "users";
-    const COLUMNS: &'static [(&'static str, Reading)] = &[
-        ("id", Reading::Number),
-        ("open_id", Reading::Needed),
-        ("name", Reading::Text),
-        ("email", Reading::Text),
-        ("login_method", Reading::Text),
-        ("role", Reading::Needed),
-        ("created_at", Reading::Time),
-        ("updated_at", Reading::Time),
-        ("last_signed_in", Reading::Time),
+    const COLUMNS: &'static [(&'static str, ColumnReading)] = &[
+        ("id", ColumnReading::Number),
+        ("open_id", ColumnReading::Needed),
+        ("name", ColumnReading::Text),
+        ("email", ColumnReading::Text),
+        ("login_method", ColumnReading::Text),
+        ("role", ColumnReading::Needed),
+        ("created_at", ColumnReading::Time),
+        ("updated_at", ColumnReading::Time),
+        ("last_signed_in", ColumnReading::Time),
     ];
 
     fn id(&self) -> i64 {
@@ -84,14 +84,14 @@ impl Table for TheirUser {
     }
 }
 
-impl Table for TheirConversation {
+impl OriginalTable for TheirConversation {
     const NAME: &'static str = "conversations";
-    const COLUMNS: &'static [(&'static str, Reading)] = &[
-        ("id", Reading::Number),
-        ("user_id", Reading::Number),
-        ("title", Reading::Text),
-        ("created_at", Reading::Time),
-        ("updated_at", Reading::Time),
+    const COLUMNS: &'static [(&'static str, ColumnReading)] = &[
+        ("id", ColumnReading::Number),
+        ("user_id", ColumnReading::Number),
+        ("title", ColumnReading::Text),
+        ("created_at", ColumnReading::Time),
+        ("updated_at", ColumnReading::Time),
     ];
 
     fn id(&self) -> i64 {
@@ -99,14 +99,14 @@ impl Table for TheirConversation {
     }
 }
 
-impl Table for TheirMessage {
+impl OriginalTable for TheirMessage {
     const NAME: &'static str = "messages";
-    const COLUMNS: &'static [(&'static str, Reading)] = &[
-        ("id", Reading::Number),
-        ("conversation_id", Reading::Number),
-        ("role", Reading::Needed),
-        ("content", Reading::Needed),
-        ("created_at", Reading::Time),
+    const COLUMNS: &'static [(&'static str, ColumnReading)] = &[
+        ("id", ColumnReading::Number),
+        ("conversation_id", ColumnReading::Number),
+        ("role", ColumnReading::Needed),
+        ("content", ColumnReading::Needed),
+        ("created_at", ColumnReading::Time),
     ];
 
     fn id(&self) -> i64 {
@@ -135,7 +135,7 @@ impl Original {
     }
 
     /// The statement that reads a page of a table; an error names what is missing.
-    pub(super) async fn statement<T: Table>(&mut self) -> anyhow::Result<String> {
+    pub(super) async fn statement<T: OriginalTable>(&mut self) -> anyhow::Result<String> {
         let there: Vec<String> = sqlx::query_scalar(
             "SELECT column_name::text FROM information_schema.columns \
              WHERE table_schema = $1 AND table_name = $2 ORDER BY ordinal_position",
@@ -164,10 +164,10 @@ impl Original {
             })?;
             let column = quoted(column);
             columns.push(match reading {
-                Reading::Number => format!("COALESCE({column}, 0)::bigint AS {name}"),
-                Reading::Text => format!("{column}::text AS {name}"),
-                Reading::Needed => format!("COALESCE({column}::text, '') AS {name}"),
-                Reading::Time => format!(
+                ColumnReading::Number => format!("COALESCE({column}, 0)::bigint AS {name}"),
+                ColumnReading::Text => format!("{column}::text AS {name}"),
+                ColumnReading::Needed => format!("COALESCE({column}::text, '') AS {name}"),
+                ColumnReading::Time => format!(
                     "COALESCE(ROUND(EXTRACT(EPOCH FROM {column}) * 1000), 0)::bigint AS {name}"
                 ),
             });
@@ -182,7 +182,7 @@ impl Original {
     }
 
     /// The greatest number of a row; 0 where there is none.
-    pub(super) async fn greatest<T: Table>(&mut self) -> anyhow::Result<i64> {
+    pub(super) async fn greatest<T: OriginalTable>(&mut self) -> anyhow::Result<i64> {
         let statement = format!(
             "SELECT COALESCE(MAX(id), 0)::bigint FROM {}.{}",
             quoted(&self.schema),
@@ -195,7 +195,7 @@ impl Original {
     }
 
     /// The rows after the one with this number.
-    pub(super) async fn page<T: Table>(
+    pub(super) async fn page<T: OriginalTable>(
         &mut self,
         statement: &str,
         after: i64,

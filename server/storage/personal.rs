@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Storage,
-    changes::{self, Change},
+    changes::{self, ChangeLine},
     db::{self, Db},
     time,
     users::{role_of, role_state},
@@ -276,7 +276,7 @@ pub(super) async fn forget(
         .execute(&mut **transaction))?;
     // Of one who was deleted before nothing is known any more.
     if before.is_some() {
-        let change = Change {
+        let change = ChangeLine {
             subject: Subject::Users,
             subject_id: &id.to_string(),
             actor,

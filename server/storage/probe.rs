@@ -10,7 +10,7 @@ use std::{io, path::Path, time::Duration};
 use sqlx::{AssertSqlSafe, Connection, PgPool, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokio::time::{Instant, timeout};
 
-use super::{Storage, db::Db, failure::Ailment, sqlite::Files};
+use super::{Storage, db::Db, failure::Ailment, sqlite::DatabaseFiles};
 
 /// How long an answer holds.
 const FRESH: Duration = Duration::from_secs(3);
@@ -60,15 +60,15 @@ const TABLES: [&str; 33] = [
 ];
 
 /// Asks whether a database can be used.
-pub struct Probe {
+pub struct DatabaseProbe {
     storage: Storage,
     last: tokio::sync::Mutex<Option<(Instant, Option<&'static str>)>>,
 }
 
 impl Storage {
     /// A probe of this database.
-    pub fn probe(&self) -> Probe {
-        Probe {
+    pub fn probe(&self) -> DatabaseProbe {
+        DatabaseProbe {
             storage: self.clone(),
             last: tokio::sync::Mutex::new(None),
         }
@@ -90,7 +90,7 @@ const UNUSABLE: &str = "the database can be neither read nor written";
 const CHANGED: &str = "the tables of the database are not those that this release made";
 const SILENT: &str = "the database does not answer in time";
 
-impl Probe {
+impl DatabaseProbe {
     /// Why the database cannot be used; none where it can.
     pub async fn reason(&self) -> Option<&'static str> {
         let mut last = self.last.lock().await;
@@ -137,7 +137,7 @@ impl Probe {
 }
 
 /// The files as they lie there now.
-fn look_at(files: &Files) -> Result<(), Trouble> {
+fn look_at(files: &DatabaseFiles) -> Result<(), Trouble> {
     let shown = files.database.display();
     match files.identity_now() {
         Ok((database, _)) if database != files.identity.0 => {

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use async_trait::async_trait;
 
 use super::{Storage, db::Db, storable, time};
-use crate::fleet::replicas::{Introduced, MOST, Replica, ReplicaStore, Report, Roll};
+use crate::fleet::replicas::{Introduced, MOST, Replica, ReplicaReport, ReplicaStore, Roll};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -46,7 +46,7 @@ impl ReplicaStore for Storage {
         Ok(Some(now_ms))
     }
 
-    async fn say(&self, who: &Introduced, report: &Report) -> anyhow::Result<i64> {
+    async fn say(&self, who: &Introduced, report: &ReplicaReport) -> anyhow::Result<i64> {
         let report = serde_json::to_string(report)?;
         sqlx::query_scalar(
             "INSERT INTO replicas (holder, name, release, report) VALUES ($1, $2, $3, $4) \

@@ -6,7 +6,7 @@ use sqlx::QueryBuilder;
 
 use super::{Storage, db::Either, events, storable};
 use crate::{
-    dashboard::requests::{Count, Places, RequestFilter, RequestPlace, RequestStore},
+    dashboard::requests::{Count, FoundRequests, RequestFilter, RequestPlace, RequestStore},
     recording::Event,
 };
 
@@ -114,7 +114,7 @@ impl RequestStore for Storage {
         before: Option<&RequestPlace>,
         limit: u32,
         passing: u32,
-    ) -> anyhow::Result<Places> {
+    ) -> anyhow::Result<FoundRequests> {
         let floor = self.floor(filter, before, passing);
         let floor_ms = floor.await.context("cannot look for requests")?;
         let rows: Vec<PlaceRow> = on!(self.db.read(), pool => {
@@ -129,7 +129,7 @@ impl RequestStore for Storage {
         })
         .context("cannot look for requests")?;
         let place = |PlaceRow { at_ms, request_id }| RequestPlace { at_ms, request_id };
-        Ok(Places {
+        Ok(FoundRequests {
             found: rows.into_iter().map(place).collect(),
             floor_ms,
         })
@@ -212,7 +212,7 @@ impl Storage {
     }
 
     async fn events_of_requests(&self, request_ids: &[String]) -> anyhow::Result<Vec<Event>> {
-        let rows: Vec<events::Row> = on!(self.db.read(), pool => {
+        let rows: Vec<events::StoredEventRow> = on!(self.db.read(), pool => {
             let mut query = QueryBuilder::new(events::OF_REQUESTS);
             let mut list = query.separated(", ");
             for id in request_ids {
@@ -221,6 +221,6 @@ impl Storage {
             query.push(") ORDER BY e.at_ms, seq");
             query.build_query_as().fetch_all(pool).await?
         });
-        events::Row::events(rows)
+        events::StoredEventRow::events(rows)
     }
 }

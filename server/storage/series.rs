@@ -13,8 +13,8 @@ use super::{
 use crate::{
     dashboard::{
         requests::RequestFilter,
-        series::{By, Hour, Part, Point, SeriesStore, Taker},
-        spending::{Spender, Spent},
+        series::{AttemptHour, By, ChartPart, ChartPoint, SeriesStore, Taker},
+        spending::{Consumption, Spender},
     },
     recording::MOST_IN_BATCH,
 };
@@ -30,7 +30,7 @@ struct PointRow {
     cost_microdollars: i64,
 }
 
-impl From<PointRow> for Point {
+impl From<PointRow> for ChartPoint {
     fn from(row: PointRow) -> Self {
         Self {
             at_ms: row.at_ms,
@@ -134,7 +134,7 @@ impl SeriesStore for Storage {
         from_ms: i64,
         to_ms: i64,
         limit: u32,
-    ) -> anyhow::Result<Vec<Spent>> {
+    ) -> anyhow::Result<Vec<Consumption>> {
         self.spent_by(by, from_ms, to_ms, limit).await
     }
 }
@@ -150,7 +150,7 @@ impl Storage {
         Ok(on!(self.db.read(), pool => {
             let mut query = QueryBuilder::new(select!(by, "events WHERE"));
             push_filter!(query, filter);
-            take_all!(query, pool, most, row: PointRow => Part::Attempt(row.into()), take)
+            take_all!(query, pool, most, row: PointRow => ChartPart::Attempt(row.into()), take)
         }))
     }
 
@@ -175,8 +175,8 @@ impl Storage {
             query.push(" AND hour_ms >= ").push_bind(filter.from_ms.unwrap_or(i64::MIN));
             query.push(" AND hour_ms < ").push_bind(filter.to_ms.unwrap_or(i64::MAX));
             push_names!(query, filter);
-            let hours = take_all!(query, &mut *reading, most, row: upkeep::Row => {
-                Part::Hour(Box::new(Rollup::try_from(row)?.into()))
+            let hours = take_all!(query, &mut *reading, most, row: upkeep::RollupRow => {
+                ChartPart::Hour(Box::new(Rollup::try_from(row)?.into()))
             }, take);
             let mut query = QueryBuilder::new(select!(by, "event_order o CROSS JOIN events e \
                 WHERE e.writer = o.writer AND e.batch = o.batch AND"));
@@ -184,13 +184,13 @@ impl Storage {
             query.push("o.first_seq > ").push_bind(counted - MOST_IN_BATCH as i64);
             query.push(" AND o.first_seq + e.place > ").push_bind(counted).push(" AND ");
             push_filter!(query, filter);
-            let rest = take_all!(query, &mut *reading, most, row: PointRow => Part::Attempt(row.into()), take);
+            let rest = take_all!(query, &mut *reading, most, row: PointRow => ChartPart::Attempt(row.into()), take);
             hours && rest
         }))
     }
 }
 
-impl From<Rollup> for Hour {
+impl From<Rollup> for AttemptHour {
     fn from(it: Rollup) -> Self {
         Self {
             at_ms: it.hour_ms,

@@ -5,7 +5,7 @@ use chrono::DateTime;
 use sqlx::QueryBuilder;
 
 use super::Storage;
-use crate::dashboard::spending::{Spender, Spent};
+use crate::dashboard::spending::{Consumption, Spender};
 
 #[derive(sqlx::FromRow)]
 struct SpentRow {
@@ -34,7 +34,7 @@ impl Storage {
         from_ms: i64,
         to_ms: i64,
         limit: u32,
-    ) -> anyhow::Result<Vec<Spent>> {
+    ) -> anyhow::Result<Vec<Consumption>> {
         if by == Spender::Key {
             return self.spent_by_keys(from_ms, to_ms, limit).await;
         }
@@ -51,7 +51,7 @@ impl Storage {
             query.build_query_as().fetch_all(pool).await
         })
         .context("cannot read what was used")?;
-        let spent = |row: SpentRow| Spent {
+        let spent = |row: SpentRow| Consumption {
             name: row.name,
             attempts: Some(row.attempts),
             tokens: row.tokens,
@@ -66,7 +66,7 @@ impl Storage {
         from_ms: i64,
         to_ms: i64,
         limit: u32,
-    ) -> anyhow::Result<Vec<Spent>> {
+    ) -> anyhow::Result<Vec<Consumption>> {
         let day = |ms| {
             let time = DateTime::from_timestamp_millis(ms).unwrap_or_default();
             time.date_naive().to_string()
@@ -81,7 +81,7 @@ impl Storage {
         .fetch_all(pool)
         .await)
         .context("cannot read what keys have spent")?;
-        let spent = |(name, tokens, cost)| Spent {
+        let spent = |(name, tokens, cost)| Consumption {
             name: Some(name),
             attempts: None,
             tokens,

@@ -46,11 +46,11 @@ pub(super) struct Sqlite {
     /// For everything that changes something.
     pub(super) write: SqlitePool,
     pub(super) writer_lock: Arc<WriterLock>,
-    pub(super) files: Arc<Files>,
+    pub(super) files: Arc<DatabaseFiles>,
 }
 
 /// The files of an open database, by which a probe knows that they are still the same.
-pub(super) struct Files {
+pub(super) struct DatabaseFiles {
     pub(super) database: PathBuf,
     /// Of the database and of its log.
     pub(super) identity: (Identity, Option<Identity>),
@@ -63,7 +63,7 @@ pub(super) struct Files {
 /// Device and number of a file.
 pub(super) type Identity = (u64, u64);
 
-impl Files {
+impl DatabaseFiles {
     fn of(database: &Path) -> Self {
         let mut files = Self {
             database: database.to_owned(),
@@ -129,7 +129,7 @@ impl Sqlite {
             read,
             write,
             writer_lock: Arc::new(WriterLock::beside(&path)),
-            files: Arc::new(Files::of(&path)),
+            files: Arc::new(DatabaseFiles::of(&path)),
         })
     }
 
@@ -151,7 +151,7 @@ impl Sqlite {
             write: read.clone(),
             read,
             writer_lock: Arc::new(WriterLock::beside(&path)),
-            files: Arc::new(Files::of(&path)),
+            files: Arc::new(DatabaseFiles::of(&path)),
         };
         Ok((sqlite, database))
     }

@@ -7,13 +7,13 @@ use sqlx::QueryBuilder;
 
 use super::{
     Storage,
-    changes::{self, Change},
+    changes::{self, ChangeLine},
     storable,
 };
 use crate::{
     _core::actor::Actor,
     dashboard::{audit::Subject, texts::TextStore},
-    recording::texts::{TextSink, Texts},
+    recording::texts::{CallTexts, TextSink},
 };
 
 /// Calls of models that one request can show.
@@ -32,8 +32,8 @@ struct Row {
 }
 
 impl Row {
-    fn texts(self) -> anyhow::Result<Texts> {
-        Ok(Texts {
+    fn texts(self) -> anyhow::Result<CallTexts> {
+        Ok(CallTexts {
             request_id: self.request_id,
             at_ms: self.at_ms,
             user_id: self.user_id,
@@ -48,7 +48,7 @@ impl Row {
 
 #[async_trait]
 impl TextSink for Storage {
-    async fn keep_texts(&self, texts: &[Texts]) -> anyhow::Result<()> {
+    async fn keep_texts(&self, texts: &[CallTexts]) -> anyhow::Result<()> {
         let mut rows = Vec::with_capacity(texts.len());
         for it in texts {
             rows.push((it, serde_json::to_string(&it.prompt)?));
@@ -91,7 +91,7 @@ impl TextStore for Storage {
         request_id: &str,
         actor: &Actor,
         now: DateTime<Utc>,
-    ) -> anyhow::Result<Vec<Texts>> {
+    ) -> anyhow::Result<Vec<CallTexts>> {
         let opened = async {
             let mut transaction = self.db.begin().await?;
             let rows: Vec<Row> = on!(&mut transaction, transaction => sqlx::query_as(
@@ -103,7 +103,7 @@ impl TextStore for Storage {
                 .fetch_all(&mut **transaction)
                 .await)?;
             if !rows.is_empty() {
-                let change = Change {
+                let change = ChangeLine {
                     subject: Subject::Texts,
                     subject_id: request_id,
                     actor,

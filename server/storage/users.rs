@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     Storage,
-    changes::{self, Change},
+    changes::{self, ChangeLine},
     db::Write,
     storable, time,
 };
@@ -67,7 +67,7 @@ pub(super) fn folded(name: &str) -> String {
 }
 
 #[derive(sqlx::FromRow)]
-pub(super) struct Row {
+pub(super) struct StoredUserRow {
     pub(super) id: i64,
     open_id: String,
     name: Option<String>,
@@ -84,8 +84,8 @@ pub(super) struct Row {
     is_ended: bool,
 }
 
-impl From<Row> for User {
-    fn from(row: Row) -> Self {
+impl From<StoredUserRow> for User {
+    fn from(row: StoredUserRow) -> Self {
         Self {
             id: row.id,
             open_id: row.open_id,
@@ -128,7 +128,7 @@ pub(super) async fn note_role(
     if before.unwrap_or(Role::User) == after {
         return Ok(());
     }
-    let change = Change {
+    let change = ChangeLine {
         subject: Subject::Users,
         subject_id: &id.to_string(),
         actor,
@@ -164,7 +164,7 @@ impl Storage {
         id: i64,
         role: Role,
         now: DateTime<Utc>,
-    ) -> sqlx::Result<Option<Row>> {
+    ) -> sqlx::Result<Option<StoredUserRow>> {
         let mut transaction = self.db.begin().await?;
         if let Write::Postgres(transaction) = &mut transaction {
             // So that nobody is handed an id while the sequence is moved.
@@ -173,7 +173,7 @@ impl Storage {
                 .await?;
         }
         let before = role_of(&mut transaction, id).await?;
-        let row: Option<Row> = on!(&mut transaction, transaction => sqlx::query_as(
+        let row: Option<StoredUserRow> = on!(&mut transaction, transaction => sqlx::query_as(
                 "INSERT INTO users (id, open_id, name, folded_name, login_method, role, created_at, \
                  updated_at, last_signed_in) VALUES ($1, $2, $3, LOWER($3), 'local', $4, $5, $5, $5) \
                  ON CONFLICT (id) DO UPDATE SET role = excluded.role, updated_at = excluded.updated_at \
@@ -205,7 +205,7 @@ impl Storage {
 
     /// The user of this id, unless deleted.
     pub async fn find_user(&self, id: i64) -> anyhow::Result<Option<User>> {
-        let row: Option<Row> = on!(self.db.read(), pool => sqlx::query_as(
+        let row: Option<StoredUserRow> = on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM users WHERE id = $1 AND deleted_at IS NULL",
             )
                 .bind(id)
@@ -255,7 +255,7 @@ impl Storage {
         Ok(after.map(|user| (user, before.role)))
     }
 
-    async fn users_like(&self, text: &str, limit: u32) -> sqlx::Result<Vec<Row>> {
+    async fn users_like(&self, text: &str, limit: u32) -> sqlx::Result<Vec<StoredUserRow>> {
         let escaped = literal(text);
         on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM users WHERE deleted_at IS NULL AND (id = $1 \
@@ -295,7 +295,7 @@ impl Storage {
                 .bind(now.timestamp_millis())
                 .execute(&mut **transaction))?;
             if done > 0 {
-                let change = Change {
+                let change = ChangeLine {
                     subject: Subject::Sessions,
                     subject_id: &id.to_string(),
                     actor,
@@ -313,7 +313,7 @@ impl Storage {
             .with_context(|| format!("cannot end the sessions of user `{id}`"))
     }
 
-    async fn user_by_session(&self, session: &Session) -> anyhow::Result<Option<Row>> {
+    async fn user_by_session(&self, session: &Session) -> anyhow::Result<Option<StoredUserRow>> {
         on!(self.db.read(), pool => sqlx::query_as(
             "SELECT users.*, EXISTS (SELECT 1 FROM ended_sessions WHERE id = $2) AS is_ended \
              FROM users WHERE open_id = $1",
@@ -382,7 +382,7 @@ impl UserStore for Storage {
                 .context("cannot create the user of a session")?;
             row = self.user_by_session(session).await?;
         }
-        let holds = |row: &Row| {
+        let holds = |row: &StoredUserRow| {
             row.deleted_at.is_none() && !row.is_ended && session.issued_ms >= row.sessions_from
         };
         let Some(row) = row.filter(holds) else {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::{
     Storage,
     db::{Db, Write},
-    events::{self, Row},
+    events::{self, StoredEventRow},
     name,
 };
 use crate::{
@@ -42,7 +42,7 @@ struct PositionRow {
 struct StoredRow {
     batch: i64,
     #[sqlx(flatten)]
-    event: Row,
+    event: StoredEventRow,
 }
 
 impl Storage {
@@ -129,7 +129,7 @@ impl Storage {
             .fetch_all(pool)
             .await)?;
         let is_cut = rows.len() == PAGE;
-        let mut batches: Vec<(i64, Vec<Row>)> = Vec::new();
+        let mut batches: Vec<(i64, Vec<StoredEventRow>)> = Vec::new();
         for row in rows {
             match batches.last_mut() {
                 Some((number, rows)) if *number == row.batch => rows.push(row.event),
@@ -146,7 +146,7 @@ impl Storage {
                 Ok(Batch {
                     writer: Some(writer),
                     number,
-                    events: Row::events(rows)?.into(),
+                    events: StoredEventRow::events(rows)?.into(),
                 })
             })
             .collect()

@@ -21,7 +21,7 @@ use tokio::{
 
 use super::span::Span;
 use crate::{
-    _core::{http_client, outage::Outage},
+    _core::{failure_edge::FailureEdge, http_client},
     config::TelemetryConfig,
 };
 
@@ -67,7 +67,7 @@ pub struct Exporter {
     http: reqwest::Client,
     url: String,
     config: TelemetryConfig,
-    outage: Outage,
+    outage: FailureEdge,
 }
 
 /// Where spans are put, and what sends them; `None` where no collector is named.
@@ -83,7 +83,7 @@ pub fn exporter(config: &TelemetryConfig) -> anyhow::Result<Option<(Spans, Expor
         http: http_client::builder().timeout(PATIENCE).build()?,
         url: format!("{endpoint}/v1/traces"),
         config: config.clone(),
-        outage: Outage::default(),
+        outage: FailureEdge::default(),
     };
     let queue = sender;
     Ok(Some((Spans { queue, waiting }, exporter)))

@@ -75,7 +75,7 @@ fn json_span(span: &Span) -> Value {
 }
 
 fn protobuf(service: &str, spans: &[Span]) -> Vec<u8> {
-    let mut request = Message::default();
+    let mut request = ProtoMessage::default();
     request.message(1, |resource_spans| {
         resource_spans.message(1, |resource| {
             for (key, value) in [("service.name", service), ("service.version", VERSION)] {
@@ -99,14 +99,14 @@ fn protobuf(service: &str, spans: &[Span]) -> Vec<u8> {
 
 /// A protocol buffer that is written, field by field.
 #[derive(Default)]
-struct Message(Vec<u8>);
+struct ProtoMessage(Vec<u8>);
 
 /// How the value of a field is written.
 const VARINT: u64 = 0;
 const FIXED_64: u64 = 1;
 const BYTES: u64 = 2;
 
-impl Message {
+impl ProtoMessage {
     fn span(&mut self, span: &Span) {
         self.bytes(1, &span.trace_id.to_be_bytes());
         self.bytes(2, &span.span_id.to_be_bytes());
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn fields_are_written_as_protocol_buffers_has_them() {
-        let mut message = Message::default();
+        let mut message = ProtoMessage::default();
         // The examples of https://protobuf.dev/programming-guides/encoding.
         message.number(1, 150);
         message.bytes(2, b"testing");
@@ -183,7 +183,7 @@ mod tests {
         message.fixed(4, 1);
         let expected = b"\x08\x96\x01\x12\x07testing\x1a\x03\x08\x96\x01\x21\x01\0\0\0\0\0\0\0";
         assert_eq!(message.0, expected);
-        let mut least = Message::default();
+        let mut least = ProtoMessage::default();
         least.number(3, (-1_i64).cast_unsigned());
         assert_eq!(least.0.len(), 11);
     }

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use metrics::{Histogram, SharedString};
 use parking_lot::Mutex;
 
-use super::{Ended, Operation};
+use super::{EndedAttempt, Operation};
 use crate::recording::Outcome;
 
 const TOKENS: &str = "gen_ai_client_token_usage";
@@ -40,7 +40,7 @@ pub(super) fn describe() {
 
 /// Handles of the series that have had an attempt; clones share them.
 #[derive(Clone, Default)]
-pub(super) struct Series(Arc<Mutex<Vec<OfModel>>>);
+pub(super) struct SeriesHandles(Arc<Mutex<Vec<OfModel>>>);
 
 /// The series of what a model is asked for.
 struct OfModel {
@@ -54,15 +54,15 @@ struct OfModel {
     per_token: Option<Histogram>,
 }
 
-impl fmt::Debug for Series {
+impl fmt::Debug for SeriesHandles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Series").finish_non_exhaustive()
     }
 }
 
-impl Series {
+impl SeriesHandles {
     /// Counts an attempt.
-    pub(super) fn count(&self, ended: &Ended<'_>) {
+    pub(super) fn count(&self, ended: &EndedAttempt<'_>) {
         count_parts(ended);
         let mut all = self.0.lock();
         let known = all.iter_mut().find(|it| it.is_of(ended));
@@ -78,7 +78,7 @@ impl Series {
 }
 
 impl OfModel {
-    fn new(ended: &Ended<'_>) -> Self {
+    fn new(ended: &EndedAttempt<'_>) -> Self {
         let operation = ended.operation;
         let named = |text: &str| SharedString::from(text.to_owned());
         Self {
@@ -100,14 +100,14 @@ impl OfModel {
         }
     }
 
-    fn is_of(&self, ended: &Ended<'_>) -> bool {
+    fn is_of(&self, ended: &EndedAttempt<'_>) -> bool {
         let [_, (_, provider), (_, model)] = &self.labels;
         self.operation == ended.operation
             && **provider == *ended.provider
             && **model == *ended.model
     }
 
-    fn count(&mut self, ended: &Ended<'_>) {
+    fn count(&mut self, ended: &EndedAttempt<'_>) {
         let event = ended.event;
         let labels = &self.labels;
         let with = |name, value: &'static str| {
@@ -164,7 +164,7 @@ impl OfModel {
 }
 
 /// Counts what of the tokens the provider had kept, and what the model only thought.
-fn count_parts(ended: &Ended<'_>) {
+fn count_parts(ended: &EndedAttempt<'_>) {
     let event = ended.event;
     for (kind, tokens) in [
         ("cached", ended.cached_tokens),

@@ -3,7 +3,7 @@
 use rand::random;
 use serde_json::{Value, json};
 
-use super::{Ended, Texts, series::error_type};
+use super::{AttemptTexts, EndedAttempt, series::error_type};
 
 const NANOS_PER_MS: f64 = 1e6;
 const MICRODOLLARS: f64 = 1e6;
@@ -36,7 +36,7 @@ pub(super) enum Attribute {
 impl Span {
     /// The span of an attempt, in the caller's trace; else the trace has the id of the request, which the log has
     /// too.
-    pub(super) fn of(ended: &Ended<'_>) -> Self {
+    pub(super) fn of(ended: &EndedAttempt<'_>) -> Self {
         let event = ended.event;
         let trace_id = match ended.trace {
             Some(trace) => trace.own.trace_id(),
@@ -76,7 +76,10 @@ fn id(request: &str) -> Option<u128> {
     id.filter(|id| *id != 0)
 }
 
-fn attributes(ended: &Ended<'_>, error: Option<&'static str>) -> Vec<(&'static str, Attribute)> {
+fn attributes(
+    ended: &EndedAttempt<'_>,
+    error: Option<&'static str>,
+) -> Vec<(&'static str, Attribute)> {
     let event = ended.event;
     let variant = event.variant.name();
     let text = |value: &str| Attribute::Text(value.to_owned());
@@ -130,8 +133,8 @@ fn attributes(ended: &Ended<'_>, error: Option<&'static str>) -> Vec<(&'static s
 /// What Langfuse reads (<https://langfuse.com/integrations/native/opentelemetry>, property mapping): that it is
 /// a generation, what went in and what came out, and what became of it.
 fn of_texts(
-    texts: &Texts,
-    ended: &Ended<'_>,
+    texts: &AttemptTexts,
+    ended: &EndedAttempt<'_>,
     error: Option<&'static str>,
 ) -> impl Iterator<Item = (&'static str, Attribute)> {
     let event = ended.event;

@@ -11,13 +11,13 @@ const MORE: &str = "…";
 
 /// What was said in an attempt; clones share what came.
 #[derive(Clone, Debug, Default)]
-pub struct Texts {
+pub struct AttemptTexts {
     /// What was sent: the messages, or the texts of which vectors are wanted, as JSON.
     pub(super) input: String,
     output: Arc<Mutex<String>>,
 }
 
-impl Texts {
+impl AttemptTexts {
     /// Of a request that says this.
     pub fn new(input: String) -> Self {
         Self {
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded() {
-        let texts = Texts::default();
+        let texts = AttemptTexts::default();
         (0..MOST).for_each(|_| texts.add("ø"));
         let output = texts.output();
         assert!(output.ends_with("ø…") && output.len() <= MOST + MORE.len());

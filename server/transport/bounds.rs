@@ -19,9 +19,9 @@ use std::sync::Arc;
 use http::Extensions;
 
 pub use self::{
-    budget::{Budget, Held},
-    connections::{Connections, Slot},
-    stream::Stream,
+    budget::{Budget, BudgetShare},
+    connections::{ConnectionSlot, Connections},
+    stream::BoundedStream,
 };
 use super::gate::Gate;
 use crate::{

@@ -14,7 +14,7 @@ use axum::{
 };
 use serde_json::json;
 
-use super::{gate::Gate, headers, page::Page};
+use super::{gate::Gate, headers, page::HtmlPage};
 use crate::{
     _core::{
         context::Context,
@@ -47,7 +47,7 @@ async fn docs(State(answers): State<Arc<Answers>>, headers: HeaderMap) -> Respon
             ErrorCode::Unauthorized => ("Sign in · modelramp", SIGN_IN),
             _ => ("Not now · modelramp", NOT_NOW),
         };
-        let page = Page {
+        let page = HtmlPage {
             title,
             style: STYLE,
             body,
@@ -55,7 +55,7 @@ async fn docs(State(answers): State<Arc<Answers>>, headers: HeaderMap) -> Respon
         };
         return refused(&error, &context, page.into_response());
     }
-    Page {
+    HtmlPage {
         title: "Procedures · modelramp",
         style: STYLE,
         body: answers.documents.page(),

@@ -42,13 +42,13 @@ use jsonrpsee::{
 use serde::de::IgnoredAny;
 use tokio::{sync::Semaphore, time::Instant};
 
-use self::calls::{Calls, Silent};
+use self::calls::{CallService, Silent};
 use super::{
     bounds::{self, Bounds},
     csrf_cookie::CsrfCookie,
     gate::Gate,
     headers,
-    trpc::{Trpc, other_wires::Origin},
+    trpc::{Trpc, other_wires::CallOrigin},
 };
 use crate::{
     _core::{
@@ -132,11 +132,11 @@ enum Peer {
     Request {
         context: Context,
         body: Bytes,
-        origin: Origin,
+        origin: CallOrigin,
     },
     /// A socket: the headers of its upgrade, from which each call finds its caller anew, so that an
     /// expired session or a deleted user does not live on in an open socket; and when that was.
-    Socket(Arc<HeaderMap>, Origin, Instant),
+    Socket(Arc<HeaderMap>, CallOrigin, Instant),
 }
 
 struct Wire {
@@ -157,7 +157,7 @@ struct Wire {
 }
 
 /// What a socket is to send, with what it holds until then.
-struct Answer {
+struct SocketAnswer {
     text: String,
     _held: Option<Holds>,
 }
@@ -234,7 +234,7 @@ impl Wire {
         let place = self.places.clone().try_acquire_owned();
         let place = place.map_err(|_| too_many())?;
         let headers = head.headers.clone();
-        let origin = Origin::of(&head);
+        let origin = CallOrigin::of(&head);
         let wire = self.clone();
         // Twice the size, so that a message that is somewhat too large gets an answer.
         let most = self.bounds.max_body_bytes.saturating_mul(2);
@@ -266,12 +266,12 @@ impl Wire {
         }
         let _place = self.places.try_acquire().map_err(|_| too_many())?;
         let mut context = self.gate.context(&head.headers).await;
-        let bounds::bodies::Read { bytes, held } = self.bounds.read_json(body).await?;
+        let bounds::bodies::ReadBody { bytes, held } = self.bounds.read_json(body).await?;
         context.holds = Holds::new(held);
         let body = trimmed(&bytes)?;
         // Each call of a batch has an id of its own; then none of them stands for the response.
         let is_batch = body.first() == Some(&b'[');
-        let calls = Calls {
+        let calls = CallService {
             wire: self.clone(),
             events: None,
         };
@@ -279,7 +279,7 @@ impl Wire {
         let peer = Peer::Request {
             context: context.clone(),
             body: body.clone(),
-            origin: Origin::of(&head),
+            origin: CallOrigin::of(&head),
         };
         let answer = self.run(calls, peer, body).await;
 
@@ -305,7 +305,7 @@ impl Wire {
     }
 
     /// Answers one text, as jsonrpsee does it.
-    async fn run(&self, calls: Calls, peer: Peer, text: Bytes) -> HttpResponse {
+    async fn run(&self, calls: CallService, peer: Peer, text: Bytes) -> HttpResponse {
         // A long text is not kept until its answer.
         let asked = (text.len() <= SMALL_BYTES).then(|| text.clone());
         let mut request = http::Request::new(HttpBody::new(http_body_util::Full::new(text)));
@@ -327,10 +327,10 @@ impl Wire {
     /// Begins what a message of a socket asks for, or says why not.
     fn start(
         self: &Arc<Self>,
-        calls: &Calls,
+        calls: &CallService,
         peer: &Peer,
         text: Bytes,
-    ) -> Result<impl Future<Output = Option<Answer>> + Send + use<>, String> {
+    ) -> Result<impl Future<Output = Option<SocketAnswer>> + Send + use<>, String> {
         let limit = self.bounds.max_body_bytes;
         if text.len() > limit {
             let error = reject_too_big_request(u32::try_from(limit).unwrap_or(u32::MAX));
@@ -356,7 +356,7 @@ impl Wire {
             let _held = answer.extensions().get::<Holds>().cloned();
             let text = answer.into_body().collect().await.ok()?.to_bytes();
             let text = String::from_utf8(text.into()).ok()?;
-            Some(Answer { text, _held })
+            Some(SocketAnswer { text, _held })
         })
     }
 

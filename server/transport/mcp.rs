@@ -25,7 +25,7 @@ use super::{
     headers,
     trpc::{
         Trpc,
-        other_wires::{Origin, Side},
+        other_wires::{AnsweringServer, CallOrigin},
     },
 };
 use crate::{
@@ -34,7 +34,7 @@ use crate::{
         context::{Context, Holds, new_request_id},
         errors::{ErrorCode, RpcError},
         json_text,
-        procedure::{Accepts, Input, Kind, Procedure},
+        procedure::{Accepts, Input, Procedure, ProcedureKind},
         registry::Registry,
     },
     config::McpTools,
@@ -82,7 +82,8 @@ pub fn routes(
         return Router::new();
     }
     let is_tool = |it: &&Arc<Procedure>| {
-        let kind = it.kind == Kind::Query || (it.kind == Kind::Mutation && which == McpTools::All);
+        let kind = it.kind == ProcedureKind::Query
+            || (it.kind == ProcedureKind::Mutation && which == McpTools::All);
         // What sets cookies is a browser's.
         kind && !it.sets_cookies && matches!(it.accepts, Accepts::Json | Accepts::Nothing)
     };
@@ -138,7 +139,7 @@ impl Tool {
         if let Some(schema) = schema.as_object_mut().filter(|_| !definitions.is_empty()) {
             schema.insert("$defs".into(), definitions.into());
         }
-        let reads = procedure.kind == Kind::Query;
+        let reads = procedure.kind == ProcedureKind::Query;
         json!({
             "name": name_of(procedure),
             "title": procedure.path,
@@ -160,7 +161,7 @@ impl Tool {
 
 /// A request, or a notification where it has no id.
 #[derive(Deserialize)]
-struct Message {
+struct McpMessage {
     #[serde(default)]
     id: Option<Value>,
     #[serde(default)]
@@ -177,13 +178,13 @@ struct Failed {
 }
 
 /// What a request came to.
-struct Outcome {
+struct McpOutcome {
     result: Value,
     /// After so many seconds a tool that failed may be tried again.
     retry_after: Option<u64>,
 }
 
-impl From<Value> for Outcome {
+impl From<Value> for McpOutcome {
     fn from(result: Value) -> Self {
         Self {
             result,
@@ -278,7 +279,7 @@ impl Wire {
                 },
             )));
         };
-        let message: Message = message;
+        let message: McpMessage = message;
         if message
             .id
             .as_ref()
@@ -307,7 +308,7 @@ impl Wire {
             *response.status_mut() = StatusCode::ACCEPTED;
             return Ok(response);
         };
-        let origin = Origin::of(&head);
+        let origin = CallOrigin::of(&head);
         Ok(
             match self
                 .run(
@@ -318,7 +319,7 @@ impl Wire {
                 )
                 .await
             {
-                Ok(Outcome {
+                Ok(McpOutcome {
                     result,
                     retry_after,
                 }) => {
@@ -337,8 +338,8 @@ impl Wire {
         method: &str,
         params: Map<String, Value>,
         context: Context,
-        origin: &Origin,
-    ) -> Result<Outcome, Failed> {
+        origin: &CallOrigin,
+    ) -> Result<McpOutcome, Failed> {
         Ok(match method {
             "initialize" => {
                 let wanted = params.get("protocolVersion").and_then(Value::as_str);
@@ -371,8 +372,8 @@ impl Wire {
         &self,
         mut params: Map<String, Value>,
         context: Context,
-        origin: &Origin,
-    ) -> Result<Outcome, Failed> {
+        origin: &CallOrigin,
+    ) -> Result<McpOutcome, Failed> {
         let name = params
             .get("name")
             .and_then(Value::as_str)
@@ -393,7 +394,7 @@ impl Wire {
         Ok(match answer {
             Ok(text) => json!({"content": [{"type": "text", "text": text}]}).into(),
             // What a model can read and mend.
-            Err(error) => Outcome {
+            Err(error) => McpOutcome {
                 result: json!({
                     "content": [{"type": "text", "text": format!("{} (request {request_id})", error.message)}],
                     "isError": true,
@@ -411,7 +412,7 @@ impl Wire {
         tool: &Tool,
         arguments: Map<String, Value>,
         context: Context,
-        origin: &Origin,
+        origin: &CallOrigin,
     ) -> Result<String, RpcError> {
         let procedure = &tool.procedure;
         let side = match &self.moving {
@@ -419,12 +420,12 @@ impl Wire {
             None => None,
         };
         let running = match side {
-            Some((trpc, Side::Theirs(theirs))) => {
+            Some((trpc, AnsweringServer::Theirs(theirs))) => {
                 let (input, by) = (tool.input(arguments), (origin, &context));
                 let answer = trpc.ask_old(theirs, procedure, input, by).await?;
                 return Ok(answer.get().to_owned());
             }
-            Some((_, Side::Ours(running))) => running,
+            Some((_, AnsweringServer::Ours(running))) => running,
             None => None,
         };
         let input = match procedure.admits(&context) {

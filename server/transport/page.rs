@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 /// A document; all parts but the title are HTML, CSS and JavaScript of ours and go out as they are.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
+pub struct HtmlPage<'a> {
     /// What the window is called; plain text.
     pub title: &'a str,
     /// The one style sheet.
@@ -25,7 +25,7 @@ pub struct Page<'a> {
     pub script: &'a str,
 }
 
-impl Page<'_> {
+impl HtmlPage<'_> {
     /// The document with its headers; never stored by a browser or a proxy.
     pub fn into_response(self) -> Response {
         let Self {
@@ -102,7 +102,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_pages_own_script_and_style_may_run() {
-        let page = Page {
+        let page = HtmlPage {
             title: "a < b",
             style: "p{}",
             body: "<p>x</p>",

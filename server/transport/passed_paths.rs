@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     _core::errors::RpcError,
-    legacy::{self, OldServer, Onward, send::Held},
+    legacy::{self, OldServer, Onward, send::AnswerRoom},
 };
 
 /// The answer to a request for a path that no wire serves.
@@ -66,7 +66,7 @@ async fn pass(old: Option<Arc<OldServer>>, gate: Arc<Gate>, request: Request) ->
                 method: parts.method,
                 url,
                 headers,
-                body: legacy::Body::Stream(body),
+                body: legacy::LegacyBody::Stream(body),
             };
             let sent = old.send(onward).await;
             sent.and_then(|reply| match reply.is(EVENT_STREAM) {
@@ -84,7 +84,7 @@ async fn pass(old: Option<Arc<OldServer>>, gate: Arc<Gate>, request: Request) ->
             *response.headers_mut() = reply.headers();
             let may_be_silent = reply.is(EVENT_STREAM);
             *response.body_mut() =
-                Body::from_stream(reply.stream(Bytes::new(), Held::default(), may_be_silent));
+                Body::from_stream(reply.stream(Bytes::new(), AnswerRoom::default(), may_be_silent));
             response
         }
         Err(fault) => {

@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::Service;
 
 use super::bounds::{
-    Bounds, Slot, Stream,
-    bodies::{Claimed, Sending, Waits},
+    BoundedStream, Bounds, ConnectionSlot,
+    bodies::{Claimed, Sending, UnreadAnswers},
     connections::Under,
     socket::ticks,
 };
@@ -124,7 +124,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
 
 struct Connection {
     peer: SocketAddr,
-    slot: Slot,
+    slot: ConnectionSlot,
     router: Router,
     bounds: Bounds,
 }
@@ -137,9 +137,9 @@ impl Connection {
             router,
             bounds,
         } = self;
-        let stream = Stream::new(stream, slot.clone(), bounds.budget.clone());
+        let stream = BoundedStream::new(stream, slot.clone(), bounds.budget.clone());
         let inflow = stream.inflow();
-        let waits = Waits::new();
+        let waits = UnreadAnswers::new();
         let service = service_fn({
             let (slot, waits) = (slot.clone(), waits.clone());
             move |mut request: hyper::Request<Incoming>| {

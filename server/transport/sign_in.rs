@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use self::{issuer::Issuer, oidc::Oidc};
-use super::{gate::Gate, headers, page::Page};
+use super::{gate::Gate, headers, page::HtmlPage};
 use crate::{
     _core::{
         auth::{
@@ -111,7 +111,7 @@ async fn page(State(desk): State<Arc<Desk>>) -> Response {
         Some(_) => "",
         None => " hidden",
     };
-    Page {
+    HtmlPage {
         title: "Sign in to modelramp",
         style: include_str!("sign_in/login.css"),
         body: &include_str!("sign_in/login.html").replace(" data-service", service),

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use axum::{Router, routing::any};
 use http::Method;
 
-use self::envelope::{Answer, Failure, Payload};
+use self::envelope::{CallAnswer, CallFailure, Payload};
 use super::{
     bounds::{Bounds, socket::ticks},
     gate::Gate,
@@ -37,7 +37,7 @@ use crate::{
     _core::{
         context::Context,
         errors::{ErrorCode, RpcError},
-        procedure::{Input, Kind, Procedure},
+        procedure::{Input, Procedure, ProcedureKind},
         registry::{Registry, Target},
         tasks::Tasks,
     },
@@ -81,11 +81,13 @@ impl Trpc {
     fn allowed(&self, target: &Target) -> &'static [Method] {
         match target.here().map(|procedure| procedure.kind) {
             None => &[],
-            Some(Kind::Mutation) => headers::POST,
-            Some(Kind::Query | Kind::Subscription) if self.config.method_override => {
+            Some(ProcedureKind::Mutation) => headers::POST,
+            Some(ProcedureKind::Query | ProcedureKind::Subscription)
+                if self.config.method_override =>
+            {
                 headers::GET_OR_POST
             }
-            Some(Kind::Query | Kind::Subscription) => headers::GET,
+            Some(ProcedureKind::Query | ProcedureKind::Subscription) => headers::GET,
         }
     }
 
@@ -111,13 +113,13 @@ impl Trpc {
     }
 
     /// Runs a query or a mutation and encodes what came of it.
-    async fn call(&self, procedure: &Procedure, context: Context, input: Input) -> Answer {
+    async fn call(&self, procedure: &Procedure, context: Context, input: Input) -> CallAnswer {
         let request_id = context.request_id.clone();
         match procedure.call(context, input).await {
             Ok(output) => Payload::encode(self.config.transformer, &procedure.output, &*output)
                 .and_then(|mut payload| payload.hold(&self.bounds).map(|()| payload))
-                .map_err(|error| Failure::report(error, Some(procedure.path), request_id)),
-            Err(error) => Err(Failure::reported(error, procedure.path, request_id)),
+                .map_err(|error| CallFailure::report(error, Some(procedure.path), request_id)),
+            Err(error) => Err(CallFailure::reported(error, procedure.path, request_id)),
         }
     }
 }

@@ -28,7 +28,7 @@ fn parts() -> [f64; BETS] {
 
 /// What is bet on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum BetSide {
     /// The mean is above a value.
     Above,
     /// It is below it.
@@ -38,7 +38,7 @@ pub(crate) enum Side {
 /// Bets, all at once, that the mean of differences is on one side of a value.
 #[derive(Clone, Debug)]
 pub(crate) struct Bets {
-    side: Side,
+    side: BetSide,
     /// The mean under which a bet is fair, from 0 to 1.
     fair: f64,
     parts: [f64; BETS],
@@ -49,10 +49,10 @@ pub(crate) struct Bets {
 
 impl Bets {
     /// `mean` is between −1 and 1.
-    pub(crate) fn new(side: Side, mean: f64) -> Self {
+    pub(crate) fn new(side: BetSide, mean: f64) -> Self {
         let fair = match side {
-            Side::Above => (1.0 + mean) / 2.0,
-            Side::Below => (1.0 - mean) / 2.0,
+            BetSide::Above => (1.0 + mean) / 2.0,
+            BetSide::Below => (1.0 - mean) / 2.0,
         };
         Self {
             side,
@@ -72,8 +72,8 @@ impl Bets {
 
     fn put(&mut self, difference: f64) {
         let value = match self.side {
-            Side::Above => (1.0 + difference) / 2.0,
-            Side::Below => (1.0 - difference) / 2.0,
+            BetSide::Above => (1.0 + difference) / 2.0,
+            BetSide::Below => (1.0 - difference) / 2.0,
         };
         for (log, part) in self.logs.iter_mut().zip(self.parts) {
             *log += (1.0 - part + part * value / self.fair).ln();
@@ -158,7 +158,7 @@ pub(super) fn limits(differences: &[f64], alpha: f64) -> (f64, f64) {
         }
         out
     };
-    (edge(Side::Above, -1.0), edge(Side::Below, 1.0))
+    (edge(BetSide::Above, -1.0), edge(BetSide::Below, 1.0))
 }
 
 #[cfg(test)]
@@ -175,9 +175,9 @@ mod tests {
     fn a_fair_bet_rarely_wins_however_often_one_looks() {
         let mut random = random(11);
         for (side, mean, control, candidate) in [
-            (Side::Above, 0.0, 0.2, 0.2),
-            (Side::Above, 0.0, 0.02, 0.02),
-            (Side::Below, 0.05, 0.10, 0.15),
+            (BetSide::Above, 0.0, 0.2, 0.2),
+            (BetSide::Above, 0.0, 0.02, 0.02),
+            (BetSide::Below, 0.05, 0.10, 0.15),
         ] {
             let runs = 400;
             let won = (0..runs).filter(|_| {
@@ -212,14 +212,14 @@ mod tests {
 
     #[test]
     fn pairs_without_a_difference_prove_that_none_is_large() {
-        let mut bets = Bets::new(Side::Below, 0.05);
+        let mut bets = Bets::new(BetSide::Below, 0.05);
         let goal = 20_f64.ln();
         (0..10).for_each(|_| bets.add(0.0));
         let more = bets.more(goal).unwrap();
         assert!((50..150).contains(&more), "{more}");
         (0..more).for_each(|_| bets.add(0.0));
         assert!((goal..goal * 1.1).contains(&bets.log()), "{}", bets.log());
-        let mut lost = Bets::new(Side::Below, 0.05);
+        let mut lost = Bets::new(BetSide::Below, 0.05);
         (0..10).for_each(|_| lost.add(1.0));
         assert_eq!(lost.more(goal), None);
     }

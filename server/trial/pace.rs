@@ -12,7 +12,7 @@ const MOST_SENT: u32 = 100;
 
 /// Requests that a trial may make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct PaceLimits {
     /// In any 60 seconds.
     pub minute: Option<u32>,
     /// From midnight to midnight, UTC.
@@ -21,7 +21,7 @@ pub struct Limits {
 
 /// When a request may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum PaceTurn {
     /// Now; it is counted.
     Now,
     /// After this long.
@@ -32,17 +32,17 @@ pub enum Turn {
 
 /// Counts requests.
 #[derive(Debug)]
-pub struct Pace {
-    limits: Limits,
+pub struct TrialPace {
+    limits: PaceLimits,
     /// Those of the last minute, in milliseconds since 1970, the oldest first.
     sent: VecDeque<i64>,
     day: i64,
     today: u32,
 }
 
-impl Pace {
+impl TrialPace {
     /// Goes on after requests that were made at these times, in milliseconds since 1970.
-    pub fn new(limits: Limits, sent_ms: impl IntoIterator<Item = i64>, now_ms: i64) -> Self {
+    pub fn new(limits: PaceLimits, sent_ms: impl IntoIterator<Item = i64>, now_ms: i64) -> Self {
         let day = now_ms.div_euclid(DAY_MS);
         let mut sent: Vec<_> = sent_ms.into_iter().collect();
         sent.sort_unstable();
@@ -74,7 +74,7 @@ impl Pace {
     }
 
     /// Whether the next may go.
-    pub fn next(&mut self, now_ms: i64) -> Turn {
+    pub fn next(&mut self, now_ms: i64) -> PaceTurn {
         let day = now_ms.div_euclid(DAY_MS);
         if day > self.day {
             (self.day, self.today) = (day, 0);
@@ -83,17 +83,17 @@ impl Pace {
             self.sent.pop_front();
         }
         if self.limits.day.is_some_and(|most| self.today >= most) {
-            return Turn::Tomorrow(millis((self.day + 1) * DAY_MS - now_ms));
+            return PaceTurn::Tomorrow(millis((self.day + 1) * DAY_MS - now_ms));
         }
         let most = self.limits.minute.map_or(usize::MAX, |most| most as usize);
         if self.sent.len() >= most
             && let Some(at) = self.sent.get(self.sent.len() - most.max(1))
         {
-            return Turn::After(millis(at + MINUTE_MS - now_ms));
+            return PaceTurn::After(millis(at + MINUTE_MS - now_ms));
         }
         self.sent.push_back(now_ms);
         self.today = self.today.saturating_add(1);
-        Turn::Now
+        PaceTurn::Now
     }
 }
 
@@ -107,17 +107,17 @@ mod tests {
 
     #[test]
     fn no_minute_and_no_day_has_more_than_it_may() {
-        let limits = Limits {
+        let limits = PaceLimits {
             minute: Some(3),
             day: Some(50),
         };
         let mut now = DAY_MS - 5 * MINUTE_MS;
-        let mut pace = Pace::new(limits, [], now);
+        let mut pace = TrialPace::new(limits, [], now);
         let mut sent: Vec<i64> = Vec::new();
         while sent.len() < 60 {
             match pace.next(now) {
-                Turn::Now => sent.push(now),
-                Turn::After(wait) | Turn::Tomorrow(wait) => now += wait.as_millis() as i64,
+                PaceTurn::Now => sent.push(now),
+                PaceTurn::After(wait) | PaceTurn::Tomorrow(wait) => now += wait.as_millis() as i64,
             }
         }
         for (i, at) in sent.iter().enumerate() {
@@ -131,36 +131,45 @@ mod tests {
 
     #[test]
     fn what_was_not_sent_is_given_back_and_what_was_sent_twice_counts_twice() {
-        let limits = Limits {
+        let limits = PaceLimits {
             minute: Some(3),
             day: Some(5),
         };
-        let mut pace = Pace::new(limits, [], 0);
+        let mut pace = TrialPace::new(limits, [], 0);
         for (requests, now) in [(0, 0), (0, 1), (1, 2), (2, 3)] {
-            assert_eq!(pace.next(now), Turn::Now, "{now}");
+            assert_eq!(pace.next(now), PaceTurn::Now, "{now}");
             pace.sent(requests, now);
         }
-        assert!(matches!(pace.next(4), Turn::After(_)), "three in a minute");
+        assert!(
+            matches!(pace.next(4), PaceTurn::After(_)),
+            "three in a minute"
+        );
         let later = MINUTE_MS + 3;
-        assert_eq!(pace.next(later), Turn::Now);
+        assert_eq!(pace.next(later), PaceTurn::Now);
         pace.sent(2, later);
-        assert!(matches!(pace.next(2 * MINUTE_MS + 4), Turn::Tomorrow(_)));
+        assert!(matches!(
+            pace.next(2 * MINUTE_MS + 4),
+            PaceTurn::Tomorrow(_)
+        ));
     }
 
     #[test]
     fn one_that_goes_on_counts_what_was_sent_today() {
-        let limits = Limits {
+        let limits = PaceLimits {
             minute: None,
             day: Some(3),
         };
         let now = 10 * DAY_MS + 1_000;
         let sent = [9 * DAY_MS + 5, 10 * DAY_MS + 1, 10 * DAY_MS + 2];
-        let mut pace = Pace::new(limits, sent, now);
-        assert_eq!(pace.next(now), Turn::Now);
-        let Turn::Tomorrow(wait) = pace.next(now) else {
+        let mut pace = TrialPace::new(limits, sent, now);
+        assert_eq!(pace.next(now), PaceTurn::Now);
+        let PaceTurn::Tomorrow(wait) = pace.next(now) else {
             panic!("a fourth");
         };
         assert_eq!(wait.as_millis() as i64, DAY_MS - 1_000);
-        assert_eq!(Pace::new(Limits::default(), sent, now).next(now), Turn::Now);
+        assert_eq!(
+            TrialPace::new(PaceLimits::default(), sent, now).next(now),
+            PaceTurn::Now
+        );
     }
 }

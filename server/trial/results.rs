@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// What is compared; the first line of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Subject {
+pub struct TrialSubject {
     /// The task whose models these are.
     pub task: String,
     /// Control's primary model.
@@ -35,7 +35,7 @@ pub struct Subject {
     pub checks: String,
 }
 
-impl Subject {
+impl TrialSubject {
     /// The model of an arm.
     pub fn model(&self, arm: Variant) -> &str {
         match arm {
@@ -49,11 +49,11 @@ impl Subject {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Head {
-    trial: Subject,
+    trial: TrialSubject,
 }
 
 /// Whether a file whose last line is cut begins as ours do; `whole` bytes of it are whole lines.
-fn is_ours(text: &[u8], whole: usize, subject: &Subject) -> anyhow::Result<bool> {
+fn is_ours(text: &[u8], whole: usize, subject: &TrialSubject) -> anyhow::Result<bool> {
     let mut lines = text[..whole].split(|byte| *byte == b'\n');
     if let Some(first) = lines.next().filter(|_| whole > 0) {
         return Ok(serde_json::from_slice::<Head>(first).is_ok());
@@ -65,7 +65,7 @@ fn is_ours(text: &[u8], whole: usize, subject: &Subject) -> anyhow::Result<bool>
 /// What a model made of a prompt, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Seen {
+pub struct AnsweredPrompt {
     /// The prompt's id.
     pub prompt: String,
     /// Its digest.
@@ -83,7 +83,7 @@ pub struct Seen {
 pub struct Results {
     path: PathBuf,
     file: File,
-    seen: HashMap<(String, Variant), Seen>,
+    seen: HashMap<(String, Variant), AnsweredPrompt>,
 }
 
 /// Closing would do, but for a program that is started at this moment and has the file open until it runs.
@@ -95,7 +95,7 @@ impl Drop for Results {
 
 impl Results {
     /// Opens the file, or makes it. What it holds has to be of the same models and prompts.
-    pub fn open(path: &Path, subject: &Subject, prompts: &[Prompt]) -> anyhow::Result<Self> {
+    pub fn open(path: &Path, subject: &TrialSubject, prompts: &[Prompt]) -> anyhow::Result<Self> {
         let shown = path.display();
         let mut options = File::options();
         let file = options.create(true).read(true).append(true).open(path);
@@ -144,7 +144,12 @@ impl Results {
         Ok(results)
     }
 
-    fn take_up(&mut self, text: &str, subject: &Subject, prompts: &[Prompt]) -> anyhow::Result<()> {
+    fn take_up(
+        &mut self,
+        text: &str,
+        subject: &TrialSubject,
+        prompts: &[Prompt],
+    ) -> anyhow::Result<()> {
         let shown = self.path.display();
         let known: HashMap<_, _> = prompts.iter().map(|it| (&*it.id, &*it.digest)).collect();
         let mut lines = text.lines().enumerate();
@@ -152,7 +157,7 @@ impl Results {
         let head: Head = serde_json::from_str(head).with_context(|| {
             format!("`{shown}`, line 1: no file of a trial's results; expected what is compared")
         })?;
-        let Subject {
+        let TrialSubject {
             task,
             control,
             candidate,
@@ -170,7 +175,7 @@ impl Results {
         );
         for (number, line) in lines {
             let number = number + 1;
-            let seen: Seen = serde_json::from_str(line).map_err(|error| {
+            let seen: AnsweredPrompt = serde_json::from_str(line).map_err(|error| {
                 anyhow::anyhow!("`{shown}`, line {number}: no result of a trial: {error}")
             })?;
             match known.get(&*seen.prompt) {
@@ -202,17 +207,17 @@ impl Results {
     }
 
     /// What a model made of a prompt, where that was seen.
-    pub fn get(&self, prompt: &str, arm: Variant) -> Option<&Seen> {
+    pub fn get(&self, prompt: &str, arm: Variant) -> Option<&AnsweredPrompt> {
         self.seen.get(&(prompt.to_owned(), arm))
     }
 
     /// All that was seen, in no order.
-    pub fn all(&self) -> impl Iterator<Item = &Seen> {
+    pub fn all(&self) -> impl Iterator<Item = &AnsweredPrompt> {
         self.seen.values()
     }
 
     /// Keeps what was seen, on the disk when this returns.
-    pub fn add(&mut self, seen: Seen) -> anyhow::Result<()> {
+    pub fn add(&mut self, seen: AnsweredPrompt) -> anyhow::Result<()> {
         self.append(&seen)?;
         self.seen.insert((seen.prompt.clone(), seen.arm), seen);
         Ok(())
@@ -246,8 +251,8 @@ mod tests {
         ["a", "b"].map(prompt).into()
     }
 
-    fn subject() -> Subject {
-        Subject {
+    fn subject() -> TrialSubject {
+        TrialSubject {
             task: "chat".into(),
             control: "old".into(),
             candidate: "new".into(),
@@ -255,8 +260,8 @@ mod tests {
         }
     }
 
-    fn seen(prompt: &str, arm: Variant) -> Seen {
-        Seen {
+    fn seen(prompt: &str, arm: Variant) -> AnsweredPrompt {
+        AnsweredPrompt {
             prompt: prompt.into(),
             digest: format!("digest-{prompt}"),
             arm,

@@ -10,7 +10,7 @@
 
 use super::{
     answer::TrialAnswer,
-    betting::{Bets, Side, limits},
+    betting::{BetSide, Bets, limits},
 };
 use crate::{
     providers::quality::Quality,
@@ -45,7 +45,7 @@ impl Default for Margins {
 
 /// What is asked of the answers to a prompt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asks {
+pub struct PromptDemands {
     /// They are JSON of a schema.
     pub schema: bool,
     /// They are in the language of the prompt.
@@ -58,13 +58,13 @@ pub struct Asks {
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// What was asked of them.
-    pub asks: Asks,
+    pub asks: PromptDemands,
     /// What they were.
     pub answers: PerArm<TrialAnswer>,
 }
 
 /// The metrics of a trial whose prompts ask this: fixed before the first answer.
-pub fn metrics(asks: impl IntoIterator<Item = Asks>) -> Vec<TrialMetric> {
+pub fn metrics(asks: impl IntoIterator<Item = PromptDemands>) -> Vec<TrialMetric> {
     let (mut schema, mut language, mut expect) = (false, false, false);
     for it in asks {
         schema |= it.schema;
@@ -87,23 +87,23 @@ pub fn metrics(asks: impl IntoIterator<Item = Asks>) -> Vec<TrialMetric> {
 
 /// What pairs prove, in the order in which they were meant to be asked.
 pub fn judge(pairs: &[Pair], metrics: &[TrialMetric], margins: Margins) -> TrialResult {
-    let all = Figures::of(pairs, metrics, margins);
+    let all = MetricFigures::of(pairs, metrics, margins);
     TrialResult {
         verdict: overall(&all),
         pairs: pairs.len() as u64,
-        metrics: all.iter().map(Figures::tell).collect(),
+        metrics: all.iter().map(MetricFigures::tell).collect(),
     }
 }
 
 /// The verdict alone, which costs much less.
 pub fn verdict(pairs: &[Pair], metrics: &[TrialMetric], margins: Margins) -> TrialVerdict {
-    overall(&Figures::of(pairs, metrics, margins))
+    overall(&MetricFigures::of(pairs, metrics, margins))
 }
 
 /// Worse where one metric is, no worse where all are that could be compared.
-fn overall(all: &[Figures]) -> TrialVerdict {
+fn overall(all: &[MetricFigures]) -> TrialVerdict {
     let compared = all.iter().filter(|it| !it.differences.is_empty());
-    let verdicts: Vec<_> = compared.map(Figures::verdict).collect();
+    let verdicts: Vec<_> = compared.map(MetricFigures::verdict).collect();
     if verdicts.contains(&TrialVerdict::Worse) {
         TrialVerdict::Worse
     } else if !verdicts.is_empty() && verdicts.iter().all(|it| *it == TrialVerdict::NoWorse) {
@@ -119,7 +119,7 @@ fn goal_no_worse() -> f64 {
 }
 
 /// One metric, pair by pair.
-struct Figures {
+struct MetricFigures {
     metric: TrialMetric,
     /// As it is told, and as a mean difference.
     margin: (f64, f64),
@@ -131,7 +131,7 @@ struct Figures {
     sums: PerArm<f64>,
 }
 
-impl Figures {
+impl MetricFigures {
     fn of(pairs: &[Pair], metrics: &[TrialMetric], margins: Margins) -> Vec<Self> {
         let of_metric = |metric: &TrialMetric| {
             let mut figures = Self::new(*metric, margins, metrics.len());
@@ -151,8 +151,8 @@ impl Figures {
             metric,
             margin,
             goal_worse: (metrics as f64 / ALPHA).ln(),
-            worse: Bets::new(Side::Above, 0.0),
-            no_worse: Bets::new(Side::Below, margin.1),
+            worse: Bets::new(BetSide::Above, 0.0),
+            no_worse: Bets::new(BetSide::Below, margin.1),
             differences: Vec::new(),
             sums: PerArm::default(),
         }
@@ -320,7 +320,7 @@ pub(super) mod tests {
         }
     }
 
-    const ALL: Asks = Asks {
+    const ALL: PromptDemands = PromptDemands {
         schema: true,
         language: true,
         expect: false,
@@ -426,7 +426,11 @@ pub(super) mod tests {
         assert_eq!(errors.verdict, TrialVerdict::NotProven);
         assert!(errors.more.is_some_and(|more| (20..150).contains(&more)));
         assert_eq!(result.verdict, TrialVerdict::NotProven);
-        let none = judge(&[], &metrics([Asks::default()]), Margins::default());
+        let none = judge(
+            &[],
+            &metrics([PromptDemands::default()]),
+            Margins::default(),
+        );
         assert_eq!(none.verdict, TrialVerdict::NotProven);
         assert!(none.metrics.iter().all(|it| it.more.is_none()));
     }
@@ -452,7 +456,7 @@ pub(super) mod tests {
             ..failed.clone()
         };
         let pair = |candidate: &TrialAnswer| Pair {
-            asks: Asks::default(),
+            asks: PromptDemands::default(),
             answers: PerArm {
                 control: good.clone(),
                 candidate: candidate.clone(),
@@ -469,9 +473,9 @@ pub(super) mod tests {
         assert_eq!(seen(TrialMetric::Cost, &good), None, "not known");
         assert_eq!(seen(TrialMetric::WrongAnswer, &good), None, "not asked");
         let asked = Pair {
-            asks: Asks {
+            asks: PromptDemands {
                 expect: true,
-                ..Asks::default()
+                ..PromptDemands::default()
             },
             ..pair(&good)
         };

@@ -2,7 +2,7 @@
 //! anything is read or run.
 
 use futures::{SinkExt, StreamExt};
-use modelramp::_core::{caller::Role, procedure::Kind};
+use modelramp::_core::{caller::Role, procedure::ProcedureKind};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest};
 
@@ -40,7 +40,7 @@ async fn whoever_is_left_out_is_refused_on_every_wire() {
             answers.push(("tRPC by WebSocket", ask(&mut trpc, &call).await));
             let call = json!({"jsonrpc": "2.0", "id": id, "method": path});
             answers.push(("JSON-RPC by WebSocket", ask(&mut rpc, &call).await));
-            if kind_of != Kind::Subscription {
+            if kind_of != ProcedureKind::Subscription {
                 answers.push(("JSON-RPC", post(&app, token, "/rpc", &call).await));
             }
             for (wire, answer) in answers {
@@ -81,9 +81,9 @@ async fn ask(socket: &mut Socket, call: &Value) -> String {
     }
 }
 
-async fn http(app: &TestApp, token: Option<&str>, path: &str, kind: Kind) -> String {
+async fn http(app: &TestApp, token: Option<&str>, path: &str, kind: ProcedureKind) -> String {
     match kind {
-        Kind::Mutation => {
+        ProcedureKind::Mutation => {
             post(
                 app,
                 token,
@@ -92,7 +92,7 @@ async fn http(app: &TestApp, token: Option<&str>, path: &str, kind: Kind) -> Str
             )
             .await
         }
-        Kind::Query | Kind::Subscription => {
+        ProcedureKind::Query | ProcedureKind::Subscription => {
             let mut request = app.http.get(format!("{}/api/trpc/{path}", app.url));
             if let Some(token) = token {
                 request = request.bearer_auth(token);

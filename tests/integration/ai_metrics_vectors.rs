@@ -13,7 +13,7 @@ use modelramp::{
     },
     ai_metrics::{
         AiMetrics,
-        health::{Figures, Health},
+        health::{Health, HealthFigures},
         recommendation::Recommendation,
         window::Minutes,
     },
@@ -460,7 +460,7 @@ fn log_lines(case: &Case, entries: &[Entry], rules: &mut Rules) {
 
 fn thresholds(case: &Case, rules: &mut Rules) {
     let figure = |field: &str| number(&case.input[field]).unwrap();
-    let health = Health::of(&Figures {
+    let health = Health::of(&HealthFigures {
         requests: case.input["totalRequests"].as_u64().unwrap(),
         error_rate: figure("errorRate"),
         p95_ms: figure("p95ResponseTime"),

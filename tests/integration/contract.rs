@@ -4,7 +4,7 @@ mod sample;
 
 use std::path::Path;
 
-use modelramp::schema::{self, Contract, Difference};
+use modelramp::schema::{self, Contract, StaleFile};
 use serde_json::Value;
 
 pub(crate) use sample::{registry, sample_exotic};
@@ -47,11 +47,11 @@ fn a_change_is_found_in_the_file_and_line_where_it_is() {
     assert_eq!(
         schema::check(folder.path(), &files),
         [
-            Difference {
+            StaleFile {
                 file: "app-router.ts",
                 line: Some(2)
             },
-            Difference {
+            StaleFile {
                 file: "procedures.json",
                 line: None
             }

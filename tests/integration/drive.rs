@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use modelramp::cli::drive::traffic::{ANSWERED, Pace, Traffic};
+use modelramp::cli::drive::traffic::{ANSWERED, DriveRate, DrivenServer};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -26,8 +26,8 @@ async fn users_are_seen_on_their_variants_with_what_became_of_their_requests() {
         .await;
     let tokens = server.setup.tokens(10..=49).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, &tokens, "chat").unwrap();
-    let pace = Pace {
+    let traffic = DrivenServer::new(&url, &tokens, "chat").unwrap();
+    let pace = DriveRate {
         rate: 100.0,
         duration: Duration::from_secs(2),
     };

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use modelramp::cli::drive::traffic::{Pace, Traffic};
+use modelramp::cli::drive::traffic::{DriveRate, DrivenServer};
 use serde_json::{Value, json};
 use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
@@ -50,8 +50,8 @@ async fn story(share: f64, fault: &str, answers_before: u64, expected: &str) -> 
     let server = server().await;
     let tokens = server.setup.tokens(10..=49).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, &tokens, "chat").unwrap();
-    let pace = Pace {
+    let traffic = DrivenServer::new(&url, &tokens, "chat").unwrap();
+    let pace = DriveRate {
         rate: 40.0,
         duration: Duration::from_secs(180),
     };

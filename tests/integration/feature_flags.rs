@@ -11,7 +11,7 @@ use modelramp::{
         errors::{ErrorCode, RpcError},
         feature_flags::{FeatureFlags, Reason},
         procedure::{Input, StreamItem},
-        registry::Side,
+        registry::ContractSide,
         tasks::Tasks,
     },
     app::App,
@@ -209,7 +209,7 @@ async fn a_bad_share_or_reason_is_refused_and_changes_nothing() {
 #[tokio::test]
 async fn the_contract_tells_the_range_of_a_share_and_the_length_of_a_reason() {
     let server = Server::new(&[]).await;
-    let schemas = server.app.registry.schemas(Side::Input);
+    let schemas = server.app.registry.schemas(ContractSide::Input);
     let text = json!([schemas.procedures, schemas.definitions]).to_string();
     for part in [
         r#""minimum":0"#,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use modelramp::cli::drive::traffic::{Pace, Traffic};
+use modelramp::cli::drive::traffic::{DriveRate, DrivenServer};
 use serde_json::json;
 use sqlx::SqlitePool;
 use tokio_util::sync::CancellationToken;
@@ -53,8 +53,8 @@ async fn candidate_fails_while(state: &str, plan: &str, pause: bool) {
     let server = server().await;
     let tokens = server.setup.tokens(10..=69).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, &tokens, "chat").unwrap();
-    let pace = Pace {
+    let traffic = DrivenServer::new(&url, &tokens, "chat").unwrap();
+    let pace = DriveRate {
         rate: RATE,
         duration: Duration::from_secs(60),
     };
@@ -173,8 +173,8 @@ async fn a_candidate_with_an_outage_comes_back_by_itself_twice_and_then_no_more(
     let server = server().await;
     let tokens = server.setup.tokens(10..=69).await;
     let url = server.url.parse().unwrap();
-    let traffic = Traffic::new(&url, &tokens, "chat").unwrap();
-    let pace = Pace {
+    let traffic = DrivenServer::new(&url, &tokens, "chat").unwrap();
+    let pace = DriveRate {
         rate: RATE,
         duration: Duration::from_secs(240),
     };

@@ -7,7 +7,7 @@ mod wires;
 
 use modelramp::{
     _core::{actor::Actor, errors::ErrorCode},
-    live_flags::Ask,
+    live_flags::FlagSteering,
 };
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ async fn a_rollout_starts_on_control_and_is_seen_everywhere() {
         words.contains("Nothing speaks against the candidate."),
         "{words}"
     );
-    let kill = Ask {
+    let kill = FlagSteering {
         based_on: None,
         reason: "wrong answers",
         actor: &Actor::User(1),

@@ -50,7 +50,7 @@ impl Rig {
             &config,
             user,
             Some(Role::User),
-            app::Grant::LoginLink,
+            app::SessionGrant::LoginLink,
             now(),
         );
         let link = link.await.unwrap();

@@ -90,7 +90,7 @@ pub struct TrustedProxy {
 
 /// Whom it names, and what they may do; without a role, what the database says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named<'a> {
+pub(super) struct AssertedUser<'a> {
     pub(super) name: &'a str,
     pub(super) role: Option<Role>,
 }
@@ -109,14 +109,14 @@ impl TrustedProxy {
 
     /// Whom a request names that was cleansed. Two names are none, and so is one with two lines of roles: a proxy
     /// that adds to what a client sends must not let the client choose.
-    pub(super) fn named<'a>(&self, headers: &'a HeaderMap) -> Option<Named<'a>> {
+    pub(super) fn named<'a>(&self, headers: &'a HeaderMap) -> Option<AssertedUser<'a>> {
         let mut all = headers.get_all(&self.header).into_iter();
         let name = all.next()?.to_str().ok()?.trim();
         if all.next().is_some() || name.is_empty() || name.len() > MAX_NAME {
             return None;
         }
         let Some(header) = &self.roles else {
-            return Some(Named { name, role: None });
+            return Some(AssertedUser { name, role: None });
         };
         let mut lines = headers.get_all(header).into_iter();
         let line = match lines.next() {
@@ -128,7 +128,7 @@ impl TrustedProxy {
         }
         let words = line.split([',', ';', ' ']).map(str::trim);
         let role = self.words.role(words.filter(|it| !it.is_empty()));
-        Some(Named { name, role })
+        Some(AssertedUser { name, role })
     }
 }
 

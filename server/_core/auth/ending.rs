@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
-use super::{Authenticator, LOOK_UP_PATIENCE, memory::Ended, token::Session};
+use super::{Authenticator, LOOK_UP_PATIENCE, memory::EndedSession, token::Session};
 
 /// Between two tries to tell the database of sessions that have ended.
 pub(super) const OWED_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ impl Authenticator {
             if memory.ended.len() == memory.ended.capacity() {
                 memory.ended.retain(|_, ended| ended.is_needed(now));
             }
-            let ended = Ended {
+            let ended = EndedSession {
                 session: session.clone(),
                 until,
                 stored_at: None,

@@ -20,15 +20,15 @@ const ENDED_KEPT: Duration = Duration::from_secs(10);
 const CACHE_LIMIT: usize = 10_000;
 
 /// What the database said of a session; `Err` where it did not say.
-pub(super) type Answer = Result<Option<Arc<User>>, Away>;
-pub(super) type Question = Shared<BoxFuture<'static, Answer>>;
+pub(super) type SessionAnswer = Result<Option<Arc<User>>, DatabaseAway>;
+pub(super) type SessionQuestion = Shared<BoxFuture<'static, SessionAnswer>>;
 
 /// The database did not answer, or not in time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Away;
+pub(super) struct DatabaseAway;
 
 /// What is known of a token whose signature holds.
-pub(super) struct Known {
+pub(super) struct KnownToken {
     pub(super) session: Arc<Session>,
     /// Of the last answer, or of the last that did not come.
     pub(super) asked_at: Instant,
@@ -38,10 +38,10 @@ pub(super) struct Known {
     /// When that was told.
     pub(super) told_at: Option<Instant>,
     /// What is being asked, and since when.
-    pub(super) question: Option<(Instant, Question)>,
+    pub(super) question: Option<(Instant, SessionQuestion)>,
 }
 
-impl Known {
+impl KnownToken {
     pub(super) fn new(session: Arc<Session>) -> Self {
         Self {
             session,
@@ -82,16 +82,16 @@ impl Known {
 
 /// What this process knows.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct SessionMemory {
     /// By token: checking a signature costs more than all else that a small query does.
-    pub(super) tokens: HashMap<Box<str>, Known>,
+    pub(super) tokens: HashMap<Box<str>, KnownToken>,
     /// Sessions that this process has ended, by their ids. So they stay ended while the database
     /// cannot be told, and where it was asked just before.
-    pub(super) ended: HashMap<String, Ended>,
+    pub(super) ended: HashMap<String, EndedSession>,
 }
 
 /// A session that this process has ended.
-pub(super) struct Ended {
+pub(super) struct EndedSession {
     pub(super) session: Arc<Session>,
     /// When its last token would have run out.
     pub(super) until: DateTime<Utc>,
@@ -99,7 +99,7 @@ pub(super) struct Ended {
     pub(super) stored_at: Option<Instant>,
 }
 
-impl Ended {
+impl EndedSession {
     /// Whether the database may still say, or have said just before, that the session holds.
     pub(super) fn is_needed(&self, now: DateTime<Utc>) -> bool {
         let is_new = |stored_at: Instant| stored_at.elapsed() < ENDED_KEPT;
@@ -107,7 +107,7 @@ impl Ended {
     }
 }
 
-impl Memory {
+impl SessionMemory {
     pub(super) fn make_room(&mut self, at: Instant) {
         if self.tokens.len() < CACHE_LIMIT {
             return;

@@ -4,7 +4,7 @@
 //! signed. What is checked, and against which text (OpenID Connect Core 1.0, 3.1.3.7): an asymmetric
 //! algorithm, by a key of the service's own; `iss` is the service, `aud` names us, and `azp` too where
 //! it is there; `exp` is not past, `nbf` and `iat` not to come; `nonce` is the one that this browser was
-//! sent away with; `sub` is there. [`Attempt`] is what a browser is sent away with: it keeps it itself, in
+//! sent away with; `sub` is there. [`SignInAttempt`] is what a browser is sent away with: it keeps it itself, in
 //! a cookie that nobody can make without `JWT_SECRET`.
 
 use async_trait::async_trait;
@@ -97,7 +97,7 @@ pub trait PersonStore: Send + Sync {
 
 /// What a browser is sent to the sign-in service with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
+pub struct SignInAttempt {
     /// Comes back with the code, so that no other browser's code is taken.
     pub state: String,
     /// Comes back in the ID token, so that no other attempt's token is taken.
@@ -110,7 +110,7 @@ pub struct Attempt {
     until_ms: i64,
 }
 
-impl Attempt {
+impl SignInAttempt {
     /// A new one.
     pub fn new(next: Option<String>, now: DateTime<Utc>) -> Self {
         let random = || URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
@@ -153,7 +153,7 @@ fn named(text: &str) -> String {
 
 /// What an ID token must say.
 #[derive(Clone, Copy, Debug)]
-pub struct Expected<'a> {
+pub struct ExpectedClaims<'a> {
     /// The service, as it names itself.
     pub issuer: &'a str,
     /// Who we are to it.
@@ -190,7 +190,7 @@ pub enum WrongToken {
 pub fn claims(
     token: &str,
     keys: &[Jwk],
-    expected: &Expected<'_>,
+    expected: &ExpectedClaims<'_>,
     now: DateTime<Utc>,
 ) -> Result<Map<String, Value>, WrongToken> {
     let header = jsonwebtoken::decode_header(token).map_err(|_| WrongToken::Form)?;
@@ -222,7 +222,7 @@ pub fn claims(
 
 fn check(
     claims: &Map<String, Value>,
-    expected: &Expected<'_>,
+    expected: &ExpectedClaims<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), WrongToken> {
     let wrong = |claim: &'static str, expected: &str| {
@@ -336,7 +336,7 @@ mod tests {
         DateTime::from_timestamp(1_800_000_000, 0).unwrap()
     }
 
-    const EXPECTED: Expected<'_> = Expected {
+    const EXPECTED: ExpectedClaims<'_> = ExpectedClaims {
         issuer: "https://id.example",
         client_id: "modelramp",
         nonce: "n",
@@ -455,16 +455,22 @@ mod tests {
     fn an_attempt_is_read_by_whoever_has_the_secret_and_in_time() {
         let key = SessionKey::new(&"0123456789abcdef0123456789abcdef".into());
         let other = SessionKey::new(&"another456789abcdef0123456789abc".into());
-        let attempt = Attempt::new(Some("/dashboard/".into()), now());
+        let attempt = SignInAttempt::new(Some("/dashboard/".into()), now());
         let sealed = attempt.sealed(&key).unwrap();
-        assert_eq!(Attempt::opened(&sealed, &key, now()), Some(attempt));
-        assert_eq!(Attempt::opened(&sealed, &other, now()), None);
-        assert_eq!(Attempt::opened(&sealed, &key, now() + ATTEMPT_TTL), None);
-        assert_eq!(Attempt::opened(&format!("x{sealed}"), &key, now()), None);
+        assert_eq!(SignInAttempt::opened(&sealed, &key, now()), Some(attempt));
+        assert_eq!(SignInAttempt::opened(&sealed, &other, now()), None);
+        assert_eq!(
+            SignInAttempt::opened(&sealed, &key, now() + ATTEMPT_TTL),
+            None
+        );
+        assert_eq!(
+            SignInAttempt::opened(&format!("x{sealed}"), &key, now()),
+            None
+        );
         // RFC 7636, appendix B.
-        let known = Attempt {
+        let known = SignInAttempt {
             verifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk".into(),
-            ..Attempt::new(None, now())
+            ..SignInAttempt::new(None, now())
         };
         assert_eq!(
             known.challenge(),

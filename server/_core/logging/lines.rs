@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where entries are written to; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Lines(Arc<Shared>);
+pub(super) struct LogLines(Arc<Shared>);
 
 /// Writes what is still waiting when it is dropped.
 #[must_use = "without it, the last lines of the log are lost"]
@@ -46,7 +46,7 @@ struct State {
     ended: bool,
 }
 
-impl Lines {
+impl LogLines {
     /// Lines that end up in `output`, as long as the guard lives.
     pub(super) fn to(output: impl Write + Send + 'static) -> io::Result<(Self, LogGuard)> {
         let shared = Arc::new(Shared::default());
@@ -58,16 +58,16 @@ impl Lines {
     }
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = &'a Lines;
+impl<'a> MakeWriter<'a> for LogLines {
+    type Writer = &'a LogLines;
 
-    fn make_writer(&'a self) -> &'a Lines {
+    fn make_writer(&'a self) -> &'a LogLines {
         self
     }
 }
 
 /// Takes one entry at a time.
-impl Write for &Lines {
+impl Write for &LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut state = self.0.state.lock();
         if state.closing {
@@ -177,7 +177,7 @@ mod tests {
     fn all_lines_are_written_in_order_by_the_time_the_guard_is_gone() {
         let (output, permit, written) = slow();
         drop(permit);
-        let (lines, guard) = Lines::to(output).expect("a thread");
+        let (lines, guard) = LogLines::to(output).expect("a thread");
         let expected: String = (0..1000).map(|n| format!("line {n}\n")).collect();
         for line in expected.split_inclusive('\n') {
             (&lines).write_all(line.as_bytes()).expect("never fails");
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_reader_who_stops_costs_lines_and_not_time() {
         let (output, permit, written) = slow();
-        let (lines, guard) = Lines::to(output).expect("a thread");
+        let (lines, guard) = LogLines::to(output).expect("a thread");
         let line = [b'x'; 1 << 16];
         for _ in 0..3 * CAPACITY / line.len() {
             (&lines).write_all(&line).expect("never fails");

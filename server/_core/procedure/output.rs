@@ -33,7 +33,7 @@ pub struct StreamItem {
     pub data: Reply,
 }
 
-/// What a subscription yields: [`Plain`] or [`Tracked`].
+/// What a subscription yields: [`Untracked`] or [`Tracked`].
 pub trait SubscriptionItem: Send + 'static {
     /// The data's type.
     type Data: Serialize + JsonSchema + Send + Sync + 'static;
@@ -45,9 +45,9 @@ pub trait SubscriptionItem: Send + 'static {
 
 /// An event without an id.
 #[derive(Debug)]
-pub struct Plain<T>(pub T);
+pub struct Untracked<T>(pub T);
 
-impl<T: Serialize + JsonSchema + Send + Sync + 'static> SubscriptionItem for Plain<T> {
+impl<T: Serialize + JsonSchema + Send + Sync + 'static> SubscriptionItem for Untracked<T> {
     type Data = T;
     const TRACKED: bool = false;
 

@@ -7,7 +7,7 @@ use futures::{FutureExt, Stream, StreamExt, stream::BoxStream};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::{Input, Invocation, Kind, Procedure, Reply, StreamItem, handler::Unary};
+use super::{Input, Invocation, Procedure, ProcedureKind, Reply, StreamItem, handler::Unary};
 use crate::_core::{
     call_limits::CallLimits,
     call_log::{self, CallLog},
@@ -83,7 +83,7 @@ impl Procedure {
     /// place from calls that somebody waits for; how many run at once is the caller's to bound.
     pub async fn rehearse(&self, context: Context, input: Input) -> Result<Reply, RpcError> {
         let result = match (self.kind, &self.invocation, self.admit(context)) {
-            (Kind::Query, Invocation::Unary(handler), Ok(context)) => {
+            (ProcedureKind::Query, Invocation::Unary(handler), Ok(context)) => {
                 let work = AssertUnwindSafe(handler(context, input)).catch_unwind();
                 let outcome = work.await;
                 outcome.unwrap_or_else(|panic| Err(RpcError::internal(panicked(&panic))))
@@ -127,7 +127,7 @@ impl Procedure {
         };
         let work = AssertUnwindSafe(work).catch_unwind();
         let outcome = match self.kind {
-            Kind::Mutation => {
+            ProcedureKind::Mutation => {
                 let turns = self.runner.turns.clone();
                 let work = async move {
                     let outcome = turns.take(work).await;
@@ -138,7 +138,7 @@ impl Procedure {
                     RpcError::new(ErrorCode::ServiceUnavailable, "the server is stopping")
                 })?
             }
-            Kind::Query | Kind::Subscription => {
+            ProcedureKind::Query | ProcedureKind::Subscription => {
                 let outcome = work.await;
                 drop(held);
                 outcome

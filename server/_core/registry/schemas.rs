@@ -13,19 +13,22 @@ use crate::_core::{
 
 impl Registry {
     /// Schemas of one side of the contract: each procedure's, and the definitions they share.
-    pub fn schemas(&self, side: Side) -> Schemas {
+    pub fn schemas(&self, side: ContractSide) -> Schemas {
         let mut generator = side.settings().into_generator();
         let of = side.of();
         let procedures = self
             .iter()
             .map(|p| (p.path, root_schema(of(p), &mut generator)))
             .collect();
-        let details = self.iter().filter(|_| side == Side::Output).map(|p| {
-            let errors = p.errors.iter();
-            let schemas =
-                errors.map(|error| Some(root_schema(error.details_schema?, &mut generator)));
-            (p.path, schemas.collect())
-        });
+        let details = self
+            .iter()
+            .filter(|_| side == ContractSide::Output)
+            .map(|p| {
+                let errors = p.errors.iter();
+                let schemas =
+                    errors.map(|error| Some(root_schema(error.details_schema?, &mut generator)));
+                (p.path, schemas.collect())
+            });
         Schemas {
             procedures,
             details: details.collect(),
@@ -36,14 +39,14 @@ impl Registry {
 
 /// Which side of the contract a schema describes; a type may look different on the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum ContractSide {
     /// What callers send.
     Input,
     /// What they get.
     Output,
 }
 
-impl Side {
+impl ContractSide {
     /// The generator's settings for this side.
     pub fn settings(self) -> SchemaSettings {
         let settings = SchemaSettings::draft2020_12().with_transform(OptionalFields);

@@ -5,8 +5,8 @@ use serde_json::{Map, Number, Value};
 
 use super::{
     super::blank::is_blank,
-    Bound, Field, Length, NumberRule, Shape,
-    issue::{Issue, MAX_SAFE_INTEGER, Path, is_email},
+    Bound, Length, NumberRule, Shape, ShapeField,
+    issue::{InputPath, Issue, MAX_SAFE_INTEGER, is_email},
 };
 
 /// Faults of one input that are told.
@@ -22,23 +22,23 @@ impl Shape {
         if value.is_none() && self.takes_undefined() {
             return Vec::new();
         }
-        self.faults(value, &Path::Root).told(&Path::Root)
+        self.faults(value, &InputPath::Root).told(&InputPath::Root)
     }
 
     /// Whether `value` has no fault.
     pub fn accepts(&self, value: &Value) -> bool {
         let mut verdict = Verdict::Fits;
-        self.visit(Some(value), &Path::Root, &mut verdict);
+        self.visit(Some(value), &InputPath::Root, &mut verdict);
         matches!(verdict, Verdict::Fits)
     }
 
-    fn faults(&self, value: Option<&Value>, path: &Path<'_>) -> Faults {
+    fn faults(&self, value: Option<&Value>, path: &InputPath<'_>) -> Faults {
         let mut faults = Faults::default();
         self.visit(value, path, &mut faults);
         faults
     }
 
-    fn visit<S: Sink>(&self, value: Option<&Value>, path: &Path<'_>, sink: &mut S) {
+    fn visit<S: Sink>(&self, value: Option<&Value>, path: &InputPath<'_>, sink: &mut S) {
         let wrong = |expected: &'static str| move || Issue::wrong_type(path, expected, value);
         match (self, value) {
             (Self::Any, _)
@@ -83,7 +83,7 @@ impl Shape {
             }
             (Self::Array { items, length, set }, Some(Value::Array(list))) => {
                 for (index, item) in list.iter().enumerate() {
-                    items.visit(Some(item), &Path::Index(path, index), sink);
+                    items.visit(Some(item), &InputPath::Index(path, index), sink);
                 }
                 let what = if *set { "set" } else { "array" };
                 length.visit(what, || list.len(), path, sink);
@@ -98,7 +98,7 @@ impl Shape {
                     sink.add(|| Issue::too_big(path, "array", count as f64, true, None));
                 } else {
                     for (index, (shape, item)) in shapes.iter().zip(list).enumerate() {
-                        shape.visit(Some(item), &Path::Index(path, index), sink);
+                        shape.visit(Some(item), &InputPath::Index(path, index), sink);
                     }
                 }
             }
@@ -124,12 +124,12 @@ impl Shape {
                 for (index, pair) in pairs.iter().enumerate() {
                     match pair.as_array().map(Vec::as_slice) {
                         Some([first, second]) => {
-                            let entry = Path::Entry(path, first);
+                            let entry = InputPath::Entry(path, first);
                             key.visit(Some(first), &entry, sink);
                             value.visit(Some(second), &entry, sink);
                         }
                         _ => sink.add(|| {
-                            Issue::wrong_type(&Path::Index(path, index), "tuple", Some(pair))
+                            Issue::wrong_type(&InputPath::Index(path, index), "tuple", Some(pair))
                         }),
                     }
                 }
@@ -151,7 +151,7 @@ impl Shape {
     }
 
     /// The field of that name, in an object or in what makes one up.
-    fn field(&self, name: &str) -> Option<&Field> {
+    fn field(&self, name: &str) -> Option<&ShapeField> {
         match self.resolve() {
             Self::Object { fields, .. } => fields.iter().find(|field| field.name == name),
             Self::All(shapes) => shapes.iter().find_map(|shape| shape.field(name)),
@@ -173,7 +173,7 @@ impl Shape {
     }
 }
 
-impl Field {
+impl ShapeField {
     fn constant(&self) -> Option<&Value> {
         match self.shape.resolve() {
             Shape::Literal(values) if self.required => match values.as_slice() {
@@ -189,7 +189,7 @@ impl Field {
 trait Sink {
     fn add(&mut self, issue: impl FnOnce() -> Issue);
     /// Of a value that no branch takes.
-    fn add_union(&mut self, branches: &[Shape], value: Option<&Value>, path: &Path<'_>);
+    fn add_union(&mut self, branches: &[Shape], value: Option<&Value>, path: &InputPath<'_>);
 }
 
 /// The faults that are told, and how many more there are.
@@ -209,7 +209,7 @@ impl Faults {
         self.issues.len() >= MAX_TOLD || self.size >= MAX_TOLD_BYTES
     }
 
-    fn told(mut self, path: &Path<'_>) -> Vec<Issue> {
+    fn told(mut self, path: &InputPath<'_>) -> Vec<Issue> {
         if self.more > 0 {
             // Its place is the last one's.
             if self.issues.len() >= MAX_TOLD {
@@ -236,7 +236,7 @@ impl Sink for Faults {
         }
     }
 
-    fn add_union(&mut self, branches: &[Shape], value: Option<&Value>, path: &Path<'_>) {
+    fn add_union(&mut self, branches: &[Shape], value: Option<&Value>, path: &InputPath<'_>) {
         union_faults(branches, value, path, self);
     }
 }
@@ -251,16 +251,16 @@ impl Sink for Verdict {
         *self = Self::Faulty;
     }
 
-    fn add_union(&mut self, _: &[Shape], _: Option<&Value>, _: &Path<'_>) {
+    fn add_union(&mut self, _: &[Shape], _: Option<&Value>, _: &InputPath<'_>) {
         *self = Self::Faulty;
     }
 }
 
 fn visit_object<S: Sink>(
-    fields: &[Field],
+    fields: &[ShapeField],
     additional: Option<&Shape>,
     object: &Map<String, Value>,
-    path: &Path<'_>,
+    path: &InputPath<'_>,
     sink: &mut S,
 ) {
     for field in fields {
@@ -268,7 +268,7 @@ fn visit_object<S: Sink>(
             None if !field.required => {}
             value => field
                 .shape
-                .visit(value, &Path::Key(path, &field.name), sink),
+                .visit(value, &InputPath::Key(path, &field.name), sink),
         }
     }
     let others = || {
@@ -285,14 +285,14 @@ fn visit_object<S: Sink>(
         }),
         Some(shape) => {
             for (name, value) in others() {
-                shape.visit(Some(value), &Path::Key(path, name), sink);
+                shape.visit(Some(value), &InputPath::Key(path, name), sink);
             }
         }
     }
 }
 
 impl NumberRule {
-    fn visit<S: Sink>(&self, number: &Number, path: &Path<'_>, sink: &mut S) {
+    fn visit<S: Sink>(&self, number: &Number, path: &InputPath<'_>, sink: &mut S) {
         let Some(value) = number.as_f64() else {
             return;
         };
@@ -320,7 +320,7 @@ impl Length {
         &self,
         what: &'static str,
         length: impl FnOnce() -> usize,
-        path: &Path<'_>,
+        path: &InputPath<'_>,
         sink: &mut S,
     ) {
         if self.min.is_none() && self.max.is_none() {
@@ -340,7 +340,12 @@ impl Length {
 
 /// What no branch would take. As in zod, a branch that can be told to be the one meant speaks for
 /// itself: the only one beside `null`, the one with the value's tag, or the only one whose type fits.
-fn union_faults(branches: &[Shape], value: Option<&Value>, path: &Path<'_>, sink: &mut Faults) {
+fn union_faults(
+    branches: &[Shape],
+    value: Option<&Value>,
+    path: &InputPath<'_>,
+    sink: &mut Faults,
+) {
     let branches: Vec<&Shape> = branches
         .iter()
         .filter(|branch| !matches!(branch.resolve(), Shape::Null))
@@ -369,7 +374,7 @@ fn union_faults(branches: &[Shape], value: Option<&Value>, path: &Path<'_>, sink
     }
     let mut errors: Vec<Faults> = branches
         .iter()
-        .map(|branch| branch.faults(value, &Path::Root))
+        .map(|branch| branch.faults(value, &InputPath::Root))
         .collect();
     let mut meant = errors
         .iter()
@@ -386,7 +391,7 @@ fn union_faults(branches: &[Shape], value: Option<&Value>, path: &Path<'_>, sink
     sink.add(|| {
         let errors: Vec<Vec<Issue>> = errors
             .into_iter()
-            .map(|faults| faults.told(&Path::Root))
+            .map(|faults| faults.told(&InputPath::Root))
             .collect();
         Issue::no_branch(path, &errors)
     });
@@ -416,7 +421,7 @@ fn with_tag<'a>(
     branches.iter().copied().find(|branch| {
         branch
             .field(tag)
-            .and_then(Field::constant)
+            .and_then(ShapeField::constant)
             .is_some_and(|constant| same(constant, value))
     })
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Bound, Field, Length, Messages, NumberRule, Reference, Shape, TextRule};
+use super::{Bound, Length, Messages, NumberRule, Shape, ShapeField, ShapeReference, TextRule};
 
 impl Shape {
     /// Compiles a schema against its definitions (`$defs`).
@@ -107,7 +107,7 @@ impl<'a> Compiler<'a> {
                 target
             }
         };
-        Shape::Reference(Reference {
+        Shape::Reference(ShapeReference {
             name: name.as_str().into(),
             special: self.special.contains(name.as_str()),
             target,
@@ -176,7 +176,7 @@ impl<'a> Compiler<'a> {
             .flatten()
             .map(|(name, schema)| {
                 let shape = self.shape(schema, &mut Vec::new());
-                Field {
+                ShapeField {
                     required: required.contains(name.as_str()),
                     name: name.clone(),
                     special: self.is_special(schema),

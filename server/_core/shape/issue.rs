@@ -35,15 +35,15 @@ impl Serialize for Issue {
 
 /// Where in the input, as a chain on the stack, so that going down costs nothing.
 #[derive(Clone, Copy)]
-pub(super) enum Path<'a> {
+pub(super) enum InputPath<'a> {
     Root,
-    Key(&'a Path<'a>, &'a str),
-    Index(&'a Path<'a>, usize),
+    Key(&'a InputPath<'a>, &'a str),
+    Index(&'a InputPath<'a>, usize),
     /// A key of a map, which need not be a text.
-    Entry(&'a Path<'a>, &'a Value),
+    Entry(&'a InputPath<'a>, &'a Value),
 }
 
-impl Path<'_> {
+impl InputPath<'_> {
     fn to_values(self) -> Vec<Value> {
         let (parent, step) = match self {
             Self::Root => return Vec::new(),
@@ -58,7 +58,7 @@ impl Path<'_> {
 }
 
 impl Issue {
-    fn new(code: &'static str, path: &Path<'_>, message: String, details: Value) -> Self {
+    fn new(code: &'static str, path: &InputPath<'_>, message: String, details: Value) -> Self {
         Self {
             code,
             path: path.to_values(),
@@ -71,7 +71,7 @@ impl Issue {
     }
 
     /// The same fault of a value that lies deeper.
-    pub(super) fn below(mut self, path: &Path<'_>) -> Self {
+    pub(super) fn below(mut self, path: &InputPath<'_>) -> Self {
         let mut whole = path.to_values();
         whole.append(&mut self.path);
         self.path = whole;
@@ -85,7 +85,7 @@ impl Issue {
             && !self.details.contains_key("note")
     }
 
-    pub(super) fn wrong_type(path: &Path<'_>, expected: &str, value: Option<&Value>) -> Self {
+    pub(super) fn wrong_type(path: &InputPath<'_>, expected: &str, value: Option<&Value>) -> Self {
         let received = match value {
             None => "undefined",
             Some(Value::Null) => "null",
@@ -104,7 +104,7 @@ impl Issue {
     }
 
     /// NaN and the infinities, which superjson carries as text.
-    pub(super) fn not_finite(path: &Path<'_>, received: &str) -> Self {
+    pub(super) fn not_finite(path: &InputPath<'_>, received: &str) -> Self {
         Self::new(
             "invalid_type",
             path,
@@ -113,7 +113,7 @@ impl Issue {
         )
     }
 
-    pub(super) fn invalid_date(path: &Path<'_>) -> Self {
+    pub(super) fn invalid_date(path: &InputPath<'_>) -> Self {
         Self::new(
             "invalid_type",
             path,
@@ -122,7 +122,7 @@ impl Issue {
         )
     }
 
-    pub(super) fn not_integer(path: &Path<'_>) -> Self {
+    pub(super) fn not_integer(path: &InputPath<'_>) -> Self {
         Self::new(
             "invalid_type",
             path,
@@ -131,7 +131,7 @@ impl Issue {
         )
     }
 
-    pub(super) fn unsafe_integer(path: &Path<'_>, positive: bool) -> Self {
+    pub(super) fn unsafe_integer(path: &InputPath<'_>, positive: bool) -> Self {
         let note = "Integers must be within the safe integer range.";
         let limit = number(if positive {
             MAX_SAFE_INTEGER
@@ -157,7 +157,7 @@ impl Issue {
 
     /// `what` is `number`, `string`, `array` or `set`.
     pub(super) fn too_small(
-        path: &Path<'_>,
+        path: &InputPath<'_>,
         what: &str,
         minimum: f64,
         inclusive: bool,
@@ -183,7 +183,7 @@ impl Issue {
 
     /// `what` is `number`, `string`, `array` or `set`.
     pub(super) fn too_big(
-        path: &Path<'_>,
+        path: &InputPath<'_>,
         what: &str,
         maximum: f64,
         inclusive: bool,
@@ -207,7 +207,7 @@ impl Issue {
         )
     }
 
-    pub(super) fn not_email(path: &Path<'_>) -> Self {
+    pub(super) fn not_email(path: &InputPath<'_>) -> Self {
         Self::new(
             "invalid_format",
             path,
@@ -216,7 +216,7 @@ impl Issue {
         )
     }
 
-    pub(super) fn not_one_of(path: &Path<'_>, values: &[Value]) -> Self {
+    pub(super) fn not_one_of(path: &InputPath<'_>, values: &[Value]) -> Self {
         let names: Vec<String> = values.iter().map(Value::to_string).collect();
         let message = match names.as_slice() {
             [only] => format!("Invalid input: expected {only}"),
@@ -230,7 +230,7 @@ impl Issue {
         )
     }
 
-    pub(super) fn unknown_keys(path: &Path<'_>, keys: &[&str]) -> Self {
+    pub(super) fn unknown_keys(path: &InputPath<'_>, keys: &[&str]) -> Self {
         let names: Vec<String> = keys.iter().map(|key| json!(key).to_string()).collect();
         let s = if keys.len() == 1 { "" } else { "s" };
         Self::new(
@@ -242,7 +242,7 @@ impl Issue {
     }
 
     /// What stands for the faults that are not told.
-    pub(super) fn and_more(path: &Path<'_>, count: usize) -> Self {
+    pub(super) fn and_more(path: &InputPath<'_>, count: usize) -> Self {
         let s = if count == 1 { "" } else { "s" };
         Self::new(
             "custom",
@@ -266,7 +266,7 @@ impl Issue {
         steps.sum::<usize>() + nested + self.message.len() + 64
     }
 
-    pub(super) fn no_branch(path: &Path<'_>, errors: &[Vec<Self>]) -> Self {
+    pub(super) fn no_branch(path: &InputPath<'_>, errors: &[Vec<Self>]) -> Self {
         Self::new(
             "invalid_union",
             path,
@@ -275,7 +275,7 @@ impl Issue {
         )
     }
 
-    pub(super) fn unknown_tag(path: &Path<'_>, tag: &str, options: &[&Value]) -> Self {
+    pub(super) fn unknown_tag(path: &InputPath<'_>, tag: &str, options: &[&Value]) -> Self {
         let names: Vec<String> = options
             .iter()
             .map(|option| match option {
@@ -285,7 +285,7 @@ impl Issue {
             .collect();
         Self::new(
             "invalid_union",
-            &Path::Key(path, tag),
+            &InputPath::Key(path, tag),
             format!(
                 "Invalid discriminator value. Expected {}",
                 names.join(" | ")

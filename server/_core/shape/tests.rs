@@ -12,11 +12,11 @@ use super::Shape;
 use crate::_core::{
     js::{BigInt, Float, JsMap},
     procedure::{Input, ProcedureInput},
-    registry::Side,
+    registry::ContractSide,
 };
 
 fn shape<T: JsonSchema>() -> Shape {
-    let mut generator = Side::Input.settings().into_generator();
+    let mut generator = ContractSide::Input.settings().into_generator();
     let root = generator.subschema_for::<T>().to_value();
     Shape::compile(&root, &generator.take_definitions(true))
 }

@@ -23,12 +23,12 @@ const PROMPTS: [&str; Judging::NEWEST_PROMPT as usize] = [
 
 /// Whose answer the model reads first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum ReadingOrder {
     ControlFirst,
     CandidateFirst,
 }
 
-impl Order {
+impl ReadingOrder {
     pub(super) fn of<'a>(self, control: &'a str, candidate: &'a str) -> [&'a str; 2] {
         match self {
             Self::ControlFirst => [control, candidate],
@@ -55,7 +55,7 @@ pub(super) fn asked(judging: &Judging, request: &str, answers: [&str; 2]) -> Cha
 }
 
 /// What the model said of the candidate's answer; `None` where it cannot be read.
-pub(super) fn found(text: &str, order: Order) -> Option<Judgement> {
+pub(super) fn found(text: &str, order: ReadingOrder) -> Option<Judgement> {
     #[derive(Deserialize)]
     struct Said {
         better: u8,
@@ -66,8 +66,8 @@ pub(super) fn found(text: &str, order: Order) -> Option<Judgement> {
     let said: Said = serde_json::from_str(&text[begins..=ends]).ok()?;
     Some(match (said.better, order) {
         (0, _) => Judgement::Even,
-        (1, Order::CandidateFirst) | (2, Order::ControlFirst) => Judgement::Better,
-        (1, Order::ControlFirst) | (2, Order::CandidateFirst) => Judgement::Worse,
+        (1, ReadingOrder::CandidateFirst) | (2, ReadingOrder::ControlFirst) => Judgement::Better,
+        (1, ReadingOrder::ControlFirst) | (2, ReadingOrder::CandidateFirst) => Judgement::Worse,
         _ => return None,
     })
 }
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn what_a_judge_says_is_read_in_either_order() {
         use Judgement::{Better, Even, Worse};
-        use Order::{CandidateFirst, ControlFirst};
+        use ReadingOrder::{CandidateFirst, ControlFirst};
         for (text, order, expected) in [
             ("{\"better\": 1}", ControlFirst, Some(Worse)),
             ("{\"better\": 1}", CandidateFirst, Some(Better)),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use http::{StatusCode, header::SET_COOKIE};
 use reqwest::{Response, Url};
 
-use super::{super::alert::Nothing, Findings};
+use super::{super::alert::NoOutbox, Findings};
 use crate::{
     _core::{auth::SESSION_COOKIE, errors::in_full, http_client},
     alerting::Dispatcher,
@@ -176,7 +176,7 @@ fn has_flag(cookie: &str, flag: &str) -> bool {
 /// Whether somebody is told.
 #[expect(clippy::disallowed_methods, reason = "a command looks now")]
 async fn alerts(config: &Config, test_alerts: bool, findings: &mut Findings) {
-    let dispatcher = match Dispatcher::new(Arc::new(Nothing), &config.alerts) {
+    let dispatcher = match Dispatcher::new(Arc::new(NoOutbox), &config.alerts) {
         Ok(dispatcher) => dispatcher,
         Err(error) => {
             return findings.fail(

@@ -11,7 +11,7 @@ use url::Url;
 use super::say;
 use crate::{
     _core::{http_client, units::counted},
-    cli::{client::Client, drive::traffic::Progress, table::moment},
+    cli::{client::Client, drive::traffic::DriveProgress, table::moment},
     rollout::{
         finding::{Arm, Finding},
         record::Action,
@@ -42,7 +42,7 @@ pub(super) struct Story<'a> {
     http: reqwest::Client,
     /// Where the sandbox's `/control` is.
     sandbox: Url,
-    progress: &'a Mutex<Progress>,
+    progress: &'a Mutex<DriveProgress>,
     began: Instant,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Story<'a> {
     pub(super) fn new(
         client: Client,
         sandbox: &str,
-        progress: &'a Mutex<Progress>,
+        progress: &'a Mutex<DriveProgress>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             client,
@@ -185,7 +185,7 @@ impl<'a> Story<'a> {
     }
 
     fn figures(&self, finding: &Finding) -> String {
-        let Progress {
+        let DriveProgress {
             answered,
             failed,
             candidate_share,
@@ -207,7 +207,7 @@ impl<'a> Story<'a> {
         let seen = self.progress.lock().due;
         let mut sent = None;
         loop {
-            let Progress { due, settled, .. } = *self.progress.lock();
+            let DriveProgress { due, settled, .. } = *self.progress.lock();
             // What is seen is a moment old, so only the next sight tells of all that were sent.
             if due > seen {
                 sent.get_or_insert(due);

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::traffic::Tally;
+use super::traffic::DriveTally;
 use crate::_core::units::counted;
 
 /// A row for each variant and outcome, with percentiles of the latency in milliseconds.
-pub(super) fn table(tally: &Tally) -> String {
+pub(super) fn table(tally: &DriveTally) -> String {
     let mut text = format!(
         "{:<10} {:<24} {:>8} {:>7} {:>8} {:>8} {:>8} {:>8}\n",
         "variant", "outcome", "requests", "share", "p50 ms", "p95 ms", "p99 ms", "max ms"

@@ -18,7 +18,7 @@ use tokio::{
 use url::Url;
 
 use crate::{
-    cli::client::{Client, ClientError},
+    cli::client::{CallError, Client},
     config::ClientConfig,
     routers::{
         chat_router::{CreateConversation, DeleteConversation, SendMessage},
@@ -40,14 +40,14 @@ const RECENT: usize = 200;
 
 /// How much traffic.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct DriveRate {
     /// Requests a second, more than 0.
     pub rate: f64,
     /// How long.
     pub duration: Duration,
 }
 
-impl Pace {
+impl DriveRate {
     /// All requests together.
     pub fn requests(&self) -> u64 {
         (self.rate * self.duration.as_secs_f64()).ceil() as u64
@@ -56,7 +56,7 @@ impl Pace {
 
 /// How it goes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Progress {
+pub struct DriveProgress {
     /// Requests whose time has come.
     pub due: u64,
     /// Of these the first ones, of which none is open any more.
@@ -70,13 +70,13 @@ pub struct Progress {
 }
 
 /// How requests of one variant ended in one way.
-pub type Latencies = Vec<f64>;
+pub type DriveLatencies = Vec<f64>;
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct DriveTally {
     /// By variant and outcome: milliseconds from sending to the whole answer.
-    pub outcomes: BTreeMap<(String, String), Latencies>,
+    pub outcomes: BTreeMap<(String, String), DriveLatencies>,
     /// Requests that were not sent, because too many were open.
     pub left_out: u64,
 }
@@ -88,7 +88,7 @@ pub const NO_CONNECTION: &str = "no connection";
 /// The outcome of a request that was answered.
 pub const ANSWERED: &str = "answered";
 
-impl Tally {
+impl DriveTally {
     /// Requests that were sent.
     pub fn requests(&self) -> usize {
         self.outcomes.values().map(Vec::len).sum()
@@ -134,18 +134,18 @@ struct Seen {
 }
 
 /// Users of one server.
-pub struct Traffic {
+pub struct DrivenServer {
     task: &'static str,
-    users: Vec<User>,
+    users: Vec<DrivenUser>,
 }
 
-struct User {
+struct DrivenUser {
     client: Client,
     /// The conversation in use with the messages it has, then those that are full.
     conversations: Mutex<Vec<(i64, u32)>>,
 }
 
-impl Traffic {
+impl DrivenServer {
     /// One user for each token.
     pub fn new(url: &Url, tokens: &[SecretString], task: &'static str) -> anyhow::Result<Self> {
         let server = Client::new(&ClientConfig {
@@ -153,7 +153,7 @@ impl Traffic {
             token: None,
         })?;
         let user = |token| {
-            Ok(User {
+            Ok(DrivenUser {
                 client: server.signed_in(token)?,
                 conversations: Mutex::default(),
             })
@@ -168,10 +168,10 @@ impl Traffic {
     /// and deletes what it made.
     pub async fn run(
         &self,
-        pace: Pace,
+        pace: DriveRate,
         stop: impl Future<Output = ()>,
-        mut show: impl FnMut(Progress),
-    ) -> Tally {
+        mut show: impl FnMut(DriveProgress),
+    ) -> DriveTally {
         let mut stop = pin!(stop);
         let mut seen = Sightings::default();
         let mut open = FuturesUnordered::new();
@@ -220,7 +220,7 @@ impl Traffic {
         }
     }
 
-    async fn try_request(&self, n: u64) -> Result<(String, String), ClientError> {
+    async fn try_request(&self, n: u64) -> Result<(String, String), CallError> {
         let turn = usize::try_from(n).unwrap_or(0) % self.users.len().max(1);
         let Some(user) = self.users.get(turn) else {
             return Ok((UNKNOWN.into(), "no users".into()));
@@ -245,7 +245,7 @@ impl Traffic {
     }
 
     /// Where the user writes, which is begun anew when it gets long.
-    async fn conversation(&self, user: &User) -> Result<i64, ClientError> {
+    async fn conversation(&self, user: &DrivenUser) -> Result<i64, CallError> {
         let mut conversations = user.conversations.lock().await;
         if let Some((id, messages)) = conversations.last_mut()
             && *messages < CONVERSATION_LENGTH
@@ -280,27 +280,27 @@ impl Traffic {
 }
 
 /// How a request that was not answered ended.
-fn outcome(error: ClientError) -> String {
+fn outcome(error: CallError) -> String {
     match error {
-        ClientError::Slow { .. } | ClientError::Silent { .. } => "no reply in time".into(),
-        ClientError::Foreign { status, .. } => format!("HTTP {}", status.as_u16()),
-        ClientError::Unauthorized(_) => "UNAUTHORIZED".into(),
-        ClientError::Forbidden => "FORBIDDEN".into(),
-        ClientError::Unknown { .. } => "NOT_FOUND".into(),
-        ClientError::Unreadable { .. } => "an answer of another version".into(),
-        ClientError::Refused { code, .. } if code.is_empty() => "an error without a code".into(),
-        ClientError::Refused { code, .. } => code,
-        ClientError::Unreachable { .. }
-        | ClientError::Setup(_)
-        | ClientError::Address { .. }
-        | ClientError::Token { .. } => NO_CONNECTION.into(),
+        CallError::Slow { .. } | CallError::Silent { .. } => "no reply in time".into(),
+        CallError::Foreign { status, .. } => format!("HTTP {}", status.as_u16()),
+        CallError::Unauthorized(_) => "UNAUTHORIZED".into(),
+        CallError::Forbidden => "FORBIDDEN".into(),
+        CallError::Unknown { .. } => "NOT_FOUND".into(),
+        CallError::Unreadable { .. } => "an answer of another version".into(),
+        CallError::Refused { code, .. } if code.is_empty() => "an error without a code".into(),
+        CallError::Refused { code, .. } => code,
+        CallError::Unreachable { .. }
+        | CallError::Setup(_)
+        | CallError::Address { .. }
+        | CallError::Token { .. } => NO_CONNECTION.into(),
     }
 }
 
 /// What was seen so far, and of the latest requests their variants.
 #[derive(Default)]
 struct Sightings {
-    tally: Tally,
+    tally: DriveTally,
     open: BTreeSet<u64>,
     answered: u64,
     failed: u64,
@@ -324,9 +324,9 @@ impl Sightings {
         self.tally.add(seen);
     }
 
-    fn progress(&self, due: u64) -> Progress {
+    fn progress(&self, due: u64) -> DriveProgress {
         let candidates = self.recent.iter().filter(|is_candidate| **is_candidate);
-        Progress {
+        DriveProgress {
             due,
             settled: self.open.first().copied().unwrap_or(due),
             answered: self.answered,

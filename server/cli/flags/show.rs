@@ -2,7 +2,7 @@
 
 use crate::{
     _core::feature_flags::DecidedBy,
-    cli::table::{Table, clean, moment, or_dash, word},
+    cli::table::{TextTable, clean, moment, or_dash, word},
     routers::feature_flags_router::answers::{FlagsChange, FlagsState, Place, TaskInForce},
 };
 
@@ -28,7 +28,7 @@ pub(super) fn state(state: &FlagsState) -> String {
             "NOT STORED YET: it is in force, and a restart would forget it; /readyz says what is wrong\n",
         );
     }
-    let mut table = Table::new(&["TASK", "SHARE", "DECIDED BY"]);
+    let mut table = TextTable::new(&["TASK", "SHARE", "DECIDED BY"]);
     for task in &state.tasks {
         table.row([
             task.task.clone(),
@@ -57,7 +57,7 @@ pub(super) fn history(changes: &[FlagsChange]) -> String {
     if changes.is_empty() {
         return "Nothing was changed yet.\n".to_owned();
     }
-    let mut table = Table::new(&["AT (UTC)", "VERSION", "WHO", "FROM", "TO", "STORED", "WHY"]);
+    let mut table = TextTable::new(&["AT (UTC)", "VERSION", "WHO", "FROM", "TO", "STORED", "WHY"]);
     let place = |Place { share, killed }| {
         let switch = if killed { "on" } else { "off" };
         format!("{share} %, kill {switch}")

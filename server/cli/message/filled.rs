@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        client::{Client, ClientError},
+        client::{CallError, Client},
         table::{clean, moment},
     },
     Values,
@@ -24,7 +24,7 @@ pub(super) async fn of_rollout(
     client: &Client,
     id: String,
     url: &str,
-) -> Result<Values, ClientError> {
+) -> Result<Values, CallError> {
     let which = WhichRollout { id };
     let details = client.call(&ROLLOUT_GET, &which).await?;
     let past = WhichPast::of(details.state.id.clone());

@@ -1,7 +1,7 @@
 //! What the server answers, as a person reads it.
 
 use crate::{
-    cli::table::{Table, clean},
+    cli::table::{TextTable, clean},
     migration::Mode,
     routers::migration_router::{CallFigures, Migration, MovingProcedure},
 };
@@ -12,7 +12,7 @@ pub(super) fn list(migration: &Migration) -> String {
     if !migration.has_old_server {
         return NO_OLD_SERVER.to_owned();
     }
-    let mut table = Table::new(&[
+    let mut table = TextTable::new(&[
         "PROCEDURE",
         "KIND",
         "ANSWERED BY",

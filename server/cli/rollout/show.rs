@@ -1,7 +1,7 @@
 //! What the server answers, as a person reads it.
 
 use crate::{
-    cli::table::{Table, clean, moment, or_dash, word},
+    cli::table::{TextTable, clean, moment, or_dash, word},
     rollout::{
         audit::Explanation,
         evidence::Level,
@@ -60,7 +60,7 @@ pub(super) fn rollouts(rollouts: &[RolloutState]) -> String {
     let heading = [
         "ID", "PLAN", "STATE", "STAGE", "SHARE", "SOAKED", "EVIDENCE", "STARTED",
     ];
-    let mut table = Table::new(&heading);
+    let mut table = TextTable::new(&heading);
     for rollout in rollouts {
         table.row([
             rollout.id.clone(),
@@ -151,7 +151,7 @@ fn place(place: &Place) -> String {
 
 pub(super) fn history(entries: &[HistoryEntry]) -> String {
     let heading = ["AT (UTC)", "VERSION", "WHO", "WHAT", "FROM", "TO", "WHY"];
-    let mut table = Table::new(&heading);
+    let mut table = TextTable::new(&heading);
     for entry in entries {
         table.row([
             moment(entry.at),

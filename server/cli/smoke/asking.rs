@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::{
-    client::{Client, ClientError},
+    client::{CallError, Client},
     findings::Findings,
 };
 use crate::{
@@ -54,7 +54,7 @@ const LEFT_AFTER: i64 = 10;
 const TIDIED_WITHIN: Duration = Duration::from_secs(5);
 
 /// What was asked so far, for whom and since when.
-pub(super) struct Asked {
+pub(super) struct SmokeRun {
     since: DateTime<Utc>,
     user: Option<i64>,
     requests: usize,
@@ -62,7 +62,7 @@ pub(super) struct Asked {
     conversation: Option<i64>,
 }
 
-impl Asked {
+impl SmokeRun {
     /// Deletes the conversation of a greeting that was interrupted; whether none is left.
     pub(super) async fn tidy(self, client: &Client) -> bool {
         let Some(conversation_id) = self.conversation else {
@@ -134,7 +134,7 @@ struct Request {
 }
 
 /// Which model the caller would get.
-async fn explain(client: &Client, task: &str) -> Result<Explanation, ClientError> {
+async fn explain(client: &Client, task: &str) -> Result<Explanation, CallError> {
     let which = Explain {
         user_id: None,
         task: task.to_owned(),
@@ -143,7 +143,7 @@ async fn explain(client: &Client, task: &str) -> Result<Explanation, ClientError
 }
 
 /// Whether the caller's model answers a greeting in Danish, in time.
-pub(super) async fn greeting(client: &Client, asked: &mut Asked, findings: &mut Findings) {
+pub(super) async fn greeting(client: &Client, asked: &mut SmokeRun, findings: &mut Findings) {
     let check = "greeting";
     let route = match explain(client, CHAT).await {
         Ok(route) => route,
@@ -227,7 +227,7 @@ fn beginning(answer: &str) -> String {
 }
 
 /// An answer in a conversation of its own, which is deleted, and how long it took.
-async fn greet(client: &Client, asked: &mut Asked) -> Result<(String, Duration), ClientError> {
+async fn greet(client: &Client, asked: &mut SmokeRun) -> Result<(String, Duration), CallError> {
     delete_left(client).await?;
     let conversation = CreateConversation {
         title: Some(TITLE.to_owned()),
@@ -268,7 +268,7 @@ async fn greet(client: &Client, asked: &mut Asked) -> Result<(String, Duration),
 
 /// Deletes what runs that were killed left behind, of the caller.
 #[expect(clippy::disallowed_methods, reason = "a command looks now")]
-async fn delete_left(client: &Client) -> Result<(), ClientError> {
+async fn delete_left(client: &Client) -> Result<(), CallError> {
     let all = CHAT_LIST.reading::<Vec<Talk>>();
     let all = client.call(&all, &NoInput {}).await?;
     let now = Utc::now();
@@ -282,11 +282,11 @@ async fn delete_left(client: &Client) -> Result<(), ClientError> {
 }
 
 /// Whether a mail is sorted by an answer of the form that was asked for.
-pub(super) async fn email(client: &Client, asked: &mut Asked, findings: &mut Findings) {
+pub(super) async fn email(client: &Client, asked: &mut SmokeRun, findings: &mut Findings) {
     let check = "email";
     let route = match explain(client, ANALYSIS).await {
         Ok(route) => route,
-        Err(ClientError::Refused { message, .. }) => {
+        Err(CallError::Refused { message, .. }) => {
             let todo = format!("where users have e-mails, give the catalog a task `{ANALYSIS}`");
             return findings.skip(check, format!("no mail was sorted: {message}"), todo);
         }
@@ -350,7 +350,7 @@ async fn is_simulated(client: &Client, route: &Explanation) -> bool {
 
 /// Whether what was asked is in the figures, and is stored.
 #[expect(clippy::disallowed_methods, reason = "a command looks now")]
-pub(super) async fn metrics(client: &Client, asked: &Asked, findings: &mut Findings) {
+pub(super) async fn metrics(client: &Client, asked: &SmokeRun, findings: &mut Findings) {
     let check = "metrics";
     let (Some(user), 1..) = (asked.user, asked.requests) else {
         return findings.skip(

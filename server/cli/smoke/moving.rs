@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::{
-    client::{Client, ClientError},
+    client::{CallError, Client},
     findings::Findings,
 };
 use crate::{
@@ -49,7 +49,7 @@ pub(super) async fn rehearse(client: &Client, findings: &mut Findings) {
         ),
         Err(error) => {
             let todo = "see the server's log; until this passes, use the kill switch (`modelramp flags kill on`)";
-            let asked = error.downcast_ref::<ClientError>();
+            let asked = error.downcast_ref::<CallError>();
             let todo = asked.map_or(todo, |asked| asked.advice(todo));
             findings.fail(
                 "rollback",
@@ -77,7 +77,7 @@ async fn rehearsed(client: &Client) -> anyhow::Result<Duration> {
 }
 
 /// Starts a rehearsal, after those of other runs: only one can be live.
-async fn start(client: &Client) -> Result<String, ClientError> {
+async fn start(client: &Client) -> Result<String, CallError> {
     let start = StartRollout {
         plan: PLAN.to_owned(),
         reason: REASON.to_owned(),
@@ -96,7 +96,7 @@ async fn start(client: &Client) -> Result<String, ClientError> {
         match &other {
             None => match client.call(&ROLLOUT_START, &start).await {
                 // Another run was first.
-                Err(ClientError::Refused { code, .. })
+                Err(CallError::Refused { code, .. })
                     if code == "CONFLICT" && began.elapsed() < TURN => {}
                 answer => return answer.map(|it| it.state.id),
             },
@@ -109,7 +109,7 @@ async fn start(client: &Client) -> Result<String, ClientError> {
     }
 }
 
-async fn get(client: &Client, id: &str) -> Result<RolloutState, ClientError> {
+async fn get(client: &Client, id: &str) -> Result<RolloutState, CallError> {
     let which = WhichRollout { id: id.to_owned() };
     client
         .call(&ROLLOUT_GET.reading::<RolloutState>(), &which)
@@ -117,7 +117,7 @@ async fn get(client: &Client, id: &str) -> Result<RolloutState, ClientError> {
 }
 
 /// Takes a rehearsal back. Its version may move on while it opens.
-async fn take_back(client: &Client, id: &str) -> Result<(), ClientError> {
+async fn take_back(client: &Client, id: &str) -> Result<(), CallError> {
     let began = Instant::now();
     loop {
         let change = ChangeRollout {
@@ -126,7 +126,7 @@ async fn take_back(client: &Client, id: &str) -> Result<(), ClientError> {
             reason: REASON.to_owned(),
         };
         match client.call(&ROLLOUT_ROLLBACK, &change).await {
-            Err(ClientError::Refused { code, .. })
+            Err(CallError::Refused { code, .. })
                 if code == "CONFLICT" && began.elapsed() < PATIENCE =>
             {
                 sleep(PAUSE).await;
@@ -203,11 +203,11 @@ async fn killed(client: &Client, before: &FlagsState) -> anyhow::Result<()> {
 /// it was made all the same.
 async fn in_doubt(
     client: &Client,
-    answer: &Result<FlagsState, ClientError>,
-) -> Result<Option<FlagsState>, ClientError> {
+    answer: &Result<FlagsState, CallError>,
+) -> Result<Option<FlagsState>, CallError> {
     match answer {
         Ok(state) => Ok(Some(state.clone())),
-        Err(ClientError::Refused { .. }) => Ok(None),
+        Err(CallError::Refused { .. }) => Ok(None),
         Err(_) => {
             let is = back(async || client.call(&FLAGS_GET, &NoInput {}).await).await?;
             Ok(Some(is).filter(|it| it.reason.as_deref() == Some(REASON)))
@@ -223,8 +223,8 @@ enum Moved {
     Failed(anyhow::Error),
 }
 
-impl From<ClientError> for Moved {
-    fn from(error: ClientError) -> Self {
+impl From<CallError> for Moved {
+    fn from(error: CallError) -> Self {
         Self::Failed(error.into())
     }
 }
@@ -245,7 +245,7 @@ async fn shared(client: &Client, share: Percent) -> Result<(), Moved> {
         .call(&FLAGS_SET_SHARE, &set(other, now.version))
         .await
     {
-        Err(ClientError::Refused { code, message }) if code == "CONFLICT" => {
+        Err(CallError::Refused { code, message }) if code == "CONFLICT" => {
             return Err(Moved::Not(message));
         }
         moved => moved,
@@ -268,11 +268,11 @@ async fn shared(client: &Client, share: Percent) -> Result<(), Moved> {
 }
 
 /// Moves something back, again where that fails. Where somebody else was first, theirs stays.
-async fn back<T>(change: impl AsyncFn() -> Result<T, ClientError>) -> Result<T, ClientError> {
+async fn back<T>(change: impl AsyncFn() -> Result<T, CallError>) -> Result<T, CallError> {
     let mut tries = 1;
     loop {
         match change().await {
-            Err(error) if tries < TRIES && !matches!(error, ClientError::Refused { .. }) => {
+            Err(error) if tries < TRIES && !matches!(error, CallError::Refused { .. }) => {
                 tries += 1;
                 sleep(Duration::from_secs(1)).await;
             }

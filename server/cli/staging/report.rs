@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use super::{
     super::{
-        client::{Client, ClientError},
-        findings::{Findings, Outcome},
+        client::{CallError, Client},
+        findings::{CheckOutcome, Findings},
         table::{clean, moment},
     },
     Seen,
-    verdict::Alert,
+    verdict::AlertTold,
 };
 use crate::routers::{
     methods::ROLLOUT_HISTORY,
@@ -17,7 +17,7 @@ use crate::routers::{
 };
 
 /// What was done to the rollout.
-pub(super) async fn history(client: &Client, id: &str) -> Result<Vec<HistoryEntry>, ClientError> {
+pub(super) async fn history(client: &Client, id: &str) -> Result<Vec<HistoryEntry>, CallError> {
     client
         .call(&ROLLOUT_HISTORY, &WhichPast::of(id.to_owned()))
         .await
@@ -32,12 +32,12 @@ fn cell(text: &str) -> String {
 pub(super) fn page(
     seen: &Seen,
     findings: &Findings,
-    told: &[Alert],
+    told: &[AlertTold],
     history: &[HistoryEntry],
     url: &str,
 ) -> String {
     let state = &seen.details.state;
-    let failed = findings.count(Outcome::Fail);
+    let failed = findings.count(CheckOutcome::Fail);
     let verdict = if failed == 0 { "go" } else { "no-go" };
     let (plan, id) = (&state.plan, &state.id);
     let hours = (seen.until - state.started_at).num_minutes() as f64 / 60.0;
@@ -53,7 +53,10 @@ pub(super) fn page(
         // A text takes whatever is written.
         let _ = writeln!(page, "- {tasks}: control {control}; candidate {candidate}");
     }
-    let (passed, warned) = (findings.count(Outcome::Pass), findings.count(Outcome::Warn));
+    let (passed, warned) = (
+        findings.count(CheckOutcome::Pass),
+        findings.count(CheckOutcome::Warn),
+    );
     let _ = write!(
         page,
         "\n{passed} checks passed, {failed} failed, {warned} are to be looked at.\n\n\

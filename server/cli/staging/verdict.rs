@@ -25,7 +25,7 @@ const ALERTS: u32 = 200;
 /// An alert as far as a report tells it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Alert {
+pub(super) struct AlertTold {
     pub(super) at: DateTime<Utc>,
     pub(super) severity: Severity,
     pub(super) title: String,
@@ -34,7 +34,7 @@ pub(super) struct Alert {
 
 #[derive(Deserialize)]
 struct Alerts {
-    rows: Vec<Alert>,
+    rows: Vec<AlertTold>,
 }
 
 #[derive(Deserialize)]
@@ -124,7 +124,7 @@ pub(super) async fn of_alerts(
     client: &Client,
     details: &RolloutDetails,
     findings: &mut Findings,
-) -> Vec<Alert> {
+) -> Vec<AlertTold> {
     let all = ListAlerts {
         limit: Some(ALERTS),
         ..ListAlerts::default()
@@ -139,7 +139,7 @@ pub(super) async fn of_alerts(
     let (id, since) = (details.state.id.as_str(), details.state.started_at);
     // Those about no rollout concern this one as well: the kill switch, the catalog.
     let concerns =
-        |it: &Alert| it.at >= since && it.rollout_id.as_deref().is_none_or(|of| of == id);
+        |it: &AlertTold| it.at >= since && it.rollout_id.as_deref().is_none_or(|of| of == id);
     let told: Vec<_> = told.into_iter().filter(concerns).collect();
     let titles = |severity| {
         let titles = told

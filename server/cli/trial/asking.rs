@@ -16,9 +16,9 @@ use crate::{
     },
     trial::{
         answer::TrialAnswer,
-        pace::{Pace, Turn},
+        pace::{PaceTurn, TrialPace},
         prompts::Prompt,
-        results::{Results, Seen, Subject},
+        results::{AnsweredPrompt, Results, TrialSubject},
     },
 };
 
@@ -46,20 +46,20 @@ pub(super) enum Stop {
 }
 
 /// Asks, and keeps.
-pub(super) struct Asking<'a> {
+pub(super) struct TrialAsker<'a> {
     client: &'a Client,
-    subject: &'a Subject,
+    subject: &'a TrialSubject,
     /// Nothing waits while it has one of these.
     results: RefCell<Results>,
-    pace: RefCell<Pace>,
+    pace: RefCell<TrialPace>,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> TrialAsker<'a> {
     pub(super) fn new(
         client: &'a Client,
-        subject: &'a Subject,
+        subject: &'a TrialSubject,
         results: Results,
-        pace: Pace,
+        pace: TrialPace,
     ) -> Self {
         Self {
             client,
@@ -126,7 +126,7 @@ impl<'a> Asking<'a> {
         for arm in arms {
             if self.results.borrow().get(&prompt.id, arm).is_none() {
                 let answer = self.ask(prompt, arm).await?;
-                let seen = Seen {
+                let seen = AnsweredPrompt {
                     prompt: prompt.id.clone(),
                     digest: prompt.digest.clone(),
                     arm,
@@ -182,9 +182,9 @@ impl<'a> Asking<'a> {
         loop {
             let turn = self.pace.borrow_mut().next(now_ms());
             match turn {
-                Turn::Now => return Ok(()),
-                Turn::After(wait) => sleep(wait).await,
-                Turn::Tomorrow(after) => {
+                PaceTurn::Now => return Ok(()),
+                PaceTurn::After(wait) => sleep(wait).await,
+                PaceTurn::Tomorrow(after) => {
                     let why = "the requests of this day (`--per-day`) are made".to_owned();
                     return Err(Stop::UsedUp { why, after });
                 }

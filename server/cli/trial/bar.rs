@@ -11,9 +11,9 @@ use crate::{
 };
 
 /// The progress bar, on a terminal only.
-pub(super) struct Bar(ProgressBar);
+pub(super) struct TrialBar(ProgressBar);
 
-impl Bar {
+impl TrialBar {
     pub(super) fn new(prompts: &[Prompt]) -> Self {
         if !std::io::stderr().is_terminal() {
             return Self(ProgressBar::hidden());

@@ -11,7 +11,7 @@ use crate::{
     trial::{
         prompts::Prompt,
         results::Results,
-        verdict::{Asks, Margins, Pair, judge, metrics, verdict},
+        verdict::{Margins, Pair, PromptDemands, judge, metrics, verdict},
     },
 };
 
@@ -21,14 +21,14 @@ const EACH: usize = 400;
 /// Judges what was seen so far.
 pub(super) struct Court {
     /// What is asked of answers where a prompt does not say.
-    usual: Asks,
+    usual: PromptDemands,
     metrics: Vec<TrialMetric>,
     margins: Margins,
 }
 
 impl Court {
     pub(super) fn new(arms: &TrialArms, prompts: &[Prompt], arguments: &Arguments) -> Self {
-        let usual = Asks {
+        let usual = PromptDemands {
             schema: arms.schema,
             language: arms.language,
             expect: false,
@@ -75,8 +75,8 @@ impl Court {
     }
 }
 
-fn asks(usual: Asks, prompt: &Prompt) -> Asks {
-    Asks {
+fn asks(usual: PromptDemands, prompt: &Prompt) -> PromptDemands {
+    PromptDemands {
         schema: usual.schema || prompt.schema.is_some(),
         language: prompt.language.unwrap_or(usual.language),
         expect: !prompt.expect.is_empty(),
@@ -89,7 +89,7 @@ mod tests {
     use crate::trial::{
         answer::TrialAnswer,
         prompts,
-        results::{Seen, Subject},
+        results::{AnsweredPrompt, TrialSubject},
     };
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
         let lines = (0..6).map(|n| format!("{{\"id\": \"{n}\", \"prompt\": \"{n}?\"}}\n"));
         std::fs::write(&file, lines.collect::<String>()).unwrap();
         let prompts = prompts::read(&file).unwrap();
-        let subject = Subject {
+        let subject = TrialSubject {
             task: "chat".into(),
             control: "old".into(),
             candidate: "new".into(),
@@ -108,13 +108,13 @@ mod tests {
         let mut results =
             Results::open(&folder.path().join("results.jsonl"), &subject, &prompts).unwrap();
         let court = Court {
-            usual: Asks::default(),
+            usual: PromptDemands::default(),
             metrics: vec![TrialMetric::Errors],
             margins: Margins::default(),
         };
         let mut add = |place: usize, arm| {
             let prompt = &prompts[place];
-            let seen = Seen {
+            let seen = AnsweredPrompt {
                 prompt: prompt.id.clone(),
                 digest: prompt.digest.clone(),
                 arm,

@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::scan::Found;
-use crate::{cli::table::Table, migration::covers};
+use super::scan::ScannedCalls;
+use crate::{cli::table::TextTable, migration::covers};
 
 /// Places of a call that the table shows.
 const SHOWN: usize = 2;
 
 /// What a front end calls.
 #[derive(Debug, Serialize)]
-pub(super) struct List {
+pub(super) struct CallList {
     files: usize,
     /// By name.
     procedures: BTreeMap<String, Called>,
@@ -23,25 +23,25 @@ pub(super) struct List {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Called {
-    answered_by: Side,
+    answered_by: PathSide,
     /// `src/Chat.tsx:12`.
     places: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Side {
+enum PathSide {
     Modelramp,
     OldServer,
 }
 
-impl List {
-    pub(super) fn new(found: Found, procedures: &[&str], kept: &[String]) -> Self {
+impl CallList {
+    pub(super) fn new(found: ScannedCalls, procedures: &[&str], kept: &[String]) -> Self {
         let side = |name: &str| {
             let is_kept = kept.iter().any(|kept| covers(kept, name));
             match procedures.contains(&name) && !is_kept {
-                true => Side::Modelramp,
-                false => Side::OldServer,
+                true => PathSide::Modelramp,
+                false => PathSide::OldServer,
             }
         };
         let called = |(name, places): (String, Vec<String>)| {
@@ -60,12 +60,12 @@ impl List {
     }
 }
 
-impl fmt::Display for List {
+impl fmt::Display for CallList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = Table::new(&["PROCEDURE", "ANSWERED BY", "CALLS", "WHERE"]);
+        let mut table = TextTable::new(&["PROCEDURE", "ANSWERED BY", "CALLS", "WHERE"]);
         let mut ours = 0;
         for (name, called) in &self.procedures {
-            let is_ours = called.answered_by == Side::Modelramp;
+            let is_ours = called.answered_by == PathSide::Modelramp;
             ours += usize::from(is_ours);
             let places = called.places.iter().take(SHOWN).cloned();
             let mut places = places.collect::<Vec<_>>().join(", ");

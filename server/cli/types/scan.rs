@@ -54,7 +54,7 @@ const METHODS: [&str; 20] = [
 
 /// What a folder calls.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct ScannedCalls {
     /// By procedure, where it is called: `src/Chat.tsx:12`.
     pub(super) calls: BTreeMap<String, Vec<String>>,
     /// Where a name is computed.
@@ -70,7 +70,7 @@ enum Token {
 }
 
 /// Reads all sources below a folder.
-pub(super) fn folder(folder: &Path, clients: Vec<String>) -> anyhow::Result<Found> {
+pub(super) fn folder(folder: &Path, clients: Vec<String>) -> anyhow::Result<ScannedCalls> {
     let mut paths = Vec::new();
     walk(folder, &mut paths)?;
     let mut sources = Vec::new();
@@ -96,9 +96,9 @@ pub(super) fn folder(folder: &Path, clients: Vec<String>) -> anyhow::Result<Foun
         "no client of tRPC's is made below `{}`; `--client NAME` names one",
         folder.display()
     );
-    let mut found = Found {
+    let mut found = ScannedCalls {
         files: sources.len(),
-        ..Found::default()
+        ..ScannedCalls::default()
     };
     for (file, tokens) in &sources {
         add_calls(file, tokens, &names, &mut found);
@@ -148,7 +148,12 @@ fn add_clients(tokens: &[(Token, usize)], names: &mut BTreeSet<String>) {
     }
 }
 
-fn add_calls(file: &str, tokens: &[(Token, usize)], names: &BTreeSet<String>, found: &mut Found) {
+fn add_calls(
+    file: &str,
+    tokens: &[(Token, usize)],
+    names: &BTreeSet<String>,
+    found: &mut ScannedCalls,
+) {
     let mut at = 0;
     while let Some((token, line)) = tokens.get(at) {
         at += 1;
@@ -278,7 +283,7 @@ fn begins_regex(before: Option<&Token>) -> bool {
 mod tests {
     use super::*;
 
-    fn found(text: &str) -> Found {
+    fn found(text: &str) -> ScannedCalls {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("a.tsx"), text).expect("a file");
         fs::create_dir(folder.path().join("node_modules")).expect("a folder");

@@ -23,7 +23,7 @@ fn switch_takes_four_words_in_any_case() {
         ("False", false),
         ("0", false),
     ];
-    takes(&Switch, &good, &["yes", "on", "2", "tru", "wahr"]);
+    takes(&SwitchFormat, &good, &["yes", "on", "2", "tru", "wahr"]);
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn whole_number_keeps_to_its_bounds_and_to_digits() {
 
 #[test]
 fn duration_needs_a_unit_and_keeps_to_its_bounds() {
-    let span = Span {
+    let span = SpanFormat {
         min: Duration::from_millis(200),
         max: Duration::from_secs(60),
     };
@@ -170,7 +170,7 @@ fn log_filter_is_checked() {
 
 #[test]
 fn api_key_fits_into_a_header() {
-    assert!(ApiKey.parse("sk-or-v1-abc").is_ok());
-    assert!(ApiKey.parse("sk or").is_err());
-    assert!(ApiKey.parse("nøgle").is_err());
+    assert!(ApiKeyFormat.parse("sk-or-v1-abc").is_ok());
+    assert!(ApiKeyFormat.parse("sk or").is_err());
+    assert!(ApiKeyFormat.parse("nøgle").is_err());
 }

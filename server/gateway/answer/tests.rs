@@ -10,7 +10,7 @@ use tokio::{
 use super::*;
 use crate::{
     _core::{amount::Amount, tasks::Tasks, units::Microdollars},
-    keys::{ApiKey, Limits, Slow, Spending},
+    keys::{ApiKey, KeyLimits, Slow, Spending},
 };
 
 /// Holds back whatever comes.
@@ -87,9 +87,9 @@ async fn what_is_ready_goes_out_while_a_budget_is_asked_of_the_database() {
         id: "id".to_owned(),
         name: "shop".to_owned(),
         models: None,
-        limits: Limits {
+        limits: KeyLimits {
             tokens_per_day: Some(10_000),
-            ..Limits::default()
+            ..KeyLimits::default()
         },
         created_at: DateTime::UNIX_EPOCH,
         expires_at: None,

@@ -15,13 +15,13 @@ use super::{
     items::{self, End},
     tools::Tool,
 };
-use crate::{providers::Delta, transport::bounds::Held};
+use crate::{providers::Delta, transport::bounds::BudgetShare};
 
 /// The events of one answer.
 pub(super) struct Events {
     asked: Map<String, Value>,
     /// The room for it.
-    _held: Held,
+    _held: BudgetShare,
     tools: HashMap<String, Tool>,
     /// Whether the caller carries what a model thought to the next turn.
     carries_thoughts: bool,
@@ -44,7 +44,11 @@ struct Item {
 
 impl Events {
     #[expect(clippy::disallowed_methods, reason = "an answer is made now")]
-    pub(super) fn new(asked: Map<String, Value>, tools: HashMap<String, Tool>, held: Held) -> Self {
+    pub(super) fn new(
+        asked: Map<String, Value>,
+        tools: HashMap<String, Tool>,
+        held: BudgetShare,
+    ) -> Self {
         let include = asked.get("include").and_then(Value::as_array);
         let carries = "reasoning.encrypted_content";
         let carries_thoughts = include.is_some_and(|all| all.iter().any(|it| it == carries));

@@ -58,7 +58,7 @@ impl ApiKeyStore for Slow {
     async fn limit_key(
         &self,
         _: &str,
-        _: &Limits,
+        _: &KeyLimits,
         _: &Actor,
         _: DateTime<Utc>,
     ) -> anyhow::Result<bool> {
@@ -106,9 +106,9 @@ async fn a_call_is_not_refused_what_is_being_given_back() {
         id: "id".to_owned(),
         name: "shop".to_owned(),
         models: None,
-        limits: Limits {
+        limits: KeyLimits {
             tokens_per_day: Some(10_000),
-            ..Limits::default()
+            ..KeyLimits::default()
         },
         created_at: now,
         expires_at: None,

@@ -65,7 +65,7 @@ impl FlagStore for MemoryStore {
         self.reads().await?;
         let mut database = self.0.lock();
         let flag = database.flag.get_or_insert(StoredFlag {
-            position: Position {
+            position: FlagPosition {
                 share: configured,
                 killed: false,
             },
@@ -160,13 +160,21 @@ impl Process {
         Self { flags, live }
     }
 
-    pub(super) async fn kill(&self, on: bool, based_on: Option<i64>) -> Result<State, FlagError> {
+    pub(super) async fn kill(
+        &self,
+        on: bool,
+        based_on: Option<i64>,
+    ) -> Result<FlagInForce, FlagError> {
         self.live
             .kill(on, ask(based_on, if on { "stop" } else { "go" }))
             .await
     }
 
-    pub(super) async fn set(&self, share: f64, based_on: Option<i64>) -> Result<State, FlagError> {
+    pub(super) async fn set(
+        &self,
+        share: f64,
+        based_on: Option<i64>,
+    ) -> Result<FlagInForce, FlagError> {
         self.live
             .set_share(percent(share), ask(based_on, "share"))
             .await
@@ -179,8 +187,8 @@ impl Process {
     }
 }
 
-pub(super) fn ask(based_on: Option<i64>, reason: &str) -> Ask<'_> {
-    Ask {
+pub(super) fn ask(based_on: Option<i64>, reason: &str) -> FlagSteering<'_> {
+    FlagSteering {
         based_on,
         reason,
         actor: &Actor::User(7),

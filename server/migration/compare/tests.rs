@@ -2,23 +2,23 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn data(value: Value) -> Said {
-    Said::Data(value.into())
+fn data(value: Value) -> CallMeaning {
+    CallMeaning::Data(value.into())
 }
 
-fn error(code: &str, status: u16, message: &str) -> Said {
-    Said::Error {
+fn error(code: &str, status: u16, message: &str) -> CallMeaning {
+    CallMeaning::Error {
         code: code.into(),
         status,
         message: message.into(),
     }
 }
 
-fn part(text: &str) -> Part {
-    Part::parse(text).unwrap()
+fn part(text: &str) -> ComparedPart {
+    ComparedPart::parse(text).unwrap()
 }
 
-fn paths(theirs: &Said, ours: &Said, rules: &Rules) -> Vec<String> {
+fn paths(theirs: &CallMeaning, ours: &CallMeaning, rules: &ComparisonRules) -> Vec<String> {
     let found = differences(theirs, ours, rules).into_iter();
     found.map(|it| it.path).collect()
 }
@@ -34,12 +34,16 @@ fn what_means_the_same_is_the_same() {
         ),
         (json!(-0.0), json!(0)),
     ] {
-        let found = paths(&data(theirs), &data(ours), &Rules::default());
+        let found = paths(&data(theirs), &data(ours), &ComparisonRules::default());
         assert_eq!(found, Vec::<String>::new());
     }
     let missing = data(json!({}));
     let undefined = Meaning::Object([("a".to_owned(), Meaning::Undefined)].into());
-    let found = paths(&missing, &Said::Data(undefined), &Rules::default());
+    let found = paths(
+        &missing,
+        &CallMeaning::Data(undefined),
+        &ComparisonRules::default(),
+    );
     assert!(found.is_empty());
 }
 
@@ -57,13 +61,13 @@ fn what_means_something_else_is_named_by_its_place() {
             "",
         ),
     ] {
-        let found = paths(&data(theirs), &data(ours), &Rules::default());
+        let found = paths(&data(theirs), &data(ours), &ComparisonRules::default());
         assert_eq!(found[0], path);
     }
-    let date = Said::Data(Meaning::Date(Some(0)));
+    let date = CallMeaning::Data(Meaning::Date(Some(0)));
     let text = data(json!("1970-01-01T00:00:00.000Z"));
     assert_eq!(
-        paths(&date, &text, &Rules::default()),
+        paths(&date, &text, &ComparisonRules::default()),
         [""],
         "a client sees another type"
     );
@@ -72,10 +76,13 @@ fn what_means_something_else_is_named_by_its_place() {
 #[test]
 fn errors_are_compared_by_code_status_and_message() {
     let theirs = error("NOT_FOUND", 404, "no such");
-    assert!(paths(&theirs, &theirs, &Rules::default()).is_empty());
+    assert!(paths(&theirs, &theirs, &ComparisonRules::default()).is_empty());
     let ours = error("NOT_FOUND", 404, "gone");
-    assert_eq!(paths(&theirs, &ours, &Rules::default()), ["error.message"]);
-    let rules = Rules::of("a.b", &[part("*:error.message")], &[]);
+    assert_eq!(
+        paths(&theirs, &ours, &ComparisonRules::default()),
+        ["error.message"]
+    );
+    let rules = ComparisonRules::of("a.b", &[part("*:error.message")], &[]);
     assert!(paths(&theirs, &ours, &rules).is_empty());
     let found = paths(&theirs, &data(json!(1)), &rules);
     assert_eq!(found, ["error.code", "error.status"]);
@@ -87,12 +94,12 @@ fn rules_are_of_a_procedure_and_a_place() {
     let ours = data(json!({"list": [{"id": 2, "at": 7}, {"id": 1, "at": 8}], "n": 1}));
     let may_differ = [part("chat.*:list.*.at"), part("x.y:n")];
     let unordered = [part("chat.getAll:list")];
-    let rules = Rules::of("chat.getAll", &may_differ, &unordered);
+    let rules = ComparisonRules::of("chat.getAll", &may_differ, &unordered);
     assert!(paths(&theirs, &ours, &rules).is_empty());
-    let rules = Rules::of("chat.getOne", &may_differ, &unordered);
+    let rules = ComparisonRules::of("chat.getOne", &may_differ, &unordered);
     assert_eq!(paths(&theirs, &ours, &rules), ["list.0.id", "list.1.id"]);
     let more = data(json!({"list": [{"id": 2}, {"id": 3}], "n": 1}));
-    let rules = Rules::of("chat.getAll", &may_differ, &unordered);
+    let rules = ComparisonRules::of("chat.getAll", &may_differ, &unordered);
     assert_eq!(paths(&theirs, &more, &rules), ["list.*", "list.*"]);
 }
 
@@ -100,6 +107,10 @@ fn rules_are_of_a_procedure_and_a_place() {
 fn differences_of_one_answer_are_bounded() {
     let theirs: Vec<u32> = (0..1000).collect();
     let ours: Vec<u32> = (1..1001).collect();
-    let found = paths(&data(json!(theirs)), &data(json!(ours)), &Rules::default());
+    let found = paths(
+        &data(json!(theirs)),
+        &data(json!(ours)),
+        &ComparisonRules::default(),
+    );
     assert_eq!(found.len(), MOST);
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::trial::betting::{BETS, Bets, Side};
+use crate::trial::betting::{BETS, BetSide, Bets};
 
 /// What a stake has to become: four bets, with stakes of 2 in all processes together, lose 1 %.
 pub(in crate::migration) const WINS: f64 = 800.0;
@@ -26,7 +26,7 @@ pub(in crate::migration) struct Stakes {
 
 /// Bets as they are kept: the logarithms of what is on each part.
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct KeptBets {
     fails: Vec<f64>,
     refuses: Vec<f64>,
     slower: Vec<f64>,
@@ -36,7 +36,7 @@ struct Kept {
 
 /// What the bets have come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Evidence {
+pub struct MoveEvidence {
     /// That this server fails more.
     pub fails: f64,
     /// That it answers with errors more often, failures included.
@@ -47,7 +47,7 @@ pub struct Evidence {
     pub differs: f64,
 }
 
-impl Evidence {
+impl MoveEvidence {
     /// Why the move is to be taken back, if it is.
     pub(in crate::migration) fn verdict(&self) -> Option<&'static str> {
         let all = [
@@ -71,10 +71,10 @@ impl Stakes {
     /// `tolerated` is the part of the compared answers that may differ.
     pub(super) fn new(tolerated: f64) -> Self {
         Self {
-            fails: Bets::new(Side::Above, 0.0),
-            refuses: Bets::new(Side::Above, 0.0),
-            slower: Bets::new(Side::Above, 0.0),
-            differs: Bets::new(Side::Above, tolerated),
+            fails: Bets::new(BetSide::Above, 0.0),
+            refuses: Bets::new(BetSide::Above, 0.0),
+            slower: Bets::new(BetSide::Above, 0.0),
+            differs: Bets::new(BetSide::Above, tolerated),
             stake: UNPLACED,
             place: None,
             tolerated,
@@ -82,9 +82,9 @@ impl Stakes {
     }
 
     /// The most that the stakes ever were.
-    pub(in crate::migration) fn evidence(&self) -> Evidence {
+    pub(in crate::migration) fn evidence(&self) -> MoveEvidence {
         let most = |bets: &Bets| (bets.best() + self.stake).exp();
-        Evidence {
+        MoveEvidence {
             fails: most(&self.fails),
             refuses: most(&self.refuses),
             slower: most(&self.slower),
@@ -108,7 +108,7 @@ impl Stakes {
     /// What is there, to be kept.
     pub(in crate::migration) fn kept(&self) -> String {
         let parts = |bets: &Bets| bets.parts().iter().map(|log| log + self.stake).collect();
-        let kept = Kept {
+        let kept = KeptBets {
             fails: parts(&self.fails),
             refuses: parts(&self.refuses),
             slower: parts(&self.slower),
@@ -120,7 +120,7 @@ impl Stakes {
 
     /// Goes on with what another process kept and left behind; what cannot be read is lost.
     pub(in crate::migration) fn join(&mut self, kept: &str) {
-        let Ok(kept) = serde_json::from_str::<Kept>(kept) else {
+        let Ok(kept) = serde_json::from_str::<KeptBets>(kept) else {
             return;
         };
         let stake = self.stake;

@@ -10,11 +10,11 @@ use crate::{
     migration::mode::{Mode, Move},
 };
 
-fn watch(user: u64) -> Watch {
+fn watch(user: u64) -> CallWatch {
     watch_of("a.b", Some(user))
 }
 
-fn watch_of(procedure: &'static str, user: Option<u64>) -> Watch {
+fn watch_of(procedure: &'static str, user: Option<u64>) -> CallWatch {
     let of = Move {
         id: "m".into(),
         name: "a.*".into(),
@@ -24,7 +24,7 @@ fn watch_of(procedure: &'static str, user: Option<u64>) -> Watch {
         actor: Actor::Controller,
         reason: String::new(),
     };
-    Watch {
+    CallWatch {
         of: Arc::new(of),
         procedure,
         user,
@@ -33,23 +33,23 @@ fn watch_of(procedure: &'static str, user: Option<u64>) -> Watch {
 }
 
 /// The guard of the only process there is.
-fn first(now: Instant) -> Guard {
-    let mut guard = Guard::new(0.01, now);
+fn first(now: Instant) -> OutcomePairing {
+    let mut guard = OutcomePairing::new(0.01, now);
     guard.stakes.take(0);
     guard
 }
 
-fn took(ms: u64, failed: bool) -> Outcome {
+fn took(ms: u64, failed: bool) -> MoveOutcome {
     let took = Duration::from_millis(ms);
-    Outcome {
+    MoveOutcome {
         failed,
         refused: failed,
         took,
     }
 }
 
-fn refused() -> Outcome {
-    Outcome {
+fn refused() -> MoveOutcome {
+    MoveOutcome {
         refused: true,
         ..took(10, false)
     }
@@ -200,7 +200,7 @@ fn a_move_that_is_no_worse_is_rarely_taken_back() {
             let mut outcome = || {
                 let outcome = took((200.0 * random()) as u64 + 1, random() < 0.05);
                 let refused = outcome.failed || random() < 0.2;
-                Outcome { refused, ..outcome }
+                MoveOutcome { refused, ..outcome }
             };
             let (ours, theirs) = (outcome(), outcome());
             guard.add_ours(&watch(2 * user), ours, now);
@@ -217,7 +217,7 @@ fn a_move_that_is_no_worse_is_rarely_taken_back() {
 #[test]
 fn what_was_kept_goes_on_with_the_process_that_takes_it() {
     let now = Instant::now();
-    let fail = |guard: &mut Guard, users: std::ops::Range<u64>| {
+    let fail = |guard: &mut OutcomePairing, users: std::ops::Range<u64>| {
         for user in users {
             guard.add_ours(&watch(2 * user), took(1, true), now);
             guard.add_theirs(&watch(2 * user + 1), took(1, false), now);
@@ -229,7 +229,7 @@ fn what_was_kept_goes_on_with_the_process_that_takes_it() {
     assert!(stake > 20.0 && before.stakes.evidence().verdict().is_none());
 
     // A restart that is the second process of the move, and one that nobody had seen end.
-    let mut after = Guard::new(0.01, now);
+    let mut after = OutcomePairing::new(0.01, now);
     after.stakes.take(1);
     after.stakes.join(&before.stakes.kept());
     let both = after.stakes.evidence().fails;
@@ -241,7 +241,7 @@ fn what_was_kept_goes_on_with_the_process_that_takes_it() {
     assert!(after.stakes.evidence().verdict().unwrap().contains("fails"));
 
     // Of another setting only what it proves is taken.
-    let mut other = Guard::new(0.05, now);
+    let mut other = OutcomePairing::new(0.05, now);
     other.stakes.take(1);
     other.stakes.join(&before.stakes.kept());
     assert_eq!(other.stakes.evidence().differs, 0.5);
@@ -253,7 +253,7 @@ fn what_was_kept_goes_on_with_the_process_that_takes_it() {
 #[test]
 fn who_lost_a_place_begins_anew_at_the_next_with_half() {
     let now = Instant::now();
-    let mut guard = Guard::new(0.01, now);
+    let mut guard = OutcomePairing::new(0.01, now);
     assert_eq!(guard.stakes.evidence().fails, 1.0 / 32.0);
     guard.stakes.take(0);
     assert_eq!(guard.stakes.evidence().fails, 1.0);

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Move, Owed, covers};
+use super::{Move, OwedMoveBack, covers};
 
 /// The moves in force, by name.
 #[derive(Default)]
-pub(super) struct Table(pub(super) BTreeMap<String, Arc<Move>>);
+pub(super) struct MoveTable(pub(super) BTreeMap<String, Arc<Move>>);
 
-impl Table {
+impl MoveTable {
     /// What names the procedure, or else its namespace.
     pub(super) fn of(&self, procedure: &str) -> Option<&Arc<Move>> {
         if self.0.is_empty() {
@@ -25,10 +25,10 @@ impl Table {
 /// What is stored, with what is owed above it.
 pub(super) fn laid_over(
     stored: &BTreeMap<String, Arc<Move>>,
-    owed: &BTreeMap<String, Owed>,
+    owed: &BTreeMap<String, OwedMoveBack>,
 ) -> BTreeMap<String, Arc<Move>> {
     let mut all = stored.clone();
-    for (name, Owed { change, taken }) in owed {
+    for (name, OwedMoveBack { change, taken }) in owed {
         let is_of = |(id, _): &(String, _)| all.get(name).is_some_and(|it| it.id == *id);
         // What was changed since is another move, of which nothing is proven.
         if taken.as_ref().is_none_or(is_of) {

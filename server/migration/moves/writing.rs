@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, future::Future, mem, sync::Arc, time::Duration}
 use chrono::{DateTime, TimeDelta};
 use tokio::time::{Instant, timeout};
 
-use super::{Move, Moves, Owed, covers, table::put};
+use super::{Move, Moves, OwedMoveBack, covers, table::put};
 use crate::{
-    _core::{clock, errors::in_full, outage::Outage, settling},
+    _core::{clock, errors::in_full, failure_edge::FailureEdge, settling},
     migration::store::BetsHeld,
 };
 
@@ -36,8 +36,8 @@ pub enum MoveError {
 }
 
 #[derive(Default)]
-pub(super) struct Writer {
-    outage: Outage,
+pub(super) struct MoveWriter {
+    outage: FailureEdge,
     reported: Option<Instant>,
     /// Whether the process ends after this.
     is_last: bool,
@@ -50,7 +50,7 @@ impl Moves {
         if change.mode.is_old() {
             {
                 let mut inner = self.inner.lock();
-                let owed = Owed {
+                let owed = OwedMoveBack {
                     change: change.clone(),
                     taken: None,
                 };
@@ -143,9 +143,9 @@ impl Moves {
         is_settled
     }
 
-    async fn settle(&self, writer: &mut Writer) -> anyhow::Result<()> {
-        let owed: Vec<Owed> = self.inner.lock().owed.values().cloned().collect();
-        for Owed { change, taken } in owed {
+    async fn settle(&self, writer: &mut MoveWriter) -> anyhow::Result<()> {
+        let owed: Vec<OwedMoveBack> = self.inner.lock().owed.values().cloned().collect();
+        for OwedMoveBack { change, taken } in owed {
             let Some((replaced, alert)) = taken else {
                 self.store.set_move(&change).await?;
                 self.adopt(&change);
@@ -224,7 +224,7 @@ impl Moves {
         Ok(())
     }
 
-    async fn add(&self, seen: &BTreeMap<String, super::Tally>) -> anyhow::Result<()> {
+    async fn add(&self, seen: &BTreeMap<String, super::MoveTally>) -> anyhow::Result<()> {
         if seen.is_empty() {
             return Ok(());
         }

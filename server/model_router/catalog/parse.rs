@@ -16,7 +16,7 @@ use crate::{
     _core::{
         feature_flags::REHEARSAL,
         suggest,
-        toml_reader::{self, Faults, Field, Table, number, whole},
+        toml_reader::{self, TomlFaults, TomlField, TomlTable, number, whole},
     },
     providers::{
         Reading, masking,
@@ -52,14 +52,14 @@ pub(super) fn catalog(
     folder: Option<&Path>,
     needs: &[(&str, &str)],
     grant: &Grant<'_>,
-) -> Result<Catalog, Faults> {
+) -> Result<Catalog, TomlFaults> {
     toml_reader::document(text, origin, |table| {
         root(table, Files::beside(folder), needs, grant)
     })
 }
 
 fn root(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     files: Files<'_>,
     needs: &[(&str, &str)],
     grant: &Grant<'_>,
@@ -126,7 +126,7 @@ struct Known<'a> {
 
 impl Known<'_> {
     /// Notes a fault where a model may not get texts of which this is demanded.
-    fn keep(&self, field: &Field<'_>, model: &Model, privacy: &Privacy, whose: &str) {
+    fn keep(&self, field: &TomlField<'_>, model: &Model, privacy: &Privacy, whose: &str) {
         let mut providers = self.providers.iter();
         let provider = providers.find(|(name, _)| *name == model.provider);
         let refusal = provider.and_then(|(_, it)| privacy.refusal(it.as_ref()?));
@@ -148,9 +148,9 @@ fn good<T>(entries: Named<T>) -> impl Iterator<Item = T> {
 
 /// The tables below `[key.NAME]`, at least one.
 fn entries<T>(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     key: &'static str,
-    mut read: impl FnMut(&str, &mut Table<'_>) -> Option<T>,
+    mut read: impl FnMut(&str, &mut TomlTable<'_>) -> Option<T>,
 ) -> Named<T> {
     let entries = table.required(key, TABLES, |it| {
         it.read(TABLES, |value| {
@@ -161,17 +161,17 @@ fn entries<T>(
     entries.unwrap_or_default()
 }
 
-fn denies_collection(table: &mut Table<'_>) -> bool {
+fn denies_collection(table: &mut TomlTable<'_>) -> bool {
     let words = [("deny", true), ("allow", false)];
     let denies = table.optional("data_collection", |it| it.word(&words));
     denies.unwrap_or_default()
 }
 
-fn privacy(table: &mut Table<'_>, providers: &Named<Provider>) -> Privacy {
+fn privacy(table: &mut TomlTable<'_>, providers: &Named<Provider>) -> Privacy {
     let kinds = masking::Kind::ALL.map(|kind| (kind.name(), kind));
     Privacy {
         denies_collection: denies_collection(table),
-        zdr: table.optional("zdr", Field::flag).unwrap_or_default(),
+        zdr: table.optional("zdr", TomlField::flag).unwrap_or_default(),
         providers: table.optional("providers", |it| {
             for item in it.list(NAMES)? {
                 let name = item.read("the name of a provider", plain);
@@ -193,7 +193,7 @@ fn privacy(table: &mut Table<'_>, providers: &Named<Provider>) -> Privacy {
 }
 
 /// Texts of a list with at least one.
-fn texts(field: &Field<'_>) -> Option<Vec<String>> {
+fn texts(field: &TomlField<'_>) -> Option<Vec<String>> {
     field.read(NAMES, |value| {
         value.as_array().filter(|items| !items.is_empty())
     })?;
@@ -201,7 +201,7 @@ fn texts(field: &Field<'_>) -> Option<Vec<String>> {
     items.iter().map(|it| it.read(TEXT, plain)).collect()
 }
 
-fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Option<Model> {
+fn model(name: &str, table: &mut TomlTable<'_>, providers: &Named<Provider>) -> Option<Model> {
     if name.starts_with(TASK_PREFIX) {
         table.fault(format!(
             "a model cannot be named `{name}`: callers ask for tasks by names that begin with `{TASK_PREFIX}`"
@@ -218,7 +218,7 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
     let id = table.required("id", id, |it| it.read(id, plain));
     let context = table.required("context", TOKENS, |it| it.read(TOKENS, at_least_one));
     let max_tokens = table.optional("max_tokens", |it| it.read(TOKENS, at_least_one));
-    let strict_roles = table.optional("strict_roles", Field::flag);
+    let strict_roles = table.optional("strict_roles", TomlField::flag);
     let reasoning_tag = table.optional("reasoning_tag", |it| it.read(TAG, tag));
     let prices = table.optional("prices", |it| it.table(prices));
     let timeouts = table.optional("timeouts", |it| it.table(timeouts));
@@ -258,7 +258,7 @@ fn model(name: &str, table: &mut Table<'_>, providers: &Named<Provider>) -> Opti
     })
 }
 
-fn prices(table: &mut Table<'_>) -> Prices {
+fn prices(table: &mut TomlTable<'_>) -> Prices {
     let price = |value: &DeValue<'_>| number(value).filter(|price| *price >= 0.0);
     let mut required = |key| {
         let price = table.required(key, PRICE, |it| it.read(PRICE, price));
@@ -274,7 +274,7 @@ fn prices(table: &mut Table<'_>) -> Prices {
     }
 }
 
-fn timeouts(table: &mut Table<'_>) -> Timeouts {
+fn timeouts(table: &mut TomlTable<'_>) -> Timeouts {
     let mut span = |key| table.optional(key, |it| it.read(SPAN, span));
     Timeouts {
         first_token: span("first_token"),
@@ -288,7 +288,7 @@ fn span(value: &DeValue<'_>) -> Option<Duration> {
     span.filter(|span| SPANS.contains(span))
 }
 
-fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
+fn task(name: &str, table: &mut TomlTable<'_>, known: &Known<'_>) -> Option<Task> {
     if name == REHEARSAL {
         table.fault(format!(
             "a task cannot be named `{REHEARSAL}`: that is the one of rehearsed rollouts, which no request has"
@@ -344,7 +344,7 @@ fn task(name: &str, table: &mut Table<'_>, known: &Known<'_>) -> Option<Task> {
 }
 
 /// What is asked of a task's answers.
-fn answers(table: &mut Table<'_>) -> Checks {
+fn answers(table: &mut TomlTable<'_>) -> Checks {
     let schema = table.optional("schema", |it| {
         let text = it.text("a JSON schema, as a text")?;
         Schema::parse(text)
@@ -361,7 +361,7 @@ fn answers(table: &mut Table<'_>) -> Checks {
     }
 }
 
-fn route(field: &Field<'_>, known: &Known<'_>, privacy: &Privacy) -> Option<Vec<Arc<Model>>> {
+fn route(field: &TomlField<'_>, known: &Known<'_>, privacy: &Privacy) -> Option<Vec<Arc<Model>>> {
     field.read(MODELS, |value| {
         value.as_array().filter(|items| !items.is_empty())
     })?;
@@ -381,7 +381,7 @@ fn route(field: &Field<'_>, known: &Known<'_>, privacy: &Privacy) -> Option<Vec<
 }
 
 /// The model of this name; a name that the file does not hold is a fault.
-fn find(field: &Field<'_>, models: &Named<Arc<Model>>) -> Option<Arc<Model>> {
+fn find(field: &TomlField<'_>, models: &Named<Arc<Model>>) -> Option<Arc<Model>> {
     let name = field.read("the name of a model", plain)?;
     match models.iter().find(|(known, _)| *known == name) {
         Some((_, model)) => model.clone(),

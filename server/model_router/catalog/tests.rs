@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::providers::quality::Language;
 use crate::{
-    _core::toml_reader::Fault,
+    _core::toml_reader::TomlFault,
     model_router::{Route, RouteError},
 };
 
@@ -28,7 +28,7 @@ fn faults(text: &str) -> Vec<String> {
     let Err(error) = Catalog::parse(text) else {
         return Vec::new();
     };
-    let line = |fault: &Fault| format!("{} {}", fault.line, fault.message);
+    let line = |fault: &TomlFault| format!("{} {}", fault.line, fault.message);
     error.faults.iter().map(line).collect()
 }
 

@@ -16,7 +16,7 @@ use super::{
     store::Used,
 };
 use crate::{
-    _core::{clock, outage::Outage},
+    _core::{clock, failure_edge::FailureEdge},
     model_router::catalog::{Model, Tier},
     providers::retry_after,
 };
@@ -43,7 +43,7 @@ pub(super) struct Pool {
     pub(super) stored: tokio::sync::Mutex<u64>,
     /// Held by the one call that is no person's and may ask the database for a slot.
     pub(super) behind: tokio::sync::Mutex<()>,
-    pub(super) outage: Outage,
+    pub(super) outage: FailureEdge,
 }
 
 #[derive(Default)]
@@ -111,7 +111,7 @@ impl Pool {
             }),
             stored: tokio::sync::Mutex::default(),
             behind: tokio::sync::Mutex::default(),
-            outage: Outage::default(),
+            outage: FailureEdge::default(),
         })
     }
 

@@ -6,11 +6,11 @@ use crate::{
     _core::assignment::Subject,
     model_router::{Call, Route, attempt::now_ms},
     providers::{Completion, Delta, Message, masking::Vault},
-    recording::texts::{Note, Said, Texts},
+    recording::texts::{CallTexts, Note, PromptMessage},
 };
 
 /// What a call asks, as it leaves.
-pub(super) fn asked(call: &Call, route: &Route, vault: Option<&Vault>) -> Texts {
+pub(super) fn asked(call: &Call, route: &Route, vault: Option<&Vault>) -> CallTexts {
     let given = call.request.given.as_ref();
     let given: Option<Vec<&RawValue>> = given
         .and_then(|given| given.get("messages"))
@@ -19,7 +19,7 @@ pub(super) fn asked(call: &Call, route: &Route, vault: Option<&Vault>) -> Texts 
         Some(messages) => messages.into_iter().map(as_it_came).collect(),
         None => call.request.messages.iter().map(said).collect(),
     };
-    Texts {
+    CallTexts {
         request_id: call.request_id.to_string(),
         at_ms: now_ms(),
         user_id: match route.subject {
@@ -35,10 +35,10 @@ pub(super) fn asked(call: &Call, route: &Route, vault: Option<&Vault>) -> Texts 
 }
 
 /// A message that is none by our reading is kept as its JSON: it is what one looks for.
-fn as_it_came(message: &RawValue) -> Said {
+fn as_it_came(message: &RawValue) -> PromptMessage {
     let read = serde_json::from_str(message.get());
     read.map_or_else(
-        |_| Said {
+        |_| PromptMessage {
             role: String::new(),
             text: message.get().to_owned(),
         },
@@ -46,7 +46,7 @@ fn as_it_came(message: &RawValue) -> Said {
     )
 }
 
-fn said(message: &Message) -> Said {
+fn said(message: &Message) -> PromptMessage {
     let mut text = match &message.content {
         Value::String(text) => text.clone(),
         Value::Array(parts) => parts.iter().map(part).collect::<Vec<_>>().join("\n"),
@@ -56,7 +56,7 @@ fn said(message: &Message) -> Said {
     if let Some(calls) = message.rest.get("tool_calls") {
         text += &calls.to_string();
     }
-    Said {
+    PromptMessage {
         role: message.role.clone(),
         text,
     }

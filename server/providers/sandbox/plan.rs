@@ -6,7 +6,7 @@ use super::{
     Wanted,
     behaviour::{MAX_DELAY_MS, MAX_SPREAD},
 };
-use crate::_core::toml_reader::{self, Faults, Field, FileError, Table, text_of};
+use crate::_core::toml_reader::{self, FileError, TomlFaults, TomlField, TomlTable, text_of};
 
 /// What the file is, in errors.
 const WHAT: &str = "the sandbox's plan";
@@ -45,16 +45,16 @@ impl SandboxPlan {
     }
 
     /// Reads it from a text.
-    pub fn parse(text: &str) -> Result<Self, Faults> {
+    pub fn parse(text: &str) -> Result<Self, TomlFaults> {
         Self::read(text, "(text)")
     }
 
-    fn read(text: &str, origin: &str) -> Result<Self, Faults> {
+    fn read(text: &str, origin: &str) -> Result<Self, TomlFaults> {
         toml_reader::document(text, origin, |table| {
-            let behaviour = |it: &Field<'_>| it.table(wanted).unwrap_or_default();
+            let behaviour = |it: &TomlField<'_>| it.table(wanted).unwrap_or_default();
             let models = table.optional("models", |it| it.named(|_, it| behaviour(it)));
             Self {
-                seed: table.optional("seed", Field::whole).unwrap_or_default(),
+                seed: table.optional("seed", TomlField::whole).unwrap_or_default(),
                 default: table
                     .get("default")
                     .map(|it| behaviour(&it))
@@ -65,7 +65,7 @@ impl SandboxPlan {
     }
 }
 
-fn wanted(table: &mut Table<'_>) -> Wanted {
+fn wanted(table: &mut TomlTable<'_>) -> Wanted {
     let mut number = |key, most| {
         table.optional(key, |it| {
             let number = it.number()?;

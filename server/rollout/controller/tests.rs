@@ -434,7 +434,7 @@ async fn a_second_process_follows_and_writes_nothing() {
     let rig = Rig::new().await;
     let id = rig.started().await.id;
     let other = Rig::over(rig.store.clone(), rig.clock.clone()).await;
-    let other_name = Controller::open(Parts {
+    let other_name = Controller::open(ControllerParts {
         store: rig.store.clone(),
         flags: other.flags.clone(),
         metrics: other.metrics.clone(),

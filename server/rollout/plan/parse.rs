@@ -12,7 +12,7 @@ use crate::{
     _core::{
         assignment::{Algorithm, Subject},
         feature_flags::REHEARSAL,
-        toml_reader::{self, Faults, Field, Table},
+        toml_reader::{self, TomlFaults, TomlField, TomlTable},
         units::{Microdollars, Percent},
     },
     rollout::{
@@ -59,11 +59,11 @@ const SPAN: &str = "a span of time such as `48h` or `1h 30m`";
 /// Longer spans lead to dates that nothing can hold.
 const LONGEST_SPAN: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
-pub(super) fn plan(text: &str, origin: &str, known: &Known) -> Result<Plan, Faults> {
+pub(super) fn plan(text: &str, origin: &str, known: &Known) -> Result<Plan, TomlFaults> {
     toml_reader::document(text, origin, |table| root(table, known))
 }
 
-fn root(table: &mut Table<'_>, known: &Known) -> Plan {
+fn root(table: &mut TomlTable<'_>, known: &Known) -> Plan {
     let name = table.required("name", NAME, name);
     let stages = table.required("stages", STAGES, stages).unwrap_or_default();
     let hours = hours(&stages);
@@ -140,7 +140,7 @@ fn contact(value: &DeValue<'_>) -> Option<String> {
     (is_line && text.chars().count() <= MAX_CONTACT).then(|| text.to_owned())
 }
 
-fn windows(field: &Field<'_>) -> Option<Vec<Window>> {
+fn windows(field: &TomlField<'_>) -> Option<Vec<Window>> {
     let tables = field.list(WINDOWS)?;
     let count = tables.len();
     if count == 0 || count > MAX_WINDOWS {
@@ -151,7 +151,7 @@ fn windows(field: &Field<'_>) -> Option<Vec<Window>> {
     Some(tables.iter().filter_map(|it| it.table(window)?).collect())
 }
 
-fn window(table: &mut Table<'_>) -> Option<Window> {
+fn window(table: &mut TomlTable<'_>) -> Option<Window> {
     let days = table.optional("days", |it| {
         let items = it.list(DAYS)?;
         if items.is_empty() {
@@ -189,7 +189,7 @@ fn window(table: &mut Table<'_>) -> Option<Window> {
     })
 }
 
-fn trial(table: &mut Table<'_>) -> TrialDemand {
+fn trial(table: &mut TomlTable<'_>) -> TrialDemand {
     let verdicts = [
         ("no-worse", TrialVerdict::NoWorse),
         ("not-proven", TrialVerdict::NotProven),
@@ -207,20 +207,20 @@ fn trial(table: &mut Table<'_>) -> TrialDemand {
     }
 }
 
-fn placebo(table: &mut Table<'_>) -> PlaceboDemand {
+fn placebo(table: &mut TomlTable<'_>) -> PlaceboDemand {
     PlaceboDemand {
         max_age: table.optional("max_age", duration).unwrap_or(TRIAL_AGE),
     }
 }
 
-fn no_traffic(table: &mut Table<'_>) -> NoTraffic {
+fn no_traffic(table: &mut TomlTable<'_>) -> NoTraffic {
     NoTraffic {
         alert_after: table.optional("alert_after", duration).unwrap_or(HOUR),
-        hold: table.optional("hold", Field::flag).unwrap_or_default(),
+        hold: table.optional("hold", TomlField::flag).unwrap_or_default(),
     }
 }
 
-fn stages(field: &Field<'_>) -> Option<Vec<Stage>> {
+fn stages(field: &TomlField<'_>) -> Option<Vec<Stage>> {
     let tables = field.list(STAGES)?;
     let count = tables.len();
     if count == 0 || count > MAX_STAGES {
@@ -236,7 +236,7 @@ fn stages(field: &Field<'_>) -> Option<Vec<Stage>> {
 }
 
 /// `least` is the share of the stage before, and becomes that of this one.
-fn stage(table: &mut Table<'_>, least: &mut f64) -> Stage {
+fn stage(table: &mut TomlTable<'_>, least: &mut f64) -> Stage {
     let share = table.required("share", SHARE, |it| {
         let share = number(it, 0.001, 100.0)?;
         if share < *least {
@@ -256,15 +256,17 @@ fn stage(table: &mut Table<'_>, least: &mut f64) -> Stage {
         share: Percent::new(share).unwrap_or_default(),
         soak: table.required("soak", SPAN, duration).unwrap_or_default(),
         gate: gate.unwrap_or(Gate::Automatic),
-        min_requests: table.optional("min_requests", Field::whole).unwrap_or(200),
-        min_users: table.optional("min_users", Field::whole).unwrap_or(20),
+        min_requests: table
+            .optional("min_requests", TomlField::whole)
+            .unwrap_or(200),
+        min_users: table.optional("min_users", TomlField::whole).unwrap_or(20),
         min_time: table.optional("min_time", duration).unwrap_or(HOUR),
         rho_bad: rho_bad.unwrap_or(if share < 25.0 { 2.0 } else { 1.5 }),
         guards: guards.unwrap_or_default(),
     }
 }
 
-fn guards(table: &mut Table<'_>) -> Guards {
+fn guards(table: &mut TomlTable<'_>) -> Guards {
     Guards {
         max_error_rate: table.optional("max_error_rate", |it| number(it, 0.0, 1.0)),
         max_cost: table
@@ -276,7 +278,7 @@ fn guards(table: &mut Table<'_>) -> Guards {
     }
 }
 
-fn evidence(table: &mut Table<'_>, hours: u32) -> EvidencePlan {
+fn evidence(table: &mut TomlTable<'_>, hours: u32) -> EvidencePlan {
     let default = EvidencePlan::default();
     let [watch, hold, rollback] = levels(table, &default).unwrap_or_default();
     let margin = table.optional("margin", |it| number(it, 1.0, 10.0));
@@ -307,9 +309,9 @@ fn evidence(table: &mut Table<'_>, hours: u32) -> EvidencePlan {
 }
 
 /// `watch`, `hold` and `rollback`; `None` where one is no number and so cannot be compared.
-fn levels(table: &mut Table<'_>, default: &EvidencePlan) -> Option<[f64; 3]> {
+fn levels(table: &mut TomlTable<'_>, default: &EvidencePlan) -> Option<[f64; 3]> {
     let fields = ["watch", "hold", "rollback"].map(|key| table.get(key));
-    let level = |field: &Option<Field<'_>>, default| match field {
+    let level = |field: &Option<TomlField<'_>>, default| match field {
         Some(field) => number(field, 1.0, 1e9),
         None => Some(default),
     };
@@ -329,7 +331,7 @@ fn levels(table: &mut Table<'_>, default: &EvidencePlan) -> Option<[f64; 3]> {
 }
 
 /// Normalised; what is not named has no weight.
-fn weights(field: &Field<'_>) -> Option<[f64; 5]> {
+fn weights(field: &TomlField<'_>) -> Option<[f64; 5]> {
     let [errors, slow, very_slow, feedback, quality] = field.table(|table| {
         ["errors", "slow", "very_slow", "feedback", "quality"].map(|key| match table.get(key) {
             Some(weight) => weight.number(),
@@ -353,7 +355,7 @@ fn hours(stages: &[Stage]) -> u32 {
     hours.ceil().clamp(1.0, f64::from(MAX_HOURS)) as u32
 }
 
-fn name(field: &Field<'_>) -> Option<String> {
+fn name(field: &TomlField<'_>) -> Option<String> {
     let name = field.text(NAME)?;
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || name.len() > 64 || !name.chars().all(is_word) {
@@ -362,7 +364,7 @@ fn name(field: &Field<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn route(field: &Field<'_>, known: &Known, tasks: &[String]) -> Option<Vec<String>> {
+fn route(field: &TomlField<'_>, known: &Known, tasks: &[String]) -> Option<Vec<String>> {
     let models = field.list(TEXTS)?;
     if models.is_empty() {
         let name = field.name();
@@ -378,7 +380,7 @@ fn route(field: &Field<'_>, known: &Known, tasks: &[String]) -> Option<Vec<Strin
 }
 
 /// A fault where a model may not get the texts of these tasks.
-fn may_get(field: &Field<'_>, model: &str, known: &Known, tasks: &[String]) {
+fn may_get(field: &TomlField<'_>, model: &str, known: &Known, tasks: &[String]) {
     let covered = |task: &String| tasks.is_empty() || tasks.contains(task);
     for (task, kept_out) in known.kept_out.iter().filter(|(task, _)| covered(task)) {
         if let Some(why) = kept_out.get(model) {
@@ -390,15 +392,15 @@ fn may_get(field: &Field<'_>, model: &str, known: &Known, tasks: &[String]) {
 }
 
 /// Tasks of the catalog, or the one of a rehearsal alone.
-fn task_names(items: &[Field<'_>], known: Option<&[String]>) -> Vec<String> {
-    let is_rehearsal = |item: &Field<'_>| item.text("a text") == Some(REHEARSAL);
+fn task_names(items: &[TomlField<'_>], known: Option<&[String]>) -> Vec<String> {
+    let is_rehearsal = |item: &TomlField<'_>| item.text("a text") == Some(REHEARSAL);
     match items {
         [item] if is_rehearsal(item) => vec![REHEARSAL.to_owned()],
         items => names(items, "task", known),
     }
 }
 
-fn names(items: &[Field<'_>], what: &str, known: Option<&[String]>) -> Vec<String> {
+fn names(items: &[TomlField<'_>], what: &str, known: Option<&[String]>) -> Vec<String> {
     let mut seen = Vec::with_capacity(items.len());
     for item in items {
         let Some(text) = item.text("a text") else {
@@ -416,7 +418,7 @@ fn names(items: &[Field<'_>], what: &str, known: Option<&[String]>) -> Vec<Strin
     seen
 }
 
-fn ids(field: &Field<'_>) -> Option<Vec<String>> {
+fn ids(field: &TomlField<'_>) -> Option<Vec<String>> {
     let ids = field.list(TEXTS)?;
     let ids = ids.iter().filter_map(|it| {
         let id = it.text("a text")?;
@@ -429,7 +431,7 @@ fn ids(field: &Field<'_>) -> Option<Vec<String>> {
     Some(ids.collect())
 }
 
-fn duration(field: &Field<'_>) -> Option<Duration> {
+fn duration(field: &TomlField<'_>) -> Option<Duration> {
     let text = field.text(SPAN)?;
     let parsed = span::parse(text).and_then(|span| {
         if span > LONGEST_SPAN {
@@ -443,7 +445,7 @@ fn duration(field: &Field<'_>) -> Option<Duration> {
 }
 
 /// How long a candidate has to answer probes after an outage.
-fn calm(field: &Field<'_>) -> Option<Duration> {
+fn calm(field: &TomlField<'_>) -> Option<Duration> {
     let calm = duration(field)?;
     if !(LEAST_CALM..=MOST_CALM).contains(&calm) {
         let [is, least, most] = [calm, LEAST_CALM, MOST_CALM].map(humantime::format_duration);
@@ -457,12 +459,12 @@ fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn number(field: &Field<'_>, least: f64, most: f64) -> Option<f64> {
+fn number(field: &TomlField<'_>, least: f64, most: f64) -> Option<f64> {
     let number = field.number()?;
     Some(field.within(number, least..=most))
 }
 
-fn count(field: &Field<'_>, most: u32) -> Option<u32> {
+fn count(field: &TomlField<'_>, most: u32) -> Option<u32> {
     let count = field.whole()?;
     u32::try_from(field.within(count, 1..=most.into())).ok()
 }

@@ -414,7 +414,7 @@ fn shipped() -> impl Strategy<Value = String> {
 
 /// Whatever the text, there is a plan, or there are faults in the order of its lines.
 fn check(text: &str) -> Result<(), TestCaseError> {
-    if let Err(Faults { faults, .. }) = Plan::parse(text, "p", &known()) {
+    if let Err(TomlFaults { faults, .. }) = Plan::parse(text, "p", &known()) {
         prop_assert!(!faults.is_empty());
         prop_assert!(faults.is_sorted_by_key(|fault| fault.line));
         let last = text.matches('\n').count() + 1;

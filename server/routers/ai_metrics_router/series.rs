@@ -16,7 +16,7 @@ use crate::{
     },
     dashboard::{
         requests::RequestFilter,
-        series::{By, Cell, Grid, Hour, Part, SeriesStore, quantile},
+        series::{AttemptHour, By, ChartPart, Grid, SeriesCell, SeriesStore, quantile},
     },
     model_router::ModelRouter,
     procedures,
@@ -140,7 +140,7 @@ struct FaultLine {
 }
 
 impl Line {
-    fn new(key: String, cells: &[Cell]) -> Self {
+    fn new(key: String, cells: &[SeriesCell]) -> Self {
         let latency = |percent| {
             cells
                 .iter()
@@ -172,7 +172,7 @@ impl Past {
         found.map_or_else(|| "(unknown)".to_owned(), |it| it.provider.clone())
     }
 
-    fn key_of_hour(&self, hour: &Hour, by: By) -> String {
+    fn key_of_hour(&self, hour: &AttemptHour, by: By) -> String {
         match by {
             By::Variant => hour.variant.name().to_owned(),
             By::Model => hour.model.clone(),
@@ -190,12 +190,12 @@ impl Past {
         by: By,
         is_by_hour: bool,
     ) -> Result<(), RpcError> {
-        let mut take = |part: Part| match part {
-            Part::Attempt(point) if by == By::Provider => {
+        let mut take = |part: ChartPart| match part {
+            ChartPart::Attempt(point) if by == By::Provider => {
                 grid.add(&point, &self.provider(&point.key));
             }
-            Part::Attempt(point) => grid.add(&point, &point.key),
-            Part::Hour(hour) => grid.add_hour(&hour, &self.key_of_hour(&hour, by)),
+            ChartPart::Attempt(point) => grid.add(&point, &point.key),
+            ChartPart::Hour(hour) => grid.add_hour(&hour, &self.key_of_hour(&hour, by)),
         };
         let is_all = match is_by_hour {
             true => self.store.hours_of(filter, by, MOST, &mut take).await,

@@ -15,7 +15,7 @@ use crate::{
     },
     dashboard::{
         series::SeriesStore,
-        spending::{Spender, Spent},
+        spending::{Consumption, Spender},
     },
     procedures,
 };
@@ -76,8 +76,8 @@ struct SpentInfo {
     cost_microdollars: i64,
 }
 
-impl From<Spent> for SpentInfo {
-    fn from(spent: Spent) -> Self {
+impl From<Consumption> for SpentInfo {
+    fn from(spent: Consumption) -> Self {
         Self {
             name: spent.name,
             attempts: spent.attempts,
@@ -170,7 +170,13 @@ mod tests {
             anyhow::bail!("not asked for")
         }
 
-        async fn spending(&self, _: Spender, _: i64, _: i64, _: u32) -> anyhow::Result<Vec<Spent>> {
+        async fn spending(
+            &self,
+            _: Spender,
+            _: i64,
+            _: i64,
+            _: u32,
+        ) -> anyhow::Result<Vec<Consumption>> {
             anyhow::bail!("not asked for")
         }
     }

@@ -28,7 +28,7 @@ use crate::{
         summary::VariantFigures,
         window::{Minutes, PerVariant},
     },
-    alerting::told::{AlertLog, Waiting},
+    alerting::sent::{AlertLog, Waiting},
     dashboard::audit::AuditStore,
     recording::Log,
     rollout::{

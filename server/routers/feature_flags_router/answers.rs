@@ -17,7 +17,7 @@ use crate::{
     },
     live_flags::{
         self, FlagError,
-        store::{FlagChange, Position},
+        store::{FlagChange, FlagPosition},
     },
 };
 
@@ -67,7 +67,7 @@ pub(crate) struct TaskInForce {
 }
 
 impl FlagsState {
-    pub(super) fn new(state: &State, held: &live_flags::State) -> Self {
+    pub(super) fn new(state: &State, held: &live_flags::FlagInForce) -> Self {
         let flag = &held.flag;
         let last = flag.last.as_ref();
         let catalog = state.models.catalog();
@@ -147,8 +147,8 @@ pub(crate) struct Place {
     pub(crate) killed: bool,
 }
 
-impl From<Position> for Place {
-    fn from(Position { share, killed }: Position) -> Self {
+impl From<FlagPosition> for Place {
+    fn from(FlagPosition { share, killed }: FlagPosition) -> Self {
         Self { share, killed }
     }
 }
@@ -206,7 +206,7 @@ struct Current {
 }
 
 impl FlagsMet {
-    pub(super) fn new(held: &live_flags::State) -> Self {
+    pub(super) fn new(held: &live_flags::FlagInForce) -> Self {
         let flag = &held.flag;
         let change = flag.last.as_ref();
         Self {
@@ -241,7 +241,7 @@ pub(in super::super) fn refused(error: FlagError) -> RpcError {
     match error {
         FlagError::Stale { based_on, current } => {
             let flag = &current.flag;
-            let Position { share, killed } = flag.position;
+            let FlagPosition { share, killed } = flag.position;
             let switch = if killed { "on" } else { "off" };
             let last = flag.last.as_ref();
             let (actor, reason) = last.map_or((&Actor::Settings, "as configured"), |last| {

@@ -11,7 +11,7 @@ use crate::{
     providers::{fault::Cause, finish::Finish},
     recording::{
         Event, Outcome,
-        texts::{Said, Texts},
+        texts::{CallTexts, PromptMessage},
     },
 };
 
@@ -311,9 +311,9 @@ struct SaidText {
     text: String,
 }
 
-impl From<Texts> for OpenedTexts {
-    fn from(texts: Texts) -> Self {
-        let said = |Said { role, text }| SaidText { role, text };
+impl From<CallTexts> for OpenedTexts {
+    fn from(texts: CallTexts) -> Self {
+        let said = |PromptMessage { role, text }| SaidText { role, text };
         Self {
             at: time(texts.at_ms as f64),
             task: texts.task,

@@ -12,7 +12,7 @@ use crate::{
     _core::{
         actor::Actor,
         assignment::Algorithm,
-        toml_reader::{Fault, Faults},
+        toml_reader::{TomlFault, TomlFaults},
         units::{Percent, counted},
     },
     rollout::{
@@ -351,8 +351,8 @@ pub(crate) struct PlanFault {
 
 impl PlanFault {
     /// In the order of the lines.
-    pub(super) fn all(faults: Faults) -> Vec<Self> {
-        let fault = |Fault { line, message }| Self { line, message };
+    pub(super) fn all(faults: TomlFaults) -> Vec<Self> {
+        let fault = |TomlFault { line, message }| Self { line, message };
         faults.faults.into_iter().map(fault).collect()
     }
 }
@@ -375,7 +375,7 @@ pub(crate) struct Checked {
 
 impl Checked {
     /// `traffic` is requests a day and the share of them that fail on control, 0 to 1.
-    pub(crate) fn new(plan: Result<Plan, Faults>, traffic: Option<(f64, f64)>) -> Self {
+    pub(crate) fn new(plan: Result<Plan, TomlFaults>, traffic: Option<(f64, f64)>) -> Self {
         match plan {
             Ok(plan) => Self {
                 valid: true,

@@ -9,7 +9,7 @@ use crate::{
     _core::{assignment::Variant, context::Context, errors::RpcError},
     dashboard::{
         requests::RequestFilter,
-        series::{By, Cell, Grid, Part, quantile},
+        series::{By, ChartPart, Grid, SeriesCell, quantile},
     },
 };
 
@@ -53,8 +53,8 @@ struct ArmFigures {
     cost_microdollars: i64,
 }
 
-impl From<&Cell> for ArmFigures {
-    fn from(cell: &Cell) -> Self {
+impl From<&SeriesCell> for ArmFigures {
+    fn from(cell: &SeriesCell) -> Self {
         Self {
             requests: cell.requests,
             failures: cell.failures,
@@ -87,7 +87,7 @@ pub(super) async fn arms(
         ..RequestFilter::default()
     };
     let mut take = |part| {
-        if let Part::Attempt(point) = part {
+        if let ChartPart::Attempt(point) = part {
             grid.add(&point, &point.key);
         }
     };
@@ -95,7 +95,7 @@ pub(super) async fn arms(
         .series
         .attempts_of(&filter, By::Variant, MOST, &mut take);
     let whole = read.await.map_err(RpcError::internal)?;
-    let none = Cell::default();
+    let none = SeriesCell::default();
     let of = |variant: Variant| {
         let cells = grid.lines.get(variant.name());
         ArmFigures::from(cells.and_then(|it| it.first()).unwrap_or(&none))

@@ -11,7 +11,7 @@ use crate::{
         declared::Declared,
         errors::{ErrorCode, RpcError},
         suggest,
-        toml_reader::Fault,
+        toml_reader::TomlFault,
     },
     rollout::{audit::capital, errors::ControlError, status::Status},
 };
@@ -109,7 +109,7 @@ pub(super) fn refusal(error: ControlError) -> RpcError {
     };
     match error {
         ControlError::Plan(faults) => {
-            let lines = faults.faults.iter().map(|Fault { line, message }| {
+            let lines = faults.faults.iter().map(|TomlFault { line, message }| {
                 // A plan that is sent has no file; its lines are enough.
                 format!("\n  line {line}: {message}")
             });

@@ -22,7 +22,7 @@ use crate::{
         registry::Registry,
         units::Percent,
     },
-    live_flags::Ask,
+    live_flags::FlagSteering,
     procedures,
     rollout::{
         rollout::CommandKind,
@@ -69,7 +69,7 @@ async fn release(state: State, context: Context, input: Release) -> Result<Rollo
                 return Err(moves(&status, live.position.share));
             }
             Some(share) if share != live.position.share => {
-                let ask = Ask {
+                let ask = FlagSteering {
                     based_on: Some(live.version),
                     reason,
                     actor: &actor,

@@ -48,7 +48,7 @@ struct Changed {
 
 /// A place in the history of all rollouts, and the last change that was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Place {
+struct HistoryPosition {
     pos: i64,
     rollout: String,
     version: i64,
@@ -57,12 +57,12 @@ struct Place {
 /// An id of a client: of this release, or of one in which places were times.
 #[derive(Debug, PartialEq, Eq)]
 enum Resumed {
-    At(Place),
-    After { at_ms: i64, told: Place },
+    At(HistoryPosition),
+    After { at_ms: i64, told: HistoryPosition },
 }
 
 impl Update {
-    fn new(place: &Place, rollouts: &[Status], change: Option<Changed>) -> Tracked<Self> {
+    fn new(place: &HistoryPosition, rollouts: &[Status], change: Option<Changed>) -> Tracked<Self> {
         let data = Self {
             live: live(rollouts),
             change,
@@ -88,7 +88,7 @@ impl Resumed {
         let (place, rest) = id.split_once('.')?;
         let (rollout, version) = rest.rsplit_once('.')?;
         let told = |pos| {
-            Some(Place {
+            Some(HistoryPosition {
                 pos,
                 rollout: rollout.to_owned(),
                 version: version.parse().ok()?,
@@ -103,7 +103,7 @@ impl Resumed {
         }
     }
 
-    async fn place(self, controller: &Controller) -> Result<Place, ControlError> {
+    async fn place(self, controller: &Controller) -> Result<HistoryPosition, ControlError> {
         let archive = controller.archive();
         let last = archive.last_place().await?;
         let (pos, told) = match self {
@@ -115,11 +115,11 @@ impl Resumed {
         };
         // A database that went back lacks what the client was told, and goes on from where it ends.
         let pos = pos.min(last);
-        Ok(Place { pos, ..told })
+        Ok(HistoryPosition { pos, ..told })
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for HistoryPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "p{}.{}.{}", self.pos, self.rollout, self.version)
     }
@@ -129,7 +129,7 @@ impl fmt::Display for Place {
 struct Follower {
     controller: Arc<Controller>,
     /// What was told last.
-    place: Place,
+    place: HistoryPosition,
     /// The version last told of each rollout.
     told: HashMap<String, i64>,
 }
@@ -139,7 +139,7 @@ impl Follower {
     async fn news(
         &mut self,
         rollouts: &[Status],
-    ) -> Result<(Vec<(Place, Changed)>, bool), ControlError> {
+    ) -> Result<(Vec<(HistoryPosition, Changed)>, bool), ControlError> {
         let rows = self
             .controller
             .archive()
@@ -163,7 +163,7 @@ impl Follower {
     }
 
     /// A change that the history does not have: it came into force, and is yet to be written.
-    fn unwritten(&mut self, change: &Change) -> Option<(Place, Changed)> {
+    fn unwritten(&mut self, change: &Change) -> Option<(HistoryPosition, Changed)> {
         let status = &change.status;
         if !self.is_new(&status.id, status.version) {
             return None;
@@ -196,10 +196,14 @@ pub(super) async fn follow(
     let is_resumed = resumed.is_some();
     let place = match resumed {
         Some(resumed) => resumed.place(&controller).await,
-        None => controller.archive().last_place().await.map(|pos| Place {
-            pos,
-            ..Place::default()
-        }),
+        None => controller
+            .archive()
+            .last_place()
+            .await
+            .map(|pos| HistoryPosition {
+                pos,
+                ..HistoryPosition::default()
+            }),
     };
     let place = place.map_err(refusal)?;
     let mut rollouts = controller.list().await.map_err(refusal)?;
@@ -270,14 +274,14 @@ mod tests {
 
     #[test]
     fn a_place_is_its_own_id() {
-        let place = Place {
+        let place = HistoryPosition {
             pos: 123,
             rollout: "0190-a.b".into(),
             version: 7,
         };
-        let at = |place: &Place| Some(Resumed::At(place.clone()));
+        let at = |place: &HistoryPosition| Some(Resumed::At(place.clone()));
         assert_eq!(Resumed::parse(&place.to_string()), at(&place));
-        let start = Place::default();
+        let start = HistoryPosition::default();
         assert_eq!(Resumed::parse(&start.to_string()), at(&start));
         for id in ["", "x", "1.2", "a.b.c", "1.b.c", "p1.b.c", "p.b.1"] {
             assert_eq!(Resumed::parse(id), None, "{id}");
@@ -286,7 +290,7 @@ mod tests {
 
     #[test]
     fn ids_of_before_are_times() {
-        let told = Place {
+        let told = HistoryPosition {
             pos: 0,
             rollout: "0190".into(),
             version: 7,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     _core::units::Percent,
-    fleet::replicas::{InForce, Replica, Roll},
+    fleet::replicas::{Replica, ReportedVersion, Roll},
 };
 
 /// A server that has said nothing for so long is gone.
@@ -88,9 +88,9 @@ pub struct VersionInForce {
     pub share: Percent,
 }
 
-impl From<InForce> for VersionInForce {
-    fn from(it: InForce) -> Self {
-        let InForce { of, version, share } = it;
+impl From<ReportedVersion> for VersionInForce {
+    fn from(it: ReportedVersion) -> Self {
+        let ReportedVersion { of, version, share } = it;
         Self { of, version, share }
     }
 }
@@ -145,8 +145,10 @@ impl FleetState {
 }
 
 /// The greatest version of each, with the share that the first has who has it.
-fn newest<'f>(in_force: impl IntoIterator<Item = &'f InForce>) -> BTreeMap<&'f str, &'f InForce> {
-    let mut newest = BTreeMap::<&str, &InForce>::new();
+fn newest<'f>(
+    in_force: impl IntoIterator<Item = &'f ReportedVersion>,
+) -> BTreeMap<&'f str, &'f ReportedVersion> {
+    let mut newest = BTreeMap::<&str, &ReportedVersion>::new();
     for it in in_force {
         let held = newest.entry(&it.of).or_insert(it);
         if it.version > held.version {
@@ -159,14 +161,14 @@ fn newest<'f>(in_force: impl IntoIterator<Item = &'f InForce>) -> BTreeMap<&'f s
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fleet::replicas::Report;
+    use crate::fleet::replicas::ReplicaReport;
 
     fn at(seconds: i64) -> DateTime<Utc> {
         DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
     }
 
     fn replica(holder: &str, seen: i64, in_force: &[(&str, i64, f64)]) -> Replica {
-        let in_force = in_force.iter().map(|(of, version, share)| InForce {
+        let in_force = in_force.iter().map(|(of, version, share)| ReportedVersion {
             of: (*of).to_owned(),
             version: *version,
             share: Percent::new(*share).expect("a percentage"),
@@ -178,9 +180,9 @@ mod tests {
             started_at: at(0),
             seen_at: at(seen),
             has_ended: false,
-            report: Report {
+            report: ReplicaReport {
                 in_force: in_force.collect(),
-                ..Report::default()
+                ..ReplicaReport::default()
             },
         }
     }

@@ -19,14 +19,14 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// How a connection goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct ConnectionPath {
     /// Whether it leaves this machine.
     pub(super) is_remote: bool,
     /// Whether nobody on it can read along.
     pub(super) is_encrypted: bool,
 }
 
-impl Way {
+impl ConnectionPath {
     /// That of connections with these options.
     pub(super) async fn to(options: &PgConnectOptions) -> Self {
         if options.get_socket().is_some() || options.get_host().starts_with('/') {
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     /// Somebody who answers so whether it speaks TLS, with the options of a connection there.
-    async fn asked(answer: &'static [u8], mode: PgSslMode) -> Way {
+    async fn asked(answer: &'static [u8], mode: PgSslMode) -> ConnectionPath {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
@@ -111,7 +111,7 @@ mod tests {
         };
         tokio::select! {
             biased;
-            way = Way::to(&options) => way,
+            way = ConnectionPath::to(&options) => way,
             () = async { serve.await; std::future::pending().await } => unreachable!(),
         }
     }
@@ -145,6 +145,6 @@ mod tests {
             assert!(!is_remote(host, 5432).await, "{host}");
         }
         let socket = PgConnectOptions::new_without_pgpass().socket("/run/postgresql");
-        assert!(!Way::to(&socket).await.is_remote);
+        assert!(!ConnectionPath::to(&socket).await.is_remote);
     }
 }

@@ -1,18 +1,18 @@
 //! Each of the three tables, as its rows are taken over.
 
-use super::{Fate, Import};
+use super::{Import, RowFate};
 use crate::{
     _core::{actor::Actor, auth::LOCAL_PREFIX, caller::Role},
     storage::{
         db::Write,
-        original::{Table, TheirConversation, TheirMessage, TheirUser},
+        original::{OriginalTable, TheirConversation, TheirMessage, TheirUser},
         storable,
         users::{folded, note_role},
     },
 };
 
 /// A row that can be taken over.
-pub(super) trait Row: Table {
+pub(super) trait ImportRow: OriginalTable {
     /// The table and the row that have to be here before.
     fn parent(&self) -> Option<(&'static str, i64)>;
     /// Why it cannot be taken over at all.
@@ -30,7 +30,7 @@ pub(super) trait Row: Table {
         parent: i64,
         greatest: i64,
         import: &Import<'_>,
-    ) -> anyhow::Result<Result<(i64, Fate), &'static str>>;
+    ) -> anyhow::Result<Result<(i64, RowFate), &'static str>>;
 }
 
 /// So that nobody is handed a number while the sequence is moved.
@@ -100,7 +100,7 @@ async fn number(
     Ok(most.max(greatest) + 1)
 }
 
-impl Row for TheirUser {
+impl ImportRow for TheirUser {
     fn parent(&self) -> Option<(&'static str, i64)> {
         None
     }
@@ -147,7 +147,7 @@ impl Row for TheirUser {
         _: i64,
         greatest: i64,
         import: &Import<'_>,
-    ) -> anyhow::Result<Result<(i64, Fate), &'static str>> {
+    ) -> anyhow::Result<Result<(i64, RowFate), &'static str>> {
         let here: Option<(i64, Option<i64>)> = on!(&mut *transaction, transaction => sqlx::query_as(
                 "SELECT id, deleted_at FROM users WHERE open_id = $1",
             )
@@ -156,7 +156,7 @@ impl Row for TheirUser {
             .await)?;
         match here {
             Some((_, Some(_))) => return Ok(Err("this user was deleted here")),
-            Some((ours, None)) => return Ok(Ok((ours, Fate::Joined))),
+            Some((ours, None)) => return Ok(Ok((ours, RowFate::Joined))),
             None => {}
         }
         let role = match self.role.as_str() {
@@ -181,11 +181,11 @@ impl Row for TheirUser {
             .bind(self.last_signed_in)
             .execute(&mut **transaction))?;
         note_role(transaction, id, &Actor::CommandLine, None, role, import.now).await?;
-        Ok(Ok((id, Fate::New)))
+        Ok(Ok((id, RowFate::New)))
     }
 }
 
-impl Row for TheirConversation {
+impl ImportRow for TheirConversation {
     fn parent(&self) -> Option<(&'static str, i64)> {
         Some((TheirUser::NAME, self.user_id))
     }
@@ -225,7 +225,7 @@ impl Row for TheirConversation {
         user: i64,
         greatest: i64,
         _: &Import<'_>,
-    ) -> anyhow::Result<Result<(i64, Fate), &'static str>> {
+    ) -> anyhow::Result<Result<(i64, RowFate), &'static str>> {
         let live: Option<i64> = on!(&mut *transaction, transaction => sqlx::query_scalar(
                 "SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL",
             )
@@ -246,11 +246,11 @@ impl Row for TheirConversation {
             .bind(self.created_at)
             .bind(self.updated_at)
             .execute(&mut **transaction))?;
-        Ok(Ok((id, Fate::New)))
+        Ok(Ok((id, RowFate::New)))
     }
 }
 
-impl Row for TheirMessage {
+impl ImportRow for TheirMessage {
     fn parent(&self) -> Option<(&'static str, i64)> {
         Some((TheirConversation::NAME, self.conversation_id))
     }
@@ -290,7 +290,7 @@ impl Row for TheirMessage {
         conversation: i64,
         _: i64,
         _: &Import<'_>,
-    ) -> anyhow::Result<Result<(i64, Fate), &'static str>> {
+    ) -> anyhow::Result<Result<(i64, RowFate), &'static str>> {
         let ours: Option<i64> = returned!(&mut *transaction, transaction => sqlx::query_scalar(
                 "INSERT INTO messages (conversation_id, role, content, created_at) \
                  SELECT id, $2, $3, $4 FROM conversations WHERE id = $1 RETURNING id",
@@ -301,7 +301,7 @@ impl Row for TheirMessage {
             .bind(self.created_at)
             .fetch_all(&mut **transaction))?;
         match ours {
-            Some(ours) => Ok(Ok((ours, Fate::New))),
+            Some(ours) => Ok(Ok((ours, RowFate::New))),
             None => Ok(Err("its conversation was deleted here")),
         }
     }

@@ -71,7 +71,7 @@ impl Storage {
 
     /// The rollups of the hours that begin at or after the first and before the second time.
     pub async fn rollups(&self, from_ms: i64, to_ms: i64) -> anyhow::Result<Vec<Rollup>> {
-        let rows: Vec<Row> = on!(self.db.read(), pool => sqlx::query_as(
+        let rows: Vec<RollupRow> = on!(self.db.read(), pool => sqlx::query_as(
                 "SELECT * FROM event_rollups WHERE hour_ms >= $1 AND hour_ms < $2 \
                  ORDER BY hour_ms, model, task, variant, outcome",
             )
@@ -90,9 +90,9 @@ impl Storage {
         let Some(to) = events.last().map(|event| event.seq) else {
             return Ok(0);
         };
-        let mut hours = BTreeMap::<Kind, Tally>::new();
+        let mut hours = BTreeMap::<RollupKey, RollupSums>::new();
         for event in events.iter().filter(|event| event.outcome.is_end()) {
-            hours.entry(Kind::of(event)?).or_default().add(event);
+            hours.entry(RollupKey::of(event)?).or_default().add(event);
         }
         let mut transaction = self.db.begin().await?;
         // Another process may have been here meanwhile.
@@ -122,7 +122,7 @@ async fn advance(transaction: &mut Write, from: i64, to: i64) -> sqlx::Result<bo
 
 /// What the attempts of one rollup have in common.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
+struct RollupKey {
     hour_ms: i64,
     model: String,
     task: String,
@@ -130,7 +130,7 @@ struct Kind {
     outcome: &'static str,
 }
 
-impl Kind {
+impl RollupKey {
     fn of(event: &Event) -> anyhow::Result<Self> {
         Ok(Self {
             hour_ms: event.at_ms - event.at_ms.rem_euclid(HOUR_MS),
@@ -144,7 +144,7 @@ impl Kind {
 
 /// What is summed up.
 #[derive(Default)]
-struct Tally {
+struct RollupSums {
     attempts: i64,
     latency_ns: i64,
     prompt_tokens: i64,
@@ -156,7 +156,7 @@ struct Tally {
     first_token: Histogram,
 }
 
-impl Tally {
+impl RollupSums {
     fn add(&mut self, event: &Event) {
         self.attempts += 1;
         // A cast saturates; an hour of calls is far below.
@@ -174,7 +174,7 @@ impl Tally {
     }
 
     /// Adds it to what is stored. Nobody else does meanwhile: who moves the progress holds its row.
-    async fn merge_into(mut self, transaction: &mut Write, key: &Kind) -> anyhow::Result<()> {
+    async fn merge_into(mut self, transaction: &mut Write, key: &RollupKey) -> anyhow::Result<()> {
         let stored: Option<(Vec<u8>, Vec<u8>)> = on!(transaction, transaction => sqlx::query_as(
                 "SELECT latency, first_token FROM event_rollups WHERE hour_ms = $1 AND model = $2 \
                  AND task = $3 AND variant = $4 AND outcome = $5",
@@ -225,7 +225,7 @@ impl Tally {
 }
 
 #[derive(sqlx::FromRow)]
-pub(in crate::storage) struct Row {
+pub(in crate::storage) struct RollupRow {
     hour_ms: i64,
     model: String,
     task: String,
@@ -242,10 +242,10 @@ pub(in crate::storage) struct Row {
     flawed: i64,
 }
 
-impl TryFrom<Row> for Rollup {
+impl TryFrom<RollupRow> for Rollup {
     type Error = anyhow::Error;
 
-    fn try_from(row: Row) -> anyhow::Result<Self> {
+    fn try_from(row: RollupRow) -> anyhow::Result<Self> {
         Ok(Self {
             hour_ms: row.hour_ms,
             variant: from_name(&row.variant)?,

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{
     Bounds,
-    budget::{self, Held},
+    budget::{self, BudgetShare},
     connections::UnderWay,
     pace,
     stream::Inflow,
@@ -32,16 +32,16 @@ const FREE_BYTES: usize = 16 * 1024;
 
 /// A body that was read, and the share of the budget that it takes until its call is over.
 #[derive(Debug, Default)]
-pub struct Read {
+pub struct ReadBody {
     /// The whole of it.
     pub bytes: Bytes,
     /// Goes to the call's context.
-    pub held: Held,
+    pub held: BudgetShare,
 }
 
 impl Bounds {
     /// Reads a body of JSON: within the limit, in time, and of no more values than can be read.
-    pub async fn read_json(&self, body: Body) -> Result<Read, RpcError> {
+    pub async fn read_json(&self, body: Body) -> Result<ReadBody, RpcError> {
         let mut read = self.read(body).await?;
         let weight = budget::weigh(&read.bytes, self.max_body_bytes)?;
         if weight > FREE_BYTES {
@@ -54,16 +54,16 @@ impl Bounds {
     ///
     /// Of a longer one as much again is read and thrown away, so that most clients finish sending and
     /// see the answer rather than a broken connection.
-    pub async fn read(&self, mut body: Body) -> Result<Read, RpcError> {
+    pub async fn read(&self, mut body: Body) -> Result<ReadBody, RpcError> {
         let limit = self.max_body_bytes;
         let mut whole = BytesMut::new();
-        let mut held = Held::default();
+        let mut held = BudgetShare::default();
         let mut excess = 0_usize;
         let started = Instant::now();
         while let Some(data) = next(&mut body, started, whole.len()).await? {
             if excess == 0 && data.len() <= limit - whole.len() {
                 if whole.is_empty() && body.is_end_stream() {
-                    return Ok(Read { bytes: data, held });
+                    return Ok(ReadBody { bytes: data, held });
                 }
                 whole.extend_from_slice(&data);
                 if whole.capacity() > FREE_BYTES {
@@ -77,7 +77,7 @@ impl Bounds {
             }
         }
         if excess == 0 {
-            return Ok(Read {
+            return Ok(ReadBody {
                 bytes: whole.freeze(),
                 held,
             });
@@ -102,21 +102,21 @@ impl Bounds {
     }
 
     /// The share of an answer that was written and is on its way.
-    pub fn hold_answer(&self, bytes: usize) -> Result<Held, RpcError> {
+    pub fn hold_answer(&self, bytes: usize) -> Result<BudgetShare, RpcError> {
         if bytes <= FREE_BYTES {
-            return Ok(Held::default());
+            return Ok(BudgetShare::default());
         }
         self.budget.hold(bytes)
     }
 
     /// The share of calls that come together: each takes room while it runs, or waits to.
-    pub fn hold_calls(&self, calls: usize) -> Result<Held, RpcError> {
+    pub fn hold_calls(&self, calls: usize) -> Result<BudgetShare, RpcError> {
         self.budget.hold(CALL_BYTES.saturating_mul(calls))
     }
 
     /// The share of a message of a socket, and of its values. The outer error
     /// is a message that is not to be read, the inner one a server that is busy.
-    pub fn hold_message(&self, text: &[u8]) -> Result<Result<Held, RpcError>, RpcError> {
+    pub fn hold_message(&self, text: &[u8]) -> Result<Result<BudgetShare, RpcError>, RpcError> {
         let weight = budget::weigh(text, self.max_body_bytes)?;
         Ok(self.budget.hold(weight))
     }
@@ -184,7 +184,7 @@ impl hyper::body::Body for Claimed {
 /// The body of an answer: its request is under way until it is sent, and its bytes are counted.
 pub(in crate::transport) struct Sending {
     body: Body,
-    _held: Held,
+    _held: BudgetShare,
     _request: Arc<UnderWay>,
     /// Absent where the connection's own writes show whether the peer reads.
     waits: Option<Arc<Wait>>,
@@ -196,14 +196,14 @@ impl Sending {
         bounds: &Bounds,
         body: Body,
         request: Arc<UnderWay>,
-        waits: Option<&Waits>,
+        waits: Option<&UnreadAnswers>,
     ) -> Result<Self, RpcError> {
         let size = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         Ok(Self {
             body,
             _held: bounds.hold_answer(size)?,
             _request: request,
-            waits: waits.map(Waits::add),
+            waits: waits.map(UnreadAnswers::add),
         })
     }
 }
@@ -237,7 +237,7 @@ const STALL: Duration = Duration::from_secs(30);
 
 /// The answers of one HTTP/2 connection. Its peer can read it and yet leave no room for an answer.
 #[derive(Clone, Debug)]
-pub(in crate::transport) struct Waits {
+pub(in crate::transport) struct UnreadAnswers {
     began: Instant,
     answers: Arc<Mutex<Vec<Weak<Wait>>>>,
 }
@@ -249,7 +249,7 @@ struct Wait {
     since: AtomicU64,
 }
 
-impl Waits {
+impl UnreadAnswers {
     pub(in crate::transport) fn new() -> Self {
         Self {
             began: Instant::now(),

@@ -27,7 +27,7 @@ pub struct Budget {
 
 /// A share of the budget, which goes back when this is dropped.
 #[derive(Debug, Default)]
-pub struct Held(Option<OwnedSemaphorePermit>);
+pub struct BudgetShare(Option<OwnedSemaphorePermit>);
 
 impl Budget {
     /// A budget of so many bytes.
@@ -39,14 +39,14 @@ impl Budget {
     }
 
     /// Takes a share, or says that the server is busy.
-    pub fn hold(&self, bytes: usize) -> Result<Held, RpcError> {
-        let mut held = Held::default();
+    pub fn hold(&self, bytes: usize) -> Result<BudgetShare, RpcError> {
+        let mut held = BudgetShare::default();
         self.extend(&mut held, bytes)?;
         Ok(held)
     }
 
     /// Makes a share as large as `bytes`, if it is smaller.
-    pub fn extend(&self, held: &mut Held, bytes: usize) -> Result<(), RpcError> {
+    pub fn extend(&self, held: &mut BudgetShare, bytes: usize) -> Result<(), RpcError> {
         let has = held.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = bytes.div_ceil(PART).saturating_sub(has);
         if more == 0 {

@@ -50,10 +50,10 @@ struct Idle {
 
 /// A connection's place; free again when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub struct Slot(Arc<Place>);
+pub struct ConnectionSlot(Arc<ConnectionPlace>);
 
 #[derive(Debug)]
-struct Place {
+struct ConnectionPlace {
     connections: Arc<Connections>,
     /// Tells the connection to make room.
     leave: CancellationToken,
@@ -72,7 +72,7 @@ struct Use {
 /// A request that is under way, until its answer is sent.
 #[derive(Debug)]
 pub struct UnderWay {
-    slot: Slot,
+    slot: ConnectionSlot,
     is_excess: bool,
     is_kept: AtomicBool,
 }
@@ -96,7 +96,7 @@ impl Connections {
     }
 
     /// A place for a new connection; `None` where even the reserve is in use.
-    pub fn open(self: &Arc<Self>) -> Option<Slot> {
+    pub fn open(self: &Arc<Self>) -> Option<ConnectionSlot> {
         let mut state = self.state.lock();
         while state.open >= self.max && state.evict(GRACE) {}
         if state.open >= self.max + RESERVE {
@@ -110,7 +110,7 @@ impl Connections {
         let leave = CancellationToken::new();
         let since = state.is_idle(&leave);
         drop(state);
-        Some(Slot(Arc::new(Place {
+        Some(ConnectionSlot(Arc::new(ConnectionPlace {
             connections: self.clone(),
             leave,
             is_reserved,
@@ -147,7 +147,7 @@ impl State {
     }
 }
 
-impl Slot {
+impl ConnectionSlot {
     /// Resolves when this connection has to make room.
     pub fn left(&self) -> impl Future<Output = ()> + Send + use<> {
         self.0.leave.clone().cancelled_owned()
@@ -224,7 +224,7 @@ impl Drop for UnderWay {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let use_ = self.use_.get_mut();
         let mut state = self.connections.state.lock();
@@ -244,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    fn has_left(slot: &Slot) -> bool {
+    fn has_left(slot: &ConnectionSlot) -> bool {
         slot.left().now_or_never().is_some()
     }
 

@@ -17,7 +17,7 @@ use futures::{SinkExt, StreamExt};
 use http::request::Parts;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::{Held, connections::Under, stream::Inflow};
+use super::{BudgetShare, connections::Under, stream::Inflow};
 use crate::_core::{errors::RpcError, tasks::Tasks, turns::Turns};
 
 /// How long a client may take to make room for one message.
@@ -34,7 +34,7 @@ pub struct Socket {
     socket: WebSocket,
     inflow: Option<Arc<Inflow>>,
     /// The share of the last message, until the next one is asked for.
-    arrived: Held,
+    arrived: BudgetShare,
     heard: Instant,
     period: Duration,
 }
@@ -72,7 +72,7 @@ where
             let socket = Socket {
                 socket,
                 inflow,
-                arrived: Held::default(),
+                arrived: BudgetShare::default(),
                 heard: Instant::now(),
                 period: ping_interval,
             };
@@ -85,7 +85,7 @@ where
 impl Socket {
     /// The next message. May be dropped and called again.
     pub async fn receive(&mut self) -> Result<Message, Closed> {
-        self.arrived = Held::default();
+        self.arrived = BudgetShare::default();
         let message = self.socket.next().await;
         self.heard = Instant::now();
         if let Some(inflow) = &self.inflow {

@@ -20,8 +20,8 @@ use tokio::{
 };
 
 use super::{
-    budget::{Budget, Held},
-    connections::Slot,
+    budget::{Budget, BudgetShare},
+    connections::ConnectionSlot,
     frames::Frames,
     pace,
 };
@@ -36,7 +36,7 @@ const FAIR_BYTES: usize = 64 * 1024;
 const STALL: Duration = Duration::from_secs(30);
 
 /// A connection that knows its place and what it holds.
-pub struct Stream {
+pub struct BoundedStream {
     inner: TcpStream,
     inflow: Arc<Inflow>,
     /// Read without a pause.
@@ -44,7 +44,7 @@ pub struct Stream {
     /// Since when a write waits.
     stalled: Option<Pin<Box<Sleep>>>,
     // Lives as long as the bytes do, also as a socket.
-    _slot: Slot,
+    _slot: ConnectionSlot,
 }
 
 /// What has come on a connection and has not been claimed.
@@ -59,12 +59,12 @@ struct Unclaimed {
     frames: Frames,
     bytes: usize,
     since: Option<Instant>,
-    held: Held,
+    held: BudgetShare,
 }
 
-impl Stream {
+impl BoundedStream {
     /// Watches a connection.
-    pub fn new(inner: TcpStream, slot: Slot, budget: Budget) -> Self {
+    pub fn new(inner: TcpStream, slot: ConnectionSlot, budget: Budget) -> Self {
         Self {
             inner,
             inflow: Arc::new(Inflow {
@@ -107,10 +107,10 @@ impl Inflow {
     /// What has come is whole, or in somebody else's hands.
     ///
     /// Whoever keeps it until they have looked at it keeps what comes back, too.
-    pub fn claim(&self) -> Held {
+    pub fn claim(&self) -> BudgetShare {
         let mut unclaimed = self.unclaimed.lock();
         if unclaimed.bytes == 0 {
-            return Held::default();
+            return BudgetShare::default();
         }
         unclaimed.bytes = 0;
         unclaimed.since = None;
@@ -148,7 +148,7 @@ impl Inflow {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for BoundedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -172,7 +172,7 @@ impl AsyncRead for Stream {
     }
 }
 
-impl AsyncWrite for Stream {
+impl AsyncWrite for BoundedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

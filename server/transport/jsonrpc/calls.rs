@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Peer, Wire,
-    dispatch::{Callee, Events},
+    dispatch::{Callee, SubscriptionEvents},
     failure,
 };
 use crate::_core::{
@@ -39,13 +39,13 @@ pub(super) struct Silent;
 
 /// The calls of one HTTP request or one socket, as the service that jsonrpsee hands them to.
 #[derive(Clone)]
-pub(super) struct Calls {
+pub(super) struct CallService {
     pub(super) wire: Arc<Wire>,
     /// Absent over HTTP, which has no place for subscriptions.
-    pub(super) events: Option<Events>,
+    pub(super) events: Option<SubscriptionEvents>,
 }
 
-impl RpcServiceT for Calls {
+impl RpcServiceT for CallService {
     type MethodResponse = MethodResponse;
     type NotificationResponse = MethodResponse;
     type BatchResponse = MethodResponse;
@@ -123,7 +123,7 @@ impl RpcServiceT for Calls {
     }
 }
 
-impl Calls {
+impl CallService {
     /// Answers a call, whether or not it can be run.
     async fn answer(&self, callee: Callee, request: Request<'_>) -> MethodResponse {
         turns::pass().await;

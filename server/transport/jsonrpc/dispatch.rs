@@ -11,11 +11,11 @@ use jsonrpsee::{
 };
 
 use super::{
-    calls::{Calls, MAX_ANSWER_BYTES, silent},
-    methods::Method,
+    calls::{CallService, MAX_ANSWER_BYTES, silent},
+    methods::RpcMethod,
 };
 use crate::_core::{
-    procedure::{Kind, Procedure},
+    procedure::{Procedure, ProcedureKind},
     registry::Target,
 };
 
@@ -24,7 +24,7 @@ const SUBSCRIPTION_ID_LENGTH: usize = 16;
 
 /// Where subscriptions of a socket send what they have to say.
 #[derive(Clone)]
-pub(super) struct Events {
+pub(super) struct SubscriptionEvents {
     pub(super) sink: MethodSink,
     pub(super) places: BoundedSubscriptions,
     /// Tells subscriptions of one socket from those of another.
@@ -45,11 +45,11 @@ pub(super) enum Callee {
     Unknown,
 }
 
-impl Calls {
+impl CallService {
     /// What a name stands for; asked once for each call.
     pub(super) fn resolve(&self, name: &str) -> Callee {
         if let Target::Here(procedure) = self.wire.registry.resolve(name)
-            && procedure.kind != Kind::Subscription
+            && procedure.kind != ProcedureKind::Subscription
         {
             return Callee::Unary(procedure);
         }
@@ -73,7 +73,7 @@ impl Calls {
         let limit = MAX_ANSWER_BYTES as usize;
         match (callee, &self.events) {
             (Callee::Unary(procedure), _) => {
-                let method = Method {
+                let method = RpcMethod {
                     procedure,
                     gate: self.wire.gate.clone(),
                     moving: self.wire.moving.clone(),

@@ -21,7 +21,7 @@ use crate::{
         context::Context,
         errors::RpcError,
         json_text,
-        procedure::{Input, Kind, Output, Procedure, StreamItem},
+        procedure::{Input, Output, Procedure, ProcedureKind, StreamItem},
         registry::Registry,
         turns::Turns,
     },
@@ -30,13 +30,13 @@ use crate::{
         gate::Gate,
         trpc::{
             Trpc,
-            other_wires::{Origin, Side},
+            other_wires::{AnsweringServer, CallOrigin},
         },
     },
 };
 
 /// One procedure, and what finds its callers.
-pub(super) struct Method {
+pub(super) struct RpcMethod {
     pub(super) procedure: Arc<Procedure>,
     pub(super) gate: Arc<Gate>,
     /// Knows which server answers it; none where there is one alone.
@@ -53,11 +53,11 @@ pub(super) fn build(
 ) -> Result<Methods, RegisterMethodError> {
     let mut module = RpcModule::new(());
     for procedure in registry.iter() {
-        if procedure.kind != Kind::Subscription {
+        if procedure.kind != ProcedureKind::Subscription {
             continue;
         }
         let path = procedure.path;
-        let method = Arc::new(Method {
+        let method = Arc::new(RpcMethod {
             procedure: procedure.clone(),
             gate: gate.clone(),
             moving: moving.cloned(),
@@ -86,7 +86,7 @@ pub(super) fn build(
     let is_taken = |name: &&str| {
         let target = registry.resolve(name);
         let kind = target.here().map(|procedure| procedure.kind);
-        kind.is_some_and(|kind| kind != Kind::Subscription)
+        kind.is_some_and(|kind| kind != ProcedureKind::Subscription)
     };
     if let Some(name) = module.method_names().find(is_taken) {
         return Err(RegisterMethodError::AlreadyRegistered(name.into()));
@@ -94,7 +94,7 @@ pub(super) fn build(
     Ok(module.into())
 }
 
-impl Method {
+impl RpcMethod {
     /// Runs a query or a mutation.
     pub(super) async fn call(
         &self,
@@ -105,12 +105,12 @@ impl Method {
         let request_id = context.request_id.clone();
         let outcome = async {
             let running = match self.side(&extensions).await {
-                Some((trpc, origin, Side::Theirs(theirs))) => {
+                Some((trpc, origin, AnsweringServer::Theirs(theirs))) => {
                     let (procedure, input) = (&self.procedure, input(&params)?);
                     let by = (origin, &context);
                     return trpc.ask_old(theirs, procedure, input, by).await;
                 }
-                Some((_, _, Side::Ours(running))) => running,
+                Some((_, _, AnsweringServer::Ours(running))) => running,
                 None => None,
             };
             let input = self.input(&params, &context)?;
@@ -141,7 +141,9 @@ impl Method {
         let context = self.context(&extensions).await;
         let request_id = context.request_id.clone();
         let opened = async {
-            if let Some((trpc, origin, Side::Theirs(theirs))) = self.side(&extensions).await {
+            if let Some((trpc, origin, AnsweringServer::Theirs(theirs))) =
+                self.side(&extensions).await
+            {
                 let (procedure, by) = (&self.procedure, (origin, &context));
                 let answered = trpc.ask_old(theirs, procedure, Input::Absent, by).await;
                 answered.map(drop)?;
@@ -232,7 +234,7 @@ impl Method {
     async fn side<'a>(
         &'a self,
         extensions: &'a Extensions,
-    ) -> Option<(&'a Arc<Trpc>, &'a Origin, Side)> {
+    ) -> Option<(&'a Arc<Trpc>, &'a CallOrigin, AnsweringServer)> {
         let trpc = self.moving.as_ref()?;
         let (Peer::Request { origin, .. } | Peer::Socket(_, origin, _)) = extensions.get()?;
         let side = trpc.side(&self.procedure, origin).await;

@@ -14,13 +14,13 @@ use jsonrpsee::{MethodSink, core::server::BoundedSubscriptions};
 use serde_json::value::RawValue;
 use tokio::{sync::mpsc, time::Instant};
 
-use super::{Answer, Peer, Wire, calls::Calls, dispatch::Events};
+use super::{Peer, SocketAnswer, Wire, calls::CallService, dispatch::SubscriptionEvents};
 use crate::{
     _core::turns,
     transport::{
         bounds::socket::{Closed, Socket},
         gate::{OUTDATED, SocketEnd},
-        trpc::other_wires::Origin,
+        trpc::other_wires::CallOrigin,
     },
 };
 
@@ -32,11 +32,16 @@ const MAX_SUBSCRIPTIONS: u32 = 1024;
 const QUEUED_EVENTS: usize = 16;
 
 /// Serves a socket until it is closed or the server stops.
-pub(super) async fn serve(wire: Arc<Wire>, mut socket: Socket, headers: HeaderMap, origin: Origin) {
+pub(super) async fn serve(
+    wire: Arc<Wire>,
+    mut socket: Socket,
+    headers: HeaderMap,
+    origin: CallOrigin,
+) {
     let (sink, events) = mpsc::channel(QUEUED_EVENTS);
-    let service = Calls {
+    let service = CallService {
         wire: wire.clone(),
-        events: Some(Events {
+        events: Some(SubscriptionEvents {
             sink: MethodSink::new(sink),
             places: BoundedSubscriptions::new(MAX_SUBSCRIPTIONS),
             socket: wire.next_socket(),
@@ -50,15 +55,16 @@ pub(super) async fn serve(wire: Arc<Wire>, mut socket: Socket, headers: HeaderMa
 async fn run(
     wire: &Arc<Wire>,
     socket: &mut Socket,
-    service: Calls,
-    (headers, origin): &(Arc<HeaderMap>, Origin),
+    service: CallService,
+    (headers, origin): &(Arc<HeaderMap>, CallOrigin),
     mut events: mpsc::Receiver<Box<RawValue>>,
 ) -> Result<(), Closed> {
     let opened = Instant::now();
     let peer = Peer::Socket(headers.clone(), origin.clone(), opened);
     let mut service = Some(service);
     let mut reason = (close_code::RESTART, "the server is stopping");
-    let mut calls: FuturesUnordered<BoxFuture<'static, Option<Answer>>> = FuturesUnordered::new();
+    let mut calls: FuturesUnordered<BoxFuture<'static, Option<SocketAnswer>>> =
+        FuturesUnordered::new();
     let mut ping = socket.ticks();
     let mut stopping = pin!(wire.tasks.stopping());
     let mut session_end = pin!(wire.gate.socket_end(headers, opened));
@@ -81,7 +87,7 @@ async fn run(
                 }
             }
             Some(answer) = calls.next(), if !calls.is_empty() => {
-                if let Some(Answer { text, _held }) = answer {
+                if let Some(SocketAnswer { text, _held }) = answer {
                     socket.send(text).await?;
                 }
             }
@@ -94,7 +100,7 @@ async fn run(
                     return socket.close(Some(CloseFrame { code, reason })).await;
                 }
                 None => {
-                    if let Some(Some(Answer { text, _held })) = calls.next().await {
+                    if let Some(Some(SocketAnswer { text, _held })) = calls.next().await {
                         socket.send(text).await?;
                     }
                 }

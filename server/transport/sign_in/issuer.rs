@@ -17,7 +17,7 @@ use url::Url;
 
 use self::published::{Book, Published, is_same};
 use crate::{
-    _core::auth::oidc::{self, Attempt, Expected, Person, WrongToken},
+    _core::auth::oidc::{self, ExpectedClaims, Person, SignInAttempt, WrongToken},
     config::OidcConfig,
 };
 
@@ -26,7 +26,7 @@ const PROFILE: &str = "profile";
 
 /// Why somebody cannot be signed in.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(super) enum SignInFailure {
     /// It does not answer, or not as the specification has it.
     #[error("the sign-in service does not answer as it should")]
     Away(#[source] anyhow::Error),
@@ -75,7 +75,7 @@ impl Issuer {
     }
 
     /// Where a browser goes to sign in.
-    pub(super) async fn entrance(&self, attempt: &Attempt) -> Result<Url, Failure> {
+    pub(super) async fn entrance(&self, attempt: &SignInAttempt) -> Result<Url, SignInFailure> {
         let known = self.book.known().await.map_err(away)?;
         let mut url = known.published.authorization_endpoint.clone();
         url.query_pairs_mut()
@@ -94,12 +94,12 @@ impl Issuer {
     pub(super) async fn person(
         &self,
         code: &str,
-        attempt: &Attempt,
+        attempt: &SignInAttempt,
         now: DateTime<Utc>,
-    ) -> Result<Person, Failure> {
+    ) -> Result<Person, SignInFailure> {
         let known = self.book.known().await.map_err(away)?;
         let traded = self.trade(&known.published, code, attempt).await?;
-        let expected = Expected {
+        let expected = ExpectedClaims {
             issuer: &known.published.issuer,
             client_id: &self.config.client_id,
             nonce: &attempt.nonce,
@@ -145,8 +145,8 @@ impl Issuer {
         &self,
         published: &Published,
         code: &str,
-        attempt: &Attempt,
-    ) -> Result<Traded, Failure> {
+        attempt: &SignInAttempt,
+    ) -> Result<Traded, SignInFailure> {
         let OidcConfig {
             client_id,
             client_secret,
@@ -183,13 +183,13 @@ impl Issuer {
             .header("content-type", "application/x-www-form-urlencoded")
             .header("accept", "application/json")
             .body(body);
-        let (status, bytes) = asking::answer(request).await.map_err(Failure::Away)?;
+        let (status, bytes) = asking::answer(request).await.map_err(SignInFailure::Away)?;
         if let Some(refusal) = refusal(status, &bytes) {
             return Err(refusal);
         }
         asking::read(status, &bytes)
             .context("the answer for a code is not what it should be")
-            .map_err(Failure::Away)
+            .map_err(SignInFailure::Away)
     }
 
     /// Adds what the service tells of the person beside the token.
@@ -198,12 +198,12 @@ impl Issuer {
         claims: &mut Map<String, Value>,
         end: &Url,
         token: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), SignInFailure> {
         let request = self.http.get(end.clone()).bearer_auth(token);
-        let told: Map<String, Value> = asking::json(request).await.map_err(Failure::Away)?;
+        let told: Map<String, Value> = asking::json(request).await.map_err(SignInFailure::Away)?;
         // Core 1.0, 5.3.2: else it is of somebody else.
         if told.get("sub") != claims.get("sub") {
-            return Err(Failure::Token(WrongToken::Claim {
+            return Err(SignInFailure::Token(WrongToken::Claim {
                 claim: "sub",
                 found: "another one at the userinfo endpoint".to_owned(),
                 expected: "the same as in the ID token".to_owned(),
@@ -216,13 +216,13 @@ impl Issuer {
     }
 }
 
-fn away(unknown: published::Unknown) -> Failure {
-    Failure::Away(unknown.into())
+fn away(unknown: published::Unknown) -> SignInFailure {
+    SignInFailure::Away(unknown.into())
 }
 
 /// What a refusal of the token endpoint means (RFC 6749, 5.2); `None` for an answer that is none of its own, such as
 /// a proxy's, or that passes.
-fn refusal(status: StatusCode, bytes: &[u8]) -> Option<Failure> {
+fn refusal(status: StatusCode, bytes: &[u8]) -> Option<SignInFailure> {
     #[derive(Deserialize)]
     struct Refusal {
         error: String,
@@ -236,11 +236,11 @@ fn refusal(status: StatusCode, bytes: &[u8]) -> Option<Failure> {
         Err(_) => status.to_string(),
     };
     match said.as_deref() {
-        Ok("invalid_grant") => Some(Failure::Code(shown)),
-        Ok("invalid_client" | "unauthorized_client") => Some(Failure::Client(shown)),
-        _ if status == StatusCode::UNAUTHORIZED => Some(Failure::Client(shown)),
+        Ok("invalid_grant") => Some(SignInFailure::Code(shown)),
+        Ok("invalid_client" | "unauthorized_client") => Some(SignInFailure::Client(shown)),
+        _ if status == StatusCode::UNAUTHORIZED => Some(SignInFailure::Client(shown)),
         // One that says why and means neither is of a request that this server should not have made.
-        Ok(_) => Some(Failure::Away(anyhow::anyhow!(
+        Ok(_) => Some(SignInFailure::Away(anyhow::anyhow!(
             "it answered {status}: {shown}"
         ))),
         Err(_) => None,
@@ -268,10 +268,10 @@ mod tests {
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let told = match refusal(status, body.as_bytes()) {
-                Some(Failure::Code(_)) => "code",
-                Some(Failure::Client(_)) => "client",
-                Some(Failure::Away(_)) => "away",
-                Some(Failure::Token(_)) => "token",
+                Some(SignInFailure::Code(_)) => "code",
+                Some(SignInFailure::Client(_)) => "client",
+                Some(SignInFailure::Away(_)) => "away",
+                Some(SignInFailure::Token(_)) => "token",
                 None => "none",
             };
             assert_eq!(told, expected, "{status} {body}");

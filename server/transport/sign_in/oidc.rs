@@ -17,19 +17,19 @@ use serde::Deserialize;
 
 use super::{
     Desk,
-    issuer::{Failure, Issuer},
+    issuer::{Issuer, SignInFailure},
 };
 use crate::{
     _core::{
         auth::{
             cookie::{CookieOptions, SameSite},
-            oidc::{ATTEMPT_TTL, Attempt, PersonStore},
+            oidc::{ATTEMPT_TTL, PersonStore, SignInAttempt},
         },
         caller::{Role, User},
         clock,
         errors::in_full,
     },
-    transport::page::{self, Page},
+    transport::page::{self, HtmlPage},
 };
 
 /// Where a browser begins.
@@ -106,7 +106,7 @@ const FAILED: Refused = Refused::new(
 
 /// Where to go afterwards.
 #[derive(Deserialize)]
-pub(super) struct Wish {
+pub(super) struct Afterwards {
     next: Option<String>,
 }
 
@@ -116,7 +116,7 @@ pub(super) struct Wish {
 )]
 pub(super) async fn start(
     State(desk): State<Arc<Desk>>,
-    Query(wish): Query<Wish>,
+    Query(wish): Query<Afterwards>,
     headers: HeaderMap,
 ) -> Response {
     match desk.begin(wish.next, &headers, clock::now()).await {
@@ -178,7 +178,7 @@ impl Desk {
         let oidc = self.oidc()?;
         let gate = &self.sign_in.gate;
         let options = gate.site().cookie(headers).map_err(|_| INSECURE)?;
-        let attempt = Attempt::new(next.filter(|path| is_path(path)), now);
+        let attempt = SignInAttempt::new(next.filter(|path| is_path(path)), now);
         let entrance = oidc
             .issuer
             .entrance(&attempt)
@@ -222,7 +222,7 @@ impl Desk {
         let key = gate.authenticator().key();
         let options = gate.site().cookie(headers).map_err(|_| INSECURE)?;
         let sealed = cookie(headers, cookie_name(options.secure));
-        let attempt = sealed.and_then(|sealed| Attempt::opened(sealed, key, now));
+        let attempt = sealed.and_then(|sealed| SignInAttempt::opened(sealed, key, now));
         let attempt = attempt.filter(|it| it.state == back.state).ok_or(OVER)?;
         if let Some(error) = &back.error {
             let error: String = error.chars().take(100).collect();
@@ -269,12 +269,12 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 /// What became of it in the log, and what is said.
-fn told(failure: &Failure) -> Refused {
+fn told(failure: &SignInFailure) -> Refused {
     let refused = match failure {
-        Failure::Away(_) => AWAY,
-        Failure::Code(_) => OVER,
-        Failure::Client(_) => UNKNOWN,
-        Failure::Token(_) => NOT_TAKEN,
+        SignInFailure::Away(_) => AWAY,
+        SignInFailure::Code(_) => OVER,
+        SignInFailure::Client(_) => UNKNOWN,
+        SignInFailure::Token(_) => NOT_TAKEN,
     };
     let error = in_full(failure);
     tracing::error!(error, "nobody was signed in by the sign-in service");
@@ -297,7 +297,7 @@ fn arrived(user: &User, next: Option<&str>) -> Response {
         Some(path) => format!("<p><a id=\"next\" href=\"{}\">Go on</a></p>", escaped(path)),
         None => String::new(),
     };
-    Page {
+    HtmlPage {
         title: "Signed in to modelramp",
         style: include_str!("login.css"),
         body: &format!(
@@ -311,7 +311,7 @@ fn arrived(user: &User, next: Option<&str>) -> Response {
 
 /// A page that says why not, and how to begin anew.
 fn said(refused: &Refused) -> Response {
-    let mut response = Page {
+    let mut response = HtmlPage {
         title: "Sign in to modelramp",
         style: include_str!("login.css"),
         body: &format!(

@@ -8,22 +8,22 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::{
     Trpc, batch_stream,
-    envelope::Failure,
+    envelope::CallFailure,
     input::BatchInputs,
-    moving::{Lead, Watched},
-    part::Part,
-    passing::Theirs,
-    request::Delivery,
+    moving::{Lead, MovingCall},
+    part::BatchPart,
+    passing::PassedShare,
+    request::BatchDelivery,
     respond,
 };
 use crate::_core::{
     context::{Context, new_request_id},
     errors::RpcError,
-    procedure::{Input, Kind, Procedure},
+    procedure::{Input, Procedure, ProcedureKind},
     registry::Target,
     turns,
 };
-use crate::{config::Transformer, legacy::send::Held, transport::headers};
+use crate::{config::Transformer, legacy::send::AnswerRoom, transport::headers};
 
 /// How long the head of a stream waits for the cookies of the old server.
 const HEAD_WAIT: Duration = Duration::from_millis(250);
@@ -41,7 +41,7 @@ pub fn split(path: &str, max: usize) -> Result<Vec<&str>, RpcError> {
 pub fn check_kinds<'a>(
     procedures: impl Iterator<Item = &'a Arc<Procedure>>,
 ) -> Result<(), RpcError> {
-    let mut kinds: Vec<Kind> = Vec::new();
+    let mut kinds: Vec<ProcedureKind> = Vec::new();
     for procedure in procedures {
         if !kinds.contains(&procedure.kind) {
             kinds.push(procedure.kind);
@@ -50,7 +50,7 @@ pub fn check_kinds<'a>(
     if kinds.len() <= 1 {
         return Ok(());
     }
-    let names: Vec<&str> = kinds.into_iter().map(Kind::name).collect();
+    let names: Vec<&str> = kinds.into_iter().map(ProcedureKind::name).collect();
     Err(RpcError::bad_request(format!(
         "Cannot mix procedure types in call: {}",
         names.join(", ")
@@ -68,39 +68,42 @@ pub fn status(mut statuses: impl Iterator<Item = u16>) -> u16 {
 }
 
 /// The calls of one request.
-pub(super) struct Calls<'a> {
+pub(super) struct BatchCalls<'a> {
     pub(super) trpc: &'a Arc<Trpc>,
     pub(super) names: &'a [&'a str],
     /// Where each of the names leads.
     pub(super) targets: Vec<Target>,
     /// What is noted of those that run here; nothing of most.
-    pub(super) watched: Vec<Option<Watched>>,
+    pub(super) watched: Vec<Option<MovingCall>>,
     pub(super) method: &'a Method,
     pub(super) context: Context,
     /// An error here is every call's error, unless the call has one that comes first.
     pub(super) inputs: Result<BatchInputs, RpcError>,
     /// The old server's share; without one, all run here.
-    pub(super) theirs: Option<Theirs>,
+    pub(super) theirs: Option<PassedShare>,
 }
 
 /// The response to a batch whose answers are all there, in order.
-pub(super) fn whole(parts: &[Part], transformer: Transformer, allowed: &[Method]) -> Response {
+pub(super) fn whole(parts: &[BatchPart], transformer: Transformer, allowed: &[Method]) -> Response {
     let mut body = Vec::with_capacity(512 * parts.len());
     for part in parts {
         body.push(if body.is_empty() { b'[' } else { b',' });
         part.write_envelope(transformer, &mut body);
     }
     body.push(b']');
-    let status = status(parts.iter().map(Part::status));
+    let status = status(parts.iter().map(BatchPart::status));
     let mut response = respond::json(status, body, allowed);
-    let retry_after = parts.iter().filter_map(Part::retry_after_seconds).max();
+    let retry_after = parts
+        .iter()
+        .filter_map(BatchPart::retry_after_seconds)
+        .max();
     headers::retry_after(&mut response, retry_after);
     response
 }
 
-impl Calls<'_> {
+impl BatchCalls<'_> {
     /// Runs all calls at once and sends their answers as the client wants them.
-    pub(super) async fn respond(mut self, delivery: Delivery) -> Response {
+    pub(super) async fn respond(mut self, delivery: BatchDelivery) -> Response {
         let trpc = self.trpc.clone();
         let cookies = self.context.cookies.clone();
         let first = self.targets.iter().find(|target| target.here().is_some());
@@ -108,7 +111,7 @@ impl Calls<'_> {
         let count = self.names.len();
         let transformer = trpc.config.transformer;
         let theirs = self.theirs.take();
-        let (mut response, said) = if delivery == Delivery::Whole {
+        let (mut response, said) = if delivery == BatchDelivery::Whole {
             let ours = self.start(theirs.as_ref());
             let ours = ours.map(|(place, call)| async move { (place, call.await) });
             let ours = futures::future::join_all(ours);
@@ -118,16 +121,16 @@ impl Calls<'_> {
                     ours.extend(said.parts);
                     (ours, said.headers, said.held)
                 }
-                None => (ours.await, HeaderMap::new(), Held::default()),
+                None => (ours.await, HeaderMap::new(), AnswerRoom::default()),
             };
             parts.sort_unstable_by_key(|(place, _)| *place);
-            let parts: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();
+            let parts: Vec<BatchPart> = parts.into_iter().map(|(_, part)| part).collect();
             (whole(&parts, transformer, allowed), headers)
         } else {
             let sets_cookies =
                 |target: &Target| target.here().is_some_and(|here| here.sets_cookies);
             let awaited: Vec<bool> = self.targets.iter().map(sets_cookies).collect();
-            let mut running = batch_stream::Running::start(&trpc, self.start(theirs.as_ref()));
+            let mut running = batch_stream::RunningBatch::start(&trpc, self.start(theirs.as_ref()));
             let mut headers = HeaderMap::new();
             let theirs = match theirs {
                 Some(theirs) => {
@@ -157,8 +160,8 @@ impl Calls<'_> {
     /// The calls that run here, as futures that stand on their own; dropping one cancels it.
     fn start(
         self,
-        theirs: Option<&Theirs>,
-    ) -> impl Iterator<Item = (usize, impl Future<Output = Part> + Send + use<>)> {
+        theirs: Option<&PassedShare>,
+    ) -> impl Iterator<Item = (usize, impl Future<Output = BatchPart> + Send + use<>)> {
         let Self {
             trpc,
             names,
@@ -212,7 +215,7 @@ async fn run(
     method: Method,
     context: Context,
     input: Result<Input, RpcError>,
-) -> Part {
+) -> BatchPart {
     turns::pass().await;
     let request_id = context.request_id.clone();
     let unreadable = (target.here().is_none() && trpc.old.is_some())
@@ -223,21 +226,21 @@ async fn run(
         None => trpc.callable(target, &name, &method),
     };
     let ready = callable.and_then(|procedure| {
-        if procedure.kind == Kind::Subscription {
+        if procedure.kind == ProcedureKind::Subscription {
             return Err(RpcError::bad_request("Cannot batch subscription calls"));
         }
         Ok((procedure, input?))
     });
-    Part::Ours(match ready {
+    BatchPart::Ours(match ready {
         Ok((procedure, input)) => {
-            let watched = watched.map(Watched::run);
+            let watched = watched.map(MovingCall::run);
             let answer = trpc.call(&procedure, context, input).await;
             if let Some(watched) = watched {
                 watched.answered(&answer);
             }
             answer
         }
-        Err(error) => Err(Failure::report(error, Some(&name), request_id)),
+        Err(error) => Err(CallFailure::report(error, Some(&name), request_id)),
     })
 }
 

@@ -20,16 +20,16 @@ use futures::{
 use http::{HeaderValue, header};
 use tokio::sync::mpsc;
 
-use super::{Trpc, part::Part, request::Delivery, respond};
+use super::{Trpc, part::BatchPart, request::BatchDelivery, respond};
 use crate::config::Transformer;
 
 /// Answers that wait for the client to read those before them.
 const QUEUED: usize = 4;
 
 /// What the old server's share of a batch brings.
-pub(super) enum Piece {
+pub(super) enum PassedPiece {
     /// The answer to the call at this place.
-    Call(usize, Part),
+    Call(usize, BatchPart),
     /// A line of version 11's form, as it is sent.
     Line(Bytes),
 }
@@ -37,18 +37,18 @@ pub(super) enum Piece {
 /// The calls of a batch, each with its place, in order of completion.
 ///
 /// They have a task of their own, which takes turns; a body cannot. It ends when this is dropped.
-pub(super) struct Running {
-    answers: mpsc::Receiver<(usize, Part)>,
+pub(super) struct RunningBatch {
+    answers: mpsc::Receiver<(usize, BatchPart)>,
     /// What ended before anything was sent.
-    ended: VecDeque<(usize, Part)>,
+    ended: VecDeque<(usize, BatchPart)>,
 }
 
-impl Running {
+impl RunningBatch {
     pub(super) fn start<F>(trpc: &Trpc, calls: impl Iterator<Item = (usize, F)>) -> Self
     where
-        F: Future<Output = Part> + Send + 'static,
+        F: Future<Output = BatchPart> + Send + 'static,
     {
-        let indexed = |(index, call): (usize, F)| -> BoxFuture<'static, (usize, Part)> {
+        let indexed = |(index, call): (usize, F)| -> BoxFuture<'static, (usize, BatchPart)> {
             Box::pin(async move { (index, call.await) })
         };
         let mut calls: FuturesUnordered<_> = calls.map(indexed).collect();
@@ -85,7 +85,7 @@ impl Running {
         }
     }
 
-    async fn next(&mut self) -> Option<(usize, Part)> {
+    async fn next(&mut self) -> Option<(usize, BatchPart)> {
         match self.ended.pop_front() {
             Some(ended) => Some(ended),
             None => self.answers.recv().await,
@@ -95,28 +95,28 @@ impl Running {
 
 /// The response to a streamed batch of `count` calls, some of which may be the old server's.
 pub(super) fn respond(
-    running: Running,
-    theirs: Option<BoxStream<'static, Piece>>,
+    running: RunningBatch,
+    theirs: Option<BoxStream<'static, PassedPiece>>,
     count: usize,
     trpc: &Trpc,
-    delivery: Delivery,
+    delivery: BatchDelivery,
 ) -> Response {
     let transformer = trpc.config.transformer;
     let pieces = pieces(running, theirs);
     match delivery {
-        Delivery::Members => members(pieces, transformer),
+        BatchDelivery::Members => members(pieces, transformer),
         _ => lines(pieces, count, transformer, trpc.config.ping_interval),
     }
 }
 
 /// What ends here and what the old server brings, as it comes.
 fn pieces(
-    mut running: Running,
-    theirs: Option<BoxStream<'static, Piece>>,
-) -> BoxStream<'static, Piece> {
+    mut running: RunningBatch,
+    theirs: Option<BoxStream<'static, PassedPiece>>,
+) -> BoxStream<'static, PassedPiece> {
     let ours = async_stream::stream! {
         while let Some((index, part)) = running.next().await {
-            yield Piece::Call(index, part);
+            yield PassedPiece::Call(index, part);
         }
     };
     match theirs {
@@ -127,7 +127,7 @@ fn pieces(
 
 /// Version 11's form; between lines a space is sent every `ping`, so that proxies see life.
 fn lines(
-    mut pieces: BoxStream<'static, Piece>,
+    mut pieces: BoxStream<'static, PassedPiece>,
     calls: usize,
     transformer: Transformer,
     ping: Duration,
@@ -140,12 +140,12 @@ fn lines(
             tokio::select! {
                 biased;
                 piece = pieces.next() => match piece {
-                    Some(Piece::Call(index, part)) => {
+                    Some(PassedPiece::Call(index, part)) => {
                         let mut line = Vec::with_capacity(512);
                         part.write_line(index, transformer, &mut line);
                         yield Ok(Bytes::from(line));
                     }
-                    Some(Piece::Line(line)) => yield Ok(line),
+                    Some(PassedPiece::Line(line)) => yield Ok(line),
                     None => break,
                 },
                 _ = ping.tick() => yield Ok(Bytes::from_static(b" ")),
@@ -155,12 +155,12 @@ fn lines(
 }
 
 /// Version 10's form.
-fn members(mut pieces: BoxStream<'static, Piece>, transformer: Transformer) -> Response {
+fn members(mut pieces: BoxStream<'static, PassedPiece>, transformer: Transformer) -> Response {
     let mut response = streamed(async_stream::stream! {
         let mut separator = '{';
         while let Some(piece) = pieces.next().await {
             // Lines are of the other form, which was not asked for.
-            let Piece::Call(index, part) = piece else { continue };
+            let PassedPiece::Call(index, part) = piece else { continue };
             let mut member = format!("{separator}\"{index}\":").into_bytes();
             part.write_envelope(transformer, &mut member);
             member.push(b'\n');

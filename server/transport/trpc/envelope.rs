@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::superjson::{self, Encoded, Meta};
-use crate::transport::bounds::{Bounds, Held};
+use crate::transport::bounds::{Bounds, BudgetShare};
 use crate::{
     _core::{
         call_log, clock,
@@ -28,12 +28,12 @@ pub(super) struct Payload {
     encoded: Encoded,
     /// Plain JSON says `undefined` by leaving the key out.
     undefined: bool,
-    held: Held,
+    held: BudgetShare,
 }
 
 /// An error with what it needs to be sent.
 #[derive(Clone, Debug)]
-pub(super) struct Failure {
+pub(super) struct CallFailure {
     error: RpcError,
     /// Absent where the request names none.
     path: Option<String>,
@@ -41,10 +41,10 @@ pub(super) struct Failure {
 }
 
 /// What came of one call.
-pub(super) type Answer = Result<Payload, Failure>;
+pub(super) type CallAnswer = Result<Payload, CallFailure>;
 
 /// The HTTP status that an answer alone would have.
-pub(super) fn status(answer: &Answer) -> u16 {
+pub(super) fn status(answer: &CallAnswer) -> u16 {
     match answer {
         Ok(_) => 200,
         Err(failure) => failure.error.code.http_status(),
@@ -56,7 +56,7 @@ pub(super) fn status(answer: &Answer) -> u16 {
     clippy::disallowed_methods,
     reason = "the header counts from when it is sent"
 )]
-pub(super) fn retry_after_seconds(answer: &Answer) -> Option<u64> {
+pub(super) fn retry_after_seconds(answer: &CallAnswer) -> Option<u64> {
     answer
         .as_ref()
         .err()?
@@ -92,7 +92,7 @@ impl Payload {
         Ok(Self {
             encoded,
             undefined,
-            held: Held::default(),
+            held: BudgetShare::default(),
         })
     }
 
@@ -155,7 +155,7 @@ impl Payload {
     }
 }
 
-impl Failure {
+impl CallFailure {
     /// An error of the registry, which has logged it.
     pub(super) fn reported(error: RpcError, path: &str, request_id: Arc<str>) -> Self {
         Self {
@@ -214,7 +214,7 @@ impl Failure {
 }
 
 /// `{"result":{"data":…}}` or `{"error":…}`.
-pub(super) fn write_envelope(answer: &Answer, transformer: Transformer, buffer: &mut Vec<u8>) {
+pub(super) fn write_envelope(answer: &CallAnswer, transformer: Transformer, buffer: &mut Vec<u8>) {
     match answer {
         Ok(payload) => {
             buffer.extend_from_slice(b"{\"result\":{");
@@ -232,7 +232,7 @@ pub(super) fn write_envelope(answer: &Answer, transformer: Transformer, buffer: 
 /// One line of a streamed batch: promise `index` is fulfilled with this answer's envelope.
 pub(super) fn write_line(
     index: usize,
-    answer: Answer,
+    answer: CallAnswer,
     transformer: Transformer,
     buffer: &mut Vec<u8>,
 ) {
@@ -267,7 +267,7 @@ pub(super) fn write_line(
 pub(super) fn write_rejection(
     id: u64,
     status: u8,
-    failure: &Failure,
+    failure: &CallFailure,
     transformer: Transformer,
     buffer: &mut Vec<u8>,
 ) {
@@ -320,11 +320,11 @@ mod tests {
         String::from_utf8(buffer).unwrap()
     }
 
-    fn failure() -> Failure {
-        Failure::reported(RpcError::not_found("no"), "b", "r".into())
+    fn failure() -> CallFailure {
+        CallFailure::reported(RpcError::not_found("no"), "b", "r".into())
     }
 
-    fn number(transformer: Transformer) -> Answer {
+    fn number(transformer: Transformer) -> CallAnswer {
         Ok(Payload::encode(transformer, &Shape::Any, &5).unwrap())
     }
 
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn envelopes_are_plain_or_wrapped() {
-        let of = |answer: &Answer, t| text(|buffer| write_envelope(answer, t, buffer));
+        let of = |answer: &CallAnswer, t| text(|buffer| write_envelope(answer, t, buffer));
         let (plain, superjson) = (Transformer::None, Transformer::Superjson);
         assert_eq!(of(&number(plain), plain), r#"{"result":{"data":5}}"#);
         assert_eq!(
@@ -396,7 +396,7 @@ mod tests {
             &Default::default(),
         );
         let error = error.with_details_shape(Some(Arc::new(shape)));
-        let failure = || Failure::reported(error.clone(), "b", "r".into());
+        let failure = || CallFailure::reported(error.clone(), "b", "r".into());
         let of = |t| text(|buffer| failure().write(t, buffer));
         assert!(of(Transformer::None).contains(r#""details":{"at":"2026-01-02T03:04:05.000Z"}"#));
         let meta = |path: &str| format!(r#""meta":{{"values":{{"{path}":["Date"]}},"v":1}}}}"#);

@@ -15,22 +15,22 @@ use http::{HeaderMap, Method, StatusCode, request::Parts};
 
 use super::{
     Trpc, batch,
-    envelope::Failure,
+    envelope::CallFailure,
     input,
-    moving::{Lead, Watched},
+    moving::{Lead, MovingCall},
     passing,
-    request::{self, Delivery, MediaType, Query},
-    respond::{self, Refused},
+    request::{self, BatchDelivery, MediaType, QueryParameters},
+    respond::{self, RefusedRequest},
     sse, websocket,
 };
 use crate::_core::{
     context::Holds,
     errors::{ErrorCode, RpcError},
-    procedure::{Accepts, Input, Kind, Procedure},
+    procedure::{Accepts, Input, Procedure, ProcedureKind},
     registry::Target,
 };
 use crate::transport::{
-    bounds::{self, Held},
+    bounds::{self, BudgetShare},
     csrf_cookie::CsrfCookie,
     headers::{self, POST},
 };
@@ -48,17 +48,21 @@ pub(super) async fn handle(State(trpc): State<Arc<Trpc>>, request: Request) -> R
 }
 
 /// A request that is answered here, at least in part, and whose body is not read yet.
-struct Asked<'a> {
+struct UnreadRequest<'a> {
     parts: &'a Parts,
     /// Its headers, with what connection parameters add to them.
     headers: &'a HeaderMap,
     /// The procedure, or a batch's with commas between.
     path: &'a str,
-    query: &'a Query<'a>,
-    delivery: Delivery,
+    query: &'a QueryParameters<'a>,
+    delivery: BatchDelivery,
 }
 
-async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Response, Refused> {
+async fn respond(
+    trpc: &Arc<Trpc>,
+    mut parts: Parts,
+    body: Body,
+) -> Result<Response, RefusedRequest> {
     bounds::admit_request(&trpc.gate, &parts.extensions, &parts.headers).await?;
     if parts.method == Method::HEAD {
         let mut response = Response::new(Body::empty());
@@ -75,7 +79,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     }
     let media = MediaType::of(&parts.method, &parts.headers);
     let is_form = matches!(media, Ok(MediaType::Form | MediaType::Binary));
-    let mut media = media.map_err(|error| Refused {
+    let mut media = media.map_err(|error| RefusedRequest {
         allowed: POST,
         error,
     });
@@ -85,8 +89,8 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     }
     let uri = parts.uri.clone();
     let path = request::procedure_path(uri.path())?;
-    let query = Query::parse(uri.query().unwrap_or_default());
-    let delivery = Delivery::of(&parts.headers);
+    let query = QueryParameters::parse(uri.query().unwrap_or_default());
+    let delivery = BatchDelivery::of(&parts.headers);
     let is_batch = query.batch && !is_form;
     let names = match is_batch {
         true => batch::split(&path, trpc.config.max_batch)?,
@@ -127,7 +131,7 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
             };
             let by = Arc::new(headers.map_or_else(|_| parts.headers.clone(), Cow::into_owned));
             let watched = watched.map(|watched| (watched, by));
-            let asked = passing::Asked {
+            let asked = passing::RequestedCalls {
                 names: &names,
                 is_batch,
                 delivery,
@@ -138,13 +142,13 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
     let media = media?;
     let batched = query.batch && media == MediaType::Json;
     let headers = headers?;
-    if delivery == Delivery::Lines && !batched {
+    if delivery == BatchDelivery::Lines && !batched {
         return Err(RpcError::bad_request(
             "Streaming requests must be batched (you can do a batch of 1)",
         )
         .into());
     }
-    let asked = Asked {
+    let asked = UnreadRequest {
         parts: &parts,
         headers: &headers,
         path: &path,
@@ -162,14 +166,14 @@ async fn respond(trpc: &Arc<Trpc>, mut parts: Parts, body: Body) -> Result<Respo
 
 async fn respond_to_batch(
     trpc: &Arc<Trpc>,
-    asked: Asked<'_>,
+    asked: UnreadRequest<'_>,
     names: &[&str],
     mut leads: Vec<Lead>,
     body: Body,
-) -> Result<Response, Refused> {
-    let Asked { parts, query, .. } = asked;
+) -> Result<Response, RefusedRequest> {
+    let UnreadRequest { parts, query, .. } = asked;
     let watched = leads.iter_mut().map(|lead| lead.watched.take());
-    let mut watched: Vec<Option<Watched>> = watched.collect();
+    let mut watched: Vec<Option<MovingCall>> = watched.collect();
     let targets: Vec<Target> = leads.into_iter().map(|lead| lead.target).collect();
     batch::check_kinds(targets.iter().filter_map(Target::here))?;
     let room = trpc.bounds.hold_calls(names.len())?;
@@ -196,15 +200,15 @@ async fn respond_to_batch(
     };
     context.holds = Holds::new((room, context.holds));
     let theirs = old.zip(inputs.as_mut().ok()).map(|(old, inputs)| {
-        let share = passing::Share {
+        let share = passing::BatchSplit {
             places,
             watched: &mut watched,
             by: Arc::new(asked.headers.clone()),
             delivery: asked.delivery,
         };
-        passing::Theirs::take(trpc, old, parts, names, inputs, share)
+        passing::PassedShare::take(trpc, old, parts, names, inputs, share)
     });
-    let calls = batch::Calls {
+    let calls = batch::BatchCalls {
         trpc,
         names,
         targets,
@@ -219,15 +223,15 @@ async fn respond_to_batch(
 
 async fn respond_to_call(
     trpc: &Arc<Trpc>,
-    asked: Asked<'_>,
+    asked: UnreadRequest<'_>,
     Lead { target, watched }: Lead,
     media: MediaType,
     body: Body,
 ) -> Response {
-    let Asked { parts, path, .. } = asked;
+    let UnreadRequest { parts, path, .. } = asked;
     let mut context = trpc.gate.context(asked.headers).await;
     let request_id = context.request_id.clone();
-    let fail = |error| Failure::report(error, Some(path), request_id.clone());
+    let fail = |error| CallFailure::report(error, Some(path), request_id.clone());
     let transformer = trpc.config.transformer;
     let allowed = trpc.allowed(&target);
     let procedure = match trpc.callable(target, path, &parts.method) {
@@ -248,11 +252,11 @@ async fn respond_to_call(
         Ok(input) => input,
         Err(error) => return respond::single(&Err(fail(error)), transformer, &[]),
     };
-    if procedure.kind == Kind::Subscription {
+    if procedure.kind == ProcedureKind::Subscription {
         return sse::respond(trpc.clone(), procedure, context, input);
     }
     let cookies = context.cookies.clone();
-    let watched = watched.map(Watched::run);
+    let watched = watched.map(MovingCall::run);
     let answer = trpc.call(&procedure, context, input).await;
     if let Some(watched) = watched {
         watched.answered(&answer);
@@ -275,11 +279,11 @@ impl Trpc {
         procedure: &Procedure,
         media: MediaType,
         parts: &Parts,
-        query: &Query<'_>,
+        query: &QueryParameters<'_>,
         body: Body,
-    ) -> Result<(Input, Held), RpcError> {
+    ) -> Result<(Input, BudgetShare), RpcError> {
         let transformer = self.config.transformer;
-        let mut held = Held::default();
+        let mut held = BudgetShare::default();
         let mut input = match (media, procedure.accepts) {
             (MediaType::Json, _) => {
                 let value = if parts.method == Method::GET {
@@ -291,7 +295,9 @@ impl Trpc {
                 };
                 match value {
                     Some(value) => input::decode(transformer, value)?,
-                    None if parts.method == Method::GET && procedure.kind == Kind::Query => {
+                    None if parts.method == Method::GET
+                        && procedure.kind == ProcedureKind::Query =>
+                    {
                         input::from_parameters(&procedure.input, query.raw)
                     }
                     None => Input::Absent,
@@ -317,7 +323,7 @@ impl Trpc {
                 ));
             }
         };
-        if procedure.kind == Kind::Subscription {
+        if procedure.kind == ProcedureKind::Subscription {
             let header = parts.headers.get("last-event-id");
             let id = header
                 .map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned())

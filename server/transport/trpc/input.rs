@@ -13,7 +13,7 @@ use crate::{
         errors::{ErrorCode, RpcError},
         json_text,
         procedure::{FormData, FormField, Input},
-        shape::{Field, Shape},
+        shape::{Shape, ShapeField},
     },
     config::Transformer,
 };
@@ -136,7 +136,7 @@ pub(super) fn from_parameters(shape: &Shape, query: &str) -> Input {
     }
 }
 
-fn object_fields(shape: &Shape) -> Option<&[Field]> {
+fn object_fields(shape: &Shape) -> Option<&[ShapeField]> {
     match shape.resolve() {
         Shape::Object { fields, .. } => Some(fields),
         Shape::UndefinedOr(inner) => object_fields(inner),

@@ -12,7 +12,7 @@ use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{
     Trpc,
-    envelope::{self, Answer, Failure, Payload},
+    envelope::{self, CallAnswer, CallFailure, Payload},
     superjson,
 };
 use crate::{
@@ -21,8 +21,8 @@ use crate::{
         procedure::{Input, Procedure},
         registry::Target,
     },
-    legacy::Fault,
-    migration::{Mode, Moves, Outcome, Watch, Way, compare::differences},
+    legacy::LegacyFault,
+    migration::{CallWatch, Mode, MoveOutcome, MoveWay, Moves, compare::differences},
 };
 
 /// The longest that a call for nobody may take.
@@ -35,15 +35,15 @@ const GIVEN_UP: Duration = Duration::from_secs(10);
 pub(super) struct Lead {
     /// Nowhere, if it is the old server's to answer.
     pub(super) target: Target,
-    pub(super) watched: Option<Watched>,
+    pub(super) watched: Option<MovingCall>,
 }
 
 /// A call of a procedure that is on its way.
 #[derive(Clone)]
-pub(super) struct Watched {
+pub(super) struct MovingCall {
     moves: Arc<Moves>,
     procedure: Arc<Procedure>,
-    watch: Watch,
+    watch: CallWatch,
 }
 
 impl Lead {
@@ -90,19 +90,19 @@ impl Trpc {
             *user = Some(context.user().ok().map(|user| user.id));
         }
         let way = moves.way(of, procedure, user.flatten());
-        let watched = |watch: Option<Watch>| {
-            watch.map(|watch| Watched {
+        let watched = |watch: Option<CallWatch>| {
+            watch.map(|watch| MovingCall {
                 moves: moves.clone(),
                 procedure: procedure.clone(),
                 watch,
             })
         };
         match way {
-            Way::Ours(watch) => Lead {
+            MoveWay::Ours(watch) => Lead {
                 watched: watched(watch),
                 target,
             },
-            Way::Theirs(watch) => Lead {
+            MoveWay::Theirs(watch) => Lead {
                 watched: watched(watch),
                 target: Target::Unknown,
             },
@@ -110,19 +110,19 @@ impl Trpc {
     }
 }
 
-impl Watched {
+impl MovingCall {
     /// Whether this server is to run it after the old one.
     pub(super) fn compares(&self) -> bool {
         self.watch.compares()
     }
 
     /// This server begins to run it.
-    pub(super) fn run(self) -> Running {
+    pub(super) fn run(self) -> MovingRun {
         self.begin(true)
     }
 
-    fn begin(self, is_ours: bool) -> Running {
-        Running {
+    fn begin(self, is_ours: bool) -> MovingRun {
+        MovingRun {
             watched: self,
             is_ours,
             began: Instant::now(),
@@ -146,8 +146,8 @@ impl Watched {
     }
 }
 
-fn outcome(status: u16, began: Instant) -> Outcome {
-    Outcome {
+fn outcome(status: u16, began: Instant) -> MoveOutcome {
+    MoveOutcome {
         failed: status >= 500,
         refused: status >= 400,
         took: began.elapsed(),
@@ -155,16 +155,16 @@ fn outcome(status: u16, began: Instant) -> Outcome {
 }
 
 /// A watched call under way. One that is dropped was given up.
-pub(in crate::transport) struct Running {
-    watched: Watched,
+pub(in crate::transport) struct MovingRun {
+    watched: MovingCall,
     is_ours: bool,
     began: Instant,
     is_over: bool,
 }
 
-impl Running {
+impl MovingRun {
     /// Notes what this server answered.
-    pub(super) fn answered(mut self, answer: &Answer) {
+    pub(super) fn answered(mut self, answer: &CallAnswer) {
         self.note(envelope::status(answer));
     }
 
@@ -175,7 +175,7 @@ impl Running {
 
     fn note(&mut self, status: u16) {
         self.is_over = true;
-        let Watched { moves, watch, .. } = &self.watched;
+        let MovingCall { moves, watch, .. } = &self.watched;
         match self.is_ours {
             true => moves.note_ours(watch, outcome(status, self.began)),
             false => moves.note_theirs(watch, outcome(status, self.began)),
@@ -183,7 +183,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for MovingRun {
     fn drop(&mut self) {
         if !self.is_over && self.began.elapsed() >= GIVEN_UP {
             self.note(504);
@@ -197,14 +197,14 @@ pub(super) struct Passed {
     /// By which callers are known.
     headers: Arc<HeaderMap>,
     input: Option<Input>,
-    running: Running,
+    running: MovingRun,
 }
 
 impl Passed {
     /// The old server has answered; with an envelope, the call is compared.
     pub(super) fn answered(mut self, status: u16, envelope: Option<Bytes>) {
         self.running.note(status);
-        let Watched { moves, watch, .. } = &self.running.watched;
+        let MovingCall { moves, watch, .. } = &self.running.watched;
         if !watch.compares() {
             return;
         }
@@ -225,13 +225,13 @@ impl Passed {
     }
 
     /// The old server's answer did not come.
-    pub(super) fn failed(mut self, fault: &Fault) {
+    pub(super) fn failed(mut self, fault: &LegacyFault) {
         // What is the client's fault says nothing of the server.
         if fault.is_of_old_server() {
             self.running.note(502);
         }
         self.running.is_over = true;
-        let Watched { moves, watch, .. } = &self.running.watched;
+        let MovingCall { moves, watch, .. } = &self.running.watched;
         if watch.compares() {
             moves.note_incomparable(watch);
         }
@@ -244,7 +244,7 @@ impl Passed {
             input,
             running,
         } = self;
-        let Watched {
+        let MovingCall {
             moves,
             procedure,
             watch,
@@ -266,7 +266,8 @@ impl Passed {
         let answer: Result<Payload, RpcError> = tokio::time::timeout(PATIENCE, rehearsal)
             .await
             .unwrap_or_else(|_| Err(RpcError::new(ErrorCode::GatewayTimeout, "it took too long")));
-        let answer = answer.map_err(|error| Failure::reported(error, procedure.path, request_id));
+        let answer =
+            answer.map_err(|error| CallFailure::reported(error, procedure.path, request_id));
         let ours = outcome(envelope::status(&answer), began);
         let mut written = Vec::new();
         envelope::write_envelope(&answer, transformer, &mut written);

@@ -14,24 +14,24 @@ use serde_json::{Value, value::RawValue};
 use super::{
     Trpc,
     envelope::Payload,
-    moving::{Lead, Running, Watched},
-    part::Theirs as Envelope,
+    moving::{Lead, MovingCall, MovingRun},
+    part::PassedEnvelope as Envelope,
     passing,
-    request::Query,
+    request::QueryParameters,
 };
 use crate::{
     _core::{
         context::Context,
         errors::{ErrorCode, RpcError},
-        procedure::{Input, Kind, Procedure},
+        procedure::{Input, Procedure, ProcedureKind},
     },
     config::Transformer,
     legacy::{
-        Asker, Body, Fault, OldServer, Onward,
+        ForwardedCaller, LegacyBody, LegacyFault, OldServer, Onward,
         answer::{check_single, refused, status_of},
         lines::Wrapped,
         paths::component,
-        send::Held,
+        send::AnswerRoom,
     },
 };
 
@@ -51,34 +51,34 @@ const OF_THE_REQUEST: [&str; 10] = [
 
 /// Where a call came from: by this the old server knows who asks.
 #[derive(Clone)]
-pub(in crate::transport) struct Origin(Arc<Known>);
+pub(in crate::transport) struct CallOrigin(Arc<OriginParts>);
 
-struct Known {
+struct OriginParts {
     headers: Arc<HeaderMap>,
     peer: Option<SocketAddr>,
     asks_this_server: bool,
 }
 
 /// Which server answers a call.
-pub(in crate::transport) enum Side {
+pub(in crate::transport) enum AnsweringServer {
     /// This one; what it answers is noted.
-    Ours(Option<Running>),
+    Ours(Option<MovingRun>),
     /// The old one.
-    Theirs(Theirs),
+    Theirs(PassedCall),
 }
 
 /// A call that is the old server's to answer.
-pub(in crate::transport) struct Theirs {
+pub(in crate::transport) struct PassedCall {
     old: Arc<OldServer>,
-    watched: Option<Watched>,
+    watched: Option<MovingCall>,
 }
 
-impl Origin {
+impl CallOrigin {
     /// Of a request, or of the one that opened a socket.
     pub(in crate::transport) fn of(parts: &request::Parts) -> Self {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
-        Self(Arc::new(Known {
+        let query = QueryParameters::parse(parts.uri.query().unwrap_or_default());
+        Self(Arc::new(OriginParts {
             headers: Arc::new(parts.headers.clone()),
             peer: peer.map(|ConnectInfo(peer)| *peer),
             asks_this_server: query.asks_this_server,
@@ -86,7 +86,7 @@ impl Origin {
     }
 }
 
-impl Running {
+impl MovingRun {
     /// Notes what this server answered, by another wire.
     pub(in crate::transport) fn ended<T>(self, answer: &Result<T, RpcError>) {
         self.ended_with(
@@ -99,19 +99,23 @@ impl Running {
 
 impl Trpc {
     /// Which server answers a call of this procedure.
-    pub(in crate::transport) async fn side(&self, procedure: &Procedure, origin: &Origin) -> Side {
-        let Known {
+    pub(in crate::transport) async fn side(
+        &self,
+        procedure: &Procedure,
+        origin: &CallOrigin,
+    ) -> AnsweringServer {
+        let OriginParts {
             headers,
             asks_this_server,
             ..
         } = &*origin.0;
         let (Some(old), false) = (&self.old, asks_this_server) else {
-            return Side::Ours(None);
+            return AnsweringServer::Ours(None);
         };
         let Lead { target, watched } = self.lead(procedure.path, headers, &mut None).await;
         match target.here() {
-            Some(_) => Side::Ours(watched.map(Watched::run)),
-            None => Side::Theirs(Theirs {
+            Some(_) => AnsweringServer::Ours(watched.map(MovingCall::run)),
+            None => AnsweringServer::Theirs(PassedCall {
                 old: old.clone(),
                 watched,
             }),
@@ -121,23 +125,23 @@ impl Trpc {
     /// Asks the old server for a query or a mutation; its answer as plain JSON.
     pub(in crate::transport) async fn ask_old(
         self: &Arc<Self>,
-        theirs: Theirs,
+        theirs: PassedCall,
         procedure: &Procedure,
         input: Input,
-        (origin, context): (&Origin, &Context),
+        (origin, context): (&CallOrigin, &Context),
     ) -> Result<Box<RawValue>, RpcError> {
-        let Theirs { old, watched } = theirs;
-        let Known { headers, peer, .. } = &*origin.0;
+        let PassedCall { old, watched } = theirs;
+        let OriginParts { headers, peer, .. } = &*origin.0;
         if old.has_passed(headers) {
             return Err(passing::loop_error());
         }
-        if procedure.kind == Kind::Subscription {
+        if procedure.kind == ProcedureKind::Subscription {
             return Err(RpcError::new(
                 ErrorCode::NotImplemented,
                 "the old server answers this subscription, which comes over tRPC only",
             ));
         }
-        let asker = Asker {
+        let asker = ForwardedCaller {
             peer: peer.map(|peer| peer.ip()),
             https: self.gate.site().is_https(headers),
             host: self.gate.site().host(headers),
@@ -147,7 +151,7 @@ impl Trpc {
             onward.remove(name);
         }
         let text = written(self.config.transformer, procedure, &input)?;
-        let is_query = procedure.kind == Kind::Query;
+        let is_query = procedure.kind == ProcedureKind::Query;
         let query = text.as_deref().filter(|_| is_query);
         let query = query.map(|text| format!("input={}", component(text)));
         let path = format!("/{}", procedure.path);
@@ -170,7 +174,7 @@ impl Trpc {
             method,
             url,
             headers: onward,
-            body: Body::Bytes(body),
+            body: LegacyBody::Bytes(body),
         };
         let answered = read(&old, request, context).await;
         old.note(&answered);
@@ -212,7 +216,7 @@ async fn read(
     old: &Arc<OldServer>,
     request: Onward,
     context: &Context,
-) -> Result<(Bytes, Held), Fault> {
+) -> Result<(Bytes, AnswerRoom), LegacyFault> {
     let mut reply = old.send(request).await?;
     for cookie in reply.headers().get_all(header::SET_COOKIE) {
         context.cookies.push(cookie.clone());
@@ -240,7 +244,7 @@ struct TheirData {
 }
 
 fn said(envelope: &[u8], transformer: Transformer) -> Result<Box<RawValue>, RpcError> {
-    let odd = || RpcError::from(Fault::Nonsense("an envelope of tRPC was expected"));
+    let odd = || RpcError::from(LegacyFault::Nonsense("an envelope of tRPC was expected"));
     let unwrapped = |text: &RawValue| match transformer {
         Transformer::None => Ok(text.to_owned()),
         Transformer::Superjson => serde_json::from_str::<Wrapped<'_>>(text.get())

@@ -1,6 +1,6 @@
 //! The answer to one call of a batch: ours, or the old server's as it wrote it.
 
-use super::envelope::{self, Answer};
+use super::envelope::{self, CallAnswer};
 use crate::{
     config::Transformer,
     legacy::{
@@ -13,16 +13,16 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// What came of one call of a batch.
-pub(super) enum Part {
+pub(super) enum BatchPart {
     /// Of a call that ran here, or could not be passed on.
-    Ours(Answer),
+    Ours(CallAnswer),
     /// Of a call that the old server answered.
     Theirs(Envelope),
 }
 
 /// The old server's envelope.
 #[derive(Deserialize)]
-pub(super) struct Theirs<'a> {
+pub(super) struct PassedEnvelope<'a> {
     #[serde(borrow)]
     pub(super) result: Option<Data<'a>>,
     #[serde(borrow)]
@@ -35,7 +35,7 @@ pub(super) struct Data<'a> {
     pub(super) data: Option<&'a RawValue>,
 }
 
-impl Part {
+impl BatchPart {
     /// The HTTP status that it would have alone.
     pub(super) fn status(&self) -> u16 {
         match self {
@@ -82,7 +82,7 @@ impl Part {
 
 /// An envelope without superjson around its value, and superjson's notes for a line of a stream.
 fn unwrapped(envelope: &[u8]) -> (String, Option<String>) {
-    let Ok(theirs) = serde_json::from_slice::<Theirs<'_>>(envelope) else {
+    let Ok(theirs) = serde_json::from_slice::<PassedEnvelope<'_>>(envelope) else {
         return (String::from_utf8_lossy(envelope).into_owned(), None);
     };
     let part = |wrapped: &RawValue, place: &str| match serde_json::from_str(wrapped.get()) {
@@ -114,7 +114,11 @@ mod tests {
         let line = |json: &'static str, transformer| {
             let mut buffer = Vec::new();
             let json = json.as_bytes().into();
-            Part::Theirs(Envelope { status: 200, json }).write_line(3, transformer, &mut buffer);
+            BatchPart::Theirs(Envelope { status: 200, json }).write_line(
+                3,
+                transformer,
+                &mut buffer,
+            );
             String::from_utf8(buffer).unwrap()
         };
         let superjson = |json| line(json, Transformer::Superjson);

@@ -2,7 +2,7 @@
 //!
 //! A request whose calls are all the old server's goes on as it came, and the answer comes back as it is
 //! ([`whole`]). What can be read by no client (an error page, half an answer) is replaced by an envelope
-//! per call. A batch of both kinds is split: [`Theirs`] is the old server's share of it.
+//! per call. A batch of both kinds is split: [`PassedShare`] is the old server's share of it.
 
 mod following;
 mod theirs;
@@ -19,14 +19,14 @@ use futures::StreamExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request};
 
 use self::following::{Begun, Following};
-pub(super) use self::theirs::{Share, Theirs};
+pub(super) use self::theirs::{BatchSplit, PassedShare};
 use super::{
     Trpc, batch, batch_stream,
-    envelope::Failure,
+    envelope::CallFailure,
     input,
-    moving::Watched,
-    part::Part,
-    request::{Delivery, Query},
+    moving::MovingCall,
+    part::BatchPart,
+    request::{BatchDelivery, QueryParameters},
     respond, sse,
 };
 use crate::{
@@ -36,8 +36,8 @@ use crate::{
     },
     config::Transformer,
     legacy::{
-        self, Asker, Fault, OldServer, Onward, answer,
-        send::{Held, Read},
+        self, ForwardedCaller, LegacyFault, OldServer, Onward, answer,
+        send::{AnswerRoom, BodyRead},
     },
     transport::gate::Gate,
 };
@@ -49,17 +49,20 @@ pub(in crate::transport) const EVENT_STREAM: &str = "text/event-stream";
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 /// Which calls a request is about.
-pub(super) struct Asked<'a> {
+pub(super) struct RequestedCalls<'a> {
     /// Their names; one where it is no batch.
     pub(super) names: &'a [&'a str],
     pub(super) is_batch: bool,
-    pub(super) delivery: Delivery,
+    pub(super) delivery: BatchDelivery,
 }
 
 /// Who asks, as the old server is told.
-pub(in crate::transport) fn asker<'a>(gate: &Gate, parts: &'a request::Parts) -> Asker<'a> {
+pub(in crate::transport) fn asker<'a>(
+    gate: &Gate,
+    parts: &'a request::Parts,
+) -> ForwardedCaller<'a> {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    Asker {
+    ForwardedCaller {
         peer: peer.map(|ConnectInfo(peer)| peer.ip()),
         https: gate.site().is_https(&parts.headers),
         host: gate.site().host(&parts.headers),
@@ -76,7 +79,7 @@ pub(in crate::transport) fn loop_error() -> RpcError {
 
 /// The answer to such a request: 508, and an envelope.
 pub(super) fn looped(transformer: Transformer) -> Response {
-    let failure = Failure::report(loop_error(), None, new_request_id());
+    let failure = CallFailure::report(loop_error(), None, new_request_id());
     let mut response = respond::single(&Err(failure), transformer, &[]);
     *response.status_mut() = StatusCode::LOOP_DETECTED;
     response
@@ -88,13 +91,13 @@ pub(super) async fn whole(
     old: &Arc<OldServer>,
     parts: request::Parts,
     body: Body,
-    asked: Asked<'_>,
-    watched: Option<(Watched, Arc<HeaderMap>)>,
+    asked: RequestedCalls<'_>,
+    watched: Option<(MovingCall, Arc<HeaderMap>)>,
 ) -> Response {
     let reads_events = accepts_events(&parts.headers);
     let answered = match watched {
         Some((watched, by)) => watch(trpc, old, parts, body, (watched, by)).await,
-        None => ask(trpc, old, parts, legacy::Body::Stream(body), &asked).await,
+        None => ask(trpc, old, parts, legacy::LegacyBody::Stream(body), &asked).await,
     };
     old.note(&answered);
     let fault = match answered {
@@ -107,12 +110,14 @@ pub(super) async fn whole(
         (false, Some(failure)) if reads_events => sse::failed(failure, transformer),
         (false, Some(failure)) => respond::single(&Err(failure.clone()), transformer, &[]),
         _ => {
-            let parts = failures.into_iter().map(|failure| Part::Ours(Err(failure)));
+            let parts = failures
+                .into_iter()
+                .map(|failure| BatchPart::Ours(Err(failure)));
             match asked.delivery {
-                Delivery::Whole => batch::whole(&parts.collect::<Vec<_>>(), transformer, &[]),
+                BatchDelivery::Whole => batch::whole(&parts.collect::<Vec<_>>(), transformer, &[]),
                 delivery => {
                     let calls = parts.map(std::future::ready);
-                    let running = batch_stream::Running::start(trpc, calls.enumerate());
+                    let running = batch_stream::RunningBatch::start(trpc, calls.enumerate());
                     batch_stream::respond(running, None, asked.names.len(), trpc, delivery)
                 }
             }
@@ -126,9 +131,9 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     accepted.is_some_and(|value| value.contains(EVENT_STREAM))
 }
 
-fn failures<'a>(names: impl Iterator<Item = &'a str>, fault: &Fault) -> Vec<Failure> {
+fn failures<'a>(names: impl Iterator<Item = &'a str>, fault: &LegacyFault) -> Vec<CallFailure> {
     let error = RpcError::from(fault.clone());
-    let failure = |name| Failure::report(error.clone(), Some(name), new_request_id());
+    let failure = |name| CallFailure::report(error.clone(), Some(name), new_request_id());
     names.map(failure).collect()
 }
 
@@ -138,8 +143,8 @@ async fn watch(
     old: &Arc<OldServer>,
     mut parts: request::Parts,
     body: Body,
-    (watched, by): (Watched, Arc<HeaderMap>),
-) -> Result<Response, Fault> {
+    (watched, by): (MovingCall, Arc<HeaderMap>),
+) -> Result<Response, LegacyFault> {
     let is_get = parts.method == Method::GET;
     let is_small = || {
         let length = parts.headers.get(header::CONTENT_LENGTH);
@@ -150,14 +155,14 @@ async fn watch(
     let mut held = None;
     let (input, body) = match (watched.compares(), is_get) {
         (true, true) => {
-            let query = Query::parse(parts.uri.query().unwrap_or_default());
+            let query = QueryParameters::parse(parts.uri.query().unwrap_or_default());
             let text = query.input.as_deref().map(str::as_bytes);
             let input = input::read(text, transformer).ok();
-            (input, legacy::Body::Stream(body))
+            (input, legacy::LegacyBody::Stream(body))
         }
         (true, false) if is_small() => {
             let read = trpc.bounds.read(body).await;
-            let read = read.map_err(|_| Fault::Upload)?;
+            let read = read.map_err(|_| LegacyFault::Upload)?;
             // What it holds takes more than its text, and there may be no room for that.
             let room = trpc
                 .bounds
@@ -168,17 +173,17 @@ async fn watch(
                 .as_ref()
                 .and_then(|_| input::read(Some(&read.bytes), transformer).ok());
             held = Some((read.held, room));
-            (input, legacy::Body::Bytes(read.bytes))
+            (input, legacy::LegacyBody::Bytes(read.bytes))
         }
         // What it asks for is not known before it has gone on.
-        _ => (None, legacy::Body::Stream(body)),
+        _ => (None, legacy::LegacyBody::Stream(body)),
     };
     parts.headers.insert(header::ACCEPT_ENCODING, IDENTITY);
     let passed = watched.passed_on(trpc, by, input);
-    let asked = Asked {
+    let asked = RequestedCalls {
         names: &[],
         is_batch: false,
-        delivery: Delivery::Whole,
+        delivery: BatchDelivery::Whole,
     };
     let answered = ask(trpc, old, parts, body, &asked).await;
     drop(held);
@@ -193,7 +198,7 @@ async fn watch(
                 return Ok(Response::from_parts(parts, body));
             }
             let bytes = to_bytes(body, READ_WHOLE_BYTES).await;
-            let bytes = bytes.map_err(|error| Fault::Cut(error.to_string()))?;
+            let bytes = bytes.map_err(|error| LegacyFault::Cut(error.to_string()))?;
             passed.answered(status, Some(bytes.clone()));
             Ok(Response::from_parts(parts, Body::from(bytes)))
         }
@@ -208,14 +213,14 @@ async fn ask(
     trpc: &Arc<Trpc>,
     old: &Arc<OldServer>,
     parts: request::Parts,
-    body: legacy::Body,
-    asked: &Asked<'_>,
-) -> Result<Response, Fault> {
+    body: legacy::LegacyBody,
+    asked: &RequestedCalls<'_>,
+) -> Result<Response, LegacyFault> {
     let path = parts.uri.path();
     let path = path.strip_prefix(super::MOUNT).unwrap_or_default();
     let url = old.calls_url(path, old.query(parts.uri.query()).as_deref())?;
     let mut headers = old.headers(&parts.headers, &asker(&trpc.gate, &parts));
-    let is_stream = asked.is_batch && asked.delivery == Delivery::Lines;
+    let is_stream = asked.is_batch && asked.delivery == BatchDelivery::Lines;
     if is_stream {
         // It is followed line by line.
         headers.insert(header::ACCEPT_ENCODING, IDENTITY);
@@ -235,7 +240,7 @@ async fn ask(
         *response.headers_mut() = headers;
         response
     };
-    let is_members = asked.is_batch && asked.delivery == Delivery::Members;
+    let is_members = asked.is_batch && asked.delivery == BatchDelivery::Members;
     let may_be_silent = reply.is(EVENT_STREAM);
     let is_bodiless = status.is_redirection() || status == StatusCode::NO_CONTENT;
     if may_be_silent {
@@ -244,7 +249,7 @@ async fn ask(
     if may_be_silent || is_bodiless || is_members {
         return Ok(respond(Body::from_stream(reply.stream(
             Bytes::new(),
-            Held::default(),
+            AnswerRoom::default(),
             may_be_silent,
         ))));
     }
@@ -254,7 +259,7 @@ async fn ask(
         let places: Vec<usize> = (0..names.len()).collect();
         let shift = None;
         let body = match Following::begin(trpc, old, reply, names, places, shift).await? {
-            Begun::Stream(_, stream) => Body::from_stream(stream.map(Ok::<_, Fault>)),
+            Begun::Stream(_, stream) => Body::from_stream(stream.map(Ok::<_, LegacyFault>)),
             Begun::Whole(json) => {
                 answer::check(&json, batch)?;
                 Body::from(json)
@@ -267,14 +272,14 @@ async fn ask(
     }
     let is_encoded = reply.is_encoded();
     match reply.read(READ_WHOLE_BYTES).await? {
-        Read::Whole(bytes, _) => {
+        BodyRead::Whole(bytes, _) => {
             if !is_encoded {
                 answer::check(&bytes, batch)
                     .map_err(|fault| answer::refused(status.as_u16(), retry_after, fault))?;
             }
             Ok(respond(Body::from(bytes)))
         }
-        Read::Part(begun, held) => {
+        BodyRead::Part(begun, held) => {
             let body = reply.stream(begun, held, false);
             Ok(respond(Body::from_stream(body)))
         }

@@ -67,7 +67,7 @@ impl MediaType {
 
 /// How the answers of a batch are to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum BatchDelivery {
     /// All together.
     Whole,
     /// JSONL, as `httpBatchStreamLink` of version 11 asks for it.
@@ -76,7 +76,7 @@ pub enum Delivery {
     Members,
 }
 
-impl Delivery {
+impl BatchDelivery {
     /// From `trpc-accept`, else `accept`, else version 10's `trpc-batch-mode`.
     pub fn of(headers: &HeaderMap) -> Self {
         const JSONL: &[u8] = b"application/jsonl";
@@ -103,7 +103,7 @@ impl Delivery {
 
 /// The parameters of the query string, decoded.
 #[derive(Debug, Default)]
-pub struct Query<'a> {
+pub struct QueryParameters<'a> {
     /// Whether `batch=1`.
     pub batch: bool,
     /// `input`, where it is not empty.
@@ -118,7 +118,7 @@ pub struct Query<'a> {
     pub raw: &'a str,
 }
 
-impl<'a> Query<'a> {
+impl<'a> QueryParameters<'a> {
     /// Takes a query string apart; of parameters given twice, the first counts.
     pub fn parse(raw: &'a str) -> Self {
         let mut query = Self {
@@ -280,26 +280,33 @@ mod tests {
     #[test]
     fn trpc_accept_wins_over_accept() {
         for (pairs, expected) in [
-            (&[][..], Delivery::Whole),
-            (&[("accept", "*/*, application/jsonl")], Delivery::Lines),
-            (&[("trpc-accept", "application/jsonl")], Delivery::Lines),
+            (&[][..], BatchDelivery::Whole),
+            (
+                &[("accept", "*/*, application/jsonl")],
+                BatchDelivery::Lines,
+            ),
+            (
+                &[("trpc-accept", "application/jsonl")],
+                BatchDelivery::Lines,
+            ),
             (
                 &[("trpc-accept", "x"), ("accept", "application/jsonl")],
-                Delivery::Whole,
+                BatchDelivery::Whole,
             ),
-            (&[("trpc-batch-mode", "stream")], Delivery::Members),
+            (&[("trpc-batch-mode", "stream")], BatchDelivery::Members),
         ] {
-            assert_eq!(Delivery::of(&headers(pairs)), expected, "{pairs:?}");
+            assert_eq!(BatchDelivery::of(&headers(pairs)), expected, "{pairs:?}");
         }
     }
 
     #[test]
     fn of_repeated_parameters_the_first_counts() {
-        let query = Query::parse("batch=1&batch=0&input=%7B%7D&input=x&Last-Event-Id=2&x");
+        let query =
+            QueryParameters::parse("batch=1&batch=0&input=%7B%7D&input=x&Last-Event-Id=2&x");
         assert!(query.batch);
         assert_eq!(query.input.as_deref(), Some("{}"));
         assert_eq!(query.last_event_id.as_deref(), Some("2"));
-        assert!(!Query::parse("batch=true").batch);
+        assert!(!QueryParameters::parse("batch=true").batch);
     }
 
     #[test]
@@ -321,7 +328,7 @@ mod tests {
         #[test]
         fn no_path_and_no_query_string_panics(path in ".*", query in ".*") {
             let _ = procedure_path(&path);
-            let _ = Query::parse(&query);
+            let _ = QueryParameters::parse(&query);
         }
 
         #[test]

@@ -3,7 +3,7 @@
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, Method, StatusCode, header};
 
-use super::envelope::{self, Answer, Failure};
+use super::envelope::{self, CallAnswer, CallFailure};
 use crate::{
     _core::{context::new_request_id, errors::RpcError},
     config::Transformer,
@@ -14,13 +14,13 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const VARY: HeaderValue = HeaderValue::from_static("trpc-accept, accept");
 
 /// Why there is no answer per call: one envelope for the whole request, without a path.
-pub(super) struct Refused {
+pub(super) struct RefusedRequest {
     pub(super) error: RpcError,
     /// What the client may ask by instead.
     pub(super) allowed: &'static [Method],
 }
 
-impl From<RpcError> for Refused {
+impl From<RpcError> for RefusedRequest {
     fn from(error: RpcError) -> Self {
         Self {
             error,
@@ -29,15 +29,19 @@ impl From<RpcError> for Refused {
     }
 }
 
-impl Refused {
+impl RefusedRequest {
     pub(super) fn into_response(self, transformer: Transformer) -> Response {
-        let answer = Err(Failure::report(self.error, None, new_request_id()));
+        let answer = Err(CallFailure::report(self.error, None, new_request_id()));
         single(&answer, transformer, self.allowed)
     }
 }
 
 /// A response of one envelope; `allowed` is said with a 405 only.
-pub(super) fn single(answer: &Answer, transformer: Transformer, allowed: &[Method]) -> Response {
+pub(super) fn single(
+    answer: &CallAnswer,
+    transformer: Transformer,
+    allowed: &[Method],
+) -> Response {
     let mut body = Vec::with_capacity(512);
     envelope::write_envelope(answer, transformer, &mut body);
     let mut response = json(envelope::status(answer), body, allowed);

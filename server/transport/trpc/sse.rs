@@ -15,7 +15,7 @@ use http::{HeaderValue, header};
 
 use super::{
     Trpc,
-    envelope::{Failure, Payload},
+    envelope::{CallFailure, Payload},
 };
 use crate::_core::{
     context::Context,
@@ -44,7 +44,7 @@ pub(super) fn respond(
 
 /// A stream that says only that there is none. Any other answer would end the subscription for good,
 /// where it is an error that may pass.
-pub(super) fn failed(failure: &Failure, transformer: Transformer) -> Response {
+pub(super) fn failed(failure: &CallFailure, transformer: Transformer) -> Response {
     let mut data = Vec::with_capacity(256);
     failure.write(transformer, &mut data);
     let connected = frame(Some("connected"), None, b"{}");
@@ -82,7 +82,7 @@ fn events(
 
         let request_id = context.request_id.clone();
         let session = context.session.clone();
-        let failed = |failure: Failure| {
+        let failed = |failure: CallFailure| {
             let mut data = Vec::with_capacity(256);
             failure.write(trpc.config.transformer, &mut data);
             frame(Some("serialized-error"), None, &data)
@@ -90,7 +90,7 @@ fn events(
         let mut events = match procedure.subscribe(context, input).await {
             Ok(events) => events,
             Err(error) => {
-                yield Ok(failed(Failure::reported(error, procedure.path, request_id)));
+                yield Ok(failed(CallFailure::reported(error, procedure.path, request_id)));
                 return;
             }
         };
@@ -105,7 +105,7 @@ fn events(
                             yield Ok(message);
                         }
                         Err(error) => {
-                            yield Ok(failed(Failure::report(error, Some(procedure.path), request_id)));
+                            yield Ok(failed(CallFailure::report(error, Some(procedure.path), request_id)));
                             return;
                         }
                     },

@@ -33,26 +33,26 @@ use http::{HeaderMap, request::Parts};
 use tokio::time::Instant;
 
 use self::{
-    calls::{Step, answer, steps},
-    frame::{ClientMessage, Head, Incoming, Request},
-    passing::Passing,
+    calls::{SubscriptionStep, answer, steps},
+    frame::{AnswerHead, CallFrame, ClientMessage, Incoming},
+    passing::SocketPassing,
 };
 use super::{
     Trpc,
-    envelope::{Answer, Failure},
-    moving::Watched,
+    envelope::{CallAnswer, CallFailure},
+    moving::MovingCall,
     passing::asker,
     request,
 };
 use crate::_core::{
     context::{Holds, new_request_id},
     errors::{ErrorCode, RpcError},
-    procedure::Kind,
+    procedure::ProcedureKind,
     turns,
 };
 use crate::transport::{
     bounds::{
-        self, Held,
+        self, BudgetShare,
         socket::{Closed, Socket},
     },
     gate::{OUTDATED, SocketEnd},
@@ -68,13 +68,13 @@ const MOVE_TIME: Duration = Duration::from_secs(2);
 /// Turns the request into a socket, if its origin is allowed.
 pub(super) async fn upgrade(trpc: &Arc<Trpc>, parts: &mut Parts) -> Result<Response, RpcError> {
     trpc.gate.check_origin(&parts.headers)?;
-    let query = request::Query::parse(parts.uri.query().unwrap_or_default());
+    let query = request::QueryParameters::parse(parts.uri.query().unwrap_or_default());
     let expects_params = query.connection_params.as_deref() == Some("1");
     let headers = Arc::new(parts.headers.clone());
     let of_socket = trpc.clone();
     let passing = trpc.old.as_ref().map(|old| {
         let onward = old.headers(&parts.headers, &asker(&trpc.gate, parts));
-        Passing::new(trpc, old, onward, parts.uri.query())
+        SocketPassing::new(trpc, old, onward, parts.uri.query())
     });
     let run = move |socket| {
         let opened = Instant::now();
@@ -126,11 +126,11 @@ struct Connection {
     /// Whether the first frame is to bring `connectionParams`.
     expects_params: bool,
     /// Each with what it was written from, which holds its share of memory until it is sent.
-    calls: FuturesUnordered<BoxFuture<'static, (Vec<u8>, Answer)>>,
-    subscriptions: SelectAll<BoxStream<'static, Step>>,
+    calls: FuturesUnordered<BoxFuture<'static, (Vec<u8>, CallAnswer)>>,
+    subscriptions: SelectAll<BoxStream<'static, SubscriptionStep>>,
     live: HashMap<Arc<str>, Live>,
     /// What the old server answers.
-    passing: Option<Passing>,
+    passing: Option<SocketPassing>,
 }
 
 impl Connection {
@@ -203,7 +203,7 @@ impl Connection {
     }
 
     async fn receive(&mut self, message: Message) -> Result<(), Closed> {
-        let mut held = Ok(Held::default());
+        let mut held = Ok(BudgetShare::default());
         let incoming = match &message {
             Message::Text(text) => {
                 let share = self.trpc.bounds.hold_message(text.as_bytes());
@@ -273,7 +273,7 @@ impl Connection {
     }
 
     fn calls_under_way(&self) -> usize {
-        self.calls.len() + self.passing.as_ref().map_or(0, Passing::calls)
+        self.calls.len() + self.passing.as_ref().map_or(0, SocketPassing::calls)
     }
 
     /// Whether nothing is under way that has to be finished. Where nothing is begun any more, that is also what
@@ -283,7 +283,11 @@ impl Connection {
     }
 
     fn subscriptions(&self) -> usize {
-        self.live.len() + self.passing.as_ref().map_or(0, Passing::subscriptions)
+        self.live.len()
+            + self
+                .passing
+                .as_ref()
+                .map_or(0, SocketPassing::subscriptions)
     }
 
     /// Whether a subscription is under way that ends by itself.
@@ -296,13 +300,13 @@ impl Connection {
         is_passed || self.live.contains_key(id)
     }
 
-    async fn start(&mut self, request: Request, holds: Holds) -> Result<(), Closed> {
+    async fn start(&mut self, request: CallFrame, holds: Holds) -> Result<(), Closed> {
         let lead = self
             .trpc
             .lead(&request.path, &self.headers, &mut None)
             .await;
         let is_passed = self.passing.is_some() && lead.target.here().is_none();
-        if request.kind != Kind::Subscription {
+        if request.kind != ProcedureKind::Subscription {
             if self.calls_under_way() >= MAX_CALLS {
                 let error = format!("more than {MAX_CALLS} calls at once on one socket");
                 let error = RpcError::new(ErrorCode::TooManyRequests, error);
@@ -351,9 +355,9 @@ impl Connection {
     /// Hands a request to the old server.
     async fn pass(
         &mut self,
-        request: Request,
+        request: CallFrame,
         holds: Holds,
-        watched: Option<Watched>,
+        watched: Option<MovingCall>,
     ) -> Result<(), Closed> {
         if self
             .passing
@@ -376,7 +380,7 @@ impl Connection {
     }
 
     /// An aborted stream says nothing more, so `stopped` is the last that the client hears of it.
-    async fn stop(&mut self, head: &Head) -> Result<(), Closed> {
+    async fn stop(&mut self, head: &AnswerHead) -> Result<(), Closed> {
         match self.live.remove(&head.id) {
             Some(subscription) => {
                 subscription.handle.abort();
@@ -392,16 +396,16 @@ impl Connection {
     }
 
     /// Answers a request that was not started.
-    async fn reject(&mut self, request: &Request, error: RpcError) -> Result<(), Closed> {
-        let failure = Failure::report(error, Some(&request.path), new_request_id());
+    async fn reject(&mut self, request: &CallFrame, error: RpcError) -> Result<(), Closed> {
+        let failure = CallFailure::report(error, Some(&request.path), new_request_id());
         let frame = request.head.error(&failure, self.trpc.config.transformer);
         self.send(frame).await
     }
 
     /// Answers a frame that names no call; one that should have brought `connectionParams` is fatal.
     async fn refuse(&mut self, error: RpcError) -> Result<(), Closed> {
-        let failure = Failure::report(error, None, new_request_id());
-        let frame = Head::none().error(&failure, self.trpc.config.transformer);
+        let failure = CallFailure::report(error, None, new_request_id());
+        let frame = AnswerHead::none().error(&failure, self.trpc.config.transformer);
         self.send(frame).await?;
         if self.expects_params {
             return self.socket.close(None).await;
@@ -417,7 +421,7 @@ impl Connection {
 }
 
 /// What the old server says next; never, where there is none.
-async fn next_passed(passing: &mut Option<Passing>) -> Vec<Vec<u8>> {
+async fn next_passed(passing: &mut Option<SocketPassing>) -> Vec<Vec<u8>> {
     match passing {
         Some(passing) => passing.next().await,
         None => std::future::pending().await,

@@ -8,7 +8,7 @@ use modelramp::{
         errors::ErrorCode,
         procedure::Input,
     },
-    chat::store::{ConversationStore, MessageRole, Rated, Rating},
+    chat::store::{ConversationStore, MessageRole, Rating, RatingOutcome},
     recording::Outcome,
 };
 use serde_json::json;
@@ -91,9 +91,9 @@ async fn the_store_tells_first_from_later_and_what_is_gone() {
     let app = answered().await;
     let store = &app.storage;
     let rate = |message, rating| store.rate_message(message, 1, rating, at(5));
-    assert_eq!(rate(2, Rating::Good).await.unwrap(), Rated::First);
-    assert_eq!(rate(2, Rating::Bad).await.unwrap(), Rated::Again);
-    assert_eq!(rate(99, Rating::Bad).await.unwrap(), Rated::Gone);
+    assert_eq!(rate(2, Rating::Good).await.unwrap(), RatingOutcome::First);
+    assert_eq!(rate(2, Rating::Bad).await.unwrap(), RatingOutcome::Again);
+    assert_eq!(rate(99, Rating::Bad).await.unwrap(), RatingOutcome::Gone);
 
     let (question, origin) = store.message(1).await.unwrap().unwrap();
     assert_eq!((question.role, origin), (MessageRole::User, None));

@@ -6,7 +6,7 @@ use modelramp::{
         caller::{Access, Caller, Role},
         context::Context,
         errors::ErrorCode,
-        procedure::Kind,
+        procedure::ProcedureKind,
     },
     app,
 };
@@ -86,7 +86,7 @@ async fn every_procedure_lets_in_the_roles_that_its_access_names_and_no_other() 
     for procedure in &viewers {
         assert_ne!(
             procedure.kind,
-            Kind::Mutation,
+            ProcedureKind::Mutation,
             "{} changes something",
             procedure.path
         );

@@ -20,7 +20,7 @@ use modelramp::{
     },
     ai_metrics::{AiMetrics, window::Minutes},
     recording::{Attempted, Event, Log, Outcome},
-    rollout::controller::{Controller, Parts, Wishes, World},
+    rollout::controller::{Controller, ControllerParts, Wishes, World},
     storage::Storage,
 };
 
@@ -45,7 +45,7 @@ impl Writer {
         let flags = Arc::new(FeatureFlags::new(setup.config().flags));
         let log = Arc::new(Log::default());
         let metrics = Arc::new(AiMetrics::over(log.clone()));
-        let opened = Controller::open(Parts {
+        let opened = Controller::open(ControllerParts {
             store: Arc::new(storage),
             flags: flags.clone(),
             metrics: metrics.clone(),

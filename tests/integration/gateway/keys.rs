@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use modelramp::{
     _core::actor::Actor,
-    keys::{ApiKey, ApiKeyStore, ApiKeys, Limits, Secret},
+    keys::{ApiKey, ApiKeyStore, ApiKeys, KeyLimits, Secret},
 };
 use secrecy::ExposeSecret;
 
@@ -19,7 +19,7 @@ pub(super) fn key(name: &str, secret: &Secret, models: Option<&[&str]>) -> ApiKe
         id: secret.id.clone(),
         name: name.to_owned(),
         models: models.map(|models| models.iter().map(|it| (*it).to_owned()).collect()),
-        limits: Limits::default(),
+        limits: KeyLimits::default(),
         created_at: Utc::now(),
         expires_at: None,
         revoked_at: None,

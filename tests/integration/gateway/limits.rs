@@ -6,7 +6,7 @@ use chrono::{NaiveTime, TimeDelta, Utc};
 use futures::future::join_all;
 use modelramp::{
     _core::tasks::Tasks,
-    keys::{ApiKeyStore, Limits, Secret, Spending},
+    keys::{ApiKeyStore, KeyLimits, Secret, Spending},
 };
 use secrecy::ExposeSecret;
 
@@ -20,7 +20,7 @@ use crate::support::{
 };
 
 impl Gateway {
-    async fn key(&self, limits: Limits) -> Secret {
+    async fn key(&self, limits: KeyLimits) -> Secret {
         let secret = Secret::new();
         let key = modelramp::keys::ApiKey {
             limits,
@@ -52,10 +52,10 @@ impl Gateway {
     }
 }
 
-fn tokens(tokens_per_day: u64) -> Limits {
-    Limits {
+fn tokens(tokens_per_day: u64) -> KeyLimits {
+    KeyLimits {
         tokens_per_day: Some(tokens_per_day),
-        ..Limits::default()
+        ..KeyLimits::default()
     }
 }
 
@@ -85,9 +85,9 @@ async fn midnight_gives_no_second_minute() {
 async fn a_key_sends_as_many_requests_a_minute_as_it_may() {
     let gateway = Gateway::answering(Reply::ok("hej")).await;
     let secret = gateway
-        .key(Limits {
+        .key(KeyLimits {
             requests_per_minute: Some(2),
-            ..Limits::default()
+            ..KeyLimits::default()
         })
         .await;
     let first = gateway
@@ -295,9 +295,9 @@ async fn money_counts_by_what_the_provider_says() {
     reply["model"] = "a".into();
     let gateway = Gateway::answering(Reply::json(&reply)).await;
     let secret = gateway
-        .key(Limits {
+        .key(KeyLimits {
             dollars_per_day: Some(1.0),
-            ..Limits::default()
+            ..KeyLimits::default()
         })
         .await;
     let mut statuses = Vec::new();

@@ -10,7 +10,7 @@ use modelramp::{
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
-        procedure::{Plain, Tracked},
+        procedure::{Tracked, Untracked},
         registry::Registry,
         tasks::Tasks,
     },
@@ -185,11 +185,11 @@ async fn ticks(
     _: State,
     _: Context,
     input: Ticks,
-) -> Result<impl Stream<Item = Result<Plain<u32>, RpcError>>, RpcError> {
+) -> Result<impl Stream<Item = Result<Untracked<u32>, RpcError>>, RpcError> {
     if input.count > 100 {
         return Err(RpcError::bad_request("`count` is over 100"));
     }
-    Ok(stream::iter(0..input.count).map(|n| Ok(Plain(n))))
+    Ok(stream::iter(0..input.count).map(|n| Ok(Untracked(n))))
 }
 
 async fn tracked(
@@ -207,12 +207,12 @@ async fn tracked(
 async fn live(
     stubs: State,
     _: Context,
-) -> Result<impl Stream<Item = Result<Plain<u32>, RpcError>>, RpcError> {
+) -> Result<impl Stream<Item = Result<Untracked<u32>, RpcError>>, RpcError> {
     let running = Running::start(&stubs);
     let ticks = tokio_stream::wrappers::WatchStream::new(stubs.ticks.subscribe());
     Ok(ticks.map(move |n| {
         let _ = &running;
-        Ok(Plain(n))
+        Ok(Untracked(n))
     }))
 }
 

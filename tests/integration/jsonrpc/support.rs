@@ -20,7 +20,7 @@ use modelramp::{
     config::{JsonRpcConfig, Transformer},
     schema::Documents,
     transport::{
-        self, Parts,
+        self, PortParts,
         bounds::{Bounds, Budget, Connections},
         gate::Gate,
         jsonrpc::{self, JsonRpc},
@@ -146,7 +146,7 @@ impl TestServer {
             ping_interval: limits.ping_interval,
         })
         .unwrap();
-        let router = transport::router(Parts {
+        let router = transport::router(PortParts {
             proxy: None,
             old: None,
             allowed_origins: vec![LISTED_ORIGIN.into()],

@@ -3,7 +3,7 @@
 use modelramp::_core::{
     caller::Role,
     context::Context,
-    procedure::{Input, Kind, Procedure},
+    procedure::{Input, Procedure, ProcedureKind},
 };
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -94,7 +94,7 @@ async fn no_query_writes_anything() {
     let mut answered = 0;
     let queries: Vec<_> = registry
         .iter()
-        .filter(|it| it.kind == Kind::Query)
+        .filter(|it| it.kind == ProcedureKind::Query)
         .collect();
     for query in &queries {
         let answer = query.rehearse(context(), input(query)).await;

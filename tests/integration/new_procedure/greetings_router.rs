@@ -9,7 +9,7 @@ use modelramp::{
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
-        procedure::Plain,
+        procedure::Untracked,
         registry::Registry,
     },
     procedures,
@@ -105,7 +105,7 @@ async fn forget(greeted: Arc<Greeted>, _: Context) -> Result<(), RpcError> {
 async fn on_count(
     greeted: Arc<Greeted>,
     _: Context,
-) -> Result<impl Stream<Item = Result<Plain<usize>, RpcError>>, RpcError> {
+) -> Result<impl Stream<Item = Result<Untracked<usize>, RpcError>>, RpcError> {
     let count = greeted.0.lock().len();
-    Ok(stream::iter([Ok(Plain(count))]))
+    Ok(stream::iter([Ok(Untracked(count))]))
 }

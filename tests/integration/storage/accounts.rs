@@ -2,15 +2,15 @@
 
 use modelramp::{
     _core::caller::{Role, User},
-    accounts::{AccountStore, By},
+    accounts::{AccountStore, ActingAdmin},
 };
 
 use super::{at, database::Database};
 
 on_both!(of_two_admins_who_delete_each_other_one_stays);
 
-fn by(user: &User) -> By<'_> {
-    By { user, owner: None }
+fn by(user: &User) -> ActingAdmin<'_> {
+    ActingAdmin { user, owner: None }
 }
 
 async fn of_two_admins_who_delete_each_other_one_stays(database: Database) {

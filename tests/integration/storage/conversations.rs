@@ -6,7 +6,7 @@ use modelramp::{
         auth::{Session, UserStore},
         caller::Role,
     },
-    chat::store::{ConversationStore, Message, MessageRole, Origin, Rated, Rating},
+    chat::store::{AnswerOrigin, ConversationStore, Message, MessageRole, Rating, RatingOutcome},
 };
 
 use super::{at, database::Database};
@@ -55,7 +55,7 @@ async fn an_answer_knows_what_wrote_it_and_is_rated(database: Database) {
             .unwrap();
     }
     let conversation = storage.create_conversation(1, None, at(0)).await.unwrap();
-    let origin = Origin {
+    let origin = AnswerOrigin {
         request_id: "r-1".into(),
         model: "glm".into(),
         task: "chat".into(),
@@ -94,9 +94,9 @@ async fn an_answer_knows_what_wrote_it_and_is_rated(database: Database) {
 
     let rate =
         async |user, id, rating| storage.rate_message(id, user, rating, at(3)).await.unwrap();
-    assert_eq!(rate(1, answer.id, Rating::Good).await, Rated::First);
-    assert_eq!(rate(1, answer.id, Rating::Bad).await, Rated::Again);
-    assert_eq!(rate(1, 999, Rating::Good).await, Rated::Gone);
+    assert_eq!(rate(1, answer.id, Rating::Good).await, RatingOutcome::First);
+    assert_eq!(rate(1, answer.id, Rating::Bad).await, RatingOutcome::Again);
+    assert_eq!(rate(1, 999, Rating::Good).await, RatingOutcome::Gone);
     let kept = "SELECT COUNT(*) FROM message_ratings WHERE verdict = 'bad'";
     assert_eq!(database.number(kept).await, 1);
     let ratings = "SELECT COUNT(*) FROM message_ratings";

@@ -11,7 +11,7 @@ use modelramp::{
     config::{Config, Sources},
     recording::Log,
     rollout::{
-        controller::{Controller, Parts, World},
+        controller::{Controller, ControllerParts, World},
         plan::{Known, Library},
     },
     storage::Storage,
@@ -81,7 +81,7 @@ async fn a_rollout_that_cannot_be_read_says_what_to_do() {
             config_file: None,
         });
         let log = Arc::new(Log::default());
-        let started = Controller::open(Parts {
+        let started = Controller::open(ControllerParts {
             store: Arc::new(storage.clone()),
             flags: Arc::new(FeatureFlags::new(config.unwrap().flags)),
             metrics: Arc::new(AiMetrics::over(log.clone())),

@@ -3,7 +3,7 @@
 use modelramp::{
     _core::{actor::Actor, units::Percent},
     alerting::Outbox,
-    live_flags::store::{FlagChange, FlagCommitError, FlagStore, Position, StoredFlag},
+    live_flags::store::{FlagChange, FlagCommitError, FlagPosition, FlagStore, StoredFlag},
 };
 
 use super::{at, database::Database, rollouts::alert};
@@ -19,7 +19,7 @@ fn percent(value: f64) -> Percent {
 }
 
 fn change(before: &StoredFlag, id: &str, share: f64, killed: bool) -> StoredFlag {
-    let position = Position {
+    let position = FlagPosition {
         share: percent(share),
         killed,
     };

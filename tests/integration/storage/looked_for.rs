@@ -9,11 +9,11 @@ use modelramp::{
         auth::{Session, UserStore},
         caller::Role,
     },
-    alerting::told::{AlertLog, AlertPlace},
+    alerting::sent::{AlertLog, AlertPlace},
     dashboard::{
         audit::{AuditFilter, AuditPlace, AuditStore, Subject},
         requests::{RequestFilter, RequestPlace, RequestStore},
-        series::{By, Part, SeriesStore},
+        series::{By, ChartPart, SeriesStore},
         users::UserLookup,
     },
     keys::ApiKeyStore,
@@ -87,8 +87,8 @@ async fn an_attempt_is_in_its_hour_or_not_counted_yet(database: Database) {
     let parts = async |most| {
         let (mut hours, mut single) = (0, 0);
         let mut take = |part| match part {
-            Part::Attempt(_) => single += 1,
-            Part::Hour(hour) => hours += hour.attempts,
+            ChartPart::Attempt(_) => single += 1,
+            ChartPart::Hour(hour) => hours += hour.attempts,
         };
         let is_all = storage.hours_of(&all, By::Model, most, &mut take).await;
         (hours, single, is_all.unwrap())

@@ -4,7 +4,7 @@ use std::{path::Path, str::FromStr};
 
 use modelramp::{
     _core::{assignment::Subject, caller::Role, units::Microdollars},
-    chat::store::{ConversationStore, Rated, Rating},
+    chat::store::{ConversationStore, Rating, RatingOutcome},
     providers::fault::FaultKind,
     recording::{Event, Outcome},
     rollout::{evidence::UserHistory, store::RolloutStore},
@@ -179,7 +179,7 @@ async fn a_file_of_the_first_release_is_brought_up_to_date() {
     // What is new works, too.
     let storage = Storage::open(&url).await.unwrap();
     let rated = storage.rate_message(12, 7, Rating::Good, at(0)).await;
-    assert_eq!(rated.unwrap(), Rated::First);
+    assert_eq!(rated.unwrap(), RatingOutcome::First);
     let next = storage.create_conversation(7, None, at(0)).await.unwrap();
     assert_eq!(next.id, 4);
 }

@@ -9,7 +9,7 @@ use modelramp::{
     migration::{
         Mode,
         mode::Move,
-        report::{Calls, Example, Tally},
+        report::{CallCounts, Example, MoveTally},
         store::{BetsHeld, MoveStore},
     },
 };
@@ -35,8 +35,8 @@ fn to(id: &str, name: &str, mode: Mode, share: f64) -> Move {
     }
 }
 
-fn seen(count: i64) -> Tally {
-    let calls = |failed| Calls {
+fn seen(count: i64) -> MoveTally {
+    let calls = |failed| CallCounts {
         count,
         failed,
         refused: failed + 1,
@@ -48,7 +48,7 @@ fn seen(count: i64) -> Tally {
         theirs: "1".to_owned(),
         ours: "2".to_owned(),
     };
-    Tally {
+    MoveTally {
         compared: count,
         differed: 1,
         incomparable: 2,
@@ -59,7 +59,7 @@ fn seen(count: i64) -> Tally {
     }
 }
 
-fn reports(all: &[(&str, i64)]) -> BTreeMap<String, Tally> {
+fn reports(all: &[(&str, i64)]) -> BTreeMap<String, MoveTally> {
     let all = all.iter();
     all.map(|(name, count)| ((*name).to_owned(), seen(*count)))
         .collect()

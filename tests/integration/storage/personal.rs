@@ -15,7 +15,7 @@ use modelramp::{
     },
     recording::{
         Event,
-        texts::{TextSink, Texts},
+        texts::{CallTexts, TextSink},
     },
 };
 
@@ -61,7 +61,7 @@ async fn what_is_kept_of_a_user_is_given_out_and_forgotten(database: Database) {
             .collect();
         (found, kinds, lines)
     };
-    let said = |user, seconds| Texts {
+    let said = |user, seconds| CallTexts {
         request_id: format!("t{user}"),
         at_ms: at(seconds).timestamp_millis(),
         user_id: Some(user),

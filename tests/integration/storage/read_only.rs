@@ -8,7 +8,7 @@ use modelramp::{
     config::{Config, Sources},
     recording::{Event, Log, Outcome},
     rollout::{
-        controller::{Controller, Parts, Wishes, World},
+        controller::{Controller, ControllerParts, Wishes, World},
         plan::{Known, Library},
         rollout::{self, CommandKind},
         store::RolloutStore,
@@ -146,7 +146,7 @@ pub(super) async fn kept_rollout(url: &str) -> String {
     let flags = Arc::new(FeatureFlags::new(config.unwrap().flags));
     let log = Arc::new(Log::default());
     let metrics = Arc::new(AiMetrics::over(log.clone()));
-    let controller = Controller::open(Parts {
+    let controller = Controller::open(ControllerParts {
         store: Arc::new(storage.clone()),
         flags: flags.clone(),
         metrics: metrics.clone(),

@@ -16,7 +16,7 @@ use modelramp::{
         context::Context,
         declared::Declared,
         errors::{ErrorCode, RpcError},
-        procedure::{Binary, FormData, Plain, Tracked},
+        procedure::{Binary, FormData, Tracked, Untracked},
         registry::Registry,
     },
     procedures,
@@ -228,21 +228,21 @@ async fn on_count(
 async fn on_flood(
     counts: Arc<Counts>,
     _: Context,
-) -> Result<impl Stream<Item = Result<Plain<String>, RpcError>>, RpcError> {
+) -> Result<impl Stream<Item = Result<Untracked<String>, RpcError>>, RpcError> {
     let event = "x".repeat(64 * 1024);
     Ok(futures::stream::repeat_with(move || {
         counts.flooded.fetch_add(1, Ordering::SeqCst);
-        Ok(Plain(event.clone()))
+        Ok(Untracked(event.clone()))
     }))
 }
 
 async fn on_fault(
     _: Arc<Counts>,
     _: Context,
-) -> Result<impl Stream<Item = Result<Plain<u64>, RpcError>>, RpcError> {
+) -> Result<impl Stream<Item = Result<Untracked<u64>, RpcError>>, RpcError> {
     Ok(futures::stream::iter([
-        Ok(Plain(1)),
-        Ok(Plain(2)),
+        Ok(Untracked(1)),
+        Ok(Untracked(2)),
         Err(RpcError::bad_request("that was enough")),
     ]))
 }
@@ -250,11 +250,11 @@ async fn on_fault(
 async fn on_panic(
     _: Arc<Counts>,
     _: Context,
-) -> Result<impl Stream<Item = Result<Plain<u64>, RpcError>>, RpcError> {
+) -> Result<impl Stream<Item = Result<Untracked<u64>, RpcError>>, RpcError> {
     Ok(async_stream::stream! {
         for n in 1..=3 {
             assert!(n < 3, "a secret detail");
-            yield Ok(Plain(n));
+            yield Ok(Untracked(n));
         }
     })
 }

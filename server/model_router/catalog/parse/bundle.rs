@@ -11,7 +11,7 @@ use toml::de::DeValue;
 
 use super::{Named, TOKENS, at_least_one, find};
 use crate::{
-    _core::toml_reader::{Field, Table, number},
+    _core::toml_reader::{TomlField, TomlTable, number},
     model_router::{
         bundle::{Bundle, MARK, NO_PARAMETERS},
         catalog::{Model, TASK_PREFIX},
@@ -43,7 +43,7 @@ impl<'a> Files<'a> {
     }
 
     /// `prompt`, or the text of `prompt_file`.
-    pub(super) fn prompt(&self, table: &mut Table<'_>) -> Option<Arc<str>> {
+    pub(super) fn prompt(&self, table: &mut TomlTable<'_>) -> Option<Arc<str>> {
         let text = table.optional("prompt", |it| it.read(PROMPT, |it| prompt(it.as_str()?)));
         let is_given = text.is_some();
         let of_file = table.optional("prompt_file", |it| {
@@ -56,7 +56,7 @@ impl<'a> Files<'a> {
         text.or(of_file)
     }
 
-    fn file(&self, field: &Field<'_>) -> Option<Arc<str>> {
+    fn file(&self, field: &TomlField<'_>) -> Option<Arc<str>> {
         let name = field.text(FILE)?;
         let Some(folder) = self.folder else {
             field.fault("`prompt_file` needs a catalog that is a file itself (MODEL_CATALOGUE)");
@@ -109,7 +109,7 @@ fn prompt(text: &str) -> Option<Arc<str>> {
 /// A bundle as the model that it is.
 pub(super) fn bundle(
     name: &str,
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     models: &Named<Arc<Model>>,
     files: &Files<'_>,
 ) -> Option<Model> {
@@ -151,7 +151,7 @@ pub(super) fn bundle(
     })
 }
 
-fn parameters(field: &Field<'_>) -> Option<Map<String, Value>> {
+fn parameters(field: &TomlField<'_>) -> Option<Map<String, Value>> {
     let mut parameters = Map::new();
     let named = field.named(|name, it| {
         let value = if NO_PARAMETERS.contains(&name) {

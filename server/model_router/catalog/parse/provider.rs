@@ -6,7 +6,7 @@ use super::{Grant, TEXT, at_least_one, denies_collection, plain, texts};
 use crate::{
     _core::{
         slips,
-        toml_reader::{Field, Table},
+        toml_reader::{TomlField, TomlTable},
     },
     model_router::{
         catalog::{Access, FurtherKey, Provider},
@@ -33,11 +33,15 @@ const KEYS: &str = "a list of tables such as `{ api_key_env = \"OTHER_API_KEY\" 
 const MAX_KEYS: usize = 16;
 const ACCOUNT: &str = "a name of at most 64 letters, digits, `-`, `_` and `.`";
 
-pub(super) fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> Option<Provider> {
+pub(super) fn provider(
+    name: &str,
+    table: &mut TomlTable<'_>,
+    grant: &Grant<'_>,
+) -> Option<Provider> {
     table.required("base_url", URL, |_| Some(()));
-    let base_url = table.get("base_url").map(Field::address)?;
+    let base_url = table.get("base_url").map(TomlField::address)?;
     // The value may be the key itself, put in the wrong place, so it is not shown.
-    let api_key_env = table.get("api_key_env").map(Field::secret);
+    let api_key_env = table.get("api_key_env").map(TomlField::secret);
     let variable = api_key_env.as_ref().and_then(|it| {
         it.read(VARIABLE, |value| {
             plain(value).filter(|name| is_key_variable(name))
@@ -46,7 +50,7 @@ pub(super) fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> 
     let weight = table.optional("weight", |it| it.read(WEIGHT, weight));
     let keys = table.optional("keys", further_keys).unwrap_or_default();
     let (key_fields, keys): (Vec<_>, Vec<_>) = keys.into_iter().unzip();
-    let headers = table.get("headers").map(Field::secret);
+    let headers = table.get("headers").map(TomlField::secret);
     let headers = headers.and_then(|it| it.read("a table of texts", headers_of));
     let max_in_flight = table.optional("max_in_flight", |it| it.read(CALLS, at_least_one));
     let limits = [("max_tokens", false), ("max_completion_tokens", true)];
@@ -55,7 +59,7 @@ pub(super) fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> 
     let region = table.optional("region", |it| it.read(TEXT, plain));
     let policy = Policy {
         denies_collection: denies_collection(table),
-        zdr: table.optional("zdr", Field::flag).unwrap_or_default(),
+        zdr: table.optional("zdr", TomlField::flag).unwrap_or_default(),
         hosts: table.optional("hosts", |it| {
             if name != openrouter::NAME {
                 let reason = "is known to the provider `openrouter` alone, which hands requests on";
@@ -106,7 +110,7 @@ pub(super) fn provider(name: &str, table: &mut Table<'_>, grant: &Grant<'_>) -> 
 }
 
 /// Further keys, with the fields that name their variables.
-fn further_keys<'a>(field: &Field<'a>) -> Option<Vec<(Field<'a>, FurtherKey)>> {
+fn further_keys<'a>(field: &TomlField<'a>) -> Option<Vec<(TomlField<'a>, FurtherKey)>> {
     let items = field.list(KEYS)?;
     if items.len() > MAX_KEYS {
         field.fault(format!(
@@ -115,14 +119,14 @@ fn further_keys<'a>(field: &Field<'a>) -> Option<Vec<(Field<'a>, FurtherKey)>> {
             items.len()
         ));
     }
-    let key = |item: &Field<'a>| item.table(further_key).flatten();
+    let key = |item: &TomlField<'a>| item.table(further_key).flatten();
     Some(items.iter().filter_map(key).collect())
 }
 
-fn further_key<'a>(table: &mut Table<'a>) -> Option<(Field<'a>, FurtherKey)> {
+fn further_key<'a>(table: &mut TomlTable<'a>) -> Option<(TomlField<'a>, FurtherKey)> {
     table.required("api_key_env", VARIABLE, |_| Some(()));
     // As with the first key, the value may be the key itself.
-    let field = table.get("api_key_env").map(Field::secret);
+    let field = table.get("api_key_env").map(TomlField::secret);
     let weight = table.optional("weight", |it| it.read(WEIGHT, weight));
     let account = table.optional("account", |it| it.read(ACCOUNT, account));
     let quota = table.optional("quota", |it| {
@@ -154,7 +158,7 @@ fn account(value: &DeValue<'_>) -> Option<String> {
     plain(value).filter(|name| name.len() <= 64 && name.chars().all(is_plain))
 }
 
-fn quota(table: &mut Table<'_>) -> Limits {
+fn quota(table: &mut TomlTable<'_>) -> Limits {
     let mut count = |key, of| table.optional(key, |it| it.read(of, at_least_one));
     Limits {
         minute: count("minute", REQUESTS),

@@ -139,7 +139,7 @@ impl Rig {
         }));
         let log = Arc::new(Log::default());
         let metrics = Arc::new(AiMetrics::over(log.clone()));
-        let controller = Controller::open(Parts {
+        let controller = Controller::open(ControllerParts {
             store: store.clone(),
             flags: flags.clone(),
             metrics: metrics.clone(),

@@ -3,7 +3,7 @@
 use super::{count, may_get, names, number};
 use crate::{
     _core::{
-        toml_reader::Table,
+        toml_reader::TomlTable,
         units::{Microdollars, Percent},
     },
     rollout::plan::{Judging, Known},
@@ -19,7 +19,7 @@ const MAX_PAIRS_PER_DAY: u32 = 100_000;
 
 /// `arms` are the models that the plan names itself.
 pub(super) fn read(
-    table: &mut Table<'_>,
+    table: &mut TomlTable<'_>,
     known: &Known,
     covered: &[String],
     arms: &[String],

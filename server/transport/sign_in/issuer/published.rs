@@ -57,7 +57,7 @@ fn maybe_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ur
 
 /// What was published at one time.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct PublishedKeys {
     pub(super) published: Arc<Published>,
     pub(super) keys: Vec<Jwk>,
     at: Instant,
@@ -73,12 +73,12 @@ impl From<Unknown> for anyhow::Error {
     }
 }
 
-type Answer = Result<Arc<Known>, Unknown>;
+type Answer = Result<Arc<PublishedKeys>, Unknown>;
 type Question = Shared<BoxFuture<'static, Answer>>;
 
 #[derive(Default)]
 struct Memory {
-    known: Option<Arc<Known>>,
+    known: Option<Arc<PublishedKeys>>,
     failed: Option<(Instant, Unknown)>,
     /// From when keys may be asked for again.
     keys_from: Option<Instant>,
@@ -132,7 +132,7 @@ impl Book {
     }
 
     /// What is known now, where the keys of `than` did not fit; the same where they were just asked for.
-    pub(super) async fn newer(&self, than: &Arc<Known>) -> Answer {
+    pub(super) async fn newer(&self, than: &Arc<PublishedKeys>) -> Answer {
         let question = {
             let mut memory = self.memory.lock();
             if let Some(known) = memory.known.as_ref().filter(|it| !Arc::ptr_eq(it, than)) {
@@ -152,7 +152,7 @@ impl Book {
     }
 
     /// Asks for all of it, or for the keys alone where the rest is known; notes what came.
-    fn question(&self, rest: Option<Arc<Known>>) -> Question {
+    fn question(&self, rest: Option<Arc<PublishedKeys>>) -> Question {
         let book = self.clone();
         let question = async move {
             let asked = match &rest {
@@ -177,7 +177,7 @@ impl Book {
         question.boxed().shared()
     }
 
-    async fn document(&self) -> anyhow::Result<Known> {
+    async fn document(&self) -> anyhow::Result<PublishedKeys> {
         let issuer = &*self.issuer;
         let url = format!(
             "{}/.well-known/openid-configuration",
@@ -203,15 +203,15 @@ impl Book {
             );
         }
         let keys = self.keys_at(&published.jwks_uri).await?;
-        Ok(Known {
+        Ok(PublishedKeys {
             published: Arc::new(published),
             keys,
             at: Instant::now(),
         })
     }
 
-    async fn keys(&self, rest: &Known) -> anyhow::Result<Known> {
-        Ok(Known {
+    async fn keys(&self, rest: &PublishedKeys) -> anyhow::Result<PublishedKeys> {
+        Ok(PublishedKeys {
             published: rest.published.clone(),
             keys: self.keys_at(&rest.published.jwks_uri).await?,
             at: rest.at,

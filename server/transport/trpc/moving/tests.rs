@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use tokio::time::Instant;
 
-use super::{GIVEN_UP, Watched, outcome, superjson};
+use super::{GIVEN_UP, MovingCall, outcome, superjson};
 use crate::{
     _core::{
         actor::Actor,
@@ -20,10 +20,10 @@ use crate::{
     },
     config::Transformer,
     migration::{
-        Mode, Moves, Rules, Settings, Way,
-        compare::{Part, differences},
+        ComparisonRules, Mode, MoveWay, Moves, Settings,
+        compare::{ComparedPart, differences},
         mode::Move,
-        report::Tally,
+        report::MoveTally,
         store::{Alert, BetsHeld, MoveStore},
     },
     procedures,
@@ -210,8 +210,8 @@ fn seed(node: &mut Node, random: &mut StdRng, path: &mut String) -> Option<()> {
 #[test]
 fn seeded_differences_are_found_and_no_others() {
     let mut random = StdRng::seed_from_u64(12);
-    let part = |text| vec![Part::parse(text).unwrap()];
-    let rules = Rules::of("a.b", &part("a.*:skip"), &part("a.b:bag"));
+    let part = |text| vec![ComparedPart::parse(text).unwrap()];
+    let rules = ComparisonRules::of("a.b", &part("a.*:skip"), &part("a.b:bag"));
     let mut seeded = 0;
     for call in 0..CALLS {
         let mut body = object(&mut random, 3);
@@ -258,7 +258,7 @@ impl MoveStore for Kept {
         Ok(true)
     }
 
-    async fn add_reports(&self, _: &BTreeMap<String, Tally>) -> anyhow::Result<()> {
+    async fn add_reports(&self, _: &BTreeMap<String, MoveTally>) -> anyhow::Result<()> {
         Ok(())
     }
 
@@ -273,7 +273,7 @@ impl MoveStore for Kept {
         Ok(BetsHeld::default())
     }
 
-    async fn reports(&self) -> anyhow::Result<BTreeMap<String, Tally>> {
+    async fn reports(&self) -> anyhow::Result<BTreeMap<String, MoveTally>> {
         Ok(BTreeMap::new())
     }
 }
@@ -334,10 +334,10 @@ async fn a_call_that_is_given_up_late_has_failed_whichever_server_hangs() {
         (false, GIVEN_UP, 1),
     ] {
         let way = moves.way(moves.of("a.b"), &procedure, Some(7));
-        let (Way::Ours(Some(watch)) | Way::Theirs(Some(watch))) = way else {
+        let (MoveWay::Ours(Some(watch)) | MoveWay::Theirs(Some(watch))) = way else {
             panic!("it is watched")
         };
-        let watched = Watched {
+        let watched = MovingCall {
             moves: moves.clone(),
             procedure: procedure.clone(),
             watch,

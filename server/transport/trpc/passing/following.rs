@@ -13,12 +13,12 @@ use crate::{
     _core::{context::new_request_id, errors::RpcError},
     config::Transformer,
     legacy::{
-        Fault, OldServer, Reply, answer,
-        lines::{Lines, Piece, Reader},
+        LegacyFault, LegacyReply, OldServer, answer,
+        lines::{FollowedStream, LineReader, StreamPiece},
     },
     transport::trpc::{
         Trpc,
-        envelope::{self, Failure},
+        envelope::{self, CallFailure},
     },
 };
 
@@ -27,8 +27,8 @@ pub(super) struct Following {
     trpc: Arc<Trpc>,
     old: Arc<OldServer>,
     names: Vec<String>,
-    reader: Reader,
-    lines: Lines,
+    reader: LineReader,
+    lines: FollowedStream,
     /// Whether lines go on as they came.
     as_they_came: bool,
 }
@@ -45,26 +45,27 @@ impl Following {
     pub(super) async fn begin(
         trpc: &Arc<Trpc>,
         old: &Arc<OldServer>,
-        reply: Reply,
+        reply: LegacyReply,
         names: Vec<String>,
         places: Vec<usize>,
         shift: Option<u64>,
-    ) -> Result<Begun, Fault> {
+    ) -> Result<Begun, LegacyFault> {
         let (status, retry_after) = (reply.status().as_u16(), reply.retry_after());
-        let mut reader = Reader::new(reply, old.max_answer_bytes());
+        let mut reader = LineReader::new(reply, old.max_answer_bytes());
         let mut begun = Vec::new();
         let head = loop {
             match reader.next().await? {
-                Some(Piece::Blank(blank)) => begun.extend_from_slice(&blank),
-                Some(Piece::Line(head)) => break head,
+                Some(StreamPiece::Blank(blank)) => begun.extend_from_slice(&blank),
+                Some(StreamPiece::Line(head)) => break head,
                 None => {
-                    let cut = Fault::Cut("nothing came".into());
+                    let cut = LegacyFault::Cut("nothing came".into());
                     return Err(answer::refused(status, retry_after, cut));
                 }
             }
         };
         let superjson = trpc.config.transformer == Transformer::Superjson;
-        let Some((lines, fulfilling)) = Lines::begin(&head, superjson, shift.unwrap_or(0), &places)
+        let Some((lines, fulfilling)) =
+            FollowedStream::begin(&head, superjson, shift.unwrap_or(0), &places)
         else {
             begun.extend_from_slice(&head);
             return Ok(Begun::Whole(reader.rest(&begun).await?));
@@ -93,15 +94,15 @@ impl Following {
                     return;
                 }
                 match self.reader.next().await {
-                    Ok(Some(Piece::Blank(_))) if !self.as_they_came => {}
-                    Ok(Some(Piece::Blank(blank))) => yield blank,
-                    Ok(Some(Piece::Line(line))) => match self.lines.follow(&line) {
+                    Ok(Some(StreamPiece::Blank(_))) if !self.as_they_came => {}
+                    Ok(Some(StreamPiece::Blank(blank))) => yield blank,
+                    Ok(Some(StreamPiece::Line(line))) => match self.lines.follow(&line) {
                         Ok(_) if self.as_they_came => yield line,
                         Ok(moved) => yield moved.into(),
                         Err(fault) => break fault,
                     },
                     Ok(None) if self.lines.is_complete() => return,
-                    Ok(None) => break Fault::Cut("its stream has ended".into()),
+                    Ok(None) => break LegacyFault::Cut("its stream has ended".into()),
                     Err(_) if self.lines.is_complete() => return,
                     Err(fault) => break fault,
                 }
@@ -110,7 +111,7 @@ impl Following {
             let error = RpcError::from(fault);
             for (id, awaited) in self.lines.awaited() {
                 let name = self.names.get(awaited.call).map(String::as_str);
-                let failure = Failure::report(error.clone(), name, new_request_id());
+                let failure = CallFailure::report(error.clone(), name, new_request_id());
                 let transformer = self.trpc.config.transformer;
                 let mut line = Vec::with_capacity(256);
                 envelope::write_rejection(id, awaited.failed(), &failure, transformer, &mut line);

@@ -17,21 +17,24 @@ use super::{
     following::{Begun, Following},
 };
 use crate::{
-    legacy::{self, Fault, OldServer, Onward, Reply, answer, paths::component, send::Held},
+    legacy::{
+        self, LegacyFault, LegacyReply, OldServer, Onward, answer, paths::component,
+        send::AnswerRoom,
+    },
     transport::trpc::{
         Trpc, batch_stream,
         input::{self, BatchInputs},
-        moving::{Passed, Watched},
-        part::Part,
-        request::Delivery,
+        moving::{MovingCall, Passed},
+        part::BatchPart,
+        request::BatchDelivery,
     },
 };
 
 /// The old server's share of a batch.
-pub(in crate::transport::trpc) struct Theirs {
+pub(in crate::transport::trpc) struct PassedShare {
     trpc: Arc<Trpc>,
     old: Arc<OldServer>,
-    onward: Result<Onward, Fault>,
+    onward: Result<Onward, LegacyFault>,
     names: Vec<String>,
     /// The places of its calls in the whole batch, in order.
     places: Vec<usize>,
@@ -39,33 +42,33 @@ pub(in crate::transport::trpc) struct Theirs {
     odd: Vec<(usize, String)>,
     /// How many calls the whole batch has.
     count: usize,
-    delivery: Delivery,
+    delivery: BatchDelivery,
     /// Calls that are watched, each with its number among them.
     passed: Vec<(usize, Passed)>,
 }
 
 /// Which part of a batch is the old server's.
-pub(in crate::transport::trpc) struct Share<'a> {
+pub(in crate::transport::trpc) struct BatchSplit<'a> {
     /// The places of its calls.
     pub(in crate::transport::trpc) places: Vec<usize>,
     /// What is noted, of all calls of the batch by place; theirs are taken out.
-    pub(in crate::transport::trpc) watched: &'a mut [Option<Watched>],
+    pub(in crate::transport::trpc) watched: &'a mut [Option<MovingCall>],
     /// The headers by which callers are known.
     pub(in crate::transport::trpc) by: Arc<HeaderMap>,
-    pub(in crate::transport::trpc) delivery: Delivery,
+    pub(in crate::transport::trpc) delivery: BatchDelivery,
 }
 
 /// What the old server said of its share.
-pub(in crate::transport::trpc) struct Said {
+pub(in crate::transport::trpc) struct PassedAnswer {
     /// In any order.
-    pub(in crate::transport::trpc) parts: Vec<(usize, Part)>,
+    pub(in crate::transport::trpc) parts: Vec<(usize, BatchPart)>,
     /// Its `Set-Cookie` and `Retry-After`.
     pub(in crate::transport::trpc) headers: HeaderMap,
     /// The room for them, until they are written.
-    pub(in crate::transport::trpc) held: Held,
+    pub(in crate::transport::trpc) held: AnswerRoom,
 }
 
-impl Theirs {
+impl PassedShare {
     /// Takes the old server's share out of a batch, with its inputs. Answers that are watched come whole.
     pub(in crate::transport::trpc) fn take(
         trpc: &Arc<Trpc>,
@@ -73,9 +76,9 @@ impl Theirs {
         parts: &request::Parts,
         names: &[&str],
         inputs: &mut BatchInputs,
-        share: Share<'_>,
+        share: BatchSplit<'_>,
     ) -> Self {
-        let Share {
+        let BatchSplit {
             places,
             watched,
             by,
@@ -124,9 +127,9 @@ impl Theirs {
         }
         let mut headers = old.headers(&parts.headers, &asker(&trpc.gate, parts));
         headers.insert(header::ACCEPT_ENCODING, IDENTITY);
-        if !passed.is_empty() && delivery == Delivery::Lines {
+        if !passed.is_empty() && delivery == BatchDelivery::Lines {
             headers.remove("trpc-accept");
-            delivery = Delivery::Whole;
+            delivery = BatchDelivery::Whole;
         }
         // Version 10's stream is one object; there is nothing to gain from taking it apart. And what
         // was stored of this answer is not what is asked for.
@@ -147,7 +150,7 @@ impl Theirs {
                 method: parts.method.clone(),
                 url,
                 headers,
-                body: legacy::Body::Bytes(body.into()),
+                body: legacy::LegacyBody::Bytes(body.into()),
             }),
             names: theirs,
             places,
@@ -164,21 +167,26 @@ impl Theirs {
     }
 
     /// The answers to calls whose names lead elsewhere.
-    fn refused(&mut self) -> Vec<(usize, Part)> {
+    fn refused(&mut self) -> Vec<(usize, BatchPart)> {
         let odd = std::mem::take(&mut self.odd);
-        let failures = failures(odd.iter().map(|(_, name)| name.as_str()), &Fault::Path);
-        let parts = failures.into_iter().map(|failure| Part::Ours(Err(failure)));
+        let failures = failures(
+            odd.iter().map(|(_, name)| name.as_str()),
+            &LegacyFault::Path,
+        );
+        let parts = failures
+            .into_iter()
+            .map(|failure| BatchPart::Ours(Err(failure)));
         odd.iter().map(|(place, _)| *place).zip(parts).collect()
     }
 
     /// Asks for all of it at once.
-    pub(in crate::transport::trpc) async fn ask(mut self) -> Said {
+    pub(in crate::transport::trpc) async fn ask(mut self) -> PassedAnswer {
         let mut parts = self.refused();
         if self.places.is_empty() {
-            return Said {
+            return PassedAnswer {
                 parts,
                 headers: HeaderMap::new(),
-                held: Held::default(),
+                held: AnswerRoom::default(),
             };
         }
         let answered = self.answers().await;
@@ -195,9 +203,9 @@ impl Theirs {
         }
         match answered {
             Ok((envelopes, headers, held)) => {
-                let envelopes = envelopes.into_iter().map(Part::Theirs);
+                let envelopes = envelopes.into_iter().map(BatchPart::Theirs);
                 parts.extend(self.places.into_iter().zip(envelopes));
-                Said {
+                PassedAnswer {
                     parts,
                     headers,
                     held,
@@ -205,33 +213,39 @@ impl Theirs {
             }
             Err(fault) => {
                 parts.extend(self.failed(&fault));
-                Said {
+                PassedAnswer {
                     parts,
                     headers: HeaderMap::new(),
-                    held: Held::default(),
+                    held: AnswerRoom::default(),
                 }
             }
         }
     }
 
-    fn failed(&self, fault: &Fault) -> Vec<(usize, Part)> {
+    fn failed(&self, fault: &LegacyFault) -> Vec<(usize, BatchPart)> {
         let failures = failures(self.names.iter().map(String::as_str), fault);
-        let parts = failures.into_iter().map(|failure| Part::Ours(Err(failure)));
+        let parts = failures
+            .into_iter()
+            .map(|failure| BatchPart::Ours(Err(failure)));
         self.places.iter().copied().zip(parts).collect()
     }
 
-    async fn send(&mut self) -> Result<Reply, Fault> {
-        let taken = Err(Fault::Nonsense("it was asked already"));
+    async fn send(&mut self) -> Result<LegacyReply, LegacyFault> {
+        let taken = Err(LegacyFault::Nonsense("it was asked already"));
         self.old
             .send(std::mem::replace(&mut self.onward, taken)?)
             .await
     }
 
-    async fn answers(&mut self) -> Result<(Vec<answer::Envelope>, HeaderMap, Held), Fault> {
+    async fn answers(
+        &mut self,
+    ) -> Result<(Vec<answer::Envelope>, HeaderMap, AnswerRoom), LegacyFault> {
         let mut reply = self.send().await?;
         let (status, headers) = (reply.status().as_u16(), kept(&reply));
         if reply.is_encoded() {
-            return Err(Fault::Nonsense("it is compressed, which was not asked for"));
+            return Err(LegacyFault::Nonsense(
+                "it is compressed, which was not asked for",
+            ));
         }
         let retry_after = reply.retry_after();
         let (json, mut held) = reply.read_whole().await?;
@@ -246,7 +260,7 @@ impl Theirs {
         status: u16,
         retry_after: Option<DateTime<Utc>>,
         json: &Bytes,
-    ) -> Result<Vec<answer::Envelope>, Fault> {
+    ) -> Result<Vec<answer::Envelope>, LegacyFault> {
         let most = self.old.max_answer_bytes();
         let envelopes = answer::split(status, json, self.places.len(), most);
         envelopes.map_err(|fault| answer::refused(status, retry_after, fault))
@@ -255,18 +269,18 @@ impl Theirs {
     /// Asks for it as a stream; what comes first are the headers.
     pub(in crate::transport::trpc) async fn open(
         mut self,
-    ) -> (HeaderMap, BoxStream<'static, batch_stream::Piece>) {
+    ) -> (HeaderMap, BoxStream<'static, batch_stream::PassedPiece>) {
         let odd = self.refused().into_iter();
-        let odd = odd.map(|(place, part)| batch_stream::Piece::Call(place, part));
+        let odd = odd.map(|(place, part)| batch_stream::PassedPiece::Call(place, part));
         let odd = stream::iter(odd.collect::<Vec<_>>());
         let (headers, pieces) = self.open_passed().await;
         (headers, odd.chain(pieces).boxed())
     }
 
-    async fn open_passed(mut self) -> (HeaderMap, BoxStream<'static, batch_stream::Piece>) {
-        use batch_stream::Piece::{Call, Line};
-        if self.delivery != Delivery::Lines || self.places.is_empty() {
-            let Said {
+    async fn open_passed(mut self) -> (HeaderMap, BoxStream<'static, batch_stream::PassedPiece>) {
+        use batch_stream::PassedPiece::{Call, Line};
+        if self.delivery != BatchDelivery::Lines || self.places.is_empty() {
+            let PassedAnswer {
                 parts,
                 headers,
                 held,
@@ -289,7 +303,7 @@ impl Theirs {
             let (names, places) = (self.names.clone(), self.places.clone());
             let shift = Some(self.count as u64);
             let begun = if reply.is_encoded() {
-                Err(Fault::Nonsense("it is compressed, which was not asked for"))
+                Err(LegacyFault::Nonsense("it is compressed, which was not asked for"))
             } else {
                 Following::begin(&self.trpc, &self.old, reply, names, places, shift).await
             };
@@ -311,7 +325,7 @@ impl Theirs {
             match envelopes {
                 Ok(envelopes) => {
                     for (place, envelope) in self.places.iter().zip(envelopes) {
-                        yield Call(*place, Part::Theirs(envelope));
+                        yield Call(*place, BatchPart::Theirs(envelope));
                     }
                 }
                 Err(fault) => {
@@ -324,15 +338,16 @@ impl Theirs {
         (headers, pieces.boxed())
     }
 
-    fn all_failed(&self, fault: &Fault) -> BoxStream<'static, batch_stream::Piece> {
+    fn all_failed(&self, fault: &LegacyFault) -> BoxStream<'static, batch_stream::PassedPiece> {
         self.old.note_fault(fault);
         let pieces = self.failed(fault).into_iter();
-        stream::iter(pieces.map(|(place, part)| batch_stream::Piece::Call(place, part))).boxed()
+        stream::iter(pieces.map(|(place, part)| batch_stream::PassedPiece::Call(place, part)))
+            .boxed()
     }
 }
 
 /// What a joined answer keeps of the old server's headers.
-fn kept(reply: &Reply) -> HeaderMap {
+fn kept(reply: &LegacyReply) -> HeaderMap {
     let headers = reply.headers();
     let is_kept = |name: &HeaderName| *name == header::SET_COOKIE || *name == header::RETRY_AFTER;
     let mut kept = HeaderMap::new();

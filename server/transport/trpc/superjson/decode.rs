@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet};
 use chrono::{DateTime, NaiveDate, SecondsFormat};
 use serde_json::{Map, Value};
 
-use super::path::{self, Rule};
+use super::path::{self, EscapeRule};
 
 /// Characters of a path or a type that an error repeats.
 const MAX_SHOWN: usize = 200;
@@ -83,8 +83,8 @@ fn read(envelope: Value) -> Result<Option<Value>, DecodeError> {
         return Ok(Some(json));
     };
     let rule = match meta.get("v") {
-        Some(version) if version.as_f64().is_some_and(|v| v >= 1.0) => Rule::V1,
-        _ => Rule::Legacy,
+        Some(version) if version.as_f64().is_some_and(|v| v >= 1.0) => EscapeRule::V1,
+        _ => EscapeRule::Legacy,
     };
     let Some(notes) = meta.get("values").filter(|notes| !notes.is_null()) else {
         return Ok(Some(json));
@@ -95,7 +95,7 @@ fn read(envelope: Value) -> Result<Option<Value>, DecodeError> {
         done: HashSet::new(),
         has_undefined: false,
     };
-    reader.node(notes, &mut Place::Found(&mut json), At::Root)?;
+    reader.node(notes, &mut PathEnd::Found(&mut json), At::Root)?;
     if reader.is_undefined(&json) {
         return Ok(None);
     }
@@ -111,15 +111,20 @@ fn read(envelope: Value) -> Result<Option<Value>, DecodeError> {
 /// notes name is looked at once per type, and what is `undefined` is taken out of its object at the end,
 /// together with all others. Until then nothing moves, so that a place is known by its address.
 struct Reader {
-    rule: Rule,
+    rule: EscapeRule,
     /// What has been applied, and where.
-    done: HashSet<(*const Value, Kind)>,
+    done: HashSet<(*const Value, ValueType)>,
     has_undefined: bool,
 }
 
 impl Reader {
     /// What lies below comes first, as superjson has it: a set's items are read before the set is.
-    fn node(&mut self, node: &Value, place: &mut Place<'_>, at: At<'_>) -> Result<(), DecodeError> {
+    fn node(
+        &mut self,
+        node: &Value,
+        place: &mut PathEnd<'_>,
+        at: At<'_>,
+    ) -> Result<(), DecodeError> {
         match node {
             Value::Object(children) => self.children(children, place, at),
             Value::Array(note) => {
@@ -138,7 +143,7 @@ impl Reader {
     fn children(
         &mut self,
         children: &Map<String, Value>,
-        place: &mut Place<'_>,
+        place: &mut PathEnd<'_>,
         at: At<'_>,
     ) -> Result<(), DecodeError> {
         for (path, child) in children {
@@ -155,10 +160,10 @@ impl Reader {
     fn apply(
         &mut self,
         kind: &Value,
-        place: &mut Place<'_>,
+        place: &mut PathEnd<'_>,
         at: At<'_>,
     ) -> Result<(), DecodeError> {
-        let kind = Kind::of(kind).ok_or_else(|| DecodeError::UnknownType {
+        let kind = ValueType::of(kind).ok_or_else(|| DecodeError::UnknownType {
             path: show(at),
             kind: short(
                 kind.as_str()
@@ -166,16 +171,16 @@ impl Reader {
             ),
         })?;
         let value: &mut Value = match place {
-            Place::Found(value) => value,
-            Place::Missing if kind != Kind::Undefined => return Err(kind.refuse(at)),
+            PathEnd::Found(value) => value,
+            PathEnd::Missing if kind != ValueType::Undefined => return Err(kind.refuse(at)),
             // superjson ignores a parent that is not there, too.
-            Place::Missing | Place::Nowhere => return Ok(()),
+            PathEnd::Missing | PathEnd::Nowhere => return Ok(()),
         };
         if !self.done.insert((std::ptr::from_ref(value), kind)) {
             return Ok(());
         }
         match kind {
-            Kind::Undefined => {
+            ValueType::Undefined => {
                 *value = Value::Null;
                 self.has_undefined = true;
                 Ok(())
@@ -186,7 +191,7 @@ impl Reader {
 
     fn is_undefined(&self, value: &Value) -> bool {
         self.done
-            .contains(&(std::ptr::from_ref(value), Kind::Undefined))
+            .contains(&(std::ptr::from_ref(value), ValueType::Undefined))
     }
 
     /// Takes what is `undefined` out of objects; an item of a list stays `null`.
@@ -210,7 +215,7 @@ enum At<'a> {
 }
 
 /// What a path leads to.
-enum Place<'a> {
+enum PathEnd<'a> {
     Found(&'a mut Value),
     /// Its parent is there.
     Missing,
@@ -218,12 +223,12 @@ enum Place<'a> {
     Nowhere,
 }
 
-impl<'a> Place<'a> {
-    fn reborrow(&mut self) -> Place<'_> {
+impl<'a> PathEnd<'a> {
+    fn reborrow(&mut self) -> PathEnd<'_> {
         match self {
-            Self::Found(value) => Place::Found(value),
-            Self::Missing => Place::Missing,
-            Self::Nowhere => Place::Nowhere,
+            Self::Found(value) => PathEnd::Found(value),
+            Self::Missing => PathEnd::Missing,
+            Self::Nowhere => PathEnd::Nowhere,
         }
     }
 
@@ -245,7 +250,7 @@ impl<'a> Place<'a> {
 
 /// The types that are read.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+enum ValueType {
     Undefined,
     Date,
     BigInt,
@@ -258,7 +263,7 @@ enum Kind {
     TypedArray,
 }
 
-impl Kind {
+impl ValueType {
     fn of(kind: &Value) -> Option<Self> {
         Some(match kind {
             Value::String(name) => match name.as_str() {

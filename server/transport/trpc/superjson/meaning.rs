@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::path::{self, Rule};
+use super::path::{self, EscapeRule};
 use crate::{
     _core::json_text,
     config::Transformer,
-    migration::meaning::{Meaning, Said},
+    migration::meaning::{CallMeaning, Meaning},
 };
 
 /// What an envelope says; `None` where it is none.
-pub(in crate::transport::trpc) fn said(envelope: &[u8], transformer: Transformer) -> Option<Said> {
+pub(in crate::transport::trpc) fn said(
+    envelope: &[u8],
+    transformer: Transformer,
+) -> Option<CallMeaning> {
     let Ok(Value::Object(mut envelope)) = json_text::from_slice(envelope) else {
         return None;
     };
@@ -27,10 +30,11 @@ pub(in crate::transport::trpc) fn said(envelope: &[u8], transformer: Transformer
         return None;
     };
     let data = result.remove("data");
-    data.map_or(Some(Meaning::Undefined), read).map(Said::Data)
+    data.map_or(Some(Meaning::Undefined), read)
+        .map(CallMeaning::Data)
 }
 
-fn error_of(error: Meaning) -> Said {
+fn error_of(error: Meaning) -> CallMeaning {
     let Meaning::Object(error) = error else {
         return unknown(String::new());
     };
@@ -43,7 +47,7 @@ fn error_of(error: Meaning) -> Said {
         return unknown(message);
     };
     match (text(data, "code"), data.get("httpStatus")) {
-        (Some(code), Some(Meaning::Number(status))) => Said::Error {
+        (Some(code), Some(Meaning::Number(status))) => CallMeaning::Error {
             code,
             status: *status as u16,
             message,
@@ -53,8 +57,8 @@ fn error_of(error: Meaning) -> Said {
 }
 
 /// An error that does not say which.
-fn unknown(message: String) -> Said {
-    Said::Error {
+fn unknown(message: String) -> CallMeaning {
+    CallMeaning::Error {
         code: "INTERNAL_SERVER_ERROR".to_owned(),
         status: 500,
         message,
@@ -72,7 +76,11 @@ fn wrapped(value: Value) -> Option<Meaning> {
     let mut meaning = Meaning::from(json);
     if let Some(Value::Object(meta)) = wrapped.remove("meta") {
         let is_v1 = meta.get("v").and_then(Value::as_f64) >= Some(1.0);
-        let rule = if is_v1 { Rule::V1 } else { Rule::Legacy };
+        let rule = if is_v1 {
+            EscapeRule::V1
+        } else {
+            EscapeRule::Legacy
+        };
         if let Some(notes) = meta.get("values").filter(|it| !it.is_null()) {
             apply(notes, &mut meaning, rule)?;
         }
@@ -81,7 +89,7 @@ fn wrapped(value: Value) -> Option<Meaning> {
 }
 
 /// Applies notes, those below first; `None` where they cannot be read.
-fn apply(node: &Value, meaning: &mut Meaning, rule: Rule) -> Option<()> {
+fn apply(node: &Value, meaning: &mut Meaning, rule: EscapeRule) -> Option<()> {
     match node {
         Value::Object(children) => below(children, meaning, rule),
         Value::Array(note) => {
@@ -95,7 +103,7 @@ fn apply(node: &Value, meaning: &mut Meaning, rule: Rule) -> Option<()> {
     }
 }
 
-fn below(children: &Map<String, Value>, meaning: &mut Meaning, rule: Rule) -> Option<()> {
+fn below(children: &Map<String, Value>, meaning: &mut Meaning, rule: EscapeRule) -> Option<()> {
     for (path, child) in children {
         let keys = path::split(path, rule).ok()?;
         let mut place = Some(&mut *meaning);
@@ -142,7 +150,7 @@ mod tests {
 
     fn data(envelope: &str) -> Meaning {
         match said(envelope.as_bytes(), Transformer::Superjson) {
-            Some(Said::Data(data)) => data,
+            Some(CallMeaning::Data(data)) => data,
             other => panic!("{other:?}"),
         }
     }
@@ -171,7 +179,7 @@ mod tests {
     #[test]
     fn errors_have_code_status_and_message() {
         let error = r#"{"error":{"json":{"message":"no","code":-32004,"data":{"code":"NOT_FOUND","httpStatus":404,"path":"a.b"}}}}"#;
-        let expected = Said::Error {
+        let expected = CallMeaning::Error {
             code: "NOT_FOUND".into(),
             status: 404,
             message: "no".into(),

@@ -6,7 +6,7 @@ use super::decode::{DecodeError, short};
 
 /// How a writer escaped: with `v: 1` both `\` and `.`, before that only `.`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(super) enum EscapeRule {
     Legacy,
     V1,
 }
@@ -26,7 +26,7 @@ pub(super) fn escape_into(key: &str, path: &mut String) {
 }
 
 /// The keys of a path; one that needs no unescaping is a part of it.
-pub(super) fn split(path: &str, rule: Rule) -> Result<Vec<Cow<'_, str>>, DecodeError> {
+pub(super) fn split(path: &str, rule: EscapeRule) -> Result<Vec<Cow<'_, str>>, DecodeError> {
     let mut keys = Vec::new();
     if !path.contains('\\') {
         for key in path.split('.') {
@@ -42,11 +42,11 @@ pub(super) fn split(path: &str, rule: Rule) -> Result<Vec<Cow<'_, str>>, DecodeE
                 key.push('.');
                 chars.next();
             }
-            ('\\', Some('\\'), Rule::V1) => {
+            ('\\', Some('\\'), EscapeRule::V1) => {
                 key.push('\\');
                 chars.next();
             }
-            ('\\', _, Rule::V1) => {
+            ('\\', _, EscapeRule::V1) => {
                 return Err(DecodeError::BadEscape {
                     path: short(path.into()),
                 });

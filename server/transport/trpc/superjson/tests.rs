@@ -8,14 +8,14 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{path::Rule, *};
+use super::{path::EscapeRule, *};
 use crate::_core::{
     js::{BigInt, Float, JsMap, UndefinedOr},
-    registry::Side,
+    registry::ContractSide,
 };
 
 fn shape<T: JsonSchema>() -> Shape {
-    let mut generator = Side::Output.settings().into_generator();
+    let mut generator = ContractSide::Output.settings().into_generator();
     let root = generator.subschema_for::<T>().to_value();
     Shape::compile(&root, &generator.take_definitions(true))
 }
@@ -396,7 +396,7 @@ proptest! {
             }
             path::escape_into(key, &mut whole);
         }
-        let read = path::split(&whole, Rule::V1).unwrap();
+        let read = path::split(&whole, EscapeRule::V1).unwrap();
         prop_assert_eq!(read, keys);
     }
 

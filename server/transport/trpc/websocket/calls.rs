@@ -8,29 +8,33 @@ use http::HeaderMap;
 use super::{
     super::{
         Trpc,
-        envelope::{Answer, Failure, Payload},
+        envelope::{CallAnswer, CallFailure, Payload},
         input,
-        moving::{Lead, Watched},
+        moving::{Lead, MovingCall},
     },
-    frame::{Head, Request},
+    frame::{AnswerHead, CallFrame},
 };
 use crate::_core::{
     context::{Context, Holds},
     errors::RpcError,
-    procedure::{Input, Kind, Procedure, StreamItem},
+    procedure::{Input, Procedure, ProcedureKind, StreamItem},
     registry::Target,
     turns,
 };
 
 /// What a subscription has to say; after `ended` its id is free again.
-pub(super) struct Step {
+pub(super) struct SubscriptionStep {
     pub(super) id: Arc<str>,
     pub(super) frame: Option<Vec<u8>>,
     pub(super) ended: bool,
 }
 
 /// The procedure of a call over a socket, where a wrong kind is as good as no procedure.
-fn procedure_of_kind(target: Target, path: &str, kind: Kind) -> Result<Arc<Procedure>, RpcError> {
+fn procedure_of_kind(
+    target: Target,
+    path: &str,
+    kind: ProcedureKind,
+) -> Result<Arc<Procedure>, RpcError> {
     match target {
         Target::Here(procedure) if procedure.kind == kind => Ok(procedure),
         Target::Here(_) | Target::Unknown => {
@@ -46,9 +50,9 @@ pub(super) async fn answer(
     trpc: Arc<Trpc>,
     headers: Arc<HeaderMap>,
     Lead { target, watched }: Lead,
-    request: Request,
+    request: CallFrame,
     holds: Holds,
-) -> (Vec<u8>, Answer) {
+) -> (Vec<u8>, CallAnswer) {
     turns::pass().await;
     let transformer = trpc.config.transformer;
     let mut context = trpc.gate.context(&headers).await;
@@ -60,14 +64,14 @@ pub(super) async fn answer(
     });
     let answer = match ready {
         Ok((procedure, input)) => {
-            let watched = watched.map(Watched::run);
+            let watched = watched.map(MovingCall::run);
             let answer = trpc.call(&procedure, context, input).await;
             if let Some(watched) = watched {
                 watched.answered(&answer);
             }
             answer
         }
-        Err(error) => Err(Failure::report(error, Some(&request.path), request_id)),
+        Err(error) => Err(CallFailure::report(error, Some(&request.path), request_id)),
     };
     let frame = match &answer {
         Ok(payload) => request.head.data(payload, None, transformer),
@@ -81,19 +85,19 @@ pub(super) fn steps(
     trpc: Arc<Trpc>,
     headers: Arc<HeaderMap>,
     target: Target,
-    request: Request,
-) -> impl Stream<Item = Step> + Send + 'static {
+    request: CallFrame,
+) -> impl Stream<Item = SubscriptionStep> + Send + 'static {
     async_stream::stream! {
         turns::pass().await;
-        let Request { head, path, input, last_event_id, .. } = request;
+        let CallFrame { head, path, input, last_event_id, .. } = request;
         let transformer = trpc.config.transformer;
-        let step = |frame, ended| Step { id: head.id.clone(), frame, ended };
+        let step = |frame, ended| SubscriptionStep { id: head.id.clone(), frame, ended };
         let context = trpc.gate.context(&headers).await;
         let request_id = context.request_id.clone();
         let session = context.session.clone();
-        let failed = |failure: Failure| Some(head.error(&failure, transformer));
-        let report = |error| Failure::report(error, Some(&path), request_id.clone());
-        let ready = procedure_of_kind(target, &path, Kind::Subscription).and_then(|procedure| {
+        let failed = |failure: CallFailure| Some(head.error(&failure, transformer));
+        let report = |error| CallFailure::report(error, Some(&path), request_id.clone());
+        let ready = procedure_of_kind(target, &path, ProcedureKind::Subscription).and_then(|procedure| {
             let input = read_input(&trpc, &procedure, &context, input, last_event_id)?;
             Ok((procedure, input))
         });
@@ -102,7 +106,7 @@ pub(super) fn steps(
                 .subscribe(context, input)
                 .await
                 .map(|events| (procedure, events))
-                .map_err(|error| Failure::reported(error, &path, request_id.clone())),
+                .map_err(|error| CallFailure::reported(error, &path, request_id.clone())),
             Err(error) => Err(report(error)),
         };
         let (procedure, mut events) = match opened {
@@ -136,7 +140,7 @@ pub(super) fn steps(
 fn data(
     trpc: &Trpc,
     procedure: &Procedure,
-    head: &Head,
+    head: &AnswerHead,
     event: &StreamItem,
 ) -> Result<Vec<u8>, RpcError> {
     let transformer = trpc.config.transformer;

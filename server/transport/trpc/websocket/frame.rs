@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::super::envelope::{self, Failure, Payload};
+use super::super::envelope::{self, CallFailure, Payload};
 use crate::{
     _core::{
         errors::{ErrorCode, RpcError},
         json_text,
-        procedure::Kind,
+        procedure::ProcedureKind,
     },
     config::Transformer,
 };
@@ -35,9 +35,9 @@ pub enum Incoming {
 #[derive(Debug, PartialEq)]
 pub enum ClientMessage {
     /// `query`, `mutation` or `subscription`.
-    Request(Request),
+    Request(CallFrame),
     /// `subscription.stop`.
-    Stop(Head),
+    Stop(AnswerHead),
 }
 
 impl ClientMessage {
@@ -51,11 +51,11 @@ impl ClientMessage {
 
 /// A request to call a procedure.
 #[derive(Debug, PartialEq)]
-pub struct Request {
+pub struct CallFrame {
     /// What the answer repeats.
-    pub head: Head,
+    pub head: AnswerHead,
     /// The request's method.
-    pub kind: Kind,
+    pub kind: ProcedureKind,
     /// `params.path`.
     pub path: String,
     /// `params.input`, still transformed.
@@ -66,7 +66,7 @@ pub struct Request {
 
 /// What every frame of an answer repeats from the request.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Head {
+pub struct AnswerHead {
     /// As JSON, so that `1` and `"1"` stay apart.
     pub id: Arc<str>,
     /// Whether the request said `"jsonrpc":"2.0"`.
@@ -177,9 +177,9 @@ fn message(value: Value) -> Result<ClientMessage, RpcError> {
     };
     let head = head(&frame)?;
     let kind = match frame.get("method").and_then(Value::as_str) {
-        Some("query") => Kind::Query,
-        Some("mutation") => Kind::Mutation,
-        Some("subscription") => Kind::Subscription,
+        Some("query") => ProcedureKind::Query,
+        Some("mutation") => ProcedureKind::Mutation,
+        Some("subscription") => ProcedureKind::Subscription,
         Some("subscription.stop") => return Ok(ClientMessage::Stop(head)),
         _ => {
             return Err(fault(
@@ -199,7 +199,7 @@ fn message(value: Value) -> Result<ClientMessage, RpcError> {
         Some(Value::String(id)) => Some(id).filter(|id| !id.is_empty()),
         Some(_) => return Err(fault("`params.lastEventId` has to be a string")),
     };
-    Ok(ClientMessage::Request(Request {
+    Ok(ClientMessage::Request(CallFrame {
         head,
         kind,
         path,
@@ -208,7 +208,7 @@ fn message(value: Value) -> Result<ClientMessage, RpcError> {
     }))
 }
 
-fn head(frame: &Map<String, Value>) -> Result<Head, RpcError> {
+fn head(frame: &Map<String, Value>) -> Result<AnswerHead, RpcError> {
     let id = match frame.get("id") {
         Some(id @ (Value::Number(_) | Value::String(_))) => id.to_string(),
         _ => return Err(fault("`id` has to be a number or a string")),
@@ -218,7 +218,7 @@ fn head(frame: &Map<String, Value>) -> Result<Head, RpcError> {
         Some(Value::String(version)) if version == "2.0" => true,
         Some(_) => return Err(fault("`jsonrpc` has to be \"2.0\" where it is sent")),
     };
-    Ok(Head {
+    Ok(AnswerHead {
         id: id.into(),
         jsonrpc,
     })
@@ -228,7 +228,7 @@ fn fault(message: impl Into<std::borrow::Cow<'static, str>>) -> RpcError {
     RpcError::new(ErrorCode::ParseError, message)
 }
 
-impl Head {
+impl AnswerHead {
     /// Of answers to frames that name no call.
     pub(super) fn none() -> Self {
         Self {
@@ -255,7 +255,7 @@ impl Head {
         frame
     }
 
-    pub(super) fn error(&self, failure: &Failure, transformer: Transformer) -> Vec<u8> {
+    pub(super) fn error(&self, failure: &CallFailure, transformer: Transformer) -> Vec<u8> {
         let mut frame = self.open(256);
         frame.extend_from_slice(b"\"error\":");
         failure.write(transformer, &mut frame);
@@ -311,12 +311,12 @@ mod tests {
         );
         assert_eq!(
             message,
-            ClientMessage::Request(Request {
-                head: Head {
+            ClientMessage::Request(CallFrame {
+                head: AnswerHead {
                     id: "7".into(),
                     jsonrpc: true
                 },
-                kind: Kind::Subscription,
+                kind: ProcedureKind::Subscription,
                 path: "a.b".into(),
                 input: Some(json!({"json": 1})),
                 last_event_id: Some("5".into()),
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn answers_repeat_the_id_as_it_was_sent() {
-        let head = |id: &str, jsonrpc| Head {
+        let head = |id: &str, jsonrpc| AnswerHead {
             id: id.into(),
             jsonrpc,
         };

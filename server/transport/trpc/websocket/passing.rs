@@ -16,22 +16,22 @@ use url::Url;
 
 use super::{
     Trpc,
-    frame::{Head, Request},
+    frame::{AnswerHead, CallFrame},
 };
 use crate::{
     _core::{
         context::{Holds, new_request_id},
         errors::RpcError,
-        procedure::{Input, Kind},
+        procedure::{Input, ProcedureKind},
     },
     legacy::{
-        Fault, OldServer, answer,
-        socket::{Event, OldSocket},
+        LegacyFault, OldServer, answer,
+        socket::{OldSocket, SocketEvent},
     },
     transport::trpc::{
-        envelope::Failure,
+        envelope::CallFailure,
         input,
-        moving::{Passed, Watched},
+        moving::{MovingCall, Passed},
     },
 };
 
@@ -39,10 +39,10 @@ use crate::{
 const LONG: Duration = Duration::from_secs(86_400);
 
 /// What a client's socket has to do with the old server.
-pub(super) struct Passing {
+pub(super) struct SocketPassing {
     trpc: Arc<Trpc>,
     old: Arc<OldServer>,
-    url: Result<Url, Fault>,
+    url: Result<Url, LegacyFault>,
     /// Of the client's upgrade, as they go on.
     headers: HeaderMap,
     /// The first frame, where the client's URL promised one.
@@ -57,7 +57,7 @@ pub(super) struct Passing {
 
 struct Live {
     number: u64,
-    head: Head,
+    head: AnswerHead,
     path: String,
     is_subscription: bool,
     /// When the old server has to have answered; nothing for what was answered once.
@@ -83,7 +83,7 @@ struct ResultLook {
     kind: Option<String>,
 }
 
-impl Passing {
+impl SocketPassing {
     pub(super) fn new(
         trpc: &Arc<Trpc>,
         old: &Arc<OldServer>,
@@ -128,12 +128,12 @@ impl Passing {
     /// Passes a request on.
     pub(super) fn start(
         &mut self,
-        request: Request,
+        request: CallFrame,
         holds: Holds,
-        watched: Option<(Watched, Arc<HeaderMap>)>,
-    ) -> Result<(), Failure> {
-        let failed = |fault: Fault, path: &str| {
-            Failure::report(RpcError::from(fault), Some(path), new_request_id())
+        watched: Option<(MovingCall, Arc<HeaderMap>)>,
+    ) -> Result<(), CallFailure> {
+        let failed = |fault: LegacyFault, path: &str| {
+            CallFailure::report(RpcError::from(fault), Some(path), new_request_id())
         };
         if self.socket.is_none() {
             let url = self.url.clone();
@@ -166,7 +166,7 @@ impl Passing {
         let live = Live {
             number,
             passed,
-            is_subscription: request.kind == Kind::Subscription,
+            is_subscription: request.kind == ProcedureKind::Subscription,
             due: Some(Instant::now() + self.old.timeout()),
             path: request.path,
             head: request.head.clone(),
@@ -177,7 +177,7 @@ impl Passing {
     }
 
     /// Asks the old server to end a subscription; what it says to that goes to the client.
-    pub(super) fn stop(&self, head: &Head) {
+    pub(super) fn stop(&self, head: &AnswerHead) {
         if let (Some(socket), Some(live)) = (&self.socket, self.live.get(&head.id)) {
             // One that takes no frame is lost soon.
             let _ = socket.send(stop(head, live.number));
@@ -196,8 +196,8 @@ impl Passing {
         };
         tokio::select! {
             event = event => match event {
-                Event::Frame(text, _held) => self.take(text).into_iter().collect(),
-                Event::Lost(fault) => self.lose(&fault),
+                SocketEvent::Frame(text, _held) => self.take(text).into_iter().collect(),
+                SocketEvent::Lost(fault) => self.lose(&fault),
             },
             () = sleep_until(due) => self.give_up(),
         }
@@ -268,7 +268,7 @@ impl Passing {
     }
 
     /// Ends all that the old server's socket was to answer.
-    fn lose(&mut self, fault: &Fault) -> Vec<Vec<u8>> {
+    fn lose(&mut self, fault: &LegacyFault) -> Vec<Vec<u8>> {
         self.socket = None;
         self.ids.clear();
         let live: Vec<Live> = self.live.drain().map(|(_, live)| live).collect();
@@ -293,7 +293,7 @@ impl Passing {
         if late.is_empty() {
             return Vec::new();
         }
-        let fault = Fault::Slow(self.old.timeout());
+        let fault = LegacyFault::Slow(self.old.timeout());
         for _ in &late {
             self.old.note_fault(&fault);
         }
@@ -311,12 +311,12 @@ impl Passing {
         frames
     }
 
-    fn fail(&self, live: Live, fault: &Fault) -> Vec<Vec<u8>> {
+    fn fail(&self, live: Live, fault: &LegacyFault) -> Vec<Vec<u8>> {
         if let Some(passed) = live.passed {
             passed.failed(fault);
         }
         let error = RpcError::from(fault.clone());
-        let failure = Failure::report(error, Some(&live.path), new_request_id());
+        let failure = CallFailure::report(error, Some(&live.path), new_request_id());
         let frame = live.head.error(&failure, self.trpc.config.transformer);
         let was_started = live.is_subscription && live.due.is_none();
         let stopped = was_started.then(|| live.head.stopped());
@@ -324,7 +324,7 @@ impl Passing {
     }
 }
 
-fn frame(request: &Request, number: u64) -> String {
+fn frame(request: &CallFrame, number: u64) -> String {
     let mut params = json!({ "path": request.path });
     if let Some(input) = &request.input {
         params["input"] = input.clone();
@@ -340,7 +340,7 @@ fn frame(request: &Request, number: u64) -> String {
     )
 }
 
-fn stop(head: &Head, number: u64) -> String {
+fn stop(head: &AnswerHead, number: u64) -> String {
     with_head(head, number, "\"method\":\"subscription.stop\"")
 }
 
@@ -353,7 +353,7 @@ fn with_id(text: &str, number: &str, id: &str) -> String {
 }
 
 /// Ids are JSON already.
-fn with_head(head: &Head, id: impl Display, rest: &str) -> String {
+fn with_head(head: &AnswerHead, id: impl Display, rest: &str) -> String {
     let jsonrpc = if head.jsonrpc {
         "\"jsonrpc\":\"2.0\","
     } else {

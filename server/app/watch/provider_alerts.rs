@@ -8,7 +8,7 @@ use super::LONG;
 use crate::{
     alerting::{
         Alert, AlertKind,
-        told::{AlertLog, AlertPlace},
+        sent::{AlertLog, AlertPlace},
     },
     model_router::watch::Finding,
 };
@@ -23,7 +23,7 @@ const PAGES: usize = 10;
 
 /// What was told of a provider. As much as its models in the catalog give cause for.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct ProviderAlerts {
     /// With the alert that told it, where that could be stored.
     pub(super) findings: HashMap<(Arc<str>, Finding), Option<String>>,
     /// Models that it listed.
@@ -35,7 +35,7 @@ pub(super) struct Told {
     pub(super) failing: Option<String>,
 }
 
-impl Told {
+impl ProviderAlerts {
     /// Whether a list of so many models is believed: not at once if it is suddenly shorter than half of what it
     /// was, but when it is so for the second time in a row.
     pub(super) fn believes(&mut self, length: usize) -> bool {
@@ -61,7 +61,7 @@ fn finding(words: &str) -> Option<(Arc<str>, Finding)> {
 }
 
 /// What alerts that are not over told of each provider. Where they cannot be read, people are told again.
-pub(super) async fn before(alerts: &dyn AlertLog) -> HashMap<String, Told> {
+pub(super) async fn before(alerts: &dyn AlertLog) -> HashMap<String, ProviderAlerts> {
     let mut all = Vec::new();
     let mut place: Option<AlertPlace> = None;
     for _ in 0..PAGES {
@@ -87,8 +87,8 @@ pub(super) async fn before(alerts: &dyn AlertLog) -> HashMap<String, Told> {
 }
 
 /// The same of these alerts, the oldest first.
-fn of(alerts: &[Alert]) -> HashMap<String, Told> {
-    let mut all: HashMap<String, Told> = HashMap::new();
+fn of(alerts: &[Alert]) -> HashMap<String, ProviderAlerts> {
+    let mut all: HashMap<String, ProviderAlerts> = HashMap::new();
     for alert in alerts.iter().filter(|it| it.kind == AlertKind::Catalog) {
         let Some(provider) = alert.details.get("provider").and_then(Value::as_str) else {
             continue;
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_halved_is_believed_when_it_is_so_twice() {
-        let mut told = Told::default();
+        let mut told = ProviderAlerts::default();
         assert!(told.believes(100) && told.believes(60));
         assert!(!told.believes(20), "once");
         assert!(told.believes(60), "it was a slip");

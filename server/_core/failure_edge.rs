@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether something fails at present.
 #[derive(Debug, Default)]
-pub struct Outage(AtomicBool);
+pub struct FailureEdge(AtomicBool);
 
-impl Outage {
+impl FailureEdge {
     /// Notes a failure. Returns whether it is the first since the last success.
     pub fn begins(&self) -> bool {
         !self.0.swap(true, Ordering::Relaxed)
@@ -26,7 +26,7 @@ mod tests {
 
     #[test]
     fn only_its_first_failure_and_its_first_success_are_told() {
-        let outage = Outage::default();
+        let outage = FailureEdge::default();
         assert!(!outage.ends());
         assert_eq!([(); 3].map(|()| outage.begins()), [true, false, false]);
         assert_eq!([(); 2].map(|()| outage.ends()), [true, false]);

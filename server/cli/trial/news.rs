@@ -13,7 +13,7 @@ use chrono::DateTime;
 use super::{Arguments, asking::Stop, beside, now, simulated};
 use crate::{
     _core::actor::Actor,
-    cli::{client::Client, table::Table},
+    cli::{client::Client, table::TextTable},
     rollout::trials::{Trial, TrialResult, TrialVerdict},
     routers::{
         methods::TRIALS_RECORD,
@@ -23,19 +23,19 @@ use crate::{
         picture,
         prompts::Prompt,
         report::{self, Circumstances},
-        results::Subject,
+        results::TrialSubject,
     },
 };
 
 /// What is told at the end, and of what.
-pub(super) struct Told<'a> {
+pub(super) struct TrialNews<'a> {
     pub(super) arguments: &'a Arguments,
     pub(super) arms: &'a TrialArms,
-    pub(super) subject: &'a Subject,
+    pub(super) subject: &'a TrialSubject,
     pub(super) prompts: &'a [Prompt],
 }
 
-impl Told<'_> {
+impl TrialNews<'_> {
     pub(super) async fn tell(
         &self,
         client: &Client,
@@ -43,7 +43,7 @@ impl Told<'_> {
         oldest_ms: Option<i64>,
         stop: Stop,
     ) -> anyhow::Result<()> {
-        let Subject {
+        let TrialSubject {
             task,
             control,
             candidate,
@@ -132,8 +132,8 @@ impl Told<'_> {
     }
 }
 
-fn table(trial: &Trial) -> Table {
-    let mut table = Table::new(&[
+fn table(trial: &Trial) -> TextTable {
+    let mut table = TextTable::new(&[
         "METRIC",
         "PAIRS",
         "CONTROL",

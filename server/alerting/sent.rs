@@ -9,16 +9,16 @@ use super::{Alert, Severity};
 
 /// An alert, and what channels made of it.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct SentAlert {
     /// As it was written.
     pub alert: Alert,
     /// One for each channel that tried; none before the first try.
-    pub deliveries: Vec<Delivery>,
+    pub deliveries: Vec<AlertDelivery>,
 }
 
 /// What one channel made of an alert.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Delivery {
+pub struct AlertDelivery {
     /// The channel's name.
     pub channel: String,
     /// How often it was tried.
@@ -69,7 +69,7 @@ pub trait AlertLog: Send + Sync {
         severity: Option<Severity>,
         before: Option<&AlertPlace>,
         limit: u32,
-    ) -> anyhow::Result<Vec<Told>>;
+    ) -> anyhow::Result<Vec<SentAlert>>;
 
     /// What these channels have not taken, as far as it is still sent.
     async fn waiting(&self, channels: &[String], now: DateTime<Utc>) -> anyhow::Result<Waiting>;

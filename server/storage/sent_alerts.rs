@@ -12,7 +12,7 @@ use super::{
 };
 use crate::alerting::{
     Severity,
-    told::{AlertLog, AlertPlace, ChannelState, Delivery, Told, Waiting},
+    sent::{AlertDelivery, AlertLog, AlertPlace, ChannelState, SentAlert, Waiting},
 };
 
 #[derive(sqlx::FromRow)]
@@ -26,8 +26,8 @@ struct DeliveryRow {
 }
 
 impl DeliveryRow {
-    fn delivery(&self) -> Delivery {
-        Delivery {
+    fn delivery(&self) -> AlertDelivery {
+        AlertDelivery {
             channel: self.channel.clone(),
             attempts: u32::try_from(self.attempts).unwrap_or(u32::MAX),
             next_at: time(self.next_ms),
@@ -60,7 +60,7 @@ impl AlertLog for Storage {
         severity: Option<Severity>,
         before: Option<&AlertPlace>,
         limit: u32,
-    ) -> anyhow::Result<Vec<Told>> {
+    ) -> anyhow::Result<Vec<SentAlert>> {
         let severity = severity.map(name).transpose()?;
         let alerts: Vec<AlertRow> = on!(self.db.read(), pool => {
             let mut query = QueryBuilder::new("SELECT * FROM alerts WHERE at_ms <= ");
@@ -91,7 +91,7 @@ impl AlertLog for Storage {
             let id = row.id.clone();
             let alert = row.alert();
             let alert = alert.with_context(|| format!("the alert `{id}` is damaged"))?;
-            Ok(Told { alert, deliveries })
+            Ok(SentAlert { alert, deliveries })
         });
         told.collect()
     }
