@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::markup::escaped;
+
 /// A picture that is being drawn. Lengths are pixels, from the upper left corner.
 pub struct Svg {
     text: String,
@@ -157,24 +159,6 @@ impl Svg {
         // Writing to a string does not fail.
         let _ = self.text.write_fmt(part);
     }
-}
-
-/// Text that ends no element and begins none; what XML has no place for is left out.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '&' => safe.push_str("&amp;"),
-            '"' => safe.push_str("&quot;"),
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
-                safe.push(' ');
-            }
-            letter => safe.push(letter),
-        }
-    }
-    safe
 }
 
 #[cfg(test)]

@@ -1,17 +1,14 @@
 //! One HTTP receiver: a JSON body goes there, and anything but a success is an error.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
-use chrono::DateTime;
 use reqwest::{
     Client, Response,
-    header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, HeaderMap},
 };
 use url::Url;
 
 use super::{DeliveryError, dispatcher::DELIVERY_TIMEOUT};
-use crate::_core::http_client;
+use crate::_core::{http_client, retry_after};
 
 /// The most of a body that is looked at.
 const MAX_BODY: usize = 64;
@@ -42,7 +39,7 @@ impl Receiver {
         if status.is_success() {
             return Ok(());
         }
-        let retry_after = retry_after(response.headers());
+        let retry_after = retry_after::of(response.headers());
         Err(DeliveryError::Refused {
             status: status.as_u16(),
             said: word(response).await,
@@ -57,42 +54,4 @@ async fn word(mut response: Response) -> Option<String> {
     let word = std::str::from_utf8(&chunk).ok()?.trim();
     let is_plain = |word: &str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     ((1..=MAX_BODY).contains(&word.len()) && is_plain(word)).then(|| word.to_owned())
-}
-
-/// In seconds, or as a date, which is compared with the response's own.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok();
-    let date = |text| DateTime::parse_from_rfc2822(text).ok();
-    let value = text(RETRY_AFTER)?.trim();
-    if let Ok(seconds) = value.parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    (date(value)? - date(text(DATE)?)?).to_std().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(headers: &[(&'static str, &'static str)]) -> Option<Duration> {
-        let headers = headers.iter().map(|(name, value)| {
-            let name = reqwest::header::HeaderName::from_static(name);
-            (name, reqwest::header::HeaderValue::from_static(value))
-        });
-        retry_after(&headers.collect())
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let date = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
-        let later = ("retry-after", "Sun, 06 Nov 1994 08:50:37 GMT");
-        assert_eq!(
-            asked(&[("retry-after", "30")]),
-            Some(Duration::from_secs(30))
-        );
-        assert_eq!(asked(&[date, later]), Some(Duration::from_secs(60)));
-        assert_eq!(asked(&[later]), None);
-        assert_eq!(asked(&[("retry-after", "soon")]), None);
-        assert_eq!(asked(&[]), None);
-    }
 }

@@ -96,7 +96,8 @@ fn message(notice: &Notice<'_>) -> Value {
     json!({"text": escaped(&title, SECTION), "blocks": blocks})
 }
 
-/// As Slack wants it in its markup, within a limit that holds for the escaped text.
+/// As Slack wants it in its markup, which knows three escapes and no others, within a limit that holds for the
+/// escaped text.
 fn escaped(text: &str, limit: usize) -> String {
     let escaped = text
         .replace('&', "&amp;")

@@ -10,7 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 
 use super::{MARKER, OldServer, paths::component};
-use crate::_core::auth::{self, SESSION_COOKIE};
+use crate::_core::{
+    auth::{self, SESSION_COOKIE},
+    cookies,
+};
 
 const BETWEEN_NEIGHBOURS: [&str; 11] = [
     "connection",
@@ -152,20 +155,20 @@ fn cut_session(headers: &mut HeaderMap) {
     }
 }
 
-fn is_session(pair: &[u8]) -> bool {
-    let name = pair.split(|byte| *byte == b'=').next().unwrap_or_default();
-    name.trim_ascii() == SESSION_COOKIE.as_bytes()
+fn is_session(pair: &&[u8]) -> bool {
+    cookies::is_named(pair, SESSION_COOKIE)
 }
 
 fn mentions_session(headers: &HeaderMap) -> bool {
-    let mut cookies = headers.get_all(header::COOKIE).iter();
-    cookies.any(|value| value.as_bytes().split(|byte| *byte == b';').any(is_session))
+    let mut all = headers.get_all(header::COOKIE).iter();
+    all.any(|value| cookies::pairs(value).any(|pair| is_session(&pair)))
 }
 
 /// The cookies of one header but for the session; nothing where none is left.
 fn without_session(value: &HeaderValue) -> Option<HeaderValue> {
-    let pairs = value.as_bytes().split(|byte| *byte == b';');
-    let kept: Vec<&[u8]> = pairs.filter(|pair| !is_session(pair)).collect();
+    let kept: Vec<&[u8]> = cookies::pairs(value)
+        .filter(|pair| !is_session(pair))
+        .collect();
     let kept = kept.join(&b';');
     let kept = kept.trim_ascii_start();
     if kept.is_empty() {

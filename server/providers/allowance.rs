@@ -11,6 +11,7 @@ use chrono::DateTime;
 use http::HeaderMap;
 
 use super::retry_after;
+use crate::_core::retry_after::date;
 
 /// Where nobody says until when.
 const A_MINUTE: Duration = Duration::from_secs(60);
@@ -79,7 +80,7 @@ impl Left {
         let [left, of, reset] = if is_openai { openai } else { anthropic };
         let until = |reset: &str| {
             let until = DateTime::parse_from_rfc3339(reset).ok()?.to_utc();
-            (until - retry_after::date(headers)?).to_std().ok()
+            (until - date(headers)?).to_std().ok()
         };
         let span = text(reset).and_then(|reset| match is_openai {
             true => retry_after::duration(reset),

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::retry_after;
+use crate::_core::retry_after::date;
 
 /// Where OpenRouter is, unless `OPENROUTER_BASE_URL` says otherwise.
 pub const BASE_URL: &str = "https://openrouter.ai/api/v1";
@@ -77,7 +77,7 @@ pub(super) fn until_reset(body: Option<&Value>, headers: &HeaderMap) -> Option<D
         SPAN_BELOW..SECONDS_BELOW => DateTime::from_timestamp_secs(reset.try_into().ok()?)?,
         _ => DateTime::from_timestamp_millis(reset.try_into().ok()?)?,
     };
-    (reset - retry_after::date(headers)?).to_std().ok()
+    (reset - date(headers)?).to_std().ok()
 }
 
 /// The `metadata` of an error, or of the error in a body.

@@ -6,9 +6,10 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use http::{HeaderMap, header};
 use serde_json::Value;
+
+use crate::_core::retry_after;
 
 /// No limit of a day lasts longer. Who names a longer wait has a limit of a month, or made a mistake.
 const LONGEST: Duration = Duration::from_secs(25 * 3_600);
@@ -29,26 +30,15 @@ pub(super) fn of_headers(headers: &HeaderMap) -> Option<Duration> {
         .iter()
         .find_map(|name| value(name)?.trim().parse::<f64>().ok())
         .and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok());
-    milliseconds.or_else(|| {
-        let text = value(header::RETRY_AFTER.as_str())?.trim();
-        if let Some(duration) = duration(text) {
-            return Some(duration);
-        }
-        // Compared with the response's own `Date`.
-        let until = DateTime::parse_from_rfc2822(text).ok()?;
-        (until.to_utc() - date(headers)?).to_std().ok()
-    })
+    milliseconds
+        .or_else(|| retry_after::of(headers))
+        // Some providers write parts of seconds, or units.
+        .or_else(|| duration(value(header::RETRY_AFTER.as_str())?))
 }
 
 /// What the body says.
 pub(super) fn of_body(body: &Value) -> Option<Duration> {
     in_fields(body, 0).or_else(|| in_words(body, 0))
-}
-
-/// The server's clock, so that ours need not agree with it.
-pub(super) fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
-    let value = headers.get(header::DATE)?.to_str().ok()?;
-    Some(DateTime::parse_from_rfc2822(value).ok()?.to_utc())
 }
 
 fn in_fields(value: &Value, depth: usize) -> Option<Duration> {

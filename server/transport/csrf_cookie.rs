@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderValue, header};
 
 use super::gate::Gate;
-use crate::_core::auth::csrf;
+use crate::_core::{auth::csrf, cookies};
 
 /// What becomes of the cookie in one answer.
 pub(super) enum CsrfCookie {
@@ -67,13 +67,7 @@ fn is_named(cookie: &HeaderValue) -> bool {
 
 /// Whether the cookie came along with this value, and with no other.
 fn has(headers: &HeaderMap, token: &str) -> bool {
-    let cookies = headers.get_all(header::COOKIE).iter();
-    let pairs = cookies.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
-    let values = pairs.filter_map(|pair| {
-        let rest = pair.trim_ascii().strip_prefix(csrf::COOKIE.as_bytes())?;
-        rest.strip_prefix(b"=")
-    });
-    let mut values = values.peekable();
+    let mut values = cookies::named(headers, csrf::COOKIE).peekable();
     values.peek().is_some() && values.all(|value| value == token.as_bytes())
 }
 

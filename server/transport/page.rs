@@ -12,6 +12,8 @@ use axum::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 
+use crate::_core::markup::escaped;
+
 /// A document; all parts but the title are HTML, CSS and JavaScript of ours and go out as they are.
 #[derive(Clone, Copy, Debug)]
 pub struct HtmlPage<'a> {
@@ -34,7 +36,7 @@ impl HtmlPage<'_> {
             body,
             script,
         } = self;
-        let title = title.replace('&', "&amp;").replace('<', "&lt;");
+        let title = escaped(title);
         let html = format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

@@ -10,6 +10,7 @@
 use http::{HeaderMap, HeaderValue, header};
 
 use super::SESSION_COOKIE;
+use crate::_core::cookies;
 
 /// Cookies of the session's name that are tried; a browser sends one for each path and domain.
 const MAX_COOKIES: usize = 8;
@@ -34,15 +35,8 @@ pub fn has_session_cookie(headers: &HeaderMap) -> bool {
 
 /// The values of the session cookies, in the order in which they came; not any number of them.
 pub(super) fn session_cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b';'))
-        .filter_map(|pair| {
-            let at = pair.iter().position(|byte| *byte == b'=')?;
-            let name = pair[..at].trim_ascii();
-            (name == SESSION_COOKIE.as_bytes()).then(|| unquoted(pair[at + 1..].trim_ascii()))
-        })
+    cookies::named(headers, SESSION_COOKIE)
+        .map(unquoted)
         .filter_map(|value| std::str::from_utf8(value).ok())
         .filter(|value| !value.is_empty())
         .take(MAX_COOKIES)

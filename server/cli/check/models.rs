@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Findings, database::clock};
 use crate::{
-    _core::{feature_flags::FeatureFlags, units::counted},
+    _core::{feature_flags::FeatureFlags, retry_after, units::counted},
     ai_metrics::AiMetrics,
     app::{catalog, provider_http},
     config::Config,
@@ -221,10 +221,7 @@ async fn time_at(http: &Http, base_url: &str) -> Option<DateTime<Utc>> {
         .send()
         .await
         .ok()?;
-    let date = answer.headers().get(http::header::DATE)?.to_str().ok()?;
-    DateTime::parse_from_rfc2822(date)
-        .ok()
-        .map(|at| at.to_utc())
+    retry_after::date(answer.headers())
 }
 
 /// What OpenRouter says that our accounts may still ask today.

@@ -26,8 +26,9 @@ use crate::{
             oidc::{ATTEMPT_TTL, PersonStore, SignInAttempt},
         },
         caller::{Role, User},
-        clock,
+        clock, cookies,
         errors::in_full,
+        markup::escaped,
     },
     transport::page::{self, HtmlPage},
 };
@@ -261,11 +262,8 @@ fn is_path(text: &str) -> bool {
 }
 
 /// What this browser was sent away with; it keeps one of a name and a path.
-fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let pairs = headers.get_all(header::COOKIE).into_iter();
-    let pairs = pairs.filter_map(|it| it.to_str().ok());
-    let mut pairs = pairs.flat_map(|it| it.split(';')).map(str::trim);
-    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a str> {
+    cookies::named(headers, name).find_map(|value| std::str::from_utf8(value).ok())
 }
 
 /// What became of it in the log, and what is said.
@@ -323,21 +321,6 @@ fn said(refused: &Refused) -> Response {
     .into_response();
     *response.status_mut() = refused.status;
     response
-}
-
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]
