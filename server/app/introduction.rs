@@ -38,10 +38,15 @@ impl App {
             return Ok(None);
         }
         let now = Utc::now();
-        let user = match self.storage.find_user(1).await? {
+        let user = match self.areas.storage.find_user(1).await? {
             Some(user) => user,
             // Deleted users stay deleted; then there is no link.
-            None => match self.storage.ensure_local_user(1, Role::Admin, now).await {
+            None => match self
+                .areas
+                .storage
+                .ensure_local_user(1, Role::Admin, now)
+                .await
+            {
                 Ok(user) => user,
                 Err(_) => return Ok(None),
             },
@@ -52,7 +57,7 @@ impl App {
         let public_url = self.config.auth.site.public_url.clone();
         let public_url = public_url.unwrap_or_else(|| local_url(address));
         let key = self.authenticator.key();
-        let link = sessions::new_link(&self.storage, key, &public_url, user.id, now).await?;
+        let link = sessions::new_link(&self.areas.storage, key, &public_url, user.id, now).await?;
         Ok(Some(link))
     }
 
@@ -105,7 +110,7 @@ impl App {
             let link = link.expose_secret();
             writeln!(out, "  sign in     {link} (once, within five minutes)")?;
         }
-        for (n, destination) in self.destinations.iter().enumerate() {
+        for (n, destination) in self.areas.destinations.iter().enumerate() {
             let label = if n == 0 { "models" } else { "" };
             writeln!(out, "  {label:<10}  {destination}")?;
         }

@@ -2,24 +2,19 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
-
 use super::{
-    filling::Filling,
+    areas::Areas,
     prometheus::{self, Gauges},
+    upkeep,
 };
 use crate::{
-    _core::{call_limits::CallLimits, context::Holds, registry::Registry, tasks::Tasks},
+    _core::{auth::Authenticator, context::Holds, registry::Registry, site::Site, tasks::Tasks},
     config::Config,
     dashboard::{self, Export},
     gateway::{self, Cache, Gateway},
-    keys::{ApiKeys, Spending, WrongKeys},
+    keys::{ApiKeys, WrongKeys},
     legacy::{self, OldServer},
-    live_flags::LiveFlags,
-    migration::{self, Moves, compare::ComparedPart},
-    model_router::ModelRouter,
     schema,
-    storage::Storage,
     transport::{
         self,
         bounds::Bounds,
@@ -32,43 +27,30 @@ use crate::{
     },
 };
 
-/// What the wires work with.
-pub(super) struct WireParts<'a> {
-    pub(super) config: &'a Config,
-    pub(super) registry: Arc<Registry>,
-    pub(super) gate: Arc<Gate>,
-    pub(super) models: Arc<ModelRouter>,
-    pub(super) spending: Arc<Spending>,
-    pub(super) cache: Arc<Cache>,
-    pub(super) storage: &'a Storage,
-    pub(super) limits: CallLimits,
-    pub(super) tasks: &'a Tasks,
-    pub(super) bounds: &'a Bounds,
-    pub(super) readiness: Readiness,
-    pub(super) gauges: Gauges,
-    pub(super) old: Option<Arc<OldServer>>,
-    pub(super) moves: Option<Arc<Moves>>,
-}
-
 /// All routes. Fails where a procedure has a name that JSON-RPC needs for itself.
-pub(super) fn router(parts: WireParts<'_>) -> anyhow::Result<axum::Router> {
-    let WireParts {
-        config,
-        registry,
-        gate,
-        models,
-        spending,
-        cache,
-        storage,
-        limits,
-        tasks,
-        bounds,
-        readiness,
-        gauges,
-        old,
-        moves,
-    } = parts;
-    let store = Arc::new(storage.clone());
+pub(super) fn router(
+    config: &Config,
+    areas: &Areas,
+    registry: Arc<Registry>,
+    authenticator: Arc<Authenticator>,
+) -> anyhow::Result<axum::Router> {
+    let Areas { bounds, tasks, .. } = areas;
+    let gate = Arc::new(Gate::new(
+        authenticator,
+        config.server.allowed_origins.clone(),
+        Site::new(config.environment, &config.auth.site),
+    ));
+    let old = old_server(config, &registry, bounds, tasks)?;
+    let cache = Cache::new(
+        config.models.answer_cache.bytes,
+        config.models.answer_cache.age,
+    );
+    tasks.spawn(upkeep::purge_at_rollbacks(
+        cache.clone(),
+        areas.controller.clone(),
+        tasks.stopping(),
+    ));
+    let store = Arc::new(areas.storage.clone());
     let trpc = Arc::new(trpc::Trpc {
         registry: registry.clone(),
         gate: gate.clone(),
@@ -76,18 +58,18 @@ pub(super) fn router(parts: WireParts<'_>) -> anyhow::Result<axum::Router> {
         tasks: tasks.clone(),
         bounds: bounds.clone(),
         old: old.clone(),
-        moves,
+        moves: areas.moves.clone(),
     });
     let moving = old.is_some().then(|| trpc.clone());
     let trpc = trpc::routes(trpc);
     let gateway = gateway::routes(Gateway {
-        models,
+        models: areas.models.clone(),
         gate: gate.clone(),
         bounds: bounds.clone(),
         keys: ApiKeys::new(store.clone()),
         wrong_keys: WrongKeys::new(config.models.wrong_keys_per_minute),
-        spending,
-        limits,
+        spending: areas.spending.clone(),
+        limits: areas.limits.clone(),
         cache,
         tasks: tasks.clone(),
     });
@@ -126,6 +108,13 @@ pub(super) fn router(parts: WireParts<'_>) -> anyhow::Result<axum::Router> {
         public_url: config.public_url(),
         people: store,
     })?;
+    let gauges = Gauges {
+        flags: areas.flags.clone(),
+        log: areas.log.clone(),
+        controller: areas.controller.clone(),
+        bounds: bounds.clone(),
+        models: areas.models.clone(),
+    };
     let metrics = transport::metrics::routes(
         Arc::new(move || gauges.render()),
         prometheus::readers(config),
@@ -140,7 +129,7 @@ pub(super) fn router(parts: WireParts<'_>) -> anyhow::Result<axum::Router> {
         tasks: tasks.clone(),
         turns: bounds.turns.clone(),
         allowed_origins: config.server.allowed_origins.clone(),
-        readiness,
+        readiness: readiness(areas),
         metrics,
         trpc,
         jsonrpc,
@@ -151,7 +140,7 @@ pub(super) fn router(parts: WireParts<'_>) -> anyhow::Result<axum::Router> {
 }
 
 /// The server that this one takes the place of; its answers take of the same memory as ours.
-pub(super) fn old_server(
+fn old_server(
     config: &Config,
     registry: &Registry,
     bounds: &Bounds,
@@ -173,46 +162,12 @@ pub(super) fn old_server(
     )?)))
 }
 
-/// Who answers what both servers have.
-pub(super) async fn moves(
-    config: &Config,
-    store: Arc<Storage>,
-) -> anyhow::Result<Option<Arc<Moves>>> {
-    let Some(settings) = &config.legacy else {
-        return Ok(None);
-    };
-    // The settings were checked to be of this form.
-    let parts = |texts: &[String]| {
-        texts
-            .iter()
-            .filter_map(|it| ComparedPart::parse(it))
-            .collect()
-    };
-    let settings = migration::Settings {
-        kept: settings.procedures.clone(),
-        algorithm: config.flags.algorithm,
-        salt: config.flags.salt.clone(),
-        may_differ: parts(&settings.may_differ),
-        unordered: parts(&settings.unordered),
-        tolerated: settings.tolerated_differences,
-        shadows: settings.max_shadows,
-    };
-    let moves = Moves::open(store, settings).await;
-    moves
-        .map(Some)
-        .context("cannot read who answers which procedures")
-}
-
 /// Why the server cannot serve just now: the database, a kill that is not stored, figures that are not
 /// whole.
-pub(super) fn readiness(
-    storage: &Storage,
-    live: &Arc<LiveFlags>,
-    filling: &Arc<Filling>,
-    moves: Option<&Arc<Moves>>,
-) -> Readiness {
-    let (probe, live, filling) = (Arc::new(storage.probe()), live.clone(), filling.clone());
-    let moves = moves.cloned();
+fn readiness(areas: &Areas) -> Readiness {
+    let probe = Arc::new(areas.storage.probe());
+    let (live, filling) = (areas.live.clone(), areas.filling.clone());
+    let moves = areas.moves.clone();
     Arc::new(move || {
         let (probe, live, filling) = (probe.clone(), live.clone(), filling.clone());
         let moves = moves.clone();

@@ -51,7 +51,7 @@ pub async fn run(_: DemoArgs) -> anyhow::Result<()> {
     let config = config(folder.path())?;
     let (admin, users) = tokens(&config).await?;
     let app = App::build(config).await?;
-    let sandbox = app.sandbox_url.clone().unwrap_or_default();
+    let sandbox = app.areas.sandbox_url().unwrap_or_default().to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     say(&format!(

@@ -33,8 +33,8 @@ impl Process {
     async fn start(setup: &TestAppBuilder) -> Self {
         let app = setup.build().await;
         let tasks = Tasks::default();
-        tasks.spawn(app.live.clone().run(tasks.stopping()));
-        app.controller.tick().await;
+        tasks.spawn(app.areas.live.clone().run(tasks.stopping()));
+        app.areas.controller.tick().await;
         Self {
             _setup: setup.clone(),
             app,
@@ -48,7 +48,7 @@ impl Process {
                 .shutdown(std::time::Duration::from_secs(30))
                 .await
         );
-        self.app.storage.close().await;
+        self.app.areas.storage.close().await;
     }
 
     async fn call(&self, user: i64, path: &str, input: Value) -> Result<Value, RpcError> {
@@ -173,7 +173,7 @@ async fn all_who_tell_a_share_tell_the_same() {
             process
                 .check(&format!("seed {seed}, step {n}, {what}"))
                 .await;
-            process.app.controller.tick().await;
+            process.app.areas.controller.tick().await;
             process
                 .check(&format!("seed {seed}, step {n}, a tick"))
                 .await;
@@ -188,7 +188,7 @@ async fn a_share_that_cannot_act_says_who_decides_and_what_has_ended_can_be_let_
     let process = Process::start(&at_share("0")).await;
     let chat = json!({"plan": plan(&["chat"]), "reason": "try it"});
     let started = process.admin("rollout.start", chat).await.unwrap();
-    process.app.controller.tick().await;
+    process.app.areas.controller.tick().await;
     let status = process
         .call(3, "aiMetrics.getRolloutStatus", json!(null))
         .await;
@@ -210,7 +210,7 @@ async fn a_share_that_cannot_act_says_who_decides_and_what_has_ended_can_be_let_
 
     let all = json!({"plan": plan(&[]), "reason": "all tasks", "takeBack": true});
     let all = process.admin("rollout.start", all).await.unwrap();
-    process.app.controller.tick().await;
+    process.app.areas.controller.tick().await;
     let refused = process
         .admin("featureFlags.setShare", input.clone())
         .await

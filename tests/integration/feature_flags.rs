@@ -56,10 +56,10 @@ impl Server {
     async fn over(setup: TestAppBuilder) -> Self {
         let app = setup.build().await;
         let tasks = Tasks::default();
-        tasks.spawn(app.live.clone().run(tasks.stopping()));
+        tasks.spawn(app.areas.live.clone().run(tasks.stopping()));
         Self {
             setup,
-            flags: app.flags.clone(),
+            flags: app.areas.flags.clone(),
             app,
             tasks,
         }
@@ -68,7 +68,7 @@ impl Server {
     /// Another process over the same database.
     async fn again(self, settings: &[(&str, &str)]) -> Self {
         assert!(self.tasks.shutdown(Duration::from_secs(20)).await);
-        self.app.storage.close().await;
+        self.app.areas.storage.close().await;
         Self::over(self.setup.with_settings(settings.iter().copied())).await
     }
 

@@ -77,15 +77,19 @@ pub(super) async fn seeded(builder: &crate::support::app::TestAppBuilder) -> App
         let (at, id) = (START_MS + n * 1_000, format!("r{n:02}"));
         if n % 3 == 0 {
             let timeout = Outcome::Fault(FaultKind::Timeout);
-            app.metrics.record(event(at, &id, n % 5 + 1, 0, timeout));
-            app.metrics
+            app.areas
+                .metrics
+                .record(event(at, &id, n % 5 + 1, 0, timeout));
+            app.areas
+                .metrics
                 .record(event(at + 200, &id, n % 5 + 1, 1, Outcome::Success));
         } else {
-            app.metrics
+            app.areas
+                .metrics
                 .record(event(at, &id, n % 5 + 1, 0, Outcome::Success));
         }
     }
-    assert!(app.controller.tick().await);
+    assert!(app.areas.controller.tick().await);
     app
 }
 

@@ -114,23 +114,38 @@ async fn ask(app: &App, name: &str, now: DateTime<Utc>) -> Value {
 async fn a_restarted_application_answers_as_before() {
     let setup = keeping("8d");
     let before = setup.build().await;
-    events(Utc::now().timestamp_millis()).for_each(|event| before.metrics.record(event));
-    assert!(before.controller.tick().await, "the events were not stored");
+    events(Utc::now().timestamp_millis()).for_each(|event| before.areas.metrics.record(event));
+    assert!(
+        before.areas.controller.tick().await,
+        "the events were not stored"
+    );
     let retention = TimeDelta::from_std(before.config.database.event_retention).unwrap();
-    let upkeep = before.storage.prune(retention, Utc::now()).await.unwrap();
+    let upkeep = before
+        .areas
+        .storage
+        .prune(retention, Utc::now())
+        .await
+        .unwrap();
     assert!(upkeep.deleted > 0);
-    before.storage.close().await;
+    before.areas.storage.close().await;
 
     let after = setup.build().await;
-    after.filling.whole().await;
+    after.areas.filling.whole().await;
     let now = Utc::now();
-    compare(&before.metrics, &after.metrics, now);
+    compare(&before.areas.metrics, &after.areas.metrics, now);
     for name in ["getSummary", "getModelBreakdown"] {
         let answer = ask(&after, name, now).await;
         assert_eq!(ask(&before, name, now).await, answer, "{name}");
     }
-    assert!(after.metrics.summary(Minutes::WEEK, now).total_requests > 20_000);
-    after.storage.close().await;
+    assert!(
+        after
+            .areas
+            .metrics
+            .summary(Minutes::WEEK, now)
+            .total_requests
+            > 20_000
+    );
+    after.areas.storage.close().await;
 }
 
 /// Windows are filled from single events, so none may be missing from the longest one.

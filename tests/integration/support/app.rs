@@ -175,15 +175,15 @@ impl TestAppBuilder {
         let app = self.build().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let sandbox = app.sandbox_url.as_deref().unwrap_or_default();
+        let sandbox = app.areas.sandbox_url().unwrap_or_default();
         let (stop, stopped) = oneshot::channel();
         TestApp {
             url,
             http: super::http_client(),
             sandbox: sandbox.trim_end_matches("/v1").to_owned(),
             registry: app.registry.clone(),
-            metrics: app.metrics.clone(),
-            live: app.live.clone(),
+            metrics: app.areas.metrics.clone(),
+            live: app.areas.live.clone(),
             setup: self,
             stop: Some(stop),
             server: tokio::spawn(app.serve(listener, async {
