@@ -232,7 +232,7 @@ impl Refusal {
             RouteError::OverQuota { provider, refused } => {
                 let after = refused.after;
                 let seconds = after.as_secs_f64().ceil();
-                let told = Told::about(Cause::AccountLimit);
+                let told = CauseWords::about(Cause::AccountLimit);
                 let (code, message) = match refused.reason {
                     Reason::Rest => {
                         let message =

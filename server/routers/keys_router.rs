@@ -258,7 +258,7 @@ async fn revoke(state: State, context: Context, input: Named) -> Result<(), RpcE
     found(&input.name, revoked)
 }
 
-fn unpriced(state: &State, models: Option<&[String]>, limits: &Limits) -> Vec<String> {
+fn unpriced(state: &State, models: Option<&[String]>, limits: &KeyLimits) -> Vec<String> {
     match limits.dollars_per_day {
         Some(_) => state.models.catalog().unpriced(models),
         None => Vec::new(),
