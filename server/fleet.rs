@@ -2,8 +2,9 @@
 //! one that does, and answers what that one answers.
 //!
 //! What lowers a share is in force first, in memory, on the process that was asked; it is handed over however
-//! long that takes, and what is stored counts again only once the one that leads has answered. All else has
-//! five seconds, and is done once or not at all.
+//! long that takes, and what is stored counts again only once the one that leads has stored and answered it. A rollback
+//! is handed over again until it is seen to be stored, but for one that is refused while somebody waits to hear
+//! that. All else has five seconds, and is done once or not at all.
 
 pub mod replicas;
 pub mod shared_limits;
@@ -43,9 +44,11 @@ const LOOK: Duration = Duration::from_millis(100);
 const LATER: Duration = Duration::from_secs(1);
 /// How long whoever asks for a lowering waits for the one that leads.
 const LOWERED_PATIENCE: Duration = Duration::from_secs(2);
+/// After so long nobody hears an answer any more.
+const UNHEARD: Duration = Duration::from_millis(2_500);
 /// How long whoever asks for anything else does: as long as it may begin, and some time for its work.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// In place of a procedure's name: what a process had in force as it led, and could not store.
+/// In place of a procedure's name: what a process has in force, and nobody waits to hear of.
 const LOWERING: &str = "lowering";
 /// Lowerings whose answers are waited for at once; nobody has as many rollouts.
 const MOST_OWED: usize = 256;
@@ -66,35 +69,36 @@ pub struct Fleet {
 enum Reception {
     /// It was done, or refused.
     Answer(Value),
+    /// It has lowered the share of a rollout, of this id. That is said once it is stored: who dies before has not answered,
+    /// and the next one that leads does it.
+    Lowered(String, Value),
     /// Another process may do it.
     GivenBack,
 }
 
 /// A lowering in force here.
 #[derive(Clone)]
-struct OwedLowering {
-    asked: HandedOver,
-    rollout: String,
-    /// The version of the cap that keeps it in force here.
-    cap: i64,
-    /// What is stored counts again from a version above this one on, where the change is refused.
-    unless_above: i64,
+struct Owed {
+    asked: Asked,
+    lowering: Lowering,
+    /// Since when.
+    since: Instant,
 }
 
-impl OwedLowering {
-    /// What this process had in force as it led, and could not store.
-    fn of(lost: &Lowering) -> Self {
-        let percent = match lost.kind {
+impl Owed {
+    /// What nobody waits to hear of.
+    fn again(lowering: Lowering) -> Self {
+        let percent = match lowering.kind {
             CommandKind::SetShare(share) => Some(share),
             _ => None,
         };
         let input = json!({
-            "id": lost.rollout,
-            "version": lost.based_on,
+            "id": lowering.rollout,
+            "version": lowering.based_on,
             "percent": percent,
-            "actor": lost.actor,
-            "reason": lost.reason,
-            "again": lost.is_again,
+            "actor": lowering.actor,
+            "reason": lowering.reason,
+            "again": lowering.is_again,
         });
         Self {
             asked: HandedOver {
@@ -105,10 +109,17 @@ impl OwedLowering {
                 role: String::new(),
                 lowers: true,
             },
-            rollout: lost.rollout.clone(),
-            cap: lost.cap,
-            unless_above: lost.based_on,
+            lowering,
+            since: Instant::now(),
         }
+    }
+
+    fn is_back(&self) -> bool {
+        self.lowering.kind == CommandKind::RollBack
+    }
+
+    fn may_be_heard(&self) -> bool {
+        self.asked.procedure != LOWERING && self.since.elapsed() < UNHEARD
     }
 }
 
@@ -137,7 +148,10 @@ impl Fleet {
                 let leads = self.controller.leads();
                 let done = match leads {
                     true => self.serve(&registry).await,
-                    false => self.settle().await,
+                    false => {
+                        self.forget_lowered();
+                        self.settle().await
+                    }
                 };
                 match done {
                     Ok(()) => drop(self.outage.ends()),
@@ -171,8 +185,12 @@ impl Fleet {
             };
             let said = match answer {
                 // It leads no more, or the database failed.
-                Err(error) if error.code == ErrorCode::ServiceUnavailable => Reception::GivenBack,
-                answer => Reception::Answer(written(answer)),
+                Err(error) if error.code == ErrorCode::ServiceUnavailable => Said::GivenBack,
+                Ok(status) if asked.lowers => {
+                    let rollout = status["id"].as_str().unwrap_or_default().to_owned();
+                    Said::Lowered(rollout, written(Ok(status)))
+                }
+                answer => Said::Answer(written(answer)),
             };
             self.unsaid.lock().insert(asked.id, said);
             // Whoever asks waits; what cannot be said now is said in the next round.
@@ -181,13 +199,22 @@ impl Fleet {
         said_all
     }
 
+    /// This process leads no more: who does sees to lowerings that are not stored.
+    fn forget_lowered(&self) {
+        let mut unsaid = self.unsaid.lock();
+        unsaid.retain(|_, said| !matches!(said, Said::Lowered(..)));
+    }
+
     /// Stores what became of commands, however often the database fails meanwhile.
     async fn say(&self) -> anyhow::Result<()> {
         let unsaid = self.unsaid.lock().clone();
         for (id, said) in unsaid {
             match said {
-                Reception::Answer(answer) => self.store.done(&id, &answer).await?,
-                Reception::GivenBack => self.store.give_back(&id).await?,
+                Said::Lowered(rollout, _) if self.controller.owes(&rollout) => continue,
+                Said::Answer(answer) | Said::Lowered(_, answer) => {
+                    self.store.done(&id, &answer).await?;
+                }
+                Said::GivenBack => self.store.give_back(&id).await?,
             }
             self.unsaid.lock().remove(&id);
         }
@@ -197,7 +224,7 @@ impl Fleet {
     /// Hands over what is owed, and lets go of what is answered.
     async fn settle(&self) -> anyhow::Result<()> {
         for lost in self.controller.take_lost() {
-            let owed = OwedLowering::of(&lost);
+            let owed = Owed::again(lost);
             self.owed.lock().insert(owed.asked.id.clone(), owed);
         }
         let owed: Vec<_> = self.owed.lock().values().cloned().collect();
@@ -205,15 +232,17 @@ impl Fleet {
             let id = &owed.asked.id;
             // Each time, which adds nothing where it is there: a database that went back may have lost it.
             self.store.ask(&owed.asked).await?;
-            if let Some(answer) = self.store.answer(id).await? {
+            if !owed.may_be_heard()
+                && let Some(answer) = self.store.answer(id).await?
+            {
                 self.settled(id, &read(&answer));
             }
         }
         Ok(())
     }
 
-    /// Does what another process had in force and could not store.
-    async fn lower_again(&self, asked: &HandedOver) -> Result<Value, RpcError> {
+    /// Does what another process has in force.
+    async fn lower_again(&self, asked: &Asked) -> Result<Value, RpcError> {
         let input = &asked.input;
         let text = |name: &str| input[name].as_str().unwrap_or_default().to_owned();
         let share = input["percent"].as_f64().and_then(Percent::new);
@@ -230,7 +259,7 @@ impl Fleet {
             done = self.controller.apply(command).await;
         }
         match done {
-            Ok(status) => Ok(json!({"version": status.version})),
+            Ok(status) => Ok(json!({"id": status.id, "version": status.version})),
             Err(error @ (ControlError::NotInControl | ControlError::Store(_))) => Err(
                 RpcError::new(ErrorCode::ServiceUnavailable, error.to_string()),
             ),
@@ -239,49 +268,64 @@ impl Fleet {
     }
 
     /// A lowering is answered; from the version on that it made, or at once where it was refused, what is stored
-    /// counts again. A rollback that is not seen to be stored is asked for again.
+    /// counts again. A rollback that is not seen to be stored is asked for again, unless somebody hears that it is
+    /// refused.
     fn settled(&self, id: &str, answer: &Result<Value, RpcError>) {
-        let Some(mut owed) = self.owed.lock().remove(id) else {
+        let Some(owed) = self.owed.lock().remove(id) else {
             return;
         };
+        let lowering = &owed.lowering;
         let above = match answer {
             Ok(status) => status["version"].as_i64().map(|version| version - 1),
-            Err(_) => Some(owed.unless_above),
+            Err(_) if owed.may_be_heard() => {
+                // Somebody else may have asked for it as well.
+                let others = self.owed.lock();
+                let is_else = |it: &Owed| it.lowering.rollout == lowering.rollout && it.is_back();
+                if !others.values().any(is_else) {
+                    self.controller.let_go(lowering);
+                }
+                return;
+            }
+            Err(_) if owed.asked.procedure == LOWERING => None,
+            Err(_) => Some(0),
         };
-        if let Some(above) = above
-            && !self.controller.lift(&owed.rollout, owed.cap, above)
-        {
-            owed.asked.id = Uuid::now_v7().to_string();
-            self.owed.lock().insert(owed.asked.id.clone(), owed);
+        if !(self.controller).lift(lowering, above.unwrap_or(lowering.based_on)) {
+            let again = Owed::again(owed.lowering);
+            self.owed.lock().insert(again.asked.id.clone(), again);
         }
     }
 
     /// Takes the candidate from users here where a change does that; whether it does.
-    fn lower(&self, asked: &mut HandedOver) -> bool {
-        let share = match &*asked.procedure {
-            "rollout.rollback" => None,
+    fn lower(&self, asked: &mut Asked) -> bool {
+        let kind = match &*asked.procedure {
+            "rollout.rollback" => CommandKind::RollBack,
             "rollout.setShare" => match asked.input["percent"].as_f64().and_then(Percent::new) {
-                Some(share) => Some(share),
+                Some(share) => CommandKind::SetShare(share),
                 None => return false,
             },
             _ => return false,
         };
-        let (id, based_on) = (&asked.input["id"], &asked.input["version"]);
-        let (Some(id), Some(based_on)) = (id.as_str(), based_on.as_i64()) else {
+        let text = |name: &str| asked.input[name].as_str().map(str::to_owned);
+        let (Some(id), Some(based_on)) = (text("id"), asked.input["version"].as_i64()) else {
             return false;
         };
         if self.owed.lock().len() >= MOST_OWED {
             return false;
         }
-        let Some(rollout) = self.controller.cap(id, based_on, share) else {
+        let Some(lowering) = self.controller.cap(Command {
+            id,
+            based_on,
+            actor: Actor::User(asked.user),
+            reason: text("reason").unwrap_or_default(),
+            kind,
+        }) else {
             return false;
         };
         asked.lowers = true;
         let owed = OwedLowering {
             asked: asked.clone(),
-            rollout,
-            cap: based_on,
-            unless_above: 0,
+            lowering,
+            since: Instant::now(),
         };
         self.owed.lock().insert(asked.id.clone(), owed);
         true

@@ -81,6 +81,97 @@ async fn a_lowering_is_done_once_and_answered_although_the_database_fails_betwee
     assert_eq!(answers["2"]["code"], "CONFLICT", "{answers:?}");
 }
 
+/// A process that follows, on which a person has taken everybody back.
+async fn lowered() -> (Rig, Arc<Commands>, Arc<Fleet>, String) {
+    let (_leader, rig) = Rig::led().await;
+    let commands = Arc::new(Commands::default());
+    let fleet = Fleet::new(commands.clone(), rig.controller.clone());
+    let status = rig.controller.live().remove(0);
+    let mut asked = Asked {
+        id: "1".to_owned(),
+        procedure: "rollout.rollback".to_owned(),
+        input: json!({"id": status.id, "version": status.version, "reason": "enough"}),
+        user: 7,
+        role: "admin".to_owned(),
+        lowers: false,
+    };
+    assert!(fleet.lower(&mut asked) && asked.lowers);
+    assert_eq!(rig.serves(), 0.0);
+    let refused: Result<Value, _> = Err(RpcError::new(ErrorCode::Conflict, "it has moved on"));
+    (commands.answers.lock()).insert(asked.id.clone(), written(refused));
+    (rig, commands, fleet, status.id)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_that_is_refused_when_nobody_hears_it_is_asked_for_again() {
+    let (rig, commands, fleet, id) = lowered().await;
+    fleet.settle().await.expect("answers");
+    assert!(fleet.owed.lock().contains_key("1"), "somebody waits still");
+    sleep(UNHEARD).await;
+    fleet.settle().await.expect("answers");
+    let owed: Vec<_> = fleet.owed.lock().values().cloned().collect();
+    assert_eq!((owed.len(), rig.serves()), (1, 0.0));
+    let Asked {
+        procedure, input, ..
+    } = &owed[0].asked;
+    assert_eq!(procedure, LOWERING);
+    let told = json!({
+        "id": id, "version": 1, "percent": null, "actor": "user:7", "reason": "enough", "again": true,
+    });
+    assert_eq!(*input, told);
+    // Refused again, and not stored: once more.
+    let answer = commands.answers.lock()["1"].clone();
+    commands
+        .answers
+        .lock()
+        .insert(owed[0].asked.id.clone(), answer);
+    fleet.settle().await.expect("answers");
+    assert!(!fleet.owed.lock().contains_key(&owed[0].asked.id));
+    assert_eq!((fleet.owed.lock().len(), rig.serves()), (1, 0.0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_whose_refusal_somebody_hears_is_in_force_no_more() {
+    let (rig, commands, fleet, _) = lowered().await;
+    let answer = read(&commands.answers.lock()["1"]);
+    fleet.settled("1", &answer);
+    assert_eq!((fleet.owed.lock().len(), rig.serves()), (0, 10.0));
+}
+
+#[tokio::test]
+async fn a_lowering_that_is_not_stored_is_not_answered_and_who_leads_next_does_it() {
+    let rig = Rig::new().await;
+    let status = rig.started().await;
+    let commands = Arc::new(Commands {
+        asked: vec![Asked {
+            id: "1".to_owned(),
+            procedure: LOWERING.to_owned(),
+            input: json!({
+                "id": status.id, "version": status.version, "percent": null, "actor": "user:7", "reason": "enough",
+            }),
+            user: 0,
+            role: String::new(),
+            lowers: true,
+        }],
+        ..Commands::default()
+    });
+    let fleet = Fleet::new(commands.clone(), rig.controller.clone());
+    rig.is_full(true);
+    for _ in 0..2 {
+        fleet.serve(&Registry::default()).await.expect("a table");
+        assert_eq!((rig.serves(), commands.answers.lock().len()), (0.0, 0));
+    }
+    rig.is_full(false);
+    rig.controller.tick().await;
+    fleet.serve(&Registry::default()).await.expect("a table");
+    assert_eq!(commands.answers.lock()["1"]["ok"]["version"], 2);
+    assert!(fleet.unsaid.lock().is_empty());
+    let lowered = Said::Lowered(status.id, json!({}));
+    fleet.unsaid.lock().insert("2".to_owned(), lowered);
+    fleet.forget_lowered();
+    assert!(fleet.unsaid.lock().is_empty());
+}
+
 #[test]
 fn answers_are_read_as_they_are_written() {
     let value = json!({"version": 3});

@@ -225,6 +225,11 @@ impl Controller {
                 () = sleep(GAP) => {}
             }
         }
+        self.end().await;
+    }
+
+    /// A clean stop: stores what is left, and lets another process lead.
+    async fn end(&self) {
         self.write_the_last().await;
         let fence = self.writer.lock().await.fence.take();
         if let Some(fence) = fence
@@ -239,7 +244,7 @@ impl Controller {
     async fn write_the_last(&self) {
         let patience = LAST_PATIENCE[usize::from(self.store.is_shared())];
         let begun = Instant::now();
-        while !self.tick().await {
+        while !self.tick().await || self.log.waiting() > 0 {
             if !self.leads() && self.log.waiting() == 0 {
                 return;
             }

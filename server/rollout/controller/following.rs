@@ -9,7 +9,7 @@ use super::{Change, Controller, memory::Memory};
 use crate::{
     _core::{actor::Actor, units::Percent},
     rollout::{
-        rollout::{Cap, CommandKind, Rollout},
+        rollout::{Cap, Command, CommandKind, Rollout},
         status::{State, Status},
         store::Mark,
     },
@@ -21,13 +21,16 @@ pub(super) const LOOK: Duration = Duration::from_millis(200);
 const REFRESH: Duration = Duration::from_secs(5);
 /// The version of a cap that keeps a rollback in force until it is seen to be stored, whatever is stored before.
 const UNTIL_SEEN: i64 = i64::MAX;
+/// The same, unless whoever asked for it hears that it is refused.
+const UNTIL_HEARD: i64 = UNTIL_SEEN - 1;
 
-/// A lowering that this process brought into force as it led, and could not store.
+/// A lowering that is in force in this process and not stored: a person asked for it here while another process leads, or
+/// it was made here as this one led.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lowering {
     /// The rollout's id.
     pub rollout: String,
-    /// The version that is stored.
+    /// The version that it is based on.
     pub based_on: i64,
     /// The version of the cap that keeps it in force here.
     pub cap: i64,
@@ -119,11 +122,19 @@ impl Controller {
         self.store.is_shared() && !self.leads()
     }
 
-    /// Takes the candidate from users here, until the process that leads has answered the change that is based
-    /// on this version: down to a share, or from everybody. Waits for nothing. Returns the whole id; `None` where
-    /// that takes it from nobody, or is not for this process to do.
-    pub fn cap(&self, id: &str, based_on: i64, share: Option<Percent>) -> Option<String> {
-        let id = id.to_ascii_lowercase();
+    /// Takes the candidate from users here: down to a share, until the process that leads has answered, or from
+    /// everybody, until that is seen to be stored. Waits for nothing. `None` where the command takes it from nobody, or
+    /// is not for this process to do.
+    pub fn cap(&self, command: Command) -> Option<Lowering> {
+        let (share, version) = match command.kind {
+            CommandKind::RollBack => (Percent::ZERO, UNTIL_HEARD),
+            CommandKind::SetShare(share) => (share, command.based_on),
+            _ => return None,
+        };
+        // Without a reason it is refused, by whichever process.
+        command.author().ok()?;
+        let is_back = command.kind == CommandKind::RollBack;
+        let id = command.id.to_ascii_lowercase();
         let mut inner = self.inner.lock();
         if inner.is_numbering || id.is_empty() {
             return None;
@@ -131,19 +142,27 @@ impl Controller {
         let mut found = inner.rollouts.iter_mut();
         let rollout = found.find(|it| it.status.id.starts_with(&id))?;
         let is_one = found.all(|it| !it.status.id.starts_with(&id));
-        let lowers = share.is_none_or(|share| share < rollout.status.share);
-        if !is_one || !rollout.is_live() || rollout.status.version != based_on || !lowers {
+        let lowers = is_back || share < rollout.status.share;
+        let is_newest = rollout.status.version == command.based_on;
+        if !is_one || !rollout.is_live() || !is_newest || !lowers {
             return None;
         }
-        let cap = Cap {
-            version: based_on,
-            share: share.unwrap_or(Percent::ZERO),
-            is_back: share.is_none(),
+        rollout.cap_with(Cap {
+            version,
+            share,
+            is_back,
+        });
+        let lowering = Lowering {
+            rollout: rollout.status.id.clone(),
+            based_on: command.based_on,
+            cap: version,
+            kind: command.kind,
+            actor: command.actor,
+            reason: command.reason,
+            is_again: is_back,
         };
-        rollout.cap = Some(rollout.cap.map_or(cap, |before| before.and(cap)));
-        let id = rollout.status.id.clone();
         self.publish(&inner);
-        Some(id)
+        Some(lowering)
     }
 
     /// Lowerings that were not stored when another process took the lease; they stay in force here until they are
@@ -152,24 +171,50 @@ impl Controller {
         std::mem::take(&mut self.inner.lock().lost)
     }
 
-    /// The process that leads has answered what a cap of this version was handed over for: what is stored counts
-    /// again, from a version above this one on. Not so a rollback that this process knows of and has not seen stored, as
-    /// who answered may have lost it since: then `false`, and it is to be handed over again. One that was let go decides
-    /// nothing any more, and cannot be rolled back.
-    pub fn lift(&self, id: &str, cap: i64, above: i64) -> bool {
+    /// The process that leads has answered a lowering that it was handed: what is stored counts again, from a version
+    /// above this one on. Not so a rollback that is not seen to be stored, as who answered may have lost it since, or
+    /// made another change before: then `false`, and it is to be handed over again. One that was let go decides nothing any
+    /// more, and cannot be rolled back.
+    pub fn lift(&self, lowering: &Lowering, above: i64) -> bool {
         let mut inner = self.inner.lock();
-        if let Some(rollout) = inner.get_mut(id)
-            && let Some(held) = &mut rollout.cap
-            && held.version == cap
-        {
-            if cap == UNTIL_SEEN {
-                let status = &rollout.status;
-                return status.state == State::RolledBack || status.released_at.is_some();
+        let Some(rollout) = inner.get_mut(&lowering.rollout) else {
+            return true;
+        };
+        if lowering.kind == CommandKind::RollBack {
+            let status = &rollout.status;
+            let is_over = status.state == State::RolledBack || status.released_at.is_some();
+            if !is_over {
+                rollout.cap_with(Cap {
+                    version: UNTIL_SEEN,
+                    share: Percent::ZERO,
+                    is_back: true,
+                });
+                self.publish(&inner);
             }
+            return is_over;
+        }
+        if let Some(held) = rollout.cap_of(lowering) {
             held.version = above;
             self.publish(&inner);
         }
         true
+    }
+
+    /// A lowering was refused, and whoever asked for it knows: what is stored counts again.
+    pub fn let_go(&self, lowering: &Lowering) {
+        let mut inner = self.inner.lock();
+        if let Some(rollout) = inner.get_mut(&lowering.rollout)
+            && rollout.cap_of(lowering).is_some()
+        {
+            rollout.cap = None;
+            self.publish(&inner);
+        }
+    }
+
+    /// Whether a lowering of this rollout is in force here and not stored yet.
+    pub fn owes(&self, id: &str) -> bool {
+        let inner = self.inner.lock();
+        inner.get(id).is_some_and(|it| !it.owed.is_empty())
     }
 
     /// What others did since the versions that memory holds, oldest first.
@@ -270,6 +315,16 @@ impl Rollout {
         let is_undone = self.status.state == State::RolledBack && stored.state != State::RolledBack;
         is < held
             || self.owed.is_empty() && (is_undone || is == held && stored.share > self.status.share)
+    }
+
+    /// Adds to what keeps the share down here.
+    fn cap_with(&mut self, cap: Cap) {
+        self.cap = Some(self.cap.map_or(cap, |before| before.and(cap)));
+    }
+
+    /// What keeps the share down for a lowering, where nothing else does as well.
+    fn cap_of(&mut self, lowering: &Lowering) -> Option<&mut Cap> {
+        self.cap.as_mut().filter(|it| it.version == lowering.cap)
     }
 
     /// Keeps what is served from rising until there is a greater version than this one.

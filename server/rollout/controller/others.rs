@@ -6,11 +6,10 @@
 //! the place with all else that a tick writes. Both put what others stored into their windows, each batch
 //! once, so that figures are those of all processes, whichever is asked.
 
-use super::{Controller, Writer};
-use crate::recording::Batch;
+use tokio::time::Instant;
 
-/// Batches that one look stores at most: what waited through an outage is stored while it goes on looking.
-const SENT_AT_ONCE: usize = 20;
+use super::{Controller, Writer, following::LOOK};
+use crate::recording::Batch;
 
 impl Controller {
     /// Looks at what the other processes did. Returns whether a tick is due.
@@ -101,7 +100,8 @@ impl Controller {
         }
     }
 
-    /// Stores what was recorded here while another process leads. Returns whether nothing is left.
+    /// Stores what was recorded here while another process leads. Returns whether nothing is left of what was there when it
+    /// began.
     pub(super) async fn pass_on(&self, writer: &mut Writer) -> bool {
         match self.try_pass_on(writer).await {
             Ok(is_all) => {
@@ -130,12 +130,18 @@ impl Controller {
         let Some(id) = writer.id.filter(|_| self.store.is_shared()) else {
             return Ok(false);
         };
-        let mut is_all = false;
-        for _ in 0..SENT_AT_ONCE {
+        // What is recorded meanwhile is the next round's, and what waited through an outage takes several: after each this
+        // process looks at what is decided. A batch takes long where the way to the database does.
+        let begun = Instant::now();
+        let mut left = self.log.waiting();
+        while left > 0 {
+            if begun.elapsed() >= LOOK {
+                return self.read_others(writer).await.map(|()| false);
+            }
             let Some(batch) = self.next_unsent() else {
-                is_all = true;
                 break;
             };
+            left = left.saturating_sub(batch.events.len());
             let after = self.inner.lock().last_stored;
             let stored = self.store.append(&self.holder, id, after, &batch);
             let last_batch = match stored.await {
@@ -159,13 +165,15 @@ impl Controller {
                 inner.goes_on_from(last_batch, &self.log, at);
             }
         }
-        if is_all {
+        let is_all = {
             let mut inner = self.inner.lock();
-            let last_stored = inner.last_stored;
-            if let Some(guarded) = &mut inner.guarded {
+            // A database that went back may lack what was stored before.
+            let (is_all, last_stored) = (inner.unsent.is_empty(), inner.last_stored);
+            if let Some(guarded) = inner.guarded.as_mut().filter(|_| is_all) {
                 guarded.batch.get_or_insert(last_stored);
             }
-        }
+            is_all
+        };
         self.read_others(writer).await?;
         Ok(is_all)
     }

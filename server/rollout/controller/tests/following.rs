@@ -264,13 +264,13 @@ async fn who_follows_and_knows_of_a_rollback_asks_for_it_again_whatever_version_
         assert_eq!(lost.len(), 1, "{lost:?}");
         assert!(lost[0].is_again && lost[0].kind == CommandKind::RollBack);
         // Whoever said that it is done was gone before it was stored.
-        let is_lifted = second.controller.lift(&id, lost[0].cap, 1);
+        let is_lifted = second.controller.lift(&lost[0], 1);
         assert!(!is_lifted, "it is to be handed over again");
         let version = lost[0].based_on;
         let back = third.steer(&id, version, "a bad one", CommandKind::RollBack);
         back.await.expect("rolled back");
         second.second(0, |_| false).await;
-        assert!(second.controller.lift(&id, lost[0].cap, version));
+        assert!(second.controller.lift(&lost[0], version));
         assert_eq!((second.serves(), third.serves()), (0.0, 0.0));
     }
 }
@@ -289,7 +289,69 @@ async fn a_rollback_of_one_that_was_let_go_meanwhile_is_not_asked_for_again_and_
     let version = lost[0].based_on;
     let back = third.steer(&id, version, "a bad one", CommandKind::RollBack);
     back.await.expect_err("it decides nothing any more");
-    assert!(second.controller.lift(&id, lost[0].cap, version));
+    assert!(second.controller.lift(&lost[0], version));
+}
+
+#[tokio::test]
+async fn a_rollback_asked_of_who_follows_holds_although_the_leader_dies_with_it_and_another_change_is_made()
+ {
+    let (first, second) = two().await;
+    let id = first.started().await.id;
+    settle([&first, &second]).await;
+    let back = command(&id, 1, "a bad one", CommandKind::RollBack);
+    let asked = second.controller.cap(back.clone()).expect("it follows");
+    assert_eq!((first.serves(), second.serves()), (10.0, 0.0));
+    // Who leads does it, cannot store it, has said that it is done, and dies.
+    first.store.fail([Some(Failure::Before)]);
+    assert_eq!(
+        first
+            .controller
+            .apply(back)
+            .await
+            .expect("in force")
+            .version,
+        2
+    );
+    assert!(first.controller.owes(&id), "that is not to be said yet");
+    first.store.forget_holder();
+    let third = Rig::over(first.store.clone(), first.clock.clone()).await;
+    third.second(0, |_| false).await;
+    let more = CommandKind::SetShare(Percent::new(30.0).expect("a share"));
+    third.steer(&id, 1, "more", more).await.expect("raised");
+    second.second(0, |_| false).await;
+    assert_eq!((third.serves(), second.serves()), (30.0, 0.0));
+    assert!(
+        !second.controller.lift(&asked, 1),
+        "it is handed over again"
+    );
+    second.second(0, |_| false).await;
+    assert_eq!(second.serves(), 0.0);
+    let back = command(&id, 2, "a bad one", CommandKind::RollBack);
+    third.controller.apply(back).await.expect("rolled back");
+    second.second(0, |_| false).await;
+    assert!(second.controller.lift(&asked, 2), "it is stored");
+    assert_eq!(third.actions(), ["started", "share-set", "rolled-back"]);
+}
+
+#[tokio::test]
+async fn a_rollback_that_is_refused_while_somebody_waits_is_in_force_no_more() {
+    let (first, second) = two().await;
+    let id = first.started().await.id;
+    settle([&first, &second]).await;
+    let blank = command(&id, 1, " ", CommandKind::RollBack);
+    assert_eq!(second.controller.cap(blank), None, "it has no reason");
+    let back = command(&id, 1, "a bad one", CommandKind::RollBack);
+    let asked = second.controller.cap(back).expect("it follows");
+    assert_eq!(second.serves(), 0.0);
+    second.controller.let_go(&asked);
+    assert_eq!(second.serves(), 10.0);
+    // Not so one that this process knows of, which somebody asks for once more.
+    let known = second
+        .controller
+        .cap(command(&id, 1, "a bad one", CommandKind::RollBack));
+    assert!(!second.controller.lift(&known.expect("it follows"), 0));
+    second.controller.let_go(&asked);
+    assert_eq!(second.serves(), 0.0);
 }
 
 #[tokio::test]
@@ -338,4 +400,23 @@ async fn what_one_took_from_its_users_they_get_again_once_all_that_it_saw_is_jud
     assert_eq!(second.serves(), 0.0, "it is stored, and has no place yet");
     settle([&first, &second]).await;
     assert_eq!(second.serves(), 10.0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_far_from_the_database_looks_at_what_is_decided_also_under_traffic() {
+    let (_leader, second) = Rig::led().await;
+    second.store.1.is_long(Duration::from_millis(60));
+    let users = async {
+        loop {
+            second.request(|_| false);
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let began = Instant::now();
+    tokio::select! {
+        biased;
+        () = users => {}
+        is_all = second.controller.tick() => assert!(is_all, "of what was there when it began"),
+    }
+    assert!(began.elapsed() < following::LOOK, "{:?}", began.elapsed());
 }

@@ -23,6 +23,8 @@ struct State {
     /// So many writes are late.
     slow: u32,
     late: VecDeque<Late>,
+    /// How long a batch is under way.
+    takes: Duration,
 }
 
 impl Link {
@@ -38,6 +40,15 @@ impl Link {
     /// The next writes arrive after their process has given them up.
     pub(super) fn slow(&self, writes: u32) {
         self.0.lock().slow = writes;
+    }
+
+    /// Whatever is stored takes so long.
+    pub(super) fn is_long(&self, takes: Duration) {
+        self.0.lock().takes = takes;
+    }
+
+    pub(super) fn takes(&self) -> Duration {
+        self.0.lock().takes
     }
 
     /// What is under way arrives all the same.

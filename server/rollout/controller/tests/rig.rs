@@ -123,6 +123,20 @@ impl Rig {
         Self::over(Arc::default(), Clock::default()).await
     }
 
+    /// One that leads a rollout at 10 %, and one that follows it.
+    pub(crate) async fn led() -> (Self, Self) {
+        let leader = Self::over(MemoryStore::shared(), Clock::default()).await;
+        leader.started().await;
+        let follower = Self::over(leader.store.another(), leader.clock.another()).await;
+        follower.controller.tick().await;
+        (leader, follower)
+    }
+
+    /// Whether the disk of its database is full.
+    pub(crate) fn is_full(&self, is_full: bool) {
+        self.store.0.lock().is_full = is_full;
+    }
+
     pub(super) async fn over(store: Arc<MemoryStore>, clock: Clock) -> Self {
         let flags = Arc::new(FeatureFlags::new(FlagsConfig {
             percentage: Percent::ZERO,

@@ -67,6 +67,8 @@ pub(super) struct Database {
     pub(super) is_reading: bool,
     /// From when to when what users did was asked for, in milliseconds since 1970.
     pub(super) histories: Vec<(i64, i64)>,
+    /// Lowerings that processes handed over.
+    pub(super) asked: Vec<fleet::Handed>,
     /// Events of this request are refused.
     pub(super) refused: Option<&'static str>,
     /// As it was after each of the last writes, the oldest first, where a standby follows it.
@@ -96,7 +98,7 @@ impl Database {
     }
 
     /// Something was written.
-    fn note(&mut self) {
+    pub(super) fn note(&mut self) {
         let Some(mut before) = self.before.take() else {
             return;
         };
@@ -127,6 +129,23 @@ impl Database {
         let new = writers.into_iter().skip(known);
         self.writers.extend(new.map(|(holder, _)| (holder, 0)));
         self.before = Some(before);
+    }
+
+    /// The last batch that it has of a process.
+    pub(super) fn last_batch_of(&self, holder: &str) -> i64 {
+        let row = self.writers.iter().find(|(it, _)| it == holder);
+        row.map_or(0, |(_, last)| *last)
+    }
+
+    /// Whether a writer's batch holds an event of this request, with a place in the log or without.
+    pub(super) fn has_stored(&self, request: &str) -> bool {
+        let mut events = self.batches.iter().flat_map(|it| it.events.iter());
+        events.any(|it| *it.request_id == *request)
+    }
+
+    /// Whether a process has the lease, and has not given it back.
+    pub(super) fn is_led_by(&self, holder: &str) -> bool {
+        !self.is_free && self.holder.as_deref() == Some(holder)
     }
 
     /// Whether nobody has taken the lease since.
@@ -180,7 +199,8 @@ impl MemoryStore {
         self.0.lock().failures.extend(failures);
     }
 
-    fn there(&self) -> anyhow::Result<parking_lot::MutexGuard<'_, Database>> {
+    /// The database, where it answers.
+    pub(super) fn there(&self) -> anyhow::Result<parking_lot::MutexGuard<'_, Database>> {
         anyhow::ensure!(!self.1.is_cut(), "there is no way to the database");
         let db = self.0.lock();
         anyhow::ensure!(!db.is_away, "the database does not answer");
@@ -384,6 +404,10 @@ impl RolloutStore for MemoryStore {
         after: i64,
         batch: &Batch,
     ) -> anyhow::Result<i64> {
+        let takes = self.1.takes();
+        if !takes.is_zero() {
+            sleep(takes).await;
+        }
         self.1
             .pass(|| Late::Append(holder.to_owned(), writer, after, batch.clone()))?;
         self.there()?.append(holder, writer, after, batch)
