@@ -94,13 +94,17 @@ impl Postgres {
             "" => Used::unknown(&word.most, now_ms),
             _ => read((account.to_owned(), text))?.1,
         };
-        let slot = used.hear(word, now_ms);
+        let slots = used.hear(word, now_ms);
         sqlx::query("UPDATE quotas SET used = $2 WHERE provider = $1")
             .bind(account)
             .bind(serde_json::to_string(&used)?)
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        Ok(Given { slot, used, now_ms })
+        Ok(Given {
+            slots,
+            used,
+            now_ms,
+        })
     }
 }

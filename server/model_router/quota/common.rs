@@ -8,12 +8,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, sleep_until, timeout},
+};
 
 use super::{
     Quotas,
     pool::{Pool, now},
-    record::{Change, Given, Word},
+    record::{Change, Word},
     schedule::{Ask, Limits, Priority, Refused},
     slot::Taken,
     store::{QuotaStore, Used},
@@ -74,6 +77,10 @@ pub(super) struct Said {
     holder: String,
     /// How many of its words were answered.
     number: u64,
+    /// How many were said, those that were said again as well.
+    times: u64,
+    /// Calls that want a slot of the next one.
+    wants: Vec<Want>,
     /// What the word says that was not answered yet. Nothing is added to it.
     asked: Option<Unsaid>,
     /// What the next one will.
@@ -89,6 +96,8 @@ impl Default for Said {
         Self {
             holder: format!("{:016x}", rand::random::<u64>()),
             number: 0,
+            times: 0,
+            wants: Vec::new(),
             asked: None,
             unsaid: Unsaid::default(),
             version: 0,
@@ -96,6 +105,45 @@ impl Default for Said {
         }
     }
 }
+
+/// A call that wants a slot.
+struct Want {
+    tokens: u32,
+    priority: Priority,
+    tell: oneshot::Sender<Result<Option<Grant>, Away>>,
+}
+
+/// A slot that the database has given, for whoever asked. If nobody takes it, it is there for others again.
+struct Grant {
+    pool: Arc<Pool>,
+    at_ms: i64,
+    tokens: u32,
+    is_taken: bool,
+}
+
+impl Grant {
+    /// Its time, in milliseconds since 1970.
+    fn take(mut self) -> i64 {
+        self.is_taken = true;
+        self.at_ms
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            self.pool.correct(Change {
+                at_ms: self.at_ms,
+                requests: -1,
+                tokens: -i64::from(self.tokens),
+            });
+        }
+    }
+}
+
+/// The database did not answer, or refused.
+#[derive(Clone, Copy)]
+pub(super) struct Away;
 
 #[derive(Clone, Default)]
 struct Unsaid {
@@ -147,7 +195,7 @@ impl Pool {
     /// A slot that was taken here is given by the database; `None` where it has none now, so that the call has to
     /// wait again. `since` is when the call asked for it first and has not heard of it.
     pub(super) async fn claim(
-        &self,
+        self: &Arc<Self>,
         keeper: &Keeper,
         taken: Taken,
         ask: &Ask,
@@ -157,15 +205,6 @@ impl Pool {
         let began = Instant::now();
         let asked = *since.get_or_insert(began);
         let tokens = taken.tokens();
-        let saying = async {
-            // Words are said one after the other. Whoever has time lets people go first: one of the others at most
-            // stands before them.
-            let _behind = match ask.priority {
-                Priority::Interactive => None,
-                Priority::Background | Priority::Batch => Some(self.behind.lock().await),
-            };
-            self.say(keeper, Some(tokens)).await
-        };
         let patience = async {
             let until = || match is_alone {
                 true => began + ALONE,
@@ -175,21 +214,22 @@ impl Pool {
                 sleep_until(until()).await;
             }
         };
-        let said = tokio::select! {
+        let given = tokio::select! {
             biased;
-            said = saying => said,
+            given = self.slot(keeper, tokens, ask.priority) => given,
             () = patience => {
                 // It answers others, so this one waits for its turn and not for a database that is away.
                 let is_heard = self.heard().is_some_and(|it| it.elapsed() <= ANSWER);
                 if is_heard && !is_alone {
                     return Err(self.refuse(Refused::QUEUE));
                 }
-                Err(anyhow::anyhow!("the database does not answer"))
+                self.note_outage::<()>(Err(anyhow::anyhow!("the database does not answer")));
+                Err(Away)
             }
         };
-        match self.note_outage(said) {
-            Some(Some(at_ms)) => Ok(Some(taken.given(at_ms))),
-            Some(None) => {
+        match given {
+            Ok(Some(grant)) => Ok(Some(taken.given(grant.take()))),
+            Ok(None) => {
                 drop(taken);
                 *since = None;
                 if Instant::now() + USED_UP > ask.deadline {
@@ -199,8 +239,8 @@ impl Pool {
                 sleep(USED_UP).await;
                 Ok(None)
             }
-            None if is_alone => Ok(Some(self.use_unasked(taken))),
-            None => {
+            Err(Away) if is_alone => Ok(Some(self.use_unasked(taken))),
+            Err(Away) => {
                 drop(taken);
                 if Instant::now() + RETRY > ask.deadline.min(self.away_from(asked)) {
                     return Err(self.refuse(Refused::DATABASE));
@@ -221,41 +261,97 @@ impl Pool {
         self.state.lock().said.heard
     }
 
-    /// Says a word about this account; the time of the slot that it is given, where it wants one and there is one.
-    async fn say(&self, keeper: &Keeper, wants: Option<u32>) -> anyhow::Result<Option<i64>> {
+    /// A slot of the database's, if it has one. Words are said one after the other; while one is under way, all that want
+    /// something gather for the next, which any of them says for all.
+    async fn slot(
+        self: &Arc<Self>,
+        keeper: &Keeper,
+        tokens: u32,
+        priority: Priority,
+    ) -> Result<Option<Grant>, Away> {
+        loop {
+            let (tell, mut told) = oneshot::channel();
+            self.state.lock().said.wants.push(Want {
+                tokens,
+                priority,
+                tell,
+            });
+            let told = tokio::select! {
+                biased;
+                told = &mut told => told,
+                said = self.say(keeper) => match said {
+                    Ok(()) => told.await,
+                    Err(Away) => return Err(Away),
+                },
+            };
+            // Whoever said it for this one has left before the answer came.
+            if let Ok(told) = told {
+                return told;
+            }
+        }
+    }
+
+    /// Says a word about this account, and tells those who want something of it.
+    async fn say(self: &Arc<Self>, keeper: &Keeper) -> Result<(), Away> {
         let _turn = self.stored.lock().await;
-        let word = {
+        let (word, wants) = {
             let mut state = self.state.lock();
             let Some(most) = state.schedule.as_ref().map(|it| it.most()) else {
-                return Ok(None);
+                for want in std::mem::take(&mut state.said.wants) {
+                    let _ = want.tell.send(Ok(None));
+                }
+                return Ok(());
             };
             let said = &mut state.said;
+            let mut wants = std::mem::take(&mut said.wants);
+            wants.retain(|it| !it.tell.is_closed());
+            // Those of one priority in the order in which they came.
+            wants.sort_by_key(|it| it.priority);
+            said.times += 1;
             let unsaid = said
                 .asked
                 .get_or_insert_with(|| std::mem::take(&mut said.unsaid));
-            Word {
+            let word = Word {
                 holder: said.holder.clone(),
                 number: said.number + 1,
+                time: said.times,
                 most,
-                wants,
+                wants: wants.iter().map(|it| it.tokens).collect(),
                 changes: unsaid.changes.clone(),
                 at_least: unsaid.at_least,
                 at_least_of: unsaid.at_least_of,
                 rests_until_ms: unsaid.rests_until_ms,
-            }
+            };
+            (word, wants)
         };
         let given = timeout(ANSWER, keeper.store.say(&self.label, &word)).await;
         let given = given.unwrap_or_else(|_| Err(anyhow::anyhow!("the database does not answer")));
-        let Given { slot, used, now_ms } = given?;
-        let mut state = self.state.lock();
-        state.said.number += 1;
-        state.said.asked = None;
-        state.said.heard = Some(Instant::now());
-        // Also where a failover took some words back.
-        state.said.version = used.version;
-        drop(state);
-        self.adopt(&used, now_ms);
-        Ok(slot)
+        let Some(given) = self.note_outage(given) else {
+            for want in wants {
+                let _ = want.tell.send(Err(Away));
+            }
+            return Err(Away);
+        };
+        {
+            let mut state = self.state.lock();
+            state.said.number += 1;
+            state.said.asked = None;
+            state.said.heard = Some(Instant::now());
+            // Also where a failover took some words back.
+            state.said.version = given.used.version;
+        }
+        self.adopt(&given.used, given.now_ms);
+        for (want, slot) in wants.into_iter().zip(given.slots) {
+            let grant = slot.map(|at_ms| Grant {
+                pool: self.clone(),
+                at_ms,
+                tokens: want.tokens,
+                is_taken: false,
+            });
+            // Whoever has left leaves its slot to others.
+            let _ = want.tell.send(Ok(grant));
+        }
+        Ok(())
     }
 
     /// What all processes have used, at a time of the database.
@@ -308,14 +404,14 @@ impl Pool {
         self.state.lock().said.add(change);
     }
 
-    fn note_outage(&self, said: anyhow::Result<Option<i64>>) -> Option<Option<i64>> {
+    fn note_outage<T>(&self, said: anyhow::Result<T>) -> Option<T> {
         let provider = &self.label;
         match said {
-            Ok(slot) => {
+            Ok(given) => {
                 if self.outage.ends() {
                     tracing::info!(provider, "the database gives slots of a quota again");
                 }
-                Some(slot)
+                Some(given)
             }
             Err(error) => {
                 if self.outage.begins() {
@@ -335,7 +431,7 @@ impl Pool {
 }
 
 impl Quotas {
-    /// Hears what all processes have used, and says what is owed, until the server stops.
+    /// Hears what all processes have used, and says what is owed.
     pub(super) async fn listen(&self, looks: u32) -> anyhow::Result<()> {
         let keeper = self.keeper.lock().clone();
         let Some(keeper) = keeper.filter(Keeper::gives_slots) else {
@@ -356,7 +452,8 @@ impl Quotas {
             // The one that was not answered, and what has come since.
             for _ in 0..2 {
                 if account.whole.owes_a_word() {
-                    account.whole.say(&keeper, None).await?;
+                    let said = account.whole.say(&keeper).await;
+                    anyhow::ensure!(said.is_ok(), "the database does not answer");
                 }
             }
         }

@@ -41,9 +41,7 @@ pub(super) struct Pool {
     pub(super) state: Mutex<State>,
     /// The number of the last slot that is stored as used. Whoever writes holds it.
     pub(super) stored: tokio::sync::Mutex<u64>,
-    /// Held by the one call that is no person's and may ask the database for a slot.
-    pub(super) behind: tokio::sync::Mutex<()>,
-    pub(super) outage: FailureEdge,
+    pub(super) outage: Outage,
 }
 
 #[derive(Default)]
@@ -110,8 +108,7 @@ impl Pool {
                 ..State::default()
             }),
             stored: tokio::sync::Mutex::default(),
-            behind: tokio::sync::Mutex::default(),
-            outage: FailureEdge::default(),
+            outage: Outage::default(),
         })
     }
 

@@ -1,10 +1,11 @@
 //! What all processes on one database have used of an account, and how one of them gets a slot.
 //!
-//! Nobody has slots in stock. A process says a [`Word`] whenever a call of it is due, under the lock of the
-//! account's row: it gets the slot, or hears what all others use and waits by that. So the account is used up by
+//! Nobody has slots in stock. A process says a [`Word`] whenever calls of it are due, under the lock of the
+//! account's row: they get their slots, or hear what all others use and wait by that. So the account is used up by
 //! whoever has the users, and never above its limits.
 //!
-//! A word has a number. It is said again with the same number until its answer is here, and counts once.
+//! A word has a number. It is said again with the same number until its answer is here, and what it tells counts once. What
+//! it wants is that of the last time.
 
 use serde::{Deserialize, Serialize};
 
@@ -26,10 +27,12 @@ pub struct Word {
     pub holder: String,
     /// Counts its words about this account, those that were answered.
     pub number: u64,
+    /// Counts how often anything was said, from 1: of one number the last time is the greatest.
+    pub time: u64,
     /// What all processes together may use.
     pub most: Most,
-    /// Tokens of a call that wants a slot, where one does.
-    pub wants: Option<u32>,
+    /// Tokens of the calls that want a slot, those first that go first.
+    pub wants: Vec<u32>,
     /// What became of slots, and what was used without being asked for.
     pub changes: Vec<Change>,
     /// Requests of a day, as the provider tells, at least.
@@ -67,18 +70,29 @@ pub struct Change {
 pub struct Last {
     /// Its number.
     pub number: u64,
+    /// Which time it was.
+    #[serde(default)]
+    pub time: u64,
     /// When it was said, in milliseconds since 1970.
     pub at_ms: i64,
-    /// The time of the slot that it was given, and its tokens.
+    /// The time of the slots that it was given, and their tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub slot: Option<(i64, u32)>,
+    pub slot: Option<(i64, i64)>,
+    /// How many they are.
+    #[serde(default = "one")]
+    pub slots: i64,
+}
+
+/// As a release has it that says a word for each call.
+fn one() -> i64 {
+    1
 }
 
 /// What a process hears when it has said a word.
 #[derive(Clone, Debug)]
 pub struct Given {
-    /// The time of its slot, in milliseconds since 1970, where it wanted one and got it.
-    pub slot: Option<i64>,
+    /// The time of each slot that it wanted, in milliseconds since 1970, where it got it.
+    pub slots: Vec<Option<i64>>,
     /// What all have used.
     pub used: Used,
     /// The time of the database, in milliseconds since 1970.
@@ -95,13 +109,13 @@ impl Used {
         }
     }
 
-    /// Hears a word. The time of the slot that it is given, where it wants one and there is one.
-    pub fn hear(&mut self, word: &Word, now_ms: i64) -> Option<i64> {
+    /// Hears a word. The time of each slot that it wants, where there is one.
+    pub fn hear(&mut self, word: &Word, now_ms: i64) -> Vec<Option<i64>> {
         self.advance(now_ms);
         let before = self.last.get(&word.holder).copied().unwrap_or_default();
         // It was given up, and another one was said since.
-        if word.number < before.number {
-            return None;
+        if (word.number, word.time) <= (before.number, before.time) {
+            return vec![None; word.wants.len()];
         }
         self.version += 1;
         let is_repeated = word.number == before.number;
@@ -114,34 +128,38 @@ impl Used {
             self.requests = self.requests.max(word.at_least);
         }
         self.rests_until_ms = self.rests_until_ms.max(word.rests_until_ms);
-        // Whoever had the slot does not know of it, and nobody can: it is taken anew.
+        // Whoever had the slots does not know of them, and nobody can: they are taken anew.
         if let (true, Some((at_ms, tokens))) = (is_repeated, before.slot) {
             self.add(Change {
                 at_ms,
-                requests: -1,
-                tokens: -i64::from(tokens),
+                requests: -before.slots,
+                tokens: -tokens,
             });
         }
-        let slot = word
-            .wants
-            .filter(|tokens| self.has_room(*tokens, &word.most, now_ms))
-            .map(|tokens| {
-                let at_ms = (now_ms.div_euclid(GRAIN_MS) + 1) * GRAIN_MS;
-                self.add(Change {
-                    at_ms,
-                    requests: 1,
-                    tokens: tokens.into(),
-                });
-                (at_ms, tokens)
-            });
-        let (number, at_ms) = (word.number, now_ms);
-        let last = Last {
-            number,
+        let at_ms = (now_ms.div_euclid(GRAIN_MS) + 1) * GRAIN_MS;
+        let mut room = self.room(&word.most, now_ms);
+        let mut given = Change {
             at_ms,
-            slot,
+            requests: 0,
+            tokens: 0,
+        };
+        let wants = word.wants.iter().map(|tokens| {
+            let is_given = room.take(*tokens);
+            given.requests += i64::from(is_given);
+            given.tokens += i64::from(*tokens) * i64::from(is_given);
+            is_given.then_some(at_ms)
+        });
+        let slots = wants.collect();
+        self.add(given);
+        let last = Last {
+            number: word.number,
+            time: word.time,
+            at_ms: now_ms,
+            slot: (given.requests > 0).then_some((at_ms, given.tokens)),
+            slots: given.requests,
         };
         self.last.insert(word.holder.clone(), last);
-        slot.map(|(at_ms, _)| at_ms)
+        slots
     }
 
     /// When slots of the last minute were given, each for itself.
@@ -151,15 +169,21 @@ impl Used {
         self.sent_ms.iter().copied().chain(given)
     }
 
-    fn has_room(&self, tokens: u32, most: &Most, now_ms: i64) -> bool {
-        let minute = self.slots().count();
-        let of_tokens: u64 = self.tokens.iter().map(|(_, it)| u64::from(*it)).sum();
-        self.rests_until_ms <= now_ms
-            && most.minute.is_none_or(|most| minute < most as usize)
-            && most.day.is_none_or(|most| self.requests < most)
-            && most
-                .tokens
-                .is_none_or(|most| of_tokens + u64::from(tokens) <= most)
+    /// What is left of all that is limited.
+    fn room(&self, most: &Most, now_ms: i64) -> Room {
+        let given: usize = self.given.iter().map(|(_, count)| *count as usize).sum();
+        let minute = u32::try_from(self.sent_ms.len() + given).unwrap_or(u32::MAX);
+        let tokens: u64 = self.tokens.iter().map(|(_, it)| u64::from(*it)).sum();
+        let left = |most: Option<u32>, used| most.map_or(u32::MAX, |it| it.saturating_sub(used));
+        let requests = left(most.minute, minute).min(left(most.day, self.requests));
+        Room {
+            requests: if self.rests_until_ms <= now_ms {
+                requests
+            } else {
+                0
+            },
+            tokens: most.tokens.map(|most| most.saturating_sub(tokens)),
+        }
     }
 
     fn add(&mut self, change: Change) {
@@ -193,6 +217,25 @@ impl Used {
             let late = self.slots().filter(|at_ms| *at_ms >= late_ms).count();
             self.requests = u32::try_from(late).unwrap_or(u32::MAX);
         }
+    }
+}
+
+/// What an account has left.
+struct Room {
+    requests: u32,
+    tokens: Option<u64>,
+}
+
+impl Room {
+    /// Takes a slot with so many tokens, where there is one.
+    fn take(&mut self, tokens: u32) -> bool {
+        let tokens = u64::from(tokens);
+        if self.requests == 0 || self.tokens.is_some_and(|left| left < tokens) {
+            return false;
+        }
+        self.requests -= 1;
+        self.tokens = self.tokens.map(|left| left - tokens);
+        true
     }
 }
 

@@ -14,10 +14,25 @@ fn word(holder: &str, number: u64, wants: Option<u32>) -> Word {
     Word {
         holder: holder.into(),
         number,
+        time: number,
         most: MOST,
-        wants,
+        wants: wants.into_iter().collect(),
         ..Word::default()
     }
+}
+
+/// The same, said once more.
+fn again(word: &Word, wants: Option<u32>) -> Word {
+    Word {
+        time: word.time + 1,
+        wants: wants.into_iter().collect(),
+        ..word.clone()
+    }
+}
+
+/// The slot that a word is given which wants one.
+fn hear(used: &mut Used, word: &Word, now_ms: i64) -> Option<i64> {
+    used.hear(word, now_ms).first().copied().flatten()
 }
 
 fn fresh(now_ms: i64) -> Used {
@@ -35,16 +50,16 @@ fn one_process_may_use_all_and_another_what_is_left() {
     let mut used = fresh(NOON_MS);
     for number in 1..=18 {
         assert!(
-            used.hear(&word("a", number, Some(1)), NOON_MS).is_some(),
+            hear(&mut used, &word("a", number, Some(1)), NOON_MS).is_some(),
             "{number}"
         );
     }
-    assert!(used.hear(&word("b", 1, Some(1)), NOON_MS).is_some());
-    assert_eq!(used.hear(&word("a", 19, Some(1)), NOON_MS + 61_000), None);
-    assert!(
-        used.hear(&word("a", 20, Some(1)), NOON_MS + 62_250)
-            .is_some()
+    assert!(hear(&mut used, &word("b", 1, Some(1)), NOON_MS).is_some());
+    assert_eq!(
+        hear(&mut used, &word("a", 19, Some(1)), NOON_MS + 61_000),
+        None
     );
+    assert!(hear(&mut used, &word("a", 20, Some(1)), NOON_MS + 62_250).is_some());
     assert_eq!(used.requests, 20);
     // What a request takes more is not there for others, and a slot that was not sent is.
     let change = |requests, tokens| Change {
@@ -56,17 +71,17 @@ fn one_process_may_use_all_and_another_what_is_left() {
         changes: vec![change(0, 899)],
         ..word("a", 21, None)
     };
-    used.hear(&corrected, NOON_MS + 62_250);
-    assert_eq!(used.hear(&word("b", 2, Some(1)), NOON_MS + 62_250), None);
+    hear(&mut used, &corrected, NOON_MS + 62_250);
+    assert_eq!(
+        hear(&mut used, &word("b", 2, Some(1)), NOON_MS + 62_250),
+        None
+    );
     let corrected = Word {
         changes: vec![change(-1, -900)],
         ..word("a", 22, None)
     };
-    used.hear(&corrected, NOON_MS + 62_250);
-    assert!(
-        used.hear(&word("b", 3, Some(900)), NOON_MS + 62_250)
-            .is_some()
-    );
+    hear(&mut used, &corrected, NOON_MS + 62_250);
+    assert!(hear(&mut used, &word("b", 3, Some(900)), NOON_MS + 62_250).is_some());
     assert_eq!(used.requests, 20);
 }
 
@@ -82,18 +97,15 @@ fn a_word_that_is_said_again_counts_once() {
         changes: vec![change],
         ..word("a", 1, Some(10))
     };
-    used.hear(&said, NOON_MS);
+    hear(&mut used, &said, NOON_MS);
     // Its answer was lost; it is said by another call that wants more.
-    let again = Word {
-        wants: Some(40),
-        ..said.clone()
-    };
-    assert!(used.hear(&again, NOON_MS + 5_000).is_some());
+    let again = again(&said, Some(40));
+    assert!(hear(&mut used, &again, NOON_MS + 5_000).is_some());
     assert_eq!((used.requests, used.slots().count()), (4, 4));
     assert_eq!(used.tokens.iter().map(|it| it.1).sum::<u32>(), 70);
     // One that comes late is nobody's any more.
-    used.hear(&word("a", 2, Some(1)), NOON_MS + 6_000);
-    assert_eq!(used.hear(&again, NOON_MS + 7_000), None);
+    hear(&mut used, &word("a", 2, Some(1)), NOON_MS + 6_000);
+    assert_eq!(hear(&mut used, &again, NOON_MS + 7_000), None);
     assert_eq!(used.requests, 5);
 }
 
@@ -102,29 +114,26 @@ fn a_new_day_begins_with_what_arrives_in_it() {
     let midnight_ms = NOON_MS + DAY_MS / 2;
     let mut used = fresh(NOON_MS);
     used.requests = 49;
-    assert!(
-        used.hear(&word("a", 1, Some(1)), midnight_ms - 1_000)
-            .is_some()
+    assert!(hear(&mut used, &word("a", 1, Some(1)), midnight_ms - 1_000).is_some());
+    assert_eq!(
+        hear(&mut used, &word("a", 2, Some(1)), midnight_ms + 1_000),
+        None
     );
-    assert_eq!(used.hear(&word("a", 2, Some(1)), midnight_ms + 1_000), None);
-    assert!(
-        used.hear(&word("a", 3, Some(1)), midnight_ms + 2_000)
-            .is_some()
-    );
+    assert!(hear(&mut used, &word("a", 3, Some(1)), midnight_ms + 2_000).is_some());
     assert_eq!(used.requests, 2, "that of before midnight may arrive after");
     let told = Word {
         at_least: 50,
         at_least_of: used.day - 1,
         ..word("b", 1, None)
     };
-    used.hear(&told, midnight_ms + 3_000);
+    hear(&mut used, &told, midnight_ms + 3_000);
     assert_eq!(used.requests, 2, "what was told before midnight is past");
     let told = Word {
         at_least: 50,
         at_least_of: used.day,
         ..word("b", 2, Some(1))
     };
-    assert_eq!(used.hear(&told, midnight_ms + 3_000), None);
+    assert_eq!(hear(&mut used, &told, midnight_ms + 3_000), None);
     let unknown = Used::unknown(&MOST, NOON_MS);
     assert_eq!((unknown.requests, unknown.day), (25, day_of(NOON_MS)));
 }
@@ -136,9 +145,12 @@ fn an_account_that_rests_gives_nothing_to_anybody() {
         rests_until_ms: NOON_MS + 5_000,
         ..word("a", 1, None)
     };
-    used.hear(&rests, NOON_MS);
-    assert_eq!(used.hear(&word("b", 1, Some(1)), NOON_MS + 4_999), None);
-    assert!(used.hear(&word("b", 2, Some(1)), NOON_MS + 5_000).is_some());
+    hear(&mut used, &rests, NOON_MS);
+    assert_eq!(
+        hear(&mut used, &word("b", 1, Some(1)), NOON_MS + 4_999),
+        None
+    );
+    assert!(hear(&mut used, &word("b", 2, Some(1)), NOON_MS + 5_000).is_some());
 }
 
 proptest! {
@@ -150,20 +162,31 @@ proptest! {
     ) {
         let mut used = fresh(NOON_MS);
         let mut now_ms = NOON_MS;
-        let mut numbers = [1_u64; 3];
+        let (mut numbers, mut times) = ([1_u64; 3], [0_u64; 3]);
         let mut late: VecDeque<Word> = VecDeque::new();
         let mut sent: Vec<i64> = Vec::new();
         for (process, what, pause_ms) in steps {
             now_ms += pause_ms;
-            let said = word(&process.to_string(), numbers[process], Some(10));
+            times[process] += 1;
+            let said = Word {
+                time: times[process],
+                wants: vec![10; pause_ms as usize % 4],
+                ..word(&process.to_string(), numbers[process], None)
+            };
             match what {
                 // It arrives after others.
                 0 => late.push_back(said),
                 // Its answer is lost.
                 1 => { used.hear(&said, now_ms); }
-                2 => if let Some(said) = late.pop_front() { used.hear(&said, now_ms); },
+                // It may arrive once more.
+                2 => if let Some(said) = late.front() {
+                    used.hear(said, now_ms);
+                    if pause_ms % 2 == 0 {
+                        late.pop_front();
+                    }
+                },
                 _ => {
-                    if used.hear(&said, now_ms).is_some() {
+                    for _ in used.hear(&said, now_ms).into_iter().flatten() {
                         // As long as an answer may take.
                         sent.push(now_ms + pause_ms % 1_000);
                     }
@@ -183,16 +206,102 @@ proptest! {
 #[test]
 fn a_word_that_is_said_again_gets_no_more_than_there_is() {
     let mut used = fresh(NOON_MS);
-    assert!(used.hear(&word("b", 1, Some(880)), NOON_MS).is_some());
-    assert!(used.hear(&word("a", 1, Some(10)), NOON_MS).is_some());
+    assert!(hear(&mut used, &word("b", 1, Some(880)), NOON_MS).is_some());
+    assert!(hear(&mut used, &word("a", 1, Some(10)), NOON_MS).is_some());
     // Its answer was lost, and a call that wants more says it again.
     let later_ms = NOON_MS + 1_000;
-    assert_eq!(used.hear(&word("a", 1, Some(40)), later_ms), None);
-    assert!(used.hear(&word("a", 2, Some(20)), later_ms).is_some());
+    assert_eq!(
+        hear(&mut used, &again(&word("a", 1, None), Some(40)), later_ms),
+        None
+    );
+    assert!(hear(&mut used, &word("a", 2, Some(20)), later_ms).is_some());
     let rests = Word {
         rests_until_ms: NOON_MS + 9_000,
         ..word("b", 2, None)
     };
-    used.hear(&rests, later_ms);
-    assert_eq!(used.hear(&word("a", 2, Some(20)), NOON_MS + 2_000), None);
+    hear(&mut used, &rests, later_ms);
+    assert_eq!(
+        hear(
+            &mut used,
+            &again(&word("a", 2, None), Some(20)),
+            NOON_MS + 2_000
+        ),
+        None
+    );
+}
+
+#[test]
+fn calls_that_say_one_word_get_what_there_is_in_their_order() {
+    let mut used = fresh(NOON_MS);
+    let said = Word {
+        wants: vec![300, 500, 200, 100, 1],
+        ..word("a", 1, None)
+    };
+    let slots = used.hear(&said, NOON_MS);
+    let given: Vec<_> = slots.iter().map(Option::is_some).collect();
+    assert_eq!(given, [true, true, false, true, false]);
+    assert_eq!((used.requests, used.slots().count()), (3, 3));
+    // Its answer was lost, and some have left: what they had others get.
+    let said = Word {
+        time: 2,
+        wants: vec![900],
+        ..said
+    };
+    assert!(hear(&mut used, &said, NOON_MS + 1_000).is_some());
+    assert_eq!((used.requests, used.slots().count()), (1, 1));
+    // It comes once more, and is nobody's.
+    assert_eq!(hear(&mut used, &said, NOON_MS + 1_000), None);
+    assert_eq!((used.requests, used.slots().count()), (1, 1));
+    let minute = Word {
+        wants: vec![0; 30],
+        ..word("b", 1, None)
+    };
+    let slots = used.hear(&minute, NOON_MS + 1_000);
+    assert_eq!(slots.iter().flatten().count(), 18);
+}
+
+#[test]
+fn a_row_of_a_release_that_says_a_word_for_each_call_is_read() {
+    let text = r#"{"day":20000,"requests":3,"sent_ms":[],"given":[[1728043200250,3]],"version":3,
+        "last":{"a":{"number":3,"at_ms":1728043200000,"slot":[1728043200250,10]}}}"#;
+    let mut used: Used = serde_json::from_str(text).unwrap();
+    // Its answer was lost.
+    let said = again(&word("a", 3, None), Some(10));
+    assert!(hear(&mut used, &said, NOON_MS + 1_000).is_some());
+    assert_eq!((used.requests, used.slots().count()), (3, 3));
+}
+
+/// What a release of before quotas were the fleet's keeps of an account, and reads.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Older {
+    day: i64,
+    requests: u32,
+    sent_ms: Vec<i64>,
+}
+
+#[test]
+fn a_release_that_stores_its_own_count_in_place_of_all_is_counted_and_nothing_of_it_fails() {
+    let mut used = fresh(NOON_MS);
+    for number in 1..=3 {
+        assert!(hear(&mut used, &word("a", number, Some(1)), NOON_MS).is_some());
+    }
+    // It reads what this release has stored: the day is whole, of the last minute it knows nothing.
+    let text = serde_json::to_string(&used).unwrap();
+    let mut older: Older = serde_json::from_str(&text).unwrap();
+    assert_eq!((older.requests, older.sent_ms.len()), (3, 0));
+    older.requests += 15;
+    older.sent_ms = vec![NOON_MS; 15];
+    let mut used: Used = serde_json::from_str(&serde_json::to_string(&older).unwrap()).unwrap();
+    // What it sent counts, and the process is heard on.
+    let said = Word {
+        wants: vec![1; 9],
+        ..word("a", 4, None)
+    };
+    let slots = used.hear(&said, NOON_MS + 1_000);
+    assert_eq!(
+        slots.iter().flatten().count(),
+        4,
+        "of 19, and not what this release used before"
+    );
+    assert_eq!(used.requests, 22);
 }

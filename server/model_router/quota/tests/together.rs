@@ -15,6 +15,8 @@ struct Database {
     is_away: AtomicBool,
     /// How long it takes for a word.
     takes_ms: AtomicU64,
+    /// Words so far.
+    words: AtomicU32,
     loses_answers: AtomicBool,
 }
 
@@ -29,6 +31,7 @@ impl Database {
             live: live.into(),
             is_away: false.into(),
             takes_ms: 0.into(),
+            words: 0.into(),
             loses_answers: false.into(),
         })
     }
@@ -67,9 +70,13 @@ impl QuotaStore for Database {
         let said = || {
             let now_ms = Self::now_ms();
             let mut used = self.used.lock();
-            let slot = used.hear(word, now_ms);
+            let slots = used.hear(word, now_ms);
             let used = used.clone();
-            Given { slot, used, now_ms }
+            Given {
+                slots,
+                used,
+                now_ms,
+            }
         };
         if self.is_away.load(Ordering::Relaxed) {
             std::future::pending().await
@@ -78,6 +85,7 @@ impl QuotaStore for Database {
         if takes_ms > 0 {
             tokio::time::sleep(Duration::from_millis(takes_ms)).await;
         }
+        self.words.fetch_add(1, Ordering::Relaxed);
         let given = said();
         self.answers().await?;
         Ok(given)
@@ -257,6 +265,79 @@ async fn a_person_waits_behind_no_batch_for_a_slow_database() {
     assert!(waited < Duration::from_millis(250), "{waited:?}");
 }
 
+/// An account of 5,000 requests a minute.
+async fn busy(database: &Arc<Database>) -> (Quotas, Arc<Model>) {
+    let (busy, model) = quotas(5_000);
+    busy.restore(database.clone()).await.unwrap();
+    (busy, model)
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_come_while_a_word_is_under_way_say_the_next_one_together() {
+    let database = Database::new(2);
+    let (quotas, model) = busy(&database).await;
+    database.takes_ms.store(8, Ordering::Relaxed);
+    let began = Instant::now();
+    let calls = join_all((0..1_000).map(|_| quotas.enter("p", &model, ask(3)))).await;
+    // One word each would take 8 s.
+    assert!(
+        began.elapsed() < Duration::from_millis(50),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(database.words.load(Ordering::Relaxed), 2);
+    for call in calls {
+        call.unwrap().send();
+    }
+    assert_eq!(database.used.lock().requests, 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_a_word_for_others_and_leaves_costs_them_nothing() {
+    let database = Database::new(2);
+    let (quotas, model) = busy(&database).await;
+    database.takes_ms.store(100, Ordering::Relaxed);
+    let calls = (0..20).map(|_| quotas.enter("p", &model, ask(3)));
+    let mut calls: Vec<_> = calls.map(Box::pin).collect();
+    let mut leaving = calls.remove(0);
+    let others = join_all(calls);
+    let mut others = std::pin::pin!(others);
+    // It says its word, and the others gather.
+    let _ = timeout(
+        Duration::from_millis(50),
+        futures::future::join(&mut leaving, &mut others),
+    )
+    .await;
+    drop(leaving);
+    let others = others.await;
+    assert!(others.iter().all(Result::is_ok));
+    // Of these one leaves with its slot.
+    drop(others);
+    quotas.listen(9).await.unwrap();
+    assert_eq!(database.used.lock().requests, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_of_a_call_that_left_while_others_said_its_word_is_there_again() {
+    let database = Database::new(2);
+    let (quotas, model) = busy(&database).await;
+    database.takes_ms.store(100, Ordering::Relaxed);
+    let first = quotas.enter("p", &model, ask(3));
+    let second = async {
+        tokio::task::yield_now().await;
+        let calls = join_all((0..3).map(|_| quotas.enter("p", &model, ask(3))));
+        timeout(Duration::from_millis(150), calls).await
+    };
+    let (first, second) = tokio::join!(first, second);
+    first.unwrap().send();
+    assert!(
+        second.is_err(),
+        "all three left while their word was under way"
+    );
+    quotas.listen(9).await.unwrap();
+    assert_eq!(database.used.lock().requests, 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_provider_says_is_divided_also_where_no_account_has_a_quota() {
     let text = "[providers.p]\nbase_url = \"http://p/v1\"\n\
@@ -301,7 +382,7 @@ async fn a_conversation_keeps_its_room_while_one_of_its_calls_asks_again_and_aga
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_behind_others_for_a_slow_database_is_not_told_that_it_is_away() {
+async fn who_waits_behind_others_for_a_slow_database_goes_with_them() {
     let database = Database::new(2);
     let (quotas, model) = on(&database).await;
     quotas.listen(9).await.unwrap();
@@ -313,7 +394,8 @@ async fn who_waits_behind_others_for_a_slow_database_is_not_told_that_it_is_away
     quotas.listen(9).await.unwrap();
     let late = join_all((0..19).map(|_| quotas.enter("p", &model, ask(3)))).await;
     let reasons: Vec<_> = late.iter().filter_map(|it| it.as_ref().err()).collect();
-    assert_eq!(reasons, [&Refused::QUEUE; 12]);
+    assert_eq!(reasons, [&Refused::QUEUE; 0]);
+    assert_eq!(database.words.load(Ordering::Relaxed), 5);
 }
 
 #[tokio::test(start_paused = true)]
