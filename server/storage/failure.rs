@@ -30,6 +30,8 @@ impl Ailment {
                 sqlx::Error::PoolTimedOut => Self::Busy,
                 sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
+                // What answers is no PostgreSQL: something before it that has nobody to ask.
+                | sqlx::Error::Protocol(_)
                 | sqlx::Error::PoolClosed
                 | sqlx::Error::WorkerCrashed => Self::Away,
                 _ => Self::Well,
@@ -152,6 +154,9 @@ mod tests {
             .unwrap();
         let missing = storage.create_conversation(1, None, now).await.unwrap_err();
         assert!(!passes(&missing), "{missing:#}");
+        // As whoever asks a proxy that takes the connection and has no database behind it.
+        let closed = "unexpected response from SSLRequest: 0x00".to_owned();
+        assert!(passes(&sqlx::Error::Protocol(closed).into()));
         // As whoever waits too long for the one connection that writes.
         assert!(passes(&sqlx::Error::PoolTimedOut.into()));
     }
